@@ -1,0 +1,1 @@
+"""`fedward <noun> …`, one thin module a noun."""

@@ -1,0 +1,1 @@
+"""Cohort manifest -> MONAI datasets."""

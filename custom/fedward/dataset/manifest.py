@@ -1,0 +1,156 @@
+"""The cohort manifest: one row an image, written by ``fedward site index``, read by training and validation.
+
+It never leaves the hospital. On disk it is a folder: ``cohort.json`` (header), ``manifest.jsonl`` (one JSON object a
+line, sorted by image), ``quarantine.csv`` (file, reason, detail). Patient, study and image are keyed pseudonyms
+(HMAC-SHA256 under the site's key, RFC 2104), never an identifier from a header.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+from fedward.errors import CohortError
+
+FORMAT = 1
+HEADER, ROWS, QUARANTINE = "cohort.json", "manifest.jsonl", "quarantine.csv"
+
+Split = Literal["train", "validation"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One image of a cohort.
+
+    Attributes:
+        image, patient, study: keyed pseudonyms, 16 hexadecimal digits.
+        split: which side the patient is on.
+        format: how ``paths`` are to be read.
+        paths: files below the cohort's image folder; several, in order of position, for a DICOM series.
+        shape: ``(rows, columns)``, or ``(slices, rows, columns)`` for a volume.
+        spacing_mm: one number an axis of ``shape``, or None where the header has none.
+        labels: label column -> value as the hospital wrote it; a column without a value is absent.
+        mask: file below the cohort's mask folder, or None.
+        mask_format: how ``mask`` is to be read.
+        modality, manufacturer, sex, age_decade: from the header, "" or None where absent; age is cut to ten years.
+        flags: remarks that did not exclude the image, such as "burned-in-annotation".
+        sha256: of the image's files, in order.
+    """
+
+    image: str
+    patient: str
+    study: str
+    split: Split
+    format: Literal["dicom", "dicom-series", "nifti"]
+    paths: tuple[str, ...]
+    shape: tuple[int, ...]
+    spacing_mm: tuple[float, ...] | None
+    labels: dict[str, str]
+    mask: str | None
+    mask_format: Literal["dicom-seg", "nifti"] | None
+    modality: str
+    manufacturer: str
+    sex: str
+    age_decade: int | None
+    flags: tuple[str, ...]
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """A cohort as it was indexed.
+
+    Attributes:
+        cohort, site: names from ``site.toml``.
+        images_root, masks_root: folders that the rows' paths start from.
+        rows: sorted by ``image``.
+        quarantined: how many files were set aside.
+        content_hash: SHA-256 over the rows; equal for equal cohorts, whatever folder they stand in.
+    """
+
+    cohort: str
+    site: str
+    images_root: Path
+    masks_root: Path | None
+    rows: tuple[Row, ...]
+    quarantined: int
+
+    @property
+    def content_hash(self) -> str:
+        digest = hashlib.sha256()
+        for row in self.rows:
+            digest.update(_line(row).encode())
+        return digest.hexdigest()
+
+    def patients(self, split: Split | None = None) -> int:
+        """How many different patients, in one split or in all."""
+        return len({row.patient for row in self.rows if split is None or row.split == split})
+
+
+def write_manifest(manifest: Manifest, folder: Path) -> None:
+    """Write header and rows; each file appears whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    header = {
+        "format": FORMAT,
+        "cohort": manifest.cohort,
+        "site": manifest.site,
+        "images_root": str(manifest.images_root),
+        "masks_root": None if manifest.masks_root is None else str(manifest.masks_root),
+        "images": len(manifest.rows),
+        "patients": manifest.patients(),
+        "validation_patients": manifest.patients("validation"),
+        "quarantined": manifest.quarantined,
+        "content_hash": manifest.content_hash,
+    }
+    _replace(folder / ROWS, "".join(_line(row) for row in manifest.rows))
+    _replace(folder / HEADER, json.dumps(header, indent=2) + "\n")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read what ``write_manifest`` wrote; refuse a folder that is absent, of another format, or changed by hand."""
+    try:
+        header = json.loads((folder / HEADER).read_text(encoding="utf-8"))
+        lines = (folder / ROWS).read_text(encoding="utf-8").splitlines()
+        if header["format"] != FORMAT:
+            raise CohortError("index of another format", where=folder, value=header["format"], remedy=_REINDEX)
+        manifest = Manifest(
+            cohort=header["cohort"],
+            site=header["site"],
+            images_root=Path(header["images_root"]),
+            masks_root=None if header["masks_root"] is None else Path(header["masks_root"]),
+            rows=tuple(_row(json.loads(line)) for line in lines),
+            quarantined=header["quarantined"],
+        )
+        if manifest.content_hash != header["content_hash"]:
+            raise CohortError("manifest does not match its content hash", where=folder, remedy=_REINDEX)
+    except OSError:
+        raise CohortError("no index here", where=folder, remedy=_REINDEX) from None
+    except (ValueError, KeyError, TypeError):
+        raise CohortError("index cannot be read", where=folder, remedy=_REINDEX) from None
+    return manifest
+
+
+_REINDEX = "run `fedward site index`"
+
+
+def _line(row: Row) -> str:
+    return json.dumps(asdict(row), sort_keys=True, separators=(",", ":")) + "\n"
+
+
+def _row(content: dict[str, object]) -> Row:
+    names = {field.name for field in fields(Row)}
+    if set(content) != names:
+        raise ValueError("unknown or missing column")
+    for name in ("paths", "shape", "flags", "spacing_mm"):
+        if isinstance(content[name], list):
+            content[name] = tuple(content[name])  # type: ignore[arg-type]
+    return Row(**content)  # type: ignore[arg-type]
+
+
+def _replace(path: Path, text: str) -> None:
+    draft = path.with_name(path.name + ".draft")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)

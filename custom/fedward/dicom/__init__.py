@@ -1,0 +1,1 @@
+"""DICOM in: read, index, quality gate, quarantine, synthetic cohort."""

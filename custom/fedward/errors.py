@@ -1,0 +1,74 @@
+"""Everything that Fedward refuses, as one tree.
+
+::
+
+    FedwardError
+    ├── SettingsError      a job, site or federation file says something that cannot be
+    ├── CohortError        a hospital's images, labels or index cannot serve
+    │   └── StudyRefused   one image cannot: it goes to quarantine, the rest go on
+    ├── JobError           a job asks for what cannot be built or may not run
+    └── FederationError    processes, ports, kits and connections
+
+A message is one line: what is wrong, where, the value, the remedy. It never carries a pixel, a weight or a patient's
+identifier, so that it may be printed, logged and sent.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class FedwardError(Exception):
+    """What a person can mend, in one line.
+
+    Args:
+        what: what is wrong, as a phrase without a full stop.
+        where: the file, folder, setting or site it concerns.
+        value: the value that was found there, when it is safe to show.
+        remedy: what to do about it, as an imperative.
+    """
+
+    def __init__(
+        self, what: str, *, where: str | Path | None = None, value: object | None = None, remedy: str | None = None
+    ) -> None:
+        self.what, self.where, self.value, self.remedy = what, where, value, remedy
+        line = what
+        if value is not None:
+            line += f": {value!r}"
+        if where is not None:
+            line = f"{where}: {line}"
+        if remedy is not None:
+            line += f"; {remedy}"
+        super().__init__(" ".join(line.split()))
+
+
+class SettingsError(FedwardError):
+    """A job, site or federation file says something that cannot be."""
+
+
+class CohortError(FedwardError):
+    """A hospital's images, labels or index cannot serve."""
+
+
+class StudyRefused(CohortError):
+    """One image cannot serve; it goes to quarantine under ``reason`` and the rest go on.
+
+    Args:
+        reason: a short kebab-case name from ``fedward.dicom.quality.REASONS``.
+        detail: one line for the hospital's own eyes.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        self.reason, self.detail = reason, " ".join(detail.split())
+        super().__init__(f"{reason} ({self.detail})" if self.detail else reason)
+
+    def __reduce__(self) -> tuple[type[StudyRefused], tuple[str, str]]:
+        return type(self), (self.reason, self.detail)
+
+
+class JobError(FedwardError):
+    """A job asks for what cannot be built or may not run."""
+
+
+class FederationError(FedwardError):
+    """Processes, ports, kits and connections."""

@@ -1,0 +1,1 @@
+"""The only importer of nvflare: executor, controller, persistor, kits, processes."""

@@ -1,0 +1,1 @@
+"""How the model does, each number with its support."""

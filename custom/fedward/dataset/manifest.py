@@ -35,6 +35,7 @@ class Row:
         labels: label column -> value as the hospital wrote it; a column without a value is absent.
         mask: file below the cohort's mask folder, or None.
         mask_format: how ``mask`` is to be read.
+        mask_slices: for a DICOM SEG, the slice, from 0, on which each of its frames lies.
         modality, manufacturer, sex, age_decade: from the header, "" or None where absent; age is cut to ten years.
         flags: remarks that did not exclude the image, such as "burned-in-annotation".
         sha256: of the image's files, in order.
@@ -57,6 +58,7 @@ class Row:
     age_decade: int | None
     flags: tuple[str, ...]
     sha256: str
+    mask_slices: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +146,7 @@ def _row(content: dict[str, object]) -> Row:
     names = {field.name for field in fields(Row)}
     if set(content) != names:
         raise ValueError("unknown or missing column")
-    for name in ("paths", "shape", "flags", "spacing_mm"):
+    for name in ("paths", "shape", "flags", "spacing_mm", "mask_slices"):
         if isinstance(content[name], list):
             content[name] = tuple(content[name])  # type: ignore[arg-type]
     return Row(**content)  # type: ignore[arg-type]

@@ -1,0 +1,147 @@
+"""Where slices lie: their order along the normal, and millimetres between them. Pure; millimetres throughout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pydicom import Dataset
+
+from fedward.dicom.source import item, items, numbers, whole
+from fedward.errors import StudyRefused
+
+EVEN_WITHIN = 0.05
+"""How far a gap between slices may be from the median gap, as a fraction: headers round positions, a gap is 1.0."""
+_SAME_PLACE_MM = 1e-3
+_SAME_DIRECTION = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one slice says that it lies.
+
+    Attributes:
+        position_mm: ImagePositionPatient (0020,0032), or () where absent.
+        orientation: ImageOrientationPatient (0020,0037), six direction cosines, or ().
+        number: InstanceNumber (0020,0013), or None.
+    """
+
+    position_mm: tuple[float, ...] = ()
+    orientation: tuple[float, ...] = ()
+    number: int | None = None
+
+
+def place_of(header: Dataset) -> Place:
+    """The place of a single-frame image; whatever is absent or malformed is left empty."""
+    position, orientation = numbers(header, "ImagePositionPatient"), numbers(header, "ImageOrientationPatient")
+    return Place(
+        position if len(position) == 3 else (),
+        orientation if len(orientation) == 6 else (),
+        whole(header, "InstanceNumber"),
+    )
+
+
+def frame_places(header: Dataset) -> list[Place]:
+    """The places of a multi-frame image's frames; [] where its frames carry none."""
+    shared = item(header, "SharedFunctionalGroupsSequence")
+    common = _orientation(shared)
+    return [
+        Place(_position(group), _orientation(group) or common, index)
+        for index, group in enumerate(items(header, "PerFrameFunctionalGroupsSequence"))
+    ]
+
+
+def order_slices(places: Sequence[Place]) -> tuple[tuple[int, ...], float | None]:
+    """Indices of ``places`` in order along the slice normal, and the gap between neighbours in millimetres.
+
+    The normal is row x column direction (PS3.3 C.7.6.2.1.1). Where positions are absent, InstanceNumber orders and the
+    gap is None.
+
+    Raises:
+        StudyRefused: "mixed-series" for slices that are not parallel; "incomplete-series" where a slice is missing;
+            "uneven-spacing" for any other gap further than ``EVEN_WITHIN`` from the median, or for no order at all.
+    """
+    if not places:
+        raise StudyRefused("incomplete-series", "no slices")
+    if not all(place.position_mm and place.orientation for place in places):
+        return _by_number(places), None
+    axes = np.array([place.orientation for place in places], dtype=np.float64)
+    if np.abs(axes - axes[0]).max() > _SAME_DIRECTION:
+        raise StudyRefused("mixed-series", "slices are not parallel")
+    normal = np.cross(axes[0, :3], axes[0, 3:])
+    length = float(np.linalg.norm(normal))
+    if length < 0.5:
+        raise StudyRefused("uneven-spacing", "row and column directions do not span a plane")
+    along = np.array([place.position_mm for place in places], dtype=np.float64) @ (normal / length)
+    order = np.argsort(along, kind="stable")
+    if len(order) == 1:
+        return (0,), None
+    return tuple(int(index) for index in order), _even_gap(np.diff(along[order]))
+
+
+def in_plane_mm(header: Dataset) -> tuple[float, ...]:
+    """``(row, column)`` spacing from PixelSpacing, else the detector's own; () where the header has none."""
+    shared = item(header, "SharedFunctionalGroupsSequence")
+    first = item(header, "PerFrameFunctionalGroupsSequence")
+    for holder, keyword in (
+        (header, "PixelSpacing"),
+        (_measures(shared), "PixelSpacing"),
+        (_measures(first), "PixelSpacing"),
+        (header, "ImagerPixelSpacing"),
+        (header, "NominalScannedPixelSpacing"),
+    ):
+        spacing = numbers(holder, keyword) if holder is not None else ()
+        if len(spacing) == 2 and min(spacing) > 0:
+            return spacing
+    return ()
+
+
+def between_slices_mm(header: Dataset) -> float | None:
+    """The gap that the header itself states: SpacingBetweenSlices, else SliceThickness; None where neither is there."""
+    for holder in (header, _measures(item(header, "SharedFunctionalGroupsSequence"))):
+        for keyword in ("SpacingBetweenSlices", "SliceThickness"):
+            stated = numbers(holder, keyword) if holder is not None else ()
+            if stated and abs(stated[0]) > 0:
+                return abs(stated[0])
+    return None
+
+
+def volume_spacing_mm(gap_mm: float | None, plane_mm: tuple[float, ...]) -> tuple[float, ...] | None:
+    """``(slice, row, column)`` spacing, or None unless all three are known."""
+    return (gap_mm, *plane_mm) if gap_mm is not None and len(plane_mm) == 2 else None
+
+
+def _even_gap(gaps: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
+    if gaps.min() < _SAME_PLACE_MM:
+        raise StudyRefused("uneven-spacing", "two slices lie at one position")
+    typical = float(np.median(gaps))
+    steps = gaps / typical
+    if np.abs(steps - 1).max() <= EVEN_WITHIN:
+        return float(gaps.mean())
+    if np.abs(steps - np.rint(steps)).max() <= EVEN_WITHIN and np.rint(steps).min() >= 1:
+        raise StudyRefused("incomplete-series", f"{int(np.rint(steps).sum()) - len(steps)} slices are missing")
+    raise StudyRefused("uneven-spacing", f"gaps from {gaps.min():.3f} to {gaps.max():.3f} mm")
+
+
+def _by_number(places: Sequence[Place]) -> tuple[int, ...]:
+    order = [place.number for place in places]
+    if len(places) > 1 and (None in order or len(set(order)) < len(order)):
+        raise StudyRefused("uneven-spacing", "slices have neither positions nor distinct instance numbers")
+    return tuple(sorted(range(len(order)), key=lambda index: order[index] or 0))
+
+
+def _position(group: Dataset) -> tuple[float, ...]:
+    holder = item(group, "PlanePositionSequence")
+    position = numbers(holder, "ImagePositionPatient") if holder is not None else ()
+    return position if len(position) == 3 else ()
+
+
+def _orientation(group: Dataset | None) -> tuple[float, ...]:
+    holder = None if group is None else item(group, "PlaneOrientationSequence")
+    orientation = numbers(holder, "ImageOrientationPatient") if holder is not None else ()
+    return orientation if len(orientation) == 6 else ()
+
+
+def _measures(group: Dataset | None) -> Dataset | None:
+    return None if group is None else item(group, "PixelMeasuresSequence")

@@ -1,0 +1,194 @@
+"""Masks: which slices a DICOM SEG's frames belong to, and the label map that training sees.
+
+A SEG leaves out slices in which there is nothing to mark and may hold its frames in any order, so each frame is placed
+by the source image it refers to, or by its position. That is settled once, when the cohort is indexed; the manifest
+keeps only slice numbers (``Row.mask_slices``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+
+from fedward.dicom.nifti import parse_nifti
+from fedward.dicom.source import item, items, numbers, quiet, refusing, text, whole
+from fedward.errors import StudyRefused
+
+SEGMENTATION_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"})
+"""Segmentation Storage and Label Map Segmentation Storage."""
+_SAME_PLACE_MM = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class FramePlace:
+    """What one frame says about where it belongs.
+
+    Attributes:
+        instance: the source image's SOPInstanceUID (0008,1155), or "".
+        frame: the source image's frame, from 1 (0008,1160), or None.
+        position_mm: ImagePositionPatient of the frame, or ().
+    """
+
+    instance: str
+    frame: int | None
+    position_mm: tuple[float, ...]
+
+
+def frame_places(header: Dataset) -> tuple[FramePlace, ...]:
+    """Where a SEG's frames belong, in the order in which they are stored.
+
+    A frame without a reference of its own takes that of the whole SEG where that names one image alone.
+    """
+    referenced = {
+        text(instance, "ReferencedSOPInstanceUID")
+        for series in items(header, "ReferencedSeriesSequence")
+        for instance in items(series, "ReferencedInstanceSequence")
+    }
+    only = referenced.pop() if len(referenced) == 1 else ""
+    shared = item(header, "SharedFunctionalGroupsSequence")
+    groups = items(header, "PerFrameFunctionalGroupsSequence")
+    return tuple(_frame_place(group, shared, only) for group in groups)
+
+
+def place_frames(
+    frames: Sequence[FramePlace],
+    slices: Sequence[tuple[str, int | None]],
+    positions_mm: Sequence[tuple[float, ...]],
+) -> tuple[int, ...]:
+    """The slice, from 0, on which each frame lies.
+
+    Args:
+        frames: as ``frame_places`` gives them.
+        slices: instance and frame number of each slice of the image, in its order.
+        positions_mm: position of each slice, () where unknown.
+
+    Raises:
+        StudyRefused: "mask-misfit" for a frame that belongs to no slice of the image.
+    """
+    index: dict[tuple[str, int | None], int] = {key: number for number, key in enumerate(slices)}
+    for number, (instance, frame) in enumerate(slices):
+        if frame is None or len(slices) == 1:
+            index.setdefault((instance, 1), number)
+            index.setdefault((instance, None), number)
+    placed = []
+    for place in frames:
+        found = index.get((place.instance, place.frame))
+        if found is None:
+            found = _by_position(place, positions_mm)
+        if found is None:
+            raise StudyRefused("mask-misfit", "a frame belongs to no slice of the image")
+        placed.append(found)
+    return tuple(placed)
+
+
+def read_segmentation(
+    data: bytes, shape: tuple[int, ...], mask_slices: Sequence[int], structures: Sequence[str]
+) -> NDArray[np.uint8]:
+    """A SEG as a label map: 0 background, i + 1 for ``structures[i]``; where two overlap the later one shows.
+
+    Segment labels match without regard to case. A structure that the SEG does not describe is taken as not there, as
+    long as it describes one of them. A fractional segment counts from half its greatest value.
+
+    Args:
+        data: the file.
+        shape: the image's.
+        mask_slices: the slice of each frame; empty for a two-dimensional image, to which all frames belong.
+        structures: segment labels in order.
+
+    Raises:
+        StudyRefused: "mask-misfit", "missing-structure", "undecodable".
+    """
+    import highdicom
+
+    with refusing("undecodable", "DICOM SEG"):
+        mask = highdicom.seg.segread(BytesIO(data))
+        by_label = {
+            str(mask.get_segment_description(number).segment_label).strip().casefold(): int(number)
+            for number in mask.segment_numbers
+            if number != 0
+        }
+        frames = np.asarray(mask.pixel_array)
+        frames = frames.reshape(-1, *frames.shape[-2:])
+        segments = _segments(mask, len(frames))
+        kind, greatest = text(mask, "SegmentationType"), whole(mask, "MaximumFractionalValue") or 1
+    wanted = [by_label.get(structure.strip().casefold()) for structure in structures]
+    if all(number is None for number in wanted):
+        raise StudyRefused("missing-structure", "the mask describes none of the structures that are asked for")
+    if frames.shape[-2:] != shape[-2:]:
+        raise StudyRefused("mask-misfit", f"mask {frames.shape[-2:]}, image {shape[-2:]}")
+    slices = list(mask_slices) if mask_slices or len(shape) == 3 else [0] * len(frames)
+    depth = shape[0] if len(shape) == 3 else 1
+    if len(slices) != len(frames) or max(slices, default=0) >= depth:
+        raise StudyRefused("mask-misfit", "its frames are not those that were indexed")
+    out = np.zeros((depth, *shape[-2:]), dtype=np.uint8)
+    for value, number in enumerate(wanted, start=1):
+        for frame, segment, slice_ in zip(frames, segments, slices, strict=True):
+            if number is None or segment not in (number, None):
+                continue
+            there = frame == number if segment is None else _present(frame, kind, greatest)
+            out[slice_][there] = value
+    return out.reshape(shape)
+
+
+def read_label_map(data: bytes, shape: tuple[int, ...], structures: Sequence[str]) -> NDArray[np.uint8]:
+    """A NIfTI label map in the image's order: 0 background, i + 1 where its value is ``int(structures[i])``.
+
+    Raises:
+        StudyRefused: "mask-misfit" for another shape, "missing-structure" for a structure that is no whole number.
+    """
+    values = np.rint(parse_nifti(data).values)
+    if values.shape != shape:
+        raise StudyRefused("mask-misfit", f"mask {values.shape}, image {shape}")
+    out = np.zeros(shape, dtype=np.uint8)
+    for index, structure in enumerate(structures, start=1):
+        if not structure.strip().isdecimal():
+            raise StudyRefused("missing-structure", f"a NIfTI mask holds whole numbers, not {structure!r}")
+        out[values == int(structure)] = index
+    return out
+
+
+def _frame_place(group: Dataset, shared: Dataset | None, only: str) -> FramePlace:
+    derivation = item(group, "DerivationImageSequence") or (shared and item(shared, "DerivationImageSequence"))
+    source = item(derivation, "SourceImageSequence") if derivation else None
+    plane = item(group, "PlanePositionSequence")
+    return FramePlace(
+        (text(source, "ReferencedSOPInstanceUID") if source else "") or only,
+        whole(source, "ReferencedFrameNumber") if source else None,
+        numbers(plane, "ImagePositionPatient") if plane else (),
+    )
+
+
+def _by_position(place: FramePlace, positions_mm: Sequence[tuple[float, ...]]) -> int | None:
+    if len(place.position_mm) != 3:
+        return None
+    for number, position in enumerate(positions_mm):
+        if len(position) == 3 and np.abs(np.subtract(position, place.position_mm)).max() < _SAME_PLACE_MM:
+            return number
+    return None
+
+
+def _segments(mask: Any, frames: int) -> list[int | None]:
+    """The segment of each frame; None where the pixels themselves are segment numbers (SegmentationType LABELMAP)."""
+    if text(mask, "SegmentationType") == "LABELMAP":
+        return [None] * frames
+    shared = item(mask, "SharedFunctionalGroupsSequence")
+    found: list[int | None] = []
+    with quiet():
+        for group in items(mask, "PerFrameFunctionalGroupsSequence"):
+            holder = item(group, "SegmentIdentificationSequence")
+            holder = holder or (shared and item(shared, "SegmentIdentificationSequence"))
+            if holder is None:
+                raise StudyRefused("undecodable", "a frame that names no segment")
+            found.append(whole(holder, "ReferencedSegmentNumber"))
+    return found
+
+
+def _present(frame: NDArray[Any], kind: str, greatest: int) -> NDArray[np.bool_]:
+    present: NDArray[np.bool_] = frame * 2 >= greatest if kind == "FRACTIONAL" else frame > 0
+    return present

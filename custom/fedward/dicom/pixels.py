@@ -1,0 +1,187 @@
+"""A DICOM data set -> grey values in which bright is dense, whatever the scanner stored.
+
+The order is the standard's (PS3.4 N.2): stored values -> modality LUT or rescale -> VOI LUT or window -> MONOCHROME1
+turned round. The window is applied to projection radiographs only. There it is what the maker or the radiographer
+chose to show, and the raw detector range around it differs between scanners. In CT the values are Hounsfield units and
+in MR or PET the window is a viewer's last setting: those keep their rescaled values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.pixels.processing import apply_color_lut
+from pydicom.pixels.utils import pixel_array
+
+from fedward.dicom.source import item, items, numbers, refusing, text, value, whole
+from fedward.errors import StudyRefused
+
+MAX_VOXELS = 2**29
+"""Above this a header is taken as damaged, before anything is allocated for it."""
+PROJECTION = frozenset({"CR", "DX", "MG", "IO", "PX"})
+_LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as in DICOM's own YBR_FULL
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Decoded pixels before any grey-scale step.
+
+    Attributes:
+        values: ``(rows, columns)`` or ``(frames, rows, columns)``; colour is already luminance.
+        low, high: the least and the greatest value that could have been stored.
+        colour: whether ``values`` came from colour, to which no grey-scale step applies.
+    """
+
+    values: NDArray[np.generic]
+    low: float
+    high: float
+    colour: bool
+
+
+def decode(header: Dataset) -> Stored:
+    """Decode the pixels. Grey multi-frame files keep all frames; of colour multi-frame files the first one is taken.
+
+    Raises:
+        StudyRefused: "no-pixels", "truncated", "undecodable".
+    """
+    if not any(keyword in header for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        raise StudyRefused("no-pixels", "no pixel data element")
+    with refusing("undecodable", f"transfer syntax {_syntax(header)}"):
+        frames = whole(header, "NumberOfFrames") or 1
+        voxels = int(header.Rows) * int(header.Columns) * frames
+        if not 0 < voxels <= MAX_VOXELS:
+            raise StudyRefused("undecodable", f"{voxels} pixels, of at most {MAX_VOXELS}")
+        _check_length(header, voxels)
+        colour = header.get("SamplesPerPixel", 1) > 1 or header.PhotometricInterpretation == "PALETTE COLOR"
+        array = pixel_array(header, index=0 if colour and frames > 1 else None)
+        if colour:
+            array = apply_color_lut(array, header) if array.ndim == 2 else array
+            grey = array.astype(np.float32) @ _LUMINANCE
+            return Stored(grey, 0.0, float(np.iinfo(array.dtype).max), True)
+        return Stored(array, *_range(header, array), False)
+
+
+def to_grey(header: Dataset, stored: Stored) -> NDArray[np.float32]:
+    """Grey values, float32, of ``stored``'s shape; bright is dense.
+
+    Rescaled and unwindowed, values are in the modality's unit (Hounsfield units in CT). Values that are not finite
+    become the least finite one.
+
+    Raises:
+        StudyRefused: "blank-image" where no value is finite.
+    """
+    with refusing("undecodable", "grey-scale steps"):
+        if not stored.colour:
+            stored = _modality(header, stored)
+            if text(header, "Modality") in PROJECTION:
+                stored = _window(header, stored)
+        values = stored.values.astype(np.float32)
+        if text(header, "PhotometricInterpretation") == "MONOCHROME1":
+            values = np.float32(stored.low + stored.high) - values
+        if not np.isfinite(values).all():
+            finite = values[np.isfinite(values)]
+            if not finite.size:
+                raise StudyRefused("blank-image", "no finite pixel")
+            values = np.where(np.isfinite(values), values, finite.min())
+        return values
+
+
+def _syntax(header: Dataset) -> str:
+    uid = getattr(getattr(header, "file_meta", None), "TransferSyntaxUID", None)
+    return uid.name if uid is not None and uid.is_transfer_syntax and uid.name != uid else "unknown"
+
+
+def _check_length(header: Dataset, voxels: int) -> None:
+    """Raise "truncated" where uncompressed pixel data is shorter than its header promises."""
+    uid = getattr(getattr(header, "file_meta", None), "TransferSyntaxUID", None)
+    if "PixelData" not in header or uid is None or uid.is_compressed:
+        return
+    samples, bits = header.get("SamplesPerPixel", 1), int(header.BitsAllocated)
+    if header.PhotometricInterpretation == "YBR_FULL_422":
+        samples = 2
+    needed, there = (voxels * samples * bits + 7) // 8, len(header.PixelData or b"")
+    if there < needed:
+        raise StudyRefused("truncated" if there else "no-pixels", f"{there} of {needed} bytes of pixel data")
+
+
+def _range(header: Dataset, array: NDArray[np.generic]) -> tuple[float, float]:
+    if array.dtype.kind == "f":
+        finite = array[np.isfinite(array)]
+        return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    bits = int(header.get("BitsStored", None) or header.BitsAllocated)
+    return (-(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1) if array.dtype.kind == "i" else (0.0, 2.0**bits - 1)
+
+
+def _modality(header: Dataset, stored: Stored) -> Stored:
+    table = item(header, "ModalityLUTSequence")
+    if table is not None:
+        return _look_up(table, stored)
+    slope, intercept = _rescale(header, stored.values.shape[0] if stored.values.ndim == 3 else 1)
+    if np.all(slope == 1) and np.all(intercept == 0):
+        return stored
+    if stored.values.ndim == 3:
+        slope, intercept = slope[:, None, None], intercept[:, None, None]
+    ends = np.stack([slope * stored.low + intercept, slope * stored.high + intercept])
+    values = stored.values.astype(np.float32) * slope.astype(np.float32) + intercept.astype(np.float32)
+    return Stored(values, float(ends.min()), float(ends.max()), False)
+
+
+def _rescale(header: Dataset, frames: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Slope and intercept of each frame; 1 and 0 where the header has none, or none that makes sense."""
+    shared = item(header, "SharedFunctionalGroupsSequence")
+    groups = items(header, "PerFrameFunctionalGroupsSequence")
+    pairs = []
+    for frame in range(frames):
+        holder = header
+        for group in (groups[frame] if frame < len(groups) else None, shared):
+            step = None if group is None else item(group, "PixelValueTransformationSequence")
+            if step is not None:
+                holder = step
+                break
+        slope, intercept = numbers(holder, "RescaleSlope"), numbers(holder, "RescaleIntercept")
+        pairs.append((slope[0] if slope and slope[0] != 0 else 1.0, intercept[0] if intercept else 0.0))
+    both = np.array(pairs, dtype=np.float64)
+    return both[:, 0], both[:, 1]
+
+
+def _window(header: Dataset, stored: Stored) -> Stored:
+    """The first VOI LUT, else the first window (PS3.3 C.11.2); one that leaves nothing to see is ignored."""
+    table = item(header, "VOILUTSequence")
+    if table is not None:
+        shown = _look_up(table, stored)
+    else:
+        centre, width = numbers(header, "WindowCenter"), numbers(header, "WindowWidth")
+        function = text(header, "VOILUTFunction").upper() or "LINEAR"
+        if not centre or not width or width[0] <= 0 or (function == "LINEAR" and width[0] <= 1):
+            return stored
+        part = _window_function(stored.values.astype(np.float32), centre[0], width[0], function)
+        shown = replace(stored, values=part * np.float32(stored.high - stored.low) + np.float32(stored.low))
+    return stored if shown.values.min() == shown.values.max() else shown
+
+
+def _window_function(values: NDArray[np.float32], centre: float, width: float, function: str) -> NDArray[np.float32]:
+    """Values -> 0 to 1, by the three functions of PS3.3 C.11.2.1.2 and C.11.2.1.3."""
+    if function == "SIGMOID":
+        exponent = np.clip(-4 * (values - np.float32(centre)) / np.float32(width), -80, 80)
+        part: NDArray[np.float32] = 1 / (1 + np.exp(exponent))
+        return part
+    if function == "LINEAR":
+        centre, width = centre - 0.5, width - 1
+    clipped: NDArray[np.float32] = np.clip((values - np.float32(centre)) / np.float32(width) + np.float32(0.5), 0, 1)
+    return clipped
+
+
+def _look_up(table: Dataset, stored: Stored) -> Stored:
+    """Apply a Modality or VOI LUT item (PS3.3 C.11.1.1): values below the first entry take it, above the last, that."""
+    entries, first, bits = (int(one) for one in numbers(table, "LUTDescriptor"))
+    data = value(table, "LUTData")
+    if isinstance(data, bytes):
+        data = np.frombuffer(data, dtype="<u2")
+    lut = np.asarray(data, dtype=np.float32)[: entries or 65_536]
+    if first > 32_767 and stored.low < 0:  # a signed first value that was written as unsigned
+        first -= 65_536
+    index = np.clip(np.rint(stored.values.astype(np.float64)) - first, 0, len(lut) - 1).astype(np.int64)
+    return Stored(lut[index], 0.0, 2.0**bits - 1, False)

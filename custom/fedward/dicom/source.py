@@ -1,0 +1,160 @@
+"""Bytes of a file -> a pydicom data set, quietly, with every fault turned into ``StudyRefused``.
+
+Headers in the wild are incomplete and wrong. What is optional is read through ``text``, ``numbers`` and ``whole``,
+which answer "nothing" for a value that is absent or cannot be read. What is not optional is read inside ``refusing``.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from pydicom import Dataset, dcmread
+from pydicom.errors import InvalidDicomError
+
+from fedward.errors import FedwardError, StudyRefused
+
+_THIRD_PARTY_LOGGERS = ("pydicom", "pylibjpeg", "highdicom", "nibabel")
+_BARE_STARTS = (b"\x08\x00", b"\x02\x00", b"\x00\x08", b"\x00\x02")
+"""How a data set without the 128-byte preamble starts: group 0002 or 0008, in either byte order."""
+
+
+class _Silence:
+    """Counts how many threads are inside ``quiet``: the first one in silences, the last one out restores."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._warnings: Any = None
+        self._levels: dict[str, int] = {}
+
+    def enter(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                self._warnings = warnings.catch_warnings()
+                self._warnings.__enter__()
+                warnings.simplefilter("ignore")
+                for name in _THIRD_PARTY_LOGGERS:
+                    self._levels[name] = logging.getLogger(name).level
+                    logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+    def leave(self) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._warnings.__exit__(None, None, None)
+                for name, level in self._levels.items():
+                    logging.getLogger(name).setLevel(level)
+
+
+_silence = _Silence()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the readers' own warnings and log lines from being shown: they quote header values, so names of patients.
+
+    May be nested and entered by several threads at once.
+    """
+    _silence.enter()
+    try:
+        yield
+    finally:
+        _silence.leave()
+
+
+@contextmanager
+def refusing(reason: str, detail: str = "") -> Iterator[None]:
+    """Turn whatever a reader or decoder raises into ``StudyRefused(reason)``.
+
+    The detail names the kind of fault and not its message, which may quote the header. Fedward's own errors pass.
+    """
+    try:
+        with quiet():
+            yield
+    except FedwardError:
+        raise
+    except Exception as fault:
+        raise StudyRefused(reason, f"{detail}: {type(fault).__name__}" if detail else type(fault).__name__) from fault
+
+
+def read_bytes(path: Path) -> bytes:
+    """The whole file. Raises ``StudyRefused("unreadable")`` for what cannot be opened or is no regular file."""
+    try:
+        if not path.is_file():
+            raise StudyRefused("unreadable", "no such file" if not path.exists() else "not a regular file")
+        return path.read_bytes()
+    except OSError as fault:
+        raise StudyRefused("unreadable", fault.strerror or type(fault).__name__) from None
+
+
+def parse(data: bytes) -> Dataset:
+    """Read a DICOM file held in memory; one without preamble is read too where it starts like a data set.
+
+    Raises:
+        StudyRefused: "unreadable" for what is not DICOM; "truncated" for a file that ends inside an element.
+    """
+    if not data:
+        raise StudyRefused("unreadable", "the file is empty")
+    with refusing("unreadable", "the header cannot be read"):
+        try:
+            return dcmread(BytesIO(data))
+        except InvalidDicomError:
+            if not data.startswith(_BARE_STARTS):
+                raise StudyRefused("unreadable", "neither DICOM nor NIfTI") from None
+            return dcmread(BytesIO(data), force=True)
+        except EOFError:
+            raise StudyRefused("truncated", "the file ends inside an element") from None
+
+
+def value(dataset: Dataset, keyword: str) -> Any:
+    """An optional element's value, or None where it is absent, empty or malformed."""
+    with suppress(Exception), quiet():  # an optional value that cannot be read is as good as absent
+        found = dataset.get(keyword)
+        return None if found is None or found == "" else found
+    return None
+
+
+def text(dataset: Dataset, keyword: str) -> str:
+    """An optional text value without surrounding blanks and NULs; "" where there is none."""
+    found = value(dataset, keyword)
+    with suppress(Exception):  # a value whose own str() fails is as good as absent
+        return "" if found is None else str(found).strip(" \t\r\n\0")
+    return ""
+
+
+def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...]:
+    """An optional value as numbers, one or many; () where there is none or one of them is not a finite number."""
+    found = value(dataset, keyword)
+    with suppress(Exception):  # a malformed decimal string is as good as absent
+        several = [found] if isinstance(found, str | int | float) else list(found)
+        numeric = tuple(float(one) for one in several)
+        return numeric if all(abs(one) < float("inf") for one in numeric) else ()
+    return ()
+
+
+def whole(dataset: Dataset, keyword: str) -> int | None:
+    """An optional whole number (the first of several), or None."""
+    found = numbers(dataset, keyword)
+    return int(found[0]) if found else None
+
+
+def item(dataset: Dataset, keyword: str) -> Dataset | None:
+    """The first item of an optional sequence, or None."""
+    found = items(dataset, keyword)
+    return found[0] if found else None
+
+
+def items(dataset: Dataset | None, keyword: str) -> list[Dataset]:
+    """All items of an optional sequence; [] where it is absent or malformed."""
+    found = [] if dataset is None else value(dataset, keyword) or []
+    with suppress(Exception):  # a sequence that cannot be walked is as good as absent
+        return [one for one in found if isinstance(one, Dataset)]
+    return []

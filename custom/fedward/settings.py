@@ -224,12 +224,11 @@ class Hospital(Settings):
 
 
 class Server(Settings):
-    host: str = Field(description="Name that the hospitals connect to and that stands in the server's certificate.")
+    host: str = Field(
+        description="Name that hospitals connect to, as in the server's certificate; 'localhost' listens on loopback only."
+    )
     port: int = Field(ge=1, le=65_535, description="The one outside port.")
     organisation: Name = Field(description="Organisation that runs the server.")
-    listen: str = Field(
-        default="127.0.0.1", description="Address the server listens on; loopback unless told otherwise."
-    )
 
 
 class FederationSpec(Settings):

@@ -1,0 +1,46 @@
+"""Where a job's own files are, at the server and at a site: its settings, its run folder, the site's policy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import cast
+
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.workspace import Workspace
+
+from fedward.errors import JobError, SettingsError
+from fedward.flare.protocol import JOB_FILE
+from fedward.settings import JobSpec, SitePolicy, parse, read_site
+
+SITE_FILE = "site.toml"
+
+
+def job_spec(context: FLContext) -> JobSpec:
+    """The job's settings as they travelled, checked again by whoever runs it."""
+    path = Path(_workspace(context).get_app_config_dir(context.get_job_id())) / JOB_FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise JobError("job has no readable settings", where=JOB_FILE, remedy="export it with `fedward job export`") from None
+    return parse(JobSpec, content, where=JOB_FILE)
+
+
+def run_folder(context: FLContext) -> Path:
+    """The job's folder in this participant's workspace."""
+    return Path(_workspace(context).get_run_dir(context.get_job_id()))
+
+
+def site_policy(context: FLContext) -> SitePolicy:
+    """The hospital's own ``local/site.toml``, which must be for the site that the certificate names."""
+    policy = read_site(Path(_workspace(context).get_site_config_dir()) / SITE_FILE)
+    identity = context.get_identity_name()
+    if policy.site != identity:
+        raise SettingsError(
+            f"policy of another site than the kit's {identity!r}", where=SITE_FILE, value=policy.site, remedy="correct `site`"
+        )
+    return policy
+
+
+def _workspace(context: FLContext) -> Workspace:
+    return cast(Workspace, context.get_engine().get_workspace())

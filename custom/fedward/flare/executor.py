@@ -1,0 +1,175 @@
+"""A hospital's side of a job: answers the server's tasks with its own cohort, and nothing but them.
+
+One process of this runs at each site for each job. Heavy libraries load at the first task, so that FLARE's start is not
+held up. Whatever fails becomes a one-line refusal for the server and a full account in the site's own log.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from nvflare.apis.executor import Executor
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.shareable import Shareable
+from nvflare.apis.signal import Signal
+
+from fedward import __version__
+from fedward.errors import CohortError, FedwardError, JobError, SettingsError
+from fedward.flare import app
+from fedward.flare.protocol import (
+    EVENTS_FILE,
+    ROUND_NUMBER,
+    Reply,
+    Task,
+    global_weights,
+    refuse,
+    to_shareable,
+)
+from fedward.metrics.events import EventLog
+from fedward.training.weights import difference, save_weights
+
+if TYPE_CHECKING:
+    from fedward.settings import JobSpec
+    from fedward.training.trainer import Progress, Trainer
+
+LOCAL_ONLY_FILE = "local_only.npz"
+"""The model that this hospital trained alone; it stays in the hospital's run folder."""
+
+
+class Aborted(Exception):  # noqa: N818 - not an error: somebody stopped the job
+    """The job was stopped while this site was working on a task."""
+
+
+class HospitalExecutor(Executor):  # type: ignore[misc]
+    """Admit, train and validate on this hospital's cohort."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._site: _Site | None = None
+
+    def execute(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
+        try:
+            if self._site is None:
+                self._site = _Site(fl_ctx)
+            reply = self._site.answer(Task(task_name), shareable, abort=abort_signal)
+            return to_shareable(reply)
+        except Aborted:
+            return refuse("the job was stopped", final=False)
+        except (CohortError, JobError, SettingsError) as error:
+            self.log_error(fl_ctx, f"this site takes no part: {error}", fire_event=False)
+            return refuse(str(error), final=True)
+        except Exception as error:  # noqa: BLE001 - a site must answer whatever happens, and must not send a traceback
+            self.log_exception(fl_ctx, f"{task_name} failed", fire_event=False)
+            return refuse(f"{task_name} failed with {type(error).__name__}; its reason is in the site's log", final=False)
+
+
+class _Site:
+    """One job at one hospital: its cohort, its trainer, its tasks."""
+
+    def __init__(self, context: FLContext) -> None:
+        self._name: str = context.get_identity_name()
+        self._folder = app.run_folder(context)
+        self._policy = app.site_policy(context)
+        self._job: JobSpec = app.job_spec(context)
+        self._events = EventLog(self._folder / EVENTS_FILE)
+        self._trainer: Trainer | None = None
+        self._tasks: dict[Task, Callable[[Shareable, Signal], Reply]] = {
+            Task.ADMIT: self._admit,
+            Task.ROUND: self._round,
+            Task.FINAL: self._final,
+            Task.ALONE: self._alone,
+        }
+
+    def answer(self, task: Task, data: Shareable, *, abort: Signal) -> Reply:
+        return self._tasks[task](data, abort)
+
+    @property
+    def trainer(self) -> Trainer:
+        """Made at first use: admission normally, or the first round at a site that was restarted."""
+        if self._trainer is None:
+            from fedward.dataset.manifest import read_manifest
+            from fedward.training.trainer import Trainer
+
+            name = self._job.data.cohort
+            cohort = self._policy.cohorts.get(name)
+            if cohort is None:
+                known = ", ".join(sorted(self._policy.cohorts)) or "none"
+                raise CohortError(
+                    "site has no such cohort", where=app.SITE_FILE, value=name, remedy=f"it has {known}; add [cohorts.{name}]"
+                )
+            manifest = read_manifest(cohort.index)
+            self._trainer = Trainer(self._job, [manifest], site=self._name, min_patients=cohort.min_patients)
+            self._content_hash = manifest.content_hash
+            self._quarantined = manifest.quarantined
+        return self._trainer
+
+    def _admit(self, data: Shareable, abort: Signal) -> Reply:
+        support = self.trainer.support.plain()
+        return Reply(
+            metrics={
+                "support": support,
+                "quarantined": self._quarantined,
+                "cohort_hash": self._content_hash,
+                "fedward": __version__,
+            }
+        )
+
+    def _round(self, data: Shareable, abort: Signal) -> Reply:
+        weights, number = global_weights(data), int(data.get_header(ROUND_NUMBER))
+        scores, validate_s = _timed(lambda: self.trainer.validate(weights))
+        trained, train_s = _timed(
+            lambda: self.trainer.train(weights, round_number=number, on_progress=self._follow(number, abort))
+        )
+        return Reply(
+            update=difference(trained.weights, weights),
+            metrics={
+                "scores": scores.plain(),
+                "loss": trained.loss,
+                "patients": trained.patients,
+                "images": trained.images,
+                "steps": trained.steps,
+                "train_s": round(train_s, 3),
+                "validate_s": round(validate_s, 3),
+            },
+        )
+
+    def _final(self, data: Shareable, abort: Signal) -> Reply:
+        scores, validate_s = _timed(lambda: self.trainer.validate(global_weights(data)))
+        return Reply(metrics={"scores": scores.plain(), "validate_s": round(validate_s, 3)})
+
+    def _alone(self, data: Shareable, abort: Signal) -> Reply:
+        from fedward.training.trainer import train_alone
+
+        weights, train_s = _timed(lambda: train_alone(self.trainer, self._job, on_progress=self._follow(None, abort)))
+        save_weights(weights, self._folder / LOCAL_ONLY_FILE)
+        scores, validate_s = _timed(lambda: self.trainer.validate(weights))
+        return Reply(
+            metrics={"scores": scores.plain(), "train_s": round(train_s, 3), "validate_s": round(validate_s, 3)}
+        )
+
+    def _follow(self, number: int | None, abort: Signal) -> Callable[[Progress], None]:
+        """Write progress for this hospital's own eyes, at most twice a second, and stop when the job is stopped."""
+        last = 0.0
+
+        def follow(progress: Progress) -> None:
+            nonlocal last
+            if abort.triggered:
+                raise Aborted
+            now = time.monotonic()
+            if now - last >= 0.5 or progress.step == progress.steps:
+                last = now
+                loss = progress.loss if np.isfinite(progress.loss) else None
+                self._events.append("progress", round=number, step=progress.step, steps=progress.steps, loss=loss)
+
+        return follow
+
+
+def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    start = time.perf_counter()
+    result = work()
+    return result, time.perf_counter() - start
+
+

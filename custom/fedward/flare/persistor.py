@@ -1,0 +1,56 @@
+"""The server's copy of the model: initial weights from the job, each round's model, the final file.
+
+FLARE's ``PTFileModelPersistor`` takes a class path from the job, so it is not on any allow-list here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nvflare.apis.fl_component import FLComponent
+from nvflare.apis.fl_context import FLContext
+
+from fedward.errors import FederationError
+from fedward.flare import app
+from fedward.flare.protocol import MODEL_FILE
+from fedward.settings import JobSpec
+from fedward.training.weights import Weights, save_weights
+
+LATEST_FILE = "latest_model.npz"
+
+
+class ModelStore(FLComponent):  # type: ignore[misc]
+    """Keeps the newest model in the job's run folder; every file appears whole or not at all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._folder: Path | None = None
+
+    def open(self, context: FLContext) -> None:
+        """Say which job's run folder to use."""
+        self._folder = app.run_folder(context)
+
+    def load_weights(self, job: JobSpec) -> Weights:
+        """Initial weights, from the job's network and seed alone: equal on every machine."""
+        from fedward.training.networks import initial_weights
+
+        return initial_weights(job)
+
+    def keep(self, weights: Weights) -> None:
+        """Save the model of a complete round, for whoever comes late."""
+        save_weights(weights, self._path(LATEST_FILE))
+
+    def finish(self, weights: Weights) -> Path:
+        """Write ``FL_global_model.pt``, a torch state dict of the exchanged tensors; ``torch.load(..., weights_only=True)``."""
+        import torch
+
+        path = self._path(MODEL_FILE)
+        draft = path.with_suffix(".draft")
+        torch.save({name: torch.from_numpy(array.copy()) for name, array in weights.items()}, draft)
+        draft.replace(path)
+        return path
+
+    def _path(self, name: str) -> Path:
+        if self._folder is None:
+            raise FederationError("model store was not opened")
+        return self._folder / name

@@ -1,0 +1,83 @@
+"""A person's session with a FLARE server, through FLARE's own API: submit a job, follow it, fetch its result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nvflare.apis.job_def import RunStatus
+from nvflare.fuel.flare_api.api_spec import AuthenticationError, AuthorizationError, InvalidJobDefinition, NoConnection
+from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
+
+from fedward.errors import FederationError, JobError
+
+RESULT = "workspace"
+
+
+class Console:
+    """An open session. Make it with ``console``, which closes it: an open one keeps its process alive."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def connected(self) -> set[str]:
+        """Sites that the server sees now."""
+        return {client.name for client in self._session.get_connected_client_list()}
+
+    def submit(self, folder: Path) -> str:
+        """Submit an exported job; returns its id.
+
+        Raises:
+            JobError: the server refuses it (for example because it carries code).
+        """
+        try:
+            return str(self._session.submit_job(str(folder.resolve())))
+        except (InvalidJobDefinition, AuthorizationError) as error:
+            raise JobError(f"server refuses the job, {error}", where=folder) from None
+
+    def status(self, job_id: str) -> str:
+        """FLARE's word for where the job stands, such as RUNNING or FINISHED:COMPLETED."""
+        return str(self._session.get_job_status(job_id))
+
+    def wait(self, job_id: str, *, each: Callable[[], None], poll_s: float = 0.25) -> str:
+        """Call ``each`` and look at the job again and again until it has ended; returns its last status."""
+        while True:
+            each()
+            status = self.status(job_id)
+            if status not in _OPEN:
+                return status
+            time.sleep(poll_s)
+
+    def abort(self, job_id: str) -> None:
+        """Ask the server to stop the job."""
+        self._session.abort_job(job_id)
+
+    def download(self, job_id: str, out: Path) -> Path:
+        """Fetch the job's result into ``out``; returns the folder that holds the server's run folder."""
+        return Path(self._session.download_job_result(job_id, str(out))) / RESULT
+
+
+_OPEN = {RunStatus.SUBMITTED.value, RunStatus.APPROVED.value, RunStatus.DISPATCHED.value, RunStatus.RUNNING.value}
+
+
+@contextmanager
+def console(kit: Path, *, timeout_s: float = 20.0) -> Iterator[Console]:
+    """Sign in with a person's kit; the sign-in name is the kit folder's name.
+
+    Raises:
+        FederationError: no kit there, the server cannot be reached, or it refuses the sign-in.
+    """
+    if not (kit / "startup").is_dir():
+        raise FederationError("not an admin startup kit", where=kit, remedy="give the kit's folder, the one with startup/")
+    try:
+        session = new_secure_session(kit.name, str(kit.resolve()), timeout=timeout_s)
+    except NoConnection:
+        raise FederationError("server cannot be reached", where=kit, remedy="check host, port and that it runs") from None
+    except AuthenticationError as error:
+        raise FederationError(f"server refuses the sign-in, {error}", where=kit) from None
+    try:
+        yield Console(session)
+    finally:
+        session.close()

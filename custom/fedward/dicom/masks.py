@@ -3,13 +3,15 @@
 A SEG leaves out slices in which there is nothing to mark and may hold its frames in any order, so each frame is placed
 by the source image it refers to, or by its position. That is settled once, when the cohort is indexed; the manifest
 keeps only slice numbers (``Row.mask_slices``).
+
+SEG files are read with pydicom: ``highdicom.seg.segread`` (0.28) refuses a SEG of a radiograph, highdicom's own among
+them, because its PixelMeasuresSequence has no SliceThickness. highdicom writes and checks them in the tests.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,8 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from fedward.dicom.nifti import parse_nifti
-from fedward.dicom.source import item, items, numbers, quiet, refusing, text, whole
+from fedward.dicom.pixels import decode
+from fedward.dicom.source import item, items, numbers, parse, refusing, text, whole
 from fedward.errors import StudyRefused
 
 SEGMENTATION_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"})
@@ -104,16 +107,13 @@ def read_segmentation(
     Raises:
         StudyRefused: "mask-misfit", "missing-structure", "undecodable".
     """
-    import highdicom
-
+    mask = parse(data)
     with refusing("undecodable", "DICOM SEG"):
-        mask = highdicom.seg.segread(BytesIO(data))
         by_label = {
-            str(mask.get_segment_description(number).segment_label).strip().casefold(): int(number)
-            for number in mask.segment_numbers
-            if number != 0
+            text(segment, "SegmentLabel").casefold(): whole(segment, "SegmentNumber")
+            for segment in items(mask, "SegmentSequence")
         }
-        frames = np.asarray(mask.pixel_array)
+        frames = decode(mask).values
         frames = frames.reshape(-1, *frames.shape[-2:])
         segments = _segments(mask, len(frames))
         kind, greatest = text(mask, "SegmentationType"), whole(mask, "MaximumFractionalValue") or 1
@@ -179,13 +179,12 @@ def _segments(mask: Any, frames: int) -> list[int | None]:
         return [None] * frames
     shared = item(mask, "SharedFunctionalGroupsSequence")
     found: list[int | None] = []
-    with quiet():
-        for group in items(mask, "PerFrameFunctionalGroupsSequence"):
-            holder = item(group, "SegmentIdentificationSequence")
-            holder = holder or (shared and item(shared, "SegmentIdentificationSequence"))
-            if holder is None:
-                raise StudyRefused("undecodable", "a frame that names no segment")
-            found.append(whole(holder, "ReferencedSegmentNumber"))
+    for group in items(mask, "PerFrameFunctionalGroupsSequence"):
+        holder = item(group, "SegmentIdentificationSequence")
+        holder = holder or (shared and item(shared, "SegmentIdentificationSequence"))
+        if holder is None:
+            raise StudyRefused("undecodable", "a frame that names no segment")
+        found.append(whole(holder, "ReferencedSegmentNumber"))
     return found
 
 

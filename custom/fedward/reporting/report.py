@@ -1,0 +1,202 @@
+"""What a finished job has to say, as data: the one source of ``report.json``, ``report.html`` and ``summary.json``.
+
+None is "not measured". A score that was withheld because too few patients stand behind it has ``suppressed`` set and is
+shown as "insufficient support". Neither is ever shown as 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Task = Literal["classification", "segmentation"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """One number with its support.
+
+    Attributes:
+        value: the number, or None where it was not measured or is withheld.
+        low, high: ends of its 95 % interval, or None.
+        n: images it was measured on; ``patients`` where the patient is what was counted.
+        positives: of ``n``, how many have the finding; None for a segmentation.
+        suppressed: withheld, because too few stand behind it.
+        why: why there is no value; "" where there is one.
+    """
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    patients: int | None = None
+    positives: int | None = None
+    suppressed: bool = False
+    why: str = ""
+
+
+NOT_MEASURED = Score()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFacts:
+    """What was asked for.
+
+    Attributes:
+        name, task, description, seed, network: from ``job.toml``.
+        size: pixels the network sees.
+        rounds: rounds asked for.
+    """
+
+    name: str
+    task: Task
+    description: str
+    seed: int
+    network: str
+    size: tuple[int, ...]
+    rounds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Participation:
+    """Whether a site took part, and in which rounds.
+
+    Attributes:
+        site: its id.
+        declined: why it took no part at all, or None.
+        rounds: rounds its update counted in, from 0.
+        missed: round, from 0, -> why its update is missing.
+    """
+
+    site: str
+    declined: str | None = None
+    rounds: tuple[int, ...] = ()
+    missed: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CohortFacts:
+    """What a site brought, as counts."""
+
+    images: int
+    patients: int
+    train_patients: int
+    validation_patients: int
+    quarantined: int
+    content_hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteResult:
+    """One site's numbers, all on its own validation patients.
+
+    Attributes:
+        site: its id.
+        federated: the final federated model, in the job's measure (AUC or mean Dice).
+        local_only: the model that this site trained alone.
+        centralised: a model trained on all sites' images together.
+        others: further measures of the federated model, by name as it is to be shown.
+        history: the incoming global model, in the job's measure, before each round and after the last.
+        cohort: what it brought, or None.
+    """
+
+    site: str
+    federated: Score
+    local_only: Score = NOT_MEASURED
+    centralised: Score = NOT_MEASURED
+    others: Mapping[str, Score] = field(default_factory=dict)
+    history: tuple[float | None, ...] = ()
+    cohort: CohortFacts | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundTime:
+    """Seconds of one round: all of it, and the slowest site's training and validation."""
+
+    wall_s: float
+    slowest_site: str
+    train_s: float
+    validate_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Time:
+    """Where the seconds went.
+
+    Attributes:
+        wall_s: from submit to finish.
+        overhead_s: ``wall_s`` less the training of the slowest site of each round and less what the sites trained alone.
+        rounds: one a round.
+        alone_s: the slowest site's training on its own, for the comparison; None where none was asked for.
+    """
+
+    wall_s: float
+    overhead_s: float | None = None
+    rounds: tuple[RoundTime, ...] = ()
+    alone_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A finished job.
+
+    Attributes:
+        job: what was asked for.
+        finished_at: ISO 8601 date and time; given, so that the same report is the same bytes.
+        rounds_done: rounds that counted.
+        encryption: "none", or what hid the updates from the server.
+        privacy: "none", or the differential privacy that the sites applied, in words.
+        sites: one a site that took part.
+        participation: one a site that was invited.
+        pooled: the federated model over all sites' validation images together.
+        centralised_pooled: the centralised model, likewise.
+        matrix: site whose own model it is -> site it was tested at -> value; empty where it was not measured.
+        time: where the seconds went.
+        versions: software -> version.
+        hashes: what -> SHA-256.
+        notes: remarks, a sentence each.
+    """
+
+    job: JobFacts
+    finished_at: str
+    rounds_done: int
+    encryption: str
+    privacy: str
+    sites: tuple[SiteResult, ...]
+    participation: tuple[Participation, ...]
+    pooled: Score = NOT_MEASURED
+    centralised_pooled: Score = NOT_MEASURED
+    matrix: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    time: Time
+    versions: Mapping[str, str] = field(default_factory=dict)
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def measure(self) -> str:
+        """The job's measure: "auc" or "dice"."""
+        return "auc" if self.job.task == "classification" else "dice"
+
+    @property
+    def worst_first(self) -> tuple[SiteResult, ...]:
+        """Sites by their federated value, the lowest first; those without one come last."""
+        return tuple(sorted(self.sites, key=_rank))
+
+    @property
+    def worst(self) -> SiteResult | None:
+        """The site with the lowest federated value, or None where no site has one."""
+        first = self.worst_first[:1]
+        return first[0] if first and first[0].federated.value is not None else None
+
+    @property
+    def mean(self) -> float | None:
+        """Mean of the sites' federated values, each site counting once; None unless every site has one."""
+        values = [site.federated.value for site in self.sites]
+        known = [value for value in values if value is not None]
+        return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def _rank(site: SiteResult) -> tuple[bool, float, str]:
+    value = site.federated.value
+    return (value is None, 0.0 if value is None else value, site.site)

@@ -1,0 +1,68 @@
+"""``summary.json``: the few numbers of a report that a script reads. A number that was not measured is null."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fedward.reporting.report import Report, SiteResult
+
+REPORT_FILE = "report.html"
+
+
+def summary(report: Report) -> dict[str, Any]:
+    """The fields that ``make demo`` promises, JSON-ready.
+
+    A classification fills the ``auc`` fields and leaves those of ``dice`` out; a segmentation fills ``dice`` fields and
+    has null in the ``auc`` fields, so that a reader finds the same keys in both.
+    """
+    measure = report.measure
+    content: dict[str, Any] = {
+        "task": report.job.task,
+        "rounds": report.rounds_done,
+        "wall_s": report.time.wall_s,
+        "encryption": report.encryption,
+        "sites": {site.site: _site(site, measure) for site in sorted(report.sites, key=lambda site: site.site)},
+    }
+    worst = report.worst
+    totals = {
+        f"federated_{measure}_mean": report.mean,
+        f"federated_{measure}_min": None if worst is None else worst.federated.value,
+        f"pooled_{measure}": report.pooled.value,
+        f"centralised_{measure}": report.centralised_pooled.value,
+    }
+    empty = dict.fromkeys(("federated_auc_mean", "federated_auc_min", "pooled_auc", "centralised_auc"))
+    return {**content, **empty, **totals, "report": REPORT_FILE, **_time(report)}
+
+
+def _site(site: SiteResult, measure: str) -> dict[str, Any]:
+    score = site.federated
+    empty = dict.fromkeys(("auc", "auc_low", "auc_high", "n", "positives", "epsilon", "local_only_auc"))
+    return {
+        **empty,
+        measure: score.value,
+        f"{measure}_low": score.low,
+        f"{measure}_high": score.high,
+        "n": score.n,
+        "positives": score.positives,
+        f"local_only_{measure}": site.local_only.value,
+    }
+
+
+def _time(report: Report) -> dict[str, Any]:
+    rounds = report.time.rounds
+    return {
+        "overhead_s": report.time.overhead_s,
+        "time": {
+            "training_s": sum(one.train_s for one in rounds) if rounds else None,
+            "alone_s": report.time.alone_s,
+            "rounds": [
+                {
+                    "wall_s": one.wall_s,
+                    "slowest_site": one.slowest_site,
+                    "train_s": one.train_s,
+                    "validate_s": one.validate_s,
+                }
+                for one in rounds
+            ],
+        },
+    }

@@ -225,7 +225,7 @@ class Hospital(Settings):
 
 class Server(Settings):
     host: str = Field(
-        description="Name that hospitals connect to, as in the server's certificate; 'localhost' listens on loopback only."
+        description="Name that hospitals connect to, as in its certificate; 'localhost' listens on loopback only."
     )
     port: int = Field(ge=1, le=65_535, description="The one outside port.")
     organisation: Name = Field(description="Organisation that runs the server.")

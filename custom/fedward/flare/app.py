@@ -22,7 +22,9 @@ def job_spec(context: FLContext) -> JobSpec:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise JobError("job has no readable settings", where=JOB_FILE, remedy="export it with `fedward job export`") from None
+        raise JobError(
+            "job has no readable settings", where=JOB_FILE, remedy="export it with `fedward job export`"
+        ) from None
     return parse(JobSpec, content, where=JOB_FILE)
 
 
@@ -37,7 +39,10 @@ def site_policy(context: FLContext) -> SitePolicy:
     identity = context.get_identity_name()
     if policy.site != identity:
         raise SettingsError(
-            f"policy of another site than the kit's {identity!r}", where=SITE_FILE, value=policy.site, remedy="correct `site`"
+            f"policy of another site than the kit's {identity!r}",
+            where=SITE_FILE,
+            value=policy.site,
+            remedy="correct `site`",
         )
     return policy
 

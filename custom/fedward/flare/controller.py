@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nvflare.apis.client import Client
-from nvflare.apis.controller_spec import ClientTask, Task as FlareTask
+from nvflare.apis.controller_spec import ClientTask
+from nvflare.apis.controller_spec import Task as FlareTask
 from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.impl.controller import Controller
@@ -29,7 +30,7 @@ from fedward.flare.persistor import ModelStore
 from fedward.flare.protocol import EVENTS_FILE, Reply, Task, question, refusal, to_reply
 from fedward.metrics.events import EventLog
 from fedward.settings import JobSpec
-from fedward.training.weights import Weights, apply_difference
+from fedward.training.weights import Weights, add
 
 POLL_S = 0.05
 PERSISTOR = "persistor"
@@ -61,7 +62,9 @@ class FederatedRounds(Controller):  # type: ignore[misc]
         self._events = EventLog(app.run_folder(fl_ctx) / EVENTS_FILE)
         store = fl_ctx.get_engine().get_component(PERSISTOR)
         if not isinstance(store, ModelStore):
-            raise FederationError("job has no model store", value=PERSISTOR, remedy="export it with `fedward job export`")
+            raise FederationError(
+                "job has no model store", value=PERSISTOR, remedy="export it with `fedward job export`"
+            )
         store.open(fl_ctx)
         self._store = store
 
@@ -118,10 +121,8 @@ class FederatedRounds(Controller):  # type: ignore[misc]
             )
         return admitted
 
-    def _round(
-        self, number: int, weights: Weights, sites: list[str], abort: Signal, context: FLContext
-    ) -> Weights:
-        """One round: the mean of the answers' differences, weighted by patients, added to the model (FedAvg, McMahan 2017)."""
+    def _round(self, number: int, weights: Weights, sites: list[str], abort: Signal, context: FLContext) -> Weights:
+        """One round of FedAvg (McMahan 2017, alg. 1): the model plus the patient-weighted mean of the differences."""
         start, need = time.monotonic(), self._job.federation.min_sites
         answers = self._ask(Task.ROUND, weights, sites, abort, context, need=need, number=number)
         updates: dict[str, tuple[Weights, float]] = {
@@ -140,7 +141,7 @@ class FederatedRounds(Controller):  # type: ignore[misc]
                 where=self._job.job.name,
                 remedy="look at the sites' reasons and submit the job again",
             )
-        averaged = apply_difference(weights, weighted_mean(updates))
+        averaged = add(weights, weighted_mean(updates))
         self._events.append("round", round=number, sites=sorted(updates), wall_s=round(time.monotonic() - start, 3))
         return averaged
 
@@ -155,7 +156,7 @@ class FederatedRounds(Controller):  # type: ignore[misc]
         need: int,
         number: int = -1,
     ) -> _Answers:
-        """Send one task to every site and wait: for all; or, once ``need`` have answered, ``grace_s`` more; or the time-out."""
+        """Send one task to every site; wait for all, or ``grace_s`` after ``need`` have answered, or the time-out."""
         answers = _Answers()
 
         def received(client_task: ClientTask, fl_ctx: FLContext) -> None:

@@ -17,7 +17,7 @@ from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 
 from fedward import __version__
-from fedward.errors import CohortError, FedwardError, JobError, SettingsError
+from fedward.errors import CohortError, JobError, SettingsError
 from fedward.flare import app
 from fedward.flare.protocol import (
     EVENTS_FILE,
@@ -39,7 +39,7 @@ LOCAL_ONLY_FILE = "local_only.npz"
 """The model that this hospital trained alone; it stays in the hospital's run folder."""
 
 
-class Aborted(Exception):  # noqa: N818 - not an error: somebody stopped the job
+class Aborted(Exception):
     """The job was stopped while this site was working on a task."""
 
 
@@ -63,7 +63,9 @@ class HospitalExecutor(Executor):  # type: ignore[misc]
             return refuse(str(error), final=True)
         except Exception as error:  # noqa: BLE001 - a site must answer whatever happens, and must not send a traceback
             self.log_exception(fl_ctx, f"{task_name} failed", fire_event=False)
-            return refuse(f"{task_name} failed with {type(error).__name__}; its reason is in the site's log", final=False)
+            return refuse(
+                f"{task_name} failed with {type(error).__name__}; its reason is in the site's log", final=False
+            )
 
 
 class _Site:
@@ -98,7 +100,10 @@ class _Site:
             if cohort is None:
                 known = ", ".join(sorted(self._policy.cohorts)) or "none"
                 raise CohortError(
-                    "site has no such cohort", where=app.SITE_FILE, value=name, remedy=f"it has {known}; add [cohorts.{name}]"
+                    "site has no such cohort",
+                    where=app.SITE_FILE,
+                    value=name,
+                    remedy=f"it has {known}; add [cohorts.{name}]",
                 )
             manifest = read_manifest(cohort.index)
             self._trainer = Trainer(self._job, [manifest], site=self._name, min_patients=cohort.min_patients)
@@ -171,5 +176,3 @@ def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
     start = time.perf_counter()
     result = work()
     return result, time.perf_counter() - start
-
-

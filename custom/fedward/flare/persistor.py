@@ -41,7 +41,7 @@ class ModelStore(FLComponent):  # type: ignore[misc]
         save_weights(weights, self._path(LATEST_FILE))
 
     def finish(self, weights: Weights) -> Path:
-        """Write ``FL_global_model.pt``, a torch state dict of the exchanged tensors; ``torch.load(..., weights_only=True)``."""
+        """Write ``FL_global_model.pt``: a torch state dict of the exchanged tensors, without pickled objects."""
         import torch
 
         path = self._path(MODEL_FILE)

@@ -82,7 +82,9 @@ class LocalFederation:
             if process.poll() is not None:
                 kit = self._kits.server if name == "server" else self._kits.sites[name]
                 raise FederationError(
-                    f"{name} stopped with exit code {process.returncode}", where=kit / "console.log", remedy="read the log"
+                    f"{name} stopped with exit code {process.returncode}",
+                    where=kit / "console.log",
+                    remedy="read the log",
                 )
 
     def processes(self) -> list[psutil.Process]:
@@ -125,7 +127,10 @@ def require_free_port(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise FederationError(
-                f"port cannot be used ({error.strerror})", where=host, value=port, remedy="stop what uses it or give --port"
+                f"port cannot be used ({error.strerror})",
+                where=host,
+                value=port,
+                remedy="stop what uses it or give --port",
             ) from None
 
 

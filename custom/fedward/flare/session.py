@@ -70,11 +70,15 @@ def console(kit: Path, *, timeout_s: float = 20.0) -> Iterator[Console]:
         FederationError: no kit there, the server cannot be reached, or it refuses the sign-in.
     """
     if not (kit / "startup").is_dir():
-        raise FederationError("not an admin startup kit", where=kit, remedy="give the kit's folder, the one with startup/")
+        raise FederationError(
+            "not an admin startup kit", where=kit, remedy="give the kit's folder, the one with startup/"
+        )
     try:
         session = new_secure_session(kit.name, str(kit.resolve()), timeout=timeout_s)
     except NoConnection:
-        raise FederationError("server cannot be reached", where=kit, remedy="check host, port and that it runs") from None
+        raise FederationError(
+            "server cannot be reached", where=kit, remedy="check host, port and that it runs"
+        ) from None
     except AuthenticationError as error:
         raise FederationError(f"server refuses the sign-in, {error}", where=kit) from None
     try:

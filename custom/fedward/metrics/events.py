@@ -1,7 +1,7 @@
 """An append-only log of a job's events: one JSON object a line, readable while it grows.
 
-Every event has ``event`` (its kind) and ``at`` (seconds since the epoch). The kinds are in ``KINDS``; the fields of each
-are what its writer gives, JSON-ready. No event carries a weight, a pixel or a patient's identifier.
+Every event has ``event`` (its kind) and ``at`` (seconds since the epoch). The kinds are in ``KINDS``; their fields are
+what the writer gives, JSON-ready. No event carries a weight, a pixel or a patient's identifier.
 """
 
 from __future__ import annotations

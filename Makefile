@@ -1,0 +1,46 @@
+# Fedward: one line a verb. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+PYTHON ?= python3.11
+VENV := .venv
+RUN := $(VENV)/bin
+SOURCES := $(shell find custom -type f -not -name '*.pyc' -not -path '*.egg-info/*')
+
+.PHONY: help setup check test demo bench kit real clean
+
+help: ## list the verbs
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+setup: $(VENV)/.fedward ## virtual environment, pinned libraries, Fedward's own wheel
+
+check: setup ## what CI runs first: formatting, lint, types, every job's settings
+	$(RUN)/ruff format --check .
+	$(RUN)/ruff check .
+	$(RUN)/mypy
+	for job in jobs/*/; do $(RUN)/fedward job check $$job; done
+
+test: setup ## every test, a real three-process federation among them
+	$(RUN)/pytest
+
+demo: setup ## three hospitals, a server, a job, a report in build/demo
+	$(RUN)/fedward demo
+
+bench: setup ## measurements side by side: index, overhead
+	$(RUN)/python bench/index.py
+	$(RUN)/python bench/overhead.py
+
+kit: setup ## startup kits for provisioning/federation.yml in build/federation
+	$(RUN)/fedward federation provision provisioning/federation.yml
+
+clean: ## remove what was built, keep the virtual environment
+	rm -rf build
+
+$(VENV)/.libraries: pyproject.toml constraints.txt deploy/install.sh
+	PYTHON=$(PYTHON) deploy/install.sh $(VENV)
+	touch $@
+
+$(VENV)/.fedward: $(VENV)/.libraries $(SOURCES)
+	rm -rf build/lib build/bdist.* build/wheel
+	$(RUN)/pip wheel --quiet --no-deps --no-build-isolation --no-index --wheel-dir build/wheel .
+	$(RUN)/pip install --quiet --no-deps --no-index --force-reinstall build/wheel/fedward-*.whl
+	touch $@

@@ -1,0 +1,56 @@
+"""``fedward …``: one thin module a noun; errors become one line and exit code 1."""
+
+from __future__ import annotations
+
+import errno
+import sys
+
+import typer
+
+from fedward import __version__
+from fedward.commands import demo, federation, job, site
+from fedward.errors import FedwardError
+
+app = typer.Typer(
+    help=__doc__.split(";")[0].replace("``", "") if __doc__ else None,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command(name="demo")(demo.demo)
+app.add_typer(federation.app, name="federation")
+app.add_typer(job.app, name="job")
+app.add_typer(site.app, name="site")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"fedward {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def fedward(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Federated learning for hospitals on NVIDIA FLARE."""
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(_say("stopped", 130))
+    except FedwardError as error:
+        sys.exit(_say(str(error), 1))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise
+        where = error.filename or "disk"
+        sys.exit(_say(f"{where}: {error.strerror}; free space or give another folder", 1))
+
+
+def _say(line: str, code: int) -> int:
+    print(f"fedward: {line}", file=sys.stderr)
+    return code

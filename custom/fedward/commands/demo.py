@@ -1,0 +1,51 @@
+"""``fedward demo``: three hospitals, a server, a job and a report on one machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from fedward.errors import SettingsError
+from fedward.settings import read_job
+
+
+def demo(
+    job: Path = typer.Option(Path("jobs/cxr_classification"), help="A job's folder."),
+    data: Path | None = typer.Option(None, help="Folder with one folder a hospital. None: synthetic hospitals."),
+    out: Path = typer.Option(Path("build/demo"), help="Folder for everything the demo makes."),
+    split_sites: int | None = typer.Option(None, help="Deal the only hospital's images to this many sites."),
+    split: list[str] = typer.Option(
+        [], metavar="SITE=PARTS", help="Deal one hospital's images to several; repeatable."
+    ),
+    port: int | None = typer.Option(None, min=1, max=65_535, help="The server's port on localhost. None: a free one."),
+    centralised: bool = typer.Option(True, help="Also train one model on the pooled data, to compare with."),
+    threads: int = typer.Option(1, min=1, help="CPU threads for each site's training."),
+    seed: int = typer.Option(0, min=0, help="Seed of the synthetic images and of the patients' splits."),
+) -> None:
+    """Run a whole federation here: DICOM in, training, a report and summary.json out. Ctrl-C stops all of it."""
+    from rich.console import Console
+
+    from fedward.demo.report import write_demo_report
+    from fedward.demo.run import DemoOptions, run_demo
+
+    options = DemoOptions(
+        out=out,
+        data=data,
+        split_every=split_sites,
+        split_named=dict(_split(text) for text in split),
+        port=port,
+        centralised=centralised,
+        threads=threads,
+        seed=seed,
+    )
+    console = Console()
+    demonstrated = run_demo(read_job(job), options, console)
+    write_demo_report(demonstrated, out, console)
+
+
+def _split(text: str) -> tuple[str, int]:
+    site, _, parts = text.partition("=")
+    if not site or not parts.isdigit():
+        raise SettingsError("split is not SITE=PARTS", value=text, remedy="for example --split shenzhen-cn=2")
+    return site, int(parts)

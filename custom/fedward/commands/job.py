@@ -1,0 +1,93 @@
+"""``fedward job …``: what a data scientist does."""
+
+from __future__ import annotations
+
+import json
+import time
+from enum import StrEnum
+from pathlib import Path
+
+import typer
+
+from fedward.errors import JobError
+from fedward.settings import JobSpec, read_job
+
+app = typer.Typer(help="Check, export and submit jobs: for the data scientist.", no_args_is_help=True)
+
+
+class Format(StrEnum):
+    text = "text"
+    json = "json"
+
+
+_JOB = typer.Argument(..., help="A job's folder, the one with job.toml.")
+_FORMAT = typer.Option(Format.text, "--format", help="text for people, json for scripts.")
+
+
+@app.command()
+def check(folder: Path = _JOB, format: Format = _FORMAT) -> None:
+    """Say what is wrong with a job, where, and the remedy, without running it. Exit code 1 when something is."""
+    job = read_job(folder)
+    problems = _problems(job)
+    if format is Format.json:
+        typer.echo(json.dumps({"job": job.job.name, "problems": problems}, indent=2))
+    else:
+        for problem in problems:
+            typer.echo(problem, err=True)
+        if not problems:
+            typer.echo(f"{job.job.name}: nothing wrong")
+    if problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    folder: Path = _JOB,
+    out: Path = typer.Option(Path("build/jobs"), help="Folder to write the job to."),
+    site: list[str] = typer.Option([], help="A site to deploy to; repeat for more. None: every connected site."),
+) -> None:
+    """Write the job as FLARE's console, `nvflare job submit` and its API take it. Data only, no code."""
+    from fedward.flare.job import export_job
+
+    job = read_job(folder)
+    _require_sound(job)
+    typer.echo(str(export_job(job, out, sites=site)))
+
+
+@app.command()
+def submit(
+    folder: Path = _JOB,
+    kit: Path = typer.Option(..., help="Your startup kit's folder."),
+    out: Path = typer.Option(Path("build/jobs"), help="Folder for the exported job and its result."),
+    wait: bool = typer.Option(False, help="Wait for the job's end and download its result."),
+    format: Format = _FORMAT,
+) -> None:
+    """Export the job, submit it with your kit, and print its id."""
+    from fedward.flare.job import export_job
+    from fedward.flare.session import console
+
+    job = read_job(folder)
+    _require_sound(job)
+    answer: dict[str, str | None] = {"job_id": None, "status": None, "result": None}
+    with console(kit) as session:
+        job_id = answer["job_id"] = session.submit(export_job(job, out))
+        if wait:
+            start = time.monotonic()
+            answer["status"] = session.wait(job_id, each=lambda: None, poll_s=1.0)
+            answer["result"] = str(session.download(job_id, out))
+            typer.echo(f"{answer['status']} after {time.monotonic() - start:.0f} s", err=True)
+    typer.echo(json.dumps(answer) if format is Format.json else job_id)
+    if wait and answer["status"] != "FINISHED:COMPLETED":
+        raise JobError("job did not complete", where=job_id, value=answer["status"], remedy="read the sites' reasons")
+
+
+def _problems(job: JobSpec) -> list[str]:
+    from fedward.training.check import check_job
+
+    return check_job(job)
+
+
+def _require_sound(job: JobSpec) -> None:
+    problems = _problems(job)
+    if problems:
+        raise JobError(" | ".join(problems), where=job.job.name)

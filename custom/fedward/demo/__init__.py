@@ -1,0 +1,5 @@
+"""`fedward demo`: a whole federation on one machine, from DICOM to a report.
+
+The demo owns every hospital's data, so it can do what no real federation may: pool them, and test each hospital's own
+model at the others. It says so wherever it shows such a number.
+"""

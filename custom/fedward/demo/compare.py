@@ -1,0 +1,97 @@
+"""What only a demo can measure: pooled training, pooled scores, and each hospital's own model at every hospital."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fedward.dataset.manifest import Manifest
+from fedward.settings import JobSpec
+from fedward.training.weights import Weights, load_weights
+
+if TYPE_CHECKING:
+    from fedward.training.trainer import Trainer
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Values of the job's measure (AUC or mean Dice); None where it could not be computed.
+
+    Attributes:
+        federated_pooled: the federated model over all sites' validation images together.
+        centralised: site -> the model trained on pooled data, at that site; empty when it was not trained.
+        centralised_pooled: the same over all sites' validation images together.
+        local_only: site whose model it is -> site it was tested at -> value.
+        local_only_pooled: site whose model it is -> over all sites' validation images together.
+    """
+
+    federated_pooled: float | None
+    centralised: Mapping[str, float | None]
+    centralised_pooled: float | None
+    local_only: Mapping[str, Mapping[str, float | None]]
+    local_only_pooled: Mapping[str, float | None]
+
+
+def compare(
+    job: JobSpec,
+    cohorts: Mapping[str, Manifest],
+    federated: Path,
+    local_only: Mapping[str, Path],
+    *,
+    centralised: bool,
+    say: Say,
+) -> Comparison:
+    """Score the federated, the local-only and, when asked, a centralised model at every site that took part.
+
+    The centralised model makes the same number of passes over the pooled training images as the federation made.
+    """
+    from fedward.training.trainer import Trainer, train_alone
+
+    sites = {site: Trainer(job, [manifest], site=site) for site, manifest in cohorts.items()}
+    pooled: Mapping[str, float | None] = {}
+    pooled_over_all: float | None = None
+    if centralised:
+        say("  centralised: training on the pooled data, which only a demo may do")
+        trainer = Trainer(job, list(cohorts.values()), site="centralised")
+        weights = train_alone(trainer, job)
+        pooled, pooled_over_all = score_everywhere(job, sites, weights)
+    say("  testing each hospital's own model at every hospital")
+    own = {site: score_everywhere(job, sites, load_weights(path)) for site, path in sorted(local_only.items())}
+    return Comparison(
+        federated_pooled=score_everywhere(job, sites, load_model(federated))[1],
+        centralised=pooled,
+        centralised_pooled=pooled_over_all,
+        local_only={site: at for site, (at, _) in own.items()},
+        local_only_pooled={site: over_all for site, (_, over_all) in own.items()},
+    )
+
+
+def load_model(path: Path) -> Weights:
+    """Read ``FL_global_model.pt`` as arrays."""
+    import torch
+
+    state: dict[str, Any] = torch.load(path, weights_only=True)
+    return {name: tensor.numpy() for name, tensor in sorted(state.items())}
+
+
+def score_everywhere(
+    job: JobSpec, sites: Mapping[str, Trainer], weights: Weights
+) -> tuple[dict[str, float | None], float | None]:
+    """The job's measure at each site, and over all sites' validation images together."""
+    if job.job.task == "segmentation":
+        scores = {site: trainer.validate(weights).plain() for site, trainer in sites.items()}
+        at = {site: score["dice"] for site, score in scores.items()}
+        known = [(score["dice"], score["n"]) for score in scores.values() if score["dice"] is not None]
+        return at, _weighted(known)
+    raise NotImplementedError
+
+
+def _weighted(values: Sequence[tuple[float, int]]) -> float | None:
+    count = sum(n for _, n in values)
+    return None if count == 0 else float(np.sum([value * n for value, n in values]) / count)

@@ -1,0 +1,192 @@
+"""Folders of images -> hospitals, each with its own ``site.toml``, key and index."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedward.dataset.manifest import Manifest
+from fedward.errors import CohortError, JobError
+from fedward.settings import JobSpec
+
+MAX_QUARANTINED, VALIDATION = 0.1, 0.3
+_TABLE = "labels.csv"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One hospital's images as they were found.
+
+    Attributes:
+        site: id, lower-case kebab.
+        images, masks, labels: where they are; None where there are none.
+    """
+
+    site: str
+    images: Path
+    masks: Path | None
+    labels: Path | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoHospital:
+    """A hospital of the demo, ready to take part."""
+
+    site: str
+    config: Path
+    manifest: Manifest
+
+
+def find_sources(data: Path) -> tuple[Source, ...]:
+    """Hospitals below ``data``.
+
+    Either one folder a hospital with ``dicom/`` and, where there are any, ``labels.csv`` and ``seg/``; or NIfTI files
+    of one hospital in ``images/`` with masks of the same names in ``labels/``.
+
+    Raises:
+        CohortError: no such folder, or nothing of either form in it.
+    """
+    if not data.is_dir():
+        raise CohortError("no such folder", where=data, remedy="give the folder that holds one folder a hospital")
+    if (data / "images").is_dir():
+        labels = data / "labels"
+        return (
+            Source(
+                site=site_id(data.resolve().name),
+                images=data / "images",
+                masks=labels if labels.is_dir() else None,
+                labels=None,
+            ),
+        )
+    found = tuple(
+        Source(
+            site=site_id(folder.name),
+            images=folder / "dicom",
+            masks=folder / "seg" if any((folder / "seg").glob("*")) else None,
+            labels=folder / _TABLE if (folder / _TABLE).is_file() else None,
+        )
+        for folder in sorted(data.iterdir())
+        if (folder / "dicom").is_dir()
+    )
+    if not found:
+        raise CohortError(
+            "no hospital in this folder",
+            where=data,
+            remedy="it needs <hospital>/dicom/, or images/ and labels/ of NIfTI",
+        )
+    return found
+
+
+def site_id(name: str) -> str:
+    """A folder's name as a site id."""
+    kebab = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    if not re.match(r"[a-z]", kebab):
+        raise CohortError("folder name cannot be a site id", value=name, remedy="start it with a letter")
+    return kebab
+
+
+def split_source(source: Source, parts: int, out: Path, *, seed: int) -> tuple[Source, ...]:
+    """Deal one hospital's images to ``parts`` hospitals by a keyed hash of the patient (DICOM folder, or NIfTI file).
+
+    The images stay where they are; each part is a folder of links. Parts never share a patient.
+    """
+    if parts < 2:
+        raise CohortError("a hospital is split in two or more", value=parts, where=source.site)
+    nifti = not any(entry.is_dir() for entry in source.images.iterdir())
+    sites = [f"{source.site}-{number + 1}" for number in range(parts)]
+    chosen: dict[str, list[Path]] = {site: [] for site in sites}
+    for entry in sorted(source.images.iterdir()):
+        if entry.name.startswith("."):
+            continue
+        digest = hashlib.sha256(f"{seed}/{entry.name}".encode()).digest()
+        chosen[sites[int.from_bytes(digest[:8], "big") % parts]].append(entry)
+    dealt = []
+    for site, entries in chosen.items():
+        folder = out / site
+        (folder / "dicom").mkdir(parents=True)
+        for entry in entries:
+            (folder / "dicom" / entry.name).symlink_to(entry.resolve(), target_is_directory=entry.is_dir())
+        masks, labels = source.masks, source.labels
+        if nifti and masks is not None:
+            (folder / "seg").mkdir()
+            for entry in entries:
+                if (masks / entry.name).exists():
+                    (folder / "seg" / entry.name).symlink_to((masks / entry.name).resolve())
+            masks = folder / "seg"
+        if labels is not None:
+            _part_of_table(labels, folder / _TABLE, {entry.name for entry in entries})
+            labels = folder / _TABLE
+        dealt.append(Source(site=site, images=folder / "dicom", masks=masks, labels=labels))
+    return tuple(dealt)
+
+
+def write_site(source: Source, folder: Path, job: JobSpec, *, seed: int) -> Path:
+    """Write the hospital's ``site.toml`` for the job's cohort; returns its path.
+
+    A real hospital's key is random and made on first use. The demo's comes from its seed, so that a rerun splits the
+    patients as before.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    key = folder / "site.key"
+    key.touch(mode=0o600)
+    key.write_text(hashlib.sha256(f"fedward demo/{seed}/{source.site}".encode()).hexdigest() + "\n", encoding="ascii")
+    lines = [
+        f"site = {_quoted(source.site)}",
+        f"key = {_quoted(str(key.resolve()))}",
+        "",
+        f"[cohorts.{job.data.cohort}]",
+        f"images = {_quoted(str(source.images.resolve()))}",
+        f"index = {_quoted(str((folder / 'index').resolve()))}",
+    ]
+    if source.labels is not None:
+        lines.append(f"labels = {_quoted(str(source.labels.resolve()))}")
+    if source.masks is not None:
+        lines.append(f"masks = {_quoted(str(source.masks.resolve()))}")
+    lines += [f"max_quarantined_fraction = {MAX_QUARANTINED}", f"validation_fraction = {VALIDATION}"]
+    path = folder / "site.toml"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def apply_splits(
+    sources: Sequence[Source], *, every: int | None, named: Mapping[str, int], out: Path, seed: int
+) -> tuple[Source, ...]:
+    """Deal hospitals out as asked: one single hospital to ``every`` sites, or each ``named`` one to its number.
+
+    Raises:
+        JobError: ``every`` with several hospitals, or a name that is not among them.
+    """
+    known = {source.site for source in sources}
+    for name in named:
+        if name not in known:
+            raise JobError("no such hospital to split", value=name, remedy=f"there are {', '.join(sorted(known))}")
+    if every is not None:
+        if len(sources) != 1:
+            raise JobError(
+                "--split-sites is for the data of one hospital", value=len(sources), remedy="use --split SITE=PARTS"
+            )
+        return split_source(sources[0], every, out, seed=seed)
+    dealt: list[Source] = []
+    for source in sources:
+        parts = named.get(source.site)
+        dealt += [source] if parts is None else split_source(source, parts, out, seed=seed)
+    return tuple(dealt)
+
+
+def _part_of_table(table: Path, out: Path, patients: set[str]) -> None:
+    with table.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        rows = [row for row in reader if row.get("PatientID") in patients]
+        columns = reader.fieldnames or []
+    with out.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=columns)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,0 +1,152 @@
+"""The demo from its first folder to its report."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from fedward.demo.compare import Comparison, compare
+from fedward.demo.federate import Outcome, federate
+from fedward.demo.hospitals import DemoHospital, Source, apply_splits, find_sources, write_site
+from fedward.demo.show import Show
+from fedward.errors import CohortError, FederationError
+from fedward.flare.processes import free_port, interruptible, require_free_port
+from fedward.settings import JobSpec, read_site
+
+NEEDED_BYTES = 500 * 1024 * 1024
+_MADE_HERE = ".fedward-demo"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoOptions:
+    """What ``fedward demo`` was asked for.
+
+    Attributes:
+        out: folder for everything the demo makes; replaced when it is an older demo's.
+        data: folder of hospitals, or None for synthetic ones.
+        split_every, split_named: how to deal one hospital's images to several sites.
+        port: the server's port, or None for a free one.
+        centralised: also train one model on the pooled data.
+        threads: CPU threads a site.
+        seed: of the synthetic images and of the demo's site keys.
+    """
+
+    out: Path
+    data: Path | None = None
+    split_every: int | None = None
+    split_named: Mapping[str, int]
+    port: int | None = None
+    centralised: bool = True
+    threads: int = 1
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demonstrated:
+    """What the demo measured, before it is a report."""
+
+    job: JobSpec
+    hospitals: tuple[DemoHospital, ...]
+    refused: Mapping[str, str]
+    outcome: Outcome
+    comparison: Comparison
+
+
+def run_demo(job: JobSpec, options: DemoOptions, console: Console) -> Demonstrated:
+    """Make or find hospitals, index them, federate, compare. Every process it starts is stopped before it returns.
+
+    Raises:
+        FedwardError: whatever a person can mend, in one line.
+    """
+    port = options.port or free_port()
+    require_free_port("localhost", port)
+    prepare_folder(options.out)
+    with interruptible(), Show(job, console) as show:
+        show.say("[bold]hospitals[/bold]")
+        sources = _sources(job, options, show)
+        hospitals, refused = _index(job, sources, options, show)
+        if not hospitals:
+            raise CohortError("no hospital has a usable cohort", remedy="look at each one's reason above")
+        show.say(f"[bold]federation[/bold]: a server and {len(hospitals)} hospitals on localhost:{port}, mutual TLS")
+        outcome = federate(
+            job, hospitals, options.out / "federation", port=port, on_event=show.event, threads=options.threads
+        )
+        show.say("[bold]comparison[/bold]")
+        took_part = {event["site"] for event in outcome.of("admitted")}
+        cohorts = {hospital.site: hospital.manifest for hospital in hospitals if hospital.site in took_part}
+        comparison = compare(
+            job, cohorts, outcome.model, outcome.local_only, centralised=options.centralised, say=show.say
+        )
+    return Demonstrated(job=job, hospitals=tuple(hospitals), refused=refused, outcome=outcome, comparison=comparison)
+
+
+def prepare_folder(out: Path) -> None:
+    """Make ``out`` empty; refuse a folder that no demo made, and a disk without room.
+
+    Raises:
+        FederationError: either of these.
+    """
+    marker = out / _MADE_HERE
+    if out.exists() and any(out.iterdir()) and not marker.is_file():
+        raise FederationError("folder is not a demo's", where=out, remedy="give another --out or empty it")
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    marker.touch()
+    free = shutil.disk_usage(out).free
+    if free < NEEDED_BYTES:
+        raise FederationError(
+            "disk has no room for the demo",
+            where=out,
+            value=f"{free // 2**20} MiB free",
+            remedy=f"free {NEEDED_BYTES // 2**20} MiB or give another --out",
+        )
+
+
+def _sources(job: JobSpec, options: DemoOptions, show: Show) -> tuple[Source, ...]:
+    if options.data is None:
+        from fedward.dicom.synthetic import write_cohort
+
+        data = options.out / "hospitals"
+        show.say("  making three hospitals' synthetic radiographs as DICOM")
+        write_cohort(
+            data,
+            seed=options.seed,
+            label=job.data.labels[0] if job.data.labels else "lesion",
+            masks=job.job.task == "segmentation",
+        )
+    else:
+        data = options.data
+    return apply_splits(
+        find_sources(data),
+        every=options.split_every,
+        named=options.split_named,
+        out=options.out / "split",
+        seed=options.seed,
+    )
+
+
+def _index(
+    job: JobSpec, sources: Sequence[Source], options: DemoOptions, show: Show
+) -> tuple[list[DemoHospital], dict[str, str]]:
+    """Index every hospital; one whose cohort is refused stays out, with its reason, and the others go on."""
+    from fedward.dicom.index import index_cohort
+
+    hospitals, refused = [], {}
+    for source in sources:
+        config = write_site(source, options.out / "sites" / source.site, job, seed=options.seed)
+        try:
+            manifest = index_cohort(read_site(config), job.data.cohort)
+        except CohortError as error:
+            refused[source.site] = str(error)
+            show.say(f"  [yellow]{source.site:<22} takes no part: {error}[/yellow]")
+            continue
+        show.say(
+            f"  {source.site:<22} {len(manifest.rows)} images of {manifest.patients()} patients indexed,"
+            f" {manifest.quarantined} in quarantine"
+        )
+        hospitals.append(DemoHospital(site=source.site, config=config, manifest=manifest))
+    return hospitals, refused

@@ -1,0 +1,93 @@
+"""Progress on a terminal: one bar a site while it trains, one line a site and round when it has answered."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from fedward.settings import JobSpec
+
+
+class Show:
+    """Prints what happens; a bar only on a terminal."""
+
+    def __init__(self, job: JobSpec, console: Console) -> None:
+        self._job, self._console = job, console
+        self._measure = "auc" if job.job.task == "classification" else "dice"
+        columns = (
+            TextColumn("{task.description:<22}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        self._progress = Progress(*columns, TimeElapsedColumn(), console=console, transient=True)
+        self._bars: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def say(self, line: str) -> None:
+        self._progress.console.print(line, highlight=False)
+
+    def event(self, site: str | None, event: dict[str, Any]) -> None:
+        """Show one event of the server (site None) or of a site."""
+        if site is not None:
+            if event["event"] == "progress":
+                self._train(site, event)
+            return
+        line = self._line(event)
+        if line:
+            self.say(line)
+
+    def _train(self, site: str, event: dict[str, Any]) -> None:
+        alone = event["round"] is None
+        what = "alone" if alone else f"round {event['round'] + 1}/{self._job.federation.rounds}"
+        if site not in self._bars:
+            self._bars[site] = self._progress.add_task(site, total=None, note="")
+        loss = "" if event["loss"] is None else f"loss {event['loss']:.3f}"
+        self._progress.update(
+            self._bars[site],
+            description=f"{site} {what}",
+            total=event["steps"],
+            completed=event["step"],
+            note=loss,
+        )
+
+    def _line(self, event: dict[str, Any]) -> str:
+        kind, site = event["event"], str(event.get("site", ""))
+        if kind == "admitted":
+            support = event["support"]
+            return (
+                f"  {site:<22} takes part: {support['train_patients']} patients train,"
+                f" {support['validation_patients']} validate"
+            )
+        if kind == "declined":
+            return f"  [yellow]{site:<22} takes no part: {event['reason']}[/yellow]"
+        if kind == "dropped":
+            return f"  [yellow]{site:<22} dropped: {event['reason']}[/yellow]"
+        if kind == "failed":
+            return f"  [red]failed: {event['reason']}[/red]"
+        if kind == "answered":
+            return self._answer(site, event["task"], event["round"], event["metrics"])
+        return ""
+
+    def _answer(self, site: str, task: str, number: int, metrics: dict[str, Any]) -> str:
+        scores = metrics["scores"]
+        value, low, high = (scores.get(f"{self._measure}{end}") for end in ("", "_low", "_high"))
+        shown = "not measured" if value is None else f"{value:.3f}"
+        if None not in (value, low, high):
+            shown += f" ({low:.2f} to {high:.2f})"
+        when = {"round": f"round {number + 1}/{self._job.federation.rounds}", "final": "final", "alone": "alone"}[task]
+        line = f"  {site:<22} {when:<11} {self._measure.upper() if self._measure == 'auc' else 'Dice'} {shown}"
+        if task == "round":
+            line += f"   loss {metrics['loss']:.3f}   {metrics['train_s']:.1f} s"
+        return line

@@ -1,0 +1,68 @@
+"""What every test may use: the repository, real data beside it where there is any, tiny jobs and hospitals."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedward.settings import JobSpec, parse
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real data beside the repository; a test that needs it is skipped where it is absent."""
+    folder = ROOT.parent / "shared"
+    if not (folder / "data").is_dir():
+        pytest.skip(f"real data is not beside the repository: {folder.name}/data")
+    return folder
+
+
+def tiny_job_content() -> dict[str, Any]:
+    """A classification job that trains in a second: small images, a small network, two rounds."""
+    return {
+        "job": {"name": "tiny", "task": "classification", "seed": 7},
+        "federation": {"rounds": 2, "min_sites": 2, "round_timeout_s": 120.0, "grace_s": 60.0, "local_only": True},
+        "data": {"cohort": "chest", "labels": ["lesion"], "target": "binary", "size": [24, 24]},
+        "model": {
+            "network": "DenseNet",
+            "args": {"init_features": 8, "growth_rate": 4, "block_config": [2, 2], "bn_size": 2},
+        },
+        "training": {
+            "loss": {"name": "BCEWithLogitsLoss"},
+            "optimizer": "AdamW",
+            "lr": 0.003,
+            "batch_size": 8,
+            "local_epochs": 1,
+            "threads": 1,
+        },
+    }
+
+
+@pytest.fixture
+def tiny_job() -> JobSpec:
+    return parse(JobSpec, tiny_job_content(), where="tiny")
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """On continuous integration a test that was skipped for want of a program is a failure: CI installs them all."""
+    if os.environ.get("FEDWARD_CI") and _missing:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+_missing: list[str] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.skipped and "needs the package" in str(report.longrepr):
+        _missing.append(report.nodeid)

@@ -1,0 +1,26 @@
+"""Errors: one line, and they cross a process boundary whole."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+from fedward.errors import CohortError, FedwardError, JobError, SettingsError, StudyRefused
+
+
+def test_a_message_is_one_line_with_what_where_value_and_remedy() -> None:
+    line = str(CohortError("no\nimages", where=Path("/data/x"), value=3, remedy="give\tanother folder"))
+    assert line == "/data/x: no images: 3; give another folder"
+
+
+def test_every_error_can_be_caught_as_one() -> None:
+    assert issubclass(StudyRefused, CohortError)
+    for kind in (SettingsError, CohortError, JobError):
+        assert issubclass(kind, FedwardError)
+
+
+def test_an_error_comes_back_from_a_worker_process_as_it_was() -> None:
+    refused = pickle.loads(pickle.dumps(StudyRefused("blank-image", "all\npixels equal")))
+    assert (refused.reason, refused.detail) == ("blank-image", "all pixels equal")
+    error = pickle.loads(pickle.dumps(JobError("unknown network", value="Dense", remedy="use DenseNet")))
+    assert str(error) == "unknown network: 'Dense'; use DenseNet"

@@ -1,14 +1,16 @@
 """The cohort manifest: one row an image, written by ``fedward site index``, read by training and validation.
 
-It never leaves the hospital. On disk it is a folder: ``cohort.json`` (header), ``manifest.jsonl`` (one JSON object a
-line, sorted by image), ``quarantine.csv`` (file, reason, detail). Patient, study and image are keyed pseudonyms
-(HMAC-SHA256 under the site's key, RFC 2104), never an identifier from a header.
+It never leaves the hospital. On disk it is a folder: ``manifest.jsonl`` (one JSON object a line: the header, then the
+rows sorted by image), ``cohort.json`` (the header again, for people), ``quarantine.csv`` (file, reason, detail).
+Patient, study and image are keyed pseudonyms (HMAC-SHA256 under the site's key, RFC 2104), never an identifier from a
+header.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal
@@ -35,10 +37,10 @@ class Row:
         labels: label column -> value as the hospital wrote it; a column without a value is absent.
         mask: file below the cohort's mask folder, or None.
         mask_format: how ``mask`` is to be read.
-        mask_slices: for a DICOM SEG, the slice, from 0, on which each of its frames lies.
+        mask_slices: for a DICOM SEG, the slice, from 0, on which each of its frames lies; -1 for another image's.
         modality, manufacturer, sex, age_decade: from the header, "" or None where absent; age is cut to ten years.
         flags: remarks that did not exclude the image, such as "burned-in-annotation".
-        sha256: of the image's files, in order.
+        sha256: of the image's file; of several, over their SHA-256 sums in order.
     """
 
     image: str
@@ -93,8 +95,11 @@ class Manifest:
 
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:
-    """Write header and rows; each file appears whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write header and rows, all of them or none: a run that is killed leaves the last manifest whole.
+
+    Raises:
+        OSError: the disk does not take the files.
+    """
     header = {
         "format": FORMAT,
         "cohort": manifest.cohort,
@@ -107,15 +112,15 @@ def write_manifest(manifest: Manifest, folder: Path) -> None:
         "quarantined": manifest.quarantined,
         "content_hash": manifest.content_hash,
     }
-    _replace(folder / ROWS, "".join(_line(row) for row in manifest.rows))
-    _replace(folder / HEADER, json.dumps(header, indent=2) + "\n")
+    replace_file(folder / ROWS, "".join([json.dumps(header) + "\n", *(_line(row) for row in manifest.rows)]))
+    replace_file(folder / HEADER, json.dumps(header, indent=2) + "\n")
 
 
 def read_manifest(folder: Path) -> Manifest:
     """Read what ``write_manifest`` wrote; refuse a folder that is absent, of another format, or changed by hand."""
     try:
-        header = json.loads((folder / HEADER).read_text(encoding="utf-8"))
         lines = (folder / ROWS).read_text(encoding="utf-8").splitlines()
+        header = json.loads(lines[0])
         if header["format"] != FORMAT:
             raise CohortError("index of another format", where=folder, value=header["format"], remedy=_REINDEX)
         manifest = Manifest(
@@ -123,16 +128,22 @@ def read_manifest(folder: Path) -> Manifest:
             site=header["site"],
             images_root=Path(header["images_root"]),
             masks_root=None if header["masks_root"] is None else Path(header["masks_root"]),
-            rows=tuple(_row(json.loads(line)) for line in lines),
+            rows=tuple(_row(json.loads(line)) for line in lines[1:]),
             quarantined=header["quarantined"],
         )
         if manifest.content_hash != header["content_hash"]:
             raise CohortError("manifest does not match its content hash", where=folder, remedy=_REINDEX)
     except OSError:
         raise CohortError("no index here", where=folder, remedy=_REINDEX) from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, LookupError, TypeError):
         raise CohortError("index cannot be read", where=folder, remedy=_REINDEX) from None
     return manifest
+
+
+def withdraw_manifest(folder: Path) -> None:
+    """Remove header and rows, so that nothing reads a cohort that was refused; quarantine list and cache stay."""
+    for name in (ROWS, HEADER):
+        (folder / name).unlink(missing_ok=True)
 
 
 _REINDEX = "run `fedward site index`"
@@ -152,7 +163,19 @@ def _row(content: dict[str, object]) -> Row:
     return Row(**content)  # type: ignore[arg-type]
 
 
-def _replace(path: Path, text: str) -> None:
-    draft = path.with_name(path.name + ".draft")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
+def replace_file(path: Path, text: str) -> None:
+    """Write ``text`` beside ``path`` and move it there, so that ``path`` is always the old file or the new one.
+
+    Raises:
+        OSError: the disk does not take it; ``path`` is then as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    try:
+        with draft.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)

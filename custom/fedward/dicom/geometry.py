@@ -98,12 +98,11 @@ def in_plane_mm(header: Dataset) -> tuple[float, ...]:
 
 
 def between_slices_mm(header: Dataset) -> float | None:
-    """The gap that the header itself states: SpacingBetweenSlices, else SliceThickness; None where neither is there."""
+    """SpacingBetweenSlices (0018,0088) where the header states it, else None; SliceThickness is another thing."""
     for holder in (header, _measures(item(header, "SharedFunctionalGroupsSequence"))):
-        for keyword in ("SpacingBetweenSlices", "SliceThickness"):
-            stated = numbers(holder, keyword) if holder is not None else ()
-            if stated and abs(stated[0]) > 0:
-                return abs(stated[0])
+        stated = numbers(holder, "SpacingBetweenSlices") if holder is not None else ()
+        if stated and stated[0] != 0:
+            return abs(stated[0])
     return None
 
 

@@ -64,29 +64,27 @@ def place_frames(
     slices: Sequence[tuple[str, int | None]],
     positions_mm: Sequence[tuple[float, ...]],
 ) -> tuple[int, ...]:
-    """The slice, from 0, on which each frame lies.
+    """The slice, from 0, on which each frame lies; -1 for a frame that belongs to none of them.
 
     Args:
         frames: as ``frame_places`` gives them.
         slices: instance and frame number of each slice of the image, in its order.
         positions_mm: position of each slice, () where unknown.
-
-    Raises:
-        StudyRefused: "mask-misfit" for a frame that belongs to no slice of the image.
     """
     index: dict[tuple[str, int | None], int] = {key: number for number, key in enumerate(slices)}
     for number, (instance, frame) in enumerate(slices):
         if frame is None or len(slices) == 1:
             index.setdefault((instance, 1), number)
             index.setdefault((instance, None), number)
+    known = [number for number, position in enumerate(positions_mm) if len(position) == 3]
+    grid = np.array([positions_mm[number] for number in known], dtype=np.float64).reshape(-1, 3)
     placed = []
     for place in frames:
-        found = index.get((place.instance, place.frame))
-        if found is None:
-            found = _by_position(place, positions_mm)
-        if found is None:
-            raise StudyRefused("mask-misfit", "a frame belongs to no slice of the image")
-        placed.append(found)
+        found = index.get((place.instance, place.frame)) if place.instance else None
+        if found is None and known and len(place.position_mm) == 3:
+            apart = np.abs(grid - place.position_mm).max(axis=1)
+            found = known[int(apart.argmin())] if apart.min() < _SAME_PLACE_MM else None
+        placed.append(-1 if found is None else found)
     return tuple(placed)
 
 
@@ -101,7 +99,7 @@ def read_segmentation(
     Args:
         data: the file.
         shape: the image's.
-        mask_slices: the slice of each frame; empty for a two-dimensional image, to which all frames belong.
+        mask_slices: the slice of each frame, -1 for none; empty for a two-dimensional image, to which all belong.
         structures: segment labels in order.
 
     Raises:
@@ -129,7 +127,7 @@ def read_segmentation(
     out = np.zeros((depth, *shape[-2:]), dtype=np.uint8)
     for value, number in enumerate(wanted, start=1):
         for frame, segment, slice_ in zip(frames, segments, slices, strict=True):
-            if number is None or segment not in (number, None):
+            if number is None or slice_ < 0 or segment not in (number, None):
                 continue
             there = frame == number if segment is None else _present(frame, kind, greatest)
             out[slice_][there] = value
@@ -162,15 +160,6 @@ def _frame_place(group: Dataset, shared: Dataset | None, only: str) -> FramePlac
         whole(source, "ReferencedFrameNumber") if source else None,
         numbers(plane, "ImagePositionPatient") if plane else (),
     )
-
-
-def _by_position(place: FramePlace, positions_mm: Sequence[tuple[float, ...]]) -> int | None:
-    if len(place.position_mm) != 3:
-        return None
-    for number, position in enumerate(positions_mm):
-        if len(position) == 3 and np.abs(np.subtract(position, place.position_mm)).max() < _SAME_PLACE_MM:
-            return number
-    return None
 
 
 def _segments(mask: Any, frames: int) -> list[int | None]:

@@ -6,6 +6,7 @@ superior, rows from posterior to anterior, columns from left to right. One slice
 
 from __future__ import annotations
 
+import re
 import zlib
 from dataclasses import dataclass
 from typing import Any
@@ -48,6 +49,12 @@ def stem(name: str) -> str:
         if base.lower().endswith(suffix):
             return base[: -len(suffix)]
     return base
+
+
+def patient_of(name: str) -> str:
+    """Whom a file is about: ``sub-<label>`` where its name starts so (BIDS; sessions stay together), else its stem."""
+    named = re.match(r"sub-[A-Za-z0-9]+(?=_|$)", stem(name))
+    return named.group() if named else stem(name)
 
 
 def parse_nifti(data: bytes) -> Nifti:

@@ -90,7 +90,7 @@ def series_image(files: Sequence[bytes]) -> Image:
     if any(one.shape != slices[0].shape or one.ndim != 2 for one in slices):
         raise StudyRefused("mixed-series", "slices of different shapes")
     first = headers[order[0]]
-    return Image(np.stack(slices), volume_spacing(gap or between_slices_mm(first), in_plane_mm(first)))
+    return Image(np.stack(slices), volume_spacing(gap, in_plane_mm(first)))
 
 
 def nifti_image(data: bytes) -> Image:

@@ -1,0 +1,89 @@
+"""The site's key, and what follows from it: pseudonyms and the patient-level split.
+
+Both are HMAC-SHA256 (RFC 2104, FIPS 198-1) of an identifier under the site's own key, with the purpose in the message,
+so that neither tells anything about the other. The same key gives the same answers in every cohort and on every day:
+adding patients moves nobody from one side of the split to the other.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import secrets
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from fedward.dataset.manifest import Split
+from fedward.errors import SettingsError
+
+KEY_BYTES = 32
+Kind = Literal["patient", "study", "series", "image"]
+
+
+@dataclass(frozen=True, slots=True)
+class SiteKey:
+    """A hospital's secret key; it is not shown in ``repr``."""
+
+    secret: bytes = field(repr=False)
+
+    def pseudonym(self, kind: Kind, identifier: str) -> str:
+        """16 hexadecimal digits for an identifier; "" for "". Another kind gives another pseudonym."""
+        return self._hash(kind, identifier).hex()[:16] if identifier else ""
+
+    def split(self, patient: str, validation_fraction: float) -> Split:
+        """The side of a patient, by identifier or pseudonym; it depends on the key and the patient alone.
+
+        A larger fraction adds patients to validation and takes none away.
+        """
+        drawn = int.from_bytes(self._hash("split", patient)[:8], "big") / 2**64
+        return "validation" if drawn < validation_fraction else "train"
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells two keys apart without telling either."""
+        return self._hash("fingerprint", "").hex()[:16]
+
+    def _hash(self, purpose: str, identifier: str) -> bytes:
+        return hmac.digest(self.secret, f"fedward/1/{purpose}\0{identifier}".encode(), "sha256")
+
+
+def load_key(path: Path) -> SiteKey:
+    """Read the site's key, 64 hexadecimal digits; on first use make one that only its owner can read.
+
+    Raises:
+        SettingsError: others may read the file, it is no such key, or it cannot be read or made.
+    """
+    try:
+        return _make(path)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise SettingsError("site key cannot be made", where=path, value=error.strerror, remedy=_WRITABLE) from None
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if mode & 0o077:
+            raise SettingsError("others may read the site key", where=path, value=oct(mode), remedy="chmod 600 it")
+        secret = bytes.fromhex(path.read_text(encoding="ascii").strip())
+    except OSError as error:
+        raise SettingsError("site key cannot be read", where=path, value=error.strerror, remedy=_OWNED) from None
+    except ValueError:
+        raise SettingsError("site key is not hexadecimal", where=path, remedy=_REMAKE) from None
+    if len(secret) < KEY_BYTES:
+        raise SettingsError("site key is too short", where=path, value=f"{len(secret)} bytes", remedy=_REMAKE)
+    return SiteKey(secret)
+
+
+_WRITABLE = "name a file in a folder that this user may write to"
+_OWNED = "run as the user who owns it"
+_REMAKE = f"restore its {2 * KEY_BYTES} hexadecimal digits; a new key gives new pseudonyms and another split"
+
+
+def _make(path: Path) -> SiteKey:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    secret = secrets.token_bytes(KEY_BYTES)
+    with os.fdopen(handle, "w", encoding="ascii") as file:
+        file.write(secret.hex() + "\n")
+    return SiteKey(secret)

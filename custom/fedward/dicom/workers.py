@@ -1,0 +1,99 @@
+"""Run the quality gate over many files in worker processes, and survive what they meet.
+
+A decoder written in C may crash on hostile bytes and take its process with it. Then the files that were being read are
+tried again one by one, and the one that crashes a process again is refused as undecodable. Workers ignore Ctrl-C, which
+is the parent's to handle, and end when the parent does, however it ends.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from pathlib import Path
+
+from fedward.dicom.quality import Finding, examine
+from fedward.settings import CohortPolicy
+
+_CHUNK = 8
+
+
+def examine_all(
+    seen: Sequence[Finding], roots: dict[str, Path], cohort: CohortPolicy, *, workers: int | None = None
+) -> Iterator[Finding]:
+    """Examine every file, in no particular order.
+
+    Args:
+        seen: files, as ``walk`` found them.
+        roots: folder of each role's paths.
+        cohort: what the hospital takes.
+        workers: processes; None for one a CPU that this process may use; 0 for this process itself, which then dies
+            with a decoder that crashes.
+    """
+    if workers == 0:
+        yield from (examine(finding, roots[finding.role], cohort) for finding in seen)
+        return
+    count = workers or _cpus()
+    waiting = [list(seen[start : start + _CHUNK]) for start in range(0, len(seen), _CHUNK)][::-1]
+    while waiting:
+        suspects: list[list[Finding]] = []
+        yield from _run(waiting, suspects, roots, cohort, min(count, len(waiting)))
+        for finding in (one for chunk in suspects for one in chunk):
+            yield from _alone(finding, roots, cohort)
+
+
+def _run(
+    waiting: list[list[Finding]],
+    suspects: list[list[Finding]],
+    roots: dict[str, Path],
+    cohort: CohortPolicy,
+    workers: int,
+) -> Iterator[Finding]:
+    """Take chunks off ``waiting`` until it is empty or a process dies; then put what was under way on ``suspects``."""
+    pool = ProcessPoolExecutor(workers, initializer=_prepare)
+    under_way: dict[Future[list[Finding]], list[Finding]] = {}
+    try:
+        while waiting or under_way:
+            while waiting and len(under_way) < 2 * workers:
+                under_way[pool.submit(_examine_chunk, waiting[-1], roots, cohort)] = waiting[-1]
+                waiting.pop()
+            for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+                yield from future.result()
+                del under_way[future]
+    except BrokenProcessPool:
+        suspects.extend(under_way.values())
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _alone(finding: Finding, roots: dict[str, Path], cohort: CohortPolicy) -> Iterator[Finding]:
+    with ProcessPoolExecutor(1, initializer=_prepare) as pool:
+        try:
+            yield pool.submit(examine, finding, roots[finding.role], cohort).result()
+        except BrokenProcessPool:
+            yield replace(finding, reason="undecodable", detail="the decoder crashed")
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _examine_chunk(chunk: Sequence[Finding], roots: dict[str, Path], cohort: CohortPolicy) -> list[Finding]:
+    return [examine(finding, roots[finding.role], cohort) for finding in chunk]
+
+
+def _prepare() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
+    parent.join()
+    os._exit(1)

@@ -6,10 +6,10 @@ VENV := .venv
 RUN := $(VENV)/bin
 SOURCES := $(shell find custom -type f -not -name '*.pyc' -not -path '*.egg-info/*')
 
-.PHONY: help setup check test demo bench kit real clean
+.PHONY: help setup check test demo bench kit reference clean
 
 help: ## list the verbs
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+	@grep -hE "^[a-z]+:.*##" $(MAKEFILE_LIST) | sed -E "s/^([a-z]+):.*## (.*)/  make \1|\2/" | column -t -s "|"
 
 setup: $(VENV)/.fedward ## virtual environment, pinned libraries, Fedward's own wheel
 
@@ -31,6 +31,9 @@ bench: setup ## measurements side by side: index, overhead
 
 kit: setup ## startup kits for provisioning/federation.yml in build/federation
 	$(RUN)/fedward federation provision provisioning/federation.yml
+
+reference: setup ## docs/reference.md from the code
+	$(RUN)/python docs/reference.py
 
 clean: ## remove what was built, keep the virtual environment
 	rm -rf build

@@ -26,6 +26,7 @@ def demo(
     """Run a whole federation here: DICOM in, training, a report and summary.json out. Ctrl-C stops all of it."""
     from rich.console import Console
 
+    from fedward.commands.job import require_sound
     from fedward.demo.report import write_demo_report
     from fedward.demo.run import DemoOptions, run_demo
 
@@ -40,7 +41,9 @@ def demo(
         seed=seed,
     )
     console = Console()
-    demonstrated = run_demo(read_job(job), options, console)
+    spec = read_job(job)
+    require_sound(spec)
+    demonstrated = run_demo(spec, options, console)
     write_demo_report(demonstrated, out, console)
 
 

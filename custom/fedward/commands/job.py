@@ -50,7 +50,7 @@ def export(
     from fedward.flare.job import export_job
 
     job = read_job(folder)
-    _require_sound(job)
+    require_sound(job)
     typer.echo(str(export_job(job, out, sites=site)))
 
 
@@ -67,7 +67,7 @@ def submit(
     from fedward.flare.session import console
 
     job = read_job(folder)
-    _require_sound(job)
+    require_sound(job)
     answer: dict[str, str | None] = {"job_id": None, "status": None, "result": None}
     with console(kit) as session:
         job_id = answer["job_id"] = session.submit(export_job(job, out))
@@ -81,13 +81,18 @@ def submit(
         raise JobError("job did not complete", where=job_id, value=answer["status"], remedy="read the sites' reasons")
 
 
+def require_sound(job: JobSpec) -> None:
+    """Raise what is wrong with a job, in one line.
+
+    Raises:
+        JobError: something is.
+    """
+    problems = _problems(job)
+    if problems:
+        raise JobError(" | ".join(problems), where=job.job.name)
+
+
 def _problems(job: JobSpec) -> list[str]:
     from fedward.training.check import check_job
 
     return check_job(job)
-
-
-def _require_sound(job: JobSpec) -> None:
-    problems = _problems(job)
-    if problems:
-        raise JobError(" | ".join(problems), where=job.job.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from fedward.settings import JobSpec
 from fedward.training.weights import Weights, load_weights
 
 if TYPE_CHECKING:
-    from fedward.training.trainer import Trainer
+    from fedward.training.trainer import Predictions, Trainer
 
 Say = Callable[[str], None]
 
@@ -29,6 +30,7 @@ class Comparison:
         centralised_pooled: the same over all sites' validation images together.
         local_only: site whose model it is -> site it was tested at -> value.
         local_only_pooled: site whose model it is -> over all sites' validation images together.
+        model_sha256: of the federated model's file.
     """
 
     federated_pooled: float | None
@@ -36,6 +38,7 @@ class Comparison:
     centralised_pooled: float | None
     local_only: Mapping[str, Mapping[str, float | None]]
     local_only_pooled: Mapping[str, float | None]
+    model_sha256: str
 
 
 def compare(
@@ -68,6 +71,7 @@ def compare(
         centralised=pooled,
         centralised_pooled=pooled_over_all,
         local_only={site: at for site, (at, _) in own.items()},
+        model_sha256=hashlib.sha256(federated.read_bytes()).hexdigest(),
         local_only_pooled={site: over_all for site, (_, over_all) in own.items()},
     )
 
@@ -89,7 +93,21 @@ def score_everywhere(
         at = {site: score["dice"] for site, score in scores.items()}
         known = [(score["dice"], score["n"]) for score in scores.values() if score["dice"] is not None]
         return at, _weighted(known)
-    raise NotImplementedError
+    found = {site: trainer.predict(weights) for site, trainer in sites.items()}
+    return {site: _auc(job, [one]) for site, one in found.items()}, _auc(job, list(found.values()))
+
+
+def _auc(job: JobSpec, found: Sequence[Predictions]) -> float | None:
+    """AUC over the images of one site or of several together; None where one class is absent."""
+    from fedward.validation.scores import score_classes, score_labels
+
+    labels = np.concatenate([one.labels for one in found])
+    scores = np.concatenate([one.scores for one in found])
+    patients = [patient for one in found for patient in one.patients]
+    multiclass = job.data.target == "multiclass"
+    score, names = (score_classes, job.data.classes) if multiclass else (score_labels, job.data.labels)
+    value: float | None = score(labels, scores, names=names, patients=patients, loss=0.0).plain()["auc"]
+    return value
 
 
 def _weighted(values: Sequence[tuple[float, int]]) -> float | None:

@@ -92,9 +92,11 @@ def federate(
     return _outcome(result, kits, job_id, status, follower, wall_s=wall_s)
 
 
-def await_sites(federation: LocalFederation, session: Console, kits: Kits, spec: FederationSpec) -> None:
+def await_sites(
+    federation: LocalFederation, session: Console, kits: Kits, spec: FederationSpec, *, timeout_s: float = CONNECT_S
+) -> None:
     """Wait until every site is connected; name the one that is not."""
-    end = time.monotonic() + CONNECT_S
+    end = time.monotonic() + timeout_s
     while missing := set(kits.sites) - session.connected():
         federation.check()
         if time.monotonic() > end:

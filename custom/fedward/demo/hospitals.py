@@ -124,7 +124,15 @@ def split_source(source: Source, parts: int, out: Path, *, seed: int) -> tuple[S
     return tuple(dealt)
 
 
-def write_site(source: Source, folder: Path, job: JobSpec, *, seed: int) -> Path:
+def write_site(
+    source: Source,
+    folder: Path,
+    job: JobSpec,
+    *,
+    seed: int,
+    modalities: Sequence[str] = (),
+    require: Sequence[str] = (),
+) -> Path:
     """Write the hospital's ``site.toml`` for the job's cohort; returns its path.
 
     A real hospital's key is random and made on first use. The demo's comes from its seed, so that a rerun splits the
@@ -146,6 +154,7 @@ def write_site(source: Source, folder: Path, job: JobSpec, *, seed: int) -> Path
         lines.append(f"labels = {_quoted(str(source.labels.resolve()))}")
     if source.masks is not None:
         lines.append(f"masks = {_quoted(str(source.masks.resolve()))}")
+    lines += [f"modalities = {_list(modalities)}", f"require = {_list(require)}"]
     lines += [f"max_quarantined_fraction = {MAX_QUARANTINED}", f"validation_fraction = {VALIDATION}"]
     path = folder / "site.toml"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -186,6 +195,10 @@ def _part_of_table(table: Path, out: Path, patients: set[str]) -> None:
         writer = csv.DictWriter(file, fieldnames=columns)
         writer.writeheader()
         writer.writerows(rows)
+
+
+def _list(texts: Sequence[str]) -> str:
+    return "[" + ", ".join(map(_quoted, texts)) + "]"
 
 
 def _quoted(text: str) -> str:

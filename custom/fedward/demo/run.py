@@ -136,8 +136,11 @@ def _index(
     from fedward.dicom.index import index_cohort
 
     hospitals, refused = [], {}
+    # what the demo made itself is known; of other data the demo asks nothing that its owner did not say
+    made_here = options.data is None
+    strict = {"modalities": ("CR", "DX"), "require": job.data.labels} if made_here else {}
     for source in sources:
-        config = write_site(source, options.out / "sites" / source.site, job, seed=options.seed)
+        config = write_site(source, options.out / "sites" / source.site, job, seed=options.seed, **strict)
         try:
             manifest = index_cohort(read_site(config), job.data.cohort)
         except CohortError as error:

@@ -37,7 +37,7 @@ def test_a_folder_without_hospitals_is_one_line(tmp_path: Path, make: bool) -> N
     folder = tmp_path / "data"
     if make:
         folder.mkdir()
-    with pytest.raises(CohortError, match="no such folder|no hospital"):
+    with pytest.raises(CohortError, match=r"no such folder|no hospital"):
         find_sources(folder)
 
 

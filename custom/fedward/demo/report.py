@@ -1,0 +1,81 @@
+"""The demo's report: what the federation measured, and beside it what only a demo can."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from fedward.demo.run import Demonstrated
+from fedward.reporting.from_events import report_of
+from fedward.reporting.report import Report, Score
+from fedward.reporting.summary import summary
+from fedward.reporting.write import write_report
+
+_ALL = "all together"
+SUMMARY_FILE = "summary.json"
+_SHOWN = ("fedward", "nvflare", "torch", "monai", "pydicom", "numpy")
+
+
+def demo_report(done: Demonstrated) -> Report:
+    """The federation's report with the pooled, centralised and cross-tested numbers put in."""
+    report = report_of(done.job, done.outcome.events, wall_s=done.outcome.wall_s)
+    comparison = done.comparison
+    sites = tuple(replace(site, centralised=_known(comparison.centralised, site.site)) for site in report.sites)
+    notes = [f"{site} was not indexed: {reason}" for site, reason in sorted(done.refused.items())]
+    if comparison.centralised:
+        notes.append(
+            "Centralised and pooled numbers pool the hospitals' images, which only a demo on one machine may do."
+        )
+    return replace(
+        report,
+        sites=sites,
+        pooled=_score(comparison.federated_pooled),
+        centralised_pooled=_score(comparison.centralised_pooled),
+        matrix={site: {**at, _ALL: comparison.local_only_pooled[site]} for site, at in comparison.local_only.items()},
+        versions={name: version(name) for name in _SHOWN},
+        hashes={**report.hashes, "final model": comparison.model_sha256},
+        notes=tuple(notes),
+    )
+
+
+def write_demo_report(done: Demonstrated, out: Path, console: Console) -> None:
+    """Write ``report.json``, ``report.html`` and ``summary.json`` into ``out``, and print the table that matters."""
+    report = demo_report(done)
+    page = write_report(out, report)
+    content = summary(report)
+    (out / SUMMARY_FILE).write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    console.print(_table(report))
+    console.print(f"report   {page}\nsummary  {out / SUMMARY_FILE}", highlight=False, soft_wrap=True)
+
+
+def _table(report: Report) -> Table:
+    measure = "AUC" if report.measure == "auc" else "Dice"
+    table = Table(title=f"{report.job.name}: {measure} on each hospital's own validation patients, lowest first")
+    table.add_column("hospital")
+    for column in ("federated", "95 % interval", "alone", "centralised", "images", "positives"):
+        table.add_column(column, justify="right")
+    for site in report.worst_first:
+        score = site.federated
+        interval = "" if score.low is None or score.high is None else f"{score.low:.2f} to {score.high:.2f}"
+        counts = ["" if count is None else str(count) for count in (score.n, score.positives)]
+        table.add_row(site.site, _shown(score), interval, _shown(site.local_only), _shown(site.centralised), *counts)
+    return table
+
+
+def _shown(score: Score) -> str:
+    return "not measured" if score.value is None else f"{score.value:.3f}"
+
+
+def _known(values: Mapping[str, Any], site: str) -> Score:
+    return _score(values.get(site)) if values else Score(why="not asked for")
+
+
+def _score(value: float | None) -> Score:
+    return Score(value=value, why="" if value is not None else "not asked for or not possible")

@@ -1,0 +1,157 @@
+"""A job's events -> its report. What events do not hold is not measured, and stays so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from fedward.errors import FedwardError
+from fedward.reporting.report import (
+    NOT_MEASURED,
+    CohortFacts,
+    JobFacts,
+    Participation,
+    Report,
+    RoundTime,
+    Score,
+    SiteResult,
+    Time,
+)
+from fedward.settings import JobSpec
+
+Event = Mapping[str, Any]
+
+OTHERS = {
+    "classification": {
+        "average_precision": "average precision",
+        "sensitivity_at_95_specificity": "sensitivity at 95 % specificity",
+    },
+    "segmentation": {"hd95_mm": "95 % Hausdorff distance (mm)"},
+}
+"""Further measures, as they come from a site -> as they are shown."""
+
+_WHY_NOT_POOLED = "a real site cannot pool"
+
+
+def report_of(job: JobSpec, events: Sequence[Event], *, wall_s: float | None = None) -> Report:
+    """The report of a finished job.
+
+    Args:
+        job: what was asked for.
+        events: the server's events, in order.
+        wall_s: seconds from submit to finish; None: from the first event to the last.
+
+    Raises:
+        FedwardError: events without a beginning.
+    """
+    started = next(_of(events, "started"), None)
+    if started is None:
+        raise FedwardError("events have no beginning", remedy="give the result folder of a job that ran")
+    rounds = list(_of(events, "round"))
+    admitted = {event["site"]: event for event in _of(events, "admitted")}
+    return Report(
+        job=JobFacts(
+            name=job.job.name,
+            task=job.job.task,
+            description=job.job.description,
+            seed=job.job.seed,
+            network=job.model.network,
+            size=job.data.size,
+            rounds=job.federation.rounds,
+        ),
+        finished_at=datetime.fromtimestamp(events[-1]["at"], UTC).isoformat(timespec="seconds"),
+        rounds_done=len(rounds),
+        encryption="none",
+        privacy="none",
+        sites=tuple(_site(job, site, event, events) for site, event in sorted(admitted.items())),
+        participation=tuple(_participation(site, events) for site in started["sites"]),
+        pooled=Score(why=_WHY_NOT_POOLED),
+        centralised_pooled=Score(why=_WHY_NOT_POOLED),
+        time=_time(events, events[-1]["at"] - events[0]["at"] if wall_s is None else wall_s),
+        hashes={f"cohort of {site}": event["cohort_hash"] for site, event in sorted(admitted.items())},
+    )
+
+
+def score_of(job: JobSpec, scores: Mapping[str, Any]) -> Score:
+    """The job's measure among the scores that a site sent."""
+    measure = "auc" if job.job.task == "classification" else "dice"
+    value = scores.get(measure)
+    return Score(
+        value=value,
+        low=scores.get(f"{measure}_low"),
+        high=scores.get(f"{measure}_high"),
+        n=scores.get("n"),
+        patients=scores.get("patients"),
+        positives=scores.get("positives"),
+        why="" if value is not None else "the site's validation images do not allow it",
+    )
+
+
+def _of(events: Iterable[Event], kind: str, **fields: Any) -> Iterator[Event]:
+    return (
+        event
+        for event in events
+        if event["event"] == kind and all(event.get(name) == value for name, value in fields.items())
+    )
+
+
+def _site(job: JobSpec, site: str, admitted: Event, events: Sequence[Event]) -> SiteResult:
+    answers = {
+        (event["task"], event["round"]): event["metrics"]["scores"] for event in _of(events, "answered", site=site)
+    }
+    final, alone = answers.get(("final", -1)), answers.get(("alone", -1))
+    history = [answers.get(("round", number)) for number in range(job.federation.rounds)]
+    support = admitted["support"]
+    return SiteResult(
+        site=site,
+        federated=score_of(job, final) if final else Score(why="the site did not answer the last validation"),
+        local_only=score_of(job, alone) if alone else NOT_MEASURED,
+        centralised=Score(why=_WHY_NOT_POOLED),
+        others={
+            shown: Score(value=final.get(name), n=final.get("n"), patients=final.get("patients"))
+            for name, shown in OTHERS[job.job.task].items()
+            if final
+        },
+        history=tuple(None if scores is None else score_of(job, scores).value for scores in [*history, final]),
+        cohort=CohortFacts(
+            images=support["train_images"] + support["validation_images"],
+            patients=support["train_patients"] + support["validation_patients"],
+            train_patients=support["train_patients"],
+            validation_patients=support["validation_patients"],
+            quarantined=admitted["quarantined"],
+            content_hash=admitted["cohort_hash"],
+        ),
+    )
+
+
+def _participation(site: str, events: Sequence[Event]) -> Participation:
+    declined = next(_of(events, "declined", site=site), None)
+    return Participation(
+        site=site,
+        declined=None if declined is None else declined["reason"],
+        rounds=tuple(event["round"] for event in _of(events, "round") if site in event["sites"]),
+        missed={
+            event["round"]: event["reason"] for event in _of(events, "dropped", site=site) if event["round"] is not None
+        },
+    )
+
+
+def _time(events: Sequence[Event], wall_s: float) -> Time:
+    """Overhead is all that is not training: the wall less each round's slowest training, less the slowest alone."""
+    rounds = []
+    for event in _of(events, "round"):
+        answers = {a["site"]: a["metrics"] for a in _of(events, "answered", task="round", round=event["round"])}
+        slowest = max(answers, key=lambda site: float(answers[site]["train_s"]))
+        rounds.append(
+            RoundTime(
+                wall_s=event["wall_s"],
+                slowest_site=slowest,
+                train_s=answers[slowest]["train_s"],
+                validate_s=max(answer["validate_s"] for answer in answers.values()),
+            )
+        )
+    alone = [event["metrics"]["train_s"] for event in _of(events, "answered", task="alone")]
+    alone_s = max(alone) if alone else None
+    training = sum(one.train_s for one in rounds) + (alone_s or 0.0)
+    return Time(wall_s=round(wall_s, 3), overhead_s=round(wall_s - training, 3), rounds=tuple(rounds), alone_s=alone_s)

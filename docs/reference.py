@@ -1,0 +1,105 @@
+"""Write ``docs/reference.md`` from the code: every command with its options, every setting with its meaning.
+
+    python docs/reference.py
+
+A test holds the page to what this writes, so nothing can be added without being documented.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from fedward.cli import app
+from fedward.metrics.events import KINDS
+from fedward.settings import FederationSpec, JobSpec, SitePolicy
+
+PAGE = Path(__file__).with_name("reference.md")
+FILES = (("jobs/<name>/job.toml", JobSpec), ("site.toml", SitePolicy), ("provisioning/federation.yml", FederationSpec))
+
+
+def reference() -> str:
+    """The whole page."""
+    from fedward.dicom.quality import REASONS
+
+    lines = ["# Reference", "", "Written from the code by `make reference`.", "", "## Commands", ""]
+    lines += _commands(typer.main.get_command(app), "fedward")
+    lines += ["## Settings", "", "Unknown keys are refused. A setting without a default must be given.", ""]
+    for name, model in FILES:
+        lines += [f"### {name}", "", "| setting | default | meaning |", "|---|---|---|", *_settings(model, ""), ""]
+    lines += ["## Reasons for quarantine", "", "| reason | meaning |", "|---|---|"]
+    lines += [f"| `{reason}` | {meaning} |" for reason, meaning in REASONS.items()]
+    lines += ["", "## Events of a job", "", "| event | meaning and fields |", "|---|---|"]
+    lines += [f"| `{kind}` | {meaning} |" for kind, meaning in KINDS.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _commands(command: Any, path: str) -> Iterator[str]:
+    children = getattr(command, "commands", None)
+    if children:
+        for name in sorted(children):
+            yield from _commands(children[name], f"{path} {name}")
+        return
+    yield f"### `{path}`"
+    yield ""
+    yield " ".join((command.help or "").split())
+    yield ""
+    yield "| argument or option | default | meaning |"
+    yield "|---|---|---|"
+    for parameter in command.params:
+        if parameter.name == "help":
+            continue
+        names = ", ".join(f"`{name}`" for name in [*parameter.opts, *parameter.secondary_opts])
+        if parameter.param_type_name == "argument":
+            names = f"`{parameter.name.upper()}`"
+        default = "required" if parameter.required else _default(parameter.default)
+        yield f"| {names} | {default} | {' '.join((parameter.help or '').split())} |"
+    yield ""
+
+
+def _settings(model: type[BaseModel], prefix: str) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        inner, key = _inner(field.annotation), f"{prefix}{name}"
+        if inner is None:
+            yield f"| `{key}` | {_field_default(field)} | {field.description} |"
+            continue
+        kind, many = inner
+        yield from _settings(kind, f"{key}{many}.")
+
+
+def _inner(annotation: Any) -> tuple[type[BaseModel], str] | None:
+    """The model inside a field, and how its key is written: one, a list of them, or a table by name."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation, ""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (tuple, dict) or isinstance(origin, types.UnionType):
+        for argument in arguments:
+            if isinstance(argument, type) and issubclass(argument, BaseModel):
+                return argument, "[]" if origin is tuple else ".<name>"
+    return None
+
+
+def _field_default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = field.default_factory() if field.default_factory else field.default  # type: ignore[call-arg]
+    return "required" if value is PydanticUndefined else _default(value)
+
+
+def _default(value: Any) -> str:
+    if value is None or value == () or value == [] or value == {} or value == "":
+        return "none"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(reference(), encoding="utf-8")
+    print(PAGE)

@@ -1,0 +1,106 @@
+"""What the documents say is what is there."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import runpy
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from fedward import pipeline
+
+DOOR = re.compile(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")
+
+
+def readme(root: Path) -> str:
+    return (root / "README.md").read_text(encoding="utf-8")
+
+
+def fenced(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def test_the_tree_names_every_folder_and_only_folders_that_are_there(root: Path) -> None:
+    tree = next(block for block in fenced(readme(root), "") if "jobs/" in block)
+    named = {line.split()[0].rstrip("/").split("/")[0] for line in tree.splitlines()}
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=root, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    there = {name.split("/")[0] for name in tracked if "/" in name and not name.startswith(".")}
+    assert named == there
+
+
+def test_readme_says_what_matters_in_its_first_sixty_lines(root: Path) -> None:
+    first = "\n".join(readme(root).splitlines()[:60])
+    for word in ("make demo", "make test", "operator.md", "hospital-it.md", "data-scientist.md", "privacy-officer.md"):
+        assert word in first
+    assert "hospital ─" in first
+    assert "custom/fedward/" in first
+
+
+def test_readme_has_the_pipeline_as_the_code_has_it(root: Path) -> None:
+    rows = [line for line in readme(root).splitlines() if line.startswith("| ")]
+    stages = [tuple(cell.strip() for cell in row.strip("|").split("|")) for row in rows]
+    for stage in pipeline.STAGES:
+        assert (stage.name, stage.where, stage.what) in stages
+        importlib.import_module(stage.module)
+
+
+def test_every_link_leads_somewhere(root: Path) -> None:
+    for page in [
+        root / "README.md",
+        root / "CONTRIBUTING.md",
+        *(root / "docs").rglob("*.md"),
+        *root.glob("jobs/*/*.md"),
+    ]:
+        for target in DOOR.findall(page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.relative_to(root)} links to {target}"
+
+
+def test_the_reference_is_what_the_code_says(root: Path) -> None:
+    made = runpy.run_path(str(root / "docs" / "reference.py"))["reference"]()
+    assert (root / "docs" / "reference.md").read_text(encoding="utf-8") == made, "run `make reference`"
+    assert "None |" not in made, "a command or setting has no meaning written down"
+
+
+def test_make_help_lists_every_verb_in_a_line(root: Path) -> None:
+    makefile = (root / "Makefile").read_text(encoding="utf-8")
+    phony = re.search(r"^\.PHONY: (.*)$", makefile, flags=re.MULTILINE)
+    assert phony is not None
+    shown = subprocess.run(["make", "help"], cwd=root, capture_output=True, text=True, check=True).stdout
+    for verb in phony.group(1).split():
+        assert re.search(rf"^\s*make {verb}\s+\S", shown, flags=re.MULTILINE), verb
+
+
+@pytest.mark.parametrize("verb", ["demo", "test", "check", "bench", "kit"])
+def test_every_verb_is_one_that_make_knows(root: Path, verb: str) -> None:
+    done = subprocess.run(["make", "--dry-run", verb], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_only_the_flare_room_imports_flare(root: Path) -> None:
+    """ruff holds this too; here so that it holds without ruff."""
+    for file in (root / "custom").rglob("*.py"):
+        if "flare" not in file.parts:
+            assert not re.search(r"^\s*(import|from) nvflare", file.read_text(encoding="utf-8"), flags=re.MULTILINE), (
+                file
+            )
+
+
+def test_no_room_grows_into_two(root: Path) -> None:
+    for file in (root / "custom").rglob("*.py"):
+        assert len(file.read_text(encoding="utf-8").splitlines()) <= 300, (
+            f"{file.relative_to(root)}: does it hold two things?"
+        )
+
+
+def test_the_version_is_said_once(root: Path) -> None:
+    from importlib.metadata import version
+
+    from fedward import __version__
+
+    assert version("fedward") == __version__
+    assert f"## [{__version__}]" in (root / "CHANGELOG.md").read_text(encoding="utf-8")

@@ -1,0 +1,65 @@
+"""A small federation of real processes, made once for the tests of this folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from tests.conftest import tiny_job_content
+
+from fedward.demo.federate import await_sites, federation_of
+from fedward.demo.hospitals import DemoHospital, find_sources, write_site
+from fedward.dicom.index import index_cohort
+from fedward.dicom.synthetic import HOSPITALS, write_cohort
+from fedward.flare.app import SITE_FILE
+from fedward.flare.kits import Kits, provision
+from fedward.flare.processes import LocalFederation, free_port
+from fedward.flare.session import Console, console
+from fedward.settings import FederationSpec, JobSpec, parse, read_site
+
+
+@dataclass(frozen=True)
+class Running:
+    """A federation that is up: three hospitals with a cohort, and one whose table has another label."""
+
+    federation: LocalFederation
+    session: Console
+    kits: Kits
+    spec: FederationSpec
+    hospitals: dict[str, DemoHospital]
+
+
+def small_hospitals(out: Path, *, images: int = 24, label: str = "lesion") -> Path:
+    """Three synthetic hospitals as DICOM, each with a few images."""
+    write_cohort(out, label=label, masks=False, hospitals=[replace(one, images=images, faults=()) for one in HOSPITALS])
+    return out
+
+
+def index_all(data: Path, out: Path, job: JobSpec) -> list[DemoHospital]:
+    hospitals = []
+    for source in find_sources(data):
+        config = write_site(source, out / source.site, job, seed=0)
+        manifest = index_cohort(read_site(config), job.data.cohort)
+        hospitals.append(DemoHospital(site=source.site, config=config, manifest=manifest))
+    return hospitals
+
+
+@pytest.fixture(scope="session")
+def hospitals(tmp_path_factory: pytest.TempPathFactory) -> list[DemoHospital]:
+    folder = tmp_path_factory.mktemp("hospitals")
+    job = parse(JobSpec, tiny_job_content(), where="tiny")
+    return index_all(small_hospitals(folder / "data"), folder / "sites", job)
+
+
+@pytest.fixture(scope="session")
+def running(hospitals: list[DemoHospital], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("federation")
+    spec = federation_of([hospital.site for hospital in hospitals], port=free_port())
+    kits = provision(spec, folder)
+    for hospital in hospitals:
+        (kits.sites[hospital.site] / "local" / SITE_FILE).write_bytes(hospital.config.read_bytes())
+    with LocalFederation(spec, kits, threads=1) as federation, console(next(iter(kits.people.values()))) as session:
+        await_sites(federation, session, kits, spec)
+        yield Running(federation, session, kits, spec, {hospital.site: hospital for hospital in hospitals})

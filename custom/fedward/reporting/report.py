@@ -126,7 +126,7 @@ class Time:
 
     Attributes:
         wall_s: from submit to finish.
-        overhead_s: ``wall_s`` less the training of the slowest site of each round and less what the sites trained alone.
+        overhead_s: ``wall_s`` less the slowest site's training of each round, and less ``alone_s``.
         rounds: one a round.
         alone_s: the slowest site's training on its own, for the comparison; None where none was asked for.
     """
@@ -191,10 +191,9 @@ class Report:
 
     @property
     def mean(self) -> float | None:
-        """Mean of the sites' federated values, each site counting once; None unless every site has one."""
-        values = [site.federated.value for site in self.sites]
-        known = [value for value in values if value is not None]
-        return sum(known) / len(known) if known and len(known) == len(values) else None
+        """Mean of the sites' federated values, each site counting once; None where no site has one."""
+        known = [site.federated.value for site in self.sites if site.federated.value is not None]
+        return sum(known) / len(known) if known else None
 
 
 def _rank(site: SiteResult) -> tuple[bool, float, str]:

@@ -12,8 +12,7 @@ REPORT_FILE = "report.html"
 def summary(report: Report) -> dict[str, Any]:
     """The fields that ``make demo`` promises, JSON-ready.
 
-    A classification fills the ``auc`` fields and leaves those of ``dice`` out; a segmentation fills ``dice`` fields and
-    has null in the ``auc`` fields, so that a reader finds the same keys in both.
+    A segmentation has null in every ``auc`` field and its values in the same fields named ``dice``.
     """
     measure = report.measure
     content: dict[str, Any] = {

@@ -43,8 +43,8 @@ class Scale:
 def value_scale(values: Sequence[float], start: float, end: float) -> Scale:
     """A scale around ``values`` that ends on multiples of 0.05 and never leaves 0 to 1."""
     low = max(0.0, floor(min(values) * 20 - 0.2) / 20)
-    high = min(1.0, ceil(max(values) * 20 + 0.2) / 20)
-    return Scale(low, max(high, low + 0.1), start, end)
+    high = min(1.0, max(ceil(max(values) * 20 + 0.2) / 20, low + 0.1))
+    return Scale(min(low, high - 0.1), high, start, end)
 
 
 def rounds_chart(report: Report, *, measure: str, width: int) -> str:

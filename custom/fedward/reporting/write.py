@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from fedward.errors import FedwardError
 from fedward.reporting.page import render
@@ -54,7 +54,7 @@ def read_report(folder: Path) -> Report:
         return TypeAdapter(Report).validate_python(content)
     except OSError as error:
         raise FedwardError("report cannot be read", where=path, value=error.strerror) from None
-    except (ValueError, AttributeError, ValidationError):
+    except (ValueError, TypeError, AttributeError):
         raise FedwardError("not a report", where=path, remedy="make it again") from None
 
 

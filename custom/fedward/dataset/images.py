@@ -1,0 +1,88 @@
+"""Images of one side of a split, prepared once and held in memory (MONAI CacheDataset), handed out in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import CacheDataset, Dataset, get_track_meta, set_track_meta
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedward.dataset.selection import Example
+from fedward.dataset.transforms import Item, build_transforms
+from fedward.errors import CohortError, FedwardError, StudyRefused
+from fedward.settings import JobSpec
+
+
+class Images:
+    """Prepared images of one site, in the order of their examples.
+
+    Args:
+        job: sizes, preparation, and whether to keep images in memory.
+        examples: which images.
+        training: whether the job's random transforms apply.
+        site: for messages.
+
+    Raises:
+        CohortError: an image that was indexed can no longer be read.
+        JobError: a transform that cannot be built or does not keep the image's shape.
+    """
+
+    def __init__(self, job: JobSpec, examples: Sequence[Example], *, training: bool, site: str) -> None:
+        self._site, self._size = site, job.data.size
+        chain = build_transforms(job, training=training)
+        make = {"cache_rate": 1.0, "progress": False, "num_workers": 1} if job.data.cache else {}
+        kind = CacheDataset if job.data.cache else Dataset
+        with _plain_tensors(), self._one_line():
+            self._items = kind(data=list(examples), transform=chain, **make)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def reseed(self, seed: int) -> None:
+        """Let the random transforms start again from ``seed``, whatever was drawn before."""
+        self._items.transform.set_random_state(seed=seed)
+
+    def batches(self, order: Iterable[NDArray[np.int64]]) -> Iterator[list[Item]]:
+        """The items at each array of positions, one after another in one thread, so that draws are reproducible."""
+        for positions in order:
+            with _plain_tensors(), self._one_line():
+                items = [self._items[int(position)] for position in positions]
+            yield items
+
+    @contextmanager
+    def _one_line(self) -> Iterator[None]:
+        """MONAI wraps what a transform raises; bring our own error back out."""
+        try:
+            yield
+        except Exception as error:
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, FedwardError):
+                cause = cause.__cause__
+            if cause is None:
+                raise
+            if isinstance(cause, StudyRefused):
+                what = f"an indexed image can no longer be used ({cause.reason})"
+                raise CohortError(what, where=self._site, remedy="run `fedward site index` again") from None
+            raise cause from None
+
+
+def stack(items: Sequence[Item], key: str) -> Tensor:
+    """One tensor (B, ...) of the items' ``key``; images and masks as plain tensors of their own type."""
+    kind = {"image": torch.float32, "mask": torch.uint8}.get(key)
+    return torch.stack([torch.as_tensor(item[key], dtype=kind) for item in items])
+
+
+@contextmanager
+def _plain_tensors() -> Iterator[None]:
+    """Without MONAI's per-image metadata, which nothing here reads and every transform pays for."""
+    before: Any = get_track_meta()
+    set_track_meta(False)
+    try:
+        yield
+    finally:
+        set_track_meta(before)

@@ -1,0 +1,89 @@
+"""What happens to every image before a network sees it, as functions of arrays.
+
+Hospitals differ in borders, sizes and grey scales before they differ in patients. So: cut the constant border, bring to
+the network's size, and at last to mean 0 and standard deviation 1 of the image itself. Nothing is learnt from a cohort,
+so nothing about it needs to be exchanged.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+Box = tuple[slice, ...]
+
+BORDER_LEVEL = 0.02
+"""A pixel within this share of the grey range above the darkest value counts as border."""
+BORDER_SHARE = 0.05
+"""A line of the image with fewer pixels above that level than this share is border."""
+CLIP_PERCENT = (0.5, 99.5)
+"""Percentiles that extreme values are clipped to."""
+
+
+def content_box(pixels: NDArray[np.float32]) -> Box:
+    """The smallest box that leaves out dark constant borders on every side.
+
+    Args:
+        pixels: float32, any number of axes.
+
+    Returns:
+        One slice an axis; the whole image where nothing rises above the border's level.
+    """
+    low, high = float(pixels.min()), float(np.percentile(pixels, CLIP_PERCENT[1]))
+    bright = pixels > low + BORDER_LEVEL * (high - low)
+    box = []
+    for axis in range(pixels.ndim):
+        share = bright.mean(axis=tuple(other for other in range(pixels.ndim) if other != axis))
+        inside = np.flatnonzero(share > BORDER_SHARE)
+        if inside.size == 0:
+            return tuple(slice(0, side) for side in pixels.shape)
+        box.append(slice(int(inside[0]), int(inside[-1]) + 1))
+    return tuple(box)
+
+
+def resize_image(pixels: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.float32]:
+    """Bring to ``size``: bilinear and antialiased in two dimensions, trilinear in three."""
+    batch = torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32))[None, None]
+    mode = {2: "bilinear", 3: "trilinear"}[pixels.ndim]
+    resized = torch.nn.functional.interpolate(
+        batch, size=size, mode=mode, align_corners=False, antialias=pixels.ndim == 2
+    )
+    array: NDArray[np.float32] = resized[0, 0].numpy()
+    return array
+
+
+def resize_mask(mask: NDArray[np.uint8], size: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Bring a map of structure numbers to ``size``: each pixel takes the nearest one's number."""
+    batch = torch.from_numpy(np.ascontiguousarray(mask, dtype=np.uint8))[None, None]
+    array: NDArray[np.uint8] = torch.nn.functional.interpolate(batch, size=size, mode="nearest-exact")[0, 0].numpy()
+    return array
+
+
+def resized_spacing(
+    spacing_mm: tuple[float, ...] | None, shape: tuple[int, ...], size: tuple[int, ...]
+) -> tuple[float, ...] | None:
+    """Millimetres from pixel to pixel after an image of ``shape`` was brought to ``size``, one number an axis."""
+    if spacing_mm is None:
+        return None
+    return tuple(mm * old / new for mm, old, new in zip(spacing_mm, shape, size, strict=True))
+
+
+def standardise(pixels: Any) -> Any:
+    """Clip to ``CLIP_PERCENT``, then mean 0 and standard deviation 1 over the image; an even image becomes zeros.
+
+    Args:
+        pixels: float32 array or tensor, any shape.
+
+    Returns:
+        float32 tensor of the same shape.
+    """
+    array = np.asarray(pixels, dtype=np.float32)
+    low, high = np.percentile(array, CLIP_PERCENT)
+    clipped = np.clip(array, low, high)
+    spread = float(clipped.std(dtype=np.float64))
+    if not spread > 1e-6 * max(1.0, abs(float(low)), abs(float(high))):
+        return torch.zeros(array.shape, dtype=torch.float32)
+    return torch.from_numpy(((clipped - clipped.mean(dtype=np.float64)) / spread).astype(np.float32))

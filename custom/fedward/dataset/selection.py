@@ -1,0 +1,191 @@
+"""Which images of a cohort a job uses, on which side of the split, and with what truth.
+
+The split is the index's: by patient, fixed by the site's key. Messages count images and patients; they never name one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fedward.dataset.manifest import Manifest, Row
+from fedward.errors import CohortError
+from fedward.settings import JobSpec
+
+YES, NO = frozenset({"1", "yes", "true"}), frozenset({"0", "no", "false"})
+"""What counts as yes and as no in a label column, whatever the case; also 1.0 and 0.0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """One image that takes part.
+
+    Attributes:
+        row: its line of the manifest.
+        images_root, masks_root: folders that its paths start from.
+        truth: one number a label (binary, multilabel), or the class's index (multiclass); empty for segmentation.
+    """
+
+    row: Row
+    images_root: Path
+    masks_root: Path | None
+    truth: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Support:
+    """What stands behind a site's numbers.
+
+    Attributes:
+        train_patients, train_images, validation_patients, validation_images: what takes part.
+        left_out: images of the cohort that do not, for want of a label, a mask or the right number of dimensions.
+        train_positives, validation_positives: images with yes for a label (multiclass: of a class), by name; empty
+            for segmentation.
+    """
+
+    train_patients: int
+    train_images: int
+    validation_patients: int
+    validation_images: int
+    left_out: int
+    train_positives: dict[str, int]
+    validation_positives: dict[str, int]
+
+    def plain(self) -> dict[str, Any]:
+        """The same as JSON-ready data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """The images of a job at a site, in the order of the manifest."""
+
+    train: tuple[Example, ...]
+    validation: tuple[Example, ...]
+    support: Support
+
+
+def select(job: JobSpec, cohorts: Sequence[Manifest], *, site: str, min_patients: int = 2) -> Selection:
+    """Choose the images that a job can use.
+
+    Args:
+        job: the job.
+        cohorts: one cohort, or several that are to be pooled.
+        site: for messages.
+        min_patients: fewest patients, both splits together, with which the site takes part.
+
+    Raises:
+        CohortError: no image has the label or a mask, a label is neither yes nor no, there is one class only, there
+            are too few patients, or one side of the split is empty.
+    """
+    examples = [example for cohort in cohorts for example in _examples(job, cohort, site=site)]
+    _enough(examples, job, cohorts, site=site, min_patients=min_patients)
+    train = tuple(example for example in examples if example.row.split == "train")
+    validation = tuple(example for example in examples if example.row.split == "validation")
+    for name, side in (("training", train), ("validation", validation)):
+        if not side:
+            raise CohortError(
+                f"none of {_patients(examples)} patients is on the {name} side of the split",
+                where=site,
+                remedy="index more patients or change validation_fraction in site.toml",
+            )
+    support = Support(
+        train_patients=_patients(train),
+        train_images=len(train),
+        validation_patients=_patients(validation),
+        validation_images=len(validation),
+        left_out=sum(len(cohort.rows) for cohort in cohorts) - len(examples),
+        train_positives=_positives(job, train),
+        validation_positives=_positives(job, validation),
+    )
+    return Selection(train=train, validation=validation, support=support)
+
+
+def _examples(job: JobSpec, cohort: Manifest, *, site: str) -> list[Example]:
+    rows = [row for row in cohort.rows if len(row.shape) == len(job.data.size)]
+    total = len(cohort.rows)
+    if not rows:
+        what = f"{total} of {total} images have not the {len(job.data.size)} dimensions of data.size"
+        raise CohortError(what, where=site, remedy="set volumes in site.toml and index again, or change data.size")
+    if job.job.task == "segmentation":
+        chosen = [(row, ()) for row in rows if row.mask is not None]
+        if not chosen:
+            what = f"{len(rows)} of {len(rows)} images have no mask"
+            raise CohortError(what, where=site, remedy="this site takes no part; or name masks in site.toml and index")
+        return _made(chosen, cohort)
+    for label in job.data.labels:
+        missing = sum(label not in row.labels for row in rows)
+        if missing == len(rows):
+            what = f"{missing} of {len(rows)} images have no value for {label!r}"
+            remedy = "this site takes no part; or name a label table with that column in site.toml and index"
+            raise CohortError(what, where=site, remedy=remedy)
+    complete = [row for row in rows if all(label in row.labels for label in job.data.labels)]
+    if not complete:
+        what = f"none of {len(rows)} images has a value for each of {', '.join(job.data.labels)}"
+        raise CohortError(what, where=site, remedy="complete the label table and index")
+    return _made([(row, _truth(job, row, site=site)) for row in complete], cohort)
+
+
+def _made(chosen: Sequence[tuple[Row, tuple[int, ...]]], cohort: Manifest) -> list[Example]:
+    roots = {"images_root": cohort.images_root, "masks_root": cohort.masks_root}
+    return [Example(row=row, truth=truth, **roots) for row, truth in chosen]  # type: ignore[arg-type]
+
+
+def _truth(job: JobSpec, row: Row, *, site: str) -> tuple[int, ...]:
+    if job.data.target == "multiclass":
+        (label,) = job.data.labels
+        value = row.labels[label].strip()
+        if value not in job.data.classes:
+            remedy = f"data.classes has {', '.join(job.data.classes)}"
+            raise CohortError(
+                f"label {label!r} holds what is no class of the job", where=site, value=value, remedy=remedy
+            )
+        return (job.data.classes.index(value),)
+    return tuple(_yes_or_no(label, row.labels[label], site=site) for label in job.data.labels)
+
+
+def _yes_or_no(label: str, value: str, *, site: str) -> int:
+    word = value.strip().lower().removesuffix(".0")
+    if word in YES or word in NO:
+        return int(word in YES)
+    remedy = "write 1, yes or true, or else 0, no or false, and index again"
+    raise CohortError(f"label {label!r} holds neither yes nor no", where=site, value=value, remedy=remedy)
+
+
+def _enough(
+    examples: Sequence[Example], job: JobSpec, cohorts: Sequence[Manifest], *, site: str, min_patients: int
+) -> None:
+    patients = _patients(examples)
+    if patients < min_patients:
+        indexed = sum(cohort.patients() for cohort in cohorts)
+        raise CohortError(
+            f"{patients} of {indexed} indexed patient{'' if indexed == 1 else 's'} can serve",
+            where=site,
+            remedy=f"this site takes no part with fewer than {min_patients}",
+        )
+    if job.job.task == "segmentation":
+        return
+    counts = _positives(job, examples)
+    if job.data.target == "multiclass":
+        present = [name for name, count in counts.items() if count]
+        one_only = f"only class {present[0]!r} of label {job.data.labels[0]!r} occurs" if len(present) == 1 else None
+    else:
+        same = [name for name, count in counts.items() if count in (0, len(examples))]
+        word = "" if not same else "yes" if counts[same[0]] else "no"
+        one_only = f"label {same[0]!r} is {word} for all {len(examples)} images: one class only" if same else None
+    if one_only:
+        raise CohortError(one_only, where=site, remedy="this site takes no part; or index images of the other class")
+
+
+def _positives(job: JobSpec, examples: Sequence[Example]) -> dict[str, int]:
+    if job.job.task == "segmentation":
+        return {}
+    if job.data.target == "multiclass":
+        return {name: sum(e.truth == (i,) for e in examples) for i, name in enumerate(job.data.classes)}
+    return {name: sum(e.truth[i] for e in examples) for i, name in enumerate(job.data.labels)}
+
+
+def _patients(examples: Sequence[Example]) -> int:
+    return len({(example.row.patient, example.images_root) for example in examples})

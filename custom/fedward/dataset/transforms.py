@@ -1,0 +1,179 @@
+"""MONAI dictionary transforms by name, and the chain from a manifest row to a network's input.
+
+The chain is: load, cut constant borders, resize, the job's ``[[transforms.prepare]]`` in the file's own grey values,
+standardise | the job's ``[[transforms.augment]]``. What stands before the bar is deterministic and is cached.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import monai.transforms as monai_transforms
+import numpy as np
+import torch
+from monai.transforms import Compose, Transform
+
+from fedward.dataset.prepare import content_box, resize_image, resize_mask, resized_spacing, standardise
+from fedward.dataset.selection import Example
+from fedward.errors import JobError
+from fedward.settings import Component, JobSpec
+
+Item = dict[Hashable, Any]
+"""image: float32 (1, *size). mask: uint8 (1, *size), segmentation only. truth: float32 (labels,) or int64 (), else
+empty. spacing_mm: tuple or None. patient, image_id: pseudonyms."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One reviewed transform.
+
+    Attributes:
+        stages: where a job may name it.
+        moves: whether it moves pixels, so that the mask must move along.
+        mode: whether it takes ``mode``; a mask then gets "nearest".
+    """
+
+    stages: tuple[Literal["prepare", "augment"], ...]
+    moves: bool = False
+    mode: bool = False
+
+
+_BOTH = Entry(stages=("prepare", "augment"))
+_PREPARE = Entry(stages=("prepare",))
+_GREY = Entry(stages=("augment",))
+_MOVES = Entry(stages=("augment",), moves=True)
+_WARPS = Entry(stages=("augment",), moves=True, mode=True)
+
+TRANSFORMS: dict[str, Entry] = {
+    "AdjustContrastd": _BOTH,
+    "GaussianSharpend": _BOTH,
+    "GaussianSmoothd": _BOTH,
+    "HistogramNormalized": _PREPARE,
+    "MedianSmoothd": _PREPARE,
+    "NormalizeIntensityd": _BOTH,
+    "RandAdjustContrastd": _GREY,
+    "RandAffined": _WARPS,
+    "RandAxisFlipd": _MOVES,
+    "RandBiasFieldd": _GREY,
+    "RandCoarseDropoutd": _GREY,
+    "RandFlipd": _MOVES,
+    "RandGaussianNoised": _GREY,
+    "RandGaussianSharpend": _GREY,
+    "RandGaussianSmoothd": _GREY,
+    "RandGridDistortiond": _WARPS,
+    "RandHistogramShiftd": _GREY,
+    "RandRotate90d": _MOVES,
+    "RandRotated": _WARPS,
+    "RandScaleIntensityd": _GREY,
+    "RandShiftIntensityd": _GREY,
+    "RandStdShiftIntensityd": _GREY,
+    "RandZoomd": _WARPS,
+    "ScaleIntensityRanged": _PREPARE,
+    "ScaleIntensityRangePercentilesd": _PREPARE,
+    "ScaleIntensityd": _PREPARE,
+    "ThresholdIntensityd": _PREPARE,
+}
+"""MONAI class name -> what Fedward knows of it; every other name is refused."""
+
+_OWN_ARGS = frozenset({"keys", "mode", "allow_missing_keys", "lazy", "device", "meta_keys"})
+"""Arguments that Fedward fills in."""
+
+
+def build_transforms(job: JobSpec, *, training: bool) -> Compose:
+    """The whole chain for a job, from an ``Example`` to an ``Item``; with the random part for training only.
+
+    Raises:
+        JobError: a transform is unknown, named for the wrong stage, or given arguments that it does not take.
+    """
+    fixed = [LoadExample(job), *build_stage(job, "prepare"), Standardise()]
+    return Compose([*fixed, *(build_stage(job, "augment") if training else [])])
+
+
+def build_stage(job: JobSpec, stage: Literal["prepare", "augment"]) -> list[Transform]:
+    """The job's own transforms of one stage, keys and interpolation filled in.
+
+    Raises:
+        JobError: as ``build_transforms``.
+    """
+    masked = job.job.task == "segmentation"
+    components: Sequence[Component] = getattr(job.transforms, stage)
+    return [_build(c, stage, masked=masked, where=f"transforms.{stage}[{i}]") for i, c in enumerate(components)]
+
+
+class LoadExample(Transform):  # type: ignore[misc]
+    """``Example`` -> ``Item``: read image and mask, cut the border, bring both to the network's size."""
+
+    def __init__(self, job: JobSpec) -> None:
+        self._job = job
+
+    def __call__(self, example: Example) -> Item:
+        from fedward.dicom.read import load_image
+
+        row, size = example.row, self._job.data.size
+        image = load_image(row, example.images_root)
+        box = content_box(image.pixels)
+        content = image.pixels[box]
+        item: Item = {
+            "image": torch.from_numpy(resize_image(content, size)[np.newaxis]),
+            "truth": self._truth(example.truth),
+            "spacing_mm": resized_spacing(image.spacing_mm, content.shape, size),
+            "patient": row.patient,
+            "image_id": row.image,
+        }
+        if self._job.job.task == "segmentation":
+            item["mask"] = torch.from_numpy(resize_mask(self._mask(example)[box], size)[np.newaxis])
+        return item
+
+    def _mask(self, example: Example) -> Any:
+        from fedward.dicom.read import load_mask
+
+        return load_mask(example.row, example.masks_root or example.images_root, self._job.data.structures)
+
+    def _truth(self, truth: tuple[int, ...]) -> torch.Tensor:
+        if self._job.data.target == "multiclass":
+            return torch.tensor(truth[0], dtype=torch.int64)
+        return torch.tensor(truth, dtype=torch.float32)
+
+
+class Standardise(Transform):  # type: ignore[misc]
+    """Bring the image to mean 0 and standard deviation 1; see ``prepare.standardise``."""
+
+    def __call__(self, item: Mapping[Hashable, Any]) -> Item:
+        return {**item, "image": standardise(item["image"])}
+
+
+def _build(component: Component, stage: Literal["prepare", "augment"], *, masked: bool, where: str) -> Transform:
+    name, args = component.name, component.args
+    entry = TRANSFORMS.get(name)
+    fitting = [other for other, its in TRANSFORMS.items() if stage in its.stages]
+    if entry is None:
+        near = difflib.get_close_matches(name, fitting, n=3, cutoff=0.5)
+        remedy = f"did you mean {' or '.join(near)}" if near else f"choose one of {', '.join(fitting)}"
+        raise JobError("transform unknown", where=where, value=name, remedy=remedy)
+    if stage not in entry.stages:
+        remedy = f"move it to transforms.{entry.stages[0]}"
+        raise JobError(f"transform is not for {stage}", where=where, value=name, remedy=remedy)
+    make = getattr(monai_transforms, name)
+    taken = set(inspect.signature(make).parameters)
+    for arg, value in args.items():
+        if arg in _OWN_ARGS and arg in taken:
+            raise JobError(f"argument {arg} of {name} is filled in by Fedward", where=where, remedy="leave it out")
+        if arg not in taken:
+            near = difflib.get_close_matches(arg, taken - _OWN_ARGS, n=2, cutoff=0.4)
+            remedy = f"did you mean {' or '.join(near)}" if near else "leave it out"
+            raise JobError(f"transform {name} has no such argument", where=where, value=arg, remedy=remedy)
+        if isinstance(value, str) and value.startswith("$"):
+            raise JobError(
+                f"argument {arg} of {name} is an expression", where=where, value=value, remedy="write a value"
+            )
+    keys = ["image", "mask"] if masked and entry.moves else ["image"]
+    modes = {"mode": ["bilinear", "nearest"][: len(keys)]} if entry.mode else {}
+    try:
+        return make(keys=keys, **modes, **args)
+    except Exception as error:  # noqa: BLE001 - MONAI raises many kinds for an argument that does not fit
+        what = f"transform {name} cannot be built, {type(error).__name__} {str(error)[:200]}"
+        raise JobError(what, where=where, remedy="see its page in MONAI's documentation") from None

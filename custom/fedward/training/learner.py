@@ -1,0 +1,158 @@
+"""One model being trained at one site: network, loss, optimizer, and what of it stays at the site."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedward.dataset.images import Images, stack
+from fedward.errors import JobError
+from fedward.settings import JobSpec
+from fedward.training.losses import build_loss, kind_of_truth
+from fedward.training.networks import build_network, predict, shared_keys
+from fedward.training.optimizers import build_optimizer, learning_rate
+from fedward.training.seeds import derive_seed, torch_seed
+from fedward.training.weights import Weights
+
+
+class Learner:
+    """A network and its optimizer over the rounds of one job.
+
+    What is not shared (FedBN's layers, integer buffers) and, with ``training.keep_optimizer``, the optimizer's momenta
+    live on from round to round in this object.
+    """
+
+    def __init__(self, job: JobSpec, *, site: str) -> None:
+        self._job, self._site = job, site
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._network = build_network(job).to(self._device)
+        self._loss = build_loss(job)
+        self._shared = shared_keys(self._network, job)
+        self._local = {
+            name: value.clone() for name, value in self._network.state_dict().items() if name not in set(self._shared)
+        }
+        self._optimizer_state: dict[str, Any] | None = None
+
+    def train(
+        self,
+        weights: Mapping[str, NDArray[Any]],
+        images: Images,
+        *,
+        steps: int,
+        steps_a_pass: int,
+        round_number: int,
+        on_step: Callable[[int, float], None],
+    ) -> float:
+        """Train one round from ``weights``; returns the mean loss, without the FedProx term.
+
+        The order of images, augmentation and dropout follow from the job's seed, the site and the round alone. The
+        learning rate falls within the round as well as over the rounds.
+
+        Args:
+            weights: the shared tensors to start from.
+            images: the training images.
+            steps: optimizer steps in this round.
+            steps_a_pass: steps that make one pass over the images.
+            round_number: 0 for the first.
+            on_step: called after each step with its number, from 1, and its loss; what it raises stops the training.
+
+        Raises:
+            JobError: weights of another network, or a loss that is no longer finite.
+        """
+        training = self._job.training
+        self._load(weights)
+        optimizer = build_optimizer(training, self._network.parameters())
+        if training.keep_optimizer and self._optimizer_state is not None:
+            optimizer.load_state_dict(self._optimizer_state)
+        start = [p.detach().clone() for p in self._network.parameters()] if training.fedprox_mu else []
+        seed = derive_seed(self._job.job.seed, self._site, round_number)
+        images.reseed(seed)
+        total = 0.0
+        with torch_seed(seed):
+            for step, items in enumerate(images.batches(_orders(len(images), steps, steps_a_pass, seed))):
+                done = (round_number + step / steps) / self._job.federation.rounds
+                for group in optimizer.param_groups:
+                    group["lr"] = learning_rate(training, done=done)
+                loss = self._step(items, optimizer, start)
+                total += loss
+                on_step(step + 1, loss)
+        self._local = {name: value.clone() for name, value in self._network.state_dict().items() if name in self._local}
+        if training.keep_optimizer:
+            self._optimizer_state = optimizer.state_dict()
+        return total / steps
+
+    def weights(self) -> Weights:
+        """The shared tensors as the network holds them now, names sorted."""
+        return _arrays(self._network.state_dict(), self._shared)
+
+    def everything(self) -> Weights:
+        """The shared tensors and all floating ones that stay at the site, for this site's own use."""
+        state = self._network.state_dict()
+        return _arrays(state, [name for name in sorted(state) if state[name].is_floating_point()])
+
+    def outputs(self, weights: Mapping[str, NDArray[Any]], images: Images) -> Iterator[tuple[list[Any], Tensor, float]]:
+        """For each batch: the items, the logits on the CPU, and the sum of the items' losses."""
+        self._load(weights)
+        self._network.eval()
+        batches = np.array_split(np.arange(len(images)), -(-len(images) // EVALUATION_BATCH))
+        for items in images.batches(batches):
+            with torch.inference_mode():
+                logits = predict(self._network, stack(items, "image").to(self._device))
+                loss = self._loss(logits, self._truth(items))
+            yield items, logits.float().cpu(), float(loss) * len(items)
+
+    def _step(self, items: list[Any], optimizer: torch.optim.Optimizer, start: list[Tensor]) -> float:
+        self._network.train()
+        optimizer.zero_grad(set_to_none=True)
+        loss = self._loss(predict(self._network, stack(items, "image").to(self._device)), self._truth(items))
+        value = float(loss.detach())
+        if not np.isfinite(value):
+            raise JobError(
+                "the loss is no longer finite", where="training.lr", value=self._job.training.lr, remedy="lower it"
+            )
+        loss.backward()  # type: ignore[no-untyped-call]
+        for parameter, origin in zip(self._network.parameters(), start, strict=False):
+            if parameter.grad is not None:
+                parameter.grad.add_(parameter.detach() - origin, alpha=self._job.training.fedprox_mu)
+        optimizer.step()
+        return value
+
+    def _truth(self, items: list[Any]) -> Tensor:
+        key = "mask" if kind_of_truth(self._job) == "segmentation" else "truth"
+        return stack(items, key).to(self._device)
+
+    def _load(self, weights: Mapping[str, NDArray[Any]]) -> None:
+        missing = sorted(set(self._shared) - set(weights))
+        if missing:
+            remedy = "install the same version of Fedward everywhere and use one job.toml"
+            raise JobError(
+                "the model lacks a tensor of the job's network", where="weights", value=missing[0], remedy=remedy
+            )
+        given = {name: torch.from_numpy(np.array(value)) for name, value in weights.items()}
+        try:
+            self._network.load_state_dict({**self._local, **given})
+        except RuntimeError as error:
+            what = f"the model does not fit the job's network, {str(error).splitlines()[-1].strip()[:200]}"
+            raise JobError(what, where="weights", remedy="use the job.toml that the model was trained with") from None
+
+
+EVALUATION_BATCH = 32
+"""Images at once where nothing is learnt."""
+
+
+def _orders(images: int, steps: int, steps_a_pass: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """``steps`` batches: pass after pass over all images, each pass shuffled anew and cut into even batches."""
+    generator = np.random.default_rng(seed)
+    left = steps
+    while left > 0:
+        yield from np.array_split(generator.permutation(images), steps_a_pass)[:left]
+        left -= steps_a_pass
+
+
+def _arrays(state: Mapping[str, Tensor], names: Any) -> Weights:
+    return {name: state[name].detach().cpu().numpy().copy() for name in names}

@@ -1,0 +1,93 @@
+"""Losses by name: torch's and MONAI's, and how each wants the network's output and the truth."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import monai.losses
+import torch
+from torch import Tensor, nn
+
+from fedward.errors import JobError
+from fedward.settings import JobSpec
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""(logits, truth) -> a number. Logits are (B, outputs) or (B, outputs, *size). Truth is float (B, labels) for binary
+and multilabel, int64 (B,) for multiclass, uint8 (B, 1, *size) of class indices for segmentation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One reviewed loss: its class, the kinds of truth it takes, and the arguments that Fedward sets for each."""
+
+    make: Callable[..., nn.Module]
+    kinds: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+
+
+_OVERLAP = {"segmentation": {"to_onehot_y": True, "softmax": True}}
+_TENSORS = ("weight", "pos_weight")
+
+LOSSES: dict[str, Entry] = {
+    "BCEWithLogitsLoss": Entry(make=nn.BCEWithLogitsLoss, kinds={"binary": {}, "multilabel": {}}),
+    "CrossEntropyLoss": Entry(make=nn.CrossEntropyLoss, kinds={"multiclass": {}, "segmentation": {}}),
+    "FocalLoss": Entry(
+        make=monai.losses.FocalLoss,
+        kinds={
+            "binary": {},
+            "multilabel": {},
+            "multiclass": {"to_onehot_y": True, "use_softmax": True},
+            "segmentation": {"to_onehot_y": True, "use_softmax": True},
+        },
+    ),
+    "DiceLoss": Entry(make=monai.losses.DiceLoss, kinds=_OVERLAP),
+    "DiceCELoss": Entry(make=monai.losses.DiceCELoss, kinds=_OVERLAP),
+    "DiceFocalLoss": Entry(make=monai.losses.DiceFocalLoss, kinds=_OVERLAP),
+    "GeneralizedDiceLoss": Entry(make=monai.losses.GeneralizedDiceLoss, kinds=_OVERLAP),
+    "GeneralizedDiceFocalLoss": Entry(make=monai.losses.GeneralizedDiceFocalLoss, kinds=_OVERLAP),
+    "TverskyLoss": Entry(make=monai.losses.TverskyLoss, kinds=_OVERLAP),
+}
+"""Loss name -> what Fedward knows of it."""
+
+
+def kind_of_truth(job: JobSpec) -> str:
+    """``binary``, ``multiclass``, ``multilabel`` or ``segmentation``."""
+    return "segmentation" if job.job.task == "segmentation" else job.data.target
+
+
+def build_loss(job: JobSpec) -> Loss:
+    """The job's loss, ready for the job's kind of truth.
+
+    Raises:
+        JobError: loss unknown, not for this kind of truth, or arguments that it does not take.
+    """
+    name, kind = job.training.loss.name, kind_of_truth(job)
+    entry = LOSSES.get(name)
+    fitting = ", ".join(other for other, its in LOSSES.items() if kind in its.kinds)
+    if entry is None:
+        near = difflib.get_close_matches(name, LOSSES, n=2, cutoff=0.4)
+        remedy = f"did you mean {' or '.join(near)}" if near else f"choose one of {fitting}"
+        raise JobError("loss unknown", where="training.loss.name", value=name, remedy=remedy)
+    if kind not in entry.kinds:
+        raise JobError(
+            f"loss is not for {kind}", where="training.loss.name", value=name, remedy=f"choose one of {fitting}"
+        )
+    args = {k: torch.tensor(v) if k in _TENSORS else v for k, v in job.training.loss.args.items()}
+    try:
+        loss = entry.make(**{**entry.kinds[kind], **args})
+    except Exception as error:  # noqa: BLE001 - MONAI raises many kinds for an argument that does not fit
+        what = f"loss {name} cannot be built, {str(error)[:200]}"
+        raise JobError(
+            what, where="training.loss.args", remedy="see the loss's page in MONAI's documentation"
+        ) from None
+    return _adapt(loss, kind)
+
+
+def _adapt(loss: nn.Module, kind: str) -> Loss:
+    if isinstance(loss, nn.CrossEntropyLoss) and kind == "segmentation":
+        return lambda logits, truth: loss(logits, truth[:, 0].long())
+    if isinstance(loss, monai.losses.FocalLoss) and kind == "multiclass":
+        return lambda logits, truth: loss(logits, truth[:, None])
+    return lambda logits, truth: loss(logits, truth)

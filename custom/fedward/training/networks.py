@@ -1,0 +1,264 @@
+"""MONAI networks by name: a table of those that were built, run and trained, and what Fedward derives for each.
+
+A job names a network and its arguments; Fedward fills in dimensions, channels and image size from the job's data. A
+name outside the table is refused: a job is data, and data chooses among reviewed classes only.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import monai.networks.nets as nets
+import torch
+from torch import nn
+
+from fedward.errors import JobError
+from fedward.settings import JobSpec
+from fedward.training.weights import Weights
+
+Derive = Callable[[JobSpec], dict[str, Any]]
+Task = Literal["classification", "segmentation"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One reviewed network.
+
+    Attributes:
+        task: what it can learn.
+        derive: the arguments that follow from the job; the job may not give them.
+        norm: name of its normalisation argument, or None when its normalisation cannot be chosen.
+        dims: numbers of spatial dimensions it can work in.
+        defaults: arguments that Fedward sets unless the job gives them.
+    """
+
+    task: Task
+    derive: Derive
+    norm: str | None = None
+    dims: tuple[int, ...] = (2, 3)
+    defaults: Mapping[str, Any] | None = None
+
+
+def _dims(job: JobSpec) -> dict[str, Any]:
+    return {"spatial_dims": len(job.data.size)}
+
+
+def _in_out(job: JobSpec) -> dict[str, Any]:
+    return {**_dims(job), "in_channels": 1, "out_channels": job.outputs}
+
+
+def _in_classes(job: JobSpec) -> dict[str, Any]:
+    return {**_dims(job), "in_channels": 1, "num_classes": job.outputs}
+
+
+def _resnet(job: JobSpec) -> dict[str, Any]:
+    return {**_dims(job), "n_input_channels": 1, "num_classes": job.outputs}
+
+
+def _flat(job: JobSpec) -> dict[str, Any]:
+    return {"in_shape": (1, *job.data.size), "classes": job.outputs}
+
+
+def _vit(job: JobSpec) -> dict[str, Any]:
+    classes = {"classification": True, "num_classes": job.outputs, "post_activation": None}
+    return {**_dims(job), "in_channels": 1, "img_size": job.data.size, **classes}
+
+
+def _unetr(job: JobSpec) -> dict[str, Any]:
+    return {**_in_out(job), "img_size": job.data.size}
+
+
+_DENSE = Entry(task="classification", derive=_in_out, norm="norm")
+_RES = Entry(task="classification", derive=_resnet, norm="norm")
+_SEG = Entry(task="segmentation", derive=_in_out, norm="norm")
+_RES_LAYERS = {"block": "basic", "layers": [1, 1, 1, 1], "block_inplanes": [64, 128, 256, 512]}
+_UNET_LEVELS = {"channels": [16, 32, 64, 128], "strides": [2, 2, 2]}
+
+NETWORKS: dict[str, Entry] = {
+    "DenseNet": _DENSE,
+    "DenseNet121": _DENSE,
+    "DenseNet169": _DENSE,
+    "DenseNet201": _DENSE,
+    "DenseNet264": _DENSE,
+    "ResNet": Entry(task="classification", derive=_resnet, norm="norm", defaults=_RES_LAYERS),
+    "resnet10": _RES,
+    "resnet18": _RES,
+    "resnet34": _RES,
+    "resnet50": _RES,
+    "SEResNet50": Entry(task="classification", derive=_in_classes),
+    "EfficientNetBN": Entry(
+        task="classification",
+        derive=_in_classes,
+        norm="norm",
+        defaults={"model_name": "efficientnet-b0", "pretrained": False},
+    ),
+    "Classifier": Entry(
+        task="classification", derive=_flat, norm="norm", defaults={"channels": [16, 32, 64], "strides": [2, 2, 2]}
+    ),
+    "ViT": Entry(
+        task="classification",
+        derive=_vit,
+        defaults={"patch_size": 16, "hidden_size": 192, "mlp_dim": 768, "num_heads": 3},
+    ),
+    "SegResNet": _SEG,
+    "SegResNetDS": _SEG,
+    "BasicUNet": _SEG,
+    "UNet": Entry(task="segmentation", derive=_in_out, norm="norm", defaults=_UNET_LEVELS),
+    "DynUNet": Entry(
+        task="segmentation",
+        derive=_in_out,
+        norm="norm_name",
+        defaults={"kernel_size": [3, 3, 3, 3], "strides": [1, 2, 2, 2], "upsample_kernel_size": [2, 2, 2]},
+    ),
+    "AttentionUnet": Entry(task="segmentation", derive=_in_out, defaults=_UNET_LEVELS),
+    "VNet": Entry(task="segmentation", derive=_in_out),
+    "HighResNet": Entry(task="segmentation", derive=_in_out, norm="norm_type"),
+    "UNETR": Entry(
+        task="segmentation",
+        derive=_unetr,
+        norm="norm_name",
+        defaults={"hidden_size": 192, "mlp_dim": 768, "num_heads": 3},
+    ),
+    "SwinUNETR": Entry(task="segmentation", derive=_in_out, norm="norm_name"),
+}
+"""MONAI class name -> what Fedward knows of it. ``tests/unit/training/test_networks.py`` trains each for a step."""
+
+
+def build_network(job: JobSpec) -> nn.Module:
+    """The job's network, its weights drawn from the job's seed; the global random state is left as it was.
+
+    Without a normalisation of the job's own every layer gets GroupNorm, of 8 groups or the largest smaller power of
+    two that divides its channels: it has no statistics that would be averaged between hospitals (Hsieh et al. 2020,
+    section 5). With ``model.batch_norm`` "local" or "average" it gets BatchNorm.
+
+    Raises:
+        JobError: network unknown, for the other task or another number of dimensions, arguments that it does not
+            take, or BatchNorm where the job does not say what becomes of its statistics.
+    """
+    entry = _entry(job)
+    args = {**(entry.defaults or {}), **_given(job, entry), **entry.derive(job)}
+    chosen = entry.norm is not None and entry.norm in job.model.args
+    if entry.norm is not None and not chosen:
+        args[entry.norm] = "batch"
+    network = _construct(job, args)
+    if job.model.batch_norm != "refuse":
+        return network
+    if not chosen:
+        _to_group_norm(network)
+    if (found := next(_with_statistics(network), None)) is not None:
+        remedy = f'leave out model.args.{entry.norm} for GroupNorm, or set model.batch_norm to "local" or "average"'
+        raise JobError(
+            "statistics of BatchNorm would be averaged between sites", where="model", value=found, remedy=remedy
+        )
+    return network
+
+
+def shared_keys(network: nn.Module, job: JobSpec) -> tuple[str, ...]:
+    """Names of the tensors that sites exchange, sorted: parameters and buffers of floating type.
+
+    Integer buffers (such as BatchNorm's count of batches, or index tables) never leave a site, nor, with
+    ``model.batch_norm`` "local", anything of a BatchNorm layer (FedBN, Li et al. 2021, section 3).
+    """
+    local = tuple(f"{name}." for name in _with_statistics(network)) if job.model.batch_norm == "local" else ()
+    state = network.state_dict()
+    return tuple(
+        sorted(name for name in state if state[name].is_floating_point() and not (local and name.startswith(local)))
+    )
+
+
+def predict(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """The network's logits, (B, outputs) or (B, outputs, *size); ViT gives hidden states with them, left out here."""
+    output = network(images)
+    logits: torch.Tensor = output[0] if isinstance(output, tuple) else output
+    return logits
+
+
+def initial_weights(job: JobSpec) -> Weights:
+    """The weights that a job starts from: ``shared_keys`` of ``build_network``, drawn from ``job.seed`` alone."""
+    network = build_network(job)
+    state = network.state_dict()
+    return {name: state[name].numpy().copy() for name in shared_keys(network, job)}
+
+
+def _entry(job: JobSpec) -> Entry:
+    name, dims = job.model.network, len(job.data.size)
+    entry = NETWORKS.get(name)
+    if entry is None:
+        near = difflib.get_close_matches(name, NETWORKS, n=3, cutoff=0.4)
+        known = "did you mean " + " or ".join(near) if near else "choose one of " + ", ".join(NETWORKS)
+        raise JobError("network unknown", where="model.network", value=name, remedy=known)
+    if entry.task != job.job.task:
+        others = ", ".join(other for other, its in NETWORKS.items() if its.task == job.job.task)
+        raise JobError(
+            f"network is for {entry.task}", where="model.network", value=name, remedy=f"choose one of {others}"
+        )
+    if dims not in entry.dims:
+        raise JobError(f"network {name} does not work in {dims} dimensions", where="data.size", remedy="choose another")
+    return entry
+
+
+def _given(job: JobSpec, entry: Entry) -> dict[str, Any]:
+    """The job's own arguments, checked by name; lists that stand for (name, arguments) become tuples."""
+    args = dict(job.model.args)
+    taken = set(inspect.signature(getattr(nets, job.model.network)).parameters)
+    derived = set(entry.derive(job))
+    for name in args:
+        if name in derived:
+            raise JobError(
+                "argument is derived from the job's data", where="model.args", value=name, remedy="leave it out"
+            )
+        if name in _REFUSED_ARGS:
+            raise JobError("argument is not for jobs", where="model.args", value=name, remedy="leave it out")
+        if name not in taken and not {"kwargs", "args"} & taken:
+            near = difflib.get_close_matches(name, taken - derived, n=2, cutoff=0.4)
+            remedy = f"did you mean {' or '.join(near)}" if near else "leave it out"
+            raise JobError(
+                f"network {job.model.network} has no such argument", where="model.args", value=name, remedy=remedy
+            )
+    return {
+        name: tuple(value) if isinstance(value, list) and _is_pair(value) else value for name, value in args.items()
+    }
+
+
+_REFUSED_ARGS = frozenset({"pretrained", "progress", "feature_channels"})
+"""Arguments that would download files or change what the network puts out."""
+
+
+def _is_pair(value: list[Any]) -> bool:
+    return len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], dict)
+
+
+def _construct(job: JobSpec, args: dict[str, Any]) -> nn.Module:
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(job.job.seed)
+            network: nn.Module = getattr(nets, job.model.network)(**args)
+    except Exception as error:  # noqa: BLE001 - MONAI raises many kinds for an argument that does not fit
+        what = f"network {job.model.network} cannot be built, {type(error).__name__} {str(error)[:200]}"
+        raise JobError(what, where="model.args", remedy="see the network's page in MONAI's documentation") from None
+    return network
+
+
+def _to_group_norm(network: nn.Module) -> None:
+    """Put GroupNorm in the place of every BatchNorm; the fresh layers start as the identity, as BatchNorm's do.
+
+    It is done here and not through the networks' ``norm`` argument because several have none and MONAI 1.6.1's ResNet
+    hands its own to the first layer only.
+    """
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.modules.batchnorm._BatchNorm):
+                channels = child.num_features
+                groups = next(groups for groups in (8, 4, 2, 1) if channels % groups == 0)
+                setattr(parent, name, nn.GroupNorm(groups, channels, affine=child.affine))
+
+
+def _with_statistics(network: nn.Module) -> Iterator[str]:
+    """Names of the layers that keep running statistics of the data."""
+    for name, module in network.named_modules():
+        if getattr(module, "running_mean", None) is not None:
+            yield name

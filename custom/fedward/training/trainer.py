@@ -1,0 +1,255 @@
+"""A site's trainer: its images, its model, and the passes that a job asks for.
+
+Whoever calls it gives a model and gets one back; what is sent, and through which gate, is not decided here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fedward.dataset.images import Images
+from fedward.dataset.manifest import Manifest
+from fedward.dataset.selection import Support, select
+from fedward.errors import JobError
+from fedward.settings import JobSpec
+from fedward.training.learner import Learner
+from fedward.training.networks import initial_weights
+from fedward.training.weights import Weights
+from fedward.validation.scores import Scores, score_classes, score_labels
+from fedward.validation.segmentation import MaskScorer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a training is: ``step`` of ``steps`` (over all rounds for ``train_alone``) and that step's loss."""
+
+    step: int
+    steps: int
+    loss: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """What a round of training gave.
+
+    Attributes:
+        weights: the new shared tensors, whole and not as a difference.
+        patients, images: in the training split.
+        steps: optimizer steps taken.
+        loss: mean over the steps, without the FedProx term.
+        seconds: wall time.
+    """
+
+    weights: Weights
+    patients: int
+    images: int
+    steps: int
+    loss: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predictions:
+    """A model's word on each validation image; it stays at the site.
+
+    Attributes:
+        patients, images: pseudonyms, one an image.
+        scores: float64 (n, outputs): probability of yes for each label, or of each class.
+        labels: int64 (n, labels) of 0 and 1, or (n,) of class indices for multiclass.
+        loss: mean loss.
+    """
+
+    patients: tuple[str, ...]
+    images: tuple[str, ...]
+    scores: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    loss: float
+
+
+class Trainer:
+    """One job at one site.
+
+    Args:
+        job: the job.
+        cohorts: the site's cohort; several are pooled, as for a centralised comparison, and a budget given in
+            ``local_steps`` then counts for each of them.
+        site: the site's name, for messages and for the random draws.
+        min_patients: fewest patients with which the site takes part.
+
+    Raises:
+        CohortError: the cohort cannot serve the job.
+        JobError: the job cannot be built.
+
+    On one machine's CPU the same job, cohort and weights give bit-identical results, whatever ran before in the
+    process, as long as the rounds come in order (momenta and FedBN layers live on from round to round).
+    """
+
+    def __init__(self, job: JobSpec, cohorts: Sequence[Manifest], *, site: str, min_patients: int = 2) -> None:
+        self._job, self._site, self._cohorts = job, site, len(cohorts)
+        self._selection = select(job, cohorts, site=site, min_patients=min_patients)
+        if job.training.threads:
+            torch.set_num_threads(job.training.threads)
+        self._learner = Learner(job, site=site)
+
+    @property
+    def job(self) -> JobSpec:
+        """The job that this trainer was made for."""
+        return self._job
+
+    @property
+    def support(self) -> Support:
+        """How many patients and images stand behind this site's numbers."""
+        return self._selection.support
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps in one round."""
+        training = self._job.training
+        if training.local_steps is not None:
+            return training.local_steps * self._cohorts
+        return (training.local_epochs or 1) * self._steps_a_pass
+
+    def train(
+        self,
+        weights: Mapping[str, NDArray[Any]],
+        *,
+        round_number: int,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Trained:
+        """Train one round from ``weights``.
+
+        Args:
+            weights: the global model.
+            round_number: 0 for the first; the learning rate and the random draws follow from it.
+            on_progress: called after each step; what it raises stops the training.
+
+        Raises:
+            CohortError: an image can no longer be read.
+            JobError: weights of another network, or a loss that is no longer finite.
+        """
+        return self._round(self._learner, weights, round_number=round_number, on_progress=on_progress)
+
+    def validate(self, weights: Mapping[str, NDArray[Any]]) -> Scores:
+        """Score a model on this site's validation split; nothing of the trainer's state changes."""
+        if self._job.job.task == "segmentation":
+            return self._score_masks(weights)
+        found = self.predict(weights)
+        score, names = score_labels, self._job.data.labels
+        if self._job.data.target == "multiclass":
+            score, names = score_classes, self._job.data.classes
+        return score(found.labels, found.scores, names=names, patients=found.patients, loss=found.loss)
+
+    def predict(self, weights: Mapping[str, NDArray[Any]]) -> Predictions:
+        """A classification model's scores for each validation image, for use at the site only.
+
+        Raises:
+            JobError: a segmentation job.
+        """
+        if self._job.job.task == "segmentation":
+            raise JobError("a segmentation job has no scores for each image", where=self._site, remedy="use validate")
+        patients, images, scores, labels, loss = [], [], [], [], 0.0
+        for items, logits, batch_loss in self._learner.outputs(weights, self._validation_images):
+            multiclass = self._job.data.target == "multiclass"
+            scores.append((logits.softmax(1) if multiclass else logits.sigmoid()).double().numpy())
+            labels.append(np.stack([item["truth"].numpy() for item in items]).astype(np.int64))
+            patients += [item["patient"] for item in items]
+            images += [item["image_id"] for item in items]
+            loss += batch_loss
+        return Predictions(
+            patients=tuple(patients),
+            images=tuple(images),
+            scores=np.concatenate(scores),
+            labels=np.concatenate(labels),
+            loss=loss / len(images),
+        )
+
+    def alone(self, *, on_progress: Callable[[Progress], None] | None = None) -> Weights:
+        """See ``train_alone``."""
+        rounds, learner = self._job.federation.rounds, Learner(self._job, site=self._site)
+        weights = initial_weights(self._job)
+        for number in range(rounds):
+            behind = number * self.steps
+
+            def follow(progress: Progress, behind: int = behind) -> None:
+                if on_progress is not None:
+                    steps = rounds * progress.steps
+                    on_progress(Progress(step=behind + progress.step, steps=steps, loss=progress.loss))
+
+            weights = self._round(learner, weights, round_number=number, on_progress=follow).weights
+        return learner.everything()
+
+    def _round(
+        self,
+        learner: Learner,
+        weights: Mapping[str, NDArray[Any]],
+        *,
+        round_number: int,
+        on_progress: Callable[[Progress], None] | None,
+    ) -> Trained:
+        started, steps = time.perf_counter(), self.steps
+
+        def on_step(step: int, loss: float) -> None:
+            if on_progress is not None:
+                on_progress(Progress(step=step, steps=steps, loss=loss))
+
+        loss = learner.train(
+            weights,
+            self._training_images,
+            steps=steps,
+            steps_a_pass=self._steps_a_pass,
+            round_number=round_number,
+            on_step=on_step,
+        )
+        return Trained(
+            weights=learner.weights(),
+            patients=self.support.train_patients,
+            images=self.support.train_images,
+            steps=steps,
+            loss=loss,
+            seconds=time.perf_counter() - started,
+        )
+
+    def _score_masks(self, weights: Mapping[str, NDArray[Any]]) -> Scores:
+        scorer = MaskScorer(self._job.data.structures)
+        for items, logits, loss in self._learner.outputs(weights, self._validation_images):
+            scorer.add(
+                logits.argmax(1).numpy().astype(np.uint8),
+                np.stack([np.asarray(item["mask"])[0] for item in items]),
+                spacing_mm=[item["spacing_mm"] for item in items],
+                patients=[item["patient"] for item in items],
+                loss=loss,
+            )
+        return scorer.scores()
+
+    @property
+    def _steps_a_pass(self) -> int:
+        return max(1, round(self.support.train_images / self._job.training.batch_size))
+
+    @cached_property
+    def _training_images(self) -> Images:
+        return Images(self._job, self._selection.train, training=True, site=self._site)
+
+    @cached_property
+    def _validation_images(self) -> Images:
+        return Images(self._job, self._selection.validation, training=False, site=self._site)
+
+
+def train_alone(trainer: Trainer, job: JobSpec, *, on_progress: Callable[[Progress], None] | None = None) -> Weights:
+    """The same passes over the site's data without a federation: same start, same learning rates, own momenta.
+
+    The trainer's own state is left alone, so that a federation may go on before and after.
+
+    Returns:
+        The model; with FedBN also the layers that never leave the site, so that it can be validated as it was trained.
+    """
+    if job != trainer.job:
+        raise JobError("this trainer was made for another job", where=job.job.name, remedy="make a new trainer")
+    return trainer.alone(on_progress=on_progress)

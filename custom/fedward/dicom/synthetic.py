@@ -15,14 +15,14 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from pydicom.dataset import Dataset
 
 from fedward.dicom.synthetic_chest import KINDS, Anatomy, Chest, Kind, draw_anatomy, draw_chest, draw_pose
-from fedward.dicom.synthetic_files import Fault, LungSegmentations, image_dataset, write_faulty
+from fedward.dicom.synthetic_files import Fault, LungSegmentations, image_dataset, write_image
 from fedward.dicom.synthetic_scanner import Scanner, expose
 from fedward.errors import CohortError
 
@@ -64,7 +64,7 @@ HOSPITALS: tuple[SyntheticHospital, ...] = (
         images=240,
         paired=0.15,
         prevalence=0.5,
-        kinds=(0.1, 0.75, 0.15),
+        kinds=(0.2, 0.6, 0.2),
         conspicuity=1.0,
         marked=(0.2, 0.7),
         device=(0.1, 0.1),
@@ -96,10 +96,10 @@ HOSPITALS: tuple[SyntheticHospital, ...] = (
         images=170,
         paired=0.1,
         prevalence=0.35,
-        kinds=(0.75, 0.1, 0.15),
+        kinds=(0.6, 0.2, 0.2),
         conspicuity=1.0,
         marked=(0.5, 0.15),
-        device=(0.08, 0.4),
+        device=(0.1, 0.3),
         scanner=Scanner(
             modality="CR",
             manufacturer="TEST Borealis",
@@ -113,7 +113,7 @@ HOSPITALS: tuple[SyntheticHospital, ...] = (
             slope=1.0,
             intercept=0.0,
             span=(0.0, 1.0),
-            gamma=1.35,
+            gamma=1.2,
             contrast=0.9,
             blur_px=0.9,
             noise=0.035,
@@ -128,10 +128,10 @@ HOSPITALS: tuple[SyntheticHospital, ...] = (
         images=110,
         paired=0.2,
         prevalence=0.42,
-        kinds=(0.15, 0.15, 0.7),
-        conspicuity=1.0,
+        kinds=(0.25, 0.25, 0.5),
+        conspicuity=1.15,
         marked=(0.3, 0.3),
-        device=(0.3, 0.05),
+        device=(0.2, 0.1),
         scanner=Scanner(
             modality="CR",
             manufacturer="TEST Cormorant",
@@ -145,12 +145,12 @@ HOSPITALS: tuple[SyntheticHospital, ...] = (
             slope=4.0,
             intercept=-40.0,
             span=(0.03, 0.97),
-            gamma=0.65,
+            gamma=0.8,
             contrast=1.08,
-            blur_px=1.2,
-            noise=0.04,
+            blur_px=1.0,
+            noise=0.03,
             heel=0.0,
-            border=0.09,
+            border=0.06,
             corner="left",
         ),
         faults=("truncated", "modality", "blank", "duplicate"),
@@ -194,12 +194,13 @@ def write_cohort(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shot:
-    """One image before it is taken: which patient, which of the patient's images, and what the patient has."""
+    """One image before it is taken: which patient, which of the patient's images, what is to be seen, what is wrong."""
 
     patient: int
     image: int
     anatomy: Anatomy
     lesion: bool
+    fault: Fault | None = None
 
 
 def _write_hospital(
@@ -215,18 +216,14 @@ def _write_hospital(
         table = csv.writer(file)
         table.writerow(["PatientID", "StudyInstanceUID", "SOPInstanceUID", label])
         for number, shot in enumerate(_shots(hospital, seed)):
-            fault = hospital.faults[number - hospital.images] if number >= hospital.images else None
             dataset, chest = _take(hospital, shot, seed)
             path = folder / "dicom" / dataset.PatientID / f"{dataset.SOPInstanceUID}.dcm"
             path.parent.mkdir(exist_ok=True)
-            if fault is None:
-                dataset.save_as(path, enforce_file_format=True)
-            else:
-                write_faulty(dataset, path, fault)
-            if fault != "unlabelled":
+            write_image(dataset, path, shot.fault)
+            if shot.fault not in ("unlabelled", "duplicate"):
                 keys = (dataset.PatientID, dataset.StudyInstanceUID, dataset.SOPInstanceUID)
                 table.writerow([*keys, int(shot.lesion)])
-            if lungs is not None and fault is None:
+            if lungs is not None and shot.fault in (None, "unlabelled"):
                 lungs.write(folder / "seg" / path.name, source=dataset, mask=chest.lungs)
             if progress is not None:
                 progress(hospital.site, number + 1, total)
@@ -239,16 +236,24 @@ def _shots(hospital: SyntheticHospital, seed: int) -> Iterator[_Shot]:
     rng = _random(seed, hospital.site, "patients")
     ill = set(rng.permutation(patients)[: round(hospital.prevalence * patients)].tolist())
     twice = set(rng.permutation(patients)[:pairs].tolist())
-    for patient in range(patients + len(hospital.faults)):
-        lesion = patient in ill or (patient >= patients and patient % 2 == 0)
-        own = _random(seed, hospital.site, "anatomy", patient)
-        kinds: tuple[Kind, ...] = ()
-        if lesion:
-            drawn = own.choice(len(KINDS), size=int(own.choice([1, 2, 3], p=[0.6, 0.3, 0.1])), p=hospital.kinds)
-            kinds = tuple(KINDS[kind] for kind in drawn)
-        anatomy = draw_anatomy(own, lesions=kinds, conspicuity=hospital.conspicuity)
+    for patient in range(patients):
         for image in range(2 if patient in twice else 1):
-            yield _Shot(patient=patient, image=image, anatomy=anatomy, lesion=lesion)
+            yield _shot(hospital, seed, patient, image, lesion=patient in ill)
+    for number, fault in enumerate(hospital.faults):
+        again = fault == "duplicate"  # the second copy of an image that serves
+        patient = number if again else patients + number
+        lesion = patient in ill if again else number % 2 == 0
+        yield replace(_shot(hospital, seed, patient, 0, lesion=lesion), fault=fault)
+
+
+def _shot(hospital: SyntheticHospital, seed: int, patient: int, image: int, *, lesion: bool) -> _Shot:
+    rng = _random(seed, hospital.site, "anatomy", patient)
+    kinds: tuple[Kind, ...] = ()
+    if lesion:
+        drawn = rng.choice(len(KINDS), size=int(rng.choice([1, 2, 3], p=[0.6, 0.3, 0.1])), p=hospital.kinds)
+        kinds = tuple(KINDS[kind] for kind in drawn)
+    anatomy = draw_anatomy(rng, lesions=kinds, conspicuity=hospital.conspicuity)
+    return _Shot(patient=patient, image=image, anatomy=anatomy, lesion=lesion)
 
 
 def _take(hospital: SyntheticHospital, shot: _Shot, seed: int) -> tuple[Dataset, Chest]:

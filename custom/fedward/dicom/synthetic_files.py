@@ -84,18 +84,20 @@ def image_dataset(
     return _with_pixels(d, pixels, scanner)
 
 
-def write_faulty(dataset: Dataset, path: Path, fault: Fault) -> None:
-    """Write ``dataset`` as it should not be; ``duplicate`` writes it twice, ``unlabelled`` writes it as it is."""
+def write_image(dataset: Dataset, path: Path, fault: Fault | None) -> None:
+    """Write ``dataset`` to ``path``, or as it should not be.
+
+    ``duplicate`` writes it beside ``path`` under another name; ``unlabelled`` is no fault of the file's.
+    """
     if fault == "modality":
         dataset.Modality = "OT"
     if fault == "blank":
-        blank = np.zeros((dataset.Rows, dataset.Columns), dtype=np.uint8 if dataset.BitsAllocated == 8 else np.uint16)
         dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        dataset.PixelData = blank.tobytes()
+        dataset.PixelData = bytes(dataset.Rows * dataset.Columns * dataset.BitsAllocated // 8)
         dataset["PixelData"].is_undefined_length = False
-    dataset.save_as(path, enforce_file_format=True)
     if fault == "duplicate":
-        dataset.save_as(path.with_name(f"{path.stem}-copy.dcm"), enforce_file_format=True)
+        path = path.with_name(f"{path.stem}-copy.dcm")
+    dataset.save_as(path, enforce_file_format=True)
     if fault == "truncated":
         content = path.read_bytes()
         path.write_bytes(content[: len(content) * 2 // 5])

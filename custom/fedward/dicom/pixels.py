@@ -19,8 +19,10 @@ from pydicom.pixels.utils import pixel_array
 from fedward.dicom.source import item, items, numbers, refusing, text, value, whole
 from fedward.errors import StudyRefused
 
-MAX_VOXELS = 2**29
-"""Above this a header is taken as damaged, before anything is allocated for it."""
+MAX_VOXELS = 2**28
+"""Above this (1,024 slices of 512 x 512) a header is taken as damaged, before anything is allocated for it."""
+_MAX_EXPANSION = 2_000
+_ALWAYS_ALLOWED = 2**24
 PROJECTION = frozenset({"CR", "DX", "MG", "IO", "PX"})
 _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as in DICOM's own YBR_FULL
 
@@ -95,9 +97,13 @@ def _syntax(header: Dataset) -> str:
 
 
 def _check_length(header: Dataset, voxels: int) -> None:
-    """Raise "truncated" where uncompressed pixel data is shorter than its header promises."""
+    """Refuse uncompressed pixels shorter than the header promises, and compressed ones that promise too much."""
     uid = getattr(getattr(header, "file_meta", None), "TransferSyntaxUID", None)
-    if "PixelData" not in header or uid is None or uid.is_compressed:
+    if "PixelData" not in header or uid is None:
+        return
+    if uid.is_encapsulated:
+        if voxels > max(_ALWAYS_ALLOWED, _MAX_EXPANSION * len(header.PixelData or b"")):
+            raise StudyRefused("undecodable", f"{voxels} pixels from {len(header.PixelData or b'')} bytes")
         return
     samples, bits = header.get("SamplesPerPixel", 1), int(header.BitsAllocated)
     if header.PhotometricInterpretation == "YBR_FULL_422":

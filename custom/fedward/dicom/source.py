@@ -74,14 +74,15 @@ def quiet() -> Iterator[None]:
 def refusing(reason: str, detail: str = "") -> Iterator[None]:
     """Turn whatever a reader or decoder raises into ``StudyRefused(reason)``.
 
-    The detail names the kind of fault and not its message, which may quote the header. Fedward's own errors pass.
+    The detail names the kind of fault and not its message, which may quote the header. Fedward's own errors pass, and
+    so does a wish to stop. (A panic in pylibjpeg's Rust decoder is no ``Exception``.)
     """
     try:
         with quiet():
             yield
-    except FedwardError:
+    except (FedwardError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
-    except Exception as fault:
+    except BaseException as fault:
         raise StudyRefused(reason, f"{detail}: {type(fault).__name__}" if detail else type(fault).__name__) from fault
 
 

@@ -21,6 +21,8 @@ from fedward.dicom.quality import Finding, examine
 from fedward.settings import CohortPolicy
 
 _CHUNK = 8
+_MEMORY_BYTES = 4 * 2**30
+"""What one worker may take beyond what it starts with; a small compressed file may ask for any amount."""
 
 
 def examine_all(
@@ -88,10 +90,26 @@ def _examine_chunk(chunk: Sequence[Finding], roots: dict[str, Path], cohort: Coh
 
 
 def _prepare() -> None:
+    """Leave Ctrl-C to the parent and end with it; show nothing of what a decoder prints, which may quote a header."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _limit_memory()
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _limit_memory() -> None:
+    """Let an allocation past the limit fail, which is caught, rather than have the machine run out of memory."""
+    try:
+        import resource
+
+        used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        wanted = used + _MEMORY_BYTES
+        resource.setrlimit(resource.RLIMIT_AS, (wanted if hard < 0 else min(wanted, hard), hard))
+    except (ImportError, OSError, ValueError):
+        return  # not Linux: there the machine's own limits hold
 
 
 def _end_with(parent: multiprocessing.process.BaseProcess) -> None:

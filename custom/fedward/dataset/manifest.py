@@ -11,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
@@ -84,10 +85,7 @@ class Manifest:
 
     @property
     def content_hash(self) -> str:
-        digest = hashlib.sha256()
-        for row in self.rows:
-            digest.update(_line(row).encode())
-        return digest.hexdigest()
+        return _hash(_line(row) for row in self.rows)
 
     def patients(self, split: Split | None = None) -> int:
         """How many different patients, in one split or in all."""
@@ -110,9 +108,9 @@ def write_manifest(manifest: Manifest, folder: Path) -> None:
         "patients": manifest.patients(),
         "validation_patients": manifest.patients("validation"),
         "quarantined": manifest.quarantined,
-        "content_hash": manifest.content_hash,
+        "content_hash": _hash(lines := [_line(row) for row in manifest.rows]),
     }
-    replace_file(folder / ROWS, "".join([json.dumps(header) + "\n", *(_line(row) for row in manifest.rows)]))
+    replace_file(folder / ROWS, "".join([json.dumps(header) + "\n", *lines]))
     replace_file(folder / HEADER, json.dumps(header, indent=2) + "\n")
 
 
@@ -146,16 +144,23 @@ def withdraw_manifest(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
+_NAMES = tuple(sorted(field.name for field in fields(Row)))
 _REINDEX = "run `fedward site index`"
 
 
 def _line(row: Row) -> str:
-    return json.dumps(asdict(row), sort_keys=True, separators=(",", ":")) + "\n"
+    return json.dumps({name: getattr(row, name) for name in _NAMES}, separators=(",", ":")) + "\n"
+
+
+def _hash(lines: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for line in lines:
+        digest.update(line.encode())
+    return digest.hexdigest()
 
 
 def _row(content: dict[str, object]) -> Row:
-    names = {field.name for field in fields(Row)}
-    if set(content) != names:
+    if set(content) != set(_NAMES):
         raise ValueError("unknown or missing column")
     for name in ("paths", "shape", "flags", "spacing_mm", "mask_slices"):
         if isinstance(content[name], list):

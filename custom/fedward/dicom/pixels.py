@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import pixel_array
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from fedward.dicom.source import item, items, numbers, refusing, text, value, whole
 from fedward.errors import StudyRefused
@@ -24,6 +27,7 @@ MAX_VOXELS = 2**28
 _MAX_EXPANSION = 2_000
 _ALWAYS_ALLOWED = 2**24
 PROJECTION = frozenset({"CR", "DX", "MG", "IO", "PX"})
+_PLAIN_SYNTAXES = frozenset({ImplicitVRLittleEndian, ExplicitVRLittleEndian})
 _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as in DICOM's own YBR_FULL
 
 
@@ -58,7 +62,9 @@ def decode(header: Dataset) -> Stored:
             raise StudyRefused("undecodable", f"{voxels} pixels, of at most {MAX_VOXELS}")
         _check_length(header, voxels)
         colour = header.get("SamplesPerPixel", 1) > 1 or header.PhotometricInterpretation == "PALETTE COLOR"
-        array = pixel_array(header, index=0 if colour and frames > 1 else None)
+        array: Any = _plain_pixels(header, voxels) if not colour and frames == 1 else None
+        if array is None:
+            array = pixel_array(header, index=0 if colour and frames > 1 else None)
         if colour:
             array = apply_color_lut(array, header) if array.ndim == 2 else array
             grey = array.astype(np.float32) @ _LUMINANCE
@@ -111,6 +117,24 @@ def _check_length(header: Dataset, voxels: int) -> None:
     needed, there = (voxels * samples * bits + 7) // 8, len(header.PixelData or b"")
     if there < needed:
         raise StudyRefused("truncated" if there else "no-pixels", f"{there} of {needed} bytes of pixel data")
+
+
+def _plain_pixels(header: Dataset, pixels: int) -> NDArray[np.generic] | None:
+    """Uncompressed little-endian pixels of 8 or 16 bits, a view of the file's bytes where no bit is to be cleared.
+
+    pydicom's decoder gives the same values and takes ten times as long over a small image. None for all other pixels.
+    """
+    uid = getattr(getattr(header, "file_meta", None), "TransferSyntaxUID", None)
+    bits, stored = header.BitsAllocated, header.BitsStored
+    if uid not in _PLAIN_SYNTAXES or bits not in (8, 16) or not 0 < stored <= bits or "PixelData" not in header:
+        return None
+    if header["PixelData"].is_undefined_length or not header.PhotometricInterpretation.startswith("MONOCHROME"):
+        return None
+    kind = "<i" if header.PixelRepresentation == 1 else "<u"
+    values = np.frombuffer(header.PixelData, dtype=f"{kind}{bits // 8}", count=pixels)
+    if stored < bits:  # the bits above may hold anything, overlays of old; for signed values they repeat the sign
+        values = (values << (bits - stored)) >> (bits - stored)
+    return values.reshape(header.Rows, header.Columns)
 
 
 def _range(header: Dataset, array: NDArray[np.generic]) -> tuple[float, float]:

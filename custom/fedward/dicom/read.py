@@ -20,7 +20,7 @@ from fedward.dicom.geometry import volume_spacing_mm as volume_spacing
 from fedward.dicom.masks import read_label_map, read_segmentation
 from fedward.dicom.nifti import parse_nifti
 from fedward.dicom.pixels import decode, to_grey
-from fedward.dicom.source import parse, read_bytes
+from fedward.dicom.source import parse, quiet, read_bytes
 from fedward.errors import StudyRefused
 
 
@@ -46,10 +46,11 @@ def load_image(row: Row, root: Path) -> Image:
     Raises:
         StudyRefused: with a reason from ``fedward.dicom.quality.REASONS``.
     """
-    files = [read_bytes(root / path) for path in row.paths]
-    if row.format == "dicom-series":
-        return series_image(files)
-    return nifti_image(files[0]) if row.format == "nifti" else dicom_image(files[0])
+    with quiet():
+        files = [read_bytes(root / path) for path in row.paths]
+        if row.format == "dicom-series":
+            return series_image(files)
+        return nifti_image(files[0]) if row.format == "nifti" else dicom_image(files[0])
 
 
 def load_mask(row: Row, root: Path, structures: Sequence[str]) -> NDArray[np.uint8]:
@@ -65,10 +66,11 @@ def load_mask(row: Row, root: Path, structures: Sequence[str]) -> NDArray[np.uin
     """
     if row.mask is None:
         raise StudyRefused("missing-mask")
-    data = read_bytes(root / row.mask)
-    if row.mask_format == "nifti":
-        return read_label_map(data, row.shape, structures)
-    return read_segmentation(data, row.shape, row.mask_slices, structures)
+    with quiet():
+        data = read_bytes(root / row.mask)
+        if row.mask_format == "nifti":
+            return read_label_map(data, row.shape, structures)
+        return read_segmentation(data, row.shape, row.mask_slices, structures)
 
 
 def dicom_image(data: bytes) -> Image:

@@ -16,11 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from pydicom import Dataset, dcmread
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
 from pydicom.errors import InvalidDicomError
 
 from fedward.errors import FedwardError, StudyRefused
 
 _THIRD_PARTY_LOGGERS = ("pydicom", "pylibjpeg", "highdicom", "nibabel")
+_PADDING = " \t\r\n\0"
+_TEXT_VR = frozenset({"AE", "AS", "CS", "DA", "DS", "IS", "LO", "SH", "TM", "UI"})
 _BARE_STARTS = (b"\x08\x00", b"\x02\x00", b"\x00\x08", b"\x00\x02")
 """How a data set without the 128-byte preamble starts: group 0002 or 0008, in either byte order."""
 
@@ -70,6 +74,11 @@ def quiet() -> Iterator[None]:
         _silence.leave()
 
 
+def silence() -> None:
+    """As ``quiet``, for the rest of this process: a worker's."""
+    _silence.enter()
+
+
 @contextmanager
 def refusing(reason: str, detail: str = "") -> Iterator[None]:
     """Turn whatever a reader or decoder raises into ``StudyRefused(reason)``.
@@ -117,24 +126,40 @@ def parse(data: bytes) -> Dataset:
 
 def value(dataset: Dataset, keyword: str) -> Any:
     """An optional element's value, or None where it is absent, empty or malformed."""
-    with suppress(Exception), quiet():  # an optional value that cannot be read is as good as absent
+    with suppress(Exception):  # an optional value that cannot be read is as good as absent
         found = dataset.get(keyword)
         return None if found is None or found == "" else found
     return None
 
 
+def plain(dataset: Dataset, keyword: str) -> str | None:
+    """An optional element of a text VR straight from its bytes; None where it is no plain ASCII or converted already.
+
+    pydicom's conversion and validation of values costs more than all else that the index does with a header.
+    """
+    with suppress(Exception):  # then the slow way answers
+        raw: object = dataset.get_item(keyword)
+        bare = raw.value if isinstance(raw, RawDataElement) else None
+        if isinstance(bare, bytes) and bare.isascii() and b"\x1b" not in bare and dictionary_VR(keyword) in _TEXT_VR:
+            return bare.decode("ascii").strip(_PADDING)
+    return None
+
+
 def text(dataset: Dataset, keyword: str) -> str:
     """An optional text value without surrounding blanks and NULs; "" where there is none."""
+    if (found := plain(dataset, keyword)) is not None:
+        return found
     found = value(dataset, keyword)
     with suppress(Exception):  # a value whose own str() fails is as good as absent
-        return "" if found is None else str(found).strip(" \t\r\n\0")
+        return "" if found is None else str(found).strip(_PADDING)
     return ""
 
 
 def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...]:
     """An optional value as numbers, one or many; () where there is none or one of them is not a finite number."""
-    found = value(dataset, keyword)
     with suppress(Exception):  # a malformed decimal string is as good as absent
+        bare = plain(dataset, keyword)
+        found = value(dataset, keyword) if bare is None else bare.split("\\")
         several = [found] if isinstance(found, str | int | float) else list(found)
         numeric = tuple(float(one) for one in several)
         return numeric if all(abs(one) < float("inf") for one in numeric) else ()

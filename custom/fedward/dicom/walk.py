@@ -37,7 +37,8 @@ def walk(root: Path, role: Role, *, without: Collection[Path] = ()) -> list[Find
         what = "no such folder" if not root.exists() else "not a folder"
         raise CohortError(what, where=root, remedy=f"correct the cohort's {role}s in site.toml")
     left_out = {os.path.realpath(path) for path in without}
-    found = list(_files(str(root), "", role, left_out, {os.path.realpath(root)}))
+    real = os.path.realpath(root)
+    found = list(_files(real, "", role, left_out, {real}))
     return sorted(found, key=lambda finding: finding.path)
 
 
@@ -50,13 +51,13 @@ def _files(folder: str, below: str, role: Role, left_out: set[str], visited: set
     for entry in entries:
         if entry.name.startswith(".") or entry.name.lower() in _NEVER:
             continue
-        real = os.path.realpath(entry.path) if left_out or entry.is_symlink() else entry.path
+        real = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
         if real in left_out:
             continue
         path = f"{below}{entry.name}"
         if entry.is_dir():
             if not entry.is_symlink() or real not in visited:
-                yield from _files(entry.path, f"{path}/", role, left_out, visited | {real})
+                yield from _files(real, f"{path}/", role, left_out, visited | {real})
             continue
         try:
             status = entry.stat()

@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fedward.dicom.quality import Finding, examine
+from fedward.dicom.source import silence
 from fedward.settings import CohortPolicy
 
 _CHUNK = 8
@@ -92,6 +93,7 @@ def _examine_chunk(chunk: Sequence[Finding], roots: dict[str, Path], cohort: Coh
 def _prepare() -> None:
     """Leave Ctrl-C to the parent and end with it; show nothing of what a decoder prints, which may quote a header."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    silence()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _limit_memory()
     parent = multiprocessing.parent_process()

@@ -9,7 +9,6 @@ in MR or PET the window is a viewer's last setting: those keep their rescaled va
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-
 from typing import Any
 
 import numpy as np
@@ -125,8 +124,8 @@ def _plain_pixels(header: Dataset, pixels: int) -> NDArray[np.generic] | None:
     pydicom's decoder gives the same values and takes ten times as long over a small image. None for all other pixels.
     """
     uid = getattr(getattr(header, "file_meta", None), "TransferSyntaxUID", None)
-    bits, stored = header.BitsAllocated, header.BitsStored
-    if uid not in _PLAIN_SYNTAXES or bits not in (8, 16) or not 0 < stored <= bits or "PixelData" not in header:
+    bits, stored = header.get("BitsAllocated"), header.get("BitsStored")
+    if uid not in _PLAIN_SYNTAXES or "PixelData" not in header or bits not in (8, 16) or stored not in range(1, 17):
         return None
     if header["PixelData"].is_undefined_length or not header.PhotometricInterpretation.startswith("MONOCHROME"):
         return None

@@ -9,7 +9,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from fedward.reporting.charts import SERIES, forest_chart, rounds_chart
-from fedward.reporting.report import Participation, Report, Score
+from fedward.reporting.report import TOGETHER, Participation, Report, Score
 
 MEASURES = {"auc": "AUC", "dice": "Dice"}
 NOT_MEASURED, INSUFFICIENT = "not measured", "insufficient support"
@@ -27,6 +27,7 @@ def render(report: Report) -> str:
         lstrip_blocks=True,
     )
     measure = MEASURES[report.measure]
+    federated = {**{site.site: site.federated for site in report.sites}, TOGETHER: report.pooled}
     return environment.get_template("report.html").render(
         report=report,
         measure=measure,
@@ -39,6 +40,9 @@ def render(report: Report) -> str:
         interval=show_interval,
         missed=missed,
         others=_others(report),
+        places=[place for place in federated if place != TOGETHER or _has_together(report)],
+        federated=federated,
+        together=TOGETHER,
     )
 
 
@@ -84,6 +88,10 @@ def _both_widths(draw: Callable[..., str], report: Report) -> Markup:
 def _absent(words: str, why: str) -> Markup:
     reason = Markup(' <span class="why">{}</span>').format(why) if why else Markup("")
     return Markup('<span class="absent">{}</span>{}').format(words, reason)
+
+
+def _has_together(report: Report) -> bool:
+    return any(TOGETHER in at for at in report.matrix.values())
 
 
 def _others(report: Report) -> list[str]:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Task = Literal["classification", "segmentation"]
+TOGETHER = "all together"
+"""The column of ``Report.matrix`` for all sites' validation images as one set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +153,7 @@ class Report:
         participation: one a site that was invited.
         pooled: the federated model over all sites' validation images together.
         centralised_pooled: the centralised model, likewise.
-        matrix: site whose own model it is -> site it was tested at -> value; empty where it was not measured.
+        matrix: site whose own model it is -> site it was tested at, or ``TOGETHER`` -> value; empty if not measured.
         time: where the seconds went.
         versions: software -> version.
         hashes: what -> SHA-256.

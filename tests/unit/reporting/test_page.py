@@ -16,6 +16,7 @@ from fedward.errors import FedwardError
 from fedward.reporting.charts import Scale, forest_chart, rounds_chart, spread, value_scale
 from fedward.reporting.page import missed, render
 from fedward.reporting.report import (
+    TOGETHER,
     CohortFacts,
     JobFacts,
     Participation,
@@ -100,7 +101,10 @@ def report(**changes: Any) -> Report:
             Participation(site="c-site", declined="no such label"),
         ),
         pooled=Score(value=0.9312, n=142),
-        matrix={"a-site": {"a-site": 0.8812, "b-site": 0.7109}, "b-site": {"a-site": 0.6433, "b-site": None}},
+        matrix={
+            "a-site": {"a-site": 0.8812, "b-site": 0.7109, TOGETHER: 0.8023},
+            "b-site": {"a-site": 0.6433, "b-site": None, TOGETHER: 0.6911},
+        },
         time=Time(wall_s=61.25, overhead_s=11.5, rounds=(slow,)),
         versions={"Fedward": "0.1.0"},
         hashes={"model": "cd" * 32},

@@ -253,6 +253,9 @@ class FederationSpec(Settings):
 
 # ---------------------------------------------------------------- reading
 
+JOB_FILE = "job.json"
+"""A job's settings as they travel."""
+
 Model_ = TypeVar("Model_", bound=Settings)
 
 

@@ -81,6 +81,19 @@ def submit(
         raise JobError("job did not complete", where=job_id, value=answer["status"], remedy="read the sites' reasons")
 
 
+@app.command()
+def report(
+    result: Path = typer.Argument(..., help="A job's result as downloaded, the folder with job/ and workspace/."),
+    out: Path | None = typer.Option(None, help="Folder for report.json and report.html. None: the result's own."),
+) -> None:
+    """Write the report of a job that ran, from its events. What a real federation cannot measure stays unmeasured."""
+    from fedward.reporting.from_events import read_result, report_of
+    from fedward.reporting.write import write_report
+
+    job, events = read_result(result)
+    typer.echo(str(write_report(out or result, report_of(job, events))))
+
+
 def require_sound(job: JobSpec) -> None:
     """Raise what is wrong with a job, in one line.
 

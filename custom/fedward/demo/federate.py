@@ -14,9 +14,9 @@ from fedward.flare.app import SITE_FILE
 from fedward.flare.job import export_job
 from fedward.flare.kits import Kits, provision
 from fedward.flare.processes import LocalFederation
-from fedward.flare.protocol import EVENTS_FILE, MODEL_FILE
+from fedward.flare.protocol import MODEL_FILE
 from fedward.flare.session import Console, console
-from fedward.metrics.events import EventReader
+from fedward.metrics.events import EVENTS_FILE, EventReader
 from fedward.settings import FederationSpec, Hospital, JobSpec, Person, Server
 
 LEAD = "lead@demo.org"

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -57,10 +58,12 @@ def write_demo_report(done: Demonstrated, out: Path, console: Console) -> None:
 
 def _table(report: Report) -> Table:
     measure = "AUC" if report.measure == "auc" else "Dice"
-    table = Table(title=f"{report.job.name}: {measure} on each hospital's own validation patients, lowest first")
-    table.add_column("hospital")
-    for column in ("federated", "95 % interval", "alone", "centralised", "images", "positives"):
-        table.add_column(column, justify="right")
+    table = Table(
+        box=SIMPLE, title=f"{report.job.name}: {measure} on each hospital's own validation patients, lowest first"
+    )
+    table.add_column("hospital", no_wrap=True)
+    for column in ("federated", "95 % interval", "alone", "pooled", "images", "positives"):
+        table.add_column(column, justify="right", no_wrap=True)
     for site in report.worst_first:
         score = site.federated
         interval = "" if score.low is None or score.high is None else f"{score.low:.2f} to {score.high:.2f}"

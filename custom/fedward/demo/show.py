@@ -36,7 +36,7 @@ class Show:
         self._progress.stop()
 
     def say(self, line: str) -> None:
-        self._progress.console.print(line, highlight=False)
+        self._progress.console.print(line, highlight=False, soft_wrap=True)
 
     def event(self, site: str | None, event: dict[str, Any]) -> None:
         """Show one event of the server (site None) or of a site."""

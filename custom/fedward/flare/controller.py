@@ -11,6 +11,7 @@ import json
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,8 +28,8 @@ from fedward.aggregation.fedavg import weighted_mean
 from fedward.errors import FederationError, FedwardError
 from fedward.flare import app
 from fedward.flare.persistor import ModelStore
-from fedward.flare.protocol import EVENTS_FILE, Reply, Task, question, refusal, to_reply
-from fedward.metrics.events import EventLog
+from fedward.flare.protocol import Reply, Task, question, refusal, to_reply
+from fedward.metrics.events import EVENTS_FILE, EventLog
 from fedward.settings import JobSpec
 from fedward.training.weights import Weights, add
 
@@ -42,7 +43,6 @@ class _Answers:
 
     replies: dict[str, Reply] = field(default_factory=dict)
     refusals: dict[str, str] = field(default_factory=dict)
-    final: set[str] = field(default_factory=set)
     enough_since: float | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -91,8 +91,11 @@ class FederatedRounds(Controller):  # type: ignore[misc]
     def _run(self, abort: Signal, context: FLContext) -> None:
         invited = sorted(client.name for client in context.get_engine().get_clients())
         self._events.append("started", job=self._job.job.name, rounds=self._job.federation.rounds, sites=invited)
-        sites = self._admit(invited, abort, context)
-        weights = self._store.load_weights(self._job)
+        # the sites load their libraries while they admit; so does the server, beside them
+        with ThreadPoolExecutor(max_workers=1) as beside:
+            initial = beside.submit(self._store.load_weights, self._job)
+            sites = self._admit(invited, abort, context)
+            weights = initial.result()
         for number in range(self._job.federation.rounds):
             if abort.triggered:
                 return

@@ -19,16 +19,8 @@ from nvflare.apis.signal import Signal
 from fedward import __version__
 from fedward.errors import CohortError, JobError, SettingsError
 from fedward.flare import app
-from fedward.flare.protocol import (
-    EVENTS_FILE,
-    ROUND_NUMBER,
-    Reply,
-    Task,
-    global_weights,
-    refuse,
-    to_shareable,
-)
-from fedward.metrics.events import EventLog
+from fedward.flare.protocol import ROUND_NUMBER, Reply, Task, global_weights, refuse, to_shareable
+from fedward.metrics.events import EVENTS_FILE, EventLog
 from fedward.training.weights import difference, save_weights
 
 if TYPE_CHECKING:
@@ -48,6 +40,7 @@ class HospitalExecutor(Executor):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__()
+        app.leave_quickly()
         self._site: _Site | None = None
 
     def execute(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
@@ -57,15 +50,13 @@ class HospitalExecutor(Executor):  # type: ignore[misc]
             reply = self._site.answer(Task(task_name), shareable, abort=abort_signal)
             return to_shareable(reply)
         except Aborted:
-            return refuse("the job was stopped", final=False)
+            return refuse("the job was stopped")
         except (CohortError, JobError, SettingsError) as error:
             self.log_error(fl_ctx, f"this site takes no part: {error}", fire_event=False)
-            return refuse(str(error), final=True)
+            return refuse(str(error))
         except Exception as error:  # noqa: BLE001 - a site must answer whatever happens, and must not send a traceback
             self.log_exception(fl_ctx, f"{task_name} failed", fire_event=False)
-            return refuse(
-                f"{task_name} failed with {type(error).__name__}; its reason is in the site's log", final=False
-            )
+            return refuse(f"{task_name} failed with {type(error).__name__}; its reason is in the site's log")
 
 
 class _Site:

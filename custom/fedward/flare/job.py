@@ -11,8 +11,8 @@ from typing import Any
 
 from fedward import __version__
 from fedward.errors import FedwardError, JobError
-from fedward.flare.protocol import JOB_FILE, Task
-from fedward.settings import JobSpec, plain, read_job
+from fedward.flare.protocol import Task
+from fedward.settings import JOB_FILE, JobSpec, plain, read_job
 
 APP = "app"
 

@@ -24,6 +24,7 @@ class ModelStore(FLComponent):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__()
+        app.leave_quickly()
         self._folder: Path | None = None
 
     def open(self, context: FLContext) -> None:

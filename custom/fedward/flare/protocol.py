@@ -32,8 +32,6 @@ ROUND_NUMBER = "fedward_round_number"
 REFUSAL = "fedward_refusal"
 UPDATE, METRICS = "update", "metrics"
 MODEL_FILE = "FL_global_model.pt"
-EVENTS_FILE = "events.jsonl"
-JOB_FILE = "job.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,14 +87,13 @@ def to_reply(result: Shareable) -> Reply:
     return Reply(metrics={} if metrics is None else metrics.data, update=None if update is None else update.data)
 
 
-def refuse(reason: str, *, final: bool) -> Shareable:
-    """The answer of a site that does not do a task.
+def refuse(reason: str) -> Shareable:
+    """The answer of a site that did not do a task; it is asked again next round.
 
     Args:
         reason: one line without patient data.
-        final: True when the site takes no further part in the job, False when it may be asked again next round.
     """
-    reply = make_reply(ReturnCode.TASK_UNSUPPORTED if final else ReturnCode.EXECUTION_EXCEPTION)
+    reply = make_reply(ReturnCode.EXECUTION_EXCEPTION)
     reply.set_header(REFUSAL, reason)
     return reply
 

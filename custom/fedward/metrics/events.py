@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+EVENTS_FILE = "events.jsonl"
 KINDS = {
     "started": "the job began: job, sites",
     "admitted": "a site takes part: site, support",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from fedward.errors import FedwardError
+from fedward.metrics.events import EVENTS_FILE, EventReader
 from fedward.reporting.report import (
     NOT_MEASURED,
     CohortFacts,
@@ -18,7 +21,7 @@ from fedward.reporting.report import (
     SiteResult,
     Time,
 )
-from fedward.settings import JobSpec
+from fedward.settings import JOB_FILE, JobSpec, parse
 
 Event = Mapping[str, Any]
 
@@ -71,6 +74,21 @@ def report_of(job: JobSpec, events: Sequence[Event], *, wall_s: float | None = N
         time=_time(events, events[-1]["at"] - events[0]["at"] if wall_s is None else wall_s),
         hashes={f"cohort of {site}": event["cohort_hash"] for site, event in sorted(admitted.items())},
     )
+
+
+def read_result(folder: Path) -> tuple[JobSpec, list[Event]]:
+    """A job's settings and events from its result as FLARE's download leaves it.
+
+    Raises:
+        FedwardError: the folder is not such a result, or the job never began.
+    """
+    settings = sorted(folder.glob(f"job/*/app/config/{JOB_FILE}"))
+    events = folder / "workspace" / EVENTS_FILE
+    if len(settings) != 1 or not events.is_file():
+        remedy = "give the folder that holds job/ and workspace/"
+        raise FedwardError("not a downloaded result of a Fedward job", where=folder, remedy=remedy)
+    content = json.loads(settings[0].read_text(encoding="utf-8"))
+    return parse(JobSpec, content, where=settings[0]), list(EventReader(events))
 
 
 def score_of(job: JobSpec, scores: Mapping[str, Any]) -> Score:

@@ -58,9 +58,8 @@ def test_a_task_without_a_model_has_none() -> None:
         global_weights(question(None, round_number=-1, wait_s=1.0))
 
 
-@pytest.mark.parametrize("final", [True, False])
-def test_a_refusal_carries_its_reason(final: bool) -> None:
-    assert refusal(refuse("no labels", final=final)) == "no labels"
+def test_a_refusal_carries_its_reason() -> None:
+    assert refusal(refuse("no labels")) == "no labels"
     assert refusal(to_shareable(Reply())) is None
     bare = Shareable()
     bare.set_return_code("TASK_ABORTED")

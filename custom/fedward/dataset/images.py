@@ -37,7 +37,7 @@ class Images:
         chain = build_transforms(job, training=training)
         make = {"cache_rate": 1.0, "progress": False, "num_workers": 1} if job.data.cache else {}
         kind = CacheDataset if job.data.cache else Dataset
-        with _plain_tensors(), self._one_line():
+        with plain_tensors(), self._one_line():
             self._items = kind(data=list(examples), transform=chain, **make)
 
     def __len__(self) -> int:
@@ -50,7 +50,7 @@ class Images:
     def batches(self, order: Iterable[NDArray[np.int64]]) -> Iterator[list[Item]]:
         """The items at each array of positions, one after another in one thread, so that draws are reproducible."""
         for positions in order:
-            with _plain_tensors(), self._one_line():
+            with plain_tensors(), self._one_line():
                 items = [self._items[int(position)] for position in positions]
             yield items
 
@@ -78,7 +78,7 @@ def stack(items: Sequence[Item], key: str) -> Tensor:
 
 
 @contextmanager
-def _plain_tensors() -> Iterator[None]:
+def plain_tensors() -> Iterator[None]:
     """Without MONAI's per-image metadata, which nothing here reads and every transform pays for."""
     before: Any = get_track_meta()
     set_track_meta(False)

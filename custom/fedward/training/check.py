@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
-from monai.data import set_track_meta
-from monai.transforms import Compose
+from monai.transforms import Compose, Transform
 
+from fedward.dataset.images import plain_tensors
 from fedward.dataset.transforms import Item, Standardise, build_stage
 from fedward.errors import JobError
 from fedward.settings import JobSpec
@@ -18,35 +19,28 @@ from fedward.training.networks import build_network, predict
 def check_job(job: JobSpec) -> list[str]:
     """Every fault found in one pass, as lines that say what, where and the remedy; empty for a job that can be built.
 
-    Built and tried are: network, loss, transforms of both stages, then a pass forward and backward over a batch of
-    blank images of ``data.size``.
+    Transforms, network and loss are built each for itself, so that one fault does not hide the others; where all can
+    be, a batch of blank images of ``data.size`` goes forward and backward.
     """
     faults: list[str] = []
-    for part in (_transforms, _network_and_loss, _rounds):
-        try:
-            part(job)
-        except JobError as error:
-            faults.append(str(error))
-            if part is _network_and_loss:
-                faults += [str(other) for other in _faults_after(job, error)]
-    return faults
+    parts: list[Callable[[JobSpec], object]] = [_prepare, _augment, build_network, build_loss]
+    for part in parts:
+        faults += _fault(part, job)
+    return faults or _fault(_whole, job)
 
 
-def _faults_after(job: JobSpec, first: JobError) -> list[JobError]:
-    """A bad network hides a bad loss: look at the loss as well."""
+def _fault(part: Callable[[JobSpec], object], job: JobSpec) -> list[str]:
     try:
-        build_loss(job)
+        part(job)
     except JobError as error:
-        return [error] if str(error) != str(first) else []
+        return [str(error)]
     return []
 
 
-def _network_and_loss(job: JobSpec) -> None:
-    network, size = build_network(job), tuple(job.data.size)
-    loss = build_loss(job)
-    images = torch.zeros((2, 1, *size))
+def _whole(job: JobSpec) -> None:
+    network, loss, size = build_network(job), build_loss(job), tuple(job.data.size)
     try:
-        logits = predict(network.train(), images)
+        logits = predict(network.train(), torch.zeros((2, 1, *size)))
     except Exception as error:  # noqa: BLE001 - a network raises many kinds for a size that it cannot work with
         what = f"network {job.model.network} fails on an image of {list(size)}, {_short(error)}"
         raise JobError(what, where="data.size", remedy="choose sides that are multiples of 16 or 32") from None
@@ -59,37 +53,41 @@ def _network_and_loss(job: JobSpec) -> None:
         loss(logits, _truth(job)).backward()  # type: ignore[no-untyped-call]
     except Exception as error:  # noqa: BLE001 - a loss raises many kinds for arguments that do not fit
         what = f"loss {job.training.loss.name} fails, {_short(error)}"
-        raise JobError(
-            what, where="training.loss.args", remedy="see the loss's page in MONAI's documentation"
-        ) from None
+        raise JobError(what, where="training.loss.args", remedy="correct the loss's arguments") from None
 
 
-def _transforms(job: JobSpec) -> None:
+def _prepare(job: JobSpec) -> None:
+    _try(job, "prepare", build_stage(job, "prepare"), seed=0)
+
+
+def _augment(job: JobSpec) -> None:
+    transforms = build_stage(job, "augment")
+    for transform in transforms:
+        for one in (transform, *vars(transform).values()):
+            if hasattr(one, "prob"):
+                one.prob = 1.0
+    for seed in range(DRAWS):
+        _try(job, "augment", transforms, seed=seed)
+
+
+DRAWS = 8
+"""How often each random transform is tried, its probability set to 1: not every draw changes what it may change."""
+
+
+def _try(job: JobSpec, stage: str, transforms: list[Transform], *, seed: int) -> None:
     size = tuple(job.data.size)
-    set_track_meta(False)
+    ramp = torch.arange(float(math.prod(size))).reshape(1, *size)
+    item: Item = {"image": ramp, "mask": torch.zeros((1, *size), dtype=torch.uint8)}
     try:
-        for stage in ("prepare", "augment"):
-            chain = Compose([*build_stage(job, stage), Standardise()])
-            ramp = torch.arange(float(torch.tensor(size).prod())).reshape(1, *size)
-            item: Item = {"image": ramp, "mask": torch.zeros((1, *size), dtype=torch.uint8)}
-            try:
-                result = chain(item)
-            except Exception as error:  # noqa: BLE001 - MONAI raises many kinds for arguments that do not fit
-                what = f"the transforms fail on an image of {list(size)}, {_short(error.__cause__ or error)}"
-                raise JobError(what, where=f"transforms.{stage}", remedy="correct their arguments") from None
-            for key in ("image", "mask"):
-                if tuple(result[key].shape) != (1, *size):
-                    what = f"the transforms change the {key}'s shape to {list(result[key].shape)[1:]}"
-                    raise JobError(what, where=f"transforms.{stage}", remedy=f"keep it at {list(size)}")
-    finally:
-        set_track_meta(True)
-
-
-def _rounds(job: JobSpec) -> None:
-    if job.training.optimizer != "SGD" and "momentum" in job.training.model_fields_set:
-        raise JobError(
-            f"momentum is for SGD, not for {job.training.optimizer}", where="training.momentum", remedy="leave it out"
-        )
+        with plain_tensors():
+            result = Compose([*transforms, Standardise()]).set_random_state(seed=seed)(item)
+    except Exception as error:  # noqa: BLE001 - MONAI raises many kinds for arguments that do not fit
+        what = f"the transforms fail on an image of {list(size)}, {_short(error.__cause__ or error)}"
+        raise JobError(what, where=f"transforms.{stage}", remedy="correct their arguments") from None
+    for key in ("image", "mask"):
+        if tuple(result[key].shape) != (1, *size):
+            what = f"the transforms change the {key}'s shape to {list(result[key].shape)[1:]}"
+            raise JobError(what, where=f"transforms.{stage}", remedy=f"keep it at {list(size)}")
 
 
 def _truth(job: JobSpec) -> torch.Tensor:

@@ -34,6 +34,7 @@ class Entry:
         norm: name of its normalisation argument, or None when its normalisation cannot be chosen.
         dims: numbers of spatial dimensions it can work in.
         defaults: arguments that Fedward sets unless the job gives them.
+        base: class that has the arguments which this one takes as ``**kwargs``.
     """
 
     task: Task
@@ -41,6 +42,7 @@ class Entry:
     norm: str | None = None
     dims: tuple[int, ...] = (2, 3)
     defaults: Mapping[str, Any] | None = None
+    base: str | None = None
 
 
 def _dims(job: JobSpec) -> dict[str, Any]:
@@ -72,8 +74,8 @@ def _unetr(job: JobSpec) -> dict[str, Any]:
     return {**_in_out(job), "img_size": job.data.size}
 
 
-_DENSE = Entry(task="classification", derive=_in_out, norm="norm")
-_RES = Entry(task="classification", derive=_resnet, norm="norm")
+_DENSE = Entry(task="classification", derive=_in_out, norm="norm", base="DenseNet")
+_RES = Entry(task="classification", derive=_resnet, norm="norm", base="ResNet")
 _SEG = Entry(task="segmentation", derive=_in_out, norm="norm")
 _RES_LAYERS = {"block": "basic", "layers": [1, 1, 1, 1], "block_inplanes": [64, 128, 256, 512]}
 _UNET_LEVELS = {"channels": [16, 32, 64, 128], "strides": [2, 2, 2]}
@@ -89,7 +91,7 @@ NETWORKS: dict[str, Entry] = {
     "resnet18": _RES,
     "resnet34": _RES,
     "resnet50": _RES,
-    "SEResNet50": Entry(task="classification", derive=_in_classes),
+    "SEResNet50": Entry(task="classification", derive=_in_classes, base="SENet"),
     "EfficientNetBN": Entry(
         task="classification",
         derive=_in_classes,
@@ -204,7 +206,8 @@ def _entry(job: JobSpec) -> Entry:
 def _given(job: JobSpec, entry: Entry) -> dict[str, Any]:
     """The job's own arguments, checked by name; lists that stand for (name, arguments) become tuples."""
     args = dict(job.model.args)
-    taken = set(inspect.signature(getattr(nets, job.model.network)).parameters)
+    makers = [getattr(nets, name) for name in (job.model.network, entry.base) if name is not None]
+    taken = {name for maker in makers for name in inspect.signature(maker).parameters} - {"kwargs"}
     derived = set(entry.derive(job))
     for name in args:
         if name in derived:
@@ -213,7 +216,7 @@ def _given(job: JobSpec, entry: Entry) -> dict[str, Any]:
             )
         if name in _REFUSED_ARGS:
             raise JobError("argument is not for jobs", where="model.args", value=name, remedy="leave it out")
-        if name not in taken and not {"kwargs", "args"} & taken:
+        if name not in taken:
             near = difflib.get_close_matches(name, taken - derived, n=2, cutoff=0.4)
             remedy = f"did you mean {' or '.join(near)}" if near else "leave it out"
             raise JobError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -102,7 +103,12 @@ def hd95_mm(
         ours, theirs = predicted == i + 1, truth == i + 1
         if ours.any() and theirs.any():
             pair = [torch.from_numpy(mask)[None, None] for mask in (ours, theirs)]
-            found = compute_hausdorff_distance(*pair, include_background=True, percentile=95, spacing=list(spacing_mm))
+            with warnings.catch_warnings():
+                # MONAI 1.6.1 calls a function of its own with an argument that it has deprecated
+                warnings.filterwarnings("ignore", ".*always_return_as_numpy.*", FutureWarning)
+                found = compute_hausdorff_distance(
+                    *pair, include_background=True, percentile=95, spacing=list(spacing_mm)
+                )
             values[i] = float(found)
     return values
 

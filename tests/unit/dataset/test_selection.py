@@ -1,0 +1,108 @@
+"""Which images take part, and the one line that a cohort gets which cannot serve."""
+
+import pytest
+
+from fedward.dataset.selection import select
+from fedward.errors import CohortError
+from fedward.settings import JobSpec, parse, plain
+
+
+def _job(tiny_job: JobSpec, **changes: object) -> JobSpec:
+    content = plain(tiny_job)
+    for path, value in changes.items():
+        section, key = path.split("__")
+        content[section][key] = value
+    return parse(JobSpec, content, where="test")
+
+
+def test_support_counts_patients_and_images(make_cohort, tiny_job: JobSpec) -> None:
+    support = select(tiny_job, [make_cohort(16, images=2)], site="north").support
+    assert (support.train_patients, support.train_images) == (12, 24)
+    assert (support.validation_patients, support.validation_images) == (4, 8)
+    assert support.train_positives == {"lesion": 12} and support.validation_positives == {"lesion": 4}
+    assert support.left_out == 0
+    assert support.plain()["train_patients"] == 12
+
+
+def test_two_cohorts_are_pooled_and_their_patients_kept_apart(make_cohort, tiny_job: JobSpec) -> None:
+    both = [make_cohort(8), make_cohort(8, site="south")]
+    selection = select(tiny_job, both, site="pooled")
+    assert selection.support.train_patients == 12 and selection.support.validation_patients == 4
+    assert not {e.row.patient for e in selection.train} & {e.row.patient for e in selection.validation}
+
+
+def test_images_without_the_label_are_left_out_and_counted(make_cohort, tiny_job: JobSpec) -> None:
+    values = ["0", "1", None, "0", "No", "TRUE", "yes", "false", "1.0", "0.0"]
+    cohort = make_cohort(10, labels={"lesion": values}, held_out=3)
+    selection = select(tiny_job, [cohort], site="north")
+    assert selection.support.left_out == 1
+    truths = {e.row.image: e.truth for e in (*selection.train, *selection.validation)}
+    expected = {"0": 0, "1": 1, "no": 0, "true": 1, "yes": 1, "false": 0, "1.0": 1, "0.0": 0}
+    for row in cohort.rows:
+        if "lesion" in row.labels:
+            assert truths[row.image] == (expected[row.labels["lesion"].lower()],)
+
+
+def test_refusals_say_how_many_and_never_who(make_cohort, tiny_job: JobSpec) -> None:
+    cases = [
+        ({"labels": {"tb": ["1"] * 16}}, "16 of 16 images have no value for 'lesion'"),
+        ({"labels": {"lesion": ["1"] * 16}}, "label 'lesion' is yes for all 16 images: one class only"),
+        ({"labels": {"lesion": ["0"] * 16}}, "label 'lesion' is no for all 16 images: one class only"),
+        ({"labels": {"lesion": ["0", "maybe"] * 8}}, "holds neither yes nor no: 'maybe'"),
+        ({"labels": {"lesion": ["0", "NaN"] * 8}}, "holds neither yes nor no: 'NaN'"),
+        ({"patients": 1}, "1 of 1 indexed patient can serve"),
+        ({"held_out": 99, "patients": 2}, "none of 2 patients is on the training side"),
+        ({"shape": (8, 9, 10)}, "16 of 16 images have not the 2 dimensions"),
+    ]
+    for arguments, says in cases:
+        cohort = make_cohort(**{"patients": 16, **arguments})
+        with pytest.raises(CohortError, match="north") as caught:
+            select(tiny_job, [cohort], site="north")
+        line = str(caught.value)
+        assert says in line and "\n" not in line
+        assert not any(row.patient in line or row.image in line for row in cohort.rows)
+
+
+def test_no_validation_side(make_cohort, tiny_job: JobSpec) -> None:
+    cohort = make_cohort(8)
+    only = tuple(row for row in cohort.rows if row.split == "train")
+    with pytest.raises(CohortError, match="none of 6 patients is on the validation side"):
+        select(tiny_job, [type(cohort)(**{**_fields(cohort), "rows": only})], site="north")
+
+
+def test_fewest_patients_is_the_sites_word(make_cohort, tiny_job: JobSpec) -> None:
+    select(tiny_job, [make_cohort(16)], site="north", min_patients=16)
+    with pytest.raises(CohortError, match=r"16 of 16 indexed patients can serve.*fewer than 17"):
+        select(tiny_job, [make_cohort(16)], site="north", min_patients=17)
+
+
+def test_multiclass(make_cohort, tiny_job: JobSpec) -> None:
+    job = _job(tiny_job, data__labels=["kind"], data__target="multiclass", data__classes=["a", "b", "c"])
+    selection = select(job, [make_cohort(6, labels={"kind": list("abcabc")}, held_out=3)], site="north")
+    assert {e.truth for e in selection.train} == {(0,), (1,), (2,)}
+    with pytest.raises(CohortError, match="no class of the job: 'd'"):
+        select(job, [make_cohort(6, labels={"kind": list("abcabd")})], site="north")
+    with pytest.raises(CohortError, match="only class 'b'"):
+        select(job, [make_cohort(6, labels={"kind": list("bbbbbb")})], site="north")
+
+
+def test_multilabel_needs_each_label(make_cohort, tiny_job: JobSpec) -> None:
+    job = _job(tiny_job, data__labels=["x", "y"], data__target="multilabel")
+    cohort = make_cohort(8, labels={"x": list("01010101"), "y": ["0", None, "1", "1", "0", "1", "0", "1"]}, held_out=3)
+    assert select(job, [cohort], site="north").support.left_out == 1
+    with pytest.raises(CohortError, match="8 of 8 images have no value for 'y'"):
+        select(job, [make_cohort(8, labels={"x": list("01010101")})], site="north")
+
+
+def test_segmentation_takes_images_with_a_mask(make_cohort, tiny_job: JobSpec) -> None:
+    content = plain(tiny_job)
+    content["job"]["task"] = "segmentation"
+    content["data"] |= {"labels": [], "structures": ["lung"]}
+    job = parse(JobSpec, content, where="test")
+    assert select(job, [make_cohort(8, masks_too=True)], site="north").support.train_positives == {}
+    with pytest.raises(CohortError, match="8 of 8 images have no mask"):
+        select(job, [make_cohort(8)], site="north")
+
+
+def _fields(cohort) -> dict:
+    return {name: getattr(cohort, name) for name in cohort.__dataclass_fields__}

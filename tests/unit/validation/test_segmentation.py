@@ -1,0 +1,92 @@
+"""Dice and surface distance: hand-worked squares, SciPy's distances, and structures that are not there."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import ndimage
+from scipy.spatial.distance import cdist
+
+from fedward.validation.segmentation import MaskScorer, dice, hd95_mm
+
+MASKS = hnp.arrays(np.uint8, (2, 6, 7), elements=st.integers(0, 2))
+
+
+def _square(top: int, left: int, side: int, number: int = 1, size: int = 16) -> np.ndarray:
+    mask = np.zeros((size, size), np.uint8)
+    mask[top : top + side, left : left + side] = number
+    return mask
+
+
+@given(MASKS, MASKS)
+def test_dice_is_twice_the_overlap(predicted: np.ndarray, truth: np.ndarray) -> None:
+    found = dice(predicted, truth, structures=2)
+    for b in range(2):
+        for i in (1, 2):
+            p, t = predicted[b] == i, truth[b] == i
+            expected = 2 * (p & t).sum() / (p.sum() + t.sum()) if t.any() else np.nan
+            np.testing.assert_allclose(found[b, i - 1], expected, rtol=1e-6)
+
+
+def test_distance_of_shifted_squares_is_in_millimetres() -> None:
+    # a 4 by 4 square moved by 3 columns of 0.5 mm: the far edge of each lies 3 columns outside the other
+    found = hd95_mm(_square(5, 2, 4), _square(5, 5, 4), (2.0, 0.5), structures=1)
+    assert found == pytest.approx([1.5])
+    # the same picture turned: 3 rows of 2 mm
+    found = hd95_mm(_square(2, 5, 4), _square(5, 5, 4), (2.0, 0.5), structures=1)
+    assert found == pytest.approx([6.0])
+
+
+@pytest.mark.parametrize("shape", [(14, 15), (8, 9, 7)])
+def test_distance_beside_scipy(shape: tuple[int, ...]) -> None:
+    rng, spacing = np.random.default_rng(len(shape)), (1.5, 0.7, 2.0)[: len(shape)]
+    masks = [(ndimage.gaussian_filter(rng.normal(size=shape), 1.5) > 0.05).astype(np.uint8) for _ in range(2)]
+
+    def surface(mask: np.ndarray) -> np.ndarray:
+        return np.argwhere(mask & ~ndimage.binary_erosion(mask, border_value=0)) * np.array(spacing)
+
+    between = cdist(surface(masks[0] > 0), surface(masks[1] > 0))
+    expected = max(np.percentile(between.min(0), 95), np.percentile(between.min(1), 95))
+    assert hd95_mm(*masks, spacing, structures=1) == pytest.approx([expected], rel=1e-5)
+
+
+def test_what_has_no_surface_has_no_distance() -> None:
+    empty, there = np.zeros((8, 8), np.uint8), _square(2, 2, 3, size=8)
+    for pair in ((empty, there), (there, empty), (empty, empty)):
+        assert np.isnan(hd95_mm(*pair, (1.0, 1.0), structures=1)).all()
+    assert np.isnan(hd95_mm(there, there, None, structures=1)).all()
+    assert hd95_mm(there, there, (1.0, 1.0), structures=1) == [0.0]
+
+
+def test_scores_of_two_batches() -> None:
+    scorer = MaskScorer(("left", "right"))
+    truth = np.stack([_square(1, 1, 4) + _square(8, 8, 4, number=2), _square(1, 1, 4)])
+    predicted = np.stack([_square(1, 1, 4) + _square(8, 10, 4, number=2), _square(1, 3, 4)])
+    scorer.add(predicted[:1], truth[:1], spacing_mm=[(1.0, 1.0)], patients=["a"], loss=0.5)
+    scorer.add(predicted[1:], truth[1:], spacing_mm=[None], patients=["b"], loss=0.3)
+    plain = scorer.scores().plain()
+    # left: 1 and 2*8/32; right: 2*8/32 once; images: (1 + 0.5)/2 and 0.5
+    assert plain["structures"]["left"]["dice"] == pytest.approx(0.75)
+    assert plain["structures"]["right"] == {
+        "dice": 0.5,
+        "dice_low": None,
+        "dice_high": None,
+        "hd95_mm": pytest.approx(2.0),
+        "hd95_n": 1,
+        "n": 1,
+    }
+    assert plain["dice"] == pytest.approx((0.75 + 0.5) / 2)
+    assert plain["hd95_mm"] == pytest.approx((0 + 2.0) / 2)
+    assert (plain["n"], plain["patients"], plain["loss"]) == (2, 2, pytest.approx(0.4))
+    assert plain["dice_low"] == pytest.approx(0.5) and plain["dice_high"] == pytest.approx(0.75)
+    json.dumps(plain, allow_nan=False)
+
+
+def test_nothing_predicted_is_dice_zero_without_distance() -> None:
+    scorer = MaskScorer(("lung",))
+    scorer.add(np.zeros((1, 8, 8), np.uint8), _square(2, 2, 3, size=8)[None], spacing_mm=[(1, 1)], patients=["a"])
+    plain = scorer.scores().plain()
+    assert plain["dice"] == 0.0 and plain["hd95_mm"] is None and "structures" not in plain

@@ -178,5 +178,5 @@ def _segments(mask: Any, frames: int) -> list[int | None]:
 
 
 def _present(frame: NDArray[Any], kind: str, greatest: int) -> NDArray[np.bool_]:
-    present: NDArray[np.bool_] = frame * 2 >= greatest if kind == "FRACTIONAL" else frame > 0
+    present: NDArray[np.bool_] = frame >= greatest / 2 if kind == "FRACTIONAL" else frame > 0
     return present

@@ -22,7 +22,7 @@ from pydicom.errors import InvalidDicomError
 
 from fedward.errors import FedwardError, StudyRefused
 
-_THIRD_PARTY_LOGGERS = ("pydicom", "pylibjpeg", "highdicom", "nibabel")
+_THIRD_PARTY_LOGGERS = ("pydicom", "pylibjpeg", "openjpeg", "libjpeg", "rle", "nibabel")
 _PADDING = " \t\r\n\0"
 _TEXT_VR = frozenset({"AE", "AS", "CS", "DA", "DS", "IS", "LO", "SH", "TM", "UI"})
 _BARE_STARTS = (b"\x08\x00", b"\x02\x00", b"\x00\x08", b"\x00\x02")

@@ -64,10 +64,10 @@ HOSPITALS: tuple[SyntheticHospital, ...] = (
         images=240,
         paired=0.15,
         prevalence=0.5,
-        kinds=(0.2, 0.6, 0.2),
-        conspicuity=1.0,
-        marked=(0.2, 0.7),
-        device=(0.1, 0.1),
+        kinds=(0.1, 0.75, 0.15),
+        conspicuity=1.05,
+        marked=(0.1, 0.75),
+        device=(0.2, 0.2),
         scanner=Scanner(
             modality="DX",
             manufacturer="TEST Aurora",
@@ -96,10 +96,10 @@ HOSPITALS: tuple[SyntheticHospital, ...] = (
         images=170,
         paired=0.1,
         prevalence=0.35,
-        kinds=(0.6, 0.2, 0.2),
-        conspicuity=1.0,
-        marked=(0.5, 0.15),
-        device=(0.1, 0.3),
+        kinds=(0.75, 0.1, 0.15),
+        conspicuity=1.05,
+        marked=(0.5, 0.25),
+        device=(0.06, 0.45),
         scanner=Scanner(
             modality="CR",
             manufacturer="TEST Borealis",
@@ -128,10 +128,10 @@ HOSPITALS: tuple[SyntheticHospital, ...] = (
         images=110,
         paired=0.2,
         prevalence=0.42,
-        kinds=(0.25, 0.25, 0.5),
+        kinds=(0.2, 0.2, 0.6),
         conspicuity=1.15,
-        marked=(0.3, 0.3),
-        device=(0.2, 0.1),
+        marked=(0.4, 0.3),
+        device=(0.2, 0.2),
         scanner=Scanner(
             modality="CR",
             manufacturer="TEST Cormorant",
@@ -250,7 +250,7 @@ def _shot(hospital: SyntheticHospital, seed: int, patient: int, image: int, *, l
     rng = _random(seed, hospital.site, "anatomy", patient)
     kinds: tuple[Kind, ...] = ()
     if lesion:
-        drawn = rng.choice(len(KINDS), size=int(rng.choice([1, 2, 3], p=[0.6, 0.3, 0.1])), p=hospital.kinds)
+        drawn = rng.choice(len(KINDS), size=int(rng.choice([1, 2, 3, 4], p=[0.3, 0.35, 0.2, 0.15])), p=hospital.kinds)
         kinds = tuple(KINDS[kind] for kind in drawn)
     anatomy = draw_anatomy(rng, lesions=kinds, conspicuity=hospital.conspicuity)
     return _Shot(patient=patient, image=image, anatomy=anatomy, lesion=lesion)

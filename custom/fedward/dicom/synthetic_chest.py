@@ -107,8 +107,8 @@ def draw_chest(anatomy: Anatomy, pose: Pose, *, rows: int, columns: int) -> Ches
 
 
 def _draw_lesion(rng: np.random.Generator, kind: Kind, conspicuity: float) -> Lesion:
-    radius = {"nodule": (0.055, 0.11), "infiltrate": (0.16, 0.28), "cavity": (0.1, 0.17)}[kind]
-    density = {"nodule": (0.24, 0.42), "infiltrate": (0.24, 0.4), "cavity": (0.26, 0.42)}[kind]
+    radius = {"nodule": (0.075, 0.14), "infiltrate": (0.2, 0.34), "cavity": (0.12, 0.2)}[kind]
+    density = {"nodule": (0.32, 0.52), "infiltrate": (0.32, 0.5), "cavity": (0.34, 0.54)}[kind]
     high, low = {"nodule": (-0.45, 0.22), "infiltrate": (-0.55, 0.0), "cavity": (-0.55, -0.1)}[kind]
     y = rng.uniform(high, low)
     reach = 0.5 * np.sqrt(max(0.0, 1 - ((y - 0.3) / 1.1) ** 2)) + 0.08

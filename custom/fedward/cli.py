@@ -12,7 +12,7 @@ from fedward.commands import demo, federation, job, site
 from fedward.errors import FedwardError
 
 app = typer.Typer(
-    help=__doc__.split(";")[0].replace("``", "") if __doc__ else None,
+    help="Federated learning for hospitals on NVIDIA FLARE.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -21,6 +21,9 @@ app.command(name="demo")(demo.demo)
 app.add_typer(federation.app, name="federation")
 app.add_typer(job.app, name="job")
 app.add_typer(site.app, name="site")
+
+
+_INTERRUPTED = 130
 
 
 def _version(asked: bool) -> None:
@@ -40,8 +43,10 @@ def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted."""
     try:
         app()
-    except KeyboardInterrupt:
-        sys.exit(_say("stopped", 130))
+    except SystemExit as stop:  # typer turns Ctrl-C into this code and says nothing
+        if stop.code == _INTERRUPTED:
+            _say("stopped", _INTERRUPTED)
+        raise
     except FedwardError as error:
         sys.exit(_say(str(error), 1))
     except OSError as error:

@@ -33,7 +33,7 @@ def check(folder: Path = _JOB, format: Format = _FORMAT) -> None:
         typer.echo(json.dumps({"job": job.job.name, "problems": problems}, indent=2))
     else:
         for problem in problems:
-            typer.echo(problem, err=True)
+            typer.echo(f"fedward: {problem}", err=True)
         if not problems:
             typer.echo(f"{job.job.name}: nothing wrong")
     if problems:

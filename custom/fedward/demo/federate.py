@@ -137,8 +137,8 @@ def _outcome(result: Path, kits: Kits, job_id: str, status: str, follower: _Foll
         follower.note(event)
     if status != COMPLETED:
         failed = [event["reason"] for event in events if event["event"] == "failed"]
-        reason = failed[-1] if failed else "read the logs of server and sites"
-        raise JobError(f"job ended {status}, {reason}", where=kits.folder)
+        reason = failed[-1] if failed else f"job failed; read log.txt and the sites' logs below {kits.folder}"
+        raise JobError(f"{reason} ({status})")
     from fedward.flare.executor import LOCAL_ONLY_FILE
 
     local = {site: kit / job_id / LOCAL_ONLY_FILE for site, kit in kits.sites.items()}

@@ -61,6 +61,7 @@ class LocalFederation:
 
     def start(self, name: str, kit: Path) -> None:
         """Start one participant from its kit's own ``sub_start.sh``; what it prints goes to ``<kit>/console.log``."""
+        kit = kit.resolve()
         environment = {**os.environ, MARK: self._mark}
         environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
         if self._threads:

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -132,10 +133,11 @@ def _findings(
     if progress is not None:
         progress(0, len(fresh))
     try:
-        for done, finding in enumerate(examine_all(fresh, roots, cohort, workers=workers), 1):
-            found[finding.role, finding.path] = pseudonymous(finding, key)
-            if progress is not None:
-                progress(done, len(fresh))
+        with closing(examine_all(fresh, roots, cohort, workers=workers)) as examined:
+            for done, finding in enumerate(examined, 1):
+                found[finding.role, finding.path] = pseudonymous(finding, key)
+                if progress is not None:
+                    progress(done, len(fresh))
     finally:  # what has been read is kept, even when Ctrl-C stops the rest
         if fresh or len(known) < len(seen):
             write_cache(cohort.index, mark, [found[name] for name in sorted(found)])

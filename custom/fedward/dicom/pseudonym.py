@@ -57,10 +57,9 @@ def load_key(path: Path) -> SiteKey:
     """
     try:
         return _make(path)
-    except FileExistsError:
-        pass
     except OSError as error:
-        raise SettingsError("site key cannot be made", where=path, value=error.strerror, remedy=_WRITABLE) from None
+        if not path.exists():
+            raise SettingsError("site key cannot be made", where=path, value=error.strerror, remedy=_WRITABLE) from None
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
         if mode & 0o077:
@@ -81,9 +80,15 @@ _REMAKE = f"restore its {2 * KEY_BYTES} hexadecimal digits; a new key gives new 
 
 
 def _make(path: Path) -> SiteKey:
+    """Make the key whole or not at all, and never over another; whoever comes second reads the first one's."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     secret = secrets.token_bytes(KEY_BYTES)
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write(secret.hex() + "\n")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(secret.hex() + "\n")
+        os.link(draft, path)
+    finally:
+        draft.unlink()
     return SiteKey(secret)

@@ -2,7 +2,7 @@
 
 A decoder written in C may crash on hostile bytes and take its process with it. Then the files that were being read are
 tried again one by one, and the one that crashes a process again is refused as undecodable. Workers ignore Ctrl-C, which
-is the parent's to handle, and end when the parent does, however it ends.
+is the parent's to handle: they stop after the file they are at. They end when the parent does, however it ends.
 """
 
 from __future__ import annotations
@@ -11,16 +11,19 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 from fedward.dicom.quality import Finding, examine
 from fedward.dicom.source import silence
 from fedward.settings import CohortPolicy
 
+_stopped: Callable[[], bool] = bool
+"""In a worker: whether the parent wants no more."""
 _CHUNK = 8
 _MEMORY_BYTES = 4 * 2**30
 """What one worker may take beyond what it starts with; a small compressed file may ask for any amount."""
@@ -28,7 +31,7 @@ _MEMORY_BYTES = 4 * 2**30
 
 def examine_all(
     seen: Sequence[Finding], roots: dict[str, Path], cohort: CohortPolicy, *, workers: int | None = None
-) -> Iterator[Finding]:
+) -> Generator[Finding]:
     """Examine every file, in no particular order.
 
     Args:
@@ -58,7 +61,8 @@ def _run(
     workers: int,
 ) -> Iterator[Finding]:
     """Take chunks off ``waiting`` until it is empty or a process dies; then put what was under way on ``suspects``."""
-    pool = ProcessPoolExecutor(workers, initializer=_prepare)
+    stop = multiprocessing.Event()
+    pool = ProcessPoolExecutor(workers, initializer=_prepare, initargs=(stop,))
     under_way: dict[Future[list[Finding]], list[Finding]] = {}
     try:
         while waiting or under_way:
@@ -71,13 +75,14 @@ def _run(
     except BrokenProcessPool:
         suspects.extend(under_way.values())
     finally:
+        stop.set()
         pool.shutdown(cancel_futures=True)
 
 
 def _alone(finding: Finding, roots: dict[str, Path], cohort: CohortPolicy) -> Iterator[Finding]:
-    with ProcessPoolExecutor(1, initializer=_prepare) as pool:
+    with ProcessPoolExecutor(1, initializer=_prepare, initargs=(multiprocessing.Event(),)) as pool:
         try:
-            yield pool.submit(examine, finding, roots[finding.role], cohort).result()
+            yield from pool.submit(_examine_chunk, [finding], roots, cohort).result()
         except BrokenProcessPool:
             yield replace(finding, reason="undecodable", detail="the decoder crashed")
 
@@ -87,11 +92,13 @@ def _cpus() -> int:
 
 
 def _examine_chunk(chunk: Sequence[Finding], roots: dict[str, Path], cohort: CohortPolicy) -> list[Finding]:
-    return [examine(finding, roots[finding.role], cohort) for finding in chunk]
+    return [examine(finding, roots[finding.role], cohort) for finding in chunk if not _stopped()]
 
 
-def _prepare() -> None:
+def _prepare(stop: Event) -> None:
     """Leave Ctrl-C to the parent and end with it; show nothing of what a decoder prints, which may quote a header."""
+    global _stopped
+    _stopped = stop.is_set
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     silence()
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,117 @@
+"""``fedward site index``, as hospital IT types it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.unit.dicom.made import image, save, segmentation
+
+from fedward import cli
+
+
+@pytest.fixture
+def site_toml(tmp_path: Path) -> Path:
+    """A hospital with two cohorts: three radiographs, one blank among them, and a folder of rubbish."""
+    sources = [image(name=n, patient=f"P{n}") for n in range(3)]
+    sources[2].PixelData = bytes(len(sources[2].PixelData))
+    for n, source in enumerate(sources):
+        save(source, tmp_path / "chest" / f"{n}.dcm")
+    save(segmentation(sources[:1], {"Lung": np.eye(16, 12, dtype=bool)}), tmp_path / "masks" / "m.dcm")
+    (tmp_path / "chest.csv").write_text("PatientID,tb\nP0,yes\n")
+    (tmp_path / "rubbish").mkdir()
+    (tmp_path / "rubbish" / "a").write_text("x")
+    path = tmp_path / "site.toml"
+    path.write_text(
+        """
+        site = "north-clinic"
+        key = "secret/site.key"
+        [cohorts.chest]
+        images = "chest"
+        masks = "masks"
+        labels = "chest.csv"
+        index = "index/chest"
+        max_quarantined_fraction = 0.5
+        validation_fraction = 0.3
+        [cohorts.rubbish]
+        images = "rubbish"
+        index = "index/rubbish"
+        max_quarantined_fraction = 0.5
+        validation_fraction = 0.3
+        """
+    )
+    return path
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["fedward", "site", "index", *arguments])
+    try:
+        cli.main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+def test_a_summary_for_people(
+    site_toml: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, str(site_toml), "--cohort", "chest") == 0
+    out, err = capsys.readouterr()
+    lines = {line.split("│")[1].strip(): line.split("│")[2].strip() for line in out.splitlines() if "│" in line}
+    assert lines["images"] == "2"
+    assert lines["patients"].startswith("2 (")
+    assert lines["masks"] == "1 of 2 images"
+    assert lines["label tb"] == "1 of 2 images (yes: 1)"
+    assert "blank-image" in out
+    assert err == ""
+    assert (site_toml.parent / "secret" / "site.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_same_for_scripts(
+    site_toml: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, str(site_toml), "--cohort", "chest", "--format", "json") == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert (found["images"], found["masks"], found["labels"]) == (2, 1, {"tb": {"yes": 1}})
+    assert found["train_patients"] + found["validation_patients"] == found["patients"] == 2
+    assert found["quarantined"][0][:2] == ["blank-image", 1]
+
+
+def test_past_the_tolerance_a_table_and_one_line(
+    site_toml: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, str(site_toml)) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "unreadable" in err
+    (line,) = [line for line in err.splitlines() if line.startswith("fedward: ")]
+    assert "1 of 1 image files cannot be used" in line
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "said"),
+    [
+        (None, ["--cohort", "heads"], "no such cohort: 'heads'; name one of chest, rubbish"),
+        ('site = "a"\nkey = "k"\ncohorts = {}', [], "names no cohort; add a [cohorts.<name>] table"),
+        ("site = 3", [], "correct the file"),
+    ],
+)
+def test_one_line_for_a_mistake(
+    site_toml: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    text: str | None,
+    arguments: list[str],
+    said: str,
+) -> None:
+    if text is not None:
+        site_toml.write_text(text)
+    assert run(monkeypatch, str(site_toml), *arguments) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert said in err
+    assert len(err.splitlines()) == 1

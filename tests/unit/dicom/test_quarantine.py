@@ -16,6 +16,7 @@ NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\r\n\0"), min_s
 ENTRIES = st.lists(st.builds(Quarantined, NAMES, st.sampled_from(sorted(REASONS)), NAMES), max_size=6)
 
 
+@settings(max_examples=25, deadline=None)
 @given(entries=ENTRIES)
 def test_what_is_written_comes_back_sorted(
     tmp_path_factory: pytest.TempPathFactory, entries: list[Quarantined]

@@ -15,12 +15,12 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image as Picture
-from tests.unit.dicom.made import site
 
 from fedward.dicom.index import index_cohort
 from fedward.dicom.quality import REASONS
 from fedward.dicom.quarantine import TooManyQuarantined, read_quarantine
 from fedward.dicom.read import load_image, load_mask
+from tests.unit.dicom.made import site
 
 pytestmark = pytest.mark.integration
 PER_SITE = 12

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.unit.dicom.made import image, save, segmentation
 
 from fedward import cli
+from tests.unit.dicom.made import image, save, segmentation
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
-from tests.unit.dicom.made import image
 
 from fedward.dicom.geometry import Place, in_plane_mm, order_slices, place_of, volume_spacing_mm
 from fedward.errors import StudyRefused
+from tests.unit.dicom.made import image
 
 
 def places(positions: list[float], rotation: Rotation | None = None) -> list[Place]:

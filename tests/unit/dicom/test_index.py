@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.unit.dicom.made import image, pattern, save, save_nifti, segmentation, series, site, uid
 
 from fedward.dataset.manifest import HEADER, QUARANTINE, ROWS, Manifest, read_manifest
 from fedward.dicom import quality
@@ -25,6 +24,7 @@ from fedward.dicom.quarantine import TooManyQuarantined, read_quarantine
 from fedward.dicom.read import load_image, load_mask
 from fedward.errors import CohortError, FedwardError, SettingsError
 from fedward.settings import SitePolicy
+from tests.unit.dicom.made import image, pattern, save, save_nifti, segmentation, series, site, uid
 
 QUICK = settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.uid import RLELossless
-from tests.unit.dicom.made import as_bytes, image, segmentation, series
 
 from fedward.dicom.masks import FramePlace, frame_places, place_frames, read_segmentation
 from fedward.dicom.source import parse
 from fedward.errors import StudyRefused
+from tests.unit.dicom.made import as_bytes, image, segmentation, series
 
 SHAPE = (5, 8, 6)
 

@@ -15,11 +15,11 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_modality_lut, apply_voi, apply_windowing
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless
-from tests.unit.dicom.made import as_bytes, image, pattern
 
 from fedward.dicom.pixels import MAX_VOXELS, decode, to_grey
 from fedward.dicom.source import parse
 from fedward.errors import StudyRefused
+from tests.unit.dicom.made import as_bytes, image, pattern
 
 
 def grey(dataset: Dataset) -> np.ndarray:

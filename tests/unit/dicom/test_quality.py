@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
-from tests.unit.dicom.made import as_bytes, image, pattern, save, save_nifti, seen, segmentation, series, site
 
 from fedward.dicom.quality import REASONS, Finding, age_decade, examine, is_blank
+from tests.unit.dicom.made import as_bytes, image, pattern, save, save_nifti, seen, segmentation, series, site
 
 SECRET = "ZZ-SECRET-9"
 

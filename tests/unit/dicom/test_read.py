@@ -10,11 +10,11 @@ import nibabel
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
-from tests.unit.dicom.made import as_bytes, image, pattern, save, save_nifti, segmentation, series
 
 from fedward.dataset.manifest import Row
 from fedward.dicom.read import dicom_image, load_image, load_mask
 from fedward.errors import StudyRefused
+from tests.unit.dicom.made import as_bytes, image, pattern, save, save_nifti, segmentation, series
 
 ROW = Row(
     image="a",

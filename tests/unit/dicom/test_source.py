@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
-from tests.unit.dicom.made import as_bytes, image
 
 from fedward.dicom.source import items, numbers, parse, quiet, read_bytes, refusing, text, value, whole
 from fedward.errors import JobError, StudyRefused
+from tests.unit.dicom.made import as_bytes, image
 
 
 class Panic(BaseException):

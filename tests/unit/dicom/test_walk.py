@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.dicom.made import site
 
 from fedward.dicom.masks import FramePlace
 from fedward.dicom.quality import Finding
 from fedward.dicom.walk import CACHE, fingerprint, read_cache, split_known, walk, write_cache
 from fedward.errors import CohortError
+from tests.unit.dicom.made import site
 
 
 def touch(root: Path, *names: str) -> None:

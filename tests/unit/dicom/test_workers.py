@@ -10,12 +10,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.unit.dicom.made import image, save, seen, site
 
 from fedward.dicom import workers
 from fedward.dicom.quality import Finding, examine
 from fedward.dicom.workers import examine_all
 from fedward.settings import CohortPolicy
+from tests.unit.dicom.made import image, save, seen, site
 
 
 def folder(root: Path, count: int) -> tuple[list[Finding], dict[str, Path], CohortPolicy]:

@@ -182,12 +182,19 @@ def _interval(score: Score, name: str, x: Scale, y: float, *, label: bool) -> li
         diamond = f"M{cx:.1f} {y - 5.5:.1f}l5.5 5.5l-5.5 5.5l-5.5 -5.5z"
         parts.append(f'<path class="point {name}" d="{diamond}">{title}</path>')
     if label:
-        room = x(score.low if score.low is not None else score.value) - x.start > 110
-        at = x(score.low if score.low is not None else score.value) - 8 if room else None
-        if at is None:
-            at = x(score.high if score.high is not None else score.value) + 8
-        parts.append(_text(f"tick {name} {'end' if room else ''}", at, y + 4, SERIES[name]))
+        parts.append(_label_beside(name, x, [x(end) for end in _ends(score)], y))
     return parts
+
+
+def _label_beside(name: str, x: Scale, places: Sequence[float], y: float) -> str:
+    """The series' name left of its interval, else right of it, else above it."""
+    words = SERIES[name]
+    room = len(words) * LETTER
+    if min(places) - room > x.start:
+        return _text(f"tick {name} end", min(places) - 8, y + 4, words)
+    if max(places) + room < x.end:
+        return _text(f"tick {name}", max(places) + 8, y + 4, words)
+    return _text(f"tick {name} mid", sum(places) / len(places), y - 7, words)
 
 
 def _line(kind: str, x1: float, y1: float, x2: float, y2: float) -> str:

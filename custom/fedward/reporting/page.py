@@ -35,6 +35,7 @@ def render(report: Report) -> str:
         forest=_both_widths(forest_chart, report),
         rounds=_both_widths(rounds_chart, report),
         series=SERIES,
+        moment=moment,
         number=number,
         score=show_score,
         interval=show_interval,
@@ -44,6 +45,11 @@ def render(report: Report) -> str:
         federated=federated,
         together=TOGETHER,
     )
+
+
+def moment(iso: str) -> str:
+    """An ISO 8601 time for reading: 2020-01-01 12:00:00 UTC. What is none is shown as it is."""
+    return iso.replace("T", " ").replace("+00:00", " UTC") if iso[:4].isdigit() else iso
 
 
 def number(value: float | int | None, digits: int = 3, *, why: str = "") -> Markup:

@@ -298,6 +298,20 @@ def test_the_forest_has_a_point_for_each_measured_score_and_words_for_the_rest(w
     assert "trained alone: not measured" in text
 
 
+@pytest.mark.parametrize("width", [760, 380])
+@pytest.mark.parametrize(("low", "high"), [(0.1, 1.0), (0.9, 1.0), (0.05, 0.2), (0.02, 0.99)])
+def test_the_names_of_series_stay_inside_the_drawing(width: int, low: float, high: float) -> None:
+    wide = Score(value=(low + high) / 2, low=low, high=high)
+    drawn = report(sites=(SiteResult(site="a-site", federated=wide, local_only=wide, centralised=wide),))
+    root = ElementTree.fromstring(forest_chart(drawn, measure="AUC", width=width))
+    names = [t for t in root.iter("text") if t.text in {"Federated", "Trained alone", "Centralised"}]
+    assert len(names) == 3
+    for name in names:
+        x, room, kind = float(name.get("x", "")), 6.8 * len(name.text or ""), name.get("class") or ""
+        start = x - room if "end" in kind.split() else x - room / 2 if "mid" in kind.split() else x
+        assert start >= 0 and start + room <= width
+
+
 def test_no_drawing_of_nothing() -> None:
     nothing = report(sites=(SiteResult(site="a-site", federated=Score()),))
     assert rounds_chart(nothing, measure="AUC", width=760) == ""
@@ -362,6 +376,14 @@ def test_a_segmentation_reports_dice_and_has_null_auc() -> None:
     assert content["sites"]["a-site"]["dice"] == 0.9512345 and content["sites"]["a-site"]["auc"] is None
     assert content["federated_dice_min"] == 0.8834 and content["federated_auc_min"] is None
     assert content["pooled_dice"] == 0.9312 and content["pooled_auc"] is None
+
+
+def test_a_segmentation_is_shown_in_dice_without_positives() -> None:
+    one = site("a-site", 0.93, others={"95 % Hausdorff distance (mm)": Score(value=4.25)})
+    words = Page(render(report(job=replace(report().job, task="segmentation"), sites=(one,), matrix={}))).words
+    assert "Dice of the federated model" in words and "Federated Dice" in words
+    assert "AUC" not in words and "Positive" not in words
+    assert "95 % Hausdorff distance (mm)" in words and "4.250" in words
 
 
 def test_mean_and_minimum_are_over_the_sites_that_were_measured() -> None:

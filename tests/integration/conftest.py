@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from tests.conftest import tiny_job_content
 
 from fedward.demo.federate import await_sites, federation_of
 from fedward.demo.hospitals import DemoHospital, find_sources, write_site
@@ -18,6 +17,7 @@ from fedward.flare.kits import Kits, provision
 from fedward.flare.processes import LocalFederation, free_port
 from fedward.flare.session import Console, console
 from fedward.settings import FederationSpec, JobSpec, parse, read_site
+from tests.conftest import tiny_job_content
 
 
 @dataclass(frozen=True)

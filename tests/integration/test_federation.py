@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from tests.conftest import tiny_job_content
-from tests.integration.conftest import Running
 
 from fedward.aggregation.fedavg import weighted_mean
 from fedward.demo.compare import load_model
@@ -27,6 +25,8 @@ from fedward.settings import JobSpec, parse
 from fedward.training.networks import initial_weights
 from fedward.training.trainer import Trainer
 from fedward.training.weights import Weights, add, difference
+from tests.conftest import tiny_job_content
+from tests.integration.conftest import Running
 
 pytestmark = pytest.mark.integration
 

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.conftest import tiny_job_content
 
 from fedward.demo.federate import await_sites, federation_of
 from fedward.demo.hospitals import DemoHospital
@@ -27,6 +26,7 @@ from fedward.errors import FederationError
 from fedward.flare.kits import provision
 from fedward.flare.processes import MARK, LocalFederation, free_port
 from fedward.flare.session import console
+from tests.conftest import tiny_job_content
 
 pytestmark = pytest.mark.integration
 

@@ -7,12 +7,14 @@ from chance, so that the same pixels and names give the same bytes.
 from __future__ import annotations
 
 import hashlib
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
 import highdicom as hd
 import numpy as np
 from numpy.typing import NDArray
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.pixels.utils import pack_bits
 from pydicom.sr.codedict import codes
@@ -113,7 +115,10 @@ class LungSegmentations:
     def write(self, path: Path, *, source: Dataset, mask: NDArray[np.bool_]) -> None:
         """Write the segmentation ``mask``, bool (rows, columns), of the image ``source``."""
         if self._pattern is None:
-            self._pattern = _first_segmentation(source, mask)
+            # read back, an element stays bytes until somebody asks for it, and bytes are written at once
+            first = BytesIO()
+            _first_segmentation(source, mask).save_as(first, enforce_file_format=True)
+            self._pattern = dcmread(BytesIO(first.getvalue()))
         d = self._pattern
         _refer(d, source)
         d.PixelData = pack_bits(mask.astype(np.uint8).ravel())

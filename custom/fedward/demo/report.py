@@ -15,11 +15,10 @@ from rich.table import Table
 
 from fedward.demo.run import Demonstrated
 from fedward.reporting.from_events import report_of
-from fedward.reporting.report import Report, Score
+from fedward.reporting.report import TOGETHER, Report, Score
 from fedward.reporting.summary import summary
 from fedward.reporting.write import write_report
 
-_ALL = "all together"
 SUMMARY_FILE = "summary.json"
 _SHOWN = ("fedward", "nvflare", "torch", "monai", "pydicom", "numpy")
 
@@ -30,6 +29,8 @@ def demo_report(done: Demonstrated) -> Report:
     comparison = done.comparison
     sites = tuple(replace(site, centralised=_known(comparison.centralised, site.site)) for site in report.sites)
     notes = [f"{site} was not indexed: {reason}" for site, reason in sorted(done.refused.items())]
+    if done.synthetic:
+        notes.append("Hospitals, patients and radiographs are made up; a positive label stands for a made-up lesion.")
     if comparison.centralised:
         notes.append(
             "Centralised and pooled numbers pool the hospitals' images, which only a demo on one machine may do."
@@ -39,7 +40,9 @@ def demo_report(done: Demonstrated) -> Report:
         sites=sites,
         pooled=_score(comparison.federated_pooled),
         centralised_pooled=_score(comparison.centralised_pooled),
-        matrix={site: {**at, _ALL: comparison.local_only_pooled[site]} for site, at in comparison.local_only.items()},
+        matrix={
+            site: {**at, TOGETHER: comparison.local_only_pooled[site]} for site, at in comparison.local_only.items()
+        },
         versions={name: version(name) for name in _SHOWN},
         hashes={**report.hashes, "final model": comparison.model_sha256},
         notes=tuple(notes),

@@ -52,6 +52,7 @@ class Demonstrated:
     job: JobSpec
     hospitals: tuple[DemoHospital, ...]
     refused: Mapping[str, str]
+    synthetic: bool
     outcome: Outcome
     comparison: Comparison
 
@@ -81,7 +82,14 @@ def run_demo(job: JobSpec, options: DemoOptions, console: Console) -> Demonstrat
         comparison = compare(
             job, cohorts, outcome.model, outcome.local_only, centralised=options.centralised, say=show.say
         )
-    return Demonstrated(job=job, hospitals=tuple(hospitals), refused=refused, outcome=outcome, comparison=comparison)
+    return Demonstrated(
+        job=job,
+        hospitals=tuple(hospitals),
+        refused=refused,
+        synthetic=options.data is None,
+        outcome=outcome,
+        comparison=comparison,
+    )
 
 
 def prepare_folder(out: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fedward.reporting.report import Report, SiteResult
+from fedward.reporting.report import TOGETHER, Report, SiteResult
 
 REPORT_FILE = "report.html"
 
@@ -28,6 +28,7 @@ def summary(report: Report) -> dict[str, Any]:
         f"federated_{measure}_min": None if worst is None else worst.federated.value,
         f"pooled_{measure}": report.pooled.value,
         f"centralised_{measure}": report.centralised_pooled.value,
+        f"local_only_{measure}_mean_everywhere": _mean_everywhere(report),
     }
     empty = dict.fromkeys(("federated_auc_mean", "federated_auc_min", "pooled_auc", "centralised_auc"))
     return {**content, **empty, **totals, "report": REPORT_FILE, **_time(report)}
@@ -45,6 +46,13 @@ def _site(site: SiteResult, measure: str) -> dict[str, Any]:
         "positives": score.positives,
         f"local_only_{measure}": site.local_only.value,
     }
+
+
+def _mean_everywhere(report: Report) -> float | None:
+    """Mean over each site's own model at each site; None where that was not measured."""
+    values = [at[place] for at in report.matrix.values() for place in at if place != TOGETHER]
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _time(report: Report) -> dict[str, Any]:

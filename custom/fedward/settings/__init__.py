@@ -1,0 +1,34 @@
+"""What people write down: a job, a hospital's own policy, a federation. Frozen, unknown keys refused, read once."""
+
+from fedward.settings.base import Fraction, Name, Settings, SiteId
+from fedward.settings.federation import FederationSpec, Hospital, Person, Server
+from fedward.settings.job import Component, Data, JobHeader, JobSpec, Model, Rounds, Training, Transforms
+from fedward.settings.read import JOB_FILE, parse, plain, read_federation, read_job, read_site
+from fedward.settings.site import CohortPolicy, SitePolicy
+
+__all__ = [
+    "JOB_FILE",
+    "CohortPolicy",
+    "Component",
+    "Data",
+    "FederationSpec",
+    "Fraction",
+    "Hospital",
+    "JobHeader",
+    "JobSpec",
+    "Model",
+    "Name",
+    "Person",
+    "Rounds",
+    "Server",
+    "Settings",
+    "SiteId",
+    "SitePolicy",
+    "Training",
+    "Transforms",
+    "parse",
+    "plain",
+    "read_federation",
+    "read_job",
+    "read_site",
+]

@@ -1,0 +1,48 @@
+"""Who takes part: ``provisioning/federation.yml``, one line a hospital."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from fedward.settings.base import Name, Settings, SiteId
+
+
+class Person(Settings):
+    email: Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")] = Field(description="Sign-in name.")
+    organisation: Name = Field(description="Organisation the person belongs to.")
+    role: Literal["project_admin", "org_admin", "lead", "member"] = Field(description="FLARE role.")
+
+
+class Hospital(Settings):
+    site: SiteId = Field(description="The hospital's id.")
+    organisation: Name = Field(description="Organisation name in its certificate.")
+
+
+class Server(Settings):
+    host: str = Field(
+        description="Name that hospitals connect to, as in its certificate; 'localhost' listens on loopback only."
+    )
+    port: int = Field(ge=1, le=65_535, description="The one outside port.")
+    organisation: Name = Field(description="Organisation that runs the server.")
+
+
+class FederationSpec(Settings):
+    """``provisioning/federation.yml``: one line a hospital."""
+
+    name: Name = Field(description="The federation's name.")
+    server: Server
+    hospitals: tuple[Hospital, ...] = Field(min_length=1)
+    people: tuple[Person, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _unique(self) -> Self:
+        for what, ids in (
+            ("hospital", [h.site for h in self.hospitals]),
+            ("person", [p.email for p in self.people]),
+        ):
+            twice = sorted({i for i in ids if ids.count(i) > 1})
+            if twice:
+                raise ValueError(f"{what} listed twice: {', '.join(twice)}")
+        return self

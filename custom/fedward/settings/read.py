@@ -1,0 +1,93 @@
+"""Settings files -> settings. A mistake becomes one ``SettingsError`` line with file, key, value and remedy."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ValidationError
+
+from fedward.errors import SettingsError
+from fedward.settings.base import Settings
+from fedward.settings.federation import FederationSpec
+from fedward.settings.job import JobSpec
+from fedward.settings.site import SitePolicy
+
+JOB_FILE = "job.json"
+"""A job's settings as they travel."""
+
+Model_ = TypeVar("Model_", bound=Settings)
+
+
+def parse(model: type[Model_], content: dict[str, Any], *, where: str | Path) -> Model_:
+    """Check plain data against ``model``; every fault in one ``SettingsError`` line that names file, key and value."""
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise SettingsError(_faults(error), where=where, remedy="correct the file") from None
+
+
+def read_job(folder: Path) -> JobSpec:
+    """Read ``job.toml`` from a job's folder (or the file itself)."""
+    path = folder if folder.suffix == ".toml" else folder / "job.toml"
+    return parse(JobSpec, _toml(path), where=path)
+
+
+def read_site(path: Path) -> SitePolicy:
+    """Read a ``site.toml``; its relative paths become absolute, from the folder it stands in."""
+    policy = parse(SitePolicy, _toml(path), where=path)
+    base = path.resolve().parent
+    cohorts = {
+        name: cohort.model_copy(
+            update={
+                field: base / value
+                for field in ("images", "index", "labels", "masks")
+                if (value := getattr(cohort, field)) is not None
+            }
+        )
+        for name, cohort in policy.cohorts.items()
+    }
+    return policy.model_copy(update={"key": base / policy.key, "cohorts": cohorts})
+
+
+def read_federation(path: Path) -> FederationSpec:
+    """Read a ``federation.yml``."""
+    try:
+        content = yaml.safe_load(_text(path))
+    except yaml.YAMLError as error:
+        raise SettingsError(f"not YAML, {error}", where=path, remedy="correct the file") from None
+    return parse(FederationSpec, content if isinstance(content, dict) else {}, where=path)
+
+
+def plain(settings: Settings) -> dict[str, Any]:
+    """The settings as JSON-ready data, the inverse of ``parse``."""
+    content: dict[str, Any] = json.loads(settings.model_dump_json())
+    return content
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise SettingsError(str(reason), where=path, remedy="give the path of a file that can be read") from None
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(_text(path))
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"not TOML, {error}", where=path, remedy="correct the file") from None
+
+
+def _faults(error: ValidationError) -> str:
+    faults = []
+    for fault in error.errors(include_url=False):
+        key = ".".join(str(part) for part in fault["loc"])
+        message = fault["msg"].removeprefix("Value error, ")
+        shown = "" if fault["type"] == "missing" or isinstance(fault["input"], dict) else f" (found {fault['input']!r})"
+        faults.append(f"{key}: {message}{shown}" if key else message)
+    return " | ".join(faults)

@@ -1,0 +1,52 @@
+"""A hospital's own word on its own data: ``site.toml``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from fedward.settings.base import Fraction, Name, Settings, SiteId
+
+
+class CohortPolicy(Settings):
+    """One cohort of a hospital: where its images are and what they must be to count."""
+
+    images: Path = Field(description="Folder of DICOM or NIfTI images; a relative path starts at site.toml's folder.")
+    index: Path = Field(description="Folder that `fedward site index` writes manifest, quarantine and cache to.")
+    labels: Path | None = Field(
+        default=None,
+        description="CSV keyed by PatientID, StudyInstanceUID or SOPInstanceUID (NIfTI: by Image, the file name).",
+    )
+    masks: Path | None = Field(default=None, description="Folder of DICOM SEG or NIfTI masks.")
+    volumes: bool = Field(default=False, description="Take a DICOM series as one volume instead of an image a file.")
+    modalities: tuple[str, ...] = Field(
+        default=(), description="Modality (0008,0060) must be one of these; none named: any."
+    )
+    body_parts: tuple[str, ...] = Field(
+        default=(), description="BodyPartExamined (0018,0015) must be one of these where it is given; none named: any."
+    )
+    require: tuple[str, ...] = Field(
+        default=(),
+        description="Label columns, or 'mask', that every image must have, or else go to quarantine.",
+    )
+    exclude_burned_in: bool = Field(
+        default=False,
+        description="Quarantine what says BurnedInAnnotation YES (0028,0301) instead of flagging it.",
+    )
+    max_quarantined_fraction: Fraction = Field(
+        description="Past this fraction of unusable files the whole cohort is refused."
+    )
+    validation_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        description="Fraction of patients kept for validation; who they are depends on the site's key alone."
+    )
+    min_patients: int = Field(default=2, ge=2, description="Fewest patients with which this site takes part in a job.")
+
+
+class SitePolicy(Settings):
+    """A hospital's ``site.toml``: its own word on its own data."""
+
+    site: SiteId = Field(description="The hospital's id, the same as in its certificate.")
+    key: Path = Field(description="File with the site's secret key for pseudonyms and splits; made on first use.")
+    cohorts: dict[Name, CohortPolicy] = Field(description="Cohorts by the name that jobs ask for.")

@@ -20,7 +20,8 @@ def readme(root: Path) -> str:
 
 
 def fenced(text: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+    return [body for name, body in blocks if name == language]
 
 
 def test_the_tree_names_every_folder_and_only_folders_that_are_there(root: Path) -> None:

@@ -17,7 +17,7 @@ from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 
 from fedward import __version__
-from fedward.errors import CohortError, JobError, SettingsError
+from fedward.errors import CohortError, FedwardError, JobError, SettingsError, StudyRefused
 from fedward.flare import app
 from fedward.flare.protocol import ROUND_NUMBER, Reply, Task, global_weights, refuse, to_shareable
 from fedward.metrics.events import EVENTS_FILE, EventLog
@@ -53,7 +53,7 @@ class HospitalExecutor(Executor):  # type: ignore[misc]
             return refuse("the job was stopped")
         except (CohortError, JobError, SettingsError) as error:
             self.log_error(fl_ctx, f"this site takes no part: {error}", fire_event=False)
-            return refuse(str(error))
+            return refuse(_for_outside(error))
         except Exception as error:  # noqa: BLE001 - a site must answer whatever happens, and must not send a traceback
             self.log_exception(fl_ctx, f"{task_name} failed", fire_event=False)
             return refuse(f"{task_name} failed with {type(error).__name__}; its reason is in the site's log")
@@ -91,10 +91,7 @@ class _Site:
             if cohort is None:
                 known = ", ".join(sorted(self._policy.cohorts)) or "none"
                 raise CohortError(
-                    "site has no such cohort",
-                    where=app.SITE_FILE,
-                    value=name,
-                    remedy=f"it has {known}; add [cohorts.{name}]",
+                    f"site has no cohort {name!r}", where=app.SITE_FILE, remedy=f"it has {known}; add [cohorts.{name}]"
                 )
             manifest = read_manifest(cohort.index)
             self._trainer = Trainer(self._job, [manifest], site=self._name, min_patients=cohort.min_patients)
@@ -161,6 +158,13 @@ class _Site:
                 self._events.append("progress", round=number, step=progress.step, steps=progress.steps, loss=loss)
 
         return follow
+
+
+def _for_outside(error: FedwardError) -> str:
+    """What of an error the server may know: its kind of fault, not the hospital's path, value or file."""
+    if isinstance(error, SettingsError):
+        return "the site's or the job's settings cannot be used; the site's log says why"
+    return error.reason if isinstance(error, StudyRefused) else error.what
 
 
 def _timed(work: Callable[[], Any]) -> tuple[Any, float]:

@@ -1,0 +1,49 @@
+"""What a site says when it refuses: never its paths, its values or its patients."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.shareable import Shareable
+from nvflare.apis.signal import Signal
+
+from fedward.errors import CohortError, JobError, SettingsError, StudyRefused
+from fedward.flare.executor import HospitalExecutor
+from fedward.flare.protocol import Task, refusal
+
+SECRET = "DOE^JANE"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        CohortError("label 'tb' holds neither yes nor no", where=Path(f"/data/{SECRET}"), value=SECRET, remedy=SECRET),
+        StudyRefused("truncated", f"file {SECRET}.dcm ends early"),
+        SettingsError(f"cohorts.chest.images: wrong (found '{SECRET}')", where="site.toml"),
+        JobError("loss is not finite", where=SECRET),
+        ValueError(f"cannot read {SECRET}"),
+        RuntimeError(SECRET),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_fails_the_server_learns_no_path_value_or_name(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor = HospitalExecutor()
+
+    def fail(context: FLContext) -> None:
+        raise error
+
+    monkeypatch.setattr("fedward.flare.executor._Site", fail)
+    answer = executor.execute(Task.ADMIT.value, Shareable(), FLContext(), Signal())
+    reason = refusal(answer)
+    assert reason
+    assert "\n" not in reason
+    assert SECRET not in str(answer)
+
+
+def test_a_task_that_nobody_knows_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedward.flare.executor._Site", lambda context: None)
+    assert refusal(HospitalExecutor().execute("upload_everything", Shareable(), FLContext(), Signal()))

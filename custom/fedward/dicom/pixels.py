@@ -52,7 +52,7 @@ def decode(header: Dataset) -> Stored:
     Raises:
         StudyRefused: "no-pixels", "truncated", "undecodable".
     """
-    if not any(keyword in header for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+    if not has_pixels(header):
         raise StudyRefused("no-pixels", "no pixel data element")
     with refusing("undecodable", f"transfer syntax {_syntax(header)}"):
         frames = whole(header, "NumberOfFrames") or 1
@@ -69,6 +69,11 @@ def decode(header: Dataset) -> Stored:
             grey = array.astype(np.float32) @ _LUMINANCE
             return Stored(grey, 0.0, float(np.iinfo(array.dtype).max), True)
         return Stored(array, *_range(header, array), False)
+
+
+def has_pixels(header: Dataset) -> bool:
+    """Whether there is a pixel data element of any of the three kinds."""
+    return any(keyword in header for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData"))
 
 
 def to_grey(header: Dataset, stored: Stored) -> NDArray[np.float32]:

@@ -18,7 +18,7 @@ from pydicom import Dataset
 from fedward.dicom import geometry
 from fedward.dicom.masks import SEGMENTATION_CLASSES, FramePlace, frame_places
 from fedward.dicom.nifti import is_nifti, parse_nifti, patient_of, stem
-from fedward.dicom.pixels import decode
+from fedward.dicom.pixels import decode, has_pixels
 from fedward.dicom.read import frame_order
 from fedward.dicom.source import item, parse, read_bytes, refusing, text, whole
 from fedward.errors import StudyRefused
@@ -161,12 +161,13 @@ def _described(finding: Finding, header: Dataset) -> Finding:
 
 
 def _image(finding: Finding, header: Dataset, cohort: CohortPolicy) -> Finding:
-    if _sop_class(header) in SEGMENTATION_CLASSES:
+    if text(header, "SOPClassUID") in SEGMENTATION_CLASSES:
         if cohort.masks == cohort.images:
             return _segmentation(finding, header)
         raise StudyRefused("not-an-image", "DICOM SEG")
-    if not any(keyword in header for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
-        raise StudyRefused("no-pixels", f"modality {finding.modality or 'absent'}")
+    if not has_pixels(header):
+        cut = ", perhaps cut short before its pixels" if "Rows" in header else ""
+        raise StudyRefused("no-pixels", f"modality {finding.modality or 'absent'}{cut}")
     if not finding.patient:
         raise StudyRefused("missing-patient-id")
     if cohort.modalities and finding.modality not in {one.upper() for one in cohort.modalities}:
@@ -204,7 +205,7 @@ def _placed(finding: Finding, header: Dataset, values: NDArray[np.generic]) -> F
 
 
 def _segmentation(finding: Finding, header: Dataset) -> Finding:
-    if _sop_class(header) not in SEGMENTATION_CLASSES:
+    if text(header, "SOPClassUID") not in SEGMENTATION_CLASSES:
         raise StudyRefused("mask-misfit", "neither DICOM SEG nor NIfTI")
     series = item(header, "ReferencedSeriesSequence")
     values = decode(header).values
@@ -250,7 +251,3 @@ def _unless_blank(finding: Finding, *, volumes: bool) -> Finding:
     if finding.blank and not volumes:
         raise StudyRefused("blank-image", "at least 99 % of the pixels have one value")
     return finding
-
-
-def _sop_class(header: Dataset) -> str:
-    return text(header, "SOPClassUID")

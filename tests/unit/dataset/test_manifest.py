@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fedward.dataset.manifest import (
@@ -27,7 +27,7 @@ from fedward.dataset.manifest import (
 from fedward.errors import CohortError
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
-PARTS = st.lists(st.text(min_size=1, max_size=5).filter(str.isprintable), min_size=1, max_size=3).map(tuple)
+PARTS = st.lists(st.text("ab/ é", min_size=1, max_size=5), min_size=1, max_size=3).map(tuple)
 ROW = st.builds(
     Row,
     image=st.text("0123456789abcdef", min_size=16, max_size=16),
@@ -80,7 +80,7 @@ def rows(count: int) -> list[Row]:
     return [replace(base, image=f"{number:016x}") for number in range(count)]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(content=st.lists(ROW, max_size=4))
 def test_what_is_written_comes_back(tmp_path_factory: pytest.TempPathFactory, content: list[Row]) -> None:
     folder = tmp_path_factory.mktemp("m")

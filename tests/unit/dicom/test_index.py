@@ -321,6 +321,7 @@ def test_a_series_mask_serves_its_slices_one_by_one_and_as_a_volume(tmp_path: Pa
     [
         ("incomplete-series", lambda folder: (folder / "2.dcm").unlink()),
         ("incomplete-series", lambda folder: (folder / "2.dcm").write_bytes((folder / "2.dcm").read_bytes()[:-20])),
+        ("incomplete-series", lambda folder: (folder / "4.dcm").write_bytes((folder / "4.dcm").read_bytes()[:-20])),
         ("incomplete-series", lambda folder: [(folder / f"{n}.dcm").unlink() for n in range(4)]),
         ("uneven-spacing", lambda folder: save(series(5, gap_mm=2.9)[4], folder / "4.dcm")),
         ("mixed-series", lambda folder: save(series(5, shape=(6, 8))[4], folder / "4.dcm")),

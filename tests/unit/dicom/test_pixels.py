@@ -85,7 +85,8 @@ def test_window_of_a_radiograph_is_pydicoms(
         RescaleSlope=slope,
         RescaleIntercept=intercept,
     )
-    expected = apply_windowing(apply_modality_lut(pixel_array(dataset), dataset), dataset)
+    with np.errstate(over="ignore"):  # in the reference's own exponential
+        expected = apply_windowing(apply_modality_lut(pixel_array(dataset), dataset), dataset)
     if expected.min() == expected.max():
         expected = apply_modality_lut(pixel_array(dataset), dataset)
     elif np.ptp(expected) < 1e-3 * slope * 4095:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fedward.dicom.quality import REASONS
@@ -16,7 +16,7 @@ NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\r\n\0"), min_s
 ENTRIES = st.lists(st.builds(Quarantined, NAMES, st.sampled_from(sorted(REASONS)), NAMES), max_size=6)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(entries=ENTRIES)
 def test_what_is_written_comes_back_sorted(
     tmp_path_factory: pytest.TempPathFactory, entries: list[Quarantined]

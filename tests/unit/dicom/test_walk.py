@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fedward.dicom.masks import FramePlace
@@ -73,7 +73,7 @@ FINDINGS = st.builds(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(findings=st.lists(FINDINGS, max_size=4, unique_by=lambda one: (one.role, one.path)))
 def test_what_is_kept_comes_back(tmp_path_factory: pytest.TempPathFactory, findings: list[Finding]) -> None:
     folder = tmp_path_factory.mktemp("cache")

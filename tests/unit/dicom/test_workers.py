@@ -54,6 +54,19 @@ def test_a_decoder_that_crashes_costs_its_own_file_alone(tmp_path: Path, monkeyp
     assert refused == dict.fromkeys(("003.dcm", "025.dcm"), ("undecodable", "the decoder crashed"))
 
 
+def interrupt(finding: Finding, root: Path, policy: CohortPolicy) -> Finding:
+    """Ctrl-C, as it reaches a worker."""
+    os.kill(os.getpid(), signal.SIGINT)
+    return examine(finding, root, policy)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the stand-in reaches workers by fork")
+def test_workers_leave_ctrl_c_to_their_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files, roots, cohort = folder(tmp_path, 9)
+    monkeypatch.setattr(workers, "examine", interrupt)
+    assert [one.reason for one in examine_all(files, roots, cohort, workers=2)] == [""] * 9
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
 def test_a_decoder_that_wants_all_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files, roots, cohort = folder(tmp_path, 1)

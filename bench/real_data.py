@@ -23,7 +23,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from fedward.aggregation.fedavg import weighted_mean
+from fedward.aggregation.fedavg import site_weight, weighted_mean
 from fedward.dataset.manifest import Manifest
 from fedward.demo.compare import score_everywhere
 from fedward.demo.hospitals import apply_splits, find_sources, write_site
@@ -106,7 +106,10 @@ def federate(job: JobSpec, sites: Mapping[str, Trainer]) -> Weights:
     weights = initial_weights(job)
     for number in range(job.federation.rounds):
         trained = {site: trainer.train(weights, round_number=number) for site, trainer in sites.items()}
-        weights = weighted_mean({site: (done.weights, float(done.patients)) for site, done in trained.items()})
+        weighting = job.federation.weighting
+        weights = weighted_mean(
+            {s: (done.weights, site_weight(weighting, patients=done.patients)) for s, done in trained.items()}
+        )
     return weights
 
 
@@ -139,7 +142,7 @@ def section(job: JobSpec, outcomes: list[Outcome]) -> str:
             f"## {job.job.name}",
             "",
             f"{measure_name}, mean of {len(outcomes)} splits. {job.model.network} at {list(job.data.size)}, "
-            f"{job.federation.rounds} rounds of {budget}, seed {job.job.seed}.",
+            f"{job.federation.rounds} rounds of {budget}, weighting {job.federation.weighting}, seed {job.job.seed}.",
             f"Patients, training + validation, first split: {people}.",
             *[f"Takes no part: {reason}." for reason in first.aside.values()],
             f"CPU seconds of the federated training, one thread, all sites: "

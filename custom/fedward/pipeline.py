@@ -51,7 +51,7 @@ STAGES = (
     Stage(
         "average",
         "server, each round",
-        "mean of the differences weighted by patients, in site order",
+        "mean of the differences, by patients or each site equal, in site order",
         "fedward.aggregation.fedavg",
     ),
     Stage("report", "both", "events → report.json → report.html", "fedward.reporting"),

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedward.errors import JobError
 from fedward.training.weights import Weights
+
+
+def site_weight(weighting: Literal["patients", "equal"], *, patients: int) -> float:
+    """What one site's update counts for.
+
+    By patients it is FedAvg (McMahan 2017, alg. 1). Equal weights keep a small hospital from being outvoted by large
+    ones whose images differ from its own; they suit a budget in local steps, which gives every site the same work.
+    """
+    return float(patients) if weighting == "patients" else 1.0
 
 
 def weighted_mean(updates: Mapping[str, tuple[Weights, float]]) -> Weights:

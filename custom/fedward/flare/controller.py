@@ -24,7 +24,7 @@ from nvflare.apis.impl.controller import Controller
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 
-from fedward.aggregation.fedavg import weighted_mean
+from fedward.aggregation.fedavg import site_weight, weighted_mean
 from fedward.errors import FederationError, FedwardError
 from fedward.flare import app
 from fedward.flare.persistor import ModelStore
@@ -125,11 +125,12 @@ class FederatedRounds(Controller):  # type: ignore[misc]
         return admitted
 
     def _round(self, number: int, weights: Weights, sites: list[str], abort: Signal, context: FLContext) -> Weights:
-        """One round of FedAvg (McMahan 2017, alg. 1): the model plus the patient-weighted mean of the differences."""
+        """One round of FedAvg (McMahan 2017, alg. 1): the model plus the weighted mean of the differences."""
         start, need = time.monotonic(), self._job.federation.min_sites
+        weighting = self._job.federation.weighting
         answers = self._ask(Task.ROUND, weights, sites, abort, context, need=need, number=number)
         updates: dict[str, tuple[Weights, float]] = {
-            site: (reply.update, float(reply.metrics["patients"]))
+            site: (reply.update, site_weight(weighting, patients=int(reply.metrics["patients"])))
             for site, reply in answers.replies.items()
             if reply.update is not None
         }

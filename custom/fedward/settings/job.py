@@ -23,6 +23,10 @@ class Rounds(Settings):
     grace_s: float = Field(
         default=600.0, ge=0, description="Seconds to wait for the rest once min_sites have answered a round."
     )
+    weighting: Literal["patients", "equal"] = Field(
+        default="patients",
+        description="What a site counts for in the mean: its training patients, or as much as any other.",
+    )
     local_only: bool = Field(
         default=True, description="Each site also trains alone, same passes over its data, for the report's comparison."
     )

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fedward.aggregation.fedavg import weighted_mean
+from fedward.aggregation.fedavg import site_weight, weighted_mean
 from fedward.errors import JobError
 
 FLOATS = st.floats(-1e6, 1e6, width=32)
@@ -102,3 +102,9 @@ def test_needs_numpy_only() -> None:
         "import sys, fedward.aggregation.fedavg; sys.exit(any(m in sys.modules for m in ('torch', 'monai', 'scipy')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@given(patients=st.integers(min_value=1, max_value=10**6))
+def test_a_site_counts_by_its_patients_or_as_much_as_any_other(patients: int) -> None:
+    assert site_weight("patients", patients=patients) == patients
+    assert site_weight("equal", patients=patients) == site_weight("equal", patients=1)

@@ -62,16 +62,20 @@ def write_demo_report(done: Demonstrated, out: Path, console: Console) -> None:
 def _table(report: Report) -> Table:
     measure = "AUC" if report.measure == "auc" else "Dice"
     table = Table(
-        box=SIMPLE, title=f"{report.job.name}: {measure} on each hospital's own validation patients, lowest first"
+        box=SIMPLE,
+        padding=(0, 1, 0, 0),
+        title=f"{report.job.name}: {measure} on each hospital's own validation patients, lowest first",
     )
     table.add_column("hospital", no_wrap=True)
-    for column in ("federated", "95 % interval", "alone", "pooled", "images", "positives"):
+    for column in ("federated", "95 % interval", "alone", "pooled", "positive/n"):
         table.add_column(column, justify="right", no_wrap=True)
     for site in report.worst_first:
         score = site.federated
         interval = "" if score.low is None or score.high is None else f"{score.low:.2f} to {score.high:.2f}"
-        counts = ["" if count is None else str(count) for count in (score.n, score.positives)]
-        table.add_row(site.site, _shown(score), interval, _shown(site.local_only), _shown(site.centralised), *counts)
+        counts = "" if score.n is None else str(score.n)
+        if score.positives is not None:
+            counts = f"{score.positives}/{counts}"
+        table.add_row(site.site, _shown(score), interval, _shown(site.local_only), _shown(site.centralised), counts)
     return table
 
 

@@ -113,13 +113,13 @@ def _examples(job: JobSpec, cohort: Manifest, *, site: str) -> list[Example]:
         chosen = [(row, ()) for row in rows if row.mask is not None]
         if not chosen:
             what = f"{len(rows)} of {len(rows)} images have no mask"
-            raise CohortError(what, where=site, remedy="this site takes no part; or name masks in site.toml and index")
+            raise CohortError(what, where=site, remedy="name masks in site.toml and index")
         return _made(chosen, cohort)
     for label in job.data.labels:
         missing = sum(label not in row.labels for row in rows)
         if missing == len(rows):
             what = f"{missing} of {len(rows)} images have no value for {label!r}"
-            remedy = "this site takes no part; or name a label table with that column in site.toml and index"
+            remedy = "name a label table with that column in site.toml and index"
             raise CohortError(what, where=site, remedy=remedy)
     complete = [row for row in rows if all(label in row.labels for label in job.data.labels)]
     if not complete:
@@ -163,7 +163,7 @@ def _enough(
         raise CohortError(
             f"{patients} of {indexed} indexed patient{'' if indexed == 1 else 's'} can serve",
             where=site,
-            remedy=f"this site takes no part with fewer than {min_patients}",
+            remedy=f"a site needs {min_patients} or more (min_patients in site.toml)",
         )
     if job.job.task == "segmentation":
         return
@@ -176,7 +176,7 @@ def _enough(
         word = "" if not same else "yes" if counts[same[0]] else "no"
         one_only = f"label {same[0]!r} is {word} for all {len(examples)} images: one class only" if same else None
     if one_only:
-        raise CohortError(one_only, where=site, remedy="this site takes no part; or index images of the other class")
+        raise CohortError(one_only, where=site, remedy="index images of the other class")
 
 
 def _positives(job: JobSpec, examples: Sequence[Example]) -> dict[str, int]:

@@ -72,7 +72,7 @@ def test_no_validation_side(make_cohort, tiny_job: JobSpec) -> None:
 
 def test_fewest_patients_is_the_sites_word(make_cohort, tiny_job: JobSpec) -> None:
     select(tiny_job, [make_cohort(16)], site="north", min_patients=16)
-    with pytest.raises(CohortError, match=r"16 of 16 indexed patients can serve.*fewer than 17"):
+    with pytest.raises(CohortError, match=r"16 of 16 indexed patients can serve.*17 or more"):
         select(tiny_job, [make_cohort(16)], site="north", min_patients=17)
 
 

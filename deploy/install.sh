@@ -31,4 +31,5 @@ import tomllib
 project = tomllib.load(open("pyproject.toml", "rb"))["project"]
 print("\n".join(project["dependencies"] + project["optional-dependencies"]["dev"]))
 PY
-pip install --quiet -c constraints.txt -r build/requirements.txt
+# modules compile when they are first imported: most of what these libraries bring never is
+pip install --quiet --no-compile -c constraints.txt -r build/requirements.txt

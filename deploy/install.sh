@@ -31,5 +31,4 @@ import tomllib
 project = tomllib.load(open("pyproject.toml", "rb"))["project"]
 print("\n".join(project["dependencies"] + project["optional-dependencies"]["dev"]))
 PY
-# modules compile when they are first imported: most of what these libraries bring never is
-pip install --quiet --no-compile -c constraints.txt -r build/requirements.txt
+pip install --quiet -c constraints.txt -r build/requirements.txt

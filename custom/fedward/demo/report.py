@@ -30,7 +30,9 @@ def demo_report(done: Demonstrated) -> Report:
     sites = tuple(replace(site, centralised=_known(comparison.centralised, site.site)) for site in report.sites)
     notes = [f"{site} was not indexed: {reason}" for site, reason in sorted(done.refused.items())]
     if done.synthetic:
-        notes.append("Hospitals, patients and radiographs are made up; a positive label stands for a made-up lesion.")
+        made_up = "Hospitals, patients and radiographs are made up; a positive label stands for a made-up lesion"
+        report = replace(report, job=replace(report.job, description=made_up))
+        notes.append(f"{made_up}.")
     if comparison.centralised:
         notes.append(
             "Centralised and pooled numbers pool the hospitals' images, which only a demo on one machine may do."

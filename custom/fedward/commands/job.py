@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from enum import StrEnum
 from pathlib import Path
 
 import typer
 
+from fedward.commands.format import Format
 from fedward.errors import JobError
 from fedward.settings import JobSpec, read_job
 
 app = typer.Typer(help="Check, export and submit jobs: for the data scientist.", no_args_is_help=True)
-
-
-class Format(StrEnum):
-    text = "text"
-    json = "json"
 
 
 _JOB = typer.Argument(..., help="A job's folder, the one with job.toml.")

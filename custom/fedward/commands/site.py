@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
 
 import typer
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from fedward.commands.format import Format
 from fedward.dicom.index import Progress as Report
 from fedward.dicom.index import index_cohort
 from fedward.dicom.quarantine import Table as Reasons
@@ -24,11 +24,6 @@ from fedward.settings import read_site
 
 app = typer.Typer(help="Index a hospital's images: for hospital IT.", no_args_is_help=True)
 _FEW_VALUES = 8
-
-
-class Format(StrEnum):
-    text = "text"
-    json = "json"
 
 
 @app.callback()

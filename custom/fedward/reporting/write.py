@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from fedward.dataset.manifest import replace_file
 from fedward.errors import FedwardError
 from fedward.reporting.page import render
 from fedward.reporting.report import Report
@@ -32,8 +33,8 @@ def write_report(folder: Path, report: Report) -> Path:
         raise FedwardError("report holds a number that is not finite", where=folder, remedy="give None") from None
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / JSON_FILE, content)
-        _replace(folder / HTML_FILE, render(report))
+        replace_file(folder / JSON_FILE, content)
+        replace_file(folder / HTML_FILE, render(report))
     except OSError as error:
         raise FedwardError("report cannot be written", where=folder, value=error.strerror) from None
     return folder / HTML_FILE
@@ -56,9 +57,3 @@ def read_report(folder: Path) -> Report:
         raise FedwardError("report cannot be read", where=path, value=error.strerror) from None
     except (ValueError, TypeError, AttributeError):
         raise FedwardError("not a report", where=path, remedy="make it again") from None
-
-
-def _replace(path: Path, text: str) -> None:
-    draft = path.with_name(path.name + ".draft")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)

@@ -27,6 +27,23 @@ def shared() -> Path:
     return folder
 
 
+OPEN_COHORT = {"dp": "not-required", "epsilon_cap": None, "delta": None, "encryption": "not-required"}
+"""A cohort's ``privacy`` that asks a job for nothing."""
+OPEN_SITE = {
+    "ledger": "ledger.db",
+    "approved_jobs": "any",
+    "leaving": {"metrics": (), "decimals": 3, "min_count": 1},
+}
+"""What ``site.toml`` says for the whole site, asking a job for nothing and letting no metric out."""
+OPEN_SITE_TOML = """ledger = "ledger.db"
+approved_jobs = "any"
+leaving = { metrics = [], decimals = 3, min_count = 1 }
+"""
+"""The same as the first lines of a file."""
+OPEN_COHORT_TOML = 'privacy = { dp = "not-required", encryption = "not-required" }\n'
+"""``OPEN_COHORT`` as a line below ``[cohorts.<name>]``."""
+
+
 def tiny_job_content() -> dict[str, Any]:
     """A classification job that trains in a second: small images, a small network, two rounds."""
     return {
@@ -45,6 +62,7 @@ def tiny_job_content() -> dict[str, Any]:
             "local_epochs": 1,
             "threads": 1,
         },
+        "privacy": {"mechanism": "none"},
     }
 
 

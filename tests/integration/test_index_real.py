@@ -20,6 +20,7 @@ from fedward.dicom.index import index_cohort
 from fedward.dicom.quality import REASONS
 from fedward.dicom.quarantine import TooManyQuarantined, read_quarantine
 from fedward.dicom.read import load_image, load_mask
+from tests.conftest import OPEN_COHORT_TOML, OPEN_SITE_TOML
 from tests.unit.dicom.made import site
 
 pytestmark = pytest.mark.integration
@@ -169,8 +170,9 @@ def test_orphans_among_real_volumes(data: Path, tmp_path: Path) -> None:
 
 def test_the_command_indexes_the_zoo_without_a_traceback(data: Path, tmp_path: Path) -> None:
     (tmp_path / "site.toml").write_text(
-        f'site = "zoo"\nkey = "key"\n[cohorts.all]\nimages = "{data / "data" / "dicom_zoo"}"\nindex = "index"\n'
-        "max_quarantined_fraction = 0.9\nvalidation_fraction = 0.3\n"
+        f'site = "zoo"\nkey = "key"\n{OPEN_SITE_TOML}[cohorts.all]\n'
+        f'images = "{data / "data" / "dicom_zoo"}"\nindex = "index"\n'
+        f"max_quarantined_fraction = 0.9\nvalidation_fraction = 0.3\n{OPEN_COHORT_TOML}"
     )
     command = [Path(sys.executable).with_name("fedward"), "site", "index", tmp_path / "site.toml"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)

@@ -21,7 +21,7 @@ from fedward.settings import (
     read_job,
     read_site,
 )
-from tests.conftest import tiny_job_content
+from tests.conftest import OPEN_COHORT_TOML, OPEN_SITE, OPEN_SITE_TOML, tiny_job_content
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:
@@ -76,14 +76,14 @@ def test_whatever_the_content_the_answer_is_a_spec_or_one_line(content: dict[str
 @pytest.mark.parametrize("site", ["North", "north_clinic", "-north", "north--clinic", "9north", "", "a b", "x" * 49])
 def test_a_site_id_is_lower_case_kebab(site: str) -> None:
     with pytest.raises(SettingsError, match="site"):
-        parse(SitePolicy, {"site": site, "key": "k", "cohorts": {}}, where="site.toml")
+        parse(SitePolicy, {"site": site, "key": "k", "cohorts": {}, **OPEN_SITE}, where="site.toml")
 
 
 def test_site_paths_start_at_the_file(tmp_path: Path) -> None:
     file = tmp_path / "site.toml"
     file.write_text(
-        'site = "north"\nkey = "site.key"\n[cohorts.chest]\nimages = "dicom"\nindex = "/var/index"\n'
-        "max_quarantined_fraction = 0.1\nvalidation_fraction = 0.2\n"
+        f'site = "north"\nkey = "site.key"\n{OPEN_SITE_TOML}[cohorts.chest]\nimages = "dicom"\nindex = "/var/index"\n'
+        f"max_quarantined_fraction = 0.1\nvalidation_fraction = 0.2\n{OPEN_COHORT_TOML}"
     )
     policy = read_site(file)
     assert policy.key == tmp_path / "site.key"

@@ -14,7 +14,9 @@ from fedward.errors import CohortError, JobError
 from fedward.settings import JobSpec
 
 MAX_QUARANTINED, VALIDATION = 0.1, 0.3
-_TABLE = "labels.csv"
+_TABLE, LEDGER = "labels.csv", "ledger.db"
+METRICS = ("scores", "support", "work", "cohort", "privacy")
+"""Everything that a site can report; see ``fedward.privacy.release``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +147,9 @@ def write_site(
     lines = [
         f"site = {_quoted(source.site)}",
         f"key = {_quoted(str(key.resolve()))}",
+        f"ledger = {_quoted(str((folder / LEDGER).resolve()))}",
+        'approved_jobs = "any"',
+        f"leaving = {{ metrics = {_list(METRICS)}, decimals = 4, min_count = 5 }}",
         "",
         f"[cohorts.{job.data.cohort}]",
         f"images = {_quoted(str(source.images.resolve()))}",
@@ -156,6 +161,7 @@ def write_site(
         lines.append(f"masks = {_quoted(str(source.masks.resolve()))}")
     lines += [f"modalities = {_list(modalities)}", f"require = {_list(require)}"]
     lines += [f"max_quarantined_fraction = {MAX_QUARANTINED}", f"validation_fraction = {VALIDATION}"]
+    lines.append('privacy = { dp = "not-required", encryption = "not-required" }')
     path = folder / "site.toml"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path

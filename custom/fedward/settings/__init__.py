@@ -3,19 +3,24 @@
 from fedward.settings.base import Fraction, Name, Settings, SiteId
 from fedward.settings.federation import FederationSpec, Hospital, Person, Server
 from fedward.settings.job import Component, Data, JobHeader, JobSpec, Model, Rounds, Training, Transforms
+from fedward.settings.privacy import CohortPrivacy, DpSgd, JobPrivacy, Leaving, UpdateProtection
 from fedward.settings.read import JOB_FILE, parse, plain, read_federation, read_job, read_site
 from fedward.settings.site import CohortPolicy, SitePolicy
 
 __all__ = [
     "JOB_FILE",
     "CohortPolicy",
+    "CohortPrivacy",
     "Component",
     "Data",
+    "DpSgd",
     "FederationSpec",
     "Fraction",
     "Hospital",
     "JobHeader",
+    "JobPrivacy",
     "JobSpec",
+    "Leaving",
     "Model",
     "Name",
     "Person",
@@ -26,6 +31,7 @@ __all__ = [
     "SitePolicy",
     "Training",
     "Transforms",
+    "UpdateProtection",
     "parse",
     "plain",
     "read_federation",

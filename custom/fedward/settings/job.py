@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from fedward.settings.base import Name, Settings
+from fedward.settings.privacy import JobPrivacy
 
 
 class JobHeader(Settings):
@@ -26,6 +27,10 @@ class Rounds(Settings):
     weighting: Literal["patients", "equal"] = Field(
         default="patients",
         description="What a site counts for in the mean: its training patients, or as much as any other.",
+    )
+    select: Literal["last", "best"] = Field(
+        default="last",
+        description="The final model: the last round's, or the best by the sites' mean validation score.",
     )
     local_only: bool = Field(
         default=True, description="Each site also trains alone, same passes over its data, for the report's comparison."
@@ -114,6 +119,7 @@ class JobSpec(Settings):
     model: Model
     training: Training
     transforms: Transforms = Transforms()
+    privacy: JobPrivacy
 
     @model_validator(mode="after")
     def _task_fits_data(self) -> Self:

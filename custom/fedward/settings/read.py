@@ -50,7 +50,7 @@ def read_site(path: Path) -> SitePolicy:
         )
         for name, cohort in policy.cohorts.items()
     }
-    return policy.model_copy(update={"key": base / policy.key, "cohorts": cohorts})
+    return policy.model_copy(update={"key": base / policy.key, "ledger": base / policy.ledger, "cohorts": cohorts})
 
 
 def read_federation(path: Path) -> FederationSpec:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from fedward.settings.base import Fraction, Name, Settings, SiteId
+from fedward.settings.privacy import CohortPrivacy, JobHash, Leaving
 
 
 class CohortPolicy(Settings):
@@ -42,6 +43,7 @@ class CohortPolicy(Settings):
         description="Fraction of patients kept for validation; who they are depends on the site's key alone."
     )
     min_patients: int = Field(default=2, ge=2, description="Fewest patients with which this site takes part in a job.")
+    privacy: CohortPrivacy = Field(description="What a job must keep to when it trains on this cohort.")
 
 
 class SitePolicy(Settings):
@@ -49,4 +51,11 @@ class SitePolicy(Settings):
 
     site: SiteId = Field(description="The hospital's id, the same as in its certificate.")
     key: Path = Field(description="File with the site's secret key for pseudonyms and splits; made on first use.")
+    ledger: Path = Field(
+        description="File of the privacy ledger; made once by `fedward site ledger --create`, never by a job."
+    )
+    approved_jobs: Literal["any"] | tuple[JobHash, ...] = Field(
+        description="Jobs that may run here: 'any', or hashes as `fedward job check` prints them."
+    )
+    leaving: Leaving = Field(description="Which numbers may leave this hospital, and how coarse.")
     cohorts: dict[Name, CohortPolicy] = Field(description="Cohorts by the name that jobs ask for.")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fedward import cli
+from tests.conftest import OPEN_COHORT_TOML, OPEN_SITE_TOML
 from tests.unit.dicom.made import image, save, segmentation
 
 
@@ -26,9 +27,10 @@ def site_toml(tmp_path: Path) -> Path:
     (tmp_path / "rubbish" / "a").write_text("x")
     path = tmp_path / "site.toml"
     path.write_text(
-        """
+        f"""
         site = "north-clinic"
         key = "secret/site.key"
+        {OPEN_SITE_TOML}
         [cohorts.chest]
         images = "chest"
         masks = "masks"
@@ -36,11 +38,13 @@ def site_toml(tmp_path: Path) -> Path:
         index = "index/chest"
         max_quarantined_fraction = 0.5
         validation_fraction = 0.3
+        {OPEN_COHORT_TOML}
         [cohorts.rubbish]
         images = "rubbish"
         index = "index/rubbish"
         max_quarantined_fraction = 0.5
         validation_fraction = 0.3
+        {OPEN_COHORT_TOML}
         """
     )
     return path
@@ -96,7 +100,11 @@ def test_past_the_tolerance_a_table_and_one_line(
     ("text", "arguments", "said"),
     [
         (None, ["--cohort", "heads"], "no such cohort: 'heads'; name one of chest, rubbish"),
-        ('site = "a"\nkey = "k"\ncohorts = {}', [], "names no cohort; add a [cohorts.<name>] table"),
+        (
+            f'site = "a"\nkey = "k"\ncohorts = {{}}\n{OPEN_SITE_TOML}',
+            [],
+            "names no cohort; add a [cohorts.<name>] table",
+        ),
         ("site = 3", [], "correct the file"),
     ],
 )

@@ -23,6 +23,7 @@ from pydicom.uid import (
 
 from fedward.dicom.quality import Finding
 from fedward.settings import CohortPolicy, SitePolicy
+from tests.conftest import OPEN_COHORT, OPEN_SITE
 
 CLASSES = {"CR": ComputedRadiographyImageStorage, "CT": CTImageStorage, "MR": EnhancedMRImageStorage}
 
@@ -175,9 +176,10 @@ def site(root: Path, **cohort: Any) -> SitePolicy:
         "index": root / "index",
         "max_quarantined_fraction": 1.0,
         "validation_fraction": 0.3,
+        "privacy": OPEN_COHORT,
         **cohort,
     }
-    return SitePolicy(site="north", key=root / "key", cohorts={"chest": CohortPolicy(**given)})
+    return SitePolicy(site="north", key=root / "key", cohorts={"chest": CohortPolicy(**given)}, **OPEN_SITE)
 
 
 def seen(path: str, role: Any = "image") -> Finding:

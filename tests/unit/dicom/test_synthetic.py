@@ -23,6 +23,7 @@ from fedward.dicom.synthetic_chest import KINDS, Kind, draw_anatomy, draw_chest,
 from fedward.dicom.synthetic_scanner import expose
 from fedward.errors import CohortError
 from fedward.settings import CohortPolicy, SitePolicy
+from tests.conftest import OPEN_COHORT, OPEN_SITE
 
 IMAGES = 14
 SMALL = tuple(replace(hospital, images=IMAGES) for hospital in HOSPITALS)
@@ -223,6 +224,7 @@ def test_the_quality_gate_catches_every_fault_and_nothing_else(cohort: Path, tmp
     policy = SitePolicy(
         site=hospital.site,
         key=tmp_path / "key",
+        **OPEN_SITE,
         cohorts={
             "chest": CohortPolicy(
                 images=folder / "dicom",
@@ -234,6 +236,7 @@ def test_the_quality_gate_catches_every_fault_and_nothing_else(cohort: Path, tmp
                 require=("finding", "mask"),
                 max_quarantined_fraction=0.5,
                 validation_fraction=0.3,
+                privacy=OPEN_COHORT,
             )
         },
     )

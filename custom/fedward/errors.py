@@ -7,6 +7,10 @@
     ├── CohortError        a hospital's images, labels or index cannot serve
     │   └── StudyRefused   one image cannot: it goes to quarantine, the rest go on
     ├── JobError           a job asks for what cannot be built or may not run
+    │   └── PolicyRefused  it asks for more than this hospital's policy gives
+    ├── LedgerError        the privacy ledger is absent, damaged, or asked for what it cannot record
+    │   └── OverBudget     a patient's ε would pass the hospital's cap
+    ├── GateRefused        what came to a hospital's door may not pass it
     └── FederationError    processes, ports, kits and connections
 
 A message is one line: what is wrong, where, the value, the remedy. It never carries a pixel, a weight or a patient's
@@ -68,6 +72,22 @@ class StudyRefused(CohortError):
 
 class JobError(FedwardError):
     """A job asks for what cannot be built or may not run."""
+
+
+class PolicyRefused(JobError):
+    """A job asks for more than this hospital's policy gives."""
+
+
+class LedgerError(FedwardError):
+    """The privacy ledger is absent, damaged, or asked for what it cannot record."""
+
+
+class OverBudget(LedgerError):
+    """A patient's ε would pass the hospital's cap."""
+
+
+class GateRefused(FedwardError):
+    """What came to a hospital's door, in or out, may not pass it."""
 
 
 class FederationError(FedwardError):

@@ -144,6 +144,11 @@ class JobSpec(Settings):
         return self
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Labels, classes and structures: whatever a score of this job may be about."""
+        return (*self.data.labels, *self.data.classes, *self.data.structures)
+
+    @property
     def outputs(self) -> int:
         """Channels that the network puts out: one a class, a label, or a structure and background."""
         if self.job.task == "segmentation":

@@ -1,0 +1,138 @@
+"""What a job will cost a hospital's patients, told before anything runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from fedward.errors import JobError
+from fedward.privacy.accountant import Event, check_delta, epsilon, noise_for, update_noise_event
+from fedward.settings.job import JobSpec
+from fedward.settings.privacy import DpSgd, UpdateProtection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SitePlan:
+    """One hospital's part in a job, and its patients' ε at the end of it."""
+
+    site: str
+    mechanism: Literal["dp-sgd", "update-noise"]
+    patients: int
+    """Training patients."""
+    sampling_rate: float
+    """Probability that a patient is drawn in a step."""
+    noise_multiplier: float
+    """The noise's standard deviation over ``clip_norm_l2``."""
+    steps: int
+    """Noisy releases in all rounds: optimizer steps under dp-sgd, whole updates under update-noise."""
+    epsilon: float
+    delta: float
+    clip_norm_l2: float
+
+    @property
+    def event(self) -> Event:
+        """What the accountant and the ledger count."""
+        if self.mechanism == "update-noise":
+            return update_noise_event(self.noise_multiplier, rounds=self.steps)
+        return Event(sampling_rate=self.sampling_rate, noise_multiplier=self.noise_multiplier, steps=self.steps)
+
+
+def steps_a_round(job: JobSpec, *, patients: int) -> int:
+    """Optimizer steps that a site with so many training patients takes in a round, empty ones included.
+
+    Under dp-sgd a pass over the data is ``patients / patients_per_step`` steps, rounded, at least one; under
+    update-noise the steps do not count and the answer is 1.
+    """
+    dp_sgd = job.privacy.dp_sgd
+    if dp_sgd is None:
+        return 1
+    if job.training.local_steps is not None:
+        return job.training.local_steps
+    return (job.training.local_epochs or 1) * max(1, round(patients / dp_sgd.patients_per_step))
+
+
+_derived = steps_a_round
+
+
+def plan_site(job: JobSpec, *, site: str, patients: int, steps_a_round: int | None = None) -> SitePlan:
+    """The noise multiplier for the job's ε, or the ε of its noise multiplier, at one site.
+
+    Args:
+        patients: training patients of the site.
+        steps_a_round: optimizer steps in a round; None: as the function ``steps_a_round`` says.
+
+    Raises:
+        JobError: the job has no differential privacy, its ε would not be a patient's, δ is above
+            1/(10 · patients), or a step expects more patients than there are.
+    """
+    if patients < 1:
+        raise JobError("no training patient", where=site, value=patients, remedy="give at least 1")
+    in_a_round = _derived(job, patients=patients) if steps_a_round is None else steps_a_round
+    if in_a_round < 1:
+        raise JobError("a round has at least one step", where=site, value=in_a_round, remedy="give at least 1")
+    privacy = job.privacy
+    if privacy.mechanism == "dp-sgd" and privacy.dp_sgd is not None:
+        steps = job.federation.rounds * in_a_round
+        return _plan_dp_sgd(privacy.dp_sgd, site=site, patients=patients, steps=steps)
+    if privacy.mechanism == "update-noise" and privacy.update is not None:
+        return _plan_update(privacy.update, site=site, patients=patients, rounds=job.federation.rounds)
+    raise JobError("no differential privacy, so no epsilon", where=job.job.name, remedy=_MECHANISM)
+
+
+def _plan_dp_sgd(asked: DpSgd, *, site: str, patients: int, steps: int) -> SitePlan:
+    if asked.unit != "patient":
+        raise JobError("privacy.dp_sgd.unit must be 'patient'", where=site, value=asked.unit, remedy=_UNIT)
+    if asked.sampler != "poisson":
+        raise JobError("privacy.dp_sgd.sampler must be 'poisson'", where=site, value=asked.sampler, remedy=_SAMPLER)
+    check_delta(asked.delta, patients=patients, where=site)
+    rate = asked.patients_per_step / patients
+    if rate > 1.0:
+        raise JobError(
+            f"a step expects more patients than the {patients} there are",
+            where=site,
+            value=asked.patients_per_step,
+            remedy="lower privacy.dp_sgd.patients_per_step",
+        )
+    noise = asked.noise_multiplier
+    if noise is None:
+        if asked.epsilon is None:
+            raise JobError("neither epsilon nor noise_multiplier", where=site, remedy=_MECHANISM)
+        noise = noise_for(epsilon=asked.epsilon, delta=asked.delta, sampling_rate=rate, steps=steps)
+    event = Event(sampling_rate=rate, noise_multiplier=noise, steps=steps)
+    return SitePlan(
+        site=site,
+        mechanism="dp-sgd",
+        patients=patients,
+        sampling_rate=rate,
+        noise_multiplier=noise,
+        steps=steps,
+        epsilon=epsilon([event], delta=asked.delta),
+        delta=asked.delta,
+        clip_norm_l2=asked.clip_norm_l2,
+    )
+
+
+def _plan_update(asked: UpdateProtection, *, site: str, patients: int, rounds: int) -> SitePlan:
+    if asked.noise_multiplier <= 0.0:
+        remedy = 'give a noise_multiplier > 0, or mechanism "none"'
+        raise JobError("privacy.update adds no noise, so no epsilon", where=site, remedy=remedy)
+    if asked.delta is None:
+        raise JobError("privacy.update.delta is missing", where=site, remedy="give a delta")
+    check_delta(asked.delta, patients=patients, where=site)
+    event = update_noise_event(asked.noise_multiplier, rounds=rounds)
+    return SitePlan(
+        site=site,
+        mechanism="update-noise",
+        patients=patients,
+        sampling_rate=1.0,
+        noise_multiplier=asked.noise_multiplier,
+        steps=rounds,
+        epsilon=epsilon([event], delta=asked.delta),
+        delta=asked.delta,
+        clip_norm_l2=asked.clip_norm_l2,
+    )
+
+
+_MECHANISM = "give the job a [privacy] mechanism"
+_UNIT = "a patient with several images would be protected less than epsilon says"
+_SAMPLER = "epsilon is proven for it alone"

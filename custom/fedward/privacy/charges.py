@@ -1,0 +1,73 @@
+"""What a job is in the ledger: a charge, or a job without protection."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from fedward.errors import LedgerError
+from fedward.privacy.accountant import Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """A job that the ledger has taken on for a set of patients.
+
+    Attributes:
+        job_id: FLARE's id of the run. job: the job's name. cohort: whose patients.
+        event: the mechanism with all steps that were planned.
+        rounds: planned. begun_steps: of all rounds begun, a round that was begun twice counting twice.
+        refunded_steps: planned steps that never began, once closed. closed: no round can begin any more.
+        cap, delta: largest ε and its δ that the job was admitted under; cap None: recorded, not capped.
+        at: when it was charged, UTC.
+        patients: hash of the set of patients. number: of the charge's entry.
+    """
+
+    job_id: str
+    job: str
+    cohort: str
+    event: Event
+    rounds: int
+    cap: float | None
+    delta: float
+    at: str
+    patients: str
+    number: int
+    begun_steps: int = 0
+    refunded_steps: int = 0
+    closed: bool = False
+
+    @property
+    def counted(self) -> Event:
+        """What counts: the steps begun and, until the job is closed, those planned and not begun."""
+        return replace(self.event, steps=self.begun_steps if self.closed else max(self.event.steps, self.begun_steps))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unprotected:
+    """A job without differential privacy that touched patients; attributes as for ``Charge``."""
+
+    job_id: str
+    job: str
+    cohort: str
+    at: str
+    patients: str
+    number: int
+
+
+def named(**names: str) -> dict[str, str]:
+    for name, value in names.items():
+        if not isinstance(value, str) or not value:
+            raise LedgerError(f"{name} is empty", remedy="name it")
+    return dict(names)
+
+
+def require_possible(event: Event, *, rounds: int, cap: float | None, delta: float) -> None:
+    """Refuse numbers for which no ε is defined, and units other than the patient."""
+    if event.unit != "patient":
+        raise LedgerError("only ε of patients is kept", value=event.unit, remedy="account for patients")
+    sound = 0 < event.sampling_rate <= 1 and 0 <= event.noise_multiplier < math.inf and event.steps >= 1
+    if not (sound and rounds >= 1 and 0 < delta < 1 and (cap is None or 0 < cap < math.inf)):
+        what = "sampling rate, noise, steps, rounds, cap or δ cannot be"
+        value = f"{event.sampling_rate}, {event.noise_multiplier}, {event.steps}, {rounds}, {cap}, {delta}"
+        raise LedgerError(what, value=value, remedy="correct the job or site.toml")

@@ -1,0 +1,206 @@
+"""A job against a hospital's policy: what both allow, or why the job may not run here. The stricter of the two holds.
+
+What a site can bring down by itself, it brings down: the clip of the update. What would change the job's own arithmetic
+is not changed behind the author's back but refused, with every reason at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from fedward.errors import JobError, PolicyRefused
+from fedward.privacy.linter import faults
+from fedward.settings import CohortPrivacy, DpSgd, JobSpec, SitePolicy, plain
+from fedward.settings.privacy import Mechanism
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """What job and hospital agree on.
+
+    Attributes:
+        mechanism: the job's.
+        dp_sgd: the job's table, with mechanism dp-sgd.
+        clip: how the whole update is clipped before it leaves; None: not at all.
+        clip_norm_l2: the smaller of the job's and the site's bound on the update; None with ``clip`` None.
+        noise_multiplier: noise on the update, its standard deviation over ``clip_norm_l2``; 0.0: none.
+        filters: FLARE's filters that the job asks for; not differential privacy.
+        epsilon_cap, delta: the hospital's, for all jobs of a patient together.
+        min_noise_multiplier: the hospital's, for noise that is known only at the site; see ``check_noise``.
+    """
+
+    mechanism: Mechanism
+    dp_sgd: DpSgd | None
+    clip: Literal["global", "per-layer"] | None
+    clip_norm_l2: float | None
+    noise_multiplier: float
+    filters: tuple[str, ...]
+    epsilon_cap: float | None
+    delta: float | None
+    min_noise_multiplier: float | None = None
+
+
+def agree(job: JobSpec, policy: SitePolicy, *, encrypted: bool = False) -> Agreement:
+    """Hold a job against a hospital's policy.
+
+    Args:
+        job: as it came to the site.
+        policy: the hospital's word.
+        encrypted: whether updates of this run leave so that the server cannot read one.
+
+    Returns:
+        An agreement that is nowhere laxer than the job or the policy.
+
+    Raises:
+        PolicyRefused: the policy does not allow it, or ``fedward.privacy.linter`` finds a fault; all reasons in one
+            line, apart by " | ".
+    """
+    if job.data.cohort not in policy.cohorts:
+        raise PolicyRefused(
+            "this hospital has no such cohort",
+            where="data.cohort",
+            value=job.data.cohort,
+            remedy="ask the hospital for its cohorts' names",
+        )
+    privacy = policy.cohorts[job.data.cohort].privacy
+    reasons = [*faults(job), *_approval(job, policy), *_protection(job, privacy, encrypted=encrypted)]
+    reasons += [*_clips(job, privacy), *_budget(job, privacy), *_noise(job, privacy)]
+    if reasons:
+        raise PolicyRefused(" | ".join(reasons), where=policy.site)
+    return _settled(job, privacy)
+
+
+def own_terms(job: JobSpec) -> Agreement:
+    """What a job asks of itself, where no hospital has a say: for simulations, never for a hospital's own data.
+
+    Raises:
+        JobError: ``fedward.privacy.linter`` finds a fault.
+    """
+    if reasons := faults(job):
+        raise JobError(" | ".join(reasons), where=job.job.name)
+    return _settled(job, CohortPrivacy(dp="not-required", encryption="not-required"))
+
+
+def check_noise(bound: Agreement | CohortPrivacy, noise_multiplier: float) -> None:
+    """Hold the noise that a site worked out for a wanted ε against the hospital's smallest.
+
+    Args:
+        bound: the agreement, or the cohort's policy.
+        noise_multiplier: the noise's standard deviation over the sensitivity, as the accountant takes it.
+
+    Raises:
+        PolicyRefused: it is below the smallest, or no noise at all.
+    """
+    smallest = bound.min_noise_multiplier
+    if not noise_multiplier > 0.0:
+        raise PolicyRefused(
+            "no noise", where="noise_multiplier", value=noise_multiplier, remedy="give noise above 0, or a wanted ε"
+        )
+    if smallest is not None and not noise_multiplier >= smallest:
+        raise PolicyRefused(
+            f"noise below this hospital's smallest of {smallest:g}",
+            where="noise_multiplier",
+            value=noise_multiplier,
+            remedy="ask for a smaller ε",
+        )
+
+
+def job_hash(job: JobSpec) -> str:
+    """SHA-256, in hex, of all the job's settings, defaults included, as canonical JSON.
+
+    It is what a hospital approves. A release of Fedward that adds a setting changes it, and the job is looked at again.
+    """
+    text = json.dumps(plain(job), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def _settled(job: JobSpec, privacy: CohortPrivacy) -> Agreement:
+    update = job.privacy.update
+    norms = [norm for norm in (None if update is None else update.clip_norm_l2, _own_clip(privacy)) if norm is not None]
+    clip: Literal["global", "per-layer"] | None = "global" if norms else None
+    return Agreement(
+        mechanism=job.privacy.mechanism,
+        dp_sgd=job.privacy.dp_sgd,
+        clip=clip if update is None else update.clip,
+        clip_norm_l2=min(norms, default=None),
+        noise_multiplier=0.0 if update is None else update.noise_multiplier,
+        filters=() if update is None else update.filters,
+        epsilon_cap=privacy.epsilon_cap,
+        delta=privacy.delta,
+        min_noise_multiplier=privacy.min_noise_multiplier,
+    )
+
+
+def _approval(job: JobSpec, policy: SitePolicy) -> Iterator[str]:
+    if policy.approved_jobs != "any" and (found := job_hash(job)) not in policy.approved_jobs:
+        remedy = "ask the hospital to add it to approved_jobs"
+        yield _reason("job is not approved here", where="job", value=found, remedy=remedy)
+
+
+def _protection(job: JobSpec, privacy: CohortPrivacy, *, encrypted: bool) -> Iterator[str]:
+    if privacy.dp == "required" and job.privacy.mechanism == "none":
+        what = "this cohort is for jobs with differential privacy"
+        yield _reason(what, where="privacy.mechanism", value="none", remedy="give 'dp-sgd' or 'update-noise'")
+    if privacy.encryption == "required" and not encrypted:
+        what = "updates from this cohort leave encrypted or not at all"
+        yield _reason(what, where="encryption", value="none", remedy="run the job where updates are encrypted")
+
+
+def _own_clip(privacy: CohortPrivacy) -> float | None:
+    """The site's bound on every update; a policy that names a larger one than it allows to jobs means the smaller."""
+    if privacy.update_clip_norm_l2 is None or privacy.max_clip_norm_l2 is None:
+        return privacy.update_clip_norm_l2
+    return min(privacy.update_clip_norm_l2, privacy.max_clip_norm_l2)
+
+
+def _clips(job: JobSpec, privacy: CohortPrivacy) -> Iterator[str]:
+    largest, dp_sgd, update = privacy.max_clip_norm_l2, job.privacy.dp_sgd, job.privacy.update
+    if largest is None:
+        return
+    asked = {
+        "privacy.dp_sgd.clip_norm_l2": None if dp_sgd is None else dp_sgd.clip_norm_l2,
+        "privacy.update.clip_norm_l2": None if update is None else update.clip_norm_l2,
+    }
+    what, remedy = f"clip above this hospital's largest of {largest:g}", f"give at most {largest:g}"
+    for where, norm in asked.items():
+        if norm is not None and norm > largest:
+            yield _reason(what, where=where, value=norm, remedy=remedy)
+    if privacy.update_clip_norm_l2 is None and all(norm is None for norm in asked.values()):
+        what = f"no clip where this hospital's largest is {largest:g}"
+        yield _reason(what, where="privacy.update.clip_norm_l2", remedy=remedy)
+
+
+def _budget(job: JobSpec, privacy: CohortPrivacy) -> Iterator[str]:
+    if job.privacy.mechanism == "none":
+        return
+    dp_sgd, delta = job.privacy.dp_sgd, job.privacy.delta
+    table = "update" if dp_sgd is None else "dp_sgd"
+    if privacy.delta is not None and delta is not None and delta > privacy.delta:
+        what, remedy = f"δ above this hospital's {privacy.delta:g}", f"give at most {privacy.delta:g}"
+        yield _reason(what, where=f"privacy.{table}.delta", value=delta, remedy=remedy)
+    wanted = None if dp_sgd is None else dp_sgd.epsilon
+    if privacy.epsilon_cap is not None and wanted is not None and wanted > privacy.epsilon_cap:
+        what = f"ε above this hospital's cap of {privacy.epsilon_cap:g} for all of a patient's jobs"
+        remedy = f"give at most {privacy.epsilon_cap:g}"
+        yield _reason(what, where="privacy.dp_sgd.epsilon", value=wanted, remedy=remedy)
+
+
+def _noise(job: JobSpec, privacy: CohortPrivacy) -> Iterator[str]:
+    smallest, dp_sgd, update = privacy.min_noise_multiplier, job.privacy.dp_sgd, job.privacy.update
+    if smallest is None:
+        return
+    what, remedy = f"noise below this hospital's smallest of {smallest:g}", f"give at least {smallest:g}"
+    if dp_sgd is not None and dp_sgd.noise_multiplier is not None and dp_sgd.noise_multiplier < smallest:
+        yield _reason(what, where="privacy.dp_sgd.noise_multiplier", value=dp_sgd.noise_multiplier, remedy=remedy)
+    if job.privacy.mechanism == "update-noise" and update is not None and update.noise_multiplier / 2 < smallest:
+        what += " times the sensitivity, which for a whole update is 2 · clip_norm_l2"
+        remedy = f"give at least {2 * smallest:g}"
+        yield _reason(what, where="privacy.update.noise_multiplier", value=update.noise_multiplier, remedy=remedy)
+
+
+def _reason(what: str, *, where: str, remedy: str, value: object | None = None) -> str:
+    return str(JobError(what, where=where, value=value, remedy=remedy))

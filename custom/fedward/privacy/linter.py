@@ -1,0 +1,201 @@
+"""What makes no sense in a job's privacy settings, in plain words and all at once.
+
+Everything here follows from settings, and from the number of patients and images where it is known. A job with a fault
+gives no guarantee, or claims one that it does not keep, so it neither passes ``fedward job check`` nor runs at a site.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from fedward.errors import JobError
+from fedward.settings import JobSpec
+
+ORDER = ("clip", "noise", "encrypt")
+"""The only order in which an update is protected: noise has to scale with the clip, and hides under the cipher."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CohortFacts:
+    """A site's training patients and their training images."""
+
+    patients: int
+    images: int
+
+
+def faults(job: JobSpec, *, cohort: CohortFacts | None = None) -> list[str]:
+    """What is wrong with the job's privacy, one line a fault: setting, value, why, remedy; empty when nothing is.
+
+    Args:
+        job: the job; nothing but its settings is read.
+        cohort: where it is known, δ, the sampling rate and the unit are held against it.
+    """
+    rules: tuple[Callable[[JobSpec, CohortFacts | None], Iterator[str]], ...] = (
+        _sensitivity,
+        _update_noise,
+        _stages,
+        _unit,
+        _sampler,
+        _batch_norm,
+        _selection,
+        _delta,
+        _sampling_rate,
+    )
+    return [fault for rule in rules for fault in rule(job, cohort)]
+
+
+def network_faults(job: JobSpec) -> list[str]:
+    """A layer of the built network that mixes the patients of a batch, under DP-SGD: no gradient is one patient's.
+
+    ``faults`` reads settings alone; this builds the network, and so needs torch. A network that cannot be built is left
+    to ``fedward.training.check``.
+    """
+    if job.privacy.dp_sgd is None or job.model.batch_norm != "refuse":
+        return []
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    from fedward.training.networks import build_network
+
+    try:
+        network = build_network(job)
+    except JobError:
+        return []
+    mixing = [name for name, module in network.named_modules() if isinstance(module, _BatchNorm)]
+    if not mixing:
+        return []
+    what = "BatchNorm mixes the patients of a batch, so that no gradient is one patient's"
+    return [_fault(what, where="model.args", value=mixing[0], remedy="choose GroupNorm or InstanceNorm")]
+
+
+def remarks(job: JobSpec) -> list[str]:
+    """What a reader may take for more than it is; no faults."""
+    found = [
+        f"privacy.update.filters: {name} is not differential privacy; it counts for nothing in ε"
+        for name in (job.privacy.update.filters if job.privacy.update is not None else ())
+    ]
+    if job.privacy.mechanism != "none" and job.federation.weighting == "patients":
+        found.append(
+            "federation.weighting: 'patients' sends each site's exact number of training patients, which ε does not "
+            "cover; 'equal' sends none"
+        )
+    return found
+
+
+def _sensitivity(job: JobSpec, _: CohortFacts | None) -> Iterator[str]:
+    update = job.privacy.update
+    if update is None or update.sensitivity_l2 is None or update.sensitivity_l2 >= 2 * update.clip_norm_l2:
+        return
+    yield _fault(
+        "sensitivity claimed below 2 · clip_norm_l2: with one patient changed, the clipped update may move from one "
+        "side of the ball to the other",
+        where="privacy.update.sensitivity_l2",
+        value=update.sensitivity_l2,
+        remedy=f"leave it out or give {2 * update.clip_norm_l2:g}",
+    )
+
+
+def _update_noise(job: JobSpec, _: CohortFacts | None) -> Iterator[str]:
+    update, mechanism = job.privacy.update, job.privacy.mechanism
+    if update is None:
+        return
+    where, noise = "privacy.update.noise_multiplier", update.noise_multiplier
+    if mechanism == "update-noise" and noise == 0.0:
+        alone = " and ".join(update.filters) or "a clip"
+        verb = "are" if len(update.filters) > 1 else "is"
+        what = f"mechanism update-noise without noise: {alone} {verb} not differential privacy"
+        yield _fault(what, where=where, value=noise, remedy="give noise, or say mechanism 'none'")
+    if mechanism != "update-noise" and noise > 0.0:
+        what = f"noise on the update under mechanism {mechanism!r} is neither added nor counted"
+        yield _fault(what, where=where, value=noise, remedy="say mechanism 'update-noise', or leave the noise out")
+
+
+def _stages(job: JobSpec, _: CohortFacts | None) -> Iterator[str]:
+    if job.privacy.update is None or job.privacy.update.stages == ORDER:
+        return
+    stages, where = job.privacy.update.stages, "privacy.update.stages"
+    at = {stage: stages.index(stage) for stage in ORDER if stage in stages}
+    reasons = []
+    if set(at) != set(ORDER) or len(stages) != len(ORDER):
+        reasons.append("each of clip, noise and encrypt stands in it once")
+    if at.get("noise", 0) > at.get("encrypt", len(stages)):
+        reasons.append("noise after encryption would be added to a cipher")
+    if at.get("clip", 0) > at.get("encrypt", len(stages)):
+        reasons.append("nobody can clip a cipher")
+    if at.get("clip", 0) > at.get("noise", len(stages)):
+        reasons.append("a clip after the noise bounds nobody's influence on what the noise was measured against")
+    what = "not the order of the stages, " + ", and ".join(reasons)
+    yield _fault(what, where=where, value=list(stages), remedy=f"leave it out or give {list(ORDER)}")
+
+
+def _unit(job: JobSpec, cohort: CohortFacts | None) -> Iterator[str]:
+    if job.privacy.dp_sgd is None or job.privacy.dp_sgd.unit == "patient":
+        return
+    what = "ε for an image is not ε for a patient: an ε of 6.6 for images may be 38 for a patient with two of them"
+    if cohort is not None and cohort.images > cohort.patients:
+        what += f"; here {cohort.images} images are of {cohort.patients} patients"
+    yield _fault(what, where="privacy.dp_sgd.unit", value="image", remedy="give 'patient'")
+
+
+def _sampler(job: JobSpec, _: CohortFacts | None) -> Iterator[str]:
+    if job.privacy.dp_sgd is None or job.privacy.dp_sgd.sampler == "poisson":
+        return
+    yield _fault(
+        "ε is proven for patients who are each drawn independently, and this sampler does not",
+        where="privacy.dp_sgd.sampler",
+        value=job.privacy.dp_sgd.sampler,
+        remedy="give 'poisson'",
+    )
+
+
+def _batch_norm(job: JobSpec, _: CohortFacts | None) -> Iterator[str]:
+    if job.privacy.dp_sgd is None or job.model.batch_norm == "refuse":
+        return
+    yield _fault(
+        "BatchNorm under dp-sgd mixes the patients of a batch, and its statistics are noised by nobody",
+        where="model.batch_norm",
+        value=job.model.batch_norm,
+        remedy="give 'refuse': layers become GroupNorm; InstanceNorm may be chosen in model.args",
+    )
+
+
+def _selection(job: JobSpec, _: CohortFacts | None) -> Iterator[str]:
+    if job.privacy.mechanism == "none" or job.federation.select == "last":
+        return
+    yield _fault(
+        "the choice of the best round reads validation patients whom ε does not cover",
+        where="federation.select",
+        value=job.federation.select,
+        remedy="give 'last'",
+    )
+
+
+def _delta(job: JobSpec, cohort: CohortFacts | None) -> Iterator[str]:
+    if job.privacy.mechanism == "none":
+        return
+    delta, table = job.privacy.delta, "dp_sgd" if job.privacy.dp_sgd is not None else "update"
+    where = f"privacy.{table}.delta"
+    if delta is None:
+        yield _fault("noise without δ has no ε", where=where, remedy="give at most 1/(10 · training patients)")
+    elif cohort is not None and delta * 10 * cohort.patients > 1.0:
+        what = f"δ above 1/(10 · {cohort.patients} training patients) may give a whole patient away"
+        yield _fault(what, where=where, value=delta, remedy=f"give at most {_below(1 / (10 * cohort.patients))}")
+
+
+def _sampling_rate(job: JobSpec, cohort: CohortFacts | None) -> Iterator[str]:
+    dp_sgd = job.privacy.dp_sgd
+    if dp_sgd is None or cohort is None or dp_sgd.patients_per_step <= cohort.patients:
+        return
+    what = f"more patients expected in a step than the {cohort.patients} that there are to train on"
+    remedy = "give fewer; the fewer, the more is hidden by who was drawn"
+    yield _fault(what, where="privacy.dp_sgd.patients_per_step", value=dp_sgd.patients_per_step, remedy=remedy)
+
+
+def _below(value: float) -> str:
+    """Three digits, rounded down."""
+    rounded = float(f"{value:.2e}")
+    return f"{rounded if rounded <= value else float(f'{value * 0.995:.2e}'):g}"
+
+
+def _fault(what: str, *, where: str, remedy: str, value: object | None = None) -> str:
+    return str(JobError(what, where=where, value=value, remedy=remedy))

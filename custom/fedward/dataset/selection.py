@@ -66,6 +66,11 @@ class Selection:
     validation: tuple[Example, ...]
     support: Support
 
+    @property
+    def train_patients(self) -> frozenset[str]:
+        """Pseudonyms of the patients that training may touch."""
+        return frozenset(example.row.patient for example in self.train)
+
 
 def select(job: JobSpec, cohorts: Sequence[Manifest], *, site: str, min_patients: int = 2) -> Selection:
     """Choose the images that a job can use.

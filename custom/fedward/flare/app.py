@@ -6,13 +6,17 @@ import atexit
 import gc
 import json
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.workspace import Workspace
 
-from fedward.errors import JobError, SettingsError
+from fedward.dicom.pseudonym import load_key
+from fedward.errors import JobError, LedgerError, SettingsError
 from fedward.settings import JOB_FILE, JobSpec, SitePolicy, parse, read_site
+
+if TYPE_CHECKING:
+    from fedward.privacy.ledger import Ledger
 
 SITE_FILE = "site.toml"
 
@@ -54,6 +58,19 @@ def site_policy(context: FLContext) -> SitePolicy:
             remedy="correct `site`",
         )
     return policy
+
+
+def open_ledger(policy: SitePolicy) -> Ledger:
+    """The hospital's privacy ledger, every entry checked.
+
+    Raises:
+        LedgerError: none there, damaged, or the site key that it was made with is gone; none of them is made here.
+    """
+    from fedward.privacy.ledger import Ledger
+
+    if not policy.key.is_file():  # ``load_key`` would make a new one, under which no ledger is this site's
+        raise LedgerError("the site key that the ledger was made with is gone", where=policy.key, remedy="restore it")
+    return Ledger.open(policy.ledger, site=policy.site, key=load_key(policy.key).secret)
 
 
 def _workspace(context: FLContext) -> Workspace:

@@ -24,6 +24,7 @@ from nvflare.apis.impl.controller import Controller
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 
+from fedward.aggregation.best import Candidate, better, candidate
 from fedward.aggregation.fedavg import site_weight, weighted_mean
 from fedward.errors import FederationError, FedwardError
 from fedward.flare import app
@@ -96,13 +97,22 @@ class FederatedRounds(Controller):  # type: ignore[misc]
             initial = beside.submit(self._store.load_weights, self._job)
             sites = self._admit(invited, abort, context)
             weights = initial.result()
+        best: Candidate | None = None
         for number in range(self._job.federation.rounds):
             if abort.triggered:
                 return
-            weights = self._round(number, weights, sites, abort, context)
+            averaged, answers = self._round(number, weights, sites, abort, context)
+            best = better(best, candidate(weights, self._values(answers), after=number))
+            weights = averaged
             self._store.keep(weights)
         self._store.finish(weights)
-        self._ask(Task.FINAL, weights, sites, abort, context, need=0)
+        answers = self._ask(Task.FINAL, weights, sites, abort, context, need=0)
+        if self._job.federation.select == "best":
+            best = better(best, candidate(weights, self._values(answers), after=self._job.federation.rounds))
+            self._events.append("selected", round=best.after, score=best.score)
+            if best.weights is not weights:
+                self._store.finish(best.weights)
+                self._ask(Task.FINAL, best.weights, sites, abort, context, need=0)
         if self._job.federation.local_only:
             self._ask(Task.ALONE, None, sites, abort, context, need=0)
         if not abort.triggered:
@@ -124,21 +134,27 @@ class FederatedRounds(Controller):  # type: ignore[misc]
             )
         return admitted
 
-    def _round(self, number: int, weights: Weights, sites: list[str], abort: Signal, context: FLContext) -> Weights:
+    def _values(self, answers: _Answers) -> list[float | None]:
+        """The job's measure of the model that the sites were just sent, at each."""
+        measure = "auc" if self._job.job.task == "classification" else "dice"
+        return [reply.metrics.get("scores", {}).get(measure) for reply in answers.replies.values()]
+
+    def _round(
+        self, number: int, weights: Weights, sites: list[str], abort: Signal, context: FLContext
+    ) -> tuple[Weights, _Answers]:
         """One round of FedAvg (McMahan 2017, alg. 1): the model plus the weighted mean of the differences."""
         start, need = time.monotonic(), self._job.federation.min_sites
-        weighting = self._job.federation.weighting
         answers = self._ask(Task.ROUND, weights, sites, abort, context, need=need, number=number)
-        updates: dict[str, tuple[Weights, float]] = {
-            site: (reply.update, site_weight(weighting, patients=int(reply.metrics["patients"])))
+        updates = {
+            site: (reply.update, weight)
             for site, reply in answers.replies.items()
-            if reply.update is not None
+            if reply.update is not None and (weight := self._weight(reply)) is not None
         }
         for site in sorted(set(sites) - set(updates)):
-            reason = answers.refusals.get(site, "no answer in time")
+            reason = answers.refusals.get(site, _UNWEIGHED if site in answers.replies else "no answer in time")
             self._events.append("dropped", site=site, round=number, reason=reason)
         if abort.triggered:
-            return weights
+            return weights, answers
         if len(updates) < need:
             raise FederationError(
                 f"round {number} has {len(updates)} updates where min_sites is {need}",
@@ -147,7 +163,14 @@ class FederatedRounds(Controller):  # type: ignore[misc]
             )
         averaged = add(weights, weighted_mean(updates))
         self._events.append("round", round=number, sites=sorted(updates), wall_s=round(time.monotonic() - start, 3))
-        return averaged
+        return averaged, answers
+
+    def _weight(self, reply: Reply) -> float | None:
+        """What a site counts for, or None where it must count by patients and does not say how many it has."""
+        weighting, patients = self._job.federation.weighting, reply.metrics.get("patients")
+        if weighting == "patients" and patients is None:
+            return None
+        return site_weight(weighting, patients=int(patients or 0))
 
     def _ask(
         self,
@@ -204,6 +227,9 @@ class FederatedRounds(Controller):  # type: ignore[misc]
     def _lost(self, sites: list[str]) -> set[str]:
         """Sites that FLARE has given up: no heartbeat for its grace period."""
         return {site for site in sites if self.get_client_disconnect_time(site) is not None}
+
+
+_UNWEIGHED = 'the site does not say how many patients trained; set federation.weighting to "equal"'
 
 
 def _plain(metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """A hospital's side of a job: answers the server's tasks with its own cohort, and nothing but them.
 
 One process of this runs at each site for each job. Heavy libraries load at the first task, so that FLARE's start is not
-held up. Whatever fails becomes a one-line refusal for the server and a full account in the site's own log.
+held up. Whatever fails becomes a one-line refusal for the server and a full account in the site's own log. What it
+answers goes through the hospital's ``EgressGate``, which believes nothing of it.
 """
 
 from __future__ import annotations
@@ -11,16 +12,38 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from nvflare.apis.event_type import EventType
 from nvflare.apis.executor import Executor
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 
 from fedward import __version__
-from fedward.errors import CohortError, FedwardError, JobError, SettingsError, StudyRefused
+from fedward.errors import (
+    CohortError,
+    FedwardError,
+    GateRefused,
+    JobError,
+    LedgerError,
+    PolicyRefused,
+    SettingsError,
+    StudyRefused,
+)
 from fedward.flare import app
-from fedward.flare.protocol import ROUND_NUMBER, Reply, Task, global_weights, refuse, to_shareable
+from fedward.flare.egress import require_gates
+from fedward.flare.protection import Protection
+from fedward.flare.protocol import (
+    REFUSED_AT_DOOR,
+    ROUND_NUMBER,
+    Reply,
+    Task,
+    global_weights,
+    refuse,
+    to_shareable,
+)
 from fedward.metrics.events import EVENTS_FILE, EventLog
+from fedward.privacy.proof import PROOF
+from fedward.privacy.release import release
 from fedward.training.weights import difference, save_weights
 
 if TYPE_CHECKING:
@@ -45,29 +68,42 @@ class HospitalExecutor(Executor):  # type: ignore[misc]
 
     def execute(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
         try:
+            refused = shareable.get_header(REFUSED_AT_DOOR)
+            if refused is not None:
+                return refuse(str(refused))
             if self._site is None:
                 self._site = _Site(fl_ctx)
-            reply = self._site.answer(Task(task_name), shareable, abort=abort_signal)
-            return to_shareable(reply)
+            return self._site.answer(Task(task_name), shareable, abort=abort_signal)
         except Aborted:
             return refuse("the job was stopped")
-        except (CohortError, JobError, SettingsError) as error:
+        except (CohortError, JobError, SettingsError, LedgerError, GateRefused) as error:
             self.log_error(fl_ctx, f"this site takes no part: {error}", fire_event=False)
             return refuse(_for_outside(error))
         except Exception as error:  # noqa: BLE001 - a site must answer whatever happens, and must not send a traceback
             self.log_exception(fl_ctx, f"{task_name} failed", fire_event=False)
             return refuse(f"{task_name} failed with {type(error).__name__}; its reason is in the site's log")
 
+    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
+        """At the job's end, whatever its outcome, the ledger gets back the steps that never began."""
+        if event_type != EventType.END_RUN or self._site is None:
+            return
+        try:
+            self._site.close()
+        except FedwardError as error:
+            self.log_error(fl_ctx, f"the ledger keeps this job open: {error}", fire_event=False)
+
 
 class _Site:
     """One job at one hospital: its cohort, its trainer, its tasks."""
 
     def __init__(self, context: FLContext) -> None:
+        require_gates(context)
         self._name: str = context.get_identity_name()
         self._folder = app.run_folder(context)
         self._policy = app.site_policy(context)
         self._job: JobSpec = app.job_spec(context)
         self._events = EventLog(self._folder / EVENTS_FILE)
+        self._protection = Protection(self._job, self._policy, job_id=context.get_job_id())
         self._trainer: Trainer | None = None
         self._tasks: dict[Task, Callable[[Shareable, Signal], Reply]] = {
             Task.ADMIT: self._admit,
@@ -76,25 +112,45 @@ class _Site:
             Task.ALONE: self._alone,
         }
 
-    def answer(self, task: Task, data: Shareable, *, abort: Signal) -> Reply:
-        return self._tasks[task](data, abort)
+    def answer(self, task: Task, data: Shareable, *, abort: Signal) -> Shareable:
+        """A task's answer, its metrics already cut to what the policy lets out; the gate refuses what is not."""
+        reply = self._tasks[task](data, abort)
+        allowed = release(
+            reply.metrics,
+            self._policy.leaving,
+            private=self._protection.is_private,
+            alone=task is Task.ALONE,
+            names=self._job.names,
+        )
+        answer = to_shareable(Reply(metrics=allowed, update=reply.update))
+        if reply.proof is not None:
+            answer.set_header(PROOF, dict(reply.proof))
+        return answer
+
+    def close(self) -> None:
+        self._protection.close()
 
     @property
     def trainer(self) -> Trainer:
         """Made at first use: admission normally, or the first round at a site that was restarted."""
         if self._trainer is None:
             from fedward.dataset.manifest import read_manifest
+            from fedward.dataset.selection import select
             from fedward.training.trainer import Trainer
 
-            name = self._job.data.cohort
-            cohort = self._policy.cohorts.get(name)
-            if cohort is None:
-                known = ", ".join(sorted(self._policy.cohorts)) or "none"
-                raise CohortError(
-                    f"site has no cohort {name!r}", where=app.SITE_FILE, remedy=f"it has {known}; add [cohorts.{name}]"
-                )
+            cohort = self._policy.cohorts[self._job.data.cohort]
             manifest = read_manifest(cohort.index)
-            self._trainer = Trainer(self._job, [manifest], site=self._name, min_patients=cohort.min_patients)
+            least = cohort.min_patients
+            chosen = select(self._job, [manifest], site=self._name, min_patients=least)
+            self._patients = chosen.train_patients
+            self._privacy = self._protection.admit(self._patients)
+            self._trainer = Trainer(
+                self._job,
+                [manifest],
+                site=self._name,
+                min_patients=least,
+                private=self._protection.private,
+            )
             self._content_hash = manifest.content_hash
             self._quarantined = manifest.quarantined
         return self._trainer
@@ -107,17 +163,21 @@ class _Site:
                 "quarantined": self._quarantined,
                 "cohort_hash": self._content_hash,
                 "fedward": __version__,
+                "privacy": self._privacy,
             }
         )
 
     def _round(self, data: Shareable, abort: Signal) -> Reply:
         weights, number = global_weights(data), int(data.get_header(ROUND_NUMBER))
         scores, validate_s = _timed(lambda: self.trainer.validate(weights))
+        begun = self._protection.begin(round_number=number, steps=self.trainer.steps)
         trained, train_s = _timed(
             lambda: self.trainer.train(weights, round_number=number, on_progress=self._follow(number, abort))
         )
+        update = difference(trained.weights, weights)
         return Reply(
-            update=difference(trained.weights, weights),
+            update=update,
+            proof=self._protection.proof(begun, trained, update, round_number=number),
             metrics={
                 "scores": scores.plain(),
                 "loss": trained.loss,
@@ -131,17 +191,19 @@ class _Site:
 
     def _final(self, data: Shareable, abort: Signal) -> Reply:
         scores, validate_s = _timed(lambda: self.trainer.validate(global_weights(data)))
-        return Reply(metrics={"scores": scores.plain(), "validate_s": round(validate_s, 3)})
+        privacy = self._protection.spent(self._patients)
+        return Reply(metrics={"scores": scores.plain(), "validate_s": round(validate_s, 3), "privacy": privacy})
 
     def _alone(self, data: Shareable, abort: Signal) -> Reply:
+        """Train alone, without noise. Under differential privacy its scores stay here too: training data made them."""
         from fedward.training.trainer import train_alone
 
         weights, train_s = _timed(lambda: train_alone(self.trainer, self._job, on_progress=self._follow(None, abort)))
         save_weights(weights, self._folder / LOCAL_ONLY_FILE)
         scores, validate_s = _timed(lambda: self.trainer.validate(weights))
-        return Reply(
-            metrics={"scores": scores.plain(), "train_s": round(train_s, 3), "validate_s": round(validate_s, 3)}
-        )
+        self._events.append("alone", scores=scores.plain())
+        seconds = {"train_s": round(train_s, 3), "validate_s": round(validate_s, 3)}
+        return Reply(metrics={"scores": scores.plain(), **seconds})
 
     def _follow(self, number: int | None, abort: Signal) -> Callable[[Progress], None]:
         """Write progress for this hospital's own eyes, at most twice a second, and stop when the job is stopped."""
@@ -161,9 +223,16 @@ class _Site:
 
 
 def _for_outside(error: FedwardError) -> str:
-    """What of an error the server may know: its kind of fault, not the hospital's path, value or file."""
+    """What of an error the server may know: its kind of fault, not the hospital's path, value or file.
+
+    A policy's refusal holds the job's own settings against the hospital's bounds and is told whole.
+    """
+    if isinstance(error, PolicyRefused):
+        return str(error)
     if isinstance(error, SettingsError):
         return "the site's or the job's settings cannot be used; the site's log says why"
+    if isinstance(error, LedgerError):
+        return f"privacy ledger: {error.what}"
     return error.reason if isinstance(error, StudyRefused) else error.what
 
 

@@ -1,7 +1,8 @@
 """Startup kits: FLARE's own builders, then ours, which closes what Fedward does not use.
 
 In every kit: no code from jobs (BYOC denied to every role), only classes below ``fedward.flare.`` may be built from a
-job, no admin shell commands, no streamed logs, storage below the kit's own folder instead of a shared one in /tmp.
+job, no admin shell commands, no streamed logs, storage below the kit's own folder instead of a shared one in /tmp. In
+every site's kit: one privacy scope, with Fedward's two gates, through which every task of every job goes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nvflare.apis.fl_constant import WorkspaceConstants
 from nvflare.lighter.constants import ProvFileName
 from nvflare.lighter.impl.cert import CertBuilder
 from nvflare.lighter.impl.signature import SignatureBuilder
@@ -37,10 +39,31 @@ _RIGHTS: dict[str, tuple[str, str, str, str]] = {
     "view": ("any", "any", "any", "any"),
     "operate": ("any", "o:site", "o:site", "none"),
     "shell_commands": ("none", "none", "none", "none"),
+    # within the categories above, and closed: a log's configuration may name any class to be built at a hospital, and
+    # what a hospital's environment is called is nobody's matter
+    "configure_job_log": ("none", "none", "none", "none"),
+    "configure_site_log": ("none", "none", "none", "none"),
+    "report_env": ("none", "none", "none", "none"),
+    "call": ("none", "none", "none", "none"),
     "byoc": ("none", "none", "none", "none"),
     "server-predeployed-flwr": ("none", "none", "none", "none"),
 }
 _STREAMING = "nvflare.app_common.logging.site_log_streamer.SiteLogStreamer"
+
+SCOPE = "fedward"
+PRIVACY = {
+    "scopes": [
+        {
+            "name": SCOPE,
+            "properties": {},
+            "task_data_filters": [{"path": "fedward.flare.ingress.IngressGate", "args": {}}],
+            "task_result_filters": [{"path": "fedward.flare.egress.EgressGate", "args": {}}],
+        }
+    ],
+    "default_scope": SCOPE,
+}
+"""A site's ``local/privacy.json``. A job picks its scope by name: with exactly one there is no laxer one to pick. FLARE
+applies a scope's filters to every task, before those of the job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +85,8 @@ class CloseKit(Builder):  # type: ignore[misc]
             local = Path(ctx.get_local_dir(participant))
             change = _server_resources if participant is server else _site_resources
             _close(local, change)
+            if participant is not server:
+                _write(local / WorkspaceConstants.PRIVACY_CONFIG, PRIVACY)
 
     def finalize(self, project: Project, ctx: ProvisionContext) -> None:
         """Private keys are for their owner alone."""
@@ -138,7 +163,11 @@ def _close(local: Path, change: Callable[[dict[str, Any]], None]) -> None:
         ("resources.json", resources),
         ("authorization.json", {"format_version": "1.0", "permissions": rights}),
     ):
-        (local / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        _write(local / name, content)
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _site_resources(resources: dict[str, Any]) -> None:

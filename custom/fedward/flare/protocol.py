@@ -30,6 +30,8 @@ class Task(StrEnum):
 
 ROUND_NUMBER = "fedward_round_number"
 REFUSAL = "fedward_refusal"
+REFUSED_AT_DOOR = "fedward_refused_at_door"
+"""Set by a site's IngressGate in the place of what it refused, with the reason; the executor only passes it on."""
 UPDATE, METRICS = "update", "metrics"
 MODEL_FILE = "FL_global_model.pt"
 
@@ -41,10 +43,12 @@ class Reply:
     Attributes:
         metrics: JSON-ready numbers and words.
         update: difference to the model that the task carried, or None for a task that trains nothing.
+        proof: for the site's own gate, never sent: which entry of the ledger the update was charged to.
     """
 
     metrics: Mapping[str, Any] = field(default_factory=dict)
     update: Weights | None = None
+    proof: Mapping[str, Any] | None = None
 
 
 def question(weights: Weights | None, *, round_number: int, wait_s: float) -> Shareable:

@@ -20,7 +20,9 @@ KINDS = {
     "dropped": "a site's answer to a round is missing: site, round, reason",
     "answered": "a site answered a task: site, task, round, metrics",
     "round": "a round is complete: round, sites, wall_s",
-    "progress": "a site trains: round, step, steps, loss",
+    "selected": "the final model is that of a round, counted from 1; 0 is the initial one: round, score",
+    "progress": "a site trains, for its own eyes: round, step, steps, loss",
+    "alone": "the model that a site trained alone, for its own eyes: scores",
     "finished": "the job is done: rounds",
     "failed": "the job stopped: reason",
 }

@@ -9,8 +9,14 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
+from nvflare.apis.fl_constant import FilterKey, FLContextKey
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.workspace import Workspace
+from nvflare.private.fed.app.fl_conf import create_privacy_manager
 
-from fedward.flare.kits import CLASS_ALLOW_LIST, Kits, provision
+from fedward.flare.egress import EgressGate, require_gates
+from fedward.flare.ingress import IngressGate
+from fedward.flare.kits import CLASS_ALLOW_LIST, SCOPE, Kits, provision
 from fedward.settings import FederationSpec, read_federation
 
 
@@ -37,7 +43,9 @@ def test_no_role_may_send_code_or_run_a_shell_anywhere(kits: Kits) -> None:
         assert set(rights) == {"project_admin", "org_admin", "lead", "member"}
         for role in rights.values():
             assert role["byoc"] == "none"
-            assert role["shell_commands"] == "none"
+            for right in ("shell_commands", "configure_job_log", "configure_site_log", "report_env", "call"):
+                assert role[right] == "none"
+            assert "get_job_log" not in role
 
 
 def test_a_job_may_name_only_our_classes(kits: Kits) -> None:
@@ -54,6 +62,42 @@ def test_a_site_streams_no_log_and_the_server_takes_none(kits: Kits) -> None:
         assert not [c for c in resources["components"] if "logging" in c["path"]]
     server = json.loads((kits.server / "local" / "resources.json").read_text())
     assert not [c for c in server["components"] if "logging" in c["path"]]
+
+
+def test_every_site_has_one_privacy_scope_with_both_gates_and_the_server_has_none(kits: Kits) -> None:
+    for kit in kits.sites.values():
+        privacy = json.loads((kit / "local" / "privacy.json").read_text())
+        assert [scope["name"] for scope in privacy["scopes"]] == [privacy["default_scope"]] == [SCOPE]
+        scope = privacy["scopes"][0]
+        assert scope["task_data_filters"] == [{"path": "fedward.flare.ingress.IngressGate", "args": {}}]
+        assert scope["task_result_filters"] == [{"path": "fedward.flare.egress.EgressGate", "args": {}}]
+    assert not (kits.server / "local" / "privacy.json").exists()
+
+
+def test_flare_builds_the_gates_from_the_kit_and_knows_no_other_scope(kits: Kits) -> None:
+    site, kit = next(iter(kits.sites.items()))
+    workspace = Workspace(str(kit), site)
+    manager = create_privacy_manager(workspace, names_only=False)
+    for name in (None, "", SCOPE):
+        scope = manager.get_scope(name)
+        assert [type(gate) for gate in scope.task_data_filters[FilterKey.IN]] == [IngressGate]
+        assert [type(gate) for gate in scope.task_result_filters[FilterKey.OUT]] == [EgressGate]
+        assert not scope.task_data_filters[FilterKey.OUT] and not scope.task_result_filters[FilterKey.IN]
+    assert manager.get_scope("lax") is None
+    context = FLContext()
+    context.set_prop(FLContextKey.SCOPE_OBJECT, manager.get_scope(""), private=True)
+    require_gates(context)
+
+
+def test_a_site_has_no_component_that_sends_anything_of_its_own(kits: Kits) -> None:
+    """No streamer, no sender of analytics or events: only FLARE's own managers of resources and consumption."""
+    for kit in kits.sites.values():
+        resources = json.loads((kit / "local" / "resources.json").read_text())
+        assert {component["id"] for component in resources["components"]} == {
+            "resource_manager",
+            "resource_consumer",
+            "process_launcher",
+        }
 
 
 def test_every_connection_is_mutual_tls(kits: Kits) -> None:

@@ -1,0 +1,148 @@
+"""What a hospital's two gates share for one job: its settings, the model in hand, and a latch that nothing opens."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from nvflare.apis.filter import Filter
+from nvflare.apis.fl_constant import FLContextKey
+from nvflare.apis.fl_context import FLContext
+
+from fedward.errors import FedwardError, GateRefused, LedgerError, OverBudget, SettingsError
+from fedward.flare import app
+from fedward.flare.protocol import Task
+from fedward.privacy.agreement import Agreement, agree
+from fedward.privacy.payload import Tensor, layout_hash, layout_of
+from fedward.settings import JobSpec, SitePolicy
+from fedward.training.weights import Weights
+
+LONGEST_REASON = 300
+
+
+@dataclass(slots=True)
+class InHand:
+    """The model that the task in progress carries, and the one that the last such task carried."""
+
+    round_number: int | None = None
+    model: Weights | None = None
+    last_number: int = 0
+    last: Weights | None = None
+
+
+@dataclass
+class Door:
+    """One job at one hospital, as its gates know it; settings are read once, by the gates themselves."""
+
+    job_id: str
+    job: JobSpec
+    policy: SitePolicy
+    in_hand: InHand = field(default_factory=InHand)
+
+    @cached_property
+    def agreement(self) -> Agreement:
+        """What job and policy agree on; raises ``PolicyRefused`` each time it is asked for where they do not."""
+        return agree(self.job, self.policy)
+
+    @cached_property
+    def initial(self) -> Weights:
+        """The weights that follow from the job's seed."""
+        from fedward.training.networks import initial_weights
+
+        return initial_weights(self.job)
+
+    @cached_property
+    def layout(self) -> dict[str, Tensor]:
+        """Names, dtypes and shapes of every model and update of the job."""
+        return layout_of(self.initial)
+
+    @cached_property
+    def architecture(self) -> str:
+        """``layout_hash`` of the job's network."""
+        return layout_hash(self.layout, network=self.job.model.network, args=self.job.model.args)
+
+
+_DOORS: dict[tuple[str, str], Door] = {}
+_LATCHED: dict[tuple[str, str], str] = {}
+
+
+class Gate(Filter):  # type: ignore[misc]
+    """What both gates do when something is wrong: refuse, say so in the site's log, and refuse from then on.
+
+    A gate takes no arguments: nothing that a job or a kit could loosen.
+    """
+
+    title = "gate"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._reason: str | None = None
+
+    def standing(self, context: FLContext) -> str | None:
+        """Why this job was refused before, at this gate or the other; None when it was not."""
+        return self._reason or _LATCHED.get(_key(context))
+
+    def latch(self, error: Exception, context: FLContext) -> str:
+        """Refuse the rest of the job for ``error``; returns what the server may know of it."""
+        reason = self._reason = outside(error, title=self.title)
+        # the refusal stands, whatever becomes of the other gate's notice and of the log's line
+        with contextlib.suppress(Exception):
+            _LATCHED[_key(context)] = reason
+        with contextlib.suppress(Exception):
+            if isinstance(error, FedwardError):
+                self.log_error(context, f"{self.title} refused: {error}", fire_event=False)
+            else:
+                self.log_exception(context, f"{self.title} failed", fire_event=False)
+        return reason
+
+
+def open_door(context: FLContext) -> Door:
+    """The job's door, made at its first task.
+
+    Raises:
+        FedwardError: the job's or the site's settings cannot be used.
+    """
+    key = _key(context)
+    if key not in _DOORS:
+        _DOORS[key] = Door(job_id=key[1], job=app.job_spec(context), policy=app.site_policy(context))
+    return _DOORS[key]
+
+
+def task_of(context: FLContext) -> Task:
+    """The task in progress.
+
+    Raises:
+        GateRefused: it is none of Fedward's.
+    """
+    name = context.get_prop(FLContextKey.TASK_NAME)
+    if name not in {task.value for task in Task}:
+        raise GateRefused("task is none of Fedward's")
+    return Task(name)
+
+
+def outside(error: Exception, *, title: str) -> str:
+    """What the server may know of an error: one line of at most 300 characters without path, value or patient."""
+    if isinstance(error, OverBudget):
+        what = "a patient's privacy budget is spent"
+    elif isinstance(error, LedgerError):
+        what = "the privacy ledger does not vouch for it; the site's log says why"
+    elif isinstance(error, SettingsError):
+        what = "the site's or the job's settings cannot be used; the site's log says why"
+    elif isinstance(error, FedwardError):
+        what = error.what
+    else:
+        what = f"{type(error).__name__}; its reason is in the site's log"
+    return one_line(f"{title}: {what}")
+
+
+def one_line(text: str) -> str:
+    """``text`` as one line of at most 300 characters."""
+    return " ".join(text.split())[:LONGEST_REASON]
+
+
+def _key(context: FLContext) -> tuple[str, str]:
+    site, job = context.get_identity_name(), context.get_job_id()
+    if type(site) is not str or type(job) is not str or not job:
+        raise GateRefused("task belongs to no job")
+    return site, job

@@ -1,0 +1,145 @@
+"""The door out: nothing leaves a hospital that was not looked at, rebuilt from its parts, and protected as agreed.
+
+FLARE's ``DXOFilter`` hands data on when it throws, and never looks at meta, headers, metrics or what is no DXO. Here
+``process`` is overridden: every path ends in a message made anew from checked parts, or in a refusal that holds one
+line of text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nvflare.apis.dxo import DataKind
+from nvflare.apis.fl_constant import FilterKey, FLContextKey, ReturnCode
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.shareable import ReservedHeaderKey, Shareable
+
+from fedward.errors import GateRefused
+from fedward.flare.door import Door, Gate, one_line, open_door, task_of
+from fedward.flare.protocol import METRICS, REFUSAL, UPDATE, Reply, Task, refuse, to_shareable
+from fedward.privacy.metric_table import shown
+from fedward.privacy.payload import check_difference, check_tensors
+from fedward.privacy.proof import PROOF
+from fedward.privacy.release import refused, release
+from fedward.training.weights import Weights
+
+_HEADERS, _DXO = ReservedHeaderKey.HEADERS, "DXO"
+_PART_KINDS = {UPDATE: DataKind.WEIGHT_DIFF, METRICS: DataKind.METRICS}
+"""The parts of a reply that may leave, and their kinds."""
+
+
+class EgressGate(Gate):
+    """Looks at every answer of this site; lets through a refusal, metrics, and in a round one protected update.
+
+    Guarantee: what leaves holds the return code and, of an answer, one DXO with empty meta: metrics from the
+    hospital's list, rounded and with its floor, and in a round a difference of the agreed layout, finite, with the
+    protection that job and hospital agreed on. Whatever goes wrong, one line of text leaves, and no answer of this
+    job after it.
+    """
+
+    title = "egress gate"
+
+    def process(self, shareable: Shareable, fl_ctx: FLContext) -> Shareable:
+        try:
+            reason = self.standing(fl_ctx)
+            if reason is None:
+                return _passed(shareable, fl_ctx)
+        except Exception as error:  # noqa: BLE001 - fail closed, whatever it was
+            reason = self.latch(error, fl_ctx)
+        return refuse(reason)
+
+
+def require_gates(context: FLContext) -> None:
+    """Refuse to work where FLARE would not ask the gates: a kit without ``privacy.json`` has no control at all.
+
+    Raises:
+        GateRefused: the job's scope at this site does not begin with ``IngressGate`` and with ``EgressGate``.
+    """
+    from fedward.flare.ingress import IngressGate
+
+    scope = context.get_prop(FLContextKey.SCOPE_OBJECT)
+    doors = ((IngressGate, "task_data_filters", FilterKey.IN), (EgressGate, "task_result_filters", FilterKey.OUT))
+    for gate, chain, direction in doors:
+        filters = getattr(scope, chain, {}).get(direction, [])
+        if not filters or type(filters[0]) is not gate:
+            raise GateRefused(f"{gate.title} is not first in this site's privacy.json", remedy="provision the kit anew")
+
+
+def _passed(shareable: Shareable, context: FLContext) -> Shareable:
+    headers = shareable.get(_HEADERS) if isinstance(shareable, Shareable) else None
+    if type(headers) is not dict:
+        raise GateRefused("answer has no headers")
+    if headers.get(ReservedHeaderKey.RC, ReturnCode.OK) != ReturnCode.OK:
+        return _refusal(shareable, headers)
+    task, door = task_of(context), open_door(context)
+    parts = _parts(shareable)
+    metrics = _metrics(parts.get(METRICS, {}), door, task)
+    update = _update(parts.get(UPDATE), headers.get(PROOF), door, task, context)
+    return to_shareable(Reply(metrics=metrics, update=update))
+
+
+def _refusal(shareable: Shareable, headers: Mapping[str, Any]) -> Shareable:
+    """The executor's own refusal, made anew: one line of at most 300 characters and nothing else."""
+    reason = headers.get(REFUSAL)
+    if set(shareable) != {_HEADERS}:
+        raise GateRefused("refusal carries a payload")
+    if type(reason) is not str or not reason:
+        raise GateRefused("refusal is not a line of text")
+    return refuse(one_line(reason))
+
+
+def _parts(shareable: Shareable) -> dict[str, Any]:
+    """The content of each part of an answer, by name; kinds and names checked, meta left behind."""
+    if set(shareable) != {_HEADERS, _DXO}:
+        raise GateRefused("answer has parts that are not its payload")
+    collection = _content(shareable[_DXO], kind=DataKind.COLLECTION, name="answer")
+    parts = {}
+    for name, part in collection.items():
+        if name not in _PART_KINDS:
+            raise GateRefused(f"payload {shown(name)} is of no kind that may leave")
+        parts[name] = _content(part, kind=_PART_KINDS[name], name=name)
+    return parts
+
+
+def _content(part: object, *, kind: DataKind, name: str) -> dict[Any, Any]:
+    """Data of a DXO, as an object or as the table that FLARE makes of it for the way."""
+    fields = part if type(part) is dict else getattr(part, "__dict__", {})
+    found = fields.get("kind", fields.get("data_kind"))
+    if found != kind:
+        told = shown(found.value if isinstance(found, DataKind) else found)
+        raise GateRefused(f"payload {name} is of kind {told} where {kind.value} may leave")
+    if type(fields.get("data")) is not dict:
+        raise GateRefused(f"payload {name} holds no table")
+    content: dict[Any, Any] = fields["data"]
+    return content
+
+
+def _metrics(content: dict[Any, Any], door: Door, task: Task) -> dict[str, Any]:
+    """The metrics, made anew by the same rules that the executor keeps."""
+    private, alone = door.agreement.mechanism != "none", task is Task.ALONE
+    leaving, names = door.policy.leaving, door.job.names
+    if faults := refused(content, leaving, private=private, alone=alone, names=names):
+        raise GateRefused("; ".join(faults))
+    return release(content, leaving, private=private, alone=alone, names=names)
+
+
+def _update(
+    content: dict[Any, Any] | None, proof: object, door: Door, task: Task, context: FLContext
+) -> Weights | None:
+    """The update of a round, protected; each model that came in is good for one."""
+    hand = door.in_hand
+    model, number, hand.model = hand.model, hand.round_number, None
+    if task is not Task.ROUND:
+        if content is not None or proof is not None:
+            raise GateRefused(f"task {task} answers with an update where none is due")
+        return None
+    if content is None:
+        raise GateRefused("round answers without an update")
+    if model is None or number is None:
+        raise GateRefused("update answers no model that came through the ingress gate")
+    from fedward.flare.vouch import vouched  # the accountant takes a second to load, which FLARE's start need not wait
+
+    update = check_tensors(content, door.layout)
+    check_difference(update, model)
+    return check_tensors(vouched(update, proof, door, round_number=number, context=context), door.layout)

@@ -1,0 +1,52 @@
+"""FLARE's own filters, by name, for jobs that ask for them. They are not differential privacy.
+
+SVTPrivacy's noise has no bound on its input, and PercentilePrivacy has none at all: an adaptive attack undoes it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from nvflare.apis.dxo import DXO, DataKind
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.shareable import Shareable
+from nvflare.app_common.filters.percentile_privacy import PercentilePrivacy
+from nvflare.app_common.filters.svt_privacy import SVTPrivacy
+
+from fedward.errors import GateRefused
+from fedward.privacy.metric_table import shown
+from fedward.training.weights import Weights
+
+LABEL = "not differential privacy"
+"""Stands wherever one of these filters is shown."""
+STOCK_FILTERS = {"SVTPrivacy": SVTPrivacy, "PercentilePrivacy": PercentilePrivacy}
+
+
+def labelled(name: str) -> str:
+    """A filter's name as people see it."""
+    return f"{name} ({LABEL})"
+
+
+def apply_stock_filter(name: str, update: Weights, context: FLContext) -> Weights:
+    """Put an update through one of FLARE's filters, with FLARE's own arguments.
+
+    FLARE's filters hand the data on when they decline to work; here that is a refusal.
+
+    Args:
+        name: a key of ``STOCK_FILTERS``.
+        update: differences; not changed.
+        context: of the task.
+
+    Returns:
+        New arrays of the same names, shapes and dtypes.
+
+    Raises:
+        GateRefused: no such filter, or it did not filter.
+    """
+    if name not in STOCK_FILTERS:
+        raise GateRefused(f"filter {shown(name)} is none of FLARE's that are known")
+    copy = {tensor: np.array(array) for tensor, array in update.items()}
+    dxo = DXO(data_kind=DataKind.WEIGHT_DIFF, data=copy)
+    done = STOCK_FILTERS[name]().process_dxo(dxo, Shareable(), context)
+    if not isinstance(done, DXO) or done.data_kind != DataKind.WEIGHT_DIFF or set(done.data) != set(update):
+        raise GateRefused(f"filter {labelled(name)} did not filter")
+    return {tensor: np.asarray(done.data[tensor], dtype=update[tensor].dtype) for tensor in update}

@@ -1,0 +1,137 @@
+"""Every metric that has a name: group, kind, and the counts it rests on. What is not here never leaves a hospital."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, Decimal
+from typing import Literal
+
+Kind = Literal["score", "measure", "count", "counts", "steps", "seconds", "parameter", "epsilon", "word"]
+"""score: 0 to 1. measure: finite. count: of patients, images or files, with a floor. counts: a table of them by label.
+steps: counts no patient. parameter: of the job's mechanism, exact. epsilon: rounded up. word: of a fixed form."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric: what it is, and the counts that must be above the floor for it to leave."""
+
+    kind: Kind
+    rests_on: tuple[str, ...] = ()
+
+
+_RANKING = ("auc", "auc_low", "auc_high", "average_precision", "sensitivity_at_95_specificity")
+_OVERLAP = ("dice", "dice_low", "dice_high")
+_COUNT = Metric("count")
+
+GROUPS: Mapping[str, Mapping[str, Metric]] = {
+    "scores": {
+        **{name: Metric("score", ("n", "positives", "patients")) for name in _RANKING},
+        **{name: Metric("score", ("n", "patients")) for name in _OVERLAP},
+        "hd95_mm": Metric("measure", ("n", "patients")),
+        "loss": Metric("measure", ("n", "patients")),
+        "n": Metric("count", ("patients",)),
+        "positives": Metric("count", ("n", "patients")),
+        "patients": _COUNT,
+    },
+    "label": {
+        **{name: Metric("score", ("n", "positives")) for name in _RANKING},
+        "n": _COUNT,
+        "positives": Metric("count", ("n",)),
+    },
+    "structure": {
+        **{name: Metric("score", ("n",)) for name in _OVERLAP},
+        "hd95_mm": Metric("measure", ("hd95_n", "n")),
+        "n": _COUNT,
+        "hd95_n": Metric("count", ("n",)),
+    },
+    "support": {
+        "train_patients": _COUNT,
+        "train_images": Metric("count", ("train_patients",)),
+        "validation_patients": _COUNT,
+        "validation_images": Metric("count", ("validation_patients",)),
+        "left_out": _COUNT,
+        "train_positives": Metric("counts", ("train_images", "train_patients")),
+        "validation_positives": Metric("counts", ("validation_images", "validation_patients")),
+    },
+    "work": {
+        "patients": _COUNT,
+        "images": Metric("count", ("patients",)),
+        "steps": Metric("steps"),
+        "loss": Metric("measure", ("patients",)),
+        "train_s": Metric("seconds"),
+        "validate_s": Metric("seconds"),
+    },
+    "cohort": {"quarantined": _COUNT, "cohort_hash": Metric("word"), "fedward": Metric("word")},
+    "privacy": {
+        "mechanism": Metric("word"),
+        "unit": Metric("word"),
+        "epsilon": Metric("epsilon"),
+        "spent": Metric("epsilon"),
+        "epsilon_cap": Metric("epsilon"),
+        "delta": Metric("parameter"),
+        "noise_multiplier": Metric("parameter"),
+        "sampling_rate": Metric("parameter"),
+        "clip_norm_l2": Metric("parameter"),
+        "steps": Metric("steps"),
+    },
+}
+"""Group -> metric -> what it is. ``label`` and ``structure`` are the entries below ``scores``."""
+
+FLAT = ("work", "cohort")
+"""Groups whose metrics stand at the top level; ``scores``, ``support`` and ``privacy`` are tables of their own name."""
+TABLES = {"labels": "label", "structures": "structure"}
+"""Tables within ``scores`` -> the group of their entries."""
+SCORES = ("scores", *TABLES.values())
+"""Groups whose tables say with ``suppressed`` that the floor took something."""
+SUPPRESSED = "suppressed"
+
+_HELD = frozenset({("work", "loss"), ("work", "images")})
+_WORDS = re.compile(r"[0-9a-f]{16,64}|\d{1,3}(\.\d{1,4}){2}[a-z0-9.+]{0,16}|none|dp-sgd|update-noise|patient")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,95}")
+_ENTRY = re.compile(r"[^\x00-\x1f\x7f]{1,64}")
+_LARGEST = 1e9
+
+
+def held_back(group: str, name: str, *, private: bool, alone: bool) -> bool:
+    """Whether a metric is computed from training data without noise, in a job that promises differential privacy.
+
+    The training loss and the images drawn are; so is every score of the model that a hospital trained alone, without
+    noise. Scores of the noised model on validation patients, and how many patients there are, are not.
+    """
+    return private and ((group, name) in _HELD or (alone and group in SCORES))
+
+
+def shown(name: object) -> str:
+    """A name as an error may show it: letters, digits, ``_`` and ``.``, or a word that says that it is not shown."""
+    return name if type(name) is str and _NAME.fullmatch(name) else "(of a name that is not shown)"
+
+
+def known_name(name: object) -> bool:
+    """Whether an entry's name has the form of one: 1 to 64 characters, printable."""
+    return type(name) is str and _ENTRY.fullmatch(name) is not None
+
+
+def clean(kind: Kind, value: object, *, decimals: int, min_count: int) -> object:
+    """One value as coarse as it may leave, or None: absent, below the floor, out of range, of another kind.
+
+    ``counts`` come back as they are: their table is gone through by ``fedward.privacy.release``.
+    """
+    if kind == "counts":
+        return value
+    if kind == "word":
+        return value if type(value) is str and _WORDS.fullmatch(value) else None
+    if kind in ("count", "steps"):
+        least = min_count if kind == "count" else 0
+        return value if type(value) is int and least <= value <= _LARGEST else None
+    if type(value) not in (int, float) or not abs(value) <= _LARGEST:  # type: ignore[arg-type]
+        return None
+    number = float(value)  # type: ignore[arg-type]
+    if (kind == "score" and not 0.0 <= number <= 1.0) or (kind in ("seconds", "epsilon", "parameter") and number < 0.0):
+        return None
+    if kind == "parameter":
+        return number
+    if kind == "epsilon":
+        return float(Decimal(repr(number)).quantize(Decimal(1).scaleb(-decimals), ROUND_CEILING))
+    return round(number, decimals) + 0.0

@@ -1,0 +1,110 @@
+"""What a site's trainer says of how an update was made, for the site's own gate to hold against the ledger.
+
+A proof never leaves the hospital: the gate takes it off. It convinces nobody but the gate, which runs in the same
+process: it is there so that an update whose protection was skipped, forgotten or undone cannot be sent by mistake.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedward.errors import GateRefused
+
+PROOF = "fedward_proof"
+"""Header of a reply that holds ``Proof.plain()`` on its way from the executor to the gate."""
+_HEX = frozenset("0123456789abcdef")
+_NUMERIC = "biuf"
+
+
+def digest(update: Mapping[str, NDArray[Any]]) -> str:
+    """SHA-256, as 64 hexadecimal digits, over the sorted names with each array's dtype, shape and bytes.
+
+    Every field is preceded by its length, so that no two different updates have one input to the hash.
+
+    Raises:
+        GateRefused: an array of something else than numbers.
+    """
+    state = hashlib.sha256(b"fedward/update/1")
+    for name in sorted(update):
+        array = update[name]
+        if array.dtype.kind not in _NUMERIC:
+            raise GateRefused("a tensor holds something else than numbers", value=array.dtype.kind)
+        for part in (name.encode(), array.dtype.str.encode(), repr(array.shape).encode()):
+            state.update(len(part).to_bytes(8, "little") + part)
+        data = np.ascontiguousarray(array).tobytes()
+        state.update(len(data).to_bytes(8, "little"))
+        state.update(data)
+    return state.hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """How one round's update was made under DP-SGD.
+
+    Attributes:
+        begun: hash of the ledger's entry that was written before the round's training began.
+        job_id: FLARE's id of the job.
+        round_number: from 0.
+        mechanism: only "dp-sgd" has a proof; noise on the update is added by the gate itself.
+        steps: steps of the round, empty ones included.
+        sampling_rate: probability with which each patient was drawn for a step.
+        noise_multiplier: noise's standard deviation over ``clip_norm_l2``.
+        clip_norm_l2: bound on a patient's gradient.
+        digest: ``digest`` of the update that training gave.
+    """
+
+    begun: str
+    job_id: str
+    round_number: int
+    mechanism: Literal["dp-sgd"]
+    steps: int
+    sampling_rate: float
+    noise_multiplier: float
+    clip_norm_l2: float
+    digest: str
+
+    def plain(self) -> dict[str, Any]:
+        """The same as JSON-ready data."""
+        return asdict(self)
+
+    @classmethod
+    def from_plain(cls, content: object) -> Self:
+        """The inverse of ``plain``.
+
+        Raises:
+            GateRefused: a key is missing or extra, or a value is not of its type or range.
+        """
+        if type(content) is not dict or set(content) != set(cls.__dataclass_fields__):
+            raise GateRefused("proof of protection has other fields than it should")
+        for name, good in _FIELDS.items():
+            if not good(content[name]):
+                raise GateRefused(f"proof of protection has no usable {name}")
+        return cls(**content)
+
+
+def _hash(value: object) -> bool:
+    return type(value) is str and len(value) == 64 and set(value) <= _HEX
+
+
+def _positive(value: object) -> bool:
+    return type(value) is float and math.isfinite(value) and value > 0
+
+
+_FIELDS = {
+    "begun": _hash,
+    "job_id": lambda value: type(value) is str and 0 < len(value) <= 128,
+    "round_number": lambda value: type(value) is int and value >= 0,
+    "mechanism": lambda value: value == "dp-sgd",
+    "steps": lambda value: type(value) is int and value >= 0,
+    "sampling_rate": lambda value: _positive(value) and value <= 1.0,
+    "noise_multiplier": _positive,
+    "clip_norm_l2": _positive,
+    "digest": _hash,
+}

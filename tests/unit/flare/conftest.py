@@ -1,0 +1,27 @@
+"""Hospitals for the tests of the gates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.flare.hospital import Hospital
+
+Make = Callable[..., Hospital]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """Hospitals that have received the first round's model."""
+    count = iter(range(100))
+
+    def made(privacy: str = "none", *, received: bool = True, **how: Any) -> Hospital:
+        hospital = Hospital(tmp_path / str(next(count)), privacy, **how)
+        if received:
+            hospital.receive()
+        return hospital
+
+    return made

@@ -1,0 +1,198 @@
+"""One hospital and one job as the gates meet them: a site folder, a context, honest tasks and answers."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from nvflare.apis.dxo import DXO, DataKind
+from nvflare.apis.fl_constant import FLContextKey, ReservedKey
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.shareable import ReservedHeaderKey, Shareable
+from nvflare.apis.utils.decomposers import flare_decomposers
+from nvflare.app_common.decomposers import common_decomposers
+from nvflare.fuel.utils import fobs
+
+from fedward.dicom.pseudonym import load_key
+from fedward.flare.egress import EgressGate
+from fedward.flare.ingress import IngressGate
+from fedward.flare.protocol import REFUSAL, Reply, Task, question, to_shareable
+from fedward.privacy.accountant import Event, update_noise_event
+from fedward.privacy.ledger import Ledger
+from fedward.privacy.proof import PROOF, Proof, digest
+from fedward.settings import JOB_FILE, JobSpec, parse
+from fedward.training.networks import initial_weights
+from fedward.training.weights import Weights
+from tests.conftest import tiny_job_content
+
+PATIENTS = [f"{number:016x}" for number in range(40)]
+METRICS = {"scores": {"auc": 0.812, "n": 40, "positives": 12, "patients": 30, "loss": 0.5}, "steps": 10}
+DP_SGD = {"noise_multiplier": 1.5, "delta": 1e-5, "clip_norm_l2": 1.0, "patients_per_step": 8.0}
+MECHANISMS: dict[str, dict[str, Any]] = {
+    "none": {"mechanism": "none"},
+    "clipped": {"mechanism": "none", "update": {"clip_norm_l2": 0.01}},
+    "update-noise": {
+        "mechanism": "update-noise",
+        "update": {"clip_norm_l2": 1.0, "noise_multiplier": 3.0, "delta": 1e-5},
+    },
+    "dp-sgd": {"mechanism": "dp-sgd", "dp_sgd": DP_SGD},
+}
+_RUNS = itertools.count()
+
+
+class Hospital:
+    """A site's folder with policy, key and ledger, one job in it, and both gates, never used before.
+
+    Args:
+        folder: to write to.
+        privacy: the job's, a key of ``MECHANISMS``.
+        charged: whether the ledger was told of the job.
+        cap: whether the cohort has an ε cap, so that the ledger counts for jobs without privacy too.
+    """
+
+    def __init__(self, folder: Path, privacy: str = "none", *, charged: bool = True, cap: bool = True) -> None:
+        self.folder, self.job_id = folder, f"job-{next(_RUNS)}"
+        content = tiny_job_content() | {"privacy": MECHANISMS[privacy]}
+        self.job = parse(JobSpec, content, where="test")
+        self.config, self.local = folder / "config", folder / "local"
+        self.config.mkdir(parents=True)
+        self.local.mkdir()
+        (self.config / JOB_FILE).write_text(json.dumps(content))
+        (self.local / "site.toml").write_text(SITE.format(cap="epsilon_cap = 1000.0, delta = 1e-4, " if cap else ""))
+        self.key = load_key(self.local / "key").secret
+        self.ledger = Ledger.create(self.local / "ledger.db", site="north", key=self.key)
+        self.ingress, self.egress = IngressGate(), EgressGate()
+        self.mechanism: str = MECHANISMS[privacy]["mechanism"]
+        if charged:
+            self.charge()
+
+    def charge(self, job_id: str | None = None) -> None:
+        who = {"job_id": job_id or self.job_id, "job": "tiny", "cohort": "chest", "patients": PATIENTS}
+        if self.mechanism == "none":
+            self.ledger.unprotected(**who)
+            return
+        event = Event(unit="patient", sampling_rate=0.2, noise_multiplier=1.5, steps=20)
+        if self.mechanism == "update-noise":
+            event = update_noise_event(3.0, rounds=2)
+        self.ledger.charge(**who, event=event, rounds=2, cap=None, delta=1e-4)
+
+    def context(self, task: Task | str) -> FLContext:
+        workspace = SimpleNamespace(
+            get_app_config_dir=lambda job: str(self.config),
+            get_site_config_dir=lambda: str(self.local),
+            get_run_dir=lambda job: str(self.folder),
+        )
+        context = FLContext()
+        context.set_prop(ReservedKey.ENGINE, SimpleNamespace(get_workspace=lambda: workspace), private=True)
+        context.set_prop(ReservedKey.RUN_NUM, self.job_id, private=False)
+        context.set_prop(ReservedKey.IDENTITY_NAME, "north", private=False)
+        context.set_prop(FLContextKey.TASK_NAME, str(task), private=True)
+        return context
+
+    @property
+    def model(self) -> Weights:
+        return initial_weights(self.job)
+
+    def receive(self, model: Weights | None = None, *, task: Task = Task.ROUND, number: int = 0) -> Shareable:
+        data = question(self.model if model is None else model, round_number=number, wait_s=0.0)
+        return self.ingress.process(data, self.context(task))
+
+    def update(self, *, scale: float = 0.001, seed: int = 0) -> Weights:
+        rng = np.random.default_rng(seed)
+        return {name: rng.normal(0, scale, array.shape).astype(np.float32) for name, array in self.model.items()}
+
+    def proof(self, update: Mapping[str, Any], *, number: int = 0, **changes: Any) -> dict[str, Any]:
+        """An honest proof, its round begun in the ledger, but for ``changes``."""
+        begun = self.ledger.begin(self.job_id, round_number=number, steps=10).hash
+        honest = Proof(
+            begun=begun,
+            job_id=self.job_id,
+            round_number=number,
+            mechanism="dp-sgd",
+            steps=10,
+            sampling_rate=0.2,
+            noise_multiplier=1.5,
+            clip_norm_l2=1.0,
+            digest=digest(update),
+        )
+        return honest.plain() | changes
+
+    def answer(
+        self, update: Any = None, *, proof: object = None, metrics: Mapping[str, Any] | None = None
+    ) -> Shareable:
+        answer = to_shareable(Reply(metrics=METRICS if metrics is None else metrics, update=update))
+        if proof is not None:
+            answer.set_header(PROOF, proof)
+        return answer
+
+    def honest(self) -> tuple[Weights, Shareable]:
+        """An honest update of round 0 and the executor's answer with it."""
+        update = self.update()
+        return update, self.answer(update, proof=self.proof(update) if self.mechanism == "dp-sgd" else None)
+
+    def send(self, answer: Shareable, task: Task | str = Task.ROUND) -> Shareable:
+        return self.egress.process(answer, self.context(task))
+
+
+SITE = """site = "north"
+key = "key"
+ledger = "ledger.db"
+approved_jobs = "any"
+leaving = {{ metrics = ["scores", "support", "work", "cohort", "privacy"], decimals = 3, min_count = 5 }}
+[cohorts.chest]
+images = "images"
+index = "index"
+max_quarantined_fraction = 0.5
+validation_fraction = 0.3
+privacy = {{ dp = "not-required", {cap}encryption = "not-required" }}
+"""
+
+
+def serialised(message: Shareable) -> bytes:
+    """The message as FLARE puts it on the wire."""
+    flare_decomposers.register()
+    common_decomposers.register()
+    data: bytes = fobs.dumps(message)
+    return data
+
+
+def assert_refused(message: Shareable, *, says: str = "", payload: Mapping[Any, Any] | None = None) -> str:
+    """The message is a refusal of one line, and nothing of the payload is in it."""
+    assert set(message) == {ReservedHeaderKey.HEADERS}
+    headers = message[ReservedHeaderKey.HEADERS]
+    assert set(headers) == {ReservedHeaderKey.RC, REFUSAL}
+    reason: str = headers[REFUSAL]
+    assert reason and "\n" not in reason and len(reason) <= 300
+    assert says in reason, reason
+    wire = serialised(message)
+    assert len(wire) < 1000
+    for secret in (b"DOE", b"MARK"):
+        assert secret not in wire
+    for array in (payload or {}).values():
+        data = np.asarray(array).tobytes() if not isinstance(array, list) else b""
+        if len(data) >= 16:
+            assert not any(data[at : at + 12] in wire for at in range(0, len(data) - 12, 4))
+    return reason
+
+
+def parts(message: Shareable) -> dict[str, DXO]:
+    """The parts of an answer that passed, each kind and meta checked."""
+    assert set(message) == {ReservedHeaderKey.HEADERS, "DXO"}
+    assert message[ReservedHeaderKey.HEADERS] == {ReservedHeaderKey.CONTENT_TYPE: "DXO"}
+    assert set(message["DXO"]) == {"kind", "data", "meta"}
+    assert message["DXO"]["kind"] == DataKind.COLLECTION and message["DXO"]["meta"] == {}
+    found: dict[str, DXO] = message["DXO"]["data"]
+    assert all(part.meta == {} and set(vars(part)) == {"data_kind", "data", "meta"} for part in found.values())
+    return found
+
+
+def nan(update: dict[str, Any], name: str) -> dict[str, Any]:
+    """The update with one value of one tensor that is no number."""
+    array = update[name].copy()
+    array.flat[0] = np.nan
+    return update | {name: array}

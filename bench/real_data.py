@@ -2,9 +2,8 @@
 
     python bench/real_data.py jobs/cxr_classification DATA --split shenzhen-cn=2 --keys 3
 
-The federation runs in this one process: the sites' trainers in turn, then the weighted mean, round after round. That is
-the arithmetic of the real federation without its messages. DATA is what ``fedward demo --data`` takes. The table is
-printed and put into bench/results/real_data.md, in place of the job's earlier one.
+The federation runs in this one process, by ``fedward.demo.simulate``. DATA is what ``fedward demo --data`` takes. The
+table is printed and put into bench/results/real_data.md, in place of the job's earlier one.
 """
 
 from __future__ import annotations
@@ -23,14 +22,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from fedward.aggregation.fedavg import site_weight, weighted_mean
 from fedward.dataset.manifest import Manifest
 from fedward.demo.compare import score_everywhere
-from fedward.demo.hospitals import apply_splits, find_sources, write_site
-from fedward.dicom.index import index_cohort
-from fedward.errors import CohortError
-from fedward.settings import JobSpec, read_job, read_site
-from fedward.training.networks import initial_weights
+from fedward.demo.gather import gather
+from fedward.demo.simulate import run_rounds, take_part, trainers
+from fedward.settings import JobSpec, read_job
 from fedward.training.trainer import Trainer, train_alone
 from fedward.training.weights import Weights
 
@@ -62,55 +58,27 @@ def main() -> None:
     outcomes = []
     for key in range(args.keys):
         with tempfile.TemporaryDirectory() as folder:
-            cohorts = cohorts_of(job, args.data, Path(folder), named=named, every=args.split_sites, key=key)
-            outcomes.append(measure(job, cohorts))
+            cohorts, refused = gather(job, args.data, Path(folder), named=named, every=args.split_sites, seed=key)
+            outcomes.append(measure(job, cohorts, refused))
         print(table(job, outcomes[-1:]), flush=True)
     text = section(job, outcomes)
     print(text)
     keep(job, text)
 
 
-def cohorts_of(
-    job: JobSpec, data: Path, folder: Path, *, named: Mapping[str, int], every: int | None, key: int
-) -> dict[str, Manifest]:
-    """Index every hospital under a key of its own."""
-    sources = apply_splits(find_sources(data), every=every, named=named, out=folder / "split", seed=key)
-    found = {}
-    for source in sources:
-        config = write_site(source, folder / source.site, job, seed=key)
-        found[source.site] = index_cohort(read_site(config), job.data.cohort, workers=0)
-    return found
-
-
-def measure(job: JobSpec, cohorts: Mapping[str, Manifest]) -> Outcome:
+def measure(job: JobSpec, cohorts: Mapping[str, Manifest], refused: Mapping[str, str]) -> Outcome:
     """Train federated, alone and pooled; test every model at every site."""
-    sites, aside = {}, {}
-    for site, manifest in cohorts.items():
-        try:
-            sites[site] = Trainer(job, [manifest], site=site)
-        except CohortError as error:
-            aside[site] = str(error)
+    parts, aside = take_part(job, cohorts)
+    sites = trainers(job, parts)
     started = time.process_time()
-    models = {"federated": federate(job, sites)}
+    models = {"federated": run_rounds(job, sites)[0]}
     cpu_s = time.process_time() - started
     pooled = Trainer(job, [cohorts[site] for site in sites], site="centralised")
     models["centralised"] = train_alone(pooled, job)
     models |= {f"{site} alone": train_alone(trainer, job) for site, trainer in sites.items()}
     support = {site: (t.support.train_patients, t.support.validation_patients) for site, t in sites.items()}
     tested = {name: everywhere(job, sites, weights) for name, weights in models.items()}
-    return Outcome(tested=tested, support=support, aside=aside, cpu_s=cpu_s)
-
-
-def federate(job: JobSpec, sites: Mapping[str, Trainer]) -> Weights:
-    """Federated averaging, the sites one after another."""
-    weights = initial_weights(job)
-    for number in range(job.federation.rounds):
-        trained = {site: trainer.train(weights, round_number=number) for site, trainer in sites.items()}
-        weighting = job.federation.weighting
-        weights = weighted_mean(
-            {s: (done.weights, site_weight(weighting, patients=done.patients)) for s, done in trained.items()}
-        )
-    return weights
+    return Outcome(tested=tested, support=support, aside={**refused, **aside}, cpu_s=cpu_s)
 
 
 def everywhere(job: JobSpec, sites: Mapping[str, Trainer], weights: Weights) -> Row:

@@ -35,8 +35,14 @@ STAGES = (
     Stage(
         "admit",
         "site, once a job",
-        "job against the hospital's cohort: it takes part, or says why not",
-        "fedward.flare.executor",
+        "job against policy, cohort and ledger, and charged to the ledger; or why not",
+        "fedward.flare.protection",
+    ),
+    Stage(
+        "receive",
+        "site, each round",
+        "IngressGate: the job's network, finite, no jump, no crafted first layer",
+        "fedward.flare.ingress",
     ),
     Stage(
         "validate",
@@ -44,9 +50,17 @@ STAGES = (
         "the incoming model on the hospital's own validation patients",
         "fedward.training.trainer",
     ),
-    Stage("train", "site, each round", "MONAI network, local epochs or steps, FedProx", "fedward.training.trainer"),
     Stage(
-        "send", "site, each round", "the difference to the incoming model, never full weights", "fedward.flare.protocol"
+        "train",
+        "site, each round",
+        "MONAI network; with DP-SGD each patient's gradient clipped, then noise",
+        "fedward.training.trainer",
+    ),
+    Stage(
+        "leave",
+        "site, each round",
+        "EgressGate: the difference alone, proven against the ledger, clip, noise; listed metrics",
+        "fedward.flare.egress",
     ),
     Stage(
         "average",

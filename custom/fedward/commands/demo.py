@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from fedward.errors import SettingsError
+from fedward.commands.splits import split_of
 from fedward.settings import read_job
 
 
@@ -34,7 +34,7 @@ def demo(
         out=out,
         data=data,
         split_every=split_sites,
-        split_named=dict(_split(text) for text in split),
+        split_named=dict(split_of(text) for text in split),
         port=port,
         centralised=centralised,
         threads=threads,
@@ -45,10 +45,3 @@ def demo(
     require_sound(spec)
     demonstrated = run_demo(spec, options, console)
     write_demo_report(demonstrated, out, console)
-
-
-def _split(text: str) -> tuple[str, int]:
-    site, _, parts = text.partition("=")
-    if not site or not parts.isdigit():
-        raise SettingsError("split is not SITE=PARTS", value=text, remedy="for example --split shenzhen-cn=2")
-    return site, int(parts)

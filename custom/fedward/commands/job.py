@@ -9,10 +9,14 @@ from pathlib import Path
 import typer
 
 from fedward.commands.format import Format
+from fedward.commands.job_plan import plan
+from fedward.commands.job_sweep import sweep
 from fedward.errors import JobError
 from fedward.settings import JobSpec, read_job
 
 app = typer.Typer(help="Check, export and submit jobs: for the data scientist.", no_args_is_help=True)
+app.command()(plan)
+app.command()(sweep)
 
 
 _JOB = typer.Argument(..., help="A job's folder, the one with job.toml.")
@@ -22,13 +26,20 @@ _FORMAT = typer.Option(Format.text, "--format", help="text for people, json for 
 @app.command()
 def check(folder: Path = _JOB, format: Format = _FORMAT) -> None:
     """Say what is wrong with a job, where, and the remedy, without running it. Exit code 1 when something is."""
+    from fedward.privacy.agreement import job_hash
+    from fedward.privacy.linter import remarks
+
     job = read_job(folder)
-    problems = _problems(job)
+    problems, notes, found = _problems(job), remarks(job), job_hash(job)
     if format is Format.json:
-        typer.echo(json.dumps({"job": job.job.name, "problems": problems}, indent=2))
+        answer = {"job": job.job.name, "hash": found, "problems": problems, "remarks": notes}
+        typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
     else:
         for problem in problems:
             typer.echo(f"fedward: {problem}", err=True)
+        for note in notes:
+            typer.echo(f"note: {note}")
+        typer.echo(f"hash {found}, which a hospital names in approved_jobs")
         if not problems:
             typer.echo(f"{job.job.name}: nothing wrong")
     if problems:
@@ -101,6 +112,8 @@ def require_sound(job: JobSpec) -> None:
 
 
 def _problems(job: JobSpec) -> list[str]:
+    """The linter's faults first: they need nothing built."""
+    from fedward.privacy.linter import faults, network_faults
     from fedward.training.check import check_job
 
-    return check_job(job)
+    return [*faults(job), *network_faults(job), *check_job(job)]

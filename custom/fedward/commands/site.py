@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from fedward.commands import site_ledger, site_policy
 from fedward.commands.format import Format
 from fedward.dicom.index import Progress as Report
 from fedward.dicom.index import index_cohort
@@ -22,13 +23,10 @@ from fedward.dicom.summary import Summary, summarise
 from fedward.errors import SettingsError
 from fedward.settings import read_site
 
-app = typer.Typer(help="Index a hospital's images: for hospital IT.", no_args_is_help=True)
+app = typer.Typer(help="Images, policy and privacy ledger of one hospital: for its IT.", no_args_is_help=True)
+app.command(name="ledger")(site_ledger.ledger)
+app.add_typer(site_policy.app, name="policy")
 _FEW_VALUES = 8
-
-
-@app.callback()
-def site() -> None:
-    """Keeps `index` a subcommand while it is the only one."""
 
 
 @app.command()

@@ -35,12 +35,14 @@ class Outcome:
         model: ``FL_global_model.pt`` as downloaded by the data scientist.
         events: the server's events, in order.
         local_only: each site's own model, where it trained one; readable here because the demo is every hospital.
+        alone: each site's scores of that model, from its own log, for the same reason.
         wall_s: from submit to finish.
     """
 
     model: Path
     events: tuple[dict[str, Any], ...]
     local_only: dict[str, Path] = field(default_factory=dict)
+    alone: dict[str, dict[str, Any]] = field(default_factory=dict)
     wall_s: float = 0.0
 
     def of(self, kind: str) -> list[dict[str, Any]]:
@@ -146,5 +148,11 @@ def _outcome(result: Path, kits: Kits, job_id: str, status: str, follower: _Foll
         model=result / MODEL_FILE,
         events=events,
         local_only={site: path for site, path in local.items() if path.is_file()},
+        alone={
+            site: event["scores"]
+            for site, path in local.items()
+            for event in EventReader(path.with_name(EVENTS_FILE))
+            if event["event"] == "alone"
+        },
         wall_s=wall_s,
     )

@@ -10,13 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedward.dataset.manifest import Manifest
+from fedward.dicom.pseudonym import load_key
 from fedward.errors import CohortError, JobError
+from fedward.privacy.ledger import Ledger
 from fedward.settings import JobSpec
 
 MAX_QUARANTINED, VALIDATION = 0.1, 0.3
+EPSILON_CAP = 8.0
+"""Most ε that a patient of the demo may spend."""
 _TABLE, LEDGER = "labels.csv", "ledger.db"
 METRICS = ("scores", "support", "work", "cohort", "privacy")
 """Everything that a site can report; see ``fedward.privacy.release``."""
+MIN_COUNT = 5
+"""A count below this does not leave a demo's hospital."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +140,7 @@ def write_site(
     seed: int,
     modalities: Sequence[str] = (),
     require: Sequence[str] = (),
+    min_count: int = MIN_COUNT,
 ) -> Path:
     """Write the hospital's ``site.toml`` for the job's cohort; returns its path.
 
@@ -149,7 +156,7 @@ def write_site(
         f"key = {_quoted(str(key.resolve()))}",
         f"ledger = {_quoted(str((folder / LEDGER).resolve()))}",
         'approved_jobs = "any"',
-        f"leaving = {{ metrics = {_list(METRICS)}, decimals = 4, min_count = 5 }}",
+        f"leaving = {{ metrics = {_list(METRICS)}, decimals = 4, min_count = {min_count} }}",
         "",
         f"[cohorts.{job.data.cohort}]",
         f"images = {_quoted(str(source.images.resolve()))}",
@@ -161,9 +168,11 @@ def write_site(
         lines.append(f"masks = {_quoted(str(source.masks.resolve()))}")
     lines += [f"modalities = {_list(modalities)}", f"require = {_list(require)}"]
     lines += [f"max_quarantined_fraction = {MAX_QUARANTINED}", f"validation_fraction = {VALIDATION}"]
-    lines.append('privacy = { dp = "not-required", encryption = "not-required" }')
+    lines.append(f"privacy = {_privacy(job)}")
     path = folder / "site.toml"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if not (folder / LEDGER).exists():
+        Ledger.create(folder / LEDGER, site=source.site, key=load_key(key).secret)
     return path
 
 
@@ -190,6 +199,14 @@ def apply_splits(
         parts = named.get(source.site)
         dealt += [source] if parts is None else split_source(source, parts, out, seed=seed)
     return tuple(dealt)
+
+
+def _privacy(job: JobSpec) -> str:
+    """A hospital that insists on differential privacy where the demo's job offers it."""
+    delta = job.privacy.delta
+    if job.privacy.mechanism == "none" or delta is None:
+        return '{ dp = "not-required", encryption = "not-required" }'
+    return f'{{ dp = "required", epsilon_cap = {EPSILON_CAP}, delta = {delta}, encryption = "not-required" }}'
 
 
 def _part_of_table(table: Path, out: Path, patients: set[str]) -> None:

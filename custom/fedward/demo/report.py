@@ -14,12 +14,16 @@ from rich.console import Console
 from rich.table import Table
 
 from fedward.demo.run import Demonstrated
-from fedward.reporting.from_events import report_of
+from fedward.reporting.from_events import report_of, score_of
 from fedward.reporting.report import TOGETHER, Report, Score
 from fedward.reporting.summary import summary
 from fedward.reporting.write import write_report
 
 SUMMARY_FILE = "summary.json"
+_UNPROTECTED = (
+    "Models trained alone and the centralised model were trained without noise, to compare with: the first never leave"
+    " their hospital, the second only a demo can make."
+)
 _SHOWN = ("fedward", "nvflare", "torch", "monai", "pydicom", "numpy")
 
 
@@ -27,12 +31,22 @@ def demo_report(done: Demonstrated) -> Report:
     """The federation's report with the pooled, centralised and cross-tested numbers put in."""
     report = report_of(done.job, done.outcome.events, wall_s=done.outcome.wall_s)
     comparison = done.comparison
-    sites = tuple(replace(site, centralised=_known(comparison.centralised, site.site)) for site in report.sites)
+    alone = {site: score_of(done.job, scores) for site, scores in done.outcome.alone.items()}
+    sites = tuple(
+        replace(
+            site,
+            centralised=_known(comparison.centralised, site.site),
+            local_only=alone.get(site.site, site.local_only),
+        )
+        for site in report.sites
+    )
     notes = [f"{site} was not indexed: {reason}" for site, reason in sorted(done.refused.items())]
     if done.synthetic:
         made_up = "Hospitals, patients and radiographs are made up; a positive label stands for a made-up lesion"
         report = replace(report, job=replace(report.job, description=made_up))
         notes.append(f"{made_up}.")
+    if done.job.privacy.mechanism != "none":
+        notes.append(_UNPROTECTED)
     if comparison.centralised:
         notes.append(
             "Centralised and pooled numbers pool the hospitals' images, which only a demo on one machine may do."
@@ -69,7 +83,7 @@ def _table(report: Report) -> Table:
         title=f"{report.job.name}: {measure} on each hospital's own validation patients, lowest first",
     )
     table.add_column("hospital", no_wrap=True)
-    for column in ("federated", "95 % interval", "alone", "pooled", "positive/n"):
+    for column in ("federated", "95 % interval", "ε", "alone", "pooled", "positive/n"):
         table.add_column(column, justify="right", no_wrap=True)
     for site in report.worst_first:
         score = site.federated
@@ -77,7 +91,16 @@ def _table(report: Report) -> Table:
         counts = "" if score.n is None else str(score.n)
         if score.positives is not None:
             counts = f"{score.positives}/{counts}"
-        table.add_row(site.site, _shown(score), interval, _shown(site.local_only), _shown(site.centralised), counts)
+        epsilon = None if site.privacy is None else site.privacy.epsilon
+        table.add_row(
+            site.site,
+            _shown(score),
+            interval,
+            "none" if epsilon is None else f"{epsilon:.2f}",
+            _shown(site.local_only),
+            _shown(site.centralised),
+            counts,
+        )
     return table
 
 

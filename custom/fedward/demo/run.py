@@ -146,9 +146,16 @@ def _index(
     hospitals, refused = [], {}
     # what the demo made itself is known; of other data the demo asks nothing that its owner did not say
     made_here = options.data is None
-    strict = {"modalities": ("CR", "DX"), "require": job.data.labels} if made_here else {}
+    modalities, require = (("CR", "DX"), job.data.labels) if made_here else ((), ())
     for source in sources:
-        config = write_site(source, options.out / "sites" / source.site, job, seed=options.seed, **strict)
+        config = write_site(
+            source,
+            options.out / "sites" / source.site,
+            job,
+            seed=options.seed,
+            modalities=modalities,
+            require=require,
+        )
         try:
             manifest = index_cohort(read_site(config), job.data.cohort)
         except CohortError as error:

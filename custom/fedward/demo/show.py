@@ -65,11 +65,7 @@ class Show:
     def _line(self, event: dict[str, Any]) -> str:
         kind, site = event["event"], str(event.get("site", ""))
         if kind == "admitted":
-            support = event["support"]
-            return (
-                f"  {site:<22} takes part: {support['train_patients']} patients train,"
-                f" {support['validation_patients']} validate"
-            )
+            return self._admitted(site, event)
         if kind == "declined":
             return f"  [yellow]{site:<22} takes no part: {event['reason']}[/yellow]"
         if kind == "dropped":
@@ -80,14 +76,30 @@ class Show:
             return self._answer(site, event["task"], event["round"], event["metrics"])
         return ""
 
+    def _admitted(self, site: str, event: dict[str, Any]) -> str:
+        support, privacy = event.get("support", {}), event.get("privacy", {})
+        train, validate = (_or_unsaid(support.get(f"{side}_patients")) for side in ("train", "validation"))
+        line = f"  {site:<22} takes part: {train} patients train, {validate} validate"
+        if privacy.get("epsilon") is not None:
+            line += f"; ε {privacy['epsilon']:.2f} at δ {privacy['delta']:.0e} charged to its ledger"
+        return line
+
     def _answer(self, site: str, task: str, number: int, metrics: dict[str, Any]) -> str:
-        scores = metrics["scores"]
+        scores = metrics.get("scores", {})
         value, low, high = (scores.get(f"{self._measure}{end}") for end in ("", "_low", "_high"))
+        if task == "alone" and not scores:
+            return f"  {site:<22} alone       scores stay at the hospital"
         shown = "not measured" if value is None else f"{value:.3f}"
         if None not in (value, low, high):
             shown += f" ({low:.2f} to {high:.2f})"
         when = {"round": f"round {number + 1}/{self._job.federation.rounds}", "final": "final", "alone": "alone"}[task]
         line = f"  {site:<22} {when:<11} {self._measure.upper() if self._measure == 'auc' else 'Dice'} {shown}"
         if task == "round":
-            line += f"   loss {metrics['loss']:.3f}   {metrics['train_s']:.1f} s"
+            loss, seconds = metrics.get("loss"), metrics.get("train_s")
+            line += "" if loss is None else f"   loss {loss:.3f}"
+            line += "" if seconds is None else f"   {seconds:.1f} s"
         return line
+
+
+def _or_unsaid(count: int | None) -> str:
+    return "an unsaid number of" if count is None else str(count)

@@ -18,6 +18,7 @@ from fedward.reporting.report import (
     Report,
     RoundTime,
     Score,
+    SitePrivacy,
     SiteResult,
     Time,
 )
@@ -33,6 +34,13 @@ OTHERS = {
     "segmentation": {"hd95_mm": "95 % Hausdorff distance (mm)"},
 }
 """Further measures, as they come from a site -> as they are shown."""
+
+MECHANISMS = {
+    "none": "none",
+    "dp-sgd": "DP-SGD for each patient, at each hospital",
+    "update-noise": "clipped and noised updates, for each patient",
+}
+"""A job's mechanism -> how the report names it."""
 
 _WHY_NOT_POOLED = "a real site cannot pool"
 
@@ -66,13 +74,17 @@ def report_of(job: JobSpec, events: Sequence[Event], *, wall_s: float | None = N
         finished_at=datetime.fromtimestamp(events[-1]["at"], UTC).isoformat(timespec="seconds"),
         rounds_done=len(rounds),
         encryption="none",
-        privacy="none",
+        privacy=MECHANISMS[job.privacy.mechanism],
         sites=tuple(_site(job, site, event, events) for site, event in sorted(admitted.items())),
         participation=tuple(_participation(site, events) for site in started["sites"]),
         pooled=Score(why=_WHY_NOT_POOLED),
         centralised_pooled=Score(why=_WHY_NOT_POOLED),
         time=_time(events, events[-1]["at"] - events[0]["at"] if wall_s is None else wall_s),
-        hashes={f"cohort of {site}": event["cohort_hash"] for site, event in sorted(admitted.items())},
+        hashes={
+            f"cohort of {site}": event["cohort_hash"]
+            for site, event in sorted(admitted.items())
+            if event.get("cohort_hash")
+        },
     )
 
 
@@ -102,7 +114,8 @@ def score_of(job: JobSpec, scores: Mapping[str, Any]) -> Score:
         n=scores.get("n"),
         patients=scores.get("patients"),
         positives=scores.get("positives"),
-        why="" if value is not None else "the site's validation images do not allow it",
+        suppressed=value is None and bool(scores.get("suppressed")),
+        why=_why(value, scores),
     )
 
 
@@ -116,15 +129,14 @@ def _of(events: Iterable[Event], kind: str, **fields: Any) -> Iterator[Event]:
 
 def _site(job: JobSpec, site: str, admitted: Event, events: Sequence[Event]) -> SiteResult:
     answers = {
-        (event["task"], event["round"]): event["metrics"]["scores"] for event in _of(events, "answered", site=site)
+        (event["task"], event["round"]): event["metrics"].get("scores") for event in _of(events, "answered", site=site)
     }
     final, alone = answers.get(("final", -1)), answers.get(("alone", -1))
     history = [answers.get(("round", number)) for number in range(job.federation.rounds)]
-    support = admitted["support"]
     return SiteResult(
         site=site,
         federated=score_of(job, final) if final else Score(why="the site did not answer the last validation"),
-        local_only=score_of(job, alone) if alone else NOT_MEASURED,
+        local_only=score_of(job, alone) if alone else _not_alone(job),
         centralised=Score(why=_WHY_NOT_POOLED),
         others={
             shown: Score(value=final.get(name), n=final.get("n"), patients=final.get("patients"))
@@ -132,15 +144,58 @@ def _site(job: JobSpec, site: str, admitted: Event, events: Sequence[Event]) -> 
             if final
         },
         history=tuple(None if scores is None else score_of(job, scores).value for scores in [*history, final]),
-        cohort=CohortFacts(
-            images=support["train_images"] + support["validation_images"],
-            patients=support["train_patients"] + support["validation_patients"],
-            train_patients=support["train_patients"],
-            validation_patients=support["validation_patients"],
-            quarantined=admitted["quarantined"],
-            content_hash=admitted["cohort_hash"],
-        ),
+        cohort=_cohort(admitted),
+        privacy=_privacy(admitted, events, site),
     )
+
+
+def _cohort(admitted: Event) -> CohortFacts:
+    support = admitted.get("support", {})
+
+    def both(what: str) -> int | None:
+        sides = [support.get(f"{side}_{what}") for side in ("train", "validation")]
+        return None if None in sides else sum(sides)
+
+    return CohortFacts(
+        images=both("images"),
+        patients=both("patients"),
+        train_patients=support.get("train_patients"),
+        validation_patients=support.get("validation_patients"),
+        quarantined=admitted.get("quarantined"),
+        content_hash=admitted.get("cohort_hash"),
+    )
+
+
+def _privacy(admitted: Event, events: Sequence[Event], site: str) -> SitePrivacy | None:
+    """What the site says at the end, or, if it did not come to that, what it was charged at the beginning."""
+    final = [event["metrics"] for event in _of(events, "answered", site=site, task="final")]
+    facts = (final[-1] if final else admitted).get("privacy") or {}
+    if facts.get("mechanism", "none") == "none":
+        return None
+    return SitePrivacy(
+        mechanism=facts["mechanism"],
+        epsilon=facts.get("epsilon"),
+        delta=facts.get("delta"),
+        spent=facts.get("spent"),
+        cap=facts.get("epsilon_cap"),
+        noise_multiplier=facts.get("noise_multiplier"),
+        sampling_rate=facts.get("sampling_rate"),
+        steps=facts.get("steps"),
+    )
+
+
+def _why(value: float | None, scores: Mapping[str, Any]) -> str:
+    if value is not None:
+        return ""
+    if scores.get("suppressed"):
+        return "too few patients or positives for the site's policy"
+    return "the site's validation images or its policy do not allow it"
+
+
+def _not_alone(job: JobSpec) -> Score:
+    if job.federation.local_only and job.privacy.mechanism != "none":
+        return Score(why="a model trained alone has no noise: its scores stay at the hospital")
+    return NOT_MEASURED
 
 
 def _participation(site: str, events: Sequence[Event]) -> Participation:
@@ -160,16 +215,26 @@ def _time(events: Sequence[Event], wall_s: float) -> Time:
     rounds = []
     for event in _of(events, "round"):
         answers = {a["site"]: a["metrics"] for a in _of(events, "answered", task="round", round=event["round"])}
-        slowest = max(answers, key=lambda site: float(answers[site]["train_s"]))
+        said = {site: answer["train_s"] for site, answer in answers.items() if answer.get("train_s") is not None}
+        slowest = max(said, key=lambda site: float(said[site])) if said else None
         rounds.append(
             RoundTime(
                 wall_s=event["wall_s"],
                 slowest_site=slowest,
-                train_s=answers[slowest]["train_s"],
-                validate_s=max(answer["validate_s"] for answer in answers.values()),
+                train_s=None if slowest is None else said[slowest],
+                validate_s=_longest(answers.values(), "validate_s"),
             )
         )
-    alone = [event["metrics"]["train_s"] for event in _of(events, "answered", task="alone")]
-    alone_s = max(alone) if alone else None
-    training = sum(one.train_s for one in rounds) + (alone_s or 0.0)
-    return Time(wall_s=round(wall_s, 3), overhead_s=round(wall_s - training, 3), rounds=tuple(rounds), alone_s=alone_s)
+    alone_s = _longest([event["metrics"] for event in _of(events, "answered", task="alone")], "train_s")
+    known = [one.train_s for one in rounds if one.train_s is not None]
+    overhead = wall_s - sum(known) - (alone_s or 0.0) if len(known) == len(rounds) else None
+    return Time(
+        wall_s=round(wall_s, 3),
+        overhead_s=None if overhead is None else round(overhead, 3),
+        rounds=tuple(rounds),
+        alone_s=alone_s,
+    )
+
+
+def _longest(answers: Iterable[Mapping[str, Any]], name: str) -> float | None:
+    return max((float(answer[name]) for answer in answers if answer.get(name) is not None), default=None)

@@ -79,14 +79,38 @@ class Participation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CohortFacts:
-    """What a site brought, as counts."""
+    """What a site brought, as counts; None where the site's policy does not let a count out."""
 
-    images: int
-    patients: int
-    train_patients: int
-    validation_patients: int
-    quarantined: int
-    content_hash: str
+    images: int | None
+    patients: int | None
+    train_patients: int | None
+    validation_patients: int | None
+    quarantined: int | None
+    content_hash: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SitePrivacy:
+    """What a job cost a site's training patients, as the site's ledger has it.
+
+    Attributes:
+        mechanism: "dp-sgd" or "update-noise".
+        epsilon, delta: of this job, for each patient.
+        spent: ε of the patient who has spent most, over all jobs ever.
+        cap: the hospital's, or None.
+        noise_multiplier: noise's standard deviation over the sensitivity.
+        sampling_rate: chance of a patient to be in a step.
+        steps: steps that count.
+    """
+
+    mechanism: str
+    epsilon: float | None
+    delta: float | None
+    spent: float | None = None
+    cap: float | None = None
+    noise_multiplier: float | None = None
+    sampling_rate: float | None = None
+    steps: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +125,7 @@ class SiteResult:
         others: further measures of the federated model, by name as it is to be shown.
         history: the incoming global model, in the job's measure, before each round and after the last.
         cohort: what it brought, or None.
+        privacy: what the job cost its patients, or None for a job without differential privacy.
     """
 
     site: str
@@ -110,15 +135,16 @@ class SiteResult:
     others: Mapping[str, Score] = field(default_factory=dict)
     history: tuple[float | None, ...] = ()
     cohort: CohortFacts | None = None
+    privacy: SitePrivacy | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundTime:
-    """Seconds of one round: all of it, and the slowest site's training and validation."""
+    """Seconds of one round: all of it, and the slowest site's training and validation; None where no site says."""
 
     wall_s: float
-    slowest_site: str
-    train_s: float
+    slowest_site: str | None
+    train_s: float | None
     validate_s: float | None = None
 
 

@@ -45,6 +45,8 @@ def _site(site: SiteResult, measure: str) -> dict[str, Any]:
         "n": score.n,
         "positives": score.positives,
         f"local_only_{measure}": site.local_only.value,
+        "epsilon": None if site.privacy is None else site.privacy.epsilon,
+        "delta": None if site.privacy is None else site.privacy.delta,
     }
 
 
@@ -60,7 +62,7 @@ def _time(report: Report) -> dict[str, Any]:
     return {
         "overhead_s": report.time.overhead_s,
         "time": {
-            "training_s": sum(one.train_s for one in rounds) if rounds else None,
+            "training_s": sum(one.train_s or 0.0 for one in rounds) if rounds else None,
             "alone_s": report.time.alone_s,
             "rounds": [
                 {

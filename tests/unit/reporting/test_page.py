@@ -358,6 +358,7 @@ def test_the_summary_has_the_promised_fields() -> None:
         "n",
         "positives",
         "epsilon",
+        "delta",
         "local_only_auc",
     }
     assert content["sites"]["a-site"]["auc"] == 0.9512345 and content["sites"]["a-site"]["local_only_auc"] == 0.8812

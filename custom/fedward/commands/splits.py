@@ -1,0 +1,17 @@
+"""``--split SITE=PARTS``, as several commands take it."""
+
+from __future__ import annotations
+
+from fedward.errors import SettingsError
+
+
+def split_of(text: str) -> tuple[str, int]:
+    """``"shenzhen-cn=2"`` -> site and number of parts.
+
+    Raises:
+        SettingsError: it is of another form.
+    """
+    site, _, parts = text.partition("=")
+    if not site or not (parts.isascii() and parts.isdigit()):
+        raise SettingsError("split is not SITE=PARTS", value=text, remedy="for example --split shenzhen-cn=2")
+    return site, int(parts)

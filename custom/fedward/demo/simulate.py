@@ -1,0 +1,161 @@
+"""A federation in this one process: the sites' trainers in turn, then the weighted mean, round after round.
+
+That is the arithmetic of the real federation, its privacy included, without messages, ledger and gates: nothing is
+charged to anybody. It is for measuring on images that lie on one machine, never for a hospital's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fedward.aggregation.best import Candidate, better, candidate
+from fedward.aggregation.fedavg import site_weight, weighted_mean
+from fedward.dataset.manifest import Manifest
+from fedward.errors import CohortError, JobError
+from fedward.privacy.agreement import Agreement, own_terms
+from fedward.privacy.noise import SecureRandom
+from fedward.privacy.payload import protect
+from fedward.settings import JobSpec
+from fedward.training.weights import Weights, add, difference
+
+if TYPE_CHECKING:
+    from fedward.training.dp_sgd import Private
+    from fedward.training.trainer import Progress, Trainer
+    from fedward.validation.scores import Scores
+
+Follow = Callable[[int, str, "Progress"], None]
+"""Called with round, site and that site's progress after each step; what it raises stops the federation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Simulated:
+    """What a federation gave.
+
+    Attributes:
+        weights: the final model, chosen as ``federation.select`` says.
+        rounds: the model after each round.
+        scores: site -> what the final model reached on the site's validation patients.
+    """
+
+    weights: Weights
+    rounds: tuple[Weights, ...]
+    scores: Mapping[str, Scores]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A site that can take part.
+
+    Attributes:
+        manifest: its images.
+        patients: that it trains on.
+        private: the noise that it plans for itself; None without DP-SGD.
+    """
+
+    manifest: Manifest
+    patients: int
+    private: Private | None
+
+
+def simulate(job: JobSpec, parts: Mapping[str, Part], *, follow: Follow | None = None) -> Simulated:
+    """Run the whole federation over the sites of ``take_part`` and score its model at each.
+
+    Raises:
+        CohortError: no site.
+        JobError: the job cannot be built, or a loss is no longer finite.
+    """
+    if not parts:
+        raise CohortError("no site can take part", remedy="look at each one's reason")
+    sites = trainers(job, parts)
+    weights, rounds = run_rounds(job, sites, follow=follow)
+    scores = {site: trainer.validate(weights) for site, trainer in sites.items()}
+    return Simulated(weights=weights, rounds=rounds, scores=scores)
+
+
+def take_part(job: JobSpec, cohorts: Mapping[str, Manifest]) -> tuple[dict[str, Part], dict[str, str]]:
+    """The sites that can take part, and each other's reason: its cohort, or what its ε would take."""
+    from fedward.dataset.selection import select
+
+    parts: dict[str, Part] = {}
+    aside: dict[str, str] = {}
+    for site, manifest in cohorts.items():
+        try:
+            patients = len(select(job, [manifest], site=site).train_patients)
+            parts[site] = Part(manifest=manifest, patients=patients, private=_private(job, patients, site=site))
+        except (CohortError, JobError) as error:
+            aside[site] = str(error)
+    return parts, aside
+
+
+def trainers(job: JobSpec, parts: Mapping[str, Part]) -> dict[str, Trainer]:
+    """A fresh trainer for each site.
+
+    Raises:
+        JobError: the job cannot be built.
+    """
+    from fedward.training.trainer import Trainer
+
+    return {site: Trainer(job, [part.manifest], site=site, private=part.private) for site, part in parts.items()}
+
+
+def run_rounds(
+    job: JobSpec, sites: Mapping[str, Trainer], *, follow: Follow | None = None
+) -> tuple[Weights, tuple[Weights, ...]]:
+    """Federated averaging of the sites' protected differences; the final model, and the model after each round.
+
+    Raises:
+        JobError: the job's privacy has a fault, it asks for FLARE's filters, or a loss is no longer finite.
+    """
+    from fedward.training.networks import initial_weights
+
+    terms = own_terms(job)
+    if terms.filters:
+        remedy = "leave them out; they are not differential privacy"
+        raise JobError("FLARE's filters run in a federation alone", where="privacy.update.filters", remedy=remedy)
+    weights, rounds, best = initial_weights(job), [], None
+    for number in range(job.federation.rounds):
+        best = _better(best, job, sites, weights, after=number)
+        updates = {}
+        for site, trainer in sites.items():
+            trained = trainer.train(weights, round_number=number, on_progress=_told(follow, number, site))
+            count = site_weight(job.federation.weighting, patients=trained.patients)
+            updates[site] = (_left(difference(trained.weights, weights), terms), count)
+        weights = add(weights, weighted_mean(updates))
+        rounds.append(weights)
+    best = _better(best, job, sites, weights, after=job.federation.rounds)
+    return (weights if best is None else best.weights), tuple(rounds)
+
+
+def _private(job: JobSpec, patients: int, *, site: str) -> Private | None:
+    """The noise that a site plans for itself; None without DP-SGD."""
+    if job.privacy.mechanism == "none":
+        return None
+    from fedward.privacy.plan import plan_site, steps_a_round
+    from fedward.training.dp_sgd import Private
+
+    plan = plan_site(job, site=site, patients=patients, steps_a_round=steps_a_round(job, patients=patients))
+    if job.privacy.mechanism == "update-noise":
+        return None
+    return Private(sampling_rate=plan.sampling_rate, noise_multiplier=plan.noise_multiplier)
+
+
+def _left(update: Weights, terms: Agreement) -> Weights:
+    """An update as it would leave a hospital."""
+    return protect(update, terms, source=SecureRandom() if terms.mechanism == "update-noise" else None)
+
+
+def _told(follow: Follow | None, number: int, site: str) -> Callable[[Progress], None] | None:
+    return None if follow is None else lambda progress: follow(number, site, progress)
+
+
+def _better(
+    best: Candidate | None, job: JobSpec, sites: Mapping[str, Trainer], weights: Weights, *, after: int
+) -> Candidate | None:
+    """The better of two models where the job asks for the best one; None where it asks for the last."""
+    if job.federation.select == "last":
+        return None
+    measure = "dice" if job.job.task == "segmentation" else "auc"
+    values = [trainer.validate(weights).plain()[measure] for trainer in sites.values()]
+    return better(best, candidate(weights, values, after=after))

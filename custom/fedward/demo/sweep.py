@@ -1,0 +1,167 @@
+"""The same job at each wanted ε: what privacy costs in accuracy, for each site and each class.
+
+Each run has the ε that it is drawn at. The sweep as a whole has none: whoever looks at all of it and chooses has used
+the patients in a way that no accountant counted (Papernot & Steinke 2022, section 1).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from fedward.dataset.manifest import Manifest
+from fedward.demo.simulate import Part, simulate, take_part
+from fedward.errors import CohortError, JobError, SettingsError
+from fedward.privacy.agreement import job_hash
+from fedward.privacy.linter import faults
+from fedward.reporting.sweep import Point, Sweep, measure_of, points_of
+from fedward.reporting.sweep_chart import shown
+from fedward.settings import JobSpec, parse, plain
+
+Follow = Callable[[float, str], None]
+"""Called with the fraction done, 0 to 1, and what is running."""
+
+
+def run_sweep(
+    job: JobSpec,
+    cohorts: Mapping[str, Manifest],
+    *,
+    epsilons: Sequence[float],
+    seeds: int,
+    refused: Mapping[str, str],
+    follow: Follow,
+    keep: Callable[[Sweep], None],
+) -> Sweep:
+    """Run the job at each ε and with ``seeds`` seeds, over the sites that can take part at every ε.
+
+    Args:
+        job: with a mechanism, unless ``epsilons`` is inf alone.
+        cohorts: site -> its images.
+        epsilons: wanted at each site; inf runs without differential privacy.
+        seeds: how many, from the job's own upwards.
+        refused: site -> why its cohort is none.
+        follow: told of progress; what it raises stops the sweep.
+        keep: called with what there is after each run.
+
+    Raises:
+        CohortError: no site can take part at every ε.
+        JobError: a job that cannot be built, or has a privacy fault.
+    """
+    asked = tuple(sorted(set(epsilons)))
+    jobs = {epsilon: with_epsilon(job, epsilon) for epsilon in asked}
+    parts, aside = _who(jobs, cohorts, refused)
+    patients = {site: part.patients for site, part in parts[asked[0]].items()}
+    numbers = tuple(job.job.seed + number for number in range(seeds))
+    runs = [(epsilon, seed) for seed in numbers for epsilon in asked]
+    points: tuple[Point, ...] = ()
+    for done, (epsilon, seed) in enumerate(runs):
+        words, whole = f"ε {shown(epsilon)}, seed {seed}", len(runs)
+
+        def told(fraction: float, done: int = done, words: str = words, whole: int = whole) -> None:
+            follow((done + fraction) / whole, words)
+
+        points += _run(with_seed(jobs[epsilon], seed), parts[epsilon], epsilon=epsilon, told=told)
+        sweep = Sweep(
+            job=job.job.name,
+            hash=job_hash(job),
+            measure=measure_of(job),
+            epsilons=asked,
+            seeds=numbers,
+            patients=patients,
+            aside=aside,
+            points=points,
+        )
+        keep(sweep)
+    return sweep
+
+
+def with_epsilon(job: JobSpec, epsilon: float) -> JobSpec:
+    """The job with another wanted ε; inf takes its noise away and keeps the update's clip.
+
+    Raises:
+        JobError: the job names no mechanism, or its privacy has a fault.
+    """
+    content = plain(job)
+    privacy: dict[str, Any] = content["privacy"]
+    update = privacy["update"]
+    if math.isinf(epsilon):
+        quiet = None if update is None else {**update, "noise_multiplier": 0.0}
+        content["privacy"] = {"mechanism": "none", "dp_sgd": None, "update": quiet}
+    elif privacy["mechanism"] == "dp-sgd":
+        privacy["dp_sgd"] |= {"epsilon": epsilon, "noise_multiplier": None}
+    elif privacy["mechanism"] == "update-noise":
+        update["noise_multiplier"] = _update_noise(job, epsilon)
+    else:
+        remedy = "give it mechanism 'dp-sgd' and a [privacy.dp_sgd] table"
+        raise JobError("no mechanism to sweep", where="privacy.mechanism", value="none", remedy=remedy)
+    found = parse(JobSpec, content, where=job.job.name)
+    if wrong := faults(found):
+        raise JobError(" | ".join(wrong), where=job.job.name)
+    return found
+
+
+def with_seed(job: JobSpec, seed: int) -> JobSpec:
+    """The job with another seed."""
+    return job.model_copy(update={"job": job.job.model_copy(update={"seed": seed})})
+
+
+def epsilons_of(text: str) -> tuple[float, ...]:
+    """``"1,2,8,inf"`` -> numbers.
+
+    Raises:
+        SettingsError: a part that is no number above 0, or is there twice.
+    """
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if not values or len(set(values)) != len(values) or not all(value > 0 for value in values):
+        raise SettingsError(
+            "not a list of different ε above 0", where="--epsilon", value=text, remedy="for example 1,2,4,8,inf"
+        )
+    return values
+
+
+def _who(
+    jobs: Mapping[float, JobSpec], cohorts: Mapping[str, Manifest], refused: Mapping[str, str]
+) -> tuple[dict[float, dict[str, Part]], dict[str, str]]:
+    """ε -> the sites that can take part at every ε, and each other site's reason."""
+    found = {epsilon: take_part(job, cohorts) for epsilon, job in jobs.items()}
+    aside = dict(refused)
+    for _, without in found.values():
+        aside |= without
+    if not set(cohorts) - set(aside):
+        raise CohortError("no site can take part at every ε", remedy=" | ".join(aside.values()) or "give hospitals")
+    known = {
+        epsilon: {site: part for site, part in parts.items() if site not in aside}
+        for epsilon, (parts, _) in found.items()
+    }
+    return known, aside
+
+
+def _run(
+    job: JobSpec, parts: Mapping[str, Part], *, epsilon: float, told: Callable[[float], None]
+) -> tuple[Point, ...]:
+    order = {site: number for number, site in enumerate(parts)}
+    whole = job.federation.rounds * len(parts)
+    done = simulate(
+        job,
+        parts,
+        follow=lambda number, site, progress: told(
+            (number * len(order) + order[site] + progress.step / max(progress.steps, 1)) / whole
+        ),
+    )
+    return tuple(
+        point for site, scores in done.scores.items() for point in points_of(job, scores, epsilon=epsilon, site=site)
+    )
+
+
+def _update_noise(job: JobSpec, epsilon: float) -> float:
+    from fedward.privacy.accountant import noise_for
+
+    delta = job.privacy.delta
+    if delta is None:
+        raise JobError("noise without δ has no ε", where="privacy.update.delta", remedy="give one")
+    # one patient may move a clipped update by twice the clip, so noise over the clip is twice that over the sensitivity
+    return 2 * noise_for(epsilon=epsilon, delta=delta, sampling_rate=1.0, steps=job.federation.rounds)

@@ -1,0 +1,161 @@
+"""What a sweep over ε measured, as data: points of runs, the lines that are drawn of them, and JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fedward.reporting.sweep_chart import Line, Mark
+from fedward.settings import JobSpec
+from fedward.validation.scores import Scores
+
+NOTE = (
+    "Each run keeps the ε it is drawn at; this sweep as a whole keeps none, and its scores carry no noise. On real "
+    "patients take ε from policy, or sweep over other data: a choice among these runs is not accounted for."
+)
+FEW_PATIENTS, FEW_POSITIVES = 50, 10
+"""Below these a line is marked as resting on few."""
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One score of one run.
+
+    Attributes:
+        epsilon: wanted at each site; inf without differential privacy.
+        seed: of the job.
+        site: whose validation patients.
+        name: the label, class or structure; "" for the mean over them.
+        value, low, high: AUC or Dice, and its 95 % interval over patients; None where it cannot be had.
+        n, positives: images behind it, and how many show it; positives None for segmentation.
+    """
+
+    epsilon: float
+    seed: int
+    site: str
+    name: str
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    positives: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """What a sweep measured.
+
+    Attributes:
+        job, hash: the job's name and hash as it was given.
+        measure: "auc" or "dice".
+        epsilons, seeds: what was asked for; inf stands for a run without differential privacy.
+        patients: site -> training patients.
+        aside: site -> why it takes no part, at any ε.
+        points: of every run that is done.
+    """
+
+    job: str
+    hash: str
+    measure: str
+    epsilons: tuple[float, ...]
+    seeds: tuple[int, ...]
+    patients: Mapping[str, int]
+    aside: Mapping[str, str]
+    points: tuple[Point, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every run that was asked for is in it."""
+        return len({(point.epsilon, point.seed) for point in self.points}) == len(self.epsilons) * len(self.seeds)
+
+
+def points_of(job: JobSpec, scores: Scores, *, epsilon: float, site: str) -> list[Point]:
+    """One site's scores after one run: the mean over labels, classes or structures, and each of them."""
+    measure = measure_of(job)
+    content = scores.plain()
+    each = {"": content, **content.get("structures" if measure == "dice" else "labels", {})}
+    return [
+        Point(
+            epsilon=epsilon,
+            seed=job.job.seed,
+            site=site,
+            name=name,
+            value=found[measure],
+            low=found[f"{measure}_low"],
+            high=found[f"{measure}_high"],
+            n=found["n"],
+            positives=found.get("positives"),
+        )
+        for name, found in each.items()
+    ]
+
+
+def measure_of(job: JobSpec) -> str:
+    """ "auc" or "dice", the measure that a job is judged by."""
+    return "dice" if job.job.task == "segmentation" else "auc"
+
+
+def lines_of(sweep: Sweep) -> tuple[Line, ...]:
+    """A line a site and class: mean over seeds with their range, or with one seed the 95 % interval over patients."""
+    series: dict[tuple[str, str], list[Point]] = {}
+    for point in sweep.points:
+        series.setdefault((point.name, point.site), []).append(point)
+    names = list(dict.fromkeys(point.name for point in sweep.points))
+    ordered = sorted(series, key=lambda key: names.index(key[0]))
+    return tuple(
+        Line(
+            site=site,
+            name=name,
+            note=_note(sweep.patients[site], points[0], name=name),
+            few=_few(sweep.patients[site], points[0]),
+            marks=tuple(_mark(epsilon, points) for epsilon in sweep.epsilons if _known(epsilon, points)),
+        )
+        for name, site in ordered
+        for points in (series[name, site],)
+    )
+
+
+def plain_sweep(sweep: Sweep) -> dict[str, Any]:
+    """The sweep as JSON-ready data; ε without differential privacy is the text "inf"."""
+
+    def written(epsilon: float) -> float | str:
+        return "inf" if math.isinf(epsilon) else epsilon
+
+    content = {"schema": SCHEMA, "complete": sweep.complete, "note": NOTE, **asdict(sweep)}
+    content["epsilons"] = [written(epsilon) for epsilon in sweep.epsilons]
+    content["points"] = [{**asdict(point), "epsilon": written(point.epsilon)} for point in sweep.points]
+    return content
+
+
+def _few(patients: int, point: Point) -> str:
+    found = [f"{patients} patients"] if patients < FEW_PATIENTS else []
+    if point.positives is None:
+        found += [f"{point.n} with it"] if point.n < FEW_POSITIVES else []
+    elif point.positives < FEW_POSITIVES:
+        found.append(f"{point.positives} positive")
+    elif point.n - point.positives < FEW_POSITIVES:
+        found.append(f"{point.n - point.positives} negative")
+    return ", ".join(found)
+
+
+def _note(patients: int, point: Point, *, name: str) -> str:
+    people = f"{patients} patients"
+    if point.positives is None:
+        return f"{people}, {point.n} validation images" + (" with it" if name else "")
+    return f"{people}, {point.positives} of {point.n} validation images positive"
+
+
+def _known(epsilon: float, points: Sequence[Point]) -> bool:
+    return any(point.epsilon == epsilon and point.value is not None for point in points)
+
+
+def _mark(epsilon: float, points: Sequence[Point]) -> Mark:
+    here = [point for point in points if point.epsilon == epsilon and point.value is not None]
+    values = [point.value for point in here if point.value is not None]
+    mean = sum(values) / len(values)
+    if len({point.seed for point in points}) > 1:
+        return Mark(epsilon=epsilon, value=mean, low=min(values), high=max(values))
+    return Mark(epsilon=epsilon, value=mean, low=here[0].low, high=here[0].high)

@@ -1,0 +1,98 @@
+"""``fedward job check``, as a data scientist types it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from fedward import cli
+from fedward.privacy.agreement import job_hash
+from fedward.settings import read_job
+
+SOUND = """
+[job]
+name = "tiny"
+task = "classification"
+[federation]
+rounds = 2
+min_sites = 2
+round_timeout_s = 60.0
+[data]
+cohort = "chest"
+size = [24, 24]
+labels = ["lesion"]
+[model]
+network = "DenseNet"
+args = { init_features = 8, growth_rate = 4, block_config = [2, 2], bn_size = 2 }
+[training]
+loss = { name = "BCEWithLogitsLoss" }
+optimizer = "AdamW"
+lr = 0.003
+batch_size = 8
+local_steps = 3
+[privacy]
+mechanism = "dp-sgd"
+[privacy.dp_sgd]
+epsilon = 8.0
+delta = 1e-3
+clip_norm_l2 = 1.0
+patients_per_step = 8
+"""
+
+
+def check(
+    folder: Path, text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *more: str
+) -> tuple[int, str, str]:
+    (folder / "job.toml").write_text(text)
+    monkeypatch.setattr(sys, "argv", ["fedward", "job", "check", str(folder), *more])
+    code = 0
+    try:
+        cli.main()
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def test_a_sound_job_and_the_hash_that_hospitals_approve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = check(tmp_path, SOUND, monkeypatch, capsys)
+    assert code == 0
+    found = job_hash(read_job(tmp_path))
+    assert f"hash {found}" in out
+    assert "tiny: nothing wrong" in out
+    assert "note: federation.weighting" in out
+    code, out, _ = check(tmp_path, SOUND, monkeypatch, capsys, "--format", "json")
+    answer = json.loads(out)
+    assert (code, answer["job"], answer["hash"], answer["problems"]) == (0, "tiny", found, [])
+
+
+def test_the_linters_faults_come_first_and_the_others_with_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = SOUND.replace("BCEWithLogitsLoss", "NoSuchLoss") + 'sampler = "shuffled"\nunit = "image"\n'
+    code, out, _ = check(tmp_path, text, monkeypatch, capsys, "--format", "json")
+    problems = json.loads(out)["problems"]
+    assert code == 1
+    assert [problem.split(":")[0] for problem in problems] == [
+        "privacy.dp_sgd.unit",
+        "privacy.dp_sgd.sampler",
+        "training.loss.name",
+    ]
+    code, out, err = check(tmp_path, text, monkeypatch, capsys)
+    assert code == 1
+    assert "nothing wrong" not in out
+    assert err.count("fedward: ") == len(problems)
+
+
+def test_a_network_that_mixes_patients(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    batch = 'norm = ["batch", { track_running_stats = false }], init_features = 8'
+    code, out, _ = check(tmp_path, SOUND.replace("init_features = 8", batch), monkeypatch, capsys, "--format", "json")
+    assert code == 1
+    assert "BatchNorm mixes the patients" in json.loads(out)["problems"][0]

@@ -1,0 +1,135 @@
+"""``fedward job plan``, as a data scientist types it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from fedward import cli
+
+JOB = """
+[job]
+name = "tiny"
+task = "classification"
+[federation]
+rounds = 3
+min_sites = 2
+round_timeout_s = 60.0
+[data]
+cohort = "chest"
+labels = ["lesion"]
+size = [24, 24]
+[model]
+network = "DenseNet"
+[training]
+loss = { name = "BCEWithLogitsLoss" }
+optimizer = "SGD"
+lr = 0.1
+batch_size = 8
+local_epochs = 2
+"""
+DP_SGD = """
+[privacy]
+mechanism = "dp-sgd"
+[privacy.dp_sgd]
+noise_multiplier = 2.0
+delta = 1e-3
+clip_norm_l2 = 1.0
+patients_per_step = 10.0
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A job with DP-SGD."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    (folder / "job.toml").write_text(JOB + DP_SGD)
+    return folder
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["fedward", "job", "plan", *arguments])
+    monkeypatch.setenv("COLUMNS", "120")
+    try:
+        cli.main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+def test_a_table_for_people(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, str(folder), "--site", "north=80", "--site", "south=100") == 0
+    out, err = capsys.readouterr()
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines() if line.startswith("│")]
+    assert [row[:5] for row in rows] == [["north", "80", "0.125", "2", "48"], ["south", "100", "0.1", "2", "60"]]
+    assert [row[6] for row in rows] == ["0.001", "0.001"]
+    assert all(0.5 < float(row[5]) < 8 for row in rows)
+    assert "tiny, dp-sgd, ε for each patient" in out and err == ""
+
+
+def test_the_same_for_scripts(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, str(folder), "--site", "north=80", "--format", "json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["job"], answer["mechanism"]) == ("tiny", "dp-sgd")
+    (north,) = answer["sites"]
+    assert (north["site"], north["patients"], north["sampling_rate"], north["steps"]) == ("north", 80, 0.125, 48)
+    assert (north["delta"], north["clip_norm_l2"], north["noise_multiplier"]) == (1e-3, 1.0, 2.0)
+
+
+def test_an_infinite_epsilon_is_null(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "job.toml").write_text(JOB + DP_SGD.replace("noise_multiplier = 2.0", "noise_multiplier = 0.001"))
+    assert run(monkeypatch, str(folder), "--site", "north=80", "--format", "json") == 0
+    assert json.loads(capsys.readouterr().out)["sites"][0]["epsilon"] is None
+    assert run(monkeypatch, str(folder), "--site", "north=80") == 0
+    assert "infinite" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("format", ["text", "json"])
+def test_a_job_without_protection_says_so(
+    folder: Path, format: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "job.toml").write_text(JOB + '[privacy]\nmechanism = "none"\n')
+    assert run(monkeypatch, str(folder), "--site", "north=80", "--format", format) == 0
+    out, err = capsys.readouterr()
+    if format == "json":
+        assert json.loads(out) == {"job": "tiny", "mechanism": "none", "sites": []}
+    else:
+        assert out == "tiny: no differential privacy, so no ε; privacy.mechanism is none\n"
+    assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "--site: names no site"),
+        (["--site", "north"], "--site: not NAME=PATIENTS: 'north'"),
+        (["--site", "north=many"], "--site: not NAME=PATIENTS: 'north=many'"),
+        (["--site", "north=0"], "--site: not NAME=PATIENTS: 'north=0'"),
+        (["--site", "=80"], "--site: not NAME=PATIENTS: '=80'"),
+        (["--site", "north=80", "--site", "north=90"], "--site: a site is given twice: 'north'"),
+        (
+            ["--site", "north=200"],
+            "north: delta is too large: 0.001; give at most 0.0005, which is 1/(10 · 200 patients)",
+        ),
+        (["--site", "north=9"], "north: a step expects more patients than the 9 there are: 10.0"),
+    ],
+)
+def test_one_line_for_a_mistake(
+    folder: Path,
+    arguments: list[str],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(monkeypatch, str(folder), *arguments) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"fedward: {said}") and len(err.splitlines()) == 1

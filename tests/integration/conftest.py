@@ -40,7 +40,7 @@ def small_hospitals(out: Path, *, images: int = 24, label: str = "lesion") -> Pa
 def index_all(data: Path, out: Path, job: JobSpec) -> list[DemoHospital]:
     hospitals = []
     for source in find_sources(data):
-        config = write_site(source, out / source.site, job, seed=0)
+        config = write_site(source, out / source.site, job, seed=0, min_count=1)
         manifest = index_cohort(read_site(config), job.data.cohort)
         hospitals.append(DemoHospital(site=source.site, config=config, manifest=manifest))
     return hospitals

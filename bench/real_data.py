@@ -58,8 +58,8 @@ def main() -> None:
     outcomes = []
     for key in range(args.keys):
         with tempfile.TemporaryDirectory() as folder:
-            cohorts, refused = gather(job, args.data, Path(folder), named=named, every=args.split_sites, seed=key)
-            outcomes.append(measure(job, cohorts, refused))
+            gathered = gather(job, args.data, Path(folder), named=named, every=args.split_sites, seed=key)
+            outcomes.append(measure(job, gathered.cohorts, gathered.refused))
         print(table(job, outcomes[-1:]), flush=True)
     text = section(job, outcomes)
     print(text)

@@ -11,7 +11,7 @@ from fedward.settings import read_job
 
 
 def demo(
-    job: Path = typer.Option(Path("jobs/cxr_classification"), help="A job's folder."),
+    job: Path = typer.Option(Path("jobs/cxr_private"), help="A job's folder."),
     data: Path | None = typer.Option(None, help="Folder with one folder a hospital. None: synthetic hospitals."),
     out: Path = typer.Option(Path("build/demo"), help="Folder for everything the demo makes."),
     split_sites: int | None = typer.Option(None, help="Deal the only hospital's images to this many sites."),

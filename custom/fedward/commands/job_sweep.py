@@ -49,20 +49,21 @@ def sweep(
         Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar,
     ):
         task = bar.add_task("indexing", total=1.0)
-        cohorts, refused = gather(
+        gathered = gather(
             job,
             data,
             Path(beside),
             named=named,
             every=split_sites,
-            say=lambda site: bar.update(task, description=f"indexing {site}"),
+            workers=0,
+            say=lambda site, what: bar.update(task, description=f"indexing {site}"),
         )
         done = run_sweep(
             job,
-            cohorts,
+            gathered.cohorts,
             epsilons=asked,
             seeds=seeds,
-            refused=refused,
+            refused=gathered.refused,
             follow=lambda fraction, words: bar.update(task, completed=fraction, description=words),
             keep=lambda so_far: _keep(out, so_far),
         )

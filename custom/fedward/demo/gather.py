@@ -1,14 +1,28 @@
-"""A folder of hospitals, or made-up ones -> each hospital's index, for measurements in this one process."""
+"""A folder of hospitals, or made-up ones -> each hospital's site.toml, key, ledger and index."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from fedward.dataset.manifest import Manifest
-from fedward.demo.hospitals import apply_splits, find_sources, write_site
+from fedward.demo.hospitals import DemoHospital, apply_splits, find_sources, write_site
 from fedward.errors import CohortError
 from fedward.settings import JobSpec, read_site
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gathered:
+    """Hospitals with a usable cohort, and site -> why it has none for the others."""
+
+    hospitals: tuple[DemoHospital, ...]
+    refused: Mapping[str, str]
+
+    @property
+    def cohorts(self) -> dict[str, Manifest]:
+        """Site -> its images."""
+        return {hospital.site: hospital.manifest for hospital in self.hospitals}
 
 
 def gather(
@@ -19,39 +33,47 @@ def gather(
     named: Mapping[str, int],
     every: int | None = None,
     seed: int = 0,
-    say: Callable[[str], None] = lambda line: None,
-) -> tuple[dict[str, Manifest], dict[str, str]]:
-    """Index every hospital in this process.
+    workers: int | None = None,
+    made: Callable[[str, int, int], None] | None = None,
+    say: Callable[[str, str], None] = lambda site, what: None,
+) -> Gathered:
+    """Make hospitals where there are none, and index every one; whose cohort is refused stays out, with its reason.
 
     Args:
         job: names the cohort, and what synthetic images have to show.
         data: folder of hospitals; None: synthetic ones, made in ``folder``.
-        folder: for keys, indices and splits; the caller removes it.
+        folder: for keys, ledgers, indices and splits.
         named, every: how to deal one hospital's images to several; see ``apply_splits``.
         seed: of the synthetic images and of the hospitals' keys.
-        say: told of each hospital as it is read.
-
-    Returns:
-        Site -> its images, and site -> why its cohort is refused.
+        workers: processes that read images; None: one a CPU.
+        made: told of each synthetic image: site, how many, of how many.
+        say: told of each hospital what became of it.
 
     Raises:
         CohortError: no hospital at all.
     """
     from fedward.dicom.index import index_cohort
 
+    synthetic = data is None
     if data is None:
         from fedward.dicom.synthetic import write_cohort
 
         data = folder / "hospitals"
         label = job.data.labels[0] if job.data.labels else "lesion"
-        write_cohort(data, seed=seed, label=label, masks=job.job.task == "segmentation")
-    found: dict[str, Manifest] = {}
-    refused: dict[str, str] = {}
+        write_cohort(data, seed=seed, label=label, masks=job.job.task == "segmentation", progress=made)
+    # what was made here is known; of other data nothing is asked that its owner did not say
+    modalities, require = (("CR", "DX"), job.data.labels) if synthetic else ((), ())
+    hospitals, refused = [], {}
     for source in apply_splits(find_sources(data), every=every, named=named, out=folder / "split", seed=seed):
-        say(source.site)
-        config = write_site(source, folder / "sites" / source.site, job, seed=seed)
+        site = folder / "sites" / source.site
+        config = write_site(source, site, job, seed=seed, modalities=modalities, require=require)
         try:
-            found[source.site] = index_cohort(read_site(config), job.data.cohort, workers=0)
+            manifest = index_cohort(read_site(config), job.data.cohort, workers=workers)
         except CohortError as error:
             refused[source.site] = str(error)
-    return found, refused
+            say(source.site, f"takes no part: {error}")
+            continue
+        counts = f"{len(manifest.rows)} images of {manifest.patients()} patients indexed"
+        say(source.site, f"{counts}, {manifest.quarantined} in quarantine")
+        hospitals.append(DemoHospital(site=source.site, config=config, manifest=manifest))
+    return Gathered(hospitals=tuple(hospitals), refused=refused)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +11,12 @@ from rich.console import Console
 
 from fedward.demo.compare import Comparison, compare
 from fedward.demo.federate import Outcome, federate
-from fedward.demo.hospitals import DemoHospital, Source, apply_splits, find_sources, write_site
+from fedward.demo.gather import gather
+from fedward.demo.hospitals import DemoHospital
 from fedward.demo.show import Show
 from fedward.errors import CohortError, FederationError
 from fedward.flare.processes import free_port, interruptible, require_free_port
-from fedward.settings import JobSpec, read_site
+from fedward.settings import JobSpec
 
 NEEDED_BYTES = 500 * 1024 * 1024
 _MADE_HERE = ".fedward-demo"
@@ -68,8 +69,19 @@ def run_demo(job: JobSpec, options: DemoOptions, console: Console) -> Demonstrat
     prepare_folder(options.out)
     with interruptible(), Show(job, console) as show:
         show.say("[bold]hospitals[/bold]")
-        sources = _sources(job, options, show)
-        hospitals, refused = _index(job, sources, options, show)
+        if options.data is None:
+            show.say("  making three hospitals' synthetic radiographs as DICOM")
+        gathered = gather(
+            job,
+            options.data,
+            options.out,
+            named=options.split_named,
+            every=options.split_every,
+            seed=options.seed,
+            made=show.made,
+            say=show.hospital,
+        )
+        hospitals, refused = gathered.hospitals, gathered.refused
         if not hospitals:
             raise CohortError("no hospital has a usable cohort", remedy="look at each one's reason above")
         show.say(f"[bold]federation[/bold]: a server and {len(hospitals)} hospitals on localhost:{port}, mutual TLS")
@@ -84,7 +96,7 @@ def run_demo(job: JobSpec, options: DemoOptions, console: Console) -> Demonstrat
         )
     return Demonstrated(
         job=job,
-        hospitals=tuple(hospitals),
+        hospitals=hospitals,
         refused=refused,
         synthetic=options.data is None,
         outcome=outcome,
@@ -112,59 +124,3 @@ def prepare_folder(out: Path) -> None:
             value=f"{free // 2**20} MiB free",
             remedy=f"free {NEEDED_BYTES // 2**20} MiB or give another --out",
         )
-
-
-def _sources(job: JobSpec, options: DemoOptions, show: Show) -> tuple[Source, ...]:
-    if options.data is None:
-        from fedward.dicom.synthetic import write_cohort
-
-        data = options.out / "hospitals"
-        show.say("  making three hospitals' synthetic radiographs as DICOM")
-        write_cohort(
-            data,
-            seed=options.seed,
-            label=job.data.labels[0] if job.data.labels else "lesion",
-            masks=job.job.task == "segmentation",
-        )
-    else:
-        data = options.data
-    return apply_splits(
-        find_sources(data),
-        every=options.split_every,
-        named=options.split_named,
-        out=options.out / "split",
-        seed=options.seed,
-    )
-
-
-def _index(
-    job: JobSpec, sources: Sequence[Source], options: DemoOptions, show: Show
-) -> tuple[list[DemoHospital], dict[str, str]]:
-    """Index every hospital; one whose cohort is refused stays out, with its reason, and the others go on."""
-    from fedward.dicom.index import index_cohort
-
-    hospitals, refused = [], {}
-    # what the demo made itself is known; of other data the demo asks nothing that its owner did not say
-    made_here = options.data is None
-    modalities, require = (("CR", "DX"), job.data.labels) if made_here else ((), ())
-    for source in sources:
-        config = write_site(
-            source,
-            options.out / "sites" / source.site,
-            job,
-            seed=options.seed,
-            modalities=modalities,
-            require=require,
-        )
-        try:
-            manifest = index_cohort(read_site(config), job.data.cohort)
-        except CohortError as error:
-            refused[source.site] = str(error)
-            show.say(f"  [yellow]{source.site:<22} takes no part: {error}[/yellow]")
-            continue
-        show.say(
-            f"  {source.site:<22} {len(manifest.rows)} images of {manifest.patients()} patients indexed,"
-            f" {manifest.quarantined} in quarantine"
-        )
-        hospitals.append(DemoHospital(site=source.site, config=config, manifest=manifest))
-    return hospitals, refused

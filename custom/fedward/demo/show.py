@@ -38,6 +38,17 @@ class Show:
     def say(self, line: str) -> None:
         self._progress.console.print(line, highlight=False, soft_wrap=True)
 
+    def made(self, site: str, done: int, total: int) -> None:
+        """Show how many of a hospital's synthetic images are made."""
+        if site not in self._bars:
+            self._bars[site] = self._progress.add_task(site, total=total, note="")
+        self._progress.update(self._bars[site], description=f"{site} images", completed=done, total=total)
+
+    def hospital(self, site: str, what: str) -> None:
+        """Say what became of a hospital's cohort."""
+        line = f"  {site:<22} {what}"
+        self.say(f"[yellow]{line}[/yellow]" if what.startswith("takes no part") else line)
+
     def event(self, site: str | None, event: dict[str, Any]) -> None:
         """Show one event of the server (site None) or of a site."""
         if site is not None:

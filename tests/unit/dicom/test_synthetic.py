@@ -141,7 +141,7 @@ def test_size_prevalence_and_pairs_are_as_declared(cohort: Path, hospital: Synth
 
 
 def test_the_whole_cohort_is_of_the_promised_size_with_few_faulty_files() -> None:
-    assert 480 <= sum(hospital.images for hospital in HOSPITALS) <= 560
+    assert 1400 <= sum(hospital.images for hospital in HOSPITALS) <= 1700
     assert all(0 < len(h.faults) < 0.05 * (h.images + len(h.faults)) for h in HOSPITALS)
     assert (
         len({h.scanner.bits for h in HOSPITALS}) == len({(h.scanner.rows, h.scanner.columns) for h in HOSPITALS}) == 3

@@ -13,7 +13,7 @@ from fedward.flare.job import export_job, main
 from fedward.flare.kits import CLASS_ALLOW_LIST
 from fedward.settings import JobSpec, parse, read_job
 
-JOBS = ("cxr_classification", "lung_segmentation", "hippocampus_segmentation")
+JOBS = ("cxr_classification", "cxr_private", "lung_segmentation", "hippocampus_segmentation")
 
 
 def paths(content: Any) -> list[str]:

@@ -17,7 +17,7 @@ def test_sound_jobs(tiny_job: JobSpec) -> None:
     assert check_job(tiny_job) == []
 
 
-@pytest.mark.parametrize("name", ["cxr_classification", "lung_segmentation", "hippocampus_segmentation"])
+@pytest.mark.parametrize("name", ["cxr_classification", "cxr_private", "lung_segmentation", "hippocampus_segmentation"])
 def test_the_jobs_that_come_with_fedward(name: str, root) -> None:
     assert check_job(read_job(root / "jobs" / name)) == []
 

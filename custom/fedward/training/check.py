@@ -12,21 +12,23 @@ from fedward.dataset.images import plain_tensors
 from fedward.dataset.transforms import Item, Standardise, build_stage
 from fedward.errors import JobError
 from fedward.settings import JobSpec
-from fedward.training.losses import build_loss, kind_of_truth
+from fedward.training.losses import build_loss, example_truth
 from fedward.training.networks import build_network, predict
+from fedward.training.private_check import check_private
 
 
 def check_job(job: JobSpec) -> list[str]:
     """Every fault found in one pass, as lines that say what, where and the remedy; empty for a job that can be built.
 
     Transforms, network and loss are built each for itself, so that one fault does not hide the others; where all can
-    be, a batch of blank images of ``data.size`` goes forward and backward.
+    be, a batch of blank images of ``data.size`` goes forward and backward; with DP-SGD no network
+    passes that mixes patients.
     """
     faults: list[str] = []
     parts: list[Callable[[JobSpec], object]] = [_prepare, _augment, build_network, build_loss]
     for part in parts:
         faults += _fault(part, job)
-    return faults or _fault(_whole, job)
+    return faults or _fault(_whole, job) or _fault(check_private, job)
 
 
 def _fault(part: Callable[[JobSpec], object], job: JobSpec) -> list[str]:
@@ -50,7 +52,7 @@ def _whole(job: JobSpec) -> None:
         what = f"network {job.model.network} puts out {list(found)} where the job needs {list(wanted)}"
         raise JobError(what, where="model.args", remedy="change its arguments or data.size")
     try:
-        loss(logits, _truth(job)).backward()  # type: ignore[no-untyped-call]
+        loss(logits, example_truth(job)).backward()  # type: ignore[no-untyped-call]
     except Exception as error:  # noqa: BLE001 - a loss raises many kinds for arguments that do not fit
         what = f"loss {job.training.loss.name} fails, {_short(error)}"
         raise JobError(what, where="training.loss.args", remedy="correct the loss's arguments") from None
@@ -88,16 +90,6 @@ def _try(job: JobSpec, stage: str, transforms: list[Transform], *, seed: int) ->
         if tuple(result[key].shape) != (1, *size):
             what = f"the transforms change the {key}'s shape to {list(result[key].shape)[1:]}"
             raise JobError(what, where=f"transforms.{stage}", remedy=f"keep it at {list(size)}")
-
-
-def _truth(job: JobSpec) -> torch.Tensor:
-    makers: dict[str, Callable[[], torch.Tensor]] = {
-        "binary": lambda: torch.tensor([[0.0], [1.0]]),
-        "multilabel": lambda: torch.eye(2, len(job.data.labels)),
-        "multiclass": lambda: torch.tensor([0, 1]),
-        "segmentation": lambda: torch.ones((2, 1, *job.data.size), dtype=torch.uint8),
-    }
-    return makers[kind_of_truth(job)]()
 
 
 def _short(error: BaseException) -> str:

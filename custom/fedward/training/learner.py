@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -13,9 +15,13 @@ from torch import Tensor
 from fedward.dataset.images import Images, stack
 from fedward.errors import JobError
 from fedward.settings import JobSpec
+from fedward.training.dp_sgd import MovingAverage, PrivateSteps, copy_buffers, same_buffers
+from fedward.training.gradient_method import choose_method
 from fedward.training.losses import build_loss, kind_of_truth
 from fedward.training.networks import build_network, predict, shared_keys
 from fedward.training.optimizers import build_optimizer, learning_rate
+from fedward.training.patient_gradients import Method, Patient
+from fedward.training.private_check import check_layers
 from fedward.training.seeds import derive_seed, torch_seed
 from fedward.training.weights import Weights
 
@@ -47,11 +53,13 @@ class Learner:
         steps_a_pass: int,
         round_number: int,
         on_step: Callable[[int, float], None],
+        private: PrivateSteps | None = None,
     ) -> float:
         """Train one round from ``weights``; returns the mean loss, without the FedProx term.
 
-        The order of images, augmentation and dropout follow from the job's seed, the site and the round alone. The
-        learning rate falls within the round as well as over the rounds.
+        The order of images, augmentation and dropout follow from the job's seed, the site and the round alone; with
+        ``private`` all draws are secret ones, as DP-SGD demands. The learning rate falls within the round as well as
+        over the rounds.
 
         Args:
             weights: the shared tensors to start from.
@@ -60,9 +68,10 @@ class Learner:
             steps_a_pass: steps that make one pass over the images.
             round_number: 0 for the first.
             on_step: called after each step with its number, from 1, and its loss; what it raises stops the training.
+            private: draws patients and makes private gradients in the place of plain ones.
 
         Raises:
-            JobError: weights of another network, or a loss that is no longer finite.
+            JobError: weights of another network, a loss that is no longer finite, or what DP-SGD cannot answer for.
         """
         training = self._job.training
         self._load(weights)
@@ -70,21 +79,57 @@ class Learner:
         if training.keep_optimizer and self._optimizer_state is not None:
             optimizer.load_state_dict(self._optimizer_state)
         start = [p.detach().clone() for p in self._network.parameters()] if training.fedprox_mu else []
-        seed = derive_seed(self._job.job.seed, self._site, round_number)
-        images.reseed(seed)
-        total = 0.0
-        with torch_seed(seed):
-            for step, items in enumerate(images.batches(_orders(len(images), steps, steps_a_pass, seed))):
-                done = (round_number + step / steps) / self._job.federation.rounds
-                for group in optimizer.param_groups:
-                    group["lr"] = learning_rate(training, done=done)
-                loss = self._step(items, optimizer, start)
-                total += loss
-                on_step(step + 1, loss)
+        losses: list[float] = []
+
+        def follow(step: int, fill: Callable[[], float]) -> None:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(training, done=(round_number + step / steps) / self._job.federation.rounds)
+            losses.append(self._step(fill, optimizer, start))
+            on_step(step + 1, losses[-1])
+
+        if private is None:
+            seed = derive_seed(self._job.job.seed, self._site, round_number)
+            images.reseed(seed)
+            with torch_seed(seed):
+                for step, items in enumerate(images.batches(_orders(len(images), steps, steps_a_pass, seed))):
+                    follow(step, partial(self._plain_gradients, items))
+        else:
+            self._train_private(private, images, steps=steps, follow=follow)
         self._local = {name: value.clone() for name, value in self._network.state_dict().items() if name in self._local}
         if training.keep_optimizer:
             self._optimizer_state = optimizer.state_dict()
-        return total / steps
+        return float(np.mean([loss for loss in losses if np.isfinite(loss)] or [np.nan]))
+
+    def _train_private(
+        self,
+        private: PrivateSteps,
+        images: Images,
+        *,
+        steps: int,
+        follow: Callable[[int, Callable[[], float]], None],
+    ) -> None:
+        network, buffers = self._network.train(), copy_buffers(self._network)
+        decay = None if self._job.privacy.dp_sgd is None else self._job.privacy.dp_sgd.ema_decay
+        average = None if decay is None else MovingAverage(decay)
+        with torch_seed(secrets.randbits(63)):
+            for step, patients in enumerate(private.patients(images, steps=steps, truth=self._truth_key)):
+                on_device = (self._on_device(patient) for patient in patients)
+                follow(step, partial(private.fill, network, self._loss, on_device))
+                if average is not None:
+                    average.add(network)
+        same_buffers(network, buffers)
+        if average is not None:
+            average.put_into(network)
+
+    @cached_property
+    def method(self) -> Method:
+        """How this network's patients get their gradients under DP-SGD; found once.
+
+        Raises:
+            JobError: the network mixes patients.
+        """
+        check_layers(self._network)
+        return choose_method(self._network, self._loss, self._job)
 
     def weights(self) -> Weights:
         """The shared tensors as the network holds them now, names sorted."""
@@ -106,9 +151,18 @@ class Learner:
                 loss = self._loss(logits, self._truth(items))
             yield items, logits.float().cpu(), float(loss) * len(items)
 
-    def _step(self, items: list[Any], optimizer: torch.optim.Optimizer, start: list[Tensor]) -> float:
+    def _step(self, fill: Callable[[], float], optimizer: torch.optim.Optimizer, start: list[Tensor]) -> float:
+        """One optimizer step on the gradients that ``fill`` leaves, FedProx's pull added to them; returns the loss."""
         self._network.train()
-        optimizer.zero_grad(set_to_none=True)
+        value = fill()
+        for parameter, origin in zip(self._network.parameters(), start, strict=False):
+            if parameter.grad is not None:
+                parameter.grad.add_(parameter.detach() - origin, alpha=self._job.training.fedprox_mu)
+        optimizer.step()
+        return value
+
+    def _plain_gradients(self, items: list[Any]) -> float:
+        self._network.zero_grad(set_to_none=True)
         loss = self._loss(predict(self._network, stack(items, "image").to(self._device)), self._truth(items))
         value = float(loss.detach())
         if not np.isfinite(value):
@@ -116,15 +170,17 @@ class Learner:
                 "the loss is no longer finite", where="training.lr", value=self._job.training.lr, remedy="lower it"
             )
         loss.backward()  # type: ignore[no-untyped-call]
-        for parameter, origin in zip(self._network.parameters(), start, strict=False):
-            if parameter.grad is not None:
-                parameter.grad.add_(parameter.detach() - origin, alpha=self._job.training.fedprox_mu)
-        optimizer.step()
         return value
 
+    @property
+    def _truth_key(self) -> str:
+        return "mask" if kind_of_truth(self._job) == "segmentation" else "truth"
+
     def _truth(self, items: list[Any]) -> Tensor:
-        key = "mask" if kind_of_truth(self._job) == "segmentation" else "truth"
-        return stack(items, key).to(self._device)
+        return stack(items, self._truth_key).to(self._device)
+
+    def _on_device(self, patient: Patient) -> Patient:
+        return Patient(images=patient.images.to(self._device), truth=patient.truth.to(self._device))
 
     def _load(self, weights: Mapping[str, NDArray[Any]]) -> None:
         missing = sorted(set(self._shared) - set(weights))

@@ -57,6 +57,17 @@ def kind_of_truth(job: JobSpec) -> str:
     return "segmentation" if job.job.task == "segmentation" else job.data.target
 
 
+def example_truth(job: JobSpec) -> Tensor:
+    """Made-up truth of two images, as the job's loss takes it."""
+    makers: dict[str, Callable[[], Tensor]] = {
+        "binary": lambda: torch.tensor([[0.0], [1.0]]),
+        "multilabel": lambda: torch.eye(2, len(job.data.labels)),
+        "multiclass": lambda: torch.tensor([0, 1]),
+        "segmentation": lambda: torch.ones((2, 1, *job.data.size), dtype=torch.uint8),
+    }
+    return makers[kind_of_truth(job)]()
+
+
 def build_loss(job: JobSpec) -> Loss:
     """The job's loss, ready for the job's kind of truth.
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -19,59 +18,18 @@ from fedward.dataset.images import Images
 from fedward.dataset.manifest import Manifest
 from fedward.dataset.selection import Support, select
 from fedward.errors import JobError
+from fedward.privacy.noise import SecureRandom
 from fedward.settings import JobSpec
+from fedward.training.dp_sgd import Private, PrivateRound, PrivateSteps
 from fedward.training.learner import Learner
 from fedward.training.networks import initial_weights
+from fedward.training.patient_sampler import by_patient
+from fedward.training.results import Predictions, Progress, Trained
 from fedward.training.weights import Weights
 from fedward.validation.scores import Scores, score_classes, score_labels
 from fedward.validation.segmentation import MaskScorer
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """How far a training is: ``step`` of ``steps`` (over all rounds for ``train_alone``) and that step's loss."""
-
-    step: int
-    steps: int
-    loss: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trained:
-    """What a round of training gave.
-
-    Attributes:
-        weights: the new shared tensors, whole and not as a difference.
-        patients, images: in the training split.
-        steps: optimizer steps taken.
-        loss: mean over the steps, without the FedProx term.
-        seconds: wall time.
-    """
-
-    weights: Weights
-    patients: int
-    images: int
-    steps: int
-    loss: float
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Predictions:
-    """A model's word on each validation image; it stays at the site.
-
-    Attributes:
-        patients, images: pseudonyms, one an image.
-        scores: float64 (n, outputs): probability of yes for each label, or of each class.
-        labels: int64 (n, labels) of 0 and 1, or (n,) of class indices for multiclass.
-        loss: mean loss.
-    """
-
-    patients: tuple[str, ...]
-    images: tuple[str, ...]
-    scores: NDArray[np.float64]
-    labels: NDArray[np.int64]
-    loss: float
+__all__ = ["Predictions", "Private", "PrivateRound", "Progress", "Trained", "Trainer", "train_alone"]
 
 
 class Trainer:
@@ -83,17 +41,33 @@ class Trainer:
             ``local_steps`` then counts for each of them.
         site: the site's name, for messages and for the random draws.
         min_patients: fewest patients with which the site takes part.
+        private: sampling rate and noise of a job with DP-SGD. Without it such a job can validate and train alone, but
+            ``train`` refuses.
 
     Raises:
         CohortError: the cohort cannot serve the job.
-        JobError: the job cannot be built.
+        JobError: the job cannot be built, its network cannot be trained with DP-SGD, or ``private`` for a job without.
 
     On one machine's CPU the same job, cohort and weights give bit-identical results, whatever ran before in the
-    process, as long as the rounds come in order (momenta and FedBN layers live on from round to round).
+    process, as long as the rounds come in order (momenta and FedBN layers live on from round to round). Training with
+    DP-SGD is the exception: its draws and its noise are secret and never repeat.
     """
 
-    def __init__(self, job: JobSpec, cohorts: Sequence[Manifest], *, site: str, min_patients: int = 2) -> None:
-        self._job, self._site, self._cohorts = job, site, len(cohorts)
+    def __init__(
+        self,
+        job: JobSpec,
+        cohorts: Sequence[Manifest],
+        *,
+        site: str,
+        min_patients: int = 2,
+        private: Private | None = None,
+    ) -> None:
+        if private is not None and job.privacy.dp_sgd is None:
+            remedy = 'set privacy.mechanism to "dp-sgd" or train without'
+            raise JobError(
+                "DP-SGD for a job that does not ask for it", where=site, value=job.privacy.mechanism, remedy=remedy
+            )
+        self._job, self._site, self._cohorts, self._private = job, site, len(cohorts), private
         self._selection = select(job, cohorts, site=site, min_patients=min_patients)
         if job.training.threads:
             torch.set_num_threads(job.training.threads)
@@ -110,12 +84,17 @@ class Trainer:
         return self._selection.support
 
     @property
+    def patients(self) -> frozenset[str]:
+        """Pseudonyms of the training patients."""
+        return frozenset(example.row.patient for example in self._selection.train)
+
+    @property
     def steps(self) -> int:
-        """Optimizer steps in one round."""
-        training = self._job.training
-        if training.local_steps is not None:
-            return training.local_steps * self._cohorts
-        return (training.local_epochs or 1) * self._steps_a_pass
+        """Optimizer steps in one round; under DP-SGD those that draw nobody counted."""
+        settings = self._job.privacy.dp_sgd
+        if settings is None:
+            return self._plain_steps
+        return self._budget(max(1, round(self.support.train_patients / settings.patients_per_step)))
 
     def train(
         self,
@@ -133,9 +112,12 @@ class Trainer:
 
         Raises:
             CohortError: an image can no longer be read.
-            JobError: weights of another network, or a loss that is no longer finite.
+            JobError: weights of another network, a loss that is no longer finite, a job with DP-SGD for which there is
+                no ``private``, or what DP-SGD cannot answer for; then there is no result.
         """
-        return self._round(self._learner, weights, round_number=round_number, on_progress=on_progress)
+        return self._round(
+            self._learner, weights, round_number=round_number, on_progress=on_progress, private=self._private_steps()
+        )
 
     def validate(self, weights: Mapping[str, NDArray[Any]]) -> Scores:
         """Score a model on this site's validation split; nothing of the trainer's state changes."""
@@ -172,18 +154,18 @@ class Trainer:
         )
 
     def alone(self, *, on_progress: Callable[[Progress], None] | None = None) -> Weights:
-        """See ``train_alone``."""
+        """See ``train_alone``. There is no DP-SGD here: neither this model nor its scores may leave the site."""
         rounds, learner = self._job.federation.rounds, Learner(self._job, site=self._site)
         weights = initial_weights(self._job)
         for number in range(rounds):
-            behind = number * self.steps
+            behind = number * self._plain_steps
 
             def follow(progress: Progress, behind: int = behind) -> None:
                 if on_progress is not None:
                     steps = rounds * progress.steps
                     on_progress(Progress(step=behind + progress.step, steps=steps, loss=progress.loss))
 
-            weights = self._round(learner, weights, round_number=number, on_progress=follow).weights
+            weights = self._round(learner, weights, round_number=number, on_progress=follow, private=None).weights
         return learner.everything()
 
     def _round(
@@ -193,8 +175,9 @@ class Trainer:
         *,
         round_number: int,
         on_progress: Callable[[Progress], None] | None,
+        private: PrivateSteps | None,
     ) -> Trained:
-        started, steps = time.perf_counter(), self.steps
+        started, steps = time.perf_counter(), self._plain_steps if private is None else self.steps
 
         def on_step(step: int, loss: float) -> None:
             if on_progress is not None:
@@ -207,6 +190,7 @@ class Trainer:
             steps_a_pass=self._steps_a_pass,
             round_number=round_number,
             on_step=on_step,
+            private=private,
         )
         return Trained(
             weights=learner.weights(),
@@ -215,6 +199,23 @@ class Trainer:
             steps=steps,
             loss=loss,
             seconds=time.perf_counter() - started,
+            private=None if private is None else private.round(steps),
+        )
+
+    def _private_steps(self) -> PrivateSteps | None:
+        """DP-SGD's part of a round, with a generator of its own; None only for a job that does not ask for it."""
+        settings = self._job.privacy.dp_sgd
+        if self._job.privacy.mechanism != "dp-sgd" or settings is None:
+            return None
+        if self._private is None:
+            remedy = "plan and charge it first; nothing was trained"
+            raise JobError("no sampling rate and noise for a job with DP-SGD", where=self._site, remedy=remedy)
+        return PrivateSteps(
+            settings,
+            self._private,
+            patients=by_patient(self._selection.train),
+            source=SecureRandom(),
+            method=self._learner.method,
         )
 
     def _score_masks(self, weights: Mapping[str, NDArray[Any]]) -> Scores:
@@ -228,6 +229,16 @@ class Trainer:
                 loss=loss,
             )
         return scorer.scores()
+
+    @property
+    def _plain_steps(self) -> int:
+        return self._budget(self._steps_a_pass)
+
+    def _budget(self, steps_a_pass: int) -> int:
+        training = self._job.training
+        if training.local_steps is not None:
+            return training.local_steps * self._cohorts
+        return (training.local_epochs or 1) * steps_a_pass
 
     @property
     def _steps_a_pass(self) -> int:

@@ -12,7 +12,7 @@ from fedward.reporting.charts import SERIES, forest_chart, rounds_chart
 from fedward.reporting.report import TOGETHER, Participation, Report, Score
 
 MEASURES = {"auc": "AUC", "dice": "Dice"}
-NOT_MEASURED, INSUFFICIENT = "not measured", "insufficient support"
+NOT_MEASURED, INSUFFICIENT, WITHHELD = "not measured", "insufficient support", "withheld"
 MISSES_SHOWN = 6
 WIDTHS = {"wide": 760, "slim": 380}
 
@@ -37,6 +37,7 @@ def render(report: Report) -> str:
         series=SERIES,
         moment=moment,
         number=number,
+        count=count,
         score=show_score,
         interval=show_interval,
         missed=missed,
@@ -58,6 +59,11 @@ def number(value: float | int | None, digits: int = 3, *, why: str = "") -> Mark
         return _absent(NOT_MEASURED, why)
     shown = f"{value:,}" if isinstance(value, int) else f"{value:.{digits}f}"
     return Markup('<data value="{}">{}</data>').format(repr(value), shown)
+
+
+def count(value: int | None) -> Markup:
+    """A count of a cohort, or that the hospital keeps it."""
+    return _absent(WITHHELD, "") if value is None else number(value)
 
 
 def show_score(score: Score, digits: int = 3) -> Markup:

@@ -23,6 +23,7 @@ from fedward.reporting.report import (
     Report,
     RoundTime,
     Score,
+    SitePrivacy,
     SiteResult,
     Time,
 )
@@ -394,3 +395,32 @@ def test_mean_and_minimum_are_over_the_sites_that_were_measured() -> None:
     none = report(sites=(site("b-site", None),))
     assert (none.mean, none.worst) == (None, None)
     assert summary(none)["federated_auc_min"] is None
+
+
+# ---------------------------------------------------------------- privacy
+
+
+def test_epsilon_stands_beside_auc_and_what_a_hospital_keeps_is_withheld() -> None:
+    private = report(
+        privacy="DP-SGD for each patient, at each hospital",
+        sites=tuple(
+            replace(
+                site,
+                privacy=SitePrivacy(mechanism="dp-sgd", epsilon=7.123, delta=2e-4, spent=7.5, cap=8.0),
+                cohort=None if site.cohort is None else replace(site.cohort, quarantined=None),
+            )
+            for site in report().sites
+        ),
+    )
+    page = render(private)
+    table = page[page.index('id="sites"') : page.index("</table>", page.index('id="sites"'))]
+    assert table.count(">7.12<") == len(private.sites)
+    assert "withheld" in page
+    assert "give back training images" not in page.split('id="sites"')[0].replace("\n", " ")
+    assert summary(private)["sites"][private.sites[0].site]["epsilon"] == 7.123
+
+
+def test_a_job_without_privacy_has_no_column_for_epsilon() -> None:
+    page = render(report())
+    assert "without differential privacy" in page
+    assert ">ε</th>" not in page

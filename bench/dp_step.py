@@ -1,6 +1,6 @@
 """Seconds and memory of a DP-SGD step beside a plain step, Opacus's hooks and torch.func.vmap, in one run.
 
-    python bench/dp_step.py [--repeats 5] [--patients 16]
+    python bench/dp_step.py [--repeats 3] [--patients 16]
 
 One thread, one image a patient, on images of noise. The variants take turns, so that what else the machine does meets
 all of them; medians. A DP-SGD step is all that Fedward does: gradients, clip, noise from ChaCha20, optimizer. Peak
@@ -43,7 +43,7 @@ Step = Callable[[], object]
 
 def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ask.add_argument("--repeats", type=int, default=5)
+    ask.add_argument("--repeats", type=int, default=3)
     ask.add_argument("--patients", type=int, default=16)
     ask.add_argument("--memory", nargs=2, metavar=("NETWORK", "VARIANT"), help=argparse.SUPPRESS)
     args = ask.parse_args()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ class Comparison:
         centralised_pooled: the same over all sites' validation images together.
         local_only: site whose model it is -> site it was tested at -> value.
         local_only_pooled: site whose model it is -> over all sites' validation images together.
+        private_alone: site -> a model that it trained alone at the job's own ε, at that site; empty without DP-SGD.
         model_sha256: of the federated model's file.
     """
 
@@ -39,6 +40,7 @@ class Comparison:
     local_only: Mapping[str, Mapping[str, float | None]]
     local_only_pooled: Mapping[str, float | None]
     model_sha256: str
+    private_alone: Mapping[str, float | None] = field(default_factory=dict)
 
 
 def compare(
@@ -66,7 +68,12 @@ def compare(
         pooled, pooled_over_all = score_everywhere(job, sites, weights)
     say("  testing each hospital's own model at every hospital")
     own = {site: score_everywhere(job, sites, load_weights(path)) for site, path in sorted(local_only.items())}
+    private_alone: dict[str, float | None] = {}
+    if job.privacy.mechanism == "dp-sgd":
+        say("  training each hospital's own model at the same ε")
+        private_alone = _private_alone(job, cohorts)
     return Comparison(
+        private_alone=private_alone,
         federated_pooled=score_everywhere(job, sites, load_model(federated))[1],
         centralised=pooled,
         centralised_pooled=pooled_over_all,
@@ -74,6 +81,16 @@ def compare(
         model_sha256=hashlib.sha256(federated.read_bytes()).hexdigest(),
         local_only_pooled={site: over_all for site, (_, over_all) in own.items()},
     )
+
+
+def _private_alone(job: JobSpec, cohorts: Mapping[str, Manifest]) -> dict[str, float | None]:
+    """The job with one site in it, for each site: as many private steps, the same ε, nobody to share the noise with."""
+    from fedward.demo.simulate import simulate, take_part
+
+    parts, _ = take_part(job, cohorts)
+    measure = "dice" if job.job.task == "segmentation" else "auc"
+    found = {site: simulate(job, {site: part}) for site, part in sorted(parts.items())}
+    return {site: one.scores[site].plain()[measure] for site, one in found.items()}
 
 
 def load_model(path: Path) -> Weights:

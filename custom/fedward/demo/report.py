@@ -22,7 +22,8 @@ from fedward.reporting.write import write_report
 SUMMARY_FILE = "summary.json"
 _UNPROTECTED = (
     "Models trained alone and the centralised model were trained without noise, to compare with: the first never leave"
-    " their hospital, the second only a demo can make."
+    " their hospital, the second only a demo can make. Models trained alone at the same ε were made by the demo,"
+    " outside the ledgers."
 )
 _SHOWN = ("fedward", "nvflare", "torch", "monai", "pydicom", "numpy")
 
@@ -37,6 +38,7 @@ def demo_report(done: Demonstrated) -> Report:
             site,
             centralised=_known(comparison.centralised, site.site),
             local_only=alone.get(site.site, site.local_only),
+            private_alone=_known(comparison.private_alone, site.site),
         )
         for site in report.sites
     )
@@ -83,7 +85,8 @@ def _table(report: Report) -> Table:
         title=f"{report.job.name}: {measure} on each hospital's own validation patients, lowest first",
     )
     table.add_column("hospital", no_wrap=True)
-    for column in ("federated", "95 % interval", "ε", "alone", "pooled", "positive/n"):
+    private = ("ε", "alone at ε") if report.privacy != "none" else ()
+    for column in ("federated", "95 % interval", *private, "alone", "pooled", "positive/n"):
         table.add_column(column, justify="right", no_wrap=True)
     for site in report.worst_first:
         score = site.federated
@@ -96,7 +99,7 @@ def _table(report: Report) -> Table:
             site.site,
             _shown(score),
             interval,
-            "none" if epsilon is None else f"{epsilon:.2f}",
+            *(["none" if epsilon is None else f"{epsilon:.2f}", _shown(site.private_alone)] if private else []),
             _shown(site.local_only),
             _shown(site.centralised),
             counts,

@@ -120,7 +120,8 @@ class SiteResult:
     Attributes:
         site: its id.
         federated: the final federated model, in the job's measure (AUC or mean Dice).
-        local_only: the model that this site trained alone.
+        local_only: the model that this site trained alone, without noise.
+        private_alone: a model trained at this site alone at the job's own ε; only a demo measures it.
         centralised: a model trained on all sites' images together.
         others: further measures of the federated model, by name as it is to be shown.
         history: the incoming global model, in the job's measure, before each round and after the last.
@@ -131,6 +132,7 @@ class SiteResult:
     site: str
     federated: Score
     local_only: Score = NOT_MEASURED
+    private_alone: Score = NOT_MEASURED
     centralised: Score = NOT_MEASURED
     others: Mapping[str, Score] = field(default_factory=dict)
     history: tuple[float | None, ...] = ()

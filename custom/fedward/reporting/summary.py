@@ -45,6 +45,7 @@ def _site(site: SiteResult, measure: str) -> dict[str, Any]:
         "n": score.n,
         "positives": score.positives,
         f"local_only_{measure}": site.local_only.value,
+        f"private_alone_{measure}": site.private_alone.value,
         "epsilon": None if site.privacy is None else site.privacy.epsilon,
         "delta": None if site.privacy is None else site.privacy.delta,
     }

@@ -78,7 +78,7 @@ def test_check_export_and_submit(root: Path, desk: Path, running: Running) -> No
 @pytest.fixture
 def dicom(desk: Path, root: Path) -> Path:
     folder = desk / "dicom"
-    write_cohort(folder, label="tb", hospitals=[replace(one, images=16, faults=()) for one in HOSPITALS])
+    write_cohort(folder, label="tb", hospitals=[replace(one, images=32, faults=()) for one in HOSPITALS])
     return folder
 
 
@@ -89,7 +89,7 @@ def nifti(desk: Path) -> Iterator[Path]:
     (folder / "images").mkdir(parents=True)
     (folder / "labels").mkdir()
     grid = np.indices((20, 22, 18)) - np.array([10, 11, 9]).reshape(3, 1, 1, 1)
-    for number in range(42):
+    for number in range(90):
         ball = (grid**2).sum(0) < draw.uniform(25, 49)
         label = np.where(ball, np.where(grid[0] < 0, 1, 2), 0).astype(np.uint8)
         image = (200 * ball + draw.normal(100, 20, ball.shape)).astype(np.float32)

@@ -85,12 +85,12 @@ def _table(report: Report) -> Table:
         title=f"{report.job.name}: {measure} on each hospital's own validation patients, lowest first",
     )
     table.add_column("hospital", no_wrap=True)
-    private = ("ε", "alone at ε") if report.privacy != "none" else ()
-    for column in ("federated", "95 % interval", *private, "alone", "pooled", "positive/n"):
+    private = ("ε", "alone\nat ε") if report.privacy != "none" else ()
+    for column in ("federated", "95 %\ninterval", *private, "alone", "pooled", "positive\n/n"):
         table.add_column(column, justify="right", no_wrap=True)
     for site in report.worst_first:
         score = site.federated
-        interval = "" if score.low is None or score.high is None else f"{score.low:.2f} to {score.high:.2f}"
+        interval = "" if score.low is None or score.high is None else f"{score.low:.2f}–{score.high:.2f}"
         counts = "" if score.n is None else str(score.n)
         if score.positives is not None:
             counts = f"{score.positives}/{counts}"

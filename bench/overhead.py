@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from fedward.demo.federate import federate
-from fedward.demo.hospitals import DemoHospital, find_sources, write_site
-from fedward.dicom.index import index_cohort
+from fedward.demo.gather import gather
 from fedward.dicom.synthetic import HOSPITALS, write_cohort
 from fedward.flare.processes import free_port, interruptible
 from fedward.reporting.from_events import report_of
 from fedward.reporting.report import Time
-from fedward.settings import read_job, read_site
+from fedward.settings import read_job
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results" / "overhead.md"
@@ -40,11 +39,7 @@ def main() -> None:
         folder = Path(name)
         small = [replace(one, images=IMAGES, faults=()) for one in HOSPITALS]
         write_cohort(folder / "data", label=job.data.labels[0], masks=False, hospitals=small)
-        hospitals = []
-        for source in find_sources(folder / "data"):
-            config = write_site(source, folder / "sites" / source.site, job, seed=0)
-            manifest = index_cohort(read_site(config), job.data.cohort)
-            hospitals.append(DemoHospital(site=source.site, config=config, manifest=manifest))
+        hospitals = gather(job, folder / "data", folder, named={}).hospitals
         with interruptible():
             outcome = federate(
                 job, hospitals, folder / "fl", port=free_port(), threads=1, on_event=lambda site, event: None

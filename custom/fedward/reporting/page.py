@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib.resources import files
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from fedward.reporting.charts import SERIES, forest_chart, rounds_chart
@@ -19,19 +19,12 @@ WIDTHS = {"wide": 760, "slim": 380}
 
 def render(report: Report) -> str:
     """The page as text; the same report gives the same text."""
-    environment = Environment(
-        loader=FunctionLoader(_resource),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     measure = MEASURES[report.measure]
     federated = {**{site.site: site.federated for site in report.sites}, TOGETHER: report.pooled}
-    return environment.get_template("report.html").render(
+    return template("report.html").render(
         report=report,
         measure=measure,
-        style=Markup(_resource("report.css")),
+        style=Markup(resource("report.css")),
         forest=_both_widths(forest_chart, report),
         rounds=_both_widths(rounds_chart, report),
         series=SERIES,
@@ -114,5 +107,18 @@ def _others(report: Report) -> list[str]:
     return list(names)
 
 
-def _resource(name: str) -> str:
+def template(name: str) -> Template:
+    """A page of this package: everything escaped, nothing undefined."""
+    environment = Environment(
+        loader=FunctionLoader(resource),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)
+
+
+def resource(name: str) -> str:
+    """The text of a file of this package."""
     return files("fedward.reporting").joinpath(name).read_text(encoding="utf-8")

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from fedward.dataset.manifest import replace_file
 from fedward.errors import FedwardError
-from fedward.reporting.page import MEASURES, WIDTHS
+from fedward.reporting.page import MEASURES, WIDTHS, resource, template
 from fedward.reporting.sweep import NOTE, Sweep, lines_of, plain_sweep
 from fedward.reporting.sweep_chart import Line, Mark, shown, sweep_chart
 
@@ -57,15 +55,8 @@ def write_sweep(folder: Path, sweep: Sweep) -> Path:
 
 def render(sweep: Sweep) -> str:
     """The page as text; the same sweep gives the same text."""
-    environment = Environment(
-        loader=FunctionLoader(_resource),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     rows = table(sweep)
-    return environment.get_template("sweep.html").render(
+    return template("sweep.html").render(
         sweep=sweep,
         measure=MEASURES[sweep.measure],
         style=Markup(_style()),
@@ -127,8 +118,4 @@ def _chart(sweep: Sweep, width: int) -> str:
 
 def _style() -> str:
     """The report's style sheet, and what only this drawing needs."""
-    return _resource("report.css") + _resource("sweep.css")
-
-
-def _resource(name: str) -> str:
-    return files("fedward.reporting").joinpath(name).read_text(encoding="utf-8")
+    return resource("report.css") + resource("sweep.css")

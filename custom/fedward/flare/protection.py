@@ -130,7 +130,7 @@ class Protection:
 
         steps = steps_a_round(self._job, patients=len(patients))
         plan = plan_site(self._job, site=self._policy.site, patients=len(patients), steps_a_round=steps)
-        check_noise(self.agreement, plan.noise_multiplier)
+        check_noise(self.agreement, plan.event.noise_multiplier)
         return self._ledger.charge(
             job_id=self._job_id,
             job=self._job.job.name,

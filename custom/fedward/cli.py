@@ -8,7 +8,7 @@ import sys
 import typer
 
 from fedward import __version__
-from fedward.commands import demo, federation, job, site
+from fedward.commands import demo, federation, job, key, site
 from fedward.errors import FedwardError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 app.command(name="demo")(demo.demo)
 app.add_typer(federation.app, name="federation")
 app.add_typer(job.app, name="job")
+app.add_typer(key.app, name="key")
 app.add_typer(site.app, name="site")
 
 

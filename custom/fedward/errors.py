@@ -11,6 +11,7 @@
     ├── LedgerError        the privacy ledger is absent, damaged, or asked for what it cannot record
     │   └── OverBudget     a patient's ε would pass the hospital's cap
     ├── GateRefused        what came to a hospital's door may not pass it
+    ├── EncryptionError    a key, a sealed message or a sum that cannot serve
     └── FederationError    processes, ports, kits and connections
 
 A message is one line: what is wrong, where, the value, the remedy. It never carries a pixel, a weight or a patient's
@@ -88,6 +89,10 @@ class OverBudget(LedgerError):
 
 class GateRefused(FedwardError):
     """What came to a hospital's door, in or out, may not pass it."""
+
+
+class EncryptionError(FedwardError):
+    """A key, a sealed message or a sum of them that cannot serve; ``what`` may be told to the server."""
 
 
 class FederationError(FedwardError):

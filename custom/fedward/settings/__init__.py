@@ -1,6 +1,7 @@
 """What people write down: a job, a hospital's own policy, a federation. Frozen, unknown keys refused, read once."""
 
 from fedward.settings.base import Fraction, Name, Settings, SiteId
+from fedward.settings.encryption import JobEncryption, Precision, Scheme
 from fedward.settings.federation import FederationSpec, Hospital, Person, Server
 from fedward.settings.job import Component, Data, JobHeader, JobSpec, Model, Rounds, Training, Transforms
 from fedward.settings.privacy import CohortPrivacy, DpSgd, JobPrivacy, Leaving, UpdateProtection
@@ -17,6 +18,7 @@ __all__ = [
     "FederationSpec",
     "Fraction",
     "Hospital",
+    "JobEncryption",
     "JobHeader",
     "JobPrivacy",
     "JobSpec",
@@ -24,7 +26,9 @@ __all__ = [
     "Model",
     "Name",
     "Person",
+    "Precision",
     "Rounds",
+    "Scheme",
     "Server",
     "Settings",
     "SiteId",

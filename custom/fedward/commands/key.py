@@ -1,0 +1,195 @@
+"""``fedward key …``: the key that hospitals share and who runs the server never holds, for hospital IT."""
+
+from __future__ import annotations
+
+import hmac
+import json
+from pathlib import Path
+
+import typer
+from cryptography import x509
+
+from fedward.commands.format import Format
+from fedward.encryption.box import Opened, fingerprint, grouped, open_box, seal_key
+from fedward.encryption.identity import Identity, made_at_the_site, read_certificate, read_identity, site_name
+from fedward.encryption.key import FederationKey, create_key
+from fedward.encryption.key_file import (
+    LARGEST_FILE,
+    LAST_GENERATION,
+    read_key,
+    replace_key,
+    write_key,
+    write_whole,
+)
+from fedward.errors import EncryptionError
+from fedward.settings import Scheme
+
+app = typer.Typer(help="The federation's key, which hospitals share: for their IT.", no_args_is_help=True)
+_KEY = "File of the federation's key; no one but its owner can read it."
+_KIT = "Folder of this hospital's FLARE kit."
+_FINGERPRINT_DIGITS = 32
+
+
+@app.callback()
+def key() -> None:
+    """The federation's key, which hospitals share: for their IT."""
+
+
+@app.command()
+def create(
+    key: Path = typer.Argument(..., help=_KEY),
+    scheme: Scheme = typer.Option("aes-ctr", help="How numbers are hidden under it, in every job."),
+) -> None:
+    """Make a federation's first key: at one hospital, which then seals it to each of the others."""
+    made = create_key(scheme)
+    write_key(made, key)
+    typer.echo(f"{key}: made {_named(made)}")
+    typer.echo("`fedward key seal` it to every other hospital")
+
+
+@app.command()
+def seal(
+    key: Path = typer.Argument(..., help=_KEY),
+    kit: Path = typer.Option(..., help=_KIT),
+    to: list[Path] = typer.Option(..., metavar="CERT", help="Another hospital's client.crt; once for each of them."),
+    out: Path = typer.Option(..., metavar="FOLDER", help="Folder for the boxes, one <site>.box for each hospital."),
+) -> None:
+    """Seal the key in a box for each hospital. Anyone may carry a box; the fingerprint goes by telephone."""
+    held, sender = read_key(key), read_identity(kit)
+    recipients = _recipients(to, sender)
+    boxes = {name: seal_key(held, to=certificate, sender=sender) for name, certificate in recipients.items()}
+    typer.echo(f"{sender.name} sealed {_named(held)}")
+    for name, box in boxes.items():
+        path = out / f"{name}.box"
+        try:
+            write_whole(box, path, replace=True)
+        except OSError as error:
+            what = "box cannot be written"
+            raise EncryptionError(what, where=path, value=error.strerror, remedy="give another folder") from None
+        typer.echo(f"for {name}: {path}")
+        typer.echo(f"  fingerprint {fingerprint(box)}")
+    typer.echo(
+        "Send each box, then call each hospital on a number that you know, and read its fingerprint to each other. "
+        "Until the two are the same, run no job under this key: if they differ, somebody between you may hold it; "
+        "`fedward key rotate`, and take their certificate from them again."
+    )
+    for name, certificate in recipients.items():
+        if not made_at_the_site(certificate):
+            typer.echo(
+                f"note: {name}'s private key was made by who provisioned the kits, and whoever kept a copy can open "
+                "this box; carry it past them, or have each hospital make its own with `nvflare cert request`",
+                err=True,
+            )
+
+
+def _recipients(certificates: list[Path], sender: Identity) -> dict[str, x509.Certificate]:
+    recipients: dict[str, x509.Certificate] = {}
+    for path in certificates:
+        certificate = read_certificate(path)
+        try:
+            name = site_name(certificate, root=sender.root, server=sender.server)
+        except EncryptionError as error:
+            raise EncryptionError(error.what, where=path, value=error.value, remedy=error.remedy) from None
+        if name == sender.name:
+            raise EncryptionError("certificate is this hospital's own name; it has the key", where=path, value=name)
+        if name in recipients:
+            raise EncryptionError("two certificates for one hospital", where=path, value=name, remedy="give one")
+        recipients[name] = certificate
+    return recipients
+
+
+@app.command("open")
+def open_(
+    box: Path = typer.Argument(..., help="The box that another hospital sealed to this one."),
+    key: Path = typer.Argument(..., help=_KEY),
+    kit: Path = typer.Option(..., help=_KIT),
+    expect: str | None = typer.Option(
+        None, metavar="FINGERPRINT", help="What the sender read over the telephone; a box with another is refused."
+    ),
+) -> None:
+    """Take the key out of a box. Over an older key the new one takes its place; an older one is refused."""
+    content = _read_box(box)
+    opened = open_box(content, owner=read_identity(kit))
+    if expect is not None:
+        _require_fingerprint(content, expect, box)
+    typer.echo(_stored(opened, key))
+    typer.echo(f"  sealed by {opened.sender}, to {opened.recipient}")
+    typer.echo(f"  fingerprint {fingerprint(content)}")
+    if expect is None:
+        typer.echo(
+            f"Call {opened.sender} on a number that you know, and read the fingerprint to each other. Until the two "
+            f"are the same, run no job under this key: if they differ, remove {key}, for they did not seal this box."
+        )
+
+
+def _read_box(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(2 * LARGEST_FILE + 1)
+    except OSError as error:
+        raise EncryptionError("box cannot be read", where=path, value=error.strerror) from None
+
+
+def _require_fingerprint(box: bytes, expect: str, where: Path) -> None:
+    due, said = fingerprint(box).replace(" ", ""), "".join(expect.split()).replace("-", "").lower()
+    if len(said) != _FINGERPRINT_DIGITS:
+        remedy = "give the eight groups of four that the sender's `fedward key seal` printed"
+        raise EncryptionError("is not a fingerprint", where="--expect", value=expect, remedy=remedy)
+    if not hmac.compare_digest(due.encode(), said.encode()):
+        raise EncryptionError(
+            "box is not the one that the sender sealed: its fingerprint is another",
+            where=where,
+            value=grouped(due),
+            remedy="tell the sender, who must rotate the key: somebody between you may hold it",
+        )
+
+
+def _stored(opened: Opened, path: Path) -> str:
+    """Put the key into its file unless that goes back to an older one; say what was done."""
+    if not path.exists():
+        write_key(opened.key, path)
+        return f"{path}: now {_named(opened.key)}"
+    old = read_key(path)
+    if old == opened.key:
+        return f"{path}: already {_named(old)}"
+    if opened.key.generation <= old.generation:
+        raise EncryptionError(
+            f"box from {opened.sender} has a key of generation {opened.key.generation}, not a newer one than the "
+            f"generation {old.generation} here",
+            where=path,
+            remedy="an old box may have been sent again; ask the sender to rotate, or move this key away",
+        )
+    kept = replace_key(opened.key, path)
+    return f"{path}: now {_named(opened.key)}; the old one is kept as {kept}"
+
+
+@app.command()
+def rotate(key: Path = typer.Argument(..., help=_KEY)) -> None:
+    """Make the next generation of the key, and keep the old one beside it."""
+    old = read_key(key)
+    if old.generation == LAST_GENERATION:
+        raise EncryptionError("has no next generation", where=key, remedy="`fedward key create` another")
+    made = create_key(old.scheme, generation=old.generation + 1)
+    kept = replace_key(made, key)
+    typer.echo(f"{key}: now {_named(made)}; the old one is kept as {kept}")
+    typer.echo(
+        "`fedward key seal` it anew to every other hospital. Let jobs that run under the old key end first: the new "
+        "one does not open their sums, and hospitals with different keys cannot be added."
+    )
+
+
+@app.command()
+def show(
+    key: Path = typer.Argument(..., help=_KEY),
+    format: Format = typer.Option(Format.text, "--format", help="text for people, json for scripts."),
+) -> None:
+    """Say which key this is. Every hospital of a federation must see the same; nothing of the secret is shown."""
+    held = read_key(key)
+    if format is Format.json:
+        typer.echo(json.dumps({"key_id": held.key_id, "scheme": held.scheme, "generation": held.generation}))
+        return
+    typer.echo(f"{key}: {_named(held)}")
+
+
+def _named(key: FederationKey) -> str:
+    return f"key {grouped(key.key_id)}, generation {key.generation}, {key.scheme}"

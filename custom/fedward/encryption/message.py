@@ -1,0 +1,190 @@
+"""What travels: one hospital's sealed numbers, or a server's sum of several, as bytes that have one form only.
+
+::
+
+    magic b"FWSUM1\\n" | length of the header, 4 bytes, big-endian | header | payload
+
+The header is canonical JSON: ``key`` (its id), ``scheme``, ``topic`` (the fields of ``Topic``), ``parts`` (of each its
+``site`` and ``nonce``, in the order of the sites) and ``tag`` (16 hexadecimal digits a lane). Nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, get_args
+
+from pydantic import TypeAdapter
+
+from fedward.encryption.tag import Tag, lanes
+from fedward.encryption.topic import Purpose, Topic
+from fedward.errors import EncryptionError
+from fedward.settings import Scheme, SiteId
+
+MAGIC = b"FWSUM1\n"
+NONCE_BYTES = 16
+LARGEST_HEADER = 1 << 20
+"""Bytes; more than a thousand sites need."""
+_SIZE_BYTES = 4
+_KEY_ID = re.compile(r"[0-9a-f]{32}")
+_LAYOUT = re.compile(r"[0-9a-f]{64}")
+_LANE = re.compile(r"[0-9a-f]{16}")
+_JOB_ID = re.compile(r"[!-~]{1,128}")
+_SITE: TypeAdapter[str] = TypeAdapter(SiteId)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One hospital's message within a sum.
+
+    Attributes:
+        site: who sealed it.
+        nonce: 16 random bytes that no other message has.
+    """
+
+    site: str
+    nonce: bytes
+
+    def canonical(self, topic: Topic) -> bytes:
+        """The message's name for deriving its keys; two different messages have two.
+
+        No field can hold the line feed that divides them but the nonce, which is last.
+        """
+        return b"\n".join((topic.canonical(), self.site.encode("ascii"), self.nonce))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Message:
+    """Numbers of one part, or their sum over several.
+
+    Attributes:
+        key_id: of the key they are sealed under.
+        scheme: how they are hidden.
+        topic: what they are about.
+        parts: whose they are, in the order of the sites' names.
+        tag: proof of the sum.
+        payload: the hidden numbers, as the scheme writes them.
+    """
+
+    key_id: str
+    scheme: str
+    topic: Topic
+    parts: tuple[Part, ...]
+    tag: Tag
+    payload: bytes
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Whose numbers were added, by name."""
+        return tuple(part.site for part in self.parts)
+
+
+def pack(message: Message) -> bytes:
+    """The message as bytes; ``unpack`` reads them.
+
+    Raises:
+        EncryptionError: a field has no form that ``unpack`` would take.
+    """
+    header = _header(message)
+    _message(json.loads(header), b"")
+    return b"".join((MAGIC, len(header).to_bytes(_SIZE_BYTES, "big"), header, message.payload))
+
+
+def unpack(sealed: bytes) -> Message:
+    """The message in ``sealed``; the payload is the scheme's to judge.
+
+    Raises:
+        EncryptionError: it has another form, a field more or less, a value out of its range, or a site or nonce twice.
+    """
+    start = len(MAGIC) + _SIZE_BYTES
+    if type(sealed) is not bytes or sealed[: len(MAGIC)] != MAGIC or len(sealed) < start:
+        raise EncryptionError("not a sealed message")
+    stop = start + int.from_bytes(sealed[len(MAGIC) : start], "big")
+    if stop - start > LARGEST_HEADER:
+        raise EncryptionError("sealed message has too long a header", value=stop - start)
+    if len(sealed) < stop:
+        raise EncryptionError("sealed message is cut short")
+    header = sealed[start:stop]
+    try:
+        content = json.loads(header.decode("ascii"))
+    except (ValueError, RecursionError):
+        raise EncryptionError("sealed message has no readable header") from None
+    message = _message(content, sealed[stop:])
+    if _header(message) != header:
+        raise EncryptionError("sealed message has a header of another form")
+    return message
+
+
+def _header(message: Message) -> bytes:
+    content = {
+        "key": message.key_id,
+        "scheme": message.scheme,
+        "topic": asdict(message.topic),
+        "parts": [{"site": part.site, "nonce": part.nonce.hex()} for part in message.parts],
+        "tag": [f"{lane:016x}" for lane in message.tag],
+    }
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode("ascii")
+
+
+def _message(content: object, payload: bytes) -> Message:
+    header = _table(content, _HEADER)
+    topic = Topic(**_table(header["topic"], _TOPIC))
+    tables = [_table(part, _PART) for part in header["parts"]]
+    parts = tuple(Part(site=part["site"], nonce=bytes.fromhex(part["nonce"])) for part in tables)
+    if len({part.site for part in parts}) != len(parts):
+        raise EncryptionError("sealed message names a site twice")
+    if len({part.nonce for part in parts}) != len(parts):
+        raise EncryptionError("sealed message names a nonce twice")
+    if [part.site for part in parts] != sorted(part.site for part in parts):
+        raise EncryptionError("sealed message names its sites out of order")
+    if len(header["tag"]) != lanes(topic.bits):
+        raise EncryptionError("sealed message has a tag of another length", value=len(header["tag"]))
+    return Message(
+        key_id=header["key"],
+        scheme=header["scheme"],
+        topic=topic,
+        parts=parts,
+        tag=tuple(int(lane, 16) for lane in header["tag"]),
+        payload=payload,
+    )
+
+
+def _table(content: object, fields: dict[str, Callable[[Any], bool]]) -> dict[str, Any]:
+    if type(content) is not dict or set(content) != set(fields):
+        raise EncryptionError("sealed message has other fields than it should")
+    for name, good in fields.items():
+        if not good(content[name]):
+            raise EncryptionError(f"sealed message has no usable {name}")
+    return content
+
+
+def _text(pattern: re.Pattern[str]) -> Callable[[Any], bool]:
+    return lambda value: type(value) is str and pattern.fullmatch(value) is not None
+
+
+def _site(value: object) -> bool:
+    try:
+        _SITE.validate_python(value, strict=True)
+    except ValueError:
+        return False
+    return True
+
+
+_HEADER: dict[str, Callable[[Any], bool]] = {
+    "key": _text(_KEY_ID),
+    "scheme": lambda value: value in get_args(Scheme),
+    "topic": lambda value: type(value) is dict,
+    "parts": lambda value: type(value) is list and len(value) > 0,
+    "tag": lambda value: type(value) is list and all(map(_text(_LANE), value)),
+}
+_TOPIC: dict[str, Callable[[Any], bool]] = {
+    "job_id": _text(_JOB_ID),
+    "purpose": lambda value: value in get_args(Purpose),
+    "round_number": lambda value: type(value) is int and 0 <= value < 1 << 31,
+    "layout": _text(_LAYOUT),
+    "length": lambda value: type(value) is int and 0 < value < 1 << 31,
+    "bits": lambda value: type(value) is int and value in (24, 32, 48),
+}
+_PART: dict[str, Callable[[Any], bool]] = {"site": _site, "nonce": _text(re.compile(r"[0-9a-f]{32}"))}

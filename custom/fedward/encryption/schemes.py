@@ -1,0 +1,130 @@
+"""The ways to hide numbers so that they can be added, by name. All three give the exact sum of integers.
+
+============  =====================================================  ==================  ==============
+scheme        method                                                 bits, compact       bits, precise
+============  =====================================================  ==================  ==============
+``aes-ctr``   additive stream cipher, ``fedward.encryption.stream``  32                  48
+``bfv``       BFV over TenSEAL, ``fedward.encryption.bfv``           24                  48
+``ckks``      CKKS over TenSEAL, ``fedward.encryption.ckks``         24                  none
+============  =====================================================  ==================  ==============
+
+TenSEAL is imported when a key or a message asks for it, and not before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedward.encryption.key import FederationKey
+from fedward.encryption.stream import StreamAccumulator, StreamCipher
+from fedward.errors import EncryptionError
+from fedward.settings import Precision, Scheme
+
+_BITS: dict[str, dict[str, int]] = {
+    "aes-ctr": {"compact": 32, "precise": 48},
+    "bfv": {"compact": 24, "precise": 48},
+    "ckks": {"compact": 24},
+}
+
+
+class Cipher(Protocol):
+    """A hospital's end of a scheme."""
+
+    def encrypt(self, codes: NDArray[np.int64], *, bits: int, part: bytes) -> bytes:
+        """``codes``, int64 of shape (n,), hidden; ``part`` names this message and no other."""
+
+    def decrypt(self, payload: bytes, *, length: int, bits: int, parts: Sequence[bytes]) -> NDArray[np.int64]:
+        """The sum, int64 of shape (length,), of the messages that ``parts`` name.
+
+        Raises:
+            EncryptionError: ``payload`` cannot be a sum of so many numbers.
+        """
+
+
+class Accumulator(Protocol):
+    """The server's end of a scheme: it holds no key."""
+
+    def add(self, payload: bytes) -> None:
+        """One more payload into the sum.
+
+        Raises:
+            EncryptionError: it cannot be one; the sum is then as it was.
+        """
+
+    def payload(self) -> bytes:
+        """The sum of what was added."""
+
+
+def bits_of(scheme: Scheme, precision: Precision) -> int:
+    """Bits of one number of a sum, its sign included.
+
+    Raises:
+        EncryptionError: the scheme is unknown or has no such precision.
+    """
+    found = _modes(scheme).get(precision)
+    if found is None:
+        raise EncryptionError(f"scheme {scheme} has no {precision} mode", remedy="choose aes-ctr, bfv or compact")
+    return found
+
+
+def check_bits(scheme: str, bits: int) -> None:
+    """Refuse a number of bits that no precision of ``scheme`` has.
+
+    Raises:
+        EncryptionError: so it is, or the scheme is unknown.
+    """
+    known = sorted(_modes(scheme).values())
+    if bits not in known:
+        names = " or ".join(map(str, known))
+        raise EncryptionError(f"scheme {scheme} has no numbers of so many bits", value=bits, remedy=f"use {names}")
+
+
+def cipher(key: FederationKey) -> Cipher:
+    """The hospital's end of the key's scheme.
+
+    Raises:
+        EncryptionError: the scheme is unknown.
+    """
+    if key.scheme == "aes-ctr":
+        return StreamCipher(key)
+    if key.scheme == "bfv":
+        from fedward.encryption.bfv import BfvCipher
+
+        return BfvCipher(key.context)
+    if key.scheme == "ckks":
+        from fedward.encryption.ckks import CkksCipher
+
+        return CkksCipher(key.context)
+    raise _unknown()
+
+
+def accumulator(scheme: str, *, length: int, bits: int) -> Accumulator:
+    """The server's end of a scheme, for ``length`` numbers of ``bits`` bits.
+
+    Raises:
+        EncryptionError: the scheme is unknown or has no such bits.
+    """
+    check_bits(scheme, bits)
+    if scheme == "bfv":
+        from fedward.encryption.bfv import BfvAccumulator
+
+        return BfvAccumulator(length=length, bits=bits)
+    if scheme == "ckks":
+        from fedward.encryption.ckks import CkksAccumulator
+
+        return CkksAccumulator(length=length, bits=bits)
+    return StreamAccumulator(length=length, bits=bits)
+
+
+def _modes(scheme: str) -> dict[str, int]:
+    if scheme not in _BITS:
+        raise _unknown()
+    return _BITS[scheme]
+
+
+def _unknown() -> EncryptionError:
+    return EncryptionError("scheme of encryption is unknown", remedy=f"choose {', '.join(sorted(_BITS))}")

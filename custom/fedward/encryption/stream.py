@@ -1,0 +1,127 @@
+"""Additive stream cipher: a number plus a secret number that nobody uses twice; such sums add up without a key.
+
+Castelluccia, Chan, Mykletun and Tsudik (2009), "Efficient and provably secure aggregation of encrypted data in wireless
+sensor networks", ACM TOSN 5(3), section 4: ``c = code + stream (mod 2^ring)``, so the sum of ``c`` less the sum of the
+streams is the sum of the codes. The stream is AES-256 in counter mode (NIST SP 800-38A, section 6.5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from numpy.typing import NDArray
+
+from fedward.encryption.key import FederationKey
+from fedward.errors import EncryptionError
+
+BLOCK = 1 << 16
+"""Numbers worked on at once: what they need fits a processor's cache."""
+_RING: dict[int, np.dtype[Any]] = {32: np.dtype("<u4"), 48: np.dtype("<u8")}
+_SIGNED: dict[int, np.dtype[Any]] = {32: np.dtype("<i4"), 48: np.dtype("<i8")}
+
+
+def blocks(length: int) -> Iterator[slice]:
+    """Slices of at most ``BLOCK`` that cover ``length`` numbers in order."""
+    return (slice(start, min(start + BLOCK, length)) for start in range(0, length, BLOCK))
+
+
+class KeyStream:
+    """AES-256 in counter mode from zero, as unsigned numbers.
+
+    Args:
+        key: 32 bytes that serve for this stream alone; the counter is not random because the key is.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._encryptor = Cipher(algorithms.AES256(key), modes.CTR(bytes(16))).encryptor()
+        self._zeros = memoryview(bytes(8 * BLOCK))
+
+    def take(self, count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+        """The next ``count`` numbers, at most ``BLOCK``, as a read-only array of ``dtype`` (uint32 or uint64)."""
+        return np.frombuffer(self._encryptor.update(self._zeros[: count * dtype.itemsize]), dtype)
+
+
+class StreamCipher:
+    """A hospital's end. 32 bits travel as little-endian uint32, 48 bits as uint64.
+
+    Guarantees: without the key a payload cannot be told from uniform bytes of its length (AES-256 as a pseudo-random
+    function), as long as no two messages have one ``part``; sums are exact as long as they have ``bits`` bits.
+    It does not tell whether a payload was altered: that is the tag's task.
+    """
+
+    def __init__(self, key: FederationKey) -> None:
+        self._key = key
+
+    def encrypt(self, codes: NDArray[np.int64], *, bits: int, part: bytes) -> bytes:
+        """``codes``, int64 of shape (n,), hidden under the stream that ``part`` names.
+
+        Raises:
+            EncryptionError: ``bits`` is neither 32 nor 48.
+        """
+        hidden = np.empty(codes.size, _ring(bits))
+        stream = self._stream(part)
+        for block in blocks(codes.size):
+            room = hidden[block]
+            room[...] = codes[block]
+            room += stream.take(room.size, hidden.dtype)
+        return hidden.tobytes()
+
+    def decrypt(self, payload: bytes, *, length: int, bits: int, parts: Sequence[bytes]) -> NDArray[np.int64]:
+        """Sum of the codes that ``parts`` name: int64 of shape (length,), within the ring's signed range.
+
+        Raises:
+            EncryptionError: ``payload`` has another length, or ``bits`` is neither 32 nor 48.
+        """
+        hidden = _read(payload, length=length, bits=bits)
+        streams = [self._stream(part) for part in parts]
+        codes = np.empty(length, np.int64)
+        for block in blocks(length):
+            room = hidden[block].copy()
+            for stream in streams:
+                room -= stream.take(room.size, room.dtype)
+            codes[block] = room.view(_SIGNED[bits])
+        return codes
+
+    def _stream(self, part: bytes) -> KeyStream:
+        return KeyStream(self._key.derive(b"fedward/stream/1" + part))
+
+
+class StreamAccumulator:
+    """The server's end: adds payloads in the ring and holds no key.
+
+    Args:
+        length: how many numbers.
+        bits: 32 or 48.
+    """
+
+    def __init__(self, *, length: int, bits: int) -> None:
+        self._bits = bits
+        self._sum = np.zeros(length, _ring(bits))
+
+    def add(self, payload: bytes) -> None:
+        """One more payload into the sum.
+
+        Raises:
+            EncryptionError: it has another length than the sum.
+        """
+        self._sum += _read(payload, length=self._sum.size, bits=self._bits)
+
+    def payload(self) -> bytes:
+        """The sum of what was added; zeros before."""
+        return self._sum.tobytes()
+
+
+def _ring(bits: int) -> np.dtype[Any]:
+    if bits not in _RING:
+        raise EncryptionError("aes-ctr has no numbers of so many bits", value=bits, remedy="use 32 or 48")
+    return _RING[bits]
+
+
+def _read(payload: bytes, *, length: int, bits: int) -> NDArray[Any]:
+    dtype = _ring(bits)
+    if len(payload) != length * dtype.itemsize:
+        raise EncryptionError(f"payload is not {length} numbers of {8 * dtype.itemsize} bits", value=len(payload))
+    return np.frombuffer(payload, dtype)

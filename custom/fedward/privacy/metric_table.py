@@ -8,20 +8,33 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 from typing import Literal
 
-Kind = Literal["score", "measure", "count", "counts", "steps", "seconds", "parameter", "epsilon", "word"]
+Kind = Literal[
+    "score", "measure", "count", "counts", "parts", "shares", "steps", "seconds", "parameter", "epsilon", "word"
+]
 """score: 0 to 1. measure: finite. count: of patients, images or files, with a floor. counts: a table of them by label.
-steps: counts no patient. parameter: of the job's mechanism, exact. epsilon: rounded up. word: of a fixed form."""
+parts: a table of counts of which each patient is in one. shares: a table of numbers of 0 to 1. steps: counts no
+patient. parameter: of the job's mechanism, exact. epsilon: rounded up. word: of a fixed form."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric: what it is, and the counts that must be above the floor for it to leave."""
+    """One metric: what it is, the counts that must be above the floor for it to leave, and a table's own entries."""
 
     kind: Kind
     rests_on: tuple[str, ...] = ()
+    entries: tuple[str, ...] = ()
+
+
+AGES = (*(f"{decade}-{decade + 9}" for decade in range(0, 90, 10)), "90 and above", "unknown")
+"""Years of age as cohort statistics name them."""
+SEXES = ("F", "M", "O", "unknown")
+"""PatientSex (0010,0040) as cohort statistics name it."""
+INTENSITIES = tuple(f"{low / 4:+.2f}" for low in range(-16, 16))
+"""Lower edges of the grey values of a standardised image, in its standard deviations; the outer bins are open."""
 
 
 _RANKING = ("auc", "auc_low", "auc_high", "average_precision", "sensitivity_at_95_specificity")
+_POOLED = ("auc", "auc_low", "auc_high")
 _OVERLAP = ("dice", "dice_low", "dice_high")
 _COUNT = Metric("count")
 
@@ -45,6 +58,25 @@ GROUPS: Mapping[str, Mapping[str, Metric]] = {
         "hd95_mm": Metric("measure", ("hd95_n", "n")),
         "n": _COUNT,
         "hd95_n": Metric("count", ("n",)),
+    },
+    "pooled": {
+        **{name: Metric("score", ("n", "positives", "patients")) for name in _POOLED},
+        "n": Metric("count", ("patients",)),
+        "positives": Metric("count", ("n", "patients")),
+        "patients": _COUNT,
+    },
+    "pooled_label": {
+        **{name: Metric("score", ("n", "positives")) for name in _POOLED},
+        "n": _COUNT,
+        "positives": Metric("count", ("n",)),
+    },
+    "cohort_statistics": {
+        "patients": _COUNT,
+        "images": Metric("count", ("patients",)),
+        "age": Metric("parts", ("patients",), AGES),
+        "sex": Metric("parts", ("patients",), SEXES),
+        "positives": Metric("counts", ("images", "patients")),
+        "intensity": Metric("shares", ("images", "patients"), INTENSITIES),
     },
     "support": {
         "train_patients": _COUNT,
@@ -77,14 +109,22 @@ GROUPS: Mapping[str, Mapping[str, Metric]] = {
         "steps": Metric("steps"),
     },
 }
-"""Group -> metric -> what it is. ``label`` and ``structure`` are the entries below ``scores``."""
+"""Group -> metric -> what it is. ``label`` and ``structure`` are entries below ``scores``, ``pooled_label`` below
+``pooled``; ``pooled`` and ``cohort_statistics`` are over all hospitals together, from sums that none can undo."""
 
 FLAT = ("work", "cohort")
-"""Groups whose metrics stand at the top level; ``scores``, ``support`` and ``privacy`` are tables of their own name."""
-TABLES = {"labels": "label", "structures": "structure"}
-"""Tables within ``scores`` -> the group of their entries."""
-SCORES = ("scores", *TABLES.values())
+"""Groups whose metrics stand at the top level; the others are tables of their own name, or below one."""
+TABLES: Mapping[str, Mapping[str, str]] = {
+    "scores": {"labels": "label", "structures": "structure"},
+    "pooled": {"labels": "pooled_label"},
+}
+"""Group -> tables within it -> the group of their entries."""
+ABOVE = {below: group for group, tables in TABLES.items() for below in tables.values()}
+"""Group of entries -> the group that they are listed by."""
+SCORES = (*TABLES, *ABOVE)
 """Groups whose tables say with ``suppressed`` that the floor took something."""
+TOGETHER = ("pooled", "cohort_statistics")
+"""Groups that a hospital's list must name: "auc" alone is of its own patients, "pooled" or "pooled.auc" of all."""
 SUPPRESSED = "suppressed"
 
 _HELD = frozenset({("work", "loss"), ("work", "images")})
@@ -98,9 +138,11 @@ def held_back(group: str, name: str, *, private: bool, alone: bool) -> bool:
     """Whether a metric is computed from training data without noise, in a job that promises differential privacy.
 
     The training loss and the images drawn are; so is every score of the model that a hospital trained alone, without
-    noise. Scores of the noised model on validation patients, and how many patients there are, are not.
+    noise. Scores of the noised model on validation patients, and how many patients there are, are not. Cohort
+    statistics are exact counts, over training patients too, which no ε covers however many hospitals are summed: all
+    are held back.
     """
-    return private and ((group, name) in _HELD or (alone and group in SCORES))
+    return private and ((group, name) in _HELD or group == "cohort_statistics" or (alone and group in SCORES))
 
 
 def shown(name: object) -> str:
@@ -116,9 +158,9 @@ def known_name(name: object) -> bool:
 def clean(kind: Kind, value: object, *, decimals: int, min_count: int) -> object:
     """One value as coarse as it may leave, or None: absent, below the floor, out of range, of another kind.
 
-    ``counts`` come back as they are: their table is gone through by ``fedward.privacy.release``.
+    Tables come back as they are: they are gone through by ``fedward.privacy.release``.
     """
-    if kind == "counts":
+    if kind in ("counts", "parts", "shares"):
         return value
     if kind == "word":
         return value if type(value) is str and _WORDS.fullmatch(value) else None

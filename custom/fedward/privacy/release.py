@@ -4,7 +4,8 @@ The list (``site.toml``, ``[leaving] metrics``) holds names of groups ("scores")
 ("scores.loss"). A metric that is listed brings the counts it rests on, since without them no floor can be held.
 A count below the floor is null, never 0, and so is whatever rests on it; ``suppressed`` says so. Where exactly one
 entry of a table is suppressed, the next smallest is too, or it would follow from the whole (Hundepool et al. 2012,
-Statistical Disclosure Control, section 4.2.2). ``fedward.privacy.metric_table`` has the names.
+Statistical Disclosure Control, section 4.2.2). ``fedward.privacy.metric_table`` has the names. Figures over all
+hospitals together leave only where the list names them as such: "pooled", "pooled.auc", "cohort_statistics".
 """
 
 from __future__ import annotations
@@ -14,20 +15,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedward.privacy.metric_table import (
+    ABOVE,
     FLAT,
     GROUPS,
     SCORES,
     SUPPRESSED,
     TABLES,
+    TOGETHER,
     Metric,
     clean,
     held_back,
     known_name,
     shown,
 )
+from fedward.privacy.suppression import suppress_labels, suppress_parts
 from fedward.settings import Leaving
-
-_BELOW_SCORES = frozenset(TABLES.values())
 
 
 def release(
@@ -54,9 +56,9 @@ def release(
     found: dict[str, Any] = {}
     for group in FLAT:
         found |= _entries(metrics, group, rule)
-    for group in set(GROUPS) - set(FLAT) - _BELOW_SCORES:
+    for group in set(GROUPS) - set(FLAT) - set(ABOVE):
         content = metrics.get(group)
-        if isinstance(content, Mapping) and (part := _MAKERS[group](content, rule)):
+        if isinstance(content, Mapping) and (part := _group(content, group, rule)):
             found[group] = part
     return {name: found[name] for name in metrics if name in found}
 
@@ -84,7 +86,7 @@ def refused(
 
 def unknown_names(leaving: Leaving) -> list[str]:
     """Names on the hospital's list that are no group and no metric."""
-    leaves = {name for group in GROUPS.values() for name in group}
+    leaves = {name for group in GROUPS if ABOVE.get(group, group) not in TOGETHER for name in GROUPS[group]}
     dotted = {f"{group}.{name}" for group, content in GROUPS.items() for name in content}
     return [name for name in leaving.metrics if name not in leaves | dotted | set(GROUPS)]
 
@@ -98,15 +100,18 @@ class _Rule:
 
     def listed(self, group: str, name: str) -> bool:
         """Whether the list has the metric, or one that rests on it."""
-        asked, within = set(self.leaving.metrics), "scores" if group in _BELOW_SCORES else group
-        resting = {other for other, metric in GROUPS[group].items() if name in metric.rests_on}
-        return within in asked or any(other in asked or f"{within}.{other}" in asked for other in {name, *resting})
+        asked, within = set(self.leaving.metrics), ABOVE.get(group, group)
+        names = {name, *(other for other, metric in GROUPS[group].items() if name in metric.rests_on)}
+        dotted = {f"{within}.{other}" for other in names}
+        return bool(asked & ({within} | dotted | (set() if within in TOGETHER else names)))
 
     def free(self, group: str, name: str) -> bool:
         return self.listed(group, name) and not held_back(group, name, private=self.private, alone=self.alone)
 
-    def entry(self, name: object) -> bool:
-        """Whether a label, class or structure of the job is called so."""
+    def entry(self, name: object, metric: Metric | None = None) -> bool:
+        """Whether a label, class or structure of the job is called so, or the metric's table has such an entry."""
+        if metric is not None and metric.entries:
+            return name in metric.entries
         return known_name(name) and (self.names is None or name in self.names)
 
     def clean(self, metric: Metric, value: object) -> object:
@@ -132,17 +137,21 @@ def _lacks_count(metric: Metric, values: Mapping[str, Any], table: Mapping[str, 
     return any(values.get(count) is None or _lacks_count(table[count], values, table) for count in metric.rests_on)
 
 
-def _scores(content: Mapping[str, Any], rule: _Rule) -> dict[str, Any]:
-    found = _entries(content, "scores", rule)
+def _group(content: Mapping[str, Any], group: str, rule: _Rule) -> dict[str, Any]:
+    return _scores(content, group, rule) if group in TABLES else _counted(content, group, rule)
+
+
+def _scores(content: Mapping[str, Any], group: str, rule: _Rule) -> dict[str, Any]:
+    found = _entries(content, group, rule)
     below = found.get("n") is None or found.get("patients") is None
-    for table, group in TABLES.items():
+    for table, within in TABLES[group].items():
         inner = content.get(table)
         if not isinstance(inner, Mapping):
             continue
         parts = {
             name: _blank(part) if below else part
             for name in inner
-            if rule.entry(name) and isinstance(inner[name], Mapping) and (part := _entries(inner[name], group, rule))
+            if rule.entry(name) and isinstance(inner[name], Mapping) and (part := _entries(inner[name], within, rule))
         }
         if parts:
             found[table] = _complement(parts)
@@ -162,40 +171,34 @@ def _complement(parts: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {name: _blank(part) if name == least else part for name, part in parts.items()}
 
 
-def _support(content: Mapping[str, Any], rule: _Rule) -> dict[str, Any]:
-    found = _entries(content, "support", rule)
-    for name, metric in GROUPS["support"].items():
-        if metric.kind == "counts" and name in found:
-            images = None if found[name] is None else found.get(metric.rests_on[0])
-            given = content[name] if isinstance(content[name], Mapping) else {}
-            found[name] = _counts(given, images, rule)
+def _counted(content: Mapping[str, Any], group: str, rule: _Rule) -> dict[str, Any]:
+    """A group without scores: its metrics, and the entries of its tables."""
+    found = _entries(content, group, rule)
+    for name in found:
+        metric = GROUPS[group][name]
+        if metric.kind in ("counts", "parts", "shares"):
+            whole = None if found[name] is None else found.get(metric.rests_on[0])
+            table = content[name] if isinstance(content[name], Mapping) else {}
+            given = {entry: table[entry] for entry in table if rule.entry(entry, metric)}
+            found[name] = _cells(given, metric, whole, rule)
     return found
 
 
-def _counts(given: Mapping[Any, Any], images: int | None, rule: _Rule) -> dict[str, int | None]:
-    """Images by label, each between the floor and all images less the floor, or null; one null is never alone."""
+def _cells(given: Mapping[str, Any], metric: Metric, whole: int | None, rule: _Rule) -> dict[str, Any]:
     least = rule.leaving.min_count
-    counts: dict[str, int | None] = {}
-    for label in filter(rule.entry, given):
-        value = given[label]
-        good = images is not None and type(value) is int and least <= value <= images - least
-        counts[label] = value if good else None
-    left = sorted((value, label) for label, value in counts.items() if value is not None)
-    if left and len(left) == len(counts) - 1:
-        counts[left[0][1]] = None
-    return counts
-
-
-def _privacy(content: Mapping[str, Any], rule: _Rule) -> dict[str, Any]:
-    return _entries(content, "privacy", rule)
-
-
-_MAKERS = {"scores": _scores, "support": _support, "privacy": _privacy}
+    if metric.kind == "counts":
+        return suppress_labels(given, images=whole, least=least)
+    if metric.kind == "parts":
+        every = {**given, **dict.fromkeys(set(metric.entries) - set(given))}
+        kept = suppress_parts(every, total=whole, least=least)
+        return {name: kept[name] for name in given}
+    share = Metric("score")
+    return {name: None if whole is None else rule.clean(share, value) for name, value in given.items()}
 
 
 def _named(name: object, value: object, rule: _Rule) -> Iterator[str]:
     """Faults of a name at the top level."""
-    if type(name) is str and name in _MAKERS:
+    if type(name) is str and name in set(GROUPS) - set(FLAT) - set(ABOVE):
         yield from _table(name, value, name, rule)
         return
     group = next((one for one in FLAT if name in GROUPS[one]), None)
@@ -217,21 +220,24 @@ def _table(name: str, content: object, group: str, rule: _Rule) -> Iterator[str]
         yield f"metric {name} is not a table"
         return
     for inner, value in content.items():
-        if group == "scores" and type(inner) is str and inner in TABLES:
-            yield from _inner(inner, value, rule)
-        elif group not in SCORES or inner != SUPPRESSED:
+        if type(inner) is str and inner in TABLES.get(group, {}):
+            yield from _inner(inner, value, TABLES[group][inner], rule)
+            continue
+        if group not in SCORES or inner != SUPPRESSED:
             yield from _leaf(inner, group, rule)
-        if group == "support" and type(value) is dict and not all(map(rule.entry, value)):
-            yield f"metric {shown(inner)} has an entry that is no label or class of the job"
+        metric = GROUPS[group].get(inner) if type(inner) is str else None
+        if group not in SCORES and type(value) is dict and not all(rule.entry(entry, metric) for entry in value):
+            what = "is not of its table" if metric is not None and metric.entries else "is no label or class of the job"
+            yield f"metric {shown(inner)} has an entry that {what}"
 
 
-def _inner(name: str, content: object, rule: _Rule) -> Iterator[str]:
+def _inner(name: str, content: object, group: str, rule: _Rule) -> Iterator[str]:
     if type(content) is not dict:
         yield f"metric {name} is not a table"
         return
     for entry, value in content.items():
         if rule.entry(entry):
-            yield from _table(name, value, TABLES[name], rule)
+            yield from _table(name, value, group, rule)
         else:
             yield f"metric {name} has an entry that is no label, class or structure of the job"
 

@@ -84,7 +84,7 @@ def rounds_chart(report: Report, *, measure: str, width: int) -> str:
             _text(f"name {colour}", right + 18, ends[site] + 4, f"{_short(site, letters)} {points[-1][1]:.3f}")
         )
     spoken = "; ".join(f"{site} from {points[0][1]:.3f} to {points[-1][1]:.3f}" for site, points in drawn.items())
-    return _svg(width, height, f"{measure} at each site over the rounds", spoken, parts)
+    return svg(width, height, f"{measure} at each site over the rounds", spoken, parts)
 
 
 def forest_chart(report: Report, *, measure: str, width: int) -> str:
@@ -119,7 +119,7 @@ def forest_chart(report: Report, *, measure: str, width: int) -> str:
             if scores[name].value is not None:
                 unnamed.discard(name)
             spoken.append(f"{site} {SERIES[name].lower()} {_spoken(scores[name])}")
-    return _svg(width, height, f"{measure} and 95 % interval at each site", "; ".join(spoken), parts)
+    return svg(width, height, f"{measure} and 95 % interval at each site", "; ".join(spoken), parts)
 
 
 def spread(places: Mapping[str, float], *, gap: float, low: float, high: float) -> dict[str, float]:
@@ -205,7 +205,8 @@ def _text(kind: str, x: float, y: float, words: str) -> str:
     return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{escape(words)}</text>'
 
 
-def _svg(width: int, height: int, title: str, spoken: str, parts: Sequence[str]) -> str:
+def svg(width: int, height: int, title: str, spoken: str, parts: Sequence[str]) -> str:
+    """A drawing of ``parts``, and in words what it shows for who cannot see it."""
     label = escape(f"{title}. {spoken}.")
     body = "\n".join(parts)
     return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}">\n{body}\n</svg>'

@@ -15,6 +15,7 @@ from fedward.reporting.report import (
     CohortFacts,
     JobFacts,
     Participation,
+    Population,
     Report,
     RoundTime,
     Score,
@@ -42,6 +43,13 @@ MECHANISMS = {
 }
 """A job's mechanism -> how the report names it."""
 
+ENCRYPTIONS = {
+    "aes-ctr": "AES-256-CTR additive cipher",
+    "bfv": "BFV homomorphic encryption",
+    "ckks": "CKKS homomorphic encryption",
+}
+"""A key's scheme -> how the report names it."""
+
 _WHY_NOT_POOLED = "a real site cannot pool"
 
 
@@ -61,6 +69,7 @@ def report_of(job: JobSpec, events: Sequence[Event], *, wall_s: float | None = N
         raise FedwardError("events have no beginning", remedy="give the result folder of a job that ran")
     rounds = list(_of(events, "round"))
     admitted = {event["site"]: event for event in _of(events, "admitted")}
+    together = _last(events, "pooled") or {"sites": (), "pooled": {}}
     return Report(
         job=JobFacts(
             name=job.job.name,
@@ -73,11 +82,16 @@ def report_of(job: JobSpec, events: Sequence[Event], *, wall_s: float | None = N
         ),
         finished_at=datetime.fromtimestamp(events[-1]["at"], UTC).isoformat(timespec="seconds"),
         rounds_done=len(rounds),
-        encryption="none",
+        encryption=_encryption(_last(events, "encrypted")),
         privacy=MECHANISMS[job.privacy.mechanism],
         sites=tuple(_site(job, site, event, events) for site, event in sorted(admitted.items())),
         participation=tuple(_participation(site, events) for site in started["sites"]),
-        pooled=Score(why=_WHY_NOT_POOLED),
+        pooled=score_of(job, together["pooled"]) if together["sites"] else Score(why=_WHY_NOT_POOLED),
+        pooled_sites=tuple(sorted(together["sites"])),
+        pooled_labels={
+            name: score_of(job, scores) for name, scores in (together["pooled"].get("labels") or {}).items()
+        },
+        population=_population(_last(events, "cohort")),
         centralised_pooled=Score(why=_WHY_NOT_POOLED),
         time=_time(events, events[-1]["at"] - events[0]["at"] if wall_s is None else wall_s),
         hashes={
@@ -124,6 +138,29 @@ def _of(events: Iterable[Event], kind: str, **fields: Any) -> Iterator[Event]:
         event
         for event in events
         if event["event"] == kind and all(event.get(name) == value for name, value in fields.items())
+    )
+
+
+def _last(events: Sequence[Event], kind: str) -> Event | None:
+    return next(_of(reversed(events), kind), None)
+
+
+def _encryption(event: Event | None) -> str:
+    """What hid the updates: scheme, precision, and the key by the first digits of its name."""
+    if event is None:
+        return "none"
+    scheme, key = event["scheme"], event.get("key")
+    named = f"{ENCRYPTIONS.get(scheme, scheme)}, {event['precision']}"
+    return f"{named} (key {key[:4]}…)" if key else named
+
+
+def _population(event: Event | None) -> Population | None:
+    if event is None:
+        return None
+    found = event["cohort_statistics"]
+    tables = {name: found.get(name) or {} for name in ("age", "sex", "positives", "intensity")}
+    return Population(
+        sites=tuple(sorted(event["sites"])), patients=found.get("patients"), images=found.get("images"), **tables
     )
 
 

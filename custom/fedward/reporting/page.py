@@ -9,11 +9,14 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from fedward.reporting.charts import SERIES, forest_chart, rounds_chart
+from fedward.reporting.population_chart import intensity_chart
 from fedward.reporting.report import TOGETHER, Participation, Report, Score
 
 MEASURES = {"auc": "AUC", "dice": "Dice"}
 NOT_MEASURED, INSUFFICIENT, WITHHELD = "not measured", "insufficient support", "withheld"
 MISSES_SHOWN = 6
+SEXES = {"F": "female", "M": "male", "O": "other"}
+"""PatientSex as it is shown; what is not here is shown as it is."""
 WIDTHS = {"wide": 760, "slim": 380}
 
 
@@ -27,6 +30,8 @@ def render(report: Report) -> str:
         style=Markup(resource("report.css")),
         forest=_both_widths(forest_chart, report),
         rounds=_both_widths(rounds_chart, report),
+        intensity=_both_widths(intensity_chart, report),
+        sexes=SEXES,
         series=SERIES,
         moment=moment,
         number=number,

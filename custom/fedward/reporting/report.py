@@ -141,6 +141,29 @@ class SiteResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Population:
+    """Who the patients of several hospitals are together, training and validation, from encrypted sums.
+
+    A count below the floor is None, and with it what would give it away.
+
+    Attributes:
+        sites: whose numbers were added.
+        patients, images: of all of them.
+        age, sex: years, or PatientSex -> patients.
+        positives: label, or class -> images; empty for a segmentation.
+        intensity: lower end of a bin, in standard deviations of a standardised image -> share of its grey values.
+    """
+
+    sites: tuple[str, ...]
+    patients: int | None
+    images: int | None
+    age: Mapping[str, int | None] = field(default_factory=dict)
+    sex: Mapping[str, int | None] = field(default_factory=dict)
+    positives: Mapping[str, int | None] = field(default_factory=dict)
+    intensity: Mapping[str, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RoundTime:
     """Seconds of one round: all of it, and the slowest site's training and validation; None where no site says."""
 
@@ -180,6 +203,9 @@ class Report:
         sites: one a site that took part.
         participation: one a site that was invited.
         pooled: the federated model over all sites' validation images together.
+        pooled_sites: the sites in the encrypted sum that ``pooled`` comes from; empty where it comes from none.
+        pooled_labels: the same for each label or class, where there are several.
+        population: who all sites' patients are together, or None where no sum of them was opened.
         centralised_pooled: the centralised model, likewise.
         matrix: site whose own model it is -> site it was tested at, or ``TOGETHER`` -> value; empty if not measured.
         time: where the seconds went.
@@ -196,6 +222,9 @@ class Report:
     sites: tuple[SiteResult, ...]
     participation: tuple[Participation, ...]
     pooled: Score = NOT_MEASURED
+    pooled_sites: tuple[str, ...] = ()
+    pooled_labels: Mapping[str, Score] = field(default_factory=dict)
+    population: Population | None = None
     centralised_pooled: Score = NOT_MEASURED
     matrix: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
     time: Time

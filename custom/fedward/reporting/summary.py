@@ -27,6 +27,8 @@ def summary(report: Report) -> dict[str, Any]:
         f"federated_{measure}_mean": report.mean,
         f"federated_{measure}_min": None if worst is None else worst.federated.value,
         f"pooled_{measure}": report.pooled.value,
+        f"pooled_{measure}_low": report.pooled.low,
+        f"pooled_{measure}_high": report.pooled.high,
         f"centralised_{measure}": report.centralised_pooled.value,
         f"local_only_{measure}_mean_everywhere": _mean_everywhere(report),
     }

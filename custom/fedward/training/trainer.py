@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ from fedward.training.networks import initial_weights
 from fedward.training.patient_sampler import by_patient
 from fedward.training.results import Predictions, Progress, Trained
 from fedward.training.weights import Weights
+from fedward.validation.cohort_statistics import cohort_statistics
+from fedward.validation.pooled import score_histogram
 from fedward.validation.scores import Scores, score_classes, score_labels
 from fedward.validation.segmentation import MaskScorer
 
@@ -72,6 +75,7 @@ class Trainer:
         if job.training.threads:
             torch.set_num_threads(job.training.threads)
         self._learner = Learner(job, site=site)
+        self._predictions: Predictions | None = None
 
     @property
     def job(self) -> JobSpec:
@@ -123,7 +127,7 @@ class Trainer:
         """Score a model on this site's validation split; nothing of the trainer's state changes."""
         if self._job.job.task == "segmentation":
             return self._score_masks(weights)
-        found = self.predict(weights)
+        found = self._predictions = self.predict(weights)
         score, names = score_labels, self._job.data.labels
         if self._job.data.target == "multiclass":
             score, names = score_classes, self._job.data.classes
@@ -152,6 +156,34 @@ class Trainer:
             labels=np.concatenate(labels),
             loss=loss / len(images),
         )
+
+    def score_histogram(self) -> NDArray[np.int64]:
+        """Counts of the model validated last, to be summed over sites; see ``fedward.validation.pooled``.
+
+        Raises:
+            JobError: a segmentation job, no model validated yet, or scores that are not finite.
+        """
+        if self._predictions is None:
+            raise JobError("no scores to count", where=self._site, remedy="validate a classification model first")
+        return score_histogram(self._job, self._predictions)
+
+    def cohort_statistics(self) -> NDArray[np.int64]:
+        """Counts of this site's patients and images; see ``fedward.validation.cohort_statistics``.
+
+        Prepares the training images once more, without augmentation, and keeps none of them.
+
+        Raises:
+            CohortError: an image can no longer be read.
+        """
+        data = self._job.data.model_copy(update={"cache": False})
+        passing = Images(
+            self._job.model_copy(update={"data": data}), self._selection.train, training=False, site=self._site
+        )
+        items = chain.from_iterable(
+            images.batches(np.arange(len(images))[:, np.newaxis]) for images in (passing, self._validation_images)
+        )
+        examples = (*self._selection.train, *self._selection.validation)
+        return cohort_statistics(self._job, examples, (np.asarray(item["image"]) for (item,) in items))
 
     def alone(self, *, on_progress: Callable[[Progress], None] | None = None) -> Weights:
         """See ``train_alone``. There is no DP-SGD here: neither this model nor its scores may leave the site."""

@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedward.privacy.metric_table import FLAT, GROUPS, TABLES
+from fedward.privacy.metric_table import AGES, FLAT, GROUPS, INTENSITIES, SEXES, TABLES
 from fedward.privacy.release import refused, release, unknown_names
+from fedward.privacy.suppression import suppress_parts
 from fedward.settings import Leaving
 from fedward.validation.scores import score_classes, score_labels
 
 EVERYTHING = ("scores", "support", "work", "cohort", "privacy")
+TOGETHER = ("pooled", "cohort_statistics")
 LABELS = ("effusion", "nodule", "other")
 
 
@@ -214,10 +216,12 @@ NUMBERS = st.one_of(
     st.floats(),
     st.sampled_from(["dp-sgd", "patient", "ab" * 8, "DOE^JANE", "0.1.0"]),
 )
-LEAVES = sorted({name for group in GROUPS.values() for name in group} | {"suppressed", "unknown"})
+LEAVES = sorted({name for group in GROUPS.values() for name in group} | {"suppressed", "gossip"})
 ENTRIES = st.dictionaries(st.sampled_from(LEAVES), NUMBERS, max_size=9)
 NAMED = st.dictionaries(st.sampled_from([*LABELS, "DOE^JANE", "x\n"]), st.one_of(ENTRIES, NUMBERS), max_size=4)
-SCORES = st.builds(lambda plain, named: plain | named, ENTRIES, st.dictionaries(st.sampled_from(sorted(TABLES)), NAMED))
+SCORES = st.builds(
+    lambda plain, named: plain | named, ENTRIES, st.dictionaries(st.sampled_from(sorted(TABLES["scores"])), NAMED)
+)
 SUPPORT = st.builds(
     lambda plain, named: plain | named,
     ENTRIES,
@@ -226,13 +230,41 @@ SUPPORT = st.builds(
         st.dictionaries(st.sampled_from([*LABELS, "DOE^JANE"]), NUMBERS, max_size=4),
     ),
 )
+COUNTS = st.integers(0, 40)
+PATIENTS = st.builds(
+    lambda plain, sexes, ages, more: (
+        {"patients": sum(sexes.values()), "images": 60, "sex": sexes, "age": ages} | plain | more
+    ),
+    st.one_of(ENTRIES, st.just({})),
+    st.dictionaries(st.sampled_from(SEXES), COUNTS),
+    st.dictionaries(st.sampled_from([*AGES, "DOE^JANE"]), st.one_of(COUNTS, NUMBERS)),
+    st.fixed_dictionaries(
+        {
+            "positives": st.dictionaries(st.sampled_from([*LABELS, "DOE^JANE"]), st.one_of(COUNTS, NUMBERS)),
+            "intensity": st.dictionaries(st.sampled_from([*INTENSITIES, "DOE^JANE"]), NUMBERS, max_size=5),
+        }
+    ),
+)
 METRICS = st.builds(
     lambda *parts: {name: value for part in parts for name, value in part.items()},
     ENTRIES,
-    st.fixed_dictionaries({}, optional={"scores": SCORES, "support": SUPPORT, "privacy": ENTRIES}),
-    st.dictionaries(st.sampled_from(["scores", "privacy", "DOE^JANE"]), NUMBERS, max_size=1),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "scores": SCORES,
+            "support": SUPPORT,
+            "privacy": ENTRIES,
+            "pooled": SCORES,
+            "cohort_statistics": st.one_of(PATIENTS, ENTRIES),
+        },
+    ),
+    st.dictionaries(st.sampled_from(["scores", "privacy", *TOGETHER, "DOE^JANE"]), NUMBERS, max_size=1),
 )
-LISTS = st.lists(st.sampled_from([*EVERYTHING, *LEAVES, "scores.loss"]), max_size=5, unique=True)
+LISTS = st.lists(
+    st.sampled_from([*EVERYTHING, *TOGETHER, *LEAVES, "scores.loss", "pooled.auc", "cohort_statistics.sex"]),
+    max_size=5,
+    unique=True,
+)
 
 
 @settings(max_examples=400, deadline=None)
@@ -248,7 +280,7 @@ def test_whatever_comes_in_what_goes_out_is_allowed_and_stays_as_it_is(
     assert release(found, rule, **how) == found
     assert refused(found, rule, **how) == []
     text = json.dumps(found, allow_nan=False)
-    assert "DOE" not in text and "unknown" not in text
+    assert "DOE" not in text and "gossip" not in text
     for count in _counts(found):
         assert count is None or count >= least
 
@@ -277,16 +309,139 @@ def test_real_scores_pass() -> None:
         assert found["scores"]["auc"] == round(scores.auc, 3)
 
 
+# ---------------------------------------------------------------- over all hospitals together
+
+
+def pooled(**changes: Any) -> dict[str, Any]:
+    return {"auc": 0.81234, "auc_low": 0.7, "auc_high": 0.9, "n": 90, "positives": 30, "patients": 80} | changes
+
+
+def statistics(**changes: Any) -> dict[str, Any]:
+    return {
+        "patients": 60,
+        "images": 80,
+        "age": {"40-49": 20, "50-59": 30, "60-69": 10},
+        "sex": {"F": 30, "M": 28, "O": 2, "unknown": 0},
+        "positives": {"effusion": 30, "nodule": 44, "other": 77},
+        "intensity": {"-0.25": 0.25, "+0.00": 0.12345},
+    } | changes
+
+
+def test_figures_of_all_hospitals_leave_only_where_they_are_named_as_such() -> None:
+    metrics = {"pooled": pooled(), "cohort_statistics": statistics()}
+    every = {name for group in GROUPS.values() for name in group} | set(EVERYTHING)
+    assert release(metrics, leaving(*sorted(every)), private=False) == {}
+    assert "metric auc is not on the site's list" in refused(metrics, leaving(*sorted(every)), private=False)
+    assert set(release(metrics, leaving("pooled"), private=False)) == {"pooled"}
+    assert set(release(metrics, leaving("cohort_statistics"), private=False)) == {"cohort_statistics"}
+    counts = {name: pooled()[name] for name in ("n", "positives", "patients")}
+    assert release(metrics, leaving("pooled.auc"), private=False) == {"pooled": {"auc": 0.812} | counts}
+    sexes = release(metrics, leaving("cohort_statistics.sex"), private=False)["cohort_statistics"]
+    assert set(sexes) == {"patients", "sex"}
+    assert release({"scores": label_scores(patients=30)}, leaving(*TOGETHER), private=False) == {}
+
+
+def test_a_policy_cannot_name_a_figure_of_all_hospitals_alone() -> None:
+    assert unknown_names(leaving("intensity", "sex", *TOGETHER, "pooled.auc")) == ["intensity", "sex"]
+
+
+def test_pooled_scores_are_rounded_and_hold_the_floor_label_by_label() -> None:
+    labels = {"effusion": pooled(positives=3), "nodule": pooled(positives=40), "other": pooled(positives=50)}
+    for label in labels.values():
+        del label["patients"]
+    found = release({"pooled": pooled(labels=labels)}, leaving(*TOGETHER), private=True, names=LABELS)["pooled"]
+    assert found["auc"] == 0.812 and "suppressed" not in found
+    assert found["labels"]["effusion"]["suppressed"] and found["labels"]["nodule"]["suppressed"]
+    assert found["labels"]["other"]["auc"] == 0.812
+    few = release({"pooled": pooled(patients=4)}, leaving(*TOGETHER), private=False)["pooled"]
+    assert few["auc"] is None and few["suppressed"]
+
+
+def test_cohort_statistics_hide_small_cells_and_what_would_give_them_away() -> None:
+    found = release({"cohort_statistics": statistics()}, leaving(*TOGETHER), private=False, names=LABELS)
+    assert found["cohort_statistics"] == {
+        "patients": 60,
+        "images": 80,
+        "age": {"40-49": 20, "50-59": 30, "60-69": None},
+        "sex": {"F": 30, "M": None, "O": None, "unknown": None},
+        "positives": {"effusion": None, "nodule": 44, "other": None},
+        "intensity": {"-0.25": 0.25, "+0.00": 0.123},
+    }
+    few = release({"cohort_statistics": statistics(patients=4)}, leaving(*TOGETHER), private=False)
+    cells = few["cohort_statistics"]
+    assert cells["patients"] is None and cells["images"] is None
+    assert {value for name in ("age", "sex", "positives", "intensity") for value in cells[name].values()} == {None}
+
+
+def test_under_privacy_cohort_statistics_stay_and_pooled_scores_go_as_scores_do() -> None:
+    metrics = {"pooled": pooled(), "cohort_statistics": statistics()}
+    assert set(release(metrics, leaving(*TOGETHER), private=True)) == {"pooled"}
+    faults = refused(metrics, leaving(*TOGETHER), private=True)
+    assert "metric patients is computed from training data without noise" in faults
+    assert release(metrics, leaving(*TOGETHER), private=True, alone=True) == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"age": {"about 40": 20}}, "metric age has an entry that is not of its table"),
+        ({"sex": {"F": 30, "M": 28, "O": 2, "unknown": 0}}, "cohort_statistics.sex.M"),
+        ({"intensity": {"-0.25": 0.12345}}, "metric cohort_statistics.intensity"),
+        ({"positives": {"DOE^JANE": 20}}, "metric positives has an entry that is no label or class of the job"),
+        ({"sex": 5}, "metric cohort_statistics.sex is not rounded"),
+        ({"ethnicity": {"a": 9}}, "metric ethnicity is unknown"),
+    ],
+)
+def test_each_fault_of_cohort_statistics_is_named(changes: dict[str, Any], says: str) -> None:
+    rule = leaving(*TOGETHER)
+    good = release({"cohort_statistics": statistics()}, rule, private=False, names=LABELS)["cohort_statistics"]
+    faults = refused({"cohort_statistics": good | changes}, rule, private=False, names=LABELS)
+    assert any(says in fault for fault in faults), faults
+    assert not any("DOE" in fault for fault in faults)
+
+
+PARTS = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(0, 30), min_size=1)
+
+
+@settings(max_examples=300)
+@given(PARTS, st.integers(1, 12))
+def test_hidden_parts_are_two_or_more_and_stand_for_the_floor_together(parts: dict[str, int], least: int) -> None:
+    total = sum(parts.values())
+    found = suppress_parts(parts, total=total, least=least)
+    hidden = [parts[name] for name, value in found.items() if value is None]
+    assert all(value is None or (value == parts[name] and value >= least) for name, value in found.items())
+    if hidden and any(value is not None for value in found.values()):
+        assert len(hidden) > 1 and sum(hidden) >= least
+    if min(parts.values()) >= least:
+        assert not hidden
+    assert suppress_parts(found, total=total, least=least) == found
+
+
+def test_no_more_is_hidden_than_it_needs() -> None:
+    assert suppress_parts({"a": 2, "b": 4, "c": 9, "d": 7}, total=22, least=5) == {"a": None, "b": None, "c": 9, "d": 7}
+    assert suppress_parts({"a": 0, "b": 2, "c": 9, "d": 7}, total=18, least=5) == {
+        "a": None,
+        "b": None,
+        "c": 9,
+        "d": None,
+    }
+
+
+@pytest.mark.parametrize("total", [None, 59, 61])
+def test_parts_that_are_not_the_whole_are_all_hidden(total: int | None) -> None:
+    assert suppress_parts({"a": 30, "b": 30}, total=total, least=5) == {"a": None, "b": None}
+
+
 def _counts(content: dict[str, Any], group: str | None = None) -> list[int | None]:
     found: list[int | None] = []
     for name, value in content.items():
         inner = group or next((one for one in FLAT if name in GROUPS[one]), None)
         if isinstance(value, dict):
-            if name.endswith("_positives"):
+            if group is not None and name in TABLES.get(group, {}):
+                found += [count for entry in value.values() for count in _counts(entry, TABLES[group][name])]
+            elif group is not None and GROUPS[group][name].kind != "shares":
                 found += value.values()
-            elif name in TABLES:
-                found += [count for entry in value.values() for count in _counts(entry, TABLES[name])]
-            else:
+            elif group is None:
                 found += _counts(value, name)
         elif inner is not None and name in GROUPS[inner] and GROUPS[inner][name].kind == "count":
             found.append(value)

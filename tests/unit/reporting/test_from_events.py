@@ -1,13 +1,15 @@
-"""Events -> report: what a hospital keeps stays unmeasured, what it says of ε is the report's."""
+"""Events -> report: what a hospital keeps stays unmeasured, what it says of ε and of all patients is the report's."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from fedward.reporting.from_events import report_of
-from fedward.settings import JobSpec, parse
+from fedward.reporting.from_events import ENCRYPTIONS, report_of
+from fedward.reporting.report import Population, Score
+from fedward.reporting.summary import summary
+from fedward.settings import JobSpec, Scheme, parse
 from tests.conftest import tiny_job_content
 
 
@@ -60,3 +62,63 @@ def test_the_last_word_on_epsilon_holds_and_else_the_first(private_job: JobSpec)
 def test_a_job_without_privacy_says_none(tiny_job: JobSpec) -> None:
     done = report_of(tiny_job, [{"at": 0.0, "event": "started", "sites": []}])
     assert done.privacy == "none"
+
+
+# ---------------------------------------------------------------- from encrypted sums
+
+
+def encrypted(*more: dict[str, Any]) -> list[dict[str, Any]]:
+    facts = {"event": "encrypted", "scheme": "aes-ctr", "precision": "compact", "key": "1f3a" + "0" * 28}
+    return [*events()[:1], {"at": 0.5, **facts}, *({"at": 9.0, **line} for line in more)]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "words"),
+    [
+        ("aes-ctr", "AES-256-CTR additive cipher, precise (key 1f3a…)"),
+        ("bfv", "BFV homomorphic encryption, precise (key 1f3a…)"),
+        ("ckks", "CKKS homomorphic encryption, precise (key 1f3a…)"),
+    ],
+)
+def test_the_scheme_is_named_and_the_key_by_its_first_digits(tiny_job: JobSpec, scheme: str, words: str) -> None:
+    lines = encrypted()
+    lines[1] |= {"scheme": scheme, "precision": "precise"}
+    assert report_of(tiny_job, lines).encryption == words
+
+
+def test_each_scheme_that_a_job_can_have_has_its_words() -> None:
+    assert set(ENCRYPTIONS) == set(get_args(Scheme))
+
+
+def test_without_encryption_there_are_no_figures_of_all_hospitals(tiny_job: JobSpec) -> None:
+    done = report_of(tiny_job, events())
+    assert done.encryption == "none"
+    assert (done.pooled.value, done.pooled_sites, done.pooled_labels, done.population) == (None, (), {}, None)
+    assert done.pooled.why == "a real site cannot pool"
+
+
+def test_pooled_scores_are_those_of_the_last_sum(tiny_job: JobSpec) -> None:
+    scores = {"auc": 0.81, "auc_low": 0.7, "auc_high": 0.9, "n": 90, "positives": 30, "patients": 80}
+    sites = ["west", "north", "east"]
+    first = {"event": "pooled", "sites": sites, "pooled": scores | {"auc": 0.5}}
+    done = report_of(tiny_job, encrypted(first, {"event": "pooled", "sites": sites, "pooled": scores}))
+    assert done.pooled == Score(value=0.81, low=0.7, high=0.9, n=90, positives=30, patients=80)
+    assert done.pooled_sites == ("east", "north", "west")
+    assert summary(done)["pooled_auc"] == 0.81 and summary(done)["pooled_auc_low"] == 0.7
+
+
+def test_pooled_scores_below_the_floor_are_insufficient_and_not_absent(tiny_job: JobSpec) -> None:
+    few = {"auc": None, "n": 90, "positives": None, "patients": 80, "suppressed": True, "labels": {"a": {"auc": 0.5}}}
+    done = report_of(tiny_job, encrypted({"event": "pooled", "sites": ["a", "b", "c"], "pooled": few}))
+    assert done.pooled.value is None and done.pooled.suppressed and done.pooled_sites
+    assert done.pooled_labels == {"a": Score(value=0.5)}
+
+
+def test_who_the_patients_are_comes_from_the_sum_as_it_left(tiny_job: JobSpec) -> None:
+    found = {"patients": 60, "images": 80, "age": {"40-49": 50, "50-59": None}, "sex": {"F": 60}, "intensity": {}}
+    done = report_of(tiny_job, encrypted({"event": "cohort", "sites": ["b", "a", "c"], "cohort_statistics": found}))
+    assert done.population == Population(
+        sites=("a", "b", "c"), patients=60, images=80, age={"40-49": 50, "50-59": None}, sex={"F": 60}
+    )
+    bare = report_of(tiny_job, encrypted({"event": "cohort", "sites": ["a", "b", "c"], "cohort_statistics": {}}))
+    assert bare.population == Population(sites=("a", "b", "c"), patients=None, images=None)

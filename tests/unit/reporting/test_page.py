@@ -10,16 +10,20 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from fedward.errors import FedwardError
+from fedward.privacy.metric_table import INTENSITIES
 from fedward.reporting.charts import Scale, forest_chart, rounds_chart, spread, value_scale
 from fedward.reporting.page import missed, render
+from fedward.reporting.population_chart import intensity_chart
 from fedward.reporting.report import (
     TOGETHER,
     CohortFacts,
     JobFacts,
     Participation,
+    Population,
     Report,
     RoundTime,
     Score,
@@ -425,3 +429,111 @@ def test_a_job_without_privacy_has_no_column_for_epsilon() -> None:
     page = render(report())
     assert "without differential privacy" in page
     assert ">ε</th>" not in page
+
+
+# ---------------------------------------------------------------- over all hospitals, from encrypted sums
+
+
+def population(**changes: Any) -> Population:
+    shares = dict.fromkeys(INTENSITIES, 0.0) | {"-1.00": 0.125, "+0.00": 0.5, "+0.25": 0.375}
+    whole = Population(
+        sites=("a-site", "b-site", "c-site"),
+        patients=612,
+        images=734,
+        age={"0-9": None, "40-49": 201, "50-59": 311, "unknown": None},
+        sex={"F": 300, "M": 305, "O": None, "unknown": None},
+        positives={"lesion": 222},
+        intensity=shares,
+    )
+    return replace(whole, **changes)
+
+
+def together(**changes: Any) -> Report:
+    whole = report(
+        encryption="AES-256-CTR additive cipher, compact (key 1f3a…)",
+        pooled=Score(value=0.9312, low=0.9012, high=0.9518, n=191, positives=66, patients=180),
+        pooled_sites=("a-site", "b-site", "c-site"),
+        population=population(),
+    )
+    return replace(whole, **changes)
+
+
+def test_the_pooled_score_stands_with_its_interval_and_where_it_comes_from() -> None:
+    words = Page(render(together())).words
+    assert "All sites’ images together 0.931 95 % interval 0.901 to 0.952 191 images, 66 positive;" in words
+    assert "from an encrypted sum over 3 hospitals" in words
+    assert "encrypted sum" not in Page(render(report())).words
+
+
+def test_the_federations_patients_are_on_the_page_and_only_where_they_were_summed() -> None:
+    words = Page(render(together())).words
+    assert "612 patients with 734 images" in words and "over 3 hospitals together" in words
+    assert "own part left it encrypted, and only the sum was opened" in words
+    assert "Age in years Patients 40-49 201 50-59 311 the rest, 2 rows withheld" in words
+    assert "Sex Patients female 300 male 305 the rest, 2 rows withheld" in words
+    assert "Finding Images lesion 222" in words
+    assert "The federation’s patients" not in Page(render(report())).words
+
+
+def test_patients_below_the_floor_are_withheld_and_never_zero() -> None:
+    hidden = population(
+        patients=None,
+        images=None,
+        age={"40-49": None},
+        sex={"F": None},
+        positives={"lesion": None},
+        intensity=dict.fromkeys(INTENSITIES),
+    )
+    page = Page(render(together(population=hidden)))
+    assert "withheld patients with withheld images" in page.words and "Age in years Patients all withheld" in page.words
+    assert "Grey values" not in page.words
+    assert all(float(exact) != 0 for exact, _ in page.numbers)
+
+
+def test_a_segmentations_patients_have_no_findings() -> None:
+    words = Page(render(together(population=population(positives={})))).words
+    assert "Sex Patients" in words and "Finding" not in words
+
+
+def test_each_label_of_the_pooled_scores_has_a_row() -> None:
+    labels = {"nodule": Score(value=0.88, low=0.8, high=0.93, n=191, positives=40), "rare": Score(suppressed=True)}
+    words = Page(render(together(pooled_labels=labels))).words
+    assert "nodule 0.880 0.800 to 0.930 191 40" in words
+    assert "rare insufficient support withheld withheld" in words
+
+
+def test_numbers_of_the_sums_stand_in_the_json_and_come_back(tmp_path: Path) -> None:
+    whole = together(pooled_labels={"nodule": Score(value=0.88, n=191)})
+    write_report(tmp_path, whole)
+    assert read_report(tmp_path) == whole
+    known = numbers_of(json.loads((tmp_path / JSON_FILE).read_text()))
+    page = Page((tmp_path / HTML_FILE).read_text())
+    shown = {float(exact) for exact, _ in page.numbers}
+    assert {612, 734, 201, 311, 300, 305, 222, 191, 66, 0.9012, 0.9518, 0.88} <= shown & known
+    assert (tmp_path / HTML_FILE).read_text().startswith("<!doctype html>")
+
+
+def test_hostile_names_in_the_sums_are_escaped() -> None:
+    table = {HOSTILE: 5}
+    bad = population(sites=(HOSTILE,), age=table, sex=table, positives=table)
+    text = render(together(population=bad, pooled_labels={HOSTILE: Score(why=HOSTILE)}))
+    assert "<script" not in text and "<img" not in text
+    assert Page(text).words.count("alert(1)") >= 5
+
+
+@pytest.mark.parametrize("width", [760, 380])
+def test_a_bar_is_as_high_as_its_share(width: int) -> None:
+    root = ElementTree.fromstring(intensity_chart(together(), measure="AUC", width=width))
+    bars = [bar for bar in root.iter("rect") if bar.get("class") == "bar"]
+    heights = np.array([float(bar.get("height", "")) for bar in bars])
+    shares = np.array([float(share or 0) for share in population().intensity.values()])
+    assert heights / heights.sum() == pytest.approx(shares, abs=0.002)
+    ends = [float(bar.get("x", "")) + float(bar.get("width", "")) for bar in bars]
+    assert len(bars) == len(INTENSITIES) and max(ends) <= width and min(float(bar.get("x", "")) for bar in bars) >= 0
+
+
+def test_no_drawing_of_grey_values_that_are_withheld() -> None:
+    for shares in ({}, dict.fromkeys(INTENSITIES), {"-1.00": 0.5, "+0.00": None}):
+        bare = together(population=population(intensity=shares))
+        assert intensity_chart(bare, measure="AUC", width=760) == ""
+    assert intensity_chart(report(), measure="AUC", width=760) == ""

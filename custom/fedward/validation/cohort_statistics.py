@@ -1,0 +1,163 @@
+"""Who a federation's patients are, from the sum of what its hospitals counted: ages, sexes, labels, grey values.
+
+Each hospital counts the patients and images of a job, training and validation together. A patient counts once: in the
+lowest age of the patient's images, and under "unknown" where they do not agree on a sex. Grey values are those of the
+images as the network sees them, standardised and without augmentation; each image has the same weight.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedward.dataset.manifest import Row
+from fedward.dataset.selection import Example
+from fedward.errors import EncryptionError
+from fedward.privacy.metric_table import AGES, INTENSITIES, SEXES
+from fedward.privacy.suppression import suppress_labels, suppress_parts
+from fedward.settings import JobSpec
+
+SHARES = 1000
+"""What each image's grey values are parted into, so that they add up as whole numbers."""
+_FORMAT = "fedward cohort statistics 1"
+_UNKNOWN = "unknown"
+
+
+def statistics_length(job: JobSpec) -> int:
+    """How many numbers ``cohort_statistics`` has."""
+    return len(_entries(job))
+
+
+def statistics_layout(job: JobSpec) -> str:
+    """SHA-256, 64 hexadecimal digits, of what each number means: sums of equal layouts may be added."""
+    content = {"format": _FORMAT, "shares": SHARES, "size": job.data.size, "entries": _entries(job)}
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def cohort_statistics(
+    job: JobSpec, examples: Sequence[Example], images: Iterable[NDArray[np.float32]]
+) -> NDArray[np.int64]:
+    """Count a site's patients and images.
+
+    Args:
+        job: whose labels or classes count.
+        examples: each image that takes part, of both splits.
+        images: for each of ``examples``, in their order, its standardised grey values; any shape.
+
+    Returns:
+        int64 (statistics_length(job),): patients; images; patients by age, by sex; images by label or class, none for
+        a segmentation; SHARES of each image by grey value. In a sum over sites a patient of two counts twice.
+
+    Raises:
+        ValueError: not as many images as examples.
+    """
+    counts = Counter[tuple[str, str]]()
+    people: defaultdict[str, list[Row]] = defaultdict(list)
+    for example in examples:
+        people[example.row.patient].append(example.row)
+        counts.update(("positives", name) for name in _positive(job, example))
+    counts["patients", ""], counts["images", ""] = len(people), len(examples)
+    for rows in people.values():
+        counts["age", _age(rows)] += 1
+        counts["sex", _sex(rows)] += 1
+    shares = np.zeros(len(INTENSITIES), dtype=np.int64)
+    for _, image in zip(examples, images, strict=True):
+        shares += intensity_shares(image)
+    counts.update({("intensity", name): int(share) for name, share in zip(INTENSITIES, shares, strict=True)})
+    return np.array([counts[entry] for entry in _entries(job)], dtype=np.int64)
+
+
+def intensity_shares(image: NDArray[np.float32]) -> NDArray[np.int64]:
+    """SHARES parted among the bins as an image's grey values are.
+
+    Args:
+        image: finite, any shape, not empty. What lies outside the bins is in the first or the last.
+
+    Returns:
+        int64 (bins,), SHARES in all: each bin's part rounded down, and what is left to the largest remainders, the
+        lower bin first where they are equal.
+    """
+    inner = np.array([float(name) for name in INTENSITIES[1:]])
+    found = np.bincount(np.searchsorted(inner, np.ravel(image), side="right"), minlength=len(INTENSITIES))
+    whole, remainder = np.divmod(found * SHARES, found.sum())
+    largest = np.argsort(-remainder, kind="stable")[: SHARES - int(whole.sum())]
+    whole[largest] += 1
+    shares: NDArray[np.int64] = whole.astype(np.int64)
+    return shares
+
+
+def pooled_statistics(job: JobSpec, counts: NDArray[np.int64], *, min_count: int) -> dict[str, Any]:
+    """The statistics of all patients whose numbers were added.
+
+    Args:
+        job: the job that was counted for.
+        counts: ``cohort_statistics``, or the sum of several.
+        min_count: the floor; a count below it is None, and with it what would give it away (``suppress_parts``).
+
+    Returns:
+        JSON-ready ``patients``, ``images``; ``age``, ``sex``: tables of patients; ``positives``: images by label or
+        class, absent for a segmentation; ``intensity``: lower edge of a bin -> share of grey values, 0 to 1. With
+        fewer patients than the floor all are None.
+
+    Raises:
+        EncryptionError: numbers that no cohort has: of another length, below 0, or whose parts are not the whole.
+    """
+    entries = _entries(job)
+    if counts.shape != (len(entries),) or counts.dtype != np.int64 or counts.min() < 0:
+        raise _not_of(job)
+    tables: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for (table, name), count in zip(entries, counts.tolist(), strict=True):
+        tables[table][name] = count
+    patients, images = tables["patients"][""], tables["images"][""]
+    wholes = {"age": patients, "sex": patients, "intensity": SHARES * images}
+    if patients > images or any(sum(tables[table].values()) != whole for table, whole in wholes.items()):
+        raise _not_of(job)
+    enough = patients >= min_count
+    total = patients if enough else None
+    found: dict[str, Any] = {"patients": total, "images": images if enough else None}
+    found |= {name: suppress_parts(tables[name], total=total, least=min_count) for name in ("age", "sex")}
+    if tables["positives"]:
+        found["positives"] = suppress_labels(tables["positives"], images=found["images"], least=min_count)
+    found["intensity"] = {
+        name: shares / wholes["intensity"] if enough and images else None
+        for name, shares in tables["intensity"].items()
+    }
+    return found
+
+
+def _entries(job: JobSpec) -> list[tuple[str, str]]:
+    """What each number counts: table and entry, in order."""
+    names: tuple[str, ...] = ()
+    if job.job.task == "classification":
+        names = job.data.classes if job.data.target == "multiclass" else job.data.labels
+    tables = {"patients": ("",), "images": ("",), "age": AGES, "sex": SEXES, "positives": names}
+    return [(table, name) for table, entries in {**tables, "intensity": INTENSITIES}.items() for name in entries]
+
+
+def _positive(job: JobSpec, example: Example) -> list[str]:
+    """The labels for which an image is yes, or its class."""
+    if job.data.target == "multiclass":
+        return [job.data.classes[index] for index in example.truth]
+    return [name for name, value in zip(job.data.labels, example.truth, strict=True) if value]
+
+
+def _age(rows: Sequence[Row]) -> str:
+    decades = [row.age_decade for row in rows if row.age_decade is not None]
+    return AGES[min(min(decades) // 10, len(AGES) - 2)] if decades else _UNKNOWN
+
+
+def _sex(rows: Sequence[Row]) -> str:
+    said = {row.sex for row in rows if row.sex}
+    (sex,) = said if len(said) == 1 else {_UNKNOWN}
+    return sex if sex in SEXES else _UNKNOWN
+
+
+def _not_of(job: JobSpec) -> EncryptionError:
+    remedy = "let each hospital run the same version on the same job"
+    return EncryptionError("not cohort statistics of this job", where=job.job.name, remedy=remedy)

@@ -1,0 +1,215 @@
+"""One AUC over all hospitals from the sum of their score histograms, so that no hospital's own needs to be seen.
+
+Each hospital counts its validation images by score, in bins that all share, yes and no apart. The area under the ROC
+curve follows from the counts alone, images in one bin being ties that count half (Hanley and McNeil 1982, Radiology
+143:29-36); it differs from the area of the scores themselves by at most half the share of pairs that tie. The bins are
+of equal width in arcsin(sqrt(score)) and so narrow towards 0 and 1, where the scores of a sure model crowd.
+
+The 95 % interval:
+
+1. DeLong, DeLong and Clarke-Pearson (1988, Biometrics 44:837-845, section 2): the variances of the placements of the
+   positives among the negatives, and of the negatives among the positives, each over how many there are.
+2. Images of one patient are not independent: what m of them add to a sum varies by at most m times as much as if they
+   were (Cauchy and Schwarz). So each of the two is multiplied by the sum over patients of m squared, over the images;
+   that is images over patients where all have as many, and the design effect of Kish (1965, Survey Sampling) at its
+   largest. Obuchowski (1997, Biometrics 53:567-578) estimates what this bounds, but needs each patient's placements.
+   That positives and negatives of one patient move together is left out; where they do, it narrows the interval.
+3. The interval is laid around the logit of the area, and so stays between 0 and 1 (Pepe 2003, chapter 5).
+
+Where yes and no are perfectly apart the variance is 0 and says nothing. As many independent pairs as the fewer of the
+two have then all been won, and the end of the interval is Clopper and Pearson's (1934, Biometrika 26:404-413).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedward.errors import EncryptionError, JobError
+from fedward.settings import JobSpec
+
+if TYPE_CHECKING:
+    from fedward.training.results import Predictions
+
+BINS = 500
+"""Bins of the score, for each label or class and each truth value."""
+_FORMAT = "fedward score histogram 1"
+_DEVIATIONS, _TAIL = 1.959963984540054, 0.025
+_NO, _YES = 0, 1
+_REMEDY = "let each hospital run the same version on the same job"
+
+Found = dict[str, Any]
+
+
+def bin_edges() -> NDArray[np.float64]:
+    """The BINS + 1 edges, from 0 to 1; bin k holds edge k up to, but not, edge k + 1, and the last also 1."""
+    return _edges().copy()
+
+
+def histogram_length(job: JobSpec) -> int:
+    """How many numbers ``score_histogram`` has; 0 for a segmentation, which has no score for each image."""
+    names = _names(job)
+    return len(names) * 2 * (BINS + 1) + 2 if names else 0
+
+
+def histogram_layout(job: JobSpec) -> str:
+    """SHA-256, 64 hexadecimal digits, of what each number means: sums of equal layouts may be added."""
+    content = {
+        "format": _FORMAT,
+        "bins": BINS,
+        "scale": "arcsine",
+        "target": job.data.target,
+        "names": _names(job),
+        "each": "no: bins, sum of squared images of a patient; yes: the same",
+        "last": "images with any yes (multiclass: of any class but the first), patients",
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def score_histogram(job: JobSpec, predictions: Predictions) -> NDArray[np.int64]:
+    """A site's validation images counted by score.
+
+    Args:
+        job: a classification; several classes count as one label each, against the rest.
+        predictions: the model's, with finite scores of 0 to 1.
+
+    Returns:
+        int64 (histogram_length(job),): for each label or class (2, BINS + 1), "no" first: images in each bin, and the
+        sum over patients of their images squared; at last the images with any yes (multiclass: of any class but the
+        first), and the patients. Adding those of sites whose patients are different gives that of all their patients.
+
+    Raises:
+        JobError: a segmentation, scores of another shape, or a score that is not finite or not 0 to 1.
+    """
+    names = _names(job)
+    if not names:
+        raise JobError("a segmentation job has no score histogram", where=job.job.name, remedy="leave it out")
+    scores, truth = predictions.scores, predictions.labels
+    if job.data.target == "multiclass":
+        any_yes = np.count_nonzero(truth)
+        truth = (truth[:, np.newaxis] == np.arange(len(names))).astype(np.int64)
+    else:
+        any_yes = np.count_nonzero(truth.any(axis=1))
+    if scores.shape != truth.shape or scores.shape[1] != len(names):
+        raise JobError("scores are of another shape than the labels", where=job.job.name, value=scores.shape)
+    if not np.all((scores >= 0) & (scores <= 1)):
+        raise JobError("a score is not 0 to 1", where=job.job.name, remedy="see whether the training diverged")
+    places = np.clip(np.searchsorted(_edges(), scores, side="right") - 1, 0, BINS - 1)
+    patients, owner = np.unique(np.asarray(predictions.patients), return_inverse=True)
+    counts = np.zeros((len(names), 2, BINS + 1), dtype=np.int64)
+    for label in range(len(names)):
+        for value in (_NO, _YES):
+            chosen = truth[:, label] == value
+            counts[label, value, :BINS] = np.bincount(places[chosen, label], minlength=BINS)
+            counts[label, value, BINS] = np.sum(np.bincount(owner[chosen], minlength=len(patients)) ** 2)
+    return np.concatenate([counts.ravel(), np.array([any_yes, len(patients)], dtype=np.int64)])
+
+
+def pooled_scores(job: JobSpec, counts: NDArray[np.int64]) -> dict[str, Any]:
+    """Scores over all patients whose images were counted.
+
+    Args:
+        job: the classification that was counted for.
+        counts: ``score_histogram``, or the sum of several.
+
+    Returns:
+        JSON-ready ``auc``, ``auc_low``, ``auc_high`` (None where they cannot be had: one truth value only, a single
+        positive or negative for the interval, or all in one bin), ``n`` images, ``positives``, ``patients``. With
+        several labels or classes ``labels`` has each, and the first three are the means of those that have an area;
+        the mean of the intervals is the widest that theirs allow, however the labels hang together.
+
+    Raises:
+        EncryptionError: numbers that no histogram has: of another length, below 0, or not of one number of images.
+    """
+    names = _names(job)
+    _check(job, counts)
+    table = counts[:-2].reshape(len(names), 2, BINS + 1)
+    any_yes, patients = int(counts[-2]), int(counts[-1])
+    labels = {name: _label(table[number]) for number, name in enumerate(names)}
+    if len(labels) == 1:
+        return {**next(iter(labels.values())), "patients": patients}
+    n = int(table[0, :, :BINS].sum())
+    known = [label for label in labels.values() if label["auc"] is not None]
+    means = {name: _mean([label[name] for label in known]) for name in ("auc", "auc_low", "auc_high")}
+    return {**means, "n": n, "positives": any_yes, "patients": patients, "labels": labels}
+
+
+@cache
+def _edges() -> NDArray[np.float64]:
+    edges: NDArray[np.float64] = np.sin(np.linspace(0, np.pi / 2, BINS + 1)) ** 2
+    return edges
+
+
+def _names(job: JobSpec) -> tuple[str, ...]:
+    if job.job.task == "segmentation":
+        return ()
+    return job.data.classes if job.data.target == "multiclass" else job.data.labels
+
+
+def _check(job: JobSpec, counts: NDArray[np.int64]) -> None:
+    where, length = job.job.name, histogram_length(job)
+    if length == 0:
+        raise EncryptionError("a segmentation job has no score histogram", where=where, remedy="leave it out")
+    if counts.shape != (length,) or counts.dtype != np.int64 or counts.min() < 0:
+        raise EncryptionError("not a score histogram of this job", where=where, remedy=_REMEDY)
+    table = counts[:-2].reshape(-1, 2, BINS + 1)[:, :, :BINS]
+    images = table.sum(axis=(1, 2))
+    if np.any(images != images[0]) or not max(counts[-2], counts[-1]) <= images[0]:
+        raise EncryptionError("labels of a score histogram have different images", where=where, remedy=_REMEDY)
+
+
+def _label(table: NDArray[np.int64]) -> Found:
+    """One label from its (2, BINS + 1) counts."""
+    negative, positive = (side[:BINS].astype(np.float64) for side in (table[_NO], table[_YES]))
+    negatives, positives = float(negative.sum()), float(positive.sum())
+    counted = {"n": int(negatives + positives), "positives": int(positives)}
+    if not negatives or not positives:
+        return {"auc": None, "auc_low": None, "auc_high": None, **counted}
+    won = (np.cumsum(negative) - negative / 2) / negatives
+    lost = (np.cumsum(positive[::-1])[::-1] - positive / 2) / positives
+    area = float(np.sum(positive * won) / positives)
+    low, high = _interval(
+        area,
+        variances=(_variance(won, positive, area), _variance(lost, negative, area)),
+        independent=(_independent(table[_YES]), _independent(table[_NO])),
+    )
+    return {"auc": area, "auc_low": low, "auc_high": high, **counted}
+
+
+def _variance(placements: NDArray[np.float64], counts: NDArray[np.float64], mean: float) -> float | None:
+    """Of one image's placement; None with fewer than two."""
+    total = float(counts.sum())
+    return None if total < 2 else float(np.sum(counts * (placements - mean) ** 2) / (total - 1))
+
+
+def _independent(side: NDArray[np.int64]) -> float:
+    """As how many independent images these count at the least: images over the design effect's bound."""
+    images, squares = float(side[:BINS].sum()), float(side[BINS])
+    return images / max(1.0, squares / images)
+
+
+def _interval(
+    area: float, *, variances: tuple[float | None, float | None], independent: tuple[float, float]
+) -> tuple[float | None, float | None]:
+    end = _TAIL ** (1 / min(independent))
+    if area in (0.0, 1.0):
+        return (end, 1.0) if area else (0.0, 1 - end)
+    of_positives, of_negatives = variances
+    if of_positives is None or of_negatives is None:
+        return None, None
+    error = np.sqrt(of_positives / independent[0] + of_negatives / independent[1]) / (area * (1 - area))
+    if not error:
+        return None, None
+    middle = np.log(area / (1 - area))
+    low, high = (1 / (1 + np.exp(-(middle + sign * _DEVIATIONS * error))) for sign in (-1, 1))
+    return float(low), float(high)
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None

@@ -39,6 +39,12 @@ STAGES = (
         "fedward.flare.protection",
     ),
     Stage(
+        "open",
+        "site, each round",
+        "an encrypted job's sum, shown to be of three hospitals or more and divided by their weight",
+        "fedward.encryption.secure_sum",
+    ),
+    Stage(
         "receive",
         "site, each round",
         "IngressGate: the job's network, finite, no jump, no crafted first layer",
@@ -63,10 +69,16 @@ STAGES = (
         "fedward.flare.egress",
     ),
     Stage(
-        "average",
+        "seal",
+        "site, each round",
+        "EgressGate, last: the model times the site's weight in whole numbers, encrypted and tagged",
+        "fedward.flare.sealing",
+    ),
+    Stage(
+        "add",
         "server, each round",
-        "mean of the differences, by patients or each site equal, in site order",
-        "fedward.aggregation.fedavg",
+        "sealed models as they come, unread; in the clear the mean of the differences, in site order",
+        "fedward.flare.exchange",
     ),
     Stage("report", "both", "events → report.json → report.html", "fedward.reporting"),
 )

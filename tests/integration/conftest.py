@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pytest
 
 from fedward.demo.federate import await_sites, federation_of
 from fedward.demo.hospitals import DemoHospital, find_sources, write_site
+from fedward.demo.keys import share_key
 from fedward.dicom.index import index_cohort
-from fedward.dicom.synthetic import HOSPITALS, write_cohort
+from fedward.dicom.synthetic import HOSPITALS, SyntheticHospital, write_cohort
 from fedward.flare.app import SITE_FILE
 from fedward.flare.kits import Kits, provision
 from fedward.flare.processes import LocalFederation, free_port
@@ -22,7 +24,7 @@ from tests.conftest import tiny_job_content
 
 @dataclass(frozen=True)
 class Running:
-    """A federation that is up: three hospitals with a cohort, and one whose table has another label."""
+    """A federation that is up, and its hospitals."""
 
     federation: LocalFederation
     session: Console
@@ -31,9 +33,11 @@ class Running:
     hospitals: dict[str, DemoHospital]
 
 
-def small_hospitals(out: Path, *, images: int = 24, label: str = "lesion") -> Path:
-    """Three synthetic hospitals as DICOM, each with a few images."""
-    write_cohort(out, label=label, masks=False, hospitals=[replace(one, images=images, faults=()) for one in HOSPITALS])
+def small_hospitals(
+    out: Path, *, images: int = 24, label: str = "lesion", like: Sequence[SyntheticHospital] = HOSPITALS
+) -> Path:
+    """Synthetic hospitals as DICOM, three unless said otherwise, each with a few images."""
+    write_cohort(out, label=label, masks=False, hospitals=[replace(one, images=images, faults=()) for one in like])
     return out
 
 
@@ -53,13 +57,20 @@ def hospitals(tmp_path_factory: pytest.TempPathFactory) -> list[DemoHospital]:
     return index_all(small_hospitals(folder / "data"), folder / "sites", job)
 
 
-@pytest.fixture(scope="session")
-def running(hospitals: list[DemoHospital], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    folder = tmp_path_factory.mktemp("federation")
+@contextmanager
+def started(hospitals: Sequence[DemoHospital], folder: Path) -> Iterator[Running]:
+    """A federation of these hospitals that share a key, up until the end of the ``with``."""
     spec = federation_of([hospital.site for hospital in hospitals], port=free_port())
     kits = provision(spec, folder)
     for hospital in hospitals:
         (kits.sites[hospital.site] / "local" / SITE_FILE).write_bytes(hospital.config.read_bytes())
+    share_key(kits, {hospital.site: hospital.config for hospital in hospitals})
     with LocalFederation(spec, kits, threads=1) as federation, console(next(iter(kits.people.values()))) as session:
         await_sites(federation, session, kits, spec)
         yield Running(federation, session, kits, spec, {hospital.site: hospital for hospital in hospitals})
+
+
+@pytest.fixture(scope="session")
+def running(hospitals: list[DemoHospital], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with started(hospitals, tmp_path_factory.mktemp("federation")) as up:
+        yield up

@@ -54,6 +54,12 @@ def test_plain_is_the_inverse_of_parse(tiny_job: JobSpec) -> None:
         ("data.target", "multiclass", "classes"),
         ("federation.rounds", 0, "rounds"),
         ("model.batch_norm", "maybe", "batch_norm"),
+        ("federation.aggregation", "mode", "aggregation"),
+        ("federation.server_lr", 0.0, "server_lr"),
+        ("encryption", {"max_sites": 2}, "max_sites"),
+        ("encryption", {"largest": 0.0}, "largest"),
+        ("encryption", {"max_patients": 0}, "max_patients"),
+        ("encryption", {"scheme": "aes-ctr"}, "scheme"),
     ],
 )
 def test_a_wrong_value_is_one_line_that_names_it(path: str, value: Any, word: str) -> None:
@@ -87,6 +93,9 @@ def test_site_paths_start_at_the_file(tmp_path: Path) -> None:
     )
     policy = read_site(file)
     assert policy.key == tmp_path / "site.key"
+    assert policy.federation_key is None
+    file.write_text('federation_key = "federation.key"\n' + file.read_text())
+    assert read_site(file).federation_key == tmp_path / "federation.key"
     assert policy.cohorts["chest"].images == tmp_path / "dicom"
     assert policy.cohorts["chest"].index == Path("/var/index")
     assert policy.cohorts["chest"].labels is None

@@ -4,32 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-from fedward.training.weights import Weights
+Held = TypeVar("Held")
+"""A model in whatever form its holder has it: weights, or a sum that only hospitals can open."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class Candidate(Generic[Held]):
     """A model and the mean of what sites measured on it.
 
     Attributes:
         after: rounds that made it; 0 is the initial model.
-        weights: the model.
+        model: the model.
         score: mean over the sites that have a value, each counting once; None where no site has one.
     """
 
     after: int
-    weights: Weights
+    model: Held
     score: float | None
 
 
-def candidate(weights: Weights, values: Iterable[float | None], *, after: int) -> Candidate:
+def candidate(model: Held, values: Iterable[float | None], *, after: int) -> Candidate[Held]:
     """A model with the sites' values for it; a site without a value does not count."""
     known = [value for value in values if value is not None]
-    return Candidate(after=after, weights=weights, score=sum(known) / len(known) if known else None)
+    return Candidate(after=after, model=model, score=sum(known) / len(known) if known else None)
 
 
-def better(one: Candidate | None, other: Candidate) -> Candidate:
+def better(one: Candidate[Held] | None, other: Candidate[Held]) -> Candidate[Held]:
     """The one with the higher score; of two equal ones, or where neither has a score, the later."""
     if one is None:
         return other

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fedward.aggregation.checks import LEAVE_OUT, check_updates
 from fedward.errors import JobError
 from fedward.training.weights import Weights
 
@@ -38,42 +39,23 @@ def weighted_mean(updates: Mapping[str, tuple[Weights, float]]) -> Weights:
         JobError: no site, a weight that is negative or not finite, weights that sum to nothing, names, shapes or
             dtypes that differ between sites, or a value that is not finite.
     """
-    sites = sorted(updates)
+    arrays = {site: update for site, (update, _) in updates.items()}
+    sites = check_updates(arrays)
     total = _total_weight(updates, sites)
-    layout = {name: (array.shape, array.dtype) for name, array in updates[sites[0]][0].items()}
-    for site in sites:
-        _check(updates[site][0], layout, site=site, first=sites[0])
     weights = [updates[site][1] for site in sites]
-    return {name: _mean([updates[site][0][name] for site in sites], weights, total) for name in sorted(layout)}
+    names = sorted(arrays[sites[0]])
+    return {name: _mean([arrays[site][name] for site in sites], weights, total) for name in names}
 
 
 def _total_weight(updates: Mapping[str, tuple[Weights, float]], sites: list[str]) -> float:
-    if not sites:
-        raise JobError("no site sent an update", where="aggregation", remedy="wait for federation.min_sites sites")
     for site in sites:
         weight = updates[site][1]
         if not np.isfinite(weight) or weight < 0:
-            raise JobError("a site's weight must be a number of patients", where=site, value=weight, remedy=_LEAVE_OUT)
+            raise JobError("a site's weight must be a number of patients", where=site, value=weight, remedy=LEAVE_OUT)
     total = float(sum(updates[site][1] for site in sites))
     if total <= 0:
-        raise JobError("the sites' weights sum to nothing", where=", ".join(sites), remedy=_LEAVE_OUT)
+        raise JobError("the sites' weights sum to nothing", where=", ".join(sites), remedy=LEAVE_OUT)
     return total
-
-
-def _check(arrays: Weights, layout: dict[str, tuple[tuple[int, ...], Any]], *, site: str, first: str) -> None:
-    odd = sorted(set(arrays) ^ set(layout))
-    if odd:
-        raise JobError(f"tensor {odd[0]} is in the update of only one of {first} and {site}", remedy=_LEAVE_OUT)
-    for name, array in arrays.items():
-        if (array.shape, array.dtype) != layout[name]:
-            raise JobError(
-                f"tensor {name} differs in shape or dtype from that of {first}",
-                where=site,
-                value=f"{array.dtype}{list(array.shape)}",
-                remedy=_LEAVE_OUT,
-            )
-        if not np.isfinite(array).all():
-            raise JobError(f"tensor {name} holds a value that is not finite", where=site, remedy=_LEAVE_OUT)
 
 
 def _mean(arrays: list[NDArray[Any]], weights: list[float], total: float) -> NDArray[Any]:
@@ -83,6 +65,3 @@ def _mean(arrays: list[NDArray[Any]], weights: list[float], total: float) -> NDA
     mean /= total
     dtype = arrays[0].dtype
     return np.asarray(mean if dtype.kind == "f" else np.rint(mean), dtype=dtype)
-
-
-_LEAVE_OUT = "leave the site out of this round and look into its log"

@@ -28,17 +28,19 @@ def check(folder: Path = _JOB, format: Format = _FORMAT) -> None:
     """Say what is wrong with a job, where, and the remedy, without running it. Exit code 1 when something is."""
     from fedward.privacy.agreement import job_hash
     from fedward.privacy.linter import remarks
+    from fedward.privacy.wording import how_updates_leave
 
     job = read_job(folder)
-    problems, notes, found = _problems(job), remarks(job), job_hash(job)
+    problems, notes, found, leave = _problems(job), remarks(job), job_hash(job), how_updates_leave(job)
     if format is Format.json:
-        answer = {"job": job.job.name, "hash": found, "problems": problems, "remarks": notes}
+        answer = {"job": job.job.name, "hash": found, "encryption": leave, "problems": problems, "remarks": notes}
         typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
     else:
         for problem in problems:
             typer.echo(f"fedward: {problem}", err=True)
         for note in notes:
             typer.echo(f"note: {note}")
+        typer.echo(leave)
         typer.echo(f"hash {found}, which a hospital names in approved_jobs")
         if not problems:
             typer.echo(f"{job.job.name}: nothing wrong")

@@ -15,7 +15,8 @@ from rich.table import Table
 from fedward.commands.format import Format
 from fedward.errors import JobError
 from fedward.privacy.plan import SitePlan, plan_site, steps_a_round
-from fedward.settings import read_job
+from fedward.privacy.wording import how_updates_leave
+from fedward.settings import JobSpec, read_job
 
 _COLUMNS = ("site", "patients", "sampling rate", "noise multiplier", "steps", "ε", "δ")
 
@@ -27,12 +28,15 @@ def plan(
 ) -> None:
     """Say each site's noise for the job's ε, or its ε for the job's noise, without running it."""
     job = read_job(folder)
-    sites = _sites(site)
+    sites, leave = _sites(site), how_updates_leave(job)
+    _room(job, sites)
     if job.privacy.mechanism == "none":
         if format is Format.json:
-            typer.echo(json.dumps({"job": job.job.name, "mechanism": "none", "sites": []}, indent=2))
+            nothing = {"job": job.job.name, "mechanism": "none", "encryption": leave, "sites": []}
+            typer.echo(json.dumps(nothing, indent=2))
         else:
             typer.echo(f"{job.job.name}: no differential privacy, so no ε; privacy.mechanism is none")
+            typer.echo(leave)
         return
     if not sites:
         raise JobError("names no site", where="--site", remedy="give --site NAME=PATIENTS for each hospital")
@@ -41,10 +45,16 @@ def plan(
         for name, patients in sites.items()
     ]
     if format is Format.json:
-        answer = {"job": job.job.name, "mechanism": job.privacy.mechanism, "sites": [_plain(plan) for plan in plans]}
+        answer = {
+            "job": job.job.name,
+            "mechanism": job.privacy.mechanism,
+            "encryption": leave,
+            "sites": [_plain(plan) for plan in plans],
+        }
         typer.echo(json.dumps(answer, indent=2, allow_nan=False))
     else:
         Console().print(_table(job.job.name, plans))
+        typer.echo(leave)
 
 
 def _sites(given: list[str]) -> dict[str, int]:
@@ -58,6 +68,17 @@ def _sites(given: list[str]) -> dict[str, int]:
             raise JobError("a site is given twice", where="--site", value=name, remedy="give each once")
         sites[name] = int(count)
     return sites
+
+
+def _room(job: JobSpec, sites: dict[str, int]) -> None:
+    """Refuse a site that an encrypted sum has no room for, before it trains for nothing."""
+    encryption = job.encryption
+    if encryption is None or job.federation.weighting != "patients":
+        return
+    for name, patients in sites.items():
+        if patients > encryption.max_patients:
+            what = f"more patients than encryption.max_patients, {encryption.max_patients}"
+            raise JobError(what, where=name, value=patients, remedy="raise it, or say weighting 'equal'")
 
 
 def _plain(plan: SitePlan) -> dict[str, Any]:

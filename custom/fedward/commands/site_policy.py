@@ -17,9 +17,11 @@ from fedward.dicom.pseudonym import load_key
 from fedward.errors import FedwardError, PolicyRefused
 from fedward.privacy.linter import CohortFacts, faults
 from fedward.privacy.policy_review import Finding, review
+from fedward.privacy.wording import how_updates_leave
 from fedward.settings import JobSpec, SitePolicy, read_job, read_site
 
 if TYPE_CHECKING:
+    from fedward.encryption.key import FederationKey
     from fedward.privacy.ledger import Ledger
     from fedward.privacy.plan import SitePlan
 
@@ -65,13 +67,16 @@ def check(
     manifests = _manifests(site)
     facts = {name: _facts(manifest) for name, manifest in manifests.items()}
     ledger, found = _files(site)
-    found = [*review(site, cohorts=facts), *found]
-    cost = None
+    key, of_key = _federation_key(site)
+    found = [*review(site, cohorts=facts), *found, *of_key]
+    cost, leave = None, None
     if job is not None:
         spec = read_job(job)
+        leave = how_updates_leave(spec, scheme=None if key is None else key.scheme)
+        found += _precision(spec, key)
         of_job, cost = _job(spec, site, manifests.get(spec.data.cohort), ledger)
         found += of_job
-    _answer(found, cost, format)
+    _answer(found, cost, leave, format)
     if any(finding.level == "error" for finding in found):
         raise typer.Exit(1)
 
@@ -114,6 +119,31 @@ def _key(site: SitePolicy) -> list[Finding]:
         load_key(site.key)
     except FedwardError as error:
         return [Finding(level="error", where="key", text=str(error))]
+    return []
+
+
+def _federation_key(site: SitePolicy) -> tuple[FederationKey | None, list[Finding]]:
+    """The federation's key, where the policy names one that can be read; ``review`` minds a policy that names none."""
+    from fedward.encryption.key_file import read_key
+
+    if site.federation_key is None:
+        return None, []
+    try:
+        return read_key(site.federation_key), []
+    except FedwardError as error:
+        return None, [Finding(level="error", where="federation_key", text=str(error))]
+
+
+def _precision(job: JobSpec, key: FederationKey | None) -> list[Finding]:
+    """A job may ask for a precision that the key's scheme does not have; only a hospital can tell."""
+    from fedward.encryption.schemes import bits_of
+
+    if job.encryption is None or key is None:
+        return []
+    try:
+        bits_of(key.scheme, job.encryption.precision)
+    except FedwardError as error:
+        return [Finding(level="error", where="job encryption.precision", text=str(error))]
     return []
 
 
@@ -204,14 +234,16 @@ def _line(cost: Cost) -> str:
     return f"ε {cost.after:.2f} at δ {cost.delta:g}, {cost.spent:.2f} of it spent before, under {cap}"
 
 
-def _answer(found: list[Finding], cost: Cost | None, format: Format) -> None:
+def _answer(found: list[Finding], cost: Cost | None, leave: str | None, format: Format) -> None:
     if format is Format.json:
         numbers = None if cost is None else {k: _finite(v) for k, v in asdict(cost).items()}
-        answer = {"findings": [asdict(finding) for finding in found], "cost": numbers}
+        answer = {"findings": [asdict(finding) for finding in found], "cost": numbers, "encryption": leave}
         typer.echo(json.dumps(answer, indent=2, ensure_ascii=False, allow_nan=False))
         return
     for finding in sorted(found, key=lambda finding: finding.level):
         typer.echo(f"{finding.level}: {finding.where}: {finding.text}", err=finding.level == "error")
+    if leave is not None:
+        typer.echo(f"job's {leave}")
     if cost is not None:
         typer.echo(
             f"job would train on {cost.patients} patients with noise multiplier {cost.noise_multiplier:.3g} and cost "

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fedward.demo.hospitals import DemoHospital
+from fedward.demo.keys import share_key
 from fedward.errors import FederationError, JobError
 from fedward.flare.app import SITE_FILE
 from fedward.flare.job import export_job
@@ -17,7 +18,7 @@ from fedward.flare.processes import LocalFederation
 from fedward.flare.protocol import MODEL_FILE
 from fedward.flare.session import Console, console
 from fedward.metrics.events import EVENTS_FILE, EventReader
-from fedward.settings import FederationSpec, Hospital, JobSpec, Person, Server
+from fedward.settings import FederationSpec, Hospital, JobSpec, Person, Scheme, Server
 
 LEAD = "lead@demo.org"
 CONNECT_S = 60.0
@@ -61,9 +62,19 @@ def federation_of(sites: Sequence[str], *, port: int) -> FederationSpec:
 
 
 def federate(
-    job: JobSpec, hospitals: Sequence[DemoHospital], folder: Path, *, port: int, on_event: OnEvent, threads: int
+    job: JobSpec,
+    hospitals: Sequence[DemoHospital],
+    folder: Path,
+    *,
+    port: int,
+    on_event: OnEvent,
+    threads: int,
+    scheme: Scheme = "aes-ctr",
 ) -> Outcome:
-    """Provision, start, submit, follow, download, stop.
+    """Provision, share a key where the job is encrypted, start, submit, follow, download, stop.
+
+    Args:
+        scheme: of the key.
 
     Raises:
         FederationError: a port in use, a participant that dies or does not connect, a job that ends otherwise than
@@ -73,6 +84,8 @@ def federate(
     kits = provision(spec, folder)
     for hospital in hospitals:
         (kits.sites[hospital.site] / "local" / SITE_FILE).write_bytes(hospital.config.read_bytes())
+    if job.encryption is not None:
+        share_key(kits, {hospital.site: hospital.config for hospital in hospitals}, scheme=scheme)
     exported = export_job(job, folder / "jobs")
     with LocalFederation(spec, kits, threads=threads) as federation, console(kits.people[LEAD]) as session:
         await_sites(federation, session, kits, spec)

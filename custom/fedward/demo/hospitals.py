@@ -18,8 +18,8 @@ from fedward.settings import JobSpec
 MAX_QUARANTINED, VALIDATION = 0.1, 0.3
 EPSILON_CAP = 8.0
 """Most ε that a patient of the demo may spend."""
-_TABLE, LEDGER = "labels.csv", "ledger.db"
-METRICS = ("scores", "support", "work", "cohort", "privacy")
+_TABLE, LEDGER, FEDERATION_KEY = "labels.csv", "ledger.db", "federation.key"
+METRICS = ("scores", "support", "work", "cohort", "privacy", "pooled", "cohort_statistics")
 """Everything that a site can report; see ``fedward.privacy.release``."""
 MIN_COUNT = 5
 """A count below this does not leave a demo's hospital."""
@@ -155,6 +155,7 @@ def write_site(
         f"site = {_quoted(source.site)}",
         f"key = {_quoted(str(key.resolve()))}",
         f"ledger = {_quoted(str((folder / LEDGER).resolve()))}",
+        f"federation_key = {_quoted(str((folder / FEDERATION_KEY).resolve()))}",
         'approved_jobs = "any"',
         f"leaving = {{ metrics = {_list(METRICS)}, decimals = 4, min_count = {min_count} }}",
         "",
@@ -202,11 +203,11 @@ def apply_splits(
 
 
 def _privacy(job: JobSpec) -> str:
-    """A hospital that insists on differential privacy where the demo's job offers it."""
-    delta = job.privacy.delta
+    """A hospital that insists on differential privacy and on encryption where the demo's job offers them."""
+    delta, encryption = job.privacy.delta, "not-required" if job.encryption is None else "required"
     if job.privacy.mechanism == "none" or delta is None:
-        return '{ dp = "not-required", encryption = "not-required" }'
-    return f'{{ dp = "required", epsilon_cap = {EPSILON_CAP}, delta = {delta}, encryption = "not-required" }}'
+        return f'{{ dp = "not-required", encryption = "{encryption}" }}'
+    return f'{{ dp = "required", epsilon_cap = {EPSILON_CAP}, delta = {delta}, encryption = "{encryption}" }}'
 
 
 def _part_of_table(table: Path, out: Path, patients: set[str]) -> None:

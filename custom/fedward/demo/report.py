@@ -53,10 +53,16 @@ def demo_report(done: Demonstrated) -> Report:
         notes.append(
             "Centralised and pooled numbers pool the hospitals' images, which only a demo on one machine may do."
         )
+    measured = _score(comparison.federated_pooled)
+    if report.pooled_sites and measured.value is not None:
+        notes.append(
+            f"The pooled value comes from the hospitals' encrypted sum; over the images themselves, which only a demo "
+            f"may pool, it is {measured.value:.3f}."
+        )
     return replace(
         report,
         sites=sites,
-        pooled=_score(comparison.federated_pooled),
+        pooled=report.pooled if report.pooled_sites else measured,
         centralised_pooled=_score(comparison.centralised_pooled),
         matrix={
             site: {**at, TOGETHER: comparison.local_only_pooled[site]} for site, at in comparison.local_only.items()

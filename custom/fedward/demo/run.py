@@ -85,6 +85,9 @@ def run_demo(job: JobSpec, options: DemoOptions, console: Console) -> Demonstrat
         if not hospitals:
             raise CohortError("no hospital has a usable cohort", remedy="look at each one's reason above")
         show.say(f"[bold]federation[/bold]: a server and {len(hospitals)} hospitals on localhost:{port}, mutual TLS")
+        if job.encryption is not None:
+            maker = min(hospital.site for hospital in hospitals)
+            show.say(f"  {maker:<22} makes the federation's key and seals it to the other hospitals' certificates")
         outcome = federate(
             job, hospitals, options.out / "federation", port=port, on_event=show.event, threads=options.threads
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -83,6 +84,8 @@ class Show:
             return f"  [yellow]{site:<22} dropped: {event['reason']}[/yellow]"
         if kind == "failed":
             return f"  [red]failed: {event['reason']}[/red]"
+        if kind in _TOLD:
+            return f"  {_TOLD[kind](event)}"
         if kind == "answered":
             return self._answer(site, event["task"], event["round"], event["metrics"])
         return ""
@@ -110,6 +113,25 @@ class Show:
             line += "" if loss is None else f"   loss {loss:.3f}"
             line += "" if seconds is None else f"   {seconds:.1f} s"
         return line
+
+
+def _pooled(event: dict[str, Any]) -> str:
+    scores, sites = event["pooled"], len(event["sites"])
+    auc, low, high = (scores.get(name) for name in ("auc", "auc_low", "auc_high"))
+    shown = "not measured" if auc is None else f"AUC {auc:.3f}"
+    if low is not None and high is not None:
+        shown += f" ({low:.2f} to {high:.2f})"
+    return f"{'pooled':<22} final       {shown}   from an encrypted sum over {sites} hospitals"
+
+
+_TOLD: dict[str, Callable[[dict[str, Any]], str]] = {
+    "encrypted": lambda event: f"what leaves a hospital is encrypted under the key {event['key'][:8]}…",
+    "clipped": lambda event: f"[yellow]{event['site']:<22} {event['values']} values out of range were clipped[/yellow]",
+    "pooled": _pooled,
+    "unopened": lambda event: f"[yellow]not opened: {event['reason']}[/yellow]",
+    "opened": lambda event: f"{event['site']:<22} opened the final model",
+}
+"""Kinds of event -> the line that tells one."""
 
 
 def _or_unsaid(count: int | None) -> str:

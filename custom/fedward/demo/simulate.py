@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fedward.aggregation.best import Candidate, better, candidate
-from fedward.aggregation.fedavg import site_weight, weighted_mean
+from fedward.aggregation.fedavg import site_weight
+from fedward.aggregation.step import ServerStep
 from fedward.dataset.manifest import Manifest
 from fedward.errors import CohortError, JobError
 from fedward.privacy.agreement import Agreement, own_terms
@@ -114,7 +115,7 @@ def run_rounds(
     if terms.filters:
         remedy = "leave them out; they are not differential privacy"
         raise JobError("FLARE's filters run in a federation alone", where="privacy.update.filters", remedy=remedy)
-    weights, rounds, best = initial_weights(job), [], None
+    weights, rounds, best, step = initial_weights(job), [], None, ServerStep(job)
     for number in range(job.federation.rounds):
         best = _better(best, job, sites, weights, after=number)
         updates = {}
@@ -122,10 +123,10 @@ def run_rounds(
             trained = trainer.train(weights, round_number=number, on_progress=_told(follow, number, site))
             count = site_weight(job.federation.weighting, patients=trained.patients)
             updates[site] = (_left(difference(trained.weights, weights), terms), count)
-        weights = add(weights, weighted_mean(updates))
+        weights = add(weights, step.difference(updates))
         rounds.append(weights)
     best = _better(best, job, sites, weights, after=job.federation.rounds)
-    return (weights if best is None else best.weights), tuple(rounds)
+    return (weights if best is None else best.model), tuple(rounds)
 
 
 def _private(job: JobSpec, patients: int, *, site: str) -> Private | None:
@@ -151,8 +152,8 @@ def _told(follow: Follow | None, number: int, site: str) -> Callable[[Progress],
 
 
 def _better(
-    best: Candidate | None, job: JobSpec, sites: Mapping[str, Trainer], weights: Weights, *, after: int
-) -> Candidate | None:
+    best: Candidate[Weights] | None, job: JobSpec, sites: Mapping[str, Trainer], weights: Weights, *, after: int
+) -> Candidate[Weights] | None:
     """The better of two models where the job asks for the best one; None where it asks for the last."""
     if job.federation.select == "last":
         return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,18 +24,20 @@ from nvflare.apis.impl.controller import Controller
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 
-from fedward.aggregation.best import Candidate, better, candidate
-from fedward.aggregation.fedavg import site_weight, weighted_mean
+from fedward.aggregation.best import better, candidate
 from fedward.errors import FederationError, FedwardError
 from fedward.flare import app
+from fedward.flare.ending import Ending
+from fedward.flare.exchange import Exchange
 from fedward.flare.persistor import ModelStore
-from fedward.flare.protocol import Reply, Task, question, refusal, to_reply
+from fedward.flare.protocol import Model, Reply, Sum, Task, question, refusal, to_reply
 from fedward.metrics.events import EVENTS_FILE, EventLog
 from fedward.settings import JobSpec
-from fedward.training.weights import Weights, add
 
 POLL_S = 0.05
 PERSISTOR = "persistor"
+Take = Callable[[str, Reply], None]
+"""Given a site and its answer; raises where the answer cannot count."""
 
 
 @dataclass(slots=True)
@@ -90,108 +92,120 @@ class FederatedRounds(Controller):  # type: ignore[misc]
             raise
 
     def _run(self, abort: Signal, context: FLContext) -> None:
-        invited = sorted(client.name for client in context.get_engine().get_clients())
-        self._events.append("started", job=self._job.job.name, rounds=self._job.federation.rounds, sites=invited)
+        job, invited = self._job, sorted(client.name for client in context.get_engine().get_clients())
+        self._events.append("started", job=job.job.name, rounds=job.federation.rounds, sites=invited)
         # the sites load their libraries while they admit; so does the server, beside them
         with ThreadPoolExecutor(max_workers=1) as beside:
-            initial = beside.submit(self._store.load_weights, self._job)
-            sites = self._admit(invited, abort, context)
-            weights = initial.result()
-        best: Candidate | None = None
-        for number in range(self._job.federation.rounds):
+            initial = beside.submit(self._store.load_weights, job)
+            answers = self._ask(Task.ADMIT, None, invited, abort, context, need=0)
+            exchange = Exchange(job, job_id=context.get_job_id(), initial=initial.result())
+        sites = self._admitted(invited, answers, exchange, abort)
+        if abort.triggered:
+            return
+
+        def ask(task: Task, carried: Model | Sum | Sequence[Sum] | None, whom: list[str]) -> dict[str, Reply]:
+            answers = self._ask(task, carried, whom, abort, context, need=0)
+            for site, reason in sorted(answers.refusals.items()) if task in _UNLOGGED else ():
+                self._events.append("dropped", site=site, round=None, reason=reason)
+            return answers.replies
+
+        ending = Ending(job, exchange, self._events, self._store, ask=ask)
+        ending.admitted({site: answers.replies[site] for site in sites})
+        model, best = exchange.initial, None
+        for number in range(job.federation.rounds):
             if abort.triggered:
                 return
-            averaged, answers = self._round(number, weights, sites, abort, context)
-            best = better(best, candidate(weights, self._values(answers), after=number))
-            weights = averaged
-            self._store.keep(weights)
-        self._store.finish(weights)
-        answers = self._ask(Task.FINAL, weights, sites, abort, context, need=0)
-        if self._job.federation.select == "best":
-            best = better(best, candidate(weights, self._values(answers), after=self._job.federation.rounds))
+            made, answers = self._round(number, model, exchange, sites, abort, context)
+            best = better(best, candidate(model, self._values(answers.replies), after=number))
+            model = made
+            self._store.keep(model)
+        replies = ending.validated(model, sites)
+        if job.federation.select == "best" and not abort.triggered:
+            best = better(best, candidate(model, self._values(replies), after=job.federation.rounds))
             self._events.append("selected", round=best.after, score=best.score)
-            if best.weights is not weights:
-                self._store.finish(best.weights)
-                self._ask(Task.FINAL, best.weights, sites, abort, context, need=0)
-        if self._job.federation.local_only:
-            self._ask(Task.ALONE, None, sites, abort, context, need=0)
+            if best.model is not model:
+                model, replies = best.model, ending.validated(best.model, sites)
         if not abort.triggered:
-            self._events.append("finished", rounds=self._job.federation.rounds)
+            ending.open(model, replies)
+        if job.federation.local_only:
+            ask(Task.ALONE, None, sites)
+        if not abort.triggered:
+            self._events.append("finished", rounds=job.federation.rounds)
 
-    def _admit(self, invited: list[str], abort: Signal, context: FLContext) -> list[str]:
-        answers = self._ask(Task.ADMIT, None, invited, abort, context, need=0)
-        for site, reply in sorted(answers.replies.items()):
-            self._events.append("admitted", site=site, **reply.metrics)
-        for site in invited:
-            if site not in answers.replies:
-                self._events.append("declined", site=site, reason=answers.refusals.get(site, "no answer in time"))
-        admitted, need = sorted(answers.replies), self._job.federation.min_sites
-        if len(admitted) < need and not abort.triggered:
+    def _admitted(self, invited: list[str], answers: _Answers, exchange: Exchange, abort: Signal) -> list[str]:
+        """Who takes part: the sites that admit the job and, where it is encrypted, hold the key that most hold."""
+        if abort.triggered:
+            return []
+        odd = {} if self._job.encryption is None else exchange.agree_on_key(answers.replies)
+        admitted = sorted(set(answers.replies) - set(odd))
+        for site in admitted:
+            self._events.append("admitted", site=site, **answers.replies[site].metrics)
+        for site in sorted(set(invited) - set(admitted)):
+            reason = odd.get(site) or answers.refusals.get(site, "no answer in time")
+            self._events.append("declined", site=site, reason=reason)
+        need = self._job.federation.min_sites
+        if len(admitted) < need:
             raise FederationError(
                 f"{len(admitted)} of {len(invited)} sites take part where min_sites is {need}",
                 where=self._job.job.name,
                 remedy="look at each site's reason above",
             )
+        if exchange.facts is not None:
+            self._events.append("encrypted", **exchange.facts)
         return admitted
 
-    def _values(self, answers: _Answers) -> list[float | None]:
+    def _values(self, replies: Mapping[str, Reply]) -> list[float | None]:
         """The job's measure of the model that the sites were just sent, at each."""
         measure = "auc" if self._job.job.task == "classification" else "dice"
-        return [reply.metrics.get("scores", {}).get(measure) for reply in answers.replies.values()]
+        return [reply.metrics.get("scores", {}).get(measure) for reply in replies.values()]
 
     def _round(
-        self, number: int, weights: Weights, sites: list[str], abort: Signal, context: FLContext
-    ) -> tuple[Weights, _Answers]:
-        """One round of FedAvg (McMahan 2017, alg. 1): the model plus the weighted mean of the differences."""
-        start, need = time.monotonic(), self._job.federation.min_sites
-        answers = self._ask(Task.ROUND, weights, sites, abort, context, need=need, number=number)
-        updates = {
-            site: (reply.update, weight)
-            for site, reply in answers.replies.items()
-            if reply.update is not None and (weight := self._weight(reply)) is not None
-        }
-        for site in sorted(set(sites) - set(updates)):
-            reason = answers.refusals.get(site, _UNWEIGHED if site in answers.replies else "no answer in time")
-            self._events.append("dropped", site=site, round=number, reason=reason)
+        self, number: int, model: Model, exchange: Exchange, sites: list[str], abort: Signal, context: FLContext
+    ) -> tuple[Model, _Answers]:
+        """Send the model out, take in what the sites make of it; the model after the round."""
+        start, need, taken = time.monotonic(), self._job.federation.min_sites, exchange.round(model)
+        answers = self._ask(Task.ROUND, model, sites, abort, context, need=need, number=number, take=taken.take)
         if abort.triggered:
-            return weights, answers
-        if len(updates) < need:
+            return model, answers
+        for site in sorted(set(sites) - set(taken.sites)):
+            reason = answers.refusals.get(site, "no answer in time")
+            self._events.append("dropped", site=site, round=number, reason=reason)
+        if len(taken.sites) < need:
             raise FederationError(
-                f"round {number} has {len(updates)} updates where min_sites is {need}",
+                f"round {number} has {len(taken.sites)} updates where min_sites is {need}",
                 where=self._job.job.name,
                 remedy="look at the sites' reasons and submit the job again",
             )
-        averaged = add(weights, weighted_mean(updates))
-        self._events.append("round", round=number, sites=sorted(updates), wall_s=round(time.monotonic() - start, 3))
-        return averaged, answers
-
-    def _weight(self, reply: Reply) -> float | None:
-        """What a site counts for, or None where it must count by patients and does not say how many it has."""
-        weighting, patients = self._job.federation.weighting, reply.metrics.get("patients")
-        if weighting == "patients" and patients is None:
-            return None
-        return site_weight(weighting, patients=int(patients or 0))
+        for site, values in sorted(taken.clipped.items()):
+            self._events.append("clipped", round=number, site=site, values=values)
+        made = taken.close()
+        self._events.append("round", round=number, sites=taken.sites, wall_s=round(time.monotonic() - start, 3))
+        return made, answers
 
     def _ask(
         self,
         task: Task,
-        weights: Weights | None,
+        carried: Model | Sum | Sequence[Sum] | None,
         sites: list[str],
         abort: Signal,
         context: FLContext,
         *,
         need: int,
         number: int = -1,
+        take: Take | None = None,
     ) -> _Answers:
-        """Send one task to every site; wait for all, or ``grace_s`` after ``need`` have answered, or the time-out."""
+        """Send one task to every site; wait for all, or ``grace_s`` after ``need`` have answered, or the time-out.
+
+        ``take`` is given each answer as it comes; of what it took, metrics alone are kept.
+        """
         answers = _Answers()
 
         def received(client_task: ClientTask, fl_ctx: FLContext) -> None:
-            self._receive(client_task, answers, task, need=need, number=number)
+            self._receive(client_task, answers, task, need=need, number=number, take=take)
 
         flare_task = FlareTask(
             name=task.value,
-            data=question(weights, round_number=number, wait_s=POLL_S),
+            data=question(carried, round_number=number, wait_s=POLL_S),
             result_received_cb=received,
         )
         self.broadcast(flare_task, context, targets=list(sites), min_responses=len(sites))
@@ -205,11 +219,20 @@ class FederatedRounds(Controller):  # type: ignore[misc]
         self.cancel_task(flare_task)
         return answers
 
-    def _receive(self, client_task: ClientTask, answers: _Answers, task: Task, *, need: int, number: int) -> None:
+    def _receive(
+        self, client_task: ClientTask, answers: _Answers, task: Task, *, need: int, number: int, take: Take | None
+    ) -> None:
         site, result = client_task.client.name, client_task.result
+        client_task.result = None
         reason = refusal(result)
         try:
             reply = to_reply(result) if reason is None else None
+            metrics = {} if reply is None else _plain(reply.metrics)
+            if reply is not None and take is not None:
+                take(site, reply)
+                reply = Reply(metrics=metrics)
+        except FedwardError as error:
+            reply, reason = None, str(error)
         except (ValueError, TypeError) as error:
             reply, reason = None, f"answer cannot be read: {error}"
         with answers.lock:
@@ -219,9 +242,7 @@ class FederatedRounds(Controller):  # type: ignore[misc]
                 answers.replies[site] = reply
                 if answers.enough_since is None and 0 < need <= len(answers.replies):
                     answers.enough_since = time.monotonic()
-        client_task.result = None
-        if reply is not None and task is not Task.ADMIT:
-            metrics = _plain(reply.metrics)
+        if reply is not None and task not in _UNLOGGED:
             self._events.append("answered", site=site, task=task.name.lower(), round=number, metrics=metrics)
 
     def _lost(self, sites: list[str]) -> set[str]:
@@ -229,7 +250,8 @@ class FederatedRounds(Controller):  # type: ignore[misc]
         return {site for site in sites if self.get_client_disconnect_time(site) is not None}
 
 
-_UNWEIGHED = 'the site does not say how many patients trained; set federation.weighting to "equal"'
+_UNLOGGED = frozenset({Task.ADMIT, Task.CONFIRM, Task.POOL, Task.OPEN})
+"""Tasks whose answers have events of their own."""
 
 
 def _plain(metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from nvflare.apis.fl_context import FLContext
 from fedward.errors import FedwardError, GateRefused, LedgerError, OverBudget, SettingsError
 from fedward.flare import app
 from fedward.flare.protocol import Task
+from fedward.flare.sealing import Sealing
 from fedward.privacy.agreement import Agreement, agree
 from fedward.privacy.payload import Tensor, layout_hash, layout_of
 from fedward.settings import JobSpec, SitePolicy
@@ -23,10 +24,15 @@ LONGEST_REASON = 300
 
 @dataclass(slots=True)
 class InHand:
-    """The model that the task in progress carries, and the one that the last such task carried."""
+    """The model that the task in progress carries, the rounds that made it, and the model of the last such task.
+
+    ``sums`` are the purposes of the sums of counts that the task brought and that were opened.
+    """
 
     round_number: int | None = None
     model: Weights | None = None
+    after: int = 0
+    sums: tuple[str, ...] = ()
     last_number: int = 0
     last: Weights | None = None
 
@@ -39,6 +45,8 @@ class Door:
     job: JobSpec
     policy: SitePolicy
     in_hand: InHand = field(default_factory=InHand)
+    opened: str | None = None
+    """``digest`` of the final model that left in the clear."""
 
     @cached_property
     def agreement(self) -> Agreement:
@@ -61,6 +69,11 @@ class Door:
     def architecture(self) -> str:
         """``layout_hash`` of the job's network."""
         return layout_hash(self.layout, network=self.job.model.network, args=self.job.model.args)
+
+    @cached_property
+    def sealing(self) -> Sealing:
+        """What an encrypted job seals and opens; raises ``EncryptionError`` each time it is asked for without a key."""
+        return Sealing(self.job, self.policy, job_id=self.job_id, layout=self.layout, architecture=self.architecture)
 
 
 _DOORS: dict[tuple[str, str], Door] = {}

@@ -8,6 +8,7 @@ line of text.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from nvflare.apis.dxo import DataKind
@@ -17,16 +18,30 @@ from nvflare.apis.shareable import ReservedHeaderKey, Shareable
 
 from fedward.errors import GateRefused
 from fedward.flare.door import Door, Gate, one_line, open_door, task_of
-from fedward.flare.protocol import METRICS, REFUSAL, UPDATE, Reply, Task, refuse, to_shareable
+from fedward.flare.ending import OPENED
+from fedward.flare.protocol import (
+    CONFIRM,
+    COUNTS,
+    METRICS,
+    MODEL,
+    PART_KINDS,
+    PATIENTS,
+    REFUSAL,
+    UPDATE,
+    Reply,
+    Task,
+    refuse,
+    to_shareable,
+)
 from fedward.privacy.metric_table import shown
 from fedward.privacy.payload import check_difference, check_tensors
-from fedward.privacy.proof import PROOF
+from fedward.privacy.proof import PROOF, digest
 from fedward.privacy.release import refused, release
-from fedward.training.weights import Weights
+from fedward.training.weights import Weights, add
 
 _HEADERS, _DXO = ReservedHeaderKey.HEADERS, "DXO"
-_PART_KINDS = {UPDATE: DataKind.WEIGHT_DIFF, METRICS: DataKind.METRICS}
-"""The parts of a reply that may leave, and their kinds."""
+_FROM_EXECUTOR = (UPDATE, METRICS, COUNTS)
+"""The parts that an executor may hand to the gate; all others are the gate's own."""
 
 
 class EgressGate(Gate):
@@ -34,8 +49,9 @@ class EgressGate(Gate):
 
     Guarantee: what leaves holds the return code and, of an answer, one DXO with empty meta: metrics from the
     hospital's list, rounded and with its floor, and in a round a difference of the agreed layout, finite, with the
-    protection that job and hospital agreed on. Whatever goes wrong, one line of text leaves, and no answer of this
-    job after it.
+    protection that job and hospital agreed on. In an encrypted job no update and no counts leave but sealed, and the
+    one model that may leave opened is the final one, as the ingress gate verified it. Whatever goes wrong, one line of
+    text leaves, and no answer of this job after it.
     """
 
     title = "egress gate"
@@ -76,7 +92,12 @@ def _passed(shareable: Shareable, context: FLContext) -> Shareable:
     parts = _parts(shareable)
     metrics = _metrics(parts.get(METRICS, {}), door, task)
     update = _update(parts.get(UPDATE), headers.get(PROOF), door, task, context)
-    return to_shareable(Reply(metrics=metrics, update=update))
+    if door.job.encryption is None:
+        if parts.get(COUNTS):
+            raise GateRefused("counts would leave in the clear")
+        return to_shareable(Reply(metrics=metrics, update=update.made if update else None))
+    sealed = _sealed(update, parts.get(COUNTS, {}), headers.get(PATIENTS), door, task)
+    return to_shareable(Reply(metrics=metrics, sealed=sealed, model=_opened(door) if task is Task.OPEN else None))
 
 
 def _refusal(shareable: Shareable, headers: Mapping[str, Any]) -> Shareable:
@@ -96,9 +117,9 @@ def _parts(shareable: Shareable) -> dict[str, Any]:
     collection = _content(shareable[_DXO], kind=DataKind.COLLECTION, name="answer")
     parts = {}
     for name, part in collection.items():
-        if name not in _PART_KINDS:
+        if name not in _FROM_EXECUTOR:
             raise GateRefused(f"payload {shown(name)} is of no kind that may leave")
-        parts[name] = _content(part, kind=_PART_KINDS[name], name=name)
+        parts[name] = _content(part, kind=PART_KINDS[name], name=name)
     return parts
 
 
@@ -124,16 +145,25 @@ def _metrics(content: dict[Any, Any], door: Door, task: Task) -> dict[str, Any]:
     return release(content, leaving, private=private, alone=alone, names=names)
 
 
+@dataclass(frozen=True, slots=True)
+class _Update:
+    """A round's protected update, and the model and round that it answers."""
+
+    made: Weights
+    model: Weights
+    round_number: int
+
+
 def _update(
     content: dict[Any, Any] | None, proof: object, door: Door, task: Task, context: FLContext
-) -> Weights | None:
+) -> _Update | None:
     """The update of a round, protected; each model that came in is good for one."""
-    hand = door.in_hand
-    model, number, hand.model = hand.model, hand.round_number, None
     if task is not Task.ROUND:
         if content is not None or proof is not None:
             raise GateRefused(f"task {task} answers with an update where none is due")
         return None
+    hand = door.in_hand
+    model, number, hand.model = hand.model, hand.round_number, None
     if content is None:
         raise GateRefused("round answers without an update")
     if model is None or number is None:
@@ -142,4 +172,46 @@ def _update(
 
     update = check_tensors(content, door.layout)
     check_difference(update, model)
-    return check_tensors(vouched(update, proof, door, round_number=number, context=context), door.layout)
+    made = check_tensors(vouched(update, proof, door, round_number=number, context=context), door.layout)
+    return _Update(made, model, number)
+
+
+def _sealed(
+    update: _Update | None, counts: Mapping[str, Any], patients: object, door: Door, task: Task
+) -> dict[str, Any]:
+    """What of an encrypted job's answer the server can add and not read, and the name of the key."""
+    if patients is not None and type(patients) is not int:
+        raise GateRefused("number of patients is no number")
+    if set(counts) - _COUNTS.get(task, frozenset()):
+        raise GateRefused(f"task {task} answers with counts where none are due")
+    sealed: dict[str, Any] = {**door.sealing.facts, **door.sealing.seal_counts(counts)}
+    if update is not None:
+        model = add(update.model, update.made)
+        sealed |= door.sealing.seal_model(model, patients=patients, round_number=update.round_number)
+    hand = door.in_hand
+    if task is Task.FINAL and hand.model is not None:
+        sealed[OPENED] = digest(hand.model)
+        if hand.after > 0:
+            sealed[CONFIRM + MODEL] = door.sealing.confirm_model(round_number=hand.after - 1)
+    if task is Task.CONFIRM:
+        sealed |= {CONFIRM + purpose: door.sealing.confirm_counts(purpose) for purpose in hand.sums}
+    return sealed
+
+
+def _opened(door: Door) -> Weights:
+    """The final model, as it was verified on its way in: one of a job, and only where the job says that it opens."""
+    hand, asked = door.in_hand, door.job.encryption
+    model, hand.model = hand.model, None
+    if asked is None or not asked.open_final:
+        raise GateRefused("this job's final model stays with the hospitals")
+    if model is None or hand.after == 0:
+        raise GateRefused("no final model came through the ingress gate")
+    told = digest(model)
+    if door.opened not in (None, told):
+        raise GateRefused("another model of this job was opened before")
+    door.opened = told
+    return model
+
+
+_COUNTS: Mapping[Task, frozenset[str]] = {Task.ADMIT: frozenset({"cohort"}), Task.FINAL: frozenset({"scores"})}
+"""Which counts a task may answer with."""

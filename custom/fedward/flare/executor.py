@@ -12,6 +12,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
+from nvflare.apis.dxo import DataKind
 from nvflare.apis.event_type import EventType
 from nvflare.apis.executor import Executor
 from nvflare.apis.fl_context import FLContext
@@ -21,6 +23,7 @@ from nvflare.apis.signal import Signal
 from fedward import __version__
 from fedward.errors import (
     CohortError,
+    EncryptionError,
     FedwardError,
     GateRefused,
     JobError,
@@ -33,10 +36,12 @@ from fedward.flare import app
 from fedward.flare.egress import require_gates
 from fedward.flare.protection import Protection
 from fedward.flare.protocol import (
+    PATIENTS,
     REFUSED_AT_DOOR,
     ROUND_NUMBER,
     Reply,
     Task,
+    content_of,
     global_weights,
     refuse,
     to_shareable,
@@ -50,8 +55,8 @@ if TYPE_CHECKING:
     from fedward.settings import JobSpec
     from fedward.training.trainer import Progress, Trainer
 
-LOCAL_ONLY_FILE = "local_only.npz"
-"""The model that this hospital trained alone; it stays in the hospital's run folder."""
+LOCAL_ONLY_FILE, FINAL_FILE = "local_only.npz", "final_model.npz"
+"""The model that this hospital trained alone, and the final one of an encrypted job; both stay in its run folder."""
 
 
 class Aborted(Exception):
@@ -76,7 +81,7 @@ class HospitalExecutor(Executor):  # type: ignore[misc]
             return self._site.answer(Task(task_name), shareable, abort=abort_signal)
         except Aborted:
             return refuse("the job was stopped")
-        except (CohortError, JobError, SettingsError, LedgerError, GateRefused) as error:
+        except (CohortError, JobError, SettingsError, LedgerError, GateRefused, EncryptionError) as error:
             self.log_error(fl_ctx, f"this site takes no part: {error}", fire_event=False)
             return refuse(_for_outside(error))
         except Exception as error:  # noqa: BLE001 - a site must answer whatever happens, and must not send a traceback
@@ -109,6 +114,9 @@ class _Site:
             Task.ADMIT: self._admit,
             Task.ROUND: self._round,
             Task.FINAL: self._final,
+            Task.CONFIRM: self._nothing,
+            Task.OPEN: self._nothing,
+            Task.POOL: self._pool,
             Task.ALONE: self._alone,
         }
 
@@ -122,9 +130,11 @@ class _Site:
             alone=task is Task.ALONE,
             names=self._job.names,
         )
-        answer = to_shareable(Reply(metrics=allowed, update=reply.update))
+        answer = to_shareable(Reply(metrics=allowed, update=reply.update, counts=reply.counts))
         if reply.proof is not None:
             answer.set_header(PROOF, dict(reply.proof))
+        if reply.patients is not None:
+            answer.set_header(PATIENTS, reply.patients)
         return answer
 
     def close(self) -> None:
@@ -158,13 +168,14 @@ class _Site:
     def _admit(self, data: Shareable, abort: Signal) -> Reply:
         support = self.trainer.support.plain()
         return Reply(
+            counts=self._counts("cohort", self.trainer.cohort_statistics),
             metrics={
                 "support": support,
                 "quarantined": self._quarantined,
                 "cohort_hash": self._content_hash,
                 "fedward": __version__,
                 "privacy": self._privacy,
-            }
+            },
         )
 
     def _round(self, data: Shareable, abort: Signal) -> Reply:
@@ -178,6 +189,7 @@ class _Site:
         return Reply(
             update=update,
             proof=self._protection.proof(begun, trained, update, round_number=number),
+            patients=trained.patients if self._job.encryption is not None else None,
             metrics={
                 "scores": scores.plain(),
                 "loss": trained.loss,
@@ -190,9 +202,43 @@ class _Site:
         )
 
     def _final(self, data: Shareable, abort: Signal) -> Reply:
-        scores, validate_s = _timed(lambda: self.trainer.validate(global_weights(data)))
+        weights = global_weights(data)
+        scores, validate_s = _timed(lambda: self.trainer.validate(weights))
         privacy = self._protection.spent(self._patients)
-        return Reply(metrics={"scores": scores.plain(), "validate_s": round(validate_s, 3), "privacy": privacy})
+        if self._job.encryption is not None:
+            save_weights(weights, self._folder / FINAL_FILE)
+        return Reply(
+            counts=self._counts("scores", self.trainer.score_histogram),
+            metrics={"scores": scores.plain(), "validate_s": round(validate_s, 3), "privacy": privacy},
+        )
+
+    def _nothing(self, data: Shareable, abort: Signal) -> Reply:
+        """Nothing of the executor's own: this hospital's gate adds what it verified itself."""
+        return Reply()
+
+    def _pool(self, data: Shareable, abort: Signal) -> Reply:
+        """What all hospitals' counts together say, worked out from the sum that this hospital's gate opened."""
+        from fedward.validation.cohort_statistics import pooled_statistics
+        from fedward.validation.pooled import pooled_scores
+
+        content, floor = content_of(data, DataKind.ANALYTIC), self._policy.leaving.min_count
+        if content["purpose"] == "scores":
+            return Reply(metrics={"pooled": pooled_scores(self._job, content["counts"])})
+        return Reply(metrics={"cohort_statistics": pooled_statistics(self._job, content["counts"], min_count=floor)})
+
+    def _counts(self, purpose: str, count: Callable[[], NDArray[np.int64]]) -> dict[str, Any] | None:
+        """Counts for the gate to seal, where job and hospital take part in their sum; None in a job in the clear."""
+        asked = self._job.encryption
+        if asked is None:
+            return None
+        group = {"cohort": "cohort_statistics", "scores": "pooled"}[purpose]
+        if not asked.statistics or group not in self._policy.leaving.metrics:
+            return {}
+        if (purpose == "cohort" and self._protection.is_private) or (
+            purpose == "scores" and self._job.job.task != "classification"
+        ):
+            return {}
+        return {purpose: count()}
 
     def _alone(self, data: Shareable, abort: Signal) -> Reply:
         """Train alone, without noise. Under differential privacy its scores stay here too: training data made them."""

@@ -15,12 +15,21 @@ from nvflare.apis.shareable import ReservedHeaderKey, Shareable
 
 from fedward.errors import GateRefused
 from fedward.flare.door import Door, Gate, open_door, task_of
-from fedward.flare.protocol import REFUSED_AT_DOOR, ROUND_NUMBER, Task, question
+from fedward.flare.protocol import (
+    AFTER,
+    MODEL,
+    REFUSED_AT_DOOR,
+    ROUND_NUMBER,
+    Task,
+    opened_counts,
+    question,
+)
 from fedward.privacy.incoming import check_initial, check_jump, check_traps
 from fedward.privacy.payload import check_tensors, layout_hash, layout_of
 from fedward.training.weights import Weights
 
-_CARRIES_MODEL = frozenset({Task.ROUND, Task.FINAL})
+_CARRIES_MODEL = frozenset({Task.ROUND, Task.FINAL, Task.OPEN})
+_ENCRYPTED_ONLY = frozenset({Task.OPEN, Task.POOL, Task.CONFIRM})
 _HEADERS, _DXO = ReservedHeaderKey.HEADERS, "DXO"
 
 
@@ -28,8 +37,9 @@ class IngressGate(Gate):
     """Looks at every task that the server sends; lets through what the job may bring, rebuilt from its parts.
 
     Guarantee: the executor sees a model only if its names, shapes, dtypes and architecture are the job's, its values
-    are finite, and it passes ``fedward.privacy.incoming``; of the headers it sees the round's number and FLARE's
-    cookies. Whatever goes wrong, it sees a refusal.
+    are finite, and it passes ``fedward.privacy.incoming``; in an encrypted job only if it is the sum of at least three
+    hospitals' models of the round before, or follows from the job's seed. Of the headers it sees the round's number and
+    FLARE's cookies. Whatever goes wrong, it sees a refusal.
     """
 
     title = "ingress gate"
@@ -50,38 +60,104 @@ class IngressGate(Gate):
         if type(headers) is not dict or REFUSED_AT_DOOR in headers:
             raise GateRefused("task has headers that a server does not set")
         task, door = task_of(context), open_door(context)
-        door.in_hand.model = None
+        door.in_hand.model, door.in_hand.sums = None, ()
+        if door.job.encryption is not None:
+            door.sealing.require_key()
         number = headers.get(ROUND_NUMBER)
         if type(number) is not int or not -1 <= number < door.job.federation.rounds:
             raise GateRefused("task has no round's number of this job")
-        model = None
+        if task in _ENCRYPTED_ONLY and door.job.encryption is None:
+            raise GateRefused(f"task {task} in a job that is not encrypted")
         if task in _CARRIES_MODEL:
-            model = _model(shareable, door, task=task, number=number)
+            passed = question(_model(shareable, door, task=task, number=number), round_number=number, wait_s=0.0)
+        elif task is Task.POOL:
+            purpose, sealed, confirmed = _sealed(shareable, task=task)
+            passed = opened_counts(purpose, door.sealing.open_counts(purpose, sealed))
+            door.sealing.require_confirmed_counts(confirmed, purpose)
+            passed.set_header(ROUND_NUMBER, number)
+        elif task is Task.CONFIRM:
+            door.in_hand.sums = _counted(shareable, door)
+            passed = question(None, round_number=number, wait_s=0.0)
         elif _DXO in shareable or headers.get(ReservedHeaderKey.CONTENT_TYPE) is not None:
             raise GateRefused(f"task {task} brings a payload where none is due")
-        return _rebuilt(model, number=number, headers=headers)
+        else:
+            passed = question(None, round_number=number, wait_s=0.0)
+        return _with_cookies(passed, headers)
 
 
 def _model(shareable: Shareable, door: Door, *, task: Task, number: int) -> Weights:
-    content = shareable.get(_DXO)
-    if type(content) is not dict or content.get("kind") != DataKind.WEIGHTS:
-        raise GateRefused(f"task {task} brings no model")
-    model = check_tensors(content.get("data"), door.layout)
-    if _architecture(model, door) != door.architecture:
-        raise GateRefused("model is of another architecture than the job's")
     if task is Task.ROUND and number < 0:
         raise GateRefused("round has no number")
     hand = door.in_hand
-    if task is Task.ROUND and number == 0:
+    if door.job.encryption is None:
+        model, after = _clear(shareable, door, task=task), number if task is Task.ROUND else door.job.federation.rounds
+    else:
+        model, after = _opened(shareable, door, task=task, number=number)
+    if _architecture(model, door) != door.architecture:
+        raise GateRefused("model is of another architecture than the job's")
+    if after == 0:
         check_initial(model, door.initial)
     else:
-        upto = number if task is Task.ROUND else door.job.federation.rounds
         last, since = (door.initial, 0) if hand.last is None else (hand.last, hand.last_number)
-        check_jump(model, last, rounds=upto - since, noise_l2=_noise_l2(door))
+        check_jump(model, last, rounds=after - since, noise_l2=_noise_l2(door))
     check_traps(model, door.initial)
-    hand.round_number, hand.model = number, {name: model[name].copy() for name in model}
+    hand.round_number, hand.after, hand.model = number, after, {name: model[name].copy() for name in model}
     hand.last_number, hand.last = max(number, hand.last_number), hand.model
     return model
+
+
+def _clear(shareable: Shareable, door: Door, *, task: Task) -> Weights:
+    content = shareable.get(_DXO)
+    if type(content) is not dict or content.get("kind") != DataKind.WEIGHTS:
+        raise GateRefused(f"task {task} brings no model")
+    return check_tensors(content.get("data"), door.layout)
+
+
+def _opened(shareable: Shareable, door: Door, *, task: Task, number: int) -> tuple[Weights, int]:
+    """The model of an encrypted job, and how many rounds made it: what hospitals summed, never what a server says."""
+    after, limits = shareable.get_header(AFTER), door.job.federation
+    if type(after) is not int or not 0 <= after <= limits.rounds:
+        raise GateRefused("model does not say which round made it")
+    if task is Task.ROUND and after != number:
+        raise GateRefused("model is not of the round before")
+    if task is not Task.ROUND and limits.select == "last" and after != limits.rounds:
+        raise GateRefused("model is not that of the last round")
+    if after == 0:
+        if _DXO in shareable:
+            raise GateRefused(f"task {task} brings a payload where none is due")
+        return {name: array.copy() for name, array in door.initial.items()}, 0
+    purpose, sealed, confirmed = _sealed(shareable, task=task)
+    if purpose != MODEL:
+        raise GateRefused(f"task {task} brings no model")
+    model = check_tensors(door.sealing.open_model(sealed, round_number=after - 1), door.layout)
+    if task is Task.OPEN:
+        door.sealing.require_confirmed_model(confirmed, round_number=after - 1)
+    return model, after
+
+
+def _counted(shareable: Shareable, door: Door) -> tuple[str, ...]:
+    """The purposes of the sums of counts that a task brings, each of them opened."""
+    content = shareable.get(_DXO)
+    if (
+        type(content) is not dict
+        or content.get("kind") != DataKind.APP_DEFINED
+        or type(content.get("data")) is not dict
+    ):
+        raise GateRefused("task brings no sums to confirm")
+    for purpose, sealed in content["data"].items():
+        door.sealing.open_counts(purpose, sealed)
+    return tuple(content["data"])
+
+
+def _sealed(shareable: Shareable, *, task: Task) -> tuple[str, object, object]:
+    """Purpose and message of a sum, and what confirms it, as they came."""
+    content = shareable.get(_DXO)
+    if type(content) is not dict or content.get("kind") != DataKind.APP_DEFINED:
+        raise GateRefused(f"task {task} brings no sealed sum where the job is encrypted")
+    data = content.get("data")
+    if type(data) is not dict or set(data) != {"purpose", "sum", "confirmed"} or type(data["purpose"]) is not str:
+        raise GateRefused(f"task {task} brings no sealed sum where the job is encrypted")
+    return data["purpose"], data["sum"], data["confirmed"]
 
 
 def _architecture(model: Weights, door: Door) -> str:
@@ -97,9 +173,8 @@ def _noise_l2(door: Door) -> float:
     return agreed.noise_multiplier * agreed.clip_norm_l2 * math.sqrt(values)
 
 
-def _rebuilt(model: Weights | None, *, number: int, headers: dict[str, Any]) -> Shareable:
-    """The task from its checked parts. FLARE's server finds the task again by the cookies, which travel back."""
-    task = question(model, round_number=number, wait_s=0.0)
+def _with_cookies(task: Shareable, headers: dict[str, Any]) -> Shareable:
+    """The task with the cookies by which FLARE's server finds it again; they travel back."""
     cookies = headers.get(ReservedHeaderKey.COOKIE_JAR)
     if cookies is not None:
         if type(cookies) is not dict or not all(type(word) is str for pair in cookies.items() for word in pair):

@@ -12,11 +12,11 @@ from nvflare.apis.fl_context import FLContext
 
 from fedward.errors import FederationError
 from fedward.flare import app
-from fedward.flare.protocol import MODEL_FILE
+from fedward.flare.protocol import MODEL_FILE, Model
 from fedward.settings import JobSpec
 from fedward.training.weights import Weights, save_weights
 
-LATEST_FILE = "latest_model.npz"
+LATEST_FILE, SEALED_FILE = "latest_model.npz", "latest_model.sealed"
 
 
 class ModelStore(FLComponent):  # type: ignore[misc]
@@ -37,9 +37,15 @@ class ModelStore(FLComponent):  # type: ignore[misc]
 
         return initial_weights(job)
 
-    def keep(self, weights: Weights) -> None:
-        """Save the model of a complete round, for whoever comes late."""
-        save_weights(weights, self._path(LATEST_FILE))
+    def keep(self, model: Model) -> None:
+        """Save the model of a complete round, as the server has it: in the clear, or as a sum that hospitals open."""
+        if model.weights is not None:
+            save_weights(model.weights, self._path(LATEST_FILE))
+        elif model.sealed is not None:
+            path = self._path(SEALED_FILE)
+            draft = path.with_name(path.name + ".draft")
+            draft.write_bytes(model.sealed)
+            draft.replace(path)
 
     def finish(self, weights: Weights) -> Path:
         """Write ``FL_global_model.pt``: a torch state dict of the exchanged tensors, without pickled objects."""

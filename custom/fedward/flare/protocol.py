@@ -1,13 +1,15 @@
 """What server and sites say to each other: task names, one reply a task, weights as FLARE ``DXO``.
 
-A reply is a ``DXO`` of kind COLLECTION with at most two parts: ``update`` (WEIGHT_DIFF: float32 differences, never full
-weights) and ``metrics`` (METRICS: plain numbers and short fixed words). Nothing else is ever sent, so that a site's
-gate can know every payload by its kind.
+A reply is a ``DXO`` of kind COLLECTION. To the server it has at most these parts: ``metrics`` (METRICS: plain numbers
+and short fixed words); ``update`` (WEIGHT_DIFF: float32 differences, never full weights) of a job in the clear;
+``sealed`` (APP_DEFINED: messages of ``fedward.encryption``) of an encrypted one; ``model`` (WEIGHTS) where a hospital
+opens the final model of an encrypted job. Nothing else is ever sent, so that a site's gate can know every payload by
+its kind. From a site's executor to its gate there may be ``counts`` (ANALYTIC) beside, which the gate seals.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -25,14 +27,31 @@ class Task(StrEnum):
     ADMIT = "fedward_admit"
     ROUND = "fedward_round"
     FINAL = "fedward_final"
+    CONFIRM = "fedward_confirm"
+    POOL = "fedward_pool"
+    OPEN = "fedward_open"
     ALONE = "fedward_alone"
 
 
 ROUND_NUMBER = "fedward_round_number"
+AFTER = "fedward_after"
+"""Header of a task that goes with a model: how many rounds made it; 0 is the initial one."""
+PATIENTS = "fedward_patients"
+"""Header from a site's executor to its gate, never sent: what the site counts for where weighting is by patients."""
 REFUSAL = "fedward_refusal"
 REFUSED_AT_DOOR = "fedward_refused_at_door"
 """Set by a site's IngressGate in the place of what it refused, with the reason; the executor only passes it on."""
-UPDATE, METRICS = "update", "metrics"
+UPDATE, METRICS, SEALED, COUNTS, MODEL = "update", "metrics", "sealed", "counts", "model"
+PART_KINDS = {
+    UPDATE: DataKind.WEIGHT_DIFF,
+    METRICS: DataKind.METRICS,
+    SEALED: DataKind.APP_DEFINED,
+    COUNTS: DataKind.ANALYTIC,
+    MODEL: DataKind.WEIGHTS,
+}
+"""Every part that a reply may have, and its kind."""
+CONFIRM = "confirm "
+"""In a site's ``sealed`` part, before the purpose of a sum: that it opened that sum."""
 MODEL_FILE = "FL_global_model.pt"
 
 
@@ -43,52 +62,130 @@ class Reply:
     Attributes:
         metrics: JSON-ready numbers and words.
         update: difference to the model that the task carried, or None for a task that trains nothing.
+        sealed: what the site's gate sealed: message by purpose, the key's id and scheme, how many values it clipped.
+        model: the final model of an encrypted job, opened.
+        counts: for the site's own gate, never sent as they are: int64 vectors by purpose.
+        patients: for the site's own gate, never sent: training patients.
         proof: for the site's own gate, never sent: which entry of the ledger the update was charged to.
     """
 
     metrics: Mapping[str, Any] = field(default_factory=dict)
     update: Weights | None = None
+    sealed: Mapping[str, Any] | None = None
+    model: Weights | None = None
+    counts: Mapping[str, Any] | None = None
+    patients: int | None = None
     proof: Mapping[str, Any] | None = None
 
 
-def question(weights: Weights | None, *, round_number: int, wait_s: float) -> Shareable:
-    """The data of a task: the global model, or nothing, and the round's number.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A global model as the server has it.
+
+    Attributes:
+        after: rounds that made it; 0 is the initial one.
+        weights: in a job in the clear, the model itself.
+        sealed: in an encrypted job the sum that hospitals open; None after 0 rounds, since it follows from the seed.
+        confirmed: hospitals' sum of words that they opened it.
+    """
+
+    after: int
+    weights: Weights | None = None
+    sealed: bytes | None = None
+    confirmed: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sum:
+    """A sum that is no model, for a hospital to open.
+
+    Attributes:
+        purpose: what it counts.
+        sealed: the message.
+        confirmed: hospitals' sum of words that they opened it.
+    """
+
+    purpose: str
+    sealed: bytes
+    confirmed: bytes | None = None
+
+
+def question(carried: Model | Sum | Sequence[Sum] | Weights | None, *, round_number: int, wait_s: float) -> Shareable:
+    """The data of a task: a global model, a sum, several or nothing, and the round's number.
 
     ``wait_s`` is how long a site waits, after its answer, before it asks for the next task.
     """
     from nvflare.private.defs import TaskConstant
 
-    data = Shareable() if weights is None else DXO(data_kind=DataKind.WEIGHTS, data=dict(weights)).to_shareable()
+    data = _payload(carried)
+    if isinstance(carried, Model):
+        data.set_header(AFTER, carried.after)
     data.set_header(ROUND_NUMBER, round_number)
     data.set_header(TaskConstant.WAIT_TIME, wait_s)
     return data
 
 
-def global_weights(data: Shareable) -> Weights:
-    """The model that a task carries."""
+def _payload(carried: Model | Sum | Sequence[Sum] | Weights | None) -> Shareable:
+    if isinstance(carried, Sum):
+        return sealed_payload(carried.purpose, carried.sealed, carried.confirmed)
+    if isinstance(carried, Model):
+        if carried.sealed is not None:
+            return sealed_payload(MODEL, carried.sealed, carried.confirmed)
+        carried = carried.weights
+    if isinstance(carried, dict):
+        return DXO(data_kind=DataKind.WEIGHTS, data=dict(carried)).to_shareable()
+    if carried is None:
+        return Shareable()
+    return DXO(data_kind=DataKind.APP_DEFINED, data={one.purpose: one.sealed for one in carried}).to_shareable()
+
+
+def sealed_payload(purpose: str, sealed: bytes, confirmed: bytes | None = None) -> Shareable:
+    """A task's payload that only a hospital can open."""
+    content = {"purpose": purpose, "sum": sealed, "confirmed": confirmed}
+    return DXO(data_kind=DataKind.APP_DEFINED, data=content).to_shareable()
+
+
+def opened_counts(purpose: str, counts: Any) -> Shareable:
+    """What a site's gate hands its executor in the place of a sum that it opened."""
+    return DXO(data_kind=DataKind.ANALYTIC, data={"purpose": purpose, "counts": counts}).to_shareable()
+
+
+def content_of(data: Shareable, kind: DataKind) -> dict[str, Any]:
+    """What a task carries, of the kind that is due."""
     dxo = from_shareable(data)
-    if dxo.data_kind != DataKind.WEIGHTS:
-        raise ValueError(f"a task carries {dxo.data_kind!r} where a model was expected")
+    if dxo.data_kind != kind:
+        raise ValueError(f"a task carries {dxo.data_kind!r} where {kind!r} was expected")
     return dict(dxo.data)
+
+
+def global_weights(data: Shareable) -> Weights:
+    """The model that a task carries, as a site's gate handed it on."""
+    return content_of(data, DataKind.WEIGHTS)
 
 
 def to_shareable(reply: Reply) -> Shareable:
     """A site's answer, ready to be sent through the site's filters."""
-    parts = {METRICS: DXO(data_kind=DataKind.METRICS, data=dict(reply.metrics))}
-    if reply.update is not None:
-        parts[UPDATE] = DXO(data_kind=DataKind.WEIGHT_DIFF, data=dict(reply.update))
+    given = {name: getattr(reply, name) for name in PART_KINDS}
+    parts = {
+        name: DXO(data_kind=PART_KINDS[name], data=dict(content))
+        for name, content in given.items()
+        if content is not None
+    }
     return DXO(data_kind=DataKind.COLLECTION, data=parts).to_shareable()
 
 
 def to_reply(result: Shareable) -> Reply:
-    """The inverse of ``to_shareable``; refuses every other kind of payload."""
+    """The inverse of ``to_shareable`` at the server; refuses every other kind of payload."""
     dxo = from_shareable(result)
-    if dxo.data_kind != DataKind.COLLECTION or not set(dxo.data) <= {UPDATE, METRICS}:
-        raise ValueError(f"a reply of kind {dxo.data_kind!r} where a collection of update and metrics was expected")
-    update, metrics = dxo.data.get(UPDATE), dxo.data.get(METRICS)
-    if update is not None and update.data_kind != DataKind.WEIGHT_DIFF:
-        raise ValueError(f"an update of kind {update.data_kind!r} where a difference was expected")
-    return Reply(metrics={} if metrics is None else metrics.data, update=None if update is None else update.data)
+    if dxo.data_kind != DataKind.COLLECTION or not set(dxo.data) <= {UPDATE, METRICS, SEALED, MODEL}:
+        raise ValueError(f"a reply of kind {dxo.data_kind!r} where a collection of known parts was expected")
+    for name, part in dxo.data.items():
+        if part.data_kind != PART_KINDS[name]:
+            raise ValueError(f"part {name} of kind {part.data_kind!r} where {PART_KINDS[name]!r} was expected")
+    found = {name: part.data for name, part in dxo.data.items()}
+    return Reply(
+        metrics=found.get(METRICS, {}), update=found.get(UPDATE), sealed=found.get(SEALED), model=found.get(MODEL)
+    )
 
 
 def refuse(reason: str) -> Shareable:

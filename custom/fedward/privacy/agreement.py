@@ -44,13 +44,12 @@ class Agreement:
     min_noise_multiplier: float | None = None
 
 
-def agree(job: JobSpec, policy: SitePolicy, *, encrypted: bool = False) -> Agreement:
+def agree(job: JobSpec, policy: SitePolicy) -> Agreement:
     """Hold a job against a hospital's policy.
 
     Args:
         job: as it came to the site.
         policy: the hospital's word.
-        encrypted: whether updates of this run leave so that the server cannot read one.
 
     Returns:
         An agreement that is nowhere laxer than the job or the policy.
@@ -67,7 +66,7 @@ def agree(job: JobSpec, policy: SitePolicy, *, encrypted: bool = False) -> Agree
             remedy="ask the hospital for its cohorts' names",
         )
     privacy = policy.cohorts[job.data.cohort].privacy
-    reasons = [*faults(job), *_approval(job, policy), *_protection(job, privacy, encrypted=encrypted)]
+    reasons = [*faults(job), *_approval(job, policy), *_protection(job, policy, privacy)]
     reasons += [*_clips(job, privacy), *_budget(job, privacy), *_noise(job, privacy)]
     if reasons:
         raise PolicyRefused(" | ".join(reasons), where=policy.site)
@@ -141,13 +140,16 @@ def _approval(job: JobSpec, policy: SitePolicy) -> Iterator[str]:
         yield _reason("job is not approved here", where="job", value=found, remedy=remedy)
 
 
-def _protection(job: JobSpec, privacy: CohortPrivacy, *, encrypted: bool) -> Iterator[str]:
+def _protection(job: JobSpec, policy: SitePolicy, privacy: CohortPrivacy) -> Iterator[str]:
     if privacy.dp == "required" and job.privacy.mechanism == "none":
         what = "this cohort is for jobs with differential privacy"
         yield _reason(what, where="privacy.mechanism", value="none", remedy="give 'dp-sgd' or 'update-noise'")
-    if privacy.encryption == "required" and not encrypted:
+    if privacy.encryption == "required" and job.encryption is None:
         what = "updates from this cohort leave encrypted or not at all"
-        yield _reason(what, where="encryption", value="none", remedy="run the job where updates are encrypted")
+        yield _reason(what, where="encryption", value="none", remedy="give the job an [encryption] table")
+    if job.encryption is not None and policy.federation_key is None:
+        what = "this hospital has no federation key for an encrypted job"
+        yield _reason(what, where="federation_key", remedy="ask a hospital that has it to `fedward key seal` it")
 
 
 def _own_clip(privacy: CohortPrivacy) -> float | None:

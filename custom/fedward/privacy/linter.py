@@ -1,4 +1,4 @@
-"""What makes no sense in a job's privacy settings, in plain words and all at once.
+"""What makes no sense in a job's privacy and encryption, in plain words and all at once.
 
 Everything here follows from settings, and from the number of patients and images where it is known. A job with a fault
 gives no guarantee, or claims one that it does not keep, so it neither passes ``fedward job check`` nor runs at a site.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from fedward.encryption.secure_sum import FEWEST
 from fedward.errors import JobError
 from fedward.settings import JobSpec
 
@@ -41,6 +42,8 @@ def faults(job: JobSpec, *, cohort: CohortFacts | None = None) -> list[str]:
         _selection,
         _delta,
         _sampling_rate,
+        _aggregation,
+        _sites_of_a_sum,
     )
     return [fault for rule in rules for fault in rule(job, cohort)]
 
@@ -70,14 +73,32 @@ def network_faults(job: JobSpec) -> list[str]:
 
 def remarks(job: JobSpec) -> list[str]:
     """What a reader may take for more than it is; no faults."""
+    private, by_patients = job.privacy.mechanism != "none", job.federation.weighting == "patients"
     found = [
         f"privacy.update.filters: {name} is not differential privacy; it counts for nothing in ε"
         for name in (job.privacy.update.filters if job.privacy.update is not None else ())
     ]
-    if job.privacy.mechanism != "none" and job.federation.weighting == "patients":
+    if job.encryption is None:
+        if private and by_patients:
+            found.append(
+                "federation.weighting: 'patients' sends each site's exact number of training patients, which ε does "
+                "not cover; 'equal' sends none"
+            )
+        return [*found, "encryption: none, so every update leaves in the clear for the server to read"]
+    if private and by_patients:
         found.append(
-            "federation.weighting: 'patients' sends each site's exact number of training patients, which ε does not "
-            "cover; 'equal' sends none"
+            "federation.weighting: 'patients' tells hospitals the exact number of training patients of all sites "
+            "together, which ε does not cover; 'equal' tells none"
+        )
+    if job.encryption.open_final and not private:
+        found.append(
+            "encryption.open_final: the final model leaves in the clear: it was trained without differential privacy "
+            "and may remember patients"
+        )
+    if job.model.batch_norm == "average":
+        found.append(
+            f"model.batch_norm: 'average' also sums BatchNorm's variances, and one above encryption.largest, "
+            f"{job.encryption.largest:g}, is clipped to it; 'local' keeps them at the sites"
         )
     return found
 
@@ -189,6 +210,31 @@ def _sampling_rate(job: JobSpec, cohort: CohortFacts | None) -> Iterator[str]:
     what = f"more patients expected in a step than the {cohort.patients} that there are to train on"
     remedy = "give fewer; the fewer, the more is hidden by who was drawn"
     yield _fault(what, where="privacy.dp_sgd.patients_per_step", value=dp_sgd.patients_per_step, remedy=remedy)
+
+
+def _aggregation(job: JobSpec, _: CohortFacts | None) -> Iterator[str]:
+    aggregation = job.federation.aggregation
+    if job.encryption is None or aggregation == "mean":
+        return
+    needs = {
+        "median": "the server would have to compare values that it cannot read",
+        "fedadam": "the server would have to square a mean that it cannot read",
+    }
+    what = f"an encrypted job can only have the mean: {needs[aggregation]}"
+    remedy = "give 'mean', or leave the [encryption] table out and let the server read every update"
+    yield _fault(what, where="federation.aggregation", value=aggregation, remedy=remedy)
+
+
+def _sites_of_a_sum(job: JobSpec, _: CohortFacts | None) -> Iterator[str]:
+    if job.encryption is None:
+        return
+    where, fewest, most = "federation.min_sites", job.federation.min_sites, job.encryption.max_sites
+    if fewest < FEWEST:
+        what = f"a sum of fewer than {FEWEST} sites tells one hospital about another's update"
+        yield _fault(what, where=where, value=fewest, remedy=f"give {FEWEST} or more")
+    if fewest > most:
+        what = f"a round would need more sites than a sum has room for, which is encryption.max_sites, {most}"
+        yield _fault(what, where=where, value=fewest, remedy="give fewer, or a larger encryption.max_sites")
 
 
 def _below(value: float) -> str:

@@ -44,6 +44,7 @@ def review(policy: SitePolicy, *, cohorts: Mapping[str, CohortFacts]) -> list[Fi
         where = f"cohorts.{name}.privacy"
         for rule in rules:
             found += rule(where, cohort.privacy)
+        found += _encryption(where, cohort.privacy, has_key=policy.federation_key is not None)
         found += _delta(where, cohort.privacy, cohorts.get(name), name=name)
     return found
 
@@ -85,6 +86,15 @@ def _bounds(where: str, privacy: CohortPrivacy) -> Iterator[Finding]:
     if own is not None and largest is not None and own > largest:
         text = f"{own:g} is above max_clip_norm_l2 {largest:g}; the smaller holds"
         yield _warning(f"{where}.update_clip_norm_l2", text)
+
+
+def _encryption(where: str, privacy: CohortPrivacy, *, has_key: bool) -> Iterator[Finding]:
+    if privacy.encryption == "required" and not has_key:
+        text = "required, and the policy names no federation_key, so no job can run; have the key sealed for you"
+        yield _error(f"{where}.encryption", text)
+    if privacy.encryption == "not-required" and has_key:
+        text = "not-required, though there is a federation key: a job may still send updates that the server reads"
+        yield _warning(f"{where}.encryption", text)
 
 
 def _delta(where: str, privacy: CohortPrivacy, facts: CohortFacts | None, *, name: str) -> Iterator[Finding]:

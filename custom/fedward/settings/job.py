@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from fedward.settings.base import Name, Settings
+from fedward.settings.encryption import JobEncryption
 from fedward.settings.privacy import JobPrivacy
 
 
@@ -28,6 +29,12 @@ class Rounds(Settings):
         default="patients",
         description="What a site counts for in the mean: its training patients, or as much as any other.",
     )
+    aggregation: Literal["mean", "median", "fedadam"] = Field(
+        default="mean",
+        description="What the server makes of the updates: their weighted mean, each value's median (Yin et al. 2018), "
+        "or a step of Adam on the mean (Reddi et al. 2021). An encrypted job can only have the mean.",
+    )
+    server_lr: float = Field(default=0.01, gt=0, description="fedadam only: learning rate of the server's step.")
     select: Literal["last", "best"] = Field(
         default="last",
         description="The final model: the last round's, or the best by the sites' mean validation score.",
@@ -120,6 +127,9 @@ class JobSpec(Settings):
     training: Training
     transforms: Transforms = Transforms()
     privacy: JobPrivacy
+    encryption: JobEncryption | None = Field(
+        default=None, description="Without it every update leaves in the clear, to be read by the server."
+    )
 
     @model_validator(mode="after")
     def _task_fits_data(self) -> Self:

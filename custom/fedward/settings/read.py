@@ -50,7 +50,8 @@ def read_site(path: Path) -> SitePolicy:
         )
         for name, cohort in policy.cohorts.items()
     }
-    return policy.model_copy(update={"key": base / policy.key, "ledger": base / policy.ledger, "cohorts": cohorts})
+    own = {field: base / value for field in ("key", "ledger", "federation_key") if (value := getattr(policy, field))}
+    return policy.model_copy(update={**own, "cohorts": cohorts})
 
 
 def read_federation(path: Path) -> FederationSpec:

@@ -54,6 +54,10 @@ class SitePolicy(Settings):
     ledger: Path = Field(
         description="File of the privacy ledger; made once by `fedward site ledger --create`, never by a job."
     )
+    federation_key: Path | None = Field(
+        default=None,
+        description="File of the federation's key, from `fedward key create` or `key open`; encrypted jobs need it.",
+    )
     approved_jobs: Literal["any"] | tuple[JobHash, ...] = Field(
         description="Jobs that may run here: 'any', or hashes as `fedward job check` prints them."
     )

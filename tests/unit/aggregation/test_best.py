@@ -18,7 +18,7 @@ def test_the_mean_is_over_sites_that_have_a_value() -> None:
 
 @given(st.lists(value, min_size=1))
 def test_the_last_of_the_highest_is_kept(scores: list[float | None]) -> None:
-    best: Candidate | None = None
+    best: Candidate[dict[str, int]] | None = None
     for number, score in enumerate(scores):
         best = better(best, candidate({}, [score], after=number))
     assert best is not None

@@ -71,6 +71,32 @@ def test_a_sound_job_and_the_hash_that_hospitals_approve(
     assert (code, answer["job"], answer["hash"], answer["problems"]) == (0, "tiny", found, [])
 
 
+def test_how_updates_leave_is_said_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, out, _ = check(tmp_path, SOUND, monkeypatch, capsys)
+    assert "note: encryption: none, so every update leaves in the clear" in out
+    assert "updates leave in the clear: the server reads every one, and every model" in out
+    sealed = SOUND.replace("min_sites = 2", "min_sites = 3") + "[encryption]\n"
+    code, out, _ = check(tmp_path, sealed, monkeypatch, capsys)
+    assert code == 0
+    assert "in the clear" not in out
+    [line] = [line for line in out.splitlines() if line.startswith("updates leave encrypted, in compact precision")]
+    assert "scores and cohort statistics are sealed too" in line
+    assert line.endswith("a hospital opens the final model for who submitted the job")
+    code, out, _ = check(tmp_path, sealed, monkeypatch, capsys, "--format", "json")
+    assert json.loads(out)["encryption"] == line
+
+
+def test_an_encrypted_job_of_two_sites_is_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = check(tmp_path, SOUND + "[encryption]\n", monkeypatch, capsys)
+    assert code == 1
+    assert "federation.min_sites: a sum of fewer than 3 sites" in err
+    assert "nothing wrong" not in out
+
+
 def test_the_linters_faults_come_first_and_the_others_with_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -40,6 +40,7 @@ delta = 1e-3
 clip_norm_l2 = 1.0
 patients_per_step = 10.0
 """
+CLEAR = "updates leave in the clear: the server reads every one, and every model"
 
 
 @pytest.fixture
@@ -100,10 +101,39 @@ def test_a_job_without_protection_says_so(
     assert run(monkeypatch, str(folder), "--site", "north=80", "--format", format) == 0
     out, err = capsys.readouterr()
     if format == "json":
-        assert json.loads(out) == {"job": "tiny", "mechanism": "none", "sites": []}
+        answer = json.loads(out)
+        assert (answer["job"], answer["mechanism"], answer["sites"]) == ("tiny", "none", [])
+        assert answer["encryption"] == CLEAR
     else:
-        assert out == "tiny: no differential privacy, so no ε; privacy.mechanism is none\n"
+        assert out == f"tiny: no differential privacy, so no ε; privacy.mechanism is none\n{CLEAR}\n"
     assert err == ""
+
+
+def test_an_encrypted_job_says_how_it_is_sealed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "job.toml").write_text(JOB + DP_SGD + '[encryption]\nprecision = "precise"\nopen_final = false\n')
+    assert run(monkeypatch, str(folder), "--site", "north=80") == 0
+    *_, last = capsys.readouterr().out.splitlines()
+    assert last.startswith("updates leave encrypted, in precise precision and by the scheme of the federation's key; ")
+    assert last.endswith("; the final model stays with the hospitals")
+    assert run(monkeypatch, str(folder), "--site", "north=80", "--format", "json") == 0
+    assert json.loads(capsys.readouterr().out)["encryption"] == last
+
+
+def test_a_site_that_a_sum_has_no_room_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "job.toml").write_text(JOB + DP_SGD + "[encryption]\nmax_patients = 79\n")
+    assert run(monkeypatch, str(folder), "--site", "north=80") == 1
+    out, err = capsys.readouterr()
+    assert err == (
+        "fedward: north: more patients than encryption.max_patients, 79: 80; raise it, or say weighting 'equal'\n"
+    )
+    assert out == ""
+    equal = JOB.replace("min_sites = 2", 'min_sites = 2\nweighting = "equal"')
+    (folder / "job.toml").write_text(equal + DP_SGD + "[encryption]\nmax_patients = 79\n")
+    assert run(monkeypatch, str(folder), "--site", "north=80") == 0
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ import pytest
 from fedward import cli
 from fedward.dataset.manifest import Manifest, write_manifest
 from fedward.dicom.pseudonym import load_key
+from fedward.encryption.key import create_key
+from fedward.encryption.key_file import write_key
 from fedward.privacy.accountant import Event, epsilon
 from fedward.privacy.agreement import job_hash
 from fedward.privacy.ledger import Ledger
@@ -48,6 +50,7 @@ batch_size = 8
 local_steps = 3
 [privacy]
 """
+SEALED = CLOSED.replace("not-required", "required")
 DP_SGD = """mechanism = "dp-sgd"
 [privacy.dp_sgd]
 noise_multiplier = 2.0
@@ -68,7 +71,12 @@ def hospital(tmp_path: Path, make_cohort: MakeCohort) -> Path:
 
 
 def write(
-    folder: Path, *, privacy: str = CLOSED, leaving: str = LEAVING, approved: str = '["' + "0" * 64 + '"]'
+    folder: Path,
+    *,
+    privacy: str = CLOSED,
+    leaving: str = LEAVING,
+    approved: str = '["' + "0" * 64 + '"]',
+    federation_key: str = "",
 ) -> None:
     (folder / "site.toml").write_text(
         f"""
@@ -76,6 +84,7 @@ def write(
         key = "site.key"
         ledger = "ledger.db"
         approved_jobs = {approved}
+        {f'federation_key = "{federation_key}"' if federation_key else ""}
         [leaving]
         {leaving}
         [cohorts.chest]
@@ -116,7 +125,7 @@ def of(answer: dict[str, Any], level: str) -> dict[str, str]:
 
 
 def test_a_policy_in_order(check: Check) -> None:
-    assert check() == (0, {"findings": [], "cost": None})
+    assert check() == (0, {"findings": [], "cost": None, "encryption": None})
     assert check(format="text") == (0, "nothing odd\n")
 
 
@@ -159,6 +168,8 @@ def test_no_cap_and_noise_that_binds_nobody(hospital: Path, check: Check) -> Non
     [
         ({"leaving": LEAVING.replace("support", "suport")}, "leaving.metrics", "'suport'"),
         ({"privacy": CLOSED.replace("1e-3", "5e-3")}, "cohorts.chest.privacy.delta", "training patients"),
+        ({"privacy": SEALED}, "cohorts.chest.privacy.encryption", "names no federation_key, so no job can run"),
+        ({"privacy": SEALED, "federation_key": "gone.key"}, "federation_key", "gone.key: no federation key here"),
     ],
 )
 def test_an_error_fails(hospital: Path, check: Check, changes: dict[str, str], where: str, words: str) -> None:
@@ -166,6 +177,38 @@ def test_an_error_fails(hospital: Path, check: Check, changes: dict[str, str], w
     code, answer = check()
     assert (code, set(of(answer, "error"))) == (1, {where})
     assert words in of(answer, "error")[where]
+
+
+def test_a_hospital_with_the_federations_key(hospital: Path, check: Check) -> None:
+    folder = write_job(hospital, DP_SGD + "[encryption]\n")
+    (folder / "job.toml").write_text((folder / "job.toml").read_text().replace("min_sites = 2", "min_sites = 3"))
+    approved = f'["{job_hash(read_job(folder))}"]'
+    write(hospital, privacy=SEALED, approved=approved)
+    code, answer = check("--job", str(folder))
+    assert code == 1
+    assert "no federation key for an encrypted job" in of(answer, "error")["job"]
+    write_key(create_key(), hospital / "federation.key")
+    write(hospital, privacy=SEALED, approved=approved, federation_key="federation.key")
+    code, answer = check("--job", str(folder))
+    assert (code, answer["findings"]) == (0, [])
+    assert answer["encryption"].startswith("updates leave encrypted, in compact precision and by scheme aes-ctr; ")
+    assert f"job's {answer['encryption']}\n" in check("--job", str(folder), format="text")[1]
+    write(hospital, approved=approved, federation_key="federation.key")
+    code, answer = check()
+    assert (code, set(of(answer, "warning"))) == (0, {"cohorts.chest.privacy.encryption"})
+    (hospital / "federation.key").write_bytes(b"not a key")
+    code, answer = check()
+    assert (code, set(of(answer, "error"))) == (1, {"federation_key"})
+
+
+def test_a_precision_that_the_keys_scheme_does_not_have(hospital: Path, check: Check) -> None:
+    write_key(create_key("ckks"), hospital / "federation.key")
+    write(hospital, privacy=SEALED, approved='"any"', federation_key="federation.key")
+    folder = write_job(hospital, DP_SGD + '[encryption]\nprecision = "precise"\n')
+    (folder / "job.toml").write_text((folder / "job.toml").read_text().replace("min_sites = 2", "min_sites = 3"))
+    code, answer = check("--job", str(folder))
+    assert (code, set(of(answer, "error"))) == (1, {"job encryption.precision"})
+    assert "ckks has no precise mode" in of(answer, "error")["job encryption.precision"]
 
 
 def test_a_cohort_that_is_not_indexed(hospital: Path, check: Check) -> None:

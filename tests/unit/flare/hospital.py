@@ -19,6 +19,8 @@ from nvflare.app_common.decomposers import common_decomposers
 from nvflare.fuel.utils import fobs
 
 from fedward.dicom.pseudonym import load_key
+from fedward.encryption.key import FederationKey
+from fedward.encryption.key_file import write_key
 from fedward.flare.egress import EgressGate
 from fedward.flare.ingress import IngressGate
 from fedward.flare.protocol import REFUSAL, Reply, Task, question, to_shareable
@@ -53,19 +55,42 @@ class Hospital:
         privacy: the job's, a key of ``MECHANISMS``.
         charged: whether the ledger was told of the job.
         cap: whether the cohort has an ε cap, so that the ledger counts for jobs without privacy too.
+        site: the hospital's id.
+        shared: the federation's key; with it the job is encrypted, unless ``changes`` say otherwise.
+        job_id: FLARE's id of the run, where several hospitals share one.
+        changes: to the job's tables.
     """
 
-    def __init__(self, folder: Path, privacy: str = "none", *, charged: bool = True, cap: bool = True) -> None:
-        self.folder, self.job_id = folder, f"job-{next(_RUNS)}"
+    def __init__(
+        self,
+        folder: Path,
+        privacy: str = "none",
+        *,
+        charged: bool = True,
+        cap: bool = True,
+        site: str = "north",
+        shared: FederationKey | None = None,
+        job_id: str | None = None,
+        changes: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.folder, self.job_id, self.site = folder, job_id or f"job-{next(_RUNS)}", site
         content = tiny_job_content() | {"privacy": MECHANISMS[privacy]}
+        if shared is not None:
+            content["federation"] |= {"min_sites": 3, "weighting": "equal"}
+            content["encryption"] = {"largest": 8.0}
+        for table, values in (changes or {}).items():
+            content[table] = content.get(table, {}) | values
         self.job = parse(JobSpec, content, where="test")
         self.config, self.local = folder / "config", folder / "local"
         self.config.mkdir(parents=True)
         self.local.mkdir()
         (self.config / JOB_FILE).write_text(json.dumps(content))
-        (self.local / "site.toml").write_text(SITE.format(cap="epsilon_cap = 1000.0, delta = 1e-4, " if cap else ""))
+        counted = "epsilon_cap = 1000.0, delta = 1e-4, " if cap else ""
+        (self.local / "site.toml").write_text(SITE.format(site=site, listed=LISTED, cap=counted))
+        if shared is not None:
+            write_key(shared, self.local / "federation.key")
         self.key = load_key(self.local / "key").secret
-        self.ledger = Ledger.create(self.local / "ledger.db", site="north", key=self.key)
+        self.ledger = Ledger.create(self.local / "ledger.db", site=site, key=self.key)
         self.ingress, self.egress = IngressGate(), EgressGate()
         self.mechanism: str = MECHANISMS[privacy]["mechanism"]
         if charged:
@@ -90,7 +115,7 @@ class Hospital:
         context = FLContext()
         context.set_prop(ReservedKey.ENGINE, SimpleNamespace(get_workspace=lambda: workspace), private=True)
         context.set_prop(ReservedKey.RUN_NUM, self.job_id, private=False)
-        context.set_prop(ReservedKey.IDENTITY_NAME, "north", private=False)
+        context.set_prop(ReservedKey.IDENTITY_NAME, self.site, private=False)
         context.set_prop(FLContextKey.TASK_NAME, str(task), private=True)
         return context
 
@@ -139,11 +164,13 @@ class Hospital:
         return self.egress.process(answer, self.context(task))
 
 
-SITE = """site = "north"
+LISTED = '"scores", "support", "work", "cohort", "privacy", "pooled", "cohort_statistics"'
+SITE = """site = "{site}"
 key = "key"
+federation_key = "federation.key"
 ledger = "ledger.db"
 approved_jobs = "any"
-leaving = {{ metrics = ["scores", "support", "work", "cohort", "privacy"], decimals = 3, min_count = 5 }}
+leaving = {{ metrics = [{listed}], decimals = 3, min_count = 5 }}
 [cohorts.chest]
 images = "images"
 index = "index"

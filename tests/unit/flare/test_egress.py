@@ -140,7 +140,10 @@ FORMS: dict[str, tuple[Callable[[Hospital, Shareable], Any], str]] = {
     "app defined": (_kind(DataKind.APP_DEFINED), "kind APP_DEFINED"),
     "analytics": (_kind(DataKind.ANALYTIC), "kind ANALYTIC"),
     "unheard-of": (_kind("MARK DOE"), "payload answer is of kind (of a name that is not shown)"),
-    "counts": (_part("counts", DataKind.STATISTICS, {"a": [1]}), "payload counts is of no kind that may leave"),
+    "counts": (
+        _part("counts", DataKind.STATISTICS, {"a": [1]}),
+        "payload counts is of kind STATISTICS where ANALYTIC may leave",
+    ),
     "histogram": (_part("histogram", DataKind.STATISTICS, {"a": [1]}), "payload histogram is of no kind"),
     "control variates": (_part("control", DataKind.WEIGHT_DIFF, {}), "payload control is of no kind"),
     "nested": (_part("update", DataKind.COLLECTION, {}), "payload update is of kind COLLECTION where WEIGHT_DIFF"),

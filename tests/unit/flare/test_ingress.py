@@ -202,7 +202,7 @@ CALLS = [
     "fedward.flare.door.layout_of",
     "fedward.flare.ingress._architecture",
     "fedward.flare.ingress._model",
-    "fedward.flare.ingress._rebuilt",
+    "fedward.flare.ingress._with_cookies",
     "fedward.flare.ingress.check_initial",
     "fedward.flare.ingress.check_tensors",
     "fedward.flare.ingress.check_traps",

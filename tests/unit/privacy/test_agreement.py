@@ -19,8 +19,12 @@ CLIPPED = {"clip_norm_l2": 2.0}
 CLOSED_COHORT = {"dp": "required", "epsilon_cap": 8.0, "delta": 1e-3, "encryption": "not-required"}
 
 
-def a_job(privacy: dict[str, Any]) -> JobSpec:
-    return parse(JobSpec, {**tiny_job_content(), "privacy": privacy}, where="test")
+def a_job(privacy: dict[str, Any], *, encrypted: bool = False) -> JobSpec:
+    """An encrypted one needs three sites, or the linter finds fault with it."""
+    content = {**tiny_job_content(), "privacy": privacy}
+    if encrypted:
+        content |= {"encryption": {}, "federation": {**content["federation"], "min_sites": 3}}
+    return parse(JobSpec, content, where="test")
 
 
 def a_policy(privacy: dict[str, Any], **site: Any) -> SitePolicy:
@@ -103,8 +107,20 @@ def test_what_a_policy_does_not_give_is_refused(job: dict[str, Any], policy: dic
 def test_what_lies_on_the_bound_passes() -> None:
     policy = {**CLOSED_COHORT, "encryption": "required", "max_clip_norm_l2": 1.0, "min_noise_multiplier": 1.0}
     for job in (dp_sgd(delta=1e-3), dp_sgd(epsilon=8.0, noise_multiplier=None), update_noise(delta=1e-3)):
-        agreed = agree(a_job(job), a_policy(policy), encrypted=True)
+        agreed = agree(a_job(job, encrypted=True), a_policy(policy, federation_key="federation.key"))
         assert (agreed.epsilon_cap, agreed.delta, agreed.min_noise_multiplier) == (8.0, 1e-3, 1.0)
+
+
+def test_an_encrypted_job_needs_the_federations_key_here() -> None:
+    job, required = a_job({"mechanism": "none"}, encrypted=True), {**OPEN_COHORT, "encryption": "required"}
+    for privacy in (OPEN_COHORT, required):
+        agreed = agree(job, a_policy(privacy, federation_key="federation.key"))
+        assert agreed == agree(a_job({"mechanism": "none"}), a_policy(OPEN_COHORT))
+        with pytest.raises(PolicyRefused, match="federation_key: this hospital has no federation key") as refused:
+            agree(job, a_policy(privacy))
+        assert " | " not in str(refused.value)
+    with pytest.raises(PolicyRefused, match=r"give the job an \[encryption\] table"):
+        agree(a_job({"mechanism": "none"}), a_policy(required, federation_key="federation.key"))
 
 
 def test_the_sites_own_clip_serves_for_the_largest() -> None:
@@ -155,8 +171,10 @@ def test_a_jobs_hash_follows_its_settings_and_nothing_else() -> None:
         {**content, "training": {**content["training"], "lr": 0.0031}},
         {**content, "privacy": dp_sgd()},
         {**content, "privacy": dp_sgd(clip_norm_l2=1.5)},
+        {**content, "encryption": {}},
+        {**content, "encryption": {"open_final": False}},
     ]
-    assert len({job_hash(parse(JobSpec, other, where="")) for other in [content, *others]}) == 4
+    assert len({job_hash(parse(JobSpec, other, where="")) for other in [content, *others]}) == 6
 
 
 def test_a_jobs_own_terms_are_what_an_open_policy_agrees_to() -> None:
@@ -207,7 +225,7 @@ def jobs(draw: st.DrawFn) -> JobSpec:
             "delta": draw(st.none() | DELTA),
             "sensitivity_l2": draw(st.none() | SMALL),
         }
-    return a_job(privacy)
+    return a_job(privacy, encrypted=draw(st.booleans()))
 
 
 @st.composite
@@ -223,20 +241,22 @@ def policies(draw: st.DrawFn) -> SitePolicy:
         "update_clip_norm_l2": draw(st.none() | SMALL),
         "encryption": draw(st.sampled_from(["required", "not-required"])),
     }
-    return a_policy(privacy, approved_jobs=draw(st.sampled_from(["any", "any", ["0" * 64]])))
+    approved, key = draw(st.sampled_from(["any", "any", ["0" * 64]])), draw(st.sampled_from(["federation.key", None]))
+    return a_policy(privacy, approved_jobs=approved, federation_key=key)
 
 
-@given(job=jobs(), policy=policies(), encrypted=st.booleans())
+@given(job=jobs(), policy=policies())
 @settings(max_examples=600, deadline=None)
-def test_an_agreement_is_nowhere_laxer_than_job_or_policy(job: JobSpec, policy: SitePolicy, encrypted: bool) -> None:
+def test_an_agreement_is_nowhere_laxer_than_job_or_policy(job: JobSpec, policy: SitePolicy) -> None:
     """Every bound written out once more, from the settings' own descriptions."""
     try:
-        agreed = agree(job, policy, encrypted=encrypted)
+        agreed = agree(job, policy)
     except PolicyRefused:
         return
     asked, given_ = job.privacy, policy.cohorts["chest"].privacy
     assert policy.approved_jobs == "any"
-    assert encrypted or given_.encryption == "not-required"
+    assert job.encryption is not None or given_.encryption == "not-required"
+    assert job.encryption is None or policy.federation_key is not None
     assert agreed.mechanism == asked.mechanism
     assert agreed.mechanism != "none" or given_.dp == "not-required"
     assert (agreed.epsilon_cap, agreed.delta) == (given_.epsilon_cap, given_.delta)

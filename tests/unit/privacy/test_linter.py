@@ -15,10 +15,13 @@ UPDATE = {"clip_norm_l2": 1.0, "noise_multiplier": 2.0, "delta": 1e-3}
 HUNDRED = CohortFacts(patients=100, images=100)
 
 
+THREE = {"min_sites": 3}
+
+
 def a_job(mechanism: str, *, dp_sgd: Any = None, update: Any = None, **tables: Any) -> JobSpec:
     content = tiny_job_content()
     for table, changes in tables.items():
-        content[table] = {**content[table], **changes}
+        content[table] = {**content.get(table, {}), **changes}
     if mechanism == "dp-sgd":
         dp_sgd = {**DP_SGD, **(dp_sgd or {})}
     if mechanism == "update-noise" or update is not None:
@@ -39,6 +42,15 @@ SOUND = [
     a_job("dp-sgd", update={"noise_multiplier": 0.0, "filters": ["PercentilePrivacy"], "sensitivity_l2": 2.0}),
     a_job("update-noise", update={"sensitivity_l2": 2.5, "filters": ["SVTPrivacy"]}),
     a_job("update-noise", model={"batch_norm": "local"}),
+    a_job("none", federation={"aggregation": "median"}),
+    a_job("dp-sgd", federation={"aggregation": "fedadam", "server_lr": 0.1}),
+    a_job("none", federation=THREE, encryption={}),
+    a_job("none", federation=THREE, encryption={"max_sites": 3, "open_final": False}),
+    a_job("none", federation={**THREE, "select": "best"}, encryption={}, model={"batch_norm": "average"}),
+    a_job("dp-sgd", federation=THREE, encryption={}, update={"noise_multiplier": 0.0, "filters": ["SVTPrivacy"]}),
+    a_job("update-noise", federation=THREE, encryption={"precision": "precise"}),
+    a_job("update-noise", federation=THREE, encryption={}, update={"stages": ["clip", "noise", "encrypt"]}),
+    a_job("update-noise", update={"stages": ["clip", "noise", "encrypt"]}),
 ]
 
 
@@ -82,6 +94,27 @@ def test_a_job_that_keeps_what_it_says_has_no_fault(job: JobSpec) -> None:
         (a_job("update-noise", federation={"select": "best"}), "federation.select", "whom ε does not cover"),
         (a_job("dp-sgd", model={"batch_norm": "local"}), "model.batch_norm", "mixes the patients"),
         (a_job("dp-sgd", model={"batch_norm": "average"}), "model.batch_norm", "InstanceNorm may be chosen"),
+        (
+            a_job("none", federation={**THREE, "aggregation": "median"}, encryption={}),
+            "federation.aggregation",
+            "compare values that it cannot read: 'median'; give 'mean'",
+        ),
+        (
+            a_job("none", federation={**THREE, "aggregation": "fedadam"}, encryption={}),
+            "federation.aggregation",
+            "square a mean that it cannot read: 'fedadam'; give 'mean'",
+        ),
+        (a_job("none", encryption={}), "federation.min_sites", "fewer than 3 sites tells one hospital about"),
+        (
+            a_job("none", federation={"min_sites": 5}, encryption={"max_sites": 4}),
+            "federation.min_sites",
+            "encryption.max_sites, 4: 5; give fewer",
+        ),
+        (
+            a_job("update-noise", federation=THREE, encryption={}, update={"stages": ["clip", "noise"]}),
+            "update.stages",
+            "encrypt stands in it once",
+        ),
     ],
 )
 def test_one_fault_is_one_line_with_its_setting(job: JobSpec, setting: str, words: str) -> None:
@@ -165,10 +198,43 @@ def test_a_network_that_cannot_be_built_is_anothers_business() -> None:
     assert network_faults(a_job("dp-sgd", model={"network": "NoSuchNet"})) == []
 
 
-def test_remarks_are_no_faults() -> None:
-    assert remarks(a_job("none")) == []
-    [filters] = remarks(a_job("none", update={"noise_multiplier": 0.0, "filters": ["SVTPrivacy"]}))
-    assert "SVTPrivacy is not differential privacy" in filters
-    equal = {"federation": {"weighting": "equal"}}
-    assert remarks(a_job("dp-sgd", **equal)) == []
-    assert "exact number of training patients" in remarks(a_job("dp-sgd"))[0]
+CLEAR = "encryption: none, so every update leaves in the clear for the server to read"
+
+
+@pytest.mark.parametrize(
+    ("job", "starts"),
+    [
+        (a_job("none"), []),
+        (
+            a_job("none", update={"noise_multiplier": 0.0, "filters": ["SVTPrivacy"]}),
+            ["privacy.update.filters: SVTPrivacy is not differential privacy"],
+        ),
+        (a_job("dp-sgd", federation={"weighting": "equal"}), []),
+        (a_job("dp-sgd"), ["federation.weighting: 'patients' sends each site's exact number of training patients"]),
+    ],
+)
+def test_a_job_in_the_clear_is_told_so_after_the_rest(job: JobSpec, starts: list[str]) -> None:
+    *others, last = remarks(job)
+    assert last == CLEAR
+    assert len(others) == len(starts)
+    assert all(remark.startswith(start) for remark, start in zip(others, starts, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "tables", "starts"),
+    [
+        ("none", {}, ["encryption.open_final: the final model leaves in the clear: it was trained without"]),
+        ("none", {"encryption": {"open_final": False}}, []),
+        ("dp-sgd", {"federation": {**THREE, "weighting": "equal"}}, []),
+        ("dp-sgd", {}, ["federation.weighting: 'patients' tells hospitals the exact number of training patients"]),
+        (
+            "none",
+            {"encryption": {"open_final": False, "largest": 4.0}, "model": {"batch_norm": "average"}},
+            ["model.batch_norm: 'average' also sums BatchNorm's variances, and one above encryption.largest, 4,"],
+        ),
+    ],
+)
+def test_what_an_encrypted_job_still_tells(mechanism: str, tables: dict[str, Any], starts: list[str]) -> None:
+    found = remarks(a_job(mechanism, **{"federation": THREE, "encryption": {}, **tables}))
+    assert len(found) == len(starts)
+    assert all(remark.startswith(start) for remark, start in zip(found, starts, strict=True))

@@ -1,0 +1,48 @@
+"""What every aggregation asks of the sites' updates before it touches one. NumPy only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from fedward.errors import JobError
+from fedward.training.weights import Weights
+
+LEAVE_OUT = "leave the site out of this round and look into its log"
+
+
+def check_updates(updates: Mapping[str, Weights]) -> list[str]:
+    """Hold the sites' arrays against each other; none is changed.
+
+    Args:
+        updates: site -> arrays by name.
+
+    Returns:
+        The sites, sorted: the order in which they are summed.
+
+    Raises:
+        JobError: no site, names, shapes or dtypes that differ between sites, or a value that is not finite.
+    """
+    sites = sorted(updates)
+    if not sites:
+        raise JobError("no site sent an update", where="aggregation", remedy="wait for federation.min_sites sites")
+    for site in sites:
+        _check(updates[site], updates[sites[0]], site=site, first=sites[0])
+    return sites
+
+
+def _check(arrays: Weights, due: Weights, *, site: str, first: str) -> None:
+    odd = sorted(set(arrays) ^ set(due))
+    if odd:
+        raise JobError(f"tensor {odd[0]} is in the update of only one of {first} and {site}", remedy=LEAVE_OUT)
+    for name, array in arrays.items():
+        if (array.shape, array.dtype) != (due[name].shape, due[name].dtype):
+            raise JobError(
+                f"tensor {name} differs in shape or dtype from that of {first}",
+                where=site,
+                value=f"{array.dtype}{list(array.shape)}",
+                remedy=LEAVE_OUT,
+            )
+        if not np.isfinite(array).all():
+            raise JobError(f"tensor {name} holds a value that is not finite", where=site, remedy=LEAVE_OUT)

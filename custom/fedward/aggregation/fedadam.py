@@ -1,0 +1,77 @@
+"""A step of Adam at the server, on the mean of the sites' updates. NumPy only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedward.aggregation.checks import check_updates
+from fedward.errors import JobError
+from fedward.training.weights import Weights, same_layout
+
+BETA1, BETA2, TAU = 0.9, 0.99, 1e-3
+"""Momentum of the mean, momentum of its square, and adaptivity τ, as Reddi et al. 2021 set them."""
+
+
+class FedAdam:
+    """FedAdam (Reddi et al. 2021, Algorithm 2): the sites' mean difference Δ stands for the gradient's negative.
+
+    ::
+
+        m ← β₁ m + (1 - β₁) Δ          from m = 0
+        v ← β₂ v + (1 - β₂) Δ²         from v = τ²
+        x ← x + server_lr · m / (√v + τ)
+
+    As in the paper there is no correction of bias. Both moments are float64 and live as long as the object: one object
+    serves one job, and a job that starts anew starts from none.
+
+    Args:
+        server_lr: η of the paper, above 0; the first step moves no weight by more.
+
+    Raises:
+        JobError: ``server_lr`` is not a finite number above 0.
+    """
+
+    def __init__(self, server_lr: float) -> None:
+        if not (np.isfinite(server_lr) and server_lr > 0):
+            what = "the server's learning rate must be above 0"
+            raise JobError(what, where="federation.server_lr", value=server_lr, remedy="give a number such as 0.01")
+        self._server_lr = server_lr
+        self._mean: dict[str, NDArray[np.float64]] = {}
+        self._square: dict[str, NDArray[np.float64]] = {}
+
+    def step(self, mean_difference: Weights) -> Weights:
+        """What to add to the model after one round; both moments go on.
+
+        Args:
+            mean_difference: tensor name -> floating array, the weighted mean of the sites' differences, in the same
+                names and shapes at every step.
+
+        Returns:
+            New arrays, names sorted, each in the dtype that it came in; the input is not changed.
+
+        Raises:
+            JobError: a value that is not finite, a tensor that is not floating, or other names or shapes than at the
+                step before. Nothing has changed then.
+        """
+        check_updates({_WHERE: mean_difference})
+        for name, array in mean_difference.items():
+            if array.dtype.kind != "f":
+                remedy = "keep whole numbers at the sites"
+                raise JobError(f"tensor {name} cannot take a step", where=_WHERE, value=str(array.dtype), remedy=remedy)
+        if self._mean:
+            same_layout(mean_difference, self._mean, where=_WHERE)
+        return {name: self._step(name, mean_difference[name]) for name in sorted(mean_difference)}
+
+    def _step(self, name: str, difference: NDArray[Any]) -> NDArray[Any]:
+        delta = difference.astype(np.float64)
+        mean = self._mean.get(name, np.zeros(delta.shape))
+        square = self._square.get(name, np.full(delta.shape, TAU**2))
+        self._mean[name] = mean = BETA1 * mean + (1 - BETA1) * delta
+        self._square[name] = square = BETA2 * square + (1 - BETA2) * np.square(delta)
+        return np.asarray(self._server_lr * mean / (np.sqrt(square) + TAU), dtype=difference.dtype)
+
+
+_WHERE = "mean of the updates"

@@ -1,0 +1,36 @@
+"""The hospitals of a demo share a key as real ones do: one makes it, and the operator carries sealed boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from fedward.demo.hospitals import FEDERATION_KEY
+from fedward.encryption.box import open_box, seal_key
+from fedward.encryption.identity import read_identity
+from fedward.encryption.key import create_key
+from fedward.encryption.key_file import write_key
+from fedward.flare.kits import Kits
+from fedward.settings import Scheme
+
+
+def share_key(kits: Kits, configs: Mapping[str, Path], *, scheme: Scheme = "aes-ctr") -> str:
+    """Make a key at the first hospital and seal it to each of the others; returns the key's id.
+
+    Args:
+        kits: the hospitals' startup kits, whose certificates the boxes are sealed to.
+        configs: site -> its ``site.toml``; the key goes beside it.
+        scheme: of the key.
+
+    Raises:
+        EncryptionError: a box that its hospital cannot open.
+    """
+    maker, *others = sorted(configs)
+    key = create_key(scheme)
+    sender = read_identity(kits.sites[maker])
+    write_key(key, configs[maker].with_name(FEDERATION_KEY), replace=True)
+    for site in others:
+        owner = read_identity(kits.sites[site])
+        box = seal_key(key, to=owner.certificate, sender=sender)
+        write_key(open_box(box, owner=owner).key, configs[site].with_name(FEDERATION_KEY), replace=True)
+    return key.key_id

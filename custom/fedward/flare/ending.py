@@ -1,0 +1,138 @@
+"""After the last round: the final validation, what hospitals open together, the final model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+
+from fedward.encryption.message import unpack
+from fedward.errors import FederationError, GateRefused
+from fedward.flare.exchange import Exchange, Tally
+from fedward.flare.persistor import ModelStore
+from fedward.flare.protocol import MODEL, Model, Reply, Sum, Task
+from fedward.flare.sealing import enough
+from fedward.metrics.events import EventLog
+from fedward.privacy.payload import check_tensors
+from fedward.privacy.proof import digest
+from fedward.settings import JobSpec
+from fedward.training.weights import Weights
+
+OPENED = "opened"
+"""What a site's ``sealed`` part says of a model that it opened: ``digest`` of it."""
+Ask = Callable[[Task, Model | Sum | Sequence[Sum] | None, list[str]], dict[str, Reply]]
+_EVENTS = {"pooled": "pooled", "cohort_statistics": "cohort"}
+"""A table of a hospital's answer -> the event that tells it."""
+
+
+class Ending:
+    """What follows the rounds of one job.
+
+    Args:
+        ask: puts a task to sites and gives their answers.
+    """
+
+    def __init__(self, job: JobSpec, exchange: Exchange, events: EventLog, store: ModelStore, *, ask: Ask) -> None:
+        self._job, self._exchange, self._events, self._store, self._ask = job, exchange, events, store, ask
+        self._sites: list[str] = []
+        self._cohort: Tally | None = None
+
+    def admitted(self, replies: dict[str, Reply]) -> None:
+        """Sum the cohort statistics that came with admission."""
+        self._sites = sorted(replies)
+        self._cohort = self._exchange.tally("cohort")
+        self._take(self._cohort, replies)
+
+    def validated(self, model: Model, sites: list[str]) -> dict[str, Reply]:
+        """Every site's scores of a model; in the clear it is the final one as soon as it is known."""
+        if model.weights is not None:
+            self._store.finish(model.weights)
+        return self._ask(Task.FINAL, model, sites)
+
+    def open(self, model: Model, replies: dict[str, Reply]) -> None:
+        """In an encrypted job: have hospitals open the pooled figures and the final model.
+
+        Raises:
+            FederationError: no hospital opens the model that most of them say it is.
+        """
+        if self._job.encryption is None:
+            return
+        scores = self._exchange.tally("scores")
+        self._take(scores, replies)
+        self._pool({"pooled": scores, "cohort_statistics": self._cohort})
+        if not self._job.encryption.open_final:
+            return
+        if model.sealed is None:
+            self._store.finish(self._exchange.initial_weights)
+        else:
+            self._open(model, replies)
+
+    def _take(self, tally: Tally | None, replies: dict[str, Reply]) -> None:
+        for site, reason in ({} if tally is None else tally.take(replies)).items():
+            self._events.append("dropped", site=site, round=None, reason=reason)
+
+    def _pool(self, tallies: Mapping[str, Tally | None]) -> None:
+        """Have all hospitals confirm each sum, then ask one after the other until one tells what it says."""
+        sums = {
+            table: (tally, total)
+            for table, tally in tallies.items()
+            if tally is not None and (total := tally.close()) is not None
+        }
+        if not sums:
+            return
+        words = self._ask(Task.CONFIRM, [total for _, total in sums.values()], self._sites)
+        for table, (tally, total) in sums.items():
+            confirmed = self._confirmed(total.purpose, total.sealed, tally.sites, words)
+            if confirmed is None:
+                continue
+            asked = replace(total, confirmed=confirmed)
+            for site in tally.sites:
+                reply = self._ask(Task.POOL, asked, [site]).get(site)
+                if reply is not None and (found := reply.metrics.get(table)):
+                    self._events.append(_EVENTS[table], sites=tally.sites, **{table: found})
+                    break
+
+    def _confirmed(self, purpose: str, sealed: bytes, summed: Collection[str], words: dict[str, Reply]) -> bytes | None:
+        """The hospitals' word that they opened a sum; None where too few gave it."""
+        confirmation = self._exchange.confirmation(purpose, sealed)
+        self._take(confirmation, words)
+        total = confirmation.close()
+        if total is None or not enough(confirmation.sites, summed):
+            reason = f"only {', '.join(confirmation.sites) or 'nobody'} confirmed the sum of {len(summed)} sites"
+            self._events.append("unopened", purpose=purpose, reason=reason)
+            return None
+        return total.sealed
+
+    def _open(self, model: Model, replies: dict[str, Reply]) -> None:
+        said = {site: _said(reply) for site, reply in replies.items() if _said(reply) is not None}
+        due, backers = Counter(said.values()).most_common(1)[0] if said else (None, 0)
+        if due is None or backers * 2 <= len(said):
+            raise FederationError("hospitals do not agree on what the final model is", where=self._job.job.name)
+        confirmed = self._confirmed(MODEL, model.sealed or b"", unpack(model.sealed or b"").sites, replies)
+        asked = replace(model, confirmed=confirmed)
+        for site in sorted(site for site in said if said[site] == due) if confirmed is not None else ():
+            answer = self._ask(Task.OPEN, asked, [site]).get(site)
+            try:
+                weights = self._checked(None if answer is None else answer.model, due)
+            except GateRefused as error:
+                self._events.append("dropped", site=site, round=None, reason=str(error))
+                continue
+            self._store.finish(weights)
+            self._events.append("opened", site=site, sha256=due)
+            return
+        raise FederationError(
+            "no hospital opened the final model", where=self._job.job.name, remedy="look at the sites' logs"
+        )
+
+    def _checked(self, weights: object, due: str) -> Weights:
+        if weights is None:
+            raise GateRefused("the final model was not opened")
+        model = check_tensors(weights, self._exchange.layout)
+        if digest(model) != due:
+            raise GateRefused("opened another model than most hospitals have")
+        return model
+
+
+def _said(reply: Reply) -> str | None:
+    told = (reply.sealed or {}).get(OPENED)
+    return told if type(told) is str else None

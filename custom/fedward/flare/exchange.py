@@ -1,0 +1,263 @@
+"""The model at the server, round by round: in the clear as a mean, or as a sum that it can neither read nor choose."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from typing import Any
+
+from fedward.aggregation.fedavg import site_weight
+from fedward.aggregation.step import ServerStep
+from fedward.encryption.schemes import bits_of
+from fedward.encryption.secure_sum import FEWEST, Adder
+from fedward.encryption.topic import Purpose, Topic
+from fedward.errors import EncryptionError, FederationError, JobError
+from fedward.flare.protocol import CONFIRM, Model, Reply, Sum
+from fedward.flare.sealing import CLIPPED, KEY, SCHEME, confirm_topic, count_topic, model_topic
+from fedward.privacy.payload import layout_hash, layout_of
+from fedward.settings import JobSpec, Scheme
+from fedward.training.weights import Weights, add
+
+_CLOSED = "came after the round was closed"
+
+
+class Round(ABC):
+    """What a round's answers become; filled by FLARE's threads, each answer at once and let go of."""
+
+    def __init__(self) -> None:
+        self._lock, self._open = threading.Lock(), True
+        self.clipped: dict[str, int] = {}
+        """Site -> values of its model that were out of range."""
+
+    def take(self, site: str, reply: Reply) -> None:
+        """Add one site's answer.
+
+        Raises:
+            FedwardError: it cannot count; the round goes on without it.
+        """
+        with self._lock:
+            if not self._open:
+                raise JobError(f"answer {_CLOSED}")
+            self._take(site, reply)
+
+    def close(self) -> Model:
+        """The model after this round. Nothing is added to it afterwards.
+
+        Raises:
+            FedwardError: the answers make no model.
+        """
+        with self._lock:
+            self._open = False
+            return self._close()
+
+    @property
+    @abstractmethod
+    def sites(self) -> list[str]:
+        """Whose answers count, names sorted."""
+
+    @abstractmethod
+    def _take(self, site: str, reply: Reply) -> None: ...
+
+    @abstractmethod
+    def _close(self) -> Model: ...
+
+
+class ClearRound(Round):
+    """One round of federated averaging in the clear (McMahan 2017, alg. 1): the model plus what the differences give.
+
+    Updates are kept until the round is closed and added in the order of the sites' names, so that the result is the
+    same to the bit whatever order they came in.
+    """
+
+    def __init__(self, job: JobSpec, model: Model, step: ServerStep) -> None:
+        super().__init__()
+        self._job, self._model, self._step = job, model, step
+        self._updates: dict[str, tuple[Weights, float]] = {}
+        self._sites: set[str] = set()
+
+    @property
+    def sites(self) -> list[str]:
+        return sorted(self._sites)
+
+    def _take(self, site: str, reply: Reply) -> None:
+        weighting, patients = self._job.federation.weighting, reply.metrics.get("patients")
+        if reply.update is None:
+            raise JobError("answer brings no update")
+        if weighting == "patients" and patients is None:
+            raise JobError(_UNWEIGHED)
+        self._updates[site] = (reply.update, site_weight(weighting, patients=int(patients or 0)))
+        self._sites.add(site)
+
+    def _close(self) -> Model:
+        base = self._model.weights
+        if base is None:
+            raise FederationError("round starts from no model")
+        made = add(base, self._step.difference(self._updates))
+        self._updates = {}
+        return Model(after=self._model.after + 1, weights=made)
+
+
+class SealedRound(Round):
+    """One round of an encrypted job. Each message is added as it comes, so memory does not grow with the sites."""
+
+    def __init__(self, adder: Adder, *, after: int) -> None:
+        super().__init__()
+        self._adder, self._after = adder, after
+
+    @property
+    def sites(self) -> list[str]:
+        return sorted(self._adder.sites)
+
+    def _take(self, site: str, reply: Reply) -> None:
+        message, clipped = message_of(reply, "model"), (reply.sealed or {}).get(CLIPPED)
+        self._adder.add(message, site=site)
+        if type(clipped) is int and clipped > 0:
+            self.clipped[site] = clipped
+
+    def _close(self) -> Model:
+        return Model(after=self._after + 1, sealed=self._adder.sum())
+
+
+class Exchange:
+    """How models travel in one job.
+
+    Args:
+        job: the job.
+        job_id: FLARE's id of the run.
+        initial: the model that follows from the job's seed.
+    """
+
+    def __init__(self, job: JobSpec, *, job_id: str, initial: Weights) -> None:
+        self._job, self._job_id, self._step = job, job_id, ServerStep(job)
+        self.initial_weights, self.layout = initial, layout_of(initial)
+        self.key: tuple[Scheme, str] | None = None
+        self.initial = Model(after=0, weights=None if job.encryption else initial)
+
+    def round(self, model: Model) -> Round:
+        """An empty round that starts from ``model``."""
+        if self._job.encryption is None:
+            return ClearRound(self._job, model, self._step)
+        values = sum(_size(tensor.shape) for tensor in self.layout.values())
+        topic = model_topic(
+            job_id=self._job_id,
+            round_number=model.after,
+            layout=layout_hash(self.layout, network=self._job.model.network, args=self._job.model.args),
+            values=values,
+            bits=self._bits,
+        )
+        return SealedRound(self._adder(topic), after=model.after)
+
+    def agree_on_key(self, said: dict[str, Reply]) -> dict[str, str]:
+        """Take the key that more than half of the sites hold; returns the other sites with the reason.
+
+        Raises:
+            FederationError: no key is held by more than half of them.
+        """
+        keys = {site: _key_of(reply) for site, reply in said.items()}
+        held = [key for key in keys.values() if key is not None]
+        common = max(set(held), key=lambda key: (held.count(key), key), default=None)
+        if common is None or held.count(common) * 2 <= len(said):
+            told = ", ".join(f"{site} {'none' if key is None else key[1][:8]}" for site, key in sorted(keys.items()))
+            raise FederationError(
+                "no key is held by more than half of the sites", value=told, remedy="seal one hospital's to the others"
+            )
+        self.key = common
+        odd = f"the federation's is {common[1][:8]}…; open a sealed box with it"
+        return {
+            site: "says no key where the job is encrypted"
+            if key is None
+            else f"holds the {key[0]} key {key[1][:8]}… where {odd}"
+            for site, key in keys.items()
+            if key != common
+        }
+
+    def tally(self, purpose: Purpose) -> Tally | None:
+        """An empty sum of score histograms or cohort statistics; None where the job has none."""
+        if self._job.encryption is None:
+            return None
+        topic = count_topic(self._job, purpose, job_id=self._job_id, bits=self._bits)
+        return None if topic is None else Tally(self._adder(topic), purpose)
+
+    def confirmation(self, purpose: str, sealed: bytes) -> Tally:
+        """An empty sum of hospitals' words that they opened a sum."""
+        topic = confirm_topic(sealed, job_id=self._job_id, bits=self._bits)
+        return Tally(self._adder(topic), CONFIRM + purpose)
+
+    @property
+    def facts(self) -> dict[str, Any] | None:
+        """How the job is encrypted, in words for its events; None: not at all."""
+        if self._job.encryption is None or self.key is None:
+            return None
+        scheme, key_id = self.key
+        return {"scheme": scheme, "precision": self._job.encryption.precision, "key": key_id}
+
+    @property
+    def _bits(self) -> int:
+        if self.key is None or self._job.encryption is None:
+            raise FederationError("sites have agreed on no key")
+        return bits_of(self.key[0], self._job.encryption.precision)
+
+    def _adder(self, topic: Topic) -> Adder:
+        if self.key is None:
+            raise FederationError("sites have agreed on no key")
+        scheme, key_id = self.key
+        return Adder(topic, scheme=scheme, key_id=key_id)
+
+
+class Tally:
+    """A sum of counts over the sites that give theirs; a site that gives none, or what cannot be added, is left out."""
+
+    def __init__(self, adder: Adder, purpose: str) -> None:
+        self._adder, self._purpose = adder, purpose
+
+    @property
+    def sites(self) -> list[str]:
+        return sorted(self._adder.sites)
+
+    def take(self, replies: dict[str, Reply]) -> dict[str, str]:
+        """Add what sites gave; returns the sites whose message cannot be added, with the reason."""
+        refused = {}
+        for site, reply in sorted(replies.items()):
+            if self._purpose not in (reply.sealed or {}):
+                continue
+            try:
+                self._adder.add(message_of(reply, self._purpose), site=site)
+            except EncryptionError as error:
+                refused[site] = str(error)
+        return refused
+
+    def close(self) -> Sum | None:
+        """The sum for a hospital to open; None of fewer than three hospitals."""
+        return Sum(purpose=self._purpose, sealed=self._adder.sum()) if len(self._adder.sites) >= FEWEST else None
+
+
+def message_of(reply: Reply, purpose: str) -> bytes:
+    """A site's sealed message.
+
+    Raises:
+        JobError: it answers in the clear, or with no message.
+    """
+    if reply.update is not None:
+        raise JobError("answers in the clear where the job is encrypted")
+    message = (reply.sealed or {}).get(purpose)
+    if type(message) is not bytes:
+        raise JobError("answer brings no sealed message")
+    return message
+
+
+def _key_of(reply: Reply) -> tuple[Scheme, str] | None:
+    scheme, key_id = ((reply.sealed or {}).get(name) for name in (SCHEME, KEY))
+    known: dict[object, Scheme] = {"aes-ctr": "aes-ctr", "bfv": "bfv", "ckks": "ckks"}
+    if scheme not in known or type(key_id) is not str or len(key_id) != 32:
+        return None
+    return known[scheme], key_id
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    size = 1
+    for side in shape:
+        size *= side
+    return size
+
+
+_UNWEIGHED = 'the site does not say how many patients trained; set federation.weighting to "equal"'

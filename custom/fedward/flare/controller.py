@@ -165,6 +165,7 @@ class FederatedRounds(Controller):  # type: ignore[misc]
         """Send the model out, take in what the sites make of it; the model after the round."""
         start, need, taken = time.monotonic(), self._job.federation.min_sites, exchange.round(model)
         answers = self._ask(Task.ROUND, model, sites, abort, context, need=need, number=number, take=taken.take)
+        taken.stop()
         if abort.triggered:
             return model, answers
         for site in sorted(set(sites) - set(taken.sites)):

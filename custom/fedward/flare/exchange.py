@@ -40,6 +40,11 @@ class Round(ABC):
                 raise JobError(f"answer {_CLOSED}")
             self._take(site, reply)
 
+    def stop(self) -> None:
+        """Take no more answers: whose counts is settled."""
+        with self._lock:
+            self._open = False
+
     def close(self) -> Model:
         """The model after this round. Nothing is added to it afterwards.
 

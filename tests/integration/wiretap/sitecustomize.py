@@ -1,0 +1,123 @@
+"""Loaded by every Python process of a tapped federation, before its own program.
+
+On ``PYTHONPATH``, and without effect unless FEDWARD_WIRETAP names a folder. In that folder are:
+
+    frames/<kit>-<pid>                  every frame as this process gave it to, or had it from, its network driver: what
+                                        TLS hides on the way, one frame after the other
+    trained/<job>/<site>-<round>.npz    float32 (n,): ``start``, the model that a trainer began with, and ``end``, the
+                                        one it made; names sorted
+    fail/<job>/<site>-<round>           put there by a test: that trainer fails in that round
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+Change = Callable[[ModuleType, Path], None]
+
+
+def _tap_sent(module: ModuleType, folder: Path) -> None:
+    send = module.SfmConnection.send_frame
+
+    class Tapped:
+        """A driver's connection that keeps what it sends."""
+
+        def __init__(self, connection: Any) -> None:
+            self._connection = connection
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._connection, name)
+
+        def send_frame(self, frame: Any) -> None:
+            _keep(frame, folder)
+            self._connection.send_frame(frame)
+
+    def send_frame(self: Any, *args: Any, **named: Any) -> None:
+        if not isinstance(self.conn, Tapped):
+            self.conn = Tapped(self.conn)
+        send(self, *args, **named)
+
+    module.SfmConnection.send_frame = send_frame
+
+
+def _tap_received(module: ModuleType, folder: Path) -> None:
+    process = module.SfmFrameReceiver.process_frame
+
+    def process_frame(self: Any, frame: Any) -> None:
+        _keep(frame, folder)
+        process(self, frame)
+
+    module.SfmFrameReceiver.process_frame = process_frame
+
+
+def _keep(frame: Any, folder: Path) -> None:
+    """At once and in one write, so that nothing is lost where a process is killed, and no two frames mix."""
+    handle = os.open(folder / f"{Path.cwd().name}-{os.getpid()}", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(handle, bytes(frame))
+    finally:
+        os.close(handle)
+
+
+def _watch(module: ModuleType, folder: Path) -> None:
+    import numpy as np
+
+    train = module.Trainer.train
+
+    def flat(weights: Any) -> Any:
+        return np.concatenate([np.ravel(weights[name]) for name in sorted(weights)])
+
+    def watched(self: Any, weights: Any, *, round_number: int, **named: Any) -> Any:
+        name = f"{self._site}-{round_number}"
+        if (folder.parent / "fail" / self._job.job.name / name).exists():
+            raise module.JobError("trainer was stopped by a test")
+        trained = train(self, weights, round_number=round_number, **named)
+        kept = folder / self._job.job.name
+        kept.mkdir(exist_ok=True)
+        np.savez(kept / f"{name}.npz", start=flat(weights), end=flat(trained.weights))
+        return trained
+
+    module.Trainer.train = watched
+
+
+_CHANGES: dict[str, tuple[Change, str]] = {
+    "nvflare.fuel.f3.sfm.sfm_conn": (_tap_sent, "frames"),
+    "nvflare.fuel.f3.sfm.conn_manager": (_tap_received, "frames"),
+    "fedward.training.trainer": (_watch, "trained"),
+}
+"""Module -> what is changed in it as soon as it has been loaded, and the folder for what that keeps."""
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds the modules above as always, and changes each when it has run."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._due = folder, dict(_CHANGES)
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        change, name = self._due.pop(fullname, (None, ""))
+        spec = None if change is None else importlib.util.find_spec(fullname)
+        if change is None or spec is None or spec.loader is None:
+            return None
+        run = spec.loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            run(module)
+            change(module, self._folder / name)
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+if _folder := os.environ.get("FEDWARD_WIRETAP"):
+    sys.meta_path.insert(0, _Finder(Path(_folder)))

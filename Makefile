@@ -25,10 +25,13 @@ test: setup ## every test, a real three-process federation among them
 demo: setup ## three hospitals, a server, a job, a report in build/demo
 	$(RUN)/fedward demo
 
-bench: setup ## measurements side by side: index, overhead, dp_step
+bench: setup ## measurements side by side: index, overhead, dp_step, encryption (half an hour)
 	$(RUN)/python bench/index.py
 	$(RUN)/python bench/overhead.py
 	$(RUN)/python bench/dp_step.py
+	$(RUN)/python bench/encryption.py
+	$(RUN)/python bench/encrypted_round.py
+	$(RUN)/python bench/encrypted_auc.py
 
 kit: setup ## startup kits for provisioning/federation.yml in build/federation
 	$(RUN)/fedward federation provision provisioning/federation.yml

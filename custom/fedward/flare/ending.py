@@ -50,22 +50,20 @@ class Ending:
         return self._ask(Task.FINAL, model, sites)
 
     def open(self, model: Model, replies: dict[str, Reply]) -> None:
-        """In an encrypted job: have hospitals open the pooled figures and the final model.
+        """In an encrypted job: have hospitals open the final model, and then the pooled figures.
+
+        The model comes first: a hospital whose histogram spoils its sum costs the figures and not the model.
 
         Raises:
             FederationError: no hospital opens the model that most of them say it is.
         """
         if self._job.encryption is None:
             return
+        if self._job.encryption.open_final:
+            self._open(model, replies)
         scores = self._exchange.tally("scores")
         self._take(scores, replies)
         self._pool({"pooled": scores, "cohort_statistics": self._cohort})
-        if not self._job.encryption.open_final:
-            return
-        if model.sealed is None:
-            self._store.finish(self._exchange.initial_weights)
-        else:
-            self._open(model, replies)
 
     def _take(self, tally: Tally | None, replies: dict[str, Reply]) -> None:
         for site, reason in ({} if tally is None else tally.take(replies)).items():
@@ -104,11 +102,14 @@ class Ending:
         return total.sealed
 
     def _open(self, model: Model, replies: dict[str, Reply]) -> None:
-        said = {site: _said(reply) for site, reply in replies.items() if _said(reply) is not None}
+        if model.sealed is None:
+            self._store.finish(self._exchange.initial_weights)
+            return
+        said = {site: told for site, reply in replies.items() if (told := _said(reply)) is not None}
         due, backers = Counter(said.values()).most_common(1)[0] if said else (None, 0)
         if due is None or backers * 2 <= len(said):
             raise FederationError("hospitals do not agree on what the final model is", where=self._job.job.name)
-        confirmed = self._confirmed(MODEL, model.sealed or b"", unpack(model.sealed or b"").sites, replies)
+        confirmed = self._confirmed(MODEL, model.sealed, unpack(model.sealed).sites, replies)
         asked = replace(model, confirmed=confirmed)
         for site in sorted(site for site in said if said[site] == due) if confirmed is not None else ():
             answer = self._ask(Task.OPEN, asked, [site]).get(site)

@@ -11,7 +11,7 @@ from fedward.aggregation.step import ServerStep
 from fedward.encryption.schemes import bits_of
 from fedward.encryption.secure_sum import FEWEST, Adder
 from fedward.encryption.topic import Purpose, Topic
-from fedward.errors import EncryptionError, FederationError, JobError
+from fedward.errors import FederationError, FedwardError, JobError
 from fedward.flare.protocol import CONFIRM, Model, Reply, Sum
 from fedward.flare.sealing import CLIPPED, KEY, SCHEME, confirm_topic, count_topic, model_topic
 from fedward.privacy.payload import layout_hash, layout_of
@@ -227,7 +227,7 @@ class Tally:
                 continue
             try:
                 self._adder.add(message_of(reply, self._purpose), site=site)
-            except EncryptionError as error:
+            except FedwardError as error:
                 refused[site] = str(error)
         return refused
 

@@ -25,7 +25,7 @@ class JobEncryption(Settings):
         le=1e6,
         description="Largest absolute value of a weight of the model; beyond it a value is clipped and counted.",
     )
-    max_sites: int = Field(default=16, ge=3, le=1024, description="Most sites in a sum; more leave no room for them.")
+    max_sites: int = Field(default=16, ge=3, le=256, description="Most sites in a sum; more leave no room for them.")
     max_patients: int = Field(
         default=10_000, ge=1, description="With weighting by patients: most that a site may count for; more is refused."
     )

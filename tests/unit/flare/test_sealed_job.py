@@ -443,6 +443,17 @@ def test_statistics_of_three_hospitals_are_summed_and_opened(three: Three) -> No
     assert "DXO" not in three.give("north", Task.POOL, total, number=-1), "nobody's word that they opened it"
 
 
+def test_what_is_no_message_costs_a_site_its_place_in_a_tally_and_nobody_else(three: Three) -> None:
+    from fedward.validation.cohort_statistics import statistics_length
+
+    counts = {"cohort": np.ones(statistics_length(three.hospitals["city"].job), np.int64)}
+    replies = {site: three.admit(site, counts) for site in SITES}
+    bad = {"late": Reply(sealed={"cohort": 3}), "odd": Reply(sealed={"cohort": b"no message"})}
+    tally = three.exchange.tally("cohort")
+    assert tally is not None and set(tally.take(replies | bad)) == {"late", "odd"}
+    assert tally.sites == list(SITES)
+
+
 def test_the_wrong_key_is_named_before_training(tmp_path: Path) -> None:
     three = Three(tmp_path)
     hospital = Hospital(tmp_path / "late", site="late", shared=OTHER, job_id=three.hospitals["city"].job_id)

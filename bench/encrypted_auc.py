@@ -12,17 +12,13 @@ import argparse
 import os
 import platform
 import tempfile
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from fedward.demo.federate import federate
-from fedward.demo.gather import gather
-from fedward.dicom.synthetic import HOSPITALS, write_cohort
-from fedward.flare.processes import free_port, interruptible
-from fedward.reporting.from_events import report_of
+from federated import run, write_hospitals
+
 from fedward.reporting.report import Report
-from fedward.settings import JobEncryption, JobSpec, Scheme, read_job
+from fedward.settings import JobEncryption, JobSpec, read_job
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results" / "encrypted_auc.md"
@@ -36,13 +32,12 @@ def main() -> None:
     given = ask.parse_args()
     clear = job_of(given.rounds, None)
     with tempfile.TemporaryDirectory(prefix="fedward-bench-") as name:
-        data = Path(name) / "data"
-        small = [replace(one, images=IMAGES, faults=()) for one in HOSPITALS]
-        write_cohort(data, label=clear.data.labels[0], masks=False, hospitals=small)
-        found = {"in the clear": report(clear, data, Path(name) / "clear", "aes-ctr")}
+        folder = Path(name)
+        data = write_hospitals(folder / "data", images=IMAGES, label=clear.data.labels[0])
+        found = {"in the clear": run(clear, data, folder / "clear")[0]}
         for scheme in given.scheme:
             job = job_of(given.rounds, JobEncryption())
-            found[f"{scheme}, compact"] = report(job, data, Path(name) / scheme, scheme)
+            found[f"{scheme}, compact"] = run(job, data, folder / scheme, scheme=scheme)[0]
     table = _table(found, given.rounds, " ".join(given.scheme))
     print(table)
     RESULTS.parent.mkdir(exist_ok=True)
@@ -53,22 +48,6 @@ def job_of(rounds: int, encryption: JobEncryption | None) -> JobSpec:
     job = read_job(ROOT / "jobs" / "cxr_classification")
     limits = {"rounds": rounds, "min_sites": 3, "local_only": False}
     return job.model_copy(update={"federation": job.federation.model_copy(update=limits), "encryption": encryption})
-
-
-def report(job: JobSpec, data: Path, folder: Path, scheme: Scheme) -> Report:
-    """A real federation's report."""
-    hospitals = gather(job, data, folder, named={}).hospitals
-    with interruptible():
-        outcome = federate(
-            job,
-            hospitals,
-            folder / "fl",
-            port=free_port(),
-            threads=1,
-            on_event=lambda site, event: None,
-            scheme=scheme,
-        )
-    return report_of(job, outcome.events, wall_s=outcome.wall_s)
 
 
 def _table(found: dict[str, Report], rounds: int, schemes: str) -> str:

@@ -14,15 +14,11 @@ import os
 import platform
 import statistics
 import tempfile
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from fedward.demo.federate import federate
-from fedward.demo.gather import gather
-from fedward.dicom.synthetic import HOSPITALS, write_cohort
-from fedward.flare.processes import free_port, interruptible
-from fedward.reporting.from_events import report_of
+from federated import run, write_hospitals
+
 from fedward.settings import JobEncryption, JobSpec, Model, Scheme, read_job
 from fedward.training.networks import initial_weights
 
@@ -66,22 +62,9 @@ def job_of(rounds: int, encryption: JobEncryption | None) -> JobSpec:
 def rounds_of(job: JobSpec, scheme: Scheme) -> list[float]:
     """Seconds of each round after the first that are neither training nor validation."""
     with tempfile.TemporaryDirectory(prefix="fedward-bench-") as name:
-        folder = Path(name)
-        small = [replace(one, images=IMAGES, faults=()) for one in HOSPITALS]
-        write_cohort(folder / "data", label=job.data.labels[0], masks=False, hospitals=small)
-        hospitals = gather(job, folder / "data", folder, named={}).hospitals
-        with interruptible():
-            outcome = federate(
-                job,
-                hospitals,
-                folder / "fl",
-                port=free_port(),
-                threads=1,
-                on_event=lambda site, event: None,
-                scheme=scheme,
-            )
-    rounds = report_of(job, outcome.events, wall_s=outcome.wall_s).time.rounds
-    return [one.wall_s - (one.train_s or 0.0) - (one.validate_s or 0.0) for one in rounds[1:]]
+        data = write_hospitals(Path(name) / "data", images=IMAGES, label=job.data.labels[0])
+        report, _ = run(job, data, Path(name), scheme=scheme)
+    return [one.wall_s - (one.train_s or 0.0) - (one.validate_s or 0.0) for one in report.time.rounds[1:]]
 
 
 def _table(found: dict[str, list[float]], parameters: int, rounds: int, schemes: str) -> str:

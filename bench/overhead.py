@@ -11,16 +11,12 @@ import argparse
 import os
 import platform
 import tempfile
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from fedward.demo.federate import federate
-from fedward.demo.gather import gather
-from fedward.dicom.synthetic import HOSPITALS, write_cohort
-from fedward.flare.processes import free_port, interruptible
-from fedward.reporting.from_events import report_of
+from federated import run, write_hospitals
+
 from fedward.reporting.report import Time
 from fedward.settings import read_job
 
@@ -36,16 +32,9 @@ def main() -> None:
     job = read_job(ROOT / "jobs" / "cxr_classification")
     job = job.model_copy(update={"federation": job.federation.model_copy(update={"rounds": rounds})})
     with tempfile.TemporaryDirectory(prefix="fedward-bench-") as name:
-        folder = Path(name)
-        small = [replace(one, images=IMAGES, faults=()) for one in HOSPITALS]
-        write_cohort(folder / "data", label=job.data.labels[0], masks=False, hospitals=small)
-        hospitals = gather(job, folder / "data", folder, named={}).hospitals
-        with interruptible():
-            outcome = federate(
-                job, hospitals, folder / "fl", port=free_port(), threads=1, on_event=lambda site, event: None
-            )
-    time = report_of(job, outcome.events, wall_s=outcome.wall_s).time
-    table = _table(time, list(outcome.events), rounds)
+        data = write_hospitals(Path(name) / "data", images=IMAGES, label=job.data.labels[0])
+        report, outcome = run(job, data, Path(name))
+    table = _table(report.time, list(outcome.events), rounds)
     print(table)
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(table + "\n", encoding="utf-8")

@@ -16,7 +16,7 @@ class Topic:
     Attributes:
         job_id: FLARE's id of the run.
         purpose: whether the numbers are a model's, score histograms or cohort statistics; or a one from each hospital
-            that has opened the sum which ``layout`` is the SHA-256 of.
+            that has opened the sum whose ``message.identity`` is ``layout``.
         round_number: from 0; scores of the final model have the number of rounds, all else that is no model has 0.
         layout: SHA-256, 64 hexadecimal digits, of what the numbers mean and in which order.
         length: how many numbers.

@@ -6,7 +6,6 @@ on, whether it was there before or not, and since its tag shows whose sum it is,
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from fedward.encryption.fixed_point import FixedPoint
 from fedward.encryption.key import FederationKey
 from fedward.encryption.key_file import read_key
 from fedward.encryption.layout import flatten, length, unflatten
+from fedward.encryption.message import identity
 from fedward.encryption.schemes import bits_of
 from fedward.encryption.secure_sum import SecureSum
 from fedward.encryption.topic import Purpose, Topic
@@ -50,9 +50,8 @@ def model_topic(*, job_id: str, round_number: int, layout: str, values: int, bit
 
 
 def confirm_topic(sealed: bytes, *, job_id: str, bits: int) -> Topic:
-    """What hospitals sum to say that they have opened a sum: a one each, for those very bytes."""
-    subject = hashlib.sha256(sealed).hexdigest()
-    return Topic(job_id=job_id, purpose="confirm", round_number=0, layout=subject, length=1, bits=bits)
+    """What hospitals sum to say that they have opened a sum: a one each, for that sum alone."""
+    return Topic(job_id=job_id, purpose="confirm", round_number=0, layout=identity(sealed), length=1, bits=bits)
 
 
 def enough(confirming: Collection[str], summed: Collection[str]) -> bool:

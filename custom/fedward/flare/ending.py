@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from fedward.encryption.message import unpack
 from fedward.errors import FederationError, GateRefused
 from fedward.flare.exchange import Exchange, Tally
 from fedward.flare.persistor import ModelStore
-from fedward.flare.protocol import MODEL, Model, Reply, Sum, Task
+from fedward.flare.protocol import COUNTED, MODEL, Model, Reply, Sum, Task
 from fedward.flare.sealing import enough
 from fedward.metrics.events import EventLog
 from fedward.privacy.payload import check_tensors
@@ -21,8 +21,8 @@ from fedward.training.weights import Weights
 OPENED = "opened"
 """What a site's ``sealed`` part says of a model that it opened: ``digest`` of it."""
 Ask = Callable[[Task, Model | Sum | Sequence[Sum] | None, list[str]], dict[str, Reply]]
-_EVENTS = {"pooled": "pooled", "cohort_statistics": "cohort"}
-"""A table of a hospital's answer -> the event that tells it."""
+_EVENTS = {"scores": "pooled", "cohort": "cohort"}
+"""What a sum of counts is for -> the event that tells of it."""
 
 
 class Ending:
@@ -63,32 +63,30 @@ class Ending:
             self._open(model, replies)
         scores = self._exchange.tally("scores")
         self._take(scores, replies)
-        self._pool({"pooled": scores, "cohort_statistics": self._cohort})
+        self._pool([tally for tally in (scores, self._cohort) if tally is not None])
 
     def _take(self, tally: Tally | None, replies: dict[str, Reply]) -> None:
         for site, reason in ({} if tally is None else tally.take(replies)).items():
             self._events.append("dropped", site=site, round=None, reason=reason)
 
-    def _pool(self, tallies: Mapping[str, Tally | None]) -> None:
+    def _pool(self, tallies: Sequence[Tally]) -> None:
         """Have all hospitals confirm each sum, then ask one after the other until one tells what it says."""
-        sums = {
-            table: (tally, total)
-            for table, tally in tallies.items()
-            if tally is not None and (total := tally.close()) is not None
-        }
+        sums = [(tally.sites, total) for tally in tallies if (total := tally.close()) is not None]
         if not sums:
             return
-        words = self._ask(Task.CONFIRM, [total for _, total in sums.values()], self._sites)
-        for table, (tally, total) in sums.items():
-            confirmed = self._confirmed(total.purpose, total.sealed, tally.sites, words)
-            if confirmed is None:
-                continue
-            asked = replace(total, confirmed=confirmed)
-            for site in tally.sites:
-                reply = self._ask(Task.POOL, asked, [site]).get(site)
-                if reply is not None and (found := reply.metrics.get(table)):
-                    self._events.append(_EVENTS[table], sites=tally.sites, **{table: found})
-                    break
+        words = self._ask(Task.CONFIRM, [total for _, total in sums], self._sites)
+        for sites, total in sums:
+            confirmed = self._confirmed(total.purpose, total.sealed, sites, words)
+            if confirmed is not None:
+                self._tell(replace(total, confirmed=confirmed), sites)
+
+    def _tell(self, total: Sum, sites: list[str]) -> None:
+        table = COUNTED[total.purpose]
+        for site in sites:
+            reply = self._ask(Task.POOL, total, [site]).get(site)
+            if reply is not None and (found := reply.metrics.get(table)):
+                self._events.append(_EVENTS[total.purpose], sites=sites, **{table: found})
+                return
 
     def _confirmed(self, purpose: str, sealed: bytes, summed: Collection[str], words: dict[str, Reply]) -> bytes | None:
         """The hospitals' word that they opened a sum; None where too few gave it."""

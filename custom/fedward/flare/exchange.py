@@ -12,13 +12,11 @@ from fedward.encryption.schemes import bits_of
 from fedward.encryption.secure_sum import FEWEST, Adder
 from fedward.encryption.topic import Purpose, Topic
 from fedward.errors import FederationError, FedwardError, JobError
-from fedward.flare.protocol import CONFIRM, Model, Reply, Sum
+from fedward.flare.protocol import CONFIRM, MODEL, Model, Reply, Sum
 from fedward.flare.sealing import CLIPPED, KEY, SCHEME, confirm_topic, count_topic, model_topic
 from fedward.privacy.payload import layout_hash, layout_of
 from fedward.settings import JobSpec, Scheme
 from fedward.training.weights import Weights, add
-
-_CLOSED = "came after the round was closed"
 
 
 class Round(ABC):
@@ -37,7 +35,7 @@ class Round(ABC):
         """
         with self._lock:
             if not self._open:
-                raise JobError(f"answer {_CLOSED}")
+                raise JobError("answer came after the round was closed")
             self._take(site, reply)
 
     def stop(self) -> None:
@@ -70,7 +68,7 @@ class Round(ABC):
 class ClearRound(Round):
     """One round of federated averaging in the clear (McMahan 2017, alg. 1): the model plus what the differences give.
 
-    Updates are kept until the round is closed and added in the order of the sites' names, so that the result is the
+    Updates are kept as long as the round is and added in the order of the sites' names, so that the result is the
     same to the bit whatever order they came in.
     """
 
@@ -78,11 +76,10 @@ class ClearRound(Round):
         super().__init__()
         self._job, self._model, self._step = job, model, step
         self._updates: dict[str, tuple[Weights, float]] = {}
-        self._sites: set[str] = set()
 
     @property
     def sites(self) -> list[str]:
-        return sorted(self._sites)
+        return sorted(self._updates)
 
     def _take(self, site: str, reply: Reply) -> None:
         weighting, patients = self._job.federation.weighting, reply.metrics.get("patients")
@@ -91,15 +88,12 @@ class ClearRound(Round):
         if weighting == "patients" and patients is None:
             raise JobError(_UNWEIGHED)
         self._updates[site] = (reply.update, site_weight(weighting, patients=int(patients or 0)))
-        self._sites.add(site)
 
     def _close(self) -> Model:
         base = self._model.weights
         if base is None:
             raise FederationError("round starts from no model")
-        made = add(base, self._step.difference(self._updates))
-        self._updates = {}
-        return Model(after=self._model.after + 1, weights=made)
+        return Model(after=self._model.after + 1, weights=add(base, self._step.difference(self._updates)))
 
 
 class SealedRound(Round):
@@ -114,7 +108,7 @@ class SealedRound(Round):
         return sorted(self._adder.sites)
 
     def _take(self, site: str, reply: Reply) -> None:
-        message, clipped = message_of(reply, "model"), (reply.sealed or {}).get(CLIPPED)
+        message, clipped = message_of(reply, MODEL), (reply.sealed or {}).get(CLIPPED)
         self._adder.add(message, site=site)
         if type(clipped) is int and clipped > 0:
             self.clipped[site] = clipped
@@ -142,12 +136,11 @@ class Exchange:
         """An empty round that starts from ``model``."""
         if self._job.encryption is None:
             return ClearRound(self._job, model, self._step)
-        values = sum(_size(tensor.shape) for tensor in self.layout.values())
         topic = model_topic(
+            self.layout,
+            architecture=layout_hash(self.layout, network=self._job.model.network, args=self._job.model.args),
             job_id=self._job_id,
             round_number=model.after,
-            layout=layout_hash(self.layout, network=self._job.model.network, args=self._job.model.args),
-            values=values,
             bits=self._bits,
         )
         return SealedRound(self._adder(topic), after=model.after)
@@ -256,13 +249,6 @@ def _key_of(reply: Reply) -> tuple[Scheme, str] | None:
     if scheme not in known or type(key_id) is not str or len(key_id) != 32:
         return None
     return known[scheme], key_id
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for side in shape:
-        size *= side
-    return size
 
 
 _UNWEIGHED = 'the site does not say how many patients trained; set federation.weighting to "equal"'

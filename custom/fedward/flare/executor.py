@@ -36,6 +36,7 @@ from fedward.flare import app
 from fedward.flare.egress import require_gates
 from fedward.flare.protection import Protection
 from fedward.flare.protocol import (
+    COUNTED,
     PATIENTS,
     REFUSED_AT_DOOR,
     ROUND_NUMBER,
@@ -47,6 +48,7 @@ from fedward.flare.protocol import (
     to_shareable,
 )
 from fedward.metrics.events import EVENTS_FILE, EventLog
+from fedward.privacy.metric_table import held_back
 from fedward.privacy.proof import PROOF
 from fedward.privacy.release import release
 from fedward.training.weights import difference, save_weights
@@ -231,12 +233,11 @@ class _Site:
         asked = self._job.encryption
         if asked is None:
             return None
-        group = {"cohort": "cohort_statistics", "scores": "pooled"}[purpose]
-        if not asked.statistics or group not in self._policy.leaving.metrics:
+        group = COUNTED[purpose]
+        stays = held_back(group, "", private=self._protection.is_private, alone=False)
+        if stays or not asked.statistics or group not in self._policy.leaving.metrics:
             return {}
-        if (purpose == "cohort" and self._protection.is_private) or (
-            purpose == "scores" and self._job.job.task != "classification"
-        ):
+        if purpose == "scores" and self._job.job.task != "classification":
             return {}
         return {purpose: count()}
 

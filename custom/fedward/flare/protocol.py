@@ -50,6 +50,8 @@ PART_KINDS = {
     MODEL: DataKind.WEIGHTS,
 }
 """Every part that a reply may have, and its kind."""
+COUNTED = {"scores": "pooled", "cohort": "cohort_statistics"}
+"""What a sum of counts is for -> the metrics that a hospital tells of it; one that lists them takes part."""
 CONFIRM = "confirm "
 """In a site's ``sealed`` part, before the purpose of a sum: that it opened that sum."""
 MODEL_FILE = "FL_global_model.pt"

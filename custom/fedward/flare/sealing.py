@@ -22,8 +22,9 @@ from fedward.encryption.schemes import bits_of
 from fedward.encryption.secure_sum import SecureSum
 from fedward.encryption.topic import Purpose, Topic
 from fedward.errors import EncryptionError, GateRefused
+from fedward.flare.protocol import MODEL
 from fedward.privacy.payload import Layout, check_counts
-from fedward.settings import JobEncryption, JobSpec, SitePolicy
+from fedward.settings import JobSpec, SitePolicy
 from fedward.training.weights import Weights
 
 KEY, SCHEME, CLIPPED = "key", "scheme", "clipped"
@@ -44,9 +45,16 @@ def count_topic(job: JobSpec, purpose: Purpose, *, job_id: str, bits: int) -> To
     return Topic(job_id=job_id, purpose=purpose, round_number=number, layout=layout, length=numbers, bits=bits)
 
 
-def model_topic(*, job_id: str, round_number: int, layout: str, values: int, bits: int) -> Topic:
+def model_topic(layout: Layout, *, architecture: str, job_id: str, round_number: int, bits: int) -> Topic:
     """What the sum of a round's models is about: each value of the model, and the weight last."""
-    return Topic(job_id=job_id, purpose="model", round_number=round_number, layout=layout, length=values + 1, bits=bits)
+    return Topic(
+        job_id=job_id,
+        purpose="model",
+        round_number=round_number,
+        layout=architecture,
+        length=length(layout) + 1,
+        bits=bits,
+    )
 
 
 def confirm_topic(sealed: bytes, *, job_id: str, bits: int) -> Topic:
@@ -97,7 +105,7 @@ class Sealing:
         self._key: FederationKey = read_key(self._path)
         self._sum = SecureSum(self._key, site=policy.site)
         self._bits = bits_of(self._key.scheme, self._asked.precision)
-        self._fixed = fixed_point(self._asked, bits=self._bits)
+        self._fixed = FixedPoint(largest=self._asked.largest, bits=self._bits, max_sites=self._asked.max_sites)
         self._opened: dict[tuple[str, int], _Seen] = {}
 
     def require_key(self) -> None:
@@ -126,7 +134,7 @@ class Sealing:
         weight = self._fixed.weight_code(self._weight(patients))
         codes, clipped = self._fixed.encode(flatten(model), weight_code=weight)
         message = self._sum.seal(np.append(codes, np.int64(weight)), self._model_topic(round_number))
-        return {**self.facts, "model": message, CLIPPED: clipped}
+        return {**self.facts, MODEL: message, CLIPPED: clipped}
 
     def open_model(self, sealed: object, *, round_number: int) -> Weights:
         """The model that the sites' sum of a round is: at least three hospitals' weighted mean, and nobody else's word.
@@ -228,10 +236,10 @@ class Sealing:
 
     def _model_topic(self, round_number: int) -> Topic:
         return model_topic(
+            self._layout,
+            architecture=self._architecture,
             job_id=self._job_id,
             round_number=round_number,
-            layout=self._architecture,
-            values=length(self._layout),
             bits=self._bits,
         )
 
@@ -243,8 +251,3 @@ class Sealing:
         if topic is None:
             raise GateRefused("counts of a purpose that this job does not sum")
         return topic
-
-
-def fixed_point(asked: JobEncryption, *, bits: int) -> FixedPoint:
-    """The fixed-point format that all sites of a job share."""
-    return FixedPoint(largest=asked.largest, bits=bits, max_sites=asked.max_sites)

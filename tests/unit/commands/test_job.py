@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-from fedward import cli
 from fedward.privacy.agreement import job_hash
 from fedward.settings import read_job
+from tests.unit.commands.command_line import typed
 
 SOUND = """
 [job]
@@ -47,12 +46,7 @@ def check(
     folder: Path, text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *more: str
 ) -> tuple[int, str, str]:
     (folder / "job.toml").write_text(text)
-    monkeypatch.setattr(sys, "argv", ["fedward", "job", "check", str(folder), *more])
-    code = 0
-    try:
-        cli.main()
-    except SystemExit as stop:
-        code = int(stop.code or 0)
+    code = typed(monkeypatch, "job", "check", str(folder), *more)
     said = capsys.readouterr()
     return code, said.out, said.err
 

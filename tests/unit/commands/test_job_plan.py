@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-from fedward import cli
+from tests.unit.commands.command_line import typed
 
 JOB = """
 [job]
@@ -53,13 +52,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["fedward", "job", "plan", *arguments])
     monkeypatch.setenv("COLUMNS", "120")
-    try:
-        cli.main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
+    return typed(monkeypatch, "job", "plan", *arguments)
 
 
 def test_a_table_for_people(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

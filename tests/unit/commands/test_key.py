@@ -7,17 +7,16 @@ import json
 import os
 import shutil
 import stat
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from fedward import cli
 from fedward.encryption.box import grouped, open_box
 from fedward.encryption.identity import read_identity
 from fedward.encryption.key import FederationKey, create_key
 from fedward.encryption.key_file import decode_key, read_key, write_key
+from tests.unit.commands.command_line import typed
 from tests.unit.encryption.made_kits import central_kits, own_key_kits
 
 Run = Callable[..., tuple[int, str, str]]
@@ -43,12 +42,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     before = os.umask(0)
 
     def act(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fedward", "key", *arguments])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
+        code = typed(monkeypatch, "key", *arguments)
         printed = capsys.readouterr()
         for key in secrets_below(tmp_path):
             for form in (key.secret.hex(), base64.b64encode(key.secret).decode(), repr(key.secret)[2:-1]):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fedward import cli
 from tests.conftest import OPEN_COHORT_TOML, OPEN_SITE_TOML
+from tests.unit.commands.command_line import typed
 from tests.unit.dicom.made import image, save, segmentation
 
 
@@ -51,12 +50,7 @@ def site_toml(tmp_path: Path) -> Path:
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["fedward", "site", "index", *arguments])
-    try:
-        cli.main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
+    return typed(monkeypatch, "site", "index", *arguments)
 
 
 def test_a_summary_for_people(

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
-from fedward import cli
 from fedward.dicom.pseudonym import load_key
 from fedward.privacy import accountant
 from fedward.privacy.ledger import Ledger
 from tests.conftest import OPEN_SITE_TOML
+from tests.unit.commands.command_line import typed
 from tests.unit.conftest import MakeCohort
 from tests.unit.privacy.made_ledger import count_steps, event, job, people
 
@@ -44,12 +43,7 @@ def site_toml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def run(site_toml: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     def act(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fedward", "site", "ledger", str(site_toml), *arguments])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
+        code = typed(monkeypatch, "site", "ledger", str(site_toml), *arguments)
         return code, *capsys.readouterr()
 
     return act

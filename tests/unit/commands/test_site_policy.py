@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fedward import cli
 from fedward.dataset.manifest import Manifest, write_manifest
 from fedward.dicom.pseudonym import load_key
 from fedward.encryption.key import create_key
@@ -19,6 +17,7 @@ from fedward.privacy.accountant import Event, epsilon
 from fedward.privacy.agreement import job_hash
 from fedward.privacy.ledger import Ledger
 from fedward.settings import read_job, read_site
+from tests.unit.commands.command_line import typed
 
 MakeCohort = Callable[..., Manifest]
 Check = Callable[..., tuple[int, dict[str, Any]]]
@@ -107,13 +106,8 @@ def write_job(folder: Path, privacy: str) -> Path:
 @pytest.fixture
 def check(hospital: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Check:
     def run(*arguments: str, format: str = "json") -> tuple[int, Any]:
-        command = ["fedward", "site", "policy", "check", str(hospital / "site.toml"), "--format", format, *arguments]
-        monkeypatch.setattr(sys, "argv", command)
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
+        site_toml = str(hospital / "site.toml")
+        code = typed(monkeypatch, "site", "policy", "check", site_toml, "--format", format, *arguments)
         out = capsys.readouterr().out
         return code, json.loads(out) if format == "json" else out
 

@@ -3,6 +3,10 @@
 Both are HMAC-SHA256 (RFC 2104, FIPS 198-1) of an identifier under the site's own key, with the purpose in the message,
 so that neither tells anything about the other. The same key gives the same answers in every cohort and on every day:
 adding patients moves nobody from one side of the split to the other.
+
+What comes from an archive is written to disk under ``SiteKey.uid``, a UID that carries the pseudonym and proves that
+this key made it. The index therefore gives the same pseudonym to such a file as to the original, and a label table may
+name an image by either.
 """
 
 from __future__ import annotations
@@ -29,8 +33,37 @@ class SiteKey:
     secret: bytes = field(repr=False)
 
     def pseudonym(self, kind: Kind, identifier: str) -> str:
-        """16 hexadecimal digits for an identifier; "" for "". Another kind gives another pseudonym."""
-        return self._hash(kind, identifier).hex()[:16] if identifier else ""
+        """16 hexadecimal digits for an identifier; "" for "". Another kind gives another pseudonym.
+
+        An identifier from ``uid``, of this kind and under this key, has the pseudonym of what it stands for.
+        """
+        if not identifier:
+            return ""
+        return self._carried(kind, identifier) or self._hash(kind, identifier).hex()[:16]
+
+    def uid(self, kind: Kind, identifier: str) -> str:
+        """A UID that stands for an identifier, at most 44 characters; "" for "".
+
+        It is ``2.25.`` and a UUID as an integer (PS3.5 B.2; version 8 of RFC 9562): 64 bits of pseudonym and 58 bits of
+        HMAC over it. Whoever lacks the key can neither lead it back nor make one.
+        """
+        pseudonym = self.pseudonym(kind, identifier)
+        return f"2.25.{self._uuid(kind, pseudonym)}" if pseudonym else ""
+
+    def _uuid(self, kind: Kind, pseudonym: str) -> int:
+        proof = int.from_bytes(self._hash(f"uid/{kind}", pseudonym)[:8], "big") >> 6
+        bits = int(pseudonym, 16) << 58 | proof
+        return bits >> 74 << 80 | 8 << 76 | (bits >> 62 & 0xFFF) << 64 | 2 << 62 | bits & (1 << 62) - 1
+
+    def _carried(self, kind: Kind, identifier: str) -> str | None:
+        """The pseudonym in a UID of ours, None for any other identifier."""
+        number = identifier.removeprefix("2.25.")
+        if number == identifier or not (number.isascii() and number.isdecimal()) or len(number) > 39:
+            return None
+        uuid = int(number)
+        pseudonym = f"{uuid >> 80:012x}{uuid >> 64 & 0xFFF:03x}{uuid >> 58 & 0xF:x}"
+        same = len(pseudonym) == 16 and hmac.compare_digest(f"{self._uuid(kind, pseudonym)}", number)
+        return pseudonym if same else None
 
     def split(self, patient: str, validation_fraction: float) -> Split:
         """The side of a patient, by identifier or pseudonym; it depends on the key and the patient alone.

@@ -233,7 +233,13 @@ def is_blank(values: NDArray[np.generic]) -> bool:
 
 
 def age_decade(header: Dataset) -> int | None:
-    """Age cut to ten years, from PatientAge (0010,1010), else from birth and study date; 90 stands for all above."""
+    """Age cut to ten years; 90 stands for all above."""
+    years = age_years(header)
+    return None if years is None else min(years // 10 * 10, _OLDEST_DECADE)
+
+
+def age_years(header: Dataset) -> int | None:
+    """Whole years from PatientAge (0010,1010), else from birth and study date; None where neither makes sense."""
     age = text(header, "PatientAge").upper()
     years: float | None = None
     if age[:-1].isdecimal() and age[-1:] in "YMWD":
@@ -242,9 +248,7 @@ def age_decade(header: Dataset) -> int | None:
         birth, study = text(header, "PatientBirthDate"), text(header, "StudyDate")
         if len(birth) == 8 and len(study) == 8 and (birth + study).isdecimal():
             years = (int(study) - int(birth)) // 10_000
-    if years is None or not 0 <= years < 130:
-        return None
-    return min(int(years) // 10 * 10, _OLDEST_DECADE)
+    return None if years is None or not 0 <= years < 130 else int(years)
 
 
 def _unless_blank(finding: Finding, *, volumes: bool) -> Finding:

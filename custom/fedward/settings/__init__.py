@@ -4,12 +4,14 @@ from fedward.settings.base import Fraction, Name, Settings, SiteId
 from fedward.settings.encryption import JobEncryption, Precision, Scheme
 from fedward.settings.federation import FederationSpec, Hospital, Person, Server
 from fedward.settings.job import Component, Data, JobHeader, JobSpec, Model, Rounds, Training, Transforms
+from fedward.settings.pacs import Pacs
 from fedward.settings.privacy import CohortPrivacy, DpSgd, JobPrivacy, Leaving, UpdateProtection
 from fedward.settings.read import JOB_FILE, parse, plain, read_federation, read_job, read_site
-from fedward.settings.site import CohortPolicy, SitePolicy
+from fedward.settings.site import Admission, CohortPolicy, SitePolicy
 
 __all__ = [
     "JOB_FILE",
+    "Admission",
     "CohortPolicy",
     "CohortPrivacy",
     "Component",
@@ -25,6 +27,7 @@ __all__ = [
     "Leaving",
     "Model",
     "Name",
+    "Pacs",
     "Person",
     "Precision",
     "Rounds",

@@ -18,6 +18,13 @@ class Person(Settings):
 class Hospital(Settings):
     site: SiteId = Field(description="The hospital's id.")
     organisation: Name = Field(description="Organisation name in its certificate.")
+    host: str | None = Field(default=None, min_length=1, description="Machine of its service, for the operator's list.")
+    template: Literal["clinic", "academic-centre"] = Field(
+        default="clinic", description="Folder of site_templates/ that its files start from."
+    )
+    runtime: Literal["systemd", "docker", "kubernetes"] = Field(
+        default="systemd", description="What keeps its service running; another folder of site_templates/."
+    )
 
 
 class Server(Settings):

@@ -14,7 +14,7 @@ from fedward.errors import SettingsError
 from fedward.settings.base import Settings
 from fedward.settings.federation import FederationSpec
 from fedward.settings.job import JobSpec
-from fedward.settings.site import SitePolicy
+from fedward.settings.site import CohortPolicy, SitePolicy
 
 JOB_FILE = "job.json"
 """A job's settings as they travel."""
@@ -50,8 +50,18 @@ def read_site(path: Path) -> SitePolicy:
         )
         for name, cohort in policy.cohorts.items()
     }
-    own = {field: base / value for field in ("key", "ledger", "federation_key") if (value := getattr(policy, field))}
+    cohorts = {name: _archive_beside(cohort, base) for name, cohort in cohorts.items()}
+    files = ("key", "ledger", "federation_key", "approvals")
+    own = {field: base / value for field in files if (value := getattr(policy, field))}
     return policy.model_copy(update={**own, "cohorts": cohorts})
+
+
+def _archive_beside(cohort: CohortPolicy, base: Path) -> CohortPolicy:
+    pacs = cohort.pacs
+    if pacs is None:
+        return cohort
+    files = {field: base / value for field in ("credentials", "ca") if (value := getattr(pacs, field))}
+    return cohort.model_copy(update={"pacs": pacs.model_copy(update=files)})
 
 
 def read_federation(path: Path) -> FederationSpec:

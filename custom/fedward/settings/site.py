@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fedward.settings.base import Fraction, Name, Settings, SiteId
+from fedward.settings.pacs import Pacs
 from fedward.settings.privacy import CohortPrivacy, JobHash, Leaving
 
 
@@ -43,7 +44,24 @@ class CohortPolicy(Settings):
         description="Fraction of patients kept for validation; who they are depends on the site's key alone."
     )
     min_patients: int = Field(default=2, ge=2, description="Fewest patients with which this site takes part in a job.")
+    pacs: Pacs | None = Field(
+        default=None, description="Archive that `fedward site index --pacs` fetches into the images folder."
+    )
     privacy: CohortPrivacy = Field(description="What a job must keep to when it trains on this cohort.")
+
+
+class Admission(Settings):
+    """``[[admits]]``: jobs that may run here without being looked at one by one; every line that is given must hold."""
+
+    submitter: str | None = Field(default=None, min_length=3, description="Sign-in name of who submits it.")
+    organisation: Name | None = Field(default=None, description="Organisation of who submits it.")
+    study: Name | None = Field(default=None, description="FLARE study that the job is submitted in.")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.submitter is None and self.organisation is None and self.study is None:
+            raise ValueError("give at least one of submitter, organisation, study; or approved_jobs = 'any'")
+        return self
 
 
 class SitePolicy(Settings):
@@ -60,6 +78,17 @@ class SitePolicy(Settings):
     )
     approved_jobs: Literal["any"] | tuple[JobHash, ...] = Field(
         description="Jobs that may run here: 'any', or hashes as `fedward job check` prints them."
+    )
+    admits: tuple[Admission, ...] = Field(
+        default=(), description="Jobs that may run here by who submits them and in which study."
+    )
+    approvals: Path | None = Field(
+        default=None, description="Folder of jobs that `fedward site approve` approved, one file a job."
+    )
+    federation_key_id: str | None = Field(
+        default=None,
+        pattern=r"^[0-9a-f]{32}$",
+        description="Id of the federation's key as another hospital read it to you; the doctor holds the file to it.",
     )
     leaving: Leaving = Field(description="Which numbers may leave this hospital, and how coarse.")
     cohorts: dict[Name, CohortPolicy] = Field(description="Cohorts by the name that jobs ask for.")

@@ -1,0 +1,14 @@
+"""Why what the archive has did not become a file here, in words for those who look after both."""
+
+REASONS: dict[str, str] = {
+    "empty-study": "has no series of the cohort's modalities, or none at all",
+    "empty-series": "has no instances, though the archive lists it",
+    "archive-refused": "the archive refused to send it: its own log says why",
+    "not-sent": "the archive said that it was done and did not send it, after three requests",
+    "unreadable": "what was sent is no data set that can be read",
+    "no-patient-id": "has no PatientID (0010,0020), so it cannot be kept on one side of the split",
+    "unknown-class": "its SOP class is not one that the standard registers",
+    "not-de-identified": "could not be de-identified, so nothing of it was written",
+    "identifier-left": "an identifier was still in it after de-identification, so nothing of it was written",
+    "not-asked": "was sent though nobody asked for it, so nothing of it was written",
+}

@@ -1,0 +1,1 @@
+"""Who takes part, with which certificate and which wheel: what the operator keeps, without FLARE."""

@@ -1,0 +1,85 @@
+"""What a kit was made for, and with: ``local/fedward.json`` in every kit, and the hash of the package that runs.
+
+A wheel's own bytes are gone once it is installed, and a wheel that is built again has other bytes. So the hash is of
+what it installs: every file of the package, by name and content. The same source gives the same hash everywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib import metadata
+from pathlib import Path
+
+from pydantic import ValidationError
+
+import fedward
+from fedward.errors import FederationError
+from fedward.settings import Name, Settings
+
+STAMP_FILE = "fedward.json"
+_NOT_INSTALLED = ("__pycache__",)
+
+
+class Stamp(Settings):
+    """``local/fedward.json``.
+
+    Attributes:
+        federation: its name.
+        participant: name in the certificate: site, server's host, or person's e-mail.
+        fedward, flare: versions that the operator provisioned with.
+        wheel: ``package_hash`` of the operator's Fedward, which every participant's must be.
+    """
+
+    federation: Name
+    participant: str
+    fedward: str
+    flare: str
+    wheel: str
+
+
+def package_hash(folder: Path | None = None) -> str:
+    """SHA-256, in hex, over every file of the installed package: its path below the package, and its content.
+
+    Args:
+        folder: the package's folder; None: the one that runs.
+    """
+    folder = Path(fedward.__file__).parent if folder is None else folder
+    whole = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = path.relative_to(folder)
+        if not any(part in _NOT_INSTALLED for part in name.parts):
+            whole.update(f"{name.as_posix()}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return whole.hexdigest()
+
+
+def make_stamp(*, federation: str, participant: str, wheel: str | None = None) -> Stamp:
+    """A stamp of what runs here.
+
+    Args:
+        federation, participant: whose kit it is.
+        wheel: the operator's hash, where another machine makes the kit.
+    """
+    return Stamp(
+        federation=federation,
+        participant=participant,
+        fedward=fedward.__version__,
+        flare=metadata.version("nvflare"),
+        wheel=package_hash() if wheel is None else wheel,
+    )
+
+
+def read_stamp(kit: Path) -> Stamp:
+    """Read a kit's stamp.
+
+    Raises:
+        FederationError: it has none, or one that cannot be read.
+    """
+    path = kit / "local" / STAMP_FILE
+    try:
+        return Stamp.model_validate(json.loads(path.read_bytes()))
+    except OSError as error:
+        remedy = "give the folder of a kit that `fedward federation` or `fedward site join` made"
+        raise FederationError("kit has no stamp", where=path, value=error.strerror, remedy=remedy) from None
+    except (ValueError, ValidationError):
+        raise FederationError("kit's stamp cannot be read", where=path, remedy="make the kit anew") from None

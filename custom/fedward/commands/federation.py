@@ -2,31 +2,60 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import typer
 
+from fedward.commands import federation_members, federation_upkeep
+from fedward.commands.format import Format
 from fedward.settings import read_federation
 
-app = typer.Typer(help="Provision hospitals: for the federation operator.", no_args_is_help=True)
+app = typer.Typer(help="Admit hospitals, renew and revoke: for the federation operator.", no_args_is_help=True)
+app.command(name="invite")(federation_members.invite)
+app.command(name="approve")(federation_members.approve)
+app.command(name="renew")(federation_upkeep.renew)
+app.command(name="revoke")(federation_upkeep.revoke)
+app.command(name="status")(federation_upkeep.status)
 
 
 @app.callback()
 def federation() -> None:
-    """Provision hospitals: for the federation operator."""
+    """Admit hospitals, renew and revoke: for the federation operator."""
 
 
 @app.command()
 def provision(
     file: Path = typer.Argument(..., help="The federation's file, such as provisioning/federation.yml."),
-    out: Path = typer.Option(Path("build/federation"), help="Folder for the kits and the certificate authority."),
+    out: Path = federation_members.OUT,
+    only: list[str] = typer.Option([], metavar="NAME", help="Make kits for these alone; once for each."),
+    anew: list[str] = typer.Option([], metavar="NAME", help="Give a name that was revoked a new kit; once for each."),
+    templates: Path | None = federation_members.TEMPLATES,
+    dry_run: bool = typer.Option(False, "--dry-run", help="Print the plan and write nothing."),
+    format: Format = typer.Option(Format.text, "--format", help="text for people, json for scripts."),
 ) -> None:
-    """Make certificates and a startup kit for the server, each hospital and each person."""
+    """Make a startup kit for who has none, private key included; touch no other. Prints the plan first.
+
+    Whoever runs this holds the keys. In production, make the server's and the operator's own kit with --only, and
+    `federation invite` the hospitals.
+    """
+    from fedward.flare.kits import plan_provisioning
     from fedward.flare.kits import provision as make
 
-    kits = make(read_federation(file), out)
-    typer.echo(f"server    {kits.server}")
-    for kit in kits.sites.values():
-        typer.echo(f"hospital  {kit}")
-    for kit in kits.people.values():
-        typer.echo(f"person    {kit}")
+    spec = read_federation(file)
+    plan = plan_provisioning(spec, out, only=only, anew=anew)
+    if format is Format.json:
+        steps = [{"name": s.name, "kind": s.kind, "action": s.action, "note": s.note} for s in plan.steps]
+        typer.echo(json.dumps({"federation": spec.name, "written": not dry_run, "steps": steps}, indent=2))
+    else:
+        for step in plan.steps:
+            typer.echo(str(step))
+    plan.require_possible()
+    if dry_run:
+        return
+    new = plan.names("new")
+    extras = {name: federation_members.extras_for(name, spec, file, templates) for name in sorted(new)}
+    kits = make(spec, out, extras=extras, only=only, anew=anew)
+    if format is Format.text:
+        for name in sorted(new):
+            typer.echo(f"kit  {kits.folder / name}")

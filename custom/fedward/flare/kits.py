@@ -1,74 +1,52 @@
-"""Startup kits: FLARE's own builders, then ours, which closes what Fedward does not use.
+"""Startup kits that the operator makes: FLARE's own builders, then ours (the central way).
 
-In every kit: no code from jobs (BYOC denied to every role), only classes below ``fedward.flare.`` may be built from a
-job, no admin shell commands, no streamed logs, storage below the kit's own folder instead of a shared one in /tmp. In
-every site's kit: one privacy scope, with Fedward's two gates, through which every task of every job goes.
+The operator holds every private key that is made here. That serves a demo, and the operator's own server and people;
+a hospital makes its own key (``fedward.flare.distributed``).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from nvflare.apis.fl_constant import WorkspaceConstants
-from nvflare.lighter.constants import ProvFileName
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from nvflare.lighter.entity import Participant as FlareParticipant
 from nvflare.lighter.impl.cert import CertBuilder
-from nvflare.lighter.impl.signature import SignatureBuilder
 from nvflare.lighter.impl.static_file import StaticFileBuilder
 from nvflare.lighter.impl.workspace import WorkspaceBuilder
 from nvflare.lighter.provision import prepare_project
 from nvflare.lighter.provisioner import Provisioner
-from nvflare.lighter.spec import Builder, Project, ProvisionContext
+from nvflare.lighter.spec import ProvisionContext
 
 from fedward.errors import FederationError
+from fedward.flare.authority import VALID_DAYS, authority_and_inventory
+from fedward.flare.close_kit import CloseKit, require_closed
+from fedward.flare.kit_rights import CLASS_ALLOW_LIST, PRIVACY, SCOPE
+from fedward.provisioning.authority import Authority, issued_of, read_pem
+from fedward.provisioning.crl import CRL_FILE
+from fedward.provisioning.folder import KITS, STATE, FederationFolder
+from fedward.provisioning.inventory import INVENTORY_FILE, Inventory, Participant, encode_inventory
+from fedward.provisioning.invitation import LocalExtras
+from fedward.provisioning.participants import Kind, Line, lines_of
+from fedward.provisioning.plan import Plan, make_plan
+from fedward.provisioning.stamp import Stamp, make_stamp
 from fedward.settings import FederationSpec
 
-CLASS_ALLOW_LIST = ("fedward.flare.",)
-"""Every class that a job may name starts so; FLARE's own components that a kit needs are named by the kit."""
-
-_ROLES = ("project_admin", "org_admin", "lead", "member")
-_RIGHTS: dict[str, tuple[str, str, str, str]] = {
-    # right:         project_admin, org_admin, lead, member
-    "submit_job": ("any", "none", "any", "none"),
-    "clone_job": ("any", "none", "n:submitter", "none"),
-    "manage_job": ("any", "o:submitter", "n:submitter", "none"),
-    "download_job": ("any", "o:submitter", "n:submitter", "none"),
-    "view": ("any", "any", "any", "any"),
-    "operate": ("any", "o:site", "o:site", "none"),
-    "shell_commands": ("none", "none", "none", "none"),
-    # within the categories above, and closed: a log's configuration may name any class to be built at a hospital, and
-    # what a hospital's environment is called is nobody's matter
-    "configure_job_log": ("none", "none", "none", "none"),
-    "configure_site_log": ("none", "none", "none", "none"),
-    "report_env": ("none", "none", "none", "none"),
-    "call": ("none", "none", "none", "none"),
-    "byoc": ("none", "none", "none", "none"),
-    "server-predeployed-flwr": ("none", "none", "none", "none"),
-}
-_STREAMING = "nvflare.app_common.logging.site_log_streamer.SiteLogStreamer"
-
-SCOPE = "fedward"
-PRIVACY = {
-    "scopes": [
-        {
-            "name": SCOPE,
-            "properties": {},
-            "task_data_filters": [{"path": "fedward.flare.ingress.IngressGate", "args": {}}],
-            "task_result_filters": [{"path": "fedward.flare.egress.EgressGate", "args": {}}],
-        }
-    ],
-    "default_scope": SCOPE,
-}
-"""A site's ``local/privacy.json``. A job picks its scope by name: with exactly one there is no laxer one to pick. FLARE
-applies a scope's filters to every task, before those of the job."""
+__all__ = ["CLASS_ALLOW_LIST", "PRIVACY", "SCOPE", "CloseKit", "Kits", "plan_provisioning", "provision"]
+REVOKED_KITS = "revoked"
 
 
 @dataclass(frozen=True, slots=True)
 class Kits:
-    """Where ``provision`` put each participant's startup kit, by the name in its certificate."""
+    """Where ``provision`` put each participant's startup kit, by the name in its certificate.
+
+    Sites and people that have no kit on this machine are not in it.
+    """
 
     folder: Path
     server: Path
@@ -76,51 +54,156 @@ class Kits:
     people: dict[str, Path]
 
 
-class CloseKit(Builder):  # type: ignore[misc]
-    """Write each kit's ``local/`` files so that only what Fedward uses is open."""
-
-    def build(self, project: Project, ctx: ProvisionContext) -> None:
-        server = project.get_server()
-        for participant in [server, *project.get_clients()]:
-            local = Path(ctx.get_local_dir(participant))
-            change = _server_resources if participant is server else _site_resources
-            _close(local, change)
-            if participant is not server:
-                _write(local / WorkspaceConstants.PRIVACY_CONFIG, PRIVACY)
-
-    def finalize(self, project: Project, ctx: ProvisionContext) -> None:
-        """Private keys are for their owner alone."""
-        for participant in project.get_all_participants():
-            for key in Path(ctx.get_ws_dir(participant)).rglob("*.key"):
-                key.chmod(0o600)
-
-
-def provision(spec: FederationSpec, out: Path) -> Kits:
-    """Make certificates and startup kits for every participant of ``spec`` below ``out/<federation>/prod_NN``.
-
-    The certificate authority's key stays in ``out/<federation>/state``: keep it away from the server.
+def plan_provisioning(
+    spec: FederationSpec, out: Path, *, only: Collection[str] = (), anew: Collection[str] = ()
+) -> Plan:
+    """What ``provision`` would do. Nothing is written.
 
     Raises:
-        FederationError: the folder cannot be written, or FLARE refuses a name.
+        FederationError: the inventory cannot be read, or ``only`` or ``anew`` names none of the file's.
     """
-    builders: list[Builder] = [WorkspaceBuilder(), StaticFileBuilder(config_folder="config", scheme="grpc")]
-    builders += [CertBuilder(), CloseKit(), SignatureBuilder()]
+    inventory = FederationFolder(out / spec.name).inventory()
+    return make_plan(spec, inventory, today=datetime.now(UTC), only=only, anew=anew)
+
+
+def provision(
+    spec: FederationSpec,
+    out: Path,
+    *,
+    extras: Mapping[str, LocalExtras] | None = None,
+    only: Collection[str] = (),
+    anew: Collection[str] = (),
+) -> Kits:
+    """Make a startup kit for every participant that has none, below ``out/<federation>/prod_00``.
+
+    The same file again changes no byte; a new line adds one kit and touches no other. The authority's key stays in
+    ``out/<federation>/state``: keep that folder away from the server, and back it up.
+
+    Args:
+        extras: by participant, what its template puts into its kit's ``local/``.
+        only, anew: as in ``fedward.provisioning.plan.make_plan``.
+
+    Raises:
+        FederationError: the plan has a step that cannot be done, the folder cannot be written, or FLARE refuses a
+            name. Nothing has changed then.
+    """
+    folder = FederationFolder(out / spec.name)
+    plan_provisioning(spec, out, only=only, anew=anew).require_possible()
+    if plan_provisioning(spec, out, only=only, anew=anew).names("new"):
+        with folder.change() as draft:
+            plan = plan_provisioning(spec, out, only=only, anew=anew)
+            plan.require_possible()
+            _make(spec, folder, draft, plan.names("new"), extras or {})
+    else:
+        folder.complete()
+    return _kits(spec, folder)
+
+
+def _make(
+    spec: FederationSpec,
+    folder: FederationFolder,
+    draft: FederationFolder,
+    names: frozenset[str],
+    extras: Mapping[str, LocalExtras],
+) -> None:
+    authority, inventory = authority_and_inventory(folder, draft, spec)
+    lines = [line for line in lines_of(spec) if line.name in names]
+    crl = authority.sign_crl(inventory)
+    _require_room(folder, lines, inventory)
+    _build(spec, draft, names, authority, {**extras, spec.server.host: LocalExtras({CRL_FILE: crl.decode("ascii")})})
+    stamp = make_stamp(federation=spec.name, participant=spec.server.host)
+    made = []
+    for line in lines:
+        require_closed(draft.kit(line.name), line.kind)
+        made.append(_issued(line, inventory, draft, stamp))
+    _write(draft.state / INVENTORY_FILE, encode_inventory(inventory.having(*made)))
+    if not (folder.state / CRL_FILE).exists():
+        _write(draft.state / CRL_FILE, crl)
+    for line in lines:
+        _set_aside(folder, line.name, inventory)
+
+
+def _issued(line: Line, inventory: Inventory, draft: FederationFolder, stamp: Stamp) -> Participant:
+    """The participant as the inventory has it from now on; its certificate is kept in the state."""
+    certificate = read_pem(certificate_file(draft.kit(line.name), line.kind))
+    _write(draft.certificate(line.name), certificate.public_bytes(Encoding.PEM))
+    before = inventory.find(line.name)
+    return Participant(
+        name=line.name,
+        kind=line.kind,
+        organisation=line.organisation,
+        role=line.role,
+        way="central",
+        fedward=stamp.fedward,
+        flare=stamp.flare,
+        wheel=stamp.wheel,
+        certificates=(*(before.certificates if before is not None else ()), issued_of(certificate)),
+    )
+
+
+def certificate_file(kit: Path, kind: Kind) -> Path:
+    """Where a kit has its own certificate."""
+    return kit / "startup" / ("server.crt" if kind is Kind.server else "client.crt")
+
+
+def _require_room(folder: FederationFolder, lines: list[Line], inventory: Inventory) -> None:
+    for line in lines:
+        kit = folder.kit(line.name)
+        if kit.exists() and inventory.find(line.name) is None:
+            remedy = "move it away; it was made without this inventory"
+            raise FederationError("a kit is here that the inventory does not know", where=kit, remedy=remedy)
+
+
+def _set_aside(folder: FederationFolder, name: str, inventory: Inventory) -> None:
+    """The kit of a revoked certificate makes room for the new one. It serves for nothing, wherever it is."""
+    kit, known = folder.kit(name), inventory.find(name)
+    if kit.exists() and known is not None and known.certificates:
+        aside = folder.root / REVOKED_KITS / f"{name}-{known.certificates[-1].serial[:16]}"
+        aside.parent.mkdir(exist_ok=True)
+        kit.rename(aside)
+
+
+class _CertificatesFor(CertBuilder):  # type: ignore[misc]
+    """FLARE's builder, for some participants alone: no key is made for one that has a kit already."""
+
+    def __init__(self, names: frozenset[str]) -> None:
+        super().__init__(root_valid_days=VALID_DAYS)
+        self._names = names
+
+    def _build_write_cert_pair(self, participant: FlareParticipant, base_name: str, ctx: ProvisionContext) -> None:
+        if participant.name in self._names:
+            super()._build_write_cert_pair(participant, base_name, ctx)
+
+
+def _build(
+    spec: FederationSpec,
+    draft: FederationFolder,
+    names: frozenset[str],
+    authority: Authority,
+    extras: Mapping[str, LocalExtras],
+) -> None:
+    """FLARE provisions in a scratch folder that knows nothing but the authority; the new kits go to ``draft``."""
+    scratch = draft.root / "flare"
+    seed = scratch / spec.name / STATE / "cert.json"
+    seed.parent.mkdir(parents=True)
+    seed.touch(mode=0o600)
+    key = authority.key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+    root = authority.certificate.public_bytes(Encoding.PEM)
+    seed.write_text(json.dumps({"root_cert": root.decode("ascii"), "root_pri_key": key.decode("ascii")}))
+    files = {name: one.files for name, one in extras.items()}
+    components = {name: one.components for name, one in extras.items()}
+    builders = [WorkspaceBuilder(), StaticFileBuilder(config_folder="config", scheme="grpc")]
+    builders += [_CertificatesFor(names), CloseKit(files=files, components=components)]
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        context = Provisioner(str(out), builders).provision(prepare_project(_project(spec)), logger=_Quiet())
-    except OSError as error:
-        raise FederationError(str(error.strerror), where=out, remedy="free space or give another folder") from None
+        context = Provisioner(str(scratch), builders).provision(prepare_project(_project(spec, names)), logger=_Quiet())
     except (ValueError, RuntimeError) as error:
         raise FederationError(f"FLARE's provisioning refused, {error}", where=spec.name) from None
     if context.get("build_error") or not context.get("current_prod_dir"):
-        raise FederationError("FLARE's provisioning made no kits", where=out, remedy="look at its messages above")
-    folder = Path(context["current_prod_dir"])
-    return Kits(
-        folder=folder,
-        server=folder / spec.server.host,
-        sites={hospital.site: folder / hospital.site for hospital in spec.hospitals},
-        people={person.email: folder / person.email for person in spec.people},
-    )
+        raise FederationError("FLARE's provisioning made no kits", where=spec.name, remedy="look at its messages above")
+    (draft.root / KITS).mkdir()
+    for name in names:
+        (Path(context["current_prod_dir"]) / name).rename(draft.kit(name))
+    shutil.rmtree(scratch)
 
 
 class _Quiet:
@@ -135,7 +218,8 @@ class _Quiet:
         raise FederationError(f"FLARE's provisioning: {message}")
 
 
-def _project(spec: FederationSpec) -> dict[str, Any]:
+def _project(spec: FederationSpec, names: frozenset[str]) -> dict[str, Any]:
+    """The server, which every kit names, and who is new."""
     server: dict[str, Any] = {
         "name": spec.server.host,
         "type": "server",
@@ -149,36 +233,22 @@ def _project(spec: FederationSpec) -> dict[str, Any]:
         "api_version": 3,
         "name": spec.name,
         "description": f"Fedward federation {spec.name}",
-        "participants": [server, *sites, *people],
+        "participants": [server, *(one for one in [*sites, *people] if one["name"] in names)],
     }
 
 
-def _close(local: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    resources = json.loads((local / ProvFileName.RESOURCES_JSON_DEFAULT).read_text(encoding="utf-8"))
-    resources["class_list_enforcement_mode"] = "enforce"
-    resources["class_allow_list"] = list(CLASS_ALLOW_LIST)
-    change(resources)
-    rights = {role: {right: _RIGHTS[right][column] for right in _RIGHTS} for column, role in enumerate(_ROLES)}
-    for name, content in (
-        ("resources.json", resources),
-        ("authorization.json", {"format_version": "1.0", "permissions": rights}),
-    ):
-        _write(local / name, content)
+def _kits(spec: FederationSpec, folder: FederationFolder) -> Kits:
+    def there(names: list[str]) -> dict[str, Path]:
+        return {name: folder.kit(name) for name in names if folder.kit(name).is_dir()}
+
+    return Kits(
+        folder=folder.root / KITS,
+        server=folder.kit(spec.server.host),
+        sites=there([hospital.site for hospital in spec.hospitals]),
+        people=there([person.email for person in spec.people]),
+    )
 
 
-def _write(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-def _site_resources(resources: dict[str, Any]) -> None:
-    resources["allow_log_streaming"] = False
-    resources["components"] = [c for c in resources["components"] if c["path"] != _STREAMING]
-
-
-def _server_resources(resources: dict[str, Any]) -> None:
-    storage = "fedward.flare.storage.KitStorage"
-    resources["snapshot_persistor"]["args"]["storage"] = {"path": storage, "args": {"folder": "storage/snapshots"}}
-    components = {c["id"]: c for c in resources["components"] if c["id"] != "log_receiver"}
-    components["job_manager"]["args"]["uri_root"] = "storage/jobs"
-    components["job_store"] |= {"path": storage, "args": {}}
-    resources["components"] = list(components.values())
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
-from nvflare.apis.job_def import RunStatus
+from nvflare.apis.job_def import DEFAULT_STUDY, RunStatus
 from nvflare.fuel.flare_api.api_spec import AuthenticationError, AuthorizationError, InvalidJobDefinition, NoConnection
 from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
 
@@ -25,6 +26,13 @@ class Console:
     def connected(self) -> set[str]:
         """Sites that the server sees now."""
         return {client.name for client in self._session.get_connected_client_list()}
+
+    def last_seen(self) -> dict[str, datetime]:
+        """By site, when the server last heard of it; only sites that are registered with it now."""
+        clients = self._session.get_connected_client_list()
+        return {
+            one.name: datetime.fromtimestamp(one.last_connect_time, UTC) for one in clients if one.last_connect_time
+        }
 
     def submit(self, folder: Path) -> str:
         """Submit an exported job; returns its id.
@@ -63,8 +71,11 @@ _OPEN = {RunStatus.SUBMITTED.value, RunStatus.APPROVED.value, RunStatus.DISPATCH
 
 
 @contextmanager
-def console(kit: Path, *, timeout_s: float = 20.0) -> Iterator[Console]:
+def console(kit: Path, *, timeout_s: float = 20.0, study: str | None = None) -> Iterator[Console]:
     """Sign in with a person's kit; the sign-in name is the kit folder's name.
+
+    Args:
+        study: FLARE study whose jobs the session submits and sees; None: those that are in none.
 
     Raises:
         FederationError: no kit there, the server cannot be reached, or it refuses the sign-in.
@@ -74,7 +85,7 @@ def console(kit: Path, *, timeout_s: float = 20.0) -> Iterator[Console]:
             "not an admin startup kit", where=kit, remedy="give the kit's folder, the one with startup/"
         )
     try:
-        session = new_secure_session(kit.name, str(kit.resolve()), timeout=timeout_s)
+        session = new_secure_session(kit.name, str(kit.resolve()), timeout=timeout_s, study=study or DEFAULT_STUDY)
     except NoConnection:
         raise FederationError(
             "server cannot be reached", where=kit, remedy="check host, port and that it runs"

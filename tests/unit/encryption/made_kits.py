@@ -40,9 +40,9 @@ class Authority:
     """What an operator can do who holds the authority's key of ``central_kits``."""
 
     def __init__(self, kits: Kits) -> None:
-        state = json.loads((kits.folder.parent / "state" / "cert.json").read_text())
-        self.certificate = x509.load_pem_x509_certificate(state["root_cert"].encode())
-        self.key: Any = load_pem_private_key(state["root_pri_key"].encode(), password=None)
+        state = kits.folder.parent / "state"
+        self.certificate = x509.load_pem_x509_certificate((state / "rootCA.pem").read_bytes())
+        self.key: Any = load_pem_private_key((state / "rootCA.key").read_bytes(), password=None)
 
     def issue(self, name: str, *, role: str | None = None, key: Any = None, **how: Any) -> tuple[x509.Certificate, Any]:
         """A certificate by FLARE's own function, and its private key."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -14,10 +16,21 @@ from nvflare.apis.fl_context import FLContext
 from nvflare.apis.workspace import Workspace
 from nvflare.private.fed.app.fl_conf import create_privacy_manager
 
+from fedward.encryption.identity import read_identity
+from fedward.errors import FederationError
+from fedward.flare.close_kit import require_closed
 from fedward.flare.egress import EgressGate, require_gates
 from fedward.flare.ingress import IngressGate
+from fedward.flare.kit_rights import AUTHORIZATION
 from fedward.flare.kits import CLASS_ALLOW_LIST, SCOPE, Kits, provision
-from fedward.settings import FederationSpec, read_federation
+from fedward.flare.tls_floor import CIPHERS
+from fedward.provisioning.authority import read_pem
+from fedward.provisioning.crl import CRL_FILE, Revocations, read_crl
+from fedward.provisioning.folder import FederationFolder
+from fedward.provisioning.invitation import LocalExtras, local_name
+from fedward.provisioning.participants import Kind
+from fedward.provisioning.stamp import package_hash, read_stamp
+from fedward.settings import FederationSpec, parse, read_federation
 
 
 @pytest.fixture(scope="module")
@@ -38,14 +51,18 @@ def test_one_kit_for_each_participant_under_its_own_name(kits: Kits, spec: Feder
 
 
 def test_no_role_may_send_code_or_run_a_shell_anywhere(kits: Kits) -> None:
+    closed = ("byoc", "shell_commands", "configure_job_log", "configure_site_log", "report_env", "call", "show_errors")
     for kit in [kits.server, *kits.sites.values()]:
         rights = json.loads((kit / "local" / "authorization.json").read_text())["permissions"]
         assert set(rights) == {"project_admin", "org_admin", "lead", "member"}
         for role in rights.values():
-            assert role["byoc"] == "none"
-            for right in ("shell_commands", "configure_job_log", "configure_site_log", "report_env", "call"):
-                assert role[right] == "none"
-            assert "get_job_log" not in role
+            assert {right: role[right] for right in closed} == dict.fromkeys(closed, "none")
+
+
+def test_a_lead_reads_the_logs_of_their_own_jobs(kits: Kits) -> None:
+    rights = json.loads((kits.server / "local" / "authorization.json").read_text())["permissions"]
+    right = {role: rights[role]["get_job_log"] for role in rights}
+    assert right == {"project_admin": "any", "org_admin": "o:submitter", "lead": "n:submitter", "member": "none"}
 
 
 def test_a_job_may_name_only_our_classes(kits: Kits) -> None:
@@ -113,4 +130,206 @@ def test_private_keys_are_for_their_owner_alone_and_storage_stays_in_the_kit(kit
     assert len(keys) == 1 + len(kits.sites) + len(kits.people)
     for key in keys:
         assert stat.S_IMODE(key.stat().st_mode) == 0o600
+        assert stat.S_IMODE(key.parent.stat().st_mode) == 0o700
     assert "/tmp" not in (kits.server / "local" / "resources.json").read_text()
+
+
+def test_what_stock_tools_start_from_is_closed_too(kits: Kits) -> None:
+    """`nvflare deploy prepare` builds a kit from the *.default files and removes those beside them."""
+    for kit in [kits.server, *kits.sites.values()]:
+        for name in ("resources.json", "authorization.json"):
+            assert (kit / "local" / f"{name}.default").read_bytes() == (kit / "local" / name).read_bytes()
+
+
+def test_every_kit_is_stamped(kits: Kits, spec: FederationSpec) -> None:
+    for name, kit in {spec.server.host: kits.server, **kits.sites, **kits.people}.items():
+        stamp = read_stamp(kit)
+        assert (stamp.federation, stamp.participant, stamp.wheel) == (spec.name, name, package_hash())
+
+
+def test_tls_1_2_has_no_cipher_that_the_kits_could_use(kits: Kits) -> None:
+    for kit in [kits.server, *kits.sites.values()]:
+        lines = (kit / "startup" / "sub_start.sh").read_text().splitlines()
+        assert lines[0].startswith("#!")
+        assert lines[1] == f'export GRPC_SSL_CIPHER_SUITES="{CIPHERS}"'
+
+
+def test_the_server_has_a_door_and_an_empty_revocation_list(kits: Kits) -> None:
+    resources = json.loads((kits.server / "local" / "resources.json").read_text())
+    assert [c for c in resources["components"] if c["id"] == "server_door"] == [
+        {"id": "server_door", "path": "fedward.flare.transport.ServerDoor", "args": {}}
+    ]
+    root = read_pem(kits.server / "startup" / "rootCA.pem")
+    assert read_crl(kits.server / "local" / CRL_FILE, root=root) == Revocations(1, frozenset())
+
+
+def test_a_site_may_not_open_its_kit_by_a_file_of_the_template(tmp_path: Path, tiny: FederationSpec) -> None:
+    """Files that every kit has are not replaced, and none is put where FLARE would import it."""
+    extras = {"north": LocalExtras({"authorization.json": "{}", "resources.json": "{}", "site.toml": "mine"})}
+    kit = provision(tiny, tmp_path, extras=extras).sites["north"]
+    assert json.loads((kit / "local" / "authorization.json").read_text()) == AUTHORIZATION
+    assert (kit / "local" / "site.toml").read_text() == "mine"
+    for name in ("custom/evil.py", "../startup/x", "/etc/x", "a/../../x"):
+        with pytest.raises(ValueError, match="no file name below local"):
+            local_name(name)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("made")
+    provision(federation("north", "south"), out)
+    return out
+
+
+@pytest.fixture
+def out(made: Path, tmp_path: Path) -> Path:
+    """A copy of a federation of two hospitals."""
+    return Path(shutil.copytree(made, tmp_path / "out"))
+
+
+@pytest.fixture
+def tiny() -> FederationSpec:
+    return federation("north")
+
+
+def federation(*sites: str, port: int = 8102) -> FederationSpec:
+    content = {
+        "name": "trial",
+        "server": {"host": "localhost", "port": port, "organisation": "operator"},
+        "hospitals": [{"site": site, "organisation": site} for site in sites],
+        "people": [{"email": "lead@trial.org", "organisation": "operator", "role": "lead"}],
+    }
+    return parse(FederationSpec, content, where="trial")
+
+
+def tree(root: Path) -> dict[str, tuple[int, bytes]]:
+    """Every file with its mode and content."""
+    return {
+        str(path.relative_to(root)): (stat.S_IMODE(path.stat().st_mode), path.read_bytes())
+        for path in root.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_the_same_file_again_changes_no_byte(out: Path) -> None:
+    before = tree(out)
+    kits = provision(federation("north", "south"), out)
+    assert tree(out) == before
+    assert set(kits.sites) == {"north", "south"}
+
+
+def test_a_new_line_adds_one_kit_and_touches_no_other(out: Path) -> None:
+    before = tree(out)
+    kits = provision(federation("north", "south", "west"), out)
+    after = tree(out)
+    assert {name for name in before if after[name] != before[name]} == {"trial/state/inventory.json"}
+    new = {name for name in after.keys() - before.keys() if not name.startswith("trial/prod_00/west/")}
+    assert new == {"trial/state/certificates/west.pem"}
+    identity = read_identity(kits.sites["west"])
+    assert identity.name == "west"
+    assert identity.root == read_identity(kits.sites["north"]).root
+    require_closed(kits.sites["west"], Kind.site)
+    # and no key of another participant is anywhere but in its own kit
+    keys = [content for name, (_, content) in after.items() if name.endswith(".key") and "state" not in name]
+    assert len(set(keys)) == len(keys) == 5
+    assert all(content not in b"".join(c for n, (_, c) in after.items() if "/state/" in n) for content in keys)
+
+
+def test_a_line_more_than_once_and_back(out: Path) -> None:
+    """Hospitals that come one after the other have what hospitals that come together have."""
+    for sites in (("north", "south", "west"), ("north", "south", "west", "east"), ("north", "south")):
+        provision(federation(*sites), out)
+    inventory = FederationFolder(out / "trial").known()
+    assert {one.name for one in inventory.participants} == {
+        "localhost",
+        "lead@trial.org",
+        "north",
+        "south",
+        "west",
+        "east",
+    }
+    assert len({one.certificates[0].serial for one in inventory.participants}) == 6
+
+
+@pytest.mark.parametrize(
+    "interrupted",
+    [
+        "fedward.flare.kits.Provisioner.provision",
+        "fedward.flare.kits.require_closed",
+        "fedward.flare.kits.encode_inventory",
+        "fedward.flare.kits.CloseKit.build",
+        "fedward.flare.kits.CloseKit.finalize",
+        "fedward.provisioning.folder._sync",
+    ],
+)
+@pytest.mark.parametrize("how", [KeyboardInterrupt, OSError])
+def test_an_interrupted_run_leaves_the_old_state(
+    out: Path, monkeypatch: pytest.MonkeyPatch, interrupted: str, how: type[BaseException]
+) -> None:
+    before = tree(out)
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise how(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(interrupted, stop)
+        with pytest.raises((KeyboardInterrupt, FederationError)):
+            provision(federation("north", "south", "west"), out)
+    assert tree(out) == before
+    assert provision(federation("north", "south", "west"), out).sites["west"].is_dir()
+
+
+def test_a_kit_that_was_not_closed_is_not_kept(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were our builder skipped, no kit would come out, open or not."""
+    before = tree(out)
+    monkeypatch.setattr("fedward.flare.kits.CloseKit.build", lambda *_: None)
+    with pytest.raises(FederationError, match=r"not closed|is not a file of a kit"):
+        provision(federation("north", "south", "west"), out)
+    assert tree(out) == before
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("startup/fed_client.json", '"mtls"', '"tls"'),
+        ("local/resources.json", '"enforce"', '"warn"'),
+        ("local/resources.json.default", '"fedward.flare."', '""'),
+        ("local/resources.json", '"allow_log_streaming": false', '"allow_log_streaming": true'),
+        ("local/authorization.json", '"byoc": "none"', '"byoc": "any"'),
+        ("local/privacy.json", "EgressGate", "OpenGate"),
+        ("startup/sub_start.sh", "GRPC_SSL_CIPHER_SUITES", "OTHER"),
+    ],
+)
+def test_a_kit_that_is_open_is_noticed(out: Path, file: str, old: str, new: str) -> None:
+    kit = out / "trial" / "prod_00" / "north"
+    require_closed(kit, Kind.site)
+    text = (kit / file).read_text()
+    assert old in text
+    (kit / file).write_text(text.replace(old, new, 1))
+    with pytest.raises(FederationError, match=Path(file).name):
+        require_closed(kit, Kind.site)
+
+
+def test_another_port_is_refused_and_nothing_is_written(out: Path) -> None:
+    before = tree(out)
+    with pytest.raises(FederationError, match="server changed from localhost:8102 to localhost:9000"):
+        provision(federation("north", "south", port=9000), out)
+    assert tree(out) == before
+
+
+def test_a_kit_from_elsewhere_is_left_alone(out: Path) -> None:
+    stray = out / "trial" / "prod_00" / "west"
+    stray.mkdir()
+    (stray / "thesis.txt").write_text("years of work")
+    with pytest.raises(FederationError, match="does not know"):
+        provision(federation("north", "south", "west"), out)
+    assert (stray / "thesis.txt").read_text() == "years of work"
+
+
+def test_the_authority_is_its_owners_alone(out: Path) -> None:
+    state = out / "trial" / "state"
+    assert stat.S_IMODE(state.stat().st_mode) == 0o700
+    assert stat.S_IMODE((state / "rootCA.key").stat().st_mode) == 0o600
+    assert b"PRIVATE KEY" not in b"".join(
+        path.read_bytes() for path in state.rglob("*") if path.is_file() and path.name != "rootCA.key"
+    )

@@ -1,0 +1,43 @@
+"""Jobs in pods of a hospital's own cluster: FLARE's launcher, without what a job may tell it.
+
+FLARE lets a job name the image, the Python and the resources of the pod that it runs in (``launcher_spec`` and, from
+older releases, ``resource_spec`` in its ``meta.json``). An image is code, and here no code travels: image, program and
+limits are the hospital's, in its kit's ``local/study_runtime.yaml``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.job_def import JobMetaKey
+from nvflare.apis.job_launcher_spec import JobHandleSpec
+from nvflare.app_opt.job_launcher.k8s_launcher import ClientK8sJobLauncher
+from nvflare.utils.job_launcher_utils import get_job_launcher_spec
+
+from fedward.errors import PolicyRefused
+
+
+class SitePods(ClientK8sJobLauncher):  # type: ignore[misc]
+    """A pod a job, made from the hospital's own words alone."""
+
+    def launch_job(self, job_meta: dict[str, Any], fl_ctx: FLContext) -> JobHandleSpec:
+        """Start the job's pod.
+
+        Raises:
+            PolicyRefused: the job says what its pod is to be.
+        """
+        refuse_own_pod(job_meta, site=fl_ctx.get_identity_name())
+        return super().launch_job(job_meta, fl_ctx)
+
+
+def refuse_own_pod(job_meta: dict[str, Any], *, site: str) -> None:
+    """Refuse a job that names an image, a program or anything else of its pod.
+
+    Raises:
+        PolicyRefused: it does, for this site or for all of them.
+    """
+    asked = get_job_launcher_spec(job_meta, site, "k8s") or job_meta.get(JobMetaKey.JOB_LAUNCHER_SPEC.value)
+    if asked:
+        remedy = "export it without launcher_spec; the hospital's local/study_runtime.yaml says what runs"
+        raise PolicyRefused("job says which pod it runs in", where=site, remedy=remedy)

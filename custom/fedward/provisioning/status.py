@@ -1,0 +1,71 @@
+"""How a federation stands: who has which kit, until when, and when the server last heard of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from fedward.provisioning.inventory import Inventory, Participant
+from fedward.provisioning.participants import Kind
+from fedward.provisioning.plan import SOON_DAYS, days_left
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """One participant.
+
+    Attributes:
+        state: "valid", "soon" (ends within 30 days), "expired", "revoked" or "invited".
+        days_left: of the newest certificate; None without one that is not revoked.
+        same_wheel: whether its kit was made with the wheel that runs here.
+        last_seen: None where nobody asked, or the server does not know.
+    """
+
+    name: str
+    kind: Kind
+    way: str
+    state: str
+    days_left: int | None
+    fedward: str
+    flare: str
+    wheel: str
+    same_wheel: bool
+    last_seen: datetime | None
+
+
+def standing(
+    inventory: Inventory, *, today: datetime, wheel: str, seen: Mapping[str, datetime] | None = None
+) -> tuple[Standing, ...]:
+    """Every participant, in the order in which they came.
+
+    Args:
+        wheel: hash of the package that runs here.
+        seen: by site, when the server last heard of it.
+    """
+    return tuple(_standing(one, today, wheel, (seen or {}).get(one.name)) for one in inventory.participants)
+
+
+def wants_attention(standings: tuple[Standing, ...]) -> bool:
+    """Whether a certificate in use ends within 30 days, or has ended."""
+    return any(one.state in ("soon", "expired") for one in standings)
+
+
+def _standing(one: Participant, today: datetime, wheel: str, seen: datetime | None) -> Standing:
+    left = None if one.current is None else days_left(one.current.not_after, today)
+    if left is None:
+        state = "invited" if one.invited_at is not None else "revoked"
+    else:
+        state = "expired" if left < 0 else "soon" if left < SOON_DAYS else "valid"
+    return Standing(
+        name=one.name,
+        kind=one.kind,
+        way=one.way,
+        state=state,
+        days_left=left,
+        fedward=one.fedward,
+        flare=one.flare,
+        wheel=one.wheel,
+        same_wheel=one.wheel == wheel,
+        last_seen=seen,
+    )

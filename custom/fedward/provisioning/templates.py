@@ -1,0 +1,151 @@
+"""A hospital's first ``local/`` files, from ``site_templates/``: ``base`` and what its template and its runtime change.
+
+Values go base, then the hospital's template (clinic, academic-centre), then its runtime (systemd, docker, kubernetes);
+a later folder may change a value and may not invent one. A ``*.jinja`` file of a later folder takes the place of the
+same name in an earlier one, unless it comes out empty. Nothing here can open a kit: of ``resources.json``
+only the few components are replaced that differ between machines, each by a class of a fixed list.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+import fedward
+from fedward.errors import SettingsError
+from fedward.settings import FederationSpec, Hospital
+
+RESOURCES = "resources.json"
+"""The one file that is not written but merged, by ``change_resources``."""
+
+_SUFFIX = ".jinja"
+_VALUES = "values.toml"
+_REPLACEABLE: Mapping[str, frozenset[str]] = {
+    "resource_manager": frozenset(
+        {
+            "nvflare.app_common.resource_managers.gpu_resource_manager.GPUResourceManager",
+            "nvflare.app_common.resource_managers.passthrough_resource_manager.PassthroughResourceManager",
+        }
+    ),
+    "resource_consumer": frozenset({"nvflare.app_common.resource_consumers.gpu_resource_consumer.GPUResourceConsumer"}),
+    "process_launcher": frozenset({"nvflare.app_common.job_launcher.client_process_launcher.ClientProcessJobLauncher"}),
+    "k8s_launcher": frozenset({"fedward.flare.pods.SitePods"}),
+}
+"""Components that a template may put in or take out, and what they may be."""
+
+
+def render(templates: Path, *, spec: FederationSpec, hospital: Hospital) -> dict[str, str]:
+    """The hospital's files, by their name in the kit's ``local/``: ``site.toml`` and what its runtime needs.
+
+    Args:
+        templates: ``site_templates/``.
+        spec: the federation.
+        hospital: one of its hospitals; its ``template`` and ``runtime`` choose the folders.
+
+    Raises:
+        SettingsError: a folder is absent, a value is missing or unknown, or a template is not one.
+    """
+    rendered = _rendered(templates, spec, hospital)
+    return {name: text for name, text in sorted(rendered.items()) if name != RESOURCES}
+
+
+def change_resources(
+    resources: Mapping[str, Any], *, templates: Path, spec: FederationSpec, hospital: Hospital
+) -> dict[str, Any]:
+    """A site's closed ``resources.json`` with the components in place that its template and runtime want.
+
+    Args:
+        resources: the closed content; it is not changed.
+
+    Raises:
+        SettingsError: as ``render``, or a template names a component or class outside the fixed list.
+    """
+    return with_components(resources, resource_components(templates, spec=spec, hospital=hospital))
+
+
+def resource_components(templates: Path, *, spec: FederationSpec, hospital: Hospital) -> dict[str, Any]:
+    """What template and runtime put into ``resources.json``, by id; None takes a component out. It may travel.
+
+    Raises:
+        SettingsError: as ``change_resources``.
+    """
+    text = _rendered(templates, spec, hospital).get(RESOURCES, "")
+    try:
+        wanted: dict[str, Any] = json.loads(text) if text else {}
+    except json.JSONDecodeError as error:
+        where = templates / RESOURCES
+        raise SettingsError(f"not JSON, {error}", where=where, remedy="correct the template") from None
+    with_components({"components": []}, wanted)
+    return wanted
+
+
+def with_components(resources: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """``resources`` with these components in place, by id; None takes one out.
+
+    Raises:
+        SettingsError: an id or class outside the fixed list, whoever sent it.
+    """
+    for name, component in wanted.items():
+        path = component.get("path") if isinstance(component, dict) else None
+        if name not in _REPLACEABLE or (component is not None and path not in _REPLACEABLE[name]):
+            remedy = "a template may change the resource manager and the launcher, by the classes that Fedward knows"
+            what = "component may not come from a template"
+            raise SettingsError(what, where=RESOURCES, value=path or name, remedy=remedy)
+    kept = [component for component in resources["components"] if component["id"] not in wanted]
+    new = [{"id": name, **component} for name, component in wanted.items() if component is not None]
+    return {**resources, "components": [*kept, *new]}
+
+
+def _rendered(templates: Path, spec: FederationSpec, hospital: Hospital) -> dict[str, str]:
+    folders = [templates / name for name in ("base", hospital.template, hospital.runtime)]
+    for folder in folders:
+        if not (folder / _VALUES).is_file():
+            remedy = "give the folder site_templates/ of this Fedward"
+            raise SettingsError("no template", where=templates, value=folder.name, remedy=remedy)
+    context = {**_values(folders), "spec": spec, "hospital": hospital, "version": fedward.__version__}
+    environment = jinja2.Environment(  # TOML, YAML and JSON, no HTML: what needs quoting goes through the filter
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters["toml"] = _quoted
+    texts = [
+        (path.name.removesuffix(_SUFFIX), _one(path, environment, context))
+        for folder in folders
+        for path in sorted(folder.glob(f"*{_SUFFIX}"))
+    ]
+    return {name: text for name, text in texts if text}
+
+
+def _one(path: Path, environment: jinja2.Environment, context: Mapping[str, Any]) -> str:
+    try:
+        text = environment.from_string(path.read_text(encoding="utf-8")).render(context)
+    except jinja2.TemplateError as error:
+        line = getattr(error, "lineno", None)
+        where = f"{path}:{line}" if line else path
+        raise SettingsError(str(error.message), where=where, remedy="correct the template") from None
+    return text if text.strip() else ""
+
+
+def _values(folders: list[Path]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for folder in folders:
+        path = folder / _VALUES
+        try:
+            own = tomllib.loads(path.read_text(encoding="utf-8"))
+        except tomllib.TOMLDecodeError as error:
+            raise SettingsError(f"not TOML, {error}", where=path, remedy="correct the file") from None
+        unknown = sorted(own.keys() - values.keys()) if values else []
+        if unknown:
+            remedy = f"name it in {folder.parent.name}/base/{_VALUES} first"
+            raise SettingsError("no such value", where=path, value=", ".join(unknown), remedy=remedy)
+        values |= own
+    return values
+
+
+def _quoted(value: object) -> str:
+    """As TOML, JSON and YAML all write it."""
+    return json.dumps(value, ensure_ascii=False)

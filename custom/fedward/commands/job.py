@@ -20,13 +20,14 @@ app.command()(sweep)
 
 
 _JOB = typer.Argument(..., help="A job's folder, the one with job.toml.")
+_STUDY = typer.Option(None, help="FLARE study to submit it in: only that study's hospitals see it. None: no study.")
 _FORMAT = typer.Option(Format.text, "--format", help="text for people, json for scripts.")
 
 
 @app.command()
 def check(folder: Path = _JOB, format: Format = _FORMAT) -> None:
     """Say what is wrong with a job, where, and the remedy, without running it. Exit code 1 when something is."""
-    from fedward.privacy.agreement import job_hash
+    from fedward.privacy.job_hash import job_hash
     from fedward.privacy.linter import remarks
     from fedward.privacy.wording import how_updates_leave
 
@@ -41,7 +42,7 @@ def check(folder: Path = _JOB, format: Format = _FORMAT) -> None:
         for note in notes:
             typer.echo(f"note: {note}")
         typer.echo(leave)
-        typer.echo(f"hash {found}, which a hospital names in approved_jobs")
+        typer.echo(f"hash {found}, which a hospital approves")
         if not problems:
             typer.echo(f"{job.job.name}: nothing wrong")
     if problems:
@@ -53,13 +54,14 @@ def export(
     folder: Path = _JOB,
     out: Path = typer.Option(Path("build/jobs"), help="Folder to write the job to."),
     site: list[str] = typer.Option([], help="A site to deploy to; repeat for more. None: every connected site."),
+    study: str | None = _STUDY,
 ) -> None:
     """Write the job as FLARE's console, `nvflare job submit` and its API take it. Data only, no code."""
     from fedward.flare.job import export_job
 
     job = read_job(folder)
     require_sound(job)
-    typer.echo(str(export_job(job, out, sites=site)))
+    typer.echo(str(export_job(job, out, sites=site, study=study)))
 
 
 @app.command()
@@ -67,6 +69,7 @@ def submit(
     folder: Path = _JOB,
     kit: Path = typer.Option(..., help="Your startup kit's folder."),
     out: Path = typer.Option(Path("build/jobs"), help="Folder for the exported job and its result."),
+    study: str | None = _STUDY,
     wait: bool = typer.Option(False, help="Wait for the job's end and download its result."),
     format: Format = _FORMAT,
 ) -> None:
@@ -77,8 +80,9 @@ def submit(
     job = read_job(folder)
     require_sound(job)
     answer: dict[str, str | None] = {"job_id": None, "status": None, "result": None}
-    with console(kit) as session:
-        job_id = answer["job_id"] = session.submit(export_job(job, out))
+    exported = export_job(job, out, study=study)
+    with console(kit, study=study) as session:
+        job_id = answer["job_id"] = session.submit(exported)
         if wait:
             start = time.monotonic()
             answer["status"] = session.wait(job_id, each=lambda: None, poll_s=1.0)

@@ -64,24 +64,24 @@ def check(
 ) -> None:
     """Say what is odd in a policy, and whether a job keeps to it. Exit code 1 for an error, 0 for warnings alone."""
     site = read_site(site_toml)
-    manifests = _manifests(site)
+    manifests = indexed(site)
     facts = {name: _facts(manifest) for name, manifest in manifests.items()}
-    ledger, found = _files(site)
-    key, of_key = _federation_key(site)
-    found = [*review(site, cohorts=facts), *found, *of_key]
+    ledger, found = files_of(site)
+    key, of_key = federation_key(site)
+    found = [*review(site, cohorts=facts), *found, *of_key, *_approval_files(site)]
     cost, leave = None, None
     if job is not None:
         spec = read_job(job)
         leave = how_updates_leave(spec, scheme=None if key is None else key.scheme)
         found += _precision(spec, key)
-        of_job, cost = _job(spec, site, manifests.get(spec.data.cohort), ledger)
+        of_job, cost = weigh_job(spec, site, manifests.get(spec.data.cohort), ledger)
         found += of_job
     _answer(found, cost, leave, format)
     if any(finding.level == "error" for finding in found):
         raise typer.Exit(1)
 
 
-def _manifests(site: SitePolicy) -> dict[str, Manifest]:
+def indexed(site: SitePolicy) -> dict[str, Manifest]:
     """Cohorts that are indexed; ``review`` names the others."""
     found = {}
     for name, cohort in site.cohorts.items():
@@ -95,7 +95,7 @@ def _facts(manifest: Manifest) -> CohortFacts:
     return CohortFacts(patients=len({row.patient for row in train}), images=len(train))
 
 
-def _files(site: SitePolicy) -> tuple[Ledger | None, list[Finding]]:
+def files_of(site: SitePolicy) -> tuple[Ledger | None, list[Finding]]:
     """The ledger where it can be opened, and what is wrong with it and with the key. Neither is made."""
     from fedward.privacy.ledger import Ledger
 
@@ -122,7 +122,7 @@ def _key(site: SitePolicy) -> list[Finding]:
     return []
 
 
-def _federation_key(site: SitePolicy) -> tuple[FederationKey | None, list[Finding]]:
+def federation_key(site: SitePolicy) -> tuple[FederationKey | None, list[Finding]]:
     """The federation's key, where the policy names one that can be read; ``review`` minds a policy that names none."""
     from fedward.encryption.key_file import read_key
 
@@ -132,6 +132,16 @@ def _federation_key(site: SitePolicy) -> tuple[FederationKey | None, list[Findin
         return read_key(site.federation_key), []
     except FedwardError as error:
         return None, [Finding(level="error", where="federation_key", text=str(error))]
+
+
+def _approval_files(site: SitePolicy) -> list[Finding]:
+    """Approvals that cannot be used; their jobs are refused."""
+    from fedward.privacy.approvals import Approval, approvals
+
+    if site.approvals is None:
+        return []
+    faulty = [one for one in approvals(site.approvals) if not isinstance(one, Approval)]
+    return [Finding(level="error", where="approvals", text=str(error)) for error in faulty]
 
 
 def _precision(job: JobSpec, key: FederationKey | None) -> list[Finding]:
@@ -160,7 +170,7 @@ def _ledger_file(site: SitePolicy) -> list[Finding]:
     return []
 
 
-def _job(
+def weigh_job(
     job: JobSpec, site: SitePolicy, manifest: Manifest | None, ledger: Ledger | None
 ) -> tuple[list[Finding], Cost | None]:
     """What the hospital would answer to a job, and the cost where that can be told."""

@@ -13,7 +13,7 @@ from typing import Any
 from fedward.dataset.manifest import Manifest
 from fedward.demo.simulate import Part, simulate, take_part
 from fedward.errors import CohortError, JobError, SettingsError
-from fedward.privacy.agreement import job_hash
+from fedward.privacy.job_hash import job_hash
 from fedward.privacy.linter import faults
 from fedward.reporting.sweep import Point, Sweep, measure_of, points_of
 from fedward.reporting.sweep_chart import shown

@@ -10,11 +10,13 @@ from nvflare.apis.filter import Filter
 from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
 
-from fedward.errors import FedwardError, GateRefused, LedgerError, OverBudget, SettingsError
+from fedward.errors import FedwardError, GateRefused, LedgerError, OverBudget, PolicyRefused, SettingsError
 from fedward.flare import app
+from fedward.flare.origin import origin_of
 from fedward.flare.protocol import Task
 from fedward.flare.sealing import Sealing
 from fedward.privacy.agreement import Agreement, agree
+from fedward.privacy.approvals import UNKNOWN, Origin, admission
 from fedward.privacy.payload import Tensor, layout_hash, layout_of
 from fedward.settings import JobSpec, SitePolicy
 from fedward.training.weights import Weights
@@ -44,14 +46,22 @@ class Door:
     job_id: str
     job: JobSpec
     policy: SitePolicy
+    origin: Origin = UNKNOWN
     in_hand: InHand = field(default_factory=InHand)
     opened: str | None = None
     """``digest`` of the final model that left in the clear."""
 
+    def require_admitted(self) -> None:
+        """Raise ``PolicyRefused`` unless the hospital admits the job at this moment.
+
+        Settings are read once, approvals each time: one that is revoked stops its job at the next task or answer.
+        """
+        admission(self.job, self.policy, origin=self.origin)
+
     @cached_property
     def agreement(self) -> Agreement:
         """What job and policy agree on; raises ``PolicyRefused`` each time it is asked for where they do not."""
-        return agree(self.job, self.policy)
+        return agree(self.job, self.policy, origin=self.origin)
 
     @cached_property
     def initial(self) -> Weights:
@@ -111,14 +121,17 @@ class Gate(Filter):  # type: ignore[misc]
 
 
 def open_door(context: FLContext) -> Door:
-    """The job's door, made at its first task.
+    """The job's door, made at its first task, and opened only for a job that is admitted here.
 
     Raises:
+        PolicyRefused: the hospital has not approved the job, or no longer does.
         FedwardError: the job's or the site's settings cannot be used.
     """
     key = _key(context)
     if key not in _DOORS:
-        _DOORS[key] = Door(job_id=key[1], job=app.job_spec(context), policy=app.site_policy(context))
+        job, policy = app.job_spec(context), app.site_policy(context)
+        _DOORS[key] = Door(job_id=key[1], job=job, policy=policy, origin=origin_of(job, policy, context))
+    _DOORS[key].require_admitted()
     return _DOORS[key]
 
 
@@ -135,11 +148,16 @@ def task_of(context: FLContext) -> Task:
 
 
 def outside(error: Exception, *, title: str) -> str:
-    """What the server may know of an error: one line of at most 300 characters without path, value or patient."""
+    """What the server may know of an error: one line of at most 300 characters without path, value or patient.
+
+    A policy's refusal holds the job's own settings against the hospital's bounds and is told whole.
+    """
     if isinstance(error, OverBudget):
         what = "a patient's privacy budget is spent"
     elif isinstance(error, LedgerError):
         what = "the privacy ledger does not vouch for it; the site's log says why"
+    elif isinstance(error, PolicyRefused):
+        what = str(error)
     elif isinstance(error, SettingsError):
         what = "the site's or the job's settings cannot be used; the site's log says why"
     elif isinstance(error, FedwardError):

@@ -34,6 +34,7 @@ from fedward.errors import (
 )
 from fedward.flare import app
 from fedward.flare.egress import require_gates
+from fedward.flare.origin import origin_of
 from fedward.flare.protection import Protection
 from fedward.flare.protocol import (
     COUNTED,
@@ -110,7 +111,8 @@ class _Site:
         self._policy = app.site_policy(context)
         self._job: JobSpec = app.job_spec(context)
         self._events = EventLog(self._folder / EVENTS_FILE)
-        self._protection = Protection(self._job, self._policy, job_id=context.get_job_id())
+        origin = origin_of(self._job, self._policy, context)
+        self._protection = Protection(self._job, self._policy, job_id=context.get_job_id(), origin=origin)
         self._trainer: Trainer | None = None
         self._tasks: dict[Task, Callable[[Shareable, Signal], Reply]] = {
             Task.ADMIT: self._admit,

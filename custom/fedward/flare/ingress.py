@@ -6,6 +6,7 @@ the header ``REFUSED_AT_DOOR``; it answers with that reason and does nothing els
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any
 
@@ -53,6 +54,9 @@ class IngressGate(Gate):
             reason = self.latch(error, fl_ctx)
         refused = Shareable()
         refused.set_header(REFUSED_AT_DOOR, reason)
+        # without them the server knows no task that the refusal answers, and asks again until its time is up
+        with contextlib.suppress(Exception):
+            _with_cookies(refused, shareable[_HEADERS])
         return refused
 
     def _admit(self, shareable: Shareable, context: FLContext) -> Shareable:

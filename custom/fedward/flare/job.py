@@ -9,25 +9,34 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from nvflare.apis.job_def import DEFAULT_STUDY
+from nvflare.apis.utils.format_check import name_check
+
 from fedward import __version__
 from fedward.errors import FedwardError, JobError
+from fedward.flare.app import STUDY_FILE
 from fedward.flare.protocol import Task
+from fedward.privacy.job_hash import job_hash
 from fedward.settings import JOB_FILE, JobSpec, plain, read_job
 
 APP = "app"
 
 
-def export_job(job: JobSpec, out: Path, *, sites: Sequence[str] = ()) -> Path:
+def export_job(job: JobSpec, out: Path, *, sites: Sequence[str] = (), study: str | None = None) -> Path:
     """Write ``out/<job name>`` and return it; an older export of the same name is replaced.
 
     Args:
         job: what ``job.toml`` says; it travels as ``config/job.json`` and is checked again by every participant.
         out: folder to write to.
         sites: the sites to deploy to, or none for every connected site.
+        study: FLARE study that it is submitted in; signed with the job, so that sites need not believe the server.
 
     Raises:
-        JobError: the folder is there and is not a job that was exported before.
+        JobError: the folder is there and is not a job that was exported before, or FLARE takes no study of that name.
     """
+    if study is not None and (study == DEFAULT_STUDY or name_check(study, "study")[0]):
+        remedy = "give small letters, digits, - and _, and not 'default'"
+        raise JobError("not a study's name", where="study", value=study, remedy=remedy)
     folder = out / job.job.name
     if folder.exists():
         if not (folder / "meta.json").is_file():
@@ -35,10 +44,12 @@ def export_job(job: JobSpec, out: Path, *, sites: Sequence[str] = ()) -> Path:
         shutil.rmtree(folder)
     config = folder / APP / "config"
     config.mkdir(parents=True)
-    _write(folder / "meta.json", _meta(job, sites))
+    _write(folder / "meta.json", _meta(job, sites, study))
     _write(config / "config_fed_server.json", _server())
     _write(config / "config_fed_client.json", _client())
     _write(config / JOB_FILE, plain(job))
+    if study is not None:
+        _write(config / STUDY_FILE, {"study": study, "job": job_hash(job)})
     return folder
 
 
@@ -53,8 +64,9 @@ def main(folder: Path, argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _meta(job: JobSpec, sites: Sequence[str]) -> dict[str, Any]:
-    return {
+def _meta(job: JobSpec, sites: Sequence[str], study: str | None) -> dict[str, Any]:
+    in_study = {} if study is None else {"study": study}
+    return in_study | {
         "name": job.job.name,
         "resource_spec": {},
         "min_clients": job.federation.min_sites,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fedward.errors import LedgerError
 from fedward.flare import app
 from fedward.privacy.agreement import Agreement, agree, check_noise
+from fedward.privacy.approvals import UNKNOWN, Origin
 from fedward.privacy.charges import Charge
 from fedward.privacy.ledger import Ledger
 from fedward.privacy.proof import Proof, digest
@@ -30,14 +31,15 @@ class Protection:
         job: the job.
         policy: the hospital's.
         job_id: FLARE's id of this run; a run submitted again is another.
+        origin: what the site verified of who sends it.
 
     Raises:
         PolicyRefused: the job asks for more than the policy gives.
     """
 
-    def __init__(self, job: JobSpec, policy: SitePolicy, *, job_id: str) -> None:
+    def __init__(self, job: JobSpec, policy: SitePolicy, *, job_id: str, origin: Origin = UNKNOWN) -> None:
         self._job, self._policy, self._job_id = job, policy, job_id
-        self.agreement: Agreement = agree(job, policy)
+        self.agreement: Agreement = agree(job, policy, origin=origin)
 
     @property
     def is_private(self) -> bool:

@@ -6,15 +6,14 @@ is not changed behind the author's back but refused, with every reason at once.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from fedward.errors import JobError, PolicyRefused
+from fedward.privacy.approvals import UNKNOWN, Origin, admission
 from fedward.privacy.linter import faults
-from fedward.settings import CohortPrivacy, DpSgd, JobSpec, SitePolicy, plain
+from fedward.settings import CohortPrivacy, DpSgd, JobSpec, SitePolicy
 from fedward.settings.privacy import Mechanism
 
 
@@ -44,12 +43,13 @@ class Agreement:
     min_noise_multiplier: float | None = None
 
 
-def agree(job: JobSpec, policy: SitePolicy) -> Agreement:
+def agree(job: JobSpec, policy: SitePolicy, *, origin: Origin = UNKNOWN) -> Agreement:
     """Hold a job against a hospital's policy.
 
     Args:
         job: as it came to the site.
         policy: the hospital's word.
+        origin: what the hospital verified of who sends the job; see ``fedward.privacy.approvals``.
 
     Returns:
         An agreement that is nowhere laxer than the job or the policy.
@@ -66,7 +66,7 @@ def agree(job: JobSpec, policy: SitePolicy) -> Agreement:
             remedy="ask the hospital for its cohorts' names",
         )
     privacy = policy.cohorts[job.data.cohort].privacy
-    reasons = [*faults(job), *_approval(job, policy), *_protection(job, policy, privacy)]
+    reasons = [*faults(job), *_approval(job, policy, origin), *_protection(job, policy, privacy)]
     reasons += [*_clips(job, privacy), *_budget(job, privacy), *_noise(job, privacy)]
     if reasons:
         raise PolicyRefused(" | ".join(reasons), where=policy.site)
@@ -108,15 +108,6 @@ def check_noise(bound: Agreement | CohortPrivacy, noise_multiplier: float) -> No
         )
 
 
-def job_hash(job: JobSpec) -> str:
-    """SHA-256, in hex, of all the job's settings, defaults included, as canonical JSON.
-
-    It is what a hospital approves. A release of Fedward that adds a setting changes it, and the job is looked at again.
-    """
-    text = json.dumps(plain(job), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(text.encode("ascii")).hexdigest()
-
-
 def _settled(job: JobSpec, privacy: CohortPrivacy) -> Agreement:
     update = job.privacy.update
     norms = [norm for norm in (None if update is None else update.clip_norm_l2, _own_clip(privacy)) if norm is not None]
@@ -134,10 +125,11 @@ def _settled(job: JobSpec, privacy: CohortPrivacy) -> Agreement:
     )
 
 
-def _approval(job: JobSpec, policy: SitePolicy) -> Iterator[str]:
-    if policy.approved_jobs != "any" and (found := job_hash(job)) not in policy.approved_jobs:
-        remedy = "ask the hospital to add it to approved_jobs"
-        yield _reason("job is not approved here", where="job", value=found, remedy=remedy)
+def _approval(job: JobSpec, policy: SitePolicy, origin: Origin) -> Iterator[str]:
+    try:
+        admission(job, policy, origin=origin)
+    except PolicyRefused as refused:
+        yield str(refused)
 
 
 def _protection(job: JobSpec, policy: SitePolicy, privacy: CohortPrivacy) -> Iterator[str]:

@@ -53,8 +53,16 @@ def _approvals(policy: SitePolicy) -> Iterator[Finding]:
     if policy.approved_jobs == "any":
         text = "any job may run that keeps to the rest; list hashes from `fedward job check` to look at each first"
         yield _warning("approved_jobs", text)
-    elif not policy.approved_jobs:
-        yield _warning("approved_jobs", "no job may run; list hashes from `fedward job check`, or say 'any'")
+        for name in ("approvals", "admits"):
+            if getattr(policy, name):
+                yield _warning(name, "has no say while approved_jobs is 'any'")
+    elif not policy.approved_jobs and policy.approvals is None and not policy.admits:
+        text = "no job may run; name a folder of approvals for `fedward site approve`, or say 'any'"
+        yield _warning("approved_jobs", text)
+    for number, entry in enumerate(policy.admits, start=1):
+        if entry.submitter is None and entry.organisation is None:
+            text = "who is in a study is the server's word; name a submitter or an organisation too"
+            yield _warning(f"admits {number}", text)
 
 
 def _leaving(leaving: Leaving) -> Iterator[Finding]:

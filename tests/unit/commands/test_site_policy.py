@@ -14,7 +14,7 @@ from fedward.dicom.pseudonym import load_key
 from fedward.encryption.key import create_key
 from fedward.encryption.key_file import write_key
 from fedward.privacy.accountant import Event, epsilon
-from fedward.privacy.agreement import job_hash
+from fedward.privacy.job_hash import job_hash
 from fedward.privacy.ledger import Ledger
 from fedward.settings import read_job, read_site
 from tests.unit.commands.command_line import typed

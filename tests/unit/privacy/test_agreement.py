@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedward.errors import JobError, PolicyRefused
-from fedward.privacy.agreement import agree, check_noise, job_hash, own_terms
+from fedward.privacy.agreement import agree, check_noise, own_terms
+from fedward.privacy.job_hash import job_hash
 from fedward.settings import JobSpec, SitePolicy, parse, plain
 from tests.conftest import OPEN_COHORT, OPEN_SITE, tiny_job_content
 

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from fedward.commands import site_ledger, site_policy
+from fedward.commands import site_approve, site_doctor, site_join, site_ledger, site_policy
 from fedward.commands.format import Format
 from fedward.dicom.index import Progress as Report
 from fedward.dicom.index import index_cohort
@@ -21,9 +22,15 @@ from fedward.dicom.quarantine import Table as Reasons
 from fedward.dicom.quarantine import TooManyQuarantined
 from fedward.dicom.summary import Summary, summarise
 from fedward.errors import SettingsError
-from fedward.settings import read_site
+from fedward.settings import SitePolicy, read_site
+
+if TYPE_CHECKING:
+    from fedward.dicom.pacs.fetch import Fetched
 
 app = typer.Typer(help="Images, policy and privacy ledger of one hospital: for its IT.", no_args_is_help=True)
+app.command(name="join")(site_join.join)
+app.command(name="doctor")(site_doctor.doctor)
+app.command(name="approve")(site_approve.approve)
 app.command(name="ledger")(site_ledger.ledger)
 app.add_typer(site_policy.app, name="policy")
 _FEW_VALUES = 8
@@ -34,35 +41,78 @@ def index(
     site_toml: Path = typer.Argument(..., help="The hospital's site.toml."),
     cohort: str | None = typer.Option(None, help="Index this cohort alone; without it, all of them."),
     workers: int | None = typer.Option(None, min=1, help="Processes that read; without it, one a CPU."),
+    pacs: bool = typer.Option(False, "--pacs", help="First fetch what the cohort's archive has and is not here yet."),
     format: Format = typer.Option(Format.text, "--format", help="text for people, json for scripts."),
 ) -> None:
-    """Read the cohort's images and write its manifest and quarantine list. Only what changed is read again."""
+    """Read the cohort's images and write its manifest and quarantine list. Only what changed is read again.
+
+    With --pacs, images come from the archive that the cohort names and are de-identified before they are written; a run
+    that broke off is taken up where it stopped.
+    """
     policy = read_site(site_toml)
     if not policy.cohorts:
         raise SettingsError("names no cohort", where=site_toml, remedy="add a [cohorts.<name>] table")
     summaries = []
-    for name in [cohort] if cohort is not None else sorted(policy.cohorts):
+    answers: dict[str, Fetched] = {}
+    for name in _chosen(policy, cohort, pacs=pacs):
+        if pacs:
+            answers[name] = _fetch(policy, name)
         try:
-            with _bar(name) as report:
+            with _bar(f"indexing {name}") as report:
                 manifest = index_cohort(policy, name, progress=report, workers=workers)
         except TooManyQuarantined as refusal:
             Console(stderr=True).print(_reasons(refusal.table, name))
             raise
         summaries.append(summarise(manifest, policy.cohorts[name].index))
     if format is Format.json:
-        typer.echo(json.dumps([asdict(summary) for summary in summaries], indent=2))
+        typer.echo(json.dumps([_content(summary, answers.get(summary.cohort)) for summary in summaries], indent=2))
         return
     for summary in summaries:
+        if summary.cohort in answers:
+            _show_archive(summary, answers[summary.cohort])
         _show(summary)
 
 
+def _chosen(policy: SitePolicy, cohort: str | None, *, pacs: bool) -> list[str]:
+    if cohort is not None:
+        return [cohort]
+    chosen = [name for name in sorted(policy.cohorts) if policy.cohorts[name].pacs is not None or not pacs]
+    if not chosen:
+        remedy = "add [cohorts.<name>.pacs]"
+        raise SettingsError("no cohort names an archive", where=policy.site, remedy=remedy)
+    return chosen
+
+
+def _fetch(policy: SitePolicy, cohort: str) -> Fetched:
+    from fedward.dicom.pacs.fetch import fetch_cohort
+
+    with _bar(f"fetching {cohort}, series") as report:
+        return fetch_cohort(policy, cohort, progress=report)
+
+
+def _content(summary: Summary, fetched: Fetched | None) -> dict[str, Any]:
+    return asdict(summary) if fetched is None else {**asdict(summary), "archive": asdict(fetched)}
+
+
+def _show_archive(summary: Summary, fetched: Fetched) -> None:
+    table = Table(title=f"{summary.site}, archive of {summary.cohort}", show_header=False, title_justify="left")
+    table.add_row("found", f"{fetched.found} instances in {fetched.series} series of {fetched.studies} studies")
+    table.add_row("fetched", str(fetched.fetched))
+    table.add_row("already here", str(fetched.already))
+    for reason, count in fetched.refused.items():
+        table.add_row(f"not here: {reason}", str(count))
+    if fetched.no_longer_found:
+        table.add_row("here, and no longer found there", str(fetched.no_longer_found))
+    Console().print(table)
+
+
 @contextmanager
-def _bar(cohort: str) -> Iterator[Report]:
+def _bar(what: str) -> Iterator[Report]:
     """A progress bar on stderr, gone when done; it shows nothing where stderr is no terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(f"indexing {cohort}", total=None)
+        task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 

@@ -6,21 +6,25 @@ VENV := .venv
 RUN := $(VENV)/bin
 SOURCES := $(shell find custom -type f -not -name '*.pyc' -not -path '*.egg-info/*')
 
-.PHONY: help setup check test demo bench kit reference clean
+.PHONY: help setup check test rehearse demo bench kit bundle reference clean
 
 help: ## list the verbs
 	@grep -hE "^[a-z]+:.*##" $(MAKEFILE_LIST) | sed -E "s/^([a-z]+):.*## (.*)/  make \1|\2/" | column -t -s "|"
 
 setup: $(VENV)/.fedward ## virtual environment, pinned libraries, Fedward's own wheel
 
-check: setup ## what CI runs first: formatting, lint, types, every job's settings
+check: setup ## what CI runs first: formatting, lint, types, every job's settings, deploy/
 	$(RUN)/ruff format --check .
 	$(RUN)/ruff check .
 	$(RUN)/mypy
 	for job in jobs/*/; do $(RUN)/fedward job check $$job; done
+	deploy/validate.sh
 
 test: setup ## every test, a real three-process federation among them
 	$(RUN)/pytest
+
+rehearse: setup ## the slow tests: the whole bundle installed without a network, the image built and run (ten minutes)
+	FEDWARD_REHEARSE=1 $(RUN)/pytest tests/integration/test_bundle.py tests/integration/test_containers.py
 
 demo: setup ## three hospitals, a server, a job, a report in build/demo
 	$(RUN)/fedward demo
@@ -35,6 +39,9 @@ bench: setup ## measurements side by side: index, overhead, dp_step, encryption 
 
 kit: setup ## startup kits for provisioning/federation.yml in build/federation
 	$(RUN)/fedward federation provision provisioning/federation.yml
+
+bundle: setup ## air-gapped bundle in build/bundle; KIT=folder puts a hospital's kit in
+	deploy/bundle/make.sh $(KIT)
 
 reference: setup ## docs/reference.md from the code
 	$(RUN)/python docs/reference.py

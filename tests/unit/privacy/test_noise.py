@@ -174,8 +174,10 @@ def test_added_noise_has_the_promised_spread(dtype: str, std: float) -> None:
     assert abs(measured.mean()) < 6 * std / math.sqrt(measured.size) + 1e-5
     for name, array in update.items():
         assert (noised[name].dtype, noised[name].shape) == (array.dtype, array.shape)
-    assert (update["w"] == 0.25).all() and noised["b"] != 0.25
+    assert (update["w"] == 0.25).all()
     assert list(noised) == ["b", "none", "w"]
+    # one number of float16 stays where it was in a tenth of all draws of so little noise
+    assert any(add_gaussian(update, std=std, source=SecureRandom())["b"] != 0.25 for _ in range(30))
 
 
 def test_two_tensors_share_no_noise() -> None:

@@ -29,13 +29,15 @@ _INTERRUPTED = 130
 
 def _version(asked: bool) -> None:
     if asked:
-        typer.echo(f"fedward {__version__}")
+        from fedward.provisioning.stamp import package_hash
+
+        typer.echo(f"fedward {__version__}, package {package_hash()}")
         raise typer.Exit
 
 
 @app.callback()
 def fedward(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version, and the hash of what is installed."),
 ) -> None:
     """Federated learning for hospitals on NVIDIA FLARE."""
 

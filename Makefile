@@ -20,8 +20,8 @@ check: setup ## what CI runs first: formatting, lint, types, every job's setting
 	for job in jobs/*/; do $(RUN)/fedward job check $$job; done
 	deploy/validate.sh
 
-test: setup ## every test, a real three-process federation among them
-	$(RUN)/pytest
+test: setup ## every test, real federations among them, two files at a time
+	$(RUN)/pytest -n 2 --dist loadfile
 
 rehearse: setup ## the slow tests: the whole bundle installed without a network, the image built and run (ten minutes)
 	FEDWARD_REHEARSE=1 $(RUN)/pytest tests/integration/test_bundle.py tests/integration/test_containers.py

@@ -37,7 +37,9 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def fedward(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version, and the hash of what is installed."),
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print version and package hash."
+    ),
 ) -> None:
     """Federated learning for hospitals on NVIDIA FLARE."""
 

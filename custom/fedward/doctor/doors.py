@@ -192,7 +192,7 @@ def startup_files(case: Case) -> Iterator[Finding]:
             continue
         if not path.exists() or path.read_bytes() != content:
             what = "is absent" if not path.exists() else "is not as FLARE writes it"
-            yield say.warned(what, where=name, remedy=f"{remedy}; or keep it if `nvflare deploy prepare` wrote it")
+            yield say.warned(what, where=name, remedy=remedy)
             return
     yield say.passed("as FLARE wrote them" if signed is None else "as they were signed")
 

@@ -20,7 +20,7 @@ from fedward.dicom.labels import read_labels
 from fedward.dicom.pseudonym import SiteKey, load_key
 from fedward.dicom.quality import Finding
 from fedward.dicom.quarantine import TooManyQuarantined, tally, write_quarantine
-from fedward.dicom.walk import fingerprint, read_cache, split_known, walk, write_cache
+from fedward.dicom.walk import fingerprint, read_cache, split_known, walk, walks, write_cache
 from fedward.dicom.workers import examine_all
 from fedward.errors import CohortError, SettingsError
 from fedward.settings import CohortPolicy, SitePolicy
@@ -107,15 +107,15 @@ def _chosen(policy: SitePolicy, cohort: str) -> CohortPolicy:
 
 def _walk(cohort: CohortPolicy) -> tuple[list[Finding], dict[str, Path]]:
     """Every file of the cohort, and the folders that paths start from."""
-    others = [path for path in (cohort.index, cohort.labels) if path is not None]
-    apart = cohort.masks if cohort.masks != cohort.images else None
-    images = walk(cohort.images, "image", without=others if apart is None else [*others, apart])
-    if not images:
-        raise CohortError("no files in here", where=cohort.images, remedy="correct the cohort's images in site.toml")
-    if apart is None:
-        return images, {"image": cohort.images}
-    masks = walk(apart, "mask", without=[*others, cohort.images])
-    return images + masks, {"image": cohort.images, "mask": apart}
+    seen: list[Finding] = []
+    roots: dict[str, Path] = {}
+    for role, root, without in walks(cohort):
+        roots[role] = root
+        seen += walk(root, role, without=without)
+        if not seen:
+            remedy = "correct the cohort's images in site.toml"
+            raise CohortError("no files in here", where=cohort.images, remedy=remedy)
+    return seen, roots
 
 
 def _findings(

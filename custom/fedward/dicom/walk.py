@@ -42,6 +42,14 @@ def walk(root: Path, role: Role, *, without: Collection[Path] = ()) -> list[Find
     return sorted(found, key=lambda finding: finding.path)
 
 
+def walks(cohort: CohortPolicy) -> list[tuple[Role, Path, list[Path]]]:
+    """What ``walk`` takes for a cohort, images first: role, root, and what is left out of it."""
+    others = [path for path in (cohort.index, cohort.labels) if path is not None]
+    if cohort.masks is None or cohort.masks == cohort.images:
+        return [("image", cohort.images, others)]
+    return [("image", cohort.images, [*others, cohort.masks]), ("mask", cohort.masks, [*others, cohort.images])]
+
+
 def _files(folder: str, below: str, role: Role, left_out: set[str], visited: set[str]) -> Iterator[Finding]:
     try:
         entries = list(os.scandir(folder))

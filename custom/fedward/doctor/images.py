@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fedward.dataset.manifest import ROWS, read_manifest
 from fedward.dicom.quality import Finding as Seen
-from fedward.dicom.walk import CACHE, fingerprint, walk
+from fedward.dicom.walk import CACHE, fingerprint, walk, walks
 from fedward.doctor.case import Case
 from fedward.doctor.findings import Finding, Voice
 from fedward.errors import CohortError
@@ -174,12 +174,11 @@ def _known(case: Case, cohort: CohortPolicy) -> Files | None:
 
 def _files(cohort: CohortPolicy) -> Files:
     """As ``fedward site index`` would walk them."""
-    without = [path for path in (cohort.index, cohort.labels) if path is not None]
-    apart = cohort.masks if cohort.masks != cohort.images else None
-    seen = walk(cohort.images, "image", without=[*without, *([] if apart is None else [apart])])
-    if apart is not None:
-        seen += walk(apart, "mask", without=[*without, cohort.images])
-    return {(one.role, one.path): (one.size, one.mtime_ns) for one in seen}
+    return {
+        (one.role, one.path): (one.size, one.mtime_ns)
+        for role, root, without in walks(cohort)
+        for one in walk(root, role, without=without)
+    }
 
 
 def _compared(there: Files, known: Files) -> tuple[int, int, int]:

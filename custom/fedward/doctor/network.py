@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import http.client
 import socket
 from collections.abc import Iterator, Mapping
-from urllib.parse import SplitResult, unquote
+from urllib.parse import SplitResult
 
 from fedward.doctor.case import Case
 from fedward.doctor.findings import Finding, Voice
 from fedward.errors import FederationError
-from fedward.provisioning.reach import Endpoint, proxy_of, reach
+from fedward.provisioning.reach import Endpoint, proxy_of, reach, tunnel
 
 _PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
 _PROVISIONED = "the operator knows the server's name and port, which stand in startup/fed_client.json"
@@ -78,13 +77,4 @@ def _knock(server: Endpoint, proxy: SplitResult | None, *, timeout_s: float) -> 
     if proxy is None:
         socket.create_connection((server.host, server.port), timeout=timeout_s).close()
         return
-    headers = {}
-    if proxy.username is not None:
-        login = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
-        headers["Proxy-Authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"
-    connection = http.client.HTTPConnection(proxy.hostname or "", proxy.port or 80, timeout=timeout_s)
-    connection.set_tunnel(server.host, server.port, headers)
-    try:
-        connection.connect()
-    finally:
-        connection.close()
+    tunnel(server, proxy, timeout_s=timeout_s).close()

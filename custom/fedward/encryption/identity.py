@@ -160,7 +160,7 @@ def site_name(certificate: x509.Certificate, *, root: x509.Certificate, server: 
 
 
 def _site_name(certificate: x509.Certificate, root: x509.Certificate, server: str) -> str:
-    if not _is_authority(root):
+    if not is_authority(root):
         raise EncryptionError("the kit's rootCA.pem is not the certificate of an authority")
     try:
         certificate.verify_directly_issued_by(root)
@@ -172,11 +172,11 @@ def _site_name(certificate: x509.Certificate, root: x509.Certificate, server: st
     roles = [entry.value for entry in certificate.subject.get_attributes_for_oid(NameOID.UNSTRUCTURED_NAME)]
     if roles not in ([], [_SITE_ROLE]):
         raise EncryptionError("certificate is not a hospital's but has another role", value=roles[0])
-    if _is_authority(certificate):
+    if is_authority(certificate):
         raise EncryptionError("certificate is not a hospital's but an authority's")
     if names == [server] or certificate.public_key() == root.public_key():
         raise EncryptionError("certificate is not a hospital's but the server's or the authority's")
-    if len(names) != 1 or not _may_be_a_site(names[0]) or _hosts(certificate) != names:
+    if len(names) != 1 or not _may_be_a_site(names[0]) or hosts(certificate) != names:
         raise EncryptionError("certificate does not carry the name of one site")
     public_key(certificate)
     return names[0]
@@ -208,14 +208,15 @@ def _require_valid_today(certificate: x509.Certificate, what: str) -> None:
         raise EncryptionError(f"{what} has expired", value=str(certificate.not_valid_after_utc.date()))
 
 
-def _is_authority(certificate: x509.Certificate) -> bool:
+def is_authority(certificate: x509.Certificate) -> bool:
+    """Whether a certificate may issue others (RFC 5280, 4.2.1.9)."""
     try:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:
         return False
 
 
-def _hosts(certificate: x509.Certificate) -> list[str]:
+def hosts(certificate: x509.Certificate) -> list[str]:
     """What the certificate may serve as: FLARE gives a site its own name alone, and a server its hosts."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value

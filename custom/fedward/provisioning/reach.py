@@ -144,7 +144,7 @@ def _connect(endpoint: Endpoint, timeout_s: float) -> socket.socket:
     try:
         if proxy is None:
             return socket.create_connection((host, port), timeout=timeout_s)
-        return _tunnel(endpoint, proxy, timeout_s)
+        return tunnel(endpoint, proxy, timeout_s=timeout_s)
     except socket.gaierror:
         remedy = "check the host in the kit, and this machine's DNS"
         raise FederationError("host name is not known here", where=where, remedy=remedy) from None
@@ -157,7 +157,12 @@ def _connect(endpoint: Endpoint, timeout_s: float) -> socket.socket:
         raise FederationError(f"cannot be reached, {error}", where=where, remedy="check network and proxy") from None
 
 
-def _tunnel(endpoint: Endpoint, proxy: SplitResult, timeout_s: float) -> socket.socket:
+def tunnel(endpoint: Endpoint, proxy: SplitResult, *, timeout_s: float) -> socket.socket:
+    """A connection to the server through an HTTP proxy (CONNECT, RFC 9110 §9.3.6), with the login in the proxy's URL.
+
+    Raises:
+        OSError, HTTPException: the proxy is not there, or does not let it through.
+    """
     headers = {}
     if proxy.username is not None:
         user = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from fedward.encryption.identity import SMALLEST_MODULUS, parse_certificate
+from fedward.encryption.identity import SMALLEST_MODULUS, hosts, is_authority, parse_certificate
 from fedward.errors import EncryptionError, FederationError
 from fedward.provisioning.authority import issued_of
 from fedward.provisioning.inventory import Inventory
@@ -141,7 +141,7 @@ def require_issued_as_asked(
         "name": [str(entry.value) for entry in subject.get_attributes_for_oid(NameOID.COMMON_NAME)],
         "organisation": [str(entry.value) for entry in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)],
         "role": [str(entry.value) for entry in subject.get_attributes_for_oid(NameOID.UNSTRUCTURED_NAME)],
-        "hosts": _hosts(certificate),
+        "hosts": hosts(certificate),
     }
     due = {
         "name": [line.name],
@@ -154,28 +154,13 @@ def require_issued_as_asked(
         key = issued_of(certificate).key
     except (InvalidSignature, ValueError, TypeError, EncryptionError) as error:
         raise FederationError(f"FLARE made a certificate that cannot serve, {error}", where=line.name) from None
-    if said != due or key != request.key or _is_authority(certificate):
+    if said != due or key != request.key or is_authority(certificate):
         wrong = [what for what in due if said[what] != due[what]] or ["key or kind"]
         raise FederationError(
             f"FLARE made a certificate with another {wrong[0]} than asked for; it was destroyed",
             where=line.name,
             remedy="ask who sent this request",
         )
-
-
-def _hosts(certificate: x509.Certificate) -> list[str]:
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return []
-    return [str(name.value) for name in names]
-
-
-def _is_authority(certificate: x509.Certificate) -> bool:
-    try:
-        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except x509.ExtensionNotFound:
-        return False
 
 
 def certificate_in(signed: Path, name: str) -> x509.Certificate:

@@ -12,6 +12,7 @@
     │   └── OverBudget     a patient's ε would pass the hospital's cap
     ├── GateRefused        what came to a hospital's door may not pass it
     ├── EncryptionError    a key, a sealed message or a sum that cannot serve
+    ├── StoreError         the server's metrics store cannot be read or written, or is another program's
     └── FederationError    processes, ports, kits and connections
 
 A message is one line: what is wrong, where, the value, the remedy. It never carries a pixel, a weight or a patient's
@@ -93,6 +94,10 @@ class GateRefused(FedwardError):
 
 class EncryptionError(FedwardError):
     """A key, a sealed message or a sum of them that cannot serve; ``what`` may be told to the server."""
+
+
+class StoreError(FedwardError):
+    """The server's metrics store cannot be read or written, or the file is another program's."""
 
 
 class FederationError(FedwardError):

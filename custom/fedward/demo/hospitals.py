@@ -19,7 +19,10 @@ MAX_QUARANTINED, VALIDATION = 0.1, 0.3
 EPSILON_CAP = 8.0
 """Most ε that a patient of the demo may spend."""
 _TABLE, LEDGER, FEDERATION_KEY = "labels.csv", "ledger.db", "federation.key"
-METRICS = ("scores", "support", "work", "cohort", "privacy", "pooled", "cohort_statistics")
+METRICS = (
+    *("scores", "support", "work", "cohort", "privacy", "subgroups", "curves", "profile"),
+    *("pooled", "cohort_statistics"),
+)
 """Everything that a site can report; see ``fedward.privacy.release``."""
 MIN_COUNT = 5
 """A count below this does not leave a demo's hospital."""

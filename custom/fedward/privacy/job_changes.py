@@ -173,6 +173,20 @@ def _local_only(before: bool, after: bool) -> tuple[Verdict, str]:
     return "fewer", "no model alone"
 
 
+def _must_include(before: Any, after: Any) -> tuple[Verdict, str]:
+    return "other", "hospitals without which no round counts"
+
+
+def _min_patients(before: int | None, after: int | None) -> tuple[Verdict, str]:
+    if (after or 0) > (before or 0):
+        return "more private", "a round needs more patients"
+    return "less private", "a round may be of fewer patients"
+
+
+def _acceptance(before: Any, after: Any) -> tuple[Verdict, str]:
+    return "other", "what a hospital's own result is held to; nothing else is done with it"
+
+
 def _cohort(before: str, after: str) -> tuple[Verdict, str]:
     return "other", "other patients: look at that cohort's policy"
 
@@ -184,6 +198,10 @@ _RULES: Mapping[str, Callable[[Any, Any], tuple[Verdict, str]]] = {
     "encryption": _encryption,
     "model.batch_norm": _batch_norm,
     "federation.local_only": _local_only,
+    "federation.must_include": _must_include,
+    "federation.min_patients": _min_patients,
+    "acceptance": _acceptance,
+    "acceptance.threshold": _acceptance,
     "data.cohort": _cohort,
 }
 

@@ -7,13 +7,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fedward.privacy.approvals import UNKNOWN, Origin
-from fedward.privacy.metric_table import ABOVE, GROUPS, TOGETHER, held_back
+from fedward.privacy.metric_table import ABOVE, GROUPS, TOGETHER, held_back, listed
 from fedward.privacy.plan import SitePlan
 from fedward.privacy.wording import how_updates_leave
 from fedward.settings import JobSpec, Leaving, Scheme
 from fedward.settings.job import Component
 
-_OTHERS = {"classification": {"structure"}, "segmentation": {"label", "pooled", "pooled_label"}}
+_OTHERS = {
+    "classification": {"structure"},
+    "segmentation": {"label", "pooled", "pooled_label", "curves", "reliability"},
+}
 _OTHER_SCORES = {
     "classification": GROUPS["structure"].keys() - {"n"},
     "segmentation": GROUPS["label"].keys() - {"n"},
@@ -68,7 +71,7 @@ def metrics_that_leave(job: JobSpec, leaving: Leaving) -> tuple[str, ...]:
     ``fedward.privacy.release`` is what decides; this follows its list and what it holds back, and leaves out what a
     job of this task does not compute.
     """
-    private, asked = job.privacy.mechanism != "none", set(leaving.metrics)
+    private = job.privacy.mechanism != "none"
     sums = job.encryption is not None and job.encryption.statistics
     found = set()
     for group, table in GROUPS.items():
@@ -76,12 +79,9 @@ def metrics_that_leave(job: JobSpec, leaving: Leaving) -> tuple[str, ...]:
         if (within in TOGETHER and not sums) or group in _OTHERS[job.job.task]:
             continue
         for name in table:
-            if group == "scores" and name in _OTHER_SCORES[job.job.task]:
+            if group in ("scores", "subgroup") and name in _OTHER_SCORES[job.job.task]:
                 continue
-            names = {name, *(other for other, metric in table.items() if name in metric.rests_on)}
-            dotted = {f"{within}.{other}" for other in names}
-            listed = asked & ({within} | dotted | (set() if within in TOGETHER else names))
-            if listed and not held_back(group, name, private=private, alone=False):
+            if listed(leaving.metrics, group, name) and not held_back(group, name, private=private, alone=False):
                 found.add(f"{group}.{name}")
     return tuple(sorted(found))
 
@@ -140,9 +140,11 @@ def _training(job: JobSpec) -> str:
 def _rounds(job: JobSpec) -> str:
     f = job.federation
     chosen = "the last round's" if f.select == "last" else "the best round's by validation"
+    named = f", {_names(f.must_include)} among them" if f.must_include else ""
+    patients = "" if f.min_patients is None else f", {f.min_patients} patients together"
     return (
-        f"{f.rounds} rounds, each leaves with one update of this hospital; at least {f.min_sites} hospitals make one; "
-        f"{f.aggregation} weighted by {f.weighting}; final model: {chosen}"
+        f"{f.rounds} rounds, each leaves with one update of this hospital; at least {f.min_sites} hospitals make one"
+        f"{named}{patients}; {f.aggregation} weighted by {f.weighting}; final model: {chosen}"
     )
 
 
@@ -184,9 +186,12 @@ def _metrics(job: JobSpec, leaving: Leaving | None) -> str:
 
 
 def _final(job: JobSpec) -> str:
-    if job.encryption is not None and not job.encryption.open_final:
-        return "stays with the hospitals"
-    return "goes to who submitted the job"
+    stays = job.encryption is not None and not job.encryption.open_final
+    goes = "stays with the hospitals" if stays else "goes to who submitted the job"
+    if job.acceptance is None:
+        return goes
+    measure = "AUC" if job.job.task == "classification" else "Dice"
+    return f"{goes}; at each hospital its {measure} is held to {job.acceptance.threshold:g}"
 
 
 def _names(names: Sequence[str]) -> str:

@@ -235,6 +235,10 @@ def _sites_of_a_sum(job: JobSpec, _: CohortFacts | None) -> Iterator[str]:
     if fewest > most:
         what = f"a round would need more sites than a sum has room for, which is encryption.max_sites, {most}"
         yield _fault(what, where=where, value=fewest, remedy="give fewer, or a larger encryption.max_sites")
+    if (named := len(job.federation.must_include)) > most:
+        what = f"more hospitals than a sum has room for, which is encryption.max_sites, {most}"
+        remedy = "name fewer, or give a larger encryption.max_sites"
+        yield _fault(what, where="federation.must_include", value=named, remedy=remedy)
 
 
 def _below(value: float) -> str:

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 from typing import Literal
 
 Kind = Literal[
-    "score", "measure", "count", "counts", "parts", "shares", "steps", "seconds", "parameter", "epsilon", "word"
+    "score",
+    "measure",
+    "count",
+    "counts",
+    "parts",
+    "strata",
+    "shares",
+    "steps",
+    "seconds",
+    "parameter",
+    "epsilon",
+    "word",
 ]
 """score: 0 to 1. measure: finite. count: of patients, images or files, with a floor. counts: a table of them by label.
-parts: a table of counts of which each patient is in one. shares: a table of numbers of 0 to 1. steps: counts no
-patient. parameter: of the job's mechanism, exact. epsilon: rounded up. word: of a fixed form."""
+parts: a table of counts of which each patient is in one. strata: the same, where it may follow that a part is empty.
+shares: a table of numbers of 0 to 1. steps: counts no patient. parameter: of the job's mechanism, exact. epsilon:
+rounded up. word: of a fixed form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +43,33 @@ SEXES = ("F", "M", "O", "unknown")
 """PatientSex (0010,0040) as cohort statistics name it."""
 INTENSITIES = tuple(f"{low / 4:+.2f}" for low in range(-16, 16))
 """Lower edges of the grey values of a standardised image, in its standard deviations; the outer bins are open."""
+AGE_BANDS = ("0-19", "20-39", "40-59", "60-79", "80 and above", "unknown")
+"""Years of age as subgroups name them."""
+MAKERS = (
+    *("Agfa", "Canon", "Carestream", "Fujifilm", "GE", "Hologic", "Konica Minolta", "Philips", "Samsung"),
+    *("Shimadzu", "Siemens", "Toshiba", "other", "unknown"),
+)
+"""Who made the scanner, as ``fedward.validation.subgroups.maker_of`` reads Manufacturer (0008,0070)."""
+DIMENSIONS: Mapping[str, tuple[str, ...]] = {"sex": SEXES, "age": AGE_BANDS, "maker": MAKERS}
+"""What subgroups are by -> their values."""
+FALSE_POSITIVE_RATES = tuple(f"{k / 20:.2f}" for k in range(21))
+"""Where a ROC curve is told."""
+RELIABILITY_BINS = tuple(f"{k / 10:.1f}" for k in range(10))
+"""Lower edges of the scores of a reliability table."""
 
 
-_RANKING = ("auc", "auc_low", "auc_high", "average_precision", "sensitivity_at_95_specificity")
 _POOLED = ("auc", "auc_low", "auc_high")
+_POINT = tuple(f"{name}{end}" for name in ("sensitivity", "specificity") for end in ("", "_low", "_high"))
+_RANKING = (*_POOLED, "average_precision", *_POINT, "ece")
 _OVERLAP = ("dice", "dice_low", "dice_high")
+_DISTANCE = ("hd95_mm", "hd95_mm_low", "hd95_mm_high")
 _COUNT = Metric("count")
 
 GROUPS: Mapping[str, Mapping[str, Metric]] = {
     "scores": {
         **{name: Metric("score", ("n", "positives", "patients")) for name in _RANKING},
         **{name: Metric("score", ("n", "patients")) for name in _OVERLAP},
-        "hd95_mm": Metric("measure", ("n", "patients")),
+        **{name: Metric("measure", ("n", "patients")) for name in _DISTANCE},
         "loss": Metric("measure", ("n", "patients")),
         "n": Metric("count", ("patients",)),
         "positives": Metric("count", ("n", "patients")),
@@ -55,9 +82,30 @@ GROUPS: Mapping[str, Mapping[str, Metric]] = {
     },
     "structure": {
         **{name: Metric("score", ("n",)) for name in _OVERLAP},
-        "hd95_mm": Metric("measure", ("hd95_n", "n")),
+        **{name: Metric("measure", ("hd95_n", "n")) for name in _DISTANCE},
         "n": _COUNT,
         "hd95_n": Metric("count", ("n",)),
+    },
+    "subgroups": {},
+    "subgroup": {
+        **{name: Metric("score", ("n", "positives", "patients")) for name in _POOLED},
+        **{name: Metric("score", ("n", "patients")) for name in _OVERLAP},
+        "n": Metric("count", ("patients",)),
+        "positives": Metric("count", ("n", "patients")),
+        "patients": _COUNT,
+    },
+    "curves": {"roc": Metric("shares", (), FALSE_POSITIVE_RATES)},
+    "reliability": {"n": _COUNT, "score": Metric("score", ("n",)), "observed": Metric("score", ("n",))},
+    "profile": {
+        "patients": _COUNT,
+        "images": Metric("count", ("patients",)),
+        "positives": Metric("counts", ("images", "patients")),
+        "sex": Metric("strata", ("patients",), SEXES),
+        "age": Metric("strata", ("patients",), AGES),
+        "maker": Metric("strata", ("patients",), MAKERS),
+        "intensity": Metric("shares", ("images", "patients"), INTENSITIES),
+        "spacing_mm": Metric("measure", ("images", "patients")),
+        "label_noise": Metric("score", ("images", "patients")),
     },
     "pooled": {
         **{name: Metric("score", ("n", "positives", "patients")) for name in _POOLED},
@@ -94,8 +142,14 @@ GROUPS: Mapping[str, Mapping[str, Metric]] = {
         "loss": Metric("measure", ("patients",)),
         "train_s": Metric("seconds"),
         "validate_s": Metric("seconds"),
+        "seal_s": Metric("seconds"),
     },
-    "cohort": {"quarantined": _COUNT, "cohort_hash": Metric("word"), "fedward": Metric("word")},
+    "cohort": {
+        "quarantined": _COUNT,
+        "cohort_hash": Metric("word"),
+        "fedward": Metric("word"),
+        "admission": Metric("word"),
+    },
     "privacy": {
         "mechanism": Metric("word"),
         "unit": Metric("word"),
@@ -110,7 +164,8 @@ GROUPS: Mapping[str, Mapping[str, Metric]] = {
     },
 }
 """Group -> metric -> what it is. ``label`` and ``structure`` are entries below ``scores``, ``pooled_label`` below
-``pooled``; ``pooled`` and ``cohort_statistics`` are over all hospitals together, from sums that none can undo."""
+``pooled``, ``subgroup`` is one value of one dimension below ``subgroups``, ``reliability`` one bin below ``curves``;
+``pooled`` and ``cohort_statistics`` are over all hospitals together, from sums that none can undo."""
 
 FLAT = ("work", "cohort")
 """Groups whose metrics stand at the top level; the others are tables of their own name, or below one."""
@@ -119,30 +174,64 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     "pooled": {"labels": "pooled_label"},
 }
 """Group -> tables within it -> the group of their entries."""
-ABOVE = {below: group for group, tables in TABLES.items() for below in tables.values()}
-"""Group of entries -> the group that they are listed by."""
-SCORES = (*TABLES, *ABOVE)
+SCORES = (*TABLES, *(below for tables in TABLES.values() for below in tables.values()))
 """Groups whose tables say with ``suppressed`` that the floor took something."""
+BREAKDOWNS: Mapping[str, str] = {"subgroups": "subgroup", "curves": "reliability"}
+"""Groups that part the images of each label once more -> the group of a part; see ``fedward.privacy.breakdown``. They
+rest on the counts of ``scores``, which come with them."""
+ABOVE = {below: group for group, tables in TABLES.items() for below in tables.values()}
+ABOVE |= {below: group for group, below in BREAKDOWNS.items()}
+"""Group of entries -> the group that they are listed by."""
+DETAILS = (*BREAKDOWNS, "profile")
+"""Groups of the last validation alone, about its patients."""
 TOGETHER = ("pooled", "cohort_statistics")
-"""Groups that a hospital's list must name: "auc" alone is of its own patients, "pooled" or "pooled.auc" of all."""
+"""Groups over all hospitals."""
+NAMED = (*TOGETHER, *DETAILS)
+"""Groups that a hospital's list must name: "auc" alone is of all its own patients, "pooled" or "pooled.auc" of all
+hospitals', "subgroups" of its own by sex, age and maker."""
 SUPPRESSED = "suppressed"
 
+TABLE_KINDS = ("counts", "parts", "strata", "shares")
+"""Kinds whose value is a table."""
+
 _HELD = frozenset({("work", "loss"), ("work", "images")})
-_WORDS = re.compile(r"[0-9a-f]{16,64}|\d{1,3}(\.\d{1,4}){2}[a-z0-9.+]{0,16}|none|dp-sgd|update-noise|patient")
+_WORDS = re.compile(
+    r"[0-9a-f]{16,64}|\d{1,3}(\.\d{1,4}){2}[a-z0-9.+]{0,16}|none|dp-sgd|update-noise|patient"
+    r"|any|approved|submitter"
+)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,95}")
 _ENTRY = re.compile(r"[^\x00-\x1f\x7f]{1,64}")
 _LARGEST = 1e9
+
+
+def listed(asked: Collection[str], group: str, name: str) -> bool:
+    """Whether a hospital's list has a metric, or one that rests on it.
+
+    Args:
+        asked: the list's names.
+        group, name: of the metric. Groups of ``BREAKDOWNS`` are listed whole or not at all.
+    """
+    within = ABOVE.get(group, group)
+    if within in asked:
+        return True
+    if within in BREAKDOWNS:
+        return False
+    if within == "scores" and name in ("n", "positives", "patients") and any(one in asked for one in BREAKDOWNS):
+        return True
+    names = {name, *(other for other, metric in GROUPS[group].items() if name in metric.rests_on)}
+    return any(f"{within}.{one}" in asked or (one in asked and within not in NAMED) for one in names)
 
 
 def held_back(group: str, name: str, *, private: bool, alone: bool) -> bool:
     """Whether a metric is computed from training data without noise, in a job that promises differential privacy.
 
     The training loss and the images drawn are; so is every score of the model that a hospital trained alone, without
-    noise. Scores of the noised model on validation patients, and how many patients there are, are not. Cohort
-    statistics are exact counts, over training patients too, which no ε covers however many hospitals are summed: all
-    are held back.
+    noise. Scores of the noised model on validation patients, by subgroup too, who these are, and how many patients
+    there are, are not. Cohort statistics are exact counts, over training patients too, which no ε covers however many
+    hospitals are summed: all are held back.
     """
-    return private and ((group, name) in _HELD or group == "cohort_statistics" or (alone and group in SCORES))
+    of_a_model = group in SCORES or ABOVE.get(group, group) in DETAILS
+    return private and ((group, name) in _HELD or group == "cohort_statistics" or (alone and of_a_model))
 
 
 def shown(name: object) -> str:
@@ -160,7 +249,7 @@ def clean(kind: Kind, value: object, *, decimals: int, min_count: int) -> object
 
     Tables come back as they are: they are gone through by ``fedward.privacy.release``.
     """
-    if kind in ("counts", "parts", "shares"):
+    if kind in TABLE_KINDS:
         return value
     if kind == "word":
         return value if type(value) is str and _WORDS.fullmatch(value) else None

@@ -2,34 +2,39 @@
 
 The list (``site.toml``, ``[leaving] metrics``) holds names of groups ("scores"), of single metrics ("auc") or both
 ("scores.loss"). A metric that is listed brings the counts it rests on, since without them no floor can be held.
-A count below the floor is null, never 0, and so is whatever rests on it; ``suppressed`` says so. Where exactly one
-entry of a table is suppressed, the next smallest is too, or it would follow from the whole (Hundepool et al. 2012,
-Statistical Disclosure Control, section 4.2.2). ``fedward.privacy.metric_table`` has the names. Figures over all
-hospitals together leave only where the list names them as such: "pooled", "pooled.auc", "cohort_statistics".
+A count below the floor is null, never 0, and so is whatever rests on it; ``suppressed`` says so. Where what is
+suppressed in a table would follow from its whole, the next smallest is too (Hundepool et al. 2012, Statistical
+Disclosure Control, section 4.2.2); a mean over labels leaves only where each of theirs does.
+``fedward.privacy.metric_table`` has the names. Figures over all hospitals together leave only where the list names them
+as such: "pooled", "pooled.auc", "cohort_statistics"; so do "subgroups", "curves" and "profile".
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from fedward.privacy.breakdown import curves, subgroups, unknown_entries, wholes_of
 from fedward.privacy.metric_table import (
     ABOVE,
+    BREAKDOWNS,
     FLAT,
     GROUPS,
+    NAMED,
     SCORES,
     SUPPRESSED,
+    TABLE_KINDS,
     TABLES,
-    TOGETHER,
     Metric,
-    clean,
-    held_back,
-    known_name,
     shown,
 )
+from fedward.privacy.overlap import beside_subgroups
+from fedward.privacy.rule import Rule
 from fedward.privacy.suppression import suppress_labels, suppress_parts
 from fedward.settings import Leaving
+
+_TOP = tuple(group for group in GROUPS if group not in FLAT and group not in ABOVE)
+"""Groups that are tables of their own name."""
 
 
 def release(
@@ -52,13 +57,13 @@ def release(
     Returns:
         New JSON-ready data. ``release`` of it is equal to it. ε is rounded up, all else to nearest.
     """
-    rule = _Rule(leaving, private, alone, None if names is None else frozenset(names))
+    rule = Rule(leaving, private, alone, None if names is None else frozenset(names))
     found: dict[str, Any] = {}
     for group in FLAT:
         found |= _entries(metrics, group, rule)
-    for group in set(GROUPS) - set(FLAT) - set(ABOVE):
+    for group in _TOP:  # scores come before what rests on their counts
         content = metrics.get(group)
-        if isinstance(content, Mapping) and (part := _group(content, group, rule)):
+        if isinstance(content, Mapping) and (part := _group(content, group, rule, found)):
             found[group] = part
     return {name: found[name] for name in metrics if name in found}
 
@@ -72,7 +77,7 @@ def refused(
     names: Collection[str] | None = None,
 ) -> list[str]:
     """Why ``metrics`` may not leave, one line a fault; none for what ``release`` gave with the same arguments."""
-    rule = _Rule(leaving, private, alone, None if names is None else frozenset(names))
+    rule = Rule(leaving, private, alone, None if names is None else frozenset(names))
     if type(metrics) is not dict:
         return ["metrics are not a table"]
     faults = [fault for name, value in metrics.items() for fault in _named(name, value, rule)]
@@ -86,39 +91,13 @@ def refused(
 
 def unknown_names(leaving: Leaving) -> list[str]:
     """Names on the hospital's list that are no group and no metric."""
-    leaves = {name for group in GROUPS if ABOVE.get(group, group) not in TOGETHER for name in GROUPS[group]}
-    dotted = {f"{group}.{name}" for group, content in GROUPS.items() for name in content}
+    single = {group: table for group, table in GROUPS.items() if ABOVE.get(group, group) not in BREAKDOWNS}
+    leaves = {name for group, table in single.items() if ABOVE.get(group, group) not in NAMED for name in table}
+    dotted = {f"{group}.{name}" for group, table in single.items() for name in table}
     return [name for name in leaving.metrics if name not in leaves | dotted | set(GROUPS)]
 
 
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    leaving: Leaving
-    private: bool
-    alone: bool
-    names: frozenset[str] | None
-
-    def listed(self, group: str, name: str) -> bool:
-        """Whether the list has the metric, or one that rests on it."""
-        asked, within = set(self.leaving.metrics), ABOVE.get(group, group)
-        names = {name, *(other for other, metric in GROUPS[group].items() if name in metric.rests_on)}
-        dotted = {f"{within}.{other}" for other in names}
-        return bool(asked & ({within} | dotted | (set() if within in TOGETHER else names)))
-
-    def free(self, group: str, name: str) -> bool:
-        return self.listed(group, name) and not held_back(group, name, private=self.private, alone=self.alone)
-
-    def entry(self, name: object, metric: Metric | None = None) -> bool:
-        """Whether a label, class or structure of the job is called so, or the metric's table has such an entry."""
-        if metric is not None and metric.entries:
-            return name in metric.entries
-        return known_name(name) and (self.names is None or name in self.names)
-
-    def clean(self, metric: Metric, value: object) -> object:
-        return clean(metric.kind, value, decimals=self.leaving.decimals, min_count=self.leaving.min_count)
-
-
-def _entries(content: Mapping[str, Any], group: str, rule: _Rule) -> dict[str, Any]:
+def _entries(content: Mapping[str, Any], group: str, rule: Rule) -> dict[str, Any]:
     """The free metrics of one table, floors held; a metric whose count is absent or null is null."""
     table, least = GROUPS[group], rule.leaving.min_count
     free = {
@@ -137,13 +116,21 @@ def _lacks_count(metric: Metric, values: Mapping[str, Any], table: Mapping[str, 
     return any(values.get(count) is None or _lacks_count(table[count], values, table) for count in metric.rests_on)
 
 
-def _group(content: Mapping[str, Any], group: str, rule: _Rule) -> dict[str, Any]:
-    return _scores(content, group, rule) if group in TABLES else _counted(content, group, rule)
+def _group(content: Mapping[str, Any], group: str, rule: Rule, found: Mapping[str, Any]) -> dict[str, Any]:
+    """A group beside those that were found before it."""
+    if group in BREAKDOWNS:
+        make = subgroups if group == "subgroups" else curves
+        return make(content, wholes_of(found.get("scores", {})), rule) if rule.free(BREAKDOWNS[group], "n") else {}
+    if group in TABLES:
+        return _scores(content, group, rule)
+    counted = _counted(content, group, rule)
+    return beside_subgroups(counted, found.get("subgroups", {})) if group == "profile" else counted
 
 
-def _scores(content: Mapping[str, Any], group: str, rule: _Rule) -> dict[str, Any]:
+def _scores(content: Mapping[str, Any], group: str, rule: Rule) -> dict[str, Any]:
     found = _entries(content, group, rule)
-    below = found.get("n") is None or found.get("patients") is None
+    n = found.get("n")
+    below = n is None or found.get("patients") is None
     for table, within in TABLES[group].items():
         inner = content.get(table)
         if not isinstance(inner, Mapping):
@@ -154,29 +141,47 @@ def _scores(content: Mapping[str, Any], group: str, rule: _Rule) -> dict[str, An
             if rule.entry(name) and isinstance(inner[name], Mapping) and (part := _entries(inner[name], within, rule))
         }
         if parts:
-            found[table] = _complement(parts)
+            found[table] = _complement(parts, images=n, least=rule.leaving.min_count)
+            if table == "labels" and any(SUPPRESSED in part for part in found[table].values()):
+                found = _no_means(found, group)
+    if group == "pooled" and "pooled" in rule.leaving.metrics and rule.free(group, "n"):
+        inner = content.get("curves")
+        if isinstance(inner, Mapping) and (told := curves(inner, wholes_of(found), rule)):
+            found["curves"] = told
     return found
+
+
+def _no_means(found: Mapping[str, Any], group: str) -> dict[str, Any]:
+    """Without what rests on the positives of all labels together, from which a hidden label's would follow."""
+    rests = {name for name, metric in GROUPS[group].items() if name == "positives" or "positives" in metric.rests_on}
+    return {name: None if name in rests else value for name, value in found.items()} | {SUPPRESSED: True}
 
 
 def _blank(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {**dict.fromkeys(entry), SUPPRESSED: True}
 
 
-def _complement(parts: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Suppress the smallest other entry where exactly one is suppressed."""
-    if sum(SUPPRESSED in part for part in parts.values()) != 1 or len(parts) < 2:
-        return parts
-    sizes = {name: part.get("positives", part.get("n", 0)) for name, part in parts.items() if SUPPRESSED not in part}
-    least = min(sizes, key=lambda name: (sizes[name], name))
-    return {name: _blank(part) if name == least else part for name, part in parts.items()}
+def _complement(parts: dict[str, dict[str, Any]], *, images: int | None, least: int) -> dict[str, dict[str, Any]]:
+    """Suppress further entries where what is suppressed would follow from the others."""
+    open_ones = {name: part for name, part in parts.items() if SUPPRESSED not in part}
+    if all("positives" in part for part in open_ones.values()):
+        counts = {name: open_ones[name]["positives"] if name in open_ones else None for name in parts}
+        keep = {
+            name for name, value in suppress_labels(counts, images=images, least=least).items() if value is not None
+        }
+    else:
+        keep = set(open_ones)
+        if len(open_ones) == len(parts) - 1 and open_ones:
+            keep -= {min(open_ones, key=lambda name: (open_ones[name].get("n", 0), name))}
+    return {name: part if name in keep or SUPPRESSED in part else _blank(part) for name, part in parts.items()}
 
 
-def _counted(content: Mapping[str, Any], group: str, rule: _Rule) -> dict[str, Any]:
+def _counted(content: Mapping[str, Any], group: str, rule: Rule) -> dict[str, Any]:
     """A group without scores: its metrics, and the entries of its tables."""
     found = _entries(content, group, rule)
     for name in found:
         metric = GROUPS[group][name]
-        if metric.kind in ("counts", "parts", "shares"):
+        if metric.kind in TABLE_KINDS:
             whole = None if found[name] is None else found.get(metric.rests_on[0])
             table = content[name] if isinstance(content[name], Mapping) else {}
             given = {entry: table[entry] for entry in table if rule.entry(entry, metric)}
@@ -184,28 +189,31 @@ def _counted(content: Mapping[str, Any], group: str, rule: _Rule) -> dict[str, A
     return found
 
 
-def _cells(given: Mapping[str, Any], metric: Metric, whole: int | None, rule: _Rule) -> dict[str, Any]:
+def _cells(given: Mapping[str, Any], metric: Metric, whole: int | None, rule: Rule) -> dict[str, Any]:
     least = rule.leaving.min_count
     if metric.kind == "counts":
         return suppress_labels(given, images=whole, least=least)
-    if metric.kind == "parts":
+    if metric.kind in ("parts", "strata"):
         every = {**given, **dict.fromkeys(set(metric.entries) - set(given))}
-        kept = suppress_parts(every, total=whole, least=least)
+        kept = suppress_parts(every, total=whole, least=least, empty=metric.kind == "strata")
         return {name: kept[name] for name in given}
     share = Metric("score")
     return {name: None if whole is None else rule.clean(share, value) for name, value in given.items()}
 
 
-def _named(name: object, value: object, rule: _Rule) -> Iterator[str]:
+def _named(name: object, value: object, rule: Rule) -> Iterator[str]:
     """Faults of a name at the top level."""
-    if type(name) is str and name in set(GROUPS) - set(FLAT) - set(ABOVE):
+    if type(name) is str and name in BREAKDOWNS:
+        yield from _breakdown(name, value, BREAKDOWNS[name], rule)
+        return
+    if type(name) is str and name in _TOP:
         yield from _table(name, value, name, rule)
         return
     group = next((one for one in FLAT if name in GROUPS[one]), None)
     yield from _leaf(name, group, rule)
 
 
-def _leaf(name: object, group: str | None, rule: _Rule) -> Iterator[str]:
+def _leaf(name: object, group: str | None, rule: Rule) -> Iterator[str]:
     """Whether a metric is unknown, not listed, or held back."""
     if group is None or type(name) is not str or name not in GROUPS[group]:
         yield f"metric {shown(name)} is unknown"
@@ -215,13 +223,16 @@ def _leaf(name: object, group: str | None, rule: _Rule) -> Iterator[str]:
         yield f"metric {name} is computed from training data without noise"
 
 
-def _table(name: str, content: object, group: str, rule: _Rule) -> Iterator[str]:
+def _table(name: str, content: object, group: str, rule: Rule) -> Iterator[str]:
     if type(content) is not dict:
         yield f"metric {name} is not a table"
         return
     for inner, value in content.items():
         if type(inner) is str and inner in TABLES.get(group, {}):
             yield from _inner(inner, value, TABLES[group][inner], rule)
+            continue
+        if group == "pooled" and inner == "curves":
+            yield from unknown_entries("curves", value, rule)
             continue
         if group not in SCORES or inner != SUPPRESSED:
             yield from _leaf(inner, group, rule)
@@ -231,7 +242,16 @@ def _table(name: str, content: object, group: str, rule: _Rule) -> Iterator[str]
             yield f"metric {shown(inner)} has an entry that {what}"
 
 
-def _inner(name: str, content: object, group: str, rule: _Rule) -> Iterator[str]:
+def _breakdown(name: str, content: object, group: str, rule: Rule) -> Iterator[str]:
+    if not rule.listed(group, "n"):
+        yield f"metric {name} is not on the site's list"
+    elif not rule.free(group, "n"):
+        yield f"metric {name} is computed from training data without noise"
+    else:
+        yield from unknown_entries(name, content, rule)
+
+
+def _inner(name: str, content: object, group: str, rule: Rule) -> Iterator[str]:
     if type(content) is not dict:
         yield f"metric {name} is not a table"
         return

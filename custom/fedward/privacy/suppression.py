@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+
+Range = tuple[int, int]
+"""What a count is at the least and at the most, by what can be seen."""
+Cell = Sequence[Range] | None
+"""How many one part has of each quantity, the first being all its images; None where that is not known."""
 
 
 def suppress_labels(counts: Mapping[str, object], *, images: int | None, least: int) -> dict[str, int | None]:
     """Images by label, each between the floor and all images less the floor, or null; one null is never alone.
+
+    Where labels are classes of which each image has one, what is null stands for at least the floor together.
 
     Args:
         counts: label -> images; what is no count is null.
@@ -21,12 +28,16 @@ def suppress_labels(counts: Mapping[str, object], *, images: int | None, least: 
         good = images is not None and type(value) is int and least <= value <= images - least
         found[label] = value if good else None  # type: ignore[assignment]
     left = sorted((value, label) for label, value in found.items() if value is not None)
-    if left and len(left) == len(found) - 1:
-        found[left[0][1]] = None
+    hidden = len(found) - len(left)
+    while left and hidden and (hidden == 1 or 0 <= (images or 0) - sum(value for value, _ in left) < least):
+        found[left.pop(0)[1]] = None
+        hidden += 1
     return found
 
 
-def suppress_parts(counts: Mapping[str, object], *, total: int | None, least: int) -> dict[str, int | None]:
+def suppress_parts(
+    counts: Mapping[str, object], *, total: int | None, least: int, empty: bool = False
+) -> dict[str, int | None]:
     """Parts of a whole, such as patients by age: those below the floor are null, with them what would give them away.
 
     What is null follows from the whole together. So the next smallest is taken too until there are two nulls or more
@@ -36,6 +47,7 @@ def suppress_parts(counts: Mapping[str, object], *, total: int | None, least: in
         counts: every part -> how many; what is no count is null.
         total: how many the parts are together, or None where that is not known; then nothing is.
         least: the floor.
+        empty: whether it may follow that all parts that are null are empty.
 
     Returns:
         A new table of the same entries; all null where they do not add up to ``total``. It is equal to what the same
@@ -47,7 +59,62 @@ def suppress_parts(counts: Mapping[str, object], *, total: int | None, least: in
     if total is None or rest < 0 or (not hidden and rest):
         return nothing
     for name in sorted(known, key=lambda name: (known[name], name)):
-        if not hidden or (hidden > 1 and rest >= least):
+        if not hidden or (hidden > 1 and rest >= least) or (empty and not rest):
             break
         rest, hidden = rest + known.pop(name), hidden + 1
     return nothing | known
+
+
+def suppress_cells(
+    tables: Mapping[str, Mapping[str, Cell]],
+    *,
+    wholes: Mapping[str, Sequence[int]],
+    least: int,
+    allowed: Collection[str] | None = None,
+    exact: bool = True,
+) -> frozenset[str]:
+    """Which parts may be seen in all of several tables that part the same images in the same way.
+
+    A part may be seen that has at least the floor of each quantity. What is hidden in a table follows from its whole
+    together; so the smallest other part is hidden too, until those that are not empty are two or more and have at least
+    the floor of each quantity together (Hundepool et al. 2012, Statistical Disclosure Control, section 4.2.2).
+
+    Args:
+        tables: any name -> part -> how many of each quantity.
+        wholes: the same names -> how many of each quantity in all parts.
+        least: the floor.
+        allowed: parts that may be seen at all; None: all.
+        exact: whether the parts are the whole, and not only within it.
+
+    Returns:
+        Parts; none where those of a table are not of its whole. With all others unknown, the same call gives the same.
+    """
+    sizes = {part: 0 for table in tables.values() for part in table}
+    fit = set(sizes) if allowed is None else set(sizes) & set(allowed)
+    for table in tables.values():
+        for part, cell in table.items():
+            if cell is None or min(low for low, _ in cell) < least:
+                fit.discard(part)
+            else:
+                sizes[part] += cell[0][0]
+    seen = sorted(fit, key=lambda part: (-sizes[part], part))
+    while seen and not all(_kept(table, seen, wholes[name], least, exact) for name, table in tables.items()):
+        seen.pop()
+    return frozenset(seen)
+
+
+def _kept(table: Mapping[str, Cell], seen: Sequence[str], whole: Sequence[int], least: int, exact: bool) -> bool:
+    """Whether what a table hides stays hidden beside what is seen, and the parts can be of the whole."""
+    visible = [cell for part in seen if (cell := table.get(part)) is not None]
+    others = [cell for part, cell in table.items() if part not in seen]
+    hidden = [cell for cell in others if cell is None or cell[0][1] > 0 or not exact]
+    most = [all_of - sum(cell[k][0] for cell in visible) for k, all_of in enumerate(whole)]
+    rest = [all_of - sum(cell[k][1] for cell in visible) for k, all_of in enumerate(whole)]
+    if min(most) < 0:
+        return False
+    known = [cell for cell in hidden if cell is not None]
+    if not hidden or (exact and most[0] == 0):
+        return not known and (most[0] == 0 or not exact)
+    if len(known) == len(hidden):
+        rest = [min(left, sum(cell[k][0] for cell in known)) for k, left in enumerate(rest)]
+    return len(hidden) > 1 and min(rest) >= least

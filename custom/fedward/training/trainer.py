@@ -6,8 +6,8 @@ Whoever calls it gives a model and gets one back; what is sent, and through whic
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from itertools import chain
 from typing import Any
 
@@ -21,15 +21,19 @@ from fedward.dataset.selection import Support, select
 from fedward.errors import JobError
 from fedward.privacy.noise import SecureRandom
 from fedward.settings import JobSpec
+from fedward.training.details import details
 from fedward.training.dp_sgd import Private, PrivateRound, PrivateSteps
 from fedward.training.learner import Learner
 from fedward.training.networks import initial_weights
+from fedward.training.outlined import outlined
 from fedward.training.patient_sampler import by_patient
 from fedward.training.results import Predictions, Progress, Trained
+from fedward.training.scoring import masks_of, predictions_of, scores_of
 from fedward.training.weights import Weights
 from fedward.validation.cohort_statistics import cohort_statistics
+from fedward.validation.outlines import Outlined
 from fedward.validation.pooled import score_histogram
-from fedward.validation.scores import Scores, score_classes, score_labels
+from fedward.validation.scores import Scores
 from fedward.validation.segmentation import MaskScorer
 
 __all__ = ["Predictions", "Private", "PrivateRound", "Progress", "Trained", "Trainer", "train_alone"]
@@ -76,6 +80,7 @@ class Trainer:
             torch.set_num_threads(job.training.threads)
         self._learner = Learner(job, site=site)
         self._predictions: Predictions | None = None
+        self._masks: MaskScorer | None = None
 
     @property
     def job(self) -> JobSpec:
@@ -124,14 +129,12 @@ class Trainer:
         )
 
     def validate(self, weights: Mapping[str, NDArray[Any]]) -> Scores:
-        """Score a model on this site's validation split; nothing of the trainer's state changes."""
+        """Score a model on this site's validation split; nothing of what is trained changes."""
         if self._job.job.task == "segmentation":
-            return self._score_masks(weights)
-        found = self._predictions = self.predict(weights)
-        score, names = score_labels, self._job.data.labels
-        if self._job.data.target == "multiclass":
-            score, names = score_classes, self._job.data.classes
-        return score(found.labels, found.scores, names=names, patients=found.patients, loss=found.loss)
+            self._masks = masks_of(self._job, self._learner, weights, self._validation_images)
+            return self._masks.scores()
+        self._predictions = self.predict(weights)
+        return scores_of(self._job, self._predictions)
 
     def predict(self, weights: Mapping[str, NDArray[Any]]) -> Predictions:
         """A classification model's scores for each validation image, for use at the site only.
@@ -141,21 +144,7 @@ class Trainer:
         """
         if self._job.job.task == "segmentation":
             raise JobError("a segmentation job has no scores for each image", where=self._site, remedy="use validate")
-        patients, images, scores, labels, loss = [], [], [], [], 0.0
-        for items, logits, batch_loss in self._learner.outputs(weights, self._validation_images):
-            multiclass = self._job.data.target == "multiclass"
-            scores.append((logits.softmax(1) if multiclass else logits.sigmoid()).double().numpy())
-            labels.append(np.stack([item["truth"].numpy() for item in items]).astype(np.int64))
-            patients += [item["patient"] for item in items]
-            images += [item["image_id"] for item in items]
-            loss += batch_loss
-        return Predictions(
-            patients=tuple(patients),
-            images=tuple(images),
-            scores=np.concatenate(scores),
-            labels=np.concatenate(labels),
-            loss=loss / len(images),
-        )
+        return predictions_of(self._job, self._learner, weights, self._validation_images)
 
     def score_histogram(self) -> NDArray[np.int64]:
         """Counts of the model validated last, to be summed over sites; see ``fedward.validation.pooled``.
@@ -166,6 +155,26 @@ class Trainer:
         if self._predictions is None:
             raise JobError("no scores to count", where=self._site, remedy="validate a classification model first")
         return score_histogram(self._job, self._predictions)
+
+    def details(self, wanted: Collection[str]) -> dict[str, Any]:
+        """What stands behind the scores of the model validated last; see ``fedward.training.details``.
+
+        Raises:
+            CohortError: an image can no longer be read.
+            JobError: no model validated yet.
+        """
+        found = self._predictions if self._masks is None else self._masks.dices
+        if found is None:
+            raise JobError("no scores to detail", where=self._site, remedy="validate a model first")
+        shown = partial(_standardised, self._validation_images)
+        return details(self._job, self._selection.validation, found=found, images=shown, wanted=wanted)
+
+    def outlined(self, weights: Mapping[str, NDArray[Any]]) -> tuple[Outlined, ...]:
+        """Of the model that a segmentation job validated last, three images with masks, for the site's own eyes."""
+        if self._masks is None:
+            return ()
+        dices, images = self._masks.dices, self._selection.validation
+        return outlined(self._job, self._learner, weights, images, dices=dices, site=self._site)
 
     def cohort_statistics(self) -> NDArray[np.int64]:
         """Counts of this site's patients and images; see ``fedward.validation.cohort_statistics``.
@@ -179,11 +188,8 @@ class Trainer:
         passing = Images(
             self._job.model_copy(update={"data": data}), self._selection.train, training=False, site=self._site
         )
-        items = chain.from_iterable(
-            images.batches(np.arange(len(images))[:, np.newaxis]) for images in (passing, self._validation_images)
-        )
-        examples = (*self._selection.train, *self._selection.validation)
-        return cohort_statistics(self._job, examples, (np.asarray(item["image"]) for (item,) in items))
+        images = chain(_standardised(passing), _standardised(self._validation_images))
+        return cohort_statistics(self._job, (*self._selection.train, *self._selection.validation), images)
 
     def alone(self, *, on_progress: Callable[[Progress], None] | None = None) -> Weights:
         """See ``train_alone``. There is no DP-SGD here: neither this model nor its scores may leave the site."""
@@ -250,18 +256,6 @@ class Trainer:
             method=self._learner.method,
         )
 
-    def _score_masks(self, weights: Mapping[str, NDArray[Any]]) -> Scores:
-        scorer = MaskScorer(self._job.data.structures)
-        for items, logits, loss in self._learner.outputs(weights, self._validation_images):
-            scorer.add(
-                logits.argmax(1).numpy().astype(np.uint8),
-                np.stack([np.asarray(item["mask"])[0] for item in items]),
-                spacing_mm=[item["spacing_mm"] for item in items],
-                patients=[item["patient"] for item in items],
-                loss=loss,
-            )
-        return scorer.scores()
-
     @property
     def _plain_steps(self) -> int:
         return self._budget(self._steps_a_pass)
@@ -296,3 +290,8 @@ def train_alone(trainer: Trainer, job: JobSpec, *, on_progress: Callable[[Progre
     if job != trainer.job:
         raise JobError("this trainer was made for another job", where=job.job.name, remedy="make a new trainer")
     return trainer.alone(on_progress=on_progress)
+
+
+def _standardised(images: Images) -> Iterator[NDArray[np.float32]]:
+    """Each image's grey values, one at a time."""
+    return (np.asarray(item["image"]) for (item,) in images.batches(np.arange(len(images))[:, np.newaxis]))

@@ -17,35 +17,47 @@ CHUNK = 4_000_000
 """Numbers held at once, so that large cohorts do not fill the memory."""
 
 
-def patient_interval(
-    statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+def patient_intervals(
+    statistics: Callable[[NDArray[np.float64]], NDArray[np.float64]],
     patients: Sequence[Any],
     *,
     resamples: int = RESAMPLES,
     seed: int = SEED,
     level: float = LEVEL,
-) -> Interval | None:
-    """The percentile interval of a statistic when patients are drawn anew with replacement.
+) -> list[Interval | None]:
+    """The percentile intervals of several statistics when patients are drawn anew with replacement, once for all.
 
     Args:
-        statistic: (resamples, n) counts of how often each image was drawn -> (resamples,) values, NaN where a draw
+        statistics: (resamples, n) counts of how often each image was drawn -> (resamples, k) values, NaN where a draw
             gives none (one class only).
         patients: whose image each of the n is.
         resamples, seed, level: 1000 draws, a fixed seed, 95 % unless told otherwise.
 
     Returns:
-        (low, high), or None with fewer than two patients or when more than a tenth of the draws give no value.
+        For each of the k (low, high), or None when more than a tenth of the draws give no value; an empty list with
+        fewer than two patients.
     """
     names, owner = np.unique(np.asarray(patients), return_inverse=True)
     if len(names) < 2:
-        return None
+        return []
     generator, values = np.random.default_rng(seed), []
     share, step = np.full(len(names), 1.0 / len(names)), max(1, CHUNK // len(owner))
     for start in range(0, resamples, step):
-        drawn = generator.multinomial(len(names), share, size=min(step, resamples - start))
-        values.append(statistic(drawn[:, owner].astype(np.float64)))
-    found = np.concatenate(values)
-    found = found[np.isfinite(found)]
+        drawn = generator.multinomial(len(names), share, size=min(step, resamples - start)).astype(np.float64)
+        values.append(statistics(drawn[:, owner]))
+    return [_percentiles(column, resamples=resamples, level=level) for column in np.concatenate(values).T]
+
+
+def patient_interval(
+    statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]], patients: Sequence[Any], **options: Any
+) -> Interval | None:
+    """As ``patient_intervals`` for one statistic, (resamples, n) -> (resamples,); None with fewer than two patients."""
+    found = patient_intervals(lambda counts: statistic(counts)[:, np.newaxis], patients, **options)
+    return found[0] if found else None
+
+
+def _percentiles(values: NDArray[np.float64], *, resamples: int, level: float) -> Interval | None:
+    found = values[np.isfinite(values)]
     if len(found) < 0.9 * resamples:
         return None
     low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from fedward.errors import EncryptionError, JobError
 from fedward.settings import JobSpec
+from fedward.validation.curves import counted_curves
 
 if TYPE_CHECKING:
     from fedward.training.results import Predictions
@@ -119,9 +120,10 @@ def pooled_scores(job: JobSpec, counts: NDArray[np.int64]) -> dict[str, Any]:
 
     Returns:
         JSON-ready ``auc``, ``auc_low``, ``auc_high`` (None where they cannot be had: one truth value only, a single
-        positive or negative for the interval, or all in one bin), ``n`` images, ``positives``, ``patients``. With
-        several labels or classes ``labels`` has each, and the first three are the means of those that have an area;
-        the mean of the intervals is the widest that theirs allow, however the labels hang together.
+        positive or negative for the interval, or all in one bin), ``n`` images, ``positives``, ``patients``; ``curves``
+        of each label, see ``fedward.validation.curves``. With several labels or classes ``labels`` has each, and the
+        first three are the means over them, None where one of them has none; the mean of the intervals is the widest
+        that theirs allow, however the labels hang together.
 
     Raises:
         EncryptionError: numbers that no histogram has: of another length, below 0, or not of one number of images.
@@ -131,12 +133,15 @@ def pooled_scores(job: JobSpec, counts: NDArray[np.int64]) -> dict[str, Any]:
     table = counts[:-2].reshape(len(names), 2, BINS + 1)
     any_yes, patients = int(counts[-2]), int(counts[-1])
     labels = {name: _label(table[number]) for number, name in enumerate(names)}
+    told = {
+        name: counted_curves(side[_NO, :BINS], side[_YES, :BINS], _edges())
+        for name, side in zip(names, table, strict=True)
+    }
     if len(labels) == 1:
-        return {**next(iter(labels.values())), "patients": patients}
+        return {**next(iter(labels.values())), "patients": patients, "curves": told}
     n = int(table[0, :, :BINS].sum())
-    known = [label for label in labels.values() if label["auc"] is not None]
-    means = {name: _mean([label[name] for label in known]) for name in ("auc", "auc_low", "auc_high")}
-    return {**means, "n": n, "positives": any_yes, "patients": patients, "labels": labels}
+    means = {name: _mean([label[name] for label in labels.values()]) for name in ("auc", "auc_low", "auc_high")}
+    return {**means, "n": n, "positives": any_yes, "patients": patients, "labels": labels, "curves": told}
 
 
 @cache
@@ -212,4 +217,4 @@ def _interval(
 
 def _mean(values: list[float | None]) -> float | None:
     known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known and len(known) == len(values) else None
+    return sum(known) / len(known) if len(known) == len(values) else None

@@ -5,7 +5,7 @@ Labels are 0 and 1, shape (n,); scores are finite, shape (n,), higher for yes. W
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,11 +22,8 @@ def auroc(labels: ArrayLike, scores: ArrayLike) -> float | None:
     Returns:
         0 to 1, or None with one class only or a score that is not finite.
     """
-    pair = _checked(labels, scores)
-    if pair is None:
-        return None
-    truth, score = pair
-    return float(_areas(truth, score, np.ones((1, len(truth))))[0])
+    areas = drawn_areas(labels, scores)
+    return None if areas is None else float(areas(np.ones((1, np.size(labels))))[0])
 
 
 def auroc_interval(labels: ArrayLike, scores: ArrayLike, patients: Sequence[Any], **options: Any) -> Interval | None:
@@ -35,22 +32,35 @@ def auroc_interval(labels: ArrayLike, scores: ArrayLike, patients: Sequence[Any]
     A draw with one class only gives no value; None when more than a tenth of the draws are such. Scores that separate
     the classes perfectly give (1, 1): read it with n and positives beside it.
     """
-    pair = _checked(labels, scores)
+    areas = drawn_areas(labels, scores)
+    return None if areas is None else patient_interval(areas, patients, **options)
+
+
+def drawn_areas(labels: ArrayLike, scores: ArrayLike) -> Callable[[Counts], NDArray[np.float64]] | None:
+    """``auroc`` as a function of how often each image was drawn, (draws, n) -> (draws,), for ``bootstrap``.
+
+    Returns:
+        NaN where a draw holds one class only; None in place of the function where ``auroc`` is None.
+    """
+    pair = checked(labels, scores)
     if pair is None:
         return None
     truth, score = pair
-    return patient_interval(lambda counts: _areas(truth, score, counts), patients, **options)
+    order = np.argsort(score, kind="stable")
+    starts = np.flatnonzero(np.diff(score[order], prepend=-np.inf))
+    yes = truth[order].astype(np.float64)
 
+    def areas(counts: Counts) -> NDArray[np.float64]:
+        drawn = counts[:, order]
+        positive = np.add.reduceat(drawn * yes, starts, axis=1)
+        negative = np.add.reduceat(drawn, starts, axis=1) - positive
+        below = np.cumsum(negative, axis=1) - negative / 2
+        pairs = positive.sum(axis=1) * negative.sum(axis=1)
+        won = np.einsum("ij,ij->i", positive, below)
+        area: NDArray[np.float64] = np.divide(won, pairs, out=np.full(len(won), np.nan), where=pairs > 0)
+        return area
 
-def mean_auroc_interval(labels: ArrayLike, scores: ArrayLike, patients: Sequence[Any]) -> Interval | None:
-    """The interval of the mean of several labels' areas, labels and scores (n, labels), all drawn together."""
-    columns = [_checked(y, s) for y, s in zip(np.asarray(labels).T, np.asarray(scores).T, strict=True)]
-    usable = [pair for pair in columns if pair is not None]
-    if not usable:
-        return None
-    return patient_interval(
-        lambda counts: np.mean([_areas(truth, score, counts) for truth, score in usable], axis=0), patients
-    )
+    return areas
 
 
 def average_precision(labels: ArrayLike, scores: ArrayLike) -> float | None:
@@ -59,31 +69,20 @@ def average_precision(labels: ArrayLike, scores: ArrayLike) -> float | None:
     Returns:
         0 to 1, or None without a positive, without a negative, or with a score that is not finite.
     """
-    pair = _checked(labels, scores)
+    pair = checked(labels, scores)
     if pair is None:
         return None
-    truth, score = pair
-    hits, false_alarms = _cumulated(truth, score)
+    _, hits, false_alarms = cumulated(*pair)
     precision = hits / (hits + false_alarms)
     return float(np.sum(np.diff(hits, prepend=0) * precision) / hits[-1])
 
 
-def sensitivity_at_specificity(labels: ArrayLike, scores: ArrayLike, *, specificity: float = 0.95) -> float | None:
-    """The largest share of positives found by a threshold that clears at least ``specificity`` of the negatives.
+def checked(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.float64]] | None:
+    """Truth and scores as arrays, or None with one class only or a score that is not finite.
 
-    Returns:
-        0 to 1, or None with one class only or a score that is not finite.
+    Raises:
+        ValueError: not of one length.
     """
-    pair = _checked(labels, scores)
-    if pair is None:
-        return None
-    truth, score = pair
-    hits, false_alarms = _cumulated(truth, score)
-    allowed = false_alarms <= (1 - specificity) * false_alarms[-1] + 1e-9
-    return float(np.max(hits[allowed], initial=0.0) / hits[-1])
-
-
-def _checked(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.float64]] | None:
     truth, score = np.asarray(labels).astype(bool), np.asarray(scores, dtype=np.float64)
     if truth.shape != score.shape or truth.ndim != 1:
         raise ValueError(f"labels {truth.shape} and scores {score.shape} must be of one length")
@@ -92,23 +91,11 @@ def _checked(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], N
     return truth, score
 
 
-def _areas(truth: NDArray[np.bool_], score: NDArray[np.float64], counts: Counts) -> NDArray[np.float64]:
-    """The area for each row of ``counts`` (draws, n); NaN where a draw holds one class only."""
-    order = np.argsort(score, kind="stable")
-    starts = np.flatnonzero(np.diff(score[order], prepend=-np.inf))
-    drawn = counts[:, order]
-    positive = np.add.reduceat(drawn * truth[order], starts, axis=1)
-    negative = np.add.reduceat(drawn * ~truth[order], starts, axis=1)
-    below = np.cumsum(negative, axis=1) - negative
-    won = np.sum(positive * (below + 0.5 * negative), axis=1)
-    pairs = positive.sum(axis=1) * negative.sum(axis=1)
-    area: NDArray[np.float64] = np.divide(won, pairs, out=np.full(len(won), np.nan), where=pairs > 0)
-    return area
-
-
-def _cumulated(truth: NDArray[np.bool_], score: NDArray[np.float64]) -> tuple[Counts, Counts]:
-    """True and false positives at each distinct threshold, from the highest down."""
+def cumulated(
+    truth: NDArray[np.bool_], score: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Distinct scores from the highest down, and the true and false positives where each is the threshold."""
     order = np.argsort(-score, kind="stable")
     last = np.flatnonzero(np.diff(score[order], append=-np.inf))
     hits = np.cumsum(truth[order])[last].astype(np.float64)
-    return hits, (last + 1) - hits
+    return score[order][last], hits, (last + 1) - hits

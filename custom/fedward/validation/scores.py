@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedward.validation.ranking import (
-    auroc,
-    auroc_interval,
-    average_precision,
-    mean_auroc_interval,
-    sensitivity_at_specificity,
-)
+from fedward.validation.bootstrap import Interval, patient_intervals
+from fedward.validation.calibration import ece
+from fedward.validation.operating_point import OperatingPoint, cross_fitted_calls, drawn_shares, point_of
+from fedward.validation.ranking import auroc, average_precision, drawn_areas
+
+LEAST_OF_EACH = 5
+"""Fewest images with yes, and with no, that a label needs to count in a mean over labels."""
+
+Drawn = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +26,10 @@ class LabelScores:
 
     Attributes:
         auc, auc_low, auc_high: area under the ROC curve and its 95 % interval over patients.
-        average_precision, sensitivity_at_95_specificity: 0 to 1.
+        average_precision: 0 to 1.
+        sensitivity, specificity, each with low and high: at a threshold that other patients of the hospital chose for
+            95 % specificity, and the 95 % intervals over patients; see ``fedward.validation.operating_point``.
+        ece: expected calibration error, 0 to 1; see ``fedward.validation.calibration``.
         n, positives: images, and how many of them are yes.
     """
 
@@ -32,7 +37,13 @@ class LabelScores:
     auc_low: float | None
     auc_high: float | None
     average_precision: float | None
-    sensitivity_at_95_specificity: float | None
+    sensitivity: float | None
+    sensitivity_low: float | None
+    sensitivity_high: float | None
+    specificity: float | None
+    specificity_low: float | None
+    specificity_high: float | None
+    ece: float | None
     n: int
     positives: int
 
@@ -41,8 +52,10 @@ class LabelScores:
 class ClassificationScores(LabelScores):
     """A classification model at one site.
 
-    With several labels or classes the values are plain means over those that have one, ``positives`` counts images
-    with any yes (multiclass: images of any class but the first), and ``labels`` holds each.
+    With several labels or classes ``labels`` holds each and the values are plain means over all of them. Where a label
+    has fewer than LEAST_OF_EACH images of either truth value, or no value, there is no mean: one over other labels than
+    the next hospital's could not be held beside it, and one over a label of two positives would follow those two.
+    ``positives`` counts images with any yes (multiclass: images of any class but the first).
     """
 
     patients: int
@@ -60,8 +73,8 @@ class StructureScores:
 
     Attributes:
         dice, dice_low, dice_high: mean over the images that have the structure, and its 95 % interval over patients.
-        hd95_mm: mean 95 % Hausdorff distance over the ``hd95_n`` images where truth and prediction have the structure
-            and the header gives a pixel spacing.
+        hd95_mm, hd95_mm_low, hd95_mm_high: the same of the 95 % Hausdorff distance over the ``hd95_n`` images where
+            truth and prediction have the structure and the header gives a pixel spacing.
         n: images that have the structure.
     """
 
@@ -69,6 +82,8 @@ class StructureScores:
     dice_low: float | None
     dice_high: float | None
     hd95_mm: float | None
+    hd95_mm_low: float | None
+    hd95_mm_high: float | None
     hd95_n: int
     n: int
 
@@ -81,6 +96,8 @@ class SegmentationScores:
     dice_low: float | None
     dice_high: float | None
     hd95_mm: float | None
+    hd95_mm_low: float | None
+    hd95_mm_high: float | None
     n: int
     patients: int
     loss: float | None
@@ -111,13 +128,18 @@ def score_labels(
         patients: whose image each of the n is.
         loss: mean loss, None or not finite when there is none.
     """
-    each = {name: _label(labels[:, i], scores[:, i], patients) for i, name in enumerate(names)}
-    headline = next(iter(each.values())) if len(each) == 1 else _mean(each, labels, scores, patients)
+    measured = [_Measured(labels[:, i], scores[:, i], patients) for i in range(len(names))]
+    drawn = patient_intervals(_together(measured), patients)
+    found = {
+        name: one.scores(patients, drawn[3 * i : 3 * i + 3])
+        for i, (name, one) in enumerate(zip(names, measured, strict=True))
+    }
+    headline = next(iter(found.values())) if len(found) == 1 else _mean(found, labels, drawn[-3:])
     return ClassificationScores(
         **asdict(headline),
         patients=len(set(patients)),
         loss=finite(loss),
-        labels=each,
+        labels=found,
     )
 
 
@@ -148,33 +170,67 @@ def finite(value: float | None) -> float | None:
     return None if value is None or not np.isfinite(value) else float(value)
 
 
-def _label(labels: NDArray[np.int64], scores: NDArray[np.float64], patients: Sequence[str]) -> LabelScores:
-    low, high = auroc_interval(labels, scores, patients) or (None, None)
-    return LabelScores(
-        auc=auroc(labels, scores),
-        auc_low=low,
-        auc_high=high,
-        average_precision=average_precision(labels, scores),
-        sensitivity_at_95_specificity=sensitivity_at_specificity(labels, scores),
-        n=len(labels),
-        positives=int(np.sum(labels)),
-    )
+class _Measured:
+    """One label's decisions and what is drawn of it: area, sensitivity, specificity."""
+
+    def __init__(self, labels: NDArray[np.int64], scores: NDArray[np.float64], patients: Sequence[str]) -> None:
+        self._labels, self._scores = labels, scores
+        self._areas = drawn_areas(labels, scores)
+        self._called = cross_fitted_calls(labels, scores, patients)
+
+    def drawn(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(draws, n) -> (draws, 3), NaN where there is none."""
+        found = np.full((len(counts), 3), np.nan)
+        if self._areas is not None:
+            found[:, 0] = self._areas(counts)
+        if self._called is not None:
+            found[:, 1:] = drawn_shares(self._labels.astype(bool), self._called)(counts)
+        return found
+
+    def scores(self, patients: Sequence[str], drawn: Sequence[Interval | None]) -> LabelScores:
+        low, high = (drawn and drawn[0]) or (None, None)
+        point = OperatingPoint()
+        if self._called is not None:
+            point = point_of(self._labels.astype(bool), self._called, patients, drawn[1:])
+        return LabelScores(
+            auc=auroc(self._labels, self._scores),
+            auc_low=low,
+            auc_high=high,
+            average_precision=average_precision(self._labels, self._scores),
+            **asdict(point),
+            ece=ece(self._labels, self._scores),
+            n=len(self._labels),
+            positives=int(np.sum(self._labels)),
+        )
 
 
-def _mean(
-    each: dict[str, LabelScores], labels: NDArray[np.int64], scores: NDArray[np.float64], patients: Sequence[str]
-) -> LabelScores:
+def _together(measured: Sequence[_Measured]) -> Drawn:
+    """All labels side by side, (draws, n) -> (draws, 3 (labels + 1)), their means last."""
+
+    def drawn(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+        each = [one.drawn(counts) for one in measured]
+        return np.concatenate([*each, np.mean(each, axis=0)], axis=1)
+
+    return drawn
+
+
+def _mean(each: dict[str, LabelScores], labels: NDArray[np.int64], drawn: Sequence[Interval | None]) -> LabelScores:
+    """The means over all labels; None where one of them is too rare, or has no value."""
+    enough = all(min(one.positives, one.n - one.positives) >= LEAST_OF_EACH for one in each.values())
+
     def mean(name: str) -> float | None:
-        values = [value for one in each.values() if (value := getattr(one, name)) is not None]
-        return float(np.mean(values)) if values else None
+        values = [getattr(one, name) for one in each.values()]
+        return float(np.mean(values)) if enough and None not in values else None
 
-    low, high = mean_auroc_interval(labels, scores, patients) or (None, None)
+    found: dict[str, float | None] = {}
+    for number, name in enumerate(("auc", "sensitivity", "specificity")):
+        found[name] = mean(name)
+        interval = drawn[number] if drawn and found[name] is not None else None
+        found[f"{name}_low"], found[f"{name}_high"] = interval or (None, None)
     return LabelScores(
-        auc=mean("auc"),
-        auc_low=low,
-        auc_high=high,
+        **found,
         average_precision=mean("average_precision"),
-        sensitivity_at_95_specificity=mean("sensitivity_at_95_specificity"),
+        ece=mean("ece"),
         n=len(labels),
         positives=int(np.count_nonzero(labels.any(axis=1))),
     )

@@ -53,16 +53,24 @@ class MaskScorer:
         self._patients += patients
         self._loss += loss
 
+    @property
+    def dices(self) -> NDArray[np.float64]:
+        """Dice of each image and structure that was added, (n, structures), in order; NaN where there is none."""
+        return np.concatenate(self._dice)
+
     def scores(self) -> SegmentationScores:
         """The scores of all that was added."""
-        dices, distances = np.concatenate(self._dice), np.concatenate(self._hd95_mm)
-        images = np.array([_mean(row) for row in dices])
+        dices, distances = self.dices, np.concatenate(self._hd95_mm)
+        images, apart = (np.array([_mean(row) for row in values]) for values in (dices, distances))
         low, high = mean_interval(images, self._patients) or (None, None)
+        near, far = mean_interval(apart, self._patients) or (None, None)
         return SegmentationScores(
             dice=finite(_mean(images)),
             dice_low=low,
             dice_high=high,
-            hd95_mm=finite(_mean(np.array([_mean(row) for row in distances]))),
+            hd95_mm=finite(_mean(apart)),
+            hd95_mm_low=near,
+            hd95_mm_high=far,
             n=len(images),
             patients=len(set(self._patients)),
             loss=finite(self._loss / len(images)),
@@ -71,11 +79,14 @@ class MaskScorer:
 
     def _structure(self, dices: NDArray[np.float64], distances: NDArray[np.float64]) -> StructureScores:
         low, high = mean_interval(dices, self._patients) or (None, None)
+        near, far = mean_interval(distances, self._patients) or (None, None)
         return StructureScores(
             dice=finite(_mean(dices)),
             dice_low=low,
             dice_high=high,
             hd95_mm=finite(_mean(distances)),
+            hd95_mm_low=near,
+            hd95_mm_high=far,
             hd95_n=int(np.isfinite(distances).sum()),
             n=int(np.isfinite(dices).sum()),
         )

@@ -88,7 +88,8 @@ def scores(value: float | None, *, positives: int = 20) -> ClassificationScores:
         auc_low=None if value is None else value - 0.1,
         auc_high=None if value is None else value + 0.05,
         average_precision=None,
-        sensitivity_at_95_specificity=None,
+        **dict.fromkeys(f"{name}{end}" for name in ("sensitivity", "specificity") for end in ("", "_low", "_high")),
+        ece=None,
         n=60,
         positives=positives,
     )

@@ -23,7 +23,7 @@ ALL = ("scores", "support", "work", "cohort", "privacy", "pooled", "cohort_stati
 def a_job(content: dict[str, Any] | None = None, **tables: Any) -> JobSpec:
     made = copy.deepcopy(content if content is not None else tiny_job_content())
     for name, values in tables.items():
-        made[name] = values if values is None or name in ("privacy", "encryption") else made[name] | values
+        made[name] = values if values is None or name in ("privacy", "encryption") else made.get(name, {}) | values
     return parse(JobSpec, made, where="test")
 
 
@@ -83,6 +83,8 @@ ONE_WAY = [
     ),
     ({"privacy": wanted()}, {"federation": {"rounds": 2}}, {"federation": {"rounds": 3}}, "federation.rounds", "more"),
     ({}, {"federation": {"min_sites": 3}}, {"federation": {"min_sites": 2}}, "min_sites", "less private"),
+    ({}, {"federation": {"min_patients": 300}}, {"federation": {"min_patients": 200}}, "min_patients", "less private"),
+    ({}, {"federation": {"min_patients": 300}}, {}, "min_patients", "less private"),
     ({}, {"federation": {"local_only": False}}, {"federation": {"local_only": True}}, "local_only", "more"),
     ({}, {"encryption": {}}, {"encryption": None}, "encryption", "less private"),
     ({}, {"encryption": {"open_final": False}}, {"encryption": {}}, "open_final", "less private"),
@@ -157,7 +159,7 @@ def test_epsilon_and_metrics_at_this_hospital() -> None:
 
 CONTENT: dict[str, Any] = {
     "scores": {"auc": 0.9, "auc_low": 0.8, "auc_high": 1.0, "average_precision": 0.9, "loss": 0.1, "n": 40}
-    | {"positives": 20, "patients": 40, "sensitivity_at_95_specificity": 0.9},
+    | {"positives": 20, "patients": 40, "sensitivity": 0.9, "specificity": 0.95, "ece": 0.1},
     "support": {"train_patients": 40, "train_images": 60, "validation_patients": 20, "validation_images": 30}
     | {"left_out": 10},
     "loss": 0.3,
@@ -211,6 +213,28 @@ def test_the_words_of_a_job() -> None:
     assert "by scheme bfv" in words["updates"]
     assert "scores: auc" in words["metrics that leave"] and "below 10" in words["metrics that leave"]
     assert words["final model"] == "goes to who submitted the job"
+
+
+def test_the_words_say_whom_a_round_needs_and_what_a_result_is_held_to() -> None:
+    federation = {"must_include": ["north", "city"], "min_patients": 200}
+    words = describe(a_job(federation=federation, acceptance={"threshold": 0.8}), Here())
+    assert "at least 2 hospitals make one, north, city among them, 200 patients together;" in words["rounds"]
+    assert words["final model"] == "goes to who submitted the job; at each hospital its AUC is held to 0.8"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "field", "meaning"),
+    [
+        ({"federation": {"must_include": ["north"]}}, {"federation": {}}, "federation.must_include", "without which"),
+        ({"acceptance": {"threshold": 0.8}}, {"acceptance": {"threshold": 0.7}}, "acceptance.threshold", "held to"),
+        ({"acceptance": {"threshold": 0.8}}, {}, "acceptance", "held to"),
+    ],
+)
+def test_a_change_of_whom_a_round_needs_says_what_it_is_about(
+    before: dict[str, Any], after: dict[str, Any], field: str, meaning: str
+) -> None:
+    change = only(a_job(**before), a_job(**after))
+    assert change.field == field and change.verdict == "other" and meaning in change.meaning
 
 
 def test_the_words_of_a_job_that_is_not_private() -> None:

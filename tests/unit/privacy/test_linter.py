@@ -111,6 +111,11 @@ def test_a_job_that_keeps_what_it_says_has_no_fault(job: JobSpec) -> None:
             "encryption.max_sites, 4: 5; give fewer",
         ),
         (
+            a_job("none", federation={**THREE, "must_include": list("abcd")}, encryption={"max_sites": 3}),
+            "federation.must_include",
+            "encryption.max_sites, 3: 4; name fewer",
+        ),
+        (
             a_job("update-noise", federation=THREE, encryption={}, update={"stages": ["clip", "noise"]}),
             "update.stages",
             "encrypt stands in it once",

@@ -10,7 +10,9 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from fedward.errors import CohortError, JobError
-from fedward.settings import JobSpec, parse, plain
+from fedward.privacy.metric_table import DETAILS
+from fedward.privacy.release import refused, release
+from fedward.settings import JobSpec, Leaving, parse, plain
 from fedward.training.networks import build_network, initial_weights
 from fedward.training.trainer import Progress, Trainer, train_alone
 from fedward.training.weights import Weights
@@ -222,8 +224,35 @@ def test_several_classes_and_several_labels(target: str, job: Job, make_cohort) 
     trainer = Trainer(spec, [cohort], site="north")
     scores = trainer.validate(run(trainer)).plain()
     assert set(scores["labels"]) == ({"a", "b", "c"} if target == "multiclass" else {"x", "y"})
-    assert 0 <= scores["auc"] <= 1
+    known = [one["auc"] for one in scores["labels"].values() if one["auc"] is not None]
+    assert known and all(0 <= value <= 1 for value in known)
     json.dumps(scores, allow_nan=False)
+
+
+def test_details_are_of_the_model_validated_last_and_of_validation_patients(job: Job, make_cohort) -> None:
+    spec = job(data__labels=["lesion"])
+    cohort = make_cohort(40, images=2, held_out=2)
+    trainer = Trainer(spec, [cohort], site="north")
+    with pytest.raises(JobError, match="validate a model first"):
+        trainer.details({"curves"})
+    scores = trainer.validate(initial_weights(spec))
+    told = trainer.details({"subgroups", "curves", "profile"})
+    assert set(told) == {"subgroups", "curves", "profile"} and trainer.details(set()) == {}
+    assert (told["profile"]["patients"], told["profile"]["images"]) == (scores.patients, scores.n)
+    leaving = Leaving(metrics=("scores", *DETAILS), decimals=3, min_count=5)
+    left = release({"scores": scores.plain(), **told}, leaving, private=True, names=spec.names)
+    assert left["subgroups"]["lesion"]["sex"].keys() >= told["subgroups"]["lesion"]["sex"].keys()
+    assert left["profile"]["patients"] == 20 and refused(left, leaving, private=True, names=spec.names) == []
+    (sexes,) = (told["subgroups"]["lesion"]["sex"],)
+    held_out = {row.patient for row in cohort.rows if row.split == "validation"}
+    assert sum(cell["patients"] for cell in sexes.values()) == len(held_out) == scores.patients
+    assert sum(cell["n"] for cell in sexes.values()) == scores.n
+    assert sum(row["n"] for row in told["curves"]["lesion"]["reliability"].values()) == scores.n
+    assert told["curves"]["lesion"]["roc"]["1.00"] == 1.0
+    json.dumps(told, allow_nan=False)
+    first = told["curves"]["lesion"]["reliability"]
+    trainer.validate(run(trainer))
+    assert trainer.details({"curves"})["curves"]["lesion"]["reliability"] != first
 
 
 @pytest.mark.parametrize("shape", [(20, 24), (12, 16, 14)])
@@ -246,6 +275,8 @@ def test_segmentation(shape: tuple[int, ...], job: Job, make_cohort) -> None:
     assert after["structures"]["square"]["dice"] > max(0.5, before["structures"]["square"]["dice"])
     assert after["hd95_mm"] > 0 and (after["n"], after["patients"]) == (4, 4)
     json.dumps(after, allow_nan=False)
+    told = trainer.details({"subgroups", "curves"})["subgroups"]["square"]["sex"]
+    assert sum(cell["n"] for cell in told.values()) == 4
     with pytest.raises(JobError, match="use validate"):
         trainer.predict(initial_weights(spec))
 

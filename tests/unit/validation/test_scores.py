@@ -1,11 +1,15 @@
 """Scores of a site: what stands beside each number, None where there is none, and JSON."""
 
 import json
+import time
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from fedward.validation.operating_point import cross_fitted
+from fedward.validation.ranking import auroc_interval
 from fedward.validation.scores import score_classes, score_labels
 
 RNG = np.random.default_rng(0)
@@ -17,11 +21,17 @@ def test_binary() -> None:
     labels, scores = RNG.integers(0, 2, (N, 1)), RNG.random((N, 1))
     plain = score_labels(labels, scores, names=("tb",), patients=PATIENTS, loss=0.7).plain()
     assert set(plain) == {
-        *("auc", "auc_low", "auc_high", "average_precision", "sensitivity_at_95_specificity"),
+        *("auc", "auc_low", "auc_high", "average_precision", "ece"),
+        *("sensitivity", "sensitivity_low", "sensitivity_high"),
+        *("specificity", "specificity_low", "specificity_high"),
         *("n", "positives", "patients", "loss"),
     }
     assert plain["auc"] == pytest.approx(roc_auc_score(labels[:, 0], scores[:, 0]))
-    assert plain["auc_low"] < plain["auc"] < plain["auc_high"]
+    for name in ("auc", "sensitivity", "specificity"):
+        assert plain[f"{name}_low"] < plain[name] < plain[f"{name}_high"]
+    assert (plain["auc_low"], plain["auc_high"]) == auroc_interval(labels[:, 0], scores[:, 0], PATIENTS)
+    point = asdict(cross_fitted(labels[:, 0], scores[:, 0], PATIENTS))
+    assert {name: plain[name] for name in point} == point, "drawn together as they are drawn alone"
     assert (plain["n"], plain["patients"], plain["positives"]) == (N, N // 2, labels.sum())
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
 
@@ -32,16 +42,31 @@ def test_one_class_only_is_none_and_keeps_its_support() -> None:
     assert (plain["n"], plain["positives"]) == (4, 0)
 
 
-def test_several_labels_each_and_the_mean_of_those_that_have_a_value() -> None:
-    labels, scores = RNG.integers(0, 2, (N, 3)), RNG.random((N, 3))
-    labels[:, 2] = 0
-    plain = score_labels(labels, scores, names=("a", "b", "absent"), patients=PATIENTS, loss=1).plain()
+def test_several_labels_each_and_their_mean() -> None:
+    labels, scores = RNG.integers(0, 2, (N, 2)), RNG.random((N, 2))
+    plain = score_labels(labels, scores, names=("a", "b"), patients=PATIENTS, loss=1).plain()
     areas = [roc_auc_score(labels[:, i], scores[:, i]) for i in range(2)]
     assert [plain["labels"][k]["auc"] for k in ("a", "b")] == pytest.approx(areas)
-    assert plain["labels"]["absent"]["auc"] is None
     assert plain["auc"] == pytest.approx(np.mean(areas))
+    assert plain["ece"] == pytest.approx(np.mean([plain["labels"][k]["ece"] for k in ("a", "b")]))
     assert plain["positives"] == np.count_nonzero(labels[:, 0] | labels[:, 1])
     json.dumps(plain, allow_nan=False)
+
+
+def test_the_mean_of_labels_is_drawn_together() -> None:
+    labels, scores = np.repeat(RNG.integers(0, 2, (N, 1)), 2, axis=1), np.repeat(RNG.random((N, 1)), 2, axis=1)
+    plain = score_labels(labels, scores, names=("a", "b"), patients=PATIENTS).plain()
+    assert (plain["auc_low"], plain["auc_high"]) == pytest.approx(auroc_interval(labels[:, 0], scores[:, 0], PATIENTS))
+
+
+@pytest.mark.parametrize(("rare", "there"), [(0, False), (1, False), (4, False), (5, True), (56, False), (60, False)])
+def test_a_label_that_is_too_rare_leaves_no_mean_to_rank_hospitals_by(rare: int, there: bool) -> None:
+    labels, scores = RNG.integers(0, 2, (N, 2)), RNG.random((N, 2))
+    labels[:, 1] = np.arange(N) < rare
+    plain = score_labels(labels, scores, names=("common", "rare"), patients=list(map(str, range(N)))).plain()
+    for name in ("auc", "auc_low", "auc_high", "average_precision", "ece"):
+        assert (plain[name] is not None) == there, name
+    assert plain["labels"]["common"]["auc"] is not None and plain["n"] == N
 
 
 def test_classes_one_against_the_rest() -> None:
@@ -51,3 +76,10 @@ def test_classes_one_against_the_rest() -> None:
     assert plain["labels"]["y"]["positives"] == np.count_nonzero(labels == 1)
     assert plain["positives"] == np.count_nonzero(labels)
     assert plain["loss"] is None
+
+
+def test_a_round_of_many_labels_takes_no_time_to_speak_of() -> None:
+    labels, scores = RNG.integers(0, 2, (1000, 14)), RNG.random((1000, 14))
+    started = time.process_time()
+    score_labels(labels, scores, names=[f"l{i}" for i in range(14)], patients=list(map(str, range(1000))))
+    assert time.process_time() - started < 4.0

@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 
+from fedward.validation.bootstrap import mean_interval
 from fedward.validation.segmentation import MaskScorer, dice, hd95_mm
 
 MASKS = hnp.arrays(np.uint8, (2, 6, 7), elements=st.integers(0, 2))
@@ -75,6 +76,8 @@ def test_scores_of_two_batches() -> None:
         "dice_low": None,
         "dice_high": None,
         "hd95_mm": pytest.approx(2.0),
+        "hd95_mm_low": None,
+        "hd95_mm_high": None,
         "hd95_n": 1,
         "n": 1,
     }
@@ -90,3 +93,16 @@ def test_nothing_predicted_is_dice_zero_without_distance() -> None:
     scorer.add(np.zeros((1, 8, 8), np.uint8), _square(2, 2, 3, size=8)[None], spacing_mm=[(1, 1)], patients=["a"])
     plain = scorer.scores().plain()
     assert plain["dice"] == 0.0 and plain["hd95_mm"] is None and "structures" not in plain
+
+
+def test_the_distances_interval_is_over_patients() -> None:
+    scorer, truth = MaskScorer(("lung",)), _square(5, 2, 4)
+    shifts = [0, 1, 2, 3, 3, 3]
+    predicted = np.stack([_square(5, 2 + shift, 4) for shift in shifts])
+    patients = list("abcddd")
+    scorer.add(predicted, np.stack([truth] * 6), spacing_mm=[(1.0, 2.0)] * 6, patients=patients)
+    plain = scorer.scores().plain()
+    expected = mean_interval(np.array([2.0 * shift for shift in shifts]), patients)
+    assert plain["hd95_mm"] == pytest.approx(4.0)
+    assert (plain["hd95_mm_low"], plain["hd95_mm_high"]) == pytest.approx(expected)
+    assert plain["hd95_mm_low"] < 4.0 < plain["hd95_mm_high"]

@@ -1,0 +1,253 @@
+"""How parts of a label's images leave: subgroups of patients, and a classification's curves.
+
+Both part the images whose n, positives and patients the ``scores`` beside them tell, so what is hidden in a table must
+not follow from that whole. Without the whole nothing of them leaves.
+
+1. A value of sex, age or maker is shown where it has the floor of images and patients; where any is hidden, enough are
+   (``suppression.suppress_cells``), the same for all labels, since n and patients hardly differ by label.
+2. Of those, a label's positives and scores are shown where positives and negatives have the floor too, and again
+   enough are hidden beside the others.
+3. Classes of which each image has one add up across labels as well: a value that is hidden for one is hidden for all.
+   Where a label's whole is hidden it cannot be told whether they do; then what is hidden at a value has the floor.
+4. Where anything of a dimension is hidden, every value of its table is named, so that the empty ones are not told.
+
+Bins of the reliability table are put together instead (``fedward.privacy.coarse_bins``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fedward.privacy.coarse_bins import coarse_bins
+from fedward.privacy.metric_table import (
+    DIMENSIONS,
+    FALSE_POSITIVE_RATES,
+    GROUPS,
+    RELIABILITY_BINS,
+    SUPPRESSED,
+    Metric,
+)
+from fedward.privacy.rule import Rule
+from fedward.privacy.suppression import Cell, suppress_cells
+
+Content = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whole:
+    """What leaves of a label's or structure's counts; None where it does not. A structure has no positives."""
+
+    n: int | None
+    positives: int | None
+    patients: int | None
+    structure: bool = False
+
+    @property
+    def of_each(self) -> tuple[int, int, int] | None:
+        """Images, positives, negatives."""
+        return None if self.n is None or self.positives is None else (self.n, self.positives, self.n - self.positives)
+
+    @property
+    def known(self) -> bool:
+        counts = (self.n, self.patients) if self.structure else (self.n, self.patients, self.positives)
+        return None not in counts
+
+
+Wholes = Mapping[str | None, Whole]
+
+
+def wholes_of(scores: Content) -> Wholes:
+    """The counts that scores or pooled scores tell, by label; under None where there is one label, which has no name.
+
+    Args:
+        scores: what ``release`` lets out of them.
+    """
+    patients, structures = scores.get("patients"), "structures" in scores
+    tables = scores.get("structures") or scores.get("labels") or {None: scores}
+    return {
+        name: Whole(
+            n=part.get("n"),
+            positives=part.get("positives"),
+            patients=patients,
+            structure=structures or "positives" not in part,
+        )
+        for name, part in tables.items()
+    }
+
+
+def subgroups(content: Content, wholes: Wholes, rule: Rule) -> dict[str, Any]:
+    """The part of ``subgroups`` that may leave; see the module.
+
+    Args:
+        content: label or structure -> dimension -> value -> metrics; what is not of the tables is left out.
+        wholes: what leaves of each label's counts.
+        rule: the hospital's.
+    """
+    labels = {name: content[name] for name in content if rule.entry(name) and isinstance(content[name], Mapping)}
+    found: dict[str, Any] = {name: {} for name in labels}
+    for dimension in DIMENSIONS:
+        tables = {
+            name: {value: cell for value, cell in label[dimension].items() if value in DIMENSIONS[dimension]}
+            for name, label in labels.items()
+            if isinstance(label.get(dimension), Mapping)
+        }
+        for name, table in _Dimension(dimension, tables, wholes, rule).released().items():
+            found[name][dimension] = table
+    return {name: told for name, told in found.items() if told}
+
+
+def curves(content: Content, wholes: Wholes, rule: Rule) -> dict[str, Any]:
+    """The part of ``curves`` that may leave: label -> ``roc`` and ``reliability``; see the module."""
+    found = {}
+    for name in content:
+        if not rule.entry(name) or not isinstance(content[name], Mapping):
+            continue
+        of_each = _whole(wholes, name, content).of_each
+        told: dict[str, Any] = {}
+        if isinstance(table := content[name].get("roc"), Mapping):
+            rates = [rate for rate in FALSE_POSITIVE_RATES if rate in table]
+            told["roc"] = {rate: rule.clean(Metric("score"), table[rate]) if of_each else None for rate in rates}
+        if isinstance(table := content[name].get("reliability"), Mapping):
+            told["reliability"] = coarse_bins(table, of_each, rule)
+        if told := {curve: points for curve, points in told.items() if points}:
+            found[name] = told
+    return found
+
+
+def unknown_entries(group: str, content: object, rule: Rule) -> Iterator[str]:
+    """Faults of names and forms, none of which shows the name."""
+    if type(content) is not dict:
+        yield f"metric {group} is not a table"
+        return
+    for name, label in content.items():
+        if not rule.entry(name):
+            yield f"metric {group} has an entry that is no label, class or structure of the job"
+        elif type(label) is not dict or not label or not all(_of_table(group, *item) for item in label.items()):
+            yield f"metric {group} has an entry that is not of its table"
+
+
+def _of_table(group: str, name: object, table: object) -> bool:
+    """Whether a dimension's or a curve's table has the names, and only those, that it can have."""
+    if type(table) is not dict or not table:
+        return False
+    if group == "curves" and name == "roc":
+        return all(type(rate) is str and rate in FALSE_POSITIVE_RATES for rate in table)
+    parts = DIMENSIONS if group == "subgroups" else {"reliability": RELIABILITY_BINS}
+    if type(name) is not str or name not in parts:
+        return False
+    known = {*GROUPS["subgroup" if group == "subgroups" else "reliability"], SUPPRESSED}
+    return all(
+        type(part) is str and part in parts[name] and type(cell) is dict and cell.keys() <= known
+        for part, cell in table.items()
+    )
+
+
+class _Dimension:
+    """One dimension of all labels."""
+
+    def __init__(self, dimension: str, tables: Mapping[str, Content], wholes: Wholes, rule: Rule) -> None:
+        self._values, self._tables, self._rule = DIMENSIONS[dimension], tables, rule
+        self._once = dimension != "maker"  # each patient has one value
+        self._wholes = {name: _whole(wholes, name, tables) for name in tables}
+        self._all_known = all(whole.of_each for whole in wholes.values())
+        self._sum = sum(whole.positives or 0 for whole in wholes.values()) if len(wholes) > 1 else None
+        self._known = {name: whole for name, whole in self._wholes.items() if whole.known}
+        self._unseen_labels = any(name not in self._known for name in wholes if name is not None)
+
+    def released(self) -> dict[str, dict[str, Any]]:
+        people = self._people()
+        seen = {name: people if whole.structure else frozenset[str]() for name, whole in self._known.items()}
+        seen |= self._positives(people)
+        found = {name: self._told(name, people if name in self._known else frozenset(), seen) for name in self._tables}
+        return {name: table for name, table in found.items() if table}
+
+    def _people(self) -> frozenset[str]:
+        """Values whose images and patients may be seen."""
+        least = self._rule.leaving.min_count
+        tables: dict[str, dict[str, Cell]] = {}
+        wholes: dict[str, tuple[int, ...]] = {}
+        for name, whole in self._known.items():
+            n, patients = whole.n or 0, whole.patients or 0
+            wholes[name] = (n, patients) if self._once else (n,)
+            tables[name] = {}
+            for value, cell in self._tables[name].items():
+                counts = _counts(cell, ("n", "patients"))
+                few = counts is None or (counts[1][0] < least and not self._once)
+                tables[name][value] = None if few or counts is None else counts[: len(wholes[name])]
+        exact = not any(whole.structure for whole in self._known.values())
+        return suppress_cells(tables, wholes=wholes, least=least, exact=exact)
+
+    def _positives(self, people: frozenset[str]) -> dict[str, frozenset[str]]:
+        """Label -> values whose positives may be seen."""
+        labels = {name: whole.of_each for name, whole in self._known.items() if not whole.structure}
+        allowed = dict.fromkeys(labels, people)
+        while True:
+            seen = {
+                name: suppress_cells(
+                    {name: {value: _each(cell) for value, cell in self._tables[name].items()}},
+                    wholes={name: whole or ()},
+                    least=self._rule.leaving.min_count,
+                    allowed=allowed[name],
+                )
+                for name, whole in labels.items()
+            }
+            drop = frozenset(value for value in people if self._follows(value, seen))
+            if all(not drop & values for values in seen.values()):
+                return seen
+            allowed = {name: values - drop for name, values in seen.items()}
+
+    def _follows(self, value: str, seen: Mapping[str, frozenset[str]]) -> bool:
+        """Whether a label's hidden positives at a value would follow from those of the other labels."""
+        open_ones = [name for name in seen if value in seen[name]]
+        if self._sum is None or not open_ones or (len(open_ones) == len(seen) and not self._unseen_labels):
+            return False
+        cells = [self._tables[name][value] for name in open_ones]
+        whole = self._known[open_ones[0]].n
+        if self._all_known and not self._unseen_labels:
+            return self._sum == whole
+        rest = cells[0]["n"] - sum(cell["positives"] for cell in cells)
+        return 0 <= rest < self._rule.leaving.min_count or self._sum == whole
+
+    def _told(self, name: str, people: Collection[str], seen: Mapping[str, Collection[str]]) -> dict[str, Any]:
+        table = self._tables[name]
+        group = GROUPS["subgroup"]
+        keys = [key for key in group if any(isinstance(cell, Mapping) and key in cell for cell in table.values())]
+        if not keys:
+            return {}
+
+        def of(value: str) -> dict[str, Any]:
+            if value in seen.get(name, ()):
+                return {key: self._rule.clean(group[key], table[value].get(key)) for key in keys}
+            told = ("n", "patients") if value in people else ()
+            return {key: table[value][key] if key in told else None for key in keys} | {SUPPRESSED: True}
+
+        whole = all(value in seen.get(name, ()) for value in table)
+        return {value: of(value) for value in (table if whole else self._values)}
+
+
+def _each(cell: object) -> Cell:
+    """Images, positives and negatives of a subgroup."""
+    counts = _counts(cell, ("n", "positives"))
+    if counts is None:
+        return None
+    negatives = counts[0][0] - counts[1][0]
+    return (*counts, (negatives, negatives)) if negatives >= 0 else None
+
+
+def _counts(cell: object, names: tuple[str, ...]) -> tuple[tuple[int, int], ...] | None:
+    if not isinstance(cell, Mapping):
+        return None
+    values = [cell.get(name) for name in names]
+    if not all(type(value) is int and value >= 0 for value in values):
+        return None
+    return tuple((value, value) for value in values)  # type: ignore[misc]
+
+
+def _whole(wholes: Wholes, name: str, content: Mapping[str, object]) -> Whole:
+    """What leaves of a label's counts; the one without a name is of the one label there is."""
+    unknown = Whole(n=None, positives=None, patients=None)
+    if None in wholes:
+        return wholes[None] if len(content) == 1 else unknown
+    return wholes.get(name, unknown)

@@ -1,0 +1,68 @@
+"""What stands behind a model's scores at a site: its subgroups, its curves, and who the validation patients are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedward.dataset.selection import Example
+from fedward.privacy.metric_table import DETAILS
+from fedward.settings import JobSpec
+from fedward.training.results import Predictions
+from fedward.validation.curves import curves
+from fedward.validation.subgroups import label_subgroups, structure_subgroups
+
+Named = dict[str, NDArray[Any]]
+
+
+def details(
+    job: JobSpec,
+    examples: Sequence[Example],
+    *,
+    found: Predictions | NDArray[np.float64],
+    images: Callable[[], Iterable[NDArray[np.float32]]],
+    wanted: Collection[str] = DETAILS,
+) -> dict[str, Any]:
+    """The tables that go with a model's scores.
+
+    Args:
+        job: whose labels, classes or structures count.
+        examples: the validation images.
+        found: for a classification the model's word on each of them, in their order; for a segmentation the Dice of
+            each image and structure, (n, structures), NaN where there is none.
+        images: their standardised grey values, in their order; asked for only where they are needed.
+        wanted: which of ``metric_table.DETAILS``; a segmentation has no curves.
+
+    Returns:
+        JSON-ready, about validation patients only; it is not yet cut to what may leave.
+    """
+    rows, told = [example.row for example in examples], dict[str, Any]()
+    predictions = found if isinstance(found, Predictions) else None
+    if predictions is not None:
+        labels, scores = by_name(job, predictions)
+        if "subgroups" in wanted:
+            told["subgroups"] = label_subgroups(labels, scores, rows)
+        if "curves" in wanted:
+            told["curves"] = curves(labels, scores)
+    elif "subgroups" in wanted:
+        dices: Mapping[str, NDArray[np.float64]] = dict(zip(job.data.structures, np.asarray(found).T, strict=True))
+        told["subgroups"] = structure_subgroups(dices, rows)
+    if "profile" in wanted:
+        from fedward.validation.profile import site_profile
+
+        told["profile"] = site_profile(job, examples, images(), predictions)
+    return told
+
+
+def by_name(job: JobSpec, predictions: Predictions) -> tuple[Named, Named]:
+    """Truth, 0 and 1, and score of each label, or of each class against the rest, by name, each (n,)."""
+    truth, names = predictions.labels, job.data.labels
+    if job.data.target == "multiclass":
+        names = job.data.classes
+        truth = (truth[:, np.newaxis] == np.arange(len(names))).astype(np.int64)
+    columns = (truth.T, predictions.scores.T)
+    labels, scores = (dict(zip(names, column, strict=True)) for column in columns)
+    return labels, scores

@@ -1,0 +1,149 @@
+"""The model's word on parts of a hospital's validation patients: by sex, by age, by the maker of the scanner.
+
+Each part has a name from a fixed table, never a header's own text. A patient counts once by sex, under "unknown" where
+the images do not agree, and once by age, by the lowest of the images; by maker each image counts for itself, since a
+patient may have been before two scanners.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedward.dataset.manifest import Row
+from fedward.privacy.metric_table import AGE_BANDS, MAKERS, SEXES
+from fedward.validation.bootstrap import Interval, mean_interval
+from fedward.validation.ranking import auroc, auroc_interval
+from fedward.validation.scores import finite
+
+OTHER, UNKNOWN = "other", "unknown"
+
+_WORDS: Mapping[str, str] = {
+    "agfa": "Agfa",
+    "canon": "Canon",
+    "carestream": "Carestream",
+    "kodak": "Carestream",
+    "fuji": "Fujifilm",
+    "fujifilm": "Fujifilm",
+    "ge": "GE",
+    "gems": "GE",
+    "general electric": "GE",
+    "hologic": "Hologic",
+    "lorad": "Hologic",
+    "konica": "Konica Minolta",
+    "minolta": "Konica Minolta",
+    "philips": "Philips",
+    "picker": "Philips",
+    "samsung": "Samsung",
+    "shimadzu": "Shimadzu",
+    "siemens": "Siemens",
+    "toshiba": "Toshiba",
+}
+"""Words of Manufacturer (0008,0070) -> maker; Kodak's and Picker's scanners are now Carestream's and Philips's."""
+
+Cells = dict[str, dict[str, dict[str, Any]]]
+"""Dimension -> value -> scores."""
+
+
+def maker_of(manufacturer: str) -> str:
+    """The maker's name in ``metric_table.MAKERS``: "other" for one that is not there, "unknown" for no text."""
+    text = " ".join(re.findall(r"[a-z]+", manufacturer.lower()))
+    if not text:
+        return UNKNOWN if not manufacturer.strip() else OTHER
+    found = (maker for words, maker in _WORDS.items() if f" {words} " in f" {text} ")
+    return next(found, OTHER)
+
+
+def sex_of(rows: Sequence[Row]) -> str:
+    """A patient's sex as ``metric_table.SEXES`` names it, from all rows of that patient."""
+    said = {row.sex for row in rows if row.sex}
+    (sex,) = said if len(said) == 1 else {UNKNOWN}
+    return sex if sex in SEXES else UNKNOWN
+
+
+def age_band_of(rows: Sequence[Row]) -> str:
+    """A patient's age as ``metric_table.AGE_BANDS`` names it, from all rows of that patient: the lowest."""
+    decades = [row.age_decade for row in rows if row.age_decade is not None]
+    return AGE_BANDS[min(max(min(decades), 0) // 20, len(AGE_BANDS) - 2)] if decades else UNKNOWN
+
+
+def dimensions(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
+    """``sex``, ``age`` and ``maker`` of each image, in the order of the rows."""
+    people: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        people[row.patient].append(row)
+    sex, age = ({name: of(theirs) for name, theirs in people.items()} for of in (sex_of, age_band_of))
+    return {
+        "sex": tuple(sex[row.patient] for row in rows),
+        "age": tuple(age[row.patient] for row in rows),
+        "maker": tuple(maker_of(row.manufacturer) for row in rows),
+    }
+
+
+def label_subgroups(
+    labels: Mapping[str, NDArray[np.int64]], scores: Mapping[str, NDArray[np.float64]], rows: Sequence[Row]
+) -> dict[str, Cells]:
+    """AUC of each label in each part.
+
+    Args:
+        labels: name -> 0 and 1, (n,).
+        scores: name -> higher for yes, (n,).
+        rows: the n images' lines of the manifest.
+
+    Returns:
+        JSON-ready: label -> dimension -> value -> ``auc`` with ``auc_low`` and ``auc_high`` over patients, ``n``,
+        ``positives``, ``patients``. Values that no image has are absent.
+    """
+
+    def cell(name: str, chosen: NDArray[np.intp], patients: Sequence[str]) -> dict[str, Any]:
+        truth, score = labels[name][chosen], scores[name][chosen]
+        found = _with("auc", auroc(truth, score), auroc_interval(truth, score, patients))
+        return {**found, "n": len(chosen), "positives": int(truth.sum()), "patients": len(set(patients))}
+
+    return _each(list(labels), rows, cell)
+
+
+def structure_subgroups(dices: Mapping[str, NDArray[np.float64]], rows: Sequence[Row]) -> dict[str, Cells]:
+    """Dice of each structure in each part.
+
+    Args:
+        dices: structure -> Dice of each image, (n,), NaN where the image does not have it.
+        rows: the n images' lines of the manifest.
+
+    Returns:
+        As ``label_subgroups`` with ``dice``, ``dice_low``, ``dice_high``, ``n`` images that have the structure, and
+        their ``patients``.
+    """
+
+    def cell(name: str, chosen: NDArray[np.intp], patients: Sequence[str]) -> dict[str, Any]:
+        values = dices[name][chosen]
+        there = np.isfinite(values)
+        mean = finite(float(values[there].mean())) if there.any() else None
+        found = _with("dice", mean, mean_interval(values, patients))
+        owners = {patient for patient, has in zip(patients, there, strict=True) if has}
+        return {**found, "n": int(there.sum()), "patients": len(owners)}
+
+    return _each(list(dices), rows, cell)
+
+
+def _each(names: Sequence[str], rows: Sequence[Row], cell: Any) -> dict[str, Cells]:
+    found: dict[str, Cells] = {name: {} for name in names}
+    owners = [row.patient for row in rows]
+    tables = {"sex": SEXES, "age": AGE_BANDS, "maker": MAKERS}
+    for dimension, values in dimensions(rows).items():
+        places = {value: np.flatnonzero(np.array(values) == value) for value in tables[dimension] if value in values}
+        for name in names:
+            found[name][dimension] = {
+                value: cell(name, chosen, [owners[i] for i in chosen]) for value, chosen in places.items()
+            }
+    return found
+
+
+def _with(name: str, value: float | None, interval: Interval | None) -> dict[str, float | None]:
+    low, high = interval or (None, None)
+    return {name: value, f"{name}_low": low, f"{name}_high": high}

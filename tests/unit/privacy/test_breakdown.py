@@ -1,0 +1,618 @@
+"""Subgroups and curves at the door: what is hidden does not follow from all that left together, whatever came in."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fedward.privacy.metric_table import (
+    AGES,
+    DIMENSIONS,
+    FALSE_POSITIVE_RATES,
+    GROUPS,
+    MAKERS,
+    RELIABILITY_BINS,
+    SUPPRESSED,
+)
+from fedward.privacy.overlap import DECADES
+from fedward.privacy.release import refused, release, unknown_names
+from fedward.privacy.suppression import suppress_cells, suppress_labels
+from fedward.settings import Leaving
+from fedward.validation.calibration import reliability
+from fedward.validation.curves import curves
+from fedward.validation.scores import score_labels
+
+LABELS = ("a", "b", "c")
+ALL = ("scores", "support", "subgroups", "curves", "profile")
+Metrics = dict[str, Any]
+
+
+def leaving(*metrics: str, decimals: int = 3, min_count: int = 5) -> Leaving:
+    return Leaving(metrics=metrics or ALL, decimals=decimals, min_count=min_count)
+
+
+def cell(n: int, positives: int, patients: int | None = None) -> Metrics:
+    return {"auc": 0.81234, "auc_low": 0.7, "auc_high": 0.9, "n": n, "positives": positives, "patients": patients or n}
+
+
+def whole(n: int, positives: int, patients: int | None = None) -> Metrics:
+    return {"auc": 0.8, "n": n, "positives": positives, "patients": patients or n}
+
+
+def one_label(**sexes: Metrics) -> Metrics:
+    """A binary job's metrics, its patients parted by sex."""
+    totals = {key: sum(part[key] for part in sexes.values()) for key in ("n", "positives", "patients")}
+    return {"scores": {"auc": 0.8} | totals, "subgroups": {"a": {"sex": sexes}}}
+
+
+def sexes_of(metrics: Metrics, **options: Any) -> Metrics:
+    return release(metrics, leaving(**options), private=False, names=LABELS)["subgroups"]["a"]["sex"]
+
+
+BLANK = {**dict.fromkeys(cell(1, 1)), SUPPRESSED: True}
+
+
+def test_parts_above_the_floor_leave_rounded() -> None:
+    found = sexes_of(one_label(F=cell(40, 12), M=cell(30, 20)))
+    assert found == {"F": cell(40, 12) | {"auc": 0.812}, "M": cell(30, 20) | {"auc": 0.812}}
+
+
+def test_three_positives_take_the_next_part_with_them_and_are_null_and_never_zero() -> None:
+    found = sexes_of(one_label(F=cell(40, 3), M=cell(30, 12), O=cell(50, 20)))
+    hidden = {"auc": None, "auc_low": None, "auc_high": None, "positives": None, SUPPRESSED: True}
+    assert found["F"] == {"n": 40, "patients": 40} | hidden
+    assert found["M"] == {"n": 30, "patients": 30} | hidden, "or 3 would follow from the whole of 35"
+    assert found["O"]["positives"] == 20 and SUPPRESSED not in found["O"]
+
+
+def test_few_patients_hide_a_part_and_the_empty_values_are_named_with_it() -> None:
+    found = sexes_of(one_label(F=cell(40, 20), M=cell(30, 15), O=cell(6, 3, patients=2)))
+    assert found["O"] == found["M"] == found["unknown"] == BLANK
+    assert found["F"]["n"] == 40
+
+
+def test_hidden_parts_stand_for_the_floor_together() -> None:
+    two = sexes_of(one_label(F=cell(60, 30), M=cell(30, 15), O=cell(2, 1), unknown=cell(2, 1)))
+    assert [value for value in two if SUPPRESSED in two[value]] == ["M", "O", "unknown"], "2 and 2 are 4 together"
+
+
+def test_negatives_have_the_floor_too() -> None:
+    found = sexes_of(one_label(F=cell(40, 38), M=cell(30, 12), O=cell(50, 20)))
+    assert found["F"]["positives"] is None and found["M"]["positives"] is None and found["O"]["positives"] == 20
+
+
+def test_a_site_of_three_positives_tells_no_subgroup_and_no_curve() -> None:
+    rng = np.random.default_rng(0)
+    labels, values = np.array([1] * 3 + [0] * 57), rng.random(60)
+    scores = score_labels(labels[:, None], values[:, None], names=("a",), patients=list(map(str, range(60)))).plain()
+    assert scores["auc"] is not None, "the hospital itself sees it"
+    metrics = {"scores": scores, "curves": curves({"a": labels}, {"a": values})}
+    metrics["subgroups"] = {"a": {"sex": {"F": cell(30, 2), "M": cell(30, 1)}}}
+    found = release(metrics, leaving(), private=False, names=LABELS)
+    counts = {"n", "patients", "loss"}
+    assert all(value is None for name, value in found["scores"].items() if name not in {*counts, SUPPRESSED})
+    assert found["scores"][SUPPRESSED] is True and found["scores"]["n"] == 60
+    leaves = _leaves({name: found[name] for name in ("subgroups", "curves")})
+    assert leaves and set(leaves) <= {None, True}
+    assert refused(found, leaving(), private=False, names=LABELS) == []
+    assert refused(metrics, leaving(), private=False, names=LABELS)
+
+
+def test_counts_come_with_what_rests_on_them_and_nothing_else_of_the_scores() -> None:
+    metrics = one_label(F=cell(40, 12), M=cell(30, 20))
+    found = release(metrics, leaving("subgroups"), private=False, names=LABELS)
+    assert found["scores"] == {"n": 70, "positives": 32, "patients": 70}
+    assert found["subgroups"]["a"]["sex"]["F"]["auc"] == 0.812
+    without = release({"subgroups": metrics["subgroups"]}, leaving(), private=False, names=LABELS)
+    assert set(_leaves(without)) == {None, True}, "without the whole nothing can be checked"
+
+
+def test_each_group_is_listed_by_its_own_name_alone() -> None:
+    metrics = one_label(F=cell(40, 12), M=cell(30, 20)) | {"profile": profile()}
+    every = sorted({name for group in GROUPS.values() for name in group} | {"scores", "support"})
+    assert set(release(metrics, leaving(*every), private=False)) == {"scores"}
+    assert "metric subgroups is not on the site's list" in refused(metrics, leaving(*every), private=False)
+    assert unknown_names(leaving(*ALL, "profile.age", "subgroups.auc", "maker")) == ["subgroups.auc", "maker"]
+
+
+def test_a_private_job_keeps_to_validation_patients_and_a_model_trained_alone_stays() -> None:
+    metrics = one_label(F=cell(40, 12), M=cell(30, 20)) | {"profile": profile()}
+    assert set(release(metrics, leaving(), private=True, names=LABELS)) == {"scores", "subgroups", "profile"}
+    assert release(metrics, leaving(), private=True, alone=True, names=LABELS) == {}
+    faults = refused(metrics, leaving(), private=True, alone=True, names=LABELS)
+    assert "metric subgroups is computed from training data without noise" in faults
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ({"subgroups": {"a": {"maker": {"Dr. DOE's own": cell(40, 20)}}}}, "not of its table"),
+        ({"subgroups": {"a": {"ward": {"F": cell(40, 20)}}}}, "not of its table"),
+        ({"subgroups": {"DOE": {"sex": {"F": cell(40, 20)}}}}, "no label, class or structure"),
+        ({"subgroups": {"a": {"sex": {"F": {"DOE": 40}}}}}, "not of its table"),
+        ({"subgroups": [1]}, "metric subgroups is not a table"),
+        ({"curves": {"a": {"roc": {"0.051": 0.4}}}}, "not of its table"),
+        ({"curves": {"a": {"reliability": {"0.05": {"n": 40}}}}}, "not of its table"),
+        ({"curves": {"a": {"thresholds": {"0.05": 0.4}}}}, "not of its table"),
+        ({"profile": {"maker": {"DOE": 30}}}, "not of its table"),
+        ({"profile": {"ward": 3}}, "metric ward is unknown"),
+    ],
+)
+def test_nothing_outside_the_tables_is_a_name(content: Metrics, says: str) -> None:
+    metrics = {"scores": whole(70, 32)} | content
+    faults = refused(metrics, leaving(), private=False, names=LABELS)
+    assert any(says in fault for fault in faults), faults
+    assert "DOE" not in "".join(faults)
+    assert "DOE" not in json.dumps(release(metrics, leaving(), private=False, names=LABELS))
+
+
+def test_a_structures_subgroups_have_the_floor_of_images_and_patients() -> None:
+    def part(n: int, patients: int) -> Metrics:
+        return {"dice": 0.91234, "dice_low": 0.8, "dice_high": 0.95, "n": n, "patients": patients}
+
+    sexes = {"F": part(40, 20), "M": part(30, 15), "O": part(4, 4), "unknown": part(20, 10)}
+    metrics = {"scores": {"dice": 0.9, "n": 100, "patients": 50}, "subgroups": {"a": {"sex": sexes}}}
+    found = sexes_of(metrics)
+    assert [value for value in found if SUPPRESSED in found[value]] == ["O", "unknown"]
+    assert found["F"] == part(40, 20) | {"dice": 0.912}
+    assert set(_leaves({"unknown": found["unknown"]})) == {None, True}
+
+
+def test_classes_of_a_whole_are_hidden_at_the_same_values() -> None:
+    """One class hidden among women would follow from their images less the other classes'."""
+    table = {"a": {"F": 20, "M": 24, "O": 26}, "b": {"F": 3, "M": 21, "O": 20}, "c": {"F": 37, "M": 15, "O": 24}}
+    n = {value: sum(row[value] for row in table.values()) for value in "FMO"}
+    metrics = {
+        "scores": whole(sum(n.values()), 120)
+        | {"labels": {name: {"auc": 0.8, "n": 190, "positives": sum(row.values())} for name, row in table.items()}},
+        "subgroups": {name: {"sex": {v: cell(n[v], row[v]) for v in row}} for name, row in table.items()},
+    }
+    found = release(metrics, leaving(), private=False, names=LABELS)["subgroups"]
+    hidden = {name: [v for v in "FMO" if found[name]["sex"][v]["positives"] is None] for name in LABELS}
+    assert hidden["a"] == hidden["b"] == hidden["c"] and "F" in hidden["a"] and len(hidden["a"]) > 1
+
+
+# ---------------------------------------------------------------- scores and support beside each other
+
+
+def test_a_hidden_class_does_not_follow_from_the_others_nor_from_all_that_are_not_the_first() -> None:
+    positives = {"a": 15, "b": 2, "c": 43}
+    labels = {name: {"auc": 0.8, "n": 60, "positives": count} for name, count in positives.items()}
+    metrics = {
+        "scores": whole(60, 45) | {"labels": labels},
+        "support": {"validation_images": 60, "validation_patients": 60, "validation_positives": positives},
+    }
+    found = release(metrics, leaving(), private=False, names=LABELS)
+    told = {name: one["positives"] for name, one in found["scores"]["labels"].items()}
+    assert told == found["support"]["validation_positives"] == {"a": None, "b": None, "c": 43}
+    assert found["scores"]["positives"] is None, "60 - 45 would be a's, and b's the rest"
+    assert found["scores"]["auc"] is None and found["scores"]["n"] == 60
+
+
+COUNTS = st.dictionaries(st.sampled_from("abcdefg"), st.integers(0, 40), min_size=1)
+
+
+@settings(max_examples=200, deadline=None)
+@given(COUNTS, st.integers(1, 9), st.integers(0, 60))
+def test_labels_hidden_together_stand_for_the_floor(counts: dict[str, int], least: int, more: int) -> None:
+    images = sum(counts.values()) if more > 30 else max(counts.values()) + more
+    found = suppress_labels(counts, images=images, least=least)
+    hidden = [name for name, value in found.items() if value is None]
+    seen = sum(value for value in found.values() if value is not None)
+    assert all(value is None or (value == counts[name] and value >= least) for name, value in found.items())
+    if hidden and len(hidden) < len(found):
+        assert len(hidden) > 1 and not 0 <= images - seen < least
+    assert suppress_labels(found, images=images, least=least) == found
+
+
+# ---------------------------------------------------------------- whatever a hospital's patients are
+
+KINDS = st.sampled_from(["binary", "multilabel", "multiclass"])
+
+
+@st.composite
+def hospitals(draw: st.DrawFn) -> Metrics:
+    """Metrics as a hospital makes them: every image has a sex, an age, a maker and a truth."""
+    kind, rng = draw(KINDS), np.random.default_rng(draw(st.integers(0, 2**31)))
+    names = LABELS[:1] if kind == "binary" else LABELS
+    n, skew = draw(st.integers(5, 120)), draw(st.floats(0.2, 3.0))
+
+    def pick(values: tuple[str, ...], count: int) -> list[str]:
+        return [values[i] for i in np.minimum(rng.exponential(skew, count).astype(int), len(values) - 1)]
+
+    owner = np.minimum(np.arange(n), draw(st.integers(n // 2, n)))
+    patients = len(set(owner.tolist()))
+    of_patient = {"sex": pick(DIMENSIONS["sex"], n)}
+    decades = [AGES[(AGES.index(age) + shift) % len(AGES)] for age, shift in zip(pick(AGES, n), [3] * n, strict=True)]
+    of_patient["age"] = [next(band for band, ages in DECADES.items() if age in ages) for age in decades]
+    values = {dimension: [column[k] for k in owner] for dimension, column in of_patient.items()}
+    values["maker"] = pick(MAKERS, n)
+    if kind == "multiclass":
+        truth = (np.minimum(rng.exponential(skew, n).astype(int), 2)[:, None] == np.arange(3)).astype(int)
+    else:
+        truth = (rng.random((n, len(names))) < rng.random(len(names)) ** 2).astype(int)
+    score = rng.random((n, len(names)))
+    any_yes = int((truth.argmax(1) > 0).sum() if kind == "multiclass" else truth.any(1).sum())
+    each = {name: {"auc": 0.7, "n": n, "positives": int(truth[:, i].sum())} for i, name in enumerate(names)}
+    metrics: Metrics = {
+        "scores": {"auc": 0.7, "n": n, "positives": any_yes, "patients": patients},
+        "support": {
+            "validation_images": n,
+            "validation_patients": patients,
+            "validation_positives": {name: one["positives"] for name, one in each.items()},
+        },
+        "subgroups": {},
+        "curves": curves(
+            {name: truth[:, i] for i, name in enumerate(names)}, {name: score[:, i] for i, name in enumerate(names)}
+        ),
+    }
+    who = sorted(set(owner.tolist()))
+    metrics["profile"] = {
+        "patients": patients,
+        "sex": dict(Counter(of_patient["sex"][k] for k in who)),
+        "age": dict(Counter(decades[k] for k in who)),
+    }
+    if len(names) > 1:
+        metrics["scores"]["labels"] = each
+    for i, name in enumerate(names):
+        metrics["subgroups"][name] = {
+            dimension: {
+                value: cell(
+                    sum(chosen := np.array(column) == value),
+                    int(truth[chosen, i].sum()),
+                    len(set(owner[chosen].tolist())),
+                )
+                for value in dict.fromkeys(column)
+            }
+            for dimension, column in values.items()
+        }
+        for table in metrics["subgroups"][name].values():
+            for part in table.values():
+                part["n"] = int(part["n"])
+    return {"kind": kind, "names": names, "metrics": metrics}
+
+
+@settings(max_examples=200, deadline=None)
+@given(hospitals(), st.integers(2, 9), st.integers(0, 5))
+def test_no_hidden_count_follows_from_what_left(hospital: Metrics, least: int, decimals: int) -> None:
+    rule, truth, names = leaving(decimals=decimals, min_count=least), hospital["metrics"], hospital["names"]
+    found = release(truth, rule, private=False, names=LABELS)
+    assert release(found, rule, private=False, names=LABELS) == found
+    assert refused(found, rule, private=False, names=LABELS) == []
+    hidden, determined = _attack(found, names, multiclass=hospital["kind"] == "multiclass")
+    tables, ages = truth["subgroups"][names[0]], truth["profile"]["age"]
+    for key in determined:  # an empty part may be told, and an age band of which the profile shows every decade
+        small = ages.get(key[1], 0) if key[0] == "decade" else tables.get(key[0], {}).get(key[1], {}).get("patients", 0)
+        if key[0] == "decade" or key[-1] == "patients":
+            assert small == 0 or small >= least, key
+        else:
+            assert key[0] in tables and key[1] not in tables[key[0]], key
+    for name in names:
+        _holds_the_floor(found, truth, name, least)
+        table = found["curves"][name].get("reliability", {})
+        for row, true in _wide_bins(table, truth["curves"][name]["reliability"]):
+            positives = round(sum(one["n"] * one["observed"] for one in true))
+            assert row["n"] == sum(one["n"] for one in true)
+            assert min(positives, row["n"] - positives) >= least
+    if not hidden:
+        assert all(SUPPRESSED not in part for table in found["subgroups"].values() for part in table.values())
+
+
+def _wide_bins(table: Metrics, truth: Metrics) -> list[tuple[Metrics, list[Metrics]]]:
+    """Each bin that is shown, with those that it was put together from: up to the next one's edge."""
+    edges = [edge for edge in table if SUPPRESSED not in table[edge]]
+    ends = [*edges[1:], "1.0"][: len(edges)]
+    return [
+        (table[edge], [one for lower, one in truth.items() if edge <= lower < end])
+        for edge, end in zip(edges, ends, strict=True)
+    ]
+
+
+def _holds_the_floor(found: Metrics, truth: Metrics, name: str, least: int) -> None:
+    whole_of = found["scores"].get("labels", {}).get(name, found["scores"])
+    for dimension, table in found["subgroups"][name].items():
+        true = truth["subgroups"][name][dimension]
+        seen = [value for value, part in table.items() if part["positives"] is not None]
+        for value in seen:
+            part = table[value]
+            assert {key: part[key] for key in ("n", "positives", "patients")} == {
+                key: true[value][key] for key in ("n", "positives", "patients")
+            }
+            assert min(part["positives"], part["n"] - part["positives"], part["patients"]) >= least
+        rest = {key: whole_of[key] - sum(table[value][key] for value in seen) for key in ("n", "positives") if seen}
+        hidden = [value for value in true if value not in seen]
+        if seen and hidden:
+            assert len(hidden) > 1
+            assert min(rest["n"], rest["positives"], rest["n"] - rest["positives"]) >= least
+        people = [value for value, part in table.items() if part["n"] is not None]
+        others = [true[value] for value in true if value not in people]
+        if people and others:
+            assert len(others) > 1 and sum(part["n"] for part in others) >= least
+
+
+def _attack(found: Metrics, names: tuple[str, ...], *, multiclass: bool) -> tuple[list[Any], list[Any]]:
+    """Counts that are hidden, and those of them that linear algebra finds from all that left."""
+    known: dict[Any, int] = {}
+    scores, support = found["scores"], found["support"]
+
+    def tell(key: Any, value: int | None) -> None:
+        if value is not None:
+            assert known.setdefault(key, value) == value
+        everything.setdefault(key, len(everything))
+
+    everything: dict[Any, int] = {}
+    sums: list[tuple[Any, list[Any]]] = []
+    tell("n", scores["n"])
+    tell("n", support["validation_images"])
+    for name in names:
+        part = scores.get("labels", {}).get(name, scores)
+        tell(("positives", name), part["positives"])
+        tell(("positives", name), support["validation_positives"][name])
+        for dimension, table in found["subgroups"][name].items():
+            for value in DIMENSIONS[dimension]:
+                cell_ = table.get(value, {"n": 0, "positives": 0})  # an unnamed value is empty, and that may be told
+                tell((dimension, value), cell_["n"])
+                tell((dimension, value, name), cell_["positives"])
+            sums.append((("positives", name), [(dimension, value, name) for value in DIMENSIONS[dimension]]))
+            sums.append(("n", [(dimension, value) for value in DIMENSIONS[dimension]]))
+            if multiclass and name == names[0]:
+                for value in DIMENSIONS[dimension]:
+                    sums.append(((dimension, value), [(dimension, value, one) for one in names]))
+    sums += _attack_patients(found, names, tell)
+    if multiclass:
+        sums.append(("n", [("positives", one) for one in names]))
+        tell("any", scores["positives"])
+        sums.append(("n", ["any", ("positives", names[0])]))
+    for one in [key for _, keys in sums for key in keys]:
+        everything.setdefault(one, len(everything))
+    unknown = [key for key in everything if key not in known]
+    if not unknown:
+        return [], []
+    place = {key: i for i, key in enumerate(unknown)}
+    matrix = np.zeros((len(sums), len(unknown)))
+    for k, (total, keys) in enumerate(sums):
+        for key, sign in [(total, -1.0), *((key, 1.0) for key in keys)]:
+            if key in place:
+                matrix[k, place[key]] += sign
+    _, values, rows = np.linalg.svd(matrix)
+    free = rows[int((values > 1e-9).sum()) :]
+    determined = [key for key in unknown if np.abs(free[:, place[key]]).max(initial=0.0) < 1e-9]
+    return unknown, [key for key in determined if key != "any"]
+
+
+def _attack_patients(found: Metrics, names: tuple[str, ...], tell: Any) -> list[tuple[Any, list[Any]]]:
+    """What subgroups and profile tell of the same patients."""
+    tell("patients", found["scores"]["patients"])
+    tell("patients", found["profile"]["patients"])
+    for dimension in ("sex", "age"):
+        for name in names:
+            table = found["subgroups"][name][dimension]
+            for value in DIMENSIONS[dimension]:
+                tell((dimension, value, "patients"), table.get(value, {"patients": 0})["patients"])
+    for value in DIMENSIONS["sex"]:
+        tell(("sex", value, "patients"), found["profile"]["sex"].get(value))
+    for age in AGES:
+        tell(("decade", age), found["profile"]["age"].get(age))
+    sums = [
+        ("patients", [(dimension, value, "patients") for value in DIMENSIONS[dimension]])
+        for dimension in ("sex", "age")
+    ]
+    return sums + [(("age", band, "patients"), [("decade", age) for age in ages]) for band, ages in DECADES.items()]
+
+
+NUMBERS = st.one_of(st.none(), st.booleans(), st.integers(-3, 60), st.integers(), st.floats(), st.just("DOE^JANE"))
+CELL = st.one_of(
+    NUMBERS,
+    st.builds(
+        lambda more, n, part: cell(n, int(n * part), max(1, n // 2)) | more,
+        st.dictionaries(
+            st.sampled_from(["auc", "dice", "n", "positives", "patients", "gossip", SUPPRESSED]), NUMBERS, max_size=2
+        ),
+        st.integers(0, 60),
+        st.floats(0, 1),
+    ),
+)
+WILD = st.fixed_dictionaries(
+    {
+        "scores": st.builds(
+            lambda n, positives, patients, labels: (
+                whole(n, positives, patients) | ({"labels": labels} if labels else {})
+            ),
+            st.integers(0, 200),
+            st.integers(0, 100),
+            st.integers(1, 100),
+            st.dictionaries(
+                st.sampled_from(LABELS), st.builds(whole, st.integers(0, 200), st.integers(0, 90)), max_size=3
+            ),
+        ),
+        "subgroups": st.one_of(
+            NUMBERS,
+            st.dictionaries(
+                st.sampled_from([*LABELS, "DOE^JANE"]),
+                st.dictionaries(
+                    st.sampled_from([*DIMENSIONS, "ward"]),
+                    st.one_of(
+                        NUMBERS,
+                        st.dictionaries(
+                            st.sampled_from(["F", "M", "0-19", "80 and above", "GE", "DOE", "unknown"]), CELL
+                        ),
+                    ),
+                    max_size=3,
+                ),
+                max_size=3,
+            ),
+        ),
+        "profile": st.fixed_dictionaries(
+            {"patients": st.integers(0, 60)},
+            optional={
+                "sex": st.dictionaries(st.sampled_from(["F", "M", "DOE"]), st.integers(0, 30)),
+                "age": st.dictionaries(
+                    st.sampled_from(["0-9", "10-19", "80-89", "DOE", "unknown"]), st.integers(0, 30)
+                ),
+                "maker": st.one_of(NUMBERS, st.dictionaries(st.sampled_from(MAKERS), NUMBERS, max_size=3)),
+            },
+        ),
+        "curves": st.dictionaries(
+            st.sampled_from([*LABELS, "DOE^JANE"]),
+            st.fixed_dictionaries(
+                {},
+                optional={
+                    "roc": st.dictionaries(st.sampled_from([*FALSE_POSITIVE_RATES, "0.123"]), NUMBERS, max_size=4),
+                    "reliability": st.dictionaries(
+                        st.sampled_from([*RELIABILITY_BINS, "DOE"]),
+                        st.one_of(
+                            NUMBERS,
+                            st.fixed_dictionaries(
+                                {"n": st.integers(-1, 60), "score": NUMBERS, "observed": st.floats(0, 1)}
+                            ),
+                        ),
+                    ),
+                },
+            ),
+            max_size=3,
+        ),
+    }
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(WILD, st.integers(1, 9), st.integers(0, 6), st.booleans(), st.sampled_from([None, LABELS]))
+def test_whatever_comes_in_what_goes_out_is_allowed_and_stays_as_it_is(
+    metrics: Metrics, least: int, decimals: int, private: bool, names: tuple[str, ...] | None
+) -> None:
+    rule, before = leaving(decimals=decimals, min_count=least), repr(metrics)
+    found = release(metrics, rule, private=private, names=names)
+    assert repr(metrics) == before
+    assert release(found, rule, private=private, names=names) == found
+    assert refused(found, rule, private=private, names=names) == []
+    assert "gossip" not in json.dumps(found, allow_nan=False)
+    if names:
+        assert "DOE" not in json.dumps(found)
+    if not refused(metrics, rule, private=private, names=names):
+        assert json.dumps(found) == json.dumps(metrics)
+
+
+# ---------------------------------------------------------------- curves and profile
+
+
+def test_curves_leave_with_their_labels_floor() -> None:
+    rng = np.random.default_rng(0)
+    labels, values = np.repeat([0, 1], 300), np.clip(rng.normal(np.repeat([0.4, 0.6], 300), 0.2), 0, 1)
+    made = curves({"a": labels}, {"a": values})["a"]
+    found = release({"scores": whole(600, 300), "curves": {"a": made}}, leaving(), private=False, names=LABELS)[
+        "curves"
+    ]["a"]
+    assert found["roc"] == {rate: round(value, 3) for rate, value in made["roc"].items()}
+    truth, told = reliability(labels, values), found["reliability"]
+    assert len(told) >= 5, "most bins have both"
+    assert sum(row["n"] for row in told.values()) == 600
+    for row, parts in _wide_bins(told, truth):
+        for name in ("score", "observed"):
+            mean = sum(one["n"] * one[name] for one in parts) / row["n"]
+            assert row[name] == pytest.approx(mean, abs=0.0005 + 1e-9)
+    exact = {edge: row for edge, row in told.items() if row["n"] == truth[edge]["n"]}
+    assert exact and all(row["score"] == round(truth[edge]["score"], 3) for edge, row in exact.items())
+
+
+def bins(**cells: tuple[int, float, float]) -> Metrics:
+    return {edge[1:].replace("_", "."): {"n": n, "score": s, "observed": o} for edge, (n, s, o) in cells.items()}
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        # a sure model: few positives low, few negatives high, hardly anyone between
+        (
+            bins(b0_0=(60, 0.02, 0.05), b0_4=(4, 0.5, 0.5), b0_9=(36, 0.97, 0.75)),
+            {"0.0": (64, 0.05, 0.078), "0.9": (36, 0.97, 0.75)},
+        ),
+        # what is left at the end goes to the last that has enough
+        (bins(b0_0=(50, 0.1, 0.5), b0_9=(50, 0.9, 0.98)), {"0.0": (100, 0.5, 0.74)}),
+        (bins(b0_0=(50, 0.1, 0.02), b0_9=(50, 0.9, 0.04)), None),
+        (bins(b0_0=(99, 0.1, 0.5)), None),
+    ],
+)
+def test_neighbouring_bins_are_put_together_up_to_the_floor(
+    table: Metrics, told: dict[str, tuple[int, float, float]] | None
+) -> None:
+    positives = round(sum(cell["n"] * cell["observed"] for cell in table.values()))
+    metrics = {"scores": whole(100, positives), "curves": {"a": {"reliability": table}}}
+    found = release(metrics, leaving(), private=False, names=LABELS)["curves"]["a"]["reliability"]
+    if told is None:
+        assert set(_leaves(found)) == {None, True}
+        assert set(found) == set(RELIABILITY_BINS)
+    else:
+        assert found == bins(**{"b" + edge.replace(".", "_"): cell for edge, cell in told.items()})
+
+
+def test_pooled_curves_leave_with_the_pooled_scores_alone() -> None:
+    made = curves({"a": np.array([0, 1] * 40)}, {"a": np.linspace(0, 1, 80)})
+    metrics = {"pooled": whole(80, 40) | {"curves": made}}
+    found = release(metrics, leaving("pooled"), private=True, names=LABELS)
+    assert found["pooled"]["curves"]["a"]["roc"]["1.00"] == 1.0
+    assert refused(found, leaving("pooled"), private=True, names=LABELS) == []
+    assert "curves" not in release(metrics, leaving("pooled.auc"), private=True, names=LABELS)["pooled"]
+    few = release({"pooled": whole(80, 3) | {"curves": made}}, leaving("pooled"), private=True, names=LABELS)
+    assert set(_leaves(few["pooled"]["curves"])) <= {None, True}
+    assert refused({"pooled": whole(80, 40) | {"curves": {"DOE": {}}}}, leaving("pooled"), private=True, names=LABELS)
+
+
+def profile(**changes: Any) -> Metrics:
+    return {
+        "patients": 60,
+        "images": 80,
+        "positives": {"a": 30},
+        "sex": {"F": 31, "M": 29},
+        "age": {"40-49": 20, "50-59": 30, "60-69": 10},
+        "maker": {"GE": 57, "Siemens": 3},
+        "intensity": {"-0.25": 0.25, "+0.00": 0.12345},
+        "spacing_mm": 0.14333,
+        "label_noise": 0.05111,
+    } | changes
+
+
+def test_a_profile_is_suppressed_like_counts_of_patients() -> None:
+    found = release({"profile": profile()}, leaving("profile"), private=True, names=LABELS)["profile"]
+    assert found["sex"] == {"F": 31, "M": 29}, "that nobody is O or unknown may follow"
+    assert found["age"] == {"40-49": 20, "50-59": 30, "60-69": 10}
+    assert found["maker"] == {"GE": None, "Siemens": None}
+    assert (found["spacing_mm"], found["label_noise"]) == (0.143, 0.051)
+    few = release({"profile": profile(patients=4)}, leaving("profile"), private=True, names=LABELS)["profile"]
+    assert set(_leaves(few)) == {None}
+
+
+def test_a_profile_does_not_tell_what_the_subgroups_hide() -> None:
+    """Of 12 patients of 40 to 59 years the profile alone may say that 9 are below 50; beside the 12, 3 would follow."""
+    ages = {"40-49": 9, "50-59": 3, "60-69": 20, "70-79": 8, "0-9": 2}
+    bands = {"40-59": cell(24, 12, 12), "60-79": cell(56, 28, 28), "0-19": cell(4, 2, 2)}
+    metrics: Metrics = {"profile": {"patients": 42, "age": ages}}
+    alone = release(metrics, leaving(), private=False, names=LABELS)["profile"]["age"]
+    assert alone == ages | {"50-59": None, "0-9": None}
+    metrics |= {"scores": whole(84, 42, 42), "subgroups": {"a": {"age": bands}}}
+    found = release(metrics, leaving(), private=False, names=LABELS)
+    assert [band for band, part in found["subgroups"]["a"]["age"].items() if part["patients"]] == ["60-79"]
+    assert found["profile"]["age"] == dict.fromkeys(ages) | {"60-69": 20, "70-79": 8}
+    assert refused(found, leaving(), private=False, names=LABELS) == []
+
+
+def test_cells_by_hand() -> None:
+    cells = {name: ((n, n),) for name, n in Counter(a=2, b=9, c=30).items()}
+    assert suppress_cells({"": cells}, wholes={"": (41,)}, least=5) == {"c"}
+    assert suppress_cells({"": cells}, wholes={"": (42,)}, least=5) == {"c"}
+    assert suppress_cells({"": cells}, wholes={"": (29,)}, least=5) == frozenset(), "more than the whole"
+    empty = {"a": ((0, 0),), "b": ((9, 9),)}
+    assert suppress_cells({"": empty}, wholes={"": (9,)}, least=5) == {"b"}
+    assert suppress_cells({"": {"b": ((9, 9),)}}, wholes={"": (10,)}, least=5) == frozenset(), "one is missing"
+
+
+def _leaves(content: Metrics) -> list[Any]:
+    found = []
+    for value in content.values():
+        found += _leaves(value) if isinstance(value, dict) else [value]
+    return found

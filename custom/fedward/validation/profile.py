@@ -1,0 +1,67 @@
+"""Who a hospital's validation patients are and what their images look like, beside which its scores are to be read."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from statistics import fmean, median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedward.dataset.selection import Example
+from fedward.privacy.metric_table import MAKERS
+from fedward.settings import JobSpec
+from fedward.training.results import Predictions
+from fedward.validation.cohort_statistics import cohort_statistics, pooled_statistics
+from fedward.validation.label_noise import predicted_noise
+from fedward.validation.subgroups import maker_of
+
+
+def site_profile(
+    job: JobSpec,
+    examples: Sequence[Example],
+    images: Iterable[NDArray[np.float32]],
+    predictions: Predictions | None,
+) -> dict[str, Any]:
+    """The profile of a site's validation patients. Nothing is hidden yet: that is ``fedward.privacy.release``'s.
+
+    Args:
+        job: whose labels or classes count.
+        examples: each validation image.
+        images: for each of them, in their order, its standardised grey values as the network sees them.
+        predictions: the federated model's word on them; None for a segmentation.
+
+    Returns:
+        JSON-ready. ``patients``, ``images``. ``sex``, ``age``, ``maker``: patients by value, each patient once (of
+        several makers, the one of most images). ``positives``: images by label or class, absent for a segmentation.
+        ``intensity``: lower edge of a grey value -> share. ``spacing_mm``: the median over images of the distance from
+        pixel to pixel within a slice as the header gives it, before the image is brought to the network's size: it
+        tells detectors apart, and the network's grid would not; None where no header has it. ``label_noise``: see
+        ``fedward.validation.label_noise``; None for a segmentation.
+
+    Raises:
+        ValueError: not as many images as examples.
+    """
+    counts = cohort_statistics(job, examples, images)
+    found = pooled_statistics(job, counts, min_count=0)
+    return {
+        **found,
+        "maker": _makers(examples),
+        "spacing_mm": _spacing(examples),
+        "label_noise": None if predictions is None else predicted_noise(predictions),
+    }
+
+
+def _makers(examples: Sequence[Example]) -> dict[str, int]:
+    makers: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for example in examples:
+        makers[example.row.patient][maker_of(example.row.manufacturer)] += 1
+    patients = Counter(max(sorted(found), key=found.__getitem__) for found in makers.values())
+    return {maker: patients[maker] for maker in MAKERS}
+
+
+def _spacing(examples: Sequence[Example]) -> float | None:
+    known = [fmean(spacing[-2:]) for example in examples if (spacing := example.row.spacing_mm) is not None]
+    return median(known) if known else None

@@ -7,19 +7,22 @@ what the writer gives, JSON-ready. No event carries a weight, a pixel or a patie
 from __future__ import annotations
 
 import json
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 EVENTS_FILE = "events.jsonl"
 KINDS = {
-    "started": "the job began: job, sites",
-    "admitted": "a site takes part: site, support",
+    "started": "the job began: job, task, rounds, sites, coverage, threshold",
+    "admitted": "a site takes part: site, support, quarantined, cohort_hash, fedward, privacy, admission",
     "declined": "a site takes no part: site, reason",
     "dropped": "a site's answer to a round is missing: site, round, reason",
-    "answered": "a site answered a task: site, task, round, metrics",
-    "round": "a round is complete: round, sites, wall_s",
+    "answered": "a site answered a task: site, task, round, metrics, seconds, sent_bytes, received_bytes",
+    "round": "a round is complete: round, sites, wall_s, stages, patients, participation",
+    "uncovered": "the coverage is not met, and the job ends as failed: round (null before and after them), reason",
+    "suspect": "no local training explains a site's update, which was used all the same: site, round, reason",
     "encrypted": "what leaves the sites is encrypted: scheme, precision, key",
     "clipped": "values of a site's model were out of range in a round: round, site, values",
     "unopened": "a sum was not opened for want of hospitals that confirm it: purpose, reason",
@@ -35,21 +38,29 @@ KINDS = {
 
 
 class EventLog:
-    """Appends events to ``path``; a line appears whole or not at all.
+    """Appends events to ``path``; a line appears whole or not at all. May be used by any thread.
+
+    Args:
+        path: the file.
+        also: is given each event after its line is written, in the same order; it must not raise.
 
     Raises:
         ValueError: a kind that is not in ``KINDS``, or a value that JSON cannot hold (NaN and infinity among them).
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, *, also: Callable[[Mapping[str, Any]], None] | None = None) -> None:
+        self._path, self._also, self._lock = path, also, threading.Lock()
 
     def append(self, event: str, **fields: Any) -> None:
         if event not in KINDS:
             raise ValueError(f"unknown kind of event {event!r}")
-        line = json.dumps({"event": event, "at": round(time.time(), 3), **fields}, allow_nan=False) + "\n"
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(line)
+        with self._lock:
+            content = {"event": event, "at": round(time.time(), 3), **fields}
+            line = json.dumps(content, allow_nan=False) + "\n"
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(line)
+            if self._also is not None:
+                self._also(content)
 
 
 class EventReader:

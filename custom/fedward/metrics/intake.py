@@ -1,0 +1,279 @@
+"""One event of a job -> rows of the metrics store. What is not a finite number is not measured, and stays so."""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Event = Mapping[str, Any]
+_LARGEST = 2**63 - 1
+_COUNTS = ("n", "positives")
+_POOLED = ("auc", "auc_low", "auc_high", *_COUNTS)
+_REASON = 500
+"""Letters kept of a reason: it may come from a site."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Taking:
+    """A job within the transaction that takes in one of its events."""
+
+    connection: sqlite3.Connection
+    job: int
+    at: float
+
+    def site(self, name: Any) -> int:
+        """The key of a site; a name that is new gets one."""
+        self.connection.execute("INSERT OR IGNORE INTO sites (site) VALUES (?)", (str(name),))
+        (key,) = self.connection.execute("SELECT key FROM sites WHERE site = ?", (str(name),)).fetchone()
+        return int(key)
+
+    def seat(self, name: Any) -> int:
+        """The same, with a row for this site in this job."""
+        key = self.site(name)
+        self.connection.execute("INSERT OR IGNORE INTO seats (job, site) VALUES (?, ?)", (self.job, key))
+        return key
+
+    def set_job(self, **columns: Any) -> None:
+        words = ", ".join(f"{name} = ?" for name in columns)
+        self.connection.execute(f"UPDATE jobs SET {words} WHERE key = ?", (*columns.values(), self.job))
+
+    def set_seat(self, site: int, **columns: Any) -> None:
+        words = ", ".join(f"{name} = ?" for name in columns)
+        values = (*columns.values(), self.job, site)
+        self.connection.execute(f"UPDATE seats SET {words} WHERE job = ? AND site = ?", values)
+
+    def count(self, site: int, **more: int) -> None:
+        """Add to a seat's counters."""
+        words = ", ".join(f"{name} = {name} + ?" for name in more)
+        values = (*more.values(), self.job, site)
+        self.connection.execute(f"UPDATE seats SET {words} WHERE job = ? AND site = ?", values)
+
+    def job_value(self, column: str) -> Any:
+        return self.connection.execute(f"SELECT {column} FROM jobs WHERE key = ?", (self.job,)).fetchone()[0]
+
+    def note(self, event: Event, site: int | None = None) -> None:
+        kept = {key: value for key, value in event.items() if key not in ("event", "at", "site")}
+        self.connection.execute(
+            "INSERT INTO notes (job, site, at, kind, body) VALUES (?, ?, ?, ?, ?)",
+            (self.job, site, self.at, str(event["event"]), json.dumps(kept, allow_nan=False)),
+        )
+
+
+def take(connection: sqlite3.Connection, job_id: str, event: Event, *, cursor: int) -> None:
+    """Enter one event; the caller holds the transaction.
+
+    Args:
+        connection: within a transaction that may write.
+        job_id: FLARE's id of the run; a new one makes a job.
+        event: with ``event`` and ``at``.
+        cursor: of the store's clock.
+    """
+    at = real(event["at"]) or 0.0
+    connection.execute("INSERT OR IGNORE INTO jobs (id, started_at, updated_at) VALUES (?, ?, ?)", (job_id, at, at))
+    connection.execute(
+        "UPDATE jobs SET changed = ?, updated_at = max(updated_at, ?) WHERE id = ?", (cursor, at, job_id)
+    )
+    (job,) = connection.execute("SELECT key FROM jobs WHERE id = ?", (job_id,)).fetchone()
+    taking = _Taking(connection, job, at)
+    _TAKEN.get(str(event["event"]), _kept)(taking, event)
+
+
+def _started(taking: _Taking, event: Event) -> None:
+    taking.set_job(
+        name=word(event.get("job")),
+        task=word(event.get("task")),
+        rounds_asked=whole(event.get("rounds")),
+        started_at=taking.at,
+        threshold=real(event.get("threshold")),
+        coverage=json.dumps(event.get("coverage")),
+    )
+    for site in event.get("sites") or ():
+        taking.site(site)
+
+
+def _admitted(taking: _Taking, event: Event) -> None:
+    site = taking.seat(event["site"])
+    taking.set_seat(site, declined=None)
+    taking.connection.execute(
+        "UPDATE sites SET version = ifnull(?, version), last_seen = max(ifnull(last_seen, 0), ?) WHERE key = ?",
+        (word(event.get("fedward")), taking.at, site),
+    )
+    _privacy(taking, site, event.get("privacy"))
+
+
+def _declined(taking: _Taking, event: Event) -> None:
+    site = taking.seat(event["site"])
+    taking.set_seat(site, declined=reason(event.get("reason")) or "no reason given")
+
+
+def _answered(taking: _Taking, event: Event) -> None:
+    site, metrics = taking.seat(event["site"]), _map(event.get("metrics"))
+    sent, received = whole(event.get("sent_bytes")), whole(event.get("received_bytes"))
+    taking.count(site, sent_bytes=sent or 0, received_bytes=received or 0)
+    taking.connection.execute(
+        "UPDATE sites SET last_seen = max(ifnull(last_seen, 0), ?) WHERE key = ?", (taking.at, site)
+    )
+    _privacy(taking, site, metrics.get("privacy"))
+    task = event.get("task")
+    if task not in ("round", "final"):
+        return  # a model that a site trained alone is not the job's
+    if task == "round":
+        number, seconds = whole(event.get("round")) or 0, _seconds(event, metrics)
+        taking.set_seat(site, **seconds)
+        taking.connection.execute(
+            "INSERT OR REPLACE INTO parts (job, round, site, validate_s, train_s, seal_s, rest_s, patients, "
+            "sent_bytes, received_bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (taking.job, number, site, *seconds.values(), whole(metrics.get("patients")), sent, received),
+        )
+    else:
+        selected = taking.job_value("selected")
+        number = int(taking.job_value("rounds_done") if selected is None else selected)
+    _scores(taking, site, number, metrics, final=task == "final")
+
+
+def _scores(taking: _Taking, site: int, number: int, metrics: Event, *, final: bool) -> None:
+    """A site's numbers for the model that has been through ``number`` rounds: its latest, and a point of its line."""
+    scores = _map(metrics.get("scores"))
+    measure = "dice" if taking.job_value("task") == "segmentation" else "auc"
+    value = real(scores.get(measure))
+    ends = (real(scores.get(f"{measure}_low")), real(scores.get(f"{measure}_high")))
+    losses = (real(metrics.get("loss")), real(scores.get("loss")))
+    taking.set_seat(
+        site,
+        value=value,
+        low=ends[0],
+        high=ends[1],
+        n=whole(scores.get("n")),
+        positives=whole(scores.get("positives")),
+        suppressed=int(value is None and bool(scores.get("suppressed"))),
+        hd95_mm=real(scores.get("hd95_mm")),
+        validation_loss=losses[1],
+        reported_at=taking.at,
+        **({} if final else {"training_loss": losses[0]}),
+    )
+    taking.connection.execute(
+        "INSERT INTO points (job, site, round, value, low, high, training_loss, validation_loss) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET value = excluded.value, low = excluded.low, "
+        "high = excluded.high, training_loss = ifnull(excluded.training_loss, training_loss), "
+        "validation_loss = excluded.validation_loss",
+        (taking.job, site, number, value, *ends, *losses),
+    )
+
+
+def _round(taking: _Taking, event: Event) -> None:
+    number, stages = whole(event.get("round")) or 0, _map(event.get("stages"))
+    facts = (real(event.get("wall_s")), real(stages.get("wait_s")), real(stages.get("add_s")))
+    taking.connection.execute(
+        "INSERT OR REPLACE INTO rounds (job, round, wall_s, wait_s, add_s, patients) VALUES (?, ?, ?, ?, ?, ?)",
+        (taking.job, number, *facts, whole(event.get("patients"))),
+    )
+    taking.set_job(rounds_done=max(number + 1, int(taking.job_value("rounds_done"))))
+    took = event.get("participation")
+    listed = _map(took) if took else {site: {"outcome": "accepted"} for site in event.get("sites") or ()}
+    for name, part in listed.items():
+        _part(taking, number, taking.seat(name), _map(part))
+
+
+def _part(taking: _Taking, number: int, site: int, part: Event) -> None:
+    """What became of one site in one round; bytes of a site whose answer was not taken are counted here."""
+    where = (taking.job, number, site)
+    sent, received = whole(part.get("sent_bytes")), whole(part.get("received_bytes"))
+    answered = "SELECT 1 FROM parts WHERE job = ? AND round = ? AND site = ?"
+    if taking.connection.execute(answered, where).fetchone() is None:
+        taking.connection.execute("INSERT INTO parts (job, round, site) VALUES (?, ?, ?)", where)
+        taking.count(site, sent_bytes=sent or 0, received_bytes=received or 0)
+    outcome = "accepted" if part.get("outcome") == "accepted" else "dropped"
+    taking.connection.execute(
+        "UPDATE parts SET outcome = ?, reason = ?, patients = ifnull(?, patients), sent_bytes = ifnull(?, sent_bytes), "
+        "received_bytes = ifnull(?, received_bytes) WHERE job = ? AND round = ? AND site = ?",
+        (outcome, reason(part.get("reason")), whole(part.get("patients")), sent, received, *where),
+    )
+    taking.count(site, **{outcome: 1})
+
+
+def _pooled(taking: _Taking, event: Event) -> None:
+    scores = _map(event.get("pooled"))
+    taking.set_job(pooled=json.dumps({key: (whole if key in _COUNTS else real)(scores.get(key)) for key in _POOLED}))
+
+
+def _suspect(taking: _Taking, event: Event) -> None:
+    site = taking.seat(event["site"])
+    taking.count(site, suspect=1)
+    taking.note(event, site)
+
+
+def _kept(taking: _Taking, event: Event) -> None:
+    taking.note(event, None if event.get("site") is None else taking.site(event["site"]))
+
+
+def _ended(state: str) -> Callable[[_Taking, Event], None]:
+    return lambda taking, event: taking.set_job(state=state, reason=reason(event.get("reason")))
+
+
+def _privacy(taking: _Taking, site: int, facts: Any) -> None:
+    told = _map(facts)
+    if "mechanism" not in told:
+        return
+    mechanism = word(told["mechanism"])
+    if mechanism != "none" or taking.job_value("mechanism") is None:
+        taking.set_job(mechanism=mechanism)
+    if mechanism != "none":
+        epsilons = {"charged": "epsilon", "spent": "spent", "cap": "epsilon_cap"}
+        taking.set_seat(site, **{column: real(told.get(key)) for column, key in epsilons.items()})
+
+
+def _seconds(event: Event, metrics: Event) -> dict[str, float | None]:
+    """Seconds by stage; the rest is the way there and back, and waiting."""
+    known = {name: real(metrics.get(name)) for name in ("validate_s", "train_s", "seal_s")}
+    whole_s = real(event.get("seconds"))
+    rest = None if whole_s is None else max(0.0, whole_s - sum(one or 0.0 for one in known.values()))
+    return {**known, "rest_s": rest}
+
+
+def real(value: Any) -> float | None:
+    """A finite number, or None."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def whole(value: Any) -> int | None:
+    """A count from 0 that SQLite can hold (rounds of -1 are none), or None."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _LARGEST:
+        return None
+    return value
+
+
+def word(value: Any) -> str | None:
+    """One line of text, or None."""
+    return None if value is None else " ".join(str(value).split())[:_REASON]
+
+
+reason = word
+
+
+def _map(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+_TAKEN: dict[str, Callable[[_Taking, Event], None]] = {
+    "started": _started,
+    "admitted": _admitted,
+    "declined": _declined,
+    "answered": _answered,
+    "round": _round,
+    "suspect": _suspect,
+    "selected": lambda taking, event: taking.set_job(selected=whole(event.get("round"))),
+    "encrypted": lambda taking, event: taking.set_job(encryption=word(event.get("scheme"))),
+    "pooled": _pooled,
+    "finished": _ended("finished"),
+    "failed": _ended("failed"),
+}

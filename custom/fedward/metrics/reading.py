@@ -1,0 +1,226 @@
+"""What the metrics store holds, as rows. Each function takes the connection of ``Store.turn``, so that several of them
+within one turn see one state.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import Any, NamedTuple
+
+_NEWEST_NOTES = 50
+
+
+class Job(NamedTuple):
+    """A job; ``key`` is the store's own. ``reason``: why it failed. Times in seconds since the epoch."""
+
+    key: int
+    id: str
+    changed: int
+    name: str | None
+    task: str | None
+    state: str
+    reason: str | None
+    rounds_asked: int | None
+    rounds_done: int
+    selected: int | None
+    started_at: float
+    updated_at: float
+    threshold: float | None
+    coverage: dict[str, Any] | None
+    mechanism: str | None
+    encryption: str | None
+    pooled: dict[str, Any] | None
+
+    @property
+    def measure(self) -> str:
+        """``dice`` for a segmentation, else ``auc``."""
+        return "dice" if self.task == "segmentation" else "auc"
+
+
+class Site(NamedTuple):
+    """A site and what the server knows of its connection; None is not known."""
+
+    key: int
+    site: str
+    last_seen: float | None
+    connected: int | None
+    certificate_until: float | None
+    version: str | None
+
+
+class Seat(NamedTuple):
+    """A site in a job: its latest values, its counters. ``suppressed``: the value is withheld for too few cases."""
+
+    job: int
+    site: str
+    declined: str | None
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int | None
+    positives: int | None
+    suppressed: int
+    hd95_mm: float | None
+    training_loss: float | None
+    validation_loss: float | None
+    reported_at: float | None
+    validate_s: float | None
+    train_s: float | None
+    seal_s: float | None
+    rest_s: float | None
+    charged: float | None
+    spent: float | None
+    cap: float | None
+    accepted: int
+    dropped: int
+    suspect: int
+    sent_bytes: int
+    received_bytes: int
+
+    @property
+    def left(self) -> float | None:
+        """ε that the hospital's cap still leaves, over all its jobs; None where either is not known."""
+        return None if self.cap is None or self.spent is None else max(0.0, self.cap - self.spent)
+
+
+class Point(NamedTuple):
+    """A site's numbers for the model that has been through ``round`` rounds, and its loss in training from there."""
+
+    site: str
+    round: int
+    value: float | None
+    low: float | None
+    high: float | None
+    training_loss: float | None
+    validation_loss: float | None
+
+
+class Round(NamedTuple):
+    """A round that counted, from 0; the server's seconds."""
+
+    job: int
+    round: int
+    wall_s: float | None
+    wait_s: float | None
+    add_s: float | None
+
+
+class Part(NamedTuple):
+    """What became of a site in a round."""
+
+    round: int
+    site: str
+    outcome: str | None
+    reason: str | None
+    validate_s: float | None
+    train_s: float | None
+    seal_s: float | None
+    rest_s: float | None
+    patients: int | None
+    sent_bytes: int | None
+    received_bytes: int | None
+
+
+class Note(NamedTuple):
+    """A rare event, kept whole in ``body``."""
+
+    site: str | None
+    at: float
+    kind: str
+    body: dict[str, Any]
+
+
+_JOBS = f"SELECT {', '.join(Job._fields)} FROM jobs"
+_SEATS = f"""SELECT seats.job, sites.site, {", ".join(f"seats.{name}" for name in Seat._fields[2:])}
+    FROM seats JOIN sites ON sites.key = seats.site"""
+
+
+def jobs(connection: sqlite3.Connection) -> list[Job]:
+    """Every job, newest first."""
+    return [_job(row) for row in connection.execute(f"{_JOBS} ORDER BY started_at DESC, key DESC")]
+
+
+def job(connection: sqlite3.Connection, job_id: str) -> Job | None:
+    """The job of that id, or None."""
+    row = connection.execute(f"{_JOBS} WHERE id = ?", (job_id,)).fetchone()
+    return None if row is None else _job(row)
+
+
+def sites(connection: sqlite3.Connection) -> list[Site]:
+    """Every site that a job invited or that the server has heard of, by name."""
+    return [Site(*row) for row in connection.execute(f"SELECT {', '.join(Site._fields)} FROM sites ORDER BY site")]
+
+
+def seats(connection: sqlite3.Connection, *, job: int) -> list[Seat]:
+    """The sites of one job, by name."""
+    return [Seat(*row) for row in connection.execute(f"{_SEATS} WHERE seats.job = ? ORDER BY sites.site", (job,))]
+
+
+def seats_of(connection: sqlite3.Connection, site: str) -> list[Seat]:
+    """The jobs of one site."""
+    return [Seat(*row) for row in connection.execute(f"{_SEATS} WHERE sites.site = ?", (site,))]
+
+
+def worst(connection: sqlite3.Connection) -> dict[int, tuple[str, float]]:
+    """The site with the least value of each job that has one, by the job's key."""
+    rows = connection.execute(
+        "SELECT seats.job, sites.site, min(seats.value) FROM seats JOIN sites ON sites.key = seats.site "
+        "WHERE seats.value IS NOT NULL GROUP BY seats.job"
+    )
+    return {key: (site, value) for key, site, value in rows}
+
+
+def points(connection: sqlite3.Connection, *, job: int, every: int = 1, last: int = 0) -> list[Point]:
+    """The lines of one job by site and round; of every ``every``-th round, and of ``last``."""
+    rows = connection.execute(
+        "SELECT sites.site, round, value, low, high, training_loss, validation_loss FROM points "
+        "JOIN sites ON sites.key = points.site WHERE job = ? AND (round % ? = 0 OR round = ?) "
+        "ORDER BY sites.site, round",
+        (job, every, last),
+    )
+    return [Point(*row) for row in rows]
+
+
+def rounds(connection: sqlite3.Connection, *, job: int, every: int = 1, last: int = 0) -> list[Round]:
+    """The rounds of one job, thinned as ``points`` are."""
+    rows = connection.execute(
+        "SELECT job, round, wall_s, wait_s, add_s FROM rounds WHERE job = ? AND (round % ? = 0 OR round = ?) "
+        "ORDER BY round",
+        (job, every, last),
+    )
+    return [Round(*row) for row in rows]
+
+
+def last_rounds(connection: sqlite3.Connection) -> dict[int, Round]:
+    """The last round of each job, by the job's key."""
+    rows = connection.execute("SELECT job, max(round), wall_s, wait_s, add_s FROM rounds GROUP BY job")
+    return {row[0]: Round(*row) for row in rows}
+
+
+def parts(connection: sqlite3.Connection, *, job: int, every: int = 1, last: int = 0) -> list[Part]:
+    """Who did what in the rounds of one job, thinned as ``rounds`` are."""
+    rows = connection.execute(
+        f"SELECT round, sites.site, {', '.join(Part._fields[2:])} FROM parts JOIN sites ON sites.key = parts.site "
+        "WHERE job = ? AND (round % ? = 0 OR round = ?) ORDER BY round, sites.site",
+        (job, every, last),
+    )
+    return [Part(*row) for row in rows]
+
+
+def notes(connection: sqlite3.Connection, *, job: int, kind: str) -> list[Note]:
+    """The newest fifty events of a kind, newest first."""
+    rows = connection.execute(
+        "SELECT sites.site, at, kind, body FROM notes LEFT JOIN sites ON sites.key = notes.site "
+        "WHERE job = ? AND kind = ? ORDER BY number DESC LIMIT ?",
+        (job, kind, _NEWEST_NOTES),
+    )
+    return [Note(site, at, kind, json.loads(body)) for site, at, kind, body in rows]
+
+
+def _job(row: tuple[Any, ...]) -> Job:
+    one = Job(*row)
+    return one._replace(
+        coverage=None if one.coverage is None else json.loads(str(one.coverage)),
+        pooled=None if one.pooled is None else json.loads(str(one.pooled)),
+    )

@@ -1,0 +1,64 @@
+"""A job's events on their way into the server's metrics store. A store that fails costs its rows, never the job."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fedward.errors import StoreError
+
+if TYPE_CHECKING:
+    from fedward.metrics.store import Store
+
+MOST_FAILURES = 3
+
+
+class Recorder:
+    """Writes events of one job to the store; what ``EventLog`` takes as ``also``. May be used by any thread.
+
+    It never raises. The first fault is said; after ``MOST_FAILURES`` in a row the store is given up, since each may
+    have waited for a lock: a job's own ``events.jsonl`` has every event still.
+
+    Args:
+        path: of the store; made where there is none, at the first event.
+        job_id: FLARE's id of the run.
+        say: for the server's log.
+    """
+
+    def __init__(self, path: Path, job_id: str, *, say: Callable[[str], None]) -> None:
+        self._path, self._job_id, self._say = path, job_id, say
+        self._store: Store | None = None
+        self._failures, self._said, self._lock = 0, False, threading.Lock()
+
+    def __call__(self, event: Mapping[str, Any]) -> None:
+        with self._lock:
+            if self._failures >= MOST_FAILURES:
+                return
+            try:
+                if self._store is None:
+                    from fedward.metrics.store import Store
+
+                    self._store = Store.open(self._path, create=True)
+                self._store.write(self._job_id, event)
+                self._failures = 0
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with a store, the job goes on
+                self._failures += 1
+                self._tell(error)
+
+    def close(self) -> None:
+        """Let go of the store; an event that comes later opens it again."""
+        with self._lock:
+            store, self._store = self._store, None
+            try:
+                if store is not None:
+                    store.close()
+            except Exception as error:  # noqa: BLE001 - as above
+                self._tell(error)
+
+    def _tell(self, error: Exception) -> None:
+        if not self._said:
+            self._said = True
+            what = str(error) if isinstance(error, StoreError) else type(error).__name__
+            self._say(f"events are not in the metrics store, and the job goes on: {what}")

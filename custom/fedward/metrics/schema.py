@@ -1,0 +1,131 @@
+"""The metrics store's file: its tables, how it is made and how it is opened.
+
+SQLite in WAL mode (https://sqlite.org/wal.html): one writer at a time, readers never wait for it, and what was
+committed survives the killing of any process. Narrow tables hold what grows with rounds; the file says by its
+``application_id`` whose it is and by its ``user_version`` which form it has.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import tempfile
+from pathlib import Path
+
+from fedward.errors import StoreError
+
+APPLICATION_ID = 0x46574D53  # "FWMS"
+FORMAT = 1
+BUSY_TIMEOUT_S = 10.0
+
+TABLES = """
+CREATE TABLE clock (one INTEGER PRIMARY KEY CHECK (one = 1), cursor INTEGER NOT NULL);
+INSERT INTO clock VALUES (1, 0);
+CREATE TABLE jobs (
+    key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, changed INTEGER NOT NULL DEFAULT 0, name TEXT, task TEXT,
+    state TEXT NOT NULL DEFAULT 'running', reason TEXT, rounds_asked INTEGER, rounds_done INTEGER NOT NULL DEFAULT 0,
+    selected INTEGER, started_at REAL NOT NULL, updated_at REAL NOT NULL, threshold REAL, coverage TEXT, mechanism TEXT,
+    encryption TEXT, pooled TEXT);
+CREATE TABLE sites (
+    key INTEGER PRIMARY KEY, site TEXT NOT NULL UNIQUE, last_seen REAL, connected INTEGER, certificate_until REAL,
+    version TEXT);
+CREATE TABLE seats (
+    job INTEGER NOT NULL, site INTEGER NOT NULL, declined TEXT, value REAL, low REAL, high REAL, n INTEGER,
+    positives INTEGER, suppressed INTEGER NOT NULL DEFAULT 0, hd95_mm REAL, training_loss REAL, validation_loss REAL,
+    reported_at REAL, validate_s REAL, train_s REAL, seal_s REAL, rest_s REAL, charged REAL, spent REAL, cap REAL,
+    accepted INTEGER NOT NULL DEFAULT 0, dropped INTEGER NOT NULL DEFAULT 0, suspect INTEGER NOT NULL DEFAULT 0,
+    sent_bytes INTEGER NOT NULL DEFAULT 0, received_bytes INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (job, site)) WITHOUT ROWID;
+CREATE TABLE points (
+    job INTEGER NOT NULL, site INTEGER NOT NULL, round INTEGER NOT NULL, value REAL, low REAL, high REAL,
+    training_loss REAL, validation_loss REAL, PRIMARY KEY (job, site, round)) WITHOUT ROWID;
+CREATE TABLE rounds (
+    job INTEGER NOT NULL, round INTEGER NOT NULL, wall_s REAL, wait_s REAL, add_s REAL, patients INTEGER,
+    PRIMARY KEY (job, round)) WITHOUT ROWID;
+CREATE TABLE parts (
+    job INTEGER NOT NULL, round INTEGER NOT NULL, site INTEGER NOT NULL, outcome TEXT, reason TEXT, validate_s REAL,
+    train_s REAL, seal_s REAL, rest_s REAL, patients INTEGER, sent_bytes INTEGER, received_bytes INTEGER,
+    PRIMARY KEY (job, round, site)) WITHOUT ROWID;
+CREATE TABLE notes (
+    number INTEGER PRIMARY KEY, job INTEGER NOT NULL, site INTEGER, at REAL NOT NULL, kind TEXT NOT NULL,
+    body TEXT NOT NULL);
+CREATE INDEX notes_of_a_job ON notes (job, kind, number);
+"""
+"""``points.round`` counts the rounds that a model has been through; rounds and parts number rounds from 0.
+
+``jobs.changed`` is the clock's cursor at the job's last event. ``notes`` holds rare events whole.
+"""
+
+
+def make_store(path: Path) -> None:
+    """Make an empty store at ``path`` for its owner's eyes alone, unless one is there; whole or not at all.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mkstemp gives mode 0600
+        os.close(handle)
+        try:
+            _fill(Path(name))
+            os.link(name, path)  # two makers at once: the second finds the first's
+        except FileExistsError:
+            pass
+        finally:
+            Path(name).unlink()
+    except OSError as error:
+        raise StoreError(
+            "metrics store cannot be made", where=path, value=error.strerror, remedy="give a folder to write in"
+        ) from None
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection to the store at ``path``, in autocommit, usable from any one thread at a time.
+
+    Raises:
+        StoreError: no such file, another program's file, or a store of another format.
+    """
+    if not path.is_file():
+        raise StoreError("no metrics store there", where=path, remedy="name the server's metrics.db or its kit folder")
+    try:
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=rw",
+            uri=True,
+            timeout=BUSY_TIMEOUT_S,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+    except sqlite3.Error as error:
+        raise StoreError(f"metrics store cannot be opened, {error}", where=path) from None
+    try:
+        _recognise(connection, path)
+        connection.execute("PRAGMA synchronous = NORMAL")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _fill(path: Path) -> None:
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {FORMAT}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.executescript(TABLES)
+    finally:
+        connection.close()
+
+
+def _recognise(connection: sqlite3.Connection, path: Path) -> None:
+    try:
+        (whose,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+    except sqlite3.Error as error:
+        raise StoreError(f"not a metrics store, {error}", where=path, remedy="name the server's metrics.db") from None
+    if whose != APPLICATION_ID:
+        raise StoreError("not a metrics store", where=path, remedy="name the server's metrics.db")
+    if version != FORMAT:
+        raise StoreError(
+            "metrics store of another format", where=path, value=version, remedy="move it away; a job makes a new one"
+        )

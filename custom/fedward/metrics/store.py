@@ -1,0 +1,164 @@
+"""The server's one store of what its jobs and sites did: job processes write it, the metrics service reads it.
+
+It holds what is shown live and scraped: latest values, lines over rounds, who took part. It holds no curve, subgroup or
+profile: those stay in the job's own ``events.jsonl``. Nothing in it is newer or more private than the events that the
+server has received. A store that is lost costs the history on the dashboard, and no result.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from fedward.errors import StoreError
+from fedward.metrics.intake import take
+from fedward.metrics.schema import connect, make_store
+
+STORE_FILE = "metrics.db"
+DAY_S = 86_400.0
+_OF_A_JOB = ("seats", "points", "rounds", "parts", "notes")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteSeen:
+    """What the server knows of a site's connection.
+
+    Attributes:
+        site: its id, as its certificate says.
+        last_seen: seconds since the epoch at which the server last heard of it.
+        connected: False once the server has given it up.
+        certificate_until: end of its certificate in seconds since the epoch; None where that is not known.
+    """
+
+    site: str
+    last_seen: float
+    connected: bool
+    certificate_until: float | None
+
+
+class Store:
+    """A metrics store; use it from any thread, and from several processes at once. Made by ``open``.
+
+    Every method raises ``StoreError`` where the file cannot serve, and nothing else of the system's.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path, self._connection, self._mine = path, connection, threading.RLock()
+
+    @classmethod
+    def open(cls, path: Path, *, create: bool = False) -> Self:
+        """Open the store at ``path``.
+
+        Args:
+            path: the file.
+            create: make it where there is none, readable and writable for its owner alone.
+
+        Raises:
+            StoreError: there is none, it is another program's file, or one of another format.
+        """
+        if create and not path.exists():
+            make_store(path)
+        return cls(path, connect(path))
+
+    def write(self, job_id: str, event: Mapping[str, Any]) -> None:
+        """Take in one event of a job, whole or not at all; counters add up, so give each event once.
+
+        Args:
+            job_id: FLARE's id of the run.
+            event: as ``fedward.metrics.events`` writes it, ``event`` and ``at`` among its fields. A kind that is not
+                known is kept as it is.
+        """
+        with self.turn(write=True) as connection:
+            cursor = _tick(connection)
+            try:
+                take(connection, job_id, event, cursor=cursor)
+            except (KeyError, TypeError, ValueError) as error:
+                kind = str(event.get("event"))
+                raise StoreError(f"an event cannot be read, {error}", where=self.path, value=kind) from None
+
+    def seen(self, sites: Iterable[SiteSeen]) -> None:
+        """Take in when the server last heard of each site; an older time never replaces a newer one."""
+        rows = [(one.site, one.last_seen, one.connected, one.certificate_until) for one in sites]
+        with self.turn(write=True) as connection:
+            _tick(connection)
+            connection.executemany(
+                "INSERT INTO sites (site, last_seen, connected, certificate_until) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT (site) DO UPDATE SET last_seen = max(ifnull(last_seen, 0), excluded.last_seen), "
+                "connected = excluded.connected, "
+                "certificate_until = ifnull(excluded.certificate_until, certificate_until)",
+                rows,
+            )
+
+    def forget(self, *, older_than_days: float, now: float | None = None) -> int:
+        """Delete the jobs whose last event is older than this, and sites not heard of since; how many jobs went."""
+        until = (time.time() if now is None else now) - older_than_days * DAY_S
+        with self.turn(write=True) as connection:
+            keys = [key for (key,) in connection.execute("SELECT key FROM jobs WHERE updated_at < ?", (until,))]
+            _tick(connection)
+            for key in keys:
+                for table in _OF_A_JOB:
+                    connection.execute(f"DELETE FROM {table} WHERE job = ?", (key,))
+                connection.execute("DELETE FROM jobs WHERE key = ?", (key,))
+            connection.execute(
+                "DELETE FROM sites WHERE ifnull(last_seen, 0) < ? AND key NOT IN (SELECT site FROM seats)", (until,)
+            )
+        return len(keys)
+
+    def cursor(self) -> int:
+        """A number that grows with every write."""
+        with self.turn() as connection:
+            return int(connection.execute("SELECT cursor FROM clock").fetchone()[0])
+
+    def changed_since(self, cursor: int) -> dict[str, int]:
+        """Ids of the jobs that were written to after ``cursor``, each with the cursor of its last event."""
+        with self.turn() as connection:
+            return dict(connection.execute("SELECT id, changed FROM jobs WHERE changed > ?", (cursor,)).fetchall())
+
+    def bytes(self) -> int:
+        """Size of the store on disk, its write-ahead log included."""
+        sizes = []
+        for file in (self.path, self.path.with_name(f"{self.path.name}-wal")):
+            try:
+                sizes.append(file.stat().st_size)
+            except OSError:
+                continue
+        return sum(sizes)
+
+    def close(self) -> None:
+        """Let go of the file; the last process to do so folds the write-ahead log into it."""
+        with self._mine:
+            self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def turn(self, *, write: bool = False) -> Iterator[sqlite3.Connection]:
+        """The connection within one transaction: all its reads see one state, its writes land together."""
+        with self._mine:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+                try:
+                    yield self._connection
+                except BaseException:
+                    self._connection.execute("ROLLBACK")
+                    raise
+                self._connection.execute("COMMIT")
+            except (sqlite3.Error, OSError) as error:
+                raise StoreError(
+                    f"metrics store cannot be used, {error}", where=self.path, remedy="look at the disk and the file"
+                ) from None
+
+
+def _tick(connection: sqlite3.Connection) -> int:
+    connection.execute("UPDATE clock SET cursor = cursor + 1")
+    return int(connection.execute("SELECT cursor FROM clock").fetchone()[0])

@@ -1,0 +1,97 @@
+"""A job's events reach the metrics store in the order of its log; a store that fails costs no job."""
+
+from __future__ import annotations
+
+import stat
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedward.metrics.events import EventLog, EventReader
+from fedward.metrics.record import MOST_FAILURES, Recorder
+from fedward.metrics.store import STORE_FILE, Store
+
+
+class Failing:
+    """A store whose writes fail so many times."""
+
+    def __init__(self, times: int) -> None:
+        self.left, self.tried, self.written = times, 0, list[Mapping[str, Any]]()
+
+    def write(self, job_id: str, event: Mapping[str, Any]) -> None:
+        self.tried += 1
+        if self.left:
+            self.left -= 1
+            raise OSError(28, "no space left on device")
+        self.written.append(event)
+
+    def close(self) -> None:
+        raise OSError(5, "input/output error")
+
+
+def recorder(path: Path, said: list[str]) -> Recorder:
+    return Recorder(path, "job-1", say=said.append)
+
+
+def test_every_event_of_the_log_is_given_on_in_its_order_from_any_thread(tmp_path: Path) -> None:
+    given: list[Mapping[str, Any]] = []
+    log = EventLog(tmp_path / "e", also=given.append)
+
+    def write(site: str) -> None:
+        for number in range(25):
+            log.append("dropped", site=site, round=number, reason="late")
+
+    threads = [threading.Thread(target=write, args=(f"site-{at}",)) for at in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(given) == 100
+    assert given == list(EventReader(tmp_path / "e"))
+
+
+def test_a_store_is_made_at_the_first_event_for_its_owner_alone(tmp_path: Path) -> None:
+    said: list[str] = []
+    path = tmp_path / STORE_FILE
+    record = recorder(path, said)
+    assert not path.exists()
+    log = EventLog(tmp_path / "e", also=record)
+    log.append("started", job="tiny", task="classification", rounds=2, sites=["north"], coverage={}, threshold=None)
+    log.append("finished", rounds=2)
+    record.close()
+    assert said == []
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with Store.open(path) as store:
+        assert list(store.changed_since(0)) == ["job-1"]
+
+
+def test_a_store_that_cannot_be_opened_is_said_once_and_the_log_is_whole(tmp_path: Path) -> None:
+    said: list[str] = []
+    (tmp_path / STORE_FILE).write_text("a diary")
+    log = EventLog(tmp_path / "e", also=recorder(tmp_path / STORE_FILE, said))
+    for number in range(10):
+        log.append("round", round=number)
+    assert [event["round"] for event in EventReader(tmp_path / "e")] == list(range(10))
+    assert len(said) == 1 and "the job goes on" in said[0]
+    assert (tmp_path / STORE_FILE).read_text() == "a diary"
+
+
+@pytest.mark.parametrize("times", [1, MOST_FAILURES - 1, MOST_FAILURES, 100])
+def test_a_few_failures_cost_their_rows_and_more_end_it(
+    times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    failing = Failing(times)
+    monkeypatch.setattr("fedward.metrics.store.Store.open", lambda path, create: failing)
+    record = recorder(tmp_path / STORE_FILE, said)
+    for number in range(10):
+        record({"event": "round", "round": number})
+    record.close()
+    if times < MOST_FAILURES:
+        assert [event["round"] for event in failing.written] == list(range(times, 10))
+    else:
+        assert failing.tried == MOST_FAILURES and not failing.written
+    assert len(said) == 1 and "OSError" in said[0] and "space" not in said[0]

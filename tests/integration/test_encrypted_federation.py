@@ -341,7 +341,7 @@ def test_a_hospital_with_another_key_is_declined_and_trains_nothing(tapped: Tapp
 def test_a_round_of_fewer_than_three_hospitals_ends_the_job_and_opens_nothing(few: Ended) -> None:
     assert few.status != COMPLETED
     (failed,) = few.of("failed")
-    assert "round 1 has 2 updates" in failed["reason"]
+    assert "round 1 does not count: 2 sites where min_sites is 3" in failed["reason"]
     assert not few.of("opened") and not few.of("pooled")
     assert not list(few.result.rglob(MODEL_FILE))
 

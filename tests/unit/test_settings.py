@@ -36,6 +36,16 @@ def changed(path: str, value: Any) -> dict[str, Any]:
 
 def test_plain_is_the_inverse_of_parse(tiny_job: JobSpec) -> None:
     assert parse(JobSpec, plain(tiny_job), where="again") == tiny_job
+    content = changed("acceptance", {"threshold": 0.8})
+    content["federation"] |= {"must_include": ["north", "city"], "min_patients": 40}
+    covered = parse(JobSpec, content, where="covered")
+    assert parse(JobSpec, plain(covered), where="again") == covered
+
+
+def test_a_job_that_was_exported_before_there_was_a_coverage_policy_still_parses(tiny_job: JobSpec) -> None:
+    content = plain(tiny_job)
+    del content["acceptance"], content["federation"]["must_include"], content["federation"]["min_patients"]
+    assert parse(JobSpec, content, where="old") == tiny_job
 
 
 @pytest.mark.parametrize(
@@ -53,6 +63,11 @@ def test_plain_is_the_inverse_of_parse(tiny_job: JobSpec) -> None:
         ("data.target", "multilabel", "multilabel"),
         ("data.target", "multiclass", "classes"),
         ("federation.rounds", 0, "rounds"),
+        ("federation.must_include", ["north", "city", "north"], "twice: north"),
+        ("federation.must_include", ["North"], "must_include"),
+        ("federation.min_patients", 0, "min_patients"),
+        ("acceptance", {}, "threshold"),
+        ("acceptance.threshold", 1.5, "threshold"),
         ("model.batch_norm", "maybe", "batch_norm"),
         ("federation.aggregation", "mode", "aggregation"),
         ("federation.server_lr", 0.0, "server_lr"),

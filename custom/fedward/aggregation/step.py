@@ -17,6 +17,8 @@ class ServerStep:
     def __init__(self, job: JobSpec) -> None:
         self._kind = job.federation.aggregation
         self._adam = FedAdam(job.federation.server_lr) if self._kind == "fedadam" else None
+        self.last: Weights | None = None
+        """What the round before changed in the model; None before the first."""
 
     def difference(self, updates: Mapping[str, tuple[Weights, float]]) -> Weights:
         """What a round changes in the model.
@@ -28,6 +30,8 @@ class ServerStep:
             JobError: as ``weighted_mean``.
         """
         if self._kind == "median":
-            return coordinate_median({site: update for site, (update, _) in updates.items()})
+            self.last = coordinate_median({site: update for site, (update, _) in updates.items()})
+            return self.last
         mean = weighted_mean(updates)
-        return mean if self._adam is None else self._adam.step(mean)
+        self.last = mean if self._adam is None else self._adam.step(mean)
+        return self.last

@@ -48,6 +48,13 @@ def run_folder(context: FLContext) -> Path:
     return Path(_workspace(context).get_run_dir(context.get_job_id()))
 
 
+def store_path(context: FLContext) -> Path:
+    """The server's metrics store, in its kit's folder; all its jobs write there."""
+    from fedward.metrics.store import STORE_FILE
+
+    return Path(_workspace(context).get_root_dir()) / STORE_FILE
+
+
 def site_policy(context: FLContext) -> SitePolicy:
     """The hospital's own ``local/site.toml``, which must be for the site that the certificate names."""
     policy = read_site(Path(_workspace(context).get_site_config_dir()) / SITE_FILE)

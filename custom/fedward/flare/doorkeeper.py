@@ -74,6 +74,12 @@ class Doorkeeper:
         """The list in force: the newest valid one that was seen."""
         return self._revocations
 
+    @property
+    def certificates(self) -> dict[str, x509.Certificate]:
+        """By name, the last certificate with which somebody was let in since the server started."""
+        with self._lock:
+            return dict(self._last)
+
     def look(self) -> None:
         """Read the file again. A newer list takes effect; an older one does not, and an invalid one shuts the door."""
         with self._lock:

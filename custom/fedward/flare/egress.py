@@ -7,6 +7,7 @@ line of text.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -96,7 +97,10 @@ def _passed(shareable: Shareable, context: FLContext) -> Shareable:
         if parts.get(COUNTS):
             raise GateRefused("counts would leave in the clear")
         return to_shareable(Reply(metrics=metrics, update=update.made if update else None))
+    start = time.perf_counter()
     sealed = _sealed(update, parts.get(COUNTS, {}), headers.get(PATIENTS), door, task)
+    if update is not None:
+        metrics |= _released({"seal_s": round(time.perf_counter() - start, 3)}, door, task)
     return to_shareable(Reply(metrics=metrics, sealed=sealed, model=_opened(door) if task is Task.OPEN else None))
 
 
@@ -142,7 +146,12 @@ def _metrics(content: dict[Any, Any], door: Door, task: Task) -> dict[str, Any]:
     leaving, names = door.policy.leaving, door.job.names
     if faults := refused(content, leaving, private=private, alone=alone, names=names):
         raise GateRefused("; ".join(faults))
-    return release(content, leaving, private=private, alone=alone, names=names)
+    return _released(content, door, task)
+
+
+def _released(content: Mapping[str, Any], door: Door, task: Task) -> dict[str, Any]:
+    private, alone = door.agreement.mechanism != "none", task is Task.ALONE
+    return release(content, door.policy.leaving, private=private, alone=alone, names=door.job.names)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from abc import ABC, abstractmethod
 from typing import Any
 
 from fedward.aggregation.fedavg import site_weight
+from fedward.aggregation.free_rider import suspects
 from fedward.aggregation.step import ServerStep
 from fedward.encryption.schemes import bits_of
 from fedward.encryption.secure_sum import FEWEST, Adder
@@ -26,6 +28,10 @@ class Round(ABC):
         self._lock, self._open = threading.Lock(), True
         self.clipped: dict[str, int] = {}
         """Site -> values of its model that were out of range."""
+        self.suspects: dict[str, str] = {}
+        """Site -> why no local training explains its update; known once closed, and only of a job in the clear."""
+        self.add_s = 0.0
+        """Seconds that adding has taken."""
 
     def take(self, site: str, reply: Reply) -> None:
         """Add one site's answer.
@@ -36,7 +42,11 @@ class Round(ABC):
         with self._lock:
             if not self._open:
                 raise JobError("answer came after the round was closed")
-            self._take(site, reply)
+            start = time.perf_counter()
+            try:
+                self._take(site, reply)
+            finally:
+                self.add_s += time.perf_counter() - start
 
     def stop(self) -> None:
         """Take no more answers: whose counts is settled."""
@@ -50,8 +60,10 @@ class Round(ABC):
             FedwardError: the answers make no model.
         """
         with self._lock:
-            self._open = False
-            return self._close()
+            self._open, start = False, time.perf_counter()
+            made = self._close()
+            self.add_s += time.perf_counter() - start
+            return made
 
     @property
     @abstractmethod
@@ -93,7 +105,11 @@ class ClearRound(Round):
         base = self._model.weights
         if base is None:
             raise FederationError("round starts from no model")
-        return Model(after=self._model.after + 1, weights=add(base, self._step.difference(self._updates)))
+        before = self._step.last
+        made = add(base, self._step.difference(self._updates))  # which holds the updates against each other first
+        if self._job.privacy.mechanism == "none":
+            self.suspects = suspects({site: update for site, (update, _) in self._updates.items()}, previous=before)
+        return Model(after=self._model.after + 1, weights=made)
 
 
 class SealedRound(Round):

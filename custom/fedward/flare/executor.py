@@ -8,7 +8,7 @@ answers goes through the hospital's ``EgressGate``, which believes nothing of it
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,9 +49,11 @@ from fedward.flare.protocol import (
     to_shareable,
 )
 from fedward.metrics.events import EVENTS_FILE, EventLog
-from fedward.privacy.metric_table import held_back
+from fedward.privacy.approvals import Way, admission
+from fedward.privacy.metric_table import DETAILS, held_back
 from fedward.privacy.proof import PROOF
 from fedward.privacy.release import release
+from fedward.reporting.examples import write_examples
 from fedward.training.weights import difference, save_weights
 
 if TYPE_CHECKING:
@@ -60,6 +62,8 @@ if TYPE_CHECKING:
 
 LOCAL_ONLY_FILE, FINAL_FILE = "local_only.npz", "final_model.npz"
 """The model that this hospital trained alone, and the final one of an encrypted job; both stay in its run folder."""
+_WAYS: Mapping[Way, str] = {"any": "any", "approved_jobs": "approved", "approval": "approved", "admits": "submitter"}
+"""How the job was admitted -> the word for it that may leave."""
 
 
 class Aborted(Exception):
@@ -111,8 +115,8 @@ class _Site:
         self._policy = app.site_policy(context)
         self._job: JobSpec = app.job_spec(context)
         self._events = EventLog(self._folder / EVENTS_FILE)
-        origin = origin_of(self._job, self._policy, context)
-        self._protection = Protection(self._job, self._policy, job_id=context.get_job_id(), origin=origin)
+        self._origin = origin_of(self._job, self._policy, context)
+        self._protection = Protection(self._job, self._policy, job_id=context.get_job_id(), origin=self._origin)
         self._trainer: Trainer | None = None
         self._tasks: dict[Task, Callable[[Shareable, Signal], Reply]] = {
             Task.ADMIT: self._admit,
@@ -179,6 +183,7 @@ class _Site:
                 "cohort_hash": self._content_hash,
                 "fedward": __version__,
                 "privacy": self._privacy,
+                "admission": _WAYS[admission(self._job, self._policy, origin=self._origin)],
             },
         )
 
@@ -208,12 +213,14 @@ class _Site:
     def _final(self, data: Shareable, abort: Signal) -> Reply:
         weights = global_weights(data)
         scores, validate_s = _timed(lambda: self.trainer.validate(weights))
+        told = self.trainer.details(set(DETAILS) & set(self._policy.leaving.metrics))
+        write_examples(self._folder, self.trainer.outlined(weights))
         privacy = self._protection.spent(self._patients)
         if self._job.encryption is not None:
             save_weights(weights, self._folder / FINAL_FILE)
         return Reply(
             counts=self._counts("scores", self.trainer.score_histogram),
-            metrics={"scores": scores.plain(), "validate_s": round(validate_s, 3), "privacy": privacy},
+            metrics={"scores": scores.plain(), **told, "validate_s": round(validate_s, 3), "privacy": privacy},
         )
 
     def _nothing(self, data: Shareable, abort: Signal) -> Reply:

@@ -76,7 +76,8 @@ def _meta(job: JobSpec, sites: Sequence[str], study: str | None) -> dict[str, An
 
 
 def _server() -> dict[str, Any]:
-    from fedward.flare.controller import PERSISTOR, POLL_S
+    from fedward.flare.asking import POLL_S
+    from fedward.flare.controller import PERSISTOR
 
     return {
         "format_version": 2,

@@ -2,7 +2,8 @@
 
 A component of the server's ``local/resources.json``. FLARE builds it before it listens, and it does three things: it
 proves that gRPC refuses TLS 1.2 (``tls_floor``), puts a guarded driver in place of FLARE's (``server_driver``), and
-watches the list of revoked certificates (``doorkeeper``). If one of them fails, the server does not start.
+watches the list of revoked certificates (``doorkeeper``). If one of them fails, the server does not start. Whom it has
+last seen, and until when their certificates hold, goes to the metrics store (``watch``), whose faults stop nothing.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from fedward.errors import FederationError, FedwardError
 from fedward.flare import server_driver
 from fedward.flare.doorkeeper import Doorkeeper, watch
 from fedward.flare.tls_floor import ServerFiles, prove_floor, set_floor
+from fedward.flare.watch import SiteWatch
+from fedward.metrics.store import STORE_FILE
 from fedward.provisioning.crl import CRL_FILE
 
 _JOB_PROCESSES = frozenset(
@@ -58,6 +61,12 @@ class ServerDoor(FLComponent):  # type: ignore[misc]
         except (FedwardError, OSError) as error:
             sys.exit(f"fedward: server does not start: {error}")
         watch(doorkeeper, sign_out=self._sign_out, say=_log.warning)
+        SiteWatch(
+            Path.cwd() / STORE_FILE,
+            clients=self._clients,
+            certificates=lambda: doorkeeper.certificates,
+            say=_log.warning,
+        ).start()
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
         if event_type == EventType.SYSTEM_BOOTSTRAP:
@@ -65,14 +74,19 @@ class ServerDoor(FLComponent):  # type: ignore[misc]
 
     def _sign_out(self, names: Iterable[str]) -> None:
         """Forget those clients as FLARE forgets one that is silent for too long: no job is sent to them any more."""
-        if self._server is None:
-            return
         names = frozenset(names)
-        clients = dict(self._server.client_manager.get_clients())
-        for token, client in clients.items():
+        for token, client in self._by_token().items():
             if client.name in names:
                 self._server.logout_client(token)
                 _log.warning(f"{client.name} is signed out")
+
+    def _by_token(self) -> dict[str, Any]:
+        """FLARE's clients that are signed in; none before the server is there."""
+        return {} if self._server is None else dict(self._server.client_manager.get_clients())
+
+    def _clients(self) -> dict[str, float]:
+        """When each of them was last heard of: name, as its certificate says -> seconds since the epoch."""
+        return {client.name: float(client.last_connect_time) for client in self._by_token().values()}
 
 
 def open_door(kit: Path) -> Doorkeeper:

@@ -3,7 +3,7 @@
 from fedward.settings.base import Fraction, Name, Settings, SiteId
 from fedward.settings.encryption import JobEncryption, Precision, Scheme
 from fedward.settings.federation import FederationSpec, Hospital, Person, Server
-from fedward.settings.job import Component, Data, JobHeader, JobSpec, Model, Rounds, Training, Transforms
+from fedward.settings.job import Acceptance, Component, Data, JobHeader, JobSpec, Model, Rounds, Training, Transforms
 from fedward.settings.pacs import Pacs
 from fedward.settings.privacy import CohortPrivacy, DpSgd, JobPrivacy, Leaving, UpdateProtection
 from fedward.settings.read import JOB_FILE, parse, plain, read_federation, read_job, read_site
@@ -11,6 +11,7 @@ from fedward.settings.site import Admission, CohortPolicy, SitePolicy
 
 __all__ = [
     "JOB_FILE",
+    "Acceptance",
     "Admission",
     "CohortPolicy",
     "CohortPrivacy",

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fedward.settings.base import Name, Settings
+from fedward.settings.base import Fraction, Name, Settings, SiteId
 from fedward.settings.encryption import JobEncryption
 from fedward.settings.privacy import JobPrivacy
 
@@ -21,9 +21,19 @@ class JobHeader(Settings):
 class Rounds(Settings):
     rounds: int = Field(ge=1, le=10_000, description="How many times the model goes round.")
     min_sites: int = Field(ge=1, description="Fewest sites whose updates make a round count.")
+    must_include: tuple[SiteId, ...] = Field(
+        default=(), description="Hospitals without each of which no round counts; they are waited for."
+    )
+    min_patients: int | None = Field(
+        default=None,
+        ge=1,
+        description="Fewest training patients that make a round count, over the sites in it that say how many.",
+    )
     round_timeout_s: float = Field(gt=0, description="Seconds after which a round goes on without the missing sites.")
     grace_s: float = Field(
-        default=600.0, ge=0, description="Seconds to wait for the rest once min_sites have answered a round."
+        default=600.0,
+        ge=0,
+        description="Seconds to wait for the rest once min_sites, must_include and min_patients are met.",
     )
     weighting: Literal["patients", "equal"] = Field(
         default="patients",
@@ -42,6 +52,13 @@ class Rounds(Settings):
     local_only: bool = Field(
         default=True, description="Each site also trains alone, same passes over its data, for the report's comparison."
     )
+
+    @model_validator(mode="after")
+    def _named_once(self) -> Self:
+        twice = sorted({site for site in self.must_include if self.must_include.count(site) > 1})
+        if twice:
+            raise ValueError(f"must_include lists a hospital twice: {', '.join(twice)}")
+        return self
 
 
 class Data(Settings):
@@ -117,6 +134,14 @@ class Transforms(Settings):
     augment: tuple[Component, ...] = Field(default=(), description="Random MONAI transforms, for training only.")
 
 
+class Acceptance(Settings):
+    """What the consortium holds a hospital's own result to."""
+
+    threshold: Fraction = Field(
+        description="What a hospital's own result must reach: AUC of a classification job, Dice of a segmentation job."
+    )
+
+
 class JobSpec(Settings):
     """One federated job, as data: what ``jobs/<name>/job.toml`` says and all that travels to a site."""
 
@@ -127,6 +152,9 @@ class JobSpec(Settings):
     training: Training
     transforms: Transforms = Transforms()
     privacy: JobPrivacy
+    acceptance: Acceptance | None = Field(
+        default=None, description="Without it no result is held to a threshold; a hospital judges for itself."
+    )
     encryption: JobEncryption | None = Field(
         default=None, description="Without it every update leaves in the clear, to be read by the server."
     )

@@ -218,3 +218,15 @@ def test_the_watch_outlives_an_error_and_says_so(door: Door, monkeypatch: pytest
     assert done.wait(10)
     assert door.cut == [1]
     assert any("RuntimeError, trying again" in line for line in door.said)
+
+
+def test_the_last_certificate_of_each_name_is_told_whether_it_is_in_or_not(door: Door) -> None:
+    assert door.keeper.certificates == {}
+    door.keeper.leave(door.admit(NORTH))
+    newer = AUTHORITY.issue("north", serial=3)
+    door.admit(newer)
+    door.admit(SOUTH)
+    found = door.keeper.certificates
+    assert {name: one.serial_number for name, one in found.items()} == {"north": 3, "south": 2}
+    found.clear()
+    assert set(door.keeper.certificates) == {"north", "south"}, "a copy: nobody edits the doorkeeper's"

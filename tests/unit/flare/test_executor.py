@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from nvflare.apis.fl_context import FLContext
@@ -10,8 +11,11 @@ from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 
 from fedward.errors import CohortError, JobError, SettingsError, StudyRefused
-from fedward.flare.executor import HospitalExecutor
+from fedward.flare.executor import _WAYS, HospitalExecutor
 from fedward.flare.protocol import Task, refusal
+from fedward.privacy.approvals import Way
+from fedward.privacy.release import release
+from fedward.settings import Leaving
 
 SECRET = "DOE^JANE"
 
@@ -42,6 +46,14 @@ def test_whatever_fails_the_server_learns_no_path_value_or_name(
     assert reason
     assert "\n" not in reason
     assert SECRET not in str(answer)
+
+
+def test_every_way_of_admission_has_a_word_that_may_leave() -> None:
+    assert set(_WAYS) == set(get_args(Way))
+    leaving = Leaving(metrics=("cohort",), decimals=3, min_count=10)
+    for word in _WAYS.values():
+        assert release({"admission": word}, leaving, private=True) == {"admission": word}
+    assert release({"admission": SECRET}, leaving, private=True) == {"admission": None}
 
 
 def test_a_task_that_nobody_knows_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

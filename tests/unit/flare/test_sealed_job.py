@@ -37,7 +37,7 @@ from fedward.flare.protocol import (
 from fedward.flare.sealing import enough
 from fedward.privacy.proof import digest
 from fedward.training.weights import Weights, add
-from tests.unit.flare.hospital import Hospital, assert_refused, parts, serialised
+from tests.unit.flare.hospital import LISTED, Hospital, assert_refused, parts, serialised
 
 SITES = ("city", "coast", "north")
 KEY, OTHER = create_key(), create_key()
@@ -531,3 +531,56 @@ def test_a_sealed_model_means_nothing_to_a_job_in_the_clear(tmp_path: Path) -> N
     data = sealed_payload("model", b"x")
     data.set_header("fedward_round_number", 0)
     assert "DXO" not in hospital.ingress.process(data, hospital.context(Task.ROUND))
+
+
+# how long sealing takes
+
+
+def metrics(answer: Shareable) -> dict[str, Any]:
+    return dict(to_reply(answer).metrics)
+
+
+def test_the_gate_says_how_long_sealing_a_round_took_and_believes_no_other_word(three: Three) -> None:
+    start = three.exchange.initial
+    three.give("north", Task.ROUND, start, number=0)
+    hospital = three.hospitals["north"]
+    answer = hospital.send(hospital.answer(three.update("north"), metrics={"steps": 10, "seal_s": 777.0}))
+    assert set(metrics(answer)) == {"steps", "seal_s"}
+    assert 0.0 <= metrics(answer)["seal_s"] < 60.0
+    assert "seal_s" not in three.admit("north").metrics
+
+
+@pytest.mark.parametrize(
+    ("listed", "leaves"),
+    [('"work"', True), ('"seal_s"', True), ('"work.seal_s"', True), ('"scores"', False), ("", False)],
+)
+def test_it_leaves_only_where_the_hospitals_list_has_it(tmp_path: Path, listed: str, leaves: bool) -> None:
+    hospital = Hospital(tmp_path, shared=KEY)
+    policy = hospital.local / "site.toml"
+    policy.write_text(policy.read_text().replace(LISTED, listed))
+    hospital.ingress.process(question(Model(after=0), round_number=0, wait_s=0.0), hospital.context(Task.ROUND))
+    answer = hospital.send(hospital.answer(hospital.update(), metrics={}))
+    assert refusal(answer) is None
+    assert ("seal_s" in metrics(answer)) == leaves and set(metrics(answer)) <= {"seal_s"}
+
+
+def test_a_job_in_the_clear_has_no_such_time(tmp_path: Path) -> None:
+    hospital = Hospital(tmp_path)
+    hospital.receive()
+    assert "seal_s" not in parts(hospital.send(hospital.answer(hospital.update())))["metrics"].data
+
+
+def test_where_the_time_cannot_be_released_nothing_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hospital = Hospital(tmp_path, shared=KEY)
+    hospital.ingress.process(question(Model(after=0), round_number=0, wait_s=0.0), hospital.context(Task.ROUND))
+
+    def fails(content: Mapping[str, Any], *_: object, **__: object) -> dict[str, Any]:
+        if "seal_s" in content:
+            raise RuntimeError("DOE^JANE")
+        return dict(content)
+
+    monkeypatch.setattr("fedward.flare.egress.release", fails)
+    update = hospital.update()
+    assert_refused(hospital.send(hospital.answer(update, metrics={})), payload=update)
+    monkeypatch.undo()
+    assert_refused(hospital.send(hospital.answer(update, metrics={})), payload=update)

@@ -1,0 +1,156 @@
+"""One task put to many sites: who answered, who refused, who was lost, and what each answer took."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from nvflare.apis.controller_spec import ClientTask
+from nvflare.apis.controller_spec import Task as FlareTask
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.impl.controller import Controller
+from nvflare.apis.signal import Signal
+
+from fedward.errors import FedwardError
+from fedward.flare.participation import Part, payload_bytes
+from fedward.flare.protocol import Model, Reply, Sum, Task, question, refusal, to_reply
+from fedward.metrics.events import EventLog
+from fedward.settings import JobSpec
+
+POLL_S = 0.05
+Carried = Model | Sum | Sequence[Sum] | None
+Take = Callable[[str, Reply], None]
+"""Given a site and its answer; raises where the answer cannot count."""
+Enough = Callable[[Mapping[str, Reply]], bool]
+"""Whether the sites that have answered are all that a task needs; the others then have ``grace_s`` left."""
+UNLOGGED = frozenset({Task.ADMIT, Task.CONFIRM, Task.POOL, Task.OPEN})
+"""Tasks whose answers have events of their own."""
+_OF_EVERYONE = frozenset({Task.ADMIT, Task.ROUND, Task.FINAL})
+"""Tasks for which a hospital of ``must_include`` is waited for, even where FLARE hears nothing of it."""
+
+
+@dataclass(slots=True)
+class Answers:
+    """What came back for one task, filled by FLARE's threads."""
+
+    replies: dict[str, Reply] = field(default_factory=dict)
+    refusals: dict[str, str] = field(default_factory=dict)
+    parts: dict[str, Part] = field(default_factory=dict)
+    enough_since: float | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def answered(self) -> set[str]:
+        return set(self.replies) | set(self.refusals)
+
+    def part(self, site: str) -> Part:
+        return self.parts.setdefault(site, Part())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Put:
+    """One task as it is put, and where its answers go."""
+
+    task: Task
+    number: int
+    payload: int
+    enough: Enough | None
+    take: Take | None
+    answers: Answers = field(default_factory=Answers)
+
+
+class Asking:
+    """Puts tasks to the sites of one job.
+
+    Args:
+        controller: FLARE's, which sends and receives.
+        job: for its limits of time.
+        events: told of each answer that is no other event.
+    """
+
+    def __init__(self, controller: Controller, job: JobSpec, events: EventLog) -> None:
+        self._controller, self._job, self._events = controller, job, events
+
+    def ask(
+        self,
+        task: Task,
+        carried: Carried,
+        sites: Sequence[str],
+        *,
+        abort: Signal,
+        context: FLContext,
+        enough: Enough | None = None,
+        number: int = -1,
+        take: Take | None = None,
+    ) -> Answers:
+        """Send one task to every site; wait for all, or ``grace_s`` after there are ``enough``, or the time-out.
+
+        A site that FLARE has given up is not waited for, unless the task is everyone's and the job must include it.
+        ``take`` is given each answer as it comes; of what it took, metrics alone are kept.
+        """
+        data = question(carried, round_number=number, wait_s=POLL_S)
+        put = _Put(task=task, number=number, payload=payload_bytes(data), enough=enough, take=take)
+        answers = put.answers
+
+        def sent(client_task: ClientTask, fl_ctx: FLContext) -> None:
+            with answers.lock:
+                answers.part(client_task.client.name).sent(at=time.monotonic(), payload=put.payload)
+
+        def received(client_task: ClientTask, fl_ctx: FLContext) -> None:
+            self._receive(client_task, put)
+
+        flare_task = FlareTask(name=task.value, data=data, before_task_sent_cb=sent, result_received_cb=received)
+        self._controller.broadcast(flare_task, context, targets=list(sites), min_responses=len(sites))
+        limits, start = self._job.federation, time.monotonic()
+        while not abort.triggered and not set(sites) <= answers.answered | self._lost(sites, task):
+            now, since = time.monotonic(), answers.enough_since
+            if now - start > limits.round_timeout_s or (since is not None and now - since > limits.grace_s):
+                break
+            time.sleep(POLL_S)
+        self._controller.cancel_task(flare_task)
+        return answers
+
+    def _receive(self, client_task: ClientTask, put: _Put) -> None:
+        site, result = client_task.client.name, client_task.result
+        client_task.result = None
+        answers, at, payload, trained = put.answers, time.monotonic(), payload_bytes(result), False
+        reason = refusal(result)
+        try:
+            reply = to_reply(result) if reason is None else None
+            metrics = {} if reply is None else _plain(reply.metrics)
+            if reply is not None and put.take is not None:
+                trained = reply.update is not None or bool(reply.sealed)
+                put.take(site, reply)
+                reply = Reply(metrics=metrics)
+        except FedwardError as error:
+            reply, reason = None, str(error)
+        except (ValueError, TypeError) as error:
+            reply, reason = None, f"answer cannot be read: {error}"
+        with answers.lock:
+            part = answers.part(site)
+            part.answered(at=at, payload=payload)
+            part.trained = trained
+            if reply is None:
+                answers.refusals[site] = str(reason)
+            else:
+                answers.replies[site] = reply
+                if answers.enough_since is None and put.enough is not None and put.enough(answers.replies):
+                    answers.enough_since = time.monotonic()
+        if reply is not None and put.task not in UNLOGGED:
+            told = {"task": put.task.name.lower(), "round": put.number, "metrics": metrics}
+            self._events.append("answered", site=site, **told, **part.measured())
+
+    def _lost(self, sites: Sequence[str], task: Task) -> set[str]:
+        """Sites that FLARE has given up: no heartbeat for its grace period."""
+        awaited = self._job.federation.must_include if task in _OF_EVERYONE else ()
+        gone = self._controller.get_client_disconnect_time
+        return {site for site in sites if site not in awaited and gone(site) is not None}
+
+
+def _plain(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(dict(metrics), allow_nan=False))
+    return plain

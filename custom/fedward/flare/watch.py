@@ -1,0 +1,101 @@
+"""When the server last heard of each hospital, and until when its certificate holds: into the metrics store.
+
+It runs in the server's own process, beside FLARE's, and must never be what brings that down: whatever fails is said
+once in the log and tried again.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from cryptography import x509
+
+from fedward.errors import StoreError
+from fedward.metrics.store import SiteSeen, Store
+
+PERIOD_S = 5.0
+SILENT_S = 60.0
+"""Silence after which a site is not connected, whatever FLARE still believes of it: its clients send a heartbeat every
+10 s, and its server's patience is ten minutes."""
+
+
+def sightings(
+    heard: Mapping[str, float], certificates: Mapping[str, x509.Certificate], *, known: Iterable[SiteSeen], now: float
+) -> list[SiteSeen]:
+    """Every site that is signed in, or was at the last look.
+
+    Args:
+        heard: site, as its certificate names it -> seconds since the epoch of its last heartbeat.
+        certificates: by name, the one that the door saw last; others' than sites' are passed over.
+        known: what was found at the last look; who has gone since is not connected.
+        now: seconds since the epoch.
+
+    Returns:
+        One a site, by name. ``certificate_until`` is None where the door has not seen it since the server started.
+    """
+    before = {one.site: one for one in known}
+    times = {**{site: one.last_seen for site, one in before.items()}, **heard}
+    found = []
+    for site, last in sorted(times.items()):
+        certificate = certificates.get(site)
+        until = None if certificate is None else certificate.not_valid_after_utc.timestamp()
+        there = site in heard and now - last <= SILENT_S
+        found.append(SiteSeen(site=site, last_seen=last, connected=there, certificate_until=until))
+    return found
+
+
+class SiteWatch:
+    """Looks every ``PERIOD_S`` and writes what it finds, in a thread that ends with the process.
+
+    Args:
+        path: the metrics store's; made where there is none.
+        clients: when each site that is signed in was last heard of.
+        certificates: by name, what the door has seen.
+        say: for the server's log.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clients: Callable[[], Mapping[str, float]],
+        certificates: Callable[[], Mapping[str, x509.Certificate]],
+        say: Callable[[str], None],
+    ) -> None:
+        self._path, self._clients, self._certificates, self._say = path, clients, certificates, say
+        self._store: Store | None = None
+        self._known: list[SiteSeen] = []
+        self._fault: str | None = None
+
+    def start(self) -> None:
+        threading.Thread(target=self._forever, name="fedward-last-seen", daemon=True).start()
+
+    def look(self) -> None:
+        """One look; never raises."""
+        try:
+            self._look()
+            self._fault = None
+        except Exception as error:  # noqa: BLE001 - figures for a dashboard must not cost the server
+            fault = str(error) if isinstance(error, StoreError) else type(error).__name__
+            if fault != self._fault:
+                self._say(f"last-seen times are not in the metrics store, trying again: {fault}")
+            self._fault = fault
+
+    def _look(self) -> None:
+        found = sightings(self._clients(), self._certificates(), known=self._known, now=time.time())
+        if not found:
+            return
+        self._known = found
+        if self._store is None or not self._path.exists():  # moved away under a server that runs: a new one is made
+            if self._store is not None:
+                self._store.close()
+            self._store = Store.open(self._path, create=True)
+        self._store.seen(found)
+
+    def _forever(self) -> None:
+        rest = threading.Event()
+        while not rest.wait(PERIOD_S):
+            self.look()

@@ -8,7 +8,7 @@ import sys
 import typer
 
 from fedward import __version__
-from fedward.commands import demo, federation, job, key, site
+from fedward.commands import dashboard, demo, federation, job, key, site
 from fedward.errors import FedwardError
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.command(name="dashboard")(dashboard.dashboard)
 app.command(name="demo")(demo.demo)
 app.add_typer(federation.app, name="federation")
 app.add_typer(job.app, name="job")

@@ -1,0 +1,194 @@
+"""What the pages show, as JSON-ready data from the store. Pure: the store and the time in, a dictionary out.
+
+A value that a site withheld for too few cases is null with ``suppressed`` true; one that nobody measured is null with
+``suppressed`` false. Times are seconds since the epoch by the server's clock, as ``now`` is.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+from fedward.dashboard.lines import every_nth, last_round, rounds_of, series_of
+from fedward.metrics import reading
+from fedward.metrics.reading import Job, Seat, Site
+from fedward.metrics.store import DAY_S, Store
+from fedward.validation.comparison import RECENT_S, SiteValue, Standing, compare_sites
+
+STALE_AFTER_S = 60.0
+"""A site of which the server has not heard for so long is shown as stale: FLARE's clients speak every few seconds."""
+Json = dict[str, Any]
+
+
+def federation(store: Store | None, *, now: float) -> Json:
+    """Every site and every job, newest job first; nothing where there is no store yet."""
+    sites: list[Json] = []
+    jobs: list[Json] = []
+    if store is not None:
+        with store.turn() as connection:
+            sites = [_site(site, now) for site in reading.sites(connection)]
+            worst = reading.worst(connection)
+            jobs = [_job(job, worst.get(job.key)) for job in reading.jobs(connection)]
+    return {"now": now, "stale_after_s": STALE_AFTER_S, "sites": sites, "jobs": jobs}
+
+
+def one_job(store: Store | None, job_id: str, *, now: float) -> Json | None:
+    """One job, or None where there is none of that id."""
+    if store is None:
+        return None
+    with store.turn() as connection:
+        job = reading.job(connection, job_id)
+        if job is None:
+            return None
+        (cursor,) = connection.execute("SELECT cursor FROM clock").fetchone()
+        seats = reading.seats(connection, job=job.key)
+        return {
+            "now": now,
+            "cursor": cursor,
+            "job": _whole_job(job, seats, now),
+            "sites": _seats(job, seats, _stale(connection, now), now),
+            **_over_rounds(connection, job, len(seats)),
+            "declined": [{"site": seat.site, "reason": seat.declined} for seat in seats if seat.declined is not None],
+            "dropped": [
+                {"site": note.site, "round": note.body.get("round"), "reason": note.body.get("reason"), "at": note.at}
+                for note in reading.notes(connection, job=job.key, kind="dropped")
+            ],
+            "pooled": _pooled(job),
+        }
+
+
+def one_site(store: Store | None, name: str, *, now: float) -> Json | None:
+    """One site with its jobs, newest first, or None where no site has that name."""
+    if store is None:
+        return None
+    with store.turn() as connection:
+        site = next((one for one in reading.sites(connection) if one.site == name), None)
+        seats = {seat.job: seat for seat in reading.seats_of(connection, name) if seat.declined is None}
+        jobs = [job for job in reading.jobs(connection) if job.key in seats]
+    if site is None:
+        return None
+    return {"now": now, "site": _site(site, now), "jobs": [_seat_of_a_site(job, seats[job.key]) for job in jobs]}
+
+
+def _site(site: Site, now: float) -> Json:
+    until = site.certificate_until
+    return {
+        "site": site.site,
+        "last_seen": site.last_seen,
+        "stale": _is_stale(site, now),
+        "connected": None if site.connected is None else bool(site.connected),
+        "version": site.version,
+        "certificate_days": None if until is None else round((until - now) / DAY_S, 1),
+    }
+
+
+def _is_stale(site: Site, now: float) -> bool:
+    return site.last_seen is None or now - site.last_seen > STALE_AFTER_S
+
+
+def _stale(connection: sqlite3.Connection, now: float) -> set[str]:
+    return {site.site for site in reading.sites(connection) if _is_stale(site, now)}
+
+
+def _job(job: Job, worst: tuple[str, float] | None) -> Json:
+    return {
+        "id": job.id,
+        "name": job.name,
+        "task": job.task,
+        "measure": job.measure,
+        "state": job.state,
+        "reason": job.reason,
+        "rounds_done": job.rounds_done,
+        "rounds_asked": job.rounds_asked,
+        "started_at": job.started_at,
+        "updated_at": job.updated_at,
+        "worst": None if worst is None else {"site": worst[0], "value": worst[1]},
+    }
+
+
+def _whole_job(job: Job, seats: Sequence[Seat], now: float) -> Json:
+    values = [(seat.value, seat.site) for seat in seats if seat.value is not None]
+    value, site = min(values, default=(0.0, ""))
+    return {
+        **_job(job, (site, value) if values else None),
+        "mechanism": job.mechanism,
+        "encryption": job.encryption,
+        "coverage": job.coverage,
+        "threshold": job.threshold,
+        "wall_s": round((now if job.state == "running" else job.updated_at) - job.started_at, 3),
+    }
+
+
+def _seats(job: Job, seats: Sequence[Seat], stale: set[str], now: float) -> list[Json]:
+    """Worst first, who has no value last; a site is stale only while the job still waits for it."""
+    present = [seat for seat in seats if seat.declined is None]
+    standing = standings(job, present, now=now)
+    ordered = sorted(present, key=lambda seat: (seat.value is None, seat.value or 0.0, seat.site))
+    return [
+        {
+            "site": seat.site,
+            **_values(seat),
+            "stale": job.state == "running" and seat.site in stale,
+            "flag": _flag(standing[seat.site]),
+            "suspect": seat.suspect,
+        }
+        for seat in ordered
+    ]
+
+
+def standings(job: Job, seats: Sequence[Seat], *, now: float) -> dict[str, Standing]:
+    """Each site of a job beside the others; of a job that has ended, as it was at its end.
+
+    A value counts for as long as two of the job's rounds would have given it a successor, or RECENT_S if that is more.
+    """
+    end = now if job.state == "running" else job.updated_at
+    each = (job.updated_at - job.started_at) / max(job.rounds_done, 1)
+    values = [SiteValue(seat.site, seat.value, seat.low, seat.high, seat.reported_at or 0.0) for seat in seats]
+    return compare_sites(values, now=end, recent_s=max(RECENT_S, 2 * each))
+
+
+def _flag(standing: Standing) -> Json | None:
+    if not standing.flagged:
+        return None
+    return {"others_mean": standing.others_mean, "others_sd": standing.others_sd, "limit": standing.limit}
+
+
+def _values(seat: Seat) -> Json:
+    known = (seat.charged, seat.spent, seat.cap)
+    epsilon = {"charged": seat.charged, "spent": seat.spent, "cap": seat.cap, "left": seat.left}
+    return {
+        "value": seat.value,
+        "low": seat.low,
+        "high": seat.high,
+        "n": seat.n,
+        "positives": seat.positives,
+        "suppressed": bool(seat.suppressed),
+        "reported_at": seat.reported_at,
+        "epsilon": None if all(one is None for one in known) else epsilon,
+        "accepted": seat.accepted,
+        "dropped": seat.dropped,
+    }
+
+
+def _seat_of_a_site(job: Job, seat: Seat) -> Json:
+    about = {"id": job.id, "name": job.name, "state": job.state, "measure": job.measure}
+    return {**about, **_values(seat), "suspect": seat.suspect}
+
+
+def _pooled(job: Job) -> Json | None:
+    if job.pooled is None:
+        return None
+    found, measure = job.pooled, job.measure
+    ends = {"value": found.get(measure), "low": found.get(f"{measure}_low"), "high": found.get(f"{measure}_high")}
+    return {**ends, "n": found.get("n"), "positives": found.get("positives")}
+
+
+def _over_rounds(connection: sqlite3.Connection, job: Job, sites: int) -> Json:
+    every, last = every_nth(sites, job.rounds_done), last_round(job)
+    points = reading.points(connection, job=job.key, every=every, last=job.rounds_done)
+    parts = reading.parts(connection, job=job.key, every=every, last=last)
+    by_round = {number: list(some) for number, some in groupby(parts, key=lambda part: part.round)}
+    rounds = reading.rounds(connection, job=job.key, every=every, last=last)
+    return {"series": series_of(points), "rounds": rounds_of(rounds, by_round)}

@@ -1,0 +1,118 @@
+"""Run the service in this process until Ctrl-C: sockets, TLS, and an end that leaves nothing."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import uvicorn
+
+from fedward.dashboard.access import require_safe
+from fedward.dashboard.app import create_app
+from fedward.dashboard.beside import Beside, start_beside
+from fedward.dashboard.source import Source
+from fedward.dashboard.stream import Streams
+from fedward.errors import FederationError, SettingsError
+
+__all__ = ["Beside", "Service", "serve", "start_beside"]
+
+HOST, PORT = "127.0.0.1", 8600
+_MOST_CONNECTIONS = 256
+_END_S = 1
+
+
+class Service(uvicorn.Server):
+    """uvicorn's server, which says when it can be asked and ends its streams before it waits for them."""
+
+    def __init__(self, config: uvicorn.Config, *, streams: Streams, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._streams, self._ready = streams, ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._streams.stop()
+        await super().shutdown(sockets)
+
+
+def serve(
+    store: Path,
+    *,
+    host: str = HOST,
+    port: int = PORT,
+    token_file: Path | None = None,
+    certificate: Path | None = None,
+    key: Path | None = None,
+    keep_days: float | None = None,
+    say: Callable[[str], None] = print,
+    begun: Callable[[Service], None] = lambda service: None,
+) -> None:
+    """Serve the store until Ctrl-C or SIGTERM.
+
+    Args:
+        store: the store's file; it may come later.
+        host, port: where to listen; port 0 takes a free one.
+        token_file, certificate, key: all three, or on loopback none.
+        keep_days: delete jobs whose last event is older; None keeps them.
+        say: is given one line with the address once it can be asked.
+        begun: is given the service before it runs, to end it from elsewhere.
+
+    Raises:
+        SettingsError: it would be reachable from other machines without a token over TLS; nothing listens then.
+        FederationError: the address cannot be had.
+    """
+    token = require_safe(host, token_file=token_file, certificate=certificate, key=key)
+    source = Source(store)
+    streams = Streams(source)
+    config = uvicorn.Config(
+        create_app(source, streams, token=token, keep_days=keep_days),
+        loop="asyncio",
+        http="h11",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_level=logging.WARNING,
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=_MOST_CONNECTIONS,
+        timeout_graceful_shutdown=_END_S,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
+    )
+    try:
+        config.load()
+    except OSError as error:  # ssl.SSLError among them
+        raise SettingsError("certificate and key do not serve", where=certificate, value=error.strerror) from None
+    with _listening(host, port) as listening:
+        address = _address(listening, tls=token is not None)
+        service = Service(config, streams=streams, ready=lambda: say(f"dashboard {address}"))
+        begun(service)
+        try:
+            service.run(sockets=[listening])
+        except KeyboardInterrupt:
+            return
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise FederationError(
+            "the dashboard cannot listen", where=f"{host}:{port}", value=error.strerror, remedy="give another --port"
+        ) from None
+    return listening
+
+
+def _address(listening: socket.socket, *, tls: bool) -> str:
+    host, port = listening.getsockname()[:2]
+    name = f"[{host}]" if ":" in host else host
+    return f"{'https' if tls else 'http'}://{name}:{port}"

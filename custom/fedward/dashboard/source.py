@@ -1,0 +1,63 @@
+"""The store that the service shows, which may come later than the service and may be replaced under it."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from fedward.errors import StoreError
+from fedward.metrics.store import STORE_FILE, Store
+
+
+class Source:
+    """Gives the open store at ``path``, or None while no file is there. Use it from any thread."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._lock = path, threading.Lock()
+        self._store: Store | None = None
+        self._file: tuple[int, int] | None = None
+
+    def __call__(self) -> Store | None:
+        """The store that is there now.
+
+        Raises:
+            StoreError: the file is another program's, or a store of another format.
+        """
+        with self._lock:
+            found = self._found()
+            if found != self._file:
+                self._let_go()
+                self._store = None if found is None else Store.open(self.path)
+                self._file = found
+            return self._store
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._store is not None:
+            self._store.close()
+        self._store = self._file = None
+
+    def _found(self) -> tuple[int, int] | None:
+        try:
+            state = self.path.stat()
+        except OSError:
+            return None
+        return state.st_dev, state.st_ino
+
+
+def store_at(place: Path) -> Path:
+    """The store that a person means: the file itself, or ``metrics.db`` in the server's kit folder.
+
+    Raises:
+        StoreError: there is neither, nor a folder in which a first job could make one; or the file is no store.
+    """
+    path = place / STORE_FILE if place.is_dir() else place
+    if not path.parent.is_dir():
+        raise StoreError("no such folder", where=path.parent, remedy="name the server's metrics.db or its kit folder")
+    if path.exists():
+        Store.open(path).close()
+    return path

@@ -6,7 +6,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 SOURCES := $(shell find custom -type f -not -name '*.pyc' -not -path '*.egg-info/*')
 
-.PHONY: help setup check test rehearse demo bench kit bundle reference clean
+.PHONY: help setup check test rehearse demo bench kit bundle reference dashboards clean
 
 help: ## list the verbs
 	@grep -hE "^[a-z]+:.*##" $(MAKEFILE_LIST) | sed -E "s/^([a-z]+):.*## (.*)/  make \1|\2/" | column -t -s "|"
@@ -29,13 +29,14 @@ rehearse: setup ## the slow tests: the whole bundle installed without a network,
 demo: setup ## three hospitals, a server, a job, a report in build/demo
 	$(RUN)/fedward demo
 
-bench: setup ## measurements side by side: index, overhead, dp_step, encryption (half an hour)
+bench: setup ## measurements side by side: index, overhead, dp_step, encryption, dashboard (half an hour)
 	$(RUN)/python bench/index.py
 	$(RUN)/python bench/overhead.py
 	$(RUN)/python bench/dp_step.py
 	$(RUN)/python bench/encryption.py
 	$(RUN)/python bench/encrypted_round.py
 	$(RUN)/python bench/encrypted_auc.py
+	$(RUN)/python bench/dashboard.py
 
 kit: setup ## startup kits for provisioning/federation.yml in build/federation
 	$(RUN)/fedward federation provision provisioning/federation.yml
@@ -43,8 +44,12 @@ kit: setup ## startup kits for provisioning/federation.yml in build/federation
 bundle: setup ## air-gapped bundle in build/bundle; KIT=folder puts a hospital's kit in
 	deploy/bundle/make.sh $(KIT)
 
-reference: setup ## docs/reference.md from the code
+reference: setup ## docs/reference.md and the reports' JSON schemas from the code
 	$(RUN)/python docs/reference.py
+	$(RUN)/python -m fedward.reporting.schema custom/fedward/reporting
+
+dashboards: setup ## Grafana dashboards in deploy/monitoring from their code
+	$(RUN)/python deploy/monitoring/dashboards.py
 
 clean: ## remove what was built, keep the virtual environment
 	rm -rf build

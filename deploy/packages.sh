@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Debian packages that some tests need: an archive, containers, namespaces, a browser, validators. As root, on Debian
-# bookworm; quick where all is there. Nothing that it installs is left listening.
+# Debian packages that some tests need: an archive, containers, namespaces, a browser, Prometheus, validators. As root,
+# on Debian bookworm; quick where all is there. Nothing that it installs is left listening.
 set -euo pipefail
 [ "$(id -u)" = 0 ] || { echo "fedward: deploy/packages.sh installs packages: run it as root" >&2; exit 1; }
 dclint=3.1.0
@@ -8,7 +8,8 @@ export DEBIAN_FRONTEND=noninteractive
 
 installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 wanted=()
-for package in chromium dcmtk debootstrap iproute2 iptables openssl orthanc orthanc-dicomweb podman runc systemd util-linux; do
+for package in chromium dcmtk debootstrap iproute2 iptables openssl orthanc orthanc-dicomweb podman prometheus \
+    prometheus-alertmanager runc systemd util-linux; do
     installed "$package" || wanted+=("$package")
 done
 command -v npm >/dev/null || wanted+=(npm)
@@ -34,7 +35,7 @@ if [ ${#wanted[@]} -gt 0 ]; then
     apt-get update -qq
     apt-get install -qq -y --no-install-recommends "${wanted[@]}" >/dev/null
 fi
-for service in orthanc podman podman-restart podman-auto-update; do
+for service in orthanc podman podman-restart podman-auto-update prometheus prometheus-alertmanager; do
     systemctl disable --quiet "$service" 2>/dev/null || true
     [ ! -x "/etc/init.d/$service" ] || update-rc.d "$service" disable >/dev/null 2>&1 || true
 done

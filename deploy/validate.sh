@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Every file below deploy/ held to its own tool: dclint, kubernetes-validate, systemd-analyze, bash, shellcheck.
+# Every file below deploy/ held to its own tool: dclint, kubernetes-validate, systemd-analyze, promtool,
+# amtool, bash, shellcheck.
 # Run by `make check` and by the tests. A tool that is not here is named and left out; with FEDWARD_NO_SKIP=1, as in
 # continuous integration, that is a failure.
 #   deploy/validate.sh [FOLDER]     another folder of the same form
@@ -47,6 +48,14 @@ if have systemd-analyze systemd; then
         hold "$unit" systemd-analyze verify "$instance"
         hold "$unit" exposed "$instance"
     done
+fi
+if have promtool prometheus; then
+    hold "$deploy/monitoring/prometheus.yml" promtool check config "$deploy/monitoring/prometheus.yml"
+    for file in "$deploy"/monitoring/alerts/*.yml; do hold "$file" promtool check rules "$file"; done
+    for file in "$deploy"/monitoring/tests/*.yml; do hold "$file" promtool test rules "$file"; done
+fi
+if have amtool prometheus-alertmanager; then
+    hold "$deploy/monitoring/alertmanager.yml" amtool check-config "$deploy/monitoring/alertmanager.yml"
 fi
 while IFS= read -r -d '' script; do
     hold "$script" bash -n "$script"

@@ -24,6 +24,8 @@ _SHOWN_BY = {
     "orthanc": "Orthanc",
     "orthanc-dicomweb": "/usr/share/orthanc/plugins/libOrthancDicomWeb.so",
     "podman": "podman",
+    "prometheus": "promtool",
+    "prometheus-alertmanager": "amtool",
     "runc": "runc",
     "shellcheck": "shellcheck",
     "systemd": "systemd-analyze",

@@ -47,7 +47,7 @@ def built(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_own_tools_find_nothing(root: Path) -> None:
-    needs("dclint", "kubectl", "systemd")
+    needs("dclint", "kubectl", "systemd", "prometheus", "prometheus-alertmanager")
     done = validated(root, root / "deploy")
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -59,17 +59,22 @@ def test_own_tools_find_nothing(root: Path) -> None:
         ("kustomize/base/deployment.yaml", "replicas: 1", "replica: 1"),
         ("systemd/fedward@.service", "CapabilityBoundingSet=\n", "CapabilityBoundingSet=~\nProtectSystem=no\n"),
         ("containers/build.sh", "esac", ""),
+        ("monitoring/prometheus.yml", "scrape_configs:", "scrapes:"),
+        ("monitoring/alerts/service.yml", "summary: The metrics", "summary: {{ $labels.job The metrics"),
+        ("monitoring/tests/ScrapeSlow.yml", "3.1 s", "3.2 s"),
+        ("monitoring/alertmanager.yml", "receiver: on-call", "receiver: nobody"),
     ],
 )
 def test_own_tools_find_a_planted_fault(root: Path, tmp_path: Path, name: str, before: str, after: str) -> None:
-    needs("dclint", "kubectl", "systemd")
+    needs("dclint", "kubectl", "systemd", "prometheus", "prometheus-alertmanager")
     copy = Path(shutil.copytree(root / "deploy", tmp_path / "deploy"))
     text = (copy / name).read_text(encoding="utf-8")
     if name.startswith("systemd"):  # one line lost is still below the bound; without the hardening it is not
         text = "\n".join(line for line in text.splitlines() if not line.startswith(("Protect", "Restrict", "System")))
     assert before in text
     (copy / name).write_text(text.replace(before, after), encoding="utf-8")
-    for folder in ("compose", "kustomize", "systemd", "containers"):  # only the spoilt kind: its tool alone is asked
+    # only the spoilt kind: its tool alone is asked
+    for folder in ("compose", "kustomize", "systemd", "containers", "monitoring"):
         if not name.startswith(folder):
             shutil.rmtree(copy / folder)
             (copy / folder).mkdir()

@@ -10,6 +10,7 @@ import typer
 
 from fedward.commands.format import Format
 from fedward.commands.job_plan import plan
+from fedward.commands.job_report import release, report
 from fedward.commands.job_sweep import sweep
 from fedward.errors import JobError
 from fedward.settings import JobSpec, read_job
@@ -17,6 +18,8 @@ from fedward.settings import JobSpec, read_job
 app = typer.Typer(help="Check, export and submit jobs: for the data scientist.", no_args_is_help=True)
 app.command()(plan)
 app.command()(sweep)
+app.command()(report)
+app.command()(release)
 
 
 _JOB = typer.Argument(..., help="A job's folder, the one with job.toml.")
@@ -91,19 +94,6 @@ def submit(
     typer.echo(json.dumps(answer) if format is Format.json else job_id)
     if wait and answer["status"] != "FINISHED:COMPLETED":
         raise JobError("job did not complete", where=job_id, value=answer["status"], remedy="read the sites' reasons")
-
-
-@app.command()
-def report(
-    result: Path = typer.Argument(..., help="A job's result as downloaded, the folder with job/ and workspace/."),
-    out: Path | None = typer.Option(None, help="Folder for report.json and report.html. None: the result's own."),
-) -> None:
-    """Write the report of a job that ran, from its events. What a real federation cannot measure stays unmeasured."""
-    from fedward.reporting.from_events import read_result, report_of
-    from fedward.reporting.write import write_report
-
-    job, events = read_result(result)
-    typer.echo(str(write_report(out or result, report_of(job, events))))
 
 
 def require_sound(job: JobSpec) -> None:

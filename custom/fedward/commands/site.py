@@ -14,24 +14,24 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from fedward.commands import site_approve, site_doctor, site_join, site_ledger, site_policy
+from fedward.commands import site_approve, site_doctor, site_join, site_ledger, site_policy, site_report, site_validate
 from fedward.commands.format import Format
-from fedward.dicom.index import Progress as Report
-from fedward.dicom.index import index_cohort
-from fedward.dicom.quarantine import Table as Reasons
-from fedward.dicom.quarantine import TooManyQuarantined
-from fedward.dicom.summary import Summary, summarise
 from fedward.errors import SettingsError
 from fedward.settings import SitePolicy, read_site
 
 if TYPE_CHECKING:
+    from fedward.dicom.index import Progress as Report
     from fedward.dicom.pacs.fetch import Fetched
+    from fedward.dicom.quarantine import Table as Reasons
+    from fedward.dicom.summary import Summary
 
 app = typer.Typer(help="Images, policy and privacy ledger of one hospital: for its IT.", no_args_is_help=True)
 app.command(name="join")(site_join.join)
 app.command(name="doctor")(site_doctor.doctor)
 app.command(name="approve")(site_approve.approve)
 app.command(name="ledger")(site_ledger.ledger)
+app.command(name="report")(site_report.report)
+app.command(name="validate")(site_validate.validate)
 app.add_typer(site_policy.app, name="policy")
 _FEW_VALUES = 8
 
@@ -49,6 +49,10 @@ def index(
     With --pacs, images come from the archive that the cohort names and are de-identified before they are written; a run
     that broke off is taken up where it stopped.
     """
+    from fedward.dicom.index import index_cohort  # here, so that a command that reads no image stays small
+    from fedward.dicom.quarantine import TooManyQuarantined
+    from fedward.dicom.summary import summarise
+
     policy = read_site(site_toml)
     if not policy.cohorts:
         raise SettingsError("names no cohort", where=site_toml, remedy="add a [cohorts.<name>] table")

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 Follow = Callable[[int, str, "Progress"], None]
 """Called with round, site and that site's progress after each step; what it raises stops the federation."""
+Updates = Mapping[str, tuple[Weights, float]]
+"""Site -> the difference that left it, as protected as it left, and what the site counts for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,9 +104,19 @@ def trainers(job: JobSpec, parts: Mapping[str, Part]) -> dict[str, Trainer]:
 
 
 def run_rounds(
-    job: JobSpec, sites: Mapping[str, Trainer], *, follow: Follow | None = None
+    job: JobSpec,
+    sites: Mapping[str, Trainer],
+    *,
+    follow: Follow | None = None,
+    on_updates: Callable[[Updates], None] = lambda updates: None,
 ) -> tuple[Weights, tuple[Weights, ...]]:
     """Federated averaging of the sites' protected differences; the final model, and the model after each round.
+
+    Args:
+        job: the job.
+        sites: from ``trainers``.
+        follow: sees every step.
+        on_updates: called with each round's updates, before the server makes a step of them.
 
     Raises:
         JobError: the job's privacy has a fault, it asks for FLARE's filters, or a loss is no longer finite.
@@ -123,6 +135,7 @@ def run_rounds(
             trained = trainer.train(weights, round_number=number, on_progress=_told(follow, number, site))
             count = site_weight(job.federation.weighting, patients=trained.patients)
             updates[site] = (_left(difference(trained.weights, weights), terms), count)
+        on_updates(updates)
         weights = add(weights, step.difference(updates))
         rounds.append(weights)
     best = _better(best, job, sites, weights, after=job.federation.rounds)

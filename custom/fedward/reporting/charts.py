@@ -6,45 +6,15 @@ comes from outside is escaped.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from html import escape
-from math import ceil, floor
+from math import ceil
 
+from fedward.reporting.drawing import LETTER, NARROW, Scale, line, spread, svg, text, value_scale
 from fedward.reporting.report import Report, Score
 
 SERIES = {"federated": "Federated", "local_only": "Trained alone", "centralised": "Centralised"}
 """The three models that a site's number can come from, in the order in which they are drawn."""
-
-
-LETTER, NARROW = 7.9, 500
-"""Room for one letter of a label, and the width below which a drawing is a phone's."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """A linear scale from ``low``..``high`` to ``start``..``end`` in pixels, with whole ticks."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-
-    def __call__(self, value: float) -> float:
-        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
-
-    def ticks(self) -> list[float]:
-        """From three to eight round numbers within the scale."""
-        step = next(s for s in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if (self.high - self.low) / s <= 7)
-        first = ceil(self.low / step - 1e-9)
-        return [round(step * k, 4) for k in range(first, floor(self.high / step + 1e-9) + 1)]
-
-
-def value_scale(values: Sequence[float], start: float, end: float) -> Scale:
-    """A scale around ``values`` that ends on multiples of 0.05 and never leaves 0 to 1."""
-    low = max(0.0, floor(min(values) * 20 - 0.2) / 20)
-    high = min(1.0, max(ceil(max(values) * 20 + 0.2) / 20, low + 0.1))
-    return Scale(min(low, high - 0.1), high, start, end)
 
 
 def rounds_chart(report: Report, *, measure: str, width: int) -> str:
@@ -59,7 +29,7 @@ def rounds_chart(report: Report, *, measure: str, width: int) -> str:
         SVG text, or "" where fewer than two points of any site were measured.
     """
     lines = {
-        site.site: [(number, value) for number, value in enumerate(site.history) if value is not None]
+        site.site: [(number, one.value) for number, one in enumerate(site.history) if one.value is not None]
         for site in report.sites
     }
     drawn = {site: points for site, points in lines.items() if len(points) >= 2}
@@ -71,18 +41,16 @@ def rounds_chart(report: Report, *, measure: str, width: int) -> str:
     last = max(number for points in drawn.values() for number, _ in points)
     x = Scale(0, last, left, right)
     y = value_scale([value for points in drawn.values() for _, value in points], height - bottom, top)
-    parts = [_line("grid", left, y(tick), right, y(tick)) for tick in y.ticks()]
-    parts += [_text("tick end", left - 8, y(tick) + 4, f"{tick:g}") for tick in y.ticks()]
-    parts += [_text("tick mid", x(number), height - bottom + 20, str(number)) for number in _whole_ticks(last)]
-    parts.append(_text("tick mid", (left + right) / 2, height - 2, "rounds the model has been through"))
+    parts = [line("grid", left, y(tick), right, y(tick)) for tick in y.ticks()]
+    parts += [text("tick end", left - 8, y(tick) + 4, f"{tick:g}") for tick in y.ticks()]
+    parts += [text("tick mid", x(number), height - bottom + 20, str(number)) for number in _whole_ticks(last)]
+    parts.append(text("tick mid", (left + right) / 2, height - 2, "rounds the model has been through"))
     ends = spread({site: y(points[-1][1]) for site, points in drawn.items()}, gap=17, low=top + 4, high=height - bottom)
     for number, (site, points) in enumerate(drawn.items()):
         colour = f"s{number % 6}"
         parts += _series(site, points, colour, x, y)
-        parts.append(_line(f"leader {colour}", x(points[-1][0]) + 5, y(points[-1][1]), right + 14, ends[site]))
-        parts.append(
-            _text(f"name {colour}", right + 18, ends[site] + 4, f"{_short(site, letters)} {points[-1][1]:.3f}")
-        )
+        parts.append(line(f"leader {colour}", x(points[-1][0]) + 5, y(points[-1][1]), right + 14, ends[site]))
+        parts.append(text(f"name {colour}", right + 18, ends[site] + 4, f"{_short(site, letters)} {points[-1][1]:.3f}"))
     spoken = "; ".join(f"{site} from {points[0][1]:.3f} to {points[-1][1]:.3f}" for site, points in drawn.items())
     return svg(width, height, f"{measure} at each site over the rounds", spoken, parts)
 
@@ -99,6 +67,8 @@ def forest_chart(report: Report, *, measure: str, width: int) -> str:
     values = [end for _, scores in rows for score in scores.values() for end in _ends(score)]
     if not values:
         return ""
+    asked = report.job.threshold
+    values += [] if asked is None else [asked]
     used = [name for name in SERIES if any(scores[name].value is not None for _, scores in rows)]
     above = width < NARROW
     letters = min(max(len(site) for site, _ in rows), 24)
@@ -106,33 +76,23 @@ def forest_chart(report: Report, *, measure: str, width: int) -> str:
     row = head + 22 * len(used) + 18
     height = top + row * len(rows) + 34
     x = value_scale(values, left, width - 24)
-    parts = [_line("grid", x(tick), top - 6, x(tick), height - 30) for tick in x.ticks()]
-    parts += [_text("tick mid", x(tick), height - 12, f"{tick:g}") for tick in x.ticks()]
+    parts = [line("grid", x(tick), top - 6, x(tick), height - 30) for tick in x.ticks()]
+    parts += [text("tick mid", x(tick), height - 12, f"{tick:g}") for tick in x.ticks()]
+    if asked is not None:
+        parts.append(line("threshold", x(asked), top - 8, x(asked), height - 30))
+        parts.append(text("tick mid asked", x(asked), top - 14, f"asked for: {asked:g}"))
     unnamed, spoken = set(used), []
     for number, (site, scores) in enumerate(rows):
         base = top + row * number
         if number:
-            parts.append(_line("rule", 0, base - 8, width, base - 8))
-        parts.append(_text("name", 0, base + 9, site if above else _short(site, letters)))
-        for line, name in enumerate(used):
-            parts += _interval(scores[name], name, x, base + 5 + head + 22 * line, label=name in unnamed)
+            parts.append(line("rule", 0, base - 8, width, base - 8))
+        parts.append(text("name", 0, base + 9, site if above else _short(site, letters)))
+        for place, name in enumerate(used):
+            parts += _interval(scores[name], name, x, base + 5 + head + 22 * place, label=name in unnamed)
             if scores[name].value is not None:
                 unnamed.discard(name)
             spoken.append(f"{site} {SERIES[name].lower()} {_spoken(scores[name])}")
     return svg(width, height, f"{measure} and 95 % interval at each site", "; ".join(spoken), parts)
-
-
-def spread(places: Mapping[str, float], *, gap: float, low: float, high: float) -> dict[str, float]:
-    """Move labels apart to ``gap`` or more between neighbours, keeping their order and, if it can, the range."""
-    order = sorted(places, key=lambda name: places[name])
-    moved: list[float] = []
-    for name in order:
-        moved.append(max(places[name], low, moved[-1] + gap if moved else low))
-    limit = high
-    for index in range(len(moved) - 1, -1, -1):
-        moved[index] = min(moved[index], limit)
-        limit = moved[index] - gap
-    return dict(zip(order, moved, strict=True))
 
 
 def _series(site: str, points: Sequence[tuple[int, float]], colour: str, x: Scale, y: Scale) -> list[str]:
@@ -167,11 +127,11 @@ def _spoken(score: Score) -> str:
 
 def _interval(score: Score, name: str, x: Scale, y: float, *, label: bool) -> list[str]:
     if score.value is None:
-        return [_text(f"tick {name}", x.start + 6, y + 4, f"{SERIES[name].lower()}: {_spoken(score)}")]
+        return [text(f"tick {name}", x.start + 6, y + 4, f"{SERIES[name].lower()}: {_spoken(score)}")]
     parts = []
     if score.low is not None and score.high is not None:
-        parts.append(_line(f"interval {name}", x(score.low), y, x(score.high), y))
-        parts += [_line(f"interval {name}", x(end), y - 4, x(end), y + 4) for end in (score.low, score.high)]
+        parts.append(line(f"interval {name}", x(score.low), y, x(score.high), y))
+        parts += [line(f"interval {name}", x(end), y - 4, x(end), y + 4) for end in (score.low, score.high)]
     cx = x(score.value)
     title = f"<title>{SERIES[name]}: {_spoken(score)}</title>"
     if name == "federated":
@@ -191,22 +151,7 @@ def _label_beside(name: str, x: Scale, places: Sequence[float], y: float) -> str
     words = SERIES[name]
     room = len(words) * LETTER
     if min(places) - room > x.start:
-        return _text(f"tick {name} end", min(places) - 8, y + 4, words)
+        return text(f"tick {name} end", min(places) - 8, y + 4, words)
     if max(places) + room < x.end:
-        return _text(f"tick {name}", max(places) + 8, y + 4, words)
-    return _text(f"tick {name} mid", sum(places) / len(places), y - 7, words)
-
-
-def _line(kind: str, x1: float, y1: float, x2: float, y2: float) -> str:
-    return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
-
-
-def _text(kind: str, x: float, y: float, words: str) -> str:
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{escape(words)}</text>'
-
-
-def svg(width: int, height: int, title: str, spoken: str, parts: Sequence[str]) -> str:
-    """A drawing of ``parts``, and in words what it shows for who cannot see it."""
-    label = escape(f"{title}. {spoken}.")
-    body = "\n".join(parts)
-    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}">\n{body}\n</svg>'
+        return text(f"tick {name}", max(places) + 8, y + 4, words)
+    return text(f"tick {name} mid", sum(places) / len(places), y - 7, words)

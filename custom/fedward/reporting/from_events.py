@@ -3,34 +3,42 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from fedward.errors import FedwardError
 from fedward.metrics.events import EVENTS_FILE, EventReader
+from fedward.privacy.job_hash import job_hash
+from fedward.reporting.compared import compared
+from fedward.reporting.curves import curves_of
+from fedward.reporting.event_lines import Event, final_answers, last_of, of_kind
+from fedward.reporting.participation import coverage_of, ledger_of, participation_of
 from fedward.reporting.report import (
     NOT_MEASURED,
     CohortFacts,
     JobFacts,
-    Participation,
+    LabelResult,
+    Point,
     Population,
     Report,
-    RoundTime,
     Score,
     SitePrivacy,
     SiteResult,
-    Time,
 )
+from fedward.reporting.standing import standings_of
+from fedward.reporting.subgroups import subgroups_of
+from fedward.reporting.times import time_of
 from fedward.settings import JOB_FILE, JobSpec, parse
-
-Event = Mapping[str, Any]
 
 OTHERS = {
     "classification": {
         "average_precision": "average precision",
-        "sensitivity_at_95_specificity": "sensitivity at 95 % specificity",
+        "sensitivity": "sensitivity",
+        "specificity": "specificity",
+        "ece": "calibration error (ECE)",
     },
     "segmentation": {"hd95_mm": "95 % Hausdorff distance (mm)"},
 }
@@ -64,41 +72,39 @@ def report_of(job: JobSpec, events: Sequence[Event], *, wall_s: float | None = N
     Raises:
         FedwardError: events without a beginning.
     """
-    started = next(_of(events, "started"), None)
+    started = next(of_kind(events, "started"), None)
     if started is None:
         raise FedwardError("events have no beginning", remedy="give the result folder of a job that ran")
-    rounds = list(_of(events, "round"))
-    admitted = {event["site"]: event for event in _of(events, "admitted")}
-    together = _last(events, "pooled") or {"sites": (), "pooled": {}}
+    admitted = {event["site"]: event for event in of_kind(events, "admitted")}
+    together = last_of(events, "pooled") or {"sites": (), "pooled": {}}
+    ledger, finals, coverage = ledger_of(events), final_answers(events), coverage_of(job, events)
+    invited = dict.fromkeys([*started["sites"], *coverage.must_include])
     return Report(
-        job=JobFacts(
-            name=job.job.name,
-            task=job.job.task,
-            description=job.job.description,
-            seed=job.job.seed,
-            network=job.model.network,
-            size=job.data.size,
-            rounds=job.federation.rounds,
-        ),
+        job=_job(job),
         finished_at=datetime.fromtimestamp(events[-1]["at"], UTC).isoformat(timespec="seconds"),
-        rounds_done=len(rounds),
-        encryption=_encryption(_last(events, "encrypted")),
+        rounds_done=sum(one.counted for one in ledger),
+        encryption=_encryption(last_of(events, "encrypted")),
         privacy=MECHANISMS[job.privacy.mechanism],
-        sites=tuple(_site(job, site, event, events) for site, event in sorted(admitted.items())),
-        participation=tuple(_participation(site, events) for site in started["sites"]),
+        sites=_sites(job, admitted, finals, events),
+        coverage=coverage,
+        participation=tuple(participation_of(site, events, ledger) for site in invited),
+        ledger=ledger,
         pooled=score_of(job, together["pooled"]) if together["sites"] else Score(why=_WHY_NOT_POOLED),
         pooled_sites=tuple(sorted(together["sites"])),
         pooled_labels={
             name: score_of(job, scores) for name, scores in (together["pooled"].get("labels") or {}).items()
         },
-        population=_population(_last(events, "cohort")),
+        pooled_curves=curves_of(together["pooled"].get("curves")),
+        population=_population(last_of(events, "cohort")),
         centralised_pooled=Score(why=_WHY_NOT_POOLED),
-        time=_time(events, events[-1]["at"] - events[0]["at"] if wall_s is None else wall_s),
-        hashes={
+        time=time_of(events, events[-1]["at"] - events[0]["at"] if wall_s is None else wall_s),
+        hashes={"job": job_hash(job)}
+        | {
             f"cohort of {site}": event["cohort_hash"]
             for site, event in sorted(admitted.items())
             if event.get("cohort_hash")
         },
+        compared=compared(job, events),
     )
 
 
@@ -133,16 +139,32 @@ def score_of(job: JobSpec, scores: Mapping[str, Any]) -> Score:
     )
 
 
-def _of(events: Iterable[Event], kind: str, **fields: Any) -> Iterator[Event]:
-    return (
-        event
-        for event in events
-        if event["event"] == kind and all(event.get(name) == value for name, value in fields.items())
+def others_of(job: JobSpec, scores: Mapping[str, Any]) -> dict[str, Score]:
+    """The further measures among the scores that a site sent, by name as it is shown."""
+    return {
+        shown: Score(
+            value=scores.get(name),
+            low=scores.get(f"{name}_low"),
+            high=scores.get(f"{name}_high"),
+            n=scores.get("n"),
+            patients=scores.get("patients"),
+            suppressed=scores.get(name) is None and bool(scores.get("suppressed")),
+        )
+        for name, shown in OTHERS[job.job.task].items()
+    }
+
+
+def _job(job: JobSpec) -> JobFacts:
+    return JobFacts(
+        name=job.job.name,
+        task=job.job.task,
+        description=job.job.description,
+        seed=job.job.seed,
+        network=job.model.network,
+        size=job.data.size,
+        rounds=job.federation.rounds,
+        threshold=None if job.acceptance is None else job.acceptance.threshold,
     )
-
-
-def _last(events: Sequence[Event], kind: str) -> Event | None:
-    return next(_of(reversed(events), kind), None)
 
 
 def _encryption(event: Event | None) -> str:
@@ -164,26 +186,49 @@ def _population(event: Event | None) -> Population | None:
     )
 
 
-def _site(job: JobSpec, site: str, admitted: Event, events: Sequence[Event]) -> SiteResult:
+def _sites(
+    job: JobSpec, admitted: Mapping[str, Event], finals: Mapping[str, Event], events: Sequence[Event]
+) -> tuple[SiteResult, ...]:
+    sites = [
+        _site(job, event, finals[site]["metrics"] if site in finals else {}, events)
+        for site, event in sorted(admitted.items())
+    ]
+    standings = standings_of({site.site: site.federated for site in sites}, events) if sites else {}
+    return tuple(replace(site, standing=standings[site.site]) for site in sites)
+
+
+def _site(job: JobSpec, admitted: Event, last: Mapping[str, Any], events: Sequence[Event]) -> SiteResult:
+    site, final = admitted["site"], last.get("scores")
     answers = {
-        (event["task"], event["round"]): event["metrics"].get("scores") for event in _of(events, "answered", site=site)
+        (event["task"], event["round"]): event["metrics"].get("scores")
+        for event in of_kind(events, "answered", site=site)
     }
-    final, alone = answers.get(("final", -1)), answers.get(("alone", -1))
+    alone = answers.get(("alone", -1))
     history = [answers.get(("round", number)) for number in range(job.federation.rounds)]
+    parts = {} if final is None else final.get("labels") or final.get("structures") or {}
     return SiteResult(
         site=site,
         federated=score_of(job, final) if final else Score(why="the site did not answer the last validation"),
         local_only=score_of(job, alone) if alone else _not_alone(job),
         centralised=Score(why=_WHY_NOT_POOLED),
-        others={
-            shown: Score(value=final.get(name), n=final.get("n"), patients=final.get("patients"))
-            for name, shown in OTHERS[job.job.task].items()
-            if final
-        },
-        history=tuple(None if scores is None else score_of(job, scores).value for scores in [*history, final]),
+        others=others_of(job, final) if final else {},
+        history=tuple(_point(job, scores) for scores in [*history, final]),
         cohort=_cohort(admitted),
         privacy=_privacy(admitted, events, site),
+        labels={
+            name: LabelResult(federated=score_of(job, scores), others=others_of(job, scores))
+            for name, scores in parts.items()
+        },
+        subgroups=subgroups_of("auc" if job.job.task == "classification" else "dice", last),
+        curves=curves_of(last.get("curves")),
+        admission=admitted.get("admission"),
+        fedward=admitted.get("fedward"),
     )
+
+
+def _point(job: JobSpec, scores: Mapping[str, Any] | None) -> Point:
+    score = score_of(job, scores or {})
+    return Point(value=score.value, low=score.low, high=score.high)
 
 
 def _cohort(admitted: Event) -> CohortFacts:
@@ -205,7 +250,7 @@ def _cohort(admitted: Event) -> CohortFacts:
 
 def _privacy(admitted: Event, events: Sequence[Event], site: str) -> SitePrivacy | None:
     """What the site says at the end, or, if it did not come to that, what it was charged at the beginning."""
-    final = [event["metrics"] for event in _of(events, "answered", site=site, task="final")]
+    final = [event["metrics"] for event in of_kind(events, "answered", site=site, task="final")]
     facts = (final[-1] if final else admitted).get("privacy") or {}
     if facts.get("mechanism", "none") == "none":
         return None
@@ -233,45 +278,3 @@ def _not_alone(job: JobSpec) -> Score:
     if job.federation.local_only and job.privacy.mechanism != "none":
         return Score(why="a model trained alone has no noise: its scores stay at the hospital")
     return NOT_MEASURED
-
-
-def _participation(site: str, events: Sequence[Event]) -> Participation:
-    declined = next(_of(events, "declined", site=site), None)
-    return Participation(
-        site=site,
-        declined=None if declined is None else declined["reason"],
-        rounds=tuple(event["round"] for event in _of(events, "round") if site in event["sites"]),
-        missed={
-            event["round"]: event["reason"] for event in _of(events, "dropped", site=site) if event["round"] is not None
-        },
-    )
-
-
-def _time(events: Sequence[Event], wall_s: float) -> Time:
-    """Overhead is all that is not training: the wall less each round's slowest training, less the slowest alone."""
-    rounds = []
-    for event in _of(events, "round"):
-        answers = {a["site"]: a["metrics"] for a in _of(events, "answered", task="round", round=event["round"])}
-        said = {site: answer["train_s"] for site, answer in answers.items() if answer.get("train_s") is not None}
-        slowest = max(said, key=lambda site: float(said[site])) if said else None
-        rounds.append(
-            RoundTime(
-                wall_s=event["wall_s"],
-                slowest_site=slowest,
-                train_s=None if slowest is None else said[slowest],
-                validate_s=_longest(answers.values(), "validate_s"),
-            )
-        )
-    alone_s = _longest([event["metrics"] for event in _of(events, "answered", task="alone")], "train_s")
-    known = [one.train_s for one in rounds if one.train_s is not None]
-    overhead = wall_s - sum(known) - (alone_s or 0.0) if len(known) == len(rounds) else None
-    return Time(
-        wall_s=round(wall_s, 3),
-        overhead_s=None if overhead is None else round(overhead, 3),
-        rounds=tuple(rounds),
-        alone_s=alone_s,
-    )
-
-
-def _longest(answers: Iterable[Mapping[str, Any]], name: str) -> float | None:
-    return max((float(answer[name]) for answer in answers if answer.get(name) is not None), default=None)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
+from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from fedward.reporting.charts import SERIES, forest_chart, rounds_chart
+from fedward.reporting.charts import forest_chart, rounds_chart
+from fedward.reporting.examples import Example
+from fedward.reporting.panels import curve_panel, interval_panels
+from fedward.reporting.participation_chart import participation_chart
 from fedward.reporting.population_chart import intensity_chart
-from fedward.reporting.report import TOGETHER, Participation, Report, Score
+from fedward.reporting.report import TOGETHER, Report, Score, SiteResult, Subgroup
+from fedward.reporting.standing import CAUSES
+from fedward.reporting.subgroups import DIMENSIONS
+from fedward.validation.diagnosis import NOTABLE
 
 MEASURES = {"auc": "AUC", "dice": "Dice"}
 NOT_MEASURED, INSUFFICIENT, WITHHELD = "not measured", "insufficient support", "withheld"
@@ -18,31 +25,35 @@ MISSES_SHOWN = 6
 SEXES = {"F": "female", "M": "male", "O": "other"}
 """PatientSex as it is shown; what is not here is shown as it is."""
 WIDTHS = {"wide": 760, "slim": 380}
+PARTS_SHOWN = 12
+"""Most subgroups of a site that have a row, and most that are named without a value."""
 
 
-def render(report: Report) -> str:
-    """The page as text; the same report gives the same text."""
+def render(report: Report, *, examples: Sequence[Example] = ()) -> str:
+    """The page as text; the same report gives the same text.
+
+    Args:
+        report: what it says.
+        examples: images for a hospital's own copy. A page with any of them must not leave the hospital, and says so.
+    """
     measure = MEASURES[report.measure]
     federated = {**{site.site: site.federated for site in report.sites}, TOGETHER: report.pooled}
     return template("report.html").render(
         report=report,
         measure=measure,
         style=Markup(resource("report.css")),
+        grid=_both_widths(participation_chart, report),
         forest=_both_widths(forest_chart, report),
         rounds=_both_widths(rounds_chart, report),
+        panels={site: Markup(drawn) for site, drawn in interval_panels(report, measure=measure).items()},
         intensity=_both_widths(intensity_chart, report),
-        sexes=SEXES,
-        series=SERIES,
-        moment=moment,
-        number=number,
-        count=count,
-        score=show_score,
-        interval=show_interval,
-        missed=missed,
-        others=_others(report),
-        places=[place for place in federated if place != TOGETHER or _has_together(report)],
+        curves=_curves(report),
+        examples=examples,
         federated=federated,
         together=TOGETHER,
+        places=[place for place in federated if place != TOGETHER or _has_together(report)],
+        **_lists(report),
+        **WORDS,
     )
 
 
@@ -78,13 +89,6 @@ def show_interval(score: Score, digits: int = 3) -> Markup:
     return Markup("{} to {}").format(number(score.low, digits), number(score.high, digits))
 
 
-def missed(participation: Participation) -> list[str]:
-    """The rounds that a site missed, with reasons; rounds count from 1 for a reader."""
-    reasons = [f"round {number + 1}: {why}" for number, why in sorted(participation.missed.items())]
-    more = len(reasons) - MISSES_SHOWN
-    return reasons if more <= 0 else [*reasons[:MISSES_SHOWN], f"and {more} more"]
-
-
 def _both_widths(draw: Callable[..., str], report: Report) -> Markup:
     """A drawing for a page and one for a phone, of which the style sheet shows one; they escape what they draw."""
     drawings = [(name, draw(report, measure=MEASURES[report.measure], width=width)) for name, width in WIDTHS.items()]
@@ -93,6 +97,43 @@ def _both_widths(draw: Callable[..., str], report: Report) -> Markup:
     return Markup("\n").join(
         Markup('<figure class="chart {}">{}</figure>').format(name, Markup(drawing)) for name, drawing in drawings
     )
+
+
+def signed(value: float | None) -> Markup:
+    """A difference with its sign, to three places."""
+    if value is None:
+        return number(None)
+    shown = f"{value:+.3f}".replace("-", "−")
+    return Markup('<data value="{}">{}</data>').format(repr(value), shown if float(f"{value:.3f}") else "0.000")
+
+
+def size(value: int | None) -> Markup:
+    """Bytes as kB, MB or GB."""
+    if value is None:
+        return number(None)
+    power = next(power for power in (3, 2, 1, 0) if value >= 1000**power or power == 0)
+    return Markup("{}&nbsp;{}").format(f"{value / 1000**power:.{1 if power else 0}f}", ("B", "kB", "MB", "GB")[power])
+
+
+def capitalised(words: str) -> str:
+    """With a capital first letter; what follows stays as it is."""
+    return words[:1].upper() + words[1:]
+
+
+def by_round(reasons: Mapping[int, str]) -> list[str]:
+    """Reasons by round, rounds with the same one together, "rounds 2 to 5: away"; the most are ``MISSES_SHOWN``."""
+    runs: list[tuple[int, int, str]] = []
+    for place, why in sorted(reasons.items()):
+        if runs and runs[-1][1] == place - 1 and runs[-1][2] == why:
+            runs[-1] = (runs[-1][0], place, why)
+        else:
+            runs.append((place, place, why))
+    lines = [
+        f"round {first + 1}: {why}" if first == last else f"rounds {first + 1} to {last + 1}: {why}"
+        for first, last, why in runs
+    ]
+    more = sum(last - first + 1 for first, last, _ in runs[MISSES_SHOWN:])
+    return [*lines[:MISSES_SHOWN], f"and {more} more"] if more else lines
 
 
 def _absent(words: str, why: str) -> Markup:
@@ -104,12 +145,87 @@ def _has_together(report: Report) -> bool:
     return any(TOGETHER in at for at in report.matrix.values())
 
 
-def _others(report: Report) -> list[str]:
-    """Names of the further measures, in the order in which sites first give them."""
+def _lists(report: Report) -> dict[str, Any]:
+    """What a template needs that is not in a report as it needs it."""
     names: dict[str, None] = {}
     for site in report.sites:
         names.update(dict.fromkeys(site.others))
-    return list(names)
+    return {
+        "others": list(names),
+        "gaps": [(one.site, by_round(one.missed)) for one in report.participation if one.missed],
+        "suspects": [(one.site, by_round(one.suspect)) for one in report.participation if one.suspect],
+        "contributed": any(one.contribution is not None for one in report.participation),
+        "parts_of": [_parts(site) for site in report.worst_first if site.subgroups],
+        "beside": {name: words for name, words in _beside(report).items() if _any_known(report, name)},
+        "unmeasured": [
+            (words, "; ".join(dict.fromkeys(why for site in report.sites if (why := getattr(site, name).why))))
+            for name, words in _beside(report).items()
+            if report.sites and not _any_known(report, name)
+        ],
+        "several": len({one.label for site in report.sites for one in site.subgroups}) > 1,
+        "labelled": [
+            (site.site, label, one)
+            for site in report.worst_first
+            for label, one in sorted(site.labels.items(), key=lambda item: _lowest(item[1].federated))
+        ],
+    }
+
+
+def _beside(report: Report) -> dict[str, str]:
+    """Models that stand beside the federated one: field of a site -> column's heading."""
+    if report.privacy == "none":
+        return {"local_only": "Trained alone", "centralised": "Centralised"}
+    alone = {"private_alone": "Alone, same ε", "local_only": "Alone, no noise"}
+    return {**alone, "centralised": "Centralised, no noise"}
+
+
+def _any_known(report: Report, name: str) -> bool:
+    """Whether a site has this value, or withholds it."""
+    scores = [getattr(site, name) for site in report.sites]
+    return any(score.value is not None or score.suppressed for score in scores)
+
+
+def part_name(part: Subgroup) -> str:
+    """Who the patients of a subgroup are, as in "age 60-79" or "female"."""
+    if part.dimension == "sex" and part.value in SEXES:
+        return SEXES[part.value]
+    return f"{DIMENSIONS.get(part.dimension, part.dimension)} {part.value}"
+
+
+def _parts(site: SiteResult) -> tuple[str, list[Subgroup], list[str], int]:
+    """A site's subgroups with a value, those without, and how many with one are not shown."""
+    known = [one for one in site.subgroups if one.score.value is not None]
+    labels = {one.label for one in site.subgroups}
+    hidden = [
+        part_name(one) if len(labels) == 1 else f"{one.label}, {part_name(one)}"
+        for one in site.subgroups
+        if one.score.value is None
+    ]
+    more = len(hidden) - PARTS_SHOWN
+    shown = hidden if more <= 0 else [*hidden[:PARTS_SHOWN], f"and {more} more"]
+    return site.site, known[:PARTS_SHOWN], shown, max(len(known) - PARTS_SHOWN, 0)
+
+
+def _lowest(score: Score) -> tuple[bool, float]:
+    return (score.value is None, score.value or 0.0)
+
+
+def _curves(report: Report) -> list[tuple[str, list[tuple[str, Markup]]]]:
+    """Label -> drawings by site, the lowest site first, after that of all sites together."""
+    labels = dict.fromkeys([*report.pooled_curves, *(label for site in report.sites for label in site.curves)])
+    found = []
+    for label in labels:
+        together = report.pooled_curves.get(label)
+        drawn = [] if together is None else [("all sites together", curve_panel("all sites together", together, None))]
+        drawn += [
+            (site.site, curve_panel(site.site, site.curves[label], together))
+            for site in report.worst_first
+            if label in site.curves
+        ]
+        panels = [(name, Markup(drawing)) for name, drawing in drawn if drawing]
+        if panels:
+            found.append((label, panels))
+    return found
 
 
 def template(name: str) -> Template:
@@ -121,9 +237,27 @@ def template(name: str) -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["capitalised"] = capitalised
     return environment.get_template(name)
 
 
 def resource(name: str) -> str:
     """The text of a file of this package."""
     return files("fedward.reporting").joinpath(name).read_text(encoding="utf-8")
+
+
+WORDS: dict[str, Any] = {
+    "moment": moment,
+    "number": number,
+    "count": count,
+    "score": show_score,
+    "interval": show_interval,
+    "signed": signed,
+    "bytes": size,
+    "sexes": SEXES,
+    "dimensions": DIMENSIONS,
+    "causes": CAUSES,
+    "part_name": part_name,
+    "notable": NOTABLE,
+}
+"""What templates say things with."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fedward.reporting.charts import Scale, svg
+from fedward.reporting.drawing import Scale, svg
 from fedward.reporting.report import Report
 
 HEIGHT, TOP, BOTTOM, EDGE = 150, 10, 40, 8

@@ -10,35 +10,39 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from fedward.reporting.curves import Curves
+from fedward.reporting.participation import Contribution, Coverage, Participation, RoundLedger
+from fedward.reporting.score import NOT_MEASURED, Point, Score
+from fedward.reporting.standing import Standing
+from fedward.reporting.subgroups import Subgroup
+from fedward.reporting.times import RoundTime, Time
+
+__all__ = [
+    "NOT_MEASURED",
+    "TOGETHER",
+    "CohortFacts",
+    "Contribution",
+    "Coverage",
+    "Curves",
+    "JobFacts",
+    "LabelResult",
+    "Participation",
+    "Point",
+    "Population",
+    "Report",
+    "RoundLedger",
+    "RoundTime",
+    "Score",
+    "SitePrivacy",
+    "SiteResult",
+    "Standing",
+    "Subgroup",
+    "Time",
+]
+
 Task = Literal["classification", "segmentation"]
 TOGETHER = "all together"
 """The column of ``Report.matrix`` for all sites' validation images as one set."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Score:
-    """One number with its support.
-
-    Attributes:
-        value: the number, or None where it was not measured or is withheld.
-        low, high: ends of its 95 % interval, or None.
-        n: images it was measured on; ``patients`` where the patient is what was counted.
-        positives: of ``n``, how many have the finding; None for a segmentation.
-        suppressed: withheld, because too few stand behind it.
-        why: why there is no value; "" where there is one.
-    """
-
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    n: int | None = None
-    patients: int | None = None
-    positives: int | None = None
-    suppressed: bool = False
-    why: str = ""
-
-
-NOT_MEASURED = Score()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +53,7 @@ class JobFacts:
         name, task, description, seed, network: from ``job.toml``.
         size: pixels the network sees.
         rounds: rounds asked for.
+        threshold: what a hospital's own result must reach, in the job's measure; None where the job names none.
     """
 
     name: str
@@ -58,23 +63,7 @@ class JobFacts:
     network: str
     size: tuple[int, ...]
     rounds: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Participation:
-    """Whether a site took part, and in which rounds.
-
-    Attributes:
-        site: its id.
-        declined: why it took no part at all, or None.
-        rounds: rounds its update counted in, from 0.
-        missed: round, from 0, -> why its update is missing.
-    """
-
-    site: str
-    declined: str | None = None
-    rounds: tuple[int, ...] = ()
-    missed: Mapping[int, str] = field(default_factory=dict)
+    threshold: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +103,14 @@ class SitePrivacy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LabelResult:
+    """The federated model on one label, class or structure, where there are several; fields as in ``SiteResult``."""
+
+    federated: Score
+    others: Mapping[str, Score] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SiteResult:
     """One site's numbers, all on its own validation patients.
 
@@ -127,6 +124,12 @@ class SiteResult:
         history: the incoming global model, in the job's measure, before each round and after the last.
         cohort: what it brought, or None.
         privacy: what the job cost its patients, or None for a job without differential privacy.
+        labels: by label, class or structure, where there are several.
+        subgroups: by sex, age and scanner, the worst first; empty where the hospital keeps them.
+        curves: by label; empty where the hospital keeps them.
+        standing: beside the other sites; None where nobody was compared.
+        admission: how the hospital admitted the job: "any", "approved" or "submitter"; None where it does not say.
+        fedward: version that ran there, or None.
     """
 
     site: str
@@ -135,9 +138,15 @@ class SiteResult:
     private_alone: Score = NOT_MEASURED
     centralised: Score = NOT_MEASURED
     others: Mapping[str, Score] = field(default_factory=dict)
-    history: tuple[float | None, ...] = ()
+    history: tuple[Point, ...] = ()
     cohort: CohortFacts | None = None
     privacy: SitePrivacy | None = None
+    labels: Mapping[str, LabelResult] = field(default_factory=dict)
+    subgroups: tuple[Subgroup, ...] = ()
+    curves: Mapping[str, Curves] = field(default_factory=dict)
+    standing: Standing | None = None
+    admission: str | None = None
+    fedward: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,33 +173,6 @@ class Population:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RoundTime:
-    """Seconds of one round: all of it, and the slowest site's training and validation; None where no site says."""
-
-    wall_s: float
-    slowest_site: str | None
-    train_s: float | None
-    validate_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Time:
-    """Where the seconds went.
-
-    Attributes:
-        wall_s: from submit to finish.
-        overhead_s: ``wall_s`` less the slowest site's training of each round, and less ``alone_s``.
-        rounds: one a round.
-        alone_s: the slowest site's training on its own, for the comparison; None where none was asked for.
-    """
-
-    wall_s: float
-    overhead_s: float | None = None
-    rounds: tuple[RoundTime, ...] = ()
-    alone_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """A finished job.
 
@@ -201,16 +183,20 @@ class Report:
         encryption: "none", or what hid the updates from the server.
         privacy: "none", or the differential privacy that the sites applied, in words.
         sites: one a site that took part.
+        coverage: what the job asked of its sites, and whether that was met.
         participation: one a site that was invited.
+        ledger: one a round, from the first.
         pooled: the federated model over all sites' validation images together.
         pooled_sites: the sites in the encrypted sum that ``pooled`` comes from; empty where it comes from none.
         pooled_labels: the same for each label or class, where there are several.
+        pooled_curves: by label, from the same sum.
         population: who all sites' patients are together, or None where no sum of them was opened.
         centralised_pooled: the centralised model, likewise.
         matrix: site whose own model it is -> site it was tested at, or ``TOGETHER`` -> value; empty if not measured.
         time: where the seconds went.
         versions: software -> version.
         hashes: what -> SHA-256.
+        compared: which models were measured on whom, a sentence each.
         notes: remarks, a sentence each.
     """
 
@@ -220,16 +206,20 @@ class Report:
     encryption: str
     privacy: str
     sites: tuple[SiteResult, ...]
+    coverage: Coverage
     participation: tuple[Participation, ...]
+    ledger: tuple[RoundLedger, ...] = ()
     pooled: Score = NOT_MEASURED
     pooled_sites: tuple[str, ...] = ()
     pooled_labels: Mapping[str, Score] = field(default_factory=dict)
+    pooled_curves: Mapping[str, Curves] = field(default_factory=dict)
     population: Population | None = None
     centralised_pooled: Score = NOT_MEASURED
     matrix: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
     time: Time
     versions: Mapping[str, str] = field(default_factory=dict)
     hashes: Mapping[str, str] = field(default_factory=dict)
+    compared: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -247,6 +237,11 @@ class Report:
         """The site with the lowest federated value, or None where no site has one."""
         first = self.worst_first[:1]
         return first[0] if first and first[0].federated.value is not None else None
+
+    @property
+    def flagged(self) -> tuple[SiteResult, ...]:
+        """Sites that the model serves worse than the others, the lowest first."""
+        return tuple(site for site in self.worst_first if site.standing is not None and site.standing.flagged)
 
     @property
     def mean(self) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ from pydantic import TypeAdapter
 
 from fedward.dataset.manifest import replace_file
 from fedward.errors import FedwardError
+from fedward.reporting.examples import Example
 from fedward.reporting.page import render
 from fedward.reporting.report import Report
 
-SCHEMA = 1
+SCHEMA = 2
+"""Version of ``report.json``; what it may hold is in ``report.schema.json`` beside this module."""
 JSON_FILE, HTML_FILE = "report.json", "report.html"
 
 
@@ -40,13 +43,28 @@ def write_report(folder: Path, report: Report) -> Path:
     return folder / HTML_FILE
 
 
-def read_report(folder: Path) -> Report:
-    """Read ``report.json`` from ``folder``, the inverse of ``write_report``.
+def write_own_copy(path: Path, report: Report, examples: Sequence[Example]) -> None:
+    """Write a hospital's own page of a report, with images of its patients, readable by its owner alone.
+
+    Raises:
+        FedwardError: a file that cannot be written to.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.chmod(0o600)
+        path.write_text(render(report, examples=examples), encoding="utf-8")
+    except OSError as error:
+        raise FedwardError("report cannot be written", where=path, value=error.strerror) from None
+
+
+def read_report(where: Path) -> Report:
+    """Read ``report.json`` from a folder, or the file itself: the inverse of ``write_report``.
 
     Raises:
         FedwardError: no report there, of another schema, or not as it was written.
     """
-    path = folder / JSON_FILE
+    path = where / JSON_FILE if where.is_dir() else where
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         schema = content.pop("schema", None)

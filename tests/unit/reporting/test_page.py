@@ -15,14 +15,17 @@ import pytest
 
 from fedward.errors import FedwardError
 from fedward.privacy.metric_table import INTENSITIES
-from fedward.reporting.charts import Scale, forest_chart, rounds_chart, spread, value_scale
-from fedward.reporting.page import missed, render
+from fedward.reporting.charts import forest_chart, rounds_chart
+from fedward.reporting.drawing import Scale, spread, value_scale
+from fedward.reporting.page import by_round, render
 from fedward.reporting.population_chart import intensity_chart
 from fedward.reporting.report import (
     TOGETHER,
     CohortFacts,
+    Coverage,
     JobFacts,
     Participation,
+    Point,
     Population,
     Report,
     RoundTime,
@@ -82,6 +85,10 @@ def site(name: str, value: float | None, **more: Any) -> SiteResult:
     return SiteResult(site=name, federated=score, **more)
 
 
+def line(*values: float | None) -> tuple[Point, ...]:
+    return tuple(Point(value=value) for value in values)
+
+
 def report(**changes: Any) -> Report:
     job = JobFacts(
         name="cxr", task="classification", description="Lesions", seed=3, network="DenseNet121", size=(64, 64), rounds=4
@@ -97,9 +104,12 @@ def report(**changes: Any) -> Report:
         encryption="none",
         privacy="none",
         sites=(
-            site("a-site", 0.9512345, history=(0.5, 0.81, 0.9512345), cohort=cohort, local_only=Score(value=0.8812)),
-            site("b-site", 0.8834, history=(0.45, 0.66, 0.8834), centralised=Score(why="a real site cannot pool")),
+            site(
+                "a-site", 0.9512345, history=line(0.5, 0.81, 0.9512345), cohort=cohort, local_only=Score(value=0.8812)
+            ),
+            site("b-site", 0.8834, history=line(0.45, 0.66, 0.8834), centralised=Score(why="a real site cannot pool")),
         ),
+        coverage=Coverage(min_sites=2, success=False, verdict="unfinished: 2 of 4 rounds counted"),
         participation=(
             Participation(site="a-site", rounds=(0, 1)),
             Participation(site="b-site", rounds=(0,), missed={1: "no answer in time"}),
@@ -178,9 +188,15 @@ def test_it_says_plainly_that_nothing_hid_the_updates() -> None:
 def test_declined_and_missed_rounds_keep_their_reasons() -> None:
     words = Page(render(report())).words
     assert "no: no such label" in words
-    assert "1 of 2 round 2: no answer in time" in words
-    many = Participation(site="x", missed=dict.fromkeys(range(40), "away"))
-    assert missed(many)[-1] == "and 34 more" and len(missed(many)) == 7
+    assert "b-site : round 2: no answer in time" in words
+    assert by_round(dict.fromkeys(range(40), "away")) == ["rounds 1 to 40: away"]
+    many = by_round({number: f"reason {number}" for number in range(40)})
+    assert many[-1] == "and 34 more" and len(many) == 7
+    assert by_round({2: "away", 0: "away", 1: "late", 3: "away"}) == [
+        "round 1: away",
+        "round 2: late",
+        "rounds 3 to 4: away",
+    ]
 
 
 HOSTILE = "\"><script>alert(1)</script><img src=http://x.test/a onerror=1>'&"
@@ -256,7 +272,8 @@ def test_written_and_read_again_is_the_same_report(tmp_path: Path) -> None:
         ("{", "not a report"),
         ("[]", "not a report"),
         ('{"schema": 99}', "another schema"),
-        ('{"schema": 1}', "not a report"),
+        ('{"schema": 1}', "another schema"),
+        ('{"schema": 2}', "not a report"),
     ],
 )
 def test_a_file_that_is_no_report_is_one_line(tmp_path: Path, content: str | None, said: str) -> None:
@@ -326,7 +343,7 @@ def test_no_drawing_of_nothing() -> None:
 
 
 def test_gaps_in_the_history_do_not_become_zero() -> None:
-    gappy = report(sites=(site("a-site", 0.9, history=(0.8, None, 0.9)),))
+    gappy = report(sites=(site("a-site", 0.9, history=line(0.8, None, 0.9)),))
     root = ElementTree.fromstring(rounds_chart(gappy, measure="AUC", width=760))
     titles = [t.text for t in root.iter("title")]
     assert titles == ["a-site, 0 rounds: 0.800", "a-site, 2 rounds: 0.900"]

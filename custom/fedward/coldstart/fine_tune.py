@@ -1,0 +1,157 @@
+"""A consortium's model trained on at one hospital, for that hospital alone.
+
+1. The training patients are parted once more: a fifth tunes, the rest trains. No validation patient is touched.
+2. Pass after pass over those who train, from the consortium's weights, at a tenth of the job's learning rate.
+3. After each pass the tuning patients' loss is taken; the best pass is kept, and the start is a pass too: a fine-tune
+   that helps none of them changes nothing.
+4. It stops when some passes on end brought nothing.
+
+There is no differential privacy in it: the model may remember a patient and must not leave the hospital. Nothing is
+charged to the ledger, since nothing leaves.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedward.dataset.images import Images
+from fedward.dataset.selection import Example
+from fedward.errors import CohortError
+from fedward.settings import JobSpec
+from fedward.training.learner import Learner
+from fedward.training.weights import Weights
+
+SLOWER = 0.1
+"""Part of the job's learning rate at which the fine-tune goes on."""
+PASSES, PATIENCE = 20, 4
+"""Most passes over the training patients, and passes without a better tuning loss after which it stops."""
+TUNE_EVERY = 5
+"""Every so many-th training patient tunes."""
+FEWEST = 10
+"""Training patients below which none is spared for tuning, and so nothing is trained."""
+
+OnStep = Callable[[int, int, str], None]
+"""Called with steps done, most steps there may be, and a word on how it stands; what it raises stops the training."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FineTuned:
+    """What a fine-tune gave.
+
+    Attributes:
+        weights: of the best pass; the consortium's own where ``kept`` is 0.
+        passes, kept: passes made, and which was the best on the tuning patients.
+        train_patients, tune_patients: whom it learnt from, and who chose the pass.
+        losses: mean loss of the tuning patients at the start and after each pass.
+    """
+
+    weights: Weights
+    passes: int
+    kept: int
+    train_patients: int
+    tune_patients: int
+    losses: tuple[float, ...]
+
+
+def fine_tune(
+    job: JobSpec, weights: Weights, examples: Sequence[Example], *, site: str, on_step: OnStep = lambda *_: None
+) -> FineTuned:
+    """Train a model on, on a hospital's training patients; see the module.
+
+    Args:
+        job: whose loss, transforms, optimizer and batch size it takes; its privacy is left aside.
+        weights: the consortium's model.
+        examples: the training side of the hospital's split, and nothing of the validation side.
+        site: for messages and for the order of the images.
+        on_step: follows it.
+
+    Raises:
+        CohortError: too few training patients, or an image can no longer be read.
+        JobError: a loss that is no longer finite.
+    """
+    train, tune = part(examples)
+    local = _local(job)
+    learner = Learner(local, site=site)
+    images = Images(local, train, training=True, site=site)
+    apart = Images(local, tune, training=False, site=site)
+    steps = max(1, round(len(train) / local.training.batch_size))
+    best, kept, losses = weights, 0, [_loss(learner, weights, apart)]
+    current = weights
+    for number in range(PASSES):
+
+        def follow(step: int, loss: float, number: int = number) -> None:
+            on_step(number * steps + step, PASSES * steps, f"pass {number + 1}, loss {loss:.3f}")
+
+        learner.train(
+            current, images, steps=steps, steps_a_pass=steps, round_number=number, on_step=follow, private=None
+        )
+        current = learner.weights()
+        losses.append(_loss(learner, current, apart))
+        if losses[-1] < losses[kept]:
+            best, kept = current, number + 1
+        if number + 1 - kept >= PATIENCE:
+            break
+    return FineTuned(
+        weights=best,
+        passes=len(losses) - 1,
+        kept=kept,
+        train_patients=_patients(train),
+        tune_patients=_patients(tune),
+        losses=tuple(losses),
+    )
+
+
+def part(examples: Sequence[Example]) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """Who trains and who tunes, by patient: every fifth in the order of their pseudonyms, which is no order at all.
+
+    Raises:
+        CohortError: fewer than ``FEWEST`` patients.
+    """
+    patients = sorted({example.row.patient for example in examples})
+    if len(patients) < FEWEST:
+        remedy = f"a fine-tune needs {FEWEST} or more training patients; index more"
+        raise CohortError("too few training patients for a fine-tune", remedy=remedy)
+    tuning = frozenset(patients[::TUNE_EVERY])
+    train = tuple(example for example in examples if example.row.patient not in tuning)
+    return train, tuple(example for example in examples if example.row.patient in tuning)
+
+
+def save_private(weights: Weights, path: Path) -> None:
+    """Write a state dict that the owner alone may read, mode 0600 from its first byte; whole or not at all."""
+    import torch
+
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    draft.unlink(missing_ok=True)
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            torch.save({name: torch.from_numpy(weights[name].copy()) for name in sorted(weights)}, file)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _local(job: JobSpec) -> JobSpec:
+    """The job as one hospital trains it on: slower, evenly, with momenta from pass to pass, without a pull back."""
+    training = job.training.model_copy(
+        update={
+            "lr": job.training.lr * SLOWER,
+            "lr_schedule": "constant",
+            "fedprox_mu": 0.0,
+            "keep_optimizer": True,
+            "local_epochs": 1,
+            "local_steps": None,
+        }
+    )
+    privacy = job.privacy.model_copy(update={"mechanism": "none", "dp_sgd": None, "update": None})
+    return job.model_copy(update={"training": training, "privacy": privacy})
+
+
+def _loss(learner: Learner, weights: Weights, images: Images) -> float:
+    return sum(loss for _, _, loss in learner.outputs(weights, images)) / len(images)
+
+
+def _patients(examples: Sequence[Example]) -> int:
+    return len({example.row.patient for example in examples})

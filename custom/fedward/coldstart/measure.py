@@ -1,0 +1,194 @@
+"""A model's result on a hospital's own labelled patients, with what stands behind it; below the floor no number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedward.dataset.images import Images
+from fedward.dataset.selection import Example
+from fedward.privacy.release import release
+from fedward.settings import JobSpec, Leaving
+from fedward.training.details import by_name
+from fedward.training.learner import Learner
+from fedward.training.results import Predictions
+from fedward.training.scoring import masks_of, predictions_of, scores_of
+from fedward.training.weights import Weights
+from fedward.validation.acceptance import supported
+from fedward.validation.bootstrap import Interval
+from fedward.validation.change import Change, auc_change, dice_change
+from fedward.validation.operating_point import at_threshold
+from fedward.validation.segmentation import MaskScorer
+from fedward.validation.subgroups import label_subgroups, structure_subgroups
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cases:
+    """A model's word on some examples, image by image; it stays at the hospital.
+
+    Attributes:
+        examples: in order.
+        found: predictions of a classification, or the masks' scorer of a segmentation.
+    """
+
+    examples: tuple[Example, ...]
+    found: Predictions | MaskScorer
+
+    @property
+    def patients(self) -> list[str]:
+        """Whose image each is."""
+        return [example.row.patient for example in self.examples]
+
+    @property
+    def dices(self) -> NDArray[np.float64]:
+        """Mean Dice of each image over its structures, (n,), NaN where it has none; segmentation alone."""
+        if not isinstance(self.found, MaskScorer):
+            raise TypeError("predictions of a classification have no Dice")
+        table = self.found.dices
+        there = np.isfinite(table)
+        sums, counts = np.where(there, table, 0.0).sum(axis=1), there.sum(axis=1)
+        found: NDArray[np.float64] = np.divide(sums, counts, out=np.full(len(table), np.nan), where=counts > 0)
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Support:
+    """What a result rests on. ``positives`` and ``negatives`` are patients with and without the finding in any image,
+    of the label that has the fewest; None for a segmentation."""
+
+    patients: int
+    images: int
+    positives: int | None
+    negatives: int | None
+
+    def reaches(self, floor: int) -> bool:
+        """Whether each number is the floor or more."""
+        return all(number is None or number >= floor for number in (self.patients, self.positives, self.negatives))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """A model at this hospital.
+
+    Attributes:
+        support: what it rests on.
+        value, interval: AUC or Dice and its 95 % interval over patients; None where the floor hides them or they cannot
+            be had.
+        sd: of Dice from image to image; None for a classification.
+        told: JSON-ready scores, subgroups and operating point, cut to the hospital's floor.
+    """
+
+    support: Support
+    value: float | None
+    interval: Interval | None
+    sd: float | None
+    told: Mapping[str, Any]
+
+
+def run(job: JobSpec, learner: Learner, weights: Weights, examples: Sequence[Example], images: Images) -> Cases:
+    """What the model says on each image.
+
+    Args:
+        job, learner, weights: the model.
+        examples: which images.
+        images: the same, prepared, without random transforms.
+
+    Raises:
+        CohortError: an image can no longer be read.
+    """
+    task = masks_of if job.job.task == "segmentation" else predictions_of
+    return Cases(examples=tuple(examples), found=task(job, learner, weights, images))
+
+
+def support_of(job: JobSpec, examples: Sequence[Example]) -> Support:
+    """Patients, images, and patients with and without the finding that has the fewest of either."""
+    patients = len({example.row.patient for example in examples})
+    kinds = kinds_of(job, examples)
+    positives, negatives = min(kinds.values(), key=min) if kinds else (None, None)
+    return Support(patients=patients, images=len(examples), positives=positives, negatives=negatives)
+
+
+def kinds_of(job: JobSpec, examples: Sequence[Example]) -> dict[str, tuple[int, int]]:
+    """Label or class -> patients with it in any image, and without it in any; empty for a segmentation."""
+    if job.job.task == "segmentation":
+        return {}
+    owners = np.array([example.row.patient for example in examples])
+    truth, names = np.array([example.truth for example in examples]), job.data.labels
+    if job.data.target == "multiclass":
+        truth, names = truth == np.arange(len(job.data.classes)), job.data.classes
+    return {
+        name: (len(set(owners[column == 1])), len(set(owners[column == 0])))
+        for name, column in zip(names, truth.T, strict=True)
+    }
+
+
+def result_of(job: JobSpec, cases: Cases, *, floor: int, operating_point: float | None = None) -> Result:
+    """The scores of some cases, as far as the hospital's floor lets them be told.
+
+    Args:
+        job: whose labels or structures count.
+        cases: from ``run``.
+        floor: fewest patients, and patients of each kind, that a number rests on.
+        operating_point: a threshold on the scores that comes from elsewhere.
+    """
+    support, patients = support_of(job, cases.examples), cases.patients
+    if isinstance(cases.found, MaskScorer):
+        scores, measure, sd = cases.found.scores().plain(), "dice", float(np.nanstd(cases.dices))
+        rows = [example.row for example in cases.examples]
+        groups = structure_subgroups(dict(zip(job.data.structures, cases.found.dices.T, strict=True)), rows)
+    else:
+        scores, measure, sd = scores_of(job, cases.found).plain(), "auc", None
+        groups = label_subgroups(*by_name(job, cases.found), [example.row for example in cases.examples])
+    few = {name for name, kinds in kinds_of(job, cases.examples).items() if min(kinds) < floor}
+    if support.patients < floor or (few and "labels" not in scores):
+        return Result(support=support, value=None, interval=None, sd=None, told={})
+    told = _told(job, {"scores": _without(scores, few), "subgroups": groups}, few=few, floor=floor)
+    if few:
+        return Result(support=support, value=None, interval=None, sd=None, told=told)
+    value, low, high = (scores[f"{measure}{end}"] for end in ("", "_low", "_high"))
+    interval = None if low is None or high is None else (low, high)
+    if value is not None and interval is not None and support.positives is not None and support.negatives is not None:
+        interval = supported(value, interval, positive_patients=support.positives, negative_patients=support.negatives)
+    if operating_point is not None and isinstance(cases.found, Predictions):
+        told["operating_point"] = _at(job, cases.found, patients, operating_point)
+    return Result(support=support, value=value, interval=interval, sd=sd, told=told)
+
+
+def change_of(job: JobSpec, before: Cases, after: Cases) -> Change:
+    """After less before on the same examples."""
+    if isinstance(before.found, Predictions) and isinstance(after.found, Predictions):
+        truth, old = by_name(job, before.found)
+        new = by_name(job, after.found)[1]
+        columns = (np.stack([table[name] for name in truth], axis=1) for table in (truth, old, new))
+        labels, one, other = columns
+        return auc_change(labels, one, other, before.patients)
+    return dice_change(before.dices, after.dices, before.patients)
+
+
+def _without(scores: Mapping[str, Any], few: Set[str]) -> dict[str, Any]:
+    """The scores without the numbers of labels that too few patients have, and then without those over all labels."""
+    if not few:
+        return dict(scores)
+    labels = {name: dict.fromkeys(label) if name in few else label for name, label in scores.get("labels", {}).items()}
+    return {**dict.fromkeys(scores), "labels": labels, "n": scores["n"], "patients": scores["patients"]}
+
+
+def _told(job: JobSpec, metrics: Mapping[str, Any], *, few: Set[str], floor: int) -> dict[str, Any]:
+    """The same floor, and the same taking out of what would follow, as at the hospital's door."""
+    leaving = Leaving(metrics=("scores", "subgroups"), decimals=3, min_count=floor)
+    groups = {name: table for name, table in metrics["subgroups"].items() if name not in few}
+    return release({**metrics, "subgroups": groups}, leaving, private=False, names=job.names)
+
+
+def _at(job: JobSpec, found: Predictions, patients: Sequence[str], threshold: float) -> dict[str, Any]:
+    labels, scores = by_name(job, found)
+    return {
+        "threshold": threshold,
+        "labels": {
+            name: asdict(at_threshold(labels[name], scores[name], patients, threshold=threshold)) for name in labels
+        },
+    }

@@ -1,0 +1,142 @@
+"""A model file as a hospital was given it -> its job and weights, or one line that says why not.
+
+A model that loads without a word and is another network's, untrained or damaged gives a number all the same. So a file
+is held to the job's own layout, to finite values and to what a trained network looks like before an image is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from fedward.errors import GateRefused, JobError, SettingsError
+from fedward.settings import JOB_FILE, JobSpec, parse, read_job
+from fedward.training.weights import Weights
+
+RESULT_MODEL = Path("workspace") / "FL_global_model.pt"
+"""Where a downloaded result has its final model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What a hospital was given.
+
+    Attributes:
+        job: that the model was trained with.
+        weights: its tensors, of the job's own layout, finite.
+        sha256: of the file.
+        took_part: sites that trained it, where the result says so; empty for a bare file.
+    """
+
+    job: JobSpec
+    weights: Weights
+    sha256: str
+    took_part: frozenset[str]
+
+
+def read_given(model: Path, job: Path | None) -> Given:
+    """Read a model file with its job, or a downloaded result that holds both.
+
+    Args:
+        model: ``FL_global_model.pt``, or a result's folder with ``job/`` and ``workspace/``.
+        job: folder with job.toml or an exported job; needed for a file.
+
+    Raises:
+        SettingsError: no job, or one that is not the result's own.
+        JobError: no model, or one that is not the job's.
+    """
+    took_part: frozenset[str] = frozenset()
+    spec = None if job is None else _job(job)
+    file = model
+    if model.is_dir():
+        from fedward.privacy.job_hash import job_hash
+        from fedward.reporting.from_events import read_result
+
+        own, events = read_result(model)
+        if spec is not None and job_hash(spec) != job_hash(own):
+            remedy = "leave --job out, and give --threshold where only the threshold is another"
+            raise SettingsError("not the job that the result is of", where=job, remedy=remedy)
+        spec, file = own, model / RESULT_MODEL
+        took_part = frozenset(str(event["site"]) for event in events if event["event"] == "admitted")
+        if not file.is_file():
+            remedy = "its job keeps the final model at the hospitals (encryption.open_final), or it did not finish"
+            raise JobError("result holds no final model", where=model, remedy=remedy)
+    if spec is None:
+        raise SettingsError("a model file alone does not say its job", where=model, remedy="give --job JOB")
+    content, digest = _read(file)
+    return Given(job=spec, weights=check_weights(content, spec, where=file), sha256=digest, took_part=took_part)
+
+
+def check_weights(content: Mapping[str, Any], job: JobSpec, *, where: Path) -> Weights:
+    """A fresh copy of a model's tensors, which are the job's.
+
+    Raises:
+        JobError: a tensor that is missing, extra, of another shape or type, not finite, all zero where training leaves
+            none so, or a copy of another; or a job whose normalisation stays at its hospitals.
+    """
+    from fedward.privacy.incoming import check_traps
+    from fedward.privacy.payload import check_tensors, layout_of
+    from fedward.training.networks import initial_weights
+
+    if job.model.batch_norm == "local":
+        remedy = (
+            "ask for a job without model.batch_norm = 'local': its layers never leave the hospitals that trained it"
+        )
+        raise JobError("model is not whole", where=where, remedy=remedy)
+    initial = initial_weights(job)
+    try:
+        weights = check_tensors(dict(content), layout_of(initial))
+        check_traps(weights, initial)
+    except GateRefused as refusal:
+        remedy = "give the final model of this very job, downloaded anew"
+        raise JobError(f"not a model of job {job.job.name}, {refusal.what}", where=where, remedy=remedy) from None
+    if all((weights[name] == initial[name]).all() for name in weights):
+        raise JobError("model was never trained", where=where, remedy="give the final model of a job that ran")
+    return weights
+
+
+def _job(path: Path) -> JobSpec:
+    """The settings of a job's folder: ``job.toml``, or an exported job's ``app/config/job.json``."""
+    import json
+
+    found = sorted(path.glob(f"app*/config/{JOB_FILE}")) if path.is_dir() else []
+    if (path / "job.toml").is_file() or len(found) != 1:
+        return read_job(path)
+    try:
+        content = json.loads(found[0].read_text(encoding="utf-8"))
+    except (ValueError, OSError):
+        raise JobError("job has no readable settings", where=found[0]) from None
+    return parse(JobSpec, content if isinstance(content, dict) else {}, where=found[0])
+
+
+def _read(path: Path) -> tuple[dict[str, Any], str]:
+    """A state dict's arrays; nothing of a pickled object is ever run (``weights_only``)."""
+    import torch
+
+    remedy = "give FL_global_model.pt of a finished job"
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise JobError(f"model cannot be read, {error.strerror}", where=path, remedy=remedy) from None
+    try:
+        if not data.startswith(_ZIP):
+            raise ValueError("no zip archive, as torch.save writes")
+        content = torch.load(BytesIO(data), weights_only=True, map_location="cpu")
+    except Exception:  # noqa: BLE001 - torch's reader raises many kinds for a damaged file
+        raise JobError("not a model file, or it holds more than tensors", where=path, remedy=remedy) from None
+    if not isinstance(content, dict) or not content:
+        raise JobError("not a model file, no table of tensors", where=path, remedy=remedy)
+    arrays = {}
+    for name, tensor in content.items():
+        plain = isinstance(tensor, torch.Tensor) and tensor.layout is torch.strided and not tensor.is_quantized
+        if not isinstance(name, str) or not plain or tensor.dtype is torch.bfloat16:
+            raise JobError("not a model file, an entry is no plain tensor", where=path, remedy=remedy)
+        arrays[name] = tensor.detach().numpy()
+    return arrays, hashlib.sha256(data).hexdigest()
+
+
+_ZIP = b"PK\x03\x04"

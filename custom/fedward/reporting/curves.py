@@ -1,0 +1,61 @@
+"""ROC and reliability curves of a classification, as sites or the sum over sites give them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RocPoint:
+    """Share of the negatives called positive, and of the positives; None where that is withheld."""
+
+    fpr: float
+    tpr: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bin:
+    """Images whose score lies in a tenth of 0 to 1.
+
+    Attributes:
+        low: the tenth's lower edge.
+        n: images in it.
+        score: their mean score.
+        observed: how many of them are positive, as a share.
+    """
+
+    low: float
+    n: int | None
+    score: float | None
+    observed: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curves:
+    """Of one label; either is empty where it was not measured."""
+
+    roc: tuple[RocPoint, ...] = ()
+    reliability: tuple[Bin, ...] = ()
+
+
+def curves_of(group: Mapping[str, Any] | None) -> dict[str, Curves]:
+    """Label -> curves, from the ``curves`` that a site, or the sum over sites, sent."""
+    return {
+        label: Curves(
+            roc=tuple(
+                RocPoint(fpr=float(fpr), tpr=tpr) for fpr, tpr in sorted((one.get("roc") or {}).items(), key=_place)
+            ),
+            reliability=tuple(
+                Bin(low=float(low), **{name: (facts or {}).get(name) for name in ("n", "score", "observed")})
+                for low, facts in sorted((one.get("reliability") or {}).items(), key=_place)
+            ),
+        )
+        for label, one in (group or {}).items()
+        if isinstance(one, Mapping)
+    }
+
+
+def _place(item: tuple[str, Any]) -> float:
+    return float(item[0])

@@ -1,0 +1,196 @@
+"""A model's release dossier: what a hospital's board needs to have before it signs, in a file with a hash."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fedward.errors import FedwardError
+from fedward.provisioning.stamp import package_hash
+from fedward.reporting.report import JobFacts, Participation, Report, Score, SitePrivacy, SiteResult
+from fedward.reporting.subgroups import Spread, Subgroup, spreads
+from fedward.validation.acceptance import Verdict, judge
+
+DOSSIER_SCHEMA = 1
+"""Version of ``dossier.json``; what it may hold is in ``dossier.schema.json`` beside this module."""
+MODEL_FILE = "FL_global_model.pt"
+NOT_SAID = "Not stated when this dossier was written: the consortium states it before a board signs."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One hospital that took part.
+
+    Attributes:
+        site: its id.
+        admission: how it admitted the job: "any", "approved" or "submitter"; None where it does not say.
+        cohort_sha256: of its cohort's manifest; None where it keeps it.
+        fedward: version that ran there, or None.
+        privacy: what the job cost its patients; None without differential privacy.
+        federated, others: the model on its own validation patients, as in a report.
+        acceptance: its interval against the job's threshold, as ``fedward.validation.acceptance`` judges it; None where
+            the job names none.
+        flagged: it does worse than the others by more than chance.
+        participation: in which rounds.
+        worst: its subgroup with the widest gap, or None where none was measured.
+        spreads: best less worst subgroup by label and dimension, the widest first.
+    """
+
+    site: str
+    admission: str | None
+    cohort_sha256: str | None
+    fedward: str | None
+    privacy: SitePrivacy | None
+    federated: Score
+    others: Mapping[str, Score] = field(default_factory=dict)
+    acceptance: Verdict | None
+    flagged: bool
+    participation: Participation
+    worst: Subgroup | None
+    spreads: tuple[Spread, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dossier:
+    """A model that hospitals may put to use, or not.
+
+    Attributes:
+        job: what was asked for.
+        finished_at: ISO 8601.
+        fit: the coverage verdict is success.
+        verdict: in words.
+        model_sha256: of the model's file.
+        wheel_sha256: of the Fedward that wrote this, by what it installs; sites compare it with their own.
+        job_sha256: of the job's settings, which hospitals approved.
+        encryption, privacy: as in a report.
+        intended_use: what the consortium means it for.
+        limits: a sentence each.
+        measure: "auc" or "dice".
+        lowest: site with the lowest value, or None.
+        mean: over the sites, each counting once.
+        pooled: over all sites' images together.
+        members: the sites, the lowest value first.
+        declined: site -> why it took no part.
+        versions: software -> version.
+    """
+
+    job: JobFacts
+    finished_at: str
+    fit: bool
+    verdict: str
+    model_sha256: str
+    wheel_sha256: str
+    job_sha256: str
+    encryption: str
+    privacy: str
+    intended_use: str
+    limits: tuple[str, ...]
+    measure: str
+    lowest: str | None
+    mean: float | None
+    pooled: Score
+    members: tuple[Member, ...]
+    declined: Mapping[str, str]
+    versions: Mapping[str, str]
+
+
+def find_model(result: Path) -> Path:
+    """The final model in a downloaded result.
+
+    Raises:
+        FedwardError: there is none.
+    """
+    found = sorted(result.rglob(MODEL_FILE))
+    if len(found) != 1:
+        remedy = "download the result of a job that ended; an encrypted one needs encryption.open_final = true"
+        raise FedwardError("result has no final model", where=result, value=len(found), remedy=remedy)
+    return found[0]
+
+
+def dossier_of(report: Report, model: Path, *, intended_use: str = NOT_SAID, unfit: bool = False) -> Dossier:
+    """The dossier of a reported job and its model.
+
+    Args:
+        report: of the job, from its events.
+        model: the model's file.
+        intended_use: what the consortium means it for.
+        unfit: write it although the coverage verdict is not success; it then says so.
+
+    Raises:
+        FedwardError: the coverage verdict is not success.
+    """
+    if not report.coverage.success and not unfit:
+        remedy = "run the job again with its sites, or give --unfit for a dossier that says so"
+        raise FedwardError("not fit for release", where=report.job.name, value=report.coverage.verdict, remedy=remedy)
+    parts = {one.site: one for one in report.participation}
+    return Dossier(
+        job=report.job,
+        finished_at=report.finished_at,
+        fit=report.coverage.success,
+        verdict=report.coverage.verdict,
+        model_sha256=hashlib.sha256(model.read_bytes()).hexdigest(),
+        wheel_sha256=package_hash(),
+        job_sha256=report.hashes["job"],
+        encryption=report.encryption,
+        privacy=report.privacy,
+        intended_use=intended_use,
+        limits=_limits(report),
+        measure=report.measure,
+        lowest=None if report.worst is None else report.worst.site,
+        mean=report.mean,
+        pooled=report.pooled,
+        members=tuple(_member(report, site, parts[site.site]) for site in report.worst_first),
+        declined={one.site: one.declined for one in report.participation if one.declined is not None},
+        versions=report.versions,
+    )
+
+
+def _member(report: Report, site: SiteResult, part: Participation) -> Member:
+    measured = [one for one in site.subgroups if one.gap is not None]
+    return Member(
+        site=site.site,
+        admission=site.admission,
+        cohort_sha256=None if site.cohort is None else site.cohort.content_hash,
+        fedward=site.fedward,
+        privacy=site.privacy,
+        federated=site.federated,
+        others=site.others,
+        acceptance=_acceptance(site.federated, report.job.threshold),
+        flagged=site.standing is not None and site.standing.flagged,
+        participation=part,
+        worst=measured[0] if measured else None,
+        spreads=spreads(site.subgroups),
+    )
+
+
+def _acceptance(score: Score, threshold: float | None) -> Verdict | None:
+    if threshold is None:
+        return None
+    interval = None if score.low is None or score.high is None else (score.low, score.high)
+    return judge(score.value, interval, patients=score.patients or 0, threshold=threshold).verdict
+
+
+def _limits(report: Report) -> tuple[str, ...]:
+    lines = [
+        "Measured on the patients of the hospitals named here, and on nobody else’s: another hospital validates it "
+        "on its own patients first, with fedward site validate.",
+        "This dossier clears nothing: whether and how a model may be used on patients is for each hospital’s board and "
+        "the law.",
+    ]
+    silent = [site.site for site in report.worst_first if site.federated.value is None]
+    if silent:
+        lines.append(f"Nothing is known of how it does at {', '.join(silent)}: no value was measured or let out.")
+    if report.flagged:
+        names = ", ".join(site.site for site in report.flagged)
+        lines.append(f"It does worse than elsewhere at {names}; the report says what may be behind it.")
+    unseen = [site.site for site in report.worst_first if all(one.gap is None for one in site.subgroups)]
+    if unseen:
+        lines.append(f"Nothing is known of how it does by sex, age and scanner at {', '.join(unseen)}.")
+    if report.privacy == "none":
+        lines.append("It was trained without differential privacy: what it reveals of one patient has no bound.")
+    suspects = [one.site for one in report.participation if one.suspect]
+    if suspects:
+        lines.append(f"Updates of {', '.join(suspects)} were such as no local training explains.")
+    return tuple(lines)

@@ -1,0 +1,64 @@
+"""A dossier as ``dossier.json`` and one HTML page to print and sign: no script, no outside request."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from markupsafe import Markup
+
+from fedward.dataset.manifest import replace_file
+from fedward.errors import FedwardError
+from fedward.reporting.dossier import DOSSIER_SCHEMA, Dossier
+from fedward.reporting.page import MEASURES, WORDS, by_round, resource, template
+
+JSON_FILE, HTML_FILE = "dossier.json", "dossier.html"
+ADMISSIONS = {
+    "approved": "approved by hash before it ran",
+    "submitter": "admitted by who submitted it",
+    "any": "admitted as any job is",
+}
+"""How a hospital admitted a job, as it says -> as it is shown."""
+
+
+def render(dossier: Dossier, *, sha256: str) -> str:
+    """The page as text.
+
+    Args:
+        dossier: what it says.
+        sha256: of ``dossier.json``, which whoever signs quotes.
+    """
+    return template("dossier.html").render(
+        dossier=dossier,
+        sha256=sha256,
+        measure=MEASURES[dossier.measure],
+        style=Markup(resource("report.css") + resource("dossier.css")),
+        admissions=ADMISSIONS,
+        missing=[(one.site, by_round(one.participation.missed)) for one in dossier.members if one.participation.missed],
+        **WORDS,
+    )
+
+
+def write_dossier(folder: Path, dossier: Dossier) -> tuple[Path, str]:
+    """Write ``dossier.json`` and ``dossier.html`` into ``folder``, each whole or not at all.
+
+    Returns:
+        The path of ``dossier.html``, and the SHA-256 of ``dossier.json``.
+
+    Raises:
+        FedwardError: a number that is not finite, or a folder that cannot be written to.
+    """
+    try:
+        content = json.dumps({"schema": DOSSIER_SCHEMA, **asdict(dossier)}, indent=2, allow_nan=False) + "\n"
+    except ValueError:
+        raise FedwardError("dossier holds a number that is not finite", where=folder) from None
+    sha256 = hashlib.sha256(content.encode("utf-8")).hexdigest()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        replace_file(folder / JSON_FILE, content)
+        replace_file(folder / HTML_FILE, render(dossier, sha256=sha256))
+    except OSError as error:
+        raise FedwardError("dossier cannot be written", where=folder, value=error.strerror) from None
+    return folder / HTML_FILE, sha256

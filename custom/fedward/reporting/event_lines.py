@@ -1,0 +1,27 @@
+"""Looking things up in a job's events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+Event = Mapping[str, Any]
+
+
+def of_kind(events: Iterable[Event], kind: str, **fields: Any) -> Iterator[Event]:
+    """Events of a kind whose fields have these values, in their order."""
+    return (
+        event
+        for event in events
+        if event["event"] == kind and all(event.get(name) == value for name, value in fields.items())
+    )
+
+
+def last_of(events: Sequence[Event], kind: str, **fields: Any) -> Event | None:
+    """The last such event, or None."""
+    return next(of_kind(reversed(events), kind, **fields), None)
+
+
+def final_answers(events: Sequence[Event]) -> dict[str, Event]:
+    """Site -> its answer to the last validation; with several, the last."""
+    return {event["site"]: event for event in of_kind(events, "answered", task="final")}

@@ -1,0 +1,152 @@
+"""Small drawings of the same size, one a site: its line with its interval, its ROC and its reliability curve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import sqrt
+
+from fedward.reporting.curves import Bin, Curves, RocPoint
+from fedward.reporting.drawing import Scale, line, svg, text, value_scale
+from fedward.reporting.report import Point, Report
+
+WIDTH, HEIGHT, SIDE = 260, 170, 128
+"""Of a panel over the rounds; and the side of a square of curves."""
+LARGEST_DOT = 6.0
+
+
+def interval_panels(report: Report, *, measure: str) -> dict[str, str]:
+    """Site, worst first -> its value over the rounds with its 95 % interval as a band, the other sites faint behind it.
+
+    All panels have one scale.
+
+    Args:
+        report: what to draw.
+        measure: the job's measure as it is shown.
+
+    Returns:
+        SVG texts; none where no site's interval was measured at two points or more.
+    """
+    lines = {site.site: _known(site.history) for site in report.worst_first}
+    drawn = {site: points for site, points in lines.items() if len(_banded(points)) >= 2}
+    if not drawn:
+        return {}
+    ends = [end for points in drawn.values() for _, one in points for end in (one.value, one.low, one.high)]
+    last = max(number for points in drawn.values() for number, _ in points)
+    x = Scale(0, last, 34, WIDTH - 42)
+    y = value_scale([end for end in ends if end is not None], HEIGHT - 32, 10)
+    return {site: _interval_panel(site, lines, x, y, measure) for site in drawn}
+
+
+def curve_panel(name: str, curves: Curves, together: Curves | None) -> str:
+    """ROC and reliability curve side by side, that of all sites together faint behind each.
+
+    Args:
+        name: whose they are, for who cannot see them.
+        curves: its own.
+        together: those of all sites, or None.
+
+    Returns:
+        SVG text, or "" where neither curve has two points.
+    """
+    roc, bins = _roc(curves.roc), _bins(curves.reliability)
+    if len(roc) < 2 and not bins:
+        return ""
+    left, gap, top = 30, 62, 18
+    parts, spoken = [], []
+    if len(roc) >= 2:
+        x, y = Scale(0, 1, left, left + SIDE), Scale(0, 1, top + SIDE, top)
+        parts += _square(x, y, "sensitivity", "1 − specificity")
+        parts += [_path("behind", _roc(together.roc), x, y)] if together is not None and together.roc else []
+        parts.append(_path("series federated", roc, x, y))
+        spoken.append(f"ROC: sensitivity {_at(roc, 0.05):.2f} at 95 % specificity, {_at(roc, 0.2):.2f} at 80 %")
+    if bins:
+        start = left + SIDE + gap
+        x, y = Scale(0, 1, start, start + SIDE), Scale(0, 1, top + SIDE, top)
+        parts += _square(x, y, "positive, observed", "predicted score")
+        behind = _bins(together.reliability) if together is not None else []
+        parts += [_path("behind", [(score, seen) for score, seen, _ in behind], x, y)] if len(behind) > 1 else []
+        parts += _reliability(bins, x, y)
+        spoken.append(
+            "reliability: " + ", ".join(f"{seen:.2f} where {score:.2f} is predicted" for score, seen, _ in bins)
+        )
+    return svg(left + 2 * SIDE + gap + 10, top + SIDE + 36, name, "; ".join(spoken), parts)
+
+
+def _interval_panel(
+    site: str, lines: Mapping[str, Sequence[tuple[int, Point]]], x: Scale, y: Scale, measure: str
+) -> str:
+    points = lines[site]
+    parts = [line("grid", x.start, y(tick), x.end, y(tick)) for tick in y.ticks()]
+    parts += [text("tick end", x.start - 6, y(tick) + 4, f"{tick:g}") for tick in y.ticks()[::2]]
+    parts += [text("tick mid", x(number), HEIGHT - 14, f"{number:g}") for number in (x.low, x.high)]
+    parts.append(text("tick mid", (x.start + x.end) / 2, HEIGHT - 14, "rounds"))
+    for other, behind in lines.items():
+        if other != site and len(behind) >= 2:
+            parts.append(_path("behind", _values(behind), x, y))
+    band = _banded(points)
+    edge = [(n, high) for n, _, high in band] + [(n, low) for n, low, _ in reversed(band)]
+    parts.append(f'<polygon class="band" points="{" ".join(f"{x(n):.1f},{y(v):.1f}" for n, v in edge)}"/>')
+    parts.append(_path("series federated", _values(points), x, y))
+    number, value = _values(points)[-1]
+    parts.append(f'<circle class="point federated" cx="{x(number):.1f}" cy="{y(value):.1f}" r="3.5"/>')
+    parts.append(text("name federated", x(number) + 8, y(value) + 4, f"{value:.2f}"))
+    low, high = band[-1][1:]
+    spoken = f"{site}: {value:.3f} at the end, 95 % interval {low:.3f} to {high:.3f}"
+    return svg(WIDTH, HEIGHT, f"{measure} over the rounds with its interval", spoken, parts)
+
+
+def _square(x: Scale, y: Scale, up: str, along: str) -> list[str]:
+    parts = [line("grid", x(tick), y.start, x(tick), y.end) for tick in (0, 0.5, 1)]
+    parts += [line("grid", x.start, y(tick), x.end, y(tick)) for tick in (0, 0.5, 1)]
+    parts.append(line("diagonal", x(0), y(0), x(1), y(1)))
+    parts += [text("tick end", x.start - 6, y(tick) + 4, f"{tick:g}") for tick in (0, 0.5, 1)]
+    parts += [text("tick mid", x(tick), y.start + 16, f"{tick:g}") for tick in (0, 1)]
+    parts.append(text("tick", x.start, y.end - 7, up))
+    parts.append(text("tick mid", (x.start + x.end) / 2, y.start + 32, along))
+    return parts
+
+
+def _reliability(bins: Sequence[tuple[float, float, int]], x: Scale, y: Scale) -> list[str]:
+    most = max(n for _, _, n in bins)
+    parts = [_path("series federated", [(score, seen) for score, seen, _ in bins], x, y)] if len(bins) > 1 else []
+    for score, seen, n in bins:
+        radius = max(1.5, LARGEST_DOT * sqrt(n / most))
+        title = f"<title>{n} images: {score:.2f} predicted, {seen:.2f} observed</title>"
+        parts.append(
+            f'<circle class="point federated" cx="{x(score):.1f}" cy="{y(seen):.1f}" r="{radius:.1f}">{title}</circle>'
+        )
+    return parts
+
+
+def _path(kind: str, points: Sequence[tuple[float, float]], x: Scale, y: Scale) -> str:
+    steps = " ".join(f"{'L' if index else 'M'}{x(a):.1f} {y(b):.1f}" for index, (a, b) in enumerate(points))
+    return f'<path class="{kind}" d="{steps}"/>'
+
+
+def _known(history: Sequence[Point]) -> list[tuple[int, Point]]:
+    return [(number, one) for number, one in enumerate(history) if one.value is not None]
+
+
+def _values(points: Sequence[tuple[int, Point]]) -> list[tuple[int, float]]:
+    return [(number, one.value) for number, one in points if one.value is not None]
+
+
+def _banded(points: Sequence[tuple[int, Point]]) -> list[tuple[int, float, float]]:
+    return [(n, one.low, one.high) for n, one in points if one.low is not None and one.high is not None]
+
+
+def _roc(points: Sequence[RocPoint]) -> list[tuple[float, float]]:
+    return [(point.fpr, point.tpr) for point in points if point.tpr is not None]
+
+
+def _bins(bins: Sequence[Bin]) -> list[tuple[float, float, int]]:
+    return [
+        (one.score, one.observed, one.n)
+        for one in bins
+        if one.score is not None and one.observed is not None and one.n is not None and one.n > 0
+    ]
+
+
+def _at(roc: Sequence[tuple[float, float]], fpr: float) -> float:
+    """The curve's height at the nearest point at or below a false positive rate."""
+    return max((tpr for at, tpr in roc if at <= fpr + 1e-9), default=0.0)

@@ -1,0 +1,65 @@
+"""Who took part in which round, as a grid: a row a site, a column a round."""
+
+from __future__ import annotations
+
+from html import escape
+from math import ceil
+
+from fedward.reporting.drawing import LETTER, NARROW, line, svg, text
+from fedward.reporting.report import Report
+
+ROW, LARGEST, MOST_ROUNDS = 24, 18.0, 240
+
+
+def participation_chart(report: Report, *, measure: str, width: int) -> str:
+    """A filled square where a site's update counted, a crossed one where it is missing.
+
+    Args:
+        report: what to draw.
+        measure: not drawn; drawings of a report have the same arguments.
+        width: of the drawing, in the units of its text; 760 for a page, 380 for a phone.
+
+    Returns:
+        SVG text, or "" where there is no round, or more than can be told apart.
+    """
+    ledger = report.ledger
+    if not ledger or len(ledger) > MOST_ROUNDS:
+        return ""
+    above = width < NARROW
+    letters = min(max(len(one.site) for one in report.participation), 24)
+    left, row = (0.0, ROW + 20) if above else (letters * LETTER + 12, ROW)
+    cell = min(LARGEST, (width - left) / len(ledger))
+    parts, spoken = [], []
+    for place, one in enumerate(report.participation):
+        top = place * row + (20 if above else 0)
+        parts.append(text("name", 0, place * row + 14, one.site))
+        if one.declined is not None:
+            parts.append(text("tick", left, top + 14, "took no part"))
+        for column, entry in enumerate(ledger):
+            part = entry.sites.get(one.site)
+            if part is not None:
+                said = part.outcome if part.reason is None else f"{part.outcome}: {part.reason}"
+                title = f"{one.site}, round {entry.number + 1}: {said}"
+                parts += _cell(part.outcome == "accepted", title, left + column * cell, top, cell)
+        spoken.append(f"{one.site}: {len(one.rounds)} of {len(ledger)} rounds counted, {len(one.missed)} missed")
+    height = row * len(report.participation) + 22
+    step = max(1, ceil(28 / cell), ceil(len(ledger) / 12))
+    if cell * len(ledger) + 48 < width - left:
+        parts.append(text("tick", left + cell * len(ledger) + 6, height - 6, "round"))
+    for column in range(0, len(ledger), step):
+        parts.append(text("tick mid", left + (column + 0.5) * cell, height - 6, str(ledger[column].number + 1)))
+    return svg(width, height, "Rounds in which each site took part", "; ".join(spoken), parts)
+
+
+def _cell(accepted: bool, title: str, x: float, y: float, cell: float) -> list[str]:
+    side, high = max(cell - 2, 0.6), 16.0
+    told = f"<title>{escape(title)}</title>"
+    kind = "took" if accepted else "missed"
+    box = f'<rect class="{kind}" x="{x:.1f}" y="{y:.1f}" width="{side:.1f}" height="{high:.0f}" rx="2">{told}</rect>'
+    if accepted or cell < 8:
+        return [box]
+    return [
+        box,
+        line("cross", x + 4, y + 4, x + side - 4, y + high - 4),
+        line("cross", x + side - 4, y + 4, x + 4, y + high - 4),
+    ]

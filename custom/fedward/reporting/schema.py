@@ -1,0 +1,57 @@
+"""JSON schemas of what a report and a dossier are written as, made from the classes that they are.
+
+    python -m fedward.reporting.schema custom/fedward/reporting
+
+writes them where they are kept; a test holds the files to the classes.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from fedward.reporting.dossier import DOSSIER_SCHEMA, Dossier
+from fedward.reporting.report import Report
+from fedward.reporting.write import SCHEMA
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+FILES = {"report.schema.json": (Report, SCHEMA), "dossier.schema.json": (Dossier, DOSSIER_SCHEMA)}
+"""File beside this module -> the class and the version that it is the schema of."""
+
+
+def schema_of(kind: type, version: int) -> dict[str, Any]:
+    """The schema of a class as it is written, with its version in the field ``schema``; nothing may be added to it."""
+    made = TypeAdapter(kind).json_schema(mode="serialization")
+    _close(made)
+    made["properties"] = {"schema": {"const": version}, **made["properties"]}
+    made["required"] = list(made["properties"])
+    return {"$schema": DIALECT, "$id": f"fedward:{kind.__name__.lower()}:{version}", **made}
+
+
+def text_of(name: str) -> str:
+    """What the file of that name has to hold."""
+    return json.dumps(schema_of(*FILES[name]), indent=2, ensure_ascii=False) + "\n"
+
+
+def _close(node: Any) -> None:
+    """Refuse fields that a class does not have, and miss none; what stands in a table may have any name."""
+    if isinstance(node, dict):
+        if "properties" in node:
+            node["additionalProperties"] = False
+            node["required"] = list(node["properties"])
+            for one in node["properties"].values():
+                one.pop("default", None)
+        for value in node.values():
+            _close(value)
+    elif isinstance(node, list):
+        for value in node:
+            _close(value)
+
+
+if __name__ == "__main__":
+    for file in FILES:
+        Path(sys.argv[1], file).write_text(text_of(file), encoding="utf-8")

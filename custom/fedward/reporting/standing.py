@@ -1,0 +1,102 @@
+"""Which sites the model serves worse than the others, and what may be behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from fedward.reporting.event_lines import Event, final_answers, of_kind
+from fedward.reporting.score import Score
+from fedward.validation.comparison import SiteValue, compare_sites
+from fedward.validation.diagnosis import diagnose
+
+CAUSES = {
+    "population-shift": "other patients",
+    "few-patients": "too few patients",
+    "covariate-shift": "other images",
+    "label-noise": "wrong labels",
+}
+"""Causes as a diagnosis names them -> as they are shown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """One possible cause.
+
+    Attributes:
+        cause: its name, as in ``CAUSES``.
+        strength: 0 to 1; 0 where nothing speaks for it, or the hospital keeps what would.
+        evidence: a phrase each.
+        remedy: what to try.
+    """
+
+    cause: Literal["population-shift", "few-patients", "covariate-shift", "label-noise"]
+    strength: float
+    evidence: tuple[str, ...]
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """One site beside the others; see ``fedward.validation.comparison``.
+
+    Attributes:
+        flagged: it does worse than the others by more than their spread and its interval explain.
+        others_mean, others_sd, limit: of the other sites, or None where none are compared.
+        others: how many they are.
+        why: in a phrase.
+        causes: of a flagged site, all four, the strongest first.
+    """
+
+    flagged: bool
+    others_mean: float | None
+    others_sd: float | None
+    limit: float | None
+    others: int
+    why: str
+    causes: tuple[Cause, ...] = ()
+
+
+def standings_of(scores: Mapping[str, Score], events: Sequence[Event]) -> dict[str, Standing]:
+    """Each site held against the others at the moment of the last final validation, so that a report can be repeated.
+
+    Args:
+        scores: site -> its final score in the job's measure.
+        events: the server's.
+    """
+    finals = final_answers(events)
+    now = max((event["at"] for event in finals.values()), default=events[-1]["at"])
+    values = [
+        SiteValue(
+            site=site,
+            value=score.value,
+            low=score.low,
+            high=score.high,
+            reported_at=finals[site]["at"] if site in finals else float("-inf"),
+        )
+        for site, score in scores.items()
+    ]
+    profiles = {site: event["metrics"].get("profile") or {} for site, event in finals.items()}
+    supports = {event["site"]: event.get("support") or {} for event in of_kind(events, "admitted")}
+    return {
+        site: Standing(
+            flagged=one.flagged,
+            others_mean=one.others_mean,
+            others_sd=one.others_sd,
+            limit=one.limit,
+            others=one.others,
+            why=one.why,
+            causes=_causes(site, profiles, supports) if one.flagged else (),
+        )
+        for site, one in compare_sites(values, now=now).items()
+    }
+
+
+def _causes(
+    site: str, profiles: Mapping[str, Mapping[str, object]], supports: Mapping[str, Mapping[str, object]]
+) -> tuple[Cause, ...]:
+    return tuple(
+        Cause(cause=one.cause, strength=one.strength, evidence=tuple(one.evidence), remedy=one.remedy)
+        for one in diagnose(site, profiles, supports)
+    )

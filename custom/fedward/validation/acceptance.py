@@ -1,0 +1,97 @@
+"""Whether a hospital's own result reaches what the consortium asks: pass, fail, or not decided yet.
+
+A result decides only by its whole 95 % interval. An estimate above the threshold with an interval that reaches below it
+is no pass, and neither is a pass that four patients gave.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from fedward.validation.bootstrap import LEVEL, Interval
+
+Verdict = Literal["pass", "fail", "undecided", "insufficient support"]
+
+MOST_MORE = 100_000
+"""More further patients than this are not worth a number."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """A verdict and what it rests on.
+
+    Attributes:
+        verdict: of the whole interval against the threshold.
+        threshold: 0 to 1.
+        more_patients: further labelled patients that would decide it if the result stayed where it is; None where that
+            is no question, or where the result lies too near the threshold for any number.
+        why: one line, without a number that the hospital's floor hides.
+    """
+
+    verdict: Verdict
+    threshold: float
+    more_patients: int | None
+    why: str
+
+
+def judge(value: float | None, interval: Interval | None, *, patients: int, threshold: float) -> Judgement:
+    """Hold a result to a threshold.
+
+    Args:
+        value: the result; None where the hospital's floor hides it or it could not be computed.
+        interval: its 95 % interval over patients; see ``supported`` for one of a perfect area.
+        patients: that it rests on.
+        threshold: 0 to 1.
+
+    Returns:
+        "pass" where the interval's low end reaches the threshold, "fail" where its high end lies below it, "undecided"
+        where it holds the threshold, "insufficient support" without value or interval.
+    """
+    if value is None or interval is None:
+        why = "too few patients for a number"
+        return Judgement(verdict="insufficient support", threshold=threshold, more_patients=None, why=why)
+    low, high = interval
+    if low >= threshold:
+        why = f"all of the interval reaches {threshold:.3f}"
+        return Judgement(verdict="pass", threshold=threshold, more_patients=None, why=why)
+    if high < threshold:
+        why = f"all of the interval lies below {threshold:.3f}"
+        return Judgement(verdict="fail", threshold=threshold, more_patients=None, why=why)
+    more = _more(value, interval, patients=patients, threshold=threshold)
+    why = f"the interval holds {threshold:.3f}; "
+    if more is None:
+        why += "the result lies so near it that no number of patients is worth naming"
+    else:
+        why += f"some {more} more labelled patients would decide it, if the result stayed where it is"
+    return Judgement(verdict="undecided", threshold=threshold, more_patients=more, why=why)
+
+
+def supported(value: float, interval: Interval, *, positive_patients: int, negative_patients: int) -> Interval:
+    """An area's interval, not narrower at 0 or 1 than so few patients allow.
+
+    Drawing patients anew cannot widen a perfect area: it gives (1, 1) even for two patients of each kind. But with m
+    patients of the rarer kind there are m disjoint pairs of a positive and a negative patient; each is won with the
+    chance A, all of them with A^m. A below ``0.025^(1/m)`` is therefore refuted at 2.5 % and no other is: Clopper and
+    Pearson's (1934) bound for m out of m.
+    """
+    low, high = interval
+    pairs = max(1, min(positive_patients, negative_patients))
+    bound = ((1 - LEVEL) / 2) ** (1 / pairs)
+    if value == 1.0:
+        low = min(low, bound)
+    if value == 0.0:
+        high = max(high, 1 - bound)
+    return low, high
+
+
+def _more(value: float, interval: Interval, *, patients: int, threshold: float) -> int | None:
+    """The interval's half on the threshold's side shrinks as one over the root of the patients."""
+    half = value - interval[0] if value >= threshold else interval[1] - value
+    gap = abs(value - threshold)
+    if gap == 0 or half / gap > math.sqrt(MOST_MORE):
+        return None
+    needed = math.ceil(patients * (half / gap) ** 2 - 1e-6)
+    more = max(1, needed - patients)
+    return more if more <= MOST_MORE else None

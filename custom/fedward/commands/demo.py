@@ -20,6 +20,11 @@ def demo(
     ),
     port: int | None = typer.Option(None, min=1, max=65_535, help="The server's port on localhost. None: a free one."),
     centralised: bool = typer.Option(True, help="Also train one model on the pooled data, to compare with."),
+    dashboard: bool = typer.Option(True, help="Serve the dashboard on this machine while the demo runs."),
+    dashboard_port: int = typer.Option(0, min=0, max=65_535, help="The dashboard's port on 127.0.0.1. 0: a free one."),
+    contribution: bool = typer.Option(
+        False, help="Also measure what each hospital brought: trains once more, scores 2^hospitals models."
+    ),
     threads: int = typer.Option(1, min=1, help="CPU threads for each site's training."),
     seed: int = typer.Option(0, min=0, help="Seed of the synthetic images and of the patients' splits."),
 ) -> None:
@@ -38,6 +43,8 @@ def demo(
         port=port,
         centralised=centralised,
         threads=threads,
+        dashboard=dashboard_port if dashboard else None,
+        contribution=contribution,
         seed=seed,
     )
     console = Console()

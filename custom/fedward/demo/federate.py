@@ -20,7 +20,7 @@ from fedward.flare.session import Console, console
 from fedward.metrics.events import EVENTS_FILE, EventReader
 from fedward.settings import FederationSpec, Hospital, JobSpec, Person, Scheme, Server
 
-LEAD = "lead@demo.org"
+NAME, HOST, LEAD = "demo", "localhost", "lead@demo.org"
 CONNECT_S = 60.0
 COMPLETED = "FINISHED:COMPLETED"
 
@@ -54,8 +54,8 @@ class Outcome:
 def federation_of(sites: Sequence[str], *, port: int) -> FederationSpec:
     """A federation of ``sites`` on this machine's loopback, with one data scientist."""
     return FederationSpec(
-        name="demo",
-        server=Server(host="localhost", port=port, organisation="operator"),
+        name=NAME,
+        server=Server(host=HOST, port=port, organisation="operator"),
         hospitals=tuple(Hospital(site=site, organisation=site.replace("-", "_")) for site in sites),
         people=(Person(email=LEAD, organisation="operator", role="lead"),),
     )

@@ -13,10 +13,11 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from fedward.demo.run import Demonstrated
+from fedward.demo.run import Demonstrated, store_of
 from fedward.reporting.from_events import report_of, score_of
-from fedward.reporting.report import TOGETHER, Report, Score
+from fedward.reporting.report import TOGETHER, Contribution, Report, Score
 from fedward.reporting.summary import summary
+from fedward.reporting.terminal import show_participation
 from fedward.reporting.write import write_report
 
 SUMMARY_FILE = "summary.json"
@@ -59,9 +60,14 @@ def demo_report(done: Demonstrated) -> Report:
             f"The pooled value comes from the hospitals' encrypted sum; over the images themselves, which only a demo "
             f"may pool, it is {measured.value:.3f}."
         )
+    brought = {
+        site: Contribution(leave_one_out=one.leave_one_out, shapley=one.shapley)
+        for site, one in done.contributions.items()
+    }
     return replace(
         report,
         sites=sites,
+        participation=tuple(replace(one, contribution=brought.get(one.site)) for one in report.participation),
         pooled=report.pooled if report.pooled_sites else measured,
         centralised_pooled=_score(comparison.centralised_pooled),
         matrix={
@@ -79,8 +85,10 @@ def write_demo_report(done: Demonstrated, out: Path, console: Console) -> None:
     page = write_report(out, report)
     content = summary(report)
     (out / SUMMARY_FILE).write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    show_participation(report, console)
     console.print(_table(report))
-    console.print(f"report   {page}\nsummary  {out / SUMMARY_FILE}", highlight=False, soft_wrap=True)
+    lines = (f"report     {page}", f"summary    {out / SUMMARY_FILE}", f"dashboard  fedward dashboard {store_of(out)}")
+    console.print("\n".join(lines), highlight=False, soft_wrap=True)
 
 
 def _table(report: Report) -> Table:

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from fedward.dashboard.serve import start_beside
 from fedward.demo.compare import Comparison, compare
-from fedward.demo.federate import Outcome, federate
+from fedward.demo.federate import HOST, NAME, Outcome, federate
 from fedward.demo.gather import gather
 from fedward.demo.hospitals import DemoHospital
 from fedward.demo.show import Show
 from fedward.errors import CohortError, FederationError
 from fedward.flare.processes import free_port, interruptible, require_free_port
+from fedward.metrics.store import STORE_FILE
+from fedward.provisioning.folder import KITS
 from fedward.settings import JobSpec
 
+if TYPE_CHECKING:
+    from fedward.demo.contribution import Contribution
+
+FEDERATION = "federation"
 NEEDED_BYTES = 500 * 1024 * 1024
 _MADE_HERE = ".fedward-demo"
 
@@ -33,6 +42,8 @@ class DemoOptions:
         port: the server's port, or None for a free one.
         centralised: also train one model on the pooled data.
         threads: CPU threads a site.
+        dashboard: the dashboard's port, 0 for a free one, or None for no dashboard.
+        contribution: also measure what each hospital brought to the model.
         seed: of the synthetic images and of the demo's site keys.
     """
 
@@ -43,6 +54,8 @@ class DemoOptions:
     port: int | None = None
     centralised: bool = True
     threads: int = 1
+    dashboard: int | None = 0
+    contribution: bool = False
     seed: int = 0
 
 
@@ -56,6 +69,7 @@ class Demonstrated:
     synthetic: bool
     outcome: Outcome
     comparison: Comparison
+    contributions: Mapping[str, Contribution] = field(default_factory=dict)
 
 
 def run_demo(job: JobSpec, options: DemoOptions, console: Console) -> Demonstrated:
@@ -65,9 +79,12 @@ def run_demo(job: JobSpec, options: DemoOptions, console: Console) -> Demonstrat
         FedwardError: whatever a person can mend, in one line.
     """
     port = options.port or free_port()
-    require_free_port("localhost", port)
+    require_free_port(HOST, port)
     prepare_folder(options.out)
-    with interruptible(), Show(job, console) as show:
+    with interruptible(), ExitStack() as beside, Show(job, console) as show:
+        if options.dashboard is not None:
+            url = beside.enter_context(start_beside(store_of(options.out), port=options.dashboard)).url
+            show.say(f"[bold]dashboard[/bold]   {url}   live until the demo ends")
         show.say("[bold]hospitals[/bold]")
         if options.data is None:
             show.say("  making three hospitals' synthetic radiographs as DICOM")
@@ -84,12 +101,12 @@ def run_demo(job: JobSpec, options: DemoOptions, console: Console) -> Demonstrat
         hospitals, refused = gathered.hospitals, gathered.refused
         if not hospitals:
             raise CohortError("no hospital has a usable cohort", remedy="look at each one's reason above")
-        show.say(f"[bold]federation[/bold]: a server and {len(hospitals)} hospitals on localhost:{port}, mutual TLS")
+        show.say(f"[bold]federation[/bold]: a server and {len(hospitals)} hospitals on {HOST}:{port}, mutual TLS")
         if job.encryption is not None:
             maker = min(hospital.site for hospital in hospitals)
             show.say(f"  {maker:<22} makes the federation's key and seals it to the other hospitals' certificates")
         outcome = federate(
-            job, hospitals, options.out / "federation", port=port, on_event=show.event, threads=options.threads
+            job, hospitals, options.out / FEDERATION, port=port, on_event=show.event, threads=options.threads
         )
         show.say("[bold]comparison[/bold]")
         took_part = {event["site"] for event in outcome.of("admitted")}
@@ -97,6 +114,12 @@ def run_demo(job: JobSpec, options: DemoOptions, console: Console) -> Demonstrat
         comparison = compare(
             job, cohorts, outcome.model, outcome.local_only, centralised=options.centralised, say=show.say
         )
+        measured: Mapping[str, Contribution] = {}
+        if options.contribution:
+            show.say("  training once more in this process, for what each hospital brought")
+            from fedward.demo.contribution import contributions
+
+            measured = contributions(job, cohorts)
     return Demonstrated(
         job=job,
         hospitals=hospitals,
@@ -104,7 +127,13 @@ def run_demo(job: JobSpec, options: DemoOptions, console: Console) -> Demonstrat
         synthetic=options.data is None,
         outcome=outcome,
         comparison=comparison,
+        contributions=measured,
     )
+
+
+def store_of(out: Path) -> Path:
+    """Where the server of the demo in ``out`` keeps what happened; it is there from the first job on."""
+    return out / FEDERATION / NAME / KITS / HOST / STORE_FILE
 
 
 def prepare_folder(out: Path) -> None:

@@ -19,9 +19,11 @@ from unittest import mock
 
 from fedward import cli
 from fedward.flare.kits import Kits
+from fedward.metrics.store import STORE_FILE
 from tests.conftest import ROOT
 
 LOGS = ("audit.log", "console.log", "error_log.txt", "log.json", "log.txt", "log_fl.txt")
+LOGS += tuple(f"{STORE_FILE}{end}" for end in ("", "-wal", "-shm"))
 """Files at a kit's top that its processes write; they also write ``storage/`` and a folder for each job."""
 
 

@@ -128,7 +128,6 @@ _TOLD: dict[str, Callable[[dict[str, Any]], str]] = {
     "encrypted": lambda event: f"what leaves a hospital is encrypted under the key {event['key'][:8]}…",
     "clipped": lambda event: f"[yellow]{event['site']:<22} {event['values']} values out of range were clipped[/yellow]",
     "pooled": _pooled,
-    "uncovered": lambda event: f"[red]round {event['round'] + 1} does not count: {event['reason']}[/red]",
     "suspect": lambda event: f"[yellow]{event['site']:<22} round {event['round'] + 1}: {event['reason']}[/yellow]",
     "unopened": lambda event: f"[yellow]not opened: {event['reason']}[/yellow]",
     "opened": lambda event: f"{event['site']:<22} opened the final model",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import math
 import struct
 import zlib
@@ -28,6 +29,7 @@ SIDE = 256
 """Pixels that a picture has at least on its shorter side."""
 TRUE_RGB, PREDICTED_RGB = (90, 210, 200), (255, 150, 60)
 _DASH = 3
+_log = logging.getLogger("fedward.examples")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +76,7 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
 def write_examples(run_folder: Path, found: Sequence[Outlined]) -> None:
     """Write the pictures and their Dice into a hospital's own run folder of a job; of nothing, nothing.
 
-    Raises:
-        FedwardError: the folder cannot be written to.
+    A disk that does not take them costs the pictures and a line in the hospital's log, never the job's answer.
     """
     if not found:
         return
@@ -86,7 +87,7 @@ def write_examples(run_folder: Path, found: Sequence[Outlined]) -> None:
             (folder / f"{one.rank}.png").write_bytes(picture(one))
         replace_file(folder / INDEX_FILE, json.dumps({one.rank: round(one.dice, 4) for one in found}) + "\n")
     except OSError as error:
-        raise FedwardError("example images cannot be written", where=folder, value=error.strerror) from None
+        _log.warning("%s: example images are not written: %s", folder, error.strerror)
 
 
 def read_examples(run_folder: Path) -> tuple[Example, ...]:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from fedward.errors import FedwardError
-from fedward.reporting.examples import PREDICTED_RGB, TRUE_RGB, picture, png, read_examples, write_examples
+from fedward.reporting.examples import FOLDER, PREDICTED_RGB, TRUE_RGB, picture, png, read_examples, write_examples
 from fedward.reporting.from_events import report_of
 from fedward.reporting.page import render
 from fedward.reporting.write import write_own_copy
@@ -103,3 +103,9 @@ def test_a_run_folder_without_pictures_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "examples" / "worst.png").write_bytes(b"")
     with pytest.raises(FedwardError, match="not as they were written"):
         read_examples(tmp_path)
+
+
+def test_a_disk_that_takes_no_picture_costs_no_answer(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / FOLDER).touch()
+    write_examples(tmp_path, [outlined("worst")])
+    assert "example images are not written" in caplog.text

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from html import escape
 from math import ceil, floor
 
-LETTER, NARROW = 7.9, 500
+LETTER, NARROW = 8.6, 500
 """Room for one letter of a label, and the width below which a drawing is a phone's."""
 
 

@@ -44,6 +44,8 @@ class Spread:
 def subgroups_of(measure: str, metrics: Mapping[str, Any]) -> tuple[Subgroup, ...]:
     """Subgroups in a site's last answer, worst gap first; those without a value come last.
 
+    What all of a site's patients have in common, such as its one scanner's maker, parts nobody and is left out.
+
     Args:
         measure: "auc" or "dice".
         metrics: of the answer.
@@ -55,7 +57,7 @@ def subgroups_of(measure: str, metrics: Mapping[str, Any]) -> tuple[Subgroup, ..
         for label, dimensions in (metrics.get("subgroups") or {}).items()
         if isinstance(dimensions, Mapping)
         for dimension, values in dimensions.items()
-        if isinstance(values, Mapping)
+        if isinstance(values, Mapping) and len(values) > 1
         for value, one in values.items()
     ]
     return tuple(sorted(found, key=_rank))

@@ -51,9 +51,15 @@ def test_a_difference_has_a_sign_unless_it_is_none(value: float | None, shown: s
     assert f">{shown}<" in signed(value)
 
 
+def test_what_all_patients_have_in_common_is_no_subgroup() -> None:
+    told = {"nodule": {"maker": {"other": {"auc": 0.7}}, "sex": {"F": {"auc": 0.7}, "M": {"auc": 0.8}}}}
+    assert {one.dimension for one in subgroups_of("auc", {"scores": {"auc": 0.75}, "subgroups": told})} == {"sex"}
+
+
 def test_a_gap_is_against_the_same_label_where_there_are_several() -> None:
     scores = {"auc": 0.5, "labels": {"nodule": {"auc": 0.8}}}
-    (one,) = subgroups_of("auc", {"scores": scores, "subgroups": {"nodule": {"sex": {"F": {"auc": 0.7}}}}})
+    sexes = {"F": {"auc": 0.7}, "M": None}
+    one, _ = subgroups_of("auc", {"scores": scores, "subgroups": {"nodule": {"sex": sexes}}})
     assert one.gap == pytest.approx(-0.1)
     assert subgroups_of("dice", {"scores": {"dice": 0.9}}) == ()
 

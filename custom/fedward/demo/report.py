@@ -100,7 +100,8 @@ def _table(report: Report) -> Table:
     )
     table.add_column("hospital", no_wrap=True)
     private = ("ε", "alone\nat ε") if report.privacy != "none" else ()
-    for column in ("federated", "95 %\ninterval", *private, "alone", "pooled", "positive\n/n"):
+    counted = "n" if report.measure == "dice" else "positive\n/n"
+    for column in ("federated", "95 %\ninterval", *private, "alone", "pooled", counted):
         table.add_column(column, justify="right", no_wrap=True)
     for site in report.worst_first:
         score = site.federated

@@ -42,7 +42,7 @@ class Finding:
         cause: its name.
         strength: 0 to 1, comparable between causes: 0 where nothing speaks for it or nothing is known, NOTABLE at three
             times what chance and usual differences between hospitals give.
-        evidence: sentences with the numbers, the strongest first, and what the hospital keeps.
+        evidence: sentences with the numbers, the strongest first, and what is not told.
         remedy: what to try.
     """
 
@@ -73,7 +73,7 @@ def diagnose(
 def _population(own: SiteFacts, others: Sequence[SiteFacts]) -> Finding:
     asked: list[Difference | str] = [_prevalence(own, others, label) for label in own.labels]
     if not own.labels:
-        asked.append(_kept("how many of its images are positive"))
+        asked.append(_untold("how many of its images are positive"))
     asked += [_women(own, others), _ages(own, others)]
     remedy = (
         "choose the threshold at this site (the ranking may be right where the threshold is not) and read its scores "
@@ -148,7 +148,7 @@ def _width(own: SiteFacts, label: str) -> str:
     """Half the 95 % interval of an AUC of 0.85 with so many yes and no (Hanley and McNeil 1982, equation 1)."""
     share, images, area = own.prevalence(label), own.images, 0.85
     if share is None or images is None or not 0 < share < 1:
-        return _kept(f"how many of its images are {label!r}")
+        return _untold(f"how many of its images are {label!r}")
     yes, no = share * images, (1 - share) * images
     q1, q2 = area / (2 - area), 2 * area**2 / (1 + area)
     variance = (area * (1 - area) + (yes - 1) * (q1 - area**2) + (no - 1) * (q2 - area**2)) / (yes * no)
@@ -222,11 +222,11 @@ def _finding(cause: Cause, asked: Sequence[Difference | str], remedy: str) -> Fi
 
 
 def _missing(what: str, *, own: object) -> str:
-    return _kept(what) if own is None else f"no other hospital tells {what.replace('its', 'their')}"
+    return _untold(what) if own is None else f"no other hospital tells {what.replace('its', 'their')}"
 
 
-def _kept(what: str) -> str:
-    return f"the hospital keeps {what}"
+def _untold(what: str) -> str:
+    return f"not told: {what}"
 
 
 def _percent(share: float) -> str:

@@ -211,11 +211,15 @@ def test_a_signal_stops_every_process(tmp_path: Path, tiny_folder: Path, data: P
         if "takes part" in line:
             break
     assert sum(_of_this_test(process, tmp_path) for process in psutil.process_iter()) >= 6
+    below = psutil.Process(started.pid).children(recursive=True)
+    assert any("fedward.dashboard.child" in process.cmdline() for process in below)
     started.send_signal(number)
     _, errors = started.communicate(timeout=60)
     assert started.returncode == 130
     assert errors.strip() == "fedward: stopped"
     end = time.monotonic() + 10
-    while any(_of_this_test(process, tmp_path) for process in psutil.process_iter()):
+    while any(_of_this_test(process, tmp_path) for process in psutil.process_iter()) or any(
+        process.is_running() for process in below
+    ):
         assert time.monotonic() < end
         time.sleep(0.1)

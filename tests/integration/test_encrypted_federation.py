@@ -26,13 +26,12 @@ from fedward.encryption.key_file import read_key, write_key
 from fedward.flare.executor import FINAL_FILE
 from fedward.flare.job import export_job
 from fedward.flare.persistor import SEALED_FILE
-from fedward.flare.protocol import MODEL_FILE
 from fedward.metrics.events import EVENTS_FILE, EventReader
 from fedward.reporting.from_events import read_result, report_of
 from fedward.settings import JobSpec, Scheme, parse
 from fedward.training.networks import initial_weights
 from fedward.training.trainer import Trainer
-from fedward.training.weights import Weights, add, difference, load_weights
+from fedward.training.weights import MODEL_FILE, Weights, add, difference, load_weights
 from fedward.validation.cohort_statistics import pooled_statistics
 from fedward.validation.pooled import pooled_scores
 from tests.conftest import tiny_job_content

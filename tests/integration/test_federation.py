@@ -19,12 +19,11 @@ from fedward.aggregation.fedavg import weighted_mean
 from fedward.demo.compare import load_model
 from fedward.errors import JobError
 from fedward.flare.job import export_job
-from fedward.flare.protocol import MODEL_FILE
 from fedward.metrics.events import EVENTS_FILE, EventReader
 from fedward.settings import JobSpec, parse
 from fedward.training.networks import initial_weights
 from fedward.training.trainer import Trainer
-from fedward.training.weights import Weights, add, difference
+from fedward.training.weights import MODEL_FILE, Weights, add, difference
 from tests.conftest import tiny_job_content
 from tests.integration.conftest import Running
 

@@ -13,11 +13,11 @@ import pytest
 from fedward.demo.compare import load_model
 from fedward.dicom.pseudonym import load_key
 from fedward.flare.job import export_job
-from fedward.flare.protocol import MODEL_FILE
 from fedward.metrics.events import EVENTS_FILE, EventReader
 from fedward.privacy.accountant import Event, epsilon
 from fedward.privacy.ledger import Ledger
 from fedward.settings import JobSpec, parse, read_site
+from fedward.training.weights import MODEL_FILE
 from tests.conftest import tiny_job_content
 from tests.integration.conftest import Running
 

@@ -15,9 +15,9 @@ from typing import Any
 
 from fedward.errors import GateRefused, JobError, SettingsError
 from fedward.settings import JOB_FILE, JobSpec, parse, read_job
-from fedward.training.weights import Weights
+from fedward.training.weights import MODEL_FILE, Weights
 
-RESULT_MODEL = Path("workspace") / "FL_global_model.pt"
+RESULT_MODEL = Path("workspace") / MODEL_FILE
 """Where a downloaded result has its final model."""
 
 

@@ -101,7 +101,7 @@ def validate_here(
         site=policy.site,
         cohort=name,
         cohort_hash=manifest.content_hash,
-        measure="dice" if job.job.task == "segmentation" else "auc",
+        measure=job.measure,
         floor=floor,
         over="validation patients" if took_part else "all labelled patients",
         width=_width(job, chosen, result, asked, threshold, floor=floor),

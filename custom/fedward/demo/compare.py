@@ -88,9 +88,8 @@ def _private_alone(job: JobSpec, cohorts: Mapping[str, Manifest]) -> dict[str, f
     from fedward.demo.simulate import simulate, take_part
 
     parts, _ = take_part(job, cohorts)
-    measure = "dice" if job.job.task == "segmentation" else "auc"
     found = {site: simulate(job, {site: part}) for site, part in sorted(parts.items())}
-    return {site: one.scores[site].plain()[measure] for site, one in found.items()}
+    return {site: one.scores[site].plain()[job.measure] for site, one in found.items()}
 
 
 def load_model(path: Path) -> Weights:

@@ -123,12 +123,11 @@ def mean_score(job: JobSpec, sites: Mapping[str, Trainer], weights: Weights) -> 
     Raises:
         CohortError: a site at which it cannot be had.
     """
-    measure = "dice" if job.job.task == "segmentation" else "auc"
     found = {site: quick_score(job, trainer, weights) for site, trainer in sites.items()}
     for site, value in found.items():
         if value is None:
             remedy = "leave the site out, or give it validation patients of both kinds"
-            raise CohortError(f"{measure} cannot be had on its validation patients", where=site, remedy=remedy)
+            raise CohortError(f"{job.measure} cannot be had on its validation patients", where=site, remedy=remedy)
     return fmean(value for value in found.values() if value is not None)
 
 

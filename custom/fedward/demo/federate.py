@@ -15,10 +15,10 @@ from fedward.flare.app import SITE_FILE
 from fedward.flare.job import export_job
 from fedward.flare.kits import Kits, provision
 from fedward.flare.processes import LocalFederation
-from fedward.flare.protocol import MODEL_FILE
 from fedward.flare.session import Console, console
 from fedward.metrics.events import EVENTS_FILE, EventReader
 from fedward.settings import FederationSpec, Hospital, JobSpec, Person, Scheme, Server
+from fedward.training.weights import MODEL_FILE
 
 NAME, HOST, LEAD = "demo", "localhost", "lead@demo.org"
 CONNECT_S = 60.0

@@ -17,7 +17,7 @@ class Show:
 
     def __init__(self, job: JobSpec, console: Console) -> None:
         self._job, self._console = job, console
-        self._measure = "auc" if job.job.task == "classification" else "dice"
+        self._measure = job.measure
         columns = (
             TextColumn("{task.description:<22}"),
             BarColumn(),

@@ -170,6 +170,5 @@ def _better(
     """The better of two models where the job asks for the best one; None where it asks for the last."""
     if job.federation.select == "last":
         return None
-    measure = "dice" if job.job.task == "segmentation" else "auc"
-    values = [trainer.validate(weights).plain()[measure] for trainer in sites.values()]
+    values = [trainer.validate(weights).plain()[job.measure] for trainer in sites.values()]
     return better(best, candidate(weights, values, after=after))

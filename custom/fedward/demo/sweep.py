@@ -15,7 +15,7 @@ from fedward.demo.simulate import Part, simulate, take_part
 from fedward.errors import CohortError, JobError, SettingsError
 from fedward.privacy.job_hash import job_hash
 from fedward.privacy.linter import faults
-from fedward.reporting.sweep import Point, Sweep, measure_of, points_of
+from fedward.reporting.sweep import Point, Sweep, points_of
 from fedward.reporting.sweep_chart import shown
 from fedward.settings import JobSpec, parse, plain
 
@@ -65,7 +65,7 @@ def run_sweep(
         sweep = Sweep(
             job=job.job.name,
             hash=job_hash(job),
-            measure=measure_of(job),
+            measure=job.measure,
             epsilons=asked,
             seeds=numbers,
             patients=patients,

@@ -172,8 +172,7 @@ class FederatedRounds(Controller):  # type: ignore[misc]
 
     def _values(self, replies: Mapping[str, Reply]) -> list[float | None]:
         """The job's measure of the model that the sites were just sent, at each."""
-        measure = "auc" if self._job.job.task == "classification" else "dice"
-        return [reply.metrics.get("scores", {}).get(measure) for reply in replies.values()]
+        return [reply.metrics.get("scores", {}).get(self._job.measure) for reply in replies.values()]
 
     def _round(
         self, number: int, model: Model, exchange: Exchange, sites: list[str], abort: Signal, context: FLContext

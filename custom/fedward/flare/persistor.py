@@ -12,9 +12,9 @@ from nvflare.apis.fl_context import FLContext
 
 from fedward.errors import FederationError
 from fedward.flare import app
-from fedward.flare.protocol import MODEL_FILE, Model
+from fedward.flare.protocol import Model
 from fedward.settings import JobSpec
-from fedward.training.weights import Weights, save_weights
+from fedward.training.weights import MODEL_FILE, Weights, save_weights
 
 LATEST_FILE, SEALED_FILE = "latest_model.npz", "latest_model.sealed"
 

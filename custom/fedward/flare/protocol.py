@@ -54,7 +54,6 @@ COUNTED = {"scores": "pooled", "cohort": "cohort_statistics"}
 """What a sum of counts is for -> the metrics that a hospital tells of it; one that lists them takes part."""
 CONFIRM = "confirm "
 """In a site's ``sealed`` part, before the purpose of a sum: that it opened that sum."""
-MODEL_FILE = "FL_global_model.pt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

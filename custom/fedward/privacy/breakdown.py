@@ -174,7 +174,7 @@ class _Dimension:
             tables[name] = {}
             for value, cell in self._tables[name].items():
                 counts = _counts(cell, ("n", "patients"))
-                few = counts is None or (counts[1][0] < least and not self._once)
+                few = counts is None or (counts[1] < least and not self._once)
                 tables[name][value] = None if few or counts is None else counts[: len(wholes[name])]
         exact = not any(whole.structure for whole in self._known.values())
         return suppress_cells(tables, wholes=wholes, least=least, exact=exact)
@@ -232,17 +232,17 @@ def _each(cell: object) -> Cell:
     counts = _counts(cell, ("n", "positives"))
     if counts is None:
         return None
-    negatives = counts[0][0] - counts[1][0]
-    return (*counts, (negatives, negatives)) if negatives >= 0 else None
+    negatives = counts[0] - counts[1]
+    return (*counts, negatives) if negatives >= 0 else None
 
 
-def _counts(cell: object, names: tuple[str, ...]) -> tuple[tuple[int, int], ...] | None:
+def _counts(cell: object, names: tuple[str, ...]) -> tuple[int, ...] | None:
     if not isinstance(cell, Mapping):
         return None
     values = [cell.get(name) for name in names]
     if not all(type(value) is int and value >= 0 for value in values):
         return None
-    return tuple((value, value) for value in values)  # type: ignore[misc]
+    return tuple(values)  # type: ignore[arg-type]
 
 
 def _whole(wholes: Wholes, name: str, content: Mapping[str, object]) -> Whole:

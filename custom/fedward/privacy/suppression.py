@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-Range = tuple[int, int]
-"""What a count is at the least and at the most, by what can be seen."""
-Cell = Sequence[Range] | None
+Cell = Sequence[int] | None
 """How many one part has of each quantity, the first being all its images; None where that is not known."""
 
 
@@ -93,10 +91,10 @@ def suppress_cells(
     fit = set(sizes) if allowed is None else set(sizes) & set(allowed)
     for table in tables.values():
         for part, cell in table.items():
-            if cell is None or min(low for low, _ in cell) < least:
+            if cell is None or min(cell) < least:
                 fit.discard(part)
             else:
-                sizes[part] += cell[0][0]
+                sizes[part] += cell[0]
     seen = sorted(fit, key=lambda part: (-sizes[part], part))
     while seen and not all(_kept(table, seen, wholes[name], least, exact) for name, table in tables.items()):
         seen.pop()
@@ -107,14 +105,13 @@ def _kept(table: Mapping[str, Cell], seen: Sequence[str], whole: Sequence[int], 
     """Whether what a table hides stays hidden beside what is seen, and the parts can be of the whole."""
     visible = [cell for part in seen if (cell := table.get(part)) is not None]
     others = [cell for part, cell in table.items() if part not in seen]
-    hidden = [cell for cell in others if cell is None or cell[0][1] > 0 or not exact]
-    most = [all_of - sum(cell[k][0] for cell in visible) for k, all_of in enumerate(whole)]
-    rest = [all_of - sum(cell[k][1] for cell in visible) for k, all_of in enumerate(whole)]
-    if min(most) < 0:
+    hidden = [cell for cell in others if cell is None or cell[0] > 0 or not exact]
+    rest = [all_of - sum(cell[k] for cell in visible) for k, all_of in enumerate(whole)]
+    if min(rest) < 0:
         return False
     known = [cell for cell in hidden if cell is not None]
-    if not hidden or (exact and most[0] == 0):
-        return not known and (most[0] == 0 or not exact)
+    if not hidden or (exact and rest[0] == 0):
+        return not known and (rest[0] == 0 or not exact)
     if len(known) == len(hidden):
-        rest = [min(left, sum(cell[k][0] for cell in known)) for k, left in enumerate(rest)]
+        rest = [min(left, sum(cell[k] for cell in known)) for k, left in enumerate(rest)]
     return len(hidden) > 1 and min(rest) >= least

@@ -11,11 +11,11 @@ from fedward.errors import FedwardError
 from fedward.provisioning.stamp import package_hash
 from fedward.reporting.report import JobFacts, Participation, Report, Score, SitePrivacy, SiteResult
 from fedward.reporting.subgroups import Spread, Subgroup, spreads
+from fedward.training.weights import MODEL_FILE
 from fedward.validation.acceptance import Verdict, judge
 
 DOSSIER_SCHEMA = 1
 """Version of ``dossier.json``; what it may hold is in ``dossier.schema.json`` beside this module."""
-MODEL_FILE = "FL_global_model.pt"
 NOT_SAID = "Not stated when this dossier was written: the consortium states it before a board signs."
 
 

@@ -125,7 +125,7 @@ def read_result(folder: Path) -> tuple[JobSpec, list[Event]]:
 
 def score_of(job: JobSpec, scores: Mapping[str, Any]) -> Score:
     """The job's measure among the scores that a site sent."""
-    measure = "auc" if job.job.task == "classification" else "dice"
+    measure = job.measure
     value = scores.get(measure)
     return Score(
         value=value,
@@ -219,7 +219,7 @@ def _site(job: JobSpec, admitted: Event, last: Mapping[str, Any], events: Sequen
             name: LabelResult(federated=score_of(job, scores), others=others_of(job, scores))
             for name, scores in parts.items()
         },
-        subgroups=subgroups_of("auc" if job.job.task == "classification" else "dice", last),
+        subgroups=subgroups_of(job.measure, last),
         curves=curves_of(last.get("curves")),
         admission=admitted.get("admission"),
         fedward=admitted.get("fedward"),

@@ -74,7 +74,7 @@ class Sweep:
 
 def points_of(job: JobSpec, scores: Scores, *, epsilon: float, site: str) -> list[Point]:
     """One site's scores after one run: the mean over labels, classes or structures, and each of them."""
-    measure = measure_of(job)
+    measure = job.measure
     content = scores.plain()
     each = {"": content, **content.get("structures" if measure == "dice" else "labels", {})}
     return [
@@ -91,11 +91,6 @@ def points_of(job: JobSpec, scores: Scores, *, epsilon: float, site: str) -> lis
         )
         for name, found in each.items()
     ]
-
-
-def measure_of(job: JobSpec) -> str:
-    """ "auc" or "dice", the measure that a job is judged by."""
-    return "dice" if job.job.task == "segmentation" else "auc"
 
 
 def lines_of(sweep: Sweep) -> tuple[Line, ...]:

@@ -182,6 +182,11 @@ class JobSpec(Settings):
         return self
 
     @property
+    def measure(self) -> Literal["auc", "dice"]:
+        """What the job is judged by."""
+        return "dice" if self.job.task == "segmentation" else "auc"
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Labels, classes and structures: whatever a score of this job may be about."""
         return (*self.data.labels, *self.data.classes, *self.data.structures)

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from fedward.errors import FedwardError, JobError
 
+MODEL_FILE = "FL_global_model.pt"
+"""A job's final model in its result, by FLARE's own name for it."""
 Weights = dict[str, NDArray[Any]]
 """Tensor name -> array, names sorted; floating arrays are float32 as the network holds them."""
 

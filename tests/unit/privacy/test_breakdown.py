@@ -602,13 +602,13 @@ def test_a_profile_does_not_tell_what_the_subgroups_hide() -> None:
 
 
 def test_cells_by_hand() -> None:
-    cells = {name: ((n, n),) for name, n in Counter(a=2, b=9, c=30).items()}
+    cells = {name: (n,) for name, n in Counter(a=2, b=9, c=30).items()}
     assert suppress_cells({"": cells}, wholes={"": (41,)}, least=5) == {"c"}
     assert suppress_cells({"": cells}, wholes={"": (42,)}, least=5) == {"c"}
     assert suppress_cells({"": cells}, wholes={"": (29,)}, least=5) == frozenset(), "more than the whole"
-    empty = {"a": ((0, 0),), "b": ((9, 9),)}
+    empty = {"a": (0,), "b": (9,)}
     assert suppress_cells({"": empty}, wholes={"": (9,)}, least=5) == {"b"}
-    assert suppress_cells({"": {"b": ((9, 9),)}}, wholes={"": (10,)}, least=5) == frozenset(), "one is missing"
+    assert suppress_cells({"": {"b": (9,)}}, wholes={"": (10,)}, least=5) == frozenset(), "one is missing"
 
 
 def _leaves(content: Metrics) -> list[Any]:

@@ -7,15 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from nvflare.app_common.app_constant import DefaultCheckpointFileName
 
 from fedward.errors import FedwardError
-from fedward.flare.protocol import MODEL_FILE as FLARE_FILE
 from fedward.privacy.job_hash import job_hash
 from fedward.provisioning.stamp import package_hash
-from fedward.reporting.dossier import MODEL_FILE, NOT_SAID, Dossier, dossier_of, find_model
+from fedward.reporting.dossier import NOT_SAID, Dossier, dossier_of, find_model
 from fedward.reporting.dossier_page import HTML_FILE, JSON_FILE, write_dossier
 from fedward.reporting.from_events import report_of
 from fedward.reporting.report import Score
+from fedward.training.weights import MODEL_FILE
 from tests.unit.reporting.made_events import SITES, made_events, made_job
 
 
@@ -88,7 +89,7 @@ def test_a_job_that_failed_is_refused_and_with_unfit_says_so_in_large(model: Pat
 
 
 def test_a_result_has_one_model_or_is_refused(model: Path, tmp_path: Path) -> None:
-    assert MODEL_FILE == FLARE_FILE
+    assert MODEL_FILE == DefaultCheckpointFileName.GLOBAL_MODEL
     assert find_model(tmp_path / "result") == model
     model.unlink()
     with pytest.raises(FedwardError, match="no final model") as caught:

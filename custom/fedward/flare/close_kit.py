@@ -26,6 +26,7 @@ from fedward.provisioning.stamp import STAMP_FILE, make_stamp, package_hash
 from fedward.provisioning.templates import RESOURCES, with_components
 
 SERVER_DOOR = {"id": "server_door", "path": "fedward.flare.transport.ServerDoor", "args": {}}
+SITE_DOOR = {"id": "site_door", "path": "fedward.flare.site_door.SiteDoor", "args": {}}
 AUTHORIZATION_FILE = "authorization.json"
 _STREAMING = "nvflare.app_common.logging.site_log_streamer.SiteLogStreamer"
 _START = "sub_start.sh"
@@ -101,6 +102,8 @@ def require_closed(kit: Path, kind: Kind) -> None:
                 (resources, lambda content: content["class_list_enforcement_mode"], "enforce"),
                 (local / f"{AUTHORIZATION_FILE}{suffix}", lambda content: content, AUTHORIZATION),
             ]
+            door = SITE_DOOR if kind is Kind.site else SERVER_DOOR
+            due += [(resources, lambda content: content["components"][0], door)]
             if kind is Kind.site:
                 due += [(resources, lambda content: content["allow_log_streaming"], False)]
     if kind is Kind.site:
@@ -159,7 +162,7 @@ def _only_tls_1_3(script: Path) -> None:
 
 def _site_resources(resources: dict[str, Any]) -> None:
     resources["allow_log_streaming"] = False
-    resources["components"] = [c for c in resources["components"] if c["path"] != _STREAMING]
+    resources["components"] = [SITE_DOOR, *(c for c in resources["components"] if c["path"] != _STREAMING)]
 
 
 def _server_resources(resources: dict[str, Any]) -> None:
@@ -168,4 +171,4 @@ def _server_resources(resources: dict[str, Any]) -> None:
     components = {c["id"]: c for c in resources["components"] if c["id"] != "log_receiver"}
     components["job_manager"]["args"]["uri_root"] = "storage/jobs"
     components["job_store"] |= {"path": storage, "args": {}}
-    resources["components"] = [*components.values(), SERVER_DOOR]
+    resources["components"] = [SERVER_DOOR, *components.values()]

@@ -80,6 +80,15 @@ class Doorkeeper:
         with self._lock:
             return dict(self._last)
 
+    def is_person(self, name: str) -> bool:
+        """Whether the last certificate with which somebody of that name was let in is a person's: it names a role.
+
+        The authority writes a role into people's certificates alone; the server's and the sites' have none.
+        """
+        with self._lock:
+            certificate = self._last.get(name)
+        return certificate is not None and bool(certificate.subject.get_attributes_for_oid(NameOID.UNSTRUCTURED_NAME))
+
     def look(self) -> None:
         """Read the file again. A newer list takes effect; an older one does not, and an invalid one shuts the door."""
         with self._lock:

@@ -1,9 +1,11 @@
 """The server's outermost door: TLS 1.3 with a certificate of this federation that is not revoked, or nothing.
 
-A component of the server's ``local/resources.json``. FLARE builds it before it listens, and it does three things: it
-proves that gRPC refuses TLS 1.2 (``tls_floor``), puts a guarded driver in place of FLARE's (``server_driver``), and
-watches the list of revoked certificates (``doorkeeper``). If one of them fails, the server does not start. Whom it has
-last seen, and until when their certificates hold, goes to the metrics store (``watch``), whose faults stop nothing.
+A component of the server's ``local/resources.json``. FLARE builds it before it listens, and it does five things: it
+proves that gRPC refuses TLS 1.2 (``tls_floor``), puts a guarded driver in place of FLARE's (``server_driver``), watches
+the list of revoked certificates (``doorkeeper``), holds every message against the closed list (``message_guard``), and
+binds a console's session to its certificate (``console_sessions``). If one of them fails, the server does not start.
+Whom it has last seen, and until when their certificates hold, goes to the metrics store (``watch``), whose faults stop
+nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from nvflare.fuel.f3.drivers.grpc_driver import GrpcDriver
 
 from fedward.encryption.identity import read_certificate
 from fedward.errors import FederationError, FedwardError
-from fedward.flare import server_driver
+from fedward.flare import console_sessions, message_guard, server_driver
 from fedward.flare.doorkeeper import Doorkeeper, watch
 from fedward.flare.tls_floor import ServerFiles, prove_floor, set_floor
 from fedward.flare.watch import SiteWatch
@@ -37,8 +39,8 @@ _JOB_PROCESSES = frozenset(
         "nvflare.private.fed.app.client.sub_worker_process",
     }
 )
-"""Processes of one job. They have no door: a job's own process talks to its server's or site's over loopback. FLARE
-builds the server's components in them again, and a job may name this class: there it does nothing."""
+"""Processes of one job, in which FLARE builds the server's components again. They listen to nobody: a job's process
+talks to its parent over loopback. Of the door they have the message guard."""
 
 _log = logging.getLogger("fedward.door")
 
@@ -53,12 +55,17 @@ class ServerDoor(FLComponent):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         self._server: Any = None
-        if _process() in _JOB_PROCESSES:
-            return
+        in_job = _process() in _JOB_PROCESSES
         try:
+            if in_job:
+                message_guard.install(message_guard.MessageGuard())
+                return
             set_floor()
             doorkeeper = open_door(Path.cwd())
-        except (FedwardError, OSError) as error:
+            consoles = console_sessions.Consoles()
+            message_guard.install(message_guard.MessageGuard(is_person=doorkeeper.is_person, binds=consoles.bind))
+            console_sessions.install(consoles)
+        except (FedwardError, OSError, AttributeError) as error:
             sys.exit(f"fedward: server does not start: {error}")
         watch(doorkeeper, sign_out=self._sign_out, say=_log.warning)
         SiteWatch(

@@ -7,14 +7,19 @@ On ``PYTHONPATH``, and without effect unless FEDWARD_WIRETAP names a folder. In 
     trained/<job>/<site>-<round>.npz    float32 (n,): ``start``, the model that a trainer began with, and ``end``, the
                                         one it made; names sorted
     fail/<job>/<site>-<round>           put there by a test: that trainer fails in that round
+    orders/<name>.py                    put there by a test: the server's process does it, with its cell as ``cell``,
+                                        and writes ``answer`` to ``<name>.json``: a server that lies
 """
 
 from __future__ import annotations
 
 import importlib.abc
 import importlib.util
+import json
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -88,10 +93,33 @@ def _watch(module: ModuleType, folder: Path) -> None:
     module.Trainer.train = watched
 
 
+def _obey(module: ModuleType, folder: Path) -> None:
+    """In the server's parent process alone."""
+    if "nvflare.private.fed.app.server.server_train" not in sys.orig_argv or not folder.is_dir():
+        return
+
+    def forever() -> None:
+        while True:
+            for path in sorted(folder.glob("*.py")):
+                given: dict[str, Any] = {"cell": module.CoreCell.ALL_CELLS["server"], "answer": None}
+                try:
+                    exec(compile(path.read_text(), path.name, "exec"), given)
+                except Exception as error:  # noqa: BLE001 - the test reads it as the answer
+                    given["answer"] = f"failed: {error!r}"
+                path.unlink()
+                draft = path.with_suffix(".draft")
+                draft.write_text(json.dumps(given["answer"], default=str))
+                draft.rename(path.with_suffix(".json"))
+            time.sleep(0.05)
+
+    threading.Thread(target=forever, daemon=True).start()
+
+
 _CHANGES: dict[str, tuple[Change, str]] = {
     "nvflare.fuel.f3.sfm.sfm_conn": (_tap_sent, "frames"),
     "nvflare.fuel.f3.sfm.conn_manager": (_tap_received, "frames"),
     "fedward.training.trainer": (_watch, "trained"),
+    "nvflare.fuel.f3.cellnet.core_cell": (_obey, "orders"),
 }
 """Module -> what is changed in it as soon as it has been loaded, and the folder for what that keeps."""
 

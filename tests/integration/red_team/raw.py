@@ -1,0 +1,128 @@
+"""A participant that keeps to nothing: a cell of FLARE's with any kit's certificate, sending whatever it likes.
+
+It signs in as FLARE's own console and sites do, since the server forwards nothing without its token, and then speaks
+past every check on its own side. All that reaches it is kept, as the bytes that came off the wire.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nvflare.apis.fl_constant import ReservedKey
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.signal import Signal
+from nvflare.apis.utils.decomposers import flare_decomposers
+from nvflare.fuel.f3.cellnet.cell import Cell
+from nvflare.fuel.f3.cellnet.core_cell import CoreCell
+from nvflare.fuel.f3.drivers.driver_params import DriverParams
+from nvflare.fuel.f3.endpoint import Endpoint
+from nvflare.fuel.f3.message import Message
+from nvflare.fuel.sec.authn import set_add_auth_headers_filters
+from nvflare.private.admin_defs import Message as AdminMessage
+from nvflare.private.defs import ClientType
+from nvflare.private.fed.authenticator import Authenticator
+
+from fedward.settings import FederationSpec
+
+
+@dataclass
+class Participant:
+    """Somebody with a kit, and everything that was sent to them."""
+
+    cell: Cell
+    received: list[bytes]
+
+    def ask(self, target: str, channel: str, topic: str, payload: Any = None, *, timeout_s: float = 3.0) -> Message:
+        """A request to any cell, as FLARE would carry it; the answer, or one that says why there is none."""
+        core: CoreCell = self.cell.core_cell
+        return core.send_request(channel, topic, target, Message({}, payload), timeout=timeout_s)
+
+    def command(self, site: str, topic: str, body: Any = "", **headers: Any) -> Message:
+        """A request to a site's parent process, with the headers of the sender's choice."""
+        message = AdminMessage(topic, body)
+        message.set_headers(headers)
+        return self.ask(site, "admin", "admin", message)
+
+    def each(self, asked: Sequence[Callable[[], Message]]) -> list[Message]:
+        """The answers to several requests at a time: most of them get none, and that takes its time."""
+        with ThreadPoolExecutor(max_workers=max(1, len(asked))) as pool:
+            return [one.result() for one in [pool.submit(ask) for ask in asked]]
+
+    def raw(self, headers: dict[str, Any], payload: bytes | None = None) -> None:
+        """A frame with any headers at all, to the server."""
+        self.cell.core_cell.communicator.send(Endpoint("server"), CoreCell.APP_ID, Message(dict(headers), payload))
+
+    def holds(self, secret: bytes) -> bool:
+        """Whether what came off the wire holds these bytes, in whatever frame."""
+        return any(secret in frame for frame in self.received)
+
+
+@contextmanager
+def participant(kit: Path, spec: FederationSpec, *, name: str, is_console: bool) -> Iterator[Participant]:
+    """Connect with a kit's certificate.
+
+    Args:
+        kit: of a person, or of a site whose own process does not run.
+        name: common name in its certificate.
+        is_console: as a console, under a name like theirs; else as a site.
+    """
+    startup, received = kit / "startup", []
+    credentials = {
+        DriverParams.CA_CERT.value: str(startup / "rootCA.pem"),
+        DriverParams.CLIENT_CERT.value: str(startup / "client.crt"),
+        DriverParams.CLIENT_KEY.value: str(startup / "client.key"),
+    }
+    flare_decomposers.register()
+    cell = Cell(
+        fqcn=f"_admin_{uuid.uuid4()}" if is_console else name,
+        root_url=f"grpc://{spec.server.host}:{spec.server.port}",
+        secure=True,
+        credentials=credentials,
+        create_internal_listener=False,
+        auth_identity_map={"server": spec.server.host},
+    )
+    _keep(cell, received)
+    cell.core_cell.start()
+    try:
+        _sign_in(cell, startup, spec, name=name, kind=ClientType.ADMIN if is_console else ClientType.REGULAR)
+        yield Participant(cell, received)
+    finally:
+        cell.core_cell.stop()
+        CoreCell.ALL_CELLS.pop(cell.core_cell.get_fqcn(), None)
+
+
+def _keep(cell: Cell, received: list[bytes]) -> None:
+    manager = cell.core_cell.communicator.conn_manager
+    process = manager.process_frame
+
+    def kept(connection: Any, frame: Any) -> None:
+        received.append(bytes(frame))
+        process(connection, frame)
+
+    manager.process_frame = kept
+
+
+def _sign_in(cell: Cell, startup: Path, spec: FederationSpec, *, name: str, kind: str) -> None:
+    context = FLContext()
+    context.set_public_props({ReservedKey.IDENTITY_NAME: name})
+    token, signature, ssid, _ = Authenticator(
+        cell=cell,
+        project_name=spec.name,
+        client_name=name,
+        client_type=kind,
+        expected_sp_identity=spec.server.host,
+        secure_mode=True,
+        root_cert_file=str(startup / "rootCA.pem"),
+        private_key_file=str(startup / "client.key"),
+        cert_file=str(startup / "client.crt"),
+        msg_timeout=10.0,
+        retry_interval=0.5,
+        timeout=60.0,
+    ).authenticate(shared_fl_ctx=context, abort_signal=Signal())
+    set_add_auth_headers_filters(cell, name, token, signature, ssid)

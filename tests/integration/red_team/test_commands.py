@@ -1,0 +1,170 @@
+"""Commands that nobody authorised, sent straight to a hospital's processes by everybody who has a certificate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey, ReturnCode
+from nvflare.fuel.f3.message import Message
+
+from fedward.flare.job import export_job
+from tests.integration.red_team.raw import Participant, participant
+from tests.integration.red_team.scene import LEAD, MEMBER, OPERATOR, ROGUE, Scene, scene
+from tests.integration.test_federation import named
+
+pytestmark = pytest.mark.integration
+
+SHELL = "sys.shell"
+TOPICS = (
+    "train.shutdown",
+    "train.restart",
+    "train.delete_run",
+    "train.abort_task",
+    "train.configure_job_log",
+    "train.get_scopes",
+    "sys.info",
+    "sys.report_env",
+    "sys.configure_site_log",
+    "info.show_errors",
+    "comp_caller.call",
+)
+CHANNELS = (
+    ("_net_manager", "config_vars"),
+    ("_net_manager", "process_info"),
+    ("_net_manager", "change_root"),
+    ("_net_manager", "stop"),
+    ("aux_communication", "fed.event"),
+    ("aux_communication", "ObjectStreamer.Request"),
+    ("client_command", "show_errors"),
+    ("client_command", "configure_job_log"),
+    ("cellnet.channel", "bulk"),
+    ("credential_manager", "key_exchange"),
+    ("task", "register"),
+)
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    with scene(tmp_path_factory.mktemp("red-team")) as up:
+        yield up
+
+
+@pytest.fixture(scope="module", params=[MEMBER, LEAD, OPERATOR, ROGUE])
+def attacker(stage: Scene, request: pytest.FixtureRequest) -> Iterator[Participant]:
+    """Each with the kit that the operator made for it: a person who may only look, two who may more, a hospital."""
+    name: str = request.param
+    kit = stage.kits.people[name] if "@" in name else stage.kits.folder / name
+    with participant(kit, stage.spec, name=name, is_console="@" in name) as connected:
+        yield connected
+
+
+def answered(message: Message) -> bool:
+    return bool(message.get_header(MessageHeaderKey.RETURN_CODE) == ReturnCode.OK)
+
+
+def test_no_participant_reads_a_file_of_a_hospital(stage: Scene, attacker: Participant) -> None:
+    commands = [f"{tool} {path}" for path, _ in stage.secrets.values() for tool in ("cat", "tail -n 100", "grep .")]
+    attacker.each([partial(attacker.command, stage.victim, SHELL, command) for command in commands])
+    for name, (path, secret) in stage.secrets.items():
+        assert not attacker.holds(secret), name
+        assert secret in path.read_bytes(), "what is looked for is there"
+
+
+def test_no_participant_commands_a_hospitals_process(stage: Scene, attacker: Participant) -> None:
+    found = attacker.each([partial(attacker.command, stage.victim, topic) for topic in TOPICS])
+    assert [topic for topic, reply in zip(TOPICS, found, strict=True) if answered(reply)] == []
+    stage.federation.check()
+
+
+def test_no_channel_of_a_hospital_answers_another_participant(stage: Scene, attacker: Participant) -> None:
+    found = attacker.each([partial(attacker.ask, stage.victim, *one, {}) for one in CHANNELS])
+    assert [one for one, reply in zip(CHANNELS, found, strict=True) if answered(reply)] == []
+    assert stage.victim in stage.session.connected()
+
+
+@pytest.fixture(scope="module")
+def running_job(stage: Scene, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A job that goes on until the tests of this module are done with it."""
+    job = named("asked", federation={"rounds": 500, "local_only": False})
+    job_id = stage.session.submit(export_job(job, tmp_path_factory.mktemp("jobs")))
+    _until(stage, job_id, stage.kits.sites[stage.victim] / job_id / "log.txt")
+    yield job_id
+    stage.session.abort(job_id)
+    assert stage.session.wait(job_id, each=stage.federation.check) == "FINISHED:ABORTED"
+
+
+def test_no_jobs_process_answers_another_participant(stage: Scene, attacker: Participant, running_job: str) -> None:
+    asked = (
+        *CHANNELS,
+        ("client_command", "abort"),
+        ("client_command", "show_stats"),
+        ("aux_communication", "__end_run__"),
+    )
+    for cell in (f"{stage.victim}.{running_job}", f"server.{running_job}"):
+        found = attacker.each([partial(attacker.ask, cell, *one, {}) for one in asked])
+        assert [one for one, reply in zip(asked, found, strict=True) if answered(reply)] == [], cell
+    assert stage.session.status(running_job).startswith("RUNNING")
+
+
+def _until(stage: Scene, job_id: str, log: Path) -> None:
+    def ready() -> bool:
+        return log.exists() and "fedward_round" in log.read_text(errors="replace")
+
+    while not ready():
+        stage.federation.check()
+        assert not stage.session.status(job_id).startswith("FINISHED")
+
+
+def test_a_participant_speaks_in_nobody_elses_name(stage: Scene, attacker: Participant) -> None:
+    """Frames to the server whose origin is another: none is taken for that one's, none is passed on."""
+    mine = attacker.cell.core_cell.get_fqcn()
+    for origin in ("server", stage.victim, f"{stage.victim}.00000000-0000-4000-8000-000000000000"):
+        for destination in (stage.victim, "server"):
+            attacker.raw(
+                {
+                    "cn__msg_type": "req",
+                    "cn__channel": "admin",
+                    "cn__topic": "admin",
+                    "cn__origin": origin,
+                    "cn__destination": destination,
+                    "cn__from": mine,
+                    "cn__to": "server",
+                    "cn__req_id": "1",
+                    "cn__reply_expected": True,
+                    "cn__route": [(origin, 0.0)],
+                }
+            )
+    assert stage.victim in stage.session.connected()
+
+
+LYING = """
+import sys
+from fedward.flare import message_guard
+from nvflare.fuel.f3.cellnet.core_cell import CoreCell
+guard = getattr(CoreCell, "_fedward_guard", None)
+if guard is not None:
+    guard.passes = lambda *given: True
+from nvflare.fuel.f3.message import Message
+from nvflare.private.admin_defs import Message as AdminMessage
+answer = {}
+for topic, body in {TOPICS}:
+    reply = cell.send_request("admin", "admin", {SITE!r}, Message({{}}, AdminMessage(topic, body)), timeout=4.0)
+    payload = reply.payload
+    answer[topic + " " + str(body)] = [reply.get_header("cn__return_code"), str(getattr(payload, "body", payload))]
+"""
+
+
+def test_a_server_that_lies_reads_and_commands_nothing(stage: Scene) -> None:
+    """The server's own certificate, its own cell, and requests that no console made."""
+    asked = [(SHELL, f"cat {path}") for path, _ in stage.secrets.values()] + [(topic, "") for topic in TOPICS]
+    found = stage.server_does(
+        LYING.replace("{TOPICS}", repr(asked)).replace("{SITE!r}", repr(stage.victim)).replace("{{}}", "{}")
+    )
+    assert isinstance(found, dict) and len(found) == len(asked), found
+    for what, (_, body) in found.items():
+        assert body == "fedward: request is none that a site answers", what
+    for name, (_, secret) in stage.secrets.items():
+        assert not any(secret in frames for frames in stage.of_the_server), name

@@ -44,8 +44,9 @@ kit: setup ## startup kits for provisioning/federation.yml in build/federation
 bundle: setup ## air-gapped bundle in build/bundle; KIT=folder puts a hospital's kit in
 	deploy/bundle/make.sh $(KIT)
 
-reference: setup ## docs/reference.md and the reports' JSON schemas from the code
+reference: setup ## docs/reference.md, docs/messages.md and the reports' JSON schemas from the code
 	$(RUN)/python docs/reference.py
+	$(RUN)/python docs/messages.py
 	$(RUN)/python -m fedward.reporting.schema custom/fedward/reporting
 
 dashboards: setup ## Grafana dashboards in deploy/monitoring from their code

@@ -61,9 +61,10 @@ def test_every_link_leads_somewhere(root: Path) -> None:
             assert (page.parent / target).exists(), f"{page.relative_to(root)} links to {target}"
 
 
-def test_the_reference_is_what_the_code_says(root: Path) -> None:
-    made = runpy.run_path(str(root / "docs" / "reference.py"))["reference"]()
-    assert (root / "docs" / "reference.md").read_text(encoding="utf-8") == made, "run `make reference`"
+@pytest.mark.parametrize("name", ["reference", "messages"])
+def test_the_reference_is_what_the_code_says(root: Path, name: str) -> None:
+    made = runpy.run_path(str(root / "docs" / f"{name}.py"))[name]()
+    assert (root / "docs" / f"{name}.md").read_text(encoding="utf-8") == made, "run `make reference`"
     assert "None |" not in made, "a command or setting has no meaning written down"
 
 

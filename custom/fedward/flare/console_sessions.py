@@ -1,7 +1,8 @@
 """A console's session at the server, bound to the certificate of its connection.
 
 FLARE binds a session to a token that the server signed, and a console's cell to no certificate at all. Here a console's
-name belongs to the certificate that had it first, and a command is done only in the name of that certificate's owner.
+name belongs to the certificate that had it first, a command is done only in the name of that certificate's owner, and a
+person's certificate signs nobody in as a hospital.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey
+from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey, ReturnCode
 from nvflare.fuel.f3.cellnet.net_manager import NetManager
+from nvflare.fuel.f3.cellnet.utils import make_reply
 from nvflare.fuel.hci.reg import CommandModuleSpec
 from nvflare.fuel.hci.server.constants import ConnProps
 from nvflare.fuel.hci.server.login import LoginModule
+from nvflare.private.defs import CellMessageHeaderKeys, ClientType
+from nvflare.private.fed.server.fed_server import FederatedServer
 from nvflare.private.fed.server.server_engine import ServerEngine
 
 MOST = 100_000
@@ -51,6 +55,7 @@ class Consoles:
 def install(consoles: Consoles) -> None:
     """Hold every command of a console against its certificate, from now on."""
     before, login, aux = LoginModule.pre_command, LoginModule.handle_cert_login, ServerEngine._handle_aux_message
+    register = FederatedServer.register_client
 
     def pre_command(self: Any, conn: Any, args: list[str]) -> bool:
         if not before(self, conn, args):
@@ -72,6 +77,16 @@ def install(consoles: Consoles) -> None:
         with _from(request):
             return aux(self, request)
 
+    def register_client(self: Any, request: Any) -> Any:
+        person = consoles.owner(request.get_header(MessageHeaderKey.ORIGIN)) is not None
+        if (request.get_header(CellMessageHeaderKeys.CLIENT_TYPE) == ClientType.ADMIN) is not person:
+            _log.warning("refused: a person who signs in as a hospital, or a hospital as a person")
+            return make_reply(
+                ReturnCode.UNAUTHENTICATED, error="fedward: certificate is of another kind of participant"
+            )
+        return register(self, request)
+
+    FederatedServer.register_client = register_client
     LoginModule.pre_command = pre_command
     LoginModule.handle_cert_login = handle_cert_login
     ServerEngine._handle_aux_message = handle_aux_message

@@ -32,19 +32,8 @@ from nvflare.fuel.f3.streaming.byte_receiver import ByteReceiver
 
 from fedward.errors import FederationError
 from fedward.flare import payload_types
-from fedward.flare.message_rules import (
-    REQUESTS,
-    RETURN_ONLY,
-    STREAM,
-    STREAMS,
-    Arrival,
-    Link,
-    Party,
-    plain_headers,
-    read_name,
-    refuse_message,
-    refuse_peer,
-)
+from fedward.flare.message_lists import Party, serves
+from fedward.flare.message_rules import Arrival, Link, plain_headers, read_name, refuse_message, refuse_peer
 
 _log = logging.getLogger("fedward.door")
 _MARK = "_fedward_guard"
@@ -198,15 +187,8 @@ def _guard_handlers() -> None:
 
 
 def _serves(me: str, channel: str, topic: str) -> bool:
-    """Whether a cell of that name answers a channel and topic of anybody; ``*`` is any topic of a channel."""
     cell = read_name(me)
-    if cell is None:
-        return False
-    if channel == STREAM or (channel, topic) == (RETURN_ONLY, "*"):
-        return True
-    tables = (REQUESTS, STREAMS)
-    listed = {said for table in tables for (_, to), topics in table.items() if to is cell.party for said in topics}
-    return any(channel == known and topic in ("*", what) for known, what in listed)
+    return cell is not None and serves(cell.party, channel, topic)
 
 
 def _word(value: object) -> str:

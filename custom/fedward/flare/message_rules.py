@@ -1,4 +1,4 @@
-"""The closed list of messages: which participant may say what to which other one, and over which connection.
+"""Which message a cell takes: from whom, over which connection, for whom, and on which channel and topic.
 
 FLARE routes a message by the names in its headers, which the sender writes. A certificate of the federation is thus
 enough to reach every cell. Here each message is held against one table before FLARE reads it:
@@ -6,7 +6,7 @@ enough to reach every cell. Here each message is held against one table before F
 1. its headers are of the types that FLARE writes, and ask for nothing that an ordinary job does not use;
 2. the connection that it came over leads to the participant that it names as its origin (``Arrival``);
 3. it is for this cell, or it is one that this cell may pass on: never between two participants;
-4. its channel and topic are on the list for its origin and its destination (``REQUESTS``, ``STREAMS``).
+4. its channel and topic are on the list for its origin and its destination (``message_lists``).
 
 A message that is on no list is refused. Pure: no nvflare, no state.
 """
@@ -19,16 +19,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeGuard
 
-
-class Party(StrEnum):
-    """The kinds of cells of a federation. FLARE runs one cell a process; a console is a person's."""
-
-    SERVER = "server"
-    SERVER_JOB = "server job"
-    SITE = "site"
-    SITE_JOB = "site job"
-    CONSOLE = "console"
-    TRANSFER = "pod transfer"
+from fedward.flare.message_lists import REQUESTS, RETURN_ONLY, STREAM, STREAMS, Pair, Party
 
 
 class Link(StrEnum):
@@ -75,54 +66,6 @@ class Arrival:
     person: bool = False
 
 
-Pair = tuple[Party, Party]
-Topics = frozenset[tuple[str, str]]
-
-_BYE = ("cellnet.channel", "bye")
-_DOWNLOAD = ("download_service__", "download_service__download")
-_OBJECTS = {("aux_communication", "ObjectStreamer.Request"), ("aux_communication", "ObjectStreamer.Abort")}
-_TRANSFER = {("workspace_transfer", "prepare_download"), ("workspace_transfer", "publish_results")}
-
-REQUESTS: Mapping[Pair, Topics] = {
-    (Party.SITE, Party.SERVER): frozenset(
-        {("task", topic) for topic in ("challenge", "register", "heart_beat", "report_job_failure", "quit")} | {_BYE}
-    ),
-    (Party.CONSOLE, Party.SERVER): frozenset({("task", topic) for topic in ("challenge", "register", "quit")} | {_BYE}),
-    (Party.SERVER, Party.SITE): frozenset({("admin", "admin"), _BYE}),
-    (Party.SERVER, Party.CONSOLE): frozenset({_BYE}),
-    (Party.SERVER_JOB, Party.SERVER): frozenset(
-        {("server_parent_listener", topic) for topic in ("get_clients", "heartbeat", "update_run_status")} | {_BYE}
-    ),
-    (Party.SERVER, Party.SERVER_JOB): frozenset({_BYE}),
-    (Party.SITE_JOB, Party.SITE): frozenset({("admin", "train.notify_job_status"), _BYE}),
-    (Party.SITE, Party.SITE_JOB): frozenset({("client_command", "abort"), _BYE}),
-    (Party.SITE_JOB, Party.SERVER): frozenset({_BYE}),
-    (Party.SERVER, Party.SITE_JOB): frozenset({_BYE}),
-    (Party.TRANSFER, Party.SITE): frozenset({_BYE}),
-    (Party.SITE, Party.TRANSFER): frozenset({_BYE}),
-}
-"""(origin, destination) -> channel and topic of each request that goes as one message."""
-
-STREAMS: Mapping[Pair, Topics] = {
-    (Party.CONSOLE, Party.SERVER): frozenset({("hci_channel", "command"), _DOWNLOAD, *_OBJECTS}),
-    (Party.SERVER, Party.CONSOLE): frozenset({("hci_channel", "SESSION_EXPIRED"), _DOWNLOAD, *_OBJECTS}),
-    (Party.SITE_JOB, Party.SERVER_JOB): frozenset(
-        {("server_command", topic) for topic in ("get_task", "submit_update")}
-        | {("aux_communication", topic) for topic in ("__sync_runner__", "__task_check__", "__job_heartbeat__")}
-        | {_DOWNLOAD}
-    ),
-    (Party.SERVER_JOB, Party.SITE_JOB): frozenset({("aux_communication", "__end_run__"), _DOWNLOAD}),
-    (Party.SERVER, Party.SERVER_JOB): frozenset(
-        {("server_command", topic) for topic in ("abort", "get_run_info", "show_stats", "handle_dead_job")}
-    ),
-    (Party.TRANSFER, Party.SITE): frozenset({_DOWNLOAD, *_TRANSFER}),
-    (Party.SITE, Party.TRANSFER): frozenset({_DOWNLOAD}),
-}
-"""(origin, destination) -> channel and topic of each request that goes as a stream of messages."""
-
-STREAM = "sm__STREAM"
-RETURN_ONLY = "return_only"
-"""Channel of a stream that answers one; its topic is the asked channel and topic, divided by a colon."""
 _DATA, _CONTROL = "sm__DATA", frozenset({"sm__ACK", "sm__ERROR"})
 _UNREACHABLE = ((Party.SITE, Party.SERVER_JOB), (Party.SERVER, Party.SITE_JOB), (Party.SERVER, Party.SERVER_JOB))
 """Who tells the sender of a stream that its receiver, a job of theirs, is gone."""
@@ -272,7 +215,7 @@ def _related(origin: Cell, destination: Cell) -> bool:
 
 def _off_list(headers: Mapping[str, Any], origin: Cell, destination: Cell, *, empty: bool) -> str | None:
     asked, back = (origin.party, destination.party), (destination.party, origin.party)
-    kind, said = headers["msg_type"], (headers["channel"], headers["topic"])
+    kind, said = headers["msg_type"], (headers.get("channel", ""), headers.get("topic", ""))
     if kind == "req" and said[0] == STREAM:
         return _off_streams(headers, said[1], asked, back)
     if kind == "req" and said in REQUESTS.get(asked, ()):

@@ -99,7 +99,7 @@ def scene(folder: Path) -> Iterator[Scene]:
         policy.write(b"# known-to-nobody-else-7c1f\n")
     secrets = {name: (path, path.read_bytes()[-24:-1]) for name, path in files.items()}
     tap = folder / "tap"
-    for name in ("frames", "trained", "fail", "orders"):
+    for name in ("frames", "trained", "fail", "orders", "handlers"):
         (tap / name).mkdir(parents=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "wiretap"), prepend=os.pathsep)
@@ -111,3 +111,13 @@ def scene(folder: Path) -> Iterator[Scene]:
             there = spec.model_copy(update={"hospitals": tuple(h for h in spec.hospitals if h.site != ROGUE)})
             await_sites(federation, session, running, there)
             yield Scene(federation, session, kits, spec, victim.site, secrets, tap)
+
+
+def until_training(stage: Scene, job_id: str) -> None:
+    """Wait until a hospital works on a round of a job."""
+    log = stage.kits.sites[stage.victim] / job_id / "log.txt"
+    while not (log.exists() and "fedward_round" in log.read_text(errors="replace")):
+        stage.federation.check()
+        if stage.session.status(job_id).startswith("FINISHED"):
+            raise RuntimeError(f"job ended before it trained: {log}")
+        time.sleep(0.1)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 import pytest
 from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey, ReturnCode
 from nvflare.fuel.f3.message import Message
 
-from fedward.flare.job import export_job
-from tests.integration.red_team.raw import Participant, participant
-from tests.integration.red_team.scene import LEAD, MEMBER, OPERATOR, ROGUE, Scene, scene
-from tests.integration.test_federation import named
+from tests.integration.red_team.raw import Participant
+from tests.integration.red_team.scene import Scene
 
 pytestmark = pytest.mark.integration
 
@@ -46,21 +42,6 @@ CHANNELS = (
 )
 
 
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    with scene(tmp_path_factory.mktemp("red-team")) as up:
-        yield up
-
-
-@pytest.fixture(scope="module", params=[MEMBER, LEAD, OPERATOR, ROGUE])
-def attacker(stage: Scene, request: pytest.FixtureRequest) -> Iterator[Participant]:
-    """Each with the kit that the operator made for it: a person who may only look, two who may more, a hospital."""
-    name: str = request.param
-    kit = stage.kits.people[name] if "@" in name else stage.kits.folder / name
-    with participant(kit, stage.spec, name=name, is_console="@" in name) as connected:
-        yield connected
-
-
 def answered(message: Message) -> bool:
     return bool(message.get_header(MessageHeaderKey.RETURN_CODE) == ReturnCode.OK)
 
@@ -85,17 +66,6 @@ def test_no_channel_of_a_hospital_answers_another_participant(stage: Scene, atta
     assert stage.victim in stage.session.connected()
 
 
-@pytest.fixture(scope="module")
-def running_job(stage: Scene, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A job that goes on until the tests of this module are done with it."""
-    job = named("asked", federation={"rounds": 500, "local_only": False})
-    job_id = stage.session.submit(export_job(job, tmp_path_factory.mktemp("jobs")))
-    _until(stage, job_id, stage.kits.sites[stage.victim] / job_id / "log.txt")
-    yield job_id
-    stage.session.abort(job_id)
-    assert stage.session.wait(job_id, each=stage.federation.check) == "FINISHED:ABORTED"
-
-
 def test_no_jobs_process_answers_another_participant(stage: Scene, attacker: Participant, running_job: str) -> None:
     asked = (
         *CHANNELS,
@@ -107,15 +77,6 @@ def test_no_jobs_process_answers_another_participant(stage: Scene, attacker: Par
         found = attacker.each([partial(attacker.ask, cell, *one, {}) for one in asked])
         assert [one for one, reply in zip(asked, found, strict=True) if answered(reply)] == [], cell
     assert stage.session.status(running_job).startswith("RUNNING")
-
-
-def _until(stage: Scene, job_id: str, log: Path) -> None:
-    def ready() -> bool:
-        return log.exists() and "fedward_round" in log.read_text(errors="replace")
-
-    while not ready():
-        stage.federation.check()
-        assert not stage.session.status(job_id).startswith("FINISHED")
 
 
 def test_a_participant_speaks_in_nobody_elses_name(stage: Scene, attacker: Participant) -> None:

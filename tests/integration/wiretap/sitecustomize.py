@@ -7,6 +7,8 @@ On ``PYTHONPATH``, and without effect unless FEDWARD_WIRETAP names a folder. In 
     trained/<job>/<site>-<round>.npz    float32 (n,): ``start``, the model that a trainer began with, and ``end``, the
                                         one it made; names sorted
     fail/<job>/<site>-<round>           put there by a test: that trainer fails in that round
+    handlers/<pid>                      (cell, channel, topic, answered or not) of every request handler that FLARE
+                                        registers in this process, as JSON lines
     orders/<name>.py                    put there by a test: the server's process does it, with its cell as ``cell``,
                                         and writes ``answer`` to ``<name>.json``: a server that lies
 """
@@ -93,6 +95,19 @@ def _watch(module: ModuleType, folder: Path) -> None:
     module.Trainer.train = watched
 
 
+def _list_handlers(module: ModuleType, folder: Path) -> None:
+    serves = module._serves
+
+    def listed(me: str, channel: str, topic: str) -> bool:
+        answered: bool = serves(me, channel, topic)
+        if folder.is_dir():
+            with (folder / str(os.getpid())).open("a") as file:
+                file.write(json.dumps([me, channel, topic, answered]) + "\n")
+        return answered
+
+    module._serves = listed
+
+
 def _obey(module: ModuleType, folder: Path) -> None:
     """In the server's parent process alone."""
     if "nvflare.private.fed.app.server.server_train" not in sys.orig_argv or not folder.is_dir():
@@ -120,6 +135,7 @@ _CHANGES: dict[str, tuple[Change, str]] = {
     "nvflare.fuel.f3.sfm.conn_manager": (_tap_received, "frames"),
     "fedward.training.trainer": (_watch, "trained"),
     "nvflare.fuel.f3.cellnet.core_cell": (_obey, "orders"),
+    "fedward.flare.message_guard": (_list_handlers, "handlers"),
 }
 """Module -> what is changed in it as soon as it has been loaded, and the folder for what that keeps."""
 

@@ -6,6 +6,9 @@ past every check on its own side. All that reaches it is kept, as the bytes that
 
 from __future__ import annotations
 
+import contextlib
+import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,9 +23,11 @@ from nvflare.apis.signal import Signal
 from nvflare.apis.utils.decomposers import flare_decomposers
 from nvflare.fuel.f3.cellnet.cell import Cell
 from nvflare.fuel.f3.cellnet.core_cell import CoreCell
+from nvflare.fuel.f3.comm_error import CommError
+from nvflare.fuel.f3.communicator import Communicator, Mode
 from nvflare.fuel.f3.drivers.driver_params import DriverParams
 from nvflare.fuel.f3.endpoint import Endpoint
-from nvflare.fuel.f3.message import Message
+from nvflare.fuel.f3.message import Message, MessageReceiver
 from nvflare.fuel.sec.authn import set_add_auth_headers_filters
 from nvflare.private.admin_defs import Message as AdminMessage
 from nvflare.private.defs import ClientType
@@ -64,37 +69,85 @@ class Participant:
 
 
 @contextmanager
-def participant(kit: Path, spec: FederationSpec, *, name: str, is_console: bool) -> Iterator[Participant]:
-    """Connect with a kit's certificate.
+def participant(
+    kit: Path,
+    spec: FederationSpec,
+    *,
+    name: str,
+    is_console: bool,
+    signs_in_as: str | None = None,
+) -> Iterator[Participant]:
+    """Connect with a kit's certificate, and sign in.
 
     Args:
         kit: of a person, or of a site whose own process does not run.
         name: common name in its certificate.
         is_console: as a console, under a name like theirs; else as a site.
+        signs_in_as: another kind of client than its own.
     """
     startup, received = kit / "startup", []
-    credentials = {
-        DriverParams.CA_CERT.value: str(startup / "rootCA.pem"),
-        DriverParams.CLIENT_CERT.value: str(startup / "client.crt"),
-        DriverParams.CLIENT_KEY.value: str(startup / "client.key"),
-    }
     flare_decomposers.register()
     cell = Cell(
         fqcn=f"_admin_{uuid.uuid4()}" if is_console else name,
         root_url=f"grpc://{spec.server.host}:{spec.server.port}",
         secure=True,
-        credentials=credentials,
+        credentials=_credentials(kit),
         create_internal_listener=False,
         auth_identity_map={"server": spec.server.host},
     )
     _keep(cell, received)
     cell.core_cell.start()
     try:
-        _sign_in(cell, startup, spec, name=name, kind=ClientType.ADMIN if is_console else ClientType.REGULAR)
+        kind = signs_in_as or (ClientType.ADMIN if is_console else ClientType.REGULAR)
+        _sign_in(cell, startup, spec, name=name, kind=kind)
         yield Participant(cell, received)
     finally:
         cell.core_cell.stop()
         CoreCell.ALL_CELLS.pop(cell.core_cell.get_fqcn(), None)
+
+
+def is_heard_as(kit: Path, spec: FederationSpec, name: str, *, wait_s: float = 4.0) -> bool:
+    """Whether the server answers a cell of that name with that certificate: its farewell, if nothing else."""
+    heard = threading.Event()
+
+    class Ear(MessageReceiver):  # type: ignore[misc]
+        def process_message(self, endpoint: Any, connection: Any, app_id: int, message: Message) -> None:
+            heard.set()
+
+    communicator = Communicator(Endpoint(name, conn_props=_credentials(kit)))
+    communicator.register_message_receiver(CoreCell.APP_ID, Ear())
+    communicator.add_connector(f"grpc://{spec.server.host}:{spec.server.port}", Mode.ACTIVE, True)
+    communicator.start()
+    farewell = {
+        "cn__msg_type": "req",
+        "cn__channel": "cellnet.channel",
+        "cn__topic": "bye",
+        "cn__origin": name,
+        "cn__destination": "server",
+        "cn__from": name,
+        "cn__to": "server",
+        "cn__req_id": "1",
+        "cn__reply_expected": True,
+        "cn__route": [(name, 0.0)],
+        "cn__payload_encoding": "none",
+    }
+    try:
+        end = time.monotonic() + wait_s
+        while not heard.wait(0.2) and time.monotonic() < end:
+            with contextlib.suppress(CommError):  # until the connection stands, and where it is refused
+                communicator.send(Endpoint("server"), CoreCell.APP_ID, Message(dict(farewell), None))
+        return heard.is_set()
+    finally:
+        communicator.stop()
+
+
+def _credentials(kit: Path) -> dict[str, str]:
+    startup = kit / "startup"
+    return {
+        DriverParams.CA_CERT.value: str(startup / "rootCA.pem"),
+        DriverParams.CLIENT_CERT.value: str(startup / "client.crt"),
+        DriverParams.CLIENT_KEY.value: str(startup / "client.key"),
+    }
 
 
 def _keep(cell: Cell, received: list[bytes]) -> None:

@@ -29,7 +29,7 @@ def test_a_consoles_name_stays_with_its_certificate(stage: Scene) -> None:
     assert stage.victim in stage.session.connected(), "its owner is not disturbed"
 
 
-@pytest.mark.parametrize("name", ["server", "city-hospital", "server.0b7a1c1e-5b0e-4c7a-9f00-000000000001"])
+@pytest.mark.parametrize("name", ["city-hospital", "server.0b7a1c1e-5b0e-4c7a-9f00-000000000001"])
 def test_nobody_has_another_participants_name(stage: Scene, name: str) -> None:
     for kit in (stage.kits.people[MEMBER], stage.kits.folder / ROGUE):
         assert not is_heard_as(kit, stage.spec, name)

@@ -14,6 +14,7 @@ import yaml
 
 import fedward
 from fedward.flare.kits import provision
+from fedward.privacy.canonical import JOB_CLASSES
 from fedward.provisioning.templates import RESOURCES, change_resources, render
 from fedward.settings import FederationSpec, parse
 from tests.packages import needs
@@ -219,7 +220,7 @@ def test_pods_for_jobs_are_what_flare_prepares_but_in_a_closed_kit(root: Path, t
     for name in ("resource_manager", "k8s_launcher"):
         mine, stock = (next(c for c in r["components"] if c["id"] == name) for r in (ours, theirs))
         assert mine["args"] == stock["args"]
-    assert ours["class_allow_list"] == closed["class_allow_list"] == ["fedward.flare."]
+    assert ours["class_allow_list"] == closed["class_allow_list"] == list(JOB_CLASSES)
     assert ours["allow_log_streaming"] is False
 
     files = render(root / "site_templates", spec=spec, hospital=hospital)

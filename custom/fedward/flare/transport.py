@@ -23,7 +23,7 @@ from nvflare.fuel.f3.drivers.grpc_driver import GrpcDriver
 
 from fedward.encryption.identity import read_certificate
 from fedward.errors import FederationError, FedwardError
-from fedward.flare import server_driver
+from fedward.flare import job_door, server_driver
 from fedward.flare.doorkeeper import Doorkeeper, watch
 from fedward.flare.tls_floor import ServerFiles, prove_floor, set_floor
 from fedward.flare.watch import SiteWatch
@@ -58,6 +58,7 @@ class ServerDoor(FLComponent):  # type: ignore[misc]
         try:
             set_floor()
             doorkeeper = open_door(Path.cwd())
+            job_door.install()
         except (FedwardError, OSError) as error:
             sys.exit(f"fedward: server does not start: {error}")
         watch(doorkeeper, sign_out=self._sign_out, say=_log.warning)

@@ -69,7 +69,15 @@ def test_a_job_may_name_only_our_classes(kits: Kits) -> None:
     for kit in [kits.server, *kits.sites.values()]:
         resources = json.loads((kit / "local" / "resources.json").read_text())
         assert resources["class_list_enforcement_mode"] == "enforce"
-        assert tuple(resources["class_allow_list"]) == CLASS_ALLOW_LIST == ("fedward.flare.",)
+        assert (
+            tuple(resources["class_allow_list"])
+            == CLASS_ALLOW_LIST
+            == (
+                "fedward.flare.executor.HospitalExecutor",
+                "fedward.flare.controller.FederatedRounds",
+                "fedward.flare.persistor.ModelStore",
+            )
+        )
 
 
 def test_a_site_streams_no_log_and_the_server_takes_none(kits: Kits) -> None:
@@ -293,11 +301,17 @@ def test_a_kit_that_was_not_closed_is_not_kept(out: Path, monkeypatch: pytest.Mo
     [
         ("startup/fed_client.json", '"mtls"', '"tls"'),
         ("local/resources.json", '"enforce"', '"warn"'),
-        ("local/resources.json.default", '"fedward.flare."', '""'),
+        ("local/resources.json.default", '"fedward.flare.executor.HospitalExecutor"', '"fedward.flare."'),
         ("local/resources.json", '"allow_log_streaming": false', '"allow_log_streaming": true'),
         ("local/authorization.json", '"byoc": "none"', '"byoc": "any"'),
         ("local/privacy.json", "EgressGate", "OpenGate"),
         ("startup/sub_start.sh", "GRPC_SSL_CIPHER_SUITES", "OTHER"),
+        ("startup/sub_start.sh", "PYTHONSAFEPATH", "OTHER"),
+        (
+            "startup/sub_start.sh",
+            "PYTHONSAFEPATH=1\n",
+            "PYTHONSAFEPATH=1\nexport PYTHONPATH=/local/custom:$PYTHONPATH\n",
+        ),
     ],
 )
 def test_a_kit_that_is_open_is_noticed(out: Path, file: str, old: str, new: str) -> None:
@@ -308,6 +322,22 @@ def test_a_kit_that_is_open_is_noticed(out: Path, file: str, old: str, new: str)
     (kit / file).write_text(text.replace(old, new, 1))
     with pytest.raises(FederationError, match=Path(file).name):
         require_closed(kit, Kind.site)
+
+
+@pytest.mark.parametrize("folder", ["custom", "local/custom", "startup/custom"])
+def test_a_kit_with_code_beside_the_package_is_noticed(out: Path, folder: str) -> None:
+    kit = out / "trial" / "prod_00" / "north"
+    (kit / folder).mkdir()
+    with pytest.raises(FederationError, match="code beside the package"):
+        require_closed(kit, Kind.site)
+
+
+def test_no_process_of_a_kit_looks_for_code_in_its_own_folder(kits: Kits) -> None:
+    """FLARE's line for ``/local/custom`` ends in an empty part where nothing was set, which is the working folder."""
+    for kit in [kits.server, *kits.sites.values()]:
+        script = (kit / "startup" / "sub_start.sh").read_text()
+        assert "export PYTHONSAFEPATH=1\n" in script
+        assert "export PYTHONPATH" not in script
 
 
 def test_another_port_is_refused_and_nothing_is_written(out: Path) -> None:

@@ -20,7 +20,7 @@ COMBINATIONS = list(itertools.product(("clinic", "academic-centre"), ("systemd",
 CLOSED: dict[str, Any] = {
     "format_version": 2,
     "class_list_enforcement_mode": "enforce",
-    "class_allow_list": ["fedward.flare."],
+    "class_allow_list": ["fedward.flare.executor.HospitalExecutor"],
     "allow_log_streaming": False,
     "components": [
         {"id": "resource_manager", "path": "stock", "args": {}},

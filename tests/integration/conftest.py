@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -57,14 +57,26 @@ def hospitals(tmp_path_factory: pytest.TempPathFactory) -> list[DemoHospital]:
     return index_all(small_hospitals(folder / "data"), folder / "sites", job)
 
 
+def send(running: Running, folder: Path) -> str:
+    """Submit a job's folder as it is, through FLARE's own API; returns its id.
+
+    Raises:
+        InvalidJobDefinition: the server refuses it.
+    """
+    return str(running.session._session.submit_job(str(folder.resolve())))
+
+
 @contextmanager
-def started(hospitals: Sequence[DemoHospital], folder: Path) -> Iterator[Running]:
-    """A federation of these hospitals that share a key, up until the end of the ``with``."""
+def started(
+    hospitals: Sequence[DemoHospital], folder: Path, *, prepare: Callable[[Kits], object] = lambda kits: None
+) -> Iterator[Running]:
+    """A federation of these hospitals that share a key, up until the end of the ``with``; ``prepare`` changes kits."""
     spec = federation_of([hospital.site for hospital in hospitals], port=free_port())
     kits = provision(spec, folder)
     for hospital in hospitals:
         (kits.sites[hospital.site] / "local" / SITE_FILE).write_bytes(hospital.config.read_bytes())
     share_key(kits, {hospital.site: hospital.config for hospital in hospitals})
+    prepare(kits)
     with LocalFederation(spec, kits, threads=1) as federation, console(next(iter(kits.people.values()))) as session:
         await_sites(federation, session, kits, spec)
         yield Running(federation, session, kits, spec, {hospital.site: hospital for hospital in hospitals})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,6 +22,9 @@ from fedward.flare.processes import LocalFederation, free_port
 from fedward.flare.session import Console, console
 from fedward.settings import FederationSpec, JobSpec, parse, read_site
 from tests.conftest import tiny_job_content
+
+PLANTED = ("json", "torch", "sitecustomize", "usercustomize", "fedward", "nvflare")
+"""Modules that lie in each kit's folder of ``lying``, under names that its processes import."""
 
 
 @dataclass(frozen=True)
@@ -86,3 +91,28 @@ def started(
 def running(hospitals: list[DemoHospital], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with started(hospitals, tmp_path_factory.mktemp("federation")) as up:
         yield up
+
+
+def _prepare(kits: Kits) -> None:
+    """The server lets every job through; a site has our handlers; modules lie in every kit's folder."""
+    for kit in (kits.server, *kits.sites.values()):
+        path = kit / "local" / "resources.json"
+        content = json.loads(path.read_text())
+        if kit == kits.server:
+            (door,) = (one for one in content["components"] if one["id"] == "server_door")
+            door["path"] = "lying.LaxDoor"
+        else:
+            content["components"].append({"id": "site_form", "path": "lying.SiteForm", "args": {}})
+        path.write_text(json.dumps(content))
+        for name in PLANTED:
+            (kit / f"{name}.py").write_text(f"open({str(kit / 'imported')!r}, 'a').write({name!r} + '\\n')\n")
+
+
+@pytest.fixture(scope="session")
+def lying(hospitals: list[DemoHospital], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A federation whose server deploys whatever is submitted."""
+    with pytest.MonkeyPatch.context() as patch:
+        paths = [str(Path(__file__).parent / "lying"), *filter(None, [os.environ.get("PYTHONPATH")])]
+        patch.setenv("PYTHONPATH", os.pathsep.join(paths))
+        with started(hospitals, tmp_path_factory.mktemp("lying"), prepare=_prepare) as up:
+            yield up

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.server
 import json
-import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,18 +13,13 @@ import pytest
 from nvflare.fuel.flare_api.api_spec import InvalidJobDefinition
 from nvflare.lighter.utils import load_private_key_file, sign_folders
 
-from fedward.demo.hospitals import DemoHospital
 from fedward.flare.job import export_job
-from fedward.flare.kits import Kits
-from tests.integration.conftest import Running, send, started
+from tests.integration.conftest import Running, send
 from tests.integration.test_federation import named
 
 pytestmark = pytest.mark.integration
 
 MARKER = "marker-of-a-job"
-PLANTED = ("json", "torch", "sitecustomize", "usercustomize", "fedward", "nvflare")
-"""Modules that lie in each kit's folder; the first and the fourth are imported by every Python, or asked for."""
-
 Edit = Callable[[Path, str], object]
 
 
@@ -92,31 +86,6 @@ def heard() -> Iterator[tuple[str, list[str]]]:
     server.shutdown()
     server.server_close()
     thread.join()
-
-
-def _prepare(kits: Kits) -> None:
-    """The server lets every job through; a site has our handlers; modules lie in every kit's folder."""
-    for kit in (kits.server, *kits.sites.values()):
-        path = kit / "local" / "resources.json"
-        content = json.loads(path.read_text())
-        if kit == kits.server:
-            (door,) = (one for one in content["components"] if one["id"] == "server_door")
-            door["path"] = "lying.LaxDoor"
-        else:
-            content["components"].append({"id": "site_form", "path": "lying.SiteForm", "args": {}})
-        path.write_text(json.dumps(content))
-        for name in PLANTED:
-            (kit / f"{name}.py").write_text(f"open({str(kit / 'imported')!r}, 'a').write({name!r} + '\\n')\n")
-
-
-@pytest.fixture(scope="module")
-def lying(hospitals: list[DemoHospital], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A federation whose server deploys whatever is submitted."""
-    with pytest.MonkeyPatch.context() as patch:
-        paths = [str(Path(__file__).parent / "lying"), *filter(None, [os.environ.get("PYTHONPATH")])]
-        patch.setenv("PYTHONPATH", os.pathsep.join(paths))
-        with started(hospitals, tmp_path_factory.mktemp("lying"), prepare=_prepare) as up:
-            yield up
 
 
 def _job(name: str, out: Path, edit: Edit | None = None, url: str = "") -> Path:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
 import shutil
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,10 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 from nvflare.apis.fl_constant import FilterKey, FLContextKey
 from nvflare.apis.fl_context import FLContext
+from nvflare.apis.fl_exception import UnsafeComponentError
 from nvflare.apis.workspace import Workspace
+from nvflare.app_common.widgets.component_path_authorizer import ComponentPathAuthorizer
+from nvflare.fuel.utils.class_loader import load_class
 from nvflare.private.fed.app.fl_conf import create_privacy_manager
 
 from fedward.encryption.identity import read_identity
@@ -78,6 +84,40 @@ def test_a_job_may_name_only_our_classes(kits: Kits) -> None:
                 "fedward.flare.persistor.ModelStore",
             )
         )
+
+
+def visible() -> Iterator[str]:
+    """Every callable that FLARE's builder reaches by a path below ``fedward.flare``, imports and private ones too."""
+    package = importlib.import_module("fedward.flare")
+    for found in pkgutil.walk_packages(package.__path__, "fedward.flare."):
+        module = importlib.import_module(found.name)
+        yield from (f"{found.name}.{name}" for name, value in vars(module).items() if callable(value))
+
+
+def test_flare_builds_three_callables_of_ours_and_no_other(kits: Kits) -> None:
+    """FLARE's own authorizer with a kit's own resources, for each callable and each way to name one."""
+    authorizer = ComponentPathAuthorizer()
+    paths = set(visible())
+    assert len(paths) > 300
+    for kit in (kits.server, next(iter(kits.sites.values()))):
+        workspace = Workspace(str(kit), "server" if kit == kits.server else kit.name)
+
+        def allowed(config: dict[str, object], workspace: Workspace = workspace) -> bool:
+            try:
+                authorizer.authorize_component_config(config, workspace=workspace)
+            except UnsafeComponentError:
+                return False
+            return True
+
+        for key in ("path", "class_path"):
+            assert {path for path in paths if allowed({key: path})} == set(CLASS_ALLOW_LIST)
+        for path in CLASS_ALLOW_LIST:
+            assert not allowed({"name": path.rsplit(".", 1)[1]})
+            assert not allowed({"name": "x", "path": path})
+            # FLARE takes what is below a full path; there is no module of that name to take it from
+            assert allowed({"path": f"{path}.handle_event"})
+            with pytest.raises(TypeError):
+                load_class(f"{path}.handle_event")
 
 
 def test_a_site_streams_no_log_and_the_server_takes_none(kits: Kits) -> None:

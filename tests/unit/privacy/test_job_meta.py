@@ -58,6 +58,12 @@ def test_what_flares_server_says_of_an_ordinary_job_is_taken() -> None:
     assert require_told(META, CANONICAL, job_id=JOB_ID, site="north") == META
 
 
+def test_a_cloned_job_is_taken() -> None:
+    """FLARE keeps some keys of the job that it clones, and not Fedward's."""
+    kept = {key: value for key, value in META.items() if key != "fedward_version"}
+    told(kept | {"cloned_from": "0b0c4ab1-4c7e-4f0a-9a70-0d7a8f7f9b11"})
+
+
 def test_every_key_that_flare_knows_is_on_the_list_or_refused() -> None:
     """A FLARE that reads one more key of a job's meta is to be looked at: it is refused until it is on the list."""
     known = {key.value for key in JobMetaKey}

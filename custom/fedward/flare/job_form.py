@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,9 +12,9 @@ from nvflare.apis.workspace import Workspace
 
 from fedward.errors import JobError
 from fedward.flare.origin import ROOT, require_signer
-from fedward.privacy.canonical import APP, require_app
+from fedward.privacy.canonical import APP, META_FILE, require_app
 from fedward.privacy.job_archive import Contents, read_folder
-from fedward.privacy.job_meta import require_told
+from fedward.privacy.job_meta import require_told, require_unchanged
 
 UNCHECKED = "job cannot be checked"
 """Stands for every fault of the check itself: the job is refused, and the participant's own log says why."""
@@ -56,8 +57,9 @@ def require_laid_out(meta: Mapping[str, Any], *, job_id: str, workspace: Workspa
         JobError: as ``require_deployable``, or the run folder has more than FLARE's deployment leaves there.
     """
     run, app = Path(workspace.get_run_dir(job_id)), Path(workspace.get_app_dir(job_id))
-    if run.is_symlink() or {path.name for path in run.iterdir()} != {app.name, "meta.json", "fl_app.txt"}:
+    if run.is_symlink() or {path.name for path in run.iterdir()} != {app.name, META_FILE, "fl_app.txt"}:
         raise JobError("job's run folder is not as it was deployed")
+    require_unchanged(meta, json.loads((run / META_FILE).read_bytes()))
     contents = read_folder(app)
     name = (run / "fl_app.txt").read_text(encoding="utf-8")
     require_deployable(contents, meta, job_id=job_id, app_name=name, workspace=workspace, site=site)

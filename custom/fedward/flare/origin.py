@@ -6,8 +6,11 @@ believe the server's word, which is in ``meta.json``: it verifies every file of 
 its own kit, and takes name and organisation from the certificate. The study is in a file that was signed with the rest
 (``study.json``) and names the job's hash; it counts where the server runs the job in the same study.
 
-What the server's operator can still do: bring a job again that the same person once sent for the same study, or hold
-jobs back. What it cannot: change a job, or send one of its own under another's name. Which people a study has is on the
+That one person whose role may submit signed every file is asked of every job before it is deployed or started, at the
+server and at each site (``fedward.flare.job_form``); what a policy's ``[[admits]]`` rests on comes on top.
+
+What the server's operator can still do: bring a job again that the same person once sent for the same study, leave the
+study's file out, by which the job is in none, or hold jobs back. What it cannot: change a job, or send one of its own under another's name. Which people a study has is on the
 server; so whoever is admitted by study alone is in it by the server's word. A site has no list of revoked people: an
 ``[[admits]]`` entry for a person who has left is to be removed.
 """

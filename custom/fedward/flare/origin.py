@@ -10,9 +10,9 @@ That one person whose role may submit signed every file is asked of every job be
 server and at each site (``fedward.flare.job_form``); what a policy's ``[[admits]]`` rests on comes on top.
 
 What the server's operator can still do: bring a job again that the same person once sent for the same study, leave the
-study's file out, by which the job is in none, or hold jobs back. What it cannot: change a job, or send one of its own under another's name. Which people a study has is on the
-server; so whoever is admitted by study alone is in it by the server's word. A site has no list of revoked people: an
-``[[admits]]`` entry for a person who has left is to be removed.
+study's file out, by which the job is in none, or hold jobs back. What it cannot: change a job, or send one of its own
+under another's name. Which people a study has is on the server; so whoever is admitted by study alone is in it by the
+server's word. A site has no list of revoked people: an ``[[admits]]`` entry for a person who has left is to be removed.
 """
 
 from __future__ import annotations

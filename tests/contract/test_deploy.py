@@ -14,8 +14,9 @@ import yaml
 
 import fedward
 from fedward.flare.kits import provision
+from fedward.privacy.canonical import JOB_CLASSES
 from fedward.provisioning.templates import RESOURCES, change_resources, render
-from fedward.settings import FederationSpec, parse
+from fedward.settings import FederationSpec, parse, read_site
 from tests.packages import needs
 
 
@@ -219,7 +220,7 @@ def test_pods_for_jobs_are_what_flare_prepares_but_in_a_closed_kit(root: Path, t
     for name in ("resource_manager", "k8s_launcher"):
         mine, stock = (next(c for c in r["components"] if c["id"] == name) for r in (ours, theirs))
         assert mine["args"] == stock["args"]
-    assert ours["class_allow_list"] == closed["class_allow_list"] == ["fedward.flare."]
+    assert ours["class_allow_list"] == closed["class_allow_list"] == list(JOB_CLASSES)
     assert ours["allow_log_streaming"] is False
 
     files = render(root / "site_templates", spec=spec, hospital=hospital)
@@ -232,6 +233,70 @@ def test_pods_for_jobs_are_what_flare_prepares_but_in_a_closed_kit(root: Path, t
     )
     jobs = list(yaml.safe_load_all((root / "deploy/kustomize/overlays/academic-centre/jobs.yaml").read_text("utf-8")))
     assert next(o for o in jobs if o["kind"] == "Role")["rules"] == role
+
+
+def directives(unit: Path, name: str) -> list[str]:
+    """A directive's values in a unit, in order; an empty one begins anew, as systemd has it."""
+    found: list[str] = []
+    for line in unit.read_text(encoding="utf-8").splitlines():
+        key, _, value = line.partition("=")
+        if key == name:
+            found = [*found, *value.split()] if value else []
+    return found
+
+
+def test_a_unit_writes_neither_keys_nor_code_nor_policy(deploy: Path) -> None:
+    unit, kit = deploy / "systemd/fedward@.service", "/opt/fedward/kits/%i"
+    assert directives(unit, "ProtectSystem") == ["strict"]
+    assert directives(unit, "ReadWritePaths") == [kit]
+    assert directives(unit, "ReadOnlyPaths") == [f"{kit}/startup", f"{kit}/local"]
+    for path in (unit, deploy / "systemd/fedward-dashboard@.service"):
+        assert "PYTHONSAFEPATH=1" in directives(path, "Environment")
+
+
+def test_a_server_with_studies_writes_their_list_alone(deploy: Path, tmp_path: Path) -> None:
+    """``local/`` itself is open there: each file of a real server's kit that is code or policy is not."""
+    server = provision(federation("systemd", "clinic"), tmp_path).server
+    kept = {path.removeprefix("-") for path in directives(deploy / "systemd/studies.conf", "ReadOnlyPaths")}
+    due = {path.name for path in (server / "local").iterdir()} - {"privacy.json.sample"}
+    assert {f"/opt/fedward/kits/%i/local/{name}" for name in due} | {"/opt/fedward/kits/%i/startup"} <= kept
+
+
+def test_a_container_writes_neither_keys_nor_code_nor_policy(root: Path, deploy: Path) -> None:
+    for name in ("server", "site"):
+        compose = yaml.safe_load((deploy / "compose" / f"{name}.yml").read_text("utf-8"))
+        volumes = compose["services"][name]["volumes"]
+        for folder in ("startup", "local"):
+            (mount,) = (volume for volume in volumes if f":/kit/{folder}" in volume)
+            assert mount.endswith(f":/kit/{folder}:ro")
+    common = yaml.safe_load((deploy / "compose/common.yml").read_text("utf-8"))["services"]["fedward"]
+    assert common["environment"] == {"PYTHONSAFEPATH": "1"}
+    assert "    PYTHONSAFEPATH=1 \\\n" in (deploy / "containers/Containerfile").read_text(encoding="utf-8")
+    deployment = yaml.safe_load((deploy / "kustomize/base/deployment.yaml").read_text("utf-8"))
+    spec = federation("kubernetes", "academic-centre")
+    rendered = render(root / "site_templates", spec=spec, hospital=spec.hospitals[0])
+    pod = yaml.safe_load(rendered["job-pod.yaml"])["spec"]
+    for one in (deployment["spec"]["template"]["spec"], pod):
+        (container,) = one["containers"]
+        assert container["env"] == [{"name": "PYTHONSAFEPATH", "value": "1"}]
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+    assert all(mounts[f"/kit/{folder}"]["readOnly"] for folder in ("startup", "local"))
+
+
+@pytest.mark.parametrize("runtime", ["systemd", "docker", "kubernetes"])
+@pytest.mark.parametrize("template", ["clinic", "academic-centre"])
+def test_what_a_site_keeps_is_not_where_its_policy_is(root: Path, tmp_path: Path, runtime: str, template: str) -> None:
+    """Key, ledger, federation key and approvals are written at run time; ``local/`` is read-only."""
+    spec = federation(runtime, template)
+    local = tmp_path / "kit" / "local"
+    local.mkdir(parents=True)
+    text = render(root / "site_templates", spec=spec, hospital=spec.hospitals[0])["site.toml"]
+    (local / "site.toml").write_text(text, encoding="utf-8")
+    policy = read_site(local / "site.toml")
+    for path in (policy.key, policy.ledger, policy.federation_key, policy.approvals, policy.cohorts["chest"].index):
+        assert path is not None
+        assert not path.resolve().is_relative_to(local)
 
 
 def test_nothing_moves_under_its_name(deploy: Path) -> None:

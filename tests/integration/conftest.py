@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +22,9 @@ from fedward.flare.processes import LocalFederation, free_port
 from fedward.flare.session import Console, console
 from fedward.settings import FederationSpec, JobSpec, parse, read_site
 from tests.conftest import tiny_job_content
+
+PLANTED = ("json", "torch", "sitecustomize", "usercustomize", "fedward", "nvflare")
+"""Modules that lie in each kit's folder of ``lying``, under names that its processes import."""
 
 
 @dataclass(frozen=True)
@@ -57,14 +62,26 @@ def hospitals(tmp_path_factory: pytest.TempPathFactory) -> list[DemoHospital]:
     return index_all(small_hospitals(folder / "data"), folder / "sites", job)
 
 
+def send(running: Running, folder: Path) -> str:
+    """Submit a job's folder as it is, through FLARE's own API; returns its id.
+
+    Raises:
+        InvalidJobDefinition: the server refuses it.
+    """
+    return str(running.session._session.submit_job(str(folder.resolve())))
+
+
 @contextmanager
-def started(hospitals: Sequence[DemoHospital], folder: Path) -> Iterator[Running]:
-    """A federation of these hospitals that share a key, up until the end of the ``with``."""
+def started(
+    hospitals: Sequence[DemoHospital], folder: Path, *, prepare: Callable[[Kits], object] = lambda kits: None
+) -> Iterator[Running]:
+    """A federation of these hospitals that share a key, up until the end of the ``with``; ``prepare`` changes kits."""
     spec = federation_of([hospital.site for hospital in hospitals], port=free_port())
     kits = provision(spec, folder)
     for hospital in hospitals:
         (kits.sites[hospital.site] / "local" / SITE_FILE).write_bytes(hospital.config.read_bytes())
     share_key(kits, {hospital.site: hospital.config for hospital in hospitals})
+    prepare(kits)
     with LocalFederation(spec, kits, threads=1) as federation, console(next(iter(kits.people.values()))) as session:
         await_sites(federation, session, kits, spec)
         yield Running(federation, session, kits, spec, {hospital.site: hospital for hospital in hospitals})
@@ -74,3 +91,26 @@ def started(hospitals: Sequence[DemoHospital], folder: Path) -> Iterator[Running
 def running(hospitals: list[DemoHospital], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with started(hospitals, tmp_path_factory.mktemp("federation")) as up:
         yield up
+
+
+def _prepare(kits: Kits) -> None:
+    """The server lets every job through; modules lie in every kit's folder."""
+    for kit in (kits.server, *kits.sites.values()):
+        path = kit / "local" / "resources.json"
+        content = json.loads(path.read_text())
+        if kit == kits.server:
+            (door,) = (one for one in content["components"] if one["id"] == "server_door")
+            door["path"] = "lying.LaxDoor"
+        path.write_text(json.dumps(content))
+        for name in PLANTED:
+            (kit / f"{name}.py").write_text(f"open({str(kit / 'imported')!r}, 'a').write({name!r} + '\\n')\n")
+
+
+@pytest.fixture(scope="session")
+def lying(hospitals: list[DemoHospital], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A federation whose server deploys whatever is submitted."""
+    with pytest.MonkeyPatch.context() as patch:
+        paths = [str(Path(__file__).parent / "lying"), *filter(None, [os.environ.get("PYTHONPATH")])]
+        patch.setenv("PYTHONPATH", os.pathsep.join(paths))
+        with started(hospitals, tmp_path_factory.mktemp("lying"), prepare=_prepare) as up:
+            yield up

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nvflare.fuel.flare_api.api_spec import InvalidJobDefinition
 
 from fedward.flare.app import SITE_FILE
 from fedward.flare.job import export_job
 from fedward.metrics.events import EVENTS_FILE, EventReader
-from tests.integration.conftest import Running
+from tests.integration.conftest import Running, send
 from tests.integration.test_federation import named
 
 pytestmark = pytest.mark.integration
@@ -47,13 +48,13 @@ CLASSES: dict[str, tuple[str, Edit]] = {
 """Classes of FLARE's own that would open a door, each named by a job of its own."""
 
 
-def _edited(running: Running, out: Path, name: str, side: str, edit: Edit) -> str:
+def _edited(out: Path, name: str, side: str, edit: Edit) -> Path:
     folder = export_job(named(name, federation={"rounds": 1, "local_only": False}), out)
     config = folder / "app" / "config" / f"config_fed_{side}.json"
     content = json.loads(config.read_text())
     edit(content)
     config.write_text(json.dumps(content))
-    return running.session.submit(folder)
+    return folder
 
 
 def _server_files(running: Running) -> dict[Path, bytes]:
@@ -69,41 +70,51 @@ def _events(running: Running, job_id: str, out: Path) -> list[dict[str, Any]]:
     return list(EventReader(running.session.download(job_id, out) / EVENTS_FILE))
 
 
-def _lax(running: Running, out: Path) -> str:
-    """A job that asks for another privacy scope, after it has ended."""
+def _lax(out: Path) -> Path:
+    """A job that asks for another privacy scope."""
     folder = export_job(named("lax", federation={"rounds": 1, "local_only": False}), out)
     meta = json.loads((folder / "meta.json").read_text())
     (folder / "meta.json").write_text(json.dumps(meta | {"scope": "lax"}))
-    job_id = running.session.submit(folder)
-    assert running.session.wait(job_id, each=running.federation.check) != "FINISHED:COMPLETED"
+    return folder
+
+
+def _ended(running: Running, out: Path) -> str:
+    """A job that has run to its end."""
+    job_id = running.session.submit(export_job(named("ended", federation={"rounds": 1, "local_only": False}), out))
+    assert running.session.wait(job_id, each=running.federation.check) == "FINISHED:COMPLETED"
     return job_id
 
 
-def test_a_job_picks_no_other_scope(running: Running, tmp_path: Path) -> None:
-    """FLARE lets a job name its privacy scope; at a site with one scope any other name is refused before it starts."""
-    job_id = _lax(running, tmp_path)
+def _no_site_began(running: Running, job_id: str) -> None:
     for site, kit in running.kits.sites.items():
-        assert not (kit / job_id / "app_" / "config").exists()
-        assert not list((kit / job_id).rglob("events.jsonl")), f"{site} began the job"
-    assert any(b"privacy scope 'lax' is not allowed" in content for content in _server_files(running).values())
+        assert not (kit / job_id).exists(), f"{site} began the job"
+    server = [path for path in running.kits.server.rglob(EVENTS_FILE) if job_id in str(path)]
+    assert not any(b'"answered"' in path.read_bytes() for path in server)
 
 
-def test_a_job_builds_no_class_that_would_open_a_door(running: Running, tmp_path: Path) -> None:
-    ids = {name: _edited(running, tmp_path, name, side, edit) for name, (side, edit) in CLASSES.items()}
+def test_a_job_picks_no_other_scope(running: Running, lying: Running, tmp_path: Path) -> None:
+    """FLARE lets a job name its privacy scope: a server does not take it, and a site not from one that does."""
+    with pytest.raises(InvalidJobDefinition, match=r"meta\.json: job is not what its settings export to"):
+        send(running, _lax(tmp_path))
+    job_id = send(lying, _lax(tmp_path))
+    assert lying.session.wait(job_id, each=lying.federation.check) != "FINISHED:COMPLETED"
+    _no_site_began(lying, job_id)
+
+
+def test_a_job_builds_no_class_that_would_open_a_door(running: Running, lying: Running, tmp_path: Path) -> None:
+    folders = {name: _edited(tmp_path, name, side, edit) for name, (side, edit) in CLASSES.items()}
+    for name, folder in folders.items():
+        with pytest.raises(InvalidJobDefinition, match=f"config_fed_{CLASSES[name][0]}.json: job is not what"):
+            send(running, folder)
+    ids = {name: send(lying, folder) for name, folder in folders.items()}
     for name, job_id in ids.items():
-        status = running.session.wait(job_id, each=running.federation.check)
-        assert status != "FINISHED:COMPLETED", name
-        side, _ = CLASSES[name]
-        if side == "client":  # no site answered anything
-            events = [path for kit in running.kits.sites.values() for path in (kit / job_id).rglob(EVENTS_FILE)]
-            assert not events, name
-            server = [path for path in running.kits.server.rglob(EVENTS_FILE) if job_id in str(path)]
-            assert not any(b'"answered"' in path.read_bytes() for path in server), name
+        assert lying.session.wait(job_id, each=lying.federation.check) != "FINISHED:COMPLETED", name
+        _no_site_began(lying, job_id)
 
 
 def test_an_administrator_reads_nothing_at_a_site(running: Running, tmp_path: Path) -> None:
     """Every command that reaches into a hospital, typed by the lead whose jobs run there."""
-    site, api, job_id = min(running.kits.sites), running.session._session, _lax(running, tmp_path)
+    site, api, job_id = min(running.kits.sites), running.session._session, _ended(running, tmp_path)
     log = '{"version": 1, "handlers": {"mine": {"()": "os.system", "command": "true"}}}'
     commands = (
         f"pwd {site}",

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from nvflare.fuel.flare_api.api_spec import InvalidJobDefinition
 
 from fedward.aggregation.fedavg import weighted_mean
 from fedward.demo.compare import load_model
@@ -25,7 +26,7 @@ from fedward.training.networks import initial_weights
 from fedward.training.trainer import Trainer
 from fedward.training.weights import MODEL_FILE, Weights, add, difference
 from tests.conftest import tiny_job_content
-from tests.integration.conftest import Running
+from tests.integration.conftest import Running, send
 
 pytestmark = pytest.mark.integration
 
@@ -104,9 +105,10 @@ def test_a_job_that_carries_code_is_refused(running: Running, tmp_path: Path) ->
     exported = export_job(named("code"), tmp_path)
     (exported / "app" / "custom").mkdir()
     (exported / "app" / "custom" / "mine.py").write_text("print('I should not be here')\n")
-    with pytest.raises(JobError, match=r"refuses|BYOC|byoc|not authorized"):
-        status = running.session.wait(running.session.submit(exported), each=running.federation.check)
-        raise JobError(f"server refuses the job, {status}")
+    with pytest.raises(JobError, match="a file that a job does not have"):
+        running.session.submit(exported)
+    with pytest.raises(InvalidJobDefinition, match="a file that a job does not have"):
+        send(running, exported)
     consoles = [kit / "console.log" for kit in [running.kits.server, *running.kits.sites.values()]]
     assert not any("I should not be here" in console.read_text() for console in consoles)
 
@@ -117,8 +119,10 @@ def test_a_job_that_names_another_class_trains_nowhere(running: Running, tmp_pat
     content = json.loads(config.read_text())
     content["executors"][0]["executor"] = {"path": "nvflare.app_common.np.np_trainer.NPTrainer", "args": {}}
     config.write_text(json.dumps(content))
-    job_id = running.session.submit(exported)
-    assert running.session.wait(job_id, each=running.federation.check) != "FINISHED:COMPLETED"
+    with pytest.raises(JobError, match=r"config_fed_client\.json: job is not what its settings export to"):
+        running.session.submit(exported)
+    with pytest.raises(InvalidJobDefinition, match=r"config_fed_client\.json: job is not what its settings export to"):
+        send(running, exported)
 
 
 def test_a_hospital_without_the_label_takes_no_part_and_says_why(running: Running, tmp_path: Path) -> None:

@@ -215,7 +215,7 @@ def share_key(story: Story) -> None:
         maker.send(f"boxes/{site}.box", story.hospitals[site])
         mine = {"north-clinic.box": f"{site}.box", "3f0c 91ab …": spoken[site]}
         story.said[f"key of {site}"] = story.hospitals[site].type(story.hospital.take("key open", also=mine, KIT="kit"))
-    story.said[f"key of {MAKER}"] = maker.type("fedward key show kit/local/federation.key")
+    story.said[f"key of {MAKER}"] = maker.type("fedward key show kit/state/federation.key")
 
 
 def finish(story: Story, site: str) -> None:

@@ -20,7 +20,7 @@ RESOURCES, RIGHTS, PRIVACY = "local/resources.json", "local/authorization.json",
 _RESTORE = "restore {} from the kit as the operator gave it; changes to it are not yours to make"
 _STREAMERS = ("log_stream", "logstream")
 _CHOICES = (
-    "fedward.flare.",
+    "fedward.flare.pods.SitePods",
     "nvflare.app_common.resource_managers.",
     "nvflare.app_common.resource_consumers.",
 )

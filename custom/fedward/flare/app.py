@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from fedward.privacy.ledger import Ledger
 
 SITE_FILE = "site.toml"
-STUDY_FILE = "study.json"
-"""In the job's config folder, signed by the submitter with the rest: the study, and the hash of the job it is for."""
 
 
 def leave_quickly() -> None:

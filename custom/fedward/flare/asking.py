@@ -19,9 +19,9 @@ from fedward.errors import FedwardError
 from fedward.flare.participation import Part, payload_bytes
 from fedward.flare.protocol import Model, Reply, Sum, Task, question, refusal, to_reply
 from fedward.metrics.events import EventLog
+from fedward.privacy.canonical import POLL_S as POLL_S
 from fedward.settings import JobSpec
 
-POLL_S = 0.05
 Carried = Model | Sum | Sequence[Sum] | None
 Take = Callable[[str, Reply], None]
 """Given a site and its answer; raises where the answer cannot count."""

@@ -1,14 +1,16 @@
 """The builder that closes what Fedward does not use, in every kit, whoever makes the kit.
 
-No code from jobs (BYOC denied to every role), only classes below ``fedward.flare.`` may be built from a job, no admin
-shell commands, no streamed logs, storage below the kit's own folder instead of a shared one in /tmp. In every site's
-kit: one privacy scope, with Fedward's two gates, through which every task of every job goes. TLS 1.2 has no cipher that
-the kits' RSA keys could use, so every connection is TLS 1.3.
+No code from jobs (BYOC denied to every role), the three classes of ``JOB_CLASSES`` alone may be built from a job, no
+admin shell commands, no streamed logs, storage below the kit's own folder instead of a shared one in /tmp. In every
+site's kit: one privacy scope, with Fedward's two gates, through which every task of every job goes. TLS 1.2 has no
+cipher that the kits' RSA keys could use, so every connection is TLS 1.3. No file in the kit's folder is imported by the
+processes that run there, and none of them runs code of the kit's own.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,11 @@ AUTHORIZATION_FILE = "authorization.json"
 _STREAMING = "nvflare.app_common.logging.site_log_streamer.SiteLogStreamer"
 _START = "sub_start.sh"
 _EXPORT = f'export {VARIABLE}="{CIPHERS}"\n'
+_SAFE_PATH = "export PYTHONSAFEPATH=1\n"
+"""With it Python imports nothing from the folder that a process runs in, which is the kit."""
+_CODE_PATH = "export PYTHONPATH=/local/custom:$PYTHONPATH\n"
+"""A line of FLARE's. Where nothing was set before, its empty last part is the folder that a process runs in."""
+_CUSTOM = "custom"
 _JOB_SETTINGS = "config_folder=config"
 
 
@@ -62,7 +69,7 @@ class CloseKit(Builder):  # type: ignore[misc]
             _close(local, change, self._components.get(participant.name, {}))
             if participant is not server:
                 _write(local / WorkspaceConstants.PRIVACY_CONFIG, PRIVACY)
-            _only_tls_1_3(Path(ctx.get_kit_dir(participant)) / _START)
+            _close_start(Path(ctx.get_kit_dir(participant)) / _START)
         for participant in project.get_all_participants():
             local = Path(ctx.get_local_dir(participant))
             stamp = make_stamp(federation=project.name, participant=participant.name, wheel=wheel)
@@ -111,6 +118,9 @@ def require_closed(kit: Path, kind: Kind) -> None:
     for path, look, value in due:
         if _of(path, look) != value:
             raise FederationError("kit is not closed as Fedward's are", where=path, remedy="make the kit anew")
+    for folder in (kit, startup, local):
+        if os.path.lexists(folder / _CUSTOM):
+            raise FederationError("kit has code beside the package", where=folder / _CUSTOM, remedy="remove it")
     if kind is not Kind.person:
         _require_start(startup / _START)
 
@@ -119,6 +129,8 @@ def _require_start(script: Path) -> None:
     text = script.read_text(encoding="utf-8")
     if _EXPORT not in text:
         raise FederationError("kit would take TLS 1.2", where=script, remedy="make the kit anew")
+    if _SAFE_PATH not in text or "/local/custom" in text:
+        raise FederationError("kit would import code from its own folder", where=script, remedy="make the kit anew")
     if _JOB_SETTINGS not in text.split():
         raise FederationError("kit would not find its jobs' settings", where=script, remedy="make the kit anew")
 
@@ -155,9 +167,12 @@ def _add(local: Path, files: Mapping[str, str]) -> None:
             path.write_text(text, encoding="utf-8")
 
 
-def _only_tls_1_3(script: Path) -> None:
+def _close_start(script: Path) -> None:
+    """TLS 1.3 alone, and no path on which Python would find code in the kit or in ``/local``."""
     first, rest = script.read_text(encoding="utf-8").split("\n", 1)
-    script.write_text(f"{first}\n{_EXPORT}{rest}", encoding="utf-8")
+    if rest.count(_CODE_PATH) != 1:
+        raise FederationError("FLARE writes another start script than Fedward closes", where=script)
+    script.write_text(f"{first}\n{_EXPORT}{_SAFE_PATH}{rest.replace(_CODE_PATH, '')}", encoding="utf-8")
 
 
 def _site_resources(resources: dict[str, Any]) -> None:

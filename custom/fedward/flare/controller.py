@@ -32,9 +32,9 @@ from fedward.flare.persistor import ModelStore
 from fedward.flare.protocol import Model, Reply, Task
 from fedward.metrics.events import EVENTS_FILE, EventLog
 from fedward.metrics.record import Recorder
+from fedward.privacy.canonical import PERSISTOR
 from fedward.settings import JobSpec
 
-PERSISTOR = "persistor"
 NOT_CONNECTED = "was not connected when the job began"
 
 

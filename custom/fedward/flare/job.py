@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from nvflare.apis.job_def import DEFAULT_STUDY
-from nvflare.apis.utils.format_check import name_check
-
-from fedward import __version__
 from fedward.errors import FedwardError, JobError
-from fedward.flare.app import STUDY_FILE
-from fedward.flare.protocol import Task
-from fedward.privacy.job_hash import job_hash
-from fedward.settings import JOB_FILE, JobSpec, plain, read_job
-
-APP = "app"
+from fedward.privacy.canonical import META_FILE, is_study, job_files
+from fedward.settings import JobSpec, read_job
 
 
 def export_job(job: JobSpec, out: Path, *, sites: Sequence[str] = (), study: str | None = None) -> Path:
@@ -34,22 +24,18 @@ def export_job(job: JobSpec, out: Path, *, sites: Sequence[str] = (), study: str
     Raises:
         JobError: the folder is there and is not a job that was exported before, or FLARE takes no study of that name.
     """
-    if study is not None and (study == DEFAULT_STUDY or name_check(study, "study")[0]):
+    if study is not None and not is_study(study):
         remedy = "give small letters, digits, - and _, and not 'default'"
         raise JobError("not a study's name", where="study", value=study, remedy=remedy)
     folder = out / job.job.name
     if folder.exists():
-        if not (folder / "meta.json").is_file():
+        if not (folder / META_FILE).is_file():
             raise JobError("folder is not an exported job", where=folder, remedy="give another folder or move it away")
         shutil.rmtree(folder)
-    config = folder / APP / "config"
-    config.mkdir(parents=True)
-    _write(folder / "meta.json", _meta(job, sites, study))
-    _write(config / "config_fed_server.json", _server())
-    _write(config / "config_fed_client.json", _client())
-    _write(config / JOB_FILE, plain(job))
-    if study is not None:
-        _write(config / STUDY_FILE, {"study": study, "job": job_hash(job)})
+    for name, content in job_files(job, sites=sites, study=study).items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
     return folder
 
 
@@ -62,44 +48,3 @@ def main(folder: Path, argv: Sequence[str] | None = None) -> int:
     except FedwardError as error:
         ask.exit(1, f"{error}\n")
     return 0
-
-
-def _meta(job: JobSpec, sites: Sequence[str], study: str | None) -> dict[str, Any]:
-    in_study = {} if study is None else {"study": study}
-    return in_study | {
-        "name": job.job.name,
-        "resource_spec": {},
-        "min_clients": job.federation.min_sites,
-        "deploy_map": {APP: sorted(["server", *sites]) if sites else ["@ALL"]},
-        "fedward_version": __version__,
-    }
-
-
-def _server() -> dict[str, Any]:
-    from fedward.flare.asking import POLL_S
-    from fedward.flare.controller import PERSISTOR
-
-    return {
-        "format_version": 2,
-        # nested: FLARE ignores the same key at the top level
-        "server": {"task_request_interval": POLL_S},
-        "workflows": [{"id": "rounds", "path": "fedward.flare.controller.FederatedRounds", "args": {}}],
-        "components": [{"id": PERSISTOR, "path": "fedward.flare.persistor.ModelStore", "args": {}}],
-        "task_data_filters": [],
-        "task_result_filters": [],
-    }
-
-
-def _client() -> dict[str, Any]:
-    executor = {"path": "fedward.flare.executor.HospitalExecutor", "args": {}}
-    return {
-        "format_version": 2,
-        "executors": [{"tasks": [task.value for task in Task], "executor": executor}],
-        "components": [],
-        "task_data_filters": [],
-        "task_result_filters": [],
-    }
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-CLASS_ALLOW_LIST = ("fedward.flare.",)
-"""Every class that a job may name starts so; FLARE's own components that a kit needs are named by the kit."""
+from fedward.privacy.canonical import JOB_CLASSES
+
+CLASS_ALLOW_LIST = JOB_CLASSES
+"""Every class that a job may have built, by its full path: FLARE takes an entry that ends in a dot for whatever can be
+called in any module below it. FLARE's own components that a kit needs are named by the kit."""
 
 _ROLES = ("project_admin", "org_admin", "lead", "member")
 _RIGHTS: dict[str, tuple[str, str, str, str]] = {

@@ -11,27 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 from nvflare.apis.dxo import DXO, DataKind, from_shareable
 from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.shareable import Shareable, make_reply
 
+from fedward.privacy.canonical import Task as Task
 from fedward.training.weights import Weights
-
-
-class Task(StrEnum):
-    """What the server may ask of a site, in the order in which a job asks it."""
-
-    ADMIT = "fedward_admit"
-    ROUND = "fedward_round"
-    FINAL = "fedward_final"
-    CONFIRM = "fedward_confirm"
-    POOL = "fedward_pool"
-    OPEN = "fedward_open"
-    ALONE = "fedward_alone"
-
 
 ROUND_NUMBER = "fedward_round_number"
 AFTER = "fedward_after"

@@ -13,6 +13,8 @@ from nvflare.fuel.flare_api.api_spec import AuthenticationError, AuthorizationEr
 from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
 
 from fedward.errors import FederationError, JobError
+from fedward.privacy.canonical import require_job
+from fedward.privacy.job_archive import read_folder
 
 RESULT = "workspace"
 
@@ -38,8 +40,9 @@ class Console:
         """Submit an exported job; returns its id.
 
         Raises:
-            JobError: the server refuses it (for example because it carries code).
+            JobError: the folder is not, byte for byte, what its settings export to; or the server refuses it.
         """
+        require_job(read_folder(folder.resolve()))
         try:
             return str(self._session.submit_job(str(folder.resolve())))
         except (InvalidJobDefinition, AuthorizationError) as error:

@@ -33,21 +33,19 @@ from nvflare.private.fed.client.scheduler_cmds import (
     CancelResourceProcessor,
     CheckResourceProcessor,
     ReportResourcesProcessor,
-    StartJobProcessor,
 )
 from nvflare.private.fed.client.training_cmds import (
     AbortAppProcessor,
     ClientStatusProcessor,
-    DeployProcessor,
     NotifyJobStatusProcessor,
 )
 from nvflare.private.scheduler_constants import ShareableHeader
 
 from fedward.errors import GateRefused
+from fedward.flare.job_form import OWN
+from fedward.flare.site_deploy import SITE_PROCESSORS
 
 SERVER = "server"
-OWN = "fedward: "
-"""Every sentence of our own that an answer may carry begins so."""
 NOT_SERVED = f"{OWN}request is none that a site answers"
 NOT_AUTHORISED = f"{OWN}not authorized at this site"
 FAILED = f"{OWN}request failed; the site's log says why"
@@ -113,8 +111,7 @@ PROCESSORS = (
     ReportResourcesProcessor,
     CheckResourceProcessor,
     CancelResourceProcessor,
-    DeployProcessor,
-    StartJobProcessor,
+    *SITE_PROCESSORS,
     AbortAppProcessor,
     NotifyJobStatusProcessor,
 )
@@ -180,12 +177,13 @@ def answered(reply: object) -> Message:
     """An answer without the text of an error, except one of our own sentences."""
     if not isinstance(reply, Message):
         return error_reply(FAILED)
-    own = type(reply.body) is str and reply.body.startswith(OWN)
-    if reply.get_header(MsgHeader.RETURN_CODE, ReturnCode.OK) != ReturnCode.OK and not own:
+    text = reply.body if type(reply.body) is str else ""
+    failed = text.startswith(ERROR_MSG_PREFIX)  # by which FLARE's server knows a failure
+    if text.removeprefix(f"{ERROR_MSG_PREFIX}: ").startswith(OWN):
+        return reply
+    if reply.get_header(MsgHeader.RETURN_CODE, ReturnCode.OK) != ReturnCode.OK:
         return error_reply(FAILED)
-    if type(reply.body) is str and reply.body.startswith(ERROR_MSG_PREFIX):
-        reply.body = f"{ERROR_MSG_PREFIX}: {FAILED}"  # by which FLARE's server knows a failure
-    return reply
+    return Message(reply.topic, f"{ERROR_MSG_PREFIX}: {FAILED}") if failed else reply
 
 
 def install() -> None:

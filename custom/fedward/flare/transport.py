@@ -25,7 +25,7 @@ from nvflare.fuel.f3.drivers.grpc_driver import GrpcDriver
 
 from fedward.encryption.identity import read_certificate
 from fedward.errors import FederationError, FedwardError
-from fedward.flare import console_sessions, message_guard, server_driver
+from fedward.flare import console_sessions, job_door, message_guard, server_driver
 from fedward.flare.doorkeeper import Doorkeeper, watch
 from fedward.flare.tls_floor import ServerFiles, prove_floor, set_floor
 from fedward.flare.watch import SiteWatch
@@ -65,6 +65,7 @@ class ServerDoor(FLComponent):  # type: ignore[misc]
             consoles = console_sessions.Consoles()
             message_guard.install(message_guard.MessageGuard(is_person=doorkeeper.is_person, binds=consoles.bind))
             console_sessions.install(consoles)
+            job_door.install()
         except (FedwardError, OSError, AttributeError) as error:
             sys.exit(f"fedward: server does not start: {error}")
         watch(doorkeeper, sign_out=self._sign_out, say=_log.warning)

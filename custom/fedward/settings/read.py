@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
@@ -52,7 +53,7 @@ def read_site(path: Path) -> SitePolicy:
     }
     cohorts = {name: _archive_beside(cohort, base) for name, cohort in cohorts.items()}
     files = ("key", "ledger", "federation_key", "approvals")
-    own = {field: base / value for field in files if (value := getattr(policy, field))}
+    own = {field: Path(os.path.normpath(base / value)) for field in files if (value := getattr(policy, field))}
     return policy.model_copy(update={**own, "cohorts": cohorts})
 
 

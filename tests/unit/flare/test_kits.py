@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
 import shutil
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,10 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 from nvflare.apis.fl_constant import FilterKey, FLContextKey
 from nvflare.apis.fl_context import FLContext
+from nvflare.apis.fl_exception import UnsafeComponentError
 from nvflare.apis.workspace import Workspace
+from nvflare.app_common.widgets.component_path_authorizer import ComponentPathAuthorizer
+from nvflare.fuel.utils.class_loader import load_class
 from nvflare.private.fed.app.fl_conf import create_privacy_manager
 
 from fedward.encryption.identity import read_identity
@@ -69,7 +75,49 @@ def test_a_job_may_name_only_our_classes(kits: Kits) -> None:
     for kit in [kits.server, *kits.sites.values()]:
         resources = json.loads((kit / "local" / "resources.json").read_text())
         assert resources["class_list_enforcement_mode"] == "enforce"
-        assert tuple(resources["class_allow_list"]) == CLASS_ALLOW_LIST == ("fedward.flare.",)
+        assert (
+            tuple(resources["class_allow_list"])
+            == CLASS_ALLOW_LIST
+            == (
+                "fedward.flare.executor.HospitalExecutor",
+                "fedward.flare.controller.FederatedRounds",
+                "fedward.flare.persistor.ModelStore",
+            )
+        )
+
+
+def visible() -> Iterator[str]:
+    """Every callable that FLARE's builder reaches by a path below ``fedward.flare``, imports and private ones too."""
+    package = importlib.import_module("fedward.flare")
+    for found in pkgutil.walk_packages(package.__path__, "fedward.flare."):
+        module = importlib.import_module(found.name)
+        yield from (f"{found.name}.{name}" for name, value in vars(module).items() if callable(value))
+
+
+def test_flare_builds_three_callables_of_ours_and_no_other(kits: Kits) -> None:
+    """FLARE's own authorizer with a kit's own resources, for each callable and each way to name one."""
+    authorizer = ComponentPathAuthorizer()
+    paths = set(visible())
+    assert len(paths) > 300
+    for kit in (kits.server, next(iter(kits.sites.values()))):
+        workspace = Workspace(str(kit), "server" if kit == kits.server else kit.name)
+
+        def allowed(config: dict[str, object], workspace: Workspace = workspace) -> bool:
+            try:
+                authorizer.authorize_component_config(config, workspace=workspace)
+            except UnsafeComponentError:
+                return False
+            return True
+
+        for key in ("path", "class_path"):
+            assert {path for path in paths if allowed({key: path})} == set(CLASS_ALLOW_LIST)
+        for path in CLASS_ALLOW_LIST:
+            assert not allowed({"name": path.rsplit(".", 1)[1]})
+            assert not allowed({"name": "x", "path": path})
+            # FLARE takes what is below a full path; there is no module of that name to take it from
+            assert allowed({"path": f"{path}.handle_event"})
+            with pytest.raises(TypeError):
+                load_class(f"{path}.handle_event")
 
 
 def test_a_site_streams_no_log_and_the_server_takes_none(kits: Kits) -> None:
@@ -107,13 +155,14 @@ def test_flare_builds_the_gates_from_the_kit_and_knows_no_other_scope(kits: Kits
 
 
 def test_a_site_has_no_component_that_sends_anything_of_its_own(kits: Kits) -> None:
-    """No streamer, no sender of analytics or events: only FLARE's own managers of resources and consumption."""
+    """No streamer, no sender of analytics or events: only FLARE's own managers of resources and consumption, and our door."""
     for kit in kits.sites.values():
         resources = json.loads((kit / "local" / "resources.json").read_text())
         assert {component["id"] for component in resources["components"]} == {
             "resource_manager",
             "resource_consumer",
             "process_launcher",
+            "site_door",
         }
 
 
@@ -293,11 +342,17 @@ def test_a_kit_that_was_not_closed_is_not_kept(out: Path, monkeypatch: pytest.Mo
     [
         ("startup/fed_client.json", '"mtls"', '"tls"'),
         ("local/resources.json", '"enforce"', '"warn"'),
-        ("local/resources.json.default", '"fedward.flare."', '""'),
+        ("local/resources.json.default", '"fedward.flare.executor.HospitalExecutor"', '"fedward.flare."'),
         ("local/resources.json", '"allow_log_streaming": false', '"allow_log_streaming": true'),
         ("local/authorization.json", '"byoc": "none"', '"byoc": "any"'),
         ("local/privacy.json", "EgressGate", "OpenGate"),
         ("startup/sub_start.sh", "GRPC_SSL_CIPHER_SUITES", "OTHER"),
+        ("startup/sub_start.sh", "PYTHONSAFEPATH", "OTHER"),
+        (
+            "startup/sub_start.sh",
+            "PYTHONSAFEPATH=1\n",
+            "PYTHONSAFEPATH=1\nexport PYTHONPATH=/local/custom:$PYTHONPATH\n",
+        ),
     ],
 )
 def test_a_kit_that_is_open_is_noticed(out: Path, file: str, old: str, new: str) -> None:
@@ -308,6 +363,22 @@ def test_a_kit_that_is_open_is_noticed(out: Path, file: str, old: str, new: str)
     (kit / file).write_text(text.replace(old, new, 1))
     with pytest.raises(FederationError, match=Path(file).name):
         require_closed(kit, Kind.site)
+
+
+@pytest.mark.parametrize("folder", ["custom", "local/custom", "startup/custom"])
+def test_a_kit_with_code_beside_the_package_is_noticed(out: Path, folder: str) -> None:
+    kit = out / "trial" / "prod_00" / "north"
+    (kit / folder).mkdir()
+    with pytest.raises(FederationError, match="code beside the package"):
+        require_closed(kit, Kind.site)
+
+
+def test_no_process_of_a_kit_looks_for_code_in_its_own_folder(kits: Kits) -> None:
+    """FLARE's line for ``/local/custom`` ends in an empty part where nothing was set, which is the working folder."""
+    for kit in [kits.server, *kits.sites.values()]:
+        script = (kit / "startup" / "sub_start.sh").read_text()
+        assert "export PYTHONSAFEPATH=1\n" in script
+        assert "export PYTHONPATH" not in script
 
 
 def test_another_port_is_refused_and_nothing_is_written(out: Path) -> None:

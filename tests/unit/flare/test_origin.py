@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from nvflare.lighter.utils import load_private_key_file, sign_folders
 
 from fedward.errors import JobError
-from fedward.flare.app import STUDY_FILE
 from fedward.flare.job import export_job
 from fedward.flare.kits import Kits, provision
-from fedward.flare.origin import read_origin
+from fedward.flare.origin import Signer, read_origin, require_signer
 from fedward.privacy.approvals import UNKNOWN, Origin
+from fedward.privacy.canonical import STUDY_FILE
+from fedward.privacy.job_archive import read_folder
 from fedward.settings import JOB_FILE, FederationSpec, Hospital, JobSpec, Person, Server, parse
 from tests.conftest import tiny_job_content
 
@@ -24,6 +26,7 @@ SIGNATURE, CERTIFICATE = ".__nvfl_sig.json", ".__nvfl_submitter.crt"
 
 def federation(folder: Path) -> Kits:
     people = ((LEAD, "uni", "lead"), (OTHER, "lab", "lead"), ("it@clinic.org", "clinic", "org_admin"))
+    people = (*people, ("reader@clinic.org", "clinic", "member"), ("operator@uni.org", "uni", "project_admin"))
     spec = FederationSpec(
         name="demo",
         server=Server(host="localhost", port=8002, organisation="uni"),
@@ -164,10 +167,75 @@ def test_the_servers_and_a_sites_own_key_send_no_job(tmp_path: Path, kits: Kits)
         (kits.server, "server"),
         (kits.sites["clinic"], "client"),
         (kits.people["it@clinic.org"], "client"),
+        (kits.people["reader@clinic.org"], "client"),
     ):
         run = Run(tmp_path / kit.name, kits)
         sign(run.app, kit, who=who)
         assert run.origin() == UNKNOWN, kit.name
+
+
+def test_a_job_is_signed_by_one_who_may_submit(tmp_path: Path, kits: Kits) -> None:
+    root = kits.sites["clinic"] / "startup" / "rootCA.pem"
+    for name, role in ((LEAD, "lead"), ("operator@uni.org", "project_admin")):
+        run = Run(tmp_path / name, kits)
+        sign(run.app, kits.people[name])
+        assert require_signer(read_folder(run.app), root) == Signer(name=name, organisation="uni", role=role)
+    for kit, who, said in (
+        (kits.server, "server", "who may"),
+        (kits.sites["clinic"], "client", "who may"),
+        (kits.people["it@clinic.org"], "client", "who may not submit"),
+        (kits.people["reader@clinic.org"], "client", "who may not submit"),
+    ):
+        run = Run(tmp_path / kit.name, kits)
+        sign(run.app, kit, who=who)
+        with pytest.raises(JobError, match=said):
+            require_signer(read_folder(run.app), root)
+
+
+def _resigned(path: Path, change: Callable[[dict[str, str]], object]) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("place", ["", "config"])
+@pytest.mark.parametrize(
+    "way", ["more names", "fewer names", "swapped", "two certificates", "another line", "no certificate"]
+)
+def test_a_signature_that_flare_takes_or_leaves_open_is_whole_or_refused(
+    tmp_path: Path, kits: Kits, place: str, way: str
+) -> None:
+    run = Run(tmp_path, kits)
+    folder, root = run.app / place, kits.sites["clinic"] / "startup" / "rootCA.pem"
+    signature, certificate = folder / SIGNATURE, folder / CERTIFICATE
+    if way == "more names":
+        _resigned(signature, lambda content: content.update(more=next(iter(content.values()))))
+    elif way == "fewer names":
+        _resigned(signature, lambda content: content.popitem())
+    elif way == "swapped":
+        _resigned(
+            signature, lambda content: content.update(dict.fromkeys(content, next(reversed(content.values()))), x="y")
+        )
+    elif way == "two certificates":
+        certificate.write_bytes(certificate.read_bytes() + (kits.people[OTHER] / "startup" / "client.crt").read_bytes())
+    elif way == "another line":
+        certificate.write_bytes(certificate.read_bytes() + b"\n")
+    else:
+        certificate.unlink()
+    with pytest.raises(JobError):
+        require_signer(read_folder(run.app), root)
+
+
+def test_a_certificate_that_has_ended_signs_nothing(
+    tmp_path: Path, kits: Kits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, root = Run(tmp_path, kits), kits.sites["clinic"] / "startup" / "rootCA.pem"
+    require_signer(read_folder(run.app), root)
+    for days in (-3650, 3650):
+        then = datetime.now(UTC) + timedelta(days=days)
+        monkeypatch.setattr("nvflare.lighter.utils._utc_now", lambda then=then: then)
+        with pytest.raises(JobError, match="does not hold"):
+            require_signer(read_folder(run.app), root)
 
 
 def test_two_hands_are_nobodys(tmp_path: Path, kits: Kits) -> None:

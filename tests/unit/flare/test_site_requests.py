@@ -16,8 +16,9 @@ from nvflare.private.scheduler_constants import ShareableHeader
 from nvflare.security.security import FLAuthorizer
 
 from fedward.errors import GateRefused
+from fedward.flare.job_form import OWN
 from fedward.flare.kit_rights import AUTHORIZATION
-from fedward.flare.site_requests import FAILED, OWN, PROCESSORS, SERVED, answered, authorised, checked
+from fedward.flare.site_requests import FAILED, PROCESSORS, SERVED, answered, authorised, checked
 
 SITE, JOB = "north-clinic", "0b7a1c1e-5b0e-4c7a-9f00-000000000001"
 LEAD = {RequestHeader.USER_NAME: "lead@example.org", RequestHeader.USER_ORG: "org", RequestHeader.USER_ROLE: "lead"}
@@ -157,5 +158,7 @@ def test_an_error_leaves_without_its_text(text: str) -> None:
     assert text not in answered(Message("reply", f"{ERROR_MSG_PREFIX}: {text}")).body
     assert answered(Message("reply", f"{ERROR_MSG_PREFIX}: {text}")).body.startswith(ERROR_MSG_PREFIX)
     assert answered(error_reply(f"{OWN}a sentence of ours")).body == f"{OWN}a sentence of ours"
+    started = answered(Message("reply", f"{ERROR_MSG_PREFIX}: {OWN}a sentence of ours"))
+    assert started.body == f"{ERROR_MSG_PREFIX}: {OWN}a sentence of ours"
     assert answered(ok_reply(body="fine")).body == "fine"
     assert answered(Path("x")).body == FAILED

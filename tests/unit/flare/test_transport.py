@@ -14,6 +14,8 @@ from types import ModuleType
 import pytest
 
 from fedward.errors import FederationError
+from fedward.flare import message_guard
+from fedward.flare.message_guard import MessageGuard
 from fedward.flare.tls_floor import CIPHERS, VARIABLE
 from fedward.flare.transport import _JOB_PROCESSES, ServerDoor, open_door
 from fedward.provisioning.crl import CRL_FILE, make_crl
@@ -105,7 +107,11 @@ def test_a_kit_that_does_not_say_how_it_listens_is_refused(kit: Path) -> None:
 
 
 @pytest.mark.parametrize("process", sorted(_JOB_PROCESSES))
-def test_in_the_process_of_a_job_it_does_nothing(process: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_the_process_of_a_job_it_guards_messages_alone(
+    process: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guards: list[MessageGuard] = []
+    monkeypatch.setattr(message_guard, "install", guards.append)
     main = ModuleType("__main__")
     main.__spec__ = ModuleSpec(process, None)
     monkeypatch.setitem(sys.modules, "__main__", main)
@@ -113,6 +119,22 @@ def test_in_the_process_of_a_job_it_does_nothing(process: str, tmp_path: Path, m
     monkeypatch.delenv(VARIABLE, raising=False)
     ServerDoor()
     assert VARIABLE not in os.environ
+    assert [type(guard) for guard in guards] == [MessageGuard]
+
+
+def test_in_the_process_of_a_job_nothing_starts_without_the_guard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(guard: MessageGuard) -> None:
+        raise FederationError("messages are to be guarded before the first cell is opened, and once")
+
+    main = ModuleType("__main__")
+    main.__spec__ = ModuleSpec(min(_JOB_PROCESSES), None)
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    monkeypatch.setattr(message_guard, "install", broken)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="does not start"):
+        ServerDoor()
 
 
 def test_anywhere_else_it_ends_the_process_with_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ COMBINATIONS = list(itertools.product(("clinic", "academic-centre"), ("systemd",
 CLOSED: dict[str, Any] = {
     "format_version": 2,
     "class_list_enforcement_mode": "enforce",
-    "class_allow_list": ["fedward.flare."],
+    "class_allow_list": ["fedward.flare.executor.HospitalExecutor"],
     "allow_log_streaming": False,
     "components": [
         {"id": "resource_manager", "path": "stock", "args": {}},
@@ -87,7 +87,9 @@ def test_every_setting_of_a_hospital_is_explained(templates: Path, template: str
 
 def test_paths_are_where_the_runtime_lets_the_site_write(templates: Path, tmp_path: Path) -> None:
     beside = policy(templates, tmp_path, "clinic", "systemd")
-    assert {path.parent for path in (beside.key, beside.ledger, beside.approvals or Path())} == {tmp_path.resolve()}
+    assert {path.parent for path in (beside.key, beside.ledger, beside.approvals or Path())} == {
+        tmp_path.resolve().parent / "state"
+    }
     for runtime in ("docker", "kubernetes"):  # local/ is read-only there
         site = policy(templates, tmp_path, "clinic", runtime)
         paths = (site.key, site.ledger, site.approvals, site.federation_key, site.cohorts["chest"].index)

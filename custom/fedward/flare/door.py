@@ -10,7 +10,15 @@ from nvflare.apis.filter import Filter
 from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
 
-from fedward.errors import FedwardError, GateRefused, LedgerError, OverBudget, PolicyRefused, SettingsError
+from fedward.errors import (
+    EncryptionError,
+    FedwardError,
+    GateRefused,
+    LedgerError,
+    OverBudget,
+    PolicyRefused,
+    SettingsError,
+)
 from fedward.flare import app
 from fedward.flare.origin import origin_of
 from fedward.flare.protocol import Task
@@ -71,8 +79,11 @@ class Door:
         """
         admission(self.job, self.policy, origin=self.origin)
 
-    def enter(self, task: Task, *, number: int, purpose: str = "") -> None:
+    def enter(self, task: Task, *, number: int, purpose: str = "") -> bool:
         """Take a task in its order, and at admission begin the run, durably; all later tasks need a run that stands.
+
+        Returns:
+            Whether it was taken; False where it is the last task once more, whose answer leaves once.
 
         Raises:
             GateRefused: the run is known and this is no continuation of it, or the task comes out of order.
@@ -82,11 +93,14 @@ class Door:
         if run is not None:
             run.require(job=self.hash)
         before = TaskOrder.resumed(run) if self.order is None else self.order
+        if before.repeats(task, number=number, job=self.job, purpose=purpose):
+            return False
         self.order = before.after(task, number=number, job=self.job, purpose=purpose)
         if task is Task.ADMIT:
             self.record.begin(self.job_id, job=self.hash)
         elif run is None:
             raise GateRefused("this run of the job was never begun here")
+        return True
 
     @cached_property
     def hash(self) -> str:
@@ -165,6 +179,11 @@ class Gate(Filter):  # type: ignore[misc]
                 self.log_error(context, f"{self.title} refused: {error}", fire_event=False)
             else:
                 self.log_exception(context, f"{self.title} failed", fire_event=False)
+        # a sum that does not verify, or a lie: no process of this site goes on with the run
+        with contextlib.suppress(Exception):
+            if isinstance(error, GateRefused | EncryptionError):
+                known = _DOORS[_key(context)]
+                known.record.end(known.job_id)
         return reason
 
 

@@ -15,7 +15,7 @@ from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable
 
 from fedward.errors import GateRefused
-from fedward.flare.door import Door, Gate, identity_of, open_door, task_of
+from fedward.flare.door import Door, Gate, identity_of, open_door, outside, task_of
 from fedward.flare.protocol import (
     AFTER,
     MODEL,
@@ -53,9 +53,8 @@ class IngressGate(Gate):
                 return self._admit(shareable, fl_ctx)
         except Exception as error:  # noqa: BLE001 - fail closed, whatever it was
             reason = self.latch(error, fl_ctx)
-        refused = Shareable()
-        refused.set_header(REFUSED_AT_DOOR, reason)
-        # without them the server knows no task that the refusal answers, and asks again until its time is up
+        refused = _refused(reason)
+        # without cookies the server knows no task that the refusal answers, and asks again until its time is up
         with contextlib.suppress(Exception):
             _with_cookies(refused, shareable[_HEADERS])
         return refused
@@ -72,7 +71,9 @@ class IngressGate(Gate):
         if type(number) is not int or not -1 <= number < door.job.federation.rounds:
             raise GateRefused("task has no round's number of this job")
         purpose, sealed, confirmed = _sealed(shareable, task=task) if task is Task.POOL else ("", None, None)
-        door.enter(task, number=number, purpose=purpose)
+        if not door.enter(task, number=number, purpose=purpose):
+            again = GateRefused("task was put before, and its answer leaves once")
+            return _with_cookies(_refused(outside(again, title=self.title)), headers)
         if door.job.encryption is not None and task is not Task.ADMIT:
             door.sealing.take_roster(headers.get(ROSTER))
         if task in _CARRIES_MODEL:
@@ -89,6 +90,12 @@ class IngressGate(Gate):
         else:
             passed = question(None, round_number=number, wait_s=0.0)
         return _with_cookies(passed, headers)
+
+
+def _refused(reason: str) -> Shareable:
+    refused = Shareable()
+    refused.set_header(REFUSED_AT_DOOR, reason)
+    return refused
 
 
 def _model(shareable: Shareable, door: Door, *, task: Task, number: int) -> Weights:

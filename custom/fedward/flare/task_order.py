@@ -18,7 +18,8 @@ position               task                        asked
 ====================== =========================== ==========================================================
 
 A process that was started anew goes on from what its record holds: what was begun and not seen through may be asked
-once more, and nothing that lies before it.
+once more, and nothing that lies before it. FLARE itself puts the last task again where its answer was lost on the way:
+it is refused too, since its answer may have been read, but it is no lie, and the job goes on with the next.
 """
 
 from __future__ import annotations
@@ -63,6 +64,14 @@ class TaskOrder:
         if any(kind == CONFIRM for kind, *_ in run.facts):
             reached.append((ORDER.index(Task.CONFIRM), -1))
         return cls(max(reached))
+
+    def repeats(self, task: Task, *, number: int, job: JobSpec, purpose: str = "") -> bool:
+        """Whether it is the last task once more: to be refused, without refusing what comes after it.
+
+        Raises:
+            GateRefused: the job has no such task.
+        """
+        return self.last == _position(task, number=number, job=job, purpose=purpose)
 
     def after(self, task: Task, *, number: int, job: JobSpec, purpose: str = "") -> TaskOrder:
         """Where the hospital is once it has taken a task.

@@ -81,7 +81,11 @@ def test_a_restarted_site_takes_a_late_round(hospital: Hospital) -> None:
 
 def test_a_round_that_was_taken_is_not_taken_again(hospital: Hospital) -> None:
     hospital.receive()
+    hospital.send(hospital.honest()[1])
+    assert_stopped(hospital.receive(), says="its answer leaves once")
+    assert global_weights(hospital.receive(number=1)), "FLARE puts a task again whose answer was lost: that is no lie"
     assert_stopped(hospital.receive(), says="comes again, or out of the job's order")
+    assert_stopped(hospital.receive(number=1), says="comes again, or out of the job's order")
 
 
 def test_a_site_that_was_restarted_takes_a_round_again_whose_update_did_not_leave(hospital: Hospital) -> None:
@@ -90,7 +94,7 @@ def test_a_site_that_was_restarted_takes_a_round_again_whose_update_did_not_leav
     assert global_weights(hospital.receive())
     hospital.send(hospital.honest()[1])
     hospital.restart()
-    assert_stopped(hospital.receive(), says="comes again, or out of the job's order")
+    assert_stopped(hospital.receive(), says="its answer leaves once")
 
 
 def _imprint(model: Weights) -> Weights:

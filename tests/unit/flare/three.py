@@ -15,6 +15,7 @@ from fedward.flare import door
 from fedward.flare.exchange import Exchange, SealedRound
 from fedward.flare.protocol import (
     PATIENTS,
+    ROSTER,
     Model,
     Reply,
     Sum,
@@ -71,7 +72,8 @@ class Three:
     def give(self, site: str, task: Task, carried: Model | Sum | list[Sum] | None, *, number: int = -1) -> Shareable:
         """A task through the hospital's door, as its executor gets it."""
         hospital, roster = self.hospitals[site], None if task is Task.ADMIT else self.exchange.roster
-        data = question(carried, round_number=number, wait_s=0.0, roster=roster)
+        data = question(carried, round_number=number, wait_s=0.0)
+        data.set_header(ROSTER, roster)
         return hospital.ingress.process(data, hospital.context(task))
 
     def update(self, site: str, *, scale: float = 0.001) -> Weights:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from nvflare.apis.dxo import DataKind
 from nvflare.apis.event_type import EventType
 from nvflare.apis.executor import Executor
@@ -37,7 +36,6 @@ from fedward.flare.egress import require_gates
 from fedward.flare.origin import origin_of
 from fedward.flare.protection import Protection
 from fedward.flare.protocol import (
-    COUNTED,
     PATIENTS,
     REFUSED_AT_DOOR,
     ROUND_NUMBER,
@@ -48,9 +46,10 @@ from fedward.flare.protocol import (
     refuse,
     to_shareable,
 )
+from fedward.flare.site_counts import site_counts
 from fedward.metrics.events import EVENTS_FILE, EventLog
 from fedward.privacy.approvals import Way, admission
-from fedward.privacy.metric_table import DETAILS, held_back
+from fedward.privacy.metric_table import DETAILS
 from fedward.privacy.proof import PROOF
 from fedward.privacy.release import release
 from fedward.reporting.examples import write_examples
@@ -228,14 +227,8 @@ class _Site:
         privacy = self._protection.spent(self._patients)
         if self._job.encryption is not None:
             save_weights(weights, self._folder / FINAL_FILE)
-        counts = None
-        if self._job.encryption is not None:
-            counts = {
-                **self._counts("cohort", self.trainer.cohort_statistics),
-                **self._counts("scores", self.trainer.score_histogram),
-            }
         return Reply(
-            counts=counts,
+            counts=site_counts(self._job, self._policy, self.trainer, private=self._protection.is_private),
             metrics={"scores": scores.plain(), **told, "validate_s": round(validate_s, 3), "privacy": privacy},
         )
 
@@ -252,16 +245,6 @@ class _Site:
         if content["purpose"] == "scores":
             return Reply(metrics={"pooled": pooled_scores(self._job, content["counts"])})
         return Reply(metrics={"cohort_statistics": pooled_statistics(self._job, content["counts"], min_count=floor)})
-
-    def _counts(self, purpose: str, count: Callable[[], NDArray[np.int64]]) -> dict[str, Any]:
-        """Counts for the gate to seal, where job and hospital take part in their sum."""
-        asked, group = self._job.encryption, COUNTED[purpose]
-        stays = held_back(group, "", private=self._protection.is_private, alone=False)
-        if stays or asked is None or not asked.statistics or group not in self._policy.leaving.metrics:
-            return {}
-        if purpose == "scores" and self._job.job.task != "classification":
-            return {}
-        return {purpose: count()}
 
     def _alone(self, data: Shareable, abort: Signal) -> Reply:
         """Train alone, without noise. Under differential privacy its scores stay here too: training data made them."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from nvflare.apis.shareable import Shareable
 
@@ -389,13 +389,32 @@ NONCE = "ab" * 16
 MOVES = st.one_of(
     st.tuples(st.just("admit")),
     st.tuples(st.just("round"), st.integers(0, ROUNDS - 1), st.integers(0, 1), st.integers(0, 1)),
-    st.tuples(st.just("round"), st.integers(0, ROUNDS - 1), st.just(0), st.just(0)),
     st.tuples(st.just("validate"), st.just(ROUNDS), st.integers(0, 1), st.integers(0, 1)),
     st.tuples(st.just("final"), st.integers(1, ROUNDS), st.integers(0, 1), st.integers(0, 1)),
     st.tuples(st.just("open"), st.integers(1, ROUNDS), st.integers(0, 1), st.integers(0, 1)),
     st.tuples(st.just("restart")),
-    st.tuples(st.just("restart")),
 )
+HONEST: tuple[tuple[Any, ...], ...] = (
+    ("admit",),
+    *(("round", number, 0, 0) for number in range(ROUNDS)),
+    ("validate", ROUNDS, 0, 0),
+    ("final", 2, 0, 0),
+    ("open", 2, 0, 0),
+)
+
+
+@st.composite
+def one_lie(draw: st.DrawFn) -> list[tuple[Any, ...]]:
+    """An honest job up to some task, its process killed in the middle of it or after, and the same task with a lie.
+
+    A lie ends the run, so there is one, late; any moves may follow.
+    """
+    upto = draw(st.sampled_from([2, 3, 4, 5, 6, 6, 7, 7]))
+    *before, (kind, after, *_) = HONEST[:upto]
+    lies = [(after, 1, 0), (after, 0, 1)] + ([(1, 0, 0), (3, 0, 0)] if kind in ("final", "open") else [])
+    lie = draw(st.sampled_from(lies))
+    middle = [("cut", kind, after, 0, 0)] if draw(st.booleans()) else [(kind, after, 0, 0), ("restart",)]
+    return [*before, *middle, (kind, *lie), *draw(st.lists(MOVES, max_size=4))]
 
 
 @dataclass
@@ -454,10 +473,14 @@ class Adversary:
             adder.add(SecureSum(KEY, site=site).seal(codes, topic), site=site)
         return adder.sum()
 
-    def move(self, city: Hospital, seen: Seen, kind: str, *rest: int) -> None:
+    def move(self, city: Hospital, seen: Seen, kind: str, *rest: Any) -> None:
+        """One move of the server; ``cut`` before it: the hospital is killed before it answers."""
         if kind == "restart":
             city.restart()
             return
+        cut = kind == "cut"
+        if cut:
+            kind, rest = rest[0], rest[1:]
         after, variant, roster = (*rest, 0, 0, 0)[:3]
         task = {"admit": Task.ADMIT, "round": Task.ROUND, "validate": Task.VALIDATE, "final": Task.FINAL}.get(
             kind, Task.OPEN
@@ -469,6 +492,9 @@ class Adversary:
             return
         if kind != "admit" and after > 0:
             seen.opened.setdefault(after - 1, set()).add((variant, roster))
+        if cut:
+            city.restart()
+            return
         reply = Reply(update=city.update() if kind == "round" else None)
         answer = city.send(to_shareable(reply), task)
         if refusal(answer) is not None:
@@ -491,19 +517,19 @@ class Adversary:
 _MADE: list[Adversary] = []
 
 
-@settings(max_examples=60, deadline=None)
-@given(moves=st.lists(MOVES, min_size=1, max_size=24), honest=st.booleans())
-def test_whatever_a_server_does_each_round_has_one_sum_one_update_and_the_job_one_final_model(
-    moves: list[Any], honest: bool
-) -> None:
+@settings(max_examples=100, deadline=None)
+@example(moves=[*HONEST[:6], ("restart",), ("final", 1, 0, 0)])
+@example(moves=[*HONEST[:6], ("restart",), ("open", 3, 0, 0)])
+@given(moves=st.one_of(one_lie(), st.lists(MOVES, min_size=1, max_size=24)))
+def test_whatever_a_server_does_each_round_has_one_sum_one_update_and_the_job_one_final_model(moves: list[Any]) -> None:
     with tempfile.TemporaryDirectory(dir=FAST) as name, pytest.MonkeyPatch.context() as patch:
         patch.setattr("fedward.privacy.record.secrets.token_hex", lambda size: NONCE)
         city = Hospital(Path(name) / "city", site="city", shared=KEY, job_id="drawn", admitted=False, changes=BEST)
         city.restart()
         if not _MADE:
             _MADE.append(Adversary(city.job, city.model, job_id="drawn"))
-        seen, start = Seen(), [("admit",), ("round", 0, 0, 0)] if honest else []
-        for move in [*start, *moves]:
+        seen = Seen()
+        for move in moves:
             _MADE[0].move(city, seen, *move)
         assert all(len(one) == 1 for one in seen.opened.values()), seen
         assert len({roster for one in seen.opened.values() for _, roster in one}) <= 1

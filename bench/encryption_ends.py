@@ -179,7 +179,9 @@ def sealed_way(scheme: Any, precision: Any) -> Way:
     def topic(model: Model) -> Topic:
         layout = layout_hash(layout_of(model), network="bench", args={})
         length = sum(array.size for array in model.values()) + 1
-        return Topic(job_id="bench", purpose="model", round_number=0, layout=layout, length=length, bits=bits)
+        return Topic(
+            job_id="bench", purpose="model", round_number=0, layout=layout, context="0" * 64, length=length, bits=bits
+        )
 
     def send(folder: Path, site: str, model: Model) -> Shareable:
         end = SecureSum(pickle.loads((folder / key_file).read_bytes()), site=site)

@@ -9,7 +9,7 @@
     ├── JobError           a job asks for what cannot be built or may not run
     │   └── PolicyRefused  it asks for more than this hospital's policy gives
     ├── LedgerError        the privacy ledger is absent, damaged, or asked for what it cannot record
-    │   └── OverBudget     a patient's ε would pass the hospital's cap
+    │   └── OverBudget     a patient's ε would pass the hospital's cap, or a job its own ceiling
     ├── GateRefused        what came to a hospital's door may not pass it
     ├── EncryptionError    a key, a sealed message or a sum that cannot serve
     ├── StoreError         the server's metrics store cannot be read or written, or is another program's
@@ -85,7 +85,7 @@ class LedgerError(FedwardError):
 
 
 class OverBudget(LedgerError):
-    """A patient's ε would pass the hospital's cap."""
+    """A patient's ε would pass the hospital's cap, or a job the ceiling that it was charged with."""
 
 
 class GateRefused(FedwardError):

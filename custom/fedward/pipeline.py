@@ -41,7 +41,7 @@ STAGES = (
     Stage(
         "open",
         "site, each round",
-        "an encrypted job's sum, shown to be of three hospitals or more and divided by their weight",
+        "an encrypted job's sum, shown to be of three hospitals or more, recorded, divided by their weight",
         "fedward.encryption.secure_sum",
     ),
     Stage(

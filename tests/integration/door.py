@@ -41,7 +41,8 @@ def open_kit(folder: Path, site_toml: Path, job: JobSpec, job_id: str) -> Path:
     config = folder / job_id / f"app_{read_site(site_toml).site}" / "config"
     for path in (folder / "startup", folder / "local", config):
         path.mkdir(parents=True, exist_ok=True)
-    shutil.copy(site_toml, folder / "local" / "site.toml")
+    if not (folder / "local" / "site.toml").exists():
+        shutil.copy(site_toml, folder / "local" / "site.toml")
     (config / JOB_FILE).write_text(json.dumps(plain(job)))
     return folder
 

@@ -17,14 +17,29 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from fedward.errors import LedgerError
-from fedward.privacy import accountant, chain, chain_file, chain_head, charges, histories, ledger
+from fedward.errors import GateRefused, LedgerError
+from fedward.privacy import (
+    accountant,
+    chain,
+    chain_file,
+    chain_head,
+    charges,
+    histories,
+    ledger,
+    ledger_file,
+    record,
+    runs,
+)
 from fedward.privacy.accountant import Event
 from fedward.privacy.chain_head import head_path
 from fedward.privacy.ledger import Ledger
+from fedward.privacy.record import Record
+from fedward.privacy.runs import BEGIN, END, FINAL, LEAVE, SUM, FinalModel
 
 KEY = b"\x07" * 32
-MODULES = {module.__file__ for module in (chain, chain_file, chain_head, charges, histories, ledger)}
+ROOMS = (chain, chain_file, chain_head, charges, histories, ledger, ledger_file, record, runs)
+MODULES = {module.__file__ for module in ROOMS}
+KINDS = ("charge", "begin", "release", "close", BEGIN, SUM, LEAVE, FINAL, END)
 PATIENTS = [f"{number:016x}" for number in range(4)]
 STEPS, ROUNDS = 3, 1
 Say = Callable[[str, Any], None]
@@ -45,15 +60,26 @@ def charged(book: Ledger, job_id: str) -> None:
 
 
 def live(book: Ledger, job_id: str, say: Say) -> None:
-    """One job: charged, a round begun and released, closed."""
+    """One job: charged, a round begun, released and recorded as left, its sum opened, a final model; closed, ended."""
+    kept = Record.open(book.path, site="north", key=KEY)
+    kept.begin(job_id, job="cd" * 32)
+    say(BEGIN, "")
     charged(book, job_id)
     say("charge", job_id)
     for number in range(ROUNDS):
         begun = book.begin(job_id, round_number=number, steps=STEPS)
         say("begin", begun.hash)
         say("release", book.release(begun.hash, digest="ab" * 32).hash)
+        kept.leave(job_id, round_number=number)
+        say(LEAVE, "")
+        kept.open_sum(job_id, purpose="model", round_number=number, sum="ef" * 32, sites=["north"])
+        say(SUM, "")
+    kept.finish(job_id, FinalModel(1, "ef" * 32))
+    say(FINAL, "")
     entry = book.close(job_id)
     say("close", "" if entry is None else entry.hash)
+    kept.end(job_id)
+    say(END, "")
 
 
 def check(path: Path, said: Iterable[tuple[str, str]]) -> None:
@@ -63,10 +89,10 @@ def check(path: Path, said: Iterable[tuple[str, str]]) -> None:
     kinds = [entry.kind for entry in book.entries()]
     hashes = {entry.hash for entry in book.entries()}
     for kind, what in said:
-        found = book.find(what) is not None if kind == "charge" else what in hashes
+        found = not what or (book.find(what) is not None if kind == "charge" else what in hashes)
         if not found:
             raise SystemExit(f"lost: {kind}")
-    for kind in ("charge", "begin", "release", "close"):
+    for kind in KINDS:
         done = sum(one == kind for one, _ in said)
         if not done <= kinds.count(kind) <= done + 1:
             raise SystemExit(f"{kind}: {done} said, {kinds.count(kind)} found")
@@ -75,6 +101,23 @@ def check(path: Path, said: Iterable[tuple[str, str]]) -> None:
     if not begun <= sum(charge.begun_steps for charge in book.charges()) <= counted:
         raise SystemExit(f"{begun} steps begun, {counted} counted")
     charged(book, "afterwards")
+    once(Record.open(path, site="north", key=KEY), {kind for kind, _ in said})
+
+
+def once(kept: Record, said: set[str]) -> None:
+    """What was acknowledged is not done a second time in other words: no other sum, round or final model."""
+    again: dict[str, Callable[[], object]] = {
+        SUM: lambda: kept.open_sum("j1", purpose="model", round_number=0, sum="00" * 32, sites=["north"]),
+        LEAVE: lambda: kept.leave("j1", round_number=0),
+        FINAL: lambda: kept.finish("j1", FinalModel(1, "00" * 32)),
+        END: lambda: kept.begin("j1", job="cd" * 32),
+    }
+    for kind in said & set(again):
+        try:
+            again[kind]()
+        except GateRefused:
+            continue
+        raise SystemExit(f"{kind}: done twice")
 
 
 def lines(folder: Path) -> None:

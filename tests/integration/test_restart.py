@@ -62,9 +62,14 @@ def make_kit(folder: Path, hospital: DemoHospital, *, cap: float) -> Path:
     return kit
 
 
-def hospital(kit: Path, *tasks: str) -> int:
+def deploy(kit: Path, job_id: str) -> None:
+    """The same job once more, under an id of its own."""
+    open_kit(kit, kit / "local" / "site.toml", private_job(), job_id)
+
+
+def hospital(kit: Path, *tasks: str, job_id: str = JOB_ID) -> int:
     """Run the hospital's process; returns its exit code."""
-    command = [sys.executable, "-m", "tests.integration.door", str(kit), JOB_ID, *tasks]
+    command = [sys.executable, "-m", "tests.integration.door", str(kit), job_id, *tasks]
     return subprocess.run(command, cwd=ROOT, timeout=180, check=False).returncode
 
 
@@ -128,10 +133,43 @@ def said_patients(hospital: DemoHospital) -> int:
     return hospital.manifest.patients("train")
 
 
+def test_a_job_comes_to_its_own_ceiling_and_not_to_the_cap_however_often_it_is_asked(
+    tmp_path: Path, hospitals: list[DemoHospital]
+) -> None:
+    """Deployed and killed again and again in one round, under a cap that would have room for hundreds."""
+    kit = make_kit(tmp_path, hospitals[0], cap=1000.0)
+    assert hospital(kit, "admit", "round:0", "--kill", "0") == -signal.SIGKILL
+    for _ in range(ROUNDS):
+        assert hospital(kit, "round:0", "--kill", "0") == -signal.SIGKILL
+    assert hospital(kit, "round:0", "round:1", "close") == 0
+    for task in ("round-0", "round-1"):
+        assert "ceiling" in said(kit, task)["refused"]
+    charge = ledger(kit).find(JOB_ID)
+    assert charge is not None and charge.counted.steps == (ROUNDS + 1) * STEPS == charge.ceiling.steps
+    assert not list(kit.glob("round-*.npz"))
+
+
+def test_a_rounds_update_leaves_once_whatever_processes_are_asked_for_it(kit: Path, tmp_path: Path) -> None:
+    """Asked again for round 0, then for one ahead and back; and after the run's end for anything."""
+    assert hospital(kit, "admit", "round:0") == 0
+    begun = ledger(kit).find(JOB_ID)
+    assert hospital(kit, "round:0") == 0
+    assert "leaves once" in said(kit, "round-0")["refused"]
+    assert ledger(kit).find(JOB_ID) == begun, "and cost nobody anything"
+    assert hospital(kit, "round:1", "final", "close") == 0
+    assert (kit / "round-1.npz").exists()
+    assert hospital(kit, "admit", "round:2") == 0
+    for task in ("admit", "round-2"):
+        assert "has ended here" in said(kit, task)["refused"]
+    assert not (kit / "round-2.npz").exists()
+
+
 def test_one_seed_does_not_give_one_noise(kit: Path, tmp_path: Path) -> None:
     assert hospital(kit, "admit", "round:0") == 0
     shutil.copy(kit / "round-0.npz", tmp_path / "first.npz")
-    assert hospital(kit, "round:0") == 0
+    other_run = "0f0e0d0c-again"
+    deploy(kit, other_run)
+    assert hospital(kit, "admit", "round:0", job_id=other_run) == 0
     one, other = load_weights(tmp_path / "first.npz"), load_weights(kit / "round-0.npz")
     flat = [np.concatenate([array.ravel() for array in each.values()]) for each in (one, other)]
     assert abs(np.corrcoef(flat)[0, 1]) < 0.1

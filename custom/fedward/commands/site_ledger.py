@@ -36,7 +36,7 @@ def ledger(
     policy = read_site(site_toml)
     book = _open(policy, create=create)
     if settle is not None:
-        answer, said = _settle(book, settle)
+        answer, said = _settle(book, policy, settle)
     elif plot is not None:
         answer, said = _plot(book, policy, plot)
     elif create or verify:
@@ -68,11 +68,17 @@ def _verified(book: Ledger) -> tuple[dict[str, Any], str]:
     return {"ledger": str(book.path), "entries": len(entries), "head": head}, said
 
 
-def _settle(book: Ledger, job_id: str) -> tuple[dict[str, Any], str]:
-    if book.close(job_id) is None:
+def _settle(book: Ledger, policy: SitePolicy, job_id: str) -> tuple[dict[str, Any], str]:
+    """Close a job's charge, and end its run: no process continues it."""
+    from fedward.dicom.pseudonym import load_key
+    from fedward.privacy.record import Record
+
+    kept = Record.open(policy.ledger, site=policy.site, key=load_key(policy.key).secret)
+    if book.close(job_id) is None and kept.find(job_id) is None:
         raise LedgerError(
             "no such job in the ledger", where=book.path, value=job_id, remedy="see `fedward site ledger`"
         )
+    kept.end(job_id)
     charge = book.find(job_id)
     refunded, begun = (0, 0) if charge is None else (charge.refunded_steps, charge.begun_steps)
     said = (

@@ -159,10 +159,8 @@ def _precision(job: JobSpec, key: FederationKey | None) -> list[Finding]:
 
 def _ledger_file(site: SitePolicy) -> list[Finding]:
     if not site.ledger.exists():
-        capped = any(cohort.privacy.epsilon_cap is not None for cohort in site.cohorts.values())
-        without = "no job with differential privacy can run" if capped else "nothing is recorded of any job"
-        text = f"{site.ledger} is missing, so {without}; run `fedward site ledger --create` once"
-        return [Finding(level="error" if capped else "warning", where="ledger", text=text)]
+        text = f"{site.ledger} is missing, so no job can run; run `fedward site ledger --create` once"
+        return [Finding(level="error", where="ledger", text=text)]
     mode = stat.S_IMODE(site.ledger.stat().st_mode)
     if mode & 0o077:
         text = f"others may read or write {site.ledger}, mode {mode:04o}; chmod 600 it"

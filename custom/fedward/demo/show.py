@@ -106,7 +106,7 @@ class Show:
         shown = "not measured" if value is None else f"{value:.3f}"
         if None not in (value, low, high):
             shown += f" ({low:.2f} to {high:.2f})"
-        when = {"round": f"round {number + 1}/{self._job.federation.rounds}", "final": "final", "alone": "alone"}[task]
+        when = f"round {number + 1}/{self._job.federation.rounds}" if task == "round" else task
         line = f"  {site:<22} {when:<11} {self._measure.upper() if self._measure == 'auc' else 'Dice'} {shown}"
         if task == "round":
             loss, seconds = metrics.get("loss"), metrics.get("train_s")

@@ -74,6 +74,7 @@ CHECKS: tuple[Check, ...] = (
     Check(name="policy", room="policy", look=policy.policy, needs=_POLICY),
     Check(name="lax-policy", room="policy", look=policy.lax_policy, needs=_POLICY),
     Check(name="ledger", room="policy", look=policy.ledger, needs=("site-key",)),
+    Check(name="record", room="policy", look=policy.record, needs=("ledger",)),
     Check(name="class-allow-list", room="side doors", look=doors.class_allow_list, limit_s=20.0),
     Check(name="log-streaming", room="side doors", look=doors.log_streaming),
     Check(name="components", room="side doors", look=doors.components),

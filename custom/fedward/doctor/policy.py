@@ -48,7 +48,7 @@ def ledger(case: Case) -> Iterator[Finding]:
     say, site = Voice("ledger"), case.policy
     if not site.ledger.exists():
         remedy = f"run `fedward site ledger {case.site_toml} --create`, once; if there was one, restore it from backup"
-        yield say.failed("no privacy ledger, so no protected job trains", where=site.ledger, remedy=remedy)
+        yield say.failed("no privacy ledger, so no job runs", where=site.ledger, remedy=remedy)
         return
     try:
         entries = Ledger.open(site.ledger, site=site.site, key=load_key(site.key).secret).entries()
@@ -56,6 +56,22 @@ def ledger(case: Case) -> Iterator[Finding]:
         yield say.refused(error, remedy="restore the ledger from your backup and tell the privacy officer")
         return
     yield say.passed("every entry follows the one before it", where=site.ledger, value=f"{len(entries)} entries")
+
+
+def record(case: Case) -> Iterator[Finding]:
+    """The record of runs, in the ledger's file, can be understood; it says how many of them have not ended."""
+    from fedward.dicom.pseudonym import load_key
+    from fedward.privacy.record import Record
+
+    say, site = Voice("record"), case.policy
+    try:
+        runs = Record.open(site.ledger, site=site.site, key=load_key(site.key).secret).runs()
+    except FedwardError as error:
+        yield say.refused(error, remedy="restore the ledger from your backup and tell the privacy officer")
+        return
+    running = sum(not run.ended for run in runs)
+    value = f"{len(runs)} runs, {running} of them running, or killed and not settled"
+    yield say.passed("what was opened, confirmed and sent in each run is known", where=site.ledger, value=value)
 
 
 def _facts(case: Case) -> dict[str, CohortFacts]:

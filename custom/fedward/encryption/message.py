@@ -2,7 +2,7 @@
 
 ::
 
-    magic b"FWSUM1\\n" | length of the header, 4 bytes, big-endian | header | payload
+    magic b"FWSUM2\\n" | length of the header, 4 bytes, big-endian | header | payload
 
 The header is canonical JSON: ``key`` (its id), ``scheme``, ``topic`` (the fields of ``Topic``), ``parts`` (of each its
 ``site`` and ``nonce``, in the order of the sites) and ``tag`` (16 hexadecimal digits a lane). Nothing is unpickled.
@@ -24,14 +24,15 @@ from fedward.encryption.topic import Purpose, Topic
 from fedward.errors import EncryptionError
 from fedward.settings import Scheme, SiteId
 
-MAGIC = b"FWSUM1\n"
+MAGIC = b"FWSUM2\n"
 NONCE_BYTES = 16
 LARGEST_HEADER = 1 << 20
 """Bytes; more than a thousand sites need."""
 _SIZE_BYTES = 4
 _KEY_ID = re.compile(r"[0-9a-f]{32}")
-_LAYOUT = re.compile(r"[0-9a-f]{64}")
+_HASH = re.compile(r"[0-9a-f]{64}")
 _LANE = re.compile(r"[0-9a-f]{16}")
+_NONCE = re.compile(r"[0-9a-f]{32}")
 _JOB_ID = re.compile(r"[!-~]{1,128}")
 _SITE: TypeAdapter[str] = TypeAdapter(SiteId)
 
@@ -177,7 +178,13 @@ def _text(pattern: re.Pattern[str]) -> Callable[[Any], bool]:
     return lambda value: type(value) is str and pattern.fullmatch(value) is not None
 
 
-def _site(value: object) -> bool:
+def is_nonce(value: object) -> bool:
+    """Whether it is ``NONCE_BYTES`` bytes as lower-case hexadecimal digits."""
+    return type(value) is str and _NONCE.fullmatch(value) is not None
+
+
+def is_site(value: object) -> bool:
+    """Whether it is a hospital's id."""
     try:
         _SITE.validate_python(value, strict=True)
     except ValueError:
@@ -196,8 +203,9 @@ _TOPIC: dict[str, Callable[[Any], bool]] = {
     "job_id": _text(_JOB_ID),
     "purpose": lambda value: value in get_args(Purpose),
     "round_number": lambda value: type(value) is int and 0 <= value < 1 << 31,
-    "layout": _text(_LAYOUT),
+    "layout": _text(_HASH),
+    "context": _text(_HASH),
     "length": lambda value: type(value) is int and 0 < value < 1 << 31,
     "bits": lambda value: type(value) is int and value in (24, 32, 48),
 }
-_PART: dict[str, Callable[[Any], bool]] = {"site": _site, "nonce": _text(re.compile(r"[0-9a-f]{32}"))}
+_PART: dict[str, Callable[[Any], bool]] = {"site": is_site, "nonce": is_nonce}

@@ -17,8 +17,9 @@ class Topic:
         job_id: FLARE's id of the run.
         purpose: whether the numbers are a model's, score histograms or cohort statistics; or a one from each hospital
             that has opened the sum whose ``message.identity`` is ``layout``.
-        round_number: from 0; scores of the final model have the number of rounds, all else that is no model has 0.
-        layout: SHA-256, 64 hexadecimal digits, of what the numbers mean and in which order.
+        round_number: from 0; scores have the number of rounds that made the model, all else that is no model has 0.
+        layout: SHA-256, 64 hexadecimal digits, of what the numbers mean and in which order; of scores, of whose too.
+        context: ``roster.context_of`` the run: its job, its hospitals, and the nonce that each of them drew for it.
         length: how many numbers.
         bits: of one number of the sum, its sign included: 24, 32 or 48.
     """
@@ -27,6 +28,7 @@ class Topic:
     purpose: Purpose
     round_number: int
     layout: str
+    context: str
     length: int
     bits: int
 

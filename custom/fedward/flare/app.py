@@ -17,6 +17,7 @@ from fedward.settings import JOB_FILE, JobSpec, SitePolicy, parse, read_site
 
 if TYPE_CHECKING:
     from fedward.privacy.ledger import Ledger
+    from fedward.privacy.record import Record
 
 SITE_FILE = "site.toml"
 
@@ -75,9 +76,24 @@ def open_ledger(policy: SitePolicy) -> Ledger:
     """
     from fedward.privacy.ledger import Ledger
 
+    return Ledger.open(policy.ledger, site=policy.site, key=_ledger_key(policy))
+
+
+def open_record(policy: SitePolicy) -> Record:
+    """The hospital's record of runs, in the file of its ledger, every entry checked.
+
+    Raises:
+        LedgerError: as ``open_ledger``.
+    """
+    from fedward.privacy.record import Record
+
+    return Record.open(policy.ledger, site=policy.site, key=_ledger_key(policy))
+
+
+def _ledger_key(policy: SitePolicy) -> bytes:
     if not policy.key.is_file():  # ``load_key`` would make a new one, under which no ledger is this site's
         raise LedgerError("the site key that the ledger was made with is gone", where=policy.key, remedy="restore it")
-    return Ledger.open(policy.ledger, site=policy.site, key=load_key(policy.key).secret)
+    return load_key(policy.key).secret
 
 
 def _workspace(context: FLContext) -> Workspace:

@@ -29,7 +29,7 @@ Enough = Callable[[Mapping[str, Reply]], bool]
 """Whether the sites that have answered are all that a task needs; the others then have ``grace_s`` left."""
 UNLOGGED = frozenset({Task.ADMIT, Task.CONFIRM, Task.POOL, Task.OPEN})
 """Tasks whose answers have events of their own."""
-_OF_EVERYONE = frozenset({Task.ADMIT, Task.ROUND, Task.FINAL})
+_OF_EVERYONE = frozenset({Task.ADMIT, Task.ROUND, Task.VALIDATE, Task.FINAL})
 """Tasks for which a hospital of ``must_include`` is waited for, even where FLARE hears nothing of it."""
 
 
@@ -74,6 +74,8 @@ class Asking:
 
     def __init__(self, controller: Controller, job: JobSpec, events: EventLog) -> None:
         self._controller, self._job, self._events = controller, job, events
+        self.roster: Mapping[str, str] | None = None
+        """Of an encrypted job, once admission has told it: it then goes with every task."""
 
     def ask(
         self,
@@ -92,7 +94,7 @@ class Asking:
         A site that FLARE has given up is not waited for, unless the task is everyone's and the job must include it.
         ``take`` is given each answer as it comes; of what it took, metrics alone are kept.
         """
-        data = question(carried, round_number=number, wait_s=POLL_S)
+        data = question(carried, round_number=number, wait_s=POLL_S, roster=self.roster)
         put = _Put(task=task, number=number, payload=payload_bytes(data), enough=enough, take=take)
         answers = put.answers
 

@@ -97,8 +97,8 @@ class FederatedRounds(Controller):  # type: ignore[misc]
                 self._events.append("dropped", site=site, round=None, reason=reason)
             return answers.replies
 
-        ending = Ending(job, exchange, self._events, self._store, ask=ask)
-        ending.admitted({site: answers.replies[site] for site in sites})
+        ending = Ending(job, exchange, self._events, self._store, sites=sites, ask=ask)
+        self._asking.roster = exchange.roster
         model, best = exchange.initial, None
         for number in range(job.federation.rounds):
             if abort.triggered:
@@ -107,12 +107,14 @@ class FederatedRounds(Controller):  # type: ignore[misc]
             best = better(best, candidate(model, self._values(answers.replies), after=number))
             model = made
             self._store.keep(model)
-        replies = ending.validated(model, sites)
-        if job.federation.select == "best" and not abort.triggered:
-            best = better(best, candidate(model, self._values(replies), after=job.federation.rounds))
+        if job.federation.select == "best":
+            scores = self._values(ending.scored(model))
+            if abort.triggered:
+                return
+            best = better(best, candidate(model, scores, after=job.federation.rounds))
             self._events.append("selected", round=best.after, score=best.score)
-            if best.model is not model:
-                model, replies = best.model, ending.validated(best.model, sites)
+            model = best.model
+        replies = ending.validated(model)
         if not abort.triggered:
             ending.open(model, replies)
             self._require_validated(replies)

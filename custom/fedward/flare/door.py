@@ -10,14 +10,28 @@ from nvflare.apis.filter import Filter
 from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
 
-from fedward.errors import FedwardError, GateRefused, LedgerError, OverBudget, PolicyRefused, SettingsError
+from fedward.errors import (
+    EncryptionError,
+    FedwardError,
+    GateRefused,
+    LedgerError,
+    OverBudget,
+    PolicyRefused,
+    SettingsError,
+)
 from fedward.flare import app
 from fedward.flare.origin import origin_of
 from fedward.flare.protocol import Task
 from fedward.flare.sealing import Sealing
+from fedward.flare.sum_topics import INITIAL
+from fedward.flare.task_order import TaskOrder
 from fedward.privacy.agreement import Agreement, agree
 from fedward.privacy.approvals import UNKNOWN, Origin, admission
+from fedward.privacy.job_hash import job_hash
 from fedward.privacy.payload import Tensor, layout_hash, layout_of
+from fedward.privacy.proof import digest
+from fedward.privacy.record import Record
+from fedward.privacy.runs import FinalModel
 from fedward.settings import JobSpec, SitePolicy
 from fedward.training.weights import Weights
 
@@ -39,6 +53,13 @@ class InHand:
     last: Weights | None = None
 
 
+def identity_of(model: Weights, *, sum: str | None, after: int, encrypted: bool) -> FinalModel:
+    """A model as the record names it: by its sum where hospitals summed it, else by its values."""
+    if not encrypted:
+        return FinalModel(after, digest(model))
+    return FinalModel(after, INITIAL if sum is None else sum)
+
+
 @dataclass
 class Door:
     """One job at one hospital, as its gates know it; settings are read once, by the gates themselves."""
@@ -48,8 +69,8 @@ class Door:
     policy: SitePolicy
     origin: Origin = UNKNOWN
     in_hand: InHand = field(default_factory=InHand)
-    opened: str | None = None
-    """``digest`` of the final model that left in the clear."""
+    order: TaskOrder | None = None
+    """Where the run is in this process; None before its first task here."""
 
     def require_admitted(self) -> None:
         """Raise ``PolicyRefused`` unless the hospital admits the job at this moment.
@@ -57,6 +78,39 @@ class Door:
         Settings are read once, approvals each time: one that is revoked stops its job at the next task or answer.
         """
         admission(self.job, self.policy, origin=self.origin)
+
+    def enter(self, task: Task, *, number: int, purpose: str = "") -> bool:
+        """Take a task in its order, and at admission begin the run, durably; all later tasks need a run that stands.
+
+        Returns:
+            Whether it was taken; False where it is the last task once more, whose answer leaves once.
+
+        Raises:
+            GateRefused: the run is known and this is no continuation of it, or the task comes out of order.
+            LedgerError: the record cannot be read, written or verified.
+        """
+        run = self.record.find(self.job_id)
+        if run is not None:
+            run.require(job=self.hash)
+        before = TaskOrder.resumed(run) if self.order is None else self.order
+        if before.repeats(task, number=number, job=self.job, purpose=purpose):
+            return False
+        self.order = before.after(task, number=number, job=self.job, purpose=purpose)
+        if task is Task.ADMIT:
+            self.record.begin(self.job_id, job=self.hash)
+        elif run is None:
+            raise GateRefused("this run of the job was never begun here")
+        return True
+
+    @cached_property
+    def hash(self) -> str:
+        """``job_hash`` of the job."""
+        return job_hash(self.job)
+
+    @cached_property
+    def record(self) -> Record:
+        """What this hospital did in its runs; raises ``LedgerError`` each time it is asked for where it cannot be."""
+        return app.open_record(self.policy)
 
     @cached_property
     def agreement(self) -> Agreement:
@@ -83,7 +137,15 @@ class Door:
     @cached_property
     def sealing(self) -> Sealing:
         """What an encrypted job seals and opens; raises ``EncryptionError`` each time it is asked for without a key."""
-        return Sealing(self.job, self.policy, job_id=self.job_id, layout=self.layout, architecture=self.architecture)
+        return Sealing(
+            self.job,
+            self.policy,
+            record=self.record,
+            job_id=self.job_id,
+            job_hash=self.hash,
+            layout=self.layout,
+            architecture=self.architecture,
+        )
 
 
 _DOORS: dict[tuple[str, str], Door] = {}
@@ -117,6 +179,11 @@ class Gate(Filter):  # type: ignore[misc]
                 self.log_error(context, f"{self.title} refused: {error}", fire_event=False)
             else:
                 self.log_exception(context, f"{self.title} failed", fire_event=False)
+        # a sum that does not verify, or a lie: no process of this site goes on with the run
+        with contextlib.suppress(Exception):
+            if isinstance(error, GateRefused | EncryptionError):
+                known = _DOORS[_key(context)]
+                known.record.end(known.job_id)
         return reason
 
 

@@ -96,11 +96,13 @@ def _passed(shareable: Shareable, context: FLContext) -> Shareable:
     if door.job.encryption is None:
         if parts.get(COUNTS):
             raise GateRefused("counts would leave in the clear")
+        _leaves(update, door)
         return to_shareable(Reply(metrics=metrics, update=update.made if update else None))
     start = time.perf_counter()
     sealed = _sealed(update, parts.get(COUNTS, {}), headers.get(PATIENTS), door, task)
     if update is not None:
         metrics |= _released({"seal_s": round(time.perf_counter() - start, 3)}, door, task)
+    _leaves(update, door)
     return to_shareable(Reply(metrics=metrics, sealed=sealed, model=_opened(door) if task is Task.OPEN else None))
 
 
@@ -185,6 +187,12 @@ def _update(
     return _Update(made, model, number)
 
 
+def _leaves(update: _Update | None, door: Door) -> None:
+    """Write down that a round's update leaves, before it does: this round and those below are over for good."""
+    if update is not None:
+        door.record.leave(door.job_id, round_number=update.round_number)
+
+
 def _sealed(
     update: _Update | None, counts: Mapping[str, Any], patients: object, door: Door, task: Task
 ) -> dict[str, Any]:
@@ -198,29 +206,34 @@ def _sealed(
         model = add(update.model, update.made)
         sealed |= door.sealing.seal_model(model, patients=patients, round_number=update.round_number)
     hand = door.in_hand
+    if task is Task.ADMIT:
+        sealed |= door.sealing.nonce
     if task is Task.FINAL and hand.model is not None:
         sealed[OPENED] = digest(hand.model)
         if hand.after > 0:
-            sealed[CONFIRM + MODEL] = door.sealing.confirm_model(round_number=hand.after - 1)
+            sealed[CONFIRM + MODEL] = door.sealing.confirm_final()
     if task is Task.CONFIRM:
         sealed |= {CONFIRM + purpose: door.sealing.confirm_counts(purpose) for purpose in hand.sums}
     return sealed
 
 
 def _opened(door: Door) -> Weights:
-    """The final model, as it was verified on its way in: one of a job, and only where the job says that it opens."""
+    """The final model, as it was verified on its way in: one of a job, and only where the job says that it opens.
+
+    That it is opened is written down before it is.
+    """
     hand, asked = door.in_hand, door.job.encryption
     model, hand.model = hand.model, None
     if asked is None or not asked.open_final:
         raise GateRefused("this job's final model stays with the hospitals")
     if model is None or hand.after == 0:
         raise GateRefused("no final model came through the ingress gate")
-    told = digest(model)
-    if door.opened not in (None, told):
-        raise GateRefused("another model of this job was opened before")
-    door.opened = told
+    run = door.record.require(door.job_id)
+    if run.final is None:
+        raise GateRefused("no final model was settled here")
+    door.record.reveal(door.job_id, run.final)
     return model
 
 
-_COUNTS: Mapping[Task, frozenset[str]] = {Task.ADMIT: frozenset({"cohort"}), Task.FINAL: frozenset({"scores"})}
+_COUNTS: Mapping[Task, frozenset[str]] = {Task.FINAL: frozenset({"cohort", "scores"})}
 """Which counts a task may answer with."""

@@ -29,25 +29,32 @@ class Ending:
     """What follows the rounds of one job.
 
     Args:
+        sites: that were admitted.
         ask: puts a task to sites and gives their answers.
     """
 
-    def __init__(self, job: JobSpec, exchange: Exchange, events: EventLog, store: ModelStore, *, ask: Ask) -> None:
+    def __init__(
+        self,
+        job: JobSpec,
+        exchange: Exchange,
+        events: EventLog,
+        store: ModelStore,
+        *,
+        sites: Sequence[str],
+        ask: Ask,
+    ) -> None:
         self._job, self._exchange, self._events, self._store, self._ask = job, exchange, events, store, ask
-        self._sites: list[str] = []
-        self._cohort: Tally | None = None
+        self._sites = list(sites)
 
-    def admitted(self, replies: dict[str, Reply]) -> None:
-        """Sum the cohort statistics that came with admission."""
-        self._sites = sorted(replies)
-        self._cohort = self._exchange.tally("cohort")
-        self._take(self._cohort, replies)
+    def scored(self, model: Model) -> dict[str, Reply]:
+        """Every site's scores of the last round's model, before the best is chosen; that it is final nobody says."""
+        return self._ask(Task.VALIDATE, model, self._sites)
 
-    def validated(self, model: Model, sites: list[str]) -> dict[str, Reply]:
-        """Every site's scores of a model; in the clear it is the final one as soon as it is known."""
+    def validated(self, model: Model) -> dict[str, Reply]:
+        """Every site's scores of the final model, and its word that it is; a job has one, and asks once."""
         if model.weights is not None:
             self._store.finish(model.weights)
-        return self._ask(Task.FINAL, model, sites)
+        return self._ask(Task.FINAL, model, self._sites)
 
     def open(self, model: Model, replies: dict[str, Reply]) -> None:
         """In an encrypted job: have hospitals open the final model, and then the pooled figures.
@@ -61,9 +68,10 @@ class Ending:
             return
         if self._job.encryption.open_final:
             self._open(model, replies)
-        scores = self._exchange.tally("scores")
-        self._take(scores, replies)
-        self._pool([tally for tally in (scores, self._cohort) if tally is not None])
+        tallies = [self._exchange.tally("scores", final=model), self._exchange.tally("cohort")]
+        for tally in tallies:
+            self._take(tally, replies)
+        self._pool([tally for tally in tallies if tally is not None])
 
     def _take(self, tally: Tally | None, replies: dict[str, Reply]) -> None:
         for site, reason in ({} if tally is None else tally.take(replies)).items():

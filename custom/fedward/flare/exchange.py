@@ -10,13 +10,18 @@ from typing import Any
 from fedward.aggregation.fedavg import site_weight
 from fedward.aggregation.free_rider import suspects
 from fedward.aggregation.step import ServerStep
+from fedward.encryption.message import identity, is_nonce
+from fedward.encryption.roster import context_of
 from fedward.encryption.schemes import bits_of
 from fedward.encryption.secure_sum import FEWEST, Adder
-from fedward.encryption.topic import Purpose, Topic
+from fedward.encryption.topic import Topic
 from fedward.errors import FederationError, FedwardError, JobError
 from fedward.flare.protocol import CONFIRM, MODEL, Model, Reply, Sum
-from fedward.flare.sealing import CLIPPED, KEY, SCHEME, confirm_topic, count_topic, model_topic
+from fedward.flare.sealing import CLIPPED, KEY, NONCE, SCHEME
+from fedward.flare.sum_topics import INITIAL, SumTopics
+from fedward.privacy.job_hash import job_hash
 from fedward.privacy.payload import layout_hash, layout_of
+from fedward.privacy.runs import FinalModel
 from fedward.settings import JobSpec, Scheme
 from fedward.training.weights import Weights, add
 
@@ -146,23 +151,18 @@ class Exchange:
         self._job, self._job_id, self._step = job, job_id, ServerStep(job)
         self.initial_weights, self.layout = initial, layout_of(initial)
         self.key: tuple[Scheme, str] | None = None
+        self.roster: dict[str, str] | None = None
+        """Of an encrypted job: the nonce that each hospital drew which takes part; all of them are told it."""
         self.initial = Model(after=0, weights=None if job.encryption else initial)
 
     def round(self, model: Model) -> Round:
         """An empty round that starts from ``model``."""
         if self._job.encryption is None:
             return ClearRound(self._job, model, self._step)
-        topic = model_topic(
-            self.layout,
-            architecture=layout_hash(self.layout, network=self._job.model.network, args=self._job.model.args),
-            job_id=self._job_id,
-            round_number=model.after,
-            bits=self._bits,
-        )
-        return SealedRound(self._adder(topic), after=model.after)
+        return SealedRound(self._adder(self._topics.model(model.after)), after=model.after)
 
     def agree_on_key(self, said: dict[str, Reply]) -> dict[str, str]:
-        """Take the key that more than half of the sites hold; returns the other sites with the reason.
+        """Take the key that more than half of the sites hold, and the nonces of these; the others, with the reason.
 
         Raises:
             FederationError: no key is held by more than half of them.
@@ -176,26 +176,30 @@ class Exchange:
                 "no key is held by more than half of the sites", value=told, remedy="seal one hospital's to the others"
             )
         self.key = common
-        odd = f"the federation's is {common[1][:8]}…; open a sealed box with it"
-        return {
+        because = f"the federation's is {common[1][:8]}…; open a sealed box with it"
+        odd = {
             site: "says no key where the job is encrypted"
             if key is None
-            else f"holds the {key[0]} key {key[1][:8]}… where {odd}"
+            else f"holds the {key[0]} key {key[1][:8]}… where {because}"
             for site, key in keys.items()
             if key != common
         }
+        drawn = {site: (reply.sealed or {}).get(NONCE) for site, reply in said.items() if site not in odd}
+        self.roster = {site: str(nonce) for site, nonce in sorted(drawn.items()) if is_nonce(nonce)}
+        return odd | {site: "drew no nonce for this run" for site in drawn if site not in self.roster}
 
-    def tally(self, purpose: Purpose) -> Tally | None:
-        """An empty sum of score histograms or cohort statistics; None where the job has none."""
+    def tally(self, purpose: str, *, final: Model | None = None) -> Tally | None:
+        """An empty sum of the final model's score histograms, or of cohort statistics; None where the job has none."""
         if self._job.encryption is None:
             return None
-        topic = count_topic(self._job, purpose, job_id=self._job_id, bits=self._bits)
+        told = INITIAL if final is None or final.sealed is None else identity(final.sealed)
+        named = None if final is None else FinalModel(final.after, told)
+        topic = self._topics.counts(purpose, final=named)
         return None if topic is None else Tally(self._adder(topic), purpose)
 
     def confirmation(self, purpose: str, sealed: bytes) -> Tally:
         """An empty sum of hospitals' words that they opened a sum."""
-        topic = confirm_topic(sealed, job_id=self._job_id, bits=self._bits)
-        return Tally(self._adder(topic), CONFIRM + purpose)
+        return Tally(self._adder(self._topics.confirmation(identity(sealed))), CONFIRM + purpose)
 
     @property
     def facts(self) -> dict[str, Any] | None:
@@ -206,10 +210,17 @@ class Exchange:
         return {"scheme": scheme, "precision": self._job.encryption.precision, "key": key_id}
 
     @property
-    def _bits(self) -> int:
-        if self.key is None or self._job.encryption is None:
+    def _topics(self) -> SumTopics:
+        if self.key is None or self.roster is None or self._job.encryption is None:
             raise FederationError("sites have agreed on no key")
-        return bits_of(self.key[0], self._job.encryption.precision)
+        return SumTopics(
+            job=self._job,
+            job_id=self._job_id,
+            context=context_of(self.roster, job=job_hash(self._job)),
+            layout=self.layout,
+            architecture=layout_hash(self.layout, network=self._job.model.network, args=self._job.model.args),
+            bits=bits_of(self.key[0], self._job.encryption.precision),
+        )
 
     def _adder(self, topic: Topic) -> Adder:
         if self.key is None:

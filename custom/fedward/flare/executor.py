@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from nvflare.apis.dxo import DataKind
 from nvflare.apis.event_type import EventType
 from nvflare.apis.executor import Executor
@@ -37,7 +36,6 @@ from fedward.flare.egress import require_gates
 from fedward.flare.origin import origin_of
 from fedward.flare.protection import Protection
 from fedward.flare.protocol import (
-    COUNTED,
     PATIENTS,
     REFUSED_AT_DOOR,
     ROUND_NUMBER,
@@ -48,9 +46,10 @@ from fedward.flare.protocol import (
     refuse,
     to_shareable,
 )
+from fedward.flare.site_counts import site_counts
 from fedward.metrics.events import EVENTS_FILE, EventLog
 from fedward.privacy.approvals import Way, admission
-from fedward.privacy.metric_table import DETAILS, held_back
+from fedward.privacy.metric_table import DETAILS
 from fedward.privacy.proof import PROOF
 from fedward.privacy.release import release
 from fedward.reporting.examples import write_examples
@@ -111,16 +110,18 @@ class _Site:
     def __init__(self, context: FLContext) -> None:
         require_gates(context)
         self._name: str = context.get_identity_name()
+        self._job_id: str = context.get_job_id()
         self._folder = app.run_folder(context)
         self._policy = app.site_policy(context)
         self._job: JobSpec = app.job_spec(context)
         self._events = EventLog(self._folder / EVENTS_FILE)
         self._origin = origin_of(self._job, self._policy, context)
-        self._protection = Protection(self._job, self._policy, job_id=context.get_job_id(), origin=self._origin)
+        self._protection = Protection(self._job, self._policy, job_id=self._job_id, origin=self._origin)
         self._trainer: Trainer | None = None
         self._tasks: dict[Task, Callable[[Shareable, Signal], Reply]] = {
             Task.ADMIT: self._admit,
             Task.ROUND: self._round,
+            Task.VALIDATE: self._validate,
             Task.FINAL: self._final,
             Task.CONFIRM: self._nothing,
             Task.OPEN: self._nothing,
@@ -146,7 +147,11 @@ class _Site:
         return answer
 
     def close(self) -> None:
-        self._protection.close()
+        """Give back what never began, and end the run: nothing continues it."""
+        try:
+            self._protection.close()
+        finally:
+            app.open_record(self._policy).end(self._job_id)
 
     @property
     def trainer(self) -> Trainer:
@@ -176,7 +181,6 @@ class _Site:
     def _admit(self, data: Shareable, abort: Signal) -> Reply:
         support = self.trainer.support.plain()
         return Reply(
-            counts=self._counts("cohort", self.trainer.cohort_statistics),
             metrics={
                 "support": support,
                 "quarantined": self._quarantined,
@@ -210,6 +214,11 @@ class _Site:
             },
         )
 
+    def _validate(self, data: Shareable, abort: Signal) -> Reply:
+        """Scores of the last round's model, by which the best one is chosen; nothing is kept of it."""
+        scores, validate_s = _timed(lambda: self.trainer.validate(global_weights(data)))
+        return Reply(metrics={"scores": scores.plain(), "validate_s": round(validate_s, 3)})
+
     def _final(self, data: Shareable, abort: Signal) -> Reply:
         weights = global_weights(data)
         scores, validate_s = _timed(lambda: self.trainer.validate(weights))
@@ -219,7 +228,7 @@ class _Site:
         if self._job.encryption is not None:
             save_weights(weights, self._folder / FINAL_FILE)
         return Reply(
-            counts=self._counts("scores", self.trainer.score_histogram),
+            counts=site_counts(self._job, self._policy, self.trainer, private=self._protection.is_private),
             metrics={"scores": scores.plain(), **told, "validate_s": round(validate_s, 3), "privacy": privacy},
         )
 
@@ -236,19 +245,6 @@ class _Site:
         if content["purpose"] == "scores":
             return Reply(metrics={"pooled": pooled_scores(self._job, content["counts"])})
         return Reply(metrics={"cohort_statistics": pooled_statistics(self._job, content["counts"], min_count=floor)})
-
-    def _counts(self, purpose: str, count: Callable[[], NDArray[np.int64]]) -> dict[str, Any] | None:
-        """Counts for the gate to seal, where job and hospital take part in their sum; None in a job in the clear."""
-        asked = self._job.encryption
-        if asked is None:
-            return None
-        group = COUNTED[purpose]
-        stays = held_back(group, "", private=self._protection.is_private, alone=False)
-        if stays or not asked.statistics or group not in self._policy.leaving.metrics:
-            return {}
-        if purpose == "scores" and self._job.job.task != "classification":
-            return {}
-        return {purpose: count()}
 
     def _alone(self, data: Shareable, abort: Signal) -> Reply:
         """Train alone, without noise. Under differential privacy its scores stay here too: training data made them."""

@@ -15,11 +15,12 @@ from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable
 
 from fedward.errors import GateRefused
-from fedward.flare.door import Door, Gate, open_door, task_of
+from fedward.flare.door import Door, Gate, identity_of, open_door, outside, task_of
 from fedward.flare.protocol import (
     AFTER,
     MODEL,
     REFUSED_AT_DOOR,
+    ROSTER,
     ROUND_NUMBER,
     Task,
     opened_counts,
@@ -29,8 +30,7 @@ from fedward.privacy.incoming import check_initial, check_jump, check_traps
 from fedward.privacy.payload import check_tensors, layout_hash, layout_of
 from fedward.training.weights import Weights
 
-_CARRIES_MODEL = frozenset({Task.ROUND, Task.FINAL, Task.OPEN})
-_ENCRYPTED_ONLY = frozenset({Task.OPEN, Task.POOL, Task.CONFIRM})
+_CARRIES_MODEL = frozenset({Task.ROUND, Task.VALIDATE, Task.FINAL, Task.OPEN})
 _HEADERS, _DXO = ReservedHeaderKey.HEADERS, "DXO"
 
 
@@ -39,7 +39,8 @@ class IngressGate(Gate):
 
     Guarantee: the executor sees a model only if its names, shapes, dtypes and architecture are the job's, its values
     are finite, and it passes ``fedward.privacy.incoming``; in an encrypted job only if it is the sum of at least three
-    hospitals' models of the round before, or follows from the job's seed. Of the headers it sees the round's number and
+    hospitals' models of the round before, or follows from the job's seed. It sees a task only in the job's order
+    (``flare.task_order``), in a run that the hospital's record knows. Of the headers it sees the round's number and
     FLARE's cookies. Whatever goes wrong, it sees a refusal.
     """
 
@@ -52,9 +53,8 @@ class IngressGate(Gate):
                 return self._admit(shareable, fl_ctx)
         except Exception as error:  # noqa: BLE001 - fail closed, whatever it was
             reason = self.latch(error, fl_ctx)
-        refused = Shareable()
-        refused.set_header(REFUSED_AT_DOOR, reason)
-        # without them the server knows no task that the refusal answers, and asks again until its time is up
+        refused = _refused(reason)
+        # without cookies the server knows no task that the refusal answers, and asks again until its time is up
         with contextlib.suppress(Exception):
             _with_cookies(refused, shareable[_HEADERS])
         return refused
@@ -70,12 +70,15 @@ class IngressGate(Gate):
         number = headers.get(ROUND_NUMBER)
         if type(number) is not int or not -1 <= number < door.job.federation.rounds:
             raise GateRefused("task has no round's number of this job")
-        if task in _ENCRYPTED_ONLY and door.job.encryption is None:
-            raise GateRefused(f"task {task} in a job that is not encrypted")
+        purpose, sealed, confirmed = _sealed(shareable, task=task) if task is Task.POOL else ("", None, None)
+        if not door.enter(task, number=number, purpose=purpose):
+            again = GateRefused("task was put before, and its answer leaves once")
+            return _with_cookies(_refused(outside(again, title=self.title)), headers)
+        if door.job.encryption is not None and task is not Task.ADMIT:
+            door.sealing.take_roster(headers.get(ROSTER))
         if task in _CARRIES_MODEL:
             passed = question(_model(shareable, door, task=task, number=number), round_number=number, wait_s=0.0)
         elif task is Task.POOL:
-            purpose, sealed, confirmed = _sealed(shareable, task=task)
             passed = opened_counts(purpose, door.sealing.open_counts(purpose, sealed))
             door.sealing.require_confirmed_counts(confirmed, purpose)
             passed.set_header(ROUND_NUMBER, number)
@@ -89,14 +92,19 @@ class IngressGate(Gate):
         return _with_cookies(passed, headers)
 
 
+def _refused(reason: str) -> Shareable:
+    refused = Shareable()
+    refused.set_header(REFUSED_AT_DOOR, reason)
+    return refused
+
+
 def _model(shareable: Shareable, door: Door, *, task: Task, number: int) -> Weights:
-    if task is Task.ROUND and number < 0:
-        raise GateRefused("round has no number")
-    hand = door.in_hand
-    if door.job.encryption is None:
-        model, after = _clear(shareable, door, task=task), number if task is Task.ROUND else door.job.federation.rounds
+    hand, encrypted = door.in_hand, door.job.encryption is not None
+    if encrypted:
+        model, after, found = _opened(shareable, door, task=task, number=number)
     else:
-        model, after = _opened(shareable, door, task=task, number=number)
+        model, found = _clear(shareable, door, task=task), None
+        after = number if task is Task.ROUND else door.job.federation.rounds
     if _architecture(model, door) != door.architecture:
         raise GateRefused("model is of another architecture than the job's")
     if after == 0:
@@ -105,6 +113,11 @@ def _model(shareable: Shareable, door: Door, *, task: Task, number: int) -> Weig
         last, since = (door.initial, 0) if hand.last is None else (hand.last, hand.last_number)
         check_jump(model, last, rounds=after - since, noise_l2=_noise_l2(door))
     check_traps(model, door.initial)
+    named = identity_of(model, sum=found, after=after, encrypted=encrypted)
+    if task is Task.VALIDATE:
+        door.record.validate(door.job_id, named)
+    elif task is Task.FINAL:
+        door.record.finish(door.job_id, named)
     hand.round_number, hand.after, hand.model = number, after, {name: model[name].copy() for name in model}
     hand.last_number, hand.last = max(number, hand.last_number), hand.model
     return model
@@ -117,26 +130,30 @@ def _clear(shareable: Shareable, door: Door, *, task: Task) -> Weights:
     return check_tensors(content.get("data"), door.layout)
 
 
-def _opened(shareable: Shareable, door: Door, *, task: Task, number: int) -> tuple[Weights, int]:
-    """The model of an encrypted job, and how many rounds made it: what hospitals summed, never what a server says."""
+def _opened(shareable: Shareable, door: Door, *, task: Task, number: int) -> tuple[Weights, int, str | None]:
+    """The model of an encrypted job, how many rounds made it, and the identity of its sum; None of the initial one.
+
+    It is what hospitals summed, never what a server says.
+    """
     after, limits = shareable.get_header(AFTER), door.job.federation
     if type(after) is not int or not 0 <= after <= limits.rounds:
         raise GateRefused("model does not say which round made it")
     if task is Task.ROUND and after != number:
         raise GateRefused("model is not of the round before")
-    if task is not Task.ROUND and limits.select == "last" and after != limits.rounds:
+    if (task is Task.VALIDATE or (task is Task.FINAL and limits.select == "last")) and after != limits.rounds:
         raise GateRefused("model is not that of the last round")
     if after == 0:
         if _DXO in shareable:
             raise GateRefused(f"task {task} brings a payload where none is due")
-        return {name: array.copy() for name, array in door.initial.items()}, 0
+        return {name: array.copy() for name, array in door.initial.items()}, 0, None
     purpose, sealed, confirmed = _sealed(shareable, task=task)
     if purpose != MODEL:
         raise GateRefused(f"task {task} brings no model")
-    model = check_tensors(door.sealing.open_model(sealed, round_number=after - 1), door.layout)
-    if task is Task.OPEN:
-        door.sealing.require_confirmed_model(confirmed, round_number=after - 1)
-    return model, after
+    weights, found = door.sealing.open_model(sealed, round_number=after - 1)
+    model = check_tensors(weights, door.layout)
+    if task is Task.OPEN and door.sealing.require_confirmed_final(confirmed) != (after, found):
+        raise GateRefused("model is not the final one that this hospital confirmed")
+    return model, after, found
 
 
 def _counted(shareable: Shareable, door: Door) -> tuple[str, ...]:

@@ -60,10 +60,9 @@ class Protection:
             PolicyRefused: the noise that follows from the wanted ε is smaller than the policy's smallest.
         """
         if not self.is_private:
-            if self._cap is not None or self._policy.ledger.exists():
-                self._ledger.unprotected(
-                    job_id=self._job_id, job=self._job.job.name, cohort=self._job.data.cohort, patients=patients
-                )
+            self._ledger.unprotected(
+                job_id=self._job_id, job=self._job.job.name, cohort=self._job.data.cohort, patients=patients
+            )
             return {"mechanism": "none"}
         charge = self._ledger.find(self._job_id) or self._charge(patients)
         return self._facts(charge, patients)
@@ -139,6 +138,7 @@ class Protection:
             cohort=self._job.data.cohort,
             event=plan.event,
             rounds=self._job.federation.rounds,
+            allowance=plan.allowance,
             patients=patients,
             cap=self._cap,
             delta=self._policy.cohorts[self._job.data.cohort].privacy.delta or plan.delta,

@@ -23,6 +23,8 @@ from fedward.training.weights import Weights
 ROUND_NUMBER = "fedward_round_number"
 AFTER = "fedward_after"
 """Header of a task that goes with a model: how many rounds made it; 0 is the initial one."""
+ROSTER = "fedward_roster"
+"""Header of each task of an encrypted job after admission: the nonce of each hospital that takes part, by its id."""
 PATIENTS = "fedward_patients"
 """Header from a site's executor to its gate, never sent: what the site counts for where weighting is by patients."""
 REFUSAL = "fedward_refusal"
@@ -98,16 +100,25 @@ class Sum:
     confirmed: bytes | None = None
 
 
-def question(carried: Model | Sum | Sequence[Sum] | Weights | None, *, round_number: int, wait_s: float) -> Shareable:
+def question(
+    carried: Model | Sum | Sequence[Sum] | Weights | None,
+    *,
+    round_number: int,
+    wait_s: float,
+    roster: Mapping[str, str] | None = None,
+) -> Shareable:
     """The data of a task: a global model, a sum, several or nothing, and the round's number.
 
-    ``wait_s`` is how long a site waits, after its answer, before it asks for the next task.
+    ``wait_s`` is how long a site waits, after its answer, before it asks for the next task. ``roster`` goes with each
+    task of an encrypted job after admission.
     """
     from nvflare.private.defs import TaskConstant
 
     data = _payload(carried)
     if isinstance(carried, Model):
         data.set_header(AFTER, carried.after)
+    if roster is not None:
+        data.set_header(ROSTER, dict(roster))
     data.set_header(ROUND_NUMBER, round_number)
     data.set_header(TaskConstant.WAIT_TIME, wait_s)
     return data

@@ -119,7 +119,7 @@ def _answered(taking: _Taking, event: Event) -> None:
     )
     _privacy(taking, site, metrics.get("privacy"))
     task = event.get("task")
-    if task not in ("round", "final"):
+    if task not in ("round", "validate", "final"):
         return  # a model that a site trained alone is not the job's
     if task == "round":
         number, seconds = whole(event.get("round")) or 0, _seconds(event, metrics)
@@ -130,7 +130,7 @@ def _answered(taking: _Taking, event: Event) -> None:
             (taking.job, number, site, *seconds.values(), whole(metrics.get("patients")), sent, received),
         )
     else:
-        selected = taking.job_value("selected")
+        selected = None if task == "validate" else taking.job_value("selected")
         number = int(taking.job_value("rounds_done") if selected is None else selected)
     _scores(taking, site, number, metrics, final=task == "final")
 

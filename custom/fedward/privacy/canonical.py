@@ -45,14 +45,15 @@ _STUDY = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
 
 
 class Task(StrEnum):
-    """What the server may ask of a site, in the order in which a job asks it."""
+    """What the server may ask of a site; ``fedward.flare.task_order`` has the order in which a job asks it."""
 
     ADMIT = "fedward_admit"
     ROUND = "fedward_round"
+    VALIDATE = "fedward_validate"
     FINAL = "fedward_final"
+    OPEN = "fedward_open"
     CONFIRM = "fedward_confirm"
     POOL = "fedward_pool"
-    OPEN = "fedward_open"
     ALONE = "fedward_alone"
 
 

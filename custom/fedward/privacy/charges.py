@@ -17,6 +17,7 @@ class Charge:
         job_id: FLARE's id of the run. job: the job's name. cohort: whose patients.
         event: the mechanism with all steps that were planned.
         rounds: planned. begun_steps: of all rounds begun, a round that was begun twice counting twice.
+        allowance: steps beyond the planned ones that may begin after a restart.
         refunded_steps: planned steps that never began, once closed. closed: no round can begin any more.
         cap, delta: largest ε and its δ that the job was admitted under; cap None: recorded, not capped.
         at: when it was charged, UTC.
@@ -33,6 +34,7 @@ class Charge:
     at: str
     patients: str
     number: int
+    allowance: int = 0
     begun_steps: int = 0
     refunded_steps: int = 0
     closed: bool = False
@@ -41,6 +43,11 @@ class Charge:
     def counted(self) -> Event:
         """What counts: the steps begun and, until the job is closed, those planned and not begun."""
         return replace(self.event, steps=self.begun_steps if self.closed else max(self.event.steps, self.begun_steps))
+
+    @property
+    def ceiling(self) -> Event:
+        """The most that this job may ever come to: the steps planned, and those that a restart is allowed."""
+        return replace(self.event, steps=self.event.steps + self.allowance)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,12 +69,13 @@ def named(**names: str) -> dict[str, str]:
     return dict(names)
 
 
-def require_possible(event: Event, *, rounds: int, cap: float | None, delta: float) -> None:
+def require_possible(event: Event, *, rounds: int, cap: float | None, delta: float, allowance: int) -> None:
     """Refuse numbers for which no ε is defined, and units other than the patient."""
     if event.unit != "patient":
         raise LedgerError("only ε of patients is kept", value=event.unit, remedy="account for patients")
     sound = 0 < event.sampling_rate <= 1 and 0 <= event.noise_multiplier < math.inf and event.steps >= 1
-    if not (sound and rounds >= 1 and 0 < delta < 1 and (cap is None or 0 < cap < math.inf)):
-        what = "sampling rate, noise, steps, rounds, cap or δ cannot be"
-        value = f"{event.sampling_rate}, {event.noise_multiplier}, {event.steps}, {rounds}, {cap}, {delta}"
+    sound = sound and rounds >= 1 and allowance >= 0 and 0 < delta < 1
+    if not (sound and (cap is None or 0 < cap < math.inf)):
+        what = "sampling rate, noise, steps, rounds, allowance, cap or δ cannot be"
+        value = f"{event.sampling_rate}, {event.noise_multiplier}, {event.steps}, {rounds}, {allowance}, {cap}, {delta}"
         raise LedgerError(what, value=value, remedy="correct the job or site.toml")

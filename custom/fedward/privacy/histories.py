@@ -17,6 +17,7 @@ from fedward.privacy import accountant
 from fedward.privacy.accountant import Event
 from fedward.privacy.chain import Entry
 from fedward.privacy.charges import Charge, Unprotected
+from fedward.privacy.runs import RUN
 
 History = tuple[tuple[float, float, int], ...] | None
 """Sampling rate, noise multiplier and steps of each different mechanism; None: touched without protection."""
@@ -47,11 +48,13 @@ class Books:
         self.closing: dict[str, Entry] = {}
 
     def take(self, entry: Entry) -> None:
-        """Add one entry.
+        """Add one entry; those of ``fedward.privacy.runs`` cost nobody anything and are passed over.
 
         Raises:
             LedgerError: it is of a kind, or says something, that this Fedward does not know.
         """
+        if entry.kind.startswith(RUN):
+            return
         try:
             self._takers[entry.kind](self, entry, entry.body)
         except (LookupError, TypeError, ValueError, AttributeError, JobError):
@@ -89,6 +92,7 @@ class Books:
         self.jobs[body["job_id"]] = Charge(
             **{name: body[name] for name in ("job_id", "job", "cohort", "rounds", "cap", "delta", "patients")},
             event=event,
+            allowance=body.get("allowance", 0),  # an entry of before there was one allows nothing beyond its plan
             at=entry.at,
             number=entry.number,
         )
@@ -142,7 +146,7 @@ def course(
     before: Counter[History] = Counter()
     for entry in entries:
         books.take(entry)
-        if entry.kind in ("release", "create"):
+        if entry.kind in ("release", "create") or entry.kind.startswith(RUN):
             continue
         now = books.histories(patients, members)
         if now != before:

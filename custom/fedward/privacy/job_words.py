@@ -165,7 +165,8 @@ def _privacy(job: JobSpec, plan: SitePlan | None) -> Iterator[str]:
     if plan is not None:
         yield (
             f"At this hospital: ε {plan.epsilon:.2f} at δ {plan.delta:g} for each of {plan.patients} training "
-            f"patients, with noise {plan.noise_multiplier:.3g} over {plan.steps} steps."
+            f"patients, with noise {plan.noise_multiplier:.3g} over {plan.steps} steps. "
+            f"At most ε {plan.ceiling:.2f}, with one round begun again after a restart; more is refused."
         )
     elif job.privacy.mechanism != "none":
         yield "What ε it comes to here is not known: the cohort is not indexed, or does not fit."

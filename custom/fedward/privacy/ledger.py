@@ -13,62 +13,30 @@ an entry whose maker was killed counts. What is found when the file is tampered 
 from __future__ import annotations
 
 import re
-import threading
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from fedward.errors import LedgerError, OverBudget
 from fedward.privacy import accountant
 from fedward.privacy.accountant import Event
-from fedward.privacy.chain import Entry, Seal
-from fedward.privacy.chain_file import BUSY_TIMEOUT_S, PATIENTS, ChainFile, Turn, create_chain
+from fedward.privacy.chain import Entry
+from fedward.privacy.chain_file import PATIENTS, ChainFile
 from fedward.privacy.charges import Charge, Unprotected, named, require_possible
 from fedward.privacy.histories import Books, History, Worst, course, worst
+from fedward.privacy.ledger_file import LedgerFile
 
 __all__ = ["Charge", "Entry", "Ledger", "Unprotected", "Worst"]
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-class Ledger:
-    """The ledger of one site; use it from any thread, and from several processes at once.
-
-    Made by ``create`` or ``open``. Every method first reads and checks what others have written since.
-    """
+class Ledger(LedgerFile):
+    """The ledger of one site."""
 
     def __init__(self, chain: ChainFile, *, site: str) -> None:
-        self.path, self._site, self._chain = chain.path, site, chain
-        self._books, self._seen, self._mine = Books(), 0, threading.Lock()
-
-    @classmethod
-    def create(cls, path: Path, *, site: str, key: bytes, timeout_s: float = BUSY_TIMEOUT_S) -> Self:
-        """Make a site's ledger, once in its life.
-
-        Raises:
-            LedgerError: one is there, or was there and was deleted.
-        """
-        create_chain(path, seal=Seal.of(key), kind="create", body={"site": site})
-        return cls.open(path, site=site, key=key, timeout_s=timeout_s)
-
-    @classmethod
-    def open(cls, path: Path, *, site: str, key: bytes, timeout_s: float = BUSY_TIMEOUT_S) -> Self:
-        """Open a ledger and check it from its first entry to its last. It never makes one.
-
-        Args:
-            path: ``ledger`` of ``site.toml``.
-            site: the hospital's id.
-            key: the site's secret key.
-            timeout_s: how long to wait for another process that is writing.
-
-        Raises:
-            LedgerError: none is there, it is another site's, it was changed or cut back, or it cannot be read.
-        """
-        ledger = cls(ChainFile(path, seal=Seal.of(key), timeout_s=timeout_s), site=site)
-        with ledger._turn():
-            return ledger
+        super().__init__(chain, site=site)
+        self._books = Books()
 
     def charge(
         self,
@@ -81,8 +49,11 @@ class Ledger:
         patients: Collection[str],
         cap: float | None,
         delta: float,
+        allowance: int = 0,
     ) -> Charge:
         """Take on a job: all its planned steps count from now on. Again with the same words: the standing charge.
+
+        The job's own ceiling is its planned steps and ``allowance`` more, whatever ``cap`` would leave.
 
         Args:
             job_id: FLARE's id of the run. job: the job's name. cohort: the cohort's name in ``site.toml``.
@@ -91,12 +62,13 @@ class Ledger:
             patients: pseudonyms of all patients whom the job may train on.
             cap: the largest ε that any of them may come to, over every job ever; None records without a cap.
             delta: δ at which ε is counted against ``cap``.
+            allowance: steps beyond those planned that may begin after a restart; they are charged when they begin.
 
         Raises:
             OverBudget: a patient would pass ``cap``; nothing is recorded.
             LedgerError: the job id stands for another charge, or a value cannot be.
         """
-        require_possible(event, rounds=rounds, cap=cap, delta=delta)
+        require_possible(event, rounds=rounds, cap=cap, delta=delta, allowance=allowance)
         body: dict[str, Any] = {
             **named(job_id=job_id, job=job, cohort=cohort),
             "unit": event.unit,
@@ -104,6 +76,7 @@ class Ledger:
             "noise_multiplier": float(event.noise_multiplier),
             "steps": int(event.steps),
             "rounds": int(rounds),
+            "allowance": int(allowance),
             "cap": None if cap is None else float(cap),
             "delta": float(delta),
         }
@@ -120,10 +93,12 @@ class Ledger:
     def begin(self, job_id: str, *, round_number: int, steps: int) -> Entry:
         """Enter a round before it begins; it is durable once this returns, and counts even if the round never ends.
 
-        A round begun again after a restart counts again. Steps beyond those planned are charged here.
+        A round begun again after a restart counts again. Steps beyond those planned are charged here, as far as the
+        charge's ``allowance`` goes.
 
         Raises:
-            OverBudget: steps beyond those planned would take a patient past the charge's cap; nothing is recorded.
+            OverBudget: steps beyond those planned would pass the job's own ceiling, or take a patient past the charge's
+                cap; nothing is recorded.
             LedgerError: the job is not charged, or closed, or ``steps`` is below 1.
         """
         if steps < 1 or round_number < 0:
@@ -132,6 +107,10 @@ class Ledger:
             charge = self._found(job_id)
             if charge.closed:
                 raise LedgerError("job is closed and can begin no round", where=self.path, value=job_id)
+            if charge.begun_steps + steps > charge.ceiling.steps:
+                what = f"the round would pass the job's own ceiling of {charge.ceiling.steps} steps"
+                remedy = "submit the job again: it is charged anew"
+                raise OverBudget(what, where=f"cohort {charge.cohort}", remedy=remedy)
             beyond = charge.begun_steps + steps - charge.counted.steps
             if beyond > 0:
                 more = replace(charge.event, steps=beyond)
@@ -201,15 +180,6 @@ class Ledger:
         with self._turn():
             return self._books.charge(job_id)
 
-    def entries(self) -> list[Entry]:
-        """All entries, in order."""
-        with self._turn():
-            return list(self._chain.entries)
-
-    def entry(self, hash: str) -> Entry | None:
-        """The entry with this hash, or None."""
-        return next((entry for entry in self.entries() if entry.hash == hash), None)
-
     def patients(self, cohort: str) -> frozenset[str]:
         """Pseudonyms of all patients whom any job touched under a cohort's name."""
         with self._turn():
@@ -248,19 +218,8 @@ class Ledger:
         with self._turn():
             return self._books.histories(patients, self._chain.members, extra=extra)
 
-    @contextmanager
-    def _turn(self) -> Iterator[Turn]:
-        with self._mine, self._chain.turn() as turn:
-            self._read()
-            yield turn
-
-    def _read(self) -> None:
-        entries = self._chain.entries
-        if not self._seen and entries[0].body.get("site") != self._site:
-            raise LedgerError("ledger of another site", where=self.path, remedy="name this site's own")
-        while self._seen < len(entries):
-            self._books.take(entries[self._seen])
-            self._seen += 1
+    def _take(self, entry: Entry) -> None:
+        self._books.take(entry)
 
     def _found(self, job_id: str) -> Charge:
         charge = self._books.charge(job_id)

@@ -10,6 +10,9 @@ from fedward.privacy.accountant import Event, check_delta, epsilon, noise_for, u
 from fedward.settings.job import JobSpec
 from fedward.settings.privacy import DpSgd, UpdateProtection
 
+REPEATED_ROUNDS = 1
+"""Rounds that may be begun a second time in a job, since a site was killed in the middle of one."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SitePlan:
@@ -25,6 +28,8 @@ class SitePlan:
     """The noise's standard deviation over ``clip_norm_l2``."""
     steps: int
     """Noisy releases in all rounds: optimizer steps under dp-sgd, whole updates under update-noise."""
+    allowance: int
+    """Releases beyond ``steps`` that the ledger lets begin after a restart: those of ``REPEATED_ROUNDS`` rounds."""
     epsilon: float
     delta: float
     clip_norm_l2: float
@@ -32,9 +37,17 @@ class SitePlan:
     @property
     def event(self) -> Event:
         """What the accountant and the ledger count."""
+        return self._event(self.steps)
+
+    @property
+    def ceiling(self) -> float:
+        """The most ε that the job may come to here, however often it is asked: that of ``steps`` and ``allowance``."""
+        return epsilon([self._event(self.steps + self.allowance)], delta=self.delta)
+
+    def _event(self, steps: int) -> Event:
         if self.mechanism == "update-noise":
-            return update_noise_event(self.noise_multiplier, rounds=self.steps)
-        return Event(sampling_rate=self.sampling_rate, noise_multiplier=self.noise_multiplier, steps=self.steps)
+            return update_noise_event(self.noise_multiplier, rounds=steps)
+        return Event(sampling_rate=self.sampling_rate, noise_multiplier=self.noise_multiplier, steps=steps)
 
 
 def steps_a_round(job: JobSpec, *, patients: int) -> int:
@@ -73,13 +86,14 @@ def plan_site(job: JobSpec, *, site: str, patients: int, steps_a_round: int | No
     privacy = job.privacy
     if privacy.mechanism == "dp-sgd" and privacy.dp_sgd is not None:
         steps = job.federation.rounds * in_a_round
-        return _plan_dp_sgd(privacy.dp_sgd, site=site, patients=patients, steps=steps)
+        allowance = REPEATED_ROUNDS * in_a_round
+        return _plan_dp_sgd(privacy.dp_sgd, site=site, patients=patients, steps=steps, allowance=allowance)
     if privacy.mechanism == "update-noise" and privacy.update is not None:
         return _plan_update(privacy.update, site=site, patients=patients, rounds=job.federation.rounds)
     raise JobError("no differential privacy, so no epsilon", where=job.job.name, remedy=_MECHANISM)
 
 
-def _plan_dp_sgd(asked: DpSgd, *, site: str, patients: int, steps: int) -> SitePlan:
+def _plan_dp_sgd(asked: DpSgd, *, site: str, patients: int, steps: int, allowance: int) -> SitePlan:
     if asked.unit != "patient":
         raise JobError("privacy.dp_sgd.unit must be 'patient'", where=site, value=asked.unit, remedy=_UNIT)
     if asked.sampler != "poisson":
@@ -106,6 +120,7 @@ def _plan_dp_sgd(asked: DpSgd, *, site: str, patients: int, steps: int) -> SiteP
         sampling_rate=rate,
         noise_multiplier=noise,
         steps=steps,
+        allowance=allowance,
         epsilon=epsilon([event], delta=asked.delta),
         delta=asked.delta,
         clip_norm_l2=asked.clip_norm_l2,
@@ -127,6 +142,7 @@ def _plan_update(asked: UpdateProtection, *, site: str, patients: int, rounds: i
         sampling_rate=1.0,
         noise_multiplier=asked.noise_multiplier,
         steps=rounds,
+        allowance=REPEATED_ROUNDS,
         epsilon=epsilon([event], delta=asked.delta),
         delta=asked.delta,
         clip_norm_l2=asked.clip_norm_l2,

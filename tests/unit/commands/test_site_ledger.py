@@ -11,8 +11,10 @@ from xml.etree import ElementTree
 import pytest
 
 from fedward.dicom.pseudonym import load_key
+from fedward.errors import GateRefused
 from fedward.privacy import accountant
 from fedward.privacy.ledger import Ledger
+from fedward.privacy.record import Record
 from tests.conftest import OPEN_SITE_TOML
 from tests.unit.commands.command_line import typed
 from tests.unit.conftest import MakeCohort
@@ -118,6 +120,15 @@ def test_settling_gives_back_what_never_began(run: Any, spent: Path) -> None:
     assert json.loads(out) == {"job_id": "j2", "begun_steps": 3, "refunded_steps": 6, "state": "closed"}
     code, out, err = run("--settle", "j9")
     assert code == 1 and "no such job" in err and len(err.splitlines()) == 1
+
+
+def test_settling_ends_the_run_of_a_job_with_a_charge_or_without(run: Any, spent: Path) -> None:
+    kept = Record.open(opened(spent).path, site="north", key=load_key(spent.parent / "site.key").secret)
+    for job_id in ("j2", "clear"):
+        kept.begin(job_id, job="a" * 64)
+        assert run("--settle", job_id)[0] == 0
+        with pytest.raises(GateRefused, match="has ended here"):
+            kept.begin(job_id, job="a" * 64)
 
 
 def test_a_job_without_protection_is_infinite_and_json_stays_json(run: Any, spent: Path) -> None:

@@ -19,6 +19,7 @@ from fedward.encryption.key_file import write_key
 from fedward.flare.kits import provision
 from fedward.flare.processes import free_port
 from fedward.privacy.ledger import Ledger
+from fedward.privacy.record import Record
 from fedward.provisioning.templates import render
 from fedward.settings import Pacs, read_federation
 from tests.unit.doctor.made import POLICY, SITE, case_of, levels, write_kit
@@ -157,6 +158,22 @@ def test_a_ledger_that_is_gone_cut_or_damaged(site: Path) -> None:
     assert only(policy.ledger(case)).level == "pass"
     case.policy.ledger.write_bytes(b"nothing of the kind")
     assert only(policy.ledger(case)).level == "fail"
+
+
+def test_a_record_of_runs_that_cannot_be_understood(site: Path) -> None:
+    case = case_of(site)
+    write_site_key(site)
+    key = bytes.fromhex("ab" * 32)
+    book = Record.create(case.policy.ledger, site=SITE, key=key)
+    book.begin("j1", job="a" * 64)
+    book.begin("j2", job="a" * 64)
+    book.end("j2")
+    found = only(policy.record(case))
+    assert found.level == "pass" and "2 runs, 1 of them running" in str(found.value)
+    with book._turn() as turn:
+        turn.append("run-final", {"job_id": "j9", "round": 1, "model": "a" * 64})  # of a run that never began
+    assert only(policy.record(case)).level == "fail"
+    assert only(policy.ledger(case)).level == "pass", "its chain is whole"
 
 
 # keys ------------------------------------------------------------------------------------------------------------

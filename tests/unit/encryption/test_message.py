@@ -15,7 +15,7 @@ from fedward.encryption.tag import lanes
 from fedward.encryption.topic import Topic
 from fedward.errors import EncryptionError
 
-TOPIC = Topic(job_id="job-1", purpose="model", round_number=0, layout="a" * 64, length=2, bits=32)
+TOPIC = Topic(job_id="job-1", purpose="model", round_number=0, layout="a" * 64, context="c" * 64, length=2, bits=32)
 PARTS = tuple(Part(site=site, nonce=bytes([number] * 16)) for number, site in enumerate(("east", "north", "west")))
 GOOD = Message(key_id="b" * 32, scheme="aes-ctr", topic=TOPIC, parts=PARTS, tag=(1, 2**64 - 1), payload=b"12345678")
 
@@ -26,6 +26,7 @@ topics = st.builds(
     purpose=st.sampled_from(["model", "scores", "cohort"]),
     round_number=st.integers(0, 2**31 - 1),
     layout=st.text("0123456789abcdef", min_size=64, max_size=64),
+    context=st.text("0123456789abcdef", min_size=64, max_size=64),
     length=st.integers(1, 2**31 - 1),
     bits=st.sampled_from([24, 32, 48]),
 )
@@ -58,7 +59,7 @@ def test_the_bytes_are_as_documented() -> None:
     sealed = pack(GOOD)
     size = int.from_bytes(sealed[7:11], "big")
     header = json.loads(sealed[11 : 11 + size])
-    assert sealed[:7] == b"FWSUM1\n"
+    assert sealed[:7] == b"FWSUM2\n"
     assert sealed[11 + size :] == GOOD.payload
     assert set(header) == {"key", "scheme", "topic", "parts", "tag"}
     assert header["parts"][1] == {"site": "north", "nonce": "01" * 16}
@@ -72,7 +73,7 @@ def test_other_bytes_are_refused(data: bytes) -> None:
             unpack(sealed)
 
 
-@pytest.mark.parametrize("sealed", [None, "FWSUM1\n", bytearray(pack(GOOD)), 3])
+@pytest.mark.parametrize("sealed", [None, "FWSUM2\n", bytearray(pack(GOOD)), 3])
 def test_what_is_no_bytes_is_refused(sealed: Any) -> None:
     with pytest.raises(EncryptionError, match="not a sealed message"):
         unpack(sealed)
@@ -135,6 +136,7 @@ def test_a_field_out_of_its_range_is_refused(field: str, values: list[Any]) -> N
         ("purpose", ["other", None]),
         ("round_number", [-1, True, 1.0, 2**31, "0"]),
         ("layout", ["A" * 64, "a" * 63, None]),
+        ("context", ["A" * 64, "a" * 63, None]),
         ("length", [0, -1, True, 2**31, 2.0]),
         ("bits", [31, 64, True, "32"]),
     ],

@@ -21,7 +21,7 @@ from fedward.errors import EncryptionError
 
 KEY = FederationKey(scheme="aes-ctr", generation=1, secret=bytes(range(32)))
 SITES = ("east", "north", "south", "west")
-TOPIC = Topic(job_id="job-1", purpose="model", round_number=1, layout="a" * 64, length=5, bits=32)
+TOPIC = Topic(job_id="job-1", purpose="model", round_number=1, layout="a" * 64, context="c" * 64, length=5, bits=32)
 CODES = {site: np.arange(5) * 10**number - 7 for number, site in enumerate(SITES)}
 NOT_THE_SUM = "does not verify: it is not the sum of the sites it names"
 OTHER_TOPICS = [
@@ -29,6 +29,7 @@ OTHER_TOPICS = [
     ("purpose", {"purpose": "scores"}),
     ("round number", {"round_number": 0}),
     ("layout", {"layout": "b" * 64}),
+    ("context", {"context": "d" * 64}),
     ("length", {"length": 6}),
     ("bits", {"bits": 48}),
 ]

@@ -21,12 +21,15 @@ from nvflare.fuel.utils import fobs
 from fedward.dicom.pseudonym import load_key
 from fedward.encryption.key import FederationKey
 from fedward.encryption.key_file import write_key
+from fedward.flare import door
 from fedward.flare.egress import EgressGate
 from fedward.flare.ingress import IngressGate
 from fedward.flare.protocol import REFUSAL, Reply, Task, question, to_shareable
 from fedward.privacy.accountant import Event, update_noise_event
+from fedward.privacy.job_hash import job_hash
 from fedward.privacy.ledger import Ledger
 from fedward.privacy.proof import PROOF, Proof, digest
+from fedward.privacy.record import Record
 from fedward.settings import JOB_FILE, JobSpec, parse
 from fedward.training.networks import initial_weights
 from fedward.training.weights import Weights
@@ -54,6 +57,7 @@ class Hospital:
         folder: to write to.
         privacy: the job's, a key of ``MECHANISMS``.
         charged: whether the ledger was told of the job.
+        admitted: whether an earlier process of the site took the job's admission, so that rounds may follow.
         cap: whether the cohort has an ε cap, so that the ledger counts for jobs without privacy too.
         site: the hospital's id.
         shared: the federation's key; with it the job is encrypted, unless ``changes`` say otherwise.
@@ -67,6 +71,7 @@ class Hospital:
         privacy: str = "none",
         *,
         charged: bool = True,
+        admitted: bool = True,
         cap: bool = True,
         site: str = "north",
         shared: FederationKey | None = None,
@@ -95,6 +100,19 @@ class Hospital:
         self.mechanism: str = MECHANISMS[privacy]["mechanism"]
         if charged:
             self.charge()
+        if admitted:
+            self.record.begin(self.job_id, job=job_hash(self.job))
+
+    @property
+    def record(self) -> Record:
+        """What the hospital's record holds, read anew."""
+        return Record.open(self.local / "ledger.db", site=self.site, key=self.key)
+
+    def restart(self) -> None:
+        """Another process of the site takes up the job: what stood in memory is gone, new gates stand."""
+        for known in (door._DOORS, door._LATCHED):
+            known.pop((self.site, self.job_id), None)
+        self.ingress, self.egress = IngressGate(), EgressGate()
 
     def charge(self, job_id: str | None = None) -> None:
         who = {"job_id": job_id or self.job_id, "job": "tiny", "cohort": "chest", "patients": PATIENTS}
@@ -104,7 +122,7 @@ class Hospital:
         event = Event(unit="patient", sampling_rate=0.2, noise_multiplier=1.5, steps=20)
         if self.mechanism == "update-noise":
             event = update_noise_event(3.0, rounds=2)
-        self.ledger.charge(**who, event=event, rounds=2, cap=None, delta=1e-4)
+        self.ledger.charge(**who, event=event, rounds=2, cap=None, delta=1e-4, allowance=event.steps // 2)
 
     def context(self, task: Task | str) -> FLContext:
         workspace = SimpleNamespace(
@@ -123,7 +141,8 @@ class Hospital:
     def model(self) -> Weights:
         return initial_weights(self.job)
 
-    def receive(self, model: Weights | None = None, *, task: Task = Task.ROUND, number: int = 0) -> Shareable:
+    def receive(self, model: Weights | None = None, *, task: Task = Task.ROUND, number: int | None = None) -> Shareable:
+        number = (0 if task is Task.ROUND else -1) if number is None else number
         data = question(self.model if model is None else model, round_number=number, wait_s=0.0)
         return self.ingress.process(data, self.context(task))
 

@@ -54,7 +54,7 @@ def test_update_noise_is_begun_noised_and_released(make: Make) -> None:
     noise = np.concatenate([(sent[name] - update[name]).astype(np.float64).ravel() for name in update])
     assert abs(noise.std() / 3.0 - 1) < 0.05
     kinds = [entry.kind for entry in hospital.ledger.entries()]
-    assert kinds[-2:] == ["begin", "release"]
+    assert kinds[-3:] == ["begin", "release", "run-leave"]
 
 
 def test_an_update_with_its_proof_passes_and_the_proof_stays(make: Make) -> None:
@@ -65,7 +65,9 @@ def test_an_update_with_its_proof_passes_and_the_proof_stays(make: Make) -> None
     wire = serialised(message)
     begun = answer.get_header(PROOF)["begun"]
     assert PROOF.encode() not in wire and begun.encode() not in wire
-    assert hospital.ledger.entries()[-1].body == {"begun": begun, "digest": answer.get_header(PROOF)["digest"]}
+    released, left = hospital.ledger.entries()[-2:]
+    assert released.body == {"begun": begun, "digest": answer.get_header(PROOF)["digest"]}
+    assert left.body == {"job_id": hospital.job_id, "round": 0}
 
 
 @pytest.mark.parametrize("task", [Task.ADMIT, Task.FINAL, Task.ALONE])

@@ -79,9 +79,22 @@ def test_a_restarted_site_takes_a_late_round(hospital: Hospital) -> None:
     assert global_weights(hospital.receive(moved(hospital.model, scale=0.1), number=1))
 
 
-def test_a_site_takes_part_in_a_round_again(hospital: Hospital) -> None:
+def test_a_round_that_was_taken_is_not_taken_again(hospital: Hospital) -> None:
     hospital.receive()
+    hospital.send(hospital.honest()[1])
+    assert_stopped(hospital.receive(), says="its answer leaves once")
+    assert global_weights(hospital.receive(number=1)), "FLARE puts a task again whose answer was lost: that is no lie"
+    assert_stopped(hospital.receive(), says="comes again, or out of the job's order")
+    assert_stopped(hospital.receive(number=1), says="comes again, or out of the job's order")
+
+
+def test_a_site_that_was_restarted_takes_a_round_again_whose_update_did_not_leave(hospital: Hospital) -> None:
+    hospital.receive()
+    hospital.restart()
     assert global_weights(hospital.receive())
+    hospital.send(hospital.honest()[1])
+    hospital.restart()
+    assert_stopped(hospital.receive(), says="its answer leaves once")
 
 
 def _imprint(model: Weights) -> Weights:
@@ -125,7 +138,8 @@ def test_a_model_that_is_not_the_jobs(hospital: Hospital, fault: str, task: Task
     change, says = MODELS[fault]
     honest = hospital.model
     hospital.receive(honest)
-    reason = assert_stopped(hospital.receive(change(moved(honest)), number=1, task=task), says=says)
+    number = 1 if task is Task.ROUND else -1
+    reason = assert_stopped(hospital.receive(change(moved(honest)), number=number, task=task), says=says)
     # the latch: neither an honest model nor an answer passes any more
     assert assert_stopped(hospital.receive(moved(honest), number=1)) == reason
     update, answer = hospital.honest()
@@ -172,7 +186,9 @@ TASKS: dict[str, tuple[Callable[[Hospital], Any], Task | str, str]] = {
     "no model to validate": (lambda h: question(None, round_number=-1, wait_s=0.0), Task.FINAL, "brings no model"),
     "a difference": (_carry(DataKind.WEIGHT_DIFF), Task.ROUND, "brings no model"),
     "a collection": (_carry(DataKind.COLLECTION), Task.ROUND, "brings no model"),
-    "a model at admission": (_numbered(0), Task.ADMIT, "brings a payload where none is due"),
+    "a model at admission": (_numbered(-1), Task.ADMIT, "brings a payload where none is due"),
+    "a round's number at admission": (_numbered(0), Task.ADMIT, "has a round's number"),
+    "a best round where none is chosen": (_numbered(-1), Task.VALIDATE, "does not choose its best round"),
     "a model to train alone": (_numbered(-1), Task.ALONE, "brings a payload where none is due"),
     "a round that the job has not": (_numbered(2), Task.ROUND, "no round's number of this job"),
     "a round before the first": (_numbered(-1), Task.ROUND, "round has no number"),

@@ -15,17 +15,13 @@ from hypothesis import strategies as st
 from nvflare.apis.dxo import DXO, DataKind
 from nvflare.apis.shareable import Shareable
 
-from fedward.encryption.key import FederationKey, create_key
 from fedward.encryption.key_file import write_key
 from fedward.errors import FederationError, FedwardError
 from fedward.flare.ending import OPENED
-from fedward.flare.exchange import Exchange, SealedRound
 from fedward.flare.protocol import (
     AFTER,
-    PATIENTS,
     Model,
     Reply,
-    Sum,
     Task,
     global_weights,
     question,
@@ -36,110 +32,14 @@ from fedward.flare.protocol import (
 )
 from fedward.flare.sealing import enough
 from fedward.privacy.proof import digest
-from fedward.training.weights import Weights, add
+from fedward.training.weights import add
 from tests.unit.flare.hospital import LISTED, Hospital, assert_refused, parts, serialised
-
-SITES = ("city", "coast", "north")
-KEY, OTHER = create_key(), create_key()
-
-
-class Three:
-    """Three hospitals and a server in one encrypted job, with no network between them."""
-
-    def __init__(self, folder: Path, privacy: str = "none", *, key: FederationKey = KEY, **changes: Any) -> None:
-        made: dict[str, Hospital] = {}
-        for site in SITES:
-            job_id = made[SITES[0]].job_id if made else None
-            made[site] = Hospital(folder / site, privacy, site=site, shared=key, job_id=job_id, changes=changes)
-        self.hospitals = made
-        first = made[SITES[0]]
-        self.exchange = Exchange(first.job, job_id=first.job_id, initial=first.model)
-        odd = self.exchange.agree_on_key({site: self.admit(site) for site in SITES})
-        assert odd == {}
-
-    def admit(self, site: str, counts: Mapping[str, Any] | None = None) -> Reply:
-        hospital = self.hospitals[site]
-        self.give(site, Task.ADMIT, None, number=-1)
-        return to_reply(hospital.send(to_shareable(Reply(counts=counts)), Task.ADMIT))
-
-    def give(self, site: str, task: Task, carried: Model | Sum | None, *, number: int) -> Shareable:
-        """A task through the hospital's door, as its executor gets it."""
-        hospital = self.hospitals[site]
-        return hospital.ingress.process(question(carried, round_number=number, wait_s=0.0), hospital.context(task))
-
-    def update(self, site: str, *, scale: float = 0.001) -> Weights:
-        return self.hospitals[site].update(scale=scale, seed=SITES.index(site))
-
-    def train(self, site: str, model: Model, *, patients: int | None = None) -> Shareable:
-        """What leaves the hospital in the round that starts from ``model``."""
-        hospital = self.hospitals[site]
-        received = self.give(site, Task.ROUND, model, number=model.after)
-        assert refusal(received) is None
-        update = self.update(site)
-        proof = hospital.proof(update, number=model.after) if hospital.mechanism == "dp-sgd" else None
-        answer = hospital.answer(update, proof=proof)
-        if patients is not None:
-            answer.set_header(PATIENTS, patients)
-        return hospital.send(answer)
-
-    def round(self, model: Model, sites: tuple[str, ...] = SITES) -> tuple[Model, SealedRound]:
-        taken = self.exchange.round(model)
-        assert isinstance(taken, SealedRound)
-        for site in sites:
-            taken.take(site, to_reply(self.train(site, model)))
-        return taken.close(), taken
-
-    def opened(self, site: str, model: Model) -> Weights:
-        return global_weights(self.give(site, Task.ROUND, model, number=model.after))
-
-    def confirmed(self, total: Sum, sites: tuple[str, ...] = SITES) -> bytes | None:
-        """The hospitals' word that they opened a sum of counts."""
-        words = {}
-        for site in sites:
-            data = question([total], round_number=-1, wait_s=0.0)
-            hospital = self.hospitals[site]
-            hospital.ingress.process(data, hospital.context(Task.CONFIRM))
-            words[site] = to_reply(hospital.send(to_shareable(Reply()), Task.CONFIRM))
-        tally = self.exchange.confirmation(total.purpose, total.sealed)
-        assert tally.take(words) == {}
-        found = tally.close()
-        return None if found is None else found.sealed
-
-    def final(self, site: str, model: Model) -> Reply:
-        self.give(site, Task.FINAL, model, number=-1)
-        return to_reply(self.hospitals[site].send(to_shareable(Reply()), Task.FINAL))
-
-    def open(self, site: str, model: Model, confirmed: bytes | None) -> Shareable:
-        """What leaves the hospital that is asked to open the final model."""
-        self.give(site, Task.OPEN, replace(model, confirmed=confirmed), number=-1)
-        return self.hospitals[site].send(to_shareable(Reply()), Task.OPEN)
-
-    def words(self, model: Model, sites: tuple[str, ...] = SITES) -> bytes | None:
-        """The hospitals' word that they opened a model."""
-        assert model.sealed is not None
-        tally = self.exchange.confirmation("model", model.sealed)
-        assert tally.take({site: self.final(site, model) for site in sites}) == {}
-        found = tally.close()
-        return None if found is None else found.sealed
+from tests.unit.flare.three import KEY, OTHER, SITES, Three, assert_close, first_sum, last, mean
 
 
 @pytest.fixture
 def three(tmp_path: Path) -> Three:
     return Three(tmp_path)
-
-
-def mean(three: Three, sites: tuple[str, ...] = SITES) -> Weights:
-    start, updates = three.hospitals[SITES[0]].model, [three.update(site) for site in sites]
-    return {
-        name: np.mean([start[name] + update[name] for update in updates], axis=0, dtype=np.float64) for name in start
-    }
-
-
-def assert_close(found: Weights, due: Mapping[str, Any], *, within: float = 1e-6) -> None:
-    assert set(found) == set(due)
-    for name, array in due.items():
-        assert found[name].dtype == np.float32
-        np.testing.assert_allclose(found[name], array, atol=within, rtol=0)
 
 
 def test_hospitals_open_the_mean_of_their_models_and_the_server_has_only_bytes(three: Three) -> None:
@@ -171,13 +71,7 @@ def test_round_zero_carries_no_model(three: Three) -> None:
 
 
 def test_another_set_of_sites_each_round_and_a_late_one_has_the_present_model(tmp_path: Path) -> None:
-    sites = (*SITES, "west")
-    three = Three(tmp_path, federation={"rounds": 3})
-    first = three.hospitals["city"]
-    three.hospitals["west"] = Hospital(
-        tmp_path / "west", site="west", shared=KEY, job_id=first.job_id, changes={"federation": {"rounds": 3}}
-    )
-    three.update = lambda site, scale=0.001: three.hospitals[site].update(scale=scale, seed=sites.index(site))  # type: ignore[method-assign]
+    three = Three(tmp_path, sites=(*SITES, "west"), federation={"rounds": 3})
     one, taken = three.round(three.exchange.initial, ("city", "coast", "north"))
     two, taken = three.round(one, ("coast", "north", "west"))
     assert taken.sites == ["coast", "north", "west"]
@@ -257,7 +151,7 @@ BAD: dict[str, Callable[[Three], Reply]] = {
 
 
 def _message(three: Three, site: str = "north") -> bytes:
-    sealed = to_reply(three.train(site, three.exchange.initial)).sealed
+    sealed = three.sealed_again(site).sealed
     assert sealed is not None
     message: bytes = sealed["model"]
     return message
@@ -281,14 +175,14 @@ def test_a_message_of_another_key_layout_or_round_is_refused(tmp_path: Path) -> 
         taken.take("north", to_reply(others.train("north", others.exchange.initial)))
     model, _ = three.round(three.exchange.initial)
     with pytest.raises(FedwardError, match="round"):
-        three.exchange.round(model).take("north", to_reply(three.train("north", three.exchange.initial)))
+        three.exchange.round(model).take("north", three.sealed_again("north"))
 
 
 def test_a_replayed_message_and_a_second_one_are_refused(three: Three) -> None:
     taken = three.exchange.round(three.exchange.initial)
     reply = to_reply(three.train("north", three.exchange.initial))
     taken.take("north", reply)
-    for again in (reply, to_reply(three.train("north", three.exchange.initial))):
+    for again in (reply, three.sealed_again("north")):
         with pytest.raises(FedwardError):
             taken.take("north", again)
     assert taken.sites == ["north"]
@@ -305,11 +199,7 @@ def test_fewer_than_three_sites_make_no_sum(three: Three) -> None:
 def test_an_answer_after_the_round_was_closed_counts_nowhere(three: Three) -> None:
     _, taken = three.round(three.exchange.initial)
     with pytest.raises(FedwardError, match="closed"):
-        taken.take("north", to_reply(three.train("north", three.exchange.initial)))
-
-
-def _sum(three: Three) -> Model:
-    return three.round(three.exchange.initial)[0]
+        taken.take("north", three.sealed_again("north"))
 
 
 def _flipped(model: Model, at: int) -> Model:
@@ -325,7 +215,7 @@ def _alone(three: Three, model: Model) -> Model:
 
 def _of_the_other_run(three: Three, model: Model) -> Model:
     other = Three(next(iter(three.hospitals.values())).folder.parent / "other")
-    return _sum(other)
+    return first_sum(other)
 
 
 LIES: dict[str, Callable[[Three, Model], Model]] = {
@@ -343,23 +233,23 @@ LIES: dict[str, Callable[[Three, Model], Model]] = {
 @pytest.mark.parametrize("lie", LIES)
 def test_a_lying_server_moves_no_hospital(three: Three, lie: str) -> None:
     """Whatever a server sends for a model, its hospital trains on the sum of three or not at all."""
-    model = _sum(three)
+    model = first_sum(three)
     received = three.give("city", Task.ROUND, LIES[lie](three, model), number=1)
     assert "DXO" not in received
     assert "refused_at_door" in " ".join(received.get("__headers__", {}))
 
 
 def test_a_second_sum_of_one_round_is_not_opened(three: Three) -> None:
-    first, second = _sum(three), _sum(three)
+    first, second = first_sum(three), three.another_sum()
     assert_close(three.opened("city", first), mean(three))
     assert "DXO" not in three.give("city", Task.ROUND, second, number=1)
 
 
 def test_the_final_model_leaves_as_it_was_verified(tmp_path: Path) -> None:
     three = Three(tmp_path, federation={"rounds": 1})
-    model = _sum(three)
+    model = first_sum(three)
     confirmed = three.words(model)
-    said = three.final("city", model)
+    said = three.said["city"]
     answer = to_reply(three.open("city", model, confirmed))
     assert answer.model is not None and said.sealed is not None
     assert_close(answer.model, mean(three))
@@ -368,20 +258,17 @@ def test_the_final_model_leaves_as_it_was_verified(tmp_path: Path) -> None:
 
 def test_no_model_leaves_before_the_end_or_where_the_job_keeps_it(tmp_path: Path) -> None:
     early = Three(tmp_path / "early", federation={"rounds": 2})
-    assert "DXO" not in early.give("city", Task.OPEN, _sum(early), number=-1)
+    assert "DXO" not in early.give("city", Task.OPEN, first_sum(early), number=-1)
     kept = Three(tmp_path / "kept", federation={"rounds": 1}, encryption={"open_final": False})
-    model = _sum(kept)
+    model = first_sum(kept)
     message = kept.open("city", model, kept.words(model))
     assert_refused(message, says="stays with the hospitals", payload=kept.hospitals["city"].model)
 
 
 def test_no_model_leaves_that_other_hospitals_have_not_opened(tmp_path: Path) -> None:
     """A server that gives two hospitals two sums, which differ by what a third sent, gets neither opened."""
-    sites, changes = (*SITES, "west"), {"federation": {"rounds": 1}}
-    three = Three(tmp_path, **changes)
-    job_id = three.hospitals["city"].job_id
-    three.hospitals["west"] = Hospital(tmp_path / "west", site="west", shared=KEY, job_id=job_id, changes=changes)
-    three.update = lambda site, scale=0.001: three.hospitals[site].update(scale=scale, seed=sites.index(site))  # type: ignore[method-assign]
+    sites = (*SITES, "west")
+    three = Three(tmp_path, sites=sites, federation={"rounds": 1})
     four, taken = three.exchange.round(three.exchange.initial), three.exchange.round(three.exchange.initial)
     for site in sites:
         reply = to_reply(three.train(site, three.exchange.initial))
@@ -425,14 +312,13 @@ def test_counts_of_a_job_in_the_clear_do_not_leave(tmp_path: Path) -> None:
 def test_statistics_of_three_hospitals_are_summed_and_opened(three: Three) -> None:
     from fedward.validation.cohort_statistics import statistics_length
 
-    job = three.hospitals["city"].job
-    length = statistics_length(job)
+    length, model = statistics_length(three.hospitals["city"].job), last(three)
     counts = {site: np.random.default_rng(at).integers(0, 50, length) for at, site in enumerate(SITES)}
     tally = three.exchange.tally("cohort")
     assert tally is not None
-    assert tally.take({site: three.admit(site, {"cohort": counts[site]}) for site in SITES[:2]}) == {}
+    assert tally.take({site: three.final(site, model, {"cohort": counts[site]}) for site in SITES[:2]}) == {}
     assert tally.close() is None, "of two hospitals there is no sum"
-    tally.take({SITES[2]: three.admit(SITES[2], {"cohort": counts[SITES[2]]})})
+    tally.take({SITES[2]: three.final(SITES[2], model, {"cohort": counts[SITES[2]]})})
     total = tally.close()
     assert total is not None
     asked = replace(total, confirmed=three.confirmed(total))
@@ -447,7 +333,8 @@ def test_what_is_no_message_costs_a_site_its_place_in_a_tally_and_nobody_else(th
     from fedward.validation.cohort_statistics import statistics_length
 
     counts = {"cohort": np.ones(statistics_length(three.hospitals["city"].job), np.int64)}
-    replies = {site: three.admit(site, counts) for site in SITES}
+    model = last(three)
+    replies = {site: three.final(site, model, counts) for site in SITES}
     bad = {"late": Reply(sealed={"cohort": 3}), "odd": Reply(sealed={"cohort": b"no message"})}
     tally = three.exchange.tally("cohort")
     assert tally is not None and set(tally.take(replies | bad)) == {"late", "odd"}
@@ -456,15 +343,16 @@ def test_what_is_no_message_costs_a_site_its_place_in_a_tally_and_nobody_else(th
 
 def test_the_wrong_key_is_named_before_training(tmp_path: Path) -> None:
     three = Three(tmp_path)
-    hospital = Hospital(tmp_path / "late", site="late", shared=OTHER, job_id=three.hospitals["city"].job_id)
-    three.hospitals["late"] = hospital
-    odd = three.exchange.agree_on_key({site: three.admit(site) for site in (*SITES, "late")})
+    job_id = three.hospitals["city"].job_id
+    three.hospitals["late"] = Hospital(tmp_path / "late", site="late", shared=OTHER, job_id=job_id, admitted=False)
+    odd = three.exchange.agree_on_key({site: three.admitted_again(site) for site in (*SITES, "late")})
+    assert set(three.exchange.roster or {}) == set(SITES)
     assert set(odd) == {"late"} and KEY.key_id[:8] in odd["late"] and OTHER.key_id[:8] in odd["late"]
 
 
 def test_no_key_of_most_sites_stops_the_job(tmp_path: Path) -> None:
     three = Three(tmp_path)
-    replies = {site: three.admit(site) for site in SITES}
+    replies = {site: three.admitted_again(site) for site in SITES}
     replies["coast"] = Reply(sealed={"key": OTHER.key_id, "scheme": "aes-ctr"})
     replies["north"] = Reply()
     with pytest.raises(FederationError, match="more than half"):
@@ -519,8 +407,8 @@ def test_a_seal_that_hands_back_nothing_lets_nothing_out(
 
 def test_the_server_says_which_model_a_task_carries(three: Three) -> None:
     """A task whose header says nothing is refused, as is a sealed payload in a job in the clear."""
-    model = _sum(three)
-    data = question(model, round_number=1, wait_s=0.0)
+    model = first_sum(three)
+    data = question(model, round_number=1, wait_s=0.0, roster=three.exchange.roster)
     data.set_header(AFTER, None)
     hospital = three.hospitals["city"]
     assert "DXO" not in hospital.ingress.process(data, hospital.context(Task.ROUND))
@@ -536,18 +424,22 @@ def test_a_sealed_model_means_nothing_to_a_job_in_the_clear(tmp_path: Path) -> N
 # how long sealing takes
 
 
+def _first_round(hospital: Hospital) -> Shareable:
+    roster = {hospital.site: hospital.record.require(hospital.job_id).nonce}
+    return question(Model(after=0), round_number=0, wait_s=0.0, roster=roster)
+
+
 def metrics(answer: Shareable) -> dict[str, Any]:
     return dict(to_reply(answer).metrics)
 
 
 def test_the_gate_says_how_long_sealing_a_round_took_and_believes_no_other_word(three: Three) -> None:
-    start = three.exchange.initial
-    three.give("north", Task.ROUND, start, number=0)
+    assert "seal_s" not in three.admitted_again("north").metrics
+    three.give("north", Task.ROUND, three.exchange.initial, number=0)
     hospital = three.hospitals["north"]
     answer = hospital.send(hospital.answer(three.update("north"), metrics={"steps": 10, "seal_s": 777.0}))
     assert set(metrics(answer)) == {"steps", "seal_s"}
     assert 0.0 <= metrics(answer)["seal_s"] < 60.0
-    assert "seal_s" not in three.admit("north").metrics
 
 
 @pytest.mark.parametrize(
@@ -558,7 +450,7 @@ def test_it_leaves_only_where_the_hospitals_list_has_it(tmp_path: Path, listed: 
     hospital = Hospital(tmp_path, shared=KEY)
     policy = hospital.local / "site.toml"
     policy.write_text(policy.read_text().replace(LISTED, listed))
-    hospital.ingress.process(question(Model(after=0), round_number=0, wait_s=0.0), hospital.context(Task.ROUND))
+    hospital.ingress.process(_first_round(hospital), hospital.context(Task.ROUND))
     answer = hospital.send(hospital.answer(hospital.update(), metrics={}))
     assert refusal(answer) is None
     assert ("seal_s" in metrics(answer)) == leaves and set(metrics(answer)) <= {"seal_s"}
@@ -572,7 +464,7 @@ def test_a_job_in_the_clear_has_no_such_time(tmp_path: Path) -> None:
 
 def test_where_the_time_cannot_be_released_nothing_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hospital = Hospital(tmp_path, shared=KEY)
-    hospital.ingress.process(question(Model(after=0), round_number=0, wait_s=0.0), hospital.context(Task.ROUND))
+    hospital.ingress.process(_first_round(hospital), hospital.context(Task.ROUND))
 
     def fails(content: Mapping[str, Any], *_: object, **__: object) -> dict[str, Any]:
         if "seal_s" in content:

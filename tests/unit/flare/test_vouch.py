@@ -78,7 +78,8 @@ def test_a_begun_round_is_good_for_one_update(make: Make) -> None:
     hospital = make("dp-sgd")
     first = hospital.update()
     proof = hospital.proof(first)
-    parts(hospital.send(hospital.answer(first, proof=proof)))
+    hospital.ledger.release(proof["begun"], digest=proof["digest"])  # and killed, before the round was recorded as left
+    hospital.restart()
     hospital.receive()
     second = hospital.update(seed=1)
     replay = hospital.answer(second, proof=hospital.proof(second, begun=proof["begun"]))
@@ -126,9 +127,16 @@ def _reborn(hospital: Hospital) -> Hospital:
     return hospital
 
 
-def test_without_a_cap_an_unprotected_job_needs_no_ledger(make: Make) -> None:
+def test_without_its_record_no_job_sends_anything_with_a_cap_or_without(make: Make) -> None:
+    """Without one, nothing stops a server from asking for one round a hundred times."""
     hospital = make("none", cap=False, charged=False)
     (hospital.local / "ledger.db").unlink()
+    update, answer = hospital.honest()
+    assert_refused(hospital.send(answer), says="ledger does not vouch", payload=update)
+
+
+def test_without_a_cap_an_unprotected_job_needs_no_entry_of_its_patients(make: Make) -> None:
+    hospital = make("none", cap=False, charged=False)
     assert set(parts(hospital.send(hospital.honest()[1]))) == {"update", "metrics"}
 
 

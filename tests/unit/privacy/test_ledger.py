@@ -62,7 +62,7 @@ def test_a_closed_job_begins_no_round_and_closing_again_changes_nothing(ledger: 
 
 
 def test_a_round_begun_again_counts_again_and_steps_beyond_the_plan_must_fit_the_cap(ledger: Ledger) -> None:
-    ledger.charge(**job(cap=12.0))
+    ledger.charge(**job(cap=12.0, allowance=5))
     for _ in range(6):
         ledger.begin("j1", round_number=3, steps=2)
     assert ledger.spent(people(0), delta=1e-5) == 12
@@ -73,6 +73,51 @@ def test_a_round_begun_again_counts_again_and_steps_beyond_the_plan_must_fit_the
     closed = ledger.close("j1")
     assert closed is not None and closed.body["refunded_steps"] == 0
     assert ledger.spent(people(0), delta=1e-5) == 12
+
+
+@pytest.mark.parametrize("allowance", [0, 2, 3])
+def test_steps_beyond_the_jobs_own_ceiling_never_begin_whatever_the_cap_has_left(
+    ledger: Ledger, path: Path, allowance: int
+) -> None:
+    """Asked again and again, of one process or of many, a job comes to its ceiling and not to the cohort's cap."""
+    ledger.charge(**job(cap=1000.0, allowance=allowance))
+    begun = 0
+    for ask in range(20):
+        book = reopen(path) if ask % 3 == 0 else ledger
+        try:
+            book.begin("j1", round_number=0, steps=1)
+            begun += 1
+        except OverBudget as refused:
+            assert "job's own ceiling" in refused.what
+    assert begun == 10 + allowance == ledger.spent(people(0), delta=1e-5)
+
+
+def test_without_a_cap_a_job_has_its_ceiling_all_the_same(ledger: Ledger) -> None:
+    ledger.charge(**job(cap=None, allowance=1))
+    ledger.begin("j1", round_number=0, steps=11)
+    with pytest.raises(OverBudget, match="ceiling"):
+        ledger.begin("j1", round_number=0, steps=1)
+
+
+def test_a_charge_of_before_there_was_an_allowance_has_none(ledger: Ledger, path: Path) -> None:
+    body = {
+        "job_id": "old",
+        "job": "tb",
+        "cohort": "chest",
+        "unit": "patient",
+        "sampling_rate": 0.1,
+        "noise_multiplier": 1.0,
+        "steps": 10,
+        "rounds": 5,
+        "cap": 20.0,
+        "delta": 1e-5,
+    }
+    with ledger._turn() as turn:
+        turn.append("charge", body, patients=people(0))
+    old = reopen(path)
+    old.begin("old", round_number=0, steps=10)
+    with pytest.raises(OverBudget, match="ceiling"):
+        old.begin("old", round_number=0, steps=1)
 
 
 def test_a_restart_finds_the_standing_charge_with_what_was_begun(ledger: Ledger, path: Path) -> None:
@@ -92,6 +137,7 @@ def test_a_restart_finds_the_standing_charge_with_what_was_begun(ledger: Ledger,
         {"event": event(10, noise=2.0)},
         {"event": event(10, rate=0.2)},
         {"rounds": 6},
+        {"allowance": 1},
         {"patients": people(0, 1, 2)},
         {"cap": 21.0},
         {"cap": None},
@@ -127,7 +173,7 @@ def test_without_a_cap_it_is_recorded_and_counts_for_the_next(ledger: Ledger) ->
 
 
 def test_a_job_without_protection_ends_every_capped_job_for_its_patients(ledger: Ledger) -> None:
-    ledger.charge(**job("j1"))
+    ledger.charge(**job("j1", allowance=1))
     entry = ledger.unprotected(job_id="open", job="plain", cohort="chest", patients=people(3))
     assert ledger.unprotected(job_id="open", job="plain", cohort="chest", patients=people(3)) == entry
     assert ledger.worst(people(0, 3), delta=1e-5).epsilon == math.inf
@@ -167,6 +213,7 @@ def test_one_update_is_released_for_a_round(ledger: Ledger) -> None:
     [
         {"event": event(0)},
         {"rounds": 0},
+        {"allowance": -1},
         {"cap": 0.0},
         {"cap": math.nan},
         {"cap": math.inf},
@@ -241,7 +288,7 @@ ACTIONS = st.one_of(
     st.tuples(st.just("close"), JOBS),
     st.tuples(st.just("reopen")),
 )
-CAP = 15
+CAP, ALLOWANCE = 15, 3
 
 
 class Model:
@@ -276,6 +323,8 @@ class Model:
             planned, begun, closed, patients = known
             if closed:
                 return LedgerError
+            if begun + rest[0] > planned + ALLOWANCE:
+                return OverBudget
             beyond = begun + rest[0] - max(planned, begun)
             if beyond > 0 and not self.fits(patients, beyond):
                 return OverBudget
@@ -285,7 +334,9 @@ class Model:
 
 def perform(ledger: Ledger, kind: str, name: str, *rest: Any) -> None:
     acts: dict[str, Callable[[], object]] = {
-        "charge": lambda: ledger.charge(**job(name, event=event(rest[0]), patients=people(*rest[1]), cap=float(CAP))),
+        "charge": lambda: ledger.charge(
+            **job(name, event=event(rest[0]), patients=people(*rest[1]), cap=float(CAP), allowance=ALLOWANCE)
+        ),
         "begin": lambda: ledger.begin(name, round_number=0, steps=rest[0]),
         "close": lambda: ledger.close(name),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -40,6 +41,17 @@ def test_noise_for_a_wanted_epsilon() -> None:
     plan = plan_site(asked, site="north", patients=80, steps_a_round=8)
     assert 3.98 < plan.epsilon <= 4.0
     assert epsilon([plan.event], delta=1e-3) == plan.epsilon
+
+
+@pytest.mark.parametrize(
+    "asked", [job(dp_sgd={}), job(dp_sgd={"noise_multiplier": None, "epsilon": 1.0}), job(update={})]
+)
+def test_a_plan_says_what_one_round_more_comes_to_and_allows_no_more(asked: JobSpec) -> None:
+    plan = plan_site(asked, site="north", patients=80)
+    in_a_round = plan.steps // asked.federation.rounds
+    assert plan.allowance == in_a_round
+    more = replace(plan.event, steps=plan.steps + in_a_round)
+    assert plan.epsilon < plan.ceiling == epsilon([more], delta=plan.delta)
 
 
 def test_noise_on_the_update_protects_against_any_change_of_a_patient() -> None:

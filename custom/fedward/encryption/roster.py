@@ -1,0 +1,47 @@
+"""The hospitals of an encrypted run, each with a nonce that it drew for it: every sum of the run is bound to them.
+
+A server chooses a job's id, its rounds and what it asks. It does not choose the nonces, so a sum of one run can never
+be presented as that of another, not even under the same id: a hospital takes part only where its own nonce is among
+them, and they never change within a run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+from fedward.encryption.message import is_nonce, is_site
+from fedward.errors import EncryptionError
+
+MOST = 4096
+"""Hospitals in a roster, at the most."""
+
+
+def check_roster(content: object, *, site: str, nonce: str) -> dict[str, str]:
+    """The roster that a server sent, hospital -> nonce.
+
+    Args:
+        content: as it came.
+        site: this hospital.
+        nonce: what this hospital drew for the run.
+
+    Raises:
+        EncryptionError: it is no such table, two hospitals have one nonce, or this hospital's own is not in it.
+    """
+    if type(content) is not dict or not 0 < len(content) <= MOST:
+        raise EncryptionError("task does not say which hospitals take part in the encrypted job")
+    if not all(is_site(name) and is_nonce(drawn) for name, drawn in content.items()):
+        raise EncryptionError("task names a hospital, or its nonce, in another form than it has")
+    if len(set(content.values())) != len(content):
+        raise EncryptionError("task gives two hospitals one nonce")
+    if content.get(site) != nonce:
+        raise EncryptionError("task has another nonce for this hospital than the one that it drew")
+    return {name: content[name] for name in sorted(content)}
+
+
+def context_of(roster: Mapping[str, str], *, job: str) -> str:
+    """SHA-256, 64 hexadecimal digits, of a run's hospitals with their nonces and of the hash of its job."""
+    content = {"job": job, "roster": dict(roster)}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()

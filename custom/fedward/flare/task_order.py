@@ -1,0 +1,115 @@
+"""The order in which a server may put a job's tasks to one hospital; every other order is refused, at its gate.
+
+Each task has a position, and positions only ascend. Gaps are fine: a hospital that was not asked, or did not answer,
+goes on with the next task. That a round's *update* leaves once is the record's to hold
+(``fedward.privacy.record``); this holds what a hospital lets itself be asked.
+
+====================== =========================== ==========================================================
+position               task                        asked
+====================== =========================== ==========================================================
+0                      admit                       once, and before everything else
+1, round's number      round                       once a round, ascending
+2                      validate                    once, where ``select = "best"``: the last round's model
+3                      final                       once: the one final model
+4                      open                        once, in an encrypted job
+5                      confirm                     once, in an encrypted job
+6, purpose             pool                        once a purpose, in an encrypted job: scores, then cohort
+7                      alone                       once
+====================== =========================== ==========================================================
+
+A process that was started anew goes on from what its record holds: what was begun and not seen through may be asked
+once more, and nothing that lies before it. FLARE itself puts the last task again where its answer was lost on the way:
+it is refused too, since its answer may have been read, but it is no lie, and the job goes on with the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fedward.errors import GateRefused
+from fedward.flare.protocol import Task
+from fedward.privacy.runs import CONFIRM, OPEN, VALIDATE, Run
+from fedward.settings import JobSpec
+
+ORDER = (Task.ADMIT, Task.ROUND, Task.VALIDATE, Task.FINAL, Task.OPEN, Task.CONFIRM, Task.POOL, Task.ALONE)
+POOLED = ("scores", "cohort")
+"""Purposes in the order in which their sums are told."""
+_ENCRYPTED = frozenset({Task.OPEN, Task.CONFIRM, Task.POOL})
+
+Position = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOrder:
+    """Where one hospital is in one run.
+
+    Attributes:
+        last: position of the last task that was taken; None: nothing was, and nothing but admission may be.
+    """
+
+    last: Position | None = None
+
+    @classmethod
+    def resumed(cls, run: Run | None) -> TaskOrder:
+        """Where a process begins, by what the record holds of its run; None: of a run that never began."""
+        if run is None:
+            return cls()
+        reached = [(ORDER.index(Task.ADMIT), -1)]
+        if run.left >= 0:
+            reached.append((ORDER.index(Task.ROUND), run.left))
+        reached += [(ORDER.index(task), -1) for task, kind in _RECORDED.items() if run.fact(kind) is not None]
+        if run.final is not None:
+            reached.append((ORDER.index(Task.FINAL), -1))
+        if any(kind == CONFIRM for kind, *_ in run.facts):
+            reached.append((ORDER.index(Task.CONFIRM), -1))
+        return cls(max(reached))
+
+    def repeats(self, task: Task, *, number: int, job: JobSpec, purpose: str = "") -> bool:
+        """Whether it is the last task once more: to be refused, without refusing what comes after it.
+
+        Raises:
+            GateRefused: the job has no such task.
+        """
+        return self.last == _position(task, number=number, job=job, purpose=purpose)
+
+    def after(self, task: Task, *, number: int, job: JobSpec, purpose: str = "") -> TaskOrder:
+        """Where the hospital is once it has taken a task.
+
+        Args:
+            task: of the server.
+            number: the round's, for a round; -1 for every other task.
+            job: the job.
+            purpose: of the sum, for a task that pools.
+
+        Raises:
+            GateRefused: the job has no such task, or it comes out of order.
+        """
+        position = _position(task, number=number, job=job, purpose=purpose)
+        if self.last is None and task is not Task.ADMIT:
+            raise GateRefused(f"task {task} comes before this hospital was asked to admit the job")
+        if self.last is not None and position <= self.last:
+            raise GateRefused(f"task {task} comes again, or out of the job's order")
+        return TaskOrder(position)
+
+
+_RECORDED: Mapping[Task, str] = {Task.VALIDATE: VALIDATE, Task.OPEN: OPEN}
+"""Tasks that the record holds under a kind of their own; round, final and confirm have more to them."""
+
+
+def _position(task: Task, *, number: int, job: JobSpec, purpose: str) -> Position:
+    if task in _ENCRYPTED and job.encryption is None:
+        raise GateRefused(f"task {task} in a job that is not encrypted")
+    if task is Task.VALIDATE and job.federation.select != "best":
+        raise GateRefused(f"task {task} in a job that does not choose its best round")
+    if task is Task.ROUND:
+        if not 0 <= number < job.federation.rounds:
+            raise GateRefused("round has no number of this job")
+        return ORDER.index(task), number
+    if number != -1:
+        raise GateRefused(f"task {task} has a round's number")
+    if task is Task.POOL:
+        if purpose not in POOLED:
+            raise GateRefused("counts of a purpose that this job does not sum")
+        return ORDER.index(task), POOLED.index(purpose)
+    return ORDER.index(task), 0

@@ -1,0 +1,141 @@
+"""An encrypted job from the controller's first task to its last, through the real gates of every hospital."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from nvflare.apis.shareable import Shareable
+
+from fedward.flare.protocol import REFUSED_AT_DOOR, Reply, Task, refusal, refuse, to_shareable
+from fedward.privacy.job_hash import job_hash
+from fedward.privacy.runs import CONFIRM, LEAVE, OPEN, SUM, VALIDATE
+from fedward.validation.cohort_statistics import statistics_length
+from fedward.validation.pooled import histogram_length
+from tests.unit.flare.hospital import MECHANISMS, METRICS, Hospital
+from tests.unit.flare.server import JOB_ID, Ran, Site, run
+from tests.unit.flare.three import KEY
+
+ROUNDS = 3
+SITES = ("city", "coast", "north", "west")
+
+
+@dataclass
+class Gated(Site):
+    """A hospital whose executor is a stand-in and whose gates are real.
+
+    Attributes:
+        hospital: its folder, record and gates.
+        auc: what it measures of the model that so many rounds have made.
+        restarts: before which tasks its process is started anew.
+        refused: what its gates did not let through.
+    """
+
+    hospital: Any = None
+    auc: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8)
+    restarts: frozenset[Task] = frozenset()
+    refused: list[str] = field(default_factory=list)
+
+    def answer(self, task: Task, data: Shareable, *, seed: int) -> Shareable:
+        if task in self.restarts:
+            self.hospital.restart()
+        received = self.hospital.ingress.process(data, self.hospital.context(task))
+        reason = received.get_header(REFUSED_AT_DOOR)
+        reply = refuse(reason) if reason else to_shareable(self._reply(task, data, seed=seed))
+        sent = self.hospital.send(reply, task)
+        if refusal(sent) is not None:
+            self.refused.append(f"{task}: {refusal(sent)}")
+        return sent
+
+    def _reply(self, task: Task, data: Shareable, *, seed: int) -> Reply:
+        job, after = self.hospital.job, data.get_header("fedward_after")
+        metrics = {} if after is None else {"scores": METRICS["scores"] | {"auc": self.auc[after]}}
+        if task is Task.ROUND:
+            return Reply(metrics=metrics, update=self.hospital.update(seed=seed))
+        if task is Task.FINAL:
+            counts = {"cohort": statistics_length(job), "scores": histogram_length(job)}
+            return Reply(metrics=metrics, counts={name: np.ones(size, np.int64) for name, size in counts.items()})
+        if task is Task.POOL:
+            return Reply()
+        return Reply(metrics=metrics if task is Task.VALIDATE else {})
+
+
+def whole(folder: Path, *, select: str, **sites: Gated) -> tuple[Ran, dict[str, Gated]]:
+    federation = {
+        "rounds": ROUNDS,
+        "select": select,
+        "min_sites": 3,
+        "weighting": "equal",
+        "local_only": False,
+        "round_timeout_s": 20.0,
+        "grace_s": 20.0,
+    }
+    encryption = {"largest": 8.0}
+    made = {site: sites.get(site, Gated()) for site in SITES}
+    for site, one in made.items():
+        one.hospital = Hospital(
+            folder / site,
+            site=site,
+            shared=KEY,
+            job_id=JOB_ID,
+            admitted=False,
+            changes={"federation": federation, "encryption": encryption},
+        )
+        one.hospital.restart()
+    ran = run(folder / "server", made, federation=federation, encryption=encryption, privacy=MECHANISMS["none"])
+    return ran, made
+
+
+def kinds(hospital: Hospital) -> list[str]:
+    return [entry.kind for entry in hospital.record.entries()]
+
+
+@pytest.mark.parametrize(
+    ("select", "auc", "best"),
+    [
+        ("last", (0.5, 0.9, 0.7, 0.6), 3),
+        ("best", (0.5, 0.6, 0.7, 0.8), 3),
+        ("best", (0.5, 0.9, 0.7, 0.6), 1),
+        ("best", (0.9, 0.6, 0.7, 0.8), 0),
+    ],
+)
+def test_an_honest_job_runs_to_its_end_with_one_final_model_at_every_hospital(
+    tmp_path: Path, select: str, auc: tuple[float, ...], best: int
+) -> None:
+    ran, made = whole(tmp_path, select=select, **{site: Gated(auc=auc) for site in SITES})
+    assert ran.of("failed") == [] and ran.of("finished")
+    assert [one.refused for one in made.values()] == [[]] * len(SITES)
+    assert [event["round"] for event in ran.of("selected")] == ([] if select == "last" else [best])
+    runs = {site: one.hospital.record.require(JOB_ID) for site, one in made.items()}
+    (final,) = {run.final for run in runs.values()}
+    assert final is not None and final.after == best
+    assert all(run.left == ROUNDS - 1 for run in runs.values())
+    assert {run.job for run in runs.values()} == {job_hash(made["city"].hospital.job)}
+    assert len({tuple(sorted((run.roster or {}).items())) for run in runs.values()}) == 1
+    for one in made.values():
+        found = kinds(one.hospital)
+        assert found.count(LEAVE) == ROUNDS and found.count(VALIDATE) == (select == "best")
+        assert found.count(SUM) == ROUNDS + 2, "each round's model, the histograms, the statistics"
+        assert found.count(CONFIRM) == 2
+    revealed = sum(kinds(one.hospital).count(OPEN) for one in made.values())
+    assert (revealed, len(ran.of("opened"))) == ((1, 1) if best else (0, 0))
+
+
+@pytest.mark.parametrize("task", [Task.VALIDATE, Task.FINAL, Task.CONFIRM])
+def test_a_hospital_that_is_restarted_at_any_task_takes_part_to_the_end(tmp_path: Path, task: Task) -> None:
+    auc = (0.5, 0.9, 0.7, 0.6)
+    changed = {site: Gated(auc=auc, restarts=frozenset({task, Task.ROUND})) for site in SITES}
+    ran, made = whole(tmp_path, select="best", **changed)
+    assert ran.of("finished") and [one.refused for one in made.values()] == [[]] * len(SITES)
+    assert len(ran.of("opened")) == 1
+
+
+def test_a_hospital_that_missed_rounds_comes_back(tmp_path: Path) -> None:
+    away = Gated(lambda task, number: "no disk space" if task is Task.ROUND and number < 2 else 0.0)
+    ran, made = whole(tmp_path, select="last", west=away)
+    assert ran.of("finished") and made["west"].refused == []
+    assert [event["sites"] for event in ran.of("round")] == [[*SITES[:3]], [*SITES[:3]], [*SITES]]
+    assert made["west"].hospital.record.require(JOB_ID).left == ROUNDS - 1

@@ -13,12 +13,13 @@ help: ## list the verbs
 
 setup: $(VENV)/.fedward ## virtual environment, pinned libraries, Fedward's own wheel
 
-check: setup ## what CI runs first: formatting, lint, types, every job's settings, deploy/
+check: setup ## what CI runs first: formatting, lint, types, every job's settings, deploy/, the pins' ages
 	$(RUN)/ruff format --check .
 	$(RUN)/ruff check .
 	$(RUN)/mypy
 	for job in jobs/*/; do $(RUN)/fedward job check $$job; done
 	deploy/validate.sh
+	$(RUN)/python deploy/pins.py
 
 test: setup ## every test, real federations among them, two files at a time
 	$(RUN)/pytest -n 2 --dist loadfile

@@ -11,7 +11,6 @@ import argparse
 import json
 import logging
 import os
-import pickle
 import statistics
 import time
 from collections.abc import Callable
@@ -35,6 +34,7 @@ from nvflare.fuel.utils import fobs
 from fedward.aggregation.fedavg import weighted_mean
 from fedward.encryption.fixed_point import FixedPoint
 from fedward.encryption.key import create_key
+from fedward.encryption.key_file import read_key, write_key
 from fedward.encryption.layout import flatten, unflatten
 from fedward.encryption.schemes import bits_of
 from fedward.encryption.secure_sum import Adder, SecureSum
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def read_model(folder: Path, name: str) -> Model:
-    with np.load(folder / f"{name}.npz") as content:
+    with np.load(folder / f"{name}.npz", allow_pickle=False) as content:
         return {key: content[key] for key in content.files}
 
 
@@ -174,7 +174,7 @@ def sealed_way(scheme: Any, precision: Any) -> Way:
 
     def ready(folder: Path) -> None:
         if not (folder / key_file).exists():
-            (folder / key_file).write_bytes(pickle.dumps(create_key(scheme)))
+            write_key(create_key(scheme), folder / key_file)
 
     def topic(model: Model) -> Topic:
         layout = layout_hash(layout_of(model), network="bench", args={})
@@ -184,13 +184,13 @@ def sealed_way(scheme: Any, precision: Any) -> Way:
         )
 
     def send(folder: Path, site: str, model: Model) -> Shareable:
-        end = SecureSum(pickle.loads((folder / key_file).read_bytes()), site=site)
+        end = SecureSum(read_key(folder / key_file), site=site)
         weight = numbers.weight_code(PATIENTS[site] / settings.max_patients)
         codes, _ = numbers.encode(flatten(model), weight_code=weight)
         return Shareable({"sealed": end.seal(np.append(codes, weight), topic(model))})
 
     def begin(folder: Path) -> tuple[Callable[[Shareable, str], None], Callable[[], Shareable]]:
-        key_id = pickle.loads((folder / key_file).read_bytes()).key_id
+        key_id = read_key(folder / key_file).key_id
         adder = Adder(topic(read_model(folder, "global")), scheme=scheme, key_id=key_id)
         return (
             lambda message, site: adder.add(message["sealed"], site=site),
@@ -199,7 +199,7 @@ def sealed_way(scheme: Any, precision: Any) -> Way:
 
     def open_(folder: Path, message: Shareable) -> Model:
         model = read_model(folder, "global")
-        end = SecureSum(pickle.loads((folder / key_file).read_bytes()), site="alder")
+        end = SecureSum(read_key(folder / key_file), site="alder")
         found = end.open(message["sealed"], topic(model))
         mean = numbers.decode(found.codes[:-1], weight_code=int(found.codes[-1]), sites=len(found.sites))
         return unflatten(mean, layout_of(model))

@@ -54,7 +54,7 @@ for wheel in sorted(Path(sys.argv[1]).glob("*.whl")):
     print(f"{name}=={version} --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}")
 PY
 printf 'version=%s\npackage=%s\n' "$version" "$hash" >"$tree/VERSION"
-cp -r README.md docs deploy site_templates "$tree"
+cp -r README.md SECURITY.md constraints.txt docs deploy site_templates "$tree"
 cp deploy/bundle/install.sh "$tree/install.sh"
 [ -z "$kit" ] || { [ -d "$kit/startup" ] || { echo "fedward: $kit is not a kit" >&2; exit 1; }; cp -r "$kit" "$tree/kit"; }
 find "$tree" -name __pycache__ -prune -exec rm -rf {} +

@@ -54,6 +54,7 @@ def test_every_link_leads_somewhere(root: Path) -> None:
     for page in [
         root / "README.md",
         root / "CONTRIBUTING.md",
+        root / "SECURITY.md",
         *(root / "docs").rglob("*.md"),
         *root.glob("jobs/*/*.md"),
     ]:

@@ -18,8 +18,10 @@ from typing import Any
 from unittest import mock
 
 from fedward import cli
+from fedward.errors import FederationError
 from fedward.flare.kits import Kits
 from fedward.metrics.store import STORE_FILE
+from fedward.provisioning.hello import hello
 from tests.conftest import ROOT
 
 LOGS = ("audit.log", "console.log", "error_log.txt", "log.json", "log.txt", "log_fl.txt")
@@ -116,6 +118,15 @@ def seal_to(maker: Path, key: Path, *, others: dict[str, Path], keys: dict[str, 
         line = next(number for number, text in enumerate(said) if text.startswith(f"for {site}: "))
         spoken = said[line + 1].split("fingerprint ")[1]
         fedward("key", "open", out / f"{site}.box", keys[site], "--kit", kit, "--expect", spoken)
+
+
+def greeted(kit: Path) -> str:
+    """How the server refuses a kit; empty if it does not."""
+    try:
+        hello(kit, timeout_s=20.0)
+    except FederationError as error:
+        return str(error)
+    return ""
 
 
 def contents(machine: Path, kit: Path) -> dict[str, str]:

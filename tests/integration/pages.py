@@ -15,7 +15,7 @@ import tempfile
 import textwrap
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +29,28 @@ BIN = Path(sys.executable).parent
 _BLOCK = re.compile(r"^( *)```bash\n(.*?)^\1```", flags=re.DOTALL | re.MULTILINE)
 _PLACEHOLDER = re.compile(r"\b[A-Z][A-Z_]+\b")
 STOP_S = 20.0
+
+
+def heard(what: str, said: str) -> str:
+    """What somebody reads out of what was printed to them."""
+    (words,) = re.findall(what, said, flags=re.MULTILINE)
+    return str(words)
+
+
+def soon(condition: Callable[[], bool], *, within_s: float, waited_for: str) -> None:
+    end = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < end, f"{waited_for} does not come"
+        time.sleep(0.2)
+
+
+def edit(file: Path, *changes: tuple[str, str]) -> None:
+    """Change lines of a file by hand; each change must have something to change."""
+    text = file.read_text()
+    for before, after in changes:
+        text, found = re.subn(before, after, text, flags=re.MULTILINE)
+        assert found, f"{file.name} has no {before}"
+    file.write_text(text)
 
 
 def commands(block: str) -> list[str]:
@@ -87,7 +109,7 @@ class Machine:
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __post_init__(self) -> None:
-        self.folder.mkdir(parents=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
 
     @property
     def name(self) -> str:
@@ -122,6 +144,10 @@ class Machine:
     def send(self, file: Path | str, to: Machine) -> None:
         """Copy a file, named as it is from here, to where somebody else types."""
         shutil.copy(self.folder / file, to.folder)
+
+    def running(self) -> bool:
+        """Whether anything that was started here lives."""
+        return bool(marked(self.mark))
 
     def stop(self) -> None:
         """Stop what runs here, and what that starts meanwhile."""

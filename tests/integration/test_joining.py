@@ -22,7 +22,6 @@ from fedward.demo.hospitals import FEDERATION_KEY, DemoHospital
 from fedward.dicom.synthetic import HOSPITALS
 from fedward.encryption.identity import made_at_the_site, read_certificate
 from fedward.encryption.key_file import read_key
-from fedward.errors import FederationError
 from fedward.flare.app import SITE_FILE
 from fedward.flare.job import export_job
 from fedward.flare.kits import Kits
@@ -30,11 +29,11 @@ from fedward.flare.processes import LocalFederation, free_port
 from fedward.flare.session import Console, console
 from fedward.metrics.events import EVENTS_FILE, EventReader
 from fedward.provisioning.crl import CRL_FILE
-from fedward.provisioning.hello import REVOKED, hello
+from fedward.provisioning.hello import REVOKED
 from fedward.settings import JobSpec, parse, read_federation
 from tests.conftest import tiny_job_content
 from tests.integration.conftest import index_all, small_hospitals
-from tests.integration.joining import Desk, asked, contents, ending, fedward, kits_of, seal_to
+from tests.integration.joining import Desk, asked, contents, ending, fedward, greeted, kits_of, seal_to
 
 pytestmark = pytest.mark.integration
 
@@ -334,15 +333,6 @@ def carry(crl: str, to: Path) -> None:
     """Copy the revocation list to the server's machine, in one piece."""
     shutil.copy(crl, to.with_suffix(".new"))
     to.with_suffix(".new").replace(to)
-
-
-def greeted(kit: Path) -> str:
-    """How the server refuses a kit; empty if it does not."""
-    try:
-        hello(kit, timeout_s=20.0)
-    except FederationError as error:
-        return str(error)
-    return ""
 
 
 def serial(kit: Path) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -24,7 +23,7 @@ from fedward.metrics.events import EVENTS_FILE, EventReader
 from fedward.provisioning.hello import REVOKED
 from tests.conftest import ROOT
 from tests.integration.orthanc import DICOM_PORT, orthanc
-from tests.integration.pages import Machine, Page
+from tests.integration.pages import Machine, Page, edit, heard, soon
 
 pytestmark = pytest.mark.integration
 
@@ -36,28 +35,6 @@ KEY, AUTHORITY, INVITER = r"^  key's fingerprint (.+)$", r"^  authority's finger
 KEY_ID = r": key ((?:[0-9a-f]{4} ){7}[0-9a-f]{4}), generation 1"
 LISTENS = "created backbone external listener"
 UP_S, SOON_S = 180.0, 60.0
-
-
-def heard(what: str, said: str) -> str:
-    """What somebody reads out of what was printed to them."""
-    (words,) = re.findall(what, said, flags=re.MULTILINE)
-    return str(words)
-
-
-def soon(condition: Callable[[], bool], *, within_s: float, waited_for: str) -> None:
-    end = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < end, f"{waited_for} does not come"
-        time.sleep(0.2)
-
-
-def edit(file: Path, *changes: tuple[str, str]) -> None:
-    """Change lines of a file by hand; each change must have something to change."""
-    text = file.read_text()
-    for before, after in changes:
-        text, found = re.subn(before, after, text, flags=re.MULTILINE)
-        assert found, f"{file.name} has no {before}"
-    file.write_text(text)
 
 
 @dataclass

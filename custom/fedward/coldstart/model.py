@@ -15,7 +15,7 @@ from typing import Any
 
 from fedward.errors import GateRefused, JobError, SettingsError
 from fedward.settings import JOB_FILE, JobSpec, parse, read_job
-from fedward.training.weights import MODEL_FILE, Weights
+from fedward.training.weights import MODEL_FILE, Weights, require_stored
 
 RESULT_MODEL = Path("workspace") / MODEL_FILE
 """Where a downloaded result has its final model."""
@@ -125,6 +125,7 @@ def _read(path: Path) -> tuple[dict[str, Any], str]:
     try:
         if not data.startswith(_ZIP):
             raise ValueError("no zip archive, as torch.save writes")
+        require_stored(BytesIO(data))
         content = torch.load(BytesIO(data), weights_only=True, map_location="cpu")
     except Exception:  # noqa: BLE001 - torch's reader raises many kinds for a damaged file
         raise JobError("not a model file, or it holds more than tensors", where=path, remedy=remedy) from None

@@ -139,7 +139,8 @@ def _show_revoked(revoked: Revoked, format: Format, *, rotate: bool = False) -> 
     if rotate:
         typer.echo(
             f"{revoked.name} may still hold the federation's key. One of the other hospitals runs `fedward key rotate` "
-            "and `fedward key seal` to the others; a hospital's own key (site.toml's `key`) needs no change."
+            "(after a breach with --destroy-old) and `fedward key seal` to the others; a hospital's own key "
+            "(site.toml's `key`) needs no change."
         )
 
 

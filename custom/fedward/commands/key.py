@@ -21,6 +21,7 @@ from fedward.encryption.key_file import (
     write_key,
     write_whole,
 )
+from fedward.encryption.old_keys import Destroyed, replace_and_destroy
 from fedward.errors import EncryptionError
 from fedward.settings import Scheme
 
@@ -28,6 +29,12 @@ app = typer.Typer(help="The federation's key, which hospitals share: for their I
 _KEY = "File of the federation's key; no one but its owner can read it."
 _KIT = "Folder of this hospital's FLARE kit."
 _FINGERPRINT_DIGITS = 32
+_DESTROY = "Overwrite and remove the old key, and every older one beside it, once the new one is on the disk."
+_NO_PROMISE = (
+    "Not promised: a solid-state disk, a file system that copies on write or keeps snapshots, swap, backups, and boxes "
+    "that were sealed may hold the old bytes still; find those and remove them. What was sent under the old key is not "
+    "taken back: who recorded it and has any copy of that key can read it."
+)
 
 
 @app.callback()
@@ -106,13 +113,17 @@ def open_(
     expect: str | None = typer.Option(
         None, metavar="FINGERPRINT", help="What the sender read over the telephone; a box with another is refused."
     ),
+    destroy_old: bool = typer.Option(False, "--destroy-old", help=f"{_DESTROY} Only with --expect."),
 ) -> None:
     """Take the key out of a box. Over an older key the new one takes its place; an older one is refused."""
+    if destroy_old and expect is None:
+        remedy = "telephone the sender, and give the fingerprint as --expect: a destroyed key does not come back"
+        raise EncryptionError("needs a box that somebody vouched for", where="--destroy-old", remedy=remedy)
     content = _read_box(box)
     opened = open_box(content, owner=read_identity(kit))
     if expect is not None:
         _require_fingerprint(content, expect, box)
-    typer.echo(_stored(opened, key))
+    typer.echo(_stored(opened, key, destroy_old=destroy_old))
     typer.echo(f"  sealed by {opened.sender}, to {opened.recipient}")
     typer.echo(f"  fingerprint {fingerprint(content)}")
     if expect is None:
@@ -144,32 +155,52 @@ def _require_fingerprint(box: bytes, expect: str, where: Path) -> None:
         )
 
 
-def _stored(opened: Opened, path: Path) -> str:
+def _stored(opened: Opened, path: Path, *, destroy_old: bool) -> str:
     """Put the key into its file unless that goes back to an older one; say what was done."""
-    if not path.exists():
-        write_key(opened.key, path)
-        return f"{path}: now {_named(opened.key)}"
-    old = read_key(path)
-    if old == opened.key:
-        return f"{path}: already {_named(old)}"
-    if opened.key.generation <= old.generation:
+    old = read_key(path) if path.exists() else None
+    if old is not None and old != opened.key and opened.key.generation <= old.generation:
         raise EncryptionError(
             f"box from {opened.sender} has a key of generation {opened.key.generation}, not a newer one than the "
             f"generation {old.generation} here",
             where=path,
             remedy="an old box may have been sent again; ask the sender to rotate, or move this key away",
         )
-    kept = replace_key(opened.key, path)
-    return f"{path}: now {_named(opened.key)}; the old one is kept as {kept}"
+    said = f"{path}: {'already' if old == opened.key else 'now'} {_named(opened.key)}"
+    if destroy_old:
+        return f"{said}{_destroyed(replace_and_destroy(opened.key, path))}"
+    if old is None:
+        write_key(opened.key, path)
+    elif old != opened.key:
+        return f"{said}; the old one is kept as {replace_key(opened.key, path)}"
+    return said
+
+
+def _destroyed(done: Destroyed) -> str:
+    """The rest of a line that says which key is in place, and the lines below it."""
+    files = "1 file" if done.removed == 1 else f"{done.removed} files"
+    what = f"{files} of older keys overwritten and removed" if done.removed else "no older key was beside it"
+    notes = [f"  removed without being overwritten: {name}, {why}" for name, why in done.not_overwritten.items()]
+    return "\n".join((f"; {what}", *notes, _NO_PROMISE))
 
 
 @app.command()
-def rotate(key: Path = typer.Argument(..., help=_KEY)) -> None:
-    """Make the next generation of the key, and keep the old one beside it."""
+def rotate(
+    key: Path = typer.Argument(..., help=_KEY),
+    destroy_old: bool = typer.Option(False, "--destroy-old", help=_DESTROY),
+) -> None:
+    """Make the next generation of the key, and keep the old one beside it or destroy it."""
     old = read_key(key)
     if old.generation == LAST_GENERATION:
         raise EncryptionError("has no next generation", where=key, remedy="`fedward key create` another")
     made = create_key(old.scheme, generation=old.generation + 1)
+    if destroy_old:
+        done = replace_and_destroy(made, key)
+        typer.echo(f"{key}: now {_named(made)}{_destroyed(done)}")
+        typer.echo(
+            "`fedward key seal` it anew to every other hospital. Each of them holds the old key until it takes the new "
+            "one with `fedward key open --destroy-old`. A job that ran under the old key cannot go on."
+        )
+        return
     kept = replace_key(made, key)
     typer.echo(f"{key}: now {_named(made)}; the old one is kept as {kept}")
     typer.echo(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,12 +68,36 @@ def load_weights(path: Path) -> Weights:
         FedwardError: no such file, or not a model.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in sorted(file.files)}
+        with path.open("rb") as content:
+            require_stored(content)
+            with np.load(content, allow_pickle=False) as file:
+                return {name: file[name] for name in sorted(file.files)}
     except OSError as error:
         raise FedwardError("model cannot be read", where=path, remedy="give the path of a model.npz") from error
     except ValueError:
         raise FedwardError("not a model file", where=path, remedy="give the path of a model.npz") from None
+
+
+def require_stored(file: IO[bytes]) -> None:
+    """Refuse a zip archive that may unpack to more than its own size: models are written stored, not deflated.
+
+    NumPy and torch write them so. ``file`` is at its start again afterwards.
+
+    Raises:
+        ValueError: it is no zip archive, or an entry is deflated, or entries together are larger than the file.
+    """
+    size = file.seek(0, 2)
+    file.seek(0)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, NotImplementedError):
+        raise ValueError("no zip archive") from None
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise ValueError("a deflated archive")
+    if sum(entry.file_size for entry in entries) > size:
+        raise ValueError("an archive of more than its own size")
+    file.seek(0)
 
 
 _SAME = "install the same version of Fedward everywhere and use one job.toml"

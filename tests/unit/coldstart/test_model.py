@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,7 @@ class Trap:
         return Path.touch, (self.path,)
 
 
-@pytest.mark.parametrize("form", ["pickle", "torch", "text", "empty", "list", "cut", "folder", "absent"])
+@pytest.mark.parametrize("form", ["pickle", "torch", "text", "empty", "list", "cut", "folder", "absent", "deflated"])
 def test_what_is_no_model_is_one_line_and_runs_nothing(tmp_path: Path, tiny_job: JobSpec, form: str) -> None:
     path, sprung = tmp_path / "model.pt", tmp_path / "sprung"
     if form == "pickle":
@@ -142,6 +143,11 @@ def test_what_is_no_model_is_one_line_and_runs_nothing(tmp_path: Path, tiny_job:
         path.write_bytes(path.read_bytes()[:2000])
     elif form == "folder":
         path.mkdir()
+    elif form == "deflated":
+        save_private(trained(tiny_job), tmp_path / "whole.pt")
+        with zipfile.ZipFile(tmp_path / "whole.pt") as whole, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as other:
+            for entry in whole.namelist():
+                other.writestr(entry, whole.read(entry))
     with pytest.raises(FedwardError) as refusal:
         read_given(path, exported(tmp_path / "job", tiny_job))
     assert not sprung.exists()

@@ -177,6 +177,83 @@ def test_a_rotated_key_takes_the_old_ones_place_and_the_old_box_is_refused(
     assert read_key(tmp_path / "south.key") == new
 
 
+def test_a_rotation_that_destroys_leaves_no_old_key_at_any_hospital(
+    run: Run, sealed: str, tmp_path: Path, kits: dict[str, Path]
+) -> None:
+    opening = ("open", "south.box", "south.key", "--kit", str(kits["south"]))
+    run(*opening)
+    old = read_key(tmp_path / "north.key")
+    run("rotate", "north.key")  # one that kept the old key
+    assert (tmp_path / "north.key.1").exists()
+
+    code, out, err = run("rotate", "north.key", "--destroy-old")
+    new = read_key(tmp_path / "north.key")
+    assert (code, err, new.generation) == (0, "", 3)
+    assert "2 files of older keys overwritten and removed" in out and "the old one is kept" not in out
+    for words in ("Not promised", "solid-state", "copies on write", "snapshots", "backups", "boxes", "recorded it"):
+        assert words in out
+    assert "fedward key open --destroy-old" in out and "cannot go on" in out
+
+    to = ("--kit", str(kits["north"]), "--to", certificate(kits["south"]), "--out", ".")
+    said = fingerprints(run("seal", "north.key", *to)[1])[0]
+    assert read_key(tmp_path / "south.key") == old
+    code, out, err = run(*opening, "--expect", said, "--destroy-old")
+    assert (code, err) == (0, "") and "1 file of older keys overwritten and removed" in out and "Not promised" in out
+    assert sorted(path.name for path in tmp_path.glob("*.key*")) == ["north.key", "south.key"]
+    assert read_key(tmp_path / "south.key") == new
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or base64.b64encode(old.secret) not in path.read_bytes()
+
+    code, out, err = run(*opening, "--expect", said, "--destroy-old")
+    assert (code, err) == (0, "") and "already key" in out and "no older key was beside it" in out
+
+
+def test_a_key_that_was_taken_without_destroying_can_be_followed_up(
+    run: Run, sealed: str, tmp_path: Path, kits: dict[str, Path]
+) -> None:
+    opening = ("open", "south.box", "south.key", "--kit", str(kits["south"]))
+    run(*opening)
+    run("rotate", "north.key")
+    to = ("--kit", str(kits["north"]), "--to", certificate(kits["south"]), "--out", ".")
+    said = fingerprints(run("seal", "north.key", *to)[1])[0]
+    assert "kept as south.key.1" in run(*opening)[1]
+    out = run(*opening, "--expect", said, "--destroy-old")[1]
+    assert "already key" in out and "1 file of older keys overwritten and removed" in out
+    assert not (tmp_path / "south.key.1").exists()
+
+
+def test_no_key_is_destroyed_for_a_box_that_nobody_vouched_for(
+    run: Run, sealed: str, tmp_path: Path, kits: dict[str, Path]
+) -> None:
+    opening = ("open", "south.box", "south.key", "--kit", str(kits["south"]))
+    run(*opening)
+    replayed = shutil.copy(tmp_path / "south.box", tmp_path / "old.box")
+    run("rotate", "north.key")
+    to = ("--kit", str(kits["north"]), "--to", certificate(kits["south"]), "--out", ".")
+    said = fingerprints(run("seal", "north.key", *to)[1])[0]
+    before = (tmp_path / "south.key").read_bytes()
+    refused(run(*opening, "--destroy-old"), "--expect", "vouched for", "does not come back")
+    refused(run(*opening, "--destroy-old", "--expect", sealed), "its fingerprint is another")
+    assert (tmp_path / "south.key").read_bytes() == before and not (tmp_path / "south.key.1").exists()
+    run(*opening, "--expect", said)
+    again = ("open", str(replayed), "south.key", "--kit", str(kits["south"]), "--destroy-old", "--expect", sealed)
+    refused(run(*again), "generation 1, not a newer one than the generation 2 here")
+    assert (tmp_path / "south.key.1").exists(), "an old box destroys nothing"
+
+
+def test_a_rotation_that_cannot_destroy_says_why_and_rotates_nothing(run: Run, tmp_path: Path) -> None:
+    run("create", "key")
+    before = (tmp_path / "key").read_bytes()
+    os.link(tmp_path / "key", tmp_path / "copy")
+    refused(run("rotate", "key", "--destroy-old"), "another name elsewhere", "-samefile key")
+    assert (tmp_path / "key").read_bytes() == before
+    (tmp_path / "copy").unlink()
+    (tmp_path / "key").rename(tmp_path / "real")
+    (tmp_path / "key").symlink_to("real")
+    refused(run("rotate", "key", "--destroy-old"), "is a link")
+    assert (tmp_path / "real").read_bytes() == before
+
+
 def test_another_key_of_the_same_generation_is_refused(
     run: Run, sealed: str, tmp_path: Path, kits: dict[str, Path]
 ) -> None:

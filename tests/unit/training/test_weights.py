@@ -1,5 +1,7 @@
 """Models as arrays: differences, and files without pickles."""
 
+import copy
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +40,25 @@ def test_file_keeps_names_types_and_bits(tmp_path: Path) -> None:
     for name, array in weights.items():
         assert read[name].tobytes() == array.tobytes() and read[name].dtype == array.dtype
     assert [path.name for path in tmp_path.iterdir()] == ["model.npz"]
+
+
+def test_an_archive_that_unpacks_to_more_than_itself_is_not_unpacked(tmp_path: Path) -> None:
+    """A thousand times its size, once deflated and once as many names for the same bytes."""
+    deflated = tmp_path / "deflated.npz"
+    np.savez_compressed(deflated, a=np.zeros(10_000_000, np.float32))
+    assert deflated.stat().st_size < 100_000
+    overlapping = tmp_path / "overlapping.npz"
+    with zipfile.ZipFile(overlapping, "w") as archive:
+        archive.writestr("a.npy", bytes(50_000))
+        (entry,) = archive.infolist()
+        for number in range(1000):
+            again = copy.copy(entry)
+            again.filename = f"b{number}.npy"
+            archive.filelist.append(again)
+            archive.NameToInfo[again.filename] = again
+    for path in (deflated, overlapping):
+        with pytest.raises(FedwardError, match="not a model"):
+            load_weights(path)
 
 
 def test_files_that_are_no_model(tmp_path: Path) -> None:

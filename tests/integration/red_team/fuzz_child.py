@@ -35,15 +35,17 @@ from fedward.flare.message_lists import REQUESTS, RETURN_ONLY, STREAM, STREAMS, 
 from fedward.flare.message_rules import read_name
 
 DATA = 1
+MOST = 400
+"""Frames of one process; the later ones of a job are like its first."""
 OUTER, INNER = "OUTER", "INNER"
 PERSON = "lead@demo.org"
 
 
 def recorded(folder: Path) -> Iterator[bytes]:
-    """Every frame of a wiretap's files: each says its own length first."""
+    """The first frames of each of a wiretap's files: each says its own length first."""
     for path in sorted(folder.iterdir()):
-        content, at = path.read_bytes(), 0
-        while at + PREFIX_LEN <= len(content):
+        content, at, count = path.read_bytes(), 0, 0
+        while at + PREFIX_LEN <= len(content) and (count := count + 1) <= MOST:
             length = Prefix.from_bytes(content[at:]).length
             if length < PREFIX_LEN:
                 break

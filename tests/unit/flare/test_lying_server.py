@@ -272,7 +272,7 @@ def test_a_kill_around_the_record_of_a_sum_leaves_no_second_opening(
     assert ("DXO" in received) == (after == "not written"), "no executor has seen the first, or none sees the second"
 
 
-@pytest.mark.parametrize("damage", ["missing", "flipped", "no key", "read-only"])
+@pytest.mark.parametrize("damage", ["missing", "flipped", "no key", "head"])
 def test_where_the_record_cannot_be_had_nothing_is_opened_and_nothing_leaves(three: Three, damage: str) -> None:
     model, city = first_sum(three), three.hospitals["city"]
     ledger = city.local / "ledger.db"

@@ -1,8 +1,7 @@
 """Mutates recorded frames, gives them to FLARE's own reader behind the guard, and counts what reaches a handler.
 
-``python -m tests.integration.red_team.fuzz_child FRAMES COUNT SEED [open]`` prints one line of JSON. The cells are
-FLARE's, with its reader of frames, its router and its decoder; in the place of each request handler stands one that
-counts. With ``open`` there is no guard: what the mutations would reach then.
+``python -m tests.integration.red_team.fuzz_child FRAMES COUNT SEED`` prints one line of JSON. The cells are FLARE's,
+with its reader of frames, its router and its decoder; in the place of each request handler stands one that counts.
 """
 
 from __future__ import annotations
@@ -195,10 +194,9 @@ def listed(party: str, channel: str, topic: str) -> bool:
     return any((channel, topic) in said for (_, answers), said in tables if answers == party)
 
 
-def main(frames: Path, count: int, seed: int, *, guarded: bool) -> None:
+def main(frames: Path, count: int, seed: int) -> None:
     flare_decomposers.register()
-    if guarded:
-        message_guard.install(message_guard.MessageGuard(is_person=lambda name: "@" in name, binds=lambda *given: True))
+    message_guard.install(message_guard.MessageGuard(is_person=lambda name: "@" in name, binds=lambda *given: True))
     fuzz = Fuzz(list(recorded(frames)), seed)
     for _ in range(count):
         fuzz.once()
@@ -207,4 +205,4 @@ def main(frames: Path, count: int, seed: int, *, guarded: bool) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), guarded="open" not in sys.argv[4:])
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

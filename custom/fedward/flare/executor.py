@@ -31,7 +31,7 @@ from fedward.errors import (
     SettingsError,
     StudyRefused,
 )
-from fedward.flare import app
+from fedward.flare import app, message_guard
 from fedward.flare.egress import require_gates
 from fedward.flare.origin import origin_of
 from fedward.flare.protection import Protection
@@ -109,6 +109,7 @@ class _Site:
 
     def __init__(self, context: FLContext) -> None:
         require_gates(context)
+        message_guard.require_installed()
         self._name: str = context.get_identity_name()
         self._job_id: str = context.get_job_id()
         self._folder = app.run_folder(context)

@@ -18,6 +18,7 @@ Whatever throws in here refuses.
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -30,10 +31,19 @@ from nvflare.fuel.f3.drivers.driver_params import DriverParams
 from nvflare.fuel.f3.sfm.conn_manager import ConnManager, NullConnection
 from nvflare.fuel.f3.streaming.byte_receiver import ByteReceiver
 
-from fedward.errors import FederationError
+from fedward.errors import FederationError, GateRefused
 from fedward.flare import payload_types
 from fedward.flare.message_lists import Party, serves
 from fedward.flare.message_rules import Arrival, Link, plain_headers, read_name, refuse_message, refuse_peer
+
+JOB_PROCESSES = frozenset(
+    {
+        "nvflare.private.fed.app.server.runner_process",
+        "nvflare.private.fed.app.client.worker_process",
+        "nvflare.private.fed.app.client.sub_worker_process",
+    }
+)
+"""Processes of one job, by the module that FLARE starts them with."""
 
 _log = logging.getLogger("fedward.door")
 _MARK = "_fedward_guard"
@@ -145,6 +155,21 @@ def install(guard: MessageGuard) -> None:
 def installed() -> bool:
     """Whether this process has a guard."""
     return getattr(CoreCell, _MARK, None) is not None
+
+
+def require_installed() -> None:
+    """Refuse to work in a process of FLARE's for a job whose messages nobody holds against the list.
+
+    Raises:
+        GateRefused: the kit has no door.
+    """
+    if main_module() in JOB_PROCESSES and not installed():
+        raise GateRefused("process has no guard of its messages", remedy="provision the kit anew")
+
+
+def main_module() -> str:
+    """The module that this process was started with by ``python -m``."""
+    return getattr(getattr(sys.modules.get("__main__"), "__spec__", None), "name", "")
 
 
 def _guard_messages(guard: MessageGuard) -> None:

@@ -32,16 +32,6 @@ from fedward.flare.watch import SiteWatch
 from fedward.metrics.store import STORE_FILE
 from fedward.provisioning.crl import CRL_FILE
 
-_JOB_PROCESSES = frozenset(
-    {
-        "nvflare.private.fed.app.server.runner_process",
-        "nvflare.private.fed.app.client.worker_process",
-        "nvflare.private.fed.app.client.sub_worker_process",
-    }
-)
-"""Processes of one job, in which FLARE builds the server's components again. They listen to nobody: a job's process
-talks to its parent over loopback. Of the door they have the message guard."""
-
 _log = logging.getLogger("fedward.door")
 
 
@@ -55,9 +45,8 @@ class ServerDoor(FLComponent):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         self._server: Any = None
-        in_job = _process() in _JOB_PROCESSES
         try:
-            if in_job:
+            if message_guard.main_module() in message_guard.JOB_PROCESSES:  # FLARE builds the components there again
                 message_guard.install(message_guard.MessageGuard())
                 return
             set_floor()
@@ -131,8 +120,3 @@ def _require_guarded(path: Path) -> None:
     if not kinds <= {(scheme, "mtls") for scheme in server_driver.SCHEMES}:
         remedy = "provision the server's kit anew, with scheme grpc and mutual TLS"
         raise FederationError("server would listen without Fedward's door", where=path, remedy=remedy)
-
-
-def _process() -> str:
-    """The module that this process was started with by ``python -m``."""
-    return getattr(getattr(sys.modules.get("__main__"), "__spec__", None), "name", "")

@@ -15,9 +15,9 @@ import pytest
 
 from fedward.errors import FederationError
 from fedward.flare import message_guard
-from fedward.flare.message_guard import MessageGuard
+from fedward.flare.message_guard import JOB_PROCESSES, MessageGuard
 from fedward.flare.tls_floor import CIPHERS, VARIABLE
-from fedward.flare.transport import _JOB_PROCESSES, ServerDoor, open_door
+from fedward.flare.transport import ServerDoor, open_door
 from fedward.provisioning.crl import CRL_FILE, make_crl
 from tests.unit.provisioning.authority import authority, key_pem, pem
 
@@ -106,7 +106,7 @@ def test_a_kit_that_does_not_say_how_it_listens_is_refused(kit: Path) -> None:
         open_door(kit)
 
 
-@pytest.mark.parametrize("process", sorted(_JOB_PROCESSES))
+@pytest.mark.parametrize("process", sorted(JOB_PROCESSES))
 def test_in_the_process_of_a_job_it_guards_messages_alone(
     process: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,7 +129,7 @@ def test_in_the_process_of_a_job_nothing_starts_without_the_guard(
         raise FederationError("messages are to be guarded before the first cell is opened, and once")
 
     main = ModuleType("__main__")
-    main.__spec__ = ModuleSpec(min(_JOB_PROCESSES), None)
+    main.__spec__ = ModuleSpec(min(JOB_PROCESSES), None)
     monkeypatch.setitem(sys.modules, "__main__", main)
     monkeypatch.setattr(message_guard, "install", broken)
     monkeypatch.chdir(tmp_path)
@@ -149,5 +149,5 @@ def test_anywhere_else_it_ends_the_process_with_one_line(tmp_path: Path, monkeyp
 def test_the_processes_of_a_job_are_flares() -> None:
     from importlib.util import find_spec
 
-    assert all(find_spec(name) is not None for name in _JOB_PROCESSES)
+    assert all(find_spec(name) is not None for name in JOB_PROCESSES)
     assert find_spec("nvflare.private.fed.app.server.server_train") is not None

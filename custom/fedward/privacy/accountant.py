@@ -1,6 +1,9 @@
 """What a patient's ε is, from what was done: events composed by PLD, with PRV as the cross-check.
 
 The events are kept and composed, never their ε: the same job done five times costs less than five times its ε.
+
+An event's noise multiplier is over the clip norm, as a job and the ledger state it; ε is that of the noise over the
+sensitivity, which is ``1 + SLACK`` times the bound. Every ε of every event is computed so, in one place (``_key``).
 """
 
 from __future__ import annotations
@@ -18,8 +21,12 @@ if TYPE_CHECKING:
     from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
 
 Key = tuple[tuple[float, float, int], ...]
-"""Sorted (sampling_rate, noise_multiplier, steps), equal mechanisms merged."""
+"""Sorted (sampling_rate, noise over sensitivity, steps), equal mechanisms merged."""
 
+SLACK = 1e-3
+"""How far rounding may take a patient's part past the clip norm, relative to it: what the clipping of gradients
+guarantees (``fedward.training.clipped_sum``) and what the sensitivity carries here. Whole updates are clipped exactly
+(``fedward.privacy.clip``); their ε carries it all the same, and errs upwards by about a part in a thousand."""
 _WHERE = "privacy accounting"
 _LEAST_MULTIPLIER = 0.05
 """Noise below this counts as none: ε would be in the hundreds, and its computation costly."""
@@ -35,7 +42,8 @@ class Event:
     """``steps`` times the same release: patients drawn by Poisson sampling, a clipped sum, Gaussian noise.
 
     Two hospitals' data are neighbours when one has one patient more (add or remove one). ``noise_multiplier`` is the
-    noise's standard deviation over the sensitivity; 0 is no protection, and ε is then infinite.
+    noise's standard deviation over the bound that a patient's part is clipped to, ``SLACK`` aside; 0 is no protection,
+    and ε is then infinite.
     """
 
     unit: Literal["patient"] = "patient"
@@ -57,8 +65,8 @@ class Event:
 def update_noise_event(multiplier: float, *, rounds: int) -> Event:
     """The event of a whole update that is clipped and noised each round.
 
-    One patient may move the clipped update anywhere in the ball, so the sensitivity is twice the clip and the
-    multiplier of the event half of the job's.
+    One patient may move the clipped update anywhere in the ball, so the bound is twice the clip and the multiplier of
+    the event half of the job's.
 
     Args:
         multiplier: the noise's standard deviation over the clip norm.
@@ -75,7 +83,7 @@ def epsilon(events: Iterable[Event], *, delta: float) -> float:
     thousandth. The order of events does not matter.
 
     Returns:
-        0.0 for no step; infinity for a step whose multiplier is below 0.05.
+        0.0 for no step; infinity for a step whose noise is below 0.05 times the sensitivity.
 
     Raises:
         JobError: delta is not within (0, 1).
@@ -175,10 +183,11 @@ def _require_delta(delta: float) -> None:
 
 
 def _key(events: Iterable[Event]) -> Key:
+    """The events as the mechanisms take them: noise over the sensitivity, ``SLACK`` in it."""
     merged: dict[tuple[float, float], int] = {}
     for event in events:
         if event.steps:
-            kind = (float(event.sampling_rate), float(event.noise_multiplier))
+            kind = (float(event.sampling_rate), float(event.noise_multiplier) / (1.0 + SLACK))
             merged[kind] = merged.get(kind, 0) + event.steps
     return tuple((rate, noise, steps) for (rate, noise), steps in sorted(merged.items()))
 

@@ -89,7 +89,7 @@ def check_noise(bound: Agreement | CohortPrivacy, noise_multiplier: float) -> No
 
     Args:
         bound: the agreement, or the cohort's policy.
-        noise_multiplier: the noise's standard deviation over the sensitivity, as the accountant takes it.
+        noise_multiplier: the noise's standard deviation over the bound on a patient's part, as the ledger has it.
 
     Raises:
         PolicyRefused: it is below the smallest, or no noise at all.

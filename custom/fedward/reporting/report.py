@@ -87,7 +87,7 @@ class SitePrivacy:
         epsilon, delta: of this job, for each patient.
         spent: ε of the patient who has spent most, over all jobs ever.
         cap: the hospital's, or None.
-        noise_multiplier: noise's standard deviation over the sensitivity.
+        noise_multiplier: noise's standard deviation over the clip norm, for a whole update over twice that.
         sampling_rate: chance of a patient to be in a step.
         steps: steps that count.
     """

@@ -4,7 +4,8 @@ One step:
 
 1. every training patient is drawn, independently, with probability q, by a cryptographic generator;
 2. the drawn patient's gradient is that of the mean loss over K of the patient's images, augmented copies counted
-   (De et al. 2022, section 3.1), clipped to an L2 norm of ``clip_norm_l2`` over all trainable parameters;
+   (De et al. 2022, section 3.1), clipped to an L2 norm of ``clip_norm_l2`` over all trainable parameters; with all
+   rounding the sum moves by at most ``clip_norm_l2 * (1 + SLACK)`` a patient, which the accountant counts;
 3. Gaussian noise of standard deviation ``noise_multiplier * clip_norm_l2`` is added to each coordinate of the sum;
 4. the noisy sum over ``patients_per_step``, the number expected and never the number drawn, goes to the optimizer.
 
@@ -28,8 +29,9 @@ from fedward.dataset.images import Images
 from fedward.errors import JobError
 from fedward.privacy.noise import SecureRandom
 from fedward.settings.privacy import DpSgd
+from fedward.training.clipped_sum import Clipped
 from fedward.training.losses import Loss
-from fedward.training.patient_gradients import Clipped, Method, Patient, trainable
+from fedward.training.patient_gradients import Method, Patient, trainable
 from fedward.training.patient_sampler import PatientSampler, load
 
 
@@ -116,7 +118,7 @@ class PrivateSteps:
         clipped = self._method(network, loss, patients, self._settings.clip_norm_l2)
         noisy = self._noisy(clipped)
         for parameter, value in zip(parameters, noisy, strict=True):
-            parameter.grad = value
+            parameter.grad = value.to(parameter)
         return clipped.loss / clipped.patients if clipped.patients else math.nan
 
     def round(self, steps: int) -> PrivateRound:
@@ -135,7 +137,7 @@ class PrivateSteps:
         if noise.numel() != sum(sizes) or not bool(torch.isfinite(noise).all()):
             raise JobError("the noise is not whole", where="DP-SGD", remedy="report it; nothing was sent")
         flat = torch.cat([value.flatten() for value in clipped.total])
-        noisy = (flat.double().cpu() + noise).div_(self._settings.patients_per_step).to(flat)
+        noisy = (flat.cpu() + noise).div_(self._settings.patients_per_step)
         return [part.view_as(value) for part, value in zip(torch.split(noisy, sizes), clipped.total, strict=True)]
 
 

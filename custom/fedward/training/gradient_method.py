@@ -11,17 +11,19 @@ from torch import nn
 from fedward.settings import JobSpec
 from fedward.training.layer_gradients import by_layer, fits
 from fedward.training.losses import Loss, example_truth
-from fedward.training.patient_gradients import Method, Patient, one_by_one
+from fedward.training.patient_gradients import Method, Patient, one_by_one, trainable
 
 
 def choose_method(network: nn.Module, loss: Loss, job: JobSpec) -> Method:
     """``by_layer`` where it gives for images of noise what plain autograd gives; ``one_by_one`` for all other networks.
 
-    Both give the same sum. The choice sees no patient's image, and the global random state is left as it was. With
-    ``by_layer`` as many images go through at once as ``training.batch_size`` says, or more where they are small.
+    Both keep the bound on a patient. The choice sees no patient's image, and the global random state is left as it was.
     """
     settings = job.privacy.dp_sgd
-    each = 1 if settings is None else min(2, settings.images_per_patient * settings.augmentations)
+    each = 1 if settings is None else settings.images_per_patient * settings.augmentations
+    slots = _slots(network, job, each)
+    if slots < 2:
+        return one_by_one
     device = next(network.parameters()).device
     truths = example_truth(job).to(device)
     with torch.random.fork_rng(devices=[]):
@@ -32,11 +34,24 @@ def choose_method(network: nn.Module, loss: Loss, job: JobSpec) -> Method:
             )
             for truth in truths
         ]
-        fit = fits(network.train(), loss, patients)
-    if not fit:
-        return one_by_one
-    return partial(by_layer, images=max(job.training.batch_size, SMALL // prod(job.data.size)))
+        fit = fits(network.train(), loss, patients, slots=slots)
+    return partial(by_layer, slots=slots) if fit else one_by_one
+
+
+def _slots(network: nn.Module, job: JobSpec, each: int) -> int:
+    """Patients that go through at once: 8, or a quarter of those that a step expects, so that few slots stay empty.
+
+    A power of two, since most libraries then sum in one order in every slot. Fewer where a step expects fewer, and
+    where memory says so: ``training.batch_size`` images at once, more where they are small; 256 MiB of gradients.
+    """
+    expected = 1.0 if job.privacy.dp_sgd is None else job.privacy.dp_sgd.patients_per_step
+    images = max(job.training.batch_size, SMALL // prod(job.data.size))
+    parameters = sum(parameter.numel() for parameter in trainable(network))
+    most = min(images // each, GRADIENTS // max(1, parameters))
+    return 1 << (max(1, min(most, max(min(8, int(expected)), int(expected / 4)))).bit_length() - 1)
 
 
 SMALL = 1 << 18
 """Pixels that go through at once whatever ``training.batch_size`` says: 64 images of 64 x 64."""
+GRADIENTS = 1 << 26
+"""Numbers of gradients that are held at once."""

@@ -1,15 +1,20 @@
 """Clipped sums of patients' gradients from one pass over many patients, layer by layer.
 
 Nothing in a network of Fedward's table mixes the images of a batch, so one forward and one backward pass give each
-layer's inputs A and the gradients G of its outputs for all patients at once. A layer's gradient for a patient is a
-product of the patient's rows of A and G; its norm alone costs less where the image is small (ghost norm, Li et al.
-2022, section 4), and the weighted sum is then one product (book-keeping, Bu et al. 2023, section 3). Unlike Opacus's
-hooks it works beside in-place operations; losses are taken patient by patient, so their reduction and the shape of
-their truth do not matter. ``fits`` proves a network against plain autograd before it is used.
+layer's inputs A and the gradients G of its outputs for all patients at once. A layer's gradient for a patient is the
+product of the patient's rows of A and G. Unlike Opacus's hooks it works beside in-place operations; losses are taken
+patient by patient, so their reduction and the shape of their truth do not matter.
+
+What float32 makes of a patient can depend on how many go through together: libraries choose another order of summation
+for another shape, and weights that cancel or a ReLU at its corner turn a last digit into another gradient. Each pass
+therefore has the same number of slots, and ``fits`` finds out, before a network is used, that a slot's result is the
+same bit by bit in every slot and beside every neighbour: the order of operations follows from the shape, not the
+values. ``fits`` also proves the network against plain autograd.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -19,61 +24,54 @@ import torch
 from torch import Tensor, nn
 
 from fedward.errors import JobError
-from fedward.training.layer_rules import Call, Share, rule_of
+from fedward.training.clipped_sum import Clipped, ClippedSum
+from fedward.training.layer_rules import Call, rule_of
 from fedward.training.losses import Loss
 from fedward.training.networks import predict
-from fedward.training.patient_gradients import Clipped, Patient, clip_factors, finite_loss, one_by_one, trainable
+from fedward.training.patient_gradients import Patient, finite_loss, one_by_one, trainable
 
 
-def by_layer(
-    network: nn.Module, loss: Loss, patients: Iterable[Patient], norm_l2: float, *, images: int = 16
-) -> Clipped:
-    """As ``one_by_one``, many patients at a time; for networks that ``fits`` has passed.
+def by_layer(network: nn.Module, loss: Loss, patients: Iterable[Patient], norm_l2: float, *, slots: int = 8) -> Clipped:
+    """As ``one_by_one``, many patients at a time; for networks that ``fits`` has passed with as many slots.
 
-    Patients go through in chunks that fit memory, whatever the step's number of patients; chunks do not change the sum
-    beyond rounding.
+    The last pass is filled up with copies of its last patient, which do not count.
 
     Args:
         network, loss, patients, norm_l2: as ``one_by_one``; every patient has the same number of images.
-        images: how many go through at once; at least one patient's.
+        slots: patients that go through at once.
 
     Raises:
         JobError: as ``one_by_one``; a layer that cannot be followed; patients with different numbers of images.
     """
-    parameters = trainable(network)
-    total = {id(parameter): torch.zeros_like(parameter) for parameter in parameters}
-    count, losses = 0, 0.0
+    clipped = ClippedSum(trainable(network), norm_l2)
+    each = None
     waiting = iter(patients)
-    while first := next(waiting, None):
-        chunk = [first, *islice(waiting, _patients_at_once(parameters, images // len(first.images)) - 1)]
-        values, shares = _pass(network, loss, chunk)
-        squares = torch.stack([share.squares for share in shares]).sum(0)
-        factors = clip_factors(squares.sqrt(), norm_l2)
-        for share in shares:
-            total[id(share.parameter)] += share.weighted(factors.to(share.parameter.dtype))
-        count, losses = count + len(chunk), losses + sum(values)
-    return Clipped(total=tuple(total[id(parameter)] for parameter in parameters), patients=count, loss=losses)
+    while chunk := list(islice(waiting, slots)):
+        each = each or len(chunk[0].images)
+        if any(len(patient.images) != each for patient in chunk):
+            raise JobError("patients have different numbers of images in a step", where="DP-SGD", remedy=_EXACT)
+        losses, gradients = _pass(network, loss, chunk + [chunk[-1]] * (slots - len(chunk)))
+        real = len(chunk)
+        clipped.add([part if part is None else part[:real] for part in gradients], losses=losses[:real])
+    return clipped.result()
 
 
-def _patients_at_once(parameters: Iterable[Tensor], most: int) -> int:
-    """As many as keep their gradients within 256 MiB, and no more than ``most``; at least one."""
-    return max(1, min(most, (1 << 26) // max(1, sum(parameter.numel() for parameter in parameters))))
+def fits(network: nn.Module, loss: Loss, patients: list[Patient], *, slots: int = 8) -> bool:
+    """Whether ``by_layer`` gives these patients, dropout aside, what plain autograd gives them but for rounding.
 
-
-def fits(network: nn.Module, loss: Loss, patients: list[Patient]) -> bool:
-    """Whether ``by_layer`` gives for these patients, dropout aside, what ``one_by_one`` gives.
-
-    Each patient alone, to a part in 10^4; then all together, to a part in 100, which finds a network that mixes
-    patients: float32 rounds a batch otherwise than an image, and deep networks enlarge that. A network with a layer
-    that has no rule, or that is called twice, does not fit.
+    And whether it gives a patient the same bits in every slot and beside every neighbour: another patient, a blank one,
+    a loud one, and one whose pixels are equal and opposite. A network with a layer that has no rule, or that is called
+    twice, does not fit.
     """
     dropouts = [layer for layer in network.modules() if isinstance(layer, nn.modules.dropout._DropoutNd)]
     was = [layer.training for layer in dropouts]
-    sets = [([patient], 1e-4) for patient in patients] + [(patients, 1e-2)]
     try:
         for layer in dropouts:
             layer.eval()
-        return all(_agree(network, loss, some, bound) for some, bound in sets)
+        alone = [_pass(network, loss, [patient] * slots)[1] for patient in patients]
+        return all(
+            _agree(network, loss, patient, found) for patient, found in zip(patients, alone, strict=True)
+        ) and _keeps_apart(network, loss, patients, alone, slots)
     except (JobError, RuntimeError):
         return False
     finally:
@@ -81,25 +79,55 @@ def fits(network: nn.Module, loss: Loss, patients: list[Patient]) -> bool:
             layer.train(training)
 
 
-def _agree(network: nn.Module, loss: Loss, patients: list[Patient], bound: float) -> bool:
-    """Both ways compared, free and clipped, within ``bound`` of the sum's norm."""
-    for norm_l2 in (1e6, 1e-3):
-        exact = one_by_one(network, loss, patients, norm_l2).total
-        found = by_layer(
-            network, loss, patients, norm_l2, images=sum(len(patient.images) for patient in patients)
-        ).total
-        far = torch.stack([(one - other).square().sum() for one, other in zip(exact, found, strict=True)]).sum()
-        size = torch.stack([one.square().sum() for one in exact]).sum()
-        if not bool(far.sqrt() <= bound * size.sqrt()):
+Gradients = list[Tensor | None]
+
+
+def _agree(network: nn.Module, loss: Loss, patient: Patient, found: Gradients) -> bool:
+    """A pass of the patient alone against plain autograd, and ``found``, in which each slot is the patient.
+
+    A part in 10^4 and, since float32 rounds a batch otherwise than an image and deep networks enlarge that, in 100.
+    """
+    exact = one_by_one(network, loss, [patient], 1e30).total
+    for gradients, bound in ((_pass(network, loss, [patient])[1], 1e-4), (found, 1e-2)):
+        pairs = zip(exact, gradients, strict=True)
+        far = [one if other is None else one - other[0].view_as(one).double() for one, other in pairs]
+        if not _norm(far) <= bound * _norm(exact):
             return False
     return True
 
 
-def _pass(network: nn.Module, loss: Loss, chunk: list[Patient]) -> tuple[list[float], list[Share]]:
-    """Each patient's loss and each parameter's share of the patients' gradients."""
-    each = len(chunk[0].images)
-    if any(len(patient.images) != each for patient in chunk):
-        raise JobError("patients have different numbers of images in a step", where="DP-SGD", remedy=_EXACT)
+def _norm(parts: Iterable[Tensor]) -> float:
+    return math.sqrt(sum(float(part.square().sum()) for part in parts))
+
+
+def _keeps_apart(network: nn.Module, loss: Loss, patients: list[Patient], alone: list[Gradients], slots: int) -> bool:
+    """Whether the patients' bits are those of ``alone`` in every slot and beside every neighbour."""
+    if not all(_same(found, found, slice(None)) for found in alone):
+        return False
+    first, *others = patients
+    opposite = first.images.clone()
+    opposite[..., 1::2] = -opposite[..., : opposite.shape[-1] // 2 * 2 : 2]
+    made = [Patient(images=images, truth=first.truth) for images in (first.images * 0, first.images * 1e3, opposite)]
+    for number, other in enumerate([*others, *made], start=1):
+        mixed = _pass(network, loss, [other if slot % 2 else first for slot in range(slots)])[1]
+        if not _same(mixed, alone[0], slice(0, None, 2)):
+            return False
+        if number < len(alone) and not _same(mixed, alone[number], slice(1, None, 2)):
+            return False
+    return True
+
+
+def _same(found: Gradients, wanted: Gradients, slots: slice) -> bool:
+    """Whether these slots of ``found`` are, bit by bit, the first of ``wanted``."""
+    pairs = zip(found, wanted, strict=True)
+    return all(
+        one is other if one is None or other is None else bool((one[slots] == other[:1]).all()) for one, other in pairs
+    )
+
+
+def _pass(network: nn.Module, loss: Loss, chunk: list[Patient]) -> tuple[list[float], list[Tensor | None]]:
+    """Each patient's loss, and for each trainable parameter, in order, the patients' gradients (P, ...)."""
+    each, parameters = len(chunk[0].images), trainable(network)
     with _followed(network) as calls:
         logits = predict(network, torch.cat([patient.images for patient in chunk]))
         values = [
@@ -109,7 +137,10 @@ def _pass(network: nn.Module, loss: Loss, chunk: list[Patient]) -> tuple[list[fl
         torch.stack(values).sum().backward()  # type: ignore[no-untyped-call]
     with torch.no_grad():
         shares = [share for call in calls for share in call.shares(len(chunk))]
-    return numbers, shares
+    found = {id(share.parameter): share.gradients for share in shares}
+    if len(found) != len(shares) or not set(found) <= {id(parameter) for parameter in parameters}:
+        raise JobError("a parameter is shared by layers or not trained", where="model", remedy=_EXACT)
+    return numbers, [found.get(id(parameter)) for parameter in parameters]
 
 
 @contextmanager
@@ -122,20 +153,20 @@ def _followed(network: nn.Module) -> Iterator[list[Call]]:
     parameters, handles = trainable(network), []
     calls: list[Call] = []
     spark = torch.zeros((), requires_grad=True)
-    held = {id(parameter) for parameter in parameters}
+    held, used = {id(parameter) for parameter in parameters}, set[int]()
 
     def follow(layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
         call = Call(layer=layer, given=inputs[0].detach(), version=inputs[0]._version)
-        if any(other.layer is layer for other in calls):
+        if id(layer) in used:
             raise JobError("a layer is used twice", where="model", value=type(layer).__name__, remedy=_EXACT)
+        used.add(id(layer))
         calls.append(call)
         tapped: Tensor = _Tap.apply(output, spark.to(output.device), call)  # type: ignore[no-untyped-call]
         return tapped
 
     try:
         for layer in network.modules():
-            own = [parameter for parameter in layer.parameters(recurse=False) if id(parameter) in held]
-            if own:
+            if any(id(parameter) in held for parameter in layer._parameters.values()):
                 rule_of(layer)
                 handles.append(layer.register_forward_hook(follow))
         for parameter in parameters:

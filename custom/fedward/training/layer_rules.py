@@ -23,13 +23,11 @@ class Share:
 
     Attributes:
         parameter: whose.
-        squares: float64 (P,), squared L2 norm of the part of each patient.
-        weighted: weights (P,) -> the weighted sum of the parts, shaped as the parameter.
+        gradients: (P, ...), the part of each patient, as many numbers as the parameter has.
     """
 
     parameter: Tensor
-    squares: Tensor
-    weighted: Callable[[Tensor], Tensor]
+    gradients: Tensor
 
 
 @dataclass(slots=True, kw_only=True)
@@ -78,46 +76,30 @@ def rule_of(layer: nn.Module) -> Rule:
     return rule
 
 
-def kept(parameter: Tensor, gradients: Tensor) -> Share:
-    """A share from the patients' gradients themselves, (P, *shape)."""
-    flat = gradients.reshape(len(gradients), -1)
-    return Share(
-        parameter=parameter,
-        squares=torch.linalg.vector_norm(flat, dim=1).double().square(),
-        weighted=lambda weights: (weights @ flat).view_as(parameter),
-    )
-
-
 def _product(parameter: Tensor, rows: Tensor, gradients: Tensor) -> Share:
-    """The share of a matrix (O, D) from rows (P, S, D) and gradients (P, S, O), S the positions of all K images."""
-    positions, inputs, outputs = rows.shape[1], rows.shape[2], gradients.shape[2]
-    if positions * (inputs + outputs) >= inputs * outputs:
-        return kept(parameter, torch.bmm(gradients.transpose(1, 2), rows))
-    alike = torch.bmm(rows, rows.transpose(1, 2)).double() * torch.bmm(gradients, gradients.transpose(1, 2)).double()
-    return Share(
-        parameter=parameter,
-        squares=alike.sum((1, 2)).clamp(min=0.0),
-        weighted=lambda weights: ((gradients * weights[:, None, None]).flatten(0, 1).T @ rows.flatten(0, 1)).view_as(
-            parameter
-        ),
-    )
+    """The share of a matrix (O, D) from rows (P, S, D) and gradients (P, S, O), S the positions of all K images.
+
+    The product is made for each patient. The norm alone costs less from the two Gram matrices (ghost norm, Li et al.
+    2022, section 4), but loses its digits where positions cancel, and the clip would let such a patient pass.
+    """
+    return Share(parameter=parameter, gradients=torch.bmm(gradients.transpose(1, 2), rows))
 
 
 def _linear(layer: nn.Linear, given: Tensor, gradient: Tensor, patients: int) -> list[Share]:
     rows = given.reshape(patients, -1, layer.in_features)
     gradients = gradient.reshape(patients, -1, layer.out_features)
-    return [_product(layer.weight, rows, gradients), *_bias(layer.bias, gradients.sum(1))]
+    return [_product(layer.weight, rows, gradients), *_share(layer.bias, gradients.sum(1))]
 
 
 def _conv(layer: Any, given: Tensor, gradient: Tensor, patients: int) -> list[Share]:
-    bias = _bias(layer.bias, gradient.flatten(2).sum(2).view(patients, -1, gradient.shape[1]).sum(1))
+    bias = _share(layer.bias, gradient.flatten(2).sum(2).view(patients, -1, gradient.shape[1]).sum(1))
     inputs, outputs = prod(layer.weight.shape[1:]), layer.weight.shape[0]
     positions = prod(gradient.shape[2:]) * given.shape[0] // patients
     point = set(layer.kernel_size) == {1} and set(layer.stride) == {1} and not any(_padding(layer))
     plain = layer.groups == 1 and not layer.transposed and set(layer.dilation) == {1}
     small = positions * (inputs + outputs) < inputs * outputs
     if not (plain and (point or small)):
-        return [kept(layer.weight, _one_after_another(layer, given, gradient, patients)), *bias]
+        return [Share(parameter=layer.weight, gradients=_one_after_another(layer, given, gradient, patients)), *bias]
     rows = _patches(layer, given).reshape(patients, positions, inputs)
     gradients = gradient.flatten(2).transpose(1, 2).reshape(patients, positions, outputs)
     return [_product(layer.weight, rows, gradients), *bias]
@@ -180,8 +162,8 @@ def _scaled(layer: Any, normalised: Tensor, gradient: Tensor, patients: int) -> 
     channels = gradient.shape[1]
     scale = (gradient * normalised).flatten(2).sum(2).view(patients, -1, channels).sum(1)
     return [
-        kept(layer.weight, scale),
-        *_bias(layer.bias, gradient.flatten(2).sum(2).view(patients, -1, channels).sum(1)),
+        *_share(layer.weight, scale),
+        *_share(layer.bias, gradient.flatten(2).sum(2).view(patients, -1, channels).sum(1)),
     ]
 
 
@@ -189,17 +171,17 @@ def _layer_norm(layer: nn.LayerNorm, given: Tensor, gradient: Tensor, patients: 
     shape = layer.normalized_shape
     normalised = functional.layer_norm(given, shape, eps=layer.eps)
     scale = (gradient * normalised).reshape(patients, -1, *shape).sum(1)
-    return [kept(layer.weight, scale), *_bias(layer.bias, gradient.reshape(patients, -1, *shape).sum(1))]
+    return [*_share(layer.weight, scale), *_share(layer.bias, gradient.reshape(patients, -1, *shape).sum(1))]
 
 
 def _prelu(layer: nn.PReLU, given: Tensor, gradient: Tensor, patients: int) -> list[Share]:
     below = (gradient * given.clamp(max=0.0)).reshape(patients, -1, *given.shape[1:]).sum(1)
     below = below.flatten(2).sum(2) if below.dim() > 2 else below
-    return [kept(layer.weight, below if layer.num_parameters > 1 else below.sum(1, keepdim=True))]
+    return _share(layer.weight, below if layer.num_parameters > 1 else below.sum(1, keepdim=True))
 
 
-def _bias(parameter: Tensor | None, gradients: Tensor) -> list[Share]:
-    return [] if parameter is None else [kept(parameter, gradients)]
+def _share(parameter: Tensor | None, gradients: Tensor) -> list[Share]:
+    return [] if parameter is None else [Share(parameter=parameter, gradients=gradients)]
 
 
 RULES: dict[type[nn.Module], Rule] = {

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,9 +13,10 @@ from torch import nn
 from torch.func import functional_call, grad, vmap
 
 from fedward.errors import JobError
+from fedward.training.clipped_sum import Clipped, clip_factors
 from fedward.training.layer_gradients import by_layer, fits
 from fedward.training.networks import predict
-from fedward.training.patient_gradients import Clipped, Patient, clip_factors, one_by_one, trainable
+from fedward.training.patient_gradients import Patient, one_by_one, trainable
 
 INSTANCE = {"channels": [8, 16], "strides": [2, 2], "norm": ["instance", {"affine": True}]}
 SMALL_VIT = {"hidden_size": 48, "mlp_dim": 64, "num_heads": 3, "num_layers": 2, "dropout_rate": 0.0}
@@ -72,7 +74,8 @@ def test_gradients_are_plain_autograds(case: str, make_case) -> None:
     quiet(network)
     (exact,) = plain_gradients(network, loss, patients[:1])
     for method in methods:
-        found = flat(method(network, loss, patients[:1], 1e9))
+        alone = partial(method, slots=1) if method is by_layer else method
+        found = flat(alone(network, loss, patients[:1], 1e9))
         assert (found - exact).norm() <= 1e-5 * exact.norm(), method.__name__
     assert fits(network, loss, patients[:1]) is (by_layer in methods)
     assert all(p.requires_grad for p in network.parameters()), "the network is left as it was"
@@ -82,7 +85,7 @@ def test_gradients_are_plain_autograds(case: str, make_case) -> None:
     patients = [Patient(images=p.images.double(), truth=_double(p.truth)) for p in patients]
     each = plain_gradients(network, loss, patients)
     clip = 0.9 * max(float(one.norm()) for one in each)
-    wanted = sum(one * min(1.0, clip / ((1 + 1e-5) * one.norm())) for one in each)
+    wanted = sum(one * min(1.0, clip / one.norm()) for one in each)
     for method in methods:
         assert (flat(method(network, loss, patients, clip)) - wanted).norm() <= 1e-7 * wanted.norm(), method.__name__
 
@@ -146,7 +149,7 @@ def test_no_patient_passes_the_bound(scales: list[float], norm_l2: float, method
     for left in range(len(patients)):
         others = patients[:left] + patients[left + 1 :]
         without = flat(method(network, loss, others, norm_l2)).double()
-        assert float((whole - without).norm()) <= norm_l2 * (1 + 1e-5 * len(patients)), "rounding of the sum aside"
+        assert float((whole - without).norm()) <= norm_l2 * (1 + 1e-9), "rounding of the sum aside"
 
 
 @pytest.mark.parametrize("method", LAYERS)
@@ -158,11 +161,11 @@ def test_many_images_of_a_patient_count_once(method: Callable, make_case) -> Non
         assert float(flat(method(network, loss, [loud], 0.01)).norm()) <= 0.01
 
 
-@pytest.mark.parametrize("images", [1, 4, 6, 100])
-def test_chunks_do_not_change_the_sum(images: int, make_case) -> None:
+@pytest.mark.parametrize("slots", [1, 2, 3, 16])
+def test_slots_do_not_change_the_sum(slots: int, make_case) -> None:
     network, loss, patients = make_case("SegResNet", size=(16, 16), patients=7)
-    whole = flat(by_layer(network, loss, patients, 0.1, images=14))
-    found = by_layer(network, loss, iter(patients), 0.1, images=images)
+    whole = flat(by_layer(network, loss, patients, 0.1, slots=7))
+    found = by_layer(network, loss, iter(patients), 0.1, slots=slots)
     assert found.patients == 7
     assert (flat(found) - whole).norm() <= 1e-6 * whole.norm()
 
@@ -220,8 +223,8 @@ def test_what_is_not_finite_stops_the_step(method: Callable, bad: float, make_ca
 
 def test_factors_by_hand() -> None:
     found = clip_factors(torch.tensor([0.0, 0.5, 1.0, 2.0, 1e30], dtype=torch.float64), 1.0).numpy()
-    np.testing.assert_allclose(found, [1.0, 1.0, 1.0, 0.5, 1e-30], rtol=2e-5)
-    assert found[2] < 1.0, "what float32 may lose is held back"
+    np.testing.assert_allclose(found, [1.0, 1.0, 1.0, 0.5, 1e-30], rtol=2e-9)
+    assert found[2] < 1.0, "a hair is held back for the rounding of the norm"
     for bad in (math.nan, math.inf):
         with pytest.raises(JobError):
             clip_factors(torch.tensor([1.0, bad]), 1.0)

@@ -26,12 +26,14 @@ from fedward.demo.federate import federation_of
 from fedward.doctor.case import Case, Limits
 from fedward.doctor.examine import Heard, examine
 from fedward.doctor.findings import Finding
+from fedward.doctor.running import running
 from fedward.encryption.key import create_key
 from fedward.encryption.key_file import write_key
 from fedward.flare.kits import Kits, provision
 from fedward.flare.processes import LocalFederation, free_port
 from fedward.provisioning.authority import read_authority, reissue
 from fedward.provisioning.crl import CRL_FILE, make_crl
+from fedward.settings import FederationSpec
 from tests.integration.doctor_site import NAME, Site, healthy, said
 
 pytestmark = pytest.mark.integration
@@ -46,6 +48,7 @@ class Federation:
     """A server that runs, its authority's folder, and one healthy hospital that stays as it is."""
 
     state: Path
+    spec: FederationSpec
     kits: Kits
     site: Site
 
@@ -57,7 +60,7 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]
     kits = provision(spec, folder / "federation")
     site = healthy(kits.sites[NAME], folder / "site")
     with LocalFederation(spec, replace(kits, sites={}), threads=1):
-        yield Federation(folder / "federation" / spec.name / "state", kits, site)
+        yield Federation(folder / "federation" / spec.name / "state", spec, kits, site)
 
 
 @pytest.fixture
@@ -89,10 +92,33 @@ def failures(answer: dict[str, Any]) -> set[str]:
     return {finding["check"] for finding in answer["findings"] if finding["level"] == "fail"}
 
 
-def test_a_healthy_site_passes_all(site: Site) -> None:
+def test_a_healthy_site_passes_all_before_its_service_starts(site: Site) -> None:
     heard = looked_at(site)
     assert said(heard, "fail", "warn") == {}
+    assert set(said(heard, "skip")) == {"pacs", "messages"}
+
+
+def test_a_healthy_site_passes_all(site: Site, federation: Federation) -> None:
+    with service(site, federation):
+        heard = looked_at(site)
+    assert said(heard, "fail", "warn") == {}
     assert set(said(heard, "skip")) == {"pacs"}
+
+
+@contextmanager
+def service(site: Site, federation: Federation) -> Iterator[None]:
+    """The site's own process, up until the end of the ``with``."""
+    alone = LocalFederation(federation.spec, replace(federation.kits, sites={NAME: site.kit}), threads=1)
+    try:
+        alone.start(NAME, site.kit)
+        end = time.monotonic() + 60
+        while not any(process.ports for process in running(site.kit)):
+            alone.check()
+            assert time.monotonic() < end, "it listens to no job"
+            time.sleep(0.1)
+        yield
+    finally:
+        alone.stop()
 
 
 def test_the_command_says_so_too_in_time_and_says_nothing_secret(site: Site) -> None:

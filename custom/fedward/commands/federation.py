@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from fedward.commands import federation_members, federation_upkeep
+from fedward.commands import federation_doctor, federation_members, federation_upkeep
 from fedward.commands.format import Format
 from fedward.settings import read_federation
 
@@ -17,6 +17,7 @@ app.command(name="approve")(federation_members.approve)
 app.command(name="renew")(federation_upkeep.renew)
 app.command(name="revoke")(federation_upkeep.revoke)
 app.command(name="status")(federation_upkeep.status)
+app.command(name="doctor")(federation_doctor.doctor)
 
 
 @app.callback()

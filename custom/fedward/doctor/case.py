@@ -26,6 +26,38 @@ GIB = 2**30
 CLIENT_FILE = "fed_client.json"
 
 
+class Visit(Protocol):
+    """Whom the doctor looks at: a site (``Case``) or a server (``doctor.server_case.ServerCase``)."""
+
+    @property
+    def kit(self) -> Path:
+        """Folder of the kit with which it is looked at."""
+
+    @property
+    def now(self) -> Callable[[], float]:
+        """Our clock, in Unix seconds."""
+
+    @property
+    def offline(self) -> bool:
+        """Leave out what needs the server."""
+
+    @property
+    def title(self) -> str:
+        """Whom the report is about."""
+
+    @property
+    def site(self) -> str | None:
+        """The site's id; None where it cannot be read, and for a server."""
+
+    @property
+    def server_address(self) -> str | None:
+        """``host:port`` of the server; None where it cannot be read."""
+
+    @property
+    def private_folders(self) -> tuple[Path, ...]:
+        """Folders below which no path is told."""
+
+
 class Ask(Protocol):
     """How the server is asked: ``fedward.provisioning.hello.hello``."""
 
@@ -44,6 +76,7 @@ class Limits:
 
     Attributes:
         answer_s: seconds that a name server, a port or a handshake may take.
+        sign_in_s: seconds for a person's sign-in.
         hello_s: seconds for the server's answer; ``payload_s`` for one that carries ``payload_bytes`` both ways.
         skew_warn_s, skew_fail_s: difference between our clock and the server's, beyond what the way there explains.
         certificate_warn_days: days before a certificate ends.
@@ -56,6 +89,7 @@ class Limits:
     """
 
     answer_s: float = 5.0
+    sign_in_s: float = 15.0
     hello_s: float = 6.0
     payload_s: float = 10.0
     payload_bytes: int = 2**20
@@ -94,6 +128,33 @@ class Case:
     now: Callable[[], float] = time.time
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     ask: Ask = _ask
+
+    @property
+    def title(self) -> str:
+        return self.site or "site"
+
+    @property
+    def site(self) -> str | None:
+        try:
+            return self.policy.site
+        except FedwardError:
+            return None
+
+    @property
+    def server_address(self) -> str | None:
+        try:
+            return self.server.address
+        except FedwardError:
+            return None
+
+    @property
+    def private_folders(self) -> tuple[Path, ...]:
+        """Images and masks of each cohort: a folder below may have a patient's name."""
+        try:
+            cohorts = self.policy.cohorts.values()
+        except FedwardError:  # without a policy no check knows of a cohort's folder
+            return ()
+        return tuple(path for cohort in cohorts for path in (cohort.images, cohort.masks) if path is not None)
 
     @property
     def startup(self) -> Path:

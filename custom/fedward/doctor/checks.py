@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
-from fedward.doctor import certificates, doors, images, keys, kit, machine, network, policy, server
-from fedward.doctor.case import Case
+from fedward.doctor import certificates, doors, images, keys, kit, machine, network, policy, server, site_probes
 from fedward.doctor.findings import Finding
 
 
@@ -17,7 +17,7 @@ class Check:
     Attributes:
         name: kebab-case; every finding of it carries it.
         room: the subject it is listed under.
-        look: makes the findings, one at least.
+        look: makes the findings, one at least, of a ``Case`` or, for a server, a ``ServerCase``.
         needs: checks without which this one can say nothing new; where one did not go through, this one is skipped.
         online: needs the server.
         limit_s: seconds after which it counts as failed and the others go on.
@@ -25,7 +25,7 @@ class Check:
 
     name: str
     room: str
-    look: Callable[[Case], Iterable[Finding]]
+    look: Callable[[Any], Iterable[Finding]]
     needs: tuple[str, ...] = ()
     online: bool = False
     limit_s: float = 10.0
@@ -78,11 +78,14 @@ CHECKS: tuple[Check, ...] = (
     Check(name="class-allow-list", room="side doors", look=doors.class_allow_list, limit_s=20.0),
     Check(name="log-streaming", room="side doors", look=doors.log_streaming),
     Check(name="components", room="side doors", look=doors.components),
+    Check(name="site-door", room="side doors", look=doors.site_door),
+    Check(name="job-form", room="side doors", look=site_probes.job_form, limit_s=20.0),
     Check(name="authorization", room="side doors", look=doors.authorization),
     Check(name="privacy-scope", room="side doors", look=doors.privacy_scope),
     Check(name="custom-code", room="side doors", look=doors.custom_code),
     Check(name="side-files", room="side doors", look=doors.side_files),
     Check(name="log-config", room="side doors", look=doors.log_config),
+    Check(name="messages", room="service", look=site_probes.messages, limit_s=30.0),
     Check(name="disk", room="machine", look=machine.disk, needs=_POLICY),
     Check(name="memory", room="machine", look=machine.memory),
     Check(name="processors", room="machine", look=machine.processors),

@@ -88,6 +88,19 @@ def components(case: Case) -> Iterator[Finding]:
         yield say.passed("as in the kit", where=RESOURCES, value=", ".join(odd) or None)
 
 
+def site_door(case: Case) -> Iterator[Finding]:
+    """The first thing that FLARE builds in the site's processes is the door for messages, before a cell is open."""
+    say = Voice("site-door")
+    due = json.loads(case.due[RESOURCES])["components"][0]
+    built = _in_force(case, RESOURCES).get("components")
+    first = built[0] if isinstance(built, list) and built else None
+    if first != due:
+        what = f"{due['path']} is not the first component: other participants reach this site's processes"
+        yield say.failed(what, where=RESOURCES, remedy="ask the operator for the kit anew: kits before 0.1.0 lack it")
+        return
+    yield say.passed("is built first", where=RESOURCES, value=due["path"])
+
+
 def authorization(case: Case) -> Iterator[Finding]:
     """Nobody outside may do more here than the kit's table says."""
     say = Voice("authorization")

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from fedward.doctor.case import Case
+from fedward.doctor.case import Visit
 from fedward.doctor.checks import CHECKS, Check
 from fedward.doctor.findings import Finding, Voice
 from fedward.doctor.wording import discreet
@@ -29,13 +29,13 @@ class Heard:
 
 
 def examine(
-    case: Case, *, checks: Sequence[Check] = CHECKS, on_check: Callable[[str], None] | None = None
+    case: Visit, *, checks: Sequence[Check] = CHECKS, on_check: Callable[[str], None] | None = None
 ) -> tuple[Heard, ...]:
     """Make the checks in order.
 
     Args:
-        case: the site.
-        checks: those to make.
+        case: the site, or the server.
+        checks: those to make, which are for such a case.
         on_check: called with each check's name before it is made.
 
     Returns:
@@ -61,7 +61,7 @@ def examine(
     return tuple(heard)
 
 
-def _looked(check: Check, case: Case) -> tuple[Finding, ...]:
+def _looked(check: Check, case: Visit) -> tuple[Finding, ...]:
     """The check's findings. It runs beside, so that a disk or a name server that hangs holds nothing up."""
     answer: list[tuple[Finding, ...]] = []
     beside = threading.Thread(target=lambda: answer.append(tuple(_safely(check, case))), daemon=True)
@@ -72,7 +72,7 @@ def _looked(check: Check, case: Case) -> tuple[Finding, ...]:
     return answer[0] or (_unknown(check, "it said nothing"),)
 
 
-def _safely(check: Check, case: Case) -> Iterator[Finding]:
+def _safely(check: Check, case: Visit) -> Iterator[Finding]:
     try:
         yield from check.look(case)
     except FedwardError as error:

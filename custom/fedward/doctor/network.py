@@ -5,18 +5,36 @@ from __future__ import annotations
 import http.client
 import socket
 from collections.abc import Iterator, Mapping
+from typing import Protocol
 from urllib.parse import SplitResult
 
-from fedward.doctor.case import Case
+from fedward.doctor.case import Limits
 from fedward.doctor.findings import Finding, Voice
 from fedward.errors import FederationError
 from fedward.provisioning.reach import Endpoint, proxy_of, reach, tunnel
+
+
+class Far(Protocol):
+    """Whoever has a server to reach."""
+
+    @property
+    def server(self) -> Endpoint:
+        """Where it is."""
+
+    @property
+    def limits(self) -> Limits:
+        """How long it may take."""
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Variables of the process."""
+
 
 _PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
 _PROVISIONED = "the operator knows the server's name and port, which stand in startup/fed_client.json"
 
 
-def dns(case: Case) -> Iterator[Finding]:
+def dns(case: Far) -> Iterator[Finding]:
     """The server's host, or the proxy's, has an address."""
     say, proxy = Voice("dns"), proxy_of(case.server.host)
     host = case.server.host if proxy is None else proxy.hostname or ""
@@ -33,7 +51,7 @@ def dns(case: Case) -> Iterator[Finding]:
     yield say.passed(f"has an address{left}", where=host, value=", ".join(addresses))
 
 
-def port(case: Case) -> Iterator[Finding]:
+def port(case: Far) -> Iterator[Finding]:
     """The server's port takes a connection, straight or through the proxy (CONNECT, RFC 9110 §9.3.6)."""
     say, server, proxy = Voice("port"), case.server, proxy_of(case.server.host)
     way = "straight" if proxy is None else f"through the proxy {proxy.hostname}:{proxy.port or 80}"
@@ -54,7 +72,7 @@ def port(case: Case) -> Iterator[Finding]:
         yield say.passed(f"takes connections, {way}", where=server.address)
 
 
-def tls(case: Case) -> Iterator[Finding]:
+def tls(case: Far) -> Iterator[Finding]:
     """Both ends take each other's certificate, over TLS 1.3."""
     say, server = Voice("tls"), case.server
     try:

@@ -5,7 +5,8 @@ JSON, schema ``fedward.doctor``, version 1; a field is only ever added under the
     {
       "schema": "fedward.doctor", "version": 1,
       "at": "2026-01-31T12:00:00+00:00",              our clock, UTC
-      "site": "north-clinic" | null,                  of site.toml; null where that cannot be read
+      "site": "north-clinic" | null,                  of site.toml; null where that cannot be read, and for a server
+      "server": "fl.example.org:8102" | null,
       "kit": "/opt/fedward/north-clinic",
       "fedward": "0.1.0", "flare": "2.9.0", "python": "3.11.9",
       "result": "pass" | "warn" | "fail",             the worst level of all findings but "skip"
@@ -30,10 +31,9 @@ from importlib import metadata
 from typing import get_args
 
 import fedward
-from fedward.doctor.case import Case
+from fedward.doctor.case import Visit
 from fedward.doctor.examine import Heard
 from fedward.doctor.findings import Finding, Level
-from fedward.errors import FedwardError
 
 SCHEMA, VERSION = "fedward.doctor", 1
 _WORSE: tuple[Level, ...] = ("skip", "pass", "warn", "fail")
@@ -45,14 +45,15 @@ def result(heard: Sequence[Heard]) -> Level:
     return "fail" if worst == "skip" else worst
 
 
-def as_json(heard: Sequence[Heard], case: Case) -> str:
+def as_json(heard: Sequence[Heard], case: Visit) -> str:
     """The report as JSON text; see the module for its schema."""
     counts = _counts(heard)
     content = {
         "schema": SCHEMA,
         "version": VERSION,
         "at": datetime.fromtimestamp(case.now(), UTC).isoformat(timespec="seconds"),
-        "site": _site(case),
+        "site": case.site,
+        "server": case.server_address,
         "kit": str(case.kit),
         "fedward": fedward.__version__,
         "flare": metadata.version("nvflare"),
@@ -64,9 +65,9 @@ def as_json(heard: Sequence[Heard], case: Case) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
 
 
-def as_text(heard: Sequence[Heard], case: Case) -> str:
+def as_text(heard: Sequence[Heard], case: Visit) -> str:
     """The report for a person: by subject, then what to do, one line for each thing that is not as it should be."""
-    lines = [f"{_site(case) or 'site'}: {case.kit}"]
+    lines = [f"{case.title}: {case.kit}"]
     widest = max(len(one.check.name) for one in heard)
     for room in dict.fromkeys(one.check.room for one in heard):
         lines += ["", room]
@@ -112,10 +113,3 @@ def _todo(heard: Sequence[Heard]) -> Iterator[str]:
         for remedy in dict.fromkeys(finding.remedy for finding in due):
             names = dict.fromkeys(finding.check for finding in due if finding.remedy == remedy)
             yield f"  {level}  {', '.join(names)}: {remedy}"
-
-
-def _site(case: Case) -> str | None:
-    try:
-        return case.policy.site
-    except FedwardError:
-        return None

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fedward.doctor.case import Case
+from fedward.doctor.case import Visit
 from fedward.doctor.findings import Finding
-from fedward.errors import FedwardError
 
 
-def discreet(finding: Finding, case: Case) -> Finding:
-    """The finding, each of its lines cut where a path goes on below a cohort's images or masks."""
-    try:
-        cohorts = case.policy.cohorts.values()
-    except FedwardError:  # without a policy no check knows of a cohort's folder
-        return finding
-    roots = [str(path) for cohort in cohorts for path in (cohort.images, cohort.masks) if path is not None]
+def discreet(finding: Finding, case: Visit) -> Finding:
+    """The finding, each of its lines cut where a path goes on below a private folder."""
+    roots = [str(path) for path in case.private_folders]
     return replace(
         finding,
         what=_cut(finding.what, roots) or "",

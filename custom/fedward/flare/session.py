@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from nvflare.apis.job_def import DEFAULT_STUDY, RunStatus
-from nvflare.fuel.flare_api.api_spec import AuthenticationError, AuthorizationError, InvalidJobDefinition, NoConnection
+from nvflare.fuel.f3.cellnet.core_cell import CoreCell
+from nvflare.fuel.flare_api.api_spec import (
+    AuthenticationError,
+    AuthorizationError,
+    InvalidJobDefinition,
+    JobNotRunning,
+    NoConnection,
+)
 from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
+from nvflare.fuel.hci.client.api import ResultKey
+from nvflare.fuel.hci.proto import MetaKey, MetaStatusValue, ProtoKey
 
 from fedward.errors import FederationError, JobError
 from fedward.privacy.canonical import require_job
@@ -47,6 +56,44 @@ class Console:
             return str(self._session.submit_job(str(folder.resolve())))
         except (InvalidJobDefinition, AuthorizationError) as error:
             raise JobError(f"server refuses the job, {error}", where=folder) from None
+
+    def refusal(self, folder: Path) -> str | None:
+        """Send a job's folder as it is, to be refused; one that is taken is aborted and deleted at once.
+
+        Returns:
+            The server's reason; None: it took the job.
+
+        Raises:
+            JobError: the person may submit no job at all.
+            FederationError: the server took the job, and it could not be deleted.
+        """
+        try:
+            taken = str(self._session.submit_job(str(folder.resolve())))
+        except InvalidJobDefinition as error:
+            return str(error)
+        except AuthorizationError:
+            raise JobError("this person may not submit jobs") from None
+        try:
+            with suppress(JobNotRunning):
+                self._session.abort_job(taken)
+            self._session.delete_job(taken)
+        except Exception as error:  # noqa: BLE001 - whatever it was, somebody has to delete the job
+            what = f"server took a job that it must refuse, which could not be deleted ({type(error).__name__})"
+            raise FederationError(what, value=taken, remedy=f"delete it: nvflare job delete {taken}") from None
+        return None
+
+    def does(self, command: str) -> bool:
+        """Whether the server does a console's command, sent as it is; its answer is not kept."""
+        reply = self._session.api.server_execute(command)
+        meta = reply.get(ResultKey.META) or {}
+        data = reply.get(ProtoKey.DATA) or []
+        errors = [one for one in data if one.get(ProtoKey.TYPE) == ProtoKey.ERROR]
+        return not errors and meta.get(MetaKey.STATUS, MetaStatusValue.OK) == MetaStatusValue.OK and bool(data)
+
+    @property
+    def cell(self) -> CoreCell:
+        """FLARE's cell of this console, for requests that its API has not."""
+        return self._session.api.cell.core_cell
 
     def status(self, job_id: str) -> str:
         """FLARE's word for where the job stands, such as RUNNING or FINISHED:COMPLETED."""

@@ -18,11 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedward.errors import FederationError
+from fedward.provisioning.reach import first_words, offer
 
 VARIABLE, CIPHERS = "GRPC_SSL_CIPHER_SUITES", "ECDHE-ECDSA-AES256-GCM-SHA384"
 _TIMEOUT_S = 5.0
-_HUNG_UP = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionError)
-"""How the other side's leaving shows, by version of Python and OpenSSL."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,20 +103,10 @@ def _spoken(
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE  # what is asked here is what the other side takes
-    context.set_ciphers("ALL:@SECLEVEL=0")
-    context.minimum_version, context.maximum_version = lowest, highest
-    context.set_alpn_protocols(["h2"])
     try:
+        offer(context, lowest=lowest, highest=highest)
         with socket.create_connection(("127.0.0.1", port), timeout=_TIMEOUT_S) as plain:
-            try:
-                secured = context.wrap_socket(plain)
-            except _HUNG_UP:
-                return None
-            with secured:
-                try:
-                    return secured.recv(1)
-                except _HUNG_UP:
-                    return b""
+            return first_words(plain, context, host=None)
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or type(error).__name__
         raise FederationError(f"TLS cannot be tried, {reason}", where=f"127.0.0.1:{port}") from None

@@ -63,6 +63,28 @@ class Endpoint:
             raise FederationError("does not say where the server is", where=path, remedy=_KIT)
         return endpoint
 
+    @classmethod
+    def of_person(cls, kit: Path) -> Endpoint:
+        """Read it from a person's kit.
+
+        Raises:
+            FederationError: not a person's kit, or one whose server has no host and port.
+        """
+        startup, remedy = kit / "startup", "give the folder of a person's kit, the one with startup/fed_admin.json"
+        path = startup / "fed_admin.json"
+        try:
+            admin = json.loads(path.read_bytes())["admin"]
+            files = (startup / Path(admin[name]).name for name in ("ca_cert", "client_cert", "client_key"))
+            root, certificate, key = files
+            host, port = str(admin["host"]), int(admin["port"])
+        except OSError as error:
+            raise FederationError("not a person's kit", where=path, value=error.strerror, remedy=remedy) from None
+        except (ValueError, LookupError, TypeError, AttributeError):
+            raise FederationError("does not say where the server is", where=path, remedy=remedy) from None
+        if not host or not 0 < port < 2**16:
+            raise FederationError("does not say where the server is", where=path, remedy=remedy)
+        return cls(host=host, port=port, root=root, certificate=certificate, key=key)
+
     def credentials(self) -> tuple[bytes, bytes, bytes]:
         """Authority's certificate, site's certificate, site's private key.
 
@@ -119,6 +141,66 @@ def reach(endpoint: Endpoint, *, timeout_s: float) -> None:
             raise _no_tls(error, endpoint) from None
         with secured:
             _await_settings(secured, endpoint)
+
+
+HUNG_UP = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionError)
+"""How the other side's leaving shows, by version of Python and OpenSSL."""
+
+
+def goes_on(endpoint: Endpoint, *, highest: ssl.TLSVersion, certificate: bool, timeout_s: float) -> bool:
+    """Whether the server goes on with a client that offers no newer TLS than this, with a certificate or without.
+
+    Args:
+        endpoint: the server, and the certificate to show.
+        highest: newest version that is offered; the oldest is whatever this machine still has.
+        certificate: show the kit's.
+        timeout_s: for the connection, and again for the server's first byte.
+
+    Raises:
+        FederationError: this side could not try, which shows nothing.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(endpoint.root)
+        if certificate:
+            context.load_cert_chain(endpoint.certificate, endpoint.key, password="")
+        offer(context, lowest=ssl.TLSVersion.MINIMUM_SUPPORTED, highest=highest)
+    except (OSError, ValueError):
+        raise FederationError("certificate and key cannot be used", where=endpoint.certificate.parent) from None
+    try:
+        with _connect(endpoint, timeout_s) as plain:
+            plain.settimeout(timeout_s)
+            return bool(first_words(plain, context, host=endpoint.host))
+    except ssl.SSLError as error:
+        if "ALERT" in (error.reason or ""):  # the server's own word
+            return False
+        raise FederationError(f"TLS cannot be tried, {error.reason}", where=endpoint.address) from None
+    except OSError as error:
+        raise FederationError(f"TLS cannot be tried, {type(error).__name__}", where=endpoint.address) from None
+
+
+def offer(context: ssl.SSLContext, *, lowest: ssl.TLSVersion, highest: ssl.TLSVersion) -> None:
+    """Have a client's context offer these versions, with every cipher that there is, and HTTP/2 as gRPC does."""
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    context.minimum_version, context.maximum_version = lowest, highest
+    context.set_alpn_protocols(["h2"])
+
+
+def first_words(plain: socket.socket, context: ssl.SSLContext, *, host: str | None) -> bytes | None:
+    """What a server says first; b"": it hangs up; None: there is no handshake.
+
+    Raises:
+        OSError: neither of these.
+    """
+    try:
+        secured = context.wrap_socket(plain, server_hostname=host)
+    except HUNG_UP:
+        return None
+    with secured:
+        try:
+            return secured.recv(1)
+        except HUNG_UP:
+            return b""
 
 
 def _context(endpoint: Endpoint) -> ssl.SSLContext:

@@ -38,6 +38,10 @@ def resources(**values: Any) -> Callable[[Path], None]:
     return lambda kit: change(kit / "local" / "resources.json", lambda content: content.update(values))
 
 
+def doors_of(how: Callable[[list[dict[str, Any]]], object]) -> Callable[[Path], None]:
+    return lambda kit: change(kit / "local" / "resources.json", lambda content: how(content["components"]))
+
+
 def component(path: str) -> Callable[[Path], None]:
     def add(content: dict[str, Any]) -> None:
         content["components"].append({"id": "added", "path": path, "args": {}})
@@ -103,8 +107,13 @@ CASES: list[tuple[Callable[[Path], None], dict[str, set[str]]]] = [
     (resources(handlers=[{"path": "elsewhere.Anything"}]), {"components": {"fail"}}),
     (
         file("local/resources.json", "not JSON"),
-        {"class-allow-list": {"fail"}, "log-streaming": {"fail"}},
+        {"class-allow-list": {"fail"}, "log-streaming": {"fail"}, "site-door": {"fail"}},
     ),
+    (doors_of(lambda c: c.pop(0)), {"site-door": {"fail"}}),
+    (doors_of(lambda c: c.append(c.pop(0))), {"site-door": {"fail"}}),
+    (doors_of(lambda c: c[0].update(args={"lax": True})), {"site-door": {"fail"}}),
+    (doors_of(list.clear), {"site-door": {"fail"}}),
+    (resources(components=None), {"site-door": {"fail"}}),
     (right("lead", "shell_commands", "o:site"), {"authorization": {"fail"}}),
     (right("lead", "byoc", "any"), {"authorization": {"fail"}}),
     (right("member", "submit_job", "any"), {"authorization": {"fail"}}),
@@ -159,7 +168,7 @@ def test_without_its_own_file_a_site_has_flares_default(kit: Path) -> None:
     for name in ("resources.json", "authorization.json"):
         (kit / "local" / name).unlink()
         file(f"local/{name}.default", '{"components": [], "permissions": {}}')(kit)
-    assert set(unsound(case_of(kit))) == {"class-allow-list", "log-streaming", "authorization"}
+    assert set(unsound(case_of(kit))) == {"class-allow-list", "log-streaming", "site-door", "authorization"}
 
 
 def test_flare_reads_exactly_the_files_that_are_looked_for() -> None:

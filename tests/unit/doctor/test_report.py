@@ -50,7 +50,8 @@ def test_json_has_the_fields_of_its_schema_and_no_others(case: Case) -> None:
     heard = examine(case, checks=[saying(*get_args(Level))])
     answer = json.loads(as_json(heard, case))
     assert list(answer) == [
-        "schema", "version", "at", "site", "kit", "fedward", "flare", "python", "result", "counts", "findings",
+        "schema", "version", "at", "site", "server", "kit", "fedward", "flare", "python", "result", "counts",
+        "findings",
     ]  # fmt: skip
     assert (
         (answer["schema"], answer["version"], answer["site"]) == (SCHEMA, VERSION, SITE) == ("fedward.doctor", 1, SITE)

@@ -1,0 +1,57 @@
+"""What both doctors share: progress on a terminal, the report, the exit code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+
+from fedward.commands.format import Format
+from fedward.errors import FederationError
+
+if TYPE_CHECKING:
+    from fedward.doctor.case import Visit
+    from fedward.doctor.checks import Check
+    from fedward.doctor.examine import Heard
+
+FAILED, NOT_A_KIT = 1, 4
+
+
+def examined(case: Visit, checks: Sequence[Check]) -> tuple[Heard, ...]:
+    """Make the checks; the one that is being made is on stderr."""
+    from fedward.doctor.examine import examine
+
+    with _progress() as say:
+        return examine(case, checks=checks, on_check=say)
+
+
+def show(heard: tuple[Heard, ...], case: Visit, format: Format) -> None:
+    """Print the report; exit code 1 when a check failed."""
+    from fedward.doctor.report import as_json, as_text, result
+
+    typer.echo(as_json(heard, case) if format is Format.json else as_text(heard, case))
+    if result(heard) == "fail":
+        raise typer.Exit(FAILED)
+
+
+def not_a_kit(error: FederationError, format: Format) -> typer.Exit:
+    """Print why a folder is not the kit that is asked for; the exit to raise."""
+    if format is Format.json:
+        typer.echo(json.dumps({"schema": "fedward.doctor", "version": 1, "error": str(error)}, ensure_ascii=False))
+    typer.echo(f"fedward: {error}", err=True)
+    return typer.Exit(NOT_A_KIT)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """The check that is being made, on stderr, gone when done; nothing where stderr is no terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda name: None
+        return
+    with console.status("") as status:
+        yield status.update

@@ -1,0 +1,114 @@
+"""What it shows that a request was answered, or was not: the judgement of every probe. Pure: nothing is sent here.
+
+A door is closed when whatever is behind it stays silent. Silence alone shows nothing, since a dead line is silent too:
+each set of probes has a control, a request that must be answered, on the same line and at the same time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from fedward.doctor.findings import Finding, Voice
+
+
+class Outcome(StrEnum):
+    """What came of one request."""
+
+    ANSWERED = "answered"
+    """Something came back, whatever it says: a handler, or FLARE in its place, has read the request."""
+    SILENT = "silent"
+    """It was sent, and nothing came back in time."""
+    UNSENT = "unsent"
+    """It could not be sent, which shows nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One request that was sent: its channel and topic, or command, and what came of it."""
+
+    what: str
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One job that was offered.
+
+    Attributes:
+        what: how it differs from a job's one form.
+        reason: why it was refused, in the words of who refused it; None: it was taken.
+        due: the reason that it must be refused for; None: any but ``unchecked`` and those of the others.
+    """
+
+    what: str
+    reason: str | None
+    due: str | None = None
+
+
+def judge(
+    say: Voice,
+    *,
+    control: Probe,
+    probes: Sequence[Probe],
+    passed: str,
+    answered: str = "answers a request that is on no list",
+    remedy: str,
+    where: str | None = None,
+) -> Iterator[Finding]:
+    """Whether nothing was answered but the control.
+
+    Args:
+        say: the check's voice.
+        control: the request that must be answered.
+        probes: those that must not be; none shows nothing, and fails.
+        passed, answered: what silence shows, and what an answer does.
+        remedy: for a request that was answered.
+        where: who was asked.
+
+    Returns:
+        A failure for each request that was answered or could not be sent, or one if the control was not answered; else
+        one pass that names all of them.
+    """
+    names = ", ".join(dict.fromkeys(probe.what for probe in probes))
+    unshown = "cannot be shown that nothing else is answered"
+    again = "run it again; if it stays so, look at the log of who was asked"
+    faults: list[Finding] = []
+    for what in dict.fromkeys(probe.what for probe in probes if probe.outcome is Outcome.ANSWERED):
+        faults.append(say.failed(answered, where=where, value=what, remedy=remedy))
+    if control.outcome is not Outcome.ANSWERED:
+        what = f"{unshown}: {control.what}, which must be, got no answer"
+        faults.append(say.failed(what, where=where, remedy=again))
+    elif not probes:
+        faults.append(say.failed(f"{unshown}: nothing was asked", where=where, remedy=again))
+    else:
+        for what in dict.fromkeys(probe.what for probe in probes if probe.outcome is Outcome.UNSENT):
+            faults.append(say.failed(f"{unshown}: could not be sent", where=where, value=what, remedy=again))
+    yield from faults or [say.passed(passed, where=where, value=names)]
+
+
+def judge_jobs(say: Voice, *, refusals: Sequence[Refusal], unchecked: str, remedy: str) -> Iterator[Finding]:
+    """Whether each job was refused, and for what is wrong with it.
+
+    Args:
+        say: the check's voice.
+        refusals: one for each job that was offered.
+        unchecked: the reason that stands for a check that threw: it refuses, and shows nothing of what it looks at.
+        remedy: for a job that was taken.
+
+    Returns:
+        One finding for each job.
+    """
+    known = {refusal.due for refusal in refusals if refusal.due is not None} | {unchecked}
+    for refusal in refusals:
+        right = refusal.reason == refusal.due if refusal.due is not None else refusal.reason not in known
+        if refusal.reason is None:
+            yield say.failed(f"a job that {refusal.what} is taken", remedy=remedy)
+        elif not right:
+            what = f"cannot be shown that a job that {refusal.what} is refused for that"
+            yield say.failed(what, value=refusal.reason, remedy=remedy)
+        else:
+            yield say.passed(f"a job that {refusal.what} is refused")
+    if not refusals:
+        yield say.failed("cannot be shown that any job is refused", remedy=remedy)

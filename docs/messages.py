@@ -127,7 +127,13 @@ def _requests() -> Iterator[str]:
 
 
 def _payloads() -> Iterator[str]:
-    yield from ("## Classes in a payload", "", "Besides numbers, words, bytes, lists and tables:", "")
+    yield from (
+        "## Classes in a payload",
+        "",
+        "Besides numbers, words, bytes, lists and tables. Each is rebuilt by one class of FLARE's alone; a payload",
+        "holds no file, and refers to no array but at its sender's.",
+        "",
+    )
     yield from (f"- `{name}`" for name in sorted(TYPES))
 
 

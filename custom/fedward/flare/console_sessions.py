@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,15 +18,22 @@ from typing import Any
 from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey, ReturnCode
 from nvflare.fuel.f3.cellnet.net_manager import NetManager
 from nvflare.fuel.f3.cellnet.utils import make_reply
+from nvflare.fuel.hci.proto import InternalCommands
 from nvflare.fuel.hci.reg import CommandModuleSpec
 from nvflare.fuel.hci.server.constants import ConnProps
 from nvflare.fuel.hci.server.login import LoginModule
+from nvflare.fuel.hci.server.sess import SessionManager
 from nvflare.private.defs import CellMessageHeaderKeys, ClientType
 from nvflare.private.fed.server.fed_server import FederatedServer
 from nvflare.private.fed.server.server_engine import ServerEngine
 
-MOST = 100_000
-"""Consoles that a server knows in its life; more are not let in, so that nobody fills its memory."""
+from fedward.flare import uploads
+
+MOST_EACH = 1000
+"""Consoles that the server remembers of one certificate; its oldest is forgotten for a new one, so that nobody fills
+the memory, and nobody shuts others out."""
+
+LONGEST_ADDRESS = 64
 
 _log = logging.getLogger("fedward.door")
 _sender: ContextVar[str | None] = ContextVar("fedward_console", default=None)
@@ -37,14 +45,20 @@ class Consoles:
 
     def __init__(self) -> None:
         self._owners: dict[str, str] = {}
+        self._names: dict[str, deque[str]] = {}
         self._lock = threading.Lock()
 
     def bind(self, console: str, certificate: str) -> bool:
-        """Give a console's name to a certificate; False where another has it, or where there are too many."""
+        """Give a console's name to a certificate; False where another has it."""
         with self._lock:
-            if console not in self._owners and len(self._owners) >= MOST:
-                return False
-            return self._owners.setdefault(console, certificate) == certificate
+            if console in self._owners:
+                return self._owners[console] == certificate
+            names = self._names.setdefault(certificate, deque())
+            if len(names) >= MOST_EACH:
+                del self._owners[names.popleft()]
+            names.append(console)
+            self._owners[console] = certificate
+            return True
 
     def owner(self, console: object) -> str | None:
         """The common name of the certificate that has a console's name; None for a name that nobody has."""
@@ -79,7 +93,8 @@ def install(consoles: Consoles) -> None:
 
     def register_client(self: Any, request: Any) -> Any:
         person = consoles.owner(request.get_header(MessageHeaderKey.ORIGIN)) is not None
-        if (request.get_header(CellMessageHeaderKeys.CLIENT_TYPE) == ClientType.ADMIN) is not person:
+        kind, address = (request.get_header(name) for name in _TOLD)
+        if kind != (ClientType.ADMIN if person else ClientType.REGULAR) or not _is_address(address):
             _log.warning("refused: a person who signs in as a hospital, or a hospital as a person")
             return make_reply(
                 ReturnCode.UNAUTHENTICATED, error="fedward: certificate is of another kind of participant"
@@ -92,6 +107,24 @@ def install(consoles: Consoles) -> None:
     ServerEngine._handle_aux_message = handle_aux_message
     # commands that FLARE 2.9 asks no right for: any person could stop a site's process, or have it dial another server
     NetManager.get_spec = lambda self: CommandModuleSpec(name="cellnet", cmd_specs=[])
+    # ... or read who else is signed in, under which session
+    sessions = SessionManager.get_spec
+
+    def get_spec(self: Any) -> Any:
+        spec = sessions(self)
+        kept = [one for one in spec.cmd_specs if one.name == InternalCommands.CHECK_SESSION]
+        return CommandModuleSpec(name=spec.name, cmd_specs=kept)
+
+    SessionManager.get_spec = get_spec
+    uploads.install(lambda: consoles.owner(_sender.get()))
+
+
+_TOLD = (CellMessageHeaderKeys.CLIENT_TYPE, CellMessageHeaderKeys.CLIENT_IP)
+"""Of a sign-in: what kind of participant it is, and its address, which FLARE writes to its log as it came."""
+
+
+def _is_address(told: object) -> bool:
+    return type(told) is str and len(told) <= LONGEST_ADDRESS and told.isascii() and told.isprintable()
 
 
 def _origin(conn: Any) -> object:

@@ -1,13 +1,15 @@
 """Holds every message that reaches a process of FLARE 2.9 against ``message_rules``, before FLARE reads it.
 
 The one place that reaches into FLARE's cells. ``install`` changes FLARE's classes, so that it covers every cell that
-the process opens afterwards, and does four things:
+the process opens afterwards, and does six things:
 
 * a message that is on no list is dropped, and the log says so; its payload is never decoded;
 * the name that a peer gives at the handshake is held against its connection and certificate;
 * a request handler that FLARE, or whatever runs inside it, registers for a channel and topic that no list has is not
   registered: there is nothing to reach even for a message that slipped through;
-* a payload may hold objects of a closed list of classes alone (``payload_types``).
+* a payload may hold objects of a closed list of classes alone (``payload_types``);
+* within the machine, only processes of its own user are heard (``local_peers``);
+* what a peer can have FLARE keep in memory is bounded, and a stream is its receiver's to answer (``stream_guard``).
 
 FLARE ends the server's job process when it cannot read one site's answer, and when any sender says that a stream was
 too large. Here that site's answer is lost, and the job goes on.
@@ -32,7 +34,8 @@ from nvflare.fuel.f3.sfm.conn_manager import ConnManager, NullConnection
 from nvflare.fuel.f3.streaming.byte_receiver import ByteReceiver
 
 from fedward.errors import FederationError, GateRefused
-from fedward.flare import payload_types
+from fedward.flare import payload_types, stream_guard
+from fedward.flare.local_peers import refuse_local
 from fedward.flare.message_lists import Party, serves
 from fedward.flare.message_rules import Arrival, Link, plain_headers, read_name, refuse_message, refuse_peer
 
@@ -93,6 +96,8 @@ class MessageGuard:
                 return "peer gives no name"
             arrival = self._arrival(cell, name, connection)
             why = refuse_peer(cell.my_info.fqcn, arrival)
+            if why is None and arrival.link is Link.MACHINE:
+                why = refuse_local(connection.sock.getsockname()[:2], connection.sock.getpeername()[:2])
             known = read_name(name)
             if why is None and known is not None and known.party is Party.CONSOLE:
                 why = None if self._binds(name, str(arrival.certificate)) else "console's name is another person's"
@@ -148,6 +153,7 @@ def install(guard: MessageGuard) -> None:
     _guard_handshakes(guard)
     _guard_handlers()
     payload_types.install()
+    stream_guard.install()
     flare_cell._is_server_job_cell = lambda info: False
     setattr(CoreCell, _MARK, guard)
 

@@ -6,64 +6,23 @@ enough to reach every cell. Here each message is held against one table before F
 1. its headers are of the types that FLARE writes, and ask for nothing that an ordinary job does not use;
 2. the connection that it came over leads to the participant that it names as its origin (``Arrival``);
 3. it is for this cell, or it is one that this cell may pass on: never between two participants;
-4. its channel and topic are on the list for its origin and its destination (``message_lists``).
+4. its channel and topic are on the list for its origin and its destination (``message_lists``);
+5. a frame of a stream has a number, a place and a size, and tells of no failure but its own side's; what comes back
+   undelivered is a request that its receiver may have made.
 
 A message that is on no list is refused. Pure: no nvflare, no state.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, TypeGuard
 
+from fedward.flare.cells import Arrival, Cell, Link, read_name
+from fedward.flare.message_forms import is_frame, plain_headers, tells_of_its_own, travelled
 from fedward.flare.message_lists import REQUESTS, RETURN_ONLY, STREAM, STREAMS, Pair, Party
 
-
-class Link(StrEnum):
-    """How two cells are connected."""
-
-    FEDERATION = "federation"
-    """Mutual TLS between a site or a console and the server."""
-    MACHINE = "machine"
-    """Between a parent process and the processes of its jobs."""
-    SELF = "self"
-    """A process with itself."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A cell's name, read.
-
-    Attributes:
-        party: its kind.
-        site: the site's id; "" for the server and a console.
-        job: FLARE's id of the job; "" for a parent and a console.
-    """
-
-    party: Party
-    site: str = ""
-    job: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """The connection that a message came over.
-
-    Attributes:
-        link: its kind.
-        peer: the name that the cell at its other end gave at the handshake.
-        certificate: common name in the peer's certificate; None where there is none, or where FLARE does not know it
-            (gRPC tells a client nothing of the server's certificate, which TLS has held against the server's name).
-        person: the certificate is a person's.
-    """
-
-    link: Link
-    peer: str
-    certificate: str | None = None
-    person: bool = False
+__all__ = ["Arrival", "Cell", "Link", "plain_headers", "read_name", "refuse_message", "refuse_peer"]
 
 
 _DATA, _CONTROL = "sm__DATA", frozenset({"sm__ACK", "sm__ERROR"})
@@ -75,30 +34,6 @@ _REFUSED = ("conn_url", "encrypted", "secure", "server_transit_required", "pass_
 """Headers with which a sender asks for a connection to an address of its choice, for an exchange of certificates, for
 delivery to another participant, or for a payload that is fetched later. No ordinary message has them."""
 _ENCODINGS = (None, "fobs", "bytes", "none")
-_LONGEST = 256
-_JOB = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_SITE = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-_CONSOLE = re.compile(rf"_admin_{_JOB.pattern}")
-_TRANSFER_PREFIX = "ws_transfer_"
-
-
-def read_name(name: object) -> Cell | None:
-    """The cell of that name; None for a name that no cell of a federation has."""
-    if type(name) is not str or len(name) > _LONGEST:
-        return None
-    if _CONSOLE.fullmatch(name):
-        return Cell(Party.CONSOLE)
-    root, _, rest = name.partition(".")
-    if root != "server" and not _SITE.fullmatch(root):
-        return None
-    site = "" if root == "server" else root
-    if "." not in name:
-        return Cell(Party.SITE, site) if site else Cell(Party.SERVER)
-    if site and rest.startswith(_TRANSFER_PREFIX) and _JOB.fullmatch(rest.removeprefix(_TRANSFER_PREFIX)):
-        return Cell(Party.TRANSFER, site, rest.removeprefix(_TRANSFER_PREFIX))
-    if not _JOB.fullmatch(rest):
-        return None
-    return Cell(Party.SITE_JOB if site else Party.SERVER_JOB, site, rest)
 
 
 def refuse_peer(me: str, arrival: Arrival) -> str | None:
@@ -175,7 +110,10 @@ def _readable(headers: object) -> TypeGuard[dict[str, Any]]:
     if type(headers) is not dict or not all(type(headers.get(word)) is str for word in _WORDS):
         return False
     subject = [headers.get(word) for word in _SUBJECT]
-    return all(type(word) is str for word in subject) or (headers["msg_type"] == "return" and subject == [None, None])
+    said = all(type(word) is str for word in subject)
+    return travelled(headers.get("route"), headers["origin"]) and (
+        said or (headers["msg_type"] == "return" and subject == [None, None])
+    )
 
 
 def _hands_over(peer: Cell, name: str, origin: Cell, arrival: Arrival) -> bool:
@@ -217,14 +155,27 @@ def _off_list(headers: Mapping[str, Any], origin: Cell, destination: Cell, *, em
     asked, back = (origin.party, destination.party), (destination.party, origin.party)
     kind, said = headers["msg_type"], (headers.get("channel", ""), headers.get("topic", ""))
     if kind == "req" and said[0] == STREAM:
+        if said[1] in _CONTROL and not tells_of_its_own(headers, origin):
+            return "stream's failure is another's to tell"
         return _off_streams(headers, said[1], asked, back)
     if kind == "req" and said in REQUESTS.get(asked, ()):
         return None
     if kind == "reply" and said in REQUESTS.get(back, ()):
         return None
-    if kind == "return" and empty and any(pair in table for pair in (asked, back) for table in (REQUESTS, STREAMS)):
+    if kind == "return" and empty and _came_back(headers):
         return None
     return "message is on no list"
+
+
+def _came_back(headers: Mapping[str, Any]) -> bool:
+    """Whether what comes back is a request on the list that its receiver sent."""
+    sent = plain_headers(headers.get("original_headers"))
+    if not _readable(sent) or sent["msg_type"] != "req" or sent["origin"] != headers["destination"]:
+        return False
+    origin, destination = read_name(sent["origin"]), read_name(sent["destination"])
+    if origin is None or destination is None or not _related(origin, destination):
+        return False
+    return _off_list(sent, origin, destination, empty=False) is None
 
 
 def _off_streams(headers: Mapping[str, Any], topic: str, asked: Pair, back: Pair) -> str | None:
@@ -234,20 +185,11 @@ def _off_streams(headers: Mapping[str, Any], topic: str, asked: Pair, back: Pair
     inner, inner_topic = headers.get("stream_channel"), headers.get("stream_topic")
     if topic != _DATA or type(inner) is not str or type(inner_topic) is not str:
         return "message is on no list"
+    if not is_frame(headers):
+        return "frame has no place in its stream"
     if inner == RETURN_ONLY:
         channel, _, answered = inner_topic.partition(":")
         listed = (channel, answered) in STREAMS.get(back, ())
     else:
         listed = (inner, inner_topic) in STREAMS.get(asked, ())
     return None if listed else "message is on no list"
-
-
-def plain_headers(headers: object) -> object:
-    """FLARE's headers under the names of this module: ``cn__`` taken off, ``sm__ch`` and ``sm__tp`` spelt out.
-
-    Anything that is not a table with words as keys comes back as None, and is refused.
-    """
-    if type(headers) is not dict or not all(type(key) is str for key in headers):
-        return None
-    found = {key.removeprefix("cn__"): value for key, value in headers.items() if key.startswith("cn__")}
-    return found | {"stream_channel": headers.get("sm__ch"), "stream_topic": headers.get("sm__tp")}

@@ -1,39 +1,102 @@
 """The closed list of classes that a payload may hold: FLARE's serializer (FOBS) builds no object of any other.
 
 FOBS packs an object as the name of its class and the name of the class that rebuilds it. FLARE 2.9 rebuilds every class
-that any imported module has registered; what an ordinary job, console and site send needs a dozen. The list was made by
-recording them (``tests/integration/test_message_lists.py`` holds it to a running federation).
+that any imported module has registered, and keeps for the life of the process the rebuilder that the first sender of a
+class named. It writes what a sender marks as a file into a folder that a whole machine shares, asks any cell that a
+sender names for a large array, and unpacks a compressed archive of arrays whatever its size. What an ordinary job,
+console and site send needs a dozen classes, each with its own rebuilder, no file, and arrays that lie uncompressed at
+their sender's. The list was made by recording them.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import io
+import zipfile
+from collections.abc import Mapping
+from typing import Any, NoReturn
 
-from nvflare.fuel.utils.fobs import fobs
+from nvflare.app_common.decomposers.numpy_decomposers import NumpyArrayDecomposer
+from nvflare.app_common.np.np_downloader import ArrayConsumer
+from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey
+from nvflare.fuel.utils.fobs import FOBSContextKey, fobs, lobs
 
-TYPES = frozenset(
-    {
-        "nvflare.apis.client.Client",
-        "nvflare.apis.dxo.DXO",
-        "nvflare.apis.dxo.DataKind",
-        "nvflare.apis.fl_context.FLContext",
-        "nvflare.apis.job_def.JobMetaKey",
-        "nvflare.apis.shareable.Shareable",
-        "nvflare.private.admin_defs.Message",
-        "nvflare.private.fed.server.run_info.RunInfo",
-        "numpy.ndarray",
-        "tuple",
-    }
-)
+_FOBS = "nvflare.fuel.utils.fobs"
+_DATA_CLASS, _ENUM = f"{_FOBS}.decomposer.DataClassDecomposer", f"{_FOBS}.decomposer.EnumTypeDecomposer"
+_FLARE = "nvflare.apis.utils.decomposers.flare_decomposers"
+REFERENCE = f"{_FOBS}.datum.DatumRef"
+"""Stands for bytes or a word of 10 MB and more, which lie behind the rest of the payload."""
+
+TYPES: Mapping[str, str] = {
+    "numpy.ndarray": "nvflare.app_common.decomposers.numpy_decomposers.NumpyArrayDecomposer",
+    "nvflare.apis.client.Client": _DATA_CLASS,
+    "nvflare.apis.dxo.DXO": f"{_FLARE}.DXODecomposer",
+    "nvflare.apis.dxo.DataKind": _ENUM,
+    "nvflare.apis.fl_context.FLContext": f"{_FLARE}.ContextDecomposer",
+    "nvflare.apis.job_def.JobMetaKey": _ENUM,
+    "nvflare.apis.shareable.Shareable": f"{_FOBS}.decomposer.DictDecomposer",
+    REFERENCE: _DATA_CLASS,
+    "nvflare.private.admin_defs.Message": _DATA_CLASS,
+    "nvflare.private.fed.server.run_info.RunInfo": _DATA_CLASS,
+    "tuple": f"{_FOBS}.decomposers.core_decomposers.TupleDecomposer",
+}
+"""Class -> the one that rebuilds it."""
+_NPY = b"\x93NUMPY"
 
 
 def install() -> None:
     """Hold every object that this process unpacks against the list, from now on."""
-    unpack = fobs.Packer.unpack
+    unpack, handler_of = fobs.Packer.unpack, lobs.get_dot_handler
+    arrays, array = ArrayConsumer._to_dict, NumpyArrayDecomposer.native_recompose
+    download = NumpyArrayDecomposer._download_from_remote_cell
 
     def listed(self: Any, obj: Any) -> Any:
-        if type(obj) is dict and fobs.FOBS_TYPE in obj and obj[fobs.FOBS_TYPE] not in TYPES:
-            raise ValueError("a payload holds an object of a class that no message has")
+        if type(obj) is dict and fobs.FOBS_TYPE in obj:
+            named = obj[fobs.FOBS_TYPE]
+            if type(named) is not str or TYPES.get(named) != obj.get(fobs.FOBS_DECOMPOSER):
+                raise ValueError("a payload holds an object of a class that no message has")
         return unpack(self, obj)
 
+    def no_file() -> NoReturn:
+        raise ValueError("a payload holds a file, and no message has one")
+
+    def handler(kind: int) -> Any:
+        found = handler_of(kind)
+        if type(found) is not NumpyArrayDecomposer:
+            raise ValueError("a payload refers to something else than an array")
+        return found
+
+    def from_its_sender(self: Any, context: dict[str, Any], reference: Any) -> Any:
+        message = context.get(FOBSContextKey.MESSAGE)
+        sender = None if message is None else message.get_header(MessageHeaderKey.ORIGIN)
+        if type(reference) is not dict or type(sender) is not str or reference.get("fqcn") != sender:
+            raise ValueError("a payload refers to an array that is not at its sender's")
+        return download(self, context, reference)
+
+    def stored(item: bytes) -> dict[str, Any]:
+        require_stored(item)
+        return arrays(item)  # type: ignore[no-any-return]
+
+    def one(self: Any, data: bytes, manager: Any = None) -> Any:
+        if bytes(data[: len(_NPY)]) != _NPY:
+            raise ValueError("a payload holds an array in another form than numpy's")
+        return array(self, data, manager)
+
     fobs.Packer.unpack = listed
+    lobs.get_datum_dir, lobs.get_dot_handler = no_file, handler
+    ArrayConsumer._to_dict = staticmethod(stored)
+    NumpyArrayDecomposer.native_recompose = one
+    NumpyArrayDecomposer._download_from_remote_cell = from_its_sender
+
+
+def require_stored(archive: bytes) -> None:
+    """Refuse an archive of arrays that would be larger unpacked than it is.
+
+    Raises:
+        ValueError: an entry is compressed, or they say that they are more than the archive.
+    """
+    with zipfile.ZipFile(io.BytesIO(archive)) as found:
+        entries = found.infolist()
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise ValueError("a payload holds an archive that is compressed")
+    if sum(entry.file_size for entry in entries) > len(archive):
+        raise ValueError("a payload holds an archive that says it is larger than it is")

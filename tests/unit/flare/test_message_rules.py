@@ -32,6 +32,7 @@ NAMES = {
 }
 EVERYBODY = tuple(name for names in NAMES.values() for name in names)
 SAID = sorted({said for table in (REQUESTS, STREAMS) for topics in table.values() for said in topics})
+FRAME = {"stream_id": 17, "stream_place": 0, "stream_size": 100}
 ODD = [
     ("admin", "sys.shell"),
     ("_net_manager", "stop"),
@@ -136,7 +137,7 @@ def test_nothing_passes_between_two_participants(me: str) -> None:
         for kind, stream in (("req", None), ("reply", None), ("return", None), ("req", said)):
             written = headers(kind, *(said if stream is None else ("sm__STREAM", "sm__DATA")), origin, destination)
             if stream is not None:
-                written |= {"stream_channel": stream[0], "stream_topic": stream[1]}
+                written |= {"stream_channel": stream[0], "stream_topic": stream[1], **FRAME}
             for link in (Link.FEDERATION, Link.MACHINE):
                 arrival = Arrival(link, peer, read_name(peer).site or "lead@example.org", peer in NAMES[Party.CONSOLE])  # type: ignore[union-attr]
                 assert refuse_message(me, written, arrival, empty=True) is not None, (peer, origin, destination, said)
@@ -144,8 +145,8 @@ def test_nothing_passes_between_two_participants(me: str) -> None:
 
 def test_the_way_of_a_jobs_stream_through_both_parents() -> None:
     """A task's request from a job's process, handed over by site and server, and its answer back."""
-    asked = {"stream_channel": "server_command", "stream_topic": "get_task"}
-    answer = {"stream_channel": "return_only", "stream_topic": "server_command:get_task"}
+    asked = {"stream_channel": "server_command", "stream_topic": "get_task", **FRAME}
+    answer = {"stream_channel": "return_only", "stream_topic": "server_command:get_task", **FRAME}
     up = headers("req", "sm__STREAM", "sm__DATA", f"{NORTH}.{ONE}", f"server.{ONE}", **asked)
     down = headers("req", "sm__STREAM", "sm__DATA", f"server.{ONE}", f"{NORTH}.{ONE}", **answer)
     for me, peer, stream in (
@@ -221,9 +222,100 @@ def test_a_header_that_asks_for_more_is_refused(more: dict[str, Any]) -> None:
 
 
 def test_what_comes_back_undelivered_has_no_payload() -> None:
-    back = {"msg_type": "return", "origin": "server", "destination": NORTH}
-    assert refuse_message(NORTH, back, FROM_SERVER, empty=True) is None
-    assert refuse_message(NORTH, back, FROM_SERVER, empty=False) is not None
+    assert refuse_message(NORTH, BACK, FROM_SERVER, empty=True) is None
+    assert refuse_message(NORTH, BACK, FROM_SERVER, empty=False) is not None
+
+
+SENT = {"cn__msg_type": "req", "cn__channel": "task", "cn__topic": "heart_beat"} | {
+    "cn__origin": NORTH,
+    "cn__destination": "server",
+}
+BACK = {"msg_type": "return", "origin": "server", "destination": NORTH, "original_headers": SENT}
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        None,
+        {},
+        "req",
+        SENT | {"cn__msg_type": "reply"},
+        SENT | {"cn__origin": SOUTH},
+        SENT | {"cn__destination": SOUTH},
+        SENT | {"cn__destination": ["server"]},
+        SENT | {"cn__channel": "drawn", "cn__topic": "anew"},
+        SENT | {"cn__channel": 7},
+        SENT | {"cn__route": [["x" * 200, 0.0]]},
+    ],
+)
+def test_what_comes_back_was_sent_by_its_receiver(sent: object) -> None:
+    """FLARE takes whom an answer is from, and what its figures are kept under, from what a sender says it sent."""
+    assert refuse_message(NORTH, BACK | {"original_headers": sent}, FROM_SERVER, empty=True) is not None
+
+
+@pytest.mark.parametrize(
+    ("route", "passes"),
+    [
+        (None, True),
+        ([["server", 1.5]], True),
+        ([("server", 1), [NORTH, 2.0]], True),
+        ([], True),
+        ([(NORTH, 1)], False),
+        ([["drawn anew", 1.5]], False),
+        ([["server"]], False),
+        ([["server", "1"]], False),
+        (["server"], False),
+        ("server", False),
+        ({"server": 1}, False),
+        ([["server", 1.5]] * 9, False),
+    ],
+)
+def test_a_route_is_a_few_cells_with_times(route: object, passes: bool) -> None:
+    assert (refuse_message(NORTH, GOOD | {"route": route}, FROM_SERVER, empty=False) is None) is passes
+
+
+TASK = headers("req", "sm__STREAM", "sm__DATA", f"{NORTH}.{ONE}", f"server.{ONE}") | {
+    "stream_channel": "server_command",
+    "stream_topic": "get_task",
+}
+UP = Arrival(Link.FEDERATION, f"{NORTH}.{ONE}", NORTH)
+
+
+@pytest.mark.parametrize(
+    ("frame", "passes"),
+    [
+        (FRAME, True),
+        ({"stream_id": 17, "stream_error": "it failed"}, True),
+        ({}, False),
+        *((FRAME | {name: value}, False) for name in FRAME for value in (None, -1, True, "1", [1], 1.0, 2**63)),
+        (FRAME | {"stream_place": None, "stream_error": 7}, False),
+    ],
+)
+def test_a_frame_has_its_place_in_a_stream(frame: dict[str, Any], passes: bool) -> None:
+    """FLARE keeps a stream that it can never put together for as long as its process lives."""
+    assert (refuse_message("server", TASK | frame, UP, empty=False) is None) is passes
+
+
+@pytest.mark.parametrize("topic", ["sm__ACK", "sm__ERROR"])
+@pytest.mark.parametrize(
+    ("origin", "failed", "passes"),
+    [
+        (f"{NORTH}.{ONE}", None, True),
+        (f"{NORTH}.{ONE}", f"{NORTH}.{ONE}", True),
+        (f"{NORTH}.{ONE}", f"{SOUTH}.{ONE}", False),
+        (NORTH, f"{NORTH}.{ONE}", True),
+        (NORTH, f"{SOUTH}.{ONE}", False),
+        (NORTH, f"server.{ONE}", False),
+        (NORTH, 7, False),
+    ],
+)
+def test_a_failure_is_told_by_its_own_side(topic: str, origin: str, failed: object, passes: bool) -> None:
+    """A hospital ends no stream of the server's to another hospital."""
+    told = headers("req", "sm__STREAM", topic, origin, f"server.{ONE}") | {"stream_id": 17, "stream_failed": failed}
+    assert (refuse_message("server", told, Arrival(Link.FEDERATION, origin, NORTH), empty=False) is None) is passes
+    by_the_server = Arrival(Link.MACHINE, "server")
+    told |= {"origin": "server", "stream_failed": f"{SOUTH}.{ONE}"}
+    assert refuse_message(f"server.{ONE}", told, by_the_server, empty=False) is None
 
 
 ANYTHING = st.recursive(

@@ -1,0 +1,54 @@
+"""Whose process is at the other end of a connection within this machine.
+
+A site's and the server's parent process listens on loopback, in the clear, for the processes of its own jobs: any user
+of the machine can connect. Linux says in ``/proc/net/tcp`` which user owns a socket.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+Address = tuple[str, int]
+TABLE = Path("/proc/net/tcp")
+_LOOPBACK = "127."
+
+
+def refuse_local(here: Address, there: Address, *, table: Path = TABLE) -> str | None:
+    """Why the other end of a connection is not of this process's own user; None where it is.
+
+    An end that is on another machine, as a job's pod is, has no owner here: the cluster's network policy is what keeps
+    others from that port.
+
+    Args:
+        here, there: IPv4 address and port of this process's end and of the other.
+        table: the kernel's list of sockets.
+    """
+    if not here[0].startswith(_LOOPBACK):
+        return None
+    owner = owner_of(there, here, table=table)
+    if owner is None:
+        return "process at the other end is of a user whom this machine does not tell"
+    return None if owner == os.getuid() else "process at the other end is of another user"
+
+
+def owner_of(end: Address, other: Address, *, table: Path = TABLE) -> int | None:
+    """User id of the owner of a socket; None where the kernel does not list it."""
+    wanted = [_hexadecimal(end), _hexadecimal(other)]
+    try:
+        lines = table.read_text(encoding="ascii").splitlines()[1:]
+    except (OSError, ValueError):
+        return None
+    for line in lines:
+        fields = line.split()
+        if fields[1:3] == wanted and len(fields) > 7 and fields[7].isdecimal():
+            return int(fields[7])
+    return None
+
+
+def _hexadecimal(address: Address) -> str:
+    """As the kernel writes it: the four bytes as one number of this machine, and the port."""
+    number = int.from_bytes(socket.inet_aton(address[0]), byteorder=sys.byteorder)
+    return f"{number:08X}:{address[1]:04X}"

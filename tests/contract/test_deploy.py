@@ -245,6 +245,11 @@ def directives(unit: Path, name: str) -> list[str]:
     return found
 
 
+def test_a_unit_sees_the_kernels_list_of_sockets(deploy: Path) -> None:
+    """By it a parent process tells its own jobs' processes from another user's; without it, it hears nobody."""
+    assert "ProcSubset" not in (deploy / "systemd/fedward@.service").read_text("utf-8")
+
+
 def test_a_unit_writes_neither_keys_nor_code_nor_policy(deploy: Path) -> None:
     unit, kit = deploy / "systemd/fedward@.service", "/opt/fedward/kits/%i"
     assert directives(unit, "ProtectSystem") == ["strict"]

@@ -10,6 +10,8 @@ that is sent, figures are bounded, and a stream is its receiver's to answer.
 from __future__ import annotations
 
 import logging
+import threading
+from collections.abc import Callable
 from typing import Any
 
 from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey
@@ -46,21 +48,48 @@ class GrowingBlob(BlobTask):  # type: ignore[misc]
             self.buffer = FastBuffer()
 
 
+class OpenStreams:
+    """By sender, the streams that have begun and not ended; safe from several threads."""
+
+    def __init__(self) -> None:
+        self._open: dict[object, list[Any]] = {}
+        self._said: set[object] = set()
+        self._lock = threading.Lock()
+
+    def begin(self, origin: object, make: Callable[[], Any]) -> Any:
+        """A further stream of a sender; None where it has too many, or FLARE makes none."""
+        with self._lock:
+            mine = _going_on(self._open.pop(origin, []))
+            made = make() if len(mine) < MOST_OPEN else None
+            if made is None:
+                self._say(origin, full=len(mine) >= MOST_OPEN)
+            elif made not in mine:  # two frames of one stream may come at the same time
+                mine.append(made)
+            if mine:
+                self._open[origin] = mine
+            if len(self._open) > MOST_FIGURES:
+                self._open = {name: left for name, streams in self._open.items() if (left := _going_on(streams))}
+            return made
+
+    def _say(self, origin: object, *, full: bool) -> None:
+        if full and origin not in self._said and len(self._said) < MOST_SAID:
+            self._said.add(origin)
+            _log.warning(f"refused: more than {MOST_OPEN} open streams; from {origin}")
+
+
+def _going_on(streams: list[Any]) -> list[Any]:
+    return [one for one in streams if not one.completed and not one.failed]
+
+
 def install() -> None:
     """Put the bounds in place, before the process opens its first connection."""
-    find, handle, said = RxTask.find_or_create_task.__func__, TxTask.handle_ack, set[object]()
+    find, handle, streams = RxTask.find_or_create_task.__func__, TxTask.handle_ack, OpenStreams()
 
     def bounded(cls: Any, message: Any, cell: Any) -> Any:
         origin, number = message.get_header(MessageHeaderKey.ORIGIN), message.get_header(StreamHeaderKey.STREAM_ID)
-        with cls.map_lock:
-            running = (origin, number) in cls.rx_task_map
-            open_now = 0 if running else sum(_is_open(task, origin) for task in cls.rx_task_map.values())
-        if open_now >= MOST_OPEN:
-            if origin not in said and len(said) < MOST_SAID:
-                said.add(origin)
-                _log.warning(f"refused: more than {MOST_OPEN} open streams; from {origin}")
-            return None
-        return find(cls, message, cell)
+        if (origin, number) in cls.rx_task_map:
+            return find(cls, message, cell)
+        return streams.begin(origin, lambda: find(cls, message, cell))
 
     def by_its_receiver(self: Any, message: Any) -> None:
         if message.get_header(MessageHeaderKey.ORIGIN) == self.target:
@@ -76,10 +105,6 @@ def install() -> None:
         ("grpc.max_send_message_length", LARGEST_FRAME),
         ("grpc.max_receive_message_length", LARGEST_FRAME),
     ]
-
-
-def _is_open(task: Any, origin: object) -> bool:
-    return task.origin == origin and not task.completed and not task.failed
 
 
 def _bound_figures() -> None:

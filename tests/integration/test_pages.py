@@ -209,6 +209,9 @@ def running(prepared: Story) -> Story:
     story = prepared
     story.at_once(lambda site: story.start(story.hospitals[site], story.hospital.take("start.sh", KIT="./kit")))
     soon(lambda: all(story.arrived(site) for site in SITES), within_s=UP_S, waited_for="a hospital")
+    story.said[f"doctor of {MAKER}, up"] = story.hospitals[MAKER].type(story.hospital.take("site doctor", KIT="kit"))
+    kit = f"{FOLDER}/prod_00/{OPERATOR}"
+    story.said["doctor of the server"] = story.desk.type(story.operator.take("federation doctor", OPERATOR_KIT=kit))
     job = story.person.folder / "jobs" / JOB
     shutil.copytree(ROOT / "jobs" / JOB, job)
     small = (r"^rounds = \d+", "rounds = 2"), (r"^local_steps = \d+", "local_steps = 2")
@@ -296,6 +299,13 @@ def test_each_hospital_is_ready(prepared: Story) -> None:
     for site in SITES:
         assert "label tb │ 48 of 48 images" in prepared.said[f"index of {site}"]
         assert prepared.said[f"policy of {site}"].endswith("\nnothing odd\n")
+
+
+def test_both_doctors_find_the_doors_of_a_running_federation_shut(running: Story) -> None:
+    up, server = running.said[f"doctor of {MAKER}, up"], running.said["doctor of the server"]
+    assert re.search(r"pass  messages .*process answers nothing that is on no list", up)
+    assert f"passes nothing on to {len(SITES)} hospitals" in server
+    assert " fail " not in server and " skip " not in server
 
 
 def test_a_job_that_all_approved_runs(running: Story) -> None:

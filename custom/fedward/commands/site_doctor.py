@@ -18,10 +18,10 @@ def doctor(
     offline: bool = typer.Option(False, "--offline", help="Leave out what needs the server."),
     model_mb: float = typer.Option(28.0, min=0.001, help="Size of a model, in MB, that sending times are told for."),
 ) -> None:
-    """Look a site over: network, certificates, kit, keys, images, policy, doors, service, machine. It changes nothing.
+    """Look a site over: network, certificates, kit, keys, images, policy, side doors, machine. It changes nothing.
 
-    Where the service runs as the same user, its process is asked what it must not answer. Exit code 0 when all checks
-    pass or warn, 1 when one failed, 4 when the folder is no site's kit.
+    Where the service runs as the same user, its process is asked for what it must not answer. Exit code 0 when all
+    checks pass or warn, 1 when one failed, 4 when the folder is no site's kit.
     """
     from fedward.doctor.case import Case, read_client
     from fedward.doctor.checks import CHECKS

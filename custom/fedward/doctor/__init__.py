@@ -1,1 +1,1 @@
-"""What hospital IT asks before it calls anyone: is this site sound, and if not, what is to be done."""
+"""What hospital IT asks before it calls anyone, and the operator of the server: is it sound, and if not, what to do."""

@@ -19,9 +19,9 @@ class Outcome(StrEnum):
     ANSWERED = "answered"
     """Something came back, whatever it says: a handler, or FLARE in its place, has read the request."""
     SILENT = "silent"
-    """It was sent, and nothing came back in time."""
-    UNSENT = "unsent"
-    """It could not be sent, which shows nothing."""
+    """It was sent, and nothing came back in time; a command was refused in so many words."""
+    UNKNOWN = "unknown"
+    """It could not be sent, or a command was neither done nor refused: that shows nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,8 @@ def judge(
         where: who was asked.
 
     Returns:
-        A failure for each request that was answered or could not be sent, or one if the control was not answered; else
-        one pass that names all of them.
+        A failure for each request that was answered, or of which nothing is known, and one if the control was not
+        answered; else one pass that names all of them.
     """
     names = ", ".join(dict.fromkeys(probe.what for probe in probes))
     unshown = "cannot be shown that nothing else is answered"
@@ -83,8 +83,10 @@ def judge(
     elif not probes:
         faults.append(say.failed(f"{unshown}: nothing was asked", where=where, remedy=again))
     else:
-        for what in dict.fromkeys(probe.what for probe in probes if probe.outcome is Outcome.UNSENT):
-            faults.append(say.failed(f"{unshown}: could not be sent", where=where, value=what, remedy=again))
+        for what in dict.fromkeys(probe.what for probe in probes if probe.outcome is Outcome.UNKNOWN):
+            faults.append(
+                say.failed(f"{unshown}: it is not known what came of this", where=where, value=what, remedy=again)
+            )
     yield from faults or [say.passed(passed, where=where, value=names)]
 
 

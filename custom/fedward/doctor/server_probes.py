@@ -15,7 +15,7 @@ from fedward.doctor.probes import Outcome, Probe, judge, judge_jobs
 from fedward.doctor.server_case import ServerCase
 from fedward.provisioning.reach import goes_on
 
-_UNLISTED = "cells", "shell pwd", "pwd server"
+_UNLISTED = "cells", "peers server", "shell pwd", "pwd server"
 _ANEW = "stop the server, make its kit anew with this release, and rotate as the page on a compromise says"
 
 
@@ -82,7 +82,8 @@ def commands(case: ServerCase) -> Iterator[Finding]:
     """The server does no console command that no role has."""
 
     def probe(command: str) -> Probe:
-        return Probe(command, Outcome.ANSWERED if case.console.does(command) else Outcome.SILENT)
+        done = case.console.does(command)
+        return Probe(command, Outcome.UNKNOWN if done is None else Outcome.ANSWERED if done else Outcome.SILENT)
 
     control, probes = probe("check_status server"), tuple(probe(command) for command in _UNLISTED)
     yield from judge(

@@ -107,7 +107,7 @@ class Line:
         if message.get_header(MessageHeaderKey.REQ_ID) in self._heard:
             return Probe(request.what, Outcome.ANSWERED)
         silent = reply.get_header(MessageHeaderKey.RETURN_CODE) == ReturnCode.TIMEOUT
-        return Probe(request.what, Outcome.SILENT if silent else Outcome.UNSENT)
+        return Probe(request.what, Outcome.SILENT if silent else Outcome.UNKNOWN)
 
     def ask_all(self, requests: Sequence[Request], *, wait_s: float = WAIT_S) -> tuple[Probe, ...]:
         """The same for several at once."""
@@ -144,7 +144,7 @@ class Line:
 
     def _outcome(self, request_id: str | None) -> Outcome:
         if not request_id:
-            return Outcome.UNSENT
+            return Outcome.UNKNOWN
         return Outcome.ANSWERED if request_id in self._heard else Outcome.SILENT
 
 

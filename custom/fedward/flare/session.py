@@ -26,6 +26,7 @@ from fedward.privacy.canonical import require_job
 from fedward.privacy.job_archive import read_folder
 
 RESULT = "workspace"
+_UNKNOWN_COMMAND = "Unknown command"
 
 
 class Console:
@@ -82,13 +83,19 @@ class Console:
             raise FederationError(what, value=taken, remedy=f"delete it: nvflare job delete {taken}") from None
         return None
 
-    def does(self, command: str) -> bool:
-        """Whether the server does a console's command, sent as it is; its answer is not kept."""
+    def does(self, command: str) -> bool | None:
+        """Whether the server does a console's command, sent as it is; its answer is not kept.
+
+        Returns:
+            False where the server says that it does not know the command, or that the person has no right to it; None
+            where it says nothing; True for all else: also a command that failed was begun.
+        """
         reply = self._session.api.server_execute(command)
+        if not reply.get(ProtoKey.DATA):
+            return None
         meta = reply.get(ResultKey.META) or {}
-        data = reply.get(ProtoKey.DATA) or []
-        errors = [one for one in data if one.get(ProtoKey.TYPE) == ProtoKey.ERROR]
-        return not errors and meta.get(MetaKey.STATUS, MetaStatusValue.OK) == MetaStatusValue.OK and bool(data)
+        unknown = str(meta.get(MetaKey.INFO, "")).startswith(_UNKNOWN_COMMAND)
+        return not (unknown or meta.get(MetaKey.STATUS) == MetaStatusValue.NOT_AUTHORIZED)
 
     @property
     def cell(self) -> CoreCell:

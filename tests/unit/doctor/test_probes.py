@@ -16,6 +16,7 @@ from fedward.doctor.findings import Finding, Voice
 from fedward.doctor.probes import Outcome, Probe, Refusal, judge, judge_jobs
 from fedward.errors import FederationError
 from fedward.flare import probe_line
+from fedward.flare.session import Console
 from fedward.provisioning.reach import Endpoint
 from tests.unit.doctor.made import levels
 
@@ -40,9 +41,9 @@ def test_it_passes_if_and_only_if_the_control_alone_was_answered(control: Outcom
 
 def test_each_thing_that_shows_nothing_says_so() -> None:
     silent = [Probe("a", Outcome.SILENT)]
-    for found in (judged(Outcome.SILENT, silent), judged(Outcome.ANSWERED, []), judged(Outcome.UNSENT, silent)):
+    for found in (judged(Outcome.SILENT, silent), judged(Outcome.ANSWERED, []), judged(Outcome.UNKNOWN, silent)):
         assert [one.what.startswith("cannot be shown") for one in found] == [True]
-    (sent,) = judged(Outcome.ANSWERED, [*silent, Probe("b", Outcome.UNSENT)])
+    (sent,) = judged(Outcome.ANSWERED, [*silent, Probe("b", Outcome.UNKNOWN)])
     assert sent.value == "b" and sent.what.startswith("cannot be shown")
 
 
@@ -111,3 +112,21 @@ def test_a_persons_kit_names_the_server(tmp_path: Any) -> None:
         (tmp_path / "startup" / "fed_admin.json").write_text(text)
         with pytest.raises(FederationError, match="does not say where the server is"):
             Endpoint.of_person(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("data", "meta", "due"),
+    [
+        ([{"type": "string", "data": "server"}], {}, True),
+        ([{"type": "table", "rows": []}], {"status": "ok"}, True),
+        ([{"type": "error", "data": 'Unknown command "x"'}], {"status": "error", "info": 'Unknown command "x"'}, False),
+        ([{"type": "error", "data": "one cell is silent"}], {"status": "error", "info": "one cell is silent"}, True),
+        ([{"type": "string", "data": "x"}], {"status": "not_authorized"}, False),
+        ([], {}, None),
+        (None, {}, None),
+    ],
+)
+def test_a_command_without_an_answer_is_neither_done_nor_refused(data: Any, meta: Any, due: bool | None) -> None:
+    reply = {"data": data, "meta": meta, "status": "any"}
+    session = SimpleNamespace(api=SimpleNamespace(server_execute=lambda command: reply))
+    assert Console(session).does("cells") is due

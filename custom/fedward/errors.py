@@ -16,11 +16,12 @@
     └── FederationError    processes, ports, kits and connections
 
 A message is one line: what is wrong, where, the value, the remedy. It never carries a pixel, a weight or a patient's
-identifier, so that it may be printed, logged and sent.
+identifier, so that it may be printed and logged. It is not sent: what a server is told is ``fedward.flare.refusal``'s.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -77,7 +78,25 @@ class JobError(FedwardError):
 
 
 class PolicyRefused(JobError):
-    """A job asks for more than this hospital's policy gives."""
+    """A job asks for more than this hospital's policy gives.
+
+    Args:
+        what, where, value, remedy: as in ``FedwardError``; for the hospital's own eyes.
+        settings: the settings that were refused, each with the policy's own bound, or None where it has none; under
+            ``job`` the job's hash. The server may be told of these; see ``fedward.flare.refusal``.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | Path | None = None,
+        value: object | None = None,
+        remedy: str | None = None,
+        settings: Mapping[str, float | str | None] | None = None,
+    ) -> None:
+        super().__init__(what, where=where, value=value, remedy=remedy)
+        self.settings: dict[str, float | str | None] = dict(settings or {})
 
 
 class LedgerError(FedwardError):
@@ -93,7 +112,7 @@ class GateRefused(FedwardError):
 
 
 class EncryptionError(FedwardError):
-    """A key, a sealed message or a sum of them that cannot serve; ``what`` may be told to the server."""
+    """A key, a sealed message or a sum of them that cannot serve."""
 
 
 class StoreError(FedwardError):

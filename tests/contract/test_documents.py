@@ -107,3 +107,13 @@ def test_the_version_is_said_once(root: Path) -> None:
 
     assert version("fedward") == __version__
     assert f"## [{__version__}]" in (root / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_the_privacy_officer_reads_every_sentence_of_a_refusal(root: Path) -> None:
+    from fedward.flare.refusal import SENTENCES, SETTINGS
+
+    page = (root / "docs" / "privacy-officer.md").read_text(encoding="utf-8")
+    section = page.split("### The line of a refusal\n")[1].split("\n#")[0]
+    rows = re.findall(r"^\| `([^`]+)` \| (.+) \|$", section, flags=re.MULTILINE)
+    codes = [(code.value, sentence) for code, sentence in SENTENCES.items()]
+    assert rows == [*codes, *SETTINGS.items()]

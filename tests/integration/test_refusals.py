@@ -25,6 +25,7 @@ from fedward.dicom.synthetic import HOSPITALS, write_cohort
 from fedward.errors import FederationError
 from fedward.flare.kits import provision
 from fedward.flare.processes import MARK, LocalFederation, free_port
+from fedward.flare.refusal import SENTENCES, Code
 from fedward.flare.session import console
 from tests.conftest import tiny_job_content
 
@@ -129,7 +130,7 @@ def test_one_class_only(tmp_path: Path, tiny_folder: Path, data: Path) -> None:
     refused(done, "min_sites")
     for hospital in HOSPITALS:
         assert f"{hospital.site:<22} takes no part" in done.stdout
-    assert done.stdout.count("one class only") == 3
+    assert done.stdout.count(SENTENCES[Code.COHORT]) == 3
 
 
 def test_a_site_with_one_patient_takes_no_part_and_the_others_go_on(
@@ -142,7 +143,7 @@ def test_a_site_with_one_patient_takes_no_part_and_the_others_go_on(
     assert done.returncode == 0, done.stdout + done.stderr
     line = next(line for line in done.stdout.splitlines() if "takes no part" in line)
     assert few.name in line
-    assert "1 patient" in done.stdout
+    assert SENTENCES[Code.COHORT] in line and "1 patient" not in done.stdout, "a count below the floor stays"
     summary = json.loads((tmp_path / "build" / "demo" / "summary.json").read_text())
     assert few.name not in summary["sites"]
     assert len(summary["sites"]) == 2

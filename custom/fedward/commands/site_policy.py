@@ -188,7 +188,7 @@ def weigh_job(
         patients = chosen.train_patients
         known = CohortFacts(patients=len(patients), images=chosen.support.train_images)
         if wrong := faults(job, cohort=known):
-            raise PolicyRefused(" | ".join(wrong), where=site.site)
+            raise PolicyRefused(" | ".join(wrong), where=site.site, settings={"privacy": None})
         if job.privacy.mechanism == "none":
             text = "runs without differential privacy; its patients' ε is infinite afterwards, for every later job"
             return [Finding(level="warning", where=f"job {job.job.name}", text=text)], None

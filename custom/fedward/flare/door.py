@@ -10,18 +10,11 @@ from nvflare.apis.filter import Filter
 from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
 
-from fedward.errors import (
-    EncryptionError,
-    FedwardError,
-    GateRefused,
-    LedgerError,
-    OverBudget,
-    PolicyRefused,
-    SettingsError,
-)
+from fedward.errors import EncryptionError, FedwardError, GateRefused
 from fedward.flare import app
 from fedward.flare.origin import origin_of
 from fedward.flare.protocol import Task
+from fedward.flare.refusal import SENTENCES, Code, one_line, public_reason
 from fedward.flare.sealing import Sealing
 from fedward.flare.sum_topics import INITIAL
 from fedward.flare.task_order import TaskOrder
@@ -34,8 +27,6 @@ from fedward.privacy.record import Record
 from fedward.privacy.runs import FinalModel
 from fedward.settings import JobSpec, SitePolicy
 from fedward.training.weights import Weights
-
-LONGEST_REASON = 300
 
 
 @dataclass(slots=True)
@@ -168,10 +159,16 @@ class Gate(Filter):  # type: ignore[misc]
         """Why this job was refused before, at this gate or the other; None when it was not."""
         return self._reason or _LATCHED.get(_key(context))
 
+    def told(self, error: Exception) -> str:
+        """What the server may know of ``error``, and which gate it comes from."""
+        return one_line(f"{self.title}: {public_reason(error)}")
+
     def latch(self, error: Exception, context: FLContext) -> str:
         """Refuse the rest of the job for ``error``; returns what the server may know of it."""
-        reason = self._reason = outside(error, title=self.title)
-        # the refusal stands, whatever becomes of the other gate's notice and of the log's line
+        # the refusal stands, whatever becomes of its sentence, of the other gate's notice and of the log's line
+        reason = self._reason = f"{self.title}: {SENTENCES[Code.FAILED]}"
+        with contextlib.suppress(Exception):
+            reason = self._reason = self.told(error)
         with contextlib.suppress(Exception):
             _LATCHED[_key(context)] = reason
         with contextlib.suppress(Exception):
@@ -212,31 +209,6 @@ def task_of(context: FLContext) -> Task:
     if name not in {task.value for task in Task}:
         raise GateRefused("task is none of Fedward's")
     return Task(name)
-
-
-def outside(error: Exception, *, title: str) -> str:
-    """What the server may know of an error: one line of at most 300 characters without path, value or patient.
-
-    A policy's refusal holds the job's own settings against the hospital's bounds and is told whole.
-    """
-    if isinstance(error, OverBudget):
-        what = "a patient's privacy budget is spent"
-    elif isinstance(error, LedgerError):
-        what = "the privacy ledger does not vouch for it; the site's log says why"
-    elif isinstance(error, PolicyRefused):
-        what = str(error)
-    elif isinstance(error, SettingsError):
-        what = "the site's or the job's settings cannot be used; the site's log says why"
-    elif isinstance(error, FedwardError):
-        what = error.what
-    else:
-        what = f"{type(error).__name__}; its reason is in the site's log"
-    return one_line(f"{title}: {what}")
-
-
-def one_line(text: str) -> str:
-    """``text`` as one line of at most 300 characters."""
-    return " ".join(text.split())[:LONGEST_REASON]
 
 
 def _key(context: FLContext) -> tuple[str, str]:

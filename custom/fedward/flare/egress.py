@@ -2,7 +2,7 @@
 
 FLARE's ``DXOFilter`` hands data on when it throws, and never looks at meta, headers, metrics or what is no DXO. Here
 ``process`` is overridden: every path ends in a message made anew from checked parts, or in a refusal that holds one
-line of text.
+line of text from a closed table.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from nvflare.apis.fl_constant import FilterKey, FLContextKey, ReturnCode
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable
 
-from fedward.errors import GateRefused
-from fedward.flare.door import Door, Gate, one_line, open_door, task_of
+from fedward.errors import GateRefused, PolicyRefused
+from fedward.flare.door import Door, Gate, open_door, task_of
 from fedward.flare.ending import OPENED
 from fedward.flare.protocol import (
     CONFIRM,
@@ -34,6 +34,7 @@ from fedward.flare.protocol import (
     refuse,
     to_shareable,
 )
+from fedward.flare.refusal import CODES, SENTENCES, Code, public_reason
 from fedward.privacy.metric_table import shown
 from fedward.privacy.payload import check_difference, check_tensors
 from fedward.privacy.proof import PROOF, digest
@@ -88,7 +89,7 @@ def _passed(shareable: Shareable, context: FLContext) -> Shareable:
     if type(headers) is not dict:
         raise GateRefused("answer has no headers")
     if headers.get(ReservedHeaderKey.RC, ReturnCode.OK) != ReturnCode.OK:
-        return _refusal(shareable, headers)
+        return _refusal(shareable, headers, context)
     task, door = task_of(context), open_door(context)
     parts = _parts(shareable)
     metrics = _metrics(parts.get(METRICS, {}), door, task)
@@ -106,14 +107,22 @@ def _passed(shareable: Shareable, context: FLContext) -> Shareable:
     return to_shareable(Reply(metrics=metrics, sealed=sealed, model=_opened(door) if task is Task.OPEN else None))
 
 
-def _refusal(shareable: Shareable, headers: Mapping[str, Any]) -> Shareable:
-    """The executor's own refusal, made anew: one line of at most 300 characters and nothing else."""
-    reason = headers.get(REFUSAL)
+def _refusal(shareable: Shareable, headers: Mapping[str, Any], context: FLContext) -> Shareable:
+    """The executor's own refusal: it hands over a code, and the sentence is the gate's own.
+
+    Of a policy's refusal the gate works out itself what it says of the job.
+    """
+    code = headers.get(REFUSAL)
     if set(shareable) != {_HEADERS}:
         raise GateRefused("refusal carries a payload")
-    if type(reason) is not str or not reason:
-        raise GateRefused("refusal is not a line of text")
-    return refuse(one_line(reason))
+    if type(code) is not str or code not in CODES:
+        raise GateRefused("refusal is of no known code")
+    if code == Code.POLICY:
+        try:
+            _ = open_door(context).agreement
+        except PolicyRefused as error:
+            return refuse(public_reason(error))
+    return refuse(SENTENCES[Code(code)])
 
 
 def _parts(shareable: Shareable) -> dict[str, Any]:
@@ -147,7 +156,7 @@ def _metrics(content: dict[Any, Any], door: Door, task: Task) -> dict[str, Any]:
     private, alone = door.agreement.mechanism != "none", task is Task.ALONE
     leaving, names = door.policy.leaving, door.job.names
     if faults := refused(content, leaving, private=private, alone=alone, names=names):
-        raise GateRefused("; ".join(faults))
+        raise GateRefused(f"metrics may not leave: {'; '.join(faults)}")
     return _released(content, door, task)
 
 

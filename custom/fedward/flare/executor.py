@@ -1,8 +1,8 @@
 """A hospital's side of a job: answers the server's tasks with its own cohort, and nothing but them.
 
 One process of this runs at each site for each job. Heavy libraries load at the first task, so that FLARE's start is not
-held up. Whatever fails becomes a one-line refusal for the server and a full account in the site's own log. What it
-answers goes through the hospital's ``EgressGate``, which believes nothing of it.
+held up. Whatever fails becomes a code for the hospital's gate and a full account in the site's own log. What it answers
+goes through the hospital's ``EgressGate``, which believes nothing of it.
 """
 
 from __future__ import annotations
@@ -27,9 +27,7 @@ from fedward.errors import (
     GateRefused,
     JobError,
     LedgerError,
-    PolicyRefused,
     SettingsError,
-    StudyRefused,
 )
 from fedward.flare import app, message_guard
 from fedward.flare.egress import require_gates
@@ -46,6 +44,7 @@ from fedward.flare.protocol import (
     refuse,
     to_shareable,
 )
+from fedward.flare.refusal import Code, code_of
 from fedward.flare.site_counts import site_counts
 from fedward.metrics.events import EVENTS_FILE, EventLog
 from fedward.privacy.approvals import Way, admission
@@ -79,20 +78,19 @@ class HospitalExecutor(Executor):  # type: ignore[misc]
 
     def execute(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
         try:
-            refused = shareable.get_header(REFUSED_AT_DOOR)
-            if refused is not None:
-                return refuse(str(refused))
+            if shareable.get_header(REFUSED_AT_DOOR) is not None:
+                return refuse(Code.AT_DOOR.value)
             if self._site is None:
                 self._site = _Site(fl_ctx)
             return self._site.answer(Task(task_name), shareable, abort=abort_signal)
         except Aborted:
-            return refuse("the job was stopped")
+            return refuse(Code.STOPPED.value)
         except (CohortError, JobError, SettingsError, LedgerError, GateRefused, EncryptionError) as error:
             self.log_error(fl_ctx, f"this site takes no part: {error}", fire_event=False)
-            return refuse(_for_outside(error))
+            return refuse(code_of(error).value)
         except Exception as error:  # noqa: BLE001 - a site must answer whatever happens, and must not send a traceback
             self.log_exception(fl_ctx, f"{task_name} failed", fire_event=False)
-            return refuse(f"{task_name} failed with {type(error).__name__}; its reason is in the site's log")
+            return refuse(code_of(error).value)
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
         """At the job's end, whatever its outcome, the ledger gets back the steps that never began."""
@@ -273,20 +271,6 @@ class _Site:
                 self._events.append("progress", round=number, step=progress.step, steps=progress.steps, loss=loss)
 
         return follow
-
-
-def _for_outside(error: FedwardError) -> str:
-    """What of an error the server may know: its kind of fault, not the hospital's path, value or file.
-
-    A policy's refusal holds the job's own settings against the hospital's bounds and is told whole.
-    """
-    if isinstance(error, PolicyRefused):
-        return str(error)
-    if isinstance(error, SettingsError):
-        return "the site's or the job's settings cannot be used; the site's log says why"
-    if isinstance(error, LedgerError):
-        return f"privacy ledger: {error.what}"
-    return error.reason if isinstance(error, StudyRefused) else error.what
 
 
 def _timed(work: Callable[[], Any]) -> tuple[Any, float]:

@@ -1,7 +1,7 @@
 """The door in: what the server sends is looked at before any filter of the job and before the executor.
 
 A filter cannot answer in the executor's place. What is refused reaches the executor as a message with nothing in it but
-the header ``REFUSED_AT_DOOR``; it answers with that reason and does nothing else.
+the header ``REFUSED_AT_DOOR``; it answers that the door refused and does nothing else.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable
 
 from fedward.errors import GateRefused
-from fedward.flare.door import Door, Gate, identity_of, open_door, outside, task_of
+from fedward.flare.door import Door, Gate, identity_of, open_door, task_of
 from fedward.flare.protocol import (
     AFTER,
     MODEL,
@@ -73,7 +73,7 @@ class IngressGate(Gate):
         purpose, sealed, confirmed = _sealed(shareable, task=task) if task is Task.POOL else ("", None, None)
         if not door.enter(task, number=number, purpose=purpose):
             again = GateRefused("task was put before, and its answer leaves once")
-            return _with_cookies(_refused(outside(again, title=self.title)), headers)
+            return _with_cookies(_refused(self.told(again)), headers)
         if door.job.encryption is not None and task is not Task.ADMIT:
             door.sealing.take_roster(headers.get(ROSTER))
         if task in _CARRIES_MODEL:

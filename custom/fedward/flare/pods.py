@@ -40,4 +40,5 @@ def refuse_own_pod(job_meta: dict[str, Any], *, site: str) -> None:
     asked = get_job_launcher_spec(job_meta, site, "k8s") or job_meta.get(JobMetaKey.JOB_LAUNCHER_SPEC.value)
     if asked:
         remedy = "export it without launcher_spec; the hospital's local/study_runtime.yaml says what runs"
-        raise PolicyRefused("job says which pod it runs in", where=site, remedy=remedy)
+        what, settings = "job says which pod it runs in", {"launcher_spec": None}
+        raise PolicyRefused(what, where=site, remedy=remedy, settings=settings)

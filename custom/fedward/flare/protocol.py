@@ -17,6 +17,7 @@ from nvflare.apis.dxo import DXO, DataKind, from_shareable
 from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.shareable import Shareable, make_reply
 
+from fedward.flare.refusal import one_line
 from fedward.privacy.canonical import Task as Task
 from fedward.training.weights import Weights
 
@@ -29,7 +30,8 @@ PATIENTS = "fedward_patients"
 """Header from a site's executor to its gate, never sent: what the site counts for where weighting is by patients."""
 REFUSAL = "fedward_refusal"
 REFUSED_AT_DOOR = "fedward_refused_at_door"
-"""Set by a site's IngressGate in the place of what it refused, with the reason; the executor only passes it on."""
+"""Set by a site's IngressGate in the place of what it refused, with the reason; the executor answers
+``Code.AT_DOOR`` and never hands the text on."""
 UPDATE, METRICS, SEALED, COUNTS, MODEL = "update", "metrics", "sealed", "counts", "model"
 PART_KINDS = {
     UPDATE: DataKind.WEIGHT_DIFF,
@@ -191,7 +193,7 @@ def refuse(reason: str) -> Shareable:
     """The answer of a site that did not do a task; it is asked again next round.
 
     Args:
-        reason: one line without patient data.
+        reason: from an executor to its gate a ``fedward.flare.refusal.Code``; from the gate its sentence.
     """
     reply = make_reply(ReturnCode.EXECUTION_EXCEPTION)
     reply.set_header(REFUSAL, reason)
@@ -199,8 +201,9 @@ def refuse(reason: str) -> Shareable:
 
 
 def refusal(result: Shareable) -> str | None:
-    """Why a site did not do its task, or None when it did."""
+    """Why a site did not do its task, as one printable line of at most 300 characters, or None when it did."""
     code = result.get_return_code(ReturnCode.OK)
     if code == ReturnCode.OK:
         return None
-    return str(result.get_header(REFUSAL) or f"site answered {code}")
+    said = result.get_header(REFUSAL)
+    return (one_line(said) if type(said) is str else "") or one_line(f"site answered {code}")

@@ -64,12 +64,14 @@ def agree(job: JobSpec, policy: SitePolicy, *, origin: Origin = UNKNOWN) -> Agre
             where="data.cohort",
             value=job.data.cohort,
             remedy="ask the hospital for its cohorts' names",
+            settings={"data.cohort": None},
         )
     privacy = policy.cohorts[job.data.cohort].privacy
-    reasons = [*faults(job), *_approval(job, policy, origin), *_protection(job, policy, privacy)]
-    reasons += [*_clips(job, privacy), *_budget(job, privacy), *_noise(job, privacy)]
-    if reasons:
-        raise PolicyRefused(" | ".join(reasons), where=policy.site)
+    refusals = [*_faults(job), *_approval(job, policy, origin), *_protection(job, policy, privacy)]
+    refusals += [*_clips(job, privacy), *_budget(job, privacy), *_noise(job, privacy)]
+    if refusals:
+        settings = {name: bound for one in refusals for name, bound in one.settings.items()}
+        raise PolicyRefused(" | ".join(str(one) for one in refusals), where=policy.site, settings=settings)
     return _settled(job, privacy)
 
 
@@ -97,7 +99,11 @@ def check_noise(bound: Agreement | CohortPrivacy, noise_multiplier: float) -> No
     smallest = bound.min_noise_multiplier
     if not noise_multiplier > 0.0:
         raise PolicyRefused(
-            "no noise", where="noise_multiplier", value=noise_multiplier, remedy="give noise above 0, or a wanted ε"
+            "no noise",
+            where="noise_multiplier",
+            value=noise_multiplier,
+            remedy="give noise above 0, or a wanted ε",
+            settings={"noise_multiplier": smallest},
         )
     if smallest is not None and not noise_multiplier >= smallest:
         raise PolicyRefused(
@@ -105,6 +111,7 @@ def check_noise(bound: Agreement | CohortPrivacy, noise_multiplier: float) -> No
             where="noise_multiplier",
             value=noise_multiplier,
             remedy="ask for a smaller ε",
+            settings={"noise_multiplier": smallest},
         )
 
 
@@ -125,14 +132,19 @@ def _settled(job: JobSpec, privacy: CohortPrivacy) -> Agreement:
     )
 
 
-def _approval(job: JobSpec, policy: SitePolicy, origin: Origin) -> Iterator[str]:
+def _faults(job: JobSpec) -> Iterator[PolicyRefused]:
+    for fault in faults(job):
+        yield PolicyRefused(fault, settings={"privacy": None})
+
+
+def _approval(job: JobSpec, policy: SitePolicy, origin: Origin) -> Iterator[PolicyRefused]:
     try:
         admission(job, policy, origin=origin)
     except PolicyRefused as refused:
-        yield str(refused)
+        yield refused
 
 
-def _protection(job: JobSpec, policy: SitePolicy, privacy: CohortPrivacy) -> Iterator[str]:
+def _protection(job: JobSpec, policy: SitePolicy, privacy: CohortPrivacy) -> Iterator[PolicyRefused]:
     if privacy.dp == "required" and job.privacy.mechanism == "none":
         what = "this cohort is for jobs with differential privacy"
         yield _reason(what, where="privacy.mechanism", value="none", remedy="give 'dp-sgd' or 'update-noise'")
@@ -151,7 +163,7 @@ def _own_clip(privacy: CohortPrivacy) -> float | None:
     return min(privacy.update_clip_norm_l2, privacy.max_clip_norm_l2)
 
 
-def _clips(job: JobSpec, privacy: CohortPrivacy) -> Iterator[str]:
+def _clips(job: JobSpec, privacy: CohortPrivacy) -> Iterator[PolicyRefused]:
     largest, dp_sgd, update = privacy.max_clip_norm_l2, job.privacy.dp_sgd, job.privacy.update
     if largest is None:
         return
@@ -162,39 +174,43 @@ def _clips(job: JobSpec, privacy: CohortPrivacy) -> Iterator[str]:
     what, remedy = f"clip above this hospital's largest of {largest:g}", f"give at most {largest:g}"
     for where, norm in asked.items():
         if norm is not None and norm > largest:
-            yield _reason(what, where=where, value=norm, remedy=remedy)
+            yield _reason(what, where=where, value=norm, remedy=remedy, bound=largest)
     if privacy.update_clip_norm_l2 is None and all(norm is None for norm in asked.values()):
         what = f"no clip where this hospital's largest is {largest:g}"
-        yield _reason(what, where="privacy.update.clip_norm_l2", remedy=remedy)
+        yield _reason(what, where="privacy.update.clip_norm_l2", remedy=remedy, bound=largest)
 
 
-def _budget(job: JobSpec, privacy: CohortPrivacy) -> Iterator[str]:
+def _budget(job: JobSpec, privacy: CohortPrivacy) -> Iterator[PolicyRefused]:
     if job.privacy.mechanism == "none":
         return
     dp_sgd, delta = job.privacy.dp_sgd, job.privacy.delta
     table = "update" if dp_sgd is None else "dp_sgd"
     if privacy.delta is not None and delta is not None and delta > privacy.delta:
         what, remedy = f"δ above this hospital's {privacy.delta:g}", f"give at most {privacy.delta:g}"
-        yield _reason(what, where=f"privacy.{table}.delta", value=delta, remedy=remedy)
+        yield _reason(what, where=f"privacy.{table}.delta", value=delta, remedy=remedy, bound=privacy.delta)
     wanted = None if dp_sgd is None else dp_sgd.epsilon
     if privacy.epsilon_cap is not None and wanted is not None and wanted > privacy.epsilon_cap:
         what = f"ε above this hospital's cap of {privacy.epsilon_cap:g} for all of a patient's jobs"
         remedy = f"give at most {privacy.epsilon_cap:g}"
-        yield _reason(what, where="privacy.dp_sgd.epsilon", value=wanted, remedy=remedy)
+        yield _reason(what, where="privacy.dp_sgd.epsilon", value=wanted, remedy=remedy, bound=privacy.epsilon_cap)
 
 
-def _noise(job: JobSpec, privacy: CohortPrivacy) -> Iterator[str]:
+def _noise(job: JobSpec, privacy: CohortPrivacy) -> Iterator[PolicyRefused]:
     smallest, dp_sgd, update = privacy.min_noise_multiplier, job.privacy.dp_sgd, job.privacy.update
     if smallest is None:
         return
     what, remedy = f"noise below this hospital's smallest of {smallest:g}", f"give at least {smallest:g}"
     if dp_sgd is not None and dp_sgd.noise_multiplier is not None and dp_sgd.noise_multiplier < smallest:
-        yield _reason(what, where="privacy.dp_sgd.noise_multiplier", value=dp_sgd.noise_multiplier, remedy=remedy)
+        noise = dp_sgd.noise_multiplier
+        yield _reason(what, where="privacy.dp_sgd.noise_multiplier", value=noise, remedy=remedy, bound=smallest)
     if job.privacy.mechanism == "update-noise" and update is not None and update.noise_multiplier / 2 < smallest:
         what += " times the sensitivity, which for a whole update is 2 · clip_norm_l2"
         remedy = f"give at least {2 * smallest:g}"
-        yield _reason(what, where="privacy.update.noise_multiplier", value=update.noise_multiplier, remedy=remedy)
+        where, noise = "privacy.update.noise_multiplier", update.noise_multiplier
+        yield _reason(what, where=where, value=noise, remedy=remedy, bound=2 * smallest)
 
 
-def _reason(what: str, *, where: str, remedy: str, value: object | None = None) -> str:
-    return str(JobError(what, where=where, value=value, remedy=remedy))
+def _reason(
+    what: str, *, where: str, remedy: str, value: object | None = None, bound: float | None = None
+) -> PolicyRefused:
+    return PolicyRefused(what, where=where, value=value, remedy=remedy, settings={where: bound})

@@ -91,7 +91,8 @@ def admission(job: JobSpec, policy: SitePolicy, *, origin: Origin = UNKNOWN) -> 
             fault = f", and its approval {error.what}"
     if any(_holds(entry, origin) for entry in policy.admits):
         return "admits"
-    raise PolicyRefused(f"job is not approved here{fault}", where="job", value=found, remedy=REMEDY)
+    what = f"job is not approved here{fault}"
+    raise PolicyRefused(what, where="job", value=found, remedy=REMEDY, settings={"job": found})
 
 
 def _holds(entry: Admission, origin: Origin) -> bool:
@@ -107,7 +108,7 @@ def read_approval(folder: Path, found: str) -> Approval | None:
 
     Raises:
         SettingsError: the file, or its folder, is open to others' writing, a link, unreadable, no approval, or of
-            another job than its name or its own hash says; ``what`` shows no path and may be told to the server.
+            another job than its name or its own hash says; ``what`` shows no path.
     """
     path = _file(folder, found)
     try:

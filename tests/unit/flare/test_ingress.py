@@ -121,10 +121,16 @@ def _copied(model: Weights) -> Weights:
 
 MODELS: dict[str, tuple[Callable[[Weights], dict[Any, Any]], str]] = {
     "nan": (_nan, "holds a value that is not finite"),
-    "extra": (lambda model: model | {"fc.extra": np.ones(3, np.float32)}, "tensor fc.extra is not in the agreed"),
+    "extra": (lambda model: model | {"fc.extra": np.ones(3, np.float32)}, "tensor … is not in the agreed"),
     "missing": (lambda model: {name: model[name] for name in list(model)[1:]}, "is missing"),
-    "dtype": (lambda model: {name: array.astype(np.float64) for name, array in model.items()}, "has dtype <f8"),
-    "shape": (lambda model: model | {matrix(model): np.ones((3, 3), np.float32)}, "has shape (3, 3) where"),
+    "dtype": (
+        lambda model: {name: array.astype(np.float64) for name, array in model.items()},
+        "tensor … has dtype …",
+    ),
+    "shape": (
+        lambda model: model | {matrix(model): np.ones((3, 3), np.float32)},
+        "tensor … has shape …",
+    ),
     "zeroed": (lambda model: model | {matrix(model): np.zeros_like(model[matrix(model)])}, "is all zero"),
     "copied": (_copied, "is a copy of"),
     "imprint": (_imprint, "near-identical rows"),

@@ -118,7 +118,7 @@ def test_sums_of_an_earlier_run_under_the_same_id_are_not_opened_where_the_recor
     two = Three(tmp_path / "two", job_id="the-same-id", federation={"rounds": 2})
     assert one.exchange.roster != two.exchange.roster
     first_sum(two)
-    assert "another context" in refused(two.give("city", Task.ROUND, earlier, number=1))
+    assert "sealed for another … than this sum's" in refused(two.give("city", Task.ROUND, earlier, number=1))
 
 
 # the hospitals' own nonces

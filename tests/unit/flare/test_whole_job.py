@@ -11,6 +11,7 @@ import pytest
 from nvflare.apis.shareable import Shareable
 
 from fedward.flare.protocol import REFUSED_AT_DOOR, Reply, Task, refusal, refuse, to_shareable
+from fedward.flare.refusal import Code
 from fedward.privacy.job_hash import job_hash
 from fedward.privacy.runs import CONFIRM, LEAVE, OPEN, SUM, VALIDATE
 from fedward.validation.cohort_statistics import statistics_length
@@ -44,7 +45,7 @@ class Gated(Site):
             self.hospital.restart()
         received = self.hospital.ingress.process(data, self.hospital.context(task))
         reason = received.get_header(REFUSED_AT_DOOR)
-        reply = refuse(reason) if reason else to_shareable(self._reply(task, data, seed=seed))
+        reply = refuse(Code.AT_DOOR.value) if reason else to_shareable(self._reply(task, data, seed=seed))
         sent = self.hospital.send(reply, task)
         if refusal(sent) is not None:
             self.refused.append(f"{task}: {refusal(sent)}")

@@ -1,0 +1,200 @@
+"""Everything that a hospital says to the server when it refuses: fixed sentences, chosen by the error's class.
+
+No text of an error leaves, since it may hold a path, a count of patients, an ε or a name. An executor hands its gate a
+code; the gate makes the sentence anew. Sentences of the gates about a message (``refusal_sentences``) are known by
+their form, and told without the values in them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+
+from fedward.errors import (
+    CohortError,
+    EncryptionError,
+    FederationError,
+    FedwardError,
+    GateRefused,
+    JobError,
+    LedgerError,
+    OverBudget,
+    PolicyRefused,
+    SettingsError,
+    StoreError,
+    StudyRefused,
+)
+from fedward.flare.refusal_sentences import GATE_SENTENCES, VALUE
+
+LONGEST_REASON = 300
+
+
+class Code(StrEnum):
+    """Each kind of refusal that may be told; an executor hands its gate one of these and nothing else."""
+
+    FAILED = "failed"
+    STOPPED = "stopped"
+    AT_DOOR = "at-door"
+    REFUSED = "refused"
+    SETTINGS = "settings"
+    COHORT = "cohort"
+    STUDY = "study"
+    JOB = "job"
+    POLICY = "policy"
+    LEDGER = "ledger"
+    BUDGET = "budget"
+    GATE = "gate"
+    ENCRYPTION = "encryption"
+    STORE = "store"
+    FEDERATION = "federation"
+    VALUE = "value-error"
+    TYPE = "type-error"
+    LOOKUP = "lookup-error"
+    ARITHMETIC = "arithmetic-error"
+    SYSTEM = "os-error"
+    MEMORY = "memory-error"
+    RUNTIME = "runtime-error"
+
+
+_LOG = "the site's log says why"
+SENTENCES: Mapping[Code, str] = {
+    Code.FAILED: f"failed; {_LOG}",
+    Code.STOPPED: "the job was stopped",
+    Code.AT_DOOR: f"the task was refused at the hospital's door; {_LOG}",
+    Code.REFUSED: f"this site does not do the task; {_LOG}",
+    Code.SETTINGS: f"the site's or the job's settings cannot be used; {_LOG}",
+    Code.COHORT: f"the hospital's images, labels or index cannot serve this job; {_LOG}",
+    Code.STUDY: f"an image of the hospital's cohort cannot serve; {_LOG}",
+    Code.JOB: f"the job cannot be built or run here; {_LOG}",
+    Code.POLICY: "the job is not admitted by the hospital's policy; `fedward site policy check --job` says why",
+    Code.LEDGER: f"the privacy ledger does not vouch for it; {_LOG}",
+    Code.BUDGET: "a patient's privacy budget is spent",
+    Code.GATE: f"a gate of the hospital refused it; {_LOG}",
+    Code.ENCRYPTION: f"a key or a sealed message cannot serve; {_LOG}",
+    Code.STORE: f"a metrics store cannot be used; {_LOG}",
+    Code.FEDERATION: f"a process, port, kit or connection cannot serve; {_LOG}",
+    Code.VALUE: f"failed with ValueError; {_LOG}",
+    Code.TYPE: f"failed with TypeError; {_LOG}",
+    Code.LOOKUP: f"failed with LookupError; {_LOG}",
+    Code.ARITHMETIC: f"failed with ArithmeticError; {_LOG}",
+    Code.SYSTEM: f"failed with OSError; {_LOG}",
+    Code.MEMORY: f"failed with MemoryError; {_LOG}",
+    Code.RUNTIME: f"failed with RuntimeError; {_LOG}",
+}
+CODES = frozenset(code.value for code in Code)
+CLASSES: Mapping[type, Code] = {
+    FedwardError: Code.REFUSED,
+    SettingsError: Code.SETTINGS,
+    CohortError: Code.COHORT,
+    StudyRefused: Code.STUDY,
+    JobError: Code.JOB,
+    PolicyRefused: Code.POLICY,
+    LedgerError: Code.LEDGER,
+    OverBudget: Code.BUDGET,
+    GateRefused: Code.GATE,
+    EncryptionError: Code.ENCRYPTION,
+    StoreError: Code.STORE,
+    FederationError: Code.FEDERATION,
+    ValueError: Code.VALUE,
+    TypeError: Code.TYPE,
+    LookupError: Code.LOOKUP,
+    ArithmeticError: Code.ARITHMETIC,
+    OSError: Code.SYSTEM,
+    MemoryError: Code.MEMORY,
+    RuntimeError: Code.RUNTIME,
+}
+"""The most specific class of an error decides; one that is of none of them is ``Code.FAILED``."""
+
+NOT_APPROVED = "job"
+APPROVE = "ask the hospital to look at it with `fedward site approve`"
+SETTINGS: Mapping[str, str] = {
+    NOT_APPROVED: "job is not approved here",
+    "privacy": "the job's privacy settings have a fault, which `fedward job check` names",
+    "data.cohort": "this hospital has no such cohort",
+    "privacy.mechanism": "this cohort is for jobs with differential privacy",
+    "encryption": "updates from this cohort leave encrypted or not at all",
+    "federation_key": "this hospital has no federation key for an encrypted job",
+    "privacy.dp_sgd.clip_norm_l2": "clip above this hospital's largest",
+    "privacy.update.clip_norm_l2": "no clip, or one above this hospital's largest",
+    "privacy.dp_sgd.delta": "δ above this hospital's",
+    "privacy.update.delta": "δ above this hospital's",
+    "privacy.dp_sgd.epsilon": "ε above this hospital's cap for all of a patient's jobs",
+    "privacy.dp_sgd.noise_multiplier": "noise below this hospital's smallest",
+    "privacy.update.noise_multiplier": "noise below this hospital's smallest",
+    "noise_multiplier": "noise below this hospital's smallest, or none",
+    "launcher_spec": "job says which pod it runs in",
+}
+"""Setting that a policy refused -> what is told of it, with the policy's own bound where there is one."""
+_MORE = "`fedward site policy check --job` says more"
+_HASH = re.compile(r"[0-9a-f]{64}")
+_LONGEST_MESSAGE = 2000
+
+
+def public_reason(error: BaseException) -> str:
+    """What the server may know of an error: one printable line of at most 300 characters from a closed table.
+
+    Of a ``PolicyRefused`` it names the settings of the job that were refused, the policy's own bounds on them and the
+    job's hash. Nothing else of any error is told, least of all its text.
+    """
+    code = code_of(error)
+    told: str | None = None
+    if isinstance(error, PolicyRefused):
+        told = _policy(error.settings)
+    elif isinstance(error, GateRefused | EncryptionError):
+        told = _gate_sentence(error.what)
+    return one_line(told or SENTENCES[code])
+
+
+def code_of(error: BaseException) -> Code:
+    """The code of an error's most specific class."""
+    return next((CLASSES[one] for one in type(error).__mro__ if one in CLASSES), Code.FAILED)
+
+
+def one_line(text: str) -> str:
+    """``text`` as one line of at most 300 printable characters."""
+    printable = "".join(sign if sign.isprintable() else " " for sign in text[: 10 * LONGEST_REASON])
+    return " ".join(printable.split())[:LONGEST_REASON].rstrip()
+
+
+def _policy(settings: object) -> str | None:
+    """The refused settings as sentences; what is on no list, and a bound that is no number, is left out."""
+    if not isinstance(settings, Mapping):
+        return None
+    told = [_setting(name, settings[name]) for name in SETTINGS if name in settings]
+    if not told:
+        return None
+    return " | ".join(told) + ("" if set(SETTINGS) & set(settings) == {NOT_APPROVED} else f"; {_MORE}")
+
+
+def _setting(name: str, bound: object) -> str:
+    if name == NOT_APPROVED:
+        found = f": {bound}" if type(bound) is str and _HASH.fullmatch(bound) else ""
+        return f"{SETTINGS[name]}{found}; {APPROVE}"
+    number = f" of {bound:g}" if type(bound) in (int, float) and math.isfinite(bound) else ""  # type: ignore[arg-type]
+    return f"{name}: {SETTINGS[name]}{number}"
+
+
+def _gate_sentence(what: object) -> str | None:
+    """The gates' sentence that a message is an instance of, without its values; the one with the most own words."""
+    if type(what) is not str or len(what) > _LONGEST_MESSAGE:
+        return None
+    return max((one for one in GATE_SENTENCES if _fits(one, what)), key=len, default=None)
+
+
+def _fits(sentence: str, text: str) -> bool:
+    """Whether ``text`` is the sentence with something in the place of each value."""
+    first, *rest = sentence.split(VALUE)
+    if not rest:
+        return text == sentence
+    *middle, last = rest
+    if len(text) < len(first) + len(last) or not (text.startswith(first) and text.endswith(last)):
+        return False
+    at, end = len(first), len(text) - len(last)
+    for part in middle:
+        at = text.find(part, at, end)
+        if at < 0:
+            return False
+        at += len(part)
+    return True

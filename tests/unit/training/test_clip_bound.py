@@ -22,8 +22,11 @@ from fedward.errors import JobError
 from fedward.privacy.accountant import SLACK
 from fedward.training import clipped_sum
 from fedward.training.clipped_sum import ClippedSum, clip_factors
+from fedward.training.gradient_method import choose_method
 from fedward.training.layer_gradients import by_layer, fits
 from fedward.training.layer_rules import RULES
+from fedward.training.losses import build_loss
+from fedward.training.networks import build_network
 from fedward.training.patient_gradients import Patient, one_by_one
 
 SLOTS = 4
@@ -327,3 +330,16 @@ def test_more_patients_than_the_proof_is_for(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_bound_that_is_none(norm_l2: float) -> None:
     with pytest.raises(JobError, match="clip norm must be > 0"):
         clip_factors(torch.ones(1, dtype=torch.float64), norm_l2)
+
+
+@pytest.mark.parametrize(("expected", "slots"), [(1.0, None), (4.0, 4), (16.0, 8), (64.0, 16)])
+def test_slots_follow_the_patients_of_a_step(expected: float, slots: int | None, private_job: Callable) -> None:
+    """None: one patient after another. Fewer slots where fewer images or gradients fit."""
+    args = {"init_features": 8, "growth_rate": 4, "block_config": [2]}
+    job = private_job(patients_per_step=expected, model__args=args)
+    network, before = build_network(job), torch.get_rng_state()
+    method = choose_method(network, build_loss(job), job)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert method is one_by_one if slots is None else method.keywords == {"slots": slots} and method.func is by_layer
+    many = private_job(patients_per_step=expected, images_per_patient=1000, model__args=args)
+    assert choose_method(network, build_loss(many), many) is one_by_one

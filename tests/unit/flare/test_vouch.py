@@ -40,7 +40,7 @@ def test_a_proof_where_none_is_due(make: Make) -> None:
         ({"noise_multiplier": 1.4}, "another sampling rate or noise than was charged"),
         ({"noise_multiplier": 2.0}, "another sampling rate or noise than was charged"),
         ({"clip_norm_l2": 1.5}, "larger clip or less noise than the job's"),
-        ({"mechanism": "none"}, "proof of protection has no usable mechanism"),
+        ({"mechanism": "none"}, "proof of protection has no usable …"),
         ({"more": 1}, "proof of protection has other fields"),
     ],
 )

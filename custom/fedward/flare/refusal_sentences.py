@@ -76,6 +76,7 @@ GATE_SENTENCES = frozenset(
         "payload … holds no table",
         "payload … is of kind … where … may leave",
         "payload … is of no kind that may leave",
+        "process has no guard of its messages",
         "proof is of another job or round",
         "proof of protection has no usable …",
         "proof of protection has other fields than it should",

@@ -12,7 +12,9 @@ from fedward.flare.refusal_sentences import VALUE
 ROOMS = ("flare", "privacy", "encryption")
 """The rooms whose code a gate runs."""
 RAISED = frozenset({"GateRefused", "EncryptionError"})
-ELSEWHERE = frozenset({"box.py", "old_keys.py", "certificates.py", "identity.py", "key_file.py", "site_requests.py"})
+ELSEWHERE = frozenset(
+    {"box.py", "old_keys.py", "certificates.py", "identity.py", "key_file.py", "site_requests.py", "uploads.py"}
+)
 """Files whose errors a person at the hospital meets, and no gate but by class."""
 
 

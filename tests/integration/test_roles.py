@@ -17,12 +17,14 @@ from nvflare.fuel.sec.authz import Person as Who
 from nvflare.security.security import FLAuthorizer
 
 from fedward.demo.federate import await_sites
+from fedward.dicom.pseudonym import load_key
 from fedward.errors import JobError
 from fedward.flare.app import SITE_FILE
 from fedward.flare.job import export_job
 from fedward.flare.kits import Kits, provision
 from fedward.flare.processes import LocalFederation, free_port
 from fedward.flare.session import Console, console
+from fedward.privacy.ledger import Ledger
 from fedward.settings import FederationSpec, Hospital, JobSpec, Person, Server, parse
 from tests.conftest import OPEN_COHORT_TOML, OPEN_SITE_TOML, tiny_job_content
 
@@ -113,6 +115,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             f'site = "{site}"\nkey = "site.key"\n{OPEN_SITE_TOML}[cohorts.chest]\nimages = "images"\n'
             f'index = "{SECRET}"\nmax_quarantined_fraction = 0.5\nvalidation_fraction = 0.3\n{OPEN_COHORT_TOML}'
         )
+        Ledger.create(kit / "local" / "ledger.db", site=site, key=load_key(kit / "local" / "site.key").secret)
     export_job(a_job("waiting", min_sites=9), folder / "jobs")
     code = export_job(a_job("code", min_sites=2), folder / "jobs") / "app" / "custom"
     code.mkdir()

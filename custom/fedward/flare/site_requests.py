@@ -46,7 +46,7 @@ from fedward.flare.job_form import OWN
 from fedward.flare.site_deploy import SITE_PROCESSORS
 
 SERVER = "server"
-NOT_SERVED = f"{OWN}request is none that a site answers"
+NOT_SERVED = f"{OWN}not authorized, no site answers such a request"
 NOT_AUTHORISED = f"{OWN}not authorized at this site"
 FAILED = f"{OWN}request failed; the site's log says why"
 

@@ -28,6 +28,7 @@ from nvflare.fuel.f3.communicator import Communicator, Mode
 from nvflare.fuel.f3.drivers.driver_params import DriverParams
 from nvflare.fuel.f3.endpoint import Endpoint
 from nvflare.fuel.f3.message import Message, MessageReceiver
+from nvflare.fuel.f3.stats_pool import StatsPoolManager
 from nvflare.fuel.sec.authn import set_add_auth_headers_filters
 from nvflare.private.admin_defs import Message as AdminMessage
 from nvflare.private.defs import ClientType
@@ -103,7 +104,10 @@ def participant(
         yield Participant(cell, received)
     finally:
         cell.core_cell.stop()
-        CoreCell.ALL_CELLS.pop(cell.core_cell.get_fqcn(), None)
+        name = cell.core_cell.get_fqcn()
+        CoreCell.ALL_CELLS.pop(name, None)
+        for pool in [pool for pool in StatsPoolManager.pools if pool.endswith(f"@{name}".lower())]:
+            StatsPoolManager.pools.pop(pool)  # a cell of that name may come again
 
 
 def is_heard_as(kit: Path, spec: FederationSpec, name: str, *, wait_s: float = 4.0) -> bool:

@@ -8,6 +8,7 @@ import pytest
 from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey, ReturnCode
 from nvflare.fuel.f3.message import Message
 
+from fedward.flare.site_requests import NOT_SERVED
 from tests.integration.red_team.raw import Participant
 from tests.integration.red_team.scene import Scene
 
@@ -126,6 +127,6 @@ def test_a_server_that_lies_reads_and_commands_nothing(stage: Scene) -> None:
     )
     assert isinstance(found, dict) and len(found) == len(asked), found
     for what, (_, body) in found.items():
-        assert body == "fedward: request is none that a site answers", what
+        assert body == NOT_SERVED, what
     for name, (_, secret) in stage.secrets.items():
         assert not any(secret in frames for frames in stage.of_the_server), name

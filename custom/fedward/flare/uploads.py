@@ -18,13 +18,12 @@ from typing import Any
 from nvflare.app_common.streamers import file_streamer
 from nvflare.app_common.streamers.file_streamer import _ChunkConsumer, _ChunkConsumerFactory
 from nvflare.app_common.streamers.streamer_base import KEY_DATA, KEY_FILE_SIZE
-from nvflare.fuel.sec.authz import AuthorizationService, AuthzContext, Person
 
 from fedward.errors import FederationError, GateRefused
 from fedward.privacy.job_archive import ARCHIVE_BYTES
 
-RIGHT = "submit_job"
-COMMANDS = (RIGHT, f"job_mgmt.{RIGHT}")
+_SUBMIT = "submit_job"
+COMMANDS = (_SUBMIT, f"job_mgmt.{_SUBMIT}")
 """The command as FLARE's consoles write it, without and with the group that it is in."""
 MOST_OPEN = 4
 """Files that one person sends at a time; a further one takes the place of the oldest."""
@@ -75,7 +74,7 @@ class Uploads(_ChunkConsumerFactory):  # type: ignore[misc]
         size = stream_ctx.get(KEY_FILE_SIZE)
         if type(size) is not int or not 0 < size <= ARCHIVE_BYTES:
             raise GateRefused("file that is sent is larger than any job")
-        person = require_submitter(fl_ctx.get_engine().server.admin_server, stream_ctx.get("conn_data"), self._sender())
+        person = require_session(fl_ctx.get_engine().server.admin_server, stream_ctx.get("conn_data"), self._sender())
         made = Upload(stream_ctx, self.dest_dir)
         with self._lock:
             mine = self._open.setdefault(person, [])
@@ -95,8 +94,10 @@ class Uploads(_ChunkConsumerFactory):  # type: ignore[misc]
         consumer.discard()
 
 
-def require_submitter(admin: Any, conn_data: object, sender: str | None) -> str:
-    """The person whose session a file comes in, where it is the sender's and the person may submit a job.
+def require_session(admin: Any, conn_data: object, sender: str | None) -> str:
+    """The person whose session a file comes in, where it is the sender's.
+
+    Whether the person may submit a job is FLARE's question, once the file is there: its answer reaches the console.
 
     Args:
         admin: FLARE's server of consoles.
@@ -104,7 +105,7 @@ def require_submitter(admin: Any, conn_data: object, sender: str | None) -> str:
         sender: common name of the certificate that it came with.
 
     Raises:
-        GateRefused: there is no such session, it is another's, or it has not the right.
+        GateRefused: there is no such session, or it is another's.
     """
     understood, command, conn = admin._create_conn(conn_data) if type(conn_data) is str else (False, "", None)
     words = command.split() if understood and type(command) is str else []
@@ -113,10 +114,6 @@ def require_submitter(admin: Any, conn_data: object, sender: str | None) -> str:
     session = admin.sess_mgr.get_session(conn.get_token(), admin.get_id_asserter())
     if session is None or sender is None or session.user_name != sender:
         raise GateRefused("file is sent in no session of its sender's")
-    person = Person(session.user_name, session.user_org, session.user_role)
-    allowed, error = AuthorizationService.authorize(AuthzContext(user=person, submitter=person, right=RIGHT))
-    if allowed is not True or error:
-        raise GateRefused("file is sent by a person who may submit no job")
     return sender
 
 

@@ -160,7 +160,6 @@ def test_a_job_is_sent_up_and_leaves_nothing_behind(admin: SimpleNamespace, tmp_
         (sent("5"), LEAD),
         (sent(), None),
         (sent(), MEMBER),
-        (sent(token=MEMBER), MEMBER),
         (sent(token=MEMBER), LEAD),
         (sent(token="stale"), LEAD),
         (sent(command="list_jobs"), LEAD),

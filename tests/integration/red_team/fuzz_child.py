@@ -45,7 +45,7 @@ def recorded(folder: Path) -> Iterator[bytes]:
     for path in sorted(folder.iterdir()):
         content, at, count = path.read_bytes(), 0, 0
         while at + PREFIX_LEN <= len(content) and (count := count + 1) <= MOST:
-            length = Prefix.from_bytes(content[at:]).length
+            length = Prefix.from_bytes(content[at : at + PREFIX_LEN]).length
             if length < PREFIX_LEN:
                 break
             yield content[at : at + length]

@@ -18,6 +18,7 @@ from cryptography.x509.oid import NameOID
 
 from fedward.encryption.identity import parse_certificate
 from fedward.errors import EncryptionError, FederationError
+from fedward.flare.kit_rights import ROLES
 from fedward.provisioning.crl import Revocations, crl_content, parse_crl
 from fedward.provisioning.hello import REVOKED
 
@@ -81,13 +82,16 @@ class Doorkeeper:
             return dict(self._last)
 
     def is_person(self, name: str) -> bool:
-        """Whether the last certificate with which somebody of that name was let in is a person's: it names a role.
+        """Whether the last certificate with which somebody of that name was let in is a person's, by the role in it.
 
-        The authority writes a role into people's certificates alone; the server's and the sites' have none.
+        A hospital's has none where the operator made its kit, and the role "client" where it was invited.
         """
         with self._lock:
             certificate = self._last.get(name)
-        return certificate is not None and bool(certificate.subject.get_attributes_for_oid(NameOID.UNSTRUCTURED_NAME))
+        if certificate is None:
+            return False
+        roles = [entry.value for entry in certificate.subject.get_attributes_for_oid(NameOID.UNSTRUCTURED_NAME)]
+        return len(roles) == 1 and roles[0] in ROLES
 
     def look(self) -> None:
         """Read the file again. A newer list takes effect; an older one does not, and an invalid one shuts the door."""

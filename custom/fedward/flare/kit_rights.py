@@ -10,7 +10,8 @@ CLASS_ALLOW_LIST = JOB_CLASSES
 """Every class that a job may have built, by its full path: FLARE takes an entry that ends in a dot for whatever can be
 called in any module below it. FLARE's own components that a kit needs are named by the kit."""
 
-_ROLES = ("project_admin", "org_admin", "lead", "member")
+ROLES = ("project_admin", "org_admin", "lead", "member")
+"""FLARE's roles of people, as their certificates name them."""
 _RIGHTS: dict[str, tuple[str, str, str, str]] = {
     # right:         project_admin, org_admin, lead, member
     "submit_job": ("any", "none", "any", "none"),
@@ -36,7 +37,7 @@ _RIGHTS: dict[str, tuple[str, str, str, str]] = {
 
 AUTHORIZATION: dict[str, Any] = {
     "format_version": "1.0",
-    "permissions": {role: {right: _RIGHTS[right][column] for right in _RIGHTS} for column, role in enumerate(_ROLES)},
+    "permissions": {role: {right: _RIGHTS[right][column] for right in _RIGHTS} for column, role in enumerate(ROLES)},
 }
 
 SCOPE = "fedward"

@@ -230,3 +230,17 @@ def test_the_last_certificate_of_each_name_is_told_whether_it_is_in_or_not(door:
     assert {name: one.serial_number for name, one in found.items()} == {"north": 3, "south": 2}
     found.clear()
     assert set(door.keeper.certificates) == {"north", "south"}, "a copy: nobody edits the doorkeeper's"
+
+
+@pytest.mark.parametrize("role", ["project_admin", "org_admin", "lead", "member"])
+def test_a_certificate_with_a_persons_role_is_a_persons(door: Door, role: str) -> None:
+    door.admit(AUTHORITY.issue("lead@example.org", roles=(role,)))
+    assert door.keeper.is_person("lead@example.org")
+
+
+@pytest.mark.parametrize("roles", [(), ("client",), ("server",), ("Lead",), ("lead", "member"), ("client", "lead")])
+def test_any_other_certificate_is_nobodys_person(door: Door, roles: tuple[str, ...]) -> None:
+    """An invited hospital's names the role "client"; one whose kit the operator made names none."""
+    door.admit(AUTHORITY.issue("north", roles=roles))
+    assert not door.keeper.is_person("north")
+    assert not door.keeper.is_person("never-let-in")

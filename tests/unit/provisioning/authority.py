@@ -25,8 +25,11 @@ class ThrowAway:
     key: RSAPrivateKey = field(repr=False)
     root: x509.Certificate
 
-    def issue(self, name: str, *, serial: int = 0, days: int = 30, server_only: bool = False) -> x509.Certificate:
-        return signed(name, self.root.subject, self.key, serial=serial, days=days, server_only=server_only)
+    def issue(
+        self, name: str, *, serial: int = 0, days: int = 30, server_only: bool = False, roles: tuple[str, ...] = ()
+    ) -> x509.Certificate:
+        subject = self.root.subject
+        return signed(name, subject, self.key, serial=serial, days=days, server_only=server_only, roles=roles)
 
 
 def signed(
@@ -38,10 +41,12 @@ def signed(
     days: int = 30,
     ca: bool = False,
     server_only: bool = False,
+    roles: tuple[str, ...] = (),
 ) -> x509.Certificate:
     """A certificate on ``holder_key``, or of an authority on its own."""
     now = datetime.now(UTC)
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    named = [x509.NameAttribute(NameOID.UNSTRUCTURED_NAME, role) for role in roles]
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name), *named])
     key = signer if ca else holder_key()
     builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer or subject)
     builder = builder.public_key(key.public_key()).serial_number(serial or x509.random_serial_number())

@@ -106,7 +106,7 @@ class Harbour:
         return self.machines[name].folder / name
 
     def key(self, site: str) -> Path:
-        return self.kit(site) / "local" / "federation.key"
+        return self.kit(site) / "state" / "federation.key"
 
     def types(self, name: str, typed: str, **how: Any) -> str:
         return self.machines[name].type(typed, **how)
@@ -154,7 +154,7 @@ def harbour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harbour]:
     for site in SITES:
         policy = told.kit(site) / "local" / SITE_FILE
         shutil.copy(hospitals[site].config, policy)
-        mine = (r"^federation_key = .*", 'federation_key = "federation.key"')
+        mine = (r"^federation_key = .*", 'federation_key = "../state/federation.key"')
         edit(
             policy,
             mine,
@@ -362,7 +362,7 @@ def test_the_person_works_again_with_a_new_kit(stolen: Stolen) -> None:
 
 def test_a_hospital_that_was_broken_into_is_out_with_all_that_it_had(broken: Broken) -> None:
     assert REVOKED in broken.refused
-    assert read_key(broken.kit / "local" / "federation.key") == broken.old, "as whoever took it has it"
+    assert read_key(broken.kit / "state" / "federation.key") == broken.old, "as whoever took it has it"
 
 
 def test_the_stolen_key_is_nowhere_but_where_it_was_stolen(harbour: Harbour, broken: Broken) -> None:

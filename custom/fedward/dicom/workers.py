@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -67,7 +68,8 @@ def _run(
     try:
         while waiting or under_way:
             while waiting and len(under_way) < 2 * workers:
-                under_way[pool.submit(_examine_chunk, waiting[-1], roots, cohort)] = waiting[-1]
+                with _ctrl_c_waits():
+                    under_way[pool.submit(_examine_chunk, waiting[-1], roots, cohort)] = waiting[-1]
                 waiting.pop()
             for future in wait(under_way, return_when=FIRST_COMPLETED).done:
                 yield from future.result()
@@ -82,9 +84,21 @@ def _run(
 def _alone(finding: Finding, roots: dict[str, Path], cohort: CohortPolicy) -> Iterator[Finding]:
     with ProcessPoolExecutor(1, initializer=_prepare, initargs=(multiprocessing.Event(),)) as pool:
         try:
-            yield from pool.submit(_examine_chunk, [finding], roots, cohort).result()
+            with _ctrl_c_waits():
+                future = pool.submit(_examine_chunk, [finding], roots, cohort)
+            yield from future.result()
         except BrokenProcessPool:
             yield replace(finding, reason="undecodable", detail="the decoder crashed")
+
+
+@contextmanager
+def _ctrl_c_waits() -> Iterator[None]:
+    """Keep Ctrl-C until processes have started: a worker inherits the mask, and has no time without it to die in."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _cpus() -> int:

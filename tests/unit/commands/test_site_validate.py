@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from fedward.demo.simulate import run_rounds, take_part, trainers
 from fedward.dicom.synthetic import HOSPITALS, write_cohort
 from fedward.metrics.events import EVENTS_FILE
 from fedward.settings import JOB_FILE, JobSpec, parse, plain
+from fedward.training.networks import initial_weights
 from fedward.training.weights import Weights
 from tests.conftest import tiny_job_content
 from tests.unit.commands.command_line import typed
@@ -68,6 +70,18 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     (root / "job" / "app" / "config" / JOB_FILE).write_text(json.dumps(plain(job)))
     (third,) = (hospital for hospital in gathered.hospitals if hospital.site == THIRD)
     yield World(job=job, folder=root, weights=weights, site_toml=third.config, gathered=gathered)
+
+
+@pytest.fixture(scope="module")
+def untrained(world: World, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """The same job and hospital with a model that has hardly trained: it fails, whatever a machine's arithmetic."""
+    folder, start = tmp_path_factory.mktemp("untrained"), initial_weights(world.job)
+    weights = {
+        name: (array + 0.01 * (world.weights[name] - array)).astype(array.dtype) for name, array in start.items()
+    }
+    shutil.copytree(world.folder / "job", folder / "job")
+    save_private(weights, folder / "FL_global_model.pt")
+    return replace(world, folder=folder, weights=weights)
 
 
 def ask(
@@ -133,26 +147,26 @@ def by_scikit_learn(world: World, *, split: str | None = None) -> float:
 
 
 def test_fail_then_a_fine_tune_that_stays(
-    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    untrained: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    assert ask(world, monkeypatch, "--threshold", "0.999", "--format", "json", "--out", str(out)) == 1
+    assert ask(untrained, monkeypatch, "--threshold", "0.999", "--format", "json", "--out", str(out)) == 1
     shown = capsys.readouterr()
     found = json.loads(shown.out)
     assert found == json.loads((out / "validation.json").read_text())
     assert found["acceptance"]["verdict"] == "fail"
     tuned = found["fine_tune"]
-    (third,) = (one for one in world.gathered.hospitals if one.site == THIRD)
+    (third,) = (one for one in untrained.gathered.hospitals if one.site == THIRD)
     assert tuned["before"]["patients"] == tuned["after"]["patients"] == third.manifest.patients("validation")
-    assert tuned["before"]["auc"] == pytest.approx(by_scikit_learn(world, split="validation"), abs=1e-9)
+    assert tuned["before"]["auc"] == pytest.approx(by_scikit_learn(untrained, split="validation"), abs=1e-9)
     assert tuned["change"]["value"] == pytest.approx(tuned["after"]["auc"] - tuned["before"]["auc"])
     assert tuned["change"]["low"] <= tuned["change"]["value"] <= tuned["change"]["high"]
     assert "must not leave" in tuned["note"]
     assert (tuned["model"] is not None) == (tuned["kept"] > 0)
     if tuned["model"]:
         assert stat.S_IMODE(Path(tuned["model"]).stat().st_mode) == 0o600
-    assert not [word for word in private(world) if word in shown.out + shown.err]
-    ledger = world.site_toml.parent / "ledger.db"
+    assert not [word for word in private(untrained) if word in shown.out + shown.err]
+    ledger = untrained.site_toml.parent / "ledger.db"
     assert ledger.stat().st_mtime < Path(out / "validation.json").stat().st_mtime, "the ledger is left alone"
 
 
@@ -236,14 +250,14 @@ def test_the_page_is_followed_to_the_letter(
 
 
 def test_ctrl_c_is_one_line(
-    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    untrained: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("fedward.coldstart.validate.fine_tune", stop)
     out = tmp_path / "out"
-    assert ask(world, monkeypatch, "--threshold", "0.999", "--out", str(out)) == 130
+    assert ask(untrained, monkeypatch, "--threshold", "0.999", "--out", str(out)) == 130
     shown = capsys.readouterr()
     assert (shown.out, shown.err.strip()) == ("", "fedward: stopped")
     assert not out.exists()

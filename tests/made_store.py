@@ -99,7 +99,15 @@ def events(
             "seconds": 2.0, "sent_bytes": 1_000_000, "received_bytes": 4_000,
         }  # fmt: skip
     if task == "classification":
-        pooled = {"auc": 0.861, "auc_low": 0.84, "auc_high": 0.88, "n": 500, "positives": 140, "suppressed": False}
+        pooled = {
+            "auc": 0.861,
+            "auc_low": 0.84,
+            "auc_high": 0.88,
+            "patients": 500,
+            "images": 640,
+            "positives": 140,
+            "suppressed": False,
+        }
         yield {"event": "pooled", "at": at + 2, "sites": present, "pooled": pooled}
     yield {"event": "finished", "at": start + (rounds + 1) * round_s, "rounds": rounds}
 
@@ -109,15 +117,15 @@ def scores(k: int, through: int, rounds: int, *, task: str) -> dict[str, Any]:
     n, positives = 120 + k, 30 + k
     if k == SUPPRESSED:
         measure: dict[str, Any] = dict.fromkeys(("auc", "auc_low", "auc_high", "dice", "dice_low", "dice_high"))
-        return {**measure, "n": n, "positives": None, "patients": n, "loss": None, "suppressed": True}
+        return {**measure, "patients": n, "images": n + 40, "positives": None, "loss": None, "suppressed": True}
     best = 0.70 if k == FLAGGED else 0.88 + 0.005 * math.sin(k)
     value = round(0.5 + (best - 0.5) * (1 - math.exp(-3.0 * (through + 1) / (rounds + 1))), 4)
     loss = round(1.0 - value, 4)
     if task == "segmentation":
         ends = {"dice": value, "dice_low": round(value - 0.03, 4), "dice_high": round(value + 0.03, 4), "hd95_mm": 7.5}
-        return {**ends, "n": n, "patients": n, "loss": loss, "suppressed": False}
+        return {**ends, "patients": n, "images": n + 40, "dice_patients": n, "loss": loss, "suppressed": False}
     ends = {"auc": value, "auc_low": round(value - 0.03, 4), "auc_high": round(value + 0.03, 4), "ece": 0.04}
-    return {**ends, "n": n, "positives": positives, "patients": n, "loss": loss, "suppressed": False}
+    return {**ends, "patients": n, "images": n + 40, "positives": positives, "loss": loss, "suppressed": False}
 
 
 def _round(

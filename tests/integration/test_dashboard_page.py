@@ -154,7 +154,7 @@ def test_what_the_page_shows_of_a_job_is_what_the_store_holds(
         if name == SUPPRESSED:
             continue
         scores = told[name]
-        support = [scores["n"], scores["positives"]]
+        support = [scores["patients"], scores["positives"], scores["images"]]
         assert values(found) == [scores["auc"], scores["auc_low"], scores["auc_high"], *support, 3.0]
         for shown in (f"{scores['auc']:.3f}", f"{scores['auc_low']:.3f} to {scores['auc_high']:.3f}"):
             assert shown in found.inner_text()
@@ -198,7 +198,15 @@ def test_federation_and_site_say_the_same(tab: Callable[..., Page], url: str, jo
     expect(row(page, "Sites", "north")).to_contain_text("days, renew")
     page.get_by_role("link", name="north").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("north")
-    ends = [lowest["auc"], lowest["auc_low"], lowest["auc_high"], lowest["n"], lowest["positives"], 3.0]
+    ends = [
+        lowest["auc"],
+        lowest["auc_low"],
+        lowest["auc_high"],
+        lowest["patients"],
+        lowest["positives"],
+        lowest["images"],
+        3.0,
+    ]
     assert values(row(page, "Numbers of north", "made-up-0")) == ends
     page.goto(f"{url}/#/jobs/failed-job")
     expect(page.get_by_role("region", name="The job failed")).to_contain_text("round 1 has 1 of the 2 sites")

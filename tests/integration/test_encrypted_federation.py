@@ -256,8 +256,8 @@ def test_pooled_figures_are_those_of_all_hospitals_histograms_together(tapped: T
         trainer.validate(model)
     scores = pooled_scores(encrypted.job, sum(trainer.score_histogram() for trainer in there.values()))
     (event,) = encrypted.of("pooled")
-    assert set(event["pooled"]) >= {"auc", "auc_low", "auc_high", "n"}
-    for name in ("auc", "auc_low", "auc_high", "n"):
+    assert set(event["pooled"]) >= {"auc", "auc_low", "auc_high", "patients", "images"}
+    for name in ("auc", "auc_low", "auc_high", "patients", "images"):
         assert event["pooled"][name] == pytest.approx(scores[name], abs=6e-5), name
     counts = sum(trainer.cohort_statistics() for trainer in there.values())
     due = pooled_statistics(encrypted.job, counts, min_count=1)

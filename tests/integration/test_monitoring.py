@@ -190,7 +190,12 @@ def test_every_rule_evaluates_and_those_fire_that_should(up: Prometheus) -> None
 
 def test_suppressed_value_never_arrives(up: Prometheus) -> None:
     assert up.ask('fedward_validation_images{site="small"}')
-    for name in ("fedward_auc_ratio", "fedward_dice_ratio", "fedward_validation_loss", "fedward_validation_positives"):
+    for name in (
+        "fedward_auc_ratio",
+        "fedward_dice_ratio",
+        "fedward_validation_loss",
+        "fedward_validation_positive_patients",
+    ):
         assert not up.ask(f'{name}{{site="small"}}'), name
     assert up.ask("fedward_auc_ratio")
 

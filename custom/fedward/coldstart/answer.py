@@ -227,7 +227,7 @@ def _cell(cell: dict[str, Any], measure: str) -> str:
     return f"{MEASURES[measure]} {value:.3f} {_pair(low, high)}; {counts}"
 
 
-_COUNTS = {"patients": "patients", "n": "images", "positives": "positive"}
+_COUNTS = {"patients": "patients", "positives": "with the finding", "images": "images"}
 
 
 def _change_words(change: Change) -> str:

@@ -57,8 +57,8 @@ class Cases:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Support:
-    """What a result rests on. ``positives`` and ``negatives`` are patients with and without the finding in any image,
-    of the label that has the fewest; None for a segmentation."""
+    """What a result rests on. ``positives`` are patients with the finding in an image and ``negatives`` all others,
+    who have it in none, of the label that has the fewest of either; None for a segmentation."""
 
     patients: int
     images: int
@@ -113,17 +113,15 @@ def support_of(job: JobSpec, examples: Sequence[Example]) -> Support:
 
 
 def kinds_of(job: JobSpec, examples: Sequence[Example]) -> dict[str, tuple[int, int]]:
-    """Label or class -> patients with it in any image, and without it in any; empty for a segmentation."""
+    """Label or class -> patients with it in an image, and all others; empty for a segmentation."""
     if job.job.task == "segmentation":
         return {}
     owners = np.array([example.row.patient for example in examples])
     truth, names = np.array([example.truth for example in examples]), job.data.labels
     if job.data.target == "multiclass":
         truth, names = truth == np.arange(len(job.data.classes)), job.data.classes
-    return {
-        name: (len(set(owners[column == 1])), len(set(owners[column == 0])))
-        for name, column in zip(names, truth.T, strict=True)
-    }
+    with_it = {name: len(set(owners[column == 1])) for name, column in zip(names, truth.T, strict=True)}
+    return {name: (count, len(set(owners)) - count) for name, count in with_it.items()}
 
 
 def result_of(job: JobSpec, cases: Cases, *, floor: int, operating_point: float | None = None) -> Result:
@@ -174,14 +172,14 @@ def _without(scores: Mapping[str, Any], few: Set[str]) -> dict[str, Any]:
     if not few:
         return dict(scores)
     labels = {name: dict.fromkeys(label) if name in few else label for name, label in scores.get("labels", {}).items()}
-    return {**dict.fromkeys(scores), "labels": labels, "n": scores["n"], "patients": scores["patients"]}
+    return {**dict.fromkeys(scores), "labels": labels, "images": scores["images"], "patients": scores["patients"]}
 
 
 def _told(job: JobSpec, metrics: Mapping[str, Any], *, few: Set[str], floor: int) -> dict[str, Any]:
     """The same floor, and the same taking out of what would follow, as at the hospital's door."""
     leaving = Leaving(metrics=("scores", "subgroups"), decimals=3, min_count=floor)
     groups = {name: table for name, table in metrics["subgroups"].items() if name not in few}
-    return release({**metrics, "subgroups": groups}, leaving, private=False, names=job.names)
+    return release({**metrics, "subgroups": groups}, leaving, private=False, names=job.names, exclusive=job.exclusive)
 
 
 def _at(job: JobSpec, found: Predictions, patients: Sequence[str], threshold: float) -> dict[str, Any]:

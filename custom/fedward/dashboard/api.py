@@ -162,7 +162,8 @@ def _values(seat: Seat) -> Json:
         "value": seat.value,
         "low": seat.low,
         "high": seat.high,
-        "n": seat.n,
+        "patients": seat.patients,
+        "images": seat.images,
         "positives": seat.positives,
         "suppressed": bool(seat.suppressed),
         "reported_at": seat.reported_at,
@@ -182,7 +183,7 @@ def _pooled(job: Job) -> Json | None:
         return None
     found, measure = job.pooled, job.measure
     ends = {"value": found.get(measure), "low": found.get(f"{measure}_low"), "high": found.get(f"{measure}_high")}
-    return {**ends, "n": found.get("n"), "positives": found.get("positives")}
+    return {**ends, **{name: found.get(name) for name in ("patients", "images", "positives")}}
 
 
 def _over_rounds(connection: sqlite3.Connection, job: Job, sites: int) -> Json:

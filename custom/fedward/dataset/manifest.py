@@ -73,6 +73,8 @@ class Manifest:
         images_root, masks_root: folders that the rows' paths start from.
         rows: sorted by ``image``.
         quarantined: how many files were set aside.
+        quarantined_patients: of how many patients the image files among them are, as far as they say; 0 in an index
+            that was made before this was counted.
         content_hash: SHA-256 over the rows; equal for equal cohorts, whatever folder they stand in.
     """
 
@@ -82,6 +84,7 @@ class Manifest:
     masks_root: Path | None
     rows: tuple[Row, ...]
     quarantined: int
+    quarantined_patients: int = 0
 
     @property
     def content_hash(self) -> str:
@@ -108,6 +111,7 @@ def write_manifest(manifest: Manifest, folder: Path) -> None:
         "patients": manifest.patients(),
         "validation_patients": manifest.patients("validation"),
         "quarantined": manifest.quarantined,
+        "quarantined_patients": manifest.quarantined_patients,
         "content_hash": _hash(lines := [_line(row) for row in manifest.rows]),
     }
     replace_file(folder / ROWS, "".join([json.dumps(header) + "\n", *lines]))
@@ -128,6 +132,7 @@ def read_manifest(folder: Path) -> Manifest:
             masks_root=None if header["masks_root"] is None else Path(header["masks_root"]),
             rows=tuple(_row(json.loads(line)) for line in lines[1:]),
             quarantined=header["quarantined"],
+            quarantined_patients=header.get("quarantined_patients", 0),
         )
         if manifest.content_hash != header["content_hash"]:
             raise CohortError("manifest does not match its content hash", where=folder, remedy=_REINDEX)

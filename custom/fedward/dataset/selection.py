@@ -40,9 +40,9 @@ class Support:
 
     Attributes:
         train_patients, train_images, validation_patients, validation_images: what takes part.
-        left_out: images of the cohort that do not, for want of a label, a mask or the right number of dimensions.
-        train_positives, validation_positives: images with yes for a label (multiclass: of a class), by name; empty
-            for segmentation.
+        left_out: patients with an image that does not, for want of a label, a mask or the right number of dimensions.
+        train_positives, validation_positives: patients with yes for a label in an image (multiclass: with an image of
+            a class), by name; empty for segmentation.
     """
 
     train_patients: int
@@ -101,9 +101,9 @@ def select(job: JobSpec, cohorts: Sequence[Manifest], *, site: str, min_patients
         train_images=len(train),
         validation_patients=_patients(validation),
         validation_images=len(validation),
-        left_out=sum(len(cohort.rows) for cohort in cohorts) - len(examples),
-        train_positives=_positives(job, train),
-        validation_positives=_positives(job, validation),
+        left_out=_left_out(examples, cohorts),
+        train_positives=_positive_patients(job, train),
+        validation_positives=_positive_patients(job, validation),
     )
     return Selection(train=train, validation=validation, support=support)
 
@@ -194,3 +194,23 @@ def _positives(job: JobSpec, examples: Sequence[Example]) -> dict[str, int]:
 
 def _patients(examples: Sequence[Example]) -> int:
     return len({(example.row.patient, example.images_root) for example in examples})
+
+
+def _positive_patients(job: JobSpec, examples: Sequence[Example]) -> dict[str, int]:
+    if job.job.task == "segmentation":
+        return {}
+    names, truths = job.data.labels, [[value == 1 for value in example.truth] for example in examples]
+    if job.data.target == "multiclass":
+        names = job.data.classes
+        truths = [[example.truth == (index,) for index in range(len(names))] for example in examples]
+    return {
+        name: _patients([example for example, truth in zip(examples, truths, strict=True) if truth[i]])
+        for i, name in enumerate(names)
+    }
+
+
+def _left_out(examples: Sequence[Example], cohorts: Sequence[Manifest]) -> int:
+    """Patients with an image that takes no part."""
+    used = {(example.row.image, example.images_root) for example in examples}
+    rows = [(row, cohort.images_root) for cohort in cohorts for row in cohort.rows]
+    return len({(row.patient, root) for row, root in rows if (row.image, root) not in used})

@@ -107,7 +107,7 @@ def score_everywhere(
     if job.job.task == "segmentation":
         scores = {site: trainer.validate(weights).plain() for site, trainer in sites.items()}
         at = {site: score["dice"] for site, score in scores.items()}
-        known = [(score["dice"], score["n"]) for score in scores.values() if score["dice"] is not None]
+        known = [(score["dice"], score["images"]) for score in scores.values() if score["dice"] is not None]
         return at, _weighted(known)
     found = {site: trainer.predict(weights) for site, trainer in sites.items()}
     return {site: _auc(job, [one]) for site, one in found.items()}, _auc(job, list(found.values()))

@@ -59,6 +59,7 @@ def index_cohort(
         masks = [one for one in found if one.role == "mask" or one.mask_frames]
         rows, aside = assemble(images, masks, cohort=chosen, key=key, labels=labels)
         write_quarantine(aside, chosen.index)
+        whose = {one.path: one.patient for one in images}
         unusable = len(images) - sum(len(row.paths) for row in rows)
         if unusable > chosen.max_quarantined_fraction * len(images) or not rows:
             withdraw_manifest(chosen.index)
@@ -76,6 +77,7 @@ def index_cohort(
             masks_root=chosen.masks,
             rows=tuple(rows),
             quarantined=len(aside),
+            quarantined_patients=len({whose.get(one.file, "") for one in aside} - {""}),
         )
         write_manifest(manifest, chosen.index)
     except OSError as error:

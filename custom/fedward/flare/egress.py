@@ -154,15 +154,16 @@ def _content(part: object, *, kind: DataKind, name: str) -> dict[Any, Any]:
 def _metrics(content: dict[Any, Any], door: Door, task: Task) -> dict[str, Any]:
     """The metrics, made anew by the same rules that the executor keeps."""
     private, alone = door.agreement.mechanism != "none", task is Task.ALONE
-    leaving, names = door.policy.leaving, door.job.names
-    if faults := refused(content, leaving, private=private, alone=alone, names=names):
+    leaving, job = door.policy.leaving, door.job
+    if faults := refused(content, leaving, private=private, alone=alone, names=job.names, exclusive=job.exclusive):
         raise GateRefused(f"metrics may not leave: {'; '.join(faults)}")
     return _released(content, door, task)
 
 
 def _released(content: Mapping[str, Any], door: Door, task: Task) -> dict[str, Any]:
     private, alone = door.agreement.mechanism != "none", task is Task.ALONE
-    return release(content, door.policy.leaving, private=private, alone=alone, names=door.job.names)
+    leaving, job = door.policy.leaving, door.job
+    return release(content, leaving, private=private, alone=alone, names=job.names, exclusive=job.exclusive)
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,6 +137,7 @@ class _Site:
             private=self._protection.is_private,
             alone=task is Task.ALONE,
             names=self._job.names,
+            exclusive=self._job.exclusive,
         )
         answer = to_shareable(Reply(metrics=allowed, update=reply.update, counts=reply.counts))
         if reply.proof is not None:
@@ -174,7 +175,7 @@ class _Site:
                 private=self._protection.private,
             )
             self._content_hash = manifest.content_hash
-            self._quarantined = manifest.quarantined
+            self._quarantined = manifest.quarantined_patients
         return self._trainer
 
     def _admit(self, data: Shareable, abort: Signal) -> Reply:

@@ -16,7 +16,7 @@ from typing import Any
 EVENTS_FILE = "events.jsonl"
 KINDS = {
     "started": "the job began: job, task, rounds, sites, coverage, threshold",
-    "admitted": "a site takes part: site, support, quarantined, cohort_hash, fedward, privacy, admission",
+    "admitted": "a site takes part: site, support, quarantined (patients), cohort_hash, fedward, privacy, admission",
     "declined": "a site takes no part: site, reason",
     "dropped": "a site's answer to a round is missing: site, round, reason",
     "answered": "a site answered a task: site, task, round, metrics, seconds, sent_bytes, received_bytes",

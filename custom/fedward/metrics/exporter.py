@@ -100,8 +100,9 @@ def _of_seat(job: Job, seat: Seat) -> Values:
     yield "fedward_hd95_mm", labels, seat.hd95_mm
     yield "fedward_training_loss", labels, seat.training_loss
     yield "fedward_validation_loss", labels, seat.validation_loss
-    yield "fedward_validation_images", labels, seat.n
-    yield "fedward_validation_positives", labels, seat.positives
+    yield "fedward_validation_patients", labels, seat.patients
+    yield "fedward_validation_positive_patients", labels, seat.positives
+    yield "fedward_validation_images", labels, seat.images
     yield "fedward_epsilon_charged", labels, seat.charged
     yield "fedward_epsilon_spent", labels, seat.spent
     yield "fedward_epsilon_cap", labels, seat.cap

@@ -11,7 +11,7 @@ from typing import Any
 
 Event = Mapping[str, Any]
 _LARGEST = 2**63 - 1
-_COUNTS = ("n", "positives")
+_COUNTS = ("patients", "images", "positives")
 _POOLED = ("auc", "auc_low", "auc_high", *_COUNTS)
 _REASON = 500
 """Letters kept of a reason: it may come from a site."""
@@ -147,7 +147,8 @@ def _scores(taking: _Taking, site: int, number: int, metrics: Event, *, final: b
         value=value,
         low=ends[0],
         high=ends[1],
-        n=whole(scores.get("n")),
+        patients=whole(scores.get("dice_patients", scores.get("patients"))),
+        images=whole(scores.get("images")),
         positives=whole(scores.get("positives")),
         suppressed=int(value is None and bool(scores.get("suppressed"))),
         hd95_mm=real(scores.get("hd95_mm")),

@@ -50,7 +50,7 @@ class Site(NamedTuple):
 
 
 class Seat(NamedTuple):
-    """A site in a job: its latest values, its counters. ``suppressed``: the value is withheld for too few cases."""
+    """A site in a job: its latest values, its counters. ``suppressed``: the value is withheld for too few patients."""
 
     job: int
     site: str
@@ -58,7 +58,8 @@ class Seat(NamedTuple):
     value: float | None
     low: float | None
     high: float | None
-    n: int | None
+    patients: int | None
+    images: int | None
     positives: int | None
     suppressed: int
     hd95_mm: float | None

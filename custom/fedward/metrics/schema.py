@@ -15,7 +15,7 @@ from pathlib import Path
 from fedward.errors import StoreError
 
 APPLICATION_ID = 0x46574D53  # "FWMS"
-FORMAT = 1
+FORMAT = 2
 BUSY_TIMEOUT_S = 10.0
 
 TABLES = """
@@ -30,8 +30,9 @@ CREATE TABLE sites (
     key INTEGER PRIMARY KEY, site TEXT NOT NULL UNIQUE, last_seen REAL, connected INTEGER, certificate_until REAL,
     version TEXT);
 CREATE TABLE seats (
-    job INTEGER NOT NULL, site INTEGER NOT NULL, declined TEXT, value REAL, low REAL, high REAL, n INTEGER,
-    positives INTEGER, suppressed INTEGER NOT NULL DEFAULT 0, hd95_mm REAL, training_loss REAL, validation_loss REAL,
+    job INTEGER NOT NULL, site INTEGER NOT NULL, declined TEXT, value REAL, low REAL, high REAL,
+    patients INTEGER, images INTEGER, positives INTEGER, suppressed INTEGER NOT NULL DEFAULT 0,
+    hd95_mm REAL, training_loss REAL, validation_loss REAL,
     reported_at REAL, validate_s REAL, train_s REAL, seal_s REAL, rest_s REAL, charged REAL, spent REAL, cap REAL,
     accepted INTEGER NOT NULL DEFAULT 0, dropped INTEGER NOT NULL DEFAULT 0, suspect INTEGER NOT NULL DEFAULT 0,
     sent_bytes INTEGER NOT NULL DEFAULT 0, received_bytes INTEGER NOT NULL DEFAULT 0,
@@ -53,6 +54,7 @@ CREATE INDEX notes_of_a_job ON notes (job, kind, number);
 """
 """``points.round`` counts the rounds that a model has been through; rounds and parts number rounds from 0.
 
+``seats.patients`` are those whose images gave the value, ``positives`` those of them with the finding in an image.
 ``jobs.changed`` is the clock's cursor at the job's last event. ``notes`` holds rare events whole.
 """
 

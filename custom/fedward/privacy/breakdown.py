@@ -1,14 +1,15 @@
-"""How parts of a label's images leave: subgroups of patients, and a classification's curves.
+"""How parts of a label's patients leave: subgroups, and a classification's curves.
 
-Both part the images whose n, positives and patients the ``scores`` beside them tell, so what is hidden in a table must
-not follow from that whole. Without the whole nothing of them leaves.
+Both part the patients whose number, and the number of whom with yes, the ``scores`` beside them tell, so what is hidden
+in a table must not follow from that whole. Without the whole nothing of them leaves. Each patient has one sex, one age
+and one maker (of several makers: "several"), and is positive, with yes in an image, or has no image with yes.
 
-1. A value of sex, age or maker is shown where it has the floor of images and patients; where any is hidden, enough are
-   (``suppression.suppress_cells``), the same for all labels, since n and patients hardly differ by label.
-2. Of those, a label's positives and scores are shown where positives and negatives have the floor too, and again
+1. A value of sex, age or maker is shown where it has the floor of patients; where any is hidden, enough are
+   (``suppression.suppress_cells``), the same for all labels, since the patients hardly differ by label.
+2. Of those, a label's positives and scores are shown where both they and all other patients have the floor, and again
    enough are hidden beside the others.
 3. Classes of which each image has one add up across labels as well: a value that is hidden for one is hidden for all.
-   Where a label's whole is hidden it cannot be told whether they do; then what is hidden at a value has the floor.
+   Where a label's whole is hidden, what is hidden at a value has the floor.
 4. Where anything of a dimension is hidden, every value of its table is named, so that the empty ones are not told.
 
 Bins of the reliability table are put together instead (``fedward.privacy.coarse_bins``).
@@ -37,22 +38,26 @@ Content = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Whole:
-    """What leaves of a label's or structure's counts; None where it does not. A structure has no positives."""
+    """What leaves of a label's or structure's counts; None where it does not.
 
-    n: int | None
-    positives: int | None
+    Attributes:
+        patients: of a label all patients, of a structure those who have it.
+        positives: patients with yes; a structure has none.
+        structure: it is one.
+    """
+
     patients: int | None
+    positives: int | None
     structure: bool = False
 
     @property
-    def of_each(self) -> tuple[int, int, int] | None:
-        """Images, positives, negatives."""
-        return None if self.n is None or self.positives is None else (self.n, self.positives, self.n - self.positives)
+    def of_each(self) -> tuple[int, int] | None:
+        """Patients, and patients with yes."""
+        return None if self.patients is None or self.positives is None else (self.patients, self.positives)
 
     @property
     def known(self) -> bool:
-        counts = (self.n, self.patients) if self.structure else (self.n, self.patients, self.positives)
-        return None not in counts
+        return self.patients is not None and (self.structure or self.positives is not None)
 
 
 Wholes = Mapping[str | None, Whole]
@@ -64,16 +69,16 @@ def wholes_of(scores: Content) -> Wholes:
     Args:
         scores: what ``release`` lets out of them.
     """
-    patients, structures = scores.get("patients"), "structures" in scores
-    tables = scores.get("structures") or scores.get("labels") or {None: scores}
+    if structures := scores.get("structures"):
+        return {
+            name: Whole(patients=part.get("patients"), positives=None, structure=True)
+            for name, part in structures.items()
+        }
+    if "labels" not in scores and "positives" not in scores:
+        return {None: Whole(patients=scores.get("dice_patients"), positives=None, structure=True)}
+    tables = scores.get("labels") or {None: scores}
     return {
-        name: Whole(
-            n=part.get("n"),
-            positives=part.get("positives"),
-            patients=patients,
-            structure=structures or "positives" not in part,
-        )
-        for name, part in tables.items()
+        name: Whole(patients=part.get("patients"), positives=part.get("positives")) for name, part in tables.items()
     }
 
 
@@ -149,11 +154,9 @@ class _Dimension:
 
     def __init__(self, dimension: str, tables: Mapping[str, Content], wholes: Wholes, rule: Rule) -> None:
         self._values, self._tables, self._rule = DIMENSIONS[dimension], tables, rule
-        self._once = dimension != "maker"  # each patient has one value
-        self._wholes = {name: _whole(wholes, name, tables) for name in tables}
-        self._all_known = all(whole.of_each for whole in wholes.values())
-        self._sum = sum(whole.positives or 0 for whole in wholes.values()) if len(wholes) > 1 else None
-        self._known = {name: whole for name, whole in self._wholes.items() if whole.known}
+        found = {name: _whole(wholes, name, tables) for name in tables}
+        self._known = {name: whole for name, whole in found.items() if whole.known}
+        self._classes = rule.exclusive and len(wholes) > 1
         self._unseen_labels = any(name not in self._known for name in wholes if name is not None)
 
     def released(self) -> dict[str, dict[str, Any]]:
@@ -164,20 +167,13 @@ class _Dimension:
         return {name: table for name, table in found.items() if table}
 
     def _people(self) -> frozenset[str]:
-        """Values whose images and patients may be seen."""
-        least = self._rule.leaving.min_count
-        tables: dict[str, dict[str, Cell]] = {}
-        wholes: dict[str, tuple[int, ...]] = {}
-        for name, whole in self._known.items():
-            n, patients = whole.n or 0, whole.patients or 0
-            wholes[name] = (n, patients) if self._once else (n,)
-            tables[name] = {}
-            for value, cell in self._tables[name].items():
-                counts = _counts(cell, ("n", "patients"))
-                few = counts is None or (counts[1] < least and not self._once)
-                tables[name][value] = None if few or counts is None else counts[: len(wholes[name])]
-        exact = not any(whole.structure for whole in self._known.values())
-        return suppress_cells(tables, wholes=wholes, least=least, exact=exact)
+        """Values whose patients may be seen."""
+        tables = {
+            name: {value: _counts(cell, ("patients",)) for value, cell in self._tables[name].items()}
+            for name in self._known
+        }
+        wholes = {name: (whole.patients or 0,) for name, whole in self._known.items()}
+        return suppress_cells(tables, wholes=wholes, least=self._rule.leaving.min_count)
 
     def _positives(self, people: frozenset[str]) -> dict[str, frozenset[str]]:
         """Label -> values whose positives may be seen."""
@@ -187,7 +183,7 @@ class _Dimension:
             seen = {
                 name: suppress_cells(
                     {name: {value: _each(cell) for value, cell in self._tables[name].items()}},
-                    wholes={name: whole or ()},
+                    wholes={name: (*whole, whole[0] - whole[1]) if whole else ()},
                     least=self._rule.leaving.min_count,
                     allowed=allowed[name],
                 )
@@ -199,16 +195,15 @@ class _Dimension:
             allowed = {name: values - drop for name, values in seen.items()}
 
     def _follows(self, value: str, seen: Mapping[str, frozenset[str]]) -> bool:
-        """Whether a label's hidden positives at a value would follow from those of the other labels."""
+        """Whether a class's hidden positives at a value might follow from those of the other classes."""
         open_ones = [name for name in seen if value in seen[name]]
-        if self._sum is None or not open_ones or (len(open_ones) == len(seen) and not self._unseen_labels):
+        if not self._classes or not open_ones:
             return False
+        if len(open_ones) < len(seen):
+            return True
         cells = [self._tables[name][value] for name in open_ones]
-        whole = self._known[open_ones[0]].n
-        if self._all_known and not self._unseen_labels:
-            return self._sum == whole
-        rest = cells[0]["n"] - sum(cell["positives"] for cell in cells)
-        return 0 <= rest < self._rule.leaving.min_count or self._sum == whole
+        rest: int = cells[0]["patients"] - sum(cell["positives"] for cell in cells)
+        return self._unseen_labels and rest < self._rule.leaving.min_count
 
     def _told(self, name: str, people: Collection[str], seen: Mapping[str, Collection[str]]) -> dict[str, Any]:
         table = self._tables[name]
@@ -220,7 +215,7 @@ class _Dimension:
         def of(value: str) -> dict[str, Any]:
             if value in seen.get(name, ()):
                 return {key: self._rule.clean(group[key], table[value].get(key)) for key in keys}
-            told = ("n", "patients") if value in people else ()
+            told = ("patients",) if value in people else ()
             return {key: table[value][key] if key in told else None for key in keys} | {SUPPRESSED: True}
 
         whole = all(value in seen.get(name, ()) for value in table)
@@ -228,8 +223,8 @@ class _Dimension:
 
 
 def _each(cell: object) -> Cell:
-    """Images, positives and negatives of a subgroup."""
-    counts = _counts(cell, ("n", "positives"))
+    """Patients of a subgroup, those with yes, and those without."""
+    counts = _counts(cell, ("patients", "positives"))
     if counts is None:
         return None
     negatives = counts[0] - counts[1]
@@ -247,7 +242,7 @@ def _counts(cell: object, names: tuple[str, ...]) -> tuple[int, ...] | None:
 
 def _whole(wholes: Wholes, name: str, content: Mapping[str, object]) -> Whole:
     """What leaves of a label's counts; the one without a name is of the one label there is."""
-    unknown = Whole(n=None, positives=None, patients=None)
+    unknown = Whole(patients=None, positives=None)
     if None in wholes:
         return wholes[None] if len(content) == 1 else unknown
     return wholes.get(name, unknown)

@@ -18,8 +18,8 @@ _OTHERS = {
     "segmentation": {"label", "pooled", "pooled_label", "curves", "reliability"},
 }
 _OTHER_SCORES = {
-    "classification": GROUPS["structure"].keys() - {"n"},
-    "segmentation": GROUPS["label"].keys() - {"n"},
+    "classification": GROUPS["structure"].keys() - {"patients"} | {"dice_patients"},
+    "segmentation": GROUPS["label"].keys() - {"patients"},
 }
 """Groups, and scores, of the other task."""
 
@@ -183,7 +183,8 @@ def _metrics(job: JobSpec, leaving: Leaving | None) -> str:
     told = "; ".join(f"{group}: {', '.join(found)}" for group, found in groups.items())
     if not told:
         return "none"
-    return f"{told}; rounded to {leaving.decimals} decimals, counts below {leaving.min_count} held back"
+    few = f"what rests on fewer than {leaving.min_count} patients held back"
+    return f"{told}; rounded to {leaving.decimals} decimals, {few}"
 
 
 def _final(job: JobSpec) -> str:

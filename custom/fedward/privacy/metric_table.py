@@ -22,8 +22,9 @@ Kind = Literal[
     "epsilon",
     "word",
 ]
-"""score: 0 to 1. measure: finite. count: of patients, images or files, with a floor. counts: a table of them by label.
-parts: a table of counts of which each patient is in one. strata: the same, where it may follow that a part is empty.
+"""score: 0 to 1. measure: finite. count: of patients, with a floor, or of images, which rests on one of patients.
+counts: a table of patients by label; a patient may have several. parts: a table of patients, each of whom is in one.
+strata: the same, where it may follow that a part is empty.
 shares: a table of numbers of 0 to 1. steps: counts no patient. parameter: of the job's mechanism, exact. epsilon:
 rounded up. word: of a fixed form."""
 
@@ -47,9 +48,10 @@ AGE_BANDS = ("0-19", "20-39", "40-59", "60-79", "80 and above", "unknown")
 """Years of age as subgroups name them."""
 MAKERS = (
     *("Agfa", "Canon", "Carestream", "Fujifilm", "GE", "Hologic", "Konica Minolta", "Philips", "Samsung"),
-    *("Shimadzu", "Siemens", "Toshiba", "other", "unknown"),
+    *("Shimadzu", "Siemens", "Toshiba", "other", "several", "unknown"),
 )
-"""Who made the scanner, as ``fedward.validation.subgroups.maker_of`` reads Manufacturer (0008,0070)."""
+"""Who made a patient's scanner, as ``fedward.validation.subgroups.maker_of`` reads Manufacturer (0008,0070); a patient
+who was before scanners of more than one maker has "several", so that each patient is in one part."""
 DIMENSIONS: Mapping[str, tuple[str, ...]] = {"sex": SEXES, "age": AGE_BANDS, "maker": MAKERS}
 """What subgroups are by -> their values."""
 FALSE_POSITIVE_RATES = tuple(f"{k / 20:.2f}" for k in range(21))
@@ -67,64 +69,71 @@ _COUNT = Metric("count")
 
 GROUPS: Mapping[str, Mapping[str, Metric]] = {
     "scores": {
-        **{name: Metric("score", ("n", "positives", "patients")) for name in _RANKING},
-        **{name: Metric("score", ("n", "patients")) for name in _OVERLAP},
-        **{name: Metric("measure", ("n", "patients")) for name in _DISTANCE},
-        "loss": Metric("measure", ("n", "patients")),
-        "n": Metric("count", ("patients",)),
-        "positives": Metric("count", ("n", "patients")),
+        **{name: Metric("score", ("patients", "images", "positives")) for name in _RANKING},
+        **{name: Metric("score", ("patients", "dice_patients")) for name in _OVERLAP},
+        **{name: Metric("measure", ("patients", "dice_patients", "hd95_patients")) for name in _DISTANCE},
+        "loss": Metric("measure", ("patients",)),
         "patients": _COUNT,
+        "images": Metric("count", ("patients",)),
+        "positives": Metric("count", ("patients", "images")),
+        "dice_patients": Metric("count", ("patients",)),
+        "hd95_patients": Metric("count", ("patients", "dice_patients")),
     },
     "label": {
-        **{name: Metric("score", ("n", "positives")) for name in _RANKING},
-        "n": _COUNT,
-        "positives": Metric("count", ("n",)),
+        **{name: Metric("score", ("patients", "positives")) for name in _RANKING},
+        "patients": _COUNT,
+        "positives": Metric("count", ("patients",)),
     },
     "structure": {
-        **{name: Metric("score", ("n",)) for name in _OVERLAP},
-        **{name: Metric("measure", ("hd95_n", "n")) for name in _DISTANCE},
-        "n": _COUNT,
-        "hd95_n": Metric("count", ("n",)),
+        **{name: Metric("score", ("patients",)) for name in _OVERLAP},
+        **{name: Metric("measure", ("patients", "hd95_patients")) for name in _DISTANCE},
+        "patients": _COUNT,
+        "hd95_patients": Metric("count", ("patients",)),
     },
     "subgroups": {},
     "subgroup": {
-        **{name: Metric("score", ("n", "positives", "patients")) for name in _POOLED},
-        **{name: Metric("score", ("n", "patients")) for name in _OVERLAP},
-        "n": Metric("count", ("patients",)),
-        "positives": Metric("count", ("n", "patients")),
+        **{name: Metric("score", ("patients", "positives")) for name in _POOLED},
+        **{name: Metric("score", ("patients",)) for name in _OVERLAP},
         "patients": _COUNT,
+        "positives": Metric("count", ("patients",)),
     },
     "curves": {"roc": Metric("shares", (), FALSE_POSITIVE_RATES)},
-    "reliability": {"n": _COUNT, "score": Metric("score", ("n",)), "observed": Metric("score", ("n",))},
+    "reliability": {
+        "patients": _COUNT,
+        "positives": Metric("count", ("patients",)),
+        "score": Metric("score", ("patients", "positives")),
+        "observed": Metric("score", ("patients", "positives")),
+    },
     "profile": {
         "patients": _COUNT,
         "images": Metric("count", ("patients",)),
-        "positives": Metric("counts", ("images", "patients")),
+        "positives": Metric("counts", ("patients", "images")),
         "sex": Metric("strata", ("patients",), SEXES),
         "age": Metric("strata", ("patients",), AGES),
         "maker": Metric("strata", ("patients",), MAKERS),
-        "intensity": Metric("shares", ("images", "patients"), INTENSITIES),
-        "spacing_mm": Metric("measure", ("images", "patients")),
-        "label_noise": Metric("score", ("images", "patients")),
+        "intensity": Metric("shares", ("patients",), INTENSITIES),
+        "spacing_patients": Metric("count", ("patients",)),
+        "spacing_mm": Metric("measure", ("patients", "spacing_patients")),
+        "label_noise": Metric("score", ("patients", "images", "positives")),
     },
     "pooled": {
-        **{name: Metric("score", ("n", "positives", "patients")) for name in _POOLED},
-        "n": Metric("count", ("patients",)),
-        "positives": Metric("count", ("n", "patients")),
+        **{name: Metric("score", ("patients", "images", "positives")) for name in _POOLED},
         "patients": _COUNT,
+        "images": Metric("count", ("patients",)),
+        "positives": Metric("count", ("patients", "images")),
     },
     "pooled_label": {
-        **{name: Metric("score", ("n", "positives")) for name in _POOLED},
-        "n": _COUNT,
-        "positives": Metric("count", ("n",)),
+        **{name: Metric("score", ("patients", "positives")) for name in _POOLED},
+        "patients": _COUNT,
+        "positives": Metric("count", ("patients",)),
     },
     "cohort_statistics": {
         "patients": _COUNT,
         "images": Metric("count", ("patients",)),
         "age": Metric("parts", ("patients",), AGES),
         "sex": Metric("parts", ("patients",), SEXES),
-        "positives": Metric("counts", ("images", "patients")),
-        "intensity": Metric("shares", ("images", "patients"), INTENSITIES),
+        "positives": Metric("counts", ("patients", "images")),
+        "intensity": Metric("shares", ("patients",), INTENSITIES),
     },
     "support": {
         "train_patients": _COUNT,
@@ -132,8 +141,8 @@ GROUPS: Mapping[str, Mapping[str, Metric]] = {
         "validation_patients": _COUNT,
         "validation_images": Metric("count", ("validation_patients",)),
         "left_out": _COUNT,
-        "train_positives": Metric("counts", ("train_images", "train_patients")),
-        "validation_positives": Metric("counts", ("validation_images", "validation_patients")),
+        "train_positives": Metric("counts", ("train_patients", "train_images")),
+        "validation_positives": Metric("counts", ("validation_patients", "validation_images")),
     },
     "work": {
         "patients": _COUNT,
@@ -165,7 +174,20 @@ GROUPS: Mapping[str, Mapping[str, Metric]] = {
 }
 """Group -> metric -> what it is. ``label`` and ``structure`` are entries below ``scores``, ``pooled_label`` below
 ``pooled``, ``subgroup`` is one value of one dimension below ``subgroups``, ``reliability`` one bin below ``curves``;
-``pooled`` and ``cohort_statistics`` are over all hospitals together, from sums that none can undo."""
+``pooled`` and ``cohort_statistics`` are over all hospitals together, from sums that none can undo.
+
+Counts are of patients, but for those named images. ``patients`` of a structure are those who have it in an image;
+``positives`` are patients with yes in an image, and all other patients have none: the two part the patients, so that
+patients less positives are a count too. Patients with no in an image are never fewer than those. ``dice_patients``,
+``hd95_patients`` and ``spacing_patients`` have an image from which the measure could be had; ``left_out`` and
+``quarantined`` have one that takes no part, or was set aside."""
+
+WITHIN: Mapping[str, Mapping[str, str]] = {
+    "scores": {"dice_patients": "patients", "hd95_patients": "dice_patients"},
+    "structure": {"hd95_patients": "patients"},
+    "profile": {"spacing_patients": "patients"},
+}
+"""Group -> count -> the count of patients that it is within: of those not in it there are none, or the floor."""
 
 FLAT = ("work", "cohort")
 """Groups whose metrics stand at the top level; the others are tables of their own name, or below one."""
@@ -216,7 +238,8 @@ def listed(asked: Collection[str], group: str, name: str) -> bool:
         return True
     if within in BREAKDOWNS:
         return False
-    if within == "scores" and name in ("n", "positives", "patients") and any(one in asked for one in BREAKDOWNS):
+    whole = ("patients", "images", "positives", "dice_patients")
+    if within == "scores" and name in whole and any(one in asked for one in BREAKDOWNS):
         return True
     names = {name, *(other for other, metric in GROUPS[group].items() if name in metric.rests_on)}
     return any(f"{within}.{one}" in asked or (one in asked and within not in NAMED) for one in names)

@@ -2,7 +2,8 @@
 
 A count that one hides must not follow from the other. So beside subgroups that show anything of a dimension, a profile
 shows no value that they hide, and the decades of an age band only where they are the band: one decade alone would give
-the other away.
+the other away. A structure's subgroups count the patients who have it: of a value's others there are none, or the
+floor.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ DECADES: Mapping[str, tuple[str, ...]] = {
 """Age band of subgroups -> the ages of a profile within it."""
 
 
-def beside_subgroups(profile: Mapping[str, Any], subgroups: Mapping[str, Any]) -> dict[str, Any]:
+def beside_subgroups(profile: Mapping[str, Any], subgroups: Mapping[str, Any], *, least: int) -> dict[str, Any]:
     """A profile without what would follow together with the subgroups.
 
     Args:
         profile, subgroups: as each may leave without the other.
+        least: the floor.
 
     Returns:
         A new table of the same entries. It is equal to what the same call makes of it.
@@ -32,8 +34,12 @@ def beside_subgroups(profile: Mapping[str, Any], subgroups: Mapping[str, Any]) -
     for dimension in DIMENSIONS:
         table, seen = profile.get(dimension), _patients(subgroups, dimension)
         if isinstance(table, Mapping) and seen:
-            shown = {name for name, value in table.items() if value is not None}
-            keep = _whole_bands(table, seen) if dimension == "age" else shown & seen.keys()
+            if dimension == "age":
+                keep = _whole_bands(table, seen)
+            else:
+                shown = {name: count for name, count in table.items() if count is not None and name in seen}
+                enough = all(_enough_left(count, one, least) for name, count in shown.items() for one in seen[name])
+                keep = set(shown) if enough else set()
             found[dimension] = {name: value if name in keep else None for name, value in table.items()}
     return found
 
@@ -46,6 +52,10 @@ def _patients(subgroups: Mapping[str, Any], dimension: str) -> dict[str, set[int
             if cell.get("patients") is not None:
                 found.setdefault(value, set()).add(cell["patients"])
     return found
+
+
+def _enough_left(count: int, part: int, least: int) -> bool:
+    return count == part or count - part >= least
 
 
 def _whole_bands(ages: Mapping[str, int | None], bands: Mapping[str, set[int]]) -> set[str]:

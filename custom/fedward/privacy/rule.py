@@ -16,6 +16,8 @@ class Rule:
     private: bool
     alone: bool
     names: frozenset[str] | None
+    exclusive: bool = True
+    """Whether each image has one of the names, as classes have it; where that is not so less follows and less hides."""
 
     def listed(self, group: str, name: str) -> bool:
         """Whether the list has the metric, or one that rests on it."""

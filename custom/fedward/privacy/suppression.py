@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 Cell = Sequence[int] | None
-"""How many one part has of each quantity, the first being all its images; None where that is not known."""
+"""How many one part has of each quantity, the first being all its patients; None where that is not known."""
 
 
-def suppress_labels(counts: Mapping[str, object], *, images: int | None, least: int) -> dict[str, int | None]:
-    """Images by label, each between the floor and all images less the floor, or null; one null is never alone.
+def suppress_labels(
+    counts: Mapping[str, object], *, patients: int | None, images: int | None, least: int
+) -> dict[str, int | None]:
+    """Patients by label, each between the floor and all patients less the floor, or null; one null is never alone.
 
-    Where labels are classes of which each image has one, what is null stands for at least the floor together.
+    A patient has a label who has it in an image, and may have several. Where labels are classes of which each image has
+    one, the patients of the classes that are null are together at least all patients less those that are shown, and at
+    most all images less those; more is taken until neither is below the floor, unless it is below 0 and so says
+    nothing. With one image a patient both are how many they are.
 
     Args:
-        counts: label -> images; what is no count is null.
-        images: of all, or None where that is not known; then nothing is.
+        counts: label -> patients; what is no count is null.
+        patients, images: of all, or None where that is not known; without the patients nothing is.
         least: the floor.
 
     Returns:
@@ -23,13 +28,17 @@ def suppress_labels(counts: Mapping[str, object], *, images: int | None, least: 
     """
     found: dict[str, int | None] = {}
     for label, value in counts.items():
-        good = images is not None and type(value) is int and least <= value <= images - least
+        good = patients is not None and type(value) is int and least <= value <= patients - least
         found[label] = value if good else None  # type: ignore[assignment]
     left = sorted((value, label) for label, value in found.items() if value is not None)
-    hidden = len(found) - len(left)
-    while left and hidden and (hidden == 1 or 0 <= (images or 0) - sum(value for value, _ in left) < least):
+    wholes = [whole for whole in (patients, images) if whole is not None]
+
+    def follows() -> bool:
+        shown = sum(value for value, _ in left)
+        return len(found) - len(left) == 1 or any(0 <= whole - shown < least for whole in wholes)
+
+    while left and len(left) < len(found) and follows():
         found[left.pop(0)[1]] = None
-        hidden += 1
     return found
 
 
@@ -69,9 +78,8 @@ def suppress_cells(
     wholes: Mapping[str, Sequence[int]],
     least: int,
     allowed: Collection[str] | None = None,
-    exact: bool = True,
 ) -> frozenset[str]:
-    """Which parts may be seen in all of several tables that part the same images in the same way.
+    """Which parts may be seen in all of several tables that part patients in the same way.
 
     A part may be seen that has at least the floor of each quantity. What is hidden in a table follows from its whole
     together; so the smallest other part is hidden too, until those that are not empty are two or more and have at least
@@ -82,7 +90,6 @@ def suppress_cells(
         wholes: the same names -> how many of each quantity in all parts.
         least: the floor.
         allowed: parts that may be seen at all; None: all.
-        exact: whether the parts are the whole, and not only within it.
 
     Returns:
         Parts; none where those of a table are not of its whole. With all others unknown, the same call gives the same.
@@ -96,22 +103,22 @@ def suppress_cells(
             else:
                 sizes[part] += cell[0]
     seen = sorted(fit, key=lambda part: (-sizes[part], part))
-    while seen and not all(_kept(table, seen, wholes[name], least, exact) for name, table in tables.items()):
+    while seen and not all(_kept(table, seen, wholes[name], least) for name, table in tables.items()):
         seen.pop()
     return frozenset(seen)
 
 
-def _kept(table: Mapping[str, Cell], seen: Sequence[str], whole: Sequence[int], least: int, exact: bool) -> bool:
+def _kept(table: Mapping[str, Cell], seen: Sequence[str], whole: Sequence[int], least: int) -> bool:
     """Whether what a table hides stays hidden beside what is seen, and the parts can be of the whole."""
     visible = [cell for part in seen if (cell := table.get(part)) is not None]
     others = [cell for part, cell in table.items() if part not in seen]
-    hidden = [cell for cell in others if cell is None or cell[0] > 0 or not exact]
+    hidden = [cell for cell in others if cell is None or cell[0] > 0]
     rest = [all_of - sum(cell[k] for cell in visible) for k, all_of in enumerate(whole)]
     if min(rest) < 0:
         return False
     known = [cell for cell in hidden if cell is not None]
-    if not hidden or (exact and rest[0] == 0):
-        return not known and (rest[0] == 0 or not exact)
+    if not hidden or rest[0] == 0:
+        return not known and rest[0] == 0
     if len(known) == len(hidden):
         rest = [min(left, sum(cell[k] for cell in known)) for k, left in enumerate(rest)]
     return len(hidden) > 1 and min(rest) >= least

@@ -21,13 +21,15 @@ class Bin:
 
     Attributes:
         low: the tenth's lower edge.
-        n: images in it.
-        score: their mean score.
-        observed: how many of them are positive, as a share.
+        patients: who count in it; each patient counts in one bin, and may have images in others.
+        positives: those of them who have the finding in an image.
+        score: mean score of its images.
+        observed: how many of its images are positive, as a share.
     """
 
     low: float
-    n: int | None
+    patients: int | None
+    positives: int | None
     score: float | None
     observed: float | None
 
@@ -48,7 +50,10 @@ def curves_of(group: Mapping[str, Any] | None) -> dict[str, Curves]:
                 RocPoint(fpr=float(fpr), tpr=tpr) for fpr, tpr in sorted((one.get("roc") or {}).items(), key=_place)
             ),
             reliability=tuple(
-                Bin(low=float(low), **{name: (facts or {}).get(name) for name in ("n", "score", "observed")})
+                Bin(
+                    low=float(low),
+                    **{name: (facts or {}).get(name) for name in ("patients", "positives", "score", "observed")},
+                )
                 for low, facts in sorted((one.get("reliability") or {}).items(), key=_place)
             ),
         )

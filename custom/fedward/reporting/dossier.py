@@ -14,7 +14,7 @@ from fedward.reporting.subgroups import Spread, Subgroup, spreads
 from fedward.training.weights import MODEL_FILE
 from fedward.validation.acceptance import Verdict, judge
 
-DOSSIER_SCHEMA = 1
+DOSSIER_SCHEMA = 2
 """Version of ``dossier.json``; what it may hold is in ``dossier.schema.json`` beside this module."""
 NOT_SAID = "Not stated when this dossier was written: the consortium states it before a board signs."
 
@@ -169,7 +169,7 @@ def _acceptance(score: Score, threshold: float | None) -> Verdict | None:
     if threshold is None:
         return None
     interval = None if score.low is None or score.high is None else (score.low, score.high)
-    return judge(score.value, interval, patients=score.patients or 0, threshold=threshold).verdict
+    return judge(score.value, interval, patients=score.n or 0, threshold=threshold).verdict
 
 
 def _limits(report: Report) -> tuple[str, ...]:

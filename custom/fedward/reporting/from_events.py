@@ -131,8 +131,8 @@ def score_of(job: JobSpec, scores: Mapping[str, Any]) -> Score:
         value=value,
         low=scores.get(f"{measure}_low"),
         high=scores.get(f"{measure}_high"),
-        n=scores.get("n"),
-        patients=scores.get("patients"),
+        n=_patients(scores, measure),
+        images=scores.get("images"),
         positives=scores.get("positives"),
         suppressed=value is None and bool(scores.get("suppressed")),
         why=_why(value, scores),
@@ -146,12 +146,18 @@ def others_of(job: JobSpec, scores: Mapping[str, Any]) -> dict[str, Score]:
             value=scores.get(name),
             low=scores.get(f"{name}_low"),
             high=scores.get(f"{name}_high"),
-            n=scores.get("n"),
-            patients=scores.get("patients"),
+            n=_patients(scores, name),
+            images=scores.get("images"),
             suppressed=scores.get(name) is None and bool(scores.get("suppressed")),
         )
         for name, shown in OTHERS[job.job.task].items()
     }
+
+
+def _patients(scores: Mapping[str, Any], measure: str) -> Any:
+    """Patients behind a measure: all, but for one that not each of them has."""
+    own = {"dice": "dice_patients", "hd95_mm": "hd95_patients"}.get(measure, "patients")
+    return scores.get(own, scores.get("patients"))
 
 
 def _job(job: JobSpec) -> JobFacts:
@@ -270,7 +276,7 @@ def _why(value: float | None, scores: Mapping[str, Any]) -> str:
     if value is not None:
         return ""
     if scores.get("suppressed"):
-        return "too few patients or positives for the site's policy"
+        return "too few patients, with the finding or without, for the site's policy"
     return "the site's validation images or its policy do not allow it"
 
 

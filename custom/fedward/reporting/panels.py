@@ -111,7 +111,7 @@ def _reliability(bins: Sequence[tuple[float, float, int]], x: Scale, y: Scale) -
     parts = [_path("series federated", [(score, seen) for score, seen, _ in bins], x, y)] if len(bins) > 1 else []
     for score, seen, n in bins:
         radius = max(1.5, LARGEST_DOT * sqrt(n / most))
-        title = f"<title>{n} images: {score:.2f} predicted, {seen:.2f} observed</title>"
+        title = f"<title>{n} patients: {score:.2f} predicted, {seen:.2f} observed</title>"
         parts.append(
             f'<circle class="point federated" cx="{x(score):.1f}" cy="{y(seen):.1f}" r="{radius:.1f}">{title}</circle>'
         )
@@ -141,9 +141,9 @@ def _roc(points: Sequence[RocPoint]) -> list[tuple[float, float]]:
 
 def _bins(bins: Sequence[Bin]) -> list[tuple[float, float, int]]:
     return [
-        (one.score, one.observed, one.n)
+        (one.score, one.observed, one.patients)
         for one in bins
-        if one.score is not None and one.observed is not None and one.n is not None and one.n > 0
+        if one.score is not None and one.observed is not None and one.patients is not None and one.patients > 0
     ]
 
 

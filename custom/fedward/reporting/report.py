@@ -68,7 +68,13 @@ class JobFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CohortFacts:
-    """What a site brought, as counts; None where the site's policy does not let a count out."""
+    """What a site brought, as counts; None where the site's policy does not let a count out.
+
+    Attributes:
+        images, patients, train_patients, validation_patients: that take part.
+        quarantined: patients with an image file that was set aside.
+        content_hash: of the cohort's manifest.
+    """
 
     images: int | None
     patients: int | None
@@ -159,7 +165,7 @@ class Population:
         sites: whose numbers were added.
         patients, images: of all of them.
         age, sex: years, or PatientSex -> patients.
-        positives: label, or class -> images; empty for a segmentation.
+        positives: label, or class -> patients; empty for a segmentation.
         intensity: lower end of a bin, in standard deviations of a standardised image -> share of its grey values.
     """
 

@@ -16,8 +16,10 @@ class Score:
     Attributes:
         value: the number, or None where it was not measured or is withheld.
         low, high: ends of its 95 % interval, or None.
-        n: images it was measured on; ``patients`` where the patient is what was counted.
-        positives: of ``n``, how many have the finding; None for a segmentation.
+        n: patients it was measured on.
+        images: of these patients, all together; None for a part, such as a label or a subgroup, of which no hospital
+            tells it.
+        positives: of ``n``, how many patients have the finding in an image; None for a segmentation.
         suppressed: withheld, because too few stand behind it.
         why: why there is no value; "" where there is one.
     """
@@ -26,7 +28,7 @@ class Score:
     low: float | None = None
     high: float | None = None
     n: int | None = None
-    patients: int | None = None
+    images: int | None = None
     positives: int | None = None
     suppressed: bool = False
     why: str = ""

@@ -89,8 +89,7 @@ def _subgroup(
         value=got,
         low=facts.get(f"{measure}_low"),
         high=facts.get(f"{measure}_high"),
-        n=facts.get("n"),
-        patients=facts.get("patients"),
+        n=facts.get("patients"),
         positives=facts.get("positives"),
         suppressed=got is None,
     )

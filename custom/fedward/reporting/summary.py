@@ -38,13 +38,14 @@ def summary(report: Report) -> dict[str, Any]:
 
 def _site(site: SiteResult, measure: str) -> dict[str, Any]:
     score = site.federated
-    empty = dict.fromkeys(("auc", "auc_low", "auc_high", "n", "positives", "epsilon", "local_only_auc"))
+    empty = dict.fromkeys(("auc", "auc_low", "auc_high", "n", "images", "positives", "epsilon", "local_only_auc"))
     return {
         **empty,
         measure: score.value,
         f"{measure}_low": score.low,
         f"{measure}_high": score.high,
         "n": score.n,
+        "images": score.images,
         "positives": score.positives,
         f"local_only_{measure}": site.local_only.value,
         f"private_alone_{measure}": site.private_alone.value,

@@ -17,7 +17,7 @@ NOTE = (
 )
 FEW_PATIENTS, FEW_POSITIVES = 50, 10
 """Below these a line is marked as resting on few."""
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class Point:
         site: whose validation patients.
         name: the label, class or structure; "" for the mean over them.
         value, low, high: AUC or Dice, and its 95 % interval over patients; None where it cannot be had.
-        n, positives: images behind it, and how many show it; positives None for segmentation.
+        n, positives: patients behind it, and how many of them show it in an image; positives None for segmentation.
     """
 
     epsilon: float
@@ -86,7 +86,7 @@ def points_of(job: JobSpec, scores: Scores, *, epsilon: float, site: str) -> lis
             value=found[measure],
             low=found[f"{measure}_low"],
             high=found[f"{measure}_high"],
-            n=found["n"],
+            n=found.get("dice_patients", found["patients"]),
             positives=found.get("positives"),
         )
         for name, found in each.items()
@@ -139,8 +139,8 @@ def _few(patients: int, point: Point) -> str:
 def _note(patients: int, point: Point, *, name: str) -> str:
     people = f"{patients} patients"
     if point.positives is None:
-        return f"{people}, {point.n} validation images" + (" with it" if name else "")
-    return f"{people}, {point.positives} of {point.n} validation images positive"
+        return f"{people}, {point.n} validation patients" + (" with it" if name else "")
+    return f"{people}, {point.positives} of {point.n} validation patients positive"
 
 
 def _known(epsilon: float, points: Sequence[Point]) -> bool:

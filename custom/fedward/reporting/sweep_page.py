@@ -96,7 +96,7 @@ def reading(sweep: Sweep) -> str:
         )
     else:
         ends = "Lines through the points are 95 % intervals over validation patients"
-    return f"{ends}. Hollow points rest on few patients or few positive images. Every site’s own validation patients."
+    return f"{ends}. Hollow points rest on few patients or few positive ones. Every site’s own validation patients."
 
 
 def _row(line: Line, sweep: Sweep) -> TableRow:

@@ -16,7 +16,7 @@ from fedward.reporting.examples import Example
 from fedward.reporting.page import render
 from fedward.reporting.report import Report
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of ``report.json``; what it may hold is in ``report.schema.json`` beside this module."""
 JSON_FILE, HTML_FILE = "report.json", "report.html"
 

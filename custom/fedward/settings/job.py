@@ -192,6 +192,11 @@ class JobSpec(Settings):
         return (*self.data.labels, *self.data.classes, *self.data.structures)
 
     @property
+    def exclusive(self) -> bool:
+        """Whether the names are classes, of which each image has one."""
+        return self.job.task == "classification" and self.data.target == "multiclass"
+
+    @property
     def outputs(self) -> int:
         """Channels that the network puts out: one a class, a label, or a structure and background."""
         if self.job.task == "segmentation":

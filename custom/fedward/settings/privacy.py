@@ -137,4 +137,6 @@ class Leaving(Settings):
 
     metrics: tuple[str, ...] = Field(description="Names of metrics that may leave; see `fedward.privacy.release`.")
     decimals: int = Field(ge=0, le=6, description="Decimals that a metric is rounded to.")
-    min_count: int = Field(ge=1, description="A count below this, and what rests on it, is suppressed.")
+    min_count: int = Field(
+        ge=1, description="What rests on fewer patients than this is suppressed; see the privacy officer's page."
+    )

@@ -46,7 +46,7 @@ def details(
         if "subgroups" in wanted:
             told["subgroups"] = label_subgroups(labels, scores, rows)
         if "curves" in wanted:
-            told["curves"] = curves(labels, scores)
+            told["curves"] = curves(labels, scores, predictions.patients)
     elif "subgroups" in wanted:
         dices: Mapping[str, NDArray[np.float64]] = dict(zip(job.data.structures, np.asarray(found).T, strict=True))
         told["subgroups"] = structure_subgroups(dices, rows)

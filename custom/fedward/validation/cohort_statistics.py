@@ -1,7 +1,8 @@
 """Who a federation's patients are, from the sum of what its hospitals counted: ages, sexes, labels, grey values.
 
 Each hospital counts the patients and images of a job, training and validation together. A patient counts once: in the
-lowest age of the patient's images, and under "unknown" where they do not agree on a sex. Grey values are those of the
+lowest age of the patient's images, and under "unknown" where they do not agree on a sex; and once for each label that
+an image of the patient has. Grey values are those of the
 images as the network sees them, standardised and without augmentation; each image has the same weight.
 """
 
@@ -25,7 +26,7 @@ from fedward.settings import JobSpec
 
 SHARES = 1000
 """What each image's grey values are parted into, so that they add up as whole numbers."""
-_FORMAT = "fedward cohort statistics 1"
+_FORMAT = "fedward cohort statistics 2"
 _UNKNOWN = "unknown"
 
 
@@ -51,7 +52,7 @@ def cohort_statistics(
         images: for each of ``examples``, in their order, its standardised grey values; any shape.
 
     Returns:
-        int64 (statistics_length(job),): patients; images; patients by age, by sex; images by label or class, none for
+        int64 (statistics_length(job),): patients; images; patients by age, by sex; patients by label or class, none for
         a segmentation; SHARES of each image by grey value. In a sum over sites a patient of two counts twice.
 
     Raises:
@@ -59,9 +60,11 @@ def cohort_statistics(
     """
     counts = Counter[tuple[str, str]]()
     people: defaultdict[str, list[Row]] = defaultdict(list)
+    having = set[tuple[str, str]]()
     for example in examples:
         people[example.row.patient].append(example.row)
-        counts.update(("positives", name) for name in _positive(job, example))
+        having.update((example.row.patient, name) for name in _positive(job, example))
+    counts.update(("positives", name) for _, name in having)
     counts["patients", ""], counts["images", ""] = len(people), len(examples)
     for rows in people.values():
         counts["age", _age(rows)] += 1
@@ -101,7 +104,7 @@ def pooled_statistics(job: JobSpec, counts: NDArray[np.int64], *, min_count: int
         min_count: the floor; a count below it is None, and with it what would give it away (``suppress_parts``).
 
     Returns:
-        JSON-ready ``patients``, ``images``; ``age``, ``sex``: tables of patients; ``positives``: images by label or
+        JSON-ready ``patients``, ``images``; ``age``, ``sex``: tables of patients; ``positives``: patients by label or
         class, absent for a segmentation; ``intensity``: lower edge of a bin -> share of grey values, 0 to 1. With
         fewer patients than the floor all are None.
 
@@ -116,14 +119,17 @@ def pooled_statistics(job: JobSpec, counts: NDArray[np.int64], *, min_count: int
         tables[table][name] = count
     patients, images = tables["patients"][""], tables["images"][""]
     wholes = {"age": patients, "sex": patients, "intensity": SHARES * images}
-    if patients > images or any(sum(tables[table].values()) != whole for table, whole in wholes.items()):
+    most = max(tables["positives"].values(), default=0)
+    if not most <= patients <= images or any(sum(tables[table].values()) != whole for table, whole in wholes.items()):
         raise _not_of(job)
     enough = patients >= min_count
     total = patients if enough else None
     found: dict[str, Any] = {"patients": total, "images": images if enough else None}
     found |= {name: suppress_parts(tables[name], total=total, least=min_count) for name in ("age", "sex")}
     if tables["positives"]:
-        found["positives"] = suppress_labels(tables["positives"], images=found["images"], least=min_count)
+        found["positives"] = suppress_labels(
+            tables["positives"], patients=total, images=found["images"], least=min_count
+        )
     found["intensity"] = {
         name: shares / wholes["intensity"] if enough and images else None
         for name, shares in tables["intensity"].items()

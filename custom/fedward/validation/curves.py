@@ -5,14 +5,14 @@ From a hospital's own scores, or from the counts of ``fedward.validation.pooled`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fedward.privacy.metric_table import FALSE_POSITIVE_RATES
-from fedward.validation.calibration import binned, reliability
+from fedward.validation.calibration import binned, reliability, with_patients
 from fedward.validation.ranking import checked, cumulated
 
 _RATES = np.array([float(rate) for rate in FALSE_POSITIVE_RATES])
@@ -20,19 +20,22 @@ _RATES = np.array([float(rate) for rate in FALSE_POSITIVE_RATES])
 Curves = dict[str, Any]
 
 
-def curves(labels: Mapping[str, NDArray[np.int64]], scores: Mapping[str, NDArray[np.float64]]) -> dict[str, Curves]:
+def curves(
+    labels: Mapping[str, NDArray[np.int64]], scores: Mapping[str, NDArray[np.float64]], patients: Sequence[Any]
+) -> dict[str, Curves]:
     """The curves of each label.
 
     Args:
         labels: name -> 0 and 1, (n,).
         scores: name -> probability of yes, (n,).
+        patients: whose image each of the n is.
 
     Returns:
         JSON-ready: name -> ``roc`` and ``reliability``, each absent where it cannot be had.
     """
     found = {}
     for name, truth in labels.items():
-        tables = {"roc": roc(truth, scores[name]), "reliability": reliability(truth, scores[name])}
+        tables = {"roc": roc(truth, scores[name]), "reliability": reliability(truth, scores[name], patients)}
         found[name] = {curve: table for curve, table in tables.items() if table is not None}
     return found
 
@@ -52,12 +55,20 @@ def roc(labels: ArrayLike, scores: ArrayLike) -> dict[str, float] | None:
     return _at_rates(hits, false_alarms)
 
 
-def counted_curves(no: NDArray[np.int64], yes: NDArray[np.int64], edges: NDArray[np.float64]) -> Curves:
+def counted_curves(
+    no: NDArray[np.int64],
+    yes: NDArray[np.int64],
+    edges: NDArray[np.float64],
+    *,
+    without: NDArray[np.int64],
+    positives: NDArray[np.int64],
+) -> Curves:
     """The curves of scores of which only counts are known.
 
     Args:
         no, yes: images in each bin of the score, from the lowest up, (bins,).
         edges: (bins + 1,), from 0 to 1.
+        without, positives: patients in each bin of the reliability table, as ``calibration.counted_once`` gives them.
 
     Returns:
         As one entry of ``curves``. An image's score counts as the middle of its bin, so that a bin that an edge of the
@@ -69,7 +80,8 @@ def counted_curves(no: NDArray[np.int64], yes: NDArray[np.int64], edges: NDArray
     if no.any() and yes.any():
         hits, false_alarms = (np.cumsum(side[::-1]).astype(np.float64) for side in (yes, no))
         found["roc"] = _at_rates(hits, false_alarms)
-    found["reliability"] = binned((edges[1:] + edges[:-1]) / 2, no=no.astype(np.float64), yes=yes.astype(np.float64))
+    table = binned((edges[1:] + edges[:-1]) / 2, no=no.astype(np.float64), yes=yes.astype(np.float64))
+    found["reliability"] = with_patients(table, without=without, positives=positives)
     return found
 
 

@@ -73,7 +73,7 @@ def diagnose(
 def _population(own: SiteFacts, others: Sequence[SiteFacts]) -> Finding:
     asked: list[Difference | str] = [_prevalence(own, others, label) for label in own.labels]
     if not own.labels:
-        asked.append(_untold("how many of its images are positive"))
+        asked.append(_untold("how many of its patients are positive"))
     asked += [_women(own, others), _ages(own, others)]
     remedy = (
         "choose the threshold at this site (the ranking may be right where the threshold is not) and read its scores "
@@ -83,14 +83,14 @@ def _population(own: SiteFacts, others: Sequence[SiteFacts]) -> Finding:
 
 
 def _prevalence(own: SiteFacts, others: Sequence[SiteFacts], label: str) -> Difference | str:
-    what = f"how many of its validation images are {label!r}"
-    value, n = own.prevalence(label), own.patients or own.images
+    what = f"how many of its validation patients are {label!r}"
+    value, n = own.prevalence(label), own.patients
     rest = [other for one in others if (other := one.prevalence(label)) is not None]
     if value is None or n is None or not rest:
         return _missing(what, own=value)
     usual = min(0.98, max(0.02, median(rest)))
     z = number_distance(value, rest, usual=0.05, chance=math.sqrt(usual * (1 - usual) / n))
-    said = f"{_percent(value)} of its validation images are {label!r} where the others have {_percents(rest)}"
+    said = f"{_percent(value)} of its validation patients are {label!r} where the others have {_percents(rest)}"
     return Difference(z=z, said=said)
 
 
@@ -125,7 +125,7 @@ def _few(own: SiteFacts, others: Sequence[SiteFacts]) -> Finding:
     if share is not None and known and len(known) == len(given):
         weight = share / (share + sum(known))
         asked.append(f"weighted by patients it counts for {_percent(weight)} of the model, of {len(given) + 1} sites")
-    if own.images is not None and own.labels:
+    if own.patients is not None and own.labels:
         asked += [_width(own, label) for label in own.labels[:3]]
     remedy = (
         "read the score with its interval before anything else; index more studies here; let the site count for more "
@@ -146,14 +146,14 @@ def _size(does: str, value: float | None, given: Sequence[float | None]) -> Diff
 
 def _width(own: SiteFacts, label: str) -> str:
     """Half the 95 % interval of an AUC of 0.85 with so many yes and no (Hanley and McNeil 1982, equation 1)."""
-    share, images, area = own.prevalence(label), own.images, 0.85
-    if share is None or images is None or not 0 < share < 1:
-        return _untold(f"how many of its images are {label!r}")
-    yes, no = share * images, (1 - share) * images
+    share, patients, area = own.prevalence(label), own.patients, 0.85
+    if share is None or patients is None or not 0 < share < 1:
+        return _untold(f"how many of its patients are {label!r}")
+    yes, no = share * patients, (1 - share) * patients
     q1, q2 = area / (2 - area), 2 * area**2 / (1 + area)
     variance = (area * (1 - area) + (yes - 1) * (q1 - area**2) + (no - 1) * (q2 - area**2)) / (yes * no)
     half = 1.96 * math.sqrt(variance)
-    return f"with {yes:.0f} of {images:.0f} images {label!r} an AUC of 0.85 is known to ±{half:.2f}"
+    return f"with {yes:.0f} of {patients:.0f} patients {label!r} an AUC of 0.85 is known to ±{half:.2f}"
 
 
 def _covariate(own: SiteFacts, others: Sequence[SiteFacts]) -> Finding:

@@ -21,10 +21,13 @@ the rest of the diagnosis, and look at images.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from fedward.validation.scores import people
 
 if TYPE_CHECKING:
     from fedward.training.results import Predictions
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 LEAST_OF_EACH = 5
-"""Fewest images labelled yes, and labelled no, for an estimate."""
+"""Fewest patients labelled yes, and never so labelled, for an estimate."""
 _STEEPNESS_SD, _OFFSET_SD, _MOST = 0.7, 3.0, 0.49
 _LIKE_IMAGES, _RIGHT_IMAGES, _STEPS, _SETTLED = 10.0, 2.0, 200, 1e-6
 _SURE = 1e-6
@@ -44,30 +47,33 @@ def predicted_noise(predictions: Predictions) -> float | None:
     Of several yes-or-no labels, the mean over those that have an estimate; of one label of several classes, the images
     in a class that looks wrong (each class against the rest counts such an image twice). None where there is none.
     """
-    labels, scores = predictions.labels, predictions.scores
+    labels, scores, owners = predictions.labels, predictions.scores, predictions.patients
     if labels.ndim == 1:
-        each = [label_noise(labels == index, scores[:, index]) for index in range(scores.shape[1])]
+        each = [label_noise(labels == index, scores[:, index], owners) for index in range(scores.shape[1])]
         found = [value for value in each if value is not None]
         return min(1.0, sum(found) / 2) if found else None
-    found = [value for i in range(labels.shape[1]) if (value := label_noise(labels[:, i], scores[:, i])) is not None]
+    columns = ((labels[:, i], scores[:, i]) for i in range(labels.shape[1]))
+    found = [value for label, score in columns if (value := label_noise(label, score, owners)) is not None]
     return float(np.mean(found)) if found else None
 
 
-def label_noise(labels: ArrayLike, scores: ArrayLike) -> float | None:
+def label_noise(labels: ArrayLike, scores: ArrayLike, patients: Sequence[str] | None = None) -> float | None:
     """The share of one yes-or-no label that looks wrong.
 
     Args:
         labels: 0 and 1, (n,), as the hospital wrote them.
         scores: (n,), probability of yes by a model that was not trained on these images.
+        patients: whose image each is; None: each another's.
 
     Returns:
-        0 to 0.49, or None with fewer than LEAST_OF_EACH of either or a score that is not a probability.
+        0 to 0.49, or None with fewer than LEAST_OF_EACH patients of either or a score that is not a probability.
     """
     truth, score = np.asarray(labels).astype(np.int64), np.asarray(scores, dtype=np.float64)
     if truth.shape != score.shape or truth.ndim != 1:
         raise ValueError(f"labels {truth.shape} and scores {score.shape} must be of one length")
-    counts = np.bincount(truth, minlength=2)
-    if counts.min() < LEAST_OF_EACH or not ((score >= 0) & (score <= 1)).all():
+    owners = [str(i) for i in range(len(truth))] if patients is None else patients
+    positives = people(owners, truth == 1)
+    if min(positives, len(set(owners)) - positives) < LEAST_OF_EACH or not ((score >= 0) & (score <= 1)).all():
         return None
     joint = confident_joint(truth, np.stack([1 - score, score], axis=1))
     clipped = np.clip(score, _SURE, 1 - _SURE)

@@ -18,6 +18,10 @@ The 95 % interval:
 
 Where yes and no are perfectly apart the variance is 0 and says nothing. As many independent pairs as the fewer of the
 two have then all been won, and the end of the interval is Clopper and Pearson's (1934, Biometrika 26:404-413).
+
+A hospital's floor is on patients, and a sum of images' bins says nothing of whose they are. So each label brings its
+patients too: those with yes and those without, each in one tenth of the score alone (``calibration.counted_once``).
+They add up over hospitals and over tenths, and are what is told as ``patients`` and ``positives``.
 """
 
 from __future__ import annotations
@@ -31,15 +35,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedward.errors import EncryptionError, JobError
+from fedward.privacy.metric_table import RELIABILITY_BINS
 from fedward.settings import JobSpec
+from fedward.validation.calibration import counted_once, tenths
 from fedward.validation.curves import counted_curves
+from fedward.validation.scores import people
 
 if TYPE_CHECKING:
     from fedward.training.results import Predictions
 
 BINS = 500
 """Bins of the score, for each label or class and each truth value."""
-_FORMAT = "fedward score histogram 1"
+_TENTHS = len(RELIABILITY_BINS)
+_SIDE = BINS + 1 + _TENTHS
+"""Numbers of one label and truth value: images in each bin, the sum of squares, patients in each tenth of the score."""
+_FORMAT = "fedward score histogram 2"
 _DEVIATIONS, _TAIL = 1.959963984540054, 0.025
 _NO, _YES = 0, 1
 _REMEDY = "let each hospital run the same version on the same job"
@@ -55,7 +65,7 @@ def bin_edges() -> NDArray[np.float64]:
 def histogram_length(job: JobSpec) -> int:
     """How many numbers ``score_histogram`` has; 0 for a segmentation, which has no score for each image."""
     names = _names(job)
-    return len(names) * 2 * (BINS + 1) + 2 if names else 0
+    return len(names) * 2 * _SIDE + 2 if names else 0
 
 
 def histogram_layout(job: JobSpec) -> str:
@@ -66,8 +76,9 @@ def histogram_layout(job: JobSpec) -> str:
         "scale": "arcsine",
         "target": job.data.target,
         "names": _names(job),
-        "each": "no: bins, sum of squared images of a patient; yes: the same",
-        "last": "images with any yes (multiclass: of any class but the first), patients",
+        "tenths": _TENTHS,
+        "each": "no: bins, sum of squared images of a patient, patients without yes by tenth; yes: the same, with yes",
+        "last": "patients with any yes (multiclass: with any class but the first), patients",
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -80,9 +91,10 @@ def score_histogram(job: JobSpec, predictions: Predictions) -> NDArray[np.int64]
         predictions: the model's, with finite scores of 0 to 1.
 
     Returns:
-        int64 (histogram_length(job),): for each label or class (2, BINS + 1), "no" first: images in each bin, and the
-        sum over patients of their images squared; at last the images with any yes (multiclass: of any class but the
-        first), and the patients. Adding those of sites whose patients are different gives that of all their patients.
+        int64 (histogram_length(job),): for each label or class (2, _SIDE), "no" first: images in each bin, the sum over
+        patients of their images squared, and patients without yes (with yes) in each tenth of the score; at last the
+        patients with any yes (multiclass: with an image of any class but the first), and all patients. Adding those of
+        sites whose patients are different gives that of all their patients.
 
     Raises:
         JobError: a segmentation, scores of another shape, or a score that is not finite or not 0 to 1.
@@ -92,22 +104,25 @@ def score_histogram(job: JobSpec, predictions: Predictions) -> NDArray[np.int64]
         raise JobError("a segmentation job has no score histogram", where=job.job.name, remedy="leave it out")
     scores, truth = predictions.scores, predictions.labels
     if job.data.target == "multiclass":
-        any_yes = np.count_nonzero(truth)
+        any_yes = people(predictions.patients, truth != 0)
         truth = (truth[:, np.newaxis] == np.arange(len(names))).astype(np.int64)
     else:
-        any_yes = np.count_nonzero(truth.any(axis=1))
+        any_yes = people(predictions.patients, np.any(truth == 1, axis=1))
     if scores.shape != truth.shape or scores.shape[1] != len(names):
         raise JobError("scores are of another shape than the labels", where=job.job.name, value=scores.shape)
     if not np.all((scores >= 0) & (scores <= 1)):
         raise JobError("a score is not 0 to 1", where=job.job.name, remedy="see whether the training diverged")
     places = np.clip(np.searchsorted(_edges(), scores, side="right") - 1, 0, BINS - 1)
     patients, owner = np.unique(np.asarray(predictions.patients), return_inverse=True)
-    counts = np.zeros((len(names), 2, BINS + 1), dtype=np.int64)
+    counts = np.zeros((len(names), 2, _SIDE), dtype=np.int64)
+    in_tenth = _tenths()
     for label in range(len(names)):
         for value in (_NO, _YES):
             chosen = truth[:, label] == value
             counts[label, value, :BINS] = np.bincount(places[chosen, label], minlength=BINS)
             counts[label, value, BINS] = np.sum(np.bincount(owner[chosen], minlength=len(patients)) ** 2)
+        once = counted_once(truth[:, label] == _YES, in_tenth[places[:, label]], predictions.patients)
+        counts[label, :, BINS + 1 :] = once
     return np.concatenate([counts.ravel(), np.array([any_yes, len(patients)], dtype=np.int64)])
 
 
@@ -120,34 +135,48 @@ def pooled_scores(job: JobSpec, counts: NDArray[np.int64]) -> dict[str, Any]:
 
     Returns:
         JSON-ready ``auc``, ``auc_low``, ``auc_high`` (None where they cannot be had: one truth value only, a single
-        positive or negative for the interval, or all in one bin), ``n`` images, ``positives``, ``patients``; ``curves``
-        of each label, see ``fedward.validation.curves``. With several labels or classes ``labels`` has each, and the
+        positive or negative for the interval, or all in one bin), ``patients``, ``images``, ``positives`` (patients
+        with yes in an image); ``curves`` of each label, see ``fedward.validation.curves``. With several labels or
+        classes ``labels`` has each, without ``images``, and the
         first three are the means over them, None where one of them has none; the mean of the intervals is the widest
         that theirs allow, however the labels hang together.
 
     Raises:
-        EncryptionError: numbers that no histogram has: of another length, below 0, or not of one number of images.
+        EncryptionError: numbers that no histogram has: of another length, below 0, or not of one number of images and
+            of patients.
     """
     names = _names(job)
     _check(job, counts)
-    table = counts[:-2].reshape(len(names), 2, BINS + 1)
-    any_yes, patients = int(counts[-2]), int(counts[-1])
+    table = counts[:-2].reshape(len(names), 2, _SIDE)
+    any_yes, patients, images = int(counts[-2]), int(counts[-1]), int(table[0, :, :BINS].sum())
     labels = {name: _label(table[number]) for number, name in enumerate(names)}
     told = {
-        name: counted_curves(side[_NO, :BINS], side[_YES, :BINS], _edges())
+        name: counted_curves(
+            side[_NO, :BINS],
+            side[_YES, :BINS],
+            _edges(),
+            without=side[_NO, BINS + 1 :],
+            positives=side[_YES, BINS + 1 :],
+        )
         for name, side in zip(names, table, strict=True)
     }
     if len(labels) == 1:
-        return {**next(iter(labels.values())), "patients": patients, "curves": told}
-    n = int(table[0, :, :BINS].sum())
+        return {**next(iter(labels.values())), "images": images, "curves": told}
     means = {name: _mean([label[name] for label in labels.values()]) for name in ("auc", "auc_low", "auc_high")}
-    return {**means, "n": n, "positives": any_yes, "patients": patients, "labels": labels, "curves": told}
+    counted = {"patients": patients, "images": images, "positives": any_yes}
+    return {**means, **counted, "labels": labels, "curves": told}
 
 
 @cache
 def _edges() -> NDArray[np.float64]:
     edges: NDArray[np.float64] = np.sin(np.linspace(0, np.pi / 2, BINS + 1)) ** 2
     return edges
+
+
+@cache
+def _tenths() -> NDArray[np.intp]:
+    """The bin of the reliability table that each bin's images count in: that of its middle."""
+    return tenths((_edges()[1:] + _edges()[:-1]) / 2)
 
 
 def _names(job: JobSpec) -> tuple[str, ...]:
@@ -162,17 +191,24 @@ def _check(job: JobSpec, counts: NDArray[np.int64]) -> None:
         raise EncryptionError("a segmentation job has no score histogram", where=where, remedy="leave it out")
     if counts.shape != (length,) or counts.dtype != np.int64 or counts.min() < 0:
         raise EncryptionError("not a score histogram of this job", where=where, remedy=_REMEDY)
-    table = counts[:-2].reshape(-1, 2, BINS + 1)[:, :, :BINS]
-    images = table.sum(axis=(1, 2))
-    if np.any(images != images[0]) or not max(counts[-2], counts[-1]) <= images[0]:
+    table = counts[:-2].reshape(-1, 2, _SIDE)
+    images, any_yes, patients = table[:, :, :BINS].sum(axis=(1, 2)), counts[-2], counts[-1]
+    if np.any(images != images[0]):
         raise EncryptionError("labels of a score histogram have different images", where=where, remedy=_REMEDY)
+    people = table[:, :, BINS + 1 :]
+    here = np.stack([table[:, :, :BINS][:, :, _tenths() == k].sum(axis=2) for k in range(_TENTHS)], axis=2)
+    positives = people[:, _YES].sum(axis=1)[int(job.data.target == "multiclass") :]
+    whole = np.all(people.sum(axis=(1, 2)) == patients) and np.all(people <= here)
+    if not whole or not max(positives, default=0) <= any_yes <= min(patients, positives.sum()):
+        raise EncryptionError("patients of a score histogram are not of its images", where=where, remedy=_REMEDY)
 
 
 def _label(table: NDArray[np.int64]) -> Found:
-    """One label from its (2, BINS + 1) counts."""
+    """One label from its (2, _SIDE) counts."""
     negative, positive = (side[:BINS].astype(np.float64) for side in (table[_NO], table[_YES]))
     negatives, positives = float(negative.sum()), float(positive.sum())
-    counted = {"n": int(negatives + positives), "positives": int(positives)}
+    people = table[:, BINS + 1 :].sum(axis=1)
+    counted = {"patients": int(people.sum()), "positives": int(people[_YES])}
     if not negatives or not positives:
         return {"auc": None, "auc_low": None, "auc_high": None, **counted}
     won = (np.cumsum(negative) - negative / 2) / negatives

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedward.dataset.manifest import Row
 from fedward.dataset.selection import Example
 from fedward.privacy.metric_table import MAKERS
 from fedward.settings import JobSpec
 from fedward.training.results import Predictions
 from fedward.validation.cohort_statistics import cohort_statistics, pooled_statistics
 from fedward.validation.label_noise import predicted_noise
-from fedward.validation.subgroups import maker_of
+from fedward.validation.subgroups import patient_maker
 
 
 def site_profile(
@@ -34,11 +35,13 @@ def site_profile(
         predictions: the federated model's word on them; None for a segmentation.
 
     Returns:
-        JSON-ready. ``patients``, ``images``. ``sex``, ``age``, ``maker``: patients by value, each patient once (of
-        several makers, the one of most images). ``positives``: images by label or class, absent for a segmentation.
+        JSON-ready. ``patients``, ``images``. ``sex``, ``age``, ``maker``: patients by value, each patient once (by
+        maker as ``subgroups.patient_maker`` has it). ``positives``: patients by label or class, absent for a
+        segmentation.
         ``intensity``: lower edge of a grey value -> share. ``spacing_mm``: the median over images of the distance from
         pixel to pixel within a slice as the header gives it, before the image is brought to the network's size: it
-        tells detectors apart, and the network's grid would not; None where no header has it. ``label_noise``: see
+        tells detectors apart, and the network's grid would not; None where no header has it. ``spacing_patients``:
+        those with an image that has it. ``label_noise``: see
         ``fedward.validation.label_noise``; None for a segmentation.
 
     Raises:
@@ -49,19 +52,20 @@ def site_profile(
     return {
         **found,
         "maker": _makers(examples),
-        "spacing_mm": _spacing(examples),
+        **_spacing(examples),
         "label_noise": None if predictions is None else predicted_noise(predictions),
     }
 
 
 def _makers(examples: Sequence[Example]) -> dict[str, int]:
-    makers: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    people: defaultdict[str, list[Row]] = defaultdict(list)
     for example in examples:
-        makers[example.row.patient][maker_of(example.row.manufacturer)] += 1
-    patients = Counter(max(sorted(found), key=found.__getitem__) for found in makers.values())
+        people[example.row.patient].append(example.row)
+    patients = Counter(patient_maker(rows) for rows in people.values())
     return {maker: patients[maker] for maker in MAKERS}
 
 
-def _spacing(examples: Sequence[Example]) -> float | None:
-    known = [fmean(spacing[-2:]) for example in examples if (spacing := example.row.spacing_mm) is not None]
-    return median(known) if known else None
+def _spacing(examples: Sequence[Example]) -> dict[str, float | int | None]:
+    known = [(one.row.patient, fmean(mm[-2:])) for one in examples if (mm := one.row.spacing_mm) is not None]
+    middle = median(spacing for _, spacing in known) if known else None
+    return {"spacing_patients": len({patient for patient, _ in known}), "spacing_mm": middle}

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fedward.validation.bootstrap import Interval, patient_intervals
 from fedward.validation.calibration import ece
@@ -15,7 +15,7 @@ from fedward.validation.operating_point import OperatingPoint, cross_fitted_call
 from fedward.validation.ranking import auroc, average_precision, drawn_areas
 
 LEAST_OF_EACH = 5
-"""Fewest images with yes, and with no, that a label needs to count in a mean over labels."""
+"""Fewest patients with yes, and without, that a label needs to count in a mean over labels."""
 
 Drawn = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
@@ -30,7 +30,7 @@ class LabelScores:
         sensitivity, specificity, each with low and high: at a threshold that other patients of the hospital chose for
             95 % specificity, and the 95 % intervals over patients; see ``fedward.validation.operating_point``.
         ece: expected calibration error, 0 to 1; see ``fedward.validation.calibration``.
-        n, positives: images, and how many of them are yes.
+        patients, positives: whose images were scored, and how many of them have an image with yes.
     """
 
     auc: float | None
@@ -44,7 +44,7 @@ class LabelScores:
     specificity_low: float | None
     specificity_high: float | None
     ece: float | None
-    n: int
+    patients: int
     positives: int
 
 
@@ -53,12 +53,12 @@ class ClassificationScores(LabelScores):
     """A classification model at one site.
 
     With several labels or classes ``labels`` holds each and the values are plain means over all of them. Where a label
-    has fewer than LEAST_OF_EACH images of either truth value, or no value, there is no mean: one over other labels than
-    the next hospital's could not be held beside it, and one over a label of two positives would follow those two.
-    ``positives`` counts images with any yes (multiclass: images of any class but the first).
+    has fewer than LEAST_OF_EACH patients with yes, or without, or no value, there is no mean: one over other labels
+    than the next hospital's could not be held beside it, and one over a label of two positives would follow those two.
+    ``positives`` counts patients with any yes (multiclass: with an image of any class but the first).
     """
 
-    patients: int
+    images: int
     loss: float | None
     labels: dict[str, LabelScores] = field(default_factory=dict)
 
@@ -73,9 +73,10 @@ class StructureScores:
 
     Attributes:
         dice, dice_low, dice_high: mean over the images that have the structure, and its 95 % interval over patients.
-        hd95_mm, hd95_mm_low, hd95_mm_high: the same of the 95 % Hausdorff distance over the ``hd95_n`` images where
-            truth and prediction have the structure and the header gives a pixel spacing.
-        n: images that have the structure.
+        hd95_mm, hd95_mm_low, hd95_mm_high: the same of the 95 % Hausdorff distance over the images where truth and
+            prediction have the structure and the header gives a pixel spacing.
+        patients: who have the structure in an image.
+        hd95_patients: who have it in an image with a distance.
     """
 
     dice: float | None
@@ -84,13 +85,18 @@ class StructureScores:
     hd95_mm: float | None
     hd95_mm_low: float | None
     hd95_mm_high: float | None
-    hd95_n: int
-    n: int
+    patients: int
+    hd95_patients: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentationScores:
-    """A segmentation model at one site, on the network's grid: means over the structures of each image."""
+    """A segmentation model at one site, on the network's grid: means over the structures of each image.
+
+    Attributes:
+        patients, images: that were scored.
+        dice_patients, hd95_patients: patients with an image that has a Dice, and a distance, of any structure.
+    """
 
     dice: float | None
     dice_low: float | None
@@ -98,8 +104,10 @@ class SegmentationScores:
     hd95_mm: float | None
     hd95_mm_low: float | None
     hd95_mm_high: float | None
-    n: int
     patients: int
+    images: int
+    dice_patients: int
+    hd95_patients: int
     loss: float | None
     structures: dict[str, StructureScores] = field(default_factory=dict)
 
@@ -134,10 +142,10 @@ def score_labels(
         name: one.scores(patients, drawn[3 * i : 3 * i + 3])
         for i, (name, one) in enumerate(zip(names, measured, strict=True))
     }
-    headline = next(iter(found.values())) if len(found) == 1 else _mean(found, labels, drawn[-3:])
+    headline = next(iter(found.values())) if len(found) == 1 else _mean(found, labels, patients, drawn[-3:])
     return ClassificationScores(
         **asdict(headline),
-        patients=len(set(patients)),
+        images=len(labels),
         loss=finite(loss),
         labels=found,
     )
@@ -162,7 +170,12 @@ def score_classes(
     one_hot = (np.asarray(labels)[:, np.newaxis] == np.arange(len(names))).astype(np.int64)
     found = score_labels(one_hot, scores, names=names, patients=patients, loss=loss)
     values = {name: getattr(found, name) for name in ClassificationScores.__dataclass_fields__}
-    return ClassificationScores(**{**values, "positives": int(np.count_nonzero(labels))})
+    return ClassificationScores(**{**values, "positives": people(patients, np.asarray(labels) != 0)})
+
+
+def people(patients: Sequence[str], chosen: ArrayLike) -> int:
+    """How many different patients the images that are chosen, (n,), are of."""
+    return len({patient for patient, one in zip(patients, np.asarray(chosen), strict=True) if one})
 
 
 def finite(value: float | None) -> float | None:
@@ -199,8 +212,8 @@ class _Measured:
             average_precision=average_precision(self._labels, self._scores),
             **asdict(point),
             ece=ece(self._labels, self._scores),
-            n=len(self._labels),
-            positives=int(np.sum(self._labels)),
+            patients=len(set(patients)),
+            positives=people(patients, self._labels == 1),
         )
 
 
@@ -214,9 +227,14 @@ def _together(measured: Sequence[_Measured]) -> Drawn:
     return drawn
 
 
-def _mean(each: dict[str, LabelScores], labels: NDArray[np.int64], drawn: Sequence[Interval | None]) -> LabelScores:
+def _mean(
+    each: dict[str, LabelScores],
+    labels: NDArray[np.int64],
+    patients: Sequence[str],
+    drawn: Sequence[Interval | None],
+) -> LabelScores:
     """The means over all labels; None where one of them is too rare, or has no value."""
-    enough = all(min(one.positives, one.n - one.positives) >= LEAST_OF_EACH for one in each.values())
+    enough = all(min(one.positives, one.patients - one.positives) >= LEAST_OF_EACH for one in each.values())
 
     def mean(name: str) -> float | None:
         values = [getattr(one, name) for one in each.values()]
@@ -231,8 +249,8 @@ def _mean(each: dict[str, LabelScores], labels: NDArray[np.int64], drawn: Sequen
         **found,
         average_precision=mean("average_precision"),
         ece=mean("ece"),
-        n=len(labels),
-        positives=int(np.count_nonzero(labels.any(axis=1))),
+        patients=len(set(patients)),
+        positives=people(patients, np.any(labels == 1, axis=1)),
     )
 
 

@@ -11,7 +11,7 @@ from monai.metrics import compute_dice, compute_hausdorff_distance
 from numpy.typing import NDArray
 
 from fedward.validation.bootstrap import mean_interval
-from fedward.validation.scores import SegmentationScores, StructureScores, finite
+from fedward.validation.scores import SegmentationScores, StructureScores, finite, people
 
 
 class MaskScorer:
@@ -71,8 +71,10 @@ class MaskScorer:
             hd95_mm=finite(_mean(apart)),
             hd95_mm_low=near,
             hd95_mm_high=far,
-            n=len(images),
             patients=len(set(self._patients)),
+            images=len(images),
+            dice_patients=people(self._patients, np.isfinite(images)),
+            hd95_patients=people(self._patients, np.isfinite(apart)),
             loss=finite(self._loss / len(images)),
             structures={name: self._structure(dices[:, i], distances[:, i]) for i, name in enumerate(self._structures)},
         )
@@ -87,8 +89,8 @@ class MaskScorer:
             hd95_mm=finite(_mean(distances)),
             hd95_mm_low=near,
             hd95_mm_high=far,
-            hd95_n=int(np.isfinite(distances).sum()),
-            n=int(np.isfinite(dices).sum()),
+            patients=people(self._patients, np.isfinite(dices)),
+            hd95_patients=people(self._patients, np.isfinite(distances)),
         )
 
 

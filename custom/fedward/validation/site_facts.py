@@ -7,7 +7,7 @@ from typing import Any
 
 from fedward.privacy.metric_table import AGES, INTENSITIES
 
-UNKNOWN = "unknown"
+SEVERAL, UNKNOWN = "several", "unknown"
 _MOST = 1e12
 
 
@@ -38,11 +38,11 @@ class SiteFacts:
         return _positive(self._profile.get("images")) or _positive(self._support.get("validation_images"))
 
     def prevalence(self, label: str) -> float | None:
-        """The share of its validation images with a label."""
+        """The share of its validation patients with a label."""
         positives = _number(self._table("positives").get(label))
-        if positives is None or self.images is None:
+        if positives is None or self.patients is None:
             return None
-        return min(1.0, positives / self.images)
+        return min(1.0, positives / self.patients)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -63,8 +63,8 @@ class SiteFacts:
 
     @property
     def makers(self) -> dict[str, float] | None:
-        """Shares of its patients by the maker of the scanner, as far as known."""
-        names = [str(name) for name in self._table("maker") if name != UNKNOWN]
+        """Shares of its patients by the maker of the scanner, as far as known and but one."""
+        names = [str(name) for name in self._table("maker") if name not in (SEVERAL, UNKNOWN)]
         counts = self._counts("maker", tuple(names))
         return None if counts is None else {name: count / sum(counts.values()) for name, count in counts.items()}
 

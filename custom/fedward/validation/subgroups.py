@@ -1,8 +1,8 @@
 """The model's word on parts of a hospital's validation patients: by sex, by age, by the maker of the scanner.
 
 Each part has a name from a fixed table, never a header's own text. A patient counts once by sex, under "unknown" where
-the images do not agree, and once by age, by the lowest of the images; by maker each image counts for itself, since a
-patient may have been before two scanners.
+the images do not agree, once by age, by the lowest of the images, and once by maker, under "several" where the images
+are of more than one. So a dimension parts the patients, and what is counted in patients adds up.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from fedward.privacy.metric_table import AGE_BANDS, MAKERS, SEXES
 from fedward.validation.bootstrap import Interval, mean_interval
 from fedward.validation.ranking import auroc, auroc_interval
 from fedward.validation.scores import finite
+from fedward.validation.scores import people as counted
 
-OTHER, UNKNOWN = "other", "unknown"
+OTHER, SEVERAL, UNKNOWN = "other", "several", "unknown"
 
 _WORDS: Mapping[str, str] = {
     "agfa": "Agfa",
@@ -72,17 +73,22 @@ def age_band_of(rows: Sequence[Row]) -> str:
     return AGE_BANDS[min(max(min(decades), 0) // 20, len(AGE_BANDS) - 2)] if decades else UNKNOWN
 
 
+def patient_maker(rows: Sequence[Row]) -> str:
+    """Who made a patient's scanner, from all rows of that patient: "several" where they are not of one."""
+    makers = {maker_of(row.manufacturer) for row in rows}
+    return makers.pop() if len(makers) == 1 else SEVERAL
+
+
 def dimensions(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
     """``sex``, ``age`` and ``maker`` of each image, in the order of the rows."""
     people: defaultdict[str, list[Row]] = defaultdict(list)
     for row in rows:
         people[row.patient].append(row)
-    sex, age = ({name: of(theirs) for name, theirs in people.items()} for of in (sex_of, age_band_of))
-    return {
-        "sex": tuple(sex[row.patient] for row in rows),
-        "age": tuple(age[row.patient] for row in rows),
-        "maker": tuple(maker_of(row.manufacturer) for row in rows),
-    }
+    found = {}
+    for dimension, of in (("sex", sex_of), ("age", age_band_of), ("maker", patient_maker)):
+        value = {name: of(theirs) for name, theirs in people.items()}
+        found[dimension] = tuple(value[row.patient] for row in rows)
+    return found
 
 
 def label_subgroups(
@@ -96,14 +102,14 @@ def label_subgroups(
         rows: the n images' lines of the manifest.
 
     Returns:
-        JSON-ready: label -> dimension -> value -> ``auc`` with ``auc_low`` and ``auc_high`` over patients, ``n``,
-        ``positives``, ``patients``. Values that no image has are absent.
+        JSON-ready: label -> dimension -> value -> ``auc`` with ``auc_low`` and ``auc_high`` over patients,
+        ``patients``, and ``positives`` of them with yes in an image. Values that no patient has are absent.
     """
 
     def cell(name: str, chosen: NDArray[np.intp], patients: Sequence[str]) -> dict[str, Any]:
         truth, score = labels[name][chosen], scores[name][chosen]
         found = _with("auc", auroc(truth, score), auroc_interval(truth, score, patients))
-        return {**found, "n": len(chosen), "positives": int(truth.sum()), "patients": len(set(patients))}
+        return {**found, "patients": len(set(patients)), "positives": counted(patients, truth == 1)}
 
     return _each(list(labels), rows, cell)
 
@@ -116,8 +122,7 @@ def structure_subgroups(dices: Mapping[str, NDArray[np.float64]], rows: Sequence
         rows: the n images' lines of the manifest.
 
     Returns:
-        As ``label_subgroups`` with ``dice``, ``dice_low``, ``dice_high``, ``n`` images that have the structure, and
-        their ``patients``.
+        As ``label_subgroups`` with ``dice``, ``dice_low``, ``dice_high``, and ``patients`` who have the structure.
     """
 
     def cell(name: str, chosen: NDArray[np.intp], patients: Sequence[str]) -> dict[str, Any]:
@@ -125,8 +130,7 @@ def structure_subgroups(dices: Mapping[str, NDArray[np.float64]], rows: Sequence
         there = np.isfinite(values)
         mean = finite(float(values[there].mean())) if there.any() else None
         found = _with("dice", mean, mean_interval(values, patients))
-        owners = {patient for patient, has in zip(patients, there, strict=True) if has}
-        return {**found, "n": int(there.sum()), "patients": len(owners)}
+        return {**found, "patients": counted(patients, there)}
 
     return _each(list(dices), rows, cell)
 

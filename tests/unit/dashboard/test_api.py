@@ -30,7 +30,14 @@ def job(store: Store, job_id: str, *, now: float = NOW) -> dict[str, Any]:
 
 
 def report(store: Store, site: str, auc: float, *, at: float = NOW, half: float = 0.02) -> None:
-    scores = {"auc": auc, "auc_low": auc - half, "auc_high": auc + half, "n": 100, "positives": 20}
+    scores = {
+        "auc": auc,
+        "auc_low": auc - half,
+        "auc_high": auc + half,
+        "patients": 100,
+        "images": 130,
+        "positives": 20,
+    }
     store.write(
         "a",
         {"event": "answered", "at": at, "site": site, "task": "round", "round": 0, "metrics": {"scores": scores}},
@@ -81,10 +88,17 @@ def test_a_job_has_its_worst_site_first_and_who_has_no_value_last(store: Store) 
     sites = content["sites"]
     assert (sites[0]["site"], sites[-1]["site"]) == (site_name(FLAGGED), site_name(SUPPRESSED))
     assert [site["value"] for site in sites[:-1]] == sorted(site["value"] for site in sites[:-1])
-    assert (sites[-1]["value"], sites[-1]["suppressed"], sites[-1]["n"]) == (None, True, 122)
+    assert (sites[-1]["value"], sites[-1]["suppressed"], sites[-1]["patients"]) == (None, True, 122)
     assert content["declined"] == [{"site": site_name(4), "reason": "job is not approved here"}]
     assert [(one["site"], one["round"]) for one in content["dropped"]] == [(site_name(DROPPED), 1)]
-    assert content["pooled"] == {"value": 0.861, "low": 0.84, "high": 0.88, "n": 500, "positives": 140}
+    assert content["pooled"] == {
+        "value": 0.861,
+        "low": 0.84,
+        "high": 0.88,
+        "patients": 500,
+        "images": 640,
+        "positives": 140,
+    }
     assert content["job"]["coverage"]["min_sites"] == 2
     assert (content["job"]["measure"], content["job"]["threshold"]) == ("auc", 0.8)
     assert content["cursor"] == store.cursor()

@@ -19,7 +19,7 @@ def test_support_counts_patients_and_images(make_cohort, tiny_job: JobSpec) -> N
     support = select(tiny_job, [make_cohort(16, images=2)], site="north").support
     assert (support.train_patients, support.train_images) == (12, 24)
     assert (support.validation_patients, support.validation_images) == (4, 8)
-    assert support.train_positives == {"lesion": 12} and support.validation_positives == {"lesion": 4}
+    assert support.train_positives == {"lesion": 6} and support.validation_positives == {"lesion": 2}
     assert support.left_out == 0
     assert support.plain()["train_patients"] == 12
 
@@ -31,7 +31,7 @@ def test_two_cohorts_are_pooled_and_their_patients_kept_apart(make_cohort, tiny_
     assert not {e.row.patient for e in selection.train} & {e.row.patient for e in selection.validation}
 
 
-def test_images_without_the_label_are_left_out_and_counted(make_cohort, tiny_job: JobSpec) -> None:
+def test_images_without_the_label_are_left_out_and_their_patients_counted(make_cohort, tiny_job: JobSpec) -> None:
     values = ["0", "1", None, "0", "No", "TRUE", "yes", "false", "1.0", "0.0"]
     cohort = make_cohort(10, labels={"lesion": values}, held_out=3)
     selection = select(tiny_job, [cohort], site="north")

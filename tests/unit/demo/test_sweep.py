@@ -90,12 +90,12 @@ def scores(value: float | None, *, positives: int = 20) -> ClassificationScores:
         average_precision=None,
         **dict.fromkeys(f"{name}{end}" for name in ("sensitivity", "specificity") for end in ("", "_low", "_high")),
         ece=None,
-        n=60,
+        patients=60,
         positives=positives,
     )
     rare = replace(one, positives=4, auc=None if value is None else value - 0.2)
     fields = {name: getattr(one, name) for name in one.__dataclass_fields__}
-    return ClassificationScores(**fields, patients=60, loss=None, labels={"common": one, "rare": rare})
+    return ClassificationScores(**fields, images=90, loss=None, labels={"common": one, "rare": rare})
 
 
 @pytest.fixture

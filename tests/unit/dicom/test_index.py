@@ -81,6 +81,8 @@ def test_every_file_is_in_a_row_or_in_quarantine(tmp_path: Path) -> None:
     assert rows | set(aside(policy)) == everything
     assert not rows & set(aside(policy))
     assert made.quarantined == len(aside(policy))
+    assert made.quarantined_patients == 2, "of y and z one, of the copy another, and of the others nobody knows"
+    assert read_manifest(tmp_path / "index") == made
     assert aside(policy) == {
         "notes.txt": "unreadable",
         "empty": "unreadable",
@@ -414,7 +416,7 @@ def test_masks_that_do_not_serve_do_not_count_unless_required(tmp_path: Path) ->
     for n in range(5):
         (tmp_path / "masks" / f"{n}").write_bytes(b"x")
     made = index(site(tmp_path, masks=tmp_path / "masks", max_quarantined_fraction=0.0))
-    assert (len(made.rows), made.quarantined) == (2, 5)
+    assert (len(made.rows), made.quarantined, made.quarantined_patients) == (2, 5, 0), "masks are of no patient here"
     with pytest.raises(TooManyQuarantined, match="2 of 2"):
         index(site(tmp_path, masks=tmp_path / "masks", max_quarantined_fraction=0.0, require=("mask",)))
 

@@ -36,7 +36,7 @@ from fedward.training.weights import Weights
 from tests.conftest import tiny_job_content
 
 PATIENTS = [f"{number:016x}" for number in range(40)]
-METRICS = {"scores": {"auc": 0.812, "n": 40, "positives": 12, "patients": 30, "loss": 0.5}, "steps": 10}
+METRICS = {"scores": {"auc": 0.812, "patients": 40, "images": 60, "positives": 12, "loss": 0.5}, "steps": 10}
 DP_SGD = {"noise_multiplier": 1.5, "delta": 1e-5, "clip_norm_l2": 1.0, "patients_per_step": 8.0}
 MECHANISMS: dict[str, dict[str, Any]] = {
     "none": {"mechanism": "none"},

@@ -31,7 +31,7 @@ def segmentation() -> JobSpec:
 
 def test_pictures_stay_in_the_run_folder(tmp_path: Path) -> None:
     found = Outlined(rank="worst", dice=0.123456, image=GREY, truth=GREY % 2, predicted=GREY % 3)
-    scores = {"dice": 0.8, "n": 40, "patients": 30, "loss": 0.2}
+    scores = {"dice": 0.8, "images": 40, "patients": 30, "dice_patients": 30, "loss": 0.2}
     trainer = SimpleNamespace(
         validate=lambda weights: SimpleNamespace(plain=lambda: scores),
         details=lambda wanted: {},
@@ -40,7 +40,7 @@ def test_pictures_stay_in_the_run_folder(tmp_path: Path) -> None:
     )
     site = executor._Site.__new__(executor._Site)
     site._folder, site._job, site._patients, site._trainer = tmp_path, segmentation(), frozenset(), trainer
-    leaving = Leaving(metrics=("scores", "dice", "n", "patients", "subgroups", "profile"), decimals=3, min_count=5)
+    leaving = Leaving(metrics=("scores", "dice", "images", "patients", "subgroups", "profile"), decimals=3, min_count=5)
     site._policy = SimpleNamespace(leaving=leaving)
     site._protection = SimpleNamespace(is_private=False, spent=lambda patients: {"mechanism": "none"})
     site._tasks = {Task.FINAL: site._final}

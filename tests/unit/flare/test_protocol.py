@@ -31,7 +31,7 @@ def test_a_model_and_its_round_arrive_as_sent() -> None:
 
 
 def test_a_reply_arrives_as_sent() -> None:
-    metrics = {"scores": {"auc": None, "n": 3}, "loss": 0.5}
+    metrics = {"scores": {"auc": None, "patients": 3}, "loss": 0.5}
     reply = to_reply(to_shareable(Reply(metrics=metrics, update=WEIGHTS)))
     assert reply.metrics == metrics
     assert reply.update is not None

@@ -77,9 +77,17 @@ def test_values_are_the_stores(store: Store) -> None:
 def test_what_is_withheld_or_unmeasured_has_no_sample(store: Store) -> None:
     fill(store, sites=3, now=NOW, private=False)
     samples, few = scraped(store), site_name(SUPPRESSED)
-    for name in ("auc_ratio", "auc_low_ratio", "auc_high_ratio", "validation_positives", "dice_ratio", "hd95_mm"):
+    for name in (
+        "auc_ratio",
+        "auc_low_ratio",
+        "auc_high_ratio",
+        "validation_positive_patients",
+        "dice_ratio",
+        "hd95_mm",
+    ):
         assert value(samples, f"fedward_{name}", site=few) is None, name
-    assert value(samples, "fedward_validation_images", site=few) == 122
+    assert value(samples, "fedward_validation_patients", site=few) == 122
+    assert value(samples, "fedward_validation_images", site=few) == 162
     assert not [sample for sample in samples if "epsilon" in sample.name]
     assert all(sample.value == sample.value for sample in samples)
 

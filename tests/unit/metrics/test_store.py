@@ -160,9 +160,9 @@ def test_what_a_site_trained_alone_is_not_the_jobs(store: Store) -> None:
 
 @pytest.mark.parametrize("odd", [math.nan, math.inf, "0.8", True, None, 10**400, [0.8]])
 def test_what_is_no_finite_number_is_not_measured(store: Store, odd: Any) -> None:
-    store.write("a", answered("north", scores={"auc": odd, "n": odd}, train_s=odd))
+    store.write("a", answered("north", scores={"auc": odd, "patients": odd, "images": odd}, train_s=odd))
     seat = seats_of(store, "a")["north"]
-    assert (seat.value, seat.n, seat.train_s, seat.suppressed) == (None, None, None, 0)
+    assert (seat.value, seat.patients, seat.images, seat.train_s, seat.suppressed) == (None, None, None, None, 0)
 
 
 def test_withheld_is_neither_zero_nor_unmeasured(store: Store) -> None:

@@ -37,18 +37,18 @@ def leaving(*metrics: str, decimals: int = 3, min_count: int = 5) -> Leaving:
     return Leaving(metrics=metrics or ALL, decimals=decimals, min_count=min_count)
 
 
-def cell(n: int, positives: int, patients: int | None = None) -> Metrics:
-    return {"auc": 0.81234, "auc_low": 0.7, "auc_high": 0.9, "n": n, "positives": positives, "patients": patients or n}
+def cell(patients: int, positives: int) -> Metrics:
+    return {"auc": 0.81234, "auc_low": 0.7, "auc_high": 0.9, "patients": patients, "positives": positives}
 
 
-def whole(n: int, positives: int, patients: int | None = None) -> Metrics:
-    return {"auc": 0.8, "n": n, "positives": positives, "patients": patients or n}
+def whole(patients: int, positives: int, images: int | None = None) -> Metrics:
+    return {"auc": 0.8, "patients": patients, "images": images or patients, "positives": positives}
 
 
 def one_label(**sexes: Metrics) -> Metrics:
     """A binary job's metrics, its patients parted by sex."""
-    totals = {key: sum(part[key] for part in sexes.values()) for key in ("n", "positives", "patients")}
-    return {"scores": {"auc": 0.8} | totals, "subgroups": {"a": {"sex": sexes}}}
+    totals = {key: sum(part[key] for part in sexes.values()) for key in ("patients", "positives")}
+    return {"scores": {"auc": 0.8, "images": 3 * totals["patients"]} | totals, "subgroups": {"a": {"sex": sexes}}}
 
 
 def sexes_of(metrics: Metrics, **options: Any) -> Metrics:
@@ -66,15 +66,15 @@ def test_parts_above_the_floor_leave_rounded() -> None:
 def test_three_positives_take_the_next_part_with_them_and_are_null_and_never_zero() -> None:
     found = sexes_of(one_label(F=cell(40, 3), M=cell(30, 12), O=cell(50, 20)))
     hidden = {"auc": None, "auc_low": None, "auc_high": None, "positives": None, SUPPRESSED: True}
-    assert found["F"] == {"n": 40, "patients": 40} | hidden
-    assert found["M"] == {"n": 30, "patients": 30} | hidden, "or 3 would follow from the whole of 35"
+    assert found["F"] == {"patients": 40} | hidden
+    assert found["M"] == {"patients": 30} | hidden, "or 3 would follow from the whole of 35"
     assert found["O"]["positives"] == 20 and SUPPRESSED not in found["O"]
 
 
 def test_few_patients_hide_a_part_and_the_empty_values_are_named_with_it() -> None:
-    found = sexes_of(one_label(F=cell(40, 20), M=cell(30, 15), O=cell(6, 3, patients=2)))
+    found = sexes_of(one_label(F=cell(40, 20), M=cell(30, 15), O=cell(2, 1)))
     assert found["O"] == found["M"] == found["unknown"] == BLANK
-    assert found["F"]["n"] == 40
+    assert found["F"]["patients"] == 40
 
 
 def test_hidden_parts_stand_for_the_floor_together() -> None:
@@ -92,12 +92,12 @@ def test_a_site_of_three_positives_tells_no_subgroup_and_no_curve() -> None:
     labels, values = np.array([1] * 3 + [0] * 57), rng.random(60)
     scores = score_labels(labels[:, None], values[:, None], names=("a",), patients=list(map(str, range(60)))).plain()
     assert scores["auc"] is not None, "the hospital itself sees it"
-    metrics = {"scores": scores, "curves": curves({"a": labels}, {"a": values})}
+    metrics = {"scores": scores, "curves": curves({"a": labels}, {"a": values}, list(range(60)))}
     metrics["subgroups"] = {"a": {"sex": {"F": cell(30, 2), "M": cell(30, 1)}}}
     found = release(metrics, leaving(), private=False, names=LABELS)
-    counts = {"n", "patients", "loss"}
+    counts = {"images", "patients", "loss"}
     assert all(value is None for name, value in found["scores"].items() if name not in {*counts, SUPPRESSED})
-    assert found["scores"][SUPPRESSED] is True and found["scores"]["n"] == 60
+    assert found["scores"][SUPPRESSED] is True and found["scores"]["patients"] == 60
     leaves = _leaves({name: found[name] for name in ("subgroups", "curves")})
     assert leaves and set(leaves) <= {None, True}
     assert refused(found, leaving(), private=False, names=LABELS) == []
@@ -107,7 +107,7 @@ def test_a_site_of_three_positives_tells_no_subgroup_and_no_curve() -> None:
 def test_counts_come_with_what_rests_on_them_and_nothing_else_of_the_scores() -> None:
     metrics = one_label(F=cell(40, 12), M=cell(30, 20))
     found = release(metrics, leaving("subgroups"), private=False, names=LABELS)
-    assert found["scores"] == {"n": 70, "positives": 32, "patients": 70}
+    assert found["scores"] == {"patients": 70, "images": 210, "positives": 32}
     assert found["subgroups"]["a"]["sex"]["F"]["auc"] == 0.812
     without = release({"subgroups": metrics["subgroups"]}, leaving(), private=False, names=LABELS)
     assert set(_leaves(without)) == {None, True}, "without the whole nothing can be checked"
@@ -138,7 +138,7 @@ def test_a_private_job_keeps_to_validation_patients_and_a_model_trained_alone_st
         ({"subgroups": {"a": {"sex": {"F": {"DOE": 40}}}}}, "not of its table"),
         ({"subgroups": [1]}, "metric subgroups is not a table"),
         ({"curves": {"a": {"roc": {"0.051": 0.4}}}}, "not of its table"),
-        ({"curves": {"a": {"reliability": {"0.05": {"n": 40}}}}}, "not of its table"),
+        ({"curves": {"a": {"reliability": {"0.05": {"patients": 40}}}}}, "not of its table"),
         ({"curves": {"a": {"thresholds": {"0.05": 0.4}}}}, "not of its table"),
         ({"profile": {"maker": {"DOE": 30}}}, "not of its table"),
         ({"profile": {"ward": 3}}, "metric ward is unknown"),
@@ -152,16 +152,29 @@ def test_nothing_outside_the_tables_is_a_name(content: Metrics, says: str) -> No
     assert "DOE" not in json.dumps(release(metrics, leaving(), private=False, names=LABELS))
 
 
-def test_a_structures_subgroups_have_the_floor_of_images_and_patients() -> None:
-    def part(n: int, patients: int) -> Metrics:
-        return {"dice": 0.91234, "dice_low": 0.8, "dice_high": 0.95, "n": n, "patients": patients}
+def part(patients: int) -> Metrics:
+    return {"dice": 0.91234, "dice_low": 0.8, "dice_high": 0.95, "patients": patients}
 
-    sexes = {"F": part(40, 20), "M": part(30, 15), "O": part(4, 4), "unknown": part(20, 10)}
-    metrics = {"scores": {"dice": 0.9, "n": 100, "patients": 50}, "subgroups": {"a": {"sex": sexes}}}
-    found = sexes_of(metrics)
+
+def test_a_structures_subgroups_have_the_floor_of_patients_who_have_it() -> None:
+    sexes = {"F": part(20), "M": part(15), "O": part(2), "unknown": part(10)}
+    whole_ = {"dice": 0.9, "patients": 47, "images": 100, "dice_patients": 47}
+    found = sexes_of({"scores": whole_, "subgroups": {"a": {"sex": sexes}}})
     assert [value for value in found if SUPPRESSED in found[value]] == ["O", "unknown"]
-    assert found["F"] == part(40, 20) | {"dice": 0.912}
+    assert found["F"] == part(20) | {"dice": 0.912}
     assert set(_leaves({"unknown": found["unknown"]})) == {None, True}
+
+
+def test_two_women_without_a_structure_do_not_follow_from_the_profile_beside_it() -> None:
+    sexes = {"F": part(20), "M": part(25)}
+    metrics: Metrics = {
+        "scores": {"dice": 0.9, "patients": 52, "images": 99, "dice_patients": 45},
+        "subgroups": {"a": {"sex": sexes}},
+        "profile": {"patients": 52, "sex": {"F": 22, "M": 30}},
+    }
+    found = release(metrics, leaving(), private=False, names=LABELS)
+    assert found["subgroups"]["a"]["sex"]["F"]["patients"] == 20
+    assert found["profile"]["sex"] == {"F": None, "M": None}
 
 
 def test_classes_of_a_whole_are_hidden_at_the_same_values() -> None:
@@ -170,7 +183,11 @@ def test_classes_of_a_whole_are_hidden_at_the_same_values() -> None:
     n = {value: sum(row[value] for row in table.values()) for value in "FMO"}
     metrics = {
         "scores": whole(sum(n.values()), 120)
-        | {"labels": {name: {"auc": 0.8, "n": 190, "positives": sum(row.values())} for name, row in table.items()}},
+        | {
+            "labels": {
+                name: {"auc": 0.8, "patients": 190, "positives": sum(row.values())} for name, row in table.items()
+            }
+        },
         "subgroups": {name: {"sex": {v: cell(n[v], row[v]) for v in row}} for name, row in table.items()},
     }
     found = release(metrics, leaving(), private=False, names=LABELS)["subgroups"]
@@ -183,7 +200,7 @@ def test_classes_of_a_whole_are_hidden_at_the_same_values() -> None:
 
 def test_a_hidden_class_does_not_follow_from_the_others_nor_from_all_that_are_not_the_first() -> None:
     positives = {"a": 15, "b": 2, "c": 43}
-    labels = {name: {"auc": 0.8, "n": 60, "positives": count} for name, count in positives.items()}
+    labels = {name: {"auc": 0.8, "patients": 60, "positives": count} for name, count in positives.items()}
     metrics = {
         "scores": whole(60, 45) | {"labels": labels},
         "support": {"validation_images": 60, "validation_patients": 60, "validation_positives": positives},
@@ -192,23 +209,28 @@ def test_a_hidden_class_does_not_follow_from_the_others_nor_from_all_that_are_no
     told = {name: one["positives"] for name, one in found["scores"]["labels"].items()}
     assert told == found["support"]["validation_positives"] == {"a": None, "b": None, "c": 43}
     assert found["scores"]["positives"] is None, "60 - 45 would be a's, and b's the rest"
-    assert found["scores"]["auc"] is None and found["scores"]["n"] == 60
+    assert found["scores"]["auc"] is None and found["scores"]["patients"] == 60
 
 
 COUNTS = st.dictionaries(st.sampled_from("abcdefg"), st.integers(0, 40), min_size=1)
 
 
 @settings(max_examples=200, deadline=None)
-@given(COUNTS, st.integers(1, 9), st.integers(0, 60))
-def test_labels_hidden_together_stand_for_the_floor(counts: dict[str, int], least: int, more: int) -> None:
-    images = sum(counts.values()) if more > 30 else max(counts.values()) + more
-    found = suppress_labels(counts, images=images, least=least)
+@given(COUNTS, st.integers(1, 9), st.integers(0, 60), st.integers(0, 40))
+def test_labels_hidden_together_stand_for_the_floor(
+    counts: dict[str, int], least: int, more: int, several: int
+) -> None:
+    """Of patients, whether each has one label or several, and of images, each of which has one."""
+    patients = max(max(counts.values()), sum(counts.values()) - several) if more > 30 else max(counts.values()) + more
+    images = max(patients, sum(counts.values()))
+    found = suppress_labels(counts, patients=patients, images=images, least=least)
     hidden = [name for name, value in found.items() if value is None]
     seen = sum(value for value in found.values() if value is not None)
-    assert all(value is None or (value == counts[name] and value >= least) for name, value in found.items())
+    for name, value in found.items():
+        assert value is None or (value == counts[name] and least <= value <= patients - least)
     if hidden and len(hidden) < len(found):
-        assert len(hidden) > 1 and not 0 <= images - seen < least
-    assert suppress_labels(found, images=images, least=least) == found
+        assert len(hidden) > 1 and not 0 <= patients - seen < least and not 0 <= images - seen < least
+    assert suppress_labels(found, patients=patients, images=images, least=least) == found
 
 
 # ---------------------------------------------------------------- whatever a hospital's patients are
@@ -218,64 +240,56 @@ KINDS = st.sampled_from(["binary", "multilabel", "multiclass"])
 
 @st.composite
 def hospitals(draw: st.DrawFn) -> Metrics:
-    """Metrics as a hospital makes them: every image has a sex, an age, a maker and a truth."""
+    """Metrics as a hospital makes them: every patient has a sex, an age, a maker and images, and each image a truth."""
     kind, rng = draw(KINDS), np.random.default_rng(draw(st.integers(0, 2**31)))
     names = LABELS[:1] if kind == "binary" else LABELS
-    n, skew = draw(st.integers(5, 120)), draw(st.floats(0.2, 3.0))
+    patients, skew, most = draw(st.integers(3, 120)), draw(st.floats(0.2, 3.0)), draw(st.integers(1, 4))
 
     def pick(values: tuple[str, ...], count: int) -> list[str]:
         return [values[i] for i in np.minimum(rng.exponential(skew, count).astype(int), len(values) - 1)]
 
-    owner = np.minimum(np.arange(n), draw(st.integers(n // 2, n)))
-    patients = len(set(owner.tolist()))
-    of_patient = {"sex": pick(DIMENSIONS["sex"], n)}
-    decades = [AGES[(AGES.index(age) + shift) % len(AGES)] for age, shift in zip(pick(AGES, n), [3] * n, strict=True)]
-    of_patient["age"] = [next(band for band, ages in DECADES.items() if age in ages) for age in decades]
-    values = {dimension: [column[k] for k in owner] for dimension, column in of_patient.items()}
-    values["maker"] = pick(MAKERS, n)
+    owner = np.repeat(np.arange(patients), rng.integers(1, most + 1, patients))
+    n = len(owner)
+    decades = [AGES[(AGES.index(age) + 3) % len(AGES)] for age in pick(AGES, patients)]
+    values = {
+        "sex": pick(DIMENSIONS["sex"], patients),
+        "age": [next(band for band, ages in DECADES.items() if age in ages) for age in decades],
+        "maker": pick(MAKERS, patients),
+    }
     if kind == "multiclass":
         truth = (np.minimum(rng.exponential(skew, n).astype(int), 2)[:, None] == np.arange(3)).astype(int)
     else:
         truth = (rng.random((n, len(names))) < rng.random(len(names)) ** 2).astype(int)
     score = rng.random((n, len(names)))
-    any_yes = int((truth.argmax(1) > 0).sum() if kind == "multiclass" else truth.any(1).sum())
-    each = {name: {"auc": 0.7, "n": n, "positives": int(truth[:, i].sum())} for i, name in enumerate(names)}
+    sick = np.array([truth[owner == one].any(0) for one in range(patients)])
+    any_yes = sick[:, 1:].any(1) if kind == "multiclass" else sick.any(1)
+    each = {
+        name: {"auc": 0.7, "patients": patients, "positives": int(sick[:, i].sum())} for i, name in enumerate(names)
+    }
+    columns = [{name: column[:, i] for i, name in enumerate(names)} for column in (truth, score)]
     metrics: Metrics = {
-        "scores": {"auc": 0.7, "n": n, "positives": any_yes, "patients": patients},
+        "scores": {"auc": 0.7, "patients": patients, "images": n, "positives": int(any_yes.sum())},
         "support": {
             "validation_images": n,
             "validation_patients": patients,
             "validation_positives": {name: one["positives"] for name, one in each.items()},
         },
         "subgroups": {},
-        "curves": curves(
-            {name: truth[:, i] for i, name in enumerate(names)}, {name: score[:, i] for i, name in enumerate(names)}
-        ),
+        "curves": curves(*columns, owner.tolist()),
     }
-    who = sorted(set(owner.tolist()))
-    metrics["profile"] = {
-        "patients": patients,
-        "sex": dict(Counter(of_patient["sex"][k] for k in who)),
-        "age": dict(Counter(decades[k] for k in who)),
-    }
+    metrics["profile"] = {"patients": patients, "sex": dict(Counter(values["sex"])), "age": dict(Counter(decades))}
     if len(names) > 1:
         metrics["scores"]["labels"] = each
     for i, name in enumerate(names):
         metrics["subgroups"][name] = {
             dimension: {
-                value: cell(
-                    sum(chosen := np.array(column) == value),
-                    int(truth[chosen, i].sum()),
-                    len(set(owner[chosen].tolist())),
-                )
+                value: cell(int((chosen := np.array(column) == value).sum()), int(sick[chosen, i].sum()))
                 for value in dict.fromkeys(column)
             }
             for dimension, column in values.items()
         }
-        for table in metrics["subgroups"][name].values():
-            for part in table.values():
-                part["n"] = int(part["n"])
-    return {"kind": kind, "names": names, "metrics": metrics}
+    once = {"owner": owner, "truth": truth, "score": score, "sick": sick}
+    return {"kind": kind, "names": names, "metrics": metrics, "alone": n == patients, **once}
 
 
 @settings(max_examples=200, deadline=None)
@@ -285,7 +299,8 @@ def test_no_hidden_count_follows_from_what_left(hospital: Metrics, least: int, d
     found = release(truth, rule, private=False, names=LABELS)
     assert release(found, rule, private=False, names=LABELS) == found
     assert refused(found, rule, private=False, names=LABELS) == []
-    hidden, determined = _attack(found, names, multiclass=hospital["kind"] == "multiclass")
+    one_class_each = hospital["kind"] == "multiclass" and hospital["alone"]
+    hidden, determined = _attack(found, names, multiclass=one_class_each)
     tables, ages = truth["subgroups"][names[0]], truth["profile"]["age"]
     for key in determined:  # an empty part may be told, and an age band of which the profile shows every decade
         small = ages.get(key[1], 0) if key[0] == "decade" else tables.get(key[0], {}).get(key[1], {}).get("patients", 0)
@@ -293,25 +308,27 @@ def test_no_hidden_count_follows_from_what_left(hospital: Metrics, least: int, d
             assert small == 0 or small >= least, key
         else:
             assert key[0] in tables and key[1] not in tables[key[0]], key
-    for name in names:
+    for i, name in enumerate(names):
         _holds_the_floor(found, truth, name, least)
         table = found["curves"][name].get("reliability", {})
-        for row, true in _wide_bins(table, truth["curves"][name]["reliability"]):
-            positives = round(sum(one["n"] * one["observed"] for one in true))
-            assert row["n"] == sum(one["n"] for one in true)
-            assert min(positives, row["n"] - positives) >= least
+        for low, high, row in _wide_bins(table):
+            here = (hospital["score"][:, i] >= low) & (hospital["score"][:, i] < high)
+            with_yes = set(hospital["owner"][here & (hospital["truth"][:, i] == 1)].tolist())
+            without = set(hospital["owner"][here & (hospital["truth"][:, i] == 0)].tolist())
+            assert least <= row["positives"] <= len(with_yes) and len(without) >= least
+            assert least <= row["patients"] - row["positives"] <= len(without)
+        if table and None not in [row["patients"] for row in table.values()]:
+            assert sum(row["patients"] for row in table.values()) == truth["scores"]["patients"]
+            assert sum(row["positives"] for row in table.values()) == hospital["sick"][:, i].sum()
     if not hidden:
         assert all(SUPPRESSED not in part for table in found["subgroups"].values() for part in table.values())
 
 
-def _wide_bins(table: Metrics, truth: Metrics) -> list[tuple[Metrics, list[Metrics]]]:
-    """Each bin that is shown, with those that it was put together from: up to the next one's edge."""
+def _wide_bins(table: Metrics) -> list[tuple[float, float, Metrics]]:
+    """Each bin that is shown, from its lower edge up to the next one's."""
     edges = [edge for edge in table if SUPPRESSED not in table[edge]]
-    ends = [*edges[1:], "1.0"][: len(edges)]
-    return [
-        (table[edge], [one for lower, one in truth.items() if edge <= lower < end])
-        for edge, end in zip(edges, ends, strict=True)
-    ]
+    lows = [0.0, *map(float, edges[1:])]  # nothing lies below the first
+    return [(low, high, table[edge]) for edge, low, high in zip(edges, lows, [*lows[1:], 1.1], strict=False)]
 
 
 def _holds_the_floor(found: Metrics, truth: Metrics, name: str, least: int) -> None:
@@ -321,19 +338,18 @@ def _holds_the_floor(found: Metrics, truth: Metrics, name: str, least: int) -> N
         seen = [value for value, part in table.items() if part["positives"] is not None]
         for value in seen:
             part = table[value]
-            assert {key: part[key] for key in ("n", "positives", "patients")} == {
-                key: true[value][key] for key in ("n", "positives", "patients")
-            }
-            assert min(part["positives"], part["n"] - part["positives"], part["patients"]) >= least
-        rest = {key: whole_of[key] - sum(table[value][key] for value in seen) for key in ("n", "positives") if seen}
+            for key in ("patients", "positives"):
+                assert part[key] == true[value][key]
+            assert min(part["positives"], part["patients"] - part["positives"]) >= least
+        rest = {key: whole_of[key] - sum(table[one][key] for one in seen) for key in ("patients", "positives") if seen}
         hidden = [value for value in true if value not in seen]
         if seen and hidden:
             assert len(hidden) > 1
-            assert min(rest["n"], rest["positives"], rest["n"] - rest["positives"]) >= least
-        people = [value for value, part in table.items() if part["n"] is not None]
+            assert min(rest["positives"], rest["patients"] - rest["positives"]) >= least
+        people = [value for value, part in table.items() if part["patients"] is not None]
         others = [true[value] for value in true if value not in people]
         if people and others:
-            assert len(others) > 1 and sum(part["n"] for part in others) >= least
+            assert len(others) > 1 and sum(part["patients"] for part in others) >= least
 
 
 def _attack(found: Metrics, names: tuple[str, ...], *, multiclass: bool) -> tuple[list[Any], list[Any]]:
@@ -348,16 +364,19 @@ def _attack(found: Metrics, names: tuple[str, ...], *, multiclass: bool) -> tupl
 
     everything: dict[Any, int] = {}
     sums: list[tuple[Any, list[Any]]] = []
-    tell("n", scores["n"])
-    tell("n", support["validation_images"])
+    tell("n", scores["patients"])
+    tell("n", support["validation_patients"])
+    assert scores["images"] == support["validation_images"]
     for name in names:
         part = scores.get("labels", {}).get(name, scores)
         tell(("positives", name), part["positives"])
         tell(("positives", name), support["validation_positives"][name])
         for dimension, table in found["subgroups"][name].items():
             for value in DIMENSIONS[dimension]:
-                cell_ = table.get(value, {"n": 0, "positives": 0})  # an unnamed value is empty, and that may be told
-                tell((dimension, value), cell_["n"])
+                cell_ = table.get(
+                    value, {"patients": 0, "positives": 0}
+                )  # an unnamed value is empty, and that may be told
+                tell((dimension, value), cell_["patients"])
                 tell((dimension, value, name), cell_["positives"])
             sums.append((("positives", name), [(dimension, value, name) for value in DIMENSIONS[dimension]]))
             sums.append(("n", [(dimension, value) for value in DIMENSIONS[dimension]]))
@@ -410,9 +429,11 @@ NUMBERS = st.one_of(st.none(), st.booleans(), st.integers(-3, 60), st.integers()
 CELL = st.one_of(
     NUMBERS,
     st.builds(
-        lambda more, n, part: cell(n, int(n * part), max(1, n // 2)) | more,
+        lambda more, n, part: cell(n, int(n * part)) | more,
         st.dictionaries(
-            st.sampled_from(["auc", "dice", "n", "positives", "patients", "gossip", SUPPRESSED]), NUMBERS, max_size=2
+            st.sampled_from(["auc", "dice", "images", "positives", "patients", "gossip", SUPPRESSED]),
+            NUMBERS,
+            max_size=2,
         ),
         st.integers(0, 60),
         st.floats(0, 1),
@@ -421,12 +442,13 @@ CELL = st.one_of(
 WILD = st.fixed_dictionaries(
     {
         "scores": st.builds(
-            lambda n, positives, patients, labels: (
-                whole(n, positives, patients) | ({"labels": labels} if labels else {})
+            lambda patients, positives, images, more, labels: (
+                whole(patients, positives, images) | more | ({"labels": labels} if labels else {})
             ),
-            st.integers(0, 200),
             st.integers(0, 100),
-            st.integers(1, 100),
+            st.integers(0, 100),
+            st.integers(1, 200),
+            st.sampled_from([{}, {"dice": 0.9, "dice_patients": 40, "hd95_mm": 2.0, "hd95_patients": 30}]),
             st.dictionaries(
                 st.sampled_from(LABELS), st.builds(whole, st.integers(0, 200), st.integers(0, 90)), max_size=3
             ),
@@ -469,7 +491,13 @@ WILD = st.fixed_dictionaries(
                         st.one_of(
                             NUMBERS,
                             st.fixed_dictionaries(
-                                {"n": st.integers(-1, 60), "score": NUMBERS, "observed": st.floats(0, 1)}
+                                {
+                                    "patients": st.integers(-1, 60),
+                                    "positives": st.integers(-1, 30),
+                                    "score": NUMBERS,
+                                    "observed": st.floats(0, 1),
+                                },
+                                optional={"images": st.integers(-1, 90)},
                             ),
                         ),
                     ),
@@ -504,24 +532,29 @@ def test_whatever_comes_in_what_goes_out_is_allowed_and_stays_as_it_is(
 def test_curves_leave_with_their_labels_floor() -> None:
     rng = np.random.default_rng(0)
     labels, values = np.repeat([0, 1], 300), np.clip(rng.normal(np.repeat([0.4, 0.6], 300), 0.2), 0, 1)
-    made = curves({"a": labels}, {"a": values})["a"]
+    made = curves({"a": labels}, {"a": values}, list(range(600)))["a"]
     found = release({"scores": whole(600, 300), "curves": {"a": made}}, leaving(), private=False, names=LABELS)[
         "curves"
     ]["a"]
     assert found["roc"] == {rate: round(value, 3) for rate, value in made["roc"].items()}
-    truth, told = reliability(labels, values), found["reliability"]
+    truth, told = reliability(labels, values, list(range(600))), found["reliability"]
     assert len(told) >= 5, "most bins have both"
-    assert sum(row["n"] for row in told.values()) == 600
-    for row, parts in _wide_bins(told, truth):
-        for name in ("score", "observed"):
-            mean = sum(one["n"] * one[name] for one in parts) / row["n"]
-            assert row[name] == pytest.approx(mean, abs=0.0005 + 1e-9)
-    exact = {edge: row for edge, row in told.items() if row["n"] == truth[edge]["n"]}
+    assert sum(row["patients"] for row in told.values()) == 600 and "images" not in told["0.5"]
+    for low, high, row in _wide_bins(told):
+        here = (values >= low) & (values < high)
+        assert (row["patients"], row["positives"]) == (here.sum(), labels[here].sum())
+        assert row["score"] == pytest.approx(values[here].mean(), abs=0.0005 + 1e-9)
+        assert row["observed"] == pytest.approx(labels[here].mean(), abs=0.0005 + 1e-9)
+    exact = {edge: row for edge, row in told.items() if row["patients"] == truth[edge]["patients"]}
     assert exact and all(row["score"] == round(truth[edge]["score"], 3) for edge, row in exact.items())
 
 
-def bins(**cells: tuple[int, float, float]) -> Metrics:
-    return {edge[1:].replace("_", "."): {"n": n, "score": s, "observed": o} for edge, (n, s, o) in cells.items()}
+def bins(**cells: tuple[int, int, float, float]) -> Metrics:
+    """Edge -> patients, positives, mean score and share of yes; twice as many images as patients."""
+    return {
+        edge[1:].replace("_", "."): {"patients": n, "positives": p, "images": 2 * n, "score": s, "observed": o}
+        for edge, (n, p, s, o) in cells.items()
+    }
 
 
 @pytest.mark.parametrize(
@@ -529,30 +562,35 @@ def bins(**cells: tuple[int, float, float]) -> Metrics:
     [
         # a sure model: few positives low, few negatives high, hardly anyone between
         (
-            bins(b0_0=(60, 0.02, 0.05), b0_4=(4, 0.5, 0.5), b0_9=(36, 0.97, 0.75)),
-            {"0.0": (64, 0.05, 0.078), "0.9": (36, 0.97, 0.75)},
+            bins(b0_0=(60, 3, 0.02, 0.05), b0_4=(4, 2, 0.5, 0.5), b0_9=(36, 27, 0.97, 0.75)),
+            {"0.0": (64, 5, 0.05, 0.078), "0.9": (36, 27, 0.97, 0.75)},
         ),
         # what is left at the end goes to the last that has enough
-        (bins(b0_0=(50, 0.1, 0.5), b0_9=(50, 0.9, 0.98)), {"0.0": (100, 0.5, 0.74)}),
-        (bins(b0_0=(50, 0.1, 0.02), b0_9=(50, 0.9, 0.04)), None),
-        (bins(b0_0=(99, 0.1, 0.5)), None),
+        (bins(b0_0=(50, 25, 0.1, 0.5), b0_9=(50, 49, 0.9, 0.98)), {"0.0": (100, 74, 0.5, 0.74)}),
+        (bins(b0_0=(50, 1, 0.1, 0.02), b0_9=(50, 2, 0.9, 0.04)), None),
+        (bins(b0_0=(99, 50, 0.1, 0.5)), None),
+        # five images with yes, of one patient
+        (bins(b0_0=(50, 1, 0.1, 0.5), b0_9=(50, 49, 0.9, 0.98)), {"0.0": (100, 50, 0.5, 0.74)}),
     ],
 )
 def test_neighbouring_bins_are_put_together_up_to_the_floor(
-    table: Metrics, told: dict[str, tuple[int, float, float]] | None
+    table: Metrics, told: dict[str, tuple[int, int, float, float]] | None
 ) -> None:
-    positives = round(sum(cell["n"] * cell["observed"] for cell in table.values()))
-    metrics = {"scores": whole(100, positives), "curves": {"a": {"reliability": table}}}
+    positives = sum(cell["positives"] for cell in table.values())
+    metrics = {"scores": whole(100, positives, 200), "curves": {"a": {"reliability": table}}}
     found = release(metrics, leaving(), private=False, names=LABELS)["curves"]["a"]["reliability"]
     if told is None:
         assert set(_leaves(found)) == {None, True}
         assert set(found) == set(RELIABILITY_BINS)
     else:
-        assert found == bins(**{"b" + edge.replace(".", "_"): cell for edge, cell in told.items()})
+        expected = bins(**{"b" + edge.replace(".", "_"): cell for edge, cell in told.items()})
+        assert found == {
+            edge: {name: value for name, value in cell.items() if name != "images"} for edge, cell in expected.items()
+        }
 
 
 def test_pooled_curves_leave_with_the_pooled_scores_alone() -> None:
-    made = curves({"a": np.array([0, 1] * 40)}, {"a": np.linspace(0, 1, 80)})
+    made = curves({"a": np.array([0, 1] * 40)}, {"a": np.linspace(0, 1, 80)}, list(range(80)))
     metrics = {"pooled": whole(80, 40) | {"curves": made}}
     found = release(metrics, leaving("pooled"), private=True, names=LABELS)
     assert found["pooled"]["curves"]["a"]["roc"]["1.00"] == 1.0
@@ -572,6 +610,7 @@ def profile(**changes: Any) -> Metrics:
         "age": {"40-49": 20, "50-59": 30, "60-69": 10},
         "maker": {"GE": 57, "Siemens": 3},
         "intensity": {"-0.25": 0.25, "+0.00": 0.12345},
+        "spacing_patients": 60,
         "spacing_mm": 0.14333,
         "label_noise": 0.05111,
     } | changes
@@ -590,11 +629,11 @@ def test_a_profile_is_suppressed_like_counts_of_patients() -> None:
 def test_a_profile_does_not_tell_what_the_subgroups_hide() -> None:
     """Of 12 patients of 40 to 59 years the profile alone may say that 9 are below 50; beside the 12, 3 would follow."""
     ages = {"40-49": 9, "50-59": 3, "60-69": 20, "70-79": 8, "0-9": 2}
-    bands = {"40-59": cell(24, 12, 12), "60-79": cell(56, 28, 28), "0-19": cell(4, 2, 2)}
+    bands = {"40-59": cell(12, 6), "60-79": cell(28, 14), "0-19": cell(2, 1)}
     metrics: Metrics = {"profile": {"patients": 42, "age": ages}}
     alone = release(metrics, leaving(), private=False, names=LABELS)["profile"]["age"]
     assert alone == ages | {"50-59": None, "0-9": None}
-    metrics |= {"scores": whole(84, 42, 42), "subgroups": {"a": {"age": bands}}}
+    metrics |= {"scores": whole(42, 21, 84), "subgroups": {"a": {"age": bands}}}
     found = release(metrics, leaving(), private=False, names=LABELS)
     assert [band for band, part in found["subgroups"]["a"]["age"].items() if part["patients"]] == ["60-79"]
     assert found["profile"]["age"] == dict.fromkeys(ages) | {"60-69": 20, "70-79": 8}

@@ -158,7 +158,7 @@ def test_epsilon_and_metrics_at_this_hospital() -> None:
 
 
 CONTENT: dict[str, Any] = {
-    "scores": {"auc": 0.9, "auc_low": 0.8, "auc_high": 1.0, "average_precision": 0.9, "loss": 0.1, "n": 40}
+    "scores": {"auc": 0.9, "auc_low": 0.8, "auc_high": 1.0, "average_precision": 0.9, "loss": 0.1, "images": 60}
     | {"positives": 20, "patients": 40, "sensitivity": 0.9, "specificity": 0.95, "ece": 0.1},
     "support": {"train_patients": 40, "train_images": 60, "validation_patients": 20, "validation_images": 30}
     | {"left_out": 10},

@@ -25,13 +25,25 @@ def leaving(*metrics: str, decimals: int = 3, min_count: int = 5) -> Leaving:
     return Leaving(metrics=metrics or EVERYTHING, decimals=decimals, min_count=min_count)
 
 
-def label_scores(n: int = 40, positives: int = 12, **more: Any) -> dict[str, Any]:
-    return {"auc": 0.81234, "auc_low": 0.7, "average_precision": 0.5, "n": n, "positives": positives, **more}
+def label_scores(patients: int = 40, positives: int = 12, **more: Any) -> dict[str, Any]:
+    return {
+        "auc": 0.81234,
+        "auc_low": 0.7,
+        "average_precision": 0.5,
+        "patients": patients,
+        "positives": positives,
+        **more,
+    }
+
+
+def all_scores(**more: Any) -> dict[str, Any]:
+    """Of all patients, with their images."""
+    return label_scores(images=90) | more
 
 
 def round_metrics() -> dict[str, Any]:
     return {
-        "scores": label_scores(patients=30, loss=0.43219),
+        "scores": all_scores(loss=0.43219),
         "loss": 0.54321,
         "patients": 60,
         "images": 80,
@@ -43,7 +55,7 @@ def round_metrics() -> dict[str, Any]:
 
 def test_rounds_and_keeps_what_is_listed() -> None:
     assert release(round_metrics(), leaving(), private=False) == {
-        "scores": label_scores(patients=30, loss=0.432) | {"auc": 0.812},
+        "scores": all_scores(loss=0.432) | {"auc": 0.812},
         "loss": 0.543,
         "patients": 60,
         "images": 80,
@@ -63,17 +75,17 @@ def test_nothing_listed_nothing_leaves() -> None:
 
 def test_a_single_metric_brings_the_counts_it_rests_on_and_no_more() -> None:
     found = release(round_metrics(), leaving("scores.auc", "train_s"), private=False)
-    assert found == {"scores": {"auc": 0.812, "n": 40, "positives": 12, "patients": 30}, "train_s": 1.235}
+    assert found == {"scores": {"auc": 0.812, "images": 90, "positives": 12, "patients": 40}, "train_s": 1.235}
 
 
-@pytest.mark.parametrize("count", ["n", "positives", "patients"])
+@pytest.mark.parametrize("count", ["images", "positives", "patients"])
 def test_a_count_below_the_floor_is_null_and_so_is_what_rests_on_it(count: str) -> None:
-    scores = label_scores(patients=30, loss=0.4) | {count: 4}
+    scores = all_scores(loss=0.4) | {count: 4}
     found = release({"scores": scores}, leaving(), private=False)["scores"]
     assert found["suppressed"] is True
     assert found[count] is None
     assert found["auc"] is None and found["average_precision"] is None
-    assert (found["loss"] is None) == (count != "positives")
+    assert (found["loss"] is None) == (count == "patients")
     assert 0 not in [value for value in found.values() if value is not True]
 
 
@@ -83,18 +95,18 @@ def test_a_count_that_nothing_rests_on_is_told_as_suppressed_too() -> None:
 
 
 def test_too_few_who_are_not_positive_hide_the_positives_too() -> None:
-    found = release({"scores": label_scores(n=40, positives=37, patients=30)}, leaving(), private=False)["scores"]
-    assert found["positives"] is None and found["auc"] is None and found["n"] == 40
+    found = release({"scores": all_scores(positives=37)}, leaving(), private=False)["scores"]
+    assert found["positives"] is None and found["auc"] is None and found["patients"] == 40
 
 
 def test_a_score_without_its_count_is_null() -> None:
-    found = release({"scores": {"auc": 0.8, "n": 40, "patients": 30}}, leaving(), private=False)["scores"]
+    found = release({"scores": {"auc": 0.8, "images": 90, "patients": 40}}, leaving(), private=False)["scores"]
     assert found["auc"] is None and found["suppressed"] is True
 
 
 def test_one_suppressed_label_takes_the_next_smallest_with_it() -> None:
     labels = {name: label_scores(positives=k) for name, k in (("effusion", 2), ("nodule", 15), ("other", 23))}
-    scores = {**label_scores(patients=30), "labels": labels}
+    scores = {**all_scores(), "labels": labels}
     found = release({"scores": scores}, leaving(), private=False)["scores"]["labels"]
     assert found["effusion"]["auc"] is None and found["effusion"]["suppressed"]
     assert found["nodule"] == {**dict.fromkeys(label_scores()), "suppressed": True}
@@ -102,22 +114,36 @@ def test_one_suppressed_label_takes_the_next_smallest_with_it() -> None:
 
 
 def test_too_few_patients_hide_every_label() -> None:
-    scores = {**label_scores(patients=3), "labels": {name: label_scores() for name in LABELS}}
+    scores = {**all_scores(patients=3), "labels": {name: label_scores() for name in LABELS}}
     found = release({"scores": scores}, leaving(), private=False)["scores"]["labels"]
     assert all(value in (None, True) for entry in found.values() for value in entry.values())
 
 
-def test_a_structure_in_few_images_is_hidden_and_its_distance_rests_on_its_own_count() -> None:
-    structures = {
-        "1": {"dice": 0.9, "dice_low": 0.8, "dice_high": 1.0, "hd95_mm": 3.21987, "hd95_n": 3, "n": 30},
-        "2": {"dice": 0.7, "dice_low": 0.6, "dice_high": 0.8, "hd95_mm": 4.0, "hd95_n": 20, "n": 20},
-        "3": {"dice": 0.7, "dice_low": 0.6, "dice_high": 0.8, "hd95_mm": 4.0, "hd95_n": 2, "n": 2},
-    }
-    scores = {"dice": 0.8, "hd95_mm": 2.0, "n": 30, "patients": 20, "loss": 0.1, "structures": structures}
-    found = release({"scores": scores}, leaving(), private=False)["scores"]["structures"]
-    assert found["1"]["dice"] == 0.9 and found["1"]["hd95_mm"] is None and found["1"]["hd95_n"] is None
-    assert "suppressed" not in found["2"]
-    assert found["3"]["dice"] is None and found["3"]["n"] is None
+def structure(patients: int, hd95_patients: int) -> dict[str, Any]:
+    measures = {"dice": 0.9, "dice_low": 0.8, "dice_high": 1.0, "hd95_mm": 3.21987}
+    return measures | {"patients": patients, "hd95_patients": hd95_patients}
+
+
+def test_a_structure_that_few_patients_have_is_hidden_and_its_distance_rests_on_its_own_patients() -> None:
+    structures = {"1": structure(30, 3), "2": structure(20, 20), "3": structure(2, 2), "4": structure(25, 25)}
+    whole = {"dice": 0.8, "hd95_mm": 2.0, "patients": 30, "images": 90, "dice_patients": 30, "hd95_patients": 30}
+    scores = whole | {"loss": 0.1, "structures": structures}
+    found = release({"scores": scores}, leaving(), private=False)["scores"]
+    one = found["structures"]
+    assert one["1"]["dice"] == 0.9 and one["1"]["hd95_mm"] is None and one["1"]["hd95_patients"] is None
+    assert "suppressed" not in one["2"] and "suppressed" not in one["4"]
+    assert one["3"]["dice"] is None and one["3"]["patients"] is None
+    assert found["dice"] is None and found["dice_patients"] is None, "the mean over structures holds the hidden one"
+    assert found["loss"] == 0.1 and found["patients"] == 30
+
+
+@pytest.mark.parametrize(("has", "told"), [(30, True), (27, False), (25, True), (4, False)])
+def test_of_those_without_a_structure_or_a_distance_there_are_none_or_the_floor(has: int, told: bool) -> None:
+    whole = {"dice": 0.8, "hd95_mm": 2.0, "patients": 30, "images": 90, "dice_patients": has, "hd95_patients": has}
+    found = release({"scores": whole}, leaving(), private=False)["scores"]
+    assert (found["dice"] is not None) == (found["hd95_mm"] is not None) == told
+    far = release({"scores": whole | {"dice_patients": 30}}, leaving(), private=False)["scores"]
+    assert far["dice"] == 0.8 and (far["hd95_mm"] is not None) == told
 
 
 def support(**positives: int) -> dict[str, Any]:
@@ -128,20 +154,20 @@ def support(**positives: int) -> dict[str, Any]:
         "validation_images": 9,
         "left_out": 2,
         "train_positives": positives,
-        "validation_positives": {"effusion": 6},
+        "validation_positives": {"effusion": 3},
     }
 
 
 def test_support() -> None:
-    found = release({"support": support(effusion=2, nodule=12, other=26)}, leaving(), private=False)["support"]
-    assert found["train_positives"] == {"effusion": None, "nodule": None, "other": 26}
+    found = release({"support": support(effusion=2, nodule=12, other=24)}, leaving(), private=False)["support"]
+    assert found["train_positives"] == {"effusion": None, "nodule": None, "other": 24}
     assert (found["train_patients"], found["left_out"]) == (30, None)
     assert found["validation_patients"] is None and found["validation_images"] is None
     assert found["validation_positives"] == {"effusion": None}
 
 
 def test_labels_that_the_job_has_not_stay() -> None:
-    scores = {**label_scores(patients=30), "labels": {"DOE^JANE": label_scores(), "nodule": label_scores()}}
+    scores = {**all_scores(), "labels": {"DOE^JANE": label_scores(), "nodule": label_scores()}}
     metrics = {"scores": scores, "support": support(**{"DOE^JANE": 20, "nodule": 20})}
     found = release(metrics, leaving(), private=False, names=LABELS)
     assert "DOE" not in json.dumps(found)
@@ -188,8 +214,11 @@ def test_words_and_parameters() -> None:
         ({"train_s": float("inf")}, "metric train_s"),
         ({"train_s": np.float64(0.5)}, "metric train_s"),
         ({"fedward": "anything"}, "metric fedward"),
-        ({"scores": {"auc": 1.5, "n": 40, "positives": 12, "patients": 30}}, "metric scores.auc"),
-        ({"scores": {"auc": 0.8, "n": 40, "positives": 12, "patients": 30, "suppressed": True}}, "scores.suppressed"),
+        ({"scores": {"auc": 1.5, "images": 90, "positives": 12, "patients": 40}}, "metric scores.auc"),
+        (
+            {"scores": {"auc": 0.8, "images": 90, "positives": 12, "patients": 40, "suppressed": True}},
+            "scores.suppressed",
+        ),
         ({1: 2}, "metric (of a name that is not shown) is unknown"),
     ],
 )
@@ -296,12 +325,12 @@ def test_refused_says_nothing_only_for_what_release_would_leave_as_it_is(metrics
 
 def test_real_scores_pass() -> None:
     rng = np.random.default_rng(3)
-    labels, values = rng.integers(0, 2, (60, 3)), rng.random((60, 3))
-    patients = [f"p{i // 2}" for i in range(60)]
+    patients = [f"p{i // 2}" for i in range(120)]
+    labels, values = np.repeat(rng.integers(0, 2, (60, 3)), 2, axis=0), rng.random((120, 3))
     for scores in (
         score_labels(labels, values, names=LABELS, patients=patients, loss=0.3),
         score_labels(labels[:, :1], values[:, :1], names=LABELS[:1], patients=patients, loss=0.3),
-        score_classes(rng.integers(0, 3, 60), values, names=LABELS, patients=patients, loss=None),
+        score_classes(np.repeat(rng.integers(0, 3, 60), 2), values, names=LABELS, patients=patients, loss=None),
     ):
         found = release({"scores": scores.plain()}, leaving(), private=True, names=LABELS)
         assert set(found["scores"]) == set(scores.plain())
@@ -313,7 +342,7 @@ def test_real_scores_pass() -> None:
 
 
 def pooled(**changes: Any) -> dict[str, Any]:
-    return {"auc": 0.81234, "auc_low": 0.7, "auc_high": 0.9, "n": 90, "positives": 30, "patients": 80} | changes
+    return {"auc": 0.81234, "auc_low": 0.7, "auc_high": 0.9, "images": 90, "positives": 30, "patients": 80} | changes
 
 
 def statistics(**changes: Any) -> dict[str, Any]:
@@ -322,7 +351,7 @@ def statistics(**changes: Any) -> dict[str, Any]:
         "images": 80,
         "age": {"40-49": 20, "50-59": 30, "60-69": 10},
         "sex": {"F": 30, "M": 28, "O": 2, "unknown": 0},
-        "positives": {"effusion": 30, "nodule": 44, "other": 77},
+        "positives": {"effusion": 30, "nodule": 44, "other": 57},
         "intensity": {"-0.25": 0.25, "+0.00": 0.12345},
     } | changes
 
@@ -334,11 +363,11 @@ def test_figures_of_all_hospitals_leave_only_where_they_are_named_as_such() -> N
     assert "metric auc is not on the site's list" in refused(metrics, leaving(*sorted(every)), private=False)
     assert set(release(metrics, leaving("pooled"), private=False)) == {"pooled"}
     assert set(release(metrics, leaving("cohort_statistics"), private=False)) == {"cohort_statistics"}
-    counts = {name: pooled()[name] for name in ("n", "positives", "patients")}
+    counts = {name: pooled()[name] for name in ("images", "positives", "patients")}
     assert release(metrics, leaving("pooled.auc"), private=False) == {"pooled": {"auc": 0.812} | counts}
     sexes = release(metrics, leaving("cohort_statistics.sex"), private=False)["cohort_statistics"]
     assert set(sexes) == {"patients", "sex"}
-    assert release({"scores": label_scores(patients=30)}, leaving(*TOGETHER), private=False) == {}
+    assert release({"scores": all_scores()}, leaving(*TOGETHER), private=False) == {}
 
 
 def test_a_policy_cannot_name_a_figure_of_all_hospitals_alone() -> None:
@@ -348,10 +377,10 @@ def test_a_policy_cannot_name_a_figure_of_all_hospitals_alone() -> None:
 def test_pooled_scores_are_rounded_and_hold_the_floor_label_by_label() -> None:
     labels = {"effusion": pooled(positives=3), "nodule": pooled(positives=40), "other": pooled(positives=50)}
     for label in labels.values():
-        del label["patients"]
+        del label["images"]
     found = release({"pooled": pooled(labels=labels)}, leaving(*TOGETHER), private=True, names=LABELS)["pooled"]
     assert found["auc"] is None and found["positives"] is None and found["suppressed"], "no mean gives a label away"
-    assert found["n"] == 90 and found["patients"] == 80
+    assert found["images"] == 90 and found["patients"] == 80
     assert found["labels"]["effusion"]["suppressed"] and found["labels"]["nodule"]["suppressed"]
     assert found["labels"]["other"]["auc"] == 0.812
     few = release({"pooled": pooled(patients=4)}, leaving(*TOGETHER), private=False)["pooled"]

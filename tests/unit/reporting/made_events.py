@@ -97,7 +97,7 @@ def _scores(auc: float, patients: int) -> dict[str, Any]:
         "specificity_low": 0.91,
         "specificity_high": 0.97,
         "ece": round(0.9 - auc * 0.93, 4),
-        "n": patients + 20,
+        "images": patients + 20,
         "positives": patients // 3,
         "patients": patients,
         "loss": round(1 - auc, 4),
@@ -142,11 +142,11 @@ def _final(site: str, auc: float) -> dict[str, Any]:
 
 
 def _part(auc: float, patients: int) -> dict[str, Any]:
-    return {name: value for name, value in _scores(auc, patients).items() if name.startswith(("auc", "n", "p"))}
+    return {name: value for name, value in _scores(auc, patients).items() if name.startswith(("auc", "i", "p"))}
 
 
 def _parts(site: str, auc: float, patients: int) -> dict[str, Any]:
-    hidden = {"auc": None, "auc_low": None, "auc_high": None, "n": None, "positives": None, "patients": None}
+    hidden = {"auc": None, "auc_low": None, "auc_high": None, "positives": None, "patients": None}
     shift = 0.02 + (len(site) % 5) / 100
     return {
         "sex": {"F": _part(auc - shift, patients // 2), "M": _part(auc + 0.02, patients // 2)},
@@ -164,16 +164,19 @@ def _curves(auc: float, patients: int) -> dict[str, Any]:
     bend = auc / (1 - auc)
     roc = {f"{step / 20:.2f}": round((step / 20) ** (1 / bend), 3) for step in range(21)}
     bins = {
-        f"{low / 10:.1f}": {"n": max(4, patients // (low + 2)), "score": low / 10 + 0.048}
+        f"{low / 10:.1f}": {"patients": max(4, patients // (low + 2)), "positives": 3, "score": low / 10 + 0.048}
         | {"observed": round(min(1.0, (low / 10 + 0.05) ** (1.2 if auc > 0.8 else 0.6)), 3)}
         for low in range(10)
         if low != 7
     }
-    return {"roc": roc, "reliability": bins | {"0.7": {"n": None, "score": None, "observed": None}}}
+    return {
+        "roc": roc,
+        "reliability": bins | {"0.7": {"patients": None, "positives": None, "score": None, "observed": None}},
+    }
 
 
 def _pooled() -> dict[str, Any]:
-    return {"auc": 0.872, "auc_low": 0.851, "auc_high": 0.893, "n": 857, "positives": 252, "patients": 757} | {
+    return {"auc": 0.872, "auc_low": 0.851, "auc_high": 0.893, "images": 857, "positives": 252, "patients": 757} | {
         "curves": {"lesion": _curves(0.872, 757)}
     }
 

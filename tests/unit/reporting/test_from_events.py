@@ -37,7 +37,7 @@ def events(**final: Any) -> list[dict[str, Any]]:
 
 
 def test_what_does_not_leave_is_not_measured_and_never_zero(private_job: JobSpec) -> None:
-    done = report_of(private_job, events(scores={"auc": None, "n": None, "suppressed": True}))
+    done = report_of(private_job, events(scores={"auc": None, "patients": None, "suppressed": True}))
     (north,) = done.sites
     assert (north.federated.value, north.federated.suppressed) == (None, True)
     assert north.local_only.value is None
@@ -98,17 +98,24 @@ def test_without_encryption_there_are_no_figures_of_all_hospitals(tiny_job: JobS
 
 
 def test_pooled_scores_are_those_of_the_last_sum(tiny_job: JobSpec) -> None:
-    scores = {"auc": 0.81, "auc_low": 0.7, "auc_high": 0.9, "n": 90, "positives": 30, "patients": 80}
+    scores = {"auc": 0.81, "auc_low": 0.7, "auc_high": 0.9, "images": 90, "positives": 30, "patients": 80}
     sites = ["west", "north", "east"]
     first = {"event": "pooled", "sites": sites, "pooled": scores | {"auc": 0.5}}
     done = report_of(tiny_job, encrypted(first, {"event": "pooled", "sites": sites, "pooled": scores}))
-    assert done.pooled == Score(value=0.81, low=0.7, high=0.9, n=90, positives=30, patients=80)
+    assert done.pooled == Score(value=0.81, low=0.7, high=0.9, n=80, images=90, positives=30)
     assert done.pooled_sites == ("east", "north", "west")
     assert summary(done)["pooled_auc"] == 0.81 and summary(done)["pooled_auc_low"] == 0.7
 
 
 def test_pooled_scores_below_the_floor_are_insufficient_and_not_absent(tiny_job: JobSpec) -> None:
-    few = {"auc": None, "n": 90, "positives": None, "patients": 80, "suppressed": True, "labels": {"a": {"auc": 0.5}}}
+    few = {
+        "auc": None,
+        "images": 90,
+        "positives": None,
+        "patients": 80,
+        "suppressed": True,
+        "labels": {"a": {"auc": 0.5}},
+    }
     done = report_of(tiny_job, encrypted({"event": "pooled", "sites": ["a", "b", "c"], "pooled": few}))
     assert done.pooled.value is None and done.pooled.suppressed and done.pooled_sites
     assert done.pooled_labels == {"a": Score(value=0.5)}

@@ -273,7 +273,8 @@ def test_written_and_read_again_is_the_same_report(tmp_path: Path) -> None:
         ("[]", "not a report"),
         ('{"schema": 99}', "another schema"),
         ('{"schema": 1}', "another schema"),
-        ('{"schema": 2}', "not a report"),
+        ('{"schema": 2}', "another schema"),
+        ('{"schema": 3}', "not a report"),
     ],
 )
 def test_a_file_that_is_no_report_is_one_line(tmp_path: Path, content: str | None, said: str) -> None:
@@ -378,6 +379,7 @@ def test_the_summary_has_the_promised_fields() -> None:
         "auc_low",
         "auc_high",
         "n",
+        "images",
         "positives",
         "epsilon",
         "delta",
@@ -468,7 +470,7 @@ def population(**changes: Any) -> Population:
 def together(**changes: Any) -> Report:
     whole = report(
         encryption="AES-256-CTR additive cipher, compact (key 1f3a…)",
-        pooled=Score(value=0.9312, low=0.9012, high=0.9518, n=191, positives=66, patients=180),
+        pooled=Score(value=0.9312, low=0.9012, high=0.9518, n=180, images=191, positives=66),
         pooled_sites=("a-site", "b-site", "c-site"),
         population=population(),
     )
@@ -477,7 +479,9 @@ def together(**changes: Any) -> Report:
 
 def test_the_pooled_score_stands_with_its_interval_and_where_it_comes_from() -> None:
     words = Page(render(together())).words
-    assert "All sites’ images together 0.931 95 % interval 0.901 to 0.952 191 images, 66 positive;" in words
+    assert (
+        "All sites’ images together 0.931 95 % interval 0.901 to 0.952 180 patients, 66 positive, 191 images;" in words
+    )
     assert "from an encrypted sum over 3 hospitals" in words
     assert "encrypted sum" not in Page(render(report())).words
 
@@ -488,7 +492,7 @@ def test_the_federations_patients_are_on_the_page_and_only_where_they_were_summe
     assert "own part left it encrypted, and only the sum was opened" in words
     assert "Age in years Patients 40-49 201 50-59 311 the rest, 2 rows withheld" in words
     assert "Sex Patients female 300 male 305 the rest, 2 rows withheld" in words
-    assert "Finding Images lesion 222" in words
+    assert "Finding Patients lesion 222" in words
     assert "The federation’s patients" not in Page(render(report())).words
 
 

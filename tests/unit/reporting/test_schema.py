@@ -41,7 +41,7 @@ def test_a_written_report_keeps_to_the_schema_and_is_read_again(made: Report, tm
     write_report(tmp_path, made)
     content = json.loads((tmp_path / JSON_FILE).read_text())
     schema("report.schema.json").validate(content)
-    assert content["schema"] == 2
+    assert content["schema"] == 3
     assert read_report(tmp_path) == made == read_report(tmp_path / JSON_FILE)
 
 

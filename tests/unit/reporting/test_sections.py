@@ -26,7 +26,7 @@ def made() -> Report:
 
 def test_gaps_worked_by_hand_the_worst_first_and_what_has_no_value_last() -> None:
     parts = {
-        "sex": {"F": {"auc": 0.7, "n": 30, "patients": 25}, "M": {"auc": 0.95}, "O": {"auc": None, "suppressed": True}},
+        "sex": {"F": {"auc": 0.7, "patients": 25}, "M": {"auc": 0.95}, "O": {"auc": None, "suppressed": True}},
         "age": {"40-59": {"auc": 0.9}, "60-79": None},
     }
     found = subgroups_of("auc", {"scores": {"auc": 0.9}, "subgroups": {"lesion": parts}})
@@ -37,7 +37,7 @@ def test_gaps_worked_by_hand_the_worst_first_and_what_has_no_value_last() -> Non
         ("60-79", None),
         ("O", None),
     ]
-    assert (found[0].score.n, found[0].score.patients, found[0].score.suppressed) == (30, 25, False)
+    assert (found[0].score.n, found[0].score.images, found[0].score.suppressed) == (25, None, False)
     assert found[-1].score.suppressed and found[-1].score.value is None
     (widest,) = spreads(found)
     assert widest == Spread(label="lesion", dimension="sex", best="M", worst="F", gap=pytest.approx(0.25))
@@ -68,15 +68,15 @@ def test_curves_keep_their_order_and_leave_out_nothing() -> None:
     group = {
         "lesion": {
             "roc": {"1.00": 1.0, "0.00": 0.1, "0.05": None},
-            "reliability": {"0.9": {"n": 9, "score": 0.95, "observed": 1.0}, "0.0": None},
+            "reliability": {"0.9": {"patients": 9, "positives": 5, "score": 0.95, "observed": 1.0}, "0.0": None},
         }
     }
     assert curves_of(group) == {
         "lesion": Curves(
             roc=(RocPoint(fpr=0.0, tpr=0.1), RocPoint(fpr=0.05, tpr=None), RocPoint(fpr=1.0, tpr=1.0)),
             reliability=(
-                Bin(low=0.0, n=None, score=None, observed=None),
-                Bin(low=0.9, n=9, score=0.95, observed=1.0),
+                Bin(low=0.0, patients=None, positives=None, score=None, observed=None),
+                Bin(low=0.9, patients=9, positives=5, score=0.95, observed=1.0),
             ),
         )
     }
@@ -85,9 +85,9 @@ def test_curves_keep_their_order_and_leave_out_nothing() -> None:
 
 def test_curves_pass_through_their_points_and_withheld_bins_are_not_drawn() -> None:
     bins = (
-        Bin(low=0.0, n=50, score=0.0, observed=0.5),
-        Bin(low=0.5, n=None, score=None, observed=None),
-        Bin(low=0.9, n=8, score=1.0, observed=1.0),
+        Bin(low=0.0, patients=50, positives=5, score=0.0, observed=0.5),
+        Bin(low=0.5, patients=None, positives=None, score=None, observed=None),
+        Bin(low=0.9, patients=8, positives=5, score=1.0, observed=1.0),
     )
     roc = (RocPoint(fpr=0.0, tpr=0.0), RocPoint(fpr=0.5, tpr=1.0), RocPoint(fpr=1.0, tpr=1.0))
     root = ElementTree.fromstring(curve_panel("a", Curves(roc=roc, reliability=bins), None))

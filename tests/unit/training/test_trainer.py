@@ -238,7 +238,7 @@ def test_details_are_of_the_model_validated_last_and_of_validation_patients(job:
     scores = trainer.validate(initial_weights(spec))
     told = trainer.details({"subgroups", "curves", "profile"})
     assert set(told) == {"subgroups", "curves", "profile"} and trainer.details(set()) == {}
-    assert (told["profile"]["patients"], told["profile"]["images"]) == (scores.patients, scores.n)
+    assert (told["profile"]["patients"], told["profile"]["images"]) == (scores.patients, scores.images)
     leaving = Leaving(metrics=("scores", *DETAILS), decimals=3, min_count=5)
     left = release({"scores": scores.plain(), **told}, leaving, private=True, names=spec.names)
     assert left["subgroups"]["lesion"]["sex"].keys() >= told["subgroups"]["lesion"]["sex"].keys()
@@ -246,8 +246,9 @@ def test_details_are_of_the_model_validated_last_and_of_validation_patients(job:
     (sexes,) = (told["subgroups"]["lesion"]["sex"],)
     held_out = {row.patient for row in cohort.rows if row.split == "validation"}
     assert sum(cell["patients"] for cell in sexes.values()) == len(held_out) == scores.patients
-    assert sum(cell["n"] for cell in sexes.values()) == scores.n
-    assert sum(row["n"] for row in told["curves"]["lesion"]["reliability"].values()) == scores.n
+    bins = told["curves"]["lesion"]["reliability"].values()
+    assert sum(row["images"] for row in bins) == scores.images
+    assert sum(row["patients"] for row in bins) == scores.patients
     assert told["curves"]["lesion"]["roc"]["1.00"] == 1.0
     json.dumps(told, allow_nan=False)
     first = told["curves"]["lesion"]["reliability"]
@@ -273,10 +274,10 @@ def test_segmentation(shape: tuple[int, ...], job: Job, make_cohort) -> None:
     before = trainer.validate(initial_weights(spec)).plain()
     after = trainer.validate(run(trainer)).plain()
     assert after["structures"]["square"]["dice"] > max(0.5, before["structures"]["square"]["dice"])
-    assert after["hd95_mm"] > 0 and (after["n"], after["patients"]) == (4, 4)
+    assert after["hd95_mm"] > 0 and (after["images"], after["patients"], after["dice_patients"]) == (4, 4, 4)
     json.dumps(after, allow_nan=False)
     told = trainer.details({"subgroups", "curves"})["subgroups"]["square"]["sex"]
-    assert sum(cell["n"] for cell in told.values()) == 4
+    assert sum(cell["patients"] for cell in told.values()) == 4
     with pytest.raises(JobError, match="use validate"):
         trainer.predict(initial_weights(spec))
 

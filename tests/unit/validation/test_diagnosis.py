@@ -116,11 +116,11 @@ def test_hospitals_that_all_differ_have_no_finding_for_differing() -> None:
 def test_evidence_has_the_numbers() -> None:
     profiles = {
         name: {"patients": 100, "images": 200, "positives": {"lesion": count}, "label_noise": noise}
-        for name, count, noise in (("a", 62, 0.21), ("b", 18, 0.02), ("c", 24, 0.03), ("d", 30, 0.04))
+        for name, count, noise in (("a", 31, 0.21), ("b", 9, 0.02), ("c", 12, 0.03), ("d", 15, 0.04))
     }
     supports = {name: {"train_patients": count} for name, count in (("a", 20), ("b", 60), ("c", 80), ("d", 40))}
     found = {one.cause: one for one in diagnose("a", profiles, supports)}
-    assert "31 % of its validation images are 'lesion' where the others have 12 (9 to 15) %" in (
+    assert "31 % of its validation patients are 'lesion' where the others have 12 (9 to 15) %" in (
         found["population-shift"].evidence
     )
     few = found["few-patients"].evidence
@@ -135,9 +135,9 @@ def test_evidence_has_the_numbers() -> None:
 
 def test_the_interval_of_an_area_as_published() -> None:
     # Hanley and McNeil 1982: area 0.85, 50 yes and 50 no: standard error 0.0387 by their equation 1
-    profiles = {name: {"patients": 100, "images": 100, "positives": {"lesion": 50}} for name in "ab"}
+    profiles = {name: {"patients": 100, "images": 300, "positives": {"lesion": 50}} for name in "ab"}
     few = next(one for one in diagnose("a", profiles, {}) if one.cause == "few-patients")
-    assert "with 50 of 100 images 'lesion' an AUC of 0.85 is known to ±0.08" in few.evidence
+    assert "with 50 of 100 patients 'lesion' an AUC of 0.85 is known to ±0.08" in few.evidence
 
 
 def test_what_a_hospital_keeps_is_said_and_counts_for_nothing() -> None:

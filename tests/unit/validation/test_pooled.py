@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from fedward.errors import EncryptionError, JobError
-from fedward.settings import JobSpec, parse
+from fedward.privacy.release import release
+from fedward.settings import JobSpec, Leaving, parse
 from fedward.training.results import Predictions
 from fedward.validation.pooled import (
     BINS,
@@ -85,7 +86,7 @@ def test_scores_on_bin_centres_have_scikit_learns_area(pairs: list[tuple[bool, i
     scores = centres()[[place for _, place in pairs]]
     found = pooled(labels, scores)
     assert found["auc"] == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
-    assert (found["n"], found["positives"], found["patients"]) == (len(pairs), labels.sum(), len(pairs))
+    assert (found["images"], found["positives"], found["patients"]) == (len(pairs), labels.sum(), len(pairs))
 
 
 @given(PAIRS)
@@ -110,7 +111,7 @@ def test_the_area_of_any_scores_differs_by_half_the_ties_at_most(spread: float, 
     labels = (rng.random(3000) < 0.2).astype(int)
     scores = 1 / (1 + np.exp(-spread * (rng.normal(size=3000) + 1.2 * labels - 1)))
     counts = score_histogram(job(), predictions(labels, scores))
-    negative, positive = counts[:-2].reshape(2, BINS + 1)[:, :BINS]
+    negative, positive = counts[:-2].reshape(2, -1)[:, :BINS]
     bound = 0.5 * float(negative @ positive) / (negative.sum() * positive.sum())
     found = pooled_scores(job(), counts)
     assert abs(found["auc"] - roc_auc_score(labels, scores)) <= bound + 1e-12
@@ -138,7 +139,7 @@ def test_images_of_a_patient_that_are_copies_narrow_nothing() -> None:
     copies = pooled(np.repeat(labels, 4), np.repeat(scores, 4), np.repeat(np.arange(400), 4))
     thought_independent = pooled(np.repeat(labels, 4), np.repeat(scores, 4))
     assert copies["auc"] == pytest.approx(once["auc"])
-    assert (copies["patients"], copies["n"]) == (400, 1600)
+    assert (copies["patients"], copies["images"]) == (400, 1600)
     width, copied = once["auc_high"] - once["auc_low"], copies["auc_high"] - copies["auc_low"]
     assert copied == pytest.approx(width, rel=0.01)
     assert thought_independent["auc_high"] - thought_independent["auc_low"] == pytest.approx(width / 2, rel=0.01)
@@ -193,13 +194,13 @@ def test_perfectly_apart_is_no_certainty() -> None:
 def test_what_cannot_be_had_is_none() -> None:
     one_class = pooled([1, 1], [0.2, 0.4])
     assert "roc" not in one_class.pop("curves")["lesion"]
-    assert one_class == {"auc": None, "auc_low": None, "auc_high": None, "n": 2, "positives": 2, "patients": 2}
+    assert one_class == {"auc": None, "auc_low": None, "auc_high": None, "images": 2, "positives": 2, "patients": 2}
     single = pooled([0, 0, 0, 1], [0.1, 0.5, 0.9, 0.6])
     assert single["auc"] == pytest.approx(2 / 3) and single["auc_low"] is None and single["auc_high"] is None
     tied = pooled([0, 0, 1, 1], [0.5] * 4)
     assert tied["auc"] == 0.5 and tied["auc_low"] is None
     nobody = pooled_scores(job(), np.zeros(histogram_length(job()), dtype=np.int64))
-    assert nobody["auc"] is None and nobody["n"] == 0
+    assert nobody["auc"] is None and nobody["images"] == nobody["patients"] == 0
 
 
 def test_several_labels_have_each_their_own_and_their_mean() -> None:
@@ -209,7 +210,7 @@ def test_several_labels_have_each_their_own_and_their_mean() -> None:
     found = pooled_scores(spec, score_histogram(spec, predictions(labels, scores)))
     each = [pooled(labels[:, i], scores[:, i]) for i in (0, 1)]
     for name, one in zip(MULTILABEL["labels"], each, strict=True):
-        assert found["labels"][name] == {key: value for key, value in one.items() if key not in ("patients", "curves")}
+        assert found["labels"][name] == {key: value for key, value in one.items() if key not in ("images", "curves")}
     for name in ("auc", "auc_low", "auc_high"):
         assert found[name] == pytest.approx((each[0][name] + each[1][name]) / 2)
     assert found["positives"] == np.count_nonzero(labels.any(axis=1))
@@ -242,7 +243,7 @@ def test_a_label_without_an_area_leaves_no_mean() -> None:
 def test_the_ends_of_the_scale_are_in_bins() -> None:
     edges = bin_edges()
     assert (edges[0], edges[-1], len(edges)) == (0.0, 1.0, BINS + 1) and np.all(np.diff(edges) > 0)
-    counts = score_histogram(job(), predictions([0, 1], [0.0, 1.0]))[:-2].reshape(2, BINS + 1)
+    counts = score_histogram(job(), predictions([0, 1], [0.0, 1.0]))[:-2].reshape(2, -1)
     assert counts[0, 0] == counts[1, BINS - 1] == 1
 
 
@@ -271,6 +272,12 @@ def _with(place: int, value: int) -> np.ndarray:
     return counts
 
 
+def _moved(place: int, to: int) -> np.ndarray:
+    counts = _with(place, 0)
+    counts[to] += 1
+    return counts
+
+
 @pytest.mark.parametrize(
     "counts",
     [
@@ -280,8 +287,15 @@ def _with(place: int, value: int) -> np.ndarray:
         _with(0, 5),
         _with(-1, 3),
         _with(-2, 3),
+        _with(-2, 0),
+        _with(BINS + 1, 1),
+        _with(BINS + 1 + 5, 0),
+        _moved(BINS + 1 + 5, BINS + 1 + 6),
     ],
-    ids=["length", "type", "negative", "images", "patients", "positives"],
+    ids=[
+        *("length", "type", "negative", "images", "patients", "positives", "fewer than a label's", "one patient more"),
+        *("one patient fewer", "a patient without an image there"),
+    ],
 )
 def test_numbers_that_no_histogram_has_are_refused(counts: np.ndarray) -> None:
     with pytest.raises(EncryptionError):
@@ -292,3 +306,55 @@ def test_a_layout_is_that_of_what_is_counted_and_of_nothing_else() -> None:
     layouts = [histogram_layout(one) for one in (job(), job(**MULTILABEL), job(**MULTICLASS), job(labels=["other"]))]
     assert len(set(layouts)) == 4 and all(len(layout) == 64 for layout in layouts)
     assert histogram_layout(job(size=[48, 48])) == layouts[0]
+
+
+# ---------------------------------------------------------------- the floor is on patients
+
+
+FILMS = st.lists(
+    st.tuples(st.integers(0, 9), st.tuples(st.booleans(), st.booleans()), st.floats(0, 1), st.floats(0, 1)),
+    min_size=1,
+    max_size=60,
+)
+
+
+@given(FILMS, st.integers(1, 3))
+def test_a_sum_counts_each_patient_once_by_label_and_by_tenth(films: list[Any], sites: int) -> None:
+    spec = job(**MULTILABEL)
+    parts = [films[k::sites] for k in range(sites)]
+    summed = sum(
+        score_histogram(spec, predictions([f[1] for f in part], [f[2:] for f in part], [f"{k}-{f[0]}" for f in part]))
+        for k, part in enumerate(parts)
+        if part
+    )
+    found, people = pooled_scores(spec, summed), {(k, f[0]) for k, part in enumerate(parts) for f in part}
+    assert (found["patients"], found["images"]) == (len(people), len(films))
+    assert found["positives"] == len({(k, f[0]) for k, part in enumerate(parts) for f in part if any(f[1])})
+    for i, name in enumerate(MULTILABEL["labels"]):
+        sick = {(k, f[0]) for k, part in enumerate(parts) for f in part if f[1][i]}
+        assert found["labels"][name]["positives"] == len(sick)
+        assert found["labels"][name]["patients"] == len(people)
+        bins = found["curves"][name]["reliability"].values()
+        assert sum(row["positives"] for row in bins) == len(sick)
+        assert sum(row["patients"] for row in bins) == len(people)
+
+
+def test_five_positive_films_of_one_patient_give_nothing_at_a_floor_of_five() -> None:
+    """Whether at one hospital or at each of three: one, or three, patients with yes."""
+    rng, rule = np.random.default_rng(0), Leaving(metrics=("pooled",), decimals=3, min_count=5)
+    for sites in (1, 3):
+        parts = [
+            score_histogram(
+                job(),
+                predictions([1] * 5 + [0] * 60, rng.random(65), [f"{k}-sick"] * 5 + [f"{k}-{i}" for i in range(60)]),
+            )
+            for k in range(sites)
+        ]
+        made = pooled_scores(job(), sum(parts))
+        assert made["auc"] is not None and "roc" in made["curves"]["lesion"]
+        found = release({"pooled": made}, rule, private=True, names=job().names)["pooled"]
+        curves = found.pop("curves")["lesion"]
+        told = {"patients": 61 * sites, "images": 65 * sites}
+        assert {name: value for name, value in found.items() if value is not None} == told | {"suppressed": True}
+        assert set(curves["roc"].values()) == {None}
+        assert {value for row in curves["reliability"].values() for value in row.values()} == {None, True}

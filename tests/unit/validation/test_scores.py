@@ -17,6 +17,11 @@ N = 60
 PATIENTS = [f"p{i // 2}" for i in range(N)]
 
 
+def people(chosen: np.ndarray) -> int:
+    """Patients, of whom each has the 2k-th and the next image, with an image that is chosen."""
+    return int(chosen.reshape(-1, 2).any(axis=1).sum())
+
+
 def test_binary() -> None:
     labels, scores = RNG.integers(0, 2, (N, 1)), RNG.random((N, 1))
     plain = score_labels(labels, scores, names=("tb",), patients=PATIENTS, loss=0.7).plain()
@@ -24,7 +29,7 @@ def test_binary() -> None:
         *("auc", "auc_low", "auc_high", "average_precision", "ece"),
         *("sensitivity", "sensitivity_low", "sensitivity_high"),
         *("specificity", "specificity_low", "specificity_high"),
-        *("n", "positives", "patients", "loss"),
+        *("patients", "positives", "images", "loss"),
     }
     assert plain["auc"] == pytest.approx(roc_auc_score(labels[:, 0], scores[:, 0]))
     for name in ("auc", "sensitivity", "specificity"):
@@ -32,29 +37,31 @@ def test_binary() -> None:
     assert (plain["auc_low"], plain["auc_high"]) == auroc_interval(labels[:, 0], scores[:, 0], PATIENTS)
     point = asdict(cross_fitted(labels[:, 0], scores[:, 0], PATIENTS))
     assert {name: plain[name] for name in point} == point, "drawn together as they are drawn alone"
-    assert (plain["n"], plain["patients"], plain["positives"]) == (N, N // 2, labels.sum())
+    assert (plain["images"], plain["patients"], plain["positives"]) == (N, N // 2, people(labels[:, 0] == 1))
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
 
 
 def test_one_class_only_is_none_and_keeps_its_support() -> None:
     plain = score_labels(np.zeros((4, 1)), np.zeros((4, 1)), names=("tb",), patients=list("abcd"), loss=np.nan).plain()
     assert [plain[k] for k in ("auc", "auc_low", "auc_high", "average_precision", "loss")] == [None] * 5
-    assert (plain["n"], plain["positives"]) == (4, 0)
+    assert (plain["patients"], plain["images"], plain["positives"]) == (4, 4, 0)
 
 
 def test_several_labels_each_and_their_mean() -> None:
-    labels, scores = RNG.integers(0, 2, (N, 2)), RNG.random((N, 2))
+    labels, scores = np.repeat(RNG.integers(0, 2, (N // 2, 2)), 2, axis=0), RNG.random((N, 2))
     plain = score_labels(labels, scores, names=("a", "b"), patients=PATIENTS, loss=1).plain()
     areas = [roc_auc_score(labels[:, i], scores[:, i]) for i in range(2)]
     assert [plain["labels"][k]["auc"] for k in ("a", "b")] == pytest.approx(areas)
     assert plain["auc"] == pytest.approx(np.mean(areas))
     assert plain["ece"] == pytest.approx(np.mean([plain["labels"][k]["ece"] for k in ("a", "b")]))
-    assert plain["positives"] == np.count_nonzero(labels[:, 0] | labels[:, 1])
+    assert plain["positives"] == people(labels.any(axis=1))
+    assert plain["labels"]["a"]["positives"] == people(labels[:, 0] == 1) and "images" not in plain["labels"]["a"]
     json.dumps(plain, allow_nan=False)
 
 
 def test_the_mean_of_labels_is_drawn_together() -> None:
-    labels, scores = np.repeat(RNG.integers(0, 2, (N, 1)), 2, axis=1), np.repeat(RNG.random((N, 1)), 2, axis=1)
+    labels = np.repeat(np.repeat(RNG.integers(0, 2, (N // 2, 1)), 2, axis=0), 2, axis=1)
+    scores = np.repeat(RNG.random((N, 1)), 2, axis=1)
     plain = score_labels(labels, scores, names=("a", "b"), patients=PATIENTS).plain()
     assert (plain["auc_low"], plain["auc_high"]) == pytest.approx(auroc_interval(labels[:, 0], scores[:, 0], PATIENTS))
 
@@ -66,15 +73,26 @@ def test_a_label_that_is_too_rare_leaves_no_mean_to_rank_hospitals_by(rare: int,
     plain = score_labels(labels, scores, names=("common", "rare"), patients=list(map(str, range(N)))).plain()
     for name in ("auc", "auc_low", "auc_high", "average_precision", "ece"):
         assert (plain[name] is not None) == there, name
-    assert plain["labels"]["common"]["auc"] is not None and plain["n"] == N
+    assert plain["labels"]["common"]["auc"] is not None and plain["patients"] == N
+
+
+@pytest.mark.parametrize("sick", [1, 4, 5])
+def test_ten_images_of_few_patients_are_few(sick: int) -> None:
+    labels, scores = np.zeros((N, 2), dtype=np.int64), RNG.random((N, 2))
+    labels[:, 0] = np.arange(N) < 30
+    labels[:10, 1] = 1
+    patients = [str(i % sick) if i < 10 else f"p{i}" for i in range(N)]
+    plain = score_labels(labels, scores, names=("common", "rare"), patients=patients).plain()
+    assert plain["labels"]["rare"]["positives"] == sick and plain["labels"]["rare"]["auc"] is not None
+    assert (plain["auc"] is not None) == (sick >= 5)
 
 
 def test_classes_one_against_the_rest() -> None:
-    labels, scores = RNG.integers(0, 3, N), RNG.dirichlet(np.ones(3), N)
+    labels, scores = np.repeat(RNG.integers(0, 3, N // 2), 2), RNG.dirichlet(np.ones(3), N)
     plain = score_classes(labels, scores, names=("x", "y", "z"), patients=PATIENTS).plain()
     assert plain["auc"] == pytest.approx(roc_auc_score(labels, scores, multi_class="ovr", average="macro"))
-    assert plain["labels"]["y"]["positives"] == np.count_nonzero(labels == 1)
-    assert plain["positives"] == np.count_nonzero(labels)
+    assert plain["labels"]["y"]["positives"] == people(labels == 1)
+    assert plain["positives"] == people(labels != 0)
     assert plain["loss"] is None
 
 

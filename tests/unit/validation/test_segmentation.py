@@ -78,14 +78,26 @@ def test_scores_of_two_batches() -> None:
         "hd95_mm": pytest.approx(2.0),
         "hd95_mm_low": None,
         "hd95_mm_high": None,
-        "hd95_n": 1,
-        "n": 1,
+        "patients": 1,
+        "hd95_patients": 1,
     }
     assert plain["dice"] == pytest.approx((0.75 + 0.5) / 2)
     assert plain["hd95_mm"] == pytest.approx((0 + 2.0) / 2)
-    assert (plain["n"], plain["patients"], plain["loss"]) == (2, 2, pytest.approx(0.4))
+    assert (plain["images"], plain["patients"], plain["loss"]) == (2, 2, pytest.approx(0.4))
+    assert (plain["dice_patients"], plain["hd95_patients"]) == (2, 1)
     assert plain["dice_low"] == pytest.approx(0.5) and plain["dice_high"] == pytest.approx(0.75)
     json.dumps(plain, allow_nan=False)
+
+
+def test_five_images_of_one_patient_are_one() -> None:
+    scorer = MaskScorer(("lung",))
+    there, empty = _square(2, 2, 3, size=8)[None], np.zeros((1, 8, 8), np.uint8)
+    for _ in range(5):
+        scorer.add(there, there, spacing_mm=[(1.0, 1.0)], patients=["a"])
+    scorer.add(there, there, spacing_mm=[None], patients=["b"])
+    scorer.add(empty, empty, spacing_mm=[(1.0, 1.0)], patients=["c"])
+    plain = scorer.scores().plain()
+    assert (plain["patients"], plain["images"], plain["dice_patients"], plain["hd95_patients"]) == (3, 7, 2, 1)
 
 
 def test_nothing_predicted_is_dice_zero_without_distance() -> None:

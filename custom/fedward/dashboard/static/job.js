@@ -86,7 +86,7 @@ function outcome(data) {
     el("div", { class: "figures" },
       figure("figure first", lowest ? `Lowest of the sites · ${lowest.site}` : "Lowest of the sites", number(lowest?.value), lowest && interval(lowest) ? ["95 % interval ", interval(lowest)] : ""),
       figure("figure", "Mean of the sites", number(mean), `${measured.length} of ${many(sites.length, "site")} measured, each counts once`),
-      figure("figure", "All sites’ images together", pooled ? score(pooled) : absent("not measured"), pooled && interval(pooled) ? ["95 % interval ", interval(pooled)] : "", pooled && isNumber(pooled.n) ? `, ${whole(pooled.n)} images` : ""),
+      figure("figure", "All sites’ images together", pooled ? score(pooled) : absent("not measured"), pooled && interval(pooled) ? ["95 % interval ", interval(pooled)] : "", pooled && isNumber(pooled.patients) ? `, ${whole(pooled.patients)} patients` : ""),
     ),
   );
 }
@@ -99,13 +99,14 @@ function sitesTable(data, { now, seen, staleAfter }) {
   const positives = job.measure !== "dice";
   const privately = sites.some((row) => row.epsilon);
   const lowest = sites.find((row) => isNumber(row.value))?.site;
-  const columns = [["Site"], [measureOf(job), "num"], ["95 % interval", "num"], scale ? el("th", { scope: "col" }, unseen("drawing of the interval"), scaleMark(scale)) : null, ["Images", "num"], positives ? ["Positive", "num"] : null, privately ? ["ε of this job", "num"] : null, ["Rounds", "num"], ["Reported", "num"]];
+  const columns = [["Site"], [measureOf(job), "num"], ["95 % interval", "num"], scale ? el("th", { scope: "col" }, unseen("drawing of the interval"), scaleMark(scale)) : null, ["Patients", "num"], positives ? ["Positive", "num"] : null, ["Images", "num"], privately ? ["ε of this job", "num"] : null, ["Rounds", "num"], ["Reported", "num"]];
   const rows = sites.map((row) =>
     el("tr", { "data-key": row.site, class: row.site === lowest ? "worst" : null },
       el("th", { scope: "row" }, el("a", { href: siteHref(row.site) }, row.site), notes(row, job, seen.get(row.site), now, staleAfter)),
       measured(row, scale, { threshold: job.threshold, worst: row.site === lowest }),
-      el("td", { class: "num" }, support(row, "n")),
+      el("td", { class: "num" }, support(row, "patients")),
       positives ? el("td", { class: "num" }, support(row, "positives")) : null,
+      el("td", { class: "num" }, support(row, "images")),
       privately ? el("td", { class: "num" }, epsilon(row.epsilon, true)) : null,
       counted(row),
       el("td", { class: "num" }, ago(row.reported_at, now)),

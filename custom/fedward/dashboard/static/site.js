@@ -54,13 +54,14 @@ function jobsTable(site, jobs, now) {
       el("th", { scope: "row" }, el("a", { href: jobHref(job.id) }, job.name), el("span", { class: "why" }, job.id.slice(0, 8))),
       el("td", {}, jobState(job)),
       measured(job, scale, { label: measureOf(job) }),
-      el("td", { class: "num" }, support(job, "n")),
+      el("td", { class: "num" }, support(job, "patients")),
       el("td", { class: "num" }, job.measure === "dice" ? null : support(job, "positives")),
+      el("td", { class: "num" }, support(job, "images")),
       privately ? el("td", { class: "num" }, epsilon(job.epsilon)) : null,
       counted(job),
       el("td", { class: "num" }, ago(job.reported_at, now)),
     ),
   );
-  const columns = [["Job"], ["State"], ["Value", "num"], ["95 % interval", "num"], scale ? el("th", { scope: "col" }, unseen("drawing of the interval"), scaleMark(scale)) : null, ["Images", "num"], ["Positive", "num"], privately ? ["ε of this job", "num"] : null, ["Rounds", "num"], ["Reported", "num"]];
+  const columns = [["Job"], ["State"], ["Value", "num"], ["95 % interval", "num"], scale ? el("th", { scope: "col" }, unseen("drawing of the interval"), scaleMark(scale)) : null, ["Patients", "num"], ["Positive", "num"], ["Images", "num"], privately ? ["ε of this job", "num"] : null, ["Rounds", "num"], ["Reported", "num"]];
   return table(`Numbers of ${site.site}`, columns.filter(Boolean), rows);
 }

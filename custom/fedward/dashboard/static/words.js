@@ -28,7 +28,7 @@ export const intervalWords = (row) => (hasInterval(row) ? `${fixed(row.low)} to 
 /** A count that a site gave; "withheld" where it gave others and keeps this one. */
 export function support(row, name) {
   if (isNumber(row[name])) return number(row[name], 0);
-  return isNumber(row.value) || isNumber(row.n) ? absent("withheld") : null;
+  return isNumber(row.value) || isNumber(row.patients) ? absent("withheld") : null;
 }
 
 export const spokenScore = (row) => (isNumber(row.value) ? fixed(row.value) + (hasInterval(row) ? `, 95 % interval ${intervalWords(row)}` : "") : row.suppressed ? INSUFFICIENT : NOT_MEASURED);

@@ -211,7 +211,7 @@ def test_the_words_of_a_job() -> None:
     assert "2 rounds" in words["rounds"] and "at least 2 hospitals" in words["rounds"]
     assert "noise 2 at δ 0.0001" in words["privacy"] and f"ε {plan.epsilon:.2f}" in words["privacy"]
     assert "by scheme bfv" in words["updates"]
-    assert "scores: auc" in words["metrics that leave"] and "below 10" in words["metrics that leave"]
+    assert "scores: auc" in words["metrics that leave"] and "fewer than 10 patients" in words["metrics that leave"]
     assert words["final model"] == "goes to who submitted the job"
 
 

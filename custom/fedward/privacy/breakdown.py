@@ -5,7 +5,8 @@ in a table must not follow from that whole. Without the whole nothing of them le
 and one maker (of several makers: "several"), and is positive, with yes in an image, or has no image with yes.
 
 1. A value of sex, age or maker is shown where it has the floor of patients; where any is hidden, enough are
-   (``suppression.suppress_cells``), the same for all labels, since the patients hardly differ by label.
+   (``suppression.suppress_cells``), the same for all labels, since the patients hardly differ by label. Where all
+   patients have one structure, its table counts them all, and of those without another there are none, or the floor.
 2. Of those, a label's positives and scores are shown where both they and all other patients have the floor, and again
    enough are hidden beside the others.
 3. Classes of which each image has one add up across labels as well: a value that is hidden for one is hidden for all.
@@ -44,11 +45,13 @@ class Whole:
         patients: of a label all patients, of a structure those who have it.
         positives: patients with yes; a structure has none.
         structure: it is one.
+        everyone: beside a structure, all patients, whether they have it or not.
     """
 
     patients: int | None
     positives: int | None
     structure: bool = False
+    everyone: int | None = None
 
     @property
     def of_each(self) -> tuple[int, int] | None:
@@ -70,8 +73,9 @@ def wholes_of(scores: Content) -> Wholes:
         scores: what ``release`` lets out of them.
     """
     if structures := scores.get("structures"):
+        everyone = scores.get("patients")
         return {
-            name: Whole(patients=part.get("patients"), positives=None, structure=True)
+            name: Whole(patients=part.get("patients"), positives=None, structure=True, everyone=everyone)
             for name, part in structures.items()
         }
     if "labels" not in scores and "positives" not in scores:
@@ -168,12 +172,29 @@ class _Dimension:
 
     def _people(self) -> frozenset[str]:
         """Values whose patients may be seen."""
-        tables = {
+        tables: dict[object, dict[str, Cell]] = {
             name: {value: _counts(cell, ("patients",)) for value, cell in self._tables[name].items()}
             for name in self._known
         }
-        wholes = {name: (whole.patients or 0,) for name, whole in self._known.items()}
+        wholes: dict[object, tuple[int, ...]] = {name: (whole.patients or 0,) for name, whole in self._known.items()}
+        for name, cells in self._without().items():
+            tables["without", name] = cells
+            wholes["without", name] = ((self._known[name].everyone or 0) - wholes[name][0],)
         return suppress_cells(tables, wholes=wholes, least=self._rule.leaving.min_count)
+
+    def _without(self) -> dict[str, dict[str, Cell]]:
+        """Structure -> value -> patients without it, where they follow from a structure that all patients have."""
+        structures = {name: whole for name, whole in self._known.items() if whole.structure}
+        full = [name for name, whole in structures.items() if whole.patients == whole.everyone]
+        if not full:
+            return {}
+        everyone = self._tables[full[0]]
+        found = {}
+        for name in structures.keys() - set(full):
+            table = self._tables[name]
+            cells = {value: _rest(everyone.get(value), table.get(value)) for value in {*everyone, *table}}
+            found[name] = {value: cell for value, cell in cells.items() if cell != (0,)}
+        return found
 
     def _positives(self, people: frozenset[str]) -> dict[str, frozenset[str]]:
         """Label -> values whose positives may be seen."""
@@ -229,6 +250,14 @@ def _each(cell: object) -> Cell:
         return None
     negatives = counts[0] - counts[1]
     return (*counts, negatives) if negatives >= 0 else None
+
+
+def _rest(everyone: object, part: object) -> Cell:
+    """Patients of a value who are not in a part of them."""
+    whole, others = (_counts(cell, ("patients",)) for cell in (everyone, part))
+    if whole is None or others is None or whole[0] < others[0]:
+        return None
+    return (whole[0] - others[0],)
 
 
 def _counts(cell: object, names: tuple[str, ...]) -> tuple[int, ...] | None:

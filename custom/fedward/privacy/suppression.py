@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 Cell = Sequence[int] | None
 """How many one part has of each quantity, the first being all its patients; None where that is not known."""
@@ -73,9 +74,9 @@ def suppress_parts(
 
 
 def suppress_cells(
-    tables: Mapping[str, Mapping[str, Cell]],
+    tables: Mapping[Any, Mapping[str, Cell]],
     *,
-    wholes: Mapping[str, Sequence[int]],
+    wholes: Mapping[Any, Sequence[int]],
     least: int,
     allowed: Collection[str] | None = None,
 ) -> frozenset[str]:

@@ -195,7 +195,53 @@ def test_classes_of_a_whole_are_hidden_at_the_same_values() -> None:
     assert hidden["a"] == hidden["b"] == hidden["c"] and "F" in hidden["a"] and len(hidden["a"]) > 1
 
 
+def test_one_patient_of_two_classes_does_not_give_a_hidden_class_away() -> None:
+    """All wholes say that one patient has two classes; where that one is shown, the other values add up again."""
+    table = {"a": {"F": 20, "M": 24, "O": 26}, "b": {"F": 20, "M": 21, "O": 21}, "c": {"F": 3, "M": 8, "O": 20}}
+    n = {"F": 43, "M": 53, "O": 66}
+    assert sum(sum(row.values()) for row in table.values()) == sum(n.values()) + 1
+    labels = {name: {"auc": 0.8, "patients": 162, "positives": sum(row.values())} for name, row in table.items()}
+    metrics = {
+        "scores": whole(162, 100, 163) | {"labels": labels},
+        "subgroups": {name: {"sex": {v: cell(n[v], row[v]) for v in row}} for name, row in table.items()},
+    }
+    found = release(metrics, leaving(), private=False, names=LABELS)["subgroups"]
+    hidden = {name: [v for v in "FMO" if found[name]["sex"][v]["positives"] is None] for name in LABELS}
+    assert hidden["a"] == hidden["b"] == hidden["c"] and "F" in hidden["a"] and len(hidden["a"]) > 1
+
+
+def test_where_all_have_one_structure_two_women_without_another_do_not_follow() -> None:
+    """The first structure's table counts all women, 20, and the second's would say that two have it not."""
+    both = {"a": {"F": part(20), "M": part(25)}, "b": {"F": part(18), "M": part(17)}}
+    structures = {name: part(sum(one["patients"] for one in sexes.values())) for name, sexes in both.items()}
+    distance = {"hd95_mm": 2.0, "hd95_patients": 35}
+    metrics: Metrics = {
+        "scores": {"dice": 0.9, "patients": 45, "images": 99, "dice_patients": 45}
+        | {"structures": {name: one | distance for name, one in structures.items()}},
+        "subgroups": {name: {"sex": sexes} for name, sexes in both.items()},
+    }
+    found = release(metrics, leaving(), private=False, names=LABELS)
+    assert [found["scores"]["structures"][name]["patients"] for name in ("a", "b")] == [45, 35]
+    assert set(_leaves(found["subgroups"])) == {None, True}
+    assert refused(metrics, leaving(), private=False, names=LABELS)
+    metrics["subgroups"]["b"]["sex"] = {"F": part(20), "M": part(15)}
+    enough = release(metrics, leaving(), private=False, names=LABELS)["subgroups"]
+    assert [enough[name]["sex"]["F"]["patients"] for name in ("a", "b")] == [20, 20], "all women have both"
+    assert enough["b"]["sex"]["M"]["patients"] == 15, "of the men ten have it not"
+
+
 # ---------------------------------------------------------------- scores and support beside each other
+
+
+def test_classes_of_hardly_a_patient_do_not_follow_from_how_many_images_there_are() -> None:
+    """Patients of all classes are at most the images: of 42, those of the first two leave one for the others."""
+    counts = {"validation_patients": 40, "validation_images": 42}
+    counts["validation_positives"] = {"a": 21, "b": 20, "c": 1, "d": 0}
+    found = release({"support": counts}, leaving(), private=False)["support"]
+    assert found["validation_positives"] == {"a": 21, "b": None, "c": None, "d": None}
+    assert refused({"support": counts}, leaving(), private=False)
+    enough = release({"support": counts | {"validation_images": 46}}, leaving(), private=False)["support"]
+    assert enough["validation_positives"] == {"a": 21, "b": 20, "c": None, "d": None}
 
 
 def test_a_hidden_class_does_not_follow_from_the_others_nor_from_all_that_are_not_the_first() -> None:

@@ -204,6 +204,8 @@ rest on the counts of ``scores``, which come with them."""
 ABOVE = {below: group for group, tables in TABLES.items() for below in tables.values()}
 ABOVE |= {below: group for group, below in BREAKDOWNS.items()}
 """Group of entries -> the group that they are listed by."""
+TOP = tuple(group for group in GROUPS if group not in FLAT and group not in ABOVE)
+"""Groups that are tables of their own name."""
 DETAILS = (*BREAKDOWNS, "profile")
 """Groups of the last validation alone, about its patients."""
 TOGETHER = ("pooled", "cohort_statistics")

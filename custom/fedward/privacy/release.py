@@ -13,10 +13,11 @@ as such: "pooled", "pooled.auc", "cohort_statistics"; so do "subgroups", "curves
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from fedward.privacy.breakdown import curves, subgroups, unknown_entries, wholes_of
+from fedward.privacy.breakdown import curves, subgroups, wholes_of
+from fedward.privacy.metric_faults import named, unlike
 from fedward.privacy.metric_table import (
     ABOVE,
     BREAKDOWNS,
@@ -27,17 +28,14 @@ from fedward.privacy.metric_table import (
     SUPPRESSED,
     TABLE_KINDS,
     TABLES,
+    TOP,
     WITHIN,
     Metric,
-    shown,
 )
 from fedward.privacy.overlap import beside_subgroups
 from fedward.privacy.rule import Rule
 from fedward.privacy.suppression import suppress_labels, suppress_parts
 from fedward.settings import Leaving
-
-_TOP = tuple(group for group in GROUPS if group not in FLAT and group not in ABOVE)
-"""Groups that are tables of their own name."""
 
 
 def release(
@@ -67,7 +65,7 @@ def release(
     found: dict[str, Any] = {}
     for group in FLAT:
         found |= _entries(metrics, group, rule)
-    for group in _TOP:  # scores come before what rests on their counts
+    for group in TOP:  # scores come before what rests on their counts
         content = metrics.get(group)
         if isinstance(content, Mapping) and (part := _group(content, group, rule, found)):
             found[group] = part
@@ -87,13 +85,11 @@ def refused(
     rule = Rule(leaving, private, alone, None if names is None else frozenset(names), exclusive)
     if type(metrics) is not dict:
         return ["metrics are not a table"]
-    faults = [fault for name, value in metrics.items() for fault in _named(name, value, rule)]
+    faults = [fault for name, value in metrics.items() for fault in named(name, value, rule)]
     if faults:
         return faults
     given = release(metrics, leaving, private=private, alone=alone, names=names, exclusive=exclusive)
-    return [
-        f"metric {path} is not rounded, not above the floor, or not of its kind" for path in _unlike(metrics, given)
-    ]
+    return [f"metric {path} is not rounded, not above the floor, or not of its kind" for path in unlike(metrics, given)]
 
 
 def unknown_names(leaving: Leaving) -> list[str]:
@@ -163,6 +159,8 @@ def _scores(content: Mapping[str, Any], group: str, rule: Rule) -> dict[str, Any
             found[table] = _complement(parts, found, rule.leaving.min_count)
             if any(SUPPRESSED in part for part in found[table].values()):
                 found = _no_means(found, group)
+            elif table == "labels":
+                found = _means(found, content, group, rule)
     if group == "pooled" and "pooled" in rule.leaving.metrics and rule.free(group, "patients"):
         inner = content.get("curves")
         if isinstance(inner, Mapping) and (told := curves(inner, wholes_of(found), rule)):
@@ -180,6 +178,19 @@ def _is_of(whole: Mapping[str, Any], part: Mapping[str, Any], table: str, rule: 
     if table == "labels":
         return bool(part["patients"] == everyone)
     return not _few_left(part["patients"], everyone, rule.leaving.min_count)
+
+
+def _means(found: Mapping[str, Any], content: Mapping[str, Any], group: str, rule: Rule) -> dict[str, Any]:
+    """Scores with their means over labels, of which each leaves.
+
+    A mean adds nothing to its labels. It needs no floor on the patients without any label, who may be few.
+    """
+    labels = list(found["labels"].values())
+    known = all(found.get(name) is not None for name in ("patients", "images"))
+    if not known or len(labels) < 2 or any(part.get("positives") is None for part in labels):
+        return dict(found)
+    means = {name: metric for name, metric in GROUPS[group].items() if "positives" in metric.rests_on and name in found}
+    return {**found, **{name: rule.clean(metric, content[name]) for name, metric in means.items()}}
 
 
 def _no_means(found: Mapping[str, Any], group: str) -> dict[str, Any]:
@@ -237,75 +248,3 @@ def _cells(given: Mapping[str, Any], metric: Metric, wholes: Sequence[int | None
         return {name: kept[name] for name in given}
     share = Metric("score")
     return {name: None if patients is None else rule.clean(share, value) for name, value in given.items()}
-
-
-def _named(name: object, value: object, rule: Rule) -> Iterator[str]:
-    """Faults of a name at the top level."""
-    if type(name) is str and name in BREAKDOWNS:
-        yield from _breakdown(name, value, BREAKDOWNS[name], rule)
-        return
-    if type(name) is str and name in _TOP:
-        yield from _table(name, value, name, rule)
-        return
-    group = next((one for one in FLAT if name in GROUPS[one]), None)
-    yield from _leaf(name, group, rule)
-
-
-def _leaf(name: object, group: str | None, rule: Rule) -> Iterator[str]:
-    """Whether a metric is unknown, not listed, or held back."""
-    if group is None or type(name) is not str or name not in GROUPS[group]:
-        yield f"metric {shown(name)} is unknown"
-    elif not rule.listed(group, name):
-        yield f"metric {name} is not on the site's list"
-    elif not rule.free(group, name):
-        yield f"metric {name} is computed from training data without noise"
-
-
-def _table(name: str, content: object, group: str, rule: Rule) -> Iterator[str]:
-    if type(content) is not dict:
-        yield f"metric {name} is not a table"
-        return
-    for inner, value in content.items():
-        if type(inner) is str and inner in TABLES.get(group, {}):
-            yield from _inner(inner, value, TABLES[group][inner], rule)
-            continue
-        if group == "pooled" and inner == "curves":
-            yield from unknown_entries("curves", value, rule)
-            continue
-        if group not in SCORES or inner != SUPPRESSED:
-            yield from _leaf(inner, group, rule)
-        metric = GROUPS[group].get(inner) if type(inner) is str else None
-        if group not in SCORES and type(value) is dict and not all(rule.entry(entry, metric) for entry in value):
-            what = "is not of its table" if metric is not None and metric.entries else "is no label or class of the job"
-            yield f"metric {shown(inner)} has an entry that {what}"
-
-
-def _breakdown(name: str, content: object, group: str, rule: Rule) -> Iterator[str]:
-    if not rule.listed(group, "patients"):
-        yield f"metric {name} is not on the site's list"
-    elif not rule.free(group, "patients"):
-        yield f"metric {name} is computed from training data without noise"
-    else:
-        yield from unknown_entries(name, content, rule)
-
-
-def _inner(name: str, content: object, group: str, rule: Rule) -> Iterator[str]:
-    if type(content) is not dict:
-        yield f"metric {name} is not a table"
-        return
-    for entry, value in content.items():
-        if rule.entry(entry):
-            yield from _table(name, value, group, rule)
-        else:
-            yield f"metric {name} has an entry that is no label, class or structure of the job"
-
-
-def _unlike(one: Mapping[str, Any], other: Mapping[str, Any], *, above: str = "") -> Iterator[str]:
-    """Paths at which two tables differ in value or type; an entry's own name stays out of it."""
-    for name in [*one, *(name for name in other if name not in one)]:
-        path = above + ("" if not above else ".") + shown(name)
-        mine, its = one.get(name), other.get(name)
-        if type(mine) is dict and type(its) is dict:
-            yield from _unlike(mine, its, above=path)
-        elif (name in one) != (name in other) or type(mine) is not type(its) or mine != its:
-            yield path

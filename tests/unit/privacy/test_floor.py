@@ -82,6 +82,10 @@ class Films(NamedTuple):
         one = {p: words.get(m := next(iter(found)), m) if len(found) == 1 else "several" for p, found in makers.items()}
         return np.array([one[row.patient] for row in self.rows])
 
+    def decades(self) -> Counter[str]:
+        """Patients by age, in which all films of a patient agree."""
+        return Counter(AGES[row.age_decade // 10] for row in {row.patient: row for row in self.rows}.values())
+
     @property
     def predictions(self) -> Predictions:
         labels = self.truth.argmax(axis=1) if self.job.exclusive else self.truth
@@ -219,6 +223,10 @@ def _of_curves(cohort: Films, name: str, tables: Metrics, least: int) -> None:
     if any(value is not None for value in tables.get("roc", {}).values()):
         assert min(cohort.kinds(name)) >= least
     edges = [edge for edge, row in tables.get("reliability", {}).items() if row["patients"] is not None]
+    if edges:
+        rows = [tables["reliability"][edge] for edge in edges]
+        assert sum(row["patients"] for row in rows) == cohort.patients, "each patient once"
+        assert sum(row["positives"] for row in rows) == cohort.kinds(name)[0]
     lows = [0.0, *map(float, edges[1:])] if edges else []
     score = cohort.scores[:, cohort.names.index(name)]
     for edge, low, high in zip(edges, lows, [*lows[1:], 1.1], strict=False):
@@ -233,7 +241,7 @@ def _of_a_profile(cohort: Films, profile: Metrics, least: int) -> None:
     one_maker = dict(zip((row.patient for row in cohort.rows), cohort.value_of("maker").tolist(), strict=True))
     counted = {
         "sex": Counter(row.sex for row in first.values()),
-        "age": Counter(AGES[row.age_decade // 10] for row in first.values()),
+        "age": cohort.decades(),
         "maker": Counter(one_maker.values()),
     }
     for name, table in counted.items():
@@ -350,7 +358,10 @@ def test_no_hidden_count_of_patients_is_determined_by_all_that_left(cohort: Film
     if found["scores"]["patients"] is None:
         return
     reader = reader_of(found, cohort)
-    truth: dict[Any, int] = {}
+    truth: dict[Any, int] = {("decade", age): count for age, count in cohort.decades().items()}
+    if len(cohort.names) > 1:
+        truth["any"] = cohort.people((cohort.truth[:, int(cohort.job.exclusive) :] == 1).any(axis=1))
+        truth["none"] = cohort.patients - truth["any"]
     for name in cohort.names:
         truth[name], truth["without", name] = (count := cohort.kinds(name)[0]), cohort.patients - count
         for dimension, values in DIMENSIONS.items():
@@ -362,7 +373,7 @@ def test_no_hidden_count_of_patients_is_determined_by_all_that_left(cohort: Film
                 truth[dimension, value, name] = count
                 truth["without", dimension, value, name] = everyone - count
     at_risk = [key for key, count in truth.items() if 0 < count < least]
-    for key in at_risk[:14]:
+    for key in at_risk[:30]:
         low, high = reader.range(key)
         assert low <= truth[key] <= high, (key, low, truth[key], high)
         assert low < high, (key, truth[key])
@@ -371,15 +382,16 @@ def test_no_hidden_count_of_patients_is_determined_by_all_that_left(cohort: Film
 # ---------------------------------------------------------------- five films of one patient
 
 
-def one_sick_patient() -> Films:
-    """Five films with the finding, of one patient, among sixty patients with one film each."""
+def one_patient_apart(*, sick: bool) -> Films:
+    """Five films of one patient with the finding, or without, among sixty of the other kind with one film each."""
     owner = np.concatenate([np.zeros(5, int), np.arange(1, 61)])
-    truth = (owner == 0).astype(np.int64)[:, np.newaxis]
+    truth = ((owner == 0) == sick).astype(np.int64)[:, np.newaxis]
     return films("binary", owner, truth, np.random.default_rng(4))
 
 
-def test_five_films_of_one_patient_let_no_score_and_no_curve_out() -> None:
-    cohort = one_sick_patient()
+@pytest.mark.parametrize("sick", [True, False])
+def test_five_films_of_one_patient_let_no_score_and_no_curve_out(sick: bool) -> None:
+    cohort = one_patient_apart(sick=sick)
     made = cohort.metrics()
     assert made["scores"]["auc"] is not None and made["curves"]["a"]["roc"], "the hospital itself sees it"
     found = given_out(cohort, 5)
@@ -393,6 +405,26 @@ def test_five_films_of_one_patient_let_no_score_and_no_curve_out() -> None:
     for table in found["subgroups"]["a"].values():
         for cell in table.values():
             assert cell["auc"] is cell["positives"] is None
+
+
+@pytest.mark.parametrize("kind", ["multilabel", "multiclass"])
+def test_a_mean_leaves_where_each_label_does_though_few_patients_have_none(kind: str) -> None:
+    """Of 60 patients two have no label, or the first class alone; each label has both kinds."""
+    owner = np.repeat(np.arange(60), 2)
+    truth = np.zeros((120, 3), np.int64)
+    first = np.arange(0, 120, 2)
+    if kind == "multilabel":
+        truth[first, owner[first] % 3] = 1
+        truth[:4] = 0
+    else:
+        truth[first, 0] = truth[first + 1, 1 + owner[first] % 2] = 1
+        truth[:4] = (1, 0, 0)
+        truth[80:100] = (0, 1, 0)
+    found = given_out(films(kind, owner, truth, np.random.default_rng(2)), 5)
+    for scores in (found["scores"], found["pooled"]):
+        assert scores["positives"] is None and scores[SUPPRESSED] is True, "58 of 60"
+        assert all(label["auc"] is not None for label in scores["labels"].values())
+        assert scores["auc"] is not None and scores["auc_low"] is not None
 
 
 def test_a_hundred_films_of_four_patients_are_four() -> None:

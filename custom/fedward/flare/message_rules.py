@@ -8,7 +8,7 @@ enough to reach every cell. Here each message is held against one table before F
 3. it is for this cell, or it is one that this cell may pass on: never between two participants;
 4. its channel and topic are on the list for its origin and its destination (``message_lists``);
 5. a frame of a stream has a number, a place and a size, and tells of no failure but its own side's; what comes back
-   undelivered is a request that its receiver may have made.
+   undelivered is a request that its receiver may have made to the participant that returns it.
 
 A message that is on no list is refused. Pure: no nvflare, no state.
 """
@@ -162,18 +162,22 @@ def _off_list(headers: Mapping[str, Any], origin: Cell, destination: Cell, *, em
         return None
     if kind == "reply" and said in REQUESTS.get(back, ()):
         return None
-    if kind == "return" and empty and _came_back(headers):
+    if kind == "return" and empty and _came_back(headers, origin, destination):
         return None
     return "message is on no list"
 
 
-def _came_back(headers: Mapping[str, Any]) -> bool:
-    """Whether what comes back is a request on the list that its receiver sent."""
+def _came_back(headers: Mapping[str, Any], returner: Cell, receiver: Cell) -> bool:
+    """Whether what comes back is a request on the list that its receiver sent, and that the returner may have got."""
     sent = plain_headers(headers.get("original_headers"))
     if not _readable(sent) or sent["msg_type"] != "req" or sent["origin"] != headers["destination"]:
         return False
     origin, destination = read_name(sent["origin"]), read_name(sent["destination"])
     if origin is None or destination is None or not _related(origin, destination):
+        return False
+    if returner.party is Party.CONSOLE and sent["destination"] != headers["origin"]:
+        return False
+    if returner.site and returner.site not in (receiver.site, destination.site):
         return False
     return _off_list(sent, origin, destination, empty=False) is None
 

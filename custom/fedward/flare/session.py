@@ -13,6 +13,7 @@ from nvflare.fuel.f3.cellnet.core_cell import CoreCell
 from nvflare.fuel.flare_api.api_spec import (
     AuthenticationError,
     AuthorizationError,
+    InternalError,
     InvalidJobDefinition,
     JobNotRunning,
     NoConnection,
@@ -22,6 +23,8 @@ from nvflare.fuel.hci.client.api import ResultKey
 from nvflare.fuel.hci.proto import MetaKey, MetaStatusValue, ProtoKey
 
 from fedward.errors import FederationError, JobError
+from fedward.flare import downloads
+from fedward.flare.refusal import one_line
 from fedward.privacy.canonical import require_job
 from fedward.privacy.job_archive import read_folder
 
@@ -120,8 +123,15 @@ class Console:
         self._session.abort_job(job_id)
 
     def download(self, job_id: str, out: Path) -> Path:
-        """Fetch the job's result into ``out``; returns the folder that holds the server's run folder."""
-        return Path(self._session.download_job_result(job_id, str(out))) / RESULT
+        """Fetch the job's result into ``out``; returns the folder that holds the server's run folder.
+
+        Raises:
+            FederationError: the server has no result, or answers with names that lead out of the kit's downloads.
+        """
+        try:
+            return Path(self._session.download_job_result(job_id, str(out))) / RESULT
+        except (InternalError, TypeError) as error:
+            raise FederationError(f"result cannot be downloaded, {one_line(str(error))}", value=job_id) from None
 
 
 _OPEN = {RunStatus.SUBMITTED.value, RunStatus.APPROVED.value, RunStatus.DISPATCHED.value, RunStatus.RUNNING.value}
@@ -149,6 +159,7 @@ def console(kit: Path, *, timeout_s: float = 20.0, study: str | None = None) -> 
         ) from None
     except AuthenticationError as error:
         raise FederationError(f"server refuses the sign-in, {error}", where=kit) from None
+    downloads.hold(session.api)
     try:
         yield Console(session)
     finally:

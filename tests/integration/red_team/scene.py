@@ -66,6 +66,19 @@ class Scene:
         return (self.kits.sites[site] / "console.log").read_text(errors="replace")
 
     @property
+    def log_of_the_server(self) -> str:
+        """All that the server's parent process wrote."""
+        return (self.kits.server / "console.log").read_text(errors="replace")
+
+    @property
+    def of_the_victim(self) -> list[bytes]:
+        """What the victim's processes sent and received since the federation began."""
+        frames = [path.read_bytes() for path in (self.tap / "frames").glob(f"{self.victim}-*")]
+        if not frames:
+            raise FileNotFoundError(f"no frame of {self.victim} was recorded")
+        return frames
+
+    @property
     def of_the_server(self) -> list[bytes]:
         """What the server's processes sent and received since the federation began."""
         return [path.read_bytes() for path in (self.tap / "frames").glob(f"{self.kits.server.name}-*")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from functools import partial
 
 import pytest
@@ -82,7 +83,7 @@ def test_no_jobs_process_answers_another_participant(stage: Scene, attacker: Par
 
 def test_a_participant_speaks_in_nobody_elses_name(stage: Scene, attacker: Participant) -> None:
     """Frames to the server whose origin is another: none is taken for that one's, none is passed on."""
-    mine = attacker.cell.core_cell.get_fqcn()
+    mine, number = attacker.cell.core_cell.get_fqcn(), str(uuid.uuid4())
     for origin in ("server", stage.victim, f"{stage.victim}.00000000-0000-4000-8000-000000000000"):
         for destination in (stage.victim, "server"):
             attacker.raw(
@@ -94,11 +95,15 @@ def test_a_participant_speaks_in_nobody_elses_name(stage: Scene, attacker: Parti
                     "cn__destination": destination,
                     "cn__from": mine,
                     "cn__to": "server",
-                    "cn__req_id": "1",
+                    "cn__req_id": number,
                     "cn__reply_expected": True,
                     "cn__route": [(origin, 0.0)],
                 }
             )
+    attacker.ask("server", "task", "challenge", {})
+    assert f"origin is not who the connection leads to; from {mine}" in stage.log_of_the_server
+    assert not any(number.encode() in frames for frames in stage.of_the_victim), "not asked, and not answered either"
+    assert attacker.received
     assert stage.victim in stage.session.connected()
 
 

@@ -253,6 +253,31 @@ def test_what_comes_back_was_sent_by_its_receiver(sent: object) -> None:
     assert refuse_message(NORTH, BACK | {"original_headers": sent}, FROM_SERVER, empty=True) is not None
 
 
+@given(st.sampled_from(EVERYBODY), st.sampled_from(EVERYBODY), st.sampled_from(EVERYBODY), st.sampled_from(SAID))
+def test_a_participant_returns_what_was_sent_to_itself(
+    returner: str, receiver: str, sent_to: str, said: tuple[str, str]
+) -> None:
+    """The server asks all hospitals under one number: one that returned another's request would answer for it."""
+    sent = {"msg_type": "req", "channel": said[0], "topic": said[1], "origin": receiver, "destination": sent_to}
+    back = {"msg_type": "return", "origin": returner, "destination": receiver}
+    back |= {"original_headers": {f"cn__{name}": value for name, value in sent.items()}}
+    if refuse_message(receiver, back, arrival_of(receiver, returner), empty=True) is None:
+        own, mine, its = read_name(returner), read_name(receiver), read_name(sent_to)
+        assert own is not None and mine is not None and its is not None
+        outside = own.party is Party.CONSOLE or (own.site and own.site != mine.site)
+        assert not outside or (sent_to == returner if own.party is Party.CONSOLE else its.site == own.site)
+
+
+ASKED = {"cn__msg_type": "req", "cn__channel": "admin", "cn__topic": "admin", "cn__origin": "server"}
+
+
+@pytest.mark.parametrize(("sent_to", "passes"), [(SOUTH, True), (NORTH, False), (CONSOLE, False)])
+def test_a_hospital_returns_no_request_that_another_was_asked(sent_to: str, passes: bool) -> None:
+    back = {"msg_type": "return", "origin": SOUTH, "destination": "server"}
+    back |= {"original_headers": ASKED | {"cn__destination": sent_to}}
+    assert (refuse_message("server", back, arrival_of("server", SOUTH), empty=True) is None) is passes
+
+
 @pytest.mark.parametrize(
     ("route", "passes"),
     [

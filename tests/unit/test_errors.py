@@ -5,12 +5,23 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fedward.errors import CohortError, FedwardError, JobError, SettingsError, StudyRefused
 
 
 def test_a_message_is_one_line_with_what_where_value_and_remedy() -> None:
     line = str(CohortError("no\nimages", where=Path("/data/x"), value=3, remedy="give\tanother folder"))
     assert line == "/data/x: no images: 3; give another folder"
+
+
+@given(st.text(), st.text(), st.one_of(st.text(), st.integers()), st.text())
+def test_no_message_steers_a_terminal_whatever_it_is_made_of(what: str, where: str, value: object, remedy: str) -> None:
+    for error in (JobError(what, where=where, value=value, remedy=remedy), StudyRefused(what, where)):
+        line = str(error)
+        assert line.isprintable() and "  " not in line
+    assert str(JobError("bad\x1b[2J name\u202e")) == "bad [2J name"
 
 
 def test_every_error_can_be_caught_as_one() -> None:

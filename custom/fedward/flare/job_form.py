@@ -12,6 +12,7 @@ from nvflare.apis.workspace import Workspace
 
 from fedward.errors import JobError
 from fedward.flare.origin import ROOT, require_signer
+from fedward.flare.refusal import one_line
 from fedward.privacy.canonical import APP, META_FILE, require_app
 from fedward.privacy.job_archive import Contents, read_folder
 from fedward.privacy.job_meta import require_told, require_unchanged
@@ -76,6 +77,6 @@ def refusal(check: Callable[[], object]) -> str | None:
         _log.warning(f"job refused: {error}")
         return str(error)
     except Exception as error:  # noqa: BLE001 - whatever a hostile job makes a check throw, it is refused
-        _log.warning(f"job refused, {UNCHECKED}: {type(error).__name__}: {error}")
+        _log.warning(f"job refused, {UNCHECKED}: {type(error).__name__}: {one_line(str(error))}")
         return UNCHECKED
     return None

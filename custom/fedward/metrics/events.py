@@ -45,15 +45,18 @@ class EventLog:
         also: is given each event after its line is written, in the same order; it must not raise.
 
     Raises:
-        ValueError: a kind that is not in ``KINDS``, or a value that JSON cannot hold (NaN and infinity among them).
+        ValueError: a kind that is not in ``KINDS``, a field in the place of ``event`` or ``at``, or a value that JSON
+            cannot hold (NaN and infinity among them).
     """
 
     def __init__(self, path: Path, *, also: Callable[[Mapping[str, Any]], None] | None = None) -> None:
         self._path, self._also, self._lock = path, also, threading.Lock()
 
-    def append(self, event: str, **fields: Any) -> None:
+    def append(self, event: str, /, **fields: Any) -> None:
         if event not in KINDS:
             raise ValueError(f"unknown kind of event {event!r}")
+        if fields.keys() & {"event", "at"}:
+            raise ValueError(f"event {event!r} would have its kind or its time from a field")
         with self._lock:
             content = {"event": event, "at": round(time.time(), 3), **fields}
             line = json.dumps(content, allow_nan=False) + "\n"

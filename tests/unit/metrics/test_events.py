@@ -46,3 +46,10 @@ def test_an_unknown_kind_is_refused(tmp_path: Path) -> None:
     assert "gossip" not in KINDS
     with pytest.raises(ValueError, match="gossip"):
         EventLog(tmp_path / "e").append("gossip")
+
+
+@pytest.mark.parametrize("field", ["event", "at"])
+def test_an_events_kind_and_time_are_never_those_of_a_field(tmp_path: Path, field: str) -> None:
+    with pytest.raises(ValueError, match="from a field"):
+        EventLog(tmp_path / "e").append("admitted", **{field: "forged"})
+    assert not (tmp_path / "e").exists()

@@ -183,6 +183,16 @@ def is_nonce(value: object) -> bool:
     return type(value) is str and _NONCE.fullmatch(value) is not None
 
 
+def is_key_id(value: object) -> bool:
+    """Whether it has the form of ``FederationKey.key_id``: 32 lower-case hexadecimal digits."""
+    return type(value) is str and _KEY_ID.fullmatch(value) is not None
+
+
+def is_digest(value: object) -> bool:
+    """Whether it has the form of a SHA-256: 64 lower-case hexadecimal digits."""
+    return type(value) is str and _HASH.fullmatch(value) is not None
+
+
 def is_site(value: object) -> bool:
     """Whether it is a hospital's id."""
     try:
@@ -193,7 +203,7 @@ def is_site(value: object) -> bool:
 
 
 _HEADER: dict[str, Callable[[Any], bool]] = {
-    "key": _text(_KEY_ID),
+    "key": is_key_id,
     "scheme": lambda value: value in get_args(Scheme),
     "topic": lambda value: type(value) is dict,
     "parts": lambda value: type(value) is list and len(value) > 0,
@@ -203,8 +213,8 @@ _TOPIC: dict[str, Callable[[Any], bool]] = {
     "job_id": _text(_JOB_ID),
     "purpose": lambda value: value in get_args(Purpose),
     "round_number": lambda value: type(value) is int and 0 <= value < 1 << 31,
-    "layout": _text(_HASH),
-    "context": _text(_HASH),
+    "layout": is_digest,
+    "context": is_digest,
     "length": lambda value: type(value) is int and 0 < value < 1 << 31,
     "bits": lambda value: type(value) is int and value in (24, 32, 48),
 }

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from nvflare.apis.controller_spec import ClientTask
 from nvflare.apis.controller_spec import Task as FlareTask
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.impl.controller import Controller
+from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 
 from fedward.errors import FedwardError
 from fedward.flare.participation import Part, payload_bytes
 from fedward.flare.protocol import Model, Reply, Sum, Task, question, refusal, to_reply
+from fedward.flare.refusal import one_line
 from fedward.metrics.events import EventLog
 from fedward.privacy.canonical import POLL_S as POLL_S
+from fedward.privacy.received import received
 from fedward.settings import JobSpec
 
 Carried = Model | Sum | Sequence[Sum] | None
@@ -117,25 +118,21 @@ class Asking:
         return answers
 
     def _receive(self, client_task: ClientTask, put: _Put) -> None:
-        site, result = client_task.client.name, client_task.result
+        """Take one answer in. Whatever is wrong with it costs its site alone: an error here would end FLARE's task."""
+        site, result, at = client_task.client.name, client_task.result, time.monotonic()
         client_task.result = None
-        answers, at, payload, trained = put.answers, time.monotonic(), payload_bytes(result), False
-        reason = refusal(result)
+        answers, part = put.answers, Part()
         try:
-            reply = to_reply(result) if reason is None else None
-            metrics = {} if reply is None else _plain(reply.metrics)
-            if reply is not None and put.take is not None:
-                trained = reply.update is not None or bool(reply.sealed)
-                put.take(site, reply)
-                reply = Reply(metrics=metrics)
+            part.received_bytes, reason = payload_bytes(result), refusal(result)
+            reply = self._taken(site, result, put, part) if reason is None else None
         except FedwardError as error:
-            reply, reason = None, str(error)
-        except (ValueError, TypeError) as error:
-            reply, reason = None, f"answer cannot be read: {error}"
+            reply, reason = None, one_line(str(error))
+        except Exception as error:  # noqa: BLE001 - what a site sends may be anything
+            reply, reason = None, one_line(f"answer cannot be read: {error}")
         with answers.lock:
-            part = answers.part(site)
-            part.answered(at=at, payload=payload)
-            part.trained = trained
+            known = answers.part(site)
+            known.answered(at=at, payload=part.received_bytes or 0)
+            known.trained = part.trained
             if reply is None:
                 answers.refusals[site] = str(reason)
             else:
@@ -143,16 +140,21 @@ class Asking:
                 if answers.enough_since is None and put.enough is not None and put.enough(answers.replies):
                     answers.enough_since = time.monotonic()
         if reply is not None and put.task not in UNLOGGED:
-            told = {"task": put.task.name.lower(), "round": put.number, "metrics": metrics}
-            self._events.append("answered", site=site, **told, **part.measured())
+            told = {"task": put.task.name.lower(), "round": put.number, "metrics": reply.metrics}
+            self._events.append("answered", site=site, **told, **known.measured())
+
+    def _taken(self, site: str, result: Shareable, put: _Put, part: Part) -> Reply:
+        """A site's reply with such metrics alone as have a name; of what ``take`` took, they alone are kept."""
+        reply = to_reply(result)
+        reply = replace(reply, metrics=received(reply.metrics, names=self._job.names))
+        if put.take is None:
+            return reply
+        part.trained = reply.update is not None or bool(reply.sealed)
+        put.take(site, reply)
+        return Reply(metrics=reply.metrics)
 
     def _lost(self, sites: Sequence[str], task: Task) -> set[str]:
         """Sites that FLARE has given up: no heartbeat for its grace period."""
         awaited = self._job.federation.must_include if task in _OF_EVERYONE else ()
         gone = self._controller.get_client_disconnect_time
         return {site for site in sites if site not in awaited and gone(site) is not None}
-
-
-def _plain(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    plain: dict[str, Any] = json.loads(json.dumps(dict(metrics), allow_nan=False))
-    return plain

@@ -9,6 +9,7 @@ round that does not count ends the job as failed: with hospitals missing that mu
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -33,9 +34,12 @@ from fedward.flare.protocol import Model, Reply, Task
 from fedward.metrics.events import EVENTS_FILE, EventLog
 from fedward.metrics.record import Recorder
 from fedward.privacy.canonical import PERSISTOR
+from fedward.privacy.metric_table import GROUPS
 from fedward.settings import JobSpec
 
 NOT_CONNECTED = "was not connected when the job began"
+ADMISSION = frozenset({"support", "privacy", *GROUPS["cohort"]})
+"""Metrics of a site that the event of its admission tells."""
 
 
 class FederatedRounds(Controller):  # type: ignore[misc]
@@ -43,6 +47,7 @@ class FederatedRounds(Controller):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__(task_check_period=POLL_S)
+        self._late: Counter[str] = Counter()
 
     def start_controller(self, fl_ctx: FLContext) -> None:
         self._job: JobSpec = app.job_spec(fl_ctx)
@@ -65,8 +70,14 @@ class FederatedRounds(Controller):  # type: ignore[misc]
     def process_result_of_unknown_task(
         self, client: Client, task_name: str, client_task_id: str, result: Shareable, fl_ctx: FLContext
     ) -> None:
-        """An answer that came after its round was closed: it counts nowhere, and is written down."""
-        self._events.append("dropped", site=client.name, round=None, reason=f"{task_name} answered after it was closed")
+        """An answer that came after its round was closed: it counts nowhere, and is written down.
+
+        A site can answer each task of the job late, and once; what it sends beyond that is not written down.
+        """
+        self._late[client.name] += 1
+        if self._late[client.name] <= self._job.federation.rounds + len(Task):
+            name = task_name if task_name in [task.value for task in Task] else "a task of another name"
+            self._events.append("dropped", site=client.name, round=None, reason=f"{name} answered after it was closed")
 
     def control_flow(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
         try:
@@ -139,14 +150,17 @@ class FederatedRounds(Controller):  # type: ignore[misc]
         """Who takes part: the sites that admit the job and, where it is encrypted, hold the key that most hold."""
         if abort.triggered:
             return []
-        odd = {} if self._job.encryption is None else exchange.agree_on_key(answers.replies)
+        odd, keyless = self._without_key(answers, exchange)
         admitted = sorted(set(answers.replies) - set(odd))
         why = dict.fromkeys(self._coverage.missing(invited), NOT_CONNECTED)
         for site in admitted:
-            self._events.append("admitted", site=site, **answers.replies[site].metrics)
+            told = {name: value for name, value in answers.replies[site].metrics.items() if name in ADMISSION}
+            self._events.append("admitted", site=site, **told)
         for site in sorted(set(invited) - set(admitted)):
             why[site] = odd.get(site) or answers.refusals.get(site, NO_ANSWER)
             self._events.append("declined", site=site, reason=why[site])
+        if keyless is not None:
+            raise keyless
         # how many patients a site trains on is told with its updates
         reason = judge(dict.fromkeys(admitted), replace(self._coverage, min_patients=None), why=why)
         if reason is not None:
@@ -154,6 +168,15 @@ class FederatedRounds(Controller):  # type: ignore[misc]
         if exchange.facts is not None:
             self._events.append("encrypted", **exchange.facts)
         return admitted
+
+    def _without_key(self, answers: Answers, exchange: Exchange) -> tuple[dict[str, str], FederationError | None]:
+        """Sites without the key that most hold, with the reason; and an error where there is no such key."""
+        if self._job.encryption is None:
+            return {}, None
+        try:
+            return exchange.agree_on_key(answers.replies), None
+        except FederationError as error:
+            return dict.fromkeys(answers.replies, error.what), error
 
     def _require_validated(self, replies: Mapping[str, Reply]) -> None:
         """A hospital that must be included has the last word on the final model too: its own patients' result.

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
-from fedward.encryption.message import unpack
+from fedward.encryption.message import is_digest, unpack
 from fedward.errors import FederationError, GateRefused
 from fedward.flare.exchange import Exchange, Tally
 from fedward.flare.persistor import ModelStore
 from fedward.flare.protocol import COUNTED, MODEL, Model, Reply, Sum, Task
+from fedward.flare.refusal import one_line
 from fedward.flare.sealing import enough
 from fedward.metrics.events import EventLog
 from fedward.privacy.payload import check_tensors
@@ -122,7 +123,7 @@ class Ending:
             try:
                 weights = self._checked(None if answer is None else answer.model, due)
             except GateRefused as error:
-                self._events.append("dropped", site=site, round=None, reason=str(error))
+                self._events.append("dropped", site=site, round=None, reason=one_line(str(error)))
                 continue
             self._store.finish(weights)
             self._events.append("opened", site=site, sha256=due)
@@ -142,4 +143,4 @@ class Ending:
 
 def _said(reply: Reply) -> str | None:
     told = (reply.sealed or {}).get(OPENED)
-    return told if type(told) is str else None
+    return told if type(told) is str and is_digest(told) else None

@@ -5,22 +5,23 @@ from __future__ import annotations
 import threading
 import time
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, get_args
 
 from fedward.aggregation.fedavg import site_weight
 from fedward.aggregation.free_rider import suspects
 from fedward.aggregation.step import ServerStep
-from fedward.encryption.message import identity, is_nonce
+from fedward.encryption.message import identity, is_key_id, is_nonce
 from fedward.encryption.roster import context_of
 from fedward.encryption.schemes import bits_of
 from fedward.encryption.secure_sum import FEWEST, Adder
 from fedward.encryption.topic import Topic
 from fedward.errors import FederationError, FedwardError, JobError
 from fedward.flare.protocol import CONFIRM, MODEL, Model, Reply, Sum
+from fedward.flare.refusal import one_line
 from fedward.flare.sealing import CLIPPED, KEY, NONCE, SCHEME
 from fedward.flare.sum_topics import INITIAL, SumTopics
 from fedward.privacy.job_hash import job_hash
-from fedward.privacy.payload import layout_hash, layout_of
+from fedward.privacy.payload import Layout, check_tensors, layout_hash, layout_of
 from fedward.privacy.runs import FinalModel
 from fedward.settings import JobSpec, Scheme
 from fedward.training.weights import Weights, add
@@ -89,9 +90,9 @@ class ClearRound(Round):
     same to the bit whatever order they came in.
     """
 
-    def __init__(self, job: JobSpec, model: Model, step: ServerStep) -> None:
+    def __init__(self, job: JobSpec, model: Model, step: ServerStep, *, layout: Layout) -> None:
         super().__init__()
-        self._job, self._model, self._step = job, model, step
+        self._job, self._model, self._step, self._layout = job, model, step, layout
         self._updates: dict[str, tuple[Weights, float]] = {}
 
     @property
@@ -104,7 +105,8 @@ class ClearRound(Round):
             raise JobError("answer brings no update")
         if weighting == "patients" and patients is None:
             raise JobError(_UNWEIGHED)
-        self._updates[site] = (reply.update, site_weight(weighting, patients=int(patients or 0)))
+        update = check_tensors(reply.update, self._layout)
+        self._updates[site] = (update, site_weight(weighting, patients=int(patients or 0)))
 
     def _close(self) -> Model:
         base = self._model.weights
@@ -120,9 +122,9 @@ class ClearRound(Round):
 class SealedRound(Round):
     """One round of an encrypted job. Each message is added as it comes, so memory does not grow with the sites."""
 
-    def __init__(self, adder: Adder, *, after: int) -> None:
+    def __init__(self, adder: Adder, *, after: int, values: int) -> None:
         super().__init__()
-        self._adder, self._after = adder, after
+        self._adder, self._after, self._values = adder, after, values
 
     @property
     def sites(self) -> list[str]:
@@ -131,7 +133,7 @@ class SealedRound(Round):
     def _take(self, site: str, reply: Reply) -> None:
         message, clipped = message_of(reply, MODEL), (reply.sealed or {}).get(CLIPPED)
         self._adder.add(message, site=site)
-        if type(clipped) is int and clipped > 0:
+        if type(clipped) is int and 0 < clipped <= self._values:
             self.clipped[site] = clipped
 
     def _close(self) -> Model:
@@ -158,15 +160,21 @@ class Exchange:
     def round(self, model: Model) -> Round:
         """An empty round that starts from ``model``."""
         if self._job.encryption is None:
-            return ClearRound(self._job, model, self._step)
-        return SealedRound(self._adder(self._topics.model(model.after)), after=model.after)
+            return ClearRound(self._job, model, self._step, layout=self.layout)
+        topic = self._topics.model(model.after)
+        return SealedRound(self._adder(topic), after=model.after, values=topic.length)
 
     def agree_on_key(self, said: dict[str, Reply]) -> dict[str, str]:
         """Take the key that more than half of the sites hold, and the nonces of these; the others, with the reason.
 
+        Args:
+            said: the answers of the sites that admit the job; where there is none, there is no key.
+
         Raises:
             FederationError: no key is held by more than half of them.
         """
+        if not said:
+            return {}
         keys = {site: _key_of(reply) for site, reply in said.items()}
         held = [key for key in keys.values() if key is not None]
         common = max(set(held), key=lambda key: (held.count(key), key), default=None)
@@ -248,7 +256,7 @@ class Tally:
             try:
                 self._adder.add(message_of(reply, self._purpose), site=site)
             except FedwardError as error:
-                refused[site] = str(error)
+                refused[site] = one_line(str(error))
         return refused
 
     def close(self) -> Sum | None:
@@ -272,10 +280,8 @@ def message_of(reply: Reply, purpose: str) -> bytes:
 
 def _key_of(reply: Reply) -> tuple[Scheme, str] | None:
     scheme, key_id = ((reply.sealed or {}).get(name) for name in (SCHEME, KEY))
-    known: dict[object, Scheme] = {"aes-ctr": "aes-ctr", "bfv": "bfv", "ckks": "ckks"}
-    if scheme not in known or type(key_id) is not str or len(key_id) != 32:
-        return None
-    return known[scheme], key_id
+    known = next((one for one in get_args(Scheme) if one == scheme), None)
+    return (known, key_id) if known is not None and type(key_id) is str and is_key_id(key_id) else None
 
 
 _UNWEIGHED = 'the site does not say how many patients trained; set federation.weighting to "equal"'

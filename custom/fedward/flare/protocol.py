@@ -181,6 +181,8 @@ def to_reply(result: Shareable) -> Reply:
     if dxo.data_kind != DataKind.COLLECTION or not set(dxo.data) <= {UPDATE, METRICS, SEALED, MODEL}:
         raise ValueError(f"a reply of kind {dxo.data_kind!r} where a collection of known parts was expected")
     for name, part in dxo.data.items():
+        if type(part) is not DXO or type(part.data) is not dict:
+            raise ValueError(f"part {name} is no table where one was expected")
         if part.data_kind != PART_KINDS[name]:
             raise ValueError(f"part {name} of kind {part.data_kind!r} where {PART_KINDS[name]!r} was expected")
     found = {name: part.data for name, part in dxo.data.items()}

@@ -29,11 +29,10 @@ def demo(
     seed: int = typer.Option(0, min=0, help="Seed of the synthetic images and of the patients' splits."),
 ) -> None:
     """Run a whole federation here: DICOM in, training, a report and summary.json out. Ctrl-C stops all of it."""
-    from rich.console import Console
-
     from fedward.commands.job import require_sound
     from fedward.demo.report import write_demo_report
     from fedward.demo.run import DemoOptions, run_demo
+    from fedward.screen import screen
 
     options = DemoOptions(
         out=out,
@@ -47,7 +46,7 @@ def demo(
         contribution=contribution,
         seed=seed,
     )
-    console = Console()
+    console = screen()
     spec = read_job(job)
     require_sound(spec)
     demonstrated = run_demo(spec, options, console)

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
+from rich.text import Text
 
 from fedward.commands.format import Format
 from fedward.errors import FederationError
+from fedward.screen import screen
 
 if TYPE_CHECKING:
     from fedward.doctor.case import Visit
@@ -49,9 +50,9 @@ def not_a_kit(error: FederationError, format: Format) -> typer.Exit:
 @contextmanager
 def _progress() -> Iterator[Callable[[str], None]]:
     """The check that is being made, on stderr, gone when done; nothing where stderr is no terminal."""
-    console = Console(stderr=True)
+    console = screen(stderr=True)
     if not console.is_terminal:
         yield lambda name: None
         return
     with console.status("") as status:
-        yield status.update
+        yield lambda name: status.update(Text(name))

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from fedward.commands.format import Format
 from fedward.errors import JobError
 from fedward.privacy.plan import SitePlan, plan_site, steps_a_round
 from fedward.privacy.wording import how_updates_leave
+from fedward.screen import screen
 from fedward.settings import JobSpec, read_job
 
 _COLUMNS = ("site", "patients", "sampling rate", "noise multiplier", "steps", "ε", "δ")
@@ -53,7 +53,7 @@ def plan(
         }
         typer.echo(json.dumps(answer, indent=2, allow_nan=False))
     else:
-        Console().print(_table(job.job.name, plans))
+        screen().print(_table(job.job.name, plans))
         typer.echo(leave)
 
 

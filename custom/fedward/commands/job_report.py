@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import typer
-from rich.console import Console
 
 _RESULT = typer.Argument(..., help="A job's result as downloaded, the folder with job/ and workspace/.")
 
@@ -21,11 +20,12 @@ def report(
     from fedward.reporting.from_events import read_result, report_of
     from fedward.reporting.terminal import show_participation
     from fedward.reporting.write import write_report
+    from fedward.screen import screen
 
     job, events = read_result(result)
     made = report_of(job, events)
     page = write_report(out or result, made)
-    show_participation(made, Console())
+    show_participation(made, screen())
     typer.echo(str(page))
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from fedward.commands.format import Format
 from fedward.commands.splits import split_of
+from fedward.screen import column, line, screen
 from fedward.settings import read_job
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ def sweep(
     job, asked = read_job(folder), epsilons_of(epsilon)
     require_sound(job)
     named = dict(split_of(text) for text in split)
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    console = screen(stderr=True)
+    columns = (column("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with (
         tempfile.TemporaryDirectory(prefix="fedward-sweep-") as beside,
         Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar,
@@ -86,7 +86,7 @@ def _show(done: Sweep, page: Path) -> None:
     from fedward.reporting.sweep_chart import shown
     from fedward.reporting.sweep_page import table
 
-    console, rows = Console(), table(done)
+    console, rows = screen(), table(done)
     classes = len({row.name for row in rows}) > 1
     columns = ["site", *(["class"] if classes else []), *(f"ε {shown(epsilon)}" for epsilon in done.epsilons), "few"]
     drawn = Table(*columns, title=f"{done.job}: {MEASURES[done.measure]} against ε", title_justify="left")
@@ -95,6 +95,6 @@ def _show(done: Sweep, page: Path) -> None:
         drawn.add_row(row.site, *([row.name or "mean"] if classes else []), *cells, row.few)
     console.print(drawn)
     for site, reason in done.aside.items():
-        console.print(f"{site} takes no part: {reason}", highlight=False, soft_wrap=True, markup=False)
-    console.print(NOTE, highlight=False)
-    console.print(str(page), highlight=False, soft_wrap=True)
+        console.print(line(f"{site} takes no part: {reason}"), soft_wrap=True)
+    console.print(NOTE)
+    console.print(str(page), soft_wrap=True)

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
 from fedward.commands import site_approve, site_doctor, site_join, site_ledger, site_policy, site_report, site_validate
 from fedward.commands.format import Format
 from fedward.errors import SettingsError
+from fedward.screen import column, screen
 from fedward.settings import SitePolicy, read_site
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def index(
             with _bar(f"indexing {name}") as report:
                 manifest = index_cohort(policy, name, progress=report, workers=workers)
         except TooManyQuarantined as refusal:
-            Console(stderr=True).print(_reasons(refusal.table, name))
+            screen(stderr=True).print(_reasons(refusal.table, name))
             raise
         summaries.append(summarise(manifest, policy.cohorts[name].index))
     if format is Format.json:
@@ -107,31 +107,31 @@ def _show_archive(summary: Summary, fetched: Fetched) -> None:
         table.add_row(f"not here: {reason}", str(count))
     if fetched.no_longer_found:
         table.add_row("here, and no longer found there", str(fetched.no_longer_found))
-    Console().print(table)
+    screen().print(table)
 
 
 @contextmanager
 def _bar(what: str) -> Iterator[Report]:
     """A progress bar on stderr, gone when done; it shows nothing where stderr is no terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
+    columns = (column("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = screen(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _show(summary: Summary) -> None:
-    out = Console()
+    out = screen()
     table = Table(title=f"{summary.site}, cohort {summary.cohort}", show_header=False, title_justify="left")
     table.add_row("images", str(summary.images))
     sides = f"{summary.train_patients} train, {summary.validation_patients} validation"
     table.add_row("patients", f"{summary.patients} ({sides})")
     table.add_row("masks", f"{summary.masks} of {summary.images} images")
-    for column, values in summary.labels.items():
+    for label, values in summary.labels.items():
         shown = ", ".join(f"{value}: {count}" for value, count in values.items())
         if len(values) > _FEW_VALUES:
             shown = f"{len(values)} different values"
-        table.add_row(f"label {column}", f"{sum(values.values())} of {summary.images} images ({shown})")
+        table.add_row(f"label {label}", f"{sum(values.values())} of {summary.images} images ({shown})")
     for flag, count in summary.flags.items():
         table.add_row(f"flagged {flag}", str(count))
     table.add_row("index", summary.index)

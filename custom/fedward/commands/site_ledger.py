@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +18,7 @@ from fedward.privacy.chain_file import CREATE
 from fedward.privacy.chain_head import head_path
 from fedward.privacy.ledger import Ledger
 from fedward.privacy.statement import CohortLine, JobLine, cohort_lines, curves, job_lines
+from fedward.screen import screen
 from fedward.settings import SitePolicy, read_site
 
 
@@ -110,7 +110,7 @@ def _state(book: Ledger, policy: SitePolicy, format: Format) -> None:
         }
         typer.echo(json.dumps(content, indent=2, allow_nan=False))
         return
-    out = Console()
+    out = screen()
     out.print(_cohort_table(policy.site, cohorts))
     if jobs:
         out.print(_job_table(jobs))

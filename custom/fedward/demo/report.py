@@ -88,7 +88,7 @@ def write_demo_report(done: Demonstrated, out: Path, console: Console) -> None:
     show_participation(report, console)
     console.print(_table(report))
     lines = (f"report     {page}", f"summary    {out / SUMMARY_FILE}", f"dashboard  fedward dashboard {store_of(out)}")
-    console.print("\n".join(lines), highlight=False, soft_wrap=True)
+    console.print("\n".join(lines), soft_wrap=True)
 
 
 def _table(report: Report) -> Table:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.text import Text
 
 from fedward.dashboard.serve import start_beside
 from fedward.demo.compare import Comparison, compare
@@ -84,8 +85,8 @@ def run_demo(job: JobSpec, options: DemoOptions, console: Console) -> Demonstrat
     with interruptible(), ExitStack() as beside, Show(job, console) as show:
         if options.dashboard is not None:
             url = beside.enter_context(start_beside(store_of(options.out), port=options.dashboard)).url
-            show.say(f"[bold]dashboard[/bold]   {url}   live until the demo ends")
-        show.say("[bold]hospitals[/bold]")
+            show.say(Text.assemble(("dashboard", "bold"), f"   {url}   live until the demo ends"))
+        show.say("hospitals", "bold")
         if options.data is None:
             show.say("  making three hospitals' synthetic radiographs as DICOM")
         gathered = gather(
@@ -101,14 +102,15 @@ def run_demo(job: JobSpec, options: DemoOptions, console: Console) -> Demonstrat
         hospitals, refused = gathered.hospitals, gathered.refused
         if not hospitals:
             raise CohortError("no hospital has a usable cohort", remedy="look at each one's reason above")
-        show.say(f"[bold]federation[/bold]: a server and {len(hospitals)} hospitals on {HOST}:{port}, mutual TLS")
+        began = f": a server and {len(hospitals)} hospitals on {HOST}:{port}, mutual TLS"
+        show.say(Text.assemble(("federation", "bold"), began))
         if job.encryption is not None:
             maker = min(hospital.site for hospital in hospitals)
             show.say(f"  {maker:<22} makes the federation's key and seals it to the other hospitals' certificates")
         outcome = federate(
             job, hospitals, options.out / FEDERATION, port=port, on_event=show.event, threads=options.threads
         )
-        show.say("[bold]comparison[/bold]")
+        show.say("comparison", "bold")
         took_part = {event["site"] for event in outcome.of("admitted")}
         cohorts = {hospital.site: hospital.manifest for hospital in hospitals if hospital.site in took_part}
         comparison = compare(

@@ -7,8 +7,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TimeElapsedColumn
+from rich.text import Text
 
+from fedward.screen import column, line
 from fedward.settings import JobSpec
 
 
@@ -19,10 +21,10 @@ class Show:
         self._job, self._console = job, console
         self._measure = job.measure
         columns = (
-            TextColumn("{task.description:<22}"),
+            column("{task.description:<22}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
+            column("{task.fields[note]}"),
         )
         self._progress = Progress(*columns, TimeElapsedColumn(), console=console, transient=True)
         self._bars: dict[str, TaskID] = {}
@@ -36,8 +38,9 @@ class Show:
     ) -> None:
         self._progress.stop()
 
-    def say(self, line: str) -> None:
-        self._progress.console.print(line, highlight=False, soft_wrap=True)
+    def say(self, words: str | Text, style: str = "") -> None:
+        """Print one line as it is: nothing in it is markup."""
+        self._progress.console.print(line(words, style) if isinstance(words, str) else words, soft_wrap=True)
 
     def made(self, site: str, done: int, total: int) -> None:
         """Show how many of a hospital's synthetic images are made."""
@@ -47,8 +50,7 @@ class Show:
 
     def hospital(self, site: str, what: str) -> None:
         """Say what became of a hospital's cohort."""
-        line = f"  {site:<22} {what}"
-        self.say(f"[yellow]{line}[/yellow]" if what.startswith("takes no part") else line)
+        self.say(f"  {site:<22} {what}", "yellow" if what.startswith("takes no part") else "")
 
     def event(self, site: str | None, event: dict[str, Any]) -> None:
         """Show one event of the server (site None) or of a site."""
@@ -56,9 +58,9 @@ class Show:
             if event["event"] == "progress":
                 self._train(site, event)
             return
-        line = self._line(event)
-        if line:
-            self.say(line)
+        told = self._line(event)
+        if told:
+            self.say(told, _STYLES.get(event["event"], ""))
 
     def _train(self, site: str, event: dict[str, Any]) -> None:
         alone = event["round"] is None
@@ -79,11 +81,11 @@ class Show:
         if kind == "admitted":
             return self._admitted(site, event)
         if kind == "declined":
-            return f"  [yellow]{site:<22} takes no part: {event['reason']}[/yellow]"
+            return f"  {site:<22} takes no part: {event['reason']}"
         if kind == "dropped":
-            return f"  [yellow]{site:<22} dropped: {event['reason']}[/yellow]"
+            return f"  {site:<22} dropped: {event['reason']}"
         if kind == "failed":
-            return f"  [red]failed: {event['reason']}[/red]"
+            return f"  failed: {event['reason']}"
         if kind in _TOLD:
             return f"  {_TOLD[kind](event)}"
         if kind == "answered":
@@ -93,10 +95,10 @@ class Show:
     def _admitted(self, site: str, event: dict[str, Any]) -> str:
         support, privacy = event.get("support", {}), event.get("privacy", {})
         train, validate = (_or_unsaid(support.get(f"{side}_patients")) for side in ("train", "validation"))
-        line = f"  {site:<22} takes part: {train} patients train, {validate} validate"
+        told = f"  {site:<22} takes part: {train} patients train, {validate} validate"
         if privacy.get("epsilon") is not None:
-            line += f"; ε {privacy['epsilon']:.2f} at δ {privacy['delta']:.0e} charged to its ledger"
-        return line
+            told += f"; ε {privacy['epsilon']:.2f} at δ {privacy['delta']:.0e} charged to its ledger"
+        return told
 
     def _answer(self, site: str, task: str, number: int, metrics: dict[str, Any]) -> str:
         scores = metrics.get("scores", {})
@@ -107,12 +109,12 @@ class Show:
         if None not in (value, low, high):
             shown += f" ({low:.2f} to {high:.2f})"
         when = f"round {number + 1}/{self._job.federation.rounds}" if task == "round" else task
-        line = f"  {site:<22} {when:<11} {self._measure.upper() if self._measure == 'auc' else 'Dice'} {shown}"
+        told = f"  {site:<22} {when:<11} {self._measure.upper() if self._measure == 'auc' else 'Dice'} {shown}"
         if task == "round":
             loss, seconds = metrics.get("loss"), metrics.get("train_s")
-            line += "" if loss is None else f"   loss {loss:.3f}"
-            line += "" if seconds is None else f"   {seconds:.1f} s"
-        return line
+            told += "" if loss is None else f"   loss {loss:.3f}"
+            told += "" if seconds is None else f"   {seconds:.1f} s"
+        return told
 
 
 def _pooled(event: dict[str, Any]) -> str:
@@ -126,13 +128,15 @@ def _pooled(event: dict[str, Any]) -> str:
 
 _TOLD: dict[str, Callable[[dict[str, Any]], str]] = {
     "encrypted": lambda event: f"what leaves a hospital is encrypted under the key {event['key'][:8]}…",
-    "clipped": lambda event: f"[yellow]{event['site']:<22} {event['values']} values out of range were clipped[/yellow]",
+    "clipped": lambda event: f"{event['site']:<22} {event['values']} values out of range were clipped",
     "pooled": _pooled,
-    "suspect": lambda event: f"[yellow]{event['site']:<22} round {event['round'] + 1}: {event['reason']}[/yellow]",
-    "unopened": lambda event: f"[yellow]not opened: {event['reason']}[/yellow]",
+    "suspect": lambda event: f"{event['site']:<22} round {event['round'] + 1}: {event['reason']}",
+    "unopened": lambda event: f"not opened: {event['reason']}",
     "opened": lambda event: f"{event['site']:<22} opened the final model",
 }
 """Kinds of event -> the line that tells one."""
+_STYLES = dict.fromkeys(("declined", "dropped", "clipped", "suspect", "unopened"), "yellow") | {"failed": "red"}
+"""Kinds of event -> rich's style of their line; others have none."""
 
 
 def _or_unsaid(count: int | None) -> str:

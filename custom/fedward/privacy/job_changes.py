@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fedward.privacy.job_words import Here, compact, metrics_that_leave, visible
+from fedward.privacy.job_words import Here, compact, metrics_that_leave
 from fedward.privacy.plan import SitePlan
 from fedward.settings import JobSpec, plain
+from fedward.visible import visible
 
 Verdict = Literal["less private", "more private", "more", "fewer", "other"]
 """less, more private: of this hospital's patients. more, fewer: of what is done with their images. other: anything."""

@@ -12,6 +12,7 @@ from fedward.privacy.plan import SitePlan
 from fedward.privacy.wording import how_updates_leave
 from fedward.settings import JobSpec, Leaving, Scheme
 from fedward.settings.job import Component
+from fedward.visible import visible
 
 _OTHERS = {
     "classification": {"structure"},
@@ -207,11 +208,3 @@ def compact(value: object) -> str:
     if isinstance(value, str):
         return value
     return json.dumps(value, ensure_ascii=False, sort_keys=True)
-
-
-def visible(text: str) -> str:
-    """The text with every character that prints nothing, or steers a terminal, as its escape.
-
-    A job's labels and arguments are whoever's words; what a person approves is what the screen shows.
-    """
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)

@@ -5,26 +5,26 @@ from __future__ import annotations
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from fedward.reporting.page import by_round, capitalised
 from fedward.reporting.report import Participation, Report
+from fedward.screen import line
 
 
 def show_participation(report: Report, console: Console) -> None:
     """Print the coverage verdict, and what each invited site did."""
-    console.print(f"{report.job.name}: {report.coverage.verdict}", markup=False, highlight=False, soft_wrap=True)
+    console.print(line(f"{report.job.name}: {report.coverage.verdict}"), soft_wrap=True)
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
     table.add_column("hospital", no_wrap=True)
     for column in ("rounds", "patients", "seconds"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("missed, and why")
     for one in report.participation:
-        table.add_row(*(Text(cell) for cell in _row(one, report.rounds_done)))
+        table.add_row(*(line(cell) for cell in _row(one, report.rounds_done)))
     console.print(table)
     for one in report.participation:
-        for line in by_round(one.suspect):
-            console.print(f"suspect: {one.site}, {line}", markup=False, highlight=False, soft_wrap=True)
+        for told in by_round(one.suspect):
+            console.print(line(f"suspect: {one.site}, {told}"), soft_wrap=True)
 
 
 def _row(one: Participation, rounds: int) -> tuple[str, ...]:

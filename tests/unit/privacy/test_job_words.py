@@ -9,10 +9,11 @@ import pytest
 
 from fedward.privacy.approvals import Origin
 from fedward.privacy.job_changes import Change, changes
-from fedward.privacy.job_words import Here, describe, metrics_that_leave, visible
+from fedward.privacy.job_words import Here, describe, metrics_that_leave
 from fedward.privacy.plan import plan_site
 from fedward.privacy.release import release
 from fedward.settings import JobSpec, Leaving, parse
+from fedward.visible import visible
 from tests.conftest import tiny_job_content
 
 DP_SGD = {"noise_multiplier": 2.0, "delta": 1e-4, "clip_norm_l2": 1.0, "patients_per_step": 8}

@@ -14,7 +14,7 @@ from fedward.errors import EncryptionError, FedwardError, GateRefused
 from fedward.flare import app
 from fedward.flare.origin import origin_of
 from fedward.flare.protocol import Task
-from fedward.flare.refusal import SENTENCES, Code, one_line, public_reason
+from fedward.flare.refusal import SENTENCES, Code, Sentence, one_line, public_reason
 from fedward.flare.sealing import Sealing
 from fedward.flare.sum_topics import INITIAL
 from fedward.flare.task_order import TaskOrder
@@ -140,7 +140,7 @@ class Door:
 
 
 _DOORS: dict[tuple[str, str], Door] = {}
-_LATCHED: dict[tuple[str, str], str] = {}
+_LATCHED: dict[tuple[str, str], Sentence] = {}
 
 
 class Gate(Filter):  # type: ignore[misc]
@@ -153,20 +153,20 @@ class Gate(Filter):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__()
-        self._reason: str | None = None
+        self._reason: Sentence | None = None
 
-    def standing(self, context: FLContext) -> str | None:
+    def standing(self, context: FLContext) -> Sentence | None:
         """Why this job was refused before, at this gate or the other; None when it was not."""
         return self._reason or _LATCHED.get(_key(context))
 
-    def told(self, error: Exception) -> str:
+    def told(self, error: Exception) -> Sentence:
         """What the server may know of ``error``, and which gate it comes from."""
-        return one_line(f"{self.title}: {public_reason(error)}")
+        return Sentence(one_line(f"{self.title}: {public_reason(error)}"))
 
-    def latch(self, error: Exception, context: FLContext) -> str:
+    def latch(self, error: Exception, context: FLContext) -> Sentence:
         """Refuse the rest of the job for ``error``; returns what the server may know of it."""
         # the refusal stands, whatever becomes of its sentence, of the other gate's notice and of the log's line
-        reason = self._reason = f"{self.title}: {SENTENCES[Code.FAILED]}"
+        reason = self._reason = Sentence(f"{self.title}: {SENTENCES[Code.FAILED]}")
         with contextlib.suppress(Exception):
             reason = self._reason = self.told(error)
         with contextlib.suppress(Exception):

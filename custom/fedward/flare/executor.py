@@ -79,27 +79,32 @@ class HospitalExecutor(Executor):  # type: ignore[misc]
     def execute(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
         try:
             if shareable.get_header(REFUSED_AT_DOOR) is not None:
-                return refuse(Code.AT_DOOR.value)
+                return refuse(Code.AT_DOOR)
             if self._site is None:
                 self._site = _Site(fl_ctx)
             return self._site.answer(Task(task_name), shareable, abort=abort_signal)
         except Aborted:
-            return refuse(Code.STOPPED.value)
+            return refuse(Code.STOPPED)
         except (CohortError, JobError, SettingsError, LedgerError, GateRefused, EncryptionError) as error:
             self.log_error(fl_ctx, f"this site takes no part: {error}", fire_event=False)
-            return refuse(code_of(error).value)
+            return refuse(code_of(error))
         except Exception as error:  # noqa: BLE001 - a site must answer whatever happens, and must not send a traceback
             self.log_exception(fl_ctx, f"{task_name} failed", fire_event=False)
-            return refuse(code_of(error).value)
+            return refuse(code_of(error))
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
-        """At the job's end, whatever its outcome, the ledger gets back the steps that never began."""
+        """At the job's end, whatever its outcome, the ledger gets back the steps that never began.
+
+        An error stays in this site's log: FLARE would put it into the context that its components share.
+        """
         if event_type != EventType.END_RUN or self._site is None:
             return
         try:
             self._site.close()
         except FedwardError as error:
             self.log_error(fl_ctx, f"the ledger keeps this job open: {error}", fire_event=False)
+        except Exception:  # noqa: BLE001 - whatever it was, what was charged stays charged
+            self.log_exception(fl_ctx, "the ledger keeps this job open", fire_event=False)
 
 
 class _Site:

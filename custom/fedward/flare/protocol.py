@@ -17,7 +17,7 @@ from nvflare.apis.dxo import DXO, DataKind, from_shareable
 from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.shareable import Shareable, make_reply
 
-from fedward.flare.refusal import one_line
+from fedward.flare.refusal import Code, Sentence, one_line
 from fedward.privacy.canonical import Task as Task
 from fedward.training.weights import Weights
 
@@ -191,14 +191,14 @@ def to_reply(result: Shareable) -> Reply:
     )
 
 
-def refuse(reason: str) -> Shareable:
+def refuse(reason: Code | Sentence) -> Shareable:
     """The answer of a site that did not do a task; it is asked again next round.
 
     Args:
-        reason: from an executor to its gate a ``fedward.flare.refusal.Code``; from the gate its sentence.
+        reason: from an executor to its gate a code; from the gate its sentence.
     """
     reply = make_reply(ReturnCode.EXECUTION_EXCEPTION)
-    reply.set_header(REFUSAL, reason)
+    reply.set_header(REFUSAL, reason.value if isinstance(reason, Code) else reason)
     return reply
 
 

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import NewType
 
 from fedward.errors import (
     CohortError,
@@ -29,6 +30,8 @@ from fedward.errors import (
 from fedward.flare.refusal_sentences import GATE_SENTENCES, VALUE
 
 LONGEST_REASON = 300
+Sentence = NewType("Sentence", str)
+"""What may be told: made in this module from its tables, and by a gate that puts its own title before one."""
 
 
 class Code(StrEnum):
@@ -59,7 +62,7 @@ class Code(StrEnum):
 
 
 _LOG = "the site's log says why"
-SENTENCES: Mapping[Code, str] = {
+_SENTENCES: Mapping[Code, str] = {
     Code.FAILED: f"failed; {_LOG}",
     Code.STOPPED: "the job was stopped",
     Code.AT_DOOR: f"the task was refused at the hospital's door; {_LOG}",
@@ -83,6 +86,7 @@ SENTENCES: Mapping[Code, str] = {
     Code.MEMORY: f"failed with MemoryError; {_LOG}",
     Code.RUNTIME: f"failed with RuntimeError; {_LOG}",
 }
+SENTENCES: Mapping[Code, Sentence] = {code: Sentence(text) for code, text in _SENTENCES.items()}
 CODES = frozenset(code.value for code in Code)
 CLASSES: Mapping[type, Code] = {
     FedwardError: Code.REFUSED,
@@ -132,7 +136,7 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 _LONGEST_MESSAGE = 2000
 
 
-def public_reason(error: BaseException) -> str:
+def public_reason(error: BaseException) -> Sentence:
     """What the server may know of an error: one printable line of at most 300 characters from a closed table.
 
     Of a ``PolicyRefused`` it names the settings of the job that were refused, the policy's own bounds on them and the
@@ -144,7 +148,7 @@ def public_reason(error: BaseException) -> str:
         told = _policy(error.settings)
     elif isinstance(error, GateRefused | EncryptionError):
         told = _gate_sentence(error.what)
-    return one_line(told or SENTENCES[code])
+    return Sentence(one_line(told or SENTENCES[code]))
 
 
 def code_of(error: BaseException) -> Code:

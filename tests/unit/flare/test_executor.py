@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import get_args
 
 import pytest
+from nvflare.apis.event_type import EventType
+from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
+from nvflare.apis.utils.event import fire_event_to_components
 
-from fedward.errors import CohortError, JobError, SettingsError, StudyRefused
+from fedward.errors import CohortError, JobError, LedgerError, SettingsError, StudyRefused
 from fedward.flare.executor import _WAYS, HospitalExecutor
 from fedward.flare.protocol import Task, refusal
 from fedward.privacy.approvals import Way
@@ -59,3 +63,17 @@ def test_every_way_of_admission_has_a_word_that_may_leave() -> None:
 def test_a_task_that_nobody_knows_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fedward.flare.executor._Site", lambda context: None)
     assert refusal(HospitalExecutor().execute("upload_everything", Shareable(), FLContext(), Signal()))
+
+
+@pytest.mark.parametrize("error", [LedgerError(SECRET), OSError(SECRET), KeyError(SECRET), RecursionError(SECRET)])
+def test_an_error_at_the_jobs_end_stays_in_the_sites_log(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    class Site:
+        def close(self) -> None:
+            raise error
+
+    executor, context = HospitalExecutor(), FLContext()
+    executor._site = Site()  # type: ignore[assignment]
+    with caplog.at_level(logging.ERROR):
+        fire_event_to_components(EventType.END_RUN, [executor], context)
+    assert not context.get_prop(FLContextKey.EXCEPTIONS), "FLARE's components are told of it"
+    assert "the ledger keeps this job open" in caplog.text

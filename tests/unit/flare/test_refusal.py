@@ -10,7 +10,7 @@ import pkgutil
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from hypothesis import given
@@ -23,9 +23,10 @@ from nvflare.apis.signal import Signal
 import fedward
 from fedward import errors
 from fedward.errors import EncryptionError, FedwardError, GateRefused, PolicyRefused, StudyRefused
+from fedward.flare.door import Gate
 from fedward.flare.executor import HospitalExecutor
 from fedward.flare.protocol import REFUSAL, REFUSED_AT_DOOR, Task, refusal, refuse
-from fedward.flare.refusal import CLASSES, CODES, SENTENCES, SETTINGS, Code, code_of, one_line, public_reason
+from fedward.flare.refusal import CLASSES, CODES, SENTENCES, SETTINGS, Code, Sentence, code_of, one_line, public_reason
 from fedward.flare.refusal_sentences import GATE_SENTENCES, VALUE
 from tests.unit.flare.gate_messages import collected
 from tests.unit.flare.hospital import Hospital, assert_refused, parts
@@ -278,3 +279,18 @@ def test_the_search_for_forwarded_texts_finds_one(tmp_path: Path) -> None:
     source = tmp_path / "one.py"
     source.write_text("try:\n    work()\nexcept FedwardError as error:\n    send(error.what)\n")
     assert list(_forwarded(source)) == [4]
+
+
+def test_a_sentence_is_made_from_the_tables_and_nowhere_else() -> None:
+    """mypy holds ``refuse`` to a code or a ``Sentence``; here it is held who may call a text one."""
+    makers = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and getattr(node.func, "id", getattr(node.func, "attr", None)) in ("Sentence", "cast")
+        and "Sentence" in ast.unparse(node)
+    }
+    assert makers == {"flare/refusal.py", "flare/door.py"}
+    assert get_type_hints(refuse)["reason"] == Code | Sentence
+    assert all(get_type_hints(one)["return"] is Sentence for one in (public_reason, Gate.told, Gate.latch))

@@ -21,8 +21,8 @@ check: setup ## what CI runs first: formatting, lint, types, every job's setting
 	deploy/validate.sh
 	$(RUN)/python deploy/pins.py
 
-test: setup ## every test, real federations among them, two files at a time
-	$(RUN)/pytest -n 2 --dist loadfile
+test: setup ## every test, real federations among them, two files at a time, each on one thread
+	OMP_NUM_THREADS=1 $(RUN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 rehearse: setup ## the slow tests: the whole bundle installed without a network, the image built and run (ten minutes)
 	FEDWARD_REHEARSE=1 $(RUN)/pytest tests/integration/test_bundle.py tests/integration/test_containers.py

@@ -72,6 +72,7 @@ GATE_SENTENCES = frozenset(
         "numbers to encrypt are not a vector of 64-bit integers",
         "numbers to seal are not … of int64",
         "opened another model than most hospitals have",
+        "other hospitals were summed in another run of this job; submit it with another job.seed",
         "payload is not … numbers of … bits",
         "payload … holds no table",
         "payload … is of kind … where … may leave",

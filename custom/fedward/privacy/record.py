@@ -8,6 +8,9 @@ holds, and is refused where one does not:
 * the run has not ended here;
 * what it does again, it does in the same words: the same hospitals with the same nonces, the same sum of a round, the
   same final model; and of rounds only those above the highest whose update left.
+
+Another run of a job, under an id of its own, is a run like any other, but for one thing: its sums are of the same
+hospitals (``runs.Runs.require_same_hospitals``).
 """
 
 from __future__ import annotations
@@ -44,7 +47,8 @@ class Record(LedgerFile):
     """The record of one site.
 
     Every method that writes raises ``LedgerError`` where the file cannot be read, written or verified, and
-    ``GateRefused`` where the run is unknown, has ended, or another fact stands in the place of this one.
+    ``GateRefused`` where the run is unknown, has ended, another fact stands in the place of this one, or another run of
+    the same job summed other hospitals.
     """
 
     def __init__(self, chain: ChainFile, *, site: str) -> None:
@@ -127,7 +131,9 @@ class Record(LedgerFile):
 
     def _write(self, job_id: str, kind: str, **words: Any) -> None:
         with self._turn() as turn:
-            if not self._known(job_id).stands(kind, words):
+            run = self._known(job_id)
+            if not run.stands(kind, words):
+                self._runs.require_same_hospitals(run, kind, words)
                 turn.append(kind, {"job_id": job_id, **words})
 
     def _known(self, job_id: str) -> Run:

@@ -3,6 +3,9 @@
 A fact is written once. The same words again find it standing and write nothing; other words in its place are refused,
 and so is everything after the run's end. Nothing here reads or writes a file: ``fedward.privacy.record`` does.
 
+Runs of one job, which is a hash, are held against each other too (``Runs.require_same_hospitals``): of a sum's kind a
+hospital opens one set of hospitals, in whatever run.
+
 ========== ============================================== ===============================================
 fact       about                                          says
 ========== ============================================== ===============================================
@@ -49,6 +52,9 @@ _OTHER: Mapping[str, str] = {
     OPEN: "another model of this job was opened before",
 }
 _AGAIN = "submit the job again: it gets an id of its own"
+_MODEL = "model"
+_OTHER_HOSPITALS = "other hospitals were summed in another run of this job; submit it with another job.seed"
+_ANOTHER_SEED = "with another seed it is another job: hospitals start from other weights, and train in another order"
 
 Subject = tuple[object, ...]
 
@@ -117,6 +123,18 @@ class Run:
         """What was written of a sum that was opened here: ``sum``, its identity, and ``sites``; None: it was not."""
         return self.facts.get((SUM, purpose, round_number))
 
+    def summed(self, purpose: str, round_number: int | None) -> list[Any]:
+        """Whose sums of a purpose were opened here; of a model's in this round, or in any where it is None.
+
+        Counts are of one kind whatever their round is: the patients whom they count are the same. A sum that does not
+        say its hospitals stands for None, which is the same as no set of hospitals.
+        """
+        return [
+            None if "sites" not in words else sorted(words["sites"])
+            for (kind, *about), words in self.facts.items()
+            if kind == SUM and about[0] == purpose and (purpose != _MODEL or round_number in (None, about[1]))
+        ]
+
     def fact(self, kind: str) -> Mapping[str, Any] | None:
         """What was written of the run itself; None: nothing."""
         return self.facts.get((kind,))
@@ -152,6 +170,36 @@ class Runs:
     def all(self) -> tuple[Run, ...]:
         """In the order in which they began."""
         return tuple(self._runs.values())
+
+    def require_same_hospitals(self, run: Run, kind: str, words: Mapping[str, Any]) -> None:
+        """Refuse a sum of other hospitals than another run of the same job summed, and a roster that leads to one.
+
+        Without noise a hospital's update follows from the job, the round and the model that it starts from, and not
+        from the run: of two runs' sums, the difference is what those send who are in one alone. So of the models of a
+        round, of score histograms and of cohort statistics this hospital opens sums of one set of hospitals, in all
+        runs of a job. By induction over the rounds, what it sends in a round is then the same in every run, and
+        ``flare.sealing.enough`` bounds what follows from all sums that are opened to the server.
+
+        A roster has to be the hospitals of every model's sum that was opened: with others the run would come to its
+        refusal once it has trained, unless the same hospitals failed in the same rounds.
+
+        Args:
+            run: the run in which the fact is to be written.
+            kind: of the fact; all but a sum and a roster pass.
+            words: of the fact.
+
+        Raises:
+            GateRefused: the hospitals are others, or another run's entry does not say whose sum it was.
+        """
+        if kind not in (SUM, ROSTER):
+            return
+        purpose, number = (_MODEL, None) if kind == ROSTER else (words["purpose"], words["round"])
+        sites = sorted(words["roster"] if kind == ROSTER else words["sites"])
+        for other in self._runs.values():
+            if other.job != run.job or other.job_id == run.job_id:
+                continue
+            if any(summed != sites for summed in other.summed(purpose, number)):
+                raise GateRefused(_OTHER_HOSPITALS, where=f"run {other.job_id}", remedy=_ANOTHER_SEED)
 
     def take(self, entry: Entry) -> None:
         """Add one entry; those of the privacy ledger are passed over.

@@ -115,18 +115,20 @@ class Ran:
         return [event for event in self.events if event["event"] == kind]
 
 
-def run(folder: Path, sites: Mapping[str, Site], *, invited: list[str] | None = None, **tables: Any) -> Ran:
+def run(
+    folder: Path, sites: Mapping[str, Site], *, invited: list[str] | None = None, job_id: str = JOB_ID, **tables: Any
+) -> Ran:
     """Run the tiny job, with other values in its tables, over these hospitals."""
     content = tiny_job_content()
     content["federation"] |= {"local_only": False, "round_timeout_s": 20.0, "grace_s": 20.0}
     for table, values in tables.items():
         content[table] = content.get(table, {}) | values
     kit = folder / "kit"
-    run_folder, config = kit / JOB_ID, kit / JOB_ID / "config"
+    run_folder, config = kit / job_id, kit / job_id / "config"
     config.mkdir(parents=True)
     (config / JOB_FILE).write_text(json.dumps(content))
     controller = Rounds(sites)
-    controller.start_controller(context := _context(kit, run_folder, config, invited or sorted(sites)))
+    controller.start_controller(context := _context(kit, run_folder, config, invited or sorted(sites), job_id))
     start = time.monotonic()
     controller.control_flow(Signal(), context)
     wall_s = time.monotonic() - start
@@ -134,7 +136,7 @@ def run(folder: Path, sites: Mapping[str, Site], *, invited: list[str] | None = 
     return Ran(list(EventReader(run_folder / EVENTS_FILE)), controller.panic, kit / STORE_FILE, run_folder, wall_s)
 
 
-def _context(kit: Path, run_folder: Path, config: Path, invited: list[str]) -> FLContext:
+def _context(kit: Path, run_folder: Path, config: Path, invited: list[str], job_id: str) -> FLContext:
     workspace = SimpleNamespace(
         get_app_config_dir=lambda job: str(config),
         get_run_dir=lambda job: str(run_folder),
@@ -148,5 +150,5 @@ def _context(kit: Path, run_folder: Path, config: Path, invited: list[str]) -> F
     )
     context = FLContext()
     context.set_prop(ReservedKey.ENGINE, engine, private=True)
-    context.set_prop(ReservedKey.RUN_NUM, JOB_ID, private=False)
+    context.set_prop(ReservedKey.RUN_NUM, job_id, private=False)
     return context

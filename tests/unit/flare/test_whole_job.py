@@ -22,6 +22,15 @@ from tests.unit.flare.three import KEY
 
 ROUNDS = 3
 SITES = ("city", "coast", "north", "west")
+FEDERATION = {
+    "rounds": ROUNDS,
+    "min_sites": 3,
+    "weighting": "equal",
+    "local_only": False,
+    "round_timeout_s": 20.0,
+    "grace_s": 20.0,
+}
+ENCRYPTION = {"largest": 8.0}
 
 
 @dataclass
@@ -64,18 +73,11 @@ class Gated(Site):
         return Reply(metrics=metrics if task is Task.VALIDATE else {})
 
 
-def whole(folder: Path, *, select: str, **sites: Gated) -> tuple[Ran, dict[str, Gated]]:
-    federation = {
-        "rounds": ROUNDS,
-        "select": select,
-        "min_sites": 3,
-        "weighting": "equal",
-        "local_only": False,
-        "round_timeout_s": 20.0,
-        "grace_s": 20.0,
-    }
-    encryption = {"largest": 8.0}
-    made = {site: sites.get(site, Gated()) for site in SITES}
+def whole(
+    folder: Path, *, select: str, invited: tuple[str, ...] = SITES, **sites: Gated
+) -> tuple[Ran, dict[str, Gated]]:
+    """A first run of a job over those invited; the others of ``sites`` have a hospital too, and no part in it."""
+    made = {site: sites.get(site, Gated()) for site in sorted({*SITES, *sites})}
     for site, one in made.items():
         one.hospital = Hospital(
             folder / site,
@@ -83,11 +85,24 @@ def whole(folder: Path, *, select: str, **sites: Gated) -> tuple[Ran, dict[str, 
             shared=KEY,
             job_id=JOB_ID,
             admitted=False,
-            changes={"federation": federation, "encryption": encryption},
+            changes={"federation": FEDERATION | {"select": select}, "encryption": ENCRYPTION},
         )
         one.hospital.restart()
-    ran = run(folder / "server", made, federation=federation, encryption=encryption, privacy=MECHANISMS["none"])
-    return ran, made
+    return _run(folder / "server", {site: made[site] for site in invited}, select=select), made
+
+
+def again(folder: Path, made: dict[str, Gated], *, select: str) -> Ran:
+    """The job once more under another id, over hospitals with their records."""
+    for one in made.values():
+        one.hospital.job_id = "job-2"
+        one.hospital.charge()
+        one.hospital.restart()
+    return _run(folder, made, select=select, job_id="job-2")
+
+
+def _run(folder: Path, made: dict[str, Gated], *, select: str, job_id: str = JOB_ID) -> Ran:
+    tables = {"federation": FEDERATION | {"select": select}, "encryption": ENCRYPTION, "privacy": MECHANISMS["none"]}
+    return run(folder, made, job_id=job_id, **tables)
 
 
 def kinds(hospital: Hospital) -> list[str]:
@@ -140,3 +155,24 @@ def test_a_hospital_that_missed_rounds_comes_back(tmp_path: Path) -> None:
     assert ran.of("finished") and made["west"].refused == []
     assert [event["sites"] for event in ran.of("round")] == [[*SITES[:3]], [*SITES[:3]], [*SITES]]
     assert made["west"].hospital.record.require(JOB_ID).left == ROUNDS - 1
+
+
+@pytest.mark.parametrize("sites", [SITES[:3], (*SITES, "south")], ids=["one less", "one more"])
+def test_a_job_again_with_other_hospitals_tells_the_lead_the_remedy_before_any_trains(
+    tmp_path: Path, sites: tuple[str, ...]
+) -> None:
+    ran, made = whole(tmp_path, select="last", south=Gated())
+    assert ran.of("finished")
+    ran = again(tmp_path / "again", {site: made[site] for site in sites}, select="last")
+    says = "ingress gate: other hospitals were summed in another run of this job; submit it with another job.seed"
+    (failed,) = ran.of("failed")
+    assert "look at the hospitals' reasons" in failed["reason"] and ran.of("round") == []
+    known = sorted({*sites} & {*SITES})
+    assert {event["site"]: event["reason"] for event in ran.of("dropped")} == dict.fromkeys(known, says)
+    assert all(made[site].hospital.record.require("job-2").left == -1 for site in known)
+
+
+def test_a_job_again_with_the_same_hospitals_runs_to_its_end(tmp_path: Path) -> None:
+    _, made = whole(tmp_path, select="best")
+    ran = again(tmp_path / "again", made, select="best")
+    assert ran.of("finished") and [one.refused for one in made.values()] == [[]] * len(SITES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +34,7 @@ from tests.unit.flare.hospital import Hospital
 
 SITES = ("city", "coast", "north")
 KEY, OTHER = create_key(), create_key()
+_AGAIN = itertools.count()
 
 
 class Three:
@@ -54,10 +57,26 @@ class Three:
                 folder / site, privacy, site=site, shared=key, job_id=shared_id, admitted=False, changes=changes
             )
         self.hospitals, self.sites = made, sites
+        self.seeds = {site: number for number, site in enumerate(sites)}
         first = made[sites[0]]
         self.exchange = Exchange(first.job, job_id=first.job_id, initial=first.model)
         odd = self.exchange.agree_on_key({site: self.admit(site) for site in sites})
         assert odd == {}
+
+    def again(self, sites: tuple[str, ...] | None = None) -> Three:
+        """The same job with some of the same hospitals, and their records, under another id."""
+        other = copy.copy(self)
+        other.sites = sites or self.sites
+        other.hospitals = {site: copy.copy(self.hospitals[site]) for site in other.sites}
+        job_id = f"{next(iter(self.hospitals.values())).job_id}-again-{next(_AGAIN)}"
+        for hospital in other.hospitals.values():
+            hospital.job_id = job_id
+            hospital.charge()
+            hospital.restart()
+        first = other.hospitals[other.sites[0]]
+        other.exchange = Exchange(first.job, job_id=job_id, initial=first.model)
+        assert other.exchange.agree_on_key({site: other.admit(site) for site in other.sites}) == {}
+        return other
 
     def admit(self, site: str) -> Reply:
         hospital = self.hospitals[site]
@@ -77,7 +96,7 @@ class Three:
         return hospital.ingress.process(data, hospital.context(task))
 
     def update(self, site: str, *, scale: float = 0.001) -> Weights:
-        return self.hospitals[site].update(scale=scale, seed=self.sites.index(site))
+        return self.hospitals[site].update(scale=scale, seed=self.seeds[site])
 
     def sealing(self, site: str) -> Sealing:
         """What the hospital's gates seal with, for messages that they would not let out."""

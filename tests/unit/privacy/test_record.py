@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -194,3 +194,103 @@ def test_an_entry_that_says_what_cannot_be_is_found(path: Path) -> None:
                 turn.append(kind, body)
             with pytest.raises(LedgerError, match="cannot be understood"):
                 book(copy)
+
+
+# several runs of one job
+
+
+def opens(
+    kept: Record, job_id: str, sites: Sequence[str], *, job: str = JOB, purpose: str = "model", number: int = 0
+) -> bool:
+    """Whether the hospital opens a sum of these hospitals in a run that it began."""
+    kept.begin(job_id, job=job)
+    try:
+        kept.open_sum(job_id, purpose=purpose, round_number=number, sum=64 * "c", sites=sites)
+    except GateRefused as error:
+        assert "another run of this job" in error.what and "job.seed" in str(error)
+        return False
+    return True
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    opened=st.lists(
+        st.tuples(
+            st.sampled_from(["j1", "j2", "j3"]),
+            st.sampled_from([JOB, OTHER]),
+            st.sampled_from(["model", "scores", "cohort"]),
+            st.integers(0, 1),
+            st.frozensets(st.sampled_from("abcdefg"), min_size=3),
+        ),
+        max_size=12,
+    ),
+    ends=st.booleans(),
+)
+def test_a_sums_hospitals_are_one_set_in_all_runs_of_a_job(opened: list[Any], ends: bool) -> None:
+    """The oracle keeps one set for each job and kind, a round being part of a model's kind alone."""
+    with tempfile.TemporaryDirectory(dir=FAST) as folder:
+        path = Path(folder) / "ledger.db"
+        Record.create(path, site="north", key=KEY)
+        known: dict[Any, frozenset[str]] = {}
+        facts, ended = set(), set()
+        for run, job_hash, purpose, number, sites in opened:
+            job_id, kind = run + job_hash, (job_hash, purpose, number if purpose == "model" else None)
+            fact = job_id, purpose, number
+            again = any(other[:2] == (job_id, purpose) and (purpose != "model" or other == fact) for other in facts)
+            if again or job_id in ended:
+                continue  # a second sum within one run, and a run that has ended: other tests
+            due = known.get(kind, sites) == sites
+            # the record is opened anew each time: it is the file that knows
+            order = sorted(sites, reverse=number == 1)
+            assert opens(book(path), job_id, order, job=job_hash, purpose=purpose, number=number) is due
+            if due:
+                known[kind] = sites
+                facts.add(fact)
+            elif ends:
+                book(path).end(job_id)
+                ended.add(job_id)
+
+
+@pytest.mark.parametrize("roster", ["abc", "abcde", "abce", "efgh", "abcdefgh"])
+def test_a_roster_that_leads_to_another_sum_is_refused_before_anything_is_trained(path: Path, roster: str) -> None:
+    drawn = {site: f"{number:032x}" for number, site in enumerate(roster)}
+    assert opens(book(path), "j1", "abcd")
+    book(path).begin("j2", job=JOB)
+    with pytest.raises(GateRefused, match="another run of this job"):
+        book(path).take_roster("j2", drawn)
+    book(path).begin("j3", job=OTHER)
+    book(path).take_roster("j3", drawn)
+    book(path).begin("j4", job=JOB)
+    book(path).take_roster("j4", {site: f"{number:032x}" for number, site in enumerate("dcba")})
+
+
+def test_a_roster_is_not_held_against_counts_nor_against_a_run_that_opened_nothing(path: Path) -> None:
+    """A hospital that gives no counts is in the model's sum; a run that came to no sum told nothing."""
+    kept = book(path)
+    kept.begin("j0", job=JOB)
+    kept.take_roster("j0", ROSTER)
+    assert opens(kept, "j1", "abcd") and opens(kept, "j1", "abc", purpose="cohort")
+    kept.begin("j2", job=JOB)
+    kept.take_roster("j2", {site: f"{number:032x}" for number, site in enumerate("abcd")})
+    assert opens(kept, "j2", "abcd") and not opens(kept, "j2", "abcd", purpose="cohort")
+    assert not opens(kept, "j3", "abcd", purpose="cohort", number=1), "counts are of one kind, whatever the round"
+
+
+def test_a_sum_that_does_not_say_its_hospitals_is_another_set_than_any(path: Path) -> None:
+    """No version wrote such an entry; where one stands, its job goes on under another hash alone."""
+    book(path).begin("j1", job=JOB)
+    with book(path)._turn() as turn:
+        turn.append("run-sum", {"job_id": "j1", "purpose": "model", "round": 0, "sum": 64 * "c"})
+    assert not opens(book(path), "j2", "abc")
+    assert opens(book(path), "j2", "abc", number=1)
+    assert opens(book(path), "j3", "abc", job=OTHER)
+
+
+def test_runs_side_by_side_open_sums_of_one_set(path: Path) -> None:
+    """Both begun, and their rosters taken, before either has a sum: whichever opens first settles it."""
+    one, other = book(path), book(path)
+    for kept, job_id, sites in ((one, "j1", "abcd"), (other, "j2", "abc")):
+        kept.begin(job_id, job=JOB)
+        kept.take_roster(job_id, {site: f"{number:032x}" for number, site in enumerate(sites)})
+    assert opens(other, "j2", "abc") and not opens(one, "j1", "abcd")
+    assert opens(one, "j1", "cba"), "in another order they are the same hospitals"

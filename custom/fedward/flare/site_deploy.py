@@ -2,7 +2,8 @@
 
 ``SITE_PROCESSORS`` are to stand in FLARE's ``ClientRequestProcessors`` in the place of FLARE's two. What was deployed
 is remembered, and what lies in the run folder when the job is to start must be that, byte for byte: another deployment
-under the same id, or another writer, may have come between.
+under the same id, or another writer, may have come between. From a request's check to the end of FLARE's own work no
+other of the same id is taken.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +45,21 @@ class _Deployments:
 
     def __init__(self) -> None:
         self._known: dict[str, _Deployed] = {}
+        self._busy: set[str] = set()
         self._lock = threading.Lock()
+
+    @contextmanager
+    def alone(self, job_id: str) -> Iterator[None]:
+        """Work on a job that nothing else works on meanwhile; a second request is refused and does not wait."""
+        with self._lock:
+            if job_id in self._busy:
+                raise JobError("job is being deployed or started here")
+            self._busy.add(job_id)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._busy.remove(job_id)
 
     def note(self, job_id: str, deployed: _Deployed) -> None:
         with self._lock:
@@ -72,14 +88,15 @@ class CanonicalDeploy(DeployProcessor):  # type: ignore[misc]
     def process(self, req: Message, app_ctx: ClientEngineInternalSpec) -> Message:
         """Check the request; then FLARE's own work."""
         deployed: list[_Deployed] = []
-        reason = refusal(lambda: deployed.append(_check_deploy(req, app_ctx)))
-        if reason is not None:
-            return error_reply(f"{OWN}{reason}")
-        job_id = req.get_header(RequestHeader.JOB_ID)
-        _DEPLOYMENTS.forget(job_id)
-        reply = super().process(req, app_ctx)
-        _DEPLOYMENTS.note(job_id, deployed[0])
-        return reply
+        with ExitStack() as held:
+            reason = refusal(lambda: deployed.append(_check_deploy(req, app_ctx, held)))
+            if reason is not None:
+                return error_reply(f"{OWN}{reason}")
+            job_id = req.get_header(RequestHeader.JOB_ID)
+            _DEPLOYMENTS.forget(job_id)
+            reply = super().process(req, app_ctx)
+            _DEPLOYMENTS.note(job_id, deployed[0])
+            return reply
 
 
 class CanonicalStart(StartJobProcessor):  # type: ignore[misc]
@@ -87,18 +104,20 @@ class CanonicalStart(StartJobProcessor):  # type: ignore[misc]
 
     def process(self, req: Message, app_ctx: ClientEngineInternalSpec) -> Message:
         """Check the request and the run folder; then FLARE's own work."""
-        reason = refusal(lambda: _check_start(req, app_ctx))
-        if reason is not None:
-            return Message(topic=f"reply_{req.topic}", body=f"{ERROR_MSG_PREFIX}: {OWN}{reason}")
-        return super().process(req, app_ctx)
+        with ExitStack() as held:
+            reason = refusal(lambda: _check_start(req, app_ctx, held))
+            if reason is not None:
+                return Message(topic=f"reply_{req.topic}", body=f"{ERROR_MSG_PREFIX}: {OWN}{reason}")
+            return super().process(req, app_ctx)
 
 
 SITE_PROCESSORS = (CanonicalDeploy, CanonicalStart)
 """Stand in FLARE's registry in the place of ``DeployProcessor`` and ``StartJobProcessor``."""
 
 
-def _check_deploy(req: Message, engine: ClientEngineInternalSpec) -> _Deployed:
+def _check_deploy(req: Message, engine: ClientEngineInternalSpec, held: ExitStack) -> _Deployed:
     job_id, meta, data = _job_id(req), req.get_header(RequestHeader.JOB_META), req.body
+    held.enter_context(_DEPLOYMENTS.alone(job_id))
     if type(data) is not bytes:
         raise JobError("job is no archive")
     if job_id in engine.get_all_job_ids():
@@ -111,8 +130,9 @@ def _check_deploy(req: Message, engine: ClientEngineInternalSpec) -> _Deployed:
     return _Deployed(_digest(app), told)
 
 
-def _check_start(req: Message, engine: ClientEngineInternalSpec) -> None:
+def _check_start(req: Message, engine: ClientEngineInternalSpec, held: ExitStack) -> None:
     job_id, meta = _job_id(req), req.get_header(RequestHeader.JOB_META)
+    held.enter_context(_DEPLOYMENTS.alone(job_id))
     deployed, workspace = _DEPLOYMENTS.of(job_id), _workspace(engine)
     if req.body:
         raise JobError("job asks for resources")

@@ -232,6 +232,42 @@ def test_a_job_that_runs_is_not_deployed_over(engine: SiteEngine, app: bytes) ->
     assert mark.exists()
 
 
+@pytest.mark.parametrize("work", ["deploy_app", "start_app"])
+@pytest.mark.parametrize("fails", [False, True])
+def test_while_a_job_is_deployed_or_started_no_other_request_for_its_id_is_taken(
+    engine: SiteEngine, app: bytes, monkeypatch: pytest.MonkeyPatch, work: str, fails: bool
+) -> None:
+    """FLARE's own work takes time, and says that a job runs only later; another thread asks meanwhile."""
+    other = "0b0c4ab1-4c7e-4f0a-9a70-0d7a8f7f9b11"
+    own, asked, answers = getattr(engine, work), [], []
+
+    def busy(*args: Any, **named: Any) -> Any:
+        if not asked:
+            asked.append(work)
+            answers.append(deployed(engine, deploy(app, meta_of(a_job()))))
+            engine.started.clear()
+            answers.append(begun(engine, start(meta_of(a_job()))))
+            answers.append(deployed(engine, deploy(app, meta_of(a_job(), job_id=other), job_id=other)))
+            if fails:
+                raise OSError("disk")
+        return own(*args, **named)
+
+    if work == "start_app":
+        assert deployed(engine, deploy(app, meta_of(a_job())))
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, work, busy)
+        try:
+            if work == "start_app":
+                CanonicalStart().process(start(meta_of(a_job())), engine)
+            else:
+                CanonicalDeploy().process(deploy(app, meta_of(a_job())), engine)
+        except OSError:
+            assert fails
+    assert answers == [False, False, True], "another id is not kept waiting"
+    engine.started.clear()
+    assert deployed(engine, deploy(app, meta_of(a_job()))) and begun(engine, start(meta_of(a_job())))
+
+
 def _in_run(name: str, text: str) -> Callable[[Path], object]:
     def change(run: Path) -> None:
         path = run / name

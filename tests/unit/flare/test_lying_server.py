@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -549,6 +550,52 @@ def test_the_same_moves_do_open_confirm_and_reveal_where_the_server_is_honest(tm
             server.move(city, seen, *move)
         assert seen.left == [0, 1, 2] and seen.confirmed == {(2, 0, 0)} and len(seen.revealed) == 1
         city.restart()
+
+
+@st.composite
+def two_runs(draw: st.DrawFn) -> tuple[tuple[int, int], list[tuple[int, tuple[Any, ...]]]]:
+    """A job under two ids, each with one of two rosters, its tasks in their order and those of the other between."""
+    rosters = draw(st.tuples(st.integers(0, 1), st.integers(0, 1)))
+    moves = {run: [(*(*move, 0, 0)[:3], rosters[run]) for move in HONEST] for run in (0, 1)}
+    order = draw(st.permutations([0] * len(HONEST) + [1] * len(HONEST)))
+    restarts = draw(st.sets(st.integers(0, 2 * len(HONEST) - 1), max_size=4))
+    made: list[tuple[int, tuple[Any, ...]]] = []
+    for at, one in enumerate(order):
+        made += [(one, ("restart",))] if at in restarts else []
+        made.append((one, moves[one].pop(0)))
+    return rosters, made
+
+
+_AGAIN: list[Adversary] = []
+
+
+@settings(max_examples=25, deadline=None)
+@given(drawn=two_runs())
+def test_a_job_under_two_ids_opens_sums_of_one_set_of_hospitals(
+    drawn: tuple[tuple[int, int], list[tuple[int, tuple[Any, ...]]]],
+) -> None:
+    """One run after the other, or both at once: of the models of each round a hospital opens those of one set."""
+    rosters, moves = drawn
+    with tempfile.TemporaryDirectory(dir=FAST) as name, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fedward.privacy.record.secrets.token_hex", lambda size: NONCE)
+        first = Hospital(Path(name) / "city", site="city", shared=KEY, job_id="one", admitted=False, changes=BEST)
+        second = copy.copy(first)
+        second.job_id = "two"
+        second.charge()
+        for city in (first, second):
+            city.restart()
+        if not _AGAIN:
+            _AGAIN.extend(Adversary(first.job, first.model, job_id=job_id) for job_id in ("one", "two"))
+        seen = (Seen(), Seen())
+        for run, move in moves:
+            _AGAIN[run].move((first, second)[run], seen[run], *move)
+        for number in range(ROUNDS):
+            assert len({roster for one in seen for _, roster in one.opened.get(number, ())}) <= 1, seen
+        told = [bool(one.confirmed) for one in seen]
+        assert told == [bool(one.revealed) for one in seen]
+        assert all(told) if rosters[0] == rosters[1] else sum(told) <= 1, seen
+        for city in (first, second):
+            city.restart()
 
 
 def test_a_record_that_throws_lets_nothing_in(three: Three, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,9 @@ from pathlib import Path
 Address = tuple[str, int]
 TABLE = Path("/proc/net/tcp")
 _LOOPBACK = "127."
+_ESTABLISHED, _NO_INODE = "01", "0"
+_LOCAL, _STATE, _OWNER, _INODE = slice(1, 3), 3, 7, 9
+"""Columns of the table: both addresses, state, user id, inode."""
 
 
 def refuse_local(here: Address, there: Address, *, table: Path = TABLE) -> str | None:
@@ -35,7 +38,10 @@ def refuse_local(here: Address, there: Address, *, table: Path = TABLE) -> str |
 
 
 def owner_of(end: Address, other: Address, *, table: Path = TABLE) -> int | None:
-    """User id of the owner of a socket; None where the kernel does not list it."""
+    """User id of the owner of a socket; None where the kernel does not list it as connected and open.
+
+    A socket that its process has closed stays in the list for a while, without an inode and as the administrator's.
+    """
     wanted = [_hexadecimal(end), _hexadecimal(other)]
     try:
         lines = table.read_text(encoding="ascii").splitlines()[1:]
@@ -43,9 +49,15 @@ def owner_of(end: Address, other: Address, *, table: Path = TABLE) -> int | None
         return None
     for line in lines:
         fields = line.split()
-        if fields[1:3] == wanted and len(fields) > 7 and fields[7].isdecimal():
-            return int(fields[7])
+        if fields[_LOCAL] == wanted:
+            return _owner(fields)
     return None
+
+
+def _owner(fields: list[str]) -> int | None:
+    if len(fields) <= _INODE or fields[_STATE] != _ESTABLISHED or fields[_INODE] == _NO_INODE:
+        return None
+    return int(fields[_OWNER]) if fields[_OWNER].isdecimal() and fields[_INODE].isdecimal() else None
 
 
 def _hexadecimal(address: Address) -> str:

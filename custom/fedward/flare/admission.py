@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import grpc
 
-from fedward.flare.doorkeeper import Doorkeeper, Refused
+from fedward.flare.doorkeeper import Crowded, Doorkeeper, Refused
 
 
 @contextmanager
@@ -19,6 +19,8 @@ def admitted(doorkeeper: Doorkeeper, context: grpc.ServicerContext) -> Iterator[
     """
     try:
         guest = doorkeeper.admit(context.auth_context().get("x509_pem_cert"), cut=context.cancel)
+    except Crowded as crowded:
+        refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, str(crowded))
     except Refused as refused:
         refuse(context, grpc.StatusCode.UNAUTHENTICATED, str(refused))
     try:

@@ -19,6 +19,7 @@ from cryptography.x509.oid import NameOID
 from fedward.encryption.identity import parse_certificate
 from fedward.errors import EncryptionError, FederationError
 from fedward.flare.kit_rights import ROLES
+from fedward.flare.repeating import repeat
 from fedward.provisioning.crl import Revocations, crl_content, parse_crl
 from fedward.provisioning.hello import REVOKED
 
@@ -27,10 +28,18 @@ NO_CERTIFICATE = "no certificate"
 UNREADABLE = "certificate cannot be read"
 FOREIGN = "certificate was not issued by this federation's authority"
 NO_LIST = "server has no valid list of revoked certificates"
+MOST_CALLS = 16
+"""Calls of one participant that are open at a time: a site's parent process, and one for each of its jobs. FLARE's gRPC
+server has 100 workers, and a call holds one of them as long as it is open."""
+CROWDED = f"{MOST_CALLS} calls of this certificate are open"
 
 
 class Refused(Exception):
     """The peer may not come in; the text is for it to read."""
+
+
+class Crowded(Refused):
+    """The peer may come in, once another of its calls has ended."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -126,6 +135,7 @@ class Doorkeeper:
 
         Raises:
             Refused: why not.
+            Crowded: it has too many calls open.
         """
         certificate = _read(pems)
         try:
@@ -138,6 +148,8 @@ class Doorkeeper:
             revoked = self._revocations.revokes(certificate)
             if revoked or self._fault is not None:
                 raise self._refusal(guest, REVOKED if revoked else NO_LIST)
+            if sum(one.name == guest.name for one in self._guests) >= MOST_CALLS:
+                raise Crowded(str(self._refusal(guest, CROWDED)))
             self._guests.add(guest)
             self._last[guest.name] = certificate
         return guest
@@ -189,15 +201,7 @@ def watch(doorkeeper: Doorkeeper, *, sign_out: Callable[[Iterable[str]], None], 
         doorkeeper.look()
         sign_out(doorkeeper.put_out())
 
-    def forever() -> None:
-        rest = threading.Event()
-        while not rest.wait(POLL_S):
-            try:
-                step()
-            except Exception as error:  # noqa: BLE001 - the watch must outlive whatever FLARE throws at it
-                say(f"watch over revoked certificates: {type(error).__name__}, trying again")
-
-    threading.Thread(target=forever, name="fedward-revocation", daemon=True).start()
+    repeat(step, every_s=POLL_S, name="watch over revoked certificates", say=say)
 
 
 def _read(pems: Sequence[bytes] | None) -> x509.Certificate:

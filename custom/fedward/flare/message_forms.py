@@ -11,6 +11,11 @@ from typing import Any
 from fedward.flare.cells import Cell, read_name
 from fedward.flare.message_lists import Party
 
+FREE_TEXTS = ("cn__error", "sm__em")
+"""Headers that hold a text, of why something failed. FLARE writes it to its log: see ``printable``."""
+LONGEST_TEXT = 300
+_LONGEST_WORD = 128
+_MOST_IDS = 64
 _MOST_HOPS = 8
 _MOST = 2**63
 
@@ -33,8 +38,42 @@ _STREAM_HEADERS = {
     "stream_place": "sm__sq",
     "stream_size": "sm__sz",
     "stream_error": "sm__em",
+    "stream_error_type": "sm__et",
     "stream_failed": "sm__fd",
+    "stream_request": "sm__ri",
+    "stream_encoding": "sm__pe",
 }
+_LOGGED_CELLS = ("from", "to")
+_LOGGED_TEXTS = ("error", "stream_error")
+_LOGGED_WORDS = (
+    *("msg_type", "channel", "topic", "return_code", "return_reason"),
+    *("stream_channel", "stream_topic", "stream_error_type", "stream_request", "stream_encoding"),
+)
+
+
+def is_loggable(headers: Mapping[str, Any]) -> bool:
+    """Whether all that FLARE writes of a message to its log is short and in one line, once ``FREE_TEXTS`` are.
+
+    These are names of cells, words, the ids of requests, a place in a stream and texts; each may be absent.
+    """
+    said = {name: value for name, value in headers.items() if value is not None}
+    ids = said.get("req_id", "")
+    ids = ids if type(ids) is list and len(ids) <= _MOST_IDS else [ids]
+    return (
+        all(read_name(said[name]) is not None for name in _LOGGED_CELLS if name in said)
+        and all(_is_word(word) for word in [*ids, *(said[name] for name in _LOGGED_WORDS if name in said)])
+        and all(type(said[name]) is str for name in _LOGGED_TEXTS if name in said)
+        and _number(said.get("stream_place", 0))
+    )
+
+
+def printable(text: str, *, longest: int = LONGEST_TEXT) -> str:
+    """A sender's text as it may stand in a log: its beginning, in printable ASCII."""
+    return "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in text[:longest])
+
+
+def _is_word(value: object) -> bool:
+    return type(value) is str and value == printable(value, longest=_LONGEST_WORD)
 
 
 def travelled(route: object, origin: str) -> bool:

@@ -9,7 +9,8 @@ the process opens afterwards, and does six things:
   registered: there is nothing to reach even for a message that slipped through;
 * a payload may hold objects of a closed list of classes alone (``payload_types``);
 * within the machine, only processes of its own user are heard (``local_peers``);
-* what a peer can have FLARE keep in memory is bounded, and a stream is its receiver's to answer (``stream_guard``).
+* what a peer can have FLARE keep in memory and on threads is bounded, and a stream is its receiver's to answer
+  (``stream_guard``); a connection whose peer gives no name ends (``connection_guard``).
 
 FLARE ends the server's job process when it cannot read one site's answer, and when any sender says that a stream was
 too large. Here that site's answer is lost, and the job goes on.
@@ -34,8 +35,9 @@ from nvflare.fuel.f3.sfm.conn_manager import ConnManager, NullConnection
 from nvflare.fuel.f3.streaming.byte_receiver import ByteReceiver
 
 from fedward.errors import FederationError, GateRefused
-from fedward.flare import payload_types, stream_guard
+from fedward.flare import connection_guard, payload_types, stream_guard
 from fedward.flare.local_peers import refuse_local
+from fedward.flare.message_forms import FREE_TEXTS, printable
 from fedward.flare.message_lists import Party, serves
 from fedward.flare.message_rules import Arrival, Link, plain_headers, read_name, refuse_message, refuse_peer
 
@@ -153,7 +155,7 @@ def install(guard: MessageGuard) -> None:
     _guard_handshakes(guard)
     _guard_handlers()
     payload_types.install()
-    stream_guard.install()
+    connection_guard.install(stream_guard.install().end_of)
     flare_cell._is_server_job_cell = lambda info: False
     setattr(CoreCell, _MARK, guard)
 
@@ -182,9 +184,13 @@ def _guard_messages(guard: MessageGuard) -> None:
     process = CoreCell._process_received_msg
 
     def guarded(self: Any, endpoint: Any, connection: Connection | None, message: Any) -> Any:
-        return (
-            process(self, endpoint, connection, message) if guard.passes(self, endpoint, connection, message) else None
-        )
+        if not guard.passes(self, endpoint, connection, message):
+            return None
+        for name in FREE_TEXTS:
+            if type(text := message.get_header(name)) is str:
+                message.set_header(name, printable(text))
+        message.set_prop(stream_guard.CONNECTION, getattr(connection, "name", None))
+        return process(self, endpoint, connection, message)
 
     CoreCell._process_received_msg = guarded
 
@@ -223,6 +229,5 @@ def _serves(me: str, channel: str, topic: str) -> bool:
 
 
 def _word(value: object) -> str:
-    """A word of a sender's for the log: short, and of printable ASCII."""
-    text = value if type(value) is str else type(value).__name__
-    return "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in text[:64])
+    """A word of a sender's for the log."""
+    return printable(value if type(value) is str else type(value).__name__, longest=64)

@@ -3,7 +3,8 @@
 FLARE routes a message by the names in its headers, which the sender writes. A certificate of the federation is thus
 enough to reach every cell. Here each message is held against one table before FLARE reads it:
 
-1. its headers are of the types that FLARE writes, and ask for nothing that an ordinary job does not use;
+1. its headers are of the types that FLARE writes, short and printable where FLARE logs them, and ask for nothing that
+   an ordinary job does not use;
 2. the connection that it came over leads to the participant that it names as its origin (``Arrival``);
 3. it is for this cell, or it is one that this cell may pass on: never between two participants;
 4. its channel and topic are on the list for its origin and its destination (``message_lists``);
@@ -19,7 +20,7 @@ from collections.abc import Mapping
 from typing import Any, TypeGuard
 
 from fedward.flare.cells import Arrival, Cell, Link, read_name
-from fedward.flare.message_forms import is_frame, plain_headers, tells_of_its_own, travelled
+from fedward.flare.message_forms import is_frame, is_loggable, plain_headers, tells_of_its_own, travelled
 from fedward.flare.message_lists import REQUESTS, RETURN_ONLY, STREAM, STREAMS, Pair, Party
 
 __all__ = ["Arrival", "Cell", "Link", "plain_headers", "read_name", "refuse_message", "refuse_peer"]
@@ -89,6 +90,8 @@ def refuse_message(me: str, headers: object, arrival: Arrival, *, empty: bool) -
         return "headers are not those of a message"
     if any(headers.get(name) for name in _REFUSED) or headers.get("payload_encoding") not in _ENCODINGS:
         return "headers ask for what no message of a job asks for"
+    if not is_loggable(headers):
+        return "headers are not short and printable"
     refused = refuse_peer(me, arrival)
     if refused is not None:
         return refused

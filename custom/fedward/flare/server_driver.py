@@ -9,10 +9,11 @@ from typing import Any
 import grpc
 from nvflare.apis.fl_constant import ConnectionSecurity
 from nvflare.fuel.f3 import communicator
+from nvflare.fuel.f3.drivers import grpc_driver
 from nvflare.fuel.f3.drivers.driver_params import DriverParams
 from nvflare.fuel.f3.drivers.grpc.streamer_pb2_grpc import add_StreamerServicer_to_server
 from nvflare.fuel.f3.drivers.grpc.utils import get_grpc_server_credentials
-from nvflare.fuel.f3.drivers.grpc_driver import GrpcDriver, Server, Servicer
+from nvflare.fuel.f3.drivers.grpc_driver import GrpcDriver, Server, Servicer, StreamConnection
 from nvflare.fuel.f3.drivers.net_utils import get_address, ssl_required
 from nvflare.fuel.utils.log_utils import get_obj_logger
 
@@ -33,6 +34,7 @@ def install(doorkeeper: Doorkeeper) -> None:
     class DoorDriver(_DoorDriver):
         keeper, answering = doorkeeper, hello_handler(doorkeeper)
 
+    grpc_driver.StreamConnection = _DoorConnection
     communicator.driver_mgr.class_cache.add(GrpcDriver.__name__)
     communicator.driver_mgr.drivers |= dict.fromkeys(SCHEMES, DoorDriver)
 
@@ -73,6 +75,16 @@ class _DoorServer(Server):  # type: ignore[misc]
         address = get_address(params)
         self.grpc_server.add_secure_port(address, server_credentials=get_grpc_server_credentials(params))
         self.logger.info(f"added secure port at {address}")
+
+
+class _DoorConnection(StreamConnection):  # type: ignore[misc]
+    """A connection whose call ends when it is closed; FLARE's holds its worker until the peer sends another message."""
+
+    def close(self) -> None:
+        context = self.context
+        super().close()
+        if context is not None:
+            context.cancel()
 
 
 class _DoorServicer(Servicer):  # type: ignore[misc]

@@ -12,9 +12,22 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
+from fedward.flare.connection_guard import HANDSHAKE_S
+from fedward.flare.doorkeeper import MOST_CALLS
+from fedward.flare.message_forms import LONGEST_TEXT
 from fedward.flare.message_lists import REQUESTS, STREAMS, Party, serves
 from fedward.flare.payload_types import TYPES
 from fedward.flare.site_requests import SERVED
+from fedward.flare.stream_guard import LARGEST_FRAME, MOST_AHEAD, MOST_FIGURES
+from fedward.flare.stream_slots import (
+    ALWAYS,
+    KEPT_S,
+    MOST_KEPT,
+    MOST_OF_A_CELL,
+    MOST_OF_A_PARTICIPANT,
+    MOST_TOGETHER,
+    STALL_S,
+)
 
 _TOP = """# Messages
 
@@ -80,7 +93,7 @@ FLARE_COMMANDS = (
 
 def messages() -> str:
     """The whole page."""
-    return "\n".join([_TOP, *_sent(), *_registered(), *_requests(), *_payloads()]) + "\n"
+    return "\n".join([_TOP, *_sent(), *_registered(), *_requests(), *_payloads(), *_bounds()]) + "\n"
 
 
 def _sent() -> Iterator[str]:
@@ -135,6 +148,44 @@ def _payloads() -> Iterator[str]:
         "",
     )
     yield from (f"- `{name}`" for name in sorted(TYPES))
+    yield ""
+
+
+def _bounds() -> Iterator[str]:
+    yield from (
+        "## Bounds",
+        "",
+        "FLARE runs the handlers of a process on 64 threads, and the server's gRPC has 100 workers: all senders share "
+        "them.",
+        "What is beyond a bound is dropped, and the log says so once for each sender. Nobody can set these.",
+        "",
+        "| what | at most |",
+        "|---|---|",
+    )
+    mebibytes = LARGEST_FRAME // 2**20
+    rows = (
+        ("open streams of a cell; a stream is open until its handler is done", MOST_OF_A_CELL),
+        ("open streams of all cells that share a certificate", MOST_OF_A_PARTICIPANT),
+        (f"open streams of all, beyond which each participant has {ALWAYS} at most", MOST_TOGETHER),
+        ("time without a further frame, after which a stream ends", f"{STALL_S:.0f} s"),
+        ("frames that wait for the one that is due", MOST_AHEAD),
+        ("streams of a sender that are remembered when they have ended", f"{MOST_KEPT}, for {KEPT_S:.0f} s"),
+        ("a frame", f"{mebibytes} MiB"),
+        (
+            "open calls to the server of one participant: a site's parent process and its jobs, or a person's consoles",
+            MOST_CALLS,
+        ),
+        ("time without a name, after which a connection ends", f"{HANDSHAKE_S:.0f} s"),
+        ("letters of why something failed that FLARE has for its log", LONGEST_TEXT),
+        ("figures that FLARE keeps of one kind", MOST_FIGURES),
+    )
+    yield from (f"| {what} | {most} |" for what, most in rows)
+    yield from (
+        "",
+        "An ordinary job has two or three streams open in each direction, a console one or two; an update is one "
+        "stream,",
+        "whatever its size. Streams end with their connection, but for those that FLARE's sender sends again.",
+    )
 
 
 if __name__ == "__main__":

@@ -12,7 +12,18 @@ from cryptography import x509
 
 from fedward.errors import FederationError
 from fedward.flare import doorkeeper
-from fedward.flare.doorkeeper import FOREIGN, NO_CERTIFICATE, NO_LIST, UNREADABLE, Doorkeeper, Guest, Refused, watch
+from fedward.flare.doorkeeper import (
+    FOREIGN,
+    MOST_CALLS,
+    NO_CERTIFICATE,
+    NO_LIST,
+    UNREADABLE,
+    Crowded,
+    Doorkeeper,
+    Guest,
+    Refused,
+    watch,
+)
 from fedward.provisioning.crl import make_crl
 from fedward.provisioning.hello import REVOKED
 from tests.unit.provisioning.authority import ThrowAway, authority, pem, signed
@@ -127,6 +138,19 @@ def test_a_connection_that_cannot_be_cut_keeps_no_other_in_and_is_tried_again(do
         assert door.keeper.put_out() == {"north", "south"}
     assert door.cut == [2]
     assert sum("cannot be cut" in line for line in door.said) == 2
+
+
+def test_a_participant_has_a_few_calls_open_and_keeps_nobody_else_out(door: Door) -> None:
+    """Under all certificates of its name together."""
+    newer = AUTHORITY.issue("north", serial=3)
+    inside = [door.admit(NORTH if number % 2 else newer) for number in range(MOST_CALLS)]
+    for certificate in (NORTH, newer):
+        with pytest.raises(Crowded, match="calls of this certificate are open"):
+            door.admit(certificate)
+    door.admit(SOUTH)
+    door.keeper.leave(inside[0])
+    door.admit(newer)
+    assert sum("calls of this certificate" in line for line in door.said) == 2, "once a certificate"
 
 
 def _delete(door: Door) -> None:

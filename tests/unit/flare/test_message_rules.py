@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedward.flare.message_forms import LONGEST_TEXT, printable
 from fedward.flare.message_lists import REQUESTS, STREAMS, Party, serves
 from fedward.flare.message_rules import (
     Arrival,
@@ -297,6 +298,58 @@ def test_a_hospital_returns_no_request_that_another_was_asked(sent_to: str, pass
 )
 def test_a_route_is_a_few_cells_with_times(route: object, passes: bool) -> None:
     assert (refuse_message(NORTH, GOOD | {"route": route}, FROM_SERVER, empty=False) is None) is passes
+
+
+UNTIDY = [
+    "x\nfedward - WARNING - forged",
+    "x\r",
+    "\x1b[2Jx",
+    "x\u2028y",
+    "\x00",
+    "é",
+    "x" * 300,
+    7,
+    b"x",
+    ["x"],
+    {"x": 1},
+]
+
+
+@pytest.mark.parametrize("value", UNTIDY)
+@pytest.mark.parametrize(
+    "name", ["from", "to", "req_id", "return_code", "return_reason", "stream_request", "stream_error_type", "topic"]
+)
+def test_what_goes_to_the_log_is_short_and_printable(name: str, value: Any) -> None:
+    """Of each message that is on the list: FLARE writes these of it to the log, and a line break begins a new line."""
+    told = headers("req", "sm__STREAM", "sm__ERROR", f"{NORTH}.{ONE}", f"server.{ONE}") | {"stream_id": 17}
+    late = headers("return", "", "", "server", NORTH) | {"original_headers": SENT}
+    fits = name == "req_id" and value == ["x"]
+    for me, written, arrival in ((NORTH, GOOD, FROM_SERVER), ("server", told, UP), (NORTH, late, FROM_SERVER)):
+        assert refuse_message(me, written, arrival, empty=True) is None
+        found = refuse_message(me, written | {name: value}, arrival, empty=True)
+        assert fits or found is not None, (written, name)
+
+
+@pytest.mark.parametrize("name", ["stream_channel", "stream_topic", "stream_place"])
+@pytest.mark.parametrize("value", [one for one in UNTIDY if one != 7])
+def test_what_a_failure_is_about_is_short_and_printable(name: str, value: Any) -> None:
+    told = headers("req", "sm__STREAM", "sm__ERROR", f"{NORTH}.{ONE}", f"server.{ONE}") | {"stream_id": 17}
+    assert refuse_message("server", told | {name: value}, UP, empty=True) is not None
+
+
+@pytest.mark.parametrize("ids", [["a"] * 65, ["a\nb"], [7], [["a"]], {"a": 1}])
+def test_ids_of_requests_are_a_few_words(ids: object) -> None:
+    assert refuse_message(NORTH, GOOD | {"req_id": ids}, FROM_SERVER, empty=False) is not None
+    assert refuse_message(NORTH, GOOD | {"req_id": ["a"] * 64}, FROM_SERVER, empty=False) is None
+
+
+@given(text=st.text(max_size=400))
+def test_a_free_text_is_one_short_line_of_what_was_said(text: str) -> None:
+    found = printable(text)
+    assert found.isprintable() and found.isascii() and len(found.splitlines()) <= 1
+    assert len(found) == min(len(text), LONGEST_TEXT)
+    if text.isascii() and text.isprintable():
+        assert found == text[:LONGEST_TEXT]
 
 
 TASK = headers("req", "sm__STREAM", "sm__DATA", f"{NORTH}.{ONE}", f"server.{ONE}") | {

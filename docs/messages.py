@@ -155,9 +155,8 @@ def _bounds() -> Iterator[str]:
     yield from (
         "## Bounds",
         "",
-        "FLARE runs the handlers of a process on 64 threads, and the server's gRPC has 100 workers: all senders share "
-        "them.",
-        "What is beyond a bound is dropped, and the log says so once for each sender. Nobody can set these.",
+        "FLARE runs the handlers of a process on 64 threads, and the server's gRPC has 100 workers, which all senders",
+        "share. What is beyond a bound is dropped or ended, and the log says so once. No sender can set one.",
         "",
         "| what | at most |",
         "|---|---|",
@@ -182,9 +181,8 @@ def _bounds() -> Iterator[str]:
     yield from (f"| {what} | {most} |" for what, most in rows)
     yield from (
         "",
-        "An ordinary job has two or three streams open in each direction, a console one or two; an update is one "
-        "stream,",
-        "whatever its size. Streams end with their connection, but for those that FLARE's sender sends again.",
+        "A job's process has two or three streams open in each direction, a console one or two; an update is one,",
+        "whatever its size. Streams end with their connection, but for those that FLARE sends again.",
     )
 
 

@@ -17,7 +17,7 @@ from nvflare.fuel.f3.sfm.conn_manager import ConnManager
 
 from fedward.flare.repeating import repeat
 
-HANDSHAKE_S = 10.0
+HANDSHAKE_S = 20.0
 """Seconds within which a peer that connects has to give its name. FLARE's gives it with its first frame."""
 
 _log = logging.getLogger("fedward.door")

@@ -21,8 +21,8 @@ MOST_TOGETHER = 48
 """Open streams of all senders together, beyond which each has ``ALWAYS`` at most: the other threads are kept free."""
 ALWAYS = 2
 """Open streams that a participant may have, whatever the others do."""
-STALL_S = 30.0
-"""Seconds without a further frame after which a stream ends. A frame is 1 MiB at most: 0.3 Mbit/s are enough."""
+STALL_S = 60.0
+"""Seconds without a further frame after which a stream ends. A frame is 1 MiB at most: 0.15 Mbit/s are enough."""
 MOST_KEPT = 256
 """Ended streams of one sender that are remembered, so that a frame which comes again begins no new stream."""
 KEPT_S = 65.0

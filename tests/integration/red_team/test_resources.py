@@ -199,6 +199,7 @@ def hello(port: int, name: str, *, user: int) -> socket.socket:
         connection = socket.create_connection(("127.0.0.1", port), timeout=5.0)
     finally:
         os.seteuid(0)
+    assert owner_of(connection.getsockname(), connection.getpeername()) == user, "before the door may hang up"
     payload = msgpack.packb({HandshakeKeys.ENDPOINT_NAME: name, HandshakeKeys.TIMESTAMP: 0.0})
     head = bytearray(PREFIX_LEN)
     Prefix(PREFIX_LEN + len(payload), 0, Types.HELLO, 0, 0, 0, 1, 1).to_buffer(head, 0)
@@ -225,6 +226,5 @@ def test_another_user_of_the_machine_is_not_heard(stage: Scene, as_another_user:
         federation = stage.spec.server.port
         (port,) = {one.laddr.port for one in listening if one.status == "LISTEN"} - {federation}
         with hello(port, child, user=NOBODY) as theirs, hello(port, child, user=0) as own:
-            assert owner_of(theirs.getsockname(), theirs.getpeername()) == NOBODY
             assert is_closed(theirs)
             assert not is_closed(own), "the service's own user is heard"

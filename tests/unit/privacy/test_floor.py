@@ -28,6 +28,7 @@ from fedward.training.scoring import scores_of
 from fedward.validation.cohort_statistics import cohort_statistics, pooled_statistics
 from fedward.validation.pooled import pooled_scores, score_histogram
 from tests.conftest import tiny_job_content
+from tests.unit.validation_rows import validation_row
 
 ALL = ("scores", "support", "subgroups", "curves", "profile", "pooled", "cohort_statistics")
 KINDS: dict[str, dict[str, Any]] = {
@@ -124,18 +125,12 @@ def films(
 
     sex, age, maker = pick(("F", "M", "O")), pick((40, 60, 50, 30, 80, 70)), pick(MAKERS)
     rows = tuple(
-        Row(
-            **dict.fromkeys(("format", "shape", "labels", "mask", "mask_format", "flags")),  # type: ignore[arg-type]
-            image=f"{number:016x}",
-            patient=f"{one:016x}",
-            study="s",
-            split="validation",
-            paths=(),
-            modality="DX",
-            manufacturer=MAKERS[rng.integers(len(MAKERS))] if rng.random() < mixed else maker[one],
+        validation_row(
+            number,
+            f"{one:016x}",
+            maker=MAKERS[rng.integers(len(MAKERS))] if rng.random() < mixed else maker[one],
             sex=sex[one],
-            age_decade=age[one],
-            sha256="",
+            age=age[one],
             spacing_mm=None if rng.random() < 0.2 else (1.0, 1.0),
         )
         for number, one in enumerate(owner.tolist())

@@ -23,6 +23,7 @@ from fedward.training.details import details
 from fedward.validation.segmentation import MaskScorer
 from tests.conftest import tiny_job_content
 from tests.unit.privacy.test_floor import Reader
+from tests.unit.validation_rows import validation_row
 
 NAMES = ("left", "right")
 Metrics = dict[str, Any]
@@ -113,18 +114,12 @@ def cohorts(draw: st.DrawFn) -> Scans:
     predicted, spaced = has & drawn(1 - rng.random(2) ** 4), drawn(1 - rng.random(1) ** 4)[:, 0]
     sex, age, maker = pick(("F", "M", "O")), pick((40, 60, 50, 30, 80)), pick(("GE", "Philips", "Canon"))
     rows = tuple(
-        Row(
-            **dict.fromkeys(("format", "shape", "labels", "mask", "mask_format", "flags")),  # type: ignore[arg-type]
-            image=f"{number:016x}",
-            patient=f"{one:016x}",
-            study="s",
-            split="validation",
-            paths=(),
-            modality="DX",
-            manufacturer=maker[one],
+        validation_row(
+            number,
+            f"{one:016x}",
+            maker=maker[one],
             sex=sex[one],
-            age_decade=age[one],
-            sha256="",
+            age=age[one],
             spacing_mm=(1.0, 1.0) if spaced[number] else None,
         )
         for number, one in enumerate(owner.tolist())
@@ -252,20 +247,7 @@ def test_five_images_of_one_patient_with_a_structure_tell_nothing_of_it() -> Non
     owner = np.concatenate([np.zeros(5, int), np.arange(1, 41)])
     has = np.stack([owner == 0, np.ones(45, bool)], axis=1)
     rows = tuple(
-        Row(
-            **dict.fromkeys(("format", "shape", "labels", "mask", "mask_format", "flags")),  # type: ignore[arg-type]
-            image=f"{number:016x}",
-            patient=f"{one:016x}",
-            study="s",
-            split="validation",
-            paths=(),
-            modality="DX",
-            manufacturer="GE",
-            sex="FM"[one % 2],
-            age_decade=40,
-            sha256="",
-            spacing_mm=(1.0, 1.0) if one < 3 else None,
-        )
+        validation_row(number, f"{one:016x}", maker="GE", sex="FM"[one % 2], spacing_mm=(1.0, 1.0) if one < 3 else None)
         for number, one in enumerate(owner.tolist())
     )
     cohort = Scans(rows, owner, has, has, owner < 3)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,23 +16,7 @@ from fedward.privacy.metric_table import AGE_BANDS, DIMENSIONS, MAKERS, SEXES
 from fedward.validation.bootstrap import mean_interval
 from fedward.validation.ranking import auroc_interval
 from fedward.validation.subgroups import age_band_of, dimensions, label_subgroups, maker_of, structure_subgroups
-
-
-def row(image: int, patient: str, *, sex: str = "F", age: int | None = 40, maker: str = "SIEMENS") -> Row:
-    fields: dict[str, Any] = dict.fromkeys(("format", "shape", "spacing_mm", "labels", "mask", "mask_format", "flags"))
-    return Row(
-        **fields,
-        image=f"{image:016x}",
-        patient=patient,
-        study="s",
-        split="validation",
-        paths=(),
-        modality="DX",
-        manufacturer=maker,
-        sex=sex,
-        age_decade=age,
-        sha256="",
-    )
+from tests.unit.validation_rows import validation_row as row
 
 
 @pytest.mark.parametrize(

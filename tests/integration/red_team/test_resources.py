@@ -84,10 +84,6 @@ def until(condition: Callable[[], bool], *, within_s: float) -> bool:
     return condition()
 
 
-def server_log(stage: Scene) -> str:
-    return (stage.kits.server / "console.log").read_text(errors="replace")
-
-
 @pytest.fixture
 def member(stage: Scene) -> Iterator[Participant]:
     with participant(stage.kits.people[MEMBER], stage.spec, name=MEMBER, is_console=True) as connected:
@@ -104,7 +100,7 @@ def test_a_consoles_streams_hold_up_no_other_and_fill_no_memory(stage: Scene, at
     for number in range(2000):
         signed(attacker, stream_frame(attacker, 5000 + number, place=1, size=10), b"x" * 10_000)
     mine = attacker.cell.core_cell.get_fqcn()
-    assert until(lambda: f"too many open streams; from {mine}" in server_log(stage), within_s=20.0)
+    assert until(lambda: f"too many open streams; from {mine}" in stage.log_of_the_server, within_s=20.0)
     assert stage.victim in stage.session.connected(), "another console is served"
     assert server.memory_info().rss - before < 200 * MEGABYTE
 
@@ -164,9 +160,11 @@ def test_a_participant_writes_no_line_into_the_servers_log(stage: Scene, member:
     failure = stream_frame(member, 1, place=0, size=1) | {"cn__topic": "sm__ERROR", "sm__em": f"x\n{forged}"}
     signed(member, failure, None)
     signed(member, failure | {"sm__tp": f"y\n{forged}", "sm__em": "z"}, None)
-    assert until(lambda: "FORGED" in server_log(stage), within_s=10.0), "what was said is there, in a line of FLARE's"
-    assert until(lambda: "not short and printable" in server_log(stage), within_s=10.0)
-    assert not any(line.startswith(forged[:24]) for line in server_log(stage).splitlines())
+    assert until(lambda: "FORGED" in stage.log_of_the_server, within_s=10.0), (
+        "what was said is there, in a line of FLARE's"
+    )
+    assert until(lambda: "not short and printable" in stage.log_of_the_server, within_s=10.0)
+    assert not any(line.startswith(forged[:24]) for line in stage.log_of_the_server.splitlines())
 
 
 def test_a_frame_that_is_too_large_costs_its_sender_the_connection(stage: Scene, attacker: Participant) -> None:

@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 
-def _printable(text: str) -> str:
+def single_line(text: str) -> str:
     """One line; what prints nothing, or steers a terminal, is a space."""
     return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
 
@@ -51,7 +51,7 @@ class FedwardError(Exception):
             line = f"{where}: {line}"
         if remedy is not None:
             line += f"; {remedy}"
-        super().__init__(_printable(line))
+        super().__init__(single_line(line))
 
 
 class SettingsError(FedwardError):
@@ -71,7 +71,7 @@ class StudyRefused(CohortError):
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
-        self.reason, self.detail = reason, _printable(detail)
+        self.reason, self.detail = reason, single_line(detail)
         super().__init__(f"{reason} ({self.detail})" if self.detail else reason)
 
     def __reduce__(self) -> tuple[type[StudyRefused], tuple[str, str]]:

@@ -7,7 +7,7 @@ and from jobs, so all that is printed with rich goes through here; ``tests/contr
 from __future__ import annotations
 
 from rich.console import Console
-from rich.progress import TextColumn
+from rich.progress import Progress, ProgressColumn, TextColumn
 from rich.text import Text
 
 from fedward.visible import visible
@@ -25,6 +25,12 @@ def column(form: str) -> TextColumn:
         form: as rich's, such as ``{task.description}``.
     """
     return TextColumn(form, markup=False)
+
+
+def progress(*columns: ProgressColumn) -> Progress:
+    """A progress bar on stderr, gone when done; it shows nothing where stderr is no terminal."""
+    console = screen(stderr=True)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def line(words: str, style: str = "") -> Text:

@@ -1,4 +1,4 @@
-"""What ``fedward site validate`` answers: for people and for scripts. Nothing in it names a patient or an image."""
+"""The answer of ``fedward site validate``, for people and for scripts. Nothing in it names a patient or an image."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ STAYS = (
     "it was trained here without differential privacy and may remember a patient: it must not leave this hospital; the "
     "ledger is not charged, since nothing leaves"
 )
-"""What is said of a model that was fine-tuned."""
+"""The note on a model that was fine-tuned."""
 INSUFFICIENT = "insufficient support"
 MEASURES = {"auc": "AUC", "dice": "Dice"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Width:
-    """How many labelled patients a narrow enough interval takes, and what stands behind that.
+    """Number of labelled patients that a narrow enough interval takes, and what stands behind it.
 
     Attributes:
         needed: for the width asked for.
@@ -96,7 +96,7 @@ class Answer:
 
     @property
     def accepted(self) -> bool:
-        """Whether the consortium's model, as it came, passes here; without a threshold, whether there is a number."""
+        """True where the consortium's model, as it came, passes here; without a threshold, where there is a number."""
         return self.result.value is not None if self.judgement is None else self.judgement.verdict == "pass"
 
     def plain(self) -> dict[str, Any]:

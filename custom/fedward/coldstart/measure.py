@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedward.dataset.images import Images
-from fedward.dataset.selection import Example
+from fedward.dataset.selection import Example, having
 from fedward.privacy.release import release
 from fedward.settings import JobSpec, Leaving
 from fedward.training.details import by_name
@@ -40,7 +40,7 @@ class Cases:
 
     @property
     def patients(self) -> list[str]:
-        """Whose image each is."""
+        """The patient of each image."""
         return [example.row.patient for example in self.examples]
 
     @property
@@ -57,8 +57,8 @@ class Cases:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Support:
-    """What a result rests on. ``positives`` are patients with the finding in an image and ``negatives`` all others,
-    who have it in none, of the label that has the fewest of either; None for a segmentation."""
+    """Counts that a result rests on. ``positives`` are patients with the finding in an image and ``negatives`` all
+    others, who have it in none, of the label that has the fewest of either; None for a segmentation."""
 
     patients: int
     images: int
@@ -66,7 +66,7 @@ class Support:
     negatives: int | None
 
     def reaches(self, floor: int) -> bool:
-        """Whether each number is the floor or more."""
+        """True where each number is the floor or more."""
         return all(number is None or number >= floor for number in (self.patients, self.positives, self.negatives))
 
 
@@ -90,7 +90,7 @@ class Result:
 
 
 def run(job: JobSpec, learner: Learner, weights: Weights, examples: Sequence[Example], images: Images) -> Cases:
-    """What the model says on each image.
+    """The model's word on each image.
 
     Args:
         job, learner, weights: the model.
@@ -114,14 +114,9 @@ def support_of(job: JobSpec, examples: Sequence[Example]) -> Support:
 
 def kinds_of(job: JobSpec, examples: Sequence[Example]) -> dict[str, tuple[int, int]]:
     """Label or class -> patients with it in an image, and all others; empty for a segmentation."""
-    if job.job.task == "segmentation":
-        return {}
-    owners = np.array([example.row.patient for example in examples])
-    truth, names = np.array([example.truth for example in examples]), job.data.labels
-    if job.data.target == "multiclass":
-        truth, names = truth == np.arange(len(job.data.classes)), job.data.classes
-    with_it = {name: len(set(owners[column == 1])) for name, column in zip(names, truth.T, strict=True)}
-    return {name: (count, len(set(owners)) - count) for name, count in with_it.items()}
+    everyone = len({example.row.patient for example in examples})
+    with_it = {name: len({example.row.patient for example in those}) for name, those in having(job, examples).items()}
+    return {name: (count, everyone - count) for name, count in with_it.items()}
 
 
 def result_of(job: JobSpec, cases: Cases, *, floor: int, operating_point: float | None = None) -> Result:

@@ -1,4 +1,4 @@
-"""What both doctors share: progress on a terminal, the report, the exit code."""
+"""Shared by both doctors: progress on a terminal, the report, the exit code."""
 
 from __future__ import annotations
 

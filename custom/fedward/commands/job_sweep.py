@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
-from rich.progress import BarColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from fedward.commands.format import Format
 from fedward.commands.splits import split_of
-from fedward.screen import column, line, screen
+from fedward.screen import column, line, progress, screen
 from fedward.settings import read_job
 
 if TYPE_CHECKING:
@@ -42,11 +42,10 @@ def sweep(
     job, asked = read_job(folder), epsilons_of(epsilon)
     require_sound(job)
     named = dict(split_of(text) for text in split)
-    console = screen(stderr=True)
     columns = (column("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with (
         tempfile.TemporaryDirectory(prefix="fedward-sweep-") as beside,
-        Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar,
+        progress(*columns) as bar,
     ):
         task = bar.add_task("indexing", total=1.0)
         gathered = gather(

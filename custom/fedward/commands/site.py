@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 from rich.table import Table
 
 from fedward.commands import site_approve, site_doctor, site_join, site_ledger, site_policy, site_report, site_validate
 from fedward.commands.format import Format
 from fedward.errors import SettingsError
-from fedward.screen import column, screen
+from fedward.screen import column, progress, screen
 from fedward.settings import SitePolicy, read_site
 
 if TYPE_CHECKING:
@@ -112,10 +112,8 @@ def _show_archive(summary: Summary, fetched: Fetched) -> None:
 
 @contextmanager
 def _bar(what: str) -> Iterator[Report]:
-    """A progress bar on stderr, gone when done; it shows nothing where stderr is no terminal."""
     columns = (column("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = screen(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with progress(*columns) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import typer
-from rich.progress import BarColumn, Progress, TimeElapsedColumn
+from rich.progress import BarColumn, TimeElapsedColumn
 
 from fedward.commands.format import Format
 from fedward.errors import SettingsError
-from fedward.screen import column, screen
+from fedward.screen import column, progress
 from fedward.settings import read_site
 
 VALIDATION_FILE = "validation.json"
@@ -87,9 +87,6 @@ def validate(
 
 @contextmanager
 def _bar() -> Iterator[Callable[[int, int | None, str], None]]:
-    """A progress bar on stderr, gone when done; it shows nothing where stderr is no terminal."""
-    columns = (column("{task.description}"), BarColumn(), TimeElapsedColumn())
-    console = screen(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with progress(column("{task.description}"), BarColumn(), TimeElapsedColumn()) as bar:
         task = bar.add_task("reading the model", total=None)
         yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what)

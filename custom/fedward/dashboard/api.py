@@ -1,4 +1,4 @@
-"""What the pages show, as JSON-ready data from the store. Pure: the store and the time in, a dictionary out.
+"""Content of the pages, as JSON-ready data from the store. Pure: the store and the time in, a dictionary out.
 
 A value that a site withheld for too few cases is null with ``suppressed`` true; one that nobody measured is null with
 ``suppressed`` false. Times are seconds since the epoch by the server's clock, as ``now`` is.

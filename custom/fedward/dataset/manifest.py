@@ -91,7 +91,7 @@ class Manifest:
         return _hash(_line(row) for row in self.rows)
 
     def patients(self, split: Split | None = None) -> int:
-        """How many different patients, in one split or in all."""
+        """Number of different patients, in one split or in all."""
         return len({row.patient for row in self.rows if split is None or row.split == split})
 
 

@@ -15,7 +15,7 @@ from fedward.errors import CohortError
 from fedward.settings import JobSpec
 
 YES, NO = frozenset({"1", "yes", "true"}), frozenset({"0", "no", "false"})
-"""What counts as yes and as no in a label column, whatever the case; also 1.0 and 0.0."""
+"""Words for yes and for no in a label column, whatever the case; also 1.0 and 0.0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Support:
-    """What stands behind a site's numbers.
+    """Counts behind a site's numbers.
 
     Attributes:
         train_patients, train_images, validation_patients, validation_images: what takes part.
@@ -172,7 +172,7 @@ def _enough(
         )
     if job.job.task == "segmentation":
         return
-    counts = _positives(job, examples)
+    counts = {name: len(those) for name, those in having(job, examples).items()}
     if job.data.target == "multiclass":
         present = [name for name, count in counts.items() if count]
         one_only = f"only class {present[0]!r} of label {job.data.labels[0]!r} occurs" if len(present) == 1 else None
@@ -184,12 +184,13 @@ def _enough(
         raise CohortError(one_only, where=site, remedy="index images of the other class")
 
 
-def _positives(job: JobSpec, examples: Sequence[Example]) -> dict[str, int]:
+def having(job: JobSpec, examples: Sequence[Example]) -> dict[str, list[Example]]:
+    """Label or class -> the examples that have it; empty for a segmentation."""
     if job.job.task == "segmentation":
         return {}
     if job.data.target == "multiclass":
-        return {name: sum(e.truth == (i,) for e in examples) for i, name in enumerate(job.data.classes)}
-    return {name: sum(e.truth[i] for e in examples) for i, name in enumerate(job.data.labels)}
+        return {name: [e for e in examples if e.truth == (i,)] for i, name in enumerate(job.data.classes)}
+    return {name: [e for e in examples if e.truth[i] == 1] for i, name in enumerate(job.data.labels)}
 
 
 def _patients(examples: Sequence[Example]) -> int:
@@ -197,16 +198,7 @@ def _patients(examples: Sequence[Example]) -> int:
 
 
 def _positive_patients(job: JobSpec, examples: Sequence[Example]) -> dict[str, int]:
-    if job.job.task == "segmentation":
-        return {}
-    names, truths = job.data.labels, [[value == 1 for value in example.truth] for example in examples]
-    if job.data.target == "multiclass":
-        names = job.data.classes
-        truths = [[example.truth == (index,) for index in range(len(names))] for example in examples]
-    return {
-        name: _patients([example for example, truth in zip(examples, truths, strict=True) if truth[i]])
-        for i, name in enumerate(names)
-    }
+    return {name: _patients(those) for name, those in having(job, examples).items()}
 
 
 def _left_out(examples: Sequence[Example], cohorts: Sequence[Manifest]) -> int:

@@ -1,4 +1,4 @@
-"""What only a demo can measure: pooled training, pooled scores, and each hospital's own model at every hospital."""
+"""Measures that only a demo can take: pooled training, pooled scores, and each hospital's own model at all of them."""
 
 from __future__ import annotations
 

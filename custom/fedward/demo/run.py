@@ -34,7 +34,7 @@ _MADE_HERE = ".fedward-demo"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoOptions:
-    """What ``fedward demo`` was asked for.
+    """Options of ``fedward demo``.
 
     Attributes:
         out: folder for everything the demo makes; replaced when it is an older demo's.
@@ -62,7 +62,7 @@ class DemoOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demonstrated:
-    """What the demo measured, before it is a report."""
+    """The demo's measurements, before they are a report."""
 
     job: JobSpec
     hospitals: tuple[DemoHospital, ...]

@@ -26,6 +26,7 @@ from fedward.errors import (
     SettingsError,
     StoreError,
     StudyRefused,
+    single_line,
 )
 from fedward.flare.refusal_sentences import GATE_SENTENCES, VALUE
 
@@ -158,8 +159,7 @@ def code_of(error: BaseException) -> Code:
 
 def one_line(text: str) -> str:
     """``text`` as one line of at most 300 printable characters."""
-    printable = "".join(sign if sign.isprintable() else " " for sign in text[: 10 * LONGEST_REASON])
-    return " ".join(printable.split())[:LONGEST_REASON].rstrip()
+    return single_line(text[: 10 * LONGEST_REASON])[:LONGEST_REASON].rstrip()
 
 
 def _policy(settings: object) -> str | None:

@@ -6,7 +6,6 @@ once in the log and tried again.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 from cryptography import x509
 
 from fedward.errors import StoreError
+from fedward.flare.repeating import repeat
 from fedward.metrics.store import SiteSeen, Store
 
 PERIOD_S = 5.0
@@ -71,7 +71,7 @@ class SiteWatch:
         self._fault: str | None = None
 
     def start(self) -> None:
-        threading.Thread(target=self._forever, name="fedward-last-seen", daemon=True).start()
+        repeat(self.look, every_s=PERIOD_S, name="watch over last-seen times", say=self._say)
 
     def look(self) -> None:
         """One look; never raises."""
@@ -94,8 +94,3 @@ class SiteWatch:
                 self._store.close()
             self._store = Store.open(self._path, create=True)
         self._store.seen(found)
-
-    def _forever(self) -> None:
-        rest = threading.Event()
-        while not rest.wait(PERIOD_S):
-            self.look()

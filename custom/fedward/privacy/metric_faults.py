@@ -29,9 +29,15 @@ def _leaf(name: object, group: str | None, rule: Rule) -> Iterator[str]:
     """Whether a metric is unknown, not listed, or held back."""
     if group is None or type(name) is not str or name not in GROUPS[group]:
         yield f"metric {shown(name)} is unknown"
-    elif not rule.listed(group, name):
+    else:
+        yield from _held_back(name, group, name, rule)
+
+
+def _held_back(name: str, group: str, metric: str, rule: Rule) -> Iterator[str]:
+    """Why a name may not leave, by the rule for one metric of its group."""
+    if not rule.listed(group, metric):
         yield f"metric {name} is not on the site's list"
-    elif not rule.free(group, name):
+    elif not rule.free(group, metric):
         yield f"metric {name} is computed from training data without noise"
 
 
@@ -55,12 +61,8 @@ def _table(name: str, content: object, group: str, rule: Rule) -> Iterator[str]:
 
 
 def _breakdown(name: str, content: object, group: str, rule: Rule) -> Iterator[str]:
-    if not rule.listed(group, "patients"):
-        yield f"metric {name} is not on the site's list"
-    elif not rule.free(group, "patients"):
-        yield f"metric {name} is computed from training data without noise"
-    else:
-        yield from unknown_entries(name, content, rule)
+    faults = list(_held_back(name, group, "patients", rule))
+    yield from faults or unknown_entries(name, content, rule)
 
 
 def _inner(name: str, content: object, group: str, rule: Rule) -> Iterator[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,13 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # a run that was started in the background ignores Ctrl-C, and so would every process that a test starts and interrupts
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def leaks_are_told_in_their_own_file() -> Iterator[None]:
+    """What a file leaves open is a warning, and so an error, when it is collected: here, and not in a later file."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

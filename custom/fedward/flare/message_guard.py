@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -40,6 +39,7 @@ from fedward.flare.local_peers import refuse_local
 from fedward.flare.message_forms import FREE_TEXTS, printable
 from fedward.flare.message_lists import Party, serves
 from fedward.flare.message_rules import Arrival, Link, plain_headers, read_name, refuse_message, refuse_peer
+from fedward.flare.refusal_log import RefusalLog
 
 JOB_PROCESSES = frozenset(
     {
@@ -52,8 +52,6 @@ JOB_PROCESSES = frozenset(
 
 _log = logging.getLogger("fedward.door")
 _MARK = "_fedward_guard"
-MOST_SAID = 1000
-"""Different refusals that a process writes to its log; a sender cannot fill a disk with them."""
 
 Person = Callable[[str], bool]
 """Given the common name of a certificate that the server has let in: whether it is a person's."""
@@ -73,25 +71,29 @@ class MessageGuard:
         self, *, is_person: Person = lambda certificate: False, binds: Bind = lambda console, certificate: False
     ) -> None:
         self._is_person, self._binds = is_person, binds
-        self._said: set[tuple[str, ...]] = set()
-        self._lock = threading.Lock()
+        self._refusals = RefusalLog()
 
     def passes(self, cell: Any, endpoint: Any, connection: Any, message: Any) -> bool:
         """Whether FLARE may have a message. It may not where anything of it cannot be judged."""
+        arrival: Arrival | None = None
+        headers: Any = None
         try:
             arrival = self._arrival(cell, endpoint.name, connection)
             headers = plain_headers(message.headers)
             why = refuse_message(cell.my_info.fqcn, headers, arrival, empty=not message.payload)
         except Exception as error:  # noqa: BLE001 - fail closed, whatever it was
-            why, headers, arrival = f"message cannot be judged ({type(error).__name__})", None, None
+            why = f"message cannot be judged ({type(error).__name__})"
         if why is None:
             return True
-        subject = [_word(headers.get(name)) for name in ("channel", "topic")] if type(headers) is dict else []
-        self._say(why, "" if arrival is None else _word(arrival.peer), *subject)
+        about = "from nobody known" if arrival is None else f"from {_word(arrival.peer)}"
+        if type(headers) is dict:
+            about += f", {_word(headers.get('channel'))} {_word(headers.get('topic'))}"
+        self._refusals.say(why, _proven(arrival), about)
         return False
 
     def welcomes(self, manager: Any, name: object, connection: Any) -> str | None:
         """Why a peer may not have the name that it gives at the handshake; None where it may."""
+        arrival: Arrival | None = None
         try:
             cell = manager.receivers.get(CoreCell.APP_ID)
             if cell is None or type(name) is not str:
@@ -106,7 +108,7 @@ class MessageGuard:
         except Exception as error:  # noqa: BLE001 - fail closed, whatever it was
             why = f"peer cannot be judged ({type(error).__name__})"
         if why is not None:
-            self._say(why, _word(name))
+            self._refusals.say(why, _proven(arrival), f"from {_word(name) or 'nobody known'}")
         return why
 
     def _arrival(self, cell: Any, peer: str, connection: Any) -> Arrival:
@@ -116,14 +118,6 @@ class MessageGuard:
         certificate = connection.get_conn_properties().get(DriverParams.PEER_CN.value)
         known = type(certificate) is str and certificate not in ("", "N/A")
         return Arrival(link, peer, certificate if known else None, known and self._is_person(certificate))
-
-    def _say(self, *what: str) -> None:
-        with self._lock:
-            if what in self._said or len(self._said) >= MOST_SAID:
-                return
-            self._said.add(what)
-        why, peer, *subject = what
-        _log.warning(f"refused: {why}; from {peer or 'nobody known'}{', ' if subject else ''}{' '.join(subject)}")
 
 
 def link_of(cell: Any, connection: Any) -> Link:
@@ -226,6 +220,11 @@ def _guard_handlers() -> None:
 def _serves(me: str, channel: str, topic: str) -> bool:
     cell = read_name(me)
     return cell is not None and serves(cell.party, channel, topic)
+
+
+def _proven(arrival: Arrival | None) -> str:
+    """The certificate that a message came with; "" within the machine, or where there is none."""
+    return (arrival.certificate if arrival is not None else None) or ""
 
 
 def _word(value: object) -> str:

@@ -27,6 +27,7 @@ from nvflare.fuel.f3.streaming.stream_const import StreamHeaderKey
 from nvflare.fuel.f3.streaming.stream_types import StreamError
 from nvflare.fuel.f3.streaming.stream_utils import FastBuffer
 
+from fedward.flare.refusal_log import RefusalLog
 from fedward.flare.repeating import repeat
 from fedward.flare.stream_slots import KEPT_S, STALL_S, Remembered, Sender, StreamSlots
 
@@ -36,8 +37,6 @@ MOST_AHEAD = 65
 """Frames that may come before the one that is due: a sender's window of 64 MiB, and one more."""
 MOST_FIGURES = 10_000
 """Names under which FLARE keeps figures of one kind; under further ones it keeps none."""
-MOST_SAID = 1000
-"""Senders of whom the log says so; nobody can fill a disk with it."""
 
 CONNECTION = "fedward_connection"
 """Property of a message: name of the connection that it came over."""
@@ -62,8 +61,7 @@ class StreamGuard:
 
     def __init__(self) -> None:
         self._slots, self._ended = StreamSlots(), Remembered(lambda task: task._remove_task())
-        self._said: set[object] = set()
-        self._lock, self._thread = threading.Lock(), threading.local()
+        self._refusals, self._thread = RefusalLog(), threading.local()
 
     def begin(self, find: Any, message: Any, cell: Any) -> Any:
         """FLARE's task for the first frame that comes of a stream; None where its sender has too many."""
@@ -72,7 +70,7 @@ class StreamGuard:
         sender = Sender(origin, participant, message.get_prop(CONNECTION))
         task, refused = self._slots.begin(sender, number, lambda: find(message, cell), now=time.monotonic())
         if refused:
-            self._say(origin)
+            self._refusals.say("too many open streams", str(participant), f"from {origin}")
         return task
 
     def process(self, process: Any, task: Any, message: Any) -> bool:
@@ -121,13 +119,6 @@ class StreamGuard:
         for task in self._slots.stalled(now):
             task.stop(StreamError(f"no further frame of the stream has come for {STALL_S:.0f} s"), notify=False)
         self._ended.expire(now)
-
-    def _say(self, origin: object) -> None:
-        with self._lock:
-            if origin in self._said or len(self._said) >= MOST_SAID:
-                return
-            self._said.add(origin)
-        _log.warning(f"refused: too many open streams; from {origin}")
 
 
 def _let_go(task: Any, future: Any) -> None:

@@ -1,0 +1,52 @@
+"""What a process writes to its log of what it refuses: bounded for each sender, so that none can hide another's."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+MOST_LINES = 20
+"""Different lines of one reason about one sender in ``EVERY_S``; then one that says that the others are left out."""
+EVERY_S = 3600.0
+"""Seconds after which a reason and sender begin anew, and a refusal that goes on is written again."""
+
+_log = logging.getLogger("fedward.door")
+
+
+class RefusalLog:
+    """The refusals of one process. A sender cannot fill a disk with them, and cannot use up what another may cause.
+
+    Args:
+        clock: seconds that only grow.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._said: dict[tuple[str, str], tuple[float, set[str]]] = {}
+        self._lock = threading.Lock()
+
+    def say(self, why: str, sender: str, about: str) -> None:
+        """Write a refusal, where this sender has not used up what is written of this reason.
+
+        Args:
+            why: the reason, of a closed list.
+            sender: whom the connection proves, so that nobody can have another's or many; "": nobody.
+            about: what was refused, in one short printable line.
+        """
+        now, key = self._clock(), (why, sender)
+        with self._lock:
+            began, said = self._said.get(key, (now, set()))
+            if now - began >= EVERY_S:
+                began, said = now, set()
+            if about in said or len(said) > MOST_LINES:
+                return
+            said.add(about)
+            self._said[key] = began, said
+            full = len(said) > MOST_LINES
+        _log.warning(f"refused: {why}; {about if not full else self._and_more(sender)}")
+
+    @staticmethod
+    def _and_more(sender: str) -> str:
+        return f"more of the same by {sender or 'nobody known'}, left out of this log for an hour"

@@ -5,9 +5,8 @@ would leave hardly a point of the curve; neighbours are put together instead, fr
 has the floor of patients with yes and of patients without. Nothing is hidden then beside what is shown, so that nothing
 follows from the whole.
 
-A patient with several images may be in several bins, so patients of two bins do not add up. Each patient is therefore
-counted in one bin alone (``fedward.validation.calibration.reliability``): at the lowest image with yes, or, without
-any, at the lowest image. A bin's patients are then never more than those who have an image in it, and they add up.
+The table is over patients, each with one score and in one bin (``fedward.validation.calibration.reliability``), so that
+patients of bins that are put together add up.
 """
 
 from __future__ import annotations
@@ -27,26 +26,24 @@ _MOST = 10**9
 
 @dataclass(frozen=True, slots=True)
 class _Bin:
-    """Patients who are counted here and those of them with yes; images, None where not known; means over images."""
+    """Patients, those of them with yes, and the mean of their scores."""
 
     patients: int
     positives: int
-    images: int | None
     score: float
-    observed: float
 
 
 def coarse_bins(table: Mapping[str, Any], whole: tuple[int, int] | None, rule: Rule) -> dict[str, Any]:
     """A label's reliability table as it may leave.
 
     Args:
-        table: lower edge -> ``patients``, ``positives``, ``images``, ``score``, ``observed``; edges that are none of
-            RELIABILITY_BINS are left out. Bins without ``images`` cannot be put together.
+        table: lower edge -> ``patients``, ``positives``, ``score``; edges that are none of RELIABILITY_BINS are left
+            out.
         whole: patients, and patients with yes, that are told of the label, or None.
         rule: the hospital's.
 
     Returns:
-        Lower edge -> the same without images, rounded. A bin reaches up to the next edge that is there, the last to 1.
+        Lower edge -> the same, rounded. A bin reaches up to the next edge that is there, the last to 1.
         Each has the floor of patients with yes and of patients without. Every edge null where that cannot be had, the
         whole is not told, or the bins are not of it. It is equal to what the same call makes of it.
     """
@@ -78,24 +75,14 @@ def _merged(bins: Mapping[str, _Bin | None], rule: Rule) -> dict[str, _Bin] | No
             return None
         first, cells = done.pop()
         done.append((first, [*cells, *held]))
-    found = {edge: _together(cells) for edge, cells in done}
-    return None if None in found.values() else found  # type: ignore[return-value]
+    return {edge: _together(cells) for edge, cells in done}
 
 
-def _together(cells: Sequence[_Bin]) -> _Bin | None:
+def _together(cells: Sequence[_Bin]) -> _Bin:
     if len(cells) == 1:
         return cells[0]
-    if any(cell.images is None for cell in cells):
-        return None
-    images = [cell.images or 0 for cell in cells]
-    means = [
-        min(
-            1.0, math.fsum(count * getattr(cell, name) for count, cell in zip(images, cells, strict=True)) / sum(images)
-        )
-        for name in ("score", "observed")
-    ]
     patients, positives = (sum(getattr(cell, name) for cell in cells) for name in _COUNTS)
-    return _Bin(patients, positives, sum(images), *means)
+    return _Bin(patients, positives, min(1.0, math.fsum(cell.patients * cell.score for cell in cells) / patients))
 
 
 def _enough(cells: Sequence[_Bin], least: int) -> bool:
@@ -106,13 +93,10 @@ def _enough(cells: Sequence[_Bin], least: int) -> bool:
 def _numbers(cell: object) -> _Bin | None:
     if not isinstance(cell, Mapping):
         return None
-    patients, positives, images = (cell.get(name) for name in (*_COUNTS, "images"))
-    score, share = _share(cell.get("score")), _share(cell.get("observed"))
+    (patients, positives), score = (cell.get(name) for name in _COUNTS), _share(cell.get("score"))
     if type(patients) is not int or type(positives) is not int or not 0 <= positives <= patients <= _MOST:
         return None
-    if score is None or share is None or (images is not None and not (type(images) is int and 1 <= images <= _MOST)):
-        return None
-    return _Bin(patients, positives, images, score, share)
+    return None if score is None else _Bin(patients, positives, score)
 
 
 def _share(value: object) -> float | None:

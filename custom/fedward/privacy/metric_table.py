@@ -102,7 +102,6 @@ GROUPS: Mapping[str, Mapping[str, Metric]] = {
         "patients": _COUNT,
         "positives": Metric("count", ("patients",)),
         "score": Metric("score", ("patients", "positives")),
-        "observed": Metric("score", ("patients", "positives")),
     },
     "profile": {
         "patients": _COUNT,

@@ -17,14 +17,15 @@ class RocPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bin:
-    """Images whose score lies in a tenth of 0 to 1.
+    """Patients whose score lies between its lower edge and that of the next bin; a patient's score is the highest of
+    their images'.
 
     Attributes:
-        low: the tenth's lower edge.
-        patients: who count in it; each patient counts in one bin, and may have images in others.
+        low: the lower edge, a tenth; a hospital puts tenths together until each bin has its floor of patients.
+        patients: who count in it.
         positives: those of them who have the finding in an image.
-        score: mean score of its images.
-        observed: how many of its images are positive, as a share.
+        score: mean of their scores.
+        observed: positives as a share of the patients.
     """
 
     low: float
@@ -50,16 +51,18 @@ def curves_of(group: Mapping[str, Any] | None) -> dict[str, Curves]:
                 RocPoint(fpr=float(fpr), tpr=tpr) for fpr, tpr in sorted((one.get("roc") or {}).items(), key=_place)
             ),
             reliability=tuple(
-                Bin(
-                    low=float(low),
-                    **{name: (facts or {}).get(name) for name in ("patients", "positives", "score", "observed")},
-                )
-                for low, facts in sorted((one.get("reliability") or {}).items(), key=_place)
+                _bin(low, facts or {}) for low, facts in sorted((one.get("reliability") or {}).items(), key=_place)
             ),
         )
         for label, one in (group or {}).items()
         if isinstance(one, Mapping)
     }
+
+
+def _bin(low: str, facts: Mapping[str, Any]) -> Bin:
+    patients, positives = facts.get("patients"), facts.get("positives")
+    observed = positives / patients if patients and positives is not None else None
+    return Bin(low=float(low), patients=patients, positives=positives, score=facts.get("score"), observed=observed)
 
 
 def _place(item: tuple[str, Any]) -> float:

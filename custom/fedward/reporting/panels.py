@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import sqrt
 
 from fedward.reporting.curves import Bin, Curves, RocPoint
@@ -48,7 +49,7 @@ def curve_panel(name: str, curves: Curves, together: Curves | None) -> str:
     Returns:
         SVG text, or "" where neither curve has two points.
     """
-    roc, bins = _roc(curves.roc), _bins(curves.reliability)
+    roc, bins = _roc(curves.roc), _shown(curves.reliability)
     if len(roc) < 2 and not bins:
         return ""
     left, gap, top = 30, 62, 18
@@ -63,12 +64,10 @@ def curve_panel(name: str, curves: Curves, together: Curves | None) -> str:
         start = left + SIDE + gap
         x, y = Scale(0, 1, start, start + SIDE), Scale(0, 1, top + SIDE, top)
         parts += _square(x, y, "positive, observed", "predicted score")
-        behind = _bins(together.reliability) if together is not None else []
-        parts += [_path("behind", [(score, seen) for score, seen, _ in behind], x, y)] if len(behind) > 1 else []
+        behind = _shown(together.reliability) if together is not None else []
+        parts += [_path("behind", [one.at for one in behind], x, y)] if len(behind) > 1 else []
         parts += _reliability(bins, x, y)
-        spoken.append(
-            "reliability: " + ", ".join(f"{seen:.2f} where {score:.2f} is predicted" for score, seen, _ in bins)
-        )
+        spoken.append("reliability: " + ", ".join(one.spoken for one in bins))
     return svg(left + 2 * SIDE + gap + 10, top + SIDE + 36, name, "; ".join(spoken), parts)
 
 
@@ -106,12 +105,12 @@ def _square(x: Scale, y: Scale, up: str, along: str) -> list[str]:
     return parts
 
 
-def _reliability(bins: Sequence[tuple[float, float, int]], x: Scale, y: Scale) -> list[str]:
-    most = max(n for _, _, n in bins)
-    parts = [_path("series federated", [(score, seen) for score, seen, _ in bins], x, y)] if len(bins) > 1 else []
-    for score, seen, n in bins:
-        radius = max(1.5, LARGEST_DOT * sqrt(n / most))
-        title = f"<title>{n} patients: {score:.2f} predicted, {seen:.2f} observed</title>"
+def _reliability(bins: Sequence[_Dot], x: Scale, y: Scale) -> list[str]:
+    most = max(one.patients for one in bins)
+    parts = [_path("series federated", [one.at for one in bins], x, y)] if len(bins) > 1 else []
+    for one in bins:
+        radius, (score, seen) = max(1.5, LARGEST_DOT * sqrt(one.patients / most)), one.at
+        title = f"<title>{one.title}</title>"
         parts.append(
             f'<circle class="point federated" cx="{x(score):.1f}" cy="{y(seen):.1f}" r="{radius:.1f}">{title}</circle>'
         )
@@ -139,11 +138,34 @@ def _roc(points: Sequence[RocPoint]) -> list[tuple[float, float]]:
     return [(point.fpr, point.tpr) for point in points if point.tpr is not None]
 
 
-def _bins(bins: Sequence[Bin]) -> list[tuple[float, float, int]]:
+@dataclass(frozen=True, slots=True)
+class _Dot:
+    """A bin of the reliability table that is shown, from ``low`` up to ``high``."""
+
+    low: float
+    high: float
+    patients: int
+    at: tuple[float, float]
+
+    @property
+    def spoken(self) -> str:
+        return f"{self.at[1]:.2f} where {self.at[0]:.2f} is predicted"
+
+    @property
+    def title(self) -> str:
+        predicted, observed = self.at
+        return (
+            f"{self.patients} patients with scores {self.low:g} to {self.high:g}: "
+            f"{predicted:.2f} predicted, {observed:.2f} observed"
+        )
+
+
+def _shown(bins: Sequence[Bin]) -> list[_Dot]:
+    highs = [*(one.low for one in bins[1:]), 1.0]
     return [
-        (one.score, one.observed, one.patients)
-        for one in bins
-        if one.score is not None and one.observed is not None and one.patients is not None and one.patients > 0
+        _Dot(one.low, high, one.patients, (one.score, one.observed))
+        for one, high in zip(bins, highs, strict=False)
+        if one.score is not None and one.observed is not None and one.patients
     ]
 
 

@@ -1,8 +1,13 @@
-"""Whether a score of 0.8 means 8 of 10: the reliability table and the expected calibration error.
+"""Whether a score of 0.8 means 8 of 10: the expected calibration error, over images, and the reliability table, over
+patients.
 
 Scores are probabilities of yes, shape (n,), parted into ten bins of equal width; a score on an edge is in the bin above
 it, and 1 in the last. Of several classes each counts as one yes-or-no question, as in the classwise error of Kull et
 al. (2019, NeurIPS, section 3).
+
+Every image tells the error. The table is parted further, and so is over patients, as the hospital's floor is: a
+patient's score is the highest of their images', and they are positive with yes in any image. Where each has one image
+these are the image's own.
 """
 
 from __future__ import annotations
@@ -32,58 +37,65 @@ def ece(labels: ArrayLike, scores: ArrayLike) -> float | None:
     pair = _checked(labels, scores)
     if pair is None:
         return None
-    table = binned(pair[1], no=1.0 - pair[0], yes=pair[0])
-    whole = sum(row["images"] for row in table.values())
-    return float(sum(row["images"] * abs(row["observed"] - row["score"]) for row in table.values()) / whole)
+    truth, score = pair
+    yes, predicted = by_tenth(tenths(score), truth), by_tenth(tenths(score), score)
+    return float(np.abs(yes - predicted).sum() / len(score))
 
 
 def reliability(labels: ArrayLike, scores: ArrayLike, patients: Sequence[Any]) -> Table | None:
-    """The reliability table (DeGroot and Fienberg 1983, The Statistician 32:12-22).
+    """The reliability table of patients (DeGroot and Fienberg 1983, The Statistician 32:12-22).
 
     Args:
         labels, scores: as ``ece``.
         patients: whose image each of the n is.
 
     Returns:
-        Lower edge of each bin that has an image -> ``images``, their mean ``score``, the share ``observed`` as yes; and
-        ``patients`` and ``positives`` as ``counted_once`` gives them. None without an image, or with a score that is
-        not 0 to 1.
+        As ``table_of``; None without an image, or with a score that is not 0 to 1.
     """
     pair = _checked(labels, scores)
     if pair is None:
         return None
-    truth, score = pair
-    table = binned(score, no=1.0 - truth, yes=truth)
-    without, positives = counted_once(truth == 1, tenths(score), patients)
-    return with_patients(table, without=without, positives=positives)
+    positive, highest = of_patients(pair[0] == 1, pair[1], patients)
+    place = tenths(highest)
+    counted = by_tenth(place, np.ones(len(place))).astype(np.int64)
+    return table_of(counted, by_tenth(place, positive.astype(float)).astype(np.int64), by_tenth(place, highest))
 
 
-def binned(score: NDArray[np.float64], *, no: NDArray[np.float64], yes: NDArray[np.float64]) -> Table:
-    """The table of how many images are no and yes at each score, without patients; all (n,), counts of 0 or more."""
-    place, count = tenths(score), len(RELIABILITY_BINS)
-    images = np.bincount(place, weights=no + yes, minlength=count)
-    total, positive = (np.bincount(place, weights=w, minlength=count) for w in (score * (no + yes), yes))
+def of_patients(
+    truth: NDArray[np.bool_], score: NDArray[np.float64], patients: Sequence[Any]
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Each patient's own label and score.
+
+    Args:
+        truth: yes of each image, (n,).
+        score: its score, (n,).
+        patients: whose image each is.
+
+    Returns:
+        Whether a patient has yes in any image, and their highest score; both (patients,), in one order.
+    """
+    names, owner = np.unique(np.asarray(patients), return_inverse=True)
+    positive, highest = np.zeros(len(names), dtype=np.bool_), np.full(len(names), -np.inf)
+    np.logical_or.at(positive, owner, truth)
+    np.maximum.at(highest, owner, score)
+    return positive, highest
+
+
+def table_of(patients: NDArray[np.int64], positives: NDArray[np.int64], scores: NDArray[np.float64]) -> Table:
+    """The table of counts.
+
+    Args:
+        patients, positives: in each bin, and those of them with yes, (bins,).
+        scores: the sum of the patients' scores, (bins,).
+
+    Returns:
+        Lower edge of each bin that has a patient -> ``patients``, ``positives``, and their mean ``score``. The share
+        that was observed is positives / patients.
+    """
     return {
-        edge: {
-            "images": round(images[i]),
-            "score": float(total[i] / images[i]),
-            "observed": float(positive[i] / images[i]),
-        }
-        for i, edge in enumerate(RELIABILITY_BINS)
-        if images[i]
-    }
-
-
-def with_patients(table: Table, *, without: NDArray[np.int64], positives: NDArray[np.int64]) -> Table:
-    """A table with its bins' patients beside their images; ``counted_once`` gives the counts."""
-    places = {edge: i for i, edge in enumerate(RELIABILITY_BINS)}
-    return {
-        edge: {
-            "patients": int(without[places[edge]] + positives[places[edge]]),
-            "positives": int(positives[places[edge]]),
-            **row,
-        }
-        for edge, row in table.items()
+        edge: {"patients": int(n), "positives": int(p), "score": float(s / n)}
+        for edge, n, p, s in zip(RELIABILITY_BINS, patients, positives, scores, strict=True)
+        if n
     }
 
 
@@ -92,33 +104,9 @@ def tenths(score: NDArray[np.float64]) -> NDArray[np.intp]:
     return np.searchsorted(_EDGES, score, side="right")
 
 
-def counted_once(
-    truth: NDArray[np.bool_], place: NDArray[np.intp], patients: Sequence[Any]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Each patient in one bin alone, so that bins that are put together have the sum of their patients.
-
-    A patient with yes in an image counts in the lowest bin of such an image, any other in the lowest bin of an image.
-    In no bin, and in no neighbours together, are then more than there are patients with such an image.
-
-    Args:
-        truth: yes of each image, (n,).
-        place: its bin, (n,), from 0.
-        patients: whose image each is.
-
-    Returns:
-        Patients without yes, and with, in each bin: two of int64 (bins,), which add up to all patients.
-    """
-    count = len(RELIABILITY_BINS)
-    names, owner = np.unique(np.asarray(patients), return_inverse=True)
-    lowest = {}
-    for kind in (False, True):
-        lowest[kind] = np.full(len(names), count)
-        np.minimum.at(lowest[kind], owner[truth == kind], place[truth == kind])
-    sick = lowest[True] < count
-    found = [
-        np.bincount(lowest[kind][sick == kind], minlength=count)[:count].astype(np.int64) for kind in (False, True)
-    ]
-    return found[False], found[True]
+def by_tenth(place: NDArray[np.intp], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The sum of values in each bin, (bins,); place and values are (n,)."""
+    return np.asarray(np.bincount(place, weights=values, minlength=len(RELIABILITY_BINS)), dtype=np.float64)
 
 
 def _checked(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:

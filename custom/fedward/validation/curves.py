@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fedward.privacy.metric_table import FALSE_POSITIVE_RATES
-from fedward.validation.calibration import binned, reliability, with_patients
+from fedward.validation.calibration import Table, reliability
 from fedward.validation.ranking import checked, cumulated
 
 _RATES = np.array([float(rate) for rate in FALSE_POSITIVE_RATES])
@@ -55,34 +55,21 @@ def roc(labels: ArrayLike, scores: ArrayLike) -> dict[str, float] | None:
     return _at_rates(hits, false_alarms)
 
 
-def counted_curves(
-    no: NDArray[np.int64],
-    yes: NDArray[np.int64],
-    edges: NDArray[np.float64],
-    *,
-    without: NDArray[np.int64],
-    positives: NDArray[np.int64],
-) -> Curves:
+def counted_curves(no: NDArray[np.int64], yes: NDArray[np.int64], table: Table) -> Curves:
     """The curves of scores of which only counts are known.
 
     Args:
         no, yes: images in each bin of the score, from the lowest up, (bins,).
-        edges: (bins + 1,), from 0 to 1.
-        without, positives: patients in each bin of the reliability table, as ``calibration.counted_once`` gives them.
+        table: the reliability table, as ``calibration.table_of`` makes it.
 
     Returns:
-        As one entry of ``curves``. An image's score counts as the middle of its bin, so that a bin that an edge of the
-        reliability table divides is on one side whole, and a mean score is right to half a bin.
+        As one entry of ``curves``. Images in one bin are ties.
     """
     found: Curves = {}
-    if not (no.sum() or yes.sum()):
-        return found
     if no.any() and yes.any():
         hits, false_alarms = (np.cumsum(side[::-1]).astype(np.float64) for side in (yes, no))
         found["roc"] = _at_rates(hits, false_alarms)
-    table = binned((edges[1:] + edges[:-1]) / 2, no=no.astype(np.float64), yes=yes.astype(np.float64))
-    found["reliability"] = with_patients(table, without=without, positives=positives)
-    return found
+    return found | ({"reliability": table} if table else {})
 
 
 def _at_rates(hits: NDArray[np.float64], false_alarms: NDArray[np.float64]) -> dict[str, float]:

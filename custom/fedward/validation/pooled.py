@@ -20,8 +20,9 @@ Where yes and no are perfectly apart the variance is 0 and says nothing. As many
 two have then all been won, and the end of the interval is Clopper and Pearson's (1934, Biometrika 26:404-413).
 
 A hospital's floor is on patients, and a sum of images' bins says nothing of whose they are. So each label brings its
-patients too: those with yes and those without, each in one tenth of the score alone (``calibration.counted_once``).
-They add up over hospitals and over tenths, and are what is told as ``patients`` and ``positives``.
+patients too: those with yes and those without, each in the tenth of their highest score (``calibration.of_patients``),
+and the sum of those scores. They add up over hospitals and over tenths, and are what is told as ``patients`` and
+``positives``, and as the reliability table.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from numpy.typing import NDArray
 from fedward.errors import EncryptionError, JobError
 from fedward.privacy.metric_table import RELIABILITY_BINS
 from fedward.settings import JobSpec
-from fedward.validation.calibration import counted_once, tenths
+from fedward.validation.calibration import by_tenth, of_patients, table_of, tenths
 from fedward.validation.curves import counted_curves
 from fedward.validation.scores import people
 
@@ -47,9 +48,13 @@ if TYPE_CHECKING:
 BINS = 500
 """Bins of the score, for each label or class and each truth value."""
 _TENTHS = len(RELIABILITY_BINS)
-_SIDE = BINS + 1 + _TENTHS
-"""Numbers of one label and truth value: images in each bin, the sum of squares, patients in each tenth of the score."""
-_FORMAT = "fedward score histogram 2"
+_PEOPLE, _SCORES = slice(BINS + 1, BINS + 1 + _TENTHS), slice(BINS + 1 + _TENTHS, None)
+_SIDE = BINS + 1 + 2 * _TENTHS
+"""Numbers of one label and truth value: images in each bin, the sum of squares, patients in each tenth of the score,
+and the sum of their scores there."""
+_STEPS = 10_000
+"""A patient's score is summed as a whole number of these parts of 1."""
+_FORMAT = "fedward score histogram 3"
 _DEVIATIONS, _TAIL = 1.959963984540054, 0.025
 _NO, _YES = 0, 1
 _REMEDY = "let each hospital run the same version on the same job"
@@ -77,7 +82,8 @@ def histogram_layout(job: JobSpec) -> str:
         "target": job.data.target,
         "names": _names(job),
         "tenths": _TENTHS,
-        "each": "no: bins, sum of squared images of a patient, patients without yes by tenth; yes: the same, with yes",
+        "each": "no: bins, sum of squared images of a patient, patients without yes by tenth of their highest score, "
+        f"sum of those scores in 1/{_STEPS}; yes: the same, with yes",
         "last": "patients with any yes (multiclass: with any class but the first), patients",
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -92,9 +98,10 @@ def score_histogram(job: JobSpec, predictions: Predictions) -> NDArray[np.int64]
 
     Returns:
         int64 (histogram_length(job),): for each label or class (2, _SIDE), "no" first: images in each bin, the sum over
-        patients of their images squared, and patients without yes (with yes) in each tenth of the score; at last the
-        patients with any yes (multiclass: with an image of any class but the first), and all patients. Adding those of
-        sites whose patients are different gives that of all their patients.
+        patients of their images squared, patients without yes (with yes) in each tenth of their highest score, and the
+        sum of those scores there in 1 / _STEPS; at last the patients with any yes (multiclass: with an image of any
+        class but the first), and all patients. Adding those of sites whose patients are different gives that of all
+        their patients.
 
     Raises:
         JobError: a segmentation, scores of another shape, or a score that is not finite or not 0 to 1.
@@ -112,17 +119,19 @@ def score_histogram(job: JobSpec, predictions: Predictions) -> NDArray[np.int64]
         raise JobError("scores are of another shape than the labels", where=job.job.name, value=scores.shape)
     if not np.all((scores >= 0) & (scores <= 1)):
         raise JobError("a score is not 0 to 1", where=job.job.name, remedy="see whether the training diverged")
-    places = np.clip(np.searchsorted(_edges(), scores, side="right") - 1, 0, BINS - 1)
+    places = _places(scores)
     patients, owner = np.unique(np.asarray(predictions.patients), return_inverse=True)
     counts = np.zeros((len(names), 2, _SIDE), dtype=np.int64)
-    in_tenth = _tenths()
     for label in range(len(names)):
         for value in (_NO, _YES):
             chosen = truth[:, label] == value
             counts[label, value, :BINS] = np.bincount(places[chosen, label], minlength=BINS)
             counts[label, value, BINS] = np.sum(np.bincount(owner[chosen], minlength=len(patients)) ** 2)
-        once = counted_once(truth[:, label] == _YES, in_tenth[places[:, label]], predictions.patients)
-        counts[label, :, BINS + 1 :] = once
+        positive, highest = of_patients(truth[:, label] == _YES, scores[:, label], predictions.patients)
+        for value, those in ((_NO, ~positive), (_YES, positive)):
+            tenth = _tenths()[_places(highest[those])]
+            counts[label, value, _PEOPLE] = by_tenth(tenth, np.ones(len(tenth)))
+            counts[label, value, _SCORES] = by_tenth(tenth, np.rint(highest[those] * _STEPS))
     return np.concatenate([counts.ravel(), np.array([any_yes, len(patients)], dtype=np.int64)])
 
 
@@ -150,16 +159,7 @@ def pooled_scores(job: JobSpec, counts: NDArray[np.int64]) -> dict[str, Any]:
     table = counts[:-2].reshape(len(names), 2, _SIDE)
     any_yes, patients, images = int(counts[-2]), int(counts[-1]), int(table[0, :, :BINS].sum())
     labels = {name: _label(table[number]) for number, name in enumerate(names)}
-    told = {
-        name: counted_curves(
-            side[_NO, :BINS],
-            side[_YES, :BINS],
-            _edges(),
-            without=side[_NO, BINS + 1 :],
-            positives=side[_YES, BINS + 1 :],
-        )
-        for name, side in zip(names, table, strict=True)
-    }
+    told = {name: _curves(side) for name, side in zip(names, table, strict=True)}
     if len(labels) == 1:
         return {**next(iter(labels.values())), "images": images, "curves": told}
     means = {name: _mean([label[name] for label in labels.values()]) for name in ("auc", "auc_low", "auc_high")}
@@ -173,9 +173,14 @@ def _edges() -> NDArray[np.float64]:
     return edges
 
 
+def _places(scores: NDArray[np.float64]) -> NDArray[np.intp]:
+    """The bin of each score."""
+    return np.clip(np.searchsorted(_edges(), scores, side="right") - 1, 0, BINS - 1)
+
+
 @cache
 def _tenths() -> NDArray[np.intp]:
-    """The bin of the reliability table that each bin's images count in: that of its middle."""
+    """The bin of the reliability table that each bin of the score counts in: that of its middle."""
     return tenths((_edges()[1:] + _edges()[:-1]) / 2)
 
 
@@ -195,19 +200,37 @@ def _check(job: JobSpec, counts: NDArray[np.int64]) -> None:
     images, any_yes, patients = table[:, :, :BINS].sum(axis=(1, 2)), counts[-2], counts[-1]
     if np.any(images != images[0]):
         raise EncryptionError("labels of a score histogram have different images", where=where, remedy=_REMEDY)
-    people = table[:, :, BINS + 1 :]
-    here = np.stack([table[:, :, :BINS][:, :, _tenths() == k].sum(axis=2) for k in range(_TENTHS)], axis=2)
+    people, scores = table[:, :, _PEOPLE], table[:, :, _SCORES]
+    here = np.stack([table[:, :, :BINS][:, :, _tenths() == k].sum(axis=(1, 2)) for k in range(_TENTHS)], axis=1)
     positives = people[:, _YES].sum(axis=1)[int(job.data.target == "multiclass") :]
-    whole = np.all(people.sum(axis=(1, 2)) == patients) and np.all(people <= here)
+    whole = np.all(people.sum(axis=(1, 2)) == patients) and np.all(people.sum(axis=1) <= here)
     if not whole or not max(positives, default=0) <= any_yes <= min(patients, positives.sum()):
         raise EncryptionError("patients of a score histogram are not of its images", where=where, remedy=_REMEDY)
+    low, high = _reach()
+    if np.any(scores < low * people) or np.any(scores > high * people):
+        raise EncryptionError("scores of a score histogram are not of its patients", where=where, remedy=_REMEDY)
+
+
+@cache
+def _reach() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The lowest and the highest that a score in each tenth is, in 1 / _STEPS."""
+    edges = [_edges()[np.append(_tenths() == k, False)][0] for k in range(_TENTHS)]
+    whole = np.array([*edges, 1.0]) * _STEPS
+    return np.floor(whole[:-1]).astype(np.int64), np.ceil(whole[1:]).astype(np.int64)
+
+
+def _curves(table: NDArray[np.int64]) -> Found:
+    """One label's, from its (2, _SIDE) counts."""
+    people, positives = table[:, _PEOPLE].sum(axis=0), table[_YES, _PEOPLE]
+    reliability = table_of(people, positives, table[:, _SCORES].sum(axis=0) / _STEPS)
+    return counted_curves(table[_NO, :BINS], table[_YES, :BINS], reliability)
 
 
 def _label(table: NDArray[np.int64]) -> Found:
     """One label from its (2, _SIDE) counts."""
     negative, positive = (side[:BINS].astype(np.float64) for side in (table[_NO], table[_YES]))
     negatives, positives = float(negative.sum()), float(positive.sum())
-    people = table[:, BINS + 1 :].sum(axis=1)
+    people = table[:, _PEOPLE].sum(axis=1)
     counted = {"patients": int(people.sum()), "positives": int(people[_YES])}
     if not negatives or not positives:
         return {"auc": None, "auc_low": None, "auc_high": None, **counted}

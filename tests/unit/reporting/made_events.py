@@ -164,14 +164,17 @@ def _curves(auc: float, patients: int) -> dict[str, Any]:
     bend = auc / (1 - auc)
     roc = {f"{step / 20:.2f}": round((step / 20) ** (1 / bend), 3) for step in range(21)}
     bins = {
-        f"{low / 10:.1f}": {"patients": max(4, patients // (low + 2)), "positives": 3, "score": low / 10 + 0.048}
-        | {"observed": round(min(1.0, (low / 10 + 0.05) ** (1.2 if auc > 0.8 else 0.6)), 3)}
+        f"{low / 10:.1f}": {
+            "patients": (counted := max(4, patients // (low + 2))),
+            "positives": round(counted * min(1.0, (low / 10 + 0.05) ** (1.2 if auc > 0.8 else 0.6))),
+            "score": low / 10 + 0.048,
+        }
         for low in range(10)
         if low != 7
     }
     return {
         "roc": roc,
-        "reliability": bins | {"0.7": {"patients": None, "positives": None, "score": None, "observed": None}},
+        "reliability": bins | {"0.7": {"patients": None, "positives": None, "score": None}},
     }
 
 

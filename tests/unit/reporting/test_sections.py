@@ -68,7 +68,7 @@ def test_curves_keep_their_order_and_leave_out_nothing() -> None:
     group = {
         "lesion": {
             "roc": {"1.00": 1.0, "0.00": 0.1, "0.05": None},
-            "reliability": {"0.9": {"patients": 9, "positives": 5, "score": 0.95, "observed": 1.0}, "0.0": None},
+            "reliability": {"0.9": {"patients": 10, "positives": 5, "score": 0.95}, "0.0": None},
         }
     }
     assert curves_of(group) == {
@@ -76,7 +76,7 @@ def test_curves_keep_their_order_and_leave_out_nothing() -> None:
             roc=(RocPoint(fpr=0.0, tpr=0.1), RocPoint(fpr=0.05, tpr=None), RocPoint(fpr=1.0, tpr=1.0)),
             reliability=(
                 Bin(low=0.0, patients=None, positives=None, score=None, observed=None),
-                Bin(low=0.9, patients=9, positives=5, score=0.95, observed=1.0),
+                Bin(low=0.9, patients=10, positives=5, score=0.95, observed=0.5),
             ),
         )
     }
@@ -96,7 +96,7 @@ def test_curves_pass_through_their_points_and_withheld_bins_are_not_drawn() -> N
     dots = [
         (float(dot.get("cx", "")), float(dot.get("cy", "")), float(dot.get("r", ""))) for dot in root.iter("circle")
     ]
-    assert dots == [(220.0, 82.0, 6.0), (348.0, 18.0, 2.4)]  # area by images: 6·√(8/50)
+    assert dots == [(220.0, 82.0, 6.0), (348.0, 18.0, 2.4)]  # area by patients: 6·√(8/50)
     assert curve_panel("a", Curves(), None) == ""
 
 

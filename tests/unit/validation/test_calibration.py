@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 
-from fedward.validation.calibration import counted_once, ece, reliability, tenths
+from fedward.validation.calibration import ece, reliability
 
 # bin      scores             yes   n   mean  observed   gap
 # 0.0      0.02 0.08          0     2   0.05  0          0.05
@@ -22,11 +22,10 @@ LABELS = [0, 0, 0, 1, 0, 1, 1, 1]
 def test_a_table_by_hand() -> None:
     table = reliability(LABELS, SCORES, list("abbcdefg"))
     assert list(table) == ["0.0", "0.2", "0.9"]
-    # b has an image in 0.0 and one in 0.2, both no, and so counts in 0.0; c is the one with yes in 0.2
-    means = {"score": pytest.approx(0.24), "observed": pytest.approx(1 / 3)}
-    assert table["0.2"] == {"patients": 2, "positives": 1, "images": 3, **means}
-    assert table["0.9"] == {"patients": 3, "positives": 3, "images": 3, "score": pytest.approx(0.95), "observed": 1.0}
-    assert (table["0.0"]["patients"], table["0.0"]["positives"]) == (2, 0)
+    # b has an image in 0.0 and one in 0.2, and so a score of 0.20
+    assert table["0.0"] == {"patients": 1, "positives": 0, "score": pytest.approx(0.02)}
+    assert table["0.2"] == {"patients": 3, "positives": 1, "score": pytest.approx(0.24)}
+    assert table["0.9"] == {"patients": 3, "positives": 3, "score": pytest.approx(0.95)}
     assert ece(LABELS, SCORES) == pytest.approx((2 * 0.05 + 3 * (1 / 3 - 0.24) + 3 * 0.05) / 8)
 
 
@@ -42,7 +41,7 @@ def test_beside_scikit_learn() -> None:
     labels = (rng.random(500) < scores**2).astype(int)
     observed, mean = calibration_curve(labels, scores, n_bins=10, strategy="uniform")
     table = reliability(labels, scores, range(500))
-    assert [row["observed"] for row in table.values()] == pytest.approx(observed.tolist())
+    assert [row["positives"] / row["patients"] for row in table.values()] == pytest.approx(observed.tolist())
     assert [row["score"] for row in table.values()] == pytest.approx(mean.tolist())
     # Jensen: the squared error of calibration is within the Brier score, and ECE squared within that
     assert ece(labels, scores) ** 2 <= brier_score_loss(labels, scores)
@@ -66,16 +65,10 @@ def test_what_is_no_probability_has_no_error(scores: list[float]) -> None:
 FILMS = st.lists(st.tuples(st.integers(0, 5), st.booleans(), st.floats(0, 1)), min_size=1, max_size=40)
 
 
-@given(FILMS, st.integers(0, 9), st.integers(0, 9))
-def test_each_patient_counts_once_and_no_bins_together_have_more_than_have_an_image_there(
-    films: list[tuple[int, bool, float]], one: int, other: int
-) -> None:
-    owner, truth, score = (np.array(column) for column in zip(*films, strict=True))
-    place = tenths(score)
-    without, positives = counted_once(truth, place, owner.tolist())
-    sick = set(owner[truth].tolist())
-    assert positives.sum() == len(sick) and without.sum() == len(set(owner.tolist()) - sick)
-    low, high = sorted((one, other))
-    here = (place >= low) & (place <= high)
-    assert positives[low : high + 1].sum() <= len(set(owner[here & truth].tolist()))
-    assert without[low : high + 1].sum() <= len(set(owner[here & ~truth].tolist()))
+@given(FILMS)
+def test_the_table_is_that_of_each_patients_highest_score_and_any_yes(films: list[tuple[int, bool, float]]) -> None:
+    owner, truth, score = (list(column) for column in zip(*films, strict=True))
+    people = sorted(set(owner))
+    alone = [any(yes for who, yes, _ in films if who == one) for one in people]
+    highest = [max(value for who, _, value in films if who == one) for one in people]
+    assert reliability(truth, score, owner) == reliability(alone, highest, people)

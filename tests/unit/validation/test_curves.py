@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import auc, roc_auc_score, roc_curve
 
 from fedward.privacy.metric_table import FALSE_POSITIVE_RATES
-from fedward.validation.calibration import counted_once, tenths
+from fedward.validation.calibration import reliability
 from fedward.validation.curves import counted_curves, curves, roc
 from fedward.validation.pooled import BINS, bin_edges
 from fedward.validation.ranking import auroc
@@ -58,17 +58,11 @@ def test_counts_give_the_same_curves_as_scores() -> None:
     no, yes = (np.bincount(places[labels == value], minlength=BINS) for value in (0, 1))
     owner = list(range(3000))
     exact = curves({"tb": labels}, {"tb": scores}, owner)["tb"]
-    without, positives = counted_once(labels == 1, tenths(scores), owner)
-    counted = counted_curves(no, yes, edges, without=without, positives=positives)
+    counted = counted_curves(no, yes, reliability(labels, scores, owner) or {})
     for rate, value in exact["roc"].items():
         assert counted["roc"][rate] == pytest.approx(value, abs=0.01)
-    assert list(counted["reliability"]) == list(exact["reliability"])
-    for edge, row in exact["reliability"].items():
-        assert counted["reliability"][edge]["images"] == pytest.approx(row["images"], abs=12)
-        assert counted["reliability"][edge]["patients"] == row["patients"] == row["images"]
-        assert counted["reliability"][edge]["score"] == pytest.approx(row["score"], abs=0.002)
-        assert counted["reliability"][edge]["observed"] == pytest.approx(row["observed"], abs=0.03)
-    assert sum(row["images"] for row in counted["reliability"].values()) == 3000
+    assert counted["reliability"] == exact["reliability"]
+    assert sum(row["patients"] for row in counted["reliability"].values()) == 3000
     whole = auc([float(rate) for rate in counted["roc"]], list(counted["roc"].values()))
     assert whole == pytest.approx(roc_auc_score(labels, scores), abs=0.01)
     json.dumps(counted, allow_nan=False)
@@ -78,5 +72,4 @@ def test_one_class_has_no_curve_and_nobody_has_none() -> None:
     assert roc([1, 1], [0.2, 0.4]) is None
     assert set(curves({"tb": np.array([1, 1])}, {"tb": np.array([0.2, 0.4])}, list("ab"))["tb"]) == {"reliability"}
     nobody = np.zeros(BINS, dtype=np.int64)
-    none = np.zeros(10, dtype=np.int64)
-    assert counted_curves(nobody, nobody, bin_edges(), without=none, positives=none) == {}
+    assert counted_curves(nobody, nobody, {}) == {}

@@ -15,6 +15,7 @@ from fedward.errors import EncryptionError, JobError
 from fedward.privacy.release import release
 from fedward.settings import JobSpec, Leaving, parse
 from fedward.training.results import Predictions
+from fedward.validation.calibration import reliability
 from fedward.validation.pooled import (
     BINS,
     bin_edges,
@@ -266,6 +267,27 @@ def test_a_segmentation_has_none() -> None:
         pooled_scores(segmentation(), np.zeros(0, dtype=np.int64))
 
 
+def test_a_sum_has_the_reliability_table_of_all_patients() -> None:
+    rng = np.random.default_rng(3)
+    owner = np.sort(rng.integers(0, 150, 300))
+    labels, scores = rng.integers(0, 2, 300), rng.random(300) ** 2
+    half = int(np.searchsorted(owner, 75))
+    parts = [
+        score_histogram(job(), predictions(labels[here], scores[here], owner[here]))
+        for here in (slice(half), slice(half, None))
+    ]
+    told = pooled_scores(job(), sum(parts))["curves"]["lesion"]["reliability"]
+    exact = reliability(labels, scores, owner.tolist())
+    assert list(told) == list(exact)
+    assert [row["patients"] for row in told.values()] == pytest.approx(
+        [row["patients"] for row in exact.values()], abs=1
+    ), "an edge of the table divides a bin of the histogram"
+    same = {edge: row for edge, row in exact.items() if told[edge]["patients"] == row["patients"]}
+    assert len(same) >= 8
+    for edge, row in same.items():
+        assert told[edge] == row | {"score": pytest.approx(row["score"], abs=5e-5)}
+
+
 def _with(place: int, value: int) -> np.ndarray:
     counts = score_histogram(job(**MULTILABEL), predictions(np.eye(2), np.full((2, 2), 0.5)))
     counts[place] = value
@@ -291,10 +313,14 @@ def _moved(place: int, to: int) -> np.ndarray:
         _with(BINS + 1, 1),
         _with(BINS + 1 + 5, 0),
         _moved(BINS + 1 + 5, BINS + 1 + 6),
+        _with(BINS + 11 + 5, 6_100),
+        _with(BINS + 11 + 5, 0),
+        _with(BINS + 11 + 6, 1),
     ],
     ids=[
         *("length", "type", "negative", "images", "patients", "positives", "fewer than a label's", "one patient more"),
         *("one patient fewer", "a patient without an image there"),
+        *("a score above its tenth", "a score below its tenth", "a score of nobody"),
     ],
 )
 def test_numbers_that_no_histogram_has_are_refused(counts: np.ndarray) -> None:

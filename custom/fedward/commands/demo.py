@@ -19,7 +19,9 @@ def demo(
         [], metavar="SITE=PARTS", help="Deal one hospital's images to several; repeatable."
     ),
     port: int | None = typer.Option(None, min=1, max=65_535, help="The server's port on localhost. None: a free one."),
-    centralised: bool = typer.Option(True, help="Also train one model on the pooled data, to compare with."),
+    centralised: bool = typer.Option(
+        True, help="Also train one model on all hospitals' images in one place, to compare with."
+    ),
     dashboard: bool = typer.Option(True, help="Serve the dashboard on this machine while the demo runs."),
     dashboard_port: int = typer.Option(0, min=0, max=65_535, help="The dashboard's port on 127.0.0.1. 0: a free one."),
     contribution: bool = typer.Option(

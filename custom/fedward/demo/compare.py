@@ -1,4 +1,5 @@
-"""Measures that only a demo can take: pooled training, pooled scores, and each hospital's own model at all of them."""
+"""Measures that only a demo can take: one training and one score over all hospitals' images, and each hospital's own
+model at all of them."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ class Comparison:
 
     Attributes:
         federated_pooled: the federated model over all sites' validation images together.
-        centralised: site -> the model trained on pooled data, at that site; empty when it was not trained.
+        centralised: site -> the model trained on all hospitals' images, at that site; empty when it was not trained.
         centralised_pooled: the same over all sites' validation images together.
         local_only: site whose model it is -> site it was tested at -> value.
         local_only_pooled: site whose model it is -> over all sites' validation images together.
@@ -54,7 +55,7 @@ def compare(
 ) -> Comparison:
     """Score the federated, the local-only and, when asked, a centralised model at every site that took part.
 
-    The centralised model makes the same number of passes over the pooled training images as the federation made.
+    The centralised model makes the same number of passes over all training images as the federation made.
     """
     from fedward.training.trainer import Trainer, train_alone
 
@@ -62,7 +63,7 @@ def compare(
     pooled: Mapping[str, float | None] = {}
     pooled_over_all: float | None = None
     if centralised:
-        say("  centralised: training on the pooled data, which only a demo may do")
+        say("  centralised: training on all hospitals' images in one place, which only a demo may do")
         trainer = Trainer(job, list(cohorts.values()), site="centralised")
         weights = train_alone(trainer, job)
         pooled, pooled_over_all = score_everywhere(job, sites, weights)
@@ -70,8 +71,7 @@ def compare(
     own = {site: score_everywhere(job, sites, load_weights(path)) for site, path in sorted(local_only.items())}
     private_alone: dict[str, float | None] = {}
     if job.privacy.mechanism == "dp-sgd":
-        say("  training each hospital's own model at the same ε")
-        private_alone = _private_alone(job, cohorts)
+        private_alone = _private_alone(job, cohorts, say)
     return Comparison(
         private_alone=private_alone,
         federated_pooled=score_everywhere(job, sites, load_model(federated))[1],
@@ -83,13 +83,16 @@ def compare(
     )
 
 
-def _private_alone(job: JobSpec, cohorts: Mapping[str, Manifest]) -> dict[str, float | None]:
+def _private_alone(job: JobSpec, cohorts: Mapping[str, Manifest], say: Say) -> dict[str, float | None]:
     """The job with one site in it, for each site: as many private steps, the same ε, nobody to share the noise with."""
     from fedward.demo.simulate import simulate, take_part
 
     parts, _ = take_part(job, cohorts)
-    found = {site: simulate(job, {site: part}) for site, part in sorted(parts.items())}
-    return {site: one.scores[site].plain()[job.measure] for site, one in found.items()}
+    found = {}
+    for number, (site, part) in enumerate(sorted(parts.items()), 1):
+        say(f"  training alone at the same ε, as long as together: {site}, {number} of {len(parts)}")
+        found[site] = simulate(job, {site: part}).scores[site].plain()[job.measure]
+    return found
 
 
 def load_model(path: Path) -> Weights:

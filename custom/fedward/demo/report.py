@@ -30,7 +30,7 @@ _SHOWN = ("fedward", "nvflare", "torch", "monai", "pydicom", "numpy")
 
 
 def demo_report(done: Demonstrated) -> Report:
-    """The federation's report with the pooled, centralised and cross-tested numbers put in."""
+    """The federation's report with the centralised and cross-tested numbers put in."""
     report = report_of(done.job, done.outcome.events, wall_s=done.outcome.wall_s)
     comparison = done.comparison
     alone = {site: score_of(done.job, scores) for site, scores in done.outcome.alone.items()}
@@ -52,13 +52,14 @@ def demo_report(done: Demonstrated) -> Report:
         notes.append(_UNPROTECTED)
     if comparison.centralised:
         notes.append(
-            "Centralised and pooled numbers pool the hospitals' images, which only a demo on one machine may do."
+            "A centralised model is trained on all hospitals' images in one place, which only a demo on one machine "
+            "may do."
         )
     measured = _score(comparison.federated_pooled)
     if report.pooled_sites and measured.value is not None:
         notes.append(
-            f"The pooled value comes from the hospitals' encrypted sum; over the images themselves, which only a demo "
-            f"may pool, it is {measured.value:.3f}."
+            f"The value over all sites' images together comes from the hospitals' encrypted sum; from the images "
+            f"themselves, which only a demo may bring together, it is {measured.value:.3f}."
         )
     brought = {
         site: Contribution(leave_one_out=one.leave_one_out, shapley=one.shapley)
@@ -99,9 +100,10 @@ def _table(report: Report) -> Table:
         title=f"{report.job.name}: {measure} on each hospital's own validation patients, lowest first",
     )
     table.add_column("hospital", no_wrap=True)
-    private = ("ε", "alone\nat ε") if report.privacy != "none" else ()
-    counted = "n" if report.measure == "dice" else "positive\n/n"
-    for column in ("federated", "95 %\ninterval", *private, "alone", "pooled", counted):
+    private = ("ε", "alone,\nsame ε", "alone,\nno noise", "central,\nno noise")
+    beside = ("alone", "central-\nised") if report.privacy == "none" else private
+    counted = "patients" if report.measure == "dice" else "positive /\npatients"
+    for column in ("federated", "95 %\ninterval", *beside, counted):
         table.add_column(column, justify="right", no_wrap=True)
     for site in report.worst_first:
         score = site.federated
@@ -114,7 +116,11 @@ def _table(report: Report) -> Table:
             site.site,
             _shown(score),
             interval,
-            *(["none" if epsilon is None else f"{epsilon:.2f}", _shown(site.private_alone)] if private else []),
+            *(
+                ["none" if epsilon is None else f"{epsilon:.2f}", _shown(site.private_alone)]
+                if report.privacy != "none"
+                else []
+            ),
             _shown(site.local_only),
             _shown(site.centralised),
             counts,

@@ -41,7 +41,7 @@ class DemoOptions:
         data: folder of hospitals, or None for synthetic ones.
         split_every, split_named: how to deal one hospital's images to several sites.
         port: the server's port, or None for a free one.
-        centralised: also train one model on the pooled data.
+        centralised: also train one model on all hospitals' images in one place.
         threads: CPU threads a site.
         dashboard: the dashboard's port, 0 for a free one, or None for no dashboard.
         contribution: also measure what each hospital brought to the model.

@@ -38,6 +38,7 @@ from fedward.privacy.metric_table import GROUPS
 from fedward.settings import JobSpec
 
 NOT_CONNECTED = "was not connected when the job began"
+ABORTED = "aborted by a person, or the server was stopped"
 ADMISSION = frozenset({"support", "privacy", *GROUPS["cohort"]})
 """Metrics of a site that the event of its admission tells."""
 
@@ -82,6 +83,8 @@ class FederatedRounds(Controller):  # type: ignore[misc]
     def control_flow(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
         try:
             self._run(abort_signal, fl_ctx)
+            if abort_signal.triggered:
+                self._events.append("failed", reason=ABORTED)
         except FedwardError as error:
             self._events.append("failed", reason=str(error))
             fl_ctx.set_prop(FLContextKey.FATAL_SYSTEM_ERROR, True, private=True, sticky=True)

@@ -13,9 +13,6 @@ from math import ceil
 from fedward.reporting.drawing import LETTER, NARROW, Scale, line, spread, svg, text, value_scale
 from fedward.reporting.report import Report, Score
 
-SERIES = {"federated": "Federated", "local_only": "Trained alone", "centralised": "Centralised"}
-"""The three models that a site's number can come from, in the order in which they are drawn."""
-
 
 def rounds_chart(report: Report, *, measure: str, width: int) -> str:
     """Each site's value before every round and after the last, each line with its site's name at its end.
@@ -56,20 +53,21 @@ def rounds_chart(report: Report, *, measure: str, width: int) -> str:
 
 
 def forest_chart(report: Report, *, measure: str, width: int) -> str:
-    """Sites, worst first: point and 95 % interval of the federated, the local-only and the centralised model.
+    """Sites, worst first: point and 95 % interval of each of ``Report.models``.
 
     Args: as for ``rounds_chart``; in a narrow drawing a site's name stands above its intervals instead of beside them.
 
     Returns:
         SVG text, or "" where nothing was measured.
     """
-    rows = [(site.site, {name: getattr(site, name) for name in SERIES}) for site in report.worst_first]
+    models = report.models
+    rows = [(site.site, {name: getattr(site, name) for name in models}) for site in report.worst_first]
     values = [end for _, scores in rows for score in scores.values() for end in _ends(score)]
     if not values:
         return ""
     asked = report.job.threshold
     values += [] if asked is None else [asked]
-    used = [name for name in SERIES if any(scores[name].value is not None for _, scores in rows)]
+    used = [name for name in models if any(scores[name].value is not None for _, scores in rows)]
     above = width < NARROW
     letters = min(max(len(site) for site, _ in rows), 24)
     left, top, head = (8, 22, 24) if above else (letters * LETTER + 12, 30, 0)
@@ -88,10 +86,11 @@ def forest_chart(report: Report, *, measure: str, width: int) -> str:
             parts.append(line("rule", 0, base - 8, width, base - 8))
         parts.append(text("name", 0, base + 9, site if above else _short(site, letters)))
         for place, name in enumerate(used):
-            parts += _interval(scores[name], name, x, base + 5 + head + 22 * place, label=name in unnamed)
+            words, y = models[name], base + 5 + head + 22 * place
+            parts += _interval(scores[name], name, words, x, y, label=name in unnamed)
             if scores[name].value is not None:
                 unnamed.discard(name)
-            spoken.append(f"{site} {SERIES[name].lower()} {_spoken(scores[name])}")
+            spoken.append(f"{site} {_small(words)} {_spoken(scores[name])}")
     return svg(width, height, f"{measure} and 95 % interval at each site", "; ".join(spoken), parts)
 
 
@@ -103,6 +102,11 @@ def _series(site: str, points: Sequence[tuple[int, float]], colour: str, x: Scal
         for n, v in points
     ]
     return [f'<path class="series {colour}" d="{path}"/>', *dots]
+
+
+def _small(words: str) -> str:
+    """With a small first letter; what follows stays as it is."""
+    return words[:1].lower() + words[1:]
 
 
 def _short(site: str, letters: int) -> str:
@@ -125,30 +129,31 @@ def _spoken(score: Score) -> str:
     return f"{score.value:.3f}{interval}"
 
 
-def _interval(score: Score, name: str, x: Scale, y: float, *, label: bool) -> list[str]:
+def _interval(score: Score, name: str, words: str, x: Scale, y: float, *, label: bool) -> list[str]:
     if score.value is None:
-        return [text(f"tick {name}", x.start + 6, y + 4, f"{SERIES[name].lower()}: {_spoken(score)}")]
+        return [text(f"tick {name}", x.start + 6, y + 4, f"{_small(words)}: {_spoken(score)}")]
     parts = []
     if score.low is not None and score.high is not None:
         parts.append(line(f"interval {name}", x(score.low), y, x(score.high), y))
         parts += [line(f"interval {name}", x(end), y - 4, x(end), y + 4) for end in (score.low, score.high)]
     cx = x(score.value)
-    title = f"<title>{SERIES[name]}: {_spoken(score)}</title>"
+    title = f"<title>{words}: {_spoken(score)}</title>"
     if name == "federated":
         parts.append(f'<circle class="point {name}" cx="{cx:.1f}" cy="{y:.1f}" r="5">{title}</circle>')
+    elif name == "private_alone":
+        parts.append(f'<path class="point {name}" d="M{cx:.1f} {y - 5:.1f}l5 9h-10z">{title}</path>')
     elif name == "local_only":
         parts.append(f'<rect class="point {name}" x="{cx - 4:.1f}" y="{y - 4:.1f}" width="8" height="8">{title}</rect>')
     else:
         diamond = f"M{cx:.1f} {y - 5.5:.1f}l5.5 5.5l-5.5 5.5l-5.5 -5.5z"
         parts.append(f'<path class="point {name}" d="{diamond}">{title}</path>')
     if label:
-        parts.append(_label_beside(name, x, [x(end) for end in _ends(score)], y))
+        parts.append(_label_beside(name, words, x, [x(end) for end in _ends(score)], y))
     return parts
 
 
-def _label_beside(name: str, x: Scale, places: Sequence[float], y: float) -> str:
+def _label_beside(name: str, words: str, x: Scale, places: Sequence[float], y: float) -> str:
     """The series' name left of its interval, else right of it, else above it."""
-    words = SERIES[name]
     room = len(words) * LETTER
     if min(places) - room > x.start:
         return text(f"tick {name} end", min(places) - 8, y + 4, words)

@@ -17,6 +17,7 @@ from fedward.reporting.curves import curves_of
 from fedward.reporting.event_lines import Event, final_answers, last_of, of_kind
 from fedward.reporting.participation import coverage_of, ledger_of, participation_of
 from fedward.reporting.report import (
+    NOT_BEGUN,
     NOT_MEASURED,
     CohortFacts,
     JobFacts,
@@ -83,7 +84,8 @@ def report_of(job: JobSpec, events: Sequence[Event], *, wall_s: float | None = N
         job=_job(job),
         finished_at=datetime.fromtimestamp(events[-1]["at"], UTC).isoformat(timespec="seconds"),
         rounds_done=sum(one.counted for one in ledger),
-        encryption=_encryption(last_of(events, "encrypted")),
+        encryption=_encryption(job, last_of(events, "encrypted")),
+        updates=any(of_kind(events, "answered", task="round")),
         privacy=MECHANISMS[job.privacy.mechanism],
         sites=_sites(job, admitted, finals, events),
         coverage=coverage,
@@ -173,10 +175,10 @@ def _job(job: JobSpec) -> JobFacts:
     )
 
 
-def _encryption(event: Event | None) -> str:
+def _encryption(job: JobSpec, event: Event | None) -> str:
     """What hid the updates: scheme, precision, and the key by the first digits of its name."""
     if event is None:
-        return "none"
+        return "none" if job.encryption is None else NOT_BEGUN
     scheme, key = event["scheme"], event.get("key")
     named = f"{ENCRYPTIONS.get(scheme, scheme)}, {event['precision']}"
     return f"{named} (key {key[:4]}…)" if key else named
@@ -214,6 +216,7 @@ def _site(job: JobSpec, admitted: Event, last: Mapping[str, Any], events: Sequen
     parts = {} if final is None else final.get("labels") or final.get("structures") or {}
     return SiteResult(
         site=site,
+        validated=final is not None,
         federated=score_of(job, final) if final else Score(why="the site did not answer the last validation"),
         local_only=score_of(job, alone) if alone else _not_alone(job),
         centralised=Score(why=_WHY_NOT_POOLED),
@@ -269,6 +272,7 @@ def _privacy(admitted: Event, events: Sequence[Event], site: str) -> SitePrivacy
         noise_multiplier=facts.get("noise_multiplier"),
         sampling_rate=facts.get("sampling_rate"),
         steps=facts.get("steps"),
+        planned=not final,
     )
 
 

@@ -14,7 +14,7 @@ from fedward.reporting.examples import Example
 from fedward.reporting.panels import curve_panel, interval_panels
 from fedward.reporting.participation_chart import participation_chart
 from fedward.reporting.population_chart import intensity_chart
-from fedward.reporting.report import TOGETHER, Report, Score, SiteResult, Subgroup
+from fedward.reporting.report import NOT_BEGUN, TOGETHER, Report, Score, SiteResult, Subgroup
 from fedward.reporting.standing import CAUSES
 from fedward.reporting.subgroups import DIMENSIONS
 from fedward.validation.diagnosis import NOTABLE
@@ -150,16 +150,19 @@ def _lists(report: Report) -> dict[str, Any]:
     names: dict[str, None] = {}
     for site in report.sites:
         names.update(dict.fromkeys(site.others))
+    beside = {name: words for name, words in report.models.items() if name != "federated"}
     return {
         "others": list(names),
         "gaps": [(one.site, by_round(one.missed)) for one in report.participation if one.missed],
         "suspects": [(one.site, by_round(one.suspect)) for one in report.participation if one.suspect],
+        "planned": [site.site for site in report.sites if site.privacy is not None and site.privacy.planned],
+        "not_begun": NOT_BEGUN,
         "contributed": any(one.contribution is not None for one in report.participation),
         "parts_of": [_parts(site) for site in report.worst_first if site.subgroups],
-        "beside": {name: words for name, words in _beside(report).items() if _any_known(report, name)},
+        "beside": {name: words for name, words in beside.items() if _any_known(report, name)},
         "unmeasured": [
             (words, "; ".join(dict.fromkeys(why for site in report.sites if (why := getattr(site, name).why))))
-            for name, words in _beside(report).items()
+            for name, words in beside.items()
             if report.sites and not _any_known(report, name)
         ],
         "several": len({one.label for site in report.sites for one in site.subgroups}) > 1,
@@ -169,14 +172,6 @@ def _lists(report: Report) -> dict[str, Any]:
             for label, one in sorted(site.labels.items(), key=lambda item: _lowest(item[1].federated))
         ],
     }
-
-
-def _beside(report: Report) -> dict[str, str]:
-    """Models that stand beside the federated one: field of a site -> column's heading."""
-    if report.privacy == "none":
-        return {"local_only": "Trained alone", "centralised": "Centralised"}
-    alone = {"private_alone": "Alone, same ε", "local_only": "Alone, no noise"}
-    return {**alone, "centralised": "Centralised, no noise"}
 
 
 def _any_known(report: Report, name: str) -> bool:

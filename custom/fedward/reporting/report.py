@@ -18,6 +18,7 @@ from fedward.reporting.subgroups import Subgroup
 from fedward.reporting.times import RoundTime, Time
 
 __all__ = [
+    "NOT_BEGUN",
     "NOT_MEASURED",
     "TOGETHER",
     "CohortFacts",
@@ -41,6 +42,8 @@ __all__ = [
 ]
 
 Task = Literal["classification", "segmentation"]
+NOT_BEGUN = "asked for, and not begun"
+"""``Report.encryption`` of an encrypted job whose sites came to no key."""
 TOGETHER = "all together"
 """The column of ``Report.matrix`` for all sites' validation images as one set."""
 
@@ -96,6 +99,8 @@ class SitePrivacy:
         noise_multiplier: noise's standard deviation over the clip norm, for a whole update over twice that.
         sampling_rate: chance of a patient to be in a step.
         steps: steps that count.
+        planned: the site said so when it admitted the job, and not at its end: of steps that were never begun the
+            ledger gives the cost back.
     """
 
     mechanism: str
@@ -106,6 +111,7 @@ class SitePrivacy:
     noise_multiplier: float | None = None
     sampling_rate: float | None = None
     steps: int | None = None
+    planned: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +128,7 @@ class SiteResult:
 
     Attributes:
         site: its id.
+        validated: it answered the validation of the final model.
         federated: the final federated model, in the job's measure (AUC or mean Dice).
         local_only: the model that this site trained alone, without noise.
         private_alone: a model trained at this site alone at the job's own ε; only a demo measures it.
@@ -151,6 +158,7 @@ class SiteResult:
     subgroups: tuple[Subgroup, ...] = ()
     curves: Mapping[str, Curves] = field(default_factory=dict)
     standing: Standing | None = None
+    validated: bool = True
     admission: str | None = None
     fedward: str | None = None
 
@@ -186,7 +194,8 @@ class Report:
         job: what was asked for.
         finished_at: ISO 8601 date and time; given, so that the same report is the same bytes.
         rounds_done: rounds that counted.
-        encryption: "none", or what hid the updates from the server.
+        encryption: "none", ``NOT_BEGUN``, or what hid the updates from the server.
+        updates: an update of a site came to the server.
         privacy: "none", or the differential privacy that the sites applied, in words.
         sites: one a site that took part.
         coverage: what the job asked of its sites, and whether that was met.
@@ -212,6 +221,7 @@ class Report:
     encryption: str
     privacy: str
     sites: tuple[SiteResult, ...]
+    updates: bool = True
     coverage: Coverage
     participation: tuple[Participation, ...]
     ledger: tuple[RoundLedger, ...] = ()
@@ -232,6 +242,19 @@ class Report:
     def measure(self) -> str:
         """The job's measure: "auc" or "dice"."""
         return "auc" if self.job.task == "classification" else "dice"
+
+    @property
+    def models(self) -> Mapping[str, str]:
+        """Models that stand beside each other at a site: field of ``SiteResult`` -> how it is named."""
+        if self.privacy == "none":
+            beside = {"local_only": "Trained alone", "centralised": "Centralised"}
+        else:
+            beside = {
+                "private_alone": "Alone, same ε",
+                "local_only": "Alone, no noise",
+                "centralised": "Centralised, no noise",
+            }
+        return {"federated": "Federated", **beside}
 
     @property
     def worst_first(self) -> tuple[SiteResult, ...]:

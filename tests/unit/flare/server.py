@@ -116,7 +116,13 @@ class Ran:
 
 
 def run(
-    folder: Path, sites: Mapping[str, Site], *, invited: list[str] | None = None, job_id: str = JOB_ID, **tables: Any
+    folder: Path,
+    sites: Mapping[str, Site],
+    *,
+    invited: list[str] | None = None,
+    job_id: str = JOB_ID,
+    abort: Signal | None = None,
+    **tables: Any,
 ) -> Ran:
     """Run the tiny job, with other values in its tables, over these hospitals."""
     content = tiny_job_content()
@@ -130,7 +136,7 @@ def run(
     controller = Rounds(sites)
     controller.start_controller(context := _context(kit, run_folder, config, invited or sorted(sites), job_id))
     start = time.monotonic()
-    controller.control_flow(Signal(), context)
+    controller.control_flow(abort or Signal(), context)
     wall_s = time.monotonic() - start
     controller.stop_controller(context)
     return Ran(list(EventReader(run_folder / EVENTS_FILE)), controller.panic, kit / STORE_FILE, run_folder, wall_s)

@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from nvflare.apis.signal import Signal
 
 from fedward.flare.persistor import LATEST_FILE
 from fedward.flare.protocol import Task
@@ -186,3 +187,17 @@ def test_under_differential_privacy_nobody_is_held_to_it(tmp_path: Path) -> None
     update = {"clip_norm_l2": 1.0, "noise_multiplier": 1.0, "delta": 1e-5}
     privacy = {"mechanism": "update-noise", "update": update}
     assert run(tmp_path, three(north=Site(step=0.0)), privacy=privacy).of("suspect") == []
+
+
+def test_the_events_of_an_aborted_job_say_that_it_was(tmp_path: Path) -> None:
+    abort = Signal()
+
+    def stop(asked: Task, at: int) -> float:
+        if asked is Task.ROUND and at == 1:
+            abort.trigger(True)
+        return 0.0
+
+    ran = run(tmp_path, three(city=Site(stop)), abort=abort)
+    (failed,) = ran.of("failed")
+    assert failed["reason"] == "aborted by a person, or the server was stopped"
+    assert [one["round"] for one in ran.of("round")] == [0] and ran.of("finished") == ran.of("uncovered") == []

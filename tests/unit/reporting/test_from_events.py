@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
 
 from fedward.reporting.from_events import ENCRYPTIONS, report_of
+from fedward.reporting.page import render
 from fedward.reporting.report import Population, Score
 from fedward.reporting.summary import summary
-from fedward.settings import JobSpec, Scheme, parse
+from fedward.settings import JobEncryption, JobSpec, Scheme, parse
 from tests.conftest import tiny_job_content
 
 
@@ -129,3 +131,46 @@ def test_who_the_patients_are_comes_from_the_sum_as_it_left(tiny_job: JobSpec) -
     )
     bare = report_of(tiny_job, encrypted({"event": "cohort", "sites": ["a", "b", "c"], "cohort_statistics": {}}))
     assert bare.population == Population(sites=("a", "b", "c"), patients=None, images=None)
+
+
+def begun(job: JobSpec, *lines: dict[str, Any]) -> str:
+    """The page of a job that ended soon after its sites had admitted it."""
+    failed = {"event": "failed", "reason": "aborted by a person, or the server was stopped"}
+    return render(report_of(job, [*events()[:2], *({"at": 2.0, **line} for line in (*lines, failed))]))
+
+
+def test_of_a_job_in_which_no_round_ran_nothing_is_said_that_did_not_happen(private_job: JobSpec) -> None:
+    page = " ".join(begun(private_job).split())
+    assert "Failed after 0 of 1 rounds: aborted by a person, or the server was stopped" in page
+    assert "No update of a site came to the server." in page and "could read every" not in page
+    assert "did not come to its end at north: what stands below is its plan" in page
+    assert "It was charged" not in page
+    assert "no site validated a final model" in page and "lets its subgroups out" not in page
+
+
+@pytest.mark.parametrize(
+    ("lines", "heading", "words"),
+    [
+        ((), "asked for, and not begun", "its sites came to no key for them: a site sends none then"),
+        (
+            ({"event": "encrypted", "scheme": "bfv", "precision": "compact", "key": "1f3a"},),
+            "BFV homomorphic encryption",
+            "No update of a site came to the server.",
+        ),
+    ],
+)
+def test_an_encrypted_job_that_ended_before_its_first_round_is_not_called_plain(
+    private_job: JobSpec, lines: tuple[dict[str, Any], ...], heading: str, words: str
+) -> None:
+    page = begun(private_job.model_copy(update={"encryption": JobEncryption()}), *lines)
+    assert f"Encryption of the updates: {heading}" in page and words in page
+    assert "could read every" not in page
+
+
+def test_the_models_beside_the_federated_one_are_drawn_as_the_table_names_them(private_job: JobSpec) -> None:
+    done = report_of(private_job, events(scores={"auc": 0.8, "auc_low": 0.7, "auc_high": 0.9, "patients": 40}))
+    (north,) = done.sites
+    north = replace(north, private_alone=Score(value=0.6), local_only=Score(value=0.7), centralised=Score(value=0.9))
+    page = render(replace(done, sites=(north,)))
+    for words in ("Alone, same ε", "Alone, no noise", "Centralised, no noise"):
+        assert f"<title>{words}: " in page and f'<th scope="col" class="num">{words}</th>' in page

@@ -31,6 +31,9 @@ from fedward.flare.stream_slots import (
 
 _TOP = """# Messages
 
+Nothing here is to be set up: it is for who reviews the door, or asks what a line `refused: …` in a log means. Such a
+line with the name of a participant whom you know is worth a call to them; the door has already done the rest.
+
 Written from the code by `make reference`. FLARE runs one *cell* a process: the server's and each site's parent, one of
 each for a job, and a person's console. A message that is not on the first list is dropped before FLARE reads it, in
 every process, whoever sent it; nothing is passed on between two participants. The code is

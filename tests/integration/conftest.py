@@ -50,7 +50,7 @@ def index_all(data: Path, out: Path, job: JobSpec) -> list[DemoHospital]:
     hospitals = []
     for source in find_sources(data):
         config = write_site(source, out / source.site, job, seed=0, min_count=1)
-        manifest = index_cohort(read_site(config), job.data.cohort)
+        manifest = index_cohort(read_site(config), job.data.cohort, workers=0)  # no fork: sessions have threads here
         hospitals.append(DemoHospital(site=source.site, config=config, manifest=manifest))
     return hospitals
 

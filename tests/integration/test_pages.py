@@ -219,6 +219,9 @@ def running(prepared: Story) -> Story:
     edit(job / "job.toml", *small, *private, (r"^epsilon = [\d.]+", "noise_multiplier = 2.0"))
     story.at_once(lambda site: approve(story, site, job))
     story.said["job"] = story.person.type(f"fedward job submit jobs/{JOB} --kit {PERSON} --wait")
+    job_id = heard(r"^([0-9a-f-]{36})$", story.said["job"])
+    fetched = story.person.type(f"fedward job download {job_id} --kit {PERSON} --out fetched")
+    story.said["report"] = story.person.type(f"fedward job report {heard('^(/.*)$', fetched)} --out report")
     return story
 
 
@@ -312,7 +315,8 @@ def test_a_job_that_all_approved_runs(running: Story) -> None:
     for site in SITES:
         assert f"{JOB}: approved" in running.said[f"approval of {site}"]
     assert "FINISHED:COMPLETED" in running.said["job"]
-    (events,) = running.person.folder.rglob(EVENTS_FILE)
+    assert "success: every round counted" in running.said["report"]
+    (events,) = (running.person.folder / "fetched").rglob(EVENTS_FILE)
     rounds = [sorted(event["sites"]) for event in EventReader(events) if event["event"] == "round"]
     assert rounds == [list(SITES)] * 2
 

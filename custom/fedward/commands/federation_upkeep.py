@@ -136,7 +136,9 @@ def _show_revoked(revoked: Revoked, format: Format, *, rotate: bool = False) -> 
             f"NOT in effect yet: the server's kit is on another machine. Copy {revoked.crl} to its "
             "local/revoked.crl; it takes effect within seconds, without a restart."
         )
-    if rotate:
+    if rotate and revoked.kind is Kind.person:
+        typer.echo("A person's kit holds no key of the federation. Jobs that are under way go on: `nvflare job list`.")
+    if rotate and revoked.kind is Kind.site:
         typer.echo(
             f"{revoked.name} may still hold the federation's key. One of the other hospitals runs `fedward key rotate` "
             "(after a breach with --destroy-old) and `fedward key seal` to the others; a hospital's own key "

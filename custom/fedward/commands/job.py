@@ -86,14 +86,37 @@ def submit(
     exported = export_job(job, out, study=study)
     with console(kit, study=study) as session:
         job_id = answer["job_id"] = session.submit(exported)
+        typer.echo(job_id, err=format is Format.json)
         if wait:
             start = time.monotonic()
             answer["status"] = session.wait(job_id, each=lambda: None, poll_s=1.0)
-            answer["result"] = str(session.download(job_id, out))
-            typer.echo(f"{answer['status']} after {time.monotonic() - start:.0f} s", err=True)
-    typer.echo(json.dumps(answer) if format is Format.json else job_id)
+            result = session.download(job_id, out)
+            answer["result"] = str(result)
+            typer.echo(f"{answer['status']} after {time.monotonic() - start:.0f} s; {_report_of(result)}", err=True)
+    if format is Format.json:
+        typer.echo(json.dumps(answer))
     if wait and answer["status"] != "FINISHED:COMPLETED":
         raise JobError("job did not complete", where=job_id, value=answer["status"], remedy="read the sites' reasons")
+
+
+@app.command()
+def download(
+    job_id: str = typer.Argument(..., help="The id that `submit` printed."),
+    kit: Path = typer.Option(..., help="Your startup kit's folder."),
+    out: Path = typer.Option(Path("build/jobs"), help="Folder for the result."),
+    study: str | None = _STUDY,
+) -> None:
+    """Fetch the result of a job that has ended, and print its folder. A server can write nowhere else."""
+    from fedward.flare.session import console
+
+    with console(kit, study=study) as session:
+        result = session.download(job_id, out)
+    typer.echo(str(result.parent))
+    typer.echo(_report_of(result), err=True)
+
+
+def _report_of(result: Path) -> str:
+    return f"read it with `fedward job report {result.parent}`"
 
 
 def require_sound(job: JobSpec) -> None:

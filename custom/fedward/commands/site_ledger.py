@@ -21,6 +21,11 @@ from fedward.privacy.statement import CohortLine, JobLine, cohort_lines, curves,
 from fedward.screen import screen
 from fedward.settings import SitePolicy, read_site
 
+_LEGEND = (
+    "q: chance of a patient to be in a step; σ: noise over the clip; back: steps planned that never began, which cost "
+    "nothing; ε alone: of that job; ε after: of the cohort, with every job up to it"
+)
+
 
 def ledger(
     site_toml: Path = typer.Argument(..., help="The hospital's site.toml."),
@@ -114,6 +119,7 @@ def _state(book: Ledger, policy: SitePolicy, format: Format) -> None:
     out.print(_cohort_table(policy.site, cohorts))
     if jobs:
         out.print(_job_table(jobs))
+        out.print(_LEGEND)
     if any(line.state == "open" for line in jobs):
         out.print("open: planned steps count in full; `--settle ID` closes a job whose process was killed")
 
@@ -141,7 +147,7 @@ def _job_table(lines: list[JobLine]) -> Table:
     for title in ("mechanism", "steps", "ε alone", "ε after"):
         table.add_column(title, justify="right", no_wrap=True)
     for line in lines:
-        mechanism = steps = "none"
+        mechanism, steps = "no privacy", ""
         if line.noise_multiplier is not None:
             mechanism = f"{line.rounds} rounds\nq {line.sampling_rate:.3g}\nσ {line.noise_multiplier:.3g}"
             steps = f"{line.planned_steps} planned\n{line.begun_steps} begun\n{line.refunded_steps} back"

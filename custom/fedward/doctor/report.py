@@ -77,7 +77,7 @@ def as_text(heard: Sequence[Heard], case: Visit) -> str:
     levels = [_worst(one.findings) for one in heard]
     counts: dict[Level, int] = {level: levels.count(level) for level in get_args(Level)}
     shown = ", ".join(f"{counts[level]} {word}" for level, word in _WORDS.items() if counts[level])
-    lines += ["", f"{len(heard)} checks: {shown}"]
+    lines += ["", f"{len(heard)} checks, each by its worst line: {shown}"]
     if todo := list(_todo(heard)):
         lines += ["", "what to do", *todo]
     return "\n".join(lines)

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from nvflare.apis.fl_exception import FLCommunicationError
 from nvflare.apis.job_def import DEFAULT_STUDY, RunStatus
 from nvflare.fuel.f3.cellnet.core_cell import CoreCell
 from nvflare.fuel.flare_api.api_spec import (
@@ -17,6 +18,7 @@ from nvflare.fuel.flare_api.api_spec import (
     InvalidJobDefinition,
     JobNotRunning,
     NoConnection,
+    NoReply,
 )
 from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
 from nvflare.fuel.hci.client.api import ResultKey
@@ -29,6 +31,10 @@ from fedward.privacy.canonical import require_job
 from fedward.privacy.job_archive import read_folder
 
 RESULT = "workspace"
+PATIENCE_S = 300.0
+"""How long a server may not answer while somebody waits for a job."""
+_SILENCE = (NoConnection, NoReply, FLCommunicationError)
+"""What FLARE raises where the server does not answer, or not in time."""
 _UNKNOWN_COMMAND = "Unknown command"
 
 
@@ -44,7 +50,10 @@ class Console:
 
     def last_seen(self) -> dict[str, datetime]:
         """By site, when the server last heard of it; only sites that are registered with it now."""
-        clients = self._session.get_connected_client_list()
+        try:
+            clients = self._session.get_connected_client_list()
+        except _SILENCE:
+            raise FederationError("server does not answer in time", remedy="try again") from None
         return {
             one.name: datetime.fromtimestamp(one.last_connect_time, UTC) for one in clients if one.last_connect_time
         }
@@ -54,12 +63,16 @@ class Console:
 
         Raises:
             JobError: the folder is not, byte for byte, what its settings export to; or the server refuses it.
+            FederationError: the server does not answer.
         """
         require_job(read_folder(folder.resolve()))
         try:
             return str(self._session.submit_job(str(folder.resolve())))
         except (InvalidJobDefinition, AuthorizationError) as error:
             raise JobError(f"server refuses the job, {error}", where=folder) from None
+        except _SILENCE:
+            remedy = "see in `nvflare job list` whether it has the job before you submit it again"
+            raise FederationError("server does not answer in time", where=folder, remedy=remedy) from None
 
     def refusal(self, folder: Path) -> str | None:
         """Send a job's folder as it is, to be refused; one that is taken is aborted and deleted at once.
@@ -110,12 +123,25 @@ class Console:
         return str(self._session.get_job_status(job_id))
 
     def wait(self, job_id: str, *, each: Callable[[], None], poll_s: float = 0.25) -> str:
-        """Call ``each`` and look at the job again and again until it has ended; returns its last status."""
+        """Call ``each`` and look at the job again and again until it has ended; returns its last status.
+
+        Raises:
+            FederationError: the server has not answered for ``PATIENCE_S``; the job may go on.
+        """
+        heard = time.monotonic()
         while True:
             each()
-            status = self.status(job_id)
-            if status not in _OPEN:
-                return status
+            try:
+                status = self.status(job_id)
+            except _SILENCE:
+                if time.monotonic() - heard > PATIENCE_S:
+                    remedy = "the job may go on: see `nvflare job list`"
+                    what = f"server has not answered for {PATIENCE_S:.0f} s"
+                    raise FederationError(what, value=job_id, remedy=remedy) from None
+            else:
+                heard = time.monotonic()
+                if status not in _OPEN:
+                    return status
             time.sleep(poll_s)
 
     def abort(self, job_id: str) -> None:
@@ -130,6 +156,9 @@ class Console:
         """
         try:
             return Path(self._session.download_job_result(job_id, str(out))) / RESULT
+        except _SILENCE:
+            remedy = f"fetch it later: nvflare job download {job_id}"
+            raise FederationError("server does not answer in time", value=job_id, remedy=remedy) from None
         except (InternalError, TypeError) as error:
             raise FederationError(f"result cannot be downloaded, {one_line(str(error))}", value=job_id) from None
 
@@ -153,7 +182,7 @@ def console(kit: Path, *, timeout_s: float = 20.0, study: str | None = None) -> 
         )
     try:
         session = new_secure_session(kit.name, str(kit.resolve()), timeout=timeout_s, study=study or DEFAULT_STUDY)
-    except NoConnection:
+    except _SILENCE:
         raise FederationError(
             "server cannot be reached", where=kit, remedy="check host, port and that it runs"
         ) from None

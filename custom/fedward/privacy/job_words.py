@@ -167,7 +167,8 @@ def _privacy(job: JobSpec, plan: SitePlan | None) -> Iterator[str]:
         yield (
             f"At this hospital: ε {plan.epsilon:.2f} at δ {plan.delta:g} for each of {plan.patients} training "
             f"patients, with noise {plan.noise_multiplier:.3g} over {plan.steps} steps. "
-            f"At most ε {plan.ceiling:.2f}, with one round begun again after a restart; more is refused."
+            f"At most ε {plan.ceiling:.2f}, with one round begun again after a restart, and never above this "
+            "hospital's own cap, which ends the job here first where it is lower."
         )
     elif job.privacy.mechanism != "none":
         yield "What ε it comes to here is not known: the cohort is not indexed, or does not fit."

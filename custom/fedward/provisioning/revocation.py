@@ -12,6 +12,7 @@ from fedward.provisioning.authority import read_authority, read_pem
 from fedward.provisioning.crl import CRL_FILE
 from fedward.provisioning.folder import KITS, FederationFolder
 from fedward.provisioning.inventory import INVENTORY_FILE, Inventory, Participant, Reason, encode_inventory
+from fedward.provisioning.participants import Kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +21,7 @@ class Revoked:
 
     Attributes:
         name: whose.
+        kind: what they are.
         serials: of the certificates that this revoked.
         withdrawn: whether an invitation that waited for its request is withdrawn.
         number: of the revocation list that says so.
@@ -28,6 +30,7 @@ class Revoked:
     """
 
     name: str
+    kind: Kind
     serials: tuple[str, ...]
     withdrawn: bool
     number: int
@@ -78,6 +81,7 @@ def revoke(
             place.write_bytes(crl)
     return Revoked(
         name=name,
+        kind=known.kind,
         serials=serials,
         withdrawn=known.invited_at is not None and not older_alone,
         number=after.crl_number,

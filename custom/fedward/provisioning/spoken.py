@@ -38,7 +38,7 @@ def spoken_authority(root: x509.Certificate) -> str:
 
 
 def require_spoken(said: str, *, digest: str, what: str, where: str | Path, remedy: str) -> None:
-    """Refuse what another end named otherwise.
+    """Refuse what another end named otherwise; the error says what was given, since the right one is to be heard.
 
     Args:
         said: what was read over the telephone, in any grouping; all 64 digits, as openssl prints them, serve too.
@@ -53,4 +53,4 @@ def require_spoken(said: str, *, digest: str, what: str, where: str | Path, reme
         hint = "give the eight groups of four that the other end reads to you"
         raise FederationError("is not a fingerprint", where=where, value=said, remedy=hint)
     if not hmac.compare_digest(digest[: len(plain)].encode(), plain.encode()):
-        raise FederationError(what, where=where, value=spoken(digest), remedy=remedy)
+        raise FederationError(what, where=where, value=grouped(plain), remedy=remedy)

@@ -142,7 +142,7 @@ def _written(path: Path, kit: Path) -> bool:
     if not path.is_relative_to(kit):
         return False
     first, *rest = path.relative_to(kit).parts
-    return (not rest and first in LOGS) or (bool(rest) and (first == "storage" or _is_job(first)))
+    return (not rest and first in LOGS) or (bool(rest) and (first in ("storage", "transfer") or _is_job(first)))
 
 
 def _is_job(name: str) -> bool:

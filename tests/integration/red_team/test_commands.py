@@ -108,19 +108,19 @@ def test_a_participant_speaks_in_nobody_elses_name(stage: Scene, attacker: Parti
 
 
 LYING = """
-import sys
 from fedward.flare import message_guard
 from nvflare.fuel.f3.cellnet.core_cell import CoreCell
-guard = getattr(CoreCell, "_fedward_guard", None)
-if guard is not None:
-    guard.passes = lambda *given: True
 from nvflare.fuel.f3.message import Message
 from nvflare.private.admin_defs import Message as AdminMessage
-answer = {}
-for topic, body in {TOPICS}:
-    reply = cell.send_request("admin", "admin", {SITE!r}, Message({{}}, AdminMessage(topic, body)), timeout=4.0)
-    payload = reply.payload
-    answer[topic + " " + str(body)] = [reply.get_header("cn__return_code"), str(getattr(payload, "body", payload))]
+answer, guard = {}, CoreCell._fedward_guard
+guard.passes = lambda *given: True
+try:
+    for topic, body in {TOPICS}:
+        reply = cell.send_request("admin", "admin", {SITE!r}, Message({{}}, AdminMessage(topic, body)), timeout=4.0)
+        payload = reply.payload
+        answer[topic + " " + str(body)] = [reply.get_header("cn__return_code"), str(getattr(payload, "body", payload))]
+finally:
+    del guard.passes  # the tests that follow are beside an honest server
 """
 
 

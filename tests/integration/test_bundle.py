@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.packages import needs
+from tests.rehearsal import rehearsal
 
 pytestmark = pytest.mark.integration
 
@@ -196,9 +197,8 @@ def test_kit_goes_into_its_own_bundle_and_strangers_cannot_read_it(root: Path, t
     assert done.returncode == 1 and "is not a kit" in done.stderr
 
 
+@rehearsal("installs the whole bundle")
 def test_whole_bundle_brings_every_library(networkless: None, root: Path, tmp_path: Path) -> None:
-    if os.environ.get("FEDWARD_REHEARSE") != "1":
-        pytest.skip("slow: `make rehearse` installs the whole bundle")
     archive = packed(root, root / "build/bundle", wheels=None)
     bundle, venv = unpacked(archive, tmp_path / "bundle"), tmp_path / "venv"
     done = alone(bundle / "install.sh", venv)

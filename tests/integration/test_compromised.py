@@ -34,8 +34,9 @@ from tests.conftest import ROOT, tiny_job_content
 from tests.integration.conftest import index_all, small_hospitals
 from tests.integration.joining import Desk, fedward, greeted, seal_to
 from tests.integration.pages import Machine, Page, edit, heard, soon
+from tests.rehearsal import rehearsal
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, rehearsal("takes every step of docs/compromised.md")]
 
 SITES = tuple(sorted(one.site for one in HOSPITALS))
 MAKER, SOUND, BROKEN = SITES

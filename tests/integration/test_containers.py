@@ -22,6 +22,7 @@ from fedward.flare.kits import Kits, provision
 from fedward.flare.processes import free_port
 from fedward.settings import FederationSpec, parse
 from tests.packages import needs
+from tests.rehearsal import rehearsal
 
 pytestmark = pytest.mark.integration
 
@@ -182,11 +183,10 @@ def test_server_and_site_run_without_root_and_without_a_writable_root(
     holds(borrowed, names, kits)
 
 
+@rehearsal("builds the image")
 def test_image_is_built_without_a_network_and_runs(
     podman: Podman, names: tuple[str, str], kits: Kits, root: Path
 ) -> None:
-    if os.environ.get("FEDWARD_REHEARSE") != "1":
-        pytest.skip("slow: `make rehearse` builds the image")
     needs("debootstrap")
     environment = {**os.environ, "CONTAINERS_CONF": str(podman.conf), "FEDWARD_IMAGE": "localhost/fedward-test:0"}
     base = subprocess.run(

@@ -34,8 +34,9 @@ from fedward.settings import JobSpec, parse, read_federation
 from tests.conftest import tiny_job_content
 from tests.integration.conftest import index_all, small_hospitals
 from tests.integration.joining import Desk, asked, contents, ending, fedward, greeted, kits_of, seal_to
+from tests.rehearsal import rehearsal
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, rehearsal("lets a hospital join, renew and leave a federation that runs")]
 
 FOURTH = "west-house"
 THREE = sorted(one.site for one in HOSPITALS)

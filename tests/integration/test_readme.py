@@ -18,6 +18,7 @@ import pytest
 
 from fedward.dicom.synthetic import HOSPITALS, write_cohort
 from tests.integration.conftest import Running
+from tests.integration.pages import edit
 
 pytestmark = pytest.mark.integration
 BIN = Path(sys.executable).parent
@@ -30,12 +31,10 @@ def commands(root: Path) -> list[str]:
 
 @pytest.fixture
 def desk(root: Path, tmp_path: Path) -> Path:
-    """A folder in which README's relative paths mean what they mean in the repository, and jobs go round twice."""
+    """A folder in which README's relative paths mean what they mean in the repository, and jobs are small."""
     shutil.copytree(root / "jobs", tmp_path / "jobs")
     for file in (tmp_path / "jobs").glob("*/job.toml"):
-        once, found = re.subn(r"^rounds = \d+", "rounds = 2", file.read_text(), flags=re.MULTILINE)
-        assert found == 1
-        file.write_text(once)
+        edit(file, (r"^rounds = \d+", "rounds = 2"), (r"^local_(steps|epochs) = \d+", r"local_\1 = 1"))
     return tmp_path
 
 

@@ -51,9 +51,10 @@ def write_toml(path: Path, content: dict[str, object]) -> None:
 
 @pytest.fixture
 def tiny_folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "tiny"
+    folder, content = tmp_path / "tiny", tiny_job_content()
+    content["federation"] |= {"rounds": 1, "local_only": False}
     folder.mkdir()
-    write_toml(folder / "job.toml", tiny_job_content())
+    write_toml(folder / "job.toml", content)
     return folder
 
 

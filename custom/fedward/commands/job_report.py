@@ -17,15 +17,16 @@ def report(
 
     What a real federation cannot measure stays unmeasured.
     """
-    from fedward.reporting.from_events import read_result, report_of
+    from fedward.reporting.from_events import from_a_server, read_result, report_of
     from fedward.reporting.terminal import show_participation
     from fedward.reporting.write import write_report
     from fedward.screen import screen
 
-    job, events = read_result(result)
-    made = report_of(job, events)
-    page = write_report(out or result, made)
-    show_participation(made, screen())
+    with from_a_server(result):
+        job, events = read_result(result)
+        made = report_of(job, events)
+        page = write_report(out or result, made)
+        show_participation(made, screen())
     typer.echo(str(page))
 
 
@@ -45,9 +46,11 @@ def release(
     """
     from fedward.reporting.dossier import NOT_SAID, dossier_of, find_model
     from fedward.reporting.dossier_page import write_dossier
-    from fedward.reporting.from_events import read_result, report_of
+    from fedward.reporting.from_events import from_a_server, read_result, report_of
 
-    job, events = read_result(result)
-    made = dossier_of(report_of(job, events), find_model(result), intended_use=intended_use or NOT_SAID, unfit=unfit)
-    page, sha256 = write_dossier(out, made)
+    use = intended_use or NOT_SAID
+    with from_a_server(result):
+        job, events = read_result(result)
+        made = dossier_of(report_of(job, events), find_model(result), intended_use=use, unfit=unfit)
+        page, sha256 = write_dossier(out, made)
     typer.echo(f"{page}\nSHA-256 of dossier.json, to be quoted when signing: {sha256}")

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 MOST_LINES = 20
 """Different lines of one reason about one sender in ``EVERY_S``; then one that says that the others are left out."""
@@ -45,8 +46,7 @@ class RefusalLog:
             said.add(about)
             self._said[key] = began, said
             full = len(said) > MOST_LINES
-        _log.warning(f"refused: {why}; {about if not full else self._and_more(sender)}")
-
-    @staticmethod
-    def _and_more(sender: str) -> str:
-        return f"more of the same by {sender or 'nobody known'}, left out of this log for an hour"
+        proven = f"certificate {sender}" if sender else "no certificate"
+        told = "more of the same, left out of this log for an hour" if full else about
+        with suppress(Exception):  # whatever becomes of the line, it is refused
+            _log.warning(f"refused: {why}; {told} ({proven})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,8 +15,9 @@ from nvflare.fuel.f3.cellnet.core_cell import CoreCell
 from nvflare.fuel.flare_api.api_spec import (
     AuthenticationError,
     AuthorizationError,
-    InternalError,
     InvalidJobDefinition,
+    JobNotDone,
+    JobNotFound,
     JobNotRunning,
     NoConnection,
     NoReply,
@@ -24,7 +26,7 @@ from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
 from nvflare.fuel.hci.client.api import ResultKey
 from nvflare.fuel.hci.proto import MetaKey, MetaStatusValue, ProtoKey
 
-from fedward.errors import FederationError, JobError
+from fedward.errors import FederationError, FedwardError, JobError
 from fedward.flare import downloads
 from fedward.flare.refusal import one_line
 from fedward.privacy.canonical import require_job
@@ -50,10 +52,8 @@ class Console:
 
     def last_seen(self) -> dict[str, datetime]:
         """By site, when the server last heard of it; only sites that are registered with it now."""
-        try:
+        with _asked():
             clients = self._session.get_connected_client_list()
-        except _SILENCE:
-            raise FederationError("server does not answer in time", remedy="try again") from None
         return {
             one.name: datetime.fromtimestamp(one.last_connect_time, UTC) for one in clients if one.last_connect_time
         }
@@ -63,16 +63,15 @@ class Console:
 
         Raises:
             JobError: the folder is not, byte for byte, what its settings export to; or the server refuses it.
-            FederationError: the server does not answer.
+            FederationError: the server does not answer, or answers with no id of a job.
         """
         require_job(read_folder(folder.resolve()))
-        try:
-            return str(self._session.submit_job(str(folder.resolve())))
-        except (InvalidJobDefinition, AuthorizationError) as error:
-            raise JobError(f"server refuses the job, {error}", where=folder) from None
-        except _SILENCE:
-            remedy = "see in `nvflare job list` whether it has the job before you submit it again"
-            raise FederationError("server does not answer in time", where=folder, remedy=remedy) from None
+        with _asked(remedy="see in `nvflare job list` whether it has the job before you submit it again"):
+            try:
+                taken = self._session.submit_job(str(folder.resolve()))
+            except (InvalidJobDefinition, AuthorizationError) as error:
+                raise JobError(f"server refuses the job, {one_line(str(error))}", where=folder) from None
+        return _job_id(taken)
 
     def refusal(self, folder: Path) -> str | None:
         """Send a job's folder as it is, to be refused; one that is taken is aborted and deleted at once.
@@ -85,7 +84,7 @@ class Console:
             FederationError: the server took the job, and it could not be deleted.
         """
         try:
-            taken = str(self._session.submit_job(str(folder.resolve())))
+            taken = _job_id(self._session.submit_job(str(folder.resolve())))
         except InvalidJobDefinition as error:
             return str(error)
         except AuthorizationError:
@@ -120,7 +119,7 @@ class Console:
 
     def status(self, job_id: str) -> str:
         """FLARE's word for where the job stands, such as RUNNING or FINISHED:COMPLETED."""
-        return str(self._session.get_job_status(job_id))
+        return one_line(str(self._session.get_job_status(_job_id(job_id))))
 
     def wait(self, job_id: str, *, each: Callable[[], None], poll_s: float = 0.25) -> str:
         """Call ``each`` and look at the job again and again until it has ended; returns its last status.
@@ -132,7 +131,8 @@ class Console:
         while True:
             each()
             try:
-                status = self.status(job_id)
+                with _asked(silence=False):
+                    status = self.status(job_id)
             except _SILENCE:
                 if time.monotonic() - heard > PATIENCE_S:
                     remedy = "the job may go on: see `nvflare job list`"
@@ -146,23 +146,55 @@ class Console:
 
     def abort(self, job_id: str) -> None:
         """Ask the server to stop the job."""
-        self._session.abort_job(job_id)
+        self._session.abort_job(_job_id(job_id))
 
     def download(self, job_id: str, out: Path) -> Path:
         """Fetch the job's result into ``out``; returns the folder that holds the server's run folder.
 
         Raises:
-            FederationError: the server has no result, or answers with names that lead out of the kit's downloads.
+            FederationError: the server has no result, or answers with names that lead out of the kit's downloads; or
+                ``job_id`` is none: FLARE makes names of files of it.
         """
-        try:
+        with _asked(value=_job_id(job_id), remedy=f"fetch it later: fedward job download {job_id} --kit KIT"):
             return Path(self._session.download_job_result(job_id, str(out))) / RESULT
-        except _SILENCE:
-            remedy = f"fetch it later: nvflare job download {job_id}"
-            raise FederationError("server does not answer in time", value=job_id, remedy=remedy) from None
-        except (InternalError, TypeError) as error:
-            raise FederationError(f"result cannot be downloaded, {one_line(str(error))}", value=job_id) from None
 
 
+def _job_id(said: object) -> str:
+    """A job's id, which the server makes up.
+
+    Raises:
+        FederationError: it has not the form of a UUID (RFC 9562, section 4); paths and commands are made of it.
+    """
+    if type(said) is not str or not _UUID.fullmatch(said):
+        raise FederationError("is no id of a job", value=one_line(str(said)), remedy="see `nvflare job list`")
+    return said
+
+
+@contextmanager
+def _asked(*, value: str | None = None, remedy: str = "try again", silence: bool = True) -> Iterator[None]:
+    """Whatever FLARE raises over a server's answer becomes one line; with ``silence`` also that there is none.
+
+    Raises:
+        FederationError: so.
+    """
+    try:
+        yield
+    except FedwardError:
+        raise
+    except _SILENCE:
+        if not silence:
+            raise
+        raise FederationError("server does not answer in time", value=value, remedy=remedy) from None
+    except JobNotFound:
+        raise FederationError("server has no such job", value=value, remedy="see `nvflare job list`") from None
+    except JobNotDone:
+        raise FederationError("job has not ended", value=value, remedy=remedy) from None
+    except Exception as error:  # noqa: BLE001 - what a server answers is its own to say, and FLARE raises all kinds
+        what = f"server's answer cannot be used, {type(error).__name__}: {one_line(str(error))}"
+        raise FederationError(what, value=value) from None
+
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _OPEN = {RunStatus.SUBMITTED.value, RunStatus.APPROVED.value, RunStatus.DISPATCHED.value, RunStatus.RUNNING.value}
 
 

@@ -43,7 +43,8 @@ def coarse_bins(table: Mapping[str, Any], whole: tuple[int, int] | None, rule: R
         rule: the hospital's.
 
     Returns:
-        Lower edge -> the same, rounded. A bin reaches up to the next edge that is there, the last to 1.
+        Lower edge -> the same, rounded. A bin reaches up to the next edge that is there, the first from 0, the last to
+        1.
         Each has the floor of patients with yes and of patients without. Every edge null where that cannot be had, the
         whole is not told, or the bins are not of it. It is equal to what the same call makes of it.
     """
@@ -75,7 +76,8 @@ def _merged(bins: Mapping[str, _Bin | None], rule: Rule) -> dict[str, _Bin] | No
             return None
         first, cells = done.pop()
         done.append((first, [*cells, *held]))
-    return {edge: _together(cells) for edge, cells in done}
+    lows = [RELIABILITY_BINS[0], *(edge for edge, _ in done[1:])]  # that nobody is below is a count of 0
+    return {low: _together(cells) for low, (_, cells) in zip(lows, done, strict=True)}
 
 
 def _together(cells: Sequence[_Bin]) -> _Bin:

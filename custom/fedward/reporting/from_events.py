@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -123,6 +124,24 @@ def read_result(folder: Path) -> tuple[JobSpec, list[Event]]:
         raise FedwardError("not a downloaded result of a Fedward job", where=folder, remedy=remedy)
     content = json.loads(settings[0].read_text(encoding="utf-8"))
     return parse(JobSpec, content, where=settings[0]), list(EventReader(events))
+
+
+@contextmanager
+def from_a_server(folder: Path) -> Iterator[None]:
+    """Whatever a server wrote into a result that no report can be made of becomes one line.
+
+    Raises:
+        FedwardError: so.
+    """
+    try:
+        yield
+    except (FedwardError, OSError):
+        raise
+    except Exception as error:  # noqa: BLE001 - the events are the server's to write, in any form
+        what = f"report cannot be made of the events, {type(error).__name__}"
+        raise FedwardError(
+            what, where=folder, remedy="download the result again; if it stays, ask the operator"
+        ) from None
 
 
 def score_of(job: JobSpec, scores: Mapping[str, Any]) -> Score:

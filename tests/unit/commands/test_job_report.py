@@ -59,6 +59,25 @@ def test_release_writes_a_dossier_and_prints_what_is_quoted(
     assert len(sha256) == 64 and sha256 in (tmp_path / "out" / "dossier.html").read_text()
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("x", "[]", "[" * 100_000, '{"at": 1.0}', '{"event": "started", "at": "x"}'),
+        '{"event": "pooled", "at": 1.0, "sites": ["a"], "pooled": null}',
+    ],
+)
+@pytest.mark.parametrize("command", ["report", "release"])
+def test_events_of_any_form_are_a_report_or_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], line: str, command: str
+) -> None:
+    folder = result(tmp_path / "r")
+    with (folder / "workspace" / EVENTS_FILE).open("a") as file:
+        file.write(line + "\n")
+    assert typed(monkeypatch, "job", command, str(folder), "--out", str(tmp_path / "out")) == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "report cannot be made of the events" in said and "download the result again" in said
+
+
 def test_a_failed_job_is_released_only_as_unfit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

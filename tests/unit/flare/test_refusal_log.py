@@ -25,8 +25,8 @@ def test_nobody_fills_the_log_or_uses_up_what_is_written_of_another(
     log.say("new reason", "a", "first")
     log.say("a", "new sender", "first")
     assert [record.getMessage() for record in caplog.records[len(lines) :]] == [
-        "refused: new reason; first",
-        "refused: a; first",
+        "refused: new reason; first (certificate a)",
+        "refused: a; first (certificate new sender)",
     ]
 
 
@@ -37,8 +37,12 @@ def test_the_log_says_that_lines_are_left_out_and_begins_anew_after_an_hour(capl
         log.say("message is on no list", "city-hospital", f"from {number}")
     *_, last = [record.getMessage() for record in caplog.records]
     assert len(caplog.records) == MOST_LINES + 1
-    assert last == "refused: message is on no list; more of the same by city-hospital, left out of this log for an hour"
+    assert last == (
+        "refused: message is on no list; more of the same, left out of this log for an hour (certificate city-hospital)"
+    )
     caplog.clear()
     now[0] = EVERY_S
     log.say("message is on no list", "city-hospital", "from 0")
-    assert [record.getMessage() for record in caplog.records] == ["refused: message is on no list; from 0"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "refused: message is on no list; from 0 (certificate city-hospital)"
+    ]

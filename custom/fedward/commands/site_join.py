@@ -23,7 +23,7 @@ def join(
     format: Format = typer.Option(Format.text, "--format", help="text for people, json for scripts."),
 ) -> None:
     """Answer an invitation with a request; make the kit from the signed zip, or renew its certificate."""
-    if not what.is_file():
+    if what.name.endswith((_INVITATION, _SIGNED)) and not what.is_file():
         raise FederationError("no such file", where=what, remedy="give the path of what the operator sent")
     if what.name.endswith(_INVITATION):
         _request(what, request, format)

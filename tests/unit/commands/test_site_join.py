@@ -77,8 +77,10 @@ def test_the_whole_way_by_hand(run: Run) -> None:
 
 def test_what_is_no_such_file_is_one_line(run: Run) -> None:
     refused(run("site", "join", "north.zip", "--request", "request"), "is neither an invitation nor a signed zip")
-    refused(run("site", "join", "a.invitation.json", "--request", "request"), "invitation cannot be read")
+    refused(run("site", "join", "a.invitation.json", "--request", "request"), "no such file")
     words = ("--request", "request", "--kit", "kit", "--authority", "0" * 32)
+    refused(run("site", "join", "a.signed.zip", *words), "no such file")
+    Path("a.signed.zip").touch()
     refused(run("site", "join", "a.signed.zip", *words), "no request was made here")
     refused(run("federation", "approve", "a.request.zip", *FILE, "--expect", "0" * 32), "no federation was provisioned")
     refused(run("federation", "invite", "nowhere", *FILE), "is not in the federation's file")

@@ -35,7 +35,12 @@ def desk(root: Path, tmp_path: Path) -> Path:
     shutil.copytree(root / "jobs", tmp_path / "jobs")
     for file in (tmp_path / "jobs").glob("*/job.toml"):
         edit(file, (r"^rounds = \d+", "rounds = 2"), (r"^local_(steps|epochs) = \d+", r"local_\1 = 1"))
+        file.write_text(re.sub(r"^size = \[.*?\]", _halved, file.read_text(), flags=re.MULTILINE))
     return tmp_path
+
+
+def _halved(size: re.Match[str]) -> str:
+    return re.sub(r"\d+", lambda side: str(int(side[0]) // 2), size[0])
 
 
 def run(command: str, desk: Path) -> subprocess.CompletedProcess[str]:

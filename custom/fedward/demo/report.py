@@ -96,14 +96,14 @@ def _table(report: Report) -> Table:
     measure = "AUC" if report.measure == "auc" else "Dice"
     table = Table(
         box=SIMPLE,
-        padding=(0, 1, 0, 0),
+        padding=(0, 0),
         title=f"{report.job.name}: {measure} on each hospital's own validation patients, lowest first",
     )
     table.add_column("hospital", no_wrap=True)
     private = ("ε", "alone,\nsame ε", "alone,\nno noise", "central,\nno noise")
     beside = ("alone", "central-\nised") if report.privacy == "none" else private
-    counted = "patients" if report.measure == "dice" else "positive /\npatients"
-    for column in ("federated", "95 %\ninterval", *beside, counted):
+    counted = "patients" if report.measure == "dice" else "posi-\ntive /\nall"
+    for column in ("feder-\nated", "95 %\ninterval", *beside, counted):
         table.add_column(column, justify="right", no_wrap=True)
     for site in report.worst_first:
         score = site.federated

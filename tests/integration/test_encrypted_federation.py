@@ -27,7 +27,8 @@ from fedward.flare.executor import FINAL_FILE
 from fedward.flare.job import export_job
 from fedward.flare.persistor import SEALED_FILE
 from fedward.metrics.events import EVENTS_FILE, EventReader
-from fedward.reporting.from_events import read_result, report_of
+from fedward.reporting.from_events import report_of
+from fedward.reporting.result import read_result
 from fedward.settings import JobSpec, Scheme, parse
 from fedward.training.networks import initial_weights
 from fedward.training.trainer import Trainer

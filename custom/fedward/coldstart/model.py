@@ -54,7 +54,7 @@ def read_given(model: Path, job: Path | None) -> Given:
     file = model
     if model.is_dir():
         from fedward.privacy.job_hash import job_hash
-        from fedward.reporting.from_events import read_result
+        from fedward.reporting.result import read_result
 
         own, events = read_result(model)
         if spec is not None and job_hash(spec) != job_hash(own):

@@ -17,7 +17,8 @@ def report(
 
     What a real federation cannot measure stays unmeasured.
     """
-    from fedward.reporting.from_events import from_a_server, read_result, report_of
+    from fedward.reporting.from_events import report_of
+    from fedward.reporting.result import from_a_server, read_result
     from fedward.reporting.terminal import show_participation
     from fedward.reporting.write import write_report
     from fedward.screen import screen
@@ -46,7 +47,8 @@ def release(
     """
     from fedward.reporting.dossier import NOT_SAID, dossier_of, find_model
     from fedward.reporting.dossier_page import write_dossier
-    from fedward.reporting.from_events import from_a_server, read_result, report_of
+    from fedward.reporting.from_events import report_of
+    from fedward.reporting.result import from_a_server, read_result
 
     use = intended_use or NOT_SAID
     with from_a_server(result):

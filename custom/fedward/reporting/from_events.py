@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from fedward.errors import FedwardError
-from fedward.metrics.events import EVENTS_FILE, EventReader
 from fedward.privacy.job_hash import job_hash
 from fedward.reporting.compared import compared
 from fedward.reporting.curves import curves_of
@@ -33,7 +29,7 @@ from fedward.reporting.report import (
 from fedward.reporting.standing import standings_of
 from fedward.reporting.subgroups import subgroups_of
 from fedward.reporting.times import time_of
-from fedward.settings import JOB_FILE, JobSpec, parse
+from fedward.settings import JobSpec
 
 OTHERS = {
     "classification": {
@@ -109,39 +105,6 @@ def report_of(job: JobSpec, events: Sequence[Event], *, wall_s: float | None = N
         },
         compared=compared(job, events),
     )
-
-
-def read_result(folder: Path) -> tuple[JobSpec, list[Event]]:
-    """A job's settings and events from its result as FLARE's download leaves it.
-
-    Raises:
-        FedwardError: the folder is not such a result, or the job never began.
-    """
-    settings = sorted(folder.glob(f"job/*/app/config/{JOB_FILE}"))
-    events = folder / "workspace" / EVENTS_FILE
-    if len(settings) != 1 or not events.is_file():
-        remedy = "give the folder that holds job/ and workspace/"
-        raise FedwardError("not a downloaded result of a Fedward job", where=folder, remedy=remedy)
-    content = json.loads(settings[0].read_text(encoding="utf-8"))
-    return parse(JobSpec, content, where=settings[0]), list(EventReader(events))
-
-
-@contextmanager
-def from_a_server(folder: Path) -> Iterator[None]:
-    """Whatever a server wrote into a result that no report can be made of becomes one line.
-
-    Raises:
-        FedwardError: so.
-    """
-    try:
-        yield
-    except (FedwardError, OSError):
-        raise
-    except Exception as error:  # noqa: BLE001 - the events are the server's to write, in any form
-        what = f"report cannot be made of the events, {type(error).__name__}"
-        raise FedwardError(
-            what, where=folder, remedy="download the result again; if it stays, ask the operator"
-        ) from None
 
 
 def score_of(job: JobSpec, scores: Mapping[str, Any]) -> Score:

@@ -54,9 +54,10 @@ def read_given(model: Path, job: Path | None) -> Given:
     file = model
     if model.is_dir():
         from fedward.privacy.job_hash import job_hash
-        from fedward.reporting.result import read_result
+        from fedward.reporting.result import from_a_server, read_result
 
-        own, events = read_result(model)
+        with from_a_server(model):
+            own, events = read_result(model)
         if spec is not None and job_hash(spec) != job_hash(own):
             remedy = "leave --job out, and give --threshold where only the threshold is another"
             raise SettingsError("not the job that the result is of", where=job, remedy=remedy)

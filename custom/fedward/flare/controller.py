@@ -150,7 +150,7 @@ class FederatedRounds(Controller):  # type: ignore[misc]
         )
 
     def _admitted(self, invited: list[str], answers: Answers, exchange: Exchange, abort: Signal) -> list[str]:
-        """Who takes part: the sites that admit the job and, where it is encrypted, hold the key that most hold."""
+        """The sites that take part: they admit the job and, where it is encrypted, hold the key that most hold."""
         if abort.triggered:
             return []
         odd, keyless = self._without_key(answers, exchange)
@@ -248,6 +248,6 @@ class FederatedRounds(Controller):  # type: ignore[misc]
 
 
 def _patients(sites: Collection[str], replies: Mapping[str, Reply]) -> dict[str, int | None]:
-    """What each site says it trained on; an answer that was taken in a moment ago may not be among ``replies`` yet."""
+    """Training patients of each site, as it says; ``replies`` may not have an answer of a moment ago yet."""
     found = ((site, replies.get(site)) for site in list(sites))
     return {site: None if reply is None else patients_of(reply.metrics) for site, reply in found}

@@ -60,7 +60,7 @@ Bind = Callable[[str, str], bool]
 
 
 class MessageGuard:
-    """What one process lets in.
+    """The door of one process: it lets a message in or drops it.
 
     Args:
         is_person: at a server.
@@ -74,7 +74,7 @@ class MessageGuard:
         self._refusals = RefusalLog()
 
     def passes(self, cell: Any, endpoint: Any, connection: Any, message: Any) -> bool:
-        """Whether FLARE may have a message. It may not where anything of it cannot be judged."""
+        """True where FLARE may have a message; False also where anything of it cannot be judged."""
         arrival: Arrival | None = None
         headers: Any = None
         try:
@@ -155,7 +155,7 @@ def install(guard: MessageGuard) -> None:
 
 
 def installed() -> bool:
-    """Whether this process has a guard."""
+    """True where this process has a guard."""
     return getattr(CoreCell, _MARK, None) is not None
 
 

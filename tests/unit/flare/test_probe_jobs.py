@@ -68,6 +68,9 @@ def test_a_check_that_throws_shows_nothing(kit: Path, monkeypatch: pytest.Monkey
     assert said(kit) == ["fail", "fail", "fail"]
 
 
+JOB_ID = "11111111-2222-4333-8444-555555555555"
+
+
 class Server:
     """A session with a server that takes every job, or that refuses one for want of a right."""
 
@@ -80,8 +83,8 @@ class Server:
     def submit_job(self, folder: str) -> str:
         self.seen.append(Path(folder))
         read_folder(Path(folder))
-        self.held.append("the-job")
-        return "the-job"
+        self.held.append(JOB_ID)
+        return JOB_ID
 
     def abort_job(self, job_id: str) -> None:
         self.aborted.append(job_id)
@@ -101,7 +104,7 @@ def test_a_job_that_a_server_takes_is_deleted_at_once_and_leaves_no_folder() -> 
 
 
 def test_a_job_that_cannot_be_deleted_is_named() -> None:
-    with pytest.raises(FederationError, match="the-job"):
+    with pytest.raises(FederationError, match=JOB_ID):
         probe_jobs.server_refusals(Console(Server(deletes=False)))
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from nvflare.apis.dxo import DataKind
 from nvflare.apis.event_type import EventType
 from nvflare.apis.executor import Executor
@@ -45,7 +46,6 @@ from fedward.flare.protocol import (
     to_shareable,
 )
 from fedward.flare.refusal import Code, code_of
-from fedward.flare.site_counts import site_counts
 from fedward.metrics.events import EVENTS_FILE, EventLog
 from fedward.privacy.approvals import Way, admission
 from fedward.privacy.metric_table import DETAILS
@@ -136,20 +136,24 @@ class _Site:
     def answer(self, task: Task, data: Shareable, *, abort: Signal) -> Shareable:
         """A task's answer, its metrics already cut to what the policy lets out; the gate refuses what is not."""
         reply = self._tasks[task](data, abort)
-        allowed = release(
-            reply.metrics,
-            self._policy.leaving,
-            private=self._protection.is_private,
-            alone=task is Task.ALONE,
-            names=self._job.names,
-            exclusive=self._job.exclusive,
-        )
+        allowed = self._released(reply.metrics, alone=task is Task.ALONE)
         answer = to_shareable(Reply(metrics=allowed, update=reply.update, counts=reply.counts))
         if reply.proof is not None:
             answer.set_header(PROOF, dict(reply.proof))
         if reply.patients is not None:
             answer.set_header(PATIENTS, reply.patients)
         return answer
+
+    def _released(self, metrics: Mapping[str, Any], *, alone: bool = False) -> dict[str, Any]:
+        """What this hospital's rules let out of them."""
+        return release(
+            metrics,
+            self._policy.leaving,
+            private=self._protection.is_private,
+            alone=alone,
+            names=self._job.names,
+            exclusive=self._job.exclusive,
+        )
 
     def close(self) -> None:
         """Give back what never began, and end the run: nothing continues it."""
@@ -232,10 +236,19 @@ class _Site:
         privacy = self._protection.spent(self._patients)
         if self._job.encryption is not None:
             save_weights(weights, self._folder / FINAL_FILE)
-        return Reply(
-            counts=site_counts(self._job, self._policy, self.trainer, private=self._protection.is_private),
-            metrics={"scores": scores.plain(), **told, "validate_s": round(validate_s, 3), "privacy": privacy},
-        )
+        metrics = {"scores": scores.plain(), **told, "validate_s": round(validate_s, 3), "privacy": privacy}
+        return Reply(counts=self._counts(metrics), metrics=metrics)
+
+    def _counts(self, metrics: Mapping[str, Any]) -> dict[str, NDArray[np.int64]] | None:
+        """This hospital's part of the job's sums of counts, and what it does not tell of it itself."""
+        if self._job.encryption is None:
+            return None
+        from fedward.flare.site_counts import site_counts
+
+        support = self.trainer.support.plain()
+        told = self._released({**metrics, "support": support, "patients": support["train_patients"]})
+        private = self._protection.is_private
+        return site_counts(self._job, self._policy, self.trainer, told=told, private=private)
 
     def _nothing(self, data: Shareable, abort: Signal) -> Reply:
         """Nothing of the executor's own: this hospital's gate adds what it verified itself."""
@@ -243,13 +256,10 @@ class _Site:
 
     def _pool(self, data: Shareable, abort: Signal) -> Reply:
         """What all hospitals' counts together say, worked out from the sum that this hospital's gate opened."""
-        from fedward.validation.cohort_statistics import pooled_statistics
-        from fedward.validation.pooled import pooled_scores
+        from fedward.flare.site_counts import told_of_all
 
         content, floor = content_of(data, DataKind.ANALYTIC), self._policy.leaving.min_count
-        if content["purpose"] == "scores":
-            return Reply(metrics={"pooled": pooled_scores(self._job, content["counts"])})
-        return Reply(metrics={"cohort_statistics": pooled_statistics(self._job, content["counts"], min_count=floor)})
+        return Reply(metrics=told_of_all(self._job, content["purpose"], content["counts"], min_count=floor))
 
     def _alone(self, data: Shareable, abort: Signal) -> Reply:
         """Train alone, without noise. Under differential privacy its scores stay here too: training data made them."""

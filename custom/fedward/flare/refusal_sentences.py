@@ -179,6 +179,7 @@ GATE_SENTENCES = frozenset(
         "vector is not … numbers of float32",
         "weight of a site is not from 1 to …: the sum could overflow",
         "weight of a site is not in (0, 1]: the sum could overflow",
+        "what hospitals hide of a sum is not of its hospitals",
         "… bits leave no room for so many sites",
         "… is not first in this site's privacy.json",
     }

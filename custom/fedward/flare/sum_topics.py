@@ -48,14 +48,14 @@ class SumTopics:
         Returns:
             None where the job has no such sum, or it has no final model yet to score.
         """
-        from fedward.validation import cohort_statistics, pooled
+        from fedward.flare.site_counts import counts_layout, counts_length
 
         if self.job.encryption is None or not self.job.encryption.statistics:
             return None
-        if purpose == "cohort" and (numbers := cohort_statistics.statistics_length(self.job)):
-            return self._topic("cohort", 0, layout=cohort_statistics.statistics_layout(self.job), length=numbers)
-        if purpose == "scores" and final is not None and (numbers := pooled.histogram_length(self.job)):
-            layout = hashlib.sha256(f"{pooled.histogram_layout(self.job)} {final.model}".encode("ascii")).hexdigest()
+        if purpose == "cohort" and (numbers := counts_length(self.job, purpose)):
+            return self._topic("cohort", 0, layout=counts_layout(self.job, purpose), length=numbers)
+        if purpose == "scores" and final is not None and (numbers := counts_length(self.job, purpose)):
+            layout = hashlib.sha256(f"{counts_layout(self.job, purpose)} {final.model}".encode("ascii")).hexdigest()
             return self._topic("scores", final.after, layout=layout, length=numbers)
         return None
 

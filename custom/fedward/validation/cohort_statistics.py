@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -95,18 +95,27 @@ def intensity_shares(image: NDArray[np.float32]) -> NDArray[np.int64]:
     return shares
 
 
-def pooled_statistics(job: JobSpec, counts: NDArray[np.int64], *, min_count: int) -> dict[str, Any]:
+def pooled_statistics(
+    job: JobSpec,
+    counts: NDArray[np.int64],
+    *,
+    min_count: int,
+    hides: Callable[[str], bool] = lambda name: False,
+    hides_patients: bool = False,
+) -> dict[str, Any]:
     """The statistics of all patients whose numbers were added.
 
     Args:
         job: the job that was counted for.
         counts: ``cohort_statistics``, or the sum of several.
         min_count: the floor; a count below it is None, and with it what would give it away (``suppress_parts``).
+        hides: whether a label's patients would tell one hospital's own (``fedward.privacy.untold``).
+        hides_patients: whether the number of all would.
 
     Returns:
         JSON-ready ``patients``, ``images``; ``age``, ``sex``: tables of patients; ``positives``: patients by label or
         class, absent for a segmentation; ``intensity``: lower edge of a bin -> share of grey values, 0 to 1. With
-        fewer patients than the floor all are None.
+        fewer patients than the floor, or where their number may not be told, all are None.
 
     Raises:
         EncryptionError: numbers that no cohort has: of another length, below 0, or whose parts are not the whole.
@@ -122,14 +131,13 @@ def pooled_statistics(job: JobSpec, counts: NDArray[np.int64], *, min_count: int
     most = max(tables["positives"].values(), default=0)
     if not most <= patients <= images or any(sum(tables[table].values()) != whole for table, whole in wholes.items()):
         raise _not_of(job)
-    enough = patients >= min_count
+    enough = patients >= min_count and not hides_patients
     total = patients if enough else None
     found: dict[str, Any] = {"patients": total, "images": images if enough else None}
     found |= {name: suppress_parts(tables[name], total=total, least=min_count) for name in ("age", "sex")}
     if tables["positives"]:
-        found["positives"] = suppress_labels(
-            tables["positives"], patients=total, images=found["images"], least=min_count
-        )
+        free = {name: None if hides(name) else count for name, count in tables["positives"].items()}
+        found["positives"] = suppress_labels(free, patients=total, images=found["images"], least=min_count)
     found["intensity"] = {
         name: shares / wholes["intensity"] if enough and images else None
         for name, shares in tables["intensity"].items()

@@ -29,6 +29,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +71,7 @@ def bin_edges() -> NDArray[np.float64]:
 
 def histogram_length(job: JobSpec) -> int:
     """How many numbers ``score_histogram`` has; 0 for a segmentation, which has no score for each image."""
-    names = _names(job)
+    names = names_of(job)
     return len(names) * 2 * _SIDE + 2 if names else 0
 
 
@@ -80,13 +82,20 @@ def histogram_layout(job: JobSpec) -> str:
         "bins": BINS,
         "scale": "arcsine",
         "target": job.data.target,
-        "names": _names(job),
+        "names": names_of(job),
         "tenths": _TENTHS,
         "each": "no: bins, sum of squared images of a patient, patients without yes by tenth of their highest score, "
         f"sum of those scores in 1/{_STEPS}; yes: the same, with yes",
         "last": "patients with any yes (multiclass: with any class but the first), patients",
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def names_of(job: JobSpec) -> tuple[str, ...]:
+    """Labels or classes whose scores are counted; none of a segmentation."""
+    if job.job.task == "segmentation":
+        return ()
+    return job.data.classes if job.data.target == "multiclass" else job.data.labels
 
 
 def score_histogram(job: JobSpec, predictions: Predictions) -> NDArray[np.int64]:
@@ -106,7 +115,7 @@ def score_histogram(job: JobSpec, predictions: Predictions) -> NDArray[np.int64]
     Raises:
         JobError: a segmentation, scores of another shape, or a score that is not finite or not 0 to 1.
     """
-    names = _names(job)
+    names = names_of(job)
     if not names:
         raise JobError("a segmentation job has no score histogram", where=job.job.name, remedy="leave it out")
     scores, truth = predictions.scores, predictions.labels
@@ -135,6 +144,24 @@ def score_histogram(job: JobSpec, predictions: Predictions) -> NDArray[np.int64]
     return np.concatenate([counts.ravel(), np.array([any_yes, len(patients)], dtype=np.int64)])
 
 
+@dataclass(frozen=True, slots=True)
+class People:
+    """Patients of a score histogram: all, those with any yes, and of each label (2, 10): all and those with yes, by
+    the tenth of their highest score."""
+
+    patients: int
+    any_yes: int
+    by_tenth: Mapping[str, NDArray[np.int64]]
+
+
+def people_of(job: JobSpec, counts: NDArray[np.int64]) -> People:
+    """The patients that ``score_histogram`` counted."""
+    names = names_of(job)
+    people = counts[:-2].reshape(len(names), 2, _SIDE)[:, :, _PEOPLE]
+    tables = {name: np.stack([table.sum(axis=0), table[_YES]]) for name, table in zip(names, people, strict=True)}
+    return People(patients=int(counts[-1]), any_yes=int(counts[-2]), by_tenth=tables)
+
+
 def pooled_scores(job: JobSpec, counts: NDArray[np.int64]) -> dict[str, Any]:
     """Scores over all patients whose images were counted.
 
@@ -154,7 +181,7 @@ def pooled_scores(job: JobSpec, counts: NDArray[np.int64]) -> dict[str, Any]:
         EncryptionError: numbers that no histogram has: of another length, below 0, or not of one number of images and
             of patients.
     """
-    names = _names(job)
+    names = names_of(job)
     _check(job, counts)
     table = counts[:-2].reshape(len(names), 2, _SIDE)
     any_yes, patients, images = int(counts[-2]), int(counts[-1]), int(table[0, :, :BINS].sum())
@@ -182,12 +209,6 @@ def _places(scores: NDArray[np.float64]) -> NDArray[np.intp]:
 def _tenths() -> NDArray[np.intp]:
     """The bin of the reliability table that each bin of the score counts in: that of its middle."""
     return tenths((_edges()[1:] + _edges()[:-1]) / 2)
-
-
-def _names(job: JobSpec) -> tuple[str, ...]:
-    if job.job.task == "segmentation":
-        return ()
-    return job.data.classes if job.data.target == "multiclass" else job.data.labels
 
 
 def _check(job: JobSpec, counts: NDArray[np.int64]) -> None:

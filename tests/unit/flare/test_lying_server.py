@@ -365,11 +365,11 @@ def test_score_histograms_are_those_of_one_final_model(tmp_path: Path) -> None:
 
 
 def test_histograms_of_one_model_are_not_opened_as_those_of_another(tmp_path: Path) -> None:
-    from fedward.validation.pooled import histogram_length
+    from fedward.flare.site_counts import counts_length
 
     three = Three(tmp_path, **BEST)
     made = sums(three)
-    counts = {"scores": np.ones(histogram_length(three.hospitals["city"].job), np.int64)}
+    counts = {"scores": np.ones(counts_length(three.hospitals["city"].job, "scores"), np.int64)}
     tally = three.exchange.tally("scores", final=made[1])
     assert tally is not None
     replies = {site: three.final(site, made[1], counts) for site in SITES}

@@ -310,9 +310,9 @@ def test_counts_of_a_job_in_the_clear_do_not_leave(tmp_path: Path) -> None:
 
 
 def test_statistics_of_three_hospitals_are_summed_and_opened(three: Three) -> None:
-    from fedward.validation.cohort_statistics import statistics_length
+    from fedward.flare.site_counts import counts_length
 
-    length, model = statistics_length(three.hospitals["city"].job), last(three)
+    length, model = counts_length(three.hospitals["city"].job, "cohort"), last(three)
     counts = {site: np.random.default_rng(at).integers(0, 50, length) for at, site in enumerate(SITES)}
     tally = three.exchange.tally("cohort")
     assert tally is not None
@@ -330,9 +330,9 @@ def test_statistics_of_three_hospitals_are_summed_and_opened(three: Three) -> No
 
 
 def test_what_is_no_message_costs_a_site_its_place_in_a_tally_and_nobody_else(three: Three) -> None:
-    from fedward.validation.cohort_statistics import statistics_length
+    from fedward.flare.site_counts import counts_length
 
-    counts = {"cohort": np.ones(statistics_length(three.hospitals["city"].job), np.int64)}
+    counts = {"cohort": np.ones(counts_length(three.hospitals["city"].job, "cohort"), np.int64)}
     model = last(three)
     replies = {site: three.final(site, model, counts) for site in SITES}
     bad = {"late": Reply(sealed={"cohort": 3}), "odd": Reply(sealed={"cohort": b"no message"})}

@@ -17,10 +17,10 @@ from nvflare.apis.shareable import Shareable
 from fedward.errors import GateRefused
 from fedward.flare.protocol import REFUSED_AT_DOOR, Model, Reply, Sum, Task, refusal, to_reply, to_shareable
 from fedward.flare.sealing import enough
+from fedward.flare.site_counts import counts_length
 from fedward.privacy.job_hash import job_hash
 from fedward.privacy.record import Record
 from fedward.privacy.runs import Run, Runs
-from fedward.validation.cohort_statistics import statistics_length
 from tests.unit.flare.three import SITES, Three
 from tests.unit.privacy.made_ledger import FAST, KEY
 
@@ -224,7 +224,7 @@ def test_no_update_follows_from_a_rounds_sum_of_other_hospitals(tmp_path: Path, 
 def test_statistics_of_two_runs_are_those_of_the_same_hospitals(tmp_path: Path) -> None:
     """The models' sums are the same; the counts are of all four, and then without those of west."""
     known = Three(tmp_path, sites=FOUR, **ONE_ROUND)
-    numbers = statistics_length(known.hospitals["city"].job)
+    numbers = counts_length(known.hospitals["city"].job, "cohort")
 
     def counted(one: Three, sites: tuple[str, ...]) -> tuple[Sum, dict[str, Shareable]]:
         model: Model = one.round(one.exchange.initial)[0]

@@ -12,10 +12,9 @@ from nvflare.apis.shareable import Shareable
 
 from fedward.flare.protocol import REFUSED_AT_DOOR, Reply, Task, refusal, refuse, to_shareable
 from fedward.flare.refusal import Code
+from fedward.flare.site_counts import counts_length
 from fedward.privacy.job_hash import job_hash
 from fedward.privacy.runs import CONFIRM, LEAVE, OPEN, SUM, VALIDATE
-from fedward.validation.cohort_statistics import statistics_length
-from fedward.validation.pooled import histogram_length
 from tests.unit.flare.hospital import MECHANISMS, METRICS, Hospital
 from tests.unit.flare.server import JOB_ID, Ran, Site, run
 from tests.unit.flare.three import KEY
@@ -66,7 +65,7 @@ class Gated(Site):
         if task is Task.ROUND:
             return Reply(metrics=metrics, update=self.hospital.update(seed=seed))
         if task is Task.FINAL:
-            counts = {"cohort": statistics_length(job), "scores": histogram_length(job)}
+            counts = {purpose: counts_length(job, purpose) for purpose in ("cohort", "scores")}
             return Reply(metrics=metrics, counts={name: np.ones(size, np.int64) for name, size in counts.items()})
         if task is Task.POOL:
             return Reply()

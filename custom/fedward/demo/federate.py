@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,8 @@ def federate(
         try:
             status = session.wait(job_id, each=each)
         except KeyboardInterrupt:
-            session.abort(job_id)
+            with suppress(FederationError):  # the federation is stopped next, whatever the server says
+                session.abort(job_id)
             raise
         wall_s = time.monotonic() - start
         result = session.download(job_id, folder / "results")

@@ -15,6 +15,7 @@ from nvflare.fuel.f3.cellnet.core_cell import CoreCell
 from nvflare.fuel.flare_api.api_spec import (
     AuthenticationError,
     AuthorizationError,
+    ClientInfo,
     InvalidJobDefinition,
     JobNotDone,
     JobNotFound,
@@ -48,14 +49,14 @@ class Console:
 
     def connected(self) -> set[str]:
         """Sites that the server sees now."""
-        return {client.name for client in self._session.get_connected_client_list()}
+        return {client.name for client in self._clients()}
 
     def last_seen(self) -> dict[str, datetime]:
         """By site, when the server last heard of it; only sites that are registered with it now."""
-        with _asked():
-            clients = self._session.get_connected_client_list()
         return {
-            one.name: datetime.fromtimestamp(one.last_connect_time, UTC) for one in clients if one.last_connect_time
+            one.name: datetime.fromtimestamp(one.last_connect_time, UTC)
+            for one in self._clients()
+            if one.last_connect_time
         }
 
     def submit(self, folder: Path) -> str:
@@ -145,8 +146,13 @@ class Console:
             time.sleep(poll_s)
 
     def abort(self, job_id: str) -> None:
-        """Ask the server to stop the job."""
-        self._session.abort_job(_job_id(job_id))
+        """Ask the server to stop the job.
+
+        Raises:
+            FederationError: it does not run, or the server does not answer.
+        """
+        with _asked(value=_job_id(job_id)):
+            self._session.abort_job(job_id)
 
     def download(self, job_id: str, out: Path) -> Path:
         """Fetch the job's result into ``out``; returns the folder that holds the server's run folder.
@@ -157,6 +163,10 @@ class Console:
         """
         with _asked(value=_job_id(job_id), remedy=f"fetch it later: fedward job download {job_id} --kit KIT"):
             return Path(self._session.download_job_result(job_id, str(out))) / RESULT
+
+    def _clients(self) -> list[ClientInfo]:
+        with _asked():
+            return list(self._session.get_connected_client_list())
 
 
 def _job_id(said: object) -> str:

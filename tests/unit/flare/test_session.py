@@ -43,12 +43,14 @@ def test_a_server_that_stays_silent_is_said_in_one_line(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("error", SILENT)
-def test_a_question_on_sites_is_one_line_too(error: Exception) -> None:
-    def silent() -> None:
+def test_a_question_on_sites_and_an_abort_are_one_line_too(error: Exception) -> None:
+    def silent(*_: object) -> None:
         raise error
 
-    with pytest.raises(FederationError, match="does not answer in time"):
-        Console(SimpleNamespace(get_connected_client_list=silent)).last_seen()
+    mute = Console(SimpleNamespace(get_connected_client_list=silent, abort_job=silent))
+    for ask in (mute.connected, mute.last_seen, lambda: mute.abort(ID)):
+        with pytest.raises(FederationError, match="does not answer in time"):
+            ask()
 
 
 @pytest.mark.parametrize("error", SILENT)

@@ -258,8 +258,10 @@ class _Site:
         """What all hospitals' counts together say, worked out from the sum that this hospital's gate opened."""
         from fedward.flare.site_counts import told_of_all
 
-        content, floor = content_of(data, DataKind.ANALYTIC), self._policy.leaving.min_count
-        return Reply(metrics=told_of_all(self._job, content["purpose"], content["counts"], min_count=floor))
+        content, leaving = content_of(data, DataKind.ANALYTIC), self._policy.leaving
+        private = self._protection.is_private
+        of_all = told_of_all(self._job, content["purpose"], content["counts"], leaving=leaving, private=private)
+        return Reply(metrics=of_all)
 
     def _alone(self, data: Shareable, abort: Signal) -> Reply:
         """Train alone, without noise. Under differential privacy its scores stay here too: training data made them."""

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from fedward.flare.protocol import COUNTED
 from fedward.privacy import untold
 from fedward.privacy.metric_table import held_back
+from fedward.privacy.release import release
 from fedward.privacy.untold import Untold, untold_counts, untold_length
-from fedward.settings import JobSpec, SitePolicy
+from fedward.settings import JobSpec, Leaving, SitePolicy
 from fedward.validation import cohort_statistics, pooled
 from fedward.validation.told import told_of_cohort, told_of_scores, without_untold
 
@@ -66,28 +67,31 @@ def site_counts(
     return found
 
 
-def told_of_all(job: JobSpec, purpose: str, counts: NDArray[np.int64], *, min_count: int) -> Metrics:
-    """What all hospitals' counts together say, without what would tell one hospital's own.
+def told_of_all(job: JobSpec, purpose: str, counts: NDArray[np.int64], *, leaving: Leaving, private: bool) -> Metrics:
+    """What all hospitals' counts together say, as the largest floor among them lets it out.
 
     Args:
         purpose: "scores" or "cohort".
         counts: a sum of ``site_counts``, opened.
-        min_count: this hospital's floor.
+        leaving: this hospital's rules.
+        private: whether the job is differentially private.
 
     Returns:
-        The metrics "pooled" or "cohort_statistics", before the hospital's own rules; null is what may not be told.
+        The metrics "pooled" or "cohort_statistics", without what would tell one hospital's own.
 
     Raises:
         EncryptionError: numbers that no hospitals' have.
     """
     own, scored = _own_length(job, purpose), purpose == "scores"
-    hidden = Untold(pooled.names_of(job), counts[own:], tables=scored, min_count=min_count)
+    hidden = Untold(pooled.names_of(job), counts[own:], tables=scored, min_count=leaving.min_count)
     if scored:
-        return {COUNTED[purpose]: without_untold(pooled.pooled_scores(job, counts[:own]), hidden)}
-    found = cohort_statistics.pooled_statistics(
-        job, counts[:own], min_count=hidden.least, hides=hidden.hides, hides_patients=hidden.hides_patients()
-    )
-    return {COUNTED[purpose]: found}
+        found = without_untold(pooled.pooled_scores(job, counts[:own]), hidden)
+    else:
+        found = cohort_statistics.pooled_statistics(
+            job, counts[:own], min_count=hidden.least, hides=hidden.hides, hides_patients=hidden.hides_patients()
+        )
+    of_all = leaving.model_copy(update={"min_count": hidden.least})
+    return release({COUNTED[purpose]: found}, of_all, private=private, names=job.names, exclusive=job.exclusive)
 
 
 def _own_length(job: JobSpec, purpose: str) -> int:

@@ -42,21 +42,17 @@ Table = Mapping[str, Cell]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Own:
-    """A hospital's own counts of some of its patients, and which of them it tells.
+    """What a hospital does not tell of its own counts of some of its patients.
 
     Attributes:
-        patients: how many they are.
-        positives: label, or ANY -> those with yes.
-        tells_patients: whether ``patients`` is told.
-        told: names of ``positives`` that are told.
+        patients: how many they are; None where that is told.
+        positives: label, or ANY -> patients, and those of them with yes; absent where these are told.
         by_tenth: label -> int64 (2, 10): patients, and those with yes, in each tenth of the score.
         edges: label -> lower edges of the reliability table that is told; a label that is absent has none.
     """
 
-    patients: int
-    positives: Mapping[str, int]
-    tells_patients: bool
-    told: Collection[str]
+    patients: int | None
+    positives: Mapping[str, tuple[int, int]]
     by_tenth: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     edges: Mapping[str, Collection[str]] = field(default_factory=dict)
 
@@ -83,9 +79,9 @@ def untold_counts(names: Sequence[str], splits: Sequence[Own], *, min_count: int
     """
     own_floor = int(np.searchsorted(FLOORS, min(min_count, FLOORS[-1])))
     rows: list[NDArray[np.int64]] = [(np.arange(len(FLOORS)) <= own_floor).astype(np.int64)]
-    rows.append(_part([(split.patients, 0) for split in splits if not split.tells_patients]))
+    rows.append(_part([(split.patients, 0) for split in splits if split.patients is not None]))
     for name in (ANY, *names):
-        rows.append(_part([(split.patients, split.positives[name]) for split in splits if name not in split.told]))
+        rows.append(_part([split.positives[name] for split in splits if name in split.positives]))
     if tables:
         (split,) = splits
         rows += [_own_table(split.by_tenth[name], split.edges.get(name, ())) for name in names]

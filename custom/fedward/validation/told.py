@@ -5,7 +5,7 @@ A count is told wherever it is told: patients of the validation as support, besi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -27,13 +27,12 @@ def told_of_scores(job: JobSpec, counts: NDArray[np.int64], told: Told) -> Own:
         counts: ``pooled.score_histogram``.
         told: what the hospital's rules let out: "scores", "support", "profile", "curves".
     """
-    found = people_of(job, counts)
+    found, told_ones = people_of(job, counts), _told_in_validation(job, told)
+    positives = {ANY: found.any_yes} | {name: int(table[1].sum()) for name, table in found.by_tenth.items()}
     curves = _table(told, "curves")
     return Own(
-        patients=found.patients,
-        positives={ANY: found.any_yes} | {name: int(table[1].sum()) for name, table in found.by_tenth.items()},
-        tells_patients=_tells_validation_patients(told),
-        told=_told_in_validation(job, told),
+        patients=None if _tells_validation_patients(told) else found.patients,
+        positives={name: (found.patients, count) for name, count in positives.items() if name not in told_ones},
         by_tenth=found.by_tenth,
         edges={
             name: [edge for edge, cell in _table(curves, name, "reliability").items() if _is_count(cell, "patients")]
@@ -45,24 +44,28 @@ def told_of_scores(job: JobSpec, counts: NDArray[np.int64], told: Told) -> Own:
 def told_of_cohort(job: JobSpec, support: Support, told: Told) -> tuple[Own, Own]:
     """A hospital's patients of training and those of validation, as its cohort statistics count them together.
 
+    Patients who were drawn in a round may be all patients of training, or fewer. So where these are told, and the
+    number of all is not, the hospital hides something of which nothing may be counted on.
+
     Args:
         told: what the hospital's rules let out: "support", "scores", "profile", and "patients" of the training.
     """
-    names = names_of(job)
-    trained = _table(told, "support")
+    trained, seen = _table(told, "support"), _told_in_validation(job, told)
+    known = {name for name in names_of(job) if _is_count(_table(trained, "train_positives"), name)}
+    drawn = 0 if _is_count(told, "patients") else support.train_patients
     training = Own(
-        patients=support.train_patients,
-        positives={ANY: 0, **{name: support.train_positives[name] for name in names}},
-        tells_patients=_is_count(trained, "train_patients") or _is_count(told, "patients"),
-        told={ANY, *(name for name in names if _is_count(_table(trained, "train_positives"), name))},
+        patients=None if _is_count(trained, "train_patients") else drawn,
+        positives=_but(support.train_positives, support.train_patients, known),
     )
     validation = Own(
-        patients=support.validation_patients,
-        positives={ANY: 0, **{name: support.validation_positives[name] for name in names}},
-        tells_patients=_tells_validation_patients(told),
-        told={ANY, *_told_in_validation(job, told)},
+        patients=None if _tells_validation_patients(told) else support.validation_patients,
+        positives=_but(support.validation_positives, support.validation_patients, seen),
     )
     return training, validation
+
+
+def _but(positives: Mapping[str, int], patients: int, told: Collection[str]) -> dict[str, tuple[int, int]]:
+    return {name: (patients, count) for name, count in positives.items() if name not in told}
 
 
 def without_untold(found: Told, hidden: Untold) -> dict[str, Any]:

@@ -39,6 +39,7 @@ LISTS = (
     ("curves", "pooled", "cohort_statistics"),
     ("auc", "pooled", "cohort_statistics"),
     ("pooled", "cohort_statistics"),
+    ("work", "pooled", "cohort_statistics"),
 )
 Metrics = dict[str, Any]
 
@@ -63,6 +64,8 @@ class Site:
     """Of each score, (patients, labels)."""
     trained: int
     trained_yes: dict[str, int]
+    drawn: int = 0
+    """Patients of a round; all of those in training, or fewer."""
 
     @property
     def patients(self) -> int:
@@ -88,7 +91,7 @@ class Site:
             "scores": top | ({"labels": each} if len(names) > 1 else {}),
             "curves": curves(labels, scores, found.patients),
             "support": self.support().plain(),
-            "patients": self.trained,
+            "patients": self.drawn or self.trained,
         }
 
     def told(self, metrics: Metrics) -> Metrics:
@@ -149,7 +152,8 @@ def drawn(kind: str, rng: np.random.Generator) -> list[Site]:
         floor, asked = int(rng.choice([1, 3, 5, 11, 20])), LISTS[0 if rng.random() < 0.5 else rng.integers(len(LISTS))]
         leaving = Leaving(metrics=LISTS[0] if same else asked, decimals=6, min_count=5 if same else floor)
         parts = rng.multinomial(trained, np.full(len(names), 1 / len(names)))
-        sites.append(Site(job, leaving, truth, tenths, trained, dict(zip(names, map(int, parts), strict=True))))
+        yes = dict(zip(names, map(int, parts), strict=True))
+        sites.append(Site(job, leaving, truth, tenths, trained, yes, drawn=int(rng.choice([trained, trained // 2]))))
     return sites
 
 
@@ -157,7 +161,7 @@ def of_all(sites: Sequence[Site], purpose: str) -> list[Metrics]:
     """What each hospital tells of the sum."""
     counts = sum(site.counts()[purpose] for site in sites)
     job = sites[0].job
-    return [site.told(told_of_all(job, purpose, counts, min_count=site.leaving.min_count)) for site in sites]
+    return [site.told(told_of_all(job, purpose, counts, leaving=site.leaving, private=False)) for site in sites]
 
 
 class Reader:
@@ -263,7 +267,7 @@ def test_no_hidden_count_of_patients_follows_from_the_cohort_statistics(kind: st
             for split, train in enumerate(("train", "validation")):
                 support, scores = own.get("support", {}), own.get("scores", {}) if split else {}
                 if name is None:
-                    worked = None if split else own.get("patients")
+                    worked = own.get("patients") if not split and sites[k].drawn == sites[k].trained else None
                     found = [support.get(f"{train}_patients"), scores.get("patients"), worked]
                 else:
                     found = [support.get(f"{train}_positives", {}).get(name), label_of(scores, name).get("positives")]
@@ -345,7 +349,7 @@ def test_hospitals_put_bins_together_by_the_largest_floor_among_them() -> None:
 
 
 def test_a_floor_between_two_counts_as_the_higher() -> None:
-    own = Own(patients=9, positives={ANY: 3}, tells_patients=True, told={ANY})
+    own = Own(patients=None, positives={})
     for floor in [*range(1, 1100), 10**9, 10**12]:
         counts = untold_counts((), [own], min_count=floor, tables=False)
         least = Untold((), counts, tables=False, min_count=1).least
@@ -365,10 +369,8 @@ def test_vectors_of_another_version_are_not_added() -> None:
 def test_numbers_that_no_hospitals_hide_are_refused() -> None:
     names = ("a", "b")
     own = Own(
-        patients=30,
-        positives={ANY: 8, "a": 5, "b": 4},
-        tells_patients=True,
-        told={"a"},
+        patients=None,
+        positives={ANY: (30, 8), "b": (30, 4)},
         by_tenth={name: np.array([[3] * 10, [1] * 10]) for name in names},
         edges={"a": RELIABILITY_BINS[:4]},
     )

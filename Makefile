@@ -24,9 +24,10 @@ check: setup ## what CI runs first: formatting, lint, types, every job's setting
 test: setup ## every test, real federations among them, two files at a time, each on one thread
 	OMP_NUM_THREADS=1 $(RUN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-rehearse: setup ## the slow tests: bundle installed without a network, image built, joining, a compromise (twenty minutes)
+rehearse: setup ## the slow tests: bundle without a network, image, joining, a compromise, networks apart (half an hour)
 	FEDWARD_REHEARSE=1 OMP_NUM_THREADS=1 $(RUN)/pytest tests/integration/test_bundle.py tests/integration/test_containers.py \
-		tests/integration/test_joining.py tests/integration/test_compromised.py
+		tests/integration/test_joining.py tests/integration/test_compromised.py tests/integration/test_namespaces.py \
+		tests/integration/test_planted_causes.py
 
 demo: setup ## three hospitals, a server, a job, a report in build/demo
 	$(RUN)/fedward demo

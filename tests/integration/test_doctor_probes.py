@@ -76,18 +76,6 @@ def test_every_probe_of_a_closed_site_passes_and_leaves_nothing(running: Running
     running.federation.check()
 
 
-def test_a_job_still_runs_after_both(running: Running, tmp_path: Path) -> None:
-    from fedward.flare.job import export_job
-    from tests.integration.test_federation import named
-
-    at_the_server(running)
-    for site in running.kits.sites:
-        at_a_site(running, site)
-    job = named("after_the_doctor", federation={"rounds": 1, "local_only": False})
-    job_id = running.session.submit(export_job(job, tmp_path))
-    assert running.session.wait(job_id, each=running.federation.check) == "FINISHED:COMPLETED"
-
-
 def typed(*words: str) -> tuple[int, dict[str, Any], str]:
     done = subprocess.run([*FEDWARD, *words], capture_output=True, text=True, check=False, timeout=120)
     return done.returncode, json.loads(done.stdout), done.stderr

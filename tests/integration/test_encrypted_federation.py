@@ -6,6 +6,7 @@ Four hospitals, whose network layer is tapped just inside TLS (``wiretap/sitecus
 from __future__ import annotations
 
 import base64
+import stat
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ from fedward.flare.executor import FINAL_FILE
 from fedward.flare.job import export_job
 from fedward.flare.persistor import SEALED_FILE
 from fedward.metrics.events import EVENTS_FILE, EventReader
+from fedward.metrics.store import STORE_FILE
 from fedward.reporting.from_events import report_of
 from fedward.reporting.result import read_result
 from fedward.settings import JobSpec, Scheme, parse
@@ -37,6 +39,7 @@ from fedward.validation.cohort_statistics import pooled_statistics
 from fedward.validation.pooled import pooled_scores
 from tests.conftest import tiny_job_content
 from tests.integration.conftest import Running, index_all, small_hospitals, started
+from tests.integration.test_participation import assert_stored
 from tests.integration.wiretap.search import files, share_found, windows, words
 
 pytestmark = pytest.mark.integration
@@ -51,7 +54,9 @@ PACKERS_OWN = 0.002
 keys often have in common (up to 3 words of 7,000). What a leak of 120 bytes of the key would show is more."""
 
 
-def tiny(name: str, *, rounds: int, seed: int = 7, encryption: Mapping[str, Any] | None = None) -> JobSpec:
+def tiny(
+    name: str, *, rounds: int, seed: int = 7, encryption: Mapping[str, Any] | None = None, **federation: Any
+) -> JobSpec:
     """The tiny job in the clear, or encrypted; all sites count alike.
 
     By descent with momentum: AdamW makes a whole step of a gradient next to 0, and rounding may turn its sign.
@@ -59,6 +64,7 @@ def tiny(name: str, *, rounds: int, seed: int = 7, encryption: Mapping[str, Any]
     content = tiny_job_content()
     content["job"] |= {"name": name, "seed": seed}
     content["federation"] |= {"rounds": rounds, "min_sites": 3, "weighting": "equal", "local_only": False}
+    content["federation"] |= federation
     content["training"] |= {"optimizer": "SGD", "lr": 0.05}
     if encryption is not None:
         content["encryption"] = dict(encryption)
@@ -162,7 +168,7 @@ def tapped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tapped]:
 
 @pytest.fixture(scope="module")
 def clear(tapped: Tapped) -> Ended:
-    return tapped.run(tiny("clear", rounds=2))
+    return tapped.run(tiny("clear", rounds=2, must_include=SITES, min_patients=10))
 
 
 @pytest.fixture(scope="module")
@@ -251,6 +257,34 @@ def test_its_events_and_its_report_say_how_it_was_encrypted_and_what_was_opened(
     assert report.pooled.value == encrypted.of("pooled")[0]["pooled"]["auc"]
     assert list(report.pooled_sites) == SITES
     assert report.population is not None and report.population.patients is not None
+
+
+def test_events_and_store_say_what_each_hospital_did_in_the_clear(tapped: Tapped, clear: Ended) -> None:
+    size = sum(array.nbytes for array in initial_weights(clear.job).values())
+    assert {event["admission"] for event in clear.of("admitted")} == {"any"}
+    for one in clear.of("round"):
+        assert sorted(one["participation"]) == one["sites"] == SITES
+        assert one["patients"] == sum(part["patients"] for part in one["participation"].values())
+        for part in one["participation"].values():
+            assert (part["outcome"], part["trained"]) == ("accepted", True)
+            assert (part["sent_bytes"], part["received_bytes"]) == (size, size)
+            assert 0 < part["seconds"] <= one["wall_s"]
+        assert sum(one["stages"].values()) == pytest.approx(one["wall_s"], abs=2e-3)
+    assert clear.of("suspect") == []
+    assert_stored(tapped.running, "clear", clear.events)
+    assert stat.S_IMODE((tapped.server / STORE_FILE).stat().st_mode) == 0o600
+
+
+def test_an_encrypted_job_says_bytes_and_sealing_seconds_too(tapped: Tapped, encrypted: Ended) -> None:
+    size = sum(array.nbytes for array in initial_weights(encrypted.job).values())
+    first, second = encrypted.of("round")
+    for site in SITES:
+        assert first["participation"][site]["sent_bytes"] == 0, "the first model follows from the seed"
+        assert second["participation"][site]["sent_bytes"] > size / 2
+        assert first["participation"][site]["received_bytes"] > size / 2
+    answers = encrypted.of("answered", task="round")
+    assert answers and all(0 <= event["metrics"]["seal_s"] < event["seconds"] for event in answers)
+    assert_stored(tapped.running, "encrypted", encrypted.events)
 
 
 def test_pooled_figures_are_those_of_all_hospitals_histograms_together(tapped: Tapped, encrypted: Ended) -> None:

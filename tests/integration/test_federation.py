@@ -146,14 +146,6 @@ def test_a_hospital_without_the_label_takes_no_part_and_says_why(running: Runnin
     assert of(events, "round")[0]["sites"] == others
 
 
-def test_too_few_sites_end_the_job_with_the_reason(running: Running, tmp_path: Path) -> None:
-    status, events, _ = run(running, named("nobody", data={"cohort": "brains"}), tmp_path)
-    assert status != "FINISHED:COMPLETED"
-    assert {event["site"] for event in of(events, "declined")} == set(running.kits.sites)
-    assert all("data.cohort" in event["reason"] for event in of(events, "declined"))
-    assert "min_sites" in of(events, "failed")[0]["reason"]
-
-
 def test_nobody_listens_beyond_loopback(running: Running) -> None:
     for process in running.federation.processes():
         for connection in process.net_connections(kind="inet"):

@@ -33,7 +33,7 @@ def folder() -> Iterator[Path]:
 @pytest.mark.parametrize(("what", "at_least"), [("lines", 400), ("creations", 100)])
 def test_killed_at_every_line(folder: Path, what: str, at_least: int) -> None:
     done = subprocess.run(
-        [sys.executable, str(CHILD), what, str(folder)], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, str(CHILD), what, str(folder)], capture_output=True, text=True, timeout=300, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
     tried = json.loads(done.stdout)["lines"]

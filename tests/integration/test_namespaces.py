@@ -30,8 +30,9 @@ from tests.conftest import ROOT, tiny_job_content
 from tests.integration.conftest import index_all, small_hospitals
 from tests.integration.namespaces import STRAY, Machine, machines, needs_namespaces
 from tests.integration.placed import SERVER, Placed
+from tests.rehearsal import rehearsal
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, rehearsal("runs a federation in networks of their own")]
 
 PORT, OTHER_PORT, PROXY_PORT, IDLE_PORT = 8443, 8444, 3128, 9000
 JOB_S = 600.0

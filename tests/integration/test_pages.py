@@ -312,6 +312,7 @@ def test_both_doctors_find_the_doors_of_a_running_federation_shut(running: Story
 
 
 def test_a_job_that_all_approved_runs(running: Story) -> None:
+    """After both doctors have sent what must not be answered."""
     for site in SITES:
         assert f"{JOB}: approved" in running.said[f"approval of {site}"]
     assert "FINISHED:COMPLETED" in running.said["job"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import stat
 import time
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,6 @@ import pytest
 from fedward.flare.app import SITE_FILE
 from fedward.metrics.store import STORE_FILE
 from fedward.provisioning.authority import read_pem
-from fedward.settings import JobEncryption
-from fedward.training.networks import initial_weights
 from tests.integration.conftest import Running
 from tests.integration.test_federation import named, of, run
 
@@ -50,43 +47,6 @@ def assert_stored(running: Running, name: str, events: list[dict[str, Any]]) -> 
         for one in rounds
         for site, part in sorted(one["participation"].items())
     ]
-
-
-def test_events_and_store_say_what_each_hospital_did_in_the_clear(running: Running, tmp_path: Path) -> None:
-    sites = sorted(running.hospitals)
-    federation = {"rounds": 1, "local_only": False, "must_include": sites, "min_patients": 10}
-    job = named("covered", federation=federation)
-    status, events, _ = run(running, job, tmp_path)
-    assert status == "FINISHED:COMPLETED"
-    size = sum(array.nbytes for array in initial_weights(job).values())
-    assert {event["admission"] for event in of(events, "admitted")} == {"any"}
-    for one in of(events, "round"):
-        assert sorted(one["participation"]) == one["sites"] == sites
-        assert one["patients"] == sum(part["patients"] for part in one["participation"].values())
-        for part in one["participation"].values():
-            assert (part["outcome"], part["trained"]) == ("accepted", True)
-            assert (part["sent_bytes"], part["received_bytes"]) == (size, size)
-            assert 0 < part["seconds"] <= one["wall_s"]
-        assert sum(one["stages"].values()) == pytest.approx(one["wall_s"], abs=2e-3)
-    assert of(events, "suspect") == []
-    assert_stored(running, "covered", events)
-    assert stat.S_IMODE((running.kits.server / STORE_FILE).stat().st_mode) == 0o600
-
-
-def test_an_encrypted_job_says_bytes_and_sealing_seconds_too(running: Running, tmp_path: Path) -> None:
-    asked = named("sealed_bytes", federation={"min_sites": 3, "local_only": False})
-    job = asked.model_copy(update={"encryption": JobEncryption()})
-    status, events, _ = run(running, job, tmp_path)
-    assert status == "FINISHED:COMPLETED"
-    size = sum(array.nbytes for array in initial_weights(job).values())
-    first, second = of(events, "round")
-    for site in running.hospitals:
-        assert first["participation"][site]["sent_bytes"] == 0, "the first model follows from the seed"
-        assert second["participation"][site]["sent_bytes"] > size / 2
-        assert first["participation"][site]["received_bytes"] > size / 2
-    answers = [event for event in of(events, "answered") if event["task"] == "round"]
-    assert all(0 <= event["metrics"]["seal_s"] < event["seconds"] for event in answers)
-    assert_stored(running, "sealed_bytes", events)
 
 
 def test_a_job_without_a_hospital_that_must_be_there_ends_failed_and_says_why(running: Running, tmp_path: Path) -> None:

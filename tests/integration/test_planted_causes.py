@@ -31,8 +31,9 @@ from fedward.validation.comparison import SiteValue, compare_sites
 from fedward.validation.diagnosis import NOTABLE, diagnose
 from tests.conftest import tiny_job_content
 from tests.integration.conftest import index_all
+from tests.rehearsal import rehearsal
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, rehearsal("trains hospitals with planted causes")]
 
 ALIKE = replace(HOSPITALS[0], images=240, paired=0.0, prevalence=0.45, marked=(0.3, 0.3), device=(0.2, 0.2), faults=())
 SITES = tuple(f"hospital-{letter}" for letter in "abcde")

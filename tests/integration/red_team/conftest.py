@@ -12,7 +12,7 @@ from tests.integration.red_team.scene import LEAD, MEMBER, OPERATOR, ROGUE, Scen
 from tests.integration.test_federation import named
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     with scene(tmp_path_factory.mktemp("red-team")) as up:
         yield up

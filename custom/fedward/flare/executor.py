@@ -246,9 +246,9 @@ class _Site:
         from fedward.flare.site_counts import site_counts
 
         support = self.trainer.support.plain()
-        told = self._released({**metrics, "support": support, "patients": support["train_patients"]})
+        out = self._released({**metrics, "support": support, "patients": support["train_patients"]})
         private = self._protection.is_private
-        return site_counts(self._job, self._policy, self.trainer, told=told, private=private)
+        return site_counts(self._job, self._policy, self.trainer, lets_out=out, private=private)
 
     def _nothing(self, data: Shareable, abort: Signal) -> Reply:
         """Nothing of the executor's own: this hospital's gate adds what it verified itself."""

@@ -17,10 +17,8 @@ from fedward.flare.protocol import COUNTED
 from fedward.privacy import untold
 from fedward.privacy.metric_table import held_back
 from fedward.privacy.release import release
-from fedward.privacy.untold import Untold, untold_counts, untold_length
 from fedward.settings import JobSpec, Leaving, SitePolicy
-from fedward.validation import cohort_statistics, pooled
-from fedward.validation.told import told_of_cohort, told_of_scores, without_untold
+from fedward.validation import cohort_statistics, pooled, told
 
 if TYPE_CHECKING:
     from fedward.training.trainer import Trainer
@@ -30,8 +28,9 @@ Metrics = dict[str, Any]
 
 def counts_length(job: JobSpec, purpose: str) -> int:
     """How many numbers a vector of the purpose, "scores" or "cohort", has; 0 where the job has no such sum."""
+    beside = told.scores_length if purpose == "scores" else told.statistics_length
     own = _own_length(job, purpose)
-    return own + untold_length(pooled.names_of(job), tables=purpose == "scores") if own else 0
+    return own + beside(job) if own else 0
 
 
 def counts_layout(job: JobSpec, purpose: str) -> str:
@@ -41,13 +40,13 @@ def counts_layout(job: JobSpec, purpose: str) -> str:
 
 
 def site_counts(
-    job: JobSpec, policy: SitePolicy, trainer: Trainer, *, told: Mapping[str, Any], private: bool
+    job: JobSpec, policy: SitePolicy, trainer: Trainer, *, lets_out: Mapping[str, Any], private: bool
 ) -> dict[str, NDArray[np.int64]]:
     """Counts for the gate to seal, by purpose, where job and hospital take part in their sum.
 
     Args:
         trainer: that has just validated the model whose scores are counted.
-        told: what the hospital's rules let out of its own metrics: of its scores, their details and its support.
+        lets_out: of its own metrics, what the hospital's rules let out: scores, their details, support.
         private: whether the job is differentially private.
 
     Returns:
@@ -57,13 +56,15 @@ def site_counts(
         "cohort": trainer.cohort_statistics,
         "scores": trainer.score_histogram,
     }
-    names, least = pooled.names_of(job), policy.leaving.min_count
-    found = {}
+    least, found = policy.leaving.min_count, {}
     for purpose, count in made.items():
         if _takes_part(job, policy, purpose, private=private):
-            own, scored = count(), purpose == "scores"
-            splits = [told_of_scores(job, own, told)] if scored else told_of_cohort(job, trainer.support, told)
-            found[purpose] = np.concatenate([own, untold_counts(names, splits, min_count=least, tables=scored)])
+            own = count()
+            if purpose == "scores":
+                beside = told.beside_scores(job, lets_out, min_count=least)
+            else:
+                beside = told.beside_statistics(job, own, trainer.support, lets_out, min_count=least)
+            found[purpose] = np.concatenate([own, beside])
     return found
 
 
@@ -82,16 +83,11 @@ def told_of_all(job: JobSpec, purpose: str, counts: NDArray[np.int64], *, leavin
     Raises:
         EncryptionError: numbers that no hospitals' have.
     """
-    own, scored = _own_length(job, purpose), purpose == "scores"
-    hidden = Untold(pooled.names_of(job), counts[own:], tables=scored, min_count=leaving.min_count)
-    if scored:
-        found = without_untold(pooled.pooled_scores(job, counts[:own]), hidden)
-    else:
-        found = cohort_statistics.pooled_statistics(
-            job, counts[:own], min_count=hidden.least, hides=hidden.hides, hides_patients=hidden.hides_patients()
-        )
-    of_all = leaving.model_copy(update={"min_count": hidden.least})
-    return release({COUNTED[purpose]: found}, of_all, private=private, names=job.names, exclusive=job.exclusive)
+    length = _own_length(job, purpose)
+    of_all = told.scores_of_all if purpose == "scores" else told.statistics_of_all
+    found, least = of_all(job, counts[:length], counts[length:], min_count=leaving.min_count)
+    coarser = leaving.model_copy(update={"min_count": least})
+    return release({COUNTED[purpose]: found}, coarser, private=private, names=job.names, exclusive=job.exclusive)
 
 
 def _own_length(job: JobSpec, purpose: str) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,11 +21,13 @@ from fedward.dataset.manifest import Row
 from fedward.dataset.selection import Example
 from fedward.errors import EncryptionError
 from fedward.privacy.metric_table import AGES, INTENSITIES, SEXES
-from fedward.privacy.suppression import suppress_labels, suppress_parts
+from fedward.privacy.suppression import suppress_cells, suppress_labels, suppress_parts
 from fedward.settings import JobSpec
 
 SHARES = 1000
 """What each image's grey values are parted into, so that they add up as whole numbers."""
+STRATA = {"age": AGES, "sex": SEXES}
+"""What patients are parted by -> its parts."""
 _FORMAT = "fedward cohort statistics 2"
 _UNKNOWN = "unknown"
 
@@ -100,8 +102,9 @@ def pooled_statistics(
     counts: NDArray[np.int64],
     *,
     min_count: int,
-    hides: Callable[[str], bool] = lambda name: False,
+    hides: Collection[str] = (),
     hides_patients: bool = False,
+    rest: Mapping[str, Mapping[str, int]] | None = None,
 ) -> dict[str, Any]:
     """The statistics of all patients whose numbers were added.
 
@@ -109,8 +112,9 @@ def pooled_statistics(
         job: the job that was counted for.
         counts: ``cohort_statistics``, or the sum of several.
         min_count: the floor; a count below it is None, and with it what would give it away (``suppress_parts``).
-        hides: whether a label's patients would tell one hospital's own (``fedward.privacy.untold``).
-        hides_patients: whether the number of all would.
+        hides: labels whose patients might tell one hospital's own (``fedward.privacy.untold``).
+        hides_patients: whether the number of all might.
+        rest: of "age" and "sex", each part's patients less those that hospitals told themselves; None: all of them.
 
     Returns:
         JSON-ready ``patients``, ``images``; ``age``, ``sex``: tables of patients; ``positives``: patients by label or
@@ -134,15 +138,37 @@ def pooled_statistics(
     enough = patients >= min_count and not hides_patients
     total = patients if enough else None
     found: dict[str, Any] = {"patients": total, "images": images if enough else None}
-    found |= {name: suppress_parts(tables[name], total=total, least=min_count) for name in ("age", "sex")}
+    for name in STRATA:
+        cells = _cells(tables[name], tables[name] if rest is None else rest[name], least=min_count)
+        found[name] = suppress_parts(cells, total=total, least=min_count)
     if tables["positives"]:
-        free = {name: None if hides(name) else count for name, count in tables["positives"].items()}
+        free = {name: None if name in hides else count for name, count in tables["positives"].items()}
         found["positives"] = suppress_labels(free, patients=total, images=found["images"], least=min_count)
     found["intensity"] = {
         name: shares / wholes["intensity"] if enough and images else None
         for name, shares in tables["intensity"].items()
     }
     return found
+
+
+def strata_of(job: JobSpec, counts: NDArray[np.int64], *tables: str) -> dict[str, Any]:
+    """Patients by age and by sex as ``cohort_statistics`` counted them; with one other table named, that table."""
+    found: dict[str, dict[str, int]] = {table: {} for table in (tables or STRATA)}
+    for (table, name), count in zip(_entries(job), counts.tolist(), strict=True):
+        if table in found:
+            found[table][name] = count
+    return found[tables[0]] if tables else found
+
+
+def _cells(whole: Mapping[str, int], rest: Mapping[str, int], *, least: int) -> dict[str, int | None]:
+    """A table of all patients; null where it, less what hospitals told themselves, would tell few of the others."""
+    parted = {"all": whole, "rest": rest}
+    seen = suppress_cells(
+        {name: {part: (count,) for part, count in table.items()} for name, table in parted.items()},
+        wholes={name: (sum(table.values()),) for name, table in parted.items()},
+        least=least,
+    )
+    return {part: count if part in seen else None for part, count in whole.items()}
 
 
 def _entries(job: JobSpec) -> list[tuple[str, str]]:

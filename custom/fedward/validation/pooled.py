@@ -29,8 +29,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -142,24 +140,6 @@ def score_histogram(job: JobSpec, predictions: Predictions) -> NDArray[np.int64]
             counts[label, value, _PEOPLE] = by_tenth(tenth, np.ones(len(tenth)))
             counts[label, value, _SCORES] = by_tenth(tenth, np.rint(highest[those] * _STEPS))
     return np.concatenate([counts.ravel(), np.array([any_yes, len(patients)], dtype=np.int64)])
-
-
-@dataclass(frozen=True, slots=True)
-class People:
-    """Patients of a score histogram: all, those with any yes, and of each label (2, 10): all and those with yes, by
-    the tenth of their highest score."""
-
-    patients: int
-    any_yes: int
-    by_tenth: Mapping[str, NDArray[np.int64]]
-
-
-def people_of(job: JobSpec, counts: NDArray[np.int64]) -> People:
-    """The patients that ``score_histogram`` counted."""
-    names = names_of(job)
-    people = counts[:-2].reshape(len(names), 2, _SIDE)[:, :, _PEOPLE]
-    tables = {name: np.stack([table.sum(axis=0), table[_YES]]) for name, table in zip(names, people, strict=True)}
-    return People(patients=int(counts[-1]), any_yes=int(counts[-2]), by_tenth=tables)
 
 
 def pooled_scores(job: JobSpec, counts: NDArray[np.int64]) -> dict[str, Any]:

@@ -1,101 +1,175 @@
-"""Which of its own counts a hospital tells, read off what its rules let out, and what it may tell of all hospitals'.
+"""Which of its own counts a hospital tells, read off what its rules let out, and what it may tell of all hospitals.
 
-A count is told wherever it is told: patients of the validation as support, beside the scores or in the profile.
+A hospital tells how many validation patients it has if it tells so in any place: as support, beside the scores or in
+the profile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedward.dataset.selection import Support
-from fedward.privacy.untold import ANY, Own, Untold
+from fedward.errors import EncryptionError
+from fedward.privacy.untold import ANY, Told, Untold, untold_counts, untold_length
 from fedward.settings import JobSpec
-from fedward.validation.pooled import names_of, people_of
+from fedward.validation.cohort_statistics import STRATA, pooled_statistics, strata_of
+from fedward.validation.pooled import names_of, pooled_scores
 
-Told = Mapping[str, Any]
+Metrics = Mapping[str, Any]
+
+_OWN = ("scores", "support", "subgroups", "curves", "profile", "patients")
+"""Metrics with counts of a hospital's own patients."""
 
 
-def told_of_scores(job: JobSpec, counts: NDArray[np.int64], told: Told) -> Own:
-    """A hospital's validation patients, as its score histogram counts them.
+def beside_scores(job: JobSpec, told: Metrics, *, min_count: int) -> NDArray[np.int64]:
+    """What a hospital seals with its score histogram: what it withholds of its validation patients.
 
     Args:
         job: a classification.
-        counts: ``pooled.score_histogram``.
-        told: what the hospital's rules let out: "scores", "support", "profile", "curves".
-    """
-    found, told_ones = people_of(job, counts), _told_in_validation(job, told)
-    positives = {ANY: found.any_yes} | {name: int(table[1].sum()) for name, table in found.by_tenth.items()}
-    curves = _table(told, "curves")
-    return Own(
-        patients=None if _tells_validation_patients(told) else found.patients,
-        positives={name: (found.patients, count) for name, count in positives.items() if name not in told_ones},
-        by_tenth=found.by_tenth,
-        edges={
-            name: [edge for edge, cell in _table(curves, name, "reliability").items() if _is_count(cell, "patients")]
-            for name in found.by_tenth
-        },
-    )
-
-
-def told_of_cohort(job: JobSpec, support: Support, told: Told) -> tuple[Own, Own]:
-    """A hospital's patients of training and those of validation, as its cohort statistics count them together.
-
-    Patients who were drawn in a round may be all patients of training, or fewer. So where these are told, and the
-    number of all is not, the hospital hides something of which nothing may be counted on.
-
-    Args:
-        told: what the hospital's rules let out: "support", "scores", "profile", and "patients" of the training.
-    """
-    trained, seen = _table(told, "support"), _told_in_validation(job, told)
-    known = {name for name in names_of(job) if _is_count(_table(trained, "train_positives"), name)}
-    drawn = 0 if _is_count(told, "patients") else support.train_patients
-    training = Own(
-        patients=None if _is_count(trained, "train_patients") else drawn,
-        positives=_but(support.train_positives, support.train_patients, known),
-    )
-    validation = Own(
-        patients=None if _tells_validation_patients(told) else support.validation_patients,
-        positives=_but(support.validation_positives, support.validation_patients, seen),
-    )
-    return training, validation
-
-
-def _but(positives: Mapping[str, int], patients: int, told: Collection[str]) -> dict[str, tuple[int, int]]:
-    return {name: (patients, count) for name, count in positives.items() if name not in told}
-
-
-def without_untold(found: Told, hidden: Untold) -> dict[str, Any]:
-    """Pooled scores without what would tell one hospital's own counts.
-
-    Args:
-        found: as ``pooled.pooled_scores`` gives them.
-        hidden: what the same hospitals hide.
+        told: what the hospital's rules let out of _OWN; "patients" are those of the training.
+        min_count: its floor.
 
     Returns:
-        The same, null where it may not be told; ``release`` takes out what rests on it, and what would follow.
+        int64 (scores_length(job),).
     """
-    whole = hidden.hides_patients()
+    curves = _table(told, "curves")
+    of_validation = Told(
+        anything=_tells_of_its_own(told),
+        patients=_tells_validation_patients(told),
+        positives=_told_in_validation(job, told),
+        tables=[name for name in names_of(job) if "reliability" in _table(curves, name)],
+    )
+    return untold_counts(names_of(job), of_validation, min_count=min_count)
+
+
+def scores_length(job: JobSpec) -> int:
+    """How many numbers ``beside_scores`` has."""
+    return untold_length(names_of(job))
+
+
+def scores_of_all(job: JobSpec, own: NDArray[np.int64], beside: NDArray[np.int64], *, min_count: int) -> Any:
+    """Pooled scores without what might tell one hospital's own counts, and the floor that they are held to.
+
+    Args:
+        own, beside: the sums of ``pooled.score_histogram`` and of ``beside_scores``.
+
+    Returns:
+        As ``pooled.pooled_scores``, null where it may not be told, and the largest floor.
+
+    Raises:
+        EncryptionError: numbers that no hospitals' have.
+    """
+    hidden, found = Untold(names_of(job), beside, min_count=min_count), pooled_scores(job, own)
     curves = {name: dict(told) for name, told in found["curves"].items()}
     for name, told in curves.items():
-        if "reliability" in told:
-            told["reliability"] = hidden.table(name, told["reliability"])
-    labels = {name: _blank(part, whole or hidden.hides(name)) for name, part in found.get("labels", {}).items()}
-    only = None if labels else next(iter(curves))
-    top = _blank(found, whole or hidden.hides(ANY if only is None else only))
-    top |= {name: None if whole else found[name] for name in ("patients", "images")}
-    return {**top, "curves": curves, **({"labels": labels} if labels else {})}
+        if hidden.hides_table(name) and "reliability" in told:
+            told["reliability"] = {edge: dict.fromkeys(cell) for edge, cell in told["reliability"].items()}
+    labels = {name: _blank(part, hides=hidden.hides(name)) for name, part in found.get("labels", {}).items()}
+    top = _blank(found, hides=hidden.hides(ANY if labels else next(iter(curves))))
+    if hidden.hides_patients():
+        top |= {"patients": None, "images": None}
+    return {**top, "curves": curves, **({"labels": labels} if labels else {})}, hidden.least
 
 
-def _tells_validation_patients(told: Told) -> bool:
+def beside_statistics(
+    job: JobSpec, own: NDArray[np.int64], support: Support, told: Metrics, *, min_count: int
+) -> NDArray[np.int64]:
+    """What a hospital seals with its cohort statistics.
+
+    Args:
+        own: ``cohort_statistics.cohort_statistics``.
+        support: the hospital's.
+        told, min_count: as for ``beside_scores``.
+
+    Returns:
+        int64 (statistics_length(job),): what it withholds of its patients of training and validation; of training the
+        patients, and those with yes by label; by age and sex the patients that its own profile does not tell.
+    """
+    names, trained, seen = names_of(job), _table(told, "support"), _told_in_validation(job, told)
+    known = {name for name in names if _is_count(_table(trained, "train_positives"), name)}
+    of_both = Told(
+        anything=_tells_of_its_own(told),
+        patients=_tells_validation_patients(told)
+        and (_is_count(trained, "train_patients") or _is_count(told, "patients")),
+        positives={ANY, *(known & seen)},
+    )
+    training = [support.train_patients, *(support.train_positives[name] for name in names)]
+    rest = [
+        count - (shown if type(shown := _table(told, "profile", stratum).get(part)) is int else 0)
+        for stratum, parts in strata_of(job, own).items()
+        for part, count in parts.items()
+    ]
+    return np.concatenate([untold_counts(names, of_both, min_count=min_count), np.array([*training, *rest], np.int64)])
+
+
+def statistics_length(job: JobSpec) -> int:
+    """How many numbers ``beside_statistics`` has."""
+    return untold_length(names_of(job)) + 1 + len(names_of(job)) + sum(map(len, STRATA.values()))
+
+
+def statistics_of_all(job: JobSpec, own: NDArray[np.int64], beside: NDArray[np.int64], *, min_count: int) -> Any:
+    """Cohort statistics without what might tell one hospital's own counts, and the floor that they are held to.
+
+    Pooled scores are of the validation's patients, these of both. So each part has the floor, where hospitals tell
+    nothing of their own and a part would follow from the two.
+
+    Args:
+        own, beside: the sums of ``cohort_statistics.cohort_statistics`` and of ``beside_statistics``.
+
+    Returns:
+        As ``cohort_statistics.pooled_statistics``, null where it may not be told, and the largest floor.
+
+    Raises:
+        EncryptionError: numbers that no hospitals' have.
+    """
+    names = names_of(job)
+    marks, training, strata = np.split(beside, np.cumsum([untold_length(names), 1 + len(names)]))
+    hidden = Untold(names, marks, min_count=min_count)
+    every = pooled_statistics(job, own, min_count=0)
+    trained, with_yes = int(training[0]), dict(zip(names, training[1:].tolist(), strict=True))
+    validated = every["patients"] - trained
+    counts = [iter(strata.tolist())]
+    rest = {name: {part: next(counts[0]) for part in parts} for name, parts in STRATA.items()}
+    whole = strata_of(job, own)
+    fits = all(0 <= rest[name][part] <= count for name, parts in whole.items() for part, count in parts.items())
+    positives = strata_of(job, own, "positives")
+    fits = fits and all(0 <= with_yes[name] <= positives[name] for name in names) and validated >= 0 and trained >= 0
+    if not fits:
+        raise EncryptionError("what hospitals hide of a sum is not of its hospitals", where=job.job.name)
+
+    def few(name: str) -> bool:
+        validation = positives[name] - with_yes[name]
+        sides = (with_yes[name], trained - with_yes[name], validation, validated - validation)
+        return bool(min(sides) < hidden.least)
+
+    return (
+        pooled_statistics(
+            job,
+            own,
+            min_count=hidden.least,
+            hides={name for name in names if hidden.hides(name) or few(name)},
+            hides_patients=hidden.hides_patients() or min(trained, validated) < hidden.least,
+            rest=rest,
+        ),
+        hidden.least,
+    )
+
+
+def _tells_of_its_own(told: Metrics) -> bool:
+    """Whether its list has a count of its own patients, told or not: that the floor hides it says that it is small."""
+    return any(name in told for name in _OWN)
+
+
+def _tells_validation_patients(told: Metrics) -> bool:
     places = (("support", "validation_patients"), ("scores", "patients"), ("profile", "patients"))
     return any(_is_count(_table(told, group), name) for group, name in places)
 
 
-def _told_in_validation(job: JobSpec, told: Told) -> set[str]:
+def _told_in_validation(job: JobSpec, told: Metrics) -> set[str]:
     """Labels, and ANY, whose patients with yes are told."""
     scores = _table(told, "scores")
     found = {ANY} if _is_count(scores, "positives") else set()
@@ -108,7 +182,7 @@ def _told_in_validation(job: JobSpec, told: Told) -> set[str]:
     return found
 
 
-def _table(content: Told, *path: str) -> Told:
+def _table(content: Metrics, *path: str) -> Metrics:
     """The table at a path; an empty one where there is none."""
     for name in path:
         inner = content.get(name)
@@ -118,10 +192,10 @@ def _table(content: Told, *path: str) -> Told:
     return content
 
 
-def _is_count(content: object, name: str) -> bool:
-    return isinstance(content, Mapping) and type(content.get(name)) is int
+def _is_count(content: Metrics, name: str) -> bool:
+    return type(content.get(name)) is int
 
 
-def _blank(found: Told, hides: bool) -> dict[str, Any]:
-    """Scores of one label, all null if its patients with yes may not be told."""
+def _blank(found: Metrics, *, hides: bool) -> dict[str, Any]:
+    """Scores of one label; all but the number of all patients null if those with yes may not be told."""
     return {name: None if hides and name != "patients" else value for name, value in found.items()}

@@ -1,11 +1,13 @@
 """No hospital's hidden count follows from what hospitals told and what they told of all together.
 
-Hospitals, lists and floors are drawn; each tells what its rules let out, and then what it may tell of the sum. Whoever
-has read all of it knows sums of patients: which counts they determine is a question of linear algebra, asked here.
+Hospitals, lists and floors are drawn; each tells what its rules let out, and then what it may tell of both sums.
+Whoever has read all of it knows sums of patients: which counts they determine is a question of linear algebra, asked
+here of all labels, of training and validation, and of patients with yes and without at once.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,12 +20,12 @@ import pytest
 from fedward.dataset.selection import Support
 from fedward.errors import EncryptionError
 from fedward.flare.site_counts import counts_layout, counts_length, site_counts, told_of_all
-from fedward.privacy.metric_table import RELIABILITY_BINS
+from fedward.privacy.metric_table import AGES, RELIABILITY_BINS, SEXES
 from fedward.privacy.release import refused, release
-from fedward.privacy.untold import ANY, FLOORS, Own, Untold, untold_counts, untold_length
+from fedward.privacy.untold import ANY, FLOORS, Told, Untold, untold_counts, untold_length
 from fedward.settings import JobSpec, Leaving, parse
 from fedward.training.results import Predictions
-from fedward.validation.cohort_statistics import statistics_layout, statistics_length
+from fedward.validation.cohort_statistics import pooled_statistics, statistics_layout, statistics_length
 from fedward.validation.curves import curves
 from fedward.validation.pooled import histogram_layout, names_of, score_histogram
 from tests.conftest import tiny_job_content
@@ -42,6 +44,8 @@ LISTS = (
     ("work", "pooled", "cohort_statistics"),
 )
 Metrics = dict[str, Any]
+Key = tuple[int, str, str, bool]
+SPLITS = ("train", "validation")
 
 
 def job_of(kind: str) -> JobSpec:
@@ -64,8 +68,6 @@ class Site:
     """Of each score, (patients, labels)."""
     trained: int
     trained_yes: dict[str, int]
-    drawn: int = 0
-    """Patients of a round; all of those in training, or fewer."""
 
     @property
     def patients(self) -> int:
@@ -74,10 +76,12 @@ class Site:
     def yes(self, name: str) -> np.ndarray:
         return self.truth[:, names_of(self.job).index(name)] == 1
 
-    def counted(self, name: str, *, first: int, last: int, yes: bool) -> int:
-        """Patients with yes, or without, whose score is in these tenths."""
-        place = self.tenths[:, names_of(self.job).index(name)]
-        return int(np.sum((self.yes(name) == yes) & (place >= first) & (place <= last)))
+    def counted(self, name: str, split: str, *, yes: bool | None) -> int:
+        """Patients of training or validation: all, with yes, or without."""
+        train = split == "train"
+        positives = self.trained_yes[name] if train else int(self.yes(name).sum())
+        everyone = self.trained if train else self.patients
+        return everyone if yes is None else positives if yes else everyone - positives
 
     def metrics(self) -> Metrics:
         """Counts as the hospital's own code makes them; the scores beside them are of no matter here."""
@@ -91,7 +95,7 @@ class Site:
             "scores": top | ({"labels": each} if len(names) > 1 else {}),
             "curves": curves(labels, scores, found.patients),
             "support": self.support().plain(),
-            "patients": self.drawn or self.trained,
+            "patients": self.trained,
         }
 
     def told(self, metrics: Metrics) -> Metrics:
@@ -107,7 +111,7 @@ class Site:
             support=self.support(),
         )
         policy: Any = SimpleNamespace(leaving=self.leaving)
-        return site_counts(self.job, policy, trainer, told=self.told(self.metrics()), private=False)
+        return site_counts(self.job, policy, trainer, lets_out=self.told(self.metrics()), private=False)
 
     def support(self) -> Support:
         own = {name: int(self.yes(name).sum()) for name in names_of(self.job)}
@@ -153,7 +157,7 @@ def drawn(kind: str, rng: np.random.Generator) -> list[Site]:
         leaving = Leaving(metrics=LISTS[0] if same else asked, decimals=6, min_count=5 if same else floor)
         parts = rng.multinomial(trained, np.full(len(names), 1 / len(names)))
         yes = dict(zip(names, map(int, parts), strict=True))
-        sites.append(Site(job, leaving, truth, tenths, trained, yes, drawn=int(rng.choice([trained, trained // 2]))))
+        sites.append(Site(job, leaving, truth, tenths, trained, yes))
     return sites
 
 
@@ -165,23 +169,68 @@ def of_all(sites: Sequence[Site], purpose: str) -> list[Metrics]:
 
 
 class Reader:
-    """Whole numbers that are not known, and sums of them that are."""
+    """Patients of each hospital, split and label, with yes and without: what is known of them, and what follows."""
 
-    def __init__(self, unknowns: int) -> None:
-        self._unknowns, self._known = unknowns, [np.zeros(unknowns)]
+    def __init__(self, sites: Sequence[Site]) -> None:
+        self._names, self._sites = names_of(sites[0].job), range(len(sites))
+        keys = itertools.product(self._sites, SPLITS, self._names, (False, True))
+        self._index = {key: at for at, key in enumerate(keys)}
+        self._known = [np.zeros(len(self._index))]
+        first = self._names[0]
+        for site, split in itertools.product(self._sites, SPLITS):
+            for name in self._names[1:]:
+                self._is(self._row(self.of(name, split, site)) - self._row(self.of(first, split, site)))
+            if sites[0].job.exclusive:
+                classes = [(site, split, name, True) for name in self._names]
+                self._is(self._row(classes) - self._row(self.of(first, split, site)))
 
-    def learns(self, of: Sequence[int]) -> None:
-        self._known.append(self._row(of))
+    def of(self, name: str, split: str, *sites: int, yes: bool | None = None) -> list[Key]:
+        """Patients of one label in some hospitals: all, those with yes, or those without."""
+        sides = (False, True) if yes is None else (yes,)
+        return [(site, split, name, side) for site in sites for side in sides]
 
-    def determines(self, of: Sequence[int]) -> bool:
-        """Whether the sum of these unknowns follows from what is known."""
-        known, row = np.array(self._known), self._row(of)
+    def learns(self, keys: Sequence[Key], value: object) -> None:
+        """How many these are together, unless it is not told."""
+        if value is not None:
+            self._is(self._row(keys))
+
+    def determines(self, keys: Sequence[Key]) -> bool:
+        """Whether the sum of these follows from what is known."""
+        known, row = np.array(self._known), self._row(keys)
         found, *_ = np.linalg.lstsq(known.T, row, rcond=None)
         return bool(np.abs(known.T @ found - row).max() < 1e-9)
 
-    def _row(self, of: Sequence[int]) -> np.ndarray:
-        row = np.zeros(self._unknowns)
-        row[list(of)] = 1
+    def hears(self, site: int, own: Metrics) -> None:
+        """What a hospital tells of its own."""
+        first, support, scores = self._names[0], own.get("support", {}), own.get("scores", {})
+        for value in (support.get("train_patients"), own.get("patients")):
+            self.learns(self.of(first, "train", site), value)
+        for value in (support.get("validation_patients"), scores.get("patients")):
+            self.learns(self.of(first, "validation", site), value)
+        for name in self._names:
+            self.learns(self.of(name, "train", site, yes=True), support.get("train_positives", {}).get(name))
+            inner = label_of(scores, name).get("positives")
+            for value in (support.get("validation_positives", {}).get(name), inner):
+                self.learns(self.of(name, "validation", site, yes=True), value)
+
+    def hears_of_all(self, pooled: Metrics, cohort: Metrics) -> None:
+        """What a hospital tells of the sums."""
+        everyone, first = self._sites, self._names[0]
+        self.learns(self.of(first, "validation", *everyone), pooled.get("patients"))
+        both = [key for split in SPLITS for key in self.of(first, split, *everyone)]
+        self.learns(both, cohort.get("patients"))
+        for name in self._names:
+            self.learns(self.of(name, "validation", *everyone, yes=True), label_of(pooled, name).get("positives"))
+            yes = [key for split in SPLITS for key in self.of(name, split, *everyone, yes=True)]
+            self.learns(yes, cohort.get("positives", {}).get(name))
+
+    def _is(self, row: np.ndarray) -> None:
+        self._known.append(row)
+
+    def _row(self, keys: Sequence[Key]) -> np.ndarray:
+        row = np.zeros(len(self._index))
+        for key in keys:
+            row[self._index[key]] += 1
         return row
 
 
@@ -200,100 +249,36 @@ def label_of(told: Metrics, name: str) -> Any:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("seed", range(15))
+@pytest.mark.parametrize("seed", range(25))
 def test_no_hidden_count_of_a_hospital_is_determined_by_all_that_was_told(kind: str, seed: int) -> None:
     sites = drawn(kind, np.random.default_rng(seed))
-    told, together = [site.told(site.metrics()) for site in sites], of_all(sites, "scores")
-    everyone = len(sites)
-    for name in names_of(sites[0].job):
-        # one reader for patients with yes, another for those without: both are told where one is
-        reader = Reader(everyone * 10)
-
-        def tenths(site: int, first: int, last: int) -> list[int]:
-            return [site * 10 + k for k in range(first, last + 1)]
-
-        open_ones = set()
-        for k, own in enumerate(told):
-            support = own.get("support", {}).get("validation_positives", {})
-            found = {label_of(own.get("scores", {}), name).get("positives"), support.get(name)} - {None}
-            if found:
-                assert found == {int(sites[k].yes(name).sum())}
-                reader.learns(tenths(k, 0, 9))
-                open_ones.add(k)
-            for first, last in edges_of(own.get("curves", {}).get(name, {}).get("reliability")):
-                reader.learns(tenths(k, first, last))
-        for told_of_it in together:
-            pooled = told_of_it.get("pooled", {})
-            if label_of(pooled, name).get("positives") is not None:
-                assert label_of(pooled, name)["positives"] == sum(site.yes(name).sum() for site in sites)
-                reader.learns(range(everyone * 10))
-            for first, last in edges_of(pooled.get("curves", {}).get(name, {}).get("reliability")):
-                reader.learns([k for site in range(everyone) for k in tenths(site, first, last)])
-        for k, site in enumerate(sites):
-            whole = reader.determines(tenths(k, 0, 9))
-            assert whole == (k in open_ones), "what a hospital hides does not follow"
-            for first, last in ((a, b) for a in range(10) for b in range(a, 10)):
-                if reader.determines(tenths(k, first, last)):
-                    fewest = min(site.counted(name, first=first, last=last, yes=yes) for yes in (True, False))
-                    assert fewest >= site.leaving.min_count, (name, first, last)
-
-
-@pytest.mark.parametrize("seed", range(30))
-def test_no_hidden_number_of_patients_follows_from_that_of_all(seed: int) -> None:
-    sites = drawn("multilabel", np.random.default_rng(seed))
-    reader, open_ones = Reader(len(sites)), set()
+    before, after = Reader(sites), Reader(sites)
     for k, site in enumerate(sites):
         own = site.told(site.metrics())
-        places = own.get("scores", {}).get("patients"), own.get("support", {}).get("validation_patients")
-        if set(places) - {None}:
-            reader.learns([k])
-            open_ones.add(k)
-    for one in of_all(sites, "scores"):
-        pooled = one.get("pooled", {})
-        if {pooled.get("patients"), pooled.get("images"), *(p["patients"] for p in pooled["labels"].values())} - {None}:
-            reader.learns(range(len(sites)))
-    for k in range(len(sites)):
-        assert reader.determines([k]) == (k in open_ones)
+        before.hears(k, own)
+        after.hears(k, own)
+    for pooled, cohort in zip(of_all(sites, "scores"), of_all(sites, "cohort"), strict=True):
+        after.hears_of_all(pooled["pooled"], cohort["cohort_statistics"])
+    floor = max(site.leaving.min_count for site in sites)
+    for split, name, yes in itertools.product(SPLITS, names_of(sites[0].job), (False, True, None)):
+        for k in range(len(sites)):
+            keys = after.of(name, split, k, yes=yes)
+            assert after.determines(keys) == before.determines(keys), (split, name, yes)
+        everyone = after.of(name, split, *range(len(sites)), yes=yes)
+        if after.determines(everyone) and not before.determines(everyone):
+            assert sum(site.counted(name, split, yes=yes) for site in sites) >= floor
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("seed", range(15))
-def test_no_hidden_count_of_patients_follows_from_the_cohort_statistics(kind: str, seed: int) -> None:
-    sites = drawn(kind, np.random.default_rng(1000 + seed))
-    told, together = [site.told(site.metrics()) for site in sites], of_all(sites, "cohort")
-    for name in (None, *names_of(sites[0].job)):
-        reader, open_ones = Reader(2 * len(sites)), set()
-        for k, own in enumerate(told):
-            for split, train in enumerate(("train", "validation")):
-                support, scores = own.get("support", {}), own.get("scores", {}) if split else {}
-                if name is None:
-                    worked = own.get("patients") if not split and sites[k].drawn == sites[k].trained else None
-                    found = [support.get(f"{train}_patients"), scores.get("patients"), worked]
-                else:
-                    found = [support.get(f"{train}_positives", {}).get(name), label_of(scores, name).get("positives")]
-                if any(value is not None for value in found):
-                    reader.learns([2 * k + split])
-                    open_ones.add(2 * k + split)
-        for told_of_it in together:
-            pooled = told_of_it.get("cohort_statistics", {})
-            count = pooled.get("patients") if name is None else pooled.get("positives", {}).get(name)
-            if count is not None:
-                reader.learns(range(2 * len(sites)))
-        for unknown in range(2 * len(sites)):
-            assert reader.determines([unknown]) == (unknown in open_ones), (name, unknown)
-
-
-def test_what_every_hospital_tells_is_told_of_all_and_hidden_parts_of_several_too() -> None:
-    """The last hospital tells no table; the one before it neither, so that theirs add up."""
+def test_a_reliability_table_of_all_is_told_where_no_hospital_tells_its_own() -> None:
     rng = np.random.default_rng(1)
-    for lists, bins in (((0, 0, 0, 0), 3), ((1, 1, 1, 1), 6), ((0, 0, 1, 1), 3), ((0, 0, 0, 1), 0)):
-        sites = three(20, 30, 12, 40, lists=lists, floors=(5, 5, 5, 5))
+    for lists, least in (((0, 0, 0), 0), ((1, 1, 1), 6), ((4, 4, 4), 6), ((1, 1, 0), 0)):
+        sites = three(20, 30, 12, lists=lists)
         for site in sites:
             site.truth, site.tenths = (rng.random((900, 1)) < 0.5).astype(np.int64), rng.integers(0, 10, (900, 1))
         for one in of_all(sites, "scores"):
             assert one["pooled"]["positives"] is not None and one["pooled"]["auc"] is not None
-            assert len(edges_of(one["pooled"]["curves"]["a"]["reliability"])) >= bins
-            assert bins or not edges_of(one["pooled"]["curves"]["a"]["reliability"])
+            told = edges_of(one["pooled"]["curves"]["a"]["reliability"])
+            assert (len(told) >= least) if least else not told
 
 
 def test_all_hospitals_tell_the_same_of_one_sum() -> None:
@@ -322,20 +307,33 @@ def three(*positives: int, lists: Sequence[int] = (0, 0, 0), floors: Sequence[in
         (three(20, 30, 12), 62),
         (three(20, 30, 3), None),
         (three(20, 30, 0), None),
-        (three(20, 3, 4), 27),
-        (three(20, 1, 2), None),
-        (three(3, 3, 3), 9),
+        (three(20, 3, 4), None),
+        (three(3, 3, 3), None),
         (three(20, 30, 12, lists=(0, 0, 4)), None),
-        (three(20, 30, 12, lists=(0, 4, 4)), 62),
+        (three(20, 30, 12, lists=(4, 4, 4)), 62),
+        (three(1, 2, 3, lists=(4, 4, 4)), 6),
+        (three(1, 1, 1, lists=(4, 4, 4)), None),
         (three(20, 30, 12, floors=(5, 5, 25)), None),
+        (three(1, 2, 3, lists=(4, 4, 4), floors=(5, 5, 7)), None),
         (three(20, 30, 58), None),
     ],
 )
 def test_a_count_of_all_is_told_where_no_hospitals_own_follows(sites: list[Site], told: int | None) -> None:
+    """Where all tell their own, or where nobody's list has any."""
     for one in of_all(sites, "scores"):
         assert one["pooled"]["positives"] == told
         assert (one["pooled"]["auc"] is None) == (told is None)
         assert one["pooled"].get("suppressed", False) == (told is None)
+
+
+def test_what_is_in_training_alone_has_the_floor_too() -> None:
+    """Cohort statistics less pooled scores are the patients of training."""
+    for trained, told in ((2, None), (1, None), (4, 12 + 6)):
+        sites = three(1, 2, 3, lists=(4, 4, 4))
+        for site in sites:
+            site.trained_yes = {"a": trained}
+        for one in of_all(sites, "cohort"):
+            assert one["cohort_statistics"]["positives"]["a"] == told or (trained, told) == (2, None)
 
 
 def test_hospitals_put_bins_together_by_the_largest_floor_among_them() -> None:
@@ -348,13 +346,22 @@ def test_hospitals_put_bins_together_by_the_largest_floor_among_them() -> None:
     assert tables[0] == tables[1] == tables[2] and 1 <= len(tables[0]) <= 3
 
 
+@pytest.mark.parametrize(("told", "shown"), [(0, 40), (35, 40), (36, None), (40, None)])
+def test_ages_less_those_of_the_hospitals_profiles_have_the_floor(told: int, shown: int | None) -> None:
+    ages, sexes = [40, 300, 30, 4, 3, 3, *[0] * 5], [380, 0, 0, 0]
+    counts = np.array([380, 380, *ages, *sexes, 99, 380_000, *[0] * 31], dtype=np.int64)
+    rest = {"age": dict(zip(AGES, [40 - told, *ages[1:]], strict=True)), "sex": dict(zip(SEXES, sexes, strict=True))}
+    found = pooled_statistics(job_of("binary"), counts, min_count=5, rest=rest)
+    assert found["age"]["0-9"] == shown and found["age"]["10-19"] == 300
+
+
 def test_a_floor_between_two_counts_as_the_higher() -> None:
-    own = Own(patients=None, positives={})
+    told = Told(anything=True, patients=True, positives={ANY})
     for floor in [*range(1, 1100), 10**9, 10**12]:
-        counts = untold_counts((), [own], min_count=floor, tables=False)
-        least = Untold((), counts, tables=False, min_count=1).least
+        counts = untold_counts((), told, min_count=floor)
+        least = Untold((), counts, min_count=1).least
         assert least == min(at for at in FLOORS if at >= min(floor, FLOORS[-1]))
-        assert Untold((), counts, tables=False, min_count=floor).least >= floor
+        assert Untold((), counts, min_count=floor).least >= floor
 
 
 def test_vectors_of_another_version_are_not_added() -> None:
@@ -368,26 +375,30 @@ def test_vectors_of_another_version_are_not_added() -> None:
 
 def test_numbers_that_no_hospitals_hide_are_refused() -> None:
     names = ("a", "b")
-    own = Own(
-        patients=None,
-        positives={ANY: (30, 8), "b": (30, 4)},
-        by_tenth={name: np.array([[3] * 10, [1] * 10]) for name in names},
-        edges={"a": RELIABILITY_BINS[:4]},
-    )
-    good = 3 * untold_counts(names, [own], min_count=5, tables=True)
-    assert Untold(names, good, tables=True, min_count=1).least == 5
-    assert len(good) == untold_length(names, tables=True)
+    told = Told(anything=True, patients=False, positives={"a"}, tables={"b"})
+    good = 3 * untold_counts(names, told, min_count=5)
+    assert Untold(names, good, min_count=1).least == 5
+    assert len(good) == untold_length(names)
+    at = np.arange(len(good))
     wrong = {
         "length": good[:-1],
         "type": good.astype(np.float64),
-        "negative": np.where(np.arange(len(good)) == len(good) - 1, -1, good),
-        "nobody": np.where(np.arange(len(good)) < len(FLOORS), 0, good),
-        "floors": np.where(np.arange(len(good)) == 20, 9, good),
-        "more hospitals than there are": np.where(np.arange(len(good)) == len(FLOORS), 4, good),
-        "more yes than patients": np.where(np.arange(len(good)) == len(FLOORS) + 2, 4, good),
-        "more tables than hospitals": np.where(np.arange(len(good)) == len(FLOORS) + 12, 4, good),
+        "negative": np.where(at == len(good) - 1, -1, good),
+        "nobody": np.where(at < len(FLOORS), 0, good),
+        "floors": np.where(at == 20, 2, good),
+        "more hospitals than there are": np.where(at == len(FLOORS) + 1, 4, good),
     }
     for what, counts in wrong.items():
         with pytest.raises(EncryptionError):
-            Untold(names, counts, tables=True, min_count=1)
+            Untold(names, counts, min_count=1)
             pytest.fail(what)
+
+
+def test_training_that_is_not_of_the_cohort_is_refused() -> None:
+    sites = three(20, 30, 12)
+    counts = sum(site.counts()["cohort"] for site in sites)
+    for at in (-1, -20, statistics_length(sites[0].job) + untold_length(("a",)), len(counts) - 17):
+        wrong = counts.copy()
+        wrong[at] += 10_000
+        with pytest.raises(EncryptionError):
+            told_of_all(sites[0].job, "cohort", wrong, leaving=sites[0].leaving, private=False)

@@ -25,9 +25,8 @@ Kind = Literal[
 """score: 0 to 1. measure: finite. count: of patients, with a floor, or of images, which rests on one of patients.
 counts: a table of patients by label; a patient may have several. parts: a table of patients, each of whom is in one.
 strata: the same, where it may follow that a part is empty.
-shares: a table of numbers of 0 to 1. steps: of training; with batches of one image they count images, and so rest on
-patients where a hospital tells them. parameter: of the job's mechanism, exact. epsilon: rounded up. word: of a fixed
-form."""
+shares: a table of numbers of 0 to 1. steps: counts no patient. parameter: of the job's mechanism, exact. epsilon:
+rounded up. word: of a fixed form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +146,7 @@ GROUPS: Mapping[str, Mapping[str, Metric]] = {
     "work": {
         "patients": _COUNT,
         "images": Metric("count", ("patients",)),
-        "steps": Metric("steps", ("patients",)),
+        "steps": Metric("steps"),
         "loss": Metric("measure", ("patients",)),
         "train_s": Metric("seconds"),
         "validate_s": Metric("seconds"),

@@ -155,7 +155,8 @@ def drawn(kind: str, rng: np.random.Generator) -> list[Site]:
         trained = int(rng.choice([3, 40, 200]))
         floor, asked = int(rng.choice([1, 3, 5, 11, 20])), LISTS[0 if rng.random() < 0.5 else rng.integers(len(LISTS))]
         leaving = Leaving(metrics=LISTS[0] if same else asked, decimals=6, min_count=5 if same else floor)
-        parts = rng.multinomial(trained, np.full(len(names), 1 / len(names)))
+        shares = rng.choice([0.02, 0.1, 0.5], len(names))
+        parts = rng.multinomial(trained, shares / shares.sum()) if job.exclusive else rng.binomial(trained, shares)
         yes = dict(zip(names, map(int, parts), strict=True))
         sites.append(Site(job, leaving, truth, tenths, trained, yes))
     return sites
@@ -328,12 +329,13 @@ def test_a_count_of_all_is_told_where_no_hospitals_own_follows(sites: list[Site]
 
 def test_what_is_in_training_alone_has_the_floor_too() -> None:
     """Cohort statistics less pooled scores are the patients of training."""
-    for trained, told in ((2, None), (1, None), (4, 12 + 6)):
+    for trained, yes, patients, told in ((40, 1, 300, None), (40, 2, 300, 12), (40, 4, 300, 18), (1, 0, None, None)):
         sites = three(1, 2, 3, lists=(4, 4, 4))
         for site in sites:
-            site.trained_yes = {"a": trained}
+            site.trained, site.trained_yes = trained, {"a": yes}
         for one in of_all(sites, "cohort"):
-            assert one["cohort_statistics"]["positives"]["a"] == told or (trained, told) == (2, None)
+            assert one["cohort_statistics"]["patients"] == patients
+            assert one["cohort_statistics"]["positives"]["a"] == told
 
 
 def test_hospitals_put_bins_together_by_the_largest_floor_among_them() -> None:

@@ -132,8 +132,11 @@ def statistics_of_all(job: JobSpec, own: NDArray[np.int64], beside: NDArray[np.i
     every = pooled_statistics(job, own, min_count=0)
     trained, with_yes = int(training[0]), dict(zip(names, training[1:].tolist(), strict=True))
     validated = every["patients"] - trained
-    counts = [iter(strata.tolist())]
-    rest = {name: {part: next(counts[0]) for part in parts} for name, parts in STRATA.items()}
+    pieces = np.split(strata, np.cumsum([len(parts) for parts in STRATA.values()])[:-1])
+    rest = {
+        name: dict(zip(parts, piece.tolist(), strict=True))
+        for (name, parts), piece in zip(STRATA.items(), pieces, strict=True)
+    }
     whole = strata_of(job, own)
     fits = all(0 <= rest[name][part] <= count for name, parts in whole.items() for part, count in parts.items())
     positives = strata_of(job, own, "positives")

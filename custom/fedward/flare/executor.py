@@ -145,7 +145,7 @@ class _Site:
         return answer
 
     def _released(self, metrics: Mapping[str, Any], *, alone: bool = False) -> dict[str, Any]:
-        """What this hospital's rules let out of them."""
+        """The part of the metrics that this hospital's rules let out."""
         return release(
             metrics,
             self._policy.leaving,
@@ -255,7 +255,7 @@ class _Site:
         return Reply()
 
     def _pool(self, data: Shareable, abort: Signal) -> Reply:
-        """What all hospitals' counts together say, worked out from the sum that this hospital's gate opened."""
+        """The metrics of all hospitals together, from the sum that this hospital's gate opened."""
         from fedward.flare.site_counts import told_of_all
 
         content, leaving = content_of(data, DataKind.ANALYTIC), self._policy.leaving

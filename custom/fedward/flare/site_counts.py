@@ -27,7 +27,7 @@ Metrics = dict[str, Any]
 
 
 def counts_length(job: JobSpec, purpose: str) -> int:
-    """How many numbers a vector of the purpose, "scores" or "cohort", has; 0 where the job has no such sum."""
+    """The length of a vector of the purpose, "scores" or "cohort"; 0 where the job has no such sum."""
     beside = told.scores_length if purpose == "scores" else told.statistics_length
     own = _own_length(job, purpose)
     return own + beside(job) if own else 0
@@ -69,7 +69,7 @@ def site_counts(
 
 
 def told_of_all(job: JobSpec, purpose: str, counts: NDArray[np.int64], *, leaving: Leaving, private: bool) -> Metrics:
-    """What all hospitals' counts together say, as the largest floor among them lets it out.
+    """The metrics of all hospitals together, as the largest floor among them lets them out.
 
     Args:
         purpose: "scores" or "cohort".
@@ -78,7 +78,7 @@ def told_of_all(job: JobSpec, purpose: str, counts: NDArray[np.int64], *, leavin
         private: whether the job is differentially private.
 
     Returns:
-        The metrics "pooled" or "cohort_statistics", without what would tell one hospital's own.
+        "pooled" or "cohort_statistics", without what would tell one hospital's own.
 
     Raises:
         EncryptionError: numbers that no hospitals' have.

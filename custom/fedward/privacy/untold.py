@@ -53,7 +53,7 @@ class Told:
 
 
 def untold_length(names: Sequence[str]) -> int:
-    """How many numbers ``untold_counts`` has for labels of these names."""
+    """The length of ``untold_counts`` for labels of these names."""
     return len(FLOORS) + _WHOLE + 2 * len(names)
 
 
@@ -82,7 +82,7 @@ def untold_counts(names: Sequence[str], told: Told, *, min_count: int) -> NDArra
 
 
 class Untold:
-    """What is withheld of a sum's counts.
+    """The counts of a sum that a hospital in it withholds.
 
     Args:
         names: as they were given to ``untold_counts``.
@@ -106,15 +106,15 @@ class Untold:
         """The floor that every figure of the sum is held to: the largest of any hospital."""
 
     def hides_patients(self) -> bool:
-        """Whether a hospital's own number of patients might follow from that of all."""
+        """The number of all patients might tell a hospital's own."""
         return bool(self._anything and self._patients)
 
     def hides(self, name: str) -> bool:
-        """Whether a hospital's own patients with yes, or those without, might follow from those of all."""
+        """The number of all patients with yes might tell a hospital's own, with yes or without."""
         return bool(self._anything and (self._patients or self._positives[name]))
 
     def hides_table(self, name: str) -> bool:
-        """Whether a hospital tells a reliability table of its own, in whose bins others' patients might be counted."""
+        """The table of all might tell a hospital's own bins, since another tells its table."""
         return self._tables[name] > 0
 
 

@@ -192,6 +192,13 @@ class JobSpec(Settings):
         return (*self.data.labels, *self.data.classes, *self.data.structures)
 
     @property
+    def scored_names(self) -> tuple[str, ...]:
+        """Labels or classes, for each of which an image has a score; none of a segmentation."""
+        if self.job.task == "segmentation":
+            return ()
+        return self.data.classes if self.data.target == "multiclass" else self.data.labels
+
+    @property
     def exclusive(self) -> bool:
         """Whether the names are classes, of which each image has one."""
         return self.job.task == "classification" and self.data.target == "multiclass"

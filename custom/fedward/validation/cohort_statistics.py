@@ -97,6 +97,30 @@ def intensity_shares(image: NDArray[np.float32]) -> NDArray[np.int64]:
     return shares
 
 
+def tables_of(job: JobSpec, counts: NDArray[np.int64]) -> dict[str, dict[str, int]]:
+    """The counts of ``cohort_statistics``, or the sum of several, by name: table -> entry -> count.
+
+    Returns:
+        "patients" and "images", each with the one entry ""; "age"; "sex"; "positives", empty for a segmentation;
+        "intensity".
+
+    Raises:
+        EncryptionError: numbers that no cohort has: of another length, below 0, or whose parts are not the whole.
+    """
+    entries = _entries(job)
+    if counts.shape != (len(entries),) or counts.dtype != np.int64 or counts.min() < 0:
+        raise _not_of(job)
+    tables: dict[str, dict[str, int]] = {"positives": {}}
+    for (table, name), count in zip(entries, counts.tolist(), strict=True):
+        tables.setdefault(table, {})[name] = count
+    patients, images = tables["patients"][""], tables["images"][""]
+    wholes = {"age": patients, "sex": patients, "intensity": SHARES * images}
+    most = max(tables["positives"].values(), default=0)
+    if not most <= patients <= images or any(sum(tables[table].values()) != whole for table, whole in wholes.items()):
+        raise _not_of(job)
+    return tables
+
+
 def pooled_statistics(
     job: JobSpec,
     counts: NDArray[np.int64],
@@ -124,17 +148,8 @@ def pooled_statistics(
     Raises:
         EncryptionError: numbers that no cohort has: of another length, below 0, or whose parts are not the whole.
     """
-    entries = _entries(job)
-    if counts.shape != (len(entries),) or counts.dtype != np.int64 or counts.min() < 0:
-        raise _not_of(job)
-    tables: defaultdict[str, dict[str, int]] = defaultdict(dict)
-    for (table, name), count in zip(entries, counts.tolist(), strict=True):
-        tables[table][name] = count
+    tables = tables_of(job, counts)
     patients, images = tables["patients"][""], tables["images"][""]
-    wholes = {"age": patients, "sex": patients, "intensity": SHARES * images}
-    most = max(tables["positives"].values(), default=0)
-    if not most <= patients <= images or any(sum(tables[table].values()) != whole for table, whole in wholes.items()):
-        raise _not_of(job)
     enough = patients >= min_count and not hides_patients
     total = patients if enough else None
     found: dict[str, Any] = {"patients": total, "images": images if enough else None}
@@ -145,19 +160,9 @@ def pooled_statistics(
         free = {name: None if name in hides else count for name, count in tables["positives"].items()}
         found["positives"] = suppress_labels(free, patients=total, images=found["images"], least=min_count)
     found["intensity"] = {
-        name: shares / wholes["intensity"] if enough and images else None
-        for name, shares in tables["intensity"].items()
+        name: shares / (SHARES * images) if enough and images else None for name, shares in tables["intensity"].items()
     }
     return found
-
-
-def strata_of(job: JobSpec, counts: NDArray[np.int64], *tables: str) -> dict[str, Any]:
-    """Patients by age and by sex as ``cohort_statistics`` counted them; with one other table named, that table."""
-    found: dict[str, dict[str, int]] = {table: {} for table in (tables or STRATA)}
-    for (table, name), count in zip(_entries(job), counts.tolist(), strict=True):
-        if table in found:
-            found[table][name] = count
-    return found[tables[0]] if tables else found
 
 
 def _cells(whole: Mapping[str, int], rest: Mapping[str, int], *, least: int) -> dict[str, int | None]:
@@ -173,10 +178,7 @@ def _cells(whole: Mapping[str, int], rest: Mapping[str, int], *, least: int) -> 
 
 def _entries(job: JobSpec) -> list[tuple[str, str]]:
     """What each number counts: table and entry, in order."""
-    names: tuple[str, ...] = ()
-    if job.job.task == "classification":
-        names = job.data.classes if job.data.target == "multiclass" else job.data.labels
-    tables = {"patients": ("",), "images": ("",), "age": AGES, "sex": SEXES, "positives": names}
+    tables = {"patients": ("",), "images": ("",), "age": AGES, "sex": SEXES, "positives": job.scored_names}
     return [(table, name) for table, entries in {**tables, "intensity": INTENSITIES}.items() for name in entries]
 
 

@@ -69,7 +69,7 @@ def bin_edges() -> NDArray[np.float64]:
 
 def histogram_length(job: JobSpec) -> int:
     """How many numbers ``score_histogram`` has; 0 for a segmentation, which has no score for each image."""
-    names = names_of(job)
+    names = job.scored_names
     return len(names) * 2 * _SIDE + 2 if names else 0
 
 
@@ -80,20 +80,13 @@ def histogram_layout(job: JobSpec) -> str:
         "bins": BINS,
         "scale": "arcsine",
         "target": job.data.target,
-        "names": names_of(job),
+        "names": job.scored_names,
         "tenths": _TENTHS,
         "each": "no: bins, sum of squared images of a patient, patients without yes by tenth of their highest score, "
         f"sum of those scores in 1/{_STEPS}; yes: the same, with yes",
         "last": "patients with any yes (multiclass: with any class but the first), patients",
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def names_of(job: JobSpec) -> tuple[str, ...]:
-    """Labels or classes whose scores are counted; none of a segmentation."""
-    if job.job.task == "segmentation":
-        return ()
-    return job.data.classes if job.data.target == "multiclass" else job.data.labels
 
 
 def score_histogram(job: JobSpec, predictions: Predictions) -> NDArray[np.int64]:
@@ -113,7 +106,7 @@ def score_histogram(job: JobSpec, predictions: Predictions) -> NDArray[np.int64]
     Raises:
         JobError: a segmentation, scores of another shape, or a score that is not finite or not 0 to 1.
     """
-    names = names_of(job)
+    names = job.scored_names
     if not names:
         raise JobError("a segmentation job has no score histogram", where=job.job.name, remedy="leave it out")
     scores, truth = predictions.scores, predictions.labels
@@ -161,7 +154,7 @@ def pooled_scores(job: JobSpec, counts: NDArray[np.int64]) -> dict[str, Any]:
         EncryptionError: numbers that no histogram has: of another length, below 0, or not of one number of images and
             of patients.
     """
-    names = names_of(job)
+    names = job.scored_names
     _check(job, counts)
     table = counts[:-2].reshape(len(names), 2, _SIDE)
     any_yes, patients, images = int(counts[-2]), int(counts[-1]), int(table[0, :, :BINS].sum())

@@ -16,17 +16,19 @@ from fedward.dataset.selection import Support
 from fedward.errors import EncryptionError
 from fedward.privacy.untold import ANY, Told, Untold, untold_counts, untold_length
 from fedward.settings import JobSpec
-from fedward.validation.cohort_statistics import STRATA, pooled_statistics, strata_of
-from fedward.validation.pooled import names_of, pooled_scores
+from fedward.validation.cohort_statistics import STRATA, pooled_statistics, tables_of
+from fedward.validation.pooled import pooled_scores
 
 Metrics = Mapping[str, Any]
+OfAll = tuple[dict[str, Any], int]
+"""Metrics of all hospitals, null where they may not be told, and the largest floor among the hospitals."""
 
 _OWN = ("scores", "support", "subgroups", "curves", "profile", "patients")
 """Metrics with counts of a hospital's own patients."""
 
 
 def beside_scores(job: JobSpec, told: Metrics, *, min_count: int) -> NDArray[np.int64]:
-    """What a hospital seals with its score histogram: what it withholds of its validation patients.
+    """A hospital's marks beside its score histogram, which say what it withholds of its validation patients.
 
     Args:
         job: a classification.
@@ -41,29 +43,29 @@ def beside_scores(job: JobSpec, told: Metrics, *, min_count: int) -> NDArray[np.
         anything=_tells_of_its_own(told),
         patients=_tells_validation_patients(told),
         positives=_told_in_validation(job, told),
-        tables=[name for name in names_of(job) if "reliability" in _table(curves, name)],
+        tables=[name for name in job.scored_names if "reliability" in _table(curves, name)],
     )
-    return untold_counts(names_of(job), of_validation, min_count=min_count)
+    return untold_counts(job.scored_names, of_validation, min_count=min_count)
 
 
 def scores_length(job: JobSpec) -> int:
     """How many numbers ``beside_scores`` has."""
-    return untold_length(names_of(job))
+    return untold_length(job.scored_names)
 
 
-def scores_of_all(job: JobSpec, own: NDArray[np.int64], beside: NDArray[np.int64], *, min_count: int) -> Any:
+def scores_of_all(job: JobSpec, own: NDArray[np.int64], beside: NDArray[np.int64], *, min_count: int) -> OfAll:
     """Pooled scores without what might tell one hospital's own counts, and the floor that they are held to.
 
     Args:
         own, beside: the sums of ``pooled.score_histogram`` and of ``beside_scores``.
 
     Returns:
-        As ``pooled.pooled_scores``, null where it may not be told, and the largest floor.
+        Metrics as ``pooled.pooled_scores`` gives them.
 
     Raises:
         EncryptionError: numbers that no hospitals' have.
     """
-    hidden, found = Untold(names_of(job), beside, min_count=min_count), pooled_scores(job, own)
+    hidden, found = Untold(job.scored_names, beside, min_count=min_count), pooled_scores(job, own)
     curves = {name: dict(told) for name, told in found["curves"].items()}
     for name, told in curves.items():
         if hidden.hides_table(name) and "reliability" in told:
@@ -78,7 +80,7 @@ def scores_of_all(job: JobSpec, own: NDArray[np.int64], beside: NDArray[np.int64
 def beside_statistics(
     job: JobSpec, own: NDArray[np.int64], support: Support, told: Metrics, *, min_count: int
 ) -> NDArray[np.int64]:
-    """What a hospital seals with its cohort statistics.
+    """A hospital's marks and counts beside its cohort statistics.
 
     Args:
         own: ``cohort_statistics.cohort_statistics``.
@@ -89,7 +91,7 @@ def beside_statistics(
         int64 (statistics_length(job),): what it withholds of its patients of training and validation; of training the
         patients, and those with yes by label; by age and sex the patients that its own profile does not tell.
     """
-    names, trained, seen = names_of(job), _table(told, "support"), _told_in_validation(job, told)
+    names, trained, seen = job.scored_names, _table(told, "support"), _told_in_validation(job, told)
     known = {name for name in names if _is_count(_table(trained, "train_positives"), name)}
     of_both = Told(
         anything=_tells_of_its_own(told),
@@ -98,20 +100,21 @@ def beside_statistics(
         positives={ANY, *(known & seen)},
     )
     training = [support.train_patients, *(support.train_positives[name] for name in names)]
+    counted = tables_of(job, own)
     rest = [
         count - (shown if type(shown := _table(told, "profile", stratum).get(part)) is int else 0)
-        for stratum, parts in strata_of(job, own).items()
-        for part, count in parts.items()
+        for stratum in STRATA
+        for part, count in counted[stratum].items()
     ]
     return np.concatenate([untold_counts(names, of_both, min_count=min_count), np.array([*training, *rest], np.int64)])
 
 
 def statistics_length(job: JobSpec) -> int:
     """How many numbers ``beside_statistics`` has."""
-    return untold_length(names_of(job)) + 1 + len(names_of(job)) + sum(map(len, STRATA.values()))
+    return untold_length(job.scored_names) + 1 + len(job.scored_names) + sum(map(len, STRATA.values()))
 
 
-def statistics_of_all(job: JobSpec, own: NDArray[np.int64], beside: NDArray[np.int64], *, min_count: int) -> Any:
+def statistics_of_all(job: JobSpec, own: NDArray[np.int64], beside: NDArray[np.int64], *, min_count: int) -> OfAll:
     """Cohort statistics without what might tell one hospital's own counts, and the floor that they are held to.
 
     Pooled scores are of the validation's patients, these of both. So each part has the floor, where hospitals tell
@@ -121,45 +124,42 @@ def statistics_of_all(job: JobSpec, own: NDArray[np.int64], beside: NDArray[np.i
         own, beside: the sums of ``cohort_statistics.cohort_statistics`` and of ``beside_statistics``.
 
     Returns:
-        As ``cohort_statistics.pooled_statistics``, null where it may not be told, and the largest floor.
+        Metrics as ``cohort_statistics.pooled_statistics`` gives them.
 
     Raises:
         EncryptionError: numbers that no hospitals' have.
     """
-    names = names_of(job)
+    names, counted = job.scored_names, tables_of(job, own)
+    if beside.shape != (statistics_length(job),):
+        raise _not_of(job)
     marks, training, strata = np.split(beside, np.cumsum([untold_length(names), 1 + len(names)]))
     hidden = Untold(names, marks, min_count=min_count)
-    every = pooled_statistics(job, own, min_count=0)
     trained, with_yes = int(training[0]), dict(zip(names, training[1:].tolist(), strict=True))
-    validated = every["patients"] - trained
     pieces = np.split(strata, np.cumsum([len(parts) for parts in STRATA.values()])[:-1])
     rest = {
         name: dict(zip(parts, piece.tolist(), strict=True))
         for (name, parts), piece in zip(STRATA.items(), pieces, strict=True)
     }
-    whole = strata_of(job, own)
-    fits = all(0 <= rest[name][part] <= count for name, parts in whole.items() for part, count in parts.items())
-    positives = strata_of(job, own, "positives")
-    fits = fits and all(0 <= with_yes[name] <= positives[name] for name in names) and validated >= 0 and trained >= 0
-    if not fits:
-        raise EncryptionError("what hospitals hide of a sum is not of its hospitals", where=job.job.name)
+    within = [(rest[name], counted[name]) for name in STRATA]
+    within += [(with_yes, counted["positives"]), ({"": trained}, counted["patients"])]
+    if any(not 0 <= count <= whole[name] for part, whole in within for name, count in part.items()):
+        raise _not_of(job)
+    validated = counted["patients"][""] - trained
 
     def few(name: str) -> bool:
-        validation = positives[name] - with_yes[name]
+        validation = counted["positives"][name] - with_yes[name]
         sides = (with_yes[name], trained - with_yes[name], validation, validated - validation)
         return bool(min(sides) < hidden.least)
 
-    return (
-        pooled_statistics(
-            job,
-            own,
-            min_count=hidden.least,
-            hides={name for name in names if hidden.hides(name) or few(name)},
-            hides_patients=hidden.hides_patients() or min(trained, validated) < hidden.least,
-            rest=rest,
-        ),
-        hidden.least,
+    found = pooled_statistics(
+        job,
+        own,
+        min_count=hidden.least,
+        hides={name for name in names if hidden.hides(name) or few(name)},
+        hides_patients=hidden.hides_patients() or min(trained, validated) < hidden.least,
+        rest=rest,
     )
+    return found, hidden.least
 
 
 def _tells_of_its_own(told: Metrics) -> bool:
@@ -176,8 +176,8 @@ def _told_in_validation(job: JobSpec, told: Metrics) -> set[str]:
     """Labels, and ANY, whose patients with yes are told."""
     scores = _table(told, "scores")
     found = {ANY} if _is_count(scores, "positives") else set()
-    for name in names_of(job):
-        one = _is_count(scores, "positives") and len(names_of(job)) == 1
+    for name in job.scored_names:
+        one = _is_count(scores, "positives") and len(job.scored_names) == 1
         tables = (_table(told, "support", "validation_positives"), _table(told, "profile", "positives"))
         inner = _is_count(_table(scores, "labels", name), "positives")
         if one or inner or any(_is_count(table, name) for table in tables):
@@ -202,3 +202,7 @@ def _is_count(content: Metrics, name: str) -> bool:
 def _blank(found: Metrics, *, hides: bool) -> dict[str, Any]:
     """Scores of one label; all but the number of all patients null if those with yes may not be told."""
     return {name: None if hides and name != "patients" else value for name, value in found.items()}
+
+
+def _not_of(job: JobSpec) -> EncryptionError:
+    return EncryptionError("what hospitals hide of a sum is not of its hospitals", where=job.job.name)

@@ -27,7 +27,7 @@ from fedward.settings import JobSpec, Leaving, parse
 from fedward.training.results import Predictions
 from fedward.validation.cohort_statistics import pooled_statistics, statistics_layout, statistics_length
 from fedward.validation.curves import curves
-from fedward.validation.pooled import histogram_layout, names_of, score_histogram
+from fedward.validation.pooled import histogram_layout, score_histogram
 from tests.conftest import tiny_job_content
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -74,7 +74,7 @@ class Site:
         return len(self.truth)
 
     def yes(self, name: str) -> np.ndarray:
-        return self.truth[:, names_of(self.job).index(name)] == 1
+        return self.truth[:, self.job.scored_names.index(name)] == 1
 
     def counted(self, name: str, split: str, *, yes: bool | None) -> int:
         """Patients of training or validation: all, with yes, or without."""
@@ -85,7 +85,7 @@ class Site:
 
     def metrics(self) -> Metrics:
         """Counts as the hospital's own code makes them; the scores beside them are of no matter here."""
-        found, names = self.predictions(), names_of(self.job)
+        found, names = self.predictions(), self.job.scored_names
         labels = {name: self.yes(name).astype(np.int64) for name in names}
         scores = {name: found.scores[:, k] for k, name in enumerate(names)}
         each = {name: {"auc": 0.5, "patients": self.patients, "positives": int(self.yes(name).sum())} for name in names}
@@ -114,7 +114,7 @@ class Site:
         return site_counts(self.job, policy, trainer, lets_out=self.told(self.metrics()), private=False)
 
     def support(self) -> Support:
-        own = {name: int(self.yes(name).sum()) for name in names_of(self.job)}
+        own = {name: int(self.yes(name).sum()) for name in self.job.scored_names}
         size = {"train_patients": self.trained, "train_images": self.trained, "left_out": 0}
         mine = {"validation_patients": self.patients, "validation_images": self.patients}
         return Support(**size, **mine, train_positives=self.trained_yes, validation_positives=own)
@@ -133,7 +133,7 @@ class Site:
             "images": [everyone],
             "age": [everyone] + [0] * 10,
             "sex": [everyone] + [0] * 3,
-            "positives": [mine.train_positives[n] + mine.validation_positives[n] for n in names_of(self.job)],
+            "positives": [mine.train_positives[n] + mine.validation_positives[n] for n in self.job.scored_names],
             "intensity": [1000 * everyone] + [0] * 31,
         }
         counts = np.array([value for part in found.values() for value in part], dtype=np.int64)
@@ -143,7 +143,7 @@ class Site:
 
 def drawn(kind: str, rng: np.random.Generator) -> list[Site]:
     job, sites = job_of(kind), []
-    names = names_of(job)
+    names = job.scored_names
     same = rng.random() < 0.3
     for _ in range(int(rng.integers(3, 6))):
         patients = int(rng.choice([4, 12, 60, 300]))
@@ -173,7 +173,7 @@ class Reader:
     """Patients of each hospital, split and label, with yes and without: what is known of them, and what follows."""
 
     def __init__(self, sites: Sequence[Site]) -> None:
-        self._names, self._sites = names_of(sites[0].job), range(len(sites))
+        self._names, self._sites = sites[0].job.scored_names, range(len(sites))
         keys = itertools.product(self._sites, SPLITS, self._names, (False, True))
         self._index = {key: at for at, key in enumerate(keys)}
         self._known = [np.zeros(len(self._index))]
@@ -261,7 +261,7 @@ def test_no_hidden_count_of_a_hospital_is_determined_by_all_that_was_told(kind: 
     for pooled, cohort in zip(of_all(sites, "scores"), of_all(sites, "cohort"), strict=True):
         after.hears_of_all(pooled["pooled"], cohort["cohort_statistics"])
     floor = max(site.leaving.min_count for site in sites)
-    for split, name, yes in itertools.product(SPLITS, names_of(sites[0].job), (False, True, None)):
+    for split, name, yes in itertools.product(SPLITS, sites[0].job.scored_names, (False, True, None)):
         for k in range(len(sites)):
             keys = after.of(name, split, k, yes=yes)
             assert after.determines(keys) == before.determines(keys), (split, name, yes)

@@ -24,9 +24,9 @@ from pathlib import Path
 
 import pydicom
 
-from fedward.dicom.index import index_cohort
-from fedward.dicom.source import quiet
-from fedward.dicom.synthetic import write_cohort
+from fedward.dicom.header import quiet
+from fedward.dicom.synthetic.hospital import write_cohort
+from fedward.indexing.index import index_cohort
 from fedward.settings import CohortPolicy, CohortPrivacy, Leaving, SitePolicy
 
 RESULTS = Path(__file__).resolve().parent / "results" / "index.md"

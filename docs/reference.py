@@ -28,7 +28,7 @@ FILES = (("jobs/<name>/job.toml", JobSpec), ("site.toml", SitePolicy), ("provisi
 
 def reference() -> str:
     """The whole page."""
-    from fedward.dicom.quality import REASONS
+    from fedward.indexing.quality import REASONS
 
     lines = ["# Reference", "", "Written from the code by `make reference`.", "", "## Commands", ""]
     lines += _commands(typer.main.get_command(app), "fedward")

@@ -66,7 +66,7 @@ class StudyRefused(CohortError):
     """One image cannot serve; it goes to quarantine under ``reason`` and the rest go on.
 
     Args:
-        reason: a short kebab-case name from ``fedward.dicom.quality.REASONS``.
+        reason: a short kebab-case name from ``fedward.indexing.quality.REASONS``.
         detail: one line for the hospital's own eyes.
     """
 

@@ -30,7 +30,10 @@ class Stage:
 
 STAGES = (
     Stage(
-        "index", "site, once", "DICOM → quality gate → cohort manifest; the rest to quarantine", "fedward.dicom.index"
+        "index",
+        "site, once",
+        "DICOM → quality gate → cohort manifest; the rest to quarantine",
+        "fedward.indexing.index",
     ),
     Stage(
         "admit",

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from fedward.dashboard.access import read_token
-from fedward.dicom.synthetic import HOSPITALS
+from fedward.dicom.synthetic.hospital import HOSPITALS
 from fedward.encryption.key import FederationKey
 from fedward.encryption.key_file import read_key
 from fedward.errors import FedwardError

@@ -17,7 +17,7 @@ from urllib.error import URLError
 import psutil
 import pytest
 
-from fedward.dicom.synthetic import HOSPITALS, write_cohort
+from fedward.dicom.synthetic.hospital import HOSPITALS, write_cohort
 from tests.conftest import tiny_job_content
 from tests.integration.test_refusals import write_toml
 

@@ -21,7 +21,7 @@ from fedward.aggregation.fedavg import weighted_mean
 from fedward.demo.compare import load_model
 from fedward.demo.hospitals import FEDERATION_KEY
 from fedward.demo.keys import share_key
-from fedward.dicom.synthetic import HOSPITALS
+from fedward.dicom.synthetic.hospital import HOSPITALS
 from fedward.encryption.key import FederationKey, create_key
 from fedward.encryption.key_file import read_key, write_key
 from fedward.flare.executor import FINAL_FILE

@@ -16,10 +16,10 @@ import pydicom
 import pytest
 from PIL import Image as Picture
 
-from fedward.dicom.index import index_cohort
-from fedward.dicom.quality import REASONS
-from fedward.dicom.quarantine import TooManyQuarantined, read_quarantine
-from fedward.dicom.read import load_image, load_mask
+from fedward.dataset.load import load_image, load_mask
+from fedward.indexing.index import index_cohort
+from fedward.indexing.quality import REASONS
+from fedward.indexing.quarantine import TooManyQuarantined, read_quarantine
 from tests.conftest import OPEN_COHORT_TOML, OPEN_SITE_TOML
 from tests.unit.dicom.made import site
 

@@ -19,7 +19,7 @@ import pytest
 
 from fedward.demo.federate import await_sites
 from fedward.demo.hospitals import FEDERATION_KEY, DemoHospital
-from fedward.dicom.synthetic import HOSPITALS
+from fedward.dicom.synthetic.hospital import HOSPITALS
 from fedward.encryption.identity import made_at_the_site, read_certificate
 from fedward.encryption.key_file import read_key
 from fedward.flare.app import SITE_FILE

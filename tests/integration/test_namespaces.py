@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from fedward.demo.keys import share_key
-from fedward.dicom.synthetic import HOSPITALS
+from fedward.dicom.synthetic.hospital import HOSPITALS
 from fedward.flare.app import SITE_FILE
 from fedward.flare.job import export_job
 from fedward.flare.kits import Kits, provision

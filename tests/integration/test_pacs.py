@@ -18,8 +18,8 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import ComprehensiveSRStorage, RLELossless, generate_uid
 
 from fedward.dataset.manifest import read_manifest
-from fedward.dicom.pseudonym import load_key
-from fedward.dicom.synthetic import HOSPITALS, write_cohort
+from fedward.dicom.synthetic.hospital import HOSPITALS, write_cohort
+from fedward.indexing.site_key import load_key
 from tests.conftest import OPEN_COHORT_TOML, OPEN_SITE_TOML
 from tests.integration.orthanc import CLOSED_PORT, DICOM_PORT, HTTP_PORT, OWN_PORT, PASSWORD, USER, Orthanc, orthanc
 
@@ -189,7 +189,7 @@ def test_a_run_that_was_killed_goes_on_where_it_was(filled: Filled, tmp_path: Pa
 
 _ECHO = """
 import json, sys
-from fedward.dicom.pacs import echo
+from fedward.indexing.pacs import echo
 from fedward.errors import CohortError
 from fedward.settings import Pacs
 for content in json.load(open(sys.argv[1])):
@@ -233,7 +233,7 @@ def test_the_doctor_learns_what_is_wrong(filled: Filled, tmp_path: Path) -> None
 _FETCH = """
 import sys
 from pathlib import Path
-from fedward.dicom.pacs.fetch import fetch_cohort
+from fedward.indexing.pacs.fetch import fetch_cohort
 from fedward.errors import CohortError
 from fedward.settings import read_site
 for path in sys.argv[1:]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
-from fedward.dicom.synthetic import HOSPITALS, write_cohort
+from fedward.dicom.synthetic.hospital import HOSPITALS, write_cohort
 from fedward.flare.processes import free_port, marked
 from fedward.flare.session import console
 from fedward.metrics.events import EVENTS_FILE, EventReader

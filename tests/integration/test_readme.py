@@ -16,7 +16,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from fedward.dicom.synthetic import HOSPITALS, write_cohort
+from fedward.dicom.synthetic.hospital import HOSPITALS, write_cohort
 from tests.integration.conftest import Running
 from tests.integration.pages import edit
 

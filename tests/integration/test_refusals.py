@@ -21,7 +21,7 @@ import pytest
 
 from fedward.demo.federate import await_sites, federation_of
 from fedward.demo.hospitals import DemoHospital
-from fedward.dicom.synthetic import HOSPITALS, write_cohort
+from fedward.dicom.synthetic.hospital import HOSPITALS, write_cohort
 from fedward.errors import FederationError
 from fedward.flare.kits import provision
 from fedward.flare.processes import MARK, LocalFederation, free_port

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from fedward.demo.hospitals import DemoHospital
-from fedward.dicom.pseudonym import load_key
 from fedward.flare.refusal import SENTENCES, Code
+from fedward.indexing.site_key import load_key
 from fedward.privacy.accountant import Event, epsilon
 from fedward.privacy.ledger import Ledger
 from fedward.settings import JobSpec, parse, read_site

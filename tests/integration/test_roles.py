@@ -17,13 +17,13 @@ from nvflare.fuel.sec.authz import Person as Who
 from nvflare.security.security import FLAuthorizer
 
 from fedward.demo.federate import await_sites
-from fedward.dicom.pseudonym import load_key
 from fedward.errors import JobError
 from fedward.flare.app import SITE_FILE
 from fedward.flare.job import export_job
 from fedward.flare.kits import Kits, provision
 from fedward.flare.processes import LocalFederation, free_port
 from fedward.flare.session import Console, console
+from fedward.indexing.site_key import load_key
 from fedward.privacy.ledger import Ledger
 from fedward.settings import FederationSpec, Hospital, JobSpec, Person, Server, parse
 from tests.conftest import OPEN_COHORT_TOML, OPEN_SITE_TOML, tiny_job_content

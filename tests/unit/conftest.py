@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fedward.dataset.manifest import Manifest, Row
-from fedward.dicom.read import Image
+from fedward.dicom.image import Image
 
 MakeCohort = Callable[..., Manifest]
 
@@ -26,8 +26,8 @@ def make_cohort(monkeypatch: pytest.MonkeyPatch) -> MakeCohort:
     """
     pixels: dict[str, np.ndarray] = {}
     masks: dict[str, np.ndarray] = {}
-    monkeypatch.setattr("fedward.dicom.read.load_image", lambda row, root: Image(pixels[row.image], row.spacing_mm))
-    monkeypatch.setattr("fedward.dicom.read.load_mask", lambda row, root, structures: masks[row.image])
+    monkeypatch.setattr("fedward.dataset.load.load_image", lambda row, root: Image(pixels[row.image], row.spacing_mm))
+    monkeypatch.setattr("fedward.dataset.load.load_mask", lambda row, root, structures: masks[row.image])
 
     def make(
         patients: int = 16,

@@ -20,10 +20,10 @@ from fedward.screen import column, progress, screen
 from fedward.settings import SitePolicy, read_site
 
 if TYPE_CHECKING:
-    from fedward.dicom.index import Progress as Report
-    from fedward.dicom.pacs.fetch import Fetched
-    from fedward.dicom.quarantine import Table as Reasons
-    from fedward.dicom.summary import Summary
+    from fedward.indexing.index import Progress as Report
+    from fedward.indexing.pacs.fetch import Fetched
+    from fedward.indexing.quarantine import Table as Reasons
+    from fedward.indexing.summary import Summary
 
 app = typer.Typer(help="Images, policy and privacy ledger of one hospital: for its IT.", no_args_is_help=True)
 app.command(name="join")(site_join.join)
@@ -49,9 +49,9 @@ def index(
     With --pacs, images come from the archive that the cohort names and are de-identified before they are written; a run
     that broke off is taken up where it stopped.
     """
-    from fedward.dicom.index import index_cohort  # here, so that a command that reads no image stays small
-    from fedward.dicom.quarantine import TooManyQuarantined
-    from fedward.dicom.summary import summarise
+    from fedward.indexing.index import index_cohort  # here, so that a command that reads no image stays small
+    from fedward.indexing.quarantine import TooManyQuarantined
+    from fedward.indexing.summary import summarise
 
     policy = read_site(site_toml)
     if not policy.cohorts:
@@ -88,7 +88,7 @@ def _chosen(policy: SitePolicy, cohort: str | None, *, pacs: bool) -> list[str]:
 
 
 def _fetch(policy: SitePolicy, cohort: str) -> Fetched:
-    from fedward.dicom.pacs.fetch import fetch_cohort
+    from fedward.indexing.pacs.fetch import fetch_cohort
 
     with _bar(f"fetching {cohort}, series") as report:
         return fetch_cohort(policy, cohort, progress=report)

@@ -54,7 +54,7 @@ def ledger(
 
 def _open(policy: SitePolicy, *, create: bool) -> Ledger:
     """Open the ledger, which checks every entry. Without ``create`` neither a ledger nor a key is made."""
-    from fedward.dicom.pseudonym import load_key
+    from fedward.indexing.site_key import load_key
 
     if not policy.key.exists():
         if policy.ledger.exists() or head_path(policy.ledger).exists():
@@ -75,7 +75,7 @@ def _verified(book: Ledger) -> tuple[dict[str, Any], str]:
 
 def _settle(book: Ledger, policy: SitePolicy, job_id: str) -> tuple[dict[str, Any], str]:
     """Close a job's charge, and end its run: no process continues it."""
-    from fedward.dicom.pseudonym import load_key
+    from fedward.indexing.site_key import load_key
     from fedward.privacy.record import Record
 
     kept = Record.open(policy.ledger, site=policy.site, key=load_key(policy.key).secret)
@@ -95,7 +95,7 @@ def _settle(book: Ledger, policy: SitePolicy, job_id: str) -> tuple[dict[str, An
 
 
 def _plot(book: Ledger, policy: SitePolicy, file: Path) -> tuple[dict[str, Any], str]:
-    from fedward.dataset.manifest import replace_file
+    from fedward.files import replace_file
     from fedward.reporting.spend_chart import spend_chart
 
     drawing = spend_chart(curves(book, policy), site=policy.site)

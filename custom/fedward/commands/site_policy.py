@@ -13,8 +13,8 @@ import typer
 
 from fedward.commands.format import Format
 from fedward.dataset.manifest import Manifest, read_manifest
-from fedward.dicom.pseudonym import load_key
 from fedward.errors import FedwardError, PolicyRefused
+from fedward.indexing.site_key import load_key
 from fedward.privacy.linter import CohortFacts, faults
 from fedward.privacy.policy_review import Finding, review
 from fedward.privacy.wording import how_updates_leave

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
 from fedward.errors import CohortError
+from fedward.files import replace_file
 
 FORMAT = 1
 HEADER, ROWS, QUARANTINE = "cohort.json", "manifest.jsonl", "quarantine.csv"
@@ -171,21 +171,3 @@ def _row(content: dict[str, object]) -> Row:
         if isinstance(content[name], list):
             content[name] = tuple(content[name])  # type: ignore[arg-type]
     return Row(**content)  # type: ignore[arg-type]
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Write ``text`` beside ``path`` and move it there, so that ``path`` is always the old file or the new one.
-
-    Raises:
-        OSError: the disk does not take it; ``path`` is then as it was.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
-    try:
-        with draft.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)

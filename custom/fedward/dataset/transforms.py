@@ -111,7 +111,7 @@ class LoadExample(Transform):  # type: ignore[misc]
         self._job = job
 
     def __call__(self, example: Example) -> Item:
-        from fedward.dicom.read import load_image
+        from fedward.dataset.load import load_image
 
         row, size = example.row, self._job.data.size
         image = load_image(row, example.images_root)
@@ -129,7 +129,7 @@ class LoadExample(Transform):  # type: ignore[misc]
         return item
 
     def _mask(self, example: Example) -> Any:
-        from fedward.dicom.read import load_mask
+        from fedward.dataset.load import load_mask
 
         return load_mask(example.row, example.masks_root or example.images_root, self._job.data.structures)
 

@@ -52,11 +52,11 @@ def gather(
     Raises:
         CohortError: no hospital at all.
     """
-    from fedward.dicom.index import index_cohort
+    from fedward.indexing.index import index_cohort
 
     synthetic = data is None
     if data is None:
-        from fedward.dicom.synthetic import write_cohort
+        from fedward.dicom.synthetic.hospital import write_cohort
 
         data = folder / "hospitals"
         label = job.data.labels[0] if job.data.labels else "lesion"

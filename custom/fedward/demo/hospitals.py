@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedward.dataset.manifest import Manifest
-from fedward.dicom.pseudonym import load_key
 from fedward.errors import CohortError, JobError
+from fedward.indexing.site_key import load_key
 from fedward.privacy.ledger import Ledger
 from fedward.settings import JobSpec
 

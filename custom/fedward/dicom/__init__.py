@@ -1,1 +1,1 @@
-"""DICOM in: read, index, quality gate, quarantine, synthetic cohort."""
+"""Decode DICOM and NIfTI: headers, grey values, slice order, masks. One file in, arrays out; nothing is written."""

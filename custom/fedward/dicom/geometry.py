@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydicom import Dataset
 
-from fedward.dicom.source import item, items, numbers, whole
+from fedward.dicom.header import item, items, numbers, whole
 from fedward.errors import StudyRefused
 
 EVEN_WITHIN = 0.05

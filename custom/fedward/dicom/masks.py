@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
+from fedward.dicom.header import item, items, numbers, parse, refusing, text, whole
 from fedward.dicom.nifti import parse_nifti
 from fedward.dicom.pixels import decode
-from fedward.dicom.source import item, items, numbers, parse, refusing, text, whole
 from fedward.errors import StudyRefused
 
 SEGMENTATION_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"})

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedward.dicom.header import refusing
 from fedward.dicom.pixels import MAX_VOXELS
-from fedward.dicom.source import refusing
 from fedward.errors import StudyRefused
 
 SUFFIXES = (".nii", ".nii.gz")

@@ -18,7 +18,7 @@ from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from fedward.dicom.source import item, items, numbers, refusing, text, value, whole
+from fedward.dicom.header import item, items, numbers, refusing, text, value, whole
 from fedward.errors import StudyRefused
 
 MAX_VOXELS = 2**28

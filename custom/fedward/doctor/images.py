@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fedward.dataset.manifest import ROWS, read_manifest
-from fedward.dicom.quality import Finding as Seen
-from fedward.dicom.walk import CACHE, fingerprint, walk, walks
 from fedward.doctor.case import Case
 from fedward.doctor.findings import Finding, Voice
 from fedward.errors import CohortError
+from fedward.indexing.quality import Finding as Seen
+from fedward.indexing.walk import CACHE, fingerprint, walk, walks
 from fedward.settings import CohortPolicy
 
 _DAY_S = 86_400.0
@@ -52,7 +52,7 @@ def pacs(case: Case) -> Iterator[Finding]:
     if not named:
         yield say.skipped("no cohort names one")
         return
-    from fedward.dicom.pacs import echo
+    from fedward.indexing.pacs import echo
 
     for name, archive in named.items():
         where = archive.url or f"{archive.host}:{archive.port}"
@@ -159,7 +159,7 @@ Files = dict[tuple[str, str], tuple[int, int]]
 
 def _known(case: Case, cohort: CohortPolicy) -> Files | None:
     """What ``fedward site index`` keeps of each file, without what it found in it, which takes long to read."""
-    from fedward.dicom.pseudonym import load_key
+    from fedward.indexing.site_key import load_key
 
     mark = fingerprint(cohort, load_key(case.policy.key).fingerprint)
     try:

@@ -15,7 +15,7 @@ from fedward.settings import SitePolicy
 
 def site_key(case: Case) -> Iterator[Finding]:
     """The site's key for pseudonyms is there and is one. It is never made here."""
-    from fedward.dicom.pseudonym import load_key
+    from fedward.indexing.site_key import load_key
 
     say, path = Voice("site-key"), case.policy.key
     if not path.exists():

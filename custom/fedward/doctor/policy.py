@@ -42,7 +42,7 @@ def lax_policy(case: Case) -> Iterator[Finding]:
 
 def ledger(case: Case) -> Iterator[Finding]:
     """The privacy ledger is there and every entry follows the one before it."""
-    from fedward.dicom.pseudonym import load_key
+    from fedward.indexing.site_key import load_key
     from fedward.privacy.ledger import Ledger
 
     say, site = Voice("ledger"), case.policy
@@ -60,7 +60,7 @@ def ledger(case: Case) -> Iterator[Finding]:
 
 def record(case: Case) -> Iterator[Finding]:
     """The record of runs, in the ledger's file, can be understood; it says how many of them have not ended."""
-    from fedward.dicom.pseudonym import load_key
+    from fedward.indexing.site_key import load_key
     from fedward.privacy.record import Record
 
     say, site = Voice("record"), case.policy

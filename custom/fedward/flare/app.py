@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, cast
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.workspace import Workspace
 
-from fedward.dicom.pseudonym import load_key
 from fedward.errors import JobError, LedgerError, SettingsError
+from fedward.indexing.site_key import load_key
 from fedward.settings import JOB_FILE, JobSpec, SitePolicy, parse, read_site
 
 if TYPE_CHECKING:

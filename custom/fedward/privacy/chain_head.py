@@ -11,8 +11,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedward.dataset.manifest import replace_file
 from fedward.errors import LedgerError
+from fedward.files import replace_file
 from fedward.privacy.chain import RESTORE, START, Seal
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from fedward.dataset.manifest import replace_file
 from fedward.errors import FedwardError
+from fedward.files import replace_file
 from fedward.reporting.dossier import DOSSIER_SCHEMA, Dossier
 from fedward.reporting.page import MEASURES, WORDS, by_round, resource, template
 

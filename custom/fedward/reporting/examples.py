@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedward.dataset.manifest import replace_file
 from fedward.errors import FedwardError
+from fedward.files import replace_file
 from fedward.validation.outlines import RANKS, Outlined
 
 FOLDER, INDEX_FILE = "examples", "examples.json"

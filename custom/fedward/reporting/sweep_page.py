@@ -8,8 +8,8 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from fedward.dataset.manifest import replace_file
 from fedward.errors import FedwardError
+from fedward.files import replace_file
 from fedward.reporting.page import MEASURES, WIDTHS, resource, template
 from fedward.reporting.sweep import NOTE, Sweep, lines_of, plain_sweep
 from fedward.reporting.sweep_chart import Line, Mark, shown, sweep_chart

@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from fedward.dataset.manifest import replace_file
 from fedward.errors import FedwardError
+from fedward.files import replace_file
 from fedward.reporting.examples import Example
 from fedward.reporting.page import render
 from fedward.reporting.report import Report

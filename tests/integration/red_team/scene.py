@@ -16,7 +16,7 @@ import pytest
 from fedward.demo.federate import await_sites
 from fedward.demo.hospitals import FEDERATION_KEY
 from fedward.demo.keys import share_key
-from fedward.dicom.synthetic import HOSPITALS
+from fedward.dicom.synthetic.hospital import HOSPITALS
 from fedward.flare.app import SITE_FILE
 from fedward.flare.kits import Kits, provision
 from fedward.flare.processes import LocalFederation, free_port

@@ -13,9 +13,9 @@ import pytest
 from nvflare.lighter.utils import load_private_key_file, sign_folders
 
 from fedward.dataset.manifest import Manifest, write_manifest
-from fedward.dicom.pseudonym import load_key
 from fedward.flare.job import export_job
 from fedward.flare.kits import provision
+from fedward.indexing.site_key import load_key
 from fedward.privacy.agreement import agree
 from fedward.privacy.job_hash import job_hash
 from fedward.privacy.ledger import Ledger

@@ -10,8 +10,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from fedward.dicom.pseudonym import load_key
 from fedward.errors import GateRefused
+from fedward.indexing.site_key import load_key
 from fedward.privacy import accountant
 from fedward.privacy.ledger import Ledger
 from fedward.privacy.record import Record

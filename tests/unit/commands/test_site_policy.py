@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from fedward.dataset.manifest import Manifest, write_manifest
-from fedward.dicom.pseudonym import load_key
 from fedward.encryption.key import create_key
 from fedward.encryption.key_file import write_key
+from fedward.indexing.site_key import load_key
 from fedward.privacy.accountant import Event, epsilon
 from fedward.privacy.job_hash import job_hash
 from fedward.privacy.ledger import Ledger

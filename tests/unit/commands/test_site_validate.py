@@ -21,7 +21,7 @@ from fedward.coldstart.fine_tune import save_private
 from fedward.coldstart.model import RESULT_MODEL
 from fedward.demo.gather import Gathered, gather
 from fedward.demo.simulate import run_rounds, take_part, trainers
-from fedward.dicom.synthetic import HOSPITALS, write_cohort
+from fedward.dicom.synthetic.hospital import HOSPITALS, write_cohort
 from fedward.metrics.events import EVENTS_FILE
 from fedward.settings import JOB_FILE, JobSpec, parse, plain
 from fedward.training.networks import initial_weights

@@ -20,11 +20,11 @@ from fedward.dataset.manifest import (
     Manifest,
     Row,
     read_manifest,
-    replace_file,
     withdraw_manifest,
     write_manifest,
 )
 from fedward.errors import CohortError
+from fedward.files import replace_file
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
 PARTS = st.lists(st.text("ab/ é", min_size=1, max_size=5), min_size=1, max_size=3).map(tuple)

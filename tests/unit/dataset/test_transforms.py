@@ -132,7 +132,7 @@ def test_an_image_that_cannot_be_read_any_more_is_one_line(
     def fail(row: object, root: object) -> None:
         raise StudyRefused("truncated", "half of it")
 
-    monkeypatch.setattr("fedward.dicom.read.load_image", fail)
+    monkeypatch.setattr("fedward.dataset.load.load_image", fail)
     content = plain(tiny_job)
     content["data"]["cache"] = cache
     with pytest.raises(CohortError, match=r"north: an indexed image can no longer be used \(truncated\)"):

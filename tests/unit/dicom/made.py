@@ -21,7 +21,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from fedward.dicom.quality import Finding
+from fedward.indexing.quality import Finding
 from fedward.settings import CohortPolicy, SitePolicy
 from tests.conftest import OPEN_COHORT, OPEN_SITE
 

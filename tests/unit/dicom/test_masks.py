@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.uid import RLELossless
 
+from fedward.dicom.header import parse
 from fedward.dicom.masks import FramePlace, frame_places, place_frames, read_segmentation
-from fedward.dicom.source import parse
 from fedward.errors import StudyRefused
 from tests.unit.dicom.made import as_bytes, image, segmentation, series
 

@@ -16,8 +16,8 @@ from pydicom.pixels.processing import apply_modality_lut, apply_voi, apply_windo
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless
 
+from fedward.dicom.header import parse
 from fedward.dicom.pixels import MAX_VOXELS, decode, to_grey
-from fedward.dicom.source import parse
 from fedward.errors import StudyRefused
 from tests.unit.dicom.made import as_bytes, image, pattern
 

@@ -18,13 +18,13 @@ from nvflare.apis.utils.decomposers import flare_decomposers
 from nvflare.app_common.decomposers import common_decomposers
 from nvflare.fuel.utils import fobs
 
-from fedward.dicom.pseudonym import load_key
 from fedward.encryption.key import FederationKey
 from fedward.encryption.key_file import write_key
 from fedward.flare import door
 from fedward.flare.egress import EgressGate
 from fedward.flare.ingress import IngressGate
 from fedward.flare.protocol import REFUSAL, Reply, Task, question, to_shareable
+from fedward.indexing.site_key import load_key
 from fedward.privacy.accountant import Event, update_noise_event
 from fedward.privacy.job_hash import job_hash
 from fedward.privacy.ledger import Ledger

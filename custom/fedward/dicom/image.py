@@ -1,0 +1,79 @@
+"""Turn the bytes of DICOM or NIfTI files into an image: pixels and millimetres between them.
+
+A file that cannot be used raises ``StudyRefused`` with a reason from ``fedward.indexing.quality.REASONS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+
+from fedward.dicom.geometry import between_slices_mm, frame_places, in_plane_mm, order_slices, place_of
+from fedward.dicom.geometry import volume_spacing_mm as volume_spacing
+from fedward.dicom.header import parse
+from fedward.dicom.nifti import parse_nifti
+from fedward.dicom.pixels import decode, to_grey
+from fedward.errors import StudyRefused
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """Pixels as training sees them.
+
+    Attributes:
+        pixels: float32, ``(rows, columns)`` or ``(slices, rows, columns)``; bright is dense.
+        spacing_mm: one number an axis of ``pixels``, or None where the header has none.
+    """
+
+    pixels: NDArray[np.float32]
+    spacing_mm: tuple[float, ...] | None
+
+
+def dicom_image(data: bytes) -> Image:
+    """One DICOM file: an image, or a volume where it has several grey frames."""
+    header = parse(data)
+    pixels = to_grey(header, decode(header))
+    plane = in_plane_mm(header)
+    if pixels.ndim == 2:
+        return Image(pixels, plane or None)
+    order, gap = frame_order(header, pixels.shape[0])
+    return Image(pixels[list(order)], volume_spacing(gap, plane))
+
+
+def series_image(files: Sequence[bytes]) -> Image:
+    """Several DICOM files of one series as one volume, in order of position."""
+    headers = [parse(data) for data in files]
+    order, gap = order_slices([place_of(header) for header in headers])
+    slices = [to_grey(headers[index], decode(headers[index])) for index in order]
+    if any(one.shape != slices[0].shape or one.ndim != 2 for one in slices):
+        raise StudyRefused("mixed-series", "slices of different shapes")
+    first = headers[order[0]]
+    return Image(np.stack(slices), volume_spacing(gap, in_plane_mm(first)))
+
+
+def nifti_image(data: bytes) -> Image:
+    """One NIfTI file; voxels that are not finite become the least finite value."""
+    image = parse_nifti(data)
+    finite = np.isfinite(image.values)
+    if not finite.any():
+        raise StudyRefused("blank-image", "no finite pixel")
+    values = image.values if finite.all() else np.where(finite, image.values, image.values[finite].min())
+    return Image(values, image.spacing_mm)
+
+
+def frame_order(header: Dataset, frames: int) -> tuple[tuple[int, ...], float | None]:
+    """The order of a multi-frame file's frames and the gap between them in millimetres.
+
+    By position where every frame has one; as stored where they have none (a cine loop) or share one (phases of time).
+    """
+    places = frame_places(header)
+    stored = tuple(range(frames))
+    if len(places) != frames or not all(place.position_mm and place.orientation for place in places):
+        return stored, between_slices_mm(header)
+    if len({place.position_mm for place in places}) < frames:
+        return stored, None
+    return order_slices(places)

@@ -1,0 +1,275 @@
+"""Made-up hospitals as real DICOM files: chest radiographs with lesions to find and lung fields to segment.
+
+Every header value is invented (``TEST^…``), nothing is taken from a person, and the same seed writes the same bytes.
+The hospitals differ as hospitals do: in scanner, size, prevalence, kind of lesion, and in what happens to stand
+beside a lesion in the picture (a bedside marker, a pacemaker). What one hospital's images teach is therefore not
+what the next one's need. The layout is the one that ``fedward site index`` reads::
+
+    OUT/<site>/dicom/<PatientID>/<SOPInstanceUID>.dcm
+    OUT/<site>/labels.csv                 PatientID, StudyInstanceUID, SOPInstanceUID and one label column, 1 or 0
+    OUT/<site>/seg/<SOPInstanceUID>.dcm   DICOM SEG, one segment "Lung"
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from fedward.dicom.synthetic.chest import KINDS, Anatomy, Chest, Kind, draw_anatomy, draw_chest, draw_pose
+from fedward.dicom.synthetic.files import Fault, LungSegmentations, image_dataset, write_image
+from fedward.dicom.synthetic.scanner import Scanner, expose
+from fedward.errors import CohortError
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyntheticHospital:
+    """One made-up hospital.
+
+    Attributes:
+        site: its id.
+        images: images that can serve; faulty files come on top.
+        paired: part of the patients who have two images.
+        prevalence: part of the patients who have a lesion.
+        kinds: how often a lesion is a nodule, an infiltrate, a cavity.
+        conspicuity: how far a lesion stands out; 1 is plain to see at full size. The hospitals here have more, so that
+            a few hundred patients teach a small network under the noise of ε = 8.
+        marked: part of the images with the bedside marker, of patients without and with a lesion.
+        device: part of the images with a pacemaker, likewise.
+        scanner: its X-ray room.
+        faults: files that the quality gate must catch, one each.
+    """
+
+    site: str
+    images: int
+    paired: float
+    prevalence: float
+    kinds: tuple[float, float, float]
+    conspicuity: float
+    marked: tuple[float, float]
+    device: tuple[float, float]
+    scanner: Scanner
+    faults: tuple[Fault, ...]
+
+
+HOSPITALS: tuple[SyntheticHospital, ...] = (
+    SyntheticHospital(
+        site="city-hospital",
+        images=720,
+        paired=0.15,
+        prevalence=0.5,
+        kinds=(0.1, 0.75, 0.15),
+        conspicuity=1.7,
+        marked=(0.1, 0.75),
+        device=(0.2, 0.2),
+        scanner=Scanner(
+            modality="DX",
+            manufacturer="TEST Aurora",
+            rows=176,
+            columns=160,
+            spacing_mm=2.3,
+            bits=14,
+            photometric="MONOCHROME2",
+            compressed=False,
+            windowed=True,
+            slope=1.0,
+            intercept=0.0,
+            span=(0.08, 0.62),
+            gamma=0.9,
+            contrast=1.0,
+            blur_px=0.5,
+            noise=0.02,
+            heel=0.05,
+            border=0.03,
+            corner="left",
+        ),
+        faults=("truncated", "truncated", "modality", "modality", "blank", "duplicate", "duplicate", "unlabelled"),
+    ),
+    SyntheticHospital(
+        site="north-clinic",
+        images=510,
+        paired=0.1,
+        prevalence=0.35,
+        kinds=(0.75, 0.1, 0.15),
+        conspicuity=1.7,
+        marked=(0.5, 0.25),
+        device=(0.06, 0.45),
+        scanner=Scanner(
+            modality="CR",
+            manufacturer="TEST Borealis",
+            rows=144,
+            columns=144,
+            spacing_mm=2.8,
+            bits=10,
+            photometric="MONOCHROME1",
+            compressed=True,
+            windowed=False,
+            slope=1.0,
+            intercept=0.0,
+            span=(0.0, 1.0),
+            gamma=1.2,
+            contrast=0.9,
+            blur_px=0.9,
+            noise=0.035,
+            heel=-0.08,
+            border=0.06,
+            corner="right",
+        ),
+        faults=("truncated", "modality", "blank", "duplicate", "unlabelled"),
+    ),
+    SyntheticHospital(
+        site="coast-institute",
+        images=330,
+        paired=0.2,
+        prevalence=0.42,
+        kinds=(0.2, 0.2, 0.6),
+        conspicuity=1.85,
+        marked=(0.4, 0.3),
+        device=(0.2, 0.2),
+        scanner=Scanner(
+            modality="CR",
+            manufacturer="TEST Cormorant",
+            rows=160,
+            columns=192,
+            spacing_mm=2.5,
+            bits=8,
+            photometric="MONOCHROME2",
+            compressed=False,
+            windowed=False,
+            slope=4.0,
+            intercept=-40.0,
+            span=(0.03, 0.97),
+            gamma=0.8,
+            contrast=1.08,
+            blur_px=1.0,
+            noise=0.03,
+            heel=0.0,
+            border=0.06,
+            corner="left",
+        ),
+        faults=("truncated", "modality", "blank", "duplicate"),
+    ),
+)
+
+
+def write_cohort(
+    out: Path,
+    *,
+    label: str,
+    seed: int = 0,
+    hospitals: Sequence[SyntheticHospital] = HOSPITALS,
+    masks: bool = True,
+    progress: Progress | None = None,
+) -> None:
+    """Write every hospital's files below ``out``; the same arguments write the same bytes.
+
+    Args:
+        out: folder to write to; none of the hospitals' folders may be there yet.
+        label: name of the label column, as the job's ``data.labels`` asks for it. Whatever its name, a 1 stands for a
+            made-up lesion and not for a disease.
+        seed: another seed makes other patients.
+        hospitals: who takes part.
+        masks: also write the lung fields as DICOM SEG.
+        progress: called with site, images written and images in all.
+
+    Raises:
+        CohortError: a hospital's folder is already there, or the disk does not take the files.
+    """
+    for hospital in hospitals:
+        folder = out / hospital.site
+        if folder.exists():
+            raise CohortError("folder is already there", where=folder, remedy="remove it or give another folder")
+        try:
+            _write_hospital(folder, hospital, label=label, seed=seed, masks=masks, progress=progress)
+        except OSError as error:
+            remedy = "make room or give another folder"
+            raise CohortError("cannot write", where=folder, value=error.strerror, remedy=remedy) from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shot:
+    """One image before it is taken: which patient, which of the patient's images, what is to be seen, what is wrong."""
+
+    patient: int
+    image: int
+    anatomy: Anatomy
+    lesion: bool
+    fault: Fault | None = None
+
+
+def _write_hospital(
+    folder: Path, hospital: SyntheticHospital, *, label: str, seed: int, masks: bool, progress: Progress | None
+) -> None:
+    (folder / "dicom").mkdir(parents=True)
+    lungs = None
+    if masks:
+        (folder / "seg").mkdir()
+        lungs = LungSegmentations()
+    total = hospital.images + len(hospital.faults)
+    with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["PatientID", "StudyInstanceUID", "SOPInstanceUID", label])
+        for number, shot in enumerate(_shots(hospital, seed)):
+            dataset, chest = _take(hospital, shot, seed)
+            path = folder / "dicom" / dataset.PatientID / f"{dataset.SOPInstanceUID}.dcm"
+            path.parent.mkdir(exist_ok=True)
+            write_image(dataset, path, shot.fault)
+            if shot.fault not in ("unlabelled", "duplicate"):
+                keys = (dataset.PatientID, dataset.StudyInstanceUID, dataset.SOPInstanceUID)
+                table.writerow([*keys, int(shot.lesion)])
+            if lungs is not None and shot.fault in (None, "unlabelled"):
+                lungs.write(folder / "seg" / path.name, source=dataset, mask=chest.lungs)
+            if progress is not None:
+                progress(hospital.site, number + 1, total)
+
+
+def _shots(hospital: SyntheticHospital, seed: int) -> Iterator[_Shot]:
+    """Every image of a hospital in the order it is written: first those that serve, then one for each fault."""
+    pairs = round(hospital.images * hospital.paired / (1 + hospital.paired))
+    patients = hospital.images - pairs
+    rng = _random(seed, hospital.site, "patients")
+    ill = set(rng.permutation(patients)[: round(hospital.prevalence * patients)].tolist())
+    twice = set(rng.permutation(patients)[:pairs].tolist())
+    for patient in range(patients):
+        for image in range(2 if patient in twice else 1):
+            yield _shot(hospital, seed, patient, image, lesion=patient in ill)
+    for number, fault in enumerate(hospital.faults):
+        again = fault == "duplicate"  # the second copy of an image that serves
+        patient = number if again else patients + number
+        lesion = patient in ill if again else number % 2 == 0
+        yield replace(_shot(hospital, seed, patient, 0, lesion=lesion), fault=fault)
+
+
+def _shot(hospital: SyntheticHospital, seed: int, patient: int, image: int, *, lesion: bool) -> _Shot:
+    rng = _random(seed, hospital.site, "anatomy", patient)
+    kinds: tuple[Kind, ...] = ()
+    if lesion:
+        drawn = rng.choice(len(KINDS), size=int(rng.choice([1, 2, 3, 4], p=[0.3, 0.35, 0.2, 0.15])), p=hospital.kinds)
+        kinds = tuple(KINDS[kind] for kind in drawn)
+    anatomy = draw_anatomy(rng, lesions=kinds, conspicuity=hospital.conspicuity)
+    return _Shot(patient=patient, image=image, anatomy=anatomy, lesion=lesion)
+
+
+def _take(hospital: SyntheticHospital, shot: _Shot, seed: int) -> tuple[Dataset, Chest]:
+    """Pose the patient, expose, and wrap the pixels in a data set."""
+    scanner = hospital.scanner
+    rng = _random(seed, hospital.site, "image", shot.patient, shot.image)
+    chest = draw_chest(shot.anatomy, draw_pose(rng), rows=scanner.rows, columns=scanner.columns)
+    marked = bool(rng.random() < hospital.marked[shot.lesion])
+    device = bool(rng.random() < hospital.device[shot.lesion])
+    pixels = expose(chest, scanner, rng, marked=marked, device=device)
+    names = (str(seed), hospital.site, str(shot.patient), str(shot.image))
+    return image_dataset(pixels, scanner, site=hospital.site, names=names, female=shot.anatomy.breasts > 0), chest
+
+
+def _random(seed: int, *names: str | int) -> np.random.Generator:
+    """A generator of its own for every name, so that one image does not depend on those before it."""
+    digest = hashlib.sha256("/".join(str(name) for name in (seed, *names)).encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:16], "big"))

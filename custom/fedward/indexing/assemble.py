@@ -1,0 +1,175 @@
+"""Findings -> rows: what can only be judged with other files in view. Pure: no file is opened here.
+
+1. duplicates go (the first path stays);
+2. slices become volumes, where the cohort takes volumes;
+3. masks find their images;
+4. labels find their images;
+5. images without what the cohort requires go.
+
+Every file that comes in is in exactly one row or in quarantine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Literal
+
+from fedward.dataset.manifest import Row
+from fedward.dicom.geometry import Place, order_slices, volume_spacing_mm
+from fedward.dicom.nifti import stem
+from fedward.errors import StudyRefused
+from fedward.indexing.labels import LabelTable
+from fedward.indexing.match_masks import match_masks
+from fedward.indexing.quality import Finding
+from fedward.indexing.quarantine import Quarantined
+from fedward.indexing.site_key import Kind, SiteKey
+from fedward.indexing.volume import Volume
+from fedward.settings import CohortPolicy
+
+MASK = "mask"
+"""In ``CohortPolicy.require``: every image must have a mask."""
+
+
+def assemble(
+    images: Sequence[Finding],
+    masks: Sequence[Finding],
+    *,
+    cohort: CohortPolicy,
+    key: SiteKey,
+    labels: LabelTable | None,
+) -> tuple[list[Row], list[Quarantined]]:
+    """Rows sorted by image, and everything else with its reason.
+
+    Args:
+        images, masks: findings with pseudonyms for identifiers.
+        cohort: what the hospital takes and requires.
+        key: the site's key.
+        labels: the label table, or None.
+
+    Raises:
+        CohortError: no label matches any image, or labels contradict each other.
+    """
+    aside = [Quarantined(one.path, one.reason, one.detail) for one in images if one.reason]
+    single = _without_duplicates(sorted((one for one in images if not one.reason), key=lambda one: one.path), aside)
+    volumes = _volumes(single, images, cohort, key, aside)
+    usable = [one for one in masks if not one.reason]
+    faulty = [Quarantined(one.path, one.reason, one.detail) for one in masks if one.reason]
+    matched, unmatched = match_masks(volumes, usable)
+    apart = f"{cohort.masks.name}/" if cohort.masks is not None and cohort.masks != cohort.images else ""
+    aside += [replace(one, file=f"{apart}{one.file}") for one in faulty + unmatched]
+    said = labels.match([_names(volume, key) for volume in volumes]) if labels else [{}] * len(volumes)
+    rows = []
+    for volume, row, label in zip(volumes, matched, said, strict=True):
+        row = replace(row, labels=label)
+        missing = [column for column in cohort.require if column != MASK and column not in label]
+        if missing:
+            aside += [Quarantined(path, "missing-label", ", ".join(missing)) for path in volume.row.paths]
+        elif MASK in cohort.require and row.mask is None:
+            aside += [Quarantined(path, "missing-mask") for path in volume.row.paths]
+        else:
+            rows.append(row)
+    return sorted(rows, key=lambda row: row.image), aside
+
+
+def _without_duplicates(findings: Iterable[Finding], aside: list[Quarantined]) -> list[Finding]:
+    first: dict[str, str] = {}
+    kept = []
+    for finding in findings:
+        before = first.get(finding.instance) or first.get(finding.sha256)
+        if before is not None:
+            aside.append(Quarantined(finding.path, "duplicate-instance", f"of {before}"))
+            continue
+        first[finding.instance] = first[finding.sha256] = finding.path
+        kept.append(finding)
+    return kept
+
+
+def _volumes(
+    findings: Sequence[Finding],
+    seen: Sequence[Finding],
+    cohort: CohortPolicy,
+    key: SiteKey,
+    aside: list[Quarantined],
+) -> list[Volume]:
+    def volume(parts: Sequence[Finding], kind: Literal["dicom", "dicom-series", "nifti"], gap: float | None) -> Volume:
+        return Volume(tuple(parts), _row(parts, kind, gap, cohort, key))
+
+    if not cohort.volumes:
+        return [volume([one], one.format, None) for one in findings]
+    lost = {one.series for one in seen if one.reason and one.series}
+    series: dict[str, list[Finding]] = defaultdict(list)
+    volumes = []
+    for one in findings:
+        if one.format == "dicom" and len(one.shape) == 2:
+            series[one.series].append(one)
+        else:
+            volumes.append(volume([one], one.format, None))
+    for name, parts in series.items():
+        try:
+            if name in lost:
+                raise StudyRefused("incomplete-series", "another of its slices is in quarantine")
+            order, gap = _series_order(parts)
+            volumes.append(volume([parts[index] for index in order], "dicom-series", gap))
+        except StudyRefused as refusal:
+            aside += [Quarantined(one.path, refusal.reason, refusal.detail) for one in parts]
+    return volumes
+
+
+def _series_order(parts: Sequence[Finding]) -> tuple[tuple[int, ...], float | None]:
+    if len(parts) == 1:
+        raise StudyRefused("incomplete-series", "a single slice")
+    if len({one.shape for one in parts}) > 1:
+        raise StudyRefused("mixed-series", "slices of different shapes")
+    if len({one.patient for one in parts}) > 1:
+        raise StudyRefused("mixed-series", "slices of different patients")
+    if all(one.blank for one in parts):
+        raise StudyRefused("blank-image", "every slice is blank")
+    return order_slices([Place(one.positions_mm[0], one.orientation, one.number) for one in parts])
+
+
+def _row(
+    parts: Sequence[Finding],
+    kind: Literal["dicom", "dicom-series", "nifti"],
+    gap: float | None,
+    cohort: CohortPolicy,
+    key: SiteKey,
+) -> Row:
+    first = parts[0]
+    series = kind == "dicom-series"
+    hashes = [one.sha256 for one in parts]
+    return Row(
+        image=first.series if series else first.instance,
+        patient=first.patient,
+        study=first.study,
+        split=key.split(first.patient, cohort.validation_fraction),
+        format=kind,
+        paths=tuple(one.path for one in parts),
+        shape=(len(parts), *first.shape) if series else first.shape,
+        spacing_mm=volume_spacing_mm(gap, first.spacing_mm or ()) if series else first.spacing_mm,
+        labels={},
+        mask=None,
+        mask_format=None,
+        modality=first.modality,
+        manufacturer=first.manufacturer,
+        sex=first.sex,
+        age_decade=first.age_decade,
+        flags=tuple(sorted({flag for one in parts for flag in one.flags})),
+        sha256=hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest(),
+    )
+
+
+def _names(volume: Volume, key: SiteKey) -> dict[Kind, frozenset[str]]:
+    """The pseudonyms by which a label table may name an image."""
+    first = volume.findings[0]
+    images = {one.instance for one in volume.findings}
+    if first.format == "nifti":
+        images.add(key.pseudonym("image", stem(first.path)))
+    return {
+        "image": frozenset(images),
+        "series": frozenset({first.series} - {""}),
+        "study": frozenset({first.study}),
+        "patient": frozenset({first.patient}),
+    }

@@ -1,0 +1,146 @@
+"""``fedward site index``: a folder of images -> a cohort manifest.
+
+1. Walk the image and mask folders: every file, with size and time.
+2. Take from the last time what has not changed; examine the rest in worker processes, each file read once.
+3. Replace identifiers by pseudonyms, at once; only those are kept.
+4. Assemble rows; list the rest in ``quarantine.csv`` with reasons.
+5. Refuse the cohort if more is unusable than the site tolerates; otherwise write the manifest, whole or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from fedward.dataset.manifest import Manifest, withdraw_manifest, write_manifest
+from fedward.errors import CohortError, SettingsError
+from fedward.indexing.assemble import assemble
+from fedward.indexing.labels import read_labels
+from fedward.indexing.quality import Finding
+from fedward.indexing.quarantine import TooManyQuarantined, tally, write_quarantine
+from fedward.indexing.site_key import SiteKey, load_key
+from fedward.indexing.walk import fingerprint, read_cache, split_known, walk, walks, write_cache
+from fedward.indexing.workers import examine_all
+from fedward.settings import CohortPolicy, SitePolicy
+
+Progress = Callable[[int, int], None]
+
+
+def index_cohort(
+    policy: SitePolicy, cohort: str, *, progress: Progress | None = None, workers: int | None = None
+) -> Manifest:
+    """Index one cohort of a hospital and write its manifest; what has not changed since the last time is not read.
+
+    Args:
+        policy: the hospital's ``site.toml``, with absolute paths.
+        cohort: the cohort's name there.
+        progress: called with files examined and files to examine, once at the start and then as they are done.
+        workers: processes; None for one a CPU; 0 for none but this one.
+
+    Returns:
+        The manifest, as written. Which side a patient is on and what they are called depend on the site's key alone.
+
+    Raises:
+        SettingsError: no such cohort, or a key that cannot be used.
+        TooManyQuarantined: more than ``max_quarantined_fraction`` of the image files is unusable, or all are.
+            ``quarantine.csv`` is written all the same, and an earlier manifest is withdrawn: no job uses a refused
+            cohort. A mask that does not serve counts only where the cohort requires a mask.
+        CohortError: no such folder, an empty one, a label table that cannot serve, or a disk that takes no index.
+    """
+    chosen = _chosen(policy, cohort)
+    seen, roots = _walk(chosen)
+    key = load_key(policy.key)
+    labels = None if chosen.labels is None else read_labels(chosen.labels, key)
+    try:
+        found = _findings(seen, roots, chosen, key, progress, workers)
+        images = [one for one in found if one.role == "image" and not one.mask_frames]
+        masks = [one for one in found if one.role == "mask" or one.mask_frames]
+        rows, aside = assemble(images, masks, cohort=chosen, key=key, labels=labels)
+        write_quarantine(aside, chosen.index)
+        whose = {one.path: one.patient for one in images}
+        unusable = len(images) - sum(len(row.paths) for row in rows)
+        if unusable > chosen.max_quarantined_fraction * len(images) or not rows:
+            withdraw_manifest(chosen.index)
+            raise TooManyQuarantined(
+                where=chosen.images,
+                unusable=unusable,
+                files=len(images),
+                tolerated=chosen.max_quarantined_fraction,
+                table=tally(aside),
+            )
+        manifest = Manifest(
+            cohort=cohort,
+            site=policy.site,
+            images_root=chosen.images,
+            masks_root=chosen.masks,
+            rows=tuple(rows),
+            quarantined=len(aside),
+            quarantined_patients=len({whose.get(one.file, "") for one in aside} - {""}),
+        )
+        write_manifest(manifest, chosen.index)
+    except OSError as error:
+        remedy = "make room, or correct index in site.toml"
+        raise CohortError("index cannot be written", where=chosen.index, value=error.strerror, remedy=remedy) from None
+    return manifest
+
+
+def pseudonymous(finding: Finding, key: SiteKey) -> Finding:
+    """The finding with keyed pseudonyms in place of every identifier."""
+    return replace(
+        finding,
+        patient=key.pseudonym("patient", finding.patient),
+        study=key.pseudonym("study", finding.study),
+        series=key.pseudonym("series", finding.series),
+        instance=key.pseudonym("image", finding.instance),
+        mask_frames=tuple(
+            replace(place, instance=key.pseudonym("image", place.instance)) for place in finding.mask_frames
+        ),
+    )
+
+
+def _chosen(policy: SitePolicy, cohort: str) -> CohortPolicy:
+    if cohort not in policy.cohorts:
+        remedy = f"name one of {', '.join(sorted(policy.cohorts))}"
+        raise SettingsError("no such cohort", where=policy.site, value=cohort, remedy=remedy)
+    return policy.cohorts[cohort]
+
+
+def _walk(cohort: CohortPolicy) -> tuple[list[Finding], dict[str, Path]]:
+    """Every file of the cohort, and the folders that paths start from."""
+    seen: list[Finding] = []
+    roots: dict[str, Path] = {}
+    for role, root, without in walks(cohort):
+        roots[role] = root
+        seen += walk(root, role, without=without)
+        if not seen:
+            remedy = "correct the cohort's images in site.toml"
+            raise CohortError("no files in here", where=cohort.images, remedy=remedy)
+    return seen, roots
+
+
+def _findings(
+    seen: list[Finding],
+    roots: dict[str, Path],
+    cohort: CohortPolicy,
+    key: SiteKey,
+    progress: Progress | None,
+    workers: int | None,
+) -> list[Finding]:
+    """A finding for each file, in order of role and path, from the cache or from the file."""
+    mark = fingerprint(cohort, key.fingerprint)
+    known, fresh = split_known(seen, read_cache(cohort.index, mark))
+    found: dict[tuple[str, str], Finding] = {(one.role, one.path): one for one in known}
+    if progress is not None:
+        progress(0, len(fresh))
+    try:
+        with closing(examine_all(fresh, roots, cohort, workers=workers)) as examined:
+            for done, finding in enumerate(examined, 1):
+                found[finding.role, finding.path] = pseudonymous(finding, key)
+                if progress is not None:
+                    progress(done, len(fresh))
+    finally:  # what has been read is kept, even when Ctrl-C stops the rest
+        if fresh or len(known) < len(seen):
+            write_cache(cohort.index, mark, [found[name] for name in sorted(found)])
+    return [found[name] for name in sorted(found)]

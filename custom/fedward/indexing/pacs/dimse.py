@@ -1,0 +1,205 @@
+"""Asking an archive over DICOM's own network protocol: associations, C-ECHO and C-FIND (PS3.4 C.4.1, PS3.7, PS3.8).
+
+pynetdicom's log is kept silent throughout: at some levels it writes whole data sets.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydicom import DataElement, Dataset, config
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pynetdicom import AE, Association, build_context, evt
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as FIND
+from pynetdicom.sop_class import Verification
+
+from fedward.dicom.header import quiet, text, whole
+from fedward.errors import CohortError, StudyRefused
+from fedward.indexing.pacs.archive import Instance, NotAnswering, Series, Study, find_keys, place_of
+from fedward.settings import Pacs
+
+_PENDING = (0xFF00, 0xFF01)
+_UNKNOWN_CALLER, _UNKNOWN_CALLED = 3, 7
+"""Diagnostics of a rejected association (PS3.8 table 9-21)."""
+
+
+class Dimse:
+    """Questions by C-FIND over one association, which is opened again where the archive has closed it."""
+
+    def __init__(self, pacs: Pacs) -> None:
+        self._pacs, self._keys = pacs, find_keys(pacs)
+        self._asking: Association | None = None
+        logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
+
+    def studies(self) -> list[Study]:
+        keys = {**self._keys, "StudyInstanceUID": self._keys.get("StudyInstanceUID", "")}
+        answers = self._find("STUDY", keys)
+        return [Study(text(one, "StudyInstanceUID"), frozenset(e.keyword for e in one)) for one in answers]
+
+    def series(self, study: str) -> list[Series]:
+        keys = {
+            "StudyInstanceUID": study,
+            "SeriesInstanceUID": "",
+            "Modality": "",
+            "NumberOfSeriesRelatedInstances": "",
+        }
+        return [
+            Series(study, text(one, "SeriesInstanceUID"), text(one, "Modality").upper(), _count(one))
+            for one in self._find("SERIES", keys)
+        ]
+
+    def instances(self, series: Series) -> list[Instance]:
+        keys = {
+            "StudyInstanceUID": series.study,
+            "SeriesInstanceUID": series.uid,
+            "SOPInstanceUID": "",
+            "SOPClassUID": "",
+        }
+        return [Instance(text(one, "SOPInstanceUID"), text(one, "SOPClassUID")) for one in self._find("IMAGE", keys)]
+
+    def close(self) -> None:
+        if self._asking is not None and self._asking.is_established:
+            self._asking.release()
+        self._asking = None
+
+    def _find(self, level: str, keys: Mapping[str, str]) -> list[Dataset]:
+        if self._asking is None or not self._asking.is_established:
+            self._asking = associate(self._pacs, [build_context(FIND)])
+        answers = []
+        with quiet():
+            for status, answer in self._asking.send_c_find(query(level, keys), FIND):
+                if "Status" not in status:
+                    self._asking.abort()
+                    raise silent(self._pacs)
+                if status.Status in _PENDING and answer is not None:
+                    answers.append(answer)
+                elif status.Status != 0 and level != "STUDY":
+                    raise StudyRefused("archive-refused", f"status {status.Status:#06x}")
+                elif status.Status != 0:
+                    remedy = "see its log; the keys in find must be ones that it can search by"
+                    raise CohortError(
+                        "archive refused the question",
+                        where=place_of(self._pacs),
+                        value=hex(status.Status),
+                        remedy=remedy,
+                    )
+        return answers
+
+
+def query(level: str, keys: Mapping[str, str]) -> Dataset:
+    """An identifier for C-FIND, C-MOVE or C-GET; several UIDs are separated by a backslash."""
+    asked = Dataset()
+    if not all(value.isascii() for value in keys.values()):
+        asked.SpecificCharacterSet = "ISO_IR 192"
+    asked.QueryRetrieveLevel = level
+    for keyword, value in keys.items():
+        tag: Any = tag_for_keyword(keyword)
+        vr = dictionary_VR(tag)
+        with quiet():  # a range of dates is no date
+            asked.add(DataElement(tag, vr, value, config.IGNORE))
+    return asked
+
+
+def echo(pacs: Pacs) -> None:
+    """C-ECHO. Raises ``CohortError`` with the reason where the archive does not answer it."""
+    association = associate(pacs, [build_context(Verification)])
+    status = association.send_c_echo()
+    association.release()
+    if "Status" not in status:
+        raise silent(pacs)
+    if status.Status != 0:
+        raise CohortError(
+            "archive refused C-ECHO", where=place_of(pacs), value=hex(status.Status), remedy="see its log"
+        )
+
+
+def associate(pacs: Pacs, contexts: Sequence[Any], *, handlers: Sequence[Any] = (), **more: Any) -> Association:
+    """An association with the archive that has at least the first of ``contexts``.
+
+    Raises:
+        NotAnswering: it cannot be reached, or is too busy.
+        CohortError: it does not know one of the two AE titles, or does not offer what is asked for.
+    """
+    entity = AE(ae_title=pacs.own_ae_title)
+    entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = pacs.timeout_s
+    entity.network_timeout = 10 * pacs.timeout_s
+    try:
+        with quiet():
+            association = entity.associate(
+                pacs.host,
+                pacs.port,
+                contexts=list(contexts),
+                ae_title=str(pacs.ae_title),
+                evt_handlers=[(evt.EVT_CONN_OPEN, without_delay), *handlers],
+                **more,
+            )
+    except OSError as error:  # a host without an address
+        what, remedy = _socket_error(error)
+        raise NotAnswering(what, where=place_of(pacs), remedy=remedy) from None
+    if not association.is_established:
+        raise _why_not(pacs, association)
+    if contexts[0].abstract_syntax not in {one.abstract_syntax for one in association.accepted_contexts}:
+        association.release()
+        name = contexts[0].abstract_syntax.name
+        raise CohortError("archive does not offer this", where=place_of(pacs), value=name, remedy="choose another way")
+    return association
+
+
+def without_delay(event: Any) -> None:
+    """Send at once (TCP_NODELAY): a question is two packets, and the second would wait for the first one's receipt."""
+    connection = event.assoc.dul.socket
+    if connection is not None and connection.socket is not None:
+        connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def silent(pacs: Pacs) -> NotAnswering:
+    """The error of an archive that hung up or said nothing for ``timeout_s``."""
+    remedy = "does it still run, and is our AE title in its list? Then run the same command again: it goes on from here"
+    return NotAnswering("archive hung up or fell silent", where=place_of(pacs), remedy=remedy)
+
+
+def _why_not(pacs: Pacs, association: Association) -> CohortError:
+    if association.is_rejected:
+        answer = association.acceptor.primitive
+        diagnostic = (answer.result_source, answer.diagnostic) if answer is not None else (0, 0)
+        if diagnostic == (1, _UNKNOWN_CALLER):
+            remedy = "have own_ae_title entered in the archive's list, with this machine's address"
+            return CohortError(
+                "archive does not know our AE title", where=place_of(pacs), value=pacs.own_ae_title, remedy=remedy
+            )
+        if diagnostic == (1, _UNKNOWN_CALLED):
+            remedy = "correct ae_title in site.toml"
+            return CohortError(
+                "archive does not go by this AE title", where=place_of(pacs), value=pacs.ae_title, remedy=remedy
+            )
+        if diagnostic[0] == 3:
+            return NotAnswering("archive is too busy", where=place_of(pacs), remedy="try again later")
+        return CohortError(
+            "archive rejected the association",
+            where=place_of(pacs),
+            remedy="have our AE title and address allowed there",
+        )
+    try:
+        socket.create_connection((str(pacs.host), int(pacs.port or 0)), timeout=pacs.timeout_s).close()
+    except OSError as error:
+        what, remedy = _socket_error(error)
+        return NotAnswering(what, where=place_of(pacs), remedy=remedy)
+    remedy = "is this its DICOM port, and is our AE title with this machine's address in its list?"
+    return NotAnswering("something listens there, and hung up on us", where=place_of(pacs), remedy=remedy)
+
+
+def _socket_error(error: OSError) -> tuple[str, str]:
+    if isinstance(error, socket.gaierror):
+        return "archive's host has no address", "correct host in site.toml, or the name service"
+    if isinstance(error, ConnectionRefusedError):
+        return "nothing listens there", "correct host and port in site.toml, or start the archive"
+    if isinstance(error, TimeoutError):
+        return "no answer from there", "correct host in site.toml, or have the firewall let us through"
+    return f"archive cannot be reached ({error.strerror or type(error).__name__})", "look at the network"
+
+
+def _count(answer: Dataset) -> int | None:
+    return whole(answer, "NumberOfSeriesRelatedInstances")

@@ -1,0 +1,216 @@
+"""Having instances sent: by C-GET over our own association, or by C-MOVE to a storage service of our own.
+
+PS3.4 C.4.3 and C.4.2. Nothing is transcoded on account of us: C-GET offers every storage class once for each transfer
+syntax, so that the archive finds one that is the instance's own.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from pydicom import Dataset
+from pydicom import uid as syntaxes
+from pynetdicom import AE, Association, build_context, build_role, evt
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as GET
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelMove as MOVE
+
+from fedward.dicom.header import quiet
+from fedward.errors import CohortError, StudyRefused
+from fedward.indexing.pacs.archive import Instance, Receive, Series, Verdict, place_of
+from fedward.indexing.pacs.dimse import Dimse, associate, query, silent, without_delay
+from fedward.settings import Pacs
+
+SYNTAXES = (
+    syntaxes.ExplicitVRLittleEndian,
+    syntaxes.ImplicitVRLittleEndian,
+    syntaxes.ExplicitVRBigEndian,
+    syntaxes.RLELossless,
+    syntaxes.JPEGLosslessSV1,
+    syntaxes.JPEGLossless,
+    syntaxes.JPEGLSLossless,
+    syntaxes.JPEG2000Lossless,
+    syntaxes.HTJ2KLossless,
+    syntaxes.HTJ2KLosslessRPCL,
+    syntaxes.JPEGBaseline8Bit,
+    syntaxes.JPEGExtended12Bit,
+    syntaxes.JPEGLSNearLossless,
+    syntaxes.JPEG2000,
+    syntaxes.HTJ2K,
+)
+"""Those that the index can read. The uncompressed come first: a storage service that is offered several in one context
+takes the first of its own, and the archive can always make it without loss."""
+_CLASSES_AT_ONCE = 8  # by 15 syntaxes and the model: 121 of the 128 contexts that an association can have
+_USUAL_CLASSES = (
+    syntaxes.ComputedRadiographyImageStorage,
+    syntaxes.DigitalXRayImageStorageForPresentation,
+    syntaxes.DigitalMammographyXRayImageStorageForPresentation,
+    syntaxes.CTImageStorage,
+    syntaxes.MRImageStorage,
+    syntaxes.EnhancedCTImageStorage,
+    syntaxes.EnhancedMRImageStorage,
+    syntaxes.PositronEmissionTomographyImageStorage,
+)
+"""Where the archive does not tell an instance's class."""
+_STATUS: dict[Verdict, int] = {"stored": 0x0000, "refused": 0xC000, "not-asked": 0x0124, "stopped": 0xA700}
+"""C-STORE: success, cannot understand, not authorised, out of resources (PS3.4 B.2.3, PS3.7 C.5)."""
+_SOME_FAILED, _UNKNOWN_DESTINATION, _PENDING = 0xB000, 0xA801, 0xFF00
+
+
+class GetArchive(Dimse):
+    """``way = "c-get"``. The association stays open as long as the classes of the next series are the same."""
+
+    def __init__(self, pacs: Pacs) -> None:
+        super().__init__(pacs)
+        self._receive: Receive | None = None
+        self._getting: tuple[list[str], Association] | None = None
+
+    def retrieve(self, series: Series, wanted: Sequence[Instance], receive: Receive, *, alone: bool) -> None:
+        association = self._association(sorted({one.sop_class for one in wanted if one.sop_class}))
+        self._receive = receive
+        try:
+            with quiet():
+                for status, _ in association.send_c_get(_wanted(series, wanted, alone=alone), GET):
+                    _judge(status, self._pacs)
+        except BaseException:
+            self._hang_up()
+            raise
+        finally:
+            self._receive = None
+
+    def close(self) -> None:
+        if self._getting is not None and self._getting[1].is_established:
+            self._getting[1].release()
+        self._getting = None
+        super().close()
+
+    def _association(self, told: Sequence[str]) -> Association:
+        classes = list(told[:_CLASSES_AT_ONCE] or _USUAL_CLASSES)
+        if self._getting is not None and self._getting[0] == classes and self._getting[1].is_established:
+            return self._getting[1]
+        if self._getting is not None and self._getting[1].is_established:
+            self._getting[1].release()
+        contexts = [build_context(GET), *(build_context(name, [one]) for name in classes for one in SYNTAXES)]
+        association = associate(
+            self._pacs,
+            contexts,
+            ext_neg=[build_role(name, scp_role=True) for name in classes],
+            handlers=[(evt.EVT_C_STORE, self._store)],
+        )
+        self._getting = (classes, association)
+        return association
+
+    def _store(self, event: Any) -> int:
+        return _STATUS["not-asked"] if self._receive is None else _take(event, self._receive)
+
+    def _hang_up(self) -> None:
+        if self._getting is not None and self._getting[1].is_established:
+            self._getting[1].abort()
+        self._getting = None
+
+
+class MoveArchive(Dimse):
+    """``way = "c-move"``: the archive sends to a storage service of ours, which is open as long as this object."""
+
+    def __init__(self, pacs: Pacs) -> None:
+        super().__init__(pacs)
+        self._receive: Receive | None = None
+        self._moving: Association | None = None
+        self._last = time.monotonic()
+        entity = AE(ae_title=pacs.own_ae_title)
+        entity.require_calling_aet, entity.require_called_aet = [str(pacs.ae_title)], True
+        entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = pacs.timeout_s
+        for name in _storage_classes():
+            entity.add_supported_context(name, list(SYNTAXES))
+        try:
+            self._service = entity.start_server(
+                (pacs.own_host, int(pacs.own_port or 0)),
+                block=False,
+                evt_handlers=[(evt.EVT_C_STORE, self._store), (evt.EVT_CONN_OPEN, without_delay)],
+            )
+        except OSError as error:
+            where = f"{pacs.own_host}:{pacs.own_port}"
+            remedy = "correct own_host and own_port in site.toml, or stop what has the port"
+            raise CohortError(
+                "cannot listen for what the archive sends", where=where, value=error.strerror, remedy=remedy
+            ) from None
+
+    def retrieve(self, series: Series, wanted: Sequence[Instance], receive: Receive, *, alone: bool) -> None:
+        if self._moving is None or not self._moving.is_established:
+            self._moving = associate(self._pacs, [build_context(MOVE)])
+            self._moving.dimse_timeout = None  # instances that arrive are an answer too: the watch below counts them
+        association = self._moving
+        self._receive, self._last = receive, time.monotonic()
+        done = threading.Event()
+        watch = threading.Thread(target=self._watch, args=(association, done), daemon=True)
+        watch.start()
+        asked = _wanted(series, wanted, alone=alone)
+        try:
+            with quiet():
+                for status, _ in association.send_c_move(asked, self._pacs.own_ae_title, MOVE):
+                    self._last = time.monotonic()
+                    _judge(status, self._pacs)
+        except BaseException:
+            if association.is_established:
+                association.abort()
+            raise
+        finally:
+            self._receive = None
+            done.set()
+            watch.join()
+
+    def close(self) -> None:
+        if self._moving is not None and self._moving.is_established:
+            self._moving.release()
+        self._service.shutdown()
+        super().close()
+
+    def _store(self, event: Any) -> int:
+        self._last = time.monotonic()
+        if self._receive is None:
+            return _STATUS["not-asked"]
+        return _take(event, self._receive)
+
+    def _watch(self, association: Association, done: threading.Event) -> None:
+        while not done.wait(0.2):
+            if time.monotonic() - self._last > self._pacs.timeout_s:
+                association.abort()
+                return
+
+
+def _storage_classes() -> list[str]:
+    from pynetdicom import AllStoragePresentationContexts
+
+    return [str(context.abstract_syntax) for context in AllStoragePresentationContexts]
+
+
+def _wanted(series: Series, wanted: Sequence[Instance], *, alone: bool) -> Dataset:
+    keys = {"StudyInstanceUID": series.study, "SeriesInstanceUID": series.uid}
+    if not alone:
+        return query("SERIES", keys)
+    return query("IMAGE", {**keys, "SOPInstanceUID": "\\".join(one.uid for one in wanted)})
+
+
+def _take(event: Any, receive: Receive) -> int:
+    try:
+        with quiet():
+            sent: Dataset = event.dataset
+            sent.file_meta = event.file_meta
+    except Exception:  # noqa: BLE001 - what cannot be read at all is missed, asked for again and then listed
+        return _STATUS["refused"]
+    return _STATUS[receive(sent)]
+
+
+def _judge(status: Dataset, pacs: Pacs) -> None:
+    """Raise for a status that ends an errand; that some instances failed shows in what is missing."""
+    if "Status" not in status:
+        raise silent(pacs)
+    if status.Status == _UNKNOWN_DESTINATION:
+        remedy = f"have it entered in the archive's list, to be reached at {pacs.own_host}:{pacs.own_port}"
+        raise CohortError(
+            "archive does not know where to send to", where=place_of(pacs), value=pacs.own_ae_title, remedy=remedy
+        )
+    if status.Status not in (0, _PENDING, _SOME_FAILED):
+        raise StudyRefused("archive-refused", f"status {status.Status:#06x}")

@@ -1,0 +1,194 @@
+"""Asking an archive by DICOMweb: QIDO-RS by pages and WADO-RS (PS3.18 10.6, 10.4).
+
+The session is told to follow no redirect, to read no proxy or ``.netrc`` from the environment, and to verify the
+archive's certificate. Credentials go to one host over TLS, or to this machine itself.
+"""
+
+from __future__ import annotations
+
+import stat
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from dicomweb_client.web import DICOMwebClient
+from pydicom.datadict import keyword_for_tag, tag_for_keyword
+
+from fedward.dicom.header import quiet
+from fedward.errors import CohortError, FedwardError, StudyRefused
+from fedward.indexing.pacs.archive import Instance, NotAnswering, Receive, Series, Study, find_keys
+from fedward.settings import Pacs
+
+PAGE = 500
+_AS_STORED = (("application/dicom", "*"),)
+"""Any transfer syntax, so that the archive sends each instance in its own (PS3.18 8.7.3)."""
+
+
+class WebArchive:
+    """``way = "dicomweb"``."""
+
+    def __init__(self, pacs: Pacs) -> None:
+        self._pacs, self._keys, self._url = pacs, find_keys(pacs), str(pacs.url)
+        self._session = session(pacs)
+        self._client = DICOMwebClient(self._url.rstrip("/"), session=self._session, timeout=pacs.timeout_s)
+        self._client.set_http_retry_params(retry=False)
+
+    def studies(self, *, limit: int | None = None) -> list[Study]:
+        filters = {keyword: value for keyword, value in self._keys.items() if value}
+        try:
+            answers = self._pages(
+                "StudyInstanceUID", self._client.search_for_studies, filters, [*self._keys], limit=limit
+            )
+        except StudyRefused as refusal:
+            remedy = "see its log; url must be the root of its DICOMweb service, find hold keys that it searches by"
+            raise CohortError(
+                "archive refused the question", where=self._url, value=refusal.detail, remedy=remedy
+            ) from None
+        return [Study(_first(one, "StudyInstanceUID"), frozenset(map(keyword_for_tag, one))) for one in answers]
+
+    def series(self, study: str) -> list[Series]:
+        fields = ["SeriesInstanceUID", "Modality", "NumberOfSeriesRelatedInstances"]
+        answers = self._pages(fields[0], self._client.search_for_series, {}, fields, study_instance_uid=study)
+        return [Series(study, _first(one, fields[0]), _first(one, fields[1]).upper(), _count(one)) for one in answers]
+
+    def instances(self, series: Series) -> list[Instance]:
+        place: dict[str, Any] = {"study_instance_uid": series.study, "series_instance_uid": series.uid}
+        fields = ["SOPInstanceUID", "SOPClassUID"]
+        answers = self._pages(fields[0], self._client.search_for_instances, {}, fields, **place)
+        return [Instance(_first(one, "SOPInstanceUID"), _first(one, "SOPClassUID")) for one in answers]
+
+    def retrieve(self, series: Series, wanted: Sequence[Instance], receive: Receive, *, alone: bool) -> None:
+        with self._answering(), quiet():
+            if not alone:
+                for sent in self._client.iter_series(series.study, series.uid, media_types=_AS_STORED):
+                    receive(sent)
+                return
+            for one in wanted:
+                receive(self._client.retrieve_instance(series.study, series.uid, one.uid, media_types=_AS_STORED))
+
+    def close(self) -> None:
+        self._session.close()
+
+    def _pages(
+        self,
+        level: str,
+        ask: Any,
+        filters: Mapping[str, str],
+        fields: Sequence[str],
+        *,
+        limit: int | None = None,
+        **place: Any,
+    ) -> list[dict[str, Any]]:
+        """All answers, until a page brings no new one: an archive may give short pages, or know no pages."""
+        answers: dict[str, dict[str, Any]] = {}
+        while True:
+            with self._answering():
+                page = ask(
+                    search_filters=dict(filters), fields=fields, limit=limit or PAGE, offset=len(answers), **place
+                )
+            before = len(answers)
+            answers.update((_first(one, level), one) for one in page)
+            if limit is not None or len(answers) == before:
+                return list(answers.values())
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Turn what the HTTP library raises into errors that say what to do."""
+        try:
+            yield
+        except FedwardError:
+            raise
+        except ValueError as fault:  # no JSON, or an address that is none
+            raise StudyRefused("archive-refused", f"answer cannot be read: {type(fault).__name__}") from None
+        except requests.exceptions.SSLError:
+            remedy = "name the authority that signed it as ca in site.toml, or correct the host in url"
+            raise CohortError("archive's certificate is not trusted", where=self._url, remedy=remedy) from None
+        except requests.exceptions.TooManyRedirects:
+            remedy = "write the address that it redirects to as url, if that is the archive's own"
+            raise CohortError("archive redirects elsewhere", where=self._url, remedy=remedy) from None
+        except requests.exceptions.HTTPError as error:
+            raise self._refusal(error.response.status_code if error.response is not None else 0) from None
+        except requests.exceptions.Timeout:
+            remedy = "correct url in site.toml, or have the firewall let us through"
+            raise NotAnswering("no answer from there", where=self._url, remedy=remedy) from None
+        except (requests.exceptions.RequestException, OSError):
+            remedy = "correct url in site.toml, or start the archive; then run the same command again"
+            raise NotAnswering("archive cannot be reached, or hung up", where=self._url, remedy=remedy) from None
+        except Exception as fault:  # noqa: BLE001 - an answer that its library cannot read; its message may quote it
+            raise StudyRefused("archive-refused", f"answer cannot be read: {type(fault).__name__}") from None
+
+    def _refusal(self, status: int) -> CohortError:
+        if status in (401, 403, 407):
+            remedy = "correct the file that credentials names in site.toml, or have that user allowed to read"
+            return CohortError("archive does not let us in", where=self._url, value=f"HTTP {status}", remedy=remedy)
+        if status in (429, 502, 503, 504):
+            return NotAnswering(
+                "archive is too busy", where=self._url, value=f"HTTP {status}", remedy="try again later"
+            )
+        return StudyRefused("archive-refused", f"HTTP {status}")
+
+
+def session(pacs: Pacs) -> requests.Session:
+    """An HTTP session that keeps the credentials to the archive.
+
+    Raises:
+        CohortError: credentials that others may read, that are none, or that would go over the network in clear; a
+            ``ca`` that cannot be read.
+    """
+    made = requests.Session()
+    made.trust_env, made.max_redirects = False, 0
+    if pacs.ca is not None:
+        if not pacs.ca.is_file():
+            raise CohortError("no such file", where=pacs.ca, remedy="correct ca in site.toml")
+        made.verify = str(pacs.ca)
+    if pacs.credentials is not None:
+        place = urlsplit(str(pacs.url))
+        if place.scheme != "https" and not _is_here(place.hostname or ""):
+            raise CohortError("credentials would go in clear", where=pacs.url, remedy="give an https url")
+        made.headers["Authorization"] = read_credentials(pacs.credentials)
+    return made
+
+
+def read_credentials(path: Path) -> str:
+    """The value of the Authorization header from a file with ``user:password`` or ``Bearer TOKEN``.
+
+    Raises:
+        CohortError: no such file, one that others may read, or one that holds neither.
+    """
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if mode & 0o077:
+            raise CohortError("others may read the credentials", where=path, value=oct(mode), remedy="chmod 600 it")
+        content = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        remedy = "correct credentials in site.toml"
+        raise CohortError("credentials cannot be read", where=path, value=reason, remedy=remedy) from None
+    one_line = content.isprintable()
+    if one_line and content.startswith("Bearer ") and len(content.split()) == 2 and content.isascii():
+        return content
+    if one_line and ":" in content and not content.startswith("Bearer "):
+        return f"Basic {b64encode(content.encode()).decode()}"
+    raise CohortError("no credentials in here", where=path, remedy="write user:password or Bearer TOKEN, on one line")
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _first(answer: Mapping[str, Any], keyword: str) -> str:
+    values = answer.get(f"{tag_for_keyword(keyword):08X}", {}).get("Value") or [""]
+    return str(values[0]).strip(" \0")
+
+
+def _count(answer: Mapping[str, Any]) -> int | None:
+    number = _first(answer, "NumberOfSeriesRelatedInstances")
+    return int(number) if number.isdecimal() else None

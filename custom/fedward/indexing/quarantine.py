@@ -1,0 +1,79 @@
+"""What was set aside, and why: ``quarantine.csv``, a tally by reason, and the error of a cohort past its tolerance."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedward.dataset.manifest import QUARANTINE
+from fedward.errors import CohortError
+from fedward.files import replace_file
+from fedward.indexing.quality import REASONS
+
+Table = list[tuple[str, int, str]]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Quarantined:
+    """One file that was set aside.
+
+    Attributes:
+        file: below the image folder; for a mask, after the mask folder's name.
+        reason: a key of ``REASONS``.
+        detail: one line for the hospital's own eyes.
+    """
+
+    file: str
+    reason: str
+    detail: str = ""
+
+
+class TooManyQuarantined(CohortError):
+    """More files are unusable than the site tolerates.
+
+    Attributes:
+        table: reason, how many files, and what the reason means; most frequent first.
+    """
+
+    def __init__(self, *, where: Path, unusable: int, files: int, tolerated: float, table: Table) -> None:
+        self.table = table
+        most = f"more than the site tolerates (max_quarantined_fraction = {tolerated:g})"
+        super().__init__(
+            f"{unusable} of {files} image files cannot be used, {'which is all' if unusable == files else most}: "
+            + ", ".join(f"{count} {reason}" for reason, count, _ in table),
+            where=where,
+            remedy=f"see {QUARANTINE} in the index folder",
+        )
+
+
+def tally(entries: Iterable[Quarantined]) -> Table:
+    """Reason, count and explanation, most frequent first."""
+    counts = Counter(entry.reason for entry in sorted(entries))
+    return [(reason, count, REASONS[reason]) for reason, count in counts.most_common()]
+
+
+def write_quarantine(entries: Iterable[Quarantined], folder: Path) -> None:
+    """Write ``quarantine.csv``: file, reason, detail, sorted by file."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["file", "reason", "detail"])
+    for entry in sorted(entries):
+        table.writerow([entry.file.encode("utf-8", "replace").decode(), entry.reason, entry.detail])
+    replace_file(folder / QUARANTINE, text.getvalue())
+
+
+def read_quarantine(folder: Path) -> list[Quarantined]:
+    """Read what ``write_quarantine`` wrote.
+
+    Raises:
+        CohortError: there is none, or it is none.
+    """
+    try:
+        with (folder / QUARANTINE).open(newline="", encoding="utf-8") as file:
+            return [Quarantined(line["file"], line["reason"], line["detail"]) for line in csv.DictReader(file)]
+    except (OSError, KeyError, ValueError):
+        raise CohortError("no quarantine list here", where=folder, remedy="run `fedward site index`") from None

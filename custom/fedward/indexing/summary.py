@@ -1,0 +1,64 @@
+"""What an index holds, in numbers, for the hospital's own eyes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedward.dataset.manifest import Manifest
+from fedward.indexing.quarantine import Table, read_quarantine, tally
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """An index in numbers.
+
+    Attributes:
+        cohort, site: names from ``site.toml``.
+        images, patients, train_patients, validation_patients: how many.
+        masks: images with a mask.
+        labels: label column -> how many images have each of its values.
+        modalities: modality -> images; "" for NIfTI and where the header has none.
+        flags: remarks that excluded nothing -> images.
+        quarantined: reason, files, explanation; most frequent first.
+        index: the folder.
+        content_hash: of the manifest.
+    """
+
+    cohort: str
+    site: str
+    images: int
+    patients: int
+    train_patients: int
+    validation_patients: int
+    masks: int
+    labels: dict[str, dict[str, int]]
+    modalities: dict[str, int]
+    flags: dict[str, int]
+    quarantined: Table
+    index: str
+    content_hash: str
+
+
+def summarise(manifest: Manifest, index: Path) -> Summary:
+    """Count what ``manifest`` holds; ``index`` is the folder that it was written to."""
+    columns = sorted({column for row in manifest.rows for column in row.labels})
+    return Summary(
+        cohort=manifest.cohort,
+        site=manifest.site,
+        images=len(manifest.rows),
+        patients=manifest.patients(),
+        train_patients=manifest.patients("train"),
+        validation_patients=manifest.patients("validation"),
+        masks=sum(row.mask is not None for row in manifest.rows),
+        labels={
+            column: dict(sorted(Counter(row.labels[column] for row in manifest.rows if column in row.labels).items()))
+            for column in columns
+        },
+        modalities=dict(sorted(Counter(row.modality for row in manifest.rows).items())),
+        flags=dict(sorted(Counter(flag for row in manifest.rows for flag in row.flags).items())),
+        quarantined=tally(read_quarantine(index)),
+        index=str(index),
+        content_hash=manifest.content_hash,
+    )

@@ -1,0 +1,16 @@
+"""Volume: the files of one image in order, and where their slices lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fedward.dataset.manifest import Row
+from fedward.indexing.quality import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """One image: its findings in order of slices (one, except for a series), and its row so far."""
+
+    findings: tuple[Finding, ...]
+    row: Row

@@ -1,0 +1,145 @@
+"""Every file below a folder, and what is known of it from the last time.
+
+Left out by rule, because nobody takes them for images: names that start with a dot, ``DICOMDIR`` (a medium's table of
+contents), ``Thumbs.db`` and ``desktop.ini``, and what the cohort itself names: label table, index and mask folder.
+Every other file is indexed or quarantined. Linked folders are followed once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import fields
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from fedward.dicom.masks import FramePlace
+from fedward.errors import CohortError
+from fedward.files import replace_file
+from fedward.indexing.quality import Finding, Role
+from fedward.settings import CohortPolicy
+
+CACHE = "cache.jsonl"
+_NEVER = frozenset({"dicomdir", "thumbs.db", "desktop.ini"})
+_READERS = ("fedward", "pydicom", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle", "nibabel")
+_FIELDS = tuple(field.name for field in fields(Finding))
+
+
+def walk(root: Path, role: Role, *, without: Collection[Path] = ()) -> list[Finding]:
+    """Every file below ``root``, by path, with its size and time and nothing read yet.
+
+    Raises:
+        CohortError: ``root`` is no folder, or cannot be listed.
+    """
+    if not root.is_dir():
+        what = "no such folder" if not root.exists() else "not a folder"
+        raise CohortError(what, where=root, remedy=f"correct the cohort's {role}s in site.toml")
+    left_out = {os.path.realpath(path) for path in without}
+    real = os.path.realpath(root)
+    found = list(_files(real, "", role, left_out, {real}))
+    return sorted(found, key=lambda finding: finding.path)
+
+
+def walks(cohort: CohortPolicy) -> list[tuple[Role, Path, list[Path]]]:
+    """What ``walk`` takes for a cohort, images first: role, root, and what is left out of it."""
+    others = [path for path in (cohort.index, cohort.labels) if path is not None]
+    if cohort.masks is None or cohort.masks == cohort.images:
+        return [("image", cohort.images, others)]
+    return [("image", cohort.images, [*others, cohort.masks]), ("mask", cohort.masks, [*others, cohort.images])]
+
+
+def _files(folder: str, below: str, role: Role, left_out: set[str], visited: set[str]) -> Iterator[Finding]:
+    try:
+        entries = list(os.scandir(folder))
+    except OSError as error:
+        remedy = "let this user list it, or move it away"
+        raise CohortError("cannot be listed", where=folder, value=error.strerror, remedy=remedy) from None
+    for entry in entries:
+        if entry.name.startswith(".") or entry.name.lower() in _NEVER:
+            continue
+        real = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
+        if real in left_out:
+            continue
+        path = f"{below}{entry.name}"
+        if entry.is_dir():
+            if not entry.is_symlink() or real not in visited:
+                yield from _files(real, f"{path}/", role, left_out, visited | {real})
+            continue
+        try:
+            status = entry.stat()
+            yield Finding(path=path, size=status.st_size, mtime_ns=status.st_mtime_ns, role=role)
+        except OSError:  # a link to nowhere: reading it will say so
+            yield Finding(path=path, size=-1, mtime_ns=-1, role=role)
+
+
+def fingerprint(cohort: CohortPolicy, key_fingerprint: str) -> str:
+    """What a finding depends on besides the file: the gate's settings, the site's key and the readers' versions."""
+    content = {
+        "policy": [cohort.modalities, cohort.body_parts, cohort.exclude_burned_in, cohort.volumes],
+        "one_folder": cohort.masks == cohort.images,
+        "key": key_fingerprint,
+        "readers": {name: _version(name) for name in _READERS},
+        "fields": _FIELDS,
+    }
+    return json.dumps(content, sort_keys=True)
+
+
+def read_cache(folder: Path, mark: str) -> dict[tuple[Role, str], Finding]:
+    """Findings of the last time by role and path; {} where there are none, they are damaged or ``mark`` differs."""
+    try:
+        lines = (folder / CACHE).read_text(encoding="utf-8").splitlines()
+        if not lines or json.loads(lines[0]) != json.loads(mark):
+            return {}
+        found = [_thaw(json.loads(line)) for line in lines[1:]]
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}
+    return {(finding.role, finding.path): finding for finding in found}
+
+
+def write_cache(folder: Path, mark: str, findings: Iterable[Finding]) -> None:
+    """Keep findings for the next time; the file appears whole or not at all. They hold pseudonyms, not identifiers."""
+    lines = [mark, *(json.dumps(_freeze(finding), separators=(",", ":")) for finding in findings)]
+    folder.mkdir(parents=True, exist_ok=True)
+    replace_file(folder / CACHE, "\n".join(lines) + "\n")
+
+
+def split_known(
+    seen: Iterable[Finding], cache: Mapping[tuple[Role, str], Finding]
+) -> tuple[list[Finding], list[Finding]]:
+    """Those whose size and time are as they were, with what was found then; and those to be read."""
+    known, fresh = [], []
+    for finding in seen:
+        before = cache.get((finding.role, finding.path))
+        same = before is not None and (before.size, before.mtime_ns) == (finding.size, finding.mtime_ns)
+        if before is not None and same and before.reason != "unreadable":
+            known.append(before)
+        else:
+            fresh.append(finding)
+    return known, fresh
+
+
+def _freeze(finding: Finding) -> list[Any]:
+    content = [getattr(finding, name) for name in _FIELDS]
+    content[_FIELDS.index("mask_frames")] = [
+        [place.instance, place.frame, place.position_mm] for place in finding.mask_frames
+    ]
+    return content
+
+
+def _thaw(content: list[Any]) -> Finding:
+    given = dict(zip(_FIELDS, content, strict=True))
+    for name in ("shape", "flags", "frames", "orientation", "affine"):
+        given[name] = tuple(given[name])
+    given["spacing_mm"] = None if given["spacing_mm"] is None else tuple(given["spacing_mm"])
+    given["positions_mm"] = tuple(tuple(position) for position in given["positions_mm"])
+    given["mask_frames"] = tuple(FramePlace(place[0], place[1], tuple(place[2])) for place in given["mask_frames"])
+    return Finding(**given)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""

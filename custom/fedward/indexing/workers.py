@@ -1,0 +1,140 @@
+"""Run the quality gate over many files in worker processes, and survive what they meet.
+
+A decoder written in C may crash on hostile bytes and take its process with it. Then the files that were being read are
+tried again one by one, and the one that crashes a process again is refused as undecodable. Workers ignore Ctrl-C, which
+is the parent's to handle: they stop after the file they are at. They end when the parent does, however it ends.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import replace
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+from fedward.dicom.header import silence
+from fedward.indexing.quality import Finding, examine
+from fedward.settings import CohortPolicy
+
+_stopped: Callable[[], bool] = bool
+"""In a worker: whether the parent wants no more."""
+_CHUNK = 8
+_MEMORY_BYTES = 4 * 2**30
+"""What one worker may take beyond what it starts with; a small compressed file may ask for any amount."""
+
+
+def examine_all(
+    seen: Sequence[Finding], roots: dict[str, Path], cohort: CohortPolicy, *, workers: int | None = None
+) -> Generator[Finding]:
+    """Examine every file, in no particular order.
+
+    Args:
+        seen: files, as ``walk`` found them.
+        roots: folder of each role's paths.
+        cohort: what the hospital takes.
+        workers: processes; None for one a CPU that this process may use; 0 for this process itself, which then dies
+            with a decoder that crashes.
+    """
+    if workers == 0:
+        yield from (examine(finding, roots[finding.role], cohort) for finding in seen)
+        return
+    count = workers or _cpus()
+    waiting = [list(seen[start : start + _CHUNK]) for start in range(0, len(seen), _CHUNK)][::-1]
+    while waiting:
+        suspects: list[list[Finding]] = []
+        yield from _run(waiting, suspects, roots, cohort, min(count, len(waiting)))
+        for finding in (one for chunk in suspects for one in chunk):
+            yield from _alone(finding, roots, cohort)
+
+
+def _run(
+    waiting: list[list[Finding]],
+    suspects: list[list[Finding]],
+    roots: dict[str, Path],
+    cohort: CohortPolicy,
+    workers: int,
+) -> Iterator[Finding]:
+    """Take chunks off ``waiting`` until it is empty or a process dies; then put what was under way on ``suspects``."""
+    stop = multiprocessing.Event()
+    pool = ProcessPoolExecutor(workers, initializer=_prepare, initargs=(stop,))
+    under_way: dict[Future[list[Finding]], list[Finding]] = {}
+    try:
+        while waiting or under_way:
+            while waiting and len(under_way) < 2 * workers:
+                with _ctrl_c_waits():
+                    under_way[pool.submit(_examine_chunk, waiting[-1], roots, cohort)] = waiting[-1]
+                waiting.pop()
+            for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+                yield from future.result()
+                del under_way[future]
+    except BrokenProcessPool:
+        suspects.extend(under_way.values())
+    finally:
+        stop.set()
+        pool.shutdown(cancel_futures=True)
+
+
+def _alone(finding: Finding, roots: dict[str, Path], cohort: CohortPolicy) -> Iterator[Finding]:
+    with ProcessPoolExecutor(1, initializer=_prepare, initargs=(multiprocessing.Event(),)) as pool:
+        try:
+            with _ctrl_c_waits():
+                future = pool.submit(_examine_chunk, [finding], roots, cohort)
+            yield from future.result()
+        except BrokenProcessPool:
+            yield replace(finding, reason="undecodable", detail="the decoder crashed")
+
+
+@contextmanager
+def _ctrl_c_waits() -> Iterator[None]:
+    """Keep Ctrl-C until processes have started: a worker inherits the mask, and has no time without it to die in."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _examine_chunk(chunk: Sequence[Finding], roots: dict[str, Path], cohort: CohortPolicy) -> list[Finding]:
+    return [examine(finding, roots[finding.role], cohort) for finding in chunk if not _stopped()]
+
+
+def _prepare(stop: Event) -> None:
+    """Leave Ctrl-C to the parent and end with it; show nothing of what a decoder prints, which may quote a header."""
+    global _stopped
+    _stopped = stop.is_set
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    silence()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _limit_memory()
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _limit_memory() -> None:
+    """Let an allocation past the limit fail, which is caught, rather than have the machine run out of memory."""
+    try:
+        import resource
+
+        used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        wanted = used + _MEMORY_BYTES
+        resource.setrlimit(resource.RLIMIT_AS, (wanted if hard < 0 else min(wanted, hard), hard))
+    except (ImportError, OSError, ValueError):
+        return  # not Linux: there the machine's own limits hold
+
+
+def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
+    parent.join()
+    os._exit(1)

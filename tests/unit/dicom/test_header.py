@@ -1,0 +1,148 @@
+"""Reading quietly: no warning and no log line gets out, no fault of a reader gets through."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+
+from fedward.dicom.header import items, numbers, parse, quiet, read_bytes, refusing, text, value, whole
+from fedward.errors import JobError, StudyRefused
+from tests.unit.dicom.made import as_bytes, image
+
+
+class Panic(BaseException):
+    """Stands for pyo3's PanicException, which is no Exception either."""
+
+
+@pytest.mark.parametrize(
+    "fault", [ValueError("P1^NAME"), MemoryError(), RecursionError(), EOFError(), Panic("P1^NAME")]
+)
+def test_any_fault_of_a_reader_becomes_a_reason_without_its_message(fault: BaseException) -> None:
+    with pytest.raises(StudyRefused) as refusal, refusing("undecodable", "pixels"):
+        raise fault
+    assert refusal.value.reason == "undecodable"
+    assert refusal.value.detail == f"pixels: {type(fault).__name__}"
+
+
+@pytest.mark.parametrize("wish", [KeyboardInterrupt(), SystemExit(3), JobError("x"), StudyRefused("no-pixels")])
+def test_wishes_to_stop_and_fedwards_own_errors_pass(wish: BaseException) -> None:
+    with pytest.raises(type(wish)) as passed, refusing("undecodable"):
+        raise wish
+    assert passed.value is wish
+
+
+def test_quiet_hides_warnings_and_logs_and_then_restores(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("pydicom")
+    before = warnings.filters[:]
+    with quiet():
+        with quiet():
+            warnings.warn("P1^NAME", UserWarning, stacklevel=1)
+        logger.error("P1^NAME")
+    assert not caplog.records
+    assert warnings.filters == before
+    with pytest.warns(UserWarning, match="heard"):
+        warnings.warn("heard", UserWarning, stacklevel=1)
+    logger.error("heard")
+    assert [record.message for record in caplog.records] == ["heard"]
+
+
+def test_quiet_in_overlapping_threads_restores_what_was_there() -> None:
+    before, first_in, second_in, first_out = warnings.filters[:], *(threading.Event() for _ in range(3))
+
+    def first() -> None:
+        with quiet():
+            first_in.set()
+            second_in.wait(5)
+        first_out.set()
+
+    def second() -> None:
+        first_in.wait(5)
+        with quiet():
+            second_in.set()
+            first_out.wait(5)
+
+    threads = [threading.Thread(target=one) for one in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert warnings.filters == before
+
+
+def test_a_file_without_preamble_is_read() -> None:
+    data = as_bytes(image())
+    assert text(parse(data[132:]), "PatientID") == "P1"
+
+
+@pytest.mark.parametrize(
+    ("reason", "data"), [("unreadable", b""), ("unreadable", b"GIF89a"), ("unreadable", b"\0" * 500)]
+)
+def test_what_is_not_dicom(reason: str, data: bytes) -> None:
+    with pytest.raises(StudyRefused) as refusal:
+        parse(data)
+    assert refusal.value.reason == reason
+
+
+def test_optional_values_of_all_sorts() -> None:
+    header = parse(
+        as_bytes(
+            image(
+                PatientID="  A 7 ",
+                Manufacturer="Größe",
+                SpecificCharacterSet="ISO_IR 192",
+                ImageComments=None,
+                PixelSpacing=[0.5, 0.25],
+                WindowCenter=["10", "20"],
+                NumberOfFrames="",
+            )
+        )
+    )
+    assert text(header, "PatientID") == "A 7"
+    assert text(header, "Manufacturer") == "Größe"
+    assert text(header, "ImageComments") == ""
+    assert numbers(header, "PixelSpacing") == (0.5, 0.25)
+    assert whole(header, "WindowCenter") == 10
+    assert whole(header, "NumberOfFrames") is None
+    assert whole(header, "Rows") == 16
+    assert value(header, "NumberOfFrames") is None
+    assert items(header, "SharedFunctionalGroupsSequence") == []
+
+
+def test_plain_values_and_converted_values_are_the_same() -> None:
+    header = parse(as_bytes(image(SpecificCharacterSet="ISO_IR 100", RescaleSlope="1.5")))
+    first = [text(header, "SOPInstanceUID"), text(header, "Modality"), numbers(header, "RescaleSlope")]
+    for keyword in ("SOPInstanceUID", "Modality", "RescaleSlope"):
+        getattr(header, keyword)  # pydicom converts it now
+    assert [text(header, "SOPInstanceUID"), text(header, "Modality"), numbers(header, "RescaleSlope")] == first
+
+
+@pytest.mark.parametrize("bad", ["abc", "1\\x", "nan", "inf", "1e999"])
+def test_numbers_that_are_none(bad: str) -> None:
+    header = Dataset()
+    header.add_new("ImageComments", "LT", bad)
+    assert numbers(header, "ImageComments") == ()
+
+
+def test_reading_a_folder_a_pipe_and_nothing(tmp_path: Path) -> None:
+    import os
+
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("pipe", ".", "absent"):
+        with pytest.raises(StudyRefused) as refusal:
+            read_bytes(tmp_path / name)
+        assert refusal.value.reason == "unreadable"
+
+
+def test_pixels_do_not_leak_into_a_detail() -> None:
+    dataset = image(np.zeros((4, 4)), PatientID="SECRET-7", BitsAllocated=7)
+    with pytest.raises(StudyRefused) as refusal:
+        from fedward.dicom.pixels import decode
+
+        decode(parse(as_bytes(dataset)))
+    assert "SECRET" not in str(refusal.value)

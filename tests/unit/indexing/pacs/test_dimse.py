@@ -1,0 +1,190 @@
+"""DICOM's own protocol against real services of pynetdicom on loopback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+import pytest
+from pydicom import Dataset
+from pydicom.uid import (
+    ComputedRadiographyImageStorage,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+    UltrasoundImageStorage,
+)
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as FIND
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as GET
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelMove as MOVE
+from pynetdicom.sop_class import Verification
+
+from fedward.errors import CohortError, StudyRefused
+from fedward.flare.processes import free_port
+from fedward.indexing.pacs import echo
+from fedward.indexing.pacs.archive import Instance, NotAnswering, Series, Verdict
+from fedward.indexing.pacs.dimse import Dimse, query
+from fedward.indexing.pacs.get_move import GetArchive, MoveArchive
+from fedward.settings import Pacs
+from tests.unit.dicom.made import image
+
+SENT = image(name=1, patient="P1")
+SERIES = Series(SENT.StudyInstanceUID, SENT.SeriesInstanceUID, "CR", 1)
+WANTED = [Instance(SENT.SOPInstanceUID, SENT.SOPClassUID)]
+
+
+@contextmanager
+def archive(*handlers: Any, known: bool = True) -> Iterator[int]:
+    """A service that answers as ``handlers`` say, up until the end of the ``with``; gives its port."""
+    entity = AE(ae_title="ARCHIVE")
+    entity.require_called_aet, entity.require_calling_aet = True, ["FEDWARD"] if known else ["OTHERS"]
+    for model in (Verification, FIND, MOVE, GET):
+        entity.add_supported_context(model)
+    for name in (ComputedRadiographyImageStorage, UltrasoundImageStorage):
+        entity.add_supported_context(name, [RLELossless, ExplicitVRLittleEndian], scu_role=True, scp_role=True)
+        entity.add_requested_context(name, [ExplicitVRLittleEndian])
+    port = free_port()
+    service = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=list(handlers))
+    try:
+        yield port
+    finally:
+        service.shutdown()
+
+
+def pacs(port: int, **changed: Any) -> Pacs:
+    given = {"way": "c-get", "host": "127.0.0.1", "port": port, "ae_title": "ARCHIVE", "timeout_s": 2.0}
+    return Pacs(**{**given, "find": {"StudyDate": "20200101-20201231", "StudyDescription": "*"}, **changed})
+
+
+def test_echo_says_what_is_wrong() -> None:
+    with archive() as port:
+        echo(pacs(port))
+        with pytest.raises(CohortError, match="archive does not go by this AE title: 'ARCHIV'"):
+            echo(pacs(port, ae_title="ARCHIV"))
+    with archive(known=False) as port, pytest.raises(CohortError, match="does not know our AE title: 'FEDWARD'"):
+        echo(pacs(port))
+    with pytest.raises(NotAnswering, match="nothing listens there"):
+        echo(pacs(free_port()))
+    with archive((evt.EVT_C_ECHO, lambda event: 0x0122)) as port, pytest.raises(CohortError, match="refused C-ECHO"):
+        echo(pacs(port))
+
+
+def test_studies_are_found_by_keys_and_a_lone_star_asks_for_all() -> None:
+    asked: list[Dataset] = []
+
+    def find(event: Any) -> Iterator[tuple[int, Dataset | None]]:
+        asked.append(event.identifier)
+        answer = Dataset()
+        answer.StudyInstanceUID = "1.2.3"
+        yield 0xFF00, answer
+
+    with archive((evt.EVT_C_FIND, find)) as port, closing(Dimse(pacs(port))) as asking:
+        (study,) = asking.studies()
+        assert study.uid == "1.2.3" and "StudyDescription" not in study.answered
+        (series,) = asking.series(study.uid)
+        assert series.modality == "" and series.instances is None
+    assert asked[0].QueryRetrieveLevel == "STUDY" and asked[0].StudyDate == "20200101-20201231"
+    assert asked[0].StudyDescription == "" and asked[1].StudyInstanceUID == "1.2.3"
+
+
+def test_a_question_that_is_refused_or_not_answered_is_an_error() -> None:
+    with archive((evt.EVT_C_FIND, lambda event: iter([(0xA900, None)]))) as port, closing(Dimse(pacs(port))) as asking:
+        with pytest.raises(CohortError, match="archive refused the question: '0xa900'"):
+            asking.studies()
+        with pytest.raises(StudyRefused, match="archive-refused"):
+            asking.series("1.2.3")
+    hang_up = (evt.EVT_C_FIND, lambda event: event.assoc.abort())
+    silence = pytest.raises(NotAnswering, match="hung up or fell silent")
+    with archive(hang_up) as port, closing(Dimse(pacs(port))) as asking, silence:
+        asking.studies()
+
+
+def test_several_instances_are_asked_for_by_a_list_of_uids() -> None:
+    asked = query("IMAGE", {"SOPInstanceUID": "1.2\\1.3"})
+    assert list(asked.SOPInstanceUID) == ["1.2", "1.3"]
+    assert query("STUDY", {"PatientName": "Å*"}).SpecificCharacterSet == "ISO_IR 192"
+
+
+def test_get_offers_every_syntax_by_itself_and_takes_what_comes() -> None:
+    offered: list[tuple[str, list[str]]] = []
+
+    def get(event: Any) -> Iterator[Any]:
+        contexts = event.assoc.requestor.requested_contexts
+        offered.extend((str(one.abstract_syntax), list(one.transfer_syntax)) for one in contexts)
+        yield 1
+        yield 0xFF00, SENT
+
+    came: list[Dataset] = []
+
+    def receive(sent: Dataset) -> Verdict:
+        came.append(sent)
+        return "stored"
+
+    with archive((evt.EVT_C_GET, get)) as port, closing(GetArchive(pacs(port))) as way:
+        way.retrieve(SERIES, WANTED, receive, alone=False)
+    assert [one.SOPInstanceUID for one in came] == [SENT.SOPInstanceUID]
+    assert came[0].pixel_array.tolist() == SENT.pixel_array.tolist()
+    own = [syntaxes for name, syntaxes in offered if name == SENT.SOPClassUID]
+    assert all(len(one) == 1 for one in own) and [RLELossless] in own and len(offered) <= 128
+
+
+def test_a_status_of_failure_is_that_series_own() -> None:
+    def get(event: Any) -> Iterator[Any]:
+        yield 1
+        yield 0xA701, None
+
+    refused = pytest.raises(StudyRefused, match="archive-refused")
+    with archive((evt.EVT_C_GET, get)) as port, closing(GetArchive(pacs(port))) as way, refused:
+        way.retrieve(SERIES, WANTED, lambda sent: "stored", alone=True)
+
+
+def _store(port: int, *, own: str, called: str = "FEDWARD") -> int | None:
+    """Send the image to a storage service; its status, or None where there is no association."""
+    entity = AE(ae_title=own)
+    entity.add_requested_context(SENT.SOPClassUID, [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
+    association = entity.associate("127.0.0.1", port, ae_title=called)
+    if not association.is_established:
+        return None
+    status = association.send_c_store(SENT)
+    association.release()
+    return int(status.Status)
+
+
+def test_move_is_taken_from_the_archive_alone_and_only_while_it_was_asked() -> None:
+    came: list[str] = []
+    statuses: list[int | None] = []
+    own_port = free_port()
+
+    def receive(sent: Dataset) -> Verdict:
+        came.append(sent.SOPInstanceUID)
+        return "stored"
+
+    def move(event: Any) -> Iterator[Any]:
+        yield "127.0.0.1", own_port
+        yield 1
+        statuses.append(_store(own_port, own="STRANGER"))
+        statuses.append(_store(own_port, own="ARCHIVE", called="OTHERS"))
+        statuses.append(_store(own_port, own="ARCHIVE"))
+        yield 0xFF00, SENT
+
+    with archive((evt.EVT_C_MOVE, move)) as port:
+        asked = pacs(port, way="c-move", own_port=own_port, timeout_s=10.0)
+        with closing(MoveArchive(asked)) as way:
+            assert _store(own_port, own="ARCHIVE") == 0x0124, "nothing was asked for yet"
+            way.retrieve(SERIES, WANTED, receive, alone=False)
+            assert _store(own_port, own="ARCHIVE") == 0x0124, "nothing is asked for any more"
+            with pytest.raises(CohortError, match="cannot listen for what the archive sends"):
+                MoveArchive(asked)
+    assert statuses == [None, None, 0x0000] and len(came) == 2
+
+
+def test_move_to_a_place_that_the_archive_does_not_know() -> None:
+    def move(event: Any) -> Iterator[Any]:
+        yield None, None
+
+    with archive((evt.EVT_C_MOVE, move)) as port:
+        asked = pacs(port, way="c-move", own_port=free_port())
+        with closing(MoveArchive(asked)) as way, pytest.raises(CohortError, match="does not know where to send to"):
+            way.retrieve(SERIES, WANTED, lambda sent: "stored", alone=False)

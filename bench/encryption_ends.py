@@ -33,12 +33,12 @@ from nvflare.fuel.utils import fobs
 
 from fedward.aggregation.fedavg import weighted_mean
 from fedward.encryption.fixed_point import FixedPoint
-from fedward.encryption.key import create_key
-from fedward.encryption.key_file import read_key, write_key
+from fedward.encryption.keys.key import create_key
+from fedward.encryption.keys.key_file import read_key, write_key
 from fedward.encryption.layout import flatten, unflatten
 from fedward.encryption.schemes import bits_of
 from fedward.encryption.secure_sum import Adder, SecureSum
-from fedward.encryption.topic import Topic
+from fedward.encryption.sum_context import Topic
 from fedward.privacy.payload import layout_hash, layout_of
 from fedward.settings import JobEncryption
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fedward.demo.federate import Outcome, federate
-from fedward.demo.gather import gather
+from fedward.demo.prepare import gather
 from fedward.dicom.synthetic.hospital import HOSPITALS, write_cohort
 from fedward.flare.processes import free_port, interruptible
 from fedward.reporting.from_events import report_of

@@ -24,7 +24,7 @@ import numpy as np
 
 from fedward.dataset.manifest import Manifest
 from fedward.demo.compare import score_everywhere
-from fedward.demo.gather import gather
+from fedward.demo.prepare import gather
 from fedward.demo.simulate import run_rounds, take_part, trainers
 from fedward.settings import JobSpec, read_job
 from fedward.training.trainer import Trainer, train_alone

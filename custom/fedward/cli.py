@@ -8,7 +8,10 @@ import sys
 import typer
 
 from fedward import __version__
-from fedward.commands import dashboard, demo, federation, job, key, site
+from fedward.commands import dashboard, demo, key
+from fedward.commands.federation import app as federation
+from fedward.commands.job import app as job
+from fedward.commands.site import app as site
 from fedward.errors import FedwardError
 
 app = typer.Typer(

@@ -16,7 +16,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 import fedward
-from fedward.demo.show import Show
+from fedward.demo.progress import Show
 from fedward.reporting.from_events import report_of
 from fedward.reporting.terminal import show_participation
 from fedward.screen import column, line, screen

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from fedward.dicom.synthetic.hospital import HOSPITALS, write_cohort
-from fedward.doctor.examine import Heard
 from fedward.doctor.findings import Finding
-from fedward.encryption.key import create_key
-from fedward.encryption.key_file import write_key
+from fedward.doctor.run import Heard
+from fedward.encryption.keys.key import create_key
+from fedward.encryption.keys.key_file import write_key
 from fedward.indexing.index import index_cohort
 from fedward.indexing.site_key import load_key
 from fedward.privacy.ledger import Ledger

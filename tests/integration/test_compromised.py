@@ -19,8 +19,8 @@ import pytest
 
 from fedward.dashboard.access import read_token
 from fedward.dicom.synthetic.hospital import HOSPITALS
-from fedward.encryption.key import FederationKey
-from fedward.encryption.key_file import read_key
+from fedward.encryption.keys.key import FederationKey
+from fedward.encryption.keys.key_file import read_key
 from fedward.errors import FedwardError
 from fedward.flare.app import SITE_FILE
 from fedward.flare.job import export_job

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, expect, sync_playwright
 
-from fedward.dashboard.beside import start_beside
+from fedward.dashboard.background import start_beside
 from fedward.metrics.store import SiteSeen, Store
 from tests import made_store
 from tests.conftest import ROOT

@@ -66,7 +66,9 @@ def test_the_first_line_is_a_dashboard_whose_lines_move_until_the_demo_ends(tmp_
         url = first.split()[1]
         assert url.startswith("http://127.0.0.1:")
         (service,) = (
-            one for one in psutil.Process(running.pid).children() if "fedward.dashboard.child" in one.cmdline()
+            one
+            for one in psutil.Process(running.pid).children()
+            if "fedward.dashboard.background_child" in one.cmdline()
         )
         seen, last, end = set[int](), dict[str, list[float | None]](), time.monotonic() + AT_MOST_S
         while "comparison" not in first and time.monotonic() < end:

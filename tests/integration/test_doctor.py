@@ -23,12 +23,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 import fedward
 from fedward.demo.federate import federation_of
-from fedward.doctor.case import Case, Limits
-from fedward.doctor.examine import Heard, examine
+from fedward.doctor.context import Case, Limits
 from fedward.doctor.findings import Finding
-from fedward.doctor.running import running
-from fedward.encryption.key import create_key
-from fedward.encryption.key_file import write_key
+from fedward.doctor.run import Heard, examine
+from fedward.doctor.site.process import running
+from fedward.encryption.keys.key import create_key
+from fedward.encryption.keys.key_file import write_key
 from fedward.flare.kits import Kits, provision
 from fedward.flare.processes import LocalFederation, free_port
 from fedward.provisioning.authority import read_authority, reissue

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from fedward.doctor.case import Case
 from fedward.doctor.checks import CHECKS
-from fedward.doctor.examine import Heard, examine
-from fedward.doctor.server_case import signed_out, visited
-from fedward.doctor.server_probes import SERVER_CHECKS
+from fedward.doctor.context import Case
+from fedward.doctor.probes.server import SERVER_CHECKS
+from fedward.doctor.run import Heard, examine
+from fedward.doctor.server_context import signed_out, visited
 from fedward.flare.close_kit import SERVER_DOOR, SITE_DOOR
 from fedward.flare.kits import Kits
 from fedward.flare.probe_line import off_the_list

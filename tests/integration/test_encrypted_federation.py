@@ -22,8 +22,8 @@ from fedward.demo.compare import load_model
 from fedward.demo.hospitals import FEDERATION_KEY
 from fedward.demo.keys import share_key
 from fedward.dicom.synthetic.hospital import HOSPITALS
-from fedward.encryption.key import FederationKey, create_key
-from fedward.encryption.key_file import read_key, write_key
+from fedward.encryption.keys.key import FederationKey, create_key
+from fedward.encryption.keys.key_file import read_key, write_key
 from fedward.flare.executor import FINAL_FILE
 from fedward.flare.job import export_job
 from fedward.flare.persistor import SEALED_FILE

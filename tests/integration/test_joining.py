@@ -20,8 +20,8 @@ import pytest
 from fedward.demo.federate import await_sites
 from fedward.demo.hospitals import FEDERATION_KEY, DemoHospital
 from fedward.dicom.synthetic.hospital import HOSPITALS
-from fedward.encryption.identity import made_at_the_site, read_certificate
-from fedward.encryption.key_file import read_key
+from fedward.encryption.keys.key_file import read_key
+from fedward.encryption.keys.site_identity import made_at_the_site, read_certificate
 from fedward.flare.app import SITE_FILE
 from fedward.flare.job import export_job
 from fedward.flare.kits import Kits

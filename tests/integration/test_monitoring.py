@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fedward.dashboard.beside import start_beside
+from fedward.dashboard.background import start_beside
 from fedward.metrics.store import SiteSeen, Store
 from tests.made_store import fill
 from tests.packages import needs

@@ -210,7 +210,7 @@ def test_a_signal_stops_every_process(
         assert time.monotonic() < end
         time.sleep(0.1)
     below = psutil.Process(started.pid).children(recursive=True)
-    assert any("fedward.dashboard.child" in process.cmdline() for process in below)
+    assert any("fedward.dashboard.background_child" in process.cmdline() for process in below)
     started.send_signal(number)
     _, errors = started.communicate(timeout=60)
     assert started.returncode == 130

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-from fedward.coldstart.answer import Answer, Tuned, Width
 from fedward.coldstart.fine_tune import fine_tune, save_private
 from fedward.coldstart.measure import Result, change_of, result_of, run, support_of
 from fedward.coldstart.model import Given
+from fedward.coldstart.report import Answer, Tuned, Width
 from fedward.dataset.images import Images
 from fedward.dataset.manifest import Manifest, read_manifest
 from fedward.dataset.selection import Selection, select

@@ -20,7 +20,7 @@ def dashboard(
 ) -> None:
     """Show sites and jobs live, and serve /metrics to Prometheus. Runs until Ctrl-C."""
     from fedward.dashboard.serve import serve
-    from fedward.dashboard.source import store_at
+    from fedward.dashboard.store_handle import store_at
 
     path = store_at(store)
     if not path.exists():

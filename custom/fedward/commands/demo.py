@@ -31,7 +31,7 @@ def demo(
     seed: int = typer.Option(0, min=0, help="Seed of the synthetic images and of the patients' splits."),
 ) -> None:
     """Run a whole federation here: DICOM in, training, a report and summary.json out. Ctrl-C stops all of it."""
-    from fedward.commands.job import require_sound
+    from fedward.commands.job.app import require_sound
     from fedward.demo.report import write_demo_report
     from fedward.demo.run import DemoOptions, run_demo
     from fedward.screen import screen

@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING
 import typer
 from rich.text import Text
 
-from fedward.commands.format import Format
+from fedward.commands.output_format import Format
 from fedward.errors import FederationError
 from fedward.screen import screen
 
 if TYPE_CHECKING:
-    from fedward.doctor.case import Visit
     from fedward.doctor.checks import Check
-    from fedward.doctor.examine import Heard
+    from fedward.doctor.context import Visit
+    from fedward.doctor.run import Heard
 
 FAILED, NOT_A_KIT = 1, 4
 
 
 def examined(case: Visit, checks: Sequence[Check]) -> tuple[Heard, ...]:
     """Make the checks; the one that is being made is on stderr."""
-    from fedward.doctor.examine import examine
+    from fedward.doctor.run import examine
 
     with _progress() as say:
         return examine(case, checks=checks, on_check=say)

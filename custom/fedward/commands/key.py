@@ -9,11 +9,9 @@ from pathlib import Path
 import typer
 from cryptography import x509
 
-from fedward.commands.format import Format
-from fedward.encryption.box import Opened, fingerprint, grouped, open_box, seal_key
-from fedward.encryption.identity import Identity, made_at_the_site, read_certificate, read_identity, site_name
-from fedward.encryption.key import FederationKey, create_key
-from fedward.encryption.key_file import (
+from fedward.commands.output_format import Format
+from fedward.encryption.keys.key import FederationKey, create_key
+from fedward.encryption.keys.key_file import (
     LARGEST_FILE,
     LAST_GENERATION,
     read_key,
@@ -21,7 +19,9 @@ from fedward.encryption.key_file import (
     write_key,
     write_whole,
 )
-from fedward.encryption.old_keys import Destroyed, replace_and_destroy
+from fedward.encryption.keys.old_keys import Destroyed, replace_and_destroy
+from fedward.encryption.keys.sealed_box import Opened, fingerprint, grouped, open_box, seal_key
+from fedward.encryption.keys.site_identity import Identity, made_at_the_site, read_certificate, read_identity, site_name
 from fedward.errors import EncryptionError
 from fedward.settings import Scheme
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from fedward.dashboard.lines import every_nth, last_round, rounds_of, series_of
-from fedward.metrics import reading
-from fedward.metrics.reading import Job, Seat, Site
+from fedward.dashboard.series import every_nth, last_round, rounds_of, series_of
+from fedward.metrics import queries
+from fedward.metrics.queries import Job, Seat, Site
 from fedward.metrics.store import DAY_S, Store
 from fedward.validation.comparison import RECENT_S, SiteValue, Standing, compare_sites
 
@@ -28,9 +28,9 @@ def federation(store: Store | None, *, now: float) -> Json:
     jobs: list[Json] = []
     if store is not None:
         with store.turn() as connection:
-            sites = [_site(site, now) for site in reading.sites(connection)]
-            worst = reading.worst(connection)
-            jobs = [_job(job, worst.get(job.key)) for job in reading.jobs(connection)]
+            sites = [_site(site, now) for site in queries.sites(connection)]
+            worst = queries.worst(connection)
+            jobs = [_job(job, worst.get(job.key)) for job in queries.jobs(connection)]
     return {"now": now, "stale_after_s": STALE_AFTER_S, "sites": sites, "jobs": jobs}
 
 
@@ -39,11 +39,11 @@ def one_job(store: Store | None, job_id: str, *, now: float) -> Json | None:
     if store is None:
         return None
     with store.turn() as connection:
-        job = reading.job(connection, job_id)
+        job = queries.job(connection, job_id)
         if job is None:
             return None
         (cursor,) = connection.execute("SELECT cursor FROM clock").fetchone()
-        seats = reading.seats(connection, job=job.key)
+        seats = queries.seats(connection, job=job.key)
         return {
             "now": now,
             "cursor": cursor,
@@ -53,7 +53,7 @@ def one_job(store: Store | None, job_id: str, *, now: float) -> Json | None:
             "declined": [{"site": seat.site, "reason": seat.declined} for seat in seats if seat.declined is not None],
             "dropped": [
                 {"site": note.site, "round": note.body.get("round"), "reason": note.body.get("reason"), "at": note.at}
-                for note in reading.notes(connection, job=job.key, kind="dropped")
+                for note in queries.notes(connection, job=job.key, kind="dropped")
             ],
             "pooled": _pooled(job),
         }
@@ -64,9 +64,9 @@ def one_site(store: Store | None, name: str, *, now: float) -> Json | None:
     if store is None:
         return None
     with store.turn() as connection:
-        site = next((one for one in reading.sites(connection) if one.site == name), None)
-        seats = {seat.job: seat for seat in reading.seats_of(connection, name) if seat.declined is None}
-        jobs = [job for job in reading.jobs(connection) if job.key in seats]
+        site = next((one for one in queries.sites(connection) if one.site == name), None)
+        seats = {seat.job: seat for seat in queries.seats_of(connection, name) if seat.declined is None}
+        jobs = [job for job in queries.jobs(connection) if job.key in seats]
     if site is None:
         return None
     return {"now": now, "site": _site(site, now), "jobs": [_seat_of_a_site(job, seats[job.key]) for job in jobs]}
@@ -89,7 +89,7 @@ def _is_stale(site: Site, now: float) -> bool:
 
 
 def _stale(connection: sqlite3.Connection, now: float) -> set[str]:
-    return {site.site for site in reading.sites(connection) if _is_stale(site, now)}
+    return {site.site for site in queries.sites(connection) if _is_stale(site, now)}
 
 
 def _job(job: Job, worst: tuple[str, float] | None) -> Json:
@@ -188,8 +188,8 @@ def _pooled(job: Job) -> Json | None:
 
 def _over_rounds(connection: sqlite3.Connection, job: Job, sites: int) -> Json:
     every, last = every_nth(sites, job.rounds_done), last_round(job)
-    points = reading.points(connection, job=job.key, every=every, last=job.rounds_done)
-    parts = reading.parts(connection, job=job.key, every=every, last=last)
+    points = queries.points(connection, job=job.key, every=every, last=job.rounds_done)
+    parts = queries.parts(connection, job=job.key, every=every, last=last)
     by_round = {number: list(some) for number, some in groupby(parts, key=lambda part: part.round)}
-    rounds = reading.rounds(connection, job=job.key, every=every, last=last)
+    rounds = queries.rounds(connection, job=job.key, every=every, last=last)
     return {"series": series_of(points), "rounds": rounds_of(rounds, by_round)}

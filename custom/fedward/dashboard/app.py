@@ -26,7 +26,7 @@ from starlette.staticfiles import StaticFiles
 from fedward.dashboard import api
 from fedward.dashboard.access import SIGN_IN, Access
 from fedward.dashboard.headers import SafeHeaders
-from fedward.dashboard.source import Source
+from fedward.dashboard.store_handle import Source
 from fedward.dashboard.stream import Streams
 from fedward.errors import StoreError
 from fedward.metrics.exporter import StoreCollector, exposition

@@ -11,8 +11,8 @@ import uvicorn
 
 from fedward.dashboard.access import require_safe
 from fedward.dashboard.app import create_app
-from fedward.dashboard.beside import Beside, start_beside
-from fedward.dashboard.source import Source
+from fedward.dashboard.background import Beside, start_beside
+from fedward.dashboard.store_handle import Source
 from fedward.dashboard.stream import Streams
 from fedward.errors import FederationError, SettingsError
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 
 from starlette.concurrency import run_in_threadpool
 
-from fedward.dashboard.source import Source
+from fedward.dashboard.store_handle import Source
 from fedward.errors import StoreError
 
 EVERY_S = 1.0

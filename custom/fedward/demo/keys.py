@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fedward.demo.hospitals import FEDERATION_KEY
-from fedward.encryption.box import open_box, seal_key
-from fedward.encryption.identity import read_identity
-from fedward.encryption.key import create_key
-from fedward.encryption.key_file import write_key
+from fedward.encryption.keys.key import create_key
+from fedward.encryption.keys.key_file import write_key
+from fedward.encryption.keys.sealed_box import open_box, seal_key
+from fedward.encryption.keys.site_identity import read_identity
 from fedward.flare.kits import Kits
 from fedward.settings import Scheme
 

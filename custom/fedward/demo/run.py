@@ -15,9 +15,9 @@ from rich.text import Text
 from fedward.dashboard.serve import start_beside
 from fedward.demo.compare import Comparison, compare
 from fedward.demo.federate import HOST, NAME, Outcome, federate
-from fedward.demo.gather import gather
 from fedward.demo.hospitals import DemoHospital
-from fedward.demo.show import Show
+from fedward.demo.prepare import gather
+from fedward.demo.progress import Show
 from fedward.errors import CohortError, FederationError
 from fedward.flare.processes import free_port, interruptible, require_free_port
 from fedward.metrics.store import STORE_FILE

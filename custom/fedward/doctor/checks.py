@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from fedward.doctor import certificates, doors, images, keys, kit, machine, network, policy, server, site_probes
 from fedward.doctor.findings import Finding
+from fedward.doctor.probes import site
+from fedward.doctor.site import certificates, hardening, images, keys, kit, machine, network, policy, server
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +41,7 @@ CHECKS: tuple[Check, ...] = (
     Check(name="kit-stamp", room="kit", look=kit.kit_stamp),
     Check(name="versions", room="kit", look=kit.versions, needs=("kit-stamp",)),
     Check(name="wheel", room="kit", look=kit.wheel, needs=("kit-stamp",)),
-    Check(name="startup-files", room="kit", look=doors.startup_files, limit_s=20.0),
+    Check(name="startup-files", room="kit", look=hardening.startup_files, limit_s=20.0),
     Check(name="file-permissions", room="kit", look=keys.file_permissions),
     Check(name="certificate-files", room="certificates", look=certificates.certificate_files),
     Check(name="certificate-days", room="certificates", look=certificates.certificate_days, needs=_CERTIFICATE),
@@ -75,17 +76,17 @@ CHECKS: tuple[Check, ...] = (
     Check(name="lax-policy", room="policy", look=policy.lax_policy, needs=_POLICY),
     Check(name="ledger", room="policy", look=policy.ledger, needs=("site-key",)),
     Check(name="record", room="policy", look=policy.record, needs=("ledger",)),
-    Check(name="class-allow-list", room="side doors", look=doors.class_allow_list, limit_s=20.0),
-    Check(name="log-streaming", room="side doors", look=doors.log_streaming),
-    Check(name="components", room="side doors", look=doors.components),
-    Check(name="site-door", room="side doors", look=doors.site_door),
-    Check(name="job-form", room="side doors", look=site_probes.job_form, limit_s=20.0),
-    Check(name="authorization", room="side doors", look=doors.authorization),
-    Check(name="privacy-scope", room="side doors", look=doors.privacy_scope),
-    Check(name="custom-code", room="side doors", look=doors.custom_code),
-    Check(name="side-files", room="side doors", look=doors.side_files),
-    Check(name="log-config", room="side doors", look=doors.log_config),
-    Check(name="messages", room="service", look=site_probes.messages, limit_s=30.0),
+    Check(name="class-allow-list", room="side doors", look=hardening.class_allow_list, limit_s=20.0),
+    Check(name="log-streaming", room="side doors", look=hardening.log_streaming),
+    Check(name="components", room="side doors", look=hardening.components),
+    Check(name="site-door", room="side doors", look=hardening.site_door),
+    Check(name="job-form", room="side doors", look=site.job_form, limit_s=20.0),
+    Check(name="authorization", room="side doors", look=hardening.authorization),
+    Check(name="privacy-scope", room="side doors", look=hardening.privacy_scope),
+    Check(name="custom-code", room="side doors", look=hardening.custom_code),
+    Check(name="side-files", room="side doors", look=hardening.side_files),
+    Check(name="log-config", room="side doors", look=hardening.log_config),
+    Check(name="messages", room="service", look=site.messages, limit_s=30.0),
     Check(name="disk", room="machine", look=machine.disk, needs=_POLICY),
     Check(name="memory", room="machine", look=machine.memory),
     Check(name="processors", room="machine", look=machine.processors),

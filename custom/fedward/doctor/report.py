@@ -31,9 +31,9 @@ from importlib import metadata
 from typing import get_args
 
 import fedward
-from fedward.doctor.case import Visit
-from fedward.doctor.examine import Heard
+from fedward.doctor.context import Visit
 from fedward.doctor.findings import Finding, Level
+from fedward.doctor.run import Heard
 
 SCHEMA, VERSION = "fedward.doctor", 1
 _WORSE: tuple[Level, ...] = ("skip", "pass", "warn", "fail")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fedward.doctor.case import Visit
+from fedward.doctor.context import Visit
 from fedward.doctor.findings import Finding
 
 

@@ -19,8 +19,8 @@ from typing import Any, get_args
 
 from pydantic import TypeAdapter
 
+from fedward.encryption.sum_context import Purpose, Topic
 from fedward.encryption.tag import Tag, lanes
-from fedward.encryption.topic import Purpose, Topic
 from fedward.errors import EncryptionError
 from fedward.settings import Scheme, SiteId
 

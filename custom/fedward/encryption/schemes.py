@@ -19,7 +19,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fedward.encryption.key import FederationKey
+from fedward.encryption.keys.key import FederationKey
 from fedward.encryption.stream import StreamAccumulator, StreamCipher
 from fedward.errors import EncryptionError
 from fedward.settings import Precision, Scheme

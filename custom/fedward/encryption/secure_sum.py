@@ -18,11 +18,11 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fedward.encryption.key import FederationKey
+from fedward.encryption.keys.key import FederationKey
 from fedward.encryption.message import NONCE_BYTES, Message, Part, pack, unpack
 from fedward.encryption.schemes import accumulator, check_bits, cipher
+from fedward.encryption.sum_context import Topic
 from fedward.encryption.tag import Tag, add_tags, same_tag, tag_of
-from fedward.encryption.topic import Topic
 from fedward.errors import EncryptionError
 
 FEWEST = 3

@@ -14,7 +14,7 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
-from fedward.encryption.key import FederationKey
+from fedward.encryption.keys.key import FederationKey
 from fedward.errors import EncryptionError
 
 BLOCK = 1 << 16

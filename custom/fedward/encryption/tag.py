@@ -33,9 +33,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fedward.encryption.key import FederationKey
+from fedward.encryption.keys.key import FederationKey
 from fedward.encryption.stream import KeyStream, blocks
-from fedward.encryption.topic import Topic
+from fedward.encryption.sum_context import Topic
 
 Tag = tuple[int, ...]
 """One number in [0, 2^64) a lane."""

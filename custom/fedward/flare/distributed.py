@@ -19,7 +19,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from fedward.encryption.key_file import write_whole
+from fedward.encryption.keys.key_file import write_whole
 from fedward.errors import FederationError
 from fedward.flare.authority import authority_and_inventory, write_profile
 from fedward.flare.nvflare_command import nvflare

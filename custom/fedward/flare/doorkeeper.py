@@ -16,7 +16,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from fedward.encryption.identity import parse_certificate
+from fedward.encryption.keys.site_identity import parse_certificate
 from fedward.errors import EncryptionError, FederationError
 from fedward.flare.kit_rights import ROLES
 from fedward.flare.repeating import repeat

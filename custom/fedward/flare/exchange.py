@@ -14,7 +14,7 @@ from fedward.encryption.message import identity, is_key_id, is_nonce
 from fedward.encryption.roster import context_of
 from fedward.encryption.schemes import bits_of
 from fedward.encryption.secure_sum import FEWEST, Adder
-from fedward.encryption.topic import Topic
+from fedward.encryption.sum_context import Topic
 from fedward.errors import FederationError, FedwardError, JobError
 from fedward.flare.protocol import CONFIRM, MODEL, Model, Reply, Sum
 from fedward.flare.refusal import one_line

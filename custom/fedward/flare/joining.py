@@ -12,7 +12,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from fedward.encryption.key_file import write_whole
+from fedward.encryption.keys.key_file import write_whole
 from fedward.errors import FederationError
 from fedward.flare.close_kit import require_closed
 from fedward.flare.distributed import INVITATION_FILE

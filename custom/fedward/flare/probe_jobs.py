@@ -14,7 +14,7 @@ from pathlib import Path
 from nvflare.private.admin_defs import Message
 from nvflare.private.defs import RequestHeader, TrainingTopic
 
-from fedward.doctor.probes import Refusal
+from fedward.doctor.probes.judgement import Refusal
 from fedward.flare.job_form import OWN
 from fedward.flare.probe_line import quiet
 from fedward.flare.session import Console

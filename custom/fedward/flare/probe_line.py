@@ -22,7 +22,7 @@ from nvflare.fuel.f3.endpoint import Endpoint
 from nvflare.fuel.f3.message import Message
 from nvflare.private.admin_defs import Message as AdminMessage
 
-from fedward.doctor.probes import Outcome, Probe
+from fedward.doctor.probes.judgement import Outcome, Probe
 from fedward.errors import FederationError
 
 SERVER = "server"

@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedward.encryption.fixed_point import FixedPoint
-from fedward.encryption.key import FederationKey
-from fedward.encryption.key_file import read_key
+from fedward.encryption.keys.key import FederationKey
+from fedward.encryption.keys.key_file import read_key
 from fedward.encryption.layout import flatten, unflatten
 from fedward.encryption.message import identity
 from fedward.encryption.roster import check_roster, context_of
 from fedward.encryption.schemes import bits_of
 from fedward.encryption.secure_sum import Opened, SecureSum
-from fedward.encryption.topic import Purpose, Topic
+from fedward.encryption.sum_context import Purpose, Topic
 from fedward.errors import EncryptionError, GateRefused
 from fedward.flare.protocol import MODEL
 from fedward.flare.sum_topics import SumTopics

@@ -9,7 +9,7 @@ import hashlib
 from dataclasses import dataclass
 
 from fedward.encryption.layout import length
-from fedward.encryption.topic import Purpose, Topic
+from fedward.encryption.sum_context import Purpose, Topic
 from fedward.privacy.payload import Layout
 from fedward.privacy.runs import FinalModel
 from fedward.settings import JobSpec

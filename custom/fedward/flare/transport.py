@@ -23,7 +23,7 @@ from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
 from nvflare.fuel.f3.drivers.grpc_driver import GrpcDriver
 
-from fedward.encryption.identity import read_certificate
+from fedward.encryption.keys.site_identity import read_certificate
 from fedward.errors import FederationError, FedwardError
 from fedward.flare import console_sessions, job_door, message_guard, server_driver
 from fedward.flare.doorkeeper import Doorkeeper, watch

@@ -14,9 +14,9 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-from fedward.metrics import reading
+from fedward.metrics import queries
 from fedward.metrics.catalogue import CATALOGUE
-from fedward.metrics.reading import Job, Round, Seat, Site
+from fedward.metrics.queries import Job, Round, Seat, Site
 from fedward.metrics.store import DAY_S, Store
 
 ENDED_S = DAY_S
@@ -52,9 +52,9 @@ class StoreCollector(Collector):
     def _values(self, store: Store) -> Values:
         now = self._clock()
         with store.turn() as connection:
-            jobs = [job for job in reading.jobs(connection) if self._shown(job, now)]
-            seats = {job.key: reading.seats(connection, job=job.key) for job in jobs}
-            sites, last = reading.sites(connection), reading.last_rounds(connection)
+            jobs = [job for job in queries.jobs(connection) if self._shown(job, now)]
+            seats = {job.key: queries.seats(connection, job=job.key) for job in jobs}
+            sites, last = queries.sites(connection), queries.last_rounds(connection)
         for job in jobs:
             yield from _of_job(job, last.get(job.key))
             for seat in seats[job.key]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from fedward.errors import StoreError
-from fedward.metrics.intake import take
+from fedward.metrics.event_writer import take
 from fedward.metrics.schema import connect, make_store
 
 STORE_FILE = "metrics.db"

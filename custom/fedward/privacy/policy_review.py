@@ -1,4 +1,4 @@
-"""What is odd in a hospital's policy, in plain words; files are for ``fedward.commands.site_policy`` to look at."""
+"""What is odd in a hospital's policy, in plain words; files are for ``fedward.commands.site.policy`` to look at."""
 
 from __future__ import annotations
 

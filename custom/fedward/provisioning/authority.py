@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
-from fedward.encryption.identity import parse_certificate, public_key
-from fedward.encryption.key_file import read_private
+from fedward.encryption.keys.key_file import read_private
+from fedward.encryption.keys.site_identity import parse_certificate, public_key
 from fedward.errors import EncryptionError, FederationError
 from fedward.provisioning.inventory import Inventory, Issued
 from fedward.provisioning.spoken import key_hash

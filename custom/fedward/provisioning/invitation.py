@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import AfterValidator, AwareDatetime, Field, ValidationError
 
-from fedward.encryption.identity import parse_certificate, public_key
+from fedward.encryption.keys.site_identity import parse_certificate, public_key
 from fedward.errors import EncryptionError, FederationError
 from fedward.provisioning.authority import Authority
 from fedward.provisioning.participants import PARTICIPANT_NAME, Kind, Line

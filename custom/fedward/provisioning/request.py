@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from fedward.encryption.identity import SMALLEST_MODULUS, hosts, is_authority, parse_certificate
+from fedward.encryption.keys.site_identity import SMALLEST_MODULUS, hosts, is_authority, parse_certificate
 from fedward.errors import EncryptionError, FederationError
 from fedward.provisioning.authority import issued_of
 from fedward.provisioning.inventory import Inventory

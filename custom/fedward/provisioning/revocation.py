@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fedward.encryption.key_file import write_whole
+from fedward.encryption.keys.key_file import write_whole
 from fedward.errors import FederationError
 from fedward.provisioning.authority import read_authority, read_pem
 from fedward.provisioning.crl import CRL_FILE

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256, Hash
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from fedward.encryption.box import grouped
+from fedward.encryption.keys.sealed_box import grouped
 from fedward.errors import FederationError
 
 _DIGITS, _ALL = 32, 64

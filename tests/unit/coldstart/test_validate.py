@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from fedward.coldstart import validate as validating
-from fedward.coldstart.answer import Answer
 from fedward.coldstart.fine_tune import FEWEST, PASSES, fine_tune, part
 from fedward.coldstart.model import Given, check_weights, read_given
+from fedward.coldstart.report import Answer
 from fedward.coldstart.validate import FINE_TUNED_FILE, Asked, validate_here
 from fedward.dataset.manifest import Manifest
 from fedward.dataset.selection import select

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from fedward.encryption.box import grouped, open_box
-from fedward.encryption.identity import read_identity
-from fedward.encryption.key import FederationKey, create_key
-from fedward.encryption.key_file import decode_key, read_key, write_key
+from fedward.encryption.keys.key import FederationKey, create_key
+from fedward.encryption.keys.key_file import decode_key, read_key, write_key
+from fedward.encryption.keys.sealed_box import grouped, open_box
+from fedward.encryption.keys.site_identity import read_identity
 from tests.unit.commands.command_line import typed
 from tests.unit.encryption.made_kits import central_kits, own_key_kits
 

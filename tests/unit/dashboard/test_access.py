@@ -13,7 +13,7 @@ import pytest
 from fedward.dashboard.access import COOKIE, MOST_FAILURES, Failures, require_safe, session, signed_in
 from fedward.dashboard.app import create_app
 from fedward.dashboard.headers import POLICY
-from fedward.dashboard.source import Source
+from fedward.dashboard.store_handle import Source
 from fedward.dashboard.stream import Streams
 from fedward.errors import SettingsError
 from fedward.metrics.store import Store

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fedward.dashboard import api
-from fedward.dashboard.lines import every_nth
+from fedward.dashboard.series import every_nth
 from fedward.metrics.store import SiteSeen, Store
 from tests.made_store import DROPPED, FLAGGED, SUPPRESSED, fill, site_name
 
@@ -172,7 +172,7 @@ def test_what_no_page_could_draw_is_thinned(sites: int, rounds: int, every: int)
 
 
 def test_a_thinned_job_keeps_its_last_round(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fedward.dashboard.lines.MOST_POINTS", 10)
+    monkeypatch.setattr("fedward.dashboard.series.MOST_POINTS", 10)
     (job_id,) = fill(store, sites=3, rounds=6, now=NOW)
     content = job(store, job_id)
     assert content["series"]["north"]["round"] == [0, 2, 4, 6]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from fedward.doctor.case import Case
+from fedward.doctor.context import Case
 from fedward.doctor.findings import Finding
 from fedward.flare.kit_check import closed_kit
 from fedward.provisioning.hello import Hello

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fedward.doctor.checks import CHECKS
-from fedward.doctor.examine import examine
+from fedward.doctor.run import examine
 from fedward.flare.distributed import approve, make_request, write_invitation
 from fedward.flare.joining import join
 from fedward.flare.kits import provision

@@ -9,11 +9,11 @@ from typing import get_args
 
 import pytest
 
-from fedward.doctor.case import Case
 from fedward.doctor.checks import Check
-from fedward.doctor.examine import examine
+from fedward.doctor.context import Case
 from fedward.doctor.findings import Finding, Level, Voice
 from fedward.doctor.report import SCHEMA, VERSION, as_json, as_text, result
+from fedward.doctor.run import examine
 from tests.unit.commands.command_line import typed
 from tests.unit.doctor.made import SITE, case_of, write_kit
 
@@ -106,7 +106,7 @@ def test_ctrl_c_stops_the_command(
     def interrupted(*words: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fedward.doctor.examine.examine", interrupted)
+    monkeypatch.setattr("fedward.doctor.run.examine", interrupted)
     assert typed(monkeypatch, "site", "doctor", str(write_kit(tmp_path / "kit"))) == 130
     assert "Traceback" not in "".join(capsys.readouterr())
 

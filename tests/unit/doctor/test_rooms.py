@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from fedward.demo.federate import federation_of
-from fedward.doctor import certificates, images, keys, kit, machine, policy
-from fedward.doctor.case import GIB, Case, Limits
+from fedward.doctor.context import GIB, Case, Limits
 from fedward.doctor.findings import Finding
-from fedward.encryption.key import create_key
-from fedward.encryption.key_file import write_key
+from fedward.doctor.site import certificates, images, keys, kit, machine, policy
+from fedward.encryption.keys.key import create_key
+from fedward.encryption.keys.key_file import write_key
 from fedward.flare.kits import provision
 from fedward.flare.processes import free_port
 from fedward.privacy.ledger import Ledger

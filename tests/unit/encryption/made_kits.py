@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from nvflare.lighter.utils import Identity as Named
 from nvflare.lighter.utils import generate_cert, generate_keys
 
-from fedward.encryption.identity import Identity
+from fedward.encryption.keys.site_identity import Identity
 from fedward.flare.kits import Kits, provision
 from fedward.settings import FederationSpec, parse
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedward.encryption.message import LARGEST_HEADER, MAGIC, Message, Part, pack, unpack
+from fedward.encryption.sum_context import Topic
 from fedward.encryption.tag import lanes
-from fedward.encryption.topic import Topic
 from fedward.errors import EncryptionError
 
 TOPIC = Topic(job_id="job-1", purpose="model", round_number=0, layout="a" * 64, context="c" * 64, length=2, bits=32)

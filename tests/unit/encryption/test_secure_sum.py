@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fedward.encryption.key import FederationKey, create_key
+from fedward.encryption.keys.key import FederationKey, create_key
 from fedward.encryption.message import Message, pack, unpack
 from fedward.encryption.schemes import accumulator, bits_of
 from fedward.encryption.secure_sum import FEWEST, Adder, SecureSum
+from fedward.encryption.sum_context import Topic
 from fedward.encryption.tag import add_tags
-from fedward.encryption.topic import Topic
 from fedward.errors import EncryptionError
 
 KEY = FederationKey(scheme="aes-ctr", generation=1, secret=bytes(range(32)))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.stats import chi2
 
-from fedward.encryption.key import FederationKey, create_key
+from fedward.encryption.keys.key import FederationKey, create_key
 from fedward.encryption.stream import BLOCK, KeyStream, StreamAccumulator, StreamCipher
 from fedward.errors import EncryptionError
 

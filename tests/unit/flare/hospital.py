@@ -18,8 +18,8 @@ from nvflare.apis.utils.decomposers import flare_decomposers
 from nvflare.app_common.decomposers import common_decomposers
 from nvflare.fuel.utils import fobs
 
-from fedward.encryption.key import FederationKey
-from fedward.encryption.key_file import write_key
+from fedward.encryption.keys.key import FederationKey
+from fedward.encryption.keys.key_file import write_key
 from fedward.flare import door
 from fedward.flare.egress import EgressGate
 from fedward.flare.ingress import IngressGate

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from fedward.encryption.box import open_box, seal_key
-from fedward.encryption.identity import made_at_the_site, read_identity
-from fedward.encryption.key import create_key
+from fedward.encryption.keys.key import create_key
+from fedward.encryption.keys.sealed_box import open_box, seal_key
+from fedward.encryption.keys.site_identity import made_at_the_site, read_identity
 from fedward.errors import FederationError
 from fedward.flare.close_kit import require_closed
 from fedward.flare.distributed import Requested, approve, make_request, write_invitation

@@ -22,7 +22,7 @@ from nvflare.app_common.widgets.component_path_authorizer import ComponentPathAu
 from nvflare.fuel.utils.class_loader import load_class
 from nvflare.private.fed.app.fl_conf import create_privacy_manager
 
-from fedward.encryption.identity import read_identity
+from fedward.encryption.keys.site_identity import read_identity
 from fedward.errors import FederationError
 from fedward.flare.close_kit import require_closed
 from fedward.flare.egress import EgressGate, require_gates

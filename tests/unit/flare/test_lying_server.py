@@ -20,7 +20,7 @@ from fedward.encryption.layout import flatten
 from fedward.encryption.message import identity
 from fedward.encryption.roster import context_of
 from fedward.encryption.secure_sum import Adder, SecureSum
-from fedward.encryption.topic import Topic
+from fedward.encryption.sum_context import Topic
 from fedward.errors import GateRefused, LedgerError
 from fedward.flare import door
 from fedward.flare.egress import EgressGate

@@ -9,7 +9,7 @@ import pytest
 from nvflare.private.fed.client.training_cmds import DeployProcessor
 
 from fedward.doctor.findings import Voice
-from fedward.doctor.probes import judge_jobs
+from fedward.doctor.probes.judgement import judge_jobs
 from fedward.errors import FederationError, JobError
 from fedward.flare import job_form, probe_jobs
 from fedward.flare.job_form import UNCHECKED

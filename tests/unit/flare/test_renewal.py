@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from fedward.encryption.identity import read_identity
+from fedward.encryption.keys.site_identity import read_identity
 from fedward.errors import FederationError
 from fedward.flare.distributed import approve, make_request, write_invitation
 from fedward.flare.joining import join

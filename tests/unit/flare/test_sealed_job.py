@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from nvflare.apis.dxo import DXO, DataKind
 from nvflare.apis.shareable import Shareable
 
-from fedward.encryption.key_file import write_key
+from fedward.encryption.keys.key_file import write_key
 from fedward.errors import FederationError, FedwardError
 from fedward.flare.ending import OPENED
 from fedward.flare.protocol import (

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from nvflare.apis.shareable import Shareable
 
-from fedward.encryption.key import FederationKey, create_key
+from fedward.encryption.keys.key import FederationKey, create_key
 from fedward.flare import door
 from fedward.flare.exchange import Exchange, SealedRound
 from fedward.flare.protocol import (

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from fedward.errors import StoreError
-from fedward.metrics import reading
-from fedward.metrics.reading import Job, Part, Point, Seat
+from fedward.metrics import queries
+from fedward.metrics.queries import Job, Part, Point, Seat
 from fedward.metrics.store import DAY_S, SiteSeen, Store
 from tests.made_store import DROPPED, SUPPRESSED, fill, site_name
 
@@ -32,7 +32,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def job_of(store: Store, job_id: str) -> Job:
     with store.turn() as connection:
-        found = reading.job(connection, job_id)
+        found = queries.job(connection, job_id)
     assert found is not None
     return found
 
@@ -40,19 +40,19 @@ def job_of(store: Store, job_id: str) -> Job:
 def seats_of(store: Store, job_id: str) -> dict[str, Seat]:
     key = job_of(store, job_id).key
     with store.turn() as connection:
-        return {seat.site: seat for seat in reading.seats(connection, job=key)}
+        return {seat.site: seat for seat in queries.seats(connection, job=key)}
 
 
 def points_of(store: Store, job_id: str) -> list[Point]:
     key = job_of(store, job_id).key
     with store.turn() as connection:
-        return reading.points(connection, job=key)
+        return queries.points(connection, job=key)
 
 
 def parts_of(store: Store, job_id: str) -> list[Part]:
     key = job_of(store, job_id).key
     with store.turn() as connection:
-        return reading.parts(connection, job=key)
+        return queries.parts(connection, job=key)
 
 
 def answered(site: str, *, at: float = NOW, number: int = 0, task: str = "round", **metrics: Any) -> dict[str, Any]:
@@ -181,14 +181,14 @@ def test_who_was_dropped_and_why_stays_with_the_round(store: Store) -> None:
 def test_an_unknown_kind_is_kept_and_an_unreadable_event_changes_nothing(store: Store) -> None:
     store.write("a", {"event": "later", "at": NOW, "site": "north", "thing": [1, 2]})
     with store.turn() as connection:
-        (note,) = reading.notes(connection, job=1, kind="later")
+        (note,) = queries.notes(connection, job=1, kind="later")
     assert (note.site, note.at, note.body) == ("north", NOW, {"thing": [1, 2]})
     before = store.cursor()
     with pytest.raises(StoreError, match="cannot be read"):
         store.write("b", {"event": "answered", "at": NOW})
     assert store.cursor() == before
     with store.turn() as connection:
-        assert [job.id for job in reading.jobs(connection)] == ["a"]
+        assert [job.id for job in queries.jobs(connection)] == ["a"]
 
 
 def test_an_older_time_never_replaces_a_newer_one(store: Store) -> None:
@@ -196,7 +196,7 @@ def test_an_older_time_never_replaces_a_newer_one(store: Store) -> None:
     store.seen([SiteSeen(site="north", last_seen=NOW - 5, connected=False, certificate_until=None)])
     store.write("a", answered("north", at=NOW - 1))
     with store.turn() as connection:
-        (site,) = reading.sites(connection)
+        (site,) = queries.sites(connection)
     assert (site.last_seen, site.connected, site.certificate_until) == (NOW, 0, NOW + DAY_S)
 
 
@@ -213,7 +213,7 @@ def test_forgetting_leaves_what_is_newer(store: Store) -> None:
     old, new = fill(store, sites=3, jobs=2, rounds=2, now=NOW, round_s=DAY_S)
     assert store.forget(older_than_days=1.5, now=NOW) == 1
     with store.turn() as connection:
-        assert [job.id for job in reading.jobs(connection)] == [new]
+        assert [job.id for job in queries.jobs(connection)] == [new]
         for table in ("seats", "points", "rounds", "parts", "notes"):
             assert connection.execute(f"SELECT count(DISTINCT job) FROM {table}").fetchone() == (1,), table
     assert store.changed_since(0).keys() == {new}

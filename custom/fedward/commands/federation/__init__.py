@@ -1,0 +1,1 @@
+"""``fedward federation …``: one file a verb, for the federation operator."""

@@ -1,0 +1,1 @@
+"""``fedward job …``: one file a verb, for the data scientist."""

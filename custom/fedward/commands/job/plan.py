@@ -1,0 +1,106 @@
+"""``fedward job plan``: what a job will cost each hospital's patients, before anything runs."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.table import Table
+
+from fedward.commands.output_format import Format
+from fedward.errors import JobError
+from fedward.privacy.plan import SitePlan, plan_site, steps_a_round
+from fedward.privacy.wording import how_updates_leave
+from fedward.screen import screen
+from fedward.settings import JobSpec, read_job
+
+_COLUMNS = ("site", "patients", "sampling rate", "noise multiplier", "steps", "ε", "δ")
+
+
+def plan(
+    folder: Path = typer.Argument(..., help="A job's folder, the one with job.toml."),
+    site: list[str] = typer.Option([], metavar="NAME=PATIENTS", help="A site and its training patients; repeatable."),
+    format: Format = typer.Option(Format.text, "--format", help="text for people, json for scripts."),
+) -> None:
+    """Say each site's noise for the job's ε, or its ε for the job's noise, without running it."""
+    job = read_job(folder)
+    sites, leave = _sites(site), how_updates_leave(job)
+    _room(job, sites)
+    if job.privacy.mechanism == "none":
+        if format is Format.json:
+            nothing = {"job": job.job.name, "mechanism": "none", "encryption": leave, "sites": []}
+            typer.echo(json.dumps(nothing, indent=2))
+        else:
+            typer.echo(f"{job.job.name}: no differential privacy, so no ε; privacy.mechanism is none")
+            typer.echo(leave)
+        return
+    if not sites:
+        raise JobError("names no site", where="--site", remedy="give --site NAME=PATIENTS for each hospital")
+    plans = [
+        plan_site(job, site=name, patients=patients, steps_a_round=steps_a_round(job, patients=patients))
+        for name, patients in sites.items()
+    ]
+    if format is Format.json:
+        answer = {
+            "job": job.job.name,
+            "mechanism": job.privacy.mechanism,
+            "encryption": leave,
+            "sites": [_plain(plan) for plan in plans],
+        }
+        typer.echo(json.dumps(answer, indent=2, allow_nan=False))
+    else:
+        screen().print(_table(job.job.name, plans))
+        typer.echo(leave)
+
+
+def _sites(given: list[str]) -> dict[str, int]:
+    """Name -> patients, in the order given."""
+    sites: dict[str, int] = {}
+    for text in given:
+        name, _, count = text.partition("=")
+        if not name or not (count.isascii() and count.isdigit()) or int(count) < 1:
+            raise JobError("not NAME=PATIENTS", where="--site", value=text, remedy="such as --site north=120")
+        if name in sites:
+            raise JobError("a site is given twice", where="--site", value=name, remedy="give each once")
+        sites[name] = int(count)
+    return sites
+
+
+def _room(job: JobSpec, sites: dict[str, int]) -> None:
+    """Refuse a site that an encrypted sum has no room for, before it trains for nothing."""
+    encryption = job.encryption
+    if encryption is None or job.federation.weighting != "patients":
+        return
+    for name, patients in sites.items():
+        if patients > encryption.max_patients:
+            what = f"more patients than encryption.max_patients, {encryption.max_patients}"
+            raise JobError(what, where=name, value=patients, remedy="raise it, or say weighting 'equal'")
+
+
+def _plain(plan: SitePlan) -> dict[str, Any]:
+    """As JSON holds it: an infinite ε is null."""
+    return {**asdict(plan), "epsilon": plan.epsilon if math.isfinite(plan.epsilon) else None}
+
+
+def _table(job: str, plans: list[SitePlan]) -> Table:
+    table = Table(*_COLUMNS, title=f"{job}, {plans[0].mechanism}, ε for each patient", title_justify="left")
+    for plan in plans:
+        table.add_row(
+            plan.site,
+            str(plan.patients),
+            f"{plan.sampling_rate:.4g}",
+            f"{plan.noise_multiplier:.5g}",
+            str(plan.steps),
+            _upwards(plan.epsilon),
+            f"{plan.delta:.3g}",
+        )
+    return table
+
+
+def _upwards(epsilon: float) -> str:
+    """Two decimals, never less than the ε that is spent."""
+    return f"{math.ceil(epsilon * 100) / 100:.2f}" if math.isfinite(epsilon) else "infinite"

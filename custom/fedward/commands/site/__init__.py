@@ -1,0 +1,1 @@
+"""``fedward site …``: one file a verb, for hospital IT and privacy officers."""

@@ -1,0 +1,166 @@
+"""``fedward site ledger``: what the hospital's patients have spent, for hospital IT and the privacy officer."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from fedward.commands.output_format import Format
+from fedward.errors import LedgerError
+from fedward.privacy.chain_file import CREATE
+from fedward.privacy.chain_head import head_path
+from fedward.privacy.ledger import Ledger
+from fedward.privacy.statement import CohortLine, JobLine, cohort_lines, curves, job_lines
+from fedward.screen import screen
+from fedward.settings import SitePolicy, read_site
+
+_LEGEND = (
+    "q: chance of a patient to be in a step; σ: noise over the clip; back: steps planned that never began, which cost "
+    "nothing; ε alone: of that job; ε after: of the cohort, with every job up to it"
+)
+
+
+def ledger(
+    site_toml: Path = typer.Argument(..., help="The hospital's site.toml."),
+    create: bool = typer.Option(False, "--create", help="Make the ledger; once in a hospital's life."),
+    verify: bool = typer.Option(False, "--verify", help="Check every entry, and print the head to keep elsewhere."),
+    settle: str | None = typer.Option(
+        None, metavar="JOB_ID", help="Close a job whose process was killed, and give back its rounds that never began."
+    ),
+    plot: Path | None = typer.Option(None, metavar="FILE.svg", help="Draw ε over time to this file."),
+    format: Format = typer.Option(Format.text, "--format", help="text for people, json for scripts."),
+) -> None:
+    """Say what each cohort has spent and has left, by job. Exit code 1 when the ledger is absent or was changed."""
+    policy = read_site(site_toml)
+    book = _open(policy, create=create)
+    if settle is not None:
+        answer, said = _settle(book, policy, settle)
+    elif plot is not None:
+        answer, said = _plot(book, policy, plot)
+    elif create or verify:
+        answer, said = _verified(book)
+    else:
+        _state(book, policy, format)
+        return
+    typer.echo(json.dumps(answer) if format is Format.json else said)
+
+
+def _open(policy: SitePolicy, *, create: bool) -> Ledger:
+    """Open the ledger, which checks every entry. Without ``create`` neither a ledger nor a key is made."""
+    from fedward.indexing.site_key import load_key
+
+    if not policy.key.exists():
+        if policy.ledger.exists() or head_path(policy.ledger).exists():
+            what = "the site key that the ledger was made with is gone"
+            raise LedgerError(what, where=policy.key, remedy="restore it; a new one opens neither ledger nor cohorts")
+        if not create:
+            raise LedgerError("no privacy ledger here", where=policy.ledger, remedy=CREATE)
+    key = load_key(policy.key).secret
+    return (Ledger.create if create else Ledger.open)(policy.ledger, site=policy.site, key=key)
+
+
+def _verified(book: Ledger) -> tuple[dict[str, Any], str]:
+    entries = book.entries()
+    head = entries[-1].hash
+    said = f"{book.path}: {len(entries)} entries, each follows the one before it; head {head}"
+    return {"ledger": str(book.path), "entries": len(entries), "head": head}, said
+
+
+def _settle(book: Ledger, policy: SitePolicy, job_id: str) -> tuple[dict[str, Any], str]:
+    """Close a job's charge, and end its run: no process continues it."""
+    from fedward.indexing.site_key import load_key
+    from fedward.privacy.record import Record
+
+    kept = Record.open(policy.ledger, site=policy.site, key=load_key(policy.key).secret)
+    if book.close(job_id) is None and kept.find(job_id) is None:
+        raise LedgerError(
+            "no such job in the ledger", where=book.path, value=job_id, remedy="see `fedward site ledger`"
+        )
+    kept.end(job_id)
+    charge = book.find(job_id)
+    refunded, begun = (0, 0) if charge is None else (charge.refunded_steps, charge.begun_steps)
+    said = (
+        f"job {job_id} is closed: {begun} steps begun stay spent, {refunded} that never began are given back. This is "
+        "safe even if its process still runs: a closed job can begin no round, and a round that has not begun sees no "
+        "patient."
+    )
+    return {"job_id": job_id, "begun_steps": begun, "refunded_steps": refunded, "state": "closed"}, said
+
+
+def _plot(book: Ledger, policy: SitePolicy, file: Path) -> tuple[dict[str, Any], str]:
+    from fedward.files import replace_file
+    from fedward.reporting.spend_chart import spend_chart
+
+    drawing = spend_chart(curves(book, policy), site=policy.site)
+    if not drawing:
+        raise LedgerError("nothing was spent yet, so there is nothing to draw", where=book.path)
+    replace_file(file, drawing + "\n")
+    return {"plot": str(file)}, str(file)
+
+
+def _state(book: Ledger, policy: SitePolicy, format: Format) -> None:
+    cohorts, jobs = cohort_lines(book, policy), job_lines(book)
+    if format is Format.json:
+        content = {
+            "site": policy.site,
+            "cohorts": [_plain(asdict(line)) for line in cohorts],
+            "jobs": [_plain(asdict(line)) for line in jobs],
+        }
+        typer.echo(json.dumps(content, indent=2, allow_nan=False))
+        return
+    out = screen()
+    out.print(_cohort_table(policy.site, cohorts))
+    if jobs:
+        out.print(_job_table(jobs))
+        out.print(_LEGEND)
+    if any(line.state == "open" for line in jobs):
+        out.print("open: planned steps count in full; `--settle ID` closes a job whose process was killed")
+
+
+def _plain(line: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no infinity: it is the word "inf"."""
+    return {key: "inf" if value == math.inf else value for key, value in line.items()}
+
+
+def _cohort_table(site: str, lines: list[CohortLine]) -> Table:
+    table = Table("cohort", title=f"{site}, ε spent", title_justify="left")
+    for title in ("patients", "spent ε", "by", "cap", "left", "δ"):
+        table.add_column(title, justify="right")
+    for line in lines:
+        patients = f"{line.patients}" if line.indexed else f"{line.patients} (no index)"
+        by = f"{line.at_spent} patients" if line.spent else ""
+        numbers = (_number(line.spent), by, _number(line.cap), _number(line.left))
+        table.add_row(line.cohort, patients, *numbers, _delta(line.delta))
+    return table
+
+
+def _job_table(lines: list[JobLine]) -> Table:
+    """Three lines a job, so that a job's id fits a terminal of 80 columns."""
+    table = Table("job", title="by job", title_justify="left", show_lines=True)
+    for title in ("mechanism", "steps", "ε alone", "ε after"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for line in lines:
+        mechanism, steps = "no privacy", ""
+        if line.noise_multiplier is not None:
+            mechanism = f"{line.rounds} rounds\nq {line.sampling_rate:.3g}\nσ {line.noise_multiplier:.3g}"
+            steps = f"{line.planned_steps} planned\n{line.begun_steps} begun\n{line.refunded_steps} back"
+        named = Text(f"{line.job}, {line.cohort}\n{line.job_id}\n{line.state}, {line.at[:10]}", overflow="fold")
+        table.add_row(named, mechanism, steps, _number(line.epsilon), _number(line.cohort_epsilon))
+    return table
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "none"
+    return "∞" if value == math.inf else f"{value:.2f}"
+
+
+def _delta(value: float | None) -> str:
+    return "none" if value is None else f"{value:g}"

@@ -1,0 +1,265 @@
+"""``fedward site policy …``: for privacy officers and hospital IT, before a job comes and when one has."""
+
+from __future__ import annotations
+
+import json
+import math
+import stat
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from fedward.commands.output_format import Format
+from fedward.dataset.manifest import Manifest, read_manifest
+from fedward.errors import FedwardError, PolicyRefused
+from fedward.indexing.site_key import load_key
+from fedward.privacy.linter import CohortFacts, faults
+from fedward.privacy.policy_review import Finding, review
+from fedward.privacy.wording import how_updates_leave
+from fedward.settings import JobSpec, SitePolicy, read_job, read_site
+
+if TYPE_CHECKING:
+    from fedward.encryption.keys.key import FederationKey
+    from fedward.privacy.ledger import Ledger
+    from fedward.privacy.plan import SitePlan
+
+app = typer.Typer(help="Look at a hospital's policy: for privacy officers.", no_args_is_help=True)
+
+
+@app.callback()
+def policy() -> None:
+    """Look at a hospital's policy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What a job would cost each of its training patients here.
+
+    Attributes:
+        patients: that it would train on.
+        noise_multiplier, epsilon, delta: the job's own; ε at the policy's δ where that is the larger.
+        spent: ε of the patient who has spent most so far.
+        after: the same with this job; where jobs touched different patients, an upper bound.
+        cap: the hospital's, or None.
+        fits: whether the cap holds; None where an upper bound alone passes it and the ledger will have to say.
+    """
+
+    patients: int
+    noise_multiplier: float
+    epsilon: float
+    delta: float
+    spent: float
+    after: float
+    cap: float | None
+    fits: bool | None
+
+
+@app.command()
+def check(
+    site_toml: Path = typer.Argument(..., help="The hospital's site.toml."),
+    job: Path | None = typer.Option(None, help="A job's folder: say whether it may run here, and what it would cost."),
+    format: Format = typer.Option(Format.text, "--format", help="text for people, json for scripts."),
+) -> None:
+    """Say what is odd in a policy, and whether a job keeps to it. Exit code 1 for an error, 0 for warnings alone."""
+    site = read_site(site_toml)
+    manifests = indexed(site)
+    facts = {name: _facts(manifest) for name, manifest in manifests.items()}
+    ledger, found = files_of(site)
+    key, of_key = federation_key(site)
+    found = [*review(site, cohorts=facts), *found, *of_key, *_approval_files(site)]
+    cost, leave = None, None
+    if job is not None:
+        spec = read_job(job)
+        leave = how_updates_leave(spec, scheme=None if key is None else key.scheme)
+        found += _precision(spec, key)
+        of_job, cost = weigh_job(spec, site, manifests.get(spec.data.cohort), ledger)
+        found += of_job
+    _answer(found, cost, leave, format)
+    if any(finding.level == "error" for finding in found):
+        raise typer.Exit(1)
+
+
+def indexed(site: SitePolicy) -> dict[str, Manifest]:
+    """Cohorts that are indexed; ``review`` names the others."""
+    found = {}
+    for name, cohort in site.cohorts.items():
+        if cohort.index.exists():
+            found[name] = read_manifest(cohort.index)
+    return found
+
+
+def _facts(manifest: Manifest) -> CohortFacts:
+    train = [row for row in manifest.rows if row.split == "train"]
+    return CohortFacts(patients=len({row.patient for row in train}), images=len(train))
+
+
+def files_of(site: SitePolicy) -> tuple[Ledger | None, list[Finding]]:
+    """The ledger where it can be opened, and what is wrong with it and with the key. Neither is made."""
+    from fedward.privacy.ledger import Ledger
+
+    found = [*_key(site), *_ledger_file(site)]
+    if any(finding.where == "key" for finding in found) or not site.ledger.exists():
+        return None, found
+    try:
+        return Ledger.open(site.ledger, site=site.site, key=load_key(site.key).secret), found
+    except FedwardError as error:
+        return None, [*found, Finding(level="error", where="ledger", text=str(error))]
+
+
+def _key(site: SitePolicy) -> list[Finding]:
+    if not site.key.exists():
+        if site.ledger.exists():
+            text = f"{site.ledger} is sealed with a key that is not at {site.key}; restore the key"
+            return [Finding(level="error", where="key", text=text)]
+        text = f"{site.key} is not there yet; the first `fedward site index` makes it"
+        return [Finding(level="warning", where="key", text=text)]
+    try:
+        load_key(site.key)
+    except FedwardError as error:
+        return [Finding(level="error", where="key", text=str(error))]
+    return []
+
+
+def federation_key(site: SitePolicy) -> tuple[FederationKey | None, list[Finding]]:
+    """The federation's key, where the policy names one that can be read; ``review`` minds a policy that names none."""
+    from fedward.encryption.keys.key_file import read_key
+
+    if site.federation_key is None:
+        return None, []
+    try:
+        return read_key(site.federation_key), []
+    except FedwardError as error:
+        return None, [Finding(level="error", where="federation_key", text=str(error))]
+
+
+def _approval_files(site: SitePolicy) -> list[Finding]:
+    """Approvals that cannot be used; their jobs are refused."""
+    from fedward.privacy.approvals import Approval, approvals
+
+    if site.approvals is None:
+        return []
+    faulty = [one for one in approvals(site.approvals) if not isinstance(one, Approval)]
+    return [Finding(level="error", where="approvals", text=str(error)) for error in faulty]
+
+
+def _precision(job: JobSpec, key: FederationKey | None) -> list[Finding]:
+    """A job may ask for a precision that the key's scheme does not have; only a hospital can tell."""
+    from fedward.encryption.schemes import bits_of
+
+    if job.encryption is None or key is None:
+        return []
+    try:
+        bits_of(key.scheme, job.encryption.precision)
+    except FedwardError as error:
+        return [Finding(level="error", where="job encryption.precision", text=str(error))]
+    return []
+
+
+def _ledger_file(site: SitePolicy) -> list[Finding]:
+    if not site.ledger.exists():
+        text = f"{site.ledger} is missing, so no job can run; run `fedward site ledger --create` once"
+        return [Finding(level="error", where="ledger", text=text)]
+    mode = stat.S_IMODE(site.ledger.stat().st_mode)
+    if mode & 0o077:
+        text = f"others may read or write {site.ledger}, mode {mode:04o}; chmod 600 it"
+        return [Finding(level="warning", where="ledger", text=text)]
+    return []
+
+
+def weigh_job(
+    job: JobSpec, site: SitePolicy, manifest: Manifest | None, ledger: Ledger | None
+) -> tuple[list[Finding], Cost | None]:
+    """What the hospital would answer to a job, and the cost where that can be told."""
+    from fedward.dataset.selection import select
+    from fedward.privacy.agreement import agree, check_noise
+    from fedward.privacy.plan import plan_site, steps_a_round
+
+    try:
+        agreed = agree(job, site)
+    except PolicyRefused as refused:
+        return [_refused(refused)], None
+    if manifest is None:
+        text = "cohort is not indexed, so its cost cannot be told; run `fedward site index`"
+        return [Finding(level="warning", where=f"job {job.job.name}", text=text)], None
+    try:
+        chosen = select(job, [manifest], site=site.site, min_patients=site.cohorts[job.data.cohort].min_patients)
+        patients = chosen.train_patients
+        known = CohortFacts(patients=len(patients), images=chosen.support.train_images)
+        if wrong := faults(job, cohort=known):
+            raise PolicyRefused(" | ".join(wrong), where=site.site, settings={"privacy": None})
+        if job.privacy.mechanism == "none":
+            text = "runs without differential privacy; its patients' ε is infinite afterwards, for every later job"
+            return [Finding(level="warning", where=f"job {job.job.name}", text=text)], None
+        steps = steps_a_round(job, patients=len(patients))
+        plan = plan_site(job, site=site.site, patients=len(patients), steps_a_round=steps)
+        check_noise(agreed, plan.noise_multiplier)
+    except FedwardError as refused:
+        return [_refused(refused)], None
+    cost = _cost(plan, patients, ledger, cap=agreed.epsilon_cap, delta=agreed.delta or plan.delta)
+    return list(_over(cost, job)), cost
+
+
+def _cost(plan: SitePlan, patients: frozenset[str], ledger: Ledger | None, *, cap: float | None, delta: float) -> Cost:
+    from fedward.privacy.accountant import epsilon
+
+    spent, after, exact = 0.0, epsilon([plan.event], delta=delta), True
+    own = after
+    if ledger is not None and (spent := ledger.spent(patients, delta=delta)) > 0.0:
+        before = [charge.counted for charge in ledger.charges()]
+        after = math.inf if math.isinf(spent) else epsilon([*before, plan.event], delta=delta)
+        exact = math.isinf(spent) or spent >= epsilon(before, delta=delta)
+    fits = cap is None or after <= cap
+    return Cost(
+        patients=len(patients),
+        noise_multiplier=plan.noise_multiplier,
+        epsilon=own,
+        delta=delta,
+        spent=spent,
+        after=after,
+        cap=cap,
+        fits=None if not fits and not exact else fits,
+    )
+
+
+def _over(cost: Cost, job: JobSpec) -> list[Finding]:
+    if cost.fits:
+        return []
+    where = f"job {job.job.name}"
+    if cost.fits is None:
+        text = f"may pass the cap: a patient who was in every job would come to {_line(cost)}"
+        return [Finding(level="warning", where=where, text=text)]
+    return [Finding(level="error", where=where, text=f"does not fit: {_line(cost)}; ask for more noise or fewer steps")]
+
+
+def _refused(error: FedwardError) -> Finding:
+    return Finding(level="error", where="job", text=str(error))
+
+
+def _line(cost: Cost) -> str:
+    cap = "no cap" if cost.cap is None else f"a cap of {cost.cap:g}"
+    return f"ε {cost.after:.2f} at δ {cost.delta:g}, {cost.spent:.2f} of it spent before, under {cap}"
+
+
+def _answer(found: list[Finding], cost: Cost | None, leave: str | None, format: Format) -> None:
+    if format is Format.json:
+        numbers = None if cost is None else {k: _finite(v) for k, v in asdict(cost).items()}
+        answer = {"findings": [asdict(finding) for finding in found], "cost": numbers, "encryption": leave}
+        typer.echo(json.dumps(answer, indent=2, ensure_ascii=False, allow_nan=False))
+        return
+    for finding in sorted(found, key=lambda finding: finding.level):
+        typer.echo(f"{finding.level}: {finding.where}: {finding.text}", err=finding.level == "error")
+    if leave is not None:
+        typer.echo(f"job's {leave}")
+    if cost is not None:
+        typer.echo(
+            f"job would train on {cost.patients} patients with noise multiplier {cost.noise_multiplier:.3g} and cost "
+            f"ε {cost.epsilon:.2f}; with it, {_line(cost)}"
+        )
+    if not found:
+        typer.echo("nothing odd")
+
+
+def _finite(value: object) -> object:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

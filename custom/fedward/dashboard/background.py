@@ -1,0 +1,111 @@
+"""The dashboard as a process of its own beside another program, which it never outlives."""
+
+from __future__ import annotations
+
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+from urllib.error import URLError
+
+from fedward.errors import FederationError
+
+START_S, STOP_S = 30.0, 3.0
+
+
+class Beside:
+    """A running dashboard; stops on leaving ``with``, and by itself when the process that started it is gone.
+
+    Attributes:
+        url: its address, such as ``http://127.0.0.1:8600``.
+    """
+
+    def __init__(self, process: subprocess.Popen[str], url: str) -> None:
+        self._process, self.url = process, url
+
+    def stop(self) -> None:
+        """End it and wait for its end; again does nothing."""
+        _end(self._process)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def start_beside(store: Path, *, port: int = 0) -> Beside:
+    """Start the dashboard on loopback and wait until it answers.
+
+    Args:
+        store: the store's file; it may come later.
+        port: 0 takes a free one.
+
+    Raises:
+        FederationError: it did not come up; its own last line is the reason.
+    """
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "fedward.dashboard.background_child", str(store), str(port)],
+            stdin=subprocess.PIPE,  # the child ends when this pipe does
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            start_new_session=True,  # Ctrl-C is for the program that started it
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        try:
+            url = _first_line(process, START_S).removeprefix("dashboard ").strip()
+            if not url.startswith("http") or not _answers(url):
+                errors.seek(0)
+                why = (errors.read().strip().splitlines() or ["no reason given"])[-1]
+                raise FederationError("the dashboard did not start", where=store, value=why)
+        except BaseException:
+            _end(process)
+            raise
+    return Beside(process, url)
+
+
+def _first_line(process: subprocess.Popen[str], timeout_s: float) -> str:
+    lines: queue.Queue[str] = queue.Queue()
+
+    def read(stream: IO[str]) -> None:
+        lines.put(stream.readline())
+
+    if process.stdout is not None:
+        threading.Thread(target=read, args=(process.stdout,), daemon=True).start()
+    try:
+        return lines.get(timeout=timeout_s)
+    except queue.Empty:
+        return ""
+
+
+def _answers(url: str) -> bool:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy's loopback is not this one
+    try:
+        with direct.open(f"{url}/healthz", timeout=STOP_S) as answer:
+            return bool(answer.status == 200)
+    except (URLError, OSError):
+        return False
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    if process.stdin is not None:
+        with suppress(OSError):
+            process.stdin.close()
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if process.stdout is not None:
+        process.stdout.close()

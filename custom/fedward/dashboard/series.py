@@ -1,0 +1,52 @@
+"""A job's lines and rounds as the page draws them, thinned where there are more than it could show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from math import ceil
+from typing import Any
+
+from fedward.metrics.queries import Job, Part, Point, Round
+
+MOST_POINTS = 10_000
+"""Sites times rounds that a page is sent; beyond, it gets every second round, or third, and the last always."""
+_PART = Part._fields[2:]
+_POINT = ("value", "low", "high", "training_loss", "validation_loss")
+
+
+def every_nth(sites: int, rounds: int) -> int:
+    """Which rounds to keep: 1 for all of them, 2 for every second."""
+    return max(1, ceil(sites * rounds / MOST_POINTS))
+
+
+def last_round(job: Job) -> int:
+    """Number of the last round that counted, from 0."""
+    return max(job.rounds_done - 1, 0)
+
+
+def series_of(points: Sequence[Point]) -> dict[str, dict[str, list[Any]]]:
+    """Each site's line as columns of one length; ``round`` counts the rounds that the model has been through."""
+    series = {}
+    for site, some in groupby(points, key=lambda point: point.site):
+        _, *columns = zip(*some, strict=True)
+        series[site] = {name: list(column) for name, column in zip(("round", *_POINT), columns, strict=True)}
+    return series
+
+
+def rounds_of(rounds: Sequence[Round], parts: Mapping[int, Sequence[Part]]) -> list[dict[str, Any]]:
+    """Each round that counted: the server's seconds, and what became of each site."""
+    return [
+        {
+            "round": one.round,
+            "wall_s": one.wall_s,
+            "stages": {"wait_s": one.wait_s, "add_s": one.add_s},
+            "sites": {part.site: _part(part) for part in parts.get(one.round, ()) if part.outcome is not None},
+        }
+        for one in rounds
+    ]
+
+
+def _part(part: Part) -> dict[str, Any]:
+    _, _, *facts = part
+    return dict(zip(_PART, facts, strict=True))

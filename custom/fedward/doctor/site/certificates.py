@@ -1,0 +1,108 @@
+"""The kit's certificates: their days, their key, who issued them, whose name they carry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509.oid import NameOID
+
+from fedward.doctor.context import Case
+from fedward.doctor.findings import Finding, Voice
+from fedward.errors import EncryptionError
+
+_DAY_S = 86_400.0
+_NEW_KIT = "ask the operator for a kit of this federation, or join anew with `fedward site join`"
+_LARGEST = 2**16
+
+
+def certificate_files(case: Case) -> Iterator[Finding]:
+    """Site's and authority's certificate can be read."""
+    say = Voice("certificate-files")
+    for name in ("client.crt", "rootCA.pem"):
+        try:
+            _ = case.certificate if name == "client.crt" else case.root
+        except EncryptionError as error:
+            yield say.refused(error, remedy=_NEW_KIT)
+        else:
+            yield say.passed("is a certificate", where=f"startup/{name}")
+
+
+def certificate_days(case: Case) -> Iterator[Finding]:
+    """Neither certificate has ended, is yet to begin, or ends soon."""
+    say, now = Voice("certificate-days"), case.now()
+    for whose, certificate, name in (
+        ("site's", case.certificate, "startup/client.crt"),
+        ("authority's", case.root, "startup/rootCA.pem"),
+    ):
+        begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+        left = (ends.timestamp() - now) / _DAY_S
+        renew = "ask the operator for `fedward federation renew`; nobody else's kit changes"
+        if now < begins.timestamp():
+            remedy = f"set this machine's clock, which says {_day(now)}; if that is right, ask the operator"
+            yield say.failed(f"{whose} certificate is not valid yet", where=name, value=begins.date(), remedy=remedy)
+        elif left < 0.0:
+            yield say.failed(f"{whose} certificate has expired", where=name, value=ends.date(), remedy=renew)
+        elif left < case.limits.certificate_warn_days:
+            yield say.warned(
+                f"{whose} certificate ends in {left:.0f} days", where=name, value=ends.date(), remedy=renew
+            )
+        else:
+            yield say.passed(f"{whose} certificate has {left:.0f} days left", where=name, value=ends.date())
+
+
+def certificate_key(case: Case) -> Iterator[Finding]:
+    """The private key is the certificate's."""
+    say, path = Voice("certificate-key"), case.startup / "client.key"
+    try:
+        with path.open("rb") as file:
+            key = load_pem_private_key(file.read(_LARGEST), password=None)
+    except OSError as error:
+        yield say.failed("private key cannot be read", where=path, value=error.strerror, remedy=_NEW_KIT)
+        return
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        yield say.failed("is not a private key without a passphrase", where=path, remedy=_NEW_KIT)
+        return
+    if key.public_key() != case.certificate.public_key():
+        yield say.failed("private key is another certificate's", where=path, remedy=_NEW_KIT)
+        return
+    yield say.passed("private key is the certificate's", where="startup/client.key")
+
+
+def certificate_root(case: Case) -> Iterator[Finding]:
+    """The site's certificate was issued by the kit's authority."""
+    say, where = Voice("certificate-root"), "startup/rootCA.pem"
+    try:
+        authority = case.root.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except (x509.ExtensionNotFound, ValueError):
+        authority = False
+    if not authority:
+        yield say.failed("is not the certificate of an authority", where=where, remedy=_NEW_KIT)
+        return
+    try:
+        case.certificate.verify_directly_issued_by(case.root)
+    except (InvalidSignature, ValueError, TypeError):
+        yield say.failed("did not issue this site's certificate: another authority's", where=where, remedy=_NEW_KIT)
+        return
+    yield say.passed("issued this site's certificate", where=where, value=_names(case.root))
+
+
+def certificate_name(case: Case) -> Iterator[Finding]:
+    """The certificate's name is the site's."""
+    say, name = Voice("certificate-name"), _names(case.certificate)
+    if name != case.policy.site:
+        remedy = f"set site = {name!r} in site.toml, if this kit is yours"
+        yield say.failed(f"certificate is {name!r}'s and the policy {case.policy.site!r}'s", remedy=remedy)
+        return
+    yield say.passed("certificate and policy name the same site", value=name)
+
+
+def _names(certificate: x509.Certificate) -> str:
+    return ", ".join(str(name.value) for name in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME))
+
+
+def _day(now: float) -> str:
+    return str(datetime.fromtimestamp(now, UTC).date())

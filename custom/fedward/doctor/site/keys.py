@@ -1,0 +1,113 @@
+"""Keys, and who may touch them: the federation's key, the site's own, and every file that others must not change."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from fedward.doctor.context import Case
+from fedward.doctor.findings import Finding, Voice
+from fedward.errors import EncryptionError, SettingsError
+from fedward.settings import SitePolicy
+
+
+def site_key(case: Case) -> Iterator[Finding]:
+    """The site's key for pseudonyms is there and is one. It is never made here."""
+    from fedward.indexing.site_key import load_key
+
+    say, path = Voice("site-key"), case.policy.key
+    if not path.exists():
+        remedy = f"restore it from backup; on a new site `fedward site ledger {case.site_toml} --create` makes it"
+        yield say.failed("site has no key", where=path, remedy=remedy)
+        return
+    try:
+        load_key(path)
+    except SettingsError as error:
+        yield say.refused(error, remedy="restore it from backup")
+        return
+    yield say.passed("is one", where=path)
+
+
+def federation_key(case: Case) -> Iterator[Finding]:
+    """The federation's key can be read and is the one that the other hospitals have."""
+    say, site = Voice("federation-key"), case.policy
+    if site.federation_key is None:
+        if any(cohort.privacy.encryption == "required" for cohort in site.cohorts.values()):
+            remedy = "have another hospital seal it to you, `fedward key open` it, and name it in site.toml"
+            yield say.failed("policy asks for encryption and names no federation_key", remedy=remedy)
+        else:
+            yield say.skipped("policy names none, and asks for no encryption")
+        return
+    from fedward.encryption.keys.key_file import read_key
+    from fedward.encryption.keys.sealed_box import grouped
+
+    try:
+        key = read_key(site.federation_key)
+    except EncryptionError as error:
+        yield say.refused(error, remedy="have another hospital seal it to you again, and `fedward key open` it")
+        return
+    due = site.federation_key_id
+    if due is not None and due != key.key_id:
+        value = f"here {grouped(key.key_id)}, due {grouped(due)}"
+        remedy = "have the key sealed to you again by a hospital that jobs run at, and `fedward key open` it"
+        what = "is not the key that the policy expects: sums with the other hospitals fail"
+        yield say.failed(what, where=site.federation_key, value=value, remedy=remedy)
+        return
+    named = f"{grouped(key.key_id)}, generation {key.generation}, {key.scheme}"
+    if due is None:
+        remedy = "ask another hospital to read its `fedward key show` to you, and write it to federation_key_id"
+        yield say.warned("nothing to hold its id against", where=site.federation_key, value=named, remedy=remedy)
+        return
+    yield say.passed("is the one that the policy expects", where=site.federation_key, value=named)
+
+
+def private_files(case: Case) -> Iterator[Finding]:
+    """Keys and ledger are their owner's alone, and the owner is who runs the service."""
+    say = Voice("private-files")
+    found = []
+    for path in _private(case):
+        status = path.stat()
+        mode = stat.S_IMODE(status.st_mode)
+        if mode & 0o077:
+            remedy = f"chmod 600 {path}"
+            found.append(say.failed("others may read or change it", where=path, value=f"{mode:04o}", remedy=remedy))
+        if status.st_uid != os.geteuid():
+            remedy = "run the doctor as the user that runs the service, who owns the kit"
+            value = f"owner {status.st_uid}, running as {os.geteuid()}"
+            tell = say.warned if os.geteuid() == 0 else say.failed
+            found.append(tell("is another user's", where=path, value=value, remedy=remedy))
+    yield from found or [say.passed("keys and ledger are their owner's alone", value=f"{len(_private(case))} files")]
+
+
+def file_permissions(case: Case) -> Iterator[Finding]:
+    """Nobody else may change what decides over this site: policy, kit, and the folders they are in."""
+    say = Voice("file-permissions")
+    deciding = [case.site_toml, case.site_toml.parent, case.kit, case.startup, case.local]
+    deciding += sorted(path for folder in (case.startup, case.local) for path in folder.iterdir())
+    faults = []
+    for bit, who, tell in ((stat.S_IWOTH, "anybody", say.failed), (stat.S_IWGRP, "its group", say.warned)):
+        loose = [path for path in dict.fromkeys(deciding) if _writable(path, bit)]
+        if loose:
+            value = f"{stat.S_IMODE(loose[0].stat().st_mode):04o}"
+            what = f"{who} may change it" + (f", and {len(loose) - 1} more" if len(loose) > 1 else "")
+            remedy = f"chmod go-w {case.site_toml.parent} {case.site_toml}; chmod -R go-w {case.kit}"
+            faults.append(tell(what, where=loose[0], value=value, remedy=remedy))
+    yield from faults or [say.passed("nobody else may change kit or policy")]
+
+
+def _private(case: Case) -> list[Path]:
+    """Files that are secret or prove something; those that are absent are for other checks."""
+    site: SitePolicy = case.policy
+    named = [site.key, site.federation_key, site.ledger]
+    named += [cohort.pacs.credentials for cohort in site.cohorts.values() if cohort.pacs is not None]
+    paths = [path for path in sorted(case.startup.iterdir()) if path.suffix == ".key"]
+    paths += [path for path in named if path is not None]
+    return [path for path in dict.fromkeys(paths) if path.is_file()]
+
+
+def _writable(path: Path, bit: int) -> bool:
+    """Whether somebody may; in a folder with the sticky bit nobody may replace another's file."""
+    mode = path.stat().st_mode
+    return bool(mode & bit) and not (mode & stat.S_ISVTX and stat.S_ISDIR(mode))

@@ -1,0 +1,196 @@
+"""The federation's key as a file: JSON text that its owner alone can read.
+
+A file is read only when it is, byte for byte, what this module writes for the key in it: another order, a field more, a
+space more or one bit less is damage. It names its key's id, which hangs on every other field.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+import stat
+from pathlib import Path
+from typing import Any, get_args
+
+from fedward.encryption.keys.key import SECRET_BYTES, FederationKey
+from fedward.errors import EncryptionError
+from fedward.settings import Scheme
+
+KEY_MAGIC = "fedward federation key"
+VERSION = 1
+LARGEST_FILE = 64 * 2**20
+"""Bytes; a key with TenSEAL's context takes a few million."""
+LAST_GENERATION = 2**31 - 1
+_DAMAGED = "is not a federation key, or is damaged"
+_RESTORE = "restore it, or open the box that brought it"
+
+
+def encode_key(key: FederationKey) -> bytes:
+    """The key as the text of a key file, in ASCII. All of it is secret."""
+    content = {
+        "magic": KEY_MAGIC,
+        "version": VERSION,
+        "key_id": key.key_id,
+        "scheme": key.scheme,
+        "generation": key.generation,
+        "secret": base64.b64encode(key.secret).decode("ascii"),
+        "context": base64.b64encode(key.context).decode("ascii"),
+    }
+    return (json.dumps(content, indent=2) + "\n").encode("ascii")
+
+
+def decode_key(text: bytes) -> FederationKey:
+    """The inverse of ``encode_key``.
+
+    Raises:
+        EncryptionError: ``text`` is anything that ``encode_key`` does not write. Nothing of it is in the error, nor in
+            the errors behind it.
+    """
+    try:
+        key = _decoded(json.loads(text))
+    except (ValueError, TypeError, LookupError, RecursionError):
+        key = None
+    # raised outside the handler: json's errors carry the whole text, and would hang on this one as its context
+    if key is None or encode_key(key) != text:
+        raise EncryptionError(_DAMAGED)
+    return key
+
+
+def _decoded(content: Any) -> FederationKey | None:
+    scheme, generation = content["scheme"], content["generation"]
+    secret = base64.b64decode(content["secret"], validate=True)
+    context = base64.b64decode(content["context"], validate=True)
+    if scheme not in get_args(Scheme) or type(generation) is not int or not 1 <= generation <= LAST_GENERATION:
+        return None
+    if len(secret) != SECRET_BYTES or bool(context) is (scheme == "aes-ctr"):
+        return None
+    return FederationKey(scheme=scheme, generation=generation, secret=secret, context=context)
+
+
+def read_key(path: Path) -> FederationKey:
+    """Read a key file.
+
+    Raises:
+        EncryptionError: it is absent, group or others may touch it, or it is damaged.
+    """
+    try:
+        text = read_private(path, "federation key")
+    except FileNotFoundError:
+        remedy = "open the box that a hospital sent you, or `fedward key create` in the first hospital"
+        raise EncryptionError("no federation key here", where=path, remedy=remedy) from None
+    try:
+        return decode_key(text)
+    except EncryptionError:
+        raise EncryptionError(_DAMAGED, where=path, remedy=_RESTORE) from None
+
+
+def read_private(path: Path, what: str) -> bytes:
+    """The bytes of a file that its owner alone may touch; ``what`` names its kind in errors.
+
+    Raises:
+        FileNotFoundError: there is none.
+        EncryptionError: group or others may touch it, it is no regular file, too large, or cannot be read.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        with os.fdopen(handle, "rb") as file:
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode):
+                raise EncryptionError(f"{what} is not a file", where=path)
+            mode = stat.S_IMODE(status.st_mode)
+            if mode & 0o077:
+                raise EncryptionError(
+                    f"others may read or change the {what}", where=path, value=oct(mode), remedy=f"chmod 600 {path}"
+                )
+            content = file.read(LARGEST_FILE + 1)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        what = f"{what} cannot be read"
+        raise EncryptionError(what, where=path, value=error.strerror, remedy="run as the user who owns it") from None
+    if len(content) > LARGEST_FILE:
+        raise EncryptionError(f"{what} is too large to be one", where=path)
+    return content
+
+
+def write_key(key: FederationKey, path: Path, *, replace: bool = False) -> None:
+    """Write a key file with mode 0600, whole and on the disk, or not at all.
+
+    Args:
+        key: what to write.
+        path: where; its folder is made, for its owner alone, when there is none.
+        replace: take the place of what is there. Without it not even a file that appears meanwhile is overwritten.
+
+    Raises:
+        EncryptionError: there is a file already, or none can be written.
+    """
+    try:
+        write_whole(encode_key(key), path, replace=replace)
+    except FileExistsError:
+        remedy = "name another file, or `fedward key rotate` it"
+        raise EncryptionError("there is a file already, and it stays", where=path, remedy=remedy) from None
+    except OSError as error:
+        remedy = "name a file in a folder that this user may write to"
+        raise EncryptionError(
+            "federation key cannot be written", where=path, value=error.strerror, remedy=remedy
+        ) from None
+
+
+def replace_key(key: FederationKey, path: Path) -> Path:
+    """Put ``key`` at ``path`` and keep the key that is there as ``<path>.<its generation>``, which is returned.
+
+    A kill in between leaves the old key at ``path``, perhaps with its copy beside it; doing it again then goes through.
+
+    Raises:
+        EncryptionError: what is there is no key, another key has the copy's name, or the disk does not take it.
+    """
+    old = read_key(path)
+    kept = path.with_name(f"{path.name}.{old.generation}")
+    if not kept.exists():
+        write_key(old, kept)
+    elif read_key(kept) != old:
+        raise EncryptionError("another key has the name under which the old one is kept", where=kept, remedy="move it")
+    write_key(key, path, replace=True)
+    return kept
+
+
+def write_whole(content: bytes, path: Path, *, replace: bool) -> None:
+    """Write a file that its owner alone can read, from its first byte on, whatever the umask.
+
+    The bytes go to a draft beside it, are synced, and take the name at once; then the folder is synced.
+
+    Raises:
+        FileExistsError: without ``replace``, something has the name already.
+        OSError: the disk does not take it; ``path`` is then as it was and no draft is left.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}.draft")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            os.fchmod(handle, 0o600)
+            file.write(content)
+            file.flush()
+            os.fsync(handle)
+        if replace:
+            draft.replace(path)
+        else:
+            os.link(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the disk hold the folder's names as they are now.
+
+    Raises:
+        OSError: it cannot.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -30,11 +30,11 @@ from torch.func import functional_call, grad, vmap
 
 from fedward.privacy.noise import SecureRandom
 from fedward.settings import JobSpec, parse
-from fedward.training.dp_sgd import Private, PrivateSteps
-from fedward.training.gradient_method import choose_method
+from fedward.training.dp_sgd.dp_sgd import Private, PrivateSteps
+from fedward.training.dp_sgd.gradient_method import choose_method
+from fedward.training.dp_sgd.patient_gradients import Patient, one_by_one
 from fedward.training.losses import Loss, build_loss
 from fedward.training.networks import build_network, predict
-from fedward.training.patient_gradients import Patient, one_by_one
 
 RESULTS = Path(__file__).resolve().parent / "results" / "dp_step.md"
 CASES = {"DenseNet121": (64, 64), "SegResNet": (64, 64), "BasicUNet": (32, 32, 32)}

@@ -28,7 +28,7 @@ from fedward.demo.prepare import gather
 from fedward.demo.simulate import run_rounds, take_part, trainers
 from fedward.settings import JobSpec, read_job
 from fedward.training.trainer import Trainer, train_alone
-from fedward.training.weights import Weights
+from fedward.weights import Weights
 
 RESULTS = Path(__file__).resolve().parent / "results" / "real_data.md"
 ALL = "all together"

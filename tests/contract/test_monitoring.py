@@ -16,7 +16,15 @@ import pytest
 import yaml
 
 from fedward.metrics.catalogue import CATALOGUE
-from fedward.validation.comparison import LEAST_SD, LEAST_SITES, LIMIT_SD, RECENT_S, SiteValue, Standing, compare_sites
+from fedward.validation.comparison.sites import (
+    LEAST_SD,
+    LEAST_SITES,
+    LIMIT_SD,
+    RECENT_S,
+    SiteValue,
+    Standing,
+    compare_sites,
+)
 from tests.packages import needs
 
 NAME = re.compile(r"\b(?:\w+:)?fedward_\w+(?::\w+)?")

@@ -31,7 +31,7 @@ from fedward.flare.protocol import Task, question, refusal, to_reply
 from fedward.metrics.events import EventLog
 from fedward.settings import JobSpec, plain, read_site
 from fedward.settings.read import JOB_FILE
-from fedward.training.weights import load_weights, save_weights
+from fedward.weights import load_weights, save_weights
 
 INCOMING = "incoming.npz"
 

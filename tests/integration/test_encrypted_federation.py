@@ -34,9 +34,9 @@ from fedward.reporting.result import read_result
 from fedward.settings import JobSpec, Scheme, parse
 from fedward.training.networks import initial_weights
 from fedward.training.trainer import Trainer
-from fedward.training.weights import MODEL_FILE, Weights, add, difference, load_weights
-from fedward.validation.cohort_statistics import pooled_statistics
-from fedward.validation.pooled import pooled_scores
+from fedward.validation.pooling.cohort_statistics import pooled_statistics
+from fedward.validation.pooling.pooled import pooled_scores
+from fedward.weights import MODEL_FILE, Weights, add, difference, load_weights
 from tests.conftest import tiny_job_content
 from tests.integration.conftest import Running, index_all, small_hospitals, started
 from tests.integration.test_participation import assert_stored

@@ -25,7 +25,7 @@ from fedward.metrics.events import EVENTS_FILE, EventReader
 from fedward.settings import JobSpec, parse
 from fedward.training.networks import initial_weights
 from fedward.training.trainer import Trainer
-from fedward.training.weights import MODEL_FILE, Weights, add, difference
+from fedward.weights import MODEL_FILE, Weights, add, difference
 from tests.conftest import tiny_job_content
 from tests.integration.conftest import Running, send
 

@@ -26,9 +26,9 @@ from fedward.dicom.synthetic.hospital import HOSPITALS, SyntheticHospital, write
 from fedward.privacy.release import release
 from fedward.settings import JobSpec, Leaving, parse
 from fedward.training.trainer import Trainer
-from fedward.training.weights import Weights
-from fedward.validation.comparison import SiteValue, compare_sites
-from fedward.validation.diagnosis import NOTABLE, diagnose
+from fedward.validation.comparison.diagnosis import NOTABLE, diagnose
+from fedward.validation.comparison.sites import SiteValue, compare_sites
+from fedward.weights import Weights
 from tests.conftest import tiny_job_content
 from tests.integration.conftest import index_all
 from tests.rehearsal import rehearsal

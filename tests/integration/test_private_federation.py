@@ -18,7 +18,7 @@ from fedward.metrics.events import EVENTS_FILE, EventReader
 from fedward.privacy.accountant import Event, epsilon
 from fedward.privacy.ledger import Ledger
 from fedward.settings import JobSpec, parse, read_site
-from fedward.training.weights import MODEL_FILE
+from fedward.weights import MODEL_FILE
 from tests.conftest import tiny_job_content
 from tests.integration.conftest import Running
 

@@ -21,7 +21,7 @@ from fedward.privacy.accountant import Event, epsilon
 from fedward.privacy.ledger import Ledger
 from fedward.settings import JobSpec, parse, read_site
 from fedward.training.networks import initial_weights
-from fedward.training.weights import load_weights, save_weights
+from fedward.weights import load_weights, save_weights
 from tests.conftest import ROOT, tiny_job_content
 from tests.integration.door import INCOMING, open_kit
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from fedward.errors import JobError
-from fedward.training.weights import Weights
+from fedward.weights import Weights
 
 LEAVE_OUT = "leave the site out of this round and look into its log"
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fedward.aggregation.checks import check_updates
 from fedward.errors import JobError
-from fedward.training.weights import Weights, same_layout
+from fedward.weights import Weights, same_layout
 
 BETA1, BETA2, TAU = 0.9, 0.99, 1e-3
 """Momentum of the mean, momentum of its square, and adaptivity τ, as Reddi et al. 2021 set them."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fedward.aggregation.checks import LEAVE_OUT, check_updates
 from fedward.errors import JobError
-from fedward.training.weights import Weights
+from fedward.weights import Weights
 
 
 def site_weight(weighting: Literal["patients", "equal"], *, patients: int) -> float:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fedward.training.weights import Weights
+from fedward.weights import Weights
 
 NOTHING = 0.01
 """Norm against the median of the others' below which an update changes nothing. Hospitals that differ a hundredfold in

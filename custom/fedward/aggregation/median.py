@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedward.aggregation.checks import check_updates
-from fedward.training.weights import Weights
+from fedward.weights import Weights
 
 
 def coordinate_median(updates: Mapping[str, Weights]) -> Weights:

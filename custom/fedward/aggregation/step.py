@@ -8,7 +8,7 @@ from fedward.aggregation.fedadam import FedAdam
 from fedward.aggregation.fedavg import weighted_mean
 from fedward.aggregation.median import coordinate_median
 from fedward.settings import JobSpec
-from fedward.training.weights import Weights
+from fedward.weights import Weights
 
 
 class ServerStep:

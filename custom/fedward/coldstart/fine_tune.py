@@ -22,7 +22,7 @@ from fedward.dataset.selection import Example
 from fedward.errors import CohortError
 from fedward.settings import JobSpec
 from fedward.training.learner import Learner
-from fedward.training.weights import Weights
+from fedward.weights import Weights
 
 SLOWER = 0.1
 """Part of the job's learning rate at which the fine-tune goes on."""

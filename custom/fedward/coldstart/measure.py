@@ -17,13 +17,13 @@ from fedward.training.details import by_name
 from fedward.training.learner import Learner
 from fedward.training.results import Predictions
 from fedward.training.scoring import masks_of, predictions_of, scores_of
-from fedward.training.weights import Weights
 from fedward.validation.acceptance import supported
 from fedward.validation.bootstrap import Interval
-from fedward.validation.change import Change, auc_change, dice_change
+from fedward.validation.comparison.paired_difference import Change, auc_change, dice_change
 from fedward.validation.operating_point import at_threshold
 from fedward.validation.segmentation import MaskScorer
 from fedward.validation.subgroups import label_subgroups, structure_subgroups
+from fedward.weights import Weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

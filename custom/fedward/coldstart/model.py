@@ -15,7 +15,7 @@ from typing import Any
 
 from fedward.errors import GateRefused, JobError, SettingsError
 from fedward.settings import JOB_FILE, JobSpec, parse, read_job
-from fedward.training.weights import MODEL_FILE, Weights, require_stored
+from fedward.weights import MODEL_FILE, Weights, require_stored
 
 RESULT_MODEL = Path("workspace") / MODEL_FILE
 """Where a downloaded result has its final model."""

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from fedward.validation.acceptance import Judgement
-from fedward.validation.change import Change
+from fedward.validation.comparison.paired_difference import Change
 from fedward.validation.sample_size import RULE_OF_THUMB, Needed
 
 if TYPE_CHECKING:

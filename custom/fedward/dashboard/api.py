@@ -15,7 +15,7 @@ from fedward.dashboard.series import every_nth, last_round, rounds_of, series_of
 from fedward.metrics import queries
 from fedward.metrics.queries import Job, Seat, Site
 from fedward.metrics.store import DAY_S, Store
-from fedward.validation.comparison import RECENT_S, SiteValue, Standing, compare_sites
+from fedward.validation.comparison.sites import RECENT_S, SiteValue, Standing, compare_sites
 
 STALE_AFTER_S = 60.0
 """A site of which the server has not heard for so long is shown as stale: FLARE's clients speak every few seconds."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from fedward.dataset.manifest import Manifest
 from fedward.settings import JobSpec
-from fedward.training.weights import Weights, load_weights
+from fedward.weights import Weights, load_weights
 
 if TYPE_CHECKING:
     from fedward.training.trainer import Predictions, Trainer

@@ -23,8 +23,8 @@ from fedward.dataset.manifest import Manifest
 from fedward.demo.simulate import Follow, Updates, run_rounds, take_part, trainers
 from fedward.errors import CohortError
 from fedward.settings import JobSpec
-from fedward.training.weights import Weights, add
-from fedward.validation.contribution import Value, coalitions, leave_one_out, require_few, shapley
+from fedward.validation.comparison.contribution import Value, coalitions, leave_one_out, require_few, shapley
+from fedward.weights import Weights, add
 
 if TYPE_CHECKING:
     from fedward.training.trainer import Trainer
@@ -57,7 +57,7 @@ def contributions(
 
     Raises:
         CohortError: fewer than two sites can take part, or the measure cannot be had at one.
-        FedwardError: more sites than ``fedward.validation.contribution`` values exactly.
+        FedwardError: more sites than ``fedward.validation.comparison.contribution`` values exactly.
         JobError: as ``fedward.demo.simulate.run_rounds``.
     """
     parts, _ = take_part(job, cohorts)

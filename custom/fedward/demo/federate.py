@@ -19,7 +19,7 @@ from fedward.flare.processes import LocalFederation
 from fedward.flare.session import Console, console
 from fedward.metrics.events import EVENTS_FILE, EventReader
 from fedward.settings import FederationSpec, Hospital, JobSpec, Person, Scheme, Server
-from fedward.training.weights import MODEL_FILE
+from fedward.weights import MODEL_FILE
 
 NAME, HOST, LEAD = "demo", "localhost", "lead@demo.org"
 CONNECT_S = 60.0

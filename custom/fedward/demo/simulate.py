@@ -19,10 +19,10 @@ from fedward.privacy.agreement import Agreement, own_terms
 from fedward.privacy.noise import SecureRandom
 from fedward.privacy.payload import protect
 from fedward.settings import JobSpec
-from fedward.training.weights import Weights, add, difference
+from fedward.weights import Weights, add, difference
 
 if TYPE_CHECKING:
-    from fedward.training.dp_sgd import Private
+    from fedward.training.dp_sgd.dp_sgd import Private
     from fedward.training.trainer import Progress, Trainer
     from fedward.validation.scores import Scores
 
@@ -147,7 +147,7 @@ def _private(job: JobSpec, patients: int, *, site: str) -> Private | None:
     if job.privacy.mechanism == "none":
         return None
     from fedward.privacy.plan import plan_site, steps_a_round
-    from fedward.training.dp_sgd import Private
+    from fedward.training.dp_sgd.dp_sgd import Private
 
     plan = plan_site(job, site=site, patients=patients, steps_a_round=steps_a_round(job, patients=patients))
     if job.privacy.mechanism == "update-noise":

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fedward.errors import EncryptionError
 from fedward.privacy.metric_table import shown
 from fedward.privacy.payload import Layout
-from fedward.training.weights import Weights
+from fedward.weights import Weights
 
 
 def length(layout: Layout) -> int:

@@ -26,7 +26,7 @@ from fedward.privacy.proof import digest
 from fedward.privacy.record import Record
 from fedward.privacy.runs import FinalModel
 from fedward.settings import JobSpec, SitePolicy
-from fedward.training.weights import Weights
+from fedward.weights import Weights
 
 
 @dataclass(slots=True)

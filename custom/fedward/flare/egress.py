@@ -39,7 +39,7 @@ from fedward.privacy.metric_table import shown
 from fedward.privacy.payload import check_difference, check_tensors
 from fedward.privacy.proof import PROOF, digest
 from fedward.privacy.release import refused, release
-from fedward.training.weights import Weights, add
+from fedward.weights import Weights, add
 
 _HEADERS, _DXO = ReservedHeaderKey.HEADERS, "DXO"
 _FROM_EXECUTOR = (UPDATE, METRICS, COUNTS)

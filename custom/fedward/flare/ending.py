@@ -17,7 +17,7 @@ from fedward.metrics.events import EventLog
 from fedward.privacy.payload import check_tensors
 from fedward.privacy.proof import digest
 from fedward.settings import JobSpec
-from fedward.training.weights import Weights
+from fedward.weights import Weights
 
 OPENED = "opened"
 """What a site's ``sealed`` part says of a model that it opened: ``digest`` of it."""

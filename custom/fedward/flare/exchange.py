@@ -24,7 +24,7 @@ from fedward.privacy.job_hash import job_hash
 from fedward.privacy.payload import Layout, check_tensors, layout_hash, layout_of
 from fedward.privacy.runs import FinalModel
 from fedward.settings import JobSpec, Scheme
-from fedward.training.weights import Weights, add
+from fedward.weights import Weights, add
 
 
 class Round(ABC):

@@ -52,7 +52,7 @@ from fedward.privacy.metric_table import DETAILS
 from fedward.privacy.proof import PROOF
 from fedward.privacy.release import release
 from fedward.reporting.examples import write_examples
-from fedward.training.weights import difference, save_weights
+from fedward.weights import difference, save_weights
 
 if TYPE_CHECKING:
     from fedward.settings import JobSpec

@@ -14,7 +14,7 @@ from fedward.errors import FederationError
 from fedward.flare import app
 from fedward.flare.protocol import Model
 from fedward.settings import JobSpec
-from fedward.training.weights import MODEL_FILE, Weights, save_weights
+from fedward.weights import MODEL_FILE, Weights, save_weights
 
 LATEST_FILE, SEALED_FILE = "latest_model.npz", "latest_model.sealed"
 

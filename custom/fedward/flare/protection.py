@@ -21,7 +21,7 @@ from fedward.settings import JobSpec, SitePolicy
 
 if TYPE_CHECKING:
     from fedward.training.trainer import Private, Trained
-    from fedward.training.weights import Weights
+    from fedward.weights import Weights
 
 
 class Protection:

@@ -19,7 +19,7 @@ from nvflare.apis.shareable import Shareable, make_reply
 
 from fedward.flare.refusal import Code, Sentence, one_line
 from fedward.privacy.canonical import Task as Task
-from fedward.training.weights import Weights
+from fedward.weights import Weights
 
 ROUND_NUMBER = "fedward_round_number"
 AFTER = "fedward_after"

@@ -31,7 +31,7 @@ from fedward.privacy.payload import Layout, check_counts
 from fedward.privacy.record import Record
 from fedward.privacy.runs import FinalModel, Run
 from fedward.settings import JobSpec, SitePolicy
-from fedward.training.weights import Weights
+from fedward.weights import Weights
 
 KEY, SCHEME, CLIPPED, NONCE = "key", "scheme", "clipped", "nonce"
 """What stands in a site's ``sealed`` part beside messages."""

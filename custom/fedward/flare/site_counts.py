@@ -18,7 +18,7 @@ from fedward.privacy import untold
 from fedward.privacy.metric_table import held_back
 from fedward.privacy.release import release
 from fedward.settings import JobSpec, Leaving, SitePolicy
-from fedward.validation import cohort_statistics, pooled, told
+from fedward.validation.pooling import cohort_statistics, disclosed, pooled
 
 if TYPE_CHECKING:
     from fedward.training.trainer import Trainer
@@ -28,7 +28,7 @@ Metrics = dict[str, Any]
 
 def counts_length(job: JobSpec, purpose: str) -> int:
     """The length of a vector of the purpose, "scores" or "cohort"; 0 where the job has no such sum."""
-    beside = told.scores_length if purpose == "scores" else told.statistics_length
+    beside = disclosed.scores_length if purpose == "scores" else disclosed.statistics_length
     own = _own_length(job, purpose)
     return own + beside(job) if own else 0
 
@@ -61,9 +61,9 @@ def site_counts(
         if _takes_part(job, policy, purpose, private=private):
             own = count()
             if purpose == "scores":
-                beside = told.beside_scores(job, lets_out, min_count=least)
+                beside = disclosed.beside_scores(job, lets_out, min_count=least)
             else:
-                beside = told.beside_statistics(job, own, trainer.support, lets_out, min_count=least)
+                beside = disclosed.beside_statistics(job, own, trainer.support, lets_out, min_count=least)
             found[purpose] = np.concatenate([own, beside])
     return found
 
@@ -84,7 +84,7 @@ def told_of_all(job: JobSpec, purpose: str, counts: NDArray[np.int64], *, leavin
         EncryptionError: numbers that no hospitals' have.
     """
     length = _own_length(job, purpose)
-    of_all = told.scores_of_all if purpose == "scores" else told.statistics_of_all
+    of_all = disclosed.scores_of_all if purpose == "scores" else disclosed.statistics_of_all
     found, least = of_all(job, counts[:length], counts[length:], min_count=leaving.min_count)
     coarser = leaving.model_copy(update={"min_count": least})
     return release({COUNTED[purpose]: found}, coarser, private=private, names=job.names, exclusive=job.exclusive)

@@ -14,7 +14,7 @@ from nvflare.app_common.filters.svt_privacy import SVTPrivacy
 
 from fedward.errors import GateRefused
 from fedward.privacy.metric_table import shown
-from fedward.training.weights import Weights
+from fedward.weights import Weights
 
 LABEL = "not differential privacy"
 """Stands wherever one of these filters is shown."""

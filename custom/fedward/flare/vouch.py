@@ -17,7 +17,7 @@ from fedward.privacy.agreement import check_noise
 from fedward.privacy.noise import SecureRandom
 from fedward.privacy.payload import Filter, protect
 from fedward.privacy.proof import Proof, digest
-from fedward.training.weights import Weights
+from fedward.weights import Weights
 
 
 def vouched(update: Weights, proof: object, door: Door, *, round_number: int, context: FLContext) -> Weights:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedward.errors import GateRefused
-from fedward.training.weights import Weights
+from fedward.weights import Weights
 
 _HAIR = 1.0 - 1e-12
 """Kept clear of the bound, so that no rounding of a float64 sum passes it."""

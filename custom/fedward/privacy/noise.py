@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fedward.errors import GateRefused
 from fedward.privacy.clip import require_floating
-from fedward.training.weights import Weights
+from fedward.weights import Weights
 
 _CHUNK = 1 << 13
 """Pairs of normals made at a time: small enough for the processor's cache."""

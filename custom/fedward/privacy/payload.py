@@ -16,7 +16,7 @@ from fedward.privacy.agreement import Agreement
 from fedward.privacy.clip import clip_global, clip_per_layer
 from fedward.privacy.metric_table import shown
 from fedward.privacy.noise import SecureRandom, add_gaussian
-from fedward.training.weights import Weights
+from fedward.weights import Weights
 
 FULL_WEIGHTS_COSINE = 0.7
 FULL_WEIGHTS_RATIO = (0.5, 2.0)

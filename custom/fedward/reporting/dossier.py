@@ -11,8 +11,8 @@ from fedward.errors import FedwardError
 from fedward.provisioning.stamp import package_hash
 from fedward.reporting.report import JobFacts, Participation, Report, Score, SitePrivacy, SiteResult
 from fedward.reporting.subgroups import Spread, Subgroup, spreads
-from fedward.training.weights import MODEL_FILE
 from fedward.validation.acceptance import Verdict, judge
+from fedward.weights import MODEL_FILE
 
 DOSSIER_SCHEMA = 2
 """Version of ``dossier.json``; what it may hold is in ``dossier.schema.json`` beside this module."""

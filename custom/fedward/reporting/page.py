@@ -17,7 +17,7 @@ from fedward.reporting.population_chart import intensity_chart
 from fedward.reporting.report import NOT_BEGUN, TOGETHER, Report, Score, SiteResult, Subgroup
 from fedward.reporting.standing import CAUSES
 from fedward.reporting.subgroups import DIMENSIONS
-from fedward.validation.diagnosis import NOTABLE
+from fedward.validation.comparison.diagnosis import NOTABLE
 
 MEASURES = {"auc": "AUC", "dice": "Dice"}
 NOT_MEASURED, INSUFFICIENT, WITHHELD = "not measured", "insufficient support", "withheld"

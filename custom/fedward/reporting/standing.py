@@ -8,8 +8,8 @@ from typing import Literal
 
 from fedward.reporting.event_lines import Event, final_answers, of_kind
 from fedward.reporting.score import Score
-from fedward.validation.comparison import SiteValue, compare_sites
-from fedward.validation.diagnosis import diagnose
+from fedward.validation.comparison.diagnosis import diagnose
+from fedward.validation.comparison.sites import SiteValue, compare_sites
 
 CAUSES = {
     "population-shift": "other patients",
@@ -39,7 +39,7 @@ class Cause:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """One site beside the others; see ``fedward.validation.comparison``.
+    """One site beside the others; see ``fedward.validation.comparison.sites``.
 
     Attributes:
         flagged: it does worse than the others by more than their spread and its interval explain.

@@ -12,9 +12,9 @@ from fedward.dataset.images import plain_tensors
 from fedward.dataset.transforms import Item, Standardise, build_stage
 from fedward.errors import JobError
 from fedward.settings import JobSpec
+from fedward.training.dp_sgd.network_check import check_private
 from fedward.training.losses import build_loss, example_truth
 from fedward.training.networks import build_network, predict
-from fedward.training.private_check import check_private
 
 
 def check_job(job: JobSpec) -> list[str]:

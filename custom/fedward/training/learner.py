@@ -15,15 +15,15 @@ from torch import Tensor
 from fedward.dataset.images import Images, stack
 from fedward.errors import JobError
 from fedward.settings import JobSpec
-from fedward.training.dp_sgd import MovingAverage, PrivateSteps, copy_buffers, same_buffers
-from fedward.training.gradient_method import choose_method
+from fedward.training.dp_sgd.dp_sgd import MovingAverage, PrivateSteps, copy_buffers, same_buffers
+from fedward.training.dp_sgd.gradient_method import choose_method
+from fedward.training.dp_sgd.network_check import check_layers
+from fedward.training.dp_sgd.patient_gradients import Method, Patient
 from fedward.training.losses import build_loss, kind_of_truth
 from fedward.training.networks import build_network, predict, shared_keys
 from fedward.training.optimizers import build_optimizer, learning_rate
-from fedward.training.patient_gradients import Method, Patient
-from fedward.training.private_check import check_layers
 from fedward.training.seeds import derive_seed, torch_seed
-from fedward.training.weights import Weights
+from fedward.weights import Weights
 
 
 class Learner:

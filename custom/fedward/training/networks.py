@@ -18,7 +18,7 @@ from torch import nn
 
 from fedward.errors import JobError
 from fedward.settings import JobSpec
-from fedward.training.weights import Weights
+from fedward.weights import Weights
 
 Derive = Callable[[JobSpec], dict[str, Any]]
 Task = Literal["classification", "segmentation"]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fedward.training.dp_sgd import PrivateRound
-from fedward.training.weights import Weights
+from fedward.training.dp_sgd.dp_sgd import PrivateRound
+from fedward.weights import Weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

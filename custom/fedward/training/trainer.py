@@ -22,19 +22,19 @@ from fedward.errors import JobError
 from fedward.privacy.noise import SecureRandom
 from fedward.settings import JobSpec
 from fedward.training.details import details
-from fedward.training.dp_sgd import Private, PrivateRound, PrivateSteps
+from fedward.training.dp_sgd.dp_sgd import Private, PrivateRound, PrivateSteps
+from fedward.training.dp_sgd.patient_sampler import by_patient
+from fedward.training.example_outlines import outlined
 from fedward.training.learner import Learner
 from fedward.training.networks import initial_weights
-from fedward.training.outlined import outlined
-from fedward.training.patient_sampler import by_patient
 from fedward.training.results import Predictions, Progress, Trained
 from fedward.training.scoring import masks_of, predictions_of, scores_of
-from fedward.training.weights import Weights
-from fedward.validation.cohort_statistics import cohort_statistics
 from fedward.validation.outlines import Outlined
-from fedward.validation.pooled import score_histogram
+from fedward.validation.pooling.cohort_statistics import cohort_statistics
+from fedward.validation.pooling.pooled import score_histogram
 from fedward.validation.scores import Scores
 from fedward.validation.segmentation import MaskScorer
+from fedward.weights import Weights
 
 __all__ = ["Predictions", "Private", "PrivateRound", "Progress", "Trained", "Trainer", "train_alone"]
 
@@ -147,7 +147,7 @@ class Trainer:
         return predictions_of(self._job, self._learner, weights, self._validation_images)
 
     def score_histogram(self) -> NDArray[np.int64]:
-        """Counts of the model validated last, to be summed over sites; see ``fedward.validation.pooled``.
+        """Counts of the model validated last, to be summed over sites; see ``fedward.validation.pooling.pooled``.
 
         Raises:
             JobError: a segmentation job, no model validated yet, or scores that are not finite.
@@ -177,7 +177,7 @@ class Trainer:
         return outlined(self._job, self._learner, weights, images, dices=dices, site=self._site)
 
     def cohort_statistics(self) -> NDArray[np.int64]:
-        """Counts of this site's patients and images; see ``fedward.validation.cohort_statistics``.
+        """Counts of this site's patients and images; see ``fedward.validation.pooling.cohort_statistics``.
 
         Prepares the training images once more, without augmentation, and keeps none of them.
 

@@ -1,6 +1,7 @@
 """A classification model's curves as short tables: ROC at fixed false-positive rates, and reliability.
 
-From a hospital's own scores, or from the counts of ``fedward.validation.pooled``, which are of all hospitals together.
+From a hospital's own scores, or from the counts of ``fedward.validation.pooling.pooled``, which are of all hospitals
+together.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ from fedward.dataset.selection import Example
 from fedward.privacy.metric_table import MAKERS
 from fedward.settings import JobSpec
 from fedward.training.results import Predictions
-from fedward.validation.cohort_statistics import cohort_statistics, pooled_statistics
-from fedward.validation.label_noise import predicted_noise
+from fedward.validation.comparison.label_noise import predicted_noise
+from fedward.validation.pooling.cohort_statistics import cohort_statistics, pooled_statistics
 from fedward.validation.subgroups import patient_maker
 
 
@@ -42,7 +42,7 @@ def site_profile(
         pixel to pixel within a slice as the header gives it, before the image is brought to the network's size: it
         tells detectors apart, and the network's grid would not; None where no header has it. ``spacing_patients``:
         those with an image that has it. ``label_noise``: see
-        ``fedward.validation.label_noise``; None for a segmentation.
+        ``fedward.validation.comparison.label_noise``; None for a segmentation.
 
     Raises:
         ValueError: not as many images as examples.

@@ -14,7 +14,7 @@ from fedward.dataset.manifest import Manifest
 from fedward.settings import JobSpec, parse
 from fedward.training.networks import initial_weights
 from fedward.training.trainer import Trainer
-from fedward.training.weights import Weights, add, difference
+from fedward.weights import Weights, add, difference
 from tests.conftest import tiny_job_content
 
 MakeCohort = Callable[..., Manifest]

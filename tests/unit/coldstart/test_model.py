@@ -19,7 +19,7 @@ from fedward.errors import FedwardError, JobError, SettingsError
 from fedward.metrics.events import EVENTS_FILE
 from fedward.settings import JOB_FILE, JobSpec, plain
 from fedward.training.networks import initial_weights
-from fedward.training.weights import Weights
+from fedward.weights import Weights
 
 Change = Callable[[Weights], Any]
 

@@ -22,7 +22,7 @@ from fedward.demo.simulate import run_rounds, take_part, trainers
 from fedward.errors import CohortError
 from fedward.settings import JobSpec, SitePolicy, parse, plain
 from fedward.training.trainer import Trainer
-from fedward.training.weights import Weights
+from fedward.weights import Weights
 from tests.conftest import OPEN_COHORT, OPEN_SITE
 from tests.unit.coldstart.test_model import exported
 

@@ -15,7 +15,7 @@ from fedward.privacy.plan import plan_site, steps_a_round
 from fedward.settings import JobSpec, parse, plain
 from fedward.training.networks import initial_weights
 from fedward.training.trainer import Progress, Trainer
-from fedward.training.weights import Weights, add, difference
+from fedward.weights import Weights, add, difference
 
 MakeCohort = Callable[..., Manifest]
 

@@ -32,7 +32,7 @@ from fedward.privacy.proof import PROOF, Proof, digest
 from fedward.privacy.record import Record
 from fedward.settings import JOB_FILE, JobSpec, parse
 from fedward.training.networks import initial_weights
-from fedward.training.weights import Weights
+from fedward.weights import Weights
 from tests.conftest import tiny_job_content
 
 PATIENTS = [f"{number:016x}" for number in range(40)]

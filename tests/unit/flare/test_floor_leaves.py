@@ -18,7 +18,7 @@ from fedward.reporting.from_events import report_of
 from fedward.settings import Leaving
 from fedward.training.results import Predictions
 from fedward.training.scoring import scores_of
-from fedward.validation.pooled import pooled_scores, score_histogram
+from fedward.validation.pooling.pooled import pooled_scores, score_histogram
 from tests.unit.flare.hospital import LISTED, Hospital, assert_refused, parts, serialised
 
 Make = Callable[..., Hospital]

@@ -13,7 +13,7 @@ from nvflare.apis.shareable import ReservedHeaderKey, Shareable
 
 from fedward.errors import GateRefused
 from fedward.flare.protocol import REFUSED_AT_DOOR, ROUND_NUMBER, Task, global_weights, question
-from fedward.training.weights import Weights
+from fedward.weights import Weights
 from tests.unit.flare.hospital import Hospital, assert_refused, parts
 
 

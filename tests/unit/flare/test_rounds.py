@@ -12,7 +12,7 @@ from fedward.flare.persistor import LATEST_FILE
 from fedward.flare.protocol import Task
 from fedward.settings import JobSpec, parse
 from fedward.training.networks import initial_weights
-from fedward.training.weights import MODEL_FILE
+from fedward.weights import MODEL_FILE
 from tests.conftest import tiny_job_content
 from tests.unit.flare.server import Ran, Script, Site, run
 

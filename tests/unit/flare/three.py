@@ -29,7 +29,7 @@ from fedward.flare.protocol import (
     to_shareable,
 )
 from fedward.flare.sealing import Sealing
-from fedward.training.weights import Weights, add
+from fedward.weights import Weights, add
 from tests.unit.flare.hospital import Hospital
 
 SITES = ("city", "coast", "north")

@@ -31,7 +31,7 @@ from fedward.privacy.accountant import (
     noise_for,
     update_noise_event,
 )
-from fedward.training import clipped_sum
+from fedward.training.dp_sgd import clipped_sum
 
 
 def event(rate: float, noise: float, steps: int) -> Event:

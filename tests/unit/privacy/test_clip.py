@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fedward.errors import GateRefused
 from fedward.privacy.clip import Clipped, clip_global, clip_per_layer
-from fedward.training.weights import Weights
+from fedward.weights import Weights
 
 CLIPS = [clip_global, clip_per_layer]
 Clip = Callable[..., Clipped]

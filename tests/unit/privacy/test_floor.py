@@ -25,8 +25,8 @@ from fedward.settings import JobSpec, Leaving, parse
 from fedward.training.details import details
 from fedward.training.results import Predictions
 from fedward.training.scoring import scores_of
-from fedward.validation.cohort_statistics import cohort_statistics, pooled_statistics
-from fedward.validation.pooled import pooled_scores, score_histogram
+from fedward.validation.pooling.cohort_statistics import cohort_statistics, pooled_statistics
+from fedward.validation.pooling.pooled import pooled_scores, score_histogram
 from tests.conftest import tiny_job_content
 from tests.unit.validation_rows import validation_row
 

@@ -12,7 +12,7 @@ from fedward.privacy.incoming import MAX_JUMP, check_initial, check_jump, check_
 from fedward.privacy.payload import check_difference, check_tensors, layout_of
 from fedward.settings import JobSpec, parse, plain
 from fedward.training.networks import NETWORKS, initial_weights
-from fedward.training.weights import Weights, difference
+from fedward.weights import Weights, difference
 
 RNG = np.random.default_rng(2)
 

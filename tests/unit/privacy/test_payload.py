@@ -22,7 +22,7 @@ from fedward.privacy.payload import (
     layout_of,
     protect,
 )
-from fedward.training.weights import Weights
+from fedward.weights import Weights
 
 RNG = np.random.default_rng(5)
 MODEL: Weights = {

@@ -16,7 +16,7 @@ from fedward.reporting.dossier import NOT_SAID, Dossier, dossier_of, find_model
 from fedward.reporting.dossier_page import HTML_FILE, JSON_FILE, write_dossier
 from fedward.reporting.from_events import report_of
 from fedward.reporting.report import Score
-from fedward.training.weights import MODEL_FILE
+from fedward.weights import MODEL_FILE
 from tests.unit.reporting.made_events import SITES, made_events, made_job
 
 

@@ -14,7 +14,7 @@ from fedward.reporting.panels import curve_panel, interval_panels
 from fedward.reporting.report import Point, Report
 from fedward.reporting.standing import CAUSES
 from fedward.reporting.subgroups import Spread, spreads, subgroups_of
-from fedward.validation.diagnosis import diagnose
+from fedward.validation.comparison.diagnosis import diagnose
 from tests.unit.reporting.made_events import SITES, made_events, made_job
 
 

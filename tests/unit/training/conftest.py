@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from fedward.settings import JobSpec, parse, plain
+from fedward.training.dp_sgd.patient_gradients import Patient
 from fedward.training.losses import Loss, build_loss
 from fedward.training.networks import NETWORKS, build_network
-from fedward.training.patient_gradients import Patient
 
 Case = tuple[nn.Module, Loss, list[Patient]]
 DP = {"noise_multiplier": 1.0, "delta": 1e-3, "clip_norm_l2": 1.0, "patients_per_step": 4.0}

@@ -20,14 +20,14 @@ from torch import Tensor, nn
 
 from fedward.errors import JobError
 from fedward.privacy.accountant import SLACK
-from fedward.training import clipped_sum
-from fedward.training.clipped_sum import ClippedSum, clip_factors
-from fedward.training.gradient_method import choose_method
-from fedward.training.layer_gradients import by_layer, fits
-from fedward.training.layer_rules import RULES
+from fedward.training.dp_sgd import clipped_sum
+from fedward.training.dp_sgd.clipped_sum import ClippedSum, clip_factors
+from fedward.training.dp_sgd.gradient_method import choose_method
+from fedward.training.dp_sgd.layer_gradients import by_layer, fits
+from fedward.training.dp_sgd.layer_rules import RULES
+from fedward.training.dp_sgd.patient_gradients import Patient, one_by_one
 from fedward.training.losses import build_loss
 from fedward.training.networks import build_network
-from fedward.training.patient_gradients import Patient, one_by_one
 
 SLOTS = 4
 SHAPES: dict[type[nn.Module], tuple[Callable[[], nn.Module], tuple[int, ...]]] = {

@@ -15,7 +15,7 @@ from fedward.privacy.release import refused, release
 from fedward.settings import JobSpec, Leaving, parse, plain
 from fedward.training.networks import build_network, initial_weights
 from fedward.training.trainer import Progress, Trainer, train_alone
-from fedward.training.weights import Weights
+from fedward.weights import Weights
 
 AUGMENT = [{"name": "RandFlipd", "args": {"prob": 0.5, "spatial_axis": 1}}, {"name": "RandGaussianNoised"}]
 Job = Callable[..., JobSpec]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedward.validation.acceptance import judge, supported
-from fedward.validation.change import auc_change, dice_change
+from fedward.validation.comparison.paired_difference import auc_change, dice_change
 from fedward.validation.ranking import auroc
 
 

@@ -13,7 +13,7 @@ from sklearn.metrics import auc, roc_auc_score, roc_curve
 from fedward.privacy.metric_table import FALSE_POSITIVE_RATES
 from fedward.validation.calibration import reliability
 from fedward.validation.curves import counted_curves, curves, roc
-from fedward.validation.pooled import BINS, bin_edges
+from fedward.validation.pooling.pooled import BINS, bin_edges
 from fedward.validation.ranking import auroc
 
 CASES = st.lists(st.tuples(st.booleans(), st.integers(-3, 3)), min_size=2, max_size=40).filter(

@@ -9,7 +9,7 @@ from fedward.dataset.selection import Example, select
 from fedward.privacy.metric_table import AGES, GROUPS, INTENSITIES, MAKERS, SEXES
 from fedward.settings import JobSpec
 from fedward.training.results import Predictions
-from fedward.validation.label_noise import predicted_noise
+from fedward.validation.comparison.label_noise import predicted_noise
 from fedward.validation.profile import site_profile
 
 

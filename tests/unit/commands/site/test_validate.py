@@ -25,7 +25,7 @@ from fedward.dicom.synthetic.hospital import HOSPITALS, write_cohort
 from fedward.metrics.events import EVENTS_FILE
 from fedward.settings import JOB_FILE, JobSpec, parse, plain
 from fedward.training.networks import initial_weights
-from fedward.training.weights import Weights
+from fedward.weights import Weights
 from tests.conftest import tiny_job_content
 from tests.unit.commands.command_line import typed
 

@@ -6,9 +6,9 @@ from torch import nn
 
 from fedward.errors import JobError
 from fedward.settings import JobSpec, parse, plain
-from fedward.training import private_check
 from fedward.training.check import check_job
-from fedward.training.private_check import check_layers, check_private
+from fedward.training.dp_sgd import network_check
+from fedward.training.dp_sgd.network_check import check_layers, check_private
 
 
 def with_model(job: JobSpec, **model: object) -> JobSpec:
@@ -64,6 +64,6 @@ class Counting(nn.Module):
 
 @pytest.mark.parametrize(("kind", "says"), [(Mixing, "mixes the images of a batch"), (Counting, "a buffer follows")])
 def test_what_no_layer_tells_is_found_by_trying(kind: type[nn.Module], says: str, private_job, monkeypatch) -> None:
-    monkeypatch.setattr(private_check, "build_network", lambda job: kind())
+    monkeypatch.setattr(network_check, "build_network", lambda job: kind())
     with pytest.raises(JobError, match=says):
         check_private(private_job())

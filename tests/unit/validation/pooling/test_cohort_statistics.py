@@ -21,7 +21,7 @@ from fedward.privacy.release import refused, release
 from fedward.settings import JobSpec, Leaving, parse, plain
 from fedward.training.networks import initial_weights
 from fedward.training.trainer import Trainer
-from fedward.validation.cohort_statistics import (
+from fedward.validation.pooling.cohort_statistics import (
     SHARES,
     cohort_statistics,
     intensity_shares,
@@ -29,7 +29,7 @@ from fedward.validation.cohort_statistics import (
     statistics_layout,
     statistics_length,
 )
-from fedward.validation.pooled import score_histogram
+from fedward.validation.pooling.pooled import score_histogram
 
 Made = Callable[..., list[Example]]
 

@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 from fedward.dataset.images import Images
 from fedward.dataset.selection import select
 from fedward.privacy.noise import SecureRandom
-from fedward.training.patient_sampler import PatientSampler, by_patient, load
+from fedward.training.dp_sgd.patient_sampler import PatientSampler, by_patient, load
 
 
 def sampler(patients, rate: float = 0.3, images: int = 1, copies: int = 1) -> PatientSampler:
@@ -71,7 +71,7 @@ def test_one_patients_augmentation_says_nothing_of_another(private_job, make_coh
     draw = [np.array([position, position]) for position in (0, 1, 2)]
     fresh = [patient.images for patient in load(images, draw, truth="truth")]
     assert not (fresh[0][0] == fresh[0][1]).all(), "copies differ"
-    monkeypatch.setattr("fedward.training.patient_sampler.secrets.randbits", lambda bits: 5)
+    monkeypatch.setattr("fedward.training.dp_sgd.patient_sampler.secrets.randbits", lambda bits: 5)
     together = [patient.images for patient in load(images, draw, truth="truth")]
     (alone,) = [patient.images for patient in load(images, draw[2:], truth="truth")]
     assert (together[2] == alone).all() and not (fresh[2] == alone).all()

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from fedward.settings import JobSpec
-from fedward.training.layer_gradients import by_layer, fits
+from fedward.training.dp_sgd.layer_gradients import by_layer, fits
+from fedward.training.dp_sgd.patient_gradients import Method, Patient, one_by_one, trainable
 from fedward.training.losses import Loss, example_truth
-from fedward.training.patient_gradients import Method, Patient, one_by_one, trainable
 
 
 def choose_method(network: nn.Module, loss: Loss, job: JobSpec) -> Method:

@@ -1,7 +1,7 @@
 """Why a model may serve one hospital worse than the others: four causes, each with its evidence and what to try.
 
-Every quantity is held against the other hospitals' in one unit (``fedward.validation.difference``), so that causes can
-be ordered. The order is evidence, not proof. What cannot be told apart:
+Every quantity is held against the other hospitals' in one unit (``fedward.validation.comparison.effect_size``), so
+that causes can be ordered. The order is evidence, not proof. What cannot be told apart:
 
 - Labels that are wrong and patients whose disease the model cannot see: both contradict a confident model.
 - A model that is sure and wrong on another scanner's images also makes labels look wrong. The grey values then differ
@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal
 
-from fedward.validation.difference import Difference, number_distance, shares_distance, strength, together
-from fedward.validation.site_facts import SiteFacts
+from fedward.validation.comparison.effect_size import Difference, number_distance, shares_distance, strength, together
+from fedward.validation.comparison.site_facts import SiteFacts
 
 Cause = Literal["population-shift", "few-patients", "covariate-shift", "label-noise"]
 

@@ -5,7 +5,7 @@ import math
 import pytest
 from scipy.stats import wasserstein_distance
 
-from fedward.validation.difference import Difference, number_distance, shares_distance, strength, together
+from fedward.validation.comparison.effect_size import Difference, number_distance, shares_distance, strength, together
 
 
 def test_number_by_hand() -> None:

@@ -13,10 +13,10 @@ from torch import nn
 from torch.func import functional_call, grad, vmap
 
 from fedward.errors import JobError
-from fedward.training.clipped_sum import Clipped, clip_factors
-from fedward.training.layer_gradients import by_layer, fits
+from fedward.training.dp_sgd.clipped_sum import Clipped, clip_factors
+from fedward.training.dp_sgd.layer_gradients import by_layer, fits
+from fedward.training.dp_sgd.patient_gradients import Patient, one_by_one, trainable
 from fedward.training.networks import predict
-from fedward.training.patient_gradients import Patient, one_by_one, trainable
 
 INSTANCE = {"channels": [8, 16], "strides": [2, 2], "norm": ["instance", {"affine": True}]}
 SMALL_VIT = {"hidden_size": 48, "mlp_dim": 64, "num_heads": 3, "num_layers": 2, "dropout_rate": 0.0}

@@ -7,7 +7,7 @@ from torch import nn
 
 from fedward.errors import JobError
 from fedward.settings import JobSpec
-from fedward.training.dp_sgd import copy_buffers
+from fedward.training.dp_sgd.dp_sgd import copy_buffers
 from fedward.training.networks import build_network, predict
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fedward.dataset.images import Images, stack
 from fedward.dataset.selection import Example
 from fedward.privacy.noise import SecureRandom
-from fedward.training.patient_gradients import Patient
+from fedward.training.dp_sgd.patient_gradients import Patient
 
 
 def by_patient(examples: Sequence[Example]) -> tuple[tuple[int, ...], ...]:

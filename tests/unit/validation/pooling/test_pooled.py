@@ -16,7 +16,7 @@ from fedward.privacy.release import release
 from fedward.settings import JobSpec, Leaving, parse
 from fedward.training.results import Predictions
 from fedward.validation.calibration import reliability
-from fedward.validation.pooled import (
+from fedward.validation.pooling.pooled import (
     BINS,
     bin_edges,
     histogram_layout,

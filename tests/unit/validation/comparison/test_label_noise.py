@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import norm
 
 from fedward.training.results import Predictions
-from fedward.validation.label_noise import confident_joint, label_noise, predicted_noise
+from fedward.validation.comparison.label_noise import confident_joint, label_noise, predicted_noise
 
 
 def simulated(

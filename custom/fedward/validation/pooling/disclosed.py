@@ -16,8 +16,8 @@ from fedward.dataset.selection import Support
 from fedward.errors import EncryptionError
 from fedward.privacy.untold import ANY, Told, Untold, untold_counts, untold_length
 from fedward.settings import JobSpec
-from fedward.validation.cohort_statistics import STRATA, pooled_statistics, tables_of
-from fedward.validation.pooled import pooled_scores
+from fedward.validation.pooling.cohort_statistics import STRATA, pooled_statistics, tables_of
+from fedward.validation.pooling.pooled import pooled_scores
 
 Metrics = Mapping[str, Any]
 OfAll = tuple[dict[str, Any], int]

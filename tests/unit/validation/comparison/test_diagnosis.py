@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fedward.privacy.metric_table import AGES, INTENSITIES, MAKERS, SEXES
-from fedward.validation.diagnosis import NOTABLE, Finding, diagnose
+from fedward.validation.comparison.diagnosis import NOTABLE, Finding, diagnose
 
 CAUSES = {"population-shift", "few-patients", "covariate-shift", "label-noise"}
 SITES = tuple("abcde")
@@ -188,5 +188,5 @@ def test_the_same_from_json_and_no_torch() -> None:
     profiles, supports = federation(positive=0.85)
     told = json.dumps([profiles, supports])
     assert diagnose("a", *json.loads(told)) == diagnose("a", profiles, supports)
-    code = "import sys, fedward.validation.diagnosis; sys.exit(bool({'numpy', 'torch'} & set(sys.modules)))"
+    code = "import sys, fedward.validation.comparison.diagnosis; sys.exit(bool({'numpy', 'torch'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

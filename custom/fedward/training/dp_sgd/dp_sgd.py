@@ -29,10 +29,10 @@ from fedward.dataset.images import Images
 from fedward.errors import JobError
 from fedward.privacy.noise import SecureRandom
 from fedward.settings.privacy import DpSgd
-from fedward.training.clipped_sum import Clipped
+from fedward.training.dp_sgd.clipped_sum import Clipped
+from fedward.training.dp_sgd.patient_gradients import Method, Patient, trainable
+from fedward.training.dp_sgd.patient_sampler import PatientSampler, load
 from fedward.training.losses import Loss
-from fedward.training.patient_gradients import Method, Patient, trainable
-from fedward.training.patient_sampler import PatientSampler, load
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

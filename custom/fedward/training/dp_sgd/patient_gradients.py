@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from fedward.errors import JobError
-from fedward.training.clipped_sum import Clipped, ClippedSum
+from fedward.training.dp_sgd.clipped_sum import Clipped, ClippedSum
 from fedward.training.losses import Loss
 from fedward.training.networks import predict
 

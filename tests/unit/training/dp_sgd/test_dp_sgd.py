@@ -12,11 +12,11 @@ from fedward.privacy.noise import SecureRandom
 from fedward.settings import JobSpec
 from fedward.settings.privacy import DpSgd
 from fedward.training import learner as learner_module
-from fedward.training.dp_sgd import MovingAverage, Private, PrivateRound, PrivateSteps
+from fedward.training.dp_sgd.dp_sgd import MovingAverage, Private, PrivateRound, PrivateSteps
+from fedward.training.dp_sgd.patient_gradients import one_by_one
 from fedward.training.networks import initial_weights
-from fedward.training.patient_gradients import one_by_one
 from fedward.training.trainer import Trained, Trainer
-from fedward.training.weights import Weights
+from fedward.weights import Weights
 
 PRIVATE = Private(sampling_rate=0.4, noise_multiplier=1.0)
 SGD = {"training__optimizer": "SGD", "training__momentum": 0.0, "training__lr": 1.0}
@@ -75,7 +75,7 @@ def test_the_noise_of_a_real_round(private_job, make_cohort) -> None:
 
 
 def test_the_sum_is_divided_by_the_expected_number(monkeypatch) -> None:
-    from fedward.training.patient_gradients import Patient
+    from fedward.training.dp_sgd.patient_gradients import Patient
 
     network, loss = nn.Linear(4, 1), nn.MSELoss()
     patients = [Patient(images=torch.ones(1, 4) * k, truth=torch.full((1, 1), 50.0)) for k in (1.0, 2.0, 3.0)]
@@ -247,7 +247,7 @@ def test_more_images_than_fit_at_once_change_nothing(private_job, make_cohort, m
     monkeypatch.setattr("fedward.training.trainer.SecureRandom", lambda: Fixed(1.0))
     results = []
     for small in (1, 1 << 20):
-        monkeypatch.setattr("fedward.training.gradient_method.SMALL", small)
+        monkeypatch.setattr("fedward.training.dp_sgd.gradient_method.SMALL", small)
         job = private_job(
             training__batch_size=1, **SGD, model__args={"init_features": 8, "growth_rate": 4, "block_config": [2]}
         )

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedward.errors import FedwardError
-from fedward.validation.contribution import Value, coalitions, leave_one_out, shapley
+from fedward.validation.comparison.contribution import Value, coalitions, leave_one_out, shapley
 
 Coalition = frozenset[str]
 SITES = ("a", "b", "c", "d")

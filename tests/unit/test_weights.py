@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fedward.errors import FedwardError, JobError
-from fedward.training.weights import add, difference, load_weights, save_weights
+from fedward.weights import add, difference, load_weights, save_weights
 
 OLD = {"b": np.float32([1, 2]), "a": np.array(3, np.int64)}
 NEW = {"a": np.array(5, np.int64), "b": np.float32([1.5, 0])}

@@ -24,11 +24,11 @@ import torch
 from torch import Tensor, nn
 
 from fedward.errors import JobError
-from fedward.training.clipped_sum import Clipped, ClippedSum
-from fedward.training.layer_rules import Call, rule_of
+from fedward.training.dp_sgd.clipped_sum import Clipped, ClippedSum
+from fedward.training.dp_sgd.layer_rules import Call, rule_of
+from fedward.training.dp_sgd.patient_gradients import Patient, finite_loss, one_by_one, trainable
 from fedward.training.losses import Loss
 from fedward.training.networks import predict
-from fedward.training.patient_gradients import Patient, finite_loss, one_by_one, trainable
 
 
 def by_layer(network: nn.Module, loss: Loss, patients: Iterable[Patient], norm_l2: float, *, slots: int = 8) -> Clipped:

@@ -39,7 +39,7 @@ from fedward.encryption.layout import flatten, unflatten
 from fedward.encryption.schemes import bits_of
 from fedward.encryption.secure_sum import Adder, SecureSum
 from fedward.encryption.sum_context import Topic
-from fedward.privacy.payload import layout_hash, layout_of
+from fedward.privacy.outgoing import layout_hash, layout_of
 from fedward.settings import JobEncryption
 
 PATIENTS = {"alder": 9000, "birch": 5000, "cedar": 1200}

@@ -25,7 +25,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     "custom/fedward/flare/probe_jobs.py": {
         "zipfile": "makes archives in memory, and reads none",
     },
-    "custom/fedward/privacy/job_archive.py": {
+    "custom/fedward/privacy/policy/job_archive.py": {
         "zipfile": "bounds entries, sizes and names of a job's archive before it inflates any"
     },
     "custom/fedward/provisioning/request.py": {"zipfile": "reads one named member up to a bound, and extracts nothing"},

@@ -14,7 +14,7 @@ import yaml
 
 import fedward
 from fedward.flare.kits import provision
-from fedward.privacy.canonical import JOB_CLASSES
+from fedward.privacy.policy.canonical_job import JOB_CLASSES
 from fedward.provisioning.templates import RESOURCES, change_resources, render
 from fedward.settings import FederationSpec, parse, read_site
 from tests.packages import needs

@@ -16,7 +16,7 @@ from fedward.encryption.keys.key import create_key
 from fedward.encryption.keys.key_file import write_key
 from fedward.indexing.index import index_cohort
 from fedward.indexing.site_key import load_key
-from fedward.privacy.ledger import Ledger
+from fedward.privacy.ledger.ledger import Ledger
 from fedward.settings import read_site
 
 NAME, COHORT = HOSPITALS[0].site, "chest"

@@ -21,7 +21,7 @@ from fedward import cli
 from fedward.errors import FederationError
 from fedward.flare.kits import Kits
 from fedward.metrics.store import STORE_FILE
-from fedward.provisioning.hello import hello
+from fedward.provisioning.network.health import hello
 from tests.conftest import ROOT
 
 LOGS = ("audit.log", "console.log", "error_log.txt", "log.json", "log.txt", "log_fl.txt")

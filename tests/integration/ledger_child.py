@@ -18,26 +18,26 @@ from types import FrameType
 from typing import Any
 
 from fedward.errors import GateRefused, LedgerError
-from fedward.privacy import (
-    accountant,
-    chain,
-    chain_file,
-    chain_head,
-    charges,
-    histories,
-    ledger,
-    ledger_file,
-    record,
-    runs,
-)
+from fedward.privacy import accountant
 from fedward.privacy.accountant import Event
-from fedward.privacy.chain_head import head_path
-from fedward.privacy.ledger import Ledger
-from fedward.privacy.record import Record
-from fedward.privacy.runs import BEGIN, END, FINAL, LEAVE, SUM, FinalModel
+from fedward.privacy.ledger import (
+    chain_head,
+    chain_store,
+    charges,
+    hash_chain,
+    ledger,
+    run_record,
+    runs,
+    site_file,
+    spending,
+)
+from fedward.privacy.ledger.chain_head import head_path
+from fedward.privacy.ledger.ledger import Ledger
+from fedward.privacy.ledger.run_record import Record
+from fedward.privacy.ledger.runs import BEGIN, END, FINAL, LEAVE, SUM, FinalModel
 
 KEY = b"\x07" * 32
-ROOMS = (chain, chain_file, chain_head, charges, histories, ledger, ledger_file, record, runs)
+ROOMS = (hash_chain, chain_store, chain_head, charges, spending, ledger, site_file, run_record, runs)
 MODULES = {module.__file__ for module in ROOMS}
 KINDS = ("charge", "begin", "release", "close", BEGIN, SUM, LEAVE, FINAL, END)
 PATIENTS = [f"{number:016x}" for number in range(4)]

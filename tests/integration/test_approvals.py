@@ -22,7 +22,7 @@ from fedward.flare.kits import Kits, provision
 from fedward.flare.processes import LocalFederation, free_port
 from fedward.flare.session import console
 from fedward.metrics.events import EVENTS_FILE, EventReader
-from fedward.privacy.job_hash import job_hash
+from fedward.privacy.policy.job_hash import job_hash
 from fedward.settings import JobSpec, Person, parse
 from tests.conftest import tiny_job_content
 

@@ -27,8 +27,8 @@ from fedward.flare.job import export_job
 from fedward.flare.processes import free_port
 from fedward.flare.session import console
 from fedward.metrics.events import EVENTS_FILE, EventReader
-from fedward.privacy.job_hash import job_hash
-from fedward.provisioning.hello import REVOKED
+from fedward.privacy.policy.job_hash import job_hash
+from fedward.provisioning.network.health import REVOKED
 from fedward.settings import JobSpec, parse
 from tests.conftest import ROOT, tiny_job_content
 from tests.integration.conftest import index_all, small_hospitals

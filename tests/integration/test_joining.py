@@ -29,7 +29,7 @@ from fedward.flare.processes import LocalFederation, free_port
 from fedward.flare.session import Console, console
 from fedward.metrics.events import EVENTS_FILE, EventReader
 from fedward.provisioning.crl import CRL_FILE
-from fedward.provisioning.hello import REVOKED
+from fedward.provisioning.network.health import REVOKED
 from fedward.settings import JobSpec, parse, read_federation
 from tests.conftest import tiny_job_content
 from tests.integration.conftest import index_all, small_hospitals

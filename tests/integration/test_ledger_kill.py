@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from fedward.privacy.chain_head import head_path
-from fedward.privacy.ledger import Ledger
+from fedward.privacy.ledger.chain_head import head_path
+from fedward.privacy.ledger.ledger import Ledger
 from tests.integration.ledger_child import KEY, STEPS
 from tests.unit.privacy.made_ledger import FAST
 

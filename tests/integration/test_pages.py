@@ -20,7 +20,7 @@ from fedward.dicom.synthetic.hospital import HOSPITALS, write_cohort
 from fedward.flare.processes import free_port, marked
 from fedward.flare.session import console
 from fedward.metrics.events import EVENTS_FILE, EventReader
-from fedward.provisioning.hello import REVOKED
+from fedward.provisioning.network.health import REVOKED
 from tests.conftest import ROOT
 from tests.integration.orthanc import DICOM_PORT, orthanc
 from tests.integration.pages import Machine, Page, edit, heard, soon

@@ -23,7 +23,7 @@ import pytest
 from fedward.dataset.manifest import Manifest
 from fedward.demo.simulate import run_rounds, take_part, trainers
 from fedward.dicom.synthetic.hospital import HOSPITALS, SyntheticHospital, write_cohort
-from fedward.privacy.release import release
+from fedward.privacy.disclosure.release import release
 from fedward.settings import JobSpec, Leaving, parse
 from fedward.training.trainer import Trainer
 from fedward.validation.comparison.diagnosis import NOTABLE, diagnose

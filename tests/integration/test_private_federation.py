@@ -16,7 +16,7 @@ from fedward.flare.refusal import SENTENCES, Code
 from fedward.indexing.site_key import load_key
 from fedward.metrics.events import EVENTS_FILE, EventReader
 from fedward.privacy.accountant import Event, epsilon
-from fedward.privacy.ledger import Ledger
+from fedward.privacy.ledger.ledger import Ledger
 from fedward.settings import JobSpec, parse, read_site
 from fedward.weights import MODEL_FILE
 from tests.conftest import tiny_job_content

@@ -18,7 +18,7 @@ from fedward.demo.hospitals import DemoHospital
 from fedward.flare.refusal import SENTENCES, Code
 from fedward.indexing.site_key import load_key
 from fedward.privacy.accountant import Event, epsilon
-from fedward.privacy.ledger import Ledger
+from fedward.privacy.ledger.ledger import Ledger
 from fedward.settings import JobSpec, parse, read_site
 from fedward.training.networks import initial_weights
 from fedward.weights import load_weights, save_weights

@@ -24,7 +24,7 @@ from fedward.flare.kits import Kits, provision
 from fedward.flare.processes import LocalFederation, free_port
 from fedward.flare.session import Console, console
 from fedward.indexing.site_key import load_key
-from fedward.privacy.ledger import Ledger
+from fedward.privacy.ledger.ledger import Ledger
 from fedward.settings import FederationSpec, Hospital, JobSpec, Person, Server, parse
 from tests.conftest import OPEN_COHORT_TOML, OPEN_SITE_TOML, tiny_job_content
 

@@ -35,7 +35,7 @@ from fedward.flare.kits import Kits, provision
 from fedward.flare.processes import LocalFederation, free_port
 from fedward.flare.session import Console, console
 from fedward.provisioning.crl import CRL_FILE, make_crl
-from fedward.provisioning.hello import LARGEST_PAYLOAD, hello
+from fedward.provisioning.network.health import LARGEST_PAYLOAD, hello
 from fedward.provisioning.stamp import package_hash
 from fedward.settings import FederationSpec
 from fedward.settings.federation import Person

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fedward.dataset.images import Images
 from fedward.dataset.selection import Example, having
-from fedward.privacy.release import release
+from fedward.privacy.disclosure.release import release
 from fedward.settings import JobSpec, Leaving
 from fedward.training.details import by_name
 from fedward.training.learner import Learner

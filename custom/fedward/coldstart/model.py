@@ -53,7 +53,7 @@ def read_given(model: Path, job: Path | None) -> Given:
     spec = None if job is None else _job(job)
     file = model
     if model.is_dir():
-        from fedward.privacy.job_hash import job_hash
+        from fedward.privacy.policy.job_hash import job_hash
         from fedward.reporting.result import from_a_server, read_result
 
         with from_a_server(model):
@@ -80,7 +80,7 @@ def check_weights(content: Mapping[str, Any], job: JobSpec, *, where: Path) -> W
             none so, or a copy of another; or a job whose normalisation stays at its hospitals.
     """
     from fedward.privacy.incoming import check_traps
-    from fedward.privacy.payload import check_tensors, layout_of
+    from fedward.privacy.outgoing import check_tensors, layout_of
     from fedward.training.networks import initial_weights
 
     if job.model.batch_norm == "local":

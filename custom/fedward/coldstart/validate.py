@@ -20,7 +20,7 @@ from fedward.dataset.images import Images
 from fedward.dataset.manifest import Manifest, read_manifest
 from fedward.dataset.selection import Selection, select
 from fedward.errors import CohortError, SettingsError
-from fedward.privacy.job_hash import job_hash
+from fedward.privacy.policy.job_hash import job_hash
 from fedward.settings import JobSpec, SitePolicy
 from fedward.training.learner import Learner
 from fedward.validation.acceptance import Judgement, judge

@@ -12,7 +12,7 @@ from pathlib import Path
 from fedward.dataset.manifest import Manifest
 from fedward.errors import CohortError, JobError
 from fedward.indexing.site_key import load_key
-from fedward.privacy.ledger import Ledger
+from fedward.privacy.ledger.ledger import Ledger
 from fedward.settings import JobSpec
 
 MAX_QUARANTINED, VALIDATION = 0.1, 0.3
@@ -23,7 +23,7 @@ METRICS = (
     *("scores", "support", "work", "cohort", "privacy", "subgroups", "curves", "profile"),
     *("pooled", "cohort_statistics"),
 )
-"""Everything that a site can report; see ``fedward.privacy.release``."""
+"""Everything that a site can report; see ``fedward.privacy.disclosure.release``."""
 MIN_COUNT = 5
 """A count below this does not leave a demo's hospital."""
 

@@ -15,9 +15,9 @@ from fedward.aggregation.fedavg import site_weight
 from fedward.aggregation.step import ServerStep
 from fedward.dataset.manifest import Manifest
 from fedward.errors import CohortError, JobError
-from fedward.privacy.agreement import Agreement, own_terms
 from fedward.privacy.noise import SecureRandom
-from fedward.privacy.payload import protect
+from fedward.privacy.outgoing import protect
+from fedward.privacy.policy.agreement import Agreement, own_terms
 from fedward.settings import JobSpec
 from fedward.weights import Weights, add, difference
 
@@ -146,7 +146,7 @@ def _private(job: JobSpec, patients: int, *, site: str) -> Private | None:
     """The noise that a site plans for itself; None without DP-SGD."""
     if job.privacy.mechanism == "none":
         return None
-    from fedward.privacy.plan import plan_site, steps_a_round
+    from fedward.privacy.budget_plan import plan_site, steps_a_round
     from fedward.training.dp_sgd.dp_sgd import Private
 
     plan = plan_site(job, site=site, patients=patients, steps_a_round=steps_a_round(job, patients=patients))

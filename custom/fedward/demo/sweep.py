@@ -13,8 +13,8 @@ from typing import Any
 from fedward.dataset.manifest import Manifest
 from fedward.demo.simulate import Part, simulate, take_part
 from fedward.errors import CohortError, JobError, SettingsError
-from fedward.privacy.job_hash import job_hash
-from fedward.privacy.linter import faults
+from fedward.privacy.policy.job_hash import job_hash
+from fedward.privacy.policy.linter import faults
 from fedward.reporting.sweep import Point, Sweep, points_of
 from fedward.reporting.sweep_chart import shown
 from fedward.settings import JobSpec, parse, plain

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fedward.errors import FederationError, FedwardError
-from fedward.provisioning.reach import Endpoint
+from fedward.provisioning.network.connectivity import Endpoint
 from fedward.provisioning.stamp import Stamp, package_hash, read_stamp
 from fedward.settings import SitePolicy, read_site
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
     from fedward.dataset.manifest import Manifest
-    from fedward.provisioning.hello import Hello
+    from fedward.provisioning.network.health import Hello
 
 GIB = 2**30
 CLIENT_FILE = "fed_client.json"
@@ -59,13 +59,13 @@ class Visit(Protocol):
 
 
 class Ask(Protocol):
-    """How the server is asked: ``fedward.provisioning.hello.hello``."""
+    """How the server is asked: ``fedward.provisioning.network.health.hello``."""
 
     def __call__(self, kit: Path, *, timeout_s: float, payload_bytes: int = 0) -> Hello: ...
 
 
 def _ask(kit: Path, *, timeout_s: float, payload_bytes: int = 0) -> Hello:
-    from fedward.provisioning.hello import hello
+    from fedward.provisioning.network.health import hello
 
     return hello(kit, timeout_s=timeout_s, payload_bytes=payload_bytes)
 

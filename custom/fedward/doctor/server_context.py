@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from fedward.doctor.context import Limits
 from fedward.encryption.keys.site_identity import read_certificate
-from fedward.provisioning.reach import Endpoint
+from fedward.provisioning.network.connectivity import Endpoint
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedward.errors import EncryptionError
-from fedward.privacy.metric_table import shown
-from fedward.privacy.payload import Layout
+from fedward.privacy.disclosure.metric_registry import shown
+from fedward.privacy.outgoing import Layout
 from fedward.weights import Weights
 
 

@@ -16,8 +16,8 @@ from fedward.indexing.site_key import load_key
 from fedward.settings import JOB_FILE, JobSpec, SitePolicy, parse, read_site
 
 if TYPE_CHECKING:
-    from fedward.privacy.ledger import Ledger
-    from fedward.privacy.record import Record
+    from fedward.privacy.ledger.ledger import Ledger
+    from fedward.privacy.ledger.run_record import Record
 
 SITE_FILE = "site.toml"
 
@@ -74,7 +74,7 @@ def open_ledger(policy: SitePolicy) -> Ledger:
     Raises:
         LedgerError: none there, damaged, or the site key that it was made with is gone; none of them is made here.
     """
-    from fedward.privacy.ledger import Ledger
+    from fedward.privacy.ledger.ledger import Ledger
 
     return Ledger.open(policy.ledger, site=policy.site, key=_ledger_key(policy))
 
@@ -85,7 +85,7 @@ def open_record(policy: SitePolicy) -> Record:
     Raises:
         LedgerError: as ``open_ledger``.
     """
-    from fedward.privacy.record import Record
+    from fedward.privacy.ledger.run_record import Record
 
     return Record.open(policy.ledger, site=policy.site, key=_ledger_key(policy))
 

@@ -19,8 +19,8 @@ from fedward.flare.participation import Part, payload_bytes
 from fedward.flare.protocol import Model, Reply, Sum, Task, question, refusal, to_reply
 from fedward.flare.refusal import one_line
 from fedward.metrics.events import EventLog
-from fedward.privacy.canonical import POLL_S as POLL_S
-from fedward.privacy.received import received
+from fedward.privacy.disclosure.received import received
+from fedward.privacy.policy.canonical_job import POLL_S as POLL_S
 from fedward.settings import JobSpec
 
 Carried = Model | Sum | Sequence[Sum] | None

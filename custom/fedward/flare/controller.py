@@ -33,8 +33,8 @@ from fedward.flare.persistor import ModelStore
 from fedward.flare.protocol import Model, Reply, Task
 from fedward.metrics.events import EVENTS_FILE, EventLog
 from fedward.metrics.record import Recorder
-from fedward.privacy.canonical import PERSISTOR
-from fedward.privacy.metric_table import GROUPS
+from fedward.privacy.disclosure.metric_registry import GROUPS
+from fedward.privacy.policy.canonical_job import PERSISTOR
 from fedward.settings import JobSpec
 
 NOT_CONNECTED = "was not connected when the job began"

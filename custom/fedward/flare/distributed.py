@@ -25,6 +25,7 @@ from fedward.flare.authority import authority_and_inventory, write_profile
 from fedward.flare.nvflare_command import nvflare
 from fedward.provisioning.authority import issued_of, read_authority
 from fedward.provisioning.crl import CRL_FILE
+from fedward.provisioning.fingerprint import require_spoken, spoken, spoken_authority
 from fedward.provisioning.folder import FederationFolder
 from fedward.provisioning.inventory import INVENTORY_FILE, Inventory, Participant, encode_inventory
 from fedward.provisioning.invitation import Invitation, LocalExtras, invite, read_invitation, seal_invitation
@@ -37,7 +38,6 @@ from fedward.provisioning.request import (
     require_issued_as_asked,
     require_may_have_one,
 )
-from fedward.provisioning.spoken import require_spoken, spoken, spoken_authority
 from fedward.provisioning.stamp import make_stamp
 from fedward.provisioning.templates import with_components
 from fedward.settings import FederationSpec

@@ -18,13 +18,13 @@ from fedward.flare.refusal import SENTENCES, Code, Sentence, one_line, public_re
 from fedward.flare.sealing import Sealing
 from fedward.flare.sum_topics import INITIAL
 from fedward.flare.task_order import TaskOrder
-from fedward.privacy.agreement import Agreement, agree
-from fedward.privacy.approvals import UNKNOWN, Origin, admission
-from fedward.privacy.job_hash import job_hash
-from fedward.privacy.payload import Tensor, layout_hash, layout_of
-from fedward.privacy.proof import digest
-from fedward.privacy.record import Record
-from fedward.privacy.runs import FinalModel
+from fedward.privacy.attestation import digest
+from fedward.privacy.ledger.run_record import Record
+from fedward.privacy.ledger.runs import FinalModel
+from fedward.privacy.outgoing import Tensor, layout_hash, layout_of
+from fedward.privacy.policy.agreement import Agreement, agree
+from fedward.privacy.policy.approvals import UNKNOWN, Origin, admission
+from fedward.privacy.policy.job_hash import job_hash
 from fedward.settings import JobSpec, SitePolicy
 from fedward.weights import Weights
 

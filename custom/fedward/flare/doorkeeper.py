@@ -21,7 +21,7 @@ from fedward.errors import EncryptionError, FederationError
 from fedward.flare.kit_rights import ROLES
 from fedward.flare.repeating import repeat
 from fedward.provisioning.crl import Revocations, crl_content, parse_crl
-from fedward.provisioning.hello import REVOKED
+from fedward.provisioning.network.health import REVOKED
 
 POLL_S = 1.0
 NO_CERTIFICATE = "no certificate"

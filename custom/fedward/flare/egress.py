@@ -35,10 +35,10 @@ from fedward.flare.protocol import (
     to_shareable,
 )
 from fedward.flare.refusal import CODES, SENTENCES, Code, public_reason
-from fedward.privacy.metric_table import shown
-from fedward.privacy.payload import check_difference, check_tensors
-from fedward.privacy.proof import PROOF, digest
-from fedward.privacy.release import refused, release
+from fedward.privacy.attestation import PROOF, digest
+from fedward.privacy.disclosure.metric_registry import shown
+from fedward.privacy.disclosure.release import refused, release
+from fedward.privacy.outgoing import check_difference, check_tensors
 from fedward.weights import Weights, add
 
 _HEADERS, _DXO = ReservedHeaderKey.HEADERS, "DXO"

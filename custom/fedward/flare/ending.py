@@ -14,8 +14,8 @@ from fedward.flare.protocol import COUNTED, MODEL, Model, Reply, Sum, Task
 from fedward.flare.refusal import one_line
 from fedward.flare.sealing import enough
 from fedward.metrics.events import EventLog
-from fedward.privacy.payload import check_tensors
-from fedward.privacy.proof import digest
+from fedward.privacy.attestation import digest
+from fedward.privacy.outgoing import check_tensors
 from fedward.settings import JobSpec
 from fedward.weights import Weights
 

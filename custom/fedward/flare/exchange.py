@@ -20,9 +20,9 @@ from fedward.flare.protocol import CONFIRM, MODEL, Model, Reply, Sum
 from fedward.flare.refusal import one_line
 from fedward.flare.sealing import CLIPPED, KEY, NONCE, SCHEME
 from fedward.flare.sum_topics import INITIAL, SumTopics
-from fedward.privacy.job_hash import job_hash
-from fedward.privacy.payload import Layout, check_tensors, layout_hash, layout_of
-from fedward.privacy.runs import FinalModel
+from fedward.privacy.ledger.runs import FinalModel
+from fedward.privacy.outgoing import Layout, check_tensors, layout_hash, layout_of
+from fedward.privacy.policy.job_hash import job_hash
 from fedward.settings import JobSpec, Scheme
 from fedward.weights import Weights, add
 

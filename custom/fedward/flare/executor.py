@@ -47,10 +47,10 @@ from fedward.flare.protocol import (
 )
 from fedward.flare.refusal import Code, code_of
 from fedward.metrics.events import EVENTS_FILE, EventLog
-from fedward.privacy.approvals import Way, admission
-from fedward.privacy.metric_table import DETAILS
-from fedward.privacy.proof import PROOF
-from fedward.privacy.release import release
+from fedward.privacy.attestation import PROOF
+from fedward.privacy.disclosure.metric_registry import DETAILS
+from fedward.privacy.disclosure.release import release
+from fedward.privacy.policy.approvals import Way, admission
 from fedward.reporting.examples import write_examples
 from fedward.weights import difference, save_weights
 

@@ -27,7 +27,7 @@ from fedward.flare.protocol import (
     question,
 )
 from fedward.privacy.incoming import check_initial, check_jump, check_traps
-from fedward.privacy.payload import check_tensors, layout_hash, layout_of
+from fedward.privacy.outgoing import check_tensors, layout_hash, layout_of
 from fedward.weights import Weights
 
 _CARRIES_MODEL = frozenset({Task.ROUND, Task.VALIDATE, Task.FINAL, Task.OPEN})

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fedward.errors import FedwardError, JobError
-from fedward.privacy.canonical import META_FILE, is_study, job_files
+from fedward.privacy.policy.canonical_job import META_FILE, is_study, job_files
 from fedward.settings import JobSpec, read_job
 
 

@@ -24,9 +24,9 @@ from nvflare.private.fed.utils.fed_utils import get_job_launcher
 from fedward.errors import FederationError, JobError
 from fedward.flare.job_form import refusal, require_deployable, require_laid_out
 from fedward.flare.origin import ROOT, require_signer
-from fedward.privacy.canonical import require_job
-from fedward.privacy.job_archive import read_archive, read_archive_file
-from fedward.privacy.job_meta import is_folder
+from fedward.privacy.policy.canonical_job import require_job
+from fedward.privacy.policy.job_archive import read_archive, read_archive_file
+from fedward.privacy.policy.job_meta import is_folder
 
 
 class CanonicalValidator(JobMetaValidator):  # type: ignore[misc]

@@ -13,9 +13,9 @@ from nvflare.apis.workspace import Workspace
 from fedward.errors import JobError
 from fedward.flare.origin import ROOT, require_signer
 from fedward.flare.refusal import one_line
-from fedward.privacy.canonical import APP, META_FILE, require_app
-from fedward.privacy.job_archive import Contents, read_folder
-from fedward.privacy.job_meta import require_told, require_unchanged
+from fedward.privacy.policy.canonical_job import APP, META_FILE, require_app
+from fedward.privacy.policy.job_archive import Contents, read_folder
+from fedward.privacy.policy.job_meta import require_told, require_unchanged
 
 OWN = "fedward: "
 """Every sentence with which a site answers a server begins so: FLARE's own, which may hold a path, never leave."""

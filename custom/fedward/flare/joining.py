@@ -19,10 +19,10 @@ from fedward.flare.distributed import INVITATION_FILE
 from fedward.flare.kits import certificate_file
 from fedward.flare.nvflare_command import nvflare
 from fedward.provisioning.authority import read_pem
+from fedward.provisioning.fingerprint import require_spoken
 from fedward.provisioning.invitation import Invitation, read_invitation
 from fedward.provisioning.participants import Kind
 from fedward.provisioning.request import certificate_in
-from fedward.provisioning.spoken import require_spoken
 from fedward.provisioning.stamp import read_stamp
 
 

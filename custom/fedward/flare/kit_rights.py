@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fedward.privacy.canonical import JOB_CLASSES
+from fedward.privacy.policy.canonical_job import JOB_CLASSES
 
 CLASS_ALLOW_LIST = JOB_CLASSES
 """Every class that a job may have built, by its full path: FLARE takes an entry that ends in a dot for whatever can be

@@ -31,10 +31,10 @@ from nvflare.apis.workspace import Workspace
 from nvflare.lighter.utils import verify_folder_signature_and_get_signers
 
 from fedward.errors import JobError, SettingsError
-from fedward.privacy.approvals import UNKNOWN, Origin
-from fedward.privacy.canonical import CERTIFICATE, SIGNATURE, STUDY_FILE
-from fedward.privacy.job_archive import Contents, read_folder
-from fedward.privacy.job_hash import job_hash
+from fedward.privacy.policy.approvals import UNKNOWN, Origin
+from fedward.privacy.policy.canonical_job import CERTIFICATE, SIGNATURE, STUDY_FILE
+from fedward.privacy.policy.job_archive import Contents, read_folder
+from fedward.privacy.policy.job_hash import job_hash
 from fedward.settings import JobSpec, SitePolicy
 
 SUBMITTERS = ("project_admin", "lead")

@@ -19,7 +19,7 @@ from fedward.flare.job_form import OWN
 from fedward.flare.probe_line import quiet
 from fedward.flare.session import Console
 from fedward.flare.site_requests import PROCESSORS
-from fedward.privacy.canonical import APP, CONFIG, UNKNOWN_FILE, app_files, job_files, not_canonical
+from fedward.privacy.policy.canonical_job import APP, CONFIG, UNKNOWN_FILE, app_files, job_files, not_canonical
 from fedward.settings import JobSpec, parse
 
 NAME = "fedward_doctor"

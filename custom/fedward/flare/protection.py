@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from fedward.errors import LedgerError
 from fedward.flare import app
-from fedward.privacy.agreement import Agreement, agree, check_noise
-from fedward.privacy.approvals import UNKNOWN, Origin
-from fedward.privacy.charges import Charge
-from fedward.privacy.ledger import Ledger
-from fedward.privacy.proof import Proof, digest
+from fedward.privacy.attestation import Proof, digest
+from fedward.privacy.ledger.charges import Charge
+from fedward.privacy.ledger.ledger import Ledger
+from fedward.privacy.policy.agreement import Agreement, agree, check_noise
+from fedward.privacy.policy.approvals import UNKNOWN, Origin
 from fedward.settings import JobSpec, SitePolicy
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class Protection:
             self._ledger.close(self._job_id)
 
     def _charge(self, patients: Collection[str]) -> Charge:
-        from fedward.privacy.plan import plan_site, steps_a_round
+        from fedward.privacy.budget_plan import plan_site, steps_a_round
 
         steps = steps_a_round(self._job, patients=len(patients))
         plan = plan_site(self._job, site=self._policy.site, patients=len(patients), steps_a_round=steps)

@@ -18,7 +18,7 @@ from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.shareable import Shareable, make_reply
 
 from fedward.flare.refusal import Code, Sentence, one_line
-from fedward.privacy.canonical import Task as Task
+from fedward.privacy.policy.canonical_job import Task as Task
 from fedward.weights import Weights
 
 ROUND_NUMBER = "fedward_round_number"

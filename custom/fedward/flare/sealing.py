@@ -27,9 +27,9 @@ from fedward.encryption.sum_context import Purpose, Topic
 from fedward.errors import EncryptionError, GateRefused
 from fedward.flare.protocol import MODEL
 from fedward.flare.sum_topics import SumTopics
-from fedward.privacy.payload import Layout, check_counts
-from fedward.privacy.record import Record
-from fedward.privacy.runs import FinalModel, Run
+from fedward.privacy.ledger.run_record import Record
+from fedward.privacy.ledger.runs import FinalModel, Run
+from fedward.privacy.outgoing import Layout, check_counts
 from fedward.settings import JobSpec, SitePolicy
 from fedward.weights import Weights
 

@@ -1,4 +1,4 @@
-"""The server's side of ``fedward.provisioning.hello``: one gRPC method that tells the time and what runs here."""
+"""A gRPC method that tells the server's time and versions, for ``fedward.provisioning.network.health``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pydantic import ValidationError
 import fedward
 from fedward.flare.admission import admitted, refuse
 from fedward.flare.doorkeeper import Doorkeeper
-from fedward.provisioning.hello import LARGEST_ASK, LONGEST_CALL_S, METHOD, SERVICE, Answer, Ask
+from fedward.provisioning.network.health import LARGEST_ASK, LONGEST_CALL_S, METHOD, SERVICE, Answer, Ask
 from fedward.provisioning.stamp import package_hash
 
 MOST_AT_ONCE = 4

@@ -30,8 +30,8 @@ from nvflare.fuel.hci.proto import MetaKey, MetaStatusValue, ProtoKey
 from fedward.errors import FederationError, FedwardError, JobError
 from fedward.flare import downloads
 from fedward.flare.refusal import one_line
-from fedward.privacy.canonical import require_job
-from fedward.privacy.job_archive import read_folder
+from fedward.privacy.policy.canonical_job import require_job
+from fedward.privacy.policy.job_archive import read_folder
 
 RESULT = "workspace"
 PATIENCE_S = 300.0

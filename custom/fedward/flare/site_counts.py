@@ -1,7 +1,7 @@
 """Which counts of its own a hospital puts into a job's sums, and what it may tell of a sum that it opened.
 
 Each vector is score histograms or cohort statistics with what the hospital does not tell of them behind
-(``fedward.privacy.untold``).
+(``fedward.privacy.disclosure.withheld``).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedward.flare.protocol import COUNTED
-from fedward.privacy import untold
-from fedward.privacy.metric_table import held_back
-from fedward.privacy.release import release
+from fedward.privacy.disclosure import withheld
+from fedward.privacy.disclosure.metric_registry import held_back
+from fedward.privacy.disclosure.release import release
 from fedward.settings import JobSpec, Leaving, SitePolicy
 from fedward.validation.pooling import cohort_statistics, disclosed, pooled
 
@@ -36,7 +36,7 @@ def counts_length(job: JobSpec, purpose: str) -> int:
 def counts_layout(job: JobSpec, purpose: str) -> str:
     """SHA-256, 64 hexadecimal digits, of what each number means: sums of equal layouts may be added."""
     layout = pooled.histogram_layout if purpose == "scores" else cohort_statistics.statistics_layout
-    return hashlib.sha256(f"{layout(job)} {untold.FORMAT} {untold.FLOORS}".encode("ascii")).hexdigest()
+    return hashlib.sha256(f"{layout(job)} {withheld.FORMAT} {withheld.FLOORS}".encode("ascii")).hexdigest()
 
 
 def site_counts(

@@ -26,8 +26,8 @@ from nvflare.private.fed.client.training_cmds import DeployProcessor
 
 from fedward.errors import JobError
 from fedward.flare.job_form import OWN, refusal, require_deployable, require_laid_out
-from fedward.privacy.job_archive import Contents, read_archive
-from fedward.privacy.job_meta import require_unchanged
+from fedward.privacy.policy.job_archive import Contents, read_archive
+from fedward.privacy.policy.job_meta import require_unchanged
 
 _REMEMBERED = 256
 """Deployments; a server that deploys more before it starts the first has to deploy that one again."""

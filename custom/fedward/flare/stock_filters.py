@@ -13,7 +13,7 @@ from nvflare.app_common.filters.percentile_privacy import PercentilePrivacy
 from nvflare.app_common.filters.svt_privacy import SVTPrivacy
 
 from fedward.errors import GateRefused
-from fedward.privacy.metric_table import shown
+from fedward.privacy.disclosure.metric_registry import shown
 from fedward.weights import Weights
 
 LABEL = "not differential privacy"

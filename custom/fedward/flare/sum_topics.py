@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from fedward.encryption.layout import length
 from fedward.encryption.sum_context import Purpose, Topic
-from fedward.privacy.payload import Layout
-from fedward.privacy.runs import FinalModel
+from fedward.privacy.ledger.runs import FinalModel
+from fedward.privacy.outgoing import Layout
 from fedward.settings import JobSpec
 
 INITIAL = "0" * 64

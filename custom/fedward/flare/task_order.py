@@ -2,7 +2,7 @@
 
 Each task has a position, and positions only ascend. Gaps are fine: a hospital that was not asked, or did not answer,
 goes on with the next task. That a round's *update* leaves once is the record's to hold
-(``fedward.privacy.record``); this holds what a hospital lets itself be asked.
+(``fedward.privacy.ledger.run_record``); this holds what a hospital lets itself be asked.
 
 ====================== =========================== ==========================================================
 position               task                        asked
@@ -29,7 +29,7 @@ from dataclasses import dataclass
 
 from fedward.errors import GateRefused
 from fedward.flare.protocol import Task
-from fedward.privacy.runs import CONFIRM, OPEN, VALIDATE, Run
+from fedward.privacy.ledger.runs import CONFIRM, OPEN, VALIDATE, Run
 from fedward.settings import JobSpec
 
 ORDER = (Task.ADMIT, Task.ROUND, Task.VALIDATE, Task.FINAL, Task.OPEN, Task.CONFIRM, Task.POOL, Task.ALONE)

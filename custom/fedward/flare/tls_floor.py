@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedward.errors import FederationError
-from fedward.provisioning.reach import first_words, offer
+from fedward.provisioning.network.connectivity import first_words, offer
 
 VARIABLE, CIPHERS = "GRPC_SSL_CIPHER_SUITES", "ECDHE-ECDSA-AES256-GCM-SHA384"
 _TIMEOUT_S = 5.0

@@ -20,7 +20,7 @@ from nvflare.app_common.streamers.file_streamer import _ChunkConsumer, _ChunkCon
 from nvflare.app_common.streamers.streamer_base import KEY_DATA, KEY_FILE_SIZE
 
 from fedward.errors import FederationError, GateRefused
-from fedward.privacy.job_archive import ARCHIVE_BYTES
+from fedward.privacy.policy.job_archive import ARCHIVE_BYTES
 
 _SUBMIT = "submit_job"
 COMMANDS = (_SUBMIT, f"job_mgmt.{_SUBMIT}")

@@ -13,10 +13,10 @@ from fedward.flare import app
 from fedward.flare.door import Door
 from fedward.flare.stock_filters import apply_stock_filter
 from fedward.privacy.accountant import update_noise_event
-from fedward.privacy.agreement import check_noise
+from fedward.privacy.attestation import Proof, digest
 from fedward.privacy.noise import SecureRandom
-from fedward.privacy.payload import Filter, protect
-from fedward.privacy.proof import Proof, digest
+from fedward.privacy.outgoing import Filter, protect
+from fedward.privacy.policy.agreement import check_noise
 from fedward.weights import Weights
 
 

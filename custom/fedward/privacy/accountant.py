@@ -26,7 +26,8 @@ Key = tuple[tuple[float, float, int], ...]
 SLACK = 1e-3
 """How far rounding may take a patient's part past the clip norm, relative to it: what the clipping of gradients
 guarantees (``fedward.training.dp_sgd.clipped_sum``) and what the sensitivity carries here. Whole updates are clipped
-exactly (``fedward.privacy.clip``); their ε carries it all the same, and errs upwards by about a part in a thousand."""
+exactly (``fedward.privacy.clipping``); their ε carries it all the same, and errs upwards by about a part in a
+thousand."""
 _WHERE = "privacy accounting"
 _LEAST_MULTIPLIER = 0.05
 """Noise below this counts as none: ε would be in the hundreds, and its computation costly."""

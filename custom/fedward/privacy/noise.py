@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedward.errors import GateRefused
-from fedward.privacy.clip import require_floating
+from fedward.privacy.clipping import require_floating
 from fedward.weights import Weights
 
 _CHUNK = 1 << 13

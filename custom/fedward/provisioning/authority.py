@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 from fedward.encryption.keys.key_file import read_private
 from fedward.encryption.keys.site_identity import parse_certificate, public_key
 from fedward.errors import EncryptionError, FederationError
+from fedward.provisioning.fingerprint import key_hash
 from fedward.provisioning.inventory import Inventory, Issued
-from fedward.provisioning.spoken import key_hash
 
 ROOT_CERTIFICATE, ROOT_KEY = "rootCA.pem", "rootCA.key"
 _RESTORE = "restore the state folder from its backup"

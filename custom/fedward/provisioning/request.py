@@ -17,9 +17,9 @@ from cryptography.x509.oid import NameOID
 from fedward.encryption.keys.site_identity import SMALLEST_MODULUS, hosts, is_authority, parse_certificate
 from fedward.errors import EncryptionError, FederationError
 from fedward.provisioning.authority import issued_of
+from fedward.provisioning.fingerprint import key_hash
 from fedward.provisioning.inventory import Inventory
 from fedward.provisioning.participants import Kind, Line
-from fedward.provisioning.spoken import key_hash
 
 _LARGEST = 2**20
 _ANEW = "have the hospital make its request anew from the invitation"

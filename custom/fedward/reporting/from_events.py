@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fedward.errors import FedwardError
-from fedward.privacy.job_hash import job_hash
+from fedward.privacy.policy.job_hash import job_hash
 from fedward.reporting.compared import compared
 from fedward.reporting.curves import curves_of
 from fedward.reporting.event_lines import Event, final_answers, last_of, of_kind

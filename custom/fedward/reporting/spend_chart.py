@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from html import escape
 
-from fedward.privacy.statement import Curve
+from fedward.privacy.ledger.statement import Curve
 from fedward.reporting.drawing import LETTER, Scale, spread
 
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 760, 340, 48, 56, 40

@@ -1,7 +1,7 @@
 """What a job asks for, and what a hospital insists on, so that a patient stays hidden. The stricter of the two holds.
 
 Nothing here has a lenient default: a job says that it asks for no protection, and a hospital says that it asks for
-none. Combinations that make no sense are named by ``fedward.privacy.linter``, all of them at once.
+none. Combinations that make no sense are named by ``fedward.privacy.policy.linter``, all of them at once.
 """
 
 from __future__ import annotations
@@ -135,7 +135,9 @@ class CohortPrivacy(Settings):
 class Leaving(Settings):
     """``[leaving]``: which numbers may leave this hospital, and how coarse."""
 
-    metrics: tuple[str, ...] = Field(description="Names of metrics that may leave; see `fedward.privacy.release`.")
+    metrics: tuple[str, ...] = Field(
+        description="Names of metrics that may leave; see `fedward.privacy.disclosure.release`."
+    )
     decimals: int = Field(ge=0, le=6, description="Decimals that a metric is rounded to.")
     min_count: int = Field(
         ge=1, description="What rests on fewer patients than this is suppressed; see the privacy officer's page."

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedward.dataset.selection import Example
-from fedward.privacy.metric_table import DETAILS
+from fedward.privacy.disclosure.metric_registry import DETAILS
 from fedward.settings import JobSpec
 from fedward.training.results import Predictions
 from fedward.validation.curves import curves

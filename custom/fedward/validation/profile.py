@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fedward.dataset.manifest import Row
 from fedward.dataset.selection import Example
-from fedward.privacy.metric_table import MAKERS
+from fedward.privacy.disclosure.metric_registry import MAKERS
 from fedward.settings import JobSpec
 from fedward.training.results import Predictions
 from fedward.validation.comparison.label_noise import predicted_noise
@@ -26,7 +26,8 @@ def site_profile(
     images: Iterable[NDArray[np.float32]],
     predictions: Predictions | None,
 ) -> dict[str, Any]:
-    """The profile of a site's validation patients. Nothing is hidden yet: that is ``fedward.privacy.release``'s.
+    """The profile of a site's validation patients, whole: ``fedward.privacy.disclosure.release`` hides what must not
+    leave.
 
     Args:
         job: whose labels or classes count.

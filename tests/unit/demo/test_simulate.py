@@ -11,7 +11,7 @@ import pytest
 from fedward.dataset.manifest import Manifest
 from fedward.demo.simulate import Simulated, run_rounds, simulate, take_part, trainers
 from fedward.errors import CohortError, JobError
-from fedward.privacy.plan import plan_site, steps_a_round
+from fedward.privacy.budget_plan import plan_site, steps_a_round
 from fedward.settings import JobSpec, parse, plain
 from fedward.training.networks import initial_weights
 from fedward.training.trainer import Progress, Trainer

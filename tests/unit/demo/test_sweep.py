@@ -17,9 +17,9 @@ from fedward.demo import sweep as module
 from fedward.demo.simulate import Part, Simulated
 from fedward.demo.sweep import epsilons_of, run_sweep, with_epsilon
 from fedward.errors import CohortError, JobError, SettingsError
-from fedward.privacy import plan
+from fedward.privacy import budget_plan
 from fedward.privacy.accountant import epsilon, update_noise_event
-from fedward.privacy.plan import plan_site
+from fedward.privacy.budget_plan import plan_site
 from fedward.reporting.sweep import NOTE, Point, Sweep, lines_of, plain_sweep
 from fedward.reporting.sweep_page import render, standing_alone, table, write_sweep
 from fedward.settings import JobSpec, parse
@@ -110,7 +110,7 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, int]]:
         return Simulated(weights={}, rounds=(), scores={site: scores(value) for site in parts})
 
     monkeypatch.setattr(module, "simulate", simulate)
-    monkeypatch.setattr(plan, "noise_for", lambda **wanted: 2.0)  # the search takes seconds
+    monkeypatch.setattr(budget_plan, "noise_for", lambda **wanted: 2.0)  # the search takes seconds
     return ran
 
 

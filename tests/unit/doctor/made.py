@@ -11,7 +11,7 @@ from typing import Any
 from fedward.doctor.context import Case
 from fedward.doctor.findings import Finding
 from fedward.flare.kit_check import closed_kit
-from fedward.provisioning.hello import Hello
+from fedward.provisioning.network.health import Hello
 
 SITE, PORT = "north-clinic", 8102
 

@@ -18,8 +18,8 @@ from fedward.encryption.keys.key import create_key
 from fedward.encryption.keys.key_file import write_key
 from fedward.flare.kits import provision
 from fedward.flare.processes import free_port
-from fedward.privacy.ledger import Ledger
-from fedward.privacy.record import Record
+from fedward.privacy.ledger.ledger import Ledger
+from fedward.privacy.ledger.run_record import Record
 from fedward.provisioning.templates import render
 from fedward.settings import Pacs, read_federation
 from tests.unit.doctor.made import POLICY, SITE, case_of, levels, write_kit

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from fedward.encryption.layout import flatten, length, unflatten
 from fedward.errors import EncryptionError
-from fedward.privacy.payload import layout_of
+from fedward.privacy.outgoing import layout_of
 
 models = st.dictionaries(
     st.text(max_size=3), hnp.arrays(np.float32, hnp.array_shapes(min_dims=0, max_dims=3, max_side=3)), max_size=4

@@ -26,10 +26,10 @@ from fedward.flare.ingress import IngressGate
 from fedward.flare.protocol import REFUSAL, Reply, Task, question, to_shareable
 from fedward.indexing.site_key import load_key
 from fedward.privacy.accountant import Event, update_noise_event
-from fedward.privacy.job_hash import job_hash
-from fedward.privacy.ledger import Ledger
-from fedward.privacy.proof import PROOF, Proof, digest
-from fedward.privacy.record import Record
+from fedward.privacy.attestation import PROOF, Proof, digest
+from fedward.privacy.ledger.ledger import Ledger
+from fedward.privacy.ledger.run_record import Record
+from fedward.privacy.policy.job_hash import job_hash
 from fedward.settings import JOB_FILE, JobSpec, parse
 from fedward.training.networks import initial_weights
 from fedward.weights import Weights

@@ -11,8 +11,8 @@ from nvflare.apis.shareable import ReservedHeaderKey, Shareable
 from fedward.errors import PolicyRefused
 from fedward.flare.protection import Protection
 from fedward.flare.protocol import REFUSED_AT_DOOR, UPDATE, Task, question
-from fedward.privacy.approvals import approve, revoke
-from fedward.privacy.job_hash import job_hash
+from fedward.privacy.policy.approvals import approve, revoke
+from fedward.privacy.policy.job_hash import job_hash
 from fedward.settings import read_site
 from tests.unit.flare.hospital import Hospital, assert_refused, parts
 

@@ -26,7 +26,7 @@ from fedward.flare import console_sessions
 from fedward.flare.console_sessions import MOST_EACH, Consoles
 from fedward.flare.kit_rights import AUTHORIZATION
 from fedward.flare.uploads import MOST_OPEN, Uploads
-from fedward.privacy.job_archive import ARCHIVE_BYTES
+from fedward.privacy.policy.job_archive import ARCHIVE_BYTES
 
 LEAD, MEMBER = "lead@demo.org", "member@demo.org"
 CONSOLE = "_admin_0b7a1c1e-5b0e-4c7a-9f00-000000000001"

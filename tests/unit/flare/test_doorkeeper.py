@@ -25,7 +25,7 @@ from fedward.flare.doorkeeper import (
     watch,
 )
 from fedward.provisioning.crl import make_crl
-from fedward.provisioning.hello import REVOKED
+from fedward.provisioning.network.health import REVOKED
 from tests.unit.provisioning.authority import ThrowAway, authority, pem, signed
 
 AUTHORITY = authority()

@@ -17,7 +17,7 @@ from fedward.flare.egress import EgressGate, require_gates
 from fedward.flare.ingress import IngressGate
 from fedward.flare.protocol import REFUSAL, Task, refusal, refuse
 from fedward.flare.refusal import SENTENCES, Code
-from fedward.privacy.proof import PROOF
+from fedward.privacy.attestation import PROOF
 from tests.unit.flare.hospital import METRICS, Hospital, assert_refused, nan, parts, serialised
 
 Make = Callable[..., Hospital]

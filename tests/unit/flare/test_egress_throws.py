@@ -39,7 +39,7 @@ CALLS = [
     "fedward.flare.egress.EgressGate.standing",
     "fedward.flare.vouch._filters",
     "fedward.flare.app.open_ledger",
-    "fedward.privacy.ledger.Ledger.open",
+    "fedward.privacy.ledger.ledger.Ledger.open",
     "fedward.flare.app.load_key",
     "fedward.flare.vouch.protect",
     "fedward.flare.vouch.vouched",
@@ -47,25 +47,25 @@ CALLS = [
 ]
 ONLY = {
     "dp-sgd": [
-        "fedward.privacy.ledger.Ledger.entry",
-        "fedward.privacy.ledger.Ledger.find",
-        "fedward.privacy.ledger.Ledger.release",
+        "fedward.privacy.ledger.ledger.Ledger.entry",
+        "fedward.privacy.ledger.ledger.Ledger.find",
+        "fedward.privacy.ledger.ledger.Ledger.release",
         "fedward.flare.vouch.Proof.from_plain",
         "fedward.flare.vouch.check_noise",
         "fedward.flare.vouch.digest",
     ],
     "update-noise": [
-        "fedward.privacy.ledger.Ledger.begin",
-        "fedward.privacy.ledger.Ledger.find",
-        "fedward.privacy.ledger.Ledger.release",
+        "fedward.privacy.ledger.ledger.Ledger.begin",
+        "fedward.privacy.ledger.ledger.Ledger.find",
+        "fedward.privacy.ledger.ledger.Ledger.release",
         "fedward.flare.vouch.SecureRandom",
         "fedward.flare.vouch.check_noise",
         "fedward.flare.vouch.digest",
         "fedward.flare.vouch.update_noise_event",
-        "fedward.privacy.payload.add_gaussian",
-        "fedward.privacy.payload.clip_global",
+        "fedward.privacy.outgoing.add_gaussian",
+        "fedward.privacy.outgoing.clip_global",
     ],
-    "none": ["fedward.privacy.ledger.Ledger.entries"],
+    "none": ["fedward.privacy.ledger.ledger.Ledger.entries"],
 }
 
 

@@ -17,8 +17,8 @@ from nvflare.apis.utils.event import fire_event_to_components
 from fedward.errors import CohortError, JobError, LedgerError, SettingsError, StudyRefused
 from fedward.flare.executor import _WAYS, HospitalExecutor
 from fedward.flare.protocol import Task, refusal
-from fedward.privacy.approvals import Way
-from fedward.privacy.release import release
+from fedward.privacy.disclosure.release import release
+from fedward.privacy.policy.approvals import Way
 from fedward.settings import Leaving
 
 SECRET = "DOE^JANE"

@@ -13,7 +13,7 @@ import pytest
 from fedward.flare.protocol import Task
 from fedward.metrics.exporter import StoreCollector, exposition
 from fedward.metrics.store import Store
-from fedward.privacy.release import release
+from fedward.privacy.disclosure.release import release
 from fedward.reporting.from_events import report_of
 from fedward.settings import Leaving
 from fedward.training.results import Predictions

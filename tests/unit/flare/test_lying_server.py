@@ -39,11 +39,11 @@ from fedward.flare.protocol import (
     to_shareable,
 )
 from fedward.flare.sum_topics import SumTopics
-from fedward.privacy.job_hash import job_hash
-from fedward.privacy.payload import layout_hash, layout_of
-from fedward.privacy.proof import digest
-from fedward.privacy.record import Record
-from fedward.privacy.runs import FinalModel
+from fedward.privacy.attestation import digest
+from fedward.privacy.ledger.run_record import Record
+from fedward.privacy.ledger.runs import FinalModel
+from fedward.privacy.outgoing import layout_hash, layout_of
+from fedward.privacy.policy.job_hash import job_hash
 from tests.unit.flare.hospital import Hospital, assert_refused
 from tests.unit.flare.three import KEY, SITES, Three, first_sum
 from tests.unit.privacy.made_ledger import FAST
@@ -524,7 +524,7 @@ _MADE: list[Adversary] = []
 @given(moves=st.one_of(one_lie(), st.lists(MOVES, min_size=1, max_size=24)))
 def test_whatever_a_server_does_each_round_has_one_sum_one_update_and_the_job_one_final_model(moves: list[Any]) -> None:
     with tempfile.TemporaryDirectory(dir=FAST) as name, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fedward.privacy.record.secrets.token_hex", lambda size: NONCE)
+        patch.setattr("fedward.privacy.ledger.run_record.secrets.token_hex", lambda size: NONCE)
         city = Hospital(Path(name) / "city", site="city", shared=KEY, job_id="drawn", admitted=False, changes=BEST)
         city.restart()
         if not _MADE:
@@ -542,7 +542,7 @@ def test_whatever_a_server_does_each_round_has_one_sum_one_update_and_the_job_on
 def test_the_same_moves_do_open_confirm_and_reveal_where_the_server_is_honest(tmp_path: Path) -> None:
     """The property above is not empty."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fedward.privacy.record.secrets.token_hex", lambda size: NONCE)
+        patch.setattr("fedward.privacy.ledger.run_record.secrets.token_hex", lambda size: NONCE)
         city = Hospital(tmp_path, site="city", shared=KEY, job_id="drawn", admitted=False, changes=BEST)
         city.restart()
         server, seen = Adversary(city.job, city.model, job_id="drawn"), Seen()
@@ -577,7 +577,7 @@ def test_a_job_under_two_ids_opens_sums_of_one_set_of_hospitals(
     """One run after the other, or both at once: of the models of each round a hospital opens those of one set."""
     rosters, moves = drawn
     with tempfile.TemporaryDirectory(dir=FAST) as name, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fedward.privacy.record.secrets.token_hex", lambda size: NONCE)
+        patch.setattr("fedward.privacy.ledger.run_record.secrets.token_hex", lambda size: NONCE)
         first = Hospital(Path(name) / "city", site="city", shared=KEY, job_id="one", admitted=False, changes=BEST)
         second = copy.copy(first)
         second.job_id = "two"

@@ -14,9 +14,9 @@ from fedward.errors import JobError
 from fedward.flare.job import export_job
 from fedward.flare.kits import Kits, provision
 from fedward.flare.origin import Signer, read_origin, require_signer
-from fedward.privacy.approvals import UNKNOWN, Origin
-from fedward.privacy.canonical import STUDY_FILE
-from fedward.privacy.job_archive import read_folder
+from fedward.privacy.policy.approvals import UNKNOWN, Origin
+from fedward.privacy.policy.canonical_job import STUDY_FILE
+from fedward.privacy.policy.job_archive import read_folder
 from fedward.settings import JOB_FILE, FederationSpec, Hospital, JobSpec, Person, Server, parse
 from tests.conftest import tiny_job_content
 

@@ -14,8 +14,8 @@ from fedward.errors import FederationError, JobError
 from fedward.flare import job_form, probe_jobs
 from fedward.flare.job_form import UNCHECKED
 from fedward.flare.session import Console
-from fedward.privacy.canonical import job_files, require_job
-from fedward.privacy.job_archive import Contents, read_folder
+from fedward.privacy.policy.canonical_job import job_files, require_job
+from fedward.privacy.policy.job_archive import Contents, read_folder
 from tests.unit.doctor.made import SITE, levels, write_kit
 
 

@@ -31,7 +31,7 @@ from fedward.flare.protocol import (
     to_shareable,
 )
 from fedward.flare.sealing import enough
-from fedward.privacy.proof import digest
+from fedward.privacy.attestation import digest
 from fedward.weights import add
 from tests.unit.flare.hospital import LISTED, Hospital, assert_refused, parts, serialised
 from tests.unit.flare.three import KEY, OTHER, SITES, Three, assert_close, first_sum, last, mean

@@ -285,7 +285,7 @@ def _linked(run: Path) -> None:
 
 def _another_job(run: Path) -> None:
     """Canonical in itself, and not what was deployed."""
-    from fedward.privacy.canonical import app_files
+    from fedward.privacy.policy.canonical_job import app_files
 
     for name, content in app_files(a_job(seed=9)).items():
         (run / "app_clinic" / name).write_bytes(content)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from fedward.errors import GateRefused
 from fedward.flare.protocol import Task
 from fedward.flare.task_order import ORDER, POOLED, TaskOrder
-from fedward.privacy.runs import CONFIRM, FINAL, OPEN, VALIDATE, Run
+from fedward.privacy.ledger.runs import CONFIRM, FINAL, OPEN, VALIDATE, Run
 from fedward.settings import JobSpec, parse
 from tests.conftest import tiny_job_content
 from tests.unit.flare.server import Site, run

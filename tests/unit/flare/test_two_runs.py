@@ -18,9 +18,9 @@ from fedward.errors import GateRefused
 from fedward.flare.protocol import REFUSED_AT_DOOR, Model, Reply, Sum, Task, refusal, to_reply, to_shareable
 from fedward.flare.sealing import enough
 from fedward.flare.site_counts import counts_length
-from fedward.privacy.job_hash import job_hash
-from fedward.privacy.record import Record
-from fedward.privacy.runs import Run, Runs
+from fedward.privacy.ledger.run_record import Record
+from fedward.privacy.ledger.runs import Run, Runs
+from fedward.privacy.policy.job_hash import job_hash
 from tests.unit.flare.three import SITES, Three
 from tests.unit.privacy.made_ledger import FAST, KEY
 

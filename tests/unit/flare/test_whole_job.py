@@ -13,8 +13,8 @@ from nvflare.apis.shareable import Shareable
 from fedward.flare.protocol import REFUSED_AT_DOOR, Reply, Task, refusal, refuse, to_shareable
 from fedward.flare.refusal import Code
 from fedward.flare.site_counts import counts_length
-from fedward.privacy.job_hash import job_hash
-from fedward.privacy.runs import CONFIRM, LEAVE, OPEN, SUM, VALIDATE
+from fedward.privacy.ledger.runs import CONFIRM, LEAVE, OPEN, SUM, VALIDATE
+from fedward.privacy.policy.job_hash import job_hash
 from tests.unit.flare.hospital import MECHANISMS, METRICS, Hospital
 from tests.unit.flare.server import JOB_ID, Ran, Site, run
 from tests.unit.flare.three import KEY

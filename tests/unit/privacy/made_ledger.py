@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fedward.privacy.accountant import Event
-from fedward.privacy.ledger import Ledger
+from fedward.privacy.ledger.ledger import Ledger
 
 KEY = b"\x07" * 32
 SHM = Path("/dev/shm")

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from fedward.dataset.manifest import Row
 from fedward.dataset.selection import Example
-from fedward.privacy.metric_table import AGES, DIMENSIONS, SUPPRESSED
-from fedward.privacy.overlap import DECADES
-from fedward.privacy.release import refused, release
+from fedward.privacy.disclosure.metric_registry import AGES, DIMENSIONS, SUPPRESSED
+from fedward.privacy.disclosure.profile import DECADES
+from fedward.privacy.disclosure.release import refused, release
 from fedward.settings import JobSpec, Leaving, parse
 from fedward.training.details import details
 from fedward.validation.segmentation import MaskScorer

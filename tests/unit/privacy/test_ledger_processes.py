@@ -12,7 +12,7 @@ import pytest
 
 from fedward.errors import LedgerError, OverBudget
 from fedward.privacy import accountant
-from fedward.privacy.ledger import Ledger
+from fedward.privacy.ledger.ledger import Ledger
 from tests.unit.privacy.made_ledger import KEY, count_steps, event, job, people, reopen
 
 CHILD = """

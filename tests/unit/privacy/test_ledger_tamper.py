@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from fedward.errors import LedgerError
-from fedward.privacy import accountant, chain_file
-from fedward.privacy.chain_head import head_path
-from fedward.privacy.ledger import Ledger
+from fedward.privacy import accountant
+from fedward.privacy.ledger import chain_store
+from fedward.privacy.ledger.chain_head import head_path
+from fedward.privacy.ledger.ledger import Ledger
 from tests.unit.privacy.made_ledger import KEY, count_steps, event, job, people, reopen
 
 
@@ -231,7 +232,7 @@ def test_a_kill_while_it_is_created_leaves_room_to_create_it(tmp_path: Path, mon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(chain_file.os, "link", killed)
+        patch.setattr(chain_store.os, "link", killed)
         with pytest.raises(KeyboardInterrupt):
             Ledger.create(path, site="north", key=KEY)
     with pytest.raises(LedgerError, match="no privacy ledger here"):
@@ -247,7 +248,7 @@ def test_an_entry_whose_head_could_not_be_written_still_counts(path: Path, monke
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(chain_file, "write_head", full)
+        patch.setattr(chain_store, "write_head", full)
         with pytest.raises(LedgerError, match="No space left"):
             ledger.begin("j2", round_number=0, steps=2)
         with pytest.raises(LedgerError, match="No space left"):

@@ -17,10 +17,10 @@ from nvflare.lighter.utils import Identity, generate_cert, generate_keys
 from fedward.errors import FederationError
 from fedward.provisioning.authority import Authority, issued_of, read_authority, reissue
 from fedward.provisioning.crl import parse_crl
+from fedward.provisioning.fingerprint import require_spoken, spoken
 from fedward.provisioning.inventory import Inventory, Issued, Participant, encode_inventory, read_inventory
 from fedward.provisioning.invitation import LocalExtras, invite, read_invitation, seal_invitation
 from fedward.provisioning.participants import Kind, line_of
-from fedward.provisioning.spoken import require_spoken, spoken
 from fedward.provisioning.status import standing, wants_attention
 from fedward.settings import FederationSpec, parse
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from fedward.errors import SettingsError
-from fedward.privacy.policy_review import review
+from fedward.privacy.policy.review import review
 from fedward.provisioning.templates import change_resources, render
 from fedward.settings import FederationSpec, Hospital, SitePolicy, parse, read_site
 

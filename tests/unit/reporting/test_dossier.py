@@ -10,7 +10,7 @@ import pytest
 from nvflare.app_common.app_constant import DefaultCheckpointFileName
 
 from fedward.errors import FedwardError
-from fedward.privacy.job_hash import job_hash
+from fedward.privacy.policy.job_hash import job_hash
 from fedward.provisioning.stamp import package_hash
 from fedward.reporting.dossier import NOT_SAID, Dossier, dossier_of, find_model
 from fedward.reporting.dossier_page import HTML_FILE, JSON_FILE, write_dossier

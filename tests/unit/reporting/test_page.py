@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from fedward.errors import FedwardError
-from fedward.privacy.metric_table import INTENSITIES
+from fedward.privacy.disclosure.metric_registry import INTENSITIES
 from fedward.reporting.charts import forest_chart, rounds_chart
 from fedward.reporting.drawing import Scale, spread, value_scale
 from fedward.reporting.page import by_round, render

@@ -10,8 +10,8 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from fedward.errors import CohortError, JobError
-from fedward.privacy.metric_table import DETAILS
-from fedward.privacy.release import refused, release
+from fedward.privacy.disclosure.metric_registry import DETAILS
+from fedward.privacy.disclosure.release import refused, release
 from fedward.settings import JobSpec, Leaving, parse, plain
 from fedward.training.networks import build_network, initial_weights
 from fedward.training.trainer import Progress, Trainer, train_alone

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fedward.dataset.selection import Example, select
-from fedward.privacy.metric_table import AGES, GROUPS, INTENSITIES, MAKERS, SEXES
+from fedward.privacy.disclosure.metric_registry import AGES, GROUPS, INTENSITIES, MAKERS, SEXES
 from fedward.settings import JobSpec
 from fedward.training.results import Predictions
 from fedward.validation.comparison.label_noise import predicted_noise

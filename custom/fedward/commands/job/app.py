@@ -30,9 +30,9 @@ _FORMAT = typer.Option(Format.text, "--format", help="text for people, json for 
 @app.command()
 def check(folder: Path = _JOB, format: Format = _FORMAT) -> None:
     """Say what is wrong with a job, where, and the remedy, without running it. Exit code 1 when something is."""
-    from fedward.privacy.job_hash import job_hash
-    from fedward.privacy.linter import remarks
-    from fedward.privacy.wording import how_updates_leave
+    from fedward.privacy.policy.job_hash import job_hash
+    from fedward.privacy.policy.linter import remarks
+    from fedward.privacy.policy.wording import how_updates_leave
 
     job = read_job(folder)
     problems, notes, found, leave = _problems(job), remarks(job), job_hash(job), how_updates_leave(job)
@@ -132,7 +132,7 @@ def require_sound(job: JobSpec) -> None:
 
 def _problems(job: JobSpec) -> list[str]:
     """The linter's faults first: they need nothing built."""
-    from fedward.privacy.linter import faults, network_faults
+    from fedward.privacy.policy.linter import faults, network_faults
     from fedward.training.check import check_job
 
     return [*faults(job), *network_faults(job), *check_job(job)]

@@ -13,8 +13,8 @@ from rich.table import Table
 
 from fedward.commands.output_format import Format
 from fedward.errors import JobError
-from fedward.privacy.plan import SitePlan, plan_site, steps_a_round
-from fedward.privacy.wording import how_updates_leave
+from fedward.privacy.budget_plan import SitePlan, plan_site, steps_a_round
+from fedward.privacy.policy.wording import how_updates_leave
 from fedward.screen import screen
 from fedward.settings import JobSpec, read_job
 

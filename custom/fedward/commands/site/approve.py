@@ -21,10 +21,10 @@ from fedward.settings import JOB_FILE, JobSpec, SitePolicy, parse, read_job, rea
 
 if TYPE_CHECKING:
     from fedward.dataset.manifest import Manifest
-    from fedward.privacy.approvals import Approval, Origin
-    from fedward.privacy.job_changes import Change
-    from fedward.privacy.job_words import Here
-    from fedward.privacy.plan import SitePlan
+    from fedward.privacy.budget_plan import SitePlan
+    from fedward.privacy.policy.approvals import Approval, Origin
+    from fedward.privacy.policy.job_diff import Change
+    from fedward.privacy.policy.job_summary import Here
 
 _LARGEST_JOB = 2**20
 
@@ -67,10 +67,10 @@ class _Looked:
     @classmethod
     def at(cls, job: Path, policy: SitePolicy, site_toml: Path) -> _Looked:
         """Look at a job for the hospital of ``site_toml``."""
-        from fedward.privacy.approvals import Approval, approvals, last_approved
-        from fedward.privacy.job_changes import changes
-        from fedward.privacy.job_hash import job_hash
-        from fedward.privacy.job_words import describe
+        from fedward.privacy.policy.approvals import Approval, approvals, last_approved
+        from fedward.privacy.policy.job_diff import changes
+        from fedward.privacy.policy.job_hash import job_hash
+        from fedward.privacy.policy.job_summary import describe
 
         spec, origin = _read(job, site_toml)
         folder, found = _folder(policy, site_toml), job_hash(spec)
@@ -97,7 +97,7 @@ def _folder(policy: SitePolicy, site_toml: Path) -> Path:
 
 def _read(job: Path, site_toml: Path) -> tuple[JobSpec, Origin]:
     """The job's settings, and who sends it where its folder is signed."""
-    from fedward.privacy.approvals import UNKNOWN
+    from fedward.privacy.policy.approvals import UNKNOWN
 
     if job.suffix == ".toml" or (job / "job.toml").is_file():
         return read_job(job), UNKNOWN
@@ -127,7 +127,7 @@ def _origin(spec: JobSpec, app: Path, site_toml: Path) -> Origin:
 
 def _here(spec: JobSpec, policy: SitePolicy, origin: Origin) -> Here:
     from fedward.commands.site.policy import federation_key, indexed
-    from fedward.privacy.job_words import Here
+    from fedward.privacy.policy.job_summary import Here
 
     key, _ = federation_key(policy)
     manifest = indexed(policy).get(spec.data.cohort)
@@ -152,7 +152,7 @@ def _parameters(spec: JobSpec) -> int | None:
 
 def _plan(spec: JobSpec, policy: SitePolicy, manifest: Manifest) -> SitePlan | None:
     from fedward.dataset.selection import select
-    from fedward.privacy.plan import plan_site, steps_a_round
+    from fedward.privacy.budget_plan import plan_site, steps_a_round
 
     least = policy.cohorts[spec.data.cohort].min_patients
     try:
@@ -166,7 +166,7 @@ def _plan(spec: JobSpec, policy: SitePolicy, manifest: Manifest) -> SitePlan | N
 def _against(spec: JobSpec, policy: SitePolicy) -> tuple[str, ...]:
     """What an approval does not change: the policy's caps and the ledger's word."""
     from fedward.commands.site.policy import files_of, indexed, weigh_job
-    from fedward.privacy.agreement import agree
+    from fedward.privacy.policy.agreement import agree
 
     open_door = policy.model_copy(update={"approved_jobs": "any"})
     try:
@@ -179,7 +179,7 @@ def _against(spec: JobSpec, policy: SitePolicy) -> tuple[str, ...]:
 
 
 def _look(looked: _Looked, policy: SitePolicy, folder: Path, *, yes: bool, format: Format) -> None:
-    from fedward.privacy.approvals import approve as write
+    from fedward.privacy.policy.approvals import approve as write
 
     if format is Format.text:
         _show(looked)
@@ -241,7 +241,7 @@ def _answer(looked: _Looked, state: str, format: Format) -> None:
 
 
 def _revoke(policy: SitePolicy, folder: Path, found: str, format: Format) -> None:
-    from fedward.privacy.approvals import revoke
+    from fedward.privacy.policy.approvals import revoke
 
     record = revoke(folder, found, by=_who(), now=datetime.now(UTC))
     still = [name for name in ("approved_jobs", "admits") if _may_still(policy, name, found)]
@@ -260,7 +260,7 @@ def _may_still(policy: SitePolicy, name: str, found: str) -> bool:
 
 
 def _list(folder: Path, format: Format) -> None:
-    from fedward.privacy.approvals import Approval, approvals
+    from fedward.privacy.policy.approvals import Approval, approvals
 
     entries: list[dict[str, Any]] = []
     for one in approvals(folder):

@@ -14,10 +14,10 @@ from rich.text import Text
 
 from fedward.commands.output_format import Format
 from fedward.errors import LedgerError
-from fedward.privacy.chain_file import CREATE
-from fedward.privacy.chain_head import head_path
-from fedward.privacy.ledger import Ledger
-from fedward.privacy.statement import CohortLine, JobLine, cohort_lines, curves, job_lines
+from fedward.privacy.ledger.chain_head import head_path
+from fedward.privacy.ledger.chain_store import CREATE
+from fedward.privacy.ledger.ledger import Ledger
+from fedward.privacy.ledger.statement import CohortLine, JobLine, cohort_lines, curves, job_lines
 from fedward.screen import screen
 from fedward.settings import SitePolicy, read_site
 
@@ -76,7 +76,7 @@ def _verified(book: Ledger) -> tuple[dict[str, Any], str]:
 def _settle(book: Ledger, policy: SitePolicy, job_id: str) -> tuple[dict[str, Any], str]:
     """Close a job's charge, and end its run: no process continues it."""
     from fedward.indexing.site_key import load_key
-    from fedward.privacy.record import Record
+    from fedward.privacy.ledger.run_record import Record
 
     kept = Record.open(policy.ledger, site=policy.site, key=load_key(policy.key).secret)
     if book.close(job_id) is None and kept.find(job_id) is None:

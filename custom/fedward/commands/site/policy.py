@@ -15,15 +15,15 @@ from fedward.commands.output_format import Format
 from fedward.dataset.manifest import Manifest, read_manifest
 from fedward.errors import FedwardError, PolicyRefused
 from fedward.indexing.site_key import load_key
-from fedward.privacy.linter import CohortFacts, faults
-from fedward.privacy.policy_review import Finding, review
-from fedward.privacy.wording import how_updates_leave
+from fedward.privacy.policy.linter import CohortFacts, faults
+from fedward.privacy.policy.review import Finding, review
+from fedward.privacy.policy.wording import how_updates_leave
 from fedward.settings import JobSpec, SitePolicy, read_job, read_site
 
 if TYPE_CHECKING:
     from fedward.encryption.keys.key import FederationKey
-    from fedward.privacy.ledger import Ledger
-    from fedward.privacy.plan import SitePlan
+    from fedward.privacy.budget_plan import SitePlan
+    from fedward.privacy.ledger.ledger import Ledger
 
 app = typer.Typer(help="Look at a hospital's policy: for privacy officers.", no_args_is_help=True)
 
@@ -97,7 +97,7 @@ def _facts(manifest: Manifest) -> CohortFacts:
 
 def files_of(site: SitePolicy) -> tuple[Ledger | None, list[Finding]]:
     """The ledger where it can be opened, and what is wrong with it and with the key. Neither is made."""
-    from fedward.privacy.ledger import Ledger
+    from fedward.privacy.ledger.ledger import Ledger
 
     found = [*_key(site), *_ledger_file(site)]
     if any(finding.where == "key" for finding in found) or not site.ledger.exists():
@@ -136,7 +136,7 @@ def federation_key(site: SitePolicy) -> tuple[FederationKey | None, list[Finding
 
 def _approval_files(site: SitePolicy) -> list[Finding]:
     """Approvals that cannot be used; their jobs are refused."""
-    from fedward.privacy.approvals import Approval, approvals
+    from fedward.privacy.policy.approvals import Approval, approvals
 
     if site.approvals is None:
         return []
@@ -173,8 +173,8 @@ def weigh_job(
 ) -> tuple[list[Finding], Cost | None]:
     """What the hospital would answer to a job, and the cost where that can be told."""
     from fedward.dataset.selection import select
-    from fedward.privacy.agreement import agree, check_noise
-    from fedward.privacy.plan import plan_site, steps_a_round
+    from fedward.privacy.budget_plan import plan_site, steps_a_round
+    from fedward.privacy.policy.agreement import agree, check_noise
 
     try:
         agreed = agree(job, site)

@@ -13,7 +13,7 @@ from fedward.doctor.findings import Finding, Voice
 from fedward.doctor.probes.judgement import Outcome, Probe, judge, judge_jobs
 from fedward.doctor.server_context import ServerCase
 from fedward.doctor.site import network
-from fedward.provisioning.reach import goes_on
+from fedward.provisioning.network.connectivity import goes_on
 
 _UNLISTED = "cells", "peers server", "shell pwd", "pwd server"
 _ANEW = "stop the server, make its kit anew with this release, and rotate as the page on a compromise says"

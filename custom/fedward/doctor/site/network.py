@@ -11,7 +11,7 @@ from urllib.parse import SplitResult
 from fedward.doctor.context import Limits
 from fedward.doctor.findings import Finding, Voice
 from fedward.errors import FederationError
-from fedward.provisioning.reach import Endpoint, proxy_of, reach, tunnel
+from fedward.provisioning.network.connectivity import Endpoint, proxy_of, reach, tunnel
 
 
 class Far(Protocol):

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from fedward.doctor.context import Case
 from fedward.doctor.findings import Finding, Voice
 from fedward.errors import FedwardError
-from fedward.privacy.linter import CohortFacts
-from fedward.privacy.policy_review import Finding as Remark
-from fedward.privacy.policy_review import review
+from fedward.privacy.policy.linter import CohortFacts
+from fedward.privacy.policy.review import Finding as Remark
+from fedward.privacy.policy.review import review
 from fedward.settings import CohortPrivacy, SitePolicy
 
 CUSTOMARY_COUNT = 5
@@ -43,7 +43,7 @@ def lax_policy(case: Case) -> Iterator[Finding]:
 def ledger(case: Case) -> Iterator[Finding]:
     """The privacy ledger is there and every entry follows the one before it."""
     from fedward.indexing.site_key import load_key
-    from fedward.privacy.ledger import Ledger
+    from fedward.privacy.ledger.ledger import Ledger
 
     say, site = Voice("ledger"), case.policy
     if not site.ledger.exists():
@@ -61,7 +61,7 @@ def ledger(case: Case) -> Iterator[Finding]:
 def record(case: Case) -> Iterator[Finding]:
     """The record of runs, in the ledger's file, can be understood; it says how many of them have not ended."""
     from fedward.indexing.site_key import load_key
-    from fedward.privacy.record import Record
+    from fedward.privacy.ledger.run_record import Record
 
     say, site = Voice("record"), case.policy
     try:

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from fedward.dataset.manifest import Row
 from fedward.dataset.selection import Example
 from fedward.errors import EncryptionError
-from fedward.privacy.metric_table import AGES, INTENSITIES, SEXES
-from fedward.privacy.suppression import suppress_cells, suppress_labels, suppress_parts
+from fedward.privacy.disclosure.metric_registry import AGES, INTENSITIES, SEXES
+from fedward.privacy.disclosure.suppression import suppress_cells, suppress_labels, suppress_parts
 from fedward.settings import JobSpec
 
 SHARES = 1000
@@ -136,7 +136,7 @@ def pooled_statistics(
         job: the job that was counted for.
         counts: ``cohort_statistics``, or the sum of several.
         min_count: the floor; a count below it is None, and with it what would give it away (``suppress_parts``).
-        hides: labels whose patients might tell one hospital's own (``fedward.privacy.untold``).
+        hides: labels whose patients might tell one hospital's own (``fedward.privacy.disclosure.withheld``).
         hides_patients: whether the number of all might.
         rest: of "age" and "sex", each part's patients less those that hospitals told themselves; None: all of them.
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fedward.dataset.selection import Support
 from fedward.errors import EncryptionError
-from fedward.privacy.untold import ANY, Told, Untold, untold_counts, untold_length
+from fedward.privacy.disclosure.withheld import ANY, Told, Untold, untold_counts, untold_length
 from fedward.settings import JobSpec
 from fedward.validation.pooling.cohort_statistics import STRATA, pooled_statistics, tables_of
 from fedward.validation.pooling.pooled import pooled_scores

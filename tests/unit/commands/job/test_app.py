@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fedward.privacy.job_hash import job_hash
+from fedward.privacy.policy.job_hash import job_hash
 from fedward.settings import read_job
 from tests.unit.commands.command_line import typed
 

@@ -16,9 +16,9 @@ from fedward.dataset.manifest import Manifest, write_manifest
 from fedward.flare.job import export_job
 from fedward.flare.kits import provision
 from fedward.indexing.site_key import load_key
-from fedward.privacy.agreement import agree
-from fedward.privacy.job_hash import job_hash
-from fedward.privacy.ledger import Ledger
+from fedward.privacy.ledger.ledger import Ledger
+from fedward.privacy.policy.agreement import agree
+from fedward.privacy.policy.job_hash import job_hash
 from fedward.settings import FederationSpec, Hospital, Person, Server, read_job, read_site
 from tests.unit.commands.command_line import typed
 

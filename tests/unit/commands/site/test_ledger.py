@@ -13,8 +13,8 @@ import pytest
 from fedward.errors import GateRefused
 from fedward.indexing.site_key import load_key
 from fedward.privacy import accountant
-from fedward.privacy.ledger import Ledger
-from fedward.privacy.record import Record
+from fedward.privacy.ledger.ledger import Ledger
+from fedward.privacy.ledger.run_record import Record
 from tests.conftest import OPEN_SITE_TOML
 from tests.unit.commands.command_line import typed
 from tests.unit.conftest import MakeCohort

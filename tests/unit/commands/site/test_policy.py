@@ -14,8 +14,8 @@ from fedward.encryption.keys.key import create_key
 from fedward.encryption.keys.key_file import write_key
 from fedward.indexing.site_key import load_key
 from fedward.privacy.accountant import Event, epsilon
-from fedward.privacy.job_hash import job_hash
-from fedward.privacy.ledger import Ledger
+from fedward.privacy.ledger.ledger import Ledger
+from fedward.privacy.policy.job_hash import job_hash
 from fedward.settings import read_job, read_site
 from tests.unit.commands.command_line import typed
 

@@ -18,7 +18,7 @@ from fedward.doctor.probes.judgement import Outcome, Probe, Refusal, judge, judg
 from fedward.errors import FederationError
 from fedward.flare import probe_line
 from fedward.flare.session import Console
-from fedward.provisioning.reach import Endpoint
+from fedward.provisioning.network.connectivity import Endpoint
 from tests.unit.doctor.made import levels
 
 SAY = Voice("door")

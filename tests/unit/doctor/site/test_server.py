@@ -13,7 +13,7 @@ import fedward
 from fedward.doctor.context import Case
 from fedward.doctor.site import server
 from fedward.errors import FederationError
-from fedward.provisioning.hello import Hello
+from fedward.provisioning.network.health import Hello
 from fedward.provisioning.stamp import package_hash
 from tests.unit.doctor.made import answer, asked, case_of, levels, write_kit
 

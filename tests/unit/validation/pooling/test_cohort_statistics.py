@@ -16,8 +16,8 @@ from hypothesis.extra import numpy as arrays
 
 from fedward.dataset.selection import Example, select
 from fedward.errors import EncryptionError, JobError
-from fedward.privacy.metric_table import AGES, INTENSITIES, SEXES
-from fedward.privacy.release import refused, release
+from fedward.privacy.disclosure.metric_registry import AGES, INTENSITIES, SEXES
+from fedward.privacy.disclosure.release import refused, release
 from fedward.settings import JobSpec, Leaving, parse, plain
 from fedward.training.networks import initial_weights
 from fedward.training.trainer import Trainer

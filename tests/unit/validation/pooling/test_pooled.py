@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from fedward.errors import EncryptionError, JobError
-from fedward.privacy.release import release
+from fedward.privacy.disclosure.release import release
 from fedward.settings import JobSpec, Leaving, parse
 from fedward.training.results import Predictions
 from fedward.validation.calibration import reliability

@@ -1,0 +1,250 @@
+"""Which numbers leave a hospital, and how coarse: a table of every metric that has a name, a list, rounding, a floor.
+
+The list (``site.toml``, ``[leaving] metrics``) holds names of groups ("scores"), of single metrics ("auc") or both
+("scores.loss"). A metric that is listed brings the counts it rests on, since without them no floor can be held.
+The floor is held on patients: on those whom a number is of, on those with yes and on those without (who have no image
+with yes). Images are told only as the number of all of them, beside those patients.
+A count below the floor is null, never 0, and so is whatever rests on it; ``suppressed`` says so. Where what is
+suppressed in a table would follow from its whole, the next smallest is too (Hundepool et al. 2012, Statistical
+Disclosure Control, section 4.2.2); a mean over labels leaves only where each of theirs does.
+``fedward.privacy.disclosure.metric_registry`` has the names. Figures over all hospitals together leave only where the
+list names them as such: "pooled", "pooled.auc", "cohort_statistics"; so do "subgroups", "curves" and "profile".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from fedward.privacy.disclosure.metric_faults import named, unlike
+from fedward.privacy.disclosure.metric_registry import (
+    ABOVE,
+    BREAKDOWNS,
+    FLAT,
+    GROUPS,
+    NAMED,
+    SCORES,
+    SUPPRESSED,
+    TABLE_KINDS,
+    TABLES,
+    TOP,
+    WITHIN,
+    Metric,
+)
+from fedward.privacy.disclosure.profile import beside_subgroups
+from fedward.privacy.disclosure.rule import Rule
+from fedward.privacy.disclosure.subgroups import curves, subgroups, wholes_of
+from fedward.privacy.disclosure.suppression import suppress_labels, suppress_parts
+from fedward.settings import Leaving
+
+
+def release(
+    metrics: Mapping[str, Any],
+    leaving: Leaving,
+    *,
+    private: bool,
+    alone: bool = False,
+    names: Collection[str] | None = None,
+    exclusive: bool = True,
+) -> dict[str, Any]:
+    """The part of ``metrics`` that may leave, as coarse as the hospital says.
+
+    Args:
+        metrics: anything at all; what is no metric of the table is left out.
+        leaving: the hospital's list, decimals and floor.
+        private: the job has differential privacy: what is computed from training data without noise stays.
+        alone: the metrics are those of the model that this hospital trained alone; under ``private`` its scores stay.
+        names: labels, classes and structures of the job; entries of other names are left out. None: any short name.
+        exclusive: the names are classes, of which each image has one (``JobSpec.exclusive``): one that is hidden may
+            follow from the others, and more is. False only for yes-or-no labels.
+
+    Returns:
+        New JSON-ready data. ``release`` of it is equal to it. ε is rounded up, all else to nearest.
+    """
+    rule = Rule(leaving, private, alone, None if names is None else frozenset(names), exclusive)
+    found: dict[str, Any] = {}
+    for group in FLAT:
+        found |= _entries(metrics, group, rule)
+    for group in TOP:  # scores come before what rests on their counts
+        content = metrics.get(group)
+        if isinstance(content, Mapping) and (part := _group(content, group, rule, found)):
+            found[group] = part
+    return {name: found[name] for name in metrics if name in found}
+
+
+def refused(
+    metrics: Mapping[str, Any],
+    leaving: Leaving,
+    *,
+    private: bool,
+    alone: bool = False,
+    names: Collection[str] | None = None,
+    exclusive: bool = True,
+) -> list[str]:
+    """Why ``metrics`` may not leave, one line a fault; none for what ``release`` gave with the same arguments."""
+    rule = Rule(leaving, private, alone, None if names is None else frozenset(names), exclusive)
+    if type(metrics) is not dict:
+        return ["metrics are not a table"]
+    faults = [fault for name, value in metrics.items() for fault in named(name, value, rule)]
+    if faults:
+        return faults
+    given = release(metrics, leaving, private=private, alone=alone, names=names, exclusive=exclusive)
+    return [f"metric {path} is not rounded, not above the floor, or not of its kind" for path in unlike(metrics, given)]
+
+
+def unknown_names(leaving: Leaving) -> list[str]:
+    """Names on the hospital's list that are no group and no metric."""
+    single = {group: table for group, table in GROUPS.items() if ABOVE.get(group, group) not in BREAKDOWNS}
+    leaves = {name for group, table in single.items() if ABOVE.get(group, group) not in NAMED for name in table}
+    dotted = {f"{group}.{name}" for group, table in single.items() for name in table}
+    return [name for name in leaving.metrics if name not in leaves | dotted | set(GROUPS)]
+
+
+def _entries(content: Mapping[str, Any], group: str, rule: Rule) -> dict[str, Any]:
+    """The free metrics of one table, floors held; a metric whose count is absent or null is null."""
+    table, least = GROUPS[group], rule.leaving.min_count
+    free = {
+        name: rule.clean(table[name], content[name]) for name in content if name in table and rule.free(group, name)
+    }
+    patients, positives = free.get("patients"), free.get("positives")
+    if type(patients) is int and type(positives) is int and patients - positives < least:
+        free["positives"] = None
+    for part, whole in WITHIN.get(group, {}).items():
+        if part in free and _few_left(free[part], free.get(whole), least):
+            free[part] = None
+    hidden = {name for name in free if _lacks_count(table[name], free, table)}
+    hidden |= {name for name in free if table[name].kind == "count" and free[name] is None}
+    found = {name: None if name in hidden else value for name, value in free.items()}
+    return found | {SUPPRESSED: True} if hidden and group in SCORES else found
+
+
+def _lacks_count(metric: Metric, values: Mapping[str, Any], table: Mapping[str, Metric]) -> bool:
+    return any(values.get(count) is None or _lacks_count(table[count], values, table) for count in metric.rests_on)
+
+
+def _few_left(part: object, whole: object, least: int) -> bool:
+    """Whether of a whole's patients too few are not in a part, and yet some."""
+    return type(part) is int and (type(whole) is not int or (whole != part and whole - part < least))
+
+
+def _group(content: Mapping[str, Any], group: str, rule: Rule, found: Mapping[str, Any]) -> dict[str, Any]:
+    """A group beside those that were found before it."""
+    if group in BREAKDOWNS:
+        make = subgroups if group == "subgroups" else curves
+        return (
+            make(content, wholes_of(found.get("scores", {})), rule) if rule.free(BREAKDOWNS[group], "patients") else {}
+        )
+    if group in TABLES:
+        return _scores(content, group, rule)
+    counted = _counted(content, group, rule)
+    return (
+        beside_subgroups(counted, found.get("subgroups", {}), least=rule.leaving.min_count)
+        if group == "profile"
+        else counted
+    )
+
+
+def _scores(content: Mapping[str, Any], group: str, rule: Rule) -> dict[str, Any]:
+    found = _entries(content, group, rule)
+    for table, within in TABLES[group].items():
+        inner = content.get(table)
+        if not isinstance(inner, Mapping):
+            continue
+        parts = {
+            name: part if _is_of(found, part, table, rule) else _blank(part)
+            for name in inner
+            if rule.entry(name) and isinstance(inner[name], Mapping) and (part := _entries(inner[name], within, rule))
+        }
+        if parts:
+            found[table] = _complement(parts, found, rule.leaving.min_count)
+            if any(SUPPRESSED in part for part in found[table].values()):
+                found = _no_means(found, group)
+            elif table == "labels":
+                found = _means(found, content, group, rule)
+    if group == "pooled" and "pooled" in rule.leaving.metrics and rule.free(group, "patients"):
+        inner = content.get("curves")
+        if isinstance(inner, Mapping) and (told := curves(inner, wholes_of(found), rule)):
+            found["curves"] = told
+    return found
+
+
+def _is_of(whole: Mapping[str, Any], part: Mapping[str, Any], table: str, rule: Rule) -> bool:
+    """Whether a label's patients are all patients, or a structure's are of them and leave none, or the floor."""
+    everyone = whole.get("patients")
+    if everyone is None:
+        return False
+    if "patients" not in part:
+        return True
+    if table == "labels":
+        return bool(part["patients"] == everyone)
+    return not _few_left(part["patients"], everyone, rule.leaving.min_count)
+
+
+def _means(found: Mapping[str, Any], content: Mapping[str, Any], group: str, rule: Rule) -> dict[str, Any]:
+    """Scores with their means over labels, of which each leaves.
+
+    A mean adds nothing to its labels. It needs no floor on the patients without any label, who may be few.
+    """
+    labels = list(found["labels"].values())
+    known = all(found.get(name) is not None for name in ("patients", "images"))
+    if not known or len(labels) < 2 or any(part.get("positives") is None for part in labels):
+        return dict(found)
+    means = {name: metric for name, metric in GROUPS[group].items() if "positives" in metric.rests_on and name in found}
+    return {**found, **{name: rule.clean(metric, content[name]) for name, metric in means.items()}}
+
+
+def _no_means(found: Mapping[str, Any], group: str) -> dict[str, Any]:
+    """Without what rests on all labels or structures together, from which a hidden one's patients would follow."""
+    together = {"positives", "dice_patients"}
+    rests = {name for name, metric in GROUPS[group].items() if name in together or together & set(metric.rests_on)}
+    return {name: None if name in rests else value for name, value in found.items()} | {SUPPRESSED: True}
+
+
+def _blank(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {**dict.fromkeys(entry), SUPPRESSED: True}
+
+
+def _complement(parts: dict[str, dict[str, Any]], whole: Mapping[str, Any], least: int) -> dict[str, dict[str, Any]]:
+    """Suppress further entries where what is suppressed would follow from the others."""
+    open_ones = {name: part for name, part in parts.items() if SUPPRESSED not in part}
+    if all("positives" in part for part in open_ones.values()):
+        counts = {name: open_ones[name]["positives"] if name in open_ones else None for name in parts}
+        kept = suppress_labels(counts, patients=whole.get("patients"), images=whole.get("images"), least=least)
+        keep = {name for name, value in kept.items() if value is not None}
+    else:
+        keep = set(open_ones)
+        if len(open_ones) == len(parts) - 1 and open_ones:
+            keep -= {min(open_ones, key=lambda name: (open_ones[name].get("patients", 0), name))}
+    return {name: part if name in keep or SUPPRESSED in part else _blank(part) for name, part in parts.items()}
+
+
+def _counted(content: Mapping[str, Any], group: str, rule: Rule) -> dict[str, Any]:
+    """A group without scores: its metrics, and the entries of its tables."""
+    found = _entries(content, group, rule)
+    for name in found:
+        metric = GROUPS[group][name]
+        if metric.kind in TABLE_KINDS:
+            table = content[name] if isinstance(content[name], Mapping) else {}
+            given = {entry: table[entry] for entry in table if rule.entry(entry, metric)}
+            wholes = [None if found[name] is None else found.get(count) for count in metric.rests_on]
+            found[name] = _cells(given, metric, wholes, rule)
+    return {name: None if _some_hidden(found, GROUPS[group][name]) else value for name, value in found.items()}
+
+
+def _some_hidden(found: Mapping[str, Any], metric: Metric) -> bool:
+    """Whether a metric rests on a table of which something is hidden, or of which there is nothing."""
+    tables = [found[name] for name in metric.rests_on if isinstance(found.get(name), Mapping)]
+    return metric.kind not in TABLE_KINDS and any(not table or None in table.values() for table in tables)
+
+
+def _cells(given: Mapping[str, Any], metric: Metric, wholes: Sequence[int | None], rule: Rule) -> dict[str, Any]:
+    """Entries of a table; of ``wholes`` the first counts patients, and the second images."""
+    least, patients = rule.leaving.min_count, wholes[0]
+    if metric.kind == "counts":
+        return suppress_labels(given, patients=patients, images=wholes[1], least=least)
+    if metric.kind in ("parts", "strata"):
+        every = {**given, **dict.fromkeys(set(metric.entries) - set(given))}
+        kept = suppress_parts(every, total=patients, least=least, empty=metric.kind == "strata")
+        return {name: kept[name] for name in given}
+    share = Metric("score")
+    return {name: None if patients is None else rule.clean(share, value) for name, value in given.items()}

@@ -1,0 +1,68 @@
+"""The chain's head: a small file beside the ledger that says how many entries it has and the hash of the last.
+
+It is replaced whole and synced with its folder, so that a kill leaves the old one or the new one.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedward.errors import LedgerError
+from fedward.files import replace_file
+from fedward.privacy.ledger.hash_chain import RESTORE, START, Seal
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """How many entries, and the hash of the last; none, and ``START``, while the ledger is being created."""
+
+    count: int = 0
+    hash: str = START
+
+
+def head_path(ledger: Path) -> Path:
+    return ledger.with_name(f"{ledger.name}.head")
+
+
+def read_head(ledger: Path, seal: Seal) -> Head | None:
+    """The head as it was written, or None where there is none.
+
+    Raises:
+        LedgerError: it was changed, or written under another key.
+    """
+    path = head_path(ledger)
+    try:
+        content = json.loads(path.read_text(encoding="ascii"))
+        head = Head(int(content["count"]), str(content["hash"]))
+        sound = hmac.compare_digest(seal.head(head.count, head.hash), str(content["seal"]))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, LookupError, TypeError):
+        sound = False
+    if not sound:
+        raise LedgerError("head was changed, or written under another site's key", where=path, remedy=RESTORE)
+    return head
+
+
+def write_head(ledger: Path, seal: Seal, head: Head) -> None:
+    """Replace the head, durably.
+
+    Raises:
+        OSError: the disk does not take it; the old head then stays.
+    """
+    content = {"count": head.count, "hash": head.hash, "seal": seal.head(head.count, head.hash)}
+    replace_file(head_path(ledger), json.dumps(content) + "\n")
+    sync_folder(ledger.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in ``folder`` durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,255 @@
+"""A hospital's privacy ledger: what was done with whose images, so that no restart and no new job forgets it.
+
+It holds events (sampling rate, noise, steps), not ε: two jobs of ε 5 cost 7.4 together, not 10. A job's planned steps
+are charged before it trains and count at once. A round is entered before it begins, and counts from then on whether or
+not it ends. What never began is given back when the job is closed, which is safe because a closed job can begin no
+round. A patient is a keyed pseudonym, so that jobs on overlapping cohorts add up for those who are in both.
+
+Whatever fails, fails closed: an entry that was not made durable raises, and nothing may be trained or sent without it;
+an entry whose maker was killed counts. What is found when the file is tampered with, and what is not, stands in
+``fedward.privacy.ledger.chain_store``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Any
+
+from fedward.errors import LedgerError, OverBudget
+from fedward.privacy import accountant
+from fedward.privacy.accountant import Event
+from fedward.privacy.ledger.chain_store import PATIENTS, ChainFile
+from fedward.privacy.ledger.charges import Charge, Unprotected, named, require_possible
+from fedward.privacy.ledger.hash_chain import Entry
+from fedward.privacy.ledger.site_file import LedgerFile
+from fedward.privacy.ledger.spending import Books, History, Worst, course, worst
+
+__all__ = ["Charge", "Entry", "Ledger", "Unprotected", "Worst"]
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class Ledger(LedgerFile):
+    """The ledger of one site."""
+
+    def __init__(self, chain: ChainFile, *, site: str) -> None:
+        super().__init__(chain, site=site)
+        self._books = Books()
+
+    def charge(
+        self,
+        *,
+        job_id: str,
+        job: str,
+        cohort: str,
+        event: Event,
+        rounds: int,
+        patients: Collection[str],
+        cap: float | None,
+        delta: float,
+        allowance: int = 0,
+    ) -> Charge:
+        """Take on a job: all its planned steps count from now on. Again with the same words: the standing charge.
+
+        The job's own ceiling is its planned steps and ``allowance`` more, whatever ``cap`` would leave.
+
+        Args:
+            job_id: FLARE's id of the run. job: the job's name. cohort: the cohort's name in ``site.toml``.
+            event: the mechanism, with all steps that the job plans.
+            rounds: planned.
+            patients: pseudonyms of all patients whom the job may train on.
+            cap: the largest ε that any of them may come to, over every job ever; None records without a cap.
+            delta: δ at which ε is counted against ``cap``.
+            allowance: steps beyond those planned that may begin after a restart; they are charged when they begin.
+
+        Raises:
+            OverBudget: a patient would pass ``cap``; nothing is recorded.
+            LedgerError: the job id stands for another charge, or a value cannot be.
+        """
+        require_possible(event, rounds=rounds, cap=cap, delta=delta, allowance=allowance)
+        body: dict[str, Any] = {
+            **named(job_id=job_id, job=job, cohort=cohort),
+            "unit": event.unit,
+            "sampling_rate": float(event.sampling_rate),
+            "noise_multiplier": float(event.noise_multiplier),
+            "steps": int(event.steps),
+            "rounds": int(rounds),
+            "allowance": int(allowance),
+            "cap": None if cap is None else float(cap),
+            "delta": float(delta),
+        }
+        people = frozenset(patients)
+        if cap is not None and self.find(job_id) is None:
+            worst(self._histories(people, event), delta=delta)  # slow: outside the lock, and the accountant remembers
+        with self._turn() as turn:
+            if not self._stands("charge", body, people):
+                self._afford(people, event, cohort=cohort, cap=cap, delta=delta)
+                turn.append("charge", body, patients=people)
+        with self._turn():
+            return self._found(job_id)
+
+    def begin(self, job_id: str, *, round_number: int, steps: int) -> Entry:
+        """Enter a round before it begins; it is durable once this returns, and counts even if the round never ends.
+
+        A round begun again after a restart counts again. Steps beyond those planned are charged here, as far as the
+        charge's ``allowance`` goes.
+
+        Raises:
+            OverBudget: steps beyond those planned would pass the job's own ceiling, or take a patient past the charge's
+                cap; nothing is recorded.
+            LedgerError: the job is not charged, or closed, or ``steps`` is below 1.
+        """
+        if steps < 1 or round_number < 0:
+            raise LedgerError("a round has a number from 0 and 1 step or more", where=self.path, value=steps)
+        with self._turn() as turn:
+            charge = self._found(job_id)
+            if charge.closed:
+                raise LedgerError("job is closed and can begin no round", where=self.path, value=job_id)
+            if charge.begun_steps + steps > charge.ceiling.steps:
+                what = f"the round would pass the job's own ceiling of {charge.ceiling.steps} steps"
+                remedy = "submit the job again: it is charged anew"
+                raise OverBudget(what, where=f"cohort {charge.cohort}", remedy=remedy)
+            beyond = charge.begun_steps + steps - charge.counted.steps
+            if beyond > 0:
+                more = replace(charge.event, steps=beyond)
+                people = self._chain.members[charge.patients]
+                self._afford(people, more, cohort=charge.cohort, cap=charge.cap, delta=charge.delta)
+            body = {"job_id": job_id, "round": int(round_number), "steps": int(steps)}
+            return turn.append("begin", body)
+
+    def release(self, begun: str, *, digest: str) -> Entry:
+        """Bind the one update that a round begun may send. Again with the same digest: the standing entry.
+
+        Args:
+            begun: hash of the round's entry.
+            digest: SHA-256 of the update, 64 hexadecimal digits.
+
+        Raises:
+            LedgerError: no such round, or another update was released for it.
+        """
+        if not _DIGEST.fullmatch(digest):
+            raise LedgerError("digest is not 64 hexadecimal digits", where=self.path)
+        with self._turn() as turn:
+            if begun not in self._books.begun:
+                raise LedgerError("no round was begun under this hash", where=self.path, value=begun)
+            standing = self._books.released.get(begun)
+            if standing is None:
+                return turn.append("release", {"begun": begun, "digest": digest})
+            if standing.body["digest"] != digest:
+                raise LedgerError("another update was released for this round", where=self.path, value=begun)
+            return standing
+
+    def close(self, job_id: str) -> Entry | None:
+        """End a job and give back the steps that never began; it can begin no round afterwards. Again: the same entry.
+
+        Returns:
+            The closing entry, or None where the job was never charged.
+        """
+        with self._turn() as turn:
+            charge = self._books.charge(job_id)
+            if charge is None or charge.closed:
+                return self._books.closing.get(job_id)
+            refund = charge.counted.steps - charge.begun_steps
+            return turn.append("close", {"job_id": job_id, "refunded_steps": refund})
+
+    def unprotected(self, *, job_id: str, job: str, cohort: str, patients: Collection[str]) -> Entry:
+        """Record that a job without differential privacy touches these patients: no ε bounds them from now on.
+
+        Raises:
+            LedgerError: the job id stands for something else.
+        """
+        body, people = named(job_id=job_id, job=job, cohort=cohort), frozenset(patients)
+        with self._turn() as turn:
+            if self._stands("unprotected", body, people):
+                return self._chain.entries[self._books.jobs[job_id].number - 1]
+            return turn.append("unprotected", body, patients=people)
+
+    def charges(self) -> list[Charge]:
+        """All charges, in order."""
+        return [job for job in self.jobs() if isinstance(job, Charge)]
+
+    def jobs(self) -> list[Charge | Unprotected]:
+        """All jobs, those without differential privacy among them, in order."""
+        with self._turn():
+            return list(self._books.jobs.values())
+
+    def find(self, job_id: str) -> Charge | None:
+        """The job's charge, or None."""
+        with self._turn():
+            return self._books.charge(job_id)
+
+    def patients(self, cohort: str) -> frozenset[str]:
+        """Pseudonyms of all patients whom any job touched under a cohort's name."""
+        with self._turn():
+            sets = [self._chain.members[job.patients] for job in self._books.jobs.values() if job.cohort == cohort]
+            return frozenset().union(*sets)
+
+    def spent(self, patients: Collection[str], *, delta: float) -> float:
+        """The largest ε among patients at ``delta``, over every job that ever touched them; 0.0 for none."""
+        return self.worst(patients, delta=delta).epsilon
+
+    def worst(self, patients: Collection[str], *, delta: float) -> Worst:
+        """As ``spent``, with how many patients are at it."""
+        with self._turn():
+            histories = self._books.histories(frozenset(patients), self._chain.members)
+        return worst(histories, delta=delta)
+
+    def course(self, patients: Collection[str], *, delta: float) -> list[tuple[str, float]]:
+        """Time and ``spent`` after each entry that changed it, in order."""
+        with self._turn():
+            entries, members = list(self._chain.entries), dict(self._chain.members)
+        return course(entries, members, patients, delta=delta)
+
+    def alone(self, charge: Charge) -> float:
+        """ε of what counts of a charge, as if nothing else had been."""
+        return accountant.epsilon([charge.counted], delta=charge.delta)
+
+    def after(self, charge: Charge, *, delta: float) -> float:
+        """The largest ε of a charge's patients from it and the jobs before it, with what counts of them today."""
+        with self._turn():
+            books = Books()
+            books.jobs = {name: job for name, job in self._books.jobs.items() if job.number <= charge.number}
+            histories = books.histories(self._chain.members[charge.patients], self._chain.members)
+        return worst(histories, delta=delta).epsilon
+
+    def _histories(self, patients: frozenset[str], extra: Event) -> Mapping[History, int]:
+        with self._turn():
+            return self._books.histories(patients, self._chain.members, extra=extra)
+
+    def _take(self, entry: Entry) -> None:
+        self._books.take(entry)
+
+    def _found(self, job_id: str) -> Charge:
+        charge = self._books.charge(job_id)
+        if charge is None:
+            raise LedgerError("job is not charged", where=self.path, value=job_id, remedy="charge it before it trains")
+        return charge
+
+    def _stands(self, kind: str, body: dict[str, Any], patients: frozenset[str]) -> bool:
+        """Whether the job's own entry is there already; another entry under its id is refused."""
+        job = self._books.jobs.get(str(body["job_id"]))
+        if job is None:
+            return False
+        entry = self._chain.entries[job.number - 1]
+        differs = [name for name, value in body.items() if entry.body.get(name) != value]
+        if self._chain.members[job.patients] != patients:
+            differs.append(PATIENTS)
+        if entry.kind != kind or differs:
+            what = f"job stands in the ledger with other {', '.join(differs) or 'protection'}"
+            raise LedgerError(what, where=self.path, value=job.job_id, remedy="run it anew under an id of its own")
+        return True
+
+    def _afford(self, patients: frozenset[str], event: Event, *, cohort: str, cap: float | None, delta: float) -> None:
+        if cap is None:
+            return
+        histories = self._books.histories(patients, self._chain.members, extra=event)
+        where = f"cohort {cohort}"
+        if None in histories:
+            touched = f"{histories[None]} of {len(patients)} patients were in a job without differential privacy"
+            raise OverBudget(f"{touched}, and no ε bounds what is known of them", where=where, remedy="leave them out")
+        epsilon = worst(histories, delta=delta).epsilon
+        if not epsilon <= cap:
+            what = f"a patient would come to ε {epsilon:.2f} at δ {delta:g}, over the hospital's cap of {cap:g}"
+            raise OverBudget(what, where=where, remedy="ask for more noise or fewer steps")

@@ -1,0 +1,147 @@
+"""A hospital's record of runs: what it did in each, durable before it counts, beside the entries of its ledger.
+
+Each method of ``Record`` that writes returns once its entry is on the disk, or raises; so a caller that writes first
+and acts afterwards never acts on what a kill can take back. A run that is known is a **continuation** where all of this
+holds, and is refused where one does not:
+
+* its job has the hash that the run began with;
+* the run has not ended here;
+* what it does again, it does in the same words: the same hospitals with the same nonces, the same sum of a round, the
+  same final model; and of rounds only those above the highest whose update left.
+
+Another run of a job, under an id of its own, is a run like any other, but for one thing: its sums are of the same
+hospitals (``runs.Runs.require_same_hospitals``).
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from fedward.errors import LedgerError
+from fedward.privacy.ledger.chain_store import ChainFile
+from fedward.privacy.ledger.hash_chain import Entry
+from fedward.privacy.ledger.runs import (
+    BEGIN,
+    CONFIRM,
+    END,
+    FINAL,
+    LEAVE,
+    OPEN,
+    ROSTER,
+    SUM,
+    VALIDATE,
+    FinalModel,
+    Run,
+    Runs,
+)
+from fedward.privacy.ledger.site_file import LedgerFile
+
+NONCE_BYTES = 16
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+class Record(LedgerFile):
+    """The record of one site.
+
+    Every method that writes raises ``LedgerError`` where the file cannot be read, written or verified, and
+    ``GateRefused`` where the run is unknown, has ended, another fact stands in the place of this one, or another run of
+    the same job summed other hospitals.
+    """
+
+    def __init__(self, chain: ChainFile, *, site: str) -> None:
+        super().__init__(chain, site=site)
+        self._runs = Runs()
+
+    def find(self, job_id: str) -> Run | None:
+        """The run as it stands, or None where none began under this id."""
+        with self._turn():
+            return self._runs.find(job_id)
+
+    def runs(self) -> tuple[Run, ...]:
+        """All runs, in the order in which they began."""
+        with self._turn():
+            return self._runs.all()
+
+    def begin(self, job_id: str, *, job: str) -> Run:
+        """Begin a run, with a nonce drawn for it; or find the one that stands, with its own.
+
+        Args:
+            job_id: FLARE's id of the run.
+            job: hash of the job's settings.
+
+        Raises:
+            GateRefused: the run is known and this is no continuation of it.
+        """
+        if not job_id or not _HASH.fullmatch(job):
+            raise LedgerError("a run has an id, and its job a hash of 64 hexadecimal digits", where=self.path)
+        with self._turn() as turn:
+            run = self._runs.find(job_id)
+            if run is None:
+                turn.append(BEGIN, {"job_id": job_id, "job": job, "nonce": secrets.token_hex(NONCE_BYTES)})
+            else:
+                run.require(job=job)
+        return self.require(job_id)
+
+    def require(self, job_id: str) -> Run:
+        """The run as it stands.
+
+        Raises:
+            LedgerError: none began under this id.
+        """
+        with self._turn():
+            return self._known(job_id)
+
+    def take_roster(self, job_id: str, roster: Mapping[str, str]) -> None:
+        """Settle who takes part, hospital -> nonce, for the whole run."""
+        self._write(job_id, ROSTER, roster=dict(roster))
+
+    def open_sum(self, job_id: str, *, purpose: str, round_number: int, sum: str, sites: Collection[str]) -> None:
+        """Write down a sum that was verified, before it is used: the only one of its purpose and round."""
+        self._write(job_id, SUM, purpose=purpose, round=round_number, sum=sum, sites=sorted(sites))
+
+    def confirm_sum(self, job_id: str, *, purpose: str, round_number: int, sum: str) -> None:
+        """Write down a sum that this hospital is about to confirm."""
+        self._write(job_id, CONFIRM, purpose=purpose, round=round_number, sum=sum)
+
+    def leave(self, job_id: str, *, round_number: int) -> None:
+        """Write down that a round's update is about to leave; none of this round or below ever does afterwards."""
+        self._write(job_id, LEAVE, round=round_number)
+
+    def validate(self, job_id: str, model: FinalModel) -> None:
+        """Write down the one model that is validated before the final one is chosen; no update leaves afterwards."""
+        self._write(job_id, VALIDATE, round=model.after, model=model.model)
+
+    def finish(self, job_id: str, model: FinalModel) -> None:
+        """Write down the one final model, before this hospital says that it is."""
+        self._write(job_id, FINAL, round=model.after, model=model.model)
+
+    def reveal(self, job_id: str, model: FinalModel) -> None:
+        """Write down that the final model is about to be opened to the server."""
+        self._write(job_id, OPEN, round=model.after, model=model.model)
+
+    def end(self, job_id: str) -> None:
+        """End a run: nothing continues it. A run that never began, or has ended, is left as it is."""
+        with self._turn() as turn:
+            run = self._runs.find(job_id)
+            if run is not None and not run.ended:
+                turn.append(END, {"job_id": job_id})
+
+    def _write(self, job_id: str, kind: str, **words: Any) -> None:
+        with self._turn() as turn:
+            run = self._known(job_id)
+            if not run.stands(kind, words):
+                self._runs.require_same_hospitals(run, kind, words)
+                turn.append(kind, {"job_id": job_id, **words})
+
+    def _known(self, job_id: str) -> Run:
+        run = self._runs.find(job_id)
+        if run is None:
+            remedy = "submit the job again"
+            raise LedgerError("no such run was begun here", where=self.path, value=job_id, remedy=remedy)
+        return run
+
+    def _take(self, entry: Entry) -> None:
+        self._runs.take(entry)

@@ -1,0 +1,209 @@
+"""What each patient has been through, from the ledger's entries, and the ε of the one who has been through most.
+
+Patients are grouped by the charges that touched them, over all cohorts and jobs; a group's history is what still counts
+of those charges. ε is computed once for each history that no other contains, for composing more events never lowers it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fedward.errors import JobError, LedgerError
+from fedward.privacy import accountant
+from fedward.privacy.accountant import Event
+from fedward.privacy.ledger.charges import Charge, Unprotected
+from fedward.privacy.ledger.hash_chain import Entry
+from fedward.privacy.ledger.runs import RUN
+
+History = tuple[tuple[float, float, int], ...] | None
+"""Sampling rate, noise multiplier and steps of each different mechanism; None: touched without protection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Worst:
+    """The largest ε among patients, and how many of them are at it."""
+
+    epsilon: float
+    patients: int
+
+
+class Books:
+    """The ledger's entries, added up in order.
+
+    Attributes:
+        jobs: by id, in the order of their entries.
+        begun: hash of a begin entry -> its job's id.
+        released: hash of a begin entry -> the entry that releases its digest.
+        closing: job's id -> the entry that closed it.
+    """
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, Charge | Unprotected] = {}
+        self.begun: dict[str, str] = {}
+        self.released: dict[str, Entry] = {}
+        self.closing: dict[str, Entry] = {}
+
+    def take(self, entry: Entry) -> None:
+        """Add one entry; those of ``fedward.privacy.ledger.runs`` cost nobody anything and are passed over.
+
+        Raises:
+            LedgerError: it is of a kind, or says something, that this Fedward does not know.
+        """
+        if entry.kind.startswith(RUN):
+            return
+        try:
+            self._takers[entry.kind](self, entry, entry.body)
+        except (LookupError, TypeError, ValueError, AttributeError, JobError):
+            what = f"entry {entry.number} cannot be understood"
+            raise LedgerError(what, value=entry.kind, remedy="update Fedward to the version that wrote it") from None
+
+    def charge(self, job_id: str) -> Charge | None:
+        job = self.jobs.get(job_id)
+        return job if isinstance(job, Charge) else None
+
+    def histories(
+        self, patients: Collection[str], members: Mapping[str, frozenset[str]], *, extra: Event | None = None
+    ) -> Counter[History]:
+        """Each different history among ``patients``, with how many have it, if ``extra`` happened to all of them."""
+        jobs: dict[str, list[Charge | Unprotected]] = {}
+        for job in self.jobs.values():
+            jobs.setdefault(job.patients, []).append(job)
+        found: Counter[History] = Counter()
+        for group, touched in _partition(frozenset(patients), {named: members[named] for named in jobs}):
+            history = _merged([job for named in touched for job in jobs[named]], extra)
+            found[history] += len(group)
+        return found
+
+    def _create(self, entry: Entry, body: Mapping[str, Any]) -> None:
+        if entry.number != 1:
+            raise ValueError("not the first entry")
+
+    def _charge(self, entry: Entry, body: Mapping[str, Any]) -> None:
+        event = Event(
+            unit=body["unit"],
+            sampling_rate=body["sampling_rate"],
+            noise_multiplier=body["noise_multiplier"],
+            steps=body["steps"],
+        )
+        self.jobs[body["job_id"]] = Charge(
+            **{name: body[name] for name in ("job_id", "job", "cohort", "rounds", "cap", "delta", "patients")},
+            event=event,
+            allowance=body.get("allowance", 0),  # an entry of before there was one allows nothing beyond its plan
+            at=entry.at,
+            number=entry.number,
+        )
+
+    def _unprotected(self, entry: Entry, body: Mapping[str, Any]) -> None:
+        names = ("job_id", "job", "cohort", "patients")
+        self.jobs[body["job_id"]] = Unprotected(
+            **{name: body[name] for name in names}, at=entry.at, number=entry.number
+        )
+
+    def _begin(self, entry: Entry, body: Mapping[str, Any]) -> None:
+        charge = self._open(body["job_id"])
+        self.jobs[charge.job_id] = replace(charge, begun_steps=charge.begun_steps + body["steps"])
+        self.begun[entry.hash] = charge.job_id
+
+    def _release(self, entry: Entry, body: Mapping[str, Any]) -> None:
+        if body["begun"] not in self.begun:
+            raise ValueError("no such round")
+        self.released[body["begun"]] = entry
+
+    def _close(self, entry: Entry, body: Mapping[str, Any]) -> None:
+        charge = self._open(body["job_id"])
+        self.jobs[charge.job_id] = replace(charge, closed=True, refunded_steps=body["refunded_steps"])
+        self.closing[charge.job_id] = entry
+
+    def _open(self, job_id: str) -> Charge:
+        charge = self.charge(job_id)
+        if charge is None or charge.closed:
+            raise ValueError("no open charge")
+        return charge
+
+    _takers: Mapping[str, Callable[[Books, Entry, Mapping[str, Any]], None]] = {
+        "create": _create,
+        "charge": _charge,
+        "unprotected": _unprotected,
+        "begin": _begin,
+        "release": _release,
+        "close": _close,
+    }
+
+
+def course(
+    entries: Iterable[Entry],
+    members: Mapping[str, frozenset[str]],
+    patients: Collection[str],
+    *,
+    delta: float,
+) -> list[tuple[str, float]]:
+    """Time and largest ε after each entry that changed what counts for one of ``patients``."""
+    books, points = Books(), []
+    before: Counter[History] = Counter()
+    for entry in entries:
+        books.take(entry)
+        if entry.kind in ("release", "create") or entry.kind.startswith(RUN):
+            continue
+        now = books.histories(patients, members)
+        if now != before:
+            points.append((entry.at, worst(now, delta=delta).epsilon))
+        before = now
+    return points
+
+
+def worst(histories: Mapping[History, int], *, delta: float) -> Worst:
+    """The largest ε, ∞ for unprotected patients; 0 of 0 where there is no patient. A NaN counts as ∞."""
+    if None in histories:
+        return Worst(math.inf, histories[None])
+    values: dict[float, int] = {}
+    for history in _maximal(h for h in histories if h is not None):
+        value = accountant.epsilon([_event(*mechanism) for mechanism in history], delta=delta) if history else 0.0
+        value = math.inf if math.isnan(value) else value
+        values[value] = values.get(value, 0) + histories[history]
+    return Worst(max(values), values[max(values)]) if values else Worst(0.0, 0)
+
+
+def _partition(
+    patients: frozenset[str], sets: Mapping[str, frozenset[str]]
+) -> list[tuple[frozenset[str], tuple[str, ...]]]:
+    """Patients in groups that lie in exactly the same of ``sets``."""
+    groups: list[tuple[frozenset[str], tuple[str, ...]]] = [(patients, ())] if patients else []
+    for name, members in sets.items():
+        split = [(group & members, (*names, name)) for group, names in groups]
+        split += [(group - members, names) for group, names in groups]
+        groups = [(group, names) for group, names in split if group]
+    return groups
+
+
+def _merged(jobs: Iterable[Charge | Unprotected], extra: Event | None) -> History:
+    steps: Counter[tuple[float, float]] = Counter()
+    events = [] if extra is None else [extra]
+    for job in jobs:
+        if isinstance(job, Unprotected):
+            return None
+        events.append(job.counted)
+    for event in events:
+        if event.steps:
+            steps[event.sampling_rate, event.noise_multiplier] += event.steps
+    return tuple(sorted((*mechanism, count) for mechanism, count in steps.items()))
+
+
+def _maximal(histories: Iterable[tuple[tuple[float, float, int], ...]]) -> list[tuple[tuple[float, float, int], ...]]:
+    """Without those that another contains, mechanism by mechanism."""
+    counts = {history: {(rate, noise): steps for rate, noise, steps in history} for history in histories}
+    return [
+        history
+        for history, mine in counts.items()
+        if not any(
+            other is not mine and all(other.get(mechanism, 0) >= steps for mechanism, steps in mine.items())
+            for other in counts.values()
+        )
+    ]
+
+
+def _event(rate: float, noise: float, steps: int) -> Event:
+    return Event(unit="patient", sampling_rate=rate, noise_multiplier=noise, steps=steps)

@@ -1,0 +1,182 @@
+"""What may leave a hospital, by kind, and what is done to an update on its way out. Arrays in, arrays out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedward.errors import GateRefused
+from fedward.privacy.clipping import clip_global, clip_per_layer
+from fedward.privacy.disclosure.metric_registry import shown
+from fedward.privacy.noise import SecureRandom, add_gaussian
+from fedward.privacy.policy.agreement import Agreement
+from fedward.weights import Weights
+
+FULL_WEIGHTS_COSINE = 0.7
+FULL_WEIGHTS_RATIO = (0.5, 2.0)
+"""An update whose cosine to the incoming model is above the first and whose norm is within these of the model's is
+taken for the model itself. Full weights after one round are ``w + u``: with an honest ``u``, nearly orthogonal to ``w``
+in these dimensions, their cosine to ``w`` is above 0.7 and their norm below 1.43 |w| as long as |u| < |w|. An honest
+difference that is so would scale the whole model by 1.35 or more within one round."""
+FEWEST_VALUES = 64
+"""The same is asked of each tensor of two dimensions or more that holds at least so many values."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tensor:
+    """What a tensor of the agreed layout is: NumPy's dtype string and the shape."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+Layout = Mapping[str, Tensor]
+Filter = Callable[[Weights], Weights]
+
+
+def layout_of(weights: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
+    """Names, dtypes and shapes of a model."""
+    return {name: Tensor(dtype=weights[name].dtype.str, shape=weights[name].shape) for name in sorted(weights)}
+
+
+def layout_hash(layout: Layout, *, network: str, args: Mapping[str, Any]) -> str:
+    """SHA-256, 64 hexadecimal digits, over the network's name and arguments and each tensor's name, dtype and shape."""
+    tensors = [[name, layout[name].dtype, list(layout[name].shape)] for name in sorted(layout)]
+    text = json.dumps([network, dict(args), tensors], sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_tensors(weights: object, layout: Layout) -> Weights:
+    """A fresh copy of ``weights``, whose names, shapes and dtypes are those of ``layout`` and whose values are finite.
+
+    Raises:
+        GateRefused: naming the first tensor that is extra, missing, of another shape or dtype, no plain array, or not
+            finite.
+    """
+    if type(weights) is not dict:
+        raise GateRefused("tensors are not a table")
+    for name in weights:
+        if type(name) is not str or name not in layout:
+            raise GateRefused(f"tensor {shown(name)} is not in the agreed layout")
+    for name in layout:
+        if name not in weights:
+            raise GateRefused(f"tensor {shown(name)} is missing")
+    return {name: _checked(name, weights[name], layout[name]) for name in sorted(layout)}
+
+
+def check_difference(update: Weights, incoming: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse full weights where a difference to ``incoming`` is due; both of one layout, finite.
+
+    What it holds against: a site that forgot to subtract, for the whole model or for one tensor. What it cannot see:
+    weights that a hostile program has disguised; such a program could as well hide them in an honest-looking update.
+
+    Raises:
+        GateRefused: the update, or one of its tensors, points along the model and is as long (see
+            ``FULL_WEIGHTS_COSINE``).
+    """
+    sums = np.zeros(3)
+    for name in sorted(update):
+        one, other = (np.asarray(side[name], np.float64).ravel() for side in (update, incoming))
+        parts = np.array([one @ other, one @ one, other @ other])
+        if update[name].ndim >= 2 and one.size >= FEWEST_VALUES and _is_model(parts):
+            raise GateRefused(f"tensor {shown(name)} holds the model's own weights where a difference is due")
+        sums += parts
+    if _is_model(sums):
+        raise GateRefused("update holds the model's own weights where a difference is due")
+
+
+def check_counts(values: object, *, length: int, min_count: int) -> NDArray[np.int64]:
+    """A table of counts that may leave: ``length`` non-negative integers, each 0 or at least ``min_count``.
+
+    Raises:
+        GateRefused: another length, no integers, negative, or below the floor.
+    """
+    array = np.asarray(values)
+    if array.dtype.kind not in "iu" or array.shape != (length,):
+        raise GateRefused(f"counts are not {length} integers")
+    if (array < 0).any() or ((array > 0) & (array < min_count)).any():
+        raise GateRefused(f"a count is negative or below the floor of {min_count}")
+    return array.astype(np.int64)
+
+
+def check_histogram(values: object, *, bins: int, min_count: int, most: int) -> NDArray[np.int64]:
+    """A histogram that may leave: counts as ``check_counts``, of ``most`` cases at most in all.
+
+    Raises:
+        GateRefused: as ``check_counts``, or more cases than there can be.
+    """
+    array = check_counts(values, length=bins, min_count=min_count)
+    if int(array.sum()) > most:
+        raise GateRefused(f"histogram counts more than {most} cases")
+    return array
+
+
+def protect(
+    update: Weights, agreement: Agreement, *, filters: Sequence[Filter] = (), source: SecureRandom | None = None
+) -> Weights:
+    """An update as it may leave: filters, then clip, then noise, in this order.
+
+    Filters come first because what a clip has bounded must not be changed before the noise is added; they are not
+    differential privacy. The noise's standard deviation is ``noise_multiplier`` times ``clip_norm_l2``; its
+    sensitivity is worked out in ``fedward.privacy.accountant.update_noise_event``.
+
+    Returns:
+        New arrays; with a clip and no noise their L2 norm is at most ``clip_norm_l2``.
+
+    Raises:
+        GateRefused: noise without a clip, no source for it, or a result that is not finite, has another layout, or is
+            longer than the clip.
+    """
+    layout = layout_of(update)
+    current = dict(update)
+    for apply in filters:
+        current = check_tensors(apply(current), layout)
+    norm_l2, noise = agreement.clip_norm_l2, agreement.mechanism == "update-noise"
+    if agreement.clip is not None:
+        if norm_l2 is None or not norm_l2 > 0:
+            raise GateRefused("agreement names a clip without a norm")
+        clip = clip_global if agreement.clip == "global" else clip_per_layer
+        current = clip(current, norm_l2=norm_l2).update
+        if not _norm(current) <= norm_l2 * (1 + 1e-5):
+            raise GateRefused("update is longer than its clip")
+    if noise:
+        if agreement.clip is None or norm_l2 is None or source is None or not agreement.noise_multiplier > 0:
+            raise GateRefused("noise on the update lacks its clip, its multiplier or its source")
+        current = add_gaussian(current, std=agreement.noise_multiplier * norm_l2, source=source)
+    return check_tensors(current, layout)
+
+
+def _checked(name: str, array: object, due: Tensor) -> NDArray[Any]:
+    if type(array) in (np.float16, np.float32, np.float64):  # NumPy's difference of two arrays without dimensions
+        array = np.asarray(array)
+    if type(array) is not np.ndarray:
+        raise GateRefused(f"tensor {shown(name)} is not a plain array")
+    if array.dtype.str != due.dtype or array.dtype.kind != "f":
+        raise GateRefused(f"tensor {shown(name)} has dtype {array.dtype.str} where {due.dtype} was agreed")
+    if array.shape != due.shape:
+        raise GateRefused(f"tensor {shown(name)} has shape {array.shape} where {due.shape} was agreed")
+    if not np.isfinite(array).all():
+        raise GateRefused(f"tensor {shown(name)} holds a value that is not finite")
+    fresh = np.empty(due.shape, np.dtype(due.dtype))
+    fresh[...] = array
+    return fresh
+
+
+def _norm(update: Mapping[str, NDArray[Any]]) -> float:
+    return float(np.sqrt(sum(float(np.sum(np.square(array, dtype=np.float64))) for array in update.values())))
+
+
+def _is_model(parts: NDArray[np.float64]) -> bool:
+    """Whether (update·model, |update|², |model|²) say that one is about the other."""
+    product, mine, its = float(parts[0]), float(parts[1]), float(parts[2])
+    if mine <= 0.0 or its <= 0.0:
+        return False
+    low, high = FULL_WEIGHTS_RATIO
+    ratio = float(np.sqrt(mine / its))
+    return product > FULL_WEIGHTS_COSINE * float(np.sqrt(mine * its)) and low <= ratio <= high

@@ -1,0 +1,217 @@
+"""A job against a hospital's policy: what both allow, or why the job may not run here. The stricter of the two holds.
+
+What a site can bring down by itself, it brings down: the clip of the update. What would change the job's own arithmetic
+is not changed behind the author's back but refused, with every reason at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from fedward.errors import JobError, PolicyRefused
+from fedward.privacy.policy.approvals import UNKNOWN, Origin, admission
+from fedward.privacy.policy.linter import faults
+from fedward.settings import CohortPrivacy, DpSgd, JobSpec, SitePolicy
+from fedward.settings.privacy import Mechanism
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """What job and hospital agree on.
+
+    Attributes:
+        mechanism: the job's.
+        dp_sgd: the job's table, with mechanism dp-sgd.
+        clip: how the whole update is clipped before it leaves; None: not at all.
+        clip_norm_l2: the smaller of the job's and the site's bound on the update; None with ``clip`` None.
+        noise_multiplier: noise on the update, its standard deviation over ``clip_norm_l2``; 0.0: none.
+        filters: FLARE's filters that the job asks for; not differential privacy.
+        epsilon_cap, delta: the hospital's, for all jobs of a patient together.
+        min_noise_multiplier: the hospital's, for noise that is known only at the site; see ``check_noise``.
+    """
+
+    mechanism: Mechanism
+    dp_sgd: DpSgd | None
+    clip: Literal["global", "per-layer"] | None
+    clip_norm_l2: float | None
+    noise_multiplier: float
+    filters: tuple[str, ...]
+    epsilon_cap: float | None
+    delta: float | None
+    min_noise_multiplier: float | None = None
+
+
+def agree(job: JobSpec, policy: SitePolicy, *, origin: Origin = UNKNOWN) -> Agreement:
+    """Hold a job against a hospital's policy.
+
+    Args:
+        job: as it came to the site.
+        policy: the hospital's word.
+        origin: what the hospital verified of who sends the job; see ``fedward.privacy.policy.approvals``.
+
+    Returns:
+        An agreement that is nowhere laxer than the job or the policy.
+
+    Raises:
+        PolicyRefused: the policy does not allow it, or ``fedward.privacy.policy.linter`` finds a fault; all reasons in
+        one
+            line, apart by " | ".
+    """
+    if job.data.cohort not in policy.cohorts:
+        raise PolicyRefused(
+            "this hospital has no such cohort",
+            where="data.cohort",
+            value=job.data.cohort,
+            remedy="ask the hospital for its cohorts' names",
+            settings={"data.cohort": None},
+        )
+    privacy = policy.cohorts[job.data.cohort].privacy
+    refusals = [*_faults(job), *_approval(job, policy, origin), *_protection(job, policy, privacy)]
+    refusals += [*_clips(job, privacy), *_budget(job, privacy), *_noise(job, privacy)]
+    if refusals:
+        settings = {name: bound for one in refusals for name, bound in one.settings.items()}
+        raise PolicyRefused(" | ".join(str(one) for one in refusals), where=policy.site, settings=settings)
+    return _settled(job, privacy)
+
+
+def own_terms(job: JobSpec) -> Agreement:
+    """What a job asks of itself, where no hospital has a say: for simulations, never for a hospital's own data.
+
+    Raises:
+        JobError: ``fedward.privacy.policy.linter`` finds a fault.
+    """
+    if reasons := faults(job):
+        raise JobError(" | ".join(reasons), where=job.job.name)
+    return _settled(job, CohortPrivacy(dp="not-required", encryption="not-required"))
+
+
+def check_noise(bound: Agreement | CohortPrivacy, noise_multiplier: float) -> None:
+    """Hold the noise that a site worked out for a wanted ε against the hospital's smallest.
+
+    Args:
+        bound: the agreement, or the cohort's policy.
+        noise_multiplier: the noise's standard deviation over the bound on a patient's part, as the ledger has it.
+
+    Raises:
+        PolicyRefused: it is below the smallest, or no noise at all.
+    """
+    smallest = bound.min_noise_multiplier
+    if not noise_multiplier > 0.0:
+        raise PolicyRefused(
+            "no noise",
+            where="noise_multiplier",
+            value=noise_multiplier,
+            remedy="give noise above 0, or a wanted ε",
+            settings={"noise_multiplier": smallest},
+        )
+    if smallest is not None and not noise_multiplier >= smallest:
+        raise PolicyRefused(
+            f"noise below this hospital's smallest of {smallest:g}",
+            where="noise_multiplier",
+            value=noise_multiplier,
+            remedy="ask for a smaller ε",
+            settings={"noise_multiplier": smallest},
+        )
+
+
+def _settled(job: JobSpec, privacy: CohortPrivacy) -> Agreement:
+    update = job.privacy.update
+    norms = [norm for norm in (None if update is None else update.clip_norm_l2, _own_clip(privacy)) if norm is not None]
+    clip: Literal["global", "per-layer"] | None = "global" if norms else None
+    return Agreement(
+        mechanism=job.privacy.mechanism,
+        dp_sgd=job.privacy.dp_sgd,
+        clip=clip if update is None else update.clip,
+        clip_norm_l2=min(norms, default=None),
+        noise_multiplier=0.0 if update is None else update.noise_multiplier,
+        filters=() if update is None else update.filters,
+        epsilon_cap=privacy.epsilon_cap,
+        delta=privacy.delta,
+        min_noise_multiplier=privacy.min_noise_multiplier,
+    )
+
+
+def _faults(job: JobSpec) -> Iterator[PolicyRefused]:
+    for fault in faults(job):
+        yield PolicyRefused(fault, settings={"privacy": None})
+
+
+def _approval(job: JobSpec, policy: SitePolicy, origin: Origin) -> Iterator[PolicyRefused]:
+    try:
+        admission(job, policy, origin=origin)
+    except PolicyRefused as refused:
+        yield refused
+
+
+def _protection(job: JobSpec, policy: SitePolicy, privacy: CohortPrivacy) -> Iterator[PolicyRefused]:
+    if privacy.dp == "required" and job.privacy.mechanism == "none":
+        what = "this cohort is for jobs with differential privacy"
+        yield _reason(what, where="privacy.mechanism", value="none", remedy="give 'dp-sgd' or 'update-noise'")
+    if privacy.encryption == "required" and job.encryption is None:
+        what = "updates from this cohort leave encrypted or not at all"
+        yield _reason(what, where="encryption", value="none", remedy="give the job an [encryption] table")
+    if job.encryption is not None and policy.federation_key is None:
+        what = "this hospital has no federation key for an encrypted job"
+        yield _reason(what, where="federation_key", remedy="ask a hospital that has it to `fedward key seal` it")
+
+
+def _own_clip(privacy: CohortPrivacy) -> float | None:
+    """The site's bound on every update; a policy that names a larger one than it allows to jobs means the smaller."""
+    if privacy.update_clip_norm_l2 is None or privacy.max_clip_norm_l2 is None:
+        return privacy.update_clip_norm_l2
+    return min(privacy.update_clip_norm_l2, privacy.max_clip_norm_l2)
+
+
+def _clips(job: JobSpec, privacy: CohortPrivacy) -> Iterator[PolicyRefused]:
+    largest, dp_sgd, update = privacy.max_clip_norm_l2, job.privacy.dp_sgd, job.privacy.update
+    if largest is None:
+        return
+    asked = {
+        "privacy.dp_sgd.clip_norm_l2": None if dp_sgd is None else dp_sgd.clip_norm_l2,
+        "privacy.update.clip_norm_l2": None if update is None else update.clip_norm_l2,
+    }
+    what, remedy = f"clip above this hospital's largest of {largest:g}", f"give at most {largest:g}"
+    for where, norm in asked.items():
+        if norm is not None and norm > largest:
+            yield _reason(what, where=where, value=norm, remedy=remedy, bound=largest)
+    if privacy.update_clip_norm_l2 is None and all(norm is None for norm in asked.values()):
+        what = f"no clip where this hospital's largest is {largest:g}"
+        yield _reason(what, where="privacy.update.clip_norm_l2", remedy=remedy, bound=largest)
+
+
+def _budget(job: JobSpec, privacy: CohortPrivacy) -> Iterator[PolicyRefused]:
+    if job.privacy.mechanism == "none":
+        return
+    dp_sgd, delta = job.privacy.dp_sgd, job.privacy.delta
+    table = "update" if dp_sgd is None else "dp_sgd"
+    if privacy.delta is not None and delta is not None and delta > privacy.delta:
+        what, remedy = f"δ above this hospital's {privacy.delta:g}", f"give at most {privacy.delta:g}"
+        yield _reason(what, where=f"privacy.{table}.delta", value=delta, remedy=remedy, bound=privacy.delta)
+    wanted = None if dp_sgd is None else dp_sgd.epsilon
+    if privacy.epsilon_cap is not None and wanted is not None and wanted > privacy.epsilon_cap:
+        what = f"ε above this hospital's cap of {privacy.epsilon_cap:g} for all of a patient's jobs"
+        remedy = f"give at most {privacy.epsilon_cap:g}"
+        yield _reason(what, where="privacy.dp_sgd.epsilon", value=wanted, remedy=remedy, bound=privacy.epsilon_cap)
+
+
+def _noise(job: JobSpec, privacy: CohortPrivacy) -> Iterator[PolicyRefused]:
+    smallest, dp_sgd, update = privacy.min_noise_multiplier, job.privacy.dp_sgd, job.privacy.update
+    if smallest is None:
+        return
+    what, remedy = f"noise below this hospital's smallest of {smallest:g}", f"give at least {smallest:g}"
+    if dp_sgd is not None and dp_sgd.noise_multiplier is not None and dp_sgd.noise_multiplier < smallest:
+        noise = dp_sgd.noise_multiplier
+        yield _reason(what, where="privacy.dp_sgd.noise_multiplier", value=noise, remedy=remedy, bound=smallest)
+    if job.privacy.mechanism == "update-noise" and update is not None and update.noise_multiplier / 2 < smallest:
+        what += " times the sensitivity, which for a whole update is 2 · clip_norm_l2"
+        remedy = f"give at least {2 * smallest:g}"
+        where, noise = "privacy.update.noise_multiplier", update.noise_multiplier
+        yield _reason(what, where=where, value=noise, remedy=remedy, bound=2 * smallest)
+
+
+def _reason(
+    what: str, *, where: str, remedy: str, value: object | None = None, bound: float | None = None
+) -> PolicyRefused:
+    return PolicyRefused(what, where=where, value=value, remedy=remedy, settings={where: bound})

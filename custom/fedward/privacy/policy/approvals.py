@@ -1,0 +1,234 @@
+"""Which jobs may run at a hospital: by hash, by an approval that its IT wrote, or by who sends them in which study.
+
+The hash rests on nobody's word: the hospital computes it from the settings that it would run. ``Origin`` is what the
+hospital could verify of a job's sender, see ``fedward.flare.origin``; what it could not verify is None and never holds.
+A job that is not admitted by one of these is refused, and so is one whose approval cannot be used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AwareDatetime, Field
+
+from fedward.errors import FedwardError, PolicyRefused, SettingsError
+from fedward.privacy.policy.job_hash import job_hash, policy_hash
+from fedward.settings import Admission, JobSpec, Name, Settings, SitePolicy, parse
+from fedward.settings.privacy import JobHash
+
+REMEDY = "ask the hospital to look at it with `fedward site approve`"
+REVOKED = "revoked"
+"""Folder below that of the approvals: those that were taken back, with who did it and when."""
+LARGEST_FILE = 2**20
+"""Bytes of an approval; a job's settings take a few thousand."""
+_HASH = re.compile(r"[0-9a-f]{64}")
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+Way = Literal["any", "approved_jobs", "approval", "admits"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What a hospital verified of where a job comes from; None is unknown.
+
+    Attributes:
+        submitter: sign-in name in the certificate of who signed the job.
+        organisation: the one in that certificate.
+        study: FLARE study that the submitter signed the job for and the server runs it in.
+    """
+
+    submitter: str | None = None
+    organisation: str | None = None
+    study: str | None = None
+
+
+UNKNOWN = Origin()
+
+
+class Approval(Settings):
+    """``<approvals>/<hash>.json``: one job that the hospital's IT has looked at."""
+
+    format: Literal[1] = Field(description="Of the file.")
+    hash: JobHash = Field(description="`job_hash` of the settings below.")
+    job: Name = Field(description="The job's name.")
+    spec: JobSpec = Field(description="All its settings, for the next diff.")
+    approved_at: AwareDatetime = Field(description="When, UTC.")
+    by: str = Field(min_length=1, max_length=64, description="Account of the operating system that approved it.")
+    policy: JobHash = Field(description="`policy_hash` of site.toml as it was then.")
+
+
+def admission(job: JobSpec, policy: SitePolicy, *, origin: Origin = UNKNOWN) -> Way:
+    """How a job is admitted here; the policy's caps are ``fedward.privacy.policy.agreement.agree``'s matter.
+
+    Args:
+        job: as it came to the site.
+        policy: the hospital's word.
+        origin: what the site verified itself; without it no ``[[admits]]`` entry holds.
+
+    Raises:
+        PolicyRefused: nothing admits it; with its hash and the remedy.
+    """
+    if policy.approved_jobs == "any":
+        return "any"
+    found, fault = job_hash(job), ""
+    if found in policy.approved_jobs:
+        return "approved_jobs"
+    if policy.approvals is not None:
+        try:
+            if read_approval(policy.approvals, found) is not None:
+                return "approval"
+        except SettingsError as error:
+            fault = f", and its approval {error.what}"
+    if any(_holds(entry, origin) for entry in policy.admits):
+        return "admits"
+    what = f"job is not approved here{fault}"
+    raise PolicyRefused(what, where="job", value=found, remedy=REMEDY, settings={"job": found})
+
+
+def _holds(entry: Admission, origin: Origin) -> bool:
+    """Whether every line of the entry is true of the origin; an entry without a line holds for nobody."""
+    asked = {
+        name: value for name in ("submitter", "organisation", "study") if (value := getattr(entry, name)) is not None
+    }
+    return bool(asked) and all(getattr(origin, name) == value for name, value in asked.items())
+
+
+def read_approval(folder: Path, found: str) -> Approval | None:
+    """The approval of the job with this hash, or None where there is no file of it.
+
+    Raises:
+        SettingsError: the file, or its folder, is open to others' writing, a link, unreadable, no approval, or of
+            another job than its name or its own hash says; ``what`` shows no path.
+    """
+    path = _file(folder, found)
+    try:
+        text = _read(folder, path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise SettingsError("cannot be read", where=path, value=error.strerror) from None
+    try:
+        approval = parse(Approval, json.loads(text), where=path)
+        told = job_hash(approval.spec)
+    except (ValueError, TypeError, RecursionError, FedwardError):
+        raise SettingsError("is damaged", where=path, remedy="look at the job and approve it again") from None
+    if not found == approval.hash == told or approval.job != approval.spec.job.name:
+        what = "is of another job than its name says"
+        raise SettingsError(what, where=path, remedy="look at the job and approve it again")
+    return approval
+
+
+def approvals(folder: Path) -> Iterator[Approval | SettingsError]:
+    """Every approval in the folder by hash, and in its place why one cannot be used."""
+    for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
+        if not _HASH.fullmatch(path.stem):
+            yield SettingsError("is not named after a job's hash", where=path, remedy="remove it")
+            continue
+        try:
+            approval = read_approval(folder, path.stem)
+        except SettingsError as error:
+            yield error
+            continue
+        if approval is not None:
+            yield approval
+
+
+def last_approved(folder: Path, name: str) -> Approval | None:
+    """The job of this name that was approved last; approvals that cannot be used do not count."""
+    known = [one for one in approvals(folder) if isinstance(one, Approval) and one.job == name]
+    return max(known, key=lambda approval: approval.approved_at, default=None)
+
+
+def approve(folder: Path, job: JobSpec, *, policy: SitePolicy, by: str, now: datetime) -> Approval:
+    """Write the job's approval: owner and group may read it, the owner alone may write. The file is whole or absent.
+
+    Raises:
+        SettingsError: others may write to the folder, so that an approval in it would say nothing.
+    """
+    content = {"format": 1, "hash": job_hash(job), "job": job.job.name, "spec": job, "approved_at": now.astimezone(UTC)}
+    approval = Approval.model_validate(content | {"by": by, "policy": policy_hash(policy)})
+    _make(folder)
+    _write(_file(folder, approval.hash), approval.model_dump_json(indent=2) + "\n")
+    return approval
+
+
+def revoke(folder: Path, found: str, *, by: str, now: datetime) -> Path:
+    """Take an approval back, a damaged one too; returns the record that is kept below ``revoked``.
+
+    The approval is gone first, in one step: where writing the record fails, the job is revoked and its file kept.
+
+    Raises:
+        SettingsError: there is none of this hash.
+    """
+    path, at = _file(folder, found), now.astimezone(UTC)
+    _make(folder / REVOKED)
+    record = folder / REVOKED / f"{found}.{at:%Y%m%dT%H%M%S%fZ}.json"
+    try:
+        path.rename(record)
+    except FileNotFoundError:
+        raise SettingsError("no such approval", where=folder, value=found, remedy="see --list") from None
+    text = record.read_bytes()[:LARGEST_FILE].decode("utf-8", errors="replace")
+    content = {"revoked_at": at.isoformat(), "revoked_by": by, "approval": text}
+    _write(record, json.dumps(content, indent=2) + "\n")
+    return record
+
+
+def _file(folder: Path, found: str) -> Path:
+    if not _HASH.fullmatch(found):
+        raise SettingsError("not a job's hash of 64 hex digits", where=folder, value=found, remedy="see --list")
+    return folder / f"{found}.json"
+
+
+def _read(folder: Path, path: Path) -> str:
+    """The file's text, if nobody but its owner can have put it there."""
+    if stat.S_IMODE(folder.stat().st_mode) & _OTHERS_WRITE:
+        raise SettingsError("is in a folder that others may write to", where=folder, remedy="chmod 750 it")
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise SettingsError("is not a file", where=path, remedy="remove it")
+        if stat.S_IMODE(status.st_mode) & _OTHERS_WRITE:
+            raise SettingsError("is a file that others may write to", where=path, remedy="approve the job again")
+        content = file.read(LARGEST_FILE + 1)
+    if len(content) > LARGEST_FILE:
+        raise SettingsError("is damaged", where=path, remedy="look at the job and approve it again")
+    return content.decode("utf-8", errors="replace")
+
+
+def _make(folder: Path) -> None:
+    if not folder.exists():
+        folder.mkdir(mode=0o750, parents=True)
+        _share(folder, folder.parent)
+    if stat.S_IMODE(folder.stat().st_mode) & _OTHERS_WRITE:
+        what = "others may write to the folder of approvals"
+        raise SettingsError(what, where=folder, remedy="chmod 750 it, and look at what is in it")
+
+
+def _write(path: Path, text: str) -> None:
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.draft")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640), "w", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), 0o640)
+            _share(file.fileno(), path.parent)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _share(made: Path | int, beside: Path) -> None:
+    """Give what was made the group of the folder it is in: an administrator writes what the site's service reads."""
+    with contextlib.suppress(PermissionError):
+        os.chown(made, -1, beside.stat().st_gid)

@@ -1,0 +1,145 @@
+"""What a server may say of a job beside the job itself: FLARE's ``meta`` of a job, as a closed list of keys.
+
+FLARE's server adds to a submitted ``meta.json`` who sent it, its id, times and counts, and sends all of it to every
+site, which writes it down and reads from it how the job's process is started, in which privacy scope it runs and
+whether it may carry code. No signature covers it. So a key that a job of Fedward's does not have is refused, whatever
+it says: ``scope``, ``launcher_spec``, ``byoc``, ``stats_pool_config``, ``custom_props`` and every later one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fedward.errors import JobError
+from fedward.privacy.policy.canonical_job import META_FILE, NO_STUDY, CanonicalJob, deployed_to, not_canonical
+
+CHANGES = frozenset(
+    {
+        *("status", "start_time", "duration", "schedule_count", "last_schedule_time", "schedule_history"),
+        *("job_deploy_detail", "job_clients"),
+    }
+)
+"""Keys that FLARE's server may change between the deployment of a job and its start; every other stays."""
+_TEXT_CHARACTERS = 1024
+_LIST_ENTRIES = 4096
+_CLIENT_KEYS = frozenset({"name", "fqcn", "fqsn", "is_leaf", "site_config"})
+_VERSION = re.compile(r"[0-9a-z.+-]{1,48}")
+_FOLDER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+
+
+def require_told(meta: Mapping[str, Any], canonical: CanonicalJob, *, job_id: str, site: str | None) -> dict[str, Any]:
+    """Refuse a job's ``meta`` that says anything which a job of this form does not have.
+
+    Args:
+        meta: as FLARE's server has it or sent it.
+        canonical: what the job's own files say.
+        job_id: under which it is deployed.
+        site: whose it is deployed to, by certificate name; None: the server.
+
+    Returns:
+        The same as plain JSON data.
+
+    Raises:
+        JobError: names ``meta.json`` and nothing of what was found in it.
+    """
+    told = _plain(meta)
+    try:
+        due = _due(canonical, job_id)
+        right = all(key in due and due[key](value) for key, value in told.items())
+        right = right and set(told) >= _REQUIRED and told["job_id"] == job_id == str(uuid.UUID(job_id))
+        sites = deployed_to(told["deploy_map"])
+        right = right and told.get("study", NO_STUDY) == (canonical.study or NO_STUDY)
+    except (LookupError, ValueError, TypeError, AttributeError):
+        raise not_canonical(META_FILE) from None
+    if not right or (site is not None and sites and site not in sites):
+        raise not_canonical(META_FILE)
+    return told
+
+
+def require_unchanged(start: Mapping[str, Any], deployed: Mapping[str, Any]) -> None:
+    """Refuse the ``meta`` of a start that differs from the deployment's in anything but ``CHANGES``.
+
+    Raises:
+        JobError: it does.
+    """
+
+    def kept(meta: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in _plain(meta).items() if key not in CHANGES}
+
+    if kept(start) != kept(deployed):
+        raise JobError("job is started with other words than it was deployed with", where=META_FILE)
+
+
+def is_folder(name: object) -> bool:
+    """Whether this is a plain name for the folder that a job was sent in."""
+    return type(name) is str and _FOLDER.fullmatch(name) is not None
+
+
+_REQUIRED = frozenset({"name", "job_id", "deploy_map", "min_clients", "resource_spec"})
+Check = Callable[[Any], bool]
+
+
+def _due(canonical: CanonicalJob, job_id: str) -> dict[str, Check]:
+    """Every key that a job's meta may have, with what its value may be."""
+    name = canonical.job.job.name
+    return {
+        # as exported
+        "name": lambda value: value == name,
+        "resource_spec": lambda value: value == {},
+        "min_clients": lambda value: type(value) is int and value == canonical.job.federation.min_sites,
+        "deploy_map": lambda value: isinstance(value, dict),
+        "fedward_version": lambda value: type(value) is str and _VERSION.fullmatch(value) is not None,
+        # as FLARE's server adds
+        "job_id": lambda value: value == job_id,
+        "job_folder_name": is_folder,
+        "study": _text,
+        "submitter_name": _text,
+        "submitter_org": _text,
+        "submitter_role": _text,
+        "cloned_from": lambda value: type(value) is str and str(uuid.UUID(value)) == value,
+        "submit_time": _number,
+        "submit_time_iso": _text,
+        "start_time": _text,
+        "duration": _text,
+        "status": _text,
+        "data_storage_format": lambda value: type(value) is int and value == 2,
+        "schedule_count": _number,
+        "last_schedule_time": _number,
+        "schedule_history": _texts,
+        "job_deploy_detail": _texts,
+        "job_clients": lambda value: isinstance(value, list) and all(_client(one) for one in _short(value)),
+    }
+
+
+def _plain(meta: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(json.dumps(dict(meta), allow_nan=False))
+    except (ValueError, TypeError, RecursionError):
+        raise not_canonical(META_FILE) from None
+    return content
+
+
+def _text(value: Any) -> bool:
+    return type(value) is str and len(value) <= _TEXT_CHARACTERS and (not value or value.isprintable())
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(type(one) is str for one in _short(value))
+
+
+def _client(value: Any) -> bool:
+    return isinstance(value, dict) and set(value) <= _CLIENT_KEYS and _text(value.get("name"))
+
+
+def _short(value: list[Any]) -> list[Any]:
+    if len(value) > _LIST_ENTRIES:
+        raise ValueError
+    return value

@@ -1,0 +1,211 @@
+"""A job in words for the people who approve it. For what changed since the last one see ``privacy.policy.job_diff``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from fedward.privacy.budget_plan import SitePlan
+from fedward.privacy.disclosure.metric_registry import ABOVE, GROUPS, TOGETHER, held_back, listed
+from fedward.privacy.policy.approvals import UNKNOWN, Origin
+from fedward.privacy.policy.wording import how_updates_leave
+from fedward.settings import JobSpec, Leaving, Scheme
+from fedward.settings.job import Component
+from fedward.visible import visible
+
+_OTHERS = {
+    "classification": {"structure"},
+    "segmentation": {"label", "pooled", "pooled_label", "curves", "reliability"},
+}
+_OTHER_SCORES = {
+    "classification": GROUPS["structure"].keys() - {"patients"} | {"dice_patients"},
+    "segmentation": GROUPS["label"].keys() - {"patients"},
+}
+"""Groups, and scores, of the other task."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Here:
+    """What this hospital adds to a job's own settings; None where it is not known.
+
+    Attributes:
+        leaving: the hospital's list of metrics.
+        scheme: of its federation key.
+        parameters: of the job's network, once built.
+        plan: the job's part at this hospital, with ε of its cohort.
+        origin: who sends it, as verified.
+    """
+
+    leaving: Leaving | None = None
+    scheme: Scheme | None = None
+    parameters: int | None = None
+    plan: SitePlan | None = None
+    origin: Origin = UNKNOWN
+
+
+def describe(job: JobSpec, here: Here) -> dict[str, str]:
+    """What the job does, a sentence or two a topic, in the order in which one asks.
+
+    Returns:
+        Topic -> text; nothing in it is of a patient, and no character of it steers a terminal.
+    """
+    words = {
+        "job": _job(job),
+        "from": _origin(here.origin),
+        "data": _data(job),
+        "preprocessing": _transforms(job),
+        "network": _network(job, here.parameters),
+        "training": _training(job),
+        "rounds": _rounds(job),
+        "privacy": " ".join(_privacy(job, here.plan)),
+        "updates": how_updates_leave(job, scheme=here.scheme),
+        "metrics that leave": _metrics(job, here.leaving),
+        "final model": _final(job),
+    }
+    return {topic: visible(text) for topic, text in words.items()}
+
+
+def metrics_that_leave(job: JobSpec, leaving: Leaving) -> tuple[str, ...]:
+    """Metrics that may leave this hospital in this job, as ``group.metric``, sorted; each still needs its floor.
+
+    ``fedward.privacy.disclosure.release`` is what decides; this follows its list and what it holds back, and leaves
+    out what a job of this task does not compute.
+    """
+    private = job.privacy.mechanism != "none"
+    sums = job.encryption is not None and job.encryption.statistics
+    found = set()
+    for group, table in GROUPS.items():
+        within = ABOVE.get(group, group)
+        if (within in TOGETHER and not sums) or group in _OTHERS[job.job.task]:
+            continue
+        for name in table:
+            if group in ("scores", "subgroup") and name in _OTHER_SCORES[job.job.task]:
+                continue
+            if listed(leaving.metrics, group, name) and not held_back(group, name, private=private, alone=False):
+                found.add(f"{group}.{name}")
+    return tuple(sorted(found))
+
+
+def _job(job: JobSpec) -> str:
+    said = f", said to be {job.job.description!r}" if job.job.description else ""
+    return f"{job.job.name}, {job.job.task}{said}"
+
+
+def _origin(origin: Origin) -> str:
+    if origin.submitter is None:
+        return "unknown: nothing here is signed by a person of this federation"
+    study = "in no study" if origin.study is None else f"for study {origin.study}"
+    return (
+        f"{origin.submitter} of {origin.organisation or 'no organisation'}, {study}, by a signature that was verified"
+    )
+
+
+def _data(job: JobSpec) -> str:
+    data = job.data
+    what = f"structures {_names(data.structures)}" if data.structures else f"label {_names(data.labels)}, {data.target}"
+    classes = f" of {_names(data.classes)}" if data.classes else ""
+    size = " x ".join(str(side) for side in data.size)
+    cached = "kept prepared in memory while it runs" if data.cache else "prepared anew each time"
+    return f"cohort {data.cohort}, every training patient; {what}{classes}; resized to {size} pixels, {cached}"
+
+
+def _transforms(job: JobSpec) -> str:
+    prepare, augment = job.transforms.prepare, job.transforms.augment
+    return f"prepared by {_components(prepare)}; varied at random by {_components(augment)}"
+
+
+def _components(components: Sequence[Component]) -> str:
+    return ", ".join(one.name + (f" {compact(one.args)}" if one.args else "") for one in components) or "nothing more"
+
+
+def _network(job: JobSpec, parameters: int | None) -> str:
+    size = "a size that is not known here" if parameters is None else f"{parameters:,} values"
+    args = f", arguments {compact(job.model.args)}" if job.model.args else ""
+    norm = {"refuse": "", "local": "; BatchNorm stays here", "average": "; BatchNorm's statistics leave with it"}
+    return f"MONAI's {job.model.network}, {size}{args}{norm[job.model.batch_norm]}; drawn from seed {job.job.seed}"
+
+
+def _training(job: JobSpec) -> str:
+    t = job.training
+    work = f"{t.local_epochs} passes over the cohort" if t.local_steps is None else f"{t.local_steps} steps"
+    pull = f", pulled to the common model by {t.fedprox_mu:g}" if t.fedprox_mu else ""
+    alone = "; also trains a model alone, which stays here" if job.federation.local_only else ""
+    loss = t.loss.name + (f" {compact(t.loss.args)}" if t.loss.args else "")
+    return (
+        f"{work} a round in batches of {t.batch_size}, {t.optimizer} at {t.lr:g} ({t.lr_schedule}), loss {loss}"
+        f"{pull}{alone}"
+    )
+
+
+def _rounds(job: JobSpec) -> str:
+    f = job.federation
+    chosen = "the last round's" if f.select == "last" else "the best round's by validation"
+    named = f", {_names(f.must_include)} among them" if f.must_include else ""
+    patients = "" if f.min_patients is None else f", {f.min_patients} patients together"
+    return (
+        f"{f.rounds} rounds, each leaves with one update of this hospital; at least {f.min_sites} hospitals make one"
+        f"{named}{patients}; {f.aggregation} weighted by {f.weighting}; final model: {chosen}"
+    )
+
+
+def _privacy(job: JobSpec, plan: SitePlan | None) -> Iterator[str]:
+    dp_sgd, update = job.privacy.dp_sgd, job.privacy.update
+    if job.privacy.mechanism == "none":
+        yield "no differential privacy: nothing bounds what updates tell of a patient, and ε is infinite afterwards."
+    if dp_sgd is not None:
+        asked = f"noise {dp_sgd.noise_multiplier:g}" if dp_sgd.epsilon is None else f"ε {dp_sgd.epsilon:g}"
+        yield (
+            f"dp-sgd: asks for {asked} at δ {dp_sgd.delta:g}, each patient's gradient clipped to "
+            f"{dp_sgd.clip_norm_l2:g}, {dp_sgd.patients_per_step:g} patients a step."
+        )
+    if update is not None:
+        noise = f"noise {update.noise_multiplier:g}" if update.noise_multiplier else "no noise"
+        filters = f", FLARE's filters {_names(update.filters)} (no differential privacy)" if update.filters else ""
+        yield f"Every update is clipped to {update.clip_norm_l2:g} ({update.clip}), {noise}{filters}."
+    if plan is not None:
+        yield (
+            f"At this hospital: ε {plan.epsilon:.2f} at δ {plan.delta:g} for each of {plan.patients} training "
+            f"patients, with noise {plan.noise_multiplier:.3g} over {plan.steps} steps. "
+            f"At most ε {plan.ceiling:.2f}, with one round begun again after a restart, and never above this "
+            "hospital's own cap, which ends the job here first where it is lower."
+        )
+    elif job.privacy.mechanism != "none":
+        yield "What ε it comes to here is not known: the cohort is not indexed, or does not fit."
+
+
+def _metrics(job: JobSpec, leaving: Leaving | None) -> str:
+    if leaving is None:
+        return "not known here"
+    names = metrics_that_leave(job, leaving)
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        group, _, metric = name.partition(".")
+        groups.setdefault(group, []).append(metric)
+    told = "; ".join(f"{group}: {', '.join(found)}" for group, found in groups.items())
+    if not told:
+        return "none"
+    few = f"what rests on fewer than {leaving.min_count} patients held back"
+    return f"{told}; rounded to {leaving.decimals} decimals, {few}"
+
+
+def _final(job: JobSpec) -> str:
+    stays = job.encryption is not None and not job.encryption.open_final
+    goes = "stays with the hospitals" if stays else "goes to who submitted the job"
+    if job.acceptance is None:
+        return goes
+    measure = "AUC" if job.job.task == "classification" else "Dice"
+    return f"{goes}; at each hospital its {measure} is held to {job.acceptance.threshold:g}"
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(names)
+
+
+def compact(value: object) -> str:
+    """A setting as one short line."""
+    if value is None:
+        return "none"
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)

@@ -1,0 +1,127 @@
+"""What is odd in a hospital's policy, in plain words; files are for ``fedward.commands.site.policy`` to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from fedward.privacy.disclosure.release import unknown_names
+from fedward.privacy.policy.linter import CohortFacts
+from fedward.settings import CohortPrivacy, Leaving, SitePolicy
+
+LARGE_EPSILON = 10.0
+"""Above it ε bounds little: exp(10) is 22,026 to 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One odd thing.
+
+    Attributes:
+        level: an error is mended before a job runs; a warning may be meant.
+        where: the setting or file.
+        text: what is odd, and the remedy.
+    """
+
+    level: Literal["error", "warning"]
+    where: str
+    text: str
+
+
+def review(policy: SitePolicy, *, cohorts: Mapping[str, CohortFacts]) -> list[Finding]:
+    """Everything odd that the settings show.
+
+    Args:
+        policy: the hospital's.
+        cohorts: training patients and images of the cohorts that are indexed.
+    """
+    found = [*_approvals(policy), *_leaving(policy.leaving)]
+    if not policy.cohorts:
+        found.append(_error("cohorts", "no cohort, so no job can run; add a [cohorts.<name>] table"))
+    rules: tuple[Callable[[str, CohortPrivacy], Iterator[Finding]], ...] = (_protection, _bounds)
+    for name, cohort in policy.cohorts.items():
+        where = f"cohorts.{name}.privacy"
+        for rule in rules:
+            found += rule(where, cohort.privacy)
+        found += _encryption(where, cohort.privacy, has_key=policy.federation_key is not None)
+        found += _delta(where, cohort.privacy, cohorts.get(name), name=name)
+    return found
+
+
+def _approvals(policy: SitePolicy) -> Iterator[Finding]:
+    if policy.approved_jobs == "any":
+        text = "any job may run that keeps to the rest; list hashes from `fedward job check` to look at each first"
+        yield _warning("approved_jobs", text)
+        for name in ("approvals", "admits"):
+            if getattr(policy, name):
+                yield _warning(name, "has no say while approved_jobs is 'any'")
+    elif not policy.approved_jobs and policy.approvals is None and not policy.admits:
+        text = "no job may run; name a folder of approvals for `fedward site approve`, or say 'any'"
+        yield _warning("approved_jobs", text)
+    for number, entry in enumerate(policy.admits, start=1):
+        if entry.submitter is None and entry.organisation is None:
+            text = "who is in a study is the server's word; name a submitter or an organisation too"
+            yield _warning(f"admits {number}", text)
+
+
+def _leaving(leaving: Leaving) -> Iterator[Finding]:
+    for name in unknown_names(leaving):
+        yield _error("leaving.metrics", f"no metric or group is called {name!r}; correct it or leave it out")
+    if not leaving.metrics:
+        yield _warning("leaving.metrics", "empty, so nobody outside will know how well a model does here")
+    if leaving.min_count == 1:
+        text = "1 suppresses nothing: a count may point at one patient; 5 or 10 is customary"
+        yield _warning("leaving.min_count", text)
+
+
+def _protection(where: str, privacy: CohortPrivacy) -> Iterator[Finding]:
+    if privacy.dp == "not-required":
+        text = "not-required: a job without differential privacy may train on these patients, and no ε bounds it"
+        yield _warning(f"{where}.dp", text)
+        if privacy.min_noise_multiplier is not None:
+            text = "binds jobs with differential privacy alone, and dp lets others in; say dp = 'required'"
+            yield _warning(f"{where}.min_noise_multiplier", text)
+    if privacy.epsilon_cap is None:
+        yield _warning(f"{where}.epsilon_cap", "no cap: jobs may add up to any ε; give one, with delta")
+    elif privacy.epsilon_cap > LARGE_EPSILON:
+        text = f"{privacy.epsilon_cap:g} is above {LARGE_EPSILON:g} and says little about what stays hidden"
+        yield _warning(f"{where}.epsilon_cap", text)
+
+
+def _bounds(where: str, privacy: CohortPrivacy) -> Iterator[Finding]:
+    own, largest = privacy.update_clip_norm_l2, privacy.max_clip_norm_l2
+    if own is not None and largest is not None and own > largest:
+        text = f"{own:g} is above max_clip_norm_l2 {largest:g}; the smaller holds"
+        yield _warning(f"{where}.update_clip_norm_l2", text)
+
+
+def _encryption(where: str, privacy: CohortPrivacy, *, has_key: bool) -> Iterator[Finding]:
+    if privacy.encryption == "required" and not has_key:
+        text = "required, and the policy names no federation_key, so no job can run; have the key sealed for you"
+        yield _error(f"{where}.encryption", text)
+    if privacy.encryption == "not-required" and has_key:
+        text = "not-required, though there is a federation key: a job may still send updates that the server reads"
+        yield _warning(f"{where}.encryption", text)
+
+
+def _delta(where: str, privacy: CohortPrivacy, facts: CohortFacts | None, *, name: str) -> Iterator[Finding]:
+    if facts is None:
+        text = "not indexed, so δ is not held against its patients; run `fedward site index`"
+        yield _warning(f"cohorts.{name}", text)
+    elif facts.patients == 0:
+        yield _error(f"cohorts.{name}", "no patient to train on; look at its quarantine and validation_fraction")
+    elif privacy.delta is not None and privacy.delta * 10 * facts.patients > 1.0:
+        text = (
+            f"{privacy.delta:g} is above 1/(10 · {facts.patients} training patients) and may give a whole patient "
+            f"away; give at most {0.0999 / facts.patients:.1e}"
+        )
+        yield _error(f"{where}.delta", text)
+
+
+def _error(where: str, text: str) -> Finding:
+    return Finding(level="error", where=where, text=text)
+
+
+def _warning(where: str, text: str) -> Finding:
+    return Finding(level="warning", where=where, text=text)

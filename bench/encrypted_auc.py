@@ -17,7 +17,7 @@ from pathlib import Path
 
 from federated import run, write_hospitals
 
-from fedward.reporting.report import Report
+from fedward.reporting.data.report import Report
 from fedward.settings import JobEncryption, JobSpec, read_job
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -17,7 +17,7 @@ from typing import Any
 
 from federated import run, write_hospitals
 
-from fedward.reporting.report import Time
+from fedward.reporting.data.report import Time
 from fedward.settings import read_job
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -17,7 +17,7 @@ from rich.table import Table
 
 import fedward
 from fedward.demo.progress import Show
-from fedward.reporting.from_events import report_of
+from fedward.reporting.data.from_events import report_of
 from fedward.reporting.terminal import show_participation
 from fedward.screen import column, line, screen
 from fedward.settings import JobSpec, parse

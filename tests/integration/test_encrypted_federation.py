@@ -29,7 +29,7 @@ from fedward.flare.job import export_job
 from fedward.flare.persistor import SEALED_FILE
 from fedward.metrics.events import EVENTS_FILE, EventReader
 from fedward.metrics.store import STORE_FILE
-from fedward.reporting.from_events import report_of
+from fedward.reporting.data.from_events import report_of
 from fedward.reporting.result import read_result
 from fedward.settings import JobSpec, Scheme, parse
 from fedward.training.networks import initial_weights

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from fedward.reporting.dossier import dossier_of
-from fedward.reporting.dossier_page import write_dossier
-from fedward.reporting.from_events import report_of
+from fedward.reporting.data.from_events import report_of
+from fedward.reporting.dossier.dossier import dossier_of
+from fedward.reporting.dossier.page import write_dossier
 from fedward.reporting.write import write_report
 from tests.packages import needs
 from tests.unit.reporting.made_events import SITES, made_events, made_job

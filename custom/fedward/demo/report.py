@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from fedward.demo.run import Demonstrated, store_of
-from fedward.reporting.from_events import report_of, score_of
-from fedward.reporting.report import TOGETHER, Contribution, Report, Score
-from fedward.reporting.summary import summary
+from fedward.reporting.data.from_events import report_of, score_of
+from fedward.reporting.data.report import TOGETHER, Contribution, Report, Score
+from fedward.reporting.data.summary import summary
 from fedward.reporting.terminal import show_participation
 from fedward.reporting.write import write_report
 

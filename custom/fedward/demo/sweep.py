@@ -15,8 +15,8 @@ from fedward.demo.simulate import Part, simulate, take_part
 from fedward.errors import CohortError, JobError, SettingsError
 from fedward.privacy.policy.job_hash import job_hash
 from fedward.privacy.policy.linter import faults
-from fedward.reporting.sweep import Point, Sweep, points_of
-from fedward.reporting.sweep_chart import shown
+from fedward.reporting.sweep.chart import shown
+from fedward.reporting.sweep.sweep import Point, Sweep, points_of
 from fedward.settings import JobSpec, parse, plain
 
 Follow = Callable[[float, str], None]

@@ -9,14 +9,14 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from fedward.reporting.charts import forest_chart, rounds_chart
+from fedward.reporting.charts.intervals import forest_chart, rounds_chart
+from fedward.reporting.charts.panels import curve_panel, interval_panels
+from fedward.reporting.charts.participation import participation_chart
+from fedward.reporting.charts.population import intensity_chart
+from fedward.reporting.data.report import NOT_BEGUN, TOGETHER, Report, Score, SiteResult, Subgroup
+from fedward.reporting.data.site_comparison import CAUSES
+from fedward.reporting.data.subgroups import DIMENSIONS
 from fedward.reporting.examples import Example
-from fedward.reporting.panels import curve_panel, interval_panels
-from fedward.reporting.participation_chart import participation_chart
-from fedward.reporting.population_chart import intensity_chart
-from fedward.reporting.report import NOT_BEGUN, TOGETHER, Report, Score, SiteResult, Subgroup
-from fedward.reporting.standing import CAUSES
-from fedward.reporting.subgroups import DIMENSIONS
 from fedward.validation.comparison.diagnosis import NOTABLE
 
 MEASURES = {"auc": "AUC", "dice": "Dice"}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fedward.errors import FedwardError
 from fedward.metrics.events import EVENTS_FILE, EventReader
-from fedward.reporting.event_lines import Event
+from fedward.reporting.data.event_lookup import Event
 from fedward.settings import JOB_FILE, JobSpec, parse
 
 

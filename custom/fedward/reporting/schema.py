@@ -14,8 +14,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from fedward.reporting.dossier import DOSSIER_SCHEMA, Dossier
-from fedward.reporting.report import Report
+from fedward.reporting.data.report import Report
+from fedward.reporting.dossier.dossier import DOSSIER_SCHEMA, Dossier
 from fedward.reporting.write import SCHEMA
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

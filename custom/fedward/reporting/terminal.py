@@ -6,8 +6,8 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from fedward.reporting.data.report import Participation, Report
 from fedward.reporting.page import by_round, capitalised
-from fedward.reporting.report import Participation, Report
 from fedward.screen import line
 
 

@@ -12,9 +12,9 @@ from pydantic import TypeAdapter
 
 from fedward.errors import FedwardError
 from fedward.files import replace_file
+from fedward.reporting.data.report import Report
 from fedward.reporting.examples import Example
 from fedward.reporting.page import render
-from fedward.reporting.report import Report
 
 SCHEMA = 3
 """Version of ``report.json``; what it may hold is in ``report.schema.json`` beside this module."""

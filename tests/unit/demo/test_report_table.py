@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from fedward.demo.report import _table
-from fedward.reporting.from_events import report_of
-from fedward.reporting.report import Score
+from fedward.reporting.data.from_events import report_of
+from fedward.reporting.data.report import Score
 from tests.unit.reporting.made_events import made_events, made_job
 
 

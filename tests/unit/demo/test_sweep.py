@@ -20,8 +20,8 @@ from fedward.errors import CohortError, JobError, SettingsError
 from fedward.privacy import budget_plan
 from fedward.privacy.accountant import epsilon, update_noise_event
 from fedward.privacy.budget_plan import plan_site
-from fedward.reporting.sweep import NOTE, Point, Sweep, lines_of, plain_sweep
-from fedward.reporting.sweep_page import render, standing_alone, table, write_sweep
+from fedward.reporting.sweep.page import render, standing_alone, table, write_sweep
+from fedward.reporting.sweep.sweep import NOTE, Point, Sweep, lines_of, plain_sweep
 from fedward.settings import JobSpec, parse
 from fedward.validation.scores import ClassificationScores, LabelScores
 from tests.conftest import tiny_job_content

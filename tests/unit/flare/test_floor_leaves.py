@@ -14,7 +14,7 @@ from fedward.flare.protocol import Task
 from fedward.metrics.exporter import StoreCollector, exposition
 from fedward.metrics.store import Store
 from fedward.privacy.disclosure.release import release
-from fedward.reporting.from_events import report_of
+from fedward.reporting.data.from_events import report_of
 from fedward.settings import Leaving
 from fedward.training.results import Predictions
 from fedward.training.scoring import scores_of

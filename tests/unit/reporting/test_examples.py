@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from fedward.errors import FedwardError
+from fedward.reporting.data.from_events import report_of
 from fedward.reporting.examples import FOLDER, PREDICTED_RGB, TRUE_RGB, picture, png, read_examples, write_examples
-from fedward.reporting.from_events import report_of
 from fedward.reporting.page import render
 from fedward.reporting.write import write_own_copy
 from fedward.validation.outlines import Outlined, ranked

@@ -15,11 +15,10 @@ import pytest
 
 from fedward.errors import FedwardError
 from fedward.privacy.disclosure.metric_registry import INTENSITIES
-from fedward.reporting.charts import forest_chart, rounds_chart
-from fedward.reporting.drawing import Scale, spread, value_scale
-from fedward.reporting.page import by_round, render
-from fedward.reporting.population_chart import intensity_chart
-from fedward.reporting.report import (
+from fedward.reporting.charts.intervals import forest_chart, rounds_chart
+from fedward.reporting.charts.population import intensity_chart
+from fedward.reporting.charts.svg import Scale, spread, value_scale
+from fedward.reporting.data.report import (
     TOGETHER,
     CohortFacts,
     Coverage,
@@ -34,7 +33,8 @@ from fedward.reporting.report import (
     SiteResult,
     Time,
 )
-from fedward.reporting.summary import summary
+from fedward.reporting.data.summary import summary
+from fedward.reporting.page import by_round, render
 from fedward.reporting.write import HTML_FILE, JSON_FILE, read_report, write_report
 
 VOID = {"meta", "br", "link", "img", "hr", "input"}

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
-from fedward.reporting.dossier import dossier_of
-from fedward.reporting.dossier_page import JSON_FILE as DOSSIER_FILE
-from fedward.reporting.dossier_page import write_dossier
-from fedward.reporting.from_events import report_of
-from fedward.reporting.report import Report
+from fedward.reporting.data.from_events import report_of
+from fedward.reporting.data.report import Report
+from fedward.reporting.dossier.dossier import dossier_of
+from fedward.reporting.dossier.page import JSON_FILE as DOSSIER_FILE
+from fedward.reporting.dossier.page import write_dossier
 from fedward.reporting.schema import FILES, text_of
 from fedward.reporting.write import JSON_FILE, read_report, write_report
 from tests.unit.reporting.made_events import made_events, made_job

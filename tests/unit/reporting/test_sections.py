@@ -7,13 +7,13 @@ from xml.etree import ElementTree
 
 import pytest
 
-from fedward.reporting.curves import Bin, Curves, RocPoint, curves_of
-from fedward.reporting.from_events import report_of
+from fedward.reporting.charts.panels import curve_panel, interval_panels
+from fedward.reporting.data.curves import Bin, Curves, RocPoint, curves_of
+from fedward.reporting.data.from_events import report_of
+from fedward.reporting.data.report import Point, Report
+from fedward.reporting.data.site_comparison import CAUSES
+from fedward.reporting.data.subgroups import Spread, spreads, subgroups_of
 from fedward.reporting.page import render, signed
-from fedward.reporting.panels import curve_panel, interval_panels
-from fedward.reporting.report import Point, Report
-from fedward.reporting.standing import CAUSES
-from fedward.reporting.subgroups import Spread, spreads, subgroups_of
 from fedward.validation.comparison.diagnosis import diagnose
 from tests.unit.reporting.made_events import SITES, made_events, made_job
 

@@ -17,7 +17,7 @@ def report(
 
     What a real federation cannot measure stays unmeasured.
     """
-    from fedward.reporting.from_events import report_of
+    from fedward.reporting.data.from_events import report_of
     from fedward.reporting.result import from_a_server, read_result
     from fedward.reporting.terminal import show_participation
     from fedward.reporting.write import write_report
@@ -45,9 +45,9 @@ def release(
 
     Prints the page's path, and the SHA-256 that whoever signs quotes.
     """
-    from fedward.reporting.dossier import NOT_SAID, dossier_of, find_model
-    from fedward.reporting.dossier_page import write_dossier
-    from fedward.reporting.from_events import report_of
+    from fedward.reporting.data.from_events import report_of
+    from fedward.reporting.dossier.dossier import NOT_SAID, dossier_of, find_model
+    from fedward.reporting.dossier.page import write_dossier
     from fedward.reporting.result import from_a_server, read_result
 
     use = intended_use or NOT_SAID

@@ -17,7 +17,7 @@ from fedward.screen import column, line, progress, screen
 from fedward.settings import read_job
 
 if TYPE_CHECKING:
-    from fedward.reporting.sweep import Sweep
+    from fedward.reporting.sweep.sweep import Sweep
 
 
 def sweep(
@@ -36,8 +36,8 @@ def sweep(
     from fedward.commands.job.app import require_sound
     from fedward.demo.prepare import gather
     from fedward.demo.sweep import epsilons_of, run_sweep
-    from fedward.reporting.sweep import plain_sweep
-    from fedward.reporting.sweep_page import write_sweep
+    from fedward.reporting.sweep.page import write_sweep
+    from fedward.reporting.sweep.sweep import plain_sweep
 
     job, asked = read_job(folder), epsilons_of(epsilon)
     require_sound(job)
@@ -74,16 +74,16 @@ def sweep(
 
 
 def _keep(out: Path, so_far: Sweep) -> None:
-    from fedward.reporting.sweep_page import write_sweep
+    from fedward.reporting.sweep.page import write_sweep
 
     write_sweep(out, so_far)
 
 
 def _show(done: Sweep, page: Path) -> None:
     from fedward.reporting.page import MEASURES
-    from fedward.reporting.sweep import NOTE
-    from fedward.reporting.sweep_chart import shown
-    from fedward.reporting.sweep_page import table
+    from fedward.reporting.sweep.chart import shown
+    from fedward.reporting.sweep.page import table
+    from fedward.reporting.sweep.sweep import NOTE
 
     console, rows = screen(), table(done)
     classes = len({row.name for row in rows}) > 1

@@ -96,7 +96,7 @@ def _settle(book: Ledger, policy: SitePolicy, job_id: str) -> tuple[dict[str, An
 
 def _plot(book: Ledger, policy: SitePolicy, file: Path) -> tuple[dict[str, Any], str]:
     from fedward.files import replace_file
-    from fedward.reporting.spend_chart import spend_chart
+    from fedward.reporting.charts.spending import spend_chart
 
     drawing = spend_chart(curves(book, policy), site=policy.site)
     if not drawing:

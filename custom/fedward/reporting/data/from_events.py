@@ -9,11 +9,11 @@ from typing import Any
 
 from fedward.errors import FedwardError
 from fedward.privacy.policy.job_hash import job_hash
-from fedward.reporting.compared import compared
-from fedward.reporting.curves import curves_of
-from fedward.reporting.event_lines import Event, final_answers, last_of, of_kind
-from fedward.reporting.participation import coverage_of, ledger_of, participation_of
-from fedward.reporting.report import (
+from fedward.reporting.data.compared import compared
+from fedward.reporting.data.curves import curves_of
+from fedward.reporting.data.event_lookup import Event, final_answers, last_of, of_kind
+from fedward.reporting.data.participation import coverage_of, ledger_of, participation_of
+from fedward.reporting.data.report import (
     NOT_BEGUN,
     NOT_MEASURED,
     CohortFacts,
@@ -26,9 +26,9 @@ from fedward.reporting.report import (
     SitePrivacy,
     SiteResult,
 )
-from fedward.reporting.standing import standings_of
-from fedward.reporting.subgroups import subgroups_of
-from fedward.reporting.times import time_of
+from fedward.reporting.data.site_comparison import standings_of
+from fedward.reporting.data.subgroups import subgroups_of
+from fedward.reporting.data.timing import time_of
 from fedward.settings import JobSpec
 
 OTHERS = {

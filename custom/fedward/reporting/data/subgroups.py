@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fedward.reporting.score import Score
+from fedward.reporting.data.score import Score
 
 DIMENSIONS = {"sex": "sex", "age": "age", "maker": "scanner"}
 """Dimensions as a site names them -> as they are shown."""

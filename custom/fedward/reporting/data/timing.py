@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fedward.reporting.event_lines import Event, of_kind
+from fedward.reporting.data.event_lookup import Event, of_kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
-from fedward.reporting.curves import Bin, Curves, RocPoint
-from fedward.reporting.drawing import Scale, line, svg, text, value_scale
-from fedward.reporting.report import Point, Report
+from fedward.reporting.charts.svg import Scale, line, svg, text, value_scale
+from fedward.reporting.data.curves import Bin, Curves, RocPoint
+from fedward.reporting.data.report import Point, Report
 
 WIDTH, HEIGHT, SIDE = 260, 170, 128
 """Of a panel over the rounds; and the side of a square of curves."""

@@ -1,7 +1,7 @@
 """A measure against ε as SVG text: one panel a class, one line a site, an interval at each point. No script.
 
-Colours come from the page's style sheet through class names, as in ``fedward.reporting.drawing``; a line that rests on
-few patients has hollow points and says how many.
+Colours come from the page's style sheet through class names, as in ``fedward.reporting.charts.svg``; a line that rests
+on few patients has hollow points and says how many.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 
-from fedward.reporting.drawing import LETTER, NARROW, Scale, spread, value_scale
+from fedward.reporting.charts.svg import LETTER, NARROW, Scale, spread, value_scale
 
 INFINITY = "∞"
 _STEP = 0.75

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from fedward.reporting.event_lines import Event, final_answers, of_kind
-from fedward.reporting.score import Score
+from fedward.reporting.data.event_lookup import Event, final_answers, of_kind
+from fedward.reporting.data.score import Score
 from fedward.validation.comparison.diagnosis import diagnose
 from fedward.validation.comparison.sites import SiteValue, compare_sites
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from fedward.errors import FedwardError
 from fedward.provisioning.stamp import package_hash
-from fedward.reporting.report import JobFacts, Participation, Report, Score, SitePrivacy, SiteResult
-from fedward.reporting.subgroups import Spread, Subgroup, spreads
+from fedward.reporting.data.report import JobFacts, Participation, Report, Score, SitePrivacy, SiteResult
+from fedward.reporting.data.subgroups import Spread, Subgroup, spreads
 from fedward.validation.acceptance import Verdict, judge
 from fedward.weights import MODEL_FILE
 

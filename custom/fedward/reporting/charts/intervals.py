@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from html import escape
 from math import ceil
 
-from fedward.reporting.drawing import LETTER, NARROW, Scale, line, spread, svg, text, value_scale
-from fedward.reporting.report import Report, Score
+from fedward.reporting.charts.svg import LETTER, NARROW, Scale, line, spread, svg, text, value_scale
+from fedward.reporting.data.report import Report, Score
 
 
 def rounds_chart(report: Report, *, measure: str, width: int) -> str:

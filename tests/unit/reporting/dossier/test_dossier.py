@@ -12,10 +12,10 @@ from nvflare.app_common.app_constant import DefaultCheckpointFileName
 from fedward.errors import FedwardError
 from fedward.privacy.policy.job_hash import job_hash
 from fedward.provisioning.stamp import package_hash
-from fedward.reporting.dossier import NOT_SAID, Dossier, dossier_of, find_model
-from fedward.reporting.dossier_page import HTML_FILE, JSON_FILE, write_dossier
-from fedward.reporting.from_events import report_of
-from fedward.reporting.report import Score
+from fedward.reporting.data.from_events import report_of
+from fedward.reporting.data.report import Score
+from fedward.reporting.dossier.dossier import NOT_SAID, Dossier, dossier_of, find_model
+from fedward.reporting.dossier.page import HTML_FILE, JSON_FILE, write_dossier
 from fedward.weights import MODEL_FILE
 from tests.unit.reporting.made_events import SITES, made_events, made_job
 

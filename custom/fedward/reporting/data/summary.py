@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fedward.reporting.report import TOGETHER, Report, SiteResult
+from fedward.reporting.data.report import TOGETHER, Report, SiteResult
 
 REPORT_FILE = "report.html"
 

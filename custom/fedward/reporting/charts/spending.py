@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from html import escape
 
 from fedward.privacy.ledger.statement import Curve
-from fedward.reporting.drawing import LETTER, Scale, spread
+from fedward.reporting.charts.svg import LETTER, Scale, spread
 
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 760, 340, 48, 56, 40
 _STEPS = (1, 2, 5)

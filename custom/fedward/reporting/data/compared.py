@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fedward.reporting.event_lines import Event, last_of
+from fedward.reporting.data.event_lookup import Event, last_of
 from fedward.settings import JobSpec
 
 

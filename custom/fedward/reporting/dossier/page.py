@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from fedward.errors import FedwardError
 from fedward.files import replace_file
-from fedward.reporting.dossier import DOSSIER_SCHEMA, Dossier
+from fedward.reporting.dossier.dossier import DOSSIER_SCHEMA, Dossier
 from fedward.reporting.page import MEASURES, WORDS, by_round, resource, template
 
 JSON_FILE, HTML_FILE = "dossier.json", "dossier.html"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from html import escape
 from math import ceil
 
-from fedward.reporting.drawing import LETTER, NARROW, line, svg, text
-from fedward.reporting.report import Report
+from fedward.reporting.charts.svg import LETTER, NARROW, line, svg, text
+from fedward.reporting.data.report import Report
 
 ROW, LARGEST, MOST_ROUNDS = 24, 18.0, 240
 

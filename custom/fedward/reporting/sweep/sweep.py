@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fedward.reporting.sweep_chart import Line, Mark
+from fedward.reporting.sweep.chart import Line, Mark
 from fedward.settings import JobSpec
 from fedward.validation.scores import Scores
 

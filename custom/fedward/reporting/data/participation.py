@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from fedward.reporting.event_lines import Event, last_of, of_kind
+from fedward.reporting.data.event_lookup import Event, last_of, of_kind
 from fedward.settings import JobSpec
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from fedward.reporting.from_events import report_of
+from fedward.reporting.charts.participation import participation_chart
+from fedward.reporting.data.from_events import report_of
+from fedward.reporting.data.participation import SUCCESS, Contribution, Part, coverage_of, ledger_of, participation_of
 from fedward.reporting.page import render
-from fedward.reporting.participation import SUCCESS, Contribution, Part, coverage_of, ledger_of, participation_of
-from fedward.reporting.participation_chart import participation_chart
 from fedward.reporting.terminal import show_participation
 from fedward.settings import JobSpec
 from tests.unit.reporting.made_events import AWAY, ROUNDS, SITES, made_events, made_job

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fedward.reporting.drawing import Scale, svg
-from fedward.reporting.report import Report
+from fedward.reporting.charts.svg import Scale, svg
+from fedward.reporting.data.report import Report
 
 HEIGHT, TOP, BOTTOM, EDGE = 150, 10, 40, 8
 

@@ -11,8 +11,8 @@ from markupsafe import Markup
 from fedward.errors import FedwardError
 from fedward.files import replace_file
 from fedward.reporting.page import MEASURES, WIDTHS, resource, template
-from fedward.reporting.sweep import NOTE, Sweep, lines_of, plain_sweep
-from fedward.reporting.sweep_chart import Line, Mark, shown, sweep_chart
+from fedward.reporting.sweep.chart import Line, Mark, shown, sweep_chart
+from fedward.reporting.sweep.sweep import NOTE, Sweep, lines_of, plain_sweep
 
 JSON_FILE, HTML_FILE, SVG_FILE = "sweep.json", "sweep.html", "sweep.svg"
 

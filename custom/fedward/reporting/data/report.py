@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from fedward.reporting.curves import Curves
-from fedward.reporting.participation import Contribution, Coverage, Participation, RoundLedger
-from fedward.reporting.score import NOT_MEASURED, Point, Score
-from fedward.reporting.standing import Standing
-from fedward.reporting.subgroups import Subgroup
-from fedward.reporting.times import RoundTime, Time
+from fedward.reporting.data.curves import Curves
+from fedward.reporting.data.participation import Contribution, Coverage, Participation, RoundLedger
+from fedward.reporting.data.score import NOT_MEASURED, Point, Score
+from fedward.reporting.data.site_comparison import Standing
+from fedward.reporting.data.subgroups import Subgroup
+from fedward.reporting.data.timing import RoundTime, Time
 
 __all__ = [
     "NOT_BEGUN",

@@ -7,10 +7,10 @@ from typing import Any, get_args
 
 import pytest
 
-from fedward.reporting.from_events import ENCRYPTIONS, report_of
+from fedward.reporting.data.from_events import ENCRYPTIONS, report_of
+from fedward.reporting.data.report import Population, Score
+from fedward.reporting.data.summary import summary
 from fedward.reporting.page import render
-from fedward.reporting.report import Population, Score
-from fedward.reporting.summary import summary
 from fedward.settings import JobEncryption, JobSpec, Scheme, parse
 from tests.conftest import tiny_job_content
 

@@ -1,0 +1,1 @@
+"""Charts as SVG text, without scripts or outside requests."""

@@ -1,0 +1,1 @@
+"""A model's release dossier, as data and as a page to sign."""

@@ -1,0 +1,1 @@
+"""A sweep over ε, as data, chart and page."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from fedward.demo.federate import Outcome, federate
 from fedward.demo.prepare import gather
 from fedward.dicom.synthetic.hospital import HOSPITALS, write_cohort
-from fedward.flare.processes import free_port, interruptible
+from fedward.flare.local_federation import free_port, interruptible
 from fedward.reporting.data.from_events import report_of
 from fedward.reporting.data.report import Report
 from fedward.settings import JobSpec, Scheme

@@ -12,14 +12,13 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
-from fedward.flare.connection_guard import HANDSHAKE_S
-from fedward.flare.doorkeeper import MOST_CALLS
-from fedward.flare.message_forms import LONGEST_TEXT
-from fedward.flare.message_lists import REQUESTS, STREAMS, Party, serves
-from fedward.flare.payload_types import TYPES
-from fedward.flare.site_requests import SERVED
-from fedward.flare.stream_guard import LARGEST_FRAME, MOST_AHEAD, MOST_FIGURES
-from fedward.flare.stream_slots import (
+from fedward.flare.listener.connection_guard import MOST_CALLS
+from fedward.flare.messages.allowed import REQUESTS, STREAMS, Party, serves
+from fedward.flare.messages.header_forms import LONGEST_TEXT
+from fedward.flare.messages.silent_connections import HANDSHAKE_S
+from fedward.flare.messages.site_requests import SERVED
+from fedward.flare.messages.stream_guard import LARGEST_FRAME, MOST_AHEAD, MOST_FIGURES
+from fedward.flare.messages.stream_slots import (
     ALWAYS,
     KEPT_S,
     MOST_KEPT,
@@ -28,6 +27,7 @@ from fedward.flare.stream_slots import (
     MOST_TOGETHER,
     STALL_S,
 )
+from fedward.flare.payload_types import TYPES
 
 _TOP = """# Messages
 
@@ -37,7 +37,8 @@ line with the name of a participant whom you know is worth a call to them; the d
 Written from the code by `make reference`. FLARE runs one *cell* a process: the server's and each site's parent, one of
 each for a job, and a person's console. A message that is not on the first list is dropped before FLARE reads it, in
 every process, whoever sent it; nothing is passed on between two participants. The code is
-[`message_rules.py`](../custom/fedward/flare/message_rules.py); [the threat model](threat-model.md) says what it is for.
+[`message_rules.py`](../custom/fedward/flare/messages/rules.py); [the threat model](threat-model.md) says what it is
+for.
 """
 _BACK = """
 An answer goes the same way back. Two jobs, or two sites, have nothing to say to each other. A *pod transfer* is how a

@@ -39,7 +39,7 @@ STAGES = (
         "admit",
         "site, once a job",
         "job against policy, cohort and ledger, and charged to the ledger; or why not",
-        "fedward.flare.protection",
+        "fedward.flare.site.job_privacy",
     ),
     Stage(
         "open",
@@ -51,7 +51,7 @@ STAGES = (
         "receive",
         "site, each round",
         "IngressGate: the job's network, finite, no jump, no crafted first layer",
-        "fedward.flare.ingress",
+        "fedward.flare.gates.ingress",
     ),
     Stage(
         "validate",
@@ -69,19 +69,19 @@ STAGES = (
         "leave",
         "site, each round",
         "EgressGate: the difference alone, proven against the ledger, clip, noise; listed metrics",
-        "fedward.flare.egress",
+        "fedward.flare.gates.egress",
     ),
     Stage(
         "seal",
         "site, each round",
         "EgressGate, last: the model times the site's weight in whole numbers, encrypted and tagged",
-        "fedward.flare.sealing",
+        "fedward.flare.gates.secure_aggregation",
     ),
     Stage(
         "add",
         "server, each round",
         "sealed models as they come, unread; in the clear the mean of the differences, in site order",
-        "fedward.flare.exchange",
+        "fedward.flare.server.rounds",
     ),
     Stage("report", "both", "events → report.json → report.html", "fedward.reporting"),
 )

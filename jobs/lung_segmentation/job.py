@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fedward.flare.job import main
+from fedward.flare.export import main
 
 if __name__ == "__main__":
     raise SystemExit(main(Path(__file__).parent))

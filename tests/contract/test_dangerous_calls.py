@@ -22,7 +22,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     "custom/fedward/flare/payload_types.py": {
         "zipfile": "reads an array archive's table, to refuse what unpacks to more than its own size",
     },
-    "custom/fedward/flare/probe_jobs.py": {
+    "custom/fedward/flare/probes/jobs.py": {
         "zipfile": "makes archives in memory, and reads none",
     },
     "custom/fedward/privacy/policy/job_archive.py": {
@@ -53,7 +53,7 @@ ALLOWED: dict[str, dict[str, str]] = {
         "importlib.util": "wraps the import of FLARE's own modules, to record what they send",
         "importlib.machinery": "as above",
     },
-    "tests/unit/flare/test_transport.py": {
+    "tests/unit/flare/listener/test_server_door.py": {
         "importlib.util": "asks whether the processes that FLARE starts for a job are still called so",
         "importlib.machinery": "as above",
     },

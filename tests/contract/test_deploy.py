@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 import fedward
-from fedward.flare.kits import provision
+from fedward.flare.kits.central import provision
 from fedward.privacy.policy.canonical_job import JOB_CLASSES
 from fedward.provisioning.templates import RESOURCES, change_resources, render
 from fedward.settings import FederationSpec, parse, read_site

@@ -15,10 +15,10 @@ from fedward.demo.federate import await_sites, federation_of
 from fedward.demo.hospitals import DemoHospital, find_sources, write_site
 from fedward.demo.keys import share_key
 from fedward.dicom.synthetic.hospital import HOSPITALS, SyntheticHospital, write_cohort
-from fedward.flare.app import SITE_FILE
-from fedward.flare.kits import Kits, provision
-from fedward.flare.processes import LocalFederation, free_port
-from fedward.flare.session import Console, console
+from fedward.flare.admin_session import Console, console
+from fedward.flare.job_context import SITE_FILE
+from fedward.flare.kits.central import Kits, provision
+from fedward.flare.local_federation import LocalFederation, free_port
 from fedward.indexing.index import index_cohort
 from fedward.settings import FederationSpec, JobSpec, parse, read_site
 from tests.conftest import tiny_job_content

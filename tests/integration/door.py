@@ -24,10 +24,10 @@ from nvflare.apis.signal import Signal
 from nvflare.apis.workspace import Workspace
 from nvflare.private.privacy_manager import Scope
 
-from fedward.flare.egress import EgressGate
-from fedward.flare.executor import HospitalExecutor
-from fedward.flare.ingress import IngressGate
+from fedward.flare.gates.egress import EgressGate
+from fedward.flare.gates.ingress import IngressGate
 from fedward.flare.protocol import Task, question, refusal, to_reply
+from fedward.flare.site.executor import HospitalExecutor
 from fedward.metrics.events import EventLog
 from fedward.settings import JobSpec, plain, read_site
 from fedward.settings.read import JOB_FILE

@@ -19,7 +19,7 @@ from unittest import mock
 
 from fedward import cli
 from fedward.errors import FederationError
-from fedward.flare.kits import Kits
+from fedward.flare.kits.central import Kits
 from fedward.metrics.store import STORE_FILE
 from fedward.provisioning.network.health import hello
 from tests.conftest import ROOT

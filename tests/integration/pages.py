@@ -22,7 +22,7 @@ from pathlib import Path
 
 import psutil
 
-from fedward.flare.processes import MARK, marked
+from fedward.flare.local_federation import MARK, marked
 from tests.conftest import ROOT
 
 BIN = Path(sys.executable).parent

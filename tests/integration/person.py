@@ -13,7 +13,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from fedward.flare.session import Console, console
+from fedward.flare.admin_session import Console, console
 
 CONNECT_S = 90.0
 

@@ -15,8 +15,8 @@ from typing import Any
 import psutil
 
 from fedward.errors import FederationError
-from fedward.flare.kits import Kits
-from fedward.flare.processes import MARK, marked
+from fedward.flare.kits.central import Kits
+from fedward.flare.local_federation import MARK, marked
 from tests.integration.namespaces import Machine
 
 SERVER = "server"

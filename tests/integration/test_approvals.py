@@ -16,11 +16,11 @@ import pytest
 from fedward.demo.federate import LEAD, await_sites, federation_of
 from fedward.demo.hospitals import DemoHospital
 from fedward.errors import FederationError
-from fedward.flare.app import SITE_FILE
-from fedward.flare.job import export_job
-from fedward.flare.kits import Kits, provision
-from fedward.flare.processes import LocalFederation, free_port
-from fedward.flare.session import console
+from fedward.flare.admin_session import console
+from fedward.flare.export import export_job
+from fedward.flare.job_context import SITE_FILE
+from fedward.flare.kits.central import Kits, provision
+from fedward.flare.local_federation import LocalFederation, free_port
 from fedward.metrics.events import EVENTS_FILE, EventReader
 from fedward.privacy.policy.job_hash import job_hash
 from fedward.settings import JobSpec, Person, parse

@@ -206,5 +206,5 @@ def test_whole_bundle_brings_every_library(networkless: None, root: Path, tmp_pa
     shutil.rmtree(bundle / "wheelhouse")
     checked = alone(venv / "bin/fedward", "job", "check", root / "jobs/cxr_classification")
     assert checked.returncode == 0, checked.stderr
-    modules = "import torch, monai, nvflare, tenseal, pynetdicom, opacus; import fedward.flare.kits"
+    modules = "import torch, monai, nvflare, tenseal, pynetdicom, opacus; import fedward.flare.kits.central"
     assert alone(venv / "bin/python", "-c", modules).returncode == 0

@@ -22,10 +22,10 @@ from fedward.dicom.synthetic.hospital import HOSPITALS
 from fedward.encryption.keys.key import FederationKey
 from fedward.encryption.keys.key_file import read_key
 from fedward.errors import FedwardError
-from fedward.flare.app import SITE_FILE
-from fedward.flare.job import export_job
-from fedward.flare.processes import free_port
-from fedward.flare.session import console
+from fedward.flare.admin_session import console
+from fedward.flare.export import export_job
+from fedward.flare.job_context import SITE_FILE
+from fedward.flare.local_federation import free_port
 from fedward.metrics.events import EVENTS_FILE, EventReader
 from fedward.privacy.policy.job_hash import job_hash
 from fedward.provisioning.network.health import REVOKED

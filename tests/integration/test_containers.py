@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fedward.flare.kits import Kits, provision
-from fedward.flare.processes import free_port
+from fedward.flare.kits.central import Kits, provision
+from fedward.flare.local_federation import free_port
 from fedward.settings import FederationSpec, parse
 from tests.packages import needs
 from tests.rehearsal import rehearsal

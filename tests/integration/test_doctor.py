@@ -29,8 +29,8 @@ from fedward.doctor.run import Heard, examine
 from fedward.doctor.site.process import running
 from fedward.encryption.keys.key import create_key
 from fedward.encryption.keys.key_file import write_key
-from fedward.flare.kits import Kits, provision
-from fedward.flare.processes import LocalFederation, free_port
+from fedward.flare.kits.central import Kits, provision
+from fedward.flare.local_federation import LocalFederation, free_port
 from fedward.provisioning.authority import read_authority, reissue
 from fedward.provisioning.crl import CRL_FILE, make_crl
 from fedward.settings import FederationSpec

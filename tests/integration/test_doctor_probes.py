@@ -19,9 +19,9 @@ from fedward.doctor.context import Case
 from fedward.doctor.probes.server import SERVER_CHECKS
 from fedward.doctor.run import Heard, examine
 from fedward.doctor.server_context import signed_out, visited
-from fedward.flare.close_kit import SERVER_DOOR, SITE_DOOR
-from fedward.flare.kits import Kits
-from fedward.flare.probe_line import off_the_list
+from fedward.flare.kits.central import Kits
+from fedward.flare.kits.hardening import SERVER_DOOR, SITE_DOOR
+from fedward.flare.probes.requests import off_the_list
 from tests.integration.conftest import DemoHospital, Running, started
 from tests.integration.doctor_site import said
 

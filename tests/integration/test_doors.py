@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from nvflare.fuel.flare_api.api_spec import InvalidJobDefinition
 
-from fedward.flare.app import SITE_FILE
-from fedward.flare.job import export_job
+from fedward.flare.export import export_job
+from fedward.flare.job_context import SITE_FILE
 from fedward.metrics.events import EVENTS_FILE, EventReader
 from tests.integration.conftest import Running, send
 from tests.integration.test_federation import named

@@ -19,7 +19,7 @@ from nvflare.fuel.flare_api.api_spec import InvalidJobDefinition
 from fedward.aggregation.fedavg import weighted_mean
 from fedward.demo.compare import load_model
 from fedward.errors import JobError
-from fedward.flare.job import export_job
+from fedward.flare.export import export_job
 from fedward.flare.refusal import SENTENCES, Code
 from fedward.metrics.events import EVENTS_FILE, EventReader
 from fedward.settings import JobSpec, parse

@@ -13,7 +13,7 @@ import pytest
 from nvflare.fuel.flare_api.api_spec import InvalidJobDefinition
 from nvflare.lighter.utils import load_private_key_file, sign_folders
 
-from fedward.flare.job import export_job
+from fedward.flare.export import export_job
 from tests.integration.conftest import Running, send
 from tests.integration.test_federation import named
 

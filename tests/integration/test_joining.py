@@ -22,11 +22,11 @@ from fedward.demo.hospitals import FEDERATION_KEY, DemoHospital
 from fedward.dicom.synthetic.hospital import HOSPITALS
 from fedward.encryption.keys.key_file import read_key
 from fedward.encryption.keys.site_identity import made_at_the_site, read_certificate
-from fedward.flare.app import SITE_FILE
-from fedward.flare.job import export_job
-from fedward.flare.kits import Kits
-from fedward.flare.processes import LocalFederation, free_port
-from fedward.flare.session import Console, console
+from fedward.flare.admin_session import Console, console
+from fedward.flare.export import export_job
+from fedward.flare.job_context import SITE_FILE
+from fedward.flare.kits.central import Kits
+from fedward.flare.local_federation import LocalFederation, free_port
 from fedward.metrics.events import EVENTS_FILE, EventReader
 from fedward.provisioning.crl import CRL_FILE
 from fedward.provisioning.network.health import REVOKED

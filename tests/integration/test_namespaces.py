@@ -21,9 +21,9 @@ import pytest
 
 from fedward.demo.keys import share_key
 from fedward.dicom.synthetic.hospital import HOSPITALS
-from fedward.flare.app import SITE_FILE
-from fedward.flare.job import export_job
-from fedward.flare.kits import Kits, provision
+from fedward.flare.export import export_job
+from fedward.flare.job_context import SITE_FILE
+from fedward.flare.kits.central import Kits, provision
 from fedward.metrics.events import EVENTS_FILE, EventReader
 from fedward.settings import FederationSpec, Hospital, JobSpec, Person, Server, parse
 from tests.conftest import ROOT, tiny_job_content

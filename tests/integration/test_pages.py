@@ -17,8 +17,8 @@ import pytest
 from pydicom import dcmread
 
 from fedward.dicom.synthetic.hospital import HOSPITALS, write_cohort
-from fedward.flare.processes import free_port, marked
-from fedward.flare.session import console
+from fedward.flare.admin_session import console
+from fedward.flare.local_federation import free_port, marked
 from fedward.metrics.events import EVENTS_FILE, EventReader
 from fedward.provisioning.network.health import REVOKED
 from tests.conftest import ROOT

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fedward.flare.app import SITE_FILE
+from fedward.flare.job_context import SITE_FILE
 from fedward.metrics.store import STORE_FILE
 from fedward.provisioning.authority import read_pem
 from tests.integration.conftest import Running

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fedward.demo.compare import load_model
-from fedward.flare.job import export_job
+from fedward.flare.export import export_job
 from fedward.flare.refusal import SENTENCES, Code
 from fedward.indexing.site_key import load_key
 from fedward.metrics.events import EVENTS_FILE, EventReader

@@ -23,10 +23,10 @@ from fedward.demo.federate import await_sites, federation_of
 from fedward.demo.hospitals import DemoHospital
 from fedward.dicom.synthetic.hospital import HOSPITALS, write_cohort
 from fedward.errors import FederationError
-from fedward.flare.kits import provision
-from fedward.flare.processes import MARK, LocalFederation, free_port
+from fedward.flare.admin_session import console
+from fedward.flare.kits.central import provision
+from fedward.flare.local_federation import MARK, LocalFederation, free_port
 from fedward.flare.refusal import SENTENCES, Code
-from fedward.flare.session import console
 from tests.conftest import tiny_job_content
 
 pytestmark = pytest.mark.integration

@@ -18,11 +18,11 @@ from nvflare.security.security import FLAuthorizer
 
 from fedward.demo.federate import await_sites
 from fedward.errors import JobError
-from fedward.flare.app import SITE_FILE
-from fedward.flare.job import export_job
-from fedward.flare.kits import Kits, provision
-from fedward.flare.processes import LocalFederation, free_port
-from fedward.flare.session import Console, console
+from fedward.flare.admin_session import Console, console
+from fedward.flare.export import export_job
+from fedward.flare.job_context import SITE_FILE
+from fedward.flare.kits.central import Kits, provision
+from fedward.flare.local_federation import LocalFederation, free_port
 from fedward.indexing.site_key import load_key
 from fedward.privacy.ledger.ledger import Ledger
 from fedward.settings import FederationSpec, Hospital, JobSpec, Person, Server, parse

@@ -31,9 +31,9 @@ from cryptography.x509.oid import NameOID
 
 from fedward.demo.federate import await_sites, federation_of
 from fedward.errors import FederationError
-from fedward.flare.kits import Kits, provision
-from fedward.flare.processes import LocalFederation, free_port
-from fedward.flare.session import Console, console
+from fedward.flare.admin_session import Console, console
+from fedward.flare.kits.central import Kits, provision
+from fedward.flare.local_federation import LocalFederation, free_port
 from fedward.provisioning.crl import CRL_FILE, make_crl
 from fedward.provisioning.network.health import LARGEST_PAYLOAD, hello
 from fedward.provisioning.stamp import package_hash

@@ -12,11 +12,11 @@ from typing import Any
 from fedward.demo.hospitals import DemoHospital
 from fedward.demo.keys import share_key
 from fedward.errors import FederationError, JobError
-from fedward.flare.app import SITE_FILE
-from fedward.flare.job import export_job
-from fedward.flare.kits import Kits, provision
-from fedward.flare.processes import LocalFederation
-from fedward.flare.session import Console, console
+from fedward.flare.admin_session import Console, console
+from fedward.flare.export import export_job
+from fedward.flare.job_context import SITE_FILE
+from fedward.flare.kits.central import Kits, provision
+from fedward.flare.local_federation import LocalFederation
 from fedward.metrics.events import EVENTS_FILE, EventReader
 from fedward.settings import FederationSpec, Hospital, JobSpec, Person, Scheme, Server
 from fedward.weights import MODEL_FILE
@@ -156,7 +156,7 @@ def _outcome(result: Path, kits: Kits, job_id: str, status: str, follower: _Foll
         failed = [event["reason"] for event in events if event["event"] == "failed"]
         reason = failed[-1] if failed else f"job failed; read log.txt and the sites' logs below {kits.folder}"
         raise JobError(f"{reason} ({status})")
-    from fedward.flare.executor import LOCAL_ONLY_FILE
+    from fedward.flare.site.executor import LOCAL_ONLY_FILE
 
     local = {site: kit / job_id / LOCAL_ONLY_FILE for site, kit in kits.sites.items()}
     return Outcome(

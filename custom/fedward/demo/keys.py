@@ -10,7 +10,7 @@ from fedward.encryption.keys.key import create_key
 from fedward.encryption.keys.key_file import write_key
 from fedward.encryption.keys.sealed_box import open_box, seal_key
 from fedward.encryption.keys.site_identity import read_identity
-from fedward.flare.kits import Kits
+from fedward.flare.kits.central import Kits
 from fedward.settings import Scheme
 
 

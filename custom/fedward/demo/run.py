@@ -19,7 +19,7 @@ from fedward.demo.hospitals import DemoHospital
 from fedward.demo.prepare import gather
 from fedward.demo.progress import Show
 from fedward.errors import CohortError, FederationError
-from fedward.flare.processes import free_port, interruptible, require_free_port
+from fedward.flare.local_federation import free_port, interruptible, require_free_port
 from fedward.metrics.store import STORE_FILE
 from fedward.provisioning.folder import KITS
 from fedward.settings import JobSpec

@@ -180,7 +180,7 @@ class Case:
     @cached_property
     def due(self) -> Mapping[str, bytes]:
         """The kit's files as they would be written today, by path below the kit."""
-        from fedward.flare.kit_check import closed_kit
+        from fedward.flare.kits.expected import closed_kit
 
         names = self.client["servers"][0]["name"], self.client["client"]["fqsn"], self._organisation()
         return closed_kit(*names, host=self.server.host, port=self.server.port)

@@ -19,8 +19,8 @@ from fedward.provisioning.network.connectivity import Endpoint
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
-    from fedward.flare.probe_line import Line
-    from fedward.flare.session import Console
+    from fedward.flare.admin_session import Console
+    from fedward.flare.probes.requests import Line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ class ServerCase:
     @cached_property
     def console(self) -> Console:
         """The session; the first to ask signs in."""
-        from fedward.flare.session import console
+        from fedward.flare.admin_session import console
 
         opened = self.session.enter_context(console(self.kit, timeout_s=self.limits.sign_in_s))
         if self.left.is_set():
@@ -75,7 +75,7 @@ class ServerCase:
     @cached_property
     def line(self) -> Line:
         """The session's own cell, to send what FLARE's console would not."""
-        from fedward.flare.probe_line import Line
+        from fedward.flare.probes.requests import Line
 
         return Line(self.console.cell)
 

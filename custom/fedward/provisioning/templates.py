@@ -34,7 +34,7 @@ _REPLACEABLE: Mapping[str, frozenset[str]] = {
     ),
     "resource_consumer": frozenset({"nvflare.app_common.resource_consumers.gpu_resource_consumer.GPUResourceConsumer"}),
     "process_launcher": frozenset({"nvflare.app_common.job_launcher.client_process_launcher.ClientProcessJobLauncher"}),
-    "k8s_launcher": frozenset({"fedward.flare.pods.SitePods"}),
+    "k8s_launcher": frozenset({"fedward.flare.k8s_launcher.SitePods"}),
 }
 """Components that a template may put in or take out, and what they may be."""
 

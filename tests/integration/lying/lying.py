@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from fedward.flare import transport
+from fedward.flare.listener import server_door
 
 
-class LaxDoor(transport.ServerDoor):
+class LaxDoor(server_door.ServerDoor):
     """The server's door as it is, but for what it asks of a job."""
 
     def __init__(self) -> None:
-        transport.job_door = SimpleNamespace(install=lambda: None)  # type: ignore[assignment]
+        server_door.job_door = SimpleNamespace(install=lambda: None)  # type: ignore[assignment]
         super().__init__()

@@ -29,9 +29,9 @@ from nvflare.fuel.f3.sfm.prefix import PREFIX_LEN, Prefix
 from nvflare.fuel.f3.sfm.sfm_conn import SfmConnection
 from nvflare.fuel.f3.sfm.sfm_endpoint import SfmEndpoint
 
-from fedward.flare import message_guard
-from fedward.flare.message_lists import REQUESTS, RETURN_ONLY, STREAM, STREAMS, Party
-from fedward.flare.message_rules import read_name
+from fedward.flare.messages import guard
+from fedward.flare.messages.allowed import REQUESTS, RETURN_ONLY, STREAM, STREAMS, Party
+from fedward.flare.messages.rules import read_name
 
 DATA = 1
 MOST = 400
@@ -196,7 +196,7 @@ def listed(party: str, channel: str, topic: str) -> bool:
 
 def main(frames: Path, count: int, seed: int) -> None:
     flare_decomposers.register()
-    message_guard.install(message_guard.MessageGuard(is_person=lambda name: "@" in name, binds=lambda *given: True))
+    guard.install(guard.MessageGuard(is_person=lambda name: "@" in name, binds=lambda *given: True))
     fuzz = Fuzz(list(recorded(frames)), seed)
     for _ in range(count):
         fuzz.once()

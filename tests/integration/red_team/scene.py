@@ -17,10 +17,10 @@ from fedward.demo.federate import await_sites
 from fedward.demo.hospitals import FEDERATION_KEY
 from fedward.demo.keys import share_key
 from fedward.dicom.synthetic.hospital import HOSPITALS
-from fedward.flare.app import SITE_FILE
-from fedward.flare.kits import Kits, provision
-from fedward.flare.processes import LocalFederation, free_port
-from fedward.flare.session import Console, console
+from fedward.flare.admin_session import Console, console
+from fedward.flare.job_context import SITE_FILE
+from fedward.flare.kits.central import Kits, provision
+from fedward.flare.local_federation import LocalFederation, free_port
 from fedward.settings import FederationSpec, Hospital, JobSpec, Person, Server, parse
 from tests.conftest import tiny_job_content
 from tests.integration.conftest import index_all, small_hospitals

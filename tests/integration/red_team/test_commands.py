@@ -9,7 +9,7 @@ import pytest
 from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey, ReturnCode
 from nvflare.fuel.f3.message import Message
 
-from fedward.flare.site_requests import NOT_SERVED
+from fedward.flare.messages.site_requests import NOT_SERVED
 from tests.integration.red_team.raw import Participant
 from tests.integration.red_team.scene import Scene
 

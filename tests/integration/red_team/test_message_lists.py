@@ -11,7 +11,7 @@ import pytest
 from nvflare.private.fed.client.admin_commands import AdminCommands
 from nvflare.private.fed.client.client_req_processors import ClientRequestProcessors
 
-from fedward.flare.message_rules import read_name
+from fedward.flare.messages.rules import read_name
 from tests.integration.red_team.scene import Scene
 
 pytestmark = pytest.mark.integration

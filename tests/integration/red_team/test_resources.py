@@ -21,9 +21,9 @@ from nvflare.fuel.f3.message import Message
 from nvflare.fuel.f3.sfm.constants import HandshakeKeys, Types
 from nvflare.fuel.f3.sfm.prefix import PREFIX_LEN, Prefix
 
-from fedward.flare.connection_guard import HANDSHAKE_S
-from fedward.flare.doorkeeper import MOST_CALLS
-from fedward.flare.local_peers import owner_of
+from fedward.flare.listener.connection_guard import MOST_CALLS
+from fedward.flare.messages.local_peers import owner_of
+from fedward.flare.messages.silent_connections import HANDSHAKE_S
 from tests.integration.red_team.raw import Participant, is_heard_as, participant
 from tests.integration.red_team.scene import LEAD, MEMBER, OPERATOR, ROGUE, Scene
 

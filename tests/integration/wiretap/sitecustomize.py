@@ -135,7 +135,7 @@ _CHANGES: dict[str, tuple[Change, str]] = {
     "nvflare.fuel.f3.sfm.conn_manager": (_tap_received, "frames"),
     "fedward.training.trainer": (_watch, "trained"),
     "nvflare.fuel.f3.cellnet.core_cell": (_obey, "orders"),
-    "fedward.flare.message_guard": (_list_handlers, "handlers"),
+    "fedward.flare.messages.guard": (_list_handlers, "handlers"),
 }
 """Module -> what is changed in it as soon as it has been loaded, and the folder for what that keeps."""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from fedward.doctor.context import Case
 from fedward.doctor.findings import Finding
-from fedward.flare.kit_check import closed_kit
+from fedward.flare.kits.expected import closed_kit
 from fedward.provisioning.network.health import Hello
 
 SITE, PORT = "north-clinic", 8102

@@ -8,9 +8,9 @@ import pytest
 
 from fedward.doctor.checks import CHECKS
 from fedward.doctor.run import examine
-from fedward.flare.distributed import approve, make_request, write_invitation
-from fedward.flare.joining import join
-from fedward.flare.kits import provision
+from fedward.flare.kits.central import provision
+from fedward.flare.kits.distributed import approve, make_request, write_invitation
+from fedward.flare.kits.join import join
 from fedward.provisioning.invitation import LocalExtras
 from fedward.provisioning.templates import render, resource_components
 from fedward.settings import FederationSpec, Hospital, parse

@@ -16,8 +16,8 @@ from fedward.doctor.findings import Finding
 from fedward.doctor.site import certificates, images, keys, kit, machine, policy
 from fedward.encryption.keys.key import create_key
 from fedward.encryption.keys.key_file import write_key
-from fedward.flare.kits import provision
-from fedward.flare.processes import free_port
+from fedward.flare.kits.central import provision
+from fedward.flare.local_federation import free_port
 from fedward.privacy.ledger.ledger import Ledger
 from fedward.privacy.ledger.run_record import Record
 from fedward.provisioning.templates import render

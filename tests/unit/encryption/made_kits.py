@@ -17,7 +17,7 @@ from nvflare.lighter.utils import Identity as Named
 from nvflare.lighter.utils import generate_cert, generate_keys
 
 from fedward.encryption.keys.site_identity import Identity
-from fedward.flare.kits import Kits, provision
+from fedward.flare.kits.central import Kits, provision
 from fedward.settings import FederationSpec, parse
 
 SITES = ("north", "south", "west")

@@ -20,9 +20,9 @@ from nvflare.fuel.utils import fobs
 
 from fedward.encryption.keys.key import FederationKey
 from fedward.encryption.keys.key_file import write_key
-from fedward.flare import door
-from fedward.flare.egress import EgressGate
-from fedward.flare.ingress import IngressGate
+from fedward.flare.gates import gate
+from fedward.flare.gates.egress import EgressGate
+from fedward.flare.gates.ingress import IngressGate
 from fedward.flare.protocol import REFUSAL, Reply, Task, question, to_shareable
 from fedward.indexing.site_key import load_key
 from fedward.privacy.accountant import Event, update_noise_event
@@ -110,7 +110,7 @@ class Hospital:
 
     def restart(self) -> None:
         """Another process of the site takes up the job: what stood in memory is gone, new gates stand."""
-        for known in (door._DOORS, door._LATCHED):
+        for known in (gate._DOORS, gate._LATCHED):
             known.pop((self.site, self.job_id), None)
         self.ingress, self.egress = IngressGate(), EgressGate()
 

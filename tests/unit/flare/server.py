@@ -19,9 +19,9 @@ from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 
-from fedward.flare.controller import FederatedRounds
-from fedward.flare.persistor import ModelStore
 from fedward.flare.protocol import ROUND_NUMBER, Reply, Task, global_weights, refuse, to_shareable
+from fedward.flare.server.controller import FederatedRounds
+from fedward.flare.server.persistor import ModelStore
 from fedward.metrics.events import EVENTS_FILE, EventReader
 from fedward.metrics.store import STORE_FILE
 from fedward.settings import JOB_FILE

@@ -20,7 +20,7 @@ from nvflare.private.fed.client.client_engine_internal_spec import ClientEngineI
 from nvflare.private.fed.utils.app_authz import AppAuthzService
 from nvflare.private.fed.utils.app_deployer import AppDeployer
 
-from fedward.flare.job import export_job
+from fedward.flare.export import export_job
 from fedward.settings import JobSpec
 
 JOB_ID = "6a3f1f0e-6a35-4a7e-9c3e-1f3a4b5c6d7e"

@@ -9,8 +9,8 @@ import pytest
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable
 
 from fedward.errors import PolicyRefused
-from fedward.flare.protection import Protection
 from fedward.flare.protocol import REFUSED_AT_DOOR, UPDATE, Task, question
+from fedward.flare.site.job_privacy import Protection
 from fedward.privacy.policy.approvals import approve, revoke
 from fedward.privacy.policy.job_hash import job_hash
 from fedward.settings import read_site

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from fedward.errors import GateRefused
-from fedward.flare.egress import EgressGate
+from fedward.flare.gates.egress import EgressGate
 from fedward.flare.protocol import Task
 from tests.unit.flare.hospital import Hospital, assert_refused, nan
 
@@ -15,34 +15,34 @@ Make = Callable[..., Hospital]
 
 
 CALLS = [
-    "fedward.flare.door._key",
-    "fedward.flare.door.agree",
-    "fedward.flare.door.app.job_spec",
-    "fedward.flare.door.app.site_policy",
-    "fedward.flare.door.layout_of",
-    "fedward.flare.door.one_line",
-    "fedward.flare.door.public_reason",
-    "fedward.flare.egress._content",
-    "fedward.flare.egress._metrics",
-    "fedward.flare.egress._parts",
-    "fedward.flare.egress._passed",
-    "fedward.flare.egress._update",
-    "fedward.flare.egress.check_difference",
-    "fedward.flare.egress.check_tensors",
-    "fedward.flare.egress.open_door",
-    "fedward.flare.egress.refuse",
-    "fedward.flare.egress.refused",
-    "fedward.flare.egress.release",
-    "fedward.flare.egress.task_of",
-    "fedward.flare.egress.to_shareable",
-    "fedward.flare.egress.EgressGate.latch",
-    "fedward.flare.egress.EgressGate.standing",
-    "fedward.flare.vouch._filters",
-    "fedward.flare.app.open_ledger",
+    "fedward.flare.gates.gate._key",
+    "fedward.flare.gates.gate.agree",
+    "fedward.flare.gates.gate.job_context.job_spec",
+    "fedward.flare.gates.gate.job_context.site_policy",
+    "fedward.flare.gates.gate.layout_of",
+    "fedward.flare.gates.gate.one_line",
+    "fedward.flare.gates.gate.public_reason",
+    "fedward.flare.gates.egress._content",
+    "fedward.flare.gates.egress._metrics",
+    "fedward.flare.gates.egress._parts",
+    "fedward.flare.gates.egress._passed",
+    "fedward.flare.gates.egress._update",
+    "fedward.flare.gates.egress.check_difference",
+    "fedward.flare.gates.egress.check_tensors",
+    "fedward.flare.gates.egress.open_door",
+    "fedward.flare.gates.egress.refuse",
+    "fedward.flare.gates.egress.refused",
+    "fedward.flare.gates.egress.release",
+    "fedward.flare.gates.egress.task_of",
+    "fedward.flare.gates.egress.to_shareable",
+    "fedward.flare.gates.egress.EgressGate.latch",
+    "fedward.flare.gates.egress.EgressGate.standing",
+    "fedward.flare.gates.update_check._filters",
+    "fedward.flare.job_context.open_ledger",
     "fedward.privacy.ledger.ledger.Ledger.open",
-    "fedward.flare.app.load_key",
-    "fedward.flare.vouch.protect",
-    "fedward.flare.vouch.vouched",
+    "fedward.flare.job_context.load_key",
+    "fedward.flare.gates.update_check.protect",
+    "fedward.flare.gates.update_check.vouched",
     "fedward.training.networks.initial_weights",
 ]
 ONLY = {
@@ -50,18 +50,18 @@ ONLY = {
         "fedward.privacy.ledger.ledger.Ledger.entry",
         "fedward.privacy.ledger.ledger.Ledger.find",
         "fedward.privacy.ledger.ledger.Ledger.release",
-        "fedward.flare.vouch.Proof.from_plain",
-        "fedward.flare.vouch.check_noise",
-        "fedward.flare.vouch.digest",
+        "fedward.flare.gates.update_check.Proof.from_plain",
+        "fedward.flare.gates.update_check.check_noise",
+        "fedward.flare.gates.update_check.digest",
     ],
     "update-noise": [
         "fedward.privacy.ledger.ledger.Ledger.begin",
         "fedward.privacy.ledger.ledger.Ledger.find",
         "fedward.privacy.ledger.ledger.Ledger.release",
-        "fedward.flare.vouch.SecureRandom",
-        "fedward.flare.vouch.check_noise",
-        "fedward.flare.vouch.digest",
-        "fedward.flare.vouch.update_noise_event",
+        "fedward.flare.gates.update_check.SecureRandom",
+        "fedward.flare.gates.update_check.check_noise",
+        "fedward.flare.gates.update_check.digest",
+        "fedward.flare.gates.update_check.update_noise_event",
         "fedward.privacy.outgoing.add_gaussian",
         "fedward.privacy.outgoing.clip_global",
     ],
@@ -84,16 +84,18 @@ def test_whatever_throws_nothing_leaves(
         raise error
 
     hospital = make(privacy, received=False)
-    if call in ("fedward.flare.door.one_line", "fedward.flare.door.public_reason", "fedward.flare.egress.refuse") or (
-        call.endswith("latch")
-    ):
+    if call in (
+        "fedward.flare.gates.gate.one_line",
+        "fedward.flare.gates.gate.public_reason",
+        "fedward.flare.gates.egress.refuse",
+    ) or (call.endswith("latch")):
         hospital.receive()
         update, _ = hospital.honest()
         answer = hospital.answer(nan(update, min(update)))  # these are called once something else is wrong
-    elif call in ("fedward.flare.door.layout_of", "fedward.training.networks.initial_weights"):
+    elif call in ("fedward.flare.gates.gate.layout_of", "fedward.training.networks.initial_weights"):
         update, answer = hospital.honest()  # called by the first gate that needs them
         hospital.receive()
-        from fedward.flare.door import open_door
+        from fedward.flare.gates.gate import open_door
 
         door = open_door(hospital.context(Task.ROUND))
         for name in ("initial", "layout", "agreement"):
@@ -101,7 +103,7 @@ def test_whatever_throws_nothing_leaves(
     else:
         hospital.receive()
         update, answer = hospital.honest()
-        from fedward.flare.door import _DOORS, open_door
+        from fedward.flare.gates.gate import _DOORS, open_door
 
         door = open_door(hospital.context(Task.ROUND))
         door.__dict__.pop("agreement", None)
@@ -117,7 +119,7 @@ def test_whatever_throws_nothing_leaves(
             assert_refused(message, payload=update)
     assert thrown
     monkeypatch.undo()
-    if call not in ("fedward.flare.door._key", "fedward.flare.egress.EgressGate.standing"):
+    if call not in ("fedward.flare.gates.gate._key", "fedward.flare.gates.egress.EgressGate.standing"):
         hospital.receive()
         try:
             message = hospital.send(answer)

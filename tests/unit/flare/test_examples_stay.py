@@ -10,8 +10,8 @@ from nvflare.apis.signal import Signal
 from nvflare.apis.utils.decomposers import flare_decomposers
 from nvflare.fuel.utils import fobs
 
-from fedward.flare import executor
 from fedward.flare.protocol import Task, question
+from fedward.flare.site import executor
 from fedward.settings import JobSpec, parse
 from fedward.settings.privacy import Leaving
 from fedward.validation.outlines import Outlined

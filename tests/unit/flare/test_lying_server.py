@@ -22,9 +22,8 @@ from fedward.encryption.roster import context_of
 from fedward.encryption.secure_sum import Adder, SecureSum
 from fedward.encryption.sum_context import Topic
 from fedward.errors import GateRefused, LedgerError
-from fedward.flare import door
-from fedward.flare.egress import EgressGate
-from fedward.flare.ending import OPENED
+from fedward.flare.gates import gate
+from fedward.flare.gates.egress import EgressGate
 from fedward.flare.protocol import (
     CONFIRM,
     MODEL,
@@ -38,7 +37,8 @@ from fedward.flare.protocol import (
     to_reply,
     to_shareable,
 )
-from fedward.flare.sum_topics import SumTopics
+from fedward.flare.secagg_context import SumTopics
+from fedward.flare.server.finalization import OPENED
 from fedward.privacy.attestation import digest
 from fedward.privacy.ledger.run_record import Record
 from fedward.privacy.ledger.runs import FinalModel
@@ -208,11 +208,11 @@ def test_a_rounds_update_leaves_once_and_only_forwards(tmp_path: Path, privacy: 
 def test_two_processes_of_one_site_at_once_let_one_update_of_a_round_out(tmp_path: Path) -> None:
     hospital = Hospital(tmp_path)
     hospital.receive()
-    mine = door._DOORS[hospital.site, hospital.job_id]
+    mine = gate._DOORS[hospital.site, hospital.job_id]
     hospital.restart()
     hospital.receive()
     assert refusal(hospital.send(hospital.answer(hospital.update(seed=1)))) is None
-    door._DOORS[hospital.site, hospital.job_id] = mine
+    gate._DOORS[hospital.site, hospital.job_id] = mine
     update = hospital.update(seed=2)
     assert_refused(EgressGate().process(hospital.answer(update), hospital.context(Task.ROUND)), payload=update)
 
@@ -365,7 +365,7 @@ def test_score_histograms_are_those_of_one_final_model(tmp_path: Path) -> None:
 
 
 def test_histograms_of_one_model_are_not_opened_as_those_of_another(tmp_path: Path) -> None:
-    from fedward.flare.site_counts import counts_length
+    from fedward.flare.summed_counts import counts_length
 
     three = Three(tmp_path, **BEST)
     made = sums(three)

@@ -23,11 +23,11 @@ from nvflare.apis.signal import Signal
 import fedward
 from fedward import errors
 from fedward.errors import EncryptionError, FedwardError, GateRefused, PolicyRefused, StudyRefused
-from fedward.flare.door import Gate
-from fedward.flare.executor import HospitalExecutor
+from fedward.flare.gates.gate import Gate
 from fedward.flare.protocol import REFUSAL, REFUSED_AT_DOOR, Task, refusal, refuse
 from fedward.flare.refusal import CLASSES, CODES, SENTENCES, SETTINGS, Code, Sentence, code_of, one_line, public_reason
 from fedward.flare.refusal_sentences import GATE_SENTENCES, VALUE
+from fedward.flare.site.executor import HospitalExecutor
 from tests.unit.flare.gate_messages import collected
 from tests.unit.flare.hospital import Hospital, assert_refused, parts
 
@@ -185,7 +185,7 @@ def test_the_executor_hands_over_a_code(kind: Any, monkeypatch: pytest.MonkeyPat
     def fail(context: FLContext) -> None:
         raise made(kind) if issubclass(kind, FedwardError) else kind(SECRET)
 
-    monkeypatch.setattr("fedward.flare.executor._Site", fail)
+    monkeypatch.setattr("fedward.flare.site.executor._Site", fail)
     answer = HospitalExecutor().execute(Task.ADMIT.value, Shareable(), FLContext(), Signal())
     assert type(answer.get_header(REFUSAL)) is str and answer.get_header(REFUSAL) in CODES
     assert not any(mark in str(answer) for mark in (*MARKS, "DOE"))
@@ -291,6 +291,6 @@ def test_a_sentence_is_made_from_the_tables_and_nowhere_else() -> None:
         and getattr(node.func, "id", getattr(node.func, "attr", None)) in ("Sentence", "cast")
         and "Sentence" in ast.unparse(node)
     }
-    assert makers == {"flare/refusal.py", "flare/door.py"}
+    assert makers == {"flare/refusal.py", "flare/gates/gate.py"}
     assert get_type_hints(refuse)["reason"] == Code | Sentence
     assert all(get_type_hints(one)["return"] is Sentence for one in (public_reason, Gate.told, Gate.latch))

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from nvflare.apis.signal import Signal
 
-from fedward.flare.persistor import LATEST_FILE
 from fedward.flare.protocol import Task
+from fedward.flare.server.persistor import LATEST_FILE
 from fedward.settings import JobSpec, parse
 from fedward.training.networks import initial_weights
 from fedward.weights import MODEL_FILE

@@ -17,7 +17,7 @@ from nvflare.apis.shareable import Shareable
 
 from fedward.encryption.keys.key_file import write_key
 from fedward.errors import FederationError, FedwardError
-from fedward.flare.ending import OPENED
+from fedward.flare.gates.secure_aggregation import enough
 from fedward.flare.protocol import (
     AFTER,
     Model,
@@ -30,7 +30,7 @@ from fedward.flare.protocol import (
     to_reply,
     to_shareable,
 )
-from fedward.flare.sealing import enough
+from fedward.flare.server.finalization import OPENED
 from fedward.privacy.attestation import digest
 from fedward.weights import add
 from tests.unit.flare.hospital import LISTED, Hospital, assert_refused, parts, serialised
@@ -310,7 +310,7 @@ def test_counts_of_a_job_in_the_clear_do_not_leave(tmp_path: Path) -> None:
 
 
 def test_statistics_of_three_hospitals_are_summed_and_opened(three: Three) -> None:
-    from fedward.flare.site_counts import counts_length
+    from fedward.flare.summed_counts import counts_length
 
     length, model = counts_length(three.hospitals["city"].job, "cohort"), last(three)
     counts = {site: np.random.default_rng(at).integers(0, 50, length) for at, site in enumerate(SITES)}
@@ -330,7 +330,7 @@ def test_statistics_of_three_hospitals_are_summed_and_opened(three: Three) -> No
 
 
 def test_what_is_no_message_costs_a_site_its_place_in_a_tally_and_nobody_else(three: Three) -> None:
-    from fedward.flare.site_counts import counts_length
+    from fedward.flare.summed_counts import counts_length
 
     counts = {"cohort": np.ones(counts_length(three.hospitals["city"].job, "cohort"), np.int64)}
     model = last(three)
@@ -369,10 +369,10 @@ def test_a_site_without_a_key_and_one_whose_key_changed_take_no_part(tmp_path: P
 
 
 CALLS = [
-    "fedward.flare.egress._sealed",
-    "fedward.flare.egress.add",
-    "fedward.flare.sealing.Sealing.seal_model",
-    "fedward.flare.sealing.flatten",
+    "fedward.flare.gates.egress._sealed",
+    "fedward.flare.gates.egress.add",
+    "fedward.flare.gates.secure_aggregation.Sealing.seal_model",
+    "fedward.flare.gates.secure_aggregation.flatten",
     "fedward.encryption.fixed_point.FixedPoint.encode",
     "fedward.encryption.fixed_point.FixedPoint.weight_code",
     "fedward.encryption.secure_sum.SecureSum.seal",
@@ -393,7 +393,9 @@ def test_whatever_throws_while_sealing_nothing_leaves(three: Three, monkeypatch:
     assert_refused(hospital.send(hospital.answer(update)), payload=update)
 
 
-@pytest.mark.parametrize("call", ["fedward.flare.egress._sealed", "fedward.flare.sealing.Sealing.seal_model"])
+@pytest.mark.parametrize(
+    "call", ["fedward.flare.gates.egress._sealed", "fedward.flare.gates.secure_aggregation.Sealing.seal_model"]
+)
 def test_a_seal_that_hands_back_nothing_lets_nothing_out(
     three: Three, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
@@ -471,7 +473,7 @@ def test_where_the_time_cannot_be_released_nothing_is(tmp_path: Path, monkeypatc
             raise RuntimeError("DOE^JANE")
         return dict(content)
 
-    monkeypatch.setattr("fedward.flare.egress.release", fails)
+    monkeypatch.setattr("fedward.flare.gates.egress.release", fails)
     update = hospital.update()
     assert_refused(hospital.send(hospital.answer(update, metrics={})), payload=update)
     monkeypatch.undo()

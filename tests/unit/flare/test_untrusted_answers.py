@@ -19,10 +19,10 @@ from nvflare.apis.dxo import DXO, DataKind
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable
 
 from fedward.errors import EncryptionError, FederationError
-from fedward.flare.controller import ADMISSION, FederatedRounds
-from fedward.flare.ending import _said
-from fedward.flare.exchange import Exchange, SealedRound
 from fedward.flare.protocol import REFUSAL, Reply, Task, refuse, to_reply, to_shareable
+from fedward.flare.server.controller import ADMISSION, FederatedRounds
+from fedward.flare.server.finalization import _said
+from fedward.flare.server.rounds import Exchange, SealedRound
 from fedward.metrics.events import EventLog
 from fedward.settings import JobSpec, parse
 from fedward.training.networks import initial_weights
@@ -282,7 +282,7 @@ def test_what_cannot_be_added_to_a_sum_is_told_in_one_line(tmp_path: Path, monke
     def fail(reply: Reply, purpose: str) -> bytes:
         raise EncryptionError(MARK)
 
-    monkeypatch.setattr("fedward.flare.exchange.message_of", fail)
+    monkeypatch.setattr("fedward.flare.server.rounds.message_of", fail)
     tally = Three(tmp_path).exchange.tally("cohort")
     assert tally is not None
     (reason,) = tally.take({"north": Reply(sealed={"cohort": b"x"})}).values()

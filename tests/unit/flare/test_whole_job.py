@@ -12,7 +12,7 @@ from nvflare.apis.shareable import Shareable
 
 from fedward.flare.protocol import REFUSED_AT_DOOR, Reply, Task, refusal, refuse, to_shareable
 from fedward.flare.refusal import Code
-from fedward.flare.site_counts import counts_length
+from fedward.flare.summed_counts import counts_length
 from fedward.privacy.ledger.runs import CONFIRM, LEAVE, OPEN, SUM, VALIDATE
 from fedward.privacy.policy.job_hash import job_hash
 from tests.unit.flare.hospital import MECHANISMS, METRICS, Hospital

@@ -13,8 +13,8 @@ import numpy as np
 from nvflare.apis.shareable import Shareable
 
 from fedward.encryption.keys.key import FederationKey, create_key
-from fedward.flare import door
-from fedward.flare.exchange import Exchange, SealedRound
+from fedward.flare.gates import gate
+from fedward.flare.gates.secure_aggregation import Sealing
 from fedward.flare.protocol import (
     PATIENTS,
     ROSTER,
@@ -28,7 +28,7 @@ from fedward.flare.protocol import (
     to_reply,
     to_shareable,
 )
-from fedward.flare.sealing import Sealing
+from fedward.flare.server.rounds import Exchange, SealedRound
 from fedward.weights import Weights, add
 from tests.unit.flare.hospital import Hospital
 
@@ -100,7 +100,7 @@ class Three:
 
     def sealing(self, site: str) -> Sealing:
         """What the hospital's gates seal with, for messages that they would not let out."""
-        return door._DOORS[site, self.hospitals[site].job_id].sealing
+        return gate._DOORS[site, self.hospitals[site].job_id].sealing
 
     def sealed_again(self, site: str, *, scale: float = 0.002) -> Reply:
         """Another message of round 0, which no honest gate lets out a second time."""

@@ -20,7 +20,7 @@ COMBINATIONS = list(itertools.product(("clinic", "academic-centre"), ("systemd",
 CLOSED: dict[str, Any] = {
     "format_version": 2,
     "class_list_enforcement_mode": "enforce",
-    "class_allow_list": ["fedward.flare.executor.HospitalExecutor"],
+    "class_allow_list": ["fedward.flare.site.executor.HospitalExecutor"],
     "allow_log_streaming": False,
     "components": [
         {"id": "resource_manager", "path": "stock", "args": {}},
@@ -108,7 +108,7 @@ def test_resources_keep_everything_but_the_machines_own(templates: Path, templat
     components = {component["id"]: component for component in changed["components"]}
     if (template, runtime) == ("academic-centre", "kubernetes"):
         assert set(components) == {"resource_manager", "k8s_launcher"}
-        assert components["k8s_launcher"]["path"] == "fedward.flare.pods.SitePods"
+        assert components["k8s_launcher"]["path"] == "fedward.flare.k8s_launcher.SitePods"
     else:
         assert set(components) == {"resource_manager", "resource_consumer", "process_launcher"}
         gpus = components["resource_manager"]["args"]["num_of_gpus"]

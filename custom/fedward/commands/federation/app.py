@@ -40,8 +40,8 @@ def provision(
     Whoever runs this holds the keys. In production, make the server's and the operator's own kit with --only, and
     `federation invite` the hospitals.
     """
-    from fedward.flare.kits import plan_provisioning
-    from fedward.flare.kits import provision as make
+    from fedward.flare.kits.central import plan_provisioning
+    from fedward.flare.kits.central import provision as make
 
     spec = read_federation(file)
     plan = plan_provisioning(spec, out, only=only, anew=anew)

@@ -24,7 +24,7 @@ def doctor(
     """
     from fedward.doctor.probes.server import SERVER_CHECKS
     from fedward.doctor.server_context import signed_out, visited
-    from fedward.flare.probe_line import quiet
+    from fedward.flare.probes.requests import quiet
 
     try:
         case = visited(kit.resolve())

@@ -16,7 +16,7 @@ from fedward.provisioning.participants import Kind, line_of
 from fedward.settings import FederationSpec, read_federation
 
 if TYPE_CHECKING:
-    from fedward.flare.distributed import Approved
+    from fedward.flare.kits.distributed import Approved
 
 OUT: Path = typer.Option(Path("build/federation"), help="Folder for the kits and the certificate authority.")
 FILE: Path = typer.Option(..., "--file", help="The federation's file.")
@@ -36,7 +36,7 @@ def invite(
     format: Format = FORMAT,
 ) -> None:
     """Write an invitation for one line of the file. There is no secret in it."""
-    from fedward.flare.distributed import write_invitation
+    from fedward.flare.kits.distributed import write_invitation
 
     spec = read_federation(file)
     invited = write_invitation(spec, name, out, extras=extras_for(name, spec, file, templates))
@@ -61,7 +61,7 @@ def approve(
     format: Format = FORMAT,
 ) -> None:
     """Sign a request that agrees with its line in the file and with the fingerprint read over the telephone."""
-    from fedward.flare.distributed import approve as sign
+    from fedward.flare.kits.distributed import approve as sign
 
     approved = sign(request, read_federation(file), out, expect=expect, days=days)
     show_signed(approved, format)

@@ -42,7 +42,7 @@ def renew(
     if revoke_old:
         _show_revoked(put_out(name, folder, reason="superseded", server=server, older_alone=True), format)
         return
-    from fedward.flare.renewal import renew as issue
+    from fedward.flare.kits.renew import renew as issue
 
     renewed = issue(name, folder, days=days)
     if format is Format.json:
@@ -110,7 +110,7 @@ def _folder(out: Path, federation: str | None) -> FederationFolder:
 
 
 def _seen(kit: Path) -> dict[str, datetime]:
-    from fedward.flare.session import console
+    from fedward.flare.admin_session import console
 
     with redirect_stdout(sys.stderr), console(kit) as session:  # FLARE says there that it connects
         return session.last_seen()

@@ -60,7 +60,7 @@ def export(
     study: str | None = _STUDY,
 ) -> None:
     """Write the job as FLARE's console, `nvflare job submit` and its API take it. Data only, no code."""
-    from fedward.flare.job import export_job
+    from fedward.flare.export import export_job
 
     job = read_job(folder)
     require_sound(job)
@@ -77,8 +77,8 @@ def submit(
     format: Format = _FORMAT,
 ) -> None:
     """Export the job, submit it with your kit, and print its id."""
-    from fedward.flare.job import export_job
-    from fedward.flare.session import console
+    from fedward.flare.admin_session import console
+    from fedward.flare.export import export_job
 
     job = read_job(folder)
     require_sound(job)
@@ -107,7 +107,7 @@ def download(
     study: str | None = _STUDY,
 ) -> None:
     """Fetch the result of a job that has ended, and print its folder. A server can write nowhere else."""
-    from fedward.flare.session import console
+    from fedward.flare.admin_session import console
 
     with console(kit, study=study) as session:
         result = session.download(job_id, out)

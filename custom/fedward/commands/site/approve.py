@@ -119,7 +119,7 @@ def _read(job: Path, site_toml: Path) -> tuple[JobSpec, Origin]:
 
 def _origin(spec: JobSpec, app: Path, site_toml: Path) -> Origin:
     """Verified against the root of the kit in whose ``local`` site.toml is; unknown elsewhere."""
-    from fedward.flare.origin import read_origin
+    from fedward.flare.submitter import read_origin
 
     root = site_toml.resolve().parent.parent / "startup" / "rootCA.pem"
     return read_origin(spec, app=app, root=root, meta=app.parent / "meta.json")

@@ -38,7 +38,7 @@ def join(
 
 
 def _request(invitation: Path, folder: Path, format: Format) -> None:
-    from fedward.flare.distributed import make_request
+    from fedward.flare.kits.distributed import make_request
 
     made = make_request(invitation, folder)
     if format is Format.json:
@@ -55,7 +55,7 @@ def _request(invitation: Path, folder: Path, format: Format) -> None:
 
 
 def _join(signed: Path, request: Path, kit: Path, authority: str, format: Format) -> None:
-    from fedward.flare.joining import join as make
+    from fedward.flare.kits.join import join as make
 
     joined = make(signed, request, kit, authority=authority)
     if format is Format.json:

@@ -41,7 +41,7 @@ def tls_floor(case: ServerCase) -> Iterator[Finding]:
 
 def between_participants(case: ServerCase) -> Iterator[Finding]:
     """The server passes nothing on from this person to a hospital, and tells nothing of one that is not there."""
-    from fedward.flare.probe_line import off_the_list
+    from fedward.flare.probes.requests import off_the_list
 
     nobody = f"nobody-{uuid.uuid4().hex[:12]}"
     requests = [request for site in (*case.sites, nobody) for request in off_the_list(site)]
@@ -52,7 +52,7 @@ def between_participants(case: ServerCase) -> Iterator[Finding]:
 
 def server_messages(case: ServerCase) -> Iterator[Finding]:
     """The server itself answers a person nothing that is on no list."""
-    from fedward.flare.probe_line import at_a_server
+    from fedward.flare.probes.requests import at_a_server
 
     probes = case.line.ask_all(at_a_server())
     passed, answered = "answers nothing that is on no list", "answers a request that is on no list"
@@ -61,7 +61,7 @@ def server_messages(case: ServerCase) -> Iterator[Finding]:
 
 def origins(case: ServerCase) -> Iterator[Finding]:
     """The server takes nothing from this person in another's name; the names here are nobody's."""
-    from fedward.flare.probe_line import challenge
+    from fedward.flare.probes.requests import challenge
 
     names = (f"_admin_{uuid.uuid4()}", f"nobody-{uuid.uuid4().hex[:12]}")
     probes = case.line.ask_as(names, challenge())
@@ -70,7 +70,7 @@ def origins(case: ServerCase) -> Iterator[Finding]:
 
 def _silent(check: str, case: ServerCase, probes: tuple[Probe, ...], passed: str, answered: str) -> Iterator[Finding]:
     """Judge them; the control is the first word of a sign-in, which anybody may say, on the same line."""
-    from fedward.flare.probe_line import challenge
+    from fedward.flare.probes.requests import challenge
 
     control, where = case.line.ask(challenge()), case.server.address
     yield from judge(
@@ -99,9 +99,9 @@ def commands(case: ServerCase) -> Iterator[Finding]:
 
 def submissions(case: ServerCase) -> Iterator[Finding]:
     """The server refuses a job that is not canonical; one that it takes is deleted at once and could never start."""
-    from fedward.flare.job_form import UNCHECKED
-    from fedward.flare.origin import SUBMITTERS
-    from fedward.flare.probe_jobs import server_refusals
+    from fedward.flare.job_checks.form import UNCHECKED
+    from fedward.flare.probes.jobs import server_refusals
+    from fedward.flare.submitter import SUBMITTERS
 
     say = Voice("submissions")
     roles = case.certificate.subject.get_attributes_for_oid(NameOID.UNSTRUCTURED_NAME)

@@ -16,7 +16,7 @@ _WHEEL = "install the wheel that the operator's message names, with its hash: pi
 def messages(case: Case) -> Iterator[Finding]:
     """The site's running process answers its own jobs nothing that is on no list; the operator's page has the list."""
     from fedward.doctor.site.process import running
-    from fedward.flare.probe_line import ask_site
+    from fedward.flare.probes.requests import ask_site
 
     say, site = Voice("messages"), str(case.client["client"]["fqsn"])
     found = running(case.kit)
@@ -40,8 +40,8 @@ def messages(case: Case) -> Iterator[Finding]:
 
 def job_form(case: Case) -> Iterator[Finding]:
     """The code that deploys jobs here refuses one that is not canonical, and one that nobody has signed."""
-    from fedward.flare.job_form import UNCHECKED
-    from fedward.flare.probe_jobs import site_refusals
+    from fedward.flare.job_checks.form import UNCHECKED
+    from fedward.flare.probes.jobs import site_refusals
 
     refusals = site_refusals(case.kit, str(case.client["client"]["fqsn"]))
     yield from judge_jobs(Voice("job-form"), refusals=refusals, unchecked=UNCHECKED, remedy=_WHEEL)

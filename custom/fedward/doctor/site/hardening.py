@@ -1,7 +1,7 @@
 """What the kit leaves open: classes a job may name, logs that leave, rights, the two gates, code and files beside ours.
 
 FLARE reads ``local/resources.json`` and, where there is none, ``resources.json.default``; so with rights. What is due
-is what ``fedward.flare.kit_check`` would write today.
+is what ``fedward.flare.kits.expected`` would write today.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ RESOURCES, RIGHTS, PRIVACY = "local/resources.json", "local/authorization.json",
 _RESTORE = "restore {} from the kit as the operator gave it; changes to it are not yours to make"
 _STREAMERS = ("log_stream", "logstream")
 _CHOICES = (
-    "fedward.flare.pods.SitePods",
+    "fedward.flare.k8s_launcher.SitePods",
     "nvflare.app_common.resource_managers.",
     "nvflare.app_common.resource_consumers.",
 )
@@ -192,7 +192,7 @@ def log_config(case: Case) -> Iterator[Finding]:
 def startup_files(case: Case) -> Iterator[Finding]:
     """The scripts in startup are as FLARE wrote them."""
     say = Voice("startup-files")
-    from fedward.flare.kit_check import signed_right
+    from fedward.flare.kits.expected import signed_right
 
     remedy = "restore startup/ from the kit as the operator gave it; site changes go to local/"
     signed = signed_right(case.startup, case.startup / "rootCA.pem")

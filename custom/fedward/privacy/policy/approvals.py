@@ -1,8 +1,8 @@
 """Which jobs may run at a hospital: by hash, by an approval that its IT wrote, or by who sends them in which study.
 
 The hash rests on nobody's word: the hospital computes it from the settings that it would run. ``Origin`` is what the
-hospital could verify of a job's sender, see ``fedward.flare.origin``; what it could not verify is None and never holds.
-A job that is not admitted by one of these is refused, and so is one whose approval cannot be used.
+hospital could verify of a job's sender, see ``fedward.flare.submitter``; what it could not verify is None and never
+holds. A job that is not admitted by one of these is refused, and so is one whose approval cannot be used.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ again, and refuse everything that is not the same byte for byte. So no file of a
 loaders or by anything else, that was not written here: no other class, argument, format, include or variable.
 
 Beside its own files a job may hold what FLARE's console adds to each folder when it signs: ``SIGNATURE`` and
-``CERTIFICATE``. Their content is checked in ``fedward.flare.origin``.
+``CERTIFICATE``. Their content is checked in ``fedward.flare.submitter``.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ SIGNATURE, CERTIFICATE = ".__nvfl_sig.json", ".__nvfl_submitter.crt"
 """What FLARE's console writes into each folder of a job that it signs."""
 SERVER, ALL_SITES, NO_STUDY = "server", "@ALL", "default"
 """FLARE's names in a job's ``meta.json``: the server, every connected site, and the study of a job that has none."""
-EXECUTOR = "fedward.flare.executor.HospitalExecutor"
-CONTROLLER = "fedward.flare.controller.FederatedRounds"
-STORE = "fedward.flare.persistor.ModelStore"
+EXECUTOR = "fedward.flare.site.executor.HospitalExecutor"
+CONTROLLER = "fedward.flare.server.controller.FederatedRounds"
+STORE = "fedward.flare.server.persistor.ModelStore"
 JOB_CLASSES = (EXECUTOR, CONTROLLER, STORE)
 """Every class that a job names."""
 PERSISTOR = "persistor"
@@ -45,7 +45,7 @@ _STUDY = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
 
 
 class Task(StrEnum):
-    """What the server may ask of a site; ``fedward.flare.task_order`` has the order in which a job asks it."""
+    """What the server may ask of a site; ``fedward.flare.gates.task_order`` has the order in which a job asks it."""
 
     ADMIT = "fedward_admit"
     ROUND = "fedward_round"

@@ -13,8 +13,8 @@ import pytest
 from nvflare.lighter.utils import load_private_key_file, sign_folders
 
 from fedward.dataset.manifest import Manifest, write_manifest
-from fedward.flare.job import export_job
-from fedward.flare.kits import provision
+from fedward.flare.export import export_job
+from fedward.flare.kits.central import provision
 from fedward.indexing.site_key import load_key
 from fedward.privacy.ledger.ledger import Ledger
 from fedward.privacy.policy.agreement import agree

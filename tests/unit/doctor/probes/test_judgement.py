@@ -16,8 +16,8 @@ from fedward.doctor.probes import server as server_probes
 from fedward.doctor.probes import site as site_probes
 from fedward.doctor.probes.judgement import Outcome, Probe, Refusal, judge, judge_jobs
 from fedward.errors import FederationError
-from fedward.flare import probe_line
-from fedward.flare.session import Console
+from fedward.flare.admin_session import Console
+from fedward.flare.probes import requests
 from fedward.provisioning.network.connectivity import Endpoint
 from tests.unit.doctor.made import levels
 
@@ -70,7 +70,7 @@ def site(monkeypatch: pytest.MonkeyPatch, *ports: tuple[int, ...], ask: Any = No
     """What is said of processes with these ports, each of which answers as ``ask``."""
     found = tuple(SimpleNamespace(pid=number, ports=of) for number, of in enumerate(ports))
     monkeypatch.setattr("fedward.doctor.site.process.running", lambda kit: found)
-    monkeypatch.setattr(probe_line, "ask_site", ask)
+    monkeypatch.setattr(requests, "ask_site", ask)
     case: Any = SimpleNamespace(client={"client": {"fqsn": "north"}}, kit=None)
     return list(site_probes.messages(case))
 

@@ -103,7 +103,7 @@ CASES: list[tuple[Callable[[Path], None], dict[str, set[str]]]] = [
     (component("nvflare.app_common.logging.job_log_streamer.JobLogStreamer"), {"log-streaming": {"fail"}}),
     (component("elsewhere.Anything"), {"components": {"fail"}}),
     (component("nvflare.app_opt.job_launcher.docker_launcher.DockerJobLauncher"), {"components": {"fail"}}),
-    (component("fedward.flare.pods.SitePods"), {}),
+    (component("fedward.flare.k8s_launcher.SitePods"), {}),
     (resources(handlers=[{"path": "elsewhere.Anything"}]), {"components": {"fail"}}),
     (
         file("local/resources.json", "not JSON"),

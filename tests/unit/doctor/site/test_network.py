@@ -19,8 +19,8 @@ from fedward.doctor.checks import CHECKS
 from fedward.doctor.context import Limits
 from fedward.doctor.findings import Finding
 from fedward.doctor.run import examine
-from fedward.flare.kits import Kits, provision
-from fedward.flare.processes import free_port
+from fedward.flare.kits.central import Kits, provision
+from fedward.flare.local_federation import free_port
 from tests.unit.doctor.made import case_of, change
 
 HOST = "server.fedward.test"

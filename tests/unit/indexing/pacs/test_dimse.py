@@ -22,7 +22,7 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelMove as M
 from pynetdicom.sop_class import Verification
 
 from fedward.errors import CohortError, StudyRefused
-from fedward.flare.processes import free_port
+from fedward.flare.local_federation import free_port
 from fedward.indexing.pacs import echo
 from fedward.indexing.pacs.archive import Instance, NotAnswering, Series, Verdict
 from fedward.indexing.pacs.dimse import Dimse, query

@@ -16,9 +16,9 @@ import grpc
 import pytest
 
 from fedward.errors import FederationError
-from fedward.flare.doorkeeper import Doorkeeper
-from fedward.flare.processes import free_port
-from fedward.flare.server_hello import MOST_AT_ONCE, hello_handler
+from fedward.flare.listener.connection_guard import Doorkeeper
+from fedward.flare.listener.health import MOST_AT_ONCE, hello_handler
+from fedward.flare.local_federation import free_port
 from fedward.provisioning.crl import make_crl
 from fedward.provisioning.network.connectivity import Endpoint, proxy_of
 from fedward.provisioning.network.health import LARGEST_PAYLOAD, LONGEST_CALL_S, hello

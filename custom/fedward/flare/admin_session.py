@@ -1,0 +1,237 @@
+"""A person's session with a FLARE server, through FLARE's own API: submit a job, follow it, fetch its result."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from nvflare.apis.fl_exception import FLCommunicationError
+from nvflare.apis.job_def import DEFAULT_STUDY, RunStatus
+from nvflare.fuel.f3.cellnet.core_cell import CoreCell
+from nvflare.fuel.flare_api.api_spec import (
+    AuthenticationError,
+    AuthorizationError,
+    ClientInfo,
+    InvalidJobDefinition,
+    JobNotDone,
+    JobNotFound,
+    JobNotRunning,
+    NoConnection,
+    NoReply,
+)
+from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
+from nvflare.fuel.hci.client.api import ResultKey
+from nvflare.fuel.hci.proto import MetaKey, MetaStatusValue, ProtoKey
+
+from fedward.errors import FederationError, FedwardError, JobError
+from fedward.flare.console import downloads
+from fedward.flare.refusal import one_line
+from fedward.privacy.policy.canonical_job import require_job
+from fedward.privacy.policy.job_archive import read_folder
+
+RESULT = "workspace"
+PATIENCE_S = 300.0
+"""How long a server may not answer while somebody waits for a job."""
+_SILENCE = (NoConnection, NoReply, FLCommunicationError)
+"""What FLARE raises where the server does not answer, or not in time."""
+_UNKNOWN_COMMAND = "Unknown command"
+
+
+class Console:
+    """An open session. Make it with ``console``, which closes it: an open one keeps its process alive."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def connected(self) -> set[str]:
+        """Sites that the server sees now."""
+        return {client.name for client in self._clients()}
+
+    def last_seen(self) -> dict[str, datetime]:
+        """By site, when the server last heard of it; only sites that are registered with it now."""
+        return {
+            one.name: datetime.fromtimestamp(one.last_connect_time, UTC)
+            for one in self._clients()
+            if one.last_connect_time
+        }
+
+    def submit(self, folder: Path) -> str:
+        """Submit an exported job; returns its id.
+
+        Raises:
+            JobError: the folder is not, byte for byte, what its settings export to; or the server refuses it.
+            FederationError: the server does not answer, or answers with no id of a job.
+        """
+        require_job(read_folder(folder.resolve()))
+        with _asked(remedy="see in `nvflare job list` whether it has the job before you submit it again"):
+            try:
+                taken = self._session.submit_job(str(folder.resolve()))
+            except (InvalidJobDefinition, AuthorizationError) as error:
+                raise JobError(f"server refuses the job, {one_line(str(error))}", where=folder) from None
+        return _job_id(taken)
+
+    def refusal(self, folder: Path) -> str | None:
+        """Send a job's folder as it is, to be refused; one that is taken is aborted and deleted at once.
+
+        Returns:
+            The server's reason; None: it took the job.
+
+        Raises:
+            JobError: the person may submit no job at all.
+            FederationError: the server took the job, and it could not be deleted.
+        """
+        try:
+            taken = _job_id(self._session.submit_job(str(folder.resolve())))
+        except InvalidJobDefinition as error:
+            return str(error)
+        except AuthorizationError:
+            raise JobError("this person may not submit jobs") from None
+        try:
+            with suppress(JobNotRunning):
+                self._session.abort_job(taken)
+            self._session.delete_job(taken)
+        except Exception as error:  # noqa: BLE001 - whatever it was, somebody has to delete the job
+            what = f"server took a job that it must refuse, which could not be deleted ({type(error).__name__})"
+            raise FederationError(what, value=taken, remedy=f"delete it: nvflare job delete {taken}") from None
+        return None
+
+    def does(self, command: str) -> bool | None:
+        """Whether the server does a console's command, sent as it is; its answer is not kept.
+
+        Returns:
+            False where the server says that it does not know the command, or that the person has no right to it; None
+            where it says nothing; True for all else: also a command that failed was begun.
+        """
+        reply = self._session.api.server_execute(command)
+        if not reply.get(ProtoKey.DATA):
+            return None
+        meta = reply.get(ResultKey.META) or {}
+        unknown = str(meta.get(MetaKey.INFO, "")).startswith(_UNKNOWN_COMMAND)
+        return not (unknown or meta.get(MetaKey.STATUS) == MetaStatusValue.NOT_AUTHORIZED)
+
+    @property
+    def cell(self) -> CoreCell:
+        """FLARE's cell of this console, for requests that its API has not."""
+        return self._session.api.cell.core_cell
+
+    def status(self, job_id: str) -> str:
+        """FLARE's word for where the job stands, such as RUNNING or FINISHED:COMPLETED."""
+        return one_line(str(self._session.get_job_status(_job_id(job_id))))
+
+    def wait(self, job_id: str, *, each: Callable[[], None], poll_s: float = 0.25) -> str:
+        """Call ``each`` and look at the job again and again until it has ended; returns its last status.
+
+        Raises:
+            FederationError: the server has not answered for ``PATIENCE_S``; the job may go on.
+        """
+        heard = time.monotonic()
+        while True:
+            each()
+            try:
+                with _asked(silence=False):
+                    status = self.status(job_id)
+            except _SILENCE:
+                if time.monotonic() - heard > PATIENCE_S:
+                    remedy = "the job may go on: see `nvflare job list`"
+                    what = f"server has not answered for {PATIENCE_S:.0f} s"
+                    raise FederationError(what, value=job_id, remedy=remedy) from None
+            else:
+                heard = time.monotonic()
+                if status not in _OPEN:
+                    return status
+            time.sleep(poll_s)
+
+    def abort(self, job_id: str) -> None:
+        """Ask the server to stop the job.
+
+        Raises:
+            FederationError: it does not run, or the server does not answer.
+        """
+        with _asked(value=_job_id(job_id)):
+            self._session.abort_job(job_id)
+
+    def download(self, job_id: str, out: Path) -> Path:
+        """Fetch the job's result into ``out``; returns the folder that holds the server's run folder.
+
+        Raises:
+            FederationError: the server has no result, or answers with names that lead out of the kit's downloads; or
+                ``job_id`` is none: FLARE makes names of files of it.
+        """
+        with _asked(value=_job_id(job_id), remedy=f"fetch it later: fedward job download {job_id} --kit KIT"):
+            return Path(self._session.download_job_result(job_id, str(out))) / RESULT
+
+    def _clients(self) -> list[ClientInfo]:
+        with _asked():
+            return list(self._session.get_connected_client_list())
+
+
+def _job_id(said: object) -> str:
+    """A job's id, which the server makes up.
+
+    Raises:
+        FederationError: it has not the form of a UUID (RFC 9562, section 4); paths and commands are made of it.
+    """
+    if type(said) is not str or not _UUID.fullmatch(said):
+        raise FederationError("is no id of a job", value=one_line(str(said)), remedy="see `nvflare job list`")
+    return said
+
+
+@contextmanager
+def _asked(*, value: str | None = None, remedy: str = "try again", silence: bool = True) -> Iterator[None]:
+    """Whatever FLARE raises over a server's answer becomes one line; with ``silence`` also that there is none.
+
+    Raises:
+        FederationError: so.
+    """
+    try:
+        yield
+    except FedwardError:
+        raise
+    except _SILENCE:
+        if not silence:
+            raise
+        raise FederationError("server does not answer in time", value=value, remedy=remedy) from None
+    except JobNotFound:
+        raise FederationError("server has no such job", value=value, remedy="see `nvflare job list`") from None
+    except JobNotDone:
+        raise FederationError("job has not ended", value=value, remedy=remedy) from None
+    except Exception as error:  # noqa: BLE001 - what a server answers is its own to say, and FLARE raises all kinds
+        what = f"server's answer cannot be used, {type(error).__name__}: {one_line(str(error))}"
+        raise FederationError(what, value=value) from None
+
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_OPEN = {RunStatus.SUBMITTED.value, RunStatus.APPROVED.value, RunStatus.DISPATCHED.value, RunStatus.RUNNING.value}
+
+
+@contextmanager
+def console(kit: Path, *, timeout_s: float = 20.0, study: str | None = None) -> Iterator[Console]:
+    """Sign in with a person's kit; the sign-in name is the kit folder's name.
+
+    Args:
+        study: FLARE study whose jobs the session submits and sees; None: those that are in none.
+
+    Raises:
+        FederationError: no kit there, the server cannot be reached, or it refuses the sign-in.
+    """
+    if not (kit / "startup").is_dir():
+        raise FederationError(
+            "not an admin startup kit", where=kit, remedy="give the kit's folder, the one with startup/"
+        )
+    try:
+        session = new_secure_session(kit.name, str(kit.resolve()), timeout=timeout_s, study=study or DEFAULT_STUDY)
+    except _SILENCE:
+        raise FederationError(
+            "server cannot be reached", where=kit, remedy="check host, port and that it runs"
+        ) from None
+    except AuthenticationError as error:
+        raise FederationError(f"server refuses the sign-in, {error}", where=kit) from None
+    downloads.hold(session.api)
+    try:
+        yield Console(session)
+    finally:
+        session.close()

@@ -1,0 +1,1 @@
+"""FLARE's console at the server: sessions, uploads, downloads."""

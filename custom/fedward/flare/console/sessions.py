@@ -1,0 +1,141 @@
+"""A console's session at the server, bound to the certificate of its connection.
+
+FLARE binds a session to a token that the server signed, and a console's cell to no certificate at all. Here a console's
+name belongs to the certificate that had it first, a command is done only in the name of that certificate's owner, and a
+person's certificate signs nobody in as a hospital.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey, ReturnCode
+from nvflare.fuel.f3.cellnet.net_manager import NetManager
+from nvflare.fuel.f3.cellnet.utils import make_reply
+from nvflare.fuel.hci.proto import InternalCommands
+from nvflare.fuel.hci.reg import CommandModuleSpec
+from nvflare.fuel.hci.server.constants import ConnProps
+from nvflare.fuel.hci.server.login import LoginModule
+from nvflare.fuel.hci.server.sess import SessionManager
+from nvflare.private.defs import CellMessageHeaderKeys, ClientType
+from nvflare.private.fed.server.fed_server import FederatedServer
+from nvflare.private.fed.server.server_engine import ServerEngine
+
+from fedward.flare.console import uploads
+
+MOST_EACH = 1000
+"""Consoles that the server remembers of one certificate; its oldest is forgotten for a new one, so that nobody fills
+the memory, and nobody shuts others out."""
+
+LONGEST_ADDRESS = 64
+
+_log = logging.getLogger("fedward.door")
+_sender: ContextVar[str | None] = ContextVar("fedward_console", default=None)
+"""The cell whose message the server works on, where FLARE does not hand it on: a job folder that is sent up."""
+
+
+class Consoles:
+    """By name, the certificate that a console came with; safe from several threads."""
+
+    def __init__(self) -> None:
+        self._owners: dict[str, str] = {}
+        self._names: dict[str, deque[str]] = {}
+        self._lock = threading.Lock()
+
+    def bind(self, console: str, certificate: str) -> bool:
+        """Give a console's name to a certificate; False where another has it."""
+        with self._lock:
+            if console in self._owners:
+                return self._owners[console] == certificate
+            names = self._names.setdefault(certificate, deque())
+            if len(names) >= MOST_EACH:
+                del self._owners[names.popleft()]
+            names.append(console)
+            self._owners[console] = certificate
+            return True
+
+    def owner(self, console: object) -> str | None:
+        """The common name of the certificate that has a console's name; None for a name that nobody has."""
+        with self._lock:
+            return self._owners.get(console) if type(console) is str else None
+
+
+def install(consoles: Consoles) -> None:
+    """Hold every command of a console against its certificate, from now on."""
+    before, login, aux = LoginModule.pre_command, LoginModule.handle_cert_login, ServerEngine._handle_aux_message
+    register = FederatedServer.register_client
+
+    def pre_command(self: Any, conn: Any, args: list[str]) -> bool:
+        if not before(self, conn, args):
+            return False
+        session = conn.get_prop(ConnProps.SESSION)
+        if session is None or session.user_name == consoles.owner(_origin(conn)):
+            return True  # without a session FLARE lets nothing through but a sign-in and a question for the session
+        _log.warning("refused: a command in a session of another person's certificate")
+        conn.append_error("fedward: session is of another certificate")
+        return False
+
+    def handle_cert_login(self: Any, conn: Any, args: list[str]) -> None:
+        if len(args) == 2 and args[1] == consoles.owner(_origin(conn)):
+            login(self, conn, args)
+        else:
+            conn.append_string("REJECT: sign-in is for another person than the certificate's")
+
+    def handle_aux_message(self: Any, request: Any) -> Any:
+        with _from(request):
+            return aux(self, request)
+
+    def register_client(self: Any, request: Any) -> Any:
+        person = consoles.owner(request.get_header(MessageHeaderKey.ORIGIN)) is not None
+        kind, address = (request.get_header(name) for name in _TOLD)
+        if kind != (ClientType.ADMIN if person else ClientType.REGULAR) or not _is_address(address):
+            _log.warning("refused: a person who signs in as a hospital, or a hospital as a person")
+            return make_reply(
+                ReturnCode.UNAUTHENTICATED, error="fedward: certificate is of another kind of participant"
+            )
+        return register(self, request)
+
+    FederatedServer.register_client = register_client
+    LoginModule.pre_command = pre_command
+    LoginModule.handle_cert_login = handle_cert_login
+    ServerEngine._handle_aux_message = handle_aux_message
+    # commands that FLARE 2.9 asks no right for: any person could stop a site's process, or have it dial another server
+    NetManager.get_spec = lambda self: CommandModuleSpec(name="cellnet", cmd_specs=[])
+    # ... or read who else is signed in, under which session
+    sessions = SessionManager.get_spec
+
+    def get_spec(self: Any) -> Any:
+        spec = sessions(self)
+        kept = [one for one in spec.cmd_specs if one.name == InternalCommands.CHECK_SESSION]
+        return CommandModuleSpec(name=spec.name, cmd_specs=kept)
+
+    SessionManager.get_spec = get_spec
+    uploads.install(lambda: consoles.owner(_sender.get()))
+
+
+_TOLD = (CellMessageHeaderKeys.CLIENT_TYPE, CellMessageHeaderKeys.CLIENT_IP)
+"""Of a sign-in: what kind of participant it is, and its address, which FLARE writes to its log as it came."""
+
+
+def _is_address(told: object) -> bool:
+    return type(told) is str and len(told) <= LONGEST_ADDRESS and told.isascii() and told.isprintable()
+
+
+def _origin(conn: Any) -> object:
+    request = conn.get_prop(ConnProps.REQUEST)
+    return _sender.get() if request is None else request.get_header(MessageHeaderKey.ORIGIN)
+
+
+@contextmanager
+def _from(request: Any) -> Iterator[None]:
+    token = _sender.set(request.get_header(MessageHeaderKey.ORIGIN))
+    try:
+        yield
+    finally:
+        _sender.reset(token)

@@ -1,0 +1,251 @@
+"""The door out: nothing leaves a hospital that was not looked at, rebuilt from its parts, and protected as agreed.
+
+FLARE's ``DXOFilter`` hands data on when it throws, and never looks at meta, headers, metrics or what is no DXO. Here
+``process`` is overridden: every path ends in a message made anew from checked parts, or in a refusal that holds one
+line of text from a closed table.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nvflare.apis.dxo import DataKind
+from nvflare.apis.fl_constant import FilterKey, FLContextKey, ReturnCode
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.shareable import ReservedHeaderKey, Shareable
+
+from fedward.errors import GateRefused, PolicyRefused
+from fedward.flare.gates.gate import Door, Gate, open_door, task_of
+from fedward.flare.protocol import (
+    CONFIRM,
+    COUNTS,
+    METRICS,
+    MODEL,
+    PART_KINDS,
+    PATIENTS,
+    REFUSAL,
+    UPDATE,
+    Reply,
+    Task,
+    refuse,
+    to_shareable,
+)
+from fedward.flare.refusal import CODES, SENTENCES, Code, public_reason
+from fedward.flare.server.finalization import OPENED
+from fedward.privacy.attestation import PROOF, digest
+from fedward.privacy.disclosure.metric_registry import shown
+from fedward.privacy.disclosure.release import refused, release
+from fedward.privacy.outgoing import check_difference, check_tensors
+from fedward.weights import Weights, add
+
+_HEADERS, _DXO = ReservedHeaderKey.HEADERS, "DXO"
+_FROM_EXECUTOR = (UPDATE, METRICS, COUNTS)
+"""The parts that an executor may hand to the gate; all others are the gate's own."""
+
+
+class EgressGate(Gate):
+    """Looks at every answer of this site; lets through a refusal, metrics, and in a round one protected update.
+
+    Guarantee: what leaves holds the return code and, of an answer, one DXO with empty meta: metrics from the
+    hospital's list, rounded and with its floor, and in a round a difference of the agreed layout, finite, with the
+    protection that job and hospital agreed on. In an encrypted job no update and no counts leave but sealed, and the
+    one model that may leave opened is the final one, as the ingress gate verified it. Whatever goes wrong, one line of
+    text leaves, and no answer of this job after it.
+    """
+
+    title = "egress gate"
+
+    def process(self, shareable: Shareable, fl_ctx: FLContext) -> Shareable:
+        try:
+            reason = self.standing(fl_ctx)
+            if reason is None:
+                return _passed(shareable, fl_ctx)
+        except Exception as error:  # noqa: BLE001 - fail closed, whatever it was
+            reason = self.latch(error, fl_ctx)
+        return refuse(reason)
+
+
+def require_gates(context: FLContext) -> None:
+    """Refuse to work where FLARE would not ask the gates: a kit without ``privacy.json`` has no control at all.
+
+    Raises:
+        GateRefused: the job's scope at this site does not begin with ``IngressGate`` and with ``EgressGate``.
+    """
+    from fedward.flare.gates.ingress import IngressGate
+
+    scope = context.get_prop(FLContextKey.SCOPE_OBJECT)
+    doors = ((IngressGate, "task_data_filters", FilterKey.IN), (EgressGate, "task_result_filters", FilterKey.OUT))
+    for gate, chain, direction in doors:
+        filters = getattr(scope, chain, {}).get(direction, [])
+        if not filters or type(filters[0]) is not gate:
+            raise GateRefused(f"{gate.title} is not first in this site's privacy.json", remedy="provision the kit anew")
+
+
+def _passed(shareable: Shareable, context: FLContext) -> Shareable:
+    headers = shareable.get(_HEADERS) if isinstance(shareable, Shareable) else None
+    if type(headers) is not dict:
+        raise GateRefused("answer has no headers")
+    if headers.get(ReservedHeaderKey.RC, ReturnCode.OK) != ReturnCode.OK:
+        return _refusal(shareable, headers, context)
+    task, door = task_of(context), open_door(context)
+    parts = _parts(shareable)
+    metrics = _metrics(parts.get(METRICS, {}), door, task)
+    update = _update(parts.get(UPDATE), headers.get(PROOF), door, task, context)
+    if door.job.encryption is None:
+        if parts.get(COUNTS):
+            raise GateRefused("counts would leave in the clear")
+        _leaves(update, door)
+        return to_shareable(Reply(metrics=metrics, update=update.made if update else None))
+    start = time.perf_counter()
+    sealed = _sealed(update, parts.get(COUNTS, {}), headers.get(PATIENTS), door, task)
+    if update is not None:
+        metrics |= _released({"seal_s": round(time.perf_counter() - start, 3)}, door, task)
+    _leaves(update, door)
+    return to_shareable(Reply(metrics=metrics, sealed=sealed, model=_opened(door) if task is Task.OPEN else None))
+
+
+def _refusal(shareable: Shareable, headers: Mapping[str, Any], context: FLContext) -> Shareable:
+    """The executor's own refusal: it hands over a code, and the sentence is the gate's own.
+
+    Of a policy's refusal the gate works out itself what it says of the job.
+    """
+    code = headers.get(REFUSAL)
+    if set(shareable) != {_HEADERS}:
+        raise GateRefused("refusal carries a payload")
+    if type(code) is not str or code not in CODES:
+        raise GateRefused("refusal is of no known code")
+    if code == Code.POLICY:
+        try:
+            _ = open_door(context).agreement
+        except PolicyRefused as error:
+            return refuse(public_reason(error))
+    return refuse(SENTENCES[Code(code)])
+
+
+def _parts(shareable: Shareable) -> dict[str, Any]:
+    """The content of each part of an answer, by name; kinds and names checked, meta left behind."""
+    if set(shareable) != {_HEADERS, _DXO}:
+        raise GateRefused("answer has parts that are not its payload")
+    collection = _content(shareable[_DXO], kind=DataKind.COLLECTION, name="answer")
+    parts = {}
+    for name, part in collection.items():
+        if name not in _FROM_EXECUTOR:
+            raise GateRefused(f"payload {shown(name)} is of no kind that may leave")
+        parts[name] = _content(part, kind=PART_KINDS[name], name=name)
+    return parts
+
+
+def _content(part: object, *, kind: DataKind, name: str) -> dict[Any, Any]:
+    """Data of a DXO, as an object or as the table that FLARE makes of it for the way."""
+    fields = part if type(part) is dict else getattr(part, "__dict__", {})
+    found = fields.get("kind", fields.get("data_kind"))
+    if found != kind:
+        told = shown(found.value if isinstance(found, DataKind) else found)
+        raise GateRefused(f"payload {name} is of kind {told} where {kind.value} may leave")
+    if type(fields.get("data")) is not dict:
+        raise GateRefused(f"payload {name} holds no table")
+    content: dict[Any, Any] = fields["data"]
+    return content
+
+
+def _metrics(content: dict[Any, Any], door: Door, task: Task) -> dict[str, Any]:
+    """The metrics, made anew by the same rules that the executor keeps."""
+    private, alone = door.agreement.mechanism != "none", task is Task.ALONE
+    leaving, job = door.policy.leaving, door.job
+    if faults := refused(content, leaving, private=private, alone=alone, names=job.names, exclusive=job.exclusive):
+        raise GateRefused(f"metrics may not leave: {'; '.join(faults)}")
+    return _released(content, door, task)
+
+
+def _released(content: Mapping[str, Any], door: Door, task: Task) -> dict[str, Any]:
+    private, alone = door.agreement.mechanism != "none", task is Task.ALONE
+    leaving, job = door.policy.leaving, door.job
+    return release(content, leaving, private=private, alone=alone, names=job.names, exclusive=job.exclusive)
+
+
+@dataclass(frozen=True, slots=True)
+class _Update:
+    """A round's protected update, and the model and round that it answers."""
+
+    made: Weights
+    model: Weights
+    round_number: int
+
+
+def _update(
+    content: dict[Any, Any] | None, proof: object, door: Door, task: Task, context: FLContext
+) -> _Update | None:
+    """The update of a round, protected; each model that came in is good for one."""
+    if task is not Task.ROUND:
+        if content is not None or proof is not None:
+            raise GateRefused(f"task {task} answers with an update where none is due")
+        return None
+    hand = door.in_hand
+    model, number, hand.model = hand.model, hand.round_number, None
+    if content is None:
+        raise GateRefused("round answers without an update")
+    if model is None or number is None:
+        raise GateRefused("update answers no model that came through the ingress gate")
+    from fedward.flare.gates.update_check import (
+        vouched,  # the accountant takes a second to load, which FLARE's start need not wait
+    )
+
+    update = check_tensors(content, door.layout)
+    check_difference(update, model)
+    made = check_tensors(vouched(update, proof, door, round_number=number, context=context), door.layout)
+    return _Update(made, model, number)
+
+
+def _leaves(update: _Update | None, door: Door) -> None:
+    """Write down that a round's update leaves, before it does: this round and those below are over for good."""
+    if update is not None:
+        door.record.leave(door.job_id, round_number=update.round_number)
+
+
+def _sealed(
+    update: _Update | None, counts: Mapping[str, Any], patients: object, door: Door, task: Task
+) -> dict[str, Any]:
+    """What of an encrypted job's answer the server can add and not read, and the name of the key."""
+    if patients is not None and type(patients) is not int:
+        raise GateRefused("number of patients is no number")
+    if set(counts) - _COUNTS.get(task, frozenset()):
+        raise GateRefused(f"task {task} answers with counts where none are due")
+    sealed: dict[str, Any] = {**door.sealing.facts, **door.sealing.seal_counts(counts)}
+    if update is not None:
+        model = add(update.model, update.made)
+        sealed |= door.sealing.seal_model(model, patients=patients, round_number=update.round_number)
+    hand = door.in_hand
+    if task is Task.ADMIT:
+        sealed |= door.sealing.nonce
+    if task is Task.FINAL and hand.model is not None:
+        sealed[OPENED] = digest(hand.model)
+        if hand.after > 0:
+            sealed[CONFIRM + MODEL] = door.sealing.confirm_final()
+    if task is Task.CONFIRM:
+        sealed |= {CONFIRM + purpose: door.sealing.confirm_counts(purpose) for purpose in hand.sums}
+    return sealed
+
+
+def _opened(door: Door) -> Weights:
+    """The final model, as it was verified on its way in: one of a job, and only where the job says that it opens.
+
+    That it is opened is written down before it is.
+    """
+    hand, asked = door.in_hand, door.job.encryption
+    model, hand.model = hand.model, None
+    if asked is None or not asked.open_final:
+        raise GateRefused("this job's final model stays with the hospitals")
+    if model is None or hand.after == 0:
+        raise GateRefused("no final model came through the ingress gate")
+    run = door.record.require(door.job_id)
+    if run.final is None:
+        raise GateRefused("no final model was settled here")
+    door.record.reveal(door.job_id, run.final)
+    return model
+
+
+_COUNTS: Mapping[Task, frozenset[str]] = {Task.FINAL: frozenset({"cohort", "scores"})}
+"""Which counts a task may answer with."""

@@ -1,0 +1,204 @@
+"""The door in: what the server sends is looked at before any filter of the job and before the executor.
+
+A filter cannot answer in the executor's place. What is refused reaches the executor as a message with nothing in it but
+the header ``REFUSED_AT_DOOR``; it answers that the door refused and does nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from typing import Any
+
+from nvflare.apis.dxo import DataKind
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.shareable import ReservedHeaderKey, Shareable
+
+from fedward.errors import GateRefused
+from fedward.flare.gates.gate import Door, Gate, identity_of, open_door, task_of
+from fedward.flare.protocol import (
+    AFTER,
+    MODEL,
+    REFUSED_AT_DOOR,
+    ROSTER,
+    ROUND_NUMBER,
+    Task,
+    opened_counts,
+    question,
+)
+from fedward.privacy.incoming import check_initial, check_jump, check_traps
+from fedward.privacy.outgoing import check_tensors, layout_hash, layout_of
+from fedward.weights import Weights
+
+_CARRIES_MODEL = frozenset({Task.ROUND, Task.VALIDATE, Task.FINAL, Task.OPEN})
+_HEADERS, _DXO = ReservedHeaderKey.HEADERS, "DXO"
+
+
+class IngressGate(Gate):
+    """Looks at every task that the server sends; lets through what the job may bring, rebuilt from its parts.
+
+    Guarantee: the executor sees a model only if its names, shapes, dtypes and architecture are the job's, its values
+    are finite, and it passes ``fedward.privacy.incoming``; in an encrypted job only if it is the sum of at least three
+    hospitals' models of the round before, or follows from the job's seed. It sees a task only in the job's order
+    (``flare.gates.task_order``), in a run that the hospital's record knows. Of the headers it sees the round's number
+    and FLARE's cookies. Whatever goes wrong, it sees a refusal.
+    """
+
+    title = "ingress gate"
+
+    def process(self, shareable: Shareable, fl_ctx: FLContext) -> Shareable:
+        try:
+            reason = self.standing(fl_ctx)
+            if reason is None:
+                return self._admit(shareable, fl_ctx)
+        except Exception as error:  # noqa: BLE001 - fail closed, whatever it was
+            reason = self.latch(error, fl_ctx)
+        refused = _refused(reason)
+        # without cookies the server knows no task that the refusal answers, and asks again until its time is up
+        with contextlib.suppress(Exception):
+            _with_cookies(refused, shareable[_HEADERS])
+        return refused
+
+    def _admit(self, shareable: Shareable, context: FLContext) -> Shareable:
+        headers = shareable.get(_HEADERS)
+        if type(headers) is not dict or REFUSED_AT_DOOR in headers:
+            raise GateRefused("task has headers that a server does not set")
+        task, door = task_of(context), open_door(context)
+        door.in_hand.model, door.in_hand.sums = None, ()
+        if door.job.encryption is not None:
+            door.sealing.require_key()
+        number = headers.get(ROUND_NUMBER)
+        if type(number) is not int or not -1 <= number < door.job.federation.rounds:
+            raise GateRefused("task has no round's number of this job")
+        purpose, sealed, confirmed = _sealed(shareable, task=task) if task is Task.POOL else ("", None, None)
+        if not door.enter(task, number=number, purpose=purpose):
+            again = GateRefused("task was put before, and its answer leaves once")
+            return _with_cookies(_refused(self.told(again)), headers)
+        if door.job.encryption is not None and task is not Task.ADMIT:
+            door.sealing.take_roster(headers.get(ROSTER))
+        if task in _CARRIES_MODEL:
+            passed = question(_model(shareable, door, task=task, number=number), round_number=number, wait_s=0.0)
+        elif task is Task.POOL:
+            passed = opened_counts(purpose, door.sealing.open_counts(purpose, sealed))
+            door.sealing.require_confirmed_counts(confirmed, purpose)
+            passed.set_header(ROUND_NUMBER, number)
+        elif task is Task.CONFIRM:
+            door.in_hand.sums = _counted(shareable, door)
+            passed = question(None, round_number=number, wait_s=0.0)
+        elif _DXO in shareable or headers.get(ReservedHeaderKey.CONTENT_TYPE) is not None:
+            raise GateRefused(f"task {task} brings a payload where none is due")
+        else:
+            passed = question(None, round_number=number, wait_s=0.0)
+        return _with_cookies(passed, headers)
+
+
+def _refused(reason: str) -> Shareable:
+    refused = Shareable()
+    refused.set_header(REFUSED_AT_DOOR, reason)
+    return refused
+
+
+def _model(shareable: Shareable, door: Door, *, task: Task, number: int) -> Weights:
+    hand, encrypted = door.in_hand, door.job.encryption is not None
+    if encrypted:
+        model, after, found = _opened(shareable, door, task=task, number=number)
+    else:
+        model, found = _clear(shareable, door, task=task), None
+        after = number if task is Task.ROUND else door.job.federation.rounds
+    if _architecture(model, door) != door.architecture:
+        raise GateRefused("model is of another architecture than the job's")
+    if after == 0:
+        check_initial(model, door.initial)
+    else:
+        last, since = (door.initial, 0) if hand.last is None else (hand.last, hand.last_number)
+        check_jump(model, last, rounds=after - since, noise_l2=_noise_l2(door))
+    check_traps(model, door.initial)
+    named = identity_of(model, sum=found, after=after, encrypted=encrypted)
+    if task is Task.VALIDATE:
+        door.record.validate(door.job_id, named)
+    elif task is Task.FINAL:
+        door.record.finish(door.job_id, named)
+    hand.round_number, hand.after, hand.model = number, after, {name: model[name].copy() for name in model}
+    hand.last_number, hand.last = max(number, hand.last_number), hand.model
+    return model
+
+
+def _clear(shareable: Shareable, door: Door, *, task: Task) -> Weights:
+    content = shareable.get(_DXO)
+    if type(content) is not dict or content.get("kind") != DataKind.WEIGHTS:
+        raise GateRefused(f"task {task} brings no model")
+    return check_tensors(content.get("data"), door.layout)
+
+
+def _opened(shareable: Shareable, door: Door, *, task: Task, number: int) -> tuple[Weights, int, str | None]:
+    """The model of an encrypted job, how many rounds made it, and the identity of its sum; None of the initial one.
+
+    It is what hospitals summed, never what a server says.
+    """
+    after, limits = shareable.get_header(AFTER), door.job.federation
+    if type(after) is not int or not 0 <= after <= limits.rounds:
+        raise GateRefused("model does not say which round made it")
+    if task is Task.ROUND and after != number:
+        raise GateRefused("model is not of the round before")
+    if (task is Task.VALIDATE or (task is Task.FINAL and limits.select == "last")) and after != limits.rounds:
+        raise GateRefused("model is not that of the last round")
+    if after == 0:
+        if _DXO in shareable:
+            raise GateRefused(f"task {task} brings a payload where none is due")
+        return {name: array.copy() for name, array in door.initial.items()}, 0, None
+    purpose, sealed, confirmed = _sealed(shareable, task=task)
+    if purpose != MODEL:
+        raise GateRefused(f"task {task} brings no model")
+    weights, found = door.sealing.open_model(sealed, round_number=after - 1)
+    model = check_tensors(weights, door.layout)
+    if task is Task.OPEN and door.sealing.require_confirmed_final(confirmed) != (after, found):
+        raise GateRefused("model is not the final one that this hospital confirmed")
+    return model, after, found
+
+
+def _counted(shareable: Shareable, door: Door) -> tuple[str, ...]:
+    """The purposes of the sums of counts that a task brings, each of them opened."""
+    content = shareable.get(_DXO)
+    if (
+        type(content) is not dict
+        or content.get("kind") != DataKind.APP_DEFINED
+        or type(content.get("data")) is not dict
+    ):
+        raise GateRefused("task brings no sums to confirm")
+    for purpose, sealed in content["data"].items():
+        door.sealing.open_counts(purpose, sealed)
+    return tuple(content["data"])
+
+
+def _sealed(shareable: Shareable, *, task: Task) -> tuple[str, object, object]:
+    """Purpose and message of a sum, and what confirms it, as they came."""
+    content = shareable.get(_DXO)
+    if type(content) is not dict or content.get("kind") != DataKind.APP_DEFINED:
+        raise GateRefused(f"task {task} brings no sealed sum where the job is encrypted")
+    data = content.get("data")
+    if type(data) is not dict or set(data) != {"purpose", "sum", "confirmed"} or type(data["purpose"]) is not str:
+        raise GateRefused(f"task {task} brings no sealed sum where the job is encrypted")
+    return data["purpose"], data["sum"], data["confirmed"]
+
+
+def _architecture(model: Weights, door: Door) -> str:
+    return layout_hash(layout_of(model), network=door.job.model.network, args=door.job.model.args)
+
+
+def _noise_l2(door: Door) -> float:
+    """Expected L2 norm of the noise on one site's update, which the mean of several only lessens."""
+    agreed = door.agreement
+    if agreed.mechanism != "update-noise" or agreed.clip_norm_l2 is None:
+        return 0.0
+    values = sum(math.prod(tensor.shape) for tensor in door.layout.values())
+    return agreed.noise_multiplier * agreed.clip_norm_l2 * math.sqrt(values)
+
+
+def _with_cookies(task: Shareable, headers: dict[str, Any]) -> Shareable:
+    """The task with the cookies by which FLARE's server finds it again; they travel back."""
+    cookies = headers.get(ReservedHeaderKey.COOKIE_JAR)
+    if cookies is not None:
+        if type(cookies) is not dict or not all(type(word) is str for pair in cookies.items() for word in pair):
+            raise GateRefused("task has cookies that are not words")
+        task.set_cookie_jar(dict(cookies))
+    return task

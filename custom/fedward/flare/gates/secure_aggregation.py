@@ -1,0 +1,278 @@
+"""An encrypted job at one hospital: what its gates seal on the way out and open on the way in.
+
+Sites send their own models times their weights, not differences: the sum of a round is then all that a site needs to go
+on, whether it was there before or not, and since its tag shows whose sum it is, a server cannot choose the model.
+
+What was opened, and which model is final, stands in the hospital's record and is read from there: a process that was
+started anew knows as much as the one before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedward.encryption.fixed_point import FixedPoint
+from fedward.encryption.keys.key import FederationKey
+from fedward.encryption.keys.key_file import read_key
+from fedward.encryption.layout import flatten, unflatten
+from fedward.encryption.message import identity
+from fedward.encryption.roster import check_roster, context_of
+from fedward.encryption.schemes import bits_of
+from fedward.encryption.secure_sum import Opened, SecureSum
+from fedward.encryption.sum_context import Purpose, Topic
+from fedward.errors import EncryptionError, GateRefused
+from fedward.flare.protocol import MODEL
+from fedward.flare.secagg_context import SumTopics
+from fedward.privacy.ledger.run_record import Record
+from fedward.privacy.ledger.runs import FinalModel, Run
+from fedward.privacy.outgoing import Layout, check_counts
+from fedward.settings import JobSpec, SitePolicy
+from fedward.weights import Weights
+
+KEY, SCHEME, CLIPPED, NONCE = "key", "scheme", "clipped", "nonce"
+"""What stands in a site's ``sealed`` part beside messages."""
+
+
+def enough(confirming: Collection[str], summed: Collection[str]) -> bool:
+    """Whether more than two thirds of the hospitals in a sum have opened that sum and no other of its kind.
+
+    Over all runs of a job a hospital gives its word on one set of hospitals of a kind (``runs.Runs``). Guarantee: from
+    any number of sums that are confirmed so, whatever multiples of them are added and subtracted, comes nothing or
+    what at least three hospitals sent; four, where sums of two or more sets are in it.
+
+    Proof: let the sets S1 ... Sk have s1 ... sk members, of whom c1 ... ck gave their word; no hospital gave two. A
+    hospital that gave its word on Si drops out of the result only where it is in another Sj, without its word there:
+    of those there are sj - cj. So at least the sum of 2 ci - si hospitals are left, and with 3 ci > 2 si each of these
+    is at least 2. One set alone leaves all of its three or more. That sets differ by four or more is not enough: of
+    seven hospitals, three of them and other three, the first less the two is what the seventh sent.
+    """
+    return 3 * len(set(confirming) & set(summed)) > 2 * len(set(summed))
+
+
+class Sealing:
+    """One encrypted job at one hospital.
+
+    Args:
+        job: with an ``[encryption]`` table.
+        policy: names the file of the federation's key.
+        record: of the hospital; in it, and not in this process, stands what was opened and confirmed.
+        job_id: FLARE's id of the run.
+        job_hash: ``job_hash`` of the job.
+        layout: of the model.
+        architecture: ``layout_hash`` of the model, which goes with every message.
+
+    Raises:
+        EncryptionError: no key, one that cannot be read, or a scheme without the job's precision.
+    """
+
+    def __init__(
+        self,
+        job: JobSpec,
+        policy: SitePolicy,
+        *,
+        record: Record,
+        job_id: str,
+        job_hash: str,
+        layout: Layout,
+        architecture: str,
+    ) -> None:
+        if job.encryption is None:
+            raise GateRefused("job is not encrypted")
+        if policy.federation_key is None:
+            raise EncryptionError("this hospital has no federation key", remedy="open a sealed box with one")
+        self._job, self._asked, self._site = job, job.encryption, policy.site
+        self._record, self._job_id, self._job_hash = record, job_id, job_hash
+        self._layout, self._architecture = layout, architecture
+        self._path = policy.federation_key
+        self._key: FederationKey = read_key(self._path)
+        self._sum = SecureSum(self._key, site=policy.site)
+        self._bits = bits_of(self._key.scheme, self._asked.precision)
+        self._fixed = FixedPoint(largest=self._asked.largest, bits=self._bits, max_sites=self._asked.max_sites)
+
+    def require_key(self) -> None:
+        """Refuse a key that was put in the place of this job's while it runs.
+
+        Raises:
+            EncryptionError: the file is gone, cannot be read, or holds another key.
+        """
+        if read_key(self._path).key_id != self._key.key_id:
+            raise EncryptionError("the federation's key was changed while the job runs", remedy="submit the job again")
+
+    def take_roster(self, content: object) -> None:
+        """Settle which hospitals take part, and the nonces that bind every sum of the run; again only the same.
+
+        Raises:
+            EncryptionError: it is no roster, or this hospital's own nonce is not in it.
+            GateRefused: it is not that of the run's first task.
+        """
+        nonce = self._record.require(self._job_id).nonce
+        self._record.take_roster(self._job_id, check_roster(content, site=self._site, nonce=nonce))
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The key's id and scheme, for the server."""
+        return {KEY: self._key.key_id, SCHEME: self._key.scheme}
+
+    @property
+    def nonce(self) -> dict[str, str]:
+        """What this hospital drew for the run, for the server to send to all."""
+        return {NONCE: self._record.require(self._job_id).nonce}
+
+    def seal_model(self, model: Weights, *, patients: int | None, round_number: int) -> dict[str, Any]:
+        """A site's model of a round times the site's weight, and the weight, so that the server can only add them.
+
+        Returns:
+            ``sealed`` part of a reply, with the number of values that were out of range and so clipped.
+
+        Raises:
+            EncryptionError: a weight above the job's ``max_patients``, or a value that is not finite.
+        """
+        weight = self._fixed.weight_code(self._weight(patients))
+        codes, clipped = self._fixed.encode(flatten(model), weight_code=weight)
+        topic = self._topics(self._run).model(round_number)
+        message = self._sum.seal(np.append(codes, np.int64(weight)), topic)
+        return {**self.facts, MODEL: message, CLIPPED: clipped}
+
+    def open_model(self, sealed: object, *, round_number: int) -> tuple[Weights, str]:
+        """The model that the sites' sum of a round is: at least three hospitals' weighted mean, and nobody else's word.
+
+        Returns:
+            The model, and the identity of its sum.
+
+        Raises:
+            EncryptionError: it is not their sum, or is of another key, run or round.
+            GateRefused: another sum of the same round was opened before.
+        """
+        opened, found = self._open(sealed, self._topics(self._run).model(round_number))
+        mean = self._fixed.decode(opened.codes[:-1], weight_code=int(opened.codes[-1]), sites=len(opened.sites))
+        return unflatten(mean, self._layout), found
+
+    def seal_counts(self, counts: Mapping[str, Any]) -> dict[str, bytes]:
+        """Messages by purpose; a purpose that the job does not sum is refused.
+
+        Raises:
+            GateRefused: no such purpose, or no vector of counts of its length.
+        """
+        found = {}
+        for purpose, values in counts.items():
+            topic = self._count_topic(purpose)
+            found[purpose] = self._sum.seal(check_counts(values, length=topic.length, min_count=1), topic)
+        return found
+
+    def open_counts(self, purpose: str, sealed: object) -> NDArray[np.int64]:
+        """A sum of counts of at least three hospitals.
+
+        Raises:
+            EncryptionError, GateRefused: as ``open_model``.
+        """
+        opened, _ = self._open(sealed, self._count_topic(purpose))
+        if (opened.codes < 0).any():
+            raise GateRefused("sum of counts has a negative one")
+        return opened.codes
+
+    def confirm_final(self) -> bytes:
+        """This hospital's word that it opened the final model's sum, to be summed with the others'.
+
+        Raises:
+            GateRefused: no final model was settled, or its sum was not opened here.
+        """
+        run = self._run
+        if run.final is None or run.final.after < 1:
+            raise GateRefused("no final model that hospitals summed was settled here")
+        return self._word(run, "model", run.final.after - 1, due=run.final.model)
+
+    def confirm_counts(self, purpose: str) -> bytes:
+        """As ``confirm_final``, for a sum of counts; it is written down that this sum is the one."""
+        topic, run = self._count_topic(purpose), self._run
+        found = _opened(run, topic.purpose, topic.round_number)["sum"]
+        self._record.confirm_sum(self._job_id, purpose=topic.purpose, round_number=topic.round_number, sum=found)
+        return self._word(run, topic.purpose, topic.round_number, due=found)
+
+    def require_confirmed_final(self, confirmed: object) -> FinalModel:
+        """Refuse to let the final model out before enough hospitals have said that they opened the same sum.
+
+        Without it, a server could have two hospitals open two sums that differ by one hospital.
+
+        Raises:
+            EncryptionError, GateRefused: it is no such sum of words, or of too few.
+        """
+        final = self._run.final
+        if final is None or final.after < 1:
+            raise GateRefused("no final model that hospitals summed was settled here")
+        self._require_confirmed(confirmed, "model", final.after - 1, due=final.model)
+        return final
+
+    def require_confirmed_counts(self, confirmed: object, purpose: str) -> None:
+        """As ``require_confirmed_final``, for a sum of counts."""
+        topic = self._count_topic(purpose)
+        found = _opened(self._run, topic.purpose, topic.round_number)["sum"]
+        self._require_confirmed(confirmed, topic.purpose, topic.round_number, due=found)
+
+    def _open(self, sealed: object, topic: Topic) -> tuple[Opened, str]:
+        """A sum that verifies, and its identity; of each purpose and round one, which is recorded before it is used."""
+        if type(sealed) is not bytes:
+            raise GateRefused("task brings no sealed sum")
+        opened, roster = self._sum.open(sealed, topic), self._run.roster or {}
+        if not set(opened.sites) <= set(roster):
+            raise GateRefused("sum names a hospital that takes no part in this job")
+        found = identity(sealed)
+        # of two sums of one round, the difference is what one hospital sent
+        self._record.open_sum(
+            self._job_id, purpose=topic.purpose, round_number=topic.round_number, sum=found, sites=opened.sites
+        )
+        return opened, found
+
+    def _word(self, run: Run, purpose: Purpose, round_number: int, *, due: str) -> bytes:
+        if _opened(run, purpose, round_number)["sum"] != due:
+            raise GateRefused("another sum of this round was opened before")
+        return self._sum.seal(np.ones(1, np.int64), self._topics(run).confirmation(due))
+
+    def _require_confirmed(self, confirmed: object, purpose: Purpose, round_number: int, *, due: str) -> None:
+        if type(confirmed) is not bytes:
+            raise GateRefused("sum comes without the hospitals' word that they opened it")
+        run = self._run
+        words = self._sum.open(confirmed, self._topics(run).confirmation(due))
+        summed = _opened(run, purpose, round_number)["sites"]
+        if int(words.codes[0]) != len(words.sites) or not enough(words.sites, summed):
+            raise GateRefused("too few of the hospitals in the sum say that they opened it")
+
+    @property
+    def _run(self) -> Run:
+        return self._record.require(self._job_id)
+
+    def _topics(self, run: Run) -> SumTopics:
+        if run.roster is None:
+            raise GateRefused("no task has said which hospitals take part")
+        return SumTopics(
+            job=self._job,
+            job_id=self._job_id,
+            context=context_of(run.roster, job=self._job_hash),
+            layout=self._layout,
+            architecture=self._architecture,
+            bits=self._bits,
+        )
+
+    def _weight(self, patients: int | None) -> float:
+        if self._job.federation.weighting == "equal":
+            return 1.0
+        if patients is None or patients < 1:
+            raise GateRefused("update says no number of patients where weighting is by patients")
+        return patients / self._asked.max_patients
+
+    def _count_topic(self, purpose: str) -> Topic:
+        run = self._run
+        topic = self._topics(run).counts(purpose, final=run.final)
+        if topic is None:
+            raise GateRefused("counts of a purpose that this job does not sum")
+        return topic
+
+
+def _opened(run: Run, purpose: str, round_number: int) -> Mapping[str, Any]:
+    found = run.opened(purpose, round_number)
+    if found is None:
+        raise GateRefused("no such sum was opened here")
+    return found

@@ -1,0 +1,82 @@
+"""One check of a job that reached the server or a site, before any process of it starts: form, words, signer."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from nvflare.apis.workspace import Workspace
+
+from fedward.errors import JobError
+from fedward.flare.refusal import one_line
+from fedward.flare.submitter import ROOT, require_signer
+from fedward.privacy.policy.canonical_job import APP, META_FILE, require_app
+from fedward.privacy.policy.job_archive import Contents, read_folder
+from fedward.privacy.policy.job_meta import require_told, require_unchanged
+
+OWN = "fedward: "
+"""Every sentence with which a site answers a server begins so: FLARE's own, which may hold a path, never leave."""
+UNCHECKED = "job cannot be checked"
+"""Stands for every fault of the check itself: the job is refused, and the participant's own log says why."""
+_log = logging.getLogger("fedward.job")
+
+
+def require_deployable(
+    app: Contents, meta: Mapping[str, Any], *, job_id: str, app_name: str, workspace: Workspace, site: str | None
+) -> dict[str, Any]:
+    """Refuse an app that is not canonical, not signed by one who may submit, or comes with other words than a job has.
+
+    Args:
+        app: the app's folder.
+        meta: FLARE's, of the job, from the server.
+        job_id, app_name: under which the app is deployed.
+        workspace: of the participant; the federation's root is in its kit's ``startup/``.
+        site: by certificate name; None: this is the server.
+
+    Returns:
+        ``meta`` as plain JSON data.
+
+    Raises:
+        JobError: in one sentence that tells nothing of what was found.
+    """
+    if app_name != APP:
+        raise JobError("job has another app than its own", remedy="export it with `fedward job export`")
+    canonical = require_app(app)
+    told = require_told(meta, canonical, job_id=job_id, site=site)
+    require_signer(app, Path(workspace.get_startup_kit_dir()) / ROOT)
+    return told
+
+
+def require_laid_out(meta: Mapping[str, Any], *, job_id: str, workspace: Workspace, site: str | None) -> Contents:
+    """The same of what lies in the job's run folder now, just before its process starts.
+
+    Returns:
+        What is in the app's folder.
+
+    Raises:
+        JobError: as ``require_deployable``, or the run folder has more than FLARE's deployment leaves there.
+    """
+    run, app = Path(workspace.get_run_dir(job_id)), Path(workspace.get_app_dir(job_id))
+    if run.is_symlink() or {path.name for path in run.iterdir()} != {app.name, META_FILE, "fl_app.txt"}:
+        raise JobError("job's run folder is not as it was deployed")
+    require_unchanged(meta, json.loads((run / META_FILE).read_bytes()))
+    contents = read_folder(app)
+    name = (run / "fl_app.txt").read_text(encoding="utf-8")
+    require_deployable(contents, meta, job_id=job_id, app_name=name, workspace=workspace, site=site)
+    return contents
+
+
+def refusal(check: Callable[[], object]) -> str | None:
+    """Why a check refuses, in one line for the other side; None where it does not. A fault of the check refuses too."""
+    try:
+        check()
+    except JobError as error:
+        _log.warning(f"job refused: {error}")
+        return str(error)
+    except Exception as error:  # noqa: BLE001 - whatever a hostile job makes a check throw, it is refused
+        _log.warning(f"job refused, {UNCHECKED}: {type(error).__name__}: {one_line(str(error))}")
+        return UNCHECKED
+    return None

@@ -1,0 +1,119 @@
+"""The server's own check of every job: when it is submitted, when it is deployed, and when its process is to start.
+
+FLARE has events at these places, but a handler that throws stops none of them, and the event of a submission comes
+after FLARE's loaders have read the job. So three names in FLARE's modules are replaced, here alone: the validator that
+``submit_job`` makes, the deployer of the job runner, and the choice of a launcher in the server's engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nvflare.apis.fl_constant import FLContextKey
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.job_def import JobMetaKey
+from nvflare.apis.job_launcher_spec import JobLauncherSpec
+from nvflare.apis.workspace import Workspace
+from nvflare.private.fed.server import job_cmds, job_runner, server_engine
+from nvflare.private.fed.server.job_meta_validator import JobMetaValidator
+from nvflare.private.fed.utils.app_deployer import AppDeployer
+from nvflare.private.fed.utils.fed_utils import get_job_launcher
+
+from fedward.errors import FederationError, JobError
+from fedward.flare.job_checks.form import refusal, require_deployable, require_laid_out
+from fedward.flare.submitter import ROOT, require_signer
+from fedward.privacy.policy.canonical_job import require_job
+from fedward.privacy.policy.job_archive import read_archive, read_archive_file
+from fedward.privacy.policy.job_meta import is_folder
+
+
+class CanonicalValidator(JobMetaValidator):  # type: ignore[misc]
+    """Takes a submitted job that is canonical and signed by one who may submit; FLARE's loaders read no other."""
+
+    def validate(self, job_name: str, job_data: bytes | str) -> tuple[bool, str, dict[str, Any]]:
+        """FLARE's, after ours. ``job_data`` is a zip archive or the path of one."""
+        reason = refusal(lambda: check_submitted(job_name, job_data, root=Path.cwd() / "startup" / ROOT))
+        if reason is not None:
+            return False, reason, {}
+        checked: tuple[bool, str, dict[str, Any]] = super().validate(job_name, job_data)
+        return checked
+
+
+class CanonicalDeployer(AppDeployer):  # type: ignore[misc]
+    """Deploys to the server's run folder what is canonical and signed by one who may submit, and nothing else."""
+
+    def deploy(
+        self,
+        workspace: Workspace,
+        job_id: str,
+        job_meta: dict[str, Any],
+        app_name: str,
+        app_data: bytes,
+        fl_ctx: FLContext,
+    ) -> str | None:
+        """FLARE's, after ours; returns why not, or nothing."""
+
+        def check() -> None:
+            app = read_archive(app_data)
+            require_deployable(app, job_meta, job_id=job_id, app_name=app_name, workspace=workspace, site=None)
+
+        reason = refusal(check)
+        if reason is not None:
+            return reason
+        err: str | None = super().deploy(workspace, job_id, job_meta, app_name, app_data, fl_ctx)
+        return err
+
+
+def check_submitted(job_name: str, job_data: bytes | str, *, root: Path) -> None:
+    """Refuse a submitted job that is not canonical in every byte.
+
+    Args:
+        job_name: the folder that FLARE's console says it sends; `nvflare job submit` makes one with a name of its own.
+        job_data: a zip archive, or the path of one.
+        root: certificate of the federation's authority.
+
+    Raises:
+        JobError: it is not, or not signed by one who may submit.
+    """
+    if not is_folder(job_name):
+        raise JobError("job's folder has a name that none has")
+    if isinstance(job_data, bytes):
+        folder = read_archive(job_data, below=job_name)
+    else:
+        folder = read_archive_file(Path(job_data), below=job_name)
+    require_job(folder)
+    require_signer(folder, root)
+
+
+def launcher_of_canonical(job_meta: Mapping[str, Any], fl_ctx: FLContext) -> JobLauncherSpec:
+    """FLARE's choice of what starts a job's process, where the run folder still is what was deployed.
+
+    Raises:
+        JobError: it is not; the process is not started.
+    """
+    workspace = fl_ctx.get_prop(FLContextKey.WORKSPACE_OBJECT)
+    job_id = job_meta.get(JobMetaKey.JOB_ID.value)
+    reason = refusal(lambda: require_laid_out(job_meta, job_id=str(job_id), workspace=workspace, site=None))
+    if reason is not None:
+        raise JobError(reason)
+    return get_job_launcher(dict(job_meta), fl_ctx)
+
+
+def install() -> None:
+    """Put the three in their places; a second time changes nothing.
+
+    Raises:
+        FederationError: FLARE does not have one of these places, so its release is not the one that was looked at.
+    """
+    places = (
+        (job_cmds, "JobMetaValidator", JobMetaValidator, CanonicalValidator),
+        (job_runner, "AppDeployer", AppDeployer, CanonicalDeployer),
+        (server_engine, "get_job_launcher", get_job_launcher, launcher_of_canonical),
+    )
+    for module, name, theirs, ours in places:
+        if getattr(module, name, None) not in (theirs, ours):
+            raise FederationError("FLARE has another release than Fedward's", where=module.__name__, value=name)
+    for module, name, _, ours in places:
+        setattr(module, name, ours)

@@ -1,0 +1,1 @@
+"""Startup kits: made centrally or by each hospital, hardened, renewed."""

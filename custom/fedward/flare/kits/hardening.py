@@ -1,0 +1,189 @@
+"""The builder that closes what Fedward does not use, in every kit, whoever makes the kit.
+
+No code from jobs (BYOC denied to every role), the three classes of ``JOB_CLASSES`` alone may be built from a job, no
+admin shell commands, no streamed logs, storage below the kit's own folder instead of a shared one in /tmp. In every
+site's kit: one privacy scope, with Fedward's two gates, through which every task of every job goes. TLS 1.2 has no
+cipher that the kits' RSA keys could use, so every connection is TLS 1.3. No file in the kit's folder is imported by the
+processes that run there, and none of them runs code of the kit's own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from nvflare.apis.fl_constant import WorkspaceConstants
+from nvflare.lighter.constants import ProvFileName
+from nvflare.lighter.spec import Builder, Project, ProvisionContext
+
+from fedward.errors import FederationError
+from fedward.flare.kits.permissions import AUTHORIZATION, CLASS_ALLOW_LIST, PRIVACY
+from fedward.flare.listener.tls13 import CIPHERS, VARIABLE
+from fedward.provisioning.invitation import local_name
+from fedward.provisioning.participants import Kind
+from fedward.provisioning.stamp import STAMP_FILE, make_stamp, package_hash
+from fedward.provisioning.templates import RESOURCES, with_components
+
+SERVER_DOOR = {"id": "server_door", "path": "fedward.flare.listener.server_door.ServerDoor", "args": {}}
+SITE_DOOR = {"id": "site_door", "path": "fedward.flare.messages.site_door.SiteDoor", "args": {}}
+AUTHORIZATION_FILE = "authorization.json"
+_STREAMING = "nvflare.app_common.logging.site_log_streamer.SiteLogStreamer"
+_START = "sub_start.sh"
+_EXPORT = f'export {VARIABLE}="{CIPHERS}"\n'
+_SAFE_PATH = "export PYTHONSAFEPATH=1\n"
+"""With it Python imports nothing from the folder that a process runs in, which is the kit."""
+_CODE_PATH = "export PYTHONPATH=/local/custom:$PYTHONPATH\n"
+"""A line of FLARE's. Where nothing was set before, its empty last part is the folder that a process runs in."""
+_CUSTOM = "custom"
+_JOB_SETTINGS = "config_folder=config"
+
+
+class CloseKit(Builder):  # type: ignore[misc]
+    """Write each kit's ``local/`` files so that only what Fedward uses is open.
+
+    Args:
+        wheel: the operator's hash, where another machine makes the kit; None: the one that runs.
+        files: further files for ``local/``, by participant and name; they take no other file's place.
+        components: by participant, components of ``resources.json`` that its template changes.
+    """
+
+    def __init__(
+        self,
+        wheel: str | None = None,
+        files: Mapping[str, Mapping[str, str]] | None = None,
+        components: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        super().__init__()
+        self._wheel, self._files, self._components = wheel, files or {}, components or {}
+
+    def build(self, project: Project, ctx: ProvisionContext) -> None:
+        """FLARE's own builders have written the kits; close them."""
+        server = project.get_server()
+        wheel = self._wheel or package_hash()
+        for participant in [server, *project.get_clients()]:
+            local = Path(ctx.get_local_dir(participant))
+            change = _server_resources if participant is server else _site_resources
+            _close(local, change, self._components.get(participant.name, {}))
+            if participant is not server:
+                _write(local / WorkspaceConstants.PRIVACY_CONFIG, PRIVACY)
+            _close_start(Path(ctx.get_kit_dir(participant)) / _START)
+        for participant in project.get_all_participants():
+            local = Path(ctx.get_local_dir(participant))
+            stamp = make_stamp(federation=project.name, participant=participant.name, wheel=wheel)
+            _write(local / STAMP_FILE, stamp.model_dump())
+            _add(local, self._files.get(participant.name, {}))
+
+    def finalize(self, project: Project, ctx: ProvisionContext) -> None:
+        """Private keys, and the folder they are in, are for their owner alone."""
+        for participant in project.get_all_participants():
+            startup = Path(ctx.get_kit_dir(participant))
+            startup.chmod(0o700)
+            for key in startup.rglob("*.key"):
+                key.chmod(0o600)
+
+
+def require_closed(kit: Path, kind: Kind) -> None:
+    """Refuse a kit that our builder did not close or whose connections are not mutual TLS.
+
+    Raises:
+        FederationError: names the file.
+    """
+    startup, local = kit / "startup", kit / "local"
+    connections: dict[Kind, tuple[str, Callable[[Any], Any]]] = {
+        Kind.server: ("fed_server.json", lambda content: content["servers"][0]),
+        Kind.site: ("fed_client.json", lambda content: content["client"]),
+        Kind.person: ("fed_admin.json", lambda content: content["admin"]),
+    }
+    file, part = connections[kind]
+    if _of(startup / file, lambda content: part(content)["connection_security"]) != "mtls":
+        raise FederationError("connection is not mutual TLS", where=startup / file, remedy="make the kit anew")
+    due: list[tuple[Path, Callable[[Any], Any], Any]] = []
+    if kind is not Kind.person:
+        for suffix in ("", ".default"):
+            resources = local / f"{RESOURCES}{suffix}"
+            due += [
+                (resources, lambda content: content["class_allow_list"], list(CLASS_ALLOW_LIST)),
+                (resources, lambda content: content["class_list_enforcement_mode"], "enforce"),
+                (local / f"{AUTHORIZATION_FILE}{suffix}", lambda content: content, AUTHORIZATION),
+            ]
+            door = SITE_DOOR if kind is Kind.site else SERVER_DOOR
+            due += [(resources, lambda content: content["components"][0], door)]
+            if kind is Kind.site:
+                due += [(resources, lambda content: content["allow_log_streaming"], False)]
+    if kind is Kind.site:
+        due += [(local / WorkspaceConstants.PRIVACY_CONFIG, lambda content: content, PRIVACY)]
+    for path, look, value in due:
+        if _of(path, look) != value:
+            raise FederationError("kit is not closed as Fedward's are", where=path, remedy="make the kit anew")
+    for folder in (kit, startup, local):
+        if os.path.lexists(folder / _CUSTOM):
+            raise FederationError("kit has code beside the package", where=folder / _CUSTOM, remedy="remove it")
+    if kind is not Kind.person:
+        _require_start(startup / _START)
+
+
+def _require_start(script: Path) -> None:
+    text = script.read_text(encoding="utf-8")
+    if _EXPORT not in text:
+        raise FederationError("kit would take TLS 1.2", where=script, remedy="make the kit anew")
+    if _SAFE_PATH not in text or "/local/custom" in text:
+        raise FederationError("kit would import code from its own folder", where=script, remedy="make the kit anew")
+    if _JOB_SETTINGS not in text.split():
+        raise FederationError("kit would not find its jobs' settings", where=script, remedy="make the kit anew")
+
+
+def _of(path: Path, look: Callable[[Any], Any]) -> Any:
+    try:
+        return look(json.loads(path.read_bytes()))
+    except (OSError, ValueError, LookupError, TypeError):
+        raise FederationError("is not a file of a kit", where=path, remedy="make the kit anew") from None
+
+
+def _close(local: Path, change: Callable[[dict[str, Any]], None], components: Mapping[str, Any]) -> None:
+    """Close FLARE's defaults too: `nvflare deploy prepare` starts from them and removes what stands beside them."""
+    default = local / ProvFileName.RESOURCES_JSON_DEFAULT
+    resources = json.loads(default.read_text(encoding="utf-8"))
+    resources["class_list_enforcement_mode"] = "enforce"
+    resources["class_allow_list"] = list(CLASS_ALLOW_LIST)
+    change(resources)
+    resources = with_components(resources, components)
+    for name, content in ((RESOURCES, resources), (AUTHORIZATION_FILE, AUTHORIZATION)):
+        _write(local / name, content)
+        _write(local / f"{name}.default", content)
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _add(local: Path, files: Mapping[str, str]) -> None:
+    for name, text in files.items():
+        path = local / local_name(name)
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+
+
+def _close_start(script: Path) -> None:
+    """TLS 1.3 alone, and no path on which Python would find code in the kit or in ``/local``."""
+    first, rest = script.read_text(encoding="utf-8").split("\n", 1)
+    if rest.count(_CODE_PATH) != 1:
+        raise FederationError("FLARE writes another start script than Fedward closes", where=script)
+    script.write_text(f"{first}\n{_EXPORT}{_SAFE_PATH}{rest.replace(_CODE_PATH, '')}", encoding="utf-8")
+
+
+def _site_resources(resources: dict[str, Any]) -> None:
+    resources["allow_log_streaming"] = False
+    resources["components"] = [SITE_DOOR, *(c for c in resources["components"] if c["path"] != _STREAMING)]
+
+
+def _server_resources(resources: dict[str, Any]) -> None:
+    storage = "fedward.flare.storage.KitStorage"
+    resources["snapshot_persistor"]["args"]["storage"] = {"path": storage, "args": {"folder": "storage/snapshots"}}
+    components = {c["id"]: c for c in resources["components"] if c["id"] != "log_receiver"}
+    components["job_manager"]["args"]["uri_root"] = "storage/jobs"
+    components["job_store"] |= {"path": storage, "args": {}}
+    resources["components"] = [SERVER_DOOR, *components.values()]

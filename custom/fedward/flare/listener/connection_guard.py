@@ -1,0 +1,225 @@
+"""Who may come in at the server's door, and who must leave: by certificate, against the revocation list in a file.
+
+Mutual TLS has already proven that the peer holds the key of a certificate of this federation. Here it is asked whether
+that certificate still counts. What cannot be answered is answered with no.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+
+from fedward.encryption.keys.site_identity import parse_certificate
+from fedward.errors import EncryptionError, FederationError
+from fedward.flare.kits.permissions import ROLES
+from fedward.flare.repeating import repeat
+from fedward.provisioning.crl import Revocations, crl_content, parse_crl
+from fedward.provisioning.network.health import REVOKED
+
+POLL_S = 1.0
+NO_CERTIFICATE = "no certificate"
+UNREADABLE = "certificate cannot be read"
+FOREIGN = "certificate was not issued by this federation's authority"
+NO_LIST = "server has no valid list of revoked certificates"
+MOST_CALLS = 16
+"""Calls of one participant that are open at a time: a site's parent process, and one for each of its jobs. FLARE's gRPC
+server has 100 workers, and a call holds one of them as long as it is open."""
+CROWDED = f"{MOST_CALLS} calls of this certificate are open"
+
+
+class Refused(Exception):
+    """The peer may not come in; the text is for it to read."""
+
+
+class Crowded(Refused):
+    """The peer may come in, once another of its calls has ended."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Guest:
+    """One connection of one participant.
+
+    Attributes:
+        name: common name in its certificate.
+        certificate: of its side of the connection.
+        cut: ends the connection at once; may be called from any thread, and again.
+    """
+
+    name: str
+    certificate: x509.Certificate
+    cut: Callable[[], None]
+
+
+class Doorkeeper:
+    """Keeps the list of who is revoked, and of who is in.
+
+    Args:
+        crl: the revocation list's file; it may change at any time.
+        root: certificate of the federation's authority.
+        say: for the server's log.
+
+    Raises:
+        FederationError: there is no valid list to begin with.
+    """
+
+    def __init__(self, crl: Path, *, root: x509.Certificate, say: Callable[[str], None]) -> None:
+        self._crl, self._root, self._say = crl, root, say
+        self._content: bytes | None = crl_content(crl)
+        self._revocations = parse_crl(self._content, root=root, where=crl)
+        self._fault: str | None = None  # why nobody new is let in
+        self._guests: set[Guest] = set()
+        self._refused: set[tuple[int, str, int]] = set()
+        self._last: dict[str, x509.Certificate] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def revocations(self) -> Revocations:
+        """The list in force: the newest valid one that was seen."""
+        return self._revocations
+
+    @property
+    def certificates(self) -> dict[str, x509.Certificate]:
+        """By name, the last certificate with which somebody was let in since the server started."""
+        with self._lock:
+            return dict(self._last)
+
+    def is_person(self, name: str) -> bool:
+        """Whether the last certificate with which somebody of that name was let in is a person's, by the role in it.
+
+        A hospital's has none where the operator made its kit, and the role "client" where it was invited.
+        """
+        with self._lock:
+            certificate = self._last.get(name)
+        if certificate is None:
+            return False
+        roles = [entry.value for entry in certificate.subject.get_attributes_for_oid(NameOID.UNSTRUCTURED_NAME)]
+        return len(roles) == 1 and roles[0] in ROLES
+
+    def look(self) -> None:
+        """Read the file again. A newer list takes effect; an older one does not, and an invalid one shuts the door."""
+        with self._lock:
+            try:
+                content = crl_content(self._crl)
+                if content == self._content:
+                    return
+                self._content = None  # if the next line throws, it is not the content that was proven
+                self._take(parse_crl(content, root=self._root, where=self._crl))
+                self._content = content
+            except FederationError as error:
+                if self._fault != str(error):
+                    self._say(f"{error}; until then nobody new is let in")
+                self._fault, self._content = str(error), None
+
+    def _take(self, found: Revocations) -> None:
+        self._fault = None
+        if found.number < self._revocations.number:
+            newer = f"older than {self._revocations.number}, which stays in force"
+            self._say(f"{self._crl}: revocation list has number {found.number}, {newer}")
+            return
+        self._revocations = found
+        self._say(f"revocation list {found.number} is in force: {len(found.serials)} certificates revoked")
+
+    def admit(self, pems: Sequence[bytes] | None, *, cut: Callable[[], None]) -> Guest:
+        """Let a peer in, or not.
+
+        Args:
+            pems: the certificate that it proved at the TLS handshake, in PEM, as gRPC gives it.
+            cut: how to end its connection.
+
+        Raises:
+            Refused: why not.
+            Crowded: it has too many calls open.
+        """
+        certificate = _read(pems)
+        try:
+            certificate.verify_directly_issued_by(self._root)
+        except (InvalidSignature, ValueError, TypeError):
+            raise Refused(FOREIGN) from None
+        guest = Guest(_name(certificate), certificate, cut)
+        self.look()
+        with self._lock:  # so that a list that comes now finds the guest among those who are in
+            revoked = self._revocations.revokes(certificate)
+            if revoked or self._fault is not None:
+                raise self._refusal(guest, REVOKED if revoked else NO_LIST)
+            if sum(one.name == guest.name for one in self._guests) >= MOST_CALLS:
+                raise Crowded(str(self._refusal(guest, CROWDED)))
+            self._guests.add(guest)
+            self._last[guest.name] = certificate
+        return guest
+
+    def leave(self, guest: Guest) -> None:
+        """A guest's connection has ended."""
+        with self._lock:
+            self._guests.discard(guest)
+
+    def put_out(self) -> frozenset[str]:
+        """End the connections of revoked certificates.
+
+        Returns:
+            Names whose last certificate is revoked and which nobody uses with a valid one.
+        """
+        with self._lock:
+            revoked = [guest for guest in self._guests if self._revocations.revokes(guest.certificate)]
+            good = {guest.name for guest in self._guests if not self._revocations.revokes(guest.certificate)}
+            out = {name for name, last in self._last.items() if self._revocations.revokes(last)} - good
+        for guest in revoked:
+            try:
+                guest.cut()
+            except Exception as error:  # noqa: BLE001 - one that resists must not keep the others in; it is tried again
+                self._say(f"connection of {guest.name!r} cannot be cut: {type(error).__name__}, trying again")
+                continue
+            self._say(f"certificate of {guest.name!r} is revoked: its connection is cut")
+            self.leave(guest)
+        return frozenset(out)
+
+    def _refusal(self, guest: Guest, why: str) -> Refused:
+        """For the log as well, once for each certificate and list: a client comes back every few seconds."""
+        key = (guest.certificate.serial_number, why, self._revocations.number)
+        if key not in self._refused:
+            self._say(f"{guest.name!r} is not let in: {why}")
+        self._refused.add(key)
+        return Refused(why)
+
+
+def watch(doorkeeper: Doorkeeper, *, sign_out: Callable[[Iterable[str]], None], say: Callable[[str], None]) -> None:
+    """Look at the list once a second, in a thread that ends with the process.
+
+    Args:
+        doorkeeper: whose list it is.
+        sign_out: called each time with the names that are out, so that nothing more is sent to them.
+        say: for the server's log.
+    """
+
+    def step() -> None:
+        doorkeeper.look()
+        sign_out(doorkeeper.put_out())
+
+    repeat(step, every_s=POLL_S, name="watch over revoked certificates", say=say)
+
+
+def _read(pems: Sequence[bytes] | None) -> x509.Certificate:
+    if not pems:
+        raise Refused(NO_CERTIFICATE)
+    if len(pems) != 1:
+        raise Refused(UNREADABLE)
+    try:
+        return parse_certificate(pems[0], encoding=Encoding.PEM)
+    except EncryptionError:
+        raise Refused(UNREADABLE) from None
+
+
+def _name(certificate: x509.Certificate) -> str:
+    try:
+        names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    except ValueError:
+        names = []
+    if len(names) != 1 or not isinstance(names[0].value, str):
+        raise Refused(UNREADABLE)
+    return names[0].value

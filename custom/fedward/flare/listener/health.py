@@ -1,0 +1,64 @@
+"""A gRPC method that tells the server's time and versions, for ``fedward.provisioning.network.health``."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from importlib import metadata
+from typing import Any
+
+import grpc
+from pydantic import ValidationError
+
+import fedward
+from fedward.flare.listener.connection_guard import Doorkeeper
+from fedward.flare.listener.interceptor import admitted, refuse
+from fedward.provisioning.network.health import LARGEST_ASK, LONGEST_CALL_S, METHOD, SERVICE, Answer, Ask
+from fedward.provisioning.stamp import package_hash
+
+MOST_AT_ONCE = 4
+"""Of the door's 100 workers: hellos must not keep hospitals out."""
+
+
+def hello_handler(doorkeeper: Doorkeeper) -> Any:
+    """The gRPC handler. It reads nothing from whom ``doorkeeper`` refuses, and no more than was announced."""
+    runs = {"fedward": fedward.__version__, "flare": metadata.version("nvflare"), "wheel": package_hash()}
+    free = threading.BoundedSemaphore(MOST_AT_ONCE)
+
+    def say(requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+        with admitted(doorkeeper, context):
+            left_s = context.time_remaining()
+            if left_s is None or left_s > LONGEST_CALL_S + 1:
+                refuse(context, grpc.StatusCode.INVALID_ARGUMENT, f"a hello ends within {LONGEST_CALL_S:.0f} s")
+            if not free.acquire(blocking=False):
+                refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MOST_AT_ONCE} hellos at once")
+            try:
+                ask = _read(requests)
+                if ask is None:
+                    refuse(context, grpc.StatusCode.INVALID_ARGUMENT, "not a hello")
+                answer = Answer(time=time.time(), **runs)
+                return answer.model_dump_json().encode() + b"\n" + bytes(ask.download)
+            finally:
+                free.release()
+
+    methods = {METHOD: grpc.stream_unary_rpc_method_handler(say)}
+    return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+
+def _read(requests: Iterator[bytes]) -> Ask | None:
+    """What is asked for, when all of the payload has come and no more; the payload itself is thrown away."""
+    head = next(requests, b"")
+    try:
+        ask = Ask.model_validate(json.loads(head)) if len(head) <= LARGEST_ASK else None
+    except (ValueError, ValidationError):
+        return None
+    if ask is None:
+        return None
+    come = 0
+    for chunk in requests:
+        come += len(chunk)
+        if come > ask.upload:
+            return None
+    return ask if come == ask.upload else None

@@ -1,0 +1,1 @@
+"""Which messages a FLARE process takes: channels, topics, headers, senders, streams."""

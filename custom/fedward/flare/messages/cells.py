@@ -1,0 +1,78 @@
+"""The cells of a federation: their names, and the connections between them. Pure: no nvflare, no state."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from fedward.flare.messages.allowed import Party
+
+_LONGEST = 256
+_JOB = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_SITE = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_CONSOLE = re.compile(rf"_admin_{_JOB.pattern}")
+_TRANSFER_PREFIX = "ws_transfer_"
+
+
+class Link(StrEnum):
+    """How two cells are connected."""
+
+    FEDERATION = "federation"
+    """Mutual TLS between a site or a console and the server."""
+    MACHINE = "machine"
+    """Between a parent process and the processes of its jobs."""
+    SELF = "self"
+    """A process with itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A cell's name, read.
+
+    Attributes:
+        party: its kind.
+        site: the site's id; "" for the server and a console.
+        job: FLARE's id of the job; "" for a parent and a console.
+    """
+
+    party: Party
+    site: str = ""
+    job: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """The connection that a message came over.
+
+    Attributes:
+        link: its kind.
+        peer: the name that the cell at its other end gave at the handshake.
+        certificate: common name in the peer's certificate; None where there is none, or where FLARE does not know it
+            (gRPC tells a client nothing of the server's certificate, which TLS has held against the server's name).
+        person: the certificate is a person's.
+    """
+
+    link: Link
+    peer: str
+    certificate: str | None = None
+    person: bool = False
+
+
+def read_name(name: object) -> Cell | None:
+    """The cell of that name; None for a name that no cell of a federation has."""
+    if type(name) is not str or len(name) > _LONGEST:
+        return None
+    if _CONSOLE.fullmatch(name):
+        return Cell(Party.CONSOLE)
+    root, _, rest = name.partition(".")
+    if root != "server" and not _SITE.fullmatch(root):
+        return None
+    site = "" if root == "server" else root
+    if "." not in name:
+        return Cell(Party.SITE, site) if site else Cell(Party.SERVER)
+    if site and rest.startswith(_TRANSFER_PREFIX) and _JOB.fullmatch(rest.removeprefix(_TRANSFER_PREFIX)):
+        return Cell(Party.TRANSFER, site, rest.removeprefix(_TRANSFER_PREFIX))
+    if not _JOB.fullmatch(rest):
+        return None
+    return Cell(Party.SITE_JOB if site else Party.SERVER_JOB, site, rest)

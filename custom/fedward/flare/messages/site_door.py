@@ -1,0 +1,34 @@
+"""A site's door for messages: what no job needs does not reach FLARE, in the parent process and in those of its jobs.
+
+A component of the site's ``local/resources.json``. FLARE builds it before the process opens its first cell, and it puts
+the message guard (``message_guard``) and the list of requests (``site_requests``) in place. If one of them fails, the
+process does not start.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from nvflare.apis.fl_component import FLComponent
+
+from fedward.errors import FedwardError
+from fedward.flare.messages import guard, site_requests
+
+_log = logging.getLogger("fedward.door")
+
+
+class SiteDoor(FLComponent):  # type: ignore[misc]
+    """Guards the site's process that builds it.
+
+    Raises:
+        SystemExit: with one line and exit code 1, before any cell is open: the door cannot be guarded.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        try:
+            guard.install(guard.MessageGuard())
+            site_requests.install()
+        except (FedwardError, AttributeError) as error:
+            sys.exit(f"fedward: site does not start: {error}")

@@ -1,0 +1,1 @@
+"""Requests that the doctor sends from a FLARE cell, and jobs that nobody may take."""

@@ -1,0 +1,75 @@
+"""What each sum of an encrypted job is about, as hospitals and server both work it out.
+
+Every topic binds the run: its id, its job, and the nonces that its hospitals drew for it (``encryption.roster``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from fedward.encryption.layout import length
+from fedward.encryption.sum_context import Purpose, Topic
+from fedward.privacy.ledger.runs import FinalModel
+from fedward.privacy.outgoing import Layout
+from fedward.settings import JobSpec
+
+INITIAL = "0" * 64
+"""Stands for the identity of a sum where the model is the initial one, which no hospital sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SumTopics:
+    """The topics of one run.
+
+    Attributes:
+        job: with an ``[encryption]`` table.
+        job_id: FLARE's id of the run.
+        context: ``roster.context_of`` the run.
+        layout: of the model.
+        architecture: ``layout_hash`` of the model.
+        bits: of a number, by the federation's key and the job's precision.
+    """
+
+    job: JobSpec
+    job_id: str
+    context: str
+    layout: Layout
+    architecture: str
+    bits: int
+
+    def model(self, round_number: int) -> Topic:
+        """Of a round's models: each value of the model, and the weight last."""
+        return self._topic("model", round_number, layout=self.architecture, length=length(self.layout) + 1)
+
+    def counts(self, purpose: str, *, final: FinalModel | None) -> Topic | None:
+        """Of score histograms, which are those of ``final`` and of no other model, or of cohort statistics.
+
+        Returns:
+            None where the job has no such sum, or it has no final model yet to score.
+        """
+        from fedward.flare.summed_counts import counts_layout, counts_length
+
+        if self.job.encryption is None or not self.job.encryption.statistics:
+            return None
+        if purpose == "cohort" and (numbers := counts_length(self.job, purpose)):
+            return self._topic("cohort", 0, layout=counts_layout(self.job, purpose), length=numbers)
+        if purpose == "scores" and final is not None and (numbers := counts_length(self.job, purpose)):
+            layout = hashlib.sha256(f"{counts_layout(self.job, purpose)} {final.model}".encode("ascii")).hexdigest()
+            return self._topic("scores", final.after, layout=layout, length=numbers)
+        return None
+
+    def confirmation(self, identity: str) -> Topic:
+        """Of hospitals' words that they have opened a sum: a one each, for the sum of that identity alone."""
+        return self._topic("confirm", 0, layout=identity, length=1)
+
+    def _topic(self, purpose: Purpose, round_number: int, *, layout: str, length: int) -> Topic:
+        return Topic(
+            job_id=self.job_id,
+            purpose=purpose,
+            round_number=round_number,
+            layout=layout,
+            context=self.context,
+            length=length,
+            bits=self.bits,
+        )

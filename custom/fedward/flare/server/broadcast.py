@@ -1,0 +1,160 @@
+"""One task put to many sites: who answered, who refused, who was lost, and what each answer took."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from nvflare.apis.controller_spec import ClientTask
+from nvflare.apis.controller_spec import Task as FlareTask
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.impl.controller import Controller
+from nvflare.apis.shareable import Shareable
+from nvflare.apis.signal import Signal
+
+from fedward.errors import FedwardError
+from fedward.flare.protocol import Model, Reply, Sum, Task, question, refusal, to_reply
+from fedward.flare.refusal import one_line
+from fedward.flare.server.participation import Part, payload_bytes
+from fedward.metrics.events import EventLog
+from fedward.privacy.disclosure.received import received
+from fedward.privacy.policy.canonical_job import POLL_S as POLL_S
+from fedward.settings import JobSpec
+
+Carried = Model | Sum | Sequence[Sum] | None
+Take = Callable[[str, Reply], None]
+"""Given a site and its answer; raises where the answer cannot count."""
+Enough = Callable[[Mapping[str, Reply]], bool]
+"""Whether the sites that have answered are all that a task needs; the others then have ``grace_s`` left."""
+UNLOGGED = frozenset({Task.ADMIT, Task.CONFIRM, Task.POOL, Task.OPEN})
+"""Tasks whose answers have events of their own."""
+_OF_EVERYONE = frozenset({Task.ADMIT, Task.ROUND, Task.VALIDATE, Task.FINAL})
+"""Tasks for which a hospital of ``must_include`` is waited for, even where FLARE hears nothing of it."""
+
+
+@dataclass(slots=True)
+class Answers:
+    """What came back for one task, filled by FLARE's threads."""
+
+    replies: dict[str, Reply] = field(default_factory=dict)
+    refusals: dict[str, str] = field(default_factory=dict)
+    parts: dict[str, Part] = field(default_factory=dict)
+    enough_since: float | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def answered(self) -> set[str]:
+        return set(self.replies) | set(self.refusals)
+
+    def part(self, site: str) -> Part:
+        return self.parts.setdefault(site, Part())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Put:
+    """One task as it is put, and where its answers go."""
+
+    task: Task
+    number: int
+    payload: int
+    enough: Enough | None
+    take: Take | None
+    answers: Answers = field(default_factory=Answers)
+
+
+class Asking:
+    """Puts tasks to the sites of one job.
+
+    Args:
+        controller: FLARE's, which sends and receives.
+        job: for its limits of time.
+        events: told of each answer that is no other event.
+    """
+
+    def __init__(self, controller: Controller, job: JobSpec, events: EventLog) -> None:
+        self._controller, self._job, self._events = controller, job, events
+        self.roster: Mapping[str, str] | None = None
+        """Of an encrypted job, once admission has told it: it then goes with every task."""
+
+    def ask(
+        self,
+        task: Task,
+        carried: Carried,
+        sites: Sequence[str],
+        *,
+        abort: Signal,
+        context: FLContext,
+        enough: Enough | None = None,
+        number: int = -1,
+        take: Take | None = None,
+    ) -> Answers:
+        """Send one task to every site; wait for all, or ``grace_s`` after there are ``enough``, or the time-out.
+
+        A site that FLARE has given up is not waited for, unless the task is everyone's and the job must include it.
+        ``take`` is given each answer as it comes; of what it took, metrics alone are kept.
+        """
+        data = question(carried, round_number=number, wait_s=POLL_S, roster=self.roster)
+        put = _Put(task=task, number=number, payload=payload_bytes(data), enough=enough, take=take)
+        answers = put.answers
+
+        def sent(client_task: ClientTask, fl_ctx: FLContext) -> None:
+            with answers.lock:
+                answers.part(client_task.client.name).sent(at=time.monotonic(), payload=put.payload)
+
+        def received(client_task: ClientTask, fl_ctx: FLContext) -> None:
+            self._receive(client_task, put)
+
+        flare_task = FlareTask(name=task.value, data=data, before_task_sent_cb=sent, result_received_cb=received)
+        self._controller.broadcast(flare_task, context, targets=list(sites), min_responses=len(sites))
+        limits, start = self._job.federation, time.monotonic()
+        while not abort.triggered and not set(sites) <= answers.answered | self._lost(sites, task):
+            now, since = time.monotonic(), answers.enough_since
+            if now - start > limits.round_timeout_s or (since is not None and now - since > limits.grace_s):
+                break
+            time.sleep(POLL_S)
+        self._controller.cancel_task(flare_task)
+        return answers
+
+    def _receive(self, client_task: ClientTask, put: _Put) -> None:
+        """Take one answer in. Whatever is wrong with it costs its site alone: an error here would end FLARE's task."""
+        site, result, at = client_task.client.name, client_task.result, time.monotonic()
+        client_task.result = None
+        answers, part = put.answers, Part()
+        try:
+            part.received_bytes, reason = payload_bytes(result), refusal(result)
+            reply = self._taken(site, result, put, part) if reason is None else None
+        except FedwardError as error:
+            reply, reason = None, one_line(str(error))
+        except Exception as error:  # noqa: BLE001 - what a site sends may be anything
+            reply, reason = None, one_line(f"answer cannot be read: {error}")
+        with answers.lock:
+            known = answers.part(site)
+            known.answered(at=at, payload=part.received_bytes or 0)
+            known.trained = part.trained
+            if reply is None:
+                answers.refusals[site] = str(reason)
+            else:
+                answers.replies[site] = reply
+                if answers.enough_since is None and put.enough is not None and put.enough(answers.replies):
+                    answers.enough_since = time.monotonic()
+        if reply is not None and put.task not in UNLOGGED:
+            told = {"task": put.task.name.lower(), "round": put.number, "metrics": reply.metrics}
+            self._events.append("answered", site=site, **told, **known.measured())
+
+    def _taken(self, site: str, result: Shareable, put: _Put, part: Part) -> Reply:
+        """A site's reply with such metrics alone as have a name; of what ``take`` took, they alone are kept."""
+        reply = to_reply(result)
+        reply = replace(reply, metrics=received(reply.metrics, names=self._job.names))
+        if put.take is None:
+            return reply
+        part.trained = reply.update is not None or bool(reply.sealed)
+        put.take(site, reply)
+        return Reply(metrics=reply.metrics)
+
+    def _lost(self, sites: Sequence[str], task: Task) -> set[str]:
+        """Sites that FLARE has given up: no heartbeat for its grace period."""
+        awaited = self._job.federation.must_include if task in _OF_EVERYONE else ()
+        gone = self._controller.get_client_disconnect_time
+        return {site for site in sites if site not in awaited and gone(site) is not None}

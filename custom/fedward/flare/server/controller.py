@@ -1,0 +1,253 @@
+"""The server's side of a job: ask every site, wait for those who can answer, average, go round again.
+
+FLARE's own FedAvg samples exactly ``min_clients`` sites a round and fails the job when one of them fails. Here every
+admitted site is asked every round; a round counts when those who answered meet the job's ``Coverage``, and only then
+does the grace of the others begin; who is missing is written down with the reason and is asked again next round. A
+round that does not count ends the job as failed: with hospitals missing that must be there, there is no success.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from nvflare.apis.client import Client
+from nvflare.apis.fl_constant import FLContextKey
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.impl.controller import Controller
+from nvflare.apis.shareable import Shareable
+from nvflare.apis.signal import Signal
+
+from fedward.aggregation.best import better, candidate
+from fedward.aggregation.coverage import Coverage, judge
+from fedward.errors import FederationError, FedwardError
+from fedward.flare import job_context
+from fedward.flare.protocol import Model, Reply, Task
+from fedward.flare.server.broadcast import POLL_S, UNLOGGED, Answers, Asking, Carried
+from fedward.flare.server.finalization import Ending
+from fedward.flare.server.participation import NO_ANSWER, participation, patients_of, patients_together
+from fedward.flare.server.persistor import ModelStore
+from fedward.flare.server.rounds import Exchange, Round
+from fedward.metrics.events import EVENTS_FILE, EventLog
+from fedward.metrics.record import Recorder
+from fedward.privacy.disclosure.metric_registry import GROUPS
+from fedward.privacy.policy.canonical_job import PERSISTOR
+from fedward.settings import JobSpec
+
+NOT_CONNECTED = "was not connected when the job began"
+ABORTED = "aborted by a person, or the server was stopped"
+ADMISSION = frozenset({"support", "privacy", *GROUPS["cohort"]})
+"""Metrics of a site that the event of its admission tells."""
+
+
+class FederatedRounds(Controller):  # type: ignore[misc]
+    """Admission, rounds, a last validation, and the comparison with each site alone."""
+
+    def __init__(self) -> None:
+        super().__init__(task_check_period=POLL_S)
+        self._late: Counter[str] = Counter()
+
+    def start_controller(self, fl_ctx: FLContext) -> None:
+        self._job: JobSpec = job_context.job_spec(fl_ctx)
+        self._coverage = Coverage.of(self._job)
+        self._recorder = Recorder(job_context.store_path(fl_ctx), fl_ctx.get_job_id(), say=self.logger.warning)
+        self._events = EventLog(job_context.run_folder(fl_ctx) / EVENTS_FILE, also=self._recorder)
+        self._asking = Asking(self, self._job, self._events)
+        store = fl_ctx.get_engine().get_component(PERSISTOR)
+        if not isinstance(store, ModelStore):
+            raise FederationError(
+                "job has no model store", value=PERSISTOR, remedy="export it with `fedward job export`"
+            )
+        store.open(fl_ctx)
+        self._store = store
+
+    def stop_controller(self, fl_ctx: FLContext) -> None:
+        self.cancel_all_tasks()
+        self._recorder.close()
+
+    def process_result_of_unknown_task(
+        self, client: Client, task_name: str, client_task_id: str, result: Shareable, fl_ctx: FLContext
+    ) -> None:
+        """An answer that came after its round was closed: it counts nowhere, and is written down.
+
+        A site can answer each task of the job late, and once; what it sends beyond that is not written down.
+        """
+        self._late[client.name] += 1
+        if self._late[client.name] <= self._job.federation.rounds + len(Task):
+            name = task_name if task_name in [task.value for task in Task] else "a task of another name"
+            self._events.append("dropped", site=client.name, round=None, reason=f"{name} answered after it was closed")
+
+    def control_flow(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
+        try:
+            self._run(abort_signal, fl_ctx)
+            if abort_signal.triggered:
+                self._events.append("failed", reason=ABORTED)
+        except FedwardError as error:
+            self._events.append("failed", reason=str(error))
+            fl_ctx.set_prop(FLContextKey.FATAL_SYSTEM_ERROR, True, private=True, sticky=True)
+            self.system_panic(str(error), fl_ctx)
+        except Exception as error:
+            self._events.append("failed", reason=f"{type(error).__name__} at the server; see its log")
+            raise
+
+    def _run(self, abort: Signal, context: FLContext) -> None:
+        job, invited = self._job, sorted(client.name for client in context.get_engine().get_clients())
+        self._started(invited)
+        # the sites load their libraries while they admit; so does the server, beside them
+        with ThreadPoolExecutor(max_workers=1) as beside:
+            initial = beside.submit(self._store.load_weights, job)
+            answers = self._asking.ask(Task.ADMIT, None, invited, abort=abort, context=context)
+            exchange = Exchange(job, job_id=context.get_job_id(), initial=initial.result())
+        sites = self._admitted(invited, answers, exchange, abort)
+        if abort.triggered:
+            return
+
+        def ask(task: Task, carried: Carried, whom: list[str]) -> dict[str, Reply]:
+            answers = self._asking.ask(task, carried, whom, abort=abort, context=context)
+            for site, reason in sorted(answers.refusals.items()) if task in UNLOGGED else ():
+                self._events.append("dropped", site=site, round=None, reason=reason)
+            return answers.replies
+
+        ending = Ending(job, exchange, self._events, self._store, sites=sites, ask=ask)
+        self._asking.roster = exchange.roster
+        model, best = exchange.initial, None
+        for number in range(job.federation.rounds):
+            if abort.triggered:
+                return
+            made, answers = self._round(number, model, exchange, sites, abort, context)
+            best = better(best, candidate(model, self._values(answers.replies), after=number))
+            model = made
+            self._store.keep(model)
+        if job.federation.select == "best":
+            scores = self._values(ending.scored(model))
+            if abort.triggered:
+                return
+            best = better(best, candidate(model, scores, after=job.federation.rounds))
+            self._events.append("selected", round=best.after, score=best.score)
+            model = best.model
+        replies = ending.validated(model)
+        if not abort.triggered:
+            ending.open(model, replies)
+            self._require_validated(replies)
+        if job.federation.local_only:
+            ask(Task.ALONE, None, sites)
+        if not abort.triggered:
+            self._events.append("finished", rounds=job.federation.rounds)
+
+    def _started(self, invited: list[str]) -> None:
+        job = self._job
+        self._events.append(
+            "started",
+            job=job.job.name,
+            task=job.job.task,
+            rounds=job.federation.rounds,
+            sites=invited,
+            coverage=self._coverage.plain(),
+            threshold=None if job.acceptance is None else job.acceptance.threshold,
+        )
+
+    def _admitted(self, invited: list[str], answers: Answers, exchange: Exchange, abort: Signal) -> list[str]:
+        """The sites that take part: they admit the job and, where it is encrypted, hold the key that most hold."""
+        if abort.triggered:
+            return []
+        odd, keyless = self._without_key(answers, exchange)
+        admitted = sorted(set(answers.replies) - set(odd))
+        why = dict.fromkeys(self._coverage.missing(invited), NOT_CONNECTED)
+        for site in admitted:
+            told = {name: value for name, value in answers.replies[site].metrics.items() if name in ADMISSION}
+            self._events.append("admitted", site=site, **told)
+        for site in sorted(set(invited) - set(admitted)):
+            why[site] = odd.get(site) or answers.refusals.get(site, NO_ANSWER)
+            self._events.append("declined", site=site, reason=why[site])
+        if keyless is not None:
+            raise keyless
+        # how many patients a site trains on is told with its updates
+        reason = judge(dict.fromkeys(admitted), replace(self._coverage, min_patients=None), why=why)
+        if reason is not None:
+            raise self._uncovered(f"of {len(invited)} connected sites too few take part: {reason}", None)
+        if exchange.facts is not None:
+            self._events.append("encrypted", **exchange.facts)
+        return admitted
+
+    def _without_key(self, answers: Answers, exchange: Exchange) -> tuple[dict[str, str], FederationError | None]:
+        """Sites without the key that most hold, with the reason; and an error where there is no such key."""
+        if self._job.encryption is None:
+            return {}, None
+        try:
+            return exchange.agree_on_key(answers.replies), None
+        except FederationError as error:
+            return dict.fromkeys(answers.replies, error.what), error
+
+    def _require_validated(self, replies: Mapping[str, Reply]) -> None:
+        """A hospital that must be included has the last word on the final model too: its own patients' result.
+
+        Asked once the model is kept and, where it is to be, opened: the work is not lost, and the job is no success.
+        """
+        if missing := self._coverage.missing(replies):
+            names = ", ".join(missing)
+            raise self._uncovered(f"the final model was not validated at {names}, which must_include names", None)
+
+    def _uncovered(self, reason: str, number: int | None) -> FederationError:
+        self._events.append("uncovered", round=number, reason=reason)
+        return FederationError(
+            reason,
+            where=self._job.job.name,
+            remedy="look at the hospitals' reasons and submit the job again, or ask for less in [federation]",
+        )
+
+    def _values(self, replies: Mapping[str, Reply]) -> list[float | None]:
+        """The job's measure of the model that the sites were just sent, at each."""
+        return [reply.metrics.get("scores", {}).get(self._job.measure) for reply in replies.values()]
+
+    def _round(
+        self, number: int, model: Model, exchange: Exchange, sites: list[str], abort: Signal, context: FLContext
+    ) -> tuple[Model, Answers]:
+        """Send the model out, take in what the sites make of it; the model after the round."""
+        start, taken = time.monotonic(), exchange.round(model)
+        answers = self._asking.ask(
+            Task.ROUND,
+            model,
+            sites,
+            abort=abort,
+            context=context,
+            enough=lambda replies: judge(_patients(replies, replies), self._coverage) is None,
+            number=number,
+            take=taken.take,
+        )
+        taken.stop()
+        if abort.triggered:
+            return model, answers
+        why = {site: answers.refusals.get(site, NO_ANSWER) for site in set(sites) - set(taken.sites)}
+        for site in sorted(why):
+            self._events.append("dropped", site=site, round=number, reason=why[site])
+        if (reason := judge(_patients(taken.sites, answers.replies), self._coverage, why=why)) is not None:
+            raise self._uncovered(f"round {number} does not count: {reason}", number)
+        for site, values in sorted(taken.clipped.items()):
+            self._events.append("clipped", round=number, site=site, values=values)
+        made = taken.close()
+        for site, reason in sorted(taken.suspects.items()):
+            self._events.append("suspect", site=site, round=number, reason=reason)
+        self._complete(number, taken, sites, answers, wall_s=time.monotonic() - start)
+        return made, answers
+
+    def _complete(self, number: int, taken: Round, sites: list[str], answers: Answers, *, wall_s: float) -> None:
+        patients = _patients(taken.sites, answers.replies)
+        ledger = participation(sites, patients, refused=answers.refusals, parts=answers.parts)
+        self._events.append(
+            "round",
+            round=number,
+            sites=taken.sites,
+            wall_s=round(wall_s, 3),
+            stages={"wait_s": round(max(wall_s - taken.add_s, 0.0), 3), "add_s": round(taken.add_s, 3)},
+            patients=patients_together(ledger),
+            participation=ledger,
+        )
+
+
+def _patients(sites: Collection[str], replies: Mapping[str, Reply]) -> dict[str, int | None]:
+    """Training patients of each site, as it says; ``replies`` may not have an answer of a moment ago yet."""
+    found = ((site, replies.get(site)) for site in list(sites))
+    return {site: None if reply is None else patients_of(reply.metrics) for site, reply in found}

@@ -1,0 +1,146 @@
+"""After the last round: the final validation, what hospitals open together, the final model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+
+from fedward.encryption.message import is_digest, unpack
+from fedward.errors import FederationError, GateRefused
+from fedward.flare.gates.secure_aggregation import enough
+from fedward.flare.protocol import COUNTED, MODEL, Model, Reply, Sum, Task
+from fedward.flare.refusal import one_line
+from fedward.flare.server.persistor import ModelStore
+from fedward.flare.server.rounds import Exchange, Tally
+from fedward.metrics.events import EventLog
+from fedward.privacy.attestation import digest
+from fedward.privacy.outgoing import check_tensors
+from fedward.settings import JobSpec
+from fedward.weights import Weights
+
+OPENED = "opened"
+"""What a site's ``sealed`` part says of a model that it opened: ``digest`` of it."""
+Ask = Callable[[Task, Model | Sum | Sequence[Sum] | None, list[str]], dict[str, Reply]]
+_EVENTS = {"scores": "pooled", "cohort": "cohort"}
+"""What a sum of counts is for -> the event that tells of it."""
+
+
+class Ending:
+    """What follows the rounds of one job.
+
+    Args:
+        sites: that were admitted.
+        ask: puts a task to sites and gives their answers.
+    """
+
+    def __init__(
+        self,
+        job: JobSpec,
+        exchange: Exchange,
+        events: EventLog,
+        store: ModelStore,
+        *,
+        sites: Sequence[str],
+        ask: Ask,
+    ) -> None:
+        self._job, self._exchange, self._events, self._store, self._ask = job, exchange, events, store, ask
+        self._sites = list(sites)
+
+    def scored(self, model: Model) -> dict[str, Reply]:
+        """Every site's scores of the last round's model, before the best is chosen; that it is final nobody says."""
+        return self._ask(Task.VALIDATE, model, self._sites)
+
+    def validated(self, model: Model) -> dict[str, Reply]:
+        """Every site's scores of the final model, and its word that it is; a job has one, and asks once."""
+        if model.weights is not None:
+            self._store.finish(model.weights)
+        return self._ask(Task.FINAL, model, self._sites)
+
+    def open(self, model: Model, replies: dict[str, Reply]) -> None:
+        """In an encrypted job: have hospitals open the final model, and then the pooled figures.
+
+        The model comes first: a hospital whose histogram spoils its sum costs the figures and not the model.
+
+        Raises:
+            FederationError: no hospital opens the model that most of them say it is.
+        """
+        if self._job.encryption is None:
+            return
+        if self._job.encryption.open_final:
+            self._open(model, replies)
+        tallies = [self._exchange.tally("scores", final=model), self._exchange.tally("cohort")]
+        for tally in tallies:
+            self._take(tally, replies)
+        self._pool([tally for tally in tallies if tally is not None])
+
+    def _take(self, tally: Tally | None, replies: dict[str, Reply]) -> None:
+        for site, reason in ({} if tally is None else tally.take(replies)).items():
+            self._events.append("dropped", site=site, round=None, reason=reason)
+
+    def _pool(self, tallies: Sequence[Tally]) -> None:
+        """Have all hospitals confirm each sum, then ask one after the other until one tells what it says."""
+        sums = [(tally.sites, total) for tally in tallies if (total := tally.close()) is not None]
+        if not sums:
+            return
+        words = self._ask(Task.CONFIRM, [total for _, total in sums], self._sites)
+        for sites, total in sums:
+            confirmed = self._confirmed(total.purpose, total.sealed, sites, words)
+            if confirmed is not None:
+                self._tell(replace(total, confirmed=confirmed), sites)
+
+    def _tell(self, total: Sum, sites: list[str]) -> None:
+        table = COUNTED[total.purpose]
+        for site in sites:
+            reply = self._ask(Task.POOL, total, [site]).get(site)
+            if reply is not None and (found := reply.metrics.get(table)):
+                self._events.append(_EVENTS[total.purpose], sites=sites, **{table: found})
+                return
+
+    def _confirmed(self, purpose: str, sealed: bytes, summed: Collection[str], words: dict[str, Reply]) -> bytes | None:
+        """The hospitals' word that they opened a sum; None where too few gave it."""
+        confirmation = self._exchange.confirmation(purpose, sealed)
+        self._take(confirmation, words)
+        total = confirmation.close()
+        if total is None or not enough(confirmation.sites, summed):
+            reason = f"only {', '.join(confirmation.sites) or 'nobody'} confirmed the sum of {len(summed)} sites"
+            self._events.append("unopened", purpose=purpose, reason=reason)
+            return None
+        return total.sealed
+
+    def _open(self, model: Model, replies: dict[str, Reply]) -> None:
+        if model.sealed is None:
+            self._store.finish(self._exchange.initial_weights)
+            return
+        said = {site: told for site, reply in replies.items() if (told := _said(reply)) is not None}
+        due, backers = Counter(said.values()).most_common(1)[0] if said else (None, 0)
+        if due is None or backers * 2 <= len(said):
+            raise FederationError("hospitals do not agree on what the final model is", where=self._job.job.name)
+        confirmed = self._confirmed(MODEL, model.sealed, unpack(model.sealed).sites, replies)
+        asked = replace(model, confirmed=confirmed)
+        for site in sorted(site for site in said if said[site] == due) if confirmed is not None else ():
+            answer = self._ask(Task.OPEN, asked, [site]).get(site)
+            try:
+                weights = self._checked(None if answer is None else answer.model, due)
+            except GateRefused as error:
+                self._events.append("dropped", site=site, round=None, reason=one_line(str(error)))
+                continue
+            self._store.finish(weights)
+            self._events.append("opened", site=site, sha256=due)
+            return
+        raise FederationError(
+            "no hospital opened the final model", where=self._job.job.name, remedy="look at the sites' logs"
+        )
+
+    def _checked(self, weights: object, due: str) -> Weights:
+        if weights is None:
+            raise GateRefused("the final model was not opened")
+        model = check_tensors(weights, self._exchange.layout)
+        if digest(model) != due:
+            raise GateRefused("opened another model than most hospitals have")
+        return model
+
+
+def _said(reply: Reply) -> str | None:
+    told = (reply.sealed or {}).get(OPENED)
+    return told if type(told) is str and is_digest(told) else None

@@ -1,0 +1,287 @@
+"""The model at the server, round by round: in the clear as a mean, or as a sum that it can neither read nor choose."""
+
+from __future__ import annotations
+
+import threading
+import time
+from abc import ABC, abstractmethod
+from typing import Any, get_args
+
+from fedward.aggregation.fedavg import site_weight
+from fedward.aggregation.free_rider import suspects
+from fedward.aggregation.step import ServerStep
+from fedward.encryption.message import identity, is_key_id, is_nonce
+from fedward.encryption.roster import context_of
+from fedward.encryption.schemes import bits_of
+from fedward.encryption.secure_sum import FEWEST, Adder
+from fedward.encryption.sum_context import Topic
+from fedward.errors import FederationError, FedwardError, JobError
+from fedward.flare.gates.secure_aggregation import CLIPPED, KEY, NONCE, SCHEME
+from fedward.flare.protocol import CONFIRM, MODEL, Model, Reply, Sum
+from fedward.flare.refusal import one_line
+from fedward.flare.secagg_context import INITIAL, SumTopics
+from fedward.privacy.ledger.runs import FinalModel
+from fedward.privacy.outgoing import Layout, check_tensors, layout_hash, layout_of
+from fedward.privacy.policy.job_hash import job_hash
+from fedward.settings import JobSpec, Scheme
+from fedward.weights import Weights, add
+
+
+class Round(ABC):
+    """What a round's answers become; filled by FLARE's threads, each answer at once and let go of."""
+
+    def __init__(self) -> None:
+        self._lock, self._open = threading.Lock(), True
+        self.clipped: dict[str, int] = {}
+        """Site -> values of its model that were out of range."""
+        self.suspects: dict[str, str] = {}
+        """Site -> why no local training explains its update; known once closed, and only of a job in the clear."""
+        self.add_s = 0.0
+        """Seconds that adding has taken."""
+
+    def take(self, site: str, reply: Reply) -> None:
+        """Add one site's answer.
+
+        Raises:
+            FedwardError: it cannot count; the round goes on without it.
+        """
+        with self._lock:
+            if not self._open:
+                raise JobError("answer came after the round was closed")
+            start = time.perf_counter()
+            try:
+                self._take(site, reply)
+            finally:
+                self.add_s += time.perf_counter() - start
+
+    def stop(self) -> None:
+        """Take no more answers: whose counts is settled."""
+        with self._lock:
+            self._open = False
+
+    def close(self) -> Model:
+        """The model after this round. Nothing is added to it afterwards.
+
+        Raises:
+            FedwardError: the answers make no model.
+        """
+        with self._lock:
+            self._open, start = False, time.perf_counter()
+            made = self._close()
+            self.add_s += time.perf_counter() - start
+            return made
+
+    @property
+    @abstractmethod
+    def sites(self) -> list[str]:
+        """Whose answers count, names sorted."""
+
+    @abstractmethod
+    def _take(self, site: str, reply: Reply) -> None: ...
+
+    @abstractmethod
+    def _close(self) -> Model: ...
+
+
+class ClearRound(Round):
+    """One round of federated averaging in the clear (McMahan 2017, alg. 1): the model plus what the differences give.
+
+    Updates are kept as long as the round is and added in the order of the sites' names, so that the result is the
+    same to the bit whatever order they came in.
+    """
+
+    def __init__(self, job: JobSpec, model: Model, step: ServerStep, *, layout: Layout) -> None:
+        super().__init__()
+        self._job, self._model, self._step, self._layout = job, model, step, layout
+        self._updates: dict[str, tuple[Weights, float]] = {}
+
+    @property
+    def sites(self) -> list[str]:
+        return sorted(self._updates)
+
+    def _take(self, site: str, reply: Reply) -> None:
+        weighting, patients = self._job.federation.weighting, reply.metrics.get("patients")
+        if reply.update is None:
+            raise JobError("answer brings no update")
+        if weighting == "patients" and patients is None:
+            raise JobError(_UNWEIGHED)
+        update = check_tensors(reply.update, self._layout)
+        self._updates[site] = (update, site_weight(weighting, patients=int(patients or 0)))
+
+    def _close(self) -> Model:
+        base = self._model.weights
+        if base is None:
+            raise FederationError("round starts from no model")
+        before = self._step.last
+        made = add(base, self._step.difference(self._updates))  # which holds the updates against each other first
+        if self._job.privacy.mechanism == "none":
+            self.suspects = suspects({site: update for site, (update, _) in self._updates.items()}, previous=before)
+        return Model(after=self._model.after + 1, weights=made)
+
+
+class SealedRound(Round):
+    """One round of an encrypted job. Each message is added as it comes, so memory does not grow with the sites."""
+
+    def __init__(self, adder: Adder, *, after: int, values: int) -> None:
+        super().__init__()
+        self._adder, self._after, self._values = adder, after, values
+
+    @property
+    def sites(self) -> list[str]:
+        return sorted(self._adder.sites)
+
+    def _take(self, site: str, reply: Reply) -> None:
+        message, clipped = message_of(reply, MODEL), (reply.sealed or {}).get(CLIPPED)
+        self._adder.add(message, site=site)
+        if type(clipped) is int and 0 < clipped <= self._values:
+            self.clipped[site] = clipped
+
+    def _close(self) -> Model:
+        return Model(after=self._after + 1, sealed=self._adder.sum())
+
+
+class Exchange:
+    """How models travel in one job.
+
+    Args:
+        job: the job.
+        job_id: FLARE's id of the run.
+        initial: the model that follows from the job's seed.
+    """
+
+    def __init__(self, job: JobSpec, *, job_id: str, initial: Weights) -> None:
+        self._job, self._job_id, self._step = job, job_id, ServerStep(job)
+        self.initial_weights, self.layout = initial, layout_of(initial)
+        self.key: tuple[Scheme, str] | None = None
+        self.roster: dict[str, str] | None = None
+        """Of an encrypted job: the nonce that each hospital drew which takes part; all of them are told it."""
+        self.initial = Model(after=0, weights=None if job.encryption else initial)
+
+    def round(self, model: Model) -> Round:
+        """An empty round that starts from ``model``."""
+        if self._job.encryption is None:
+            return ClearRound(self._job, model, self._step, layout=self.layout)
+        topic = self._topics.model(model.after)
+        return SealedRound(self._adder(topic), after=model.after, values=topic.length)
+
+    def agree_on_key(self, said: dict[str, Reply]) -> dict[str, str]:
+        """Take the key that more than half of the sites hold, and the nonces of these; the others, with the reason.
+
+        Args:
+            said: the answers of the sites that admit the job; where there is none, there is no key.
+
+        Raises:
+            FederationError: no key is held by more than half of them.
+        """
+        if not said:
+            return {}
+        keys = {site: _key_of(reply) for site, reply in said.items()}
+        held = [key for key in keys.values() if key is not None]
+        common = max(set(held), key=lambda key: (held.count(key), key), default=None)
+        if common is None or held.count(common) * 2 <= len(said):
+            told = ", ".join(f"{site} {'none' if key is None else key[1][:8]}" for site, key in sorted(keys.items()))
+            raise FederationError(
+                "no key is held by more than half of the sites", value=told, remedy="seal one hospital's to the others"
+            )
+        self.key = common
+        because = f"the federation's is {common[1][:8]}…; open a sealed box with it"
+        odd = {
+            site: "says no key where the job is encrypted"
+            if key is None
+            else f"holds the {key[0]} key {key[1][:8]}… where {because}"
+            for site, key in keys.items()
+            if key != common
+        }
+        drawn = {site: (reply.sealed or {}).get(NONCE) for site, reply in said.items() if site not in odd}
+        self.roster = {site: str(nonce) for site, nonce in sorted(drawn.items()) if is_nonce(nonce)}
+        return odd | {site: "drew no nonce for this run" for site in drawn if site not in self.roster}
+
+    def tally(self, purpose: str, *, final: Model | None = None) -> Tally | None:
+        """An empty sum of the final model's score histograms, or of cohort statistics; None where the job has none."""
+        if self._job.encryption is None:
+            return None
+        told = INITIAL if final is None or final.sealed is None else identity(final.sealed)
+        named = None if final is None else FinalModel(final.after, told)
+        topic = self._topics.counts(purpose, final=named)
+        return None if topic is None else Tally(self._adder(topic), purpose)
+
+    def confirmation(self, purpose: str, sealed: bytes) -> Tally:
+        """An empty sum of hospitals' words that they opened a sum."""
+        return Tally(self._adder(self._topics.confirmation(identity(sealed))), CONFIRM + purpose)
+
+    @property
+    def facts(self) -> dict[str, Any] | None:
+        """How the job is encrypted, in words for its events; None: not at all."""
+        if self._job.encryption is None or self.key is None:
+            return None
+        scheme, key_id = self.key
+        return {"scheme": scheme, "precision": self._job.encryption.precision, "key": key_id}
+
+    @property
+    def _topics(self) -> SumTopics:
+        if self.key is None or self.roster is None or self._job.encryption is None:
+            raise FederationError("sites have agreed on no key")
+        return SumTopics(
+            job=self._job,
+            job_id=self._job_id,
+            context=context_of(self.roster, job=job_hash(self._job)),
+            layout=self.layout,
+            architecture=layout_hash(self.layout, network=self._job.model.network, args=self._job.model.args),
+            bits=bits_of(self.key[0], self._job.encryption.precision),
+        )
+
+    def _adder(self, topic: Topic) -> Adder:
+        if self.key is None:
+            raise FederationError("sites have agreed on no key")
+        scheme, key_id = self.key
+        return Adder(topic, scheme=scheme, key_id=key_id)
+
+
+class Tally:
+    """A sum of counts over the sites that give theirs; a site that gives none, or what cannot be added, is left out."""
+
+    def __init__(self, adder: Adder, purpose: str) -> None:
+        self._adder, self._purpose = adder, purpose
+
+    @property
+    def sites(self) -> list[str]:
+        return sorted(self._adder.sites)
+
+    def take(self, replies: dict[str, Reply]) -> dict[str, str]:
+        """Add what sites gave; returns the sites whose message cannot be added, with the reason."""
+        refused = {}
+        for site, reply in sorted(replies.items()):
+            if self._purpose not in (reply.sealed or {}):
+                continue
+            try:
+                self._adder.add(message_of(reply, self._purpose), site=site)
+            except FedwardError as error:
+                refused[site] = one_line(str(error))
+        return refused
+
+    def close(self) -> Sum | None:
+        """The sum for a hospital to open; None of fewer than three hospitals."""
+        return Sum(purpose=self._purpose, sealed=self._adder.sum()) if len(self._adder.sites) >= FEWEST else None
+
+
+def message_of(reply: Reply, purpose: str) -> bytes:
+    """A site's sealed message.
+
+    Raises:
+        JobError: it answers in the clear, or with no message.
+    """
+    if reply.update is not None:
+        raise JobError("answers in the clear where the job is encrypted")
+    message = (reply.sealed or {}).get(purpose)
+    if type(message) is not bytes:
+        raise JobError("answer brings no sealed message")
+    return message
+
+
+def _key_of(reply: Reply) -> tuple[Scheme, str] | None:
+    scheme, key_id = ((reply.sealed or {}).get(name) for name in (SCHEME, KEY))
+    known = next((one for one in get_args(Scheme) if one == scheme), None)
+    return (known, key_id) if known is not None and type(key_id) is str and is_key_id(key_id) else None
+
+
+_UNWEIGHED = 'the site does not say how many patients trained; set federation.weighting to "equal"'

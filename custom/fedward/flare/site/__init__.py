@@ -1,0 +1,1 @@
+"""A hospital's side of a job: the executor and its privacy."""

@@ -1,0 +1,187 @@
+"""Who sent a job, as far as a hospital can verify it itself.
+
+FLARE's console signs a job with the submitter's key before it is sent (``.__nvfl_sig.json`` in each folder, beside the
+submitter's certificate), and the app that reaches a site still carries signature and certificate. So a site need not
+believe the server's word, which is in ``meta.json``: it verifies every file of the app against the federation's root in
+its own kit, and takes name and organisation from the certificate. The study is in a file that was signed with the rest
+(``study.json``) and names the job's hash; it counts where the server runs the job in the same study.
+
+That one person whose role may submit signed every file is asked of every job before it is deployed or started, at the
+server and at each site (``fedward.flare.job_checks.form``); what a policy's ``[[admits]]`` rests on comes on top.
+
+What the server's operator can still do: bring a job again that the same person once sent for the same study, leave the
+study's file out, by which the job is in none, or hold jobs back. What it cannot: change a job, or send one of its own
+under another's name. Which people a study has is on the server; so whoever is admitted by study alone is in it by the
+server's word. A site has no list of revoked people: an ``[[admits]]`` entry for a person who has left is to be removed.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, cast
+
+from cryptography.x509 import load_pem_x509_certificates
+from cryptography.x509.oid import NameOID
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.job_def import DEFAULT_STUDY, JobMetaKey
+from nvflare.apis.workspace import Workspace
+from nvflare.lighter.utils import verify_folder_signature_and_get_signers
+
+from fedward.errors import JobError, SettingsError
+from fedward.privacy.policy.approvals import UNKNOWN, Origin
+from fedward.privacy.policy.canonical_job import CERTIFICATE, SIGNATURE, STUDY_FILE
+from fedward.privacy.policy.job_archive import Contents, read_folder
+from fedward.privacy.policy.job_hash import job_hash
+from fedward.settings import JobSpec, SitePolicy
+
+SUBMITTERS = ("project_admin", "lead")
+"""Roles whose certificate may send a job. The server's and the sites' own certificates have none of them: a job that is
+signed with the server's key has no submitter."""
+ROOT = "rootCA.pem"
+_SUBMIT = "submit it from FLARE's console, `nvflare job submit` or `fedward job submit`, which sign it"
+
+
+def origin_of(job: JobSpec, policy: SitePolicy, context: FLContext) -> Origin:
+    """The job's origin; ``UNKNOWN`` wherever anything of it does not hold, and where the policy never asks for it."""
+    if not policy.admits:
+        return UNKNOWN
+    workspace, job_id = cast(Workspace, context.get_engine().get_workspace()), context.get_job_id()
+    app, root = Path(workspace.get_app_dir(job_id)), Path(workspace.get_startup_kit_dir()) / ROOT
+    return read_origin(job, app=app, root=root, meta=Path(workspace.get_job_meta_path(job_id)))
+
+
+def read_origin(job: JobSpec, *, app: Path, root: Path, meta: Path) -> Origin:
+    """The same from the files.
+
+    Args:
+        job: the settings that lie in ``app``.
+        app: folder of the job's app in a run folder.
+        root: certificate of the federation's authority, from the site's own kit.
+        meta: the server's ``meta.json`` of the run.
+    """
+    try:
+        signer = require_signer(read_folder(app), root)
+    except JobError:
+        return UNKNOWN
+    name, organisation = signer.name, signer.organisation
+    try:
+        signed, told = _signed_study(app / "config" / STUDY_FILE, job), _told_study(meta)
+    except (OSError, ValueError, TypeError, LookupError, RecursionError, SettingsError):
+        return UNKNOWN
+    if signed is None:
+        return Origin(submitter=name, organisation=organisation)
+    if signed != told:
+        return UNKNOWN
+    return Origin(submitter=name, organisation=organisation, study=signed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signer:
+    """The person who signed a job, as the certificate says; ``organisation`` is None where it says none."""
+
+    name: str
+    organisation: str | None
+    role: str
+
+
+def require_signer(folder: Contents, root: Path) -> Signer:
+    """The one person who signed every file and folder of a job, and whose role may submit jobs.
+
+    FLARE's verification is asked, and what it leaves open is refused beside it: a certificate other than a folder's
+    neighbour has, more than one certificate, a list of signatures with names that are not there, and a role that may
+    not submit (the server's and the sites' certificates have none that may).
+
+    Args:
+        folder: an app's, or a job's whole.
+        root: certificate of the federation's authority, from the participant's own kit.
+
+    Raises:
+        JobError: not signed, not by one such person, or not wholly.
+    """
+    certificates = {folder.files.get(_in(place, CERTIFICATE)) for place in ("", *folder.folders)}
+    certificate = certificates.pop()
+    if certificates or certificate is None:
+        raise JobError("job is not signed by one person", remedy=_SUBMIT)
+    person = _person(certificate)
+    for place in ("", *folder.folders):
+        if _signed_names(folder, place) != _names(folder, place):
+            raise JobError("job is not signed wholly", remedy=_SUBMIT)
+    with tempfile.TemporaryDirectory(prefix="fedward-job-") as scratch:
+        _lay_out(folder, Path(scratch))
+        verified, signers = verify_folder_signature_and_get_signers(scratch, str(root))
+    if verified is not True or signers != [(person.name, person.organisation or "", person.role)]:
+        raise JobError("job's signature does not hold", remedy=_SUBMIT)
+    if person.role not in SUBMITTERS:
+        raise JobError("job is signed by one who may not submit jobs", remedy="let a lead or the operator submit it")
+    return person
+
+
+def _person(certificate: bytes) -> Signer:
+    try:
+        (found,) = load_pem_x509_certificates(certificate)
+        (name,) = found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        (role,) = found.subject.get_attributes_for_oid(NameOID.UNSTRUCTURED_NAME)
+        organisation = found.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
+    except ValueError:
+        raise JobError("job is not signed by one who may submit jobs", remedy=_SUBMIT) from None
+    if not name.value or len(organisation) > 1:
+        raise JobError("job is not signed by one who may submit jobs", remedy=_SUBMIT)
+    of = str(organisation[0].value) if organisation else None
+    return Signer(name=str(name.value), organisation=of or None, role=str(role.value))
+
+
+def _signed_names(folder: Contents, place: str) -> set[str]:
+    try:
+        content = json.loads(folder.files[_in(place, SIGNATURE)])
+    except (LookupError, ValueError, RecursionError):
+        raise JobError("job is not signed wholly", remedy=_SUBMIT) from None
+    return set(content) if isinstance(content, dict) else set()
+
+
+def _names(folder: Contents, place: str) -> set[str]:
+    """Files and folders in a folder that a signature is due for."""
+    paths = [PurePosixPath(name) for name in (*folder.files, *folder.folders)]
+    here = {path.name for path in paths if path.parent == PurePosixPath(place)}
+    return here - {SIGNATURE, CERTIFICATE}
+
+
+def _in(place: str, name: str) -> str:
+    return f"{place}/{name}" if place else name
+
+
+def _lay_out(folder: Contents, out: Path) -> None:
+    for name in sorted(folder.folders):
+        (out / name).mkdir(parents=True, exist_ok=True)
+    for name, content in folder.files.items():
+        (out / name).write_bytes(content)
+
+
+def _signed_study(path: Path, job: JobSpec) -> str | None:
+    """The study that the submitter signed this very job for; None: none was named."""
+    if not path.exists():
+        return None
+    content = _json(path)
+    if set(content) != {"study", "job"} or content["job"] != job_hash(job):
+        raise SettingsError("is for another job", where=path)
+    return _study(content["study"], path)
+
+
+def _told_study(path: Path) -> str:
+    """The study that the server says it runs the job in."""
+    return _study(_json(path).get(JobMetaKey.STUDY.value, DEFAULT_STUDY), path)
+
+
+def _study(value: object, path: Path) -> str:
+    if type(value) is not str or not value:
+        raise SettingsError("names no study", where=path)
+    return value
+
+
+def _json(path: Path) -> dict[str, Any]:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if type(content) is not dict:
+        raise SettingsError("is not a table", where=path)
+    return content

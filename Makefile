@@ -25,9 +25,9 @@ test: setup ## every test, real federations among them, two files at a time, eac
 	OMP_NUM_THREADS=1 $(RUN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 rehearse: setup ## the slow tests: bundle without a network, image, joining, a compromise, networks apart (half an hour)
-	FEDWARD_REHEARSE=1 OMP_NUM_THREADS=1 $(RUN)/pytest tests/integration/test_bundle.py tests/integration/test_containers.py \
-		tests/integration/test_joining.py tests/integration/test_compromised.py tests/integration/test_namespaces.py \
-		tests/integration/test_planted_causes.py
+	FEDWARD_REHEARSE=1 OMP_NUM_THREADS=1 $(RUN)/pytest \
+		tests/integration/deployment/test_{bundle,containers,joining,compromised,namespaces}.py \
+		tests/integration/federation/test_planted_causes.py
 
 demo: setup ## three hospitals, a server, a job, a report in build/demo
 	$(RUN)/fedward demo

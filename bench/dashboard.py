@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from fedward.metrics.store import STORE_FILE, SiteSeen, Store  # noqa: E402
-from tests.made_store import events, site_name  # noqa: E402 - the tests' own made-up jobs
+from tests.support.metrics_store import events, site_name  # noqa: E402 - the tests' own made-up jobs
 
 RESULTS = ROOT / "bench" / "results" / "dashboard.md"
 CHROMIUM, REPEATS = "/usr/bin/chromium", 7

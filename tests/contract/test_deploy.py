@@ -17,7 +17,7 @@ from fedward.flare.kits.central import provision
 from fedward.privacy.policy.canonical_job import JOB_CLASSES
 from fedward.provisioning.templates import RESOURCES, change_resources, render
 from fedward.settings import FederationSpec, parse, read_site
-from tests.packages import needs
+from tests.support.packages import needs
 
 
 @pytest.fixture

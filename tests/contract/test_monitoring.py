@@ -25,7 +25,7 @@ from fedward.validation.comparison.sites import (
     Standing,
     compare_sites,
 )
-from tests.packages import needs
+from tests.support.packages import needs
 
 NAME = re.compile(r"\b(?:\w+:)?fedward_\w+(?::\w+)?")
 PROMETHEUS_OWN = {"up", "scrape_duration_seconds", "ALERTS"}

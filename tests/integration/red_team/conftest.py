@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from fedward.flare.export import export_job
+from tests.integration.federation.test_federation import named
 from tests.integration.red_team.raw import Participant, participant
 from tests.integration.red_team.scene import LEAD, MEMBER, OPERATOR, ROGUE, Scene, scene, until_training
-from tests.integration.test_federation import named
 
 
 @pytest.fixture(scope="package")

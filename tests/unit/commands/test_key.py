@@ -16,8 +16,8 @@ from fedward.encryption.keys.key import FederationKey, create_key
 from fedward.encryption.keys.key_file import decode_key, read_key, write_key
 from fedward.encryption.keys.sealed_box import grouped, open_box
 from fedward.encryption.keys.site_identity import read_identity
-from tests.unit.commands.command_line import typed
-from tests.unit.encryption.made_kits import central_kits, own_key_kits
+from tests.support.command_line import typed
+from tests.support.kits import central_kits, own_key_kits
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -17,7 +17,7 @@ from fedward.dashboard.store_handle import Source
 from fedward.dashboard.stream import Streams
 from fedward.errors import SettingsError
 from fedward.metrics.store import Store
-from tests.made_store import fill
+from tests.support.metrics_store import fill
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 PATHS = ("/metrics", "/api/federation", "/api/jobs/x", "/api/sites/x", "/api/stream", "/static/app.js")

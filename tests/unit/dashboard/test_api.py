@@ -12,7 +12,7 @@ import pytest
 from fedward.dashboard import api
 from fedward.dashboard.series import every_nth
 from fedward.metrics.store import SiteSeen, Store
-from tests.made_store import DROPPED, FLAGGED, SUPPRESSED, fill, site_name
+from tests.support.metrics_store import DROPPED, FLAGGED, SUPPRESSED, fill, site_name
 
 NOW = 1_800_000_000.0
 

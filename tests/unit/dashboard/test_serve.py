@@ -19,9 +19,9 @@ from fedward.dashboard.serve import Beside, start_beside
 from fedward.dashboard.stream import MOST_STREAMS
 from fedward.errors import FederationError
 from fedward.metrics.store import Store
-from tests.made_store import fill
-from tests.unit.commands.command_line import typed
-from tests.unit.provisioning.authority import authority, key_pem, pem
+from tests.support.authority import authority, key_pem, pem
+from tests.support.command_line import typed
+from tests.support.metrics_store import fill
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from fedward.demo.report import _table
 from fedward.reporting.data.from_events import report_of
 from fedward.reporting.data.report import Score
-from tests.unit.reporting.made_events import made_events, made_job
+from tests.support.report_events import made_events, made_job
 
 
 @pytest.mark.parametrize("privacy", ["none", "DP-SGD"])

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 
 from fedward.dicom.header import items, numbers, parse, quiet, read_bytes, refusing, text, value, whole
 from fedward.errors import JobError, StudyRefused
-from tests.unit.dicom.made import as_bytes, image
+from tests.support.dicom_files import as_bytes, image
 
 
 class Panic(BaseException):

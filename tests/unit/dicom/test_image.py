@@ -15,7 +15,7 @@ from fedward.dataset.load import load_image, load_mask
 from fedward.dataset.manifest import Row
 from fedward.dicom.image import dicom_image
 from fedward.errors import StudyRefused
-from tests.unit.dicom.made import as_bytes, image, pattern, save, save_nifti, segmentation, series
+from tests.support.dicom_files import as_bytes, image, pattern, save, save_nifti, segmentation, series
 
 ROW = Row(
     image="a",

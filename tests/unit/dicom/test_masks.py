@@ -15,7 +15,7 @@ from pydicom.uid import RLELossless
 from fedward.dicom.header import parse
 from fedward.dicom.masks import FramePlace, frame_places, place_frames, read_segmentation
 from fedward.errors import StudyRefused
-from tests.unit.dicom.made import as_bytes, image, segmentation, series
+from tests.support.dicom_files import as_bytes, image, segmentation, series
 
 SHAPE = (5, 8, 6)
 

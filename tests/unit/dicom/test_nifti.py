@@ -11,7 +11,7 @@ import pytest
 
 from fedward.dicom.nifti import is_nifti, parse_nifti, patient_of, stem
 from fedward.errors import StudyRefused
-from tests.unit.dicom.made import save_nifti
+from tests.support.dicom_files import save_nifti
 
 
 def made(tmp_path: Path, shape: tuple[int, ...] = (3, 4, 5), name: str = "a.nii.gz") -> bytes:

@@ -14,7 +14,7 @@ from fedward.flare.kits.join import join
 from fedward.provisioning.invitation import LocalExtras
 from fedward.provisioning.templates import render, resource_components
 from fedward.settings import FederationSpec, Hospital, parse
-from tests.unit.doctor.made import case_of
+from tests.support.doctor_case import case_of
 
 OF_THE_OPERATOR = ("kit", "certificates", "side doors")
 """Rooms of what the operator or the join command wrote; the rest is the hospital's."""

@@ -14,8 +14,8 @@ from fedward.doctor.context import Case
 from fedward.doctor.findings import Finding, Level, Voice
 from fedward.doctor.report import SCHEMA, VERSION, as_json, as_text, result
 from fedward.doctor.run import examine
-from tests.unit.commands.command_line import typed
-from tests.unit.doctor.made import SITE, case_of, write_kit
+from tests.support.command_line import typed
+from tests.support.doctor_case import SITE, case_of, write_kit
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from fedward.privacy.ledger.ledger import Ledger
 from fedward.privacy.ledger.run_record import Record
 from fedward.provisioning.templates import render
 from fedward.settings import Pacs, read_federation
-from tests.unit.doctor.made import POLICY, SITE, case_of, levels, write_kit
+from tests.support.doctor_case import POLICY, SITE, case_of, levels, write_kit
 
 DAY_S = timedelta(days=1).total_seconds()
 

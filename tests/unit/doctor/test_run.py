@@ -16,7 +16,7 @@ from fedward.doctor.context import Case
 from fedward.doctor.findings import Finding, Voice
 from fedward.doctor.run import examine
 from fedward.errors import CohortError
-from tests.unit.doctor.made import case_of, write_kit
+from tests.support.doctor_case import case_of, write_kit
 
 SECRET = "Jane Doe 1970-01-01"
 NAMES = [check.name for check in CHECKS]

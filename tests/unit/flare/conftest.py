@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.flare.hospital import Hospital
+from tests.support.flare.hospital import Hospital
 
 Make = Callable[..., Hospital]
 

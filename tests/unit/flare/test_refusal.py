@@ -28,8 +28,8 @@ from fedward.flare.protocol import REFUSAL, REFUSED_AT_DOOR, Task, refusal, refu
 from fedward.flare.refusal import CLASSES, CODES, SENTENCES, SETTINGS, Code, Sentence, code_of, one_line, public_reason
 from fedward.flare.refusal_sentences import GATE_SENTENCES, VALUE
 from fedward.flare.site.executor import HospitalExecutor
-from tests.unit.flare.gate_messages import collected
-from tests.unit.flare.hospital import Hospital, assert_refused, parts
+from tests.support.flare.gate_messages import collected
+from tests.support.flare.hospital import Hospital, assert_refused, parts
 
 Make = Callable[..., Hospital]
 PACKAGE = Path(fedward.__file__).parent
@@ -144,7 +144,7 @@ def test_a_sentence_of_the_gates_is_told_without_its_values(kind: Any, sentence:
 
 
 def test_the_gates_sentences_are_those_that_the_code_raises() -> None:
-    assert collected() == GATE_SENTENCES, "python -m tests.unit.flare.gate_messages prints the list"
+    assert collected() == GATE_SENTENCES, "python -m tests.support.flare.gate_messages prints the list"
 
 
 # a policy's refusal

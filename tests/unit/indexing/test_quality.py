@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from fedward.indexing.quality import REASONS, Finding, age_decade, examine, is_blank
-from tests.unit.dicom.made import as_bytes, image, pattern, save, save_nifti, seen, segmentation, series, site
+from tests.support.dicom_files import as_bytes, image, pattern, save, save_nifti, seen, segmentation, series, site
 
 SECRET = "ZZ-SECRET-9"
 

@@ -13,7 +13,7 @@ from fedward.dicom.masks import FramePlace
 from fedward.errors import CohortError
 from fedward.indexing.quality import Finding
 from fedward.indexing.walk import CACHE, fingerprint, read_cache, split_known, walk, write_cache
-from tests.unit.dicom.made import site
+from tests.support.dicom_files import site
 
 
 def touch(root: Path, *names: str) -> None:

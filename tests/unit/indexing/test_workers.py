@@ -15,7 +15,7 @@ from fedward.indexing import workers
 from fedward.indexing.quality import Finding, examine
 from fedward.indexing.workers import examine_all
 from fedward.settings import CohortPolicy
-from tests.unit.dicom.made import image, save, seen, site
+from tests.support.dicom_files import image, save, seen, site
 
 
 def folder(root: Path, count: int) -> tuple[list[Finding], dict[str, Path], CohortPolicy]:

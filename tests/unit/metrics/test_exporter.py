@@ -12,7 +12,7 @@ from prometheus_client.samples import Sample
 from fedward.metrics.catalogue import CATALOGUE, NAMES
 from fedward.metrics.exporter import ENDED_S, QUIET_S, StoreCollector, exposition
 from fedward.metrics.store import DAY_S, SiteSeen, Store
-from tests.made_store import DROPPED, SUPPRESSED, fill, site_name
+from tests.support.metrics_store import DROPPED, SUPPRESSED, fill, site_name
 
 NOW = 1_800_000_000.0
 

@@ -19,7 +19,7 @@ from fedward.errors import StoreError
 from fedward.metrics import queries
 from fedward.metrics.queries import Job, Part, Point, Seat
 from fedward.metrics.store import DAY_S, SiteSeen, Store
-from tests.made_store import DROPPED, SUPPRESSED, fill, site_name
+from tests.support.metrics_store import DROPPED, SUPPRESSED, fill, site_name
 
 NOW = 1_800_000_000.0
 

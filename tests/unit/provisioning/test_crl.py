@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from fedward.errors import FederationError
 from fedward.provisioning.crl import Revocations, make_crl, parse_crl, read_crl
-from tests.packages import needs
-from tests.unit.provisioning.authority import authority
+from tests.support.authority import authority
+from tests.support.packages import needs
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 DAY = timedelta(days=1)

@@ -16,7 +16,7 @@ from fedward.reporting.examples import FOLDER, PREDICTED_RGB, TRUE_RGB, picture,
 from fedward.reporting.page import render
 from fedward.reporting.write import write_own_copy
 from fedward.validation.outlines import Outlined, ranked
-from tests.unit.reporting.made_events import made_events, made_job
+from tests.support.report_events import made_events, made_job
 
 STAYS = "this copy holds images of patients: it stays in the hospital"
 

@@ -16,7 +16,7 @@ from fedward.reporting.dossier.page import JSON_FILE as DOSSIER_FILE
 from fedward.reporting.dossier.page import write_dossier
 from fedward.reporting.schema import FILES, text_of
 from fedward.reporting.write import JSON_FILE, read_report, write_report
-from tests.unit.reporting.made_events import made_events, made_job
+from tests.support.report_events import made_events, made_job
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from fedward.reporting.data.site_comparison import CAUSES
 from fedward.reporting.data.subgroups import Spread, spreads, subgroups_of
 from fedward.reporting.page import render, signed
 from fedward.validation.comparison.diagnosis import diagnose
-from tests.unit.reporting.made_events import SITES, made_events, made_job
+from tests.support.report_events import SITES, made_events, made_job
 
 
 @pytest.fixture(scope="module")

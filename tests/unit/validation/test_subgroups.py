@@ -16,7 +16,7 @@ from fedward.privacy.disclosure.metric_registry import AGE_BANDS, DIMENSIONS, MA
 from fedward.validation.bootstrap import mean_interval
 from fedward.validation.ranking import auroc_interval
 from fedward.validation.subgroups import age_band_of, dimensions, label_subgroups, maker_of, structure_subgroups
-from tests.unit.validation_rows import validation_row as row
+from tests.support.validation_rows import validation_row as row
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.unit.commands.command_line import typed
+from tests.support.command_line import typed
 
 Run = Callable[..., tuple[int, str, str]]
 CONTENT = {

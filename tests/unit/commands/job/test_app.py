@@ -9,7 +9,7 @@ import pytest
 
 from fedward.privacy.policy.job_hash import job_hash
 from fedward.settings import read_job
-from tests.unit.commands.command_line import typed
+from tests.support.command_line import typed
 
 SOUND = """
 [job]

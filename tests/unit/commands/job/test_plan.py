@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.commands.command_line import typed
+from tests.support.command_line import typed
 
 JOB = """
 [job]

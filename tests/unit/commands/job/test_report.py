@@ -12,8 +12,8 @@ from fedward.metrics.events import EVENTS_FILE
 from fedward.reporting.examples import write_examples
 from fedward.settings import JOB_FILE, plain
 from fedward.validation.outlines import Outlined
-from tests.unit.commands.command_line import typed
-from tests.unit.reporting.made_events import made_events, made_job
+from tests.support.command_line import typed
+from tests.support.report_events import made_events, made_job
 
 
 def result(folder: Path, *, failed: str | None = None) -> Path:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import OPEN_COHORT_TOML, OPEN_SITE_TOML
-from tests.unit.commands.command_line import typed
-from tests.unit.dicom.made import image, save, segmentation
+from tests.support.command_line import typed
+from tests.support.dicom_files import image, save, segmentation
 
 
 @pytest.fixture

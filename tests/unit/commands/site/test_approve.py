@@ -20,7 +20,7 @@ from fedward.privacy.ledger.ledger import Ledger
 from fedward.privacy.policy.agreement import agree
 from fedward.privacy.policy.job_hash import job_hash
 from fedward.settings import FederationSpec, Hospital, Person, Server, read_job, read_site
-from tests.unit.commands.command_line import typed
+from tests.support.command_line import typed
 
 MakeCohort = Callable[..., Manifest]
 SITE = """site = "north"

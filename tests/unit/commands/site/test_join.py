@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from fedward.encryption.keys.site_identity import read_identity
-from tests.unit.commands.command_line import typed
+from tests.support.command_line import typed
 
 Run = Callable[..., tuple[int, str, str]]
 CONTENT = {

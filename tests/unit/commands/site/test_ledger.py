@@ -16,9 +16,9 @@ from fedward.privacy import accountant
 from fedward.privacy.ledger.ledger import Ledger
 from fedward.privacy.ledger.run_record import Record
 from tests.conftest import OPEN_SITE_TOML
-from tests.unit.commands.command_line import typed
+from tests.support.command_line import typed
+from tests.support.ledger import count_steps, event, job, people
 from tests.unit.conftest import MakeCohort
-from tests.unit.privacy.made_ledger import count_steps, event, job, people
 
 
 @pytest.fixture

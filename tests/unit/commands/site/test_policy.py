@@ -17,7 +17,7 @@ from fedward.privacy.accountant import Event, epsilon
 from fedward.privacy.ledger.ledger import Ledger
 from fedward.privacy.policy.job_hash import job_hash
 from fedward.settings import read_job, read_site
-from tests.unit.commands.command_line import typed
+from tests.support.command_line import typed
 
 MakeCohort = Callable[..., Manifest]
 Check = Callable[..., tuple[int, dict[str, Any]]]

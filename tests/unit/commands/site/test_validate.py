@@ -27,7 +27,7 @@ from fedward.settings import JOB_FILE, JobSpec, parse, plain
 from fedward.training.networks import initial_weights
 from fedward.weights import Weights
 from tests.conftest import tiny_job_content
-from tests.unit.commands.command_line import typed
+from tests.support.command_line import typed
 
 IMAGES, THIRD = 90, HOSPITALS[2].site
 PLACEHOLDER = re.compile(r"\b[A-Z][A-Z_]+\b")

@@ -19,7 +19,7 @@ from fedward.errors import FederationError
 from fedward.flare.admin_session import Console
 from fedward.flare.probes import requests
 from fedward.provisioning.network.connectivity import Endpoint
-from tests.unit.doctor.made import levels
+from tests.support.doctor_case import levels
 
 SAY = Voice("door")
 PROBES = st.lists(st.builds(Probe, st.sampled_from(["a", "b", "c"]), st.sampled_from(Outcome)), max_size=6)

@@ -12,7 +12,7 @@ import pytest
 from fedward.doctor.checks import CHECKS
 from fedward.doctor.context import Case
 from fedward.doctor.site import hardening
-from tests.unit.doctor.made import case_of, change, levels, write_kit
+from tests.support.doctor_case import case_of, change, levels, write_kit
 
 DOORS = {check.name: check.look for check in CHECKS if check.room == "side doors" or check.name == "startup-files"}
 

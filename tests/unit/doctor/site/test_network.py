@@ -21,7 +21,7 @@ from fedward.doctor.findings import Finding
 from fedward.doctor.run import examine
 from fedward.flare.kits.central import Kits, provision
 from fedward.flare.local_federation import free_port
-from tests.unit.doctor.made import case_of, change
+from tests.support.doctor_case import case_of, change
 
 HOST = "server.fedward.test"
 """A name that no name server knows (RFC 6761, 6.2), so that only the proxy can find it."""

@@ -15,7 +15,7 @@ from fedward.doctor.site import server
 from fedward.errors import FederationError
 from fedward.provisioning.network.health import Hello
 from fedward.provisioning.stamp import package_hash
-from tests.unit.doctor.made import answer, asked, case_of, levels, write_kit
+from tests.support.doctor_case import answer, asked, case_of, levels, write_kit
 
 
 @pytest.fixture

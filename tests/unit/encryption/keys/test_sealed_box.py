@@ -23,7 +23,7 @@ from fedward.encryption.keys.key_file import encode_key
 from fedward.encryption.keys.sealed_box import BOX_MAGIC, fingerprint, open_box, seal_key
 from fedward.encryption.keys.site_identity import Identity, made_at_the_site, read_certificate, read_identity
 from fedward.errors import EncryptionError
-from tests.unit.encryption.made_kits import DAY, NOW, Authority, central_kits, own_key_kits
+from tests.support.kits import DAY, NOW, Authority, central_kits, own_key_kits
 
 KEY = create_key(generation=2)
 TENSEAL_KEY = dataclasses.replace(KEY, scheme="ckks", context=bytes(range(256)) * 4000)

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from fedward.encryption.keys.site_identity import read_identity
 from fedward.errors import EncryptionError
 from fedward.flare.kits.central import Kits
-from tests.unit.encryption.made_kits import central_kits
+from tests.support.kits import central_kits
 
 
 @pytest.fixture(scope="module")

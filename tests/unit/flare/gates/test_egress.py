@@ -18,7 +18,7 @@ from fedward.flare.gates.ingress import IngressGate
 from fedward.flare.protocol import REFUSAL, Task, refusal, refuse
 from fedward.flare.refusal import SENTENCES, Code
 from fedward.privacy.attestation import PROOF
-from tests.unit.flare.hospital import METRICS, Hospital, assert_refused, nan, parts, serialised
+from tests.support.flare.hospital import METRICS, Hospital, assert_refused, nan, parts, serialised
 
 Make = Callable[..., Hospital]
 

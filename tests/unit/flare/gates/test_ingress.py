@@ -14,7 +14,7 @@ from nvflare.apis.shareable import ReservedHeaderKey, Shareable
 from fedward.errors import GateRefused
 from fedward.flare.protocol import REFUSED_AT_DOOR, ROUND_NUMBER, Task, global_weights, question
 from fedward.weights import Weights
-from tests.unit.flare.hospital import Hospital, assert_refused, parts
+from tests.support.flare.hospital import Hospital, assert_refused, parts
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from nvflare.app_common.filters.percentile_privacy import PercentilePrivacy
 from fedward.errors import GateRefused
 from fedward.flare.gates.stock_filters import LABEL, STOCK_FILTERS, apply_stock_filter, labelled
 from fedward.weights import Weights
-from tests.unit.flare.hospital import MECHANISMS, Hospital, assert_refused, parts
+from tests.support.flare.hospital import MECHANISMS, Hospital, assert_refused, parts
 
 
 def update() -> Weights:

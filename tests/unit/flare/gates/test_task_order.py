@@ -18,7 +18,7 @@ from fedward.flare.protocol import Task
 from fedward.privacy.ledger.runs import CONFIRM, FINAL, OPEN, VALIDATE, Run
 from fedward.settings import JobSpec, parse
 from tests.conftest import tiny_job_content
-from tests.unit.flare.server import Site, run
+from tests.support.flare.server import Site, run
 
 Asked = tuple[Task, int, str]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fedward.flare.protocol import Task
-from tests.unit.flare.hospital import Hospital, assert_refused, parts
+from tests.support.flare.hospital import Hospital, assert_refused, parts
 
 Make = Callable[..., Hospital]
 

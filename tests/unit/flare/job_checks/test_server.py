@@ -24,8 +24,8 @@ from fedward.errors import FederationError, JobError
 from fedward.flare.job_checks import server
 from fedward.flare.job_checks.server import CanonicalDeployer, CanonicalValidator, launcher_of_canonical
 from fedward.flare.kits.central import Kits
+from tests.support.flare.submitted import JOB_ID, app_archive, archive, meta_of, submitted
 from tests.unit.flare.job_checks.test_site import BETWEEN, BY_HAND
-from tests.unit.flare.submitted import JOB_ID, app_archive, archive, meta_of, submitted
 from tests.unit.flare.test_submitter import LEAD, a_job, federation
 
 

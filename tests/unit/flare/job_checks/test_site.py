@@ -22,7 +22,7 @@ from nvflare.private.fed.client.training_cmds import DeployProcessor
 from fedward.flare.job_checks.site import SITE_PROCESSORS, CanonicalDeploy, CanonicalStart
 from fedward.flare.kits.central import Kits
 from fedward.settings import JobSpec
-from tests.unit.flare.submitted import JOB_ID, Change, SiteEngine, app_archive, deploy, meta_of, start, submitted
+from tests.support.flare.submitted import JOB_ID, Change, SiteEngine, app_archive, deploy, meta_of, start, submitted
 from tests.unit.flare.test_submitter import LEAD, OTHER, a_job, federation, sign
 
 

@@ -29,7 +29,7 @@ from fedward.provisioning.participants import Kind
 from fedward.provisioning.revocation import revoke
 from fedward.provisioning.stamp import read_stamp
 from fedward.settings import FederationSpec, parse
-from tests.unit.flare.handshake import handshake
+from tests.support.flare.handshake import handshake
 
 ANOTHER = "0000 1111 2222 3333 4444 5555 6666 7777"
 

@@ -25,8 +25,8 @@ from fedward.provisioning.folder import FederationFolder
 from fedward.provisioning.participants import Kind
 from fedward.provisioning.revocation import revoke
 from fedward.settings import FederationSpec, parse
-from tests.packages import needs
-from tests.unit.flare.handshake import handshake
+from tests.support.flare.handshake import handshake
+from tests.support.packages import needs
 
 SPEC = parse(
     FederationSpec,

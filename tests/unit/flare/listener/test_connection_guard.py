@@ -26,7 +26,7 @@ from fedward.flare.listener.connection_guard import (
 )
 from fedward.provisioning.crl import make_crl
 from fedward.provisioning.network.health import REVOKED
-from tests.unit.provisioning.authority import ThrowAway, authority, pem, signed
+from tests.support.authority import ThrowAway, authority, pem, signed
 
 AUTHORITY = authority()
 NORTH, SOUTH = AUTHORITY.issue("north", serial=1), AUTHORITY.issue("south", serial=2)

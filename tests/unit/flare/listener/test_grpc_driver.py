@@ -30,7 +30,7 @@ from fedward.flare.listener.health import hello_handler
 from fedward.flare.local_federation import free_port
 from fedward.flare.messages import silent_connections
 from fedward.provisioning.crl import make_crl
-from tests.unit.provisioning.authority import authority, key_pem, pem
+from tests.support.authority import authority, key_pem, pem
 
 AUTHORITY = authority()
 WORKERS = 24

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fedward.flare.listener.heartbeat import SILENT_S, SiteWatch, sightings
 from fedward.metrics.store import STORE_FILE, SiteSeen
-from tests.unit.provisioning.authority import authority
+from tests.support.authority import authority
 
 AUTHORITY = authority()
 NOW = 1_800_000_000.0

@@ -19,7 +19,7 @@ from fedward.flare.listener.tls13 import CIPHERS, VARIABLE
 from fedward.flare.messages import guard as message_guard
 from fedward.flare.messages.guard import JOB_PROCESSES, MessageGuard
 from fedward.provisioning.crl import CRL_FILE, make_crl
-from tests.unit.provisioning.authority import authority, key_pem, pem
+from tests.support.authority import authority, key_pem, pem
 
 AUTHORITY = authority()
 PROVE = """

@@ -17,7 +17,7 @@ from fedward.flare.job_checks.form import UNCHECKED
 from fedward.flare.probes import jobs
 from fedward.privacy.policy.canonical_job import job_files, require_job
 from fedward.privacy.policy.job_archive import Contents, read_folder
-from tests.unit.doctor.made import SITE, levels, write_kit
+from tests.support.doctor_case import SITE, levels, write_kit
 
 
 @pytest.fixture(scope="module")

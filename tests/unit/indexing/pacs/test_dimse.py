@@ -28,7 +28,7 @@ from fedward.indexing.pacs.archive import Instance, NotAnswering, Series, Verdic
 from fedward.indexing.pacs.dimse import Dimse, query
 from fedward.indexing.pacs.get_move import GetArchive, MoveArchive
 from fedward.settings import Pacs
-from tests.unit.dicom.made import image
+from tests.support.dicom_files import image
 
 SENT = image(name=1, patient="P1")
 SERIES = Series(SENT.StudyInstanceUID, SENT.SeriesInstanceUID, "CR", 1)

@@ -22,7 +22,7 @@ from fedward.indexing.pacs.reasons import REASONS
 from fedward.indexing.pacs.store import Store
 from fedward.indexing.site_key import load_key
 from fedward.settings import SitePolicy
-from tests.unit.dicom.made import image, segmentation, series, site
+from tests.support.dicom_files import image, segmentation, series, site
 
 PACS = {"way": "c-get", "host": "127.0.0.1", "port": 104, "ae_title": "ARCHIVE", "find": {"StudyDate": "2020-"}}
 Send = Callable[[Dataset, Receive], object]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from fedward.errors import LedgerError, OverBudget
 from fedward.privacy import accountant
 from fedward.privacy.ledger.ledger import Ledger
-from tests.unit.privacy.made_ledger import FAST, KEY, count_steps, event, job, people, reopen
+from tests.support.ledger import FAST, KEY, count_steps, event, job, people, reopen
 
 DIGEST = "ab" * 32
 

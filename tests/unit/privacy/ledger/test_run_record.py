@@ -16,7 +16,7 @@ from fedward.privacy import accountant
 from fedward.privacy.ledger.ledger import Ledger
 from fedward.privacy.ledger.run_record import Record
 from fedward.privacy.ledger.runs import RUN, FinalModel
-from tests.unit.privacy.made_ledger import FAST, KEY, count_steps, event, job, people
+from tests.support.ledger import FAST, KEY, count_steps, event, job, people
 
 JOB, OTHER = "a" * 64, "b" * 64
 ROSTER = {"north": "1" * 32, "south": "2" * 32}

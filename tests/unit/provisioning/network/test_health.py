@@ -23,7 +23,7 @@ from fedward.provisioning.crl import make_crl
 from fedward.provisioning.network.connectivity import Endpoint, proxy_of
 from fedward.provisioning.network.health import LARGEST_PAYLOAD, LONGEST_CALL_S, hello
 from fedward.provisioning.stamp import package_hash
-from tests.unit.provisioning.authority import ThrowAway, authority, key_pem, pem, site_kit
+from tests.support.authority import ThrowAway, authority, key_pem, pem, site_kit
 
 AUTHORITY = authority()
 PROXIES = ("grpc_proxy", "https_proxy", "http_proxy", "no_grpc_proxy", "no_proxy")

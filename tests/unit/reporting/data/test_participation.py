@@ -14,7 +14,7 @@ from fedward.reporting.data.participation import SUCCESS, Contribution, Part, co
 from fedward.reporting.page import render
 from fedward.reporting.terminal import show_participation
 from fedward.settings import JobSpec
-from tests.unit.reporting.made_events import AWAY, ROUNDS, SITES, made_events, made_job
+from tests.support.report_events import AWAY, ROUNDS, SITES, made_events, made_job
 
 WHOLE = {"outcome": "accepted", "reason": None, "trained": True}
 

@@ -17,7 +17,7 @@ from fedward.reporting.data.report import Score
 from fedward.reporting.dossier.dossier import NOT_SAID, Dossier, dossier_of, find_model
 from fedward.reporting.dossier.page import HTML_FILE, JSON_FILE, write_dossier
 from fedward.weights import MODEL_FILE
-from tests.unit.reporting.made_events import SITES, made_events, made_job
+from tests.support.report_events import SITES, made_events, made_job
 
 
 @pytest.fixture

@@ -1,0 +1,395 @@
+"""Encrypted jobs in a real federation: what hospitals get from them, and what the wire and the server hold of them.
+
+Four hospitals, whose network layer is tapped just inside TLS (``wiretap/sitecustomize.py``).
+"""
+
+from __future__ import annotations
+
+import base64
+import stat
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from fedward.aggregation.fedavg import weighted_mean
+from fedward.demo.compare import load_model
+from fedward.demo.hospitals import FEDERATION_KEY
+from fedward.demo.keys import share_key
+from fedward.dicom.synthetic.hospital import HOSPITALS
+from fedward.encryption.keys.key import FederationKey, create_key
+from fedward.encryption.keys.key_file import read_key, write_key
+from fedward.flare.export import export_job
+from fedward.flare.server.persistor import SEALED_FILE
+from fedward.flare.site.executor import FINAL_FILE
+from fedward.metrics.events import EVENTS_FILE, EventReader
+from fedward.metrics.store import STORE_FILE
+from fedward.reporting.data.from_events import report_of
+from fedward.reporting.result import read_result
+from fedward.settings import JobSpec, Scheme, parse
+from fedward.training.networks import initial_weights
+from fedward.training.trainer import Trainer
+from fedward.validation.pooling.cohort_statistics import pooled_statistics
+from fedward.validation.pooling.pooled import pooled_scores
+from fedward.weights import MODEL_FILE, Weights, add, difference, load_weights
+from tests.conftest import tiny_job_content
+from tests.integration.conftest import Running, index_all, small_hospitals, started
+from tests.integration.federation.test_participation import assert_stored
+from tests.integration.wiretap.search import files, share_found, windows, words
+
+pytestmark = pytest.mark.integration
+
+OTHER = create_key("aes-ctr")
+COMPLETED = "FINISHED:COMPLETED"
+FOURTH = replace(HOSPITALS[0], site="west-house")
+COAST, WEST = "coast-institute", "west-house"
+SITES = sorted([*(one.site for one in HOSPITALS), WEST])
+PACKERS_OWN = 0.002
+"""What share of a context's words may be anywhere: SEAL packs it with zstd, whose headers and code tables two packed
+keys often have in common (up to 3 words of 7,000). What a leak of 120 bytes of the key would show is more."""
+
+
+def tiny(
+    name: str, *, rounds: int, seed: int = 7, encryption: Mapping[str, Any] | None = None, **federation: Any
+) -> JobSpec:
+    """The tiny job in the clear, or encrypted; all sites count alike.
+
+    By descent with momentum: AdamW makes a whole step of a gradient next to 0, and rounding may turn its sign.
+    """
+    content = tiny_job_content()
+    content["job"] |= {"name": name, "seed": seed}
+    content["federation"] |= {"rounds": rounds, "min_sites": 3, "weighting": "equal", "local_only": False}
+    content["federation"] |= federation
+    content["training"] |= {"optimizer": "SGD", "lr": 0.05}
+    if encryption is not None:
+        content["encryption"] = dict(encryption)
+    return parse(JobSpec, content, where=name)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A job that has run."""
+
+    job: JobSpec
+    job_id: str
+    status: str
+    events: list[dict[str, Any]]
+    result: Path
+
+    def of(self, kind: str, **fields: Any) -> list[dict[str, Any]]:
+        chosen = [event for event in self.events if event["event"] == kind]
+        return [event for event in chosen if all(event[name] == value for name, value in fields.items())]
+
+    @property
+    def rounds(self) -> list[list[str]]:
+        """Who took part, round by round."""
+        return [event["sites"] for event in self.of("round")]
+
+    @property
+    def auc(self) -> dict[str, float]:
+        """The final model's, site by site."""
+        return {event["site"]: event["metrics"]["scores"]["auc"] for event in self.of("answered", task="final")}
+
+
+class Tapped:
+    """A federation, and all that its processes said to each other."""
+
+    def __init__(self, running: Running, tap: Path, out: Path) -> None:
+        self.running, self._tap, self._out = running, tap, out
+        self.server, self.kits = running.kits.server, running.kits.sites
+        self.keys = {site: one.config.with_name(FEDERATION_KEY) for site, one in running.hospitals.items()}
+
+    def run(self, job: JobSpec, *, failing: Collection[tuple[str, int]] = ()) -> Ended:
+        """Run a job to its end; ``failing`` are sites, each with the round in which its trainer fails."""
+        fail = self._tap / "fail" / job.job.name
+        fail.mkdir(parents=True)
+        for site, number in failing:
+            (fail / f"{site}-{number}").touch()
+        out = self._out / job.job.name
+        session = self.running.session
+        job_id = session.submit(export_job(job, out))
+        status = session.wait(job_id, each=self.running.federation.check)
+        result = session.download(job_id, out / "results")
+        return Ended(job, job_id, status, list(EventReader(result / EVENTS_FILE)), result)
+
+    def wire(self, *, of: str = "*") -> list[bytes]:
+        """What the processes of one kit sent and received since the federation began; of all kits unless said."""
+        return [path.read_bytes() for path in sorted((self._tap / "frames").glob(f"{of}-*"))]
+
+    @property
+    def held(self) -> list[bytes]:
+        """All that was on the wire, and every file at the server."""
+        return [*self.wire(), *files(self.server)]
+
+    def trained(self, job: JobSpec) -> dict[str, dict[str, NDArray[np.float32]]]:
+        """What trainers made of what, as ``<site>-<round>`` -> ``start`` and ``end``; recorded in their processes."""
+        found = {}
+        for path in sorted((self._tap / "trained" / job.job.name).glob("*.npz")):
+            with np.load(path) as file:
+                found[path.stem] = {name: file[name] for name in file.files}
+        return found
+
+    @contextmanager
+    def rekeyed(self, scheme: Scheme) -> Iterator[None]:
+        """Let the hospitals share another key for a while."""
+        with self.keys_put_back():
+            share_key(self.running.kits, {s: one.config for s, one in self.running.hospitals.items()}, scheme=scheme)
+            yield
+
+    @contextmanager
+    def keys_put_back(self) -> Iterator[None]:
+        before = {site: read_key(path) for site, path in self.keys.items()}
+        try:
+            yield
+        finally:
+            for site, key in before.items():
+                write_key(key, self.keys[site], replace=True)
+
+
+@pytest.fixture(scope="module")
+def tapped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tapped]:
+    folder = tmp_path_factory.mktemp("tapped")
+    data = small_hospitals(folder / "data", like=(*HOSPITALS, FOURTH))
+    hospitals = index_all(data, folder / "sites", tiny("index", rounds=1))
+    tap = folder / "tap"
+    for name in ("frames", "trained", "fail"):
+        (tap / name).mkdir(parents=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "wiretap"))
+        patch.setenv("FEDWARD_WIRETAP", str(tap))
+        with started(hospitals, folder / "federation") as running:
+            yield Tapped(running, tap, folder / "jobs")
+
+
+@pytest.fixture(scope="module")
+def clear(tapped: Tapped) -> Ended:
+    return tapped.run(tiny("clear", rounds=2, must_include=SITES, min_patients=10))
+
+
+@pytest.fixture(scope="module")
+def encrypted(tapped: Tapped) -> Ended:
+    return tapped.run(tiny("encrypted", rounds=2, encryption={}))
+
+
+@pytest.fixture(scope="module")
+def kept(tapped: Tapped) -> Ended:
+    """A job whose final model stays with the hospitals; in its second round of three one of them fails."""
+    return tapped.run(tiny("kept", rounds=3, seed=11, encryption={"open_final": False}), failing=[(COAST, 1)])
+
+
+@pytest.fixture(scope="module")
+def few(tapped: Tapped) -> Ended:
+    """One of four hospitals has another key, and one of the others fails in the second round of two."""
+    with tapped.keys_put_back():
+        write_key(OTHER, tapped.keys[WEST], replace=True)
+        return tapped.run(tiny("few", rounds=2, encryption={}), failing=[(COAST, 1)])
+
+
+def trainers(tapped: Tapped, job: JobSpec) -> dict[str, Trainer]:
+    return {site: Trainer(job, [one.manifest], site=site) for site, one in tapped.running.hospitals.items()}
+
+
+def in_a_loop(tapped: Tapped, job: JobSpec, *, failing: Collection[tuple[str, int]] = ()) -> Weights:
+    """The model that the same hospitals make without a federation."""
+    there, weights = trainers(tapped, job), initial_weights(job)
+    for number in range(job.federation.rounds):
+        updates = {
+            site: (difference(trainer.train(weights, round_number=number).weights, weights), 1.0)
+            for site, trainer in there.items()
+            if (site, number) not in failing
+        }
+        weights = add(weights, weighted_mean(updates))
+    return weights
+
+
+def assert_close(found: Weights, due: Weights, *, within: float) -> None:
+    assert set(found) == set(due)
+    for name, array in due.items():
+        assert found[name].dtype == array.dtype and found[name].shape == array.shape
+        np.testing.assert_allclose(found[name], array, atol=within, rtol=0, err_msg=name)
+
+
+def assert_without(held: Collection[bytes], key: FederationKey) -> None:
+    secret = key.secret
+    for form in (secret, secret.hex().encode(), base64.b64encode(secret), base64.urlsafe_b64encode(secret)):
+        assert not any(form in blob for blob in held)
+    if key.context:
+        assert share_found(words(key.context), [key.context]) == 1
+        assert share_found(words(key.context), held) < PACKERS_OWN
+
+
+def flat(weights: Weights) -> NDArray[np.float32]:
+    return np.concatenate([np.ravel(weights[name]) for name in sorted(weights)])
+
+
+def test_an_encrypted_job_makes_the_model_of_the_job_in_the_clear(
+    tapped: Tapped, encrypted: Ended, clear: Ended
+) -> None:
+    assert (encrypted.status, clear.status) == (COMPLETED, COMPLETED), [encrypted.events, clear.events]
+    assert encrypted.rounds == clear.rounds == [SITES, SITES]
+    found, due = load_model(encrypted.result / MODEL_FILE), load_model(clear.result / MODEL_FILE)
+    assert_close(found, due, within=1e-4)
+    assert not all(np.array_equal(found[name], due[name]) for name in due), "it came another way"
+    assert set(encrypted.auc) == set(clear.auc) == set(SITES)
+    for site, auc in encrypted.auc.items():
+        assert auc == pytest.approx(clear.auc[site], abs=0.002)
+    assert not encrypted.of("clipped") and not encrypted.of("dropped")
+
+
+def test_its_events_and_its_report_say_how_it_was_encrypted_and_what_was_opened(
+    tapped: Tapped, encrypted: Ended
+) -> None:
+    key = read_key(tapped.keys[COAST])
+    (how,) = encrypted.of("encrypted")
+    assert (how["scheme"], how["precision"], how["key"]) == ("aes-ctr", "compact", key.key_id)
+    for kind in ("pooled", "cohort"):
+        (event,) = encrypted.of(kind)
+        assert event["sites"] == SITES
+    (opened,) = encrypted.of("opened")
+    assert opened["site"] in SITES
+    report = report_of(*read_result(encrypted.result.parent))
+    assert key.key_id[:4] in report.encryption
+    assert report.pooled.value == encrypted.of("pooled")[0]["pooled"]["auc"]
+    assert list(report.pooled_sites) == SITES
+    assert report.population is not None and report.population.patients is not None
+
+
+def test_events_and_store_say_what_each_hospital_did_in_the_clear(tapped: Tapped, clear: Ended) -> None:
+    size = sum(array.nbytes for array in initial_weights(clear.job).values())
+    assert {event["admission"] for event in clear.of("admitted")} == {"any"}
+    for one in clear.of("round"):
+        assert sorted(one["participation"]) == one["sites"] == SITES
+        assert one["patients"] == sum(part["patients"] for part in one["participation"].values())
+        for part in one["participation"].values():
+            assert (part["outcome"], part["trained"]) == ("accepted", True)
+            assert (part["sent_bytes"], part["received_bytes"]) == (size, size)
+            assert 0 < part["seconds"] <= one["wall_s"]
+        assert sum(one["stages"].values()) == pytest.approx(one["wall_s"], abs=2e-3)
+    assert clear.of("suspect") == []
+    assert_stored(tapped.running, "clear", clear.events)
+    assert stat.S_IMODE((tapped.server / STORE_FILE).stat().st_mode) == 0o600
+
+
+def test_an_encrypted_job_says_bytes_and_sealing_seconds_too(tapped: Tapped, encrypted: Ended) -> None:
+    size = sum(array.nbytes for array in initial_weights(encrypted.job).values())
+    first, second = encrypted.of("round")
+    for site in SITES:
+        assert first["participation"][site]["sent_bytes"] == 0, "the first model follows from the seed"
+        assert second["participation"][site]["sent_bytes"] > size / 2
+        assert first["participation"][site]["received_bytes"] > size / 2
+    answers = encrypted.of("answered", task="round")
+    assert answers and all(0 <= event["metrics"]["seal_s"] < event["seconds"] for event in answers)
+    assert_stored(tapped.running, "encrypted", encrypted.events)
+
+
+def test_pooled_figures_are_those_of_all_hospitals_histograms_together(tapped: Tapped, encrypted: Ended) -> None:
+    model = load_model(encrypted.result / MODEL_FILE)
+    there = trainers(tapped, encrypted.job)
+    for trainer in there.values():
+        trainer.validate(model)
+    scores = pooled_scores(encrypted.job, sum(trainer.score_histogram() for trainer in there.values()))
+    (event,) = encrypted.of("pooled")
+    assert set(event["pooled"]) >= {"auc", "auc_low", "auc_high", "patients", "images"}
+    for name in ("auc", "auc_low", "auc_high", "patients", "images"):
+        assert event["pooled"][name] == pytest.approx(scores[name], abs=6e-5), name
+    counts = sum(trainer.cohort_statistics() for trainer in there.values())
+    due = pooled_statistics(encrypted.job, counts, min_count=1)
+    (event,) = encrypted.of("cohort")
+    for name in ("patients", "images", "age", "sex", "positives"):
+        assert event["cohort_statistics"][name] == due[name], name
+
+
+def test_a_site_that_fails_in_one_round_takes_part_in_the_next(tapped: Tapped, kept: Ended) -> None:
+    assert kept.status == COMPLETED, kept.events
+    others = [site for site in SITES if site != COAST]
+    assert kept.rounds == [SITES, others, SITES]
+    assert [(event["site"], event["round"]) for event in kept.of("dropped")] == [(COAST, 1)]
+    due = in_a_loop(tapped, kept.job, failing=[(COAST, 1)])
+    finals = {site: load_weights(kit / kept.job_id / FINAL_FILE) for site, kit in tapped.kits.items()}
+    assert_close(finals[COAST], due, within=1e-4)
+    for final in finals.values():
+        assert_close(final, finals[COAST], within=0)
+
+
+def test_a_model_that_stays_with_the_hospitals_is_not_opened(kept: Ended) -> None:
+    assert not kept.of("opened")
+    assert not list(kept.result.rglob(MODEL_FILE))
+    assert len(kept.auc) == len(SITES) and len(kept.of("pooled")) == 1
+
+
+def test_the_search_finds_a_job_in_the_clear_on_the_wire_and_at_the_server(tapped: Tapped, clear: Ended) -> None:
+    """Without this, the next test could not fail."""
+    known, trained = flat(initial_weights(clear.job)), tapped.trained(clear.job)
+    assert len(trained) == 2 * len(SITES)
+    wire, workspace = tapped.wire(of=tapped.server.name), list(files(tapped.server))
+    for made in trained.values():
+        assert share_found(windows([made["end"] - made["start"]], known=known), wire) > 0.9
+    second = trained[f"{COAST}-1"]["start"]
+    assert share_found(windows([second], known=known), wire) > 0.9
+    final = flat(load_model(clear.result / MODEL_FILE))
+    assert share_found(windows([final], known=known), wire) > 0.9
+    assert share_found(windows([final], known=known), workspace) > 0.9
+    assert share_found(windows([final], known=known, double=True), [final.astype(np.float64).tobytes()]) == 1
+
+
+def test_of_an_encrypted_job_neither_wire_nor_server_holds_a_weight_or_the_key(tapped: Tapped, kept: Ended) -> None:
+    known, trained = flat(initial_weights(kept.job)), tapped.trained(kept.job)
+    assert len(trained) == 3 * len(SITES) - 1
+    models = {
+        "a hospital's model": [made["end"] for made in trained.values()],
+        "a hospital's update": [made["end"] - made["start"] for made in trained.values()],
+        "a round's model": [trained[f"{WEST}-{number}"]["start"] for number in (1, 2)],
+        "the final model": [flat(load_weights(tapped.kits[WEST] / kept.job_id / FINAL_FILE))],
+    }
+    held = tapped.held
+    sealed = (kept.result / SEALED_FILE).read_bytes()
+    assert any(sealed in frames for frames in tapped.wire()), "the tap missed this job"
+    for name, arrays in models.items():
+        for double in (False, True):
+            wanted = windows(arrays, known=known, double=double)
+            assert len(wanted) > 1000, name
+            assert share_found(wanted, held) == 0, name
+    assert_without(held, read_key(tapped.keys[COAST]))
+
+
+def test_a_sealed_model_takes_little_more_than_four_bytes_a_value(
+    tapped: Tapped, kept: Ended, record_property: Any
+) -> None:
+    values, size = len(flat(initial_weights(kept.job))), (kept.result / SEALED_FILE).stat().st_size
+    record_property("bytes_per_value", size / values)
+    assert 4 * values < size < 4 * values + 1000
+
+
+def test_a_hospital_with_another_key_is_declined_and_trains_nothing(tapped: Tapped, few: Ended) -> None:
+    (declined,) = few.of("declined")
+    assert declined["site"] == WEST
+    for key in (OTHER, read_key(tapped.keys[COAST])):
+        assert key.key_id[:8] in declined["reason"]
+    assert few.rounds == [[site for site in SITES if site != WEST]], "the others went on"
+    trained = tapped.trained(few.job)
+    assert trained and not any(name.startswith(WEST) for name in trained)
+
+
+def test_a_round_of_fewer_than_three_hospitals_ends_the_job_and_opens_nothing(few: Ended) -> None:
+    assert few.status != COMPLETED
+    (failed,) = few.of("failed")
+    assert "round 1 does not count: 2 sites where min_sites is 3" in failed["reason"]
+    assert not few.of("opened") and not few.of("pooled")
+    assert not list(few.result.rglob(MODEL_FILE))
+
+
+@pytest.mark.parametrize("scheme", ["bfv", "ckks"])
+def test_a_homomorphic_key_makes_the_same_model(tapped: Tapped, scheme: Scheme) -> None:
+    with tapped.rekeyed(scheme):
+        ended = tapped.run(tiny(scheme, rounds=1, encryption={"largest": 4.0, "max_sites": 4}))
+        key = read_key(tapped.keys[COAST])
+    assert ended.status == COMPLETED, ended.events
+    assert [event["scheme"] for event in ended.of("encrypted")] == [scheme]
+    assert_close(load_model(ended.result / MODEL_FILE), in_a_loop(tapped, ended.job), within=1e-5)
+    assert len(ended.of("pooled")) == len(ended.of("opened")) == 1
+    assert_without(tapped.held, key)

@@ -1,0 +1,193 @@
+"""Three hospitals, or more, and a server in one encrypted job, as their gates meet it."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nvflare.apis.shareable import Shareable
+
+from fedward.encryption.keys.key import FederationKey, create_key
+from fedward.flare.gates import gate
+from fedward.flare.gates.secure_aggregation import Sealing
+from fedward.flare.protocol import (
+    PATIENTS,
+    ROSTER,
+    Model,
+    Reply,
+    Sum,
+    Task,
+    global_weights,
+    question,
+    refusal,
+    to_reply,
+    to_shareable,
+)
+from fedward.flare.server.rounds import Exchange, SealedRound
+from fedward.weights import Weights, add
+from tests.support.flare.hospital import Hospital
+
+SITES = ("city", "coast", "north")
+KEY, OTHER = create_key(), create_key()
+_AGAIN = itertools.count()
+
+
+class Three:
+    """Three hospitals, or more, and a server in one encrypted job, with no network between them."""
+
+    def __init__(
+        self,
+        folder: Path,
+        privacy: str = "none",
+        *,
+        key: FederationKey = KEY,
+        sites: tuple[str, ...] = SITES,
+        job_id: str | None = None,
+        **changes: Any,
+    ) -> None:
+        made: dict[str, Hospital] = {}
+        for site in sites:
+            shared_id = made[sites[0]].job_id if made else job_id
+            made[site] = Hospital(
+                folder / site, privacy, site=site, shared=key, job_id=shared_id, admitted=False, changes=changes
+            )
+        self.hospitals, self.sites = made, sites
+        self.seeds = {site: number for number, site in enumerate(sites)}
+        first = made[sites[0]]
+        self.exchange = Exchange(first.job, job_id=first.job_id, initial=first.model)
+        odd = self.exchange.agree_on_key({site: self.admit(site) for site in sites})
+        assert odd == {}
+
+    def again(self, sites: tuple[str, ...] | None = None) -> Three:
+        """The same job with some of the same hospitals, and their records, under another id."""
+        other = copy.copy(self)
+        other.sites = sites or self.sites
+        other.hospitals = {site: copy.copy(self.hospitals[site]) for site in other.sites}
+        job_id = f"{next(iter(self.hospitals.values())).job_id}-again-{next(_AGAIN)}"
+        for hospital in other.hospitals.values():
+            hospital.job_id = job_id
+            hospital.charge()
+            hospital.restart()
+        first = other.hospitals[other.sites[0]]
+        other.exchange = Exchange(first.job, job_id=job_id, initial=first.model)
+        assert other.exchange.agree_on_key({site: other.admit(site) for site in other.sites}) == {}
+        return other
+
+    def admit(self, site: str) -> Reply:
+        hospital = self.hospitals[site]
+        self.give(site, Task.ADMIT, None, number=-1)
+        return to_reply(hospital.send(to_shareable(Reply()), Task.ADMIT))
+
+    def admitted_again(self, site: str) -> Reply:
+        """The hospital's process was started anew before its first round."""
+        self.hospitals[site].restart()
+        return self.admit(site)
+
+    def give(self, site: str, task: Task, carried: Model | Sum | list[Sum] | None, *, number: int = -1) -> Shareable:
+        """A task through the hospital's door, as its executor gets it."""
+        hospital, roster = self.hospitals[site], None if task is Task.ADMIT else self.exchange.roster
+        data = question(carried, round_number=number, wait_s=0.0)
+        data.set_header(ROSTER, roster)
+        return hospital.ingress.process(data, hospital.context(task))
+
+    def update(self, site: str, *, scale: float = 0.001) -> Weights:
+        return self.hospitals[site].update(scale=scale, seed=self.seeds[site])
+
+    def sealing(self, site: str) -> Sealing:
+        """What the hospital's gates seal with, for messages that they would not let out."""
+        return gate._DOORS[site, self.hospitals[site].job_id].sealing
+
+    def sealed_again(self, site: str, *, scale: float = 0.002) -> Reply:
+        """Another message of round 0, which no honest gate lets out a second time."""
+        local = add(self.hospitals[site].model, self.update(site, scale=scale))
+        return Reply(sealed=self.sealing(site).seal_model(local, patients=None, round_number=0))
+
+    def another_sum(self, sites: tuple[str, ...] | None = None) -> Model:
+        """A sum of round 0 besides the honest one."""
+        taken = self.exchange.round(self.exchange.initial)
+        for site in sites or self.sites:
+            taken.take(site, self.sealed_again(site))
+        return taken.close()
+
+    def train(self, site: str, model: Model, *, patients: int | None = None) -> Shareable:
+        """What leaves the hospital in the round that starts from ``model``."""
+        hospital = self.hospitals[site]
+        received = self.give(site, Task.ROUND, model, number=model.after)
+        assert refusal(received) is None
+        update = self.update(site)
+        proof = hospital.proof(update, number=model.after) if hospital.mechanism == "dp-sgd" else None
+        answer = hospital.answer(update, proof=proof)
+        if patients is not None:
+            answer.set_header(PATIENTS, patients)
+        return hospital.send(answer)
+
+    def round(self, model: Model, sites: tuple[str, ...] | None = None) -> tuple[Model, SealedRound]:
+        taken = self.exchange.round(model)
+        assert isinstance(taken, SealedRound)
+        for site in sites or self.sites:
+            taken.take(site, to_reply(self.train(site, model)))
+        return taken.close(), taken
+
+    def opened(self, site: str, model: Model) -> Weights:
+        return global_weights(self.give(site, Task.ROUND, model, number=model.after))
+
+    def confirmed(self, total: Sum, sites: tuple[str, ...] = SITES) -> bytes | None:
+        """The hospitals' word that they opened a sum of counts."""
+        words = {}
+        for site in sites:
+            hospital = self.hospitals[site]
+            self.give(site, Task.CONFIRM, [total])
+            words[site] = to_reply(hospital.send(to_shareable(Reply()), Task.CONFIRM))
+        tally = self.exchange.confirmation(total.purpose, total.sealed)
+        assert tally.take(words) == {}
+        found = tally.close()
+        return None if found is None else found.sealed
+
+    def final(self, site: str, model: Model, counts: Mapping[str, Any] | None = None) -> Reply:
+        self.give(site, Task.FINAL, model)
+        return to_reply(self.hospitals[site].send(to_shareable(Reply(counts=counts)), Task.FINAL))
+
+    def open(self, site: str, model: Model, confirmed: bytes | None) -> Shareable:
+        """What leaves the hospital that is asked to open the final model."""
+        self.give(site, Task.OPEN, replace(model, confirmed=confirmed))
+        return self.hospitals[site].send(to_shareable(Reply()), Task.OPEN)
+
+    def words(self, model: Model, sites: tuple[str, ...] = SITES) -> bytes | None:
+        """The hospitals' word that they opened a model."""
+        assert model.sealed is not None
+        tally = self.exchange.confirmation("model", model.sealed)
+        self.said = {site: self.final(site, model) for site in sites}
+        assert tally.take(self.said) == {}
+        found = tally.close()
+        return None if found is None else found.sealed
+
+
+def mean(three: Three, sites: tuple[str, ...] = SITES) -> Weights:
+    start, updates = three.hospitals[SITES[0]].model, [three.update(site) for site in sites]
+    return {
+        name: np.mean([start[name] + update[name] for update in updates], axis=0, dtype=np.float64) for name in start
+    }
+
+
+def assert_close(found: Weights, due: Mapping[str, Any], *, within: float = 1e-6) -> None:
+    assert set(found) == set(due)
+    for name, array in due.items():
+        assert found[name].dtype == np.float32
+        np.testing.assert_allclose(found[name], array, atol=within, rtol=0)
+
+
+def first_sum(three: Three) -> Model:
+    return three.round(three.exchange.initial)[0]
+
+
+def last(three: Three) -> Model:
+    """The model of the last round."""
+    model = three.exchange.initial
+    for _ in range(three.hospitals["city"].job.federation.rounds):
+        model, _ = three.round(model)
+    return model

@@ -35,12 +35,11 @@ from fedward.aggregation.fedavg import weighted_mean
 from fedward.encryption.fixed_point import FixedPoint
 from fedward.encryption.keys.key import create_key
 from fedward.encryption.keys.key_file import read_key, write_key
-from fedward.encryption.layout import flatten, unflatten
 from fedward.encryption.schemes import bits_of
 from fedward.encryption.secure_sum import Adder, SecureSum
 from fedward.encryption.sum_context import Topic
-from fedward.privacy.outgoing import layout_hash, layout_of
 from fedward.settings import JobEncryption
+from fedward.weights import flatten, layout_hash, layout_of, unflatten
 
 PATIENTS = {"alder": 9000, "birch": 5000, "cedar": 1200}
 STOCK, PLAIN = "stock FLARE HE", "no encryption"

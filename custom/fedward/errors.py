@@ -21,6 +21,7 @@ identifier, so that it may be printed and logged. It is not sent: what a server 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -126,3 +127,11 @@ class StoreError(FedwardError):
 
 class FederationError(FedwardError):
     """Processes, ports, kits and connections."""
+
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,95}")
+
+
+def shown(name: object) -> str:
+    """A name as an error may show it: letters, digits, ``_`` and ``.``, or a word that says that it is not shown."""
+    return name if type(name) is str and _NAME.fullmatch(name) else "(of a name that is not shown)"

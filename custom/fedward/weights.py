@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedward.errors import FedwardError, JobError
+from fedward.errors import EncryptionError, FedwardError, GateRefused, JobError, shown
 
 MODEL_FILE = "FL_global_model.pt"
 """A job's final model in its result, by FLARE's own name for it."""
@@ -101,3 +105,102 @@ def require_stored(file: IO[bytes]) -> None:
 
 
 _SAME = "install the same version of Fedward everywhere and use one job.toml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tensor:
+    """What a tensor of the agreed layout is: NumPy's dtype string and the shape."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+Layout = Mapping[str, Tensor]
+
+
+def layout_of(weights: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
+    """Names, dtypes and shapes of a model."""
+    return {name: Tensor(dtype=weights[name].dtype.str, shape=weights[name].shape) for name in sorted(weights)}
+
+
+def layout_hash(layout: Layout, *, network: str, args: Mapping[str, Any]) -> str:
+    """SHA-256, 64 hexadecimal digits, over the network's name and arguments and each tensor's name, dtype and shape."""
+    tensors = [[name, layout[name].dtype, list(layout[name].shape)] for name in sorted(layout)]
+    text = json.dumps([network, dict(args), tensors], sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+_NUMERIC = "biuf"
+
+
+def digest(update: Mapping[str, NDArray[Any]]) -> str:
+    """SHA-256, as 64 hexadecimal digits, over the sorted names with each array's dtype, shape and bytes.
+
+    Every field is preceded by its length, so that no two different updates have one input to the hash.
+
+    Raises:
+        GateRefused: an array of something else than numbers.
+    """
+    state = hashlib.sha256(b"fedward/update/1")
+    for name in sorted(update):
+        array = update[name]
+        if array.dtype.kind not in _NUMERIC:
+            raise GateRefused("a tensor holds something else than numbers", value=array.dtype.kind)
+        for part in (name.encode(), array.dtype.str.encode(), repr(array.shape).encode()):
+            state.update(len(part).to_bytes(8, "little") + part)
+        data = np.ascontiguousarray(array).tobytes()
+        state.update(len(data).to_bytes(8, "little"))
+        state.update(data)
+    return state.hexdigest()
+
+
+def parameter_count(layout: Layout) -> int:
+    """How many numbers a model of ``layout`` has."""
+    return sum(math.prod(tensor.shape) for tensor in layout.values())
+
+
+def flatten(weights: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+    """All numbers of a model, float32 of shape (n,), in a new array.
+
+    Raises:
+        EncryptionError: a tensor is not float32.
+    """
+    for name in sorted(weights):
+        _require_float32(name, weights[name].dtype)
+    vector = np.empty(sum(array.size for array in weights.values()), np.float32)
+    start = 0
+    for name in sorted(weights):
+        array = weights[name]
+        vector[start : start + array.size].reshape(array.shape)[...] = array
+        start += array.size
+    return vector
+
+
+def unflatten(vector: NDArray[np.float32], layout: Layout) -> Weights:
+    """The inverse of ``flatten``: new arrays of the layout's names and shapes.
+
+    Raises:
+        EncryptionError: the layout has a tensor that is not float32, or ``vector`` is not float32 of its length.
+    """
+    for name in sorted(layout):
+        _require_float32(name, np.dtype(layout[name].dtype))
+    due = parameter_count(layout)
+    if vector.dtype != np.float32 or vector.shape != (due,):
+        raise EncryptionError(f"vector is not {due} numbers of float32", value=f"{vector.dtype} {vector.shape}")
+    weights: Weights = {}
+    start = 0
+    for name in sorted(layout):
+        shape = layout[name].shape
+        stop = start + math.prod(shape)
+        weights[name] = vector[start:stop].reshape(shape).copy()
+        start = stop
+    return weights
+
+
+def _require_float32(name: str, dtype: np.dtype[Any]) -> None:
+    if dtype != np.float32:
+        raise EncryptionError(
+            f"tensor {shown(name)} cannot be sealed: it is not float32",
+            value=dtype.str,
+            remedy="choose a network whose tensors are all float32, such as one with GroupNorm",
+        )

@@ -15,12 +15,12 @@ from fedward.privacy.disclosure.release import release
 from fedward.settings import JobSpec, Leaving
 from fedward.training.details import by_name
 from fedward.training.learner import Learner
-from fedward.training.results import Predictions
 from fedward.training.scoring import masks_of, predictions_of, scores_of
 from fedward.validation.acceptance import supported
 from fedward.validation.bootstrap import Interval
 from fedward.validation.comparison.paired_difference import Change, auc_change, dice_change
 from fedward.validation.operating_point import at_threshold
+from fedward.validation.predictions import Predictions
 from fedward.validation.segmentation import MaskScorer
 from fedward.validation.subgroups import label_subgroups, structure_subgroups
 from fedward.weights import Weights

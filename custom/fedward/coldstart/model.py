@@ -80,8 +80,9 @@ def check_weights(content: Mapping[str, Any], job: JobSpec, *, where: Path) -> W
             none so, or a copy of another; or a job whose normalisation stays at its hospitals.
     """
     from fedward.privacy.incoming import check_traps
-    from fedward.privacy.outgoing import check_tensors, layout_of
+    from fedward.privacy.outgoing import check_tensors
     from fedward.training.networks import initial_weights
+    from fedward.weights import layout_of
 
     if job.model.batch_norm == "local":
         remedy = (

@@ -24,9 +24,7 @@ from fedward.encryption.schemes import accumulator, check_bits, cipher
 from fedward.encryption.sum_context import Topic
 from fedward.encryption.tag import Tag, add_tags, same_tag, tag_of
 from fedward.errors import EncryptionError
-
-FEWEST = 3
-"""Sites in a sum at the least: of two, each would learn the other's numbers."""
+from fedward.settings import MIN_CONTRIBUTORS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -86,7 +84,7 @@ class SecureSum:
             )
         )
 
-    def open(self, sealed: bytes, topic: Topic, *, fewest: int = FEWEST) -> Opened:
+    def open(self, sealed: bytes, topic: Topic, *, fewest: int = MIN_CONTRIBUTORS) -> Opened:
         """The sum in ``sealed``, exact and verified.
 
         Args:
@@ -162,7 +160,7 @@ class Adder:
         self._parts[site] = part
         self._tag = message.tag if self._tag is None else add_tags(self._tag, message.tag)
 
-    def sum(self, *, fewest: int = FEWEST) -> bytes:
+    def sum(self, *, fewest: int = MIN_CONTRIBUTORS) -> bytes:
         """The sum of what was added, for hospitals to open; more may be added afterwards.
 
         Args:
@@ -202,8 +200,8 @@ def _check_same(message: Message, topic: Topic, *, key_id: str, scheme: str, who
 
 
 def _check_fewest(fewest: int) -> None:
-    if fewest < FEWEST:
-        raise EncryptionError(f"a sum of fewer than {FEWEST} sites is never made or opened", value=fewest)
+    if fewest < MIN_CONTRIBUTORS:
+        raise EncryptionError(f"a sum of fewer than {MIN_CONTRIBUTORS} sites is never made or opened", value=fewest)
 
 
 def _within(codes: NDArray[np.int64], bits: int) -> bool:

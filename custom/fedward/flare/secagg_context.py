@@ -8,11 +8,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from fedward.encryption.layout import length
 from fedward.encryption.sum_context import Purpose, Topic
 from fedward.privacy.ledger.runs import FinalModel
-from fedward.privacy.outgoing import Layout
 from fedward.settings import JobSpec
+from fedward.weights import Layout, parameter_count
 
 INITIAL = "0" * 64
 """Stands for the identity of a sum where the model is the initial one, which no hospital sent."""
@@ -40,7 +39,7 @@ class SumTopics:
 
     def model(self, round_number: int) -> Topic:
         """Of a round's models: each value of the model, and the weight last."""
-        return self._topic("model", round_number, layout=self.architecture, length=length(self.layout) + 1)
+        return self._topic("model", round_number, layout=self.architecture, length=parameter_count(self.layout) + 1)
 
     def counts(self, purpose: str, *, final: FinalModel | None) -> Topic | None:
         """Of score histograms, which are those of ``final`` and of no other model, or of cohort statistics.

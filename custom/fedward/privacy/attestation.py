@@ -6,42 +6,15 @@ process: it is there so that an update whose protection was skipped, forgotten o
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
-
-import numpy as np
-from numpy.typing import NDArray
 
 from fedward.errors import GateRefused
 
 PROOF = "fedward_proof"
 """Header of a reply that holds ``Proof.plain()`` on its way from the executor to the gate."""
 _HEX = frozenset("0123456789abcdef")
-_NUMERIC = "biuf"
-
-
-def digest(update: Mapping[str, NDArray[Any]]) -> str:
-    """SHA-256, as 64 hexadecimal digits, over the sorted names with each array's dtype, shape and bytes.
-
-    Every field is preceded by its length, so that no two different updates have one input to the hash.
-
-    Raises:
-        GateRefused: an array of something else than numbers.
-    """
-    state = hashlib.sha256(b"fedward/update/1")
-    for name in sorted(update):
-        array = update[name]
-        if array.dtype.kind not in _NUMERIC:
-            raise GateRefused("a tensor holds something else than numbers", value=array.dtype.kind)
-        for part in (name.encode(), array.dtype.str.encode(), repr(array.shape).encode()):
-            state.update(len(part).to_bytes(8, "little") + part)
-        data = np.ascontiguousarray(array).tobytes()
-        state.update(len(data).to_bytes(8, "little"))
-        state.update(data)
-    return state.hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

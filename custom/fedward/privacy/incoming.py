@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedward.errors import GateRefused
-from fedward.privacy.disclosure.metric_registry import shown
+from fedward.errors import GateRefused, shown
 
 MAX_JUMP = 10.0
 """Most that a round may move the model, in units of the last model's L2 norm, noise set aside."""

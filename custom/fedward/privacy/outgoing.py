@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedward.errors import GateRefused
+from fedward.errors import GateRefused, shown
 from fedward.privacy.clipping import clip_global, clip_per_layer
-from fedward.privacy.disclosure.metric_registry import shown
 from fedward.privacy.noise import SecureRandom, add_gaussian
 from fedward.privacy.policy.agreement import Agreement
-from fedward.weights import Weights
+from fedward.weights import Layout, Tensor, Weights, layout_of
 
 FULL_WEIGHTS_COSINE = 0.7
 FULL_WEIGHTS_RATIO = (0.5, 2.0)
@@ -28,28 +24,7 @@ FEWEST_VALUES = 64
 """The same is asked of each tensor of two dimensions or more that holds at least so many values."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tensor:
-    """What a tensor of the agreed layout is: NumPy's dtype string and the shape."""
-
-    dtype: str
-    shape: tuple[int, ...]
-
-
-Layout = Mapping[str, Tensor]
 Filter = Callable[[Weights], Weights]
-
-
-def layout_of(weights: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
-    """Names, dtypes and shapes of a model."""
-    return {name: Tensor(dtype=weights[name].dtype.str, shape=weights[name].shape) for name in sorted(weights)}
-
-
-def layout_hash(layout: Layout, *, network: str, args: Mapping[str, Any]) -> str:
-    """SHA-256, 64 hexadecimal digits, over the network's name and arguments and each tensor's name, dtype and shape."""
-    tensors = [[name, layout[name].dtype, list(layout[name].shape)] for name in sorted(layout)]
-    text = json.dumps([network, dict(args), tensors], sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def check_tensors(weights: object, layout: Layout) -> Weights:

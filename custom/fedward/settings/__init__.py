@@ -1,7 +1,7 @@
 """What people write down: a job, a hospital's own policy, a federation. Frozen, unknown keys refused, read once."""
 
 from fedward.settings.base import Fraction, Name, Settings, SiteId
-from fedward.settings.encryption import JobEncryption, Precision, Scheme
+from fedward.settings.encryption import MIN_CONTRIBUTORS, JobEncryption, Precision, Scheme
 from fedward.settings.federation import FederationSpec, Hospital, Person, Server
 from fedward.settings.job import Acceptance, Component, Data, JobHeader, JobSpec, Model, Rounds, Training, Transforms
 from fedward.settings.pacs import Pacs
@@ -11,6 +11,7 @@ from fedward.settings.site import Admission, CohortPolicy, SitePolicy
 
 __all__ = [
     "JOB_FILE",
+    "MIN_CONTRIBUTORS",
     "Acceptance",
     "Admission",
     "CohortPolicy",

@@ -11,6 +11,8 @@ from fedward.settings.base import Settings
 Scheme = Literal["aes-ctr", "bfv", "ckks"]
 """How numbers are hidden; the federation's key says which. See ``fedward.encryption.schemes``."""
 Precision = Literal["compact", "precise"]
+MIN_CONTRIBUTORS = 3
+"""Smallest number of hospitals in a secure sum: in a sum of two, each learns the other's part."""
 
 
 class JobEncryption(Settings):

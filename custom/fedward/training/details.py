@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from fedward.dataset.selection import Example
 from fedward.privacy.disclosure.metric_registry import DETAILS
 from fedward.settings import JobSpec
-from fedward.training.results import Predictions
 from fedward.validation.curves import curves
+from fedward.validation.predictions import Predictions
 from fedward.validation.subgroups import label_subgroups, structure_subgroups
 
 Named = dict[str, NDArray[Any]]

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from fedward.training.dp_sgd.dp_sgd import PrivateRound
 from fedward.weights import Weights
 
@@ -41,21 +38,3 @@ class Trained:
     loss: float
     seconds: float
     private: PrivateRound | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Predictions:
-    """A model's word on each validation image; it stays at the site.
-
-    Attributes:
-        patients, images: pseudonyms, one an image.
-        scores: float64 (n, outputs): probability of yes for each label, or of each class.
-        labels: int64 (n, labels) of 0 and 1, or (n,) of class indices for multiclass.
-        loss: mean loss.
-    """
-
-    patients: tuple[str, ...]
-    images: tuple[str, ...]
-    scores: NDArray[np.float64]
-    labels: NDArray[np.int64]
-    loss: float

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fedward.dataset.images import Images
 from fedward.settings import JobSpec
 from fedward.training.learner import Learner
-from fedward.training.results import Predictions
+from fedward.validation.predictions import Predictions
 from fedward.validation.scores import Scores, score_classes, score_labels
 from fedward.validation.segmentation import MaskScorer
 

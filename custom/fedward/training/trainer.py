@@ -27,11 +27,12 @@ from fedward.training.dp_sgd.patient_sampler import by_patient
 from fedward.training.example_outlines import outlined
 from fedward.training.learner import Learner
 from fedward.training.networks import initial_weights
-from fedward.training.results import Predictions, Progress, Trained
+from fedward.training.results import Progress, Trained
 from fedward.training.scoring import masks_of, predictions_of, scores_of
 from fedward.validation.outlines import Outlined
 from fedward.validation.pooling.cohort_statistics import cohort_statistics
 from fedward.validation.pooling.pooled import score_histogram
+from fedward.validation.predictions import Predictions
 from fedward.validation.scores import Scores
 from fedward.validation.segmentation import MaskScorer
 from fedward.weights import Weights

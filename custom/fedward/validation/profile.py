@@ -14,9 +14,9 @@ from fedward.dataset.manifest import Row
 from fedward.dataset.selection import Example
 from fedward.privacy.disclosure.metric_registry import MAKERS
 from fedward.settings import JobSpec
-from fedward.training.results import Predictions
 from fedward.validation.comparison.label_noise import predicted_noise
 from fedward.validation.pooling.cohort_statistics import cohort_statistics, pooled_statistics
+from fedward.validation.predictions import Predictions
 from fedward.validation.subgroups import patient_maker
 
 

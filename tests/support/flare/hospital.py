@@ -26,13 +26,13 @@ from fedward.flare.gates.ingress import IngressGate
 from fedward.flare.protocol import REFUSAL, Reply, Task, question, to_shareable
 from fedward.indexing.site_key import load_key
 from fedward.privacy.accountant import Event, update_noise_event
-from fedward.privacy.attestation import PROOF, Proof, digest
+from fedward.privacy.attestation import PROOF, Proof
 from fedward.privacy.ledger.ledger import Ledger
 from fedward.privacy.ledger.run_record import Record
 from fedward.privacy.policy.job_hash import job_hash
 from fedward.settings import JOB_FILE, JobSpec, parse
 from fedward.training.networks import initial_weights
-from fedward.weights import Weights
+from fedward.weights import Weights, digest
 from tests.conftest import tiny_job_content
 
 PATIENTS = [f"{number:016x}" for number in range(40)]

@@ -14,10 +14,11 @@ from hypothesis.extra import numpy as hnp
 from fedward.encryption.keys.key import FederationKey, create_key
 from fedward.encryption.message import Message, pack, unpack
 from fedward.encryption.schemes import accumulator, bits_of
-from fedward.encryption.secure_sum import FEWEST, Adder, SecureSum
+from fedward.encryption.secure_sum import Adder, SecureSum
 from fedward.encryption.sum_context import Topic
 from fedward.encryption.tag import add_tags
 from fedward.errors import EncryptionError
+from fedward.settings import MIN_CONTRIBUTORS
 
 KEY = FederationKey(scheme="aes-ctr", generation=1, secret=bytes(range(32)))
 SITES = ("east", "north", "south", "west")
@@ -209,7 +210,7 @@ def test_a_sum_and_a_payload_of_another_length_are_not_added() -> None:
 def test_fewer_than_three_sites_are_neither_summed_nor_opened() -> None:
     server, hospital = adder(), SecureSum(KEY, site="east")
     messages = [unpack(sealed_by(site)) for site in SITES]
-    for count in range(FEWEST):
+    for count in range(MIN_CONTRIBUTORS):
         with pytest.raises(EncryptionError, match="fewer than 3 sites have given"):
             server.sum()
         if count:

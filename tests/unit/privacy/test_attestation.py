@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from fedward.errors import GateRefused
-from fedward.privacy.attestation import Proof, digest
+from fedward.privacy.attestation import Proof
+from fedward.weights import digest
 
 UPDATE = {"b": np.arange(3, dtype=np.float32), "a": np.ones((2, 2), np.float32)}
 GOOD: dict[str, Any] = {

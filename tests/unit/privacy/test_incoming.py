@@ -9,10 +9,10 @@ from torch import nn
 
 from fedward.errors import GateRefused
 from fedward.privacy.incoming import MAX_JUMP, check_initial, check_jump, check_traps, identical_rows
-from fedward.privacy.outgoing import check_difference, check_tensors, layout_of
+from fedward.privacy.outgoing import check_difference, check_tensors
 from fedward.settings import JobSpec, parse, plain
 from fedward.training.networks import NETWORKS, initial_weights
-from fedward.weights import Weights, difference
+from fedward.weights import Weights, difference, layout_of
 
 RNG = np.random.default_rng(2)
 

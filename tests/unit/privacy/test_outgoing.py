@@ -12,17 +12,9 @@ from hypothesis import strategies as st
 
 from fedward.errors import GateRefused
 from fedward.privacy.noise import SecureRandom
-from fedward.privacy.outgoing import (
-    check_counts,
-    check_difference,
-    check_histogram,
-    check_tensors,
-    layout_hash,
-    layout_of,
-    protect,
-)
+from fedward.privacy.outgoing import check_counts, check_difference, check_histogram, check_tensors, protect
 from fedward.privacy.policy.agreement import Agreement
-from fedward.weights import Weights
+from fedward.weights import Weights, layout_hash, layout_of
 
 RNG = np.random.default_rng(5)
 MODEL: Weights = {

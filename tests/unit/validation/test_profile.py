@@ -8,8 +8,8 @@ import pytest
 from fedward.dataset.selection import Example, select
 from fedward.privacy.disclosure.metric_registry import AGES, GROUPS, INTENSITIES, MAKERS, SEXES
 from fedward.settings import JobSpec
-from fedward.training.results import Predictions
 from fedward.validation.comparison.label_noise import predicted_noise
+from fedward.validation.predictions import Predictions
 from fedward.validation.profile import site_profile
 
 

@@ -132,7 +132,7 @@ def require_sound(job: JobSpec) -> None:
 
 def _problems(job: JobSpec) -> list[str]:
     """The linter's faults first: they need nothing built."""
-    from fedward.privacy.policy.linter import faults, network_faults
+    from fedward.privacy.policy.linter import faults
     from fedward.training.check import check_job
 
-    return [*faults(job), *network_faults(job), *check_job(job)]
+    return [*faults(job), *check_job(job)]

@@ -10,9 +10,10 @@ from cryptography.x509.oid import NameOID
 
 from fedward.doctor.checks import Check
 from fedward.doctor.findings import Finding, Voice
-from fedward.doctor.probes.judgement import Outcome, Probe, judge, judge_jobs
+from fedward.doctor.probes.judgement import judge, judge_jobs
 from fedward.doctor.server_context import ServerCase
 from fedward.doctor.site import network
+from fedward.flare.probes.outcome import Outcome, Probe
 from fedward.provisioning.network.connectivity import goes_on
 
 _UNLISTED = "cells", "peers server", "shell pwd", "pwd server"

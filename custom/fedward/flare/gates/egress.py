@@ -17,7 +17,7 @@ from nvflare.apis.fl_constant import FilterKey, FLContextKey, ReturnCode
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable
 
-from fedward.errors import GateRefused, PolicyRefused
+from fedward.errors import GateRefused, PolicyRefused, shown
 from fedward.flare.gates.gate import Door, Gate, open_door, task_of
 from fedward.flare.protocol import (
     CONFIRM,
@@ -35,11 +35,10 @@ from fedward.flare.protocol import (
 )
 from fedward.flare.refusal import CODES, SENTENCES, Code, public_reason
 from fedward.flare.server.finalization import OPENED
-from fedward.privacy.attestation import PROOF, digest
-from fedward.privacy.disclosure.metric_registry import shown
+from fedward.privacy.attestation import PROOF
 from fedward.privacy.disclosure.release import refused, release
 from fedward.privacy.outgoing import check_difference, check_tensors
-from fedward.weights import Weights, add
+from fedward.weights import Weights, add, digest
 
 _HEADERS, _DXO = ReservedHeaderKey.HEADERS, "DXO"
 _FROM_EXECUTOR = (UPDATE, METRICS, COUNTS)

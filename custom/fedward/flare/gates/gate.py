@@ -18,15 +18,13 @@ from fedward.flare.protocol import Task
 from fedward.flare.refusal import SENTENCES, Code, Sentence, one_line, public_reason
 from fedward.flare.secagg_context import INITIAL
 from fedward.flare.submitter import origin_of
-from fedward.privacy.attestation import digest
 from fedward.privacy.ledger.run_record import Record
 from fedward.privacy.ledger.runs import FinalModel
-from fedward.privacy.outgoing import Tensor, layout_hash, layout_of
 from fedward.privacy.policy.agreement import Agreement, agree
 from fedward.privacy.policy.approvals import UNKNOWN, Origin, admission
 from fedward.privacy.policy.job_hash import job_hash
 from fedward.settings import JobSpec, SitePolicy
-from fedward.weights import Weights
+from fedward.weights import Tensor, Weights, digest, layout_hash, layout_of
 
 
 @dataclass(slots=True)

@@ -27,8 +27,8 @@ from fedward.flare.protocol import (
     question,
 )
 from fedward.privacy.incoming import check_initial, check_jump, check_traps
-from fedward.privacy.outgoing import check_tensors, layout_hash, layout_of
-from fedward.weights import Weights
+from fedward.privacy.outgoing import check_tensors
+from fedward.weights import Weights, layout_hash, layout_of
 
 _CARRIES_MODEL = frozenset({Task.ROUND, Task.VALIDATE, Task.FINAL, Task.OPEN})
 _HEADERS, _DXO = ReservedHeaderKey.HEADERS, "DXO"

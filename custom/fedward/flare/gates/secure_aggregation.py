@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from fedward.encryption.fixed_point import FixedPoint
 from fedward.encryption.keys.key import FederationKey
 from fedward.encryption.keys.key_file import read_key
-from fedward.encryption.layout import flatten, unflatten
 from fedward.encryption.message import identity
 from fedward.encryption.roster import check_roster, context_of
 from fedward.encryption.schemes import bits_of
@@ -29,9 +28,9 @@ from fedward.flare.protocol import MODEL
 from fedward.flare.secagg_context import SumTopics
 from fedward.privacy.ledger.run_record import Record
 from fedward.privacy.ledger.runs import FinalModel, Run
-from fedward.privacy.outgoing import Layout, check_counts
+from fedward.privacy.outgoing import check_counts
 from fedward.settings import JobSpec, SitePolicy
-from fedward.weights import Weights
+from fedward.weights import Layout, Weights, flatten, unflatten
 
 KEY, SCHEME, CLIPPED, NONCE = "key", "scheme", "clipped", "nonce"
 """What stands in a site's ``sealed`` part beside messages."""

@@ -12,8 +12,7 @@ from nvflare.apis.shareable import Shareable
 from nvflare.app_common.filters.percentile_privacy import PercentilePrivacy
 from nvflare.app_common.filters.svt_privacy import SVTPrivacy
 
-from fedward.errors import GateRefused
-from fedward.privacy.disclosure.metric_registry import shown
+from fedward.errors import GateRefused, shown
 from fedward.weights import Weights
 
 LABEL = "not differential privacy"

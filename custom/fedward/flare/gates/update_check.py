@@ -13,11 +13,11 @@ from fedward.flare import job_context
 from fedward.flare.gates.gate import Door
 from fedward.flare.gates.stock_filters import apply_stock_filter
 from fedward.privacy.accountant import update_noise_event
-from fedward.privacy.attestation import Proof, digest
+from fedward.privacy.attestation import Proof
 from fedward.privacy.noise import SecureRandom
 from fedward.privacy.outgoing import Filter, protect
 from fedward.privacy.policy.agreement import check_noise
-from fedward.weights import Weights
+from fedward.weights import Weights, digest
 
 
 def vouched(update: Weights, proof: object, door: Door, *, round_number: int, context: FLContext) -> Weights:

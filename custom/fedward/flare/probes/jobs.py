@@ -14,10 +14,10 @@ from pathlib import Path
 from nvflare.private.admin_defs import Message
 from nvflare.private.defs import RequestHeader, TrainingTopic
 
-from fedward.doctor.probes.judgement import Refusal
 from fedward.flare.admin_session import Console
 from fedward.flare.job_checks.form import OWN
 from fedward.flare.messages.site_requests import PROCESSORS
+from fedward.flare.probes.outcome import Refusal
 from fedward.flare.probes.requests import quiet
 from fedward.privacy.policy.canonical_job import APP, CONFIG, UNKNOWN_FILE, app_files, job_files, not_canonical
 from fedward.settings import JobSpec, parse

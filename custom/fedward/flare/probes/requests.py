@@ -22,8 +22,8 @@ from nvflare.fuel.f3.endpoint import Endpoint
 from nvflare.fuel.f3.message import Message
 from nvflare.private.admin_defs import Message as AdminMessage
 
-from fedward.doctor.probes.judgement import Outcome, Probe
 from fedward.errors import FederationError
+from fedward.flare.probes.outcome import Outcome, Probe
 
 SERVER = "server"
 WAIT_S = 2.0

@@ -14,10 +14,9 @@ from fedward.flare.refusal import one_line
 from fedward.flare.server.persistor import ModelStore
 from fedward.flare.server.rounds import Exchange, Tally
 from fedward.metrics.events import EventLog
-from fedward.privacy.attestation import digest
 from fedward.privacy.outgoing import check_tensors
 from fedward.settings import JobSpec
-from fedward.weights import Weights
+from fedward.weights import Weights, digest
 
 OPENED = "opened"
 """What a site's ``sealed`` part says of a model that it opened: ``digest`` of it."""

@@ -13,7 +13,7 @@ from fedward.aggregation.step import ServerStep
 from fedward.encryption.message import identity, is_key_id, is_nonce
 from fedward.encryption.roster import context_of
 from fedward.encryption.schemes import bits_of
-from fedward.encryption.secure_sum import FEWEST, Adder
+from fedward.encryption.secure_sum import Adder
 from fedward.encryption.sum_context import Topic
 from fedward.errors import FederationError, FedwardError, JobError
 from fedward.flare.gates.secure_aggregation import CLIPPED, KEY, NONCE, SCHEME
@@ -21,10 +21,10 @@ from fedward.flare.protocol import CONFIRM, MODEL, Model, Reply, Sum
 from fedward.flare.refusal import one_line
 from fedward.flare.secagg_context import INITIAL, SumTopics
 from fedward.privacy.ledger.runs import FinalModel
-from fedward.privacy.outgoing import Layout, check_tensors, layout_hash, layout_of
+from fedward.privacy.outgoing import check_tensors
 from fedward.privacy.policy.job_hash import job_hash
-from fedward.settings import JobSpec, Scheme
-from fedward.weights import Weights, add
+from fedward.settings import MIN_CONTRIBUTORS, JobSpec, Scheme
+from fedward.weights import Layout, Weights, add, layout_hash, layout_of
 
 
 class Round(ABC):
@@ -261,7 +261,9 @@ class Tally:
 
     def close(self) -> Sum | None:
         """The sum for a hospital to open; None of fewer than three hospitals."""
-        return Sum(purpose=self._purpose, sealed=self._adder.sum()) if len(self._adder.sites) >= FEWEST else None
+        return (
+            Sum(purpose=self._purpose, sealed=self._adder.sum()) if len(self._adder.sites) >= MIN_CONTRIBUTORS else None
+        )
 
 
 def message_of(reply: Reply, purpose: str) -> bytes:

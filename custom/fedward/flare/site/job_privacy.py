@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from fedward.errors import LedgerError
 from fedward.flare import job_context
-from fedward.privacy.attestation import Proof, digest
+from fedward.privacy.attestation import Proof
 from fedward.privacy.ledger.charges import Charge
 from fedward.privacy.ledger.ledger import Ledger
 from fedward.privacy.policy.agreement import Agreement, agree, check_noise
 from fedward.privacy.policy.approvals import UNKNOWN, Origin
 from fedward.settings import JobSpec, SitePolicy
+from fedward.weights import digest
 
 if TYPE_CHECKING:
     from fedward.training.trainer import Private, Trained

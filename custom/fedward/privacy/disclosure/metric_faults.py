@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fedward.privacy.disclosure.metric_registry import BREAKDOWNS, FLAT, GROUPS, SCORES, SUPPRESSED, TABLES, TOP, shown
+from fedward.errors import shown
+from fedward.privacy.disclosure.metric_registry import BREAKDOWNS, FLAT, GROUPS, SCORES, SUPPRESSED, TABLES, TOP
 from fedward.privacy.disclosure.rule import Rule
 from fedward.privacy.disclosure.subgroups import unknown_entries
 

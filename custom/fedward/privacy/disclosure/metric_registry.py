@@ -222,7 +222,6 @@ _WORDS = re.compile(
     r"[0-9a-f]{16,64}|\d{1,3}(\.\d{1,4}){2}[a-z0-9.+]{0,16}|none|dp-sgd|update-noise|patient"
     r"|any|approved|submitter"
 )
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,95}")
 _ENTRY = re.compile(r"[^\x00-\x1f\x7f]{1,64}")
 _LARGEST = 1e9
 
@@ -256,11 +255,6 @@ def held_back(group: str, name: str, *, private: bool, alone: bool) -> bool:
     """
     of_a_model = group in SCORES or ABOVE.get(group, group) in DETAILS
     return private and ((group, name) in _HELD or group == "cohort_statistics" or (alone and of_a_model))
-
-
-def shown(name: object) -> str:
-    """A name as an error may show it: letters, digits, ``_`` and ``.``, or a word that says that it is not shown."""
-    return name if type(name) is str and _NAME.fullmatch(name) else "(of a name that is not shown)"
 
 
 def known_name(name: object) -> bool:

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from fedward.encryption.secure_sum import FEWEST
 from fedward.errors import JobError
-from fedward.settings import JobSpec
+from fedward.settings import MIN_CONTRIBUTORS, JobSpec
 
 ORDER = ("clip", "noise", "encrypt")
 """The only order in which an update is protected: noise has to scale with the clip, and hides under the cipher."""
@@ -46,29 +45,6 @@ def faults(job: JobSpec, *, cohort: CohortFacts | None = None) -> list[str]:
         _sites_of_a_sum,
     )
     return [fault for rule in rules for fault in rule(job, cohort)]
-
-
-def network_faults(job: JobSpec) -> list[str]:
-    """A layer of the built network that mixes the patients of a batch, under DP-SGD: no gradient is one patient's.
-
-    ``faults`` reads settings alone; this builds the network, and so needs torch. A network that cannot be built is left
-    to ``fedward.training.check``.
-    """
-    if job.privacy.dp_sgd is None or job.model.batch_norm != "refuse":
-        return []
-    from torch.nn.modules.batchnorm import _BatchNorm
-
-    from fedward.training.networks import build_network
-
-    try:
-        network = build_network(job)
-    except JobError:
-        return []
-    mixing = [name for name, module in network.named_modules() if isinstance(module, _BatchNorm)]
-    if not mixing:
-        return []
-    what = "BatchNorm mixes the patients of a batch, so that no gradient is one patient's"
-    return [_fault(what, where="model.args", value=mixing[0], remedy="choose GroupNorm or InstanceNorm")]
 
 
 def remarks(job: JobSpec) -> list[str]:
@@ -229,9 +205,9 @@ def _sites_of_a_sum(job: JobSpec, _: CohortFacts | None) -> Iterator[str]:
     if job.encryption is None:
         return
     where, fewest, most = "federation.min_sites", job.federation.min_sites, job.encryption.max_sites
-    if fewest < FEWEST:
-        what = f"a sum of fewer than {FEWEST} sites tells one hospital about another's update"
-        yield _fault(what, where=where, value=fewest, remedy=f"give {FEWEST} or more")
+    if fewest < MIN_CONTRIBUTORS:
+        what = f"a sum of fewer than {MIN_CONTRIBUTORS} sites tells one hospital about another's update"
+        yield _fault(what, where=where, value=fewest, remedy=f"give {MIN_CONTRIBUTORS} or more")
     if fewest > most:
         what = f"a round would need more sites than a sum has room for, which is encryption.max_sites, {most}"
         yield _fault(what, where=where, value=fewest, remedy="give fewer, or a larger encryption.max_sites")

@@ -30,7 +30,7 @@ from numpy.typing import ArrayLike, NDArray
 from fedward.validation.scores import people
 
 if TYPE_CHECKING:
-    from fedward.training.results import Predictions
+    from fedward.validation.predictions import Predictions
 
 Floats = NDArray[np.float64]
 

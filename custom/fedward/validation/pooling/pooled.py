@@ -43,7 +43,7 @@ from fedward.validation.curves import counted_curves
 from fedward.validation.scores import people
 
 if TYPE_CHECKING:
-    from fedward.training.results import Predictions
+    from fedward.validation.predictions import Predictions
 
 BINS = 500
 """Bins of the score, for each label or class and each truth value."""

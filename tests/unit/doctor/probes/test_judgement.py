@@ -14,10 +14,11 @@ from fedward.doctor.context import Limits
 from fedward.doctor.findings import Finding, Voice
 from fedward.doctor.probes import server as server_probes
 from fedward.doctor.probes import site as site_probes
-from fedward.doctor.probes.judgement import Outcome, Probe, Refusal, judge, judge_jobs
+from fedward.doctor.probes.judgement import judge, judge_jobs
 from fedward.errors import FederationError
 from fedward.flare.admin_session import Console
 from fedward.flare.probes import requests
+from fedward.flare.probes.outcome import Outcome, Probe, Refusal
 from fedward.provisioning.network.connectivity import Endpoint
 from tests.support.doctor_case import levels
 

@@ -16,9 +16,9 @@ from fedward.metrics.store import Store
 from fedward.privacy.disclosure.release import release
 from fedward.reporting.data.from_events import report_of
 from fedward.settings import Leaving
-from fedward.training.results import Predictions
 from fedward.training.scoring import scores_of
 from fedward.validation.pooling.pooled import pooled_scores, score_histogram
+from fedward.validation.predictions import Predictions
 from tests.support.flare.hospital import LISTED, Hospital, assert_refused, parts, serialised
 
 Make = Callable[..., Hospital]

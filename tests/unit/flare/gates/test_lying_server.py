@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from nvflare.apis.shareable import Shareable
 
 from fedward.encryption.fixed_point import FixedPoint
-from fedward.encryption.layout import flatten
 from fedward.encryption.message import identity
 from fedward.encryption.roster import context_of
 from fedward.encryption.secure_sum import Adder, SecureSum
@@ -39,11 +38,10 @@ from fedward.flare.protocol import (
 )
 from fedward.flare.secagg_context import SumTopics
 from fedward.flare.server.finalization import OPENED
-from fedward.privacy.attestation import digest
 from fedward.privacy.ledger.run_record import Record
 from fedward.privacy.ledger.runs import FinalModel
-from fedward.privacy.outgoing import layout_hash, layout_of
 from fedward.privacy.policy.job_hash import job_hash
+from fedward.weights import digest, flatten, layout_hash, layout_of
 from tests.support.flare.hospital import Hospital, assert_refused
 from tests.support.flare.three import KEY, SITES, Three, first_sum
 from tests.support.ledger import FAST

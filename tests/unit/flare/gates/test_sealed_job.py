@@ -31,8 +31,7 @@ from fedward.flare.protocol import (
     to_shareable,
 )
 from fedward.flare.server.finalization import OPENED
-from fedward.privacy.attestation import digest
-from fedward.weights import add
+from fedward.weights import add, digest
 from tests.support.flare.hospital import LISTED, Hospital, assert_refused, parts, serialised
 from tests.support.flare.three import KEY, OTHER, SITES, Three, assert_close, first_sum, last, mean
 

@@ -23,10 +23,10 @@ from fedward.privacy.disclosure.profile import DECADES
 from fedward.privacy.disclosure.release import refused, release
 from fedward.settings import JobSpec, Leaving, parse
 from fedward.training.details import details
-from fedward.training.results import Predictions
 from fedward.training.scoring import scores_of
 from fedward.validation.pooling.cohort_statistics import cohort_statistics, pooled_statistics
 from fedward.validation.pooling.pooled import pooled_scores, score_histogram
+from fedward.validation.predictions import Predictions
 from tests.conftest import tiny_job_content
 from tests.support.validation_rows import validation_row
 

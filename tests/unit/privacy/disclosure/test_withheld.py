@@ -24,10 +24,10 @@ from fedward.privacy.disclosure.metric_registry import AGES, RELIABILITY_BINS, S
 from fedward.privacy.disclosure.release import refused, release
 from fedward.privacy.disclosure.withheld import ANY, FLOORS, Told, Untold, untold_counts, untold_length
 from fedward.settings import JobSpec, Leaving, parse
-from fedward.training.results import Predictions
 from fedward.validation.curves import curves
 from fedward.validation.pooling.cohort_statistics import pooled_statistics, statistics_layout, statistics_length
 from fedward.validation.pooling.pooled import histogram_layout, score_histogram
+from fedward.validation.predictions import Predictions
 from tests.conftest import tiny_job_content
 
 KINDS: dict[str, dict[str, Any]] = {

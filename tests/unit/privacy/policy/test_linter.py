@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fedward.privacy.policy.linter import CohortFacts, faults, network_faults, remarks
+from fedward.privacy.policy.linter import CohortFacts, faults, remarks
 from fedward.settings import JobSpec, parse
 from tests.conftest import tiny_job_content
 
@@ -178,29 +178,6 @@ def test_every_fault_is_found_in_one_pass() -> None:
         model={"batch_norm": "average"},
     )
     assert len(faults(job, cohort=HUNDRED)) == 8
-
-
-@pytest.mark.parametrize(
-    ("norm", "found"),
-    [
-        (None, False),
-        ("instance", False),
-        (["group", {"num_groups": 2}], False),
-        (["batch", {"track_running_stats": False}], True),
-    ],
-)
-def test_a_network_that_mixes_patients(norm: Any, found: bool) -> None:
-    """BatchNorm without running statistics has nothing that sites would average, and mixes patients all the same."""
-    args = {"init_features": 8, "growth_rate": 4, "block_config": [2, 2], "bn_size": 2}
-    model = {"args": args if norm is None else {**args, "norm": norm}}
-    lines = network_faults(a_job("dp-sgd", model=model))
-    assert bool(lines) == found
-    assert all(line.startswith("model.args: BatchNorm mixes the patients of a batch") for line in lines)
-    assert network_faults(a_job("none", model=model)) == []
-
-
-def test_a_network_that_cannot_be_built_is_anothers_business() -> None:
-    assert network_faults(a_job("dp-sgd", model={"network": "NoSuchNet"})) == []
 
 
 CLEAR = "encryption: none, so every update leaves in the clear for the server to read"

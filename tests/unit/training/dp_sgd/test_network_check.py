@@ -34,6 +34,30 @@ def test_batch_norm_is_refused_whatever_becomes_of_its_statistics(choice: str, p
     assert check_job(with_model(tiny_job, batch_norm=choice)) == [], "without DP-SGD it is the job's own affair"
 
 
+@pytest.mark.parametrize(
+    ("norm", "found"),
+    [
+        (None, False),
+        ("instance", False),
+        (["group", {"num_groups": 2}], False),
+        (["batch", {"track_running_stats": False}], True),
+    ],
+)
+def test_batch_norm_in_a_networks_arguments_is_found_once(norm: object, found: bool, private_job, tiny_job) -> None:
+    """BatchNorm without running statistics has nothing that sites would average, and mixes patients all the same."""
+    args = {"init_features": 8, "growth_rate": 4, "block_config": [2, 2], "bn_size": 2}
+    model = {"network": "DenseNet", "args": args if norm is None else {**args, "norm": norm}}
+    lines = check_job(with_model(private_job(), **model))
+    assert len(lines) == found
+    assert all("BatchNorm2d mixes patients under DP-SGD" in line for line in lines)
+    assert check_job(with_model(tiny_job, **model)) == []
+
+
+def test_a_network_that_cannot_be_built_is_one_fault(private_job) -> None:
+    (line,) = check_job(with_model(private_job(), network="NoSuchNet"))
+    assert "NoSuchNet" in line and "BatchNorm" not in line
+
+
 def test_layers_are_named() -> None:
     for layer, says in (
         (nn.BatchNorm2d(4), r"'1\.0'.*|layer BatchNorm2d mixes patients"),

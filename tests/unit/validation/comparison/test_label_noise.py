@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from fedward.training.results import Predictions
 from fedward.validation.comparison.label_noise import confident_joint, label_noise, predicted_noise
+from fedward.validation.predictions import Predictions
 
 
 def simulated(

@@ -14,7 +14,6 @@ from sklearn.metrics import roc_auc_score
 from fedward.errors import EncryptionError, JobError
 from fedward.privacy.disclosure.release import release
 from fedward.settings import JobSpec, Leaving, parse
-from fedward.training.results import Predictions
 from fedward.validation.calibration import reliability
 from fedward.validation.pooling.pooled import (
     BINS,
@@ -24,6 +23,7 @@ from fedward.validation.pooling.pooled import (
     pooled_scores,
     score_histogram,
 )
+from fedward.validation.predictions import Predictions
 from tests.conftest import tiny_job_content
 
 

@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fedward.encryption.layout import flatten, length, unflatten
 from fedward.errors import EncryptionError
-from fedward.privacy.outgoing import layout_of
+from fedward.weights import flatten, layout_of, length, unflatten
 
 models = st.dictionaries(
     st.text(max_size=3), hnp.arrays(np.float32, hnp.array_shapes(min_dims=0, max_dims=3, max_side=3)), max_size=4

@@ -31,10 +31,10 @@ def demo(
     seed: int = typer.Option(0, min=0, help="Seed of the synthetic images and of the patients' splits."),
 ) -> None:
     """Run a whole federation here: DICOM in, training, a report and summary.json out. Ctrl-C stops all of it."""
-    from fedward.commands.job.app import require_sound
     from fedward.demo.report import write_demo_report
     from fedward.demo.run import DemoOptions, run_demo
     from fedward.screen import screen
+    from fedward.training.check import require_sound
 
     options = DemoOptions(
         out=out,

@@ -6,6 +6,7 @@ Every topic binds the run: its id, its job, and the nonces that its hospitals dr
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from fedward.encryption.sum_context import Purpose, Topic
@@ -72,3 +73,27 @@ class SumTopics:
             length=length,
             bits=self.bits,
         )
+
+
+KEY, SCHEME, CLIPPED, NONCE = "key", "scheme", "clipped", "nonce"
+"""What stands in a site's ``sealed`` part beside messages."""
+
+
+def enough(confirming: Collection[str], summed: Collection[str]) -> bool:
+    """Whether more than two thirds of the hospitals in a sum have opened that sum and no other of its kind.
+
+    Over all runs of a job a hospital gives its word on one set of hospitals of a kind (``runs.Runs``). Guarantee: from
+    any number of sums that are confirmed so, whatever multiples of them are added and subtracted, comes nothing or
+    what at least three hospitals sent; four, where sums of two or more sets are in it.
+
+    Proof: let the sets S1 ... Sk have s1 ... sk members, of whom c1 ... ck gave their word; no hospital gave two. A
+    hospital that gave its word on Si drops out of the result only where it is in another Sj, without its word there:
+    of those there are sj - cj. So at least the sum of 2 ci - si hospitals are left, and with 3 ci > 2 si each of these
+    is at least 2. One set alone leaves all of its three or more. That sets differ by four or more is not enough: of
+    seven hospitals, three of them and other three, the first less the two is what the seventh sent.
+    """
+    return 3 * len(set(confirming) & set(summed)) > 2 * len(set(summed))
+
+
+OPENED = "opened"
+"""What a site's ``sealed`` part says of a model that it opened: ``digest`` of it."""

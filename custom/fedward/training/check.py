@@ -11,10 +11,27 @@ from monai.transforms import Compose, Transform
 from fedward.dataset.images import plain_tensors
 from fedward.dataset.transforms import Item, Standardise, build_stage
 from fedward.errors import JobError
+from fedward.privacy.policy.linter import faults
 from fedward.settings import JobSpec
 from fedward.training.dp_sgd.network_check import check_private
 from fedward.training.losses import build_loss, example_truth
 from fedward.training.networks import build_network, predict
+
+
+def require_sound(job: JobSpec) -> None:
+    """Raise every fault of a job, in one line.
+
+    Raises:
+        JobError: the job has a fault.
+    """
+    found = job_faults(job)
+    if found:
+        raise JobError(" | ".join(found), where=job.job.name)
+
+
+def job_faults(job: JobSpec) -> list[str]:
+    """Every fault of a job: the linter's first, which need nothing built, then those of its parts."""
+    return [*faults(job), *check_job(job)]
 
 
 def check_job(job: JobSpec) -> list[str]:
@@ -24,11 +41,11 @@ def check_job(job: JobSpec) -> list[str]:
     be, a batch of blank images of ``data.size`` goes forward and backward; with DP-SGD no network
     passes that mixes patients.
     """
-    faults: list[str] = []
+    found: list[str] = []
     parts: list[Callable[[JobSpec], object]] = [_prepare, _augment, build_network, build_loss]
     for part in parts:
-        faults += _fault(part, job)
-    return faults or _fault(_whole, job) or _fault(check_private, job)
+        found += _fault(part, job)
+    return found or _fault(_whole, job) or _fault(check_private, job)
 
 
 def _fault(part: Callable[[JobSpec], object], job: JobSpec) -> list[str]:

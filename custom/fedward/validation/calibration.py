@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fedward.privacy.disclosure.metric_registry import RELIABILITY_BINS
+from fedward.privacy.disclosure.categories import RELIABILITY_BINS
 
 Table = dict[str, dict[str, float | int]]
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fedward.privacy.disclosure.metric_registry import FALSE_POSITIVE_RATES
+from fedward.privacy.disclosure.categories import FALSE_POSITIVE_RATES
 from fedward.validation.calibration import Table, reliability
 from fedward.validation.ranking import checked, cumulated
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fedward.dataset.manifest import Row
 from fedward.dataset.selection import Example
-from fedward.privacy.disclosure.metric_registry import MAKERS
+from fedward.privacy.disclosure.categories import MAKERS
 from fedward.settings import JobSpec
 from fedward.validation.comparison.label_noise import predicted_noise
 from fedward.validation.pooling.cohort_statistics import cohort_statistics, pooled_statistics

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedward.dataset.manifest import Row
-from fedward.privacy.disclosure.metric_registry import AGE_BANDS, MAKERS, SEXES
+from fedward.privacy.disclosure.categories import AGE_BANDS, MAKERS, SEXES
 from fedward.validation.bootstrap import Interval, mean_interval
 from fedward.validation.ranking import auroc, auroc_interval
 from fedward.validation.scores import finite

@@ -26,7 +26,7 @@ from fedward.encryption.keys.key import FederationKey, create_key
 from fedward.encryption.keys.key_file import read_key, write_key
 from fedward.flare.export import export_job
 from fedward.flare.server.persistor import SEALED_FILE
-from fedward.flare.site.executor import FINAL_FILE
+from fedward.flare.site.site_job import FINAL_FILE
 from fedward.metrics.events import EVENTS_FILE, EventReader
 from fedward.metrics.store import STORE_FILE
 from fedward.reporting.data.from_events import report_of

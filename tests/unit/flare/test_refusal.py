@@ -185,7 +185,7 @@ def test_the_executor_hands_over_a_code(kind: Any, monkeypatch: pytest.MonkeyPat
     def fail(context: FLContext) -> None:
         raise made(kind) if issubclass(kind, FedwardError) else kind(SECRET)
 
-    monkeypatch.setattr("fedward.flare.site.executor._Site", fail)
+    monkeypatch.setattr("fedward.flare.site.executor.SiteJob", fail)
     answer = HospitalExecutor().execute(Task.ADMIT.value, Shareable(), FLContext(), Signal())
     assert type(answer.get_header(REFUSAL)) is str and answer.get_header(REFUSAL) in CODES
     assert not any(mark in str(answer) for mark in (*MARKS, "DOE"))

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from fedward.errors import FedwardError
-from fedward.privacy.disclosure.metric_registry import INTENSITIES
+from fedward.privacy.disclosure.categories import INTENSITIES
 from fedward.reporting.charts.intervals import forest_chart, rounds_chart
 from fedward.reporting.charts.population import intensity_chart
 from fedward.reporting.charts.svg import Scale, spread, value_scale

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import auc, roc_auc_score, roc_curve
 
-from fedward.privacy.disclosure.metric_registry import FALSE_POSITIVE_RATES
+from fedward.privacy.disclosure.categories import FALSE_POSITIVE_RATES
 from fedward.validation.calibration import reliability
 from fedward.validation.curves import counted_curves, curves, roc
 from fedward.validation.pooling.pooled import BINS, bin_edges

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from fedward.dataset.selection import Example, select
-from fedward.privacy.disclosure.metric_registry import AGES, GROUPS, INTENSITIES, MAKERS, SEXES
+from fedward.privacy.disclosure.categories import AGES, INTENSITIES, MAKERS, SEXES
+from fedward.privacy.disclosure.metric_registry import GROUPS
 from fedward.settings import JobSpec
 from fedward.validation.comparison.label_noise import predicted_noise
 from fedward.validation.predictions import Predictions

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from fedward.dataset.manifest import Row
-from fedward.privacy.disclosure.metric_registry import AGE_BANDS, DIMENSIONS, MAKERS, SEXES
+from fedward.privacy.disclosure.categories import AGE_BANDS, DIMENSIONS, MAKERS, SEXES
 from fedward.validation.bootstrap import mean_interval
 from fedward.validation.ranking import auroc_interval
 from fedward.validation.subgroups import age_band_of, dimensions, label_subgroups, maker_of, structure_subgroups

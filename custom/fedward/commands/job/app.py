@@ -13,7 +13,7 @@ from fedward.commands.job.report import release, report
 from fedward.commands.job.sweep import sweep
 from fedward.commands.output_format import Format
 from fedward.errors import JobError
-from fedward.settings import JobSpec, read_job
+from fedward.settings import read_job
 
 app = typer.Typer(help="Check, export and submit jobs: for the data scientist.", no_args_is_help=True)
 app.command()(plan)
@@ -33,9 +33,10 @@ def check(folder: Path = _JOB, format: Format = _FORMAT) -> None:
     from fedward.privacy.policy.job_hash import job_hash
     from fedward.privacy.policy.linter import remarks
     from fedward.privacy.policy.wording import how_updates_leave
+    from fedward.training.check import job_faults
 
     job = read_job(folder)
-    problems, notes, found, leave = _problems(job), remarks(job), job_hash(job), how_updates_leave(job)
+    problems, notes, found, leave = job_faults(job), remarks(job), job_hash(job), how_updates_leave(job)
     if format is Format.json:
         answer = {"job": job.job.name, "hash": found, "encryption": leave, "problems": problems, "remarks": notes}
         typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
@@ -61,6 +62,7 @@ def export(
 ) -> None:
     """Write the job as FLARE's console, `nvflare job submit` and its API take it. Data only, no code."""
     from fedward.flare.export import export_job
+    from fedward.training.check import require_sound
 
     job = read_job(folder)
     require_sound(job)
@@ -79,6 +81,7 @@ def submit(
     """Export the job, submit it with your kit, and print its id."""
     from fedward.flare.admin_session import console
     from fedward.flare.export import export_job
+    from fedward.training.check import require_sound
 
     job = read_job(folder)
     require_sound(job)
@@ -117,22 +120,3 @@ def download(
 
 def _report_of(result: Path) -> str:
     return f"read it with `fedward job report {result.parent}`"
-
-
-def require_sound(job: JobSpec) -> None:
-    """Raise what is wrong with a job, in one line.
-
-    Raises:
-        JobError: something is.
-    """
-    problems = _problems(job)
-    if problems:
-        raise JobError(" | ".join(problems), where=job.job.name)
-
-
-def _problems(job: JobSpec) -> list[str]:
-    """The linter's faults first: they need nothing built."""
-    from fedward.privacy.policy.linter import faults
-    from fedward.training.check import check_job
-
-    return [*faults(job), *check_job(job)]

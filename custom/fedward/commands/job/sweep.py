@@ -33,11 +33,11 @@ def sweep(
     format: Format = typer.Option(Format.text, "--format", help="text for people, json for scripts."),
 ) -> None:
     """Run the job here at each ε and draw its AUC or Dice against it. Ctrl-C stops it; finished runs are kept."""
-    from fedward.commands.job.app import require_sound
     from fedward.demo.prepare import gather
     from fedward.demo.sweep import epsilons_of, run_sweep
     from fedward.reporting.sweep.page import write_sweep
     from fedward.reporting.sweep.sweep import plain_sweep
+    from fedward.training.check import require_sound
 
     job, asked = read_job(folder), epsilons_of(epsilon)
     require_sound(job)

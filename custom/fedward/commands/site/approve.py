@@ -165,8 +165,9 @@ def _plan(spec: JobSpec, policy: SitePolicy, manifest: Manifest) -> SitePlan | N
 
 def _against(spec: JobSpec, policy: SitePolicy) -> tuple[str, ...]:
     """What an approval does not change: the policy's caps and the ledger's word."""
-    from fedward.commands.site.policy import files_of, indexed, weigh_job
+    from fedward.commands.site.policy import files_of, indexed
     from fedward.privacy.policy.agreement import agree
+    from fedward.privacy.policy.job_cost import weigh_job
 
     open_door = policy.model_copy(update={"approved_jobs": "any"})
     try:

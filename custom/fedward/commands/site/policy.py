@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import stat
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,16 +13,16 @@ import typer
 
 from fedward.commands.output_format import Format
 from fedward.dataset.manifest import Manifest, read_manifest
-from fedward.errors import FedwardError, PolicyRefused
+from fedward.errors import FedwardError
 from fedward.indexing.site_key import load_key
-from fedward.privacy.policy.linter import CohortFacts, faults
+from fedward.privacy.policy.job_cost import Cost, cost_line, weigh_job
+from fedward.privacy.policy.linter import CohortFacts
 from fedward.privacy.policy.review import Finding, review
 from fedward.privacy.policy.wording import how_updates_leave
 from fedward.settings import JobSpec, SitePolicy, read_job, read_site
 
 if TYPE_CHECKING:
     from fedward.encryption.keys.key import FederationKey
-    from fedward.privacy.budget_plan import SitePlan
     from fedward.privacy.ledger.ledger import Ledger
 
 app = typer.Typer(help="Look at a hospital's policy: for privacy officers.", no_args_is_help=True)
@@ -31,29 +31,6 @@ app = typer.Typer(help="Look at a hospital's policy: for privacy officers.", no_
 @app.callback()
 def policy() -> None:
     """Look at a hospital's policy."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
-    """What a job would cost each of its training patients here.
-
-    Attributes:
-        patients: that it would train on.
-        noise_multiplier, epsilon, delta: the job's own; ε at the policy's δ where that is the larger.
-        spent: ε of the patient who has spent most so far.
-        after: the same with this job; where jobs touched different patients, an upper bound.
-        cap: the hospital's, or None.
-        fits: whether the cap holds; None where an upper bound alone passes it and the ledger will have to say.
-    """
-
-    patients: int
-    noise_multiplier: float
-    epsilon: float
-    delta: float
-    spent: float
-    after: float
-    cap: float | None
-    fits: bool | None
 
 
 @app.command()
@@ -168,80 +145,6 @@ def _ledger_file(site: SitePolicy) -> list[Finding]:
     return []
 
 
-def weigh_job(
-    job: JobSpec, site: SitePolicy, manifest: Manifest | None, ledger: Ledger | None
-) -> tuple[list[Finding], Cost | None]:
-    """What the hospital would answer to a job, and the cost where that can be told."""
-    from fedward.dataset.selection import select
-    from fedward.privacy.budget_plan import plan_site, steps_a_round
-    from fedward.privacy.policy.agreement import agree, check_noise
-
-    try:
-        agreed = agree(job, site)
-    except PolicyRefused as refused:
-        return [_refused(refused)], None
-    if manifest is None:
-        text = "cohort is not indexed, so its cost cannot be told; run `fedward site index`"
-        return [Finding(level="warning", where=f"job {job.job.name}", text=text)], None
-    try:
-        chosen = select(job, [manifest], site=site.site, min_patients=site.cohorts[job.data.cohort].min_patients)
-        patients = chosen.train_patients
-        known = CohortFacts(patients=len(patients), images=chosen.support.train_images)
-        if wrong := faults(job, cohort=known):
-            raise PolicyRefused(" | ".join(wrong), where=site.site, settings={"privacy": None})
-        if job.privacy.mechanism == "none":
-            text = "runs without differential privacy; its patients' ε is infinite afterwards, for every later job"
-            return [Finding(level="warning", where=f"job {job.job.name}", text=text)], None
-        steps = steps_a_round(job, patients=len(patients))
-        plan = plan_site(job, site=site.site, patients=len(patients), steps_a_round=steps)
-        check_noise(agreed, plan.noise_multiplier)
-    except FedwardError as refused:
-        return [_refused(refused)], None
-    cost = _cost(plan, patients, ledger, cap=agreed.epsilon_cap, delta=agreed.delta or plan.delta)
-    return list(_over(cost, job)), cost
-
-
-def _cost(plan: SitePlan, patients: frozenset[str], ledger: Ledger | None, *, cap: float | None, delta: float) -> Cost:
-    from fedward.privacy.accountant import epsilon
-
-    spent, after, exact = 0.0, epsilon([plan.event], delta=delta), True
-    own = after
-    if ledger is not None and (spent := ledger.spent(patients, delta=delta)) > 0.0:
-        before = [charge.counted for charge in ledger.charges()]
-        after = math.inf if math.isinf(spent) else epsilon([*before, plan.event], delta=delta)
-        exact = math.isinf(spent) or spent >= epsilon(before, delta=delta)
-    fits = cap is None or after <= cap
-    return Cost(
-        patients=len(patients),
-        noise_multiplier=plan.noise_multiplier,
-        epsilon=own,
-        delta=delta,
-        spent=spent,
-        after=after,
-        cap=cap,
-        fits=None if not fits and not exact else fits,
-    )
-
-
-def _over(cost: Cost, job: JobSpec) -> list[Finding]:
-    if cost.fits:
-        return []
-    where = f"job {job.job.name}"
-    if cost.fits is None:
-        text = f"may pass the cap: a patient who was in every job would come to {_line(cost)}"
-        return [Finding(level="warning", where=where, text=text)]
-    return [Finding(level="error", where=where, text=f"does not fit: {_line(cost)}; ask for more noise or fewer steps")]
-
-
-def _refused(error: FedwardError) -> Finding:
-    return Finding(level="error", where="job", text=str(error))
-
-
-def _line(cost: Cost) -> str:
-    cap = "no cap" if cost.cap is None else f"a cap of {cost.cap:g}"
-    return f"ε {cost.after:.2f} at δ {cost.delta:g}, {cost.spent:.2f} of it spent before, under {cap}"
-
-
 def _answer(found: list[Finding], cost: Cost | None, leave: str | None, format: Format) -> None:
     if format is Format.json:
         numbers = None if cost is None else {k: _finite(v) for k, v in asdict(cost).items()}
@@ -255,7 +158,7 @@ def _answer(found: list[Finding], cost: Cost | None, leave: str | None, format: 
     if cost is not None:
         typer.echo(
             f"job would train on {cost.patients} patients with noise multiplier {cost.noise_multiplier:.3g} and cost "
-            f"ε {cost.epsilon:.2f}; with it, {_line(cost)}"
+            f"ε {cost.epsilon:.2f}; with it, {cost_line(cost)}"
         )
     if not found:
         typer.echo("nothing odd")

@@ -34,7 +34,7 @@ from fedward.flare.protocol import (
     to_shareable,
 )
 from fedward.flare.refusal import CODES, SENTENCES, Code, public_reason
-from fedward.flare.server.finalization import OPENED
+from fedward.flare.secagg_context import OPENED
 from fedward.privacy.attestation import PROOF
 from fedward.privacy.disclosure.release import refused, release
 from fedward.privacy.outgoing import check_difference, check_tensors

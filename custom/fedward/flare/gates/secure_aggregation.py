@@ -9,7 +9,7 @@ started anew knows as much as the one before it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -25,31 +25,12 @@ from fedward.encryption.secure_sum import Opened, SecureSum
 from fedward.encryption.sum_context import Purpose, Topic
 from fedward.errors import EncryptionError, GateRefused
 from fedward.flare.protocol import MODEL
-from fedward.flare.secagg_context import SumTopics
+from fedward.flare.secagg_context import CLIPPED, KEY, NONCE, SCHEME, SumTopics, enough
 from fedward.privacy.ledger.run_record import Record
 from fedward.privacy.ledger.runs import FinalModel, Run
 from fedward.privacy.outgoing import check_counts
 from fedward.settings import JobSpec, SitePolicy
 from fedward.weights import Layout, Weights, flatten, unflatten
-
-KEY, SCHEME, CLIPPED, NONCE = "key", "scheme", "clipped", "nonce"
-"""What stands in a site's ``sealed`` part beside messages."""
-
-
-def enough(confirming: Collection[str], summed: Collection[str]) -> bool:
-    """Whether more than two thirds of the hospitals in a sum have opened that sum and no other of its kind.
-
-    Over all runs of a job a hospital gives its word on one set of hospitals of a kind (``runs.Runs``). Guarantee: from
-    any number of sums that are confirmed so, whatever multiples of them are added and subtracted, comes nothing or
-    what at least three hospitals sent; four, where sums of two or more sets are in it.
-
-    Proof: let the sets S1 ... Sk have s1 ... sk members, of whom c1 ... ck gave their word; no hospital gave two. A
-    hospital that gave its word on Si drops out of the result only where it is in another Sj, without its word there:
-    of those there are sj - cj. So at least the sum of 2 ci - si hospitals are left, and with 3 ci > 2 si each of these
-    is at least 2. One set alone leaves all of its three or more. That sets differ by four or more is not enough: of
-    seven hospitals, three of them and other three, the first less the two is what the seventh sent.
-    """
-    return 3 * len(set(confirming) & set(summed)) > 2 * len(set(summed))
 
 
 class Sealing:

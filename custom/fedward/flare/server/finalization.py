@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from fedward.encryption.message import is_digest, unpack
 from fedward.errors import FederationError, GateRefused
-from fedward.flare.gates.secure_aggregation import enough
 from fedward.flare.protocol import COUNTED, MODEL, Model, Reply, Sum, Task
 from fedward.flare.refusal import one_line
+from fedward.flare.secagg_context import OPENED, enough
 from fedward.flare.server.persistor import ModelStore
 from fedward.flare.server.rounds import Exchange, Tally
 from fedward.metrics.events import EventLog
@@ -18,8 +18,6 @@ from fedward.privacy.outgoing import check_tensors
 from fedward.settings import JobSpec
 from fedward.weights import Weights, digest
 
-OPENED = "opened"
-"""What a site's ``sealed`` part says of a model that it opened: ``digest`` of it."""
 Ask = Callable[[Task, Model | Sum | Sequence[Sum] | None, list[str]], dict[str, Reply]]
 _EVENTS = {"scores": "pooled", "cohort": "cohort"}
 """What a sum of counts is for -> the event that tells of it."""

@@ -16,10 +16,9 @@ from fedward.encryption.schemes import bits_of
 from fedward.encryption.secure_sum import Adder
 from fedward.encryption.sum_context import Topic
 from fedward.errors import FederationError, FedwardError, JobError
-from fedward.flare.gates.secure_aggregation import CLIPPED, KEY, NONCE, SCHEME
 from fedward.flare.protocol import CONFIRM, MODEL, Model, Reply, Sum
 from fedward.flare.refusal import one_line
-from fedward.flare.secagg_context import INITIAL, SumTopics
+from fedward.flare.secagg_context import CLIPPED, INITIAL, KEY, NONCE, SCHEME, SumTopics
 from fedward.privacy.ledger.runs import FinalModel
 from fedward.privacy.outgoing import check_tensors
 from fedward.privacy.policy.job_hash import job_hash

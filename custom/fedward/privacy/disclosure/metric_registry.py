@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 from typing import Literal
 
+from fedward.privacy.disclosure.categories import AGES, FALSE_POSITIVE_RATES, INTENSITIES, MAKERS, SEXES
+
 Kind = Literal[
     "score",
     "measure",
@@ -36,28 +38,6 @@ class Metric:
     kind: Kind
     rests_on: tuple[str, ...] = ()
     entries: tuple[str, ...] = ()
-
-
-AGES = (*(f"{decade}-{decade + 9}" for decade in range(0, 90, 10)), "90 and above", "unknown")
-"""Years of age as cohort statistics name them."""
-SEXES = ("F", "M", "O", "unknown")
-"""PatientSex (0010,0040) as cohort statistics name it."""
-INTENSITIES = tuple(f"{low / 4:+.2f}" for low in range(-16, 16))
-"""Lower edges of the grey values of a standardised image, in its standard deviations; the outer bins are open."""
-AGE_BANDS = ("0-19", "20-39", "40-59", "60-79", "80 and above", "unknown")
-"""Years of age as subgroups name them."""
-MAKERS = (
-    *("Agfa", "Canon", "Carestream", "Fujifilm", "GE", "Hologic", "Konica Minolta", "Philips", "Samsung"),
-    *("Shimadzu", "Siemens", "Toshiba", "other", "several", "unknown"),
-)
-"""Who made a patient's scanner, as ``fedward.validation.subgroups.maker_of`` reads Manufacturer (0008,0070); a patient
-who was before scanners of more than one maker has "several", so that each patient is in one part."""
-DIMENSIONS: Mapping[str, tuple[str, ...]] = {"sex": SEXES, "age": AGE_BANDS, "maker": MAKERS}
-"""What subgroups are by -> their values."""
-FALSE_POSITIVE_RATES = tuple(f"{k / 20:.2f}" for k in range(21))
-"""Where a ROC curve is told."""
-RELIABILITY_BINS = tuple(f"{k / 10:.1f}" for k in range(10))
-"""Lower edges of the scores of a reliability table."""
 
 
 _POOLED = ("auc", "auc_low", "auc_high")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fedward.privacy.disclosure.metric_registry import AGE_BANDS, AGES, DIMENSIONS
+from fedward.privacy.disclosure.categories import AGE_BANDS, AGES, DIMENSIONS
 
 DECADES: Mapping[str, tuple[str, ...]] = {
     **{band: AGES[2 * k : 2 * k + 2] for k, band in enumerate(AGE_BANDS[:-1])},

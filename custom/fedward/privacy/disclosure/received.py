@@ -10,13 +10,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from fedward.privacy.disclosure.categories import DIMENSIONS, FALSE_POSITIVE_RATES, RELIABILITY_BINS
 from fedward.privacy.disclosure.metric_registry import (
     BREAKDOWNS,
-    DIMENSIONS,
-    FALSE_POSITIVE_RATES,
     FLAT,
     GROUPS,
-    RELIABILITY_BINS,
     SCORES,
     SUPPRESSED,
     TABLE_KINDS,

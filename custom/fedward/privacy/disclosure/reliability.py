@@ -16,7 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fedward.privacy.disclosure.metric_registry import GROUPS, RELIABILITY_BINS, SUPPRESSED
+from fedward.privacy.disclosure.categories import RELIABILITY_BINS
+from fedward.privacy.disclosure.metric_registry import GROUPS, SUPPRESSED
 from fedward.privacy.disclosure.rule import Rule
 
 _GROUP = GROUPS["reliability"]

@@ -22,14 +22,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fedward.privacy.disclosure.metric_registry import (
-    DIMENSIONS,
-    FALSE_POSITIVE_RATES,
-    GROUPS,
-    RELIABILITY_BINS,
-    SUPPRESSED,
-    Metric,
-)
+from fedward.privacy.disclosure.categories import DIMENSIONS, FALSE_POSITIVE_RATES, RELIABILITY_BINS
+from fedward.privacy.disclosure.metric_registry import GROUPS, SUPPRESSED, Metric
 from fedward.privacy.disclosure.reliability import coarse_bins
 from fedward.privacy.disclosure.rule import Rule
 from fedward.privacy.disclosure.suppression import Cell, suppress_cells

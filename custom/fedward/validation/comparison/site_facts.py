@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fedward.privacy.disclosure.metric_registry import AGES, INTENSITIES
+from fedward.privacy.disclosure.categories import AGES, INTENSITIES
 
 SEVERAL, UNKNOWN = "several", "unknown"
 _MOST = 1e12

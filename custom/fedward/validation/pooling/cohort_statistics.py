@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from fedward.dataset.manifest import Row
 from fedward.dataset.selection import Example
 from fedward.errors import EncryptionError
-from fedward.privacy.disclosure.metric_registry import AGES, INTENSITIES, SEXES
+from fedward.privacy.disclosure.categories import AGES, INTENSITIES, SEXES
 from fedward.privacy.disclosure.suppression import suppress_cells, suppress_labels, suppress_parts
 from fedward.settings import JobSpec
 

@@ -36,7 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedward.errors import EncryptionError, JobError
-from fedward.privacy.disclosure.metric_registry import RELIABILITY_BINS
+from fedward.privacy.disclosure.categories import RELIABILITY_BINS
 from fedward.settings import JobSpec
 from fedward.validation.calibration import by_tenth, of_patients, table_of, tenths
 from fedward.validation.curves import counted_curves

@@ -36,8 +36,7 @@ from fedward.flare.protocol import (
     to_reply,
     to_shareable,
 )
-from fedward.flare.secagg_context import SumTopics
-from fedward.flare.server.finalization import OPENED
+from fedward.flare.secagg_context import OPENED, SumTopics
 from fedward.privacy.ledger.run_record import Record
 from fedward.privacy.ledger.runs import FinalModel
 from fedward.privacy.policy.job_hash import job_hash

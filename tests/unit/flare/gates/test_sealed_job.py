@@ -17,7 +17,6 @@ from nvflare.apis.shareable import Shareable
 
 from fedward.encryption.keys.key_file import write_key
 from fedward.errors import FederationError, FedwardError
-from fedward.flare.gates.secure_aggregation import enough
 from fedward.flare.protocol import (
     AFTER,
     Model,
@@ -30,7 +29,7 @@ from fedward.flare.protocol import (
     to_reply,
     to_shareable,
 )
-from fedward.flare.server.finalization import OPENED
+from fedward.flare.secagg_context import OPENED, enough
 from fedward.weights import add, digest
 from tests.support.flare.hospital import LISTED, Hospital, assert_refused, parts, serialised
 from tests.support.flare.three import KEY, OTHER, SITES, Three, assert_close, first_sum, last, mean

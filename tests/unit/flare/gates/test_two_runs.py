@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from nvflare.apis.shareable import Shareable
 
 from fedward.errors import GateRefused
-from fedward.flare.gates.secure_aggregation import enough
 from fedward.flare.protocol import REFUSED_AT_DOOR, Model, Reply, Sum, Task, refusal, to_reply, to_shareable
+from fedward.flare.secagg_context import enough
 from fedward.flare.summed_counts import counts_length
 from fedward.privacy.ledger.run_record import Record
 from fedward.privacy.ledger.runs import Run, Runs

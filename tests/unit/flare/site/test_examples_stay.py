@@ -11,7 +11,7 @@ from nvflare.apis.utils.decomposers import flare_decomposers
 from nvflare.fuel.utils import fobs
 
 from fedward.flare.protocol import Task, question
-from fedward.flare.site import executor
+from fedward.flare.site import site_job
 from fedward.settings import JobSpec, parse
 from fedward.settings.privacy import Leaving
 from fedward.validation.outlines import Outlined
@@ -38,7 +38,7 @@ def test_pictures_stay_in_the_run_folder(tmp_path: Path) -> None:
         outlined=lambda weights: (found,),
         score_histogram=None,
     )
-    site = executor._Site.__new__(executor._Site)
+    site = site_job.SiteJob.__new__(site_job.SiteJob)
     site._folder, site._job, site._patients, site._trainer = tmp_path, segmentation(), frozenset(), trainer
     leaving = Leaving(metrics=("scores", "dice", "images", "patients", "subgroups", "profile"), decimals=3, min_count=5)
     site._policy = SimpleNamespace(leaving=leaving)

@@ -16,7 +16,8 @@ from nvflare.apis.utils.event import fire_event_to_components
 
 from fedward.errors import CohortError, JobError, LedgerError, SettingsError, StudyRefused
 from fedward.flare.protocol import Task, refusal
-from fedward.flare.site.executor import _WAYS, HospitalExecutor
+from fedward.flare.site.executor import HospitalExecutor
+from fedward.flare.site.site_job import _WAYS
 from fedward.privacy.disclosure.release import release
 from fedward.privacy.policy.approvals import Way
 from fedward.settings import Leaving
@@ -44,7 +45,7 @@ def test_whatever_fails_the_server_learns_no_path_value_or_name(
     def fail(context: FLContext) -> None:
         raise error
 
-    monkeypatch.setattr("fedward.flare.site.executor._Site", fail)
+    monkeypatch.setattr("fedward.flare.site.executor.SiteJob", fail)
     answer = executor.execute(Task.ADMIT.value, Shareable(), FLContext(), Signal())
     reason = refusal(answer)
     assert reason
@@ -61,7 +62,7 @@ def test_every_way_of_admission_has_a_word_that_may_leave() -> None:
 
 
 def test_a_task_that_nobody_knows_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fedward.flare.site.executor._Site", lambda context: None)
+    monkeypatch.setattr("fedward.flare.site.executor.SiteJob", lambda context: None)
     assert refusal(HospitalExecutor().execute("upload_everything", Shareable(), FLContext(), Signal()))
 
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from fedward.dataset.manifest import Row
 from fedward.dataset.selection import Example
-from fedward.privacy.disclosure.metric_registry import AGES, DIMENSIONS, SUPPRESSED
+from fedward.privacy.disclosure.categories import AGES, DIMENSIONS
+from fedward.privacy.disclosure.metric_registry import SUPPRESSED
 from fedward.privacy.disclosure.profile import DECADES
 from fedward.privacy.disclosure.release import refused, release
 from fedward.settings import JobSpec, Leaving, parse

@@ -12,14 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedward.privacy.disclosure import metric_registry
-from fedward.privacy.disclosure.metric_registry import (
-    AGES,
-    DIMENSIONS,
-    FALSE_POSITIVE_RATES,
-    GROUPS,
-    RELIABILITY_BINS,
-    TABLES,
-)
+from fedward.privacy.disclosure.categories import AGES, DIMENSIONS, FALSE_POSITIVE_RATES, RELIABILITY_BINS
+from fedward.privacy.disclosure.metric_registry import GROUPS, TABLES
 from fedward.privacy.disclosure.received import received
 from fedward.privacy.disclosure.release import release
 from fedward.settings import Leaving

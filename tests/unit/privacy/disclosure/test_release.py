@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedward.privacy.disclosure.metric_registry import AGES, FLAT, GROUPS, INTENSITIES, SEXES, TABLES
+from fedward.privacy.disclosure.categories import AGES, INTENSITIES, SEXES
+from fedward.privacy.disclosure.metric_registry import FLAT, GROUPS, TABLES
 from fedward.privacy.disclosure.release import refused, release, unknown_names
 from fedward.privacy.disclosure.suppression import suppress_parts
 from fedward.settings import Leaving

@@ -11,15 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedward.privacy.disclosure.metric_registry import (
-    AGES,
-    DIMENSIONS,
-    FALSE_POSITIVE_RATES,
-    GROUPS,
-    MAKERS,
-    RELIABILITY_BINS,
-    SUPPRESSED,
-)
+from fedward.privacy.disclosure.categories import AGES, DIMENSIONS, FALSE_POSITIVE_RATES, MAKERS, RELIABILITY_BINS
+from fedward.privacy.disclosure.metric_registry import GROUPS, SUPPRESSED
 from fedward.privacy.disclosure.profile import DECADES
 from fedward.privacy.disclosure.release import refused, release, unknown_names
 from fedward.privacy.disclosure.suppression import suppress_cells, suppress_labels

@@ -20,7 +20,7 @@ import pytest
 from fedward.dataset.selection import Support
 from fedward.errors import EncryptionError
 from fedward.flare.summed_counts import counts_layout, counts_length, site_counts, told_of_all
-from fedward.privacy.disclosure.metric_registry import AGES, RELIABILITY_BINS, SEXES
+from fedward.privacy.disclosure.categories import AGES, RELIABILITY_BINS, SEXES
 from fedward.privacy.disclosure.release import refused, release
 from fedward.privacy.disclosure.withheld import ANY, FLOORS, Told, Untold, untold_counts, untold_length
 from fedward.settings import JobSpec, Leaving, parse

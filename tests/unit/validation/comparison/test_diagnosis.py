@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedward.privacy.disclosure.metric_registry import AGES, INTENSITIES, MAKERS, SEXES
+from fedward.privacy.disclosure.categories import AGES, INTENSITIES, MAKERS, SEXES
 from fedward.validation.comparison.diagnosis import NOTABLE, Finding, diagnose
 
 CAUSES = {"population-shift", "few-patients", "covariate-shift", "label-noise"}

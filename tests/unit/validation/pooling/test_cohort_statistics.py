@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as arrays
 
 from fedward.dataset.selection import Example, select
 from fedward.errors import EncryptionError, JobError
-from fedward.privacy.disclosure.metric_registry import AGES, INTENSITIES, SEXES
+from fedward.privacy.disclosure.categories import AGES, INTENSITIES, SEXES
 from fedward.privacy.disclosure.release import refused, release
 from fedward.settings import JobSpec, Leaving, parse, plain
 from fedward.training.networks import initial_weights

@@ -1,0 +1,136 @@
+"""``fedward site index``: DICOM or NIfTI folders, or a PACS, become a cohort."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
+from rich.table import Table
+
+from fedward.commands.output_format import Format
+from fedward.errors import SettingsError
+from fedward.screen import column, progress, screen
+from fedward.settings import SitePolicy, read_site
+
+if TYPE_CHECKING:
+    from fedward.indexing.index import Progress as Report
+    from fedward.indexing.pacs.fetch import Fetched
+    from fedward.indexing.quarantine import Table as Reasons
+    from fedward.indexing.summary import Summary
+
+_FEW_VALUES = 8
+
+
+def index(
+    site_toml: Path = typer.Argument(..., help="The hospital's site.toml."),
+    cohort: str | None = typer.Option(None, help="Index this cohort alone; without it, all of them."),
+    workers: int | None = typer.Option(None, min=1, help="Processes that read; without it, one a CPU."),
+    pacs: bool = typer.Option(False, "--pacs", help="First fetch what the cohort's archive has and is not here yet."),
+    format: Format = typer.Option(Format.text, "--format", help="text for people, json for scripts."),
+) -> None:
+    """Read the cohort's images and write its manifest and quarantine list. Only what changed is read again.
+
+    With --pacs, images come from the archive that the cohort names and are de-identified before they are written; a run
+    that broke off is taken up where it stopped.
+    """
+    from fedward.indexing.index import index_cohort  # here, so that a command that reads no image stays small
+    from fedward.indexing.quarantine import TooManyQuarantined
+    from fedward.indexing.summary import summarise
+
+    policy = read_site(site_toml)
+    if not policy.cohorts:
+        raise SettingsError("names no cohort", where=site_toml, remedy="add a [cohorts.<name>] table")
+    summaries = []
+    answers: dict[str, Fetched] = {}
+    for name in _chosen(policy, cohort, pacs=pacs):
+        if pacs:
+            answers[name] = _fetch(policy, name)
+        try:
+            with _bar(f"indexing {name}") as report:
+                manifest = index_cohort(policy, name, progress=report, workers=workers)
+        except TooManyQuarantined as refusal:
+            screen(stderr=True).print(_reasons(refusal.table, name))
+            raise
+        summaries.append(summarise(manifest, policy.cohorts[name].index))
+    if format is Format.json:
+        typer.echo(json.dumps([_content(summary, answers.get(summary.cohort)) for summary in summaries], indent=2))
+        return
+    for summary in summaries:
+        if summary.cohort in answers:
+            _show_archive(summary, answers[summary.cohort])
+        _show(summary)
+
+
+def _chosen(policy: SitePolicy, cohort: str | None, *, pacs: bool) -> list[str]:
+    if cohort is not None:
+        return [cohort]
+    chosen = [name for name in sorted(policy.cohorts) if policy.cohorts[name].pacs is not None or not pacs]
+    if not chosen:
+        remedy = "add [cohorts.<name>.pacs]"
+        raise SettingsError("no cohort names an archive", where=policy.site, remedy=remedy)
+    return chosen
+
+
+def _fetch(policy: SitePolicy, cohort: str) -> Fetched:
+    from fedward.indexing.pacs.fetch import fetch_cohort
+
+    with _bar(f"fetching {cohort}, series") as report:
+        return fetch_cohort(policy, cohort, progress=report)
+
+
+def _content(summary: Summary, fetched: Fetched | None) -> dict[str, Any]:
+    return asdict(summary) if fetched is None else {**asdict(summary), "archive": asdict(fetched)}
+
+
+def _show_archive(summary: Summary, fetched: Fetched) -> None:
+    table = Table(title=f"{summary.site}, archive of {summary.cohort}", show_header=False, title_justify="left")
+    table.add_row("found", f"{fetched.found} instances in {fetched.series} series of {fetched.studies} studies")
+    table.add_row("fetched", str(fetched.fetched))
+    table.add_row("already here", str(fetched.already))
+    for reason, count in fetched.refused.items():
+        table.add_row(f"not here: {reason}", str(count))
+    if fetched.no_longer_found:
+        table.add_row("here, and no longer found there", str(fetched.no_longer_found))
+    screen().print(table)
+
+
+@contextmanager
+def _bar(what: str) -> Iterator[Report]:
+    columns = (column("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with progress(*columns) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _show(summary: Summary) -> None:
+    out = screen()
+    table = Table(title=f"{summary.site}, cohort {summary.cohort}", show_header=False, title_justify="left")
+    table.add_row("images", str(summary.images))
+    sides = f"{summary.train_patients} train, {summary.validation_patients} validation"
+    table.add_row("patients", f"{summary.patients} ({sides})")
+    table.add_row("masks", f"{summary.masks} of {summary.images} images")
+    for label, values in summary.labels.items():
+        shown = ", ".join(f"{value}: {count}" for value, count in values.items())
+        if len(values) > _FEW_VALUES:
+            shown = f"{len(values)} different values"
+        table.add_row(f"label {label}", f"{sum(values.values())} of {summary.images} images ({shown})")
+    for flag, count in summary.flags.items():
+        table.add_row(f"flagged {flag}", str(count))
+    table.add_row("index", summary.index)
+    out.print(table)
+    if summary.quarantined:
+        out.print(_reasons(summary.quarantined, summary.cohort))
+
+
+def _reasons(reasons: Reasons, cohort: str) -> Table:
+    table = Table("files", "reason", "which means that the file", title_justify="left")
+    table.title = f"set aside from cohort {cohort}: {sum(count for _, count, _ in reasons)} files"
+    for reason, count, explanation in reasons:
+        table.add_row(str(count), reason, explanation)
+    return table

@@ -1,0 +1,235 @@
+"""One job at one hospital: its tasks, answered with the hospital's own cohort."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from nvflare.apis.dxo import DataKind
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.shareable import Shareable
+from nvflare.apis.signal import Signal
+
+from fedward import __version__
+from fedward.flare import job_context
+from fedward.flare.gates.egress import require_gates
+from fedward.flare.messages import guard
+from fedward.flare.protocol import PATIENTS, ROUND_NUMBER, Reply, Task, content_of, global_weights, to_shareable
+from fedward.flare.site.job_privacy import Protection
+from fedward.flare.submitter import origin_of
+from fedward.metrics.events import EVENTS_FILE, EventLog
+from fedward.privacy.attestation import PROOF
+from fedward.privacy.disclosure.metric_registry import DETAILS
+from fedward.privacy.disclosure.release import release
+from fedward.privacy.policy.approvals import Way, admission
+from fedward.reporting.examples import write_examples
+from fedward.weights import difference, save_weights
+
+if TYPE_CHECKING:
+    from fedward.settings import JobSpec
+    from fedward.training.trainer import Progress, Trainer
+
+
+LOCAL_ONLY_FILE, FINAL_FILE = "local_only.npz", "final_model.npz"
+"""The model that this hospital trained alone, and the final one of an encrypted job; both stay in its run folder."""
+
+
+_WAYS: Mapping[Way, str] = {"any": "any", "approved_jobs": "approved", "approval": "approved", "admits": "submitter"}
+"""How the job was admitted -> the word for it that may leave."""
+
+
+class Aborted(Exception):
+    """The job was stopped while this site was working on a task."""
+
+
+class SiteJob:
+    """One job at one hospital: its cohort, its trainer, its tasks."""
+
+    def __init__(self, context: FLContext) -> None:
+        require_gates(context)
+        guard.require_installed()
+        self._name: str = context.get_identity_name()
+        self._job_id: str = context.get_job_id()
+        self._folder = job_context.run_folder(context)
+        self._policy = job_context.site_policy(context)
+        self._job: JobSpec = job_context.job_spec(context)
+        self._events = EventLog(self._folder / EVENTS_FILE)
+        self._origin = origin_of(self._job, self._policy, context)
+        self._protection = Protection(self._job, self._policy, job_id=self._job_id, origin=self._origin)
+        self._trainer: Trainer | None = None
+        self._tasks: dict[Task, Callable[[Shareable, Signal], Reply]] = {
+            Task.ADMIT: self._admit,
+            Task.ROUND: self._round,
+            Task.VALIDATE: self._validate,
+            Task.FINAL: self._final,
+            Task.CONFIRM: self._nothing,
+            Task.OPEN: self._nothing,
+            Task.POOL: self._pool,
+            Task.ALONE: self._alone,
+        }
+
+    def answer(self, task: Task, data: Shareable, *, abort: Signal) -> Shareable:
+        """A task's answer, its metrics already cut to what the policy lets out; the gate refuses what is not."""
+        reply = self._tasks[task](data, abort)
+        allowed = self._released(reply.metrics, alone=task is Task.ALONE)
+        answer = to_shareable(Reply(metrics=allowed, update=reply.update, counts=reply.counts))
+        if reply.proof is not None:
+            answer.set_header(PROOF, dict(reply.proof))
+        if reply.patients is not None:
+            answer.set_header(PATIENTS, reply.patients)
+        return answer
+
+    def _released(self, metrics: Mapping[str, Any], *, alone: bool = False) -> dict[str, Any]:
+        """The part of the metrics that this hospital's rules let out."""
+        return release(
+            metrics,
+            self._policy.leaving,
+            private=self._protection.is_private,
+            alone=alone,
+            names=self._job.names,
+            exclusive=self._job.exclusive,
+        )
+
+    def close(self) -> None:
+        """Give back what never began, and end the run: nothing continues it."""
+        try:
+            self._protection.close()
+        finally:
+            job_context.open_record(self._policy).end(self._job_id)
+
+    @property
+    def trainer(self) -> Trainer:
+        """Made at first use: admission normally, or the first round at a site that was restarted."""
+        if self._trainer is None:
+            from fedward.dataset.manifest import read_manifest
+            from fedward.dataset.selection import select
+            from fedward.training.trainer import Trainer
+
+            cohort = self._policy.cohorts[self._job.data.cohort]
+            manifest = read_manifest(cohort.index)
+            least = cohort.min_patients
+            chosen = select(self._job, [manifest], site=self._name, min_patients=least)
+            self._patients = chosen.train_patients
+            self._privacy = self._protection.admit(self._patients)
+            self._trainer = Trainer(
+                self._job,
+                [manifest],
+                site=self._name,
+                min_patients=least,
+                private=self._protection.private,
+            )
+            self._content_hash = manifest.content_hash
+            self._quarantined = manifest.quarantined_patients
+        return self._trainer
+
+    def _admit(self, data: Shareable, abort: Signal) -> Reply:
+        support = self.trainer.support.plain()
+        return Reply(
+            metrics={
+                "support": support,
+                "quarantined": self._quarantined,
+                "cohort_hash": self._content_hash,
+                "fedward": __version__,
+                "privacy": self._privacy,
+                "admission": _WAYS[admission(self._job, self._policy, origin=self._origin)],
+            },
+        )
+
+    def _round(self, data: Shareable, abort: Signal) -> Reply:
+        weights, number = global_weights(data), int(data.get_header(ROUND_NUMBER))
+        scores, validate_s = _timed(lambda: self.trainer.validate(weights))
+        begun = self._protection.begin(round_number=number, steps=self.trainer.steps)
+        trained, train_s = _timed(
+            lambda: self.trainer.train(weights, round_number=number, on_progress=self._follow(number, abort))
+        )
+        update = difference(trained.weights, weights)
+        return Reply(
+            update=update,
+            proof=self._protection.proof(begun, trained, update, round_number=number),
+            patients=trained.patients if self._job.encryption is not None else None,
+            metrics={
+                "scores": scores.plain(),
+                "loss": trained.loss,
+                "patients": trained.patients,
+                "images": trained.images,
+                "steps": trained.steps,
+                "train_s": round(train_s, 3),
+                "validate_s": round(validate_s, 3),
+            },
+        )
+
+    def _validate(self, data: Shareable, abort: Signal) -> Reply:
+        """Scores of the last round's model, by which the best one is chosen; nothing is kept of it."""
+        scores, validate_s = _timed(lambda: self.trainer.validate(global_weights(data)))
+        return Reply(metrics={"scores": scores.plain(), "validate_s": round(validate_s, 3)})
+
+    def _final(self, data: Shareable, abort: Signal) -> Reply:
+        weights = global_weights(data)
+        scores, validate_s = _timed(lambda: self.trainer.validate(weights))
+        told = self.trainer.details(set(DETAILS) & set(self._policy.leaving.metrics))
+        write_examples(self._folder, self.trainer.outlined(weights))
+        privacy = self._protection.spent(self._patients)
+        if self._job.encryption is not None:
+            save_weights(weights, self._folder / FINAL_FILE)
+        metrics = {"scores": scores.plain(), **told, "validate_s": round(validate_s, 3), "privacy": privacy}
+        return Reply(counts=self._counts(metrics), metrics=metrics)
+
+    def _counts(self, metrics: Mapping[str, Any]) -> dict[str, NDArray[np.int64]] | None:
+        """This hospital's part of the job's sums of counts, and what it does not tell of it itself."""
+        if self._job.encryption is None:
+            return None
+        from fedward.flare.summed_counts import site_counts
+
+        support = self.trainer.support.plain()
+        out = self._released({**metrics, "support": support, "patients": support["train_patients"]})
+        private = self._protection.is_private
+        return site_counts(self._job, self._policy, self.trainer, lets_out=out, private=private)
+
+    def _nothing(self, data: Shareable, abort: Signal) -> Reply:
+        """Nothing of the executor's own: this hospital's gate adds what it verified itself."""
+        return Reply()
+
+    def _pool(self, data: Shareable, abort: Signal) -> Reply:
+        """The metrics of all hospitals together, from the sum that this hospital's gate opened."""
+        from fedward.flare.summed_counts import told_of_all
+
+        content, leaving = content_of(data, DataKind.ANALYTIC), self._policy.leaving
+        private = self._protection.is_private
+        of_all = told_of_all(self._job, content["purpose"], content["counts"], leaving=leaving, private=private)
+        return Reply(metrics=of_all)
+
+    def _alone(self, data: Shareable, abort: Signal) -> Reply:
+        """Train alone, without noise. Under differential privacy its scores stay here too: training data made them."""
+        from fedward.training.trainer import train_alone
+
+        weights, train_s = _timed(lambda: train_alone(self.trainer, self._job, on_progress=self._follow(None, abort)))
+        save_weights(weights, self._folder / LOCAL_ONLY_FILE)
+        scores, validate_s = _timed(lambda: self.trainer.validate(weights))
+        self._events.append("alone", scores=scores.plain())
+        seconds = {"train_s": round(train_s, 3), "validate_s": round(validate_s, 3)}
+        return Reply(metrics={"scores": scores.plain(), **seconds})
+
+    def _follow(self, number: int | None, abort: Signal) -> Callable[[Progress], None]:
+        """Write progress for this hospital's own eyes, at most twice a second, and stop when the job is stopped."""
+        last = 0.0
+
+        def follow(progress: Progress) -> None:
+            nonlocal last
+            if abort.triggered:
+                raise Aborted
+            now = time.monotonic()
+            if now - last >= 0.5 or progress.step == progress.steps:
+                last = now
+                loss = progress.loss if np.isfinite(progress.loss) else None
+                self._events.append("progress", round=number, step=progress.step, steps=progress.steps, loss=loss)
+
+        return follow
+
+
+def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    start = time.perf_counter()
+    result = work()
+    return result, time.perf_counter() - start

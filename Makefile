@@ -13,11 +13,12 @@ help: ## list the verbs
 
 setup: $(VENV)/.fedward ## virtual environment, pinned libraries, Fedward's own wheel
 
-check: setup ## what CI runs first: formatting, lint, types, every job's settings, deploy/, the pins' ages
+check: setup ## what CI runs first: formatting, lint, types, layout, every job's settings, deploy/, the pins' ages
 	$(RUN)/ruff format --check .
 	$(RUN)/ruff check .
 	$(RUN)/mypy
 	for job in jobs/*/; do $(RUN)/fedward job check $$job; done
+	$(RUN)/python docs/layout.py
 	deploy/validate.sh
 	$(RUN)/python deploy/pins.py
 
@@ -47,9 +48,10 @@ kit: setup ## startup kits for provisioning/federation.yml in build/federation
 bundle: setup ## air-gapped bundle in build/bundle; KIT=folder puts a hospital's kit in
 	deploy/bundle/make.sh $(KIT)
 
-reference: setup ## docs/reference.md, docs/messages.md and the reports' JSON schemas from the code
+reference: setup ## docs/reference.md, docs/messages.md, the table of rooms and the reports' JSON schemas from the code
 	$(RUN)/python docs/reference.py
 	$(RUN)/python docs/messages.py
+	$(RUN)/python docs/layout.py --write
 	$(RUN)/python -m fedward.reporting.schema custom/fedward/reporting
 
 dashboards: setup ## Grafana dashboards in deploy/monitoring from their code

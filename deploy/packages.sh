@@ -3,7 +3,7 @@
 # on Debian bookworm; quick where all is there. Nothing that it installs is left listening.
 set -euo pipefail
 [ "$(id -u)" = 0 ] || { echo "fedward: deploy/packages.sh installs packages: run it as root" >&2; exit 1; }
-dclint=3.1.0
+dclint=3.1.0 prettier=3.10.1
 export DEBIAN_FRONTEND=noninteractive
 
 installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
@@ -39,7 +39,9 @@ for service in orthanc podman podman-restart podman-auto-update prometheus prome
     systemctl disable --quiet "$service" 2>/dev/null || true
     [ ! -x "/etc/init.d/$service" ] || update-rc.d "$service" disable >/dev/null 2>&1 || true
 done
-if [ "$(dclint --version 2>/dev/null)" != "$dclint" ]; then
-    echo "installing dclint $dclint ..."
-    npm install --global --silent --no-fund --no-audit "dclint@$dclint"
-fi
+for tool in "dclint@$dclint" "prettier@$prettier"; do
+    if [ "$("${tool%@*}" --version 2>/dev/null)" != "${tool#*@}" ]; then
+        echo "installing $tool ..."
+        npm install --global --silent --no-fund --no-audit "$tool"
+    fi
+done

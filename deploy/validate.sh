@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every file below deploy/ held to its own tool: dclint, kubernetes-validate, systemd-analyze, promtool,
-# amtool, bash, shellcheck.
+# amtool, bash, shellcheck. The dashboard's JavaScript is held to prettier.
 # Run by `make check` and by the tests. A tool that is not here is named and left out; with FEDWARD_NO_SKIP=1, as in
 # continuous integration, that is a failure.
 #   deploy/validate.sh [FOLDER]     another folder of the same form
@@ -61,4 +61,9 @@ while IFS= read -r -d '' script; do
     hold "$script" bash -n "$script"
     if command -v shellcheck >/dev/null; then hold "$script" shellcheck --severity=warning "$script"; fi
 done < <(find "$deploy" .ci -type f \( -name '*.sh' -o -name run \) -print0)
+if have prettier prettier; then
+    pages=custom/fedward/dashboard/static
+    hold "$pages, which 'npx prettier --print-width 120 --write' mends," \
+        prettier --print-width 120 --check "$pages/**/*.js" "!$pages/vendor/**"
+fi
 exit "$failed"

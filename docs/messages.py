@@ -37,8 +37,8 @@ line with the name of a participant whom you know is worth a call to them; the d
 Written from the code by `make reference`. FLARE runs one *cell* a process: the server's and each site's parent, one of
 each for a job, and a person's console. A message that is not on the first list is dropped before FLARE reads it, in
 every process, whoever sent it; nothing is passed on between two participants. The code is
-[`message_rules.py`](../custom/fedward/flare/messages/rules.py); [the threat model](threat-model.md) says what it is
-for.
+[`flare/messages/rules.py`](../custom/fedward/flare/messages/rules.py); [the threat model](threat-model.md) says what it
+is for.
 """
 _BACK = """
 An answer goes the same way back. Two jobs, or two sites, have nothing to say to each other. A *pod transfer* is how a

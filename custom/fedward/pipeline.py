@@ -1,6 +1,6 @@
-"""The map: the stages of a job in order, where each runs, and which module does it.
+"""The map: the stages of a job in order, and the floors of the house, each package on one.
 
-A reader starts here. README's table is held to ``STAGES`` by a test, and so is every module that a stage names.
+A reader starts here. Tests hold README's table to ``STAGES``, and every import to ``FLOORS``.
 """
 
 from __future__ import annotations
@@ -85,3 +85,17 @@ STAGES = (
     ),
     Stage("report", "both", "events → report.json → report.html", "fedward.reporting"),
 )
+
+FLOORS: tuple[tuple[str, ...], ...] = (
+    ("errors", "files", "pipeline", "visible"),
+    ("dicom", "metrics", "screen", "settings", "weights"),
+    ("aggregation", "dataset", "encryption"),
+    ("indexing", "privacy", "provisioning"),
+    ("validation",),
+    ("dashboard", "reporting", "training"),
+    ("coldstart", "flare"),
+    ("demo", "doctor"),
+    ("commands",),
+    ("cli",),
+)
+"""Packages and modules of ``fedward``, lowest first: each imports only from floors below its own."""

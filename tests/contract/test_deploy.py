@@ -48,7 +48,7 @@ def built(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_own_tools_find_nothing(root: Path) -> None:
-    needs("dclint", "kubectl", "systemd", "prometheus", "prometheus-alertmanager")
+    needs("dclint", "prettier", "kubectl", "systemd", "prometheus", "prometheus-alertmanager")
     done = validated(root, root / "deploy")
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -67,7 +67,7 @@ def test_own_tools_find_nothing(root: Path) -> None:
     ],
 )
 def test_own_tools_find_a_planted_fault(root: Path, tmp_path: Path, name: str, before: str, after: str) -> None:
-    needs("dclint", "kubectl", "systemd", "prometheus", "prometheus-alertmanager")
+    needs("dclint", "prettier", "kubectl", "systemd", "prometheus", "prometheus-alertmanager")
     copy = Path(shutil.copytree(root / "deploy", tmp_path / "deploy"))
     text = (copy / name).read_text(encoding="utf-8")
     if name.startswith("systemd"):  # one line lost is still below the bound; without the hardening it is not

@@ -14,6 +14,7 @@ NO_SKIP = "FEDWARD_NO_SKIP"
 _SHOWN_BY = {
     "chromium": "chromium",
     "dclint": "dclint",
+    "prettier": "prettier",
     "dcmtk": "storescu",
     "debootstrap": "debootstrap",
     "iproute2": "ip",

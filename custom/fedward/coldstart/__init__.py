@@ -1,1 +1,8 @@
-"""A consortium's model at a hospital that took no part: is it good enough here, and what a fine-tune would give."""
+"""Test a consortium's model at a hospital that took no part, and fine-tune it there when it fails.
+
+Reading order: ``model`` (the file that the hospital was given), ``measure`` (its result on the hospital's own labelled
+patients), ``fine_tune``, ``validate`` (the whole answer), ``report`` (the answer as text and JSON).
+
+Invariant: nothing leaves the hospital, and no number is given that rests on fewer patients than the hospital's
+minimum.
+"""

@@ -1,1 +1,7 @@
-"""Cohort manifest -> MONAI datasets."""
+"""Turn a cohort manifest into the images that a job trains and validates on.
+
+Reading order: ``manifest`` (one row an image), ``selection`` (which images a job uses, and on which side of the
+split), ``load``, ``prepare`` and ``transforms`` (a row -> a network's input), ``images`` (batches).
+
+Invariant: all images of one patient are on one side of the split, today and after every new index.
+"""

@@ -1,1 +1,7 @@
-"""Decode DICOM and NIfTI: headers, grey values, slice order, masks. One file in, arrays out; nothing is written."""
+"""Decode DICOM and NIfTI files into arrays: headers, grey values, slice order, masks.
+
+Reading order: ``header``, ``pixels``, ``geometry``, ``image``, ``masks``, ``nifti``; ``synthetic/`` makes hospitals
+for tests.
+
+Invariant: one file in, arrays out, nothing written; what cannot be decoded for certain raises ``StudyRefused``.
+"""

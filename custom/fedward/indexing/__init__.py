@@ -1,1 +1,8 @@
-"""Index a folder of images: quality gate, pseudonyms, split by patient, cohort manifest, quarantine."""
+"""Build a cohort from a hospital's images: quality gate, pseudonyms, split, manifest, quarantine.
+
+Reading order: ``index`` (the whole way), ``walk``, ``workers``, ``quality``, ``assemble`` (slices -> volume),
+``match_masks``, ``labels``, ``site_key`` (pseudonyms and split), ``quarantine``, ``summary``; ``pacs/`` fetches from
+an archive.
+
+Invariant: an image that cannot serve for certain is quarantined with a reason; the others go on.
+"""

@@ -1,1 +1,7 @@
-"""What happened in a job, as it happens: one store that reports, dashboards and progress bars read."""
+"""Record what happens in a job as events, in one store that reports, dashboards and progress bars read.
+
+Reading order: ``events`` (the kinds), ``record`` and ``event_writer`` (into the store), ``store``, ``schema``,
+``queries``, ``catalogue`` and ``exporter`` (Prometheus).
+
+Invariant: no event holds data of a single patient.
+"""

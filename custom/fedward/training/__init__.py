@@ -1,1 +1,8 @@
-"""Local training at a site: networks, optimizer steps, FedProx."""
+"""Train and validate one site's model.
+
+Reading order: ``networks``, ``losses``, ``optimizers`` (by name), ``learner`` (one model), ``trainer`` (a site's
+passes), ``scoring``, ``details``, ``example_outlines``, ``results``; ``check`` finds a job's faults without data;
+``dp_sgd/``.
+
+Invariant: the same job, data and seed give the same weights, except for the noise of DP-SGD, which nobody can repeat.
+"""

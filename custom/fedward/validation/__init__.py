@@ -1,1 +1,8 @@
-"""How the model does, each number with its support."""
+"""Measure a model at a site, each number with the patients and images behind it.
+
+Reading order: ``predictions``, ``scores``, ``ranking``, ``segmentation``, ``bootstrap`` (intervals), ``calibration``,
+``curves``, ``operating_point``, ``subgroups``, ``profile``, ``sample_size``, ``acceptance``; ``comparison/``,
+``pooling/``.
+
+Invariant: a value that cannot be computed is None, never 0.
+"""

@@ -9,11 +9,18 @@ from pathlib import Path
 import fedward
 from fedward.flare.refusal_sentences import VALUE
 
-ROOMS = ("flare", "privacy", "encryption")
-"""The rooms whose code a gate runs."""
+ROOMS = ("flare", "privacy", "encryption", "weights.py")
+"""The rooms and the module whose code a gate runs."""
 RAISED = frozenset({"GateRefused", "EncryptionError"})
 ELSEWHERE = frozenset(
-    {"box.py", "old_keys.py", "certificates.py", "identity.py", "key_file.py", "site_requests.py", "uploads.py"}
+    {
+        "encryption/keys/key_file.py",
+        "encryption/keys/old_keys.py",
+        "encryption/keys/sealed_box.py",
+        "encryption/keys/site_identity.py",
+        "flare/console/uploads.py",
+        "flare/messages/site_requests.py",
+    }
 )
 """Files whose errors a person at the hospital meets, and no gate but by class."""
 
@@ -38,7 +45,8 @@ def messages(source: str) -> Iterator[str]:
 def collected() -> set[str]:
     """Those of the package that say at least two words of their own."""
     root = Path(fedward.__file__).parent
-    files = [path for room in ROOMS for path in sorted((root / room).rglob("*.py")) if path.name not in ELSEWHERE]
+    files = [path for room in ROOMS for path in sorted([*(root / room).rglob("*.py"), root / room]) if path.is_file()]
+    files = [path for path in files if path.relative_to(root).as_posix() not in ELSEWHERE]
     found = {text for path in files for text in messages(path.read_text(encoding="utf-8"))}
     return {text for text in found if sum(word.isalpha() for word in text.split()) >= 2}
 

@@ -41,8 +41,9 @@ TOLD = frozenset(SENTENCES.values()) | GATE_SENTENCES
 
 def classes() -> list[type[FedwardError]]:
     """Every error class of the package, wherever it is made."""
-    for module in pkgutil.walk_packages([str(PACKAGE / "dicom")], "fedward.dicom."):
-        importlib.import_module(module.name)
+    for room in ("dicom", "indexing"):
+        for module in pkgutil.walk_packages([str(PACKAGE / room)], f"fedward.{room}."):
+            importlib.import_module(module.name)
     found, due = [], [FedwardError]
     while due:
         one = due.pop()
@@ -270,9 +271,33 @@ def _forwarded(path: Path) -> Iterator[int]:
                 yield node.lineno
 
 
-@pytest.mark.parametrize("file", ["executor.py", "egress.py", "ingress.py", "door.py"])
-def test_nothing_else_forwards_an_errors_text(file: str) -> None:
-    assert list(_forwarded(PACKAGE / "flare" / file)) == []
+HOSPITAL = sorted(path for room in ("gates", "site") for path in (PACKAGE / "flare" / room).glob("*.py"))
+"""Files whose code runs at the hospital while a task is answered."""
+
+
+@pytest.mark.parametrize("path", HOSPITAL, ids=lambda path: path.stem)
+def test_nothing_else_forwards_an_errors_text(path: Path) -> None:
+    assert list(_forwarded(path)) == []
+
+
+def test_the_files_that_run_at_the_hospital_are_there() -> None:
+    assert {"executor", "site_job", "gate", "ingress", "egress", "secure_aggregation"} <= {one.stem for one in HOSPITAL}
+
+
+def test_refusals_are_sent_by_the_executor_and_the_gates_alone() -> None:
+    """Whoever calls ``protocol.refuse`` is of these files; the call's argument is a code or a sentence of the table."""
+    callers = set()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        imported = any(
+            isinstance(node, ast.ImportFrom)
+            and node.module == "fedward.flare.protocol"
+            and any(alias.name in ("refuse", "REFUSAL") for alias in node.names)
+            for node in ast.walk(tree)
+        )
+        if imported:
+            callers.add(path.relative_to(PACKAGE).as_posix())
+    assert callers == {"flare/gates/egress.py", "flare/site/executor.py"}
 
 
 def test_the_search_for_forwarded_texts_finds_one(tmp_path: Path) -> None:

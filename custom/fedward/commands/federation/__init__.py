@@ -1,1 +1,4 @@
-"""``fedward federation …``: one file a verb, for the federation operator."""
+"""``fedward federation <verb>``, for the federation's operator.
+
+Reading order: ``app``, ``members``, ``upkeep``, ``doctor``.
+"""

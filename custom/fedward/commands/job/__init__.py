@@ -1,1 +1,4 @@
-"""``fedward job …``: one file a verb, for the data scientist."""
+"""``fedward job <verb>``, for the data scientist.
+
+Reading order: ``app`` (check, export, submit, download), ``plan``, ``sweep``, ``report``.
+"""

@@ -1,1 +1,4 @@
-"""``fedward site …``: one file a verb, for hospital IT and privacy officers."""
+"""``fedward site <verb>``, for hospital IT and the privacy officer.
+
+Reading order: ``app``, ``index``, ``policy``, ``approve``, ``ledger``, ``join``, ``doctor``, ``validate``, ``report``.
+"""

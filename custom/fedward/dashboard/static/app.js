@@ -1,9 +1,9 @@
 // The page: which view is shown, what it was last told, and whether the server still tells it.
 
 import { el, morph } from "./dom.js";
-import * as federation from "./federation.js";
-import * as job from "./job.js";
-import * as site from "./site.js";
+import * as federation from "./pages/federation.js";
+import * as job from "./pages/job.js";
+import * as site from "./pages/site.js";
 import { age, clock, presenceMark } from "./words.js";
 
 const VIEWS = {
@@ -49,7 +49,11 @@ function go(first = false) {
 const serverNow = () => (server.now === null ? Date.now() / 1000 : server.now + (Date.now() - server.heardAt) / 1000);
 
 async function get(path) {
-  const answer = await fetch(path, { cache: "no-store", headers: { Accept: "application/json" }, credentials: "same-origin" });
+  const answer = await fetch(path, {
+    cache: "no-store",
+    headers: { Accept: "application/json" },
+    credentials: "same-origin",
+  });
   server.signedOut = answer.status === 401 || answer.status === 403;
   if (answer.status === 404) return { missing: (await answer.json()).error ?? "not found" };
   if (!answer.ok) throw new Error(`${answer.status}`);
@@ -76,7 +80,9 @@ function refresh(how = readAll) {
 
 function readAll() {
   const { view, id } = shown;
-  return settle(view, id, () => Promise.all([get("/api/federation"), view === "federation" ? null : get(VIEWS[view].path(id))]));
+  return settle(view, id, () =>
+    Promise.all([get("/api/federation"), view === "federation" ? null : get(VIEWS[view].path(id))]),
+  );
 }
 
 /** Who was seen when; a job is fetched again only where it has news that no event told. */
@@ -146,11 +152,23 @@ function render(data) {
   if (data && !data.missing) speak(view.spoken(data));
 }
 
-const nothing = (heading, words) => [el("header", { class: "head" }, el("h1", { tabindex: "-1" }, heading), el("p", { class: "lead" }, words), el("p", {}, el("a", { href: "#/" }, "To the federation")))];
+const nothing = (heading, words) => [
+  el(
+    "header",
+    { class: "head" },
+    el("h1", { tabindex: "-1" }, heading),
+    el("p", { class: "lead" }, words),
+    el("p", {}, el("a", { href: "#/" }, "To the federation")),
+  ),
+];
 
 function showTrail(view, data) {
   const known = data && !data.missing ? data : null;
-  const steps = view.trail(known, shown.id).map(([words, href]) => el("span", {}, href ? el("a", { href }, words) : el("span", { "aria-current": "page" }, words)));
+  const steps = view
+    .trail(known, shown.id)
+    .map(([words, href]) =>
+      el("span", {}, href ? el("a", { href }, words) : el("span", { "aria-current": "page" }, words)),
+    );
   morph(document.getElementById("trail"), el("span", { id: "trail" }, steps));
   const words = `${view.title(known, shown.id)} · Fedward`;
   if (document.title !== words) document.title = words;
@@ -158,8 +176,22 @@ function showTrail(view, data) {
 
 function showLink() {
   const live = server.open && server.answered;
-  const words = server.signedOut ? ["signed out: ", el("a", { href: "/" }, "sign in again")] : live ? "live" : server.now === null ? "not connected" : `not connected, showing data of ${clock(server.now)}`;
-  morph(link, el("p", { id: "link", class: `link ${live ? "on" : "off"}` }, el("span", { class: "lamp", "aria-hidden": "true" }), words));
+  const words = server.signedOut
+    ? ["signed out: ", el("a", { href: "/" }, "sign in again")]
+    : live
+      ? "live"
+      : server.now === null
+        ? "not connected"
+        : `not connected, showing data of ${clock(server.now)}`;
+  morph(
+    link,
+    el(
+      "p",
+      { id: "link", class: `link ${live ? "on" : "off"}` },
+      el("span", { class: "lamp", "aria-hidden": "true" }),
+      words,
+    ),
+  );
   document.body.classList.toggle("cut-off", !live);
   if (!live && server.now !== null) speak("Not connected.");
 }
@@ -179,11 +211,14 @@ function speak(words) {
     return;
   }
   if (spokenSoon !== null) return;
-  spokenSoon = setTimeout(() => {
-    spokenSoon = null;
-    spokenAt = Date.now();
-    spokenPlace.textContent = spokenLast;
-  }, Math.max(0, spokenAt + SPOKEN_EVERY_MS - Date.now()));
+  spokenSoon = setTimeout(
+    () => {
+      spokenSoon = null;
+      spokenAt = Date.now();
+      spokenPlace.textContent = spokenLast;
+    },
+    Math.max(0, spokenAt + SPOKEN_EVERY_MS - Date.now()),
+  );
 }
 
 // ---- time passes without any event

@@ -8,9 +8,12 @@ export const svg = (name, attributes, ...children) => made(document.createElemen
 
 function made(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes ?? {})) {
-    if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : value);
+    if (value !== null && value !== undefined && value !== false)
+      element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(
+    ...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false),
+  );
   return element;
 }
 
@@ -21,19 +24,30 @@ export const px = (value) => value.toFixed(1);
 export const unseen = (words) => el("span", { class: "unseen" }, words);
 
 /** A region of its own that scrolls sideways and can be reached by keyboard. */
-export const scroll = (label, ...children) => el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, ...children);
+export const scroll = (label, ...children) =>
+  el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, ...children);
 
 const TALL = 24;
 
 /** A table: `columns` are [words, class] or elements; `rows` are tr elements. A long one scrolls below its own head. */
 export function table(caption, columns, rows, attributes = {}) {
   const head = columns.map((one) => (one instanceof Element ? one : el("th", { scope: "col", class: one[1] }, one[0])));
-  const place = scroll(caption, el("table", attributes, el("caption", { class: "unseen" }, caption), el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows)));
+  const place = scroll(
+    caption,
+    el(
+      "table",
+      attributes,
+      el("caption", { class: "unseen" }, caption),
+      el("thead", {}, el("tr", {}, head)),
+      el("tbody", {}, rows),
+    ),
+  );
   if (rows.length > TALL) place.classList.add("tall");
   return place;
 }
 
-export const section = (id, heading, ...children) => el("section", { "aria-labelledby": id, "data-key": id }, el("h2", { id }, heading), ...children);
+export const section = (id, heading, ...children) =>
+  el("section", { "aria-labelledby": id, "data-key": id }, el("h2", { id }, heading), ...children);
 
 /**
  * Make `old` like `fresh`, touching only what differs.
@@ -47,7 +61,8 @@ export function morph(old, fresh) {
 }
 
 function attributes(old, fresh) {
-  for (const { name, value } of [...fresh.attributes]) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  for (const { name, value } of [...fresh.attributes])
+    if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   for (const { name } of [...old.attributes]) {
     const own = name === "open" || (name === "style" && old.hasAttribute("data-keep"));
     if (!own && !fresh.hasAttribute(name)) old.removeAttribute(name);

@@ -14,12 +14,14 @@ export const absent = (words) => el("span", { class: "absent" }, words);
 export const whole = (value) => value.toLocaleString("en-GB");
 
 /** A number for reading with all its digits in <data value>, or why there is none. */
-export const number = (value, digits = 3) => (isNumber(value) ? el("data", { value }, digits ? fixed(value, digits) : whole(value)) : absent(NOT_MEASURED));
+export const number = (value, digits = 3) =>
+  isNumber(value) ? el("data", { value }, digits ? fixed(value, digits) : whole(value)) : absent(NOT_MEASURED);
 
 export const measureOf = (job) => MEASURES[job.measure] ?? (job.task === "segmentation" ? MEASURES.dice : MEASURES.auc);
 
 /** A site's value, or why there is none. */
-export const score = (row) => (isNumber(row.value) ? number(row.value) : absent(row.suppressed ? INSUFFICIENT : NOT_MEASURED));
+export const score = (row) =>
+  isNumber(row.value) ? number(row.value) : absent(row.suppressed ? INSUFFICIENT : NOT_MEASURED);
 
 export const hasInterval = (row) => isNumber(row?.value) && isNumber(row.low) && isNumber(row.high);
 export const interval = (row) => (hasInterval(row) ? [number(row.low), " to ", number(row.high)] : null);
@@ -31,7 +33,12 @@ export function support(row, name) {
   return isNumber(row.value) || isNumber(row.patients) ? absent("withheld") : null;
 }
 
-export const spokenScore = (row) => (isNumber(row.value) ? fixed(row.value) + (hasInterval(row) ? `, 95 % interval ${intervalWords(row)}` : "") : row.suppressed ? INSUFFICIENT : NOT_MEASURED);
+export const spokenScore = (row) =>
+  isNumber(row.value)
+    ? fixed(row.value) + (hasInterval(row) ? `, 95 % interval ${intervalWords(row)}` : "")
+    : row.suppressed
+      ? INSUFFICIENT
+      : NOT_MEASURED;
 
 /** Seconds as an age: 12 s ago, 3 min ago, 2 h ago, 5 days ago. */
 export function age(seconds) {
@@ -50,13 +57,18 @@ export function lasting(seconds) {
 }
 
 export const clock = (at) => new Date(at * 1000).toLocaleTimeString("en-GB");
-export const moment = (at) => `${new Date(at * 1000).toLocaleDateString("en-GB", { day: "numeric", month: "short", year: "numeric" })}, ${clock(at)}`;
+export const moment = (at) =>
+  `${new Date(at * 1000).toLocaleDateString("en-GB", { day: "numeric", month: "short", year: "numeric" })}, ${clock(at)}`;
 
 /** An age that the page counts on by itself. */
-export const ago = (at, now) => (isNumber(at) ? el("time", { datetime: new Date(at * 1000).toISOString(), title: moment(at), "data-at": at }, age(now - at)) : absent("never"));
+export const ago = (at, now) =>
+  isNumber(at)
+    ? el("time", { datetime: new Date(at * 1000).toISOString(), title: moment(at), "data-at": at }, age(now - at))
+    : absent("never");
 
 export const many = (count, one, more = `${one}s`) => `${whole(count)} ${count === 1 ? one : more}`;
-export const listed = (words) => (words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`);
+export const listed = (words) =>
+  words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`;
 export const short = (name, letters) => (name.length <= letters ? name : `${name.slice(0, Math.max(letters - 1, 1))}…`);
 export const siteHref = (site) => `#/sites/${encodeURIComponent(site)}`;
 export const jobHref = (id) => `#/jobs/${encodeURIComponent(id)}`;
@@ -74,7 +86,13 @@ const SHAPES = {
   ring: () => svg("circle", { cx: 6, cy: 6, r: 4, class: "hollow" }),
 };
 
-export const mark = (shape, kind, words) => el("span", { class: `state ${kind}` }, svg("svg", { viewBox: "0 0 12 12", class: "shape", "aria-hidden": "true" }, SHAPES[shape]()), el("span", {}, words));
+export const mark = (shape, kind, words) =>
+  el(
+    "span",
+    { class: `state ${kind}` },
+    svg("svg", { viewBox: "0 0 12 12", class: "shape", "aria-hidden": "true" }, SHAPES[shape]()),
+    el("span", {}, words),
+  );
 
 /** The state of a site at `now`: it turns stale by itself when it has not been seen for long enough. */
 export function presence(site, now, staleAfter) {
@@ -99,7 +117,10 @@ export function certificate(days) {
   if (!isNumber(days)) return absent("not known");
   if (days < 0) return mark("cross", "warn", "expired");
   const words = many(Math.floor(days), "day");
-  return days < CERTIFICATE_WARNING_DAYS ? mark("triangle", "warn", `${words}, renew`) : el("data", { value: days }, words);
+  return days < CERTIFICATE_WARNING_DAYS
+    ? mark("triangle", "warn", `${words}, renew`)
+    : el("data", { value: days }, words);
 }
 
-export const rounds = (job) => (isNumber(job.rounds_asked) ? `${job.rounds_done} of ${job.rounds_asked}` : `${job.rounds_done}`);
+export const rounds = (job) =>
+  isNumber(job.rounds_asked) ? `${job.rounds_done} of ${job.rounds_asked}` : `${job.rounds_done}`;

@@ -1,1 +1,4 @@
-"""Made-up hospitals as DICOM files, for the demo and the tests. No patient is in them."""
+"""Make hospitals of synthetic patients as DICOM files, for the demo and the tests.
+
+Reading order: ``hospital``, ``scanner``, ``chest``, ``files``.
+"""

@@ -1,1 +1,6 @@
-"""Harmless requests that must be refused: what is sent to the server, to the site, and what an answer shows."""
+"""Send harmless requests that must be refused, to a server and to a site, and judge the answers.
+
+Reading order: ``judgement``, ``server``, ``site``.
+
+Invariant: silence alone shows nothing: every set of probes has a control that must be answered.
+"""

@@ -1,1 +1,4 @@
-"""Checks of a site, one file a subject: each is a function ``Case`` -> findings."""
+"""The checks of a site, a file a subject.
+
+Invariant: a check is a function of the context that yields findings; it changes nothing.
+"""

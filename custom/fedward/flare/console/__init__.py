@@ -1,1 +1,1 @@
-"""FLARE's console at the server: sessions, uploads, downloads."""
+"""What FLARE's console may do at the server: sessions bound to a certificate, uploads, downloads."""

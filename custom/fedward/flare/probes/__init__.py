@@ -1,1 +1,4 @@
-"""Requests that the doctor sends from a FLARE cell, and jobs that nobody may take."""
+"""Requests and jobs that the doctor sends to see that they are refused.
+
+Reading order: ``outcome``, ``requests``, ``jobs``.
+"""

@@ -1,1 +1,4 @@
-"""A hospital's side of a job: the executor and its privacy."""
+"""A hospital's side of a job.
+
+Reading order: ``executor`` (FLARE's interface), ``site_job`` (the tasks), ``job_privacy`` (policy and ledger).
+"""

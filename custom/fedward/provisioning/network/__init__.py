@@ -1,1 +1,4 @@
-"""What a site asks of the network before it joins: names, ports, and the server's health."""
+"""Ask a server for its time and versions, over mutual TLS, and find out how far a site gets.
+
+Reading order: ``connectivity``, ``health``.
+"""

@@ -1,1 +1,4 @@
-"""A model's release dossier, as data and as a page to sign."""
+"""A model's release dossier: what a hospital's board reads before it signs.
+
+Reading order: ``dossier``, ``page``.
+"""

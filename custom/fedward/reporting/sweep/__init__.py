@@ -1,1 +1,4 @@
-"""A sweep over ε, as data, chart and page."""
+"""One job at several ε: what privacy costs in accuracy.
+
+Reading order: ``sweep``, ``chart``, ``page``.
+"""

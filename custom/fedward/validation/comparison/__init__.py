@@ -1,1 +1,5 @@
-"""Compare sites and models: which site is served worse, why, by how much, and what each site contributed."""
+"""Compare sites and models: which site the model serves worse, by how much, and why.
+
+Reading order: ``sites``, ``effect_size``, ``paired_difference``, ``site_facts``, ``diagnosis``, ``label_noise``,
+``contribution``.
+"""

@@ -1,1 +1,4 @@
-"""Statistics over all hospitals' patients, from sums of counts that no server reads site by site."""
+"""Statistics over all hospitals' patients, from sums of counts: the server reads no hospital's own.
+
+Reading order: ``pooled``, ``cohort_statistics``, ``disclosed``.
+"""

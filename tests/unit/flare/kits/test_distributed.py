@@ -343,7 +343,7 @@ def test_a_builder_that_was_taken_out_makes_no_kit(north: Federation) -> None:
     """The participant's own definition names our builder; without it the kit would be FLARE's open one."""
     definition = north.request / "site.yaml"
     text = definition.read_text()
-    assert "close_kit" in text
+    assert "fedward.flare.kits.hardening" in text
     definition.write_text(text[: text.index("builders:")])
     refused_join(north, "not closed|is not a file of a kit", kit=north.hospital / "new")
 

@@ -1,7 +1,7 @@
 // Who took part in which round, and why an answer was missing.
 
-import { el, table, unseen } from "./dom.js";
-import { many, moment, whole } from "./words.js";
+import { el, table, unseen } from "../dom.js";
+import { many, moment, whole } from "../words.js";
 
 const CELLS = 2400;
 const MOST_ROUNDS = 40;
@@ -9,7 +9,10 @@ const MOST_ROUNDS = 40;
 export function participation(data, sites, chosen) {
   const fit = Math.max(10, Math.min(MOST_ROUNDS, Math.floor(CELLS / Math.max(sites.length, 1))));
   const rounds = data.rounds.slice(-fit);
-  const shown = rounds.length < data.rounds.length ? `The last ${rounds.length} of ${many(data.rounds.length, "round")} are shown. ` : "";
+  const shown =
+    rounds.length < data.rounds.length
+      ? `The last ${rounds.length} of ${many(data.rounds.length, "round")} are shown. `
+      : "";
   return [
     el("p", {}, `${shown}A square is an answer that counted; a cross is one that did not, and says why when chosen.`),
     grid(rounds, sites),
@@ -20,8 +23,17 @@ export function participation(data, sites, chosen) {
 }
 
 function grid(rounds, sites) {
-  const head = rounds.map((round) => el("th", { scope: "col", class: "cell", "data-key": `r${round.round}` }, unseen("round "), String(round.round + 1)));
-  const rows = sites.map((site) => el("tr", { "data-key": site }, el("th", { scope: "row" }, site), rounds.map((round) => cell(site, round))));
+  const head = rounds.map((round) =>
+    el("th", { scope: "col", class: "cell", "data-key": `r${round.round}` }, unseen("round "), String(round.round + 1)),
+  );
+  const rows = sites.map((site) =>
+    el(
+      "tr",
+      { "data-key": site },
+      el("th", { scope: "row" }, site),
+      rounds.map((round) => cell(site, round)),
+    ),
+  );
   return table("Participation, site by round", [["Site"], ...head], rows, { class: "grid" });
 }
 
@@ -31,18 +43,44 @@ function cell(site, round) {
   if (!one) return el("td", { class: "cell", "data-key": key }, unseen("not asked"));
   if (one.outcome === "accepted") return el("td", { class: "cell in", "data-key": key }, unseen("accepted"));
   const words = `${site}, round ${round.round + 1}: dropped${one.reason ? `, ${one.reason}` : ""}`;
-  return el("td", { class: "cell out", "data-key": key }, el("button", { type: "button", "data-reason": words, "aria-label": words }, "×"));
+  return el(
+    "td",
+    { class: "cell out", "data-key": key },
+    el("button", { type: "button", "data-reason": words, "aria-label": words }, "×"),
+  );
 }
 
 function missing(dropped) {
   if (!dropped.length) return null;
-  const rows = [...dropped].reverse().map((one) => el("tr", {}, el("td", { class: "num" }, whole(one.round + 1)), el("th", { scope: "row" }, one.site), el("td", {}, one.reason), el("td", {}, moment(one.at))));
-  return el("details", { "data-key": "dropped" }, el("summary", {}, `Answers that did not count, newest first (${dropped.length})`), table("Answers that did not count", [["Round", "num"], ["Site"], ["Reason"], ["When"]], rows));
+  const rows = [...dropped]
+    .reverse()
+    .map((one) =>
+      el(
+        "tr",
+        {},
+        el("td", { class: "num" }, whole(one.round + 1)),
+        el("th", { scope: "row" }, one.site),
+        el("td", {}, one.reason),
+        el("td", {}, moment(one.at)),
+      ),
+    );
+  return el(
+    "details",
+    { "data-key": "dropped" },
+    el("summary", {}, `Answers that did not count, newest first (${dropped.length})`),
+    table("Answers that did not count", [["Round", "num"], ["Site"], ["Reason"], ["When"]], rows),
+  );
 }
 
 function declined(all) {
   if (!all.length) return null;
-  return el("p", { class: "under" }, "Takes no part: ", all.map((one, index) => [index ? "; " : "", el("strong", {}, one.site), ` (${one.reason})`]), ".");
+  return el(
+    "p",
+    { class: "under" },
+    "Takes no part: ",
+    all.map((one, index) => [index ? "; " : "", el("strong", {}, one.site), ` (${one.reason})`]),
+    ".",
+  );
 }
 
 /** The reason of a chosen cross stands below the grid. */

@@ -1,8 +1,8 @@
 // Lines over the rounds, drawn by uPlot on a canvas; names and last values stand at the lines' ends as buttons, so that
 // a line is chosen by mouse, finger or keyboard, and its 95 % interval shows as a band.
 
-import { el, morph, px, svg } from "./dom.js";
-import { fixed, hasInterval, intervalWords, isNumber } from "./words.js";
+import { el, morph, px, svg } from "../dom.js";
+import { fixed, hasInterval, intervalWords, isNumber } from "../words.js";
 
 const LABEL_GAP = 21;
 const LEADER = 24;
@@ -47,7 +47,8 @@ export class Lines {
     this.watch.observe(this.canvas);
     this.onScheme = () => this.plot?.redraw(false);
     dark.addEventListener("change", this.onScheme);
-    for (const kind of ["focusin", "pointerover"]) this.ends.addEventListener(kind, (event) => this.#hover(nameOf(event)));
+    for (const kind of ["focusin", "pointerover"])
+      this.ends.addEventListener(kind, (event) => this.#hover(nameOf(event)));
     for (const kind of ["focusout", "pointerleave"]) this.ends.addEventListener(kind, () => this.#hover(null));
     this.ends.addEventListener("click", (event) => this.#choose(nameOf(event)));
     this.ends.addEventListener("keydown", (event) => this.#step(event));
@@ -64,8 +65,13 @@ export class Lines {
     this.given = given;
     this.canvas.setAttribute("aria-label", given.label);
     this.host.classList.toggle("bare", !given.ends);
-    const shape = JSON.stringify([given.lines.map((line) => [line.name, line.colour, line.dashed, line.quiet]), given.height]);
-    this.rounds = [...new Set(given.lines.flatMap((line) => line.round.filter((_, index) => isNumber(line.value[index]))))].sort((a, b) => a - b);
+    const shape = JSON.stringify([
+      given.lines.map((line) => [line.name, line.colour, line.dashed, line.quiet]),
+      given.height,
+    ]);
+    this.rounds = [
+      ...new Set(given.lines.flatMap((line) => line.round.filter((_, index) => isNumber(line.value[index])))),
+    ].sort((a, b) => a - b);
     const at = new Map(this.rounds.map((round, index) => [round, index]));
     this.data = [this.rounds, ...given.lines.map((line) => column(line, line.value, at))];
     if (this.chosen && !given.lines.some((line) => line.name === this.chosen)) this.chosen = null;
@@ -90,7 +96,12 @@ export class Lines {
       spanGaps: true,
       points: { show: () => !line.quiet && this.rounds.length <= 16, size: 5, fill: () => colour(`--s${line.colour}`) },
     }));
-    const axis = { stroke: () => colour("--soft"), font: FONT, ticks: { show: false }, grid: { stroke: () => colour("--grid"), width: 1 } };
+    const axis = {
+      stroke: () => colour("--soft"),
+      font: FONT,
+      ticks: { show: false },
+      grid: { stroke: () => colour("--grid"), width: 1 },
+    };
     const options = {
       width: Math.max(this.canvas.clientWidth, 120),
       height,
@@ -98,7 +109,10 @@ export class Lines {
       padding: [10, 10, 0, 0],
       cursor: { y: false, drag: { x: false, y: false, setScale: false }, focus: { prox: 24 }, points: { show: false } },
       focus: { alpha: 0.3 },
-      scales: { x: { time: false, range: (plot, low, high) => [low ?? 0, Math.max(high ?? 1, (low ?? 0) + 1)] }, y: { range: () => this.given.range } },
+      scales: {
+        x: { time: false, range: (plot, low, high) => [low ?? 0, Math.max(high ?? 1, (low ?? 0) + 1)] },
+        y: { range: () => this.given.range },
+      },
       axes: [
         { ...axis, grid: { show: false }, incrs: WHOLE_STEPS, space: 34, size: 30, gap: 6 },
         { ...axis, size: 44, gap: 6, space: 36 },
@@ -116,13 +130,16 @@ export class Lines {
 
   #resize() {
     const width = this.canvas.clientWidth;
-    if (this.plot && width > 0 && Math.abs(width - this.plot.width) >= 1) this.plot.setSize({ width, height: this.given.height });
+    if (this.plot && width > 0 && Math.abs(width - this.plot.width) >= 1)
+      this.plot.setSize({ width, height: this.given.height });
   }
 
   /** The active line's 95 % interval, under the lines. */
   #band(plot) {
     const line = this.given.lines.find((one) => one.name === this.active && !one.quiet);
-    const ends = (line?.round ?? []).map((round, index) => [round, line.low?.[index], line.high?.[index]]).filter(([, low, high]) => isNumber(low) && isNumber(high));
+    const ends = (line?.round ?? [])
+      .map((round, index) => [round, line.low?.[index], line.high?.[index]])
+      .filter(([, low, high]) => isNumber(low) && isNumber(high));
     if (!ends.length) return;
     const { ctx } = plot;
     const point = (round, value) => [plot.valToPos(round, "x", true), plot.valToPos(value, "y", true)];
@@ -148,13 +165,44 @@ export class Lines {
     const [top, bottom] = [plot.bbox.top / ratio, (plot.bbox.top + plot.bbox.height) / ratio];
     const shown = given.lines.map((line) => ({ line, last: lastOf(line) })).filter(({ last }) => last !== null);
     const places = shown.map(({ last }) => top + plot.valToPos(last.value, "y"));
-    const moved = spread(places, Math.min(LABEL_GAP, (bottom - top + 16) / Math.max(shown.length - 1, 1)), top - 2, bottom + 8);
-    const leaders = shown.map(({ line }, index) => svg("line", { x1: 2, y1: px(places[index]), x2: LEADER, y2: px(moved[index]), class: `s${line.colour}` }));
+    const moved = spread(
+      places,
+      Math.min(LABEL_GAP, (bottom - top + 16) / Math.max(shown.length - 1, 1)),
+      top - 2,
+      bottom + 8,
+    );
+    const leaders = shown.map(({ line }, index) =>
+      svg("line", { x1: 2, y1: px(places[index]), x2: LEADER, y2: px(moved[index]), class: `s${line.colour}` }),
+    );
     const labels = shown.map(({ line, last }) => {
       const words = `${line.name}, after ${last.round} rounds ${fixed(last.value, given.digits)}`;
-      return el("button", { type: "button", class: `s${line.colour}`, "data-name": line.name, "aria-pressed": String(this.chosen === line.name), "aria-label": words, title: line.name }, el("span", { class: "last" }, fixed(last.value, given.digits)), ` ${line.name}`);
+      return el(
+        "button",
+        {
+          type: "button",
+          class: `s${line.colour}`,
+          "data-name": line.name,
+          "aria-pressed": String(this.chosen === line.name),
+          "aria-label": words,
+          title: line.name,
+        },
+        el("span", { class: "last" }, fixed(last.value, given.digits)),
+        ` ${line.name}`,
+      );
     });
-    morph(this.ends, el("div", { class: "ends" }, svg("svg", { viewBox: `0 0 ${LEADER} ${given.height}`, width: LEADER, height: given.height, "aria-hidden": "true" }, leaders), labels));
+    morph(
+      this.ends,
+      el(
+        "div",
+        { class: "ends" },
+        svg(
+          "svg",
+          { viewBox: `0 0 ${LEADER} ${given.height}`, width: LEADER, height: given.height, "aria-hidden": "true" },
+          leaders,
+        ),
+        labels,
+      ),
+    );
     [...this.ends.querySelectorAll("button")].forEach((button, index) => {
       button.style.top = `${px(moved[index] - LABEL_GAP / 2)}px`;
       button.classList.toggle("active", this.active === shown[index].line.name);
@@ -207,8 +255,12 @@ export class Lines {
     const round = this.rounds[this.plot?.cursor.idx ?? -1];
     const index = round === undefined ? -1 : line.round.indexOf(round);
     const at = index >= 0 && isNumber(line.value[index]) ? { round, index } : lastOf(line);
-    const words = at === null ? "" : `${line.name}, after ${at.round} ${at.round === 1 ? "round" : "rounds"}: ${fixed(line.value[at.index], this.given.digits)}`;
-    const row = at === null ? null : { value: line.value[at.index], low: line.low?.[at.index], high: line.high?.[at.index] };
+    const words =
+      at === null
+        ? ""
+        : `${line.name}, after ${at.round} ${at.round === 1 ? "round" : "rounds"}: ${fixed(line.value[at.index], this.given.digits)}`;
+    const row =
+      at === null ? null : { value: line.value[at.index], low: line.low?.[at.index], high: line.high?.[at.index] };
     const said = words + (row && hasInterval(row) ? `, 95 % interval ${intervalWords(row)} (the band)` : "");
     if (this.readout.textContent !== said) this.readout.textContent = said;
   }
@@ -226,6 +278,7 @@ function column(line, values, at) {
 
 /** The last measured point of a line, or null. */
 export function lastOf(line) {
-  for (let index = line.round.length - 1; index >= 0; index -= 1) if (isNumber(line.value[index])) return { round: line.round[index], value: line.value[index], index };
+  for (let index = line.round.length - 1; index >= 0; index -= 1)
+    if (isNumber(line.value[index])) return { round: line.round[index], value: line.value[index], index };
   return null;
 }

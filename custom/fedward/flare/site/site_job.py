@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from fedward.reporting.examples import write_examples
 from fedward.weights import difference, save_weights
 
 if TYPE_CHECKING:
+    from fedward.dataset.manifest import Manifest
     from fedward.settings import JobSpec
     from fedward.training.trainer import Progress, Trainer
 
@@ -45,6 +47,23 @@ class Aborted(Exception):
     """The job was stopped while this site was working on a task."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """What a job needs at this hospital; the ledger holds its charge before this exists.
+
+    Attributes:
+        trainer: made for the noise that was charged.
+        manifest: the cohort's.
+        patients: pseudonyms of the training patients, who are charged.
+        charge: what the server may know of the charge: mechanism, ε, δ, noise.
+    """
+
+    trainer: Trainer
+    manifest: Manifest
+    patients: frozenset[str]
+    charge: Mapping[str, Any]
+
+
 class SiteJob:
     """One job at one hospital: its cohort, its trainer, its tasks."""
 
@@ -59,7 +78,7 @@ class SiteJob:
         self._events = EventLog(self._folder / EVENTS_FILE)
         self._origin = origin_of(self._job, self._policy, context)
         self._protection = Protection(self._job, self._policy, job_id=self._job_id, origin=self._origin)
-        self._trainer: Trainer | None = None
+        self._prepared: Prepared | None = None
         self._tasks: dict[Task, Callable[[Shareable, Signal], Reply]] = {
             Task.ADMIT: self._admit,
             Task.ROUND: self._round,
@@ -100,50 +119,49 @@ class SiteJob:
         finally:
             job_context.open_record(self._policy).end(self._job_id)
 
-    @property
-    def trainer(self) -> Trainer:
-        """Made at first use: admission normally, or the first round at a site that was restarted."""
-        if self._trainer is None:
-            from fedward.dataset.manifest import read_manifest
-            from fedward.dataset.selection import select
-            from fedward.training.trainer import Trainer
+    def _prepare(self) -> Prepared:
+        """Charge the ledger, then make the trainer; the first call does it, later calls give the same.
 
-            cohort = self._policy.cohorts[self._job.data.cohort]
-            manifest = read_manifest(cohort.index)
-            least = cohort.min_patients
-            chosen = select(self._job, [manifest], site=self._name, min_patients=least)
-            self._patients = chosen.train_patients
-            self._privacy = self._protection.admit(self._patients)
-            self._trainer = Trainer(
-                self._job,
-                [manifest],
-                site=self._name,
-                min_patients=least,
-                private=self._protection.private,
-            )
-            self._content_hash = manifest.content_hash
-            self._quarantined = manifest.quarantined_patients
-        return self._trainer
+        A site that was restarted calls it at its first round; its charge stands and is not made again.
+
+        Raises:
+            FedwardError: the cohort cannot serve, or the ledger does not admit the job.
+        """
+        if self._prepared is not None:
+            return self._prepared
+        from fedward.dataset.manifest import read_manifest
+        from fedward.dataset.selection import select
+        from fedward.training.trainer import Trainer
+
+        cohort = self._policy.cohorts[self._job.data.cohort]
+        manifest, least = read_manifest(cohort.index), cohort.min_patients
+        patients = select(self._job, [manifest], site=self._name, min_patients=least).train_patients
+        charge = self._protection.admit(patients)
+        private = self._protection.private
+        trainer = Trainer(self._job, [manifest], site=self._name, min_patients=least, private=private)
+        self._prepared = Prepared(trainer=trainer, manifest=manifest, patients=patients, charge=charge)
+        return self._prepared
 
     def _admit(self, data: Shareable, abort: Signal) -> Reply:
-        support = self.trainer.support.plain()
+        here = self._prepare()
         return Reply(
             metrics={
-                "support": support,
-                "quarantined": self._quarantined,
-                "cohort_hash": self._content_hash,
+                "support": here.trainer.support.plain(),
+                "quarantined": here.manifest.quarantined_patients,
+                "cohort_hash": here.manifest.content_hash,
                 "fedward": __version__,
-                "privacy": self._privacy,
+                "privacy": here.charge,
                 "admission": _WAYS[admission(self._job, self._policy, origin=self._origin)],
             },
         )
 
     def _round(self, data: Shareable, abort: Signal) -> Reply:
         weights, number = global_weights(data), int(data.get_header(ROUND_NUMBER))
-        scores, validate_s = _timed(lambda: self.trainer.validate(weights))
-        begun = self._protection.begin(round_number=number, steps=self.trainer.steps)
+        trainer = self._prepare().trainer
+        scores, validate_s = _timed(lambda: trainer.validate(weights))
+        begun = self._protection.begin(round_number=number, steps=trainer.steps)
         trained, train_s = _timed(
-            lambda: self.trainer.train(weights, round_number=number, on_progress=self._follow(number, abort))
+            lambda: trainer.train(weights, round_number=number, on_progress=self._follow(number, abort))
         )
         update = difference(trained.weights, weights)
         return Reply(
@@ -163,30 +181,31 @@ class SiteJob:
 
     def _validate(self, data: Shareable, abort: Signal) -> Reply:
         """Scores of the last round's model, by which the best one is chosen; nothing is kept of it."""
-        scores, validate_s = _timed(lambda: self.trainer.validate(global_weights(data)))
+        weights, trainer = global_weights(data), self._prepare().trainer
+        scores, validate_s = _timed(lambda: trainer.validate(weights))
         return Reply(metrics={"scores": scores.plain(), "validate_s": round(validate_s, 3)})
 
     def _final(self, data: Shareable, abort: Signal) -> Reply:
-        weights = global_weights(data)
-        scores, validate_s = _timed(lambda: self.trainer.validate(weights))
-        told = self.trainer.details(set(DETAILS) & set(self._policy.leaving.metrics))
-        write_examples(self._folder, self.trainer.outlined(weights))
-        privacy = self._protection.spent(self._patients)
+        weights, here = global_weights(data), self._prepare()
+        scores, validate_s = _timed(lambda: here.trainer.validate(weights))
+        details = here.trainer.details(set(DETAILS) & set(self._policy.leaving.metrics))
+        write_examples(self._folder, here.trainer.outlined(weights))
+        privacy = self._protection.spent(here.patients)
         if self._job.encryption is not None:
             save_weights(weights, self._folder / FINAL_FILE)
-        metrics = {"scores": scores.plain(), **told, "validate_s": round(validate_s, 3), "privacy": privacy}
-        return Reply(counts=self._counts(metrics), metrics=metrics)
+        metrics = {"scores": scores.plain(), **details, "validate_s": round(validate_s, 3), "privacy": privacy}
+        return Reply(counts=self._counts(metrics, here.trainer), metrics=metrics)
 
-    def _counts(self, metrics: Mapping[str, Any]) -> dict[str, NDArray[np.int64]] | None:
+    def _counts(self, metrics: Mapping[str, Any], trainer: Trainer) -> dict[str, NDArray[np.int64]] | None:
         """This hospital's part of the job's sums of counts, and what it does not tell of it itself."""
         if self._job.encryption is None:
             return None
         from fedward.flare.summed_counts import site_counts
 
-        support = self.trainer.support.plain()
+        support = trainer.support.plain()
         out = self._released({**metrics, "support": support, "patients": support["train_patients"]})
         private = self._protection.is_private
-        return site_counts(self._job, self._policy, self.trainer, lets_out=out, private=private)
+        return site_counts(self._job, self._policy, trainer, lets_out=out, private=private)
 
     def _nothing(self, data: Shareable, abort: Signal) -> Reply:
         """Nothing of the executor's own: this hospital's gate adds what it verified itself."""
@@ -205,9 +224,10 @@ class SiteJob:
         """Train alone, without noise. Under differential privacy its scores stay here too: training data made them."""
         from fedward.training.trainer import train_alone
 
-        weights, train_s = _timed(lambda: train_alone(self.trainer, self._job, on_progress=self._follow(None, abort)))
+        trainer = self._prepare().trainer
+        weights, train_s = _timed(lambda: train_alone(trainer, self._job, on_progress=self._follow(None, abort)))
         save_weights(weights, self._folder / LOCAL_ONLY_FILE)
-        scores, validate_s = _timed(lambda: self.trainer.validate(weights))
+        scores, validate_s = _timed(lambda: trainer.validate(weights))
         self._events.append("alone", scores=scores.plain())
         seconds = {"train_s": round(train_s, 3), "validate_s": round(validate_s, 3)}
         return Reply(metrics={"scores": scores.plain(), **seconds})

@@ -39,7 +39,8 @@ def test_pictures_stay_in_the_run_folder(tmp_path: Path) -> None:
         score_histogram=None,
     )
     site = site_job.SiteJob.__new__(site_job.SiteJob)
-    site._folder, site._job, site._patients, site._trainer = tmp_path, segmentation(), frozenset(), trainer
+    site._folder, site._job = tmp_path, segmentation()
+    site._prepared = site_job.Prepared(trainer=trainer, manifest=None, patients=frozenset(), charge={})
     leaving = Leaving(metrics=("scores", "dice", "images", "patients", "subgroups", "profile"), decimals=3, min_count=5)
     site._policy = SimpleNamespace(leaving=leaving)
     site._protection = SimpleNamespace(is_private=False, spent=lambda patients: {"mechanism": "none"})

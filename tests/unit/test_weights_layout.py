@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from fedward.errors import EncryptionError
-from fedward.weights import flatten, layout_of, length, unflatten
+from fedward.weights import flatten, layout_of, parameter_count, unflatten
 
 models = st.dictionaries(
     st.text(max_size=3), hnp.arrays(np.float32, hnp.array_shapes(min_dims=0, max_dims=3, max_side=3)), max_size=4
@@ -29,7 +29,7 @@ def test_there_and_back(weights: dict[str, Any]) -> None:
     layout = layout_of(weights)
     vector = flatten(weights)
     assert vector.dtype == np.float32
-    assert vector.shape == (length(layout),)
+    assert vector.shape == (parameter_count(layout),)
     found = unflatten(vector, layout)
     assert list(found) == sorted(weights)
     for name, array in weights.items():

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fedward.dataset.images import Images
 from fedward.dataset.selection import Example, having
 from fedward.privacy.disclosure.release import release
+from fedward.privacy.disclosure.rule import Rule
 from fedward.settings import JobSpec, Leaving
 from fedward.training.details import by_name
 from fedward.training.learner import Learner
@@ -174,7 +175,7 @@ def _told(job: JobSpec, metrics: Mapping[str, Any], *, few: Set[str], floor: int
     """The same floor, and the same taking out of what would follow, as at the hospital's door."""
     leaving = Leaving(metrics=("scores", "subgroups"), decimals=3, min_count=floor)
     groups = {name: table for name, table in metrics["subgroups"].items() if name not in few}
-    return release({**metrics, "subgroups": groups}, leaving, private=False, names=job.names, exclusive=job.exclusive)
+    return release({**metrics, "subgroups": groups}, Rule.of(job, leaving, private=False)).metrics
 
 
 def _at(job: JobSpec, found: Predictions, patients: Sequence[str], threshold: float) -> dict[str, Any]:

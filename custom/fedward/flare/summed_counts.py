@@ -17,6 +17,7 @@ from fedward.flare.protocol import COUNTED
 from fedward.privacy.disclosure import withheld
 from fedward.privacy.disclosure.metric_registry import held_back
 from fedward.privacy.disclosure.release import release
+from fedward.privacy.disclosure.rule import Rule
 from fedward.settings import JobSpec, Leaving, SitePolicy
 from fedward.validation.pooling import cohort_statistics, disclosed, pooled
 
@@ -87,7 +88,7 @@ def told_of_all(job: JobSpec, purpose: str, counts: NDArray[np.int64], *, leavin
     of_all = disclosed.scores_of_all if purpose == "scores" else disclosed.statistics_of_all
     found, least = of_all(job, counts[:length], counts[length:], min_count=leaving.min_count)
     coarser = leaving.model_copy(update={"min_count": least})
-    return release({COUNTED[purpose]: found}, coarser, private=private, names=job.names, exclusive=job.exclusive)
+    return release({COUNTED[purpose]: found}, Rule.of(job, coarser, private=private)).metrics
 
 
 def _own_length(job: JobSpec, purpose: str) -> int:

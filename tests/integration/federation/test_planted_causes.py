@@ -23,7 +23,6 @@ import pytest
 from fedward.dataset.manifest import Manifest
 from fedward.demo.simulate import run_rounds, take_part, trainers
 from fedward.dicom.synthetic.hospital import HOSPITALS, SyntheticHospital, write_cohort
-from fedward.privacy.disclosure.release import release
 from fedward.settings import JobSpec, Leaving, parse
 from fedward.training.trainer import Trainer
 from fedward.validation.comparison.diagnosis import NOTABLE, diagnose
@@ -31,6 +30,7 @@ from fedward.validation.comparison.sites import SiteValue, compare_sites
 from fedward.weights import Weights
 from tests.conftest import tiny_job_content
 from tests.integration.conftest import index_all
+from tests.support.disclosure import release
 from tests.support.rehearsal import rehearsal
 
 pytestmark = [pytest.mark.integration, rehearsal("trains hospitals with planted causes")]

@@ -8,9 +8,17 @@ from typing import Any
 
 import pytest
 
+from fedward.flare.gates import gate
 from tests.support.flare.hospital import Hospital
 
 Make = Callable[..., Hospital]
+
+
+@pytest.fixture(autouse=True)
+def new_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test starts with gates that know no job: hospitals and runs of different tests have the same names."""
+    monkeypatch.setattr(gate, "_DOORS", {})
+    monkeypatch.setattr(gate, "_LATCHED", {})
 
 
 @pytest.fixture

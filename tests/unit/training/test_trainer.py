@@ -11,11 +11,11 @@ from torch import nn
 
 from fedward.errors import CohortError, JobError
 from fedward.privacy.disclosure.metric_registry import DETAILS
-from fedward.privacy.disclosure.release import refused, release
 from fedward.settings import JobSpec, Leaving, parse, plain
 from fedward.training.networks import build_network, initial_weights
 from fedward.training.trainer import Progress, Trainer, train_alone
 from fedward.weights import Weights
+from tests.support.disclosure import refused, release
 
 AUGMENT = [{"name": "RandFlipd", "args": {"prob": 0.5, "spatial_axis": 1}}, {"name": "RandGaussianNoised"}]
 Job = Callable[..., JobSpec]

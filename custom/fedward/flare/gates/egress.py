@@ -36,7 +36,8 @@ from fedward.flare.protocol import (
 from fedward.flare.refusal import CODES, SENTENCES, Code, public_reason
 from fedward.flare.secagg_context import OPENED
 from fedward.privacy.attestation import PROOF
-from fedward.privacy.disclosure.release import refused, release
+from fedward.privacy.disclosure.release import release
+from fedward.privacy.disclosure.rule import Rule
 from fedward.privacy.outgoing import check_difference, check_tensors
 from fedward.weights import Weights, add, digest
 
@@ -101,7 +102,7 @@ def _passed(shareable: Shareable, context: FLContext) -> Shareable:
     start = time.perf_counter()
     sealed = _sealed(update, parts.get(COUNTS, {}), headers.get(PATIENTS), door, task)
     if update is not None:
-        metrics |= _released({"seal_s": round(time.perf_counter() - start, 3)}, door, task)
+        metrics |= _seal_seconds(time.perf_counter() - start, door)
     _leaves(update, door)
     return to_shareable(Reply(metrics=metrics, sealed=sealed, model=_opened(door) if task is Task.OPEN else None))
 
@@ -151,18 +152,22 @@ def _content(part: object, *, kind: DataKind, name: str) -> dict[Any, Any]:
 
 
 def _metrics(content: dict[Any, Any], door: Door, task: Task) -> dict[str, Any]:
-    """The metrics, made anew by the same rules that the executor keeps."""
+    """The metrics, made anew by the same rules that the executor keeps.
+
+    Raises:
+        GateRefused: they are not what these rules release.
+    """
     private, alone = door.agreement.mechanism != "none", task is Task.ALONE
-    leaving, job = door.policy.leaving, door.job
-    if faults := refused(content, leaving, private=private, alone=alone, names=job.names, exclusive=job.exclusive):
-        raise GateRefused(f"metrics may not leave: {'; '.join(faults)}")
-    return _released(content, door, task)
+    decision = release(content, Rule.of(door.job, door.policy.leaving, private=private, alone=alone))
+    if decision.refused:
+        raise GateRefused(f"metrics may not leave: {'; '.join(decision.refused)}")
+    return decision.metrics
 
 
-def _released(content: Mapping[str, Any], door: Door, task: Task) -> dict[str, Any]:
-    private, alone = door.agreement.mechanism != "none", task is Task.ALONE
-    leaving, job = door.policy.leaving, door.job
-    return release(content, leaving, private=private, alone=alone, names=job.names, exclusive=job.exclusive)
+def _seal_seconds(seconds: float, door: Door) -> dict[str, Any]:
+    """The gate's own metric of a round, where the hospital lists it."""
+    rule = Rule.of(door.job, door.policy.leaving, private=door.agreement.mechanism != "none")
+    return release({"seal_s": round(seconds, 3)}, rule).metrics
 
 
 @dataclass(frozen=True, slots=True)

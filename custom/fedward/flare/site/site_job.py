@@ -25,6 +25,7 @@ from fedward.metrics.events import EVENTS_FILE, EventLog
 from fedward.privacy.attestation import PROOF
 from fedward.privacy.disclosure.metric_registry import DETAILS
 from fedward.privacy.disclosure.release import release
+from fedward.privacy.disclosure.rule import Rule
 from fedward.privacy.policy.approvals import Way, admission
 from fedward.reporting.examples import write_examples
 from fedward.weights import difference, save_weights
@@ -103,14 +104,8 @@ class SiteJob:
 
     def _released(self, metrics: Mapping[str, Any], *, alone: bool = False) -> dict[str, Any]:
         """The part of the metrics that this hospital's rules let out."""
-        return release(
-            metrics,
-            self._policy.leaving,
-            private=self._protection.is_private,
-            alone=alone,
-            names=self._job.names,
-            exclusive=self._job.exclusive,
-        )
+        private = self._protection.is_private
+        return release(metrics, Rule.of(self._job, self._policy.leaving, private=private, alone=alone)).metrics
 
     def close(self) -> None:
         """Give back what never began, and end the run: nothing continues it."""

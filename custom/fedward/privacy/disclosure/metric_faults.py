@@ -13,76 +13,87 @@ from fedward.privacy.disclosure.metric_registry import BREAKDOWNS, FLAT, GROUPS,
 from fedward.privacy.disclosure.rule import Rule
 from fedward.privacy.disclosure.subgroups import unknown_entries
 
+Path = tuple[Any, ...]
+"""Names from the top to a value; whoever made the metrics chose them, so that a name may be of any type."""
+_NO_ENTRY = "has an entry that is no label, class or structure of the job"
+_ABSENT = object()
 
-def named(name: object, value: object, rule: Rule) -> Iterator[str]:
-    """Faults of a metric's name at the top level, and of the names within it."""
+
+def faults(metrics: object, released: Mapping[str, Any], rule: Rule) -> tuple[str, ...]:
+    """Why ``metrics`` may not leave as they are: none exactly where they are equal to ``released``, in types too.
+
+    Args:
+        metrics: anything at all.
+        released: what may leave of them.
+        rule: by which that was decided.
+
+    Returns:
+        One line a fault. Where names are at fault, nothing is said of values.
+    """
+    if type(metrics) is not dict:
+        return ("metrics are not a table",)
+    paths = list(_differences(metrics, released, ()))
+    named = dict.fromkeys(fault for path in paths if (fault := _fault_of_name(path, metrics, rule)) is not None)
+    return tuple(named) or tuple(
+        f"metric {'.'.join(map(shown, path))} is not rounded, not above the floor, or not of its kind" for path in paths
+    )
+
+
+def _differences(one: Mapping[Any, Any], other: Mapping[Any, Any], above: Path) -> Iterator[Path]:
+    """Paths of values that differ in value or type, or are in one of the two alone."""
+    for name in [*one, *(name for name in other if name not in one)]:
+        mine: Any = one.get(name, _ABSENT)
+        its: Any = other.get(name, _ABSENT)
+        if type(mine) is dict and mine and (its is _ABSENT or type(its) is dict):
+            yield from _differences(mine, its if type(its) is dict else {}, (*above, name))
+        elif type(mine) is not type(its) or mine != its:
+            yield (*above, name)
+
+
+def _fault_of_name(path: Path, metrics: Mapping[Any, Any], rule: Rule) -> str | None:
+    """What is wrong with the names on the way to a value that differs; None where nothing is."""
+    name, *below = path
     if type(name) is str and name in BREAKDOWNS:
-        yield from _breakdown(name, value, BREAKDOWNS[name], rule)
-        return
-    if type(name) is str and name in TOP:
-        yield from _table(name, value, name, rule)
-        return
-    group = next((one for one in FLAT if name in GROUPS[one]), None)
-    yield from _leaf(name, group, rule)
+        held = _held_back(name, BREAKDOWNS[name], "patients", rule)
+        return held or next(unknown_entries(name, metrics[name], rule), None)
+    if type(name) is not str or name not in TOP:
+        return _fault_of_metric(path, next((one for one in FLAT if name in GROUPS[one]), None), rule)
+    group, content, title = name, metrics[name], name
+    while type(content) is dict and below and type(below[0]) is str and below[0] in TABLES.get(group, {}):
+        title = below.pop(0)
+        group, content = TABLES[group][title], content.get(title)
+        if type(content) is dict and below:
+            entry = below.pop(0)
+            if not rule.entry(entry):
+                return f"metric {title} {_NO_ENTRY}"
+            content = content.get(entry)
+    if type(content) is not dict:
+        return f"metric {title} is not a table"
+    if not below or (group in SCORES and below[0] == SUPPRESSED):
+        return None
+    if group == "pooled" and below[0] == "curves":
+        return next(unknown_entries("curves", content.get("curves"), rule), None)
+    return _fault_of_metric(tuple(below), group, rule)
 
 
-def _leaf(name: object, group: str | None, rule: Rule) -> Iterator[str]:
-    """Whether a metric is unknown, not listed, or held back."""
+def _fault_of_metric(path: Path, group: str | None, rule: Rule) -> str | None:
+    """Whether a metric of a group is unknown, not listed, or held back, or has an entry that its table has not."""
+    name = path[0]
     if group is None or type(name) is not str or name not in GROUPS[group]:
-        yield f"metric {shown(name)} is unknown"
-    else:
-        yield from _held_back(name, group, name, rule)
+        return f"metric {shown(name)} is unknown"
+    metric = GROUPS[group][name]
+    if len(path) > 1 and group not in SCORES and not rule.entry(path[1], metric):
+        what = (
+            "has an entry that is not of its table"
+            if metric.entries
+            else "has an entry that is no label or class of the job"
+        )
+        return _held_back(name, group, name, rule) or f"metric {name} {what}"
+    return _held_back(name, group, name, rule)
 
 
-def _held_back(name: str, group: str, metric: str, rule: Rule) -> Iterator[str]:
+def _held_back(name: str, group: str, metric: str, rule: Rule) -> str | None:
     """Why a name may not leave, by the rule for one metric of its group."""
     if not rule.listed(group, metric):
-        yield f"metric {name} is not on the site's list"
-    elif not rule.free(group, metric):
-        yield f"metric {name} is computed from training data without noise"
-
-
-def _table(name: str, content: object, group: str, rule: Rule) -> Iterator[str]:
-    if type(content) is not dict:
-        yield f"metric {name} is not a table"
-        return
-    for inner, value in content.items():
-        if type(inner) is str and inner in TABLES.get(group, {}):
-            yield from _inner(inner, value, TABLES[group][inner], rule)
-            continue
-        if group == "pooled" and inner == "curves":
-            yield from unknown_entries("curves", value, rule)
-            continue
-        if group not in SCORES or inner != SUPPRESSED:
-            yield from _leaf(inner, group, rule)
-        metric = GROUPS[group].get(inner) if type(inner) is str else None
-        if group not in SCORES and type(value) is dict and not all(rule.entry(entry, metric) for entry in value):
-            what = "is not of its table" if metric is not None and metric.entries else "is no label or class of the job"
-            yield f"metric {shown(inner)} has an entry that {what}"
-
-
-def _breakdown(name: str, content: object, group: str, rule: Rule) -> Iterator[str]:
-    faults = list(_held_back(name, group, "patients", rule))
-    yield from faults or unknown_entries(name, content, rule)
-
-
-def _inner(name: str, content: object, group: str, rule: Rule) -> Iterator[str]:
-    if type(content) is not dict:
-        yield f"metric {name} is not a table"
-        return
-    for entry, value in content.items():
-        if rule.entry(entry):
-            yield from _table(name, value, group, rule)
-        else:
-            yield f"metric {name} has an entry that is no label, class or structure of the job"
-
-
-def unlike(one: Mapping[str, Any], other: Mapping[str, Any], *, above: str = "") -> Iterator[str]:
-    """Paths at which two tables differ in value or type; an entry's own name stays out of it."""
-    for name in [*one, *(name for name in other if name not in one)]:
-        path = above + ("" if not above else ".") + shown(name)
-        mine, its = one.get(name), other.get(name)
-        if type(mine) is dict and type(its) is dict:
-            yield from unlike(mine, its, above=path)
-        elif (name in one) != (name in other) or type(mine) is not type(its) or mine != its:
-            yield path
+        return f"metric {name} is not on the site's list"
+    return None if rule.free(group, metric) else f"metric {name} is computed from training data without noise"

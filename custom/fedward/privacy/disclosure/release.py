@@ -13,10 +13,11 @@ list names them as such: "pooled", "pooled.auc", "cohort_statistics"; so do "sub
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from fedward.privacy.disclosure.metric_faults import named, unlike
+from fedward.privacy.disclosure.metric_faults import faults
 from fedward.privacy.disclosure.metric_registry import (
     ABOVE,
     BREAKDOWNS,
@@ -38,58 +39,38 @@ from fedward.privacy.disclosure.suppression import suppress_labels, suppress_par
 from fedward.settings import Leaving
 
 
-def release(
-    metrics: Mapping[str, Any],
-    leaving: Leaving,
-    *,
-    private: bool,
-    alone: bool = False,
-    names: Collection[str] | None = None,
-    exclusive: bool = True,
-) -> dict[str, Any]:
-    """The part of ``metrics`` that may leave, as coarse as the hospital says.
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The decision on one answer's metrics.
+
+    Attributes:
+        metrics: what may leave, new JSON-ready data. ε is rounded up, all else to nearest.
+        refused: why what was given may not leave as it is, one line a fault; empty where ``metrics`` is equal to it.
+    """
+
+    metrics: dict[str, Any]
+    refused: tuple[str, ...]
+
+
+def release(metrics: object, rule: Rule) -> Release:
+    """Decide what of ``metrics`` may leave, and how coarse.
+
+    The decision on what was released releases it as it is.
 
     Args:
-        metrics: anything at all; what is no metric of the table is left out.
-        leaving: the hospital's list, decimals and floor.
-        private: the job has differential privacy: what is computed from training data without noise stays.
-        alone: the metrics are those of the model that this hospital trained alone; under ``private`` its scores stay.
-        names: labels, classes and structures of the job; entries of other names are left out. None: any short name.
-        exclusive: the names are classes, of which each image has one (``JobSpec.exclusive``): one that is hidden may
-            follow from the others, and more is. False only for yes-or-no labels.
-
-    Returns:
-        New JSON-ready data. ``release`` of it is equal to it. ε is rounded up, all else to nearest.
+        metrics: anything at all; what is no metric of the registry is left out.
+        rule: the hospital's and the job's.
     """
-    rule = Rule(leaving, private, alone, None if names is None else frozenset(names), exclusive)
     found: dict[str, Any] = {}
+    content = metrics if isinstance(metrics, Mapping) else {}
     for group in FLAT:
-        found |= _entries(metrics, group, rule)
+        found |= _entries(content, group, rule)
     for group in TOP:  # scores come before what rests on their counts
-        content = metrics.get(group)
-        if isinstance(content, Mapping) and (part := _group(content, group, rule, found)):
+        inner = content.get(group)
+        if isinstance(inner, Mapping) and (part := _group(inner, group, rule, found)):
             found[group] = part
-    return {name: found[name] for name in metrics if name in found}
-
-
-def refused(
-    metrics: Mapping[str, Any],
-    leaving: Leaving,
-    *,
-    private: bool,
-    alone: bool = False,
-    names: Collection[str] | None = None,
-    exclusive: bool = True,
-) -> list[str]:
-    """Why ``metrics`` may not leave, one line a fault; none for what ``release`` gave with the same arguments."""
-    rule = Rule(leaving, private, alone, None if names is None else frozenset(names), exclusive)
-    if type(metrics) is not dict:
-        return ["metrics are not a table"]
-    faults = [fault for name, value in metrics.items() for fault in named(name, value, rule)]
-    if faults:
-        return faults
-    given = release(metrics, leaving, private=private, alone=alone, names=names, exclusive=exclusive)
-    return [f"metric {path} is not rounded, not above the floor, or not of its kind" for path in unlike(metrics, given)]
+    released = {name: found[name] for name in content if name in found}
+    return Release(released, faults(metrics, released, rule))
 
 
 def unknown_names(leaving: Leaving) -> list[str]:

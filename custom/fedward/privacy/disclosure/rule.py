@@ -1,23 +1,37 @@
-"""What one hospital says of one job's metrics: its list, its decimals, its floor, and what a private job holds back."""
+"""The rule for one job's metrics at one hospital: its list, decimals and floor, and what a private job holds back."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 from fedward.privacy.disclosure.metric_registry import Metric, clean, held_back, known_name, listed
-from fedward.settings import Leaving
+from fedward.settings import JobSpec, Leaving
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """The hospital's word and the job's facts, as ``fedward.privacy.disclosure.release.release`` is given them."""
+    """By what ``fedward.privacy.disclosure.release.release`` decides.
+
+    Attributes:
+        leaving: the hospital's list, decimals and floor.
+        private: the job has differential privacy: what is computed from training data without noise stays.
+        alone: the metrics are those of the model that this hospital trained alone; under ``private`` its scores stay.
+        names: labels, classes and structures of the job; entries of other names are left out. None: any short name.
+        exclusive: each image has one of the names, as classes have it: one that is hidden may follow from the others,
+            and more is hidden. False only for yes-or-no labels.
+    """
 
     leaving: Leaving
     private: bool
-    alone: bool
-    names: frozenset[str] | None
+    alone: bool = False
+    names: frozenset[str] | None = None
     exclusive: bool = True
-    """Whether each image has one of the names, as classes have it; where that is not so less follows and less hides."""
+
+    @classmethod
+    def of(cls, job: JobSpec, leaving: Leaving, *, private: bool, alone: bool = False) -> Self:
+        """The rule for a job's own names."""
+        return cls(leaving, private, alone, frozenset(job.names), job.exclusive)
 
     def listed(self, group: str, name: str) -> bool:
         """Whether the list has the metric, or one that rests on it."""

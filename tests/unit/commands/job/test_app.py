@@ -115,4 +115,5 @@ def test_a_network_that_mixes_patients(
     batch = 'norm = ["batch", { track_running_stats = false }], init_features = 8'
     code, out, _ = check(tmp_path, SOUND.replace("init_features = 8", batch), monkeypatch, capsys, "--format", "json")
     assert code == 1
-    assert "BatchNorm mixes the patients" in json.loads(out)["problems"][0]
+    (problem,) = json.loads(out)["problems"]
+    assert "BatchNorm2d mixes patients under DP-SGD" in problem and "features.norm0" in problem

@@ -13,12 +13,12 @@ import pytest
 from fedward.flare.protocol import Task
 from fedward.metrics.exporter import StoreCollector, exposition
 from fedward.metrics.store import Store
-from fedward.privacy.disclosure.release import release
 from fedward.reporting.data.from_events import report_of
 from fedward.settings import Leaving
 from fedward.training.scoring import scores_of
 from fedward.validation.pooling.pooled import pooled_scores, score_histogram
 from fedward.validation.predictions import Predictions
+from tests.support.disclosure import release
 from tests.support.flare.hospital import LISTED, Hospital, assert_refused, parts, serialised
 
 Make = Callable[..., Hospital]

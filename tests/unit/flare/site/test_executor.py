@@ -18,9 +18,9 @@ from fedward.errors import CohortError, JobError, LedgerError, SettingsError, St
 from fedward.flare.protocol import Task, refusal
 from fedward.flare.site.executor import HospitalExecutor
 from fedward.flare.site.site_job import _WAYS
-from fedward.privacy.disclosure.release import release
 from fedward.privacy.policy.approvals import Way
 from fedward.settings import Leaving
+from tests.support.disclosure import release
 
 SECRET = "DOE^JANE"
 

@@ -21,7 +21,6 @@ from fedward.dataset.selection import Example
 from fedward.privacy.disclosure.categories import AGES, DIMENSIONS
 from fedward.privacy.disclosure.metric_registry import SUPPRESSED
 from fedward.privacy.disclosure.profile import DECADES
-from fedward.privacy.disclosure.release import refused, release
 from fedward.settings import JobSpec, Leaving, parse
 from fedward.training.details import details
 from fedward.training.scoring import scores_of
@@ -29,6 +28,7 @@ from fedward.validation.pooling.cohort_statistics import cohort_statistics, pool
 from fedward.validation.pooling.pooled import pooled_scores, score_histogram
 from fedward.validation.predictions import Predictions
 from tests.conftest import tiny_job_content
+from tests.support.disclosure import refused, release
 from tests.support.validation_rows import validation_row
 
 ALL = ("scores", "support", "subgroups", "curves", "profile", "pooled", "cohort_statistics")

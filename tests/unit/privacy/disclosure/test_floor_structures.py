@@ -18,11 +18,11 @@ from fedward.dataset.selection import Example
 from fedward.privacy.disclosure.categories import AGES, DIMENSIONS
 from fedward.privacy.disclosure.metric_registry import SUPPRESSED
 from fedward.privacy.disclosure.profile import DECADES
-from fedward.privacy.disclosure.release import refused, release
 from fedward.settings import JobSpec, Leaving, parse
 from fedward.training.details import details
 from fedward.validation.segmentation import MaskScorer
 from tests.conftest import tiny_job_content
+from tests.support.disclosure import refused, release
 from tests.support.validation_rows import validation_row
 from tests.unit.privacy.disclosure.test_floor import Reader
 

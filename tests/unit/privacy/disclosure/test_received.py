@@ -15,8 +15,8 @@ from fedward.privacy.disclosure import metric_registry
 from fedward.privacy.disclosure.categories import AGES, DIMENSIONS, FALSE_POSITIVE_RATES, RELIABILITY_BINS
 from fedward.privacy.disclosure.metric_registry import GROUPS, TABLES
 from fedward.privacy.disclosure.received import received
-from fedward.privacy.disclosure.release import release
 from fedward.settings import Leaving
+from tests.support.disclosure import release
 from tests.unit.privacy.disclosure.test_release import LABELS, METRICS
 from tests.unit.privacy.disclosure.test_subgroups import LABELS as LETTERS
 from tests.unit.privacy.disclosure.test_subgroups import WILD, hospitals

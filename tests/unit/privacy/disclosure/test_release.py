@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from fedward.privacy.disclosure.categories import AGES, INTENSITIES, SEXES
 from fedward.privacy.disclosure.metric_registry import FLAT, GROUPS, TABLES
-from fedward.privacy.disclosure.release import refused, release, unknown_names
+from fedward.privacy.disclosure.release import unknown_names
 from fedward.privacy.disclosure.suppression import suppress_parts
 from fedward.settings import Leaving
 from fedward.validation.scores import score_classes, score_labels
+from tests.support.disclosure import refused, release
 
 EVERYTHING = ("scores", "support", "work", "cohort", "privacy")
 TOGETHER = ("pooled", "cohort_statistics")

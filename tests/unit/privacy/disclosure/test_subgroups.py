@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from fedward.privacy.disclosure.categories import AGES, DIMENSIONS, FALSE_POSITIVE_RATES, MAKERS, RELIABILITY_BINS
 from fedward.privacy.disclosure.metric_registry import GROUPS, SUPPRESSED
 from fedward.privacy.disclosure.profile import DECADES
-from fedward.privacy.disclosure.release import refused, release, unknown_names
+from fedward.privacy.disclosure.release import unknown_names
 from fedward.privacy.disclosure.suppression import suppress_cells, suppress_labels
 from fedward.settings import Leaving
 from fedward.validation.calibration import reliability
 from fedward.validation.curves import curves
 from fedward.validation.scores import score_labels
+from tests.support.disclosure import refused, release
 
 LABELS = ("a", "b", "c")
 ALL = ("scores", "support", "subgroups", "curves", "profile")

@@ -21,7 +21,6 @@ from fedward.dataset.selection import Support
 from fedward.errors import EncryptionError
 from fedward.flare.summed_counts import counts_layout, counts_length, site_counts, told_of_all
 from fedward.privacy.disclosure.categories import AGES, RELIABILITY_BINS, SEXES
-from fedward.privacy.disclosure.release import refused, release
 from fedward.privacy.disclosure.withheld import ANY, FLOORS, Told, Untold, untold_counts, untold_length
 from fedward.settings import JobSpec, Leaving, parse
 from fedward.validation.curves import curves
@@ -29,6 +28,7 @@ from fedward.validation.pooling.cohort_statistics import pooled_statistics, stat
 from fedward.validation.pooling.pooled import histogram_layout, score_histogram
 from fedward.validation.predictions import Predictions
 from tests.conftest import tiny_job_content
+from tests.support.disclosure import refused, release
 
 KINDS: dict[str, dict[str, Any]] = {
     "binary": {"labels": ["a"]},

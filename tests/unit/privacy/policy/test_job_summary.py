@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from fedward.privacy.budget_plan import plan_site
-from fedward.privacy.disclosure.release import release
 from fedward.privacy.policy.approvals import Origin
 from fedward.privacy.policy.job_diff import Change, changes
 from fedward.privacy.policy.job_summary import Here, describe, metrics_that_leave
 from fedward.settings import JobSpec, Leaving, parse
 from fedward.visible import visible
 from tests.conftest import tiny_job_content
+from tests.support.disclosure import release
 
 DP_SGD = {"noise_multiplier": 2.0, "delta": 1e-4, "clip_norm_l2": 1.0, "patients_per_step": 8}
 WANTED = {"epsilon": 8.0, "delta": 1e-4, "clip_norm_l2": 1.0, "patients_per_step": 8}

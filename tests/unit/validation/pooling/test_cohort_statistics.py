@@ -17,7 +17,6 @@ from hypothesis.extra import numpy as arrays
 from fedward.dataset.selection import Example, select
 from fedward.errors import EncryptionError, JobError
 from fedward.privacy.disclosure.categories import AGES, INTENSITIES, SEXES
-from fedward.privacy.disclosure.release import refused, release
 from fedward.settings import JobSpec, Leaving, parse, plain
 from fedward.training.networks import initial_weights
 from fedward.training.trainer import Trainer
@@ -30,6 +29,7 @@ from fedward.validation.pooling.cohort_statistics import (
     statistics_length,
 )
 from fedward.validation.pooling.pooled import score_histogram
+from tests.support.disclosure import refused, release
 
 Made = Callable[..., list[Example]]
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from fedward.errors import EncryptionError, JobError
-from fedward.privacy.disclosure.release import release
 from fedward.settings import JobSpec, Leaving, parse
 from fedward.validation.calibration import reliability
 from fedward.validation.pooling.pooled import (
@@ -25,6 +24,7 @@ from fedward.validation.pooling.pooled import (
 )
 from fedward.validation.predictions import Predictions
 from tests.conftest import tiny_job_content
+from tests.support.disclosure import release
 
 
 def job(**data: Any) -> JobSpec:

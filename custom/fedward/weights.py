@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedward.errors import EncryptionError, FedwardError, GateRefused, JobError, shown
+from fedward.files import write_atomic
 
 MODEL_FILE = "FL_global_model.pt"
 """A job's final model in its result, by FLARE's own name for it."""
@@ -59,10 +60,8 @@ def same_layout(one: Mapping[str, NDArray[Any]], other: Mapping[str, NDArray[Any
 
 def save_weights(weights: Mapping[str, NDArray[Any]], path: Path) -> None:
     """Write a model as ``.npz`` without pickled objects; the file appears whole or not at all."""
-    draft = path.with_name(path.name + ".draft")
-    with draft.open("wb") as file:
-        np.savez(file, **{name: weights[name] for name in sorted(weights)})  # type: ignore[arg-type]
-    draft.replace(path)
+    arrays = {name: weights[name] for name in sorted(weights)}
+    write_atomic(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
 
 
 def load_weights(path: Path) -> Weights:

@@ -12,7 +12,6 @@ charged to the ledger, since nothing leaves.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from pathlib import Path
 from fedward.dataset.images import Images
 from fedward.dataset.selection import Example
 from fedward.errors import CohortError
+from fedward.files import write_atomic
 from fedward.settings import JobSpec
 from fedward.training.learner import Learner
 from fedward.weights import Weights
@@ -123,14 +123,8 @@ def save_private(weights: Weights, path: Path) -> None:
     """Write a state dict that the owner alone may read, mode 0600 from its first byte; whole or not at all."""
     import torch
 
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
-    draft.unlink(missing_ok=True)
-    try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            torch.save({name: torch.from_numpy(weights[name].copy()) for name in sorted(weights)}, file)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    state = {name: torch.from_numpy(weights[name].copy()) for name in sorted(weights)}
+    write_atomic(path, lambda file: torch.save(state, file), mode=0o600)
 
 
 def _local(job: JobSpec) -> JobSpec:

@@ -17,12 +17,12 @@ from fedward.encryption.keys.key_file import (
     read_key,
     replace_key,
     write_key,
-    write_whole,
 )
 from fedward.encryption.keys.old_keys import Destroyed, replace_and_destroy
 from fedward.encryption.keys.sealed_box import Opened, fingerprint, grouped, open_box, seal_key
 from fedward.encryption.keys.site_identity import Identity, made_at_the_site, read_certificate, read_identity, site_name
 from fedward.errors import EncryptionError
+from fedward.files import write_atomic
 from fedward.settings import Scheme
 
 app = typer.Typer(help="The federation's key, which hospitals share: for their IT.", no_args_is_help=True)
@@ -69,7 +69,7 @@ def seal(
     for name, box in boxes.items():
         path = out / f"{name}.box"
         try:
-            write_whole(box, path, replace=True)
+            write_atomic(path, box, mode=0o600)
         except OSError as error:
             what = "box cannot be written"
             raise EncryptionError(what, where=path, value=error.strerror, remedy="give another folder") from None

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from fedward.errors import CohortError
-from fedward.files import replace_file
+from fedward.files import write_atomic
 
 FORMAT = 1
 HEADER, ROWS, QUARANTINE = "cohort.json", "manifest.jsonl", "quarantine.csv"
@@ -114,8 +114,8 @@ def write_manifest(manifest: Manifest, folder: Path) -> None:
         "quarantined_patients": manifest.quarantined_patients,
         "content_hash": _hash(lines := [_line(row) for row in manifest.rows]),
     }
-    replace_file(folder / ROWS, "".join([json.dumps(header) + "\n", *lines]))
-    replace_file(folder / HEADER, json.dumps(header, indent=2) + "\n")
+    write_atomic(folder / ROWS, "".join([json.dumps(header) + "\n", *lines]))
+    write_atomic(folder / HEADER, json.dumps(header, indent=2) + "\n")
 
 
 def read_manifest(folder: Path) -> Manifest:

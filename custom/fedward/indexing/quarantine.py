@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fedward.dataset.manifest import QUARANTINE
 from fedward.errors import CohortError
-from fedward.files import replace_file
+from fedward.files import write_atomic
 from fedward.indexing.quality import REASONS
 
 Table = list[tuple[str, int, str]]
@@ -63,7 +63,7 @@ def write_quarantine(entries: Iterable[Quarantined], folder: Path) -> None:
     table.writerow(["file", "reason", "detail"])
     for entry in sorted(entries):
         table.writerow([entry.file.encode("utf-8", "replace").decode(), entry.reason, entry.detail])
-    replace_file(folder / QUARANTINE, text.getvalue())
+    write_atomic(folder / QUARANTINE, text.getvalue())
 
 
 def read_quarantine(folder: Path) -> list[Quarantined]:

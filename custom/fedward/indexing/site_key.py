@@ -12,7 +12,6 @@ name an image by either.
 from __future__ import annotations
 
 import hmac
-import os
 import secrets
 import stat
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from typing import Literal
 
 from fedward.dataset.manifest import Split
 from fedward.errors import SettingsError
+from fedward.files import write_atomic
 
 KEY_BYTES = 32
 Kind = Literal["patient", "study", "series", "image"]
@@ -114,14 +114,6 @@ _REMAKE = f"restore its {2 * KEY_BYTES} hexadecimal digits; a new key gives new 
 
 def _make(path: Path) -> SiteKey:
     """Make the key whole or not at all, and never over another; whoever comes second reads the first one's."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     secret = secrets.token_bytes(KEY_BYTES)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(secret.hex() + "\n")
-        os.link(draft, path)
-    finally:
-        draft.unlink()
+    write_atomic(path, secret.hex() + "\n", mode=0o600, replace=False)
     return SiteKey(secret)

@@ -17,7 +17,7 @@ from typing import Any
 
 from fedward.dicom.masks import FramePlace
 from fedward.errors import CohortError
-from fedward.files import replace_file
+from fedward.files import write_atomic
 from fedward.indexing.quality import Finding, Role
 from fedward.settings import CohortPolicy
 
@@ -102,7 +102,7 @@ def write_cache(folder: Path, mark: str, findings: Iterable[Finding]) -> None:
     """Keep findings for the next time; the file appears whole or not at all. They hold pseudonyms, not identifiers."""
     lines = [mark, *(json.dumps(_freeze(finding), separators=(",", ":")) for finding in findings)]
     folder.mkdir(parents=True, exist_ok=True)
-    replace_file(folder / CACHE, "\n".join(lines) + "\n")
+    write_atomic(folder / CACHE, "\n".join(lines) + "\n")
 
 
 def split_known(

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fedward.encryption.keys.key_file import write_whole
 from fedward.errors import FederationError
+from fedward.files import write_atomic
 from fedward.provisioning.authority import read_authority, read_pem
 from fedward.provisioning.crl import CRL_FILE
 from fedward.provisioning.folder import KITS, FederationFolder
@@ -116,7 +116,7 @@ def _require_server(kit: Path, folder: FederationFolder) -> None:
 def _put(crl: bytes, server: Path) -> Path:
     path = server / "local" / CRL_FILE
     try:
-        write_whole(crl, path, replace=True)
+        write_atomic(path, crl, mode=0o600)
         path.chmod(0o644)
     except OSError as error:
         remedy = f"it is revoked; copy state/{CRL_FILE} to the server's kit to put it out"

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedward.errors import FedwardError
-from fedward.files import replace_file
+from fedward.files import write_atomic
 from fedward.validation.outlines import RANKS, Outlined
 
 FOLDER, INDEX_FILE = "examples", "examples.json"
@@ -85,7 +85,7 @@ def write_examples(run_folder: Path, found: Sequence[Outlined]) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for one in found:
             (folder / f"{one.rank}.png").write_bytes(picture(one))
-        replace_file(folder / INDEX_FILE, json.dumps({one.rank: round(one.dice, 4) for one in found}) + "\n")
+        write_atomic(folder / INDEX_FILE, json.dumps({one.rank: round(one.dice, 4) for one in found}) + "\n")
     except OSError as error:
         _log.warning("%s: example images are not written: %s", folder, error.strerror)
 

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from fedward.errors import FedwardError
-from fedward.files import replace_file
+from fedward.files import write_atomic
 from fedward.reporting.data.report import Report
 from fedward.reporting.examples import Example
 from fedward.reporting.page import render
@@ -36,8 +36,8 @@ def write_report(folder: Path, report: Report) -> Path:
         raise FedwardError("report holds a number that is not finite", where=folder, remedy="give None") from None
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        replace_file(folder / JSON_FILE, content)
-        replace_file(folder / HTML_FILE, render(report))
+        write_atomic(folder / JSON_FILE, content)
+        write_atomic(folder / HTML_FILE, render(report))
     except OSError as error:
         raise FedwardError("report cannot be written", where=folder, value=error.strerror) from None
     return folder / HTML_FILE

@@ -24,7 +24,7 @@ from fedward.dataset.manifest import (
     write_manifest,
 )
 from fedward.errors import CohortError
-from fedward.files import replace_file
+from fedward.files import write_atomic
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
 PARTS = st.lists(st.text("ab/ é", min_size=1, max_size=5), min_size=1, max_size=3).map(tuple)
@@ -160,12 +160,12 @@ def test_a_run_that_is_killed_leaves_one_whole_manifest(tmp_path: Path, steps: i
 
 
 def test_a_file_that_cannot_be_written_is_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    replace_file(tmp_path / "a", "old")
+    write_atomic(tmp_path / "a", "old")
 
     def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
-        replace_file(tmp_path / "a", "new")
+        write_atomic(tmp_path / "a", "new")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a", "old")]

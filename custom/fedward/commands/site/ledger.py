@@ -95,13 +95,13 @@ def _settle(book: Ledger, policy: SitePolicy, job_id: str) -> tuple[dict[str, An
 
 
 def _plot(book: Ledger, policy: SitePolicy, file: Path) -> tuple[dict[str, Any], str]:
-    from fedward.files import replace_file
+    from fedward.files import write_atomic
     from fedward.reporting.charts.spending import spend_chart
 
     drawing = spend_chart(curves(book, policy), site=policy.site)
     if not drawing:
         raise LedgerError("nothing was spent yet, so there is nothing to draw", where=book.path)
-    replace_file(file, drawing + "\n")
+    write_atomic(file, drawing + "\n")
     return {"plot": str(file)}, str(file)
 
 

@@ -73,9 +73,9 @@ def validate(
         answer = validate_here(given, policy, asked, on_step=on_step)
     content = json.dumps(answer.plain(), indent=2, ensure_ascii=False)
     if out is not None:
-        from fedward.files import replace_file
+        from fedward.files import write_atomic
 
-        replace_file(out / VALIDATION_FILE, content + "\n")
+        write_atomic(out / VALIDATION_FILE, content + "\n")
     if format is Format.json:
         typer.echo(content)
     else:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import base64
 import json
 import os
-import secrets
 import stat
 from pathlib import Path
 from typing import Any, get_args
 
 from fedward.encryption.keys.key import SECRET_BYTES, FederationKey
 from fedward.errors import EncryptionError
+from fedward.files import write_atomic
 from fedward.settings import Scheme
 
 KEY_MAGIC = "fedward federation key"
@@ -127,7 +127,7 @@ def write_key(key: FederationKey, path: Path, *, replace: bool = False) -> None:
         EncryptionError: there is a file already, or none can be written.
     """
     try:
-        write_whole(encode_key(key), path, replace=replace)
+        write_atomic(path, encode_key(key), mode=0o600, replace=replace)
     except FileExistsError:
         remedy = "name another file, or `fedward key rotate` it"
         raise EncryptionError("there is a file already, and it stays", where=path, remedy=remedy) from None
@@ -154,43 +154,3 @@ def replace_key(key: FederationKey, path: Path) -> Path:
         raise EncryptionError("another key has the name under which the old one is kept", where=kept, remedy="move it")
     write_key(key, path, replace=True)
     return kept
-
-
-def write_whole(content: bytes, path: Path, *, replace: bool) -> None:
-    """Write a file that its owner alone can read, from its first byte on, whatever the umask.
-
-    The bytes go to a draft beside it, are synced, and take the name at once; then the folder is synced.
-
-    Raises:
-        FileExistsError: without ``replace``, something has the name already.
-        OSError: the disk does not take it; ``path`` is then as it was and no draft is left.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}.draft")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            os.fchmod(handle, 0o600)
-            file.write(content)
-            file.flush()
-            os.fsync(handle)
-        if replace:
-            draft.replace(path)
-        else:
-            os.link(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Have the disk hold the folder's names as they are now.
-
-    Raises:
-        OSError: it cannot.
-    """
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -26,8 +26,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedward.encryption.keys.key import FederationKey
-from fedward.encryption.keys.key_file import read_key, sync_folder, write_key
+from fedward.encryption.keys.key_file import read_key, write_key
 from fedward.errors import EncryptionError
+from fedward.files import sync_folder
 
 _ASIDE = "old"
 _CHUNK = 2**20

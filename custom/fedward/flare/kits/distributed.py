@@ -19,8 +19,8 @@ from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from fedward.encryption.keys.key_file import write_whole
 from fedward.errors import FederationError
+from fedward.files import write_atomic
 from fedward.flare.kits.authority import authority_and_inventory, write_profile
 from fedward.flare.kits.nvflare_cli import nvflare
 from fedward.provisioning.authority import issued_of, read_authority
@@ -171,7 +171,7 @@ def _make_request(invitation: Invitation, content: bytes, folder: Path) -> None:
         (draft / "participant.yaml").write_text(json.dumps(definition), encoding="utf-8")
         made = draft / "request"
         nvflare("cert", "request", "-p", draft / "participant.yaml", "--out", made)
-        write_whole(content, made / INVITATION_FILE, replace=False)
+        write_atomic(made / INVITATION_FILE, content, mode=0o600, replace=False)
         made.chmod(0o700)
         (made / f"{invitation.name}.key").chmod(0o600)
         made.replace(folder)

@@ -12,8 +12,8 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from fedward.encryption.keys.key_file import write_whole
 from fedward.errors import FederationError
+from fedward.files import write_atomic
 from fedward.flare.kits.central import certificate_file
 from fedward.flare.kits.distributed import INVITATION_FILE
 from fedward.flare.kits.hardening import require_closed
@@ -127,7 +127,5 @@ def _put(made: Path, kit: Path, invitation: Invitation) -> str:
         return "kept"
     if read_pem(new).not_valid_before_utc < read_pem(old).not_valid_before_utc:
         raise FederationError("signed zip is older than the kit's certificate", where=kit, remedy="give the newer one")
-    mode = old.stat().st_mode & 0o777
-    write_whole(new.read_bytes(), old, replace=True)
-    old.chmod(mode)
+    write_atomic(old, new.read_bytes(), mode=old.stat().st_mode & 0o777)
     return "renewed"

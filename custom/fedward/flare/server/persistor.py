@@ -11,6 +11,7 @@ from nvflare.apis.fl_component import FLComponent
 from nvflare.apis.fl_context import FLContext
 
 from fedward.errors import FederationError
+from fedward.files import write_atomic
 from fedward.flare import job_context
 from fedward.flare.protocol import Model
 from fedward.settings import JobSpec
@@ -42,19 +43,15 @@ class ModelStore(FLComponent):  # type: ignore[misc]
         if model.weights is not None:
             save_weights(model.weights, self._path(LATEST_FILE))
         elif model.sealed is not None:
-            path = self._path(SEALED_FILE)
-            draft = path.with_name(path.name + ".draft")
-            draft.write_bytes(model.sealed)
-            draft.replace(path)
+            write_atomic(self._path(SEALED_FILE), model.sealed)
 
     def finish(self, weights: Weights) -> Path:
         """Write ``FL_global_model.pt``: a torch state dict of the exchanged tensors, without pickled objects."""
         import torch
 
         path = self._path(MODEL_FILE)
-        draft = path.with_suffix(".draft")
-        torch.save({name: torch.from_numpy(array.copy()) for name, array in weights.items()}, draft)
-        draft.replace(path)
+        state = {name: torch.from_numpy(array.copy()) for name, array in weights.items()}
+        write_atomic(path, lambda file: torch.save(state, file))
         return path
 
     def _path(self, name: str) -> Path:

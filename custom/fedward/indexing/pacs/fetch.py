@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from fedward.errors import CohortError, SettingsError, StudyRefused
-from fedward.files import replace_file
+from fedward.files import write_atomic
 from fedward.indexing.pacs.archive import Archive, NotAnswering, Series, Study, find_keys, place_of, shown
 from fedward.indexing.pacs.reasons import REASONS
 from fedward.indexing.pacs.series_transfer import Errand
@@ -253,4 +253,4 @@ class _Run:
         for *names, reason, detail in sorted(self._aside):
             table.writerow([*names, reason, REASONS[reason], detail])
         self._cohort.index.mkdir(parents=True, exist_ok=True)
-        replace_file(self._cohort.index / REFUSED, out.getvalue())
+        write_atomic(self._cohort.index / REFUSED, out.getvalue())

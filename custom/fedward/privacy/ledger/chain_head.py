@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import hmac
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from fedward.errors import LedgerError
-from fedward.files import replace_file
+from fedward.files import write_atomic
 from fedward.privacy.ledger.hash_chain import RESTORE, START, Seal
 
 
@@ -55,14 +54,4 @@ def write_head(ledger: Path, seal: Seal, head: Head) -> None:
         OSError: the disk does not take it; the old head then stays.
     """
     content = {"count": head.count, "hash": head.hash, "seal": seal.head(head.count, head.hash)}
-    replace_file(head_path(ledger), json.dumps(content) + "\n")
-    sync_folder(ledger.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in ``folder`` durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    write_atomic(head_path(ledger), json.dumps(content) + "\n")

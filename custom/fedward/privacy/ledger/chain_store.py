@@ -28,7 +28,8 @@ from pathlib import Path
 from typing import Any
 
 from fedward.errors import LedgerError
-from fedward.privacy.ledger.chain_head import Head, head_path, read_head, sync_folder, write_head
+from fedward.files import sync_folder
+from fedward.privacy.ledger.chain_head import Head, head_path, read_head, write_head
 from fedward.privacy.ledger.hash_chain import RESTORE, START, Entry, Row, Seal, canonical, checked, members_text
 
 FORMAT = 1

@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import re
-import secrets
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from typing import Literal
 from pydantic import AwareDatetime, Field
 
 from fedward.errors import FedwardError, PolicyRefused, SettingsError
+from fedward.files import write_atomic
 from fedward.privacy.policy.job_hash import job_hash, policy_hash
 from fedward.settings import Admission, JobSpec, Name, Settings, SitePolicy, parse
 from fedward.settings.privacy import JobHash
@@ -215,20 +215,10 @@ def _make(folder: Path) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.draft")
-    try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640), "w", encoding="utf-8") as file:
-            os.fchmod(file.fileno(), 0o640)
-            _share(file.fileno(), path.parent)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_atomic(path, text, mode=0o640, share_group=True)
 
 
-def _share(made: Path | int, beside: Path) -> None:
+def _share(made: Path, beside: Path) -> None:
     """Give what was made the group of the folder it is in: an administrator writes what the site's service reads."""
     with contextlib.suppress(PermissionError):
         os.chown(made, -1, beside.stat().st_gid)

@@ -10,7 +10,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from fedward.errors import FedwardError
-from fedward.files import replace_file
+from fedward.files import write_atomic
 from fedward.reporting.dossier.dossier import DOSSIER_SCHEMA, Dossier
 from fedward.reporting.page import MEASURES, WORDS, by_round, resource, template
 
@@ -57,8 +57,8 @@ def write_dossier(folder: Path, dossier: Dossier) -> tuple[Path, str]:
     sha256 = hashlib.sha256(content.encode("utf-8")).hexdigest()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        replace_file(folder / JSON_FILE, content)
-        replace_file(folder / HTML_FILE, render(dossier, sha256=sha256))
+        write_atomic(folder / JSON_FILE, content)
+        write_atomic(folder / HTML_FILE, render(dossier, sha256=sha256))
     except OSError as error:
         raise FedwardError("dossier cannot be written", where=folder, value=error.strerror) from None
     return folder / HTML_FILE, sha256

@@ -9,7 +9,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from fedward.errors import FedwardError
-from fedward.files import replace_file
+from fedward.files import write_atomic
 from fedward.reporting.page import MEASURES, WIDTHS, resource, template
 from fedward.reporting.sweep.chart import Line, Mark, shown, sweep_chart
 from fedward.reporting.sweep.sweep import NOTE, Sweep, lines_of, plain_sweep
@@ -45,9 +45,9 @@ def write_sweep(folder: Path, sweep: Sweep) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(plain_sweep(sweep), indent=2, ensure_ascii=False, allow_nan=False)
-        replace_file(folder / JSON_FILE, text + "\n")
-        replace_file(folder / HTML_FILE, render(sweep))
-        replace_file(folder / SVG_FILE, standing_alone(sweep))
+        write_atomic(folder / JSON_FILE, text + "\n")
+        write_atomic(folder / HTML_FILE, render(sweep))
+        write_atomic(folder / SVG_FILE, standing_alone(sweep))
     except OSError as error:
         raise FedwardError("sweep cannot be written", where=folder, value=error.strerror) from None
     return folder / HTML_FILE

@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedward.encryption.keys.key import FederationKey, create_key
-from fedward.encryption.keys.key_file import decode_key, encode_key, read_key, replace_key, write_key, write_whole
+from fedward.encryption.keys.key_file import decode_key, encode_key, read_key, replace_key, write_key
 from fedward.errors import EncryptionError
+from fedward.files import write_atomic
 
 KEY = FederationKey(scheme="aes-ctr", generation=3, secret=bytes(range(100, 132)))
 TEXT = encode_key(KEY)
@@ -124,7 +125,7 @@ def changed(**fields: Any) -> bytes:
 )
 def test_a_file_that_is_nearly_a_key_is_refused_in_one_line(tmp_path: Path, text: bytes) -> None:
     path = tmp_path / "key"
-    write_whole(text, path, replace=False)
+    write_atomic(path, text, mode=0o600, replace=False)
     with pytest.raises(EncryptionError, match="damaged") as refusal:
         read_key(path)
     assert str(path) in str(refusal.value) and len(str(refusal.value).splitlines()) == 1
@@ -242,7 +243,7 @@ def test_what_is_not_there_or_no_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_too_large_to_be_a_key_is_not_read_into_memory(tmp_path: Path) -> None:
     path = tmp_path / "key"
-    write_whole(b"", path, replace=False)
+    write_atomic(path, b"", mode=0o600, replace=False)
     os.truncate(path, 2**40)
     with pytest.raises(EncryptionError, match="too large"):
         read_key(path)

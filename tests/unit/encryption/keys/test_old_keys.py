@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fedward.encryption.keys.key import FederationKey, create_key
-from fedward.encryption.keys.key_file import encode_key, read_key, replace_key, write_key, write_whole
+from fedward.encryption.keys.key_file import encode_key, read_key, replace_key, write_key
 from fedward.encryption.keys.old_keys import Destroyed, replace_and_destroy
 from fedward.errors import EncryptionError
+from fedward.files import write_atomic
 
 OLDEST, OLDER, OLD, NEW = (create_key(generation=number) for number in (1, 2, 3, 4))
 DRAFT = ".key.0123456789abcdef.draft"
@@ -30,7 +31,7 @@ def rotated(folder: Path) -> Path:
     write_key(OLDEST, path)
     replace_key(OLDER, path)
     replace_key(OLD, path)
-    write_whole(encode_key(OLD)[:100], folder / DRAFT, replace=False)
+    write_atomic(folder / DRAFT, encode_key(OLD)[:100], mode=0o600, replace=False)
     return path
 
 
@@ -251,7 +252,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path, refused: Callable[..., None]
 
 def test_a_file_that_is_no_older_key_is_refused(tmp_path: Path, refused: Callable[..., None]) -> None:
     path = rotated(tmp_path)
-    write_whole(b"notes of 2024", tmp_path / "key.2024", replace=False)
+    write_atomic(tmp_path / "key.2024", b"notes of 2024", mode=0o600, replace=False)
     refused(path, "key.2024", "damaged")
     (tmp_path / "key.2024").unlink()
     for key in (NEW, create_key(generation=9)):

@@ -356,7 +356,7 @@ def test_an_interrupted_request_leaves_no_key(
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    for name in ("nvflare", "write_whole"):
+    for name in ("nvflare", "write_atomic"):
         with monkeypatch.context() as patch:
             patch.setattr(f"fedward.flare.kits.distributed.{name}", stop)
             with pytest.raises(KeyboardInterrupt):

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -41,6 +41,22 @@ def add(base: Mapping[str, NDArray[Any]], update: Mapping[str, NDArray[Any]]) ->
     """
     same_layout(base, update, where="model update")
     return {name: np.add(base[name], update[name], dtype=base[name].dtype, casting="unsafe") for name in sorted(base)}
+
+
+def l2_norm(arrays: Iterable[NDArray[Any]]) -> float:
+    """The L2 norm over all values of floating arrays, in float64; NaN where a value is not finite.
+
+    Each array is scaled by its largest value, so that no square over- or underflows.
+    """
+    return math.hypot(*map(_norm_of, arrays))
+
+
+def _norm_of(array: NDArray[Any]) -> float:
+    largest = float(np.abs(array).max(initial=0.0))
+    if largest == 0.0 or not math.isfinite(largest):
+        return 0.0 if largest == 0.0 else math.nan
+    values = array.astype(np.float64).ravel() / largest
+    return largest * math.sqrt(float(np.square(values, out=values).sum()))
 
 
 def same_layout(one: Mapping[str, NDArray[Any]], other: Mapping[str, NDArray[Any]], *, where: str) -> None:

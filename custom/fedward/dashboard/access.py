@@ -13,7 +13,6 @@ import hmac
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from ipaddress import ip_address
 from pathlib import Path
 
 from starlette.datastructures import Headers
@@ -22,6 +21,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fedward.errors import SettingsError
+from fedward.hosts import is_loopback
 
 COOKIE = "__Host-fedward"
 SIGN_IN = "/login"
@@ -32,14 +32,6 @@ LARGEST_BODY = 4096
 MOST_FAILURES, WITHIN_S = 10, 60.0
 _MOST_ADDRESSES = 1024
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address, or the name ``localhost``, can be reached from this machine alone."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def read_token(path: Path) -> bytes:

@@ -43,7 +43,6 @@ GATE_SENTENCES = frozenset(
         "fewer than … sites have given their numbers",
         "filter … did not filter",
         "filter … is none of FLARE's that are known",
-        "histogram counts more than … cases",
         "hospitals of this job, or their nonces, are not those of its first task",
         "job is charged with other noise than was agreed",
         "job is not charged",

@@ -14,7 +14,6 @@ JOB = ("fl_job", "job_name")
 SITE = ("site",)
 SEAT = ("site", "fl_job", "job_name")
 STAGES = ("validate", "train", "seal", "rest")
-SERVER_STAGES = ("wait", "add")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedward.errors import GateRefused
-from fedward.weights import Weights
+from fedward.weights import Weights, l2_norm
 
 _HAIR = 1.0 - 1e-12
 """Kept clear of the bound, so that no rounding of a float64 sum passes it."""
@@ -76,7 +76,7 @@ def clip_per_layer(update: Weights, *, norm_l2: float) -> Clipped:
     """
     bound, norm = _positive(norm_l2), _norm_of(update)
     share = bound / math.sqrt(max(1, len(update))) * _HAIR
-    clipped = {name: _times(update[name], _scale(_norm(update[name]), share)) for name in sorted(update)}
+    clipped = {name: _times(update[name], _scale(l2_norm([update[name]]), share)) for name in sorted(update)}
     return Clipped(update=clipped, norm_l2=norm, bound_l2=bound)
 
 
@@ -107,19 +107,10 @@ def _norm_of(update: Weights) -> float:
     for name in sorted(update):
         if not np.isfinite(update[name]).all():
             raise GateRefused(f"tensor {name} holds a value that is not finite", where="update", remedy=_LOOK)
-    norm = math.hypot(*(_norm(update[name]) for name in sorted(update)))
+    norm = l2_norm(update[name] for name in sorted(update))
     if not math.isfinite(norm):
         raise GateRefused("norm is beyond float64", where="update", remedy=_LOOK)
     return norm
-
-
-def _norm(array: NDArray[np.floating]) -> float:
-    """L2 norm in float64, scaled by the largest value so that no square over- or underflows."""
-    largest = float(np.abs(array).max(initial=0.0))
-    if largest == 0.0:
-        return 0.0
-    values = array.astype(np.float64).ravel() / largest
-    return largest * math.sqrt(float(np.square(values, out=values).sum()))
 
 
 def _scale(norm: float, bound: float) -> float:

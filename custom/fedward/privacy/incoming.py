@@ -8,13 +8,14 @@ and noise are what protects; this finds the crude attacks and whatever is broken
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedward.errors import GateRefused, shown
+from fedward.weights import l2_norm
 
 MAX_JUMP = 10.0
 """Most that a round may move the model, in units of the last model's L2 norm, noise set aside."""
@@ -54,8 +55,8 @@ def check_jump(model: Model, last: Model, *, rounds: int = 1, noise_l2: float = 
     Raises:
         GateRefused: the distance is above ``rounds · (MAX_JUMP · |last| + 3 · noise_l2)``.
     """
-    moved = _norm(np.subtract(model[name], last[name], dtype=np.float64) for name in last)
-    bound = max(1, rounds) * (MAX_JUMP * _norm(last[name] for name in last) + 3.0 * noise_l2)
+    moved = l2_norm(np.subtract(model[name], last[name], dtype=np.float64) for name in last)
+    bound = max(1, rounds) * (MAX_JUMP * l2_norm(last[name] for name in last) + 3.0 * noise_l2)
     if not moved <= bound:
         raise GateRefused(f"model is {moved:.3g} from the last one where at most {bound:.3g} was expected")
 
@@ -104,7 +105,3 @@ def identical_rows(matrix: NDArray[Any]) -> float:
     alike = units @ units.T > IMPRINT_COSINE
     pairs = len(rows) * (len(rows) - 1)
     return float((np.count_nonzero(alike) - np.count_nonzero(alike.diagonal())) / pairs)
-
-
-def _norm(arrays: Iterator[NDArray[Any]]) -> float:
-    return float(np.sqrt(sum(float(np.sum(np.square(array, dtype=np.float64))) for array in arrays)))

@@ -12,7 +12,7 @@ from fedward.errors import GateRefused, shown
 from fedward.privacy.clipping import clip_global, clip_per_layer
 from fedward.privacy.noise import SecureRandom, add_gaussian
 from fedward.privacy.policy.agreement import Agreement
-from fedward.weights import Layout, Tensor, Weights, layout_of
+from fedward.weights import Layout, Tensor, Weights, l2_norm, layout_of
 
 FULL_WEIGHTS_COSINE = 0.7
 FULL_WEIGHTS_RATIO = (0.5, 2.0)
@@ -80,18 +80,6 @@ def check_counts(values: object, *, length: int, min_count: int) -> NDArray[np.i
     return array.astype(np.int64)
 
 
-def check_histogram(values: object, *, bins: int, min_count: int, most: int) -> NDArray[np.int64]:
-    """A histogram that may leave: counts as ``check_counts``, of ``most`` cases at most in all.
-
-    Raises:
-        GateRefused: as ``check_counts``, or more cases than there can be.
-    """
-    array = check_counts(values, length=bins, min_count=min_count)
-    if int(array.sum()) > most:
-        raise GateRefused(f"histogram counts more than {most} cases")
-    return array
-
-
 def protect(
     update: Weights, agreement: Agreement, *, filters: Sequence[Filter] = (), source: SecureRandom | None = None
 ) -> Weights:
@@ -118,7 +106,7 @@ def protect(
             raise GateRefused("agreement names a clip without a norm")
         clip = clip_global if agreement.clip == "global" else clip_per_layer
         current = clip(current, norm_l2=norm_l2).update
-        if not _norm(current) <= norm_l2 * (1 + 1e-5):
+        if not l2_norm(current.values()) <= norm_l2 * (1 + 1e-5):
             raise GateRefused("update is longer than its clip")
     if noise:
         if agreement.clip is None or norm_l2 is None or source is None or not agreement.noise_multiplier > 0:
@@ -141,10 +129,6 @@ def _checked(name: str, array: object, due: Tensor) -> NDArray[Any]:
     fresh = np.empty(due.shape, np.dtype(due.dtype))
     fresh[...] = array
     return fresh
-
-
-def _norm(update: Mapping[str, NDArray[Any]]) -> float:
-    return float(np.sqrt(sum(float(np.sum(np.square(array, dtype=np.float64))) for array in update.values())))
 
 
 def _is_model(parts: NDArray[np.float64]) -> bool:

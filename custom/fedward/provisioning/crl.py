@@ -47,19 +47,6 @@ class Revocations:
         return certificate.serial_number in self.serials
 
 
-def read_crl(path: Path, *, root: x509.Certificate) -> Revocations:
-    """Read a revocation list.
-
-    Args:
-        path: a PEM file with one list.
-        root: certificate of the federation's authority.
-
-    Raises:
-        FederationError: absent, or ``parse_crl`` refuses it.
-    """
-    return parse_crl(crl_content(path), root=root, where=path)
-
-
 def crl_content(path: Path) -> bytes:
     """The bytes of a revocation list, whatever they are; a few more than ``LARGEST_CRL`` of them at most.
 

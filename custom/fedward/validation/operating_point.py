@@ -78,23 +78,6 @@ def at_threshold(labels: ArrayLike, scores: ArrayLike, patients: Sequence[Any], 
     return judged(labels, score >= threshold, patients)
 
 
-def cross_fitted(
-    labels: ArrayLike,
-    scores: ArrayLike,
-    patients: Sequence[Any],
-    *,
-    specificity: float = SPECIFICITY,
-    folds: int = FOLDS,
-) -> OperatingPoint:
-    """Sensitivity and specificity where no patient helped to choose the threshold that judges them; see the module.
-
-    Returns:
-        All None where ``cross_fitted_calls`` is.
-    """
-    called = cross_fitted_calls(labels, scores, patients, specificity=specificity, folds=folds)
-    return OperatingPoint() if called is None else judged(labels, called, patients)
-
-
 def cross_fitted_calls(
     labels: ArrayLike,
     scores: ArrayLike,

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedward.errors import FederationError
-from fedward.provisioning.crl import Revocations, make_crl, parse_crl, read_crl
+from fedward.provisioning.crl import Revocations, crl_content, make_crl, parse_crl
 from tests.support.authority import authority
 from tests.support.packages import needs
 
@@ -120,15 +120,15 @@ def test_what_is_no_list_of_this_authority_is_refused(content: bytes, says: str)
 
 def test_an_absent_list_is_not_an_empty_one(tmp_path: Path) -> None:
     with pytest.raises(FederationError, match="cannot be read"):
-        read_crl(tmp_path / "revoked.crl", root=ROOT)
+        crl_content(tmp_path / "revoked.crl")
     with pytest.raises(FederationError, match="cannot be read"):
-        read_crl(tmp_path, root=ROOT)
+        crl_content(tmp_path)
 
 
 def test_a_list_is_read_from_its_file(tmp_path: Path) -> None:
     path = tmp_path / "revoked.crl"
     path.write_bytes(make_crl(root=ROOT, key=KEY, revoked={9: NOW}, number=4))
-    assert read_crl(path, root=ROOT) == Revocations(number=4, serials=frozenset({9}))
+    assert parse_crl(crl_content(path), root=ROOT, where=path) == Revocations(number=4, serials=frozenset({9}))
 
 
 def test_only_the_authority_can_make_one() -> None:

@@ -13,11 +13,11 @@ from fedward.validation.operating_point import (
     OperatingPoint,
     at_threshold,
     choose_threshold,
-    cross_fitted,
     cross_fitted_calls,
     deal,
     exact_interval,
 )
+from tests.support.operating_point import cross_fitted
 
 CASES = st.lists(st.tuples(st.booleans(), st.integers(-3, 3)), min_size=2, max_size=40).filter(
     lambda pairs: len({truth for truth, _ in pairs}) == 2

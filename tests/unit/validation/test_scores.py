@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from fedward.validation.operating_point import cross_fitted
 from fedward.validation.ranking import auroc_interval
 from fedward.validation.scores import score_classes, score_labels
+from tests.support.operating_point import cross_fitted
 
 RNG = np.random.default_rng(0)
 N = 60

@@ -10,7 +10,6 @@ import stat
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +20,7 @@ from pydicom.datadict import keyword_for_tag, tag_for_keyword
 
 from fedward.dicom.header import quiet
 from fedward.errors import CohortError, FedwardError, StudyRefused
+from fedward.hosts import is_loopback
 from fedward.indexing.pacs.archive import Instance, NotAnswering, Receive, Series, Study, find_keys
 from fedward.settings import Pacs
 
@@ -148,7 +148,7 @@ def session(pacs: Pacs) -> requests.Session:
         made.verify = str(pacs.ca)
     if pacs.credentials is not None:
         place = urlsplit(str(pacs.url))
-        if place.scheme != "https" and not _is_here(place.hostname or ""):
+        if place.scheme != "https" and not is_loopback(place.hostname or ""):
             raise CohortError("credentials would go in clear", where=pacs.url, remedy="give an https url")
         made.headers["Authorization"] = read_credentials(pacs.credentials)
     return made
@@ -175,13 +175,6 @@ def read_credentials(path: Path) -> str:
     if one_line and ":" in content and not content.startswith("Bearer "):
         return f"Basic {b64encode(content.encode()).decode()}"
     raise CohortError("no credentials in here", where=path, remedy="write user:password or Bearer TOKEN, on one line")
-
-
-def _is_here(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _first(answer: Mapping[str, Any], keyword: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import http.client
-import ipaddress
 import json
 import os
 import socket
@@ -15,6 +14,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from fedward.errors import FederationError
+from fedward.hosts import is_loopback
 
 _KIT = "give the folder of a site's kit, the one with startup/fed_client.json"
 
@@ -96,14 +96,6 @@ class Endpoint:
         except OSError as error:
             where = error.filename or self.root.parent
             raise FederationError("cannot be read", where=where, value=error.strerror, remedy=_KIT) from None
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine by its name or address, so that no proxy can lead there."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.rstrip(".").lower() == "localhost"
 
 
 def proxy_of(host: str) -> SplitResult | None:

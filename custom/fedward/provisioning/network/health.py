@@ -19,7 +19,8 @@ import grpc
 from pydantic import Field, ValidationError
 
 from fedward.errors import FederationError
-from fedward.provisioning.network.connectivity import Endpoint, is_loopback, reach
+from fedward.hosts import is_loopback
+from fedward.provisioning.network.connectivity import Endpoint, reach
 from fedward.settings import Settings
 
 SERVICE = "fedward.Hello"

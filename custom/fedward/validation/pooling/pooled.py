@@ -62,11 +62,6 @@ _REMEDY = "let each hospital run the same version on the same job"
 Found = dict[str, Any]
 
 
-def bin_edges() -> NDArray[np.float64]:
-    """The BINS + 1 edges, from 0 to 1; bin k holds edge k up to, but not, edge k + 1, and the last also 1."""
-    return _edges().copy()
-
-
 def histogram_length(job: JobSpec) -> int:
     """How many numbers ``score_histogram`` has; 0 for a segmentation, which has no score for each image."""
     names = job.scored_names
@@ -168,20 +163,22 @@ def pooled_scores(job: JobSpec, counts: NDArray[np.int64]) -> dict[str, Any]:
 
 
 @cache
-def _edges() -> NDArray[np.float64]:
+def bin_edges() -> NDArray[np.float64]:
+    """The BINS + 1 edges, from 0 to 1, read-only: bin k holds scores from edge k to below the next, the last also 1."""
     edges: NDArray[np.float64] = np.sin(np.linspace(0, np.pi / 2, BINS + 1)) ** 2
+    edges.flags.writeable = False
     return edges
 
 
 def _places(scores: NDArray[np.float64]) -> NDArray[np.intp]:
     """The bin of each score."""
-    return np.clip(np.searchsorted(_edges(), scores, side="right") - 1, 0, BINS - 1)
+    return np.clip(np.searchsorted(bin_edges(), scores, side="right") - 1, 0, BINS - 1)
 
 
 @cache
 def _tenths() -> NDArray[np.intp]:
     """The bin of the reliability table that each bin of the score counts in: that of its middle."""
-    return tenths((_edges()[1:] + _edges()[:-1]) / 2)
+    return tenths((bin_edges()[1:] + bin_edges()[:-1]) / 2)
 
 
 def _check(job: JobSpec, counts: NDArray[np.int64]) -> None:
@@ -208,7 +205,7 @@ def _check(job: JobSpec, counts: NDArray[np.int64]) -> None:
 @cache
 def _reach() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The lowest and the highest that a score in each tenth is, in 1 / _STEPS."""
-    edges = [_edges()[np.append(_tenths() == k, False)][0] for k in range(_TENTHS)]
+    edges = [bin_edges()[np.append(_tenths() == k, False)][0] for k in range(_TENTHS)]
     whole = np.array([*edges, 1.0]) * _STEPS
     return np.floor(whole[:-1]).astype(np.int64), np.ceil(whole[1:]).astype(np.int64)
 

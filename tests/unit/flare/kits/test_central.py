@@ -31,7 +31,7 @@ from fedward.flare.kits.hardening import require_closed
 from fedward.flare.kits.permissions import AUTHORIZATION
 from fedward.flare.listener.tls13 import CIPHERS
 from fedward.provisioning.authority import read_pem
-from fedward.provisioning.crl import CRL_FILE, Revocations, read_crl
+from fedward.provisioning.crl import CRL_FILE, Revocations, crl_content, parse_crl
 from fedward.provisioning.folder import FederationFolder
 from fedward.provisioning.invitation import LocalExtras, local_name
 from fedward.provisioning.participants import Kind
@@ -209,7 +209,8 @@ def test_the_server_has_a_door_and_an_empty_revocation_list(kits: Kits) -> None:
         {"id": "server_door", "path": "fedward.flare.listener.server_door.ServerDoor", "args": {}}
     ]
     root = read_pem(kits.server / "startup" / "rootCA.pem")
-    assert read_crl(kits.server / "local" / CRL_FILE, root=root) == Revocations(1, frozenset())
+    crl = kits.server / "local" / CRL_FILE
+    assert parse_crl(crl_content(crl), root=root, where=crl) == Revocations(1, frozenset())
 
 
 def test_a_site_may_not_open_its_kit_by_a_file_of_the_template(tmp_path: Path, tiny: FederationSpec) -> None:

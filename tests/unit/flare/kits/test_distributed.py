@@ -22,7 +22,7 @@ from fedward.flare.kits.distributed import Requested, approve, make_request, wri
 from fedward.flare.kits.hardening import require_closed
 from fedward.flare.kits.join import join
 from fedward.provisioning.authority import read_pem
-from fedward.provisioning.crl import read_crl
+from fedward.provisioning.crl import crl_content, parse_crl
 from fedward.provisioning.folder import FederationFolder
 from fedward.provisioning.invitation import LocalExtras, read_invitation
 from fedward.provisioning.participants import Kind
@@ -183,7 +183,8 @@ def test_everything_again_changes_nothing(north: Federation) -> None:
 def test_a_server_and_a_person_join_the_same_way(tmp_path: Path) -> None:
     server = joined(tmp_path / "server", "localhost")
     require_closed(server.kit, Kind.server)
-    assert read_crl(server.kit / "local" / "revoked.crl", root=read_pem(server.kit / "startup" / "rootCA.pem")).number
+    crl = server.kit / "local" / "revoked.crl"
+    assert parse_crl(crl_content(crl), root=read_pem(server.kit / "startup" / "rootCA.pem"), where=crl).number
     with pytest.raises(FederationError, match="signs in by the name"):
         joined(tmp_path / "other", "lead@trial.org")
     person = joined(tmp_path / "person", "lead@trial.org", kit="lead@trial.org")

@@ -20,7 +20,7 @@ from fedward.flare.kits.distributed import approve, make_request, write_invitati
 from fedward.flare.kits.join import join
 from fedward.flare.kits.renew import renew
 from fedward.provisioning.authority import read_pem
-from fedward.provisioning.crl import read_crl
+from fedward.provisioning.crl import crl_content, parse_crl
 from fedward.provisioning.folder import FederationFolder
 from fedward.provisioning.participants import Kind
 from fedward.provisioning.revocation import revoke
@@ -192,7 +192,7 @@ def test_who_is_revoked_is_out_with_every_certificate_and_nobody_else(folder: Fe
         "state/inventory.json",
         "state/revoked.crl",
     }
-    crl = read_crl(done.server, root=read_pem(folder.state / "rootCA.pem"))
+    crl = parse_crl(crl_content(done.server), root=read_pem(folder.state / "rootCA.pem"), where=done.server)
     assert crl.number == done.number == 2
     assert crl.serials == {serial(old), serial(north)}
     assert handshake(server, south, crl=done.server) == serial(south)

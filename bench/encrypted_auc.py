@@ -46,7 +46,7 @@ def main() -> None:
 
 def job_of(rounds: int, encryption: JobEncryption | None) -> JobSpec:
     job = read_job(ROOT / "jobs" / "cxr_classification")
-    limits = {"rounds": rounds, "min_sites": 3, "local_only": False}
+    limits = {"rounds": rounds, "min_sites": 3, "local_baseline": False}
     return job.model_copy(update={"federation": job.federation.model_copy(update=limits), "encryption": encryption})
 
 

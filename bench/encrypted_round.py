@@ -47,7 +47,7 @@ def main() -> None:
 def job_of(rounds: int, encryption: JobEncryption | None) -> JobSpec:
     """A job of DenseNet121 whose training is one step."""
     job = read_job(ROOT / "jobs" / "cxr_classification")
-    limits = {"rounds": rounds, "min_sites": 3, "local_only": False, "weighting": "equal"}
+    limits = {"rounds": rounds, "min_sites": 3, "local_baseline": False, "weighting": "equal"}
     return job.model_copy(
         update={
             "federation": job.federation.model_copy(update=limits),

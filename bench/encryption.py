@@ -178,8 +178,9 @@ def page(rows: dict[str, Any], args: argparse.Namespace, *, load: tuple[float, .
         f"Written by `{command}` in {took_s / 60:.0f} minutes; {platform.machine()}, {os.cpu_count()} cores,",
         f"Python {platform.python_version()}, {versions}; load average {load[0]:.1f} before and "
         f"{os.getloadavg()[0]:.1f} after. {STOCK} once, the rest in",
-        f"turns, median of {args.repeats}. Three hospitals of {weights} patients; `largest = {settings.largest}`, "
-        f"`max_sites = {settings.max_sites}`, `max_patients = {settings.max_patients}`.",
+        f"turns, median of {args.repeats}. Three hospitals of {weights} patients; "
+        f"`clipping_range = {settings.clipping_range}`, `max_sites = {settings.max_sites}`, "
+        f"`max_patients = {settings.max_patients}`.",
         "",
         "Client: one hospital's seconds to protect, serialise, deserialise and open. Server: to deserialise three",
         "messages, add and serialise. Peak: resident memory of the server's process, in brackets what it grew by.",

@@ -168,7 +168,7 @@ def plain_way() -> Way:
 
 def sealed_way(scheme: Any, precision: Any) -> Way:
     settings, bits = JobEncryption(precision=precision), bits_of(scheme, precision)
-    numbers = FixedPoint(largest=settings.largest, bits=bits, max_sites=settings.max_sites)
+    numbers = FixedPoint(clipping_range=settings.clipping_range, bits=bits, max_sites=settings.max_sites)
     key_file = f"{scheme}.key"
 
     def ready(folder: Path) -> None:

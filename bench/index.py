@@ -27,7 +27,7 @@ import pydicom
 from fedward.dicom.header import quiet
 from fedward.dicom.synthetic.hospital import write_cohort
 from fedward.indexing.index import index_cohort
-from fedward.settings import CohortPolicy, CohortPrivacy, Leaving, SitePolicy
+from fedward.settings import CohortPolicy, CohortPrivacy, Disclosure, SitePolicy
 
 RESULTS = Path(__file__).resolve().parent / "results" / "index.md"
 TURNS = 3
@@ -74,7 +74,7 @@ def measure(data: Path, folder: Path, *, workers: int | None, what: str) -> str:
             key=folder / "key",
             ledger=folder / "ledger.db",
             approved_jobs="any",
-            leaving=Leaving(metrics=(), decimals=3, min_count=1),
+            disclosure=Disclosure(metrics=(), decimals=3, min_count=1),
             cohorts={
                 "all": CohortPolicy(
                     images=data,

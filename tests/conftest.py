@@ -45,12 +45,12 @@ OPEN_COHORT = {"dp": "not-required", "epsilon_cap": None, "delta": None, "encryp
 OPEN_SITE = {
     "ledger": "ledger.db",
     "approved_jobs": "any",
-    "leaving": {"metrics": (), "decimals": 3, "min_count": 1},
+    "disclosure": {"metrics": (), "decimals": 3, "min_count": 1},
 }
 """What ``site.toml`` says for the whole site, asking a job for nothing and letting no metric out."""
 OPEN_SITE_TOML = """ledger = "ledger.db"
 approved_jobs = "any"
-leaving = { metrics = [], decimals = 3, min_count = 1 }
+disclosure = { metrics = [], decimals = 3, min_count = 1 }
 """
 """The same as the first lines of a file."""
 OPEN_COHORT_TOML = 'privacy = { dp = "not-required", encryption = "not-required" }\n'
@@ -61,7 +61,7 @@ def tiny_job_content() -> dict[str, Any]:
     """A classification job that trains in a second: small images, a small network, two rounds."""
     return {
         "job": {"name": "tiny", "task": "classification", "seed": 7},
-        "federation": {"rounds": 2, "min_sites": 2, "round_timeout_s": 120.0, "grace_s": 60.0, "local_only": True},
+        "federation": {"rounds": 2, "min_sites": 2, "round_timeout_s": 120.0, "grace_s": 60.0, "local_baseline": True},
         "data": {"cohort": "chest", "labels": ["lesion"], "target": "binary", "size": [24, 24]},
         "model": {
             "network": "DenseNet",

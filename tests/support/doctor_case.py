@@ -22,7 +22,7 @@ ledger = "ledger.db"
 federation_key = "federation.key"
 approved_jobs = []
 approvals = "approvals"
-leaving = { metrics = ["scores"], decimals = 3, min_count = 5 }
+disclosure = { metrics = ["scores"], decimals = 3, min_count = 5 }
 
 [cohorts.chest]
 images = "images"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from fedward.settings import (
     read_job,
     read_site,
 )
-from tests.conftest import OPEN_COHORT_TOML, OPEN_SITE, OPEN_SITE_TOML, tiny_job_content
+from tests.conftest import OPEN_COHORT, OPEN_COHORT_TOML, OPEN_SITE, OPEN_SITE_TOML, tiny_job_content
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:
@@ -158,3 +159,104 @@ def test_a_federation_that_is_not_one(tmp_path: Path, text: str) -> None:
     (tmp_path / "f.yml").write_text(text)
     with pytest.raises(SettingsError):
         read_federation(tmp_path / "f.yml")
+
+
+# settings of before
+
+
+def in_site(change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    content = copy.deepcopy(OPEN_SITE) | {"site": "north", "key": "key"}
+    archive = {"protocol": "dicomweb", "url": "https://archive", "query": {"StudyDate": "2020-"}}
+    fractions = {"max_quarantined_fraction": 0.5, "validation_fraction": 0.25}
+    content["cohorts"] = {
+        "chest": {"images": "in", "index": "out", **fractions, "privacy": OPEN_COHORT, "pacs": archive}
+    }
+    parse(SitePolicy, content, where="site.toml")
+    change(content)
+    return content
+
+
+def moved(*path: str, to: str) -> Callable[[dict[str, Any]], None]:
+    """The value at a path, or an empty table, goes to another name beside it."""
+
+    def change(content: dict[str, Any]) -> None:
+        *above, name = path
+        for part in above:
+            content = content[part]
+        content[to] = content.pop(name, [])
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("new", "old"),
+    [
+        (("disclosure",), "leaving"),
+        (("auto_approve",), "admits"),
+        (("cohorts", "chest", "pacs", "protocol"), "way"),
+        (("cohorts", "chest", "pacs", "calling_ae_title"), "own_ae_title"),
+        (("cohorts", "chest", "pacs", "query"), "find"),
+    ],
+)
+def test_an_old_name_in_a_hospitals_file_gets_one_line_that_says_the_new(new: tuple[str, ...], old: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        parse(SitePolicy, in_site(moved(*new, to=old)), where="site.toml")
+    key = ".".join((*new[:-1], old))
+    assert str(refused.value) == f"site.toml: {key}: is called {new[-1]} now; rename it; correct the file"
+
+
+@pytest.mark.parametrize(
+    ("path", "new"), [("encryption.largest", "clipping_range"), ("federation.local_only", "local_baseline")]
+)
+def test_an_old_name_in_a_job_gets_one_line_that_says_the_new(path: str, new: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        parse(JobSpec, changed(path, 1), where="job.toml")
+    assert str(refused.value) == f"job.toml: {path}: is called {new} now; rename it; correct the file"
+
+
+def test_a_name_that_never_was_gets_no_hint() -> None:
+    with pytest.raises(SettingsError, match=r"leavings: Extra inputs are not permitted"):
+        parse(SitePolicy, in_site(lambda content: content.update(leavings={})), where="site.toml")
+    with pytest.raises(SettingsError, match=r"disclosure: Field required"):
+        parse(SitePolicy, in_site(lambda content: content.pop("disclosure")), where="site.toml")
+    with pytest.raises(SettingsError, match=r"training\.largest: Extra inputs"):
+        parse(JobSpec, changed("training.largest", 1), where="job.toml")
+
+
+STAGES = [
+    ["clip", "noise", "encrypt"],
+    ["clip", "encrypt", "noise"],
+    ["noise", "clip", "encrypt"],
+    ["noise", "encrypt", "clip"],
+    ["encrypt", "clip", "noise"],
+    ["clip", "noise"],
+    ["clip", "noise", "noise", "encrypt"],
+    [],
+]
+DP_SGD = {"noise_multiplier": 1.0, "delta": 1e-3, "clip_norm_l2": 1.0, "patients_per_step": 4}
+UPDATE = {"clip_norm_l2": 1.0, "noise_multiplier": 1.0, "delta": 1e-3}
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "value", "why"),
+    [
+        ("dp_sgd", "unit", "image", "6.6 for images may be 38 for a patient"),
+        ("dp_sgd", "unit", "patient", "always for a patient"),
+        ("dp_sgd", "sampler", "shuffled", "for no other way is ε proven"),
+        ("dp_sgd", "sampler", "weighted", "for no other way is ε proven"),
+        ("dp_sgd", "sampler", "poisson", "always drawn independently"),
+        ("update", "sensitivity_l2", 1.0, "side of the ball to the other"),
+        ("update", "sensitivity_l2", 1.99, "always 2 · clip_norm_l2"),
+        *(("update", "stages", stages, "nobody can clip or add noise to a cipher") for stages in STAGES),
+    ],
+)
+def test_a_setting_that_went_is_refused_with_the_reason(table: str, key: str, value: Any, why: str) -> None:
+    """What could only be set to one value is no setting: nobody reads a job and takes it for a choice."""
+    mechanism, given = {"dp_sgd": ("dp-sgd", DP_SGD), "update": ("update-noise", UPDATE)}[table]
+    privacy = {"mechanism": mechanism, table: given}
+    parse(JobSpec, changed("privacy", privacy), where="job.toml")
+    with pytest.raises(SettingsError) as refused:
+        parse(JobSpec, changed("privacy", {**privacy, table: {**given, key: value}}), where="job.toml")
+    line = str(refused.value)
+    assert line.startswith(f"job.toml: privacy.{table}.{key}: is no setting any more, ") and why in line
+    assert line.endswith("; leave it out; correct the file") and " | " not in line

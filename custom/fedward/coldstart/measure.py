@@ -13,7 +13,7 @@ from fedward.dataset.images import Images
 from fedward.dataset.selection import Example, having
 from fedward.privacy.disclosure.release import release
 from fedward.privacy.disclosure.rule import Rule
-from fedward.settings import JobSpec, Leaving
+from fedward.settings import Disclosure, JobSpec
 from fedward.training.details import by_name
 from fedward.training.learner import Learner
 from fedward.training.scoring import masks_of, predictions_of, scores_of
@@ -173,9 +173,9 @@ def _without(scores: Mapping[str, Any], few: Set[str]) -> dict[str, Any]:
 
 def _told(job: JobSpec, metrics: Mapping[str, Any], *, few: Set[str], floor: int) -> dict[str, Any]:
     """The same floor, and the same taking out of what would follow, as at the hospital's door."""
-    leaving = Leaving(metrics=("scores", "subgroups"), decimals=3, min_count=floor)
+    disclosure = Disclosure(metrics=("scores", "subgroups"), decimals=3, min_count=floor)
     groups = {name: table for name, table in metrics["subgroups"].items() if name not in few}
-    return release({**metrics, "subgroups": groups}, Rule.of(job, leaving, private=False)).metrics
+    return release({**metrics, "subgroups": groups}, Rule.of(job, disclosure, private=False)).metrics
 
 
 def _at(job: JobSpec, found: Predictions, patients: Sequence[str], threshold: float) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def validate_here(
         JobError: the job cannot be built, or a fine-tune's loss is no longer finite.
         SettingsError: a number out of its range.
     """
-    job, floor = given.job, policy.leaving.min_count
+    job, floor = given.job, policy.disclosure.min_count
     name, manifest = _cohort(given.job, policy, asked)
     chosen = select(job, [manifest], site=policy.site, min_patients=policy.cohorts[name].min_patients)
     took_part = asked.took_part or policy.site in given.took_part
@@ -173,7 +173,7 @@ def _tune(
     failed = judgement is not None and judgement.verdict == "fail"
     if asked.fine_tune is False or not (failed or asked.fine_tune):
         return None, None
-    job, floor = given.job, policy.leaving.min_count
+    job, floor = given.job, policy.disclosure.min_count
     if result.value is None or not support_of(job, chosen.validation).reaches(floor):
         return None, f"fewer validation patients than the floor of {floor}, so that nobody could say whether it helps"
     images = Images(job, chosen.validation, training=False, site=policy.site)

@@ -160,7 +160,7 @@ def write_site(
         f"ledger = {_quoted(str((folder / LEDGER).resolve()))}",
         f"federation_key = {_quoted(str((folder / FEDERATION_KEY).resolve()))}",
         'approved_jobs = "any"',
-        f"leaving = {{ metrics = {_list(METRICS)}, decimals = 4, min_count = {min_count} }}",
+        f"disclosure = {{ metrics = {_list(METRICS)}, decimals = 4, min_count = {min_count} }}",
         "",
         f"[cohorts.{job.data.cohort}]",
         f"images = {_quoted(str(source.images.resolve()))}",

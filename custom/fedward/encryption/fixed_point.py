@@ -17,30 +17,30 @@ from fedward.errors import EncryptionError
 class FixedPoint:
     """One site's share of the range of a sum.
 
-    A site of weight w sends ``weight_code = w · limit`` and ``code_i ≈ value_i / largest · weight_code``; the sites'
-    sums of both give ``mean_i = largest · sum(code_i) / sum(weight_code)``.
+    A site of weight w sends ``weight_code = w · limit`` and ``code_i ≈ value_i / clipping_range · weight_code``; the
+    sites' sums of both give ``mean_i = clipping_range · sum(code_i) / sum(weight_code)``.
 
     Guarantees: ``|code| <= weight_code <= limit``, so the sum of ``max_sites`` sites has ``bits`` bits and never wraps.
     Rounding is stochastic and unbiased: a mean over S sites has, before float32 rounds it, the expectation of the
-    weighted mean of the values within ±largest, and differs from that by less than
-    ``S · largest / sum(weight_code)``, which is ``step`` where every site has weight 1.
+    weighted mean of the values within ±clipping_range, and differs from that by less than
+    ``S · clipping_range / sum(weight_code)``, which is ``step`` where every site has weight 1.
 
     Attributes:
-        largest: largest absolute value of a weight of the model; what is beyond is clipped and counted.
+        clipping_range: largest absolute value of a weight of the model; what is beyond is clipped and counted.
         bits: of one number of the sum, its sign included.
         max_sites: most sites in a sum.
 
     Raises:
-        EncryptionError: ``largest`` is not positive and finite, or the bits leave no room for the sites.
+        EncryptionError: ``clipping_range`` is not positive and finite, or the bits leave no room for the sites.
     """
 
-    largest: float
+    clipping_range: float
     bits: int
     max_sites: int
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.largest) and self.largest > 0):
-            raise EncryptionError("largest absolute value is not positive and finite", value=self.largest)
+        if not (math.isfinite(self.clipping_range) and self.clipping_range > 0):
+            raise EncryptionError("clipping range is not positive and finite", value=self.clipping_range)
         if not 2 <= self.bits <= 48:
             raise EncryptionError("bits of a number are not from 2 to 48", value=self.bits)
         if self.max_sites < 1 or self.limit < 1:
@@ -54,7 +54,7 @@ class FixedPoint:
     @property
     def step(self) -> float:
         """What one code stands for at weight 1, in the unit of the model's weights."""
-        return self.largest / self.limit
+        return self.clipping_range / self.limit
 
     def weight_code(self, weight: float) -> int:
         """A site's weight as an integer from 1 to ``limit``.
@@ -75,8 +75,8 @@ class FixedPoint:
         """One site's codes, int64 of shape (n,), and how many values were clipped.
 
         ``floor(x)`` or the next integer, the latter with the probability of the fraction of
-        ``x = value · weight_code / largest``, drawn by SFC64 from the system's entropy: the expectation is ``x``. The
-        draw protects nothing; it keeps small updates from being rounded away round after round.
+        ``x = value · weight_code / clipping_range``, drawn by SFC64 from the system's entropy: the expectation is
+        ``x``. The draw protects nothing; it keeps small updates from being rounded away round after round.
 
         Raises:
             EncryptionError: a value is not finite, ``values`` is not a vector, or ``weight_code`` is not from 1 to
@@ -94,10 +94,10 @@ class FixedPoint:
             extent = np.maximum(exact.max(), -exact.min())
             if not np.isfinite(extent):
                 raise EncryptionError("a value is not finite")
-            if extent > self.largest:
-                clipped += int(np.count_nonzero(np.abs(exact) > self.largest))
-                np.clip(exact, -self.largest, self.largest, out=exact)
-            exact *= weight_code / self.largest
+            if extent > self.clipping_range:
+                clipped += int(np.count_nonzero(np.abs(exact) > self.clipping_range))
+                np.clip(exact, -self.clipping_range, self.clipping_range, out=exact)
+            exact *= weight_code / self.clipping_range
             whole = np.floor(exact)
             exact -= whole
             whole += random.random(exact.size) < exact
@@ -126,5 +126,5 @@ class FixedPoint:
             part = codes[block]
             if part.max() > weight_code or part.min() < -weight_code:
                 raise EncryptionError("sum holds a number larger than its weights allow")
-            mean[block] = part * (self.largest / weight_code)
+            mean[block] = part * (self.clipping_range / weight_code)
         return mean

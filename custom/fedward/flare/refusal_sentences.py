@@ -47,7 +47,7 @@ GATE_SENTENCES = frozenset(
         "job is charged with other noise than was agreed",
         "job is not charged",
         "job is not encrypted",
-        "largest absolute value is not positive and finite",
+        "clipping range is not positive and finite",
         "ledger does not say that this job runs without differential privacy",
         "ledger has no such round of this job",
         "metrics may not leave: …",

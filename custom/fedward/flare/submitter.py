@@ -7,12 +7,13 @@ its own kit, and takes name and organisation from the certificate. The study is 
 (``study.json``) and names the job's hash; it counts where the server runs the job in the same study.
 
 That one person whose role may submit signed every file is asked of every job before it is deployed or started, at the
-server and at each site (``fedward.flare.job_checks.form``); what a policy's ``[[admits]]`` rests on comes on top.
+server and at each site (``fedward.flare.job_checks.form``); what a policy's ``[[auto_approve]]`` rests on comes on top.
 
 What the server's operator can still do: bring a job again that the same person once sent for the same study, leave the
 study's file out, by which the job is in none, or hold jobs back. What it cannot: change a job, or send one of its own
 under another's name. Which people a study has is on the server; so whoever is admitted by study alone is in it by the
-server's word. A site has no list of revoked people: an ``[[admits]]`` entry for a person who has left is to be removed.
+server's word. A site has no list of revoked people: an ``[[auto_approve]]`` entry for a person who has left is to be
+removed.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ _SUBMIT = "submit it from FLARE's console, `nvflare job submit` or `fedward job 
 
 def origin_of(job: JobSpec, policy: SitePolicy, context: FLContext) -> Origin:
     """The job's origin; ``UNKNOWN`` wherever anything of it does not hold, and where the policy never asks for it."""
-    if not policy.admits:
+    if not policy.auto_approve:
         return UNKNOWN
     workspace, job_id = cast(Workspace, context.get_engine().get_workspace()), context.get_job_id()
     app, root = Path(workspace.get_app_dir(job_id)), Path(workspace.get_startup_kit_dir()) / ROOT

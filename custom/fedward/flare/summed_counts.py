@@ -18,7 +18,7 @@ from fedward.privacy.disclosure import withheld
 from fedward.privacy.disclosure.metric_registry import held_back
 from fedward.privacy.disclosure.release import release
 from fedward.privacy.disclosure.rule import Rule
-from fedward.settings import JobSpec, Leaving, SitePolicy
+from fedward.settings import Disclosure, JobSpec, SitePolicy
 from fedward.validation.pooling import cohort_statistics, disclosed, pooled
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def site_counts(
         "cohort": trainer.cohort_statistics,
         "scores": trainer.score_histogram,
     }
-    least, found = policy.leaving.min_count, {}
+    least, found = policy.disclosure.min_count, {}
     for purpose, count in made.items():
         if _takes_part(job, policy, purpose, private=private):
             own = count()
@@ -69,13 +69,15 @@ def site_counts(
     return found
 
 
-def told_of_all(job: JobSpec, purpose: str, counts: NDArray[np.int64], *, leaving: Leaving, private: bool) -> Metrics:
+def told_of_all(
+    job: JobSpec, purpose: str, counts: NDArray[np.int64], *, disclosure: Disclosure, private: bool
+) -> Metrics:
     """The metrics of all hospitals together, as the largest floor among them lets them out.
 
     Args:
         purpose: "scores" or "cohort".
         counts: a sum of ``site_counts``, opened.
-        leaving: this hospital's rules.
+        disclosure: this hospital's rules.
         private: whether the job is differentially private.
 
     Returns:
@@ -86,8 +88,8 @@ def told_of_all(job: JobSpec, purpose: str, counts: NDArray[np.int64], *, leavin
     """
     length = _own_length(job, purpose)
     of_all = disclosed.scores_of_all if purpose == "scores" else disclosed.statistics_of_all
-    found, least = of_all(job, counts[:length], counts[length:], min_count=leaving.min_count)
-    coarser = leaving.model_copy(update={"min_count": least})
+    found, least = of_all(job, counts[:length], counts[length:], min_count=disclosure.min_count)
+    coarser = disclosure.model_copy(update={"min_count": least})
     return release({COUNTED[purpose]: found}, Rule.of(job, coarser, private=private)).metrics
 
 
@@ -99,4 +101,4 @@ def _takes_part(job: JobSpec, policy: SitePolicy, purpose: str, *, private: bool
     asked, group = job.encryption, COUNTED[purpose]
     if held_back(group, "", private=private, alone=False) or asked is None or not asked.statistics:
         return False
-    return group in policy.leaving.metrics and not (purpose == "scores" and job.job.task != "classification")
+    return group in policy.disclosure.metrics and not (purpose == "scores" and job.job.task != "classification")

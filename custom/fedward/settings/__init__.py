@@ -5,7 +5,7 @@ from fedward.settings.encryption import MIN_CONTRIBUTORS, JobEncryption, Precisi
 from fedward.settings.federation import FederationSpec, Hospital, Person, Server
 from fedward.settings.job import Acceptance, Component, Data, JobHeader, JobSpec, Model, Rounds, Training, Transforms
 from fedward.settings.pacs import Pacs
-from fedward.settings.privacy import CohortPrivacy, DpSgd, JobPrivacy, Leaving, UpdateProtection
+from fedward.settings.privacy import CohortPrivacy, Disclosure, DpSgd, JobPrivacy, UpdateProtection
 from fedward.settings.read import JOB_FILE, parse, plain, read_federation, read_job, read_site
 from fedward.settings.site import Admission, CohortPolicy, SitePolicy
 
@@ -18,6 +18,7 @@ __all__ = [
     "CohortPrivacy",
     "Component",
     "Data",
+    "Disclosure",
     "DpSgd",
     "FederationSpec",
     "Fraction",
@@ -26,7 +27,6 @@ __all__ = [
     "JobHeader",
     "JobPrivacy",
     "JobSpec",
-    "Leaving",
     "Model",
     "Name",
     "Pacs",

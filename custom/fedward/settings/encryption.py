@@ -21,7 +21,7 @@ class JobEncryption(Settings):
     precision: Precision = Field(
         default="compact", description="Bytes against error of the mean: see docs/encryption.md for both."
     )
-    largest: float = Field(
+    clipping_range: float = Field(
         default=16.0,
         gt=0.0,
         le=1e6,

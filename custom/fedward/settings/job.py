@@ -49,7 +49,7 @@ class Rounds(Settings):
         default="last",
         description="The final model: the last round's, or the best by the sites' mean validation score.",
     )
-    local_only: bool = Field(
+    local_baseline: bool = Field(
         default=True, description="Each site also trains alone, same passes over its data, for the report's comparison."
     )
 

@@ -17,13 +17,13 @@ Keyword = Annotated[str, Field(pattern=r"^[A-Z][A-Za-z]+$")]
 class Pacs(Settings):
     """``[cohorts.<name>.pacs]``: an archive that ``fedward site index --pacs`` asks."""
 
-    way: Literal["c-get", "c-move", "dicomweb"] = Field(
+    protocol: Literal["c-get", "c-move", "dicomweb"] = Field(
         description="DIMSE over one connection (c-get), sent back to us (c-move), or QIDO-RS and WADO-RS."
     )
     host: str | None = Field(default=None, min_length=1, description="The archive's host, for c-get and c-move.")
     port: int | None = Field(default=None, ge=1, le=65_535, description="Its DICOM port, for c-get and c-move.")
     ae_title: AeTitle | None = Field(default=None, description="Its application entity title, for c-get and c-move.")
-    own_ae_title: AeTitle = Field(default="FEDWARD", description="Ours, as the archive has it in its list.")
+    calling_ae_title: AeTitle = Field(default="FEDWARD", description="Ours, as the archive has it in its list.")
     own_host: str = Field(
         default="127.0.0.1", description="Address that c-move's connection from the archive is taken on."
     )
@@ -38,7 +38,7 @@ class Pacs(Settings):
     ca: Path | None = Field(
         default=None, description="PEM file of the authority that signed the archive's certificate, for dicomweb."
     )
-    find: dict[Keyword, str] = Field(
+    query: dict[Keyword, str] = Field(
         min_length=1,
         description="Study-level keys by DICOM keyword, such as StudyDate = '20200101-20241231' (PS3.4 C.2.2.2).",
     )
@@ -48,7 +48,7 @@ class Pacs(Settings):
     def _complete(self) -> Self:
         needs = {"dicomweb": ("url",), "c-get": ("host", "port", "ae_title")}
         needs["c-move"] = (*needs["c-get"], "own_port")
-        absent = [name for name in needs[self.way] if getattr(self, name) is None]
+        absent = [name for name in needs[self.protocol] if getattr(self, name) is None]
         if absent:
-            raise ValueError(f"{self.way} needs {', '.join(absent)}")
+            raise ValueError(f"{self.protocol} needs {', '.join(absent)}")
         return self

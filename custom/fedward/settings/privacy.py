@@ -31,12 +31,6 @@ class DpSgd(Settings):
     delta: Delta = Field(description="δ; refused above 1/(10 · training patients).")
     clip_norm_l2: Norm = Field(description="Bound on one patient's gradient, L2 norm over all parameters.")
     patients_per_step: float = Field(gt=0.0, description="Patients expected in a step; each is drawn independently.")
-    unit: Literal["patient", "image"] = Field(
-        default="patient", description="Whom ε is for; 'image' is refused, since patients have several."
-    )
-    sampler: Literal["poisson", "shuffled", "weighted"] = Field(
-        default="poisson", description="How a step's patients are drawn; ε is proven for 'poisson' alone."
-    )
     images_per_patient: int = Field(default=1, ge=1, description="Images of a drawn patient used in a step.")
     augmentations: int = Field(
         default=1, ge=1, description="Augmented copies of each image, averaged before clipping (De et al. 2022, 3.1)."
@@ -63,14 +57,8 @@ class UpdateProtection(Settings):
         default=0.0, ge=0.0, description="Noise's standard deviation over clip_norm_l2; 0: clipped only."
     )
     delta: Delta | None = Field(default=None, description="δ, where there is noise.")
-    sensitivity_l2: Norm | None = Field(
-        default=None, description="The sensitivity that the job's author claims; checked, never used."
-    )
     filters: tuple[Literal["SVTPrivacy", "PercentilePrivacy"], ...] = Field(
         default=(), description="FLARE's filters, applied before the clip. Not differential privacy."
-    )
-    stages: tuple[Literal["clip", "noise", "encrypt"], ...] = Field(
-        default=("clip", "noise", "encrypt"), description="The order; any other is refused."
     )
 
 
@@ -132,8 +120,8 @@ class CohortPrivacy(Settings):
         return self
 
 
-class Leaving(Settings):
-    """``[leaving]``: which numbers may leave this hospital, and how coarse."""
+class Disclosure(Settings):
+    """``[disclosure]``: which numbers may leave this hospital, and how coarse."""
 
     metrics: tuple[str, ...] = Field(
         description="Names of metrics that may leave; see `fedward.privacy.disclosure.release`."

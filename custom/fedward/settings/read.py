@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from fedward.errors import SettingsError
 from fedward.settings.base import Settings
+from fedward.settings.changed import hint, renamed_within
 from fedward.settings.federation import FederationSpec
 from fedward.settings.job import JobSpec
 from fedward.settings.site import CohortPolicy, SitePolicy
@@ -99,6 +100,11 @@ def _faults(error: ValidationError) -> str:
     faults = []
     for fault in error.errors(include_url=False):
         key = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "extra_forbidden" and (instead := hint(fault["loc"])) is not None:
+            faults.append(f"{key}: {instead}")
+            continue
+        if fault["type"] == "missing" and renamed_within(fault["loc"], fault["input"]):
+            continue
         message = fault["msg"].removeprefix("Value error, ")
         shown = "" if fault["type"] == "missing" or isinstance(fault["input"], dict) else f" (found {fault['input']!r})"
         faults.append(f"{key}: {message}{shown}" if key else message)

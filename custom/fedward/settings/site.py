@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from fedward.settings.base import Fraction, Name, Settings, SiteId
 from fedward.settings.pacs import Pacs
-from fedward.settings.privacy import CohortPrivacy, JobHash, Leaving
+from fedward.settings.privacy import CohortPrivacy, Disclosure, JobHash
 
 
 class CohortPolicy(Settings):
@@ -51,7 +51,9 @@ class CohortPolicy(Settings):
 
 
 class Admission(Settings):
-    """``[[admits]]``: jobs that may run here without being looked at one by one; every line that is given must hold."""
+    """``[[auto_approve]]``: jobs that may run here without being looked at one by one; every line that is given must
+    hold.
+    """
 
     submitter: str | None = Field(default=None, min_length=3, description="Sign-in name of who submits it.")
     organisation: Name | None = Field(default=None, description="Organisation of who submits it.")
@@ -79,7 +81,7 @@ class SitePolicy(Settings):
     approved_jobs: Literal["any"] | tuple[JobHash, ...] = Field(
         description="Jobs that may run here: 'any', or hashes as `fedward job check` prints them."
     )
-    admits: tuple[Admission, ...] = Field(
+    auto_approve: tuple[Admission, ...] = Field(
         default=(), description="Jobs that may run here by who submits them and in which study."
     )
     approvals: Path | None = Field(
@@ -90,5 +92,5 @@ class SitePolicy(Settings):
         pattern=r"^[0-9a-f]{32}$",
         description="Id of the federation's key as another hospital read it to you; the doctor holds the file to it.",
     )
-    leaving: Leaving = Field(description="Which numbers may leave this hospital, and how coarse.")
+    disclosure: Disclosure = Field(description="Which numbers may leave this hospital, and how coarse.")
     cohorts: dict[Name, CohortPolicy] = Field(description="Cohorts by the name that jobs ask for.")

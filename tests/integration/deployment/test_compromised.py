@@ -50,7 +50,7 @@ people:
   - {{email: operator@fedward.test, organisation: operator, role: project_admin}}
   - {{email: scientist@research.test, organisation: research, role: lead}}
 """
-ADMITS = f'[[admits]]\nsubmitter = "{PERSON}"\n'
+ADMITS = f'[[auto_approve]]\nsubmitter = "{PERSON}"\n'
 COMPLETED, STOPPED = "FINISHED:COMPLETED", "FINISHED:ABORTED"
 LISTENS = "created backbone external listener"
 UP_S, SOON_S = 180.0, 60.0
@@ -61,7 +61,7 @@ HERE = {"provisioning/federation.yml": "federation.yml"}
 def tiny(name: str, *, rounds: int) -> JobSpec:
     content = tiny_job_content()
     content["job"]["name"] = name
-    content["federation"] |= {"rounds": rounds, "min_sites": 3, "local_only": False}
+    content["federation"] |= {"rounds": rounds, "min_sites": 3, "local_baseline": False}
     content["encryption"] = {}
     return parse(JobSpec, content, where=name)
 

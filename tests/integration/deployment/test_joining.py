@@ -67,7 +67,7 @@ people:
 def tiny(name: str, *, sites: int, rounds: int) -> JobSpec:
     content = tiny_job_content()
     content["job"]["name"] = name
-    content["federation"] |= {"rounds": rounds, "min_sites": sites, "local_only": False}
+    content["federation"] |= {"rounds": rounds, "min_sites": sites, "local_baseline": False}
     content["encryption"] = {}
     return parse(JobSpec, content, where=name)
 

@@ -48,7 +48,7 @@ OPEN = {SERVER: PORT, PROXY: PROXY_PORT}
 
 def tiny() -> JobSpec:
     content = tiny_job_content()
-    content["federation"] |= {"min_sites": len(SITES), "local_only": False}
+    content["federation"] |= {"min_sites": len(SITES), "local_baseline": False}
     content["encryption"] = {}
     return parse(JobSpec, content, where="tiny")
 

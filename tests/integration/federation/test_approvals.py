@@ -61,7 +61,7 @@ class Federation:
     def policy(self, site: str, *lines: str) -> Path:
         """Write the hospital's site.toml with its own word on which jobs may run; a job reads it when it starts."""
         path = self.kits.sites[site] / "local" / SITE_FILE
-        text = re.sub(r"(?m)^(approved_jobs|approvals|admits) = .*\n", "", path.read_text())
+        text = re.sub(r"(?m)^(approved_jobs|approvals|auto_approve) = .*\n", "", path.read_text())
         path.write_text("\n".join(lines) + "\n" + text)
         return path
 
@@ -100,7 +100,7 @@ def up(hospitals: list[DemoHospital], tmp_path_factory: pytest.TempPathFactory) 
 def a_job(name: str, *, min_sites: int = 2) -> JobSpec:
     content = tiny_job_content()
     content["job"]["name"] = name
-    content["federation"] |= {"rounds": 1, "local_only": False, "min_sites": min_sites}
+    content["federation"] |= {"rounds": 1, "local_baseline": False, "min_sites": min_sites}
     return parse(JobSpec, content, where=name)
 
 
@@ -116,7 +116,7 @@ def test_a_job_trains_where_it_is_approved_or_an_entry_admits_who_signed_it_and_
     """Both leads are of one organisation; the certificate with which the job is signed says which one it was."""
     job = a_job("approved")
     first, second, third = up.names
-    closed, admits = "approved_jobs = []", f'admits = [{{ submitter = "{LEAD}", organisation = "operator" }}]'
+    closed, admits = "approved_jobs = []", f'auto_approve = [{{ submitter = "{LEAD}", organisation = "operator" }}]'
     configs = {site: up.policy(site, closed, 'approvals = "approvals"') for site in up.names}
     before = up.run(job)
     assert before.status != COMPLETED
@@ -157,7 +157,7 @@ def test_a_study_bounds_which_hospitals_see_a_job(up: Federation) -> None:
         flare.add_study_site("chest", site_orgs=[f"{second.replace('-', '_')}:{second}"])
         flare.add_study_user("chest", LEAD)
     for site in up.names:
-        up.policy(site, "approved_jobs = []", f'admits = [{{ study = "chest", submitter = "{LEAD}" }}]')
+        up.policy(site, "approved_jobs = []", f'auto_approve = [{{ study = "chest", submitter = "{LEAD}" }}]')
     ended = up.run(a_job("studied"), study="chest")
     assert ended.status == COMPLETED
     assert ended.sites() == [{first, second}]

@@ -49,7 +49,7 @@ CLASSES: dict[str, tuple[str, Edit]] = {
 
 
 def _edited(out: Path, name: str, side: str, edit: Edit) -> Path:
-    folder = export_job(named(name, federation={"rounds": 1, "local_only": False}), out)
+    folder = export_job(named(name, federation={"rounds": 1, "local_baseline": False}), out)
     config = folder / "app" / "config" / f"config_fed_{side}.json"
     content = json.loads(config.read_text())
     edit(content)
@@ -72,7 +72,7 @@ def _events(running: Running, job_id: str, out: Path) -> list[dict[str, Any]]:
 
 def _lax(out: Path) -> Path:
     """A job that asks for another privacy scope."""
-    folder = export_job(named("lax", federation={"rounds": 1, "local_only": False}), out)
+    folder = export_job(named("lax", federation={"rounds": 1, "local_baseline": False}), out)
     meta = json.loads((folder / "meta.json").read_text())
     (folder / "meta.json").write_text(json.dumps(meta | {"scope": "lax"}))
     return folder
@@ -80,7 +80,7 @@ def _lax(out: Path) -> Path:
 
 def _ended(running: Running, out: Path) -> str:
     """A job that has run to its end."""
-    job_id = running.session.submit(export_job(named("ended", federation={"rounds": 1, "local_only": False}), out))
+    job_id = running.session.submit(export_job(named("ended", federation={"rounds": 1, "local_baseline": False}), out))
     assert running.session.wait(job_id, each=running.federation.check) == "FINISHED:COMPLETED"
     return job_id
 
@@ -154,7 +154,7 @@ def test_what_went_wrong_at_a_site_stays_there(running: Running, tmp_path: Path)
     assert str(index) in before
     policy.write_text(before.replace(str(index), str(broken)))
     try:
-        folder = export_job(named("broken", federation={"rounds": 1, "local_only": False}), tmp_path)
+        folder = export_job(named("broken", federation={"rounds": 1, "local_baseline": False}), tmp_path)
         job_id = running.session.submit(folder)
         status = running.session.wait(job_id, each=running.federation.check)
         events = _events(running, job_id, tmp_path / "results")

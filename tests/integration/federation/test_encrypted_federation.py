@@ -63,7 +63,7 @@ def tiny(
     """
     content = tiny_job_content()
     content["job"] |= {"name": name, "seed": seed}
-    content["federation"] |= {"rounds": rounds, "min_sites": 3, "weighting": "equal", "local_only": False}
+    content["federation"] |= {"rounds": rounds, "min_sites": 3, "weighting": "equal", "local_baseline": False}
     content["federation"] |= federation
     content["training"] |= {"optimizer": "SGD", "lr": 0.05}
     if encryption is not None:
@@ -386,7 +386,7 @@ def test_a_round_of_fewer_than_three_hospitals_ends_the_job_and_opens_nothing(fe
 @pytest.mark.parametrize("scheme", ["bfv", "ckks"])
 def test_a_homomorphic_key_makes_the_same_model(tapped: Tapped, scheme: Scheme) -> None:
     with tapped.rekeyed(scheme):
-        ended = tapped.run(tiny(scheme, rounds=1, encryption={"largest": 4.0, "max_sites": 4}))
+        ended = tapped.run(tiny(scheme, rounds=1, encryption={"clipping_range": 4.0, "max_sites": 4}))
         key = read_key(tapped.keys[COAST])
     assert ended.status == COMPLETED, ended.events
     assert [event["scheme"] for event in ended.of("encrypted")] == [scheme]

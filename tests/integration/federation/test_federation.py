@@ -136,7 +136,7 @@ def test_a_hospital_without_the_label_takes_no_part_and_says_why(running: Runnin
     _drop_labels(without)
     policy.write_text(before.replace(str(Path(running.hospitals[site].config).parent / "index"), str(without)))
     try:
-        status, events, _ = run(running, named("partial", federation={"rounds": 1, "local_only": False}), tmp_path)
+        status, events, _ = run(running, named("partial", federation={"rounds": 1, "local_baseline": False}), tmp_path)
     finally:
         policy.write_text(before)
     assert status == "FINISHED:COMPLETED"
@@ -172,7 +172,7 @@ def test_a_hospital_whose_images_vanish_is_dropped_with_the_reason_and_the_other
     images = running.hospitals[site].manifest.images_root
     images.rename(images.with_name("gone"))
     try:
-        status, events, _ = run(running, named("vanished", federation={"rounds": 1, "local_only": False}), tmp_path)
+        status, events, _ = run(running, named("vanished", federation={"rounds": 1, "local_baseline": False}), tmp_path)
     finally:
         images.with_name("gone").rename(images)
     assert status == "FINISHED:COMPLETED"

@@ -89,7 +89,7 @@ def heard() -> Iterator[tuple[str, list[str]]]:
 
 
 def _job(name: str, out: Path, edit: Edit | None = None, url: str = "") -> Path:
-    folder = export_job(named(name.replace(" ", "_"), federation={"rounds": 1, "local_only": False}), out)
+    folder = export_job(named(name.replace(" ", "_"), federation={"rounds": 1, "local_baseline": False}), out)
     if edit is not None:
         edit(folder, url)
     return folder

@@ -56,7 +56,7 @@ def test_a_job_without_a_hospital_that_must_be_there_ends_failed_and_says_why(ru
     assert 'approved_jobs = "any"' in before
     policy.write_text(before.replace('approved_jobs = "any"', "approved_jobs = []"))
     try:
-        job = named("must", federation={"rounds": 1, "must_include": [site], "local_only": False})
+        job = named("must", federation={"rounds": 1, "must_include": [site], "local_baseline": False})
         status, events, _ = run(running, job, tmp_path)
     finally:
         policy.write_text(before)

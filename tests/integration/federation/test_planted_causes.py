@@ -23,7 +23,7 @@ import pytest
 from fedward.dataset.manifest import Manifest
 from fedward.demo.simulate import run_rounds, take_part, trainers
 from fedward.dicom.synthetic.hospital import HOSPITALS, SyntheticHospital, write_cohort
-from fedward.settings import JobSpec, Leaving, parse
+from fedward.settings import Disclosure, JobSpec, parse
 from fedward.training.trainer import Trainer
 from fedward.validation.comparison.diagnosis import NOTABLE, diagnose
 from fedward.validation.comparison.sites import SiteValue, compare_sites
@@ -40,7 +40,7 @@ SITES = tuple(f"hospital-{letter}" for letter in "abcde")
 ODD = SITES[0]
 UNTOUCHED = NOTABLE / 2
 """Above this no untouched site may have a finding."""
-LEAVING = Leaving(metrics=("scores", "support", "profile"), decimals=4, min_count=5)
+DISCLOSURE = Disclosure(metrics=("scores", "support", "profile"), decimals=4, min_count=5)
 
 
 def job_content() -> dict[str, Any]:
@@ -66,7 +66,7 @@ class Told:
 def tell(trainer: Trainer, weights: Weights) -> Told:
     scores = trainer.validate(weights).plain()
     everything = {"scores": scores, "support": trainer.support.plain(), **trainer.details(["profile"])}
-    sent = release(everything, LEAVING, private=False, names=JOB.names)
+    sent = release(everything, DISCLOSURE, private=False, names=JOB.names)
     return Told(profile=sent["profile"], support=sent["support"], scores=sent["scores"])
 
 

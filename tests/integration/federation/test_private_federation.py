@@ -30,7 +30,7 @@ NOISE, EXPECTED, DELTA, STEPS = 2.0, 4.0, 1e-3, 3
 def private_job(name: str) -> JobSpec:
     content = tiny_job_content()
     content["job"]["name"] = name
-    content["federation"] |= {"rounds": 1, "local_only": False}
+    content["federation"] |= {"rounds": 1, "local_baseline": False}
     del content["training"]["local_epochs"]
     content["training"]["local_steps"] = STEPS
     private = {"noise_multiplier": NOISE, "delta": DELTA, "clip_norm_l2": 1.0, "patients_per_step": EXPECTED}

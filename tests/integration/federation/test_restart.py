@@ -36,7 +36,7 @@ BUDGET, AT_DOOR = SENTENCES[Code.BUDGET], SENTENCES[Code.AT_DOOR]
 def private_job() -> JobSpec:
     """Plain SGD with a small clip and much noise, so that the update's spread is the noise's."""
     content = tiny_job_content()
-    content["federation"] |= {"rounds": ROUNDS, "local_only": False, "weighting": "equal"}
+    content["federation"] |= {"rounds": ROUNDS, "local_baseline": False, "weighting": "equal"}
     del content["training"]["local_epochs"]
     content["training"] |= {"optimizer": "SGD", "momentum": 0.0, "lr": LR, "local_steps": STEPS}
     private = {"noise_multiplier": NOISE, "delta": DELTA, "clip_norm_l2": CLIP, "patients_per_step": EXPECTED}

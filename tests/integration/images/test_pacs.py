@@ -36,9 +36,10 @@ pytestmark = pytest.mark.integration
 
 PLANTED = "Wilhelmina-Planted"
 WAYS = {
-    "c-get": f'way = "c-get"\nhost = "127.0.0.1"\nport = {DICOM_PORT}\nae_title = "ORTHANC"\n',
-    "c-move": f'way = "c-move"\nhost = "127.0.0.1"\nport = {DICOM_PORT}\nae_title = "ORTHANC"\nown_port = {OWN_PORT}\n',
-    "dicomweb": f'way = "dicomweb"\nurl = "http://127.0.0.1:{HTTP_PORT}/dicom-web"\ncredentials = "reader.txt"\n',
+    "c-get": f'protocol = "c-get"\nhost = "127.0.0.1"\nport = {DICOM_PORT}\nae_title = "ORTHANC"\n',
+    "c-move": f'protocol = "c-move"\nhost = "127.0.0.1"\nport = {DICOM_PORT}\nae_title = "ORTHANC"\n'
+    f"own_port = {OWN_PORT}\n",
+    "dicomweb": f'protocol = "dicomweb"\nurl = "http://127.0.0.1:{HTTP_PORT}/dicom-web"\ncredentials = "reader.txt"\n',
 }
 
 
@@ -105,7 +106,7 @@ def site(folder: Path, way: str, labels: str, **changed: Any) -> Path:
     (folder / "labels.csv").write_text(labels)
     (folder / "reader.txt").write_text(f"{USER}:{PASSWORD}\n")
     (folder / "reader.txt").chmod(0o600)
-    pacs = WAYS[way] + 'timeout_s = 10.0\nfind = { StudyDate = "20200101-20201231", StudyDescription = "*" }\n'
+    pacs = WAYS[way] + 'timeout_s = 10.0\nquery = { StudyDate = "20200101-20201231", StudyDescription = "*" }\n'
     for name, value in changed.items():
         shown = (
             f"{{ {', '.join(f'{k} = {json.dumps(v)}' for k, v in value.items())} }}"
@@ -203,7 +204,7 @@ from fedward.errors import CohortError
 from fedward.settings import Pacs
 for content in json.load(open(sys.argv[1])):
     try:
-        echo(Pacs(**content, find={"StudyDate": "20200101"}, timeout_s=5))
+        echo(Pacs(**content, query={"StudyDate": "20200101"}, timeout_s=5))
         print("here")
     except CohortError as error:
         print(error)
@@ -215,16 +216,16 @@ def test_the_doctor_learns_what_is_wrong(filled: Filled, tmp_path: Path) -> None
     for path, word in ((password, PASSWORD), (wrong, "guessed")):
         path.write_text(f"{USER}:{word}")
         path.chmod(0o600)
-    dimse = {"way": "c-get", "host": "127.0.0.1", "port": DICOM_PORT, "ae_title": "ORTHANC"}
-    web = {"way": "dicomweb", "url": f"http://127.0.0.1:{HTTP_PORT}/dicom-web"}
+    dimse = {"protocol": "c-get", "host": "127.0.0.1", "port": DICOM_PORT, "ae_title": "ORTHANC"}
+    web = {"protocol": "dicomweb", "url": f"http://127.0.0.1:{HTTP_PORT}/dicom-web"}
     expected: list[tuple[dict[str, Any], str]] = [
         (dimse, "here"),
-        ({**dimse, "way": "c-move", "own_port": OWN_PORT}, "here"),
+        ({**dimse, "protocol": "c-move", "own_port": OWN_PORT}, "here"),
         ({**web, "credentials": str(password)}, "here"),
         ({**dimse, "port": CLOSED_PORT}, "nothing listens there"),
         ({**dimse, "host": "archive.invalid"}, "archive's host has no address"),
         ({**dimse, "ae_title": "OTHER"}, "archive does not go by this AE title: 'OTHER'"),
-        ({**dimse, "own_ae_title": "STRANGER"}, "our AE title"),
+        ({**dimse, "calling_ae_title": "STRANGER"}, "our AE title"),
         ({**dimse, "port": HTTP_PORT}, "hung up on us"),
         (web, "archive does not let us in: 'HTTP 401'"),
         ({**web, "credentials": str(wrong)}, "archive does not let us in: 'HTTP 401'"),
@@ -257,10 +258,10 @@ def test_what_cannot_be_found_or_sent_is_an_error_and_no_empty_cohort(filled: Fi
     someone = next(iter(filled.images.values())).PatientID
     cases: list[tuple[str, dict[str, Any], str]] = [
         ("c-get", {"port": CLOSED_PORT}, "nothing listens there"),
-        ("c-get", {"own_ae_title": "STRANGER"}, "archive hung up"),
-        ("c-get", {"find": {"StudyDate": "18950101"}}, "archive has no study with StudyDate = 18950101"),
-        ("dicomweb", {"find": {"PatientID": "NOBODY-17"}}, "archive has no study with PatientID = (not shown)"),
-        ("c-move", {"own_port": CLOSED_PORT, "find": {"PatientID": someone}}, "1 of 1 instances could not be fetched"),
+        ("c-get", {"calling_ae_title": "STRANGER"}, "archive hung up"),
+        ("c-get", {"query": {"StudyDate": "18950101"}}, "archive has no study with StudyDate = 18950101"),
+        ("dicomweb", {"query": {"PatientID": "NOBODY-17"}}, "archive has no study with PatientID = (not shown)"),
+        ("c-move", {"own_port": CLOSED_PORT, "query": {"PatientID": someone}}, "1 of 1 instances could not be fetched"),
         ("c-move", {"own_port": DICOM_PORT}, "cannot listen for what the archive sends"),
     ]
     configs = [site(tmp_path / str(n), way, filled.labels, **changed) for n, (way, changed, _) in enumerate(cases)]

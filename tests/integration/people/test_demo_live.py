@@ -32,7 +32,7 @@ def demo(folder: Path) -> Iterator[subprocess.Popen[str]]:
     write_cohort(folder / "data", label="lesion", masks=False, hospitals=hospitals)
     (folder / "tiny").mkdir()
     content = tiny_job_content()
-    content["federation"] |= {"rounds": 6, "local_only": False}
+    content["federation"] |= {"rounds": 6, "local_baseline": False}
     write_toml(folder / "tiny" / "job.toml", content)
     program = str(Path(sys.executable).parent / "fedward")
     words = [program, "demo", "--job", "tiny", "--data", "data", "--no-centralised"]

@@ -351,11 +351,11 @@ def test_images_come_from_the_archive(invited: Story, tmp_path: Path) -> None:
     shutil.copy(invited.site_toml(site), local)
     edit(
         local / "site.toml",
-        (r"^# (\[cohorts\.chest\.pacs\]|way|own_ae_title)", r"\1"),
+        (r"^# (\[cohorts\.chest\.pacs\]|protocol|calling_ae_title)", r"\1"),
         (r'^# host = ".*"', 'host = "127.0.0.1"'),
         (r"^# port = \d+", f"port = {DICOM_PORT}"),
         (r'^# ae_title = ".*"', 'ae_title = "ORTHANC"'),
-        (r"^# find = .*", 'find = { StudyDate = "19000101-20991231" }'),
+        (r"^# query = .*", 'query = { StudyDate = "19000101-20991231" }'),
         (r'^images = ".*"', f'images = "{tmp_path / "fetched"}"'),
         (r'^labels = ".*"', f'labels = "{tmp_path / "made" / site / "labels.csv"}"'),
         (r'^index = ".*"', f'index = "{tmp_path / "index"}"'),

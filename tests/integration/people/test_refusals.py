@@ -52,7 +52,7 @@ def write_toml(path: Path, content: dict[str, object]) -> None:
 @pytest.fixture
 def tiny_folder(tmp_path: Path) -> Path:
     folder, content = tmp_path / "tiny", tiny_job_content()
-    content["federation"] |= {"rounds": 1, "local_only": False}
+    content["federation"] |= {"rounds": 1, "local_baseline": False}
     folder.mkdir()
     write_toml(folder / "job.toml", content)
     return folder

@@ -30,7 +30,7 @@ def attacker(stage: Scene, request: pytest.FixtureRequest) -> Iterator[Participa
 @pytest.fixture(scope="module")
 def running_job(stage: Scene, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A job that goes on until the tests of a module are done with it."""
-    job = named("asked", federation={"rounds": 500, "local_only": False})
+    job = named("asked", federation={"rounds": 500, "local_baseline": False})
     job_id = stage.session.submit(export_job(job, tmp_path_factory.mktemp("jobs")))
     until_training(stage, job_id)
     yield job_id

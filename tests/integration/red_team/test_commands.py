@@ -108,7 +108,7 @@ def test_a_participant_speaks_in_nobody_elses_name(stage: Scene, attacker: Parti
 
 
 LYING = """
-from fedward.flare import message_guard
+import fedward.flare.messages.guard
 from nvflare.fuel.f3.cellnet.core_cell import CoreCell
 from nvflare.fuel.f3.message import Message
 from nvflare.private.admin_defs import Message as AdminMessage

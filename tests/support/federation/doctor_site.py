@@ -28,9 +28,9 @@ ledger = "ledger.db"
 federation_key = "federation.key"
 federation_key_id = "{key_id}"
 approved_jobs = []
-leaving = {{ metrics = ["scores", "support"], decimals = 3, min_count = 5 }}
+disclosure = {{ metrics = ["scores", "support"], decimals = 3, min_count = 5 }}
 
-[[admits]]
+[[auto_approve]]
 submitter = "lead@demo.org"
 
 [cohorts.chest]

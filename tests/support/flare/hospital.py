@@ -82,7 +82,7 @@ class Hospital:
         content = tiny_job_content() | {"privacy": MECHANISMS[privacy]}
         if shared is not None:
             content["federation"] |= {"min_sites": 3, "weighting": "equal"}
-            content["encryption"] = {"largest": 8.0}
+            content["encryption"] = {"clipping_range": 8.0}
         for table, values in (changes or {}).items():
             content[table] = content.get(table, {}) | values
         self.job = parse(JobSpec, content, where="test")
@@ -189,7 +189,7 @@ key = "key"
 federation_key = "federation.key"
 ledger = "ledger.db"
 approved_jobs = "any"
-leaving = {{ metrics = [{listed}], decimals = 3, min_count = 5 }}
+disclosure = {{ metrics = [{listed}], decimals = 3, min_count = 5 }}
 [cohorts.chest]
 images = "images"
 index = "index"

@@ -126,7 +126,7 @@ def run(
 ) -> Ran:
     """Run the tiny job, with other values in its tables, over these hospitals."""
     content = tiny_job_content()
-    content["federation"] |= {"local_only": False, "round_timeout_s": 20.0, "grace_s": 20.0}
+    content["federation"] |= {"local_baseline": False, "round_timeout_s": 20.0, "grace_s": 20.0}
     for table, values in tables.items():
         content[table] = content.get(table, {}) | values
     kit = folder / "kit"

@@ -38,8 +38,8 @@ def policy(*, floor: int = FLOOR) -> SitePolicy:
         "validation_fraction": 0.3,
         "privacy": OPEN_COHORT,
     }
-    leaving = {**OPEN_SITE["leaving"], "min_count": floor}  # type: ignore[dict-item]
-    content = {**OPEN_SITE, "site": "west", "key": "key", "leaving": leaving, "cohorts": {"chest": cohort}}
+    disclosure = {**OPEN_SITE["disclosure"], "min_count": floor}  # type: ignore[dict-item]
+    content = {**OPEN_SITE, "site": "west", "key": "key", "disclosure": disclosure, "cohorts": {"chest": cohort}}
     return parse(SitePolicy, content, where="test")
 
 

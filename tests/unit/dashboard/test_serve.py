@@ -1,4 +1,4 @@
-"""The service as a process: it binds loopback alone, tells of changes, and ends at once leaving nothing."""
+"""The service as a process: it binds loopback alone, tells of changes, and ends at once disclosure nothing."""
 
 from __future__ import annotations
 

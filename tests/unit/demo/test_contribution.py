@@ -49,7 +49,7 @@ def least(found: Mapping[str, Contribution]) -> tuple[str, str]:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_site_whose_labels_are_swapped_brings_least(tiny_job: JobSpec, make_cohort: MakeCohort, seed: int) -> None:
-    """So for each of the seeds 0 to 19 by Shapley's value, for 17 of them by leaving one out."""
+    """So for each of the seeds 0 to 19 by Shapley's value, for 17 of them by disclosure one out."""
     found = contributions(with_rounds(tiny_job, rounds=5), three(make_cohort, swapped(), seed=seed))
     assert least(found)[0] == "noisy"
     assert found["noisy"].shapley < 0

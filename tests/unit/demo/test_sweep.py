@@ -77,8 +77,8 @@ def test_infinity_takes_the_noise_away_and_keeps_the_clip(privacy: dict[str, Any
 def test_what_cannot_be_swept_is_refused_before_anything_runs(make_cohort: MakeCohort) -> None:
     with pytest.raises(JobError, match="no mechanism to sweep"):
         with_epsilon(a_job({"mechanism": "none"}), 1.0)
-    faulty = {**DP_SGD, "dp_sgd": {**DP_SGD["dp_sgd"], "sampler": "shuffled"}}
-    with pytest.raises(JobError, match="sampler"):
+    faulty = {**DP_SGD, "update": {**DP_SGD["update"], "noise_multiplier": 0.5}}
+    with pytest.raises(JobError, match="neither added nor counted"):
         with_epsilon(a_job(faulty), 1.0)
 
 

@@ -114,8 +114,8 @@ PRIVACY = 'dp = "required", epsilon_cap = 8.0, delta = 1e-3, encryption = "requi
     ("before", "after", "level", "where"),
     [
         ("approved_jobs = []", 'approved_jobs = "any"', "warn", "approved_jobs"),
-        ("min_count = 5", "min_count = 4", "warn", "leaving.min_count"),
-        ("min_count = 5", "min_count = 1", "fail", "leaving.min_count"),
+        ("min_count = 5", "min_count = 4", "warn", "disclosure.min_count"),
+        ("min_count = 5", "min_count = 1", "fail", "disclosure.min_count"),
         ('encryption = "required"', 'encryption = "not-required"', "warn", "cohorts.chest.privacy.encryption"),
         ('dp = "required"', 'dp = "not-required"', "warn", "cohorts.chest.privacy.dp"),
         (PRIVACY, 'dp = "not-required", encryption = "required"', "warn", "cohorts.chest.privacy.epsilon_cap"),
@@ -286,9 +286,8 @@ def test_a_cohort_that_was_never_indexed(site: Path) -> None:
 
 def test_a_pacs_that_is_not_there_is_found_and_one_that_is_not_named_is_not(site: Path) -> None:
     assert only(images.pacs(case_of(site))).level == "skip"
-    archive = (
-        f'way = "c-get", host = "127.0.0.1", port = {free_port()}, ae_title = "A", find = {{ StudyDate = "2020" }}'
-    )
+    archive = f'protocol = "c-get", host = "127.0.0.1", port = {free_port()}, ae_title = "A"'
+    archive += ', query = { StudyDate = "2020" }'
     case = say(site, "[cohorts.chest]\n", f"[cohorts.chest]\npacs = {{ {archive} }}\n")
     assert isinstance(case.policy.cohorts["chest"].pacs, Pacs)
     found = only(images.pacs(case))

@@ -17,27 +17,27 @@ from fedward.errors import EncryptionError
 
 points = st.builds(
     FixedPoint,
-    largest=st.floats(1e-3, 1e6),
+    clipping_range=st.floats(1e-3, 1e6),
     bits=st.sampled_from([24, 32, 48]),
     max_sites=st.integers(3, 1024),
 )
 
 
 def test_worked_by_hand() -> None:
-    point = FixedPoint(largest=12.7, bits=8, max_sites=1)
+    point = FixedPoint(clipping_range=12.7, bits=8, max_sites=1)
     assert point.limit == 127
     assert point.step == pytest.approx(0.1)
     assert point.weight_code(1.0) == 127
     assert point.weight_code(0.5) == 64
     assert point.weight_code(1e-9) == 1
-    codes, clipped = FixedPoint(largest=4.0, bits=4, max_sites=1).encode(
+    codes, clipped = FixedPoint(clipping_range=4.0, bits=4, max_sites=1).encode(
         np.array([4.0, -4.0, 0.0, 9.0], np.float32), weight_code=7
     )
     assert (codes.tolist(), codes.dtype, clipped) == ([7, -7, 0, 7], np.int64, 1)
 
 
 def test_a_mean_worked_by_hand() -> None:
-    point = FixedPoint(largest=2.0, bits=24, max_sites=3)
+    point = FixedPoint(clipping_range=2.0, bits=24, max_sites=3)
     heavy, light = point.weight_code(1.0), point.weight_code(0.25)
     sums = (
         point.encode(np.array([1.0, 2.0]), weight_code=heavy)[0]
@@ -60,18 +60,18 @@ def test_the_mean_is_within_its_bound_whatever_the_weights(point: FixedPoint, da
     for value, weight in zip(values, weights, strict=True):
         code, clipped = point.encode(value, weight_code=weight)
         assert np.abs(code).max(initial=0) <= weight
-        assert clipped == sum(abs(float(each)) > point.largest for each in value)
+        assert clipped == sum(abs(float(each)) > point.clipping_range for each in value)
         codes += code
-        due += np.clip(value.astype(np.float64), -point.largest, point.largest) * weight / total
+        due += np.clip(value.astype(np.float64), -point.clipping_range, point.clipping_range) * weight / total
     found = point.decode(codes, weight_code=total, sites=sites)
-    bound = sites * point.largest / total + 2.0**-23 * point.largest
+    bound = sites * point.clipping_range / total + 2.0**-23 * point.clipping_range
     assert np.abs(found - due).max(initial=0) <= bound
     assert np.abs(codes).max(initial=0) < 2 ** (point.bits - 1)
 
 
 @given(points)
 def test_the_largest_sum_of_all_sites_has_the_bits(point: FixedPoint) -> None:
-    codes, _ = point.encode(np.array([point.largest]), weight_code=point.limit)
+    codes, _ = point.encode(np.array([point.clipping_range]), weight_code=point.limit)
     assert point.max_sites * int(codes[0]) <= 2 ** (point.bits - 1) - 1
     assert point.max_sites * (point.limit + 1) > 2 ** (point.bits - 1) - 1
 
@@ -80,7 +80,7 @@ def test_the_largest_sum_of_all_sites_has_the_bits(point: FixedPoint) -> None:
 @pytest.mark.parametrize("sign", [1, -1])
 def test_rounding_has_no_bias(fraction: float, sign: int) -> None:
     count, deviations = 200_000, 6.0
-    point = FixedPoint(largest=100.0, bits=24, max_sites=3)
+    point = FixedPoint(clipping_range=100.0, bits=24, max_sites=3)
     value = sign * (3 + fraction)
     codes, _ = point.encode(np.full(count, value), weight_code=100)
     assert set(np.unique(codes)) == {math.floor(value), math.floor(value) + 1}
@@ -90,7 +90,7 @@ def test_rounding_has_no_bias(fraction: float, sign: int) -> None:
 
 
 def test_two_roundings_differ_and_whole_numbers_are_left_alone() -> None:
-    point = FixedPoint(largest=64.0, bits=24, max_sites=3)
+    point = FixedPoint(clipping_range=64.0, bits=24, max_sites=3)
     halves = np.full(200, 0.5, np.float32)
     assert not np.array_equal(*(point.encode(halves, weight_code=64)[0] for _ in range(2)))
     whole = np.arange(-64, 65, dtype=np.float32)
@@ -98,7 +98,7 @@ def test_two_roundings_differ_and_whole_numbers_are_left_alone() -> None:
 
 
 def test_more_than_a_block_is_as_a_block() -> None:
-    point = FixedPoint(largest=1.0, bits=32, max_sites=3)
+    point = FixedPoint(clipping_range=1.0, bits=32, max_sites=3)
     values = np.linspace(-1.5, 1.5, 2 * BLOCK + 17, dtype=np.float32)
     before = values.copy()
     codes, clipped = point.encode(values, weight_code=point.limit)
@@ -114,17 +114,17 @@ def test_a_value_that_is_not_finite_is_refused(bad: float, at: int) -> None:
     values = np.zeros(BLOCK + 5, np.float32)
     values[at] = bad
     with pytest.raises(EncryptionError, match="not finite"):
-        FixedPoint(largest=1.0, bits=32, max_sites=3).encode(values, weight_code=1)
+        FixedPoint(clipping_range=1.0, bits=32, max_sites=3).encode(values, weight_code=1)
 
 
 @pytest.mark.parametrize("weight", [0.0, -0.5, 1.0000001, 2.0, float("nan"), float("inf")])
 def test_a_weight_that_could_overflow_the_sum_is_refused(weight: float) -> None:
     with pytest.raises(EncryptionError, match="overflow"):
-        FixedPoint(largest=1.0, bits=24, max_sites=3).weight_code(weight)
+        FixedPoint(clipping_range=1.0, bits=24, max_sites=3).weight_code(weight)
 
 
 def test_a_code_of_a_weight_outside_its_share_is_refused() -> None:
-    point = FixedPoint(largest=1.0, bits=24, max_sites=3)
+    point = FixedPoint(clipping_range=1.0, bits=24, max_sites=3)
     for weight_code in (0, -1, point.limit + 1):
         with pytest.raises(EncryptionError, match="overflow"):
             point.encode(np.zeros(2, np.float32), weight_code=weight_code)
@@ -133,7 +133,7 @@ def test_a_code_of_a_weight_outside_its_share_is_refused() -> None:
 @pytest.mark.parametrize("values", [np.zeros((2, 2), np.float32), np.zeros(2, np.int64)])
 def test_values_of_another_kind_are_refused(values: Any) -> None:
     with pytest.raises(EncryptionError, match="not a vector of floating numbers"):
-        FixedPoint(largest=1.0, bits=24, max_sites=3).encode(values, weight_code=1)
+        FixedPoint(clipping_range=1.0, bits=24, max_sites=3).encode(values, weight_code=1)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_values_of_another_kind_are_refused(values: Any) -> None:
     ],
 )
 def test_a_sum_that_sites_cannot_have_is_refused(codes: list[int], weight_code: int, sites: int, message: str) -> None:
-    point = FixedPoint(largest=1.0, bits=8, max_sites=4)
+    point = FixedPoint(clipping_range=1.0, bits=8, max_sites=4)
     assert point.limit == 31
     with pytest.raises(EncryptionError, match=message):
         point.decode(np.array(codes, np.int64), weight_code=weight_code, sites=sites)
@@ -157,10 +157,17 @@ def test_a_sum_that_sites_cannot_have_is_refused(codes: list[int], weight_code: 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"largest": 0.0}, {"largest": math.nan}, {"largest": math.inf}, {"bits": 49}, {"bits": 1}, {"max_sites": 0}],
+    [
+        {"clipping_range": 0.0},
+        {"clipping_range": math.nan},
+        {"clipping_range": math.inf},
+        {"bits": 49},
+        {"bits": 1},
+        {"max_sites": 0},
+    ],
 )
 def test_a_range_without_room_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(EncryptionError):
-        FixedPoint(**({"largest": 1.0, "bits": 24, "max_sites": 3} | changes))
+        FixedPoint(**({"clipping_range": 1.0, "bits": 24, "max_sites": 3} | changes))
     with pytest.raises(EncryptionError, match="no room"):
-        FixedPoint(largest=1.0, bits=8, max_sites=128)
+        FixedPoint(clipping_range=1.0, bits=8, max_sites=128)

@@ -65,9 +65,9 @@ def policy(templates: Path, folder: Path, template: str, runtime: str) -> SitePo
 def test_policy_is_strict(templates: Path, tmp_path: Path, template: str, runtime: str) -> None:
     site = policy(templates, tmp_path, template, runtime)
     assert site.site == "north-clinic"
-    assert site.approved_jobs == () and site.admits == () and site.approvals is not None
+    assert site.approved_jobs == () and site.auto_approve == () and site.approvals is not None
     assert site.federation_key is not None
-    assert site.leaving.min_count >= 5
+    assert site.disclosure.min_count >= 5
     for cohort in site.cohorts.values():
         assert (cohort.privacy.dp, cohort.privacy.encryption) == ("required", "required")
         assert cohort.privacy.delta is not None and cohort.privacy.delta <= 1 / (10 * cohort.min_patients)
@@ -78,7 +78,7 @@ def test_policy_is_strict(templates: Path, tmp_path: Path, template: str, runtim
 def test_every_setting_of_a_hospital_is_explained(templates: Path, template: str, runtime: str) -> None:
     spec, hospital = federation(template, runtime)
     text = render(templates, spec=spec, hospital=hospital)["site.toml"]
-    for setting in ("approvals", "[[admits]]", "federation_key_id", ".pacs]", "update_clip_norm_l2", "masks"):
+    for setting in ("approvals", "[[auto_approve]]", "federation_key_id", ".pacs]", "update_clip_norm_l2", "masks"):
         assert setting in text
     # a line that sets something follows a comment or another setting's line: nothing stands unexplained
     blocks = [block for block in text.split("\n\n") if block.strip()]

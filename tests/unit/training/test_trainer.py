@@ -11,7 +11,7 @@ from torch import nn
 
 from fedward.errors import CohortError, JobError
 from fedward.privacy.disclosure.metric_registry import DETAILS
-from fedward.settings import JobSpec, Leaving, parse, plain
+from fedward.settings import Disclosure, JobSpec, parse, plain
 from fedward.training.networks import build_network, initial_weights
 from fedward.training.trainer import Progress, Trainer, train_alone
 from fedward.weights import Weights
@@ -239,10 +239,10 @@ def test_details_are_of_the_model_validated_last_and_of_validation_patients(job:
     told = trainer.details({"subgroups", "curves", "profile"})
     assert set(told) == {"subgroups", "curves", "profile"} and trainer.details(set()) == {}
     assert (told["profile"]["patients"], told["profile"]["images"]) == (scores.patients, scores.images)
-    leaving = Leaving(metrics=("scores", *DETAILS), decimals=3, min_count=5)
-    left = release({"scores": scores.plain(), **told}, leaving, private=True, names=spec.names)
+    disclosure = Disclosure(metrics=("scores", *DETAILS), decimals=3, min_count=5)
+    left = release({"scores": scores.plain(), **told}, disclosure, private=True, names=spec.names)
     assert left["subgroups"]["lesion"]["sex"].keys() >= told["subgroups"]["lesion"]["sex"].keys()
-    assert left["profile"]["patients"] == 20 and refused(left, leaving, private=True, names=spec.names) == []
+    assert left["profile"]["patients"] == 20 and refused(left, disclosure, private=True, names=spec.names) == []
     (sexes,) = (told["subgroups"]["lesion"]["sex"],)
     held_out = {row.patient for row in cohort.rows if row.split == "validation"}
     assert sum(cell["patients"] for cell in sexes.values()) == len(held_out) == scores.patients

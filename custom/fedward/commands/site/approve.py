@@ -132,7 +132,7 @@ def _here(spec: JobSpec, policy: SitePolicy, origin: Origin) -> Here:
     key, _ = federation_key(policy)
     manifest = indexed(policy).get(spec.data.cohort)
     return Here(
-        leaving=policy.leaving,
+        disclosure=policy.disclosure,
         scheme=None if key is None else key.scheme,
         parameters=_parameters(spec),
         plan=None if manifest is None else _plan(spec, policy, manifest),
@@ -245,7 +245,7 @@ def _revoke(policy: SitePolicy, folder: Path, found: str, format: Format) -> Non
     from fedward.privacy.policy.approvals import revoke
 
     record = revoke(folder, found, by=_who(), now=datetime.now(UTC))
-    still = [name for name in ("approved_jobs", "admits") if _may_still(policy, name, found)]
+    still = [name for name in ("approved_jobs", "auto_approve") if _may_still(policy, name, found)]
     if format is Format.json:
         typer.echo(json.dumps({"hash": found, "record": str(record), "may_still_run_by": still}))
         return
@@ -255,8 +255,8 @@ def _revoke(policy: SitePolicy, folder: Path, found: str, format: Format) -> Non
 
 
 def _may_still(policy: SitePolicy, name: str, found: str) -> bool:
-    if name == "admits":
-        return bool(policy.admits)
+    if name == "auto_approve":
+        return bool(policy.auto_approve)
     return policy.approved_jobs == "any" or found in policy.approved_jobs
 
 

@@ -60,7 +60,7 @@ def pacs(case: Case) -> Iterator[Finding]:
         try:
             echo(shorter)
         except CohortError as error:
-            remedy = f"let TCP to {where} through, and have {archive.own_ae_title} put into the archive's list"
+            remedy = f"let TCP to {where} through, and have {archive.calling_ae_title} put into the archive's list"
             yield say.refused(error, where=where, remedy=remedy)
         else:
             yield say.passed(f"archive of {name} answers", where=where)

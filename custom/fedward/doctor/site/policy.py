@@ -14,7 +14,7 @@ from fedward.settings import CohortPrivacy, SitePolicy
 
 CUSTOMARY_COUNT = 5
 """Smallest count that is commonly let out of a hospital."""
-_LAX = ("approved_jobs", "leaving.min_count", ".dp", ".epsilon_cap", ".encryption")
+_LAX = ("approved_jobs", "disclosure.min_count", ".dp", ".epsilon_cap", ".encryption")
 """Settings whose remarks ``lax_policy`` makes itself."""
 
 
@@ -34,7 +34,7 @@ def policy(case: Case) -> Iterator[Finding]:
 def lax_policy(case: Case) -> Iterator[Finding]:
     """Protection that the policy leaves out. One thing left out may be meant; nothing left of it is a fault."""
     say = Voice("lax-policy")
-    found = [*_jobs(say, case.policy), *_counts(say, case.policy.leaving.min_count)]
+    found = [*_jobs(say, case.policy), *_counts(say, case.policy.disclosure.min_count)]
     for name, cohort in case.policy.cohorts.items():
         found += _cohort(say, f"cohorts.{name}.privacy", cohort.privacy)
     yield from found or [say.passed("jobs are admitted, updates bounded and encrypted, small counts kept")]
@@ -96,7 +96,8 @@ def _is_lax(remark: Remark, case: Case) -> bool:
 def _jobs(say: Voice, site: SitePolicy) -> Iterator[Finding]:
     if site.approved_jobs == "any":
         remedy = (
-            "say approved_jobs = [] and name who may submit under [[admits]], or list hashes of `fedward job check`"
+            "say approved_jobs = [] and name who may submit under [[auto_approve]], or list hashes of "
+            "`fedward job check`"
         )
         yield say.warned("any job of anybody may run here", where="approved_jobs", value="any", remedy=remedy)
 
@@ -104,10 +105,12 @@ def _jobs(say: Voice, site: SitePolicy) -> Iterator[Finding]:
 def _counts(say: Voice, min_count: int) -> Iterator[Finding]:
     remedy = f"say min_count = {CUSTOMARY_COUNT} or more"
     if min_count == 1:
-        yield say.failed("no count is suppressed: one may point at a patient", where="leaving.min_count", remedy=remedy)
+        yield say.failed(
+            "no count is suppressed: one may point at a patient", where="disclosure.min_count", remedy=remedy
+        )
     elif min_count < CUSTOMARY_COUNT:
         what = f"counts from {min_count} on leave; {CUSTOMARY_COUNT} is customary"
-        yield say.warned(what, where="leaving.min_count", value=min_count, remedy=remedy)
+        yield say.warned(what, where="disclosure.min_count", value=min_count, remedy=remedy)
 
 
 def _cohort(say: Voice, where: str, privacy: CohortPrivacy) -> Iterator[Finding]:

@@ -158,7 +158,7 @@ def _metrics(content: dict[Any, Any], door: Door, task: Task) -> dict[str, Any]:
         GateRefused: they are not what these rules release.
     """
     private, alone = door.agreement.mechanism != "none", task is Task.ALONE
-    decision = release(content, Rule.of(door.job, door.policy.leaving, private=private, alone=alone))
+    decision = release(content, Rule.of(door.job, door.policy.disclosure, private=private, alone=alone))
     if decision.refused:
         raise GateRefused(f"metrics may not leave: {'; '.join(decision.refused)}")
     return decision.metrics
@@ -166,7 +166,7 @@ def _metrics(content: dict[Any, Any], door: Door, task: Task) -> dict[str, Any]:
 
 def _seal_seconds(seconds: float, door: Door) -> dict[str, Any]:
     """The gate's own metric of a round, where the hospital lists it."""
-    rule = Rule.of(door.job, door.policy.leaving, private=door.agreement.mechanism != "none")
+    rule = Rule.of(door.job, door.policy.disclosure, private=door.agreement.mechanism != "none")
     return release({"seal_s": round(seconds, 3)}, rule).metrics
 
 

@@ -71,7 +71,9 @@ class Sealing:
         self._key: FederationKey = read_key(self._path)
         self._sum = SecureSum(self._key, site=policy.site)
         self._bits = bits_of(self._key.scheme, self._asked.precision)
-        self._fixed = FixedPoint(largest=self._asked.largest, bits=self._bits, max_sites=self._asked.max_sites)
+        self._fixed = FixedPoint(
+            clipping_range=self._asked.clipping_range, bits=self._bits, max_sites=self._asked.max_sites
+        )
 
     def require_key(self) -> None:
         """Refuse a key that was put in the place of this job's while it runs.

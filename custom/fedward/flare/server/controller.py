@@ -132,7 +132,7 @@ class FederatedRounds(Controller):  # type: ignore[misc]
         if not abort.triggered:
             ending.open(model, replies)
             self._require_validated(replies)
-        if job.federation.local_only:
+        if job.federation.local_baseline:
             ask(Task.ALONE, None, sites)
         if not abort.triggered:
             self._events.append("finished", rounds=job.federation.rounds)

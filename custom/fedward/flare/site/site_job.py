@@ -40,7 +40,12 @@ LOCAL_ONLY_FILE, FINAL_FILE = "local_only.npz", "final_model.npz"
 """The model that this hospital trained alone, and the final one of an encrypted job; both stay in its run folder."""
 
 
-_WAYS: Mapping[Way, str] = {"any": "any", "approved_jobs": "approved", "approval": "approved", "admits": "submitter"}
+_WAYS: Mapping[Way, str] = {
+    "any": "any",
+    "approved_jobs": "approved",
+    "approval": "approved",
+    "auto_approve": "submitter",
+}
 """How the job was admitted -> the word for it that may leave."""
 
 
@@ -105,7 +110,7 @@ class SiteJob:
     def _released(self, metrics: Mapping[str, Any], *, alone: bool = False) -> dict[str, Any]:
         """The part of the metrics that this hospital's rules let out."""
         private = self._protection.is_private
-        return release(metrics, Rule.of(self._job, self._policy.leaving, private=private, alone=alone)).metrics
+        return release(metrics, Rule.of(self._job, self._policy.disclosure, private=private, alone=alone)).metrics
 
     def close(self) -> None:
         """Give back what never began, and end the run: nothing continues it."""
@@ -183,7 +188,7 @@ class SiteJob:
     def _final(self, data: Shareable, abort: Signal) -> Reply:
         weights, here = global_weights(data), self._prepare()
         scores, validate_s = _timed(lambda: here.trainer.validate(weights))
-        details = here.trainer.details(set(DETAILS) & set(self._policy.leaving.metrics))
+        details = here.trainer.details(set(DETAILS) & set(self._policy.disclosure.metrics))
         write_examples(self._folder, here.trainer.outlined(weights))
         privacy = self._protection.spent(here.patients)
         if self._job.encryption is not None:
@@ -210,9 +215,9 @@ class SiteJob:
         """The metrics of all hospitals together, from the sum that this hospital's gate opened."""
         from fedward.flare.summed_counts import told_of_all
 
-        content, leaving = content_of(data, DataKind.ANALYTIC), self._policy.leaving
+        content, disclosure = content_of(data, DataKind.ANALYTIC), self._policy.disclosure
         private = self._protection.is_private
-        of_all = told_of_all(self._job, content["purpose"], content["counts"], leaving=leaving, private=private)
+        of_all = told_of_all(self._job, content["purpose"], content["counts"], disclosure=disclosure, private=private)
         return Reply(metrics=of_all)
 
     def _alone(self, data: Shareable, abort: Signal) -> Reply:

@@ -16,7 +16,7 @@ def echo(pacs: Pacs) -> None:
         CohortError: where, what is wrong and what to do: no address, refused, no answer, AE title not known, not let
             in, certificate not trusted.
     """
-    if pacs.way == "dicomweb":
+    if pacs.protocol == "dicomweb":
         from fedward.indexing.pacs.web import WebArchive
 
         archive = WebArchive(pacs)

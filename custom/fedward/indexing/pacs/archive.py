@@ -94,12 +94,12 @@ def find_keys(pacs: Pacs) -> dict[str, str]:
     Raises:
         SettingsError: a key that is no attribute by which studies can be asked for.
     """
-    for keyword in pacs.find:
+    for keyword in pacs.query:
         tag = tag_for_keyword(keyword)
         if tag is None or keyword in _NOT_KEYS or dictionary_VR(tag) == "SQ":
             remedy = "name study-level attributes such as StudyDate, ModalitiesInStudy, StudyDescription"
-            raise SettingsError("no key to find studies by", where="find", value=keyword, remedy=remedy)
-    return {keyword: "" if value.strip() in UNIVERSAL else value for keyword, value in pacs.find.items()}
+            raise SettingsError("no key to find studies by", where="query", value=keyword, remedy=remedy)
+    return {keyword: "" if value.strip() in UNIVERSAL else value for keyword, value in pacs.query.items()}
 
 
 def shown(keys: Mapping[str, str]) -> str:

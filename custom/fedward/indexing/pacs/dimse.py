@@ -123,7 +123,7 @@ def associate(pacs: Pacs, contexts: Sequence[Any], *, handlers: Sequence[Any] = 
         NotAnswering: it cannot be reached, or is too busy.
         CohortError: it does not know one of the two AE titles, or does not offer what is asked for.
     """
-    entity = AE(ae_title=pacs.own_ae_title)
+    entity = AE(ae_title=pacs.calling_ae_title)
     entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = pacs.timeout_s
     entity.network_timeout = 10 * pacs.timeout_s
     try:
@@ -166,9 +166,9 @@ def _why_not(pacs: Pacs, association: Association) -> CohortError:
         answer = association.acceptor.primitive
         diagnostic = (answer.result_source, answer.diagnostic) if answer is not None else (0, 0)
         if diagnostic == (1, _UNKNOWN_CALLER):
-            remedy = "have own_ae_title entered in the archive's list, with this machine's address"
+            remedy = "have calling_ae_title entered in the archive's list, with this machine's address"
             return CohortError(
-                "archive does not know our AE title", where=place_of(pacs), value=pacs.own_ae_title, remedy=remedy
+                "archive does not know our AE title", where=place_of(pacs), value=pacs.calling_ae_title, remedy=remedy
             )
         if diagnostic == (1, _UNKNOWN_CALLED):
             remedy = "correct ae_title in site.toml"

@@ -93,7 +93,7 @@ def open_archive(pacs: Pacs) -> Archive:
     from fedward.indexing.pacs.web import WebArchive
 
     ways: dict[str, Callable[[Pacs], Archive]] = {"c-get": GetArchive, "c-move": MoveArchive, "dicomweb": WebArchive}
-    return ways[pacs.way](pacs)
+    return ways[pacs.protocol](pacs)
 
 
 class _Run:

@@ -60,7 +60,7 @@ _SOME_FAILED, _UNKNOWN_DESTINATION, _PENDING = 0xB000, 0xA801, 0xFF00
 
 
 class GetArchive(Dimse):
-    """``way = "c-get"``. The association stays open as long as the classes of the next series are the same."""
+    """``protocol = "c-get"``. The association stays open as long as the classes of the next series are the same."""
 
     def __init__(self, pacs: Pacs) -> None:
         super().__init__(pacs)
@@ -112,14 +112,14 @@ class GetArchive(Dimse):
 
 
 class MoveArchive(Dimse):
-    """``way = "c-move"``: the archive sends to a storage service of ours, which is open as long as this object."""
+    """``protocol = "c-move"``: the archive sends to a storage service of ours, which is open as long as this object."""
 
     def __init__(self, pacs: Pacs) -> None:
         super().__init__(pacs)
         self._receive: Receive | None = None
         self._moving: Association | None = None
         self._last = time.monotonic()
-        entity = AE(ae_title=pacs.own_ae_title)
+        entity = AE(ae_title=pacs.calling_ae_title)
         entity.require_calling_aet, entity.require_called_aet = [str(pacs.ae_title)], True
         entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = pacs.timeout_s
         for name in _storage_classes():
@@ -149,7 +149,7 @@ class MoveArchive(Dimse):
         asked = _wanted(series, wanted, alone=alone)
         try:
             with quiet():
-                for status, _ in association.send_c_move(asked, self._pacs.own_ae_title, MOVE):
+                for status, _ in association.send_c_move(asked, self._pacs.calling_ae_title, MOVE):
                     self._last = time.monotonic()
                     _judge(status, self._pacs)
         except BaseException:
@@ -210,7 +210,7 @@ def _judge(status: Dataset, pacs: Pacs) -> None:
     if status.Status == _UNKNOWN_DESTINATION:
         remedy = f"have it entered in the archive's list, to be reached at {pacs.own_host}:{pacs.own_port}"
         raise CohortError(
-            "archive does not know where to send to", where=place_of(pacs), value=pacs.own_ae_title, remedy=remedy
+            "archive does not know where to send to", where=place_of(pacs), value=pacs.calling_ae_title, remedy=remedy
         )
     if status.Status not in (0, _PENDING, _SOME_FAILED):
         raise StudyRefused("archive-refused", f"status {status.Status:#06x}")

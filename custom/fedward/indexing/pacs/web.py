@@ -30,7 +30,7 @@ _AS_STORED = (("application/dicom", "*"),)
 
 
 class WebArchive:
-    """``way = "dicomweb"``."""
+    """``protocol = "dicomweb"``."""
 
     def __init__(self, pacs: Pacs) -> None:
         self._pacs, self._keys, self._url = pacs, find_keys(pacs), str(pacs.url)

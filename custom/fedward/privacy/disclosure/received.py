@@ -26,7 +26,7 @@ from fedward.privacy.disclosure.metric_registry import (
 )
 
 DECIMALS = 6
-"""As many as a hospital may let out; see ``fedward.settings.Leaving``."""
+"""As many as a hospital may let out; see ``fedward.settings.Disclosure``."""
 _COUNT, _SHARE = Metric("count"), Metric("score")
 _SAY_SUPPRESSED = (*SCORES, *BREAKDOWNS.values())
 

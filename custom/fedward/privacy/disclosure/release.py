@@ -1,6 +1,6 @@
 """Which numbers leave a hospital, and how coarse: a table of every metric that has a name, a list, rounding, a floor.
 
-The list (``site.toml``, ``[leaving] metrics``) holds names of groups ("scores"), of single metrics ("auc") or both
+The list (``site.toml``, ``[disclosure] metrics``) holds names of groups ("scores"), of single metrics ("auc") or both
 ("scores.loss"). A metric that is listed brings the counts it rests on, since without them no floor can be held.
 The floor is held on patients: on those whom a number is of, on those with yes and on those without (who have no image
 with yes). Images are told only as the number of all of them, beside those patients.
@@ -36,7 +36,7 @@ from fedward.privacy.disclosure.profile import beside_subgroups
 from fedward.privacy.disclosure.rule import Rule
 from fedward.privacy.disclosure.subgroups import curves, subgroups, wholes_of
 from fedward.privacy.disclosure.suppression import suppress_labels, suppress_parts
-from fedward.settings import Leaving
+from fedward.settings import Disclosure
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +73,17 @@ def release(metrics: object, rule: Rule) -> Release:
     return Release(released, faults(metrics, released, rule))
 
 
-def unknown_names(leaving: Leaving) -> list[str]:
+def unknown_names(disclosure: Disclosure) -> list[str]:
     """Names on the hospital's list that are no group and no metric."""
     single = {group: table for group, table in GROUPS.items() if ABOVE.get(group, group) not in BREAKDOWNS}
     leaves = {name for group, table in single.items() if ABOVE.get(group, group) not in NAMED for name in table}
     dotted = {f"{group}.{name}" for group, table in single.items() for name in table}
-    return [name for name in leaving.metrics if name not in leaves | dotted | set(GROUPS)]
+    return [name for name in disclosure.metrics if name not in leaves | dotted | set(GROUPS)]
 
 
 def _entries(content: Mapping[str, Any], group: str, rule: Rule) -> dict[str, Any]:
     """The free metrics of one table, floors held; a metric whose count is absent or null is null."""
-    table, least = GROUPS[group], rule.leaving.min_count
+    table, least = GROUPS[group], rule.disclosure.min_count
     free = {
         name: rule.clean(table[name], content[name]) for name in content if name in table and rule.free(group, name)
     }
@@ -119,7 +119,7 @@ def _group(content: Mapping[str, Any], group: str, rule: Rule, found: Mapping[st
         return _scores(content, group, rule)
     counted = _counted(content, group, rule)
     return (
-        beside_subgroups(counted, found.get("subgroups", {}), least=rule.leaving.min_count)
+        beside_subgroups(counted, found.get("subgroups", {}), least=rule.disclosure.min_count)
         if group == "profile"
         else counted
     )
@@ -137,12 +137,12 @@ def _scores(content: Mapping[str, Any], group: str, rule: Rule) -> dict[str, Any
             if rule.entry(name) and isinstance(inner[name], Mapping) and (part := _entries(inner[name], within, rule))
         }
         if parts:
-            found[table] = _complement(parts, found, rule.leaving.min_count)
+            found[table] = _complement(parts, found, rule.disclosure.min_count)
             if any(SUPPRESSED in part for part in found[table].values()):
                 found = _no_means(found, group)
             elif table == "labels":
                 found = _means(found, content, group, rule)
-    if group == "pooled" and "pooled" in rule.leaving.metrics and rule.free(group, "patients"):
+    if group == "pooled" and "pooled" in rule.disclosure.metrics and rule.free(group, "patients"):
         inner = content.get("curves")
         if isinstance(inner, Mapping) and (told := curves(inner, wholes_of(found), rule)):
             found["curves"] = told
@@ -158,7 +158,7 @@ def _is_of(whole: Mapping[str, Any], part: Mapping[str, Any], table: str, rule: 
         return True
     if table == "labels":
         return bool(part["patients"] == everyone)
-    return not _few_left(part["patients"], everyone, rule.leaving.min_count)
+    return not _few_left(part["patients"], everyone, rule.disclosure.min_count)
 
 
 def _means(found: Mapping[str, Any], content: Mapping[str, Any], group: str, rule: Rule) -> dict[str, Any]:
@@ -220,7 +220,7 @@ def _some_hidden(found: Mapping[str, Any], metric: Metric) -> bool:
 
 def _cells(given: Mapping[str, Any], metric: Metric, wholes: Sequence[int | None], rule: Rule) -> dict[str, Any]:
     """Entries of a table; of ``wholes`` the first counts patients, and the second images."""
-    least, patients = rule.leaving.min_count, wholes[0]
+    least, patients = rule.disclosure.min_count, wholes[0]
     if metric.kind == "counts":
         return suppress_labels(given, patients=patients, images=wholes[1], least=least)
     if metric.kind in ("parts", "strata"):

@@ -69,7 +69,7 @@ def _merged(bins: Mapping[str, _Bin | None], rule: Rule) -> dict[str, _Bin] | No
         if cell is None:
             return None
         edge, held = (edge, [*held, cell]) if held else (lower, [cell])
-        if _enough(held, rule.leaving.min_count):
+        if _enough(held, rule.disclosure.min_count):
             done.append((edge, held))
             held = []
     if held:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from fedward.privacy.disclosure.metric_registry import Metric, clean, held_back, known_name, listed
-from fedward.settings import JobSpec, Leaving
+from fedward.settings import Disclosure, JobSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +14,7 @@ class Rule:
     """By what ``fedward.privacy.disclosure.release.release`` decides.
 
     Attributes:
-        leaving: the hospital's list, decimals and floor.
+        disclosure: the hospital's list, decimals and floor.
         private: the job has differential privacy: what is computed from training data without noise stays.
         alone: the metrics are those of the model that this hospital trained alone; under ``private`` its scores stay.
         names: labels, classes and structures of the job; entries of other names are left out. None: any short name.
@@ -22,20 +22,20 @@ class Rule:
             and more is hidden. False only for yes-or-no labels.
     """
 
-    leaving: Leaving
+    disclosure: Disclosure
     private: bool
     alone: bool = False
     names: frozenset[str] | None = None
     exclusive: bool = True
 
     @classmethod
-    def of(cls, job: JobSpec, leaving: Leaving, *, private: bool, alone: bool = False) -> Self:
+    def of(cls, job: JobSpec, disclosure: Disclosure, *, private: bool, alone: bool = False) -> Self:
         """The rule for a job's own names."""
-        return cls(leaving, private, alone, frozenset(job.names), job.exclusive)
+        return cls(disclosure, private, alone, frozenset(job.names), job.exclusive)
 
     def listed(self, group: str, name: str) -> bool:
         """Whether the list has the metric, or one that rests on it."""
-        return listed(self.leaving.metrics, group, name)
+        return listed(self.disclosure.metrics, group, name)
 
     def free(self, group: str, name: str) -> bool:
         """Whether it is listed and not held back."""
@@ -49,4 +49,4 @@ class Rule:
 
     def clean(self, metric: Metric, value: object) -> object:
         """A value as coarse as it may leave, or None."""
-        return clean(metric.kind, value, decimals=self.leaving.decimals, min_count=self.leaving.min_count)
+        return clean(metric.kind, value, decimals=self.disclosure.decimals, min_count=self.disclosure.min_count)

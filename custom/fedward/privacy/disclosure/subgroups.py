@@ -174,7 +174,7 @@ class _Dimension:
         for name, cells in self._without().items():
             tables["without", name] = cells
             wholes["without", name] = ((self._known[name].everyone or 0) - wholes[name][0],)
-        return suppress_cells(tables, wholes=wholes, least=self._rule.leaving.min_count)
+        return suppress_cells(tables, wholes=wholes, least=self._rule.disclosure.min_count)
 
     def _without(self) -> dict[str, dict[str, Cell]]:
         """Structure -> value -> patients without it, where they follow from a structure that all patients have."""
@@ -199,7 +199,7 @@ class _Dimension:
                 name: suppress_cells(
                     {name: {value: _each(cell) for value, cell in self._tables[name].items()}},
                     wholes={name: (*whole, whole[0] - whole[1]) if whole else ()},
-                    least=self._rule.leaving.min_count,
+                    least=self._rule.disclosure.min_count,
                     allowed=allowed[name],
                 )
                 for name, whole in labels.items()
@@ -218,7 +218,7 @@ class _Dimension:
             return True
         cells = [self._tables[name][value] for name in open_ones]
         rest: int = cells[0]["patients"] - sum(cell["positives"] for cell in cells)
-        return self._unseen_labels and rest < self._rule.leaving.min_count
+        return self._unseen_labels and rest < self._rule.disclosure.min_count
 
     def _told(self, name: str, people: Collection[str], seen: Mapping[str, Collection[str]]) -> dict[str, Any]:
         table = self._tables[name]

@@ -34,7 +34,7 @@ LARGEST_FILE = 2**20
 _HASH = re.compile(r"[0-9a-f]{64}")
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
-Way = Literal["any", "approved_jobs", "approval", "admits"]
+Way = Literal["any", "approved_jobs", "approval", "auto_approve"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +73,7 @@ def admission(job: JobSpec, policy: SitePolicy, *, origin: Origin = UNKNOWN) -> 
     Args:
         job: as it came to the site.
         policy: the hospital's word.
-        origin: what the site verified itself; without it no ``[[admits]]`` entry holds.
+        origin: what the site verified itself; without it no ``[[auto_approve]]`` entry holds.
 
     Raises:
         PolicyRefused: nothing admits it; with its hash and the remedy.
@@ -89,8 +89,8 @@ def admission(job: JobSpec, policy: SitePolicy, *, origin: Origin = UNKNOWN) -> 
                 return "approval"
         except SettingsError as error:
             fault = f", and its approval {error.what}"
-    if any(_holds(entry, origin) for entry in policy.admits):
-        return "admits"
+    if any(_holds(entry, origin) for entry in policy.auto_approve):
+        return "auto_approve"
     what = f"job is not approved here{fault}"
     raise PolicyRefused(what, where="job", value=found, remedy=REMEDY, settings={"job": found})
 

@@ -168,7 +168,7 @@ def _batch_norm(before: str, after: str) -> tuple[Verdict, str]:
     return ("more private", "running statistics no longer leave") if before == "average" else ("other", "")
 
 
-def _local_only(before: bool, after: bool) -> tuple[Verdict, str]:
+def _local_baseline(before: bool, after: bool) -> tuple[Verdict, str]:
     if after:
         return "more", "also trains a model alone; its scores may leave without differential privacy"
     return "fewer", "no model alone"
@@ -198,7 +198,7 @@ _RULES: Mapping[str, Callable[[Any, Any], tuple[Verdict, str]]] = {
     "privacy.dp_sgd": _dp_sgd,
     "encryption": _encryption,
     "model.batch_norm": _batch_norm,
-    "federation.local_only": _local_only,
+    "federation.local_baseline": _local_baseline,
     "federation.must_include": _must_include,
     "federation.min_patients": _min_patients,
     "acceptance": _acceptance,
@@ -222,9 +222,9 @@ def _epsilon(before: SitePlan | None, after: SitePlan | None) -> Iterator[Change
 
 def _metrics(before: JobSpec, after: JobSpec, here: Here) -> Iterator[Change]:
     """By the list of today: what the jobs themselves make of it."""
-    if here.leaving is None:
+    if here.disclosure is None:
         return
-    old, new = (set(metrics_that_leave(job, here.leaving)) for job in (before, after))
+    old, new = (set(metrics_that_leave(job, here.disclosure)) for job in (before, after))
     field = "metrics that leave"
     if come := ", ".join(sorted(new - old)):
         yield Change(field=field, before="none", after=come, verdict="less private", meaning="leave now and did not")

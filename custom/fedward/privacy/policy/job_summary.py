@@ -10,7 +10,7 @@ from fedward.privacy.budget_plan import SitePlan
 from fedward.privacy.disclosure.metric_registry import ABOVE, GROUPS, TOGETHER, held_back, listed
 from fedward.privacy.policy.approvals import UNKNOWN, Origin
 from fedward.privacy.policy.wording import how_updates_leave
-from fedward.settings import JobSpec, Leaving, Scheme
+from fedward.settings import Disclosure, JobSpec, Scheme
 from fedward.settings.job import Component
 from fedward.visible import visible
 
@@ -30,14 +30,14 @@ class Here:
     """What this hospital adds to a job's own settings; None where it is not known.
 
     Attributes:
-        leaving: the hospital's list of metrics.
+        disclosure: the hospital's list of metrics.
         scheme: of its federation key.
         parameters: of the job's network, once built.
         plan: the job's part at this hospital, with ε of its cohort.
         origin: who sends it, as verified.
     """
 
-    leaving: Leaving | None = None
+    disclosure: Disclosure | None = None
     scheme: Scheme | None = None
     parameters: int | None = None
     plan: SitePlan | None = None
@@ -60,13 +60,13 @@ def describe(job: JobSpec, here: Here) -> dict[str, str]:
         "rounds": _rounds(job),
         "privacy": " ".join(_privacy(job, here.plan)),
         "updates": how_updates_leave(job, scheme=here.scheme),
-        "metrics that leave": _metrics(job, here.leaving),
+        "metrics that leave": _metrics(job, here.disclosure),
         "final model": _final(job),
     }
     return {topic: visible(text) for topic, text in words.items()}
 
 
-def metrics_that_leave(job: JobSpec, leaving: Leaving) -> tuple[str, ...]:
+def metrics_that_leave(job: JobSpec, disclosure: Disclosure) -> tuple[str, ...]:
     """Metrics that may leave this hospital in this job, as ``group.metric``, sorted; each still needs its floor.
 
     ``fedward.privacy.disclosure.release`` is what decides; this follows its list and what it holds back, and leaves
@@ -82,7 +82,7 @@ def metrics_that_leave(job: JobSpec, leaving: Leaving) -> tuple[str, ...]:
         for name in table:
             if group in ("scores", "subgroup") and name in _OTHER_SCORES[job.job.task]:
                 continue
-            if listed(leaving.metrics, group, name) and not held_back(group, name, private=private, alone=False):
+            if listed(disclosure.metrics, group, name) and not held_back(group, name, private=private, alone=False):
                 found.add(f"{group}.{name}")
     return tuple(sorted(found))
 
@@ -130,7 +130,7 @@ def _training(job: JobSpec) -> str:
     t = job.training
     work = f"{t.local_epochs} passes over the cohort" if t.local_steps is None else f"{t.local_steps} steps"
     pull = f", pulled to the common model by {t.fedprox_mu:g}" if t.fedprox_mu else ""
-    alone = "; also trains a model alone, which stays here" if job.federation.local_only else ""
+    alone = "; also trains a model alone, which stays here" if job.federation.local_baseline else ""
     loss = t.loss.name + (f" {compact(t.loss.args)}" if t.loss.args else "")
     return (
         f"{work} a round in batches of {t.batch_size}, {t.optimizer} at {t.lr:g} ({t.lr_schedule}), loss {loss}"
@@ -174,10 +174,10 @@ def _privacy(job: JobSpec, plan: SitePlan | None) -> Iterator[str]:
         yield "What ε it comes to here is not known: the cohort is not indexed, or does not fit."
 
 
-def _metrics(job: JobSpec, leaving: Leaving | None) -> str:
-    if leaving is None:
+def _metrics(job: JobSpec, disclosure: Disclosure | None) -> str:
+    if disclosure is None:
         return "not known here"
-    names = metrics_that_leave(job, leaving)
+    names = metrics_that_leave(job, disclosure)
     groups: dict[str, list[str]] = {}
     for name in names:
         group, _, metric = name.partition(".")
@@ -185,8 +185,8 @@ def _metrics(job: JobSpec, leaving: Leaving | None) -> str:
     told = "; ".join(f"{group}: {', '.join(found)}" for group, found in groups.items())
     if not told:
         return "none"
-    few = f"what rests on fewer than {leaving.min_count} patients held back"
-    return f"{told}; rounded to {leaving.decimals} decimals, {few}"
+    few = f"what rests on fewer than {disclosure.min_count} patients held back"
+    return f"{told}; rounded to {disclosure.decimals} decimals, {few}"
 
 
 def _final(job: JobSpec) -> str:

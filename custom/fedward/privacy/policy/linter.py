@@ -12,9 +12,6 @@ from dataclasses import dataclass
 from fedward.errors import JobError
 from fedward.settings import MIN_CONTRIBUTORS, JobSpec
 
-ORDER = ("clip", "noise", "encrypt")
-"""The only order in which an update is protected: noise has to scale with the clip, and hides under the cipher."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CohortFacts:
@@ -32,11 +29,7 @@ def faults(job: JobSpec, *, cohort: CohortFacts | None = None) -> list[str]:
         cohort: where it is known, δ, the sampling rate and the unit are held against it.
     """
     rules: tuple[Callable[[JobSpec, CohortFacts | None], Iterator[str]], ...] = (
-        _sensitivity,
         _update_noise,
-        _stages,
-        _unit,
-        _sampler,
         _batch_norm,
         _selection,
         _delta,
@@ -73,23 +66,10 @@ def remarks(job: JobSpec) -> list[str]:
         )
     if job.model.batch_norm == "average":
         found.append(
-            f"model.batch_norm: 'average' also sums BatchNorm's variances, and one above encryption.largest, "
-            f"{job.encryption.largest:g}, is clipped to it; 'local' keeps them at the sites"
+            f"model.batch_norm: 'average' also sums BatchNorm's variances, and one above encryption.clipping_range, "
+            f"{job.encryption.clipping_range:g}, is clipped to it; 'local' keeps them at the sites"
         )
     return found
-
-
-def _sensitivity(job: JobSpec, _: CohortFacts | None) -> Iterator[str]:
-    update = job.privacy.update
-    if update is None or update.sensitivity_l2 is None or update.sensitivity_l2 >= 2 * update.clip_norm_l2:
-        return
-    yield _fault(
-        "sensitivity claimed below 2 · clip_norm_l2: with one patient changed, the clipped update may move from one "
-        "side of the ball to the other",
-        where="privacy.update.sensitivity_l2",
-        value=update.sensitivity_l2,
-        remedy=f"leave it out or give {2 * update.clip_norm_l2:g}",
-    )
 
 
 def _update_noise(job: JobSpec, _: CohortFacts | None) -> Iterator[str]:
@@ -105,44 +85,6 @@ def _update_noise(job: JobSpec, _: CohortFacts | None) -> Iterator[str]:
     if mechanism != "update-noise" and noise > 0.0:
         what = f"noise on the update under mechanism {mechanism!r} is neither added nor counted"
         yield _fault(what, where=where, value=noise, remedy="say mechanism 'update-noise', or leave the noise out")
-
-
-def _stages(job: JobSpec, _: CohortFacts | None) -> Iterator[str]:
-    if job.privacy.update is None or job.privacy.update.stages == ORDER:
-        return
-    stages, where = job.privacy.update.stages, "privacy.update.stages"
-    at = {stage: stages.index(stage) for stage in ORDER if stage in stages}
-    reasons = []
-    if set(at) != set(ORDER) or len(stages) != len(ORDER):
-        reasons.append("each of clip, noise and encrypt stands in it once")
-    if at.get("noise", 0) > at.get("encrypt", len(stages)):
-        reasons.append("noise after encryption would be added to a cipher")
-    if at.get("clip", 0) > at.get("encrypt", len(stages)):
-        reasons.append("nobody can clip a cipher")
-    if at.get("clip", 0) > at.get("noise", len(stages)):
-        reasons.append("a clip after the noise bounds nobody's influence on what the noise was measured against")
-    what = "not the order of the stages, " + ", and ".join(reasons)
-    yield _fault(what, where=where, value=list(stages), remedy=f"leave it out or give {list(ORDER)}")
-
-
-def _unit(job: JobSpec, cohort: CohortFacts | None) -> Iterator[str]:
-    if job.privacy.dp_sgd is None or job.privacy.dp_sgd.unit == "patient":
-        return
-    what = "ε for an image is not ε for a patient: an ε of 6.6 for images may be 38 for a patient with two of them"
-    if cohort is not None and cohort.images > cohort.patients:
-        what += f"; here {cohort.images} images are of {cohort.patients} patients"
-    yield _fault(what, where="privacy.dp_sgd.unit", value="image", remedy="give 'patient'")
-
-
-def _sampler(job: JobSpec, _: CohortFacts | None) -> Iterator[str]:
-    if job.privacy.dp_sgd is None or job.privacy.dp_sgd.sampler == "poisson":
-        return
-    yield _fault(
-        "ε is proven for patients who are each drawn independently, and this sampler does not",
-        where="privacy.dp_sgd.sampler",
-        value=job.privacy.dp_sgd.sampler,
-        remedy="give 'poisson'",
-    )
 
 
 def _batch_norm(job: JobSpec, _: CohortFacts | None) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from fedward.privacy.disclosure.release import unknown_names
 from fedward.privacy.policy.linter import CohortFacts
-from fedward.settings import CohortPrivacy, Leaving, SitePolicy
+from fedward.settings import CohortPrivacy, Disclosure, SitePolicy
 
 LARGE_EPSILON = 10.0
 """Above it ε bounds little: exp(10) is 22,026 to 1."""
@@ -36,7 +36,7 @@ def review(policy: SitePolicy, *, cohorts: Mapping[str, CohortFacts]) -> list[Fi
         policy: the hospital's.
         cohorts: training patients and images of the cohorts that are indexed.
     """
-    found = [*_approvals(policy), *_leaving(policy.leaving)]
+    found = [*_approvals(policy), *_leaving(policy.disclosure)]
     if not policy.cohorts:
         found.append(_error("cohorts", "no cohort, so no job can run; add a [cohorts.<name>] table"))
     rules: tuple[Callable[[str, CohortPrivacy], Iterator[Finding]], ...] = (_protection, _bounds)
@@ -53,26 +53,26 @@ def _approvals(policy: SitePolicy) -> Iterator[Finding]:
     if policy.approved_jobs == "any":
         text = "any job may run that keeps to the rest; list hashes from `fedward job check` to look at each first"
         yield _warning("approved_jobs", text)
-        for name in ("approvals", "admits"):
+        for name in ("approvals", "auto_approve"):
             if getattr(policy, name):
                 yield _warning(name, "has no say while approved_jobs is 'any'")
-    elif not policy.approved_jobs and policy.approvals is None and not policy.admits:
+    elif not policy.approved_jobs and policy.approvals is None and not policy.auto_approve:
         text = "no job may run; name a folder of approvals for `fedward site approve`, or say 'any'"
         yield _warning("approved_jobs", text)
-    for number, entry in enumerate(policy.admits, start=1):
+    for number, entry in enumerate(policy.auto_approve, start=1):
         if entry.submitter is None and entry.organisation is None:
             text = "who is in a study is the server's word; name a submitter or an organisation too"
-            yield _warning(f"admits {number}", text)
+            yield _warning(f"auto_approve {number}", text)
 
 
-def _leaving(leaving: Leaving) -> Iterator[Finding]:
-    for name in unknown_names(leaving):
-        yield _error("leaving.metrics", f"no metric or group is called {name!r}; correct it or leave it out")
-    if not leaving.metrics:
-        yield _warning("leaving.metrics", "empty, so nobody outside will know how well a model does here")
-    if leaving.min_count == 1:
+def _leaving(disclosure: Disclosure) -> Iterator[Finding]:
+    for name in unknown_names(disclosure):
+        yield _error("disclosure.metrics", f"no metric or group is called {name!r}; correct it or leave it out")
+    if not disclosure.metrics:
+        yield _warning("disclosure.metrics", "empty, so nobody outside will know how well a model does here")
+    if disclosure.min_count == 1:
         text = "1 suppresses nothing: a count may point at one patient; 5 or 10 is customary"
-        yield _warning("leaving.min_count", text)
+        yield _warning("disclosure.min_count", text)
 
 
 def _protection(where: str, privacy: CohortPrivacy) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ def compared(job: JobSpec, events: Sequence[Event]) -> tuple[str, ...]:
     """Plain sentences on every number that the events of a job can give."""
     own = "each site’s own validation patients, who were held back from all training"
     lines = [f"Federated: {_final(job, events)}, on {own}."]
-    if job.federation.local_only:
+    if job.federation.local_baseline:
         lines.append(
             "Trained alone: one model a site, from the same initial weights and with as many passes over that site’s "
             "own images, on the same validation patients."

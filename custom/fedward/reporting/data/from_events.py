@@ -267,6 +267,6 @@ def _why(value: float | None, scores: Mapping[str, Any]) -> str:
 
 
 def _not_alone(job: JobSpec) -> Score:
-    if job.federation.local_only and job.privacy.mechanism != "none":
+    if job.federation.local_baseline and job.privacy.mechanism != "none":
         return Score(why="a model trained alone has no noise: its scores stay at the hospital")
     return NOT_MEASURED

@@ -94,13 +94,15 @@ def test_an_encrypted_job_of_two_sites_is_a_problem(
 def test_the_linters_faults_come_first_and_the_others_with_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = SOUND.replace("BCEWithLogitsLoss", "NoSuchLoss") + 'sampler = "shuffled"\nunit = "image"\n'
+    text = SOUND.replace("BCEWithLogitsLoss", "NoSuchLoss")
+    text = text.replace("[federation]\n", '[federation]\nselect = "best"\n')
+    text = text.replace("[model]\n", '[model]\nbatch_norm = "local"\n')
     code, out, _ = check(tmp_path, text, monkeypatch, capsys, "--format", "json")
     problems = json.loads(out)["problems"]
     assert code == 1
     assert [problem.split(":")[0] for problem in problems] == [
-        "privacy.dp_sgd.unit",
-        "privacy.dp_sgd.sampler",
+        "model.batch_norm",
+        "federation.select",
         "training.loss.name",
     ]
     code, out, err = check(tmp_path, text, monkeypatch, capsys)

@@ -28,7 +28,7 @@ key = "site.key"
 ledger = "ledger.db"
 approved_jobs = []
 {approvals}
-leaving = {{ metrics = ["scores"], decimals = 3, min_count = 10 }}
+disclosure = {{ metrics = ["scores"], decimals = 3, min_count = 10 }}
 [cohorts.chest]
 images = "chest"
 index = "index"
@@ -209,8 +209,8 @@ def test_list_and_revoke(it: Typist, tmp_path: Path) -> None:
 
 def test_what_still_lets_a_revoked_job_in_is_told(it: Typist, tmp_path: Path) -> None:
     found = it.json(write_job(tmp_path / "tiny"), "--yes")["hash"]
-    write_site(tmp_path, f'approvals = "approvals"\nadmits = [{{ study = "chest" }}]\n#{found}')
-    assert it.json("--revoke", found)["may_still_run_by"] == ["admits"]
+    write_site(tmp_path, f'approvals = "approvals"\nauto_approve = [{{ study = "chest" }}]\n#{found}')
+    assert it.json("--revoke", found)["may_still_run_by"] == ["auto_approve"]
 
 
 def test_no_line_for_approvals(it: Typist, tmp_path: Path) -> None:
@@ -270,8 +270,8 @@ def test_an_exported_job_and_a_run_folder_have_the_same_hash_and_name_who_signed
 POLICIES = [
     ('approvals = "approvals"', set()),
     ("", {"approved_jobs"}),
-    ('admits = [{ study = "chest" }]', {"admits 1"}),
-    ('admits = [{ study = "chest", submitter = "lead@uni.org" }]', set()),
+    ('auto_approve = [{ study = "chest" }]', {"auto_approve 1"}),
+    ('auto_approve = [{ study = "chest", submitter = "lead@uni.org" }]', set()),
 ]
 
 
@@ -280,7 +280,7 @@ def test_what_is_odd_in_who_is_admitted(it: Typist, tmp_path: Path, line: str, w
     write_site(tmp_path, line)
     code, findings = it.policy()
     assert code == 0
-    assert {one["where"] for one in findings if "admits" in one["where"] or "appro" in one["where"]} == warned
+    assert {one["where"] for one in findings if "auto_approve" in one["where"] or "appro" in one["where"]} == warned
 
 
 def test_the_policy_check_names_an_approval_that_cannot_be_used(it: Typist, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ epsilon_cap = 8.0
 delta = 1e-3
 encryption = "not-required"
 """
-LEAVING = 'metrics = ["scores", "support"]\ndecimals = 3\nmin_count = 10\n'
+DISCLOSURE = 'metrics = ["scores", "support"]\ndecimals = 3\nmin_count = 10\n'
 JOB = """
 [job]
 name = "tiny"
@@ -73,7 +73,7 @@ def write(
     folder: Path,
     *,
     privacy: str = CLOSED,
-    leaving: str = LEAVING,
+    disclosure: str = DISCLOSURE,
     approved: str = '["' + "0" * 64 + '"]',
     federation_key: str = "",
 ) -> None:
@@ -84,8 +84,8 @@ def write(
         ledger = "ledger.db"
         approved_jobs = {approved}
         {f'federation_key = "{federation_key}"' if federation_key else ""}
-        [leaving]
-        {leaving}
+        [disclosure]
+        {disclosure}
         [cohorts.chest]
         images = "chest"
         index = "index"
@@ -128,8 +128,8 @@ def test_a_policy_in_order(check: Check) -> None:
     [
         ({"approved": '"any"'}, "approved_jobs", "any job may run"),
         ({"approved": "[]"}, "approved_jobs", "no job may run"),
-        ({"leaving": LEAVING.replace("10", "1")}, "leaving.min_count", "suppresses nothing"),
-        ({"leaving": "metrics = []\ndecimals = 3\nmin_count = 10\n"}, "leaving.metrics", "nobody outside"),
+        ({"disclosure": DISCLOSURE.replace("10", "1")}, "disclosure.min_count", "suppresses nothing"),
+        ({"disclosure": "metrics = []\ndecimals = 3\nmin_count = 10\n"}, "disclosure.metrics", "nobody outside"),
         ({"privacy": CLOSED.replace("required", "not-required", 1)}, "cohorts.chest.privacy.dp", "no ε bounds it"),
         ({"privacy": CLOSED.replace("8.0", "10.5")}, "cohorts.chest.privacy.epsilon_cap", "says little"),
         (
@@ -160,7 +160,7 @@ def test_no_cap_and_noise_that_binds_nobody(hospital: Path, check: Check) -> Non
 @pytest.mark.parametrize(
     ("changes", "where", "words"),
     [
-        ({"leaving": LEAVING.replace("support", "suport")}, "leaving.metrics", "'suport'"),
+        ({"disclosure": DISCLOSURE.replace("support", "suport")}, "disclosure.metrics", "'suport'"),
         ({"privacy": CLOSED.replace("1e-3", "5e-3")}, "cohorts.chest.privacy.delta", "training patients"),
         ({"privacy": SEALED}, "cohorts.chest.privacy.encryption", "names no federation_key, so no job can run"),
         ({"privacy": SEALED, "federation_key": "gone.key"}, "federation_key", "gone.key: no federation key here"),

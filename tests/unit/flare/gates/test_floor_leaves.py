@@ -14,7 +14,7 @@ from fedward.flare.protocol import Task
 from fedward.metrics.exporter import StoreCollector, exposition
 from fedward.metrics.store import Store
 from fedward.reporting.data.from_events import report_of
-from fedward.settings import Leaving
+from fedward.settings import Disclosure
 from fedward.training.scoring import scores_of
 from fedward.validation.pooling.pooled import pooled_scores, score_histogram
 from fedward.validation.predictions import Predictions
@@ -41,8 +41,8 @@ def rounded(content: Any) -> Any:
 
 
 def of(hospital: Hospital, metrics: dict[str, Any]) -> dict[str, Any]:
-    leaving = Leaving(metrics=tuple(json.loads(f"[{LISTED}]")), decimals=3, min_count=5)
-    return release(metrics, leaving, private=False, names=hospital.job.names, exclusive=hospital.job.exclusive)
+    disclosure = Disclosure(metrics=tuple(json.loads(f"[{LISTED}]")), decimals=3, min_count=5)
+    return release(metrics, disclosure, private=False, names=hospital.job.names, exclusive=hospital.job.exclusive)
 
 
 @pytest.mark.parametrize(("group", "task"), [("scores", Task.ROUND), ("scores", Task.FINAL), ("pooled", Task.POOL)])

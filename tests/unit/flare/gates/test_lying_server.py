@@ -435,7 +435,7 @@ class Adversary:
 
     def __init__(self, job: Any, model: Any, *, job_id: str) -> None:
         self._model, self._layout = model, layout_of(model)
-        self._fixed = FixedPoint(largest=8.0, bits=32, max_sites=job.encryption.max_sites)
+        self._fixed = FixedPoint(clipping_range=8.0, bits=32, max_sites=job.encryption.max_sites)
         architecture = layout_hash(self._layout, network=job.model.network, args=job.model.args)
         self._topics = [
             SumTopics(

@@ -124,7 +124,7 @@ def test_no_number_of_patients_is_refused_where_they_count(tmp_path: Path) -> No
 
 
 def test_values_out_of_range_are_clipped_and_counted(tmp_path: Path) -> None:
-    three = Three(tmp_path, encryption={"largest": 0.01})
+    three = Three(tmp_path, encryption={"clipping_range": 0.01})
     _, taken = three.round(three.exchange.initial)
     local = add(three.hospitals["north"].model, three.update("north"))
     out = sum(int(np.sum(np.abs(array) > 0.01)) for array in local.values())

@@ -160,7 +160,7 @@ def test_what_the_controller_puts_is_taken_by_every_hospital(
         if site >= 2:
             acts[site][Task.ROUND if number >= 0 else Task.FINAL, number] = "failed"
     sites = {name: Watched(acts[at]) for at, name in enumerate(("city", "coast", "north", "west"))}
-    federation = {"rounds": rounds, "select": select, "local_only": alone}
+    federation = {"rounds": rounds, "select": select, "local_baseline": alone}
     with tempfile.TemporaryDirectory() as folder:
         ran = run(Path(folder), sites, federation=federation)
     assert ran.of("finished")

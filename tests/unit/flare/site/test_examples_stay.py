@@ -13,7 +13,7 @@ from nvflare.fuel.utils import fobs
 from fedward.flare.protocol import Task, question
 from fedward.flare.site import site_job
 from fedward.settings import JobSpec, parse
-from fedward.settings.privacy import Leaving
+from fedward.settings.privacy import Disclosure
 from fedward.validation.outlines import Outlined
 from tests.conftest import tiny_job_content
 
@@ -41,8 +41,10 @@ def test_pictures_stay_in_the_run_folder(tmp_path: Path) -> None:
     site = site_job.SiteJob.__new__(site_job.SiteJob)
     site._folder, site._job = tmp_path, segmentation()
     site._prepared = site_job.Prepared(trainer=trainer, manifest=None, patients=frozenset(), charge={})
-    leaving = Leaving(metrics=("scores", "dice", "images", "patients", "subgroups", "profile"), decimals=3, min_count=5)
-    site._policy = SimpleNamespace(leaving=leaving)
+    disclosure = Disclosure(
+        metrics=("scores", "dice", "images", "patients", "subgroups", "profile"), decimals=3, min_count=5
+    )
+    site._policy = SimpleNamespace(disclosure=disclosure)
     site._protection = SimpleNamespace(is_private=False, spent=lambda patients: {"mechanism": "none"})
     site._tasks = {Task.FINAL: site._final}
     weights = {"layer": np.zeros(3, np.float32)}

@@ -19,7 +19,7 @@ from fedward.flare.protocol import Task, refusal
 from fedward.flare.site.executor import HospitalExecutor
 from fedward.flare.site.site_job import _WAYS
 from fedward.privacy.policy.approvals import Way
-from fedward.settings import Leaving
+from fedward.settings import Disclosure
 from tests.support.disclosure import release
 
 SECRET = "DOE^JANE"
@@ -55,10 +55,10 @@ def test_whatever_fails_the_server_learns_no_path_value_or_name(
 
 def test_every_way_of_admission_has_a_word_that_may_leave() -> None:
     assert set(_WAYS) == set(get_args(Way))
-    leaving = Leaving(metrics=("cohort",), decimals=3, min_count=10)
+    disclosure = Disclosure(metrics=("cohort",), decimals=3, min_count=10)
     for word in _WAYS.values():
-        assert release({"admission": word}, leaving, private=True) == {"admission": word}
-    assert release({"admission": SECRET}, leaving, private=True) == {"admission": None}
+        assert release({"admission": word}, disclosure, private=True) == {"admission": word}
+    assert release({"admission": SECRET}, disclosure, private=True) == {"admission": None}
 
 
 def test_a_task_that_nobody_knows_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

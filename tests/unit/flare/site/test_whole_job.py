@@ -25,11 +25,11 @@ FEDERATION = {
     "rounds": ROUNDS,
     "min_sites": 3,
     "weighting": "equal",
-    "local_only": False,
+    "local_baseline": False,
     "round_timeout_s": 20.0,
     "grace_s": 20.0,
 }
-ENCRYPTION = {"largest": 8.0}
+ENCRYPTION = {"clipping_range": 8.0}
 
 
 @dataclass

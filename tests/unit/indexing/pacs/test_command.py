@@ -19,7 +19,7 @@ def site_toml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shelf = Shelf([image(name=n, patient=f"P{n}") for n in range(4)])
     monkeypatch.setattr(fetch, "open_archive", lambda pacs: shelf)
     path = tmp_path / "site.toml"
-    pacs = '{ way = "dicomweb", url = "https://archive", find = { StudyDate = "2020-" }, ca = "ca.pem" }'
+    pacs = '{ protocol = "dicomweb", url = "https://archive", query = { StudyDate = "2020-" }, ca = "ca.pem" }'
     path.write_text(
         f"""site = "north-clinic"
 key = "site.key"

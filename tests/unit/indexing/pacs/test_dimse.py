@@ -54,8 +54,8 @@ def archive(*handlers: Any, known: bool = True) -> Iterator[int]:
 
 
 def pacs(port: int, **changed: Any) -> Pacs:
-    given = {"way": "c-get", "host": "127.0.0.1", "port": port, "ae_title": "ARCHIVE", "timeout_s": 2.0}
-    return Pacs(**{**given, "find": {"StudyDate": "20200101-20201231", "StudyDescription": "*"}, **changed})
+    given = {"protocol": "c-get", "host": "127.0.0.1", "port": port, "ae_title": "ARCHIVE", "timeout_s": 2.0}
+    return Pacs(**{**given, "query": {"StudyDate": "20200101-20201231", "StudyDescription": "*"}, **changed})
 
 
 def test_echo_says_what_is_wrong() -> None:
@@ -170,7 +170,7 @@ def test_move_is_taken_from_the_archive_alone_and_only_while_it_was_asked() -> N
         yield 0xFF00, SENT
 
     with archive((evt.EVT_C_MOVE, move)) as port:
-        asked = pacs(port, way="c-move", own_port=own_port, timeout_s=10.0)
+        asked = pacs(port, protocol="c-move", own_port=own_port, timeout_s=10.0)
         with closing(MoveArchive(asked)) as way:
             assert _store(own_port, own="ARCHIVE") == 0x0124, "nothing was asked for yet"
             way.retrieve(SERIES, WANTED, receive, alone=False)
@@ -185,6 +185,6 @@ def test_move_to_a_place_that_the_archive_does_not_know() -> None:
         yield None, None
 
     with archive((evt.EVT_C_MOVE, move)) as port:
-        asked = pacs(port, way="c-move", own_port=free_port())
+        asked = pacs(port, protocol="c-move", own_port=free_port())
         with closing(MoveArchive(asked)) as way, pytest.raises(CohortError, match="does not know where to send to"):
             way.retrieve(SERIES, WANTED, lambda sent: "stored", alone=False)

@@ -24,7 +24,7 @@ from fedward.indexing.site_key import load_key
 from fedward.settings import SitePolicy
 from tests.support.dicom_files import image, segmentation, series, site
 
-PACS = {"way": "c-get", "host": "127.0.0.1", "port": 104, "ae_title": "ARCHIVE", "find": {"StudyDate": "2020-"}}
+PACS = {"protocol": "c-get", "host": "127.0.0.1", "port": 104, "ae_title": "ARCHIVE", "query": {"StudyDate": "2020-"}}
 Send = Callable[[Dataset, Receive], object]
 
 
@@ -268,7 +268,7 @@ def test_modalities_choose_series_and_an_absent_one_drops_none(tmp_path: Path, s
 
 def test_no_match_is_an_error_that_says_what_was_asked(tmp_path: Path, shelf: Shelf) -> None:
     shelf.held = []
-    asked = {**PACS, "find": {"StudyDate": "20200101", "PatientName": "Doe*"}}
+    asked = {**PACS, "query": {"StudyDate": "20200101", "PatientName": "Doe*"}}
     with pytest.raises(CohortError, match="archive has no study with StudyDate = 20200101, PatientName") as error:
         fetch_cohort(policy(tmp_path, pacs=asked), "chest")
     assert "Doe" not in str(error.value)
@@ -277,10 +277,10 @@ def test_no_match_is_an_error_that_says_what_was_asked(tmp_path: Path, shelf: Sh
 
 
 def test_a_key_that_the_archive_passes_over_is_an_error(tmp_path: Path, shelf: Shelf) -> None:
-    asked = {**PACS, "find": {"StudyDate": "20200101", "StudyDescription": "CHEST*"}}
+    asked = {**PACS, "query": {"StudyDate": "20200101", "StudyDescription": "CHEST*"}}
     with pytest.raises(CohortError, match="archive does not search by this key: 'StudyDescription'"):
         fetch_cohort(policy(tmp_path, pacs=asked), "chest")
-    everything = {**PACS, "find": {"StudyDate": "20200101", "StudyDescription": "*"}}
+    everything = {**PACS, "query": {"StudyDate": "20200101", "StudyDescription": "*"}}
     assert fetch_cohort(policy(tmp_path, pacs=everything), "chest").fetched == 4
     assert not files(tmp_path / "nowhere")
 
@@ -288,7 +288,7 @@ def test_a_key_that_the_archive_passes_over_is_an_error(tmp_path: Path, shelf: S
 @pytest.mark.parametrize("keyword", ["QueryRetrieveLevel", "NoSuchKey", "ProcedureCodeSequence", "Modality"])
 def test_a_key_by_which_studies_cannot_be_found_is_refused(tmp_path: Path, keyword: str) -> None:
     with pytest.raises(SettingsError, match=keyword):
-        fetch_cohort(policy(tmp_path, pacs={**PACS, "find": {keyword: "x"}}), "chest")
+        fetch_cohort(policy(tmp_path, pacs={**PACS, "query": {keyword: "x"}}), "chest")
 
 
 def test_no_series_of_the_cohorts_kind_is_an_error(tmp_path: Path, shelf: Shelf) -> None:

@@ -65,8 +65,8 @@ def serving(answer: Answer, *, tls: ssl.SSLContext | None = None) -> Iterator[tu
 
 
 def pacs(port: int, **changed: Any) -> Pacs:
-    given = {"way": "dicomweb", "url": f"http://127.0.0.1:{port}/dicom-web", "timeout_s": 3.0}
-    return Pacs(**{**given, "find": {"StudyDate": "2020-", "StudyDescription": "*"}, **changed})
+    given = {"protocol": "dicomweb", "url": f"http://127.0.0.1:{port}/dicom-web", "timeout_s": 3.0}
+    return Pacs(**{**given, "query": {"StudyDate": "2020-", "StudyDescription": "*"}, **changed})
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from fedward.dataset.selection import Example
 from fedward.privacy.disclosure.categories import AGES, DIMENSIONS
 from fedward.privacy.disclosure.metric_registry import SUPPRESSED
 from fedward.privacy.disclosure.profile import DECADES
-from fedward.settings import JobSpec, Leaving, parse
+from fedward.settings import Disclosure, JobSpec, parse
 from fedward.training.details import details
 from fedward.training.scoring import scores_of
 from fedward.validation.pooling.cohort_statistics import cohort_statistics, pooled_statistics
@@ -165,7 +165,7 @@ def cohorts(draw: st.DrawFn) -> Films:
 
 
 def given_out(cohort: Films, least: int, decimals: int = 3) -> Metrics:
-    rule = Leaving(metrics=ALL, decimals=decimals, min_count=least)
+    rule = Disclosure(metrics=ALL, decimals=decimals, min_count=least)
     how: Metrics = {"private": False, "names": cohort.job.names, "exclusive": cohort.job.exclusive}
     found = release(cohort.metrics(), rule, **how)
     assert release(found, rule, **how) == found and refused(found, rule, **how) == []

@@ -18,7 +18,7 @@ from fedward.dataset.selection import Example
 from fedward.privacy.disclosure.categories import AGES, DIMENSIONS
 from fedward.privacy.disclosure.metric_registry import SUPPRESSED
 from fedward.privacy.disclosure.profile import DECADES
-from fedward.settings import JobSpec, Leaving, parse
+from fedward.settings import Disclosure, JobSpec, parse
 from fedward.training.details import details
 from fedward.validation.segmentation import MaskScorer
 from tests.conftest import tiny_job_content
@@ -129,7 +129,7 @@ def cohorts(draw: st.DrawFn) -> Scans:
 
 
 def given_out(cohort: Scans, least: int) -> Metrics:
-    rule = Leaving(metrics=("scores", "subgroups", "profile"), decimals=3, min_count=least)
+    rule = Disclosure(metrics=("scores", "subgroups", "profile"), decimals=3, min_count=least)
     how: Metrics = {"private": False, "names": NAMES, "exclusive": False}
     found = release(cohort.metrics(), rule, **how)
     assert release(found, rule, **how) == found and refused(found, rule, **how) == []

@@ -15,7 +15,7 @@ from fedward.privacy.disclosure import metric_registry
 from fedward.privacy.disclosure.categories import AGES, DIMENSIONS, FALSE_POSITIVE_RATES, RELIABILITY_BINS
 from fedward.privacy.disclosure.metric_registry import GROUPS, TABLES
 from fedward.privacy.disclosure.received import received
-from fedward.settings import Leaving
+from fedward.settings import Disclosure
 from tests.support.disclosure import release
 from tests.unit.privacy.disclosure.test_release import LABELS, METRICS
 from tests.unit.privacy.disclosure.test_subgroups import LABELS as LETTERS
@@ -76,7 +76,7 @@ HOSTILE = st.recursive(
 def test_what_a_gate_lets_out_is_taken_in_as_it_is(
     metrics: dict[str, Any], decimals: int, least: int, private: bool
 ) -> None:
-    rule = Leaving(metrics=EVERY_GROUP, decimals=decimals, min_count=least)
+    rule = Disclosure(metrics=EVERY_GROUP, decimals=decimals, min_count=least)
     left = release(metrics, rule, private=private, names=LABELS)
     assert json.dumps(received(left, names=LABELS)) == json.dumps(left)
 
@@ -84,7 +84,7 @@ def test_what_a_gate_lets_out_is_taken_in_as_it_is(
 @settings(max_examples=200, deadline=None)
 @given(st.one_of(WILD, hospitals()), st.integers(0, 6), st.integers(1, 9))
 def test_so_are_subgroups_and_curves(metrics: dict[str, Any], decimals: int, least: int) -> None:
-    rule = Leaving(metrics=EVERY_GROUP, decimals=decimals, min_count=least)
+    rule = Disclosure(metrics=EVERY_GROUP, decimals=decimals, min_count=least)
     left = release(metrics, rule, private=False, names=LETTERS)
     assert json.dumps(received(left, names=LETTERS)) == json.dumps(left)
 

@@ -14,7 +14,7 @@ from fedward.privacy.disclosure.categories import AGES, INTENSITIES, SEXES
 from fedward.privacy.disclosure.metric_registry import FLAT, GROUPS, TABLES
 from fedward.privacy.disclosure.release import unknown_names
 from fedward.privacy.disclosure.suppression import suppress_parts
-from fedward.settings import Leaving
+from fedward.settings import Disclosure
 from fedward.validation.scores import score_classes, score_labels
 from tests.support.disclosure import refused, release
 
@@ -23,8 +23,8 @@ TOGETHER = ("pooled", "cohort_statistics")
 LABELS = ("effusion", "nodule", "other")
 
 
-def leaving(*metrics: str, decimals: int = 3, min_count: int = 5) -> Leaving:
-    return Leaving(metrics=metrics or EVERYTHING, decimals=decimals, min_count=min_count)
+def disclosure(*metrics: str, decimals: int = 3, min_count: int = 5) -> Disclosure:
+    return Disclosure(metrics=metrics or EVERYTHING, decimals=decimals, min_count=min_count)
 
 
 def label_scores(patients: int = 40, positives: int = 12, **more: Any) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def round_metrics() -> dict[str, Any]:
 
 
 def test_rounds_and_keeps_what_is_listed() -> None:
-    assert release(round_metrics(), leaving(), private=False) == {
+    assert release(round_metrics(), disclosure(), private=False) == {
         "scores": all_scores(loss=0.432) | {"auc": 0.812},
         "loss": 0.543,
         "patients": 60,
@@ -68,7 +68,7 @@ def test_rounds_and_keeps_what_is_listed() -> None:
 
 
 def test_nothing_listed_nothing_leaves() -> None:
-    nothing = Leaving(metrics=(), decimals=3, min_count=1)
+    nothing = Disclosure(metrics=(), decimals=3, min_count=1)
     assert release(round_metrics(), nothing, private=False) == {}
     faults = refused(round_metrics(), nothing, private=False)
     assert "metric auc is not on the site's list" in faults
@@ -76,14 +76,14 @@ def test_nothing_listed_nothing_leaves() -> None:
 
 
 def test_a_single_metric_brings_the_counts_it_rests_on_and_no_more() -> None:
-    found = release(round_metrics(), leaving("scores.auc", "train_s"), private=False)
+    found = release(round_metrics(), disclosure("scores.auc", "train_s"), private=False)
     assert found == {"scores": {"auc": 0.812, "images": 90, "positives": 12, "patients": 40}, "train_s": 1.235}
 
 
 @pytest.mark.parametrize("count", ["images", "positives", "patients"])
 def test_a_count_below_the_floor_is_null_and_so_is_what_rests_on_it(count: str) -> None:
     scores = all_scores(loss=0.4) | {count: 4}
-    found = release({"scores": scores}, leaving(), private=False)["scores"]
+    found = release({"scores": scores}, disclosure(), private=False)["scores"]
     assert found["suppressed"] is True
     assert found[count] is None
     assert found["auc"] is None and found["average_precision"] is None
@@ -92,24 +92,24 @@ def test_a_count_below_the_floor_is_null_and_so_is_what_rests_on_it(count: str) 
 
 
 def test_a_count_that_nothing_rests_on_is_told_as_suppressed_too() -> None:
-    found = release({"scores": {"patients": 4}}, leaving(), private=False)
+    found = release({"scores": {"patients": 4}}, disclosure(), private=False)
     assert found == {"scores": {"patients": None, "suppressed": True}}
 
 
 def test_too_few_who_are_not_positive_hide_the_positives_too() -> None:
-    found = release({"scores": all_scores(positives=37)}, leaving(), private=False)["scores"]
+    found = release({"scores": all_scores(positives=37)}, disclosure(), private=False)["scores"]
     assert found["positives"] is None and found["auc"] is None and found["patients"] == 40
 
 
 def test_a_score_without_its_count_is_null() -> None:
-    found = release({"scores": {"auc": 0.8, "images": 90, "patients": 40}}, leaving(), private=False)["scores"]
+    found = release({"scores": {"auc": 0.8, "images": 90, "patients": 40}}, disclosure(), private=False)["scores"]
     assert found["auc"] is None and found["suppressed"] is True
 
 
 def test_one_suppressed_label_takes_the_next_smallest_with_it() -> None:
     labels = {name: label_scores(positives=k) for name, k in (("effusion", 2), ("nodule", 15), ("other", 23))}
     scores = {**all_scores(), "labels": labels}
-    found = release({"scores": scores}, leaving(), private=False)["scores"]["labels"]
+    found = release({"scores": scores}, disclosure(), private=False)["scores"]["labels"]
     assert found["effusion"]["auc"] is None and found["effusion"]["suppressed"]
     assert found["nodule"] == {**dict.fromkeys(label_scores()), "suppressed": True}
     assert found["other"]["positives"] == 23 and "suppressed" not in found["other"]
@@ -117,7 +117,7 @@ def test_one_suppressed_label_takes_the_next_smallest_with_it() -> None:
 
 def test_too_few_patients_hide_every_label() -> None:
     scores = {**all_scores(patients=3), "labels": {name: label_scores() for name in LABELS}}
-    found = release({"scores": scores}, leaving(), private=False)["scores"]["labels"]
+    found = release({"scores": scores}, disclosure(), private=False)["scores"]["labels"]
     assert all(value in (None, True) for entry in found.values() for value in entry.values())
 
 
@@ -130,7 +130,7 @@ def test_a_structure_that_few_patients_have_is_hidden_and_its_distance_rests_on_
     structures = {"1": structure(30, 3), "2": structure(20, 20), "3": structure(2, 2), "4": structure(25, 25)}
     whole = {"dice": 0.8, "hd95_mm": 2.0, "patients": 30, "images": 90, "dice_patients": 30, "hd95_patients": 30}
     scores = whole | {"loss": 0.1, "structures": structures}
-    found = release({"scores": scores}, leaving(), private=False)["scores"]
+    found = release({"scores": scores}, disclosure(), private=False)["scores"]
     one = found["structures"]
     assert one["1"]["dice"] == 0.9 and one["1"]["hd95_mm"] is None and one["1"]["hd95_patients"] is None
     assert "suppressed" not in one["2"] and "suppressed" not in one["4"]
@@ -142,9 +142,9 @@ def test_a_structure_that_few_patients_have_is_hidden_and_its_distance_rests_on_
 @pytest.mark.parametrize(("has", "told"), [(30, True), (27, False), (25, True), (4, False)])
 def test_of_those_without_a_structure_or_a_distance_there_are_none_or_the_floor(has: int, told: bool) -> None:
     whole = {"dice": 0.8, "hd95_mm": 2.0, "patients": 30, "images": 90, "dice_patients": has, "hd95_patients": has}
-    found = release({"scores": whole}, leaving(), private=False)["scores"]
+    found = release({"scores": whole}, disclosure(), private=False)["scores"]
     assert (found["dice"] is not None) == (found["hd95_mm"] is not None) == told
-    far = release({"scores": whole | {"dice_patients": 30}}, leaving(), private=False)["scores"]
+    far = release({"scores": whole | {"dice_patients": 30}}, disclosure(), private=False)["scores"]
     assert far["dice"] == 0.8 and (far["hd95_mm"] is not None) == told
 
 
@@ -161,7 +161,7 @@ def support(**positives: int) -> dict[str, Any]:
 
 
 def test_support() -> None:
-    found = release({"support": support(effusion=2, nodule=12, other=24)}, leaving(), private=False)["support"]
+    found = release({"support": support(effusion=2, nodule=12, other=24)}, disclosure(), private=False)["support"]
     assert found["train_positives"] == {"effusion": None, "nodule": None, "other": 24}
     assert (found["train_patients"], found["left_out"]) == (30, None)
     assert found["validation_patients"] is None and found["validation_images"] is None
@@ -171,31 +171,31 @@ def test_support() -> None:
 def test_labels_that_the_job_has_not_stay() -> None:
     scores = {**all_scores(), "labels": {"DOE^JANE": label_scores(), "nodule": label_scores()}}
     metrics = {"scores": scores, "support": support(**{"DOE^JANE": 20, "nodule": 20})}
-    found = release(metrics, leaving(), private=False, names=LABELS)
+    found = release(metrics, disclosure(), private=False, names=LABELS)
     assert "DOE" not in json.dumps(found)
-    faults = refused(metrics, leaving(), private=False, names=LABELS)
+    faults = refused(metrics, disclosure(), private=False, names=LABELS)
     assert len(faults) == 2 and not any("DOE" in fault for fault in faults)
 
 
 def test_under_privacy_what_training_data_made_without_noise_stays() -> None:
-    found = release(round_metrics(), leaving(), private=True)
+    found = release(round_metrics(), disclosure(), private=True)
     assert "loss" not in found and "images" not in found and found["scores"]["loss"] == 0.432
-    faults = refused(round_metrics(), leaving(), private=True)
+    faults = refused(round_metrics(), disclosure(), private=True)
     assert "metric loss is computed from training data without noise" in faults
-    alone = release(round_metrics(), leaving(), private=True, alone=True)
+    alone = release(round_metrics(), disclosure(), private=True, alone=True)
     assert set(alone) == {"patients", "steps", "train_s", "validate_s"}
-    assert "scores" in release(round_metrics(), leaving(), private=False, alone=True)
-    assert refused({"scores": found["scores"]}, leaving(), private=True, alone=True)
+    assert "scores" in release(round_metrics(), disclosure(), private=False, alone=True)
+    assert refused({"scores": found["scores"]}, disclosure(), private=True, alone=True)
 
 
 def test_words_and_parameters() -> None:
     privacy = {"mechanism": "dp-sgd", "unit": "patient", "epsilon": 7.9911, "spent": 8.0, "delta": 1e-5}
     privacy |= {"noise_multiplier": 1.2345678, "epsilon_cap": None, "steps": 0}
-    found = release({"privacy": privacy, "cohort_hash": "ab" * 32, "fedward": "0.1.0"}, leaving(), private=True)
+    found = release({"privacy": privacy, "cohort_hash": "ab" * 32, "fedward": "0.1.0"}, disclosure(), private=True)
     assert found["privacy"] == privacy | {"epsilon": 7.992}
     assert found["cohort_hash"] == "ab" * 32 and found["fedward"] == "0.1.0"
     bad = release(
-        {"privacy": {"mechanism": "DOE JANE"}, "cohort_hash": "DOE", "fedward": "0.1.0 DOE"}, leaving(), private=True
+        {"privacy": {"mechanism": "DOE JANE"}, "cohort_hash": "DOE", "fedward": "0.1.0 DOE"}, disclosure(), private=True
     )
     assert bad == {"privacy": {"mechanism": None}, "cohort_hash": None, "fedward": None}
 
@@ -225,17 +225,17 @@ def test_words_and_parameters() -> None:
     ],
 )
 def test_each_fault_is_named(metrics: Any, says: str) -> None:
-    faults = refused(metrics, leaving(), private=False)
+    faults = refused(metrics, disclosure(), private=False)
     assert any(says in fault for fault in faults), faults
     assert all("\n" not in fault and "DOE" not in fault for fault in faults)
 
 
 def test_metrics_that_are_no_table() -> None:
-    assert refused([1], leaving(), private=False) == ["metrics are not a table"]  # type: ignore[arg-type]
+    assert refused([1], disclosure(), private=False) == ["metrics are not a table"]  # type: ignore[arg-type]
 
 
 def test_unknown_names_of_a_policy() -> None:
-    assert unknown_names(leaving("scores", "auc", "scores.loss", "acc", "work.auc")) == ["acc", "work.auc"]
+    assert unknown_names(disclosure("scores", "auc", "scores.loss", "acc", "work.auc")) == ["acc", "work.auc"]
 
 
 NUMBERS = st.one_of(
@@ -303,7 +303,7 @@ LISTS = st.lists(
 def test_whatever_comes_in_what_goes_out_is_allowed_and_stays_as_it_is(
     metrics: dict[str, Any], listed: list[str], decimals: int, least: int, private: bool, alone: bool
 ) -> None:
-    rule = Leaving(metrics=tuple(listed), decimals=decimals, min_count=least)
+    rule = Disclosure(metrics=tuple(listed), decimals=decimals, min_count=least)
     how = {"private": private, "alone": alone, "names": LABELS}
     before = repr(metrics)
     found = release(metrics, rule, **how)
@@ -319,7 +319,7 @@ def test_whatever_comes_in_what_goes_out_is_allowed_and_stays_as_it_is(
 @settings(max_examples=200, deadline=None)
 @given(METRICS, st.integers(1, 9))
 def test_refused_says_nothing_only_for_what_release_would_leave_as_it_is(metrics: dict[str, Any], least: int) -> None:
-    rule = leaving(decimals=3, min_count=least)
+    rule = disclosure(decimals=3, min_count=least)
     if not refused(metrics, rule, private=True, names=LABELS):
         again = release(metrics, rule, private=True, names=LABELS)
         assert json.dumps(again) == json.dumps(metrics)
@@ -334,9 +334,9 @@ def test_real_scores_pass() -> None:
         score_labels(labels[:, :1], values[:, :1], names=LABELS[:1], patients=patients, loss=0.3),
         score_classes(np.repeat(rng.integers(0, 3, 60), 2), values, names=LABELS, patients=patients, loss=None),
     ):
-        found = release({"scores": scores.plain()}, leaving(), private=True, names=LABELS)
+        found = release({"scores": scores.plain()}, disclosure(), private=True, names=LABELS)
         assert set(found["scores"]) == set(scores.plain())
-        assert refused(found, leaving(), private=True, names=LABELS) == []
+        assert refused(found, disclosure(), private=True, names=LABELS) == []
         assert found["scores"]["auc"] == round(scores.auc, 3)
 
 
@@ -361,36 +361,36 @@ def statistics(**changes: Any) -> dict[str, Any]:
 def test_figures_of_all_hospitals_leave_only_where_they_are_named_as_such() -> None:
     metrics = {"pooled": pooled(), "cohort_statistics": statistics()}
     every = {name for group in GROUPS.values() for name in group} | set(EVERYTHING)
-    assert release(metrics, leaving(*sorted(every)), private=False) == {}
-    assert "metric auc is not on the site's list" in refused(metrics, leaving(*sorted(every)), private=False)
-    assert set(release(metrics, leaving("pooled"), private=False)) == {"pooled"}
-    assert set(release(metrics, leaving("cohort_statistics"), private=False)) == {"cohort_statistics"}
+    assert release(metrics, disclosure(*sorted(every)), private=False) == {}
+    assert "metric auc is not on the site's list" in refused(metrics, disclosure(*sorted(every)), private=False)
+    assert set(release(metrics, disclosure("pooled"), private=False)) == {"pooled"}
+    assert set(release(metrics, disclosure("cohort_statistics"), private=False)) == {"cohort_statistics"}
     counts = {name: pooled()[name] for name in ("images", "positives", "patients")}
-    assert release(metrics, leaving("pooled.auc"), private=False) == {"pooled": {"auc": 0.812} | counts}
-    sexes = release(metrics, leaving("cohort_statistics.sex"), private=False)["cohort_statistics"]
+    assert release(metrics, disclosure("pooled.auc"), private=False) == {"pooled": {"auc": 0.812} | counts}
+    sexes = release(metrics, disclosure("cohort_statistics.sex"), private=False)["cohort_statistics"]
     assert set(sexes) == {"patients", "sex"}
-    assert release({"scores": all_scores()}, leaving(*TOGETHER), private=False) == {}
+    assert release({"scores": all_scores()}, disclosure(*TOGETHER), private=False) == {}
 
 
 def test_a_policy_cannot_name_a_figure_of_all_hospitals_alone() -> None:
-    assert unknown_names(leaving("intensity", "sex", *TOGETHER, "pooled.auc")) == ["intensity", "sex"]
+    assert unknown_names(disclosure("intensity", "sex", *TOGETHER, "pooled.auc")) == ["intensity", "sex"]
 
 
 def test_pooled_scores_are_rounded_and_hold_the_floor_label_by_label() -> None:
     labels = {"effusion": pooled(positives=3), "nodule": pooled(positives=40), "other": pooled(positives=50)}
     for label in labels.values():
         del label["images"]
-    found = release({"pooled": pooled(labels=labels)}, leaving(*TOGETHER), private=True, names=LABELS)["pooled"]
+    found = release({"pooled": pooled(labels=labels)}, disclosure(*TOGETHER), private=True, names=LABELS)["pooled"]
     assert found["auc"] is None and found["positives"] is None and found["suppressed"], "no mean gives a label away"
     assert found["images"] == 90 and found["patients"] == 80
     assert found["labels"]["effusion"]["suppressed"] and found["labels"]["nodule"]["suppressed"]
     assert found["labels"]["other"]["auc"] == 0.812
-    few = release({"pooled": pooled(patients=4)}, leaving(*TOGETHER), private=False)["pooled"]
+    few = release({"pooled": pooled(patients=4)}, disclosure(*TOGETHER), private=False)["pooled"]
     assert few["auc"] is None and few["suppressed"]
 
 
 def test_cohort_statistics_hide_small_cells_and_what_would_give_them_away() -> None:
-    found = release({"cohort_statistics": statistics()}, leaving(*TOGETHER), private=False, names=LABELS)
+    found = release({"cohort_statistics": statistics()}, disclosure(*TOGETHER), private=False, names=LABELS)
     assert found["cohort_statistics"] == {
         "patients": 60,
         "images": 80,
@@ -399,7 +399,7 @@ def test_cohort_statistics_hide_small_cells_and_what_would_give_them_away() -> N
         "positives": {"effusion": None, "nodule": 44, "other": None},
         "intensity": {"-0.25": 0.25, "+0.00": 0.123},
     }
-    few = release({"cohort_statistics": statistics(patients=4)}, leaving(*TOGETHER), private=False)
+    few = release({"cohort_statistics": statistics(patients=4)}, disclosure(*TOGETHER), private=False)
     cells = few["cohort_statistics"]
     assert cells["patients"] is None and cells["images"] is None
     assert {value for name in ("age", "sex", "positives", "intensity") for value in cells[name].values()} == {None}
@@ -407,10 +407,10 @@ def test_cohort_statistics_hide_small_cells_and_what_would_give_them_away() -> N
 
 def test_under_privacy_cohort_statistics_stay_and_pooled_scores_go_as_scores_do() -> None:
     metrics = {"pooled": pooled(), "cohort_statistics": statistics()}
-    assert set(release(metrics, leaving(*TOGETHER), private=True)) == {"pooled"}
-    faults = refused(metrics, leaving(*TOGETHER), private=True)
+    assert set(release(metrics, disclosure(*TOGETHER), private=True)) == {"pooled"}
+    faults = refused(metrics, disclosure(*TOGETHER), private=True)
     assert "metric patients is computed from training data without noise" in faults
-    assert release(metrics, leaving(*TOGETHER), private=True, alone=True) == {}
+    assert release(metrics, disclosure(*TOGETHER), private=True, alone=True) == {}
 
 
 @pytest.mark.parametrize(
@@ -425,7 +425,7 @@ def test_under_privacy_cohort_statistics_stay_and_pooled_scores_go_as_scores_do(
     ],
 )
 def test_each_fault_of_cohort_statistics_is_named(changes: dict[str, Any], says: str) -> None:
-    rule = leaving(*TOGETHER)
+    rule = disclosure(*TOGETHER)
     good = release({"cohort_statistics": statistics()}, rule, private=False, names=LABELS)["cohort_statistics"]
     faults = refused({"cohort_statistics": good | changes}, rule, private=False, names=LABELS)
     assert any(says in fault for fault in faults), faults

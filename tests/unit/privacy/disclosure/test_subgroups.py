@@ -16,7 +16,7 @@ from fedward.privacy.disclosure.metric_registry import GROUPS, SUPPRESSED
 from fedward.privacy.disclosure.profile import DECADES
 from fedward.privacy.disclosure.release import unknown_names
 from fedward.privacy.disclosure.suppression import suppress_cells, suppress_labels
-from fedward.settings import Leaving
+from fedward.settings import Disclosure
 from fedward.validation.calibration import reliability
 from fedward.validation.curves import curves
 from fedward.validation.scores import score_labels
@@ -27,8 +27,8 @@ ALL = ("scores", "support", "subgroups", "curves", "profile")
 Metrics = dict[str, Any]
 
 
-def leaving(*metrics: str, decimals: int = 3, min_count: int = 5) -> Leaving:
-    return Leaving(metrics=metrics or ALL, decimals=decimals, min_count=min_count)
+def disclosure(*metrics: str, decimals: int = 3, min_count: int = 5) -> Disclosure:
+    return Disclosure(metrics=metrics or ALL, decimals=decimals, min_count=min_count)
 
 
 def cell(patients: int, positives: int) -> Metrics:
@@ -46,7 +46,7 @@ def one_label(**sexes: Metrics) -> Metrics:
 
 
 def sexes_of(metrics: Metrics, **options: Any) -> Metrics:
-    return release(metrics, leaving(**options), private=False, names=LABELS)["subgroups"]["a"]["sex"]
+    return release(metrics, disclosure(**options), private=False, names=LABELS)["subgroups"]["a"]["sex"]
 
 
 BLANK = {**dict.fromkeys(cell(1, 1)), SUPPRESSED: True}
@@ -88,38 +88,38 @@ def test_a_site_of_three_positives_tells_no_subgroup_and_no_curve() -> None:
     assert scores["auc"] is not None, "the hospital itself sees it"
     metrics = {"scores": scores, "curves": curves({"a": labels}, {"a": values}, list(range(60)))}
     metrics["subgroups"] = {"a": {"sex": {"F": cell(30, 2), "M": cell(30, 1)}}}
-    found = release(metrics, leaving(), private=False, names=LABELS)
+    found = release(metrics, disclosure(), private=False, names=LABELS)
     counts = {"images", "patients", "loss"}
     assert all(value is None for name, value in found["scores"].items() if name not in {*counts, SUPPRESSED})
     assert found["scores"][SUPPRESSED] is True and found["scores"]["patients"] == 60
     leaves = _leaves({name: found[name] for name in ("subgroups", "curves")})
     assert leaves and set(leaves) <= {None, True}
-    assert refused(found, leaving(), private=False, names=LABELS) == []
-    assert refused(metrics, leaving(), private=False, names=LABELS)
+    assert refused(found, disclosure(), private=False, names=LABELS) == []
+    assert refused(metrics, disclosure(), private=False, names=LABELS)
 
 
 def test_counts_come_with_what_rests_on_them_and_nothing_else_of_the_scores() -> None:
     metrics = one_label(F=cell(40, 12), M=cell(30, 20))
-    found = release(metrics, leaving("subgroups"), private=False, names=LABELS)
+    found = release(metrics, disclosure("subgroups"), private=False, names=LABELS)
     assert found["scores"] == {"patients": 70, "images": 210, "positives": 32}
     assert found["subgroups"]["a"]["sex"]["F"]["auc"] == 0.812
-    without = release({"subgroups": metrics["subgroups"]}, leaving(), private=False, names=LABELS)
+    without = release({"subgroups": metrics["subgroups"]}, disclosure(), private=False, names=LABELS)
     assert set(_leaves(without)) == {None, True}, "without the whole nothing can be checked"
 
 
 def test_each_group_is_listed_by_its_own_name_alone() -> None:
     metrics = one_label(F=cell(40, 12), M=cell(30, 20)) | {"profile": profile()}
     every = sorted({name for group in GROUPS.values() for name in group} | {"scores", "support"})
-    assert set(release(metrics, leaving(*every), private=False)) == {"scores"}
-    assert "metric subgroups is not on the site's list" in refused(metrics, leaving(*every), private=False)
-    assert unknown_names(leaving(*ALL, "profile.age", "subgroups.auc", "maker")) == ["subgroups.auc", "maker"]
+    assert set(release(metrics, disclosure(*every), private=False)) == {"scores"}
+    assert "metric subgroups is not on the site's list" in refused(metrics, disclosure(*every), private=False)
+    assert unknown_names(disclosure(*ALL, "profile.age", "subgroups.auc", "maker")) == ["subgroups.auc", "maker"]
 
 
 def test_a_private_job_keeps_to_validation_patients_and_a_model_trained_alone_stays() -> None:
     metrics = one_label(F=cell(40, 12), M=cell(30, 20)) | {"profile": profile()}
-    assert set(release(metrics, leaving(), private=True, names=LABELS)) == {"scores", "subgroups", "profile"}
-    assert release(metrics, leaving(), private=True, alone=True, names=LABELS) == {}
-    faults = refused(metrics, leaving(), private=True, alone=True, names=LABELS)
+    assert set(release(metrics, disclosure(), private=True, names=LABELS)) == {"scores", "subgroups", "profile"}
+    assert release(metrics, disclosure(), private=True, alone=True, names=LABELS) == {}
+    faults = refused(metrics, disclosure(), private=True, alone=True, names=LABELS)
     assert "metric subgroups is computed from training data without noise" in faults
 
 
@@ -140,10 +140,10 @@ def test_a_private_job_keeps_to_validation_patients_and_a_model_trained_alone_st
 )
 def test_nothing_outside_the_tables_is_a_name(content: Metrics, says: str) -> None:
     metrics = {"scores": whole(70, 32)} | content
-    faults = refused(metrics, leaving(), private=False, names=LABELS)
+    faults = refused(metrics, disclosure(), private=False, names=LABELS)
     assert any(says in fault for fault in faults), faults
     assert "DOE" not in "".join(faults)
-    assert "DOE" not in json.dumps(release(metrics, leaving(), private=False, names=LABELS))
+    assert "DOE" not in json.dumps(release(metrics, disclosure(), private=False, names=LABELS))
 
 
 def part(patients: int) -> Metrics:
@@ -166,7 +166,7 @@ def test_two_women_without_a_structure_do_not_follow_from_the_profile_beside_it(
         "subgroups": {"a": {"sex": sexes}},
         "profile": {"patients": 52, "sex": {"F": 22, "M": 30}},
     }
-    found = release(metrics, leaving(), private=False, names=LABELS)
+    found = release(metrics, disclosure(), private=False, names=LABELS)
     assert found["subgroups"]["a"]["sex"]["F"]["patients"] == 20
     assert found["profile"]["sex"] == {"F": None, "M": None}
 
@@ -184,7 +184,7 @@ def test_classes_of_a_whole_are_hidden_at_the_same_values() -> None:
         },
         "subgroups": {name: {"sex": {v: cell(n[v], row[v]) for v in row}} for name, row in table.items()},
     }
-    found = release(metrics, leaving(), private=False, names=LABELS)["subgroups"]
+    found = release(metrics, disclosure(), private=False, names=LABELS)["subgroups"]
     hidden = {name: [v for v in "FMO" if found[name]["sex"][v]["positives"] is None] for name in LABELS}
     assert hidden["a"] == hidden["b"] == hidden["c"] and "F" in hidden["a"] and len(hidden["a"]) > 1
 
@@ -199,7 +199,7 @@ def test_one_patient_of_two_classes_does_not_give_a_hidden_class_away() -> None:
         "scores": whole(162, 100, 163) | {"labels": labels},
         "subgroups": {name: {"sex": {v: cell(n[v], row[v]) for v in row}} for name, row in table.items()},
     }
-    found = release(metrics, leaving(), private=False, names=LABELS)["subgroups"]
+    found = release(metrics, disclosure(), private=False, names=LABELS)["subgroups"]
     hidden = {name: [v for v in "FMO" if found[name]["sex"][v]["positives"] is None] for name in LABELS}
     assert hidden["a"] == hidden["b"] == hidden["c"] and "F" in hidden["a"] and len(hidden["a"]) > 1
 
@@ -214,12 +214,12 @@ def test_where_all_have_one_structure_two_women_without_another_do_not_follow() 
         | {"structures": {name: one | distance for name, one in structures.items()}},
         "subgroups": {name: {"sex": sexes} for name, sexes in both.items()},
     }
-    found = release(metrics, leaving(), private=False, names=LABELS)
+    found = release(metrics, disclosure(), private=False, names=LABELS)
     assert [found["scores"]["structures"][name]["patients"] for name in ("a", "b")] == [45, 35]
     assert set(_leaves(found["subgroups"])) == {None, True}
-    assert refused(metrics, leaving(), private=False, names=LABELS)
+    assert refused(metrics, disclosure(), private=False, names=LABELS)
     metrics["subgroups"]["b"]["sex"] = {"F": part(20), "M": part(15)}
-    enough = release(metrics, leaving(), private=False, names=LABELS)["subgroups"]
+    enough = release(metrics, disclosure(), private=False, names=LABELS)["subgroups"]
     assert [enough[name]["sex"]["F"]["patients"] for name in ("a", "b")] == [20, 20], "all women have both"
     assert enough["b"]["sex"]["M"]["patients"] == 15, "of the men ten have it not"
 
@@ -231,10 +231,10 @@ def test_classes_of_hardly_a_patient_do_not_follow_from_how_many_images_there_ar
     """Patients of all classes are at most the images: of 42, those of the first two leave one for the others."""
     counts = {"validation_patients": 40, "validation_images": 42}
     counts["validation_positives"] = {"a": 21, "b": 20, "c": 1, "d": 0}
-    found = release({"support": counts}, leaving(), private=False)["support"]
+    found = release({"support": counts}, disclosure(), private=False)["support"]
     assert found["validation_positives"] == {"a": 21, "b": None, "c": None, "d": None}
-    assert refused({"support": counts}, leaving(), private=False)
-    enough = release({"support": counts | {"validation_images": 46}}, leaving(), private=False)["support"]
+    assert refused({"support": counts}, disclosure(), private=False)
+    enough = release({"support": counts | {"validation_images": 46}}, disclosure(), private=False)["support"]
     assert enough["validation_positives"] == {"a": 21, "b": 20, "c": None, "d": None}
 
 
@@ -245,7 +245,7 @@ def test_a_hidden_class_does_not_follow_from_the_others_nor_from_all_that_are_no
         "scores": whole(60, 45) | {"labels": labels},
         "support": {"validation_images": 60, "validation_patients": 60, "validation_positives": positives},
     }
-    found = release(metrics, leaving(), private=False, names=LABELS)
+    found = release(metrics, disclosure(), private=False, names=LABELS)
     told = {name: one["positives"] for name, one in found["scores"]["labels"].items()}
     assert told == found["support"]["validation_positives"] == {"a": None, "b": None, "c": 43}
     assert found["scores"]["positives"] is None, "60 - 45 would be a's, and b's the rest"
@@ -335,7 +335,7 @@ def hospitals(draw: st.DrawFn) -> Metrics:
 @settings(max_examples=200, deadline=None)
 @given(hospitals(), st.integers(2, 9), st.integers(0, 5))
 def test_no_hidden_count_follows_from_what_left(hospital: Metrics, least: int, decimals: int) -> None:
-    rule, truth, names = leaving(decimals=decimals, min_count=least), hospital["metrics"], hospital["names"]
+    rule, truth, names = disclosure(decimals=decimals, min_count=least), hospital["metrics"], hospital["names"]
     found = release(truth, rule, private=False, names=LABELS)
     assert release(found, rule, private=False, names=LABELS) == found
     assert refused(found, rule, private=False, names=LABELS) == []
@@ -552,7 +552,7 @@ WILD = st.fixed_dictionaries(
 def test_whatever_comes_in_what_goes_out_is_allowed_and_stays_as_it_is(
     metrics: Metrics, least: int, decimals: int, private: bool, names: tuple[str, ...] | None
 ) -> None:
-    rule, before = leaving(decimals=decimals, min_count=least), repr(metrics)
+    rule, before = disclosure(decimals=decimals, min_count=least), repr(metrics)
     found = release(metrics, rule, private=private, names=names)
     assert repr(metrics) == before
     assert release(found, rule, private=private, names=names) == found
@@ -571,7 +571,7 @@ def test_curves_leave_with_their_labels_floor() -> None:
     rng = np.random.default_rng(0)
     labels, values = np.repeat([0, 1], 300), np.clip(rng.normal(np.repeat([0.4, 0.6], 300), 0.2), 0, 1)
     made = curves({"a": labels}, {"a": values}, list(range(600)))["a"]
-    found = release({"scores": whole(600, 300), "curves": {"a": made}}, leaving(), private=False, names=LABELS)[
+    found = release({"scores": whole(600, 300), "curves": {"a": made}}, disclosure(), private=False, names=LABELS)[
         "curves"
     ]["a"]
     assert found["roc"] == {rate: round(value, 3) for rate, value in made["roc"].items()}
@@ -614,7 +614,7 @@ def test_neighbouring_bins_are_put_together_up_to_the_floor(
 ) -> None:
     positives = sum(cell["positives"] for cell in table.values())
     metrics = {"scores": whole(100, positives, 200), "curves": {"a": {"reliability": table}}}
-    found = release(metrics, leaving(), private=False, names=LABELS)["curves"]["a"]["reliability"]
+    found = release(metrics, disclosure(), private=False, names=LABELS)["curves"]["a"]["reliability"]
     if told is None:
         assert set(_leaves(found)) == {None, True}
         assert set(found) == set(RELIABILITY_BINS)
@@ -626,13 +626,15 @@ def test_neighbouring_bins_are_put_together_up_to_the_floor(
 def test_pooled_curves_leave_with_the_pooled_scores_alone() -> None:
     made = curves({"a": np.array([0, 1] * 40)}, {"a": np.linspace(0, 1, 80)}, list(range(80)))
     metrics = {"pooled": whole(80, 40) | {"curves": made}}
-    found = release(metrics, leaving("pooled"), private=True, names=LABELS)
+    found = release(metrics, disclosure("pooled"), private=True, names=LABELS)
     assert found["pooled"]["curves"]["a"]["roc"]["1.00"] == 1.0
-    assert refused(found, leaving("pooled"), private=True, names=LABELS) == []
-    assert "curves" not in release(metrics, leaving("pooled.auc"), private=True, names=LABELS)["pooled"]
-    few = release({"pooled": whole(80, 3) | {"curves": made}}, leaving("pooled"), private=True, names=LABELS)
+    assert refused(found, disclosure("pooled"), private=True, names=LABELS) == []
+    assert "curves" not in release(metrics, disclosure("pooled.auc"), private=True, names=LABELS)["pooled"]
+    few = release({"pooled": whole(80, 3) | {"curves": made}}, disclosure("pooled"), private=True, names=LABELS)
     assert set(_leaves(few["pooled"]["curves"])) <= {None, True}
-    assert refused({"pooled": whole(80, 40) | {"curves": {"DOE": {}}}}, leaving("pooled"), private=True, names=LABELS)
+    assert refused(
+        {"pooled": whole(80, 40) | {"curves": {"DOE": {}}}}, disclosure("pooled"), private=True, names=LABELS
+    )
 
 
 def profile(**changes: Any) -> Metrics:
@@ -651,12 +653,12 @@ def profile(**changes: Any) -> Metrics:
 
 
 def test_a_profile_is_suppressed_like_counts_of_patients() -> None:
-    found = release({"profile": profile()}, leaving("profile"), private=True, names=LABELS)["profile"]
+    found = release({"profile": profile()}, disclosure("profile"), private=True, names=LABELS)["profile"]
     assert found["sex"] == {"F": 31, "M": 29}, "that nobody is O or unknown may follow"
     assert found["age"] == {"40-49": 20, "50-59": 30, "60-69": 10}
     assert found["maker"] == {"GE": None, "Siemens": None}
     assert (found["spacing_mm"], found["label_noise"]) == (0.143, 0.051)
-    few = release({"profile": profile(patients=4)}, leaving("profile"), private=True, names=LABELS)["profile"]
+    few = release({"profile": profile(patients=4)}, disclosure("profile"), private=True, names=LABELS)["profile"]
     assert set(_leaves(few)) == {None}
 
 
@@ -665,13 +667,13 @@ def test_a_profile_does_not_tell_what_the_subgroups_hide() -> None:
     ages = {"40-49": 9, "50-59": 3, "60-69": 20, "70-79": 8, "0-9": 2}
     bands = {"40-59": cell(12, 6), "60-79": cell(28, 14), "0-19": cell(2, 1)}
     metrics: Metrics = {"profile": {"patients": 42, "age": ages}}
-    alone = release(metrics, leaving(), private=False, names=LABELS)["profile"]["age"]
+    alone = release(metrics, disclosure(), private=False, names=LABELS)["profile"]["age"]
     assert alone == ages | {"50-59": None, "0-9": None}
     metrics |= {"scores": whole(42, 21, 84), "subgroups": {"a": {"age": bands}}}
-    found = release(metrics, leaving(), private=False, names=LABELS)
+    found = release(metrics, disclosure(), private=False, names=LABELS)
     assert [band for band, part in found["subgroups"]["a"]["age"].items() if part["patients"]] == ["60-79"]
     assert found["profile"]["age"] == dict.fromkeys(ages) | {"60-69": 20, "70-79": 8}
-    assert refused(found, leaving(), private=False, names=LABELS) == []
+    assert refused(found, disclosure(), private=False, names=LABELS) == []
 
 
 def test_cells_by_hand() -> None:

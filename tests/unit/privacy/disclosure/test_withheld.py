@@ -22,7 +22,7 @@ from fedward.errors import EncryptionError
 from fedward.flare.summed_counts import counts_layout, counts_length, site_counts, told_of_all
 from fedward.privacy.disclosure.categories import AGES, RELIABILITY_BINS, SEXES
 from fedward.privacy.disclosure.withheld import ANY, FLOORS, Told, Untold, untold_counts, untold_length
-from fedward.settings import JobSpec, Leaving, parse
+from fedward.settings import Disclosure, JobSpec, parse
 from fedward.validation.curves import curves
 from fedward.validation.pooling.cohort_statistics import pooled_statistics, statistics_layout, statistics_length
 from fedward.validation.pooling.pooled import histogram_layout, score_histogram
@@ -61,7 +61,7 @@ class Site:
     """A hospital's validation patients, one image each, and how many it trains on."""
 
     job: JobSpec
-    leaving: Leaving
+    disclosure: Disclosure
     truth: np.ndarray
     """0 or 1 of each label or class, (patients, labels)."""
     tenths: np.ndarray
@@ -99,8 +99,8 @@ class Site:
         }
 
     def told(self, metrics: Metrics) -> Metrics:
-        given = release(metrics, self.leaving, private=False, names=self.job.names, exclusive=self.job.exclusive)
-        faults = refused(given, self.leaving, private=False, names=self.job.names, exclusive=self.job.exclusive)
+        given = release(metrics, self.disclosure, private=False, names=self.job.names, exclusive=self.job.exclusive)
+        faults = refused(given, self.disclosure, private=False, names=self.job.names, exclusive=self.job.exclusive)
         assert not faults, "the gate lets it pass"
         return given
 
@@ -110,7 +110,7 @@ class Site:
             cohort_statistics=self._cohort,
             support=self.support(),
         )
-        policy: Any = SimpleNamespace(leaving=self.leaving)
+        policy: Any = SimpleNamespace(disclosure=self.disclosure)
         return site_counts(self.job, policy, trainer, lets_out=self.told(self.metrics()), private=False)
 
     def support(self) -> Support:
@@ -154,11 +154,11 @@ def drawn(kind: str, rng: np.random.Generator) -> list[Site]:
         tenths = np.clip(rng.normal(2 + 5 * truth, 2.5), 0, 9).astype(int)
         trained = int(rng.choice([3, 40, 200]))
         floor, asked = int(rng.choice([1, 3, 5, 11, 20])), LISTS[0 if rng.random() < 0.5 else rng.integers(len(LISTS))]
-        leaving = Leaving(metrics=LISTS[0] if same else asked, decimals=6, min_count=5 if same else floor)
+        disclosure = Disclosure(metrics=LISTS[0] if same else asked, decimals=6, min_count=5 if same else floor)
         shares = rng.choice([0.02, 0.1, 0.5], len(names))
         parts = rng.multinomial(trained, shares / shares.sum()) if job.exclusive else rng.binomial(trained, shares)
         yes = dict(zip(names, map(int, parts), strict=True))
-        sites.append(Site(job, leaving, truth, tenths, trained, yes))
+        sites.append(Site(job, disclosure, truth, tenths, trained, yes))
     return sites
 
 
@@ -166,7 +166,7 @@ def of_all(sites: Sequence[Site], purpose: str) -> list[Metrics]:
     """What each hospital tells of the sum."""
     counts = sum(site.counts()[purpose] for site in sites)
     job = sites[0].job
-    return [site.told(told_of_all(job, purpose, counts, leaving=site.leaving, private=False)) for site in sites]
+    return [site.told(told_of_all(job, purpose, counts, disclosure=site.disclosure, private=False)) for site in sites]
 
 
 class Reader:
@@ -260,7 +260,7 @@ def test_no_hidden_count_of_a_hospital_is_determined_by_all_that_was_told(kind: 
         after.hears(k, own)
     for pooled, cohort in zip(of_all(sites, "scores"), of_all(sites, "cohort"), strict=True):
         after.hears_of_all(pooled["pooled"], cohort["cohort_statistics"])
-    floor = max(site.leaving.min_count for site in sites)
+    floor = max(site.disclosure.min_count for site in sites)
     for split, name, yes in itertools.product(SPLITS, sites[0].job.scored_names, (False, True, None)):
         for k in range(len(sites)):
             keys = after.of(name, split, k, yes=yes)
@@ -298,7 +298,9 @@ def three(*positives: int, lists: Sequence[int] = (0, 0, 0), floors: Sequence[in
     for yes, asked, floor in zip(positives, lists, floors, strict=True):
         truth = (np.arange(60) < yes).astype(np.int64)[:, np.newaxis]
         tenths = np.where(truth == 1, 7, 2)
-        sites.append(Site(job, Leaving(metrics=LISTS[asked], decimals=6, min_count=floor), truth, tenths, 40, {"a": 9}))
+        sites.append(
+            Site(job, Disclosure(metrics=LISTS[asked], decimals=6, min_count=floor), truth, tenths, 40, {"a": 9})
+        )
     return sites
 
 
@@ -403,4 +405,4 @@ def test_training_that_is_not_of_the_cohort_is_refused() -> None:
         wrong = counts.copy()
         wrong[at] += 10_000
         with pytest.raises(EncryptionError):
-            told_of_all(sites[0].job, "cohort", wrong, leaving=sites[0].leaving, private=False)
+            told_of_all(sites[0].job, "cohort", wrong, disclosure=sites[0].disclosure, private=False)

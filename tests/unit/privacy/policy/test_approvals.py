@@ -128,18 +128,18 @@ ADMITS = [
 
 @pytest.mark.parametrize(("entry", "origin", "holds"), ADMITS)
 def test_an_entry_holds_in_every_line_that_it_gives(entry: dict[str, str], origin: Origin, holds: bool) -> None:
-    policy = a_policy(admits=[{"submitter": "nobody@uni.org"}, entry])
+    policy = a_policy(auto_approve=[{"submitter": "nobody@uni.org"}, entry])
     if holds:
-        assert admitted(a_job(), policy, origin) == "admits"
+        assert admitted(a_job(), policy, origin) == "auto_approve"
     else:
         refused(a_job(), policy, origin)
 
 
 def test_an_entry_that_says_nothing_admits_nobody() -> None:
-    policy = a_policy(admits=[{"study": "chest"}])
-    empty = policy.admits[0].model_copy(update={"study": None})
-    refused(a_job(), policy.model_copy(update={"admits": (empty,)}), UNKNOWN)
-    refused(a_job(), policy.model_copy(update={"admits": (empty,)}), LEAD)
+    policy = a_policy(auto_approve=[{"study": "chest"}])
+    empty = policy.auto_approve[0].model_copy(update={"study": None})
+    refused(a_job(), policy.model_copy(update={"auto_approve": (empty,)}), UNKNOWN)
+    refused(a_job(), policy.model_copy(update={"auto_approve": (empty,)}), LEAD)
 
 
 def _lax(path: Path) -> None:

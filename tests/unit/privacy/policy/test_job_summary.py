@@ -11,7 +11,7 @@ from fedward.privacy.budget_plan import plan_site
 from fedward.privacy.policy.approvals import Origin
 from fedward.privacy.policy.job_diff import Change, changes
 from fedward.privacy.policy.job_summary import Here, describe, metrics_that_leave
-from fedward.settings import JobSpec, Leaving, parse
+from fedward.settings import Disclosure, JobSpec, parse
 from fedward.visible import visible
 from tests.conftest import tiny_job_content
 from tests.support.disclosure import release
@@ -47,8 +47,8 @@ def noised(**values: Any) -> dict[str, Any]:
     }
 
 
-def leaving(*metrics: str) -> Leaving:
-    return Leaving(metrics=metrics, decimals=3, min_count=10)
+def disclosure(*metrics: str) -> Disclosure:
+    return Disclosure(metrics=metrics, decimals=3, min_count=10)
 
 
 def only(before: JobSpec, after: JobSpec) -> Change:
@@ -58,7 +58,7 @@ def only(before: JobSpec, after: JobSpec) -> Change:
 
 def test_equal_jobs_have_no_change() -> None:
     assert changes(a_job(), a_job()) == []
-    here = Here(leaving=leaving(*ALL))
+    here = Here(disclosure=disclosure(*ALL))
     assert changes(a_job(), a_job(), here=here, earlier=here) == []
 
 
@@ -86,7 +86,7 @@ ONE_WAY = [
     ({}, {"federation": {"min_sites": 3}}, {"federation": {"min_sites": 2}}, "min_sites", "less private"),
     ({}, {"federation": {"min_patients": 300}}, {"federation": {"min_patients": 200}}, "min_patients", "less private"),
     ({}, {"federation": {"min_patients": 300}}, {}, "min_patients", "less private"),
-    ({}, {"federation": {"local_only": False}}, {"federation": {"local_only": True}}, "local_only", "more"),
+    ({}, {"federation": {"local_baseline": False}}, {"federation": {"local_baseline": True}}, "local_baseline", "more"),
     ({}, {"encryption": {}}, {"encryption": None}, "encryption", "less private"),
     ({}, {"encryption": {"open_final": False}}, {"encryption": {}}, "open_final", "less private"),
     ({}, {"encryption": {"statistics": False}}, {"encryption": {}}, "statistics", "less private"),
@@ -146,14 +146,14 @@ def test_every_setting_that_can_differ_is_in_the_difference() -> None:
 def test_epsilon_and_metrics_at_this_hospital() -> None:
     before, after = a_job(privacy=private()), a_job(privacy=private(noise_multiplier=1.0))
     plans = [plan_site(job, site="north", patients=100) for job in (before, after)]
-    earlier, here = (Here(leaving=leaving(*ALL), plan=plan) for plan in plans)
+    earlier, here = (Here(disclosure=disclosure(*ALL), plan=plan) for plan in plans)
     found = {change.field: change for change in changes(before, after, here=here, earlier=earlier)}
     assert found["ε here"].verdict == "less private"
     assert found["ε here"].before == f"{plans[0].epsilon:.2f} at δ 0.0001"
     back = {change.field: change for change in changes(after, before, here=earlier, earlier=here)}
     assert back["ε here"].verdict == "more private"
     open_job = a_job()
-    gone = {c.field: c for c in changes(before, open_job, here=Here(leaving=leaving(*ALL)), earlier=earlier)}
+    gone = {c.field: c for c in changes(before, open_job, here=Here(disclosure=disclosure(*ALL)), earlier=earlier)}
     assert gone["metrics that leave"].verdict == "less private"
     assert "work.loss" in gone["metrics that leave"].after, "the training loss leaves where nothing protects it"
 
@@ -179,7 +179,7 @@ CONTENT: dict[str, Any] = {
 @pytest.mark.parametrize("privacy", [{"mechanism": "none"}, private()])
 def test_the_words_name_what_release_lets_out(listed: tuple[str, ...], privacy: dict[str, Any]) -> None:
     """Against the one that decides: no metric leaves that the words did not name."""
-    job, rule = a_job(privacy=privacy), leaving(*listed)
+    job, rule = a_job(privacy=privacy), disclosure(*listed)
     told = set(metrics_that_leave(job, rule))
     left = release(CONTENT, rule, private=privacy["mechanism"] != "none", names=job.names)
     names = set()
@@ -194,18 +194,22 @@ def test_the_words_name_what_release_lets_out(listed: tuple[str, ...], privacy: 
 
 
 def test_sums_leave_from_encrypted_jobs_alone() -> None:
-    assert not [name for name in metrics_that_leave(a_job(), leaving(*ALL)) if "pooled" in name or "cohort_s" in name]
-    assert "pooled.auc" in metrics_that_leave(a_job(encryption={}), leaving(*ALL))
-    assert "cohort_statistics.age" in metrics_that_leave(a_job(encryption={}), leaving(*ALL))
-    assert "pooled.auc" not in metrics_that_leave(a_job(encryption={"statistics": False}), leaving(*ALL))
-    assert "cohort_statistics.age" not in metrics_that_leave(a_job(encryption={}, privacy=private()), leaving(*ALL))
+    assert not [
+        name for name in metrics_that_leave(a_job(), disclosure(*ALL)) if "pooled" in name or "cohort_s" in name
+    ]
+    assert "pooled.auc" in metrics_that_leave(a_job(encryption={}), disclosure(*ALL))
+    assert "cohort_statistics.age" in metrics_that_leave(a_job(encryption={}), disclosure(*ALL))
+    assert "pooled.auc" not in metrics_that_leave(a_job(encryption={"statistics": False}), disclosure(*ALL))
+    assert "cohort_statistics.age" not in metrics_that_leave(a_job(encryption={}, privacy=private()), disclosure(*ALL))
 
 
 def test_the_words_of_a_job() -> None:
     job = a_job(privacy=private(), encryption={})
     plan = plan_site(job, site="north", patients=100)
     origin = Origin(submitter="lead@uni.org", organisation="uni", study="chest")
-    words = describe(job, Here(leaving=leaving("scores"), scheme="bfv", parameters=4473, plan=plan, origin=origin))
+    words = describe(
+        job, Here(disclosure=disclosure("scores"), scheme="bfv", parameters=4473, plan=plan, origin=origin)
+    )
     assert "lead@uni.org of uni, for study chest" in words["from"]
     assert "4,473 values" in words["network"] and "DenseNet" in words["network"]
     assert "cohort chest" in words["data"] and "24 x 24" in words["data"]

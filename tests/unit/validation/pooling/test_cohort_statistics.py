@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as arrays
 from fedward.dataset.selection import Example, select
 from fedward.errors import EncryptionError, JobError
 from fedward.privacy.disclosure.categories import AGES, INTENSITIES, SEXES
-from fedward.settings import JobSpec, Leaving, parse, plain
+from fedward.settings import Disclosure, JobSpec, parse, plain
 from fedward.training.networks import initial_weights
 from fedward.training.trainer import Trainer
 from fedward.validation.pooling.cohort_statistics import (
@@ -98,7 +98,7 @@ def test_small_cells_are_hidden_and_so_is_what_would_give_them_away(examples: Ma
 def test_what_a_hospital_made_of_the_sum_passes_its_door(examples: Made, tiny_job: JobSpec) -> None:
     made = examples(40, people=[("F", 40), ("M", 50), ("M", 60), ("F", None)])
     found = pooled_statistics(tiny_job, cohort_statistics(tiny_job, made, flat(40)), min_count=5)
-    rule = Leaving(metrics=("cohort_statistics",), decimals=3, min_count=5)
+    rule = Disclosure(metrics=("cohort_statistics",), decimals=3, min_count=5)
     metrics = {"cohort_statistics": found}
     assert release(metrics, rule, private=False, names=tiny_job.names) == metrics
     assert refused(metrics, rule, private=False, names=tiny_job.names) == []

@@ -1,0 +1,48 @@
+"""Settings that were renamed or taken out, so that an old file gets a line that says what to write instead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+RENAMED: Mapping[str, str] = {
+    "encryption.largest": "clipping_range",
+    "federation.local_only": "local_baseline",
+    "leaving": "disclosure",
+    "admits": "auto_approve",
+    "cohorts.*.pacs.way": "protocol",
+    "cohorts.*.pacs.own_ae_title": "calling_ae_title",
+    "cohorts.*.pacs.find": "query",
+}
+"""Old key, with ``*`` for the name of a cohort -> the last part of the new one."""
+REMOVED: Mapping[str, str] = {
+    "privacy.dp_sgd.unit": "ε is always for a patient; an ε of 6.6 for images may be 38 for a patient of two images",
+    "privacy.dp_sgd.sampler": "each patient is always drawn independently (Poisson): for no other way is ε proven",
+    "privacy.update.sensitivity_l2": "the sensitivity is always 2 · clip_norm_l2: with one patient changed, the "
+    "clipped update may move from one side of the ball to the other",
+    "privacy.update.stages": "the order is always clip, noise, encrypt: noise is measured against the clip, and nobody "
+    "can clip or add noise to a cipher",
+}
+"""Key -> why there is nothing to set."""
+
+
+def hint(location: tuple[Any, ...]) -> str | None:
+    """What to write instead of a key that is not known; None where it never was one."""
+    key = _key(location)
+    if key in RENAMED:
+        return f"is called {RENAMED[key]} now; rename it"
+    if key in REMOVED:
+        return f"is no setting any more, {REMOVED[key]}; leave it out"
+    return None
+
+
+def renamed_within(location: tuple[Any, ...], content: Any) -> bool:
+    """Whether a key that is missing stands in the file under its old name, for which there is a hint already."""
+    *above, name = location
+    olds: Iterator[str] = (old.rpartition(".")[2] for old, new in RENAMED.items() if new == name)
+    return isinstance(content, dict) and any(old in content and hint((*above, old)) is not None for old in olds)
+
+
+def _key(location: tuple[Any, ...]) -> str:
+    parts = ["*" if number == 1 and location[0] == "cohorts" else str(part) for number, part in enumerate(location)]
+    return ".".join(parts)

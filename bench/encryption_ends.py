@@ -36,8 +36,8 @@ from fedward.encryption.fixed_point import FixedPoint
 from fedward.encryption.keys.key import create_key
 from fedward.encryption.keys.key_file import read_key, write_key
 from fedward.encryption.schemes import bits_of
-from fedward.encryption.secure_sum import Adder, SecureSum
-from fedward.encryption.sum_context import Topic
+from fedward.encryption.secure_sum import Aggregator, SecureSum
+from fedward.encryption.sum_context import SumContext
 from fedward.settings import JobEncryption
 from fedward.weights import flatten, layout_hash, layout_of, unflatten
 
@@ -175,10 +175,10 @@ def sealed_way(scheme: Any, precision: Any) -> Way:
         if not (folder / key_file).exists():
             write_key(create_key(scheme), folder / key_file)
 
-    def topic(model: Model) -> Topic:
+    def topic(model: Model) -> SumContext:
         layout = layout_hash(layout_of(model), network="bench", args={})
         length = sum(array.size for array in model.values()) + 1
-        return Topic(
+        return SumContext(
             job_id="bench", purpose="model", round_number=0, layout=layout, context="0" * 64, length=length, bits=bits
         )
 
@@ -190,7 +190,7 @@ def sealed_way(scheme: Any, precision: Any) -> Way:
 
     def begin(folder: Path) -> tuple[Callable[[Shareable, str], None], Callable[[], Shareable]]:
         key_id = read_key(folder / key_file).key_id
-        adder = Adder(topic(read_model(folder, "global")), scheme=scheme, key_id=key_id)
+        adder = Aggregator(topic(read_model(folder, "global")), scheme=scheme, key_id=key_id)
         return (
             lambda message, site: adder.add(message["sealed"], site=site),
             lambda: Shareable({"sealed": adder.sum()}),

@@ -5,12 +5,12 @@
     FedwardError
     ├── SettingsError      a job, site or federation file says something that cannot be
     ├── CohortError        a hospital's images, labels or index cannot serve
-    │   └── StudyRefused   one image cannot: it goes to quarantine, the rest go on
+    │   └── StudyError   one image cannot: it goes to quarantine, the rest go on
     ├── JobError           a job asks for what cannot be built or may not run
-    │   └── PolicyRefused  it asks for more than this hospital's policy gives
+    │   └── PolicyError  it asks for more than this hospital's policy gives
     ├── LedgerError        the privacy ledger is absent, damaged, or asked for what it cannot record
-    │   └── OverBudget     a patient's ε would pass the hospital's cap, or a job its own ceiling
-    ├── GateRefused        what came to a hospital's door may not pass it
+    │   └── BudgetError     a patient's ε would pass the hospital's cap, or a job its own ceiling
+    ├── GateError        what came to a hospital's door may not pass it
     ├── EncryptionError    a key, a sealed message or a sum that cannot serve
     ├── StoreError         the server's metrics store cannot be read or written, or is another program's
     └── FederationError    processes, ports, kits and connections
@@ -63,7 +63,7 @@ class CohortError(FedwardError):
     """A hospital's images, labels or index cannot serve."""
 
 
-class StudyRefused(CohortError):
+class StudyError(CohortError):
     """One image cannot serve; it goes to quarantine under ``reason`` and the rest go on.
 
     Args:
@@ -75,7 +75,7 @@ class StudyRefused(CohortError):
         self.reason, self.detail = reason, single_line(detail)
         super().__init__(f"{reason} ({self.detail})" if self.detail else reason)
 
-    def __reduce__(self) -> tuple[type[StudyRefused], tuple[str, str]]:
+    def __reduce__(self) -> tuple[type[StudyError], tuple[str, str]]:
         return type(self), (self.reason, self.detail)
 
 
@@ -83,7 +83,7 @@ class JobError(FedwardError):
     """A job asks for what cannot be built or may not run."""
 
 
-class PolicyRefused(JobError):
+class PolicyError(JobError):
     """A job asks for more than this hospital's policy gives.
 
     Args:
@@ -109,11 +109,11 @@ class LedgerError(FedwardError):
     """The privacy ledger is absent, damaged, or asked for what it cannot record."""
 
 
-class OverBudget(LedgerError):
+class BudgetError(LedgerError):
     """A patient's ε would pass the hospital's cap, or a job the ceiling that it was charged with."""
 
 
-class GateRefused(FedwardError):
+class GateError(FedwardError):
     """What came to a hospital's door, in or out, may not pass it."""
 
 

@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedward.errors import EncryptionError, FedwardError, GateRefused, JobError, shown
+from fedward.errors import EncryptionError, FedwardError, GateError, JobError, shown
 from fedward.files import write_atomic
 
 MODEL_FILE = "FL_global_model.pt"
@@ -65,9 +65,9 @@ def same_layout(one: Mapping[str, NDArray[Any]], other: Mapping[str, NDArray[Any
     Raises:
         JobError: naming the first tensor that differs.
     """
-    odd = sorted(set(one) ^ set(other))
-    if odd:
-        raise JobError("a tensor is on one side only", where=where, value=odd[0], remedy=_SAME)
+    mismatched = sorted(set(one) ^ set(other))
+    if mismatched:
+        raise JobError("a tensor is on one side only", where=where, value=mismatched[0], remedy=_SAME)
     for name in sorted(one):
         if one[name].shape != other[name].shape:
             shapes = f"{one[name].shape} and {other[name].shape}"
@@ -154,13 +154,13 @@ def digest(update: Mapping[str, NDArray[Any]]) -> str:
     Every field is preceded by its length, so that no two different updates have one input to the hash.
 
     Raises:
-        GateRefused: an array of something else than numbers.
+        GateError: an array of something else than numbers.
     """
     state = hashlib.sha256(b"fedward/update/1")
     for name in sorted(update):
         array = update[name]
         if array.dtype.kind not in _NUMERIC:
-            raise GateRefused("a tensor holds something else than numbers", value=array.dtype.kind)
+            raise GateError("a tensor holds something else than numbers", value=array.dtype.kind)
         for part in (name.encode(), array.dtype.str.encode(), repr(array.shape).encode()):
             state.update(len(part).to_bytes(8, "little") + part)
         data = np.ascontiguousarray(array).tobytes()
@@ -199,9 +199,9 @@ def unflatten(vector: NDArray[np.float32], layout: Layout) -> Weights:
     """
     for name in sorted(layout):
         _require_float32(name, np.dtype(layout[name].dtype))
-    due = parameter_count(layout)
-    if vector.dtype != np.float32 or vector.shape != (due,):
-        raise EncryptionError(f"vector is not {due} numbers of float32", value=f"{vector.dtype} {vector.shape}")
+    expected = parameter_count(layout)
+    if vector.dtype != np.float32 or vector.shape != (expected,):
+        raise EncryptionError(f"vector is not {expected} numbers of float32", value=f"{vector.dtype} {vector.shape}")
     weights: Weights = {}
     start = 0
     for name in sorted(layout):

@@ -21,8 +21,8 @@ from fedward.validation.comparison.sites import (
     LEAST_SITES,
     LIMIT_SD,
     RECENT_S,
+    SiteComparison,
     SiteValue,
-    Standing,
     compare_sites,
 )
 from tests.support.packages import needs
@@ -202,7 +202,7 @@ def test_each_test_finds_its_rule_spoilt(
     assert done.returncode == 1 and "FAILED" in done.stdout + done.stderr
 
 
-def _on_the_edge(one: SiteValue, standing: Standing) -> bool:
+def _on_the_edge(one: SiteValue, standing: SiteComparison) -> bool:
     """Whether rounding decides: a value as large as its limit, or an interval that ends at the others' mean."""
     pairs = ((one.value, standing.limit), (one.high, standing.others_mean))
     return any(a is not None and b is not None and abs(a - b) < 1e-9 for a, b in pairs)

@@ -21,7 +21,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from fedward.indexing.quality import Finding
+from fedward.indexing.quality import FileFacts
 from fedward.settings import CohortPolicy, SitePolicy
 from tests.conftest import OPEN_COHORT, OPEN_SITE
 
@@ -182,5 +182,5 @@ def site(root: Path, **cohort: Any) -> SitePolicy:
     return SitePolicy(site="north", key=root / "key", cohorts={"chest": CohortPolicy(**given)}, **OPEN_SITE)
 
 
-def seen(path: str, role: Any = "image") -> Finding:
-    return Finding(path=path, size=0, mtime_ns=0, role=role)
+def seen(path: str, role: Any = "image") -> FileFacts:
+    return FileFacts(path=path, size=0, mtime_ns=0, role=role)

@@ -32,12 +32,12 @@ def check_updates(updates: Mapping[str, Weights]) -> list[str]:
     return sites
 
 
-def _check(arrays: Weights, due: Weights, *, site: str, first: str) -> None:
-    odd = sorted(set(arrays) ^ set(due))
-    if odd:
-        raise JobError(f"tensor {odd[0]} is in the update of only one of {first} and {site}", remedy=LEAVE_OUT)
+def _check(arrays: Weights, expected: Weights, *, site: str, first: str) -> None:
+    mismatched = sorted(set(arrays) ^ set(expected))
+    if mismatched:
+        raise JobError(f"tensor {mismatched[0]} is in the update of only one of {first} and {site}", remedy=LEAVE_OUT)
     for name, array in arrays.items():
-        if (array.shape, array.dtype) != (due[name].shape, due[name].dtype):
+        if (array.shape, array.dtype) != (expected[name].shape, expected[name].dtype):
             raise JobError(
                 f"tensor {name} differs in shape or dtype from that of {first}",
                 where=site,

@@ -58,11 +58,11 @@ def judge(accepted: Mapping[str, int | None], policy: Coverage, *, why: Mapping[
     if len(accepted) < policy.min_sites:
         reasons.append(f"{len(accepted)} sites where min_sites is {policy.min_sites}")
     if missing := policy.missing(accepted):
-        told = ", ".join(f"{site} ({(why or {}).get(site, 'no reason known')})" for site in missing)
-        reasons.append(f"must_include names {told}")
+        reported = ", ".join(f"{site} ({(why or {}).get(site, 'no reason known')})" for site in missing)
+        reasons.append(f"must_include names {reported}")
     if policy.min_patients is not None:
-        patients = sum(told for told in accepted.values() if told is not None)
-        silent = sorted(site for site, told in accepted.items() if told is None)
+        patients = sum(reported for reported in accepted.values() if reported is not None)
+        silent = sorted(site for site, reported in accepted.items() if reported is None)
         if patients < policy.min_patients:
             counted = f" (not told, and so counted 0, by {', '.join(silent)})" if silent else ""
             reasons.append(f"{patients} patients where min_patients is {policy.min_patients}{counted}")

@@ -80,14 +80,14 @@ class Result:
         value, interval: AUC or Dice and its 95 % interval over patients; None where the floor hides them or they cannot
             be had.
         sd: of Dice from image to image; None for a classification.
-        told: JSON-ready scores, subgroups and operating point, cut to the hospital's floor.
+        disclosed: JSON-ready scores, subgroups and operating point, cut to the hospital's floor.
     """
 
     support: Support
     value: float | None
     interval: Interval | None
     sd: float | None
-    told: Mapping[str, Any]
+    disclosed: Mapping[str, Any]
 
 
 def run(job: JobSpec, learner: Learner, weights: Weights, examples: Sequence[Example], images: Images) -> Cases:
@@ -121,7 +121,7 @@ def kinds_of(job: JobSpec, examples: Sequence[Example]) -> dict[str, tuple[int, 
 
 
 def result_of(job: JobSpec, cases: Cases, *, floor: int, operating_point: float | None = None) -> Result:
-    """The scores of some cases, as far as the hospital's floor lets them be told.
+    """The scores of some cases, as far as the hospital's floor lets them leave.
 
     Args:
         job: whose labels or structures count.
@@ -139,17 +139,17 @@ def result_of(job: JobSpec, cases: Cases, *, floor: int, operating_point: float 
         groups = label_subgroups(*by_name(job, cases.found), [example.row for example in cases.examples])
     few = {name for name, kinds in kinds_of(job, cases.examples).items() if min(kinds) < floor}
     if support.patients < floor or (few and "labels" not in scores):
-        return Result(support=support, value=None, interval=None, sd=None, told={})
-    told = _told(job, {"scores": _without(scores, few), "subgroups": groups}, few=few, floor=floor)
+        return Result(support=support, value=None, interval=None, sd=None, disclosed={})
+    disclosed = _disclosed(job, {"scores": _without(scores, few), "subgroups": groups}, few=few, floor=floor)
     if few:
-        return Result(support=support, value=None, interval=None, sd=None, told=told)
+        return Result(support=support, value=None, interval=None, sd=None, disclosed=disclosed)
     value, low, high = (scores[f"{measure}{end}"] for end in ("", "_low", "_high"))
     interval = None if low is None or high is None else (low, high)
     if value is not None and interval is not None and support.positives is not None and support.negatives is not None:
         interval = supported(value, interval, positive_patients=support.positives, negative_patients=support.negatives)
     if operating_point is not None and isinstance(cases.found, Predictions):
-        told["operating_point"] = _at(job, cases.found, patients, operating_point)
-    return Result(support=support, value=value, interval=interval, sd=sd, told=told)
+        disclosed["operating_point"] = _at(job, cases.found, patients, operating_point)
+    return Result(support=support, value=value, interval=interval, sd=sd, disclosed=disclosed)
 
 
 def change_of(job: JobSpec, before: Cases, after: Cases) -> Change:
@@ -171,7 +171,7 @@ def _without(scores: Mapping[str, Any], few: Set[str]) -> dict[str, Any]:
     return {**dict.fromkeys(scores), "labels": labels, "images": scores["images"], "patients": scores["patients"]}
 
 
-def _told(job: JobSpec, metrics: Mapping[str, Any], *, few: Set[str], floor: int) -> dict[str, Any]:
+def _disclosed(job: JobSpec, metrics: Mapping[str, Any], *, few: Set[str], floor: int) -> dict[str, Any]:
     """The same floor, and the same taking out of what would follow, as at the hospital's door."""
     disclosure = Disclosure(metrics=("scores", "subgroups"), decimals=3, min_count=floor)
     groups = {name: table for name, table in metrics["subgroups"].items() if name not in few}

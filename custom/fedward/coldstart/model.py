@@ -13,7 +13,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from fedward.errors import GateRefused, JobError, SettingsError
+from fedward.errors import GateError, JobError, SettingsError
 from fedward.settings import JOB_FILE, JobSpec, parse, read_job
 from fedward.weights import MODEL_FILE, Weights, require_stored
 
@@ -93,7 +93,7 @@ def check_weights(content: Mapping[str, Any], job: JobSpec, *, where: Path) -> W
     try:
         weights = check_tensors(dict(content), layout_of(initial))
         check_traps(weights, initial)
-    except GateRefused as refusal:
+    except GateError as refusal:
         remedy = "give the final model of this very job, downloaded anew"
         raise JobError(f"not a model of job {job.job.name}, {refusal.what}", where=where, remedy=remedy) from None
     if all((weights[name] == initial[name]).all() for name in weights):

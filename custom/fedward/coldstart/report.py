@@ -160,7 +160,7 @@ class Answer:
         low, high = result.interval or (None, None)
         counts = dict.fromkeys(asdict(result.support)) if hidden else asdict(result.support)
         measured = {self.measure: result.value, f"{self.measure}_low": low, f"{self.measure}_high": high}
-        return {**measured, **counts, "suppressed": hidden, **result.told}
+        return {**measured, **counts, "suppressed": hidden, **result.disclosed}
 
     def _tuned(self, tuned: Tuned) -> dict[str, Any]:
         return {
@@ -198,10 +198,10 @@ def _needed_lines(width: Width, name: str) -> Iterator[str]:
 
 def _detail_lines(result: Result, measure: str) -> Iterator[str]:
     """Labels where there are several, the operating point, and the subgroups, each with what it rests on."""
-    scores = result.told.get("scores", {})
+    scores = result.disclosed.get("scores", {})
     for name, one in (scores.get("labels") or scores.get("structures") or {}).items():
         yield f"  {name}: {_cell(one, measure)}"
-    point = result.told.get("operating_point")
+    point = result.disclosed.get("operating_point")
     for name, one in (point or {}).get("labels", {}).items():
         shares = ", ".join(
             f"{share} {one[share]:.3f} {_pair(one[f'{share}_low'], one[f'{share}_high'])}"
@@ -209,13 +209,15 @@ def _detail_lines(result: Result, measure: str) -> Iterator[str]:
             if one[share] is not None
         )
         yield f"  at {point['threshold']:g}, {name}: {shares}"  # type: ignore[index]
-    groups = result.told.get("subgroups", {})
+    groups = result.disclosed.get("subgroups", {})
     for label, table in groups.items():
         of = "" if len(groups) == 1 else f"{label}, "
         for dimension, cells in table.items():
-            told = {value: _cell(cell, measure) for value, cell in cells.items()} if len(cells) > 1 else {}
-            yield from (f"  {of}{dimension} {value}: {words}" for value, words in told.items() if words != INSUFFICIENT)
-            if INSUFFICIENT in told.values():
+            reported = {value: _cell(cell, measure) for value, cell in cells.items()} if len(cells) > 1 else {}
+            yield from (
+                f"  {of}{dimension} {value}: {words}" for value, words in reported.items() if words != INSUFFICIENT
+            )
+            if INSUFFICIENT in reported.values():
                 yield f"  {of}{dimension}, others: {INSUFFICIENT}"
 
 

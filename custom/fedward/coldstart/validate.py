@@ -137,8 +137,8 @@ def _width(
 ) -> Width:
     """What the wanted width takes, at this hospital's prevalence where the floor lets it be told, else at a half."""
     support = support_of(job, (*chosen.train, *chosen.validation))
-    told = support.reaches(floor)
-    here = support.patients if told else None
+    reported = support.reaches(floor)
+    here = support.patients if reported else None
     if job.job.task == "segmentation":
         sd = asked.expected if asked.expected is not None else result.sd if result.sd is not None else SD_OF_DICE
         by_rule = {count: dice_width(count, sd=sd) for count in RULE_OF_THUMB}
@@ -147,7 +147,7 @@ def _width(
     expected = asked.expected
     if expected is None:
         expected = EXPECTED_AUC if threshold is None else min(max(threshold, EXPECTABLE[0]), EXPECTABLE[1])
-    known = support.positives is not None and support.negatives is not None and told
+    known = support.positives is not None and support.negatives is not None and reported
     share = (support.positives or 0) / support.patients if known else 0.5
     share = min(max(share, 1 / support.patients), 1 - 1 / support.patients) if known else share
     return Width(
@@ -195,13 +195,13 @@ def _tune(
         path = asked.out / FINE_TUNED_FILE
         save_private(done.weights, path)
     point = asked.operating_point
-    told = [result_of(job, cases, floor=floor, operating_point=point) for cases in (before, after)]
+    reported = [result_of(job, cases, floor=floor, operating_point=point) for cases in (before, after)]
     threshold = None if judgement is None else judgement.threshold
     tuned = Tuned(
-        before=told[0],
-        after=told[1],
+        before=reported[0],
+        after=reported[1],
         change=change_of(job, before, after),
-        judgement=_judge(told[1], threshold),
+        judgement=_judge(reported[1], threshold),
         passes=done.passes,
         kept=done.kept,
         train_patients=done.train_patients,

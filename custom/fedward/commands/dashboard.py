@@ -33,5 +33,5 @@ def dashboard(
         certificate=certificate,
         key=key,
         keep_days=keep_days,
-        say=typer.echo,
+        log=typer.echo,
     )

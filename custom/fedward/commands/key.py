@@ -142,15 +142,15 @@ def _read_box(path: Path) -> bytes:
 
 
 def _require_fingerprint(box: bytes, expect: str, where: Path) -> None:
-    due, said = fingerprint(box).replace(" ", ""), "".join(expect.split()).replace("-", "").lower()
-    if len(said) != _FINGERPRINT_DIGITS:
+    expected, message = fingerprint(box).replace(" ", ""), "".join(expect.split()).replace("-", "").lower()
+    if len(message) != _FINGERPRINT_DIGITS:
         remedy = "give the eight groups of four that the sender's `fedward key seal` printed"
         raise EncryptionError("is not a fingerprint", where="--expect", value=expect, remedy=remedy)
-    if not hmac.compare_digest(due.encode(), said.encode()):
+    if not hmac.compare_digest(expected.encode(), message.encode()):
         raise EncryptionError(
             "box is not the one that the sender sealed: its fingerprint is another",
             where=where,
-            value=grouped(due),
+            value=grouped(expected),
             remedy="tell the sender, who must rotate the key: somebody between you may hold it",
         )
 
@@ -165,14 +165,14 @@ def _stored(opened: Opened, path: Path, *, destroy_old: bool) -> str:
             where=path,
             remedy="an old box may have been sent again; ask the sender to rotate, or move this key away",
         )
-    said = f"{path}: {'already' if old == opened.key else 'now'} {_named(opened.key)}"
+    message = f"{path}: {'already' if old == opened.key else 'now'} {_named(opened.key)}"
     if destroy_old:
-        return f"{said}{_destroyed(replace_and_destroy(opened.key, path))}"
+        return f"{message}{_destroyed(replace_and_destroy(opened.key, path))}"
     if old is None:
         write_key(opened.key, path)
     elif old != opened.key:
-        return f"{said}; the old one is kept as {replace_key(opened.key, path)}"
-    return said
+        return f"{message}; the old one is kept as {replace_key(opened.key, path)}"
+    return message
 
 
 def _destroyed(done: Destroyed) -> str:

@@ -122,31 +122,31 @@ class Access:
             return None if named in _LOOPBACK_NAMES else _error(421, "this address serves loopback names alone")
         if asked.url.path in OPEN_PATHS or signed_in(asked.cookies.get(COOKIE, ""), self._token, now=time.time()):
             return None
-        told = _bearer(asked.headers)
-        if told is not None:
-            return self._wrong(asked, told, self._token)
+        presented = _bearer(asked.headers)
+        if presented is not None:
+            return self._wrong(asked, presented, self._token)
         if asked.url.path == "/":
             return RedirectResponse(SIGN_IN, status_code=303)
         return _error(401, "sign in, or send the token as Authorization: Bearer", {"WWW-Authenticate": "Bearer"})
 
-    def _wrong(self, asked: HTTPConnection, told: bytes, token: bytes) -> Response | None:
+    def _wrong(self, asked: HTTPConnection, presented: bytes, token: bytes) -> Response | None:
         """None for the right token; an address that was wrong too often is not even compared."""
         address = "" if asked.client is None else asked.client.host
         if self._failures.blocked(address):
             return _error(429, "too many wrong tokens; wait a minute", {"Retry-After": str(int(WITHIN_S))})
-        if hmac.compare_digest(told, token):
+        if hmac.compare_digest(presented, token):
             return None
         self._failures.add(address)
         return _error(401, "wrong token", {"WWW-Authenticate": 'Bearer error="invalid_token"'})
 
     async def _sign_in(self, asked: Request, token: bytes) -> Response:
         """The cookie for who sends the token as the body of the request."""
-        told = b""
+        presented = b""
         async for piece in asked.stream():
-            told += piece
-            if len(told) > LARGEST_BODY:
+            presented += piece
+            if len(presented) > LARGEST_BODY:
                 return _error(413, "that is no token")
-        refused = self._wrong(asked, told.strip(), token)
+        refused = self._wrong(asked, presented.strip(), token)
         if refused is not None:
             return refused
         answer = Response(status_code=204)
@@ -176,8 +176,8 @@ def signed_in(cookie: str, token: bytes, *, now: float) -> bool:
 
 
 def _bearer(headers: Headers) -> bytes | None:
-    scheme, _, told = headers.get("authorization", "").partition(" ")
-    return told.strip().encode() if scheme.lower() == "bearer" else None
+    scheme, _, presented = headers.get("authorization", "").partition(" ")
+    return presented.strip().encode() if scheme.lower() == "bearer" else None
 
 
 def _without_port(host: str) -> str:

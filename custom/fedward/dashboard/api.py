@@ -15,7 +15,7 @@ from fedward.dashboard.series import every_nth, last_round, rounds_of, series_of
 from fedward.metrics import queries
 from fedward.metrics.queries import Job, Seat, Site
 from fedward.metrics.store import DAY_S, Store
-from fedward.validation.comparison.sites import RECENT_S, SiteValue, Standing, compare_sites
+from fedward.validation.comparison.sites import RECENT_S, SiteComparison, SiteValue, compare_sites
 
 STALE_AFTER_S = 60.0
 """A site of which the server has not heard for so long is shown as stale: FLARE's clients speak every few seconds."""
@@ -138,7 +138,7 @@ def _seats(job: Job, seats: Sequence[Seat], stale: set[str], now: float) -> list
     ]
 
 
-def standings(job: Job, seats: Sequence[Seat], *, now: float) -> dict[str, Standing]:
+def standings(job: Job, seats: Sequence[Seat], *, now: float) -> dict[str, SiteComparison]:
     """Each site of a job beside the others; of a job that has ended, as it was at its end.
 
     A value counts for as long as two of the job's rounds would have given it a successor, or RECENT_S if that is more.
@@ -149,7 +149,7 @@ def standings(job: Job, seats: Sequence[Seat], *, now: float) -> dict[str, Stand
     return compare_sites(values, now=end, recent_s=max(RECENT_S, 2 * each))
 
 
-def _flag(standing: Standing) -> Json | None:
+def _flag(standing: SiteComparison) -> Json | None:
     if not standing.flagged:
         return None
     return {"others_mean": standing.others_mean, "others_sd": standing.others_sd, "limit": standing.limit}

@@ -26,7 +26,7 @@ from starlette.staticfiles import StaticFiles
 from fedward.dashboard import api
 from fedward.dashboard.access import SIGN_IN, Access
 from fedward.dashboard.headers import SafeHeaders
-from fedward.dashboard.store_handle import Source
+from fedward.dashboard.store_handle import StoreHandle
 from fedward.dashboard.stream import Streams
 from fedward.errors import StoreError
 from fedward.metrics.exporter import StoreCollector, exposition
@@ -37,7 +37,9 @@ _READERS = 4
 _UPKEEP_EVERY_S = 3600.0
 
 
-def create_app(source: Source, streams: Streams, *, token: bytes | None, keep_days: float | None = None) -> Starlette:
+def create_app(
+    source: StoreHandle, streams: Streams, *, token: bytes | None, keep_days: float | None = None
+) -> Starlette:
     """The service as an ASGI application.
 
     Args:
@@ -84,7 +86,7 @@ def create_app(source: Source, streams: Streams, *, token: bytes | None, keep_da
 class _Service:
     """What answers at each address; a plain function runs in a thread."""
 
-    def __init__(self, source: Source, streams: Streams) -> None:
+    def __init__(self, source: StoreHandle, streams: Streams) -> None:
         self._source, self._streams = source, streams
         self._collector = StoreCollector(source)
 
@@ -145,7 +147,7 @@ def _not_found(_: Request, __: Exception) -> Response:
     return _json({"error": "nothing at this address"}, 404)
 
 
-async def _upkeep(source: Source, keep_days: float) -> None:
+async def _upkeep(source: StoreHandle, keep_days: float) -> None:
     def forget() -> None:
         store: Store | None = source()
         if store is not None:

@@ -20,7 +20,7 @@ from fedward.errors import FederationError
 START_S, STOP_S = 30.0, 3.0
 
 
-class Beside:
+class BackgroundDashboard:
     """A running dashboard; stops on leaving ``with``, and by itself when the process that started it is gone.
 
     Attributes:
@@ -43,7 +43,7 @@ class Beside:
         self.stop()
 
 
-def start_beside(store: Path, *, port: int = 0) -> Beside:
+def start_background(store: Path, *, port: int = 0) -> BackgroundDashboard:
     """Start the dashboard on loopback and wait until it answers.
 
     Args:
@@ -72,7 +72,7 @@ def start_beside(store: Path, *, port: int = 0) -> Beside:
         except BaseException:
             _end(process)
             raise
-    return Beside(process, url)
+    return BackgroundDashboard(process, url)
 
 
 def _first_line(process: subprocess.Popen[str], timeout_s: float) -> str:

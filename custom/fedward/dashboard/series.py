@@ -7,11 +7,11 @@ from itertools import groupby
 from math import ceil
 from typing import Any
 
-from fedward.metrics.queries import Job, Part, Point, Round
+from fedward.metrics.queries import Job, Point, Round, SiteRound
 
 MOST_POINTS = 10_000
 """Sites times rounds that a page is sent; beyond, it gets every second round, or third, and the last always."""
-_PART = Part._fields[2:]
+_PART = SiteRound._fields[2:]
 _POINT = ("value", "low", "high", "training_loss", "validation_loss")
 
 
@@ -34,7 +34,7 @@ def series_of(points: Sequence[Point]) -> dict[str, dict[str, list[Any]]]:
     return series
 
 
-def rounds_of(rounds: Sequence[Round], parts: Mapping[int, Sequence[Part]]) -> list[dict[str, Any]]:
+def rounds_of(rounds: Sequence[Round], parts: Mapping[int, Sequence[SiteRound]]) -> list[dict[str, Any]]:
     """Each round that counted: the server's seconds, and what became of each site."""
     return [
         {
@@ -47,6 +47,6 @@ def rounds_of(rounds: Sequence[Round], parts: Mapping[int, Sequence[Part]]) -> l
     ]
 
 
-def _part(part: Part) -> dict[str, Any]:
+def _part(part: SiteRound) -> dict[str, Any]:
     _, _, *facts = part
     return dict(zip(_PART, facts, strict=True))

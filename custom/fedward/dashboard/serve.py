@@ -11,12 +11,9 @@ import uvicorn
 
 from fedward.dashboard.access import require_safe
 from fedward.dashboard.app import create_app
-from fedward.dashboard.background import Beside, start_beside
-from fedward.dashboard.store_handle import Source
+from fedward.dashboard.store_handle import StoreHandle
 from fedward.dashboard.stream import Streams
 from fedward.errors import FederationError, SettingsError
-
-__all__ = ["Beside", "Service", "serve", "start_beside"]
 
 HOST, PORT = "127.0.0.1", 8600
 _MOST_CONNECTIONS = 256
@@ -49,7 +46,7 @@ def serve(
     certificate: Path | None = None,
     key: Path | None = None,
     keep_days: float | None = None,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
     begun: Callable[[Service], None] = lambda service: None,
 ) -> None:
     """Serve the store until Ctrl-C or SIGTERM.
@@ -59,7 +56,7 @@ def serve(
         host, port: where to listen; port 0 takes a free one.
         token_file, certificate, key: all three, or on loopback none.
         keep_days: delete jobs whose last event is older; None keeps them.
-        say: is given one line with the address once it can be asked.
+        log: is given one line with the address once it can be asked.
         begun: is given the service before it runs, to end it from elsewhere.
 
     Raises:
@@ -67,7 +64,7 @@ def serve(
         FederationError: the address cannot be had.
     """
     token = require_safe(host, token_file=token_file, certificate=certificate, key=key)
-    source = Source(store)
+    source = StoreHandle(store)
     streams = Streams(source)
     config = uvicorn.Config(
         create_app(source, streams, token=token, keep_days=keep_days),
@@ -90,7 +87,7 @@ def serve(
         raise SettingsError("certificate and key do not serve", where=certificate, value=error.strerror) from None
     with _listening(host, port) as listening:
         address = _address(listening, tls=token is not None)
-        service = Service(config, streams=streams, ready=lambda: say(f"dashboard {address}"))
+        service = Service(config, streams=streams, ready=lambda: log(f"dashboard {address}"))
         begun(service)
         try:
             service.run(sockets=[listening])

@@ -9,7 +9,7 @@ from fedward.errors import StoreError
 from fedward.metrics.store import STORE_FILE, Store
 
 
-class Source:
+class StoreHandle:
     """Gives the open store at ``path``, or None while no file is there. Use it from any thread."""
 
     def __init__(self, path: Path) -> None:

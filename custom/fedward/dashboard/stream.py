@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 
 from starlette.concurrency import run_in_threadpool
 
-from fedward.dashboard.store_handle import Source
+from fedward.dashboard.store_handle import StoreHandle
 from fedward.errors import StoreError
 
 EVERY_S = 1.0
@@ -29,7 +29,7 @@ class Streams:
         heartbeat_s: a comment goes out this often where nothing changes, so that a dead connection is noticed.
     """
 
-    def __init__(self, source: Source, *, every_s: float = EVERY_S, heartbeat_s: float = HEARTBEAT_S) -> None:
+    def __init__(self, source: StoreHandle, *, every_s: float = EVERY_S, heartbeat_s: float = HEARTBEAT_S) -> None:
         self._source, self._every_s, self._heartbeat_s = source, every_s, heartbeat_s
         self._open, self._cursor, self._stopping = 0, 0, False
         self._jobs: dict[str, int] = {}

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fedward.dataset.selection import Example
 from fedward.dataset.transforms import Item, build_transforms
-from fedward.errors import CohortError, FedwardError, StudyRefused
+from fedward.errors import CohortError, FedwardError, StudyError
 from fedward.settings import JobSpec
 
 
@@ -65,7 +65,7 @@ class Images:
                 cause = cause.__cause__
             if cause is None:
                 raise
-            if isinstance(cause, StudyRefused):
+            if isinstance(cause, StudyError):
                 what = f"an indexed image can no longer be used ({cause.reason})"
                 raise CohortError(what, where=self._site, remedy="run `fedward site index` again") from None
             raise cause from None

@@ -1,7 +1,7 @@
 """Read the pixels and the mask of a manifest row, as training sees them.
 
 Image and mask of a row have the same shape and the same order of axes. Everything that is wrong with a file is one
-``StudyRefused`` with a reason from ``fedward.indexing.quality.REASONS``.
+``StudyError`` with a reason from ``fedward.indexing.quality.REASONS``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from fedward.dataset.manifest import Row
 from fedward.dicom.header import quiet, read_bytes
 from fedward.dicom.image import Image, dicom_image, nifti_image, series_image
 from fedward.dicom.masks import read_label_map, read_segmentation
-from fedward.errors import StudyRefused
+from fedward.errors import StudyError
 
 
 def load_image(row: Row, root: Path) -> Image:
@@ -26,7 +26,7 @@ def load_image(row: Row, root: Path) -> Image:
     where MONOCHROME1 stored them inverted; see ``fedward.dicom.pixels``.
 
     Raises:
-        StudyRefused: with a reason from ``fedward.indexing.quality.REASONS``.
+        StudyError: with a reason from ``fedward.indexing.quality.REASONS``.
     """
     with quiet():
         files = [read_bytes(root / path) for path in row.paths]
@@ -44,10 +44,10 @@ def load_mask(row: Row, root: Path, structures: Sequence[str]) -> NDArray[np.uin
         structures: segment labels of a DICOM SEG (case does not matter), or values of a NIfTI label map, in order.
 
     Raises:
-        StudyRefused: "missing-mask", "mask-misfit", "missing-structure", "unreadable", "undecodable".
+        StudyError: "missing-mask", "mask-misfit", "missing-structure", "unreadable", "undecodable".
     """
     if row.mask is None:
-        raise StudyRefused("missing-mask")
+        raise StudyError("missing-mask")
     with quiet():
         data = read_bytes(root / row.mask)
         if row.mask_format == "nifti":

@@ -28,7 +28,7 @@ empty. spacing_mm: tuple or None. patient, image_id: pseudonyms."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class TransformEntry:
     """One reviewed transform.
 
     Attributes:
@@ -42,13 +42,13 @@ class Entry:
     mode: bool = False
 
 
-_BOTH = Entry(stages=("prepare", "augment"))
-_PREPARE = Entry(stages=("prepare",))
-_GREY = Entry(stages=("augment",))
-_MOVES = Entry(stages=("augment",), moves=True)
-_WARPS = Entry(stages=("augment",), moves=True, mode=True)
+_BOTH = TransformEntry(stages=("prepare", "augment"))
+_PREPARE = TransformEntry(stages=("prepare",))
+_GREY = TransformEntry(stages=("augment",))
+_MOVES = TransformEntry(stages=("augment",), moves=True)
+_WARPS = TransformEntry(stages=("augment",), moves=True, mode=True)
 
-TRANSFORMS: dict[str, Entry] = {
+TRANSFORMS: dict[str, TransformEntry] = {
     "AdjustContrastd": _BOTH,
     "GaussianSharpend": _BOTH,
     "GaussianSmoothd": _BOTH,

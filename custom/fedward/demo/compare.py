@@ -18,7 +18,7 @@ from fedward.weights import Weights, load_weights
 if TYPE_CHECKING:
     from fedward.training.trainer import Predictions, Trainer
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ def compare(
     local_only: Mapping[str, Path],
     *,
     centralised: bool,
-    say: Say,
+    log: Log,
 ) -> Comparison:
     """Score the federated, the local-only and, when asked, a centralised model at every site that took part.
 
@@ -63,15 +63,15 @@ def compare(
     pooled: Mapping[str, float | None] = {}
     pooled_over_all: float | None = None
     if centralised:
-        say("  centralised: training on all hospitals' images in one place, which only a demo may do")
+        log("  centralised: training on all hospitals' images in one place, which only a demo may do")
         trainer = Trainer(job, list(cohorts.values()), site="centralised")
         weights = train_alone(trainer, job)
         pooled, pooled_over_all = score_everywhere(job, sites, weights)
-    say("  testing each hospital's own model at every hospital")
+    log("  testing each hospital's own model at every hospital")
     own = {site: score_everywhere(job, sites, load_weights(path)) for site, path in sorted(local_only.items())}
     private_alone: dict[str, float | None] = {}
     if job.privacy.mechanism == "dp-sgd":
-        private_alone = _private_alone(job, cohorts, say)
+        private_alone = _private_alone(job, cohorts, log)
     return Comparison(
         private_alone=private_alone,
         federated_pooled=score_everywhere(job, sites, load_model(federated))[1],
@@ -83,14 +83,14 @@ def compare(
     )
 
 
-def _private_alone(job: JobSpec, cohorts: Mapping[str, Manifest], say: Say) -> dict[str, float | None]:
+def _private_alone(job: JobSpec, cohorts: Mapping[str, Manifest], log: Log) -> dict[str, float | None]:
     """The job with one site in it, for each site: as many private steps, the same ε, nobody to share the noise with."""
     from fedward.demo.simulate import simulate, take_part
 
     parts, _ = take_part(job, cohorts)
     found = {}
     for number, (site, part) in enumerate(sorted(parts.items()), 1):
-        say(f"  training alone at the same ε, as long as together: {site}, {number} of {len(parts)}")
+        log(f"  training alone at the same ε, as long as together: {site}, {number} of {len(parts)}")
         found[site] = simulate(job, {site: part}).scores[site].plain()[job.measure]
     return found
 

@@ -35,7 +35,7 @@ def gather(
     seed: int = 0,
     workers: int | None = None,
     made: Callable[[str, int, int], None] | None = None,
-    say: Callable[[str, str], None] = lambda site, what: None,
+    log: Callable[[str, str], None] = lambda site, what: None,
 ) -> Gathered:
     """Make hospitals where there are none, and index every one; whose cohort is refused stays out, with its reason.
 
@@ -47,7 +47,7 @@ def gather(
         seed: of the synthetic images and of the hospitals' keys.
         workers: processes that read images; None: one a CPU.
         made: told of each synthetic image: site, how many, of how many.
-        say: told of each hospital what became of it.
+        log: told of each hospital what became of it.
 
     Raises:
         CohortError: no hospital at all.
@@ -71,9 +71,9 @@ def gather(
             manifest = index_cohort(read_site(config), job.data.cohort, workers=workers)
         except CohortError as error:
             refused[source.site] = str(error)
-            say(source.site, f"takes no part: {error}")
+            log(source.site, f"takes no part: {error}")
             continue
         counts = f"{len(manifest.rows)} images of {manifest.patients()} patients indexed"
-        say(source.site, f"{counts}, {manifest.quarantined} in quarantine")
+        log(source.site, f"{counts}, {manifest.quarantined} in quarantine")
         hospitals.append(DemoHospital(site=source.site, config=config, manifest=manifest))
     return Gathered(hospitals=tuple(hospitals), refused=refused)

@@ -38,7 +38,7 @@ class Show:
     ) -> None:
         self._progress.stop()
 
-    def say(self, words: str | Text, style: str = "") -> None:
+    def show_line(self, words: str | Text, style: str = "") -> None:
         """Print one line as it is: nothing in it is markup."""
         self._progress.console.print(line(words, style) if isinstance(words, str) else words, soft_wrap=True)
 
@@ -50,7 +50,7 @@ class Show:
 
     def hospital(self, site: str, what: str) -> None:
         """Say what became of a hospital's cohort."""
-        self.say(f"  {site:<22} {what}", "yellow" if what.startswith("takes no part") else "")
+        self.show_line(f"  {site:<22} {what}", "yellow" if what.startswith("takes no part") else "")
 
     def event(self, site: str | None, event: dict[str, Any]) -> None:
         """Show one event of the server (site None) or of a site."""
@@ -58,9 +58,9 @@ class Show:
             if event["event"] == "progress":
                 self._train(site, event)
             return
-        told = self._line(event)
-        if told:
-            self.say(told, _STYLES.get(event["event"], ""))
+        reported = self._line(event)
+        if reported:
+            self.show_line(reported, _STYLES.get(event["event"], ""))
 
     def _train(self, site: str, event: dict[str, Any]) -> None:
         alone = event["round"] is None
@@ -95,10 +95,10 @@ class Show:
     def _admitted(self, site: str, event: dict[str, Any]) -> str:
         support, privacy = event.get("support", {}), event.get("privacy", {})
         train, validate = (_or_unsaid(support.get(f"{side}_patients")) for side in ("train", "validation"))
-        told = f"  {site:<22} takes part: {train} patients train, {validate} validate"
+        reported = f"  {site:<22} takes part: {train} patients train, {validate} validate"
         if privacy.get("epsilon") is not None:
-            told += f"; ε {privacy['epsilon']:.2f} at δ {privacy['delta']:.0e} charged to its ledger"
-        return told
+            reported += f"; ε {privacy['epsilon']:.2f} at δ {privacy['delta']:.0e} charged to its ledger"
+        return reported
 
     def _answer(self, site: str, task: str, number: int, metrics: dict[str, Any]) -> str:
         scores = metrics.get("scores", {})
@@ -109,12 +109,12 @@ class Show:
         if None not in (value, low, high):
             shown += f" ({low:.2f} to {high:.2f})"
         when = f"round {number + 1}/{self._job.federation.rounds}" if task == "round" else task
-        told = f"  {site:<22} {when:<11} {self._measure.upper() if self._measure == 'auc' else 'Dice'} {shown}"
+        reported = f"  {site:<22} {when:<11} {self._measure.upper() if self._measure == 'auc' else 'Dice'} {shown}"
         if task == "round":
             loss, seconds = metrics.get("loss"), metrics.get("train_s")
-            told += "" if loss is None else f"   loss {loss:.3f}"
-            told += "" if seconds is None else f"   {seconds:.1f} s"
-        return told
+            reported += "" if loss is None else f"   loss {loss:.3f}"
+            reported += "" if seconds is None else f"   {seconds:.1f} s"
+        return reported
 
 
 def _pooled(event: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from fedward.dashboard.serve import start_beside
+from fedward.dashboard.background import start_background
 from fedward.demo.compare import Comparison, compare
 from fedward.demo.federate import HOST, NAME, Outcome, federate
 from fedward.demo.hospitals import DemoHospital
@@ -84,11 +84,11 @@ def run_demo(job: JobSpec, options: DemoOptions, console: Console) -> Demonstrat
     prepare_folder(options.out)
     with interruptible(), ExitStack() as beside, Show(job, console) as show:
         if options.dashboard is not None:
-            url = beside.enter_context(start_beside(store_of(options.out), port=options.dashboard)).url
-            show.say(Text.assemble(("dashboard", "bold"), f"   {url}   live until the demo ends"))
-        show.say("hospitals", "bold")
+            url = beside.enter_context(start_background(store_of(options.out), port=options.dashboard)).url
+            show.show_line(Text.assemble(("dashboard", "bold"), f"   {url}   live until the demo ends"))
+        show.show_line("hospitals", "bold")
         if options.data is None:
-            show.say("  making three hospitals' synthetic radiographs as DICOM")
+            show.show_line("  making three hospitals' synthetic radiographs as DICOM")
         gathered = gather(
             job,
             options.data,
@@ -97,28 +97,28 @@ def run_demo(job: JobSpec, options: DemoOptions, console: Console) -> Demonstrat
             every=options.split_every,
             seed=options.seed,
             made=show.made,
-            say=show.hospital,
+            log=show.hospital,
         )
         hospitals, refused = gathered.hospitals, gathered.refused
         if not hospitals:
             raise CohortError("no hospital has a usable cohort", remedy="look at each one's reason above")
         began = f": a server and {len(hospitals)} hospitals on {HOST}:{port}, mutual TLS"
-        show.say(Text.assemble(("federation", "bold"), began))
+        show.show_line(Text.assemble(("federation", "bold"), began))
         if job.encryption is not None:
             maker = min(hospital.site for hospital in hospitals)
-            show.say(f"  {maker:<22} makes the federation's key and seals it to the other hospitals' certificates")
+            show.show_line(f"  {maker:<22} makes the federation's key and seals it to the others' certificates")
         outcome = federate(
             job, hospitals, options.out / FEDERATION, port=port, on_event=show.event, threads=options.threads
         )
-        show.say("comparison", "bold")
+        show.show_line("comparison", "bold")
         took_part = {event["site"] for event in outcome.of("admitted")}
         cohorts = {hospital.site: hospital.manifest for hospital in hospitals if hospital.site in took_part}
         comparison = compare(
-            job, cohorts, outcome.model, outcome.local_only, centralised=options.centralised, say=show.say
+            job, cohorts, outcome.model, outcome.local_only, centralised=options.centralised, log=show.show_line
         )
         measured: Mapping[str, Contribution] = {}
         if options.contribution:
-            show.say("  training once more in this process, for what each hospital brought")
+            show.show_line("  training once more in this process, for what each hospital brought")
             from fedward.demo.contribution import contributions
 
             measured = contributions(job, cohorts)

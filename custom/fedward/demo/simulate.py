@@ -48,7 +48,7 @@ class Simulated:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class SimulatedSite:
     """A site that can take part.
 
     Attributes:
@@ -62,7 +62,7 @@ class Part:
     private: Private | None
 
 
-def simulate(job: JobSpec, parts: Mapping[str, Part], *, follow: Follow | None = None) -> Simulated:
+def simulate(job: JobSpec, parts: Mapping[str, SimulatedSite], *, follow: Follow | None = None) -> Simulated:
     """Run the whole federation over the sites of ``take_part`` and score its model at each.
 
     Raises:
@@ -77,22 +77,24 @@ def simulate(job: JobSpec, parts: Mapping[str, Part], *, follow: Follow | None =
     return Simulated(weights=weights, rounds=rounds, scores=scores)
 
 
-def take_part(job: JobSpec, cohorts: Mapping[str, Manifest]) -> tuple[dict[str, Part], dict[str, str]]:
+def take_part(job: JobSpec, cohorts: Mapping[str, Manifest]) -> tuple[dict[str, SimulatedSite], dict[str, str]]:
     """The sites that can take part, and each other's reason: its cohort, or what its ε would take."""
     from fedward.dataset.selection import select
 
-    parts: dict[str, Part] = {}
+    parts: dict[str, SimulatedSite] = {}
     aside: dict[str, str] = {}
     for site, manifest in cohorts.items():
         try:
             patients = len(select(job, [manifest], site=site).train_patients)
-            parts[site] = Part(manifest=manifest, patients=patients, private=_private(job, patients, site=site))
+            parts[site] = SimulatedSite(
+                manifest=manifest, patients=patients, private=_private(job, patients, site=site)
+            )
         except (CohortError, JobError) as error:
             aside[site] = str(error)
     return parts, aside
 
 
-def trainers(job: JobSpec, parts: Mapping[str, Part]) -> dict[str, Trainer]:
+def trainers(job: JobSpec, parts: Mapping[str, SimulatedSite]) -> dict[str, Trainer]:
     """A fresh trainer for each site.
 
     Raises:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fedward.dataset.manifest import Manifest
-from fedward.demo.simulate import Part, simulate, take_part
+from fedward.demo.simulate import SimulatedSite, simulate, take_part
 from fedward.errors import CohortError, JobError, SettingsError
 from fedward.privacy.policy.job_hash import job_hash
 from fedward.privacy.policy.linter import faults
@@ -41,7 +41,7 @@ def run_sweep(
         epsilons: wanted at each site; inf runs without differential privacy.
         seeds: how many, from the job's own upwards.
         refused: site -> why its cohort is none.
-        follow: told of progress; what it raises stops the sweep.
+        follow: called with the progress; what it raises stops the sweep.
         keep: called with what there is after each run.
 
     Raises:
@@ -58,10 +58,10 @@ def run_sweep(
     for done, (epsilon, seed) in enumerate(runs):
         words, whole = f"ε {shown(epsilon)}, seed {seed}", len(runs)
 
-        def told(fraction: float, done: int = done, words: str = words, whole: int = whole) -> None:
+        def progressed(fraction: float, done: int = done, words: str = words, whole: int = whole) -> None:
             follow((done + fraction) / whole, words)
 
-        points += _run(with_seed(jobs[epsilon], seed), parts[epsilon], epsilon=epsilon, told=told)
+        points += _run(with_seed(jobs[epsilon], seed), parts[epsilon], epsilon=epsilon, on_progress=progressed)
         sweep = Sweep(
             job=job.job.name,
             hash=job_hash(job),
@@ -125,7 +125,7 @@ def epsilons_of(text: str) -> tuple[float, ...]:
 
 def _who(
     jobs: Mapping[float, JobSpec], cohorts: Mapping[str, Manifest], refused: Mapping[str, str]
-) -> tuple[dict[float, dict[str, Part]], dict[str, str]]:
+) -> tuple[dict[float, dict[str, SimulatedSite]], dict[str, str]]:
     """ε -> the sites that can take part at every ε, and each other site's reason."""
     found = {epsilon: take_part(job, cohorts) for epsilon, job in jobs.items()}
     aside = dict(refused)
@@ -141,14 +141,14 @@ def _who(
 
 
 def _run(
-    job: JobSpec, parts: Mapping[str, Part], *, epsilon: float, told: Callable[[float], None]
+    job: JobSpec, parts: Mapping[str, SimulatedSite], *, epsilon: float, on_progress: Callable[[float], None]
 ) -> tuple[Point, ...]:
     order = {site: number for number, site in enumerate(parts)}
     whole = job.federation.rounds * len(parts)
     done = simulate(
         job,
         parts,
-        follow=lambda number, site, progress: told(
+        follow=lambda number, site, progress: on_progress(
             (number * len(order) + order[site] + progress.step / max(progress.steps, 1)) / whole
         ),
     )

@@ -9,7 +9,7 @@ import numpy as np
 from pydicom import Dataset
 
 from fedward.dicom.header import item, items, numbers, whole
-from fedward.errors import StudyRefused
+from fedward.errors import StudyError
 
 EVEN_WITHIN = 0.05
 """How far a gap between slices may be from the median gap, as a fraction: headers round positions, a gap is 1.0."""
@@ -59,20 +59,20 @@ def order_slices(places: Sequence[Place]) -> tuple[tuple[int, ...], float | None
     gap is None.
 
     Raises:
-        StudyRefused: "mixed-series" for slices that are not parallel; "incomplete-series" where a slice is missing;
+        StudyError: "mixed-series" for slices that are not parallel; "incomplete-series" where a slice is missing;
             "uneven-spacing" for any other gap further than ``EVEN_WITHIN`` from the median, or for no order at all.
     """
     if not places:
-        raise StudyRefused("incomplete-series", "no slices")
+        raise StudyError("incomplete-series", "no slices")
     if not all(place.position_mm and place.orientation for place in places):
         return _by_number(places), None
     axes = np.array([place.orientation for place in places], dtype=np.float64)
     if np.abs(axes - axes[0]).max() > _SAME_DIRECTION:
-        raise StudyRefused("mixed-series", "slices are not parallel")
+        raise StudyError("mixed-series", "slices are not parallel")
     normal = np.cross(axes[0, :3], axes[0, 3:])
     length = float(np.linalg.norm(normal))
     if length < 0.5:
-        raise StudyRefused("uneven-spacing", "row and column directions do not span a plane")
+        raise StudyError("uneven-spacing", "row and column directions do not span a plane")
     along = np.array([place.position_mm for place in places], dtype=np.float64) @ (normal / length)
     order = np.argsort(along, kind="stable")
     if len(order) == 1:
@@ -113,20 +113,20 @@ def volume_spacing_mm(gap_mm: float | None, plane_mm: tuple[float, ...]) -> tupl
 
 def _even_gap(gaps: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
     if gaps.min() < _SAME_PLACE_MM:
-        raise StudyRefused("uneven-spacing", "two slices lie at one position")
+        raise StudyError("uneven-spacing", "two slices lie at one position")
     typical = float(np.median(gaps))
     steps = gaps / typical
     if np.abs(steps - 1).max() <= EVEN_WITHIN:
         return float(gaps.mean())
     if np.abs(steps - np.rint(steps)).max() <= EVEN_WITHIN and np.rint(steps).min() >= 1:
-        raise StudyRefused("incomplete-series", f"{int(np.rint(steps).sum()) - len(steps)} slices are missing")
-    raise StudyRefused("uneven-spacing", f"gaps from {gaps.min():.3f} to {gaps.max():.3f} mm")
+        raise StudyError("incomplete-series", f"{int(np.rint(steps).sum()) - len(steps)} slices are missing")
+    raise StudyError("uneven-spacing", f"gaps from {gaps.min():.3f} to {gaps.max():.3f} mm")
 
 
 def _by_number(places: Sequence[Place]) -> tuple[int, ...]:
     order = [place.number for place in places]
     if len(places) > 1 and (None in order or len(set(order)) < len(order)):
-        raise StudyRefused("uneven-spacing", "slices have neither positions nor distinct instance numbers")
+        raise StudyError("uneven-spacing", "slices have neither positions nor distinct instance numbers")
     return tuple(sorted(range(len(order)), key=lambda index: order[index] or 0))
 
 

@@ -1,4 +1,4 @@
-"""Bytes of a file -> a pydicom data set, quietly, with every fault turned into ``StudyRefused``.
+"""Bytes of a file -> a pydicom data set, quietly, with every fault turned into ``StudyError``.
 
 Headers in the wild are incomplete and wrong. What is optional is read through ``text``, ``numbers`` and ``whole``,
 which answer "nothing" for a value that is absent or cannot be read. What is not optional is read inside ``refusing``.
@@ -20,7 +20,7 @@ from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.errors import InvalidDicomError
 
-from fedward.errors import FedwardError, StudyRefused
+from fedward.errors import FedwardError, StudyError
 
 _THIRD_PARTY_LOGGERS = ("pydicom", "pylibjpeg", "openjpeg", "libjpeg", "rle", "nibabel")
 _PADDING = " \t\r\n\0"
@@ -81,7 +81,7 @@ def silence() -> None:
 
 @contextmanager
 def refusing(reason: str, detail: str = "") -> Iterator[None]:
-    """Turn whatever a reader or decoder raises into ``StudyRefused(reason)``.
+    """Turn whatever a reader or decoder raises into ``StudyError(reason)``.
 
     The detail names the kind of fault and not its message, which may quote the header. Fedward's own errors pass, and
     so does a wish to stop. (A panic in pylibjpeg's Rust decoder is no ``Exception``.)
@@ -92,36 +92,36 @@ def refusing(reason: str, detail: str = "") -> Iterator[None]:
     except (FedwardError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as fault:
-        raise StudyRefused(reason, f"{detail}: {type(fault).__name__}" if detail else type(fault).__name__) from fault
+        raise StudyError(reason, f"{detail}: {type(fault).__name__}" if detail else type(fault).__name__) from fault
 
 
 def read_bytes(path: Path) -> bytes:
-    """The whole file. Raises ``StudyRefused("unreadable")`` for what cannot be opened or is no regular file."""
+    """The whole file. Raises ``StudyError("unreadable")`` for what cannot be opened or is no regular file."""
     try:
         if not path.is_file():
-            raise StudyRefused("unreadable", "no such file" if not path.exists() else "not a regular file")
+            raise StudyError("unreadable", "no such file" if not path.exists() else "not a regular file")
         return path.read_bytes()
     except OSError as fault:
-        raise StudyRefused("unreadable", fault.strerror or type(fault).__name__) from None
+        raise StudyError("unreadable", fault.strerror or type(fault).__name__) from None
 
 
 def parse(data: bytes) -> Dataset:
     """Read a DICOM file held in memory; one without preamble is read too where it starts like a data set.
 
     Raises:
-        StudyRefused: "unreadable" for what is not DICOM; "truncated" for a file that ends inside an element.
+        StudyError: "unreadable" for what is not DICOM; "truncated" for a file that ends inside an element.
     """
     if not data:
-        raise StudyRefused("unreadable", "the file is empty")
+        raise StudyError("unreadable", "the file is empty")
     with refusing("unreadable", "the header cannot be read"):
         try:
             return dcmread(BytesIO(data))
         except InvalidDicomError:
             if not data.startswith(_BARE_STARTS):
-                raise StudyRefused("unreadable", "neither DICOM nor NIfTI") from None
+                raise StudyError("unreadable", "neither DICOM nor NIfTI") from None
             return dcmread(BytesIO(data), force=True)
         except EOFError:
-            raise StudyRefused("truncated", "the file ends inside an element") from None
+            raise StudyError("truncated", "the file ends inside an element") from None
 
 
 def value(dataset: Dataset, keyword: str) -> Any:

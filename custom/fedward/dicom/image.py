@@ -1,6 +1,6 @@
 """Turn the bytes of DICOM or NIfTI files into an image: pixels and millimetres between them.
 
-A file that cannot be used raises ``StudyRefused`` with a reason from ``fedward.indexing.quality.REASONS``.
+A file that cannot be used raises ``StudyError`` with a reason from ``fedward.indexing.quality.REASONS``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fedward.dicom.geometry import volume_spacing_mm as volume_spacing
 from fedward.dicom.header import parse
 from fedward.dicom.nifti import parse_nifti
 from fedward.dicom.pixels import decode, to_grey
-from fedward.errors import StudyRefused
+from fedward.errors import StudyError
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def series_image(files: Sequence[bytes]) -> Image:
     order, gap = order_slices([place_of(header) for header in headers])
     slices = [to_grey(headers[index], decode(headers[index])) for index in order]
     if any(one.shape != slices[0].shape or one.ndim != 2 for one in slices):
-        raise StudyRefused("mixed-series", "slices of different shapes")
+        raise StudyError("mixed-series", "slices of different shapes")
     first = headers[order[0]]
     return Image(np.stack(slices), volume_spacing(gap, in_plane_mm(first)))
 
@@ -60,7 +60,7 @@ def nifti_image(data: bytes) -> Image:
     image = parse_nifti(data)
     finite = np.isfinite(image.values)
     if not finite.any():
-        raise StudyRefused("blank-image", "no finite pixel")
+        raise StudyError("blank-image", "no finite pixel")
     values = image.values if finite.all() else np.where(finite, image.values, image.values[finite].min())
     return Image(values, image.spacing_mm)
 

@@ -21,7 +21,7 @@ from pydicom import Dataset
 from fedward.dicom.header import item, items, numbers, parse, refusing, text, whole
 from fedward.dicom.nifti import parse_nifti
 from fedward.dicom.pixels import decode
-from fedward.errors import StudyRefused
+from fedward.errors import StudyError
 
 SEGMENTATION_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"})
 """Segmentation Storage and Label Map Segmentation Storage."""
@@ -103,7 +103,7 @@ def read_segmentation(
         structures: segment labels in order.
 
     Raises:
-        StudyRefused: "mask-misfit", "missing-structure", "undecodable".
+        StudyError: "mask-misfit", "missing-structure", "undecodable".
     """
     mask = parse(data)
     with refusing("undecodable", "DICOM SEG"):
@@ -117,13 +117,13 @@ def read_segmentation(
         kind, greatest = text(mask, "SegmentationType"), whole(mask, "MaximumFractionalValue") or 1
     wanted = [by_label.get(structure.strip().casefold()) for structure in structures]
     if all(number is None for number in wanted):
-        raise StudyRefused("missing-structure", "the mask describes none of the structures that are asked for")
+        raise StudyError("missing-structure", "the mask describes none of the structures that are asked for")
     if frames.shape[-2:] != shape[-2:]:
-        raise StudyRefused("mask-misfit", f"mask {frames.shape[-2:]}, image {shape[-2:]}")
+        raise StudyError("mask-misfit", f"mask {frames.shape[-2:]}, image {shape[-2:]}")
     slices = list(mask_slices) if mask_slices or len(shape) == 3 else [0] * len(frames)
     depth = shape[0] if len(shape) == 3 else 1
     if len(slices) != len(frames) or max(slices, default=0) >= depth:
-        raise StudyRefused("mask-misfit", "its frames are not those that were indexed")
+        raise StudyError("mask-misfit", "its frames are not those that were indexed")
     out = np.zeros((depth, *shape[-2:]), dtype=np.uint8)
     for value, number in enumerate(wanted, start=1):
         for frame, segment, slice_ in zip(frames, segments, slices, strict=True):
@@ -138,15 +138,15 @@ def read_label_map(data: bytes, shape: tuple[int, ...], structures: Sequence[str
     """A NIfTI label map in the image's order: 0 background, i + 1 where its value is ``int(structures[i])``.
 
     Raises:
-        StudyRefused: "mask-misfit" for another shape, "missing-structure" for a structure that is no whole number.
+        StudyError: "mask-misfit" for another shape, "missing-structure" for a structure that is no whole number.
     """
     values = np.rint(parse_nifti(data).values)
     if values.shape != shape:
-        raise StudyRefused("mask-misfit", f"mask {values.shape}, image {shape}")
+        raise StudyError("mask-misfit", f"mask {values.shape}, image {shape}")
     out = np.zeros(shape, dtype=np.uint8)
     for index, structure in enumerate(structures, start=1):
         if not structure.strip().isdecimal():
-            raise StudyRefused("missing-structure", f"a NIfTI mask holds whole numbers, not {structure!r}")
+            raise StudyError("missing-structure", f"a NIfTI mask holds whole numbers, not {structure!r}")
         out[values == int(structure)] = index
     return out
 
@@ -172,7 +172,7 @@ def _segments(mask: Any, frames: int) -> list[int | None]:
         holder = item(group, "SegmentIdentificationSequence")
         holder = holder or (shared and item(shared, "SegmentIdentificationSequence"))
         if holder is None:
-            raise StudyRefused("undecodable", "a frame that names no segment")
+            raise StudyError("undecodable", "a frame that names no segment")
         found.append(whole(holder, "ReferencedSegmentNumber"))
     return found
 

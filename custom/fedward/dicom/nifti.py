@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fedward.dicom.header import refusing
 from fedward.dicom.pixels import MAX_VOXELS
-from fedward.errors import StudyRefused
+from fedward.errors import StudyError
 
 SUFFIXES = (".nii", ".nii.gz")
 _MAX_BYTES = 2**32
@@ -61,7 +61,7 @@ def parse_nifti(data: bytes) -> Nifti:
     """Read a ``.nii`` or ``.nii.gz`` file held in memory.
 
     Raises:
-        StudyRefused: "unreadable", "truncated", "undecodable"; "no-pixels" for an empty axis; "unsupported-shape" for
+        StudyError: "unreadable", "truncated", "undecodable"; "no-pixels" for an empty axis; "unsupported-shape" for
             more than three axes.
     """
     content = _inflate(data) if data[:2] == b"\x1f\x8b" else data
@@ -71,11 +71,11 @@ def parse_nifti(data: bytes) -> Nifti:
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     if not 2 <= len(shape) <= 3:
-        raise StudyRefused("unsupported-shape", f"{len(shape)} axes, not 2 or 3")
+        raise StudyError("unsupported-shape", f"{len(shape)} axes, not 2 or 3")
     if min(shape) < 1:
-        raise StudyRefused("no-pixels", "an axis of length 0")
+        raise StudyError("no-pixels", "an axis of length 0")
     if int(np.prod(shape, dtype=np.float64)) > MAX_VOXELS:
-        raise StudyRefused("undecodable", f"more than {MAX_VOXELS} voxels")
+        raise StudyError("undecodable", f"more than {MAX_VOXELS} voxels")
     with refusing("truncated", "the file ends inside its pixels"):
         values = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
     with refusing("undecodable", "NIfTI geometry"):
@@ -98,5 +98,5 @@ def _inflate(data: bytes) -> bytes:
     with refusing("unreadable", "not a gzip file"):
         content = inflater.decompress(data, _MAX_BYTES)
     if not inflater.eof:
-        raise StudyRefused("truncated", "the gzip stream does not end")
+        raise StudyError("truncated", "the gzip stream does not end")
     return content

@@ -19,7 +19,7 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from fedward.dicom.header import item, items, numbers, refusing, text, value, whole
-from fedward.errors import StudyRefused
+from fedward.errors import StudyError
 
 MAX_VOXELS = 2**28
 """Above this (1,024 slices of 512 x 512) a header is taken as damaged, before anything is allocated for it."""
@@ -50,15 +50,15 @@ def decode(header: Dataset) -> Stored:
     """Decode the pixels. Grey multi-frame files keep all frames; of colour multi-frame files the first one is taken.
 
     Raises:
-        StudyRefused: "no-pixels", "truncated", "undecodable".
+        StudyError: "no-pixels", "truncated", "undecodable".
     """
     if not has_pixels(header):
-        raise StudyRefused("no-pixels", "no pixel data element")
+        raise StudyError("no-pixels", "no pixel data element")
     with refusing("undecodable", f"transfer syntax {_syntax(header)}"):
         frames = whole(header, "NumberOfFrames") or 1
         voxels = int(header.Rows) * int(header.Columns) * frames
         if not 0 < voxels <= MAX_VOXELS:
-            raise StudyRefused("undecodable", f"{voxels} pixels, of at most {MAX_VOXELS}")
+            raise StudyError("undecodable", f"{voxels} pixels, of at most {MAX_VOXELS}")
         _check_length(header, voxels)
         colour = header.get("SamplesPerPixel", 1) > 1 or header.PhotometricInterpretation == "PALETTE COLOR"
         array: Any = _plain_pixels(header, voxels) if not colour and frames == 1 else None
@@ -83,7 +83,7 @@ def to_grey(header: Dataset, stored: Stored) -> NDArray[np.float32]:
     become the least finite one.
 
     Raises:
-        StudyRefused: "blank-image" where no value is finite.
+        StudyError: "blank-image" where no value is finite.
     """
     with refusing("undecodable", "grey-scale steps"):
         if not stored.colour:
@@ -96,7 +96,7 @@ def to_grey(header: Dataset, stored: Stored) -> NDArray[np.float32]:
         if not np.isfinite(values).all():
             finite = values[np.isfinite(values)]
             if not finite.size:
-                raise StudyRefused("blank-image", "no finite pixel")
+                raise StudyError("blank-image", "no finite pixel")
             values = np.where(np.isfinite(values), values, finite.min())
         return values
 
@@ -113,14 +113,14 @@ def _check_length(header: Dataset, voxels: int) -> None:
         return
     if uid.is_encapsulated:
         if voxels > max(_ALWAYS_ALLOWED, _MAX_EXPANSION * len(header.PixelData or b"")):
-            raise StudyRefused("undecodable", f"{voxels} pixels from {len(header.PixelData or b'')} bytes")
+            raise StudyError("undecodable", f"{voxels} pixels from {len(header.PixelData or b'')} bytes")
         return
     samples, bits = header.get("SamplesPerPixel", 1), int(header.BitsAllocated)
     if header.PhotometricInterpretation == "YBR_FULL_422":
         samples = 2
     needed, there = (voxels * samples * bits + 7) // 8, len(header.PixelData or b"")
     if there < needed:
-        raise StudyRefused("truncated" if there else "no-pixels", f"{there} of {needed} bytes of pixel data")
+        raise StudyError("truncated" if there else "no-pixels", f"{there} of {needed} bytes of pixel data")
 
 
 def _plain_pixels(header: Dataset, pixels: int) -> NDArray[np.generic] | None:

@@ -178,7 +178,7 @@ class Case:
         return Endpoint.of(self.kit)
 
     @cached_property
-    def due(self) -> Mapping[str, bytes]:
+    def expected(self) -> Mapping[str, bytes]:
         """The kit's files as they would be written today, by path below the kit."""
         from fedward.flare.kits.expected import closed_kit
 

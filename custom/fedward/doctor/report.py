@@ -109,7 +109,7 @@ def _said(finding: Finding) -> str:
 def _todo(heard: Sequence[Heard]) -> Iterator[str]:
     """Failures first; the same remedy once."""
     for level in ("fail", "warn"):
-        due = [f for f in _findings(heard) if f.level == level and f.remedy is not None]
-        for remedy in dict.fromkeys(finding.remedy for finding in due):
-            names = dict.fromkeys(finding.check for finding in due if finding.remedy == remedy)
+        expected = [f for f in _findings(heard) if f.level == level and f.remedy is not None]
+        for remedy in dict.fromkeys(finding.remedy for finding in expected):
+            names = dict.fromkeys(finding.check for finding in expected if finding.remedy == remedy)
             yield f"  {level}  {', '.join(names)}: {remedy}"

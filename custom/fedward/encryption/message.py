@@ -4,8 +4,9 @@
 
     magic b"FWSUM2\\n" | length of the header, 4 bytes, big-endian | header | payload
 
-The header is canonical JSON: ``key`` (its id), ``scheme``, ``topic`` (the fields of ``Topic``), ``parts`` (of each its
-``site`` and ``nonce``, in the order of the sites) and ``tag`` (16 hexadecimal digits a lane). Nothing is unpickled.
+The header is canonical JSON: ``key`` (its id), ``scheme``, ``topic`` (the fields of ``SumContext``), ``parts`` (of
+each its ``site`` and ``nonce``, in the order of the sites) and ``tag`` (16 hexadecimal digits a lane). Nothing is
+unpickled.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any, get_args
 
 from pydantic import TypeAdapter
 
-from fedward.encryption.sum_context import Purpose, Topic
+from fedward.encryption.sum_context import Purpose, SumContext
 from fedward.encryption.tag import Tag, lanes
 from fedward.errors import EncryptionError
 from fedward.settings import Scheme, SiteId
@@ -38,7 +39,7 @@ _SITE: TypeAdapter[str] = TypeAdapter(SiteId)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class MessagePart:
     """One hospital's message within a sum.
 
     Attributes:
@@ -49,7 +50,7 @@ class Part:
     site: str
     nonce: bytes
 
-    def canonical(self, topic: Topic) -> bytes:
+    def canonical(self, topic: SumContext) -> bytes:
         """The message's name for deriving its keys; two different messages have two.
 
         No field can hold the line feed that divides them but the nonce, which is last.
@@ -72,8 +73,8 @@ class Message:
 
     key_id: str
     scheme: str
-    topic: Topic
-    parts: tuple[Part, ...]
+    topic: SumContext
+    parts: tuple[MessagePart, ...]
     tag: Tag
     payload: bytes
 
@@ -144,9 +145,9 @@ def _header(message: Message) -> bytes:
 
 def _message(content: object, payload: bytes) -> Message:
     header = _table(content, _HEADER)
-    topic = Topic(**_table(header["topic"], _TOPIC))
+    topic = SumContext(**_table(header["topic"], _TOPIC))
     tables = [_table(part, _PART) for part in header["parts"]]
-    parts = tuple(Part(site=part["site"], nonce=bytes.fromhex(part["nonce"])) for part in tables)
+    parts = tuple(MessagePart(site=part["site"], nonce=bytes.fromhex(part["nonce"])) for part in tables)
     if len({part.site for part in parts}) != len(parts):
         raise EncryptionError("sealed message names a site twice")
     if len({part.nonce for part in parts}) != len(parts):

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedward.encryption.keys.key import FederationKey
-from fedward.encryption.message import NONCE_BYTES, Message, Part, pack, unpack
+from fedward.encryption.message import NONCE_BYTES, Message, MessagePart, pack, unpack
 from fedward.encryption.schemes import accumulator, check_bits, cipher
-from fedward.encryption.sum_context import Topic
+from fedward.encryption.sum_context import SumContext
 from fedward.encryption.tag import Tag, add_tags, same_tag, tag_of
 from fedward.errors import EncryptionError
 from fedward.settings import MIN_CONTRIBUTORS
@@ -55,7 +55,7 @@ class SecureSum:
         self._key, self._site = key, site
         self._cipher = cipher(key)
 
-    def seal(self, codes: NDArray[np.int64], topic: Topic) -> bytes:
+    def seal(self, codes: NDArray[np.int64], topic: SumContext) -> bytes:
         """This hospital's numbers as only a sum of them can be opened; two calls never give the same bytes.
 
         Args:
@@ -71,7 +71,7 @@ class SecureSum:
         if not _within(codes, topic.bits):
             raise EncryptionError(f"a number to seal has more than {topic.bits} bits")
         codes = np.ascontiguousarray(codes)
-        part = Part(site=self._site, nonce=secrets.token_bytes(NONCE_BYTES))
+        part = MessagePart(site=self._site, nonce=secrets.token_bytes(NONCE_BYTES))
         name = part.canonical(topic)
         return pack(
             Message(
@@ -84,11 +84,11 @@ class SecureSum:
             )
         )
 
-    def open(self, sealed: bytes, topic: Topic, *, fewest: int = MIN_CONTRIBUTORS) -> Opened:
+    def open(self, sealed: bytes, topic: SumContext, *, fewest: int = MIN_CONTRIBUTORS) -> Opened:
         """The sum in ``sealed``, exact and verified.
 
         Args:
-            sealed: what ``Adder.sum`` gave.
+            sealed: what ``Aggregator.sum`` gave.
             topic: what this hospital knows the sum to be about.
             fewest: sites that must be in it, three or more.
 
@@ -111,7 +111,7 @@ class SecureSum:
         return Opened(codes=codes, sites=message.sites)
 
 
-class Adder:
+class Aggregator:
     """The server's end of one sum; it holds no key. Calls from several threads are the caller's to order.
 
     Args:
@@ -123,10 +123,10 @@ class Adder:
         EncryptionError: the scheme is unknown or has no such bits.
     """
 
-    def __init__(self, topic: Topic, *, scheme: str, key_id: str) -> None:
+    def __init__(self, topic: SumContext, *, scheme: str, key_id: str) -> None:
         self._topic, self._scheme, self._key_id = topic, scheme, key_id
         self._accumulator = accumulator(scheme, length=topic.length, bits=topic.bits)
-        self._parts: dict[str, Part] = {}
+        self._parts: dict[str, MessagePart] = {}
         self._tag: Tag | None = None
 
     @property
@@ -184,7 +184,7 @@ class Adder:
         )
 
 
-def _check_same(message: Message, topic: Topic, *, key_id: str, scheme: str, whose: str) -> None:
+def _check_same(message: Message, topic: SumContext, *, key_id: str, scheme: str, whose: str) -> None:
     if message.scheme != scheme:
         raise EncryptionError(f"sealed in another scheme than {whose}", value=message.scheme, remedy=f"use {scheme}")
     if message.key_id != key_id:
@@ -193,9 +193,9 @@ def _check_same(message: Message, topic: Topic, *, key_id: str, scheme: str, who
             value=message.key_id,
             remedy="give every hospital the same key file",
         )
-    due = asdict(topic)
+    expected = asdict(topic)
     for name, value in asdict(message.topic).items():
-        if value != due[name]:
+        if value != expected[name]:
             raise EncryptionError(f"sealed for another {name.replace('_', ' ')} than this sum's", value=value)
 
 

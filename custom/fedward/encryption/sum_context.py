@@ -10,7 +10,7 @@ Purpose = Literal["model", "scores", "cohort", "confirm"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Topic:
+class SumContext:
     """What every part of one sum has in common; nothing in it is secret.
 
     Attributes:

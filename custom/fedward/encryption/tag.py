@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 
 from fedward.encryption.keys.key import FederationKey
 from fedward.encryption.stream import KeyStream, blocks
-from fedward.encryption.sum_context import Topic
+from fedward.encryption.sum_context import SumContext
 
 Tag = tuple[int, ...]
 """One number in [0, 2^64) a lane."""
@@ -49,7 +49,7 @@ def lanes(bits: int) -> int:
     return -(-_SECURITY_BITS // (65 - bits))
 
 
-def tag_of(codes: NDArray[np.int64], *, key: FederationKey, topic: Topic, parts: Sequence[bytes]) -> Tag:
+def tag_of(codes: NDArray[np.int64], *, key: FederationKey, topic: SumContext, parts: Sequence[bytes]) -> Tag:
     """The tag of ``codes``, int64 of shape (n,), under the masks of ``parts``: one for a message, all for a sum."""
     count = lanes(topic.bits)
     material = key.derive(b"fedward/tag/1" + topic.canonical(), length=32 * count)

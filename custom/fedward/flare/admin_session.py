@@ -169,15 +169,15 @@ class Console:
             return list(self._session.get_connected_client_list())
 
 
-def _job_id(said: object) -> str:
+def _job_id(text: object) -> str:
     """A job's id, which the server makes up.
 
     Raises:
         FederationError: it has not the form of a UUID (RFC 9562, section 4); paths and commands are made of it.
     """
-    if type(said) is not str or not _UUID.fullmatch(said):
-        raise FederationError("is no id of a job", value=one_line(str(said)), remedy="see `nvflare job list`")
-    return said
+    if type(text) is not str or not _UUID.fullmatch(text):
+        raise FederationError("is no id of a job", value=one_line(str(text)), remedy="see `nvflare job list`")
+    return text
 
 
 @contextmanager

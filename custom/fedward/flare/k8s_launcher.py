@@ -15,7 +15,7 @@ from nvflare.apis.job_launcher_spec import JobHandleSpec
 from nvflare.app_opt.job_launcher.k8s_launcher import ClientK8sJobLauncher
 from nvflare.utils.job_launcher_utils import get_job_launcher_spec
 
-from fedward.errors import PolicyRefused
+from fedward.errors import PolicyError
 
 
 class SitePods(ClientK8sJobLauncher):  # type: ignore[misc]
@@ -25,7 +25,7 @@ class SitePods(ClientK8sJobLauncher):  # type: ignore[misc]
         """Start the job's pod.
 
         Raises:
-            PolicyRefused: the job says what its pod is to be.
+            PolicyError: the job says what its pod is to be.
         """
         refuse_own_pod(job_meta, site=fl_ctx.get_identity_name())
         return super().launch_job(job_meta, fl_ctx)
@@ -35,10 +35,10 @@ def refuse_own_pod(job_meta: dict[str, Any], *, site: str) -> None:
     """Refuse a job that names an image, a program or anything else of its pod.
 
     Raises:
-        PolicyRefused: it does, for this site or for all of them.
+        PolicyError: it does, for this site or for all of them.
     """
     asked = get_job_launcher_spec(job_meta, site, "k8s") or job_meta.get(JobMetaKey.JOB_LAUNCHER_SPEC.value)
     if asked:
         remedy = "export it without launcher_spec; the hospital's local/study_runtime.yaml says what runs"
         what, settings = "job says which pod it runs in", {"launcher_spec": None}
-        raise PolicyRefused(what, where=site, remedy=remedy, settings=settings)
+        raise PolicyError(what, where=site, remedy=remedy, settings=settings)

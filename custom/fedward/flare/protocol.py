@@ -207,5 +207,5 @@ def refusal(result: Shareable) -> str | None:
     code = result.get_return_code(ReturnCode.OK)
     if code == ReturnCode.OK:
         return None
-    said = result.get_header(REFUSAL)
-    return (one_line(said) if type(said) is str else "") or one_line(f"site answered {code}")
+    message = result.get_header(REFUSAL)
+    return (one_line(message) if type(message) is str else "") or one_line(f"site answered {code}")

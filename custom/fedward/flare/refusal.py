@@ -14,18 +14,18 @@ from enum import StrEnum
 from typing import NewType
 
 from fedward.errors import (
+    BudgetError,
     CohortError,
     EncryptionError,
     FederationError,
     FedwardError,
-    GateRefused,
+    GateError,
     JobError,
     LedgerError,
-    OverBudget,
-    PolicyRefused,
+    PolicyError,
     SettingsError,
     StoreError,
-    StudyRefused,
+    StudyError,
     single_line,
 )
 from fedward.flare.refusal_sentences import GATE_SENTENCES, VALUE
@@ -93,12 +93,12 @@ CLASSES: Mapping[type, Code] = {
     FedwardError: Code.REFUSED,
     SettingsError: Code.SETTINGS,
     CohortError: Code.COHORT,
-    StudyRefused: Code.STUDY,
+    StudyError: Code.STUDY,
     JobError: Code.JOB,
-    PolicyRefused: Code.POLICY,
+    PolicyError: Code.POLICY,
     LedgerError: Code.LEDGER,
-    OverBudget: Code.BUDGET,
-    GateRefused: Code.GATE,
+    BudgetError: Code.BUDGET,
+    GateError: Code.GATE,
     EncryptionError: Code.ENCRYPTION,
     StoreError: Code.STORE,
     FederationError: Code.FEDERATION,
@@ -140,16 +140,16 @@ _LONGEST_MESSAGE = 2000
 def public_reason(error: BaseException) -> Sentence:
     """What the server may know of an error: one printable line of at most 300 characters from a closed table.
 
-    Of a ``PolicyRefused`` it names the settings of the job that were refused, the policy's own bounds on them and the
+    Of a ``PolicyError`` it names the settings of the job that were refused, the policy's own bounds on them and the
     job's hash. Nothing else of any error is told, least of all its text.
     """
     code = code_of(error)
-    told: str | None = None
-    if isinstance(error, PolicyRefused):
-        told = _policy(error.settings)
-    elif isinstance(error, GateRefused | EncryptionError):
-        told = _gate_sentence(error.what)
-    return Sentence(one_line(told or SENTENCES[code]))
+    sentence: str | None = None
+    if isinstance(error, PolicyError):
+        sentence = _policy(error.settings)
+    elif isinstance(error, GateError | EncryptionError):
+        sentence = _gate_sentence(error.what)
+    return Sentence(one_line(sentence or SENTENCES[code]))
 
 
 def code_of(error: BaseException) -> Code:
@@ -166,10 +166,10 @@ def _policy(settings: object) -> str | None:
     """The refused settings as sentences; what is on no list, and a bound that is no number, is left out."""
     if not isinstance(settings, Mapping):
         return None
-    told = [_setting(name, settings[name]) for name in SETTINGS if name in settings]
-    if not told:
+    parts = [_setting(name, settings[name]) for name in SETTINGS if name in settings]
+    if not parts:
         return None
-    return " | ".join(told) + ("" if set(SETTINGS) & set(settings) == {NOT_APPROVED} else f"; {_MORE}")
+    return " | ".join(parts) + ("" if set(SETTINGS) & set(settings) == {NOT_APPROVED} else f"; {_MORE}")
 
 
 def _setting(name: str, bound: object) -> str:

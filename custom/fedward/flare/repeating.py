@@ -6,14 +6,14 @@ import threading
 from collections.abc import Callable
 
 
-def repeat(step: Callable[[], None], *, every_s: float, name: str, say: Callable[[str], None]) -> None:
+def repeat(step: Callable[[], None], *, every_s: float, name: str, log: Callable[[str], None]) -> None:
     """Do a step in a thread of its own that ends with the process; one that throws is done again like any other.
 
     Args:
         step: what is done.
         every_s: seconds between the end of one and the beginning of the next.
         name: of the thread, and of the step in the log.
-        say: for the log.
+        log: for the log.
     """
 
     def forever() -> None:
@@ -22,6 +22,6 @@ def repeat(step: Callable[[], None], *, every_s: float, name: str, say: Callable
             try:
                 step()
             except Exception as error:  # noqa: BLE001 - it must outlive whatever is thrown at it
-                say(f"{name}: {type(error).__name__}, trying again")
+                log(f"{name}: {type(error).__name__}, trying again")
 
     threading.Thread(target=forever, name=f"fedward {name}", daemon=True).start()

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from fedward.encryption.sum_context import Purpose, Topic
+from fedward.encryption.sum_context import Purpose, SumContext
 from fedward.privacy.ledger.runs import FinalModel
 from fedward.settings import JobSpec
 from fedward.weights import Layout, parameter_count
@@ -19,7 +19,7 @@ INITIAL = "0" * 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SumTopics:
+class SumContexts:
     """The topics of one run.
 
     Attributes:
@@ -38,11 +38,11 @@ class SumTopics:
     architecture: str
     bits: int
 
-    def model(self, round_number: int) -> Topic:
+    def model(self, round_number: int) -> SumContext:
         """Of a round's models: each value of the model, and the weight last."""
         return self._topic("model", round_number, layout=self.architecture, length=parameter_count(self.layout) + 1)
 
-    def counts(self, purpose: str, *, final: FinalModel | None) -> Topic | None:
+    def counts(self, purpose: str, *, final: FinalModel | None) -> SumContext | None:
         """Of score histograms, which are those of ``final`` and of no other model, or of cohort statistics.
 
         Returns:
@@ -59,12 +59,12 @@ class SumTopics:
             return self._topic("scores", final.after, layout=layout, length=numbers)
         return None
 
-    def confirmation(self, identity: str) -> Topic:
+    def confirmation(self, identity: str) -> SumContext:
         """Of hospitals' words that they have opened a sum: a one each, for the sum of that identity alone."""
         return self._topic("confirm", 0, layout=identity, length=1)
 
-    def _topic(self, purpose: Purpose, round_number: int, *, layout: str, length: int) -> Topic:
-        return Topic(
+    def _topic(self, purpose: Purpose, round_number: int, *, layout: str, length: int) -> SumContext:
+        return SumContext(
             job_id=self.job_id,
             purpose=purpose,
             round_number=round_number,

@@ -69,12 +69,12 @@ def read_origin(job: JobSpec, *, app: Path, root: Path, meta: Path) -> Origin:
         return UNKNOWN
     name, organisation = signer.name, signer.organisation
     try:
-        signed, told = _signed_study(app / "config" / STUDY_FILE, job), _told_study(meta)
+        signed, reported = _signed_study(app / "config" / STUDY_FILE, job), _told_study(meta)
     except (OSError, ValueError, TypeError, LookupError, RecursionError, SettingsError):
         return UNKNOWN
     if signed is None:
         return Origin(submitter=name, organisation=organisation)
-    if signed != told:
+    if signed != reported:
         return UNKNOWN
     return Origin(submitter=name, organisation=organisation, study=signed)
 

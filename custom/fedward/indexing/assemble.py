@@ -20,10 +20,10 @@ from typing import Literal
 from fedward.dataset.manifest import Row
 from fedward.dicom.geometry import Place, order_slices, volume_spacing_mm
 from fedward.dicom.nifti import stem
-from fedward.errors import StudyRefused
+from fedward.errors import StudyError
 from fedward.indexing.labels import LabelTable
 from fedward.indexing.match_masks import match_masks
-from fedward.indexing.quality import Finding
+from fedward.indexing.quality import FileFacts
 from fedward.indexing.quarantine import Quarantined
 from fedward.indexing.site_key import Kind, SiteKey
 from fedward.indexing.volume import Volume
@@ -34,8 +34,8 @@ MASK = "mask"
 
 
 def assemble(
-    images: Sequence[Finding],
-    masks: Sequence[Finding],
+    images: Sequence[FileFacts],
+    masks: Sequence[FileFacts],
     *,
     cohort: CohortPolicy,
     key: SiteKey,
@@ -60,9 +60,9 @@ def assemble(
     matched, unmatched = match_masks(volumes, usable)
     apart = f"{cohort.masks.name}/" if cohort.masks is not None and cohort.masks != cohort.images else ""
     aside += [replace(one, file=f"{apart}{one.file}") for one in faulty + unmatched]
-    said = labels.match([_names(volume, key) for volume in volumes]) if labels else [{}] * len(volumes)
+    message = labels.match([_names(volume, key) for volume in volumes]) if labels else [{}] * len(volumes)
     rows = []
-    for volume, row, label in zip(volumes, matched, said, strict=True):
+    for volume, row, label in zip(volumes, matched, message, strict=True):
         row = replace(row, labels=label)
         missing = [column for column in cohort.require if column != MASK and column not in label]
         if missing:
@@ -74,7 +74,7 @@ def assemble(
     return sorted(rows, key=lambda row: row.image), aside
 
 
-def _without_duplicates(findings: Iterable[Finding], aside: list[Quarantined]) -> list[Finding]:
+def _without_duplicates(findings: Iterable[FileFacts], aside: list[Quarantined]) -> list[FileFacts]:
     first: dict[str, str] = {}
     kept = []
     for finding in findings:
@@ -88,19 +88,21 @@ def _without_duplicates(findings: Iterable[Finding], aside: list[Quarantined]) -
 
 
 def _volumes(
-    findings: Sequence[Finding],
-    seen: Sequence[Finding],
+    findings: Sequence[FileFacts],
+    seen: Sequence[FileFacts],
     cohort: CohortPolicy,
     key: SiteKey,
     aside: list[Quarantined],
 ) -> list[Volume]:
-    def volume(parts: Sequence[Finding], kind: Literal["dicom", "dicom-series", "nifti"], gap: float | None) -> Volume:
+    def volume(
+        parts: Sequence[FileFacts], kind: Literal["dicom", "dicom-series", "nifti"], gap: float | None
+    ) -> Volume:
         return Volume(tuple(parts), _row(parts, kind, gap, cohort, key))
 
     if not cohort.volumes:
         return [volume([one], one.format, None) for one in findings]
     lost = {one.series for one in seen if one.reason and one.series}
-    series: dict[str, list[Finding]] = defaultdict(list)
+    series: dict[str, list[FileFacts]] = defaultdict(list)
     volumes = []
     for one in findings:
         if one.format == "dicom" and len(one.shape) == 2:
@@ -110,28 +112,28 @@ def _volumes(
     for name, parts in series.items():
         try:
             if name in lost:
-                raise StudyRefused("incomplete-series", "another of its slices is in quarantine")
+                raise StudyError("incomplete-series", "another of its slices is in quarantine")
             order, gap = _series_order(parts)
             volumes.append(volume([parts[index] for index in order], "dicom-series", gap))
-        except StudyRefused as refusal:
+        except StudyError as refusal:
             aside += [Quarantined(one.path, refusal.reason, refusal.detail) for one in parts]
     return volumes
 
 
-def _series_order(parts: Sequence[Finding]) -> tuple[tuple[int, ...], float | None]:
+def _series_order(parts: Sequence[FileFacts]) -> tuple[tuple[int, ...], float | None]:
     if len(parts) == 1:
-        raise StudyRefused("incomplete-series", "a single slice")
+        raise StudyError("incomplete-series", "a single slice")
     if len({one.shape for one in parts}) > 1:
-        raise StudyRefused("mixed-series", "slices of different shapes")
+        raise StudyError("mixed-series", "slices of different shapes")
     if len({one.patient for one in parts}) > 1:
-        raise StudyRefused("mixed-series", "slices of different patients")
+        raise StudyError("mixed-series", "slices of different patients")
     if all(one.blank for one in parts):
-        raise StudyRefused("blank-image", "every slice is blank")
+        raise StudyError("blank-image", "every slice is blank")
     return order_slices([Place(one.positions_mm[0], one.orientation, one.number) for one in parts])
 
 
 def _row(
-    parts: Sequence[Finding],
+    parts: Sequence[FileFacts],
     kind: Literal["dicom", "dicom-series", "nifti"],
     gap: float | None,
     cohort: CohortPolicy,

@@ -18,8 +18,8 @@ from fedward.dataset.manifest import Manifest, withdraw_manifest, write_manifest
 from fedward.errors import CohortError, SettingsError
 from fedward.indexing.assemble import assemble
 from fedward.indexing.labels import read_labels
-from fedward.indexing.quality import Finding
-from fedward.indexing.quarantine import TooManyQuarantined, tally, write_quarantine
+from fedward.indexing.quality import FileFacts
+from fedward.indexing.quarantine import QuarantineError, tally, write_quarantine
 from fedward.indexing.site_key import SiteKey, load_key
 from fedward.indexing.walk import fingerprint, read_cache, split_known, walk, walks, write_cache
 from fedward.indexing.workers import examine_all
@@ -44,7 +44,7 @@ def index_cohort(
 
     Raises:
         SettingsError: no such cohort, or a key that cannot be used.
-        TooManyQuarantined: more than ``max_quarantined_fraction`` of the image files is unusable, or all are.
+        QuarantineError: more than ``max_quarantined_fraction`` of the image files is unusable, or all are.
             ``quarantine.csv`` is written all the same, and an earlier manifest is withdrawn: no job uses a refused
             cohort. A mask that does not serve counts only where the cohort requires a mask.
         CohortError: no such folder, an empty one, a label table that cannot serve, or a disk that takes no index.
@@ -63,7 +63,7 @@ def index_cohort(
         unusable = len(images) - sum(len(row.paths) for row in rows)
         if unusable > chosen.max_quarantined_fraction * len(images) or not rows:
             withdraw_manifest(chosen.index)
-            raise TooManyQuarantined(
+            raise QuarantineError(
                 where=chosen.images,
                 unusable=unusable,
                 files=len(images),
@@ -86,7 +86,7 @@ def index_cohort(
     return manifest
 
 
-def pseudonymous(finding: Finding, key: SiteKey) -> Finding:
+def pseudonymous(finding: FileFacts, key: SiteKey) -> FileFacts:
     """The finding with keyed pseudonyms in place of every identifier."""
     return replace(
         finding,
@@ -107,9 +107,9 @@ def _chosen(policy: SitePolicy, cohort: str) -> CohortPolicy:
     return policy.cohorts[cohort]
 
 
-def _walk(cohort: CohortPolicy) -> tuple[list[Finding], dict[str, Path]]:
+def _walk(cohort: CohortPolicy) -> tuple[list[FileFacts], dict[str, Path]]:
     """Every file of the cohort, and the folders that paths start from."""
-    seen: list[Finding] = []
+    seen: list[FileFacts] = []
     roots: dict[str, Path] = {}
     for role, root, without in walks(cohort):
         roots[role] = root
@@ -121,17 +121,17 @@ def _walk(cohort: CohortPolicy) -> tuple[list[Finding], dict[str, Path]]:
 
 
 def _findings(
-    seen: list[Finding],
+    seen: list[FileFacts],
     roots: dict[str, Path],
     cohort: CohortPolicy,
     key: SiteKey,
     progress: Progress | None,
     workers: int | None,
-) -> list[Finding]:
+) -> list[FileFacts]:
     """A finding for each file, in order of role and path, from the cache or from the file."""
     mark = fingerprint(cohort, key.fingerprint)
     known, fresh = split_known(seen, read_cache(cohort.index, mark))
-    found: dict[tuple[str, str], Finding] = {(one.role, one.path): one for one in known}
+    found: dict[tuple[str, str], FileFacts] = {(one.role, one.path): one for one in known}
     if progress is not None:
         progress(0, len(fresh))
     try:

@@ -72,16 +72,16 @@ class LabelTable:
             raise CohortError(
                 "no labels match", where=self.path, remedy="write the identifiers as they stand in the image headers"
             )
-        said: dict[Kind, dict[str, LabelRow]] = {kind: {} for kind in usable}
+        stated: dict[Kind, dict[str, LabelRow]] = {kind: {} for kind in usable}
         for row in self.rows:
             for kind in [kind for kind in usable if kind in row.keys][:1]:
-                before = said[kind].setdefault(row.keys[kind], row)
+                before = stated[kind].setdefault(row.keys[kind], row)
                 if before.labels != row.labels:
                     self._conflict(before, row)
-        return [self._labels(image, said) for image in images]
+        return [self._labels(image, stated) for image in images]
 
-    def _labels(self, image: dict[Kind, frozenset[str]], said: dict[Kind, dict[str, LabelRow]]) -> dict[str, str]:
-        for kind, rows in said.items():
+    def _labels(self, image: dict[Kind, frozenset[str]], stated: dict[Kind, dict[str, LabelRow]]) -> dict[str, str]:
+        for kind, rows in stated.items():
             found = [rows[name] for name in sorted(image.get(kind, ())) if name in rows]
             for other in found[1:]:
                 if other.labels != found[0].labels:

@@ -16,8 +16,8 @@ import numpy as np
 from fedward.dataset.manifest import Row
 from fedward.dicom.masks import place_frames
 from fedward.dicom.nifti import stem
-from fedward.errors import StudyRefused
-from fedward.indexing.quality import Finding
+from fedward.errors import StudyError
+from fedward.indexing.quality import FileFacts
 from fedward.indexing.quarantine import Quarantined
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _AFFINE_WITHIN_MM = 0.01
 
 
-def match_masks(volumes: Sequence[Volume], masks: Sequence[Finding]) -> tuple[list[Row], list[Quarantined]]:
+def match_masks(volumes: Sequence[Volume], masks: Sequence[FileFacts]) -> tuple[list[Row], list[Quarantined]]:
     """The volumes' rows, in their order, with the masks that fit; and the masks that fit none, with the reason."""
     rows = [volume.row for volume in volumes]
     by_name: dict[str, list[int]] = defaultdict(list)
@@ -41,42 +41,42 @@ def match_masks(volumes: Sequence[Volume], masks: Sequence[Finding]) -> tuple[li
         try:
             for number, slices in _fitting(mask, volumes, by_name).items():
                 if rows[number].mask is not None:
-                    raise StudyRefused("second-mask", f"beside {rows[number].mask}")
+                    raise StudyError("second-mask", f"beside {rows[number].mask}")
                 rows[number] = replace(
                     rows[number],
                     mask=mask.path,
                     mask_format="dicom-seg" if mask.format == "dicom" else "nifti",
                     mask_slices=slices,
                 )
-        except StudyRefused as refusal:
+        except StudyError as refusal:
             aside.append(Quarantined(mask.path, refusal.reason, refusal.detail))
     return rows, aside
 
 
-def _fitting(mask: Finding, volumes: Sequence[Volume], by_name: dict[str, list[int]]) -> dict[int, tuple[int, ...]]:
+def _fitting(mask: FileFacts, volumes: Sequence[Volume], by_name: dict[str, list[int]]) -> dict[int, tuple[int, ...]]:
     """The images that a mask belongs to, by number, with the slice of each of its frames."""
     if mask.format == "nifti":
         numbers = by_name.get(f"path:{mask.path}") or by_name.get(f"stem:{stem(mask.path)}") or []
         if not numbers:
-            raise StudyRefused("orphan-mask", "no image of the same name")
+            raise StudyError("orphan-mask", "no image of the same name")
         if len(numbers) > 1:
-            raise StudyRefused("mask-misfit", "several images have its name")
+            raise StudyError("mask-misfit", "several images have its name")
         _same_grid(mask, volumes[numbers[0]].findings[0])
         return {numbers[0]: ()}
     named = {place.instance for place in mask.mask_frames} - {""}
     numbers = sorted({number for name in named or {mask.series} for number in by_name.get(name, [])})
     if not numbers:
-        raise StudyRefused("orphan-mask", "refers to no image of the cohort")
+        raise StudyError("orphan-mask", "refers to no image of the cohort")
     placed = {number: _place(mask, volumes[number]) for number in numbers}
     stray = any(max(slices) < 0 for slices in zip(*placed.values(), strict=True))
     if stray and (all(max(slices) < 0 for slices in placed.values()) or len(volumes[numbers[0]].row.shape) == 3):
-        raise StudyRefused("mask-misfit", "a frame belongs to no slice of its image")
+        raise StudyError("mask-misfit", "a frame belongs to no slice of its image")
     return {number: slices for number, slices in placed.items() if max(slices, default=-1) >= 0}
 
 
-def _place(mask: Finding, volume: Volume) -> tuple[int, ...]:
+def _place(mask: FileFacts, volume: Volume) -> tuple[int, ...]:
     if volume.row.shape[-2:] != mask.shape:
-        raise StudyRefused("mask-misfit", f"mask {mask.shape}, image {volume.row.shape[-2:]}")
+        raise StudyError("mask-misfit", f"mask {mask.shape}, image {volume.row.shape[-2:]}")
     first = volume.findings[0]
     if first.frames:
         slices: list[tuple[str, int | None]] = [(first.instance, frame + 1) for frame in first.frames]
@@ -88,9 +88,9 @@ def _place(mask: Finding, volume: Volume) -> tuple[int, ...]:
     )
 
 
-def _same_grid(mask: Finding, image: Finding) -> None:
+def _same_grid(mask: FileFacts, image: FileFacts) -> None:
     if mask.shape != image.shape:
-        raise StudyRefused("mask-misfit", f"mask {mask.shape}, image {image.shape}")
+        raise StudyError("mask-misfit", f"mask {mask.shape}, image {image.shape}")
     apart = float(np.abs(np.subtract(mask.affine, image.affine)).max())
     if apart > _AFFINE_WITHIN_MM:
-        raise StudyRefused("mask-misfit", f"mask and image lie {apart:.2f} mm apart")
+        raise StudyError("mask-misfit", f"mask and image lie {apart:.2f} mm apart")

@@ -1,4 +1,4 @@
-"""The quality gate: one file -> one ``Finding``, whatever its bytes.
+"""The quality gate: one file -> one ``FileFacts``, whatever its bytes.
 
 What a header may lack and still be accepted: everything except pixels and PatientID. Absent StudyDescription,
 BodyPartExamined, age, sex, spacing or character set exclude nothing.
@@ -21,7 +21,7 @@ from fedward.dicom.image import frame_order
 from fedward.dicom.masks import SEGMENTATION_CLASSES, FramePlace, frame_places
 from fedward.dicom.nifti import is_nifti, parse_nifti, patient_of, stem
 from fedward.dicom.pixels import decode, has_pixels
-from fedward.errors import StudyRefused
+from fedward.errors import StudyError
 from fedward.settings import CohortPolicy
 
 REASONS: dict[str, str] = {
@@ -56,7 +56,7 @@ Role = Literal["image", "mask"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class FileFacts:
     """What one file is, and why it cannot serve if it cannot.
 
     Attributes:
@@ -105,7 +105,7 @@ class Finding:
     mask_frames: tuple[FramePlace, ...] = ()
 
 
-def examine(seen: Finding, root: Path, cohort: CohortPolicy) -> Finding:
+def examine(seen: FileFacts, root: Path, cohort: CohortPolicy) -> FileFacts:
     """Read one file once and judge it by itself; what needs other files is judged in ``fedward.indexing.assemble``.
 
     Never raises for what is in the file: unreadable, truncated and hostile bytes come back as a refused finding.
@@ -127,11 +127,11 @@ def examine(seen: Finding, root: Path, cohort: CohortPolicy) -> Finding:
             if finding.role == "mask":
                 return _segmentation(finding, header)
             return _image(finding, header, cohort)
-    except StudyRefused as refusal:
+    except StudyError as refusal:
         return replace(finding, reason=refusal.reason, detail=refusal.detail)
 
 
-def _nifti(finding: Finding, data: bytes) -> Finding:
+def _nifti(finding: FileFacts, data: bytes) -> FileFacts:
     finding = replace(finding, format="nifti", patient=patient_of(finding.path), study=stem(finding.path))
     image = parse_nifti(data)
     return replace(
@@ -143,7 +143,7 @@ def _nifti(finding: Finding, data: bytes) -> Finding:
     )
 
 
-def _described(finding: Finding, header: Dataset) -> Finding:
+def _described(finding: FileFacts, header: Dataset) -> FileFacts:
     """What the header says, for both roles; reading it cannot fail."""
     instance = text(header, "SOPInstanceUID") or f"sha256:{finding.sha256}"
     series = text(header, "SeriesInstanceUID") or instance
@@ -160,24 +160,24 @@ def _described(finding: Finding, header: Dataset) -> Finding:
     )
 
 
-def _image(finding: Finding, header: Dataset, cohort: CohortPolicy) -> Finding:
+def _image(finding: FileFacts, header: Dataset, cohort: CohortPolicy) -> FileFacts:
     if text(header, "SOPClassUID") in SEGMENTATION_CLASSES:
         if cohort.masks == cohort.images:
             return _segmentation(finding, header)
-        raise StudyRefused("not-an-image", "DICOM SEG")
+        raise StudyError("not-an-image", "DICOM SEG")
     if not has_pixels(header):
         cut = ", perhaps cut short before its pixels" if "Rows" in header else ""
-        raise StudyRefused("no-pixels", f"modality {finding.modality or 'absent'}{cut}")
+        raise StudyError("no-pixels", f"modality {finding.modality or 'absent'}{cut}")
     if not finding.patient:
-        raise StudyRefused("missing-patient-id")
+        raise StudyError("missing-patient-id")
     if cohort.modalities and finding.modality not in {one.upper() for one in cohort.modalities}:
-        raise StudyRefused("wrong-modality", finding.modality or "absent")
+        raise StudyError("wrong-modality", finding.modality or "absent")
     part = text(header, "BodyPartExamined").upper()
     if cohort.body_parts and part and part not in {one.upper() for one in cohort.body_parts}:
-        raise StudyRefused("wrong-body-part", part[:16])
+        raise StudyError("wrong-body-part", part[:16])
     if text(header, "BurnedInAnnotation").upper() == "YES":
         if cohort.exclude_burned_in:
-            raise StudyRefused("burned-in-annotation")
+            raise StudyError("burned-in-annotation")
         finding = replace(finding, flags=(*finding.flags, "burned-in-annotation"))
     stored = decode(header)
     if stored.colour and (whole(header, "NumberOfFrames") or 1) > 1:
@@ -186,7 +186,7 @@ def _image(finding: Finding, header: Dataset, cohort: CohortPolicy) -> Finding:
     return _placed(_unless_blank(finding, volumes=cohort.volumes and stored.values.ndim == 2), header, stored.values)
 
 
-def _placed(finding: Finding, header: Dataset, values: NDArray[np.generic]) -> Finding:
+def _placed(finding: FileFacts, header: Dataset, values: NDArray[np.generic]) -> FileFacts:
     plane = geometry.in_plane_mm(header)
     finding = replace(finding, shape=tuple(int(side) for side in values.shape))
     if values.ndim == 2:
@@ -204,15 +204,15 @@ def _placed(finding: Finding, header: Dataset, values: NDArray[np.generic]) -> F
     return replace(finding, spacing_mm=geometry.volume_spacing_mm(gap, plane), frames=order, positions_mm=positions)
 
 
-def _segmentation(finding: Finding, header: Dataset) -> Finding:
+def _segmentation(finding: FileFacts, header: Dataset) -> FileFacts:
     if text(header, "SOPClassUID") not in SEGMENTATION_CLASSES:
-        raise StudyRefused("mask-misfit", "neither DICOM SEG nor NIfTI")
+        raise StudyError("mask-misfit", "neither DICOM SEG nor NIfTI")
     series = item(header, "ReferencedSeriesSequence")
     values = decode(header).values
     places = frame_places(header)
     frames = values.shape[0] if values.ndim == 3 else 1
     if len(places) != frames:
-        raise StudyRefused("mask-misfit", f"{frames} frames, {len(places)} of them described")
+        raise StudyError("mask-misfit", f"{frames} frames, {len(places)} of them described")
     return replace(
         finding,
         series=text(series, "SeriesInstanceUID") if series else "",
@@ -251,7 +251,7 @@ def age_years(header: Dataset) -> int | None:
     return None if years is None or not 0 <= years < 130 else int(years)
 
 
-def _unless_blank(finding: Finding, *, volumes: bool) -> Finding:
+def _unless_blank(finding: FileFacts, *, volumes: bool) -> FileFacts:
     if finding.blank and not volumes:
-        raise StudyRefused("blank-image", "at least 99 % of the pixels have one value")
+        raise StudyError("blank-image", "at least 99 % of the pixels have one value")
     return finding

@@ -32,7 +32,7 @@ class Quarantined:
     detail: str = ""
 
 
-class TooManyQuarantined(CohortError):
+class QuarantineError(CohortError):
     """More files are unusable than the site tolerates.
 
     Attributes:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fedward.dataset.manifest import Row
-from fedward.indexing.quality import Finding
+from fedward.indexing.quality import FileFacts
 
 
 @dataclass(frozen=True, slots=True)
 class Volume:
     """One image: its findings in order of slices (one, except for a series), and its row so far."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[FileFacts, ...]
     row: Row

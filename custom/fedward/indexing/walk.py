@@ -18,16 +18,16 @@ from typing import Any
 from fedward.dicom.masks import FramePlace
 from fedward.errors import CohortError
 from fedward.files import write_atomic
-from fedward.indexing.quality import Finding, Role
+from fedward.indexing.quality import FileFacts, Role
 from fedward.settings import CohortPolicy
 
 CACHE = "cache.jsonl"
 _NEVER = frozenset({"dicomdir", "thumbs.db", "desktop.ini"})
 _READERS = ("fedward", "pydicom", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle", "nibabel")
-_FIELDS = tuple(field.name for field in fields(Finding))
+_FIELDS = tuple(field.name for field in fields(FileFacts))
 
 
-def walk(root: Path, role: Role, *, without: Collection[Path] = ()) -> list[Finding]:
+def walk(root: Path, role: Role, *, without: Collection[Path] = ()) -> list[FileFacts]:
     """Every file below ``root``, by path, with its size and time and nothing read yet.
 
     Raises:
@@ -50,7 +50,7 @@ def walks(cohort: CohortPolicy) -> list[tuple[Role, Path, list[Path]]]:
     return [("image", cohort.images, [*others, cohort.masks]), ("mask", cohort.masks, [*others, cohort.images])]
 
 
-def _files(folder: str, below: str, role: Role, left_out: set[str], visited: set[str]) -> Iterator[Finding]:
+def _files(folder: str, below: str, role: Role, left_out: set[str], visited: set[str]) -> Iterator[FileFacts]:
     try:
         entries = list(os.scandir(folder))
     except OSError as error:
@@ -69,9 +69,9 @@ def _files(folder: str, below: str, role: Role, left_out: set[str], visited: set
             continue
         try:
             status = entry.stat()
-            yield Finding(path=path, size=status.st_size, mtime_ns=status.st_mtime_ns, role=role)
+            yield FileFacts(path=path, size=status.st_size, mtime_ns=status.st_mtime_ns, role=role)
         except OSError:  # a link to nowhere: reading it will say so
-            yield Finding(path=path, size=-1, mtime_ns=-1, role=role)
+            yield FileFacts(path=path, size=-1, mtime_ns=-1, role=role)
 
 
 def fingerprint(cohort: CohortPolicy, key_fingerprint: str) -> str:
@@ -86,7 +86,7 @@ def fingerprint(cohort: CohortPolicy, key_fingerprint: str) -> str:
     return json.dumps(content, sort_keys=True)
 
 
-def read_cache(folder: Path, mark: str) -> dict[tuple[Role, str], Finding]:
+def read_cache(folder: Path, mark: str) -> dict[tuple[Role, str], FileFacts]:
     """Findings of the last time by role and path; {} where there are none, they are damaged or ``mark`` differs."""
     try:
         lines = (folder / CACHE).read_text(encoding="utf-8").splitlines()
@@ -98,7 +98,7 @@ def read_cache(folder: Path, mark: str) -> dict[tuple[Role, str], Finding]:
     return {(finding.role, finding.path): finding for finding in found}
 
 
-def write_cache(folder: Path, mark: str, findings: Iterable[Finding]) -> None:
+def write_cache(folder: Path, mark: str, findings: Iterable[FileFacts]) -> None:
     """Keep findings for the next time; the file appears whole or not at all. They hold pseudonyms, not identifiers."""
     lines = [mark, *(json.dumps(_freeze(finding), separators=(",", ":")) for finding in findings)]
     folder.mkdir(parents=True, exist_ok=True)
@@ -106,8 +106,8 @@ def write_cache(folder: Path, mark: str, findings: Iterable[Finding]) -> None:
 
 
 def split_known(
-    seen: Iterable[Finding], cache: Mapping[tuple[Role, str], Finding]
-) -> tuple[list[Finding], list[Finding]]:
+    seen: Iterable[FileFacts], cache: Mapping[tuple[Role, str], FileFacts]
+) -> tuple[list[FileFacts], list[FileFacts]]:
     """Those whose size and time are as they were, with what was found then; and those to be read."""
     known, fresh = [], []
     for finding in seen:
@@ -120,7 +120,7 @@ def split_known(
     return known, fresh
 
 
-def _freeze(finding: Finding) -> list[Any]:
+def _freeze(finding: FileFacts) -> list[Any]:
     content = [getattr(finding, name) for name in _FIELDS]
     content[_FIELDS.index("mask_frames")] = [
         [place.instance, place.frame, place.position_mm] for place in finding.mask_frames
@@ -128,14 +128,14 @@ def _freeze(finding: Finding) -> list[Any]:
     return content
 
 
-def _thaw(content: list[Any]) -> Finding:
+def _thaw(content: list[Any]) -> FileFacts:
     given = dict(zip(_FIELDS, content, strict=True))
     for name in ("shape", "flags", "frames", "orientation", "affine"):
         given[name] = tuple(given[name])
     given["spacing_mm"] = None if given["spacing_mm"] is None else tuple(given["spacing_mm"])
     given["positions_mm"] = tuple(tuple(position) for position in given["positions_mm"])
     given["mask_frames"] = tuple(FramePlace(place[0], place[1], tuple(place[2])) for place in given["mask_frames"])
-    return Finding(**given)
+    return FileFacts(**given)
 
 
 def _version(package: str) -> str:

@@ -20,7 +20,7 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 
 from fedward.dicom.header import silence
-from fedward.indexing.quality import Finding, examine
+from fedward.indexing.quality import FileFacts, examine
 from fedward.settings import CohortPolicy
 
 _stopped: Callable[[], bool] = bool
@@ -31,8 +31,8 @@ _MEMORY_BYTES = 4 * 2**30
 
 
 def examine_all(
-    seen: Sequence[Finding], roots: dict[str, Path], cohort: CohortPolicy, *, workers: int | None = None
-) -> Generator[Finding]:
+    seen: Sequence[FileFacts], roots: dict[str, Path], cohort: CohortPolicy, *, workers: int | None = None
+) -> Generator[FileFacts]:
     """Examine every file, in no particular order.
 
     Args:
@@ -48,23 +48,23 @@ def examine_all(
     count = workers or _cpus()
     waiting = [list(seen[start : start + _CHUNK]) for start in range(0, len(seen), _CHUNK)][::-1]
     while waiting:
-        suspects: list[list[Finding]] = []
+        suspects: list[list[FileFacts]] = []
         yield from _run(waiting, suspects, roots, cohort, min(count, len(waiting)))
         for finding in (one for chunk in suspects for one in chunk):
             yield from _alone(finding, roots, cohort)
 
 
 def _run(
-    waiting: list[list[Finding]],
-    suspects: list[list[Finding]],
+    waiting: list[list[FileFacts]],
+    suspects: list[list[FileFacts]],
     roots: dict[str, Path],
     cohort: CohortPolicy,
     workers: int,
-) -> Iterator[Finding]:
+) -> Iterator[FileFacts]:
     """Take chunks off ``waiting`` until it is empty or a process dies; then put what was under way on ``suspects``."""
     stop = multiprocessing.Event()
     pool = ProcessPoolExecutor(workers, initializer=_prepare, initargs=(stop,))
-    under_way: dict[Future[list[Finding]], list[Finding]] = {}
+    under_way: dict[Future[list[FileFacts]], list[FileFacts]] = {}
     try:
         while waiting or under_way:
             while waiting and len(under_way) < 2 * workers:
@@ -81,7 +81,7 @@ def _run(
         pool.shutdown(cancel_futures=True)
 
 
-def _alone(finding: Finding, roots: dict[str, Path], cohort: CohortPolicy) -> Iterator[Finding]:
+def _alone(finding: FileFacts, roots: dict[str, Path], cohort: CohortPolicy) -> Iterator[FileFacts]:
     with ProcessPoolExecutor(1, initializer=_prepare, initargs=(multiprocessing.Event(),)) as pool:
         try:
             with _ctrl_c_waits():
@@ -105,7 +105,7 @@ def _cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _examine_chunk(chunk: Sequence[Finding], roots: dict[str, Path], cohort: CohortPolicy) -> list[Finding]:
+def _examine_chunk(chunk: Sequence[FileFacts], roots: dict[str, Path], cohort: CohortPolicy) -> list[FileFacts]:
     return [examine(finding, roots[finding.role], cohort) for finding in chunk if not _stopped()]
 
 

@@ -216,15 +216,15 @@ def _ended(state: str) -> Callable[[_Taking, Event], None]:
 
 
 def _privacy(taking: _Taking, site: int, facts: Any) -> None:
-    told = _map(facts)
-    if "mechanism" not in told:
+    reported = _map(facts)
+    if "mechanism" not in reported:
         return
-    mechanism = word(told["mechanism"])
+    mechanism = word(reported["mechanism"])
     if mechanism != "none" or taking.job_value("mechanism") is None:
         taking.set_job(mechanism=mechanism)
     if mechanism != "none":
         epsilons = {"charged": "epsilon", "spent": "spent", "cap": "epsilon_cap"}
-        taking.set_seat(site, **{column: real(told.get(key)) for column, key in epsilons.items()})
+        taking.set_seat(site, **{column: real(reported.get(key)) for column, key in epsilons.items()})
 
 
 def _seconds(event: Event, metrics: Event) -> dict[str, float | None]:

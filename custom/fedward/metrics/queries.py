@@ -107,7 +107,7 @@ class Round(NamedTuple):
     add_s: float | None
 
 
-class Part(NamedTuple):
+class SiteRound(NamedTuple):
     """What became of a site in a round."""
 
     round: int
@@ -199,14 +199,14 @@ def last_rounds(connection: sqlite3.Connection) -> dict[int, Round]:
     return {row[0]: Round(*row) for row in rows}
 
 
-def parts(connection: sqlite3.Connection, *, job: int, every: int = 1, last: int = 0) -> list[Part]:
+def parts(connection: sqlite3.Connection, *, job: int, every: int = 1, last: int = 0) -> list[SiteRound]:
     """Who did what in the rounds of one job, thinned as ``rounds`` are."""
     rows = connection.execute(
-        f"SELECT round, sites.site, {', '.join(Part._fields[2:])} FROM parts JOIN sites ON sites.key = parts.site "
+        f"SELECT round, sites.site, {', '.join(SiteRound._fields[2:])} FROM parts JOIN sites ON sites.key = parts.site "
         "WHERE job = ? AND (round % ? = 0 OR round = ?) ORDER BY round, sites.site",
         (job, every, last),
     )
-    return [Part(*row) for row in rows]
+    return [SiteRound(*row) for row in rows]
 
 
 def notes(connection: sqlite3.Connection, *, job: int, kind: str) -> list[Note]:

@@ -24,11 +24,11 @@ class Recorder:
     Args:
         path: of the store; made where there is none, at the first event.
         job_id: FLARE's id of the run.
-        say: for the server's log.
+        log: for the server's log.
     """
 
-    def __init__(self, path: Path, job_id: str, *, say: Callable[[str], None]) -> None:
-        self._path, self._job_id, self._say = path, job_id, say
+    def __init__(self, path: Path, job_id: str, *, log: Callable[[str], None]) -> None:
+        self._path, self._job_id, self._log = path, job_id, log
         self._store: Store | None = None
         self._failures, self._said, self._lock = 0, False, threading.Lock()
 
@@ -61,4 +61,4 @@ class Recorder:
         if not self._said:
             self._said = True
             what = str(error) if isinstance(error, StoreError) else type(error).__name__
-            self._say(f"events are not in the metrics store, and the job goes on: {what}")
+            self._log(f"events are not in the metrics store, and the job goes on: {what}")

@@ -10,7 +10,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
-from fedward.errors import GateRefused
+from fedward.errors import GateError
 
 PROOF = "fedward_proof"
 """Header of a reply that holds ``Proof.plain()`` on its way from the executor to the gate."""
@@ -52,13 +52,13 @@ class Proof:
         """The inverse of ``plain``.
 
         Raises:
-            GateRefused: a key is missing or extra, or a value is not of its type or range.
+            GateError: a key is missing or extra, or a value is not of its type or range.
         """
         if type(content) is not dict or set(content) != set(cls.__dataclass_fields__):
-            raise GateRefused("proof of protection has other fields than it should")
+            raise GateError("proof of protection has other fields than it should")
         for name, good in _FIELDS.items():
             if not good(content[name]):
-                raise GateRefused(f"proof of protection has no usable {name}")
+                raise GateError(f"proof of protection has no usable {name}")
         return cls(**content)
 
 

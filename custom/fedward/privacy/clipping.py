@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fedward.errors import GateRefused
+from fedward.errors import GateError
 from fedward.weights import Weights, l2_norm
 
 _HAIR = 1.0 - 1e-12
@@ -59,7 +59,7 @@ def clip_global(update: Weights, *, norm_l2: float) -> Clipped:
         New arrays, names sorted, dtypes and shapes kept.
 
     Raises:
-        GateRefused: as in the table.
+        GateError: as in the table.
     """
     bound, norm = _positive(norm_l2), _norm_of(update)
     scale = _scale(norm, bound)
@@ -87,17 +87,17 @@ def require_floating(update: Weights, *, to: str) -> None:
         to: what would be done to it, as a participle: "clipped", "noised".
 
     Raises:
-        GateRefused: naming the tensor and its dtype.
+        GateError: naming the tensor and its dtype.
     """
     for name in sorted(update):
         if update[name].dtype.kind != "f":
             value = str(update[name].dtype)
-            raise GateRefused(f"tensor {name} cannot be {to}", where="update", value=value, remedy=_LEAVE_OUT)
+            raise GateError(f"tensor {name} cannot be {to}", where="update", value=value, remedy=_LEAVE_OUT)
 
 
 def _positive(norm_l2: float) -> float:
     if not (math.isfinite(norm_l2) and norm_l2 >= np.finfo(np.float64).tiny):
-        raise GateRefused("clip norm must be > 0 and finite", where="update", value=norm_l2, remedy="give a bound")
+        raise GateError("clip norm must be > 0 and finite", where="update", value=norm_l2, remedy="give a bound")
     return float(norm_l2)
 
 
@@ -106,10 +106,10 @@ def _norm_of(update: Weights) -> float:
     require_floating(update, to="clipped")
     for name in sorted(update):
         if not np.isfinite(update[name]).all():
-            raise GateRefused(f"tensor {name} holds a value that is not finite", where="update", remedy=_LOOK)
+            raise GateError(f"tensor {name} holds a value that is not finite", where="update", remedy=_LOOK)
     norm = l2_norm(update[name] for name in sorted(update))
     if not math.isfinite(norm):
-        raise GateRefused("norm is beyond float64", where="update", remedy=_LOOK)
+        raise GateError("norm is beyond float64", where="update", remedy=_LOOK)
     return norm
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedward.errors import GateRefused, shown
+from fedward.errors import GateError, shown
 from fedward.weights import l2_norm
 
 MAX_JUMP = 10.0
@@ -36,11 +36,11 @@ def check_initial(model: Model, initial: Model) -> None:
     """Refuse a first round that does not start from the weights of the job's own seed; both of one layout.
 
     Raises:
-        GateRefused: naming the first tensor that differs by more than ``INITIAL_TOLERANCE``.
+        GateError: naming the first tensor that differs by more than ``INITIAL_TOLERANCE``.
     """
     for name in sorted(initial):
         if not np.allclose(model[name], initial[name], rtol=0.0, atol=INITIAL_TOLERANCE):
-            raise GateRefused(f"tensor {shown(name)} of the first round does not follow from the job's seed")
+            raise GateError(f"tensor {shown(name)} of the first round does not follow from the job's seed")
 
 
 def check_jump(model: Model, last: Model, *, rounds: int = 1, noise_l2: float = 0.0) -> None:
@@ -53,12 +53,12 @@ def check_jump(model: Model, last: Model, *, rounds: int = 1, noise_l2: float = 
         noise_l2: expected L2 norm of the noise that the agreed protection adds in a round.
 
     Raises:
-        GateRefused: the distance is above ``rounds · (MAX_JUMP · |last| + 3 · noise_l2)``.
+        GateError: the distance is above ``rounds · (MAX_JUMP · |last| + 3 · noise_l2)``.
     """
     moved = l2_norm(np.subtract(model[name], last[name], dtype=np.float64) for name in last)
     bound = max(1, rounds) * (MAX_JUMP * l2_norm(last[name] for name in last) + 3.0 * noise_l2)
     if not moved <= bound:
-        raise GateRefused(f"model is {moved:.3g} from the last one where at most {bound:.3g} was expected")
+        raise GateError(f"model is {moved:.3g} from the last one where at most {bound:.3g} was expected")
 
 
 def check_traps(model: Model, initial: Model) -> None:
@@ -72,7 +72,7 @@ def check_traps(model: Model, initial: Model) -> None:
         initial: the weights that follow from the job's seed.
 
     Raises:
-        GateRefused: naming the tensor and what it shows.
+        GateError: naming the tensor and what it shows.
     """
     seen: dict[tuple[tuple[int, ...], bytes], str] = {}
     for name in sorted(model):
@@ -80,12 +80,12 @@ def check_traps(model: Model, initial: Model) -> None:
         if array.ndim < 2:
             continue
         if not array.any() and first.any():
-            raise GateRefused(f"tensor {shown(name)} is all zero")
+            raise GateError(f"tensor {shown(name)} is all zero")
         twin = seen.setdefault((array.shape, array.tobytes()), name)
         if twin != name and not np.array_equal(first, initial[twin]):
-            raise GateRefused(f"tensor {shown(name)} is a copy of {shown(twin)}")
+            raise GateError(f"tensor {shown(name)} is a copy of {shown(twin)}")
         if identical_rows(array) > IMPRINT_FRACTION >= identical_rows(first):
-            raise GateRefused(f"tensor {shown(name)} has near-identical rows, as a layer that imprints images has")
+            raise GateError(f"tensor {shown(name)} has near-identical rows, as a layer that imprints images has")
 
 
 def identical_rows(matrix: NDArray[Any]) -> float:

@@ -8,7 +8,7 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
-from fedward.errors import GateRefused
+from fedward.errors import GateError
 from fedward.privacy.clipping import require_floating
 from fedward.weights import Weights
 
@@ -111,10 +111,10 @@ def add_gaussian(update: Weights, *, std: float, source: SecureRandom) -> Weight
         New arrays, names sorted, dtypes and shapes kept.
 
     Raises:
-        GateRefused: std is not > 0 and finite, a tensor is not floating, a value is not finite before or after.
+        GateError: std is not > 0 and finite, a tensor is not floating, a value is not finite before or after.
     """
     if not (math.isfinite(std) and std > 0):
-        raise GateRefused("noise must have a standard deviation > 0", where="update", value=std, remedy=_MULTIPLIER)
+        raise GateError("noise must have a standard deviation > 0", where="update", value=std, remedy=_MULTIPLIER)
     require_floating(update, to="noised")
     return {name: _noised(name, update[name], std, source) for name in sorted(update)}
 
@@ -124,7 +124,7 @@ def _noised(name: str, array: NDArray[np.floating], std: float, source: SecureRa
     with np.errstate(over="ignore", invalid="ignore"):
         noised = np.asarray(array + noise, dtype=np.float64).astype(array.dtype)
     if not np.isfinite(noised).all():
-        raise GateRefused(f"tensor {name} is not finite once noised", where="update", remedy=_MULTIPLIER)
+        raise GateError(f"tensor {name} is not finite once noised", where="update", remedy=_MULTIPLIER)
     return noised
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedward.errors import GateRefused, shown
+from fedward.errors import GateError, shown
 from fedward.privacy.clipping import clip_global, clip_per_layer
 from fedward.privacy.noise import SecureRandom, add_gaussian
 from fedward.privacy.policy.agreement import Agreement
@@ -31,17 +31,17 @@ def check_tensors(weights: object, layout: Layout) -> Weights:
     """A fresh copy of ``weights``, whose names, shapes and dtypes are those of ``layout`` and whose values are finite.
 
     Raises:
-        GateRefused: naming the first tensor that is extra, missing, of another shape or dtype, no plain array, or not
+        GateError: naming the first tensor that is extra, missing, of another shape or dtype, no plain array, or not
             finite.
     """
     if type(weights) is not dict:
-        raise GateRefused("tensors are not a table")
+        raise GateError("tensors are not a table")
     for name in weights:
         if type(name) is not str or name not in layout:
-            raise GateRefused(f"tensor {shown(name)} is not in the agreed layout")
+            raise GateError(f"tensor {shown(name)} is not in the agreed layout")
     for name in layout:
         if name not in weights:
-            raise GateRefused(f"tensor {shown(name)} is missing")
+            raise GateError(f"tensor {shown(name)} is missing")
     return {name: _checked(name, weights[name], layout[name]) for name in sorted(layout)}
 
 
@@ -52,7 +52,7 @@ def check_difference(update: Weights, incoming: Mapping[str, NDArray[Any]]) -> N
     weights that a hostile program has disguised; such a program could as well hide them in an honest-looking update.
 
     Raises:
-        GateRefused: the update, or one of its tensors, points along the model and is as long (see
+        GateError: the update, or one of its tensors, points along the model and is as long (see
             ``FULL_WEIGHTS_COSINE``).
     """
     sums = np.zeros(3)
@@ -60,23 +60,23 @@ def check_difference(update: Weights, incoming: Mapping[str, NDArray[Any]]) -> N
         one, other = (np.asarray(side[name], np.float64).ravel() for side in (update, incoming))
         parts = np.array([one @ other, one @ one, other @ other])
         if update[name].ndim >= 2 and one.size >= FEWEST_VALUES and _is_model(parts):
-            raise GateRefused(f"tensor {shown(name)} holds the model's own weights where a difference is due")
+            raise GateError(f"tensor {shown(name)} holds the model's own weights where a difference is due")
         sums += parts
     if _is_model(sums):
-        raise GateRefused("update holds the model's own weights where a difference is due")
+        raise GateError("update holds the model's own weights where a difference is due")
 
 
 def check_counts(values: object, *, length: int, min_count: int) -> NDArray[np.int64]:
     """A table of counts that may leave: ``length`` non-negative integers, each 0 or at least ``min_count``.
 
     Raises:
-        GateRefused: another length, no integers, negative, or below the floor.
+        GateError: another length, no integers, negative, or below the floor.
     """
     array = np.asarray(values)
     if array.dtype.kind not in "iu" or array.shape != (length,):
-        raise GateRefused(f"counts are not {length} integers")
+        raise GateError(f"counts are not {length} integers")
     if (array < 0).any() or ((array > 0) & (array < min_count)).any():
-        raise GateRefused(f"a count is negative or below the floor of {min_count}")
+        raise GateError(f"a count is negative or below the floor of {min_count}")
     return array.astype(np.int64)
 
 
@@ -93,7 +93,7 @@ def protect(
         New arrays; with a clip and no noise their L2 norm is at most ``clip_norm_l2``.
 
     Raises:
-        GateRefused: noise without a clip, no source for it, or a result that is not finite, has another layout, or is
+        GateError: noise without a clip, no source for it, or a result that is not finite, has another layout, or is
             longer than the clip.
     """
     layout = layout_of(update)
@@ -103,30 +103,30 @@ def protect(
     norm_l2, noise = agreement.clip_norm_l2, agreement.mechanism == "update-noise"
     if agreement.clip is not None:
         if norm_l2 is None or not norm_l2 > 0:
-            raise GateRefused("agreement names a clip without a norm")
+            raise GateError("agreement names a clip without a norm")
         clip = clip_global if agreement.clip == "global" else clip_per_layer
         current = clip(current, norm_l2=norm_l2).update
         if not l2_norm(current.values()) <= norm_l2 * (1 + 1e-5):
-            raise GateRefused("update is longer than its clip")
+            raise GateError("update is longer than its clip")
     if noise:
         if agreement.clip is None or norm_l2 is None or source is None or not agreement.noise_multiplier > 0:
-            raise GateRefused("noise on the update lacks its clip, its multiplier or its source")
+            raise GateError("noise on the update lacks its clip, its multiplier or its source")
         current = add_gaussian(current, std=agreement.noise_multiplier * norm_l2, source=source)
     return check_tensors(current, layout)
 
 
-def _checked(name: str, array: object, due: Tensor) -> NDArray[Any]:
+def _checked(name: str, array: object, expected: Tensor) -> NDArray[Any]:
     if type(array) in (np.float16, np.float32, np.float64):  # NumPy's difference of two arrays without dimensions
         array = np.asarray(array)
     if type(array) is not np.ndarray:
-        raise GateRefused(f"tensor {shown(name)} is not a plain array")
-    if array.dtype.str != due.dtype or array.dtype.kind != "f":
-        raise GateRefused(f"tensor {shown(name)} has dtype {array.dtype.str} where {due.dtype} was agreed")
-    if array.shape != due.shape:
-        raise GateRefused(f"tensor {shown(name)} has shape {array.shape} where {due.shape} was agreed")
+        raise GateError(f"tensor {shown(name)} is not a plain array")
+    if array.dtype.str != expected.dtype or array.dtype.kind != "f":
+        raise GateError(f"tensor {shown(name)} has dtype {array.dtype.str} where {expected.dtype} was agreed")
+    if array.shape != expected.shape:
+        raise GateError(f"tensor {shown(name)} has shape {array.shape} where {expected.shape} was agreed")
     if not np.isfinite(array).all():
-        raise GateRefused(f"tensor {shown(name)} holds a value that is not finite")
-    fresh = np.empty(due.shape, np.dtype(due.dtype))
+        raise GateError(f"tensor {shown(name)} holds a value that is not finite")
+    fresh = np.empty(expected.shape, np.dtype(expected.dtype))
     fresh[...] = array
     return fresh
 

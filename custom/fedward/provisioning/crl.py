@@ -78,38 +78,38 @@ def parse_crl(content: bytes, *, root: x509.Certificate, where: Path) -> Revocat
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             return _parse(content, root)
-    except _Unfit as unfit:
+    except _UnfitError as unfit:
         raise FederationError(str(unfit), where=where, remedy=_REMEDY) from None
     except _UNREADABLE:
         raise FederationError("is not a revocation list", where=where, remedy=_REMEDY) from None
 
 
-class _Unfit(Exception):
+class _UnfitError(Exception):
     """What is wrong with a list, as a phrase."""
 
 
 def _parse(content: bytes, root: x509.Certificate) -> Revocations:
     if len(content) > LARGEST_CRL or content.count(b"-----BEGIN") != 1:
-        raise _Unfit("is not one revocation list")
+        raise _UnfitError("is not one revocation list")
     crl = x509.load_pem_x509_crl(content)
     key = root.public_key()
     if crl.issuer != root.subject:
-        raise _Unfit("revocation list is another authority's")
+        raise _UnfitError("revocation list is another authority's")
     if not isinstance(key, RSAPublicKey) or not isinstance(crl.signature_hash_algorithm, (SHA256, SHA384, SHA512)):
-        raise _Unfit("revocation list is signed in a way that Fedward does not take")
+        raise _UnfitError("revocation list is signed in a way that Fedward does not take")
     if not crl.is_signature_valid(key):
-        raise _Unfit("revocation list was not signed by this federation's authority")
+        raise _UnfitError("revocation list was not signed by this federation's authority")
     entries = list(crl)
     extensions = [*crl.extensions, *(extension for entry in entries for extension in entry.extensions)]
     if any(extension.critical for extension in extensions):
-        raise _Unfit("revocation list has a critical extension, so it is not a complete list of this authority")
+        raise _UnfitError("revocation list has a critical extension, so it is not a complete list of this authority")
     try:
         number = crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
     except x509.ExtensionNotFound:
-        raise _Unfit("revocation list has no number") from None
+        raise _UnfitError("revocation list has no number") from None
     serials = frozenset(entry.serial_number for entry in entries)
     if len(serials) != len(entries):
-        raise _Unfit("revocation list names a certificate twice")
+        raise _UnfitError("revocation list names a certificate twice")
     return Revocations(number=number, serials=serials)
 
 

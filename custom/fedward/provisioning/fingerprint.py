@@ -37,20 +37,20 @@ def spoken_authority(root: x509.Certificate) -> str:
     return spoken(root.fingerprint(SHA256()).hex())
 
 
-def require_spoken(said: str, *, digest: str, what: str, where: str | Path, remedy: str) -> None:
+def require_fingerprint(spoken: str, *, digest: str, what: str, where: str | Path, remedy: str) -> None:
     """Refuse what another end named otherwise; the error says what was given, since the right one is to be heard.
 
     Args:
-        said: what was read over the telephone, in any grouping; all 64 digits, as openssl prints them, serve too.
+        spoken: what was read over the telephone, in any grouping; all 64 digits, as openssl prints them, serve too.
         digest: of what is here, 64 hexadecimal digits.
         what, where, remedy: for the error.
 
     Raises:
-        FederationError: ``said`` is no fingerprint, or another's.
+        FederationError: ``spoken`` is no fingerprint, or another's.
     """
-    plain = "".join(said.split()).replace("-", "").replace(":", "").lower()
+    plain = "".join(spoken.split()).replace("-", "").replace(":", "").lower()
     if len(plain) not in (_DIGITS, _ALL) or not set(plain) <= set("0123456789abcdef"):
         hint = "give the eight groups of four that the other end reads to you"
-        raise FederationError("is not a fingerprint", where=where, value=said, remedy=hint)
+        raise FederationError("is not a fingerprint", where=where, value=spoken, remedy=hint)
     if not hmac.compare_digest(digest[: len(plain)].encode(), plain.encode()):
         raise FederationError(what, where=where, value=grouped(plain), remedy=remedy)

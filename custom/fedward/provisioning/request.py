@@ -51,8 +51,8 @@ def read_request(path: Path) -> Request:
     """
     try:
         with zipfile.ZipFile(path) as file:
-            said = json.loads(_member(file, "request.json"))
-            name = str(said["name"])
+            message = json.loads(_member(file, "request.json"))
+            name = str(message["name"])
             csr = x509.load_pem_x509_csr(_member(file, f"{name}.csr"))
     except OSError as error:
         raise FederationError("request cannot be read", where=path, value=error.strerror) from None
@@ -62,11 +62,11 @@ def read_request(path: Path) -> Request:
     if not csr.is_signature_valid or not isinstance(key, RSAPublicKey) or key.key_size < SMALLEST_MODULUS:
         raise FederationError("request is not signed by a key that can serve", where=path, remedy=_ANEW)
     return Request(
-        federation=str(said.get("project")),
+        federation=str(message.get("project")),
         name=name,
-        organisation=str(said.get("org")),
-        kind=str(said.get("kind")),
-        role=str(said.get("cert_type")),
+        organisation=str(message.get("org")),
+        kind=str(message.get("kind")),
+        role=str(message.get("cert_type")),
         key=key_hash(key),
     )
 
@@ -85,15 +85,15 @@ def require_agrees(request: Request, line: Line, *, federation: str, where: Path
     Raises:
         FederationError: names what differs.
     """
-    for what, asked, due in (
+    for what, asked, expected in (
         ("federation", request.federation, federation),
         ("kind", request.kind, _FLARE_KIND[line.kind]),
         ("role", request.role, line.certificate_role),
         ("organisation", request.organisation, line.organisation),
     ):
-        if asked != due:
+        if asked != expected:
             raise FederationError(
-                f"request of {request.name} asks for another {what} than the file's line, {due!r}",
+                f"request of {request.name} asks for another {what} than the file's line, {expected!r}",
                 where=where,
                 value=asked,
                 remedy="correct the file, invite again, or ask who sent this",
@@ -137,13 +137,13 @@ def require_issued_as_asked(
         FederationError: it is not; it must not leave this machine.
     """
     subject = certificate.subject
-    said = {
+    message = {
         "name": [str(entry.value) for entry in subject.get_attributes_for_oid(NameOID.COMMON_NAME)],
         "organisation": [str(entry.value) for entry in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)],
         "role": [str(entry.value) for entry in subject.get_attributes_for_oid(NameOID.UNSTRUCTURED_NAME)],
         "hosts": hosts(certificate),
     }
-    due = {
+    expected = {
         "name": [line.name],
         "organisation": [line.organisation],
         "role": [line.certificate_role],
@@ -154,8 +154,8 @@ def require_issued_as_asked(
         key = issued_of(certificate).key
     except (InvalidSignature, ValueError, TypeError, EncryptionError) as error:
         raise FederationError(f"FLARE made a certificate that cannot serve, {error}", where=line.name) from None
-    if said != due or key != request.key or is_authority(certificate):
-        wrong = [what for what in due if said[what] != due[what]] or ["key or kind"]
+    if message != expected or key != request.key or is_authority(certificate):
+        wrong = [what for what in expected if message[what] != expected[what]] or ["key or kind"]
         raise FederationError(
             f"FLARE made a certificate with another {wrong[0]} than asked for; it was destroyed",
             where=line.name,

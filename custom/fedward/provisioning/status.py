@@ -12,7 +12,7 @@ from fedward.provisioning.plan import SOON_DAYS, days_left
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class KitStatus:
     """One participant.
 
     Attributes:
@@ -36,7 +36,7 @@ class Standing:
 
 def standing(
     inventory: Inventory, *, today: datetime, wheel: str, seen: Mapping[str, datetime] | None = None
-) -> tuple[Standing, ...]:
+) -> tuple[KitStatus, ...]:
     """Every participant, in the order in which they came.
 
     Args:
@@ -46,18 +46,18 @@ def standing(
     return tuple(_standing(one, today, wheel, (seen or {}).get(one.name)) for one in inventory.participants)
 
 
-def wants_attention(standings: tuple[Standing, ...]) -> bool:
+def wants_attention(standings: tuple[KitStatus, ...]) -> bool:
     """Whether a certificate in use ends within 30 days, or has ended."""
     return any(one.state in ("soon", "expired") for one in standings)
 
 
-def _standing(one: Participant, today: datetime, wheel: str, seen: datetime | None) -> Standing:
+def _standing(one: Participant, today: datetime, wheel: str, seen: datetime | None) -> KitStatus:
     left = None if one.current is None else days_left(one.current.not_after, today)
     if left is None:
         state = "invited" if one.invited_at is not None else "revoked"
     else:
         state = "expired" if left < 0 else "soon" if left < SOON_DAYS else "valid"
-    return Standing(
+    return KitStatus(
         name=one.name,
         kind=one.kind,
         way=one.way,

@@ -23,8 +23,8 @@ def show_participation(report: Report, console: Console) -> None:
         table.add_row(*(line(cell) for cell in _row(one, report.rounds_done)))
     console.print(table)
     for one in report.participation:
-        for told in by_round(one.suspect):
-            console.print(line(f"suspect: {one.site}, {told}"), soft_wrap=True)
+        for reported in by_round(one.suspect):
+            console.print(line(f"suspect: {one.site}, {reported}"), soft_wrap=True)
 
 
 def _row(one: Participation, rounds: int) -> tuple[str, ...]:

@@ -39,22 +39,22 @@ def details(
     Returns:
         JSON-ready, about validation patients only; it is not yet cut to what may leave.
     """
-    rows, told = [example.row for example in examples], dict[str, Any]()
+    rows, reported = [example.row for example in examples], dict[str, Any]()
     predictions = found if isinstance(found, Predictions) else None
     if predictions is not None:
         labels, scores = by_name(job, predictions)
         if "subgroups" in wanted:
-            told["subgroups"] = label_subgroups(labels, scores, rows)
+            reported["subgroups"] = label_subgroups(labels, scores, rows)
         if "curves" in wanted:
-            told["curves"] = curves(labels, scores, predictions.patients)
+            reported["curves"] = curves(labels, scores, predictions.patients)
     elif "subgroups" in wanted:
         dices: Mapping[str, NDArray[np.float64]] = dict(zip(job.data.structures, np.asarray(found).T, strict=True))
-        told["subgroups"] = structure_subgroups(dices, rows)
+        reported["subgroups"] = structure_subgroups(dices, rows)
     if "profile" in wanted:
         from fedward.validation.profile import site_profile
 
-        told["profile"] = site_profile(job, examples, images(), predictions)
-    return told
+        reported["profile"] = site_profile(job, examples, images(), predictions)
+    return reported
 
 
 def by_name(job: JobSpec, predictions: Predictions) -> tuple[Named, Named]:

@@ -20,7 +20,7 @@ and multilabel, int64 (B,) for multiclass, uint8 (B, 1, *size) of class indices 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class LossEntry:
     """One reviewed loss: its class, the kinds of truth it takes, and the arguments that Fedward sets for each."""
 
     make: Callable[..., nn.Module]
@@ -30,10 +30,10 @@ class Entry:
 _OVERLAP = {"segmentation": {"to_onehot_y": True, "softmax": True}}
 _TENSORS = ("weight", "pos_weight")
 
-LOSSES: dict[str, Entry] = {
-    "BCEWithLogitsLoss": Entry(make=nn.BCEWithLogitsLoss, kinds={"binary": {}, "multilabel": {}}),
-    "CrossEntropyLoss": Entry(make=nn.CrossEntropyLoss, kinds={"multiclass": {}, "segmentation": {}}),
-    "FocalLoss": Entry(
+LOSSES: dict[str, LossEntry] = {
+    "BCEWithLogitsLoss": LossEntry(make=nn.BCEWithLogitsLoss, kinds={"binary": {}, "multilabel": {}}),
+    "CrossEntropyLoss": LossEntry(make=nn.CrossEntropyLoss, kinds={"multiclass": {}, "segmentation": {}}),
+    "FocalLoss": LossEntry(
         make=monai.losses.FocalLoss,
         kinds={
             "binary": {},
@@ -42,12 +42,12 @@ LOSSES: dict[str, Entry] = {
             "segmentation": {"to_onehot_y": True, "use_softmax": True},
         },
     ),
-    "DiceLoss": Entry(make=monai.losses.DiceLoss, kinds=_OVERLAP),
-    "DiceCELoss": Entry(make=monai.losses.DiceCELoss, kinds=_OVERLAP),
-    "DiceFocalLoss": Entry(make=monai.losses.DiceFocalLoss, kinds=_OVERLAP),
-    "GeneralizedDiceLoss": Entry(make=monai.losses.GeneralizedDiceLoss, kinds=_OVERLAP),
-    "GeneralizedDiceFocalLoss": Entry(make=monai.losses.GeneralizedDiceFocalLoss, kinds=_OVERLAP),
-    "TverskyLoss": Entry(make=monai.losses.TverskyLoss, kinds=_OVERLAP),
+    "DiceLoss": LossEntry(make=monai.losses.DiceLoss, kinds=_OVERLAP),
+    "DiceCELoss": LossEntry(make=monai.losses.DiceCELoss, kinds=_OVERLAP),
+    "DiceFocalLoss": LossEntry(make=monai.losses.DiceFocalLoss, kinds=_OVERLAP),
+    "GeneralizedDiceLoss": LossEntry(make=monai.losses.GeneralizedDiceLoss, kinds=_OVERLAP),
+    "GeneralizedDiceFocalLoss": LossEntry(make=monai.losses.GeneralizedDiceFocalLoss, kinds=_OVERLAP),
+    "TverskyLoss": LossEntry(make=monai.losses.TverskyLoss, kinds=_OVERLAP),
 }
 """Loss name -> what Fedward knows of it."""
 

@@ -25,7 +25,7 @@ Task = Literal["classification", "segmentation"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class NetworkEntry:
     """One reviewed network.
 
     Attributes:
@@ -74,34 +74,34 @@ def _unetr(job: JobSpec) -> dict[str, Any]:
     return {**_in_out(job), "img_size": job.data.size}
 
 
-_DENSE = Entry(task="classification", derive=_in_out, norm="norm", base="DenseNet")
-_RES = Entry(task="classification", derive=_resnet, norm="norm", base="ResNet")
-_SEG = Entry(task="segmentation", derive=_in_out, norm="norm")
+_DENSE = NetworkEntry(task="classification", derive=_in_out, norm="norm", base="DenseNet")
+_RES = NetworkEntry(task="classification", derive=_resnet, norm="norm", base="ResNet")
+_SEG = NetworkEntry(task="segmentation", derive=_in_out, norm="norm")
 _RES_LAYERS = {"block": "basic", "layers": [1, 1, 1, 1], "block_inplanes": [64, 128, 256, 512]}
 _UNET_LEVELS = {"channels": [16, 32, 64, 128], "strides": [2, 2, 2]}
 
-NETWORKS: dict[str, Entry] = {
+NETWORKS: dict[str, NetworkEntry] = {
     "DenseNet": _DENSE,
     "DenseNet121": _DENSE,
     "DenseNet169": _DENSE,
     "DenseNet201": _DENSE,
     "DenseNet264": _DENSE,
-    "ResNet": Entry(task="classification", derive=_resnet, norm="norm", defaults=_RES_LAYERS),
+    "ResNet": NetworkEntry(task="classification", derive=_resnet, norm="norm", defaults=_RES_LAYERS),
     "resnet10": _RES,
     "resnet18": _RES,
     "resnet34": _RES,
     "resnet50": _RES,
-    "SEResNet50": Entry(task="classification", derive=_in_classes, base="SENet"),
-    "EfficientNetBN": Entry(
+    "SEResNet50": NetworkEntry(task="classification", derive=_in_classes, base="SENet"),
+    "EfficientNetBN": NetworkEntry(
         task="classification",
         derive=_in_classes,
         norm="norm",
         defaults={"model_name": "efficientnet-b0", "pretrained": False},
     ),
-    "Classifier": Entry(
+    "Classifier": NetworkEntry(
         task="classification", derive=_flat, norm="norm", defaults={"channels": [16, 32, 64], "strides": [2, 2, 2]}
     ),
-    "ViT": Entry(
+    "ViT": NetworkEntry(
         task="classification",
         derive=_vit,
         defaults={"patch_size": 16, "hidden_size": 192, "mlp_dim": 768, "num_heads": 3},
@@ -109,23 +109,23 @@ NETWORKS: dict[str, Entry] = {
     "SegResNet": _SEG,
     "SegResNetDS": _SEG,
     "BasicUNet": _SEG,
-    "UNet": Entry(task="segmentation", derive=_in_out, norm="norm", defaults=_UNET_LEVELS),
-    "DynUNet": Entry(
+    "UNet": NetworkEntry(task="segmentation", derive=_in_out, norm="norm", defaults=_UNET_LEVELS),
+    "DynUNet": NetworkEntry(
         task="segmentation",
         derive=_in_out,
         norm="norm_name",
         defaults={"kernel_size": [3, 3, 3, 3], "strides": [1, 2, 2, 2], "upsample_kernel_size": [2, 2, 2]},
     ),
-    "AttentionUnet": Entry(task="segmentation", derive=_in_out, defaults=_UNET_LEVELS),
-    "VNet": Entry(task="segmentation", derive=_in_out),
-    "HighResNet": Entry(task="segmentation", derive=_in_out, norm="norm_type"),
-    "UNETR": Entry(
+    "AttentionUnet": NetworkEntry(task="segmentation", derive=_in_out, defaults=_UNET_LEVELS),
+    "VNet": NetworkEntry(task="segmentation", derive=_in_out),
+    "HighResNet": NetworkEntry(task="segmentation", derive=_in_out, norm="norm_type"),
+    "UNETR": NetworkEntry(
         task="segmentation",
         derive=_unetr,
         norm="norm_name",
         defaults={"hidden_size": 192, "mlp_dim": 768, "num_heads": 3},
     ),
-    "SwinUNETR": Entry(task="segmentation", derive=_in_out, norm="norm_name"),
+    "SwinUNETR": NetworkEntry(task="segmentation", derive=_in_out, norm="norm_name"),
 }
 """MONAI class name -> what Fedward knows of it. ``tests/unit/training/test_networks.py`` trains each for a step."""
 
@@ -186,7 +186,7 @@ def initial_weights(job: JobSpec) -> Weights:
     return {name: state[name].numpy().copy() for name in shared_keys(network, job)}
 
 
-def _entry(job: JobSpec) -> Entry:
+def _entry(job: JobSpec) -> NetworkEntry:
     name, dims = job.model.network, len(job.data.size)
     entry = NETWORKS.get(name)
     if entry is None:
@@ -203,7 +203,7 @@ def _entry(job: JobSpec) -> Entry:
     return entry
 
 
-def _given(job: JobSpec, entry: Entry) -> dict[str, Any]:
+def _given(job: JobSpec, entry: NetworkEntry) -> dict[str, Any]:
     """The job's own arguments, checked by name; lists that stand for (name, arguments) become tuples."""
     args = dict(job.model.args)
     makers = [getattr(nets, name) for name in (job.model.network, entry.base) if name is not None]

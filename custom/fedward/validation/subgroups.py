@@ -62,8 +62,8 @@ def maker_of(manufacturer: str) -> str:
 
 def sex_of(rows: Sequence[Row]) -> str:
     """A patient's sex as ``metric_table.SEXES`` names it, from all rows of that patient."""
-    said = {row.sex for row in rows if row.sex}
-    (sex,) = said if len(said) == 1 else {UNKNOWN}
+    message = {row.sex for row in rows if row.sex}
+    (sex,) = message if len(message) == 1 else {UNKNOWN}
     return sex if sex in SEXES else UNKNOWN
 
 

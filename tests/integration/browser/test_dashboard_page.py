@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, expect, sync_playwright
 
-from fedward.dashboard.background import start_beside
+from fedward.dashboard.background import start_background
 from fedward.metrics.store import SiteSeen, Store
 from tests.conftest import ROOT
 from tests.support import metrics_store as made_store
@@ -85,7 +85,7 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
 
 @pytest.fixture(scope="module")
 def url(browser: Browser, jobs: tuple[Path, list[str]]) -> Iterator[str]:
-    with start_beside(jobs[0]) as up:
+    with start_background(jobs[0]) as up:
         yield up.url
 
 
@@ -243,7 +243,7 @@ def test_a_dead_site_turns_stale_by_itself(tab: Callable[..., Page], tmp_path: P
     seen = {"river": now, "small": now}
     store.seen(SiteSeen(site=site, last_seen=at, connected=True, certificate_until=None) for site, at in seen.items())
     store.close()
-    with start_beside(path) as up:
+    with start_background(path) as up:
         page = tab(f"{up.url}/#/", quiet=False)
         expect(row(page, "Sites", "north")).to_contain_text("connected")
         page.route("**/api/**", lambda route: route.abort())  # no answer helps it from here on
@@ -258,18 +258,18 @@ def test_a_lost_service_is_said_and_found_again(tab: Callable[..., Page], tmp_pa
     store = Store.open(path, create=True)
     (job,) = made_store.fill(store, sites=3, rounds=2)
     store.close()
-    with start_beside(path) as up:
+    with start_background(path) as up:
         page = tab(f"{up.url}/#/jobs/{job}", quiet=False)
         port = urlsplit(up.url).port
         assert port is not None
     expect(page.locator("#link")).to_have_text(re.compile(r"^not connected, showing data of \d\d:\d\d:\d\d$"))
     assert "0.6" in row(page, "AUC at each site", "north").inner_text(), "what was known stays"
-    with start_beside(path, port=port):
+    with start_background(path, port=port):
         expect(page.locator("#link")).to_have_text("live", timeout=15000)
 
 
 def test_before_there_is_a_store(tab: Callable[..., Page], tmp_path: Path) -> None:
-    with start_beside(tmp_path / "later.db") as up:
+    with start_background(tmp_path / "later.db") as up:
         page = tab(f"{up.url}/")
         expect(page.get_by_role("region", name="Jobs, newest first")).to_contain_text("No job has started")
         expect(page.get_by_role("region", name="Sites")).to_contain_text("No site has been seen")
@@ -280,7 +280,7 @@ def test_many_sites_are_small_drawings_of_the_lowest(tab: Callable[..., Page], t
     store = Store.open(path, create=True)
     (job,) = made_store.fill(store, sites=12, rounds=4)
     store.close()
-    with start_beside(path) as up:
+    with start_background(path) as up:
         page = tab(f"{up.url}/#/jobs/{job}")
         lowest = page.get_by_role("table", name="AUC at each site").locator("tbody th a").all_inner_texts()
         assert page.locator(".panel figcaption a").all_inner_texts() == lowest[:8]

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fedward.dashboard.background import start_beside
+from fedward.dashboard.background import start_background
 from fedward.metrics.store import SiteSeen, Store
 from tests.support.metrics_store import fill
 from tests.support.packages import needs
@@ -126,7 +126,7 @@ def up(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometh
     needs("prometheus")
     folder = tmp_path_factory.mktemp("monitoring")
     jobs = filled(folder / "metrics.db")
-    with start_beside(folder / "metrics.db") as service:
+    with start_background(folder / "metrics.db") as service:
         target = service.url.removeprefix("http://")
         with prometheus(folder, root / "deploy" / "monitoring", target) as url:
             up = Prometheus(url, jobs)

@@ -19,7 +19,7 @@ from PIL import Image as Picture
 from fedward.dataset.load import load_image, load_mask
 from fedward.indexing.index import index_cohort
 from fedward.indexing.quality import REASONS
-from fedward.indexing.quarantine import TooManyQuarantined, read_quarantine
+from fedward.indexing.quarantine import QuarantineError, read_quarantine
 from tests.conftest import OPEN_COHORT_TOML, OPEN_SITE_TOML
 from tests.support.dicom_files import site
 
@@ -164,7 +164,7 @@ def test_orphans_among_real_volumes(data: Path, tmp_path: Path) -> None:
     made = index_cohort(site(tmp_path, masks=masks, require=("mask",)), "chest")
     assert len(made.rows) == 5
     assert Counter(one.reason for one in read_quarantine(tmp_path / "index")) == {"missing-mask": 1, "orphan-mask": 2}
-    with pytest.raises(TooManyQuarantined, match="1 of 6"):
+    with pytest.raises(QuarantineError, match="1 of 6"):
         index_cohort(site(tmp_path, masks=masks, require=("mask",), max_quarantined_fraction=0.1), "chest")
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from fedward.errors import GateRefused, LedgerError
+from fedward.errors import GateError, LedgerError
 from fedward.privacy import accountant
 from fedward.privacy.accountant import Event
 from fedward.privacy.ledger import (
@@ -115,7 +115,7 @@ def once(kept: Record, said: set[str]) -> None:
     for kind in said & set(again):
         try:
             again[kind]()
-        except GateRefused:
+        except GateError:
             continue
         raise SystemExit(f"{kind}: done twice")
 

@@ -1,4 +1,4 @@
-"""Every sentence that the package raises as GateRefused or EncryptionError, as the source has it, values left out."""
+"""Every sentence that the package raises as GateError or EncryptionError, as the source has it, values left out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fedward.flare.refusal_sentences import VALUE
 
 ROOMS = ("flare", "privacy", "encryption", "weights.py")
 """The rooms and the module whose code a gate runs."""
-RAISED = frozenset({"GateRefused", "EncryptionError"})
+RAISED = frozenset({"GateError", "EncryptionError"})
 ELSEWHERE = frozenset(
     {
         "encryption/keys/key_file.py",

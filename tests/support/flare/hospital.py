@@ -110,7 +110,7 @@ class Hospital:
 
     def restart(self) -> None:
         """Another process of the site takes up the job: what stood in memory is gone, new gates stand."""
-        for known in (gate._DOORS, gate._LATCHED):
+        for known in (gate._STATES, gate._LATCHED):
             known.pop((self.site, self.job_id), None)
         self.ingress, self.egress = IngressGate(), EgressGate()
 

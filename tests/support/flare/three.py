@@ -14,7 +14,7 @@ from nvflare.apis.shareable import Shareable
 
 from fedward.encryption.keys.key import FederationKey, create_key
 from fedward.flare.gates import gate
-from fedward.flare.gates.secure_aggregation import Sealing
+from fedward.flare.gates.secure_aggregation import SecureAggregation
 from fedward.flare.protocol import (
     PATIENTS,
     ROSTER,
@@ -28,7 +28,7 @@ from fedward.flare.protocol import (
     to_reply,
     to_shareable,
 )
-from fedward.flare.server.rounds import Exchange, SealedRound
+from fedward.flare.server.rounds import JobRounds, SecureRound
 from fedward.weights import Weights, add
 from tests.support.flare.hospital import Hospital
 
@@ -59,7 +59,7 @@ class Three:
         self.hospitals, self.sites = made, sites
         self.seeds = {site: number for number, site in enumerate(sites)}
         first = made[sites[0]]
-        self.exchange = Exchange(first.job, job_id=first.job_id, initial=first.model)
+        self.exchange = JobRounds(first.job, job_id=first.job_id, initial=first.model)
         odd = self.exchange.agree_on_key({site: self.admit(site) for site in sites})
         assert odd == {}
 
@@ -74,7 +74,7 @@ class Three:
             hospital.charge()
             hospital.restart()
         first = other.hospitals[other.sites[0]]
-        other.exchange = Exchange(first.job, job_id=job_id, initial=first.model)
+        other.exchange = JobRounds(first.job, job_id=job_id, initial=first.model)
         assert other.exchange.agree_on_key({site: other.admit(site) for site in other.sites}) == {}
         return other
 
@@ -98,14 +98,14 @@ class Three:
     def update(self, site: str, *, scale: float = 0.001) -> Weights:
         return self.hospitals[site].update(scale=scale, seed=self.seeds[site])
 
-    def sealing(self, site: str) -> Sealing:
+    def sealing(self, site: str) -> SecureAggregation:
         """What the hospital's gates seal with, for messages that they would not let out."""
-        return gate._DOORS[site, self.hospitals[site].job_id].sealing
+        return gate._STATES[site, self.hospitals[site].job_id].secure_aggregation
 
     def sealed_again(self, site: str, *, scale: float = 0.002) -> Reply:
         """Another message of round 0, which no honest gate lets out a second time."""
         local = add(self.hospitals[site].model, self.update(site, scale=scale))
-        return Reply(sealed=self.sealing(site).seal_model(local, patients=None, round_number=0))
+        return Reply(sealed=self.secure_aggregation(site).seal_model(local, patients=None, round_number=0))
 
     def another_sum(self, sites: tuple[str, ...] | None = None) -> Model:
         """A sum of round 0 besides the honest one."""
@@ -126,9 +126,9 @@ class Three:
             answer.set_header(PATIENTS, patients)
         return hospital.send(answer)
 
-    def round(self, model: Model, sites: tuple[str, ...] | None = None) -> tuple[Model, SealedRound]:
+    def round(self, model: Model, sites: tuple[str, ...] | None = None) -> tuple[Model, SecureRound]:
         taken = self.exchange.round(model)
-        assert isinstance(taken, SealedRound)
+        assert isinstance(taken, SecureRound)
         for site in sites or self.sites:
             taken.take(site, to_reply(self.train(site, model)))
         return taken.close(), taken

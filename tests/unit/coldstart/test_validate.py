@@ -125,7 +125,7 @@ def test_a_hospital_that_trained_the_model_has_its_validation_patients(
         assert answer.result.support.patients == manifest.patients("validation")
         scores = Trainer(tiny_job, [manifest], site="west").validate(model).plain()
         assert answer.result.value == scores["auc"]
-        assert answer.result.told["scores"]["auc"] == pytest.approx(scores["auc"], abs=5e-4)
+        assert answer.result.disclosed["scores"]["auc"] == pytest.approx(scores["auc"], abs=5e-4)
 
 
 def test_below_the_floor_there_is_no_number_anywhere(here: Here, make_cohort: MakeCohort) -> None:

@@ -13,7 +13,7 @@ import pytest
 from fedward.dashboard.access import COOKIE, MOST_FAILURES, Failures, require_safe, session, signed_in
 from fedward.dashboard.app import create_app
 from fedward.dashboard.headers import POLICY
-from fedward.dashboard.store_handle import Source
+from fedward.dashboard.store_handle import StoreHandle
 from fedward.dashboard.stream import Streams
 from fedward.errors import SettingsError
 from fedward.metrics.store import Store
@@ -27,7 +27,7 @@ class Asking:
     """Asks the application without a socket, as one browser does: it keeps its cookies and follows no redirection."""
 
     def __init__(self, path: Path, token: str | None, base: str) -> None:
-        self._source = Source(path)
+        self._source = StoreHandle(path)
         self._app = create_app(self._source, Streams(self._source), token=None if token is None else token.encode())
         self._base, self._cookies = base, httpx.Cookies()
 

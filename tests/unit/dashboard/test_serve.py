@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-from fedward.dashboard.serve import Beside, start_beside
+from fedward.dashboard.background import BackgroundDashboard, start_background
 from fedward.dashboard.stream import MOST_STREAMS
 from fedward.errors import FederationError
 from fedward.metrics.store import Store
@@ -27,9 +27,9 @@ TOKEN = "0123456789abcdef0123456789abcdef"
 
 
 @pytest.fixture(scope="module")
-def beside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Beside, Path]]:
+def beside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[BackgroundDashboard, Path]]:
     path = tmp_path_factory.mktemp("kit") / "metrics.db"
-    with start_beside(path) as running:
+    with start_background(path) as running:
         yield running, path
 
 
@@ -48,7 +48,7 @@ def listening(process: int) -> set[str]:
     return {one.laddr.ip for one in psutil.Process(process).net_connections("inet") if one.status == psutil.CONN_LISTEN}
 
 
-def test_it_waits_for_its_store_and_binds_loopback_alone(beside: tuple[Beside, Path]) -> None:
+def test_it_waits_for_its_store_and_binds_loopback_alone(beside: tuple[BackgroundDashboard, Path]) -> None:
     running, path = beside
     assert httpx.get(f"{running.url}/api/federation").json()["jobs"] == []
     assert listening(running._process.pid) == {"127.0.0.1"}
@@ -58,7 +58,7 @@ def test_it_waits_for_its_store_and_binds_loopback_alone(beside: tuple[Beside, P
     assert httpx.get(f"{running.url}/healthz").text == "ok\n"
 
 
-def test_a_write_reaches_who_listens_and_who_comes_back(beside: tuple[Beside, Path]) -> None:
+def test_a_write_reaches_who_listens_and_who_comes_back(beside: tuple[BackgroundDashboard, Path]) -> None:
     running, path = beside
     with Store.open(path, create=True) as store:
         fill(store, first=7)
@@ -87,7 +87,7 @@ def next_event(lines: Iterator[str]) -> dict[str, object]:
     raise AssertionError("the stream ended")
 
 
-def test_streams_are_bounded_and_a_closed_page_gives_its_place_back(beside: tuple[Beside, Path]) -> None:
+def test_streams_are_bounded_and_a_closed_page_gives_its_place_back(beside: tuple[BackgroundDashboard, Path]) -> None:
     url, deadline = f"{beside[0].url}/api/stream", time.monotonic() + 10
     with httpx.Client(timeout=20, limits=httpx.Limits(max_connections=None)) as browser:
         with ExitStack() as pages:
@@ -141,8 +141,9 @@ def test_it_ends_within_two_seconds_while_pages_follow(tmp_path: Path, how: sign
 
 def test_it_never_outlives_who_started_it(tmp_path: Path) -> None:
     words = (
-        "import sys, time; from pathlib import Path; from fedward.dashboard.serve import start_beside; "
-        f"b = start_beside(Path({str(tmp_path / 'metrics.db')!r})); print(b._process.pid, flush=True); time.sleep(60)"
+        "import sys, time; from pathlib import Path; from fedward.dashboard.background import start_background; "
+        f"b = start_background(Path({str(tmp_path / 'metrics.db')!r})); print(b._process.pid, flush=True); "
+        "time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", words], stdout=subprocess.PIPE, text=True) as starter:
         assert starter.stdout is not None
@@ -152,13 +153,13 @@ def test_it_never_outlives_who_started_it(tmp_path: Path) -> None:
     assert not child.is_running()
 
 
-def test_a_start_that_fails_says_why(tmp_path: Path, beside: tuple[Beside, Path]) -> None:
+def test_a_start_that_fails_says_why(tmp_path: Path, beside: tuple[BackgroundDashboard, Path]) -> None:
     port = int(beside[0].url.rpartition(":")[2])
     with pytest.raises(FederationError, match="the dashboard cannot listen: 'Address already in use'"):
-        start_beside(tmp_path / "metrics.db", port=port)
+        start_background(tmp_path / "metrics.db", port=port)
 
 
-def test_it_is_small(beside: tuple[Beside, Path]) -> None:
+def test_it_is_small(beside: tuple[BackgroundDashboard, Path]) -> None:
     words = "import sys; import fedward.cli, fedward.dashboard.serve; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
     assert not {"torch", "monai", "nvflare", "grpc", "pandas", "scipy"} & set(done.stdout.split())

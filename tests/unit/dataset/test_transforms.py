@@ -8,7 +8,7 @@ from monai.data import get_track_meta
 from fedward.dataset.images import Images, stack
 from fedward.dataset.selection import select
 from fedward.dataset.transforms import TRANSFORMS, build_stage
-from fedward.errors import CohortError, JobError, StudyRefused
+from fedward.errors import CohortError, JobError, StudyError
 from fedward.settings import JobSpec, parse, plain
 
 NEEDED = {
@@ -130,7 +130,7 @@ def test_an_image_that_cannot_be_read_any_more_is_one_line(
     cohort = make_cohort()
 
     def fail(row: object, root: object) -> None:
-        raise StudyRefused("truncated", "half of it")
+        raise StudyError("truncated", "half of it")
 
     monkeypatch.setattr("fedward.dataset.load.load_image", fail)
     content = plain(tiny_job)

@@ -14,7 +14,7 @@ import pytest
 
 from fedward.dataset.manifest import Manifest
 from fedward.demo import sweep as module
-from fedward.demo.simulate import Part, Simulated
+from fedward.demo.simulate import Simulated, SimulatedSite
 from fedward.demo.sweep import epsilons_of, run_sweep, with_epsilon
 from fedward.errors import CohortError, JobError, SettingsError
 from fedward.privacy import budget_plan
@@ -103,7 +103,7 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, int]]:
     """Runs that take no time: AUC 0.6 + 0.05 a run; returns the list of those that ran, as (ε, seed)."""
     ran: list[tuple[float, int]] = []
 
-    def simulate(job: JobSpec, parts: dict[str, Part], *, follow: Any) -> Simulated:
+    def simulate(job: JobSpec, parts: dict[str, SimulatedSite], *, follow: Any) -> Simulated:
         dp_sgd = job.privacy.dp_sgd
         ran.append((math.inf if dp_sgd is None else dp_sgd.epsilon or 0.0, job.job.seed))
         value = 0.6 + 0.05 * len(ran)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from fedward.dicom.geometry import Place, in_plane_mm, order_slices, place_of, volume_spacing_mm
-from fedward.errors import StudyRefused
+from fedward.errors import StudyError
 from tests.support.dicom_files import image
 
 
@@ -53,13 +53,13 @@ def test_rounded_positions_are_even(noise: list[float]) -> None:
     ],
 )
 def test_gaps_are_named(reason: str, positions: list[float]) -> None:
-    with pytest.raises(StudyRefused) as refusal:
+    with pytest.raises(StudyError) as refusal:
         order_slices(places(positions))
     assert refusal.value.reason == reason
 
 
 def test_slices_that_are_not_parallel_are_no_volume() -> None:
-    with pytest.raises(StudyRefused) as refusal:
+    with pytest.raises(StudyError) as refusal:
         order_slices([*places([0, 1]), *places([2], Rotation.from_euler("x", 5, True))])
     assert refusal.value.reason == "mixed-series"
 
@@ -70,14 +70,14 @@ def test_without_positions_the_instance_number_orders_and_the_gap_is_unknown() -
 
 @pytest.mark.parametrize("numbers", [(1, 1), (1, None), (None, None)])
 def test_without_positions_or_numbers_there_is_no_order(numbers: tuple[int | None, int | None]) -> None:
-    with pytest.raises(StudyRefused) as refusal:
+    with pytest.raises(StudyError) as refusal:
         order_slices([Place(number=number) for number in numbers])
     assert refusal.value.reason == "uneven-spacing"
 
 
 def test_directions_that_span_no_plane_are_refused() -> None:
     bad = [Place((0.0, 0.0, float(k)), (1.0, 0.0, 0.0, 1.0, 0.0, 0.0), k) for k in range(3)]
-    with pytest.raises(StudyRefused):
+    with pytest.raises(StudyError):
         order_slices(bad)
 
 

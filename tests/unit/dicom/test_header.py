@@ -12,7 +12,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from fedward.dicom.header import items, numbers, parse, quiet, read_bytes, refusing, text, value, whole
-from fedward.errors import JobError, StudyRefused
+from fedward.errors import JobError, StudyError
 from tests.support.dicom_files import as_bytes, image
 
 
@@ -24,13 +24,13 @@ class Panic(BaseException):
     "fault", [ValueError("P1^NAME"), MemoryError(), RecursionError(), EOFError(), Panic("P1^NAME")]
 )
 def test_any_fault_of_a_reader_becomes_a_reason_without_its_message(fault: BaseException) -> None:
-    with pytest.raises(StudyRefused) as refusal, refusing("undecodable", "pixels"):
+    with pytest.raises(StudyError) as refusal, refusing("undecodable", "pixels"):
         raise fault
     assert refusal.value.reason == "undecodable"
     assert refusal.value.detail == f"pixels: {type(fault).__name__}"
 
 
-@pytest.mark.parametrize("wish", [KeyboardInterrupt(), SystemExit(3), JobError("x"), StudyRefused("no-pixels")])
+@pytest.mark.parametrize("wish", [KeyboardInterrupt(), SystemExit(3), JobError("x"), StudyError("no-pixels")])
 def test_wishes_to_stop_and_fedwards_own_errors_pass(wish: BaseException) -> None:
     with pytest.raises(type(wish)) as passed, refusing("undecodable"):
         raise wish
@@ -84,7 +84,7 @@ def test_a_file_without_preamble_is_read() -> None:
     ("reason", "data"), [("unreadable", b""), ("unreadable", b"GIF89a"), ("unreadable", b"\0" * 500)]
 )
 def test_what_is_not_dicom(reason: str, data: bytes) -> None:
-    with pytest.raises(StudyRefused) as refusal:
+    with pytest.raises(StudyError) as refusal:
         parse(data)
     assert refusal.value.reason == reason
 
@@ -134,14 +134,14 @@ def test_reading_a_folder_a_pipe_and_nothing(tmp_path: Path) -> None:
 
     os.mkfifo(tmp_path / "pipe")
     for name in ("pipe", ".", "absent"):
-        with pytest.raises(StudyRefused) as refusal:
+        with pytest.raises(StudyError) as refusal:
             read_bytes(tmp_path / name)
         assert refusal.value.reason == "unreadable"
 
 
 def test_pixels_do_not_leak_into_a_detail() -> None:
     dataset = image(np.zeros((4, 4)), PatientID="SECRET-7", BitsAllocated=7)
-    with pytest.raises(StudyRefused) as refusal:
+    with pytest.raises(StudyError) as refusal:
         from fedward.dicom.pixels import decode
 
         decode(parse(as_bytes(dataset)))

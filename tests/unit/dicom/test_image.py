@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from fedward.dataset.load import load_image, load_mask
 from fedward.dataset.manifest import Row
 from fedward.dicom.image import dicom_image
-from fedward.errors import StudyRefused
+from fedward.errors import StudyError
 from tests.support.dicom_files import as_bytes, image, pattern, save, save_nifti, segmentation, series
 
 ROW = Row(
@@ -75,7 +75,7 @@ def test_slices_of_different_shapes_are_refused(tmp_path: Path) -> None:
     slices = series(2)
     slices[1].Rows, slices[1].Columns = 6, 8
     names = [save(one, tmp_path / f"{index}.dcm").name for index, one in enumerate(slices)]
-    with pytest.raises(StudyRefused) as refusal:
+    with pytest.raises(StudyError) as refusal:
         load_image(row(*names, format="dicom-series"), tmp_path)
     assert refusal.value.reason == "mixed-series"
 
@@ -160,7 +160,7 @@ def test_a_nifti_mask_that_cannot_serve(
     tmp_path: Path, structures: list[str], shape: tuple[int, ...], reason: str
 ) -> None:
     save_nifti(np.ones((4, 5, 6), dtype=np.uint8), tmp_path / "m.nii.gz")
-    with pytest.raises(StudyRefused) as refusal:
+    with pytest.raises(StudyError) as refusal:
         load_mask(row(shape=shape, mask="m.nii.gz", mask_format="nifti"), tmp_path, structures)
     assert refusal.value.reason == reason
 
@@ -181,6 +181,6 @@ def test_no_mask_and_no_file(tmp_path: Path) -> None:
         ("unreadable", lambda: load_image(row("absent.dcm"), tmp_path)),
         ("unreadable", lambda: load_image(row("."), tmp_path)),
     ):
-        with pytest.raises(StudyRefused) as refusal:
+        with pytest.raises(StudyError) as refusal:
             attempt()
         assert refusal.value.reason == reason

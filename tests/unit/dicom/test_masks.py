@@ -14,7 +14,7 @@ from pydicom.uid import RLELossless
 
 from fedward.dicom.header import parse
 from fedward.dicom.masks import FramePlace, frame_places, place_frames, read_segmentation
-from fedward.errors import StudyRefused
+from fedward.errors import StudyError
 from tests.support.dicom_files import as_bytes, image, segmentation, series
 
 SHAPE = (5, 8, 6)
@@ -107,7 +107,7 @@ def test_a_structure_that_is_not_described_is_absent_unless_none_is() -> None:
     sources, mask = series(5), blobs(7)
     data = as_bytes(segmentation(sources, {"Liver": mask}))
     np.testing.assert_array_equal(read(data, sources, ["Kidney", "Liver"]), mask * 2)
-    with pytest.raises(StudyRefused) as refusal:
+    with pytest.raises(StudyError) as refusal:
         read(data, sources, ["Kidney"])
     assert refusal.value.reason == "missing-structure"
 
@@ -117,7 +117,7 @@ def test_a_structure_that_is_not_described_is_absent_unless_none_is() -> None:
 )
 def test_a_mask_that_does_not_fit_is_refused(shape: tuple[int, ...], placed: range) -> None:
     data = as_bytes(segmentation(series(5), {"Liver": np.ones(SHAPE, dtype=bool)}))
-    with pytest.raises(StudyRefused) as refusal:
+    with pytest.raises(StudyError) as refusal:
         read_segmentation(data, shape, tuple(placed), ["Liver"])
     assert refusal.value.reason == "mask-misfit"
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fedward.dicom.nifti import is_nifti, parse_nifti, patient_of, stem
-from fedward.errors import StudyRefused
+from fedward.errors import StudyError
 from tests.support.dicom_files import save_nifti
 
 
@@ -32,7 +32,7 @@ def test_axes(tmp_path: Path, shape: tuple[int, ...], expected: tuple[int, ...])
 
 @pytest.mark.parametrize("shape", [(3, 4, 5, 2), (3, 4, 5, 1, 2)])
 def test_more_than_three_axes_are_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    with pytest.raises(StudyRefused) as refusal:
+    with pytest.raises(StudyError) as refusal:
         parse_nifti(made(tmp_path, shape))
     assert refusal.value.reason == "unsupported-shape"
 
@@ -47,7 +47,7 @@ def test_nifti_2_is_read_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
 def test_a_file_cut_short_is_refused(tmp_path: Path, part: float, name: str) -> None:
     data = made(tmp_path, (20, 20, 20), name)
-    with pytest.raises(StudyRefused) as refusal:
+    with pytest.raises(StudyError) as refusal:
         parse_nifti(data[: int(len(data) * part)])
     assert refusal.value.reason in ("truncated", "unreadable")
 
@@ -56,14 +56,14 @@ def test_a_file_cut_short_is_refused(tmp_path: Path, part: float, name: str) -> 
     "data", [b"", b"no nifti", b"\x1f\x8bno gzip", gzip.compress(b"no nifti", mtime=0), b"\x5c\x01" + b"\0" * 400]
 )
 def test_what_is_no_nifti_is_refused(data: bytes) -> None:
-    with pytest.raises(StudyRefused):
+    with pytest.raises(StudyError):
         parse_nifti(data)
 
 
 def test_a_header_that_promises_too_much_is_refused(tmp_path: Path) -> None:
     header = nibabel.Nifti1Image(np.zeros((2, 2, 2), dtype=np.int16), np.eye(4)).header
     header["dim"] = [3, 30_000, 30_000, 30_000, 1, 1, 1, 1]
-    with pytest.raises(StudyRefused) as refusal:
+    with pytest.raises(StudyError) as refusal:
         parse_nifti(header.binaryblock + b"\0" * 100)
     assert refusal.value.reason == "undecodable"
 

@@ -18,7 +18,7 @@ from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, JPEG2000Los
 
 from fedward.dicom.header import parse
 from fedward.dicom.pixels import MAX_VOXELS, decode, to_grey
-from fedward.errors import StudyRefused
+from fedward.errors import StudyError
 from tests.support.dicom_files import as_bytes, image, pattern
 
 
@@ -231,7 +231,7 @@ def test_pydicoms_own_files_decode_as_pydicom_says(name: str) -> None:
     ],
 )
 def test_what_cannot_be_decoded_is_refused_with_its_reason(reason: str, tags: dict[str, object]) -> None:
-    with pytest.raises(StudyRefused) as refusal:
+    with pytest.raises(StudyError) as refusal:
         decode(parse(as_bytes(image(**tags))))
     assert refusal.value.reason == reason
 
@@ -240,6 +240,6 @@ def test_a_small_file_that_promises_a_large_image_is_refused_before_memory_is_ta
     dataset = image()
     dataset.compress(RLELossless)
     dataset.Rows = dataset.Columns = 16_000
-    with pytest.raises(StudyRefused) as refusal:
+    with pytest.raises(StudyError) as refusal:
         decode(parse(as_bytes(dataset)))
     assert refusal.value.reason == "undecodable"

@@ -10,18 +10,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedward.encryption.message import LARGEST_HEADER, MAGIC, Message, Part, pack, unpack
-from fedward.encryption.sum_context import Topic
+from fedward.encryption.message import LARGEST_HEADER, MAGIC, Message, MessagePart, pack, unpack
+from fedward.encryption.sum_context import SumContext
 from fedward.encryption.tag import lanes
 from fedward.errors import EncryptionError
 
-TOPIC = Topic(job_id="job-1", purpose="model", round_number=0, layout="a" * 64, context="c" * 64, length=2, bits=32)
-PARTS = tuple(Part(site=site, nonce=bytes([number] * 16)) for number, site in enumerate(("east", "north", "west")))
+TOPIC = SumContext(
+    job_id="job-1", purpose="model", round_number=0, layout="a" * 64, context="c" * 64, length=2, bits=32
+)
+PARTS = tuple(
+    MessagePart(site=site, nonce=bytes([number] * 16)) for number, site in enumerate(("east", "north", "west"))
+)
 GOOD = Message(key_id="b" * 32, scheme="aes-ctr", topic=TOPIC, parts=PARTS, tag=(1, 2**64 - 1), payload=b"12345678")
 
 sites = st.from_regex(r"\A[a-z][a-z0-9]{0,8}(-[a-z0-9]{1,8}){0,2}\Z")
 topics = st.builds(
-    Topic,
+    SumContext,
     job_id=st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=40),
     purpose=st.sampled_from(["model", "scores", "cohort"]),
     round_number=st.integers(0, 2**31 - 1),
@@ -48,7 +52,7 @@ def test_there_and_back(data: st.DataObject) -> None:
         GOOD,
         topic=topic,
         scheme=data.draw(st.sampled_from(["aes-ctr", "bfv", "ckks"])),
-        parts=tuple(Part(site=name, nonce=nonce) for name, nonce in zip(names, nonces, strict=False)),
+        parts=tuple(MessagePart(site=name, nonce=nonce) for name, nonce in zip(names, nonces, strict=False)),
         tag=tuple(data.draw(st.integers(0, 2**64 - 1)) for _ in range(lanes(topic.bits))),
         payload=data.draw(st.binary(max_size=40)),
     )
@@ -176,9 +180,9 @@ def test_a_message_that_could_not_be_read_is_not_written() -> None:
     nonces=st.tuples(*[st.binary(min_size=16, max_size=16)] * 2),
 )
 def test_two_parts_have_one_name_only_when_they_are_the_same(
-    one: Topic, other: Topic, names: tuple[str, str], nonces: tuple[bytes, bytes]
+    one: SumContext, other: SumContext, names: tuple[str, str], nonces: tuple[bytes, bytes]
 ) -> None:
-    first, second = Part(site=names[0], nonce=nonces[0]), Part(site=names[1], nonce=nonces[1])
+    first, second = MessagePart(site=names[0], nonce=nonces[0]), MessagePart(site=names[1], nonce=nonces[1])
     same = (one, first) == (other, second)
     assert (first.canonical(one) == second.canonical(other)) is same
     assert first.canonical(one) == replace(first).canonical(replace(one))

@@ -14,15 +14,17 @@ from hypothesis.extra import numpy as hnp
 from fedward.encryption.keys.key import FederationKey, create_key
 from fedward.encryption.message import Message, pack, unpack
 from fedward.encryption.schemes import accumulator, bits_of
-from fedward.encryption.secure_sum import Adder, SecureSum
-from fedward.encryption.sum_context import Topic
+from fedward.encryption.secure_sum import Aggregator, SecureSum
+from fedward.encryption.sum_context import SumContext
 from fedward.encryption.tag import add_tags
 from fedward.errors import EncryptionError
 from fedward.settings import MIN_CONTRIBUTORS
 
 KEY = FederationKey(scheme="aes-ctr", generation=1, secret=bytes(range(32)))
 SITES = ("east", "north", "south", "west")
-TOPIC = Topic(job_id="job-1", purpose="model", round_number=1, layout="a" * 64, context="c" * 64, length=5, bits=32)
+TOPIC = SumContext(
+    job_id="job-1", purpose="model", round_number=1, layout="a" * 64, context="c" * 64, length=5, bits=32
+)
 CODES = {site: np.arange(5) * 10**number - 7 for number, site in enumerate(SITES)}
 NOT_THE_SUM = "does not verify: it is not the sum of the sites it names"
 OTHER_TOPICS = [
@@ -36,15 +38,15 @@ OTHER_TOPICS = [
 ]
 
 
-def sealed_by(site: str, topic: Topic = TOPIC, key: FederationKey = KEY) -> bytes:
+def sealed_by(site: str, topic: SumContext = TOPIC, key: FederationKey = KEY) -> bytes:
     return SecureSum(key, site=site).seal(np.resize(CODES[site], topic.length), topic)
 
 
-def adder(topic: Topic = TOPIC, key: FederationKey = KEY) -> Adder:
-    return Adder(topic, scheme=key.scheme, key_id=key.key_id)
+def adder(topic: SumContext = TOPIC, key: FederationKey = KEY) -> Aggregator:
+    return Aggregator(topic, scheme=key.scheme, key_id=key.key_id)
 
 
-def summed(*sealed: bytes, topic: Topic = TOPIC) -> bytes:
+def summed(*sealed: bytes, topic: SumContext = TOPIC) -> bytes:
     server = adder(topic)
     for each in sealed:
         server.add(each, site=unpack(each).sites[0])
@@ -56,7 +58,7 @@ def forged(messages: list[bytes], **changes: Any) -> bytes:
     return pack(replace(unpack(summed(*messages)), **changes))
 
 
-def refused(sealed: bytes, match: str = NOT_THE_SUM, topic: Topic = TOPIC) -> None:
+def refused(sealed: bytes, match: str = NOT_THE_SUM, topic: SumContext = TOPIC) -> None:
     with pytest.raises(EncryptionError, match=match):
         SecureSum(KEY, site="east").open(sealed, topic)
 
@@ -321,7 +323,7 @@ def test_a_scheme_has_its_own_bits() -> None:
     with pytest.raises(EncryptionError, match="so many bits"):
         adder(narrow)
     with pytest.raises(EncryptionError, match="unknown"):
-        Adder(TOPIC, scheme="rot13", key_id=KEY.key_id)
+        Aggregator(TOPIC, scheme="rot13", key_id=KEY.key_id)
 
 
 def test_a_site_whose_name_is_none_does_not_seal() -> None:

@@ -13,11 +13,13 @@ from hypothesis.extra import numpy as hnp
 
 from fedward.encryption.keys.key import FederationKey
 from fedward.encryption.stream import BLOCK, KeyStream
-from fedward.encryption.sum_context import Topic
+from fedward.encryption.sum_context import SumContext
 from fedward.encryption.tag import add_tags, lanes, same_tag, tag_of
 
 KEY = FederationKey(scheme="aes-ctr", generation=1, secret=bytes(range(32)))
-TOPIC = Topic(job_id="job-1", purpose="model", round_number=0, layout="a" * 64, context="c" * 64, length=4, bits=32)
+TOPIC = SumContext(
+    job_id="job-1", purpose="model", round_number=0, layout="a" * 64, context="c" * 64, length=4, bits=32
+)
 vectors = hnp.arrays(np.int64, 4, elements=st.integers(-(2**47), 2**47))
 
 

@@ -17,7 +17,7 @@ Make = Callable[..., Hospital]
 @pytest.fixture(autouse=True)
 def new_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test starts with gates that know no job: hospitals and runs of different tests have the same names."""
-    monkeypatch.setattr(gate, "_DOORS", {})
+    monkeypatch.setattr(gate, "_STATES", {})
     monkeypatch.setattr(gate, "_LATCHED", {})
 
 

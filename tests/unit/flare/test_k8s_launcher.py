@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fedward.errors import PolicyRefused
+from fedward.errors import PolicyError
 from fedward.flare.k8s_launcher import SitePods, refuse_own_pod
 
 IMAGE = {"k8s": {"image": "evil:1"}}
@@ -31,7 +31,7 @@ class Context:
     ],
 )
 def test_pod_of_the_jobs_own_is_refused(meta: dict[str, Any]) -> None:
-    with pytest.raises(PolicyRefused, match="job says which pod it runs in"):
+    with pytest.raises(PolicyError, match="job says which pod it runs in"):
         SitePods(namespace="fedward", config_file_path=None).launch_job({"job_id": "1", **meta}, Context())
 
 

@@ -22,7 +22,7 @@ from nvflare.apis.signal import Signal
 
 import fedward
 from fedward import errors
-from fedward.errors import EncryptionError, FedwardError, GateRefused, PolicyRefused, StudyRefused
+from fedward.errors import EncryptionError, FedwardError, GateError, PolicyError, StudyError
 from fedward.flare.gates.gate import Gate
 from fedward.flare.protocol import REFUSAL, REFUSED_AT_DOOR, Task, refusal, refuse
 from fedward.flare.refusal import CLASSES, CODES, SENTENCES, SETTINGS, Code, Sentence, code_of, one_line, public_reason
@@ -53,7 +53,7 @@ def classes() -> list[type[FedwardError]]:
 
 
 def made(kind: type[FedwardError], what: str = SECRET) -> FedwardError:
-    if issubclass(kind, StudyRefused):
+    if issubclass(kind, StudyError):
         return kind(what, SECRET)
     try:
         return kind(what, where=SECRET, value=SECRET, remedy=SECRET)
@@ -85,7 +85,7 @@ def test_every_class_of_the_tree_has_its_own_sentence() -> None:
 
 
 def test_a_class_of_its_own_is_told_as_the_nearest_that_is_known() -> None:
-    class Own(GateRefused):
+    class Own(GateError):
         pass
 
     class MARK(ValueError):
@@ -133,7 +133,7 @@ def test_whatever_the_text_the_sentence_is_of_the_table(text: str, kind: Any) ->
 
 
 @given(sentence=st.sampled_from(sorted(GATE_SENTENCES)), values=st.lists(st.text(max_size=40), min_size=4, max_size=4))
-@pytest.mark.parametrize("kind", [GateRefused, EncryptionError])
+@pytest.mark.parametrize("kind", [GateError, EncryptionError])
 def test_a_sentence_of_the_gates_is_told_without_its_values(kind: Any, sentence: str, values: list[str]) -> None:
     first, *rest = sentence.split(VALUE)
     text = first + "".join(value + part for value, part in zip(values, rest, strict=False))
@@ -156,7 +156,7 @@ def test_the_gates_sentences_are_those_that_the_code_raises() -> None:
     bound=st.one_of(st.none(), st.text(), st.sampled_from(MARKS), st.floats(), st.binary(), st.booleans()),
 )
 def test_of_a_policy_its_settings_and_its_bounds_alone_are_told(names: list[str], bound: Any) -> None:
-    error = PolicyRefused(SECRET, where=SECRET, value=SECRET, remedy=SECRET, settings=dict.fromkeys(names, bound))
+    error = PolicyError(SECRET, where=SECRET, value=SECRET, remedy=SECRET, settings=dict.fromkeys(names, bound))
     reason = public_reason(error)
     assert reason.isprintable() and 0 < len(reason) <= 300
     assert not any(mark in reason for mark in ("MARK", "DOE", "/data", PSEUDONYM))
@@ -170,7 +170,7 @@ def test_of_a_policy_its_settings_and_its_bounds_alone_are_told(names: list[str]
 
 
 def test_a_policys_refusal_comes_back_whole_from_another_process() -> None:
-    error = PolicyRefused("no", where="here", settings={"privacy.dp_sgd.epsilon": 4.0})
+    error = PolicyError("no", where="here", settings={"privacy.dp_sgd.epsilon": 4.0})
     again = pickle.loads(pickle.dumps(error))
     assert public_reason(again) == public_reason(error)
     assert "privacy.dp_sgd.epsilon: ε above this hospital's cap for all of a patient's jobs of 4" in public_reason(
@@ -249,7 +249,7 @@ def test_the_server_shows_one_printable_line(said: Any, code: str) -> None:
 
 def _forwarded(path: Path) -> Iterator[int]:
     """Lines that use a caught error otherwise than for its class, for the site's own log or for its public sentence."""
-    allowed = {"public_reason", "code_of", "isinstance", "latch", "told", "log_error", "log_exception"}
+    allowed = {"public_reason", "code_of", "isinstance", "latch", "public_sentence", "log_error", "log_exception"}
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for scope in ast.walk(tree):
         name = None
@@ -318,4 +318,4 @@ def test_a_sentence_is_made_from_the_tables_and_nowhere_else() -> None:
     }
     assert makers == {"flare/refusal.py", "flare/gates/gate.py"}
     assert get_type_hints(refuse)["reason"] == Code | Sentence
-    assert all(get_type_hints(one)["return"] is Sentence for one in (public_reason, Gate.told, Gate.latch))
+    assert all(get_type_hints(one)["return"] is Sentence for one in (public_reason, Gate.public_sentence, Gate.latch))

@@ -22,7 +22,7 @@ from fedward.dataset.manifest import HEADER, QUARANTINE, ROWS, Manifest, read_ma
 from fedward.errors import CohortError, FedwardError, SettingsError
 from fedward.indexing import quality
 from fedward.indexing.index import index_cohort
-from fedward.indexing.quarantine import TooManyQuarantined, read_quarantine
+from fedward.indexing.quarantine import QuarantineError, read_quarantine
 from fedward.settings import SitePolicy
 from tests.support.dicom_files import image, pattern, save, save_nifti, segmentation, series, site, uid
 
@@ -202,7 +202,7 @@ def test_changed_rules_read_all_again_and_changed_labels_nothing(tmp_path: Path,
     labelled = index(site(tmp_path, labels=table(tmp_path, "PatientID,tb\nP1,1\n")))
     assert read == []
     assert sum("tb" in row.labels for row in labelled.rows) == 1
-    with pytest.raises(TooManyQuarantined):
+    with pytest.raises(QuarantineError):
         index(site(tmp_path, modalities=("MG",)))
     assert len(read) == 3
 
@@ -389,7 +389,7 @@ def test_past_the_tolerance_the_cohort_is_refused_with_a_table(tmp_path: Path) -
         (tmp_path / "images" / f"bad-{n}").write_bytes(b"x")
     save(image(np.full((4, 4), 1), name="b"), tmp_path / "images" / "blank.dcm")
     assert len(index(site(tmp_path, max_quarantined_fraction=0.5)).rows) == 3
-    with pytest.raises(TooManyQuarantined) as refusal:
+    with pytest.raises(QuarantineError) as refusal:
         index(site(tmp_path, max_quarantined_fraction=0.49))
     message = str(refusal.value)
     assert "3 of 6 image files cannot be used" in message
@@ -406,7 +406,7 @@ def test_past_the_tolerance_the_cohort_is_refused_with_a_table(tmp_path: Path) -
 def test_a_cohort_without_one_usable_image_is_refused_whatever_the_tolerance(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "a").write_bytes(b"x")
-    with pytest.raises(TooManyQuarantined, match="1 of 1 image files cannot be used, which is all: 1 unreadable"):
+    with pytest.raises(QuarantineError, match="1 of 1 image files cannot be used, which is all: 1 unreadable"):
         index(site(tmp_path, max_quarantined_fraction=1.0))
 
 
@@ -417,7 +417,7 @@ def test_masks_that_do_not_serve_do_not_count_unless_required(tmp_path: Path) ->
         (tmp_path / "masks" / f"{n}").write_bytes(b"x")
     made = index(site(tmp_path, masks=tmp_path / "masks", max_quarantined_fraction=0.0))
     assert (len(made.rows), made.quarantined, made.quarantined_patients) == (2, 5, 0), "masks are of no patient here"
-    with pytest.raises(TooManyQuarantined, match="2 of 2"):
+    with pytest.raises(QuarantineError, match="2 of 2"):
         index(site(tmp_path, masks=tmp_path / "masks", max_quarantined_fraction=0.0, require=("mask",)))
 
 

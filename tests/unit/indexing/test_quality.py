@@ -15,13 +15,13 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from fedward.indexing.quality import REASONS, Finding, age_decade, examine, is_blank
+from fedward.indexing.quality import REASONS, FileFacts, age_decade, examine, is_blank
 from tests.support.dicom_files import as_bytes, image, pattern, save, save_nifti, seen, segmentation, series, site
 
 SECRET = "ZZ-SECRET-9"
 
 
-def judge(root: Path, dataset: Dataset | bytes, role: str = "image", name: str = "a.dcm", **cohort: Any) -> Finding:
+def judge(root: Path, dataset: Dataset | bytes, role: str = "image", name: str = "a.dcm", **cohort: Any) -> FileFacts:
     folder = root / "images"
     folder.mkdir(exist_ok=True)
     (folder / name).write_bytes(dataset if isinstance(dataset, bytes) else as_bytes(dataset))
@@ -191,7 +191,7 @@ NAMED = st.sampled_from(sorted(WHOLE))
 MANY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def must_be_judged(root: Path, data: bytes, capfd: pytest.CaptureFixture[str]) -> Finding:
+def must_be_judged(root: Path, data: bytes, capfd: pytest.CaptureFixture[str]) -> FileFacts:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = judge(root, data)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fedward.dicom.masks import FramePlace
 from fedward.errors import CohortError
-from fedward.indexing.quality import Finding
+from fedward.indexing.quality import FileFacts
 from fedward.indexing.walk import CACHE, fingerprint, read_cache, split_known, walk, write_cache
 from tests.support.dicom_files import site
 
@@ -56,7 +56,7 @@ def test_a_folder_that_is_none(tmp_path: Path) -> None:
 
 
 FINDINGS = st.builds(
-    Finding,
+    FileFacts,
     path=st.text(st.characters(codec="utf-8"), min_size=1),
     size=st.integers(0),
     mtime_ns=st.integers(0),
@@ -75,7 +75,7 @@ FINDINGS = st.builds(
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(findings=st.lists(FINDINGS, max_size=4, unique_by=lambda one: (one.role, one.path)))
-def test_what_is_kept_comes_back(tmp_path_factory: pytest.TempPathFactory, findings: list[Finding]) -> None:
+def test_what_is_kept_comes_back(tmp_path_factory: pytest.TempPathFactory, findings: list[FileFacts]) -> None:
     folder = tmp_path_factory.mktemp("cache")
     write_cache(folder, '{"a": 1}', findings)
     assert sorted(map(repr, read_cache(folder, '{"a": 1}').values())) == sorted(map(repr, findings))
@@ -89,7 +89,7 @@ def test_a_damaged_cache_is_as_good_as_none(tmp_path: Path, content: str) -> Non
 
 
 def test_what_changed_is_read_again() -> None:
-    before = Finding(path="a", size=3, mtime_ns=5, role="image", sha256="x")
+    before = FileFacts(path="a", size=3, mtime_ns=5, role="image", sha256="x")
     now = replace(before, sha256="")
     cache = {("image", "a"): before}
     assert split_known([now], cache) == ([before], [])
@@ -98,7 +98,7 @@ def test_what_changed_is_read_again() -> None:
 
 
 def test_what_could_not_be_opened_is_tried_again() -> None:
-    before = Finding(path="a", size=3, mtime_ns=5, role="image", reason="unreadable")
+    before = FileFacts(path="a", size=3, mtime_ns=5, role="image", reason="unreadable")
     assert split_known([before], {("image", "a"): before}) == ([], [before])
 
 

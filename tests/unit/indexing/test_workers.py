@@ -12,13 +12,13 @@ import psutil
 import pytest
 
 from fedward.indexing import workers
-from fedward.indexing.quality import Finding, examine
+from fedward.indexing.quality import FileFacts, examine
 from fedward.indexing.workers import examine_all
 from fedward.settings import CohortPolicy
 from tests.support.dicom_files import image, save, seen, site
 
 
-def folder(root: Path, count: int) -> tuple[list[Finding], dict[str, Path], CohortPolicy]:
+def folder(root: Path, count: int) -> tuple[list[FileFacts], dict[str, Path], CohortPolicy]:
     for number in range(count):
         save(image(name=number), root / "images" / f"{number:03}.dcm")
     return [seen(f"{n:03}.dcm") for n in range(count)], {"image": root / "images"}, site(root).cohorts["chest"]
@@ -37,7 +37,7 @@ def test_no_files_need_no_process(tmp_path: Path) -> None:
     assert list(examine_all([], {"image": tmp_path}, site(tmp_path).cohorts["chest"])) == []
 
 
-def crash(finding: Finding, root: Path, policy: CohortPolicy) -> Finding:
+def crash(finding: FileFacts, root: Path, policy: CohortPolicy) -> FileFacts:
     """Stands for a decoder with a fault of its own."""
     if finding.path in ("003.dcm", "025.dcm"):
         os._exit(11)
@@ -54,7 +54,7 @@ def test_a_decoder_that_crashes_costs_its_own_file_alone(tmp_path: Path, monkeyp
     assert refused == dict.fromkeys(("003.dcm", "025.dcm"), ("undecodable", "the decoder crashed"))
 
 
-def interrupt(finding: Finding, root: Path, policy: CohortPolicy) -> Finding:
+def interrupt(finding: FileFacts, root: Path, policy: CohortPolicy) -> FileFacts:
     """Ctrl-C, as it reaches a worker."""
     os.kill(os.getpid(), signal.SIGINT)
     return examine(finding, root, policy)

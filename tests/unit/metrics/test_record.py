@@ -33,7 +33,7 @@ class Failing:
 
 
 def recorder(path: Path, said: list[str]) -> Recorder:
-    return Recorder(path, "job-1", say=said.append)
+    return Recorder(path, "job-1", log=said.append)
 
 
 def test_every_event_of_the_log_is_given_on_in_its_order_from_any_thread(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from fedward.errors import StoreError
 from fedward.metrics import queries
-from fedward.metrics.queries import Job, Part, Point, Seat
+from fedward.metrics.queries import Job, Point, Seat, SiteRound
 from fedward.metrics.store import DAY_S, SiteSeen, Store
 from tests.support.metrics_store import DROPPED, SUPPRESSED, fill, site_name
 
@@ -49,7 +49,7 @@ def points_of(store: Store, job_id: str) -> list[Point]:
         return queries.points(connection, job=key)
 
 
-def parts_of(store: Store, job_id: str) -> list[Part]:
+def parts_of(store: Store, job_id: str) -> list[SiteRound]:
     key = job_of(store, job_id).key
     with store.turn() as connection:
         return queries.parts(connection, job=key)

@@ -17,7 +17,7 @@ from nvflare.lighter.utils import Identity, generate_cert, generate_keys
 from fedward.errors import FederationError
 from fedward.provisioning.authority import Authority, issued_of, read_authority, reissue
 from fedward.provisioning.crl import parse_crl
-from fedward.provisioning.fingerprint import require_spoken, spoken
+from fedward.provisioning.fingerprint import require_fingerprint, spoken
 from fedward.provisioning.inventory import Inventory, Issued, Participant, encode_inventory, read_inventory
 from fedward.provisioning.invitation import LocalExtras, invite, read_invitation, seal_invitation
 from fedward.provisioning.participants import Kind, line_of
@@ -182,7 +182,7 @@ def test_a_fingerprint_is_its_own_alone(digest: bytes, other: bytes) -> None:
     due = digest.hex()
 
     def heard(said: str) -> None:
-        require_spoken(said, digest=due, what="another", where="here", remedy="call")
+        require_fingerprint(said, digest=due, what="another", where="here", remedy="call")
 
     for said in (spoken(due), spoken(due).upper(), spoken(due).replace(" ", "-"), digest.hex(":"), due):
         heard(said)

@@ -70,8 +70,8 @@ def approve(
 def show_signed(approved: Approved, format: Format) -> None:
     """Say what was signed, and what to do with it."""
     if format is Format.json:
-        said = {"signed": str(approved.path), "not_after": str(approved.not_after), "authority": approved.authority}
-        typer.echo(json.dumps(said, indent=2))
+        message = {"signed": str(approved.path), "not_after": str(approved.not_after), "authority": approved.authority}
+        typer.echo(json.dumps(message, indent=2))
         return
     typer.echo(f"signed  {approved.path}")
     typer.echo(f"  certificate until {approved.not_after.date()}")

@@ -18,7 +18,7 @@ from fedward.provisioning.inventory import INVENTORY_FILE, Reason
 from fedward.provisioning.participants import Kind
 from fedward.provisioning.revocation import Revoked
 from fedward.provisioning.revocation import revoke as put_out
-from fedward.provisioning.status import Standing, standing, wants_attention
+from fedward.provisioning.status import KitStatus, standing, wants_attention
 
 _NAME = typer.Argument(..., help="A site's id, the server's host, or a person's e-mail.")
 _FEDERATION = typer.Option(None, "--federation", help="Its name, where --out holds more than one.")
@@ -46,8 +46,8 @@ def renew(
 
     renewed = issue(name, folder, days=days)
     if format is Format.json:
-        said = {"path": str(renewed.path), "in_place": renewed.in_place, "not_after": str(renewed.not_after)}
-        typer.echo(json.dumps(said, indent=2))
+        message = {"path": str(renewed.path), "in_place": renewed.in_place, "not_after": str(renewed.not_after)}
+        typer.echo(json.dumps(message, indent=2))
         return
     typer.echo(f"renewed  {renewed.path}")
     typer.echo(f"  certificate until {renewed.not_after.date()}")
@@ -119,8 +119,8 @@ def _seen(kit: Path) -> dict[str, datetime]:
 def _show_revoked(revoked: Revoked, format: Format, *, rotate: bool = False) -> None:
     if format is Format.json:
         server = None if revoked.server is None else str(revoked.server)
-        said = {"serials": revoked.serials, "number": revoked.number, "crl": str(revoked.crl), "server": server}
-        typer.echo(json.dumps(said, indent=2))
+        message = {"serials": revoked.serials, "number": revoked.number, "crl": str(revoked.crl), "server": server}
+        typer.echo(json.dumps(message, indent=2))
         return
     if revoked.withdrawn:
         typer.echo(f"{revoked.name}: invitation is withdrawn")
@@ -146,7 +146,7 @@ def _show_revoked(revoked: Revoked, format: Format, *, rotate: bool = False) -> 
         )
 
 
-def _plain(row: Standing) -> dict[str, object]:
+def _plain(row: KitStatus) -> dict[str, object]:
     return {
         "name": row.name,
         "kind": row.kind,
@@ -161,7 +161,7 @@ def _plain(row: Standing) -> dict[str, object]:
     }
 
 
-def _lines(rows: tuple[Standing, ...]) -> list[str]:
+def _lines(rows: tuple[KitStatus, ...]) -> list[str]:
     """One line a participant, in columns; a script takes --format json."""
     table = [("name", "way", "state", "days left", "fedward", "flare", "wheel", "last seen")]
     for row in rows:

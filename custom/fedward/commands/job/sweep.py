@@ -55,7 +55,7 @@ def sweep(
             named=named,
             every=split_sites,
             workers=0,
-            say=lambda site, what: bar.update(task, description=f"indexing {site}"),
+            log=lambda site, what: bar.update(task, description=f"indexing {site}"),
         )
         done = run_sweep(
             job,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from fedward.commands.output_format import Format
-from fedward.errors import FedwardError, JobError, PolicyRefused, SettingsError
+from fedward.errors import FedwardError, JobError, PolicyError, SettingsError
 from fedward.settings import JOB_FILE, JobSpec, SitePolicy, parse, read_job, read_site
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def _against(spec: JobSpec, policy: SitePolicy) -> tuple[str, ...]:
     open_door = policy.model_copy(update={"approved_jobs": "any"})
     try:
         agree(spec, open_door)
-    except PolicyRefused as refused:
+    except PolicyError as refused:
         return tuple(refused.what.split(" | "))
     ledger, _ = files_of(policy)
     findings, _ = weigh_job(spec, open_door, indexed(policy).get(spec.data.cohort), ledger)
@@ -205,8 +205,8 @@ def _show(looked: _Looked) -> None:
     else:
         typer.echo(f"\nsince {looked.last.hash[:12]}, approved {looked.last.approved_at:%Y-%m-%d} by {looked.last.by}:")
         for change in looked.changes:
-            told = "" if change.verdict == "other" and not change.meaning else f"   [{_verdict(change)}]"
-            typer.echo(_wrapped(f"  {change.field}: {change.before} -> {change.after}{told}"))
+            reported = "" if change.verdict == "other" and not change.meaning else f"   [{_verdict(change)}]"
+            typer.echo(_wrapped(f"  {change.field}: {change.before} -> {change.after}{reported}"))
         if not looked.changes:
             typer.echo("  nothing changed")
     for reason in looked.against:
@@ -266,8 +266,8 @@ def _list(folder: Path, format: Format) -> None:
     entries: list[dict[str, Any]] = []
     for one in approvals(folder):
         if isinstance(one, Approval):
-            told = {"hash": one.hash, "job": one.job, "approved_at": one.approved_at.isoformat(), "by": one.by}
-            entries.append(told | {"policy": one.policy, "fault": None})
+            reported = {"hash": one.hash, "job": one.job, "approved_at": one.approved_at.isoformat(), "by": one.by}
+            entries.append(reported | {"policy": one.policy, "fault": None})
         else:
             where = Path(str(one.where))
             entries.append({"hash": where.stem, "fault": str(one)})

@@ -40,7 +40,7 @@ def index(
     that broke off is taken up where it stopped.
     """
     from fedward.indexing.index import index_cohort  # here, so that a command that reads no image stays small
-    from fedward.indexing.quarantine import TooManyQuarantined
+    from fedward.indexing.quarantine import QuarantineError
     from fedward.indexing.summary import summarise
 
     policy = read_site(site_toml)
@@ -54,7 +54,7 @@ def index(
         try:
             with _bar(f"indexing {name}") as report:
                 manifest = index_cohort(policy, name, progress=report, workers=workers)
-        except TooManyQuarantined as refusal:
+        except QuarantineError as refusal:
             screen(stderr=True).print(_reasons(refusal.table, name))
             raise
         summaries.append(summarise(manifest, policy.cohorts[name].index))

@@ -64,9 +64,9 @@ def _join(signed: Path, request: Path, kit: Path, authority: str, format: Format
         )
         return
     until = f"certificate until {joined.not_after.date()}"
-    said = {
+    message = {
         "made": f"kit of {joined.name}, {until}",
         "renewed": f"renewed, {until}; restart its service to use it",
         "kept": f"already so, {until}",
     }
-    typer.echo(f"{joined.kit}: {said[joined.done]}")
+    typer.echo(f"{joined.kit}: {message[joined.done]}")

@@ -41,15 +41,15 @@ def ledger(
     policy = read_site(site_toml)
     book = _open(policy, create=create)
     if settle is not None:
-        answer, said = _settle(book, policy, settle)
+        answer, message = _settle(book, policy, settle)
     elif plot is not None:
-        answer, said = _plot(book, policy, plot)
+        answer, message = _plot(book, policy, plot)
     elif create or verify:
-        answer, said = _verified(book)
+        answer, message = _verified(book)
     else:
         _state(book, policy, format)
         return
-    typer.echo(json.dumps(answer) if format is Format.json else said)
+    typer.echo(json.dumps(answer) if format is Format.json else message)
 
 
 def _open(policy: SitePolicy, *, create: bool) -> Ledger:
@@ -69,8 +69,8 @@ def _open(policy: SitePolicy, *, create: bool) -> Ledger:
 def _verified(book: Ledger) -> tuple[dict[str, Any], str]:
     entries = book.entries()
     head = entries[-1].hash
-    said = f"{book.path}: {len(entries)} entries, each follows the one before it; head {head}"
-    return {"ledger": str(book.path), "entries": len(entries), "head": head}, said
+    message = f"{book.path}: {len(entries)} entries, each follows the one before it; head {head}"
+    return {"ledger": str(book.path), "entries": len(entries), "head": head}, message
 
 
 def _settle(book: Ledger, policy: SitePolicy, job_id: str) -> tuple[dict[str, Any], str]:
@@ -86,12 +86,12 @@ def _settle(book: Ledger, policy: SitePolicy, job_id: str) -> tuple[dict[str, An
     kept.end(job_id)
     charge = book.find(job_id)
     refunded, begun = (0, 0) if charge is None else (charge.refunded_steps, charge.begun_steps)
-    said = (
+    message = (
         f"job {job_id} is closed: {begun} steps begun stay spent, {refunded} that never began are given back. This is "
         "safe even if its process still runs: a closed job can begin no round, and a round that has not begun sees no "
         "patient."
     )
-    return {"job_id": job_id, "begun_steps": begun, "refunded_steps": refunded, "state": "closed"}, said
+    return {"job_id": job_id, "begun_steps": begun, "refunded_steps": refunded, "state": "closed"}, message
 
 
 def _plot(book: Ledger, policy: SitePolicy, file: Path) -> tuple[dict[str, Any], str]:

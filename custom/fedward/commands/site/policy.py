@@ -17,7 +17,7 @@ from fedward.errors import FedwardError
 from fedward.indexing.site_key import load_key
 from fedward.privacy.policy.job_cost import Cost, cost_line, weigh_job
 from fedward.privacy.policy.linter import CohortFacts
-from fedward.privacy.policy.review import Finding, review
+from fedward.privacy.policy.review import PolicyFinding, review
 from fedward.privacy.policy.wording import how_updates_leave
 from fedward.settings import JobSpec, SitePolicy, read_job, read_site
 
@@ -72,7 +72,7 @@ def _facts(manifest: Manifest) -> CohortFacts:
     return CohortFacts(patients=len({row.patient for row in train}), images=len(train))
 
 
-def files_of(site: SitePolicy) -> tuple[Ledger | None, list[Finding]]:
+def files_of(site: SitePolicy) -> tuple[Ledger | None, list[PolicyFinding]]:
     """The ledger where it can be opened, and what is wrong with it and with the key. Neither is made."""
     from fedward.privacy.ledger.ledger import Ledger
 
@@ -82,24 +82,24 @@ def files_of(site: SitePolicy) -> tuple[Ledger | None, list[Finding]]:
     try:
         return Ledger.open(site.ledger, site=site.site, key=load_key(site.key).secret), found
     except FedwardError as error:
-        return None, [*found, Finding(level="error", where="ledger", text=str(error))]
+        return None, [*found, PolicyFinding(level="error", where="ledger", text=str(error))]
 
 
-def _key(site: SitePolicy) -> list[Finding]:
+def _key(site: SitePolicy) -> list[PolicyFinding]:
     if not site.key.exists():
         if site.ledger.exists():
             text = f"{site.ledger} is sealed with a key that is not at {site.key}; restore the key"
-            return [Finding(level="error", where="key", text=text)]
+            return [PolicyFinding(level="error", where="key", text=text)]
         text = f"{site.key} is not there yet; the first `fedward site index` makes it"
-        return [Finding(level="warning", where="key", text=text)]
+        return [PolicyFinding(level="warning", where="key", text=text)]
     try:
         load_key(site.key)
     except FedwardError as error:
-        return [Finding(level="error", where="key", text=str(error))]
+        return [PolicyFinding(level="error", where="key", text=str(error))]
     return []
 
 
-def federation_key(site: SitePolicy) -> tuple[FederationKey | None, list[Finding]]:
+def federation_key(site: SitePolicy) -> tuple[FederationKey | None, list[PolicyFinding]]:
     """The federation's key, where the policy names one that can be read; ``review`` minds a policy that names none."""
     from fedward.encryption.keys.key_file import read_key
 
@@ -108,20 +108,20 @@ def federation_key(site: SitePolicy) -> tuple[FederationKey | None, list[Finding
     try:
         return read_key(site.federation_key), []
     except FedwardError as error:
-        return None, [Finding(level="error", where="federation_key", text=str(error))]
+        return None, [PolicyFinding(level="error", where="federation_key", text=str(error))]
 
 
-def _approval_files(site: SitePolicy) -> list[Finding]:
+def _approval_files(site: SitePolicy) -> list[PolicyFinding]:
     """Approvals that cannot be used; their jobs are refused."""
     from fedward.privacy.policy.approvals import Approval, approvals
 
     if site.approvals is None:
         return []
     faulty = [one for one in approvals(site.approvals) if not isinstance(one, Approval)]
-    return [Finding(level="error", where="approvals", text=str(error)) for error in faulty]
+    return [PolicyFinding(level="error", where="approvals", text=str(error)) for error in faulty]
 
 
-def _precision(job: JobSpec, key: FederationKey | None) -> list[Finding]:
+def _precision(job: JobSpec, key: FederationKey | None) -> list[PolicyFinding]:
     """A job may ask for a precision that the key's scheme does not have; only a hospital can tell."""
     from fedward.encryption.schemes import bits_of
 
@@ -130,22 +130,22 @@ def _precision(job: JobSpec, key: FederationKey | None) -> list[Finding]:
     try:
         bits_of(key.scheme, job.encryption.precision)
     except FedwardError as error:
-        return [Finding(level="error", where="job encryption.precision", text=str(error))]
+        return [PolicyFinding(level="error", where="job encryption.precision", text=str(error))]
     return []
 
 
-def _ledger_file(site: SitePolicy) -> list[Finding]:
+def _ledger_file(site: SitePolicy) -> list[PolicyFinding]:
     if not site.ledger.exists():
         text = f"{site.ledger} is missing, so no job can run; run `fedward site ledger --create` once"
-        return [Finding(level="error", where="ledger", text=text)]
+        return [PolicyFinding(level="error", where="ledger", text=text)]
     mode = stat.S_IMODE(site.ledger.stat().st_mode)
     if mode & 0o077:
         text = f"others may read or write {site.ledger}, mode {mode:04o}; chmod 600 it"
-        return [Finding(level="warning", where="ledger", text=text)]
+        return [PolicyFinding(level="warning", where="ledger", text=text)]
     return []
 
 
-def _answer(found: list[Finding], cost: Cost | None, leave: str | None, format: Format) -> None:
+def _answer(found: list[PolicyFinding], cost: Cost | None, leave: str | None, format: Format) -> None:
     if format is Format.json:
         numbers = None if cost is None else {k: _finite(v) for k, v in asdict(cost).items()}
         answer = {"findings": [asdict(finding) for finding in found], "cost": numbers, "encryption": leave}

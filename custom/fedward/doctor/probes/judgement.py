@@ -67,9 +67,9 @@ def judge_jobs(say: Voice, *, refusals: Sequence[Refusal], unchecked: str, remed
     Returns:
         One finding for each job.
     """
-    known = {refusal.due for refusal in refusals if refusal.due is not None} | {unchecked}
+    known = {refusal.expected for refusal in refusals if refusal.expected is not None} | {unchecked}
     for refusal in refusals:
-        right = refusal.reason == refusal.due if refusal.due is not None else refusal.reason not in known
+        right = refusal.reason == refusal.expected if refusal.expected is not None else refusal.reason not in known
         if refusal.reason is None:
             yield say.failed(f"a job that {refusal.what} is taken", remedy=remedy)
         elif not right:

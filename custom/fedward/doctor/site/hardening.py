@@ -48,14 +48,14 @@ _STREAM_VARIABLE = "NVFLARE_ALLOW_LOG_STREAMING"
 def class_allow_list(case: Case) -> Iterator[Finding]:
     """A job may name our classes alone."""
     say = Voice("class-allow-list")
-    found, due = _in_force(case, RESOURCES), json.loads(case.due[RESOURCES])
+    found, expected = _in_force(case, RESOURCES), json.loads(case.expected[RESOURCES])
     for key in ("class_list_enforcement_mode", "class_allow_list"):
-        if found.get(key) != due[key]:
+        if found.get(key) != expected[key]:
             value = json.dumps(found.get(key))[:_SHOWN]
-            what = f"{key} is not {json.dumps(due[key])}: a job may have other classes built here"
+            what = f"{key} is not {json.dumps(expected[key])}: a job may have other classes built here"
             yield say.failed(what, where=RESOURCES, value=value, remedy=_RESTORE.format(RESOURCES))
             return
-    yield say.passed("a job may name our classes alone", where=RESOURCES, value=", ".join(due["class_allow_list"]))
+    yield say.passed("a job may name our classes alone", where=RESOURCES, value=", ".join(expected["class_allow_list"]))
 
 
 def log_streaming(case: Case) -> Iterator[Finding]:
@@ -78,40 +78,40 @@ def log_streaming(case: Case) -> Iterator[Finding]:
 def components(case: Case) -> Iterator[Finding]:
     """FLARE builds at this site what the kit names and no more; how a job's process is started is the site's choice."""
     say = Voice("components")
-    due = set(_paths(json.loads(case.due[RESOURCES])))
-    odd = [path for path in _paths(_in_force(case, RESOURCES)) if path not in due and not _streams(path)]
-    foreign = [path for path in odd if not path.startswith(_CHOICES)]
+    expected = set(_paths(json.loads(case.expected[RESOURCES])))
+    mismatched = [path for path in _paths(_in_force(case, RESOURCES)) if path not in expected and not _streams(path)]
+    foreign = [path for path in mismatched if not path.startswith(_CHOICES)]
     for path in foreign:
         remedy = f"remove it from {RESOURCES}, unless the operator put it there"
         yield say.failed("a component that the kit does not have", where=RESOURCES, value=path, remedy=remedy)
     if not foreign:
-        yield say.passed("as in the kit", where=RESOURCES, value=", ".join(odd) or None)
+        yield say.passed("as in the kit", where=RESOURCES, value=", ".join(mismatched) or None)
 
 
 def site_door(case: Case) -> Iterator[Finding]:
     """The first thing that FLARE builds in the site's processes is the door for messages, before a cell is open."""
     say = Voice("site-door")
-    due = json.loads(case.due[RESOURCES])["components"][0]
+    expected = json.loads(case.expected[RESOURCES])["components"][0]
     built = _in_force(case, RESOURCES).get("components")
     first = built[0] if isinstance(built, list) and built else None
-    if first != due:
-        what = f"{due['path']} is not the first component: other participants reach this site's processes"
+    if first != expected:
+        what = f"{expected['path']} is not the first component: other participants reach this site's processes"
         yield say.failed(what, where=RESOURCES, remedy="ask the operator for the kit anew: kits before 0.1.0 lack it")
         return
-    yield say.passed("is built first", where=RESOURCES, value=due["path"])
+    yield say.passed("is built first", where=RESOURCES, value=expected["path"])
 
 
 def authorization(case: Case) -> Iterator[Finding]:
     """Nobody outside may do more here than the kit's table says."""
     say = Voice("authorization")
     remedy = _RESTORE.format(RIGHTS)
-    found, due = _in_force(case, RIGHTS), json.loads(case.due[RIGHTS])
-    if found.get("format_version") != due["format_version"] or not isinstance(found.get("permissions"), dict):
+    found, expected = _in_force(case, RIGHTS), json.loads(case.expected[RIGHTS])
+    if found.get("format_version") != expected["format_version"] or not isinstance(found.get("permissions"), dict):
         yield say.failed("is no table of rights", where=RIGHTS, remedy=remedy)
         return
     laxer: list[str] = []
     stricter: list[str] = []
-    for role, right, is_, should in _differences(found["permissions"], due["permissions"]):
+    for role, right, is_, should in _differences(found["permissions"], expected["permissions"]):
         small = _EXTENTS.get(is_, 9) if isinstance(is_, str) else 9
         below = is_ == should or small < _EXTENTS.get(should, 0)
         (stricter if below else laxer).append(f"{role} {right}: {is_!r} for {should!r}")
@@ -128,8 +128,8 @@ def authorization(case: Case) -> Iterator[Finding]:
 def privacy_scope(case: Case) -> Iterator[Finding]:
     """One scope, with both gates, and no laxer one for a job to choose."""
     say = Voice("privacy-scope")
-    found, due = _json(case.kit / PRIVACY), json.loads(case.due[PRIVACY])
-    if found != due:
+    found, expected = _json(case.kit / PRIVACY), json.loads(case.expected[PRIVACY])
+    if found != expected:
         scopes = found.get("scopes")
         several = isinstance(scopes, list) and len(scopes) > 1
         what = "more than one scope: a job may choose the laxer" if several else "is not one scope with our two gates"
@@ -153,18 +153,18 @@ def custom_code(case: Case) -> Iterator[Finding]:
 def side_files(case: Case) -> Iterator[Finding]:
     """No file that FLARE would add to the kit's own and that could open it again."""
     say = Voice("side-files")
-    odd = [
+    mismatched = [
         f"{folder.name}/{name}"
         for folder in (case.local, case.startup)
         for name in _names(folder)
         if any(fnmatch.fnmatch(name, pattern) for pattern in _EXTRA)
     ]
-    for name in odd:
+    for name in mismatched:
         yield say.failed("FLARE adds this to the kit's resources", where=name, remedy=f"remove {name}")
     if fault := _loose_connection(case.local / "comm_config.json"):
         remedy = "restore it from the kit; if you wrote it, let it only tune"
         yield say.warned(fault, where="local/comm_config.json", remedy=remedy)
-    elif not odd:
+    elif not mismatched:
         yield say.passed("none")
 
 
@@ -180,11 +180,11 @@ def log_config(case: Case) -> Iterator[Finding]:
         yield say.failed("has no handlers", where=where, remedy=_RESTORE.format(where))
         return
     made = [str(handler.get("class") or handler.get("()")) for handler in handlers.values()]
-    odd = sorted({name for name in made if name not in _LOCAL_HANDLERS})
-    odd += [name for name in _factories(content) if not name.startswith("nvflare.fuel.utils.log_utils.")]
-    if odd:
+    mismatched = sorted({name for name in made if name not in _LOCAL_HANDLERS})
+    mismatched += [name for name in _factories(content) if not name.startswith("nvflare.fuel.utils.log_utils.")]
+    if mismatched:
         remedy = f"see where these send what they are told, and take them out of {where} if it leaves the hospital"
-        yield say.warned("not a file nor the console", where=where, value=", ".join(odd), remedy=remedy)
+        yield say.warned("not a file nor the console", where=where, value=", ".join(mismatched), remedy=remedy)
         return
     yield say.passed("files and console alone", where=where, value=f"{len(made)} handlers")
 
@@ -199,7 +199,7 @@ def startup_files(case: Case) -> Iterator[Finding]:
     if signed is False:
         yield say.failed("a file is not as it was signed", where="startup/signature.json", remedy=remedy)
         return
-    for name, content in case.due.items():
+    for name, content in case.expected.items():
         path = case.kit / name
         if not name.startswith("startup/") or not name.endswith(".sh"):
             continue
@@ -248,9 +248,9 @@ def _streams(path: str) -> bool:
     return any(word in path.lower() for word in _STREAMERS)
 
 
-def _differences(found: dict[str, Any], due: dict[str, Any]) -> Iterator[tuple[str, str, Any, str]]:
-    for role in sorted({*found, *due}):
-        ours, theirs = due.get(role, {}), found.get(role, {})
+def _differences(found: dict[str, Any], expected: dict[str, Any]) -> Iterator[tuple[str, str, Any, str]]:
+    for role in sorted({*found, *expected}):
+        ours, theirs = expected.get(role, {}), found.get(role, {})
         if not isinstance(theirs, dict):
             yield role, "all rights", theirs, "none"
             continue

@@ -15,12 +15,12 @@ from fedward.dataset.manifest import ROWS, read_manifest
 from fedward.doctor.context import Case
 from fedward.doctor.findings import Finding, Voice
 from fedward.errors import CohortError
-from fedward.indexing.quality import Finding as Seen
+from fedward.indexing.quality import FileFacts
 from fedward.indexing.walk import CACHE, fingerprint, walk, walks
 from fedward.settings import CohortPolicy
 
 _DAY_S = 86_400.0
-_COLUMNS = [field.name for field in dataclasses.fields(Seen)]
+_COLUMNS = [field.name for field in dataclasses.fields(FileFacts)]
 _KEPT = [_COLUMNS.index(name) for name in ("role", "path", "size", "mtime_ns")]
 _INDEX = "run `fedward site index {}`"
 
@@ -76,8 +76,8 @@ def index(case: Case) -> Iterator[Finding]:
         except CohortError as error:
             yield say.failed(f"{name}: {error.what}", where=cohort.index, remedy=remedy)
             continue
-        due = (case.policy.site, name, cohort.images, cohort.masks)
-        if (manifest.site, manifest.cohort, manifest.images_root, manifest.masks_root) != due:
+        expected = (case.policy.site, name, cohort.images, cohort.masks)
+        if (manifest.site, manifest.cohort, manifest.images_root, manifest.masks_root) != expected:
             yield say.failed(f"{name}: index is of another site or folder", where=cohort.index, remedy=remedy)
             continue
         case.manifests[name] = manifest

@@ -48,15 +48,15 @@ def federation_key(case: Case) -> Iterator[Finding]:
     except EncryptionError as error:
         yield say.refused(error, remedy="have another hospital seal it to you again, and `fedward key open` it")
         return
-    due = site.federation_key_id
-    if due is not None and due != key.key_id:
-        value = f"here {grouped(key.key_id)}, due {grouped(due)}"
+    expected = site.federation_key_id
+    if expected is not None and expected != key.key_id:
+        value = f"here {grouped(key.key_id)}, due {grouped(expected)}"
         remedy = "have the key sealed to you again by a hospital that jobs run at, and `fedward key open` it"
         what = "is not the key that the policy expects: sums with the other hospitals fail"
         yield say.failed(what, where=site.federation_key, value=value, remedy=remedy)
         return
     named = f"{grouped(key.key_id)}, generation {key.generation}, {key.scheme}"
-    if due is None:
+    if expected is None:
         remedy = "ask another hospital to read its `fedward key show` to you, and write it to federation_key_id"
         yield say.warned("nothing to hold its id against", where=site.federation_key, value=named, remedy=remedy)
         return

@@ -57,18 +57,20 @@ def versions(case: Case) -> Iterator[Finding]:
         ("Fedward", fedward.__version__, stamp.fedward),
         ("FLARE", metadata.version("nvflare"), stamp.flare),
     )
-    for name, installed, due in pairs:
-        if installed != due:
-            yield say.failed(f"{name} is not the kit's", value=f"installed {installed}, kit {due}", remedy=_INSTALL)
+    for name, installed, expected in pairs:
+        if installed != expected:
+            yield say.failed(
+                f"{name} is not the kit's", value=f"installed {installed}, kit {expected}", remedy=_INSTALL
+            )
         else:
             yield say.passed(f"{name} is the kit's", value=installed)
 
 
 def wheel(case: Case) -> Iterator[Finding]:
     """The installed package is, file by file, the one that the kit names."""
-    say, due = Voice("wheel"), case.stamp.wheel
-    if case.wheel != due:
-        value = f"installed {case.wheel}, kit {due}"
+    say, expected = Voice("wheel"), case.stamp.wheel
+    if case.wheel != expected:
+        value = f"installed {case.wheel}, kit {expected}"
         yield say.failed("installed package is not the one that the kit names", value=value, remedy=_INSTALL)
         return
     yield say.passed("installed package is the one that the kit names", value=case.wheel)

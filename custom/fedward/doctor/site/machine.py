@@ -18,13 +18,13 @@ _ROOM = "make room, or name a folder on another disk in site.toml"
 def disk(case: Case) -> Iterator[Finding]:
     """Room for the kit's logs and models, for each cohort's index, and for images that a PACS sends."""
     say, limits = Voice("disk"), case.limits
-    due: dict[Path, tuple[str, float, float]] = {case.kit: ("kit", limits.kit_fail_bytes, limits.kit_warn_bytes)}
+    wanted: dict[Path, tuple[str, float, float]] = {case.kit: ("kit", limits.kit_fail_bytes, limits.kit_warn_bytes)}
     for name, cohort in case.policy.cohorts.items():
         least = limits.index_fail_bytes + _size(cohort.index)  # it is written anew beside the old one
-        due[cohort.index] = (f"index of {name}", least, 2.0 * least)
+        wanted[cohort.index] = (f"index of {name}", least, 2.0 * least)
         if cohort.pacs is not None:
-            due[cohort.images] = (f"images of {name}", limits.kit_fail_bytes, limits.kit_warn_bytes)
-    for folder, (what, least, ample) in due.items():
+            wanted[cohort.images] = (f"images of {name}", limits.kit_fail_bytes, limits.kit_warn_bytes)
+    for folder, (what, least, ample) in wanted.items():
         free = float(shutil.disk_usage(_standing(folder)).free)
         value = f"{free / GIB:.1f} GiB free"
         if free < least:

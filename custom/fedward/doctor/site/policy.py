@@ -8,8 +8,7 @@ from fedward.doctor.context import Case
 from fedward.doctor.findings import Finding, Voice
 from fedward.errors import FedwardError
 from fedward.privacy.policy.linter import CohortFacts
-from fedward.privacy.policy.review import Finding as Remark
-from fedward.privacy.policy.review import review
+from fedward.privacy.policy.review import PolicyFinding, review
 from fedward.settings import CohortPrivacy, SitePolicy
 
 CUSTOMARY_COUNT = 5
@@ -83,7 +82,7 @@ def _facts(case: Case) -> dict[str, CohortFacts]:
     }
 
 
-def _is_lax(remark: Remark, case: Case) -> bool:
+def _is_lax(remark: PolicyFinding, case: Case) -> bool:
     """Remarks that other checks make: lax settings here, absent indexes in ``index``."""
     if remark.level == "error":
         return False

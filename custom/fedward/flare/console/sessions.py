@@ -123,8 +123,8 @@ _TOLD = (CellMessageHeaderKeys.CLIENT_TYPE, CellMessageHeaderKeys.CLIENT_IP)
 """Of a sign-in: what kind of participant it is, and its address, which FLARE writes to its log as it came."""
 
 
-def _is_address(told: object) -> bool:
-    return type(told) is str and len(told) <= LONGEST_ADDRESS and told.isascii() and told.isprintable()
+def _is_address(text: object) -> bool:
+    return type(text) is str and len(text) <= LONGEST_ADDRESS and text.isascii() and text.isprintable()
 
 
 def _origin(conn: Any) -> object:

@@ -19,7 +19,7 @@ from nvflare.app_common.streamers import file_streamer
 from nvflare.app_common.streamers.file_streamer import _ChunkConsumer, _ChunkConsumerFactory
 from nvflare.app_common.streamers.streamer_base import KEY_DATA, KEY_FILE_SIZE
 
-from fedward.errors import FederationError, GateRefused
+from fedward.errors import FederationError, GateError
 from fedward.privacy.policy.job_archive import ARCHIVE_BYTES
 
 _SUBMIT = "submit_job"
@@ -42,11 +42,11 @@ class Upload(_ChunkConsumer):  # type: ignore[misc]
         """FLARE's, within the bound.
 
         Raises:
-            GateRefused: there is more than was declared.
+            GateError: there is more than was declared.
         """
         data = shareable.get(KEY_DATA) or b""
         if type(data) is not bytes or self.received_size + len(data) > self.file_size:
-            raise GateRefused("file that is sent is longer than it was said to be")
+            raise GateError("file that is sent is longer than it was said to be")
         return super().consume(shareable, stream_ctx, fl_ctx)
 
     def discard(self) -> None:
@@ -69,11 +69,11 @@ class Uploads(_ChunkConsumerFactory):  # type: ignore[misc]
         """A consumer for a file that its sender may send.
 
         Raises:
-            GateRefused: it is none.
+            GateError: it is none.
         """
         size = stream_ctx.get(KEY_FILE_SIZE)
         if type(size) is not int or not 0 < size <= ARCHIVE_BYTES:
-            raise GateRefused("file that is sent is larger than any job")
+            raise GateError("file that is sent is larger than any job")
         person = require_session(fl_ctx.get_engine().server.admin_server, stream_ctx.get("conn_data"), self._sender())
         made = Upload(stream_ctx, self.dest_dir)
         with self._lock:
@@ -105,15 +105,15 @@ def require_session(admin: Any, conn_data: object, sender: str | None) -> str:
         sender: common name of the certificate that it came with.
 
     Raises:
-        GateRefused: there is no such session, or it is another's.
+        GateError: there is no such session, or it is another's.
     """
     understood, command, conn = admin._create_conn(conn_data) if type(conn_data) is str else (False, "", None)
     words = command.split() if understood and type(command) is str else []
     if conn is None or not words or words[0] not in COMMANDS:
-        raise GateRefused("file is sent with another command than a job's submission")
+        raise GateError("file is sent with another command than a job's submission")
     session = admin.sess_mgr.get_session(conn.get_token(), admin.get_id_asserter())
     if session is None or sender is None or session.user_name != sender:
-        raise GateRefused("file is sent in no session of its sender's")
+        raise GateError("file is sent in no session of its sender's")
     return sender
 
 

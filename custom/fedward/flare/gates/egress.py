@@ -17,8 +17,8 @@ from nvflare.apis.fl_constant import FilterKey, FLContextKey, ReturnCode
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable
 
-from fedward.errors import GateRefused, PolicyRefused, shown
-from fedward.flare.gates.gate import Door, Gate, open_door, task_of
+from fedward.errors import GateError, PolicyError, shown
+from fedward.flare.gates.gate import Gate, GateState, gate_state, task_of
 from fedward.flare.protocol import (
     CONFIRM,
     COUNTS,
@@ -72,7 +72,7 @@ def require_gates(context: FLContext) -> None:
     """Refuse to work where FLARE would not ask the gates: a kit without ``privacy.json`` has no control at all.
 
     Raises:
-        GateRefused: the job's scope at this site does not begin with ``IngressGate`` and with ``EgressGate``.
+        GateError: the job's scope at this site does not begin with ``IngressGate`` and with ``EgressGate``.
     """
     from fedward.flare.gates.ingress import IngressGate
 
@@ -81,30 +81,30 @@ def require_gates(context: FLContext) -> None:
     for gate, chain, direction in doors:
         filters = getattr(scope, chain, {}).get(direction, [])
         if not filters or type(filters[0]) is not gate:
-            raise GateRefused(f"{gate.title} is not first in this site's privacy.json", remedy="provision the kit anew")
+            raise GateError(f"{gate.title} is not first in this site's privacy.json", remedy="provision the kit anew")
 
 
 def _passed(shareable: Shareable, context: FLContext) -> Shareable:
     headers = shareable.get(_HEADERS) if isinstance(shareable, Shareable) else None
     if type(headers) is not dict:
-        raise GateRefused("answer has no headers")
+        raise GateError("answer has no headers")
     if headers.get(ReservedHeaderKey.RC, ReturnCode.OK) != ReturnCode.OK:
         return _refusal(shareable, headers, context)
-    task, door = task_of(context), open_door(context)
+    task, state = task_of(context), gate_state(context)
     parts = _parts(shareable)
-    metrics = _metrics(parts.get(METRICS, {}), door, task)
-    update = _update(parts.get(UPDATE), headers.get(PROOF), door, task, context)
-    if door.job.encryption is None:
+    metrics = _metrics(parts.get(METRICS, {}), state, task)
+    update = _update(parts.get(UPDATE), headers.get(PROOF), state, task, context)
+    if state.job.encryption is None:
         if parts.get(COUNTS):
-            raise GateRefused("counts would leave in the clear")
-        _leaves(update, door)
+            raise GateError("counts would leave in the clear")
+        _leaves(update, state)
         return to_shareable(Reply(metrics=metrics, update=update.made if update else None))
     start = time.perf_counter()
-    sealed = _sealed(update, parts.get(COUNTS, {}), headers.get(PATIENTS), door, task)
+    sealed = _sealed(update, parts.get(COUNTS, {}), headers.get(PATIENTS), state, task)
     if update is not None:
-        metrics |= _seal_seconds(time.perf_counter() - start, door)
-    _leaves(update, door)
-    return to_shareable(Reply(metrics=metrics, sealed=sealed, model=_opened(door) if task is Task.OPEN else None))
+        metrics |= _seal_seconds(time.perf_counter() - start, state)
+    _leaves(update, state)
+    return to_shareable(Reply(metrics=metrics, sealed=sealed, model=_opened(state) if task is Task.OPEN else None))
 
 
 def _refusal(shareable: Shareable, headers: Mapping[str, Any], context: FLContext) -> Shareable:
@@ -114,13 +114,13 @@ def _refusal(shareable: Shareable, headers: Mapping[str, Any], context: FLContex
     """
     code = headers.get(REFUSAL)
     if set(shareable) != {_HEADERS}:
-        raise GateRefused("refusal carries a payload")
+        raise GateError("refusal carries a payload")
     if type(code) is not str or code not in CODES:
-        raise GateRefused("refusal is of no known code")
+        raise GateError("refusal is of no known code")
     if code == Code.POLICY:
         try:
-            _ = open_door(context).agreement
-        except PolicyRefused as error:
+            _ = gate_state(context).agreement
+        except PolicyError as error:
             return refuse(public_reason(error))
     return refuse(SENTENCES[Code(code)])
 
@@ -128,12 +128,12 @@ def _refusal(shareable: Shareable, headers: Mapping[str, Any], context: FLContex
 def _parts(shareable: Shareable) -> dict[str, Any]:
     """The content of each part of an answer, by name; kinds and names checked, meta left behind."""
     if set(shareable) != {_HEADERS, _DXO}:
-        raise GateRefused("answer has parts that are not its payload")
+        raise GateError("answer has parts that are not its payload")
     collection = _content(shareable[_DXO], kind=DataKind.COLLECTION, name="answer")
     parts = {}
     for name, part in collection.items():
         if name not in _FROM_EXECUTOR:
-            raise GateRefused(f"payload {shown(name)} is of no kind that may leave")
+            raise GateError(f"payload {shown(name)} is of no kind that may leave")
         parts[name] = _content(part, kind=PART_KINDS[name], name=name)
     return parts
 
@@ -143,30 +143,30 @@ def _content(part: object, *, kind: DataKind, name: str) -> dict[Any, Any]:
     fields = part if type(part) is dict else getattr(part, "__dict__", {})
     found = fields.get("kind", fields.get("data_kind"))
     if found != kind:
-        told = shown(found.value if isinstance(found, DataKind) else found)
-        raise GateRefused(f"payload {name} is of kind {told} where {kind.value} may leave")
+        reported = shown(found.value if isinstance(found, DataKind) else found)
+        raise GateError(f"payload {name} is of kind {reported} where {kind.value} may leave")
     if type(fields.get("data")) is not dict:
-        raise GateRefused(f"payload {name} holds no table")
+        raise GateError(f"payload {name} holds no table")
     content: dict[Any, Any] = fields["data"]
     return content
 
 
-def _metrics(content: dict[Any, Any], door: Door, task: Task) -> dict[str, Any]:
+def _metrics(content: dict[Any, Any], state: GateState, task: Task) -> dict[str, Any]:
     """The metrics, made anew by the same rules that the executor keeps.
 
     Raises:
-        GateRefused: they are not what these rules release.
+        GateError: they are not what these rules release.
     """
-    private, alone = door.agreement.mechanism != "none", task is Task.ALONE
-    decision = release(content, Rule.of(door.job, door.policy.disclosure, private=private, alone=alone))
+    private, alone = state.agreement.mechanism != "none", task is Task.ALONE
+    decision = release(content, Rule.of(state.job, state.policy.disclosure, private=private, alone=alone))
     if decision.refused:
-        raise GateRefused(f"metrics may not leave: {'; '.join(decision.refused)}")
+        raise GateError(f"metrics may not leave: {'; '.join(decision.refused)}")
     return decision.metrics
 
 
-def _seal_seconds(seconds: float, door: Door) -> dict[str, Any]:
+def _seal_seconds(seconds: float, state: GateState) -> dict[str, Any]:
     """The gate's own metric of a round, where the hospital lists it."""
-    rule = Rule.of(door.job, door.policy.disclosure, private=door.agreement.mechanism != "none")
+    rule = Rule.of(state.job, state.policy.disclosure, private=state.agreement.mechanism != "none")
     return release({"seal_s": round(seconds, 3)}, rule).metrics
 
 
@@ -180,74 +180,74 @@ class _Update:
 
 
 def _update(
-    content: dict[Any, Any] | None, proof: object, door: Door, task: Task, context: FLContext
+    content: dict[Any, Any] | None, proof: object, state: GateState, task: Task, context: FLContext
 ) -> _Update | None:
     """The update of a round, protected; each model that came in is good for one."""
     if task is not Task.ROUND:
         if content is not None or proof is not None:
-            raise GateRefused(f"task {task} answers with an update where none is due")
+            raise GateError(f"task {task} answers with an update where none is due")
         return None
-    hand = door.in_hand
+    hand = state.in_hand
     model, number, hand.model = hand.model, hand.round_number, None
     if content is None:
-        raise GateRefused("round answers without an update")
+        raise GateError("round answers without an update")
     if model is None or number is None:
-        raise GateRefused("update answers no model that came through the ingress gate")
+        raise GateError("update answers no model that came through the ingress gate")
     from fedward.flare.gates.update_check import (
-        vouched,  # the accountant takes a second to load, which FLARE's start need not wait
+        checked_update,  # the accountant takes a second to load, which FLARE's start need not wait
     )
 
-    update = check_tensors(content, door.layout)
+    update = check_tensors(content, state.layout)
     check_difference(update, model)
-    made = check_tensors(vouched(update, proof, door, round_number=number, context=context), door.layout)
+    made = check_tensors(checked_update(update, proof, state, round_number=number, context=context), state.layout)
     return _Update(made, model, number)
 
 
-def _leaves(update: _Update | None, door: Door) -> None:
+def _leaves(update: _Update | None, state: GateState) -> None:
     """Write down that a round's update leaves, before it does: this round and those below are over for good."""
     if update is not None:
-        door.record.leave(door.job_id, round_number=update.round_number)
+        state.record.leave(state.job_id, round_number=update.round_number)
 
 
 def _sealed(
-    update: _Update | None, counts: Mapping[str, Any], patients: object, door: Door, task: Task
+    update: _Update | None, counts: Mapping[str, Any], patients: object, state: GateState, task: Task
 ) -> dict[str, Any]:
     """What of an encrypted job's answer the server can add and not read, and the name of the key."""
     if patients is not None and type(patients) is not int:
-        raise GateRefused("number of patients is no number")
+        raise GateError("number of patients is no number")
     if set(counts) - _COUNTS.get(task, frozenset()):
-        raise GateRefused(f"task {task} answers with counts where none are due")
-    sealed: dict[str, Any] = {**door.sealing.facts, **door.sealing.seal_counts(counts)}
+        raise GateError(f"task {task} answers with counts where none are due")
+    sealed: dict[str, Any] = {**state.secure_aggregation.facts, **state.secure_aggregation.seal_counts(counts)}
     if update is not None:
         model = add(update.model, update.made)
-        sealed |= door.sealing.seal_model(model, patients=patients, round_number=update.round_number)
-    hand = door.in_hand
+        sealed |= state.secure_aggregation.seal_model(model, patients=patients, round_number=update.round_number)
+    hand = state.in_hand
     if task is Task.ADMIT:
-        sealed |= door.sealing.nonce
+        sealed |= state.secure_aggregation.nonce
     if task is Task.FINAL and hand.model is not None:
         sealed[OPENED] = digest(hand.model)
         if hand.after > 0:
-            sealed[CONFIRM + MODEL] = door.sealing.confirm_final()
+            sealed[CONFIRM + MODEL] = state.secure_aggregation.confirm_final()
     if task is Task.CONFIRM:
-        sealed |= {CONFIRM + purpose: door.sealing.confirm_counts(purpose) for purpose in hand.sums}
+        sealed |= {CONFIRM + purpose: state.secure_aggregation.confirm_counts(purpose) for purpose in hand.sums}
     return sealed
 
 
-def _opened(door: Door) -> Weights:
+def _opened(state: GateState) -> Weights:
     """The final model, as it was verified on its way in: one of a job, and only where the job says that it opens.
 
     That it is opened is written down before it is.
     """
-    hand, asked = door.in_hand, door.job.encryption
+    hand, asked = state.in_hand, state.job.encryption
     model, hand.model = hand.model, None
     if asked is None or not asked.open_final:
-        raise GateRefused("this job's final model stays with the hospitals")
+        raise GateError("this job's final model stays with the hospitals")
     if model is None or hand.after == 0:
-        raise GateRefused("no final model came through the ingress gate")
-    run = door.record.require(door.job_id)
+        raise GateError("no final model came through the ingress gate")
+    run = state.record.require(state.job_id)
     if run.final is None:
-        raise GateRefused("no final model was settled here")
-    door.record.reveal(door.job_id, run.final)
+        raise GateError("no final model was settled here")
+    state.record.reveal(state.job_id, run.final)
     return model
 
 

@@ -10,9 +10,9 @@ from nvflare.apis.filter import Filter
 from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
 
-from fedward.errors import EncryptionError, FedwardError, GateRefused
+from fedward.errors import EncryptionError, FedwardError, GateError
 from fedward.flare import job_context
-from fedward.flare.gates.secure_aggregation import Sealing
+from fedward.flare.gates.secure_aggregation import SecureAggregation
 from fedward.flare.gates.task_order import TaskOrder
 from fedward.flare.protocol import Task
 from fedward.flare.refusal import SENTENCES, Code, Sentence, one_line, public_reason
@@ -50,7 +50,7 @@ def identity_of(model: Weights, *, sum: str | None, after: int, encrypted: bool)
 
 
 @dataclass
-class Door:
+class GateState:
     """One job at one hospital, as its gates know it; settings are read once, by the gates themselves."""
 
     job_id: str
@@ -62,7 +62,7 @@ class Door:
     """Where the run is in this process; None before its first task here."""
 
     def require_admitted(self) -> None:
-        """Raise ``PolicyRefused`` unless the hospital admits the job at this moment.
+        """Raise ``PolicyError`` unless the hospital admits the job at this moment.
 
         Settings are read once, approvals each time: one that is revoked stops its job at the next task or answer.
         """
@@ -75,7 +75,7 @@ class Door:
             Whether it was taken; False where it is the last task once more, whose answer leaves once.
 
         Raises:
-            GateRefused: the run is known and this is no continuation of it, or the task comes out of order.
+            GateError: the run is known and this is no continuation of it, or the task comes out of order.
             LedgerError: the record cannot be read, written or verified.
         """
         run = self.record.find(self.job_id)
@@ -88,7 +88,7 @@ class Door:
         if task is Task.ADMIT:
             self.record.begin(self.job_id, job=self.hash)
         elif run is None:
-            raise GateRefused("this run of the job was never begun here")
+            raise GateError("this run of the job was never begun here")
         return True
 
     @cached_property
@@ -103,7 +103,7 @@ class Door:
 
     @cached_property
     def agreement(self) -> Agreement:
-        """What job and policy agree on; raises ``PolicyRefused`` each time it is asked for where they do not."""
+        """What job and policy agree on; raises ``PolicyError`` each time it is asked for where they do not."""
         return agree(self.job, self.policy, origin=self.origin)
 
     @cached_property
@@ -124,9 +124,9 @@ class Door:
         return layout_hash(self.layout, network=self.job.model.network, args=self.job.model.args)
 
     @cached_property
-    def sealing(self) -> Sealing:
+    def secure_aggregation(self) -> SecureAggregation:
         """What an encrypted job seals and opens; raises ``EncryptionError`` each time it is asked for without a key."""
-        return Sealing(
+        return SecureAggregation(
             self.job,
             self.policy,
             record=self.record,
@@ -137,7 +137,7 @@ class Door:
         )
 
 
-_DOORS: dict[tuple[str, str], Door] = {}
+_STATES: dict[tuple[str, str], GateState] = {}
 _LATCHED: dict[tuple[str, str], Sentence] = {}
 
 
@@ -157,7 +157,7 @@ class Gate(Filter):  # type: ignore[misc]
         """Why this job was refused before, at this gate or the other; None when it was not."""
         return self._reason or _LATCHED.get(_key(context))
 
-    def told(self, error: Exception) -> Sentence:
+    def public_sentence(self, error: Exception) -> Sentence:
         """What the server may know of ``error``, and which gate it comes from."""
         return Sentence(one_line(f"{self.title}: {public_reason(error)}"))
 
@@ -166,7 +166,7 @@ class Gate(Filter):  # type: ignore[misc]
         # the refusal stands, whatever becomes of its sentence, of the other gate's notice and of the log's line
         reason = self._reason = Sentence(f"{self.title}: {SENTENCES[Code.FAILED]}")
         with contextlib.suppress(Exception):
-            reason = self._reason = self.told(error)
+            reason = self._reason = self.public_sentence(error)
         with contextlib.suppress(Exception):
             _LATCHED[_key(context)] = reason
         with contextlib.suppress(Exception):
@@ -176,41 +176,41 @@ class Gate(Filter):  # type: ignore[misc]
                 self.log_exception(context, f"{self.title} failed", fire_event=False)
         # a sum that does not verify, or a lie: no process of this site goes on with the run
         with contextlib.suppress(Exception):
-            if isinstance(error, GateRefused | EncryptionError):
-                known = _DOORS[_key(context)]
+            if isinstance(error, GateError | EncryptionError):
+                known = _STATES[_key(context)]
                 known.record.end(known.job_id)
         return reason
 
 
-def open_door(context: FLContext) -> Door:
-    """The job's door, made at its first task, and opened only for a job that is admitted here.
+def gate_state(context: FLContext) -> GateState:
+    """The job's state, made at its first task, and opened only for a job that is admitted here.
 
     Raises:
-        PolicyRefused: the hospital has not approved the job, or no longer does.
+        PolicyError: the hospital has not approved the job, or no longer does.
         FedwardError: the job's or the site's settings cannot be used.
     """
     key = _key(context)
-    if key not in _DOORS:
+    if key not in _STATES:
         job, policy = job_context.job_spec(context), job_context.site_policy(context)
-        _DOORS[key] = Door(job_id=key[1], job=job, policy=policy, origin=origin_of(job, policy, context))
-    _DOORS[key].require_admitted()
-    return _DOORS[key]
+        _STATES[key] = GateState(job_id=key[1], job=job, policy=policy, origin=origin_of(job, policy, context))
+    _STATES[key].require_admitted()
+    return _STATES[key]
 
 
 def task_of(context: FLContext) -> Task:
     """The task in progress.
 
     Raises:
-        GateRefused: it is none of Fedward's.
+        GateError: it is none of Fedward's.
     """
     name = context.get_prop(FLContextKey.TASK_NAME)
     if name not in {task.value for task in Task}:
-        raise GateRefused("task is none of Fedward's")
+        raise GateError("task is none of Fedward's")
     return Task(name)
 
 
 def _key(context: FLContext) -> tuple[str, str]:
     site, job = context.get_identity_name(), context.get_job_id()
     if type(site) is not str or type(job) is not str or not job:
-        raise GateRefused("task belongs to no job")
+        raise GateError("task belongs to no job")
     return site, job

@@ -14,8 +14,8 @@ from nvflare.apis.dxo import DataKind
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable
 
-from fedward.errors import GateRefused
-from fedward.flare.gates.gate import Door, Gate, identity_of, open_door, task_of
+from fedward.errors import GateError
+from fedward.flare.gates.gate import Gate, GateState, gate_state, identity_of, task_of
 from fedward.flare.protocol import (
     AFTER,
     MODEL,
@@ -62,31 +62,31 @@ class IngressGate(Gate):
     def _admit(self, shareable: Shareable, context: FLContext) -> Shareable:
         headers = shareable.get(_HEADERS)
         if type(headers) is not dict or REFUSED_AT_DOOR in headers:
-            raise GateRefused("task has headers that a server does not set")
-        task, door = task_of(context), open_door(context)
-        door.in_hand.model, door.in_hand.sums = None, ()
-        if door.job.encryption is not None:
-            door.sealing.require_key()
+            raise GateError("task has headers that a server does not set")
+        task, state = task_of(context), gate_state(context)
+        state.in_hand.model, state.in_hand.sums = None, ()
+        if state.job.encryption is not None:
+            state.secure_aggregation.require_key()
         number = headers.get(ROUND_NUMBER)
-        if type(number) is not int or not -1 <= number < door.job.federation.rounds:
-            raise GateRefused("task has no round's number of this job")
+        if type(number) is not int or not -1 <= number < state.job.federation.rounds:
+            raise GateError("task has no round's number of this job")
         purpose, sealed, confirmed = _sealed(shareable, task=task) if task is Task.POOL else ("", None, None)
-        if not door.enter(task, number=number, purpose=purpose):
-            again = GateRefused("task was put before, and its answer leaves once")
-            return _with_cookies(_refused(self.told(again)), headers)
-        if door.job.encryption is not None and task is not Task.ADMIT:
-            door.sealing.take_roster(headers.get(ROSTER))
+        if not state.enter(task, number=number, purpose=purpose):
+            again = GateError("task was put before, and its answer leaves once")
+            return _with_cookies(_refused(self.public_sentence(again)), headers)
+        if state.job.encryption is not None and task is not Task.ADMIT:
+            state.secure_aggregation.take_roster(headers.get(ROSTER))
         if task in _CARRIES_MODEL:
-            passed = question(_model(shareable, door, task=task, number=number), round_number=number, wait_s=0.0)
+            passed = question(_model(shareable, state, task=task, number=number), round_number=number, wait_s=0.0)
         elif task is Task.POOL:
-            passed = opened_counts(purpose, door.sealing.open_counts(purpose, sealed))
-            door.sealing.require_confirmed_counts(confirmed, purpose)
+            passed = opened_counts(purpose, state.secure_aggregation.open_counts(purpose, sealed))
+            state.secure_aggregation.require_confirmed_counts(confirmed, purpose)
             passed.set_header(ROUND_NUMBER, number)
         elif task is Task.CONFIRM:
-            door.in_hand.sums = _counted(shareable, door)
+            state.in_hand.sums = _counted(shareable, state)
             passed = question(None, round_number=number, wait_s=0.0)
         elif _DXO in shareable or headers.get(ReservedHeaderKey.CONTENT_TYPE) is not None:
-            raise GateRefused(f"task {task} brings a payload where none is due")
+            raise GateError(f"task {task} brings a payload where none is due")
         else:
             passed = question(None, round_number=number, wait_s=0.0)
         return _with_cookies(passed, headers)
@@ -98,65 +98,65 @@ def _refused(reason: str) -> Shareable:
     return refused
 
 
-def _model(shareable: Shareable, door: Door, *, task: Task, number: int) -> Weights:
-    hand, encrypted = door.in_hand, door.job.encryption is not None
+def _model(shareable: Shareable, state: GateState, *, task: Task, number: int) -> Weights:
+    hand, encrypted = state.in_hand, state.job.encryption is not None
     if encrypted:
-        model, after, found = _opened(shareable, door, task=task, number=number)
+        model, after, found = _opened(shareable, state, task=task, number=number)
     else:
-        model, found = _clear(shareable, door, task=task), None
-        after = number if task is Task.ROUND else door.job.federation.rounds
-    if _architecture(model, door) != door.architecture:
-        raise GateRefused("model is of another architecture than the job's")
+        model, found = _clear(shareable, state, task=task), None
+        after = number if task is Task.ROUND else state.job.federation.rounds
+    if _architecture(model, state) != state.architecture:
+        raise GateError("model is of another architecture than the job's")
     if after == 0:
-        check_initial(model, door.initial)
+        check_initial(model, state.initial)
     else:
-        last, since = (door.initial, 0) if hand.last is None else (hand.last, hand.last_number)
-        check_jump(model, last, rounds=after - since, noise_l2=_noise_l2(door))
-    check_traps(model, door.initial)
+        last, since = (state.initial, 0) if hand.last is None else (hand.last, hand.last_number)
+        check_jump(model, last, rounds=after - since, noise_l2=_noise_l2(state))
+    check_traps(model, state.initial)
     named = identity_of(model, sum=found, after=after, encrypted=encrypted)
     if task is Task.VALIDATE:
-        door.record.validate(door.job_id, named)
+        state.record.validate(state.job_id, named)
     elif task is Task.FINAL:
-        door.record.finish(door.job_id, named)
+        state.record.finish(state.job_id, named)
     hand.round_number, hand.after, hand.model = number, after, {name: model[name].copy() for name in model}
     hand.last_number, hand.last = max(number, hand.last_number), hand.model
     return model
 
 
-def _clear(shareable: Shareable, door: Door, *, task: Task) -> Weights:
+def _clear(shareable: Shareable, state: GateState, *, task: Task) -> Weights:
     content = shareable.get(_DXO)
     if type(content) is not dict or content.get("kind") != DataKind.WEIGHTS:
-        raise GateRefused(f"task {task} brings no model")
-    return check_tensors(content.get("data"), door.layout)
+        raise GateError(f"task {task} brings no model")
+    return check_tensors(content.get("data"), state.layout)
 
 
-def _opened(shareable: Shareable, door: Door, *, task: Task, number: int) -> tuple[Weights, int, str | None]:
+def _opened(shareable: Shareable, state: GateState, *, task: Task, number: int) -> tuple[Weights, int, str | None]:
     """The model of an encrypted job, how many rounds made it, and the identity of its sum; None of the initial one.
 
     It is what hospitals summed, never what a server says.
     """
-    after, limits = shareable.get_header(AFTER), door.job.federation
+    after, limits = shareable.get_header(AFTER), state.job.federation
     if type(after) is not int or not 0 <= after <= limits.rounds:
-        raise GateRefused("model does not say which round made it")
+        raise GateError("model does not say which round made it")
     if task is Task.ROUND and after != number:
-        raise GateRefused("model is not of the round before")
+        raise GateError("model is not of the round before")
     if (task is Task.VALIDATE or (task is Task.FINAL and limits.select == "last")) and after != limits.rounds:
-        raise GateRefused("model is not that of the last round")
+        raise GateError("model is not that of the last round")
     if after == 0:
         if _DXO in shareable:
-            raise GateRefused(f"task {task} brings a payload where none is due")
-        return {name: array.copy() for name, array in door.initial.items()}, 0, None
+            raise GateError(f"task {task} brings a payload where none is due")
+        return {name: array.copy() for name, array in state.initial.items()}, 0, None
     purpose, sealed, confirmed = _sealed(shareable, task=task)
     if purpose != MODEL:
-        raise GateRefused(f"task {task} brings no model")
-    weights, found = door.sealing.open_model(sealed, round_number=after - 1)
-    model = check_tensors(weights, door.layout)
-    if task is Task.OPEN and door.sealing.require_confirmed_final(confirmed) != (after, found):
-        raise GateRefused("model is not the final one that this hospital confirmed")
+        raise GateError(f"task {task} brings no model")
+    weights, found = state.secure_aggregation.open_model(sealed, round_number=after - 1)
+    model = check_tensors(weights, state.layout)
+    if task is Task.OPEN and state.secure_aggregation.require_confirmed_final(confirmed) != (after, found):
+        raise GateError("model is not the final one that this hospital confirmed")
     return model, after, found
 
 
-def _counted(shareable: Shareable, door: Door) -> tuple[str, ...]:
+def _counted(shareable: Shareable, state: GateState) -> tuple[str, ...]:
     """The purposes of the sums of counts that a task brings, each of them opened."""
     content = shareable.get(_DXO)
     if (
@@ -164,9 +164,9 @@ def _counted(shareable: Shareable, door: Door) -> tuple[str, ...]:
         or content.get("kind") != DataKind.APP_DEFINED
         or type(content.get("data")) is not dict
     ):
-        raise GateRefused("task brings no sums to confirm")
+        raise GateError("task brings no sums to confirm")
     for purpose, sealed in content["data"].items():
-        door.sealing.open_counts(purpose, sealed)
+        state.secure_aggregation.open_counts(purpose, sealed)
     return tuple(content["data"])
 
 
@@ -174,23 +174,23 @@ def _sealed(shareable: Shareable, *, task: Task) -> tuple[str, object, object]:
     """Purpose and message of a sum, and what confirms it, as they came."""
     content = shareable.get(_DXO)
     if type(content) is not dict or content.get("kind") != DataKind.APP_DEFINED:
-        raise GateRefused(f"task {task} brings no sealed sum where the job is encrypted")
+        raise GateError(f"task {task} brings no sealed sum where the job is encrypted")
     data = content.get("data")
     if type(data) is not dict or set(data) != {"purpose", "sum", "confirmed"} or type(data["purpose"]) is not str:
-        raise GateRefused(f"task {task} brings no sealed sum where the job is encrypted")
+        raise GateError(f"task {task} brings no sealed sum where the job is encrypted")
     return data["purpose"], data["sum"], data["confirmed"]
 
 
-def _architecture(model: Weights, door: Door) -> str:
-    return layout_hash(layout_of(model), network=door.job.model.network, args=door.job.model.args)
+def _architecture(model: Weights, state: GateState) -> str:
+    return layout_hash(layout_of(model), network=state.job.model.network, args=state.job.model.args)
 
 
-def _noise_l2(door: Door) -> float:
+def _noise_l2(state: GateState) -> float:
     """Expected L2 norm of the noise on one site's update, which the mean of several only lessens."""
-    agreed = door.agreement
+    agreed = state.agreement
     if agreed.mechanism != "update-noise" or agreed.clip_norm_l2 is None:
         return 0.0
-    values = sum(math.prod(tensor.shape) for tensor in door.layout.values())
+    values = sum(math.prod(tensor.shape) for tensor in state.layout.values())
     return agreed.noise_multiplier * agreed.clip_norm_l2 * math.sqrt(values)
 
 
@@ -199,6 +199,6 @@ def _with_cookies(task: Shareable, headers: dict[str, Any]) -> Shareable:
     cookies = headers.get(ReservedHeaderKey.COOKIE_JAR)
     if cookies is not None:
         if type(cookies) is not dict or not all(type(word) is str for pair in cookies.items() for word in pair):
-            raise GateRefused("task has cookies that are not words")
+            raise GateError("task has cookies that are not words")
         task.set_cookie_jar(dict(cookies))
     return task

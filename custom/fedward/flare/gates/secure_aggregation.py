@@ -22,10 +22,10 @@ from fedward.encryption.message import identity
 from fedward.encryption.roster import check_roster, context_of
 from fedward.encryption.schemes import bits_of
 from fedward.encryption.secure_sum import Opened, SecureSum
-from fedward.encryption.sum_context import Purpose, Topic
-from fedward.errors import EncryptionError, GateRefused
+from fedward.encryption.sum_context import Purpose, SumContext
+from fedward.errors import EncryptionError, GateError
 from fedward.flare.protocol import MODEL
-from fedward.flare.secagg_context import CLIPPED, KEY, NONCE, SCHEME, SumTopics, enough
+from fedward.flare.secagg_context import CLIPPED, KEY, NONCE, SCHEME, SumContexts, enough
 from fedward.privacy.ledger.run_record import Record
 from fedward.privacy.ledger.runs import FinalModel, Run
 from fedward.privacy.outgoing import check_counts
@@ -33,7 +33,7 @@ from fedward.settings import JobSpec, SitePolicy
 from fedward.weights import Layout, Weights, flatten, unflatten
 
 
-class Sealing:
+class SecureAggregation:
     """One encrypted job at one hospital.
 
     Args:
@@ -61,7 +61,7 @@ class Sealing:
         architecture: str,
     ) -> None:
         if job.encryption is None:
-            raise GateRefused("job is not encrypted")
+            raise GateError("job is not encrypted")
         if policy.federation_key is None:
             raise EncryptionError("this hospital has no federation key", remedy="open a sealed box with one")
         self._job, self._asked, self._site = job, job.encryption, policy.site
@@ -89,7 +89,7 @@ class Sealing:
 
         Raises:
             EncryptionError: it is no roster, or this hospital's own nonce is not in it.
-            GateRefused: it is not that of the run's first task.
+            GateError: it is not that of the run's first task.
         """
         nonce = self._record.require(self._job_id).nonce
         self._record.take_roster(self._job_id, check_roster(content, site=self._site, nonce=nonce))
@@ -127,7 +127,7 @@ class Sealing:
 
         Raises:
             EncryptionError: it is not their sum, or is of another key, run or round.
-            GateRefused: another sum of the same round was opened before.
+            GateError: another sum of the same round was opened before.
         """
         opened, found = self._open(sealed, self._topics(self._run).model(round_number))
         mean = self._fixed.decode(opened.codes[:-1], weight_code=int(opened.codes[-1]), sites=len(opened.sites))
@@ -137,7 +137,7 @@ class Sealing:
         """Messages by purpose; a purpose that the job does not sum is refused.
 
         Raises:
-            GateRefused: no such purpose, or no vector of counts of its length.
+            GateError: no such purpose, or no vector of counts of its length.
         """
         found = {}
         for purpose, values in counts.items():
@@ -149,30 +149,30 @@ class Sealing:
         """A sum of counts of at least three hospitals.
 
         Raises:
-            EncryptionError, GateRefused: as ``open_model``.
+            EncryptionError, GateError: as ``open_model``.
         """
         opened, _ = self._open(sealed, self._count_topic(purpose))
         if (opened.codes < 0).any():
-            raise GateRefused("sum of counts has a negative one")
+            raise GateError("sum of counts has a negative one")
         return opened.codes
 
     def confirm_final(self) -> bytes:
         """This hospital's word that it opened the final model's sum, to be summed with the others'.
 
         Raises:
-            GateRefused: no final model was settled, or its sum was not opened here.
+            GateError: no final model was settled, or its sum was not opened here.
         """
         run = self._run
         if run.final is None or run.final.after < 1:
-            raise GateRefused("no final model that hospitals summed was settled here")
-        return self._word(run, "model", run.final.after - 1, due=run.final.model)
+            raise GateError("no final model that hospitals summed was settled here")
+        return self._word(run, "model", run.final.after - 1, expected=run.final.model)
 
     def confirm_counts(self, purpose: str) -> bytes:
         """As ``confirm_final``, for a sum of counts; it is written down that this sum is the one."""
         topic, run = self._count_topic(purpose), self._run
         found = _opened(run, topic.purpose, topic.round_number)["sum"]
         self._record.confirm_sum(self._job_id, purpose=topic.purpose, round_number=topic.round_number, sum=found)
-        return self._word(run, topic.purpose, topic.round_number, due=found)
+        return self._word(run, topic.purpose, topic.round_number, expected=found)
 
     def require_confirmed_final(self, confirmed: object) -> FinalModel:
         """Refuse to let the final model out before enough hospitals have said that they opened the same sum.
@@ -180,27 +180,27 @@ class Sealing:
         Without it, a server could have two hospitals open two sums that differ by one hospital.
 
         Raises:
-            EncryptionError, GateRefused: it is no such sum of words, or of too few.
+            EncryptionError, GateError: it is no such sum of words, or of too few.
         """
         final = self._run.final
         if final is None or final.after < 1:
-            raise GateRefused("no final model that hospitals summed was settled here")
-        self._require_confirmed(confirmed, "model", final.after - 1, due=final.model)
+            raise GateError("no final model that hospitals summed was settled here")
+        self._require_confirmed(confirmed, "model", final.after - 1, expected=final.model)
         return final
 
     def require_confirmed_counts(self, confirmed: object, purpose: str) -> None:
         """As ``require_confirmed_final``, for a sum of counts."""
         topic = self._count_topic(purpose)
         found = _opened(self._run, topic.purpose, topic.round_number)["sum"]
-        self._require_confirmed(confirmed, topic.purpose, topic.round_number, due=found)
+        self._require_confirmed(confirmed, topic.purpose, topic.round_number, expected=found)
 
-    def _open(self, sealed: object, topic: Topic) -> tuple[Opened, str]:
+    def _open(self, sealed: object, topic: SumContext) -> tuple[Opened, str]:
         """A sum that verifies, and its identity; of each purpose and round one, which is recorded before it is used."""
         if type(sealed) is not bytes:
-            raise GateRefused("task brings no sealed sum")
+            raise GateError("task brings no sealed sum")
         opened, roster = self._sum.open(sealed, topic), self._run.roster or {}
         if not set(opened.sites) <= set(roster):
-            raise GateRefused("sum names a hospital that takes no part in this job")
+            raise GateError("sum names a hospital that takes no part in this job")
         found = identity(sealed)
         # of two sums of one round, the difference is what one hospital sent
         self._record.open_sum(
@@ -208,28 +208,28 @@ class Sealing:
         )
         return opened, found
 
-    def _word(self, run: Run, purpose: Purpose, round_number: int, *, due: str) -> bytes:
-        if _opened(run, purpose, round_number)["sum"] != due:
-            raise GateRefused("another sum of this round was opened before")
-        return self._sum.seal(np.ones(1, np.int64), self._topics(run).confirmation(due))
+    def _word(self, run: Run, purpose: Purpose, round_number: int, *, expected: str) -> bytes:
+        if _opened(run, purpose, round_number)["sum"] != expected:
+            raise GateError("another sum of this round was opened before")
+        return self._sum.seal(np.ones(1, np.int64), self._topics(run).confirmation(expected))
 
-    def _require_confirmed(self, confirmed: object, purpose: Purpose, round_number: int, *, due: str) -> None:
+    def _require_confirmed(self, confirmed: object, purpose: Purpose, round_number: int, *, expected: str) -> None:
         if type(confirmed) is not bytes:
-            raise GateRefused("sum comes without the hospitals' word that they opened it")
+            raise GateError("sum comes without the hospitals' word that they opened it")
         run = self._run
-        words = self._sum.open(confirmed, self._topics(run).confirmation(due))
+        words = self._sum.open(confirmed, self._topics(run).confirmation(expected))
         summed = _opened(run, purpose, round_number)["sites"]
         if int(words.codes[0]) != len(words.sites) or not enough(words.sites, summed):
-            raise GateRefused("too few of the hospitals in the sum say that they opened it")
+            raise GateError("too few of the hospitals in the sum say that they opened it")
 
     @property
     def _run(self) -> Run:
         return self._record.require(self._job_id)
 
-    def _topics(self, run: Run) -> SumTopics:
+    def _topics(self, run: Run) -> SumContexts:
         if run.roster is None:
-            raise GateRefused("no task has said which hospitals take part")
-        return SumTopics(
+            raise GateError("no task has said which hospitals take part")
+        return SumContexts(
             job=self._job,
             job_id=self._job_id,
             context=context_of(run.roster, job=self._job_hash),
@@ -242,19 +242,19 @@ class Sealing:
         if self._job.federation.weighting == "equal":
             return 1.0
         if patients is None or patients < 1:
-            raise GateRefused("update says no number of patients where weighting is by patients")
+            raise GateError("update says no number of patients where weighting is by patients")
         return patients / self._asked.max_patients
 
-    def _count_topic(self, purpose: str) -> Topic:
+    def _count_topic(self, purpose: str) -> SumContext:
         run = self._run
         topic = self._topics(run).counts(purpose, final=run.final)
         if topic is None:
-            raise GateRefused("counts of a purpose that this job does not sum")
+            raise GateError("counts of a purpose that this job does not sum")
         return topic
 
 
 def _opened(run: Run, purpose: str, round_number: int) -> Mapping[str, Any]:
     found = run.opened(purpose, round_number)
     if found is None:
-        raise GateRefused("no such sum was opened here")
+        raise GateError("no such sum was opened here")
     return found

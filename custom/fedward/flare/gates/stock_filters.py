@@ -12,7 +12,7 @@ from nvflare.apis.shareable import Shareable
 from nvflare.app_common.filters.percentile_privacy import PercentilePrivacy
 from nvflare.app_common.filters.svt_privacy import SVTPrivacy
 
-from fedward.errors import GateRefused, shown
+from fedward.errors import GateError, shown
 from fedward.weights import Weights
 
 LABEL = "not differential privacy"
@@ -39,13 +39,13 @@ def apply_stock_filter(name: str, update: Weights, context: FLContext) -> Weight
         New arrays of the same names, shapes and dtypes.
 
     Raises:
-        GateRefused: no such filter, or it did not filter.
+        GateError: no such filter, or it did not filter.
     """
     if name not in STOCK_FILTERS:
-        raise GateRefused(f"filter {shown(name)} is none of FLARE's that are known")
+        raise GateError(f"filter {shown(name)} is none of FLARE's that are known")
     copy = {tensor: np.array(array) for tensor, array in update.items()}
     dxo = DXO(data_kind=DataKind.WEIGHT_DIFF, data=copy)
     done = STOCK_FILTERS[name]().process_dxo(dxo, Shareable(), context)
     if not isinstance(done, DXO) or done.data_kind != DataKind.WEIGHT_DIFF or set(done.data) != set(update):
-        raise GateRefused(f"filter {labelled(name)} did not filter")
+        raise GateError(f"filter {labelled(name)} did not filter")
     return {tensor: np.asarray(done.data[tensor], dtype=update[tensor].dtype) for tensor in update}

@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fedward.errors import GateRefused
+from fedward.errors import GateError
 from fedward.flare.protocol import Task
 from fedward.privacy.ledger.runs import CONFIRM, OPEN, VALIDATE, Run
 from fedward.settings import JobSpec
@@ -69,7 +69,7 @@ class TaskOrder:
         """Whether it is the last task once more: to be refused, without refusing what comes after it.
 
         Raises:
-            GateRefused: the job has no such task.
+            GateError: the job has no such task.
         """
         return self.last == _position(task, number=number, job=job, purpose=purpose)
 
@@ -83,13 +83,13 @@ class TaskOrder:
             purpose: of the sum, for a task that pools.
 
         Raises:
-            GateRefused: the job has no such task, or it comes out of order.
+            GateError: the job has no such task, or it comes out of order.
         """
         position = _position(task, number=number, job=job, purpose=purpose)
         if self.last is None and task is not Task.ADMIT:
-            raise GateRefused(f"task {task} comes before this hospital was asked to admit the job")
+            raise GateError(f"task {task} comes before this hospital was asked to admit the job")
         if self.last is not None and position <= self.last:
-            raise GateRefused(f"task {task} comes again, or out of the job's order")
+            raise GateError(f"task {task} comes again, or out of the job's order")
         return TaskOrder(position)
 
 
@@ -99,17 +99,17 @@ _RECORDED: Mapping[Task, str] = {Task.VALIDATE: VALIDATE, Task.OPEN: OPEN}
 
 def _position(task: Task, *, number: int, job: JobSpec, purpose: str) -> Position:
     if task in _ENCRYPTED and job.encryption is None:
-        raise GateRefused(f"task {task} in a job that is not encrypted")
+        raise GateError(f"task {task} in a job that is not encrypted")
     if task is Task.VALIDATE and job.federation.select != "best":
-        raise GateRefused(f"task {task} in a job that does not choose its best round")
+        raise GateError(f"task {task} in a job that does not choose its best round")
     if task is Task.ROUND:
         if not 0 <= number < job.federation.rounds:
-            raise GateRefused("round has no number of this job")
+            raise GateError("round has no number of this job")
         return ORDER.index(task), number
     if number != -1:
-        raise GateRefused(f"task {task} has a round's number")
+        raise GateError(f"task {task} has a round's number")
     if task is Task.POOL:
         if purpose not in POOLED:
-            raise GateRefused("counts of a purpose that this job does not sum")
+            raise GateError("counts of a purpose that this job does not sum")
         return ORDER.index(task), POOLED.index(purpose)
     return ORDER.index(task), 0

@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 from nvflare.apis.fl_context import FLContext
 
-from fedward.errors import GateRefused
+from fedward.errors import GateError
 from fedward.flare import job_context
-from fedward.flare.gates.gate import Door
+from fedward.flare.gates.gate import GateState
 from fedward.flare.gates.stock_filters import apply_stock_filter
 from fedward.privacy.accountant import update_noise_event
 from fedward.privacy.attestation import Proof
@@ -20,82 +20,84 @@ from fedward.privacy.policy.agreement import check_noise
 from fedward.weights import Weights, digest
 
 
-def vouched(update: Weights, proof: object, door: Door, *, round_number: int, context: FLContext) -> Weights:
+def checked_update(
+    update: Weights, proof: object, state: GateState, *, round_number: int, context: FLContext
+) -> Weights:
     """The update as it may leave.
 
     Args:
         update: of the agreed layout, finite, a difference.
         proof: ``Proof.plain()`` under dp-sgd, else None.
-        door: the job at this hospital.
+        state: the job at this hospital.
         round_number: of the model that this gate's site received for it.
         context: of the task, for FLARE's own filters.
 
     Raises:
-        GateRefused: the proof is missing, of another update, job or round, or the ledger has no such round.
+        GateError: the proof is missing, of another update, job or round, or the ledger has no such round.
         LedgerError: the ledger is absent or damaged, or has released another update for the round.
-        OverBudget: noise on one more update is more than a patient has left.
+        BudgetError: noise on one more update is more than a patient has left.
     """
     makers = {"dp-sgd": _dp_sgd, "update-noise": _update_noise, "none": _unprotected}
-    mechanism = door.agreement.mechanism
+    mechanism = state.agreement.mechanism
     if mechanism not in makers or (proof is None) != (mechanism != "dp-sgd"):
-        raise GateRefused("update has no proof of its protection" if proof is None else "proof where none is due")
-    return makers[mechanism](update, proof, door, round_number, context)
+        raise GateError("update has no proof of its protection" if proof is None else "proof where none is due")
+    return makers[mechanism](update, proof, state, round_number, context)
 
 
-def _dp_sgd(update: Weights, content: object, door: Door, number: int, context: FLContext) -> Weights:
-    proof, ledger = Proof.from_plain(content), job_context.open_ledger(door.policy)
+def _dp_sgd(update: Weights, content: object, state: GateState, number: int, context: FLContext) -> Weights:
+    proof, ledger = Proof.from_plain(content), job_context.open_ledger(state.policy)
     if proof.digest != digest(update):
-        raise GateRefused("update is not the one that its proof is for")
-    if proof.job_id != door.job_id or proof.round_number != number:
-        raise GateRefused("proof is of another job or round")
-    entry, charge, asked = ledger.entry(proof.begun), ledger.find(door.job_id), door.agreement.dp_sgd
-    due = {"job_id": door.job_id, "round": number, "steps": proof.steps}
-    if entry is None or entry.kind != "begin" or any(entry.body.get(name) != value for name, value in due.items()):
-        raise GateRefused("ledger has no such round of this job")
+        raise GateError("update is not the one that its proof is for")
+    if proof.job_id != state.job_id or proof.round_number != number:
+        raise GateError("proof is of another job or round")
+    entry, charge, asked = ledger.entry(proof.begun), ledger.find(state.job_id), state.agreement.dp_sgd
+    expected = {"job_id": state.job_id, "round": number, "steps": proof.steps}
+    if entry is None or entry.kind != "begin" or any(entry.body.get(name) != value for name, value in expected.items()):
+        raise GateError("ledger has no such round of this job")
     if charge is None or asked is None:
-        raise GateRefused("job is not charged")
+        raise GateError("job is not charged")
     made = (proof.sampling_rate, proof.noise_multiplier)
     if made != (charge.event.sampling_rate, charge.event.noise_multiplier):
-        raise GateRefused("update was made with another sampling rate or noise than was charged")
+        raise GateError("update was made with another sampling rate or noise than was charged")
     if not proof.clip_norm_l2 <= asked.clip_norm_l2 or not proof.noise_multiplier >= (asked.noise_multiplier or 0.0):
-        raise GateRefused("update was made with a larger clip or less noise than the job's")
-    check_noise(door.agreement, proof.noise_multiplier)
-    safe = protect(update, door.agreement, filters=_filters(door, context))
+        raise GateError("update was made with a larger clip or less noise than the job's")
+    check_noise(state.agreement, proof.noise_multiplier)
+    safe = protect(update, state.agreement, filters=_filters(state, context))
     ledger.release(proof.begun, digest=proof.digest)
     return safe
 
 
-def _update_noise(update: Weights, content: object, door: Door, number: int, context: FLContext) -> Weights:
-    agreed, ledger = door.agreement, job_context.open_ledger(door.policy)
-    charge, due = ledger.find(door.job_id), update_noise_event(agreed.noise_multiplier, rounds=1)
+def _update_noise(update: Weights, content: object, state: GateState, number: int, context: FLContext) -> Weights:
+    agreed, ledger = state.agreement, job_context.open_ledger(state.policy)
+    charge, expected = ledger.find(state.job_id), update_noise_event(agreed.noise_multiplier, rounds=1)
     if charge is None:
-        raise GateRefused("job is not charged")
+        raise GateError("job is not charged")
     charged = (charge.event.sampling_rate, charge.event.noise_multiplier)
-    if charged != (due.sampling_rate, due.noise_multiplier):
-        raise GateRefused("job is charged with other noise than was agreed")
-    check_noise(agreed, due.noise_multiplier)
-    begun = ledger.begin(door.job_id, round_number=number, steps=1)
-    safe = protect(update, agreed, filters=_filters(door, context), source=SecureRandom())
+    if charged != (expected.sampling_rate, expected.noise_multiplier):
+        raise GateError("job is charged with other noise than was agreed")
+    check_noise(agreed, expected.noise_multiplier)
+    begun = ledger.begin(state.job_id, round_number=number, steps=1)
+    safe = protect(update, agreed, filters=_filters(state, context), source=SecureRandom())
     if all(np.array_equal(safe[name], update[name]) for name in update):
-        raise GateRefused("update left its protection unchanged")
+        raise GateError("update left its protection unchanged")
     ledger.release(begun.hash, digest=digest(safe))
     return safe
 
 
-def _unprotected(update: Weights, content: object, door: Door, number: int, context: FLContext) -> Weights:
-    if door.agreement.epsilon_cap is not None:
+def _unprotected(update: Weights, content: object, state: GateState, number: int, context: FLContext) -> Weights:
+    if state.agreement.epsilon_cap is not None:
         known = [
             entry.body.get("job_id")
-            for entry in job_context.open_ledger(door.policy).entries()
+            for entry in job_context.open_ledger(state.policy).entries()
             if entry.kind == "unprotected"
         ]
-        if door.job_id not in known:
-            raise GateRefused("ledger does not say that this job runs without differential privacy")
-    return protect(update, door.agreement, filters=_filters(door, context))
+        if state.job_id not in known:
+            raise GateError("ledger does not say that this job runs without differential privacy")
+    return protect(update, state.agreement, filters=_filters(state, context))
 
 
-def _filters(door: Door, context: FLContext) -> tuple[Filter, ...]:
+def _filters(state: GateState, context: FLContext) -> tuple[Filter, ...]:
     def named(name: str) -> Filter:
         return lambda update: apply_stock_filter(name, update, context)
 
-    return tuple(named(name) for name in door.agreement.filters)
+    return tuple(named(name) for name in state.agreement.filters)

@@ -45,9 +45,9 @@ def require_deployable(
     if app_name != APP:
         raise JobError("job has another app than its own", remedy="export it with `fedward job export`")
     canonical = require_app(app)
-    told = require_told(meta, canonical, job_id=job_id, site=site)
+    reported = require_told(meta, canonical, job_id=job_id, site=site)
     require_signer(app, Path(workspace.get_startup_kit_dir()) / ROOT)
-    return told
+    return reported
 
 
 def require_laid_out(meta: Mapping[str, Any], *, job_id: str, workspace: Workspace, site: str | None) -> Contents:

@@ -126,8 +126,8 @@ def _check_deploy(req: Message, engine: ClientEngineInternalSpec, held: ExitStac
     workspace = _workspace(engine)
     name = req.get_header(RequestHeader.APP_NAME)
     site = engine.get_client_name()
-    told = require_deployable(app, meta, job_id=job_id, app_name=name, workspace=workspace, site=site)
-    return _Deployed(_digest(app), told)
+    reported = require_deployable(app, meta, job_id=job_id, app_name=name, workspace=workspace, site=site)
+    return _Deployed(_digest(app), reported)
 
 
 def _check_start(req: Message, engine: ClientEngineInternalSpec, held: ExitStack) -> None:

@@ -25,8 +25,7 @@ from nvflare.lighter.spec import ProvisionContext
 
 from fedward.errors import FederationError
 from fedward.flare.kits.authority import VALID_DAYS, authority_and_inventory
-from fedward.flare.kits.hardening import CloseKit, require_closed
-from fedward.flare.kits.permissions import CLASS_ALLOW_LIST, PRIVACY, SCOPE
+from fedward.flare.kits.hardening import HardenKit, require_hardened
 from fedward.provisioning.authority import Authority, issued_of, read_pem
 from fedward.provisioning.crl import CRL_FILE
 from fedward.provisioning.folder import KITS, STATE, FederationFolder
@@ -37,7 +36,6 @@ from fedward.provisioning.plan import Plan, make_plan
 from fedward.provisioning.stamp import Stamp, make_stamp
 from fedward.settings import FederationSpec
 
-__all__ = ["CLASS_ALLOW_LIST", "PRIVACY", "SCOPE", "CloseKit", "Kits", "plan_provisioning", "provision"]
 REVOKED_KITS = "revoked"
 
 
@@ -114,7 +112,7 @@ def _make(
     stamp = make_stamp(federation=spec.name, participant=spec.server.host)
     made = []
     for line in lines:
-        require_closed(draft.kit(line.name), line.kind)
+        require_hardened(draft.kit(line.name), line.kind)
         made.append(_issued(line, inventory, draft, stamp))
     _write(draft.state / INVENTORY_FILE, encode_inventory(inventory.having(*made)))
     if not (folder.state / CRL_FILE).exists():
@@ -193,7 +191,7 @@ def _build(
     files = {name: one.files for name, one in extras.items()}
     components = {name: one.components for name, one in extras.items()}
     builders = [WorkspaceBuilder(), StaticFileBuilder(config_folder="config", scheme="grpc")]
-    builders += [_CertificatesFor(names), CloseKit(files=files, components=components)]
+    builders += [_CertificatesFor(names), HardenKit(files=files, components=components)]
     try:
         context = Provisioner(str(scratch), builders).provision(prepare_project(_project(spec, names)), logger=_Quiet())
     except (ValueError, RuntimeError) as error:

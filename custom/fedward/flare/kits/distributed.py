@@ -25,7 +25,7 @@ from fedward.flare.kits.authority import authority_and_inventory, write_profile
 from fedward.flare.kits.nvflare_cli import nvflare
 from fedward.provisioning.authority import issued_of, read_authority
 from fedward.provisioning.crl import CRL_FILE
-from fedward.provisioning.fingerprint import require_spoken, spoken, spoken_authority
+from fedward.provisioning.fingerprint import require_fingerprint, spoken, spoken_authority
 from fedward.provisioning.folder import FederationFolder
 from fedward.provisioning.inventory import INVENTORY_FILE, Inventory, Participant, encode_inventory
 from fedward.provisioning.invitation import Invitation, LocalExtras, invite, read_invitation, seal_invitation
@@ -45,7 +45,7 @@ from fedward.settings import FederationSpec
 DAYS = 365
 INVITATION_FILE = "invitation.json"
 _FLARE_TYPE = {Kind.server: "server", Kind.site: "client", Kind.person: "admin"}
-_BUILDER = "fedward.flare.kits.hardening.CloseKit"
+_BUILDER = "fedward.flare.kits.hardening.HardenKit"
 _FLARES = {"path": "nvflare.lighter.impl.static_file.StaticFileBuilder", "args": {"config_folder": "config"}}
 """Unless it is named, ``nvflare package`` has one that looks for a job's files elsewhere than where they are."""
 
@@ -198,7 +198,7 @@ def approve(request_zip: Path, spec: FederationSpec, out: Path, *, expect: str, 
     line = line_of(spec, request.name)
     remedy = "call them again: somebody may have put another request in its place"
     what = "request is of another key than the one read to you"
-    require_spoken(expect, digest=request.key, what=what, where=request_zip, remedy=remedy)
+    require_fingerprint(expect, digest=request.key, what=what, where=request_zip, remedy=remedy)
     require_agrees(request, line, federation=spec.name, where=request_zip)
     with folder.change() as draft:
         inventory = folder.known()

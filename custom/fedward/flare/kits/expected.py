@@ -16,7 +16,7 @@ from nvflare.lighter.provisioner import Provisioner
 from nvflare.lighter.utils import verify_folder_signature
 
 from fedward.errors import FederationError
-from fedward.flare.kits.hardening import CloseKit
+from fedward.flare.kits.hardening import HardenKit
 
 SIGNATURE = "signature.json"
 
@@ -33,7 +33,7 @@ def closed_kit(federation: str, site: str, organisation: str, *, host: str, port
     server = {"name": host, "type": "server", "org": "operator", "fed_learn_port": port, "admin_port": port}
     participants = [server, {"name": site, "type": "client", "org": organisation}]
     project = {"api_version": 3, "name": federation, "description": federation, "participants": participants}
-    builders = [WorkspaceBuilder(), StaticFileBuilder(config_folder="config", scheme="grpc"), CloseKit(wheel="none")]
+    builders = [WorkspaceBuilder(), StaticFileBuilder(config_folder="config", scheme="grpc"), HardenKit(wheel="none")]
     with tempfile.TemporaryDirectory(prefix="fedward-kit-") as out:
         try:
             context = Provisioner(out, builders).provision(prepare_project(project), logger=_Silent())

@@ -41,7 +41,7 @@ _CUSTOM = "custom"
 _JOB_SETTINGS = "config_folder=config"
 
 
-class CloseKit(Builder):  # type: ignore[misc]
+class HardenKit(Builder):  # type: ignore[misc]
     """Write each kit's ``local/`` files so that only what Fedward uses is open.
 
     Args:
@@ -85,7 +85,7 @@ class CloseKit(Builder):  # type: ignore[misc]
                 key.chmod(0o600)
 
 
-def require_closed(kit: Path, kind: Kind) -> None:
+def require_hardened(kit: Path, kind: Kind) -> None:
     """Refuse a kit that our builder did not close or whose connections are not mutual TLS.
 
     Raises:
@@ -100,22 +100,22 @@ def require_closed(kit: Path, kind: Kind) -> None:
     file, part = connections[kind]
     if _of(startup / file, lambda content: part(content)["connection_security"]) != "mtls":
         raise FederationError("connection is not mutual TLS", where=startup / file, remedy="make the kit anew")
-    due: list[tuple[Path, Callable[[Any], Any], Any]] = []
+    expected: list[tuple[Path, Callable[[Any], Any], Any]] = []
     if kind is not Kind.person:
         for suffix in ("", ".default"):
             resources = local / f"{RESOURCES}{suffix}"
-            due += [
+            expected += [
                 (resources, lambda content: content["class_allow_list"], list(CLASS_ALLOW_LIST)),
                 (resources, lambda content: content["class_list_enforcement_mode"], "enforce"),
                 (local / f"{AUTHORIZATION_FILE}{suffix}", lambda content: content, AUTHORIZATION),
             ]
             door = SITE_DOOR if kind is Kind.site else SERVER_DOOR
-            due += [(resources, lambda content: content["components"][0], door)]
+            expected += [(resources, lambda content: content["components"][0], door)]
             if kind is Kind.site:
-                due += [(resources, lambda content: content["allow_log_streaming"], False)]
+                expected += [(resources, lambda content: content["allow_log_streaming"], False)]
     if kind is Kind.site:
-        due += [(local / WorkspaceConstants.PRIVACY_CONFIG, lambda content: content, PRIVACY)]
-    for path, look, value in due:
+        expected += [(local / WorkspaceConstants.PRIVACY_CONFIG, lambda content: content, PRIVACY)]
+    for path, look, value in expected:
         if _of(path, look) != value:
             raise FederationError("kit is not closed as Fedward's are", where=path, remedy="make the kit anew")
     for folder in (kit, startup, local):

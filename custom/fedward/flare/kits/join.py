@@ -16,10 +16,10 @@ from fedward.errors import FederationError
 from fedward.files import write_atomic
 from fedward.flare.kits.central import certificate_file
 from fedward.flare.kits.distributed import INVITATION_FILE
-from fedward.flare.kits.hardening import require_closed
+from fedward.flare.kits.hardening import require_hardened
 from fedward.flare.kits.nvflare_cli import nvflare
 from fedward.provisioning.authority import read_pem
-from fedward.provisioning.fingerprint import require_spoken
+from fedward.provisioning.fingerprint import require_fingerprint
 from fedward.provisioning.invitation import Invitation, read_invitation
 from fedward.provisioning.participants import Kind
 from fedward.provisioning.request import certificate_in
@@ -58,7 +58,7 @@ def join(signed_zip: Path, request: Path, kit: Path, *, authority: str) -> Joine
     invitation, root = read_invitation(kept)
     remedy = "do not go on; call the operator: somebody may have sent you another federation's"
     what = "invitation is from another authority than the one read to you"
-    require_spoken(authority, digest=root.fingerprint(SHA256()).hex(), what=what, where=kept, remedy=remedy)
+    require_fingerprint(authority, digest=root.fingerprint(SHA256()).hex(), what=what, where=kept, remedy=remedy)
     if invitation.kind is Kind.person and kit.name != invitation.name:
         remedy = f"give --kit {kit / invitation.name}"
         raise FederationError("a person signs in by the name of the kit's folder", where=kit, remedy=remedy)
@@ -91,15 +91,15 @@ def _package(signed_zip: Path, request: Path, invitation: Invitation, root: x509
     """
     copy = scratch / "request"
     shutil.copytree(request, copy)
-    due = json.dumps({invitation.name: invitation.files}, sort_keys=True)
+    expected = json.dumps({invitation.name: invitation.files}, sort_keys=True)
     signed = scratch / f"{invitation.name}.signed.zip"
     shutil.copyfile(signed_zip, signed)
     fingerprint = root.fingerprint(SHA256()).hex()
     nvflare("package", signed, "--request-dir", copy, "-w", scratch / "kits", "--fingerprint", fingerprint)
     made = scratch / "kits" / invitation.federation / "prod_00" / invitation.name
-    require_closed(made, invitation.kind)
+    require_hardened(made, invitation.kind)
     stamp = read_stamp(made)
-    missing = [name for name in json.loads(due)[invitation.name] if not (made / "local" / name).is_file()]
+    missing = [name for name in json.loads(expected)[invitation.name] if not (made / "local" / name).is_file()]
     if missing or (stamp.federation, stamp.participant, stamp.wheel) != (
         invitation.federation,
         invitation.name,

@@ -36,8 +36,8 @@ def nvflare(*arguments: str | Path) -> dict[str, Any]:
             raise FederationError("FLARE's command does not end", value=f"nvflare {arguments[0]}") from None
     answer = _answer(done.stdout)
     if done.returncode != 0 or answer.get("status") != "ok":
-        said = " ".join(str(answer.get(part, "")) for part in ("message", "hint")).strip()
-        raise FederationError(f"FLARE refuses, {said or 'and says nothing'}", where=f"nvflare {arguments[0]}")
+        message = " ".join(str(answer.get(part, "")) for part in ("message", "hint")).strip()
+        raise FederationError(f"FLARE refuses, {message or 'and says nothing'}", where=f"nvflare {arguments[0]}")
     data = answer.get("data")
     return data if isinstance(data, dict) else {}
 

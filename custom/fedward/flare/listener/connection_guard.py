@@ -34,11 +34,11 @@ server has 100 workers, and a call holds one of them as long as it is open."""
 CROWDED = f"{MOST_CALLS} calls of this certificate are open"
 
 
-class Refused(Exception):
+class CallerError(Exception):
     """The peer may not come in; the text is for it to read."""
 
 
-class Crowded(Refused):
+class CrowdedError(CallerError):
     """The peer may come in, once another of its calls has ended."""
 
 
@@ -57,20 +57,20 @@ class Guest:
     cut: Callable[[], None]
 
 
-class Doorkeeper:
+class ConnectionGuard:
     """Keeps the list of who is revoked, and of who is in.
 
     Args:
         crl: the revocation list's file; it may change at any time.
         root: certificate of the federation's authority.
-        say: for the server's log.
+        log: for the server's log.
 
     Raises:
         FederationError: there is no valid list to begin with.
     """
 
-    def __init__(self, crl: Path, *, root: x509.Certificate, say: Callable[[str], None]) -> None:
-        self._crl, self._root, self._say = crl, root, say
+    def __init__(self, crl: Path, *, root: x509.Certificate, log: Callable[[str], None]) -> None:
+        self._crl, self._root, self._log = crl, root, log
         self._content: bytes | None = crl_content(crl)
         self._revocations = parse_crl(self._content, root=root, where=crl)
         self._fault: str | None = None  # why nobody new is let in
@@ -114,17 +114,17 @@ class Doorkeeper:
                 self._content = content
             except FederationError as error:
                 if self._fault != str(error):
-                    self._say(f"{error}; until then nobody new is let in")
+                    self._log(f"{error}; until then nobody new is let in")
                 self._fault, self._content = str(error), None
 
     def _take(self, found: Revocations) -> None:
         self._fault = None
         if found.number < self._revocations.number:
             newer = f"older than {self._revocations.number}, which stays in force"
-            self._say(f"{self._crl}: revocation list has number {found.number}, {newer}")
+            self._log(f"{self._crl}: revocation list has number {found.number}, {newer}")
             return
         self._revocations = found
-        self._say(f"revocation list {found.number} is in force: {len(found.serials)} certificates revoked")
+        self._log(f"revocation list {found.number} is in force: {len(found.serials)} certificates revoked")
 
     def admit(self, pems: Sequence[bytes] | None, *, cut: Callable[[], None]) -> Guest:
         """Let a peer in, or not.
@@ -141,7 +141,7 @@ class Doorkeeper:
         try:
             certificate.verify_directly_issued_by(self._root)
         except (InvalidSignature, ValueError, TypeError):
-            raise Refused(FOREIGN) from None
+            raise CallerError(FOREIGN) from None
         guest = Guest(_name(certificate), certificate, cut)
         self.look()
         with self._lock:  # so that a list that comes now finds the guest among those who are in
@@ -149,7 +149,7 @@ class Doorkeeper:
             if revoked or self._fault is not None:
                 raise self._refusal(guest, REVOKED if revoked else NO_LIST)
             if sum(one.name == guest.name for one in self._guests) >= MOST_CALLS:
-                raise Crowded(str(self._refusal(guest, CROWDED)))
+                raise CrowdedError(str(self._refusal(guest, CROWDED)))
             self._guests.add(guest)
             self._last[guest.name] = certificate
         return guest
@@ -173,46 +173,48 @@ class Doorkeeper:
             try:
                 guest.cut()
             except Exception as error:  # noqa: BLE001 - one that resists must not keep the others in; it is tried again
-                self._say(f"connection of {guest.name!r} cannot be cut: {type(error).__name__}, trying again")
+                self._log(f"connection of {guest.name!r} cannot be cut: {type(error).__name__}, trying again")
                 continue
-            self._say(f"certificate of {guest.name!r} is revoked: its connection is cut")
+            self._log(f"certificate of {guest.name!r} is revoked: its connection is cut")
             self.leave(guest)
         return frozenset(out)
 
-    def _refusal(self, guest: Guest, why: str) -> Refused:
+    def _refusal(self, guest: Guest, why: str) -> CallerError:
         """For the log as well, once for each certificate and list: a client comes back every few seconds."""
         key = (guest.certificate.serial_number, why, self._revocations.number)
         if key not in self._refused:
-            self._say(f"{guest.name!r} is not let in: {why}")
+            self._log(f"{guest.name!r} is not let in: {why}")
         self._refused.add(key)
-        return Refused(why)
+        return CallerError(why)
 
 
-def watch(doorkeeper: Doorkeeper, *, sign_out: Callable[[Iterable[str]], None], say: Callable[[str], None]) -> None:
+def watch(
+    doorkeeper: ConnectionGuard, *, sign_out: Callable[[Iterable[str]], None], log: Callable[[str], None]
+) -> None:
     """Look at the list once a second, in a thread that ends with the process.
 
     Args:
         doorkeeper: whose list it is.
         sign_out: called each time with the names that are out, so that nothing more is sent to them.
-        say: for the server's log.
+        log: for the server's log.
     """
 
     def step() -> None:
         doorkeeper.look()
         sign_out(doorkeeper.put_out())
 
-    repeat(step, every_s=POLL_S, name="watch over revoked certificates", say=say)
+    repeat(step, every_s=POLL_S, name="watch over revoked certificates", log=log)
 
 
 def _read(pems: Sequence[bytes] | None) -> x509.Certificate:
     if not pems:
-        raise Refused(NO_CERTIFICATE)
+        raise CallerError(NO_CERTIFICATE)
     if len(pems) != 1:
-        raise Refused(UNREADABLE)
+        raise CallerError(UNREADABLE)
     try:
         return parse_certificate(pems[0], encoding=Encoding.PEM)
     except EncryptionError:
-        raise Refused(UNREADABLE) from None
+        raise CallerError(UNREADABLE) from None
 
 
 def _name(certificate: x509.Certificate) -> str:
@@ -221,5 +223,5 @@ def _name(certificate: x509.Certificate) -> str:
     except ValueError:
         names = []
     if len(names) != 1 or not isinstance(names[0].value, str):
-        raise Refused(UNREADABLE)
+        raise CallerError(UNREADABLE)
     return names[0].value

@@ -18,14 +18,14 @@ from nvflare.fuel.f3.drivers.net_utils import get_address, ssl_required
 from nvflare.fuel.utils.log_utils import get_obj_logger
 
 from fedward.errors import FederationError
-from fedward.flare.listener.connection_guard import Doorkeeper
+from fedward.flare.listener.connection_guard import ConnectionGuard
 from fedward.flare.listener.health import hello_handler
 from fedward.flare.listener.interceptor import admitted
 
 SCHEMES = ("grpc", "grpcs")
 
 
-def install(doorkeeper: Doorkeeper) -> None:
+def install(doorkeeper: ConnectionGuard) -> None:
     """Have FLARE use the guarded driver for every listener of ``SCHEMES`` that this process opens from now on.
 
     FLARE fills its table of drivers when the first listener opens, and skips a class whose name it has seen.
@@ -40,7 +40,7 @@ def install(doorkeeper: Doorkeeper) -> None:
 
 
 class _DoorDriver(GrpcDriver):  # type: ignore[misc]
-    keeper: Doorkeeper
+    keeper: ConnectionGuard
     answering: Any
 
     def listen(self, connector: Any) -> None:

@@ -13,7 +13,7 @@ import grpc
 from pydantic import ValidationError
 
 import fedward
-from fedward.flare.listener.connection_guard import Doorkeeper
+from fedward.flare.listener.connection_guard import ConnectionGuard
 from fedward.flare.listener.interceptor import admitted, refuse
 from fedward.provisioning.network.health import LARGEST_ASK, LONGEST_CALL_S, METHOD, SERVICE, Answer, Ask
 from fedward.provisioning.stamp import package_hash
@@ -22,7 +22,7 @@ MOST_AT_ONCE = 4
 """Of the door's 100 workers: hellos must not keep hospitals out."""
 
 
-def hello_handler(doorkeeper: Doorkeeper) -> Any:
+def hello_handler(doorkeeper: ConnectionGuard) -> Any:
     """The gRPC handler. It reads nothing from whom ``doorkeeper`` refuses, and no more than was announced."""
     runs = {"fedward": fedward.__version__, "flare": metadata.version("nvflare"), "wheel": package_hash()}
     free = threading.BoundedSemaphore(MOST_AT_ONCE)

@@ -54,7 +54,7 @@ class SiteWatch:
         path: the metrics store's; made where there is none.
         clients: when each site that is signed in was last heard of.
         certificates: by name, what the door has seen.
-        say: for the server's log.
+        log: for the server's log.
     """
 
     def __init__(
@@ -63,15 +63,15 @@ class SiteWatch:
         *,
         clients: Callable[[], Mapping[str, float]],
         certificates: Callable[[], Mapping[str, x509.Certificate]],
-        say: Callable[[str], None],
+        log: Callable[[str], None],
     ) -> None:
-        self._path, self._clients, self._certificates, self._say = path, clients, certificates, say
+        self._path, self._clients, self._certificates, self._log = path, clients, certificates, log
         self._store: Store | None = None
         self._known: list[SiteSeen] = []
         self._fault: str | None = None
 
     def start(self) -> None:
-        repeat(self.look, every_s=PERIOD_S, name="watch over last-seen times", say=self._say)
+        repeat(self.look, every_s=PERIOD_S, name="watch over last-seen times", log=self._log)
 
     def look(self) -> None:
         """One look; never raises."""
@@ -81,7 +81,7 @@ class SiteWatch:
         except Exception as error:  # noqa: BLE001 - figures for a dashboard must not cost the server
             fault = str(error) if isinstance(error, StoreError) else type(error).__name__
             if fault != self._fault:
-                self._say(f"last-seen times are not in the metrics store, trying again: {fault}")
+                self._log(f"last-seen times are not in the metrics store, trying again: {fault}")
             self._fault = fault
 
     def _look(self) -> None:

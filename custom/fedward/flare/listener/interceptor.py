@@ -8,20 +8,20 @@ from typing import NoReturn
 
 import grpc
 
-from fedward.flare.listener.connection_guard import Crowded, Doorkeeper, Refused
+from fedward.flare.listener.connection_guard import CallerError, ConnectionGuard, CrowdedError
 
 
 @contextmanager
-def admitted(doorkeeper: Doorkeeper, context: grpc.ServicerContext) -> Iterator[None]:
+def admitted(doorkeeper: ConnectionGuard, context: grpc.ServicerContext) -> Iterator[None]:
     """A call of a peer who may come in; the ``with`` raises, and the call ends, for one who may not.
 
     It must stand before the first message is read. A call of a certificate that is revoked meanwhile is cancelled.
     """
     try:
         guest = doorkeeper.admit(context.auth_context().get("x509_pem_cert"), cut=context.cancel)
-    except Crowded as crowded:
+    except CrowdedError as crowded:
         refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, str(crowded))
-    except Refused as refused:
+    except CallerError as refused:
         refuse(context, grpc.StatusCode.UNAUTHENTICATED, str(refused))
     try:
         yield

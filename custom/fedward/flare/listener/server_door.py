@@ -28,7 +28,7 @@ from fedward.errors import FederationError, FedwardError
 from fedward.flare.console import sessions
 from fedward.flare.job_checks import server as job_door
 from fedward.flare.listener import grpc_driver
-from fedward.flare.listener.connection_guard import Doorkeeper, watch
+from fedward.flare.listener.connection_guard import ConnectionGuard, watch
 from fedward.flare.listener.heartbeat import SiteWatch
 from fedward.flare.listener.tls13 import ServerFiles, prove_floor, set_floor
 from fedward.flare.messages import guard
@@ -53,19 +53,19 @@ class ServerDoor(FLComponent):  # type: ignore[misc]
                 guard.install(guard.MessageGuard())
                 return
             set_floor()
-            doorkeeper = open_door(Path.cwd())
+            doorkeeper = connection_guard_of(Path.cwd())
             consoles = sessions.Consoles()
             guard.install(guard.MessageGuard(is_person=doorkeeper.is_person, binds=consoles.bind))
             sessions.install(consoles)
             job_door.install()
         except (FedwardError, OSError, AttributeError) as error:
             sys.exit(f"fedward: server does not start: {error}")
-        watch(doorkeeper, sign_out=self._sign_out, say=_log.warning)
+        watch(doorkeeper, sign_out=self._sign_out, log=_log.warning)
         SiteWatch(
             Path.cwd() / STORE_FILE,
             clients=self._clients,
             certificates=lambda: doorkeeper.certificates,
-            say=_log.warning,
+            log=_log.warning,
         ).start()
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
@@ -89,7 +89,7 @@ class ServerDoor(FLComponent):  # type: ignore[misc]
         return {client.name: float(client.last_connect_time) for client in self._by_token().values()}
 
 
-def open_door(kit: Path) -> Doorkeeper:
+def connection_guard_of(kit: Path) -> ConnectionGuard:
     """Prove the floor, read the list, and have FLARE use the guarded driver.
 
     Args:
@@ -104,7 +104,7 @@ def open_door(kit: Path) -> Doorkeeper:
     """
     files = ServerFiles.of(kit / "startup")
     _require_guarded(kit / "startup" / "fed_server.json")
-    doorkeeper = Doorkeeper(kit / "local" / CRL_FILE, root=read_certificate(files.root), say=_log.warning)
+    doorkeeper = ConnectionGuard(kit / "local" / CRL_FILE, root=read_certificate(files.root), log=_log.warning)
     GrpcDriver.setup_grpc_env_var()  # FLARE's own settings, which gRPC reads at its first server: the one of the proof
     prove_floor(files)
     grpc_driver.install(doorkeeper)

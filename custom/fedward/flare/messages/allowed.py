@@ -77,5 +77,5 @@ def serves(party: Party, channel: str, topic: str) -> bool:
     if channel == STREAM or (channel, topic) == (RETURN_ONLY, "*"):
         return True
     tables = (REQUESTS, STREAMS)
-    listed = {said for table in tables for (_, to), topics in table.items() if to is party for said in topics}
+    listed = {message for table in tables for (_, to), topics in table.items() if to is party for message in topics}
     return any(channel == known and topic in ("*", what) for known, what in listed)

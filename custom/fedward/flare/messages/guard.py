@@ -33,7 +33,7 @@ from nvflare.fuel.f3.drivers.driver_params import DriverParams
 from nvflare.fuel.f3.sfm.conn_manager import ConnManager, NullConnection
 from nvflare.fuel.f3.streaming.byte_receiver import ByteReceiver
 
-from fedward.errors import FederationError, GateRefused
+from fedward.errors import FederationError, GateError
 from fedward.flare import payload_types
 from fedward.flare.messages import silent_connections, stream_guard
 from fedward.flare.messages.allowed import Party, serves
@@ -164,10 +164,10 @@ def require_installed() -> None:
     """Refuse to work in a process of FLARE's for a job whose messages nobody holds against the list.
 
     Raises:
-        GateRefused: the kit has no door.
+        GateError: the kit has no door.
     """
     if main_module() in JOB_PROCESSES and not installed():
-        raise GateRefused("process has no guard of its messages", remedy="provision the kit anew")
+        raise GateError("process has no guard of its messages", remedy="provision the kit anew")
 
 
 def main_module() -> str:

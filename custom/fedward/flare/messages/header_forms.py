@@ -56,14 +56,14 @@ def is_loggable(headers: Mapping[str, Any]) -> bool:
 
     These are names of cells, words, the ids of requests, a place in a stream and texts; each may be absent.
     """
-    said = {name: value for name, value in headers.items() if value is not None}
-    ids = said.get("req_id", "")
+    message = {name: value for name, value in headers.items() if value is not None}
+    ids = message.get("req_id", "")
     ids = ids if type(ids) is list and len(ids) <= _MOST_IDS else [ids]
     return (
-        all(read_name(said[name]) is not None for name in _LOGGED_CELLS if name in said)
-        and all(_is_word(word) for word in [*ids, *(said[name] for name in _LOGGED_WORDS if name in said)])
-        and all(type(said[name]) is str for name in _LOGGED_TEXTS if name in said)
-        and _number(said.get("stream_place", 0))
+        all(read_name(message[name]) is not None for name in _LOGGED_CELLS if name in message)
+        and all(_is_word(word) for word in [*ids, *(message[name] for name in _LOGGED_WORDS if name in message)])
+        and all(type(message[name]) is str for name in _LOGGED_TEXTS if name in message)
+        and _number(message.get("stream_place", 0))
     )
 
 

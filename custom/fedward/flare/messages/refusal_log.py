@@ -38,15 +38,15 @@ class RefusalLog:
         """
         now, key = self._clock(), (why, sender)
         with self._lock:
-            began, said = self._said.get(key, (now, set()))
+            began, message = self._said.get(key, (now, set()))
             if now - began >= EVERY_S:
-                began, said = now, set()
-            if about in said or len(said) > MOST_LINES:
+                began, message = now, set()
+            if about in message or len(message) > MOST_LINES:
                 return
-            said.add(about)
-            self._said[key] = began, said
-            full = len(said) > MOST_LINES
+            message.add(about)
+            self._said[key] = began, message
+            full = len(message) > MOST_LINES
         proven = f"certificate {sender}" if sender else "no certificate"
-        told = "more of the same, left out of this log for an hour" if full else about
+        reported = "more of the same, left out of this log for an hour" if full else about
         with suppress(Exception):  # whatever becomes of the line, it is refused
-            _log.warning(f"refused: {why}; {told} ({proven})")
+            _log.warning(f"refused: {why}; {reported} ({proven})")

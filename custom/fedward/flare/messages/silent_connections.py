@@ -79,5 +79,5 @@ def install(ended: Callable[[str], None]) -> None:
 
     ConnManager.handle_new_connection, ConnManager.close_connection = begins, ends
     repeat(
-        lambda: unnamed.close_late(time.monotonic()), every_s=1.0, name="watch over new connections", say=_log.warning
+        lambda: unnamed.close_late(time.monotonic()), every_s=1.0, name="watch over new connections", log=_log.warning
     )

@@ -41,7 +41,7 @@ from nvflare.private.fed.client.training_cmds import (
 )
 from nvflare.private.scheduler_constants import ShareableHeader
 
-from fedward.errors import GateRefused
+from fedward.errors import GateError
 from fedward.flare.job_checks.form import OWN
 from fedward.flare.job_checks.site import SITE_PROCESSORS
 
@@ -126,23 +126,23 @@ def checked(request: object, *, origin: object, site: str) -> Message:
         site: this site's cell.
 
     Raises:
-        GateRefused: it is none that a site answers, is from nobody who may ask it, or is not of its form.
+        GateError: it is none that a site answers, is from nobody who may ask it, or is not of its form.
     """
     if not isinstance(request, Message) or type(request.headers) is not dict or type(request.topic) is not str:
-        raise GateRefused("request is not of FLARE's form")
+        raise GateError("request is not of FLARE's form")
     served = SERVED.get(request.topic)
     if served is None:
-        raise GateRefused("request is none that a site answers")
+        raise GateError("request is none that a site answers")
     made = Message(request.topic, request.body)
     job = request.headers.get(RequestHeader.JOB_ID)
     if served.job:
         if type(job) is not str or not _JOB.fullmatch(job):
-            raise GateRefused("request names no job")
+            raise GateError("request names no job")
         made.set_header(RequestHeader.JOB_ID, job)
     if origin != (f"{site}.{job}" if served.own_job else SERVER):
-        raise GateRefused("request is from nobody who may ask it")
+        raise GateError("request is from nobody who may ask it")
     if not served.body(request.body):
-        raise GateRefused("request has another body than its own")
+        raise GateError("request has another body than its own")
     for name in (*served.words, *(_PERSON if served.right else ())):
         made.set_header(name, _of(request, name, str))
     for name in served.numbers:
@@ -159,7 +159,7 @@ def checked(request: object, *, origin: object, site: str) -> Message:
 def _of(request: Message, name: str, kind: type) -> Any:
     value = request.headers.get(name)
     if type(value) is not kind or value in ("", {}):
-        raise GateRefused("request lacks a header of its topic")
+        raise GateError("request lacks a header of its topic")
     return value
 
 
@@ -196,7 +196,7 @@ def install() -> None:
         try:
             origin = request.get_header(MessageHeaderKey.ORIGIN)
             request.payload = checked(request.payload, origin=origin, site=self.cell.get_fqcn())
-        except GateRefused as error:
+        except GateError as error:
             _log.warning(f"refused: {error}")
             return new_cell_message({}, error_reply(NOT_SERVED))
         except Exception as error:  # noqa: BLE001 - fail closed, whatever it was

@@ -153,7 +153,7 @@ def install() -> StreamGuard:
         ("grpc.max_send_message_length", LARGEST_FRAME),
         ("grpc.max_receive_message_length", LARGEST_FRAME),
     ]
-    repeat(guard.sweep, every_s=1.0, name="watch over streams", say=_log.warning)
+    repeat(guard.sweep, every_s=1.0, name="watch over streams", log=_log.warning)
     return guard
 
 

@@ -75,7 +75,7 @@ def site_refusals(kit: Path, site: str) -> tuple[Refusal, ...]:
     """
     files = app_files(probe_job())
     found = [
-        Refusal(what, _deploy(kit, site, change(files, folder="")), due=str(not_canonical(name)))
+        Refusal(what, _deploy(kit, site, change(files, folder="")), expected=str(not_canonical(name)))
         for what, change, name in _FORMS
     ]
     return (*found, Refusal(UNSIGNED, _deploy(kit, site, files)))
@@ -131,8 +131,10 @@ def server_refusals(console: Console) -> tuple[Refusal, ...]:
                 (folder / path).parent.mkdir(parents=True, exist_ok=True)
                 (folder / path).write_bytes(content)
             reason = console.refusal(folder)
-        due = str(not_canonical(known))
-        found.append(Refusal(what, due if reason is not None and due in reason else reason, due=due))
+        expected = str(not_canonical(known))
+        found.append(
+            Refusal(what, expected if reason is not None and expected in reason else reason, expected=expected)
+        )
     return tuple(found)
 
 

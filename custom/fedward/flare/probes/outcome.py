@@ -32,9 +32,9 @@ class Refusal:
     Attributes:
         what: how it differs from a job's one form.
         reason: why it was refused, in the words of who refused it; None: it was taken.
-        due: the reason that it must be refused for; None: any but ``unchecked`` and those of the others.
+        expected: the reason that it must be refused for; None: any but ``unchecked`` and those of the others.
     """
 
     what: str
     reason: str | None
-    due: str | None = None
+    expected: str | None = None

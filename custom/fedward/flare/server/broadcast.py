@@ -17,7 +17,7 @@ from nvflare.apis.signal import Signal
 from fedward.errors import FedwardError
 from fedward.flare.protocol import Model, Reply, Sum, Task, question, refusal, to_reply
 from fedward.flare.refusal import one_line
-from fedward.flare.server.participation import Part, payload_bytes
+from fedward.flare.server.participation import TaskTraffic, payload_bytes
 from fedward.metrics.events import EventLog
 from fedward.privacy.disclosure.received import received
 from fedward.privacy.policy.canonical_job import POLL_S as POLL_S
@@ -40,7 +40,7 @@ class Answers:
 
     replies: dict[str, Reply] = field(default_factory=dict)
     refusals: dict[str, str] = field(default_factory=dict)
-    parts: dict[str, Part] = field(default_factory=dict)
+    parts: dict[str, TaskTraffic] = field(default_factory=dict)
     enough_since: float | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -48,8 +48,8 @@ class Answers:
     def answered(self) -> set[str]:
         return set(self.replies) | set(self.refusals)
 
-    def part(self, site: str) -> Part:
-        return self.parts.setdefault(site, Part())
+    def part(self, site: str) -> TaskTraffic:
+        return self.parts.setdefault(site, TaskTraffic())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,7 @@ class _Put:
     answers: Answers = field(default_factory=Answers)
 
 
-class Asking:
+class Broadcaster:
     """Puts tasks to the sites of one job.
 
     Args:
@@ -121,7 +121,7 @@ class Asking:
         """Take one answer in. Whatever is wrong with it costs its site alone: an error here would end FLARE's task."""
         site, result, at = client_task.client.name, client_task.result, time.monotonic()
         client_task.result = None
-        answers, part = put.answers, Part()
+        answers, part = put.answers, TaskTraffic()
         try:
             part.received_bytes, reason = payload_bytes(result), refusal(result)
             reply = self._taken(site, result, put, part) if reason is None else None
@@ -140,10 +140,10 @@ class Asking:
                 if answers.enough_since is None and put.enough is not None and put.enough(answers.replies):
                     answers.enough_since = time.monotonic()
         if reply is not None and put.task not in UNLOGGED:
-            told = {"task": put.task.name.lower(), "round": put.number, "metrics": reply.metrics}
-            self._events.append("answered", site=site, **told, **known.measured())
+            reported = {"task": put.task.name.lower(), "round": put.number, "metrics": reply.metrics}
+            self._events.append("answered", site=site, **reported, **known.measured())
 
-    def _taken(self, site: str, result: Shareable, put: _Put, part: Part) -> Reply:
+    def _taken(self, site: str, result: Shareable, put: _Put, part: TaskTraffic) -> Reply:
         """A site's reply with such metrics alone as have a name; of what ``take`` took, they alone are kept."""
         reply = to_reply(result)
         reply = replace(reply, metrics=received(reply.metrics, names=self._job.names))

@@ -26,11 +26,11 @@ from fedward.aggregation.coverage import Coverage, judge
 from fedward.errors import FederationError, FedwardError
 from fedward.flare import job_context
 from fedward.flare.protocol import Model, Reply, Task
-from fedward.flare.server.broadcast import POLL_S, UNLOGGED, Answers, Asking, Carried
-from fedward.flare.server.finalization import Ending
+from fedward.flare.server.broadcast import POLL_S, UNLOGGED, Answers, Broadcaster, Carried
+from fedward.flare.server.finalization import Finalization
 from fedward.flare.server.participation import NO_ANSWER, participation, patients_of, patients_together
 from fedward.flare.server.persistor import ModelStore
-from fedward.flare.server.rounds import Exchange, Round
+from fedward.flare.server.rounds import JobRounds, Round
 from fedward.metrics.events import EVENTS_FILE, EventLog
 from fedward.metrics.record import Recorder
 from fedward.privacy.disclosure.metric_registry import GROUPS
@@ -53,9 +53,9 @@ class FederatedRounds(Controller):  # type: ignore[misc]
     def start_controller(self, fl_ctx: FLContext) -> None:
         self._job: JobSpec = job_context.job_spec(fl_ctx)
         self._coverage = Coverage.of(self._job)
-        self._recorder = Recorder(job_context.store_path(fl_ctx), fl_ctx.get_job_id(), say=self.logger.warning)
+        self._recorder = Recorder(job_context.store_path(fl_ctx), fl_ctx.get_job_id(), log=self.logger.warning)
         self._events = EventLog(job_context.run_folder(fl_ctx) / EVENTS_FILE, also=self._recorder)
-        self._asking = Asking(self, self._job, self._events)
+        self._broadcaster = Broadcaster(self, self._job, self._events)
         store = fl_ctx.get_engine().get_component(PERSISTOR)
         if not isinstance(store, ModelStore):
             raise FederationError(
@@ -99,38 +99,38 @@ class FederatedRounds(Controller):  # type: ignore[misc]
         # the sites load their libraries while they admit; so does the server, beside them
         with ThreadPoolExecutor(max_workers=1) as beside:
             initial = beside.submit(self._store.load_weights, job)
-            answers = self._asking.ask(Task.ADMIT, None, invited, abort=abort, context=context)
-            exchange = Exchange(job, job_id=context.get_job_id(), initial=initial.result())
-        sites = self._admitted(invited, answers, exchange, abort)
+            answers = self._broadcaster.ask(Task.ADMIT, None, invited, abort=abort, context=context)
+            rounds = JobRounds(job, job_id=context.get_job_id(), initial=initial.result())
+        sites = self._admitted(invited, answers, rounds, abort)
         if abort.triggered:
             return
 
         def ask(task: Task, carried: Carried, whom: list[str]) -> dict[str, Reply]:
-            answers = self._asking.ask(task, carried, whom, abort=abort, context=context)
+            answers = self._broadcaster.ask(task, carried, whom, abort=abort, context=context)
             for site, reason in sorted(answers.refusals.items()) if task in UNLOGGED else ():
                 self._events.append("dropped", site=site, round=None, reason=reason)
             return answers.replies
 
-        ending = Ending(job, exchange, self._events, self._store, sites=sites, ask=ask)
-        self._asking.roster = exchange.roster
-        model, best = exchange.initial, None
+        finalization = Finalization(job, rounds, self._events, self._store, sites=sites, ask=ask)
+        self._broadcaster.roster = rounds.roster
+        model, best = rounds.initial, None
         for number in range(job.federation.rounds):
             if abort.triggered:
                 return
-            made, answers = self._round(number, model, exchange, sites, abort, context)
+            made, answers = self._round(number, model, rounds, sites, abort, context)
             best = better(best, candidate(model, self._values(answers.replies), after=number))
             model = made
             self._store.keep(model)
         if job.federation.select == "best":
-            scores = self._values(ending.scored(model))
+            scores = self._values(finalization.scored(model))
             if abort.triggered:
                 return
             best = better(best, candidate(model, scores, after=job.federation.rounds))
             self._events.append("selected", round=best.after, score=best.score)
             model = best.model
-        replies = ending.validated(model)
+        replies = finalization.validated(model)
         if not abort.triggered:
-            ending.open(model, replies)
+            finalization.open(model, replies)
             self._require_validated(replies)
         if job.federation.local_baseline:
             ask(Task.ALONE, None, sites)
@@ -149,18 +149,18 @@ class FederatedRounds(Controller):  # type: ignore[misc]
             threshold=None if job.acceptance is None else job.acceptance.threshold,
         )
 
-    def _admitted(self, invited: list[str], answers: Answers, exchange: Exchange, abort: Signal) -> list[str]:
+    def _admitted(self, invited: list[str], answers: Answers, rounds: JobRounds, abort: Signal) -> list[str]:
         """The sites that take part: they admit the job and, where it is encrypted, hold the key that most hold."""
         if abort.triggered:
             return []
-        odd, keyless = self._without_key(answers, exchange)
-        admitted = sorted(set(answers.replies) - set(odd))
+        mismatched, keyless = self._without_key(answers, rounds)
+        admitted = sorted(set(answers.replies) - set(mismatched))
         why = dict.fromkeys(self._coverage.missing(invited), NOT_CONNECTED)
         for site in admitted:
-            told = {name: value for name, value in answers.replies[site].metrics.items() if name in ADMISSION}
-            self._events.append("admitted", site=site, **told)
+            reported = {name: value for name, value in answers.replies[site].metrics.items() if name in ADMISSION}
+            self._events.append("admitted", site=site, **reported)
         for site in sorted(set(invited) - set(admitted)):
-            why[site] = odd.get(site) or answers.refusals.get(site, NO_ANSWER)
+            why[site] = mismatched.get(site) or answers.refusals.get(site, NO_ANSWER)
             self._events.append("declined", site=site, reason=why[site])
         if keyless is not None:
             raise keyless
@@ -168,16 +168,16 @@ class FederatedRounds(Controller):  # type: ignore[misc]
         reason = judge(dict.fromkeys(admitted), replace(self._coverage, min_patients=None), why=why)
         if reason is not None:
             raise self._uncovered(f"of {len(invited)} connected sites too few take part: {reason}", None)
-        if exchange.facts is not None:
-            self._events.append("encrypted", **exchange.facts)
+        if rounds.facts is not None:
+            self._events.append("encrypted", **rounds.facts)
         return admitted
 
-    def _without_key(self, answers: Answers, exchange: Exchange) -> tuple[dict[str, str], FederationError | None]:
+    def _without_key(self, answers: Answers, rounds: JobRounds) -> tuple[dict[str, str], FederationError | None]:
         """Sites without the key that most hold, with the reason; and an error where there is no such key."""
         if self._job.encryption is None:
             return {}, None
         try:
-            return exchange.agree_on_key(answers.replies), None
+            return rounds.agree_on_key(answers.replies), None
         except FederationError as error:
             return dict.fromkeys(answers.replies, error.what), error
 
@@ -203,11 +203,11 @@ class FederatedRounds(Controller):  # type: ignore[misc]
         return [reply.metrics.get("scores", {}).get(self._job.measure) for reply in replies.values()]
 
     def _round(
-        self, number: int, model: Model, exchange: Exchange, sites: list[str], abort: Signal, context: FLContext
+        self, number: int, model: Model, rounds: JobRounds, sites: list[str], abort: Signal, context: FLContext
     ) -> tuple[Model, Answers]:
         """Send the model out, take in what the sites make of it; the model after the round."""
-        start, taken = time.monotonic(), exchange.round(model)
-        answers = self._asking.ask(
+        start, taken = time.monotonic(), rounds.round(model)
+        answers = self._broadcaster.ask(
             Task.ROUND,
             model,
             sites,

@@ -7,12 +7,12 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from fedward.encryption.message import is_digest, unpack
-from fedward.errors import FederationError, GateRefused
+from fedward.errors import FederationError, GateError
 from fedward.flare.protocol import COUNTED, MODEL, Model, Reply, Sum, Task
 from fedward.flare.refusal import one_line
 from fedward.flare.secagg_context import OPENED, enough
 from fedward.flare.server.persistor import ModelStore
-from fedward.flare.server.rounds import Exchange, Tally
+from fedward.flare.server.rounds import JobRounds, Tally
 from fedward.metrics.events import EventLog
 from fedward.privacy.outgoing import check_tensors
 from fedward.settings import JobSpec
@@ -23,7 +23,7 @@ _EVENTS = {"scores": "pooled", "cohort": "cohort"}
 """What a sum of counts is for -> the event that tells of it."""
 
 
-class Ending:
+class Finalization:
     """What follows the rounds of one job.
 
     Args:
@@ -34,14 +34,14 @@ class Ending:
     def __init__(
         self,
         job: JobSpec,
-        exchange: Exchange,
+        rounds: JobRounds,
         events: EventLog,
         store: ModelStore,
         *,
         sites: Sequence[str],
         ask: Ask,
     ) -> None:
-        self._job, self._exchange, self._events, self._store, self._ask = job, exchange, events, store, ask
+        self._job, self._rounds, self._events, self._store, self._ask = job, rounds, events, store, ask
         self._sites = list(sites)
 
     def scored(self, model: Model) -> dict[str, Reply]:
@@ -66,7 +66,7 @@ class Ending:
             return
         if self._job.encryption.open_final:
             self._open(model, replies)
-        tallies = [self._exchange.tally("scores", final=model), self._exchange.tally("cohort")]
+        tallies = [self._rounds.tally("scores", final=model), self._rounds.tally("cohort")]
         for tally in tallies:
             self._take(tally, replies)
         self._pool([tally for tally in tallies if tally is not None])
@@ -96,7 +96,7 @@ class Ending:
 
     def _confirmed(self, purpose: str, sealed: bytes, summed: Collection[str], words: dict[str, Reply]) -> bytes | None:
         """The hospitals' word that they opened a sum; None where too few gave it."""
-        confirmation = self._exchange.confirmation(purpose, sealed)
+        confirmation = self._rounds.confirmation(purpose, sealed)
         self._take(confirmation, words)
         total = confirmation.close()
         if total is None or not enough(confirmation.sites, summed):
@@ -107,37 +107,37 @@ class Ending:
 
     def _open(self, model: Model, replies: dict[str, Reply]) -> None:
         if model.sealed is None:
-            self._store.finish(self._exchange.initial_weights)
+            self._store.finish(self._rounds.initial_weights)
             return
-        said = {site: told for site, reply in replies.items() if (told := _said(reply)) is not None}
-        due, backers = Counter(said.values()).most_common(1)[0] if said else (None, 0)
-        if due is None or backers * 2 <= len(said):
+        message = {site: reported for site, reply in replies.items() if (reported := _said(reply)) is not None}
+        agreed, backers = Counter(message.values()).most_common(1)[0] if message else (None, 0)
+        if agreed is None or backers * 2 <= len(message):
             raise FederationError("hospitals do not agree on what the final model is", where=self._job.job.name)
         confirmed = self._confirmed(MODEL, model.sealed, unpack(model.sealed).sites, replies)
         asked = replace(model, confirmed=confirmed)
-        for site in sorted(site for site in said if said[site] == due) if confirmed is not None else ():
+        for site in sorted(site for site in message if message[site] == agreed) if confirmed is not None else ():
             answer = self._ask(Task.OPEN, asked, [site]).get(site)
             try:
-                weights = self._checked(None if answer is None else answer.model, due)
-            except GateRefused as error:
+                weights = self._checked(None if answer is None else answer.model, agreed)
+            except GateError as error:
                 self._events.append("dropped", site=site, round=None, reason=one_line(str(error)))
                 continue
             self._store.finish(weights)
-            self._events.append("opened", site=site, sha256=due)
+            self._events.append("opened", site=site, sha256=agreed)
             return
         raise FederationError(
             "no hospital opened the final model", where=self._job.job.name, remedy="look at the sites' logs"
         )
 
-    def _checked(self, weights: object, due: str) -> Weights:
+    def _checked(self, weights: object, agreed: str) -> Weights:
         if weights is None:
-            raise GateRefused("the final model was not opened")
-        model = check_tensors(weights, self._exchange.layout)
-        if digest(model) != due:
-            raise GateRefused("opened another model than most hospitals have")
+            raise GateError("the final model was not opened")
+        model = check_tensors(weights, self._rounds.layout)
+        if digest(model) != agreed:
+            raise GateError("opened another model than most hospitals have")
         return model
 
 
 def _said(reply: Reply) -> str | None:
-    told = (reply.sealed or {}).get(OPENED)
-    return told if type(told) is str and is_digest(told) else None
+    reported = (reply.sealed or {}).get(OPENED)
+    return reported if type(reported) is str and is_digest(reported) else None

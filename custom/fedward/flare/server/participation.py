@@ -12,7 +12,7 @@ NO_ANSWER = "no answer in time"
 
 
 @dataclass(slots=True)
-class Part:
+class TaskTraffic:
     """One site's part in one task, as the server sees it.
 
     Attributes:
@@ -61,8 +61,8 @@ def payload_bytes(content: object) -> int:
 
 def patients_of(metrics: Mapping[str, Any]) -> int | None:
     """Training patients of a round, where the site says them."""
-    told = metrics.get("patients")
-    return told if type(told) is int and told >= 0 else None
+    reported = metrics.get("patients")
+    return reported if type(reported) is int and reported >= 0 else None
 
 
 def participation(
@@ -70,7 +70,7 @@ def participation(
     accepted: Mapping[str, int | None],
     *,
     refused: Mapping[str, str],
-    parts: Mapping[str, Part],
+    parts: Mapping[str, TaskTraffic],
 ) -> dict[str, dict[str, Any]]:
     """A round's ledger: every site that was asked, by name.
 
@@ -82,7 +82,7 @@ def participation(
     """
     found = {}
     for site in sorted(asked):
-        counts, part = site in accepted, parts.get(site) or Part()
+        counts, part = site in accepted, parts.get(site) or TaskTraffic()
         found[site] = {
             "outcome": "accepted" if counts else "dropped",
             "reason": None if counts else refused.get(site, NO_ANSWER),
@@ -95,5 +95,5 @@ def participation(
 
 def patients_together(ledger: Mapping[str, Mapping[str, Any]]) -> int | None:
     """Patients of all accepted sites that say them; None where none does."""
-    told = [entry["patients"] for entry in ledger.values() if entry["patients"] is not None]
-    return sum(told) if told else None
+    reported = [entry["patients"] for entry in ledger.values() if entry["patients"] is not None]
+    return sum(reported) if reported else None

@@ -13,12 +13,12 @@ from fedward.aggregation.step import ServerStep
 from fedward.encryption.message import identity, is_key_id, is_nonce
 from fedward.encryption.roster import context_of
 from fedward.encryption.schemes import bits_of
-from fedward.encryption.secure_sum import Adder
-from fedward.encryption.sum_context import Topic
+from fedward.encryption.secure_sum import Aggregator
+from fedward.encryption.sum_context import SumContext
 from fedward.errors import FederationError, FedwardError, JobError
 from fedward.flare.protocol import CONFIRM, MODEL, Model, Reply, Sum
 from fedward.flare.refusal import one_line
-from fedward.flare.secagg_context import CLIPPED, INITIAL, KEY, NONCE, SCHEME, SumTopics
+from fedward.flare.secagg_context import CLIPPED, INITIAL, KEY, NONCE, SCHEME, SumContexts
 from fedward.privacy.ledger.runs import FinalModel
 from fedward.privacy.outgoing import check_tensors
 from fedward.privacy.policy.job_hash import job_hash
@@ -82,7 +82,7 @@ class Round(ABC):
     def _close(self) -> Model: ...
 
 
-class ClearRound(Round):
+class PlainRound(Round):
     """One round of federated averaging in the clear (McMahan 2017, alg. 1): the model plus what the differences give.
 
     Updates are kept as long as the round is and added in the order of the sites' names, so that the result is the
@@ -118,10 +118,10 @@ class ClearRound(Round):
         return Model(after=self._model.after + 1, weights=made)
 
 
-class SealedRound(Round):
+class SecureRound(Round):
     """One round of an encrypted job. Each message is added as it comes, so memory does not grow with the sites."""
 
-    def __init__(self, adder: Adder, *, after: int, values: int) -> None:
+    def __init__(self, adder: Aggregator, *, after: int, values: int) -> None:
         super().__init__()
         self._adder, self._after, self._values = adder, after, values
 
@@ -139,7 +139,7 @@ class SealedRound(Round):
         return Model(after=self._after + 1, sealed=self._adder.sum())
 
 
-class Exchange:
+class JobRounds:
     """How models travel in one job.
 
     Args:
@@ -159,48 +159,52 @@ class Exchange:
     def round(self, model: Model) -> Round:
         """An empty round that starts from ``model``."""
         if self._job.encryption is None:
-            return ClearRound(self._job, model, self._step, layout=self.layout)
+            return PlainRound(self._job, model, self._step, layout=self.layout)
         topic = self._topics.model(model.after)
-        return SealedRound(self._adder(topic), after=model.after, values=topic.length)
+        return SecureRound(self._adder(topic), after=model.after, values=topic.length)
 
-    def agree_on_key(self, said: dict[str, Reply]) -> dict[str, str]:
+    def agree_on_key(self, replies: dict[str, Reply]) -> dict[str, str]:
         """Take the key that more than half of the sites hold, and the nonces of these; the others, with the reason.
 
         Args:
-            said: the answers of the sites that admit the job; where there is none, there is no key.
+            replies: the answers of the sites that admit the job; where there is none, there is no key.
 
         Raises:
             FederationError: no key is held by more than half of them.
         """
-        if not said:
+        if not replies:
             return {}
-        keys = {site: _key_of(reply) for site, reply in said.items()}
+        keys = {site: _key_of(reply) for site, reply in replies.items()}
         held = [key for key in keys.values() if key is not None]
         common = max(set(held), key=lambda key: (held.count(key), key), default=None)
-        if common is None or held.count(common) * 2 <= len(said):
-            told = ", ".join(f"{site} {'none' if key is None else key[1][:8]}" for site, key in sorted(keys.items()))
+        if common is None or held.count(common) * 2 <= len(replies):
+            reported = ", ".join(
+                f"{site} {'none' if key is None else key[1][:8]}" for site, key in sorted(keys.items())
+            )
             raise FederationError(
-                "no key is held by more than half of the sites", value=told, remedy="seal one hospital's to the others"
+                "no key is held by more than half of the sites",
+                value=reported,
+                remedy="seal one hospital's to the others",
             )
         self.key = common
         because = f"the federation's is {common[1][:8]}…; open a sealed box with it"
-        odd = {
+        mismatched = {
             site: "says no key where the job is encrypted"
             if key is None
             else f"holds the {key[0]} key {key[1][:8]}… where {because}"
             for site, key in keys.items()
             if key != common
         }
-        drawn = {site: (reply.sealed or {}).get(NONCE) for site, reply in said.items() if site not in odd}
+        drawn = {site: (reply.sealed or {}).get(NONCE) for site, reply in replies.items() if site not in mismatched}
         self.roster = {site: str(nonce) for site, nonce in sorted(drawn.items()) if is_nonce(nonce)}
-        return odd | {site: "drew no nonce for this run" for site in drawn if site not in self.roster}
+        return mismatched | {site: "drew no nonce for this run" for site in drawn if site not in self.roster}
 
     def tally(self, purpose: str, *, final: Model | None = None) -> Tally | None:
         """An empty sum of the final model's score histograms, or of cohort statistics; None where the job has none."""
         if self._job.encryption is None:
             return None
-        told = INITIAL if final is None or final.sealed is None else identity(final.sealed)
-        named = None if final is None else FinalModel(final.after, told)
+        reported = INITIAL if final is None or final.sealed is None else identity(final.sealed)
+        named = None if final is None else FinalModel(final.after, reported)
         topic = self._topics.counts(purpose, final=named)
         return None if topic is None else Tally(self._adder(topic), purpose)
 
@@ -217,10 +221,10 @@ class Exchange:
         return {"scheme": scheme, "precision": self._job.encryption.precision, "key": key_id}
 
     @property
-    def _topics(self) -> SumTopics:
+    def _topics(self) -> SumContexts:
         if self.key is None or self.roster is None or self._job.encryption is None:
             raise FederationError("sites have agreed on no key")
-        return SumTopics(
+        return SumContexts(
             job=self._job,
             job_id=self._job_id,
             context=context_of(self.roster, job=job_hash(self._job)),
@@ -229,17 +233,17 @@ class Exchange:
             bits=bits_of(self.key[0], self._job.encryption.precision),
         )
 
-    def _adder(self, topic: Topic) -> Adder:
+    def _adder(self, topic: SumContext) -> Aggregator:
         if self.key is None:
             raise FederationError("sites have agreed on no key")
         scheme, key_id = self.key
-        return Adder(topic, scheme=scheme, key_id=key_id)
+        return Aggregator(topic, scheme=scheme, key_id=key_id)
 
 
 class Tally:
     """A sum of counts over the sites that give theirs; a site that gives none, or what cannot be added, is left out."""
 
-    def __init__(self, adder: Adder, purpose: str) -> None:
+    def __init__(self, adder: Aggregator, purpose: str) -> None:
         self._adder, self._purpose = adder, purpose
 
     @property

@@ -19,7 +19,7 @@ from fedward.errors import (
     CohortError,
     EncryptionError,
     FedwardError,
-    GateRefused,
+    GateError,
     JobError,
     LedgerError,
     SettingsError,
@@ -31,7 +31,7 @@ from fedward.flare.protocol import (
     refuse,
 )
 from fedward.flare.refusal import Code, code_of
-from fedward.flare.site.site_job import Aborted, SiteJob
+from fedward.flare.site.site_job import AbortedError, SiteJob
 
 if TYPE_CHECKING:
     pass
@@ -52,9 +52,9 @@ class HospitalExecutor(Executor):  # type: ignore[misc]
             if self._site is None:
                 self._site = SiteJob(fl_ctx)
             return self._site.answer(Task(task_name), shareable, abort=abort_signal)
-        except Aborted:
+        except AbortedError:
             return refuse(Code.STOPPED)
-        except (CohortError, JobError, SettingsError, LedgerError, GateRefused, EncryptionError) as error:
+        except (CohortError, JobError, SettingsError, LedgerError, GateError, EncryptionError) as error:
             self.log_error(fl_ctx, f"this site takes no part: {error}", fire_event=False)
             return refuse(code_of(error))
         except Exception as error:  # noqa: BLE001 - a site must answer whatever happens, and must not send a traceback

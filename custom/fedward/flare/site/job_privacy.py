@@ -35,7 +35,7 @@ class Protection:
         origin: what the site verified of who sends it.
 
     Raises:
-        PolicyRefused: the job asks for more than the policy gives.
+        PolicyError: the job asks for more than the policy gives.
     """
 
     def __init__(self, job: JobSpec, policy: SitePolicy, *, job_id: str, origin: Origin = UNKNOWN) -> None:
@@ -57,8 +57,8 @@ class Protection:
 
         Raises:
             LedgerError: no ledger, or one that is damaged.
-            OverBudget: a patient's ε would pass the cap.
-            PolicyRefused: the noise that follows from the wanted ε is smaller than the policy's smallest.
+            BudgetError: a patient's ε would pass the cap.
+            PolicyError: the noise that follows from the wanted ε is smaller than the policy's smallest.
         """
         if not self.is_private:
             self._ledger.unprotected(
@@ -86,7 +86,7 @@ class Protection:
         """Write down that a round's steps are about to be taken; returns the entry's hash, None without DP-SGD.
 
         Raises:
-            OverBudget: a round that was taken before, at a site that was restarted, does not fit the cap again.
+            BudgetError: a round that was taken before, at a site that was restarted, does not fit the cap again.
             LedgerError: the job is closed or was never charged.
         """
         if self.agreement.mechanism != "dp-sgd":

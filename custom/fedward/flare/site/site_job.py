@@ -49,7 +49,7 @@ _WAYS: Mapping[Way, str] = {
 """How the job was admitted -> the word for it that may leave."""
 
 
-class Aborted(Exception):
+class AbortedError(Exception):
     """The job was stopped while this site was working on a task."""
 
 
@@ -239,7 +239,7 @@ class SiteJob:
         def follow(progress: Progress) -> None:
             nonlocal last
             if abort.triggered:
-                raise Aborted
+                raise AbortedError
             now = time.monotonic()
             if now - last >= 0.5 or progress.step == progress.steps:
                 last = now

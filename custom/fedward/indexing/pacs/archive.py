@@ -50,7 +50,7 @@ Receive = Callable[[Dataset], Verdict]
 
 
 class Archive(Protocol):
-    """An archive that can be asked. Every method may raise ``NotAnswering`` or another ``CohortError``."""
+    """An archive that can be asked. Every method may raise ``SilentArchiveError`` or another ``CohortError``."""
 
     def studies(self) -> list[Study]:
         """Studies that match the policy's keys."""
@@ -71,14 +71,14 @@ class Archive(Protocol):
             alone: ask for each by itself rather than for the series.
 
         Raises:
-            StudyRefused: "archive-refused", with the archive's status.
+            StudyError: "archive-refused", with the archive's status.
         """
 
     def close(self) -> None:
         """Let go of connections and ports."""
 
 
-class NotAnswering(CohortError):
+class SilentArchiveError(CohortError):
     """The archive could not be reached or fell silent; it may be worth another try."""
 
 

@@ -25,7 +25,7 @@ from pydicom.multival import MultiValue
 from pydicom.uid import UID
 
 from fedward.dicom.header import refusing, text
-from fedward.errors import StudyRefused
+from fedward.errors import StudyError
 from fedward.indexing.pacs import profile
 from fedward.indexing.pacs.burned_in import may_have_text
 from fedward.indexing.pacs.identifiers import Identifiers, identifiers
@@ -71,16 +71,16 @@ def deidentify(received: Dataset, key: SiteKey) -> bytes:
         key: the site's key.
 
     Raises:
-        StudyRefused: "no-patient-id", "unknown-class", "identifier-left", or "not-de-identified" for every other fault.
+        StudyError: "no-patient-id", "unknown-class", "identifier-left", or "not-de-identified" for every other fault.
     """
     with refusing("not-de-identified"):
         if not text(received, "PatientID"):
-            raise StudyRefused("no-patient-id")
+            raise StudyError("no-patient-id")
         if not _registered(text(received, "SOPClassUID")):
-            raise StudyRefused("unknown-class")
+            raise StudyError("unknown-class")
         syntax = UID(received.file_meta.TransferSyntaxUID)
         if not syntax.is_transfer_syntax or not _registered(syntax):
-            raise StudyRefused("not-de-identified", "transfer syntax not known")
+            raise StudyError("not-de-identified", "transfer syntax not known")
         copying = _Copying(key, identifiers(received), syntax)
         kept = _kept(received, copying)
         _make_anew(kept, received, key)
@@ -198,7 +198,7 @@ def _only_ours(kept: Dataset, key: SiteKey) -> None:
         kind = _KINDS.get(element.keyword, "image")
         for uid in element.value if isinstance(element.value, MultiValue) else [element.value]:
             if uid and not _registered(uid) and key.uid(kind, uid) != uid:
-                raise StudyRefused("identifier-left", element.keyword)
+                raise StudyError("identifier-left", element.keyword)
 
 
 def _encoded(kept: Dataset, known: Identifiers, syntax: UID) -> bytes:
@@ -206,7 +206,7 @@ def _encoded(kept: Dataset, known: Identifiers, syntax: UID) -> bytes:
     dcmwrite(file, kept, enforce_file_format=True)
     data = file.getvalue()
     if known.uid_in(data) or (syntax.is_encapsulated and known.found_in(data)):
-        raise StudyRefused("identifier-left", "in the bytes")
+        raise StudyError("identifier-left", "in the bytes")
     return data
 
 

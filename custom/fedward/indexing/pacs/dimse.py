@@ -17,8 +17,8 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as F
 from pynetdicom.sop_class import Verification
 
 from fedward.dicom.header import quiet, text, whole
-from fedward.errors import CohortError, StudyRefused
-from fedward.indexing.pacs.archive import Instance, NotAnswering, Series, Study, find_keys, place_of
+from fedward.errors import CohortError, StudyError
+from fedward.indexing.pacs.archive import Instance, Series, SilentArchiveError, Study, find_keys, place_of
 from fedward.settings import Pacs
 
 _PENDING = (0xFF00, 0xFF01)
@@ -77,7 +77,7 @@ class Dimse:
                 if status.Status in _PENDING and answer is not None:
                     answers.append(answer)
                 elif status.Status != 0 and level != "STUDY":
-                    raise StudyRefused("archive-refused", f"status {status.Status:#06x}")
+                    raise StudyError("archive-refused", f"status {status.Status:#06x}")
                 elif status.Status != 0:
                     remedy = "see its log; the keys in find must be ones that it can search by"
                     raise CohortError(
@@ -120,7 +120,7 @@ def associate(pacs: Pacs, contexts: Sequence[Any], *, handlers: Sequence[Any] = 
     """An association with the archive that has at least the first of ``contexts``.
 
     Raises:
-        NotAnswering: it cannot be reached, or is too busy.
+        SilentArchiveError: it cannot be reached, or is too busy.
         CohortError: it does not know one of the two AE titles, or does not offer what is asked for.
     """
     entity = AE(ae_title=pacs.calling_ae_title)
@@ -138,7 +138,7 @@ def associate(pacs: Pacs, contexts: Sequence[Any], *, handlers: Sequence[Any] = 
             )
     except OSError as error:  # a host without an address
         what, remedy = _socket_error(error)
-        raise NotAnswering(what, where=place_of(pacs), remedy=remedy) from None
+        raise SilentArchiveError(what, where=place_of(pacs), remedy=remedy) from None
     if not association.is_established:
         raise _why_not(pacs, association)
     if contexts[0].abstract_syntax not in {one.abstract_syntax for one in association.accepted_contexts}:
@@ -155,10 +155,10 @@ def without_delay(event: Any) -> None:
         connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def silent(pacs: Pacs) -> NotAnswering:
+def silent(pacs: Pacs) -> SilentArchiveError:
     """The error of an archive that hung up or said nothing for ``timeout_s``."""
     remedy = "does it still run, and is our AE title in its list? Then run the same command again: it goes on from here"
-    return NotAnswering("archive hung up or fell silent", where=place_of(pacs), remedy=remedy)
+    return SilentArchiveError("archive hung up or fell silent", where=place_of(pacs), remedy=remedy)
 
 
 def _why_not(pacs: Pacs, association: Association) -> CohortError:
@@ -176,7 +176,7 @@ def _why_not(pacs: Pacs, association: Association) -> CohortError:
                 "archive does not go by this AE title", where=place_of(pacs), value=pacs.ae_title, remedy=remedy
             )
         if diagnostic[0] == 3:
-            return NotAnswering("archive is too busy", where=place_of(pacs), remedy="try again later")
+            return SilentArchiveError("archive is too busy", where=place_of(pacs), remedy="try again later")
         return CohortError(
             "archive rejected the association",
             where=place_of(pacs),
@@ -186,9 +186,9 @@ def _why_not(pacs: Pacs, association: Association) -> CohortError:
         socket.create_connection((str(pacs.host), int(pacs.port or 0)), timeout=pacs.timeout_s).close()
     except OSError as error:
         what, remedy = _socket_error(error)
-        return NotAnswering(what, where=place_of(pacs), remedy=remedy)
+        return SilentArchiveError(what, where=place_of(pacs), remedy=remedy)
     remedy = "is this its DICOM port, and is our AE title with this machine's address in its list?"
-    return NotAnswering("something listens there, and hung up on us", where=place_of(pacs), remedy=remedy)
+    return SilentArchiveError("something listens there, and hung up on us", where=place_of(pacs), remedy=remedy)
 
 
 def _socket_error(error: OSError) -> tuple[str, str]:

@@ -18,9 +18,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TypeVar
 
-from fedward.errors import CohortError, SettingsError, StudyRefused
+from fedward.errors import CohortError, SettingsError, StudyError
 from fedward.files import write_atomic
-from fedward.indexing.pacs.archive import Archive, NotAnswering, Series, Study, find_keys, place_of, shown
+from fedward.indexing.pacs.archive import Archive, Series, SilentArchiveError, Study, find_keys, place_of, shown
 from fedward.indexing.pacs.reasons import REASONS
 from fedward.indexing.pacs.series_transfer import Errand
 from fedward.indexing.pacs.store import Store
@@ -151,7 +151,7 @@ class _Run:
         name = self._key.pseudonym("study", study.uid)
         try:
             there = {one.uid: one for one in self._patiently(lambda: self._archive.series(study.uid)) if one.uid}
-        except StudyRefused as refusal:
+        except StudyError as refusal:
             self._lose(name, "", refusal, instances=1)
             return
         wanted = {one.upper() for one in self._cohort.modalities}
@@ -164,7 +164,7 @@ class _Run:
                 yield one
         if not found:
             detail = f"{len(there)} series" if there else "no series"
-            self._list(name, "", "", StudyRefused("empty-study", detail))
+            self._list(name, "", "", StudyError("empty-study", detail))
 
     def _fetch(self, series: Series) -> None:
         if self._store.whole(series) and series.instances is not None:
@@ -173,11 +173,11 @@ class _Run:
             return
         try:
             listed = {one.uid: one for one in self._patiently(lambda: self._archive.instances(series)) if one.uid}
-        except StudyRefused as refusal:
+        except StudyError as refusal:
             self._lose(*self._store.pseudonyms(series), refusal, instances=series.instances or 1)
             return
         if not listed:
-            self._list(*self._store.pseudonyms(series), "", StudyRefused("empty-series"))
+            self._list(*self._store.pseudonyms(series), "", StudyError("empty-series"))
             return
         errand = Errand(series, list(listed.values()), store=self._store, key=self._key)
         before = len(listed) - len(errand.missing())
@@ -191,13 +191,13 @@ class _Run:
             for instance, why in errand.refused.items():
                 self._list(*self._store.pseudonyms(series), self._key.pseudonym("image", instance), why)
             for _ in range(errand.uninvited):
-                self._list(*self._store.pseudonyms(series), "", StudyRefused("not-asked"))
+                self._list(*self._store.pseudonyms(series), "", StudyError("not-asked"))
         if not errand.refused:
             self._store.mark_whole(series, len(listed))
 
     def _run(self, errand: Errand, series: Series, *, fresh: bool) -> None:
         """Ask for the whole series where nothing of it is here, and after that for what is missing by name."""
-        why = StudyRefused("not-sent")
+        why = StudyError("not-sent")
         for request in range(_REQUESTS):
             if not errand.missing():
                 return
@@ -206,7 +206,7 @@ class _Run:
                 self._patiently(
                     lambda: self._archive.retrieve(series, errand.missing(), errand.receive, alone=alone)  # noqa: B023
                 )
-            except StudyRefused as refused:
+            except StudyError as refused:
                 why = refused
             if errand.fault is not None:
                 raise self._stopped(errand.fault)
@@ -216,7 +216,7 @@ class _Run:
         for pause_s in PAUSES_S:
             try:
                 return ask()
-            except NotAnswering:
+            except SilentArchiveError:
                 time.sleep(pause_s)
         return ask()
 
@@ -237,13 +237,13 @@ class _Run:
             remedy=f"see {REFUSED} in the index folder",
         )
 
-    def _lose(self, study: str, series: str, refusal: StudyRefused, *, instances: int) -> None:
+    def _lose(self, study: str, series: str, refusal: StudyError, *, instances: int) -> None:
         """List what the archive would not even say the names of, and count it as lost."""
         self._found += instances
         self._lost += instances
         self._list(study, series, "", refusal)
 
-    def _list(self, study: str, series: str, instance: str, refusal: StudyRefused) -> None:
+    def _list(self, study: str, series: str, instance: str, refusal: StudyError) -> None:
         self._aside.append((study, series, instance, refusal.reason, refusal.detail))
 
     def _write_list(self) -> None:

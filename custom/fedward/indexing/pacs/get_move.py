@@ -18,7 +18,7 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as GE
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelMove as MOVE
 
 from fedward.dicom.header import quiet
-from fedward.errors import CohortError, StudyRefused
+from fedward.errors import CohortError, StudyError
 from fedward.indexing.pacs.archive import Instance, Receive, Series, Verdict, place_of
 from fedward.indexing.pacs.dimse import Dimse, associate, query, silent, without_delay
 from fedward.settings import Pacs
@@ -86,8 +86,8 @@ class GetArchive(Dimse):
         self._getting = None
         super().close()
 
-    def _association(self, told: Sequence[str]) -> Association:
-        classes = list(told[:_CLASSES_AT_ONCE] or _USUAL_CLASSES)
+    def _association(self, classes_found: Sequence[str]) -> Association:
+        classes = list(classes_found[:_CLASSES_AT_ONCE] or _USUAL_CLASSES)
         if self._getting is not None and self._getting[0] == classes and self._getting[1].is_established:
             return self._getting[1]
         if self._getting is not None and self._getting[1].is_established:
@@ -213,4 +213,4 @@ def _judge(status: Dataset, pacs: Pacs) -> None:
             "archive does not know where to send to", where=place_of(pacs), value=pacs.calling_ae_title, remedy=remedy
         )
     if status.Status not in (0, _PENDING, _SOME_FAILED):
-        raise StudyRefused("archive-refused", f"status {status.Status:#06x}")
+        raise StudyError("archive-refused", f"status {status.Status:#06x}")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pydicom import Dataset
 
 from fedward.dicom.header import text
-from fedward.errors import StudyRefused
+from fedward.errors import StudyError
 from fedward.indexing.pacs.archive import Instance, Series, Verdict
 from fedward.indexing.pacs.deidentify import deidentify
 from fedward.indexing.pacs.store import Store
@@ -30,7 +30,7 @@ class Errand:
         self._waiting = {one.uid: one for one in instances if not store.has(series, one.uid)}
         self._asked = frozenset(self._waiting)
         self._lock = threading.Lock()
-        self.refused: dict[str, StudyRefused] = {}
+        self.refused: dict[str, StudyError] = {}
         self.stored = self.uninvited = 0
         self.fault: BaseException | None = None
 
@@ -52,7 +52,7 @@ class Errand:
                 return "refused" if instance in self.refused else "stored"
             try:
                 self._store.write(self._series, instance, deidentify(sent, self._key))
-            except StudyRefused as refusal:
+            except StudyError as refusal:
                 self._refuse(instance, refusal)
                 return "refused"
             except BaseException as fault:  # noqa: BLE001 - raised again by whoever sent for it
@@ -62,12 +62,12 @@ class Errand:
             self.stored += 1
             return "stored"
 
-    def give_up(self, refusal: StudyRefused) -> None:
+    def give_up(self, refusal: StudyError) -> None:
         """List everything that is still missing under this reason."""
         with self._lock:
             for instance in list(self._waiting):
                 self._refuse(instance, refusal)
 
-    def _refuse(self, instance: str, refusal: StudyRefused) -> None:
+    def _refuse(self, instance: str, refusal: StudyError) -> None:
         del self._waiting[instance]
         self.refused[instance] = refusal

@@ -19,9 +19,9 @@ from dicomweb_client.web import DICOMwebClient
 from pydicom.datadict import keyword_for_tag, tag_for_keyword
 
 from fedward.dicom.header import quiet
-from fedward.errors import CohortError, FedwardError, StudyRefused
+from fedward.errors import CohortError, FedwardError, StudyError
 from fedward.hosts import is_loopback
-from fedward.indexing.pacs.archive import Instance, NotAnswering, Receive, Series, Study, find_keys
+from fedward.indexing.pacs.archive import Instance, Receive, Series, SilentArchiveError, Study, find_keys
 from fedward.settings import Pacs
 
 PAGE = 500
@@ -44,7 +44,7 @@ class WebArchive:
             answers = self._pages(
                 "StudyInstanceUID", self._client.search_for_studies, filters, [*self._keys], limit=limit
             )
-        except StudyRefused as refusal:
+        except StudyError as refusal:
             remedy = "see its log; url must be the root of its DICOMweb service, find hold keys that it searches by"
             raise CohortError(
                 "archive refused the question", where=self._url, value=refusal.detail, remedy=remedy
@@ -104,7 +104,7 @@ class WebArchive:
         except FedwardError:
             raise
         except ValueError as fault:  # no JSON, or an address that is none
-            raise StudyRefused("archive-refused", f"answer cannot be read: {type(fault).__name__}") from None
+            raise StudyError("archive-refused", f"answer cannot be read: {type(fault).__name__}") from None
         except requests.exceptions.SSLError:
             remedy = "name the authority that signed it as ca in site.toml, or correct the host in url"
             raise CohortError("archive's certificate is not trusted", where=self._url, remedy=remedy) from None
@@ -115,22 +115,22 @@ class WebArchive:
             raise self._refusal(error.response.status_code if error.response is not None else 0) from None
         except requests.exceptions.Timeout:
             remedy = "correct url in site.toml, or have the firewall let us through"
-            raise NotAnswering("no answer from there", where=self._url, remedy=remedy) from None
+            raise SilentArchiveError("no answer from there", where=self._url, remedy=remedy) from None
         except (requests.exceptions.RequestException, OSError):
             remedy = "correct url in site.toml, or start the archive; then run the same command again"
-            raise NotAnswering("archive cannot be reached, or hung up", where=self._url, remedy=remedy) from None
+            raise SilentArchiveError("archive cannot be reached, or hung up", where=self._url, remedy=remedy) from None
         except Exception as fault:  # noqa: BLE001 - an answer that its library cannot read; its message may quote it
-            raise StudyRefused("archive-refused", f"answer cannot be read: {type(fault).__name__}") from None
+            raise StudyError("archive-refused", f"answer cannot be read: {type(fault).__name__}") from None
 
     def _refusal(self, status: int) -> CohortError:
         if status in (401, 403, 407):
             remedy = "correct the file that credentials names in site.toml, or have that user allowed to read"
             return CohortError("archive does not let us in", where=self._url, value=f"HTTP {status}", remedy=remedy)
         if status in (429, 502, 503, 504):
-            return NotAnswering(
+            return SilentArchiveError(
                 "archive is too busy", where=self._url, value=f"HTTP {status}", remedy="try again later"
             )
-        return StudyRefused("archive-refused", f"HTTP {status}")
+        return StudyError("archive-refused", f"HTTP {status}")
 
 
 def session(pacs: Pacs) -> requests.Session:

@@ -144,8 +144,8 @@ def _scores(content: Mapping[str, Any], group: str, rule: Rule) -> dict[str, Any
                 found = _means(found, content, group, rule)
     if group == "pooled" and "pooled" in rule.disclosure.metrics and rule.free(group, "patients"):
         inner = content.get("curves")
-        if isinstance(inner, Mapping) and (told := curves(inner, wholes_of(found), rule)):
-            found["curves"] = told
+        if isinstance(inner, Mapping) and (reported := curves(inner, wholes_of(found), rule)):
+            found["curves"] = reported
     return found
 
 

@@ -98,7 +98,7 @@ def subgroups(content: Content, wholes: Wholes, rule: Rule) -> dict[str, Any]:
         }
         for name, table in _Dimension(dimension, tables, wholes, rule).released().items():
             found[name][dimension] = table
-    return {name: told for name, told in found.items() if told}
+    return {name: curve for name, curve in found.items() if curve}
 
 
 def curves(content: Content, wholes: Wholes, rule: Rule) -> dict[str, Any]:
@@ -108,14 +108,14 @@ def curves(content: Content, wholes: Wholes, rule: Rule) -> dict[str, Any]:
         if not rule.entry(name) or not isinstance(content[name], Mapping):
             continue
         of_each = _whole(wholes, name, content).of_each
-        told: dict[str, Any] = {}
+        tables: dict[str, Any] = {}
         if isinstance(table := content[name].get("roc"), Mapping):
             rates = [rate for rate in FALSE_POSITIVE_RATES if rate in table]
-            told["roc"] = {rate: rule.clean(Metric("score"), table[rate]) if of_each else None for rate in rates}
+            tables["roc"] = {rate: rule.clean(Metric("score"), table[rate]) if of_each else None for rate in rates}
         if isinstance(table := content[name].get("reliability"), Mapping):
-            told["reliability"] = coarse_bins(table, of_each, rule)
-        if told := {curve: points for curve, points in told.items() if points}:
-            found[name] = told
+            tables["reliability"] = coarse_bins(table, of_each, rule)
+        if known := {curve: points for curve, points in tables.items() if points}:
+            found[name] = known
     return found
 
 
@@ -230,8 +230,8 @@ class _Dimension:
         def of(value: str) -> dict[str, Any]:
             if value in seen.get(name, ()):
                 return {key: self._rule.clean(group[key], table[value].get(key)) for key in keys}
-            told = ("patients",) if value in people else ()
-            return {key: table[value][key] if key in told else None for key in keys} | {SUPPRESSED: True}
+            kept = ("patients",) if value in people else ()
+            return {key: table[value][key] if key in kept else None for key in keys} | {SUPPRESSED: True}
 
         whole = all(value in seen.get(name, ()) for value in table)
         return {value: of(value) for value in (table if whole else self._values)}

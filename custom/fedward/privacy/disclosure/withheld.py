@@ -36,7 +36,7 @@ _WHOLE = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class Disclosed:
     """Which of its own counts a hospital tells.
 
     Attributes:
@@ -52,17 +52,17 @@ class Told:
     tables: Collection[str] = field(default_factory=tuple)
 
 
-def untold_length(names: Sequence[str]) -> int:
-    """The length of ``untold_counts`` for labels of these names."""
+def withheld_length(names: Sequence[str]) -> int:
+    """The length of ``withheld_counts`` for labels of these names."""
     return len(FLOORS) + _WHOLE + 2 * len(names)
 
 
-def untold_counts(names: Sequence[str], told: Told, *, min_count: int) -> NDArray[np.int64]:
+def withheld_counts(names: Sequence[str], disclosed: Disclosed, *, min_count: int) -> NDArray[np.int64]:
     """A hospital's own numbers for the sum.
 
     Args:
         names: of the labels.
-        told: what it tells.
+        disclosed: what it discloses.
         min_count: its floor.
 
     Returns:
@@ -73,19 +73,19 @@ def untold_counts(names: Sequence[str], told: Told, *, min_count: int) -> NDArra
     own_floor = int(np.searchsorted(FLOORS, min(min_count, FLOORS[-1])))
     marks = [
         *(np.arange(len(FLOORS)) <= own_floor),
-        told.anything,
-        not told.patients,
-        *(name not in told.positives for name in (ANY, *names)),
-        *(name in told.tables for name in names),
+        disclosed.anything,
+        not disclosed.patients,
+        *(name not in disclosed.positives for name in (ANY, *names)),
+        *(name in disclosed.tables for name in names),
     ]
     return np.array(marks, dtype=np.int64)
 
 
-class Untold:
+class Withheld:
     """The counts of a sum that a hospital in it withholds.
 
     Args:
-        names: as they were given to ``untold_counts``.
+        names: as they were given to ``withheld_counts``.
         counts: the sum of it over the hospitals.
         min_count: the floor of the hospital that asks.
 
@@ -94,7 +94,7 @@ class Untold:
     """
 
     def __init__(self, names: Sequence[str], counts: NDArray[np.int64], *, min_count: int) -> None:
-        if counts.shape != (untold_length(names),) or counts.dtype != np.int64:
+        if counts.shape != (withheld_length(names),) or counts.dtype != np.int64:
             raise _not_such()
         floors, marks = np.split(counts, [len(FLOORS)])
         if floors[0] < 1 or counts.min() < 0 or marks.max() > floors[0] or np.any(np.diff(floors) > 0):

@@ -30,7 +30,7 @@ from typing import Any
 from fedward.errors import LedgerError
 from fedward.files import sync_folder
 from fedward.privacy.ledger.chain_head import Head, head_path, read_head, write_head
-from fedward.privacy.ledger.hash_chain import RESTORE, START, Entry, Row, Seal, canonical, checked, members_text
+from fedward.privacy.ledger.hash_chain import RESTORE, START, ChainEntry, Row, Seal, canonical, checked, members_text
 
 FORMAT = 1
 APPLICATION_ID = 0x46445750
@@ -53,11 +53,11 @@ CREATE = "make one with `fedward site ledger SITE_TOML --create`"
 class Turn:
     """The one process that may write; it adds one entry at most."""
 
-    def __init__(self, connection: sqlite3.Connection, *, seal: Seal, last: Entry | None) -> None:
+    def __init__(self, connection: sqlite3.Connection, *, seal: Seal, last: ChainEntry | None) -> None:
         self._connection, self._seal, self._last = connection, seal, last
-        self.added: Entry | None = None
+        self.added: ChainEntry | None = None
 
-    def append(self, kind: str, body: dict[str, Any], *, patients: Collection[str] | None = None) -> Entry:
+    def append(self, kind: str, body: dict[str, Any], *, patients: Collection[str] | None = None) -> ChainEntry:
         """Add an entry; it is durable once the turn is over. ``patients`` are stored beside, their hash in the body."""
         if self.added is not None:
             raise LedgerError("a turn adds one entry", value=kind)
@@ -71,7 +71,7 @@ class Turn:
         self._connection.execute(
             "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)", (number, at, kind, text, previous, hash)
         )
-        self.added = Entry(number=number, at=at, kind=kind, body=json.loads(text), hash=hash)
+        self.added = ChainEntry(number=number, at=at, kind=kind, body=json.loads(text), hash=hash)
         return self.added
 
 
@@ -85,7 +85,7 @@ class ChainFile:
 
     def __init__(self, path: Path, *, seal: Seal, timeout_s: float = BUSY_TIMEOUT_S) -> None:
         self.path, self._seal, self._timeout_s = path, seal, timeout_s
-        self.entries: list[Entry] = []
+        self.entries: list[ChainEntry] = []
         self.members: dict[str, frozenset[str]] = {}
 
     @contextmanager
@@ -123,7 +123,7 @@ class ChainFile:
         )
         if known and rows.fetchone() != self._row(self.entries[-1]):
             raise LedgerError(f"entry {known} is gone or was changed", where=self.path, remedy=RESTORE)
-        fresh: list[Entry] = []
+        fresh: list[ChainEntry] = []
         members: dict[str, frozenset[str]] = {}
         for row in rows:
             fresh.append(self._checked(row, after=fresh[-1] if fresh else self.entries[-1] if known else None))
@@ -146,11 +146,11 @@ class ChainFile:
         if connection.execute("PRAGMA integrity_check").fetchall() != [("ok",)]:
             raise LedgerError("the file is damaged", where=self.path, remedy=RESTORE)
 
-    def _row(self, entry: Entry) -> Row:
+    def _row(self, entry: ChainEntry) -> Row:
         previous = self.entries[-2].hash if len(self.entries) > 1 else START
         return (entry.number, entry.at, entry.kind, canonical(entry.body), previous, entry.hash)
 
-    def _checked(self, row: Row, *, after: Entry | None) -> Entry:
+    def _checked(self, row: Row, *, after: ChainEntry | None) -> ChainEntry:
         number, previous = (1, START) if after is None else (after.number + 1, after.hash)
         try:
             return checked(row, seal=self._seal, number=number, previous=previous)
@@ -163,7 +163,7 @@ class ChainFile:
             raise LedgerError("patients of a charge are gone or were changed", where=self.path, remedy=RESTORE)
         return frozenset(str(row[0]).split())
 
-    def _compare_head(self, entries: list[Entry]) -> None:
+    def _compare_head(self, entries: list[ChainEntry]) -> None:
         """Refuse a ledger that is shorter than its head, or longer by more than a kill can leave; mend the head."""
         head = read_head(self.path, self._seal)
         if head is None or not entries:

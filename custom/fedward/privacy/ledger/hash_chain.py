@@ -27,7 +27,7 @@ _COLUMN_TYPES = (int, str, str, str, str, str)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class ChainEntry:
     """One line of the ledger, checked against its hash.
 
     Attributes:
@@ -100,7 +100,7 @@ def members_text(patients: Collection[str]) -> str:
     return " ".join(sorted(set(patients)))
 
 
-def checked(row: Row, *, seal: Seal, number: int, previous: str) -> Entry:
+def checked(row: Row, *, seal: Seal, number: int, previous: str) -> ChainEntry:
     """A stored row as an entry, when it is the one that was written there.
 
     Args:
@@ -120,4 +120,4 @@ def checked(row: Row, *, seal: Seal, number: int, previous: str) -> Entry:
         raise LedgerError(f"entry {number} does not follow the one before it", remedy=RESTORE)
     if not hmac.compare_digest(seal.entry(number, str(at), str(kind), str(body), previous), str(hash)):
         raise LedgerError(f"entry {number} was changed, or written under another site's key", remedy=RESTORE)
-    return Entry(number=number, at=str(at), kind=str(kind), body=json.loads(str(body)), hash=str(hash))
+    return ChainEntry(number=number, at=str(at), kind=str(kind), body=json.loads(str(body)), hash=str(hash))

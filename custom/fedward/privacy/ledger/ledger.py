@@ -17,16 +17,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-from fedward.errors import LedgerError, OverBudget
+from fedward.errors import BudgetError, LedgerError
 from fedward.privacy import accountant
 from fedward.privacy.accountant import Event
 from fedward.privacy.ledger.chain_store import PATIENTS, ChainFile
 from fedward.privacy.ledger.charges import Charge, Unprotected, named, require_possible
-from fedward.privacy.ledger.hash_chain import Entry
+from fedward.privacy.ledger.hash_chain import ChainEntry
 from fedward.privacy.ledger.site_file import LedgerFile
-from fedward.privacy.ledger.spending import Books, History, Worst, course, worst
-
-__all__ = ["Charge", "Entry", "Ledger", "Unprotected", "Worst"]
+from fedward.privacy.ledger.spending import History, LedgerState, MaxSpend, course, worst
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -36,7 +34,7 @@ class Ledger(LedgerFile):
 
     def __init__(self, chain: ChainFile, *, site: str) -> None:
         super().__init__(chain, site=site)
-        self._books = Books()
+        self._books = LedgerState()
 
     def charge(
         self,
@@ -65,7 +63,7 @@ class Ledger(LedgerFile):
             allowance: steps beyond those planned that may begin after a restart; they are charged when they begin.
 
         Raises:
-            OverBudget: a patient would pass ``cap``; nothing is recorded.
+            BudgetError: a patient would pass ``cap``; nothing is recorded.
             LedgerError: the job id stands for another charge, or a value cannot be.
         """
         require_possible(event, rounds=rounds, cap=cap, delta=delta, allowance=allowance)
@@ -90,14 +88,15 @@ class Ledger(LedgerFile):
         with self._turn():
             return self._found(job_id)
 
-    def begin(self, job_id: str, *, round_number: int, steps: int) -> Entry:
+    def begin(self, job_id: str, *, round_number: int, steps: int) -> ChainEntry:
         """Enter a round before it begins; it is durable once this returns, and counts even if the round never ends.
 
         A round begun again after a restart counts again. Steps beyond those planned are charged here, as far as the
         charge's ``allowance`` goes.
 
         Raises:
-            OverBudget: steps beyond those planned would pass the job's own ceiling, or take a patient past the charge's
+            BudgetError: steps beyond those planned would pass the job's own ceiling, or take a patient past the
+            charge's
                 cap; nothing is recorded.
             LedgerError: the job is not charged, or closed, or ``steps`` is below 1.
         """
@@ -110,7 +109,7 @@ class Ledger(LedgerFile):
             if charge.begun_steps + steps > charge.ceiling.steps:
                 what = f"the round would pass the job's own ceiling of {charge.ceiling.steps} steps"
                 remedy = "submit the job again: it is charged anew"
-                raise OverBudget(what, where=f"cohort {charge.cohort}", remedy=remedy)
+                raise BudgetError(what, where=f"cohort {charge.cohort}", remedy=remedy)
             beyond = charge.begun_steps + steps - charge.counted.steps
             if beyond > 0:
                 more = replace(charge.event, steps=beyond)
@@ -119,7 +118,7 @@ class Ledger(LedgerFile):
             body = {"job_id": job_id, "round": int(round_number), "steps": int(steps)}
             return turn.append("begin", body)
 
-    def release(self, begun: str, *, digest: str) -> Entry:
+    def release(self, begun: str, *, digest: str) -> ChainEntry:
         """Bind the one update that a round begun may send. Again with the same digest: the standing entry.
 
         Args:
@@ -141,7 +140,7 @@ class Ledger(LedgerFile):
                 raise LedgerError("another update was released for this round", where=self.path, value=begun)
             return standing
 
-    def close(self, job_id: str) -> Entry | None:
+    def close(self, job_id: str) -> ChainEntry | None:
         """End a job and give back the steps that never began; it can begin no round afterwards. Again: the same entry.
 
         Returns:
@@ -154,7 +153,7 @@ class Ledger(LedgerFile):
             refund = charge.counted.steps - charge.begun_steps
             return turn.append("close", {"job_id": job_id, "refunded_steps": refund})
 
-    def unprotected(self, *, job_id: str, job: str, cohort: str, patients: Collection[str]) -> Entry:
+    def unprotected(self, *, job_id: str, job: str, cohort: str, patients: Collection[str]) -> ChainEntry:
         """Record that a job without differential privacy touches these patients: no ε bounds them from now on.
 
         Raises:
@@ -190,7 +189,7 @@ class Ledger(LedgerFile):
         """The largest ε among patients at ``delta``, over every job that ever touched them; 0.0 for none."""
         return self.worst(patients, delta=delta).epsilon
 
-    def worst(self, patients: Collection[str], *, delta: float) -> Worst:
+    def worst(self, patients: Collection[str], *, delta: float) -> MaxSpend:
         """As ``spent``, with how many patients are at it."""
         with self._turn():
             histories = self._books.histories(frozenset(patients), self._chain.members)
@@ -209,7 +208,7 @@ class Ledger(LedgerFile):
     def after(self, charge: Charge, *, delta: float) -> float:
         """The largest ε of a charge's patients from it and the jobs before it, with what counts of them today."""
         with self._turn():
-            books = Books()
+            books = LedgerState()
             books.jobs = {name: job for name, job in self._books.jobs.items() if job.number <= charge.number}
             histories = books.histories(self._chain.members[charge.patients], self._chain.members)
         return worst(histories, delta=delta).epsilon
@@ -218,7 +217,7 @@ class Ledger(LedgerFile):
         with self._turn():
             return self._books.histories(patients, self._chain.members, extra=extra)
 
-    def _take(self, entry: Entry) -> None:
+    def _take(self, entry: ChainEntry) -> None:
         self._books.take(entry)
 
     def _found(self, job_id: str) -> Charge:
@@ -248,8 +247,8 @@ class Ledger(LedgerFile):
         where = f"cohort {cohort}"
         if None in histories:
             touched = f"{histories[None]} of {len(patients)} patients were in a job without differential privacy"
-            raise OverBudget(f"{touched}, and no ε bounds what is known of them", where=where, remedy="leave them out")
+            raise BudgetError(f"{touched}, and no ε bounds what is known of them", where=where, remedy="leave them out")
         epsilon = worst(histories, delta=delta).epsilon
         if not epsilon <= cap:
             what = f"a patient would come to ε {epsilon:.2f} at δ {delta:g}, over the hospital's cap of {cap:g}"
-            raise OverBudget(what, where=where, remedy="ask for more noise or fewer steps")
+            raise BudgetError(what, where=where, remedy="ask for more noise or fewer steps")

@@ -22,7 +22,7 @@ from typing import Any
 
 from fedward.errors import LedgerError
 from fedward.privacy.ledger.chain_store import ChainFile
-from fedward.privacy.ledger.hash_chain import Entry
+from fedward.privacy.ledger.hash_chain import ChainEntry
 from fedward.privacy.ledger.runs import (
     BEGIN,
     CONFIRM,
@@ -47,7 +47,7 @@ class Record(LedgerFile):
     """The record of one site.
 
     Every method that writes raises ``LedgerError`` where the file cannot be read, written or verified, and
-    ``GateRefused`` where the run is unknown, has ended, another fact stands in the place of this one, or another run of
+    ``GateError`` where the run is unknown, has ended, another fact stands in the place of this one, or another run of
     the same job summed other hospitals.
     """
 
@@ -73,7 +73,7 @@ class Record(LedgerFile):
             job: hash of the job's settings.
 
         Raises:
-            GateRefused: the run is known and this is no continuation of it.
+            GateError: the run is known and this is no continuation of it.
         """
         if not job_id or not _HASH.fullmatch(job):
             raise LedgerError("a run has an id, and its job a hash of 64 hexadecimal digits", where=self.path)
@@ -143,5 +143,5 @@ class Record(LedgerFile):
             raise LedgerError("no such run was begun here", where=self.path, value=job_id, remedy=remedy)
         return run
 
-    def _take(self, entry: Entry) -> None:
+    def _take(self, entry: ChainEntry) -> None:
         self._runs.take(entry)

@@ -28,8 +28,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from fedward.errors import GateRefused, LedgerError
-from fedward.privacy.ledger.hash_chain import Entry
+from fedward.errors import GateError, LedgerError
+from fedward.privacy.ledger.hash_chain import ChainEntry
 
 RUN = "run-"
 """How the kinds of these entries begin; all others in the file are the privacy ledger's."""
@@ -91,18 +91,18 @@ class Run:
         """Refuse what is no continuation: the same job, under the same id, which has not ended here.
 
         Raises:
-            GateRefused: it is another job, or the run has ended.
+            GateError: it is another job, or the run has ended.
         """
         if self.job != job:
-            raise GateRefused("another job was begun here under this id", remedy=_AGAIN)
+            raise GateError("another job was begun here under this id", remedy=_AGAIN)
         if self.ended:
-            raise GateRefused("this run of the job has ended here", remedy=_AGAIN)
+            raise GateError("this run of the job has ended here", remedy=_AGAIN)
 
     def stands(self, kind: str, words: Mapping[str, Any]) -> bool:
         """Whether a fact stands already, word for word; False where it is still to be written.
 
         Raises:
-            GateRefused: another stands in its place, or the run is past it.
+            GateError: another stands in its place, or the run is past it.
         """
         self.require(job=self.job)
         if kind == END:
@@ -112,12 +112,12 @@ class Run:
         found = self.facts.get(_subject(kind, words))
         if found is not None:
             if dict(found) != dict(words):
-                raise GateRefused(_OTHER[kind], remedy=_AGAIN)
+                raise GateError(_OTHER[kind], remedy=_AGAIN)
             return True
         if kind == VALIDATE and self.final is not None:
-            raise GateRefused("a final model of this job was confirmed before", remedy=_AGAIN)
+            raise GateError("a final model of this job was confirmed before", remedy=_AGAIN)
         if kind == OPEN and self.final != FinalModel(words["round"], words["model"]):
-            raise GateRefused("model is not the final one that this hospital confirmed", remedy=_AGAIN)
+            raise GateError("model is not the final one that this hospital confirmed", remedy=_AGAIN)
         return False
 
     def opened(self, purpose: str, round_number: int) -> Mapping[str, Any] | None:
@@ -153,9 +153,9 @@ class Run:
 
     def _leaves(self, round_number: int) -> bool:
         if self.fact(VALIDATE) is not None or self.final is not None:
-            raise GateRefused("update of a round after the last validation began", remedy=_AGAIN)
+            raise GateError("update of a round after the last validation began", remedy=_AGAIN)
         if round_number <= self.left:
-            raise GateRefused("an update of this round, or of a later one, left before", remedy=_AGAIN)
+            raise GateError("an update of this round, or of a later one, left before", remedy=_AGAIN)
         return False
 
 
@@ -190,7 +190,7 @@ class Runs:
             words: of the fact.
 
         Raises:
-            GateRefused: the hospitals are others, or another run's entry does not say whose sum it was.
+            GateError: the hospitals are others, or another run's entry does not say whose sum it was.
         """
         if kind not in (SUM, ROSTER):
             return
@@ -200,9 +200,9 @@ class Runs:
             if other.job != run.job or other.job_id == run.job_id:
                 continue
             if any(summed != sites for summed in other.summed(purpose, number)):
-                raise GateRefused(_OTHER_HOSPITALS, where=f"run {other.job_id}", remedy=_ANOTHER_SEED)
+                raise GateError(_OTHER_HOSPITALS, where=f"run {other.job_id}", remedy=_ANOTHER_SEED)
 
-    def take(self, entry: Entry) -> None:
+    def take(self, entry: ChainEntry) -> None:
         """Add one entry; those of the privacy ledger are passed over.
 
         Raises:
@@ -214,7 +214,7 @@ class Runs:
             words = dict(entry.body)
             job_id = words.pop("job_id")
             self._runs[job_id] = _begun(job_id, words) if entry.kind == BEGIN else self._more(job_id, entry.kind, words)
-        except (LookupError, TypeError, ValueError, GateRefused):
+        except (LookupError, TypeError, ValueError, GateError):
             what = f"entry {entry.number} cannot be understood"
             raise LedgerError(what, value=entry.kind, remedy="update Fedward to the version that wrote it") from None
 

@@ -11,7 +11,7 @@ from typing import Self
 
 from fedward.errors import LedgerError
 from fedward.privacy.ledger.chain_store import BUSY_TIMEOUT_S, ChainFile, Turn, create_chain
-from fedward.privacy.ledger.hash_chain import Entry, Seal
+from fedward.privacy.ledger.hash_chain import ChainEntry, Seal
 
 
 class LedgerFile(ABC):
@@ -51,17 +51,17 @@ class LedgerFile(ABC):
         with opened._turn():
             return opened
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[ChainEntry]:
         """All entries, in order."""
         with self._turn():
             return list(self._chain.entries)
 
-    def entry(self, hash: str) -> Entry | None:
+    def entry(self, hash: str) -> ChainEntry | None:
         """The entry with this hash, or None."""
         return next((entry for entry in self.entries() if entry.hash == hash), None)
 
     @abstractmethod
-    def _take(self, entry: Entry) -> None:
+    def _take(self, entry: ChainEntry) -> None:
         """Add one entry that was read and checked.
 
         Raises:

@@ -16,7 +16,7 @@ from fedward.errors import JobError, LedgerError
 from fedward.privacy import accountant
 from fedward.privacy.accountant import Event
 from fedward.privacy.ledger.charges import Charge, Unprotected
-from fedward.privacy.ledger.hash_chain import Entry
+from fedward.privacy.ledger.hash_chain import ChainEntry
 from fedward.privacy.ledger.runs import RUN
 
 History = tuple[tuple[float, float, int], ...] | None
@@ -24,14 +24,14 @@ History = tuple[tuple[float, float, int], ...] | None
 
 
 @dataclass(frozen=True, slots=True)
-class Worst:
+class MaxSpend:
     """The largest ε among patients, and how many of them are at it."""
 
     epsilon: float
     patients: int
 
 
-class Books:
+class LedgerState:
     """The ledger's entries, added up in order.
 
     Attributes:
@@ -44,10 +44,10 @@ class Books:
     def __init__(self) -> None:
         self.jobs: dict[str, Charge | Unprotected] = {}
         self.begun: dict[str, str] = {}
-        self.released: dict[str, Entry] = {}
-        self.closing: dict[str, Entry] = {}
+        self.released: dict[str, ChainEntry] = {}
+        self.closing: dict[str, ChainEntry] = {}
 
-    def take(self, entry: Entry) -> None:
+    def take(self, entry: ChainEntry) -> None:
         """Add one entry; those of ``fedward.privacy.ledger.runs`` cost nobody anything and are passed over.
 
         Raises:
@@ -78,11 +78,11 @@ class Books:
             found[history] += len(group)
         return found
 
-    def _create(self, entry: Entry, body: Mapping[str, Any]) -> None:
+    def _create(self, entry: ChainEntry, body: Mapping[str, Any]) -> None:
         if entry.number != 1:
             raise ValueError("not the first entry")
 
-    def _charge(self, entry: Entry, body: Mapping[str, Any]) -> None:
+    def _charge(self, entry: ChainEntry, body: Mapping[str, Any]) -> None:
         event = Event(
             unit=body["unit"],
             sampling_rate=body["sampling_rate"],
@@ -97,23 +97,23 @@ class Books:
             number=entry.number,
         )
 
-    def _unprotected(self, entry: Entry, body: Mapping[str, Any]) -> None:
+    def _unprotected(self, entry: ChainEntry, body: Mapping[str, Any]) -> None:
         names = ("job_id", "job", "cohort", "patients")
         self.jobs[body["job_id"]] = Unprotected(
             **{name: body[name] for name in names}, at=entry.at, number=entry.number
         )
 
-    def _begin(self, entry: Entry, body: Mapping[str, Any]) -> None:
+    def _begin(self, entry: ChainEntry, body: Mapping[str, Any]) -> None:
         charge = self._open(body["job_id"])
         self.jobs[charge.job_id] = replace(charge, begun_steps=charge.begun_steps + body["steps"])
         self.begun[entry.hash] = charge.job_id
 
-    def _release(self, entry: Entry, body: Mapping[str, Any]) -> None:
+    def _release(self, entry: ChainEntry, body: Mapping[str, Any]) -> None:
         if body["begun"] not in self.begun:
             raise ValueError("no such round")
         self.released[body["begun"]] = entry
 
-    def _close(self, entry: Entry, body: Mapping[str, Any]) -> None:
+    def _close(self, entry: ChainEntry, body: Mapping[str, Any]) -> None:
         charge = self._open(body["job_id"])
         self.jobs[charge.job_id] = replace(charge, closed=True, refunded_steps=body["refunded_steps"])
         self.closing[charge.job_id] = entry
@@ -124,7 +124,7 @@ class Books:
             raise ValueError("no open charge")
         return charge
 
-    _takers: Mapping[str, Callable[[Books, Entry, Mapping[str, Any]], None]] = {
+    _takers: Mapping[str, Callable[[LedgerState, ChainEntry, Mapping[str, Any]], None]] = {
         "create": _create,
         "charge": _charge,
         "unprotected": _unprotected,
@@ -135,14 +135,14 @@ class Books:
 
 
 def course(
-    entries: Iterable[Entry],
+    entries: Iterable[ChainEntry],
     members: Mapping[str, frozenset[str]],
     patients: Collection[str],
     *,
     delta: float,
 ) -> list[tuple[str, float]]:
     """Time and largest ε after each entry that changed what counts for one of ``patients``."""
-    books, points = Books(), []
+    books, points = LedgerState(), []
     before: Counter[History] = Counter()
     for entry in entries:
         books.take(entry)
@@ -155,16 +155,16 @@ def course(
     return points
 
 
-def worst(histories: Mapping[History, int], *, delta: float) -> Worst:
+def worst(histories: Mapping[History, int], *, delta: float) -> MaxSpend:
     """The largest ε, ∞ for unprotected patients; 0 of 0 where there is no patient. A NaN counts as ∞."""
     if None in histories:
-        return Worst(math.inf, histories[None])
+        return MaxSpend(math.inf, histories[None])
     values: dict[float, int] = {}
     for history in _maximal(h for h in histories if h is not None):
         value = accountant.epsilon([_event(*mechanism) for mechanism in history], delta=delta) if history else 0.0
         value = math.inf if math.isnan(value) else value
         values[value] = values.get(value, 0) + histories[history]
-    return Worst(max(values), values[max(values)]) if values else Worst(0.0, 0)
+    return MaxSpend(max(values), values[max(values)]) if values else MaxSpend(0.0, 0)
 
 
 def _partition(

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from fedward.dataset.manifest import read_manifest
 from fedward.errors import CohortError
-from fedward.privacy.ledger.ledger import Charge, Ledger, Unprotected
+from fedward.privacy.ledger.charges import Charge, Unprotected
+from fedward.privacy.ledger.ledger import Ledger
 from fedward.settings import SitePolicy
 
 _ANY = 1e-5

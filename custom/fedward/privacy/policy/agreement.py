@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from fedward.errors import JobError, PolicyRefused
+from fedward.errors import JobError, PolicyError
 from fedward.privacy.policy.approvals import UNKNOWN, Origin, admission
 from fedward.privacy.policy.linter import faults
 from fedward.settings import CohortPrivacy, DpSgd, JobSpec, SitePolicy
@@ -55,12 +55,12 @@ def agree(job: JobSpec, policy: SitePolicy, *, origin: Origin = UNKNOWN) -> Agre
         An agreement that is nowhere laxer than the job or the policy.
 
     Raises:
-        PolicyRefused: the policy does not allow it, or ``fedward.privacy.policy.linter`` finds a fault; all reasons in
+        PolicyError: the policy does not allow it, or ``fedward.privacy.policy.linter`` finds a fault; all reasons in
         one
             line, apart by " | ".
     """
     if job.data.cohort not in policy.cohorts:
-        raise PolicyRefused(
+        raise PolicyError(
             "this hospital has no such cohort",
             where="data.cohort",
             value=job.data.cohort,
@@ -72,7 +72,7 @@ def agree(job: JobSpec, policy: SitePolicy, *, origin: Origin = UNKNOWN) -> Agre
     refusals += [*_clips(job, privacy), *_budget(job, privacy), *_noise(job, privacy)]
     if refusals:
         settings = {name: bound for one in refusals for name, bound in one.settings.items()}
-        raise PolicyRefused(" | ".join(str(one) for one in refusals), where=policy.site, settings=settings)
+        raise PolicyError(" | ".join(str(one) for one in refusals), where=policy.site, settings=settings)
     return _settled(job, privacy)
 
 
@@ -95,11 +95,11 @@ def check_noise(bound: Agreement | CohortPrivacy, noise_multiplier: float) -> No
         noise_multiplier: the noise's standard deviation over the bound on a patient's part, as the ledger has it.
 
     Raises:
-        PolicyRefused: it is below the smallest, or no noise at all.
+        PolicyError: it is below the smallest, or no noise at all.
     """
     smallest = bound.min_noise_multiplier
     if not noise_multiplier > 0.0:
-        raise PolicyRefused(
+        raise PolicyError(
             "no noise",
             where="noise_multiplier",
             value=noise_multiplier,
@@ -107,7 +107,7 @@ def check_noise(bound: Agreement | CohortPrivacy, noise_multiplier: float) -> No
             settings={"noise_multiplier": smallest},
         )
     if smallest is not None and not noise_multiplier >= smallest:
-        raise PolicyRefused(
+        raise PolicyError(
             f"noise below this hospital's smallest of {smallest:g}",
             where="noise_multiplier",
             value=noise_multiplier,
@@ -133,19 +133,19 @@ def _settled(job: JobSpec, privacy: CohortPrivacy) -> Agreement:
     )
 
 
-def _faults(job: JobSpec) -> Iterator[PolicyRefused]:
+def _faults(job: JobSpec) -> Iterator[PolicyError]:
     for fault in faults(job):
-        yield PolicyRefused(fault, settings={"privacy": None})
+        yield PolicyError(fault, settings={"privacy": None})
 
 
-def _approval(job: JobSpec, policy: SitePolicy, origin: Origin) -> Iterator[PolicyRefused]:
+def _approval(job: JobSpec, policy: SitePolicy, origin: Origin) -> Iterator[PolicyError]:
     try:
         admission(job, policy, origin=origin)
-    except PolicyRefused as refused:
+    except PolicyError as refused:
         yield refused
 
 
-def _protection(job: JobSpec, policy: SitePolicy, privacy: CohortPrivacy) -> Iterator[PolicyRefused]:
+def _protection(job: JobSpec, policy: SitePolicy, privacy: CohortPrivacy) -> Iterator[PolicyError]:
     if privacy.dp == "required" and job.privacy.mechanism == "none":
         what = "this cohort is for jobs with differential privacy"
         yield _reason(what, where="privacy.mechanism", value="none", remedy="give 'dp-sgd' or 'update-noise'")
@@ -164,7 +164,7 @@ def _own_clip(privacy: CohortPrivacy) -> float | None:
     return min(privacy.update_clip_norm_l2, privacy.max_clip_norm_l2)
 
 
-def _clips(job: JobSpec, privacy: CohortPrivacy) -> Iterator[PolicyRefused]:
+def _clips(job: JobSpec, privacy: CohortPrivacy) -> Iterator[PolicyError]:
     largest, dp_sgd, update = privacy.max_clip_norm_l2, job.privacy.dp_sgd, job.privacy.update
     if largest is None:
         return
@@ -181,7 +181,7 @@ def _clips(job: JobSpec, privacy: CohortPrivacy) -> Iterator[PolicyRefused]:
         yield _reason(what, where="privacy.update.clip_norm_l2", remedy=remedy, bound=largest)
 
 
-def _budget(job: JobSpec, privacy: CohortPrivacy) -> Iterator[PolicyRefused]:
+def _budget(job: JobSpec, privacy: CohortPrivacy) -> Iterator[PolicyError]:
     if job.privacy.mechanism == "none":
         return
     dp_sgd, delta = job.privacy.dp_sgd, job.privacy.delta
@@ -196,7 +196,7 @@ def _budget(job: JobSpec, privacy: CohortPrivacy) -> Iterator[PolicyRefused]:
         yield _reason(what, where="privacy.dp_sgd.epsilon", value=wanted, remedy=remedy, bound=privacy.epsilon_cap)
 
 
-def _noise(job: JobSpec, privacy: CohortPrivacy) -> Iterator[PolicyRefused]:
+def _noise(job: JobSpec, privacy: CohortPrivacy) -> Iterator[PolicyError]:
     smallest, dp_sgd, update = privacy.min_noise_multiplier, job.privacy.dp_sgd, job.privacy.update
     if smallest is None:
         return
@@ -213,5 +213,5 @@ def _noise(job: JobSpec, privacy: CohortPrivacy) -> Iterator[PolicyRefused]:
 
 def _reason(
     what: str, *, where: str, remedy: str, value: object | None = None, bound: float | None = None
-) -> PolicyRefused:
-    return PolicyRefused(what, where=where, value=value, remedy=remedy, settings={where: bound})
+) -> PolicyError:
+    return PolicyError(what, where=where, value=value, remedy=remedy, settings={where: bound})

@@ -20,7 +20,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, Field
 
-from fedward.errors import FedwardError, PolicyRefused, SettingsError
+from fedward.errors import FedwardError, PolicyError, SettingsError
 from fedward.files import write_atomic
 from fedward.privacy.policy.job_hash import job_hash, policy_hash
 from fedward.settings import Admission, JobSpec, Name, Settings, SitePolicy, parse
@@ -76,7 +76,7 @@ def admission(job: JobSpec, policy: SitePolicy, *, origin: Origin = UNKNOWN) -> 
         origin: what the site verified itself; without it no ``[[auto_approve]]`` entry holds.
 
     Raises:
-        PolicyRefused: nothing admits it; with its hash and the remedy.
+        PolicyError: nothing admits it; with its hash and the remedy.
     """
     if policy.approved_jobs == "any":
         return "any"
@@ -92,7 +92,7 @@ def admission(job: JobSpec, policy: SitePolicy, *, origin: Origin = UNKNOWN) -> 
     if any(_holds(entry, origin) for entry in policy.auto_approve):
         return "auto_approve"
     what = f"job is not approved here{fault}"
-    raise PolicyRefused(what, where="job", value=found, remedy=REMEDY, settings={"job": found})
+    raise PolicyError(what, where="job", value=found, remedy=REMEDY, settings={"job": found})
 
 
 def _holds(entry: Admission, origin: Origin) -> bool:
@@ -119,10 +119,10 @@ def read_approval(folder: Path, found: str) -> Approval | None:
         raise SettingsError("cannot be read", where=path, value=error.strerror) from None
     try:
         approval = parse(Approval, json.loads(text), where=path)
-        told = job_hash(approval.spec)
+        reported = job_hash(approval.spec)
     except (ValueError, TypeError, RecursionError, FedwardError):
         raise SettingsError("is damaged", where=path, remedy="look at the job and approve it again") from None
-    if not found == approval.hash == told or approval.job != approval.spec.job.name:
+    if not found == approval.hash == reported or approval.job != approval.spec.job.name:
         what = "is of another job than its name says"
         raise SettingsError(what, where=path, remedy="look at the job and approve it again")
     return approval

@@ -160,15 +160,15 @@ class _Sites(Settings):
     sites: tuple[SiteId, ...]
 
 
-def _require_same(found: Contents, due: Mapping[str, bytes]) -> None:
+def _require_same(found: Contents, expected: Mapping[str, bytes]) -> None:
     """Refuse contents that have another file or folder than these, or other bytes."""
-    folders = _folders(due)
+    folders = _folders(expected)
     signed = {f"{folder}/{name}" if folder else name for folder in ("", *folders) for name in (SIGNATURE, CERTIFICATE)}
-    for name in sorted(set(found.files) - set(due) - signed):
-        raise not_canonical(name if name in due else UNKNOWN_FILE)
+    for name in sorted(set(found.files) - set(expected) - signed):
+        raise not_canonical(name if name in expected else UNKNOWN_FILE)
     if found.folders != frozenset(folders):
         raise not_canonical(UNKNOWN_FILE)
-    for name, content in due.items():
+    for name, content in expected.items():
         if found.files.get(name) != content:
             raise not_canonical(name)
 

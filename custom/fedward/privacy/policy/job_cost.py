@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fedward.dataset.manifest import Manifest
-from fedward.errors import FedwardError, PolicyRefused
+from fedward.errors import FedwardError, PolicyError
 from fedward.privacy.policy.linter import CohortFacts, faults
-from fedward.privacy.policy.review import Finding
+from fedward.privacy.policy.review import PolicyFinding
 from fedward.settings import JobSpec, SitePolicy
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Cost:
 
 def weigh_job(
     job: JobSpec, site: SitePolicy, manifest: Manifest | None, ledger: Ledger | None
-) -> tuple[list[Finding], Cost | None]:
+) -> tuple[list[PolicyFinding], Cost | None]:
     """What the hospital would answer to a job, and the cost where that can be told."""
     from fedward.dataset.selection import select
     from fedward.privacy.budget_plan import plan_site, steps_a_round
@@ -50,20 +50,20 @@ def weigh_job(
 
     try:
         agreed = agree(job, site)
-    except PolicyRefused as refused:
+    except PolicyError as refused:
         return [_refused(refused)], None
     if manifest is None:
         text = "cohort is not indexed, so its cost cannot be told; run `fedward site index`"
-        return [Finding(level="warning", where=f"job {job.job.name}", text=text)], None
+        return [PolicyFinding(level="warning", where=f"job {job.job.name}", text=text)], None
     try:
         chosen = select(job, [manifest], site=site.site, min_patients=site.cohorts[job.data.cohort].min_patients)
         patients = chosen.train_patients
         known = CohortFacts(patients=len(patients), images=chosen.support.train_images)
         if wrong := faults(job, cohort=known):
-            raise PolicyRefused(" | ".join(wrong), where=site.site, settings={"privacy": None})
+            raise PolicyError(" | ".join(wrong), where=site.site, settings={"privacy": None})
         if job.privacy.mechanism == "none":
             text = "runs without differential privacy; its patients' ε is infinite afterwards, for every later job"
-            return [Finding(level="warning", where=f"job {job.job.name}", text=text)], None
+            return [PolicyFinding(level="warning", where=f"job {job.job.name}", text=text)], None
         steps = steps_a_round(job, patients=len(patients))
         plan = plan_site(job, site=site.site, patients=len(patients), steps_a_round=steps)
         check_noise(agreed, plan.noise_multiplier)
@@ -95,20 +95,22 @@ def _cost(plan: SitePlan, patients: frozenset[str], ledger: Ledger | None, *, ca
     )
 
 
-def _over(cost: Cost, job: JobSpec) -> list[Finding]:
+def _over(cost: Cost, job: JobSpec) -> list[PolicyFinding]:
     if cost.fits:
         return []
     where = f"job {job.job.name}"
     if cost.fits is None:
         text = f"may pass the cap: a patient who was in every job would come to {cost_line(cost)}"
-        return [Finding(level="warning", where=where, text=text)]
+        return [PolicyFinding(level="warning", where=where, text=text)]
     return [
-        Finding(level="error", where=where, text=f"does not fit: {cost_line(cost)}; ask for more noise or fewer steps")
+        PolicyFinding(
+            level="error", where=where, text=f"does not fit: {cost_line(cost)}; ask for more noise or fewer steps"
+        )
     ]
 
 
-def _refused(error: FedwardError) -> Finding:
-    return Finding(level="error", where="job", text=str(error))
+def _refused(error: FedwardError) -> PolicyFinding:
+    return PolicyFinding(level="error", where="job", text=str(error))
 
 
 def cost_line(cost: Cost) -> str:

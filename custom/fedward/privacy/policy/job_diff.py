@@ -93,8 +93,8 @@ _SWITCHES: Mapping[str, tuple[str, str]] = {
 
 def _change(field: str, before: Any, after: Any, job: JobSpec) -> Change:
     verdict, meaning = _meaning(field, before, after, job)
-    told = (visible(compact(before)), visible(compact(after)))
-    return Change(field=visible(field), before=told[0], after=told[1], verdict=verdict, meaning=meaning)
+    reported = (visible(compact(before)), visible(compact(after)))
+    return Change(field=visible(field), before=reported[0], after=reported[1], verdict=verdict, meaning=meaning)
 
 
 def _meaning(field: str, before: Any, after: Any, job: JobSpec) -> tuple[Verdict, str]:
@@ -209,15 +209,15 @@ _RULES: Mapping[str, Callable[[Any, Any], tuple[Verdict, str]]] = {
 
 def _epsilon(before: SitePlan | None, after: SitePlan | None) -> Iterator[Change]:
     """ε at this hospital's cohort of today, where either job has one."""
-    told = tuple("none" if plan is None else f"{plan.epsilon:.2f} at δ {plan.delta:g}" for plan in (before, after))
-    if told[0] == told[1]:
+    reported = tuple("none" if plan is None else f"{plan.epsilon:.2f} at δ {plan.delta:g}" for plan in (before, after))
+    if reported[0] == reported[1]:
         return
     verdict: Verdict = "other"
     meaning = ""
     if before is not None and after is not None and before.epsilon != after.epsilon:
         more = after.epsilon > before.epsilon
         verdict, meaning = ("less private", "a larger ε") if more else ("more private", "a smaller ε")
-    yield Change(field="ε here", before=told[0], after=told[1], verdict=verdict, meaning=meaning)
+    yield Change(field="ε here", before=reported[0], after=reported[1], verdict=verdict, meaning=meaning)
 
 
 def _metrics(before: JobSpec, after: JobSpec, here: Here) -> Iterator[Change]:

@@ -46,18 +46,18 @@ def require_told(meta: Mapping[str, Any], canonical: CanonicalJob, *, job_id: st
     Raises:
         JobError: names ``meta.json`` and nothing of what was found in it.
     """
-    told = _plain(meta)
+    reported = _plain(meta)
     try:
-        due = _due(canonical, job_id)
-        right = all(key in due and due[key](value) for key, value in told.items())
-        right = right and set(told) >= _REQUIRED and told["job_id"] == job_id == str(uuid.UUID(job_id))
-        sites = deployed_to(told["deploy_map"])
-        right = right and told.get("study", NO_STUDY) == (canonical.study or NO_STUDY)
+        expected = _due(canonical, job_id)
+        right = all(key in expected and expected[key](value) for key, value in reported.items())
+        right = right and set(reported) >= _REQUIRED and reported["job_id"] == job_id == str(uuid.UUID(job_id))
+        sites = deployed_to(reported["deploy_map"])
+        right = right and reported.get("study", NO_STUDY) == (canonical.study or NO_STUDY)
     except (LookupError, ValueError, TypeError, AttributeError):
         raise not_canonical(META_FILE) from None
     if not right or (site is not None and sites and site not in sites):
         raise not_canonical(META_FILE)
-    return told
+    return reported
 
 
 def require_unchanged(start: Mapping[str, Any], deployed: Mapping[str, Any]) -> None:

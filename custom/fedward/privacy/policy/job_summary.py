@@ -88,8 +88,8 @@ def metrics_that_leave(job: JobSpec, disclosure: Disclosure) -> tuple[str, ...]:
 
 
 def _job(job: JobSpec) -> str:
-    said = f", said to be {job.job.description!r}" if job.job.description else ""
-    return f"{job.job.name}, {job.job.task}{said}"
+    message = f", said to be {job.job.description!r}" if job.job.description else ""
+    return f"{job.job.name}, {job.job.task}{message}"
 
 
 def _origin(origin: Origin) -> str:
@@ -182,11 +182,11 @@ def _metrics(job: JobSpec, disclosure: Disclosure | None) -> str:
     for name in names:
         group, _, metric = name.partition(".")
         groups.setdefault(group, []).append(metric)
-    told = "; ".join(f"{group}: {', '.join(found)}" for group, found in groups.items())
-    if not told:
+    reported = "; ".join(f"{group}: {', '.join(found)}" for group, found in groups.items())
+    if not reported:
         return "none"
     few = f"what rests on fewer than {disclosure.min_count} patients held back"
-    return f"{told}; rounded to {disclosure.decimals} decimals, {few}"
+    return f"{reported}; rounded to {disclosure.decimals} decimals, {few}"
 
 
 def _final(job: JobSpec) -> str:

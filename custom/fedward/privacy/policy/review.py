@@ -15,7 +15,7 @@ LARGE_EPSILON = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class PolicyFinding:
     """One odd thing.
 
     Attributes:
@@ -29,7 +29,7 @@ class Finding:
     text: str
 
 
-def review(policy: SitePolicy, *, cohorts: Mapping[str, CohortFacts]) -> list[Finding]:
+def review(policy: SitePolicy, *, cohorts: Mapping[str, CohortFacts]) -> list[PolicyFinding]:
     """Everything odd that the settings show.
 
     Args:
@@ -39,7 +39,7 @@ def review(policy: SitePolicy, *, cohorts: Mapping[str, CohortFacts]) -> list[Fi
     found = [*_approvals(policy), *_leaving(policy.disclosure)]
     if not policy.cohorts:
         found.append(_error("cohorts", "no cohort, so no job can run; add a [cohorts.<name>] table"))
-    rules: tuple[Callable[[str, CohortPrivacy], Iterator[Finding]], ...] = (_protection, _bounds)
+    rules: tuple[Callable[[str, CohortPrivacy], Iterator[PolicyFinding]], ...] = (_protection, _bounds)
     for name, cohort in policy.cohorts.items():
         where = f"cohorts.{name}.privacy"
         for rule in rules:
@@ -49,7 +49,7 @@ def review(policy: SitePolicy, *, cohorts: Mapping[str, CohortFacts]) -> list[Fi
     return found
 
 
-def _approvals(policy: SitePolicy) -> Iterator[Finding]:
+def _approvals(policy: SitePolicy) -> Iterator[PolicyFinding]:
     if policy.approved_jobs == "any":
         text = "any job may run that keeps to the rest; list hashes from `fedward job check` to look at each first"
         yield _warning("approved_jobs", text)
@@ -65,7 +65,7 @@ def _approvals(policy: SitePolicy) -> Iterator[Finding]:
             yield _warning(f"auto_approve {number}", text)
 
 
-def _leaving(disclosure: Disclosure) -> Iterator[Finding]:
+def _leaving(disclosure: Disclosure) -> Iterator[PolicyFinding]:
     for name in unknown_names(disclosure):
         yield _error("disclosure.metrics", f"no metric or group is called {name!r}; correct it or leave it out")
     if not disclosure.metrics:
@@ -75,7 +75,7 @@ def _leaving(disclosure: Disclosure) -> Iterator[Finding]:
         yield _warning("disclosure.min_count", text)
 
 
-def _protection(where: str, privacy: CohortPrivacy) -> Iterator[Finding]:
+def _protection(where: str, privacy: CohortPrivacy) -> Iterator[PolicyFinding]:
     if privacy.dp == "not-required":
         text = "not-required: a job without differential privacy may train on these patients, and no ε bounds it"
         yield _warning(f"{where}.dp", text)
@@ -89,14 +89,14 @@ def _protection(where: str, privacy: CohortPrivacy) -> Iterator[Finding]:
         yield _warning(f"{where}.epsilon_cap", text)
 
 
-def _bounds(where: str, privacy: CohortPrivacy) -> Iterator[Finding]:
+def _bounds(where: str, privacy: CohortPrivacy) -> Iterator[PolicyFinding]:
     own, largest = privacy.update_clip_norm_l2, privacy.max_clip_norm_l2
     if own is not None and largest is not None and own > largest:
         text = f"{own:g} is above max_clip_norm_l2 {largest:g}; the smaller holds"
         yield _warning(f"{where}.update_clip_norm_l2", text)
 
 
-def _encryption(where: str, privacy: CohortPrivacy, *, has_key: bool) -> Iterator[Finding]:
+def _encryption(where: str, privacy: CohortPrivacy, *, has_key: bool) -> Iterator[PolicyFinding]:
     if privacy.encryption == "required" and not has_key:
         text = "required, and the policy names no federation_key, so no job can run; have the key sealed for you"
         yield _error(f"{where}.encryption", text)
@@ -105,7 +105,7 @@ def _encryption(where: str, privacy: CohortPrivacy, *, has_key: bool) -> Iterato
         yield _warning(f"{where}.encryption", text)
 
 
-def _delta(where: str, privacy: CohortPrivacy, facts: CohortFacts | None, *, name: str) -> Iterator[Finding]:
+def _delta(where: str, privacy: CohortPrivacy, facts: CohortFacts | None, *, name: str) -> Iterator[PolicyFinding]:
     if facts is None:
         text = "not indexed, so δ is not held against its patients; run `fedward site index`"
         yield _warning(f"cohorts.{name}", text)
@@ -119,9 +119,9 @@ def _delta(where: str, privacy: CohortPrivacy, facts: CohortFacts | None, *, nam
         yield _error(f"{where}.delta", text)
 
 
-def _error(where: str, text: str) -> Finding:
-    return Finding(level="error", where=where, text=text)
+def _error(where: str, text: str) -> PolicyFinding:
+    return PolicyFinding(level="error", where=where, text=text)
 
 
-def _warning(where: str, text: str) -> Finding:
-    return Finding(level="warning", where=where, text=text)
+def _warning(where: str, text: str) -> PolicyFinding:
+    return PolicyFinding(level="warning", where=where, text=text)

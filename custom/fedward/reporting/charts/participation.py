@@ -38,8 +38,8 @@ def participation_chart(report: Report, *, measure: str, width: int) -> str:
         for column, entry in enumerate(ledger):
             part = entry.sites.get(one.site)
             if part is not None:
-                said = part.outcome if part.reason is None else f"{part.outcome}: {part.reason}"
-                title = f"{one.site}, round {entry.number + 1}: {said}"
+                message = part.outcome if part.reason is None else f"{part.outcome}: {part.reason}"
+                title = f"{one.site}, round {entry.number + 1}: {message}"
                 parts += _cell(part.outcome == "accepted", title, left + column * cell, top, cell)
         spoken.append(f"{one.site}: {len(one.rounds)} of {len(ledger)} rounds counted, {len(one.missed)} missed")
     height = row * len(report.participation) + 22
@@ -53,9 +53,11 @@ def participation_chart(report: Report, *, measure: str, width: int) -> str:
 
 def _cell(accepted: bool, title: str, x: float, y: float, cell: float) -> list[str]:
     side, high = max(cell - 2, 0.6), 16.0
-    told = f"<title>{escape(title)}</title>"
+    reported = f"<title>{escape(title)}</title>"
     kind = "took" if accepted else "missed"
-    box = f'<rect class="{kind}" x="{x:.1f}" y="{y:.1f}" width="{side:.1f}" height="{high:.0f}" rx="2">{told}</rect>'
+    box = (
+        f'<rect class="{kind}" x="{x:.1f}" y="{y:.1f}" width="{side:.1f}" height="{high:.0f}" rx="2">{reported}</rect>'
+    )
     if accepted or cell < 8:
         return [box]
     return [

@@ -11,7 +11,7 @@ from fedward.settings import JobSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class SiteRound:
     """One site in one round; None where nobody says.
 
     Attributes:
@@ -46,7 +46,7 @@ class RoundLedger:
     number: int
     counted: bool
     patients: int | None = None
-    sites: Mapping[str, Part] = field(default_factory=dict)
+    sites: Mapping[str, SiteRound] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,29 +131,31 @@ def ledger_of(events: Sequence[Event]) -> tuple[RoundLedger, ...]:
 
 
 def _round(number: int, event: Event | None, missed: Mapping[str, str], answers: Mapping[str, Event]) -> RoundLedger:
-    told = {} if event is None else event.get("participation") or {}
-    sites = set(told) | set(missed) | set(answers) | set(() if event is None else event["sites"])
+    reported = {} if event is None else event.get("participation") or {}
+    sites = set(reported) | set(missed) | set(answers) | set(() if event is None else event["sites"])
     counted = () if event is None else event["sites"]
     parts = {
-        site: _told(told[site]) if site in told else _pieced(site in counted, missed.get(site), answers.get(site))
+        site: _told(reported[site])
+        if site in reported
+        else _pieced(site in counted, missed.get(site), answers.get(site))
         for site in sorted(sites)
     }
     patients = None if event is None else event.get("patients")
     return RoundLedger(number=number, counted=event is not None, patients=patients, sites=parts)
 
 
-def _told(one: Mapping[str, Any]) -> Part:
-    return Part(
+def _told(one: Mapping[str, Any]) -> SiteRound:
+    return SiteRound(
         outcome="accepted" if one["outcome"] == "accepted" else "dropped",
-        **{name: one.get(name) for name in Part.__dataclass_fields__ if name != "outcome"},
+        **{name: one.get(name) for name in SiteRound.__dataclass_fields__ if name != "outcome"},
     )
 
 
-def _pieced(accepted: bool, reason: str | None, answer: Event | None) -> Part:
+def _pieced(accepted: bool, reason: str | None, answer: Event | None) -> SiteRound:
     """A part from the answer alone: events from before the server wrote down who took part."""
     if not accepted and reason is None:
         reason = "the round did not count"
-    return Part(
+    return SiteRound(
         outcome="accepted" if accepted else "dropped",
         reason=None if accepted else reason,
         trained=True if accepted or answer is not None else None,
@@ -169,13 +171,13 @@ def participation_of(site: str, events: Sequence[Event], ledger: Sequence[RoundL
     why = ABSENT if site not in invited else None if declined is None else declined["reason"]
     parts = {one.number: one.sites[site] for one in ledger if site in one.sites}
     accepted = {number: part for number, part in parts.items() if part.outcome == "accepted"}
-    said = [part.patients for part in accepted.values() if part.patients is not None]
+    message = [part.patients for part in accepted.values() if part.patients is not None]
     return Participation(
         site=site,
         declined=why,
         rounds=tuple(accepted),
         missed={number: part.reason or "no reason given" for number, part in parts.items() if number not in accepted},
-        patients=said[-1] if said else None,
+        patients=message[-1] if message else None,
         seconds=None if (seconds := _sum(part.seconds for part in parts.values())) is None else round(seconds, 3),
         sent_bytes=_bytes(part.sent_bytes for part in parts.values()),
         received_bytes=_bytes(part.received_bytes for part in parts.values()),

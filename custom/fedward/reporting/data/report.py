@@ -13,7 +13,7 @@ from typing import Literal
 from fedward.reporting.data.curves import Curves
 from fedward.reporting.data.participation import Contribution, Coverage, Participation, RoundLedger
 from fedward.reporting.data.score import NOT_MEASURED, Point, Score
-from fedward.reporting.data.site_comparison import Standing
+from fedward.reporting.data.site_comparison import ComparedSite
 from fedward.reporting.data.subgroups import Subgroup
 from fedward.reporting.data.timing import RoundTime, Time
 
@@ -22,6 +22,7 @@ __all__ = [
     "NOT_MEASURED",
     "TOGETHER",
     "CohortFacts",
+    "ComparedSite",
     "Contribution",
     "Coverage",
     "Curves",
@@ -36,7 +37,6 @@ __all__ = [
     "Score",
     "SitePrivacy",
     "SiteResult",
-    "Standing",
     "Subgroup",
     "Time",
 ]
@@ -157,7 +157,7 @@ class SiteResult:
     labels: Mapping[str, LabelResult] = field(default_factory=dict)
     subgroups: tuple[Subgroup, ...] = ()
     curves: Mapping[str, Curves] = field(default_factory=dict)
-    standing: Standing | None = None
+    standing: ComparedSite | None = None
     validated: bool = True
     admission: str | None = None
     fedward: str | None = None

@@ -21,7 +21,7 @@ CAUSES = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cause:
+class ShownCause:
     """One possible cause.
 
     Attributes:
@@ -38,7 +38,7 @@ class Cause:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class ComparedSite:
     """One site beside the others; see ``fedward.validation.comparison.sites``.
 
     Attributes:
@@ -55,10 +55,10 @@ class Standing:
     limit: float | None
     others: int
     why: str
-    causes: tuple[Cause, ...] = ()
+    causes: tuple[ShownCause, ...] = ()
 
 
-def standings_of(scores: Mapping[str, Score], events: Sequence[Event]) -> dict[str, Standing]:
+def standings_of(scores: Mapping[str, Score], events: Sequence[Event]) -> dict[str, ComparedSite]:
     """Each site held against the others at the moment of the last final validation, so that a report can be repeated.
 
     Args:
@@ -80,7 +80,7 @@ def standings_of(scores: Mapping[str, Score], events: Sequence[Event]) -> dict[s
     profiles = {site: event["metrics"].get("profile") or {} for site, event in finals.items()}
     supports = {event["site"]: event.get("support") or {} for event in of_kind(events, "admitted")}
     return {
-        site: Standing(
+        site: ComparedSite(
             flagged=one.flagged,
             others_mean=one.others_mean,
             others_sd=one.others_sd,
@@ -95,8 +95,8 @@ def standings_of(scores: Mapping[str, Score], events: Sequence[Event]) -> dict[s
 
 def _causes(
     site: str, profiles: Mapping[str, Mapping[str, object]], supports: Mapping[str, Mapping[str, object]]
-) -> tuple[Cause, ...]:
+) -> tuple[ShownCause, ...]:
     return tuple(
-        Cause(cause=one.cause, strength=one.strength, evidence=tuple(one.evidence), remedy=one.remedy)
+        ShownCause(cause=one.cause, strength=one.strength, evidence=tuple(one.evidence), remedy=one.remedy)
         for one in diagnose(site, profiles, supports)
     )

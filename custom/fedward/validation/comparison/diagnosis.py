@@ -35,7 +35,7 @@ mean over images (Wasserstein); of an estimate of label noise where no label is 
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class PossibleCause:
     """One possible cause.
 
     Attributes:
@@ -54,7 +54,7 @@ class Finding:
 
 def diagnose(
     site: str, profiles: Mapping[str, Mapping[str, Any]], supports: Mapping[str, Mapping[str, Any]]
-) -> tuple[Finding, ...]:
+) -> tuple[PossibleCause, ...]:
     """The four causes for one site, the strongest first.
 
     Args:
@@ -70,7 +70,7 @@ def diagnose(
     return tuple(sorted(found, key=lambda one: -one.strength))
 
 
-def _population(own: SiteFacts, others: Sequence[SiteFacts]) -> Finding:
+def _population(own: SiteFacts, others: Sequence[SiteFacts]) -> PossibleCause:
     asked: list[Difference | str] = [_prevalence(own, others, label) for label in own.labels]
     if not own.labels:
         asked.append(_untold("how many of its patients are positive"))
@@ -90,8 +90,8 @@ def _prevalence(own: SiteFacts, others: Sequence[SiteFacts], label: str) -> Diff
         return _missing(what, own=value)
     usual = min(0.98, max(0.02, median(rest)))
     z = number_distance(value, rest, usual=0.05, chance=math.sqrt(usual * (1 - usual) / n))
-    said = f"{_percent(value)} of its validation patients are {label!r} where the others have {_percents(rest)}"
-    return Difference(z=z, said=said)
+    message = f"{_percent(value)} of its validation patients are {label!r} where the others have {_percents(rest)}"
+    return Difference(z=z, sentence=message)
 
 
 def _women(own: SiteFacts, others: Sequence[SiteFacts]) -> Difference | str:
@@ -99,7 +99,9 @@ def _women(own: SiteFacts, others: Sequence[SiteFacts]) -> Difference | str:
     if value is None or n is None or not rest:
         return _missing("the sexes of its patients", own=value)
     z = number_distance(value, rest, usual=0.08, chance=0.5 / math.sqrt(n))
-    return Difference(z=z, said=f"{_percent(value)} of its patients are women where the others have {_percents(rest)}")
+    return Difference(
+        z=z, sentence=f"{_percent(value)} of its patients are women where the others have {_percents(rest)}"
+    )
 
 
 def _ages(own: SiteFacts, others: Sequence[SiteFacts]) -> Difference | str:
@@ -108,14 +110,14 @@ def _ages(own: SiteFacts, others: Sequence[SiteFacts]) -> Difference | str:
         return _missing("the ages of its patients", own=value)
     z, far, apart = shares_distance(value, rest, width=10.0, usual=4.0, chance=_AGE_SD_YEARS / math.sqrt(n))
     mean, means = _mean_age(value), [_mean_age(other) for other in rest]
-    said = (
+    message = (
         f"its patients are {mean:.0f} years old on average where the others' are {_middle(means, '{:.0f}')}; the ages "
         f"lie {far:.1f} years from theirs, theirs up to {apart:.1f} from each other"
     )
-    return Difference(z=z, said=said)
+    return Difference(z=z, sentence=message)
 
 
-def _few(own: SiteFacts, others: Sequence[SiteFacts]) -> Finding:
+def _few(own: SiteFacts, others: Sequence[SiteFacts]) -> PossibleCause:
     asked = [
         _size("trains", own.train_patients, [one.train_patients for one in others]),
         _size("is scored", own.patients, [one.patients for one in others]),
@@ -141,7 +143,9 @@ def _size(does: str, value: float | None, given: Sequence[float | None]) -> Diff
         return _missing(f"on how many patients it {does} (it may be fewer than its floor)", own=value)
     logs = [math.log(other) for other in rest]
     z = number_distance(math.log(value), logs, usual=math.log(1.5), chance=0.0, side="below")
-    return Difference(z=z, said=f"it {does} on {value:.0f} patients where the others have {_middle(rest, '{:.0f}')}")
+    return Difference(
+        z=z, sentence=f"it {does} on {value:.0f} patients where the others have {_middle(rest, '{:.0f}')}"
+    )
 
 
 def _width(own: SiteFacts, label: str) -> str:
@@ -156,7 +160,7 @@ def _width(own: SiteFacts, label: str) -> str:
     return f"with {yes:.0f} of {patients:.0f} patients {label!r} an AUC of 0.85 is known to ±{half:.2f}"
 
 
-def _covariate(own: SiteFacts, others: Sequence[SiteFacts]) -> Finding:
+def _covariate(own: SiteFacts, others: Sequence[SiteFacts]) -> PossibleCause:
     remedy = (
         "look at its images beside another hospital's as the network sees them; harmonise the grey values "
         "(transforms.prepare: HistogramNormalized) or train over the range (transforms.augment: RandAdjustContrastd, "
@@ -172,8 +176,8 @@ def _greys(own: SiteFacts, others: Sequence[SiteFacts]) -> Difference | str:
         return _missing("the grey values of its images", own=value)
     z, far, apart = shares_distance(value, rest, width=0.25, usual=0.02, chance=_GREY_SD / math.sqrt(n))
     theirs = f", theirs up to {apart:.3f} from each other" if len(rest) > 1 else ""
-    said = f"the grey values of its standardised images lie {far:.3f} standard deviations from the others'{theirs}"
-    return Difference(z=z, said=said)
+    message = f"the grey values of its standardised images lie {far:.3f} standard deviations from the others'{theirs}"
+    return Difference(z=z, sentence=message)
 
 
 def _makers(own: SiteFacts, others: Sequence[SiteFacts]) -> Difference | str:
@@ -185,7 +189,7 @@ def _makers(own: SiteFacts, others: Sequence[SiteFacts]) -> Difference | str:
     z = number_distance(share, shares, usual=0.25, chance=0.0, side="above")
     names = ", ".join(sorted(name for name in value if value[name] > 0 and _foreign({name: 1.0}, rest)))
     which = f" ({names})" if names else ""
-    return Difference(z=z, said=f"{_percent(share)} of its patients come from makers that the others lack{which}")
+    return Difference(z=z, sentence=f"{_percent(share)} of its patients come from makers that the others lack{which}")
 
 
 def _foreign(makers: Mapping[str, float], rest: Sequence[Mapping[str, float]]) -> float:
@@ -198,27 +202,31 @@ def _spacing(own: SiteFacts, others: Sequence[SiteFacts]) -> Difference | str:
     if value is None or not rest:
         return _missing("the size of its pixels", own=value)
     z = number_distance(math.log(value), [math.log(other) for other in rest], usual=math.log(1.3), chance=0.0)
-    return Difference(z=z, said=f"its pixels are {value:.3g} mm apart where the others' are {_middle(rest, '{:.3g}')}")
+    return Difference(
+        z=z, sentence=f"its pixels are {value:.3g} mm apart where the others' are {_middle(rest, '{:.3g}')}"
+    )
 
 
-def _noise(own: SiteFacts, others: Sequence[SiteFacts]) -> Finding:
+def _noise(own: SiteFacts, others: Sequence[SiteFacts]) -> PossibleCause:
     remedy = "re-read the images whose label the model contradicts most surely, blind to the label"
     value, n, rest = own.label_noise, own.images, [other for one in others if (other := one.label_noise) is not None]
     if value is None or n is None or not rest:
         return _finding("label-noise", [_missing("how many of its labels look wrong", own=value)], remedy)
     z = number_distance(value, rest, usual=0.03, chance=_NOISE_SD / math.sqrt(n), side="above")
-    said = f"{_percent(value)} of its validation labels look wrong to the model where the others have {_percents(rest)}"
+    message = (
+        f"{_percent(value)} of its validation labels look wrong to the model where the others have {_percents(rest)}"
+    )
     remedy = (
         f"re-read the {max(1, round(value * n))} images whose label the model contradicts most surely, blind to the "
         "label; compare how the label came about here (report text, code, reader) with the other hospitals"
     )
-    return _finding("label-noise", [Difference(z=z, said=said)], remedy)
+    return _finding("label-noise", [Difference(z=z, sentence=message)], remedy)
 
 
-def _finding(cause: Cause, asked: Sequence[Difference | str], remedy: str) -> Finding:
+def _finding(cause: Cause, asked: Sequence[Difference | str], remedy: str) -> PossibleCause:
     known = sorted((one for one in asked if isinstance(one, Difference)), key=lambda one: -one.z)
-    evidence = (*(one.said for one in known), *(one for one in asked if isinstance(one, str)))
-    return Finding(cause, strength(together(known, looked_at=len(known))), evidence, remedy)
+    evidence = (*(one.sentence for one in known), *(one for one in asked if isinstance(one, str)))
+    return PossibleCause(cause, strength(together(known, looked_at=len(known))), evidence, remedy)
 
 
 def _missing(what: str, *, own: object) -> str:

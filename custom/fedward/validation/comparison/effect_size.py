@@ -26,11 +26,11 @@ class Difference:
 
     Attributes:
         z: its distance in the unit above, 0 or more.
-        said: a sentence for people, with the numbers.
+        sentence: a sentence for people, with the numbers.
     """
 
     z: float
-    said: str
+    sentence: str
 
 
 def number_distance(

@@ -40,7 +40,7 @@ class SiteValue:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class SiteComparison:
     """One site beside the others.
 
     Attributes:
@@ -60,7 +60,7 @@ class Standing:
     why: str
 
 
-def compare_sites(values: Sequence[SiteValue], *, now: float, recent_s: float = RECENT_S) -> dict[str, Standing]:
+def compare_sites(values: Sequence[SiteValue], *, now: float, recent_s: float = RECENT_S) -> dict[str, SiteComparison]:
     """Hold each site against the others.
 
     A site is flagged when its value is below the limit and its interval, where it has one, ends below the others'
@@ -89,7 +89,7 @@ def _counts(one: SiteValue, now: float, recent_s: float) -> bool:
     return one.value is not None and math.isfinite(one.value) and now - one.reported_at <= recent_s
 
 
-def _standing(one: SiteValue, recent: dict[str, float]) -> Standing:
+def _standing(one: SiteValue, recent: dict[str, float]) -> SiteComparison:
     others = [value for site, value in recent.items() if site != one.site]
     if one.site not in recent:
         old = one.value is not None and math.isfinite(one.value)
@@ -106,8 +106,8 @@ def _standing(one: SiteValue, recent: dict[str, float]) -> Standing:
         flagged, why = False, f"{beside}: below {limit:.3f}, but its interval reaches up to {one.high:.3f}"
     else:
         flagged, why = True, f"{beside}: below {limit:.3f}"
-    return Standing(flagged, mean, sd, limit, len(others), why)
+    return SiteComparison(flagged, mean, sd, limit, len(others), why)
 
 
-def _uncompared(others: int, why: str) -> Standing:
-    return Standing(False, None, None, None, others, why)
+def _uncompared(others: int, why: str) -> SiteComparison:
+    return SiteComparison(False, None, None, None, others, why)

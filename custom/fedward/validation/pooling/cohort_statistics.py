@@ -195,8 +195,8 @@ def _age(rows: Sequence[Row]) -> str:
 
 
 def _sex(rows: Sequence[Row]) -> str:
-    said = {row.sex for row in rows if row.sex}
-    (sex,) = said if len(said) == 1 else {_UNKNOWN}
+    message = {row.sex for row in rows if row.sex}
+    (sex,) = message if len(message) == 1 else {_UNKNOWN}
     return sex if sex in SEXES else _UNKNOWN
 
 

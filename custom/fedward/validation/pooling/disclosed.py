@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fedward.dataset.selection import Support
 from fedward.errors import EncryptionError
-from fedward.privacy.disclosure.withheld import ANY, Told, Untold, untold_counts, untold_length
+from fedward.privacy.disclosure.withheld import ANY, Disclosed, Withheld, withheld_counts, withheld_length
 from fedward.settings import JobSpec
 from fedward.validation.pooling.cohort_statistics import STRATA, pooled_statistics, tables_of
 from fedward.validation.pooling.pooled import pooled_scores
@@ -27,30 +27,30 @@ _OWN = ("scores", "support", "subgroups", "curves", "profile", "patients")
 """Metrics with counts of a hospital's own patients."""
 
 
-def beside_scores(job: JobSpec, told: Metrics, *, min_count: int) -> NDArray[np.int64]:
+def beside_scores(job: JobSpec, disclosed: Metrics, *, min_count: int) -> NDArray[np.int64]:
     """A hospital's marks beside its score histogram, which say what it withholds of its validation patients.
 
     Args:
         job: a classification.
-        told: what the hospital's rules let out of _OWN; "patients" are those of the training.
+        disclosed: what the hospital's rules let out of _OWN; "patients" are those of the training.
         min_count: its floor.
 
     Returns:
         int64 (scores_length(job),).
     """
-    curves = _table(told, "curves")
-    of_validation = Told(
-        anything=_tells_of_its_own(told),
-        patients=_tells_validation_patients(told),
-        positives=_told_in_validation(job, told),
+    curves = _table(disclosed, "curves")
+    of_validation = Disclosed(
+        anything=_tells_of_its_own(disclosed),
+        patients=_tells_validation_patients(disclosed),
+        positives=_told_in_validation(job, disclosed),
         tables=[name for name in job.scored_names if "reliability" in _table(curves, name)],
     )
-    return untold_counts(job.scored_names, of_validation, min_count=min_count)
+    return withheld_counts(job.scored_names, of_validation, min_count=min_count)
 
 
 def scores_length(job: JobSpec) -> int:
     """How many numbers ``beside_scores`` has."""
-    return untold_length(job.scored_names)
+    return withheld_length(job.scored_names)
 
 
 def scores_of_all(job: JobSpec, own: NDArray[np.int64], beside: NDArray[np.int64], *, min_count: int) -> OfAll:
@@ -65,11 +65,11 @@ def scores_of_all(job: JobSpec, own: NDArray[np.int64], beside: NDArray[np.int64
     Raises:
         EncryptionError: numbers that no hospitals' have.
     """
-    hidden, found = Untold(job.scored_names, beside, min_count=min_count), pooled_scores(job, own)
-    curves = {name: dict(told) for name, told in found["curves"].items()}
-    for name, told in curves.items():
-        if hidden.hides_table(name) and "reliability" in told:
-            told["reliability"] = {edge: dict.fromkeys(cell) for edge, cell in told["reliability"].items()}
+    hidden, found = Withheld(job.scored_names, beside, min_count=min_count), pooled_scores(job, own)
+    curves = {name: dict(curve) for name, curve in found["curves"].items()}
+    for name, curve in curves.items():
+        if hidden.hides_table(name) and "reliability" in curve:
+            curve["reliability"] = {edge: dict.fromkeys(cell) for edge, cell in curve["reliability"].items()}
     labels = {name: _blank(part, hides=hidden.hides(name)) for name, part in found.get("labels", {}).items()}
     top = _blank(found, hides=hidden.hides(ANY if labels else next(iter(curves))))
     if hidden.hides_patients():
@@ -78,40 +78,42 @@ def scores_of_all(job: JobSpec, own: NDArray[np.int64], beside: NDArray[np.int64
 
 
 def beside_statistics(
-    job: JobSpec, own: NDArray[np.int64], support: Support, told: Metrics, *, min_count: int
+    job: JobSpec, own: NDArray[np.int64], support: Support, disclosed: Metrics, *, min_count: int
 ) -> NDArray[np.int64]:
     """A hospital's marks and counts beside its cohort statistics.
 
     Args:
         own: ``cohort_statistics.cohort_statistics``.
         support: the hospital's.
-        told, min_count: as for ``beside_scores``.
+        disclosed, min_count: as for ``beside_scores``.
 
     Returns:
         int64 (statistics_length(job),): what it withholds of its patients of training and validation; of training the
         patients, and those with yes by label; by age and sex the patients that its own profile does not tell.
     """
-    names, trained, seen = job.scored_names, _table(told, "support"), _told_in_validation(job, told)
+    names, trained, seen = job.scored_names, _table(disclosed, "support"), _told_in_validation(job, disclosed)
     known = {name for name in names if _is_count(_table(trained, "train_positives"), name)}
-    of_both = Told(
-        anything=_tells_of_its_own(told),
-        patients=_tells_validation_patients(told)
-        and (_is_count(trained, "train_patients") or _is_count(told, "patients")),
+    of_both = Disclosed(
+        anything=_tells_of_its_own(disclosed),
+        patients=_tells_validation_patients(disclosed)
+        and (_is_count(trained, "train_patients") or _is_count(disclosed, "patients")),
         positives={ANY, *(known & seen)},
     )
     training = [support.train_patients, *(support.train_positives[name] for name in names)]
     counted = tables_of(job, own)
     rest = [
-        count - (shown if type(shown := _table(told, "profile", stratum).get(part)) is int else 0)
+        count - (shown if type(shown := _table(disclosed, "profile", stratum).get(part)) is int else 0)
         for stratum in STRATA
         for part, count in counted[stratum].items()
     ]
-    return np.concatenate([untold_counts(names, of_both, min_count=min_count), np.array([*training, *rest], np.int64)])
+    return np.concatenate(
+        [withheld_counts(names, of_both, min_count=min_count), np.array([*training, *rest], np.int64)]
+    )
 
 
 def statistics_length(job: JobSpec) -> int:
     """How many numbers ``beside_statistics`` has."""
-    return untold_length(job.scored_names) + 1 + len(job.scored_names) + sum(map(len, STRATA.values()))
+    return withheld_length(job.scored_names) + 1 + len(job.scored_names) + sum(map(len, STRATA.values()))
 
 
 def statistics_of_all(job: JobSpec, own: NDArray[np.int64], beside: NDArray[np.int64], *, min_count: int) -> OfAll:
@@ -132,8 +134,8 @@ def statistics_of_all(job: JobSpec, own: NDArray[np.int64], beside: NDArray[np.i
     names, counted = job.scored_names, tables_of(job, own)
     if beside.shape != (statistics_length(job),):
         raise _not_of(job)
-    marks, training, strata = np.split(beside, np.cumsum([untold_length(names), 1 + len(names)]))
-    hidden = Untold(names, marks, min_count=min_count)
+    marks, training, strata = np.split(beside, np.cumsum([withheld_length(names), 1 + len(names)]))
+    hidden = Withheld(names, marks, min_count=min_count)
     trained, with_yes = int(training[0]), dict(zip(names, training[1:].tolist(), strict=True))
     pieces = np.split(strata, np.cumsum([len(parts) for parts in STRATA.values()])[:-1])
     rest = {
@@ -162,23 +164,23 @@ def statistics_of_all(job: JobSpec, own: NDArray[np.int64], beside: NDArray[np.i
     return found, hidden.least
 
 
-def _tells_of_its_own(told: Metrics) -> bool:
+def _tells_of_its_own(disclosed: Metrics) -> bool:
     """Whether its list has a count of its own patients, told or not: that the floor hides it says that it is small."""
-    return any(name in told for name in _OWN)
+    return any(name in disclosed for name in _OWN)
 
 
-def _tells_validation_patients(told: Metrics) -> bool:
+def _tells_validation_patients(disclosed: Metrics) -> bool:
     places = (("support", "validation_patients"), ("scores", "patients"), ("profile", "patients"))
-    return any(_is_count(_table(told, group), name) for group, name in places)
+    return any(_is_count(_table(disclosed, group), name) for group, name in places)
 
 
-def _told_in_validation(job: JobSpec, told: Metrics) -> set[str]:
+def _told_in_validation(job: JobSpec, disclosed: Metrics) -> set[str]:
     """Labels, and ANY, whose patients with yes are told."""
-    scores = _table(told, "scores")
+    scores = _table(disclosed, "scores")
     found = {ANY} if _is_count(scores, "positives") else set()
     for name in job.scored_names:
         one = _is_count(scores, "positives") and len(job.scored_names) == 1
-        tables = (_table(told, "support", "validation_positives"), _table(told, "profile", "positives"))
+        tables = (_table(disclosed, "support", "validation_positives"), _table(disclosed, "profile", "positives"))
         inner = _is_count(_table(scores, "labels", name), "positives")
         if one or inner or any(_is_count(table, name) for table in tables):
             found.add(name)

@@ -154,12 +154,12 @@ def pooled_scores(job: JobSpec, counts: NDArray[np.int64]) -> dict[str, Any]:
     table = counts[:-2].reshape(len(names), 2, _SIDE)
     any_yes, patients, images = int(counts[-2]), int(counts[-1]), int(table[0, :, :BINS].sum())
     labels = {name: _label(table[number]) for number, name in enumerate(names)}
-    told = {name: _curves(side) for name, side in zip(names, table, strict=True)}
+    reported = {name: _curves(side) for name, side in zip(names, table, strict=True)}
     if len(labels) == 1:
-        return {**next(iter(labels.values())), "images": images, "curves": told}
+        return {**next(iter(labels.values())), "images": images, "curves": reported}
     means = {name: _mean([label[name] for label in labels.values()]) for name in ("auc", "auc_low", "auc_high")}
     counted = {"patients": patients, "images": images, "positives": any_yes}
-    return {**means, **counted, "labels": labels, "curves": told}
+    return {**means, **counted, "labels": labels, "curves": reported}
 
 
 @cache

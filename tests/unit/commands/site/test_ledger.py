@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from fedward.errors import GateRefused
+from fedward.errors import GateError
 from fedward.indexing.site_key import load_key
 from fedward.privacy import accountant
 from fedward.privacy.ledger.ledger import Ledger
@@ -127,7 +127,7 @@ def test_settling_ends_the_run_of_a_job_with_a_charge_or_without(run: Any, spent
     for job_id in ("j2", "clear"):
         kept.begin(job_id, job="a" * 64)
         assert run("--settle", job_id)[0] == 0
-        with pytest.raises(GateRefused, match="has ended here"):
+        with pytest.raises(GateError, match="has ended here"):
             kept.begin(job_id, job="a" * 64)
 
 

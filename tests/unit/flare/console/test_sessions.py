@@ -21,7 +21,7 @@ from nvflare.private.fed.server.fed_server import FederatedServer
 from nvflare.private.fed.server.server_cmd_modules import ServerCommandModules
 from nvflare.private.fed.server.server_engine import ServerEngine
 
-from fedward.errors import GateRefused
+from fedward.errors import GateError
 from fedward.flare.console import sessions as console_sessions
 from fedward.flare.console.sessions import MOST_EACH, Consoles
 from fedward.flare.console.uploads import MOST_OPEN, Uploads
@@ -171,7 +171,7 @@ def test_a_job_is_sent_up_and_leaves_nothing_behind(admin: SimpleNamespace, tmp_
 def test_what_is_no_job_of_its_senders_is_never_written(
     admin: SimpleNamespace, tmp_path: Path, told: dict[str, Any], sender: str | None
 ) -> None:
-    with pytest.raises(GateRefused):
+    with pytest.raises(GateError):
         Uploads(lambda: sender, str(tmp_path)).get_consumer(told, context(admin))
     assert files(tmp_path) == []
 
@@ -180,7 +180,7 @@ def test_a_file_is_no_longer_than_it_said(admin: SimpleNamespace, tmp_path: Path
     told = sent(5)
     one = Uploads(lambda: LEAD, str(tmp_path)).get_consumer(told, context(admin))
     one.consume(chunk(b"abc"), told, None)
-    with pytest.raises(GateRefused):
+    with pytest.raises(GateError):
         one.consume(chunk(b"def"), told, None)
     one.discard()
 

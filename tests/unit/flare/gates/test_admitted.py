@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable
 
-from fedward.errors import PolicyRefused
+from fedward.errors import PolicyError
 from fedward.flare.protocol import REFUSED_AT_DOOR, UPDATE, Task, question
 from fedward.flare.site.job_privacy import Protection
 from fedward.privacy.policy.approvals import approve, revoke
@@ -63,7 +63,7 @@ def test_its_answer_does_not_leave(hospital: Hospital) -> None:
 
 
 def test_the_executor_holds_it_too(hospital: Hospital) -> None:
-    with pytest.raises(PolicyRefused, match="fedward site approve"):
+    with pytest.raises(PolicyError, match="fedward site approve"):
         Protection(hospital.job, read_site(hospital.local / "site.toml"), job_id=hospital.job_id)
 
 

@@ -12,7 +12,7 @@ from nvflare.apis.dxo import DXO, DataKind
 from nvflare.apis.fl_constant import FilterKey, FLContextKey, ReturnCode
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable, make_reply
 
-from fedward.errors import GateRefused
+from fedward.errors import GateError
 from fedward.flare.gates.egress import EgressGate, require_gates
 from fedward.flare.gates.ingress import IngressGate
 from fedward.flare.protocol import REFUSAL, Task, refusal, refuse
@@ -331,13 +331,13 @@ def test_the_executor_can_ask_whether_the_gates_stand(make: Make) -> None:
         )
         context.set_prop(FLContextKey.SCOPE_OBJECT, filters, private=True)
 
-    with pytest.raises(GateRefused, match="ingress gate is not first"):
+    with pytest.raises(GateError, match="ingress gate is not first"):
         require_gates(context)
     scope([IngressGate()], [])
-    with pytest.raises(GateRefused, match="egress gate is not first"):
+    with pytest.raises(GateError, match="egress gate is not first"):
         require_gates(context)
     scope([EgressGate()], [EgressGate()])
-    with pytest.raises(GateRefused, match="ingress gate is not first"):
+    with pytest.raises(GateError, match="ingress gate is not first"):
         require_gates(context)
     scope([IngressGate()], [EgressGate()])
     require_gates(context)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from fedward.errors import GateRefused
+from fedward.errors import GateError
 from fedward.flare.gates.egress import EgressGate
 from fedward.flare.protocol import Task
 from tests.support.flare.hospital import Hospital, assert_refused, nan
@@ -42,7 +42,7 @@ CALLS = [
     "fedward.privacy.ledger.ledger.Ledger.open",
     "fedward.flare.job_context.load_key",
     "fedward.flare.gates.update_check.protect",
-    "fedward.flare.gates.update_check.vouched",
+    "fedward.flare.gates.update_check.checked_update",
     "fedward.training.networks.initial_weights",
 ]
 ONLY = {
@@ -72,7 +72,7 @@ ONLY = {
 @pytest.mark.parametrize(
     ("privacy", "call"), [(privacy, call) for privacy, more in ONLY.items() for call in [*CALLS, *more]]
 )
-@pytest.mark.parametrize("error", [RuntimeError("MARK DOE"), GateRefused("told", value="MARK")], ids=["any", "own"])
+@pytest.mark.parametrize("error", [RuntimeError("MARK DOE"), GateError("told", value="MARK")], ids=["any", "own"])
 def test_whatever_throws_nothing_leaves(
     make: Make, monkeypatch: pytest.MonkeyPatch, privacy: str, call: str, error: Exception
 ) -> None:
@@ -96,21 +96,21 @@ def test_whatever_throws_nothing_leaves(
         update, answer = hospital.honest()  # called by the first gate that needs them
         hospital.receive()
         from fedward.flare.gates import gate
-        from fedward.flare.gates.gate import open_door
+        from fedward.flare.gates.gate import gate_state
 
-        door = open_door(hospital.context(Task.ROUND))
+        door = gate_state(hospital.context(Task.ROUND))
         for name in ("initial", "layout", "agreement"):
             door.__dict__.pop(name, None)
     else:
         hospital.receive()
         update, answer = hospital.honest()
         from fedward.flare.gates import gate
-        from fedward.flare.gates.gate import open_door
+        from fedward.flare.gates.gate import gate_state
 
-        door = open_door(hospital.context(Task.ROUND))
+        door = gate_state(hospital.context(Task.ROUND))
         door.__dict__.pop("agreement", None)
         if "job_spec" in call or "site_policy" in call:
-            gate._DOORS.clear()
+            gate._STATES.clear()
     monkeypatch.setattr(call, fail)
     for task in (Task.ROUND, Task.ROUND):
         try:

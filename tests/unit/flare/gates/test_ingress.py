@@ -11,7 +11,7 @@ import pytest
 from nvflare.apis.dxo import DXO, DataKind
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable
 
-from fedward.errors import GateRefused
+from fedward.errors import GateError
 from fedward.flare.protocol import REFUSED_AT_DOOR, ROUND_NUMBER, Task, global_weights, question
 from fedward.weights import Weights
 from tests.support.flare.hospital import Hospital, assert_refused, parts
@@ -236,7 +236,7 @@ CALLS = [
 ]
 
 
-@pytest.mark.parametrize("error", [RuntimeError("MARK"), GateRefused("told", value="MARK")], ids=["any", "own"])
+@pytest.mark.parametrize("error", [RuntimeError("MARK"), GateError("told", value="MARK")], ids=["any", "own"])
 @pytest.mark.parametrize("call", CALLS)
 def test_whatever_throws_the_executor_sees_nothing(
     hospital: Hospital, monkeypatch: pytest.MonkeyPatch, call: str, error: Exception

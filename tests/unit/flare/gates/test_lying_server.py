@@ -18,9 +18,9 @@ from nvflare.apis.shareable import Shareable
 from fedward.encryption.fixed_point import FixedPoint
 from fedward.encryption.message import identity
 from fedward.encryption.roster import context_of
-from fedward.encryption.secure_sum import Adder, SecureSum
-from fedward.encryption.sum_context import Topic
-from fedward.errors import GateRefused, LedgerError
+from fedward.encryption.secure_sum import Aggregator, SecureSum
+from fedward.encryption.sum_context import SumContext
+from fedward.errors import GateError, LedgerError
 from fedward.flare.gates import gate
 from fedward.flare.gates.egress import EgressGate
 from fedward.flare.protocol import (
@@ -36,7 +36,7 @@ from fedward.flare.protocol import (
     to_reply,
     to_shareable,
 )
-from fedward.flare.secagg_context import OPENED, SumTopics
+from fedward.flare.secagg_context import OPENED, SumContexts
 from fedward.privacy.ledger.run_record import Record
 from fedward.privacy.ledger.runs import FinalModel
 from fedward.privacy.policy.job_hash import job_hash
@@ -205,11 +205,11 @@ def test_a_rounds_update_leaves_once_and_only_forwards(tmp_path: Path, privacy: 
 def test_two_processes_of_one_site_at_once_let_one_update_of_a_round_out(tmp_path: Path) -> None:
     hospital = Hospital(tmp_path)
     hospital.receive()
-    mine = gate._DOORS[hospital.site, hospital.job_id]
+    mine = gate._STATES[hospital.site, hospital.job_id]
     hospital.restart()
     hospital.receive()
     assert refusal(hospital.send(hospital.answer(hospital.update(seed=1)))) is None
-    gate._DOORS[hospital.site, hospital.job_id] = mine
+    gate._STATES[hospital.site, hospital.job_id] = mine
     update = hospital.update(seed=2)
     assert_refused(EgressGate().process(hospital.answer(update), hospital.context(Task.ROUND)), payload=update)
 
@@ -344,7 +344,7 @@ def test_after_the_last_model_was_scored_no_update_leaves(tmp_path: Path) -> Non
     made = three.round(two)[0]
     city = three.hospitals["city"]
     three.give("city", Task.VALIDATE, made)
-    with pytest.raises(GateRefused, match="last validation"):
+    with pytest.raises(GateError, match="last validation"):
         city.record.leave(city.job_id, round_number=9)
     city.restart()
     assert "out of the job's order" in refused(three.give("city", Task.ROUND, two, number=2))
@@ -352,7 +352,7 @@ def test_after_the_last_model_was_scored_no_update_leaves(tmp_path: Path) -> Non
 
 def test_score_histograms_are_those_of_one_final_model(tmp_path: Path) -> None:
     three = Three(tmp_path, **BEST)
-    topics = three.sealing("city")
+    topics = three.secure_aggregation("city")
     made = [FinalModel(1, "a" * 64), FinalModel(1, "b" * 64), FinalModel(2, "a" * 64)]
     three.give("city", Task.ROUND, three.exchange.initial, number=0)
     of = topics._topics(topics._run)
@@ -438,7 +438,7 @@ class Adversary:
         self._fixed = FixedPoint(clipping_range=8.0, bits=32, max_sites=job.encryption.max_sites)
         architecture = layout_hash(self._layout, network=job.model.network, args=job.model.args)
         self._topics = [
-            SumTopics(
+            SumContexts(
                 job=job,
                 job_id=job_id,
                 context=context_of(roster, job=job_hash(job)),
@@ -465,8 +465,8 @@ class Adversary:
     def _words(self, roster: int, sealed: bytes) -> bytes:
         return self._added(np.ones(1, np.int64), self._topics[roster].confirmation(identity(sealed)), roster)
 
-    def _added(self, codes: Any, topic: Topic, roster: int) -> bytes:
-        adder = Adder(topic, scheme=KEY.scheme, key_id=KEY.key_id)
+    def _added(self, codes: Any, topic: SumContext, roster: int) -> bytes:
+        adder = Aggregator(topic, scheme=KEY.scheme, key_id=KEY.key_id)
         for site in self.rosters[roster]:
             adder.add(SecureSum(KEY, site=site).seal(codes, topic), site=site)
         return adder.sum()

@@ -369,7 +369,7 @@ def test_a_site_without_a_key_and_one_whose_key_changed_take_no_part(tmp_path: P
 CALLS = [
     "fedward.flare.gates.egress._sealed",
     "fedward.flare.gates.egress.add",
-    "fedward.flare.gates.secure_aggregation.Sealing.seal_model",
+    "fedward.flare.gates.secure_aggregation.SecureAggregation.seal_model",
     "fedward.flare.gates.secure_aggregation.flatten",
     "fedward.encryption.fixed_point.FixedPoint.encode",
     "fedward.encryption.fixed_point.FixedPoint.weight_code",
@@ -392,7 +392,8 @@ def test_whatever_throws_while_sealing_nothing_leaves(three: Three, monkeypatch:
 
 
 @pytest.mark.parametrize(
-    "call", ["fedward.flare.gates.egress._sealed", "fedward.flare.gates.secure_aggregation.Sealing.seal_model"]
+    "call",
+    ["fedward.flare.gates.egress._sealed", "fedward.flare.gates.secure_aggregation.SecureAggregation.seal_model"],
 )
 def test_a_seal_that_hands_back_nothing_lets_nothing_out(
     three: Three, monkeypatch: pytest.MonkeyPatch, call: str

@@ -11,7 +11,7 @@ from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
 from nvflare.app_common.filters.percentile_privacy import PercentilePrivacy
 
-from fedward.errors import GateRefused
+from fedward.errors import GateError
 from fedward.flare.gates.stock_filters import LABEL, STOCK_FILTERS, apply_stock_filter, labelled
 from fedward.weights import Weights
 from tests.support.flare.hospital import MECHANISMS, Hospital, assert_refused, parts
@@ -49,12 +49,12 @@ def test_wherever_it_is_shown_it_is_said_what_it_is_not(name: str) -> None:
 @pytest.mark.parametrize("answer", [None, "as it was", DXO(data_kind=DataKind.WEIGHT_DIFF, data={"c": 1})])
 def test_a_filter_that_declines_is_a_refusal(answer: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PercentilePrivacy, "process_dxo", lambda *given: answer)
-    with pytest.raises(GateRefused, match="did not filter"):
+    with pytest.raises(GateError, match="did not filter"):
         apply_stock_filter("PercentilePrivacy", update(), FLContext())
 
 
 def test_an_unknown_filter_is_refused() -> None:
-    with pytest.raises(GateRefused, match="none of FLARE's"):
+    with pytest.raises(GateError, match="none of FLARE's"):
         apply_stock_filter("ExcludeVars", update(), FLContext())
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fedward.errors import GateRefused
+from fedward.errors import GateError
 from fedward.flare.gates.task_order import ORDER, POOLED, TaskOrder
 from fedward.flare.protocol import Task
 from fedward.privacy.ledger.runs import CONFIRM, FINAL, OPEN, VALIDATE, Run
@@ -61,12 +61,12 @@ def test_a_job_with_gaps_is_taken_and_whatever_lies_before_the_last_task_is_not(
     order = taken(seen, of)
     at = everything.index(seen[-1])
     for task, number, purpose in everything[:at]:
-        with pytest.raises(GateRefused):
+        with pytest.raises(GateError):
             order.after(task, number=number, job=of, purpose=purpose)
         assert not order.repeats(task, number=number, job=of, purpose=purpose)
     task, number, purpose = seen[-1]
     assert order.repeats(task, number=number, job=of, purpose=purpose)
-    with pytest.raises(GateRefused):
+    with pytest.raises(GateError):
         order.after(task, number=number, job=of, purpose=purpose)
     for task, number, purpose in everything[at + 1 :]:
         order.after(task, number=number, job=of, purpose=purpose)
@@ -83,7 +83,7 @@ def test_whatever_a_server_asks_a_round_is_taken_once_and_what_is_taken_is_in_th
     for task, number, purpose in asked:
         try:
             order = order.after(task, number=number, job=of, purpose=purpose)
-        except GateRefused:
+        except GateError:
             continue
         went.append((task, number, purpose if task is Task.POOL else ""))
     rounds = [number for task, number, _ in went if task is Task.ROUND]
@@ -116,7 +116,7 @@ def test_a_process_started_anew_goes_on_where_the_record_is(
     order = TaskOrder.resumed(standing)
     order.after(again[0], number=again[1], job=of)
     if over is not None:
-        with pytest.raises(GateRefused):
+        with pytest.raises(GateError):
             order.after(over[0], number=over[1], job=of)
 
 
@@ -124,7 +124,7 @@ def test_after_a_confirmation_of_counts_nothing_before_it_is_asked_again() -> No
     facts = {(CONFIRM, "cohort", 0): {"purpose": "cohort", "round": 0, "sum": "a" * 64}}
     order = TaskOrder.resumed(Run(job_id="j", job="b" * 64, nonce="c" * 32, facts=facts))
     order.after(Task.CONFIRM, number=-1, job=job())
-    with pytest.raises(GateRefused):
+    with pytest.raises(GateError):
         order.after(Task.OPEN, number=-1, job=job())
 
 

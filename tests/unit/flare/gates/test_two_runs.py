@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from nvflare.apis.shareable import Shareable
 
-from fedward.errors import GateRefused
+from fedward.errors import GateError
 from fedward.flare.protocol import REFUSED_AT_DOOR, Model, Reply, Sum, Task, refusal, to_reply, to_shareable
 from fedward.flare.secagg_context import enough
 from fedward.flare.summed_counts import counts_length
@@ -99,7 +99,7 @@ def test_what_all_runs_of_a_job_reveal_holds_three_hospitals_or_more(runs: list[
             kept[site].begin(job_id, job=64 * "a")
             try:
                 kept[site].open_sum(job_id, purpose="model", round_number=0, sum=64 * "c", sites=sites)
-            except GateRefused as error:
+            except GateError as error:
                 assert error.what == OTHERS
                 return False
             return True

@@ -27,7 +27,7 @@ from fedward.errors import FederationError
 from fedward.flare.gates.egress import EgressGate, require_gates
 from fedward.flare.gates.ingress import IngressGate
 from fedward.flare.kits.central import CLASS_ALLOW_LIST, SCOPE, Kits, provision
-from fedward.flare.kits.hardening import require_closed
+from fedward.flare.kits.hardening import require_hardened
 from fedward.flare.kits.permissions import AUTHORIZATION
 from fedward.flare.listener.tls13 import CIPHERS
 from fedward.provisioning.authority import read_pem
@@ -278,7 +278,7 @@ def test_a_new_line_adds_one_kit_and_touches_no_other(out: Path) -> None:
     identity = read_identity(kits.sites["west"])
     assert identity.name == "west"
     assert identity.root == read_identity(kits.sites["north"]).root
-    require_closed(kits.sites["west"], Kind.site)
+    require_hardened(kits.sites["west"], Kind.site)
     # and no key of another participant is anywhere but in its own kit
     keys = [content for name, (_, content) in after.items() if name.endswith(".key") and "state" not in name]
     assert len(set(keys)) == len(keys) == 5
@@ -305,10 +305,10 @@ def test_a_line_more_than_once_and_back(out: Path) -> None:
     "interrupted",
     [
         "fedward.flare.kits.central.Provisioner.provision",
-        "fedward.flare.kits.central.require_closed",
+        "fedward.flare.kits.central.require_hardened",
         "fedward.flare.kits.central.encode_inventory",
-        "fedward.flare.kits.central.CloseKit.build",
-        "fedward.flare.kits.central.CloseKit.finalize",
+        "fedward.flare.kits.central.HardenKit.build",
+        "fedward.flare.kits.central.HardenKit.finalize",
         "fedward.provisioning.folder._sync",
     ],
 )
@@ -332,7 +332,7 @@ def test_an_interrupted_run_leaves_the_old_state(
 def test_a_kit_that_was_not_closed_is_not_kept(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Were our builder skipped, no kit would come out, open or not."""
     before = tree(out)
-    monkeypatch.setattr("fedward.flare.kits.central.CloseKit.build", lambda *_: None)
+    monkeypatch.setattr("fedward.flare.kits.central.HardenKit.build", lambda *_: None)
     with pytest.raises(FederationError, match=r"not closed|is not a file of a kit"):
         provision(federation("north", "south", "west"), out)
     assert tree(out) == before
@@ -358,12 +358,12 @@ def test_a_kit_that_was_not_closed_is_not_kept(out: Path, monkeypatch: pytest.Mo
 )
 def test_a_kit_that_is_open_is_noticed(out: Path, file: str, old: str, new: str) -> None:
     kit = out / "trial" / "prod_00" / "north"
-    require_closed(kit, Kind.site)
+    require_hardened(kit, Kind.site)
     text = (kit / file).read_text()
     assert old in text
     (kit / file).write_text(text.replace(old, new, 1))
     with pytest.raises(FederationError, match=Path(file).name):
-        require_closed(kit, Kind.site)
+        require_hardened(kit, Kind.site)
 
 
 @pytest.mark.parametrize("folder", ["custom", "local/custom", "startup/custom"])
@@ -371,7 +371,7 @@ def test_a_kit_with_code_beside_the_package_is_noticed(out: Path, folder: str) -
     kit = out / "trial" / "prod_00" / "north"
     (kit / folder).mkdir()
     with pytest.raises(FederationError, match="code beside the package"):
-        require_closed(kit, Kind.site)
+        require_hardened(kit, Kind.site)
 
 
 def test_no_process_of_a_kit_looks_for_code_in_its_own_folder(kits: Kits) -> None:

@@ -19,7 +19,7 @@ from fedward.encryption.keys.site_identity import made_at_the_site, read_identit
 from fedward.errors import FederationError
 from fedward.flare.kits.central import provision
 from fedward.flare.kits.distributed import Requested, approve, make_request, write_invitation
-from fedward.flare.kits.hardening import require_closed
+from fedward.flare.kits.hardening import require_hardened
 from fedward.flare.kits.join import join
 from fedward.provisioning.authority import read_pem
 from fedward.provisioning.crl import crl_content, parse_crl
@@ -118,7 +118,7 @@ def tree(root: Path) -> dict[str, bytes]:
 
 
 def test_the_kit_is_closed_stamped_and_a_sites(north: Federation) -> None:
-    require_closed(north.kit, Kind.site)
+    require_hardened(north.kit, Kind.site)
     identity = read_identity(north.kit)
     assert identity.name == "north"
     assert made_at_the_site(identity.certificate)
@@ -182,13 +182,13 @@ def test_everything_again_changes_nothing(north: Federation) -> None:
 
 def test_a_server_and_a_person_join_the_same_way(tmp_path: Path) -> None:
     server = joined(tmp_path / "server", "localhost")
-    require_closed(server.kit, Kind.server)
+    require_hardened(server.kit, Kind.server)
     crl = server.kit / "local" / "revoked.crl"
     assert parse_crl(crl_content(crl), root=read_pem(server.kit / "startup" / "rootCA.pem"), where=crl).number
     with pytest.raises(FederationError, match="signs in by the name"):
         joined(tmp_path / "other", "lead@trial.org")
     person = joined(tmp_path / "person", "lead@trial.org", kit="lead@trial.org")
-    require_closed(person.hospital / "lead@trial.org", Kind.person)
+    require_hardened(person.hospital / "lead@trial.org", Kind.person)
 
 
 def test_a_project_admin_is_made_by_the_operator(north: Federation) -> None:

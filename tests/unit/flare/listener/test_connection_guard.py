@@ -18,10 +18,10 @@ from fedward.flare.listener.connection_guard import (
     NO_CERTIFICATE,
     NO_LIST,
     UNREADABLE,
-    Crowded,
-    Doorkeeper,
+    CallerError,
+    ConnectionGuard,
+    CrowdedError,
     Guest,
-    Refused,
     watch,
 )
 from fedward.provisioning.crl import make_crl
@@ -38,7 +38,7 @@ class Door:
     def __init__(self, folder: Path) -> None:
         self.path, self.said, self.cut = folder / "revoked.crl", [""], []  # type: ignore[var-annotated]
         self.write(1)
-        self.keeper = Doorkeeper(self.path, root=AUTHORITY.root, say=self.said.append)
+        self.keeper = ConnectionGuard(self.path, root=AUTHORITY.root, log=self.said.append)
 
     def write(self, number: int, *serials: int, of: ThrowAway = AUTHORITY) -> None:
         dates = dict.fromkeys(serials, datetime.now(UTC))
@@ -48,7 +48,7 @@ class Door:
         return self.keeper.admit([pem(certificate)], cut=lambda: self.cut.append(certificate.serial_number))
 
     def refuses(self, certificate: x509.Certificate) -> str:
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(CallerError) as caught:
             self.admit(certificate)
         return str(caught.value)
 
@@ -72,7 +72,7 @@ def door(tmp_path: Path) -> Door:
     ],
 )
 def test_only_one_certificate_of_this_authority_comes_in(door: Door, pems: list[bytes] | None, why: str) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(CallerError) as caught:
         door.keeper.admit(pems, cut=lambda: None)
     assert str(caught.value) == why
 
@@ -145,7 +145,7 @@ def test_a_participant_has_a_few_calls_open_and_keeps_nobody_else_out(door: Door
     newer = AUTHORITY.issue("north", serial=3)
     inside = [door.admit(NORTH if number % 2 else newer) for number in range(MOST_CALLS)]
     for certificate in (NORTH, newer):
-        with pytest.raises(Crowded, match="calls of this certificate are open"):
+        with pytest.raises(CrowdedError, match="calls of this certificate are open"):
             door.admit(certificate)
     door.admit(SOUTH)
     door.keeper.leave(inside[0])
@@ -221,7 +221,7 @@ def test_a_parser_that_breaks_does_not_make_the_file_proven(door: Door, monkeypa
 
 def test_without_a_list_there_is_no_doorkeeper(tmp_path: Path) -> None:
     with pytest.raises(FederationError, match="cannot be read"):
-        Doorkeeper(tmp_path / "revoked.crl", root=AUTHORITY.root, say=lambda line: None)
+        ConnectionGuard(tmp_path / "revoked.crl", root=AUTHORITY.root, log=lambda line: None)
 
 
 def test_the_watch_outlives_an_error_and_says_so(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,7 +237,7 @@ def test_the_watch_outlives_an_error_and_says_so(door: Door, monkeypatch: pytest
             done.set()
 
     door.admit(NORTH)
-    watch(door.keeper, sign_out=sign_out, say=door.said.append)
+    watch(door.keeper, sign_out=sign_out, log=door.said.append)
     door.write(2, 1)
     assert done.wait(10)
     assert door.cut == [1]

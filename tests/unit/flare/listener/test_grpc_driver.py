@@ -25,7 +25,7 @@ from nvflare.fuel.f3.sfm.constants import HandshakeKeys, Types
 from nvflare.fuel.f3.sfm.prefix import PREFIX_LEN, Prefix
 
 from fedward.flare.listener import grpc_driver as server_driver
-from fedward.flare.listener.connection_guard import CROWDED, MOST_CALLS, Doorkeeper
+from fedward.flare.listener.connection_guard import CROWDED, MOST_CALLS, ConnectionGuard
 from fedward.flare.listener.health import hello_handler
 from fedward.flare.local_federation import free_port
 from fedward.flare.messages import silent_connections
@@ -119,7 +119,7 @@ def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
     (tmp_path / "revoked.crl").write_bytes(
         make_crl(root=AUTHORITY.root, key=AUTHORITY.key, revoked={3: datetime.now(UTC)}, number=1)
     )
-    doorkeeper = Doorkeeper(tmp_path / "revoked.crl", root=AUTHORITY.root, say=lambda line: None)
+    doorkeeper = ConnectionGuard(tmp_path / "revoked.crl", root=AUTHORITY.root, log=lambda line: None)
 
     class Driver(server_driver._DoorDriver):
         keeper, answering = doorkeeper, hello_handler(doorkeeper)

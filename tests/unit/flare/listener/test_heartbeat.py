@@ -52,7 +52,7 @@ def test_a_look_lands_in_the_store(tmp_path: Path) -> None:
     said: list[str] = []
     path, heard = tmp_path / STORE_FILE, {"north": NOW}
     certificate = AUTHORITY.issue("north")
-    watch = SiteWatch(path, clients=lambda: heard, certificates=lambda: {"north": certificate}, say=said.append)
+    watch = SiteWatch(path, clients=lambda: heard, certificates=lambda: {"north": certificate}, log=said.append)
     heard.clear()
     watch.look()
     assert not path.exists(), "no site, no store"
@@ -82,7 +82,7 @@ def test_a_look_never_raises_and_says_each_fault_once(tmp_path: Path) -> None:
 
     path = tmp_path / STORE_FILE
     path.write_text("a diary")
-    watch = SiteWatch(path, clients=clients, certificates=dict, say=said.append)
+    watch = SiteWatch(path, clients=clients, certificates=dict, log=said.append)
     watch.look()
     watch.look()
     assert len(said) == 1 and "not a metrics store" in said[0]

@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 
 from fedward.errors import FederationError
-from fedward.flare.listener.server_door import ServerDoor, open_door
+from fedward.flare.listener.server_door import ServerDoor, connection_guard_of
 from fedward.flare.listener.tls13 import CIPHERS, VARIABLE
 from fedward.flare.messages import guard as message_guard
 from fedward.flare.messages.guard import JOB_PROCESSES, MessageGuard
@@ -97,13 +97,13 @@ def test_a_process_begins_again_once_with_its_arguments_where_the_environment_la
 def test_another_way_to_listen_is_refused(kit: Path, scheme: str, security: str) -> None:
     listens(kit, scheme=scheme, security=security)
     with pytest.raises(FederationError, match="without Fedward's door"):
-        open_door(kit)
+        connection_guard_of(kit)
 
 
 def test_a_kit_that_does_not_say_how_it_listens_is_refused(kit: Path) -> None:
     (kit / "startup" / "fed_server.json").write_text("[]")
     with pytest.raises(FederationError, match="does not say"):
-        open_door(kit)
+        connection_guard_of(kit)
 
 
 @pytest.mark.parametrize("process", sorted(JOB_PROCESSES))

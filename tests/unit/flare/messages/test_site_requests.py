@@ -15,7 +15,7 @@ from nvflare.private.fed.client.client_req_processors import ClientRequestProces
 from nvflare.private.scheduler_constants import ShareableHeader
 from nvflare.security.security import FLAuthorizer
 
-from fedward.errors import GateRefused
+from fedward.errors import GateError
 from fedward.flare.job_checks.form import OWN
 from fedward.flare.kits.permissions import AUTHORIZATION
 from fedward.flare.messages.site_requests import FAILED, PROCESSORS, SERVED, answered, authorised, checked
@@ -86,7 +86,7 @@ def test_a_request_is_made_anew_from_its_own_parts(topic: str) -> None:
 @pytest.mark.parametrize("origin", [SITE, "south-clinic", f"{SITE}.0", "server.1", "", None, "_admin_1"])
 def test_nobody_else_asks(topic: str, origin: object) -> None:
     body, headers = GOOD[topic]
-    with pytest.raises(GateRefused, match="nobody who may ask"):
+    with pytest.raises(GateError, match="nobody who may ask"):
         checked(request(topic, body, headers), origin=origin, site=SITE)
 
 
@@ -96,14 +96,14 @@ def test_a_header_that_is_missing_or_of_another_kind_is_refused(topic: str, name
     body, headers = GOOD[topic]
     if value == "../../etc" and name != RequestHeader.JOB_ID:
         return  # a word that says what it likes: a person's name, an app's
-    with pytest.raises(GateRefused):
+    with pytest.raises(GateError):
         checked(request(topic, body, headers | {name: value}), origin=origin_of(topic), site=SITE)
 
 
 @pytest.mark.parametrize("topic", SERVED)
 @pytest.mark.parametrize("body", ["cat /etc/passwd", {"num_of_gpus": 1}, ["x"], 7])
 def test_another_body_is_refused(topic: str, body: object) -> None:
-    with pytest.raises(GateRefused, match="another body"):
+    with pytest.raises(GateError, match="another body"):
         checked(request(topic, body, GOOD[topic][1]), origin=origin_of(topic), site=SITE)
 
 
@@ -111,7 +111,7 @@ def test_what_flare_serves_besides_is_refused() -> None:
     others = {topic for one in ClientRequestProcessors.request_processors for topic in one.get_topics()} - set(SERVED)
     assert len(others) > 10
     for topic in others:
-        with pytest.raises(GateRefused, match="none that a site answers"):
+        with pytest.raises(GateError, match="none that a site answers"):
             checked(request(topic, "", LEAD), origin="server", site=SITE)
 
 
@@ -123,7 +123,7 @@ def test_what_flare_serves_besides_is_refused() -> None:
     | st.builds(Message, st.none(), st.text())
 )
 def test_whatever_is_no_request_is_refused(content: object) -> None:
-    with pytest.raises(GateRefused):
+    with pytest.raises(GateError):
         checked(content, origin="server", site=SITE)
 
 

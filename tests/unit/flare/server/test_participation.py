@@ -9,7 +9,7 @@ from nvflare.apis.dxo import DXO, DataKind
 from fedward.flare.protocol import Model, Reply, question, to_shareable
 from fedward.flare.server.participation import (
     NO_ANSWER,
-    Part,
+    TaskTraffic,
     participation,
     patients_of,
     patients_together,
@@ -45,7 +45,7 @@ def test_whatever_else_there_is(content: object, size: int) -> None:
 
 
 def test_a_part_counts_from_its_first_sending_and_every_byte_that_was_sent() -> None:
-    part = Part()
+    part = TaskTraffic()
     part.sent(at=10.0, payload=100)
     part.sent(at=14.0, payload=100)  # its connection broke and it asked again
     part.answered(at=17.5, payload=30)
@@ -53,8 +53,8 @@ def test_a_part_counts_from_its_first_sending_and_every_byte_that_was_sent() -> 
 
 
 def test_a_rounds_ledger_has_every_site_that_was_asked() -> None:
-    trained = Part(sent_at=0.0, sent_bytes=10, seconds=2.0, received_bytes=8, trained=True)
-    silent = Part(sent_at=0.0, sent_bytes=10)
+    trained = TaskTraffic(sent_at=0.0, sent_bytes=10, seconds=2.0, received_bytes=8, trained=True)
+    silent = TaskTraffic(sent_at=0.0, sent_bytes=10)
     ledger = participation(
         ["south", "coast", "north", "city"],
         {"city": 40, "coast": None},

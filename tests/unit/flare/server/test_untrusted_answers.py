@@ -22,7 +22,7 @@ from fedward.errors import EncryptionError, FederationError
 from fedward.flare.protocol import REFUSAL, Reply, Task, refuse, to_reply, to_shareable
 from fedward.flare.server.controller import ADMISSION, FederatedRounds
 from fedward.flare.server.finalization import _said
-from fedward.flare.server.rounds import Exchange, SealedRound
+from fedward.flare.server.rounds import JobRounds, SecureRound
 from fedward.metrics.events import EventLog
 from fedward.settings import JobSpec, parse
 from fedward.training.networks import initial_weights
@@ -242,9 +242,9 @@ def test_an_answer_to_no_task_is_told_in_the_servers_own_words_and_as_often_as_t
     assert lines[-1]["reason"] == f"{Task.ROUND.value} answered after it was closed"
 
 
-def exchange() -> Exchange:
+def exchange() -> JobRounds:
     job = parse(JobSpec, tiny_job_content() | {"encryption": ENCRYPTION}, where="test")
-    return Exchange(job, job_id="job-1", initial=initial_weights(job))
+    return JobRounds(job, job_id="job-1", initial=initial_weights(job))
 
 
 @pytest.mark.parametrize("scheme", ["aes-ctr", *ODD], ids=range(1 + len(ODD)))
@@ -292,7 +292,7 @@ def test_what_cannot_be_added_to_a_sum_is_told_in_one_line(tmp_path: Path, monke
 @pytest.mark.parametrize("clipped", [10**400, -1, True, "5", 10**9])
 def test_how_many_values_were_clipped_is_a_number_of_the_models(clipped: Any) -> None:
     adder = SimpleNamespace(add=lambda message, site: None, sites=("north",))
-    taken = SealedRound(adder, after=0, values=100)  # type: ignore[arg-type]
+    taken = SecureRound(adder, after=0, values=100)  # type: ignore[arg-type]
     taken.take("north", Reply(sealed={"model": b"x", "clipped": clipped}))
     taken.take("city", Reply(sealed={"model": b"x", "clipped": 100}))
     assert taken.clipped == {"city": 100}

@@ -14,7 +14,7 @@ from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 from nvflare.apis.utils.event import fire_event_to_components
 
-from fedward.errors import CohortError, JobError, LedgerError, SettingsError, StudyRefused
+from fedward.errors import CohortError, JobError, LedgerError, SettingsError, StudyError
 from fedward.flare.protocol import Task, refusal
 from fedward.flare.site.executor import HospitalExecutor
 from fedward.flare.site.site_job import _WAYS
@@ -29,7 +29,7 @@ SECRET = "DOE^JANE"
     "error",
     [
         CohortError("label 'tb' holds neither yes nor no", where=Path(f"/data/{SECRET}"), value=SECRET, remedy=SECRET),
-        StudyRefused("truncated", f"file {SECRET}.dcm ends early"),
+        StudyError("truncated", f"file {SECRET}.dcm ends early"),
         SettingsError(f"cohorts.chest.images: wrong (found '{SECRET}')", where="site.toml"),
         JobError("loss is not finite", where=SECRET),
         ValueError(f"cannot read {SECRET}"),

@@ -27,7 +27,7 @@ from pydicom.uid import (
 )
 
 from fedward.dicom.image import dicom_image
-from fedward.errors import StudyRefused
+from fedward.errors import StudyError
 from fedward.indexing.pacs import profile
 from fedward.indexing.pacs.deidentify import deidentify
 from fedward.indexing.site_key import Kind, SiteKey
@@ -119,7 +119,7 @@ def test_nothing_that_is_planted_at_any_depth_comes_out(planted: list[Any]) -> N
             source.add(element)
     try:
         data = deidentify(source, KEY)
-    except StudyRefused as refusal:
+    except StudyError as refusal:
         assert not any(secret in str(refusal) for secret in SECRETS)
         return
     assert not [secret for secret in SECRETS if secret.encode() in data]
@@ -307,7 +307,7 @@ def test_what_cannot_be_made_safe_is_refused(tags: dict[str, Any], reason: str) 
     source = named(**tags)
     if "PixelData" in tags:
         source.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
-    with pytest.raises(StudyRefused) as refusal:
+    with pytest.raises(StudyError) as refusal:
         deidentify(source, KEY)
     assert refusal.value.reason == reason and NUMBER not in str(refusal.value)
 
@@ -316,7 +316,7 @@ def test_a_transfer_syntax_of_which_nothing_is_known_is_refused() -> None:
     for syntax in (MPEG2MPML, "1.2.3.4.5"):
         source = named()
         source.file_meta.TransferSyntaxUID = syntax
-        with pytest.raises(StudyRefused, match="not-de-identified"):
+        with pytest.raises(StudyError, match="not-de-identified"):
             deidentify(source, KEY)
 
 
@@ -329,7 +329,7 @@ def test_the_last_look_finds_what_the_table_let_through(monkeypatch: pytest.Monk
     monkeypatch.setattr("fedward.indexing.pacs.deidentify._harmless", lambda element, known: True)
     got = arrived(named(OperatorsName="OPERATORIUS", StudyDescription=f"seen {NAME}"))
     assert got.get("OperatorsName", "") in ("", "ANONYMIZED") and NAME not in str(got.get("StudyDescription"))
-    with pytest.raises(StudyRefused, match="identifier-left"):
+    with pytest.raises(StudyError, match="identifier-left"):
         item = Dataset()
         item.DeviceUID = "1.2.3.4"
         deidentify(named(SourceImageSequence=[item]), KEY)

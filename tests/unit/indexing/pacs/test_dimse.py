@@ -21,10 +21,10 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as GE
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelMove as MOVE
 from pynetdicom.sop_class import Verification
 
-from fedward.errors import CohortError, StudyRefused
+from fedward.errors import CohortError, StudyError
 from fedward.flare.local_federation import free_port
 from fedward.indexing.pacs import echo
-from fedward.indexing.pacs.archive import Instance, NotAnswering, Series, Verdict
+from fedward.indexing.pacs.archive import Instance, Series, SilentArchiveError, Verdict
 from fedward.indexing.pacs.dimse import Dimse, query
 from fedward.indexing.pacs.get_move import GetArchive, MoveArchive
 from fedward.settings import Pacs
@@ -65,7 +65,7 @@ def test_echo_says_what_is_wrong() -> None:
             echo(pacs(port, ae_title="ARCHIV"))
     with archive(known=False) as port, pytest.raises(CohortError, match="does not know our AE title: 'FEDWARD'"):
         echo(pacs(port))
-    with pytest.raises(NotAnswering, match="nothing listens there"):
+    with pytest.raises(SilentArchiveError, match="nothing listens there"):
         echo(pacs(free_port()))
     with archive((evt.EVT_C_ECHO, lambda event: 0x0122)) as port, pytest.raises(CohortError, match="refused C-ECHO"):
         echo(pacs(port))
@@ -93,10 +93,10 @@ def test_a_question_that_is_refused_or_not_answered_is_an_error() -> None:
     with archive((evt.EVT_C_FIND, lambda event: iter([(0xA900, None)]))) as port, closing(Dimse(pacs(port))) as asking:
         with pytest.raises(CohortError, match="archive refused the question: '0xa900'"):
             asking.studies()
-        with pytest.raises(StudyRefused, match="archive-refused"):
+        with pytest.raises(StudyError, match="archive-refused"):
             asking.series("1.2.3")
     hang_up = (evt.EVT_C_FIND, lambda event: event.assoc.abort())
-    silence = pytest.raises(NotAnswering, match="hung up or fell silent")
+    silence = pytest.raises(SilentArchiveError, match="hung up or fell silent")
     with archive(hang_up) as port, closing(Dimse(pacs(port))) as asking, silence:
         asking.studies()
 
@@ -135,7 +135,7 @@ def test_a_status_of_failure_is_that_series_own() -> None:
         yield 1
         yield 0xA701, None
 
-    refused = pytest.raises(StudyRefused, match="archive-refused")
+    refused = pytest.raises(StudyError, match="archive-refused")
     with archive((evt.EVT_C_GET, get)) as port, closing(GetArchive(pacs(port))) as way, refused:
         way.retrieve(SERIES, WANTED, lambda sent: "stored", alone=True)
 

@@ -12,11 +12,11 @@ import pytest
 from pydicom import Dataset, dcmread
 
 from fedward.dataset.manifest import read_manifest
-from fedward.errors import CohortError, SettingsError, StudyRefused
+from fedward.errors import CohortError, SettingsError, StudyError
 from fedward.indexing.index import index_cohort
 from fedward.indexing.pacs import fetch
 from fedward.indexing.pacs import series_transfer as errands
-from fedward.indexing.pacs.archive import Instance, NotAnswering, Receive, Series, Study
+from fedward.indexing.pacs.archive import Instance, Receive, Series, SilentArchiveError, Study
 from fedward.indexing.pacs.fetch import REFUSED, fetch_cohort
 from fedward.indexing.pacs.reasons import REASONS
 from fedward.indexing.pacs.store import Store
@@ -42,7 +42,7 @@ class Shelf:
     def studies(self) -> list[Study]:
         if self.silent > 0:
             self.silent -= 1
-            raise NotAnswering("archive hung up")
+            raise SilentArchiveError("archive hung up")
         return [Study(uid, self.answered) for uid in dict.fromkeys(one.StudyInstanceUID for one in self.held)]
 
     def series(self, study: str) -> list[Series]:
@@ -141,16 +141,16 @@ def test_what_is_lost_on_the_way_is_asked_for_again_by_name(tmp_path: Path, shel
 
 def test_an_archive_that_stays_silent_ends_the_run_with_an_error(tmp_path: Path, shelf: Shelf) -> None:
     shelf.silent = 3
-    with pytest.raises(NotAnswering):
+    with pytest.raises(SilentArchiveError):
         fetch_cohort(policy(tmp_path), "chest")
 
     def silent(one: Dataset, receive: Receive) -> None:
         if one.PatientID == "P2":
-            raise NotAnswering("archive hung up")
+            raise SilentArchiveError("archive hung up")
         receive(one)
 
     shelf.silent, shelf.send = 0, silent
-    with pytest.raises(NotAnswering):
+    with pytest.raises(SilentArchiveError):
         fetch_cohort(policy(tmp_path), "chest")
     there = files(tmp_path)
     assert 0 < len(there) < 4
@@ -169,7 +169,7 @@ def test_one_bad_study_is_listed_and_the_rest_go_on(tmp_path: Path, shelf: Shelf
 
     def moody(one: Dataset, receive: Receive) -> None:
         if one.PatientID == "P1":
-            raise StudyRefused("archive-refused", "status 0xa702")
+            raise StudyError("archive-refused", "status 0xa702")
         if one.PatientID != "P3":
             receive(one)
 
@@ -194,7 +194,7 @@ def test_a_study_of_which_the_archive_will_not_speak_is_listed_and_the_rest_go_o
 
     def refusing(answer: Any, uid: str) -> Any:
         if uid in (shy, shyer):
-            raise StudyRefused("archive-refused", "HTTP 500")
+            raise StudyError("archive-refused", "HTTP 500")
         return answer
 
     monkeypatch.setattr(shelf, "series", lambda study: refusing(series(study), study if study == shy else ""))

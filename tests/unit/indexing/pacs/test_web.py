@@ -22,7 +22,7 @@ from cryptography.x509.oid import NameOID
 
 from fedward.errors import CohortError
 from fedward.indexing.pacs import echo
-from fedward.indexing.pacs.archive import NotAnswering
+from fedward.indexing.pacs.archive import SilentArchiveError
 from fedward.indexing.pacs.web import WebArchive, read_credentials
 from fedward.settings import Pacs
 
@@ -140,7 +140,7 @@ def test_the_archives_certificate_is_verified(tmp_path: Path, secret: Path) -> N
     ("status", "kind", "words"),
     [
         (401, CohortError, "archive does not let us in: 'HTTP 401'"),
-        (503, NotAnswering, "archive is too busy"),
+        (503, SilentArchiveError, "archive is too busy"),
         (500, CohortError, "archive refused the question: 'HTTP 500'"),
     ],
 )

@@ -21,7 +21,7 @@ from fedward.dataset.selection import Support
 from fedward.errors import EncryptionError
 from fedward.flare.summed_counts import counts_layout, counts_length, site_counts, told_of_all
 from fedward.privacy.disclosure.categories import AGES, RELIABILITY_BINS, SEXES
-from fedward.privacy.disclosure.withheld import ANY, FLOORS, Told, Untold, untold_counts, untold_length
+from fedward.privacy.disclosure.withheld import ANY, FLOORS, Disclosed, Withheld, withheld_counts, withheld_length
 from fedward.settings import Disclosure, JobSpec, parse
 from fedward.validation.curves import curves
 from fedward.validation.pooling.cohort_statistics import pooled_statistics, statistics_layout, statistics_length
@@ -360,12 +360,12 @@ def test_ages_less_those_of_the_hospitals_profiles_have_the_floor(told: int, sho
 
 
 def test_a_floor_between_two_counts_as_the_higher() -> None:
-    told = Told(anything=True, patients=True, positives={ANY})
+    told = Disclosed(anything=True, patients=True, positives={ANY})
     for floor in [*range(1, 1100), 10**9, 10**12]:
-        counts = untold_counts((), told, min_count=floor)
-        least = Untold((), counts, min_count=1).least
+        counts = withheld_counts((), told, min_count=floor)
+        least = Withheld((), counts, min_count=1).least
         assert least == min(at for at in FLOORS if at >= min(floor, FLOORS[-1]))
-        assert Untold((), counts, min_count=floor).least >= floor
+        assert Withheld((), counts, min_count=floor).least >= floor
 
 
 def test_vectors_of_another_version_are_not_added() -> None:
@@ -379,10 +379,10 @@ def test_vectors_of_another_version_are_not_added() -> None:
 
 def test_numbers_that_no_hospitals_hide_are_refused() -> None:
     names = ("a", "b")
-    told = Told(anything=True, patients=False, positives={"a"}, tables={"b"})
-    good = 3 * untold_counts(names, told, min_count=5)
-    assert Untold(names, good, min_count=1).least == 5
-    assert len(good) == untold_length(names)
+    told = Disclosed(anything=True, patients=False, positives={"a"}, tables={"b"})
+    good = 3 * withheld_counts(names, told, min_count=5)
+    assert Withheld(names, good, min_count=1).least == 5
+    assert len(good) == withheld_length(names)
     at = np.arange(len(good))
     wrong = {
         "length": good[:-1],
@@ -394,14 +394,14 @@ def test_numbers_that_no_hospitals_hide_are_refused() -> None:
     }
     for what, counts in wrong.items():
         with pytest.raises(EncryptionError):
-            Untold(names, counts, min_count=1)
+            Withheld(names, counts, min_count=1)
             pytest.fail(what)
 
 
 def test_training_that_is_not_of_the_cohort_is_refused() -> None:
     sites = three(20, 30, 12)
     counts = sum(site.counts()["cohort"] for site in sites)
-    for at in (-1, -20, statistics_length(sites[0].job) + untold_length(("a",)), len(counts) - 17):
+    for at in (-1, -20, statistics_length(sites[0].job) + withheld_length(("a",)), len(counts) - 17):
         wrong = counts.copy()
         wrong[at] += 10_000
         with pytest.raises(EncryptionError):

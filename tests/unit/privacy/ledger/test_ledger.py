@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedward.errors import LedgerError, OverBudget
+from fedward.errors import BudgetError, LedgerError
 from fedward.privacy import accountant
 from fedward.privacy.ledger.ledger import Ledger
 from tests.support.ledger import FAST, KEY, count_steps, event, job, people, reopen
@@ -67,7 +67,7 @@ def test_a_round_begun_again_counts_again_and_steps_beyond_the_plan_must_fit_the
         ledger.begin("j1", round_number=3, steps=2)
     assert ledger.spent(people(0), delta=1e-5) == 12
     count = len(ledger.entries())
-    with pytest.raises(OverBudget, match=r"come to ε 13.00 at δ 1e-05, over the hospital's cap of 12"):
+    with pytest.raises(BudgetError, match=r"come to ε 13.00 at δ 1e-05, over the hospital's cap of 12"):
         ledger.begin("j1", round_number=3, steps=1)
     assert len(ledger.entries()) == count
     closed = ledger.close("j1")
@@ -87,7 +87,7 @@ def test_steps_beyond_the_jobs_own_ceiling_never_begin_whatever_the_cap_has_left
         try:
             book.begin("j1", round_number=0, steps=1)
             begun += 1
-        except OverBudget as refused:
+        except BudgetError as refused:
             assert "job's own ceiling" in refused.what
     assert begun == 10 + allowance == ledger.spent(people(0), delta=1e-5)
 
@@ -95,7 +95,7 @@ def test_steps_beyond_the_jobs_own_ceiling_never_begin_whatever_the_cap_has_left
 def test_without_a_cap_a_job_has_its_ceiling_all_the_same(ledger: Ledger) -> None:
     ledger.charge(**job(cap=None, allowance=1))
     ledger.begin("j1", round_number=0, steps=11)
-    with pytest.raises(OverBudget, match="ceiling"):
+    with pytest.raises(BudgetError, match="ceiling"):
         ledger.begin("j1", round_number=0, steps=1)
 
 
@@ -116,7 +116,7 @@ def test_a_charge_of_before_there_was_an_allowance_has_none(ledger: Ledger, path
         turn.append("charge", body, patients=people(0))
     old = reopen(path)
     old.begin("old", round_number=0, steps=10)
-    with pytest.raises(OverBudget, match="ceiling"):
+    with pytest.raises(BudgetError, match="ceiling"):
         old.begin("old", round_number=0, steps=1)
 
 
@@ -157,7 +157,7 @@ def test_overlapping_cohorts_add_up_for_those_who_are_in_both(ledger: Ledger) ->
     assert ledger.spent(people(0, 4), delta=1e-5) == 10
     assert ledger.worst(people(*range(6)), delta=1e-5).epsilon == 17
     assert ledger.worst(people(*range(6)), delta=1e-5).patients == 1
-    with pytest.raises(OverBudget, match=r"cohort third.*21.00"):
+    with pytest.raises(BudgetError, match=r"cohort third.*21.00"):
         ledger.charge(**job("j3", cohort="third", patients=people(3, 9), event=event(4)))
     ledger.charge(**job("j3", cohort="third", patients=people(4, 9), event=event(13)))
     assert ledger.find("j9") is None
@@ -168,7 +168,7 @@ def test_overlapping_cohorts_add_up_for_those_who_are_in_both(ledger: Ledger) ->
 def test_without_a_cap_it_is_recorded_and_counts_for_the_next(ledger: Ledger) -> None:
     ledger.charge(**job("j1", cap=None, event=event(1000)))
     assert ledger.spent(people(0), delta=1e-5) == 1000
-    with pytest.raises(OverBudget):
+    with pytest.raises(BudgetError):
         ledger.charge(**job("j2", event=event(1)))
 
 
@@ -179,10 +179,10 @@ def test_a_job_without_protection_ends_every_capped_job_for_its_patients(ledger:
     assert ledger.worst(people(0, 3), delta=1e-5).epsilon == math.inf
     assert ledger.worst(people(0, 3), delta=1e-5).patients == 1
     assert ledger.spent(people(0), delta=1e-5) == 10
-    with pytest.raises(OverBudget, match="1 of 4 patients were in a job without differential privacy"):
+    with pytest.raises(BudgetError, match="1 of 4 patients were in a job without differential privacy"):
         ledger.charge(**job("j2", event=event(1)))
     ledger.begin("j1", round_number=0, steps=10)
-    with pytest.raises(OverBudget, match="without differential privacy"):
+    with pytest.raises(BudgetError, match="without differential privacy"):
         ledger.begin("j1", round_number=1, steps=1)
     with pytest.raises(LedgerError, match="other"):
         ledger.unprotected(job_id="open", job="plain", cohort="chest", patients=people(2))
@@ -247,7 +247,7 @@ def test_an_epsilon_that_is_no_number_fails_closed(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch, epsilon: float
 ) -> None:
     monkeypatch.setattr(accountant, "epsilon", lambda events, *, delta: epsilon)
-    with pytest.raises(OverBudget):
+    with pytest.raises(BudgetError):
         ledger.charge(**job())
     assert len(ledger.entries()) == 1
     ledger.charge(**job(cap=None))
@@ -273,7 +273,7 @@ def test_the_real_accountant_composes_three_equal_jobs(path: Path) -> None:
     spent = ledger.spent(people(0), delta=1e-5)
     assert spent == accountant.epsilon([event(60, noise=3.0)], delta=1e-5)
     assert one < spent < 3 * one
-    with pytest.raises(OverBudget):
+    with pytest.raises(BudgetError):
         ledger.charge(**job("j3", event=event(20, noise=3.0), cap=spent))
     ledger.close("j0")
     ledger.charge(**job("j3", event=event(20, noise=3.0), cap=spent))
@@ -313,7 +313,7 @@ class Model:
             if known is not None:
                 return None if known[0] == rest[0] and known[3] == rest[1] else LedgerError
             if not self.fits(rest[1], rest[0]):
-                return OverBudget
+                return BudgetError
             self.jobs[name] = (rest[0], 0, False, rest[1])
         elif known is None:
             return LedgerError if kind == "begin" else None
@@ -324,10 +324,10 @@ class Model:
             if closed:
                 return LedgerError
             if begun + rest[0] > planned + ALLOWANCE:
-                return OverBudget
+                return BudgetError
             beyond = begun + rest[0] - max(planned, begun)
             if beyond > 0 and not self.fits(patients, beyond):
-                return OverBudget
+                return BudgetError
             self.jobs[name] = (planned, begun + rest[0], closed, patients)
         return None
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fedward.errors import LedgerError, OverBudget
+from fedward.errors import BudgetError, LedgerError
 from fedward.privacy import accountant
 from fedward.privacy.ledger.ledger import Ledger
 from tests.support.ledger import KEY, count_steps, event, job, people, reopen
@@ -18,7 +18,7 @@ from tests.support.ledger import KEY, count_steps, event, job, people, reopen
 CHILD = """
 import sys
 from pathlib import Path
-from fedward.errors import OverBudget
+from fedward.errors import BudgetError
 from fedward.privacy import accountant
 from tests.support.ledger import count_steps, event, job, reopen
 
@@ -30,7 +30,7 @@ for number in range(8):
     try:
         ledger.charge(**job(f"{sys.argv[2]}-{number}", event=event(3)))
         print("admitted")
-    except OverBudget:
+    except BudgetError:
         print("refused")
 """
 
@@ -68,7 +68,7 @@ def test_threads_share_one_ledger(path: Path) -> None:
             try:
                 ledger.charge(**job(f"{name}-{number}", event=event(3)))
                 outcomes.append("admitted")
-            except OverBudget:
+            except BudgetError:
                 outcomes.append("refused")
 
     threads = [threading.Thread(target=work, args=(name,)) for name in "abc"]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedward.errors import GateRefused, LedgerError
+from fedward.errors import GateError, LedgerError
 from fedward.privacy import accountant
 from fedward.privacy.ledger.ledger import Ledger
 from fedward.privacy.ledger.run_record import Record
@@ -69,13 +69,13 @@ def test_a_fact_is_written_once_and_no_other_stands_in_its_place(path: Path, fac
     count = len(book(path).entries())
     write(book(path))
     assert len(book(path).entries()) == count
-    with pytest.raises(GateRefused):
+    with pytest.raises(GateError):
         other(book(path))
     assert len(book(path).entries()) == count
     assert book(path).begin("j1", job=JOB).nonce == nonce
     book(path).end("j1")
     for act in (write, other) if fact != "begin" else (other,):
-        with pytest.raises(GateRefused):
+        with pytest.raises(GateError):
             act(book(path))
     book(path).end("j1")
     assert len(book(path).entries()) == count + 1
@@ -85,17 +85,17 @@ def test_what_is_opened_to_the_server_is_the_final_model(path: Path) -> None:
     kept = book(path)
     kept.begin("j1", job=JOB)
     final = FinalModel(2, "c" * 64)
-    with pytest.raises(GateRefused):
+    with pytest.raises(GateError):
         kept.reveal("j1", final)
     kept.finish("j1", final)
     for other in (FinalModel(1, "c" * 64), FinalModel(2, "d" * 64)):
-        with pytest.raises(GateRefused):
+        with pytest.raises(GateError):
             kept.reveal("j1", other)
     kept.reveal("j1", final)
     kept.reveal("j1", final)
-    with pytest.raises(GateRefused, match="last validation"):
+    with pytest.raises(GateError, match="last validation"):
         kept.leave("j1", round_number=5)
-    with pytest.raises(GateRefused):
+    with pytest.raises(GateError):
         kept.validate("j1", final)
 
 
@@ -144,7 +144,7 @@ def test_whatever_is_tried_rounds_ascend_and_each_sum_and_final_model_is_one(mov
                     finals.add(tuple(rest))
                 else:
                     kept.end("j1")
-            except (GateRefused, LedgerError):
+            except (GateError, LedgerError):
                 continue
         assert left == sorted(set(left)) and len(finals) <= 1 and len(jobs) <= 1
         assert all(len(found) == 1 for found in sums.values())
@@ -206,7 +206,7 @@ def opens(
     kept.begin(job_id, job=job)
     try:
         kept.open_sum(job_id, purpose=purpose, round_number=number, sum=64 * "c", sites=sites)
-    except GateRefused as error:
+    except GateError as error:
         assert "another run of this job" in error.what and "job.seed" in str(error)
         return False
     return True
@@ -256,7 +256,7 @@ def test_a_roster_that_leads_to_another_sum_is_refused_before_anything_is_traine
     drawn = {site: f"{number:032x}" for number, site in enumerate(roster)}
     assert opens(book(path), "j1", "abcd")
     book(path).begin("j2", job=JOB)
-    with pytest.raises(GateRefused, match="another run of this job"):
+    with pytest.raises(GateError, match="another run of this job"):
         book(path).take_roster("j2", drawn)
     book(path).begin("j3", job=OTHER)
     book(path).take_roster("j3", drawn)

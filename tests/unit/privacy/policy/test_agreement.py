@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedward.errors import JobError, PolicyRefused
+from fedward.errors import JobError, PolicyError
 from fedward.privacy.policy.agreement import agree, check_noise, own_terms
 from fedward.privacy.policy.job_hash import job_hash
 from fedward.settings import JobSpec, SitePolicy, parse, plain
@@ -103,7 +103,7 @@ def test_the_smaller_clip_of_the_update_holds(
     ],
 )
 def test_what_a_policy_does_not_give_is_refused(job: dict[str, Any], policy: dict[str, Any], words: str) -> None:
-    with pytest.raises(PolicyRefused) as refused:
+    with pytest.raises(PolicyError) as refused:
         agree(a_job(job), a_policy(policy))
     assert words in str(refused.value)
     assert str(refused.value).startswith("north: ")
@@ -122,10 +122,10 @@ def test_an_encrypted_job_needs_the_federations_key_here() -> None:
     for privacy in (OPEN_COHORT, required):
         agreed = agree(job, a_policy(privacy, federation_key="federation.key"))
         assert agreed == agree(a_job({"mechanism": "none"}), a_policy(OPEN_COHORT))
-        with pytest.raises(PolicyRefused, match="federation_key: this hospital has no federation key") as refused:
+        with pytest.raises(PolicyError, match="federation_key: this hospital has no federation key") as refused:
             agree(job, a_policy(privacy))
         assert " | " not in str(refused.value)
-    with pytest.raises(PolicyRefused, match=r"give the job an \[encryption\] table"):
+    with pytest.raises(PolicyError, match=r"give the job an \[encryption\] table"):
         agree(a_job({"mechanism": "none"}), a_policy(required, federation_key="federation.key"))
 
 
@@ -141,7 +141,7 @@ def test_a_site_that_clips_to_more_than_it_gives_to_jobs_means_the_smaller() -> 
 
 def test_every_reason_is_in_the_one_line() -> None:
     policy = {**CLOSED_COHORT, "encryption": "required", "max_clip_norm_l2": 0.5, "min_noise_multiplier": 5.0}
-    with pytest.raises(PolicyRefused) as refused:
+    with pytest.raises(PolicyError) as refused:
         agree(a_job(faulty(delta=0.01)), a_policy(policy, approved_jobs=["0" * 64]))
     reasons = str(refused.value).split(" | ")
     keys = ("neither added", "approved", "encryption", "clip_norm_l2", "delta", "smallest")
@@ -151,7 +151,7 @@ def test_every_reason_is_in_the_one_line() -> None:
 
 def test_a_cohort_that_the_hospital_does_not_have() -> None:
     policy = a_policy(OPEN_COHORT)
-    with pytest.raises(PolicyRefused, match=r"data\.cohort: this hospital has no such cohort: 'chest'"):
+    with pytest.raises(PolicyError, match=r"data\.cohort: this hospital has no such cohort: 'chest'"):
         agree(a_job({"mechanism": "none"}), policy.model_copy(update={"cohorts": {}}))
 
 
@@ -159,7 +159,7 @@ def test_only_approved_jobs_run_where_jobs_are_approved() -> None:
     job = a_job({"mechanism": "none"})
     assert agree(job, a_policy(OPEN_COHORT, approved_jobs=["0" * 64, job_hash(job)]))
     for approved in ([], ["0" * 64]):
-        with pytest.raises(PolicyRefused, match=f"job is not approved here: '{job_hash(job)}'"):
+        with pytest.raises(PolicyError, match=f"job is not approved here: '{job_hash(job)}'"):
             agree(job, a_policy(OPEN_COHORT, approved_jobs=approved))
 
 
@@ -196,12 +196,12 @@ def test_noise_worked_out_at_the_site_is_held_against_the_smallest(noise: float)
     agreed = agree(a_job(dp_sgd(epsilon=8.0, noise_multiplier=None)), policy)
     for bound in (agreed, policy.cohorts["chest"].privacy):
         check_noise(bound, 0.8)
-        with pytest.raises(PolicyRefused, match="noise_multiplier"):
+        with pytest.raises(PolicyError, match="noise_multiplier"):
             check_noise(bound, noise)
 
 
 def test_no_noise_is_refused_also_where_the_policy_names_no_smallest() -> None:
-    with pytest.raises(PolicyRefused, match="no noise"):
+    with pytest.raises(PolicyError, match="no noise"):
         check_noise(a_policy(OPEN_COHORT).cohorts["chest"].privacy, 0.0)
 
 
@@ -254,7 +254,7 @@ def test_an_agreement_is_nowhere_laxer_than_job_or_policy(job: JobSpec, policy: 
     """Every bound written out once more, from the settings' own descriptions."""
     try:
         agreed = agree(job, policy)
-    except PolicyRefused:
+    except PolicyError:
         return
     asked, given_ = job.privacy, policy.cohorts["chest"].privacy
     assert policy.approved_jobs == "any"

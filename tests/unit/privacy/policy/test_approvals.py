@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fedward.errors import PolicyRefused, SettingsError
+from fedward.errors import PolicyError, SettingsError
 from fedward.privacy.policy.agreement import agree
 from fedward.privacy.policy.approvals import (
     UNKNOWN,
@@ -57,9 +57,9 @@ def put(folder: Path, job: JobSpec, *, now: datetime = NOON) -> Path:
 
 def refused(job: JobSpec, policy: SitePolicy, origin: Origin = UNKNOWN) -> str:
     """The refusal of a job that nothing admits: by ``admission`` and, with all else in order, by ``agree``."""
-    with pytest.raises(PolicyRefused) as alone:
+    with pytest.raises(PolicyError) as alone:
         admission(job, policy, origin=origin)
-    with pytest.raises(PolicyRefused) as among:
+    with pytest.raises(PolicyError) as among:
         agree(job, policy, origin=origin)
     told = str(alone.value)
     assert told in str(among.value)
@@ -108,7 +108,7 @@ def test_the_caps_hold_for_an_approved_job(folder: Path) -> None:
     )
     strict = policy.model_copy(update={"cohorts": {"chest": cohort}})
     assert admission(job, strict) == "approval"
-    with pytest.raises(PolicyRefused, match="for jobs with differential privacy"):
+    with pytest.raises(PolicyError, match="for jobs with differential privacy"):
         agree(job, strict)
 
 

@@ -16,7 +16,7 @@ import grpc
 import pytest
 
 from fedward.errors import FederationError
-from fedward.flare.listener.connection_guard import Doorkeeper
+from fedward.flare.listener.connection_guard import ConnectionGuard
 from fedward.flare.listener.health import MOST_AT_ONCE, hello_handler
 from fedward.flare.local_federation import free_port
 from fedward.provisioning.crl import make_crl
@@ -50,11 +50,11 @@ def serving(*handlers: Any, of: ThrowAway = AUTHORITY, name: str = "localhost") 
         server.stop(grace=None).wait(5)
 
 
-def keeper(tmp_path: Path, *revoked: int) -> Doorkeeper:
+def keeper(tmp_path: Path, *revoked: int) -> ConnectionGuard:
     path = tmp_path / "revoked.crl"
     dates = dict.fromkeys(revoked, datetime.now(UTC))
     path.write_bytes(make_crl(root=AUTHORITY.root, key=AUTHORITY.key, revoked=dates, number=1))
-    return Doorkeeper(path, root=AUTHORITY.root, say=lambda line: None)
+    return ConnectionGuard(path, root=AUTHORITY.root, log=lambda line: None)
 
 
 def kit_for(tmp_path: Path, port: int, *, host: str = "localhost", **kwargs: Any) -> Path:

@@ -10,7 +10,14 @@ from rich.console import Console
 
 from fedward.reporting.charts.participation import participation_chart
 from fedward.reporting.data.from_events import report_of
-from fedward.reporting.data.participation import SUCCESS, Contribution, Part, coverage_of, ledger_of, participation_of
+from fedward.reporting.data.participation import (
+    SUCCESS,
+    Contribution,
+    SiteRound,
+    coverage_of,
+    ledger_of,
+    participation_of,
+)
 from fedward.reporting.page import render
 from fedward.reporting.terminal import show_participation
 from fedward.settings import JobSpec
@@ -46,9 +53,9 @@ def test_events_from_before_the_ledger_are_pieced_together_and_the_rest_is_not_m
     ]
     first, second = ledger_of(events)
     assert first.sites == {
-        "a": Part(outcome="accepted", trained=True, patients=7),
-        "b": Part(outcome="accepted", trained=True),
-        "c": Part(outcome="dropped", reason="no answer in time"),
+        "a": SiteRound(outcome="accepted", trained=True, patients=7),
+        "b": SiteRound(outcome="accepted", trained=True),
+        "c": SiteRound(outcome="dropped", reason="no answer in time"),
     }
     assert (second.counted, second.sites["a"].reason) == (False, "gone")
     found = participation_of("b", events, (first, second))

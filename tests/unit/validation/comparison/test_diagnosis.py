@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fedward.privacy.disclosure.categories import AGES, INTENSITIES, MAKERS, SEXES
-from fedward.validation.comparison.diagnosis import NOTABLE, Finding, diagnose
+from fedward.validation.comparison.diagnosis import NOTABLE, PossibleCause, diagnose
 
 CAUSES = {"population-shift", "few-patients", "covariate-shift", "label-noise"}
 SITES = tuple("abcde")
@@ -57,7 +57,7 @@ def federation(**planted: Any) -> tuple[dict[str, dict[str, Any]], dict[str, dic
     return profiles, {site: support(profiles[site]["patients"]) for site in SITES}
 
 
-def first(findings: tuple[Finding, ...]) -> str:
+def first(findings: tuple[PossibleCause, ...]) -> str:
     assert {one.cause for one in findings} == CAUSES and len(findings) == 4
     assert [one.strength for one in findings] == sorted((one.strength for one in findings), reverse=True)
     assert all(one.evidence and one.remedy and 0 <= one.strength <= 1 for one in findings)

@@ -42,7 +42,7 @@ def test_shares_as_scipy() -> None:
 
 
 def test_looking_at_more_does_not_make_stronger() -> None:
-    four = [Difference(z=z, said="") for z in (3.0, 1.0, 0.5, 0.0)]
+    four = [Difference(z=z, sentence="") for z in (3.0, 1.0, 0.5, 0.0)]
     assert together(four, looked_at=4) == pytest.approx(math.sqrt(9 - 2 * math.log(4)))
     assert together(four[:1], looked_at=1) == 3.0
     assert together(four[1:], looked_at=3) == together([], looked_at=0) == 0.0

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedward.validation.comparison.sites import RECENT_S, SiteValue, Standing, compare_sites
+from fedward.validation.comparison.sites import RECENT_S, SiteComparison, SiteValue, compare_sites
 
 NOW = 1_000_000.0
 
@@ -22,7 +22,7 @@ def values(*numbers: float | None, high: float | None = None, age_s: float = 10.
     ]
 
 
-def flagged(found: dict[str, Standing]) -> list[str]:
+def flagged(found: dict[str, SiteComparison]) -> list[str]:
     return [site for site, standing in found.items() if standing.flagged]
 
 
@@ -60,7 +60,7 @@ def test_a_dead_sites_value_flags_no_one_and_is_in_no_mean() -> None:
     high = SiteValue("gone", 1.00, 0.99, 1.00, NOW - 1e6)
     found = compare_sites([*alive, low, high], now=NOW)
     assert flagged(found) == []
-    assert found["dead"] == Standing(False, None, None, None, 3, "its value is too old to count")
+    assert found["dead"] == SiteComparison(False, None, None, None, 3, "its value is too old to count")
     assert {site: found[site] for site in "abc"} == compare_sites(alive, now=NOW)
 
 
@@ -93,7 +93,7 @@ def test_identical_values_flag_nobody_and_a_trifle_flags_nobody() -> None:
 
 def test_two_sites_are_not_compared() -> None:
     standing = compare_sites(values(0.1, 0.9, None), now=NOW)["a"]
-    assert standing == Standing(False, None, None, None, 1, "fewer than 3 sites have a recent value")
+    assert standing == SiteComparison(False, None, None, None, 1, "fewer than 3 sites have a recent value")
 
 
 @pytest.mark.parametrize("nothing", [None, math.nan, math.inf])

@@ -98,7 +98,7 @@ class Three:
     def update(self, site: str, *, scale: float = 0.001) -> Weights:
         return self.hospitals[site].update(scale=scale, seed=self.seeds[site])
 
-    def sealing(self, site: str) -> SecureAggregation:
+    def secure_aggregation(self, site: str) -> SecureAggregation:
         """What the hospital's gates seal with, for messages that they would not let out."""
         return gate._STATES[site, self.hospitals[site].job_id].secure_aggregation
 

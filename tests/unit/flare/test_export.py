@@ -10,7 +10,7 @@ import pytest
 
 from fedward.errors import JobError
 from fedward.flare.export import export_job, main
-from fedward.flare.kits.central import CLASS_ALLOW_LIST
+from fedward.flare.kits.permissions import CLASS_ALLOW_LIST
 from fedward.settings import JobSpec, parse, read_job
 
 JOBS = ("cxr_classification", "cxr_private", "lung_segmentation", "hippocampus_segmentation")

@@ -79,7 +79,7 @@ SLOW = """
 import sys, time
 from pathlib import Path
 from fedward.indexing import workers
-from fedward.indexing.quality import Finding
+from fedward.indexing.quality import FileFacts
 from fedward.settings import CohortPolicy, CohortPrivacy
 
 def slow(finding, root, policy):
@@ -91,7 +91,7 @@ workers.examine = slow
 root = Path(sys.argv[1])
 cohort = CohortPolicy(images=root, index=root, max_quarantined_fraction=1, validation_fraction=0.5,
     privacy=CohortPrivacy(dp="not-required", epsilon_cap=None, delta=None, encryption="not-required"))
-files = [Finding(path=str(n), size=0, mtime_ns=0, role="image") for n in range(2000)]
+files = [FileFacts(path=str(n), size=0, mtime_ns=0, role="image") for n in range(2000)]
 for found in workers.examine_all(files, {"image": root}, cohort, workers=2):
     pass
 """

@@ -29,7 +29,7 @@ CALLS = [
     "fedward.flare.gates.egress._update",
     "fedward.flare.gates.egress.check_difference",
     "fedward.flare.gates.egress.check_tensors",
-    "fedward.flare.gates.egress.open_door",
+    "fedward.flare.gates.egress.gate_state",
     "fedward.flare.gates.egress.refuse",
     "fedward.privacy.disclosure.release.faults",
     "fedward.flare.gates.egress.release",

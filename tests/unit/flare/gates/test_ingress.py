@@ -229,7 +229,7 @@ CALLS = [
     "fedward.flare.gates.ingress.check_tensors",
     "fedward.flare.gates.ingress.check_traps",
     "fedward.flare.gates.ingress.layout_hash",
-    "fedward.flare.gates.ingress.open_door",
+    "fedward.flare.gates.ingress.gate_state",
     "fedward.flare.gates.ingress.question",
     "fedward.flare.gates.ingress.task_of",
     "fedward.training.networks.initial_weights",

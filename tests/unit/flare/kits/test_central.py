@@ -26,7 +26,8 @@ from fedward.encryption.keys.site_identity import read_identity
 from fedward.errors import FederationError
 from fedward.flare.gates.egress import EgressGate, require_gates
 from fedward.flare.gates.ingress import IngressGate
-from fedward.flare.kits.central import CLASS_ALLOW_LIST, SCOPE, Kits, provision
+from fedward.flare.kits.central import Kits, provision
+from fedward.flare.kits.permissions import CLASS_ALLOW_LIST, SCOPE
 from fedward.flare.kits.hardening import require_hardened
 from fedward.flare.kits.permissions import AUTHORIZATION
 from fedward.flare.listener.tls13 import CIPHERS

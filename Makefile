@@ -6,14 +6,14 @@ VENV := .venv
 RUN := $(VENV)/bin
 SOURCES := $(shell find custom -type f -not -name '*.pyc' -not -path '*.egg-info/*')
 
-.PHONY: help setup check test rehearse demo bench kit bundle reference dashboards clean
+.PHONY: help setup check test test-quick rehearse demo bench kit bundle reference dashboards clean
 
 help: ## list the verbs
-	@grep -hE "^[a-z]+:.*##" $(MAKEFILE_LIST) | sed -E "s/^([a-z]+):.*## (.*)/  make \1|\2/" | column -t -s "|"
+	@grep -hE "^[a-z-]+:.*##" $(MAKEFILE_LIST) | sed -E "s/^([a-z-]+):.*## (.*)/  make \1|\2/" | column -t -s "|"
 
-setup: $(VENV)/.fedward ## virtual environment, pinned libraries, Fedward's own wheel
+setup: $(VENV)/.fedward ## virtual environment, pinned libraries, Fedward's wheel
 
-check: setup ## what CI runs first: formatting, lint, types, layout, every job's settings, deploy/, the pins' ages
+check: setup ## format, lint, types, layout, jobs, deploy files, age of pins
 	$(RUN)/ruff format --check .
 	$(RUN)/ruff check .
 	$(RUN)/mypy
@@ -22,10 +22,13 @@ check: setup ## what CI runs first: formatting, lint, types, layout, every job's
 	deploy/validate.sh
 	$(RUN)/python deploy/pins.py
 
-test: setup ## every test, real federations among them, two files at a time, each on one thread
+test: setup ## all tests, real federations among them (25 minutes, 2 cores)
 	OMP_NUM_THREADS=1 $(RUN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-rehearse: setup ## the slow tests: bundle without a network, image, joining, a compromise, networks apart (half an hour)
+test-quick: setup ## tests for every edit: no federation, nothing slow (4 minutes)
+	OMP_NUM_THREADS=1 $(RUN)/pytest -n 2 -m "not integration and not slow"
+
+rehearse: setup ## slow tests: bundle, image, joining, compromise (half an hour)
 	FEDWARD_REHEARSE=1 OMP_NUM_THREADS=1 $(RUN)/pytest \
 		tests/integration/deployment/test_{bundle,containers,joining,compromised,namespaces}.py \
 		tests/integration/federation/test_planted_causes.py
@@ -33,7 +36,7 @@ rehearse: setup ## the slow tests: bundle without a network, image, joining, a c
 demo: setup ## three hospitals, a server, a job, a report in build/demo
 	$(RUN)/fedward demo
 
-bench: setup ## measurements side by side: index, overhead, dp_step, encryption, dashboard (half an hour)
+bench: setup ## measure: index, overhead, DP, encryption (half an hour)
 	$(RUN)/python bench/index.py
 	$(RUN)/python bench/overhead.py
 	$(RUN)/python bench/dp_step.py
@@ -42,13 +45,13 @@ bench: setup ## measurements side by side: index, overhead, dp_step, encryption,
 	$(RUN)/python bench/encrypted_auc.py
 	$(RUN)/python bench/dashboard.py
 
-kit: setup ## startup kits for provisioning/federation.yml in build/federation
+kit: setup ## startup kits of provisioning/federation.yml, build/federation
 	$(RUN)/fedward federation provision provisioning/federation.yml
 
-bundle: setup ## air-gapped bundle in build/bundle; KIT=folder puts a hospital's kit in
+bundle: setup ## air-gapped bundle in build/bundle; KIT=folder adds a kit
 	deploy/bundle/make.sh $(KIT)
 
-reference: setup ## docs/reference.md, docs/messages.md, the table of rooms and the reports' JSON schemas from the code
+reference: setup ## write generated pages and JSON schemas from the code
 	$(RUN)/python docs/reference.py
 	$(RUN)/python docs/messages.py
 	$(RUN)/python docs/layout.py --write

@@ -19,6 +19,8 @@ from fedward.provisioning.templates import RESOURCES, change_resources, render
 from fedward.settings import FederationSpec, parse, read_site
 from tests.support.packages import needs
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def deploy(root: Path) -> Path:

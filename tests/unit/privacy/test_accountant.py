@@ -33,6 +33,8 @@ from fedward.privacy.accountant import (
 )
 from fedward.training.dp_sgd import clipped_sum
 
+pytestmark = pytest.mark.slow
+
 
 def event(rate: float, noise: float, steps: int) -> Event:
     return Event(sampling_rate=rate, noise_multiplier=noise, steps=steps)

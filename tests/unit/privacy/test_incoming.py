@@ -14,6 +14,8 @@ from fedward.settings import JobSpec, parse, plain
 from fedward.training.networks import NETWORKS, initial_weights
 from fedward.weights import Weights, difference, layout_of
 
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng(2)
 
 

@@ -29,6 +29,8 @@ from fedward.training.dp_sgd.patient_gradients import Patient, one_by_one
 from fedward.training.losses import build_loss
 from fedward.training.networks import build_network
 
+pytestmark = pytest.mark.slow
+
 SLOTS = 4
 SHAPES: dict[type[nn.Module], tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     nn.Linear: (lambda: nn.Linear(48, 40), (3, 48)),

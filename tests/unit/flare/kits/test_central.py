@@ -27,9 +27,8 @@ from fedward.errors import FederationError
 from fedward.flare.gates.egress import EgressGate, require_gates
 from fedward.flare.gates.ingress import IngressGate
 from fedward.flare.kits.central import Kits, provision
-from fedward.flare.kits.permissions import CLASS_ALLOW_LIST, SCOPE
 from fedward.flare.kits.hardening import require_hardened
-from fedward.flare.kits.permissions import AUTHORIZATION
+from fedward.flare.kits.permissions import AUTHORIZATION, CLASS_ALLOW_LIST, SCOPE
 from fedward.flare.listener.tls13 import CIPHERS
 from fedward.provisioning.authority import read_pem
 from fedward.provisioning.crl import CRL_FILE, Revocations, crl_content, parse_crl
@@ -38,6 +37,8 @@ from fedward.provisioning.invitation import LocalExtras, local_name
 from fedward.provisioning.participants import Kind
 from fedward.provisioning.stamp import package_hash, read_stamp
 from fedward.settings import FederationSpec, parse, read_federation
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,8 @@ from fedward.provisioning.stamp import read_stamp
 from fedward.settings import FederationSpec, parse
 from tests.support.flare.handshake import handshake
 
+pytestmark = pytest.mark.slow
+
 ANOTHER = "0000 1111 2222 3333 4444 5555 6666 7777"
 
 

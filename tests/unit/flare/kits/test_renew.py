@@ -28,6 +28,8 @@ from fedward.settings import FederationSpec, parse
 from tests.support.flare.handshake import handshake
 from tests.support.packages import needs
 
+pytestmark = pytest.mark.slow
+
 SPEC = parse(
     FederationSpec,
     {

@@ -31,6 +31,8 @@ from tests.conftest import tiny_job_content
 from tests.support.disclosure import refused, release
 from tests.support.validation_rows import validation_row
 
+pytestmark = pytest.mark.slow
+
 ALL = ("scores", "support", "subgroups", "curves", "profile", "pooled", "cohort_statistics")
 KINDS: dict[str, dict[str, Any]] = {
     "binary": {"labels": ["a"]},

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,6 +26,8 @@ from tests.conftest import tiny_job_content
 from tests.support.disclosure import refused, release
 from tests.support.validation_rows import validation_row
 from tests.unit.privacy.disclosure.test_floor import Reader
+
+pytestmark = pytest.mark.slow
 
 NAMES = ("left", "right")
 Metrics = dict[str, Any]

@@ -18,6 +18,8 @@ from fedward.training.dp_sgd.layer_gradients import by_layer, fits
 from fedward.training.dp_sgd.patient_gradients import Patient, one_by_one, trainable
 from fedward.training.networks import predict
 
+pytestmark = pytest.mark.slow
+
 INSTANCE = {"channels": [8, 16], "strides": [2, 2], "norm": ["instance", {"affine": True}]}
 SMALL_VIT = {"hidden_size": 48, "mlp_dim": 64, "num_heads": 3, "num_layers": 2, "dropout_rate": 0.0}
 SMALL_UNET = {"features": [8, 8, 16, 16, 16, 8]}

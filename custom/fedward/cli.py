@@ -1,4 +1,4 @@
-"""``fedward …``: one thin module a noun; errors become one line and exit code 1."""
+"""Run the command line ``fedward …``: one thin module for each noun; errors become one line and exit code 1."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
+    rich_markup_mode=None,  # plain help: a flag shows no type, and no text is read as markup
 )
 app.command(name="dashboard")(dashboard.dashboard)
 app.command(name="demo")(demo.demo)
@@ -52,7 +53,7 @@ def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted."""
     try:
         app()
-    except SystemExit as stop:  # typer turns Ctrl-C into this code and says nothing
+    except SystemExit as stop:  # typer turns Ctrl-C into this code and prints nothing
         if stop.code == _INTERRUPTED:
             _say("stopped", _INTERRUPTED)
         raise

@@ -78,6 +78,28 @@ def test_make_help_lists_every_verb_in_a_line(root: Path) -> None:
         assert re.search(rf"^\s*make {verb}\s+\S", shown, flags=re.MULTILINE), verb
 
 
+def help_of(*words: str) -> str:
+    from typer.testing import CliRunner
+
+    from fedward.cli import app
+
+    return CliRunner().invoke(app, [*words, "--help"], terminal_width=80).output
+
+
+@pytest.mark.parametrize("noun", ["", "job", "site", "site policy", "federation", "key"])
+def test_help_fits_a_terminal_of_eighty_columns(noun: str) -> None:
+    """Each command's line is a whole sentence, and a flag shows no type."""
+    shown = help_of(*noun.split())
+    assert "Commands:" in shown and "..." not in shown.partition("Commands:")[2], shown
+    assert "<bool>" not in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_make_help_fits_a_terminal_of_eighty_columns(root: Path) -> None:
+    shown = subprocess.run(["make", "help"], cwd=root, capture_output=True, text=True, check=True).stdout
+    assert max(map(len, shown.splitlines())) <= 80
+
+
 @pytest.mark.parametrize("verb", ["demo", "test", "check", "bench", "kit"])
 def test_every_verb_is_one_that_make_knows(root: Path, verb: str) -> None:
     done = subprocess.run(["make", "--dry-run", verb], cwd=root, capture_output=True, text=True, check=False)

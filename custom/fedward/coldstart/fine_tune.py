@@ -1,13 +1,13 @@
-"""A consortium's model trained on at one hospital, for that hospital alone.
+"""Fine-tune a consortium's model at one hospital, for that hospital only.
 
-1. The training patients are parted once more: a fifth tunes, the rest trains. No validation patient is touched.
-2. Pass after pass over those who train, from the consortium's weights, at a tenth of the job's learning rate.
-3. After each pass the tuning patients' loss is taken; the best pass is kept, and the start is a pass too: a fine-tune
-   that helps none of them changes nothing.
-4. It stops when some passes on end brought nothing.
+1. Divide the training patients once more: a fifth tunes, the rest trains. No validation patient is used.
+2. Train in passes over the training part, from the consortium's weights, at a tenth of the job's learning rate.
+3. After each pass, compute the tuning patients' loss and keep the best pass. The start counts as a pass too: a
+   fine-tune that does not lower the loss changes nothing.
+4. Stop after several passes in a row without a better loss.
 
-There is no differential privacy in it: the model may remember a patient and must not leave the hospital. Nothing is
-charged to the ledger, since nothing leaves.
+It uses no differential privacy: the model may remember a patient and must not leave the hospital. The ledger is not
+charged, since nothing leaves.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from fedward.training.learner import Learner
 from fedward.weights import Weights
 
 SLOWER = 0.1
-"""Part of the job's learning rate at which the fine-tune goes on."""
+"""Fraction of the job's learning rate for the fine-tune."""
 PASSES, PATIENCE = 20, 4
-"""Most passes over the training patients, and passes without a better tuning loss after which it stops."""
+"""Largest number of passes over the training patients, and passes without a better tuning loss before it stops."""
 TUNE_EVERY = 5
-"""Every so many-th training patient tunes."""
+"""Distance between tuning patients: one in so many training patients tunes."""
 FEWEST = 10
-"""Training patients below which none is spared for tuning, and so nothing is trained."""
+"""Smallest number of training patients; with fewer none can be used for tuning, and nothing is trained."""
 
 OnStep = Callable[[int, int, str], None]
-"""Called with steps done, most steps there may be, and a word on how it stands; what it raises stops the training."""
+"""Called with steps done, largest number of steps, and a progress text; an exception from it stops the training."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FineTuned:
-    """What a fine-tune gave.
+    """Result of a fine-tune.
 
     Attributes:
-        weights: of the best pass; the consortium's own where ``kept`` is 0.
-        passes, kept: passes made, and which was the best on the tuning patients.
-        train_patients, tune_patients: whom it learnt from, and who chose the pass.
+        weights: weights of the best pass; the consortium's own if ``kept`` is 0.
+        passes, kept: number of passes, and the best pass on the tuning patients.
+        train_patients, tune_patients: numbers of patients for training and for choosing the pass.
         losses: mean loss of the tuning patients at the start and after each pass.
     """
 
@@ -59,14 +59,14 @@ class FineTuned:
 def fine_tune(
     job: JobSpec, weights: Weights, examples: Sequence[Example], *, site: str, on_step: OnStep = lambda *_: None
 ) -> FineTuned:
-    """Train a model on, on a hospital's training patients; see the module.
+    """Train a model further on a hospital's training patients; see the module.
 
     Args:
-        job: whose loss, transforms, optimizer and batch size it takes; its privacy is left aside.
-        weights: the consortium's model.
-        examples: the training side of the hospital's split, and nothing of the validation side.
-        site: for messages and for the order of the images.
-        on_step: follows it.
+        job: job that gives loss, transforms, optimizer and batch size; its privacy settings are not used.
+        weights: weights of the consortium's model.
+        examples: training split of the hospital, without any validation patient.
+        site: site id, for messages and for the order of the images.
+        on_step: called with the progress.
 
     Raises:
         CohortError: too few training patients, or an image can no longer be read.
@@ -105,7 +105,7 @@ def fine_tune(
 
 
 def part(examples: Sequence[Example]) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
-    """Who trains and who tunes, by patient: every fifth in the order of their pseudonyms, which is no order at all.
+    """Divide patients into training and tuning: every fifth by pseudonym tunes, which is an arbitrary order.
 
     Raises:
         CohortError: fewer than ``FEWEST`` patients.
@@ -120,7 +120,7 @@ def part(examples: Sequence[Example]) -> tuple[tuple[Example, ...], tuple[Exampl
 
 
 def save_private(weights: Weights, path: Path) -> None:
-    """Write a state dict that the owner alone may read, mode 0600 from its first byte; whole or not at all."""
+    """Write a state dict that only the owner can read, mode 0600 from its first byte; whole or not at all."""
     import torch
 
     state = {name: torch.from_numpy(weights[name].copy()) for name in sorted(weights)}
@@ -128,7 +128,7 @@ def save_private(weights: Weights, path: Path) -> None:
 
 
 def _local(job: JobSpec) -> JobSpec:
-    """The job as one hospital trains it on: slower, evenly, with momenta from pass to pass, without a pull back."""
+    """Return the job for local training: lower constant rate, optimizer kept between passes, no FedProx term."""
     training = job.training.model_copy(
         update={
             "lr": job.training.lr * SLOWER,

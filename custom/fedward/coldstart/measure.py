@@ -1,4 +1,4 @@
-"""A model's result on a hospital's own labelled patients, with what stands behind it; below the floor no number."""
+"""Measure a model on a hospital's own labelled patients, with its support; below the minimum count no number."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from fedward.weights import Weights
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cases:
-    """A model's word on some examples, image by image; it stays at the hospital.
+    """Predictions of a model on some examples, image by image; they stay at the hospital.
 
     Attributes:
-        examples: in order.
-        found: predictions of a classification, or the masks' scorer of a segmentation.
+        examples: examples, in order.
+        found: predictions of a classification, or the mask scorer of a segmentation.
     """
 
     examples: tuple[Example, ...]
@@ -41,12 +41,12 @@ class Cases:
 
     @property
     def patients(self) -> list[str]:
-        """The patient of each image."""
+        """Patient of each image."""
         return [example.row.patient for example in self.examples]
 
     @property
     def dices(self) -> NDArray[np.float64]:
-        """Mean Dice of each image over its structures, (n,), NaN where it has none; segmentation alone."""
+        """Mean Dice of each image over its structures, (n,), NaN where it has none; segmentation only."""
         if not isinstance(self.found, MaskScorer):
             raise TypeError("predictions of a classification have no Dice")
         table = self.found.dices
@@ -58,8 +58,8 @@ class Cases:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Support:
-    """Counts that a result rests on. ``positives`` are patients with the finding in an image and ``negatives`` all
-    others, who have it in none, of the label that has the fewest of either; None for a segmentation."""
+    """Counts behind a result. ``positives`` are patients with the finding in an image and ``negatives`` all others, for
+    the label with the smallest such count; both None for a segmentation."""
 
     patients: int
     images: int
@@ -67,20 +67,19 @@ class Support:
     negatives: int | None
 
     def reaches(self, floor: int) -> bool:
-        """True where each number is the floor or more."""
+        """True if every count reaches the floor."""
         return all(number is None or number >= floor for number in (self.patients, self.positives, self.negatives))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """A model at this hospital.
+    """Result of a model at this hospital.
 
     Attributes:
-        support: what it rests on.
-        value, interval: AUC or Dice and its 95 % interval over patients; None where the floor hides them or they cannot
-            be had.
-        sd: of Dice from image to image; None for a classification.
-        disclosed: JSON-ready scores, subgroups and operating point, cut to the hospital's floor.
+        support: counts behind it.
+        value, interval: AUC or Dice and its 95 % interval over patients; None if below the floor or not available.
+        sd: standard deviation of Dice between images; None for a classification.
+        disclosed: JSON-ready scores, subgroups and operating point, without numbers below the hospital's floor.
     """
 
     support: Support
@@ -91,12 +90,12 @@ class Result:
 
 
 def run(job: JobSpec, learner: Learner, weights: Weights, examples: Sequence[Example], images: Images) -> Cases:
-    """The model's word on each image.
+    """Compute the model's predictions for each image.
 
     Args:
         job, learner, weights: the model.
-        examples: which images.
-        images: the same, prepared, without random transforms.
+        examples: examples to predict.
+        images: images of these examples, prepared without random transforms.
 
     Raises:
         CohortError: an image can no longer be read.
@@ -106,7 +105,7 @@ def run(job: JobSpec, learner: Learner, weights: Weights, examples: Sequence[Exa
 
 
 def support_of(job: JobSpec, examples: Sequence[Example]) -> Support:
-    """Patients, images, and patients with and without the finding that has the fewest of either."""
+    """Count patients, images, and patients with and without the rarest finding (smallest of either count)."""
     patients = len({example.row.patient for example in examples})
     kinds = kinds_of(job, examples)
     positives, negatives = min(kinds.values(), key=min) if kinds else (None, None)
@@ -114,20 +113,20 @@ def support_of(job: JobSpec, examples: Sequence[Example]) -> Support:
 
 
 def kinds_of(job: JobSpec, examples: Sequence[Example]) -> dict[str, tuple[int, int]]:
-    """Label or class -> patients with it in an image, and all others; empty for a segmentation."""
+    """Return label or class -> patients with it in an image, and all others; empty for a segmentation."""
     everyone = len({example.row.patient for example in examples})
     with_it = {name: len({example.row.patient for example in those}) for name, those in having(job, examples).items()}
     return {name: (count, everyone - count) for name, count in with_it.items()}
 
 
 def result_of(job: JobSpec, cases: Cases, *, floor: int, operating_point: float | None = None) -> Result:
-    """The scores of some cases, as far as the hospital's floor lets them leave.
+    """Return the scores of some cases, as far as the hospital's floor allows.
 
     Args:
-        job: whose labels or structures count.
+        job: job whose labels or structures count.
         cases: from ``run``.
-        floor: fewest patients, and patients of each kind, that a number rests on.
-        operating_point: a threshold on the scores that comes from elsewhere.
+        floor: minimum count of patients, and of patients of each kind, behind a number.
+        operating_point: threshold on the scores that comes from elsewhere.
     """
     support, patients = support_of(job, cases.examples), cases.patients
     if isinstance(cases.found, MaskScorer):
@@ -153,7 +152,7 @@ def result_of(job: JobSpec, cases: Cases, *, floor: int, operating_point: float 
 
 
 def change_of(job: JobSpec, before: Cases, after: Cases) -> Change:
-    """After less before on the same examples."""
+    """Return after less before, on the same examples."""
     if isinstance(before.found, Predictions) and isinstance(after.found, Predictions):
         truth, old = by_name(job, before.found)
         new = by_name(job, after.found)[1]
@@ -164,7 +163,7 @@ def change_of(job: JobSpec, before: Cases, after: Cases) -> Change:
 
 
 def _without(scores: Mapping[str, Any], few: Set[str]) -> dict[str, Any]:
-    """The scores without the numbers of labels that too few patients have, and then without those over all labels."""
+    """Remove the numbers of labels that too few patients have, and then the numbers over all labels."""
     if not few:
         return dict(scores)
     labels = {name: dict.fromkeys(label) if name in few else label for name, label in scores.get("labels", {}).items()}
@@ -172,7 +171,7 @@ def _without(scores: Mapping[str, Any], few: Set[str]) -> dict[str, Any]:
 
 
 def _disclosed(job: JobSpec, metrics: Mapping[str, Any], *, few: Set[str], floor: int) -> dict[str, Any]:
-    """The same floor, and the same taking out of what would follow, as at the hospital's door."""
+    """Apply the same floor and the same removal of derivable numbers as the hospital's egress gate."""
     disclosure = Disclosure(metrics=("scores", "subgroups"), decimals=3, min_count=floor)
     groups = {name: table for name, table in metrics["subgroups"].items() if name not in few}
     return release({**metrics, "subgroups": groups}, Rule.of(job, disclosure, private=False)).metrics

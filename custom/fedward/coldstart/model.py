@@ -1,7 +1,7 @@
-"""A model file as a hospital was given it -> its job and weights, or one line that says why not.
+"""Read the model file that a hospital received: return its job and weights, or one line with the reason of refusal.
 
-A model that loads without a word and is another network's, untrained or damaged gives a number all the same. So a file
-is held to the job's own layout, to finite values and to what a trained network looks like before an image is read.
+A model of another network, an untrained or a damaged one may load without an error and still give a number. So the
+file is checked for the job's layout, finite values and the properties of a trained network before an image is read.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from fedward.settings import JOB_FILE, JobSpec, parse, read_job
 from fedward.weights import MODEL_FILE, Weights, require_stored
 
 RESULT_MODEL = Path("workspace") / MODEL_FILE
-"""Where a downloaded result has its final model."""
+"""Path of the final model in a downloaded result."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """What a hospital was given.
+    """Model as a hospital received it.
 
     Attributes:
-        job: that the model was trained with.
-        weights: its tensors, of the job's own layout, finite.
-        sha256: of the file.
-        took_part: sites that trained it, where the result says so; empty for a bare file.
+        job: job with which the model was trained.
+        weights: tensors in the job's own layout, finite.
+        sha256: hash of the file.
+        took_part: sites that trained it, if the result names them; empty for a bare file.
     """
 
     job: JobSpec
@@ -46,8 +46,8 @@ def read_given(model: Path, job: Path | None) -> Given:
         job: folder with job.toml or an exported job; needed for a file.
 
     Raises:
-        SettingsError: no job, or one that is not the result's own.
-        JobError: no model, or one that is not the job's.
+        SettingsError: no job, or one that differs from the result's job.
+        JobError: no model, or one that does not belong to the job.
     """
     took_part: frozenset[str] = frozenset()
     spec = None if job is None else _job(job)
@@ -73,11 +73,11 @@ def read_given(model: Path, job: Path | None) -> Given:
 
 
 def check_weights(content: Mapping[str, Any], job: JobSpec, *, where: Path) -> Weights:
-    """A fresh copy of a model's tensors, which are the job's.
+    """Check that a model's tensors belong to the job, and return a fresh copy of them.
 
     Raises:
-        JobError: a tensor that is missing, extra, of another shape or type, not finite, all zero where training leaves
-            none so, or a copy of another; or a job whose normalisation stays at its hospitals.
+        JobError: a tensor that is missing, extra, of another shape or type, not finite, all zero although training does
+            not leave it so, or a copy of another; or a job whose normalisation layers stay at its hospitals.
     """
     from fedward.privacy.incoming import check_traps
     from fedward.privacy.outgoing import check_tensors
@@ -102,7 +102,7 @@ def check_weights(content: Mapping[str, Any], job: JobSpec, *, where: Path) -> W
 
 
 def _job(path: Path) -> JobSpec:
-    """The settings of a job's folder: ``job.toml``, or an exported job's ``app/config/job.json``."""
+    """Read the settings from a job's folder: ``job.toml``, or an exported job's ``app/config/job.json``."""
     import json
 
     found = sorted(path.glob(f"app*/config/{JOB_FILE}")) if path.is_dir() else []
@@ -116,7 +116,7 @@ def _job(path: Path) -> JobSpec:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], str]:
-    """A state dict's arrays; nothing of a pickled object is ever run (``weights_only``)."""
+    """Read a state dict's arrays; no pickled object is ever executed (``weights_only``)."""
     import torch
 
     remedy = "give FL_global_model.pt of a finished job"

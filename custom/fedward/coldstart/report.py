@@ -1,4 +1,4 @@
-"""The answer of ``fedward site validate``, for people and for scripts. Nothing in it names a patient or an image."""
+"""Write the answer of ``fedward site validate``, for people and for scripts. It names no patient and no image."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ STAYS = (
     "it was trained here without differential privacy and may remember a patient: it must not leave this hospital; the "
     "ledger is not charged, since nothing leaves"
 )
-"""The note on a model that was fine-tuned."""
+"""Note on a fine-tuned model."""
 INSUFFICIENT = "insufficient support"
 MEASURES = {"auc": "AUC", "dice": "Dice"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Width:
-    """Number of labelled patients that a narrow enough interval takes, and what stands behind it.
+    """Number of labelled patients needed for an interval of the wanted width, and the assumptions behind it.
 
     Attributes:
-        needed: for the width asked for.
-        expected: the AUC, or the standard deviation of Dice, that was reckoned with.
-        prevalence: part of the patients who have the finding; None for Dice, and where the floor hides it.
-        by_rule_of_thumb: 100 and 200 patients -> the width that they give.
+        needed: number for the wanted width.
+        expected: AUC, or standard deviation of Dice, used in the calculation.
+        prevalence: fraction of patients with the finding; None for Dice, and below the floor.
+        by_rule_of_thumb: 100 and 200 patients -> width of the interval.
         here: labelled patients of this hospital; None below its floor.
     """
 
@@ -44,15 +44,15 @@ class Width:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuned:
-    """A local fine-tune, told honestly: before and after on validation patients whom it never touched.
+    """Local fine-tune: results before and after, on validation patients that it never used.
 
     Attributes:
-        before, after: on the validation split alone.
+        before, after: results on the validation split alone.
         change: after less before, on the same draws of patients.
-        judgement: of the fine-tuned model; None without a threshold.
-        passes, kept: over the training patients, and which was kept; 0: none was better than the start.
-        train_patients, tune_patients: whom it learnt from, and who chose the pass.
-        model: where it was saved; None where nothing was changed.
+        judgement: judgement of the fine-tuned model; None without a threshold.
+        passes, kept: passes over the training patients, and the pass that was kept; 0: none was better than the start.
+        train_patients, tune_patients: numbers of patients for training and for choosing the pass.
+        model: path of the saved model; None if nothing was changed.
     """
 
     before: Result
@@ -68,15 +68,15 @@ class Tuned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """All that is told.
+    """Complete answer.
 
     Attributes:
-        job, job_hash, model_sha256, site, cohort, cohort_hash: what was held to what.
+        job, job_hash, model_sha256, site, cohort, cohort_hash: identity of the model and of the tested cohort.
         measure: "auc" or "dice".
-        floor: the hospital's own; no number rests on fewer patients.
+        floor: minimum count of the hospital; no number covers fewer patients.
         over: "all labelled patients", or "validation patients" where the hospital took part in the training.
-        width, result, judgement, tuned: as their classes say; no judgement without a threshold.
-        no_tuning: why there was no fine-tune although one was due.
+        width, result, judgement, tuned: see their classes; no judgement without a threshold.
+        no_tuning: reason why a due fine-tune did not run.
     """
 
     job: str
@@ -96,11 +96,11 @@ class Answer:
 
     @property
     def accepted(self) -> bool:
-        """True where the consortium's model, as it came, passes here; without a threshold, where there is a number."""
+        """True if the consortium's model, as received, passes here; without a threshold, if there is a number."""
         return self.result.value is not None if self.judgement is None else self.judgement.verdict == "pass"
 
     def plain(self) -> dict[str, Any]:
-        """The same as JSON-ready data."""
+        """Return the answer as JSON-ready data."""
         return {
             "format": FORMAT,
             **{name: getattr(self, name) for name in _HEAD},
@@ -118,7 +118,7 @@ class Answer:
         }
 
     def lines(self) -> Iterator[str]:
-        """The same for people."""
+        """Yield the answer as text lines."""
         name = MEASURES[self.measure]
         yield f"{self.site}, cohort {self.cohort}: job {self.job}, model {self.model_sha256[:12]}"
         yield from _needed_lines(self.width, name)
@@ -197,7 +197,7 @@ def _needed_lines(width: Width, name: str) -> Iterator[str]:
 
 
 def _detail_lines(result: Result, measure: str) -> Iterator[str]:
-    """Labels where there are several, the operating point, and the subgroups, each with what it rests on."""
+    """Yield the labels (if several), the operating point and the subgroups, each with its support."""
     scores = result.disclosed.get("scores", {})
     for name, one in (scores.get("labels") or scores.get("structures") or {}).items():
         yield f"  {name}: {_cell(one, measure)}"

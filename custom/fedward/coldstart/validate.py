@@ -1,7 +1,7 @@
-"""A consortium's model held to a hospital's own patients: support, result, verdict, and on "fail" a local fine-tune.
+"""Test a consortium's model on a hospital's own patients: support, result, verdict, and on "fail" a local fine-tune.
 
-Where the hospital took no part, all of its labelled patients are new to the model and all of them count. A fine-tune
-learns from the training side of the hospital's split, so its before and after are told on the validation side alone.
+If the hospital took no part, all of its labelled patients are new to the model and all of them count. A fine-tune
+learns from the training split of the hospital, so its before and after are measured on the validation split alone.
 """
 
 from __future__ import annotations
@@ -35,27 +35,27 @@ from fedward.validation.sample_size import (
 
 FINE_TUNED_FILE = "fine_tuned.pt"
 EXPECTED_AUC = 0.85
-"""What is expected of a model where nobody says what else."""
+"""Expected AUC if neither the user nor a threshold gives one."""
 EXPECTABLE = (0.5, 0.95)
-"""Where there is a threshold it is expected, within these: near 1 hardly a patient would seem to be needed."""
+"""Range to which a threshold is clipped as expected AUC: near 1 hardly any patient would seem to be needed."""
 
 OnStep = Callable[[int, int | None, str], None]
-"""Called with steps done, most steps there may be where that is known, and a word on what is being done."""
+"""Called with steps done, largest number of steps if known, and a text on the current step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What ``fedward site validate`` was asked for.
+    """Request of ``fedward site validate``.
 
     Attributes:
         cohort: name in site.toml; None: the job's.
-        width: wanted of the 95 % interval.
-        expected: AUC (or standard deviation of Dice) to reckon with; None: the threshold, or a customary value.
-        threshold: None: the job's own.
+        width: wanted width of the 95 % interval.
+        expected: assumed AUC (or standard deviation of Dice); None: the threshold, or a customary value.
+        threshold: threshold for the verdict; None: the job's own.
         operating_point: threshold on the scores that comes from elsewhere.
-        took_part: the hospital trained the model, so that only its validation patients are new to it.
-        fine_tune: True: in any case; False: never; None: on "fail".
-        out: folder that a fine-tuned model goes to.
+        took_part: True if the hospital trained the model; then only its validation patients are new to it.
+        fine_tune: True: always; False: never; None: on "fail".
+        out: folder for a fine-tuned model.
     """
 
     cohort: str | None
@@ -71,10 +71,10 @@ class Asked:
 def validate_here(
     given: Given, policy: SitePolicy, asked: Asked, *, on_step: OnStep = lambda done, total, what: None
 ) -> Answer:
-    """Hold the model to the hospital's patients; see the module.
+    """Test the model on the hospital's patients; see the module.
 
     Raises:
-        CohortError: no such cohort, no index, or one that cannot serve the job.
+        CohortError: no such cohort, no index, or one that is unusable for the job.
         JobError: the job cannot be built, or a fine-tune's loss is no longer finite.
         SettingsError: a number out of its range.
     """
@@ -135,7 +135,7 @@ def _judge(result: Result, threshold: float | None) -> Judgement | None:
 def _width(
     job: JobSpec, chosen: Selection, result: Result, asked: Asked, threshold: float | None, *, floor: int
 ) -> Width:
-    """What the wanted width takes, at this hospital's prevalence where the floor lets it be told, else at a half."""
+    """Return the patients needed for the wanted width, at the hospital's prevalence if the floor allows, or 0.5."""
     support = support_of(job, (*chosen.train, *chosen.validation))
     reported = support.reaches(floor)
     here = support.patients if reported else None
@@ -169,7 +169,7 @@ def _tune(
     learner: Learner,
     on_step: OnStep,
 ) -> tuple[Tuned | None, str | None]:
-    """The fine-tune where one is due, or why there is none although it is."""
+    """Return the fine-tune if one is due, or the reason why a due one did not run."""
     failed = judgement is not None and judgement.verdict == "fail"
     if asked.fine_tune is False or not (failed or asked.fine_tune):
         return None, None

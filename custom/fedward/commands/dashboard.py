@@ -1,4 +1,4 @@
-"""``fedward dashboard``: the metrics service and its pages, for who runs the server."""
+"""Define ``fedward dashboard``: the metrics service and its pages, for the server's operator."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 
 
 def dashboard(
-    store: Path = typer.Argument(..., help="The server's metrics.db, or the server's kit folder."),
+    store: Path = typer.Argument(..., metavar="STORE", help="The server's metrics.db, or the server's kit folder."),
     host: str = typer.Option("127.0.0.1", help="Address to listen on; another than loopback needs a token over TLS."),
     port: int = typer.Option(8600, min=0, max=65_535, help="0 takes a free one."),
     token_file: Path | None = typer.Option(None, help="File with the token; no one but its owner can read it."),
@@ -18,7 +18,7 @@ def dashboard(
         None, min=1, help="Delete jobs whose last event is older than this. None keeps them."
     ),
 ) -> None:
-    """Show sites and jobs live, and serve /metrics to Prometheus. Runs until Ctrl-C."""
+    """Show sites and jobs live; serve /metrics to Prometheus. Runs until Ctrl-C."""
     from fedward.dashboard.serve import serve
     from fedward.dashboard.store_handle import store_at
 

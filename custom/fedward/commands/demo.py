@@ -1,4 +1,4 @@
-"""``fedward demo``: three hospitals, a server, a job and a report on one machine."""
+"""Define ``fedward demo``: three hospitals, a server, a job and a report on one machine."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def demo(
     threads: int = typer.Option(1, min=1, help="CPU threads for each site's training."),
     seed: int = typer.Option(0, min=0, help="Seed of the synthetic images and of the patients' splits."),
 ) -> None:
-    """Run a whole federation here: DICOM in, training, a report and summary.json out. Ctrl-C stops all of it."""
+    """Run a whole federation on this machine. DICOM in, training, a report and summary.json out; Ctrl-C stops
+    all of it."""
     from fedward.demo.report import write_demo_report
     from fedward.demo.run import DemoOptions, run_demo
     from fedward.screen import screen

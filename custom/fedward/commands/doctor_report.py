@@ -1,4 +1,4 @@
-"""Shared by both doctors: progress on a terminal, the report, the exit code."""
+"""Print progress and report of both doctors, and set the exit code."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FAILED, NOT_A_KIT = 1, 4
 
 
 def examined(case: Visit, checks: Sequence[Check]) -> tuple[Heard, ...]:
-    """Make the checks; the one that is being made is on stderr."""
+    """Run the checks; show the current one on stderr."""
     from fedward.doctor.run import examine
 
     with _progress() as say:
@@ -31,7 +31,7 @@ def examined(case: Visit, checks: Sequence[Check]) -> tuple[Heard, ...]:
 
 
 def show(heard: tuple[Heard, ...], case: Visit, format: Format) -> None:
-    """Print the report; exit code 1 when a check failed."""
+    """Print the report; exit with code 1 if a check failed."""
     from fedward.doctor.report import as_json, as_text, result
 
     typer.echo(as_json(heard, case) if format is Format.json else as_text(heard, case))
@@ -40,7 +40,7 @@ def show(heard: tuple[Heard, ...], case: Visit, format: Format) -> None:
 
 
 def not_a_kit(error: FederationError, format: Format) -> typer.Exit:
-    """Print why a folder is not the kit that is asked for; the exit to raise."""
+    """Print the reason why a folder is not the requested kit; return the exit to raise."""
     if format is Format.json:
         typer.echo(json.dumps({"schema": "fedward.doctor", "version": 1, "error": str(error)}, ensure_ascii=False))
     typer.echo(f"fedward: {error}", err=True)
@@ -49,7 +49,7 @@ def not_a_kit(error: FederationError, format: Format) -> typer.Exit:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str], None]]:
-    """The check that is being made, on stderr, gone when done; nothing where stderr is no terminal."""
+    """Show the current check on stderr and remove it at the end; show nothing if stderr is not a terminal."""
     console = screen(stderr=True)
     if not console.is_terminal:
         yield lambda name: None

@@ -1,4 +1,4 @@
-"""``fedward key …``: the key that hospitals share and who runs the server never holds, for hospital IT."""
+"""Define ``fedward key …``: the key that hospitals share and the server's operator never has, for hospital IT."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def key() -> None:
 
 @app.command()
 def create(
-    key: Path = typer.Argument(..., help=_KEY),
+    key: Path = typer.Argument(..., metavar="KEY", help=_KEY),
     scheme: Scheme = typer.Option("aes-ctr", help="How numbers are hidden under it, in every job."),
 ) -> None:
-    """Make a federation's first key: at one hospital, which then seals it to each of the others."""
+    """Make a federation's first key, at one hospital. That hospital seals it to each of the others."""
     made = create_key(scheme)
     write_key(made, key)
     typer.echo(f"{key}: made {_named(made)}")
@@ -56,12 +56,12 @@ def create(
 
 @app.command()
 def seal(
-    key: Path = typer.Argument(..., help=_KEY),
+    key: Path = typer.Argument(..., metavar="KEY", help=_KEY),
     kit: Path = typer.Option(..., help=_KIT),
     to: list[Path] = typer.Option(..., metavar="CERT", help="Another hospital's client.crt; once for each of them."),
     out: Path = typer.Option(..., metavar="FOLDER", help="Folder for the boxes, one <site>.box for each hospital."),
 ) -> None:
-    """Seal the key in a box for each hospital. Anyone may carry a box; the fingerprint goes by telephone."""
+    """Seal the key in a box for each hospital. Anyone may carry a box; read the fingerprint over the telephone."""
     held, sender = read_key(key), read_identity(kit)
     recipients = _recipients(to, sender)
     boxes = {name: seal_key(held, to=certificate, sender=sender) for name, certificate in recipients.items()}
@@ -107,15 +107,15 @@ def _recipients(certificates: list[Path], sender: Identity) -> dict[str, x509.Ce
 
 @app.command("open")
 def open_(
-    box: Path = typer.Argument(..., help="The box that another hospital sealed to this one."),
-    key: Path = typer.Argument(..., help=_KEY),
+    box: Path = typer.Argument(..., metavar="BOX", help="The box that another hospital sealed to this one."),
+    key: Path = typer.Argument(..., metavar="KEY", help=_KEY),
     kit: Path = typer.Option(..., help=_KIT),
     expect: str | None = typer.Option(
         None, metavar="FINGERPRINT", help="What the sender read over the telephone; a box with another is refused."
     ),
     destroy_old: bool = typer.Option(False, "--destroy-old", help=f"{_DESTROY} Only with --expect."),
 ) -> None:
-    """Take the key out of a box. Over an older key the new one takes its place; an older one is refused."""
+    """Take the key out of a box. It replaces an older key; an older one is refused."""
     if destroy_old and expect is None:
         remedy = "telephone the sender, and give the fingerprint as --expect: a destroyed key does not come back"
         raise EncryptionError("needs a box that somebody vouched for", where="--destroy-old", remedy=remedy)
@@ -156,7 +156,7 @@ def _require_fingerprint(box: bytes, expect: str, where: Path) -> None:
 
 
 def _stored(opened: Opened, path: Path, *, destroy_old: bool) -> str:
-    """Put the key into its file unless that goes back to an older one; say what was done."""
+    """Write the key into its file; refuse one that is not newer than the key there; return a message."""
     old = read_key(path) if path.exists() else None
     if old is not None and old != opened.key and opened.key.generation <= old.generation:
         raise EncryptionError(
@@ -176,7 +176,7 @@ def _stored(opened: Opened, path: Path, *, destroy_old: bool) -> str:
 
 
 def _destroyed(done: Destroyed) -> str:
-    """The rest of a line that says which key is in place, and the lines below it."""
+    """Return the end of the line about the key in place, and the lines below it."""
     files = "1 file" if done.removed == 1 else f"{done.removed} files"
     what = f"{files} of older keys overwritten and removed" if done.removed else "no older key was beside it"
     notes = [f"  removed without being overwritten: {name}, {why}" for name, why in done.not_overwritten.items()]
@@ -185,10 +185,10 @@ def _destroyed(done: Destroyed) -> str:
 
 @app.command()
 def rotate(
-    key: Path = typer.Argument(..., help=_KEY),
+    key: Path = typer.Argument(..., metavar="KEY", help=_KEY),
     destroy_old: bool = typer.Option(False, "--destroy-old", help=_DESTROY),
 ) -> None:
-    """Make the next generation of the key, and keep the old one beside it or destroy it."""
+    """Make the next generation of the key. Keep the old one beside it or destroy it."""
     old = read_key(key)
     if old.generation == LAST_GENERATION:
         raise EncryptionError("has no next generation", where=key, remedy="`fedward key create` another")
@@ -211,10 +211,10 @@ def rotate(
 
 @app.command()
 def show(
-    key: Path = typer.Argument(..., help=_KEY),
+    key: Path = typer.Argument(..., metavar="KEY", help=_KEY),
     format: Format = typer.Option(Format.text, "--format", help="text for people, json for scripts."),
 ) -> None:
-    """Say which key this is. Every hospital of a federation must see the same; nothing of the secret is shown."""
+    """Print which key this is. Every hospital of a federation must see the same; nothing of the secret is shown."""
     held = read_key(key)
     if format is Format.json:
         typer.echo(json.dumps({"key_id": held.key_id, "scheme": held.scheme, "generation": held.generation}))

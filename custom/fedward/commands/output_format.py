@@ -1,4 +1,4 @@
-"""How a command answers: for people or for scripts."""
+"""Define the format of a command's answer: text for people or JSON for scripts."""
 
 from __future__ import annotations
 

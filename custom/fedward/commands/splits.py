@@ -1,4 +1,4 @@
-"""``--split SITE=PARTS``, as several commands take it."""
+"""Parse ``--split SITE=PARTS``, an option of several commands."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from fedward.errors import SettingsError
 
 
 def split_of(text: str) -> tuple[str, int]:
-    """``"shenzhen-cn=2"`` -> site and number of parts.
+    """Split ``"shenzhen-cn=2"`` into site and number of parts.
 
     Raises:
-        SettingsError: it is of another form.
+        SettingsError: the text has another form.
     """
     site, _, parts = text.partition("=")
     if not site or not (parts.isascii() and parts.isdigit()):

@@ -1,9 +1,9 @@
-"""Who may look. On loopback: whoever is on this machine. Anywhere else: who holds the token, over TLS alone.
+"""Admit or refuse requests: on loopback any user of this machine; elsewhere only holders of the token, over TLS.
 
-On loopback a page of another origin could reach the service through a name that it points at 127.0.0.1 (DNS
+On loopback a page of another origin could reach the service through a name that it resolves to 127.0.0.1 (DNS
 rebinding), so the Host header must name loopback. Elsewhere every request but ``/healthz`` and the sign-in page needs
 ``Authorization: Bearer <token>`` (RFC 6750, section 2.1) or the cookie that the sign-in page sets. The cookie is an
-expiry time and its HMAC-SHA256 under the token: the server keeps no session, and a new token ends all of them.
+expiry time and its HMAC-SHA256 under the token: the server keeps no session, and a new token ends all sessions.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
 def read_token(path: Path) -> bytes:
-    """The token in a file that only its owner can read.
+    """Read the token from a file that only its owner can read.
 
     Raises:
-        SettingsError: not there, others can read it, or it is short or has other than printable ASCII letters.
+        SettingsError: the file is missing, others can read it, or the token is short or not printable ASCII.
     """
     remedy = f"make it with `(umask 077; openssl rand -hex 32 > {path})`"
     try:
@@ -54,10 +54,10 @@ def read_token(path: Path) -> bytes:
 
 
 def require_safe(host: str, *, token_file: Path | None, certificate: Path | None, key: Path | None) -> bytes | None:
-    """The token to ask for at ``host``, or None on loopback without one.
+    """Return the token to require at ``host``, or None on loopback without one.
 
     Raises:
-        SettingsError: another address than loopback without token, certificate and key; one of them without the
+        SettingsError: an address other than loopback without token, certificate and key; one of them without the
             others; or one that cannot be read.
     """
     given = [one for one in (token_file, certificate, key) if one is not None]
@@ -75,21 +75,21 @@ def require_safe(host: str, *, token_file: Path | None, certificate: Path | None
 
 
 class Failures:
-    """Counts wrong tokens by address: more than MOST_FAILURES within WITHIN_S, and the address has to wait."""
+    """Count of wrong tokens by address: after MOST_FAILURES of them within WITHIN_S the address must wait."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._of: OrderedDict[str, deque[float]] = OrderedDict()
 
     def blocked(self, address: str) -> bool:
-        """Whether this address has to wait."""
+        """True if this address must wait."""
         times = self._of.get(address, deque())
         while times and self._clock() - times[0] > WITHIN_S:
             times.popleft()
         return len(times) >= MOST_FAILURES
 
     def add(self, address: str) -> None:
-        """Count one wrong token."""
+        """Count a wrong token."""
         self._of.setdefault(address, deque(maxlen=MOST_FAILURES)).append(self._clock())
         self._of.move_to_end(address)
         while len(self._of) > _MOST_ADDRESSES:
@@ -97,11 +97,11 @@ class Failures:
 
 
 class Access:
-    """Lets to ``app`` what may pass.
+    """Gate in front of ``app``: it passes allowed requests and refuses all others.
 
     Args:
-        app: what it guards.
-        token: asked of everyone; None asks for a loopback Host header instead.
+        app: application behind the gate.
+        token: required of every request; None requires a loopback Host header instead.
     """
 
     def __init__(self, app: ASGIApp, *, token: bytes | None) -> None:
@@ -130,7 +130,7 @@ class Access:
         return _error(401, "sign in, or send the token as Authorization: Bearer", {"WWW-Authenticate": "Bearer"})
 
     def _wrong(self, asked: HTTPConnection, presented: bytes, token: bytes) -> Response | None:
-        """None for the right token; an address that was wrong too often is not even compared."""
+        """Return None for the right token; after too many wrong ones an address's token is not even compared."""
         address = "" if asked.client is None else asked.client.host
         if self._failures.blocked(address):
             return _error(429, "too many wrong tokens; wait a minute", {"Retry-After": str(int(WITHIN_S))})
@@ -140,7 +140,7 @@ class Access:
         return _error(401, "wrong token", {"WWW-Authenticate": 'Bearer error="invalid_token"'})
 
     async def _sign_in(self, asked: Request, token: bytes) -> Response:
-        """The cookie for who sends the token as the body of the request."""
+        """Set the cookie for a request whose body is the token."""
         presented = b""
         async for piece in asked.stream():
             presented += piece
@@ -163,12 +163,12 @@ class Access:
 
 
 def session(token: bytes, *, until: int) -> str:
-    """A cookie's value that is good until then, in seconds since the epoch."""
+    """Return a cookie's value that is valid until ``until``, in seconds since the epoch."""
     return f"{until}.{hmac.new(token, f'fedward dashboard 1 {until}'.encode(), hashlib.sha256).hexdigest()}"
 
 
 def signed_in(cookie: str, token: bytes, *, now: float) -> bool:
-    """Whether a cookie's value is one that ``session`` made with this token, and still good."""
+    """True if ``session`` made this cookie's value with this token and it is still valid."""
     until = cookie.partition(".")[0]
     if not (until.isascii() and until.isdigit() and len(until) < 16) or now > int(until):
         return False

@@ -1,7 +1,7 @@
-"""Content of the pages, as JSON-ready data from the store. Pure: the store and the time in, a dictionary out.
+"""Build the content of the pages as JSON-ready data. Pure: takes the store and the time, returns a dictionary.
 
-A value that a site withheld for too few cases is null with ``suppressed`` true; one that nobody measured is null with
-``suppressed`` false. Times are seconds since the epoch by the server's clock, as ``now`` is.
+A value that a site withheld for too few cases is null with ``suppressed`` true; one that was not measured is null with
+``suppressed`` false. Times are seconds since the epoch by the server's clock, as is ``now``.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from fedward.metrics.store import DAY_S, Store
 from fedward.validation.comparison.sites import RECENT_S, SiteComparison, SiteValue, compare_sites
 
 STALE_AFTER_S = 60.0
-"""A site of which the server has not heard for so long is shown as stale: FLARE's clients speak every few seconds."""
+"""Seconds without contact until a site is shown as stale: FLARE's clients contact the server every few seconds."""
 Json = dict[str, Any]
 
 
 def federation(store: Store | None, *, now: float) -> Json:
-    """Every site and every job, newest job first; nothing where there is no store yet."""
+    """Return every site and every job, newest job first; empty lists while there is no store."""
     sites: list[Json] = []
     jobs: list[Json] = []
     if store is not None:
@@ -35,7 +35,7 @@ def federation(store: Store | None, *, now: float) -> Json:
 
 
 def one_job(store: Store | None, job_id: str, *, now: float) -> Json | None:
-    """One job, or None where there is none of that id."""
+    """Return one job, or None if no job has that id."""
     if store is None:
         return None
     with store.turn() as connection:
@@ -60,7 +60,7 @@ def one_job(store: Store | None, job_id: str, *, now: float) -> Json | None:
 
 
 def one_site(store: Store | None, name: str, *, now: float) -> Json | None:
-    """One site with its jobs, newest first, or None where no site has that name."""
+    """Return one site with its jobs, newest first, or None if no site has that name."""
     if store is None:
         return None
     with store.turn() as connection:
@@ -122,7 +122,7 @@ def _whole_job(job: Job, seats: Sequence[Seat], now: float) -> Json:
 
 
 def _seats(job: Job, seats: Sequence[Seat], stale: set[str], now: float) -> list[Json]:
-    """Worst first, who has no value last; a site is stale only while the job still waits for it."""
+    """Return the sites, worst first, those without a value last; only a running job's site can be stale."""
     present = [seat for seat in seats if seat.declined is None]
     standing = standings(job, present, now=now)
     ordered = sorted(present, key=lambda seat: (seat.value is None, seat.value or 0.0, seat.site))
@@ -139,9 +139,9 @@ def _seats(job: Job, seats: Sequence[Seat], stale: set[str], now: float) -> list
 
 
 def standings(job: Job, seats: Sequence[Seat], *, now: float) -> dict[str, SiteComparison]:
-    """Each site of a job beside the others; of a job that has ended, as it was at its end.
+    """Compare each site of a job with the others; for a job that has ended, as at its end.
 
-    A value counts for as long as two of the job's rounds would have given it a successor, or RECENT_S if that is more.
+    A value counts for twice the mean duration of the job's rounds, or for RECENT_S if that is longer.
     """
     end = now if job.state == "running" else job.updated_at
     each = (job.updated_at - job.started_at) / max(job.rounds_done, 1)

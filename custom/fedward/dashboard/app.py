@@ -1,6 +1,6 @@
-"""The service's addresses: the page, its files, the data behind it, ``/metrics`` and ``/healthz``.
+"""Define the service's addresses: the page, its files, its data, ``/metrics`` and ``/healthz``.
 
-Every read of the store runs in a thread, so that a long one holds up no other answer.
+Every read of the store runs in a thread, so that a long one delays no other answer.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ _UPKEEP_EVERY_S = 3600.0
 def create_app(
     source: StoreHandle, streams: Streams, *, token: bytes | None, keep_days: float | None = None
 ) -> Starlette:
-    """The service as an ASGI application.
+    """Build the service as an ASGI application.
 
     Args:
-        source: gives the store.
-        streams: of this service; whoever runs it stops them before it ends.
-        token: asked of everyone; None on loopback, where the Host header is looked at instead.
+        source: returns the store.
+        streams: streams of this service; the caller stops them before the service ends.
+        token: required of every request; None on loopback, where the Host header is checked instead.
         keep_days: delete jobs whose last event is older, once an hour; None keeps them.
     """
     served = _Service(source, streams)
@@ -84,7 +84,7 @@ def create_app(
 
 
 class _Service:
-    """What answers at each address; a plain function runs in a thread."""
+    """Answers at each address; a plain function runs in a thread."""
 
     def __init__(self, source: StoreHandle, streams: Streams) -> None:
         self._source, self._streams = source, streams
@@ -122,7 +122,7 @@ class _Service:
 
 
 class _Files(StaticFiles):
-    """The page's files; a browser asks each time whether its copy is still good, so that an update shows at once."""
+    """The page's files; a browser checks each time that its copy is current, so that an update shows at once."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         answer = super().file_response(*args, **kwargs)
@@ -154,6 +154,6 @@ async def _upkeep(source: StoreHandle, keep_days: float) -> None:
             store.forget(older_than_days=keep_days)
 
     while True:
-        with suppress(StoreError):  # a store in use; the next hour will do
+        with suppress(StoreError):  # a store in use; try again in an hour
             await run_in_threadpool(forget)
         await asyncio.sleep(_UPKEEP_EVERY_S)

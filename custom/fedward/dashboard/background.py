@@ -1,4 +1,4 @@
-"""The dashboard as a process of its own beside another program, which it never outlives."""
+"""Run the dashboard as a separate process beside another program; it ends with that program."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ START_S, STOP_S = 30.0, 3.0
 
 
 class BackgroundDashboard:
-    """A running dashboard; stops on leaving ``with``, and by itself when the process that started it is gone.
+    """Running dashboard; it stops on leaving ``with``, and by itself when the process that started it is gone.
 
     Attributes:
-        url: its address, such as ``http://127.0.0.1:8600``.
+        url: address, such as ``http://127.0.0.1:8600``.
     """
 
     def __init__(self, process: subprocess.Popen[str], url: str) -> None:
         self._process, self.url = process, url
 
     def stop(self) -> None:
-        """End it and wait for its end; again does nothing."""
+        """Stop the process and wait for its end; a second call does nothing."""
         _end(self._process)
 
     def __enter__(self) -> Self:
@@ -47,11 +47,11 @@ def start_background(store: Path, *, port: int = 0) -> BackgroundDashboard:
     """Start the dashboard on loopback and wait until it answers.
 
     Args:
-        store: the store's file; it may come later.
+        store: path of the store; it need not exist yet.
         port: 0 takes a free one.
 
     Raises:
-        FederationError: it did not come up; its own last line is the reason.
+        FederationError: it did not start; its last line of output is the reason.
     """
     with tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
         process = subprocess.Popen(
@@ -60,7 +60,7 @@ def start_background(store: Path, *, port: int = 0) -> BackgroundDashboard:
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-            start_new_session=True,  # Ctrl-C is for the program that started it
+            start_new_session=True,  # Ctrl-C reaches only the program that started it
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
         try:
@@ -90,7 +90,7 @@ def _first_line(process: subprocess.Popen[str], timeout_s: float) -> str:
 
 
 def _answers(url: str) -> bool:
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy's loopback is not this one
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy's loopback is another machine
     try:
         with direct.open(f"{url}/healthz", timeout=STOP_S) as answer:
             return bool(answer.status == 200)

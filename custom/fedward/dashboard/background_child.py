@@ -1,4 +1,4 @@
-"""Serve the dashboard on loopback until standard input ends; the first line of standard output is its address.
+"""Serve the dashboard on loopback until standard input ends; print its address as the first line.
 
 ``fedward.dashboard.background`` starts it, as ``python -m fedward.dashboard.background_child STORE PORT``.
 """
@@ -14,7 +14,7 @@ from fedward.errors import FedwardError
 
 
 def main() -> None:
-    """Serve until the starter goes. Exit codes: 0 done, 1 refused."""
+    """Serve until the starting process ends. Exit codes: 0 done, 1 refused."""
     store, port = sys.argv[1:]
     try:
         serve(Path(store), port=int(port), begun=_end_with_the_starter)

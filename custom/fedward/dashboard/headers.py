@@ -1,7 +1,7 @@
-"""The headers that every answer of the dashboard carries, and no proxy or page can take away.
+"""Set the security headers of every answer of the dashboard; no proxy or page can remove them.
 
 Content-Security-Policy Level 3 (https://www.w3.org/TR/CSP3/): no source but the service itself, no inline script or
-style, no form, no frame. A page can therefore load nothing from elsewhere and send nothing there.
+style, no form, no frame. A page can therefore load nothing from another address and send nothing there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HEADERS = {
 
 
 class SafeHeaders:
-    """Puts HEADERS on every answer of ``app``; an answer that says nothing of caching is not to be stored."""
+    """Middleware that puts HEADERS on every answer of ``app``; an answer without caching rules must not be stored."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""A job's lines and rounds as the page draws them, thinned where there are more than it could show."""
+"""Prepare a job's lines and rounds for the page, thinned if there are more than it can show."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Any
 from fedward.metrics.queries import Job, Point, Round, SiteRound
 
 MOST_POINTS = 10_000
-"""Sites times rounds that a page is sent; beyond, it gets every second round, or third, and the last always."""
+"""Largest number of sites times rounds sent to a page; above, only every second or third round, and the last one."""
 _PART = SiteRound._fields[2:]
 _POINT = ("value", "low", "high", "training_loss", "validation_loss")
 
 
 def every_nth(sites: int, rounds: int) -> int:
-    """Which rounds to keep: 1 for all of them, 2 for every second."""
+    """Return the step between kept rounds: 1 keeps all, 2 keeps every second."""
     return max(1, ceil(sites * rounds / MOST_POINTS))
 
 
 def last_round(job: Job) -> int:
-    """Number of the last round that counted, from 0."""
+    """Return the number of the last round that counted, from 0."""
     return max(job.rounds_done - 1, 0)
 
 
 def series_of(points: Sequence[Point]) -> dict[str, dict[str, list[Any]]]:
-    """Each site's line as columns of one length; ``round`` counts the rounds that the model has been through."""
+    """Return each site's line as columns of one length; ``round`` counts the rounds that the model has been through."""
     series = {}
     for site, some in groupby(points, key=lambda point: point.site):
         _, *columns = zip(*some, strict=True)
@@ -35,7 +35,7 @@ def series_of(points: Sequence[Point]) -> dict[str, dict[str, list[Any]]]:
 
 
 def rounds_of(rounds: Sequence[Round], parts: Mapping[int, Sequence[SiteRound]]) -> list[dict[str, Any]]:
-    """Each round that counted: the server's seconds, and what became of each site."""
+    """Return each round that counted: the server's seconds, and the outcome of each site."""
     return [
         {
             "round": one.round,

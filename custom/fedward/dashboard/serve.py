@@ -1,4 +1,4 @@
-"""Run the service in this process until Ctrl-C: sockets, TLS, and an end that leaves nothing."""
+"""Run the service in this process until Ctrl-C: sockets, TLS, and a clean end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _END_S = 1
 
 
 class Service(uvicorn.Server):
-    """uvicorn's server, which says when it can be asked and ends its streams before it waits for them."""
+    """uvicorn's server that signals when it is ready and ends its streams before it waits for them."""
 
     def __init__(self, config: uvicorn.Config, *, streams: Streams, ready: Callable[[], None]) -> None:
         super().__init__(config)
@@ -52,16 +52,16 @@ def serve(
     """Serve the store until Ctrl-C or SIGTERM.
 
     Args:
-        store: the store's file; it may come later.
-        host, port: where to listen; port 0 takes a free one.
-        token_file, certificate, key: all three, or on loopback none.
+        store: path of the store; it need not exist yet.
+        host, port: address to listen on; port 0 takes a free one.
+        token_file, certificate, key: all three, or none on loopback.
         keep_days: delete jobs whose last event is older; None keeps them.
-        log: is given one line with the address once it can be asked.
-        begun: is given the service before it runs, to end it from elsewhere.
+        log: called with one line, the address, when the service is ready.
+        begun: called with the service before it runs, so that the caller can end it.
 
     Raises:
-        SettingsError: it would be reachable from other machines without a token over TLS; nothing listens then.
-        FederationError: the address cannot be had.
+        SettingsError: other machines could reach it without a token over TLS; then it does not listen.
+        FederationError: the address is not available.
     """
     token = require_safe(host, token_file=token_file, certificate=certificate, key=key)
     source = StoreHandle(store)
@@ -83,7 +83,7 @@ def serve(
     )
     try:
         config.load()
-    except OSError as error:  # ssl.SSLError among them
+    except OSError as error:  # includes ssl.SSLError
         raise SettingsError("certificate and key do not serve", where=certificate, value=error.strerror) from None
     with _listening(host, port) as listening:
         address = _address(listening, tls=token is not None)

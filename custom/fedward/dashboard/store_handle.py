@@ -1,4 +1,4 @@
-"""The store that the service shows, which may come later than the service and may be replaced under it."""
+"""Open the store that the service shows; it may appear after the service starts and may be replaced meanwhile."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fedward.metrics.store import STORE_FILE, Store
 
 
 class StoreHandle:
-    """Gives the open store at ``path``, or None while no file is there. Use it from any thread."""
+    """Handle that returns the open store at ``path``, or None while no file is there. Any thread may use it."""
 
     def __init__(self, path: Path) -> None:
         self.path, self._lock = path, threading.Lock()
@@ -18,10 +18,10 @@ class StoreHandle:
         self._file: tuple[int, int] | None = None
 
     def __call__(self) -> Store | None:
-        """The store that is there now.
+        """Return the current store.
 
         Raises:
-            StoreError: the file is another program's, or a store of another format.
+            StoreError: the file belongs to another program, or is a store of another format.
         """
         with self._lock:
             found = self._found()
@@ -32,7 +32,7 @@ class StoreHandle:
             return self._store
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         with self._lock:
             self._let_go()
 
@@ -50,10 +50,10 @@ class StoreHandle:
 
 
 def store_at(place: Path) -> Path:
-    """The store that a person means: the file itself, or ``metrics.db`` in the server's kit folder.
+    """Return the path of a store: the given file, or ``metrics.db`` in the given kit folder of a server.
 
     Raises:
-        StoreError: there is neither, nor a folder in which a first job could make one; or the file is no store.
+        StoreError: there is neither, nor a folder in which a first job could create one; or the file is no store.
     """
     path = place / STORE_FILE if place.is_dir() else place
     if not path.parent.is_dir():

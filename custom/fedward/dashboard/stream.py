@@ -1,6 +1,6 @@
-"""Server-sent events: who is connected is told, at most once a second, that the store has changed.
+"""Send server-sent events: each connected page is notified, at most once a second, that the store has changed.
 
-HTML Living Standard, section 9.2. One task asks the store, however many listen; nobody listening, nobody asks.
+HTML Living Standard, section 9.2. One task reads the store for all listeners; without listeners it does not read.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ MOST_STREAMS = 64
 
 
 class Streams:
-    """All open streams of one service.
+    """Open streams of one service.
 
     Args:
-        source: gives the store.
-        every_s: between two looks at the store.
-        heartbeat_s: a comment goes out this often where nothing changes, so that a dead connection is noticed.
+        source: returns the store.
+        every_s: seconds between two reads of the store.
+        heartbeat_s: seconds without change after which a comment is sent, so that a dead connection is noticed.
     """
 
     def __init__(self, source: StoreHandle, *, every_s: float = EVERY_S, heartbeat_s: float = HEARTBEAT_S) -> None:
@@ -37,25 +37,25 @@ class Streams:
 
     @property
     def full(self) -> bool:
-        """Whether as many listen as may."""
+        """True if the largest number of streams is open."""
         return self._open >= MOST_STREAMS
 
     async def watch(self) -> None:
-        """Ask the store until cancelled."""
+        """Read the store until cancelled."""
         while True:
             if self._open:
                 await self._look()
             await asyncio.sleep(self._every_s)
 
     def stop(self) -> None:
-        """End every stream, so that the service can."""
+        """End every stream, so that the service can end."""
         self._stopping = True
         self._tell()
 
     async def listen(self, since: int | None) -> AsyncIterator[str]:
-        """One stream's text: what changed after ``since``, None for from now on.
+        """Yield one stream's text: the changes after ``since``, or from now on if None.
 
-        An event carries the store's cursor as its id, which a browser sends back when it connects again.
+        The id of an event is the store's cursor, which a browser sends back when it connects again.
         """
         self._open += 1
         try:
@@ -65,7 +65,7 @@ class Streams:
             yield ": open\n\n"
             spoken = time.monotonic()
             while True:
-                news = self._news  # before the look at what it would tell of, so that nothing is missed
+                news = self._news  # taken before the check below, so that no change is missed
                 if self._stopping:
                     return
                 if seen != self._cursor:
@@ -84,7 +84,7 @@ class Streams:
         try:
             cursor, jobs = await run_in_threadpool(self._read)
         except StoreError:
-            return  # the page's own request says what is wrong
+            return  # the page's own request reports the fault
         if cursor != self._cursor:
             self._jobs = {**self._jobs, **jobs} if cursor > self._cursor else jobs
             self._cursor = cursor
@@ -98,7 +98,7 @@ class Streams:
         return cursor, store.changed_since(self._cursor if cursor >= self._cursor else 0)
 
     def _tell(self) -> None:
-        """Wake who waits; who comes later waits for the next news."""
+        """Wake all waiting streams; a later one waits for the next change."""
         self._news.set()
         self._news = asyncio.Event()
 

@@ -1,5 +1,5 @@
-"""Measures that only a demo can take: one training and one score over all hospitals' images, and each hospital's own
-model at all of them."""
+"""Take measures that are possible only in a demo: one training and one score over all hospitals' images, and each
+hospital's own model at all of them."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Comparison:
     """Values of the job's measure (AUC or mean Dice); None where it could not be computed.
 
     Attributes:
-        federated_pooled: the federated model over all sites' validation images together.
-        centralised: site -> the model trained on all hospitals' images, at that site; empty when it was not trained.
+        federated_pooled: federated model over all sites' validation images together.
+        centralised: site -> model trained on all hospitals' images, at that site; empty if it was not trained.
         centralised_pooled: the same over all sites' validation images together.
-        local_only: site whose model it is -> site it was tested at -> value.
-        local_only_pooled: site whose model it is -> over all sites' validation images together.
-        private_alone: site -> a model that it trained alone at the job's own ε, at that site; empty without DP-SGD.
-        model_sha256: of the federated model's file.
+        local_only: site that trained the model -> site that tested it -> value.
+        local_only_pooled: site that trained the model -> value over all sites' validation images together.
+        private_alone: site -> model that it trained alone at the job's own ε, at that site; empty without DP-SGD.
+        model_sha256: hash of the federated model's file.
     """
 
     federated_pooled: float | None
@@ -53,7 +53,7 @@ def compare(
     centralised: bool,
     log: Log,
 ) -> Comparison:
-    """Score the federated, the local-only and, when asked, a centralised model at every site that took part.
+    """Score the federated, the local-only and, if requested, a centralised model at every site that took part.
 
     The centralised model makes the same number of passes over all training images as the federation made.
     """
@@ -84,7 +84,7 @@ def compare(
 
 
 def _private_alone(job: JobSpec, cohorts: Mapping[str, Manifest], log: Log) -> dict[str, float | None]:
-    """The job with one site in it, for each site: as many private steps, the same ε, nobody to share the noise with."""
+    """Run the job with one site in it, for each site: as many private steps, the same ε, no other site's noise."""
     from fedward.demo.simulate import simulate, take_part
 
     parts, _ = take_part(job, cohorts)
@@ -106,7 +106,7 @@ def load_model(path: Path) -> Weights:
 def score_everywhere(
     job: JobSpec, sites: Mapping[str, Trainer], weights: Weights
 ) -> tuple[dict[str, float | None], float | None]:
-    """The job's measure at each site, and over all sites' validation images together."""
+    """Return the job's measure at each site, and over all sites' validation images together."""
     if job.job.task == "segmentation":
         scores = {site: trainer.validate(weights).plain() for site, trainer in sites.items()}
         at = {site: score["dice"] for site, score in scores.items()}
@@ -117,7 +117,7 @@ def score_everywhere(
 
 
 def _auc(job: JobSpec, found: Sequence[Predictions]) -> float | None:
-    """AUC over the images of one site or of several together; None where one class is absent."""
+    """Compute AUC over the images of one site or of several together; None if one class is absent."""
     from fedward.validation.scores import score_classes, score_labels
 
     labels = np.concatenate([one.labels for one in found])

@@ -1,14 +1,14 @@
-"""What each hospital brought to a demo's model: coalition models made again from the updates of one training.
+"""Measure each hospital's contribution to a demo's model: rebuild coalition models from the updates of one training.
 
-Training once for each of 2^n coalitions is out of reach. So the federation trains once, and each coalition's model is
-made again from the updates that its members sent: it goes the same rounds with theirs alone (Song, Tong, Wei 2019,
-Profit Allocation for Federated Learning, IEEE Big Data, one-round reconstruction). Its value is the mean
-over all sites, members or not, of the job's measure on their validation patients. It is an approximation: a member
-would have trained otherwise from the coalition's own model.
+Training once for each of 2^n coalitions is too expensive. So the federation trains once, and each coalition's model is
+rebuilt from the updates that its members sent: it takes the same rounds with their updates alone (Song, Tong, Wei 2019,
+Profit Allocation for Federated Learning, IEEE Big Data, one-round reconstruction). Its value is the mean over all
+sites, members or not, of the job's measure on their validation patients. It is an approximation: starting from the
+coalition's own model, a member would have trained differently.
 
-Only a demo can do this. In a real federation with encryption nobody holds a hospital's update, and 2^n models would
-have to be scored by every hospital; there it takes the hospitals' consent and their own evaluation. A value read off
-scores says nothing of a hospital's worth elsewhere: a hospital of rare patients brings what no mean shows.
+Only a demo can do this. In a real federation with encryption no party has a hospital's update, and every hospital would
+have to score 2^n models; there it needs the hospitals' consent and their own evaluation. A value computed from scores
+does not measure a hospital's worth in general: a hospital with rare patients contributes more than a mean shows.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contribution:
-    """What a hospital brought, in units of the job's measure (AUC or Dice), averaged over the hospitals.
+    """Contribution of a hospital, in units of the job's measure (AUC or Dice), averaged over the hospitals.
 
     Attributes:
-        leave_one_out: what the model loses without it.
-        shapley: its share of what the whole federation gained over the untrained model; the shares add up to that.
+        leave_one_out: loss of the model without it.
+        shapley: share in the gain of the whole federation over the untrained model; the shares add up to that gain.
     """
 
     leave_one_out: float
@@ -46,19 +46,19 @@ class Contribution:
 def contributions(
     job: JobSpec, cohorts: Mapping[str, Manifest], *, follow: Follow | None = None
 ) -> dict[str, Contribution]:
-    """Train once in this process and share out what the model reaches; site -> what it brought.
+    """Train once in this process and divide the model's result among the sites; return site -> contribution.
 
-    Trains every site as the job asks and scores 2^n models at each of n sites.
+    Trains every site with the job's settings and scores 2^n models at each of n sites.
 
     Args:
-        job: the job; the last round's model is valued, whatever ``federation.select`` says.
+        job: the job; the last round's model is valued; ``federation.select`` is ignored.
         cohorts: site -> its images; a site that cannot take part is left out.
-        follow: sees every step of the training.
+        follow: called at every step of the training.
 
     Raises:
-        CohortError: fewer than two sites can take part, or the measure cannot be had at one.
-        FedwardError: more sites than ``fedward.validation.comparison.contribution`` values exactly.
-        JobError: as ``fedward.demo.simulate.run_rounds``.
+        CohortError: fewer than two sites can take part, or the measure is not available at one of them.
+        FedwardError: more sites than ``fedward.validation.comparison.contribution`` can value exactly.
+        JobError: as in ``fedward.demo.simulate.run_rounds``.
     """
     parts, _ = take_part(job, cohorts)
     if len(parts) < 2:
@@ -79,11 +79,11 @@ def contributions(
 
 
 class CoalitionModels:
-    """The model of every coalition, grown round by round from the updates that its members sent.
+    """Models of all coalitions, updated round by round with the updates that their members sent.
 
     Args:
-        job: whose aggregation each coalition's server does, with a memory of its own.
-        sites: all of them; 2^n models are held.
+        job: job whose aggregation each coalition's server does, each with a separate state.
+        sites: all sites; 2^n models are kept.
     """
 
     def __init__(self, job: JobSpec, sites: list[str]) -> None:
@@ -94,19 +94,19 @@ class CoalitionModels:
         self._steps = {coalition: ServerStep(job) for coalition in self._models if coalition}
 
     def add(self, updates: Updates) -> None:
-        """Let every coalition make its step of a round: of its own members' updates, if any came."""
+        """Take one round's step for every coalition, with its members' updates, if there are any."""
         for coalition, step in self._steps.items():
             own = {site: update for site, update in updates.items() if site in coalition}
             if own:
                 self._models[coalition] = add(self._models[coalition], step.difference(own))
 
     def of(self, coalition: frozenset[str]) -> Weights:
-        """A coalition's model; nobody's is the untrained one."""
+        """Return a coalition's model; the empty coalition has the untrained one."""
         return self._models[coalition]
 
 
 def cached(value: Value) -> Value:
-    """The same value, worked out once for each coalition."""
+    """Return the same value function, computed once for each coalition."""
     known: dict[frozenset[str], float] = {}
 
     def once(coalition: frozenset[str]) -> float:
@@ -118,10 +118,10 @@ def cached(value: Value) -> Value:
 
 
 def mean_score(job: JobSpec, sites: Mapping[str, Trainer], weights: Weights) -> float:
-    """The mean over sites of the job's measure on their validation patients.
+    """Return the mean over sites of the job's measure on their validation patients.
 
     Raises:
-        CohortError: a site at which it cannot be had.
+        CohortError: a site where it is not available.
     """
     found = {site: quick_score(job, trainer, weights) for site, trainer in sites.items()}
     for site, value in found.items():
@@ -132,7 +132,7 @@ def mean_score(job: JobSpec, sites: Mapping[str, Trainer], weights: Weights) -> 
 
 
 def quick_score(job: JobSpec, trainer: Trainer, weights: Weights) -> float | None:
-    """The measure without its interval, which nobody reads here."""
+    """Return the measure without its interval, which is not used here."""
     if job.job.task == "segmentation":
         value: float | None = trainer.validate(weights).plain()["dice"]
         return value

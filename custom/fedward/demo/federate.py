@@ -31,14 +31,14 @@ OnEvent = Callable[[str | None, dict[str, Any]], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a finished job left.
+    """Result of a finished job.
 
     Attributes:
-        model: ``FL_global_model.pt`` as downloaded by the data scientist.
-        events: the server's events, in order.
-        local_only: each site's own model, where it trained one; readable here because the demo is every hospital.
+        model: ``FL_global_model.pt`` as the data scientist downloaded it.
+        events: events of the server, in order.
+        local_only: each site's own model, if it trained one; readable here because the demo owns every hospital.
         alone: each site's scores of that model, from its own log, for the same reason.
-        wall_s: from submit to finish.
+        wall_s: seconds from submit to finish.
     """
 
     model: Path
@@ -48,12 +48,12 @@ class Outcome:
     wall_s: float = 0.0
 
     def of(self, kind: str) -> list[dict[str, Any]]:
-        """The events of one kind."""
+        """Return the events of one kind."""
         return [event for event in self.events if event["event"] == kind]
 
 
 def federation_of(sites: Sequence[str], *, port: int) -> FederationSpec:
-    """A federation of ``sites`` on this machine's loopback, with one data scientist."""
+    """Describe a federation of ``sites`` on this machine's loopback, with one data scientist."""
     return FederationSpec(
         name=NAME,
         server=Server(host=HOST, port=port, organisation="operator"),
@@ -72,13 +72,13 @@ def federate(
     threads: int,
     scheme: Scheme = "aes-ctr",
 ) -> Outcome:
-    """Provision, share a key where the job is encrypted, start, submit, follow, download, stop.
+    """Provision, share a key if the job is encrypted, start, submit, follow, download, stop.
 
     Args:
-        scheme: of the key.
+        scheme: scheme of the key.
 
     Raises:
-        FederationError: a port in use, a participant that dies or does not connect, a job that ends otherwise than
+        FederationError: a port in use, a participant that dies or does not connect, or a job that does not end as
             completed; always after every process has been stopped.
     """
     spec = federation_of([hospital.site for hospital in hospitals], port=port)
@@ -101,7 +101,7 @@ def federate(
         try:
             status = session.wait(job_id, each=each)
         except KeyboardInterrupt:
-            with suppress(FederationError):  # the federation is stopped next, whatever the server says
+            with suppress(FederationError):  # the federation is stopped next in any case
                 session.abort(job_id)
             raise
         wall_s = time.monotonic() - start
@@ -112,7 +112,7 @@ def federate(
 def await_sites(
     federation: LocalFederation, session: Console, kits: Kits, spec: FederationSpec, *, timeout_s: float = CONNECT_S
 ) -> None:
-    """Wait until every site is connected; name the one that is not."""
+    """Wait until every site is connected; name one that is not."""
     end = time.monotonic() + timeout_s
     while missing := set(kits.sites) - session.connected():
         federation.check()
@@ -127,7 +127,7 @@ def await_sites(
 
 
 class _Follower:
-    """Reads the server's and the sites' events of one job while they are written."""
+    """Reader of the server's and the sites' events of one job while they are written."""
 
     def __init__(self, kits: Kits, job_id: str, on_event: OnEvent) -> None:
         self._on_event = on_event
@@ -148,7 +148,7 @@ class _Follower:
 
 
 def _outcome(result: Path, kits: Kits, job_id: str, status: str, follower: _Follower, *, wall_s: float) -> Outcome:
-    """The server's run folder is archived when the job ends; what was not yet read is read from the download."""
+    """Read the remaining events from the download: the server archives its run folder when the job ends."""
     events = tuple(EventReader(result / EVENTS_FILE))
     for event in events[len(follower.seen) :]:
         follower.note(event)

@@ -1,4 +1,4 @@
-"""Folders of images -> hospitals, each with its own ``site.toml``, key and index."""
+"""Turn folders of images into demo hospitals, each with its own ``site.toml``, key and index."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from fedward.settings import JobSpec
 
 MAX_QUARANTINED, VALIDATION = 0.1, 0.3
 EPSILON_CAP = 8.0
-"""Most ε that a patient of the demo may spend."""
+"""Largest ε that a patient of the demo may spend."""
 _TABLE, LEDGER, FEDERATION_KEY = "labels.csv", "ledger.db", "federation.key"
 METRICS = (
     *("scores", "support", "work", "cohort", "privacy", "subgroups", "curves", "profile"),
     *("pooled", "cohort_statistics"),
 )
-"""Everything that a site can report; see ``fedward.privacy.disclosure.release``."""
+"""All metrics that a site can report; see ``fedward.privacy.disclosure.release``."""
 MIN_COUNT = 5
-"""A count below this does not leave a demo's hospital."""
+"""Minimum count; a smaller count does not leave a demo's hospital."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """One hospital's images as they were found.
+    """Images of one hospital as found.
 
     Attributes:
         site: id, lower-case kebab.
-        images, masks, labels: where they are; None where there are none.
+        images, masks, labels: paths; None for those that do not exist.
     """
 
     site: str
@@ -53,9 +53,9 @@ class DemoHospital:
 
 
 def find_sources(data: Path) -> tuple[Source, ...]:
-    """Hospitals below ``data``.
+    """Find hospitals below ``data``.
 
-    Either one folder a hospital with ``dicom/`` and, where there are any, ``labels.csv`` and ``seg/``; or NIfTI files
+    Either one folder for each hospital with ``dicom/`` and, if available, ``labels.csv`` and ``seg/``; or NIfTI files
     of one hospital in ``images/`` with masks of the same names in ``labels/``.
 
     Raises:
@@ -93,7 +93,7 @@ def find_sources(data: Path) -> tuple[Source, ...]:
 
 
 def site_id(name: str) -> str:
-    """A folder's name as a site id."""
+    """Turn a folder's name into a site id."""
     kebab = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     if not re.match(r"[a-z]", kebab):
         raise CohortError("folder name cannot be a site id", value=name, remedy="start it with a letter")
@@ -101,9 +101,9 @@ def site_id(name: str) -> str:
 
 
 def split_source(source: Source, parts: int, out: Path, *, seed: int) -> tuple[Source, ...]:
-    """Deal one hospital's images to ``parts`` hospitals by a keyed hash of the patient (DICOM folder, or NIfTI file).
+    """Divide one hospital's images among ``parts`` hospitals by keyed hash of the patient (DICOM folder or NIfTI file).
 
-    The images stay where they are; each part is a folder of links. Parts never share a patient.
+    The images stay in place; each part is a folder of links. No patient is in two parts.
     """
     if parts < 2:
         raise CohortError("a hospital is split in two or more", value=parts, where=source.site)
@@ -145,10 +145,10 @@ def write_site(
     require: Sequence[str] = (),
     min_count: int = MIN_COUNT,
 ) -> Path:
-    """Write the hospital's ``site.toml`` for the job's cohort; returns its path.
+    """Write the hospital's ``site.toml`` for the job's cohort; return its path.
 
-    A real hospital's key is random and made on first use. The demo's comes from its seed, so that a rerun splits the
-    patients as before.
+    A real hospital's key is random and created at first use. The demo's key comes from its seed, so that a rerun splits
+    the patients as before.
     """
     folder.mkdir(parents=True, exist_ok=True)
     key = folder / "site.key"
@@ -183,7 +183,7 @@ def write_site(
 def apply_splits(
     sources: Sequence[Source], *, every: int | None, named: Mapping[str, int], out: Path, seed: int
 ) -> tuple[Source, ...]:
-    """Deal hospitals out as asked: one single hospital to ``every`` sites, or each ``named`` one to its number.
+    """Divide hospitals as requested: one single hospital among ``every`` sites, or each ``named`` one in its number.
 
     Raises:
         JobError: ``every`` with several hospitals, or a name that is not among them.
@@ -206,7 +206,7 @@ def apply_splits(
 
 
 def _privacy(job: JobSpec) -> str:
-    """A hospital that insists on differential privacy and on encryption where the demo's job offers them."""
+    """Return a privacy policy that requires differential privacy and encryption if the demo's job offers them."""
     delta, encryption = job.privacy.delta, "not-required" if job.encryption is None else "required"
     if job.privacy.mechanism == "none" or delta is None:
         return f'{{ dp = "not-required", encryption = "{encryption}" }}'

@@ -1,4 +1,4 @@
-"""The hospitals of a demo share a key as real ones do: one makes it, and the operator carries sealed boxes."""
+"""Share a key among a demo's hospitals as real ones do: one makes it, and the operator carries sealed boxes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from fedward.settings import Scheme
 
 
 def share_key(kits: Kits, configs: Mapping[str, Path], *, scheme: Scheme = "aes-ctr") -> str:
-    """Make a key at the first hospital and seal it to each of the others; returns the key's id.
+    """Make a key at the first hospital and seal it to each of the others; return the key's id.
 
     Args:
-        kits: the hospitals' startup kits, whose certificates the boxes are sealed to.
-        configs: site -> its ``site.toml``; the key goes beside it.
-        scheme: of the key.
+        kits: startup kits of the hospitals; the boxes are sealed to their certificates.
+        configs: site -> its ``site.toml``; the key is written beside it.
+        scheme: scheme of the key.
 
     Raises:
         EncryptionError: a box that its hospital cannot open.

@@ -1,4 +1,4 @@
-"""A folder of hospitals, or made-up ones -> each hospital's site.toml, key, ledger and index."""
+"""Prepare real or synthetic hospitals for the demo: each gets a site.toml, a key, a ledger and an index."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from fedward.settings import JobSpec, read_site
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gathered:
-    """Hospitals with a usable cohort, and site -> why it has none for the others."""
+    """Hospitals with a usable cohort, and for the others site -> reason."""
 
     hospitals: tuple[DemoHospital, ...]
     refused: Mapping[str, str]
 
     @property
     def cohorts(self) -> dict[str, Manifest]:
-        """Site -> its images."""
+        """Return site -> its images."""
         return {hospital.site: hospital.manifest for hospital in self.hospitals}
 
 
@@ -37,17 +37,17 @@ def gather(
     made: Callable[[str, int, int], None] | None = None,
     log: Callable[[str, str], None] = lambda site, what: None,
 ) -> Gathered:
-    """Make hospitals where there are none, and index every one; whose cohort is refused stays out, with its reason.
+    """Make synthetic hospitals if there are none, and index every one; a refused cohort's hospital is left out.
 
     Args:
-        job: names the cohort, and what synthetic images have to show.
-        data: folder of hospitals; None: synthetic ones, made in ``folder``.
-        folder: for keys, ledgers, indices and splits.
-        named, every: how to deal one hospital's images to several; see ``apply_splits``.
-        seed: of the synthetic images and of the hospitals' keys.
+        job: job that names the cohort, and the labels that synthetic images must show.
+        data: folder of hospitals; None: synthetic ones, written in ``folder``.
+        folder: folder for keys, ledgers, indices and splits.
+        named, every: division of one hospital's images among several; see ``apply_splits``.
+        seed: seed of the synthetic images and of the hospitals' keys.
         workers: processes that read images; None: one a CPU.
-        made: told of each synthetic image: site, how many, of how many.
-        log: told of each hospital what became of it.
+        made: called for each synthetic image with site, number done and total.
+        log: called for each hospital with its result: usable, or the reason.
 
     Raises:
         CohortError: no hospital at all.
@@ -61,7 +61,7 @@ def gather(
         data = folder / "hospitals"
         label = job.data.labels[0] if job.data.labels else "lesion"
         write_cohort(data, seed=seed, label=label, masks=job.job.task == "segmentation", progress=made)
-    # what was made here is known; of other data nothing is asked that its owner did not say
+    # synthetic data are known; other data are not filtered, because their owner set no rule
     modalities, require = (("CR", "DX"), job.data.labels) if synthetic else ((), ())
     hospitals, refused = [], {}
     for source in apply_splits(find_sources(data), every=every, named=named, out=folder / "split", seed=seed):

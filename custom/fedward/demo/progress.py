@@ -1,4 +1,4 @@
-"""Progress on a terminal: one bar a site while it trains, one line a site and round when it has answered."""
+"""Show progress on a terminal: one bar for each training site, one line for each site and round that is done."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fedward.settings import JobSpec
 
 
 class Show:
-    """Prints what happens; a bar only on a terminal."""
+    """Printer of the demo's progress; it draws bars only on a terminal."""
 
     def __init__(self, job: JobSpec, console: Console) -> None:
         self._job, self._console = job, console
@@ -39,17 +39,17 @@ class Show:
         self._progress.stop()
 
     def show_line(self, words: str | Text, style: str = "") -> None:
-        """Print one line as it is: nothing in it is markup."""
+        """Print one line unchanged: nothing in it is markup."""
         self._progress.console.print(line(words, style) if isinstance(words, str) else words, soft_wrap=True)
 
     def made(self, site: str, done: int, total: int) -> None:
-        """Show how many of a hospital's synthetic images are made."""
+        """Show the number of a hospital's synthetic images that are made."""
         if site not in self._bars:
             self._bars[site] = self._progress.add_task(site, total=total, note="")
         self._progress.update(self._bars[site], description=f"{site} images", completed=done, total=total)
 
     def hospital(self, site: str, what: str) -> None:
-        """Say what became of a hospital's cohort."""
+        """Show the result for a hospital's cohort."""
         self.show_line(f"  {site:<22} {what}", "yellow" if what.startswith("takes no part") else "")
 
     def event(self, site: str | None, event: dict[str, Any]) -> None:
@@ -134,9 +134,9 @@ _TOLD: dict[str, Callable[[dict[str, Any]], str]] = {
     "unopened": lambda event: f"not opened: {event['reason']}",
     "opened": lambda event: f"{event['site']:<22} opened the final model",
 }
-"""Kinds of event -> the line that tells one."""
+"""Kind of event -> function that formats its line."""
 _STYLES = dict.fromkeys(("declined", "dropped", "clipped", "suspect", "unopened"), "yellow") | {"failed": "red"}
-"""Kinds of event -> rich's style of their line; others have none."""
+"""Kind of event -> rich's style of its line; other kinds have none."""
 
 
 def _or_unsaid(count: int | None) -> str:

@@ -1,4 +1,4 @@
-"""The demo's report: what the federation measured, and beside it what only a demo can."""
+"""Make the demo's report: the federation's results, with measures that are possible only in a demo."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SHOWN = ("fedward", "nvflare", "torch", "monai", "pydicom", "numpy")
 
 
 def demo_report(done: Demonstrated) -> Report:
-    """The federation's report with the centralised and cross-tested numbers put in."""
+    """Return the federation's report with the centralised and cross-tested numbers added."""
     report = report_of(done.job, done.outcome.events, wall_s=done.outcome.wall_s)
     comparison = done.comparison
     alone = {site: score_of(done.job, scores) for site, scores in done.outcome.alone.items()}
@@ -81,7 +81,7 @@ def demo_report(done: Demonstrated) -> Report:
 
 
 def write_demo_report(done: Demonstrated, out: Path, console: Console) -> None:
-    """Write ``report.json``, ``report.html`` and ``summary.json`` into ``out``, and print the table that matters."""
+    """Write ``report.json``, ``report.html`` and ``summary.json`` into ``out``, and print the main table."""
     report = demo_report(done)
     page = write_report(out, report)
     content = summary(report)

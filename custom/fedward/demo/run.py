@@ -1,4 +1,4 @@
-"""The demo from its first folder to its report."""
+"""Run the demo from its first folder to its report."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ class DemoOptions:
     """Options of ``fedward demo``.
 
     Attributes:
-        out: folder for everything the demo makes; replaced when it is an older demo's.
+        out: folder for all output of the demo; replaced if it belongs to an older demo.
         data: folder of hospitals, or None for synthetic ones.
-        split_every, split_named: how to deal one hospital's images to several sites.
-        port: the server's port, or None for a free one.
+        split_every, split_named: division of one hospital's images among several sites.
+        port: port of the server, or None for a free one.
         centralised: also train one model on all hospitals' images in one place.
-        threads: CPU threads a site.
-        dashboard: the dashboard's port, 0 for a free one, or None for no dashboard.
-        contribution: also measure what each hospital brought to the model.
-        seed: of the synthetic images and of the demo's site keys.
+        threads: CPU threads for each site.
+        dashboard: port of the dashboard, 0 for a free one, or None for no dashboard.
+        contribution: True to measure each hospital's contribution to the model too.
+        seed: seed of the synthetic images and of the demo's site keys.
     """
 
     out: Path
@@ -62,7 +62,7 @@ class DemoOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demonstrated:
-    """The demo's measurements, before they are a report."""
+    """Measurements of the demo, before they become a report."""
 
     job: JobSpec
     hospitals: tuple[DemoHospital, ...]
@@ -77,7 +77,7 @@ def run_demo(job: JobSpec, options: DemoOptions, console: Console) -> Demonstrat
     """Make or find hospitals, index them, federate, compare. Every process it starts is stopped before it returns.
 
     Raises:
-        FedwardError: whatever a person can mend, in one line.
+        FedwardError: any fault that the user can correct, in one line.
     """
     port = options.port or free_port()
     require_free_port(HOST, port)
@@ -134,15 +134,15 @@ def run_demo(job: JobSpec, options: DemoOptions, console: Console) -> Demonstrat
 
 
 def store_of(out: Path) -> Path:
-    """Where the server of the demo in ``out`` keeps what happened; it is there from the first job on."""
+    """Return the path of the server's metrics store for the demo in ``out``; it exists from the first job on."""
     return out / FEDERATION / NAME / KITS / HOST / STORE_FILE
 
 
 def prepare_folder(out: Path) -> None:
-    """Make ``out`` empty; refuse a folder that no demo made, and a disk without room.
+    """Empty ``out``; refuse a folder that no demo made, and a disk without room.
 
     Raises:
-        FederationError: either of these.
+        FederationError: the folder or the disk is refused.
     """
     marker = out / _MADE_HERE
     if out.exists() and any(out.iterdir()) and not marker.is_file():

@@ -1,7 +1,7 @@
-"""A federation in this one process: the sites' trainers in turn, then the weighted mean, round after round.
+"""Simulate a federation in one process: train the sites in turn, then take the weighted mean, round after round.
 
-That is the arithmetic of the real federation, its privacy included, without messages, ledger and gates: nothing is
-charged to anybody. It is for measuring on images that lie on one machine, never for a hospital's own.
+This is the arithmetic of the real federation, with its privacy, but without messages, ledger and gates: no ledger is
+charged. It is for measurements on images of one machine, never for a hospital's own images.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
     from fedward.validation.scores import Scores
 
 Follow = Callable[[int, str, "Progress"], None]
-"""Called with round, site and that site's progress after each step; what it raises stops the federation."""
+"""Called with round, site and that site's progress after each step; an exception from it stops the federation."""
 Updates = Mapping[str, tuple[Weights, float]]
-"""Site -> the difference that left it, as protected as it left, and what the site counts for."""
+"""Site -> the protected difference that left it, and the weight of the site."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Simulated:
-    """What a federation gave.
+    """Result of a simulated federation.
 
     Attributes:
-        weights: the final model, chosen as ``federation.select`` says.
-        rounds: the model after each round.
-        scores: site -> what the final model reached on the site's validation patients.
+        weights: final model, chosen by ``federation.select``.
+        rounds: model after each round.
+        scores: site -> scores of the final model on the site's validation patients.
     """
 
     weights: Weights
@@ -49,12 +49,12 @@ class Simulated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedSite:
-    """A site that can take part.
+    """Site that can take part.
 
     Attributes:
-        manifest: its images.
-        patients: that it trains on.
-        private: the noise that it plans for itself; None without DP-SGD.
+        manifest: images of the site.
+        patients: number of its training patients.
+        private: noise that it plans for itself; None without DP-SGD.
     """
 
     manifest: Manifest
@@ -78,7 +78,7 @@ def simulate(job: JobSpec, parts: Mapping[str, SimulatedSite], *, follow: Follow
 
 
 def take_part(job: JobSpec, cohorts: Mapping[str, Manifest]) -> tuple[dict[str, SimulatedSite], dict[str, str]]:
-    """The sites that can take part, and each other's reason: its cohort, or what its ε would take."""
+    """Return the sites that can take part, and the reason of each other one: its cohort, or the cost of its ε."""
     from fedward.dataset.selection import select
 
     parts: dict[str, SimulatedSite] = {}
@@ -95,7 +95,7 @@ def take_part(job: JobSpec, cohorts: Mapping[str, Manifest]) -> tuple[dict[str, 
 
 
 def trainers(job: JobSpec, parts: Mapping[str, SimulatedSite]) -> dict[str, Trainer]:
-    """A fresh trainer for each site.
+    """Return a fresh trainer for each site.
 
     Raises:
         JobError: the job cannot be built.
@@ -112,16 +112,16 @@ def run_rounds(
     follow: Follow | None = None,
     on_updates: Callable[[Updates], None] = lambda updates: None,
 ) -> tuple[Weights, tuple[Weights, ...]]:
-    """Federated averaging of the sites' protected differences; the final model, and the model after each round.
+    """Average the sites' protected differences; return the final model, and the model after each round.
 
     Args:
         job: the job.
         sites: from ``trainers``.
-        follow: sees every step.
-        on_updates: called with each round's updates, before the server makes a step of them.
+        follow: called at every step.
+        on_updates: called with each round's updates, before the server's step.
 
     Raises:
-        JobError: the job's privacy has a fault, it asks for FLARE's filters, or a loss is no longer finite.
+        JobError: the job's privacy settings have a fault, it requires FLARE's filters, or a loss is no longer finite.
     """
     from fedward.training.networks import initial_weights
 
@@ -145,7 +145,7 @@ def run_rounds(
 
 
 def _private(job: JobSpec, patients: int, *, site: str) -> Private | None:
-    """The noise that a site plans for itself; None without DP-SGD."""
+    """Return the noise that a site plans for itself; None without DP-SGD."""
     if job.privacy.mechanism == "none":
         return None
     from fedward.privacy.budget_plan import plan_site, steps_a_round
@@ -158,7 +158,7 @@ def _private(job: JobSpec, patients: int, *, site: str) -> Private | None:
 
 
 def _left(update: Weights, terms: Agreement) -> Weights:
-    """An update as it would leave a hospital."""
+    """Return an update as it would leave a hospital."""
     return protect(update, terms, source=SecureRandom() if terms.mechanism == "update-noise" else None)
 
 
@@ -169,7 +169,7 @@ def _told(follow: Follow | None, number: int, site: str) -> Callable[[Progress],
 def _better(
     best: Candidate[Weights] | None, job: JobSpec, sites: Mapping[str, Trainer], weights: Weights, *, after: int
 ) -> Candidate[Weights] | None:
-    """The better of two models where the job asks for the best one; None where it asks for the last."""
+    """Return the better of two models if the job selects the best one; None if it selects the last."""
     if job.federation.select == "last":
         return None
     values = [trainer.validate(weights).plain()[job.measure] for trainer in sites.values()]

@@ -1,7 +1,7 @@
-"""The same job at each wanted ε: what privacy costs in accuracy, for each site and each class.
+"""Run the same job at each wanted ε, to show the cost of privacy in accuracy for each site and class.
 
-Each run has the ε that it is drawn at. The sweep as a whole has none: whoever looks at all of it and chooses has used
-the patients in a way that no accountant counted (Papernot & Steinke 2022, section 1).
+Each run has the ε at which it is drawn. The sweep as a whole has none: choosing among all its runs uses the patients in
+a form that no accountant counted (Papernot & Steinke 2022, section 1).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fedward.reporting.sweep.sweep import Point, Sweep, points_of
 from fedward.settings import JobSpec, parse, plain
 
 Follow = Callable[[float, str], None]
-"""Called with the fraction done, 0 to 1, and what is running."""
+"""Called with the fraction done, 0 to 1, and the name of the current run."""
 
 
 def run_sweep(
@@ -36,17 +36,17 @@ def run_sweep(
     """Run the job at each ε and with ``seeds`` seeds, over the sites that can take part at every ε.
 
     Args:
-        job: with a mechanism, unless ``epsilons`` is inf alone.
+        job: job with a mechanism, unless ``epsilons`` is inf alone.
         cohorts: site -> its images.
-        epsilons: wanted at each site; inf runs without differential privacy.
-        seeds: how many, from the job's own upwards.
-        refused: site -> why its cohort is none.
-        follow: called with the progress; what it raises stops the sweep.
-        keep: called with what there is after each run.
+        epsilons: target ε at each site; inf runs without differential privacy.
+        seeds: number of seeds, from the job's own upwards.
+        refused: site -> reason why its cohort is unusable.
+        follow: called with the progress; an exception from it stops the sweep.
+        keep: called after each run with the results so far.
 
     Raises:
         CohortError: no site can take part at every ε.
-        JobError: a job that cannot be built, or has a privacy fault.
+        JobError: a job that cannot be built, or with a fault in its privacy settings.
     """
     asked = tuple(sorted(set(epsilons)))
     jobs = {epsilon: with_epsilon(job, epsilon) for epsilon in asked}
@@ -77,10 +77,10 @@ def run_sweep(
 
 
 def with_epsilon(job: JobSpec, epsilon: float) -> JobSpec:
-    """The job with another wanted ε; inf takes its noise away and keeps the update's clip.
+    """Return the job with another target ε; inf removes its noise and keeps the update's clip.
 
     Raises:
-        JobError: the job names no mechanism, or its privacy has a fault.
+        JobError: the job names no mechanism, or its privacy settings have a fault.
     """
     content = plain(job)
     privacy: dict[str, Any] = content["privacy"]
@@ -102,15 +102,15 @@ def with_epsilon(job: JobSpec, epsilon: float) -> JobSpec:
 
 
 def with_seed(job: JobSpec, seed: int) -> JobSpec:
-    """The job with another seed."""
+    """Return the job with another seed."""
     return job.model_copy(update={"job": job.job.model_copy(update={"seed": seed})})
 
 
 def epsilons_of(text: str) -> tuple[float, ...]:
-    """``"1,2,8,inf"`` -> numbers.
+    """Parse ``"1,2,8,inf"`` into numbers.
 
     Raises:
-        SettingsError: a part that is no number above 0, or is there twice.
+        SettingsError: a part that is not a number above 0, or occurs twice.
     """
     try:
         values = tuple(float(part) for part in text.split(","))
@@ -126,7 +126,7 @@ def epsilons_of(text: str) -> tuple[float, ...]:
 def _who(
     jobs: Mapping[float, JobSpec], cohorts: Mapping[str, Manifest], refused: Mapping[str, str]
 ) -> tuple[dict[float, dict[str, SimulatedSite]], dict[str, str]]:
-    """ε -> the sites that can take part at every ε, and each other site's reason."""
+    """Return ε -> the sites that can take part at every ε, and the reason of each other site."""
     found = {epsilon: take_part(job, cohorts) for epsilon, job in jobs.items()}
     aside = dict(refused)
     for _, without in found.values():
@@ -163,5 +163,5 @@ def _update_noise(job: JobSpec, epsilon: float) -> float:
     delta = job.privacy.delta
     if delta is None:
         raise JobError("noise without δ has no ε", where="privacy.update.delta", remedy="give one")
-    # one patient may move a clipped update by twice the clip, so noise over the clip is twice that over the sensitivity
+    # one patient can move a clipped update by twice the clip: noise over clip is twice the noise over sensitivity
     return 2 * noise_for(epsilon=epsilon, delta=delta, sampling_rate=1.0, steps=job.federation.rounds)

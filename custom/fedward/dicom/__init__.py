@@ -3,5 +3,5 @@
 Reading order: ``header``, ``pixels``, ``geometry``, ``image``, ``masks``, ``nifti``; ``synthetic/`` makes hospitals
 for tests.
 
-Invariant: one file in, arrays out, nothing written; what cannot be decoded for certain raises ``StudyError``.
+Invariant: one file in, arrays out, nothing written; a file that cannot be decoded with certainty raises ``StudyError``.
 """

@@ -1,4 +1,4 @@
-"""Where slices lie: their order along the normal, and millimetres between them. Pure; millimetres throughout."""
+"""Sort slices along their normal and measure the gap between them. Pure; lengths in millimetres."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from fedward.dicom.header import item, items, numbers, whole
 from fedward.errors import StudyError
 
 EVEN_WITHIN = 0.05
-"""How far a gap between slices may be from the median gap, as a fraction: headers round positions, a gap is 1.0."""
+"""Largest deviation of a gap from the median gap, as a fraction: headers round positions. A missing slice gives 1.0."""
 _SAME_PLACE_MM = 1e-3
 _SAME_DIRECTION = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where one slice says that it lies.
+    """Position of one slice, as its header states it.
 
     Attributes:
         position_mm: ImagePositionPatient (0020,0032), or () where absent.
@@ -33,7 +33,7 @@ class Place:
 
 
 def place_of(header: Dataset) -> Place:
-    """The place of a single-frame image; whatever is absent or malformed is left empty."""
+    """Return the place of a single-frame image; an absent or malformed field stays empty."""
     position, orientation = numbers(header, "ImagePositionPatient"), numbers(header, "ImageOrientationPatient")
     return Place(
         position if len(position) == 3 else (),
@@ -43,7 +43,7 @@ def place_of(header: Dataset) -> Place:
 
 
 def frame_places(header: Dataset) -> list[Place]:
-    """The places of a multi-frame image's frames; [] where its frames carry none."""
+    """Return the places of a multi-frame image's frames; [] where the header lists no frames."""
     shared = item(header, "SharedFunctionalGroupsSequence")
     common = _orientation(shared)
     return [
@@ -53,14 +53,14 @@ def frame_places(header: Dataset) -> list[Place]:
 
 
 def order_slices(places: Sequence[Place]) -> tuple[tuple[int, ...], float | None]:
-    """Indices of ``places`` in order along the slice normal, and the gap between neighbours in millimetres.
+    """Sort ``places`` along the slice normal; return their indices and the gap between neighbours in millimetres.
 
-    The normal is row x column direction (PS3.3 C.7.6.2.1.1). Where positions are absent, InstanceNumber orders and the
-    gap is None.
+    The normal is row x column direction (PS3.3 C.7.6.2.1.1). Where a position is absent, the slices are sorted by
+    InstanceNumber and the gap is None.
 
     Raises:
         StudyError: "mixed-series" for slices that are not parallel; "incomplete-series" where a slice is missing;
-            "uneven-spacing" for any other gap further than ``EVEN_WITHIN`` from the median, or for no order at all.
+            "uneven-spacing" for any other gap further than ``EVEN_WITHIN`` from the median, or if no order is found.
     """
     if not places:
         raise StudyError("incomplete-series", "no slices")
@@ -81,7 +81,7 @@ def order_slices(places: Sequence[Place]) -> tuple[tuple[int, ...], float | None
 
 
 def in_plane_mm(header: Dataset) -> tuple[float, ...]:
-    """``(row, column)`` spacing from PixelSpacing, else the detector's own; () where the header has none."""
+    """Return ``(row, column)`` spacing from PixelSpacing, else from the detector; () where the header has none."""
     shared = item(header, "SharedFunctionalGroupsSequence")
     first = item(header, "PerFrameFunctionalGroupsSequence")
     for holder, keyword in (
@@ -98,7 +98,7 @@ def in_plane_mm(header: Dataset) -> tuple[float, ...]:
 
 
 def between_slices_mm(header: Dataset) -> float | None:
-    """SpacingBetweenSlices (0018,0088) where the header states it, else None; SliceThickness is another thing."""
+    """Return SpacingBetweenSlices (0018,0088), or None where the header has none; SliceThickness is not the same."""
     for holder in (header, _measures(item(header, "SharedFunctionalGroupsSequence"))):
         stated = numbers(holder, "SpacingBetweenSlices") if holder is not None else ()
         if stated and stated[0] != 0:
@@ -107,7 +107,7 @@ def between_slices_mm(header: Dataset) -> float | None:
 
 
 def volume_spacing_mm(gap_mm: float | None, plane_mm: tuple[float, ...]) -> tuple[float, ...] | None:
-    """``(slice, row, column)`` spacing, or None unless all three are known."""
+    """Return ``(slice, row, column)`` spacing, or None unless all three are known."""
     return (gap_mm, *plane_mm) if gap_mm is not None and len(plane_mm) == 2 else None
 
 

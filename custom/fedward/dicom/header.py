@@ -1,7 +1,7 @@
-"""Bytes of a file -> a pydicom data set, quietly, with every fault turned into ``StudyError``.
+"""Parse the bytes of a file into a pydicom data set, without log lines; every fault becomes a ``StudyError``.
 
-Headers in the wild are incomplete and wrong. What is optional is read through ``text``, ``numbers`` and ``whole``,
-which answer "nothing" for a value that is absent or cannot be read. What is not optional is read inside ``refusing``.
+Real headers are incomplete and wrong. Optional values are read through ``text``, ``numbers`` and ``whole``, which
+return an empty result for a value that is absent or malformed. Required values are read inside ``refusing``.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _THIRD_PARTY_LOGGERS = ("pydicom", "pylibjpeg", "openjpeg", "libjpeg", "rle", "n
 _PADDING = " \t\r\n\0"
 _TEXT_VR = frozenset({"AE", "AS", "CS", "DA", "DS", "IS", "LO", "SH", "TM", "UI"})
 _BARE_STARTS = (b"\x08\x00", b"\x02\x00", b"\x00\x08", b"\x00\x02")
-"""How a data set without the 128-byte preamble starts: group 0002 or 0008, in either byte order."""
+"""First bytes of a data set without the 128-byte preamble: group 0002 or 0008, in either byte order."""
 
 
 class _Silence:
-    """Counts how many threads are inside ``quiet``: the first one in silences, the last one out restores."""
+    """Count of threads inside ``quiet``: the first to enter silences the loggers, the last to leave restores them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -63,7 +63,7 @@ _silence = _Silence()
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the readers' own warnings and log lines from being shown: they quote header values, so names of patients.
+    """Suppress warnings and log lines of the reader libraries: they quote header values, such as patients' names.
 
     May be nested and entered by several threads at once.
     """
@@ -75,16 +75,16 @@ def quiet() -> Iterator[None]:
 
 
 def silence() -> None:
-    """As ``quiet``, for the rest of this process: a worker's."""
+    """Silence as ``quiet`` does, for the rest of this process (a worker process)."""
     _silence.enter()
 
 
 @contextmanager
 def refusing(reason: str, detail: str = "") -> Iterator[None]:
-    """Turn whatever a reader or decoder raises into ``StudyError(reason)``.
+    """Turn any exception of a reader or decoder into ``StudyError(reason)``.
 
-    The detail names the kind of fault and not its message, which may quote the header. Fedward's own errors pass, and
-    so does a wish to stop. (A panic in pylibjpeg's Rust decoder is no ``Exception``.)
+    The detail names the exception's class, not its message: the message may quote the header. Fedward's own errors
+    and requests to stop pass through. (A panic in pylibjpeg's Rust decoder is not an ``Exception``.)
     """
     try:
         with quiet():
@@ -96,7 +96,7 @@ def refusing(reason: str, detail: str = "") -> Iterator[None]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The whole file. Raises ``StudyError("unreadable")`` for what cannot be opened or is no regular file."""
+    """Return the whole file. Raises ``StudyError("unreadable")`` if it cannot be opened or is not a regular file."""
     try:
         if not path.is_file():
             raise StudyError("unreadable", "no such file" if not path.exists() else "not a regular file")
@@ -106,10 +106,10 @@ def read_bytes(path: Path) -> bytes:
 
 
 def parse(data: bytes) -> Dataset:
-    """Read a DICOM file held in memory; one without preamble is read too where it starts like a data set.
+    """Parse a DICOM file held in memory, also without preamble if its first bytes are those of a data set.
 
     Raises:
-        StudyError: "unreadable" for what is not DICOM; "truncated" for a file that ends inside an element.
+        StudyError: "unreadable" for a file that is not DICOM; "truncated" for a file that ends inside an element.
     """
     if not data:
         raise StudyError("unreadable", "the file is empty")
@@ -125,19 +125,19 @@ def parse(data: bytes) -> Dataset:
 
 
 def value(dataset: Dataset, keyword: str) -> Any:
-    """An optional element's value, or None where it is absent, empty or malformed."""
-    with suppress(Exception):  # an optional value that cannot be read is as good as absent
+    """Return an optional element's value, or None where it is absent, empty or malformed."""
+    with suppress(Exception):  # an optional value that cannot be read counts as absent
         found = dataset.get(keyword)
         return None if found is None or found == "" else found
     return None
 
 
 def plain(dataset: Dataset, keyword: str) -> str | None:
-    """An optional element of a text VR straight from its bytes; None where it is no plain ASCII or converted already.
+    """Return an optional element of a text VR from its raw bytes; None if it is not ASCII or is already converted.
 
-    pydicom's conversion and validation of values costs more than all else that the index does with a header.
+    pydicom's conversion and validation of values costs more than all other work of the index on a header.
     """
-    with suppress(Exception):  # then the slow way answers
+    with suppress(Exception):  # the caller then uses the slow conversion
         raw: object = dataset.get_item(keyword)
         bare = raw.value if isinstance(raw, RawDataElement) else None
         if isinstance(bare, bytes) and bare.isascii() and b"\x1b" not in bare and dictionary_VR(keyword) in _TEXT_VR:
@@ -146,18 +146,18 @@ def plain(dataset: Dataset, keyword: str) -> str | None:
 
 
 def text(dataset: Dataset, keyword: str) -> str:
-    """An optional text value without surrounding blanks and NULs; "" where there is none."""
+    """Return an optional text value without surrounding blanks and NULs; "" where there is none."""
     if (found := plain(dataset, keyword)) is not None:
         return found
     found = value(dataset, keyword)
-    with suppress(Exception):  # a value whose own str() fails is as good as absent
+    with suppress(Exception):  # a value whose own str() fails counts as absent
         return "" if found is None else str(found).strip(_PADDING)
     return ""
 
 
 def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...]:
-    """An optional value as numbers, one or many; () where there is none or one of them is not a finite number."""
-    with suppress(Exception):  # a malformed decimal string is as good as absent
+    """Return an optional value as numbers, one or more; () where there is none or one is not a finite number."""
+    with suppress(Exception):  # a malformed decimal string counts as absent
         bare = plain(dataset, keyword)
         found = value(dataset, keyword) if bare is None else bare.split("\\")
         several = [found] if isinstance(found, str | int | float) else list(found)
@@ -167,20 +167,20 @@ def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...]:
 
 
 def whole(dataset: Dataset, keyword: str) -> int | None:
-    """An optional whole number (the first of several), or None."""
+    """Return an optional whole number (the first of several), or None."""
     found = numbers(dataset, keyword)
     return int(found[0]) if found else None
 
 
 def item(dataset: Dataset, keyword: str) -> Dataset | None:
-    """The first item of an optional sequence, or None."""
+    """Return the first item of an optional sequence, or None."""
     found = items(dataset, keyword)
     return found[0] if found else None
 
 
 def items(dataset: Dataset | None, keyword: str) -> list[Dataset]:
-    """All items of an optional sequence; [] where it is absent or malformed."""
+    """Return all items of an optional sequence; [] where it is absent or malformed."""
     found = [] if dataset is None else value(dataset, keyword) or []
-    with suppress(Exception):  # a sequence that cannot be walked is as good as absent
+    with suppress(Exception):  # a sequence that cannot be read counts as absent
         return [one for one in found if isinstance(one, Dataset)]
     return []

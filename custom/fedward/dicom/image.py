@@ -1,4 +1,4 @@
-"""Turn the bytes of DICOM or NIfTI files into an image: pixels and millimetres between them.
+"""Decode the bytes of DICOM or NIfTI files into an image: pixels and their spacing in millimetres.
 
 A file that cannot be used raises ``StudyError`` with a reason from ``fedward.indexing.quality.REASONS``.
 """
@@ -22,11 +22,11 @@ from fedward.errors import StudyError
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """Pixels as training sees them.
+    """Image as training uses it.
 
     Attributes:
         pixels: float32, ``(rows, columns)`` or ``(slices, rows, columns)``; bright is dense.
-        spacing_mm: one number an axis of ``pixels``, or None where the header has none.
+        spacing_mm: one number for each axis of ``pixels``, or None where the header has none.
     """
 
     pixels: NDArray[np.float32]
@@ -34,7 +34,7 @@ class Image:
 
 
 def dicom_image(data: bytes) -> Image:
-    """One DICOM file: an image, or a volume where it has several grey frames."""
+    """Decode one DICOM file: an image, or a volume where the file has several grey frames."""
     header = parse(data)
     pixels = to_grey(header, decode(header))
     plane = in_plane_mm(header)
@@ -45,7 +45,7 @@ def dicom_image(data: bytes) -> Image:
 
 
 def series_image(files: Sequence[bytes]) -> Image:
-    """Several DICOM files of one series as one volume, in order of position."""
+    """Decode several DICOM files of one series into one volume, in order of position."""
     headers = [parse(data) for data in files]
     order, gap = order_slices([place_of(header) for header in headers])
     slices = [to_grey(headers[index], decode(headers[index])) for index in order]
@@ -56,7 +56,7 @@ def series_image(files: Sequence[bytes]) -> Image:
 
 
 def nifti_image(data: bytes) -> Image:
-    """One NIfTI file; voxels that are not finite become the least finite value."""
+    """Decode one NIfTI file; voxels that are not finite become the least finite value."""
     image = parse_nifti(data)
     finite = np.isfinite(image.values)
     if not finite.any():
@@ -66,9 +66,9 @@ def nifti_image(data: bytes) -> Image:
 
 
 def frame_order(header: Dataset, frames: int) -> tuple[tuple[int, ...], float | None]:
-    """The order of a multi-frame file's frames and the gap between them in millimetres.
+    """Return the order of a multi-frame file's frames and the gap between them in millimetres.
 
-    By position where every frame has one; as stored where they have none (a cine loop) or share one (phases of time).
+    Frames are sorted by position. They stay as stored where positions are absent (a cine loop) or repeat (time phases).
     """
     places = frame_places(header)
     stored = tuple(range(frames))

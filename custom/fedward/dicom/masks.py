@@ -1,11 +1,11 @@
-"""Masks: which slices a DICOM SEG's frames belong to, and the label map that training sees.
+"""Match the frames of a DICOM SEG to slices, and read masks into the label map that training uses.
 
-A SEG leaves out slices in which there is nothing to mark and may hold its frames in any order, so each frame is placed
-by the source image it refers to, or by its position. That is settled once, when the cohort is indexed; the manifest
-keeps only slice numbers (``Row.mask_slices``).
+A SEG omits slices without marks and may store its frames in any order. Each frame is therefore matched by the source
+image that it refers to, or by its position. This is done once, when the cohort is indexed; the manifest keeps only
+slice numbers (``Row.mask_slices``).
 
-SEG files are read with pydicom: ``highdicom.seg.segread`` (0.28) refuses a SEG of a radiograph, highdicom's own among
-them, because its PixelMeasuresSequence has no SliceThickness. highdicom writes and checks them in the tests.
+SEG files are read with pydicom: ``highdicom.seg.segread`` (0.28) refuses a SEG of a radiograph, even one that highdicom
+wrote, because its PixelMeasuresSequence has no SliceThickness. highdicom writes and checks them in the tests.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SAME_PLACE_MM = 0.01
 
 @dataclass(frozen=True, slots=True)
 class FramePlace:
-    """What one frame says about where it belongs.
+    """Position of one SEG frame, as its header states it.
 
     Attributes:
         instance: the source image's SOPInstanceUID (0008,1155), or "".
@@ -44,9 +44,9 @@ class FramePlace:
 
 
 def frame_places(header: Dataset) -> tuple[FramePlace, ...]:
-    """Where a SEG's frames belong, in the order in which they are stored.
+    """Return the position of each SEG frame, in stored order.
 
-    A frame without a reference of its own takes that of the whole SEG where that names one image alone.
+    A frame without its own reference takes the reference of the whole SEG, if that names exactly one image.
     """
     referenced = {
         text(instance, "ReferencedSOPInstanceUID")
@@ -64,7 +64,7 @@ def place_frames(
     slices: Sequence[tuple[str, int | None]],
     positions_mm: Sequence[tuple[float, ...]],
 ) -> tuple[int, ...]:
-    """The slice, from 0, on which each frame lies; -1 for a frame that belongs to none of them.
+    """Return the slice, from 0, of each frame; -1 for a frame that lies on none of the slices.
 
     Args:
         frames: as ``frame_places`` gives them.
@@ -91,15 +91,15 @@ def place_frames(
 def read_segmentation(
     data: bytes, shape: tuple[int, ...], mask_slices: Sequence[int], structures: Sequence[str]
 ) -> NDArray[np.uint8]:
-    """A SEG as a label map: 0 background, i + 1 for ``structures[i]``; where two overlap the later one shows.
+    """Read a SEG as a label map: 0 background, i + 1 for ``structures[i]``; where two overlap, the later one wins.
 
-    Segment labels match without regard to case. A structure that the SEG does not describe is taken as not there, as
-    long as it describes one of them. A fractional segment counts from half its greatest value.
+    Case is ignored in segment labels. A structure that the SEG does not describe counts as absent, if the SEG describes
+    at least one of the others. A fractional segment is present from half its greatest value.
 
     Args:
         data: the file.
-        shape: the image's.
-        mask_slices: the slice of each frame, -1 for none; empty for a two-dimensional image, to which all belong.
+        shape: shape of the image.
+        mask_slices: slice of each frame, -1 for none; empty for a two-dimensional image, on which all frames lie.
         structures: segment labels in order.
 
     Raises:
@@ -135,10 +135,10 @@ def read_segmentation(
 
 
 def read_label_map(data: bytes, shape: tuple[int, ...], structures: Sequence[str]) -> NDArray[np.uint8]:
-    """A NIfTI label map in the image's order: 0 background, i + 1 where its value is ``int(structures[i])``.
+    """Read a NIfTI label map in the image's order: 0 background, i + 1 where its value is ``int(structures[i])``.
 
     Raises:
-        StudyError: "mask-misfit" for another shape, "missing-structure" for a structure that is no whole number.
+        StudyError: "mask-misfit" for another shape, "missing-structure" for a structure that is not a whole number.
     """
     values = np.rint(parse_nifti(data).values)
     if values.shape != shape:
@@ -163,7 +163,7 @@ def _frame_place(group: Dataset, shared: Dataset | None, only: str) -> FramePlac
 
 
 def _segments(mask: Any, frames: int) -> list[int | None]:
-    """The segment of each frame; None where the pixels themselves are segment numbers (SegmentationType LABELMAP)."""
+    """Return the segment of each frame; None where the pixels are segment numbers (SegmentationType LABELMAP)."""
     if text(mask, "SegmentationType") == "LABELMAP":
         return [None] * frames
     shared = item(mask, "SharedFunctionalGroupsSequence")

@@ -1,7 +1,7 @@
-"""A NIfTI file -> an array in ``(slices, rows, columns)`` order, the same for an image and its mask.
+"""Read a NIfTI file into an array in ``(slices, rows, columns)`` order, the same for an image and its mask.
 
-Axes are first turned to the closest canonical orientation (RAS+) and then reversed: slices run from inferior to
-superior, rows from posterior to anterior, columns from left to right. One slice gives ``(rows, columns)``.
+The axes are first turned to the closest canonical orientation (RAS+) and then reversed: slices run from inferior to
+superior, rows from posterior to anterior, columns from left to right. A single slice gives ``(rows, columns)``.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _MAX_BYTES = 2**32
 
 @dataclass(frozen=True, slots=True)
 class Nifti:
-    """An image or a mask as it stands in its file.
+    """Image or mask with the values that its file stores.
 
     Attributes:
         values: float32, ``(slices, rows, columns)`` or ``(rows, columns)``.
-        spacing_mm: one number an axis of ``values``.
+        spacing_mm: one number for each axis of ``values``.
         affine: 4 x 4, voxel indices in canonical order -> millimetres, rounded to a micrometre, row by row.
     """
 
@@ -38,12 +38,12 @@ class Nifti:
 
 
 def is_nifti(name: str) -> bool:
-    """Whether a file of this name is taken for NIfTI."""
+    """True if a file name has a NIfTI suffix."""
     return name.lower().endswith(SUFFIXES)
 
 
 def stem(name: str) -> str:
-    """A file name without folder and without ``.nii`` or ``.nii.gz``."""
+    """Return a file name without its folder and without ``.nii`` or ``.nii.gz``."""
     base = name.rsplit("/", 1)[-1]
     for suffix in reversed(SUFFIXES):
         if base.lower().endswith(suffix):
@@ -52,7 +52,7 @@ def stem(name: str) -> str:
 
 
 def patient_of(name: str) -> str:
-    """Whom a file is about: ``sub-<label>`` where its name starts so (BIDS; sessions stay together), else its stem."""
+    """Return a file's patient: ``sub-<label>`` if its name starts so (BIDS; sessions stay together), else its stem."""
     named = re.match(r"sub-[A-Za-z0-9]+(?=_|$)", stem(name))
     return named.group() if named else stem(name)
 

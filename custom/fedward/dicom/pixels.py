@@ -1,9 +1,9 @@
-"""A DICOM data set -> grey values in which bright is dense, whatever the scanner stored.
+"""Convert a DICOM data set into grey values in which bright is dense, for every stored format.
 
 The order is the standard's (PS3.4 N.2): stored values -> modality LUT or rescale -> VOI LUT or window -> MONOCHROME1
-turned round. The window is applied to projection radiographs only. There it is what the maker or the radiographer
-chose to show, and the raw detector range around it differs between scanners. In CT the values are Hounsfield units and
-in MR or PET the window is a viewer's last setting: those keep their rescaled values.
+inverted. The window is applied to projection radiographs only. There the manufacturer or the radiographer chose it,
+and the raw detector range around it differs between scanners. CT values are Hounsfield units, and in MR or PET the
+window is a viewer's last setting: these modalities keep their rescaled values.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fedward.dicom.header import item, items, numbers, refusing, text, value, wh
 from fedward.errors import StudyError
 
 MAX_VOXELS = 2**28
-"""Above this (1,024 slices of 512 x 512) a header is taken as damaged, before anything is allocated for it."""
+"""Largest number of voxels (1,024 slices of 512 x 512); a header with more is refused before memory is allocated."""
 _MAX_EXPANSION = 2_000
 _ALWAYS_ALLOWED = 2**24
 PROJECTION = frozenset({"CR", "DX", "MG", "IO", "PX"})
@@ -36,8 +36,8 @@ class Stored:
 
     Attributes:
         values: ``(rows, columns)`` or ``(frames, rows, columns)``; colour is already luminance.
-        low, high: the least and the greatest value that could have been stored.
-        colour: whether ``values`` came from colour, to which no grey-scale step applies.
+        low, high: least and greatest value that the stored format can hold.
+        colour: True if ``values`` came from colour; no grey-scale step applies to it.
     """
 
     values: NDArray[np.generic]
@@ -47,7 +47,7 @@ class Stored:
 
 
 def decode(header: Dataset) -> Stored:
-    """Decode the pixels. Grey multi-frame files keep all frames; of colour multi-frame files the first one is taken.
+    """Decode the pixels: all frames of a grey multi-frame file, the first frame of a colour multi-frame file.
 
     Raises:
         StudyError: "no-pixels", "truncated", "undecodable".
@@ -72,15 +72,15 @@ def decode(header: Dataset) -> Stored:
 
 
 def has_pixels(header: Dataset) -> bool:
-    """Whether there is a pixel data element of any of the three kinds."""
+    """True if the header has a pixel data element of one of the three kinds."""
     return any(keyword in header for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData"))
 
 
 def to_grey(header: Dataset, stored: Stored) -> NDArray[np.float32]:
-    """Grey values, float32, of ``stored``'s shape; bright is dense.
+    """Return grey values, float32, in the shape of ``stored``; bright is dense.
 
-    Rescaled and unwindowed, values are in the modality's unit (Hounsfield units in CT). Values that are not finite
-    become the least finite one.
+    Values that are rescaled but not windowed are in the modality's unit (Hounsfield units in CT). Values that are not
+    finite become the least finite one.
 
     Raises:
         StudyError: "blank-image" where no value is finite.
@@ -107,7 +107,7 @@ def _syntax(header: Dataset) -> str:
 
 
 def _check_length(header: Dataset, voxels: int) -> None:
-    """Refuse uncompressed pixels shorter than the header promises, and compressed ones that promise too much."""
+    """Refuse uncompressed pixels shorter than the header states, and compressed pixels that expand too much."""
     uid = getattr(getattr(header, "file_meta", None), "TransferSyntaxUID", None)
     if "PixelData" not in header or uid is None:
         return
@@ -124,9 +124,9 @@ def _check_length(header: Dataset, voxels: int) -> None:
 
 
 def _plain_pixels(header: Dataset, pixels: int) -> NDArray[np.generic] | None:
-    """Uncompressed little-endian pixels of 8 or 16 bits, a view of the file's bytes where no bit is to be cleared.
+    """Return uncompressed little-endian pixels of 8 or 16 bits, without a copy where no bits must be cleared.
 
-    pydicom's decoder gives the same values and takes ten times as long over a small image. None for all other pixels.
+    pydicom's decoder gives the same values but takes ten times as long on a small image. Returns None for other pixels.
     """
     uid = getattr(getattr(header, "file_meta", None), "TransferSyntaxUID", None)
     bits, stored = header.get("BitsAllocated"), header.get("BitsStored")
@@ -136,7 +136,7 @@ def _plain_pixels(header: Dataset, pixels: int) -> NDArray[np.generic] | None:
         return None
     kind = "<i" if header.PixelRepresentation == 1 else "<u"
     values = np.frombuffer(header.PixelData, dtype=f"{kind}{bits // 8}", count=pixels)
-    if stored < bits:  # the bits above may hold anything, overlays of old; for signed values they repeat the sign
+    if stored < bits:  # high bits may hold anything, such as old overlays; in signed values they repeat the sign
         values = (values << (bits - stored)) >> (bits - stored)
     return values.reshape(header.Rows, header.Columns)
 
@@ -164,7 +164,7 @@ def _modality(header: Dataset, stored: Stored) -> Stored:
 
 
 def _rescale(header: Dataset, frames: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Slope and intercept of each frame; 1 and 0 where the header has none, or none that makes sense."""
+    """Return slope and intercept of each frame; 1 and 0 where the header has none or an invalid one."""
     shared = item(header, "SharedFunctionalGroupsSequence")
     groups = items(header, "PerFrameFunctionalGroupsSequence")
     pairs = []
@@ -182,7 +182,7 @@ def _rescale(header: Dataset, frames: int) -> tuple[NDArray[np.float64], NDArray
 
 
 def _window(header: Dataset, stored: Stored) -> Stored:
-    """The first VOI LUT, else the first window (PS3.3 C.11.2); one that leaves nothing to see is ignored."""
+    """Apply the first VOI LUT, else the first window (PS3.3 C.11.2); ignore one that makes the image uniform."""
     table = item(header, "VOILUTSequence")
     if table is not None:
         shown = _look_up(table, stored)
@@ -197,7 +197,7 @@ def _window(header: Dataset, stored: Stored) -> Stored:
 
 
 def _window_function(values: NDArray[np.float32], centre: float, width: float, function: str) -> NDArray[np.float32]:
-    """Values -> 0 to 1, by the three functions of PS3.3 C.11.2.1.2 and C.11.2.1.3."""
+    """Map values to 0 to 1 with the three functions of PS3.3 C.11.2.1.2 and C.11.2.1.3."""
     if function == "SIGMOID":
         exponent = np.clip(-4 * (values - np.float32(centre)) / np.float32(width), -80, 80)
         part: NDArray[np.float32] = 1 / (1 + np.exp(exponent))
@@ -209,7 +209,7 @@ def _window_function(values: NDArray[np.float32], centre: float, width: float, f
 
 
 def _look_up(table: Dataset, stored: Stored) -> Stored:
-    """Apply a Modality or VOI LUT item (PS3.3 C.11.1.1): values below the first entry take it, above the last, that."""
+    """Apply a Modality or VOI LUT item (PS3.3 C.11.1.1); values outside the table take its first or last entry."""
     entries, first, bits = (int(one) for one in numbers(table, "LUTDescriptor"))
     data = value(table, "LUTData")
     if isinstance(data, bytes):

@@ -1,4 +1,4 @@
-"""A person's session with a FLARE server, through FLARE's own API: submit a job, follow it, fetch its result."""
+"""Open a person's session with a FLARE server, through FLARE's own API: submit a job, follow it, fetch its result."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ from fedward.privacy.policy.job_archive import read_folder
 
 RESULT = "workspace"
 PATIENCE_S = 300.0
-"""How long a server may not answer while somebody waits for a job."""
+"""Longest time without an answer from the server while ``Console.wait`` waits for a job."""
 _SILENCE = (NoConnection, NoReply, FLCommunicationError)
-"""What FLARE raises where the server does not answer, or not in time."""
+"""Errors that FLARE raises where the server does not answer, or not in time."""
 _UNKNOWN_COMMAND = "Unknown command"
 
 
 class Console:
-    """An open session. Make it with ``console``, which closes it: an open one keeps its process alive."""
+    """Open session with a server. Make it with ``console``, which closes it: an open one keeps its process alive."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
     def connected(self) -> set[str]:
-        """Sites that the server sees now."""
+        """Return the sites that are connected to the server now."""
         return {client.name for client in self._clients()}
 
     def last_seen(self) -> dict[str, datetime]:
-        """By site, when the server last heard of it; only sites that are registered with it now."""
+        """Return, by site, the time at which the server last heard from it; only sites that are registered now."""
         return {
             one.name: datetime.fromtimestamp(one.last_connect_time, UTC)
             for one in self._clients()
@@ -60,11 +60,11 @@ class Console:
         }
 
     def submit(self, folder: Path) -> str:
-        """Submit an exported job; returns its id.
+        """Submit an exported job and return its id.
 
         Raises:
-            JobError: the folder is not, byte for byte, what its settings export to; or the server refuses it.
-            FederationError: the server does not answer, or answers with no id of a job.
+            JobError: the folder is not, byte for byte, the export of its settings; or the server refuses the job.
+            FederationError: the server does not answer, or its answer holds no job id.
         """
         require_job(read_folder(folder.resolve()))
         with _asked(remedy="see in `nvflare job list` whether it has the job before you submit it again"):
@@ -75,14 +75,14 @@ class Console:
         return _job_id(taken)
 
     def refusal(self, folder: Path) -> str | None:
-        """Send a job's folder as it is, to be refused; one that is taken is aborted and deleted at once.
+        """Submit a job's folder unchecked and expect a refusal; abort and delete the job at once if it is accepted.
 
         Returns:
-            The server's reason; None: it took the job.
+            The server's reason, or None if it accepted the job.
 
         Raises:
-            JobError: the person may submit no job at all.
-            FederationError: the server took the job, and it could not be deleted.
+            JobError: the person may not submit any job.
+            FederationError: the server accepted the job, and it could not be deleted.
         """
         try:
             taken = _job_id(self._session.submit_job(str(folder.resolve())))
@@ -94,17 +94,17 @@ class Console:
             with suppress(JobNotRunning):
                 self._session.abort_job(taken)
             self._session.delete_job(taken)
-        except Exception as error:  # noqa: BLE001 - whatever it was, somebody has to delete the job
+        except Exception as error:  # noqa: BLE001 - after any error, somebody has to delete the job
             what = f"server took a job that it must refuse, which could not be deleted ({type(error).__name__})"
             raise FederationError(what, value=taken, remedy=f"delete it: nvflare job delete {taken}") from None
         return None
 
     def does(self, command: str) -> bool | None:
-        """Whether the server does a console's command, sent as it is; its answer is not kept.
+        """True if the server executes a console's command, which is sent unchanged; its answer is discarded.
 
         Returns:
-            False where the server says that it does not know the command, or that the person has no right to it; None
-            where it says nothing; True for all else: also a command that failed was begun.
+            False where the server answers that it does not know the command, or that the person has no right to it;
+            None where its answer is empty; True in every other case, since a command that failed was also begun.
         """
         reply = self._session.api.server_execute(command)
         if not reply.get(ProtoKey.DATA):
@@ -115,18 +115,18 @@ class Console:
 
     @property
     def cell(self) -> CoreCell:
-        """FLARE's cell of this console, for requests that its API has not."""
+        """FLARE's cell of this console, for requests that FLARE's API does not offer."""
         return self._session.api.cell.core_cell
 
     def status(self, job_id: str) -> str:
-        """FLARE's word for where the job stands, such as RUNNING or FINISHED:COMPLETED."""
+        """Return FLARE's status of the job, such as RUNNING or FINISHED:COMPLETED."""
         return one_line(str(self._session.get_job_status(_job_id(job_id))))
 
     def wait(self, job_id: str, *, each: Callable[[], None], poll_s: float = 0.25) -> str:
-        """Call ``each`` and look at the job again and again until it has ended; returns its last status.
+        """Call ``each`` and query the job's status, repeatedly, until the job has ended; return its last status.
 
         Raises:
-            FederationError: the server has not answered for ``PATIENCE_S``; the job may go on.
+            FederationError: the server has not answered for ``PATIENCE_S``; the job may still run.
         """
         heard = time.monotonic()
         while True:
@@ -149,17 +149,17 @@ class Console:
         """Ask the server to stop the job.
 
         Raises:
-            FederationError: it does not run, or the server does not answer.
+            FederationError: the job does not run, or the server does not answer.
         """
         with _asked(value=_job_id(job_id)):
             self._session.abort_job(job_id)
 
     def download(self, job_id: str, out: Path) -> Path:
-        """Fetch the job's result into ``out``; returns the folder that holds the server's run folder.
+        """Fetch the job's result into ``out`` and return the folder that holds the server's run folder.
 
         Raises:
-            FederationError: the server has no result, or answers with names that lead out of the kit's downloads; or
-                ``job_id`` is none: FLARE makes names of files of it.
+            FederationError: the server has no result; or its answer names paths outside the kit's downloads; or
+                ``job_id`` is not a job id, from which FLARE builds file names.
         """
         with _asked(value=_job_id(job_id), remedy=f"fetch it later: fedward job download {job_id} --kit KIT"):
             return Path(self._session.download_job_result(job_id, str(out))) / RESULT
@@ -170,10 +170,10 @@ class Console:
 
 
 def _job_id(text: object) -> str:
-    """A job's id, which the server makes up.
+    """Check a job's id, which the server chooses, and return it.
 
     Raises:
-        FederationError: it has not the form of a UUID (RFC 9562, section 4); paths and commands are made of it.
+        FederationError: it is not in the form of a UUID (RFC 9562, section 4); paths and commands are built from it.
     """
     if type(text) is not str or not _UUID.fullmatch(text):
         raise FederationError("is no id of a job", value=one_line(str(text)), remedy="see `nvflare job list`")
@@ -182,10 +182,10 @@ def _job_id(text: object) -> str:
 
 @contextmanager
 def _asked(*, value: str | None = None, remedy: str = "try again", silence: bool = True) -> Iterator[None]:
-    """Whatever FLARE raises over a server's answer becomes one line; with ``silence`` also that there is none.
+    """Convert each error of FLARE about a server's answer to one line; with ``silence`` also a missing answer.
 
     Raises:
-        FederationError: so.
+        FederationError: the converted error.
     """
     try:
         yield
@@ -199,7 +199,7 @@ def _asked(*, value: str | None = None, remedy: str = "try again", silence: bool
         raise FederationError("server has no such job", value=value, remedy="see `nvflare job list`") from None
     except JobNotDone:
         raise FederationError("job has not ended", value=value, remedy=remedy) from None
-    except Exception as error:  # noqa: BLE001 - what a server answers is its own to say, and FLARE raises all kinds
+    except Exception as error:  # noqa: BLE001 - a server may send any answer, and FLARE raises any class of error
         what = f"server's answer cannot be used, {type(error).__name__}: {one_line(str(error))}"
         raise FederationError(what, value=value) from None
 
@@ -213,10 +213,10 @@ def console(kit: Path, *, timeout_s: float = 20.0, study: str | None = None) -> 
     """Sign in with a person's kit; the sign-in name is the kit folder's name.
 
     Args:
-        study: FLARE study whose jobs the session submits and sees; None: those that are in none.
+        study: FLARE study whose jobs the session submits and sees; None: jobs that are in no study.
 
     Raises:
-        FederationError: no kit there, the server cannot be reached, or it refuses the sign-in.
+        FederationError: the folder holds no kit, the server cannot be reached, or it refuses the sign-in.
     """
     if not (kit / "startup").is_dir():
         raise FederationError(

@@ -1,4 +1,4 @@
-"""A job folder -> the folder that FLARE's console, ``nvflare job submit`` and its API take. Data only, no code."""
+"""Export a job folder for FLARE's console, ``nvflare job submit`` and FLARE's API: data only, no code."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def export_job(job: JobSpec, out: Path, *, sites: Sequence[str] = (), study: str
     """Write ``out/<job name>`` and return it; an older export of the same name is replaced.
 
     Args:
-        job: what ``job.toml`` says; it travels as ``config/job.json`` and is checked again by every participant.
+        job: content of ``job.toml``; it is sent as ``config/job.json``, and every participant checks it again.
         out: folder to write to.
-        sites: the sites to deploy to, or none for every connected site.
-        study: FLARE study that it is submitted in; signed with the job, so that sites need not believe the server.
+        sites: the sites to deploy to; empty: every connected site.
+        study: FLARE study of the job; it is signed with the job, so that sites need not trust the server.
 
     Raises:
-        JobError: the folder is there and is not a job that was exported before, or FLARE takes no study of that name.
+        JobError: the folder exists and is not an exported job, or FLARE accepts no study of that name.
     """
     if study is not None and not is_study(study):
         remedy = "give small letters, digits, - and _, and not 'default'"
@@ -40,7 +40,7 @@ def export_job(job: JobSpec, out: Path, *, sites: Sequence[str] = (), study: str
 
 
 def main(folder: Path, argv: Sequence[str] | None = None) -> int:
-    """What a job's ``job.py`` runs: ``python job.py --export DIR``, as FLARE's own job scripts do."""
+    """Run the command line of a job's ``job.py``: ``python job.py --export DIR``, as in FLARE's own job scripts."""
     ask = argparse.ArgumentParser(description=f"Export the job in {folder.name} for FLARE.")
     ask.add_argument("--export", type=Path, required=True, metavar="DIR", help="folder to write the job to")
     try:

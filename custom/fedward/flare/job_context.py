@@ -1,4 +1,4 @@
-"""Where a job's own files are, at the server and at a site: its settings, its run folder, the site's policy."""
+"""Find and read a job's own files at the server and at a site: its settings, its run folder, the site's policy."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ SITE_FILE = "site.toml"
 
 
 def leave_quickly() -> None:
-    """Let this job process end without a last collection of torch's and MONAI's objects, which takes a second or more.
+    """Skip the last collection of torch's and MONAI's objects when this job process ends: it takes a second or more.
 
-    FLARE reports a job as finished only when its processes are gone. Exit codes and exit handlers stay as they are.
+    FLARE reports a job as finished only when its processes have ended. Exit codes and exit handlers do not change.
     """
     atexit.register(gc.freeze)
 
 
 def job_spec(context: FLContext) -> JobSpec:
-    """The job's settings as they travelled, checked again by whoever runs it."""
+    """Read the job's settings, as they were sent, and check them again."""
     path = Path(_workspace(context).get_app_config_dir(context.get_job_id())) / JOB_FILE
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -43,19 +43,19 @@ def job_spec(context: FLContext) -> JobSpec:
 
 
 def run_folder(context: FLContext) -> Path:
-    """The job's folder in this participant's workspace."""
+    """Return the job's folder in this participant's workspace."""
     return Path(_workspace(context).get_run_dir(context.get_job_id()))
 
 
 def store_path(context: FLContext) -> Path:
-    """The server's metrics store, in its kit's folder; all its jobs write there."""
+    """Return the path of the server's metrics store, in its kit's folder; all jobs of the server write to it."""
     from fedward.metrics.store import STORE_FILE
 
     return Path(_workspace(context).get_root_dir()) / STORE_FILE
 
 
 def site_policy(context: FLContext) -> SitePolicy:
-    """The hospital's own ``local/site.toml``, which must be for the site that the certificate names."""
+    """Read the hospital's own ``local/site.toml``; its site must be the one that the certificate names."""
     policy = read_site(Path(_workspace(context).get_site_config_dir()) / SITE_FILE)
     identity = context.get_identity_name()
     if policy.site != identity:
@@ -69,10 +69,10 @@ def site_policy(context: FLContext) -> SitePolicy:
 
 
 def open_ledger(policy: SitePolicy) -> Ledger:
-    """The hospital's privacy ledger, every entry checked.
+    """Open the hospital's privacy ledger and check every entry.
 
     Raises:
-        LedgerError: none there, damaged, or the site key that it was made with is gone; none of them is made here.
+        LedgerError: the ledger is missing or damaged, or its site key is missing; this function creates neither.
     """
     from fedward.privacy.ledger.ledger import Ledger
 
@@ -80,7 +80,7 @@ def open_ledger(policy: SitePolicy) -> Ledger:
 
 
 def open_record(policy: SitePolicy) -> Record:
-    """The hospital's record of runs, in the file of its ledger, every entry checked.
+    """Open the hospital's record of runs, in the file of its ledger, and check every entry.
 
     Raises:
         LedgerError: as ``open_ledger``.
@@ -91,7 +91,7 @@ def open_record(policy: SitePolicy) -> Record:
 
 
 def _ledger_key(policy: SitePolicy) -> bytes:
-    if not policy.key.is_file():  # ``load_key`` would make a new one, under which no ledger is this site's
+    if not policy.key.is_file():  # ``load_key`` would create a new key, which verifies no ledger of this site
         raise LedgerError("the site key that the ledger was made with is gone", where=policy.key, remedy="restore it")
     return load_key(policy.key).secret
 

@@ -1,8 +1,8 @@
-"""Jobs in pods of a hospital's own cluster: FLARE's launcher, without what a job may tell it.
+"""Launch jobs in pods of a hospital's own cluster; refuse a job that configures its own pod.
 
-FLARE lets a job name the image, the Python and the resources of the pod that it runs in (``launcher_spec`` and, from
-older releases, ``resource_spec`` in its ``meta.json``). An image is code, and here no code travels: image, program and
-limits are the hospital's, in its kit's ``local/study_runtime.yaml``.
+In FLARE, a job may name the image, the Python and the resources of the pod that it runs in (``launcher_spec`` and, from
+older releases, ``resource_spec`` in its ``meta.json``). An image is code, and a Fedward job carries no code: the
+hospital sets image, program and limits in its kit's ``local/study_runtime.yaml``.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from fedward.errors import PolicyError
 
 
 class SitePods(ClientK8sJobLauncher):  # type: ignore[misc]
-    """A pod a job, made from the hospital's own words alone."""
+    """FLARE's launcher of one pod per job, which the hospital alone configures."""
 
     def launch_job(self, job_meta: dict[str, Any], fl_ctx: FLContext) -> JobHandleSpec:
         """Start the job's pod.
 
         Raises:
-            PolicyError: the job says what its pod is to be.
+            PolicyError: the job configures its own pod.
         """
         refuse_own_pod(job_meta, site=fl_ctx.get_identity_name())
         return super().launch_job(job_meta, fl_ctx)
@@ -35,7 +35,7 @@ def refuse_own_pod(job_meta: dict[str, Any], *, site: str) -> None:
     """Refuse a job that names an image, a program or anything else of its pod.
 
     Raises:
-        PolicyError: it does, for this site or for all of them.
+        PolicyError: the job does so, for any site.
     """
     asked = get_job_launcher_spec(job_meta, site, "k8s") or job_meta.get(JobMetaKey.JOB_LAUNCHER_SPEC.value)
     if asked:

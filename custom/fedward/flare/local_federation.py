@@ -1,7 +1,7 @@
-"""A federation on one machine: one server process, one client process a site, each from its own startup kit.
+"""Run a federation on one machine: one server process, one client process per site, each from its own startup kit.
 
-Every process carries a mark in its environment, so that all of them, and what they started themselves, can be found
-and stopped by whoever started them, whatever happened in between.
+Every process carries a mark in its environment. By this mark, the program that started the federation can find and
+stop all of its processes and their child processes, after any failure.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ STOP_S = 5.0
 
 
 class LocalFederation:
-    """Starts on ``with``, stops on leaving it: by success, by an error, by Ctrl-C or SIGTERM.
+    """Federation that starts on entry to ``with`` and stops on exit: by success, by an error, by Ctrl-C or SIGTERM.
 
     Args:
         spec, kits: the federation and its kits.
-        threads: CPU threads for each site's mathematics; 0 leaves it to the libraries.
+        threads: CPU threads of the server and of each site; 0: the libraries decide.
     """
 
     def __init__(self, spec: FederationSpec, kits: Kits, *, threads: int = 0) -> None:
@@ -60,7 +60,7 @@ class LocalFederation:
         self.stop()
 
     def start(self, name: str, kit: Path) -> None:
-        """Start one participant from its kit's own ``sub_start.sh``; what it prints goes to ``<kit>/console.log``."""
+        """Start one participant from its kit's own ``sub_start.sh``; its output goes to ``<kit>/console.log``."""
         kit = kit.resolve()
         environment = {**os.environ, MARK: self._mark}
         environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
@@ -78,7 +78,7 @@ class LocalFederation:
             )
 
     def check(self) -> None:
-        """Raise a ``FederationError`` that names the participant that has died, and where its log is."""
+        """Raise a ``FederationError`` if a participant has stopped; it names the participant and its log."""
         for name, process in self._started.items():
             if process.poll() is not None:
                 kit = self._kits.server if name == "server" else self._kits.sites[name]
@@ -89,11 +89,11 @@ class LocalFederation:
                 )
 
     def processes(self) -> list[psutil.Process]:
-        """Every living process of this federation, those of its jobs among them."""
+        """Return every running process of this federation, including those of its jobs."""
         return marked(self._mark)
 
     def stop(self) -> None:
-        """Stop every process of this federation; a second signal meanwhile changes nothing."""
+        """Stop every process of this federation; a second signal does not interrupt this."""
         with _signals_held():
             living = self.processes()
             for process in living:
@@ -121,7 +121,7 @@ class LocalFederation:
 
 
 def require_free_port(host: str, port: int) -> None:
-    """Refuse a port that something else listens on."""
+    """Refuse a port on which another process listens."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -136,7 +136,7 @@ def require_free_port(host: str, port: int) -> None:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that was free a moment ago."""
+    """Return a port that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         port: int = probe.getsockname()[1]
@@ -144,7 +144,7 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 def marked(mark: str) -> list[psutil.Process]:
-    """Every living process of this user that carries ``mark``."""
+    """Return every running process of this user that carries ``mark``."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -164,7 +164,7 @@ def _quietly(action: Callable[[], None]) -> None:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the work the way Ctrl-C does, so that what was started is stopped."""
+    """Make SIGTERM and SIGHUP interrupt the work as Ctrl-C does, so that all started processes are stopped."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt

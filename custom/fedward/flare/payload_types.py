@@ -1,11 +1,11 @@
-"""The closed list of classes that a payload may hold: FLARE's serializer (FOBS) builds no object of any other.
+"""Restrict payloads to a closed list of classes: FLARE's serializer (FOBS) builds no object of any other class.
 
-FOBS packs an object as the name of its class and the name of the class that rebuilds it. FLARE 2.9 rebuilds every class
-that any imported module has registered, and keeps for the life of the process the rebuilder that the first sender of a
-class named. It writes what a sender marks as a file into a folder that a whole machine shares, asks any cell that a
-sender names for a large array, and unpacks a compressed archive of arrays whatever its size. What an ordinary job,
-console and site send needs a dozen classes, each with its own rebuilder, no file, and arrays that lie uncompressed at
-their sender's. The list was made by recording them.
+FOBS packs an object as the name of its class and the name of its decomposer, the class that rebuilds it. FLARE 2.9
+rebuilds every class that any imported module has registered. For the life of the process it keeps the decomposer that
+the first sender of a class named. It writes data that a sender marks as a file to a folder that the whole machine
+shares, requests a large array from any cell that a sender names, and unpacks a compressed archive of arrays of any
+size. The messages of an ordinary job, console and site need a dozen classes, each with its own decomposer, no file, and
+uncompressed arrays that their sender holds. The list was made by recording these messages.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _FOBS = "nvflare.fuel.utils.fobs"
 _DATA_CLASS, _ENUM = f"{_FOBS}.decomposer.DataClassDecomposer", f"{_FOBS}.decomposer.EnumTypeDecomposer"
 _FLARE = "nvflare.apis.utils.decomposers.flare_decomposers"
 REFERENCE = f"{_FOBS}.datum.DatumRef"
-"""Stands for bytes or a word of 10 MB and more, which lie behind the rest of the payload."""
+"""Class of a reference to bytes or a string of 10 MB and more, which follow the rest of the payload."""
 
 TYPES: Mapping[str, str] = {
     "numpy.ndarray": "nvflare.app_common.decomposers.numpy_decomposers.NumpyArrayDecomposer",
@@ -39,12 +39,12 @@ TYPES: Mapping[str, str] = {
     "nvflare.private.fed.server.run_info.RunInfo": _DATA_CLASS,
     "tuple": f"{_FOBS}.decomposers.core_decomposers.TupleDecomposer",
 }
-"""Class -> the one that rebuilds it."""
+"""Class -> its decomposer, the class that rebuilds it."""
 _NPY = b"\x93NUMPY"
 
 
 def install() -> None:
-    """Hold every object that this process unpacks against the list, from now on."""
+    """Check every object that this process unpacks against the list, from now on."""
     unpack, handler_of = fobs.Packer.unpack, lobs.get_dot_handler
     arrays, array = ArrayConsumer._to_dict, NumpyArrayDecomposer.native_recompose
     download = NumpyArrayDecomposer._download_from_remote_cell
@@ -89,10 +89,10 @@ def install() -> None:
 
 
 def require_stored(archive: bytes) -> None:
-    """Refuse an archive of arrays that would be larger unpacked than it is.
+    """Refuse an archive of arrays that would be larger once unpacked.
 
     Raises:
-        ValueError: an entry is compressed, or they say that they are more than the archive.
+        ValueError: an entry is compressed, or the declared sizes of the entries add up to more than the archive.
     """
     with zipfile.ZipFile(io.BytesIO(archive)) as found:
         entries = found.infolist()

@@ -1,10 +1,10 @@
-"""What server and sites say to each other: task names, one reply a task, weights as FLARE ``DXO``.
+"""Define the messages between server and sites: task names, one reply per task, weights as FLARE ``DXO``.
 
 A reply is a ``DXO`` of kind COLLECTION. To the server it has at most these parts: ``metrics`` (METRICS: plain numbers
-and short fixed words); ``update`` (WEIGHT_DIFF: float32 differences, never full weights) of a job in the clear;
-``sealed`` (APP_DEFINED: messages of ``fedward.encryption``) of an encrypted one; ``model`` (WEIGHTS) where a hospital
-opens the final model of an encrypted job. Nothing else is ever sent, so that a site's gate can know every payload by
-its kind. From a site's executor to its gate there may be ``counts`` (ANALYTIC) beside, which the gate seals.
+and short fixed strings); ``update`` (WEIGHT_DIFF: float32 differences, never full weights) of an unencrypted job;
+``sealed`` (APP_DEFINED: messages of ``fedward.encryption``) of an encrypted job; ``model`` (WEIGHTS) where a hospital
+opens the final model of an encrypted job. No other part is ever sent, so that a site's gate recognises every payload by
+its kind. From a site's executor to its gate, a reply may also have ``counts`` (ANALYTIC), which the gate seals.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from fedward.weights import Weights
 
 ROUND_NUMBER = "fedward_round_number"
 AFTER = "fedward_after"
-"""Header of a task that goes with a model: how many rounds made it; 0 is the initial one."""
+"""Header of a task that carries a model: number of rounds that made the model; 0 is the initial model."""
 ROSTER = "fedward_roster"
-"""Header of each task of an encrypted job after admission: the nonce of each hospital that takes part, by its id."""
+"""Header of each task of an encrypted job after admission: nonce of each participating hospital, by hospital id."""
 PATIENTS = "fedward_patients"
-"""Header from a site's executor to its gate, never sent: what the site counts for where weighting is by patients."""
+"""Header from a site's executor to its gate, never sent: number of training patients, for weighting by patients."""
 REFUSAL = "fedward_refusal"
 REFUSED_AT_DOOR = "fedward_refused_at_door"
-"""Set by a site's IngressGate in the place of what it refused, with the reason; the executor answers
-``Code.AT_DOOR`` and never hands the text on."""
+"""Header that a site's ``IngressGate`` sends in place of a refused task, with the reason; the executor answers
+``Code.AT_DOOR`` and never forwards the text."""
 UPDATE, METRICS, SEALED, COUNTS, MODEL = "update", "metrics", "sealed", "counts", "model"
 PART_KINDS = {
     UPDATE: DataKind.WEIGHT_DIFF,
@@ -40,11 +40,11 @@ PART_KINDS = {
     COUNTS: DataKind.ANALYTIC,
     MODEL: DataKind.WEIGHTS,
 }
-"""Every part that a reply may have, and its kind."""
+"""Parts that a reply may have, each with its kind."""
 COUNTED = {"scores": "pooled", "cohort": "cohort_statistics"}
-"""What a sum of counts is for -> the metrics that a hospital tells of it; one that lists them takes part."""
+"""Purpose of a sum of counts -> metrics that a hospital reports from it; a hospital that lists them takes part."""
 CONFIRM = "confirm "
-"""In a site's ``sealed`` part, before the purpose of a sum: that it opened that sum."""
+"""Prefix of a sum's purpose in a site's ``sealed`` part: confirms that the site opened that sum."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,13 +52,13 @@ class Reply:
     """A site's answer to one task.
 
     Attributes:
-        metrics: JSON-ready numbers and words.
+        metrics: JSON-ready numbers and strings.
         update: difference to the model that the task carried, or None for a task that trains nothing.
-        sealed: what the site's gate sealed: message by purpose, the key's id and scheme, how many values it clipped.
+        sealed: content sealed by the site's gate: message by purpose, key's id and scheme, number of clipped values.
         model: the final model of an encrypted job, opened.
         counts: for the site's own gate, never sent as they are: int64 vectors by purpose.
         patients: for the site's own gate, never sent: training patients.
-        proof: for the site's own gate, never sent: which entry of the ledger the update was charged to.
+        proof: for the site's own gate, never sent: entry of the ledger to which the update was charged.
     """
 
     metrics: Mapping[str, Any] = field(default_factory=dict)
@@ -75,10 +75,10 @@ class Model:
     """A global model as the server has it.
 
     Attributes:
-        after: rounds that made it; 0 is the initial one.
-        weights: in a job in the clear, the model itself.
-        sealed: in an encrypted job the sum that hospitals open; None after 0 rounds, since it follows from the seed.
-        confirmed: hospitals' sum of words that they opened it.
+        after: number of rounds that made it; 0 is the initial model.
+        weights: the model itself, in an unencrypted job.
+        sealed: the sum that hospitals open, in an encrypted job; None after 0 rounds: that model follows from the seed.
+        confirmed: sum of the hospitals' confirmations that they opened it.
     """
 
     after: int
@@ -89,12 +89,12 @@ class Model:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sum:
-    """A sum that is no model, for a hospital to open.
+    """A sum for a hospital to open that is not a model.
 
     Attributes:
-        purpose: what it counts.
+        purpose: quantity that it counts.
         sealed: the message.
-        confirmed: hospitals' sum of words that they opened it.
+        confirmed: sum of the hospitals' confirmations that they opened it.
     """
 
     purpose: str
@@ -109,10 +109,10 @@ def question(
     wait_s: float,
     roster: Mapping[str, str] | None = None,
 ) -> Shareable:
-    """The data of a task: a global model, a sum, several or nothing, and the round's number.
+    """Build the data of a task: a global model, one sum, several sums or no payload, and the round's number.
 
-    ``wait_s`` is how long a site waits, after its answer, before it asks for the next task. ``roster`` goes with each
-    task of an encrypted job after admission.
+    ``wait_s``: seconds that a site waits, after its answer, before it requests the next task. ``roster``: sent with
+    each task of an encrypted job after admission.
     """
     from nvflare.private.defs import TaskConstant
 
@@ -141,18 +141,18 @@ def _payload(carried: Model | Sum | Sequence[Sum] | Weights | None) -> Shareable
 
 
 def sealed_payload(purpose: str, sealed: bytes, confirmed: bytes | None = None) -> Shareable:
-    """A task's payload that only a hospital can open."""
+    """Build a task's payload that only a hospital can open."""
     content = {"purpose": purpose, "sum": sealed, "confirmed": confirmed}
     return DXO(data_kind=DataKind.APP_DEFINED, data=content).to_shareable()
 
 
 def opened_counts(purpose: str, counts: Any) -> Shareable:
-    """What a site's gate hands its executor in the place of a sum that it opened."""
+    """Build the payload that a site's gate passes to its executor in place of a sum that it opened."""
     return DXO(data_kind=DataKind.ANALYTIC, data={"purpose": purpose, "counts": counts}).to_shareable()
 
 
 def content_of(data: Shareable, kind: DataKind) -> dict[str, Any]:
-    """What a task carries, of the kind that is due."""
+    """Return the content of a task; refuse any kind except ``kind``."""
     dxo = from_shareable(data)
     if dxo.data_kind != kind:
         raise ValueError(f"a task carries {dxo.data_kind!r} where {kind!r} was expected")
@@ -160,12 +160,12 @@ def content_of(data: Shareable, kind: DataKind) -> dict[str, Any]:
 
 
 def global_weights(data: Shareable) -> Weights:
-    """The model that a task carries, as a site's gate handed it on."""
+    """Return the model that a task carries, as a site's gate passed it on."""
     return content_of(data, DataKind.WEIGHTS)
 
 
 def to_shareable(reply: Reply) -> Shareable:
-    """A site's answer, ready to be sent through the site's filters."""
+    """Convert a site's answer to the message that goes through the site's filters."""
     given = {name: getattr(reply, name) for name in PART_KINDS}
     parts = {
         name: DXO(data_kind=PART_KINDS[name], data=dict(content))
@@ -176,7 +176,7 @@ def to_shareable(reply: Reply) -> Shareable:
 
 
 def to_reply(result: Shareable) -> Reply:
-    """The inverse of ``to_shareable`` at the server; refuses every other kind of payload."""
+    """Invert ``to_shareable`` at the server; refuse every other kind of payload."""
     dxo = from_shareable(result)
     if dxo.data_kind != DataKind.COLLECTION or not set(dxo.data) <= {UPDATE, METRICS, SEALED, MODEL}:
         raise ValueError(f"a reply of kind {dxo.data_kind!r} where a collection of known parts was expected")
@@ -192,10 +192,10 @@ def to_reply(result: Shareable) -> Reply:
 
 
 def refuse(reason: Code | Sentence) -> Shareable:
-    """The answer of a site that did not do a task; it is asked again next round.
+    """Build the answer of a site that did not perform a task; the server asks the site again in the next round.
 
     Args:
-        reason: from an executor to its gate a code; from the gate its sentence.
+        reason: a code, from an executor to its gate; a sentence, from the gate.
     """
     reply = make_reply(ReturnCode.EXECUTION_EXCEPTION)
     reply.set_header(REFUSAL, reason.value if isinstance(reason, Code) else reason)
@@ -203,7 +203,7 @@ def refuse(reason: Code | Sentence) -> Shareable:
 
 
 def refusal(result: Shareable) -> str | None:
-    """Why a site did not do its task, as one printable line of at most 300 characters, or None when it did."""
+    """Return the reason why a site did not perform its task: one printable line of at most 300 characters, or None."""
     code = result.get_return_code(ReturnCode.OK)
     if code == ReturnCode.OK:
         return None

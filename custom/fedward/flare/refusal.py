@@ -1,8 +1,8 @@
-"""Everything that a hospital says to the server when it refuses: fixed sentences, chosen by the error's class.
+"""Choose the sentence that a hospital sends to the server when it refuses, by the error's class, from a fixed table.
 
-No text of an error leaves, since it may hold a path, a count of patients, an ε or a name. An executor hands its gate a
-code; the gate makes the sentence anew. Sentences of the gates about a message (``refusal_sentences``) are known by
-their form, and told without the values in them.
+The text of an error never leaves, since it may hold a path, a count of patients, an ε or a name. An executor passes a
+code to its gate, and the gate chooses the sentence itself. The gates' sentences about a message
+(``refusal_sentences``) are recognised by their form, and sent without the values in them.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from fedward.flare.refusal_sentences import GATE_SENTENCES, VALUE
 
 LONGEST_REASON = 300
 Sentence = NewType("Sentence", str)
-"""What may be told: made in this module from its tables, and by a gate that puts its own title before one."""
+"""Text that may be sent: made in this module from its tables, and by a gate that puts its own title before it."""
 
 
 class Code(StrEnum):
-    """Each kind of refusal that may be told; an executor hands its gate one of these and nothing else."""
+    """Kinds of refusal that may be sent; an executor passes one of these to its gate, and nothing else."""
 
     FAILED = "failed"
     STOPPED = "stopped"
@@ -110,7 +110,7 @@ CLASSES: Mapping[type, Code] = {
     MemoryError: Code.MEMORY,
     RuntimeError: Code.RUNTIME,
 }
-"""The most specific class of an error decides; one that is of none of them is ``Code.FAILED``."""
+"""Class of an error -> its code. The most specific class decides; any other error is ``Code.FAILED``."""
 
 NOT_APPROVED = "job"
 APPROVE = "ask the hospital to look at it with `fedward site approve`"
@@ -131,17 +131,17 @@ SETTINGS: Mapping[str, str] = {
     "noise_multiplier": "noise below this hospital's smallest, or none",
     "launcher_spec": "job says which pod it runs in",
 }
-"""Setting that a policy refused -> what is told of it, with the policy's own bound where there is one."""
+"""Setting that a policy refused -> text that is sent, with the policy's own bound where there is one."""
 _MORE = "`fedward site policy check --job` says more"
 _HASH = re.compile(r"[0-9a-f]{64}")
 _LONGEST_MESSAGE = 2000
 
 
 def public_reason(error: BaseException) -> Sentence:
-    """What the server may know of an error: one printable line of at most 300 characters from a closed table.
+    """Return what the server may know of an error: one printable line of at most 300 characters from a closed table.
 
-    Of a ``PolicyError`` it names the settings of the job that were refused, the policy's own bounds on them and the
-    job's hash. Nothing else of any error is told, least of all its text.
+    For a ``PolicyError`` it names the settings of the job that were refused, the policy's own bounds on them and the
+    job's hash. Nothing else of an error is disclosed, and never its text.
     """
     code = code_of(error)
     sentence: str | None = None
@@ -153,17 +153,17 @@ def public_reason(error: BaseException) -> Sentence:
 
 
 def code_of(error: BaseException) -> Code:
-    """The code of an error's most specific class."""
+    """Return the code of an error's most specific class."""
     return next((CLASSES[one] for one in type(error).__mro__ if one in CLASSES), Code.FAILED)
 
 
 def one_line(text: str) -> str:
-    """``text`` as one line of at most 300 printable characters."""
+    """Return ``text`` as one line of at most 300 printable characters."""
     return single_line(text[: 10 * LONGEST_REASON])[:LONGEST_REASON].rstrip()
 
 
 def _policy(settings: object) -> str | None:
-    """The refused settings as sentences; what is on no list, and a bound that is no number, is left out."""
+    """Describe the refused settings in sentences; leave out a setting on no list, and a bound that is not a number."""
     if not isinstance(settings, Mapping):
         return None
     parts = [_setting(name, settings[name]) for name in SETTINGS if name in settings]
@@ -181,14 +181,14 @@ def _setting(name: str, bound: object) -> str:
 
 
 def _gate_sentence(what: object) -> str | None:
-    """The gates' sentence that a message is an instance of, without its values; the one with the most own words."""
+    """Return the gates' sentence that a message matches, without the values; of several matches, the longest."""
     if type(what) is not str or len(what) > _LONGEST_MESSAGE:
         return None
     return max((one for one in GATE_SENTENCES if _fits(one, what)), key=len, default=None)
 
 
 def _fits(sentence: str, text: str) -> bool:
-    """Whether ``text`` is the sentence with something in the place of each value."""
+    """True if ``text`` is the sentence with any text in place of each value."""
     first, *rest = sentence.split(VALUE)
     if not rest:
         return text == sentence

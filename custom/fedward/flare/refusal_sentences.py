@@ -1,12 +1,12 @@
-"""The sentences of a hospital's gates about a message, as the code raises them; a test holds the list to the code.
+"""List the sentences of a hospital's gates about a message, as the code raises them; a test compares list and code.
 
-They are about tasks, tensors and sealed sums. What stands at a value's place is not told.
+They are about tasks, tensors and sealed sums. The values in them are not sent.
 """
 
 from __future__ import annotations
 
 VALUE = "…"
-"""In the place of each value."""
+"""Placeholder of each value."""
 GATE_SENTENCES = frozenset(
     {
         "a ciphertext of the message has another scale than it should",
@@ -183,4 +183,4 @@ GATE_SENTENCES = frozenset(
         "… is not first in this site's privacy.json",
     }
 )
-"""Each as an error begins; see ``fedward.flare.refusal.public_reason``."""
+"""Beginnings of errors; see ``fedward.flare.refusal.public_reason``."""

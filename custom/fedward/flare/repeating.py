@@ -1,4 +1,4 @@
-"""A step that is done again and again beside everything else, for as long as the process lives."""
+"""Repeat a step in the background until the process ends."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 
 def repeat(step: Callable[[], None], *, every_s: float, name: str, log: Callable[[str], None]) -> None:
-    """Do a step in a thread of its own that ends with the process; one that throws is done again like any other.
+    """Repeat a step in a separate thread that ends with the process; continue after a step that raises an error.
 
     Args:
-        step: what is done.
-        every_s: seconds between the end of one and the beginning of the next.
-        name: of the thread, and of the step in the log.
-        log: for the log.
+        step: function to call.
+        every_s: seconds between the end of one call and the beginning of the next.
+        name: name of the thread, and of the step in the log.
+        log: function that writes one line to the log.
     """
 
     def forever() -> None:
@@ -21,7 +21,7 @@ def repeat(step: Callable[[], None], *, every_s: float, name: str, log: Callable
         while not rest.wait(every_s):
             try:
                 step()
-            except Exception as error:  # noqa: BLE001 - it must outlive whatever is thrown at it
+            except Exception as error:  # noqa: BLE001 - the thread must survive any error
                 log(f"{name}: {type(error).__name__}, trying again")
 
     threading.Thread(target=forever, name=f"fedward {name}", daemon=True).start()

@@ -1,6 +1,6 @@
-"""What each sum of an encrypted job is about, as hospitals and server both work it out.
+"""Define the context of each sum of an encrypted job; hospitals and server compute the same one.
 
-Every topic binds the run: its id, its job, and the nonces that its hospitals drew for it (``encryption.roster``).
+Every context binds the run: its id, its job, and the nonces that its hospitals drew for it (``encryption.roster``).
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from fedward.settings import JobSpec
 from fedward.weights import Layout, parameter_count
 
 INITIAL = "0" * 64
-"""Stands for the identity of a sum where the model is the initial one, which no hospital sent."""
+"""Identity of the initial model, in place of that of a sum: no hospital sent this model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SumContexts:
-    """The topics of one run.
+    """Sum contexts of one run.
 
     Attributes:
-        job: with an ``[encryption]`` table.
+        job: a job with an ``[encryption]`` table.
         job_id: FLARE's id of the run.
         context: ``roster.context_of`` the run.
-        layout: of the model.
+        layout: layout of the model.
         architecture: ``layout_hash`` of the model.
-        bits: of a number, by the federation's key and the job's precision.
+        bits: bits of a number, by the federation's key and the job's precision.
     """
 
     job: JobSpec
@@ -39,11 +39,11 @@ class SumContexts:
     bits: int
 
     def model(self, round_number: int) -> SumContext:
-        """Of a round's models: each value of the model, and the weight last."""
+        """Return the context of the sum of a round's models: each value of the model, and the weight last."""
         return self._topic("model", round_number, layout=self.architecture, length=parameter_count(self.layout) + 1)
 
     def counts(self, purpose: str, *, final: FinalModel | None) -> SumContext | None:
-        """Of score histograms, which are those of ``final`` and of no other model, or of cohort statistics.
+        """Return the context of a sum of score histograms of the model ``final`` only, or of cohort statistics.
 
         Returns:
             None where the job has no such sum, or it has no final model yet to score.
@@ -60,7 +60,7 @@ class SumContexts:
         return None
 
     def confirmation(self, identity: str) -> SumContext:
-        """Of hospitals' words that they have opened a sum: a one each, for the sum of that identity alone."""
+        """Return the context of the hospitals' confirmations that they opened the sum of this identity; each adds 1."""
         return self._topic("confirm", 0, layout=identity, length=1)
 
     def _topic(self, purpose: Purpose, round_number: int, *, layout: str, length: int) -> SumContext:
@@ -76,24 +76,25 @@ class SumContexts:
 
 
 KEY, SCHEME, CLIPPED, NONCE = "key", "scheme", "clipped", "nonce"
-"""What stands in a site's ``sealed`` part beside messages."""
+"""Entries of a site's ``sealed`` part besides messages."""
 
 
 def enough(confirming: Collection[str], summed: Collection[str]) -> bool:
-    """Whether more than two thirds of the hospitals in a sum have opened that sum and no other of its kind.
+    """True if more than two thirds of the hospitals in a sum have opened that sum and no other of its kind.
 
-    Over all runs of a job a hospital gives its word on one set of hospitals of a kind (``runs.Runs``). Guarantee: from
-    any number of sums that are confirmed so, whatever multiples of them are added and subtracted, comes nothing or
-    what at least three hospitals sent; four, where sums of two or more sets are in it.
+    Over all runs of a job, a hospital confirms one set of hospitals of a kind (``runs.Runs``). Guarantee: any linear
+    combination of confirmed sums is zero or contains the contributions of at least three hospitals; of at least four,
+    if it combines sums of two or more sets.
 
-    Proof: let the sets S1 ... Sk have s1 ... sk members, of whom c1 ... ck gave their word; no hospital gave two. A
-    hospital that gave its word on Si drops out of the result only where it is in another Sj, without its word there:
-    of those there are sj - cj. So at least the sum of 2 ci - si hospitals are left, and with 3 ci > 2 si each of these
-    is at least 2. One set alone leaves all of its three or more. That sets differ by four or more is not enough: of
-    seven hospitals, three of them and other three, the first less the two is what the seventh sent.
+    Proof: let the sets S1 ... Sk have s1 ... sk members, of whom c1 ... ck confirmed; no hospital confirmed two sets. A
+    hospital that confirmed Si cancels out of the result only if it is also in another Sj, which it did not confirm; Sj
+    has sj - cj such hospitals. So at least the sum of 2 ci - si hospitals remain. Since 3 ci > 2 si, each of these
+    terms is at least 2. If there is only one set, all of its three or more hospitals remain. It is not enough that sets
+    differ by four or more hospitals: take all of seven hospitals, three of them, and three others. The first sum minus
+    the two others is the contribution of the seventh hospital.
     """
     return 3 * len(set(confirming) & set(summed)) > 2 * len(set(summed))
 
 
 OPENED = "opened"
-"""What a site's ``sealed`` part says of a model that it opened: ``digest`` of it."""
+"""Entry of a site's ``sealed`` part: ``digest`` of a model that the site opened."""

@@ -1,19 +1,19 @@
-"""Who sent a job, as far as a hospital can verify it itself.
+"""Verify a job's submitter at a hospital, by the job's signature and without trust in the server.
 
-FLARE's console signs a job with the submitter's key before it is sent (``.__nvfl_sig.json`` in each folder, beside the
+FLARE's console signs a job with the submitter's key before it sends it (``.__nvfl_sig.json`` in each folder, beside the
 submitter's certificate), and the app that reaches a site still carries signature and certificate. So a site need not
-believe the server's word, which is in ``meta.json``: it verifies every file of the app against the federation's root in
-its own kit, and takes name and organisation from the certificate. The study is in a file that was signed with the rest
-(``study.json``) and names the job's hash; it counts where the server runs the job in the same study.
+trust the server's ``meta.json``: it verifies every file of the app against the federation's root certificate in its own
+kit, and takes name and organisation from the submitter's certificate. The study is in ``study.json``, which is signed
+with the other files and names the job's hash; it counts only if the server runs the job in the same study.
 
-That one person whose role may submit signed every file is asked of every job before it is deployed or started, at the
-server and at each site (``fedward.flare.job_checks.form``); what a policy's ``[[auto_approve]]`` rests on comes on top.
+Before a job is deployed or started, the server and each site check that one person, whose role may submit, signed every
+file (``fedward.flare.job_checks.form``). The checks for a policy's ``[[auto_approve]]`` are additional.
 
-What the server's operator can still do: bring a job again that the same person once sent for the same study, leave the
-study's file out, by which the job is in none, or hold jobs back. What it cannot: change a job, or send one of its own
-under another's name. Which people a study has is on the server; so whoever is admitted by study alone is in it by the
-server's word. A site has no list of revoked people: an ``[[auto_approve]]`` entry for a person who has left is to be
-removed.
+The server's operator can still send a job again that the same person once sent for the same study, omit the study's
+file, so that the job is in no study, or withhold jobs. The operator cannot change a job, or send a job under another
+person's name. The server holds the list of a study's members; so where a site admits by study alone, it trusts the
+server for the membership. A site has no revocation list of people: remove the ``[[auto_approve]]`` entry of a person
+who has left.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ from fedward.privacy.policy.job_hash import job_hash
 from fedward.settings import JobSpec, SitePolicy
 
 SUBMITTERS = ("project_admin", "lead")
-"""Roles whose certificate may send a job. The server's and the sites' own certificates have none of them: a job that is
+"""Roles that may submit a job. The certificates of the server and the sites have none of these roles: a job that is
 signed with the server's key has no submitter."""
 ROOT = "rootCA.pem"
 _SUBMIT = "submit it from FLARE's console, `nvflare job submit` or `fedward job submit`, which sign it"
 
 
 def origin_of(job: JobSpec, policy: SitePolicy, context: FLContext) -> Origin:
-    """The job's origin; ``UNKNOWN`` wherever anything of it does not hold, and where the policy never asks for it."""
+    """Return the job's verified origin; ``UNKNOWN`` if any check fails, or if the policy never uses the origin."""
     if not policy.auto_approve:
         return UNKNOWN
     workspace, job_id = cast(Workspace, context.get_engine().get_workspace()), context.get_job_id()
@@ -55,10 +55,10 @@ def origin_of(job: JobSpec, policy: SitePolicy, context: FLContext) -> Origin:
 
 
 def read_origin(job: JobSpec, *, app: Path, root: Path, meta: Path) -> Origin:
-    """The same from the files.
+    """Return the job's verified origin from the files; ``UNKNOWN`` if any check fails.
 
     Args:
-        job: the settings that lie in ``app``.
+        job: the settings in ``app``.
         app: folder of the job's app in a run folder.
         root: certificate of the federation's authority, from the site's own kit.
         meta: the server's ``meta.json`` of the run.
@@ -81,7 +81,7 @@ def read_origin(job: JobSpec, *, app: Path, root: Path, meta: Path) -> Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signer:
-    """The person who signed a job, as the certificate says; ``organisation`` is None where it says none."""
+    """Person who signed a job, from the certificate; ``organisation`` is None where the certificate has none."""
 
     name: str
     organisation: str | None
@@ -89,18 +89,18 @@ class Signer:
 
 
 def require_signer(folder: Contents, root: Path) -> Signer:
-    """The one person who signed every file and folder of a job, and whose role may submit jobs.
+    """Return the one person who signed every file and folder of a job, and whose role may submit jobs.
 
-    FLARE's verification is asked, and what it leaves open is refused beside it: a certificate other than a folder's
-    neighbour has, more than one certificate, a list of signatures with names that are not there, and a role that may
-    not submit (the server's and the sites' certificates have none that may).
+    FLARE verifies the signatures. This function also refuses cases that FLARE accepts: folders with different
+    certificates, more than one certificate, signatures of other names than the files, and a role that may not
+    submit (the certificates of the server and the sites have no role that may).
 
     Args:
-        folder: an app's, or a job's whole.
+        folder: folder of an app, or of a whole job.
         root: certificate of the federation's authority, from the participant's own kit.
 
     Raises:
-        JobError: not signed, not by one such person, or not wholly.
+        JobError: the job is not signed, not by one such person, or not completely.
     """
     certificates = {folder.files.get(_in(place, CERTIFICATE)) for place in ("", *folder.folders)}
     certificate = certificates.pop()
@@ -143,7 +143,7 @@ def _signed_names(folder: Contents, place: str) -> set[str]:
 
 
 def _names(folder: Contents, place: str) -> set[str]:
-    """Files and folders in a folder that a signature is due for."""
+    """Return the files and folders in a folder that must be signed."""
     paths = [PurePosixPath(name) for name in (*folder.files, *folder.folders)]
     here = {path.name for path in paths if path.parent == PurePosixPath(place)}
     return here - {SIGNATURE, CERTIFICATE}
@@ -161,7 +161,7 @@ def _lay_out(folder: Contents, out: Path) -> None:
 
 
 def _signed_study(path: Path, job: JobSpec) -> str | None:
-    """The study that the submitter signed this very job for; None: none was named."""
+    """Return the study for which the submitter signed exactly this job; None if no study is named."""
     if not path.exists():
         return None
     content = _json(path)
@@ -171,7 +171,7 @@ def _signed_study(path: Path, job: JobSpec) -> str | None:
 
 
 def _told_study(path: Path) -> str:
-    """The study that the server says it runs the job in."""
+    """Return the study in which the server runs the job, according to the server."""
     return _study(_json(path).get(JobMetaKey.STUDY.value, DEFAULT_STUDY), path)
 
 

@@ -1,7 +1,7 @@
-"""Which counts of its own a hospital puts into a job's sums, and what it may tell of a sum that it opened.
+"""Build the counts that a hospital adds to a job's sums, and release the metrics of a sum that it opened.
 
-Each vector is score histograms or cohort statistics with what the hospital does not tell of them behind
-(``fedward.privacy.disclosure.withheld``).
+Each vector holds score histograms or cohort statistics, followed by numbers that mark the counts that the hospital
+withholds (``fedward.privacy.disclosure.withheld``).
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ Metrics = dict[str, Any]
 
 
 def counts_length(job: JobSpec, purpose: str) -> int:
-    """The length of a vector of the purpose, "scores" or "cohort"; 0 where the job has no such sum."""
+    """Return the length of a vector of the purpose, "scores" or "cohort"; 0 where the job has no such sum."""
     beside = disclosed.scores_length if purpose == "scores" else disclosed.statistics_length
     own = _own_length(job, purpose)
     return own + beside(job) if own else 0
 
 
 def counts_layout(job: JobSpec, purpose: str) -> str:
-    """SHA-256, 64 hexadecimal digits, of what each number means: sums of equal layouts may be added."""
+    """Return the SHA-256, 64 hexadecimal digits, of the meaning of each number: sums of equal layouts may be added."""
     layout = pooled.histogram_layout if purpose == "scores" else cohort_statistics.statistics_layout
     return hashlib.sha256(f"{layout(job)} {withheld.FORMAT} {withheld.FLOORS}".encode("ascii")).hexdigest()
 
@@ -43,15 +43,15 @@ def counts_layout(job: JobSpec, purpose: str) -> str:
 def site_counts(
     job: JobSpec, policy: SitePolicy, trainer: Trainer, *, lets_out: Mapping[str, Any], private: bool
 ) -> dict[str, NDArray[np.int64]]:
-    """Counts for the gate to seal, by purpose, where job and hospital take part in their sum.
+    """Return the counts for the gate to seal, by purpose, for each sum in which job and hospital take part.
 
     Args:
-        trainer: that has just validated the model whose scores are counted.
-        lets_out: of its own metrics, what the hospital's rules let out: scores, their details, support.
-        private: whether the job is differentially private.
+        trainer: trainer that has just validated the model whose scores are counted.
+        lets_out: the hospital's own metrics that its rules release: scores, their details, support.
+        private: True if the job is differentially private.
 
     Returns:
-        int64 vectors of ``counts_length``; none in a job in the clear.
+        int64 vectors of ``counts_length``; none in an unencrypted job.
     """
     made: Mapping[str, Callable[[], NDArray[np.int64]]] = {
         "cohort": trainer.cohort_statistics,
@@ -72,19 +72,19 @@ def site_counts(
 def told_of_all(
     job: JobSpec, purpose: str, counts: NDArray[np.int64], *, disclosure: Disclosure, private: bool
 ) -> Metrics:
-    """The metrics of all hospitals together, as the largest floor among them lets them out.
+    """Return the metrics of all hospitals together, suppressed by the largest minimum count among the hospitals.
 
     Args:
         purpose: "scores" or "cohort".
-        counts: a sum of ``site_counts``, opened.
+        counts: an opened sum of ``site_counts``.
         disclosure: this hospital's rules.
-        private: whether the job is differentially private.
+        private: True if the job is differentially private.
 
     Returns:
-        "pooled" or "cohort_statistics", without what would tell one hospital's own.
+        "pooled" or "cohort_statistics", without values that would disclose one hospital's own.
 
     Raises:
-        EncryptionError: numbers that no hospitals' have.
+        EncryptionError: the numbers cannot be a sum of hospitals' counts.
     """
     length = _own_length(job, purpose)
     of_all = disclosed.scores_of_all if purpose == "scores" else disclosed.statistics_of_all

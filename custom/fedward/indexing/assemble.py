@@ -1,12 +1,12 @@
-"""Findings -> rows: what can only be judged with other files in view. Pure: no file is opened here.
+"""Turn the findings of single files into manifest rows. Pure: opens no file.
 
-1. duplicates go (the first path stays);
-2. slices become volumes, where the cohort takes volumes;
-3. masks find their images;
-4. labels find their images;
-5. images without what the cohort requires go.
+1. Remove duplicates (the first path stays).
+2. Join slices into volumes, if the cohort takes volumes.
+3. Match masks to images.
+4. Match labels to images.
+5. Remove images that lack something that the cohort requires.
 
-Every file that comes in is in exactly one row or in quarantine.
+Every input file ends in exactly one row or in quarantine.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from fedward.indexing.volume import Volume
 from fedward.settings import CohortPolicy
 
 MASK = "mask"
-"""In ``CohortPolicy.require``: every image must have a mask."""
+"""Value in ``CohortPolicy.require``: every image must have a mask."""
 
 
 def assemble(
@@ -41,11 +41,11 @@ def assemble(
     key: SiteKey,
     labels: LabelTable | None,
 ) -> tuple[list[Row], list[Quarantined]]:
-    """Rows sorted by image, and everything else with its reason.
+    """Return the rows, sorted by image, and every other file with its reason.
 
     Args:
-        images, masks: findings with pseudonyms for identifiers.
-        cohort: what the hospital takes and requires.
+        images, masks: findings with pseudonyms in place of identifiers.
+        cohort: policy that states which files the hospital takes and requires.
         key: the site's key.
         labels: the label table, or None.
 
@@ -164,7 +164,7 @@ def _row(
 
 
 def _names(volume: Volume, key: SiteKey) -> dict[Kind, frozenset[str]]:
-    """The pseudonyms by which a label table may name an image."""
+    """Return the pseudonyms by which a label table may name an image."""
     first = volume.findings[0]
     images = {one.instance for one in volume.findings}
     if first.format == "nifti":

@@ -1,10 +1,11 @@
-"""``fedward site index``: a folder of images -> a cohort manifest.
+"""Index a folder of images into a cohort manifest, for ``fedward site index``.
 
-1. Walk the image and mask folders: every file, with size and time.
-2. Take from the last time what has not changed; examine the rest in worker processes, each file read once.
-3. Replace identifiers by pseudonyms, at once; only those are kept.
-4. Assemble rows; list the rest in ``quarantine.csv`` with reasons.
-5. Refuse the cohort if more is unusable than the site tolerates; otherwise write the manifest, whole or not at all.
+1. Walk the image and mask folders: list every file with its size and time.
+2. Take unchanged files from the cache of the last run; examine the rest in worker processes, each file read once.
+3. Replace identifiers by pseudonyms at once; only pseudonyms are kept.
+4. Assemble rows; list all other files in ``quarantine.csv`` with reasons.
+5. Refuse the cohort if more files are unusable than the site tolerates; otherwise write the manifest, whole or not at
+   all.
 """
 
 from __future__ import annotations
@@ -31,23 +32,23 @@ Progress = Callable[[int, int], None]
 def index_cohort(
     policy: SitePolicy, cohort: str, *, progress: Progress | None = None, workers: int | None = None
 ) -> Manifest:
-    """Index one cohort of a hospital and write its manifest; what has not changed since the last time is not read.
+    """Index one cohort of a hospital and write its manifest; files that are unchanged since the last run are not read.
 
     Args:
         policy: the hospital's ``site.toml``, with absolute paths.
-        cohort: the cohort's name there.
-        progress: called with files examined and files to examine, once at the start and then as they are done.
-        workers: processes; None for one a CPU; 0 for none but this one.
+        cohort: name of the cohort in ``site.toml``.
+        progress: called with files examined and files to examine, once at the start and after each file.
+        workers: number of processes; None for one per CPU; 0 to use only this process.
 
     Returns:
-        The manifest, as written. Which side a patient is on and what they are called depend on the site's key alone.
+        The manifest, as written. Each patient's split and pseudonym depend on the site's key alone.
 
     Raises:
-        SettingsError: no such cohort, or a key that cannot be used.
+        SettingsError: no such cohort, or an unusable key.
         QuarantineError: more than ``max_quarantined_fraction`` of the image files is unusable, or all are.
-            ``quarantine.csv`` is written all the same, and an earlier manifest is withdrawn: no job uses a refused
-            cohort. A mask that does not serve counts only where the cohort requires a mask.
-        CohortError: no such folder, an empty one, a label table that cannot serve, or a disk that takes no index.
+            ``quarantine.csv`` is still written, and an earlier manifest is withdrawn: no job uses a refused cohort.
+            An unusable mask counts only if the cohort requires a mask.
+        CohortError: no such folder, an empty one, an unusable label table, or an index that cannot be written.
     """
     chosen = _chosen(policy, cohort)
     seen, roots = _walk(chosen)
@@ -87,7 +88,7 @@ def index_cohort(
 
 
 def pseudonymous(finding: FileFacts, key: SiteKey) -> FileFacts:
-    """The finding with keyed pseudonyms in place of every identifier."""
+    """Return the finding with keyed pseudonyms in place of every identifier."""
     return replace(
         finding,
         patient=key.pseudonym("patient", finding.patient),
@@ -108,7 +109,7 @@ def _chosen(policy: SitePolicy, cohort: str) -> CohortPolicy:
 
 
 def _walk(cohort: CohortPolicy) -> tuple[list[FileFacts], dict[str, Path]]:
-    """Every file of the cohort, and the folders that paths start from."""
+    """Return every file of the cohort, and the folder of each role, from which its paths start."""
     seen: list[FileFacts] = []
     roots: dict[str, Path] = {}
     for role, root, without in walks(cohort):
@@ -128,7 +129,7 @@ def _findings(
     progress: Progress | None,
     workers: int | None,
 ) -> list[FileFacts]:
-    """A finding for each file, in order of role and path, from the cache or from the file."""
+    """Return a finding for each file, in order of role and path, from the cache or from the file."""
     mark = fingerprint(cohort, key.fingerprint)
     known, fresh = split_known(seen, read_cache(cohort.index, mark))
     found: dict[tuple[str, str], FileFacts] = {(one.role, one.path): one for one in known}
@@ -140,7 +141,7 @@ def _findings(
                 found[finding.role, finding.path] = pseudonymous(finding, key)
                 if progress is not None:
                     progress(done, len(fresh))
-    finally:  # what has been read is kept, even when Ctrl-C stops the rest
+    finally:  # keep what has been read, even if Ctrl-C stops the rest
         if fresh or len(known) < len(seen):
             write_cache(cohort.index, mark, [found[name] for name in sorted(found)])
     return [found[name] for name in sorted(found)]

@@ -1,7 +1,7 @@
-"""The hospital's label table: a CSV whose key columns say which images a row is about.
+"""Read the hospital's label table, a CSV, and match its rows to images by its key columns.
 
-Key columns, from the most specific: SOPInstanceUID, SeriesInstanceUID, StudyInstanceUID, PatientID; for NIfTI: Image,
-the file's name with or without folder and suffix. Every other column is a label; an empty value is no label.
+Key columns, most specific first: SOPInstanceUID, SeriesInstanceUID, StudyInstanceUID, PatientID; for NIfTI: Image, the
+file name with or without folder and suffix. Every other column is a label; an empty value means no label.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ KEY_COLUMNS: dict[str, Kind] = {
     "studyinstanceuid": "study",
     "patientid": "patient",
 }
-"""Column name in lower case -> what it identifies, most specific first."""
+"""Column name in lower case -> kind that it identifies, most specific first."""
 _KEYS = "PatientID, StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID or Image"
 
 
 @dataclass(frozen=True, slots=True)
 class LabelRow:
-    """One line: pseudonyms by kind, and labels by column."""
+    """Row of the table: pseudonyms by kind, and labels by column."""
 
     line: int
     keys: dict[Kind, str]
@@ -38,12 +38,12 @@ class LabelRow:
 
 @dataclass(frozen=True, slots=True)
 class LabelTable:
-    """A label table, with pseudonyms for its keys.
+    """Label table with pseudonyms for its keys.
 
     Attributes:
-        path: the file.
+        path: path of the file.
         columns: label columns, in order.
-        rows: its lines.
+        rows: rows of the table.
     """
 
     path: Path
@@ -51,17 +51,17 @@ class LabelTable:
     rows: tuple[LabelRow, ...]
 
     def match(self, images: Sequence[dict[Kind, frozenset[str]]]) -> list[dict[str, str]]:
-        """The labels of each image.
+        """Return the labels of each image.
 
-        A row counts under its most specific key that any row of the table shares with any image; a row whose cell for
-        that key is empty counts under its next one. So a table keyed by image labels exactly the images it names, and
-        one whose UIDs were replaced on the way still matches by patient.
+        A key column is usable if by it at least one row matches an image. A row counts under its most specific usable
+        key that is not empty. So a table keyed by image labels exactly the images that it names, and a table whose UIDs
+        were replaced still matches by patient.
 
         Args:
-            images: for each image the pseudonyms that a row may name it by; several for the slices of a volume.
+            images: for each image the pseudonyms by which a row may name it; several for the slices of a volume.
 
         Raises:
-            CohortError: no row matches any image, or two rows say different things about one.
+            CohortError: no row matches any image, or two rows label one image differently.
         """
         there: dict[Kind, set[str]] = {kind: set() for kind in KEY_COLUMNS.values()}
         for image in images:

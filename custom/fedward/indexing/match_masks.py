@@ -1,7 +1,7 @@
-"""Masks -> the images they belong to. Pure: works on findings alone.
+"""Match masks to the images that they belong to. Pure: works on findings alone.
 
-A DICOM SEG belongs to the images whose SOPInstanceUID its frames refer to, or where they refer to none, to those of the
-series it names. A NIfTI mask belongs to the NIfTI image of the same path, or of the same file name.
+A DICOM SEG belongs to the images whose SOPInstanceUID its frames refer to; if they refer to none, to the images of the
+series that it names. A NIfTI mask belongs to the NIfTI image of the same path, or of the same file name.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _AFFINE_WITHIN_MM = 0.01
 
 
 def match_masks(volumes: Sequence[Volume], masks: Sequence[FileFacts]) -> tuple[list[Row], list[Quarantined]]:
-    """The volumes' rows, in their order, with the masks that fit; and the masks that fit none, with the reason."""
+    """Return the volumes' rows, in order, with the masks that fit; and the masks that fit none, with the reason."""
     rows = [volume.row for volume in volumes]
     by_name: dict[str, list[int]] = defaultdict(list)
     for number, volume in enumerate(volumes):
@@ -54,7 +54,7 @@ def match_masks(volumes: Sequence[Volume], masks: Sequence[FileFacts]) -> tuple[
 
 
 def _fitting(mask: FileFacts, volumes: Sequence[Volume], by_name: dict[str, list[int]]) -> dict[int, tuple[int, ...]]:
-    """The images that a mask belongs to, by number, with the slice of each of its frames."""
+    """Return the images of a mask, by number, with the slice of each of its frames."""
     if mask.format == "nifti":
         numbers = by_name.get(f"path:{mask.path}") or by_name.get(f"stem:{stem(mask.path)}") or []
         if not numbers:

@@ -1,7 +1,7 @@
-"""The quality gate: one file -> one ``FileFacts``, whatever its bytes.
+"""Examine one file at the quality gate and return one ``FileFacts``, for any bytes.
 
-What a header may lack and still be accepted: everything except pixels and PatientID. Absent StudyDescription,
-BodyPartExamined, age, sex, spacing or character set exclude nothing.
+A header is accepted without any element except pixels and PatientID. A missing StudyDescription, BodyPartExamined,
+age, sex, spacing or character set excludes no file.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ REASONS: dict[str, str] = {
     "orphan-mask": "is a mask of an image that is not in the cohort or is itself in quarantine",
     "second-mask": "is a second mask of an image that has one already",
 }
-"""Why a file is set aside, in words for those who look after the archive."""
+"""Reason for quarantine -> explanation for those who maintain the archive."""
 
 _BLANK_PART = 0.99
 _SAMPLE = 16_384
@@ -57,24 +57,24 @@ Role = Literal["image", "mask"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileFacts:
-    """What one file is, and why it cannot serve if it cannot.
+    """Facts about one file, and the reason if it is unusable.
 
     Attributes:
-        path: below the folder that was walked, with "/".
-        size, mtime_ns: of the file when it was read, to know whether it changed.
-        role: whether its folder holds images or masks. Where both are one folder it is "image", and a DICOM SEG is
-            known by its ``mask_frames``.
-        reason, detail: why it is refused, "" where it is not; the detail holds no header value that could name someone.
-        sha256: of the file's bytes, "" where they could not be read.
-        format: how to read it.
-        patient, study, series, instance: identifiers as in the header; for a mask, series is the one it refers to.
+        path: path below the folder that was walked, with "/".
+        size, mtime_ns: size and time of the file when it was read, to detect a change.
+        role: "image" or "mask", after its folder. Where images and masks share one folder it is "image", and a DICOM
+            SEG is recognised by its ``mask_frames``.
+        reason, detail: reason for refusal, "" if accepted; the detail holds no header value that could name a person.
+        sha256: hash of the file's bytes, "" where they could not be read.
+        format: format of the file.
+        patient, study, series, instance: identifiers as in the header; for a mask, the series that it refers to.
         shape, spacing_mm, modality, manufacturer, sex, age_decade, flags: as in ``Row``.
-        blank: whether the pixels are of one value, or nearly. A slice may be, a volume may not.
+        blank: True if all or nearly all pixels have one value. A slice may be blank, a volume may not.
         frames: stored frames in order of slices; () for a single-frame file.
         positions_mm: position of each slice, in order; () where unknown.
         orientation, number: as in ``geometry.Place``, for a single-frame file.
-        affine: of a NIfTI file.
-        mask_frames: of a DICOM SEG, where each frame belongs.
+        affine: affine of a NIfTI file.
+        mask_frames: for a DICOM SEG, the position of each frame.
     """
 
     path: str
@@ -106,14 +106,14 @@ class FileFacts:
 
 
 def examine(seen: FileFacts, root: Path, cohort: CohortPolicy) -> FileFacts:
-    """Read one file once and judge it by itself; what needs other files is judged in ``fedward.indexing.assemble``.
+    """Read one file once and judge it alone; ``fedward.indexing.assemble`` judges it together with other files.
 
-    Never raises for what is in the file: unreadable, truncated and hostile bytes come back as a refused finding.
+    Raises nothing for the content of a file: unreadable, truncated and hostile bytes give a refused finding.
 
     Args:
-        seen: path, size, time and role, as the walk found them.
-        root: folder that ``seen.path`` starts from.
-        cohort: what the hospital takes.
+        seen: path, size, time and role from the walk.
+        root: folder from which ``seen.path`` starts.
+        cohort: policy that states which files the hospital takes.
     """
     finding = seen
     try:
@@ -144,7 +144,7 @@ def _nifti(finding: FileFacts, data: bytes) -> FileFacts:
 
 
 def _described(finding: FileFacts, header: Dataset) -> FileFacts:
-    """What the header says, for both roles; reading it cannot fail."""
+    """Add the header's description, for both roles; reading it cannot fail."""
     instance = text(header, "SOPInstanceUID") or f"sha256:{finding.sha256}"
     series = text(header, "SeriesInstanceUID") or instance
     return replace(
@@ -222,7 +222,7 @@ def _segmentation(finding: FileFacts, header: Dataset) -> FileFacts:
 
 
 def is_blank(values: NDArray[np.generic]) -> bool:
-    """Whether at least 99 % of the pixels, by an even sample of about 16,384, lie on one value or are not finite."""
+    """True if at least 99 % of the pixels, in an even sample of about 16,384, have one value or are not finite."""
     step = max(1, values.size // _SAMPLE)
     sample = values.reshape(-1)[:: step + (step % 2 == 0)]
     finite = sample[np.isfinite(sample)] if sample.dtype.kind == "f" else sample
@@ -233,13 +233,13 @@ def is_blank(values: NDArray[np.generic]) -> bool:
 
 
 def age_decade(header: Dataset) -> int | None:
-    """Age cut to ten years; 90 stands for all above."""
+    """Return the age rounded down to ten years; 90 means 90 and above."""
     years = age_years(header)
     return None if years is None else min(years // 10 * 10, _OLDEST_DECADE)
 
 
 def age_years(header: Dataset) -> int | None:
-    """Whole years from PatientAge (0010,1010), else from birth and study date; None where neither makes sense."""
+    """Return whole years from PatientAge (0010,1010), else from birth and study date; None if neither is valid."""
     age = text(header, "PatientAge").upper()
     years: float | None = None
     if age[:-1].isdecimal() and age[-1:] in "YMWD":

@@ -1,4 +1,4 @@
-"""What was set aside, and why: ``quarantine.csv``, a tally by reason, and the error of a cohort past its tolerance."""
+"""Write and read ``quarantine.csv``, count its reasons, and define the error for a cohort past its tolerance."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Table = list[tuple[str, int, str]]
 
 @dataclass(frozen=True, slots=True, order=True)
 class Quarantined:
-    """One file that was set aside.
+    """File in quarantine.
 
     Attributes:
-        file: below the image folder; for a mask, after the mask folder's name.
+        file: path below the image folder; for a mask, the mask folder's name comes first.
         reason: a key of ``REASONS``.
-        detail: one line for the hospital's own eyes.
+        detail: one line for the hospital only.
     """
 
     file: str
@@ -36,7 +36,7 @@ class QuarantineError(CohortError):
     """More files are unusable than the site tolerates.
 
     Attributes:
-        table: reason, how many files, and what the reason means; most frequent first.
+        table: reason, number of files and explanation of the reason; most frequent first.
     """
 
     def __init__(self, *, where: Path, unusable: int, files: int, tolerated: float, table: Table) -> None:
@@ -51,7 +51,7 @@ class QuarantineError(CohortError):
 
 
 def tally(entries: Iterable[Quarantined]) -> Table:
-    """Reason, count and explanation, most frequent first."""
+    """Return reason, count and explanation, most frequent first."""
     counts = Counter(entry.reason for entry in sorted(entries))
     return [(reason, count, REASONS[reason]) for reason, count in counts.most_common()]
 
@@ -67,10 +67,10 @@ def write_quarantine(entries: Iterable[Quarantined], folder: Path) -> None:
 
 
 def read_quarantine(folder: Path) -> list[Quarantined]:
-    """Read what ``write_quarantine`` wrote.
+    """Read the file that ``write_quarantine`` wrote.
 
     Raises:
-        CohortError: there is none, or it is none.
+        CohortError: the file is missing or not a quarantine list.
     """
     try:
         with (folder / QUARANTINE).open(newline="", encoding="utf-8") as file:

@@ -1,12 +1,12 @@
-"""The site's key, and what follows from it: pseudonyms and the patient-level split.
+"""Load the site's key; derive pseudonyms and the patient-level split from it.
 
-Both are HMAC-SHA256 (RFC 2104, FIPS 198-1) of an identifier under the site's own key, with the purpose in the message,
-so that neither tells anything about the other. The same key gives the same answers in every cohort and on every day:
-adding patients moves nobody from one side of the split to the other.
+Both are HMAC-SHA256 (RFC 2104, FIPS 198-1) of an identifier under the site's key. The message contains the purpose, so
+neither discloses anything about the other. The same key gives the same results in every cohort and on every day: adding
+patients moves no other patient to another split.
 
-What comes from an archive is written to disk under ``SiteKey.uid``, a UID that carries the pseudonym and proves that
-this key made it. The index therefore gives the same pseudonym to such a file as to the original, and a label table may
-name an image by either.
+Instances from an archive are written to disk under ``SiteKey.uid``, a UID that carries the pseudonym and proves that
+this key made it. The index therefore gives such a file the same pseudonym as the original, and a label table may name
+an image by either.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ Kind = Literal["patient", "study", "series", "image"]
 
 @dataclass(frozen=True, slots=True)
 class SiteKey:
-    """A hospital's secret key; it is not shown in ``repr``."""
+    """Secret key of a hospital; ``repr`` does not show it."""
 
     secret: bytes = field(repr=False)
 
     def pseudonym(self, kind: Kind, identifier: str) -> str:
-        """16 hexadecimal digits for an identifier; "" for "". Another kind gives another pseudonym.
+        """Return 16 hexadecimal digits for an identifier; "" for "". Another kind gives another pseudonym.
 
-        An identifier from ``uid``, of this kind and under this key, has the pseudonym of what it stands for.
+        A UID from ``uid``, of this kind and under this key, gets the pseudonym of the identifier that it replaces.
         """
         if not identifier:
             return ""
         return self._carried(kind, identifier) or self._hash(kind, identifier).hex()[:16]
 
     def uid(self, kind: Kind, identifier: str) -> str:
-        """A UID that stands for an identifier, at most 44 characters; "" for "".
+        """Return a UID that replaces an identifier, at most 44 characters; "" for "".
 
         It is ``2.25.`` and a UUID as an integer (PS3.5 B.2; version 8 of RFC 9562): 64 bits of pseudonym and 58 bits of
-        HMAC over it. Whoever lacks the key can neither lead it back nor make one.
+        HMAC over it. Without the key it can neither be traced back nor be made.
         """
         pseudonym = self.pseudonym(kind, identifier)
         return f"2.25.{self._uuid(kind, pseudonym)}" if pseudonym else ""
@@ -56,7 +56,7 @@ class SiteKey:
         return bits >> 74 << 80 | 8 << 76 | (bits >> 62 & 0xFFF) << 64 | 2 << 62 | bits & (1 << 62) - 1
 
     def _carried(self, kind: Kind, identifier: str) -> str | None:
-        """The pseudonym in a UID of ours, None for any other identifier."""
+        """Return the pseudonym in a UID that this key made, None for any other identifier."""
         number = identifier.removeprefix("2.25.")
         if number == identifier or not (number.isascii() and number.isdecimal()) or len(number) > 39:
             return None
@@ -66,16 +66,16 @@ class SiteKey:
         return pseudonym if same else None
 
     def split(self, patient: str, validation_fraction: float) -> Split:
-        """The side of a patient, by identifier or pseudonym; it depends on the key and the patient alone.
+        """Return the split of a patient, by identifier or pseudonym; it depends on the key and the patient alone.
 
-        A larger fraction adds patients to validation and takes none away.
+        A larger fraction adds patients to validation and removes none.
         """
         drawn = int.from_bytes(self._hash("split", patient)[:8], "big") / 2**64
         return "validation" if drawn < validation_fraction else "train"
 
     @property
     def fingerprint(self) -> str:
-        """Tells two keys apart without telling either."""
+        """Identify the key without disclosing it: another key gives another fingerprint."""
         return self._hash("fingerprint", "").hex()[:16]
 
     def _hash(self, purpose: str, identifier: str) -> bytes:
@@ -83,10 +83,10 @@ class SiteKey:
 
 
 def load_key(path: Path) -> SiteKey:
-    """Read the site's key, 64 hexadecimal digits; on first use make one that only its owner can read.
+    """Read the site's key, 64 hexadecimal digits; on first use create one that only its owner can read.
 
     Raises:
-        SettingsError: others may read the file, it is no such key, or it cannot be read or made.
+        SettingsError: others may read the file, it holds no valid key, or it cannot be read or created.
     """
     try:
         return _make(path)
@@ -113,7 +113,7 @@ _REMAKE = f"restore its {2 * KEY_BYTES} hexadecimal digits; a new key gives new 
 
 
 def _make(path: Path) -> SiteKey:
-    """Make the key whole or not at all, and never over another; whoever comes second reads the first one's."""
+    """Create the key, whole or not at all, and never over another: a second process reads the first one's key."""
     secret = secrets.token_bytes(KEY_BYTES)
     write_atomic(path, secret.hex() + "\n", mode=0o600, replace=False)
     return SiteKey(secret)

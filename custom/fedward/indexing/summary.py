@@ -1,4 +1,4 @@
-"""What an index holds, in numbers, for the hospital's own eyes."""
+"""Count what an index holds, for the hospital only."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from fedward.indexing.quarantine import Table, read_quarantine, tally
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """An index in numbers.
+    """Counts of one index.
 
     Attributes:
         cohort, site: names from ``site.toml``.
-        images, patients, train_patients, validation_patients: how many.
+        images, patients, train_patients, validation_patients: number of each.
         masks: images with a mask.
-        labels: label column -> how many images have each of its values.
+        labels: label column -> number of images with each of its values.
         modalities: modality -> images; "" for NIfTI and where the header has none.
-        flags: remarks that excluded nothing -> images.
+        flags: remarks that excluded no image -> number of images.
         quarantined: reason, files, explanation; most frequent first.
-        index: the folder.
-        content_hash: of the manifest.
+        index: folder of the index.
+        content_hash: hash of the manifest.
     """
 
     cohort: str
@@ -42,7 +42,7 @@ class Summary:
 
 
 def summarise(manifest: Manifest, index: Path) -> Summary:
-    """Count what ``manifest`` holds; ``index`` is the folder that it was written to."""
+    """Count the content of ``manifest``; ``index`` is the folder that holds it."""
     columns = sorted({column for row in manifest.rows for column in row.labels})
     return Summary(
         cohort=manifest.cohort,

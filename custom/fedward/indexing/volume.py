@@ -1,4 +1,4 @@
-"""Volume: the files of one image in order, and where their slices lie."""
+"""Define a volume: the files of one image in slice order, and its manifest row."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fedward.indexing.quality import FileFacts
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """One image: its findings in order of slices (one, except for a series), and its row so far."""
+    """One image: its findings in slice order (one, except for a series), and its row so far."""
 
     findings: tuple[FileFacts, ...]
     row: Row

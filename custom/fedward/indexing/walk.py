@@ -1,8 +1,8 @@
-"""Every file below a folder, and what is known of it from the last time.
+"""List every file below a folder, and keep findings in a cache for the next run.
 
-Left out by rule, because nobody takes them for images: names that start with a dot, ``DICOMDIR`` (a medium's table of
-contents), ``Thumbs.db`` and ``desktop.ini``, and what the cohort itself names: label table, index and mask folder.
-Every other file is indexed or quarantined. Linked folders are followed once.
+Some files are left out because they are never images: names that start with a dot, ``DICOMDIR`` (table of contents of
+a medium), ``Thumbs.db`` and ``desktop.ini``. So are the cohort's own files: label table, index and mask folder. Every
+other file is indexed or quarantined. Linked folders are followed once.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _FIELDS = tuple(field.name for field in fields(FileFacts))
 
 
 def walk(root: Path, role: Role, *, without: Collection[Path] = ()) -> list[FileFacts]:
-    """Every file below ``root``, by path, with its size and time and nothing read yet.
+    """List every file below ``root``, by path, with its size and time; no file is read.
 
     Raises:
-        CohortError: ``root`` is no folder, or cannot be listed.
+        CohortError: ``root`` is not a folder, or cannot be listed.
     """
     if not root.is_dir():
         what = "no such folder" if not root.exists() else "not a folder"
@@ -43,7 +43,7 @@ def walk(root: Path, role: Role, *, without: Collection[Path] = ()) -> list[File
 
 
 def walks(cohort: CohortPolicy) -> list[tuple[Role, Path, list[Path]]]:
-    """What ``walk`` takes for a cohort, images first: role, root, and what is left out of it."""
+    """Return the arguments of ``walk`` for a cohort, images first: role, root, and paths to leave out."""
     others = [path for path in (cohort.index, cohort.labels) if path is not None]
     if cohort.masks is None or cohort.masks == cohort.images:
         return [("image", cohort.images, others)]
@@ -70,12 +70,12 @@ def _files(folder: str, below: str, role: Role, left_out: set[str], visited: set
         try:
             status = entry.stat()
             yield FileFacts(path=path, size=status.st_size, mtime_ns=status.st_mtime_ns, role=role)
-        except OSError:  # a link to nowhere: reading it will say so
+        except OSError:  # a broken link: reading it will fail with a reason
             yield FileFacts(path=path, size=-1, mtime_ns=-1, role=role)
 
 
 def fingerprint(cohort: CohortPolicy, key_fingerprint: str) -> str:
-    """What a finding depends on besides the file: the gate's settings, the site's key and the readers' versions."""
+    """Return all that a finding depends on besides the file: gate settings, site key, versions of the readers."""
     content = {
         "policy": [cohort.modalities, cohort.body_parts, cohort.exclude_burned_in, cohort.volumes],
         "one_folder": cohort.masks == cohort.images,
@@ -87,7 +87,7 @@ def fingerprint(cohort: CohortPolicy, key_fingerprint: str) -> str:
 
 
 def read_cache(folder: Path, mark: str) -> dict[tuple[Role, str], FileFacts]:
-    """Findings of the last time by role and path; {} where there are none, they are damaged or ``mark`` differs."""
+    """Return the last run's findings by role and path; {} if there are none, they are damaged or ``mark`` differs."""
     try:
         lines = (folder / CACHE).read_text(encoding="utf-8").splitlines()
         if not lines or json.loads(lines[0]) != json.loads(mark):
@@ -99,7 +99,7 @@ def read_cache(folder: Path, mark: str) -> dict[tuple[Role, str], FileFacts]:
 
 
 def write_cache(folder: Path, mark: str, findings: Iterable[FileFacts]) -> None:
-    """Keep findings for the next time; the file appears whole or not at all. They hold pseudonyms, not identifiers."""
+    """Keep findings for the next run; the file is written whole or not at all and holds only pseudonyms."""
     lines = [mark, *(json.dumps(_freeze(finding), separators=(",", ":")) for finding in findings)]
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / CACHE, "\n".join(lines) + "\n")
@@ -108,7 +108,7 @@ def write_cache(folder: Path, mark: str, findings: Iterable[FileFacts]) -> None:
 def split_known(
     seen: Iterable[FileFacts], cache: Mapping[tuple[Role, str], FileFacts]
 ) -> tuple[list[FileFacts], list[FileFacts]]:
-    """Those whose size and time are as they were, with what was found then; and those to be read."""
+    """Return the cached findings of unchanged files (same size and time), and the files that must be read."""
     known, fresh = [], []
     for finding in seen:
         before = cache.get((finding.role, finding.path))

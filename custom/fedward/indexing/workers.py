@@ -1,8 +1,8 @@
-"""Run the quality gate over many files in worker processes, and survive what they meet.
+"""Run the quality gate over many files in worker processes, and survive crashes of decoders.
 
-A decoder written in C may crash on hostile bytes and take its process with it. Then the files that were being read are
-tried again one by one, and the one that crashes a process again is refused as undecodable. Workers ignore Ctrl-C, which
-is the parent's to handle: they stop after the file they are at. They end when the parent does, however it ends.
+A decoder written in C may crash on hostile bytes and end its process. Then the files that were being read are tried
+again one by one, and a file that crashes a process again is refused as undecodable. Workers ignore Ctrl-C, which the
+parent handles: they stop after their current file. They end when the parent ends, for any reason.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from fedward.indexing.quality import FileFacts, examine
 from fedward.settings import CohortPolicy
 
 _stopped: Callable[[], bool] = bool
-"""In a worker: whether the parent wants no more."""
+"""In a worker: True if the parent has asked it to stop."""
 _CHUNK = 8
 _MEMORY_BYTES = 4 * 2**30
-"""What one worker may take beyond what it starts with; a small compressed file may ask for any amount."""
+"""Memory that one worker may take beyond its start; a small compressed file may request any amount."""
 
 
 def examine_all(
@@ -36,11 +36,11 @@ def examine_all(
     """Examine every file, in no particular order.
 
     Args:
-        seen: files, as ``walk`` found them.
+        seen: files from ``walk``.
         roots: folder of each role's paths.
-        cohort: what the hospital takes.
-        workers: processes; None for one a CPU that this process may use; 0 for this process itself, which then dies
-            with a decoder that crashes.
+        cohort: policy that states which files the hospital takes.
+        workers: number of processes; None for one per CPU that this process may use; 0 for this process itself, which
+            then ends if a decoder crashes.
     """
     if workers == 0:
         yield from (examine(finding, roots[finding.role], cohort) for finding in seen)
@@ -61,7 +61,7 @@ def _run(
     cohort: CohortPolicy,
     workers: int,
 ) -> Iterator[FileFacts]:
-    """Take chunks off ``waiting`` until it is empty or a process dies; then put what was under way on ``suspects``."""
+    """Take chunks from ``waiting`` until it is empty or a process dies; then add unfinished ones to ``suspects``."""
     stop = multiprocessing.Event()
     pool = ProcessPoolExecutor(workers, initializer=_prepare, initargs=(stop,))
     under_way: dict[Future[list[FileFacts]], list[FileFacts]] = {}
@@ -93,7 +93,7 @@ def _alone(finding: FileFacts, roots: dict[str, Path], cohort: CohortPolicy) -> 
 
 @contextmanager
 def _ctrl_c_waits() -> Iterator[None]:
-    """Keep Ctrl-C until processes have started: a worker inherits the mask, and has no time without it to die in."""
+    """Block Ctrl-C while processes start: a worker inherits the signal mask, so Ctrl-C cannot end it at its start."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -110,7 +110,7 @@ def _examine_chunk(chunk: Sequence[FileFacts], roots: dict[str, Path], cohort: C
 
 
 def _prepare(stop: Event) -> None:
-    """Leave Ctrl-C to the parent and end with it; show nothing of what a decoder prints, which may quote a header."""
+    """Leave Ctrl-C to the parent and end with it; discard the decoders' output, which may quote a header."""
     global _stopped
     _stopped = stop.is_set
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
@@ -123,7 +123,7 @@ def _prepare(stop: Event) -> None:
 
 
 def _limit_memory() -> None:
-    """Let an allocation past the limit fail, which is caught, rather than have the machine run out of memory."""
+    """Make an allocation past the limit fail, which is caught, so that the machine does not run out of memory."""
     try:
         import resource
 
@@ -132,7 +132,7 @@ def _limit_memory() -> None:
         wanted = used + _MEMORY_BYTES
         resource.setrlimit(resource.RLIMIT_AS, (wanted if hard < 0 else min(wanted, hard), hard))
     except (ImportError, OSError, ValueError):
-        return  # not Linux: there the machine's own limits hold
+        return  # not Linux: the machine's own limits apply
 
 
 def _end_with(parent: multiprocessing.process.BaseProcess) -> None:

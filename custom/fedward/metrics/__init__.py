@@ -1,4 +1,4 @@
-"""Record what happens in a job as events, in one store that reports, dashboards and progress bars read.
+"""Record a job's events in one store that reports, dashboards and progress bars read.
 
 Reading order: ``events`` (the kinds), ``record`` and ``event_writer`` (into the store), ``store``, ``schema``,
 ``queries``, ``catalogue`` and ``exporter`` (Prometheus).

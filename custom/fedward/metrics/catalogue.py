@@ -1,8 +1,8 @@
-"""Every name that Prometheus may see, in one place: what it means, its kind, its labels.
+"""List every Prometheus metric in one place: name, meaning, kind, labels.
 
-Units are in the names. A value that was withheld for too few cases, or that nobody measured, has no sample: it is
+Units are in the names. A value that was withheld for too few cases, or that was not measured, has no sample: it is
 neither 0 nor NaN. ``site`` is the identity that FLARE authenticated, never a name that a site gave itself. The label is
-``fl_job`` because Prometheus uses ``job`` for itself.
+``fl_job`` because Prometheus itself uses ``job``.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ STAGES = ("validate", "train", "seal", "rest")
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One name.
+    """One metric.
 
     Attributes:
-        name: as it is scraped; a counter's ends with ``_total``.
-        help: one line.
+        name: name as scraped; a counter's ends with ``_total``.
+        help: description in one line.
         labels: names of its labels.
-        kind: a counter only grows while its job is shown.
+        kind: Prometheus type; a counter only grows while its job is shown.
     """
 
     name: str

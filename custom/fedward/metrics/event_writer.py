@@ -1,4 +1,4 @@
-"""One event of a job -> rows of the metrics store. What is not a finite number is not measured, and stays so."""
+"""Write one event of a job into the rows of the metrics store. A value that is not a finite number is not measured."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ _LARGEST = 2**63 - 1
 _COUNTS = ("patients", "images", "positives")
 _POOLED = ("auc", "auc_low", "auc_high", *_COUNTS)
 _REASON = 500
-"""Letters kept of a reason: it may come from a site."""
+"""Letters kept of a reason, because it may come from a site."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Taking:
-    """A job within the transaction that takes in one of its events."""
+    """One job in the transaction that writes one of its events."""
 
     connection: sqlite3.Connection
     job: int
     at: float
 
     def site(self, name: Any) -> int:
-        """The key of a site; a name that is new gets one."""
+        """Return the key of a site; a new name gets a new key."""
         self.connection.execute("INSERT OR IGNORE INTO sites (site) VALUES (?)", (str(name),))
         (key,) = self.connection.execute("SELECT key FROM sites WHERE site = ?", (str(name),)).fetchone()
         return int(key)
 
     def seat(self, name: Any) -> int:
-        """The same, with a row for this site in this job."""
+        """Return the key of a site, and add a row for this site in this job."""
         key = self.site(name)
         self.connection.execute("INSERT OR IGNORE INTO seats (job, site) VALUES (?, ?)", (self.job, key))
         return key
@@ -47,7 +47,7 @@ class _Taking:
         self.connection.execute(f"UPDATE seats SET {words} WHERE job = ? AND site = ?", values)
 
     def count(self, site: int, **more: int) -> None:
-        """Add to a seat's counters."""
+        """Add to the counters of a seat."""
         words = ", ".join(f"{name} = {name} + ?" for name in more)
         values = (*more.values(), self.job, site)
         self.connection.execute(f"UPDATE seats SET {words} WHERE job = ? AND site = ?", values)
@@ -64,13 +64,13 @@ class _Taking:
 
 
 def take(connection: sqlite3.Connection, job_id: str, event: Event, *, cursor: int) -> None:
-    """Enter one event; the caller holds the transaction.
+    """Write one event; the caller holds the transaction.
 
     Args:
         connection: within a transaction that may write.
-        job_id: FLARE's id of the run; a new one makes a job.
-        event: with ``event`` and ``at``.
-        cursor: of the store's clock.
+        job_id: FLARE's id of the run; a new id adds a job.
+        event: event with ``event`` and ``at``.
+        cursor: new value of the store's clock.
     """
     at = real(event["at"]) or 0.0
     connection.execute("INSERT OR IGNORE INTO jobs (id, started_at, updated_at) VALUES (?, ?, ?)", (job_id, at, at))
@@ -120,7 +120,7 @@ def _answered(taking: _Taking, event: Event) -> None:
     _privacy(taking, site, metrics.get("privacy"))
     task = event.get("task")
     if task not in ("round", "validate", "final"):
-        return  # a model that a site trained alone is not the job's
+        return  # a model that a site trained alone is not the job's model
     if task == "round":
         number, seconds = whole(event.get("round")) or 0, _seconds(event, metrics)
         taking.set_seat(site, **seconds)
@@ -136,7 +136,7 @@ def _answered(taking: _Taking, event: Event) -> None:
 
 
 def _scores(taking: _Taking, site: int, number: int, metrics: Event, *, final: bool) -> None:
-    """A site's numbers for the model that has been through ``number`` rounds: its latest, and a point of its line."""
+    """Write a site's numbers for the model after ``number`` rounds, as its latest values and as a point of its line."""
     scores = _map(metrics.get("scores"))
     measure = "dice" if taking.job_value("task") == "segmentation" else "auc"
     value = real(scores.get(measure))
@@ -180,7 +180,7 @@ def _round(taking: _Taking, event: Event) -> None:
 
 
 def _part(taking: _Taking, number: int, site: int, part: Event) -> None:
-    """What became of one site in one round; bytes of a site whose answer was not taken are counted here."""
+    """Write the outcome of one site in one round; count the bytes of a site whose answer was not accepted."""
     where = (taking.job, number, site)
     sent, received = whole(part.get("sent_bytes")), whole(part.get("received_bytes"))
     answered = "SELECT 1 FROM parts WHERE job = ? AND round = ? AND site = ?"
@@ -228,7 +228,7 @@ def _privacy(taking: _Taking, site: int, facts: Any) -> None:
 
 
 def _seconds(event: Event, metrics: Event) -> dict[str, float | None]:
-    """Seconds by stage; the rest is the way there and back, and waiting."""
+    """Return seconds by stage; the rest is transfer and waiting."""
     known = {name: real(metrics.get(name)) for name in ("validate_s", "train_s", "seal_s")}
     whole_s = real(event.get("seconds"))
     rest = None if whole_s is None else max(0.0, whole_s - sum(one or 0.0 for one in known.values()))
@@ -236,7 +236,7 @@ def _seconds(event: Event, metrics: Event) -> dict[str, float | None]:
 
 
 def real(value: Any) -> float | None:
-    """A finite number, or None."""
+    """Return a finite number, or None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
@@ -247,14 +247,14 @@ def real(value: Any) -> float | None:
 
 
 def whole(value: Any) -> int | None:
-    """A count from 0 that SQLite can hold (rounds of -1 are none), or None."""
+    """Return a count from 0 that SQLite can hold, or None (also for round -1)."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _LARGEST:
         return None
     return value
 
 
 def word(value: Any) -> str | None:
-    """One line of text, or None."""
+    """Return the value as one line of text, or None."""
     return None if value is None else " ".join(str(value).split())[:_REASON]
 
 

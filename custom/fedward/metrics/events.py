@@ -1,7 +1,7 @@
-"""An append-only log of a job's events: one JSON object a line, readable while it grows.
+"""Write and read an append-only log of a job's events: one JSON object a line, readable while it grows.
 
-Every event has ``event`` (its kind) and ``at`` (seconds since the epoch). The kinds are in ``KINDS``; their fields are
-what the writer gives, JSON-ready. No event carries a weight, a pixel or a patient's identifier.
+Every event has ``event`` (its kind) and ``at`` (seconds since the epoch). ``KINDS`` lists the kinds; the writer chooses
+the fields, JSON-ready. No event carries a weight, a pixel or a patient's identifier.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ KINDS = {
 
 
 class EventLog:
-    """Appends events to ``path``; a line appears whole or not at all. May be used by any thread.
+    """Log that appends events to ``path``; a line is written whole or not at all. Any thread may use it.
 
     Args:
-        path: the file.
-        also: is given each event after its line is written, in the same order; it must not raise.
+        path: path of the log.
+        also: called with each event after its line is written, in the same order; it must not raise.
 
     Raises:
-        ValueError: a kind that is not in ``KINDS``, a field in the place of ``event`` or ``at``, or a value that JSON
-            cannot hold (NaN and infinity among them).
+        ValueError: a kind that is not in ``KINDS``, a field named ``event`` or ``at``, or a value that JSON cannot hold
+            (such as NaN and infinity).
     """
 
     def __init__(self, path: Path, *, also: Callable[[Mapping[str, Any]], None] | None = None) -> None:
@@ -67,7 +67,7 @@ class EventLog:
 
 
 class EventReader:
-    """Reads what was appended to ``path`` since the last call; a file that is not there yet has no events."""
+    """Reader that returns the lines appended to ``path`` since the last call; a missing file has no events."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._offset = path, 0

@@ -1,7 +1,7 @@
-"""The metrics store as Prometheus text: a collector that reads the store at each scrape, in a registry of its own.
+"""Export the metrics store as Prometheus text: a collector in a separate registry reads the store at each scrape.
 
-A job that ended leaves after ``ENDED_S``, and one that has gone quiet without an end after ``QUIET_S``: what is scraped
-is bounded by the jobs of a day, not by the federation's history.
+A job is no longer shown ``ENDED_S`` after its end, or ``QUIET_S`` after its last event if it never ended: the scrape is
+bounded by the jobs of a day, not by the federation's history.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ Values = Iterator[tuple[str, Labels, Value]]
 
 
 class StoreCollector(Collector):
-    """Reads a store at every scrape.
+    """Collector that reads a store at every scrape.
 
     Args:
-        store: gives the store, or None while there is none: nothing is measured then.
-        ended_s: how long a job is shown after its end.
+        store: returns the store, or None while there is none; then there are no values.
+        ended_s: seconds for which a job is shown after its end.
         clock: seconds since the epoch.
     """
 
@@ -69,7 +69,7 @@ class StoreCollector(Collector):
 
 
 def exposition(collector: StoreCollector) -> bytes:
-    """The text that Prometheus scrapes (text format 0.0.4), with nothing in it but the catalogue's names."""
+    """Return the text that Prometheus scrapes (text format 0.0.4), with only the catalogue's names in it."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(collector)
     return generate_latest(registry)

@@ -1,5 +1,5 @@
-"""What the metrics store holds, as rows. Each function takes the connection of ``Store.turn``, so that several of them
-within one turn see one state.
+"""Read rows from the metrics store. Each function takes the connection of ``Store.turn``, so that several calls within
+one turn see one state.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ _NEWEST_NOTES = 50
 
 
 class Job(NamedTuple):
-    """A job; ``key`` is the store's own. ``reason``: why it failed. Times in seconds since the epoch."""
+    """Job; ``key`` is the store's own. ``reason``: reason of its failure. Times in seconds since the epoch."""
 
     key: int
     id: str
@@ -34,12 +34,12 @@ class Job(NamedTuple):
 
     @property
     def measure(self) -> str:
-        """``dice`` for a segmentation, else ``auc``."""
+        """Measure of the job: ``dice`` for a segmentation, else ``auc``."""
         return "dice" if self.task == "segmentation" else "auc"
 
 
 class Site(NamedTuple):
-    """A site and what the server knows of its connection; None is not known."""
+    """Site, with the facts about its connection that the server knows; None means unknown."""
 
     key: int
     site: str
@@ -50,7 +50,7 @@ class Site(NamedTuple):
 
 
 class Seat(NamedTuple):
-    """A site in a job: its latest values, its counters. ``suppressed``: the value is withheld for too few patients."""
+    """Site in a job: latest values and counters. ``suppressed``: the value is withheld for too few patients."""
 
     job: int
     site: str
@@ -81,12 +81,12 @@ class Seat(NamedTuple):
 
     @property
     def left(self) -> float | None:
-        """ε that the hospital's cap still leaves, over all its jobs; None where either is not known."""
+        """ε that remains under the hospital's cap, over all its jobs; None if either is unknown."""
         return None if self.cap is None or self.spent is None else max(0.0, self.cap - self.spent)
 
 
 class Point(NamedTuple):
-    """A site's numbers for the model that has been through ``round`` rounds, and its loss in training from there."""
+    """A site's numbers for the model after ``round`` rounds, and its loss in the training that follows."""
 
     site: str
     round: int
@@ -98,7 +98,7 @@ class Point(NamedTuple):
 
 
 class Round(NamedTuple):
-    """A round that counted, from 0; the server's seconds."""
+    """Round that counted, from 0, with the server's seconds."""
 
     job: int
     round: int
@@ -108,7 +108,7 @@ class Round(NamedTuple):
 
 
 class SiteRound(NamedTuple):
-    """What became of a site in a round."""
+    """Outcome of a site in a round."""
 
     round: int
     site: str
@@ -124,7 +124,7 @@ class SiteRound(NamedTuple):
 
 
 class Note(NamedTuple):
-    """A rare event, kept whole in ``body``."""
+    """Rare event, stored whole in ``body``."""
 
     site: str | None
     at: float
@@ -138,33 +138,33 @@ _SEATS = f"""SELECT seats.job, sites.site, {", ".join(f"seats.{name}" for name i
 
 
 def jobs(connection: sqlite3.Connection) -> list[Job]:
-    """Every job, newest first."""
+    """Return every job, newest first."""
     return [_job(row) for row in connection.execute(f"{_JOBS} ORDER BY started_at DESC, key DESC")]
 
 
 def job(connection: sqlite3.Connection, job_id: str) -> Job | None:
-    """The job of that id, or None."""
+    """Return the job of that id, or None."""
     row = connection.execute(f"{_JOBS} WHERE id = ?", (job_id,)).fetchone()
     return None if row is None else _job(row)
 
 
 def sites(connection: sqlite3.Connection) -> list[Site]:
-    """Every site that a job invited or that the server has heard of, by name."""
+    """Return every site that a job invited or that contacted the server, by name."""
     return [Site(*row) for row in connection.execute(f"SELECT {', '.join(Site._fields)} FROM sites ORDER BY site")]
 
 
 def seats(connection: sqlite3.Connection, *, job: int) -> list[Seat]:
-    """The sites of one job, by name."""
+    """Return the sites of one job, by name."""
     return [Seat(*row) for row in connection.execute(f"{_SEATS} WHERE seats.job = ? ORDER BY sites.site", (job,))]
 
 
 def seats_of(connection: sqlite3.Connection, site: str) -> list[Seat]:
-    """The jobs of one site."""
+    """Return the jobs of one site."""
     return [Seat(*row) for row in connection.execute(f"{_SEATS} WHERE sites.site = ?", (site,))]
 
 
 def worst(connection: sqlite3.Connection) -> dict[int, tuple[str, float]]:
-    """The site with the least value of each job that has one, by the job's key."""
+    """Return job key -> site with the lowest value, for each job that has a value."""
     rows = connection.execute(
         "SELECT seats.job, sites.site, min(seats.value) FROM seats JOIN sites ON sites.key = seats.site "
         "WHERE seats.value IS NOT NULL GROUP BY seats.job"
@@ -173,7 +173,7 @@ def worst(connection: sqlite3.Connection) -> dict[int, tuple[str, float]]:
 
 
 def points(connection: sqlite3.Connection, *, job: int, every: int = 1, last: int = 0) -> list[Point]:
-    """The lines of one job by site and round; of every ``every``-th round, and of ``last``."""
+    """Return the lines of one job by site and round: every ``every``-th round, and ``last``."""
     rows = connection.execute(
         "SELECT sites.site, round, value, low, high, training_loss, validation_loss FROM points "
         "JOIN sites ON sites.key = points.site WHERE job = ? AND (round % ? = 0 OR round = ?) "
@@ -184,7 +184,7 @@ def points(connection: sqlite3.Connection, *, job: int, every: int = 1, last: in
 
 
 def rounds(connection: sqlite3.Connection, *, job: int, every: int = 1, last: int = 0) -> list[Round]:
-    """The rounds of one job, thinned as ``points`` are."""
+    """Return the rounds of one job, thinned as in ``points``."""
     rows = connection.execute(
         "SELECT job, round, wall_s, wait_s, add_s FROM rounds WHERE job = ? AND (round % ? = 0 OR round = ?) "
         "ORDER BY round",
@@ -194,13 +194,13 @@ def rounds(connection: sqlite3.Connection, *, job: int, every: int = 1, last: in
 
 
 def last_rounds(connection: sqlite3.Connection) -> dict[int, Round]:
-    """The last round of each job, by the job's key."""
+    """Return job key -> last round."""
     rows = connection.execute("SELECT job, max(round), wall_s, wait_s, add_s FROM rounds GROUP BY job")
     return {row[0]: Round(*row) for row in rows}
 
 
 def parts(connection: sqlite3.Connection, *, job: int, every: int = 1, last: int = 0) -> list[SiteRound]:
-    """Who did what in the rounds of one job, thinned as ``rounds`` are."""
+    """Return the outcome of every site in the rounds of one job, thinned as in ``rounds``."""
     rows = connection.execute(
         f"SELECT round, sites.site, {', '.join(SiteRound._fields[2:])} FROM parts JOIN sites ON sites.key = parts.site "
         "WHERE job = ? AND (round % ? = 0 OR round = ?) ORDER BY round, sites.site",
@@ -210,7 +210,7 @@ def parts(connection: sqlite3.Connection, *, job: int, every: int = 1, last: int
 
 
 def notes(connection: sqlite3.Connection, *, job: int, kind: str) -> list[Note]:
-    """The newest fifty events of a kind, newest first."""
+    """Return the newest fifty events of a kind, newest first."""
     rows = connection.execute(
         "SELECT sites.site, at, kind, body FROM notes LEFT JOIN sites ON sites.key = notes.site "
         "WHERE job = ? AND kind = ? ORDER BY number DESC LIMIT ?",

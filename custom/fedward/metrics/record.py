@@ -1,4 +1,4 @@
-"""A job's events on their way into the server's metrics store. A store that fails costs its rows, never the job."""
+"""Record a job's events in the server's metrics store. A store that fails loses its rows and never stops the job."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ MOST_FAILURES = 3
 
 
 class Recorder:
-    """Writes events of one job to the store; what ``EventLog`` takes as ``also``. May be used by any thread.
+    """Writer of one job's events to the store; ``EventLog`` calls it as ``also``. Any thread may use it.
 
-    It never raises. The first fault is said; after ``MOST_FAILURES`` in a row the store is given up, since each may
-    have waited for a lock: a job's own ``events.jsonl`` has every event still.
+    It never raises. The first fault is logged. After ``MOST_FAILURES`` in a row it stops writing, because each write
+    may wait for a lock; the job's own ``events.jsonl`` still has every event.
 
     Args:
-        path: of the store; made where there is none, at the first event.
+        path: path of the store; created at the first event if missing.
         job_id: FLARE's id of the run.
-        log: for the server's log.
+        log: writes a line to the server's log.
     """
 
     def __init__(self, path: Path, job_id: str, *, log: Callable[[str], None]) -> None:
@@ -43,12 +43,12 @@ class Recorder:
                     self._store = Store.open(self._path, create=True)
                 self._store.write(self._job_id, event)
                 self._failures = 0
-            except Exception as error:  # noqa: BLE001 - whatever is wrong with a store, the job goes on
+            except Exception as error:  # noqa: BLE001 - no fault of a store may stop the job
                 self._failures += 1
                 self._tell(error)
 
     def close(self) -> None:
-        """Let go of the store; an event that comes later opens it again."""
+        """Close the store; a later event opens it again."""
         with self._lock:
             store, self._store = self._store, None
             try:

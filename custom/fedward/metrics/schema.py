@@ -1,8 +1,8 @@
-"""The metrics store's file: its tables, how it is made and how it is opened.
+"""Define the tables of the metrics store; create and open its file.
 
-SQLite in WAL mode (https://sqlite.org/wal.html): one writer at a time, readers never wait for it, and what was
-committed survives the killing of any process. Narrow tables hold what grows with rounds; the file says by its
-``application_id`` whose it is and by its ``user_version`` which form it has.
+SQLite in WAL mode (https://sqlite.org/wal.html): one writer at a time, readers never wait for it, and committed data
+survives the killing of any process. Narrow tables hold the rows that grow with rounds. The file's ``application_id``
+identifies the program and its ``user_version`` the format.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ CREATE INDEX notes_of_a_job ON notes (job, kind, number);
 
 
 def make_store(path: Path) -> None:
-    """Make an empty store at ``path`` for its owner's eyes alone, unless one is there; whole or not at all.
+    """Create an empty store at ``path``, readable only by its owner, unless one exists; whole or not at all.
 
     Raises:
         StoreError: the folder cannot be written.
@@ -70,7 +70,7 @@ def make_store(path: Path) -> None:
         os.close(handle)
         try:
             _fill(Path(name))
-            os.link(name, path)  # two makers at once: the second finds the first's
+            os.link(name, path)  # of two processes at once, the second uses the first one's file
         except FileExistsError:
             pass
         finally:
@@ -82,10 +82,10 @@ def make_store(path: Path) -> None:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """A connection to the store at ``path``, in autocommit, usable from any one thread at a time.
+    """Connect to the store at ``path``, in autocommit, usable from any one thread at a time.
 
     Raises:
-        StoreError: no such file, another program's file, or a store of another format.
+        StoreError: no such file, a file of another program, or a store of another format.
     """
     if not path.is_file():
         raise StoreError("no metrics store there", where=path, remedy="name the server's metrics.db or its kit folder")

@@ -1,8 +1,8 @@
-"""The server's one store of what its jobs and sites did: job processes write it, the metrics service reads it.
+"""Store what the server's jobs and sites did: job processes write the store, the metrics service reads it.
 
-It holds what is shown live and scraped: latest values, lines over rounds, who took part. It holds no curve, subgroup or
-profile: those stay in the job's own ``events.jsonl``. Nothing in it is newer or more private than the events that the
-server has received. A store that is lost costs the history on the dashboard, and no result.
+It holds the data for live pages and scrapes: latest values, lines over rounds, participation. It holds no curve,
+subgroup or profile: those stay in the job's own ``events.jsonl``. Nothing in it is newer or more private than the
+events that the server has received. A lost store loses the history on the dashboard, and no result.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _OF_A_JOB = ("seats", "points", "rounds", "parts", "notes")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteSeen:
-    """What the server knows of a site's connection.
+    """Facts that the server knows about a site's connection.
 
     Attributes:
-        site: its id, as its certificate says.
-        last_seen: seconds since the epoch at which the server last heard of it.
-        connected: False once the server has given it up.
-        certificate_until: end of its certificate in seconds since the epoch; None where that is not known.
+        site: id of the site, from its certificate.
+        last_seen: time of the last contact, in seconds since the epoch.
+        connected: False once the server has dropped it.
+        certificate_until: end of its certificate in seconds since the epoch; None if unknown.
     """
 
     site: str
@@ -43,9 +43,9 @@ class SiteSeen:
 
 
 class Store:
-    """A metrics store; use it from any thread, and from several processes at once. Made by ``open``.
+    """Metrics store, opened by ``open``; any thread and several processes may use it at once.
 
-    Every method raises ``StoreError`` where the file cannot serve, and nothing else of the system's.
+    Every method raises ``StoreError`` if the file is unusable, and no other error of the system.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
@@ -56,23 +56,23 @@ class Store:
         """Open the store at ``path``.
 
         Args:
-            path: the file.
-            create: make it where there is none, readable and writable for its owner alone.
+            path: path of the store.
+            create: True to create a missing store, readable and writable only by its owner.
 
         Raises:
-            StoreError: there is none, it is another program's file, or one of another format.
+            StoreError: there is none, it belongs to another program, or it has another format.
         """
         if create and not path.exists():
             make_store(path)
         return cls(path, connect(path))
 
     def write(self, job_id: str, event: Mapping[str, Any]) -> None:
-        """Take in one event of a job, whole or not at all; counters add up, so give each event once.
+        """Write one event of a job, whole or not at all; counters add up, so write each event once.
 
         Args:
             job_id: FLARE's id of the run.
-            event: as ``fedward.metrics.events`` writes it, ``event`` and ``at`` among its fields. A kind that is not
-                known is kept as it is.
+            event: event as ``fedward.metrics.events`` writes it, with the fields ``event`` and ``at``. An unknown kind
+                is stored unchanged.
         """
         with self.turn(write=True) as connection:
             cursor = _tick(connection)
@@ -83,7 +83,7 @@ class Store:
                 raise StoreError(f"an event cannot be read, {error}", where=self.path, value=kind) from None
 
     def seen(self, sites: Iterable[SiteSeen]) -> None:
-        """Take in when the server last heard of each site; an older time never replaces a newer one."""
+        """Write the time of the last contact with each site; an older time never replaces a newer one."""
         rows = [(one.site, one.last_seen, one.connected, one.certificate_until) for one in sites]
         with self.turn(write=True) as connection:
             _tick(connection)
@@ -96,7 +96,7 @@ class Store:
             )
 
     def forget(self, *, older_than_days: float, now: float | None = None) -> int:
-        """Delete the jobs whose last event is older than this, and sites not heard of since; how many jobs went."""
+        """Delete jobs whose last event is older, and sites without contact since; return the number of deleted jobs."""
         until = (time.time() if now is None else now) - older_than_days * DAY_S
         with self.turn(write=True) as connection:
             keys = [key for (key,) in connection.execute("SELECT key FROM jobs WHERE updated_at < ?", (until,))]
@@ -111,17 +111,17 @@ class Store:
         return len(keys)
 
     def cursor(self) -> int:
-        """A number that grows with every write."""
+        """Return a number that grows with every write."""
         with self.turn() as connection:
             return int(connection.execute("SELECT cursor FROM clock").fetchone()[0])
 
     def changed_since(self, cursor: int) -> dict[str, int]:
-        """Ids of the jobs that were written to after ``cursor``, each with the cursor of its last event."""
+        """Return the ids of the jobs written after ``cursor``, each with the cursor of its last event."""
         with self.turn() as connection:
             return dict(connection.execute("SELECT id, changed FROM jobs WHERE changed > ?", (cursor,)).fetchall())
 
     def bytes(self) -> int:
-        """Size of the store on disk, its write-ahead log included."""
+        """Return the size of the store on disk, with its write-ahead log."""
         sizes = []
         for file in (self.path, self.path.with_name(f"{self.path.name}-wal")):
             try:
@@ -131,7 +131,7 @@ class Store:
         return sum(sizes)
 
     def close(self) -> None:
-        """Let go of the file; the last process to do so folds the write-ahead log into it."""
+        """Close the file; the last process to close it merges the write-ahead log into it."""
         with self._mine:
             self._connection.close()
 
@@ -143,7 +143,7 @@ class Store:
 
     @contextmanager
     def turn(self, *, write: bool = False) -> Iterator[sqlite3.Connection]:
-        """The connection within one transaction: all its reads see one state, its writes land together."""
+        """Yield the connection within one transaction: all reads see one state, all writes are committed together."""
         with self._mine:
             try:
                 self._connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")

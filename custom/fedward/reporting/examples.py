@@ -1,7 +1,7 @@
-"""A segmentation's worst, middle and best validation image with outlines, for the hospital's own copy of a report.
+"""Draw a segmentation's worst, middle and best validation image with outlines, for the hospital's copy of a report.
 
-They are pictures of patients. They are written into the hospital's own run folder, no answer to a server has a place
-for them, and their files are named by rank alone.
+The pictures show patients. They are written into the hospital's own run folder, no answer to a server has a field for
+them, and their file names contain only the rank.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from fedward.validation.outlines import RANKS, Outlined
 
 FOLDER, INDEX_FILE = "examples", "examples.json"
 SIDE = 256
-"""Pixels that a picture has at least on its shorter side."""
+"""Smallest shorter side of a picture, in pixels."""
 TRUE_RGB, PREDICTED_RGB = (90, 210, 200), (255, 150, 60)
 _DASH = 3
 _log = logging.getLogger("fedward.examples")
@@ -34,7 +34,7 @@ _log = logging.getLogger("fedward.examples")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """One picture as a page shows it: ``uri`` holds the PNG itself."""
+    """One picture for a page: ``uri`` holds the PNG itself."""
 
     rank: str
     dice: float
@@ -42,7 +42,7 @@ class Example:
 
 
 def picture(one: Outlined) -> bytes:
-    """A PNG: grey image, the true outline whole and the predicted one dashed, of a volume its fullest slice.
+    """Return a PNG: grey image, true outline solid, predicted outline dashed; for a volume, its fullest slice.
 
     Raises:
         ValueError: image and masks of different shapes, or of neither two nor three axes.
@@ -65,7 +65,7 @@ def picture(one: Outlined) -> bytes:
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
-    """A PNG file of (H, W, 3) red, green and blue; ISO/IEC 15948, sections 5 and 11.2."""
+    """Encode (H, W, 3) red, green and blue as a PNG file; ISO/IEC 15948, sections 5 and 11.2."""
     height, width, _ = pixels.shape
     rows = b"".join(b"\0" + row.tobytes() for row in np.ascontiguousarray(pixels, dtype=np.uint8))
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
@@ -74,9 +74,9 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def write_examples(run_folder: Path, found: Sequence[Outlined]) -> None:
-    """Write the pictures and their Dice into a hospital's own run folder of a job; of nothing, nothing.
+    """Write the pictures and their Dice into a hospital's own run folder of a job; write nothing if there are none.
 
-    A disk that does not take them costs the pictures and a line in the hospital's log, never the job's answer.
+    If the disk refuses them, the hospital's log gets a line; the job's answer is not affected.
     """
     if not found:
         return
@@ -91,10 +91,10 @@ def write_examples(run_folder: Path, found: Sequence[Outlined]) -> None:
 
 
 def read_examples(run_folder: Path) -> tuple[Example, ...]:
-    """The pictures that ``write_examples`` left in a run folder, worst first.
+    """Read the pictures that ``write_examples`` wrote into a run folder, worst first.
 
     Raises:
-        FedwardError: it holds none, or not as they were written.
+        FedwardError: the folder holds none, or they are damaged.
     """
     folder = run_folder / FOLDER
     remedy = "give this hospital's own run folder of a segmentation job that ended, KIT/JOB_ID"
@@ -120,14 +120,14 @@ def _chunk(name: bytes, content: bytes) -> bytes:
 
 
 def _bytes(grey: NDArray[Any]) -> NDArray[np.uint8]:
-    """Between the 1st and the 99th percentile, 0 to 255; a flat image is black."""
+    """Scale the 1st to 99th percentile to 0 to 255; a flat image is black."""
     low, high = np.percentile(grey, (1, 99))
     scaled = np.clip((grey - low) / (high - low), 0, 1) if high > low else np.zeros(grey.shape)
     return np.round(255 * scaled).astype(np.uint8)
 
 
 def _outline(mask: NDArray[Any]) -> NDArray[np.bool_]:
-    """Pixels of a structure that touch another number, or the edge of the image."""
+    """Return the pixels of a structure that touch another number, or the edge of the image."""
     padded = np.pad(mask, 1)
     middle = padded[1:-1, 1:-1]
     sides = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])

@@ -1,4 +1,4 @@
-"""A report as one HTML page that needs nothing else: inline style, inline drawings, no script, no outside request."""
+"""Render a report as one self-contained HTML page: inline style, inline drawings, no script, no outside request."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ MEASURES = {"auc": "AUC", "dice": "Dice"}
 NOT_MEASURED, INSUFFICIENT, WITHHELD = "not measured", "insufficient support", "withheld"
 MISSES_SHOWN = 6
 SEXES = {"F": "female", "M": "male", "O": "other"}
-"""PatientSex as it is shown; what is not here is shown as it is."""
+"""PatientSex -> name on the page; other values are shown unchanged."""
 WIDTHS = {"wide": 760, "slim": 380}
 PARTS_SHOWN = 12
-"""Most subgroups of a site that have a row, and most that are named without a value."""
+"""Largest number of subgroups of a site with a row, and of those named without a value."""
 
 
 def render(report: Report, *, examples: Sequence[Example] = ()) -> str:
-    """The page as text; the same report gives the same text.
+    """Return the page as text; the same report gives the same text.
 
     Args:
-        report: what it says.
-        examples: images for a hospital's own copy. A page with any of them must not leave the hospital, and says so.
+        report: report to show.
+        examples: images for a hospital's own copy. A page with images must not leave the hospital, and states this.
     """
     measure = MEASURES[report.measure]
     federated = {**{site.site: site.federated for site in report.sites}, TOGETHER: report.pooled}
@@ -58,12 +58,12 @@ def render(report: Report, *, examples: Sequence[Example] = ()) -> str:
 
 
 def moment(iso: str) -> str:
-    """An ISO 8601 time for reading: 2020-01-01 12:00:00 UTC. What is none is shown as it is."""
+    """Format an ISO 8601 time for reading: 2020-01-01 12:00:00 UTC. Other text is shown unchanged."""
     return iso.replace("T", " ").replace("+00:00", " UTC") if iso[:4].isdigit() else iso
 
 
 def number(value: float | int | None, digits: int = 3, *, why: str = "") -> Markup:
-    """``value`` rounded for reading, with all its digits in ``<data value>``; None is "not measured"."""
+    """Round ``value`` for reading and keep all its digits in ``<data value>``; None becomes "not measured"."""
     if value is None:
         return _absent(NOT_MEASURED, why)
     shown = f"{value:,}" if isinstance(value, int) else f"{value:.{digits}f}"
@@ -71,26 +71,26 @@ def number(value: float | int | None, digits: int = 3, *, why: str = "") -> Mark
 
 
 def count(value: int | None) -> Markup:
-    """A count of a cohort, or that the hospital keeps it."""
+    """Format a count of a cohort, or state that the hospital withholds it."""
     return _absent(WITHHELD, "") if value is None else number(value)
 
 
 def show_score(score: Score, digits: int = 3) -> Markup:
-    """A score's value, or why there is none."""
+    """Format a score's value, or the reason why there is none."""
     if score.value is None:
         return _absent(INSUFFICIENT if score.suppressed else NOT_MEASURED, score.why)
     return number(score.value, digits)
 
 
 def show_interval(score: Score, digits: int = 3) -> Markup:
-    """A score's 95 % interval; empty where there is none."""
+    """Format a score's 95 % interval; empty where there is none."""
     if score.value is None or score.low is None or score.high is None:
         return Markup("")
     return Markup("{} to {}").format(number(score.low, digits), number(score.high, digits))
 
 
 def _both_widths(draw: Callable[..., str], report: Report) -> Markup:
-    """A drawing for a page and one for a phone, of which the style sheet shows one; they escape what they draw."""
+    """Draw once for a wide page and once for a phone; the style sheet shows one. The drawings escape their text."""
     drawings = [(name, draw(report, measure=MEASURES[report.measure], width=width)) for name, width in WIDTHS.items()]
     if not all(drawing for _, drawing in drawings):
         return Markup("")
@@ -100,7 +100,7 @@ def _both_widths(draw: Callable[..., str], report: Report) -> Markup:
 
 
 def signed(value: float | None) -> Markup:
-    """A difference with its sign, to three places."""
+    """Format a difference with its sign, to three decimal places."""
     if value is None:
         return number(None)
     shown = f"{value:+.3f}".replace("-", "−")
@@ -108,7 +108,7 @@ def signed(value: float | None) -> Markup:
 
 
 def size(value: int | None) -> Markup:
-    """Bytes as kB, MB or GB."""
+    """Format bytes as kB, MB or GB."""
     if value is None:
         return number(None)
     power = next(power for power in (3, 2, 1, 0) if value >= 1000**power or power == 0)
@@ -116,12 +116,12 @@ def size(value: int | None) -> Markup:
 
 
 def capitalised(words: str) -> str:
-    """With a capital first letter; what follows stays as it is."""
+    """Make the first letter a capital; the rest stays unchanged."""
     return words[:1].upper() + words[1:]
 
 
 def by_round(reasons: Mapping[int, str]) -> list[str]:
-    """Reasons by round, rounds with the same one together, "rounds 2 to 5: away"; the most are ``MISSES_SHOWN``."""
+    """Group equal reasons of neighbouring rounds: "rounds 2 to 5: away"; show at most ``MISSES_SHOWN`` groups."""
     runs: list[tuple[int, int, str]] = []
     for place, why in sorted(reasons.items()):
         if runs and runs[-1][1] == place - 1 and runs[-1][2] == why:
@@ -146,7 +146,7 @@ def _has_together(report: Report) -> bool:
 
 
 def _lists(report: Report) -> dict[str, Any]:
-    """What a template needs that is not in a report as it needs it."""
+    """Return template data that must be derived from the report."""
     names: dict[str, None] = {}
     for site in report.sites:
         names.update(dict.fromkeys(site.others))
@@ -175,20 +175,20 @@ def _lists(report: Report) -> dict[str, Any]:
 
 
 def _any_known(report: Report, name: str) -> bool:
-    """Whether a site has this value, or withholds it."""
+    """True if a site has this value, or withholds it."""
     scores = [getattr(site, name) for site in report.sites]
     return any(score.value is not None or score.suppressed for score in scores)
 
 
 def part_name(part: Subgroup) -> str:
-    """Who the patients of a subgroup are, as in "age 60-79" or "female"."""
+    """Describe the patients of a subgroup, as in "age 60-79" or "female"."""
     if part.dimension == "sex" and part.value in SEXES:
         return SEXES[part.value]
     return f"{DIMENSIONS.get(part.dimension, part.dimension)} {part.value}"
 
 
 def _parts(site: SiteResult) -> tuple[str, list[Subgroup], list[str], int]:
-    """A site's subgroups with a value, those without, and how many with one are not shown."""
+    """Return a site's subgroups with a value, those without, and the number with a value that are not shown."""
     known = [one for one in site.subgroups if one.score.value is not None]
     labels = {one.label for one in site.subgroups}
     hidden = [
@@ -206,7 +206,7 @@ def _lowest(score: Score) -> tuple[bool, float]:
 
 
 def _curves(report: Report) -> list[tuple[str, list[tuple[str, Markup]]]]:
-    """Label -> drawings by site, the lowest site first, after that of all sites together."""
+    """Return label -> drawings: first all sites together, then each site, the lowest first."""
     labels = dict.fromkeys([*report.pooled_curves, *(label for site in report.sites for label in site.curves)])
     found = []
     for label in labels:
@@ -224,7 +224,7 @@ def _curves(report: Report) -> list[tuple[str, list[tuple[str, Markup]]]]:
 
 
 def template(name: str) -> Template:
-    """A page of this package: everything escaped, nothing undefined."""
+    """Load a page template of this package; it escapes everything and refuses undefined names."""
     environment = Environment(
         loader=FunctionLoader(resource),
         autoescape=True,
@@ -237,7 +237,7 @@ def template(name: str) -> Template:
 
 
 def resource(name: str) -> str:
-    """The text of a file of this package."""
+    """Return the text of a file of this package."""
     return files("fedward.reporting").joinpath(name).read_text(encoding="utf-8")
 
 
@@ -255,4 +255,4 @@ WORDS: dict[str, Any] = {
     "part_name": part_name,
     "notable": NOTABLE,
 }
-"""What templates say things with."""
+"""Formatting functions and texts for the templates."""

@@ -1,4 +1,4 @@
-"""A job's result as FLARE's download leaves it: what a server wrote, in whatever form."""
+"""Read a job's result from a folder that FLARE downloaded; the server may have written anything into it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fedward.settings import JOB_FILE, JobSpec, parse
 
 
 def read_result(folder: Path) -> tuple[JobSpec, list[Event]]:
-    """A job's settings and events from its result as FLARE's download leaves it.
+    """Return a job's settings and events from a folder that FLARE downloaded.
 
     Raises:
         FedwardError: the folder is not such a result, or the job never began.
@@ -30,16 +30,16 @@ def read_result(folder: Path) -> tuple[JobSpec, list[Event]]:
 
 @contextmanager
 def from_a_server(folder: Path) -> Iterator[None]:
-    """Whatever a server wrote into a result that no report can be made of becomes one line.
+    """Turn any fault in a server's result into a one-line error.
 
     Raises:
-        FedwardError: so.
+        FedwardError: no report can be made of the result.
     """
     try:
         yield
     except (FedwardError, OSError):
         raise
-    except Exception as error:  # noqa: BLE001 - the events are the server's to write, in any form
+    except Exception as error:  # noqa: BLE001 - the server may write anything into the events
         what = f"report cannot be made of the events, {type(error).__name__}"
         raise FedwardError(
             what, where=folder, remedy="download the result again; if it stays, ask the operator"

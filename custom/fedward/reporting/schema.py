@@ -1,8 +1,8 @@
-"""JSON schemas of what a report and a dossier are written as, made from the classes that they are.
+"""Make the JSON schemas of a report and a dossier from their classes.
 
     python -m fedward.reporting.schema custom/fedward/reporting
 
-writes them where they are kept; a test holds the files to the classes.
+writes the schema files beside this module; a test compares them with the classes.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from fedward.reporting.write import SCHEMA
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 FILES = {"report.schema.json": (Report, SCHEMA), "dossier.schema.json": (Dossier, DOSSIER_SCHEMA)}
-"""File beside this module -> the class and the version that it is the schema of."""
+"""File beside this module -> its class and the version of the schema."""
 
 
 def schema_of(kind: type, version: int) -> dict[str, Any]:
-    """The schema of a class as it is written, with its version in the field ``schema``; nothing may be added to it."""
+    """Return the schema of a class as JSON, with its version in the field ``schema``; other fields are refused."""
     made = TypeAdapter(kind).json_schema(mode="serialization")
     _close(made)
     made["properties"] = {"schema": {"const": version}, **made["properties"]}
@@ -33,12 +33,12 @@ def schema_of(kind: type, version: int) -> dict[str, Any]:
 
 
 def text_of(name: str) -> str:
-    """What the file of that name has to hold."""
+    """Return the required content of the file of that name."""
     return json.dumps(schema_of(*FILES[name]), indent=2, ensure_ascii=False) + "\n"
 
 
 def _close(node: Any) -> None:
-    """Refuse fields that a class does not have, and miss none; what stands in a table may have any name."""
+    """Refuse unknown fields of a class and require all its fields; the keys of a table may have any name."""
     if isinstance(node, dict):
         if "properties" in node:
             node["additionalProperties"] = False

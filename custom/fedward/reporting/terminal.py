@@ -1,4 +1,4 @@
-"""Who took part, for a terminal: the verdict first, then each site."""
+"""Show in a terminal which sites took part: first the verdict, then each site."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fedward.screen import line
 
 
 def show_participation(report: Report, console: Console) -> None:
-    """Print the coverage verdict, and what each invited site did."""
+    """Print the coverage verdict, and the part of each invited site."""
     console.print(line(f"{report.job.name}: {report.coverage.verdict}"), soft_wrap=True)
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
     table.add_column("hospital", no_wrap=True)

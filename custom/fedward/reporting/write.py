@@ -1,4 +1,4 @@
-"""``report.json`` and ``report.html`` on disk; the first is the source of the second."""
+"""Write and read ``report.json`` and ``report.html``; the first is the source of the second."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fedward.reporting.examples import Example
 from fedward.reporting.page import render
 
 SCHEMA = 3
-"""Version of ``report.json``; what it may hold is in ``report.schema.json`` beside this module."""
+"""Version of ``report.json``; ``report.schema.json`` beside this module defines its content."""
 JSON_FILE, HTML_FILE = "report.json", "report.html"
 
 
@@ -44,10 +44,10 @@ def write_report(folder: Path, report: Report) -> Path:
 
 
 def write_own_copy(path: Path, report: Report, examples: Sequence[Example]) -> None:
-    """Write a hospital's own page of a report, with images of its patients, readable by its owner alone.
+    """Write a hospital's own page of a report, with images of its patients, readable only by its owner.
 
     Raises:
-        FedwardError: a file that cannot be written to.
+        FedwardError: a file that cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ def read_report(where: Path) -> Report:
     """Read ``report.json`` from a folder, or the file itself: the inverse of ``write_report``.
 
     Raises:
-        FedwardError: no report there, of another schema, or not as it was written.
+        FedwardError: no report there, one of another schema, or a damaged one.
     """
     path = where / JSON_FILE if where.is_dir() else where
     try:

@@ -1,4 +1,4 @@
-"""``fedward federation <verb>``, for the federation's operator.
+"""Define ``fedward federation <verb>``, for the federation's operator.
 
 Reading order: ``app``, ``members``, ``upkeep``, ``doctor``.
 """

@@ -1,4 +1,4 @@
-"""``fedward federation …``: what the operator does."""
+"""Define ``fedward federation …``: the operator's commands."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fedward.commands.federation import doctor, members, upkeep
 from fedward.commands.output_format import Format
 from fedward.settings import read_federation
 
-app = typer.Typer(help="Admit hospitals, renew and revoke: for the federation operator.", no_args_is_help=True)
+app = typer.Typer(help="Admit, renew and revoke hospitals: for the operator.", no_args_is_help=True)
 app.command(name="invite")(members.invite)
 app.command(name="approve")(members.approve)
 app.command(name="renew")(upkeep.renew)
@@ -22,12 +22,14 @@ app.command(name="doctor")(doctor.doctor)
 
 @app.callback()
 def federation() -> None:
-    """Admit hospitals, renew and revoke: for the federation operator."""
+    """Admit, renew and revoke hospitals: for the operator."""
 
 
 @app.command()
 def provision(
-    file: Path = typer.Argument(..., help="The federation's file, such as provisioning/federation.yml."),
+    file: Path = typer.Argument(
+        ..., metavar="FILE", help="The federation's file, such as provisioning/federation.yml."
+    ),
     out: Path = members.OUT,
     only: list[str] = typer.Option([], metavar="NAME", help="Make kits for these alone; once for each."),
     anew: list[str] = typer.Option([], metavar="NAME", help="Give a name that was revoked a new kit; once for each."),
@@ -35,7 +37,7 @@ def provision(
     dry_run: bool = typer.Option(False, "--dry-run", help="Print the plan and write nothing."),
     format: Format = typer.Option(Format.text, "--format", help="text for people, json for scripts."),
 ) -> None:
-    """Make a startup kit for who has none, private key included; touch no other. Prints the plan first.
+    """Make a startup kit for each participant without one. Prints the plan first; kits that exist do not change.
 
     Whoever runs this holds the keys. In production, make the server's and the operator's own kit with --only, and
     `federation invite` the hospitals.

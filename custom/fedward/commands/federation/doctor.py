@@ -1,4 +1,4 @@
-"""``fedward federation doctor``: what the operator runs when the server is up, and after each change to it."""
+"""Define ``fedward federation doctor``: the operator runs it when the server is up, and after each change to it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ def doctor(
     kit: Path = typer.Option(..., "--kit", help="A person's kit, such as the operator's own."),
     format: Format = typer.Option(Format.text, "--format", help="text for people, json for a ticket."),
 ) -> None:
-    """Ask the running server, with a person's certificate, for what it must refuse. It changes nothing.
+    """Check that the running server refuses what it must. It changes nothing.
 
-    Requests to other participants and to the server that are on no list, another's name, TLS 1.2, commands of nobody,
-    jobs that are not canonical. Exit code 0 when all is refused, 1 when a check failed, 4 when it is no person's kit.
+    With a person's certificate it sends requests that are on no list, under another name, over TLS 1.2,
+    commands without a session, and jobs that are not canonical. Exit code 0 when all is refused, 1 when a check failed, 4 when it is no
+    person's kit.
     """
     from fedward.doctor.probes.server import SERVER_CHECKS
     from fedward.doctor.server_context import signed_out, visited
@@ -30,6 +31,6 @@ def doctor(
         case = visited(kit.resolve())
     except FederationError as error:
         raise not_a_kit(error, format) from None
-    with quiet(), redirect_stdout(StringIO()), signed_out(case):  # FLARE says there that it connects
+    with quiet(), redirect_stdout(StringIO()), signed_out(case):  # FLARE prints there that it connects
         heard = examined(case, SERVER_CHECKS)
     show(heard, case, format)

@@ -1,4 +1,4 @@
-"""``fedward federation invite`` and ``approve``: a hospital that makes its own key."""
+"""Define ``fedward federation invite`` and ``approve``, for a hospital that makes its own key."""
 
 from __future__ import annotations
 
@@ -29,13 +29,15 @@ _DAYS = typer.Option(365, min=1, help="Days that the certificate is valid.")
 
 
 def invite(
-    name: str = typer.Argument(..., help="A site's id, the server's host, or a person's e-mail, as in the file."),
+    name: str = typer.Argument(
+        ..., metavar="NAME", help="A site's id, the server's host, or a person's e-mail, as in the file."
+    ),
     file: Path = FILE,
     out: Path = OUT,
     templates: Path | None = TEMPLATES,
     format: Format = FORMAT,
 ) -> None:
-    """Write an invitation for one line of the file. There is no secret in it."""
+    """Write an invitation for one participant. It holds no secret."""
     from fedward.flare.kits.distributed import write_invitation
 
     spec = read_federation(file)
@@ -53,14 +55,15 @@ def invite(
 
 
 def approve(
-    request: Path = typer.Argument(..., help="The SITE.request.zip that was sent to you."),
+    request: Path = typer.Argument(..., metavar="REQUEST", help="The SITE.request.zip that was sent to you."),
     file: Path = FILE,
     out: Path = OUT,
     expect: str = typer.Option(..., metavar="FINGERPRINT", help="The key's fingerprint that they read to you."),
     days: int = _DAYS,
     format: Format = FORMAT,
 ) -> None:
-    """Sign a request that agrees with its line in the file and with the fingerprint read over the telephone."""
+    """Sign the request of an invited participant. It must agree with the federation's file and with the fingerprint
+    read over the telephone."""
     from fedward.flare.kits.distributed import approve as sign
 
     approved = sign(request, read_federation(file), out, expect=expect, days=days)
@@ -68,7 +71,7 @@ def approve(
 
 
 def show_signed(approved: Approved, format: Format) -> None:
-    """Say what was signed, and what to do with it."""
+    """Print the signed request's path and the next step."""
     if format is Format.json:
         message = {"signed": str(approved.path), "not_after": str(approved.not_after), "authority": approved.authority}
         typer.echo(json.dumps(message, indent=2))
@@ -88,7 +91,7 @@ def show_signed(approved: Approved, format: Format) -> None:
 
 
 def extras_for(name: str, spec: FederationSpec, file: Path, templates: Path | None) -> LocalExtras:
-    """What a hospital's template puts into its kit; nothing, with a note, where there are no templates."""
+    """Return the template files for a hospital's kit; none, with a note, if there are no templates."""
     hospital = line_of(spec, name).hospital
     if hospital is None:
         return LocalExtras()

@@ -1,4 +1,4 @@
-"""``fedward federation renew``, ``revoke`` and ``status``."""
+"""Define ``fedward federation renew``, ``revoke`` and ``status``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fedward.provisioning.revocation import Revoked
 from fedward.provisioning.revocation import revoke as put_out
 from fedward.provisioning.status import KitStatus, standing, wants_attention
 
-_NAME = typer.Argument(..., help="A site's id, the server's host, or a person's e-mail.")
+_NAME = typer.Argument(..., metavar="NAME", help="A site's id, the server's host, or a person's e-mail.")
 _FEDERATION = typer.Option(None, "--federation", help="Its name, where --out holds more than one.")
 _SERVER = typer.Option(None, help="The server's kit, if it is on this machine in another folder.")
 _SHORT = 12
@@ -37,7 +37,7 @@ def renew(
     server: Path | None = _SERVER,
     format: Format = FORMAT,
 ) -> None:
-    """Issue a new certificate on the same key before the old one ends. No other kit is touched."""
+    """Issue a new certificate before the old one ends. The key stays, and no other kit changes."""
     folder = _folder(out, federation)
     if revoke_old:
         _show_revoked(put_out(name, folder, reason="superseded", server=server, older_alone=True), format)
@@ -74,7 +74,8 @@ def revoke(
     server: Path | None = _SERVER,
     format: Format = FORMAT,
 ) -> None:
-    """Put a participant out at once: every certificate of its name goes on the server's revocation list."""
+    """Revoke all certificates of a participant at once. The server's revocation list names them, and the server
+    cuts their connections."""
     _show_revoked(put_out(name, _folder(out, federation), reason=reason, server=server), format, rotate=True)
 
 
@@ -84,7 +85,8 @@ def status(
     kit: Path | None = typer.Option(None, help="A person's kit: also ask the server when it last heard of each site."),
     format: Format = FORMAT,
 ) -> None:
-    """Who has which kit, and until when. Exit code 1 when a certificate in use ends within 30 days, or has ended."""
+    """List participants, their kits and when their certificates end. Exit code 1 when a certificate in use ends
+    within 30 days, or has ended."""
     from fedward.provisioning.stamp import package_hash
 
     inventory = _folder(out, federation).known()
@@ -112,7 +114,7 @@ def _folder(out: Path, federation: str | None) -> FederationFolder:
 def _seen(kit: Path) -> dict[str, datetime]:
     from fedward.flare.admin_session import console
 
-    with redirect_stdout(sys.stderr), console(kit) as session:  # FLARE says there that it connects
+    with redirect_stdout(sys.stderr), console(kit) as session:  # FLARE prints there that it connects
         return session.last_seen()
 
 
@@ -162,7 +164,7 @@ def _plain(row: KitStatus) -> dict[str, object]:
 
 
 def _lines(rows: tuple[KitStatus, ...]) -> list[str]:
-    """One line a participant, in columns; a script takes --format json."""
+    """Return one line for each participant, in columns; scripts use --format json."""
     table = [("name", "way", "state", "days left", "fedward", "flare", "wheel", "last seen")]
     for row in rows:
         wheel = row.wheel[:_SHORT] + ("" if row.same_wheel else " (not this one)")

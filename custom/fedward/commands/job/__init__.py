@@ -1,4 +1,4 @@
-"""``fedward job <verb>``, for the data scientist.
+"""Define ``fedward job <verb>``, for the data scientist.
 
 Reading order: ``app`` (check, export, submit, download), ``plan``, ``sweep``, ``report``.
 """

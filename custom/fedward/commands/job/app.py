@@ -1,4 +1,4 @@
-"""``fedward job …``: what a data scientist does."""
+"""Define ``fedward job …``: the data scientist's commands."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ app.command()(report)
 app.command()(release)
 
 
-_JOB = typer.Argument(..., help="A job's folder, the one with job.toml.")
+_JOB = typer.Argument(..., metavar="JOB", help="A job's folder, the one with job.toml.")
 _STUDY = typer.Option(None, help="FLARE study to submit it in: only that study's hospitals see it. None: no study.")
 _FORMAT = typer.Option(Format.text, "--format", help="text for people, json for scripts.")
 
 
 @app.command()
 def check(folder: Path = _JOB, format: Format = _FORMAT) -> None:
-    """Say what is wrong with a job, where, and the remedy, without running it. Exit code 1 when something is."""
+    """List the faults of a job, without running it. Each line says where it is and the remedy; exit code 1 with any
+    fault."""
     from fedward.privacy.policy.job_hash import job_hash
     from fedward.privacy.policy.linter import remarks
     from fedward.privacy.policy.wording import how_updates_leave
@@ -60,7 +61,8 @@ def export(
     site: list[str] = typer.Option([], help="A site to deploy to; repeat for more. None: every connected site."),
     study: str | None = _STUDY,
 ) -> None:
-    """Write the job as FLARE's console, `nvflare job submit` and its API take it. Data only, no code."""
+    """Write the job's folder for FLARE's own tools. Its console, `nvflare job submit` and its API take it; it is data
+    only, no code."""
     from fedward.flare.export import export_job
     from fedward.training.check import require_sound
 
@@ -104,12 +106,12 @@ def submit(
 
 @app.command()
 def download(
-    job_id: str = typer.Argument(..., help="The id that `submit` printed."),
+    job_id: str = typer.Argument(..., metavar="JOB_ID", help="The id that `submit` printed."),
     kit: Path = typer.Option(..., help="Your startup kit's folder."),
     out: Path = typer.Option(Path("build/jobs"), help="Folder for the result."),
     study: str | None = _STUDY,
 ) -> None:
-    """Fetch the result of a job that has ended, and print its folder. A server can write nowhere else."""
+    """Download the result of a job that has ended. Prints its folder; a server can write nowhere else."""
     from fedward.flare.admin_session import console
 
     with console(kit, study=study) as session:

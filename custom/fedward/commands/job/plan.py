@@ -1,4 +1,4 @@
-"""``fedward job plan``: what a job will cost each hospital's patients, before anything runs."""
+"""Define ``fedward job plan``: the privacy cost of a job for each hospital's patients, before it runs."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _COLUMNS = ("site", "patients", "sampling rate", "noise multiplier", "steps", "�
 
 
 def plan(
-    folder: Path = typer.Argument(..., help="A job's folder, the one with job.toml."),
+    folder: Path = typer.Argument(..., metavar="JOB", help="A job's folder, the one with job.toml."),
     site: list[str] = typer.Option([], metavar="NAME=PATIENTS", help="A site and its training patients; repeatable."),
     format: Format = typer.Option(Format.text, "--format", help="text for people, json for scripts."),
 ) -> None:
-    """Say each site's noise for the job's ε, or its ε for the job's noise, without running it."""
+    """Print each site's noise or ε for a job, without running it. A job gives ε or the noise; the other follows."""
     job = read_job(folder)
     sites, leave = _sites(site), how_updates_leave(job)
     _room(job, sites)
@@ -58,7 +58,7 @@ def plan(
 
 
 def _sites(given: list[str]) -> dict[str, int]:
-    """Name -> patients, in the order given."""
+    """Return name -> patients, in the order given."""
     sites: dict[str, int] = {}
     for text in given:
         name, _, count = text.partition("=")
@@ -71,7 +71,7 @@ def _sites(given: list[str]) -> dict[str, int]:
 
 
 def _room(job: JobSpec, sites: dict[str, int]) -> None:
-    """Refuse a site that an encrypted sum has no room for, before it trains for nothing."""
+    """Refuse a site that is too large for an encrypted sum, before it trains in vain."""
     encryption = job.encryption
     if encryption is None or job.federation.weighting != "patients":
         return
@@ -82,7 +82,7 @@ def _room(job: JobSpec, sites: dict[str, int]) -> None:
 
 
 def _plain(plan: SitePlan) -> dict[str, Any]:
-    """As JSON holds it: an infinite ε is null."""
+    """Return the plan for JSON: an infinite ε is null."""
     return {**asdict(plan), "epsilon": plan.epsilon if math.isfinite(plan.epsilon) else None}
 
 
@@ -102,5 +102,5 @@ def _table(job: str, plans: list[SitePlan]) -> Table:
 
 
 def _upwards(epsilon: float) -> str:
-    """Two decimals, never less than the ε that is spent."""
+    """Format with two decimals, rounded up, so that the ε spent is never understated."""
     return f"{math.ceil(epsilon * 100) / 100:.2f}" if math.isfinite(epsilon) else "infinite"

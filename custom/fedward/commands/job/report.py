@@ -1,4 +1,4 @@
-"""``fedward job report`` and ``fedward job release``: what a job that ran has to say, and what a board signs."""
+"""Define ``fedward job report`` and ``fedward job release``: a job's report, and the dossier that a board signs."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from pathlib import Path
 
 import typer
 
-_RESULT = typer.Argument(..., help="A job's result as downloaded, the folder with job/ and workspace/.")
+_RESULT = typer.Argument(
+    ..., metavar="RESULT", help="A job's result as downloaded, the folder with job/ and workspace/."
+)
 
 
 def report(
     result: Path = _RESULT,
     out: Path | None = typer.Option(None, help="Folder for report.json and report.html. None: the result's own."),
 ) -> None:
-    """Write the report of a job that ran, from its events; first say who took part and whether every round counted.
+    """Write the report of a job that ran. First print who took part and whether every round counted.
 
     What a real federation cannot measure stays unmeasured.
     """
@@ -41,7 +43,8 @@ def release(
         False, "--unfit", help="Also where the job is no success; the dossier says so in large."
     ),
 ) -> None:
-    """Write a model's dossier for each hospital's board to sign: hashes, results by hospital, gaps, ε, approvals.
+    """Write a model's dossier for each hospital's board to sign. It holds hashes, results by hospital, gaps, ε and
+    approvals.
 
     Prints the page's path, and the SHA-256 that whoever signs quotes.
     """

@@ -1,4 +1,4 @@
-"""``fedward job sweep``: what privacy costs in accuracy, before anybody is asked for patients."""
+"""Define ``fedward job sweep``: the cost of privacy in accuracy, measured before a federation starts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def sweep(
-    folder: Path = typer.Argument(..., help="A job's folder, the one with job.toml."),
+    folder: Path = typer.Argument(..., metavar="JOB", help="A job's folder, the one with job.toml."),
     epsilon: str = typer.Option("1,2,4,8,inf", help="Wanted ε at each site, of the whole job; inf: without noise."),
     data: Path | None = typer.Option(None, help="Folder with one folder a hospital. None: synthetic hospitals."),
     split: list[str] = typer.Option(
@@ -32,7 +32,7 @@ def sweep(
     out: Path = typer.Option(Path("build/sweep"), help="Folder for sweep.json, sweep.html and sweep.svg."),
     format: Format = typer.Option(Format.text, "--format", help="text for people, json for scripts."),
 ) -> None:
-    """Run the job here at each ε and draw its AUC or Dice against it. Ctrl-C stops it; finished runs are kept."""
+    """Run the job here at several ε; draw AUC or Dice against ε. Ctrl-C stops it; finished runs are kept."""
     from fedward.demo.prepare import gather
     from fedward.demo.sweep import epsilons_of, run_sweep
     from fedward.reporting.sweep.page import write_sweep

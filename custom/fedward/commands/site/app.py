@@ -1,4 +1,4 @@
-"""``fedward site …``: what hospital IT does."""
+"""Define ``fedward site …``: the commands of hospital IT."""
 
 from __future__ import annotations
 

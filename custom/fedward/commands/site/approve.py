@@ -1,4 +1,4 @@
-"""``fedward site approve``: hospital IT looks at what a job will do, and at what changed since the last one."""
+"""Define ``fedward site approve``: show hospital IT the effects of a job, and its changes since the last one."""
 
 from __future__ import annotations
 
@@ -30,14 +30,17 @@ _LARGEST_JOB = 2**20
 
 
 def approve(
-    job: Path | None = typer.Argument(None, help="Folder of a job, of an exported job, or of a run that was refused."),
+    job: Path | None = typer.Argument(
+        None, metavar="[JOB]", help="Folder of a job, of an exported job, or of a run that was refused."
+    ),
     site_toml: Path = typer.Option(..., "--site-toml", help="The hospital's site.toml."),
     yes: bool = typer.Option(False, "--yes", help="Approve without asking."),
     revoke: str | None = typer.Option(None, metavar="HASH", help="Take the approval of this job back."),
     list_: bool = typer.Option(False, "--list", help="Say which jobs are approved."),
     format: Format = typer.Option(Format.text, "--format", help="text for people, json for scripts."),
 ) -> None:
-    """Show what a job will do here, and what changed since the last one of its name; then ask, and approve it."""
+    """Show what a job will do here, then ask and approve it. It also shows what changed since the last job of its
+    name."""
     policy = read_site(site_toml)
     folder = _folder(policy, site_toml)
     if [job is not None, revoke is not None, list_].count(True) != 1:
@@ -52,7 +55,7 @@ def approve(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Looked:
-    """A job, and all that this hospital can say of it."""
+    """Job, with all facts that this hospital knows about it."""
 
     spec: JobSpec
     hash: str
@@ -60,13 +63,13 @@ class _Looked:
     last: Approval | None
     changes: tuple[Change, ...]
     known: bool
-    """Whether it is approved already, by a file that can be used."""
+    """True if it is approved already, by a usable file."""
     against: tuple[str, ...]
-    """Why the policy would refuse it all the same."""
+    """Reasons why the policy would refuse it even with an approval."""
 
     @classmethod
     def at(cls, job: Path, policy: SitePolicy, site_toml: Path) -> _Looked:
-        """Look at a job for the hospital of ``site_toml``."""
+        """Examine a job for the hospital of ``site_toml``."""
         from fedward.privacy.policy.approvals import Approval, approvals, last_approved
         from fedward.privacy.policy.job_diff import changes
         from fedward.privacy.policy.job_hash import job_hash
@@ -96,7 +99,7 @@ def _folder(policy: SitePolicy, site_toml: Path) -> Path:
 
 
 def _read(job: Path, site_toml: Path) -> tuple[JobSpec, Origin]:
-    """The job's settings, and who sends it where its folder is signed."""
+    """Return the job's settings, and its submitter if its folder is signed."""
     from fedward.privacy.policy.approvals import UNKNOWN
 
     if job.suffix == ".toml" or (job / "job.toml").is_file():
@@ -118,7 +121,7 @@ def _read(job: Path, site_toml: Path) -> tuple[JobSpec, Origin]:
 
 
 def _origin(spec: JobSpec, app: Path, site_toml: Path) -> Origin:
-    """Verified against the root of the kit in whose ``local`` site.toml is; unknown elsewhere."""
+    """Return the submitter, verified against the root of the kit whose ``local`` holds site.toml; else unknown."""
     from fedward.flare.submitter import read_origin
 
     root = site_toml.resolve().parent.parent / "startup" / "rootCA.pem"
@@ -141,7 +144,7 @@ def _here(spec: JobSpec, policy: SitePolicy, origin: Origin) -> Here:
 
 
 def _parameters(spec: JobSpec) -> int | None:
-    """Values of the model that goes round; None where the network cannot be built."""
+    """Return the number of values in the exchanged model; None if the network cannot be built."""
     from fedward.training.networks import initial_weights
 
     try:
@@ -164,7 +167,7 @@ def _plan(spec: JobSpec, policy: SitePolicy, manifest: Manifest) -> SitePlan | N
 
 
 def _against(spec: JobSpec, policy: SitePolicy) -> tuple[str, ...]:
-    """What an approval does not change: the policy's caps and the ledger's word."""
+    """Return refusals that an approval does not change: the policy's caps and the ledger's errors."""
     from fedward.commands.site.policy import files_of, indexed
     from fedward.privacy.policy.agreement import agree
     from fedward.privacy.policy.job_cost import weigh_job
@@ -286,7 +289,7 @@ def _list(folder: Path, format: Format) -> None:
 
 
 def _who() -> str:
-    """Account of the operating system, and for whom where it was borrowed."""
+    """Return the operating system's account, and with sudo the user who called it."""
     try:
         name = pwd.getpwuid(os.getuid()).pw_name
     except KeyError:

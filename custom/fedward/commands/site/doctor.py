@@ -1,4 +1,4 @@
-"""``fedward site doctor``: what hospital IT runs before it calls anyone."""
+"""Define ``fedward site doctor``: hospital IT runs it before it calls for help."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from fedward.errors import FederationError
 
 
 def doctor(
-    kit: Path = typer.Argument(..., help="Folder of this hospital's FLARE kit."),
+    kit: Path = typer.Argument(..., metavar="KIT", help="Folder of this hospital's FLARE kit."),
     site_toml: Path | None = typer.Option(None, metavar="FILE", help="The policy; without it, KIT/local/site.toml."),
     format: Format = typer.Option(Format.text, "--format", help="text for people, json for a ticket."),
     offline: bool = typer.Option(False, "--offline", help="Leave out what needs the server."),
     model_mb: float = typer.Option(28.0, min=0.001, help="Size of a model, in MB, that sending times are told for."),
 ) -> None:
-    """Look a site over: network, certificates, kit, keys, images, policy, side doors, machine. It changes nothing.
+    """Check a site before you call anyone. It checks network, certificates, kit, keys, images, policy and machine,
+    and changes nothing.
 
     Where the service runs as the same user, its process is asked for what it must not answer. Exit code 0 when all
     checks pass or warn, 1 when one failed, 4 when the folder is no site's kit.

@@ -1,4 +1,4 @@
-"""``fedward site index``: DICOM or NIfTI folders, or a PACS, become a cohort."""
+"""Define ``fedward site index``: turn DICOM or NIfTI folders, or a PACS, into a cohort."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ _FEW_VALUES = 8
 
 
 def index(
-    site_toml: Path = typer.Argument(..., help="The hospital's site.toml."),
+    site_toml: Path = typer.Argument(..., metavar="SITE_TOML", help="The hospital's site.toml."),
     cohort: str | None = typer.Option(None, help="Index this cohort alone; without it, all of them."),
     workers: int | None = typer.Option(None, min=1, help="Processes that read; without it, one a CPU."),
     pacs: bool = typer.Option(False, "--pacs", help="First fetch what the cohort's archive has and is not here yet."),
     format: Format = typer.Option(Format.text, "--format", help="text for people, json for scripts."),
 ) -> None:
-    """Read the cohort's images and write its manifest and quarantine list. Only what changed is read again.
+    """Read the cohort's images; write manifest and quarantine list. Only changed files are read again.
 
     With --pacs, images come from the archive that the cohort names and are de-identified before they are written; a run
     that broke off is taken up where it stopped.
     """
-    from fedward.indexing.index import index_cohort  # here, so that a command that reads no image stays small
+    from fedward.indexing.index import index_cohort  # here, so that commands without images load less
     from fedward.indexing.quarantine import QuarantineError
     from fedward.indexing.summary import summarise
 

@@ -1,4 +1,4 @@
-"""``fedward site join``: a hospital makes its own key, and its kit from what the operator signed."""
+"""Define ``fedward site join``: a hospital makes its own key, and its kit from the operator's signed file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ _INVITATION, _SIGNED = ".invitation.json", ".signed.zip"
 
 
 def join(
-    what: Path = typer.Argument(..., help="SITE.invitation.json first; then SITE.signed.zip, also after a renewal."),
+    what: Path = typer.Argument(
+        ..., metavar="FILE", help="SITE.invitation.json first; then SITE.signed.zip, also after a renewal."
+    ),
     request: Path = typer.Option(..., metavar="FOLDER", help="Folder of this kit's private key and request; keep it."),
     kit: Path | None = typer.Option(None, help="Folder for the kit, with the signed zip; a person's has their name."),
     authority: str | None = typer.Option(
@@ -22,7 +24,7 @@ def join(
     ),
     format: Format = typer.Option(Format.text, "--format", help="text for people, json for scripts."),
 ) -> None:
-    """Answer an invitation with a request; make the kit from the signed zip, or renew its certificate."""
+    """Answer an invitation, then make the kit from the signed zip. A later signed zip renews the kit's certificate."""
     if what.name.endswith((_INVITATION, _SIGNED)) and not what.is_file():
         raise FederationError("no such file", where=what, remedy="give the path of what the operator sent")
     if what.name.endswith(_INVITATION):

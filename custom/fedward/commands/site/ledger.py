@@ -1,4 +1,4 @@
-"""``fedward site ledger``: what the hospital's patients have spent, for hospital IT and the privacy officer."""
+"""Define ``fedward site ledger``: the ε spent by the hospital's patients, for hospital IT and the privacy officer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LEGEND = (
 
 
 def ledger(
-    site_toml: Path = typer.Argument(..., help="The hospital's site.toml."),
+    site_toml: Path = typer.Argument(..., metavar="SITE_TOML", help="The hospital's site.toml."),
     create: bool = typer.Option(False, "--create", help="Make the ledger; once in a hospital's life."),
     verify: bool = typer.Option(False, "--verify", help="Check every entry, and print the head to keep elsewhere."),
     settle: str | None = typer.Option(
@@ -37,7 +37,8 @@ def ledger(
     plot: Path | None = typer.Option(None, metavar="FILE.svg", help="Draw ε over time to this file."),
     format: Format = typer.Option(Format.text, "--format", help="text for people, json for scripts."),
 ) -> None:
-    """Say what each cohort has spent and has left, by job. Exit code 1 when the ledger is absent or was changed."""
+    """Print what each cohort's patients have spent and have left. By job; exit code 1 when the ledger is absent or was
+    changed."""
     policy = read_site(site_toml)
     book = _open(policy, create=create)
     if settle is not None:
@@ -53,7 +54,7 @@ def ledger(
 
 
 def _open(policy: SitePolicy, *, create: bool) -> Ledger:
-    """Open the ledger, which checks every entry. Without ``create`` neither a ledger nor a key is made."""
+    """Open the ledger and check every entry. Without ``create`` neither a ledger nor a key is created."""
     from fedward.indexing.site_key import load_key
 
     if not policy.key.exists():
@@ -74,7 +75,7 @@ def _verified(book: Ledger) -> tuple[dict[str, Any], str]:
 
 
 def _settle(book: Ledger, policy: SitePolicy, job_id: str) -> tuple[dict[str, Any], str]:
-    """Close a job's charge, and end its run: no process continues it."""
+    """Close a job's charge, and end its run: no process can continue it."""
     from fedward.indexing.site_key import load_key
     from fedward.privacy.ledger.run_record import Record
 
@@ -125,7 +126,7 @@ def _state(book: Ledger, policy: SitePolicy, format: Format) -> None:
 
 
 def _plain(line: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no infinity: it is the word "inf"."""
+    """Return the line for JSON, which has no infinity: infinity becomes the text "inf"."""
     return {key: "inf" if value == math.inf else value for key, value in line.items()}
 
 
@@ -142,7 +143,7 @@ def _cohort_table(site: str, lines: list[CohortLine]) -> Table:
 
 
 def _job_table(lines: list[JobLine]) -> Table:
-    """Three lines a job, so that a job's id fits a terminal of 80 columns."""
+    """Build a table with three lines for each job, so that a job's id fits a terminal of 80 columns."""
     table = Table("job", title="by job", title_justify="left", show_lines=True)
     for title in ("mechanism", "steps", "ε alone", "ε after"):
         table.add_column(title, justify="right", no_wrap=True)

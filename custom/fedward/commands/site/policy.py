@@ -1,4 +1,4 @@
-"""``fedward site policy …``: for privacy officers and hospital IT, before a job comes and when one has."""
+"""Define ``fedward site policy …``: for privacy officers and hospital IT, before and after a job arrives."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
     from fedward.encryption.keys.key import FederationKey
     from fedward.privacy.ledger.ledger import Ledger
 
-app = typer.Typer(help="Look at a hospital's policy: for privacy officers.", no_args_is_help=True)
+app = typer.Typer(help="Check a hospital's policy: for privacy officers.", no_args_is_help=True)
 
 
 @app.callback()
 def policy() -> None:
-    """Look at a hospital's policy."""
+    """Check a hospital's policy."""
 
 
 @app.command()
 def check(
-    site_toml: Path = typer.Argument(..., help="The hospital's site.toml."),
+    site_toml: Path = typer.Argument(..., metavar="SITE_TOML", help="The hospital's site.toml."),
     job: Path | None = typer.Option(None, help="A job's folder: say whether it may run here, and what it would cost."),
     format: Format = typer.Option(Format.text, "--format", help="text for people, json for scripts."),
 ) -> None:
-    """Say what is odd in a policy, and whether a job keeps to it. Exit code 1 for an error, 0 for warnings alone."""
+    """List faults of a policy, and test a job against it. Exit code 1 for an error, 0 for warnings alone."""
     site = read_site(site_toml)
     manifests = indexed(site)
     facts = {name: _facts(manifest) for name, manifest in manifests.items()}
@@ -59,7 +59,7 @@ def check(
 
 
 def indexed(site: SitePolicy) -> dict[str, Manifest]:
-    """Cohorts that are indexed; ``review`` names the others."""
+    """Return the indexed cohorts; ``review`` names the others."""
     found = {}
     for name, cohort in site.cohorts.items():
         if cohort.index.exists():
@@ -73,7 +73,7 @@ def _facts(manifest: Manifest) -> CohortFacts:
 
 
 def files_of(site: SitePolicy) -> tuple[Ledger | None, list[PolicyFinding]]:
-    """The ledger where it can be opened, and what is wrong with it and with the key. Neither is made."""
+    """Return the ledger if it can be opened, and the faults of ledger and key. Neither is created."""
     from fedward.privacy.ledger.ledger import Ledger
 
     found = [*_key(site), *_ledger_file(site)]
@@ -100,7 +100,7 @@ def _key(site: SitePolicy) -> list[PolicyFinding]:
 
 
 def federation_key(site: SitePolicy) -> tuple[FederationKey | None, list[PolicyFinding]]:
-    """The federation's key, where the policy names one that can be read; ``review`` minds a policy that names none."""
+    """Return the federation's key if the policy names a readable one; ``review`` reports a policy that names none."""
     from fedward.encryption.keys.key_file import read_key
 
     if site.federation_key is None:
@@ -112,7 +112,7 @@ def federation_key(site: SitePolicy) -> tuple[FederationKey | None, list[PolicyF
 
 
 def _approval_files(site: SitePolicy) -> list[PolicyFinding]:
-    """Approvals that cannot be used; their jobs are refused."""
+    """Return a finding for each unusable approval; the jobs of such approvals are refused."""
     from fedward.privacy.policy.approvals import Approval, approvals
 
     if site.approvals is None:
@@ -122,7 +122,7 @@ def _approval_files(site: SitePolicy) -> list[PolicyFinding]:
 
 
 def _precision(job: JobSpec, key: FederationKey | None) -> list[PolicyFinding]:
-    """A job may ask for a precision that the key's scheme does not have; only a hospital can tell."""
+    """Check that the key's scheme has the precision that the job requires; only a hospital can check this."""
     from fedward.encryption.schemes import bits_of
 
     if job.encryption is None or key is None:

@@ -1,4 +1,4 @@
-"""``fedward site report``: a hospital's own copy of a report, with images of its own patients."""
+"""Define ``fedward site report``: a hospital's own copy of a report, with images of its patients."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def report(
     run_folder: Path = typer.Option(..., help="This hospital's own run folder of the job: KIT/JOB_ID."),
     out: Path = typer.Option(..., help="The page to write. It holds images of patients: it stays in the hospital."),
 ) -> None:
-    """Write the hospital's own copy of a segmentation's report: the same page, with its worst and best image."""
+    """Write the hospital's own copy of a segmentation's report. The same page, with its worst and best image."""
     from fedward.reporting.examples import read_examples
     from fedward.reporting.write import read_report, write_own_copy
 

@@ -1,4 +1,4 @@
-"""``fedward site validate``: a hospital that took no part holds the consortium's model to its own patients."""
+"""Define ``fedward site validate``: a hospital that took no part tests the consortium's model on its own patients."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ VALIDATION_FILE = "validation.json"
 
 
 def validate(
-    model: Path = typer.Argument(..., help="FL_global_model.pt, or a downloaded result's folder."),
-    site_toml: Path = typer.Argument(..., help="The hospital's site.toml."),
+    model: Path = typer.Argument(..., metavar="MODEL", help="FL_global_model.pt, or a downloaded result's folder."),
+    site_toml: Path = typer.Argument(..., metavar="SITE_TOML", help="The hospital's site.toml."),
     job: Path | None = typer.Option(
         None, help="The model's job: a folder with job.toml. A result's folder has its own."
     ),
@@ -47,7 +47,7 @@ def validate(
     ),
     format: Format = typer.Option(Format.text, "--format", help="text for people, json for scripts."),
 ) -> None:
-    """Say whether a model is good enough for this hospital's patients; on "fail", train it on here and say what came.
+    """Test a model on this hospital's own patients. On "fail", fine-tune it here and test it again.
 
     Exit code 0 only where the model as it came passes (without a threshold: where there is a number), else 1. A model
     that was trained on here stays here: it has no privacy guarantee.

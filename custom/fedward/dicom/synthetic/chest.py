@@ -1,8 +1,8 @@
-"""A made-up chest: anatomy, lesions and lung fields as smooth functions of position. No DICOM here, and no scanner.
+"""Draw a synthetic chest: anatomy, lesions and lung fields as smooth functions of position. No DICOM and no scanner.
 
-Positions are in half-heights of the image: ``y`` runs from -1 at the top to 1 at the bottom, ``x`` likewise from the
-middle, positive towards the patient's left (the right of the picture). Density is what X-rays meet on their way
-through, in arbitrary units: about 0 in air, 0.3 in lung, 1 and more behind the heart and below the diaphragm.
+Positions are in half-heights of the image: ``y`` runs from -1 at the top to 1 at the bottom; ``x`` is measured from the
+middle, positive towards the patient's left (right side of the picture). Density is the absorption along the X-ray's
+path, in arbitrary units: about 0 in air, 0.3 in lung, 1 and more behind the heart and below the diaphragm.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ KINDS: tuple[Kind, ...] = ("nodule", "infiltrate", "cavity")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lesion:
-    """One focus in a lung: ``place`` is (x, y) in the body's own axes, ``radius`` in half-heights."""
+    """Lesion in a lung: ``place`` is (x, y) in body axes, ``radius`` in half-heights."""
 
     kind: Kind
     place: tuple[float, float]
@@ -32,7 +32,7 @@ class Lesion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Anatomy:
-    """What stays the same from one image of a patient to the next; sizes are in half-heights."""
+    """Anatomy of one patient, the same in all of the patient's images; sizes are in half-heights."""
 
     width: float
     height: float
@@ -47,7 +47,7 @@ class Anatomy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pose:
-    """How the patient stood: shift in half-heights, rotation in radians, magnification, depth of breath."""
+    """Pose of the patient in one image: shift in half-heights, rotation in radians, magnification, depth of breath."""
 
     shift: tuple[float, float]
     rotation: float
@@ -57,14 +57,14 @@ class Pose:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chest:
-    """A drawn chest: ``density`` float32 (rows, columns) and ``lungs`` bool of the same shape."""
+    """Drawn chest: ``density`` float32 (rows, columns) and ``lungs`` bool of the same shape."""
 
     density: Floats
     lungs: NDArray[np.bool_]
 
 
 def draw_anatomy(rng: np.random.Generator, *, lesions: tuple[Kind, ...], conspicuity: float) -> Anatomy:
-    """Draw one patient; ``conspicuity`` scales how much a lesion stands out."""
+    """Draw one patient; ``conspicuity`` scales the density of the lesions."""
     width, height = rng.uniform(0.88, 1.1), rng.uniform(0.9, 1.06)
     return Anatomy(
         width=width,
@@ -80,7 +80,7 @@ def draw_anatomy(rng: np.random.Generator, *, lesions: tuple[Kind, ...], conspic
 
 
 def draw_pose(rng: np.random.Generator) -> Pose:
-    """Draw how the patient stood for one image."""
+    """Draw the patient's pose for one image."""
     return Pose(
         shift=(float(rng.normal(0, 0.03)), float(rng.normal(0, 0.03))),
         rotation=float(rng.normal(0, 0.03)),
@@ -98,7 +98,7 @@ def draw_chest(anatomy: Anatomy, pose: Pose, *, rows: int, columns: int) -> Ches
     air = _step((side - inner) / 0.018) * _step((outer - side) / 0.02) * _step((floor - y) / 0.014)
     density = _torso(anatomy, x, y, floor) - np.float32(0.62) * air
     density = density + _bones(anatomy, x, y, outer, floor)
-    # what lies in the lung only counts where there is lung
+    # structures in the lung count only where there is lung
     pixels = np.float32(0.5 * rows)
     density = density + air * (_vessels(anatomy, x, y) + _hila(side, y))
     for lesion in anatomy.lesions:
@@ -123,7 +123,7 @@ def _draw_lesion(rng: np.random.Generator, kind: Kind, conspicuity: float) -> Le
 
 
 def _body_axes(anatomy: Anatomy, pose: Pose, rows: int, columns: int) -> tuple[Floats, Floats]:
-    """Where each pixel lies in the body's own axes."""
+    """Return the position of each pixel in body axes."""
     down = (np.arange(rows, dtype=np.float32) + 0.5) / (0.5 * rows) - 1
     across = (np.arange(columns, dtype=np.float32) + 0.5 - 0.5 * columns) / (0.5 * rows)
     across, down = across[None, :] - pose.shift[0], down[:, None] - pose.shift[1]
@@ -134,7 +134,7 @@ def _body_axes(anatomy: Anatomy, pose: Pose, rows: int, columns: int) -> tuple[F
 
 
 def _step(z: Floats) -> Floats:
-    """A soft step from 0 to 1, half at zero."""
+    """Return a soft step from 0 to 1, half at zero."""
     return np.asarray(0.5 + 0.5 * np.tanh(z), dtype=np.float32)
 
 
@@ -143,7 +143,7 @@ def _bump(z: Floats) -> Floats:
 
 
 def _lung_borders(anatomy: Anatomy, pose: Pose, x: Floats, y: Floats) -> tuple[Floats, Floats, Floats]:
-    """Distance from the midline to each lung's inner and outer border, and the height of the diaphragm."""
+    """Return the distance from the midline to each lung's inner and outer border, and the height of the diaphragm."""
     left = _step(x / 0.02)
     heart = anatomy.heart * (0.1 * (1 - left) + 0.27 * left) * _bump((y - 0.3) / 0.3)
     knob = 0.05 * left * _bump((y + 0.33) / 0.08)
@@ -156,7 +156,7 @@ def _lung_borders(anatomy: Anatomy, pose: Pose, x: Floats, y: Floats) -> tuple[F
 
 
 def _torso(anatomy: Anatomy, x: Floats, y: Floats, floor: Floats) -> Floats:
-    """Soft tissue: neck, shoulders, chest wall, mediastinum, heart, abdomen, breasts, gas under the diaphragm."""
+    """Draw soft tissue: neck, shoulders, chest wall, mediastinum, heart, abdomen, breasts, gas under the diaphragm."""
     side = np.abs(x)
     half = 0.27 + 0.95 * _step((y + 0.84 - 0.12 * side) / 0.07) - 0.36 * _step((y + 0.12) / 0.2)
     wall = np.sqrt(np.clip(1 - 0.75 * (side / half) ** 2, 0.02, None)) * _step((half - side) / 0.03)
@@ -173,11 +173,11 @@ def _torso(anatomy: Anatomy, x: Floats, y: Floats, floor: Floats) -> Floats:
 
 
 def _bones(anatomy: Anatomy, x: Floats, y: Floats, outer: Floats, floor: Floats) -> Floats:
-    """Spine, posterior and anterior ribs, clavicles, shoulder blades."""
+    """Draw spine, posterior and anterior ribs, clavicles, shoulder blades."""
     side = np.abs(x)
     bone = 0.13 * _step((0.075 - side) / 0.014) * (1 + 0.25 * np.cos(2 * np.pi * y / 0.135))
     cage = _step((outer + 0.05 - side) / 0.03) * _step((side - 0.05) / 0.03) * _step((floor + 0.06 - y) / 0.09)
-    # the n-th rib is the same curve moved down, so a rib's number is a function of position
+    # the n-th rib is the same curve moved down, so position gives the rib's number
     spacing = np.float32(0.142)
     back = (y + 0.10 + 0.05 * x - 1.25 * (side - 0.28) ** 2 * (1 + 0.5 * y)) / spacing
     front = (y - 0.05 - 0.62 * (0.62 - side) + 0.5 * (0.62 - side) ** 2) / spacing
@@ -192,7 +192,7 @@ def _bones(anatomy: Anatomy, x: Floats, y: Floats, outer: Floats, floor: Floats)
 
 
 def _rib(number: Floats) -> Floats:
-    """Band at each whole number, its two edges a little denser than its middle (cortical bone)."""
+    """Return a band at each whole number; its two edges are a little denser than its middle (cortical bone)."""
     off = np.abs(number - np.rint(number))
     return np.asarray(_step((0.19 - off) / 0.05) * (0.75 + 0.5 * _bump((off - 0.15) / 0.05)), dtype=np.float32)
 
@@ -202,7 +202,7 @@ def _hila(side: Floats, y: Floats) -> Floats:
 
 
 def _vessels(anatomy: Anatomy, x: Floats, y: Floats) -> Floats:
-    """Branching vessels from each hilum outward, thinner as they go; some are seen end on and look like dots."""
+    """Draw vessels from each hilum outward, thinner with distance; some point at the viewer and look like dots."""
     rng = np.random.default_rng(anatomy.vessels)
     rows, columns = x.shape
     thick, thin = np.zeros_like(x), np.zeros_like(x)

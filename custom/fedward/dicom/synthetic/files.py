@@ -1,7 +1,7 @@
-"""Made-up images as DICOM files: Computed Radiography and Digital X-Ray images, DICOM SEG, and a few broken files.
+"""Write synthetic images as DICOM files: Computed Radiography, Digital X-Ray, DICOM SEG, and a few broken files.
 
-Attributes follow DICOM PS3.3 A.2 (CR), A.26 (DX) and A.51 (Segmentation). Nothing in a file comes from a clock or
-from chance, so that the same pixels and names give the same bytes.
+Attributes follow DICOM PS3.3 A.2 (CR), A.26 (DX) and A.51 (Segmentation). No value comes from a clock or a random
+source, so the same pixels and names give the same bytes.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ _DATE, _TIME = "20200101", "120000"
 def image_dataset(
     pixels: NDArray[np.uint16], scanner: Scanner, *, site: str, names: tuple[str, str, str, str], female: bool
 ) -> Dataset:
-    """One image as a CR or DX data set, compressed if the scanner does so.
+    """Build one image as a CR or DX data set, compressed if the scanner compresses.
 
     Args:
         pixels: stored values (rows, columns).
-        scanner: whose image it is.
+        scanner: scanner that took the image.
         site: InstitutionName.
-        names: seed, site, patient and image; UIDs and PatientID follow from them alone.
+        names: seed, site, patient and image; UIDs and PatientID depend only on them.
         female: PatientSex, F or M.
     """
     patient = hashlib.sha256("/".join(names[:3]).encode()).hexdigest()
@@ -87,9 +87,9 @@ def image_dataset(
 
 
 def write_image(dataset: Dataset, path: Path, fault: Fault | None) -> None:
-    """Write ``dataset`` to ``path``, or as it should not be.
+    """Write ``dataset`` to ``path``, with the given fault.
 
-    ``duplicate`` writes it beside ``path`` under another name; ``unlabelled`` is no fault of the file's.
+    ``duplicate`` writes it beside ``path`` under another name; ``unlabelled`` does not change the file.
     """
     if fault == "modality":
         dataset.Modality = "OT"
@@ -106,8 +106,8 @@ def write_image(dataset: Dataset, path: Path, fault: Fault | None) -> None:
 
 
 class LungSegmentations:
-    """Writes lung fields as DICOM SEG. highdicom builds the first of each size; the rest differ from it in what they
-    refer to, in their UIDs and in their pixels, which is all that distinguishes one hospital's segmentations."""
+    """Writer of lung fields as DICOM SEG. highdicom builds only the first one; the later ones reuse it and change
+    references, UIDs and pixels, which is all that differs within one hospital."""
 
     def __init__(self) -> None:
         self._pattern: Dataset | None = None
@@ -115,7 +115,7 @@ class LungSegmentations:
     def write(self, path: Path, *, source: Dataset, mask: NDArray[np.bool_]) -> None:
         """Write the segmentation ``mask``, bool (rows, columns), of the image ``source``."""
         if self._pattern is None:
-            # read back, an element stays bytes until somebody asks for it, and bytes are written at once
+            # after reading back, unused elements stay raw bytes, which are fast to write
             first = BytesIO()
             _first_segmentation(source, mask).save_as(first, enforce_file_format=True)
             self._pattern = dcmread(BytesIO(first.getvalue()))
@@ -130,7 +130,7 @@ def _uid(*names: str) -> UID:
 
 
 def _add_digital_x_ray(d: Dataset) -> None:
-    """What PS3.3 A.26 asks of a DX image for presentation beyond what a CR image has."""
+    """Add the attributes that PS3.3 A.26 requires of a DX image for presentation and that a CR image lacks."""
     d.ImageType = ["ORIGINAL", "PRIMARY", ""]
     d.PresentationIntentType, d.PresentationLUTShape = "FOR PRESENTATION", "IDENTITY"
     d.PixelIntensityRelationship, d.PixelIntensityRelationshipSign = "LOG", 1

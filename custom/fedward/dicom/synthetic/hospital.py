@@ -1,9 +1,9 @@
-"""Made-up hospitals as real DICOM files: chest radiographs with lesions to find and lung fields to segment.
+"""Write synthetic hospitals as real DICOM files: chest radiographs with lesions to find and lung fields to segment.
 
-Every header value is invented (``TEST^…``), nothing is taken from a person, and the same seed writes the same bytes.
-The hospitals differ as hospitals do: in scanner, size, prevalence, kind of lesion, and in what happens to stand
-beside a lesion in the picture (a bedside marker, a pacemaker). What one hospital's images teach is therefore not
-what the next one's need. The layout is the one that ``fedward site index`` reads::
+Every header value is invented (``TEST^…``), no value comes from a person, and the same seed writes the same bytes.
+The hospitals differ as real ones do: in scanner, size, prevalence, kind of lesion, and in objects that occur beside a
+lesion in the picture (a bedside marker, a pacemaker). A model trained at one hospital therefore does not fit the next.
+``fedward site index`` reads this layout::
 
     OUT/<site>/dicom/<PatientID>/<SOPInstanceUID>.dcm
     OUT/<site>/labels.csv                 PatientID, StudyInstanceUID, SOPInstanceUID and one label column, 1 or 0
@@ -31,20 +31,20 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyntheticHospital:
-    """One made-up hospital.
+    """One synthetic hospital.
 
     Attributes:
-        site: its id.
-        images: images that can serve; faulty files come on top.
-        paired: part of the patients who have two images.
-        prevalence: part of the patients who have a lesion.
-        kinds: how often a lesion is a nodule, an infiltrate, a cavity.
-        conspicuity: how far a lesion stands out; 1 is plain to see at full size. The hospitals here have more, so that
-            a few hundred patients teach a small network under the noise of ε = 8.
-        marked: part of the images with the bedside marker, of patients without and with a lesion.
-        device: part of the images with a pacemaker, likewise.
+        site: id of the hospital.
+        images: usable images; faulty files are added to them.
+        paired: fraction of patients with two images.
+        prevalence: fraction of patients with a lesion.
+        kinds: probability that a lesion is a nodule, an infiltrate, a cavity.
+        conspicuity: factor on a lesion's density; 1 is clearly visible at full size. The hospitals here have more, so
+            that a few hundred patients teach a small network under the noise of ε = 8.
+        marked: fraction of images with the bedside marker, for patients without and with a lesion.
+        device: fraction of images with a pacemaker, likewise.
         scanner: its X-ray room.
-        faults: files that the quality gate must catch, one each.
+        faults: one faulty file each, which the quality gate must catch.
     """
 
     site: str
@@ -168,19 +168,19 @@ def write_cohort(
     masks: bool = True,
     progress: Progress | None = None,
 ) -> None:
-    """Write every hospital's files below ``out``; the same arguments write the same bytes.
+    """Write the files of every hospital below ``out``; the same arguments write the same bytes.
 
     Args:
-        out: folder to write to; none of the hospitals' folders may be there yet.
-        label: name of the label column, as the job's ``data.labels`` asks for it. Whatever its name, a 1 stands for a
-            made-up lesion and not for a disease.
-        seed: another seed makes other patients.
-        hospitals: who takes part.
+        out: folder to write to; it must not yet hold a folder of these hospitals.
+        label: name of the label column, as in the job's ``data.labels``. Under any name, 1 means a synthetic lesion,
+            not a disease.
+        seed: seed of the random draws; another seed gives other patients.
+        hospitals: hospitals to write.
         masks: also write the lung fields as DICOM SEG.
-        progress: called with site, images written and images in all.
+        progress: called with site, images written and total images.
 
     Raises:
-        CohortError: a hospital's folder is already there, or the disk does not take the files.
+        CohortError: a hospital's folder exists already, or writing to the disk fails.
     """
     for hospital in hospitals:
         folder = out / hospital.site
@@ -195,7 +195,7 @@ def write_cohort(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shot:
-    """One image before it is taken: which patient, which of the patient's images, what is to be seen, what is wrong."""
+    """One planned image: patient, number of the image, anatomy, lesion, fault."""
 
     patient: int
     image: int
@@ -231,7 +231,7 @@ def _write_hospital(
 
 
 def _shots(hospital: SyntheticHospital, seed: int) -> Iterator[_Shot]:
-    """Every image of a hospital in the order it is written: first those that serve, then one for each fault."""
+    """Yield every image of a hospital in writing order: first the usable ones, then one for each fault."""
     pairs = round(hospital.images * hospital.paired / (1 + hospital.paired))
     patients = hospital.images - pairs
     rng = _random(seed, hospital.site, "patients")
@@ -241,7 +241,7 @@ def _shots(hospital: SyntheticHospital, seed: int) -> Iterator[_Shot]:
         for image in range(2 if patient in twice else 1):
             yield _shot(hospital, seed, patient, image, lesion=patient in ill)
     for number, fault in enumerate(hospital.faults):
-        again = fault == "duplicate"  # the second copy of an image that serves
+        again = fault == "duplicate"  # a second copy of a usable image
         patient = number if again else patients + number
         lesion = patient in ill if again else number % 2 == 0
         yield replace(_shot(hospital, seed, patient, 0, lesion=lesion), fault=fault)
@@ -258,7 +258,7 @@ def _shot(hospital: SyntheticHospital, seed: int, patient: int, image: int, *, l
 
 
 def _take(hospital: SyntheticHospital, shot: _Shot, seed: int) -> tuple[Dataset, Chest]:
-    """Pose the patient, expose, and wrap the pixels in a data set."""
+    """Pose the patient, expose the image, and wrap the pixels in a data set."""
     scanner = hospital.scanner
     rng = _random(seed, hospital.site, "image", shot.patient, shot.image)
     chest = draw_chest(shot.anatomy, draw_pose(rng), rows=scanner.rows, columns=scanner.columns)
@@ -270,6 +270,6 @@ def _take(hospital: SyntheticHospital, shot: _Shot, seed: int) -> tuple[Dataset,
 
 
 def _random(seed: int, *names: str | int) -> np.random.Generator:
-    """A generator of its own for every name, so that one image does not depend on those before it."""
+    """Return a separate generator for each name, so that an image does not depend on earlier ones."""
     digest = hashlib.sha256("/".join(str(name) for name in (seed, *names)).encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:16], "big"))

@@ -1,4 +1,4 @@
-"""A made-up X-ray room: how one hospital turns a chest into the numbers that its files store."""
+"""Simulate one hospital's X-ray scanner: turn a drawn chest into the pixel values that its files store."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from fedward.dicom.synthetic.chest import Chest, Floats
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scanner:
-    """One hospital's X-ray room and the way its files are written.
+    """X-ray scanner of one hospital, and the format of its files.
 
     Attributes:
         modality: CR or DX, Modality (0008,0060).
-        manufacturer: made-up name.
+        manufacturer: invented name.
         rows, columns: size of the image in pixels.
         spacing_mm: size of a pixel.
         bits: BitsStored (0028,0101).
         photometric: MONOCHROME1 stores bone dark, MONOCHROME2 bright.
         compressed: RLE Lossless instead of plain pixels.
-        windowed: writes WindowCenter and WindowWidth (0028,1050 and 1051) that show the used part of the range.
+        windowed: True to write WindowCenter and WindowWidth (0028,1050 and 1051) around the used part of the range.
         slope, intercept: RescaleSlope and RescaleIntercept (0028,1053 and 1052).
-        span: lowest and highest part of the range of ``bits`` that the room uses.
-        gamma, contrast: the room's grey-scale curve.
+        span: lowest and highest part of the range of ``bits`` that the scanner uses, as fractions.
+        gamma, contrast: grey-scale curve of the scanner.
         blur_px: standard deviation of the detector's blur.
-        noise: standard deviation of the noise where little light arrives, as a part of the range.
-        heel: fall of brightness from one side to the other, as a part of the range.
-        border: most of the image's side that the collimator may cut off at each edge.
-        corner: end of the top edge where the side marker stands; R on the left of the picture, L on its right.
+        noise: standard deviation of the noise where little light arrives, as a fraction of the range.
+        heel: fall of brightness from one side to the other, as a fraction of the range.
+        border: largest fraction of the image's side that the collimator may cut off at each edge.
+        corner: end of the top edge with the side marker: R at the left of the picture, L at its right.
     """
 
     modality: Literal["CR", "DX"]
@@ -62,8 +62,8 @@ def expose(
     """Take one image: uint16 (rows, columns) as the file stores it, each value below ``2**scanner.bits``.
 
     Args:
-        marked: the bedside marker stands in the image.
-        device: a pacemaker and its lead lie on the chest.
+        marked: True to put the bedside marker into the image.
+        device: True to put a pacemaker and its lead on the chest.
     """
     density = _with_device(chest.density, rng) if device else chest.density
     exposure = rng.normal(0.0, 0.06)
@@ -85,7 +85,7 @@ def expose(
 
 
 def _with_device(density: Floats, rng: np.random.Generator) -> Floats:
-    """A generator below the left collar bone and a lead down to the heart; both denser than bone."""
+    """Add a pacemaker below the left collar bone and a lead down to the heart; both are denser than bone."""
     rows, columns = density.shape
     y = (np.arange(rows, dtype=np.float32)[:, None] + 0.5) / (0.5 * rows) - 1
     x = (np.arange(columns, dtype=np.float32)[None, :] + 0.5 - 0.5 * columns) / (0.5 * rows)
@@ -98,7 +98,7 @@ def _with_device(density: Floats, rng: np.random.Generator) -> Floats:
 
 
 def _collimate(bright: Floats, scanner: Scanner, rng: np.random.Generator) -> Floats:
-    """Black edges where the collimator's blades stood."""
+    """Blacken the edges that the collimator covered."""
     rows, columns = bright.shape
     cuts = rng.uniform(0.0, scanner.border, 4) * (rng.random(4) < 0.6)
     top, bottom, left, right = (cuts * [rows, rows, columns, columns]).astype(int)
@@ -124,7 +124,7 @@ def _text(word: str, *, size: int) -> NDArray[np.bool_]:
 
 
 def _markers(bright: Floats, scanner: Scanner, rng: np.random.Generator, *, marked: bool) -> Floats:
-    """The side marker every room has, and ``BED`` below it where the picture was taken at the bedside."""
+    """Draw the side marker of every image, and ``BED`` below it where the image was taken at the bedside."""
     marked_image = bright.copy()
     words = [_text("R" if scanner.corner == "left" else "L", size=1 + scanner.rows // 150)]
     if marked:

@@ -1,1 +1,1 @@
-"""What FLARE's console may do at the server: sessions bound to a certificate, uploads, downloads."""
+"""Restrict FLARE's console at the server: sessions bound to a certificate, uploads, downloads."""

@@ -1,7 +1,7 @@
-"""A server's answer to a download, held to plain names before FLARE's console writes, moves or deletes anything.
+"""Check the names in a server's answer to a download before FLARE's console writes, moves or deletes anything.
 
-FLARE 2.9 takes the names of the files, of the folder for them and of the folder that it fetched from the answer, and
-puts them behind the person's own folder as they are: ``../`` and absolute names lead anywhere on the person's machine.
+FLARE 2.9 takes the names of the files, of the folder for them and of the fetched folder from the answer, and appends
+them unchecked to the person's own folder: ``../`` and absolute names lead anywhere on the person's machine.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LONGEST = 1000
 
 
 def hold(api: AdminAPI) -> None:
-    """Have every answer of the server to this session pass ``is_plain``; one that does not becomes an error."""
+    """Check every answer of the server to this session with ``is_plain``; an answer that fails becomes an error."""
     execute: Callable[..., dict[str, Any]] = api.server_execute
 
     def held(*args: Any, **more: Any) -> dict[str, Any]:
@@ -35,10 +35,10 @@ def hold(api: AdminAPI) -> None:
 
 
 def is_plain(meta: object) -> bool:
-    """Whether what an answer says beside its text names files below the folder of the download alone.
+    """True if an answer's metadata names only files below the folder of the download.
 
     Args:
-        meta: as it came; None and a table that names no files are plain. A server names no folder of this machine.
+        meta: metadata as received; None and a table that names no files pass. A server names no folder of this machine.
     """
     if not isinstance(meta, Mapping):
         return meta is None
@@ -62,7 +62,7 @@ def _is(form: re.Pattern[str], word: object) -> bool:
 
 
 def _below(name: object) -> bool:
-    """Whether a file of that name lies below the folder that it is joined to; FLARE splits at spaces and quotes."""
+    """True if a file of that name is below the folder to which it is joined; FLARE splits at spaces and quotes."""
     if (
         type(name) is not str
         or not name

@@ -1,8 +1,8 @@
-"""A console's session at the server, bound to the certificate of its connection.
+"""Bind a console's session at the server to the certificate of its connection.
 
 FLARE binds a session to a token that the server signed, and a console's cell to no certificate at all. Here a console's
-name belongs to the certificate that had it first, a command is done only in the name of that certificate's owner, and a
-person's certificate signs nobody in as a hospital.
+name belongs to the certificate that used it first, a command runs only in the name of that certificate's owner, and a
+person's certificate cannot sign in as a hospital.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from nvflare.private.fed.server.server_engine import ServerEngine
 from fedward.flare.console import uploads
 
 MOST_EACH = 1000
-"""Consoles that the server remembers of one certificate; its oldest is forgotten for a new one, so that nobody fills
-the memory, and nobody shuts others out."""
+"""Largest number of consoles that the server remembers per certificate; a new one replaces the oldest, so that no
+person can fill the memory or lock others out."""
 
 LONGEST_ADDRESS = 64
 
 _log = logging.getLogger("fedward.door")
 _sender: ContextVar[str | None] = ContextVar("fedward_console", default=None)
-"""The cell whose message the server works on, where FLARE does not hand it on: a job folder that is sent up."""
+"""Cell that sent the current message, where FLARE does not pass it on: for a job folder that is uploaded."""
 
 
 class Consoles:
-    """By name, the certificate that a console came with; safe from several threads."""
+    """Certificates of consoles, by console name; safe from several threads."""
 
     def __init__(self) -> None:
         self._owners: dict[str, str] = {}
@@ -49,7 +49,7 @@ class Consoles:
         self._lock = threading.Lock()
 
     def bind(self, console: str, certificate: str) -> bool:
-        """Give a console's name to a certificate; False where another has it."""
+        """Assign a console's name to a certificate; return False if another certificate has it."""
         with self._lock:
             if console in self._owners:
                 return self._owners[console] == certificate
@@ -61,13 +61,13 @@ class Consoles:
             return True
 
     def owner(self, console: object) -> str | None:
-        """The common name of the certificate that has a console's name; None for a name that nobody has."""
+        """Return the common name of the certificate that has a console's name; None for an unused name."""
         with self._lock:
             return self._owners.get(console) if type(console) is str else None
 
 
 def install(consoles: Consoles) -> None:
-    """Hold every command of a console against its certificate, from now on."""
+    """Check every command of a console against its certificate, from now on."""
     before, login, aux = LoginModule.pre_command, LoginModule.handle_cert_login, ServerEngine._handle_aux_message
     register = FederatedServer.register_client
 
@@ -76,7 +76,7 @@ def install(consoles: Consoles) -> None:
             return False
         session = conn.get_prop(ConnProps.SESSION)
         if session is None or session.user_name == consoles.owner(_origin(conn)):
-            return True  # without a session FLARE lets nothing through but a sign-in and a question for the session
+            return True  # without a session FLARE accepts only a sign-in and a request to check the session
         _log.warning("refused: a command in a session of another person's certificate")
         conn.append_error("fedward: session is of another certificate")
         return False
@@ -105,9 +105,9 @@ def install(consoles: Consoles) -> None:
     LoginModule.pre_command = pre_command
     LoginModule.handle_cert_login = handle_cert_login
     ServerEngine._handle_aux_message = handle_aux_message
-    # commands that FLARE 2.9 asks no right for: any person could stop a site's process, or have it dial another server
+    # FLARE 2.9 requires no right for these: any person could stop a site's process, or connect it to another server
     NetManager.get_spec = lambda self: CommandModuleSpec(name="cellnet", cmd_specs=[])
-    # ... or read who else is signed in, under which session
+    # ... or list the other people who are signed in, with their sessions
     sessions = SessionManager.get_spec
 
     def get_spec(self: Any) -> Any:
@@ -120,7 +120,7 @@ def install(consoles: Consoles) -> None:
 
 
 _TOLD = (CellMessageHeaderKeys.CLIENT_TYPE, CellMessageHeaderKeys.CLIENT_IP)
-"""Of a sign-in: what kind of participant it is, and its address, which FLARE writes to its log as it came."""
+"""Headers of a sign-in: kind of participant, and its address, which FLARE writes to its log unchanged."""
 
 
 def _is_address(text: object) -> bool:

@@ -1,8 +1,9 @@
-"""Files that a console sends up to the server: a job's archive, of a person who may submit one, and nothing else.
+"""Restrict uploads from a console to the server: only a job's archive, in a session that submits a job.
 
-FLARE 2.9 writes what any console sends into the machine's common temporary folder, whatever its size, asks afterwards
-who it was, and leaves what it refused where it is. Here session, right and size are asked for first; the file is in a
-folder of the server's own and is gone when FLARE is done with it.
+FLARE 2.9 writes a file of any size from any console to the machine's shared temporary folder, checks the sender
+afterwards, and does not delete a refused file. Here session, command and size are checked first, the
+right to submit after the upload; the file is in a folder
+that only the server uses, and is deleted when FLARE has finished with it.
 """
 
 from __future__ import annotations
@@ -24,25 +25,25 @@ from fedward.privacy.policy.job_archive import ARCHIVE_BYTES
 
 _SUBMIT = "submit_job"
 COMMANDS = (_SUBMIT, f"job_mgmt.{_SUBMIT}")
-"""The command as FLARE's consoles write it, without and with the group that it is in."""
+"""Command as FLARE's consoles write it, without and with its group."""
 MOST_OPEN = 4
-"""Files that one person sends at a time; a further one takes the place of the oldest."""
+"""Largest number of files that one person sends at a time; a further file replaces the oldest."""
 Sender = Callable[[], str | None]
-"""The common name of the certificate whose message the server works on; None: nobody's that it knows."""
+"""Function that returns the common name of the current message's certificate; None: the server knows none."""
 
 
 class Upload(_ChunkConsumer):  # type: ignore[misc]
-    """One file, which is no longer than it said."""
+    """One file, which is no longer than its declared size."""
 
     def __init__(self, stream_ctx: Any, folder: str) -> None:
         super().__init__(stream_ctx, folder)
         self._path = Path(self.file.name)
 
     def consume(self, shareable: Any, stream_ctx: Any, fl_ctx: Any) -> Any:
-        """FLARE's, within the bound.
+        """Consume a chunk as FLARE does, within the declared size.
 
         Raises:
-            GateError: there is more than was declared.
+            GateError: the file is longer than declared.
         """
         data = shareable.get(KEY_DATA) or b""
         if type(data) is not bytes or self.received_size + len(data) > self.file_size:
@@ -50,14 +51,14 @@ class Upload(_ChunkConsumer):  # type: ignore[misc]
         return super().consume(shareable, stream_ctx, fl_ctx)
 
     def discard(self) -> None:
-        """Close it and delete it, where FLARE has not moved it away."""
+        """Close the file and delete it, if FLARE has not moved it away."""
         self.file.close()
         with suppress(FileNotFoundError):
             self._path.unlink()
 
 
 class Uploads(_ChunkConsumerFactory):  # type: ignore[misc]
-    """FLARE's factory of consumers of files, which makes one for a job's archive alone."""
+    """FLARE's factory of file consumers, which makes one only for a job's archive."""
 
     def __init__(self, sender: Sender, dest_dir: str) -> None:
         super().__init__(tempfile.mkdtemp(prefix="fedward-uploads-", dir=dest_dir))
@@ -66,10 +67,10 @@ class Uploads(_ChunkConsumerFactory):  # type: ignore[misc]
         self._lock = threading.Lock()
 
     def get_consumer(self, stream_ctx: Any, fl_ctx: Any) -> Upload:
-        """A consumer for a file that its sender may send.
+        """Return a consumer for a file that its sender may send.
 
         Raises:
-            GateError: it is none.
+            GateError: the sender may not send the file.
         """
         size = stream_ctx.get(KEY_FILE_SIZE)
         if type(size) is not int or not 0 < size <= ARCHIVE_BYTES:
@@ -86,7 +87,7 @@ class Uploads(_ChunkConsumerFactory):  # type: ignore[misc]
         return made
 
     def return_consumer(self, consumer: Any, stream_ctx: Any, fl_ctx: Any) -> None:
-        """FLARE is done with a file."""
+        """Discard a file when FLARE has finished with it."""
         with self._lock:
             for mine in self._open.values():
                 if consumer in mine:
@@ -95,17 +96,17 @@ class Uploads(_ChunkConsumerFactory):  # type: ignore[misc]
 
 
 def require_session(admin: Any, conn_data: object, sender: str | None) -> str:
-    """The person whose session a file comes in, where it is the sender's.
+    """Return the person in whose session a file is sent; refuse a session that is not the sender's.
 
-    Whether the person may submit a job is FLARE's question, once the file is there: its answer reaches the console.
+    FLARE checks the person's right to submit a job after the upload, since its answer reaches the console.
 
     Args:
         admin: FLARE's server of consoles.
-        conn_data: the command that the file belongs to, with its session's token, as the sender wrote it.
-        sender: common name of the certificate that it came with.
+        conn_data: command to which the file belongs, with its session's token, as the sender wrote it.
+        sender: common name of the certificate with which the file came.
 
     Raises:
-        GateError: there is no such session, or it is another's.
+        GateError: there is no such session, or it belongs to another person.
     """
     understood, command, conn = admin._create_conn(conn_data) if type(conn_data) is str else (False, "", None)
     words = command.split() if understood and type(command) is str else []
@@ -118,10 +119,10 @@ def require_session(admin: Any, conn_data: object, sender: str | None) -> str:
 
 
 def install(sender: Sender) -> None:
-    """Have FLARE's server take files so, before it registers what takes them.
+    """Make FLARE's server receive files with ``Uploads``; call this before FLARE registers its own receiver.
 
     Raises:
-        FederationError: FLARE has another way of taking files than 2.9.
+        FederationError: FLARE receives files differently from release 2.9.
     """
     if file_streamer._ChunkConsumerFactory is not _ChunkConsumerFactory:
         raise FederationError("FLARE has another release than Fedward's", where=file_streamer.__name__)

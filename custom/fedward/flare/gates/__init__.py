@@ -1,7 +1,8 @@
-"""A hospital's two gates: the ingress gate checks what the server sends, the egress gate what the hospital sends.
+"""Check a hospital's messages: the ingress gate checks those from the server, the egress gate those from the hospital.
 
-Reading order: ``gate`` (what both share), ``ingress``, ``egress``, ``update_check`` (an update against the ledger),
-``secure_aggregation`` (what is sealed and opened), ``task_order``, ``stock_filters``.
+Reading order: ``gate`` (state of both), ``ingress``, ``egress``, ``update_check`` (an update against the ledger),
+``secure_aggregation`` (sealing and opening), ``task_order``, ``stock_filters``.
 
-Invariant: a gate fails closed: after the first error, no answer of that job leaves but one sentence of a closed table.
+Invariant: a gate fails closed: after the first error, only one sentence of a closed table leaves, and no other answer
+of that job.
 """

@@ -1,8 +1,8 @@
-"""The door out: nothing leaves a hospital that was not looked at, rebuilt from its parts, and protected as agreed.
+"""Check every answer that leaves a hospital, rebuild it from its parts, and verify that it is protected as agreed.
 
-FLARE's ``DXOFilter`` hands data on when it throws, and never looks at meta, headers, metrics or what is no DXO. Here
-``process`` is overridden: every path ends in a message made anew from checked parts, or in a refusal that holds one
-line of text from a closed table.
+FLARE's ``DXOFilter`` passes data on when it raises an error, and never checks meta, headers, metrics or data that is
+not a DXO. Here ``process`` is overridden: every path ends in a new message built from checked parts, or in a refusal
+that holds one line of text from a closed table.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ from fedward.weights import Weights, add, digest
 
 _HEADERS, _DXO = ReservedHeaderKey.HEADERS, "DXO"
 _FROM_EXECUTOR = (UPDATE, METRICS, COUNTS)
-"""The parts that an executor may hand to the gate; all others are the gate's own."""
+"""Parts that an executor may pass to the gate; the gate itself makes all others."""
 
 
 class EgressGate(Gate):
-    """Looks at every answer of this site; lets through a refusal, metrics, and in a round one protected update.
+    """Filter of every answer of this site: passes a refusal, metrics, and in a round one protected update.
 
-    Guarantee: what leaves holds the return code and, of an answer, one DXO with empty meta: metrics from the
-    hospital's list, rounded and with its floor, and in a round a difference of the agreed layout, finite, with the
-    protection that job and hospital agreed on. In an encrypted job no update and no counts leave but sealed, and the
-    one model that may leave opened is the final one, as the ingress gate verified it. Whatever goes wrong, one line of
-    text leaves, and no answer of this job after it.
+    Guarantee: a message that leaves holds the return code and, if it is an answer, one DXO with empty meta: metrics
+    from the hospital's list, rounded and with its minimum count, and in a round a finite difference of the agreed
+    layout, with the protection that job and hospital agreed on. In an encrypted job, updates and counts leave only
+    sealed, and the only model that may leave opened is the final one, as the ingress gate verified it. After any error,
+    one line of text leaves, and then no answer of this job.
     """
 
     title = "egress gate"
@@ -63,13 +63,13 @@ class EgressGate(Gate):
             reason = self.standing(fl_ctx)
             if reason is None:
                 return _passed(shareable, fl_ctx)
-        except Exception as error:  # noqa: BLE001 - fail closed, whatever it was
+        except Exception as error:  # noqa: BLE001 - fail closed on any error
             reason = self.latch(error, fl_ctx)
         return refuse(reason)
 
 
 def require_gates(context: FLContext) -> None:
-    """Refuse to work where FLARE would not ask the gates: a kit without ``privacy.json`` has no control at all.
+    """Refuse to work where FLARE would not call the gates: a kit without ``privacy.json`` has no control at all.
 
     Raises:
         GateError: the job's scope at this site does not begin with ``IngressGate`` and with ``EgressGate``.
@@ -108,9 +108,9 @@ def _passed(shareable: Shareable, context: FLContext) -> Shareable:
 
 
 def _refusal(shareable: Shareable, headers: Mapping[str, Any], context: FLContext) -> Shareable:
-    """The executor's own refusal: it hands over a code, and the sentence is the gate's own.
+    """Convert the executor's refusal, which is a code, to the gate's own sentence.
 
-    Of a policy's refusal the gate works out itself what it says of the job.
+    For a refusal by the policy, the gate determines the refused settings itself.
     """
     code = headers.get(REFUSAL)
     if set(shareable) != {_HEADERS}:
@@ -126,7 +126,7 @@ def _refusal(shareable: Shareable, headers: Mapping[str, Any], context: FLContex
 
 
 def _parts(shareable: Shareable) -> dict[str, Any]:
-    """The content of each part of an answer, by name; kinds and names checked, meta left behind."""
+    """Return the content of each part of an answer, by name; check kinds and names, and drop meta."""
     if set(shareable) != {_HEADERS, _DXO}:
         raise GateError("answer has parts that are not its payload")
     collection = _content(shareable[_DXO], kind=DataKind.COLLECTION, name="answer")
@@ -139,7 +139,7 @@ def _parts(shareable: Shareable) -> dict[str, Any]:
 
 
 def _content(part: object, *, kind: DataKind, name: str) -> dict[Any, Any]:
-    """Data of a DXO, as an object or as the table that FLARE makes of it for the way."""
+    """Return the data of a DXO, which is an object or the table to which FLARE converts it for sending."""
     fields = part if type(part) is dict else getattr(part, "__dict__", {})
     found = fields.get("kind", fields.get("data_kind"))
     if found != kind:
@@ -152,10 +152,10 @@ def _content(part: object, *, kind: DataKind, name: str) -> dict[Any, Any]:
 
 
 def _metrics(content: dict[Any, Any], state: GateState, task: Task) -> dict[str, Any]:
-    """The metrics, made anew by the same rules that the executor keeps.
+    """Rebuild the metrics by the same rules as the executor.
 
     Raises:
-        GateError: they are not what these rules release.
+        GateError: the metrics are not those that these rules release.
     """
     private, alone = state.agreement.mechanism != "none", task is Task.ALONE
     decision = release(content, Rule.of(state.job, state.policy.disclosure, private=private, alone=alone))
@@ -165,7 +165,7 @@ def _metrics(content: dict[Any, Any], state: GateState, task: Task) -> dict[str,
 
 
 def _seal_seconds(seconds: float, state: GateState) -> dict[str, Any]:
-    """The gate's own metric of a round, where the hospital lists it."""
+    """Return the gate's own metric of a round, where the hospital lists it."""
     rule = Rule.of(state.job, state.policy.disclosure, private=state.agreement.mechanism != "none")
     return release({"seal_s": round(seconds, 3)}, rule).metrics
 
@@ -182,7 +182,7 @@ class _Update:
 def _update(
     content: dict[Any, Any] | None, proof: object, state: GateState, task: Task, context: FLContext
 ) -> _Update | None:
-    """The update of a round, protected; each model that came in is good for one."""
+    """Return the protected update of a round; each model that came in permits one update."""
     if task is not Task.ROUND:
         if content is not None or proof is not None:
             raise GateError(f"task {task} answers with an update where none is due")
@@ -194,7 +194,7 @@ def _update(
     if model is None or number is None:
         raise GateError("update answers no model that came through the ingress gate")
     from fedward.flare.gates.update_check import (
-        checked_update,  # the accountant takes a second to load, which FLARE's start need not wait
+        checked_update,  # loaded late: the accountant takes a second, and FLARE's start must not wait for it
     )
 
     update = check_tensors(content, state.layout)
@@ -204,7 +204,7 @@ def _update(
 
 
 def _leaves(update: _Update | None, state: GateState) -> None:
-    """Write down that a round's update leaves, before it does: this round and those below are over for good."""
+    """Record that a round's update leaves, before it leaves; no update of this or an earlier round can leave later."""
     if update is not None:
         state.record.leave(state.job_id, round_number=update.round_number)
 
@@ -212,7 +212,7 @@ def _leaves(update: _Update | None, state: GateState) -> None:
 def _sealed(
     update: _Update | None, counts: Mapping[str, Any], patients: object, state: GateState, task: Task
 ) -> dict[str, Any]:
-    """What of an encrypted job's answer the server can add and not read, and the name of the key."""
+    """Build the part of an encrypted job's answer that the server can add but not read, with the id of the key."""
     if patients is not None and type(patients) is not int:
         raise GateError("number of patients is no number")
     if set(counts) - _COUNTS.get(task, frozenset()):
@@ -234,9 +234,9 @@ def _sealed(
 
 
 def _opened(state: GateState) -> Weights:
-    """The final model, as it was verified on its way in: one of a job, and only where the job says that it opens.
+    """Return the final model, as the ingress gate verified it: one per job, and only if the job sets ``open_final``.
 
-    That it is opened is written down before it is.
+    The opening is recorded before the model is returned.
     """
     hand, asked = state.in_hand, state.job.encryption
     model, hand.model = hand.model, None
@@ -252,4 +252,4 @@ def _opened(state: GateState) -> Weights:
 
 
 _COUNTS: Mapping[Task, frozenset[str]] = {Task.FINAL: frozenset({"cohort", "scores"})}
-"""Which counts a task may answer with."""
+"""Task -> purposes of the counts that its answer may hold."""

@@ -1,4 +1,4 @@
-"""What a hospital's two gates share for one job: its settings, the model in hand, and a latch that nothing opens."""
+"""Share one job's state between a hospital's two gates: settings, the model in hand, and a latch that never opens."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from fedward.weights import Tensor, Weights, digest, layout_hash, layout_of
 
 @dataclass(slots=True)
 class InHand:
-    """The model that the task in progress carries, the rounds that made it, and the model of the last such task.
+    """Model of the task in progress, the number of rounds that made it, and the model of the last such task.
 
-    ``sums`` are the purposes of the sums of counts that the task brought and that were opened.
+    ``sums`` holds the purposes of the opened sums of counts that the task carried.
     """
 
     round_number: int | None = None
@@ -43,7 +43,9 @@ class InHand:
 
 
 def identity_of(model: Weights, *, sum: str | None, after: int, encrypted: bool) -> FinalModel:
-    """A model as the record names it: by its sum where hospitals summed it, else by its values."""
+    """Return a model's identity in the record: its sum's in an encrypted job, where the initial model has ``INITIAL``;
+    else the digest of its values.
+    """
     if not encrypted:
         return FinalModel(after, digest(model))
     return FinalModel(after, INITIAL if sum is None else sum)
@@ -51,7 +53,7 @@ def identity_of(model: Weights, *, sum: str | None, after: int, encrypted: bool)
 
 @dataclass
 class GateState:
-    """One job at one hospital, as its gates know it; settings are read once, by the gates themselves."""
+    """State of one job at one hospital, for its gates; the gates read the settings themselves, and once."""
 
     job_id: str
     job: JobSpec
@@ -59,23 +61,23 @@ class GateState:
     origin: Origin = UNKNOWN
     in_hand: InHand = field(default_factory=InHand)
     order: TaskOrder | None = None
-    """Where the run is in this process; None before its first task here."""
+    """Position of the run in this process; None before its first task here."""
 
     def require_admitted(self) -> None:
         """Raise ``PolicyError`` unless the hospital admits the job at this moment.
 
-        Settings are read once, approvals each time: one that is revoked stops its job at the next task or answer.
+        Settings are read once, approvals each time: a revoked approval stops its job at the next task or answer.
         """
         admission(self.job, self.policy, origin=self.origin)
 
     def enter(self, task: Task, *, number: int, purpose: str = "") -> bool:
-        """Take a task in its order, and at admission begin the run, durably; all later tasks need a run that stands.
+        """Accept a task in its order; at admission begin the run, durably; all later tasks need a run that has begun.
 
         Returns:
-            Whether it was taken; False where it is the last task once more, whose answer leaves once.
+            True if the task was accepted; False if it repeats the last task, whose answer leaves only once.
 
         Raises:
-            GateError: the run is known and this is no continuation of it, or the task comes out of order.
+            GateError: the run is known and this does not continue it, or the task comes out of order.
             LedgerError: the record cannot be read, written or verified.
         """
         run = self.record.find(self.job_id)
@@ -98,17 +100,17 @@ class GateState:
 
     @cached_property
     def record(self) -> Record:
-        """What this hospital did in its runs; raises ``LedgerError`` each time it is asked for where it cannot be."""
+        """Record of this hospital's runs; if it cannot be opened, each access raises ``LedgerError``."""
         return job_context.open_record(self.policy)
 
     @cached_property
     def agreement(self) -> Agreement:
-        """What job and policy agree on; raises ``PolicyError`` each time it is asked for where they do not."""
+        """Agreement of job and policy; if they do not agree, each access raises ``PolicyError``."""
         return agree(self.job, self.policy, origin=self.origin)
 
     @cached_property
     def initial(self) -> Weights:
-        """The weights that follow from the job's seed."""
+        """Weights that follow from the job's seed."""
         from fedward.training.networks import initial_weights
 
         return initial_weights(self.job)
@@ -125,7 +127,7 @@ class GateState:
 
     @cached_property
     def secure_aggregation(self) -> SecureAggregation:
-        """What an encrypted job seals and opens; raises ``EncryptionError`` each time it is asked for without a key."""
+        """Sealing and opening for an encrypted job; without a key, each access raises ``EncryptionError``."""
         return SecureAggregation(
             self.job,
             self.policy,
@@ -142,9 +144,9 @@ _LATCHED: dict[tuple[str, str], Sentence] = {}
 
 
 class Gate(Filter):  # type: ignore[misc]
-    """What both gates do when something is wrong: refuse, say so in the site's log, and refuse from then on.
+    """Base of both gates: on an error it refuses, writes the error to the site's log, and refuses from then on.
 
-    A gate takes no arguments: nothing that a job or a kit could loosen.
+    A gate takes no arguments, so that neither a job nor a kit can weaken it.
     """
 
     title = "gate"
@@ -154,16 +156,16 @@ class Gate(Filter):  # type: ignore[misc]
         self._reason: Sentence | None = None
 
     def standing(self, context: FLContext) -> Sentence | None:
-        """Why this job was refused before, at this gate or the other; None when it was not."""
+        """Return the reason why this job was refused before, at this gate or the other; None if it was not refused."""
         return self._reason or _LATCHED.get(_key(context))
 
     def public_sentence(self, error: Exception) -> Sentence:
-        """What the server may know of ``error``, and which gate it comes from."""
+        """Return the sentence on ``error`` that the server may know, after the title of this gate."""
         return Sentence(one_line(f"{self.title}: {public_reason(error)}"))
 
     def latch(self, error: Exception, context: FLContext) -> Sentence:
-        """Refuse the rest of the job for ``error``; returns what the server may know of it."""
-        # the refusal stands, whatever becomes of its sentence, of the other gate's notice and of the log's line
+        """Refuse the rest of the job because of ``error``; return the sentence that the server may know."""
+        # the refusal remains, even if its sentence, the notice to the other gate or the line in the log fails
         reason = self._reason = Sentence(f"{self.title}: {SENTENCES[Code.FAILED]}")
         with contextlib.suppress(Exception):
             reason = self._reason = self.public_sentence(error)
@@ -174,7 +176,7 @@ class Gate(Filter):  # type: ignore[misc]
                 self.log_error(context, f"{self.title} refused: {error}", fire_event=False)
             else:
                 self.log_exception(context, f"{self.title} failed", fire_event=False)
-        # a sum that does not verify, or a lie: no process of this site goes on with the run
+        # a sum that does not verify, or a false statement: no process of this site continues the run
         with contextlib.suppress(Exception):
             if isinstance(error, GateError | EncryptionError):
                 known = _STATES[_key(context)]
@@ -183,7 +185,7 @@ class Gate(Filter):  # type: ignore[misc]
 
 
 def gate_state(context: FLContext) -> GateState:
-    """The job's state, made at its first task, and opened only for a job that is admitted here.
+    """Return the job's state, made at its first task; refuse a job that is not admitted here.
 
     Raises:
         PolicyError: the hospital has not approved the job, or no longer does.
@@ -198,10 +200,10 @@ def gate_state(context: FLContext) -> GateState:
 
 
 def task_of(context: FLContext) -> Task:
-    """The task in progress.
+    """Return the task in progress.
 
     Raises:
-        GateError: it is none of Fedward's.
+        GateError: it is not a task of Fedward.
     """
     name = context.get_prop(FLContextKey.TASK_NAME)
     if name not in {task.value for task in Task}:

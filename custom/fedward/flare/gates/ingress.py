@@ -1,7 +1,7 @@
-"""The door in: what the server sends is looked at before any filter of the job and before the executor.
+"""Check every task from the server before any filter of the job and before the executor.
 
-A filter cannot answer in the executor's place. What is refused reaches the executor as a message with nothing in it but
-the header ``REFUSED_AT_DOOR``; it answers that the door refused and does nothing else.
+A filter cannot answer in the executor's place. A refused task reaches the executor as a message that holds the
+header ``REFUSED_AT_DOOR`` and FLARE's cookies; the executor answers that the gate refused, and does nothing else.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _HEADERS, _DXO = ReservedHeaderKey.HEADERS, "DXO"
 
 
 class IngressGate(Gate):
-    """Looks at every task that the server sends; lets through what the job may bring, rebuilt from its parts.
+    """Filter of every task from the server: passes the content that the job allows, rebuilt from its parts.
 
     Guarantee: the executor sees a model only if its names, shapes, dtypes and architecture are the job's, its values
     are finite, and it passes ``fedward.privacy.incoming``; in an encrypted job only if it is the sum of at least three
     hospitals' models of the round before, or follows from the job's seed. It sees a task only in the job's order
-    (``flare.gates.task_order``), in a run that the hospital's record knows. Of the headers it sees the round's number
-    and FLARE's cookies. Whatever goes wrong, it sees a refusal.
+    (``flare.gates.task_order``), in a run that the hospital's record holds. Of the headers it sees the round's number
+    and FLARE's cookies. After any error it sees a refusal.
     """
 
     title = "ingress gate"
@@ -51,10 +51,10 @@ class IngressGate(Gate):
             reason = self.standing(fl_ctx)
             if reason is None:
                 return self._admit(shareable, fl_ctx)
-        except Exception as error:  # noqa: BLE001 - fail closed, whatever it was
+        except Exception as error:  # noqa: BLE001 - fail closed on any error
             reason = self.latch(error, fl_ctx)
         refused = _refused(reason)
-        # without cookies the server knows no task that the refusal answers, and asks again until its time is up
+        # without cookies the server cannot match the refusal to its task, and asks again until the time-out
         with contextlib.suppress(Exception):
             _with_cookies(refused, shareable[_HEADERS])
         return refused
@@ -131,9 +131,9 @@ def _clear(shareable: Shareable, state: GateState, *, task: Task) -> Weights:
 
 
 def _opened(shareable: Shareable, state: GateState, *, task: Task, number: int) -> tuple[Weights, int, str | None]:
-    """The model of an encrypted job, how many rounds made it, and the identity of its sum; None of the initial one.
+    """Return the model of an encrypted job, the number of its rounds, and its sum's identity (initial model: None).
 
-    It is what hospitals summed, never what a server says.
+    The model is the hospitals' sum, never one that the server chose.
     """
     after, limits = shareable.get_header(AFTER), state.job.federation
     if type(after) is not int or not 0 <= after <= limits.rounds:
@@ -157,7 +157,7 @@ def _opened(shareable: Shareable, state: GateState, *, task: Task, number: int) 
 
 
 def _counted(shareable: Shareable, state: GateState) -> tuple[str, ...]:
-    """The purposes of the sums of counts that a task brings, each of them opened."""
+    """Open each sum of counts that a task carries, and return their purposes."""
     content = shareable.get(_DXO)
     if (
         type(content) is not dict
@@ -171,7 +171,7 @@ def _counted(shareable: Shareable, state: GateState) -> tuple[str, ...]:
 
 
 def _sealed(shareable: Shareable, *, task: Task) -> tuple[str, object, object]:
-    """Purpose and message of a sum, and what confirms it, as they came."""
+    """Return purpose, message and confirmation of a sum, as they were received."""
     content = shareable.get(_DXO)
     if type(content) is not dict or content.get("kind") != DataKind.APP_DEFINED:
         raise GateError(f"task {task} brings no sealed sum where the job is encrypted")
@@ -186,7 +186,7 @@ def _architecture(model: Weights, state: GateState) -> str:
 
 
 def _noise_l2(state: GateState) -> float:
-    """Expected L2 norm of the noise on one site's update, which the mean of several only lessens."""
+    """Return the expected L2 norm of the noise on one site's update; in the mean of several it is only smaller."""
     agreed = state.agreement
     if agreed.mechanism != "update-noise" or agreed.clip_norm_l2 is None:
         return 0.0
@@ -195,7 +195,7 @@ def _noise_l2(state: GateState) -> float:
 
 
 def _with_cookies(task: Shareable, headers: dict[str, Any]) -> Shareable:
-    """The task with the cookies by which FLARE's server finds it again; they travel back."""
+    """Add the cookies by which FLARE's server recognises the task, and return the task; the answer returns them."""
     cookies = headers.get(ReservedHeaderKey.COOKIE_JAR)
     if cookies is not None:
         if type(cookies) is not dict or not all(type(word) is str for pair in cookies.items() for word in pair):

@@ -1,10 +1,10 @@
-"""An encrypted job at one hospital: what its gates seal on the way out and open on the way in.
+"""Seal outgoing messages and open incoming sums for the gates, in an encrypted job at one hospital.
 
-Sites send their own models times their weights, not differences: the sum of a round is then all that a site needs to go
-on, whether it was there before or not, and since its tag shows whose sum it is, a server cannot choose the model.
+Sites send their own models multiplied by their weights, not differences. So a site needs only the sum of a round to
+continue, even if it missed the rounds before. The sum's tag shows whose sum it is, so a server cannot choose the model.
 
-What was opened, and which model is final, stands in the hospital's record and is read from there: a process that was
-started anew knows as much as the one before it.
+The hospital's record holds the opened sums and the final model, and they are read from there: a restarted process knows
+as much as the one before it.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from fedward.weights import Layout, Weights, flatten, unflatten
 
 
 class SecureAggregation:
-    """One encrypted job at one hospital.
+    """Sealing and opening for one encrypted job at one hospital.
 
     Args:
-        job: with an ``[encryption]`` table.
-        policy: names the file of the federation's key.
-        record: of the hospital; in it, and not in this process, stands what was opened and confirmed.
+        job: a job with an ``[encryption]`` table.
+        policy: policy that names the file of the federation's key.
+        record: record of the hospital; it, and not this process, holds the opened and confirmed sums.
         job_id: FLARE's id of the run.
         job_hash: ``job_hash`` of the job.
-        layout: of the model.
-        architecture: ``layout_hash`` of the model, which goes with every message.
+        layout: layout of the model.
+        architecture: ``layout_hash`` of the model, part of the context of every sum of models.
 
     Raises:
-        EncryptionError: no key, one that cannot be read, or a scheme without the job's precision.
+        EncryptionError: there is no key, it cannot be read, or its scheme lacks the job's precision.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class SecureAggregation:
         )
 
     def require_key(self) -> None:
-        """Refuse a key that was put in the place of this job's while it runs.
+        """Refuse a key that replaced this job's key while the job runs.
 
         Raises:
             EncryptionError: the file is gone, cannot be read, or holds another key.
@@ -85,30 +85,30 @@ class SecureAggregation:
             raise EncryptionError("the federation's key was changed while the job runs", remedy="submit the job again")
 
     def take_roster(self, content: object) -> None:
-        """Settle which hospitals take part, and the nonces that bind every sum of the run; again only the same.
+        """Record the participating hospitals and the nonces that bind every sum of the run; later only the same.
 
         Raises:
-            EncryptionError: it is no roster, or this hospital's own nonce is not in it.
-            GateError: it is not that of the run's first task.
+            EncryptionError: it is not a roster, or this hospital's own nonce is not in it.
+            GateError: it differs from the roster of the run's first task.
         """
         nonce = self._record.require(self._job_id).nonce
         self._record.take_roster(self._job_id, check_roster(content, site=self._site, nonce=nonce))
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The key's id and scheme, for the server."""
+        """Id and scheme of the key, for the server."""
         return {KEY: self._key.key_id, SCHEME: self._key.scheme}
 
     @property
     def nonce(self) -> dict[str, str]:
-        """What this hospital drew for the run, for the server to send to all."""
+        """Nonce that this hospital drew for the run, for the server to send to all."""
         return {NONCE: self._record.require(self._job_id).nonce}
 
     def seal_model(self, model: Weights, *, patients: int | None, round_number: int) -> dict[str, Any]:
-        """A site's model of a round times the site's weight, and the weight, so that the server can only add them.
+        """Seal a site's model of a round times the site's weight, and the weight, so that the server can only add them.
 
         Returns:
-            ``sealed`` part of a reply, with the number of values that were out of range and so clipped.
+            ``sealed`` part of a reply, with the number of values that were outside the clipping range and so clipped.
 
         Raises:
             EncryptionError: a weight above the job's ``max_patients``, or a value that is not finite.
@@ -120,13 +120,13 @@ class SecureAggregation:
         return {**self.facts, MODEL: message, CLIPPED: clipped}
 
     def open_model(self, sealed: object, *, round_number: int) -> tuple[Weights, str]:
-        """The model that the sites' sum of a round is: at least three hospitals' weighted mean, and nobody else's word.
+        """Return the model of the sites' sum of a round: the weighted mean of at least three hospitals, and no other.
 
         Returns:
             The model, and the identity of its sum.
 
         Raises:
-            EncryptionError: it is not their sum, or is of another key, run or round.
+            EncryptionError: it is not the sites' sum, or is of another key, run or round.
             GateError: another sum of the same round was opened before.
         """
         opened, found = self._open(sealed, self._topics(self._run).model(round_number))
@@ -134,10 +134,10 @@ class SecureAggregation:
         return unflatten(mean, self._layout), found
 
     def seal_counts(self, counts: Mapping[str, Any]) -> dict[str, bytes]:
-        """Messages by purpose; a purpose that the job does not sum is refused.
+        """Seal counts and return the messages by purpose; refuse a purpose that the job does not sum.
 
         Raises:
-            GateError: no such purpose, or no vector of counts of its length.
+            GateError: there is no such purpose, or the counts are not a vector of its length.
         """
         found = {}
         for purpose, values in counts.items():
@@ -146,7 +146,7 @@ class SecureAggregation:
         return found
 
     def open_counts(self, purpose: str, sealed: object) -> NDArray[np.int64]:
-        """A sum of counts of at least three hospitals.
+        """Open a sum of counts of at least three hospitals.
 
         Raises:
             EncryptionError, GateError: as ``open_model``.
@@ -157,10 +157,10 @@ class SecureAggregation:
         return opened.codes
 
     def confirm_final(self) -> bytes:
-        """This hospital's word that it opened the final model's sum, to be summed with the others'.
+        """Seal this hospital's confirmation that it opened the final model's sum, to be added to the others'.
 
         Raises:
-            GateError: no final model was settled, or its sum was not opened here.
+            GateError: no final model was recorded, or its sum was not opened here.
         """
         run = self._run
         if run.final is None or run.final.after < 1:
@@ -168,19 +168,19 @@ class SecureAggregation:
         return self._word(run, "model", run.final.after - 1, expected=run.final.model)
 
     def confirm_counts(self, purpose: str) -> bytes:
-        """As ``confirm_final``, for a sum of counts; it is written down that this sum is the one."""
+        """Seal a confirmation as ``confirm_final`` does, for a sum of counts; first record which sum is confirmed."""
         topic, run = self._count_topic(purpose), self._run
         found = _opened(run, topic.purpose, topic.round_number)["sum"]
         self._record.confirm_sum(self._job_id, purpose=topic.purpose, round_number=topic.round_number, sum=found)
         return self._word(run, topic.purpose, topic.round_number, expected=found)
 
     def require_confirmed_final(self, confirmed: object) -> FinalModel:
-        """Refuse to let the final model out before enough hospitals have said that they opened the same sum.
+        """Refuse to release the final model before enough hospitals have confirmed that they opened the same sum.
 
-        Without it, a server could have two hospitals open two sums that differ by one hospital.
+        Without this check, a server could have two hospitals open two sums that differ by one hospital.
 
         Raises:
-            EncryptionError, GateError: it is no such sum of words, or of too few.
+            EncryptionError, GateError: it is not a sum of such confirmations, or of too few.
         """
         final = self._run.final
         if final is None or final.after < 1:
@@ -189,20 +189,20 @@ class SecureAggregation:
         return final
 
     def require_confirmed_counts(self, confirmed: object, purpose: str) -> None:
-        """As ``require_confirmed_final``, for a sum of counts."""
+        """Check a sum of counts as ``require_confirmed_final`` checks the final model."""
         topic = self._count_topic(purpose)
         found = _opened(self._run, topic.purpose, topic.round_number)["sum"]
         self._require_confirmed(confirmed, topic.purpose, topic.round_number, expected=found)
 
     def _open(self, sealed: object, topic: SumContext) -> tuple[Opened, str]:
-        """A sum that verifies, and its identity; of each purpose and round one, which is recorded before it is used."""
+        """Open and verify a sum; return it and its identity. Record it before use: one sum per purpose and round."""
         if type(sealed) is not bytes:
             raise GateError("task brings no sealed sum")
         opened, roster = self._sum.open(sealed, topic), self._run.roster or {}
         if not set(opened.sites) <= set(roster):
             raise GateError("sum names a hospital that takes no part in this job")
         found = identity(sealed)
-        # of two sums of one round, the difference is what one hospital sent
+        # the difference of two sums of one round is the contribution of one hospital
         self._record.open_sum(
             self._job_id, purpose=topic.purpose, round_number=topic.round_number, sum=found, sites=opened.sites
         )

@@ -1,6 +1,6 @@
-"""FLARE's own filters, by name, for jobs that ask for them. They are not differential privacy.
+"""Apply FLARE's own filters, by name, for jobs that request them. They are not differential privacy.
 
-SVTPrivacy's noise has no bound on its input, and PercentilePrivacy has none at all: an adaptive attack undoes it.
+SVTPrivacy adds noise but does not bound its input. PercentilePrivacy adds no noise: an adaptive attack undoes it.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from fedward.errors import GateError, shown
 from fedward.weights import Weights
 
 LABEL = "not differential privacy"
-"""Stands wherever one of these filters is shown."""
+"""Label that is shown with each of these filters."""
 STOCK_FILTERS = {"SVTPrivacy": SVTPrivacy, "PercentilePrivacy": PercentilePrivacy}
 
 
 def labelled(name: str) -> str:
-    """A filter's name as people see it."""
+    """Return a filter's name as it is shown to people."""
     return f"{name} ({LABEL})"
 
 
 def apply_stock_filter(name: str, update: Weights, context: FLContext) -> Weights:
-    """Put an update through one of FLARE's filters, with FLARE's own arguments.
+    """Apply one of FLARE's filters to an update, with FLARE's own arguments.
 
-    FLARE's filters hand the data on when they decline to work; here that is a refusal.
+    FLARE's filters pass the data on when they decline to work; here that is a refusal.
 
     Args:
         name: a key of ``STOCK_FILTERS``.
         update: differences; not changed.
-        context: of the task.
+        context: context of the task.
 
     Returns:
         New arrays of the same names, shapes and dtypes.
 
     Raises:
-        GateError: no such filter, or it did not filter.
+        GateError: there is no such filter, or it did not filter.
     """
     if name not in STOCK_FILTERS:
         raise GateError(f"filter {shown(name)} is none of FLARE's that are known")

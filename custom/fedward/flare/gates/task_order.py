@@ -1,25 +1,25 @@
-"""The order in which a server may put a job's tasks to one hospital; every other order is refused, at its gate.
+"""Enforce the order in which a server may send a job's tasks to one hospital; its gate refuses every other order.
 
-Each task has a position, and positions only ascend. Gaps are fine: a hospital that was not asked, or did not answer,
-goes on with the next task. That a round's *update* leaves once is the record's to hold
-(``fedward.privacy.ledger.run_record``); this holds what a hospital lets itself be asked.
+Each task has a position, and positions only ascend. Gaps are allowed: a hospital that was not asked, or did not answer,
+continues with the next task. The record (``fedward.privacy.ledger.run_record``) ensures that a round's *update* leaves
+once; this module decides which tasks a hospital accepts.
 
 ====================== =========================== ==========================================================
-position               task                        asked
+position               task                        accepted
 ====================== =========================== ==========================================================
-0                      admit                       once, and before everything else
-1, round's number      round                       once a round, ascending
+0                      admit                       once, and before every other task
+1, round's number      round                       once per round, ascending
 2                      validate                    once, where ``select = "best"``: the last round's model
 3                      final                       once: the one final model
 4                      open                        once, in an encrypted job
 5                      confirm                     once, in an encrypted job
-6, purpose             pool                        once a purpose, in an encrypted job: scores, then cohort
+6, purpose             pool                        once per purpose, in an encrypted job: scores, then cohort
 7                      alone                       once
 ====================== =========================== ==========================================================
 
-A process that was started anew goes on from what its record holds: what was begun and not seen through may be asked
-once more, and nothing that lies before it. FLARE itself puts the last task again where its answer was lost on the way:
-it is refused too, since its answer may have been read, but it is no lie, and the job goes on with the next.
+A restarted process continues from its record: a task that was begun but not completed may be sent once more, and no
+task before it. FLARE itself sends the last task again where its answer was lost in transit. That task is refused too,
+since its answer may have been read; but the server did no wrong, and the job continues with the next task.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from fedward.settings import JobSpec
 
 ORDER = (Task.ADMIT, Task.ROUND, Task.VALIDATE, Task.FINAL, Task.OPEN, Task.CONFIRM, Task.POOL, Task.ALONE)
 POOLED = ("scores", "cohort")
-"""Purposes in the order in which their sums are told."""
+"""Purposes in the order in which their sums are sent."""
 _ENCRYPTED = frozenset({Task.OPEN, Task.CONFIRM, Task.POOL})
 
 Position = tuple[int, int]
@@ -42,17 +42,17 @@ Position = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class TaskOrder:
-    """Where one hospital is in one run.
+    """Position of one hospital in one run.
 
     Attributes:
-        last: position of the last task that was taken; None: nothing was, and nothing but admission may be.
+        last: position of the last accepted task; None: no task yet, and only admission may be accepted.
     """
 
     last: Position | None = None
 
     @classmethod
     def resumed(cls, run: Run | None) -> TaskOrder:
-        """Where a process begins, by what the record holds of its run; None: of a run that never began."""
+        """Return the position from which a process begins, by the record of its run; ``run`` None: it never began."""
         if run is None:
             return cls()
         reached = [(ORDER.index(Task.ADMIT), -1)]
@@ -66,7 +66,7 @@ class TaskOrder:
         return cls(max(reached))
 
     def repeats(self, task: Task, *, number: int, job: JobSpec, purpose: str = "") -> bool:
-        """Whether it is the last task once more: to be refused, without refusing what comes after it.
+        """True if the task repeats the last one: it must be refused, but the tasks after it need not be.
 
         Raises:
             GateError: the job has no such task.
@@ -74,13 +74,13 @@ class TaskOrder:
         return self.last == _position(task, number=number, job=job, purpose=purpose)
 
     def after(self, task: Task, *, number: int, job: JobSpec, purpose: str = "") -> TaskOrder:
-        """Where the hospital is once it has taken a task.
+        """Return the position of the hospital after it has accepted a task.
 
         Args:
-            task: of the server.
-            number: the round's, for a round; -1 for every other task.
+            task: task from the server.
+            number: the round's number, for a round; -1 for every other task.
             job: the job.
-            purpose: of the sum, for a task that pools.
+            purpose: purpose of the sum, for a task that pools.
 
         Raises:
             GateError: the job has no such task, or it comes out of order.
@@ -94,7 +94,7 @@ class TaskOrder:
 
 
 _RECORDED: Mapping[Task, str] = {Task.VALIDATE: VALIDATE, Task.OPEN: OPEN}
-"""Tasks that the record holds under a kind of their own; round, final and confirm have more to them."""
+"""Task -> kind under which the record holds it; ``resumed`` treats round, final and confirm separately."""
 
 
 def _position(task: Task, *, number: int, job: JobSpec, purpose: str) -> Position:

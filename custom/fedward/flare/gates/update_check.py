@@ -1,6 +1,6 @@
-"""The ledger's word on an update: whether the protection that job and hospital agreed on was applied to it.
+"""Check against the ledger that an update was protected as job and hospital agreed.
 
-Every path ends in an update that may leave or in a refusal; the ledger is opened, and so checked, anew each round.
+Every path ends in an update that may leave or in a refusal; the ledger is opened, and so verified, again in each round.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from fedward.weights import Weights, digest
 def checked_update(
     update: Weights, proof: object, state: GateState, *, round_number: int, context: FLContext
 ) -> Weights:
-    """The update as it may leave.
+    """Verify the protection of an update and return the update as it may leave.
 
     Args:
-        update: of the agreed layout, finite, a difference.
+        update: a finite difference of the agreed layout.
         proof: ``Proof.plain()`` under dp-sgd, else None.
         state: the job at this hospital.
-        round_number: of the model that this gate's site received for it.
-        context: of the task, for FLARE's own filters.
+        round_number: round of the model that this gate's site received for it.
+        context: context of the task, for FLARE's own filters.
 
     Raises:
         GateError: the proof is missing, of another update, job or round, or the ledger has no such round.
         LedgerError: the ledger is absent or damaged, or has released another update for the round.
-        BudgetError: noise on one more update is more than a patient has left.
+        BudgetError: noise on one more update exceeds the budget that a patient has left.
     """
     makers = {"dp-sgd": _dp_sgd, "update-noise": _update_noise, "none": _unprotected}
     mechanism = state.agreement.mechanism

@@ -1,4 +1,4 @@
-"""Requests and jobs that the doctor sends to see that they are refused.
+"""Send requests and jobs for the doctor, to check that they are refused.
 
 Reading order: ``outcome``, ``requests``, ``jobs``.
 """

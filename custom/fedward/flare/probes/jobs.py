@@ -1,4 +1,4 @@
-"""Jobs that nobody may take, to see that nobody does: each differs in one thing from the one form of a job."""
+"""Send jobs that must be refused, to check that they are: each differs in one point from a job's canonical form."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from fedward.settings import JobSpec, parse
 
 NAME = "fedward_doctor"
 _NEVER = 100_000
-"""More hospitals than there are: FLARE would never start such a job, even one that was taken."""
+"""Number of hospitals that no federation has: FLARE would never start such a job, even if it was accepted."""
 _CLIENT = f"{CONFIG}/config_fed_client.json"
 _MORE = "more.json"
 Files = Mapping[str, bytes]
 
 
 def probe_job() -> JobSpec:
-    """An ordinary job that never runs."""
+    """Return an ordinary job that never runs."""
     content = {
         "job": {"name": NAME, "task": "classification"},
         "federation": {"rounds": 1, "min_sites": _NEVER, "round_timeout_s": 1.0},
@@ -50,12 +50,12 @@ def probe_job() -> JobSpec:
 
 
 def one_file_more(files: Files, *, folder: str) -> Files:
-    """With a file that a job does not have."""
+    """Return the files with one more file, which a job does not have."""
     return {**files, f"{folder}{_MORE}": b"{}\n"}
 
 
 def another_class(files: Files, *, folder: str) -> Files:
-    """With another class in the place of the executor; one that builds nothing and does nothing."""
+    """Return the files with another class in place of the executor; it builds nothing and does nothing."""
     content = json.loads(files[f"{folder}{_CLIENT}"])
     content["executors"][0]["executor"]["path"] = "nvflare.apis.executor.Executor"
     return {**files, f"{folder}{_CLIENT}": (json.dumps(content, indent=2) + "\n").encode("utf-8")}
@@ -69,9 +69,10 @@ UNSIGNED = "is not signed"
 
 
 def site_refusals(kit: Path, site: str) -> tuple[Refusal, ...]:
-    """Give such jobs to the handler with which a site deploys one, in this process: no process, and no file of a job.
+    """Pass such jobs to the handler with which a site deploys a job, in this process: no new process, no file of a job.
 
-    The last job is canonical and not signed. It is refused for its signature alone, so that the handler took its form.
+    The last job is canonical and not signed. It is refused only for its signature, so that the handler accepted its
+    form.
     """
     files = app_files(probe_job())
     found = [
@@ -82,7 +83,7 @@ def site_refusals(kit: Path, site: str) -> tuple[Refusal, ...]:
 
 
 class _Engine:
-    """What FLARE's handler asks of a site's engine before it writes anything; it then finds no more."""
+    """Part of a site's engine that FLARE's handler uses before it writes anything; the rest is missing."""
 
     def __init__(self, kit: Path, site: str) -> None:
         self.args, self._site = Namespace(workspace=str(kit)), site
@@ -111,15 +112,16 @@ def _deploy(kit: Path, site: str, files: Files) -> str | None:
     with quiet():
         try:
             return str(handler.process(request, _Engine(kit, site)).body).removeprefix(OWN)
-        except TypeError:  # FLARE's own handler, which takes no engine but its own: ours let the job through
+        except TypeError:  # FLARE's own handler accepts only its own engine: our handler accepted the job
             return None
 
 
 def server_refusals(console: Console) -> tuple[Refusal, ...]:
-    """Submit such jobs, signed by the person who asks. One that is taken is aborted and deleted at once.
+    """Submit such jobs, signed by the person who asks. An accepted job is aborted and deleted at once.
 
     Raises:
-        JobError: the person may not submit any job, or one that was taken could not be deleted.
+        JobError: the person may not submit any job.
+        FederationError: an accepted job could not be deleted.
     """
     files = job_files(probe_job())
     found: list[Refusal] = []

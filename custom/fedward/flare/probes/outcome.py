@@ -1,4 +1,4 @@
-"""What came of a request that the doctor sent, and of a job that it offered."""
+"""Define the outcome of a request that the doctor sent, and of a job that it submitted."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from enum import StrEnum
 
 
 class Outcome(StrEnum):
-    """What came of one request."""
+    """Outcome of one request."""
 
     ANSWERED = "answered"
-    """Something came back, whatever it says: a handler, or FLARE in its place, has read the request."""
+    """An answer of any content came back: a handler, or FLARE in its place, has read the request."""
     SILENT = "silent"
-    """It was sent, and nothing came back in time; a command was refused in so many words."""
+    """The request was sent, and no answer came in time; or a command was refused explicitly."""
     UNKNOWN = "unknown"
-    """It could not be sent, or a command was neither done nor refused: that shows nothing."""
+    """The request could not be sent, or a command was neither executed nor refused: this shows nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One request that was sent: its channel and topic, or command, and what came of it."""
+    """One request that was sent: its channel and topic, or command, and its outcome."""
 
     what: str
     outcome: Outcome
@@ -27,12 +27,12 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """One job that was offered.
+    """One job that was submitted to be refused.
 
     Attributes:
-        what: how it differs from a job's one form.
-        reason: why it was refused, in the words of who refused it; None: it was taken.
-        expected: the reason that it must be refused for; None: any but ``unchecked`` and those of the others.
+        what: difference from a job's canonical form.
+        reason: reason of the refusal, in its original text; None: the job was accepted.
+        expected: reason for which it must be refused; None: any except ``unchecked`` and those of the others.
     """
 
     what: str

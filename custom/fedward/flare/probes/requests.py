@@ -1,4 +1,4 @@
-"""Sends harmless requests from a cell of FLARE's and notes which of them get any answer, past FLARE's own filters."""
+"""Send harmless requests from a cell of FLARE and record which get an answer, even one that FLARE would filter out."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from fedward.flare.probes.outcome import Outcome, Probe
 
 SERVER = "server"
 WAIT_S = 2.0
-"""Seconds that an answer may take; it comes from a process that has nothing to compute."""
+"""Longest time for an answer; it comes from a process that has nothing to compute."""
 CONNECT_S = 5.0
 _AT_ONCE = 64
 
@@ -38,7 +38,7 @@ def _command(topic: str, body: str = "") -> Callable[[], Any]:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request: where, to what, and what is in it, made anew each time that it is sent."""
+    """One request: target, channel, topic, and content, which is built again each time that it is sent."""
 
     target: str
     channel: str
@@ -49,12 +49,12 @@ class Request:
 
     @property
     def what(self) -> str:
-        """Its name for a report."""
+        """Name of the request in a report."""
         return self.name or f"{self.channel}/{self.topic}"
 
 
 def off_the_list(site: str) -> tuple[Request, ...]:
-    """Requests that no site answers, whoever asks, and that change nothing where one does."""
+    """Return requests that no site answers, whoever asks, and that change nothing if a site does."""
     return (
         Request(site, "admin", "admin", _command("sys.shell", "pwd"), name="sys.shell pwd"),
         Request(site, "admin", "admin", _command("train.get_scopes"), name="train.get_scopes"),
@@ -66,7 +66,7 @@ def off_the_list(site: str) -> tuple[Request, ...]:
 
 
 def at_a_server() -> tuple[Request, ...]:
-    """The same for a server, which answers none of them to a person."""
+    """Return such requests for a server, which answers none of them to a person."""
     return (
         Request(SERVER, "_net_manager", "config_vars"),
         Request(SERVER, "_net_manager", "process_info"),
@@ -76,16 +76,16 @@ def at_a_server() -> tuple[Request, ...]:
 
 
 def challenge() -> Request:
-    """The first word of every sign-in, which a server answers to whoever has a certificate."""
+    """Return the first request of every sign-in, which a server answers to any holder of a certificate."""
     headers = {IdentityChallengeKey.COMMON_NAME: "fedward-doctor", IdentityChallengeKey.NONCE: str(uuid.uuid4())}
     return Request(SERVER, "task", "challenge", lambda: None, headers)
 
 
 class Line:
-    """A connected cell from which requests are sent.
+    """Connected cell that sends requests.
 
     Args:
-        core: the cell. Whatever reaches it from now on is noted, also what its own filters would put aside.
+        core: the cell. From now on every answer that reaches it is recorded, even one that its own filters would drop.
     """
 
     def __init__(self, core: CoreCell) -> None:
@@ -102,7 +102,7 @@ class Line:
         core._process_received_msg = noted
 
     def ask(self, request: Request, *, wait_s: float = WAIT_S) -> Probe:
-        """Send a request as FLARE would, and say what came of it."""
+        """Send a request as FLARE would, and return its outcome."""
         message = Message(dict(request.headers), request.payload())
         reply = self._core.send_request(
             request.channel, request.topic, request.target, message, timeout=wait_s, optional=True
@@ -113,14 +113,14 @@ class Line:
         return Probe(request.what, Outcome.SILENT if silent else Outcome.UNKNOWN)
 
     def ask_all(self, requests: Sequence[Request], *, wait_s: float = WAIT_S) -> tuple[Probe, ...]:
-        """The same for several at once."""
+        """Send several requests at once, and return their outcomes."""
         if not requests:
             return ()
         with ThreadPoolExecutor(max_workers=min(_AT_ONCE, len(requests))) as pool:
             return tuple(pool.map(lambda one: self.ask(one, wait_s=wait_s), requests))
 
     def ask_as(self, origins: Sequence[str], request: Request, *, wait_s: float = WAIT_S) -> tuple[Probe, ...]:
-        """Send a request whose headers say that somebody else sends it."""
+        """Send a request once for each of ``origins``, with headers that name this origin as the sender."""
         sent: list[tuple[str, str | None]] = []
         for origin in origins:
             request_id = str(uuid.uuid4())
@@ -156,21 +156,21 @@ def _kind(origin: str) -> str:
 
 
 def let_go(driver: BaseDriver, connection: Connection) -> None:
-    """End a connection, its socket too: FLARE 2.9 leaves that of one whose peer hung up to the garbage collector."""
+    """Close a connection and its socket: FLARE 2.9 leaves it to the garbage collector if the peer disconnected."""
     BaseDriver.close_connection(driver, connection)
     connection.close()
 
 
 @contextmanager
 def line_of_a_job(site: str, port: int) -> Iterator[Line]:
-    """Connect to a site's parent process as one of its jobs does: over loopback, under the name of a job of its own.
+    """Connect to a site's parent process as one of its jobs does: over loopback, under the name of a new job.
 
     Args:
-        site: its id.
-        port: on which the process listens for its jobs.
+        site: id of the site.
+        port: port on which the process listens for its jobs.
 
     Raises:
-        FederationError: nothing that speaks FLARE's protocol answers there.
+        FederationError: no process with FLARE's protocol answers there.
     """
     flare_decomposers.register()
     setattr(TcpDriver, "close_connection", let_go)  # noqa: B010 - a method of FLARE's
@@ -191,10 +191,10 @@ def line_of_a_job(site: str, port: int) -> Iterator[Line]:
 
 
 def ask_site(site: str, port: int) -> tuple[Probe, tuple[Probe, ...]]:
-    """Ask a site's parent process what it must not answer, and at last one thing that it must.
+    """Send a site's parent process requests that it must not answer, and at last one that it must.
 
     Returns:
-        The control, and the others.
+        The outcome of the last request, which is the control, and those of the others.
     """
     with quiet(), line_of_a_job(site, port) as line:
         probes = line.ask_all(off_the_list(site))
@@ -203,7 +203,7 @@ def ask_site(site: str, port: int) -> tuple[Probe, tuple[Probe, ...]]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep FLARE's log, which tells of every request without an answer, out of a report; for the whole process."""
+    """Keep FLARE's log, which reports every request without an answer, out of a report; for the whole process."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

@@ -1,8 +1,7 @@
-"""The server's side of a job.
+"""Run the server's side of a job.
 
-Reading order: ``controller`` (the job's course), ``broadcast`` (one task to many sites), ``rounds`` (plain and
+Reading order: ``controller`` (the steps of a job), ``broadcast`` (one task to many sites), ``rounds`` (plain and
 secure), ``finalization``, ``participation``, ``persistor``.
 
-Invariant: the server believes no answer: what comes in is checked, and what cannot count is written down with its
-reason.
+Invariant: the server trusts no answer: it checks every answer, and records each one that cannot count with the reason.
 """

@@ -1,4 +1,4 @@
-"""One task put to many sites: who answered, who refused, who was lost, and what each answer took."""
+"""Send one task to many sites; collect answers, refusals and lost sites, with the time and bytes of each answer."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from fedward.settings import JobSpec
 
 Carried = Model | Sum | Sequence[Sum] | None
 Take = Callable[[str, Reply], None]
-"""Given a site and its answer; raises where the answer cannot count."""
+"""Function of a site and its answer; raises an error where the answer cannot count."""
 Enough = Callable[[Mapping[str, Reply]], bool]
-"""Whether the sites that have answered are all that a task needs; the others then have ``grace_s`` left."""
+"""Function of the answers: True if they are all that a task needs; the other sites then have ``grace_s`` left."""
 UNLOGGED = frozenset({Task.ADMIT, Task.CONFIRM, Task.POOL, Task.OPEN})
-"""Tasks whose answers have events of their own."""
+"""Tasks whose answers are recorded in other events."""
 _OF_EVERYONE = frozenset({Task.ADMIT, Task.ROUND, Task.VALIDATE, Task.FINAL})
-"""Tasks for which a hospital of ``must_include`` is waited for, even where FLARE hears nothing of it."""
+"""Tasks that wait for the hospitals of ``must_include``, even where FLARE hears nothing from one."""
 
 
 @dataclass(slots=True)
 class Answers:
-    """What came back for one task, filled by FLARE's threads."""
+    """Answers to one task, filled by FLARE's threads."""
 
     replies: dict[str, Reply] = field(default_factory=dict)
     refusals: dict[str, str] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class Answers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Put:
-    """One task as it is put, and where its answers go."""
+    """Task as it is sent, with the object that collects its answers."""
 
     task: Task
     number: int
@@ -65,18 +65,18 @@ class _Put:
 
 
 class Broadcaster:
-    """Puts tasks to the sites of one job.
+    """Sender of tasks to the sites of one job.
 
     Args:
-        controller: FLARE's, which sends and receives.
-        job: for its limits of time.
-        events: told of each answer that is no other event.
+        controller: FLARE's controller, which sends and receives.
+        job: job with the time limits.
+        events: log of each answer that no other event records.
     """
 
     def __init__(self, controller: Controller, job: JobSpec, events: EventLog) -> None:
         self._controller, self._job, self._events = controller, job, events
         self.roster: Mapping[str, str] | None = None
-        """Of an encrypted job, once admission has told it: it then goes with every task."""
+        """Roster of an encrypted job, set after admission; it is then sent with every task."""
 
     def ask(
         self,
@@ -92,8 +92,8 @@ class Broadcaster:
     ) -> Answers:
         """Send one task to every site; wait for all, or ``grace_s`` after there are ``enough``, or the time-out.
 
-        A site that FLARE has given up is not waited for, unless the task is everyone's and the job must include it.
-        ``take`` is given each answer as it comes; of what it took, metrics alone are kept.
+        It does not wait for a site that FLARE has lost, unless the task is for every site and the job must include it.
+        ``take`` receives each answer when it arrives; of an answer that it took, only the metrics are kept.
         """
         data = question(carried, round_number=number, wait_s=POLL_S, roster=self.roster)
         put = _Put(task=task, number=number, payload=payload_bytes(data), enough=enough, take=take)
@@ -118,7 +118,7 @@ class Broadcaster:
         return answers
 
     def _receive(self, client_task: ClientTask, put: _Put) -> None:
-        """Take one answer in. Whatever is wrong with it costs its site alone: an error here would end FLARE's task."""
+        """Process one answer. A fault in it affects only its site: an error here would end FLARE's task."""
         site, result, at = client_task.client.name, client_task.result, time.monotonic()
         client_task.result = None
         answers, part = put.answers, TaskTraffic()
@@ -127,7 +127,7 @@ class Broadcaster:
             reply = self._taken(site, result, put, part) if reason is None else None
         except FedwardError as error:
             reply, reason = None, one_line(str(error))
-        except Exception as error:  # noqa: BLE001 - what a site sends may be anything
+        except Exception as error:  # noqa: BLE001 - a site may send anything
             reply, reason = None, one_line(f"answer cannot be read: {error}")
         with answers.lock:
             known = answers.part(site)
@@ -144,7 +144,7 @@ class Broadcaster:
             self._events.append("answered", site=site, **reported, **known.measured())
 
     def _taken(self, site: str, result: Shareable, put: _Put, part: TaskTraffic) -> Reply:
-        """A site's reply with such metrics alone as have a name; of what ``take`` took, they alone are kept."""
+        """Return a site's reply with only the metrics that have a name; after ``take``, only these are kept."""
         reply = to_reply(result)
         reply = replace(reply, metrics=received(reply.metrics, names=self._job.names))
         if put.take is None:
@@ -154,7 +154,7 @@ class Broadcaster:
         return Reply(metrics=reply.metrics)
 
     def _lost(self, sites: Sequence[str], task: Task) -> set[str]:
-        """Sites that FLARE has given up: no heartbeat for its grace period."""
+        """Return the sites that FLARE has lost: no heartbeat for its grace period."""
         awaited = self._job.federation.must_include if task in _OF_EVERYONE else ()
         gone = self._controller.get_client_disconnect_time
         return {site for site in sites if site not in awaited and gone(site) is not None}

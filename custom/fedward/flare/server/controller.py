@@ -1,9 +1,9 @@
-"""The server's side of a job: ask every site, wait for those who can answer, average, go round again.
+"""Run the rounds of a job at the server: ask every site, wait for those that can answer, average, repeat.
 
 FLARE's own FedAvg samples exactly ``min_clients`` sites a round and fails the job when one of them fails. Here every
-admitted site is asked every round; a round counts when those who answered meet the job's ``Coverage``, and only then
-does the grace of the others begin; who is missing is written down with the reason and is asked again next round. A
-round that does not count ends the job as failed: with hospitals missing that must be there, there is no success.
+admitted site is asked in every round. A round counts when the sites that answered meet the job's ``Coverage``; only
+then does the grace period of the others begin. A missing site is recorded with the reason and asked again in the next
+round. A round that does not count ends the job as failed: a job without its required hospitals is no success.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ from fedward.settings import JobSpec
 NOT_CONNECTED = "was not connected when the job began"
 ABORTED = "aborted by a person, or the server was stopped"
 ADMISSION = frozenset({"support", "privacy", *GROUPS["cohort"]})
-"""Metrics of a site that the event of its admission tells."""
+"""Metrics of a site that its admission event holds."""
 
 
 class FederatedRounds(Controller):  # type: ignore[misc]
-    """Admission, rounds, a last validation, and the comparison with each site alone."""
+    """FLARE controller of admission, rounds, a last validation, and the comparison with each site trained alone."""
 
     def __init__(self) -> None:
         super().__init__(task_check_period=POLL_S)
@@ -71,9 +71,9 @@ class FederatedRounds(Controller):  # type: ignore[misc]
     def process_result_of_unknown_task(
         self, client: Client, task_name: str, client_task_id: str, result: Shareable, fl_ctx: FLContext
     ) -> None:
-        """An answer that came after its round was closed: it counts nowhere, and is written down.
+        """Record an answer that came after its round was closed; it does not count.
 
-        A site can answer each task of the job late, and once; what it sends beyond that is not written down.
+        A site can answer each task of the job late, and once; any further answer is not recorded.
         """
         self._late[client.name] += 1
         if self._late[client.name] <= self._job.federation.rounds + len(Task):
@@ -96,7 +96,7 @@ class FederatedRounds(Controller):  # type: ignore[misc]
     def _run(self, abort: Signal, context: FLContext) -> None:
         job, invited = self._job, sorted(client.name for client in context.get_engine().get_clients())
         self._started(invited)
-        # the sites load their libraries while they admit; so does the server, beside them
+        # the sites load their libraries during admission; the server loads its own at the same time
         with ThreadPoolExecutor(max_workers=1) as beside:
             initial = beside.submit(self._store.load_weights, job)
             answers = self._broadcaster.ask(Task.ADMIT, None, invited, abort=abort, context=context)
@@ -150,7 +150,7 @@ class FederatedRounds(Controller):  # type: ignore[misc]
         )
 
     def _admitted(self, invited: list[str], answers: Answers, rounds: JobRounds, abort: Signal) -> list[str]:
-        """The sites that take part: they admit the job and, where it is encrypted, hold the key that most hold."""
+        """Return the sites that take part: they admit the job and, if it is encrypted, have the key of most sites."""
         if abort.triggered:
             return []
         mismatched, keyless = self._without_key(answers, rounds)
@@ -164,7 +164,7 @@ class FederatedRounds(Controller):  # type: ignore[misc]
             self._events.append("declined", site=site, reason=why[site])
         if keyless is not None:
             raise keyless
-        # how many patients a site trains on is told with its updates
+        # a site reports its number of training patients with its updates
         reason = judge(dict.fromkeys(admitted), replace(self._coverage, min_patients=None), why=why)
         if reason is not None:
             raise self._uncovered(f"of {len(invited)} connected sites too few take part: {reason}", None)
@@ -173,7 +173,7 @@ class FederatedRounds(Controller):  # type: ignore[misc]
         return admitted
 
     def _without_key(self, answers: Answers, rounds: JobRounds) -> tuple[dict[str, str], FederationError | None]:
-        """Sites without the key that most hold, with the reason; and an error where there is no such key."""
+        """Return sites without the key of most sites, with the reason; and an error where there is no such key."""
         if self._job.encryption is None:
             return {}, None
         try:
@@ -182,9 +182,9 @@ class FederatedRounds(Controller):  # type: ignore[misc]
             return dict.fromkeys(answers.replies, error.what), error
 
     def _require_validated(self, replies: Mapping[str, Reply]) -> None:
-        """A hospital that must be included has the last word on the final model too: its own patients' result.
+        """Require that each hospital of ``must_include`` has validated the final model too, on its own patients.
 
-        Asked once the model is kept and, where it is to be, opened: the work is not lost, and the job is no success.
+        Checked after the model is saved and, where required, opened: the work is not lost, but the job is no success.
         """
         if missing := self._coverage.missing(replies):
             names = ", ".join(missing)
@@ -199,13 +199,13 @@ class FederatedRounds(Controller):  # type: ignore[misc]
         )
 
     def _values(self, replies: Mapping[str, Reply]) -> list[float | None]:
-        """The job's measure of the model that the sites were just sent, at each."""
+        """Return the job's measure at each site, for the model that the sites just received."""
         return [reply.metrics.get("scores", {}).get(self._job.measure) for reply in replies.values()]
 
     def _round(
         self, number: int, model: Model, rounds: JobRounds, sites: list[str], abort: Signal, context: FLContext
     ) -> tuple[Model, Answers]:
-        """Send the model out, take in what the sites make of it; the model after the round."""
+        """Send the model to the sites, collect their answers, and return the model after the round."""
         start, taken = time.monotonic(), rounds.round(model)
         answers = self._broadcaster.ask(
             Task.ROUND,
@@ -248,6 +248,6 @@ class FederatedRounds(Controller):  # type: ignore[misc]
 
 
 def _patients(sites: Collection[str], replies: Mapping[str, Reply]) -> dict[str, int | None]:
-    """Training patients of each site, as it says; ``replies`` may not have an answer of a moment ago yet."""
+    """Return the training patients that each site reports; ``replies`` may lack an answer that has just arrived."""
     found = ((site, replies.get(site)) for site in list(sites))
     return {site: None if reply is None else patients_of(reply.metrics) for site, reply in found}

@@ -1,4 +1,4 @@
-"""After the last round: the final validation, what hospitals open together, the final model."""
+"""Finish a job after its last round: the final validation, the sums that hospitals open together, the final model."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from fedward.weights import Weights, digest
 
 Ask = Callable[[Task, Model | Sum | Sequence[Sum] | None, list[str]], dict[str, Reply]]
 _EVENTS = {"scores": "pooled", "cohort": "cohort"}
-"""What a sum of counts is for -> the event that tells of it."""
+"""Purpose of a sum of counts -> event that reports it."""
 
 
 class Finalization:
-    """What follows the rounds of one job.
+    """Steps that follow the rounds of one job.
 
     Args:
-        sites: that were admitted.
-        ask: puts a task to sites and gives their answers.
+        sites: admitted sites.
+        ask: function that sends a task to sites and returns their answers.
     """
 
     def __init__(
@@ -45,22 +45,22 @@ class Finalization:
         self._sites = list(sites)
 
     def scored(self, model: Model) -> dict[str, Reply]:
-        """Every site's scores of the last round's model, before the best is chosen; that it is final nobody says."""
+        """Collect every site's scores of the last round's model, before the best is chosen; none confirms it final."""
         return self._ask(Task.VALIDATE, model, self._sites)
 
     def validated(self, model: Model) -> dict[str, Reply]:
-        """Every site's scores of the final model, and its word that it is; a job has one, and asks once."""
+        """Collect every site's scores of the final model, and its confirmation that it is final; once per job."""
         if model.weights is not None:
             self._store.finish(model.weights)
         return self._ask(Task.FINAL, model, self._sites)
 
     def open(self, model: Model, replies: dict[str, Reply]) -> None:
-        """In an encrypted job: have hospitals open the final model, and then the pooled figures.
+        """Have hospitals open the final model and then the pooled figures, in an encrypted job.
 
-        The model comes first: a hospital whose histogram spoils its sum costs the figures and not the model.
+        The model comes first: if a hospital's histogram spoils its sum, the figures are lost, but not the model.
 
         Raises:
-            FederationError: no hospital opens the model that most of them say it is.
+            FederationError: most hospitals do not report one model as final, or none of them opens it.
         """
         if self._job.encryption is None:
             return
@@ -76,7 +76,7 @@ class Finalization:
             self._events.append("dropped", site=site, round=None, reason=reason)
 
     def _pool(self, tallies: Sequence[Tally]) -> None:
-        """Have all hospitals confirm each sum, then ask one after the other until one tells what it says."""
+        """Have all hospitals confirm each sum, then ask one after the other until one reports its content."""
         sums = [(tally.sites, total) for tally in tallies if (total := tally.close()) is not None]
         if not sums:
             return
@@ -95,7 +95,7 @@ class Finalization:
                 return
 
     def _confirmed(self, purpose: str, sealed: bytes, summed: Collection[str], words: dict[str, Reply]) -> bytes | None:
-        """The hospitals' word that they opened a sum; None where too few gave it."""
+        """Return the hospitals' confirmation that they opened a sum; None where too few confirmed it."""
         confirmation = self._rounds.confirmation(purpose, sealed)
         self._take(confirmation, words)
         total = confirmation.close()

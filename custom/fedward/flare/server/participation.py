@@ -1,4 +1,4 @@
-"""Who took part in a round and what it took, as its event tells it: outcome, reason, patients, seconds, bytes."""
+"""Describe each site's part in a round, for the round's event: outcome, reason, patients, seconds, bytes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ NO_ANSWER = "no answer in time"
 
 @dataclass(slots=True)
 class TaskTraffic:
-    """One site's part in one task, as the server sees it.
+    """Traffic of one site in one task, as the server measures it.
 
     Attributes:
         sent_at: monotonic seconds at which the site first took the task; None: it has not.
-        sent_bytes: payload that went to the site; a task that was sent twice counts twice.
-        seconds: from ``sent_at`` to its answer.
+        sent_bytes: payload sent to the site; a task that was sent twice counts twice.
+        seconds: time from ``sent_at`` to its answer.
         received_bytes: payload of its answer.
-        trained: its answer held an update or a sealed model, whether that counted or not.
+        trained: True if its answer held an update or a sealed model, even if that did not count.
     """
 
     sent_at: float | None = None
@@ -38,14 +38,14 @@ class TaskTraffic:
         self.received_bytes = payload
 
     def measured(self) -> dict[str, float | int | None]:
-        """The part of the events that is measured at the server."""
+        """Return the part of the events that is measured at the server."""
         return {"seconds": self.seconds, "sent_bytes": self.sent_bytes, "received_bytes": self.received_bytes}
 
 
 def payload_bytes(content: object) -> int:
-    """Bytes of arrays and sealed messages in a task or an answer, at any depth.
+    """Count the bytes of arrays and sealed messages in a task or an answer, at any depth.
 
-    Metrics, headers, FLARE's framing and TLS are not in it: a wire carries a little more.
+    Metrics, headers, FLARE's framing and TLS are not counted: the network carries a little more.
     """
     if isinstance(content, np.ndarray | np.generic):
         return int(content.nbytes)
@@ -55,12 +55,12 @@ def payload_bytes(content: object) -> int:
         return sum(payload_bytes(part) for part in content.values())
     if isinstance(content, list | tuple):
         return sum(payload_bytes(part) for part in content)
-    data = getattr(content, "data", None)  # FLARE's DXO, where it has not been made a table yet
+    data = getattr(content, "data", None)  # FLARE's DXO, where it is not converted to a table yet
     return payload_bytes(data) if isinstance(data, Mapping) else 0
 
 
 def patients_of(metrics: Mapping[str, Any]) -> int | None:
-    """Training patients of a round, where the site says them."""
+    """Return the training patients of a round, where the site reports them."""
     reported = metrics.get("patients")
     return reported if type(reported) is int and reported >= 0 else None
 
@@ -72,13 +72,13 @@ def participation(
     refused: Mapping[str, str],
     parts: Mapping[str, TaskTraffic],
 ) -> dict[str, dict[str, Any]]:
-    """A round's ledger: every site that was asked, by name.
+    """Build a round's table of participation: every site that was asked, by name.
 
     Args:
         asked: the sites that take part in the job.
         accepted: site -> its training patients, where its answer counts.
-        refused: site -> why its answer does not count, or why it gave none.
-        parts: site -> what was measured.
+        refused: site -> reason why its answer does not count, or why it gave none.
+        parts: site -> its measured traffic.
     """
     found = {}
     for site in sorted(asked):
@@ -94,6 +94,6 @@ def participation(
 
 
 def patients_together(ledger: Mapping[str, Mapping[str, Any]]) -> int | None:
-    """Patients of all accepted sites that say them; None where none does."""
+    """Add up the patients of all accepted sites that report them; None where no site does."""
     reported = [entry["patients"] for entry in ledger.values() if entry["patients"] is not None]
     return sum(reported) if reported else None

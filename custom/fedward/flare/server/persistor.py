@@ -1,4 +1,4 @@
-"""The server's copy of the model: initial weights from the job, each round's model, the final file.
+"""Store the server's copy of the model: initial weights from the job, each round's model, the final file.
 
 FLARE's ``PTFileModelPersistor`` takes a class path from the job, so it is not on any allow-list here.
 """
@@ -21,7 +21,7 @@ LATEST_FILE, SEALED_FILE = "latest_model.npz", "latest_model.sealed"
 
 
 class ModelStore(FLComponent):  # type: ignore[misc]
-    """Keeps the newest model in the job's run folder; every file appears whole or not at all."""
+    """Store of the newest model in the job's run folder; every file appears whole or not at all."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,17 +29,17 @@ class ModelStore(FLComponent):  # type: ignore[misc]
         self._folder: Path | None = None
 
     def open(self, context: FLContext) -> None:
-        """Say which job's run folder to use."""
+        """Set the job whose run folder is used."""
         self._folder = job_context.run_folder(context)
 
     def load_weights(self, job: JobSpec) -> Weights:
-        """Initial weights, from the job's network and seed alone: equal on every machine."""
+        """Compute the initial weights from only the job's network and seed: equal on every machine."""
         from fedward.training.networks import initial_weights
 
         return initial_weights(job)
 
     def keep(self, model: Model) -> None:
-        """Save the model of a complete round, as the server has it: in the clear, or as a sum that hospitals open."""
+        """Save the model of a complete round, as the server has it: unencrypted, or as a sum that hospitals open."""
         if model.weights is not None:
             save_weights(model.weights, self._path(LATEST_FILE))
         elif model.sealed is not None:

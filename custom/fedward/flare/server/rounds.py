@@ -1,4 +1,4 @@
-"""The model at the server, round by round: in the clear as a mean, or as a sum that it can neither read nor choose."""
+"""Aggregate updates of a round: ``PlainRound`` averages, ``SecureRound`` adds ciphertexts that it cannot decrypt."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from fedward.weights import Layout, Weights, add, layout_hash, layout_of
 
 
 class Round(ABC):
-    """What a round's answers become; filled by FLARE's threads, each answer at once and let go of."""
+    """Aggregation of one round; FLARE's threads add each answer when it arrives."""
 
     def __init__(self) -> None:
         self._lock, self._open = threading.Lock(), True
         self.clipped: dict[str, int] = {}
-        """Site -> values of its model that were out of range."""
+        """Site -> number of values of its model that were outside the clipping range."""
         self.suspects: dict[str, str] = {}
-        """Site -> why no local training explains its update; known once closed, and only of a job in the clear."""
+        """Site -> reason why no local training explains its update; set by ``close``, only in an unencrypted job."""
         self.add_s = 0.0
-        """Seconds that adding has taken."""
+        """Seconds spent on adding."""
 
     def take(self, site: str, reply: Reply) -> None:
         """Add one site's answer.
 
         Raises:
-            FedwardError: it cannot count; the round goes on without it.
+            FedwardError: the answer cannot count; the round continues without it.
         """
         with self._lock:
             if not self._open:
@@ -54,12 +54,12 @@ class Round(ABC):
                 self.add_s += time.perf_counter() - start
 
     def stop(self) -> None:
-        """Take no more answers: whose counts is settled."""
+        """Accept no more answers: the sites that count are fixed."""
         with self._lock:
             self._open = False
 
     def close(self) -> Model:
-        """The model after this round. Nothing is added to it afterwards.
+        """Return the model after this round. Nothing is added to it afterwards.
 
         Raises:
             FedwardError: the answers make no model.
@@ -73,7 +73,7 @@ class Round(ABC):
     @property
     @abstractmethod
     def sites(self) -> list[str]:
-        """Whose answers count, names sorted."""
+        """Sites whose answers count, names sorted."""
 
     @abstractmethod
     def _take(self, site: str, reply: Reply) -> None: ...
@@ -83,10 +83,10 @@ class Round(ABC):
 
 
 class PlainRound(Round):
-    """One round of federated averaging in the clear (McMahan 2017, alg. 1): the model plus what the differences give.
+    """Unencrypted round of federated averaging (McMahan 2017, alg. 1): adds the aggregated differences to the model.
 
-    Updates are kept as long as the round is and added in the order of the sites' names, so that the result is the
-    same to the bit whatever order they came in.
+    Updates are kept until the round ends and added in the order of the sites' names, so that the result is the same
+    to the bit in any order of arrival.
     """
 
     def __init__(self, job: JobSpec, model: Model, step: ServerStep, *, layout: Layout) -> None:
@@ -112,14 +112,14 @@ class PlainRound(Round):
         if base is None:
             raise FederationError("round starts from no model")
         before = self._step.last
-        made = add(base, self._step.difference(self._updates))  # which holds the updates against each other first
+        made = add(base, self._step.difference(self._updates))  # ``difference`` checks the updates against each other
         if self._job.privacy.mechanism == "none":
             self.suspects = suspects({site: update for site, (update, _) in self._updates.items()}, previous=before)
         return Model(after=self._model.after + 1, weights=made)
 
 
 class SecureRound(Round):
-    """One round of an encrypted job. Each message is added as it comes, so memory does not grow with the sites."""
+    """Round of an encrypted job. Each message is added when it arrives, so memory does not grow with the sites."""
 
     def __init__(self, adder: Aggregator, *, after: int, values: int) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ class SecureRound(Round):
 
 
 class JobRounds:
-    """How models travel in one job.
+    """Rounds, sums and key of one job at the server.
 
     Args:
         job: the job.
@@ -153,24 +153,24 @@ class JobRounds:
         self.initial_weights, self.layout = initial, layout_of(initial)
         self.key: tuple[Scheme, str] | None = None
         self.roster: dict[str, str] | None = None
-        """Of an encrypted job: the nonce that each hospital drew which takes part; all of them are told it."""
+        """Roster of an encrypted job: the nonce that each participating hospital drew; it is sent to all of them."""
         self.initial = Model(after=0, weights=None if job.encryption else initial)
 
     def round(self, model: Model) -> Round:
-        """An empty round that starts from ``model``."""
+        """Return an empty round that starts from ``model``."""
         if self._job.encryption is None:
             return PlainRound(self._job, model, self._step, layout=self.layout)
         topic = self._topics.model(model.after)
         return SecureRound(self._adder(topic), after=model.after, values=topic.length)
 
     def agree_on_key(self, replies: dict[str, Reply]) -> dict[str, str]:
-        """Take the key that more than half of the sites hold, and the nonces of these; the others, with the reason.
+        """Set the key that more than half of the sites have, and their nonces; return the others, with the reason.
 
         Args:
-            replies: the answers of the sites that admit the job; where there is none, there is no key.
+            replies: the answers of the sites that admit the job; if there is none, no key is set.
 
         Raises:
-            FederationError: no key is held by more than half of them.
+            FederationError: no key is common to more than half of them.
         """
         if not replies:
             return {}
@@ -200,7 +200,7 @@ class JobRounds:
         return mismatched | {site: "drew no nonce for this run" for site in drawn if site not in self.roster}
 
     def tally(self, purpose: str, *, final: Model | None = None) -> Tally | None:
-        """An empty sum of the final model's score histograms, or of cohort statistics; None where the job has none."""
+        """Return an empty sum of the final model's score histograms or of cohort statistics; None if there is none."""
         if self._job.encryption is None:
             return None
         reported = INITIAL if final is None or final.sealed is None else identity(final.sealed)
@@ -209,12 +209,12 @@ class JobRounds:
         return None if topic is None else Tally(self._adder(topic), purpose)
 
     def confirmation(self, purpose: str, sealed: bytes) -> Tally:
-        """An empty sum of hospitals' words that they opened a sum."""
+        """Return an empty sum of the hospitals' confirmations that they opened a sum."""
         return Tally(self._adder(self._topics.confirmation(identity(sealed))), CONFIRM + purpose)
 
     @property
     def facts(self) -> dict[str, Any] | None:
-        """How the job is encrypted, in words for its events; None: not at all."""
+        """Scheme, precision and key id of the job, for its events; None: it is not encrypted."""
         if self._job.encryption is None or self.key is None:
             return None
         scheme, key_id = self.key
@@ -241,7 +241,7 @@ class JobRounds:
 
 
 class Tally:
-    """A sum of counts over the sites that give theirs; a site that gives none, or what cannot be added, is left out."""
+    """Sum of counts over the sites that send theirs; a site whose counts are missing or cannot be added is left out."""
 
     def __init__(self, adder: Aggregator, purpose: str) -> None:
         self._adder, self._purpose = adder, purpose
@@ -251,7 +251,7 @@ class Tally:
         return sorted(self._adder.sites)
 
     def take(self, replies: dict[str, Reply]) -> dict[str, str]:
-        """Add what sites gave; returns the sites whose message cannot be added, with the reason."""
+        """Add the sites' messages; return the sites whose message cannot be added, with the reason."""
         refused = {}
         for site, reply in sorted(replies.items()):
             if self._purpose not in (reply.sealed or {}):
@@ -263,17 +263,17 @@ class Tally:
         return refused
 
     def close(self) -> Sum | None:
-        """The sum for a hospital to open; None of fewer than three hospitals."""
+        """Return the sum for a hospital to open; None for fewer than three hospitals."""
         return (
             Sum(purpose=self._purpose, sealed=self._adder.sum()) if len(self._adder.sites) >= MIN_CONTRIBUTORS else None
         )
 
 
 def message_of(reply: Reply, purpose: str) -> bytes:
-    """A site's sealed message.
+    """Return a site's sealed message.
 
     Raises:
-        JobError: it answers in the clear, or with no message.
+        JobError: the answer is unencrypted, or holds no message.
     """
     if reply.update is not None:
         raise JobError("answers in the clear where the job is encrypted")

@@ -1,4 +1,4 @@
-"""A hospital's side of a job.
+"""Run a hospital's side of a job.
 
 Reading order: ``executor`` (FLARE's interface), ``site_job`` (the tasks), ``job_privacy`` (policy and ledger).
 """

@@ -1,8 +1,8 @@
-"""A hospital's side of a job: answers the server's tasks with its own cohort, and nothing but them.
+"""Answer the server's tasks, and only these, with the hospital's own cohort.
 
-One process of this runs at each site for each job. Heavy libraries load at the first task, so that FLARE's start is not
-held up. Whatever fails becomes a code for the hospital's gate and a full account in the site's own log. What it answers
-goes through the hospital's ``EgressGate``, which believes nothing of it.
+One such process runs at each site for each job. Heavy libraries load at the first task, so that they do not delay
+FLARE's start. Every error becomes a code for the hospital's gate and a full entry in the site's own log. Every answer
+goes through the hospital's ``EgressGate``, which trusts no part of it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class HospitalExecutor(Executor):  # type: ignore[misc]
-    """Admit, train and validate on this hospital's cohort."""
+    """FLARE executor that admits, trains and validates on this hospital's cohort."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,12 +57,12 @@ class HospitalExecutor(Executor):  # type: ignore[misc]
         except (CohortError, JobError, SettingsError, LedgerError, GateError, EncryptionError) as error:
             self.log_error(fl_ctx, f"this site takes no part: {error}", fire_event=False)
             return refuse(code_of(error))
-        except Exception as error:  # noqa: BLE001 - a site must answer whatever happens, and must not send a traceback
+        except Exception as error:  # noqa: BLE001 - a site must answer after any error, and must not send a traceback
             self.log_exception(fl_ctx, f"{task_name} failed", fire_event=False)
             return refuse(code_of(error))
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
-        """At the job's end, whatever its outcome, the ledger gets back the steps that never began.
+        """Return the steps that never began to the ledger, at the job's end, whatever its outcome.
 
         An error stays in this site's log: FLARE would put it into the context that its components share.
         """
@@ -72,5 +72,5 @@ class HospitalExecutor(Executor):  # type: ignore[misc]
             self._site.close()
         except FedwardError as error:
             self.log_error(fl_ctx, f"the ledger keeps this job open: {error}", fire_event=False)
-        except Exception:  # noqa: BLE001 - whatever it was, what was charged stays charged
+        except Exception:  # noqa: BLE001 - after any error the charge remains
             self.log_exception(fl_ctx, "the ledger keeps this job open", fire_event=False)

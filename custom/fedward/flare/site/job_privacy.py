@@ -1,7 +1,7 @@
-"""A job at one hospital, as its policy and its ledger see it: agreed, charged before training, proven to the gate.
+"""Apply policy and ledger to a job at one hospital: agree on it, charge it before training, prove it to the gate.
 
-Nothing is trained for a federation before ``admit`` or, at a site that was restarted, ``Protection.private`` has found
-the job's charge in the ledger. What this module hands out is a receipt; the gate believes the ledger, not the receipt.
+Nothing is trained for a federation before ``admit`` or, at a restarted site, ``Protection.private`` has found the job's
+charge in the ledger. The proofs of this module are only receipts: the gate trusts the ledger, not the receipt.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
 
 class Protection:
-    """What one job must keep to at one hospital.
+    """Privacy rules that one job must keep at one hospital.
 
     Args:
         job: the job.
-        policy: the hospital's.
-        job_id: FLARE's id of this run; a run submitted again is another.
-        origin: what the site verified of who sends it.
+        policy: policy of the hospital.
+        job_id: FLARE's id of this run; a run submitted again has another.
+        origin: origin of the job, as far as the site verified it.
 
     Raises:
-        PolicyError: the job asks for more than the policy gives.
+        PolicyError: the job requests more than the policy allows.
     """
 
     def __init__(self, job: JobSpec, policy: SitePolicy, *, job_id: str, origin: Origin = UNKNOWN) -> None:
@@ -44,21 +44,21 @@ class Protection:
 
     @property
     def is_private(self) -> bool:
-        """Whether the job is differentially private; then nothing that training data shaped leaves without noise."""
+        """True if the job is differentially private; then nothing derived from training data leaves without noise."""
         return self.agreement.mechanism != "none"
 
     def admit(self, patients: Collection[str]) -> dict[str, Any]:
-        """Charge the whole job, or write down that it protects nobody; returns what the server may know.
+        """Charge the whole job, or record that it protects nobody; return the facts that the server may know.
 
-        A job that was charged before, at a site that was restarted, keeps its charge.
+        At a restarted site, a job that was charged before keeps its charge.
 
         Args:
             patients: pseudonyms of the training patients.
 
         Raises:
-            LedgerError: no ledger, or one that is damaged.
-            BudgetError: a patient's ε would pass the cap.
-            PolicyError: the noise that follows from the wanted ε is smaller than the policy's smallest.
+            LedgerError: the ledger is missing or damaged.
+            BudgetError: a patient's ε would exceed the cap.
+            PolicyError: the noise that follows from the requested ε is below the policy's minimum.
         """
         if not self.is_private:
             self._ledger.unprotected(
@@ -70,7 +70,7 @@ class Protection:
 
     @cached_property
     def private(self) -> Private | None:
-        """Sampling rate and noise that the ledger was charged for, or None for a job without DP-SGD.
+        """Sampling rate and noise that were charged to the ledger, or None for a job without DP-SGD.
 
         Raises:
             LedgerError: the job was never charged.
@@ -83,10 +83,10 @@ class Protection:
         return Private(sampling_rate=event.sampling_rate, noise_multiplier=event.noise_multiplier)
 
     def begin(self, *, round_number: int, steps: int) -> str | None:
-        """Write down that a round's steps are about to be taken; returns the entry's hash, None without DP-SGD.
+        """Record that a round's steps are about to begin; return the entry's hash, or None without DP-SGD.
 
         Raises:
-            BudgetError: a round that was taken before, at a site that was restarted, does not fit the cap again.
+            BudgetError: at a restarted site, a round that is repeated does not fit the cap a second time.
             LedgerError: the job is closed or was never charged.
         """
         if self.agreement.mechanism != "dp-sgd":
@@ -96,10 +96,10 @@ class Protection:
     def proof(
         self, begun: str | None, trained: Trained, update: Weights, *, round_number: int
     ) -> dict[str, Any] | None:
-        """The receipt that goes with an update to the gate and no further; None without DP-SGD.
+        """Return the receipt that goes with an update to the gate and no further; None without DP-SGD.
 
         Raises:
-            LedgerError: the trainer does not say that it was private.
+            LedgerError: the trainer does not report private steps.
         """
         if begun is None:
             return None
@@ -119,11 +119,11 @@ class Protection:
         ).plain()
 
     def spent(self, patients: Collection[str]) -> dict[str, Any]:
-        """What the job has cost so far, for the server."""
+        """Return the privacy cost of the job so far, for the server."""
         return self._facts(self._standing(), patients) if self.is_private else {"mechanism": "none"}
 
     def close(self) -> None:
-        """Give back what never began; no round can begin afterwards."""
+        """Return the steps that never began to the ledger; no round can begin afterwards."""
         if self.is_private:
             self._ledger.close(self._job_id)
 

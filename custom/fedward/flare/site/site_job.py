@@ -1,4 +1,4 @@
-"""One job at one hospital: its tasks, answered with the hospital's own cohort."""
+"""Answer the tasks of one job at one hospital with the hospital's own cohort."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 LOCAL_ONLY_FILE, FINAL_FILE = "local_only.npz", "final_model.npz"
-"""The model that this hospital trained alone, and the final one of an encrypted job; both stay in its run folder."""
+"""Model that this hospital trained alone, and final model of an encrypted job; both files stay in its run folder."""
 
 
 _WAYS: Mapping[Way, str] = {
@@ -46,7 +46,7 @@ _WAYS: Mapping[Way, str] = {
     "approval": "approved",
     "auto_approve": "submitter",
 }
-"""How the job was admitted -> the word for it that may leave."""
+"""Kind of the job's admission -> value that may leave in its place."""
 
 
 class AbortedError(Exception):
@@ -55,13 +55,13 @@ class AbortedError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """What a job needs at this hospital; the ledger holds its charge before this exists.
+    """Resources of a job at this hospital; the ledger holds the job's charge before they exist.
 
     Attributes:
-        trainer: made for the noise that was charged.
-        manifest: the cohort's.
+        trainer: trainer with the noise that was charged.
+        manifest: manifest of the cohort.
         patients: pseudonyms of the training patients, who are charged.
-        charge: what the server may know of the charge: mechanism, ε, δ, noise.
+        charge: facts of the charge that the server may know: mechanism, ε, δ, noise.
     """
 
     trainer: Trainer
@@ -97,7 +97,7 @@ class SiteJob:
         }
 
     def answer(self, task: Task, data: Shareable, *, abort: Signal) -> Shareable:
-        """A task's answer, its metrics already cut to what the policy lets out; the gate refuses what is not."""
+        """Answer a task, with only the metrics that the policy releases; the gate refuses all others."""
         reply = self._tasks[task](data, abort)
         allowed = self._released(reply.metrics, alone=task is Task.ALONE)
         answer = to_shareable(Reply(metrics=allowed, update=reply.update, counts=reply.counts))
@@ -108,24 +108,24 @@ class SiteJob:
         return answer
 
     def _released(self, metrics: Mapping[str, Any], *, alone: bool = False) -> dict[str, Any]:
-        """The part of the metrics that this hospital's rules let out."""
+        """Return the part of the metrics that this hospital's rules release."""
         private = self._protection.is_private
         return release(metrics, Rule.of(self._job, self._policy.disclosure, private=private, alone=alone)).metrics
 
     def close(self) -> None:
-        """Give back what never began, and end the run: nothing continues it."""
+        """Return the steps that never began to the ledger, and end the run: it cannot be continued."""
         try:
             self._protection.close()
         finally:
             job_context.open_record(self._policy).end(self._job_id)
 
     def _prepare(self) -> Prepared:
-        """Charge the ledger, then make the trainer; the first call does it, later calls give the same.
+        """Charge the ledger, then make the trainer; the first call does it, later calls return the same.
 
-        A site that was restarted calls it at its first round; its charge stands and is not made again.
+        A restarted site calls it at its first round; its charge remains and is not made again.
 
         Raises:
-            FedwardError: the cohort cannot serve, or the ledger does not admit the job.
+            FedwardError: the cohort cannot be used, or the ledger does not admit the job.
         """
         if self._prepared is not None:
             return self._prepared
@@ -180,7 +180,7 @@ class SiteJob:
         )
 
     def _validate(self, data: Shareable, abort: Signal) -> Reply:
-        """Scores of the last round's model, by which the best one is chosen; nothing is kept of it."""
+        """Return scores of the last round's model, by which the best one is chosen; keep nothing of the model."""
         weights, trainer = global_weights(data), self._prepare().trainer
         scores, validate_s = _timed(lambda: trainer.validate(weights))
         return Reply(metrics={"scores": scores.plain(), "validate_s": round(validate_s, 3)})
@@ -197,7 +197,7 @@ class SiteJob:
         return Reply(counts=self._counts(metrics, here.trainer), metrics=metrics)
 
     def _counts(self, metrics: Mapping[str, Any], trainer: Trainer) -> dict[str, NDArray[np.int64]] | None:
-        """This hospital's part of the job's sums of counts, and what it does not tell of it itself."""
+        """Return this hospital's part of the job's sums of counts, with marks for the counts that it withholds."""
         if self._job.encryption is None:
             return None
         from fedward.flare.summed_counts import site_counts
@@ -208,11 +208,11 @@ class SiteJob:
         return site_counts(self._job, self._policy, trainer, lets_out=out, private=private)
 
     def _nothing(self, data: Shareable, abort: Signal) -> Reply:
-        """Nothing of the executor's own: this hospital's gate adds what it verified itself."""
+        """Return an empty reply: this hospital's gate adds the content that it verified itself."""
         return Reply()
 
     def _pool(self, data: Shareable, abort: Signal) -> Reply:
-        """The metrics of all hospitals together, from the sum that this hospital's gate opened."""
+        """Return the metrics of all hospitals together, from the sum that this hospital's gate opened."""
         from fedward.flare.summed_counts import told_of_all
 
         content, disclosure = content_of(data, DataKind.ANALYTIC), self._policy.disclosure
@@ -221,7 +221,7 @@ class SiteJob:
         return Reply(metrics=of_all)
 
     def _alone(self, data: Shareable, abort: Signal) -> Reply:
-        """Train alone, without noise. Under differential privacy its scores stay here too: training data made them."""
+        """Train alone, without noise. Under differential privacy the scores stay too: they depend on training data."""
         from fedward.training.trainer import train_alone
 
         trainer = self._prepare().trainer
@@ -233,7 +233,7 @@ class SiteJob:
         return Reply(metrics={"scores": scores.plain(), **seconds})
 
     def _follow(self, number: int | None, abort: Signal) -> Callable[[Progress], None]:
-        """Write progress for this hospital's own eyes, at most twice a second, and stop when the job is stopped."""
+        """Return a callback: log progress for this hospital only, at most twice a second; stop when the job stops."""
         last = 0.0
 
         def follow(progress: Progress) -> None:

@@ -1,7 +1,8 @@
-"""From a hospital's archive (PACS) to de-identified files: ``fedward site index --pacs`` and the doctor's question.
+"""Fetch images from a hospital's archive (PACS) as de-identified files; ``echo`` tests the connection.
 
-``archive`` says what an archive is; ``dimse``, ``get_move`` and ``web`` are the three ways to it; ``deidentify`` with
-the table in ``profile`` stands between every way and the disk; ``store`` is the disk; ``fetch`` runs it all.
+``fedward site index --pacs`` runs ``fetch``; the doctor runs ``echo``. ``archive`` defines the interface; ``dimse``,
+``get_move`` and ``web`` implement its three protocols. Every instance passes ``deidentify``, with the table in
+``profile``, before ``store`` writes it to disk.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from fedward.settings import Pacs
 
 
 def echo(pacs: Pacs) -> None:
-    """Ask the archive whether it is there and lets us in: C-ECHO, or one QIDO-RS question for one study.
+    """Check that the archive answers and admits this site: C-ECHO, or one QIDO-RS query for one study.
 
     Raises:
-        CohortError: where, what is wrong and what to do: no address, refused, no answer, AE title not known, not let
-            in, certificate not trusted.
+        CohortError: where, fault and remedy: no address, refused, no answer, unknown AE title, not admitted,
+            certificate not trusted.
     """
     if pacs.protocol == "dicomweb":
         from fedward.indexing.pacs.web import WebArchive

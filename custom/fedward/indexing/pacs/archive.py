@@ -1,4 +1,4 @@
-"""What an image archive is to the rest of this package: three questions, one errand, and how each may fail."""
+"""Define the interface to an image archive: queries for studies, series and instances; retrieval; errors."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from fedward.settings import Pacs
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """One study of the archive's answer.
+    """Study in the archive's answer.
 
     Attributes:
         uid: StudyInstanceUID.
-        answered: keywords that the answer carries; it need not carry all that were asked for.
+        answered: keywords in the answer; the archive may omit some that were requested.
     """
 
     uid: str = field(repr=False)
@@ -28,7 +28,7 @@ class Study:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One series: UIDs of study and series, Modality or "", and how many instances it has where the archive says so."""
+    """Series: UIDs of study and series, Modality or "", and number of instances, if the archive states it."""
 
     study: str = field(repr=False)
     uid: str = field(repr=False)
@@ -38,7 +38,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One instance: its SOPInstanceUID, and its SOPClassUID or ""."""
+    """Instance: its SOPInstanceUID, and its SOPClassUID or ""."""
 
     uid: str = field(repr=False)
     sop_class: str
@@ -46,53 +46,53 @@ class Instance:
 
 Verdict = Literal["stored", "refused", "not-asked", "stopped"]
 Receive = Callable[[Dataset], Verdict]
-"""Takes one data set with ``file_meta.TransferSyntaxUID``, from any thread, and says what became of it."""
+"""Callback for one data set with ``file_meta.TransferSyntaxUID``, from any thread; it returns the verdict."""
 
 
 class Archive(Protocol):
-    """An archive that can be asked. Every method may raise ``SilentArchiveError`` or another ``CohortError``."""
+    """Interface to an archive. Every method may raise ``SilentArchiveError`` or another ``CohortError``."""
 
     def studies(self) -> list[Study]:
-        """Studies that match the policy's keys."""
+        """Return the studies that match the policy's keys."""
 
     def series(self, study: str) -> list[Series]:
-        """All series of a study."""
+        """Return all series of a study."""
 
     def instances(self, series: Series) -> list[Instance]:
-        """All instances of a series."""
+        """Return all instances of a series."""
 
     def retrieve(self, series: Series, wanted: Sequence[Instance], receive: Receive, *, alone: bool) -> None:
-        """Have ``wanted`` sent to ``receive``; what did not come has not been sent.
+        """Have ``wanted`` sent to ``receive``; an instance that has not arrived on return was not sent.
 
         Args:
-            series: their series.
-            wanted: instances.
-            receive: called with each.
-            alone: ask for each by itself rather than for the series.
+            series: series of the instances.
+            wanted: instances to retrieve.
+            receive: called with each instance.
+            alone: True to request each instance by itself instead of the whole series.
 
         Raises:
             StudyError: "archive-refused", with the archive's status.
         """
 
     def close(self) -> None:
-        """Let go of connections and ports."""
+        """Close connections and ports."""
 
 
 class SilentArchiveError(CohortError):
-    """The archive could not be reached or fell silent; it may be worth another try."""
+    """The archive cannot be reached or does not answer; another try may succeed."""
 
 
 UNIVERSAL = ("", "*")
-"""Values that match every study, those too that lack the attribute (PS3.4 C.2.2.2.3)."""
+"""Values that match every study, including those that lack the attribute (PS3.4 C.2.2.2.3)."""
 _NOT_KEYS = frozenset({"QueryRetrieveLevel", "SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "Modality"})
 _MAY_BE_SHOWN = frozenset({"StudyDate", "StudyTime", "ModalitiesInStudy", "StudyDescription", "InstitutionName"})
 
 
 def find_keys(pacs: Pacs) -> dict[str, str]:
-    """The policy's ``find`` keys; a lone ``*`` becomes "", which every archive takes for all.
+    """Return the policy's ``find`` keys; a lone ``*`` becomes "", which matches all in every archive.
 
     Raises:
-        SettingsError: a key that is no attribute by which studies can be asked for.
+        SettingsError: a key that is not an attribute for finding studies.
     """
     for keyword in pacs.query:
         tag = tag_for_keyword(keyword)
@@ -103,12 +103,12 @@ def find_keys(pacs: Pacs) -> dict[str, str]:
 
 
 def shown(keys: Mapping[str, str]) -> str:
-    """Keys in words; the values of those that name a patient stay out."""
+    """Return keys as text for messages; values of keys that name a patient are withheld."""
     return ", ".join(
         f"{keyword} = {value if keyword in _MAY_BE_SHOWN else '(not shown)'}" for keyword, value in keys.items()
     )
 
 
 def place_of(pacs: Pacs) -> str:
-    """The archive as messages name it."""
+    """Return the archive's address for messages."""
     return pacs.url or f"{pacs.ae_title}@{pacs.host}:{pacs.port}"

@@ -1,13 +1,14 @@
-"""One instance as the archive sent it -> the one that may be written to disk. Pure: nothing is opened, nothing changed.
+"""De-identify one instance from the archive, so that it may be written to disk. Pure: opens and changes nothing.
 
-1. Copy what the table in ``profile`` keeps, at every depth, where its value is of the kind that the standard says.
-2. Replace the UIDs that the table names by keyed ones; drop text in which the patient is named.
-3. Make anew what the table makes anew.
-4. Run PS3.15's Basic Profile over the result (dicom-anonymizer), as a second pair of eyes: it finds what the table
-   should not have kept.
+1. Copy the attributes that the table in ``profile`` keeps, at every depth, if the value is of the kind that the
+   standard defines.
+2. Replace the UIDs that the table names by keyed ones; drop text that names the patient.
+3. Set the attributes that the table sets anew.
+4. Run PS3.15's Basic Profile over the result (dicom-anonymizer), as a second check: it finds what the table should not
+   have kept.
 5. Refuse the instance if an identifier is still in the bytes.
 
-Whatever goes wrong on the way refuses the instance. There is no path on which part of it is written.
+Any fault refuses the instance. No path writes a part of it.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from fedward.indexing.quality import age_years
 from fedward.indexing.site_key import Kind, SiteKey
 
 _EDITION = "dicomfields_2026c"
-"""Which edition of PS3.15 table E.1-1 the second pass takes."""
+"""Edition of PS3.15 table E.1-1 for the second check."""
 _METHOD = f"Fedward table {profile.EDITION}, over PS3.15 Basic Profile 2026c"
 _CODES = (
     ("113100", "Basic Application Confidentiality Profile"),
@@ -52,7 +53,7 @@ _OLDEST = 90
 
 @dataclass(frozen=True, slots=True)
 class _Copying:
-    """What a copy needs to know at every depth."""
+    """Data that a copy needs at every depth."""
 
     key: SiteKey
     known: Identifiers
@@ -60,11 +61,10 @@ class _Copying:
 
 
 def deidentify(received: Dataset, key: SiteKey) -> bytes:
-    """The instance as a DICOM file (PS3.10) under the site's pseudonyms.
+    """Return the instance as a DICOM file (PS3.10) under the site's pseudonyms.
 
     Guarantee: the file holds the attributes of ``profile.KEPT`` and ``profile.CLEANED`` and no others, at any depth;
-    every UID in it is one that the standard registers or one made by ``key``; pixel values and transfer syntax are
-    unchanged.
+    every UID in it is registered by the standard or made by ``key``; pixel values and transfer syntax are unchanged.
 
     Args:
         received: data set with ``file_meta.TransferSyntaxUID``; it is not changed.
@@ -108,16 +108,16 @@ def _kept(source: Dataset, copying: _Copying) -> Dataset:
 
 
 def _readable(source: Dataset, tag: Any) -> DataElement | None:
-    """The element, or None where its value cannot be read or is not of the kind that the standard gives it."""
+    """Return the element, or None where its value cannot be read or is not of the kind that the standard defines."""
     try:
         element = source[tag]
-    except Exception:  # noqa: BLE001 - a value that cannot be read cannot be kept, and the index takes it as absent
+    except Exception:  # noqa: BLE001 - a value that cannot be read cannot be kept; for the index it is absent
         return None
     return element if element.VR in dictionary_VR(tag).split(" or ") else None
 
 
 def _harmless(element: DataElement, known: Identifiers) -> bool:
-    """Whether a kept element's value says what it is there for, and names nobody."""
+    """True if a kept element's value is a valid one for its purpose, and names no person."""
     values = [str(one) for one in (element.value if isinstance(element.value, MultiValue) else [element.value])]
     if element.keyword == "PhotometricInterpretation":
         return all(value in _PHOTOMETRIC for value in values)
@@ -133,7 +133,7 @@ def _harmless(element: DataElement, known: Identifiers) -> bool:
 
 
 def _plain(element: DataElement) -> Any:
-    """Numbers written as text are written anew, so that nothing stands behind them."""
+    """Return the value; rewrite numbers stored as text, so that no other text can hide in them."""
     if element.VR not in ("DS", "IS") or element.is_empty:
         return element.value
     return _numbers(element)
@@ -170,7 +170,7 @@ def _make_anew(kept: Dataset, received: Dataset, key: SiteKey) -> None:
 
 
 def _leave(dataset: Dataset, tag: object) -> None:
-    """For dicom-anonymizer: an exception of ours, made already."""
+    """Do nothing, as a rule for dicom-anonymizer: this attribute is an exception, handled already."""
 
 
 _OURS = {

@@ -1,6 +1,6 @@
-"""Asking an archive over DICOM's own network protocol: associations, C-ECHO and C-FIND (PS3.4 C.4.1, PS3.7, PS3.8).
+"""Query an archive over DICOM's network protocol: associations, C-ECHO and C-FIND (PS3.4 C.4.1, PS3.7, PS3.8).
 
-pynetdicom's log is kept silent throughout: at some levels it writes whole data sets.
+pynetdicom's log is silenced throughout: at some levels it writes whole data sets.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _UNKNOWN_CALLER, _UNKNOWN_CALLED = 3, 7
 
 
 class Dimse:
-    """Questions by C-FIND over one association, which is opened again where the archive has closed it."""
+    """C-FIND queries over one association, which is opened again if the archive has closed it."""
 
     def __init__(self, pacs: Pacs) -> None:
         self._pacs, self._keys = pacs, find_keys(pacs)
@@ -90,7 +90,7 @@ class Dimse:
 
 
 def query(level: str, keys: Mapping[str, str]) -> Dataset:
-    """An identifier for C-FIND, C-MOVE or C-GET; several UIDs are separated by a backslash."""
+    """Build an identifier for C-FIND, C-MOVE or C-GET; several UIDs are separated by a backslash."""
     asked = Dataset()
     if not all(value.isascii() for value in keys.values()):
         asked.SpecificCharacterSet = "ISO_IR 192"
@@ -98,13 +98,13 @@ def query(level: str, keys: Mapping[str, str]) -> Dataset:
     for keyword, value in keys.items():
         tag: Any = tag_for_keyword(keyword)
         vr = dictionary_VR(tag)
-        with quiet():  # a range of dates is no date
+        with quiet():  # a range of dates is not a valid date
             asked.add(DataElement(tag, vr, value, config.IGNORE))
     return asked
 
 
 def echo(pacs: Pacs) -> None:
-    """C-ECHO. Raises ``CohortError`` with the reason where the archive does not answer it."""
+    """Send C-ECHO. Raises ``CohortError`` with the reason if the archive does not answer it."""
     association = associate(pacs, [build_context(Verification)])
     status = association.send_c_echo()
     association.release()
@@ -117,11 +117,11 @@ def echo(pacs: Pacs) -> None:
 
 
 def associate(pacs: Pacs, contexts: Sequence[Any], *, handlers: Sequence[Any] = (), **more: Any) -> Association:
-    """An association with the archive that has at least the first of ``contexts``.
+    """Open an association with the archive that has at least the first of ``contexts``.
 
     Raises:
-        SilentArchiveError: it cannot be reached, or is too busy.
-        CohortError: it does not know one of the two AE titles, or does not offer what is asked for.
+        SilentArchiveError: the archive cannot be reached, or is too busy.
+        CohortError: the archive does not know one of the two AE titles, or does not offer what is requested.
     """
     entity = AE(ae_title=pacs.calling_ae_title)
     entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = pacs.timeout_s
@@ -149,14 +149,14 @@ def associate(pacs: Pacs, contexts: Sequence[Any], *, handlers: Sequence[Any] = 
 
 
 def without_delay(event: Any) -> None:
-    """Send at once (TCP_NODELAY): a question is two packets, and the second would wait for the first one's receipt."""
+    """Send at once (TCP_NODELAY): a query is two packets, and the second would wait until the first is acknowledged."""
     connection = event.assoc.dul.socket
     if connection is not None and connection.socket is not None:
         connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def silent(pacs: Pacs) -> SilentArchiveError:
-    """The error of an archive that hung up or said nothing for ``timeout_s``."""
+    """Return the error for an archive that closed the connection or did not answer within ``timeout_s``."""
     remedy = "does it still run, and is our AE title in its list? Then run the same command again: it goes on from here"
     return SilentArchiveError("archive hung up or fell silent", where=place_of(pacs), remedy=remedy)
 

@@ -1,9 +1,11 @@
-"""``fedward site index --pacs``: what the cohort's archive has -> de-identified files in the image folder.
+"""Fetch the instances of the cohort's archive into the image folder as de-identified files.
+
+Runs for ``fedward site index --pacs``:
 
 1. Find the studies that the policy names, and their series of the cohort's modalities.
-2. For each series: which instances are not here yet? Have those sent; each is de-identified before it is written.
-3. Ask again for what did not come, three times; then list it with the reason, and go on with the next series.
-4. Stop with an error where the archive stops answering: the next run goes on where this one stopped.
+2. For each series, request the instances that are not here yet; de-identify each before writing it.
+3. Request missing instances up to three times; then list them with the reason, and continue with the next series.
+4. Stop with an error if the archive stops answering: the next run continues from there.
 5. Refuse the cohort if more was lost than the site tolerates.
 """
 
@@ -29,7 +31,7 @@ from fedward.settings import CohortPolicy, Pacs, SitePolicy
 
 REFUSED = "archive-refused.csv"
 PAUSES_S = (1.0, 3.0)
-"""Seconds before the archive is asked a second and a third time after it did not answer."""
+"""Seconds before the second and the third query to an archive that did not answer."""
 _REQUESTS = 3
 _WITHOUT_PICTURES = frozenset(
     {"SR", "PR", "KO", "DOC", "AU", "ECG", "EPS", "HD", "RTPLAN", "RTSTRUCT", "RTRECORD", "REG", "FID", "RWV", "PLAN"}
@@ -42,15 +44,15 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
-    """What a run found and did.
+    """Counts of one run.
 
     Attributes:
-        studies, series: found, and of the cohort's modalities.
+        studies, series: studies found, and their series of the cohort's modalities.
         found: instances of those series.
-        fetched: written by this run.
-        already: there before it.
-        refused: reason of ``REASONS`` -> instances, or studies and series where not even those came.
-        no_longer_found: instances in the folder of series that the archive no longer names for these keys.
+        fetched: instances written by this run.
+        already: instances written before this run.
+        refused: reason of ``REASONS`` -> number of instances, or of studies and series whose instances are unknown.
+        no_longer_found: instances in the folder whose series the archive no longer finds by these keys.
     """
 
     studies: int
@@ -63,20 +65,20 @@ class Fetched:
 
 
 def fetch_cohort(policy: SitePolicy, cohort: str, *, progress: Progress | None = None) -> Fetched:
-    """Fetch what the cohort's archive has and is not here yet; list in ``archive-refused.csv`` what does not come.
+    """Fetch the instances of the cohort's archive that are not here yet; list the others in ``archive-refused.csv``.
 
     Args:
         policy: the hospital's ``site.toml``, with absolute paths.
-        cohort: the cohort's name there.
+        cohort: name of the cohort in ``site.toml``.
         progress: called with series done and series to do.
 
     Returns:
         Counts: ``found == fetched + already +`` refused instances.
 
     Raises:
-        SettingsError: no such cohort, one without an archive, or keys by which nothing can be found.
+        SettingsError: no such cohort, one without an archive, or keys that cannot find studies.
         CohortError: nothing matches, the archive stopped answering, more was refused than the site tolerates, or the
-            folder cannot serve.
+            folder is unusable.
     """
     chosen = policy.cohorts.get(cohort)
     if chosen is None or chosen.pacs is None:
@@ -88,7 +90,7 @@ def fetch_cohort(policy: SitePolicy, cohort: str, *, progress: Progress | None =
 
 
 def open_archive(pacs: Pacs) -> Archive:
-    """The archive by the way that the policy names."""
+    """Return the archive for the protocol that the policy names."""
     from fedward.indexing.pacs.get_move import GetArchive, MoveArchive
     from fedward.indexing.pacs.web import WebArchive
 
@@ -147,7 +149,7 @@ class _Run:
         return studies
 
     def _series_of(self, study: Study) -> Iterator[Series]:
-        """Series of the cohort's modalities. One that does not tell its modality is fetched: the index reads it."""
+        """Yield the series of the cohort's modalities. A series without modality is fetched too: the index reads it."""
         name = self._key.pseudonym("study", study.uid)
         try:
             there = {one.uid: one for one in self._patiently(lambda: self._archive.series(study.uid)) if one.uid}
@@ -196,7 +198,7 @@ class _Run:
             self._store.mark_whole(series, len(listed))
 
     def _run(self, errand: Errand, series: Series, *, fresh: bool) -> None:
-        """Ask for the whole series where nothing of it is here, and after that for what is missing by name."""
+        """Request the whole series if none of it is here; after that, request the missing instances by UID."""
         why = StudyError("not-sent")
         for request in range(_REQUESTS):
             if not errand.missing():
@@ -238,7 +240,7 @@ class _Run:
         )
 
     def _lose(self, study: str, series: str, refusal: StudyError, *, instances: int) -> None:
-        """List what the archive would not even say the names of, and count it as lost."""
+        """List a study or series whose instances the archive did not name, and count them as lost."""
         self._found += instances
         self._lost += instances
         self._list(study, series, "", refusal)

@@ -1,7 +1,7 @@
-"""Having instances sent: by C-GET over our own association, or by C-MOVE to a storage service of our own.
+"""Retrieve instances by C-GET over one association, or by C-MOVE to a storage service of this site.
 
-PS3.4 C.4.3 and C.4.2. Nothing is transcoded on account of us: C-GET offers every storage class once for each transfer
-syntax, so that the archive finds one that is the instance's own.
+PS3.4 C.4.3 and C.4.2. The archive need not transcode: C-GET offers every storage class once for each transfer syntax,
+so that the archive finds the one in which it stores the instance.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ SYNTAXES = (
     syntaxes.JPEG2000,
     syntaxes.HTJ2K,
 )
-"""Those that the index can read. The uncompressed come first: a storage service that is offered several in one context
-takes the first of its own, and the archive can always make it without loss."""
-_CLASSES_AT_ONCE = 8  # by 15 syntaxes and the model: 121 of the 128 contexts that an association can have
+"""Transfer syntaxes that the index can read, uncompressed ones first: a storage service that is offered several in one
+context takes the first that it supports, and the archive can always produce it without loss."""
+_CLASSES_AT_ONCE = 8  # times 15 syntaxes, plus the model: 121 of the 128 contexts of an association
 _USUAL_CLASSES = (
     syntaxes.ComputedRadiographyImageStorage,
     syntaxes.DigitalXRayImageStorageForPresentation,
@@ -53,14 +53,14 @@ _USUAL_CLASSES = (
     syntaxes.EnhancedMRImageStorage,
     syntaxes.PositronEmissionTomographyImageStorage,
 )
-"""Where the archive does not tell an instance's class."""
+"""Storage classes to offer if the archive does not state an instance's class."""
 _STATUS: dict[Verdict, int] = {"stored": 0x0000, "refused": 0xC000, "not-asked": 0x0124, "stopped": 0xA700}
-"""C-STORE: success, cannot understand, not authorised, out of resources (PS3.4 B.2.3, PS3.7 C.5)."""
+"""C-STORE status: success, cannot understand, not authorised, out of resources (PS3.4 B.2.3, PS3.7 C.5)."""
 _SOME_FAILED, _UNKNOWN_DESTINATION, _PENDING = 0xB000, 0xA801, 0xFF00
 
 
 class GetArchive(Dimse):
-    """``protocol = "c-get"``. The association stays open as long as the classes of the next series are the same."""
+    """Archive for ``protocol = "c-get"``. The association stays open while the next series has the same classes."""
 
     def __init__(self, pacs: Pacs) -> None:
         super().__init__(pacs)
@@ -112,7 +112,7 @@ class GetArchive(Dimse):
 
 
 class MoveArchive(Dimse):
-    """``protocol = "c-move"``: the archive sends to a storage service of ours, which is open as long as this object."""
+    """Archive for ``protocol = "c-move"``: it sends to this site's storage service, open as long as this object."""
 
     def __init__(self, pacs: Pacs) -> None:
         super().__init__(pacs)
@@ -140,7 +140,7 @@ class MoveArchive(Dimse):
     def retrieve(self, series: Series, wanted: Sequence[Instance], receive: Receive, *, alone: bool) -> None:
         if self._moving is None or not self._moving.is_established:
             self._moving = associate(self._pacs, [build_context(MOVE)])
-            self._moving.dimse_timeout = None  # instances that arrive are an answer too: the watch below counts them
+            self._moving.dimse_timeout = None  # arriving instances are an answer too: the watch below counts them
         association = self._moving
         self._receive, self._last = receive, time.monotonic()
         done = threading.Event()
@@ -198,13 +198,13 @@ def _take(event: Any, receive: Receive) -> int:
         with quiet():
             sent: Dataset = event.dataset
             sent.file_meta = event.file_meta
-    except Exception:  # noqa: BLE001 - what cannot be read at all is missed, asked for again and then listed
+    except Exception:  # noqa: BLE001 - an unreadable instance counts as missing: requested again, then listed
         return _STATUS["refused"]
     return _STATUS[receive(sent)]
 
 
 def _judge(status: Dataset, pacs: Pacs) -> None:
-    """Raise for a status that ends an errand; that some instances failed shows in what is missing."""
+    """Raise for a status that ends a transfer; failed instances remain in the list of missing ones."""
     if "Status" not in status:
         raise silent(pacs)
     if status.Status == _UNKNOWN_DESTINATION:

@@ -1,4 +1,4 @@
-"""What in a received header names the patient or leads back to them, so that it can be looked for in what is kept."""
+"""Collect the patient's identifiers from a received header, and search for them in the data that is kept."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _NUMBERS = frozenset(
 )
 _ROOTS = frozenset(tag_for_keyword(keyword) for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"))
 _SHORTEST_WORD, _SHORTEST_NUMBER, _SURE = 3, 4, 6
-"""Shorter ones stand in texts by chance; in arbitrary bytes, what is shorter than ``_SURE`` does."""
+"""Shortest name, shortest number, shortest in arbitrary bytes: anything shorter occurs in texts or bytes by chance."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identifiers:
-    """Identifiers of one instance; none of them is shown in ``repr``.
+    """Identifiers of one instance; ``repr`` shows none of them.
 
     Attributes:
-        words: of people's names, in lower case.
-        numbers: of patient, study and admission, in lower case.
-        uids: of study, series and instance.
-        spelt: words and numbers as they stood there.
+        words: parts of people's names, in lower case.
+        numbers: numbers of patient, study and admission, in lower case.
+        uids: UIDs of study, series and instance.
+        spelt: names and numbers in their original spelling.
     """
 
     words: frozenset[str]
@@ -40,25 +40,25 @@ class Identifiers:
         return "Identifiers(...)"
 
     def named_in(self, value: str) -> bool:
-        """Whether a text holds a word of a name, or one of the numbers."""
+        """True if a text holds a part of a name, or one of the numbers."""
         lower = value.casefold()
         return bool(self.words & set(_split(lower))) or any(number in lower for number in self.numbers)
 
     def numbered(self, number: str) -> bool:
-        """Whether a number is one of the longer ones of the patient; a short one may be a window's centre by chance."""
+        """True if a number is one of the patient's longer ones; a short one may equal a window's centre by chance."""
         return len(number) >= _SURE and number in self.numbers
 
     def found_in(self, data: bytes) -> bool:
-        """Whether arbitrary bytes hold one of the longer ones, as it was spelt."""
+        """True if arbitrary bytes hold one of the longer identifiers in its original spelling."""
         return any(one.encode() in data for one in self.uids | {one for one in self.spelt if len(one) >= _SURE})
 
     def uid_in(self, data: bytes) -> bool:
-        """Whether bytes hold one of the UIDs."""
+        """True if bytes hold one of the UIDs."""
         return any(uid.encode() in data for uid in self.uids)
 
 
 def identifiers(header: Dataset) -> Identifiers:
-    """Every name of a person, patient's number and UID of study, series and instance, at any depth."""
+    """Collect every person's name, patient's number and UID of study, series and instance, at any depth."""
     words: set[str] = set()
     numbers: set[str] = set()
     uids: set[str] = set()
@@ -79,7 +79,7 @@ def identifiers(header: Dataset) -> Identifiers:
 
 
 def _telling(dataset: Dataset) -> Iterator[DataElement]:
-    """Names, numbers and UIDs. Other elements are not even converted: their makers' faults are no matter here."""
+    """Yield names, numbers and UIDs. Other elements are not converted, so that their faults do not matter."""
     for tag in dataset.keys():  # noqa: SIM118 - iterating a data set would convert every element
         raw: Any = dataset.get_item(tag)
         vr = raw.VR

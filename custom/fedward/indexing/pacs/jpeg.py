@@ -1,4 +1,4 @@
-"""Compressed frames without what their makers may have written beside the picture. Pure; no pixel is decoded.
+"""Remove from compressed frames all data that is not the picture. Pure; no pixel is decoded.
 
 JPEG, JPEG-LS and JPEG 2000 code streams are chains of marked segments (ISO/IEC 10918-1 B.1, 14495-1 C.1, 15444-1 A).
 Comments and application segments hold free text, Exif and thumbnails; after the end marker anything may follow.
@@ -16,14 +16,14 @@ _END, _COMMENT, _START_OF_SCAN = 0xD9, 0xFE, 0xDA
 _COMMENT_2000, _START_OF_TILE = 0x64, 0x90
 _APPLICATION = range(0xE0, 0xF0)
 _NEEDED = (b"JFIF\0", b"Adobe", b"SPIFF")
-"""Application segments that say how colours are coded."""
+"""Application segments that state the colour coding."""
 
 
 def without_comments(header: Dataset, syntax: UID) -> bytes:
-    """The encapsulated pixel data of ``header`` with comments, application segments and trailing bytes left out.
+    """Return the encapsulated pixel data of ``header`` without comments, application segments and trailing bytes.
 
     Raises:
-        ValueError: a transfer syntax of which it is not known where text may stand, or a damaged code stream.
+        ValueError: a transfer syntax in which the location of text is unknown, or a damaged code stream.
     """
     data: bytes = header.PixelData
     if syntax == RLELossless:
@@ -37,7 +37,7 @@ def without_comments(header: Dataset, syntax: UID) -> bytes:
 def _stripped(frame: bytes, *, wavelet: bool) -> bytes:
     start, body = (b"\xff\x4f", _START_OF_TILE) if wavelet else (b"\xff\xd8", _START_OF_SCAN)
     end = frame.rfind(bytes((0xFF, _END)))
-    end = len(frame) - 2 if end < 0 else end  # one that was cut short is the decoder's to judge
+    end = len(frame) - 2 if end < 0 else end  # the decoder judges a truncated frame
     if not frame.startswith(start):
         raise ValueError("no code stream")
     kept, at = [start], 2

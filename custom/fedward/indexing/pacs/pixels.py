@@ -1,4 +1,4 @@
-"""The pixel data of a received instance, and nothing beside it: no trailing bytes, no graphics in unused bits."""
+"""Reduce a received instance's pixel data to the pixels: no trailing bytes, no graphics in unused bits."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from fedward.indexing.pacs.jpeg import without_comments
 
 
 def pixels_alone(header: Dataset, element: DataElement, syntax: UID) -> DataElement:
-    """The element with what is no pixel left out. Every stored value (PS3.5 8.1.1) stays what it was.
+    """Return the element with pixels only. Every stored value (PS3.5 8.1.1) is unchanged.
 
     Raises:
-        ValueError: compressed pixels of which it is not known where text may stand.
+        ValueError: compressed pixels in which the location of text is unknown.
     """
     if syntax.is_encapsulated:
         alone = DataElement(element.tag, "OB", without_comments(header, syntax))
@@ -39,7 +39,7 @@ def _length(header: Dataset, allocated: int) -> int:
 
 
 def _used_bits(data: bytes, allocated: int, stored: int, high: int | None, header: Dataset, *, little: bool) -> bytes:
-    """Overlays of old stood in the bits above or below the value (PS3.5 8.1.1); those bits are cleared."""
+    """Clear the bits above and below the value (PS3.5 8.1.1): old overlays were stored there."""
     signed = whole(header, "PixelRepresentation") == 1
     size = allocated // 8
     kind = np.dtype(f"{'<' if little else '>'}{'i' if signed else 'u'}{size}")

@@ -1,9 +1,9 @@
-"""What an instance keeps when it leaves the archive: the written table.
+"""List the attributes that an instance keeps when it leaves the archive.
 
-Nothing is kept but what stands in ``KEPT`` (unchanged, at any depth) and ``CLEANED`` (made anew). Everything else goes,
-whether anybody has heard of it or not; ``REMOVED`` says why for what a reader of the table may look for. The table
-starts from DICOM PS3.15 table E.1-1, the Basic Application Confidentiality Profile; ``EXCEPTIONS`` are the attributes
-which that profile would remove or empty and this one keeps or makes anew.
+Only attributes in ``KEPT`` (unchanged, at any depth) and ``CLEANED`` (set anew) are kept. All others are removed, known
+or unknown; ``REMOVED`` gives the reason for those that a reader may look for. The table starts from DICOM PS3.15 table
+E.1-1, the Basic Application Confidentiality Profile; ``EXCEPTIONS`` are the attributes that this profile would remove
+or empty and this table keeps or sets anew.
 """
 
 from __future__ import annotations
@@ -121,8 +121,8 @@ KEPT: dict[str, tuple[str, ...]] = {
     ),
     "names the scanner's make for subgroups, not the one machine": ("Manufacturer", "ManufacturerModelName"),
 }
-"""Reason -> attributes that stay, where their value is of the kind that the standard gives them. Text that holds a word
-of the patient's name or one of the patient's numbers is dropped all the same."""
+"""Reason -> attributes that stay, if their value is of the kind that the standard defines. Text that holds a part of
+the patient's name or one of the patient's numbers is still dropped."""
 
 CLEANED: dict[str, str] = {
     "PatientID": "keyed pseudonym; the same patient has the same one in every study, run and cohort of this site",
@@ -147,7 +147,7 @@ CLEANED: dict[str, str] = {
     "DeidentificationMethodCodeSequence": "DCM 113100 and 113108 (PS3.16 CID 7050)",
     "LongitudinalTemporalInformationModified": "REMOVED",
 }
-"""Attributes that are made anew, and what they hold afterwards."""
+"""Attributes that are set anew -> their content afterwards."""
 
 REMOVED: dict[str, str] = {
     "private attributes (odd groups)": "nobody but their maker knows what is in them",
@@ -160,7 +160,7 @@ REMOVED: dict[str, str] = {
     "UIDs that no line above names": "they lead back into the archive",
     "everything else": "it is not needed, and what is not known to be harmless does not stay",
 }
-"""What goes, for people; the code needs no list for it."""
+"""Removed attributes -> reason, for readers; the code does not use this list."""
 
 EXCEPTIONS: frozenset[str] = frozenset(
     {
@@ -182,10 +182,10 @@ EXCEPTIONS: frozenset[str] = frozenset(
         "StudyTime",
     }
 )
-"""Attributes of PS3.15 table E.1-1 that are kept or made anew here; all others of that table go."""
+"""Attributes of PS3.15 table E.1-1 that this table keeps or sets anew; all others of that table are removed."""
 
 EDITION = "1"
-"""Raised when the table changes: images fetched under another edition are not mixed with new ones."""
+"""Edition of this table, raised when it changes: images of different editions are not mixed."""
 
 KEPT_TAGS: frozenset[int] = frozenset(
     tag for keywords in KEPT.values() for keyword in keywords if (tag := tag_for_keyword(keyword)) is not None

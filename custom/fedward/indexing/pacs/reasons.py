@@ -1,4 +1,4 @@
-"""Why what the archive has did not become a file here, in words for those who look after both."""
+"""List the reasons why an instance of the archive did not become a file here, with explanations for both sides."""
 
 REASONS: dict[str, str] = {
     "empty-study": "has no series of the cohort's modalities, or none at all",

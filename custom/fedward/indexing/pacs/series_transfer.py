@@ -1,4 +1,4 @@
-"""One series' errand: what is still to come, and what became of each instance that was sent."""
+"""Track the transfer of one series: the instances still missing, and the outcome of each instance that was sent."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from fedward.indexing.site_key import SiteKey
 
 
 class Errand:
-    """Takes what the archive sends for one series, from any thread. Nothing reaches the disk but de-identified files.
+    """Receiver of one series' instances, from any thread. Only de-identified files reach the disk.
 
     Attributes:
         refused: instance -> reason and detail.
-        stored: how many were written.
-        uninvited: how many were sent that nobody had asked for.
-        fault: what ended the errand for good, such as a full disk; None where nothing did.
+        stored: number of instances written.
+        uninvited: number of instances sent without a request.
+        fault: exception that ended the transfer, such as a full disk; None if there was none.
     """
 
     def __init__(self, series: Series, instances: Sequence[Instance], *, store: Store, key: SiteKey) -> None:
@@ -35,11 +35,11 @@ class Errand:
         self.fault: BaseException | None = None
 
     def missing(self) -> list[Instance]:
-        """What was neither stored nor refused yet."""
+        """Return the instances that are neither stored nor refused yet."""
         return list(self._waiting.values())
 
     def receive(self, sent: Dataset) -> Verdict:
-        """De-identify and write one instance, if it was asked for. Raises nothing: see ``fault``."""
+        """De-identify and write one instance, if it was requested. Raises nothing: see ``fault``."""
         with self._lock:
             if self.fault is not None:
                 return "stopped"
@@ -55,7 +55,7 @@ class Errand:
             except StudyError as refusal:
                 self._refuse(instance, refusal)
                 return "refused"
-            except BaseException as fault:  # noqa: BLE001 - raised again by whoever sent for it
+            except BaseException as fault:  # noqa: BLE001 - the caller that started the transfer raises it again
                 self.fault = fault
                 return "stopped"
             del self._waiting[instance]
@@ -63,7 +63,7 @@ class Errand:
             return "stored"
 
     def give_up(self, refusal: StudyError) -> None:
-        """List everything that is still missing under this reason."""
+        """Refuse every missing instance with this reason."""
         with self._lock:
             for instance in list(self._waiting):
                 self._refuse(instance, refusal)

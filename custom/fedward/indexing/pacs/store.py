@@ -1,8 +1,8 @@
-"""Where fetched instances lie, and what is known to be whole: the image folder and a small file beside them.
+"""Store fetched instances in the image folder, with a small file that lists the complete series.
 
 Layout: ``<study>/<series>/<instance>.dcm`` under pseudonyms, and ``.archive.jsonl``: the key's fingerprint and the
-table's edition, then a line for each series that was fetched whole. A file is there whole or not at all: it is written
-under another name, flushed to the disk and renamed. The file system is what counts; the small file saves questions.
+table's edition, then a line for each series that was fetched completely. A file is written whole or not at all: under
+another name, flushed to the disk, then renamed. The files on disk decide; the small file only saves queries.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _PART = ".part"
 
 
 class Store:
-    """The image folder of one cohort; one process at a time has it.
+    """Image folder of one cohort; one process at a time may use it.
 
     Raises:
-        CohortError: the folder holds files that did not come this way, or came under another key or table; another
-            process is at work in it; or it cannot be written.
+        CohortError: the folder holds files that this module did not write, or that belong to another key or edition;
+            another process uses it; or it cannot be written.
     """
 
     def __init__(self, folder: Path, key: SiteKey) -> None:
@@ -55,19 +55,19 @@ class Store:
             raise
 
     def close(self) -> None:
-        """Let another process have the folder."""
+        """Release the folder for another process."""
         self._state.close()
 
     def pseudonyms(self, series: Series) -> tuple[str, str]:
-        """Of study and series."""
+        """Return the pseudonyms of study and series."""
         return self._key.pseudonym("study", series.study), self._key.pseudonym("series", series.uid)
 
     def has(self, series: Series, instance: str) -> bool:
-        """Whether the instance is there."""
+        """True if the instance is in the folder."""
         return self._path(series, instance).is_file()
 
     def whole(self, series: Series) -> bool:
-        """Whether all the instances that the archive now counts were fetched, and are still there."""
+        """True if all instances that the archive now counts were fetched and are still in the folder."""
         _, name = self.pseudonyms(series)
         if series.instances is None or self._whole.get(name) != series.instances:
             return False
@@ -85,7 +85,7 @@ class Store:
         part.rename(path)
 
     def mark_whole(self, series: Series, instances: int) -> None:
-        """Remember that a series is there with this many instances."""
+        """Record that a series is complete with this many instances."""
         _, name = self.pseudonyms(series)
         place = os.open(self._place(series), os.O_RDONLY)
         try:
@@ -96,7 +96,7 @@ class Store:
         self._whole[name] = instances
 
     def others(self, found: set[tuple[str, str]]) -> int:
-        """How many instances lie here of series that are not among ``found``, pairs of pseudonyms."""
+        """Count the instances here whose series are not in ``found``, pairs of pseudonyms."""
         places = [place for place in self._folder.glob("*/*") if (place.parent.name, place.name) not in found]
         return sum(1 for place in places for _ in place.glob("*.dcm"))
 
@@ -108,7 +108,7 @@ class Store:
         return self._place(series) / f"{self._key.pseudonym('image', instance)}.dcm"
 
     def _read(self) -> dict[str, int]:
-        """Series by pseudonym; writes the first line where there is none. A line that was cut short is passed over."""
+        """Read series by pseudonym; write the first line if there is none. A truncated line is ignored."""
         head = {"format": 1, "key": self._key.fingerprint, "table": EDITION}
         self._state.seek(0)
         lines = self._state.read().split("\n")

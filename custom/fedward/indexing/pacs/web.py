@@ -1,7 +1,7 @@
-"""Asking an archive by DICOMweb: QIDO-RS by pages and WADO-RS (PS3.18 10.6, 10.4).
+"""Query an archive over DICOMweb: QIDO-RS by pages and WADO-RS (PS3.18 10.6, 10.4).
 
-The session is told to follow no redirect, to read no proxy or ``.netrc`` from the environment, and to verify the
-archive's certificate. Credentials go to one host over TLS, or to this machine itself.
+The session follows no redirect, reads no proxy or ``.netrc`` from the environment, and verifies the archive's
+certificate. Credentials are sent to one host over TLS, or to this machine itself.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from fedward.settings import Pacs
 
 PAGE = 500
 _AS_STORED = (("application/dicom", "*"),)
-"""Any transfer syntax, so that the archive sends each instance in its own (PS3.18 8.7.3)."""
+"""Any transfer syntax, so that the archive sends each instance as stored (PS3.18 8.7.3)."""
 
 
 class WebArchive:
-    """``protocol = "dicomweb"``."""
+    """Archive for ``protocol = "dicomweb"``."""
 
     def __init__(self, pacs: Pacs) -> None:
         self._pacs, self._keys, self._url = pacs, find_keys(pacs), str(pacs.url)
@@ -84,7 +84,7 @@ class WebArchive:
         limit: int | None = None,
         **place: Any,
     ) -> list[dict[str, Any]]:
-        """All answers, until a page brings no new one: an archive may give short pages, or know no pages."""
+        """Return all answers, until a page brings no new one: an archive may send short pages, or ignore paging."""
         answers: dict[str, dict[str, Any]] = {}
         while True:
             with self._answering():
@@ -98,12 +98,12 @@ class WebArchive:
 
     @contextmanager
     def _answering(self) -> Iterator[None]:
-        """Turn what the HTTP library raises into errors that say what to do."""
+        """Turn exceptions of the HTTP library into errors with a remedy."""
         try:
             yield
         except FedwardError:
             raise
-        except ValueError as fault:  # no JSON, or an address that is none
+        except ValueError as fault:  # not JSON, or not a valid address
             raise StudyError("archive-refused", f"answer cannot be read: {type(fault).__name__}") from None
         except requests.exceptions.SSLError:
             remedy = "name the authority that signed it as ca in site.toml, or correct the host in url"
@@ -119,7 +119,7 @@ class WebArchive:
         except (requests.exceptions.RequestException, OSError):
             remedy = "correct url in site.toml, or start the archive; then run the same command again"
             raise SilentArchiveError("archive cannot be reached, or hung up", where=self._url, remedy=remedy) from None
-        except Exception as fault:  # noqa: BLE001 - an answer that its library cannot read; its message may quote it
+        except Exception as fault:  # noqa: BLE001 - an answer that the library cannot read; its message may quote it
             raise StudyError("archive-refused", f"answer cannot be read: {type(fault).__name__}") from None
 
     def _refusal(self, status: int) -> CohortError:
@@ -134,10 +134,10 @@ class WebArchive:
 
 
 def session(pacs: Pacs) -> requests.Session:
-    """An HTTP session that keeps the credentials to the archive.
+    """Build an HTTP session that sends the credentials to the archive only.
 
     Raises:
-        CohortError: credentials that others may read, that are none, or that would go over the network in clear; a
+        CohortError: credentials that others may read, that are invalid, or that would cross the network in clear; a
             ``ca`` that cannot be read.
     """
     made = requests.Session()
@@ -155,7 +155,7 @@ def session(pacs: Pacs) -> requests.Session:
 
 
 def read_credentials(path: Path) -> str:
-    """The value of the Authorization header from a file with ``user:password`` or ``Bearer TOKEN``.
+    """Return the value of the Authorization header from a file with ``user:password`` or ``Bearer TOKEN``.
 
     Raises:
         CohortError: no such file, one that others may read, or one that holds neither.

@@ -1,7 +1,7 @@
-"""The report's drawings as SVG text: lines over the rounds, points with intervals. No script, no outside request.
+"""Draw the report's charts as SVG text: lines over the rounds, points with intervals. No script, no outside request.
 
-Colours come from the page's style sheet through class names, so that a drawing follows light and dark. Every text that
-comes from outside is escaped.
+Colours come from the page's style sheet through class names, so that a drawing follows light and dark mode. Text from
+outside is always escaped.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from fedward.reporting.data.report import Report, Score
 
 
 def rounds_chart(report: Report, *, measure: str, width: int) -> str:
-    """Each site's value before every round and after the last, each line with its site's name at its end.
+    """Draw each site's value before every round and after the last; the site's name is at the end of its line.
 
     Args:
-        report: what to draw.
-        measure: the job's measure as it is shown.
-        width: of the drawing, in the units of its text; 760 for a page, 380 for a phone.
+        report: report to draw.
+        measure: name of the job's measure, as shown.
+        width: width of the drawing, in the units of its text; 760 for a page, 380 for a phone.
 
     Returns:
-        SVG text, or "" where fewer than two points of any site were measured.
+        SVG text, or "" if every site has fewer than two measured points.
     """
     lines = {
         site.site: [(number, one.value) for number, one in enumerate(site.history) if one.value is not None]
@@ -53,12 +53,12 @@ def rounds_chart(report: Report, *, measure: str, width: int) -> str:
 
 
 def forest_chart(report: Report, *, measure: str, width: int) -> str:
-    """Sites, worst first: point and 95 % interval of each of ``Report.models``.
+    """Draw the sites, worst first, with point and 95 % interval of each of ``Report.models``.
 
-    Args: as for ``rounds_chart``; in a narrow drawing a site's name stands above its intervals instead of beside them.
+    Args: as for ``rounds_chart``; in a narrow drawing a site's name is above its intervals instead of beside them.
 
     Returns:
-        SVG text, or "" where nothing was measured.
+        SVG text, or "" if no value was measured.
     """
     models = report.models
     rows = [(site.site, {name: getattr(site, name) for name in models}) for site in report.worst_first]
@@ -105,7 +105,7 @@ def _series(site: str, points: Sequence[tuple[int, float]], colour: str, x: Scal
 
 
 def _small(words: str) -> str:
-    """With a small first letter; what follows stays as it is."""
+    """Make the first letter small; the rest stays unchanged."""
     return words[:1].lower() + words[1:]
 
 
@@ -153,7 +153,7 @@ def _interval(score: Score, name: str, words: str, x: Scale, y: float, *, label:
 
 
 def _label_beside(name: str, words: str, x: Scale, places: Sequence[float], y: float) -> str:
-    """The series' name left of its interval, else right of it, else above it."""
+    """Place the series' name left of its interval, else right of it, else above it."""
     room = len(words) * LETTER
     if min(places) - room > x.start:
         return text(f"tick {name} end", min(places) - 8, y + 4, words)

@@ -1,4 +1,4 @@
-"""Small drawings of the same size, one a site: its line with its interval, its ROC and its reliability curve."""
+"""Draw small panels of equal size, one for each site: its line with interval, its ROC and its reliability curve."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from fedward.reporting.data.curves import Bin, Curves, RocPoint
 from fedward.reporting.data.report import Point, Report
 
 WIDTH, HEIGHT, SIDE = 260, 170, 128
-"""Of a panel over the rounds; and the side of a square of curves."""
+"""Width and height of a panel over the rounds, and side of a square of curves."""
 LARGEST_DOT = 6.0
 
 
 def interval_panels(report: Report, *, measure: str) -> dict[str, str]:
-    """Site, worst first -> its value over the rounds with its 95 % interval as a band, the other sites faint behind it.
+    """Return site -> panel, worst first: its value over the rounds with a 95 % interval band, other sites faint behind.
 
-    All panels have one scale.
+    All panels have the same scale.
 
     Args:
-        report: what to draw.
-        measure: the job's measure as it is shown.
+        report: report to draw.
+        measure: name of the job's measure, as shown.
 
     Returns:
-        SVG texts; none where no site's interval was measured at two points or more.
+        SVG texts; none if no site's interval was measured at two points or more.
     """
     lines = {site.site: _known(site.history) for site in report.worst_first}
     drawn = {site: points for site, points in lines.items() if len(_banded(points)) >= 2}
@@ -39,15 +39,15 @@ def interval_panels(report: Report, *, measure: str) -> dict[str, str]:
 
 
 def curve_panel(name: str, curves: Curves, together: Curves | None) -> str:
-    """ROC and reliability curve side by side, that of all sites together faint behind each.
+    """Draw ROC and reliability curve side by side, with the curve of all sites together faint behind each.
 
     Args:
-        name: whose they are, for who cannot see them.
-        curves: its own.
-        together: those of all sites, or None.
+        name: owner of the curves, for screen readers.
+        curves: curves of this owner.
+        together: curves of all sites together, or None.
 
     Returns:
-        SVG text, or "" where neither curve has two points.
+        SVG text, or "" if the ROC has fewer than two points and no bin is known.
     """
     roc, bins = _roc(curves.roc), _shown(curves.reliability)
     if len(roc) < 2 and not bins:
@@ -140,7 +140,7 @@ def _roc(points: Sequence[RocPoint]) -> list[tuple[float, float]]:
 
 @dataclass(frozen=True, slots=True)
 class _Dot:
-    """A bin of the reliability table that is shown, from ``low`` up to ``high``."""
+    """Bin of the reliability table that is drawn, from ``low`` up to ``high``."""
 
     low: float
     high: float
@@ -170,5 +170,5 @@ def _shown(bins: Sequence[Bin]) -> list[_Dot]:
 
 
 def _at(roc: Sequence[tuple[float, float]], fpr: float) -> float:
-    """The curve's height at the nearest point at or below a false positive rate."""
+    """Return the curve's height at the nearest point at or below a false positive rate."""
     return max((tpr for at, tpr in roc if at <= fpr + 1e-9), default=0.0)

@@ -1,4 +1,4 @@
-"""Who took part in which round, as a grid: a row a site, a column a round."""
+"""Draw as a grid which site took part in which round: a row for each site, a column for each round."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ ROW, LARGEST, MOST_ROUNDS = 24, 18.0, 240
 
 
 def participation_chart(report: Report, *, measure: str, width: int) -> str:
-    """A filled square where a site's update counted, a crossed one where it is missing.
+    """Draw a filled square where a site's update counted, a crossed one where it is missing.
 
     Args:
-        report: what to draw.
-        measure: not drawn; drawings of a report have the same arguments.
-        width: of the drawing, in the units of its text; 760 for a page, 380 for a phone.
+        report: report to draw.
+        measure: not used; all drawings of a report have the same arguments.
+        width: width of the drawing, in the units of its text; 760 for a page, 380 for a phone.
 
     Returns:
-        SVG text, or "" where there is no round, or more than can be told apart.
+        SVG text, or "" if there is no round, or more rounds than can be distinguished.
     """
     ledger = report.ledger
     if not ledger or len(ledger) > MOST_ROUNDS:

@@ -1,4 +1,4 @@
-"""The federation's grey values as a drawing: one bar for each bin. No script, no outside request."""
+"""Draw the federation's grey values: one bar for each bin. No script, no outside request."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ HEIGHT, TOP, BOTTOM, EDGE = 150, 10, 40, 8
 
 
 def intensity_chart(report: Report, *, measure: str, width: int) -> str:
-    """Shares of grey values over all hospitals' images, from dark to bright.
+    """Draw the shares of grey values over all hospitals' images, from dark to bright.
 
     Args:
-        report: what to draw.
-        measure: not drawn; drawings of a report have the same arguments.
-        width: of the drawing, in the units of its text; 760 for a page, 380 for a phone.
+        report: report to draw.
+        measure: not used; all drawings of a report have the same arguments.
+        width: width of the drawing, in the units of its text; 760 for a page, 380 for a phone.
 
     Returns:
-        SVG text, or "" where a share is withheld or there are none.
+        SVG text, or "" if a share is withheld or there are none.
     """
     shares = _known(report)
     if not shares or not any(shares.values()):

@@ -1,4 +1,4 @@
-"""ε over time as an SVG file of its own: a step curve for each cohort, its cap as a dashed line."""
+"""Draw ε over time as a separate SVG file: a step curve for each cohort, its cap as a dashed line."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ text { font: 12.5px system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; fi
 
 
 def spend_chart(curves: Sequence[Curve], *, site: str) -> str:
-    """Draw what each cohort had spent at each time.
+    """Draw the ε that each cohort had spent at each time.
 
-    A cohort that a job without protection touched has no finite ε: its curve leaves by the top, marked ∞. The last
-    value stands beside the cohort's name; a curve goes on level from its last step to the newest of all.
+    A cohort that a job without protection used has no finite ε: its curve leaves at the top, marked ∞. The last value
+    is beside the cohort's name; a curve continues level from its last step to the newest time of all.
 
     Returns:
-        SVG text that stands alone, or "" where nothing was spent.
+        SVG text of a complete file, or "" if nothing was spent.
     """
     drawn = [curve for curve in curves if curve.points]
     if not drawn:
@@ -47,7 +47,7 @@ def spend_chart(curves: Sequence[Curve], *, site: str) -> str:
     parts = [*_value_axis(y, right), *_time_axis(first, x)]
     ends = _ends(drawn, y)
     for number, curve in enumerate(drawn):
-        wide = min(2.0 + 2.5 * (len(drawn) - 1 - number), 9.5)  # one that lies under another still shows
+        wide = min(2.0 + 2.5 * (len(drawn) - 1 - number), 9.5)  # a curve below another one stays visible
         parts += _curve(curve, f"s{number % 6}", x, y, first, label=ends[str(number)], wide=wide)
     parts.append(_text("title", 8, 22, f"ε of the patient who has spent most, {site}"))
     parts.append(_text("tick", 8, 40, "dashed: the cohort's cap"))
@@ -61,7 +61,7 @@ def spend_chart(curves: Sequence[Curve], *, site: str) -> str:
 
 
 def _curve(curve: Curve, colour: str, x: Scale, y: Scale, first: datetime, *, label: float, wide: float) -> list[str]:
-    """A step at each time, level to the right edge, and the name with the last value beside it."""
+    """Draw a step at each time, level to the right edge, and the name with the last value beside it."""
     places = [
         (x((datetime.fromisoformat(at) - first).total_seconds()), _height(value, y)) for at, value in curve.points
     ]
@@ -77,7 +77,7 @@ def _curve(curve: Curve, colour: str, x: Scale, y: Scale, first: datetime, *, la
 
 
 def _corners(places: Sequence[tuple[float, float]], x: Scale) -> list[tuple[float, float]]:
-    """Where each level ends, and its height."""
+    """Return the end and the height of each level."""
     until = [at for at, _ in places[1:]] + [x.end]
     return [(end, high) for end, (_, high) in zip(until, places, strict=True)]
 
@@ -96,7 +96,7 @@ def _ends(curves: Sequence[Curve], y: Scale) -> dict[str, float]:
 
 
 def _value_axis(y: Scale, right: float) -> list[str]:
-    """Whole steps of 1, 2 or 5 times a power of ten, eight at most."""
+    """Draw ticks at steps of 1, 2 or 5 times a power of ten, at most eight steps."""
     scale = 10.0 ** math.floor(math.log10(y.high) - 1)
     step = next(s * scale * ten for ten in (1, 10, 100) for s in _STEPS if y.high / (s * scale * ten) <= 8)
     ticks = [step * number for number in range(int(y.high / step) + 1)]
@@ -105,7 +105,7 @@ def _value_axis(y: Scale, right: float) -> list[str]:
 
 
 def _time_axis(first: datetime, x: Scale) -> list[str]:
-    """Four times, by day, or by minute within two days; all UTC."""
+    """Draw four times, as days, or as minutes if the axis spans at most two days; all UTC."""
     form = "%Y-%m-%d" if x.high > 2 * 86_400 else "%m-%d %H:%M"
     parts = []
     for quarter in (0.08, 0.36, 0.64, 0.92):

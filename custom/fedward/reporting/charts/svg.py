@@ -1,7 +1,7 @@
-"""What drawings are made of: scales, lines, words, as SVG text.
+"""Provide the parts of drawings as SVG text: scales, lines, labels.
 
-Colours come from the page's style sheet through class names, so that a drawing follows light and dark. Every text that
-comes from outside is escaped.
+Colours come from the page's style sheet through class names, so that a drawing follows light and dark mode. Text from
+outside is always escaped.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from html import escape
 from math import ceil, floor
 
 LETTER, NARROW = 8.6, 500
-"""Room for one letter of a label, and the width below which a drawing is a phone's."""
+"""Width of one letter of a label, and the width below which a drawing is for a phone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """A linear scale from ``low``..``high`` to ``start``..``end`` in pixels, with whole ticks."""
+    """Linear scale from ``low``..``high`` to ``start``..``end`` in pixels, with round ticks."""
 
     low: float
     high: float
@@ -28,21 +28,21 @@ class Scale:
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
     def ticks(self) -> list[float]:
-        """From three to eight round numbers within the scale."""
+        """Return three to eight round numbers within the scale."""
         step = next(s for s in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if (self.high - self.low) / s <= 7)
         first = ceil(self.low / step - 1e-9)
         return [round(step * k, 4) for k in range(first, floor(self.high / step + 1e-9) + 1)]
 
 
 def value_scale(values: Sequence[float], start: float, end: float) -> Scale:
-    """A scale around ``values`` that ends on multiples of 0.05 and never leaves 0 to 1."""
+    """Return a scale around ``values`` that ends on multiples of 0.05 and stays within 0 to 1."""
     low = max(0.0, floor(min(values) * 20 - 0.2) / 20)
     high = min(1.0, max(ceil(max(values) * 20 + 0.2) / 20, low + 0.1))
     return Scale(min(low, high - 0.1), high, start, end)
 
 
 def spread(places: Mapping[str, float], *, gap: float, low: float, high: float) -> dict[str, float]:
-    """Move labels apart to ``gap`` or more between neighbours, keeping their order and, if it can, the range."""
+    """Move labels at least ``gap`` apart, in the same order and, if possible, within the range."""
     order = sorted(places, key=lambda name: places[name])
     moved: list[float] = []
     for name in order:
@@ -55,17 +55,17 @@ def spread(places: Mapping[str, float], *, gap: float, low: float, high: float) 
 
 
 def line(kind: str, x1: float, y1: float, x2: float, y2: float) -> str:
-    """A straight line of a class of the style sheet."""
+    """Return a straight line with a class of the style sheet."""
     return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
 
 
 def text(kind: str, x: float, y: float, words: str) -> str:
-    """Words, escaped."""
+    """Return a text element, escaped."""
     return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{escape(words)}</text>'
 
 
 def svg(width: int, height: int, title: str, spoken: str, parts: Sequence[str]) -> str:
-    """A drawing of ``parts``, and in words what it shows for who cannot see it."""
+    """Return a drawing of ``parts``, with a description of its content for screen readers."""
     label = escape(f"{title}. {spoken}.")
     body = "\n".join(parts)
     return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}">\n{body}\n</svg>'

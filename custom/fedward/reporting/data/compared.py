@@ -1,4 +1,4 @@
-"""What was compared with what: which model, on which patients, from which seed."""
+"""Describe the comparisons of a report: which model, on which patients, from which seed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fedward.settings import JobSpec
 
 
 def compared(job: JobSpec, events: Sequence[Event]) -> tuple[str, ...]:
-    """Plain sentences on every number that the events of a job can give."""
+    """Return plain sentences that explain every number in the events of a job."""
     own = "each site’s own validation patients, who were held back from all training"
     lines = [f"Federated: {_final(job, events)}, on {own}."]
     if job.federation.local_baseline:

@@ -1,4 +1,4 @@
-"""ROC and reliability curves of a classification, as sites or the sum over sites give them."""
+"""Read ROC and reliability curves of a classification, from one site or from the sum over sites."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RocPoint:
-    """Share of the negatives called positive, and of the positives; None where that is withheld."""
+    """Shares of the negatives and of the positives that are called positive; None if withheld."""
 
     fpr: float
     tpr: float | None
@@ -17,15 +17,15 @@ class RocPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bin:
-    """Patients whose score lies between its lower edge and that of the next bin; a patient's score is the highest of
-    their images'.
+    """Patients whose score lies between this bin's lower edge and the next bin's; a patient's score is the highest of
+    their images' scores.
 
     Attributes:
-        low: the lower edge, a tenth; a hospital puts tenths together until each bin has its floor of patients.
-        patients: who count in it.
-        positives: those of them who have the finding in an image.
+        low: lower edge, a tenth; a hospital merges tenths until each bin has its minimum count of patients.
+        patients: number of patients in the bin.
+        positives: number of them with the finding in an image.
         score: mean of their scores.
-        observed: positives as a share of the patients.
+        observed: positives as a fraction of the patients.
     """
 
     low: float
@@ -37,14 +37,14 @@ class Bin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curves:
-    """Of one label; either is empty where it was not measured."""
+    """Curves of one label; either is empty if it was not measured."""
 
     roc: tuple[RocPoint, ...] = ()
     reliability: tuple[Bin, ...] = ()
 
 
 def curves_of(group: Mapping[str, Any] | None) -> dict[str, Curves]:
-    """Label -> curves, from the ``curves`` that a site, or the sum over sites, sent."""
+    """Return label -> curves, from the ``curves`` that a site, or the sum over sites, sent."""
     return {
         label: Curves(
             roc=tuple(

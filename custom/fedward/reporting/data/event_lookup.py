@@ -1,4 +1,4 @@
-"""Looking things up in a job's events."""
+"""Find events of a job by kind and by fields."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Event = Mapping[str, Any]
 
 
 def of_kind(events: Iterable[Event], kind: str, **fields: Any) -> Iterator[Event]:
-    """Events of a kind whose fields have these values, in their order."""
+    """Yield the events of a kind whose fields have these values, in their order."""
     return (
         event
         for event in events
@@ -18,10 +18,10 @@ def of_kind(events: Iterable[Event], kind: str, **fields: Any) -> Iterator[Event
 
 
 def last_of(events: Sequence[Event], kind: str, **fields: Any) -> Event | None:
-    """The last such event, or None."""
+    """Return the last such event, or None."""
     return next(of_kind(reversed(events), kind, **fields), None)
 
 
 def final_answers(events: Sequence[Event]) -> dict[str, Event]:
-    """Site -> its answer to the last validation; with several, the last."""
+    """Return site -> its answer to the final validation; the last one if there are several."""
     return {event["site"]: event for event in of_kind(events, "answered", task="final")}

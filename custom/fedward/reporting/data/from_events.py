@@ -1,4 +1,4 @@
-"""A job's events -> its report. What events do not hold is not measured, and stays so."""
+"""Make a job's report from its events. A value that no event holds stays not measured."""
 
 from __future__ import annotations
 
@@ -40,35 +40,35 @@ OTHERS = {
     },
     "segmentation": {"hd95_mm": "95 % Hausdorff distance (mm)"},
 }
-"""Further measures, as they come from a site -> as they are shown."""
+"""Further measures: name in a site's answer -> name as shown."""
 
 MECHANISMS = {
     "none": "none",
     "dp-sgd": "DP-SGD for each patient, at each hospital",
     "update-noise": "clipped and noised updates, for each patient",
 }
-"""A job's mechanism -> how the report names it."""
+"""Mechanism of a job -> its name in the report."""
 
 ENCRYPTIONS = {
     "aes-ctr": "AES-256-CTR additive cipher",
     "bfv": "BFV homomorphic encryption",
     "ckks": "CKKS homomorphic encryption",
 }
-"""A key's scheme -> how the report names it."""
+"""Scheme of a key -> its name in the report."""
 
 _WHY_NOT_POOLED = "a real site cannot pool"
 
 
 def report_of(job: JobSpec, events: Sequence[Event], *, wall_s: float | None = None) -> Report:
-    """The report of a finished job.
+    """Make the report of a finished job.
 
     Args:
-        job: what was asked for.
-        events: the server's events, in order.
-        wall_s: seconds from submit to finish; None: from the first event to the last.
+        job: settings of the job.
+        events: events of the server, in order.
+        wall_s: seconds from submit to finish; None to measure from the first event to the last.
 
     Raises:
-        FedwardError: events without a beginning.
+        FedwardError: events without a start.
     """
     started = next(of_kind(events, "started"), None)
     if started is None:
@@ -108,7 +108,7 @@ def report_of(job: JobSpec, events: Sequence[Event], *, wall_s: float | None = N
 
 
 def score_of(job: JobSpec, scores: Mapping[str, Any]) -> Score:
-    """The job's measure among the scores that a site sent."""
+    """Return the job's measure from the scores that a site sent."""
     measure = job.measure
     value = scores.get(measure)
     return Score(
@@ -124,7 +124,7 @@ def score_of(job: JobSpec, scores: Mapping[str, Any]) -> Score:
 
 
 def others_of(job: JobSpec, scores: Mapping[str, Any]) -> dict[str, Score]:
-    """The further measures among the scores that a site sent, by name as it is shown."""
+    """Return the further measures from the scores that a site sent, by name as shown."""
     return {
         shown: Score(
             value=scores.get(name),
@@ -139,7 +139,7 @@ def others_of(job: JobSpec, scores: Mapping[str, Any]) -> dict[str, Score]:
 
 
 def _patients(scores: Mapping[str, Any], measure: str) -> Any:
-    """Patients behind a measure: all, but for one that not each of them has."""
+    """Return the patients of a measure: all, except for a measure that some patients do not have."""
     own = {"dice": "dice_patients", "hd95_mm": "hd95_patients"}.get(measure, "patients")
     return scores.get(own, scores.get("patients"))
 
@@ -158,7 +158,7 @@ def _job(job: JobSpec) -> JobFacts:
 
 
 def _encryption(job: JobSpec, event: Event | None) -> str:
-    """What hid the updates: scheme, precision, and the key by the first digits of its name."""
+    """Describe the encryption of the updates: scheme, precision, and the first digits of the key's name."""
     if event is None:
         return "none" if job.encryption is None else NOT_BEGUN
     scheme, key = event["scheme"], event.get("key")
@@ -240,7 +240,7 @@ def _cohort(admitted: Event) -> CohortFacts:
 
 
 def _privacy(admitted: Event, events: Sequence[Event], site: str) -> SitePrivacy | None:
-    """What the site says at the end, or, if it did not come to that, what it was charged at the beginning."""
+    """Return the privacy cost from the site's final answer, or without one, the cost charged at admission."""
     final = [event["metrics"] for event in of_kind(events, "answered", site=site, task="final")]
     facts = (final[-1] if final else admitted).get("privacy") or {}
     if facts.get("mechanism", "none") == "none":

@@ -1,4 +1,4 @@
-"""Who took part: what every site did in every round, and whether that is enough for the job to have succeeded."""
+"""Collect each site's part in every round, and judge if the job met its coverage policy."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from fedward.settings import JobSpec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteRound:
-    """One site in one round; None where nobody says.
+    """One site in one round; None if not reported.
 
     Attributes:
         outcome: whether its update counted.
-        reason: why it did not.
-        trained: whether the site says that it trained.
-        patients: training patients its update rests on.
-        seconds: from the server's question to the site's answer.
+        reason: reason why it did not count.
+        trained: True if the site reports that it trained.
+        patients: training patients behind its update.
+        seconds: time from the server's request to the site's answer.
         sent_bytes, received_bytes: payload that the server sent to the site and received from it.
     """
 
@@ -37,10 +37,10 @@ class RoundLedger:
     """One round.
 
     Attributes:
-        number: from 0.
-        counted: the model went on with it.
-        patients: over the sites whose update counted, as far as they say.
-        sites: every site that was asked -> its part.
+        number: number of the round, from 0.
+        counted: True if the round changed the model.
+        patients: training patients over the sites whose update counted, as far as reported.
+        sites: every site that got a request -> its part.
     """
 
     number: int
@@ -51,11 +51,11 @@ class RoundLedger:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contribution:
-    """What a site brought to the model, in units of the job's measure, as the mean over all sites.
+    """Contribution of a site to the model, in units of the job's measure, as the mean over all sites.
 
     Attributes:
-        leave_one_out: what the model loses without it; less than 0 where it does better without.
-        shapley: its share of what all sites together gained over an untrained model.
+        leave_one_out: loss of the model without the site; less than 0 if the model is better without it.
+        shapley: share of the site in the gain of all sites together over an untrained model.
     """
 
     leave_one_out: float
@@ -64,18 +64,18 @@ class Contribution:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Participation:
-    """Whether a site took part, and in which rounds.
+    """Participation of a site, over all rounds.
 
     Attributes:
-        site: its id.
-        declined: why it took no part at all, or None.
-        rounds: rounds its update counted in, from 0.
-        missed: round, from 0, -> why its update is missing.
-        patients: training patients it last used; None where it does not say.
-        seconds: over all rounds, from question to answer.
+        site: id of the site.
+        declined: reason why it took no part at all, or None.
+        rounds: rounds in which its update counted, from 0.
+        missed: round, from 0, -> reason why its update is missing.
+        patients: training patients that it last used; None if not reported.
+        seconds: time over all rounds, from request to answer.
         sent_bytes, received_bytes: payload to the site and from it, over all rounds.
-        suspect: round, from 0, -> why no local training explains its update.
-        contribution: what it brought; None where that was not measured.
+        suspect: round, from 0, -> reason why no local training explains its update.
+        contribution: contribution to the model; None if not measured.
     """
 
     site: str
@@ -92,14 +92,14 @@ class Participation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
-    """What the job asked of its sites, and whether it was met.
+    """Coverage policy of the job, and the verdict.
 
     Attributes:
-        min_sites: fewest sites whose updates make a round count.
+        min_sites: smallest number of sites whose updates make a round count.
         must_include: sites without which no round counts.
-        min_patients: fewest training patients over a round's sites, or None.
-        success: the job went through, and every round counted.
-        verdict: the same in words, with the reason where it did not.
+        min_patients: smallest number of training patients over a round's sites, or None.
+        success: True if the job finished and every round counted.
+        verdict: verdict as text, with the reason if the job did not succeed.
     """
 
     min_sites: int
@@ -114,7 +114,7 @@ ABSENT = "was not connected to the server"
 
 
 def ledger_of(events: Sequence[Event]) -> tuple[RoundLedger, ...]:
-    """What every site did in every round; a last round that did not count is there too."""
+    """Return every site's part in every round, including a last round that did not count."""
     rounds = {event["round"]: event for event in of_kind(events, "round")}
     missed: dict[int, dict[str, str]] = {}
     for event in of_kind(events, "dropped"):
@@ -152,7 +152,7 @@ def _told(one: Mapping[str, Any]) -> SiteRound:
 
 
 def _pieced(accepted: bool, reason: str | None, answer: Event | None) -> SiteRound:
-    """A part from the answer alone: events from before the server wrote down who took part."""
+    """Derive a part from the answer alone, for older events in which the server did not record participation."""
     if not accepted and reason is None:
         reason = "the round did not count"
     return SiteRound(
@@ -165,7 +165,7 @@ def _pieced(accepted: bool, reason: str | None, answer: Event | None) -> SiteRou
 
 
 def participation_of(site: str, events: Sequence[Event], ledger: Sequence[RoundLedger]) -> Participation:
-    """One site over all rounds: one that was invited, or that should have been."""
+    """Return one site's participation over all rounds; the site was invited, or should have been."""
     declined = next(of_kind(events, "declined", site=site), None)
     invited = next(of_kind(events, "started"), {}).get("sites", (site,))
     why = ABSENT if site not in invited else None if declined is None else declined["reason"]
@@ -186,7 +186,7 @@ def participation_of(site: str, events: Sequence[Event], ledger: Sequence[RoundL
 
 
 def coverage_of(job: JobSpec, events: Sequence[Event]) -> Coverage:
-    """The policy as the server was given it, and the verdict; an end that events do not tell is no success."""
+    """Return the policy that the server received, and the verdict; without an event for the end it is no success."""
     started, limits = next(of_kind(events, "started"), {}), job.federation
     asked = started.get("coverage") or {}
     success, verdict = _verdict(events, limits.rounds)
@@ -212,7 +212,7 @@ def _verdict(events: Sequence[Event], asked: int) -> tuple[bool, str]:
 
 
 def _counted_from_one(uncovered: Event) -> str:
-    """Why the policy was not met; a reader's rounds count from 1."""
+    """Return the reason why the policy was not met, with rounds counted from 1."""
     number, reason = uncovered.get("round"), str(uncovered["reason"])
     if number is None:
         return reason

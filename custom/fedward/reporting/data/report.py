@@ -1,6 +1,6 @@
-"""What a finished job has to say, as data: the one source of ``report.json``, ``report.html`` and ``summary.json``.
+"""Define a finished job's report as data: the one source of ``report.json``, ``report.html`` and ``summary.json``.
 
-None is "not measured". A score that was withheld because too few patients stand behind it has ``suppressed`` set and is
+None means "not measured". A score that is withheld because it covers too few patients has ``suppressed`` set and is
 shown as "insufficient support". Neither is ever shown as 0.
 """
 
@@ -43,20 +43,20 @@ __all__ = [
 
 Task = Literal["classification", "segmentation"]
 NOT_BEGUN = "asked for, and not begun"
-"""``Report.encryption`` of an encrypted job whose sites came to no key."""
+"""Value of ``Report.encryption`` for an encrypted job whose sites agreed on no key."""
 TOGETHER = "all together"
-"""The column of ``Report.matrix`` for all sites' validation images as one set."""
+"""Column of ``Report.matrix`` for all sites' validation images as one set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobFacts:
-    """What was asked for.
+    """Settings of the job.
 
     Attributes:
         name, task, description, seed, network: from ``job.toml``.
-        size: pixels the network sees.
-        rounds: rounds asked for.
-        threshold: what a hospital's own result must reach, in the job's measure; None where the job names none.
+        size: image size for the network, in pixels.
+        rounds: number of rounds requested.
+        threshold: required result at each hospital, in the job's measure; None if the job has none.
     """
 
     name: str
@@ -71,12 +71,12 @@ class JobFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CohortFacts:
-    """What a site brought, as counts; None where the site's policy does not let a count out.
+    """Cohort of a site, as counts; None if the site's policy withholds a count.
 
     Attributes:
-        images, patients, train_patients, validation_patients: that take part.
-        quarantined: patients with an image file that was set aside.
-        content_hash: of the cohort's manifest.
+        images, patients, train_patients, validation_patients: numbers that take part.
+        quarantined: patients with an image file in quarantine.
+        content_hash: hash of the cohort's manifest.
     """
 
     images: int | None
@@ -89,18 +89,18 @@ class CohortFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SitePrivacy:
-    """What a job cost a site's training patients, as the site's ledger has it.
+    """Privacy cost of a job for a site's training patients, from the site's ledger.
 
     Attributes:
         mechanism: "dp-sgd" or "update-noise".
-        epsilon, delta: of this job, for each patient.
+        epsilon, delta: cost of this job, for each patient.
         spent: ε of the patient who has spent most, over all jobs ever.
-        cap: the hospital's, or None.
-        noise_multiplier: noise's standard deviation over the clip norm, for a whole update over twice that.
-        sampling_rate: chance of a patient to be in a step.
-        steps: steps that count.
-        planned: the site said so when it admitted the job, and not at its end: of steps that were never begun the
-            ledger gives the cost back.
+        cap: the hospital's cap, or None.
+        noise_multiplier: noise's standard deviation over the clip norm; for a whole update, over twice the clip norm.
+        sampling_rate: probability that a patient is in a step.
+        steps: number of steps that count.
+        planned: True if the numbers come from the admission of the job, not from its end; the ledger refunds the cost
+            of steps that never began.
     """
 
     mechanism: str
@@ -116,7 +116,7 @@ class SitePrivacy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelResult:
-    """The federated model on one label, class or structure, where there are several; fields as in ``SiteResult``."""
+    """Federated model on one label, class or structure, if there are several; fields as in ``SiteResult``."""
 
     federated: Score
     others: Mapping[str, Score] = field(default_factory=dict)
@@ -124,24 +124,24 @@ class LabelResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteResult:
-    """One site's numbers, all on its own validation patients.
+    """Results of one site, all on its own validation patients.
 
     Attributes:
-        site: its id.
-        validated: it answered the validation of the final model.
-        federated: the final federated model, in the job's measure (AUC or mean Dice).
-        local_only: the model that this site trained alone, without noise.
-        private_alone: a model trained at this site alone at the job's own ε; only a demo measures it.
-        centralised: a model trained on all sites' images together.
-        others: further measures of the federated model, by name as it is to be shown.
-        history: the incoming global model, in the job's measure, before each round and after the last.
-        cohort: what it brought, or None.
-        privacy: what the job cost its patients, or None for a job without differential privacy.
-        labels: by label, class or structure, where there are several.
-        subgroups: by sex, age and scanner, the worst first; empty where the hospital keeps them.
-        curves: by label; empty where the hospital keeps them.
-        standing: beside the other sites; None where nobody was compared.
-        admission: how the hospital admitted the job: "any", "approved" or "submitter"; None where it does not say.
+        site: id of the site.
+        validated: True if it answered the validation of the final model.
+        federated: final federated model, in the job's measure (AUC or mean Dice).
+        local_only: model that this site trained alone, without noise.
+        private_alone: model trained at this site alone at the job's own ε; only a demo measures it.
+        centralised: model trained on all sites' images together.
+        others: further measures of the federated model, by name as shown.
+        history: incoming global model, in the job's measure, before each round and after the last.
+        cohort: cohort of the site, or None.
+        privacy: privacy cost of the job for its patients, or None for a job without differential privacy.
+        labels: results by label, class or structure, if there are several.
+        subgroups: results by sex, age and scanner, the worst first; empty if the hospital withholds them.
+        curves: curves by label; empty if the hospital withholds them.
+        standing: comparison with the other sites; None if there was none.
+        admission: rule by which the hospital admitted the job: "any", "approved" or "submitter"; None if not reported.
         fedward: version that ran there, or None.
     """
 
@@ -165,13 +165,13 @@ class SiteResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Population:
-    """Who the patients of several hospitals are together, training and validation, from encrypted sums.
+    """Patients of several hospitals together, training and validation, from encrypted sums.
 
-    A count below the floor is None, and with it what would give it away.
+    A count below the minimum count is None, and so is any other count that would disclose it.
 
     Attributes:
-        sites: whose numbers were added.
-        patients, images: of all of them.
+        sites: sites whose numbers were added.
+        patients, images: numbers over all sites.
         age, sex: years, or PatientSex -> patients.
         positives: label, or class -> patients; empty for a segmentation.
         intensity: lower end of a bin, in standard deviations of a standardised image -> share of its grey values.
@@ -188,31 +188,31 @@ class Population:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """A finished job.
+    """Report of a finished job.
 
     Attributes:
-        job: what was asked for.
-        finished_at: ISO 8601 date and time; given, so that the same report is the same bytes.
-        rounds_done: rounds that counted.
-        encryption: "none", ``NOT_BEGUN``, or what hid the updates from the server.
-        updates: an update of a site came to the server.
-        privacy: "none", or the differential privacy that the sites applied, in words.
-        sites: one a site that took part.
-        coverage: what the job asked of its sites, and whether that was met.
-        participation: one a site that was invited.
-        ledger: one a round, from the first.
-        pooled: the federated model over all sites' validation images together.
-        pooled_sites: the sites in the encrypted sum that ``pooled`` comes from; empty where it comes from none.
-        pooled_labels: the same for each label or class, where there are several.
-        pooled_curves: by label, from the same sum.
-        population: who all sites' patients are together, or None where no sum of them was opened.
-        centralised_pooled: the centralised model, likewise.
-        matrix: site whose own model it is -> site it was tested at, or ``TOGETHER`` -> value; empty if not measured.
-        time: where the seconds went.
+        job: settings of the job.
+        finished_at: ISO 8601 date and time; an input, so that the same report gives the same bytes.
+        rounds_done: number of rounds that counted.
+        encryption: "none", ``NOT_BEGUN``, or the encryption that hid the updates from the server.
+        updates: True if an update of a site reached the server.
+        privacy: "none", or a description of the differential privacy that the sites applied.
+        sites: one entry for each site that took part.
+        coverage: coverage policy of the job, and the verdict.
+        participation: one entry for each site that was invited.
+        ledger: one entry for each round, from the first.
+        pooled: federated model over all sites' validation images together.
+        pooled_sites: sites in the encrypted sum behind ``pooled``; empty if there was no such sum.
+        pooled_labels: the same for each label or class, if there are several.
+        pooled_curves: curves by label, from the same sum.
+        population: all sites' patients together, or None if no sum of them was opened.
+        centralised_pooled: centralised model, likewise.
+        matrix: site that trained the model -> site that tested it, or ``TOGETHER`` -> value; empty if not measured.
+        time: distribution of the job's seconds.
         versions: software -> version.
-        hashes: what -> SHA-256.
-        compared: which models were measured on whom, a sentence each.
-        notes: remarks, a sentence each.
+        hashes: name -> SHA-256.
+        compared: models and the patients they were measured on, one sentence each.
+        notes: remarks, one sentence each.
     """
 
     job: JobFacts
@@ -240,12 +240,12 @@ class Report:
 
     @property
     def measure(self) -> str:
-        """The job's measure: "auc" or "dice"."""
+        """Measure of the job: "auc" or "dice"."""
         return "auc" if self.job.task == "classification" else "dice"
 
     @property
     def models(self) -> Mapping[str, str]:
-        """Models that stand beside each other at a site: field of ``SiteResult`` -> how it is named."""
+        """Models that are compared at a site: field of ``SiteResult`` -> name as shown."""
         if self.privacy == "none":
             beside = {"local_only": "Trained alone", "centralised": "Centralised"}
         else:
@@ -263,18 +263,18 @@ class Report:
 
     @property
     def worst(self) -> SiteResult | None:
-        """The site with the lowest federated value, or None where no site has one."""
+        """Site with the lowest federated value, or None if no site has one."""
         first = self.worst_first[:1]
         return first[0] if first and first[0].federated.value is not None else None
 
     @property
     def flagged(self) -> tuple[SiteResult, ...]:
-        """Sites that the model serves worse than the others, the lowest first."""
+        """Sites where the model is worse than at the others, the lowest first."""
         return tuple(site for site in self.worst_first if site.standing is not None and site.standing.flagged)
 
     @property
     def mean(self) -> float | None:
-        """Mean of the sites' federated values, each site counting once; None where no site has one."""
+        """Mean of the sites' federated values, with equal weight; None if no site has one."""
         known = [site.federated.value for site in self.sites if site.federated.value is not None]
         return sum(known) / len(known) if known else None
 

@@ -1,6 +1,6 @@
-"""A number with its support, as every part of a report gives it.
+"""Define a number with its support, as every part of a report uses it.
 
-None is "not measured". A score that was withheld because too few patients stand behind it has ``suppressed`` set and is
+None means "not measured". A score that is withheld because it covers too few patients has ``suppressed`` set and is
 shown as "insufficient support". Neither is ever shown as 0.
 """
 
@@ -14,14 +14,14 @@ class Score:
     """One number with its support.
 
     Attributes:
-        value: the number, or None where it was not measured or is withheld.
+        value: the number, or None if it was not measured or is withheld.
         low, high: ends of its 95 % interval, or None.
-        n: patients it was measured on.
-        images: of these patients, all together; None for a part, such as a label or a subgroup, of which no hospital
-            tells it.
-        positives: of ``n``, how many patients have the finding in an image; None for a segmentation.
-        suppressed: withheld, because too few stand behind it.
-        why: why there is no value; "" where there is one.
+        n: number of patients it was measured on.
+        images: number of these patients' images; None for a part, such as a label or a subgroup, for which no hospital
+            reports it.
+        positives: number of the ``n`` patients with the finding in an image; None for a segmentation.
+        suppressed: True if withheld because it covers too few patients.
+        why: reason why there is no value; "" if there is one.
     """
 
     value: float | None = None
@@ -39,7 +39,7 @@ NOT_MEASURED = Score()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """One number of a line over the rounds, with the ends of its 95 % interval; None where there is none."""
+    """One number of a line over the rounds, with the ends of its 95 % interval; None if there is none."""
 
     value: float | None = None
     low: float | None = None

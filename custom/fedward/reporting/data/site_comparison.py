@@ -1,4 +1,4 @@
-"""Which sites the model serves worse than the others, and what may be behind it."""
+"""Compare the sites: flag those where the model is worse than at the others, and list possible causes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CAUSES = {
     "covariate-shift": "other images",
     "label-noise": "wrong labels",
 }
-"""Causes as a diagnosis names them -> as they are shown."""
+"""Cause in a diagnosis -> its name as shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,10 +25,10 @@ class ShownCause:
     """One possible cause.
 
     Attributes:
-        cause: its name, as in ``CAUSES``.
-        strength: 0 to 1; 0 where nothing speaks for it, or the hospital keeps what would.
-        evidence: a phrase each.
-        remedy: what to try.
+        cause: name of the cause, as in ``CAUSES``.
+        strength: 0 to 1; 0 if there is no evidence, or the hospital withholds it.
+        evidence: one phrase for each piece of evidence.
+        remedy: action to try.
     """
 
     cause: Literal["population-shift", "few-patients", "covariate-shift", "label-noise"]
@@ -39,14 +39,14 @@ class ShownCause:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparedSite:
-    """One site beside the others; see ``fedward.validation.comparison.sites``.
+    """One site compared with the others; see ``fedward.validation.comparison.sites``.
 
     Attributes:
-        flagged: it does worse than the others by more than their spread and its interval explain.
-        others_mean, others_sd, limit: of the other sites, or None where none are compared.
-        others: how many they are.
-        why: in a phrase.
-        causes: of a flagged site, all four, the strongest first.
+        flagged: True if it is worse than the others by more than their spread and its interval explain.
+        others_mean, others_sd, limit: values of the other sites, or None if none are compared.
+        others: number of the other sites.
+        why: reason, in a phrase.
+        causes: all four causes of a flagged site, the strongest first.
     """
 
     flagged: bool
@@ -59,11 +59,11 @@ class ComparedSite:
 
 
 def standings_of(scores: Mapping[str, Score], events: Sequence[Event]) -> dict[str, ComparedSite]:
-    """Each site held against the others at the moment of the last final validation, so that a report can be repeated.
+    """Compare each site with the others, at the time of the last final validation, so that a report can be repeated.
 
     Args:
         scores: site -> its final score in the job's measure.
-        events: the server's.
+        events: events of the server.
     """
     finals = final_answers(events)
     now = max((event["at"] for event in finals.values()), default=events[-1]["at"])

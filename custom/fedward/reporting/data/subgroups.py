@@ -1,4 +1,4 @@
-"""How the model does on a site's patients by sex, age and scanner, the worst of them first."""
+"""Collect the model's scores on a site's patients by sex, age and scanner, the worst first."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 from fedward.reporting.data.score import Score
 
 DIMENSIONS = {"sex": "sex", "age": "age", "maker": "scanner"}
-"""Dimensions as a site names them -> as they are shown."""
+"""Dimension in a site's answer -> its name as shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subgroup:
-    """One site's validation patients that have something in common.
+    """Validation patients of one site that share a property.
 
     Attributes:
-        label: label, class or structure that the score is of.
-        dimension, value: what they have in common, as in ("sex", "F").
-        score: in the job's measure.
+        label: label, class or structure of the score.
+        dimension, value: shared property, as in ("sex", "F").
+        score: score in the job's measure.
         gap: its value less that of all the site's validation patients; None where either is missing.
     """
 
@@ -32,7 +32,7 @@ class Subgroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spread:
-    """The best and the worst subgroup of one label and dimension at one site."""
+    """Best and worst subgroup of one label and dimension at one site."""
 
     label: str
     dimension: str
@@ -42,13 +42,13 @@ class Spread:
 
 
 def subgroups_of(measure: str, metrics: Mapping[str, Any]) -> tuple[Subgroup, ...]:
-    """Subgroups in a site's last answer, worst gap first; those without a value come last.
+    """Return the subgroups in a site's last answer, worst gap first; those without a value come last.
 
-    What all of a site's patients have in common, such as its one scanner's maker, parts nobody and is left out.
+    A property that all of a site's patients share, such as the maker of its only scanner, is left out.
 
     Args:
         measure: "auc" or "dice".
-        metrics: of the answer.
+        metrics: metrics of the answer.
     """
     scores = metrics.get("scores") or {}
     parts = scores.get("labels") or scores.get("structures") or {}
@@ -64,7 +64,7 @@ def subgroups_of(measure: str, metrics: Mapping[str, Any]) -> tuple[Subgroup, ..
 
 
 def spreads(subgroups: tuple[Subgroup, ...]) -> tuple[Spread, ...]:
-    """Best less worst within each label and dimension where two or more have a value, the widest first."""
+    """Return best less worst for each label and dimension with two or more values, the widest first."""
     values: dict[tuple[str, str], dict[str, float]] = {}
     for one in subgroups:
         if one.score.value is not None:

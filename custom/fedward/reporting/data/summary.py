@@ -1,4 +1,4 @@
-"""``summary.json``: the few numbers of a report that a script reads. A number that was not measured is null."""
+"""Make ``summary.json``: the few numbers of a report that a script reads. A number that was not measured is null."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ REPORT_FILE = "report.html"
 
 
 def summary(report: Report) -> dict[str, Any]:
-    """The fields that ``make demo`` promises, JSON-ready.
+    """Return the fields that ``make demo`` documents, JSON-ready.
 
     A segmentation has null in every ``auc`` field and its values in the same fields named ``dice``.
     """
@@ -55,7 +55,7 @@ def _site(site: SiteResult, measure: str) -> dict[str, Any]:
 
 
 def _mean_everywhere(report: Report) -> float | None:
-    """Mean over each site's own model at each site; None where that was not measured."""
+    """Return the mean over each site's own model at each site; None if not measured."""
     values = [at[place] for at in report.matrix.values() for place in at if place != TOGETHER]
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None

@@ -1,4 +1,4 @@
-"""Where a job's seconds went."""
+"""Measure the distribution of a job's seconds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fedward.reporting.data.event_lookup import Event, of_kind
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundTime:
-    """Seconds of one round: all of it, and the slowest site's training and validation; None where no site says."""
+    """Seconds of one round: all of it, and the slowest site's training and validation; None if not reported."""
 
     wall_s: float
     slowest_site: str | None
@@ -21,13 +21,13 @@ class RoundTime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Time:
-    """Where the seconds went.
+    """Distribution of a job's seconds.
 
     Attributes:
-        wall_s: from submit to finish.
+        wall_s: seconds from submit to finish.
         overhead_s: ``wall_s`` less the slowest site's training of each round, and less ``alone_s``.
-        rounds: one a round.
-        alone_s: the slowest site's training on its own, for the comparison; None where none was asked for.
+        rounds: one entry for each round.
+        alone_s: slowest site's training alone, for the comparison; None if none was requested.
     """
 
     wall_s: float
@@ -37,7 +37,7 @@ class Time:
 
 
 def time_of(events: Sequence[Event], wall_s: float) -> Time:
-    """Where the seconds went; overhead is all that is not training, at the site that is slowest at it."""
+    """Compute the distribution; overhead is all time that is not training, at each round's slowest site."""
     rounds = []
     for event in of_kind(events, "round"):
         answers = {a["site"]: a["metrics"] for a in of_kind(events, "answered", task="round", round=event["round"])}

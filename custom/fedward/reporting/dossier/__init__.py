@@ -1,4 +1,4 @@
-"""A model's release dossier: what a hospital's board reads before it signs.
+"""Make a model's release dossier: the facts that a hospital's board reads before it signs.
 
 Reading order: ``dossier``, ``page``.
 """

@@ -1,4 +1,4 @@
-"""A model's release dossier: what a hospital's board needs to have before it signs, in a file with a hash."""
+"""Collect a model's release dossier: the facts that a hospital's board needs before it signs, in a file with a hash."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fedward.validation.acceptance import Verdict, judge
 from fedward.weights import MODEL_FILE
 
 DOSSIER_SCHEMA = 2
-"""Version of ``dossier.json``; what it may hold is in ``dossier.schema.json`` beside this module."""
+"""Version of ``dossier.json``; ``dossier.schema.json`` beside this module defines its content."""
 NOT_SAID = "Not stated when this dossier was written: the consortium states it before a board signs."
 
 
@@ -24,17 +24,17 @@ class Member:
     """One hospital that took part.
 
     Attributes:
-        site: its id.
-        admission: how it admitted the job: "any", "approved" or "submitter"; None where it does not say.
-        cohort_sha256: of its cohort's manifest; None where it keeps it.
+        site: id of the hospital.
+        admission: rule by which it admitted the job: "any", "approved" or "submitter"; None if it does not state one.
+        cohort_sha256: hash of its cohort's manifest; None if it withholds it.
         fedward: version that ran there, or None.
-        privacy: what the job cost its patients; None without differential privacy.
-        federated, others: the model on its own validation patients, as in a report.
-        acceptance: its interval against the job's threshold, as ``fedward.validation.acceptance`` judges it; None where
-            the job names none.
-        flagged: it does worse than the others by more than chance.
-        participation: in which rounds.
-        worst: its subgroup with the widest gap, or None where none was measured.
+        privacy: privacy cost of the job for its patients; None without differential privacy.
+        federated, others: scores of the model on its own validation patients, as in a report.
+        acceptance: its interval compared with the job's threshold by ``fedward.validation.acceptance``; None if the job
+            has no threshold.
+        flagged: True if the model is worse there than at the other sites by more than chance.
+        participation: rounds in which it took part.
+        worst: its subgroup with the widest gap, or None if none was measured.
         spreads: best less worst subgroup by label and dimension, the widest first.
     """
 
@@ -54,25 +54,25 @@ class Member:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dossier:
-    """A model that hospitals may put to use, or not.
+    """Model that hospitals may decide to use.
 
     Attributes:
-        job: what was asked for.
-        finished_at: ISO 8601.
-        fit: the coverage verdict is success.
-        verdict: in words.
-        model_sha256: of the model's file.
-        wheel_sha256: of the Fedward that wrote this, by what it installs; sites compare it with their own.
-        job_sha256: of the job's settings, which hospitals approved.
+        job: settings of the job.
+        finished_at: time in ISO 8601.
+        fit: True if the coverage verdict is success.
+        verdict: coverage verdict as text.
+        model_sha256: hash of the model's file.
+        wheel_sha256: hash of the installed Fedward that wrote this; sites compare it with their own.
+        job_sha256: hash of the job's settings, which hospitals approved.
         encryption, privacy: as in a report.
-        intended_use: what the consortium means it for.
-        limits: a sentence each.
+        intended_use: use that the consortium intends.
+        limits: limits of the model, one sentence each.
         measure: "auc" or "dice".
         lowest: site with the lowest value, or None.
-        mean: over the sites, each counting once.
-        pooled: over all sites' images together.
-        members: the sites, the lowest value first.
-        declined: site -> why it took no part.
+        mean: mean over the sites, with equal weight.
+        pooled: score over all sites' images together.
+        members: sites, the lowest value first.
+        declined: site -> reason why it took no part.
         versions: software -> version.
     """
 
@@ -97,10 +97,10 @@ class Dossier:
 
 
 def find_model(result: Path) -> Path:
-    """The final model in a downloaded result.
+    """Return the path of the final model in a downloaded result.
 
     Raises:
-        FedwardError: there is none.
+        FedwardError: the result has no final model.
     """
     found = sorted(result.rglob(MODEL_FILE))
     if len(found) != 1:
@@ -110,13 +110,13 @@ def find_model(result: Path) -> Path:
 
 
 def dossier_of(report: Report, model: Path, *, intended_use: str = NOT_SAID, unfit: bool = False) -> Dossier:
-    """The dossier of a reported job and its model.
+    """Make the dossier of a reported job and its model.
 
     Args:
-        report: of the job, from its events.
-        model: the model's file.
-        intended_use: what the consortium means it for.
-        unfit: write it although the coverage verdict is not success; it then says so.
+        report: report of the job, from its events.
+        model: path of the model's file.
+        intended_use: use that the consortium intends.
+        unfit: True to write it although the coverage verdict is not success; the dossier then states this.
 
     Raises:
         FedwardError: the coverage verdict is not success.

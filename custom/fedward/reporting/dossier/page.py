@@ -1,4 +1,4 @@
-"""A dossier as ``dossier.json`` and one HTML page to print and sign: no script, no outside request."""
+"""Write a dossier as ``dossier.json`` and as one HTML page to print and sign: no script, no outside request."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ ADMISSIONS = {
     "submitter": "admitted by who submitted it",
     "any": "admitted as any job is",
 }
-"""How a hospital admitted a job, as it says -> as it is shown."""
+"""Rule by which a hospital admitted a job -> text on the page."""
 
 
 def render(dossier: Dossier, *, sha256: str) -> str:
-    """The page as text.
+    """Return the page as text.
 
     Args:
-        dossier: what it says.
-        sha256: of ``dossier.json``, which whoever signs quotes.
+        dossier: dossier to show.
+        sha256: hash of ``dossier.json``, which the signer quotes.
     """
     return template("dossier.html").render(
         dossier=dossier,

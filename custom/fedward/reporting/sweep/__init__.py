@@ -1,4 +1,4 @@
-"""One job at several ε: what privacy costs in accuracy.
+"""Report one job at several ε: the cost of privacy in accuracy.
 
 Reading order: ``sweep``, ``chart``, ``page``.
 """

@@ -1,7 +1,7 @@
-"""A measure against ε as SVG text: one panel a class, one line a site, an interval at each point. No script.
+"""Draw a measure against ε as SVG text: one panel a class, one line a site, an interval at each point. No script.
 
-Colours come from the page's style sheet through class names, as in ``fedward.reporting.charts.svg``; a line that rests
-on few patients has hollow points and says how many.
+Colours come from the page's style sheet through class names, as in ``fedward.reporting.charts.svg``; a line based on
+few patients has hollow points and states their number.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from fedward.reporting.charts.svg import LETTER, NARROW, Scale, spread, value_sc
 
 INFINITY = "∞"
 _STEP = 0.75
-"""How far beyond the largest ε the run without noise stands, in octaves."""
+"""Distance of the run without noise beyond the largest ε, in octaves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """One point: ε (inf: no noise), value, and the ends of its interval where it has one."""
+    """One point: ε (inf: no noise), value, and the ends of its interval if it has one."""
 
     epsilon: float
     value: float
@@ -34,11 +34,11 @@ class Line:
     """One site's values for one class.
 
     Attributes:
-        site: whose validation patients.
+        site: site whose validation patients were measured.
         name: the class, label or structure; "" for the mean over them.
-        note: what stands behind it.
-        few: what of that is little, such as "24 patients"; "" where nothing is.
-        marks: in the order of ε; without those that could not be measured.
+        note: numbers of patients on which the line is based.
+        few: note on small numbers, such as "24 patients"; "" if there are enough.
+        marks: points in the order of ε, without those that could not be measured.
     """
 
     site: str
@@ -49,16 +49,16 @@ class Line:
 
 
 def sweep_chart(lines: Sequence[Line], *, epsilons: Sequence[float], measure: str, width: int) -> str:
-    """Draw every class in a panel of its own, with the same axes.
+    """Draw every class in a separate panel, with the same axes.
 
     Args:
-        lines: what to draw.
-        epsilons: the axis, in order; inf stands apart at its end.
-        measure: the measure as it is shown.
-        width: of the drawing, in the units of its text; 760 for a page, 380 for a phone.
+        lines: lines to draw.
+        epsilons: values of the axis, in order; inf is drawn apart at its end.
+        measure: name of the measure, as shown.
+        width: width of the drawing, in the units of its text; 760 for a page, 380 for a phone.
 
     Returns:
-        SVG text, or "" where nothing was measured.
+        SVG text, or "" if no value was measured.
     """
     drawn = [line for line in lines if line.marks]
     if not drawn:
@@ -82,12 +82,12 @@ def sweep_chart(lines: Sequence[Line], *, epsilons: Sequence[float], measure: st
 
 
 def shown(epsilon: float) -> str:
-    """ε for reading."""
+    """Format ε for reading."""
     return INFINITY if math.isinf(epsilon) else f"{epsilon:g}"
 
 
 class _Frame:
-    """What all panels share: the axes, and the room for the sites' names at the right."""
+    """Layout that all panels share: the axes, and the space for the sites' names at the right."""
 
     def __init__(self, lines: Sequence[Line], epsilons: Sequence[float], *, width: int, sites: int) -> None:
         few = any(line.few for line in lines)
@@ -109,7 +109,7 @@ class _Frame:
 
 
 def _places(epsilons: Sequence[float]) -> Mapping[float, float]:
-    """ε -> place in octaves from the smallest; the run without noise stands a step beyond the largest."""
+    """Return ε -> place in octaves from the smallest; the run without noise is a step beyond the largest."""
     finite = [epsilon for epsilon in epsilons if math.isfinite(epsilon)]
     places = {epsilon: math.log2(epsilon / min(finite)) for epsilon in finite}
     beyond = max(places.values(), default=0.0) + max(_STEP, 0.2 * max(places.values(), default=0.0))
@@ -133,7 +133,7 @@ def _panel(lines: Sequence[Line], frame: _Frame, *, title: str, sites: Sequence[
 
 
 def _series(line: Line, frame: _Frame, *, colour: str, dash: int, shift: float) -> list[str]:
-    """Points with their intervals; the step to ∞, which is no distance on the axis, is dotted."""
+    """Draw points with their intervals; the line to ∞ is dotted, because it has no length on the axis."""
     at = [(frame.x(mark.epsilon) + shift, frame.y(mark.value), mark) for mark in line.marks]
     parts = []
     for (x1, y1, _), (x2, y2, second) in pairwise(at):

@@ -1,4 +1,4 @@
-"""``sweep.json``, ``sweep.html`` and ``sweep.svg``; the first is the source of the others."""
+"""Write ``sweep.json``, ``sweep.html`` and ``sweep.svg``; the first is the source of the others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ JSON_FILE, HTML_FILE, SVG_FILE = "sweep.json", "sweep.html", "sweep.svg"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """A value as it is shown, and its interval or ""."""
+    """Value as shown, and its interval or ""."""
 
     value: str
     interval: str
@@ -27,7 +27,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableRow:
-    """One site and class: a cell for each ε, None where nothing was measured."""
+    """One site and class: a cell for each ε, None where no value was measured."""
 
     site: str
     name: str
@@ -37,7 +37,7 @@ class TableRow:
 
 
 def write_sweep(folder: Path, sweep: Sweep) -> Path:
-    """Write the three files into ``folder``, each whole or not at all; returns the path of ``sweep.html``.
+    """Write the three files into ``folder``, each whole or not at all; return the path of ``sweep.html``.
 
     Raises:
         FedwardError: the folder cannot be written to.
@@ -54,7 +54,7 @@ def write_sweep(folder: Path, sweep: Sweep) -> Path:
 
 
 def render(sweep: Sweep) -> str:
-    """The page as text; the same sweep gives the same text."""
+    """Return the page as text; the same sweep gives the same text."""
     rows = table(sweep)
     return template("sweep.html").render(
         sweep=sweep,
@@ -73,7 +73,7 @@ def render(sweep: Sweep) -> str:
 
 
 def standing_alone(sweep: Sweep) -> str:
-    """The drawing for a page as a file of its own, with the style sheet inside."""
+    """Return the page's drawing as a separate file, with the style sheet inside."""
     drawing = _chart(sweep, WIDTHS["wide"])
     if not drawing:
         return '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"/>\n'
@@ -84,12 +84,12 @@ def standing_alone(sweep: Sweep) -> str:
 
 
 def table(sweep: Sweep) -> tuple[TableRow, ...]:
-    """A row a site and class, a cell an ε."""
+    """Return a row for each site and class, with a cell for each ε."""
     return tuple(_row(line, sweep) for line in lines_of(sweep))
 
 
 def reading(sweep: Sweep) -> str:
-    """How an interval is to be read."""
+    """Return a note that explains the intervals."""
     if len(sweep.seeds) > 1:
         ends = (
             f"Points are means over {len(sweep.seeds)} seeds, lines through them reach from the lowest to the highest"
@@ -117,5 +117,5 @@ def _chart(sweep: Sweep, width: int) -> str:
 
 
 def _style() -> str:
-    """The report's style sheet, and what only this drawing needs."""
+    """Return the report's style sheet with the additions for this drawing."""
     return resource("report.css") + resource("sweep.css")

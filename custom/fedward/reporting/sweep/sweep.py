@@ -1,4 +1,4 @@
-"""What a sweep over ε measured, as data: points of runs, the lines that are drawn of them, and JSON."""
+"""Collect the results of a sweep over ε: points of runs, lines drawn from them, and JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOTE = (
     "patients take ε from policy, or sweep over other data: a choice among these runs is not accounted for."
 )
 FEW_PATIENTS, FEW_POSITIVES = 50, 10
-"""Below these a line is marked as resting on few."""
+"""Smallest number of patients, and of positive ones, below which a line is marked."""
 SCHEMA = 2
 
 
@@ -25,12 +25,12 @@ class Point:
     """One score of one run.
 
     Attributes:
-        epsilon: wanted at each site; inf without differential privacy.
-        seed: of the job.
-        site: whose validation patients.
-        name: the label, class or structure; "" for the mean over them.
-        value, low, high: AUC or Dice, and its 95 % interval over patients; None where it cannot be had.
-        n, positives: patients behind it, and how many of them show it in an image; positives None for segmentation.
+        epsilon: target ε at each site; inf without differential privacy.
+        seed: seed of the job.
+        site: site whose validation patients were measured.
+        name: label, class or structure; "" for the mean over them.
+        value, low, high: AUC or Dice, and its 95 % interval over patients; None if not available.
+        n, positives: patients in the score, and number of them positive in an image; positives None for segmentation.
     """
 
     epsilon: float
@@ -46,15 +46,15 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
-    """What a sweep measured.
+    """Results of a sweep.
 
     Attributes:
-        job, hash: the job's name and hash as it was given.
+        job, hash: name and hash of the job as given.
         measure: "auc" or "dice".
-        epsilons, seeds: what was asked for; inf stands for a run without differential privacy.
+        epsilons, seeds: requested values; inf means a run without differential privacy.
         patients: site -> training patients.
-        aside: site -> why it takes no part, at any ε.
-        points: of every run that is done.
+        aside: site -> reason why it takes no part, at any ε.
+        points: points of every finished run.
     """
 
     job: str
@@ -68,12 +68,12 @@ class Sweep:
 
     @property
     def complete(self) -> bool:
-        """Whether every run that was asked for is in it."""
+        """True if every requested run is in it."""
         return len({(point.epsilon, point.seed) for point in self.points}) == len(self.epsilons) * len(self.seeds)
 
 
 def points_of(job: JobSpec, scores: Scores, *, epsilon: float, site: str) -> list[Point]:
-    """One site's scores after one run: the mean over labels, classes or structures, and each of them."""
+    """Return one site's scores after one run: the mean over labels, classes or structures, and each of them."""
     measure = job.measure
     content = scores.plain()
     each = {"": content, **content.get("structures" if measure == "dice" else "labels", {})}
@@ -94,7 +94,7 @@ def points_of(job: JobSpec, scores: Scores, *, epsilon: float, site: str) -> lis
 
 
 def lines_of(sweep: Sweep) -> tuple[Line, ...]:
-    """A line a site and class: mean over seeds with their range, or with one seed the 95 % interval over patients."""
+    """Return a line for each site and class: mean and range over seeds, or with one seed the 95 % patient interval."""
     series: dict[tuple[str, str], list[Point]] = {}
     for point in sweep.points:
         series.setdefault((point.name, point.site), []).append(point)
@@ -114,7 +114,7 @@ def lines_of(sweep: Sweep) -> tuple[Line, ...]:
 
 
 def plain_sweep(sweep: Sweep) -> dict[str, Any]:
-    """The sweep as JSON-ready data; ε without differential privacy is the text "inf"."""
+    """Return the sweep as JSON-ready data; ε without differential privacy is the text "inf"."""
 
     def written(epsilon: float) -> float | str:
         return "inf" if math.isinf(epsilon) else epsilon

@@ -1,22 +1,23 @@
-"""Everything that Fedward refuses, as one tree.
+"""Define every error of Fedward, as one tree.
 
 ::
 
     FedwardError
-    ├── SettingsError      a job, site or federation file says something that cannot be
-    ├── CohortError        a hospital's images, labels or index cannot serve
-    │   └── StudyError   one image cannot: it goes to quarantine, the rest go on
-    ├── JobError           a job asks for what cannot be built or may not run
-    │   └── PolicyError  it asks for more than this hospital's policy gives
-    ├── LedgerError        the privacy ledger is absent, damaged, or asked for what it cannot record
-    │   └── BudgetError     a patient's ε would pass the hospital's cap, or a job its own ceiling
-    ├── GateError        what came to a hospital's door may not pass it
-    ├── EncryptionError    a key, a sealed message or a sum that cannot serve
+    ├── SettingsError      an error in a job, site or federation file
+    ├── CohortError        a hospital's images, labels or index cannot be used
+    │   └── StudyError     one image cannot be used: it goes to quarantine, the rest continue
+    ├── JobError           a job cannot be built or may not run
+    │   └── PolicyError    a job asks for more than this hospital's policy allows
+    ├── LedgerError        the privacy ledger is missing or damaged, or cannot record a value
+    │   └── BudgetError    a patient's ε would pass the hospital's cap, or a job its own ceiling
+    ├── GateError          a hospital's gate refuses data, incoming or outgoing
+    ├── EncryptionError    a key, a ciphertext or a sum of ciphertexts cannot be used
     ├── StoreError         the server's metrics store cannot be read or written, or is another program's
-    └── FederationError    processes, ports, kits and connections
+    └── FederationError    an error of processes, ports, kits or connections
 
 A message is one line: what is wrong, where, the value, the remedy. It never carries a pixel, a weight or a patient's
-identifier, so that it may be printed and logged. It is not sent: what a server is told is ``fedward.flare.refusal``'s.
+identifier, so that it may be printed and logged. It is not sent: ``fedward.flare.refusal`` decides what a server
+receives.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ from pathlib import Path
 
 
 def single_line(text: str) -> str:
-    """One line; what prints nothing, or steers a terminal, is a space."""
+    """Return the text as one line; unprintable characters, such as terminal control codes, become spaces."""
     return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
 
 
 class FedwardError(Exception):
-    """What a person can mend, in one line.
+    """An error that a person can correct, in one line.
 
     Args:
         what: what is wrong, as a phrase without a full stop.
@@ -56,19 +57,19 @@ class FedwardError(Exception):
 
 
 class SettingsError(FedwardError):
-    """A job, site or federation file says something that cannot be."""
+    """An error in a job, site or federation file."""
 
 
 class CohortError(FedwardError):
-    """A hospital's images, labels or index cannot serve."""
+    """Images, labels or an index of a hospital that cannot be used."""
 
 
 class StudyError(CohortError):
-    """One image cannot serve; it goes to quarantine under ``reason`` and the rest go on.
+    """An image that cannot be used; it goes to quarantine under ``reason`` and the rest continue.
 
     Args:
         reason: a short kebab-case name from ``fedward.indexing.quality.REASONS``.
-        detail: one line for the hospital's own eyes.
+        detail: one line that only the hospital sees.
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -80,16 +81,16 @@ class StudyError(CohortError):
 
 
 class JobError(FedwardError):
-    """A job asks for what cannot be built or may not run."""
+    """A job that cannot be built or may not run."""
 
 
 class PolicyError(JobError):
-    """A job asks for more than this hospital's policy gives.
+    """A job that asks for more than this hospital's policy allows.
 
     Args:
-        what, where, value, remedy: as in ``FedwardError``; for the hospital's own eyes.
+        what, where, value, remedy: as in ``FedwardError``; only the hospital sees them.
         settings: the settings that were refused, each with the policy's own bound, or None where it has none; under
-            ``job`` the job's hash. The server may be told of these; see ``fedward.flare.refusal``.
+            ``job`` the job's hash. These may be sent to the server; see ``fedward.flare.refusal``.
     """
 
     def __init__(
@@ -106,32 +107,32 @@ class PolicyError(JobError):
 
 
 class LedgerError(FedwardError):
-    """The privacy ledger is absent, damaged, or asked for what it cannot record."""
+    """A privacy ledger that is missing or damaged, or a value that it cannot record."""
 
 
 class BudgetError(LedgerError):
-    """A patient's ε would pass the hospital's cap, or a job the ceiling that it was charged with."""
+    """A charge that would take a patient's ε past the hospital's cap, or a job past its own ceiling."""
 
 
 class GateError(FedwardError):
-    """What came to a hospital's door, in or out, may not pass it."""
+    """Data that a hospital's gate refuses, incoming or outgoing."""
 
 
 class EncryptionError(FedwardError):
-    """A key, a sealed message or a sum of them that cannot serve."""
+    """A key, a ciphertext or a sum of ciphertexts that cannot be used."""
 
 
 class StoreError(FedwardError):
-    """The server's metrics store cannot be read or written, or the file is another program's."""
+    """A metrics store of the server that cannot be read or written, or a file that is another program's."""
 
 
 class FederationError(FedwardError):
-    """Processes, ports, kits and connections."""
+    """An error of processes, ports, kits or connections."""
 
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,95}")
 
 
 def shown(name: object) -> str:
-    """A name as an error may show it: letters, digits, ``_`` and ``.``, or a word that says that it is not shown."""
+    """Return a name as an error may show it: letters, digits, ``_`` and ``.``; otherwise a fixed phrase."""
     return name if type(name) is str and _NAME.fullmatch(name) else "(of a name that is not shown)"

@@ -1,4 +1,4 @@
-"""Write a file whole or not at all: the one place that does it."""
+"""Write files atomically, whole or not at all; only the ledger's database is created elsewhere."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ Content = str | bytes | Callable[[BinaryIO], None]
 def write_atomic(
     path: Path, content: Content, *, mode: int | None = None, replace: bool = True, share_group: bool = False
 ) -> None:
-    """Write a file so that ``path`` is the old file or the new one, whole, after a kill or a power cut too.
+    """Write a file so that ``path`` is the whole old file or the whole new one, even after a kill or a power cut.
 
-    The content goes to a draft beside it, ``.<name>.<16 hexadecimal digits>.draft``, is synced, and takes the name at
-    once; then the folder is synced. Missing folders are made.
+    The content goes to a draft beside it, ``.<name>.<16 hexadecimal digits>.draft``. The draft is synced and takes the
+    name in one step; then the folder is synced. Missing folders are created.
 
     Args:
         path: the file.
-        content: what it is to hold.
-        mode: its permissions from its first byte on, whatever the umask; None: what the umask leaves. Where nobody but
-            the owner may read it, so it is with folders that are made.
-        replace: False refuses to take the name of anything that is there.
-        share_group: give it the group of its folder where that is allowed.
+        content: the new content.
+        mode: permissions from the first byte on, whatever the umask; None: as the umask sets them. If only the owner
+            may read the file, so it is with the folder, where that is created.
+        replace: False refuses a name that exists already.
+        share_group: give the file the group of its folder, where that is allowed.
 
     Raises:
-        FileExistsError: without ``replace``, something has the name already.
-        OSError: the disk does not take it; ``path`` is then as it was and no draft is left.
+        FileExistsError: without ``replace``, the name exists already.
+        OSError: the disk does not accept it; ``path`` is then unchanged and no draft is left.
     """
     private = mode is not None and not mode & 0o077
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700 if private else 0o777)
@@ -57,10 +57,10 @@ def write_atomic(
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the disk hold the folder's names as they are now.
+    """Flush the folder's current names to the disk.
 
     Raises:
-        OSError: it cannot.
+        OSError: the disk does not accept it.
     """
     handle = os.open(folder, os.O_RDONLY)
     try:

@@ -1,4 +1,4 @@
-"""Host names and addresses."""
+"""Recognise this machine's own host names and addresses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address, or the name ``localhost``, is this machine's own, which no other machine and no proxy is."""
+    """True if this is a loopback address or the name ``localhost``, which no other machine and no proxy has."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

@@ -1,6 +1,6 @@
-"""The map: the stages of a job in order, and the floors of the house, each package on one.
+"""List the stages of a job in order, and the layers of the package, each package on one.
 
-A reader starts here. Tests hold README's table to ``STAGES``, and every import to ``FLOORS``.
+A reader starts here. Tests compare README's table with ``STAGES``, and every import with ``FLOORS``.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ Where = Literal["site, once", "site, once a job", "site, each round", "server, e
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One step of a job's way.
+    """One step of a job.
 
     Attributes:
-        name: verb, as in the log and on the dashboard.
-        where: whose machine does it, and how often.
-        what: one phrase.
-        module: where the code is.
+        name: a verb, as in the log and on the dashboard.
+        where: the machine that does it, and how often.
+        what: the step in one phrase.
+        module: module that has the code.
     """
 
     name: str
@@ -98,4 +98,4 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("commands",),
     ("cli",),
 )
-"""Packages and modules of ``fedward``, lowest first: each imports only from floors below its own."""
+"""Layers of ``fedward``'s packages and modules, lowest first: each imports only from layers below its own."""

@@ -1,7 +1,8 @@
-"""A terminal that shows words as they are: no text is markup, no character steers it, whoever wrote them.
+"""Print text on a terminal unchanged: no text is markup and no character controls the terminal, whoever wrote it.
 
-rich reads ``[red]``, ``[link=…]`` and ``:smile:`` in every string by default. Names, reasons and labels come from sites
-and from jobs, so all that is printed with rich goes through here; ``tests/contract/test_screen.py`` sees to it.
+rich interprets ``[red]``, ``[link=…]`` and ``:smile:`` in every string by default. Names, reasons and labels come from
+sites and jobs, so everything that is printed with rich goes through this module; ``tests/contract/test_screen.py``
+checks this.
 """
 
 from __future__ import annotations
@@ -14,25 +15,25 @@ from fedward.visible import visible
 
 
 def screen(*, stderr: bool = False) -> Console:
-    """A console without markup, emoji codes and highlighting, in tables and titles too."""
+    """Return a console without markup, emoji codes and highlighting, in tables and titles too."""
     return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
 
 
 def column(form: str) -> TextColumn:
-    """A column of a progress bar whose task's words are no markup.
+    """Return a column of a progress bar that shows its task's text without markup.
 
     Args:
-        form: as rich's, such as ``{task.description}``.
+        form: as in rich, such as ``{task.description}``.
     """
     return TextColumn(form, markup=False)
 
 
 def progress(*columns: ProgressColumn) -> Progress:
-    """A progress bar on stderr, gone when done; it shows nothing where stderr is no terminal."""
+    """Return a progress bar on stderr that disappears when done; it shows nothing where stderr is no terminal."""
     console = screen(stderr=True)
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def line(words: str, style: str = "") -> Text:
-    """Words in one style, with what prints nothing as its escape."""
+    """Return text in one style; unprintable characters appear as their escapes."""
     return Text(visible(words), style=style)

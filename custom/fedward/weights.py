@@ -1,4 +1,4 @@
-"""A model as plain arrays: what travels, and what is written down. NumPy only."""
+"""Represent a model as plain arrays, as it is sent and saved. NumPy only."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ from fedward.errors import EncryptionError, FedwardError, GateError, JobError, s
 from fedward.files import write_atomic
 
 MODEL_FILE = "FL_global_model.pt"
-"""A job's final model in its result, by FLARE's own name for it."""
+"""File name of a job's final model in its result; FLARE sets it."""
 Weights = dict[str, NDArray[Any]]
 """Tensor name -> array, names sorted; floating arrays are float32 as the network holds them."""
 
 
 def difference(new: Mapping[str, NDArray[Any]], old: Mapping[str, NDArray[Any]]) -> Weights:
-    """``new - old`` by name, in the dtype of ``new``; neither input is changed.
+    """Return ``new - old`` by name, in the dtype of ``new``; neither input is changed.
 
     Raises:
-        JobError: the two do not hold the same names and shapes.
+        JobError: the two do not have the same names and shapes.
     """
     same_layout(new, old, where="model update")
     return {name: np.subtract(new[name], old[name], dtype=new[name].dtype) for name in sorted(new)}
 
 
 def add(base: Mapping[str, NDArray[Any]], update: Mapping[str, NDArray[Any]]) -> Weights:
-    """``base + update`` by name, in the dtype of ``base``; neither input is changed.
+    """Return ``base + update`` by name, in the dtype of ``base``; neither input is changed.
 
     Raises:
-        JobError: the two do not hold the same names and shapes.
+        JobError: the two do not have the same names and shapes.
     """
     same_layout(base, update, where="model update")
     return {name: np.add(base[name], update[name], dtype=base[name].dtype, casting="unsafe") for name in sorted(base)}
 
 
 def l2_norm(arrays: Iterable[NDArray[Any]]) -> float:
-    """The L2 norm over all values of floating arrays, in float64; NaN where a value is not finite.
+    """Compute the L2 norm over all values of floating arrays, in float64; NaN where a value is not finite.
 
-    Each array is scaled by its largest value, so that no square over- or underflows.
+    Each array is scaled by its largest value, so that no square overflows or underflows.
     """
     return math.hypot(*map(_norm_of, arrays))
 
@@ -63,7 +63,7 @@ def same_layout(one: Mapping[str, NDArray[Any]], other: Mapping[str, NDArray[Any
     """Refuse two models that differ in a name or a shape.
 
     Raises:
-        JobError: naming the first tensor that differs.
+        JobError: names the first tensor that differs.
     """
     mismatched = sorted(set(one) ^ set(other))
     if mismatched:
@@ -81,7 +81,7 @@ def save_weights(weights: Mapping[str, NDArray[Any]], path: Path) -> None:
 
 
 def load_weights(path: Path) -> Weights:
-    """Read what ``save_weights`` wrote.
+    """Read a model that ``save_weights`` wrote.
 
     Raises:
         FedwardError: no such file, or not a model.
@@ -100,10 +100,10 @@ def load_weights(path: Path) -> Weights:
 def require_stored(file: IO[bytes]) -> None:
     """Refuse a zip archive that may unpack to more than its own size: models are written stored, not deflated.
 
-    NumPy and torch write them so. ``file`` is at its start again afterwards.
+    NumPy and torch write models in this form. Afterwards ``file`` is at its start again.
 
     Raises:
-        ValueError: it is no zip archive, or an entry is deflated, or entries together are larger than the file.
+        ValueError: it is no zip archive, an entry is deflated, or all entries together are larger than the file.
     """
     size = file.seek(0, 2)
     file.seek(0)
@@ -124,7 +124,7 @@ _SAME = "install the same version of Fedward everywhere and use one job.toml"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tensor:
-    """What a tensor of the agreed layout is: NumPy's dtype string and the shape."""
+    """NumPy's dtype string and the shape of a tensor in the agreed layout."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -134,12 +134,12 @@ Layout = Mapping[str, Tensor]
 
 
 def layout_of(weights: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
-    """Names, dtypes and shapes of a model."""
+    """Return the names, dtypes and shapes of a model."""
     return {name: Tensor(dtype=weights[name].dtype.str, shape=weights[name].shape) for name in sorted(weights)}
 
 
 def layout_hash(layout: Layout, *, network: str, args: Mapping[str, Any]) -> str:
-    """SHA-256, 64 hexadecimal digits, over the network's name and arguments and each tensor's name, dtype and shape."""
+    """Compute SHA-256, 64 hex digits, over the network's name and arguments and each tensor's name, dtype and shape."""
     tensors = [[name, layout[name].dtype, list(layout[name].shape)] for name in sorted(layout)]
     text = json.dumps([network, dict(args), tensors], sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -149,12 +149,12 @@ _NUMERIC = "biuf"
 
 
 def digest(update: Mapping[str, NDArray[Any]]) -> str:
-    """SHA-256, as 64 hexadecimal digits, over the sorted names with each array's dtype, shape and bytes.
+    """Compute SHA-256, as 64 hexadecimal digits, over the sorted names with each array's dtype, shape and bytes.
 
-    Every field is preceded by its length, so that no two different updates have one input to the hash.
+    Every field is preceded by its length, so that two different updates never give the hash the same input.
 
     Raises:
-        GateError: an array of something else than numbers.
+        GateError: an array does not hold numbers.
     """
     state = hashlib.sha256(b"fedward/update/1")
     for name in sorted(update):
@@ -170,12 +170,12 @@ def digest(update: Mapping[str, NDArray[Any]]) -> str:
 
 
 def parameter_count(layout: Layout) -> int:
-    """How many numbers a model of ``layout`` has."""
+    """Count the numbers in a model of ``layout``."""
     return sum(math.prod(tensor.shape) for tensor in layout.values())
 
 
 def flatten(weights: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-    """All numbers of a model, float32 of shape (n,), in a new array.
+    """Return all numbers of a model, float32 of shape (n,), in a new array.
 
     Raises:
         EncryptionError: a tensor is not float32.
@@ -192,7 +192,7 @@ def flatten(weights: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
 
 
 def unflatten(vector: NDArray[np.float32], layout: Layout) -> Weights:
-    """The inverse of ``flatten``: new arrays of the layout's names and shapes.
+    """Return new arrays with the layout's names and shapes: the inverse of ``flatten``.
 
     Raises:
         EncryptionError: the layout has a tensor that is not float32, or ``vector`` is not float32 of its length.

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import uvicorn
+from starlette.applications import Starlette
 
 from fedward.dashboard.access import require_safe
 from fedward.dashboard.app import create_app
@@ -66,25 +67,8 @@ def serve(
     token = require_safe(host, token_file=token_file, certificate=certificate, key=key)
     source = StoreHandle(store)
     streams = Streams(source)
-    config = uvicorn.Config(
-        create_app(source, streams, token=token, keep_days=keep_days),
-        loop="asyncio",
-        http="h11",
-        ws="none",
-        lifespan="on",
-        access_log=False,
-        log_level=logging.WARNING,
-        proxy_headers=False,
-        server_header=False,
-        limit_concurrency=_MOST_CONNECTIONS,
-        timeout_graceful_shutdown=_END_S,
-        ssl_certfile=certificate,
-        ssl_keyfile=key,
-    )
-    try:
-        config.load()
-    except OSError as error:  # includes ssl.SSLError
-        raise SettingsError("certificate and key do not serve", where=certificate, value=error.strerror) from None
+    app = create_app(source, streams, token=token, keep_days=keep_days)
+    config = _config(app, certificate=certificate, key=key)
     with _listening(host, port) as listening:
         address = _address(listening, tls=token is not None)
         service = Service(config, streams=streams, ready=lambda: log(f"dashboard {address}"))
@@ -113,3 +97,31 @@ def _address(listening: socket.socket, *, tls: bool) -> str:
     host, port = listening.getsockname()[:2]
     name = f"[{host}]" if ":" in host else host
     return f"{'https' if tls else 'http'}://{name}:{port}"
+
+
+def _config(app: Starlette, *, certificate: Path | None, key: Path | None) -> uvicorn.Config:
+    """Return uvicorn's settings, loaded.
+
+    Raises:
+        SettingsError: certificate and key do not serve.
+    """
+    config = uvicorn.Config(
+        app,
+        loop="asyncio",
+        http="h11",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_level=logging.WARNING,
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=_MOST_CONNECTIONS,
+        timeout_graceful_shutdown=_END_S,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
+    )
+    try:
+        config.load()
+    except OSError as error:  # includes ssl.SSLError
+        raise SettingsError("certificate and key do not serve", where=certificate, value=error.strerror) from None
+    return config

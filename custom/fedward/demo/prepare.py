@@ -56,11 +56,7 @@ def gather(
 
     synthetic = data is None
     if data is None:
-        from fedward.dicom.synthetic.hospital import write_cohort
-
-        data = folder / "hospitals"
-        label = job.data.labels[0] if job.data.labels else "lesion"
-        write_cohort(data, seed=seed, label=label, masks=job.job.task == "segmentation", progress=made)
+        data = _write_synthetic(job, folder / "hospitals", seed=seed, made=made)
     # synthetic data are known; other data are not filtered, because their owner set no rule
     modalities, require = (("CR", "DX"), job.data.labels) if synthetic else ((), ())
     hospitals, refused = [], {}
@@ -77,3 +73,11 @@ def gather(
         log(source.site, f"{counts}, {manifest.quarantined} in quarantine")
         hospitals.append(DemoHospital(site=source.site, config=config, manifest=manifest))
     return Gathered(hospitals=tuple(hospitals), refused=refused)
+
+
+def _write_synthetic(job: JobSpec, data: Path, *, seed: int, made: Callable[[str, int, int], None] | None) -> Path:
+    from fedward.dicom.synthetic.hospital import write_cohort
+
+    label = job.data.labels[0] if job.data.labels else "lesion"
+    write_cohort(data, seed=seed, label=label, masks=job.job.task == "segmentation", progress=made)
+    return data

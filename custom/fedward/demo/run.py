@@ -16,7 +16,7 @@ from fedward.dashboard.background import start_background
 from fedward.demo.compare import Comparison, compare
 from fedward.demo.federate import HOST, NAME, Outcome, federate
 from fedward.demo.hospitals import DemoHospital
-from fedward.demo.prepare import gather
+from fedward.demo.prepare import Gathered, gather
 from fedward.demo.progress import Show
 from fedward.errors import CohortError, FederationError
 from fedward.flare.local_federation import free_port, interruptible, require_free_port
@@ -86,22 +86,8 @@ def run_demo(job: JobSpec, options: DemoOptions, console: Console) -> Demonstrat
         if options.dashboard is not None:
             url = beside.enter_context(start_background(store_of(options.out), port=options.dashboard)).url
             show.show_line(Text.assemble(("dashboard", "bold"), f"   {url}   live until the demo ends"))
-        show.show_line("hospitals", "bold")
-        if options.data is None:
-            show.show_line("  making three hospitals' synthetic radiographs as DICOM")
-        gathered = gather(
-            job,
-            options.data,
-            options.out,
-            named=options.split_named,
-            every=options.split_every,
-            seed=options.seed,
-            made=show.made,
-            log=show.hospital,
-        )
+        gathered = _gathered(job, options, show)
         hospitals, refused = gathered.hospitals, gathered.refused
-        if not hospitals:
-            raise CohortError("no hospital has a usable cohort", remedy="look at each one's reason above")
         began = f": a server and {len(hospitals)} hospitals on {HOST}:{port}, mutual TLS"
         show.show_line(Text.assemble(("federation", "bold"), began))
         if job.encryption is not None:
@@ -158,3 +144,27 @@ def prepare_folder(out: Path) -> None:
             value=f"{free // 2**20} MiB free",
             remedy=f"free {NEEDED_BYTES // 2**20} MiB or give another --out",
         )
+
+
+def _gathered(job: JobSpec, options: DemoOptions, show: Show) -> Gathered:
+    """Make or find the hospitals and index them.
+
+    Raises:
+        CohortError: none of them has a usable cohort.
+    """
+    show.show_line("hospitals", "bold")
+    if options.data is None:
+        show.show_line("  making three hospitals' synthetic radiographs as DICOM")
+    gathered = gather(
+        job,
+        options.data,
+        options.out,
+        named=options.split_named,
+        every=options.split_every,
+        seed=options.seed,
+        made=show.made,
+        log=show.hospital,
+    )
+    if not gathered.hospitals:
+        raise CohortError("no hospital has a usable cohort", remedy="look at each one's reason above")
+    return gathered

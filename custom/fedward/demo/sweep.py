@@ -56,11 +56,7 @@ def run_sweep(
     runs = [(epsilon, seed) for seed in numbers for epsilon in asked]
     points: tuple[Point, ...] = ()
     for done, (epsilon, seed) in enumerate(runs):
-        words, whole = f"ε {shown(epsilon)}, seed {seed}", len(runs)
-
-        def progressed(fraction: float, done: int = done, words: str = words, whole: int = whole) -> None:
-            follow((done + fraction) / whole, words)
-
+        progressed = _share(follow, f"ε {shown(epsilon)}, seed {seed}", done=done, runs=len(runs))
         points += _run(with_seed(jobs[epsilon], seed), parts[epsilon], epsilon=epsilon, on_progress=progressed)
         sweep = Sweep(
             job=job.job.name,
@@ -165,3 +161,8 @@ def _update_noise(job: JobSpec, epsilon: float) -> float:
         raise JobError("noise without δ has no ε", where="privacy.update.delta", remedy="give one")
     # one patient can move a clipped update by twice the clip: noise over clip is twice the noise over sensitivity
     return 2 * noise_for(epsilon=epsilon, delta=delta, sampling_rate=1.0, steps=job.federation.rounds)
+
+
+def _share(follow: Follow, words: str, *, done: int, runs: int) -> Callable[[float], None]:
+    """Return a function that reports a fraction of one run as a fraction of all runs."""
+    return lambda fraction: follow((done + fraction) / runs, words)

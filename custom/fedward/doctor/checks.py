@@ -1,4 +1,4 @@
-"""All checks, in the order in which they are made: what each needs to have passed, and how long it may take."""
+"""List all checks in the order in which they run, with the checks that each needs and its time limit."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from fedward.doctor.site import certificates, hardening, images, keys, kit, mach
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One check.
+    """Check of a site or a server.
 
     Attributes:
-        name: kebab-case; every finding of it carries it.
-        room: the subject it is listed under.
-        look: makes the findings, one at least, of a ``Case`` or, for a server, a ``ServerCase``.
-        needs: checks without which this one can say nothing new; where one did not go through, this one is skipped.
-        online: needs the server.
-        limit_s: seconds after which it counts as failed and the others go on.
+        name: kebab-case; each of its findings has it.
+        room: subject under which it is listed.
+        look: makes the findings, at least one, of a ``Case`` or, for a server, a ``ServerCase``.
+        needs: checks without which this one shows nothing new; if one did not go through, this one is skipped.
+        online: true if it needs the server.
+        limit_s: seconds after which it counts as failed and the others continue.
     """
 
     name: str
@@ -92,4 +92,4 @@ CHECKS: tuple[Check, ...] = (
     Check(name="processors", room="machine", look=machine.processors),
     Check(name="gpu", room="machine", look=machine.gpu, limit_s=30.0),
 )
-"""Local things before the way to the server, so that a fault is named where it is and not where it shows."""
+"""All checks of a site. Local checks come before network checks, so that a fault is reported at its cause."""

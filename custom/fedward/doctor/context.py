@@ -1,4 +1,4 @@
-"""The site that is looked at: its kit, its policy, its server; each read once, and only when a check asks."""
+"""Read the examined site's kit, policy and server: each once, and only when a check needs it."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ CLIENT_FILE = "fed_client.json"
 
 
 class Visit(Protocol):
-    """Whom the doctor looks at: a site (``Case``) or a server (``doctor.server_context.ServerCase``)."""
+    """Subject of the doctor: a site (``Case``) or a server (``doctor.server_context.ServerCase``)."""
 
     @property
     def kit(self) -> Path:
-        """Folder of the kit with which it is looked at."""
+        """Folder of the kit with which it is examined."""
 
     @property
     def now(self) -> Callable[[], float]:
@@ -39,27 +39,27 @@ class Visit(Protocol):
 
     @property
     def offline(self) -> bool:
-        """Leave out what needs the server."""
+        """True to leave out the checks that need the server."""
 
     @property
     def title(self) -> str:
-        """Whom the report is about."""
+        """Subject of the report."""
 
     @property
     def site(self) -> str | None:
-        """The site's id; None where it cannot be read, and for a server."""
+        """Id of the site; None if it cannot be read, and for a server."""
 
     @property
     def server_address(self) -> str | None:
-        """``host:port`` of the server; None where it cannot be read."""
+        """Address of the server, ``host:port``; None if it cannot be read."""
 
     @property
     def private_folders(self) -> tuple[Path, ...]:
-        """Folders below which no path is told."""
+        """Folders below which no path is disclosed."""
 
 
 class Ask(Protocol):
-    """How the server is asked: ``fedward.provisioning.network.health.hello``."""
+    """Function that asks the server: ``fedward.provisioning.network.health.hello``."""
 
     def __call__(self, kit: Path, *, timeout_s: float, payload_bytes: int = 0) -> Hello: ...
 
@@ -72,17 +72,17 @@ def _ask(kit: Path, *, timeout_s: float, payload_bytes: int = 0) -> Hello:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Where a check starts to warn and where it fails; the figures hold for a clinic's one machine.
+    """Limits at which a check warns or fails; the defaults are for a clinic with one machine.
 
     Attributes:
         answer_s: seconds that a name server, a port or a handshake may take.
         sign_in_s: seconds for a person's sign-in.
         hello_s: seconds for the server's answer; ``payload_s`` for one that carries ``payload_bytes`` both ways.
-        skew_warn_s, skew_fail_s: difference between our clock and the server's, beyond what the way there explains.
+        skew_warn_s, skew_fail_s: difference between our clock and the server's, beyond the transmission time.
         certificate_warn_days: days before a certificate ends.
-        kit_fail_bytes, kit_warn_bytes: free space for the kit, which holds logs and the models of jobs that run.
-        index_fail_bytes: free space for a cohort's index, beside as much as the index takes now.
-        memory_fail_bytes, memory_warn_bytes: memory that is free for a job.
+        kit_fail_bytes, kit_warn_bytes: free space for the kit, with its logs and the models of jobs that run.
+        index_fail_bytes: free space for a cohort's index, in addition to the index's present size.
+        memory_fail_bytes, memory_warn_bytes: free memory for a job.
         send_warn_s: seconds to send a model.
         index_warn_days: age of an index.
         new_fail_fraction: files that are not indexed yet, as a fraction of those that are.
@@ -108,16 +108,16 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One visit to one site.
+    """Examination of one site.
 
     Attributes:
         kit: folder of the site's FLARE kit.
-        site_toml: the policy that is looked at.
-        offline: leave out what needs the server.
-        model_mb: size of the model, in MB of 10**6 bytes, that sending times are told for.
+        site_toml: the policy that is examined.
+        offline: true to leave out the checks that need the server.
+        model_mb: size of the model, in MB of 10**6 bytes, for which sending times are reported.
         now: our clock, in Unix seconds.
-        environment: variables of the process, for what gRPC and FLARE take from there.
-        ask: how the server is asked.
+        environment: variables of the process that gRPC and FLARE read.
+        ask: asks the server.
     """
 
     kit: Path
@@ -149,10 +149,10 @@ class Case:
 
     @property
     def private_folders(self) -> tuple[Path, ...]:
-        """Images and masks of each cohort: a folder below may have a patient's name."""
+        """Folders of each cohort's images and masks: a folder below may have a patient's name."""
         try:
             cohorts = self.policy.cohorts.values()
-        except FedwardError:  # without a policy no check knows of a cohort's folder
+        except FedwardError:  # without a policy no check knows a cohort's folder
             return ()
         return tuple(path for cohort in cohorts for path in (cohort.images, cohort.masks) if path is not None)
 
@@ -170,7 +170,7 @@ class Case:
 
     @cached_property
     def client(self) -> dict[str, Any]:
-        """The kit's ``fed_client.json``."""
+        """Content of the kit's ``fed_client.json``."""
         return read_client(self.kit)
 
     @cached_property
@@ -179,14 +179,14 @@ class Case:
 
     @cached_property
     def expected(self) -> Mapping[str, bytes]:
-        """The kit's files as they would be written today, by path below the kit."""
+        """Files of the kit as they would be written today, by path below the kit."""
         from fedward.flare.kits.expected import closed_kit
 
         names = self.client["servers"][0]["name"], self.client["client"]["fqsn"], self._organisation()
         return closed_kit(*names, host=self.server.host, port=self.server.port)
 
     def _organisation(self) -> str:
-        """As the certificate says; a kit's scripts name it. What a certificate lacks is for other checks to say."""
+        """Return the certificate's organisation, which kit scripts name. Other checks report a faulty certificate."""
         from cryptography.x509.oid import NameOID
 
         try:
@@ -213,25 +213,25 @@ class Case:
 
     @cached_property
     def wheel(self) -> str:
-        """The hash of the package that runs."""
+        """Hash of the package that runs."""
         return package_hash()
 
     @cached_property
     def hello(self) -> Hello:
-        """The server's answer, with nothing to carry."""
+        """Answer of the server, without a payload."""
         return self.ask(self.kit, timeout_s=self.limits.hello_s)
 
     @cached_property
     def manifests(self) -> dict[str, Manifest]:
-        """Read manifests by cohort; filled by the check that reads them."""
+        """Manifests that were read, by cohort; filled by the check that reads them."""
         return {}
 
 
 def read_client(kit: Path) -> dict[str, Any]:
-    """A site kit's ``startup/fed_client.json``.
+    """Read a site kit's ``startup/fed_client.json``.
 
     Raises:
-        FederationError: the folder is no site's kit.
+        FederationError: the folder is not a site's kit.
     """
     Endpoint.of(kit)
     path = kit / "startup" / CLIENT_FILE

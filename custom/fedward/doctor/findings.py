@@ -1,4 +1,4 @@
-"""What a check says: one thing each, with its level, the value that was found, and what to do about it."""
+"""Make the findings of a check: each has its level, the value that was found, and a remedy."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ Level = Literal["pass", "warn", "fail", "skip"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that a check found.
+    """Finding of a check.
 
     Attributes:
         check: the check's kebab-case name.
-        level: ``fail`` is mended before the service starts; ``warn`` may be meant; ``skip`` could not be looked at.
-        what: what was found, as a phrase. Never a secret nor a patient's identifier.
+        level: ``fail`` must be mended before the service starts; ``warn`` may be intended; ``skip`` was not checked.
+        what: the finding, as a phrase. Never a secret nor a patient's identifier.
         where: file, folder, setting or address.
-        value: what was found there, where it is safe to show.
-        remedy: what to do, as an imperative; every ``warn`` and ``fail`` has one.
+        value: the value found there, if it is safe to show.
+        remedy: the action to take, as an imperative; every ``warn`` and ``fail`` has one.
     """
 
     check: str
@@ -34,7 +34,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """Speaks for one check: makes its findings."""
+    """Maker of one check's findings."""
 
     check: str
 
@@ -51,7 +51,7 @@ class Voice:
         return self._say("skip", what, None, None, None)
 
     def refused(self, error: FedwardError, *, remedy: str, where: str | Path | None = None) -> Finding:
-        """A failure in the error's own words; ``remedy`` where it has none, ``where`` in place of its own."""
+        """Return a failure with the error's text; ``remedy`` if it has none, ``where`` in place of its own."""
         place = error.where if where is None else where
         return self._say("fail", error.what, place, error.value, error.remedy or remedy)
 

@@ -1,11 +1,11 @@
-"""The doctor's report: text for a person, JSON for a ticket. Neither has a secret, nor a name below a cohort's folders.
+"""Write the doctor's report: text for a person, JSON for a ticket. No secret, and no name below a cohort's folders.
 
 JSON, schema ``fedward.doctor``, version 1; a field is only ever added under the same version::
 
     {
       "schema": "fedward.doctor", "version": 1,
       "at": "2026-01-31T12:00:00+00:00",              our clock, UTC
-      "site": "north-clinic" | null,                  of site.toml; null where that cannot be read, and for a server
+      "site": "north-clinic" | null,                  of site.toml; null if that cannot be read, and for a server
       "server": "fl.example.org:8102" | null,
       "kit": "/opt/fedward/north-clinic",
       "fedward": "0.1.0", "flare": "2.9.0", "python": "3.11.9",
@@ -40,13 +40,13 @@ _WORSE: tuple[Level, ...] = ("skip", "pass", "warn", "fail")
 
 
 def result(heard: Sequence[Heard]) -> Level:
-    """The worst of all findings; what was skipped is neither good nor bad."""
+    """Return the worst level of all findings; a skipped check is neither good nor bad."""
     worst = _worst(list(_findings(heard)))
     return "fail" if worst == "skip" else worst
 
 
 def as_json(heard: Sequence[Heard], case: Visit) -> str:
-    """The report as JSON text; see the module for its schema."""
+    """Return the report as JSON text; see the module for its schema."""
     counts = _counts(heard)
     content = {
         "schema": SCHEMA,
@@ -66,7 +66,7 @@ def as_json(heard: Sequence[Heard], case: Visit) -> str:
 
 
 def as_text(heard: Sequence[Heard], case: Visit) -> str:
-    """The report for a person: by subject, then what to do, one line for each thing that is not as it should be."""
+    """Return the report for a person: findings by subject, then one line for each remedy."""
     lines = [f"{case.title}: {case.kit}"]
     widest = max(len(one.check.name) for one in heard)
     for room in dict.fromkeys(one.check.room for one in heard):
@@ -107,7 +107,7 @@ def _said(finding: Finding) -> str:
 
 
 def _todo(heard: Sequence[Heard]) -> Iterator[str]:
-    """Failures first; the same remedy once."""
+    """Yield the remedies, of failures first; each remedy once."""
     for level in ("fail", "warn"):
         expected = [f for f in _findings(heard) if f.level == level and f.remedy is not None]
         for remedy in dict.fromkeys(finding.remedy for finding in expected):

@@ -1,4 +1,4 @@
-"""Make every check, each on its own: one that throws or takes too long has failed, and the others go on."""
+"""Run every check separately: one that throws or takes too long has failed, and the others continue."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ _REMEDY = "mend what it says, if you can; else send the operator this report, `-
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """One check and what it said."""
+    """Check and its findings."""
 
     check: Check
     findings: tuple[Finding, ...]
 
     @property
     def through(self) -> bool:
-        """Whether what rests on this check can be looked at: it neither failed nor was left out."""
+        """True if the checks that need this one can run: it neither failed nor was skipped."""
         return all(finding.level in ("pass", "warn") for finding in self.findings)
 
 
 def examine(
     case: Visit, *, checks: Sequence[Check] = CHECKS, on_check: Callable[[str], None] | None = None
 ) -> tuple[Heard, ...]:
-    """Make the checks in order.
+    """Run the checks in order.
 
     Args:
         case: the site, or the server.
-        checks: those to make, which are for such a case.
-        on_check: called with each check's name before it is made.
+        checks: checks to run, which must be for such a case.
+        on_check: called with each check's name before it runs.
 
     Returns:
-        Each check with one finding or more. A check fails closed: what throws, takes longer than its limit or says
-        nothing has failed, and what needs it is skipped. No path below a cohort's folders is in any of them.
+        Each check with one finding or more. A check fails closed: one that throws, exceeds its limit or finds nothing
+        has failed, and the checks that need it are skipped. No finding has a path below a cohort's folders.
     """
     heard: list[Heard] = []
     through: set[str] = set()
@@ -62,7 +62,7 @@ def examine(
 
 
 def _looked(check: Check, case: Visit) -> tuple[Finding, ...]:
-    """The check's findings. It runs beside, so that a disk or a name server that hangs holds nothing up."""
+    """Return the check's findings. It runs in a thread, so that a hanging disk or name server blocks nothing."""
     answer: list[tuple[Finding, ...]] = []
     beside = threading.Thread(target=lambda: answer.append(tuple(_safely(check, case))), daemon=True)
     beside.start()
@@ -77,7 +77,7 @@ def _safely(check: Check, case: Visit) -> Iterator[Finding]:
         yield from check.look(case)
     except FedwardError as error:
         yield _unknown(check, error.what, remedy=error.remedy)
-    except OSError as error:  # never its file: that may be a patient's
+    except OSError as error:  # never show its file: the name may be a patient's
         yield _unknown(check, error.strerror or type(error).__name__)
     except Exception as error:  # noqa: BLE001 - any check that throws has failed, and must not stop the others
         yield _unknown(check, type(error).__name__)

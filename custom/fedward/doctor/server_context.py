@@ -1,4 +1,4 @@
-"""The server that is looked at, by a person's kit: one session of FLARE's console, opened when a check asks."""
+"""Examine a server with a person's kit: one session of FLARE's console, opened when a check needs it."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ServerCase:
-    """One visit to one server. Close its ``session`` with ``signed_out``.
+    """Examination of one server. Close its ``session`` with ``signed_out``.
 
     Attributes:
         kit: folder of a person's FLARE kit; its name is the sign-in name.
         now: our clock, in Unix seconds.
-        environment: variables of the process, for what gRPC takes from there.
-        session: what is to be closed at the end.
-        left: the visit is over; a session that opens after that is closed by who opened it.
+        environment: variables of the process that gRPC reads.
+        session: resources to close at the end.
+        left: set when the examination is over; a session that opens after that is closed by the check that opened it.
     """
 
     kit: Path
@@ -59,12 +59,12 @@ class ServerCase:
 
     @cached_property
     def certificate(self) -> Certificate:
-        """The person's."""
+        """Certificate of the person."""
         return read_certificate(self.server.certificate)
 
     @cached_property
     def console(self) -> Console:
-        """The session; the first to ask signs in."""
+        """Session of the console; the first check that needs it signs in."""
         from fedward.flare.admin_session import console
 
         opened = self.session.enter_context(console(self.kit, timeout_s=self.limits.sign_in_s))
@@ -74,7 +74,7 @@ class ServerCase:
 
     @cached_property
     def line(self) -> Line:
-        """The session's own cell, to send what FLARE's console would not."""
+        """Cell of the session, to send requests that FLARE's console would not send."""
         from fedward.flare.probes.requests import Line
 
         return Line(self.console.cell)
@@ -86,10 +86,10 @@ class ServerCase:
 
 
 def visited(kit: Path) -> ServerCase:
-    """A visit to the server that a person's kit names.
+    """Return an examination of the server that a person's kit names.
 
     Raises:
-        FederationError: not a person's kit.
+        FederationError: it is not a person's kit.
     """
     Endpoint.of_person(kit)
     return ServerCase(kit=kit)
@@ -97,7 +97,7 @@ def visited(kit: Path) -> ServerCase:
 
 @contextmanager
 def signed_out(case: ServerCase) -> Iterator[ServerCase]:
-    """Sign out at the end, whatever happened, where a check had signed in."""
+    """Sign out at the end, even after an error, if a check had signed in."""
     try:
         yield case
     finally:

@@ -1,4 +1,4 @@
-"""What a finding must not say: where below a cohort's folders a file is. A folder may have a patient's name."""
+"""Remove from findings every path below a cohort's folders: a folder may have a patient's name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fedward.doctor.findings import Finding
 
 
 def discreet(finding: Finding, case: Visit) -> Finding:
-    """The finding, each of its lines cut where a path goes on below a private folder."""
+    """Return the finding with each of its texts cut where a path continues below a private folder."""
     roots = [str(path) for path in case.private_folders]
     return replace(
         finding,
@@ -21,7 +21,7 @@ def discreet(finding: Finding, case: Visit) -> Finding:
 
 
 def _cut(text: str | None, roots: list[str]) -> str | None:
-    """All that follows is left out: a name may hold spaces, so that nobody can say where it ends."""
+    """Leave out all that follows: a name may have spaces, so its end cannot be found."""
     for root in roots:
         if text is not None and (at := text.find(f"{root}/")) >= 0:
             text = f"{text[: at + len(root)]}/…"

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from fedward.errors import CohortError, SettingsError
 from fedward.indexing.assemble import assemble
 from fedward.indexing.labels import read_labels
 from fedward.indexing.quality import FileFacts
-from fedward.indexing.quarantine import QuarantineError, tally, write_quarantine
+from fedward.indexing.quarantine import Quarantined, QuarantineError, tally, write_quarantine
 from fedward.indexing.site_key import SiteKey, load_key
 from fedward.indexing.walk import fingerprint, read_cache, split_known, walk, walks, write_cache
 from fedward.indexing.workers import examine_all
@@ -61,16 +61,9 @@ def index_cohort(
         rows, aside = assemble(images, masks, cohort=chosen, key=key, labels=labels)
         write_quarantine(aside, chosen.index)
         whose = {one.path: one.patient for one in images}
-        unusable = len(images) - sum(len(row.paths) for row in rows)
-        if unusable > chosen.max_quarantined_fraction * len(images) or not rows:
-            withdraw_manifest(chosen.index)
-            raise QuarantineError(
-                where=chosen.images,
-                unusable=unusable,
-                files=len(images),
-                tolerated=chosen.max_quarantined_fraction,
-                table=tally(aside),
-            )
+        _require_usable(
+            chosen, unusable=len(images) - sum(len(row.paths) for row in rows), files=len(images), aside=aside
+        )
         manifest = Manifest(
             cohort=cohort,
             site=policy.site,
@@ -145,3 +138,21 @@ def _findings(
         if fresh or len(known) < len(seen):
             write_cache(cohort.index, mark, [found[name] for name in sorted(found)])
     return [found[name] for name in sorted(found)]
+
+
+def _require_usable(chosen: CohortPolicy, *, unusable: int, files: int, aside: Sequence[Quarantined]) -> None:
+    """Withdraw the manifest of a cohort with too many unusable files, or with no other, and refuse it.
+
+    Raises:
+        QuarantineError: it is so.
+    """
+    if unusable < files and unusable <= chosen.max_quarantined_fraction * files:
+        return
+    withdraw_manifest(chosen.index)
+    raise QuarantineError(
+        where=chosen.images,
+        unusable=unusable,
+        files=files,
+        tolerated=chosen.max_quarantined_fraction,
+        table=tally(aside),
+    )

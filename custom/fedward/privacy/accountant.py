@@ -1,9 +1,10 @@
-"""What a patient's ε is, from what was done: events composed by PLD, with PRV as the cross-check.
+"""Compute a patient's ε from the events of all jobs: composed by PLD, with PRV as the cross-check.
 
-The events are kept and composed, never their ε: the same job done five times costs less than five times its ε.
+Events are kept and composed, never their ε: the same job done five times costs less than five times its ε.
 
-An event's noise multiplier is over the clip norm, as a job and the ledger state it; ε is that of the noise over the
-sensitivity, which is ``1 + SLACK`` times the bound. Every ε of every event is computed so, in one place (``_key``).
+An event's noise multiplier is over the bound on what one patient changes: the clip norm under DP-SGD, twice the clip
+norm for noise on an update (``update_noise_event``). ε is that of the noise over the sensitivity,
+which is ``1 + SLACK`` times the bound; ``_key`` alone converts, for every event.
 """
 
 from __future__ import annotations
@@ -21,30 +22,29 @@ if TYPE_CHECKING:
     from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
 
 Key = tuple[tuple[float, float, int], ...]
-"""Sorted (sampling_rate, noise over sensitivity, steps), equal mechanisms merged."""
+"""Sorted (sampling_rate, noise over sensitivity, steps); equal mechanisms are merged."""
 
 SLACK = 1e-3
-"""How far rounding may take a patient's part past the clip norm, relative to it: what the clipping of gradients
-guarantees (``fedward.training.dp_sgd.clipped_sum``) and what the sensitivity carries here. Whole updates are clipped
-exactly (``fedward.privacy.clipping``); their ε carries it all the same, and errs upwards by about a part in a
-thousand."""
+"""Largest relative amount by which rounding may take a patient's part past the clip norm. The clipping of gradients
+guarantees it (``fedward.training.dp_sgd.clipped_sum``), and the sensitivity includes it here. Whole updates are clipped
+exactly (``fedward.privacy.clipping``); their ε includes it too, and errs upwards by about a part in a thousand."""
 _WHERE = "privacy accounting"
 _LEAST_MULTIPLIER = 0.05
-"""Noise below this counts as none: ε would be in the hundreds, and its computation costly."""
+"""Smallest multiplier that counts as noise; below it ε would be in the hundreds, and costly to compute."""
 _MOST_MULTIPLIER = 1e6
 _FINEST, _FIRST = 1e-4, 1e-2
-"""Discretisation of the privacy loss: the finest, dp-accounting's own default, and the one tried first."""
+"""Discretisation of the privacy loss: the finest, which is dp-accounting's default, and the first that is tried."""
 _STEP = 5e-4
 """Relative width at which the search for a noise multiplier ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """``steps`` times the same release: patients drawn by Poisson sampling, a clipped sum, Gaussian noise.
+    """The same release, ``steps`` times: patients drawn by Poisson sampling, a clipped sum, Gaussian noise.
 
     Two hospitals' data are neighbours when one has one patient more (add or remove one). ``noise_multiplier`` is the
-    noise's standard deviation over the bound that a patient's part is clipped to, ``SLACK`` aside; 0 is no protection,
-    and ε is then infinite.
+    noise's standard deviation over the bound to which a patient's part is clipped, without ``SLACK``; 0 is no
+    protection, and ε is then infinite.
     """
 
     unit: Literal["patient"] = "patient"
@@ -64,24 +64,24 @@ class Event:
 
 
 def update_noise_event(multiplier: float, *, rounds: int) -> Event:
-    """The event of a whole update that is clipped and noised each round.
+    """Return the event of a whole update that is clipped and noised each round.
 
-    One patient may move the clipped update anywhere in the ball, so the bound is twice the clip and the multiplier of
-    the event half of the job's.
+    One patient may move the clipped update anywhere in the ball. So the bound is twice the clip norm, and the event's
+    multiplier is half of the job's.
 
     Args:
         multiplier: the noise's standard deviation over the clip norm.
-        rounds: updates released.
+        rounds: number of updates released.
     """
     return Event(sampling_rate=1.0, noise_multiplier=multiplier / 2.0, steps=rounds)
 
 
 def epsilon(events: Iterable[Event], *, delta: float) -> float:
-    """The ε of all events together, at ``delta``: the authority.
+    """Compute the ε of all events together, at ``delta``; this result is the authority.
 
     Privacy loss distributions of dp-accounting (Koskela et al. 2020; connect-the-dots, Doroshenko et al. 2022), add or
-    remove one patient. Every discretisation errs on the side of a larger ε; it is refined until it costs less than a
-    thousandth. The order of events does not matter.
+    remove one patient. Every discretisation errs on the side of a larger ε; it is refined until the error costs less
+    than a thousandth. The order of events does not matter.
 
     Returns:
         0.0 for no step; infinity for a step whose noise is below 0.05 times the sensitivity.
@@ -95,9 +95,9 @@ def epsilon(events: Iterable[Event], *, delta: float) -> float:
 
 
 def epsilon_prv(events: Iterable[Event], *, delta: float) -> float:
-    """The same by Opacus's PRV accountant (Gopi, Lee and Wutschitz 2021): a cross-check, not the authority.
+    """Compute the same ε by Opacus's PRV accountant (Gopi, Lee and Wutschitz 2021): a cross-check, not the authority.
 
-    A sampling rate of 1, which it cannot take, is counted as 1 - 1e-9.
+    The accountant does not accept a sampling rate of 1, so 1 is counted as 1 - 1e-9.
 
     Raises:
         JobError: delta is not within (0, 1).
@@ -109,7 +109,7 @@ def epsilon_prv(events: Iterable[Event], *, delta: float) -> float:
     if not key:
         return 0.0
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Of its own RDP bound, which only sizes a grid.
+        warnings.simplefilter("ignore")  # PRV warns about its RDP bound, which only sizes a grid.
         from opacus.accountants import PRVAccountant
 
         accountant = PRVAccountant()
@@ -118,17 +118,17 @@ def epsilon_prv(events: Iterable[Event], *, delta: float) -> float:
 
 
 def noise_for(*, epsilon: float, delta: float, sampling_rate: float, steps: int, before: Sequence[Event] = ()) -> float:
-    """The smallest noise multiplier, to 1e-3 upwards, that keeps ``before`` and the job within ``epsilon``.
+    """Find the smallest noise multiplier, to 1e-3 upwards, that keeps ``before`` and the job within ``epsilon``.
 
-    Guarantee: ``epsilon([*before, job], delta=delta) <= epsilon`` holds for what is returned.
+    Guarantee: ``epsilon([*before, job], delta=delta) <= epsilon`` holds for the returned value.
 
     Args:
-        epsilon: wanted, > 0.
-        steps: of the job, >= 1.
-        before: what the same patients went through already.
+        epsilon: target, > 0.
+        steps: steps of the job, >= 1.
+        before: earlier events of the same patients.
 
     Raises:
-        JobError: an argument is out of range, or no noise is enough since ``before`` has spent it all.
+        JobError: an argument is out of range, or no noise is enough because ``before`` has spent the whole ε.
     """
     if not (math.isfinite(epsilon) and epsilon > 0):
         raise JobError("wanted epsilon must be > 0", where=_WHERE, value=epsilon, remedy=_SET)
@@ -144,7 +144,7 @@ def noise_for(*, epsilon: float, delta: float, sampling_rate: float, steps: int,
     fine = min(_FIRST, max(_FINEST, epsilon * 1e-4))
     low, high = _bracket(lambda noise: within(noise, coarse))
     low, high = _bisect(lambda noise: within(noise, coarse), low, high, ratio=1.01)
-    low *= 0.99  # What is coarse errs upwards: the smallest noise may lie below.
+    low *= 0.99  # A coarse ε errs upwards: the smallest noise may be lower.
     while low > _LEAST_MULTIPLIER and within(low, fine):
         low, high = low * 0.98, low
     _, high = _bisect(lambda noise: within(noise, fine), max(low, _LEAST_MULTIPLIER), high, ratio=1.0 + _STEP)
@@ -155,10 +155,10 @@ def noise_for(*, epsilon: float, delta: float, sampling_rate: float, steps: int,
 
 
 def largest_delta(patients: int) -> float:
-    """1 / (10 · patients). At 1 / patients, publishing one patient drawn at random would pass as private.
+    """Return 1 / (10 · patients). With 1 / patients, publishing one patient drawn at random would pass as private.
 
     Raises:
-        JobError: no patient.
+        JobError: there is no patient.
     """
     if patients < 1:
         raise JobError("there is no patient to protect", where=_WHERE, value=patients, remedy="give training patients")
@@ -166,10 +166,10 @@ def largest_delta(patients: int) -> float:
 
 
 def check_delta(delta: float, *, patients: int, where: str) -> None:
-    """Refuse a δ that is too large for so many patients.
+    """Refuse a δ that is too large for this number of patients.
 
     Raises:
-        JobError: naming ``where``, δ and the largest allowed.
+        JobError: names ``where``, δ and the largest allowed.
     """
     _require_delta(delta)
     most = largest_delta(patients)
@@ -184,7 +184,7 @@ def _require_delta(delta: float) -> None:
 
 
 def _key(events: Iterable[Event]) -> Key:
-    """The events as the mechanisms take them: noise over the sensitivity, ``SLACK`` in it."""
+    """Convert events for the mechanisms: noise over the sensitivity, which includes ``SLACK``."""
     merged: dict[tuple[float, float], int] = {}
     for event in events:
         if event.steps:
@@ -211,7 +211,7 @@ def _epsilon(key: Key, delta: float) -> float:
 
 
 def _at(key: Key, delta: float, interval: float) -> float:
-    """ε with one discretisation, made coarser where the loss spans more than a million of its intervals."""
+    """Compute ε with one discretisation, made coarser where the loss spans more than a million of its intervals."""
     if not _protected(key):
         return math.inf
     if not key:
@@ -225,7 +225,7 @@ def _at(key: Key, delta: float, interval: float) -> float:
 
 
 def _at_least_zero(found: float) -> float:
-    """A result that is not a number would compare as if it were within every cap: it counts as no protection."""
+    """Return at least 0; NaN counts as no protection (infinity), since it would compare as if within every cap."""
     return math.inf if math.isnan(found) else max(0.0, found)
 
 
@@ -238,7 +238,7 @@ def _loss(rate: float, noise: float, steps: int, interval: float) -> PrivacyLoss
 
 
 def _bracket(enough: Callable[[float], bool]) -> tuple[float, float]:
-    """A multiplier that is not enough, or the least there is, and one that is, a factor 2 apart."""
+    """Return a multiplier that is not enough, or the least allowed, and one that is enough, a factor 2 apart."""
     high = 1.0
     while not enough(high):
         high *= 2.0
@@ -257,7 +257,7 @@ def _bisect(enough: Callable[[float], bool], low: float, high: float, *, ratio: 
 
 
 def _round_up(value: float) -> float:
-    """To five significant digits, upwards."""
+    """Round up to five significant digits."""
     digits = 4 - math.floor(math.log10(value))
     scaled = math.ceil(value * 10.0**digits)
     return float(f"{scaled}e{-digits}")

@@ -1,7 +1,7 @@
-"""What a site's trainer says of how an update was made, for the site's own gate to hold against the ledger.
+"""Record how an update was made, so that the site's own gate can check it against the ledger.
 
-A proof never leaves the hospital: the gate takes it off. It convinces nobody but the gate, which runs in the same
-process: it is there so that an update whose protection was skipped, forgotten or undone cannot be sent by mistake.
+A proof never leaves the hospital: the gate removes it. It convinces only the gate, which runs in the same process. Its
+purpose: an update whose protection was skipped, forgotten or undone cannot be sent by mistake.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from typing import Any, Literal, Self
 from fedward.errors import GateError
 
 PROOF = "fedward_proof"
-"""Header of a reply that holds ``Proof.plain()`` on its way from the executor to the gate."""
+"""Header of a reply; it carries ``Proof.plain()`` from the executor to the gate."""
 _HEX = frozenset("0123456789abcdef")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """How one round's update was made under DP-SGD.
+    """Record of how one round's update was made under DP-SGD.
 
     Attributes:
         begun: hash of the ledger's entry that was written before the round's training began.
         job_id: FLARE's id of the job.
         round_number: from 0.
-        mechanism: only "dp-sgd" has a proof; noise on the update is added by the gate itself.
+        mechanism: only "dp-sgd" has a proof; the gate itself adds noise on the update.
         steps: steps of the round, empty ones included.
         sampling_rate: probability with which each patient was drawn for a step.
         noise_multiplier: noise's standard deviation over ``clip_norm_l2``.
         clip_norm_l2: bound on a patient's gradient.
-        digest: ``digest`` of the update that training gave.
+        digest: ``digest`` of the update that training produced.
     """
 
     begun: str
@@ -44,12 +44,12 @@ class Proof:
     digest: str
 
     def plain(self) -> dict[str, Any]:
-        """The same as JSON-ready data."""
+        """Return the proof as JSON-ready data."""
         return asdict(self)
 
     @classmethod
     def from_plain(cls, content: object) -> Self:
-        """The inverse of ``plain``.
+        """Read a proof from plain data: the inverse of ``plain``.
 
         Raises:
             GateError: a key is missing or extra, or a value is not of its type or range.

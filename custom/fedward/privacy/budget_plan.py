@@ -1,4 +1,4 @@
-"""What a job will cost a hospital's patients, told before anything runs."""
+"""Compute a job's privacy cost for a hospital's patients, before anything runs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from fedward.settings.job import JobSpec
 from fedward.settings.privacy import DpSgd, UpdateProtection
 
 REPEATED_ROUNDS = 1
-"""Rounds that may be begun a second time in a job, since a site was killed in the middle of one."""
+"""Rounds that a job may begin a second time, because a site was killed during one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SitePlan:
-    """One hospital's part in a job, and its patients' ε at the end of it."""
+    """Plan of one hospital's part in a job, with its patients' ε at the end of it."""
 
     site: str
     mechanism: Literal["dp-sgd", "update-noise"]
@@ -29,19 +29,19 @@ class SitePlan:
     steps: int
     """Noisy releases in all rounds: optimizer steps under dp-sgd, whole updates under update-noise."""
     allowance: int
-    """Releases beyond ``steps`` that the ledger lets begin after a restart: those of ``REPEATED_ROUNDS`` rounds."""
+    """Releases beyond ``steps`` that the ledger allows after a restart: those of ``REPEATED_ROUNDS`` rounds."""
     epsilon: float
     delta: float
     clip_norm_l2: float
 
     @property
     def event(self) -> Event:
-        """What the accountant and the ledger count."""
+        """Event that the accountant and the ledger count."""
         return self._event(self.steps)
 
     @property
     def ceiling(self) -> float:
-        """The most ε that the job may come to here, however often it is asked: that of ``steps`` and ``allowance``."""
+        """Largest ε that the job can reach here, however often it is asked for: that of ``steps`` and ``allowance``."""
         return epsilon([self._event(self.steps + self.allowance)], delta=self.delta)
 
     def _event(self, steps: int) -> Event:
@@ -51,10 +51,10 @@ class SitePlan:
 
 
 def steps_a_round(job: JobSpec, *, patients: int) -> int:
-    """Optimizer steps that a site with so many training patients takes in a round, empty ones included.
+    """Return the optimizer steps that a site with so many training patients takes in a round, empty ones included.
 
     Under dp-sgd a pass over the data is ``patients / patients_per_step`` steps, rounded, at least one; under
-    update-noise the steps do not count and the answer is 1.
+    update-noise the steps do not count and the result is 1.
     """
     dp_sgd = job.privacy.dp_sgd
     if dp_sgd is None:
@@ -68,15 +68,15 @@ _derived = steps_a_round
 
 
 def plan_site(job: JobSpec, *, site: str, patients: int, steps_a_round: int | None = None) -> SitePlan:
-    """The noise multiplier for the job's ε, or the ε of its noise multiplier, at one site.
+    """Compute the noise multiplier for the job's ε, or the ε of its noise multiplier, at one site.
 
     Args:
         patients: training patients of the site.
-        steps_a_round: optimizer steps in a round; None: as the function ``steps_a_round`` says.
+        steps_a_round: optimizer steps in a round; None: computed by the function ``steps_a_round``.
 
     Raises:
-        JobError: the job has no differential privacy, its ε would not be a patient's, δ is above
-            1/(10 · patients), or a step expects more patients than there are.
+        JobError: the job has no differential privacy, δ is above 1/(10 · patients), or a step expects more patients
+            than there are.
     """
     if patients < 1:
         raise JobError("no training patient", where=site, value=patients, remedy="give at least 1")

@@ -1,4 +1,4 @@
-"""Bound what one hospital's update can say: its L2 norm, whole or tensor by tensor. Pure functions, NumPy only."""
+"""Bound the L2 norm of one hospital's update, whole or tensor by tensor. Pure functions, NumPy only."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from fedward.errors import GateError
 from fedward.weights import Weights, l2_norm
 
 _HAIR = 1.0 - 1e-12
-"""Kept clear of the bound, so that no rounding of a float64 sum passes it."""
+"""Factor that keeps the norm clear of the bound, so that no rounding of a float64 sum passes it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clipped:
-    """A bounded update, with its sensitivity beside it."""
+    """A bounded update with its sensitivity."""
 
     update: Weights
     norm_l2: float
-    """The whole update's L2 norm before it was clipped. It depends on patients: it must not leave without noise."""
+    """L2 norm of the whole update before clipping. It depends on patients: it must not leave without noise."""
     bound_l2: float
-    """The L2 norm that ``update`` never exceeds."""
+    """L2 norm that ``update`` never exceeds."""
 
     @property
     def sensitivity_l2(self) -> float:
-        """How far ``update`` can move, in L2 norm, when one patient's data change in any way: ``2 * bound_l2``.
+        """Largest move of ``update``, in L2 norm, when one patient's data change in any way: ``2 * bound_l2``.
 
-        Training may carry one patient's change into every weight, so all that holds is that both updates lie in the
+        Training may carry one patient's change into every weight, so only one thing is certain: both updates lie in the
         ball of radius ``bound_l2``.
         """
         return 2.0 * self.bound_l2
@@ -70,9 +70,9 @@ def clip_per_layer(update: Weights, *, norm_l2: float) -> Clipped:
     """Scale each tensor on its own to at most ``norm_l2 / sqrt(number of tensors)``.
 
     Guarantee: no tensor exceeds its share and so the whole never exceeds ``norm_l2``; a tensor within its share comes
-    back bit for bit. One loud layer then costs the others nothing. (McMahan et al. 2018, section 2, flat and per-layer
-    clipping.) Shares depend on the layout alone, never on the data. Edge cases, arguments and errors are those of
-    ``clip_global``.
+    back bit for bit. A layer with a large norm does not shrink the others. (McMahan et al. 2018, section 2, flat and
+    per-layer clipping.) Shares depend on the layout alone, never on the data. Edge cases, arguments and errors are
+    those of ``clip_global``.
     """
     bound, norm = _positive(norm_l2), _norm_of(update)
     share = bound / math.sqrt(max(1, len(update))) * _HAIR
@@ -84,10 +84,10 @@ def require_floating(update: Weights, *, to: str) -> None:
     """Refuse a tensor that is not floating.
 
     Args:
-        to: what would be done to it, as a participle: "clipped", "noised".
+        to: the operation on it, as a participle: "clipped", "noised".
 
     Raises:
-        GateError: naming the tensor and its dtype.
+        GateError: names the tensor and its dtype.
     """
     for name in sorted(update):
         if update[name].dtype.kind != "f":
@@ -102,7 +102,7 @@ def _positive(norm_l2: float) -> float:
 
 
 def _norm_of(update: Weights) -> float:
-    """The L2 norm over all tensors, which are checked on the way."""
+    """Compute the L2 norm over all tensors, and check each tensor."""
     require_floating(update, to="clipped")
     for name in sorted(update):
         if not np.isfinite(update[name]).all():
@@ -118,7 +118,7 @@ def _scale(norm: float, bound: float) -> float:
 
 
 def _times(array: NDArray[np.floating], scale: float) -> NDArray[np.floating]:
-    """``array * scale`` rounded towards zero into the array's own dtype; a copy where ``scale`` is 1."""
+    """Return ``array * scale`` rounded towards zero into the array's own dtype; a copy where ``scale`` is 1."""
     if scale == 1.0:
         return array.copy()
     exact = array.astype(np.float64) * scale

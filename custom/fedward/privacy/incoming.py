@@ -1,9 +1,9 @@
-"""What a model from the server must be before a hospital trains on it: the job's own, and no trap.
+"""Check a model from the server before a hospital trains on it: it must be the job's own, and no trap.
 
-A server that may choose weights freely can make one layer remember single images ("imprint": Fowl et al. 2022,
-Robbing the Fed, section 3; "trap weights": Boenisch et al. 2023, When the Curious Abandon Honesty, section 4). The
-layout and the first round's weights are pinned; what later rounds bring is held to what averaging can give. Clipping
-and noise are what protects; this finds the crude attacks and whatever is broken.
+A server that may choose weights freely can make one layer remember single images ("imprint": Fowl et al. 2022, Robbing
+the Fed, section 3; "trap weights": Boenisch et al. 2023, When the Curious Abandon Honesty, section 4). The job fixes
+the layout and the first round's weights; later rounds are checked against what averaging can produce. Clipping and
+noise give the protection; these checks find crude attacks and broken models.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from fedward.errors import GateError, shown
 from fedward.weights import l2_norm
 
 MAX_JUMP = 10.0
-"""Most that a round may move the model, in units of the last model's L2 norm, noise set aside."""
+"""Largest move of the model in a round, in units of the last model's L2 norm, noise not counted."""
 INITIAL_TOLERANCE = 1e-6
-"""Largest difference between the first round's weights and those that follow from the job's seed."""
+"""Largest difference between the first round's weights and the weights from the job's seed."""
 IMPRINT_COSINE = 0.999
 IMPRINT_FRACTION = 0.1
-"""A matrix in which more than this fraction of pairs of rows has a cosine above ``IMPRINT_COSINE`` is refused."""
+"""Largest fraction of pairs of rows with a cosine above ``IMPRINT_COSINE``; a matrix above it is refused."""
 FEWEST_INPUTS = 8
 FEWEST_ROWS = 8
 MOST_ROWS = 512
-"""Rows of fewer inputs agree by chance; of more than ``MOST_ROWS`` so many are drawn, from the system's entropy."""
+"""Rows of fewer inputs agree by chance; of more than ``MOST_ROWS``, so many are drawn, with the system's entropy."""
 
 Model = Mapping[str, NDArray[Any]]
 
 
 def check_initial(model: Model, initial: Model) -> None:
-    """Refuse a first round that does not start from the weights of the job's own seed; both of one layout.
+    """Refuse a first round that does not start from the weights of the job's seed; both models have one layout.
 
     Raises:
-        GateError: naming the first tensor that differs by more than ``INITIAL_TOLERANCE``.
+        GateError: names the first tensor that differs by more than ``INITIAL_TOLERANCE``.
     """
     for name in sorted(initial):
         if not np.allclose(model[name], initial[name], rtol=0.0, atol=INITIAL_TOLERANCE):
@@ -44,11 +44,11 @@ def check_initial(model: Model, initial: Model) -> None:
 
 
 def check_jump(model: Model, last: Model, *, rounds: int = 1, noise_l2: float = 0.0) -> None:
-    """Refuse a model that is further from the last than ``rounds`` rounds can bring it; both of one layout, finite.
+    """Refuse a model that is further from the last than ``rounds`` rounds can move it; both of one layout, finite.
 
     Args:
-        model: as it came.
-        last: the model that this site saw last, or the initial one.
+        model: as received.
+        last: the last model that this site received, or the initial one.
         rounds: rounds between the two, at least 1.
         noise_l2: expected L2 norm of the noise that the agreed protection adds in a round.
 
@@ -64,15 +64,15 @@ def check_jump(model: Model, last: Model, *, rounds: int = 1, noise_l2: float = 
 def check_traps(model: Model, initial: Model) -> None:
     """Refuse zeroed matrices, copied matrices and matrices of near-identical rows.
 
-    Only tensors of two dimensions or more are looked at: biases and fresh normalisations may be zero or alike. What
-    the job's own initial weights show is allowed, since the job was approved with it (class tokens start at zero).
+    Only tensors of two dimensions or more are checked: biases and fresh normalisations may be zero or alike. A pattern
+    of the job's own initial weights is allowed, since the job was approved with it (class tokens start at zero).
 
     Args:
-        model: as it came, of the agreed layout, finite.
-        initial: the weights that follow from the job's seed.
+        model: as received, of the agreed layout, finite.
+        initial: the weights from the job's seed.
 
     Raises:
-        GateError: naming the tensor and what it shows.
+        GateError: names the tensor and the pattern found.
     """
     seen: dict[tuple[tuple[int, ...], bytes], str] = {}
     for name in sorted(model):
@@ -89,11 +89,11 @@ def check_traps(model: Model, initial: Model) -> None:
 
 
 def identical_rows(matrix: NDArray[Any]) -> float:
-    """Fraction of pairs of rows with a cosine above ``IMPRINT_COSINE``; rows of zeros are like none.
+    """Compute the fraction of pairs of rows with a cosine above ``IMPRINT_COSINE``; rows of zeros match none.
 
     Args:
-        matrix: (out, ...), flattened to (out, in). Of fewer than ``FEWEST_ROWS`` rows or ``FEWEST_INPUTS`` inputs the
-            answer is 0.0, since so short rows agree by chance.
+        matrix: (out, ...), flattened to (out, in). With fewer than ``FEWEST_ROWS`` rows or ``FEWEST_INPUTS`` inputs the
+            result is 0.0, since such short rows agree by chance.
     """
     rows = matrix.reshape(matrix.shape[0], -1).astype(np.float64)
     if rows.shape[0] < FEWEST_ROWS or rows.shape[1] < FEWEST_INPUTS:

@@ -1,4 +1,4 @@
-"""Noise that nobody can predict or repeat: ChaCha20 keyed by the operating system, never the seeded generators."""
+"""Draw noise that nobody can predict or repeat: ChaCha20 keyed by the operating system, never a seeded generator."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from fedward.weights import Weights
 _CHUNK = 1 << 13
 """Pairs of normals made at a time: small enough for the processor's cache."""
 _TERMS = 4
-"""Independent normals summed into each one given out."""
+"""Independent normals that are summed into each returned number."""
 _UNIT = 2.0**-53
 
 
 class SecureRandom:
     """Random numbers from ChaCha20 (RFC 8439), each piece of at most 1 MiB under its own 256-bit key of ``os.urandom``.
 
-    Nothing is kept between calls: no seed can be given, a fork, a thread or a pickled copy cannot repeat a stream, and
-    what was drawn cannot be drawn again, by the hospital either. Where ``os.urandom`` fails, so does the call: nothing
+    Nothing is kept between calls. So no seed can be given, and a fork, a thread or a pickled copy cannot repeat a
+    stream. Not even the hospital can draw the same numbers again. Where ``os.urandom`` fails, the call fails: nothing
     falls back to a seeded generator.
     """
 
     __slots__ = ()
 
     def normal(self, size: int, std: float = 1.0) -> NDArray[np.float64]:
-        """Independent normals of mean 0.
+        """Draw independent normals of mean 0.
 
         Box and Muller (1958) in float64, on uniforms of 53 bits in (0, 1]. A float64 normal made of one pair of
-        uniforms takes few of the values around it, and the gaps can give away what it was added to (Mironov 2012).
-        Each number here is therefore the sum of four such normals, halved, so that an observer would have to solve for
-        eight uniforms (Holohan and Braghin 2021, section 4). That makes the attack infeasible; it is not a proof, and
-        a discrete Gaussian is not used.
+        uniforms takes few of the values around it, and the gaps can disclose the value that it was added to (Mironov
+        2012). Each number here is therefore the sum of four such normals, halved, so that an observer would have to
+        solve for eight uniforms (Holohan and Braghin 2021, section 4). That makes the attack infeasible; it is not a
+        proof, and a discrete Gaussian is not used.
 
         Args:
-            size: how many, >= 0.
+            size: number of values, >= 0.
             std: their standard deviation, >= 0.
 
         Returns:
@@ -58,7 +58,7 @@ class SecureRandom:
         return np.multiply(out, std, out=out)
 
     def bernoulli(self, n: int, p: float) -> NDArray[np.bool_]:
-        """``n`` independent draws, each True with probability ``p`` (to within 2^-53); bool, shape ``(n,)``.
+        """Draw ``n`` independent values, each True with probability ``p`` (to within 2^-53); bool, shape ``(n,)``.
 
         Raises:
             ValueError: p is not within [0, 1].
@@ -68,7 +68,7 @@ class SecureRandom:
         return _uniforms(n) < p
 
     def integers(self, n: int, high: int) -> NDArray[np.int64]:
-        """``n`` independent whole numbers, each of 0 … ``high - 1`` as likely as any other; int64, shape ``(n,)``.
+        """Draw ``n`` independent whole numbers, uniformly from 0 … ``high - 1``; int64, shape ``(n,)``.
 
         Raises:
             ValueError: high is not within 1 … 2^53.
@@ -77,16 +77,16 @@ class SecureRandom:
             raise ValueError(f"integers() takes 1 <= high <= 2^53, not {high}")
         top = np.uint64((1 << 64) - (1 << 64) % high - 1)
         drawn = _words(n)
-        while (over := drawn > top).any():  # Words that would favour the small numbers are drawn again.
+        while (over := drawn > top).any():  # Draw again 64-bit words that would favour small numbers.
             drawn[over] = _words(int(over.sum()))
         return (drawn % np.uint64(high)).astype(np.int64)
 
     def permutation(self, n: int) -> NDArray[np.int64]:
-        """0 … ``n - 1`` in random order, by sorting 64-bit keys; int64, shape ``(n,)``."""
+        """Return 0 … ``n - 1`` in random order, by sorting 64-bit keys; int64, shape ``(n,)``."""
         return np.argsort(_words(n), kind="stable").astype(np.int64)
 
     def choice(self, n: int, size: int) -> NDArray[np.int64]:
-        """``size`` different ones of 0 … ``n - 1``, in random order; int64, shape ``(size,)``.
+        """Draw ``size`` different numbers from 0 … ``n - 1``, in random order; int64, shape ``(size,)``.
 
         Raises:
             ValueError: size is not within 0 … n.
@@ -105,7 +105,7 @@ def add_gaussian(update: Weights, *, std: float, source: SecureRandom) -> Weight
     Args:
         update: floating arrays of any shape by name; not changed.
         std: > 0, in the update's own units.
-        source: where the noise comes from.
+        source: generator of the noise.
 
     Returns:
         New arrays, names sorted, dtypes and shapes kept.
@@ -129,7 +129,7 @@ def _noised(name: str, array: NDArray[np.floating], std: float, source: SecureRa
 
 
 def _words(n: int) -> NDArray[np.uint64]:
-    """``n`` random 64-bit words, under keys used for nothing else."""
+    """Return ``n`` random 64-bit words, under keys that are used for nothing else."""
     from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 
     out = np.empty(n, dtype=np.uint64)
@@ -141,7 +141,7 @@ def _words(n: int) -> NDArray[np.uint64]:
 
 
 def _uniforms(n: int) -> NDArray[np.float64]:
-    """``n`` multiples of 2^-53 in [0, 1)."""
+    """Return ``n`` multiples of 2^-53 in [0, 1)."""
     words = _words(n)
     words >>= np.uint64(11)
     uniforms = words.view(np.int64).astype(np.float64)
@@ -150,7 +150,7 @@ def _uniforms(n: int) -> NDArray[np.float64]:
 
 
 def _normals(pairs: int) -> NDArray[np.float64]:
-    """``2 * pairs`` standard normals. torch's logarithm, sine and cosine are several times as fast as NumPy's."""
+    """Return ``2 * pairs`` standard normals. torch's log, sine and cosine are several times as fast as NumPy's."""
     import torch
 
     uniforms = torch.from_numpy(_uniforms(2 * _TERMS * pairs)).view(2, _TERMS, pairs)

@@ -1,4 +1,4 @@
-"""What may leave a hospital, by kind, and what is done to an update on its way out. Arrays in, arrays out."""
+"""Check data before it leaves a hospital, and protect updates: filters, clip, noise. Arrays in, arrays out."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ from fedward.weights import Layout, Tensor, Weights, l2_norm, layout_of
 
 FULL_WEIGHTS_COSINE = 0.7
 FULL_WEIGHTS_RATIO = (0.5, 2.0)
-"""An update whose cosine to the incoming model is above the first and whose norm is within these of the model's is
-taken for the model itself. Full weights after one round are ``w + u``: with an honest ``u``, nearly orthogonal to ``w``
-in these dimensions, their cosine to ``w`` is above 0.7 and their norm below 1.43 |w| as long as |u| < |w|. An honest
-difference that is so would scale the whole model by 1.35 or more within one round."""
+"""Limits by which an update counts as the model itself: its cosine to the incoming model is above the first, and its
+norm, divided by the model's, is within the second. Full weights after one round are ``w + u``. An honest ``u`` is
+nearly orthogonal to ``w`` in these dimensions; so the cosine of ``w + u`` to ``w`` is above 0.7 and its norm below 1.43
+|w|, as long as |u| < |w|. An honest difference with such values would scale the whole model by 1.35 or more within one
+round."""
 FEWEST_VALUES = 64
-"""The same is asked of each tensor of two dimensions or more that holds at least so many values."""
+"""Smallest number of values in a tensor of two dimensions or more for the same check to apply to it."""
 
 
 Filter = Callable[[Weights], Weights]
 
 
 def check_tensors(weights: object, layout: Layout) -> Weights:
-    """A fresh copy of ``weights``, whose names, shapes and dtypes are those of ``layout`` and whose values are finite.
+    """Return a fresh copy of ``weights``; it must have the names, shapes and dtypes of ``layout``, and finite values.
 
     Raises:
-        GateError: naming the first tensor that is extra, missing, of another shape or dtype, no plain array, or not
+        GateError: names the first tensor that is extra, missing, of another shape or dtype, no plain array, or not
             finite.
     """
     if type(weights) is not dict:
@@ -46,10 +47,10 @@ def check_tensors(weights: object, layout: Layout) -> Weights:
 
 
 def check_difference(update: Weights, incoming: Mapping[str, NDArray[Any]]) -> None:
-    """Refuse full weights where a difference to ``incoming`` is due; both of one layout, finite.
+    """Refuse full weights where a difference to ``incoming`` is expected; both of one layout, finite.
 
-    What it holds against: a site that forgot to subtract, for the whole model or for one tensor. What it cannot see:
-    weights that a hostile program has disguised; such a program could as well hide them in an honest-looking update.
+    The check finds a site that forgot to subtract, for the whole model or for one tensor. It does not find weights that
+    a hostile program has disguised; such a program could as well hide them in an honest-looking update.
 
     Raises:
         GateError: the update, or one of its tensors, points along the model and is as long (see
@@ -67,10 +68,10 @@ def check_difference(update: Weights, incoming: Mapping[str, NDArray[Any]]) -> N
 
 
 def check_counts(values: object, *, length: int, min_count: int) -> NDArray[np.int64]:
-    """A table of counts that may leave: ``length`` non-negative integers, each 0 or at least ``min_count``.
+    """Return a table of counts that may leave: ``length`` non-negative integers, each 0 or at least ``min_count``.
 
     Raises:
-        GateError: another length, no integers, negative, or below the floor.
+        GateError: another length, no integers, a negative count, or one below the minimum count.
     """
     array = np.asarray(values)
     if array.dtype.kind not in "iu" or array.shape != (length,):
@@ -83,11 +84,11 @@ def check_counts(values: object, *, length: int, min_count: int) -> NDArray[np.i
 def protect(
     update: Weights, agreement: Agreement, *, filters: Sequence[Filter] = (), source: SecureRandom | None = None
 ) -> Weights:
-    """An update as it may leave: filters, then clip, then noise, in this order.
+    """Protect an update before it leaves: filters, then clip, then noise, in this order.
 
-    Filters come first because what a clip has bounded must not be changed before the noise is added; they are not
-    differential privacy. The noise's standard deviation is ``noise_multiplier`` times ``clip_norm_l2``; its
-    sensitivity is worked out in ``fedward.privacy.accountant.update_noise_event``.
+    Filters come first, because nothing may change an update between clip and noise; they are not differential privacy.
+    The noise's standard deviation is ``noise_multiplier`` times ``clip_norm_l2``;
+    ``fedward.privacy.accountant.update_noise_event`` derives its sensitivity.
 
     Returns:
         New arrays; with a clip and no noise their L2 norm is at most ``clip_norm_l2``.
@@ -116,7 +117,7 @@ def protect(
 
 
 def _checked(name: str, array: object, expected: Tensor) -> NDArray[Any]:
-    if type(array) in (np.float16, np.float32, np.float64):  # NumPy's difference of two arrays without dimensions
+    if type(array) in (np.float16, np.float32, np.float64):  # NumPy's difference of two 0-d arrays
         array = np.asarray(array)
     if type(array) is not np.ndarray:
         raise GateError(f"tensor {shown(name)} is not a plain array")
@@ -132,7 +133,7 @@ def _checked(name: str, array: object, expected: Tensor) -> NDArray[Any]:
 
 
 def _is_model(parts: NDArray[np.float64]) -> bool:
-    """Whether (update·model, |update|², |model|²) say that one is about the other."""
+    """True if (update·model, |update|², |model|²) show that the update is the model itself."""
     product, mine, its = float(parts[0]), float(parts[1]), float(parts[2])
     if mine <= 0.0 or its <= 0.0:
         return False

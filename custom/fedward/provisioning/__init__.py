@@ -1,4 +1,4 @@
-"""Who takes part, with which certificate and which version: what the operator keeps, without FLARE.
+"""Keep the operator's records, without FLARE: who takes part, with which certificate and which version.
 
 Reading order: ``participants``, ``plan`` (what has to be made), ``inventory`` and ``status``, ``invitation``,
 ``request``, ``authority``, ``revocation`` and ``crl``, ``templates``, ``stamp``, ``folder``, ``fingerprint``;

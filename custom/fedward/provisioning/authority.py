@@ -1,6 +1,6 @@
-"""The federation's certificate authority: what FLARE's ``nvflare cert init`` made, and what is signed with it here.
+"""Read the federation's certificate authority, which FLARE's ``nvflare cert init`` made, and sign with it.
 
-X.509 certificates as RFC 5280 has them. FLARE issues them; a renewal repeats one on the same key with a later end.
+Certificates are X.509 (RFC 5280). FLARE issues them; a renewal repeats one for the same key with a later end.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _RESTORE = "restore the state folder from its backup"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authority:
-    """Its representation shows no key."""
+    """Certificate and private key of the authority; its representation shows no key."""
 
     certificate: x509.Certificate
     key: RSAPrivateKey = field(repr=False)
 
     def sign_crl(self, inventory: Inventory) -> bytes:
-        """The revocation list of this inventory, in PEM (RFC 5280, 5)."""
+        """Make and sign the revocation list of this inventory, in PEM (RFC 5280, 5)."""
         from fedward.provisioning.crl import make_crl
 
         return make_crl(root=self.certificate, key=self.key, revoked=inventory.revoked, number=inventory.crl_number)
@@ -43,7 +43,7 @@ def read_authority(state: Path) -> Authority:
     """Read ``rootCA.pem`` and ``rootCA.key``.
 
     Raises:
-        FederationError: they are absent, open to others, damaged, or do not belong together.
+        FederationError: they are absent, accessible to other users, damaged, or do not belong together.
     """
     root = read_pem(state / ROOT_CERTIFICATE)
     path = state / ROOT_KEY
@@ -66,7 +66,7 @@ def read_pem(path: Path) -> x509.Certificate:
     """Read one certificate.
 
     Raises:
-        FederationError: the file is absent or holds none.
+        FederationError: the file is absent or holds no certificate.
     """
     try:
         return parse_certificate(path.read_bytes(), encoding=Encoding.PEM)
@@ -77,7 +77,7 @@ def read_pem(path: Path) -> x509.Certificate:
 
 
 def issued_of(certificate: x509.Certificate) -> Issued:
-    """What the inventory says of a certificate."""
+    """Return the inventory's entry for a certificate."""
     return Issued(
         serial=f"{certificate.serial_number:x}",
         key=key_hash(public_key(certificate)),
@@ -87,11 +87,11 @@ def issued_of(certificate: x509.Certificate) -> Issued:
 
 
 def reissue(old: x509.Certificate, *, authority: Authority, days: int, now: datetime) -> x509.Certificate:
-    """A certificate like ``old``, for the same key, name and purposes, with a new serial number and validity.
+    """Return a certificate like ``old``, for the same key, name and purposes, with a new serial number and validity.
 
     Args:
-        old: by the same authority.
-        days: of validity; it ends no later than the authority's own.
+        old: issued by the same authority.
+        days: validity; it ends no later than the authority's own.
     """
     end = min(now + timedelta(days=days), authority.certificate.not_valid_after_utc)
     builder = (

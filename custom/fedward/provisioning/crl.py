@@ -1,7 +1,7 @@
-"""Which certificates are out: a certificate revocation list, signed by the federation's root (RFC 5280, section 5).
+"""Make and read the certificate revocation list, signed by the federation's root (RFC 5280, section 5).
 
-The list is complete (no delta), of the root's own certificates (not indirect), in PEM. Its number (section 5.2.3) only
-grows, so that whoever holds a newer one can tell an older one, which would let a revoked hospital in again.
+The list is complete (no delta), covers the root's own certificates (not indirect), and is in PEM. Its number (section
+5.2.3) only grows, so that a server recognises an older list, which would admit a revoked hospital again.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from fedward.errors import FederationError
 
 CRL_FILE = "revoked.crl"
-"""In the server kit's ``local``."""
+"""Name of the list's file, in the server kit's ``local``."""
 
 LARGEST_CRL = 4 * 2**20
-"""Bytes: some 60,000 revoked certificates."""
+"""Largest list, in bytes: some 60,000 revoked certificates."""
 
 _REMEDY = f"put the operator's newest {CRL_FILE} there"
 _UNREADABLE = (ValueError, TypeError, LookupError, Warning, UnsupportedAlgorithm, x509.DuplicateExtension)
@@ -32,7 +32,7 @@ _UNREADABLE = (ValueError, TypeError, LookupError, Warning, UnsupportedAlgorithm
 
 @dataclass(frozen=True, slots=True)
 class Revocations:
-    """A revocation list that was proven.
+    """Revocation list that was verified.
 
     Attributes:
         number: its CRL number.
@@ -43,12 +43,12 @@ class Revocations:
     serials: frozenset[int]
 
     def revokes(self, certificate: x509.Certificate) -> bool:
-        """Whether this certificate of the root is revoked."""
+        """True if this certificate of the root is revoked."""
         return certificate.serial_number in self.serials
 
 
 def crl_content(path: Path) -> bytes:
-    """The bytes of a revocation list, whatever they are; a few more than ``LARGEST_CRL`` of them at most.
+    """Return the unchecked bytes of a revocation list, at most one more than ``LARGEST_CRL``.
 
     Raises:
         FederationError: the file is absent or cannot be read.
@@ -62,17 +62,17 @@ def crl_content(path: Path) -> bytes:
 
 
 def parse_crl(content: bytes, *, root: x509.Certificate, where: Path) -> Revocations:
-    """A revocation list from PEM.
+    """Read and verify a revocation list in PEM.
 
     Args:
-        content: whoever wrote it.
-        root: whose list it must be.
-        where: the file it is from, for messages.
+        content: bytes of any origin.
+        root: certificate of the authority that must have issued the list.
+        where: file of the list, for messages.
 
     Raises:
-        FederationError: not one X.509 revocation list, of another issuer, not signed by the root's key, without a CRL
-            number, a certificate listed twice, or with a critical extension (RFC 5280, section 5.2: what is not
-            understood must not be used; delta and indirect lists have one).
+        FederationError: it is not one X.509 revocation list, is of another issuer, is not signed by the root's key, has
+            no CRL number, lists a certificate twice, or has a critical extension (RFC 5280, section 5.2: a list with an
+            unknown critical extension must not be used; delta and indirect lists have one).
     """
     try:
         with warnings.catch_warnings():
@@ -85,7 +85,7 @@ def parse_crl(content: bytes, *, root: x509.Certificate, where: Path) -> Revocat
 
 
 class _UnfitError(Exception):
-    """What is wrong with a list, as a phrase."""
+    """Fault of a list, as a phrase."""
 
 
 def _parse(content: bytes, root: x509.Certificate) -> Revocations:
@@ -126,16 +126,16 @@ def make_crl(
     Args:
         root: certificate of the federation's authority.
         key: its private key.
-        revoked: when each serial number was revoked; every one of them, also those of earlier lists.
+        revoked: date of revocation by serial number, for all revoked certificates, earlier lists included.
         number: CRL number, greater than that of the list before.
-        made_at: None: now.
+        made_at: date of the list; None: now.
 
     Returns:
-        PEM. It is valid as long as the root is: a server keeps the last list that it was given.
+        PEM. The list is valid as long as the root: a server keeps the last list that it received.
 
     Raises:
         FederationError: key and certificate do not belong together, the root has expired, or a serial number or date
-            cannot stand in a list.
+            is not allowed in a list.
     """
     if key.public_key() != root.public_key():
         raise FederationError("private key is not the one of the federation's root certificate")
@@ -156,6 +156,6 @@ def make_crl(
 
 
 def _entry(serial: int, date: datetime) -> x509.RevokedCertificate:
-    """RFC 5280, section 5.3.1: the operator has withdrawn what the certificate gave; the key need not be lost."""
+    """Return an entry with the reason "privilege withdrawn" (RFC 5280, section 5.3.1): the key need not be lost."""
     entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(date)
     return entry.add_extension(x509.CRLReason(x509.ReasonFlags.privilege_withdrawn), critical=False).build()

@@ -1,7 +1,7 @@
-"""Fingerprints that people read to each other over the telephone: eight groups of four hexadecimal digits.
+"""Make and compare fingerprints that people read over the telephone: eight groups of four hexadecimal digits.
 
-They are the first 128 bits of a SHA-256 over what both ends hold. Who would pass off another certificate or key under
-one of them has to find a second preimage, 2^128 tries, since the first is made by an honest end.
+A fingerprint is the first 128 bits of a SHA-256 over data that both ends have. To pass off another certificate or key,
+an attacker must find a second preimage, in 2^128 tries, since an honest end makes the first.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ _DIGITS, _ALL = 32, 64
 
 
 def key_hash(key: RSAPublicKey) -> str:
-    """SHA-256 over the key's SubjectPublicKeyInfo in DER (RFC 5280, 4.1), as 64 hexadecimal digits."""
+    """Return the SHA-256 over the key's SubjectPublicKeyInfo in DER (RFC 5280, 4.1), as 64 hexadecimal digits."""
     digest = Hash(SHA256())
     digest.update(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
     return digest.finalize().hex()
 
 
 def spoken(digest: str) -> str:
-    """What people read of a SHA-256 of 64 digits."""
+    """Return the fingerprint of a SHA-256 of 64 digits, as people read it."""
     return grouped(digest[:_DIGITS])
 
 
 def spoken_authority(root: x509.Certificate) -> str:
-    """What people read of the authority's certificate."""
+    """Return the fingerprint of the authority's certificate, as people read it."""
     return spoken(root.fingerprint(SHA256()).hex())
 
 
 def require_fingerprint(spoken: str, *, digest: str, what: str, where: str | Path, remedy: str) -> None:
-    """Refuse what another end named otherwise; the error says what was given, since the right one is to be heard.
+    """Refuse a fingerprint that does not match; the error shows the given one only: the right one comes by telephone.
 
     Args:
-        spoken: what was read over the telephone, in any grouping; all 64 digits, as openssl prints them, serve too.
-        digest: of what is here, 64 hexadecimal digits.
+        spoken: fingerprint read over the telephone, in any grouping; all 64 digits, as openssl prints them, work too.
+        digest: SHA-256 of the certificate or key that is here, 64 hexadecimal digits.
         what, where, remedy: for the error.
 
     Raises:
-        FederationError: ``spoken`` is no fingerprint, or another's.
+        FederationError: ``spoken`` is not a fingerprint, or does not match.
     """
     plain = "".join(spoken.split()).replace("-", "").replace(":", "").lower()
     if len(plain) not in (_DIGITS, _ALL) or not set(plain) <= set("0123456789abcdef"):

@@ -1,4 +1,4 @@
-"""A federation's folder on the operator's machine, and how it changes: whole or not at all.
+"""Change a federation's folder on the operator's machine: completely or not at all.
 
 ::
 
@@ -6,12 +6,12 @@
         state/         the authority (rootCA.pem, rootCA.key, ca.json), inventory.json, revoked.crl,
                        certificates/<name>.pem, requests/<name>.request.zip
         prod_00/       kits that the operator made
-        invitations/   what hospitals are sent first
-        signed/        what they are sent next
+        invitations/   files that hospitals receive first
+        signed/        zips that they receive next
 
-A change is made in a draft folder of the same shape. Renaming the draft is the one moment that decides: before it the
-folder is as it was, and after it the rest is moving finished files and kits to their places, which whoever opens the
-folder next completes if it was interrupted.
+A change is made in a draft folder of the same shape. Renaming the draft decides the change. Before that, the folder is
+unchanged. After that, finished files and kits are moved to their places; if this is interrupted, the next command that
+opens the folder completes it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _DRAFT, _DECIDED = ".draft-", ".decided"
 
 @dataclass(frozen=True, slots=True)
 class FederationFolder:
-    """``OUT/<federation>``, or a draft of it."""
+    """Folder ``OUT/<federation>``, or a draft of it."""
 
     root: Path
 
@@ -46,7 +46,7 @@ class FederationFolder:
         return self.root / KITS / name
 
     def certificate(self, name: str) -> Path:
-        """The participant's newest certificate."""
+        """Return the path of the participant's newest certificate."""
         return self.state / "certificates" / f"{name}.pem"
 
     def request(self, name: str) -> Path:
@@ -59,12 +59,12 @@ class FederationFolder:
         return self.root / SIGNED / f"{name}.signed.zip"
 
     def inventory(self) -> Inventory | None:
-        """What was issued, a change that was decided and interrupted included; None where nothing was."""
+        """Return the inventory, including a change that was decided and interrupted; None if nothing was issued."""
         decided = read_inventory(self.root / _DECIDED / STATE / INVENTORY_FILE)
         return decided or read_inventory(self.state / INVENTORY_FILE)
 
     def known(self) -> Inventory:
-        """The inventory.
+        """Return the inventory.
 
         Raises:
             FederationError: nothing was issued here.
@@ -77,10 +77,10 @@ class FederationFolder:
 
     @contextmanager
     def change(self) -> Iterator[FederationFolder]:
-        """A draft; what is in it when the ``with`` ends takes its place here, file for file and new folders whole.
+        """Yield a draft; at the end of the ``with``, its files replace those here and its new folders are added whole.
 
         Raises:
-            FederationError: another change is under way, or the disk does not take it. Nothing has changed then.
+            FederationError: another change is in progress, or the disk cannot be written. Nothing has changed then.
         """
         new = not self.root.exists()
         try:
@@ -100,7 +100,7 @@ class FederationFolder:
             raise FederationError(str(error.strerror), where=error.filename or self.root, remedy=remedy) from None
         finally:
             if new:
-                with suppress(OSError):  # something is in it: the change went through
+                with suppress(OSError):  # the folder is not empty: the change succeeded
                     self.root.rmdir()
 
     def complete(self) -> None:
@@ -143,7 +143,7 @@ def _locked(root: Path) -> Iterator[None]:
 
 
 def _sync(folder: Path) -> None:
-    """Everything below is on the disk before the rename that decides."""
+    """Write everything below to the disk, before the rename that decides."""
     for path in [folder, *folder.rglob("*")]:
         if path.is_symlink():
             continue

@@ -1,4 +1,4 @@
-"""What the operator issued to whom: ``state/inventory.json``. Names and numbers, no key."""
+"""Read and write the list of issued certificates, ``state/inventory.json``: names and numbers, no key."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from fedward.settings import Name, Settings
 INVENTORY_FILE = "inventory.json"
 Way = Literal["central", "distributed"]
 Reason = Literal["unspecified", "key-compromise", "superseded", "cessation-of-operation", "affiliation-changed"]
-"""Why a certificate was revoked, in the words of RFC 5280, 5.3.1."""
+"""Reason of a revocation, in the terms of RFC 5280, 5.3.1."""
 
 
 class Issued(Settings):
-    """One certificate.
+    """Issued certificate.
 
     Attributes:
         serial: hexadecimal, as openssl prints it.
         key: SHA-256 of its public key.
-        issued_at, not_after: from when and until when.
+        issued_at, not_after: start and end of its validity.
         revoked_at, reason: None while it is not revoked.
     """
 
@@ -41,13 +41,13 @@ class Issued(Settings):
 
 
 class Participant(Settings):
-    """One that has a certificate, had one, or is invited to ask for one.
+    """Participant that has a certificate, had one, or is invited to request one.
 
     Attributes:
-        way: "central", the operator made the private key; "distributed", it was made where it is used.
-        fedward, flare, wheel: what its kit was made with.
-        invited_at: of an invitation that waits for its request.
-        certificates: every one that was issued under the name, oldest first.
+        way: "central": the operator made the private key; "distributed": it was made on the machine that uses it.
+        fedward, flare, wheel: versions and package hash that its kit was made with.
+        invited_at: date of an invitation that waits for its request.
+        certificates: all certificates issued under the name, oldest first.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Participant(Settings):
 
     @property
     def current(self) -> Issued | None:
-        """The newest certificate, unless it is revoked."""
+        """Newest certificate, unless it is revoked."""
         newest = self.certificates[-1] if self.certificates else None
         return newest if newest is not None and newest.revoked_at is None else None
 
@@ -77,7 +77,7 @@ class Participant(Settings):
 
 
 class Inventory(Settings):
-    """Everything issued by one authority.
+    """List of all that one authority issued.
 
     Attributes:
         host, port: of the server, as every kit has them.
@@ -94,7 +94,7 @@ class Inventory(Settings):
         return next((one for one in self.participants if one.name == name), None)
 
     def having(self, *changed: Participant) -> Inventory:
-        """The inventory with these in place of those of their names, or at its end."""
+        """Return the inventory with these participants in place of those of the same names, or at its end."""
         by_name = {one.name: one for one in self.participants} | {one.name: one for one in changed}
         return self.model_copy(update={"participants": tuple(by_name.values())})
 
@@ -103,7 +103,7 @@ class Inventory(Settings):
 
     @property
     def revoked(self) -> dict[int, datetime]:
-        """Serial numbers that are revoked, and since when: what the revocation list says."""
+        """Revoked serial numbers with their dates, as in the revocation list."""
         return {
             issued.number: issued.revoked_at
             for one in self.participants
@@ -113,12 +113,12 @@ class Inventory(Settings):
 
 
 def encode_inventory(inventory: Inventory) -> bytes:
-    """The same inventory gives the same bytes."""
+    """Return an inventory as JSON; the same inventory gives the same bytes."""
     return inventory.model_dump_json(indent=2, exclude_none=True).encode() + b"\n"
 
 
 def read_inventory(path: Path) -> Inventory | None:
-    """Read an inventory; None where there is none.
+    """Read an inventory; return None if there is none.
 
     Raises:
         FederationError: it cannot be read.

@@ -1,7 +1,7 @@
-"""What a hospital is sent first: who it is to be, where the server is, the operator's wheel, and files to start from.
+"""Make and read the invitation that a hospital receives first: its name, the server, the wheel, and first files.
 
-There is no secret in it. The authority's signature covers it, and the authority is known by its fingerprint, which goes
-by telephone: a server, wheel or policy that somebody put in on the way is refused before a kit is made.
+It contains no secret. The authority signs it, and people compare the authority's fingerprint over the telephone: a
+server, wheel or policy that was changed in transit is refused before a kit is made.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _ASK = "ask the operator for the invitation again"
 
 
 def local_name(name: str) -> str:
-    """A file's name below a kit's ``local/``, unless it leaves that folder or would be imported as code there."""
+    """Return a file's name below a kit's ``local/``; refuse one that leaves the folder or would be imported as code."""
     path = PurePosixPath(name)
     if path.is_absolute() or not path.parts or ".." in path.parts or "\\" in name or path.parts[0] == "custom":
         raise ValueError("is no file name below local/")
@@ -44,11 +44,11 @@ def local_name(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class LocalExtras:
-    """What a kit's ``local/`` gets besides what every kit has.
+    """Additions to a kit's ``local/`` besides the files of every kit.
 
     Attributes:
-        files: text by name; no file that is there already is replaced.
-        components: of ``resources.json``, by id; None takes one out.
+        files: text by name; no existing file is replaced.
+        components: components of ``resources.json``, by id; None removes one.
     """
 
     files: Mapping[str, str] = field(default_factory=dict)
@@ -56,14 +56,14 @@ class LocalExtras:
 
 
 class Invitation(Settings):
-    """Signed by the authority.
+    """Content of an invitation, which the authority signs.
 
     Attributes:
         id: of this invitation; a request belongs to one.
         host, port: of the server.
-        fedward, flare, wheel: what the operator runs.
+        fedward, flare, wheel: versions and package hash that the operator runs.
         files: text of further files for the kit's ``local/``, by name.
-        components: of ``resources.json`` that the site's template changes, by id.
+        components: components of ``resources.json`` that the site's template changes, by id.
     """
 
     id: str
@@ -97,11 +97,11 @@ def invite(
     extras: LocalExtras,
     now: datetime,
 ) -> Invitation:
-    """An invitation for one line of the file.
+    """Return an invitation for one line of the file.
 
     Args:
-        versions: Fedward's, FLARE's, and the hash of the operator's package.
-        extras: what its template puts into the kit.
+        versions: Fedward's version, FLARE's version, and the hash of the operator's package.
+        extras: files and components that its template puts into the kit.
     """
     fedward, flare, wheel = versions
     return Invitation(
@@ -123,7 +123,7 @@ def invite(
 
 
 def seal_invitation(invitation: Invitation, authority: Authority) -> bytes:
-    """The invitation as the file that is sent: JSON text with the authority's certificate and signature."""
+    """Return the invitation's file, to be sent: JSON text with the authority's certificate and signature."""
     signature = authority.key.sign(_signed(invitation), _PADDING, SHA256())
     sealed = _Sealed(
         format="fedward invitation 1",
@@ -135,10 +135,10 @@ def seal_invitation(invitation: Invitation, authority: Authority) -> bytes:
 
 
 def read_invitation(path: Path) -> tuple[Invitation, x509.Certificate]:
-    """The invitation, and the authority that it says it is from: who that is, the telephone must say.
+    """Read an invitation and the certificate of its authority, which must still be verified by telephone.
 
     Raises:
-        FederationError: it cannot be read, was changed on its way, or is none.
+        FederationError: it cannot be read, was changed on its way, or is not an invitation.
     """
     try:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""The lines of ``federation.yml`` as participants: server, sites and people, each under the name of its certificate."""
+"""Read the lines of ``federation.yml`` as participants: server, sites and people, by the names in certificates."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from fedward.errors import FederationError
 from fedward.settings import FederationSpec, Hospital
 
 PARTICIPANT_NAME = r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,254}"
-"""Of a certificate and of a folder: it leaves no folder and hides in none."""
+"""Form of a name in a certificate and of a folder: it cannot leave its folder, and is not hidden."""
 _SAFE = re.compile(PARTICIPANT_NAME)
 
 
 class Kind(StrEnum):
-    """What a participant is; FLARE's own words for it are ``flare_type`` and ``certificate_role``."""
+    """Kind of a participant; FLARE calls it type, and role in a certificate."""
 
     server = "server"
     site = "site"
@@ -24,12 +24,12 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One participant, as the file has it.
+    """Participant, as the file has it.
 
     Attributes:
-        name: in its certificate: the server's host, the site's id, the person's e-mail.
-        role: of a person.
-        hospital: of a site.
+        name: name in its certificate: the server's host, the site's id, the person's e-mail.
+        role: a person's role; None for others.
+        hospital: a site's hospital; None for others.
     """
 
     name: str
@@ -40,15 +40,15 @@ class Line:
 
     @property
     def certificate_role(self) -> str:
-        """The role in a certificate that was approved from a request."""
+        """Role in a certificate that is approved from a request."""
         return {Kind.server: "server", Kind.site: "client"}.get(self.kind) or str(self.role)
 
 
 def lines_of(spec: FederationSpec) -> tuple[Line, ...]:
-    """Server, hospitals and people, in this order.
+    """Return server, hospitals and people, in this order.
 
     Raises:
-        FederationError: two of them have one name, or a name is none that a folder and a certificate can have.
+        FederationError: two of them have the same name, or a name is not allowed for a folder and a certificate.
     """
     server = Line(name=spec.server.host, kind=Kind.server, organisation=spec.server.organisation)
     sites = [Line(name=h.site, kind=Kind.site, organisation=h.organisation, hospital=h) for h in spec.hospitals]
@@ -66,7 +66,7 @@ def lines_of(spec: FederationSpec) -> tuple[Line, ...]:
 
 
 def line_of(spec: FederationSpec, name: str) -> Line:
-    """The line of that name.
+    """Return the line of that name.
 
     Raises:
         FederationError: the file has none.

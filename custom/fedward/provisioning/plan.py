@@ -1,11 +1,11 @@
-"""What provisioning would do, before it does it: a pure function of file, inventory and day.
+"""Plan what provisioning would do, before it does it: a pure function of file, inventory and day.
 
 | sign | meaning |
 |---|---|
 | ``+`` | a kit is made |
 | ``=`` | nothing is done |
-| ``~`` | the file asks for what cannot be done to a kit that exists; the whole run is refused |
-| ``-`` | has no place any more: gone from the file, or revoked |
+| ``~`` | the file requests a change that is impossible for an existing kit; the whole run is refused |
+| ``-`` | no longer a participant: gone from the file, or revoked |
 | ``!`` | a certificate that ends soon, or has ended |
 """
 
@@ -37,7 +37,7 @@ _SIGNS: dict[Action, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What is done to one participant, and why."""
+    """Action for one participant, and its reason."""
 
     name: str
     kind: Kind
@@ -53,11 +53,11 @@ class Plan:
     steps: tuple[Step, ...]
 
     def names(self, action: Action) -> frozenset[str]:
-        """Participants with this action."""
+        """Return the participants with this action."""
         return frozenset(step.name for step in self.steps if step.action == action)
 
     def require_possible(self) -> None:
-        """Refuse the whole run where one step cannot be done.
+        """Refuse the whole run if one step cannot be done.
 
         Raises:
             FederationError: the first such step.
@@ -78,13 +78,13 @@ def make_plan(
     """Plan the central way for every line of ``spec``.
 
     Args:
-        inventory: what was issued; None: nothing yet.
-        today: with a time zone.
-        only: make new kits for these alone; empty: for every line that has none.
+        inventory: certificates issued so far; None: none.
+        today: date and time, with a time zone.
+        only: make new kits for these names only; empty: for every line that has none.
         anew: names whose certificates are revoked and that get a new kit.
 
     Raises:
-        FederationError: ``only`` or ``anew`` has a name that the file has not.
+        FederationError: ``only`` or ``anew`` has a name that the file does not have.
     """
     lines = lines_of(spec)
     unknown = sorted({*only, *anew} - {line.name for line in lines})
@@ -103,7 +103,7 @@ def make_plan(
 
 
 def days_left(until: datetime, today: datetime) -> int:
-    """Whole days until then; negative when it has passed."""
+    """Return the whole days until then; negative if it has passed."""
     return (until - today).days
 
 

@@ -1,4 +1,4 @@
-"""A request as it comes to the operator: what it asks for, held against the federation's file."""
+"""Read a request at the operator, and compare it with the federation's file."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _FLARE_KIND = {Kind.server: "server", Kind.site: "site", Kind.person: "user"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What ``nvflare cert request`` put into the zip.
+    """Content of the zip that ``nvflare cert request`` made.
 
     Attributes:
-        kind, role: FLARE's words.
-        key: SHA-256 of the public key that the request proves to hold.
+        kind, role: in FLARE's terms.
+        key: SHA-256 of the public key; the request proves that its sender has the private key.
     """
 
     federation: str
@@ -47,7 +47,7 @@ def read_request(path: Path) -> Request:
     """Read a request zip and check that its signing request is signed by the key that it names.
 
     Raises:
-        FederationError: it is none, is damaged, or has a weak key.
+        FederationError: it is not a request, is damaged, or has a weak key.
     """
     try:
         with zipfile.ZipFile(path) as file:
@@ -83,7 +83,7 @@ def require_agrees(request: Request, line: Line, *, federation: str, where: Path
     """Refuse a request that asks for more, or for other things, than its line in the file.
 
     Raises:
-        FederationError: names what differs.
+        FederationError: names the difference.
     """
     for what, asked, expected in (
         ("federation", request.federation, federation),
@@ -101,10 +101,10 @@ def require_agrees(request: Request, line: Line, *, federation: str, where: Path
 
 
 def require_may_have_one(request: Request, inventory: Inventory, *, now: datetime, where: Path) -> None:
-    """Refuse a second certificate for a name, and any for a key that another name has or that was revoked.
+    """Refuse a second certificate for a name, and any certificate for a key that is revoked or another name's.
 
     Raises:
-        FederationError: says which.
+        FederationError: names the reason.
     """
     for one in inventory.participants:
         for issued in one.certificates:
@@ -131,7 +131,7 @@ def require_may_have_one(request: Request, inventory: Inventory, *, now: datetim
 def require_issued_as_asked(
     certificate: x509.Certificate, line: Line, *, request: Request, root: x509.Certificate
 ) -> None:
-    """The certificate that came out is for this name, organisation, role and key, and for nothing besides.
+    """Check that the issued certificate is for this name, organisation, role and key, and for nothing else.
 
     Raises:
         FederationError: it is not; it must not leave this machine.
@@ -164,7 +164,7 @@ def require_issued_as_asked(
 
 
 def certificate_in(signed: Path, name: str) -> x509.Certificate:
-    """The certificate in a signed zip.
+    """Return the certificate in a signed zip.
 
     Raises:
         FederationError: there is none.

@@ -1,4 +1,4 @@
-"""Out at once: every certificate of a name goes on the revocation list, which the server's door reads anew."""
+"""Revoke all certificates of a name at once: put them on the revocation list, which the server reads again."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from fedward.provisioning.participants import Kind
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revoked:
-    """What was revoked.
+    """Result of a revocation.
 
     Attributes:
-        name: whose.
-        kind: what they are.
-        serials: of the certificates that this revoked.
-        withdrawn: whether an invitation that waited for its request is withdrawn.
-        number: of the revocation list that says so.
+        name: name of the participant.
+        kind: kind of the participant.
+        serials: serial numbers of the certificates that this revoked.
+        withdrawn: true if an invitation that waited for its request is withdrawn.
+        number: number of the revocation list that records it.
         crl: the list in the operator's state.
-        server: the list in the server's kit, or None where that kit is on another machine.
+        server: the list in the server's kit; None if that kit is on another machine.
     """
 
     name: str
@@ -49,14 +49,14 @@ def revoke(
     """Revoke every certificate of a name, or withdraw its invitation.
 
     Args:
-        server: the server's kit that is on this machine; None: the one that was provisioned here, if it is there.
-        older_alone: all but the newest certificate, once a renewed one is in use.
+        server: the server's kit on this machine; None: the one that was provisioned here, if it is there.
+        older_alone: revoke all but the newest certificate, once a renewed one is in use.
 
-    Where everything is revoked already, the list is put into the server's kit again.
+    If everything is revoked already, the list is put into the server's kit again.
 
     Raises:
         FederationError: nothing was issued to that name, there is no older certificate, or ``server`` is not this
-            federation's; nothing has changed then. Or the list, which says so now, cannot be put into ``server``.
+            federation's; nothing has changed then. Or the new list cannot be put into ``server``.
     """
     folder.known()
     if server is not None:

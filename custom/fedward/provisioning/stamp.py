@@ -1,7 +1,7 @@
-"""What a kit was made for, and with: ``local/fedward.json`` in every kit, and the hash of the package that runs.
+"""Record a kit's participant and versions in its ``local/fedward.json``, and hash the package that runs.
 
-A wheel's own bytes are gone once it is installed, and a wheel that is built again has other bytes. So the hash is of
-what it installs: every file of the package, by name and content. The same source gives the same hash everywhere.
+An installed wheel's own bytes are gone, and a wheel that is built again has other bytes. So the hash covers what the
+wheel installs: every file of the package, by name and content. The same source gives the same hash everywhere.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _NOT_INSTALLED = ("__pycache__",)
 
 
 class Stamp(Settings):
-    """``local/fedward.json``.
+    """Content of ``local/fedward.json``.
 
     Attributes:
         federation: its name.
         participant: name in the certificate: site, server's host, or person's e-mail.
         fedward, flare: versions that the operator provisioned with.
-        wheel: ``package_hash`` of the operator's Fedward, which every participant's must be.
+        wheel: ``package_hash`` of the operator's Fedward; every participant's must be the same.
     """
 
     federation: Name
@@ -39,7 +39,7 @@ class Stamp(Settings):
 
 
 def package_hash(folder: Path | None = None) -> str:
-    """SHA-256, in hex, over every file of the installed package: its path below the package, and its content.
+    """Return the SHA-256, in hex, over every file of the installed package: path below the package, and content.
 
     Args:
         folder: the package's folder; None: the one that runs.
@@ -54,11 +54,11 @@ def package_hash(folder: Path | None = None) -> str:
 
 
 def make_stamp(*, federation: str, participant: str, wheel: str | None = None) -> Stamp:
-    """A stamp of what runs here.
+    """Return a stamp with the versions that run here.
 
     Args:
-        federation, participant: whose kit it is.
-        wheel: the operator's hash, where another machine makes the kit.
+        federation, participant: of the kit.
+        wheel: the operator's hash, if another machine makes the kit; None: hash of the package that runs here.
     """
     return Stamp(
         federation=federation,
@@ -73,7 +73,7 @@ def read_stamp(kit: Path) -> Stamp:
     """Read a kit's stamp.
 
     Raises:
-        FederationError: it has none, or one that cannot be read.
+        FederationError: the kit has no stamp, or one that cannot be read.
     """
     path = kit / "local" / STAMP_FILE
     try:

@@ -1,4 +1,4 @@
-"""How a federation stands: who has which kit, until when, and when the server last heard of them."""
+"""Report the status of a federation: each participant's kit, its certificate's end, and when it was last seen."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from fedward.provisioning.plan import SOON_DAYS, days_left
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KitStatus:
-    """One participant.
+    """Status of one participant's kit.
 
     Attributes:
         state: "valid", "soon" (ends within 30 days), "expired", "revoked" or "invited".
-        days_left: of the newest certificate; None without one that is not revoked.
-        same_wheel: whether its kit was made with the wheel that runs here.
-        last_seen: None where nobody asked, or the server does not know.
+        days_left: days left of the newest certificate; None if it is revoked or there is none.
+        same_wheel: true if its kit was made with the wheel that runs here.
+        last_seen: time of the last heartbeat; None if nobody asked the server, or it does not know.
     """
 
     name: str
@@ -37,17 +37,17 @@ class KitStatus:
 def standing(
     inventory: Inventory, *, today: datetime, wheel: str, seen: Mapping[str, datetime] | None = None
 ) -> tuple[KitStatus, ...]:
-    """Every participant, in the order in which they came.
+    """Return the status of every participant, in the order in which they joined.
 
     Args:
         wheel: hash of the package that runs here.
-        seen: by site, when the server last heard of it.
+        seen: last heartbeat at the server, by site.
     """
     return tuple(_standing(one, today, wheel, (seen or {}).get(one.name)) for one in inventory.participants)
 
 
 def wants_attention(standings: tuple[KitStatus, ...]) -> bool:
-    """Whether a certificate in use ends within 30 days, or has ended."""
+    """True if a certificate in use ends within 30 days, or has ended."""
     return any(one.state in ("soon", "expired") for one in standings)
 
 

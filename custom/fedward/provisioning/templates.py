@@ -1,9 +1,9 @@
-"""A hospital's first ``local/`` files, from ``site_templates/``: ``base`` and what its template and its runtime change.
+"""Render a hospital's first ``local/`` files from ``site_templates/``: ``base``, changed by template and runtime.
 
-Values go base, then the hospital's template (clinic, academic-centre), then its runtime (systemd, docker, kubernetes);
-a later folder may change a value and may not invent one. A ``*.jinja`` file of a later folder takes the place of the
-same name in an earlier one, unless it comes out empty. Nothing here can open a kit: of ``resources.json``
-only the few components are replaced that differ between machines, each by a class of a fixed list.
+Values come from base, then the hospital's template (clinic, academic-centre), then its runtime (systemd, docker,
+kubernetes); a later folder may change a value but not add one. A ``*.jinja`` file of a later folder replaces the file
+of the same name in an earlier one, unless its result is empty. Nothing here can weaken a kit: in ``resources.json``
+only the few components that differ between machines are replaced, each by a class of a fixed list.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fedward.errors import SettingsError
 from fedward.settings import FederationSpec, Hospital
 
 RESOURCES = "resources.json"
-"""The one file that is not written but merged, by ``change_resources``."""
+"""Name of the one file that is merged, by ``change_resources``, and not written."""
 
 _SUFFIX = ".jinja"
 _VALUES = "values.toml"
@@ -36,11 +36,11 @@ _REPLACEABLE: Mapping[str, frozenset[str]] = {
     "process_launcher": frozenset({"nvflare.app_common.job_launcher.client_process_launcher.ClientProcessJobLauncher"}),
     "k8s_launcher": frozenset({"fedward.flare.k8s_launcher.SitePods"}),
 }
-"""Components that a template may put in or take out, and what they may be."""
+"""Components that a template may add or remove, with the classes that each may have."""
 
 
 def render(templates: Path, *, spec: FederationSpec, hospital: Hospital) -> dict[str, str]:
-    """The hospital's files, by their name in the kit's ``local/``: ``site.toml`` and what its runtime needs.
+    """Return the hospital's files, by name in the kit's ``local/``: ``site.toml`` and the files of its runtime.
 
     Args:
         templates: ``site_templates/``.
@@ -48,7 +48,7 @@ def render(templates: Path, *, spec: FederationSpec, hospital: Hospital) -> dict
         hospital: one of its hospitals; its ``template`` and ``runtime`` choose the folders.
 
     Raises:
-        SettingsError: a folder is absent, a value is missing or unknown, or a template is not one.
+        SettingsError: a folder is absent, a value is missing or unknown, or a template is invalid.
     """
     rendered = _rendered(templates, spec, hospital)
     return {name: text for name, text in sorted(rendered.items()) if name != RESOURCES}
@@ -57,10 +57,10 @@ def render(templates: Path, *, spec: FederationSpec, hospital: Hospital) -> dict
 def change_resources(
     resources: Mapping[str, Any], *, templates: Path, spec: FederationSpec, hospital: Hospital
 ) -> dict[str, Any]:
-    """A site's closed ``resources.json`` with the components in place that its template and runtime want.
+    """Return a site's hardened ``resources.json`` with the components of its template and runtime.
 
     Args:
-        resources: the closed content; it is not changed.
+        resources: the hardened content; it is not changed.
 
     Raises:
         SettingsError: as ``render``, or a template names a component or class outside the fixed list.
@@ -69,7 +69,7 @@ def change_resources(
 
 
 def resource_components(templates: Path, *, spec: FederationSpec, hospital: Hospital) -> dict[str, Any]:
-    """What template and runtime put into ``resources.json``, by id; None takes a component out. It may travel.
+    """Return the components of template and runtime, by id; None removes a component. The result may be sent.
 
     Raises:
         SettingsError: as ``change_resources``.
@@ -85,10 +85,10 @@ def resource_components(templates: Path, *, spec: FederationSpec, hospital: Hosp
 
 
 def with_components(resources: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """``resources`` with these components in place, by id; None takes one out.
+    """Return ``resources`` with these components in place, by id; None removes one.
 
     Raises:
-        SettingsError: an id or class outside the fixed list, whoever sent it.
+        SettingsError: an id or class is outside the fixed list, from any sender.
     """
     for name, component in wanted.items():
         path = component.get("path") if isinstance(component, dict) else None
@@ -108,7 +108,7 @@ def _rendered(templates: Path, spec: FederationSpec, hospital: Hospital) -> dict
             remedy = "give the folder site_templates/ of this Fedward"
             raise SettingsError("no template", where=templates, value=folder.name, remedy=remedy)
     context = {**_values(folders), "spec": spec, "hospital": hospital, "version": fedward.__version__}
-    environment = jinja2.Environment(  # TOML, YAML and JSON, no HTML: what needs quoting goes through the filter
+    environment = jinja2.Environment(  # TOML, YAML and JSON, not HTML: the filter below quotes values
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     environment.filters["toml"] = _quoted
@@ -147,5 +147,5 @@ def _values(folders: list[Path]) -> dict[str, Any]:
 
 
 def _quoted(value: object) -> str:
-    """As TOML, JSON and YAML all write it."""
+    """Return a value quoted as TOML, JSON and YAML all write it."""
     return json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""What people write down: a job, a hospital's own policy, a federation. Frozen, unknown keys refused, read once."""
+"""Define the settings files: a job, a hospital's policy, a federation. Frozen, unknown keys refused, read once."""
 
 from fedward.settings.base import Fraction, Name, Settings, SiteId
 from fedward.settings.encryption import MIN_CONTRIBUTORS, JobEncryption, Precision, Scheme

@@ -1,4 +1,4 @@
-"""Settings that were renamed or taken out, so that an old file gets a line that says what to write instead."""
+"""Explain settings that were renamed or removed, so that the error for an old file names the new setting."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RENAMED: Mapping[str, str] = {
     "cohorts.*.pacs.own_ae_title": "calling_ae_title",
     "cohorts.*.pacs.find": "query",
 }
-"""Old key, with ``*`` for the name of a cohort -> the last part of the new one."""
+"""Old key, with ``*`` for the name of a cohort -> the last part of the new key."""
 REMOVED: Mapping[str, str] = {
     "privacy.dp_sgd.unit": "ε is always for a patient; an ε of 6.6 for images may be 38 for a patient of two images",
     "privacy.dp_sgd.sampler": "each patient is always drawn independently (Poisson): for no other way is ε proven",
@@ -23,11 +23,11 @@ REMOVED: Mapping[str, str] = {
     "privacy.update.stages": "the order is always clip, noise, encrypt: noise is measured against the clip, and nobody "
     "can clip or add noise to a cipher",
 }
-"""Key -> why there is nothing to set."""
+"""Key -> reason why the setting was removed."""
 
 
 def hint(location: tuple[Any, ...]) -> str | None:
-    """What to write instead of a key that is not known; None where it never was one."""
+    """Return an explanation of a renamed or removed key; None where the key never existed."""
     key = _key(location)
     if key in RENAMED:
         return f"is called {RENAMED[key]} now; rename it"
@@ -37,7 +37,7 @@ def hint(location: tuple[Any, ...]) -> str | None:
 
 
 def renamed_within(location: tuple[Any, ...], content: Any) -> bool:
-    """Whether a key that is missing stands in the file under its old name, for which there is a hint already."""
+    """True if a missing key is in the file under its old name, which ``hint`` explains already."""
     *above, name = location
     olds: Iterator[str] = (old.rpartition(".")[2] for old, new in RENAMED.items() if new == name)
     return isinstance(content, dict) and any(old in content and hint((*above, old)) is not None for old in olds)

@@ -1,4 +1,4 @@
-"""``[encryption]`` of a job: updates leave so that the server can add them and not read them."""
+"""Define ``[encryption]`` of a job: the server can add the updates but cannot read them."""
 
 from __future__ import annotations
 
@@ -9,33 +9,35 @@ from pydantic import Field
 from fedward.settings.base import Settings
 
 Scheme = Literal["aes-ctr", "bfv", "ckks"]
-"""How numbers are hidden; the federation's key says which. See ``fedward.encryption.schemes``."""
+"""Encryption scheme; the federation's key determines it. See ``fedward.encryption.schemes``."""
 Precision = Literal["compact", "precise"]
 MIN_CONTRIBUTORS = 3
 """Smallest number of hospitals in a secure sum: in a sum of two, each learns the other's part."""
 
 
 class JobEncryption(Settings):
-    """``[encryption]``: what all sites must agree on so that what they send can be added. None of it is secret."""
+    """``[encryption]``: settings that all sites must share so that their ciphertexts can be added. None is secret."""
 
     precision: Precision = Field(
-        default="compact", description="Bytes against error of the mean: see docs/encryption.md for both."
+        default="compact", description="Fewer bytes or a smaller error of the mean: see docs/encryption.md for both."
     )
     clipping_range: float = Field(
         default=16.0,
         gt=0.0,
         le=1e6,
-        description="Largest absolute value of a weight of the model; beyond it a value is clipped and counted.",
+        description="Largest absolute value of a model's weight; a larger value is clipped and counted.",
     )
-    max_sites: int = Field(default=16, ge=3, le=256, description="Most sites in a sum; more leave no room for them.")
+    max_sites: int = Field(default=16, ge=3, le=256, description="Largest number of sites in a sum; more do not fit.")
     max_patients: int = Field(
-        default=10_000, ge=1, description="With weighting by patients: most that a site may count for; more is refused."
+        default=10_000,
+        ge=1,
+        description="With weighting by patients: largest number of patients of one site; more is refused.",
     )
     open_final: bool = Field(
         default=True,
-        description="A hospital opens the final model for the data scientist; else it stays with the hospitals.",
+        description="A hospital decrypts the final model for the data scientist; if false, it stays with hospitals.",
     )
     statistics: bool = Field(
         default=True,
-        description="Also sum score histograms and cohort statistics, so that pooled figures need no site's own.",
+        description="Also sum score histograms and cohort statistics: pooled figures then need no figure of one site.",
     )

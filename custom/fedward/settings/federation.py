@@ -1,4 +1,4 @@
-"""Who takes part: ``provisioning/federation.yml``, one line a hospital."""
+"""Define the members of a federation: ``provisioning/federation.yml``, one line for each hospital."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ class Person(Settings):
 class Hospital(Settings):
     site: SiteId = Field(description="The hospital's id.")
     organisation: Name = Field(description="Organisation name in its certificate.")
-    host: str | None = Field(default=None, min_length=1, description="Machine of its service, for the operator's list.")
+    host: str | None = Field(default=None, min_length=1, description="Host of its service, for the operator's list.")
     template: Literal["clinic", "academic-centre"] = Field(
         default="clinic", description="Folder of site_templates/ that its files start from."
     )
     runtime: Literal["systemd", "docker", "kubernetes"] = Field(
-        default="systemd", description="What keeps its service running; another folder of site_templates/."
+        default="systemd", description="Program that runs its service; another folder of site_templates/."
     )
 
 
 class Server(Settings):
     host: str = Field(
-        description="Name that hospitals connect to, as in its certificate; 'localhost' listens on loopback only."
+        description="Host name for hospitals, as in the certificate; 'localhost' listens on loopback only."
     )
-    port: int = Field(ge=1, le=65_535, description="The one outside port.")
+    port: int = Field(ge=1, le=65_535, description="The server's only external port.")
     organisation: Name = Field(description="Organisation that runs the server.")
 
 
 class FederationSpec(Settings):
-    """``provisioning/federation.yml``: one line a hospital."""
+    """``provisioning/federation.yml``: one line for each hospital."""
 
     name: Name = Field(description="The federation's name.")
     server: Server

@@ -1,4 +1,4 @@
-"""A federated job, as data: what ``jobs/<name>/job.toml`` says."""
+"""Define a federated job as data: ``jobs/<name>/job.toml``."""
 
 from __future__ import annotations
 
@@ -13,44 +13,46 @@ from fedward.settings.privacy import JobPrivacy
 
 class JobHeader(Settings):
     name: Name = Field(description="The job's name; also its folder's.")
-    task: Literal["classification", "segmentation"] = Field(description="What the network is to learn.")
+    task: Literal["classification", "segmentation"] = Field(description="Task that the network learns.")
     description: str = Field(default="", description="One line for people who approve jobs.")
     seed: int = Field(default=0, ge=0, description="Seed of initial weights, batch order and augmentation.")
 
 
 class Rounds(Settings):
-    rounds: int = Field(ge=1, le=10_000, description="How many times the model goes round.")
-    min_sites: int = Field(ge=1, description="Fewest sites whose updates make a round count.")
+    rounds: int = Field(ge=1, le=10_000, description="Number of rounds.")
+    min_sites: int = Field(ge=1, description="Smallest number of sites that must send updates for a round to count.")
     must_include: tuple[SiteId, ...] = Field(
-        default=(), description="Hospitals without each of which no round counts; they are waited for."
+        default=(),
+        description="Hospitals that must all send an update for a round to count; the server waits for them.",
     )
     min_patients: int | None = Field(
         default=None,
         ge=1,
-        description="Fewest training patients that make a round count, over the sites in it that say how many.",
+        description="Smallest number of training patients for a round to count, over its sites that send their number.",
     )
-    round_timeout_s: float = Field(gt=0, description="Seconds after which a round goes on without the missing sites.")
+    round_timeout_s: float = Field(gt=0, description="Seconds after which a round continues without the missing sites.")
     grace_s: float = Field(
         default=600.0,
         ge=0,
-        description="Seconds to wait for the rest once min_sites, must_include and min_patients are met.",
+        description="Seconds to wait for the other sites once min_sites, must_include and min_patients are met.",
     )
     weighting: Literal["patients", "equal"] = Field(
         default="patients",
-        description="What a site counts for in the mean: its training patients, or as much as any other.",
+        description="Weight of a site in the mean: its number of training patients, or the same for all sites.",
     )
     aggregation: Literal["mean", "median", "fedadam"] = Field(
         default="mean",
-        description="What the server makes of the updates: their weighted mean, each value's median (Yin et al. 2018), "
+        description="Aggregation of the updates: weighted mean, median of each value (Yin et al. 2018), "
         "or a step of Adam on the mean (Reddi et al. 2021). An encrypted job can only have the mean.",
     )
     server_lr: float = Field(default=0.01, gt=0, description="fedadam only: learning rate of the server's step.")
     select: Literal["last", "best"] = Field(
         default="last",
-        description="The final model: the last round's, or the best by the sites' mean validation score.",
+        description="Final model: that of the last round, or the best by the sites' mean validation score.",
     )
     local_baseline: bool = Field(
-        default=True, description="Each site also trains alone, same passes over its data, for the report's comparison."
+        default=True,
+        description="Each site also trains a model alone, with as many passes, for the comparison in the report.",
     )
 
     @model_validator(mode="after")
@@ -64,7 +66,7 @@ class Rounds(Settings):
 class Data(Settings):
     cohort: Name = Field(description="The cohort's name in each hospital's site.toml.")
     size: tuple[int, ...] = Field(
-        min_length=2, max_length=3, description="Pixels the network sees: [H, W] or [D, H, W]."
+        min_length=2, max_length=3, description="Size of the network's input in pixels: [H, W] or [D, H, W]."
     )
     labels: tuple[str, ...] = Field(default=(), description="Classification: columns of the hospital's label table.")
     target: Literal["binary", "multiclass", "multilabel"] = Field(
@@ -85,16 +87,16 @@ class Data(Settings):
 
 
 class Component(Settings):
-    """A MONAI class by name, with its arguments. Names outside Fedward's tables are refused at ``job check``."""
+    """A MONAI class by name, with its arguments. ``job check`` refuses names outside Fedward's tables."""
 
-    name: Name = Field(description="Class name in MONAI, from Fedward's table of those reviewed.")
+    name: Name = Field(description="Class name in MONAI, from Fedward's table of reviewed classes.")
     args: dict[str, Any] = Field(default_factory=dict, description="Its keyword arguments.")
 
 
 class Model(Settings):
     network: Name = Field(description="MONAI network by class name, from Fedward's table.")
     args: dict[str, Any] = Field(
-        default_factory=dict, description="Its keyword arguments beyond those Fedward derives."
+        default_factory=dict, description="Its keyword arguments, except those that Fedward derives."
     )
     batch_norm: Literal["refuse", "local", "average"] = Field(
         default="refuse",
@@ -107,20 +109,22 @@ class Training(Settings):
     optimizer: Literal["SGD", "Adam", "AdamW"] = Field(description="torch optimizer.")
     lr: float = Field(gt=0, description="Learning rate at the first round.")
     lr_schedule: Literal["constant", "cosine"] = Field(
-        default="constant", description="How the learning rate falls over all rounds."
+        default="constant", description="Schedule of the learning rate over all rounds."
     )
     weight_decay: float = Field(default=0.0, ge=0, description="Weight decay of the optimizer.")
     momentum: float = Field(default=0.9, ge=0, lt=1, description="SGD only.")
     keep_optimizer: bool = Field(default=False, description="A site keeps its optimizer's momenta from round to round.")
-    batch_size: int = Field(ge=1, description="Images a step.")
-    local_epochs: int | None = Field(default=None, ge=1, description="Passes over the site's training split a round.")
+    batch_size: int = Field(ge=1, description="Images in a step.")
+    local_epochs: int | None = Field(
+        default=None, ge=1, description="Passes over the site's training split in a round."
+    )
     local_steps: int | None = Field(
-        default=None, ge=1, description="Or: optimizer steps a round, the same at each site."
+        default=None, ge=1, description="Or: optimizer steps in a round, the same at each site."
     )
     fedprox_mu: float = Field(
-        default=0.0, ge=0, description="Pull towards the global model, mu/2·|w - w_global|² (Li et al. 2020, eq. 2)."
+        default=0.0, ge=0, description="Penalty towards the global model, mu/2·|w - w_global|² (Li et al. 2020, eq. 2)."
     )
-    threads: int = Field(default=0, ge=0, description="CPU threads of a site's trainer; 0 lets torch choose.")
+    threads: int = Field(default=0, ge=0, description="CPU threads of a site's trainer; with 0 torch chooses.")
 
     @model_validator(mode="after")
     def _one_budget(self) -> Self:
@@ -135,15 +139,15 @@ class Transforms(Settings):
 
 
 class Acceptance(Settings):
-    """What the consortium holds a hospital's own result to."""
+    """Threshold of the consortium for each hospital's own result."""
 
     threshold: Fraction = Field(
-        description="What a hospital's own result must reach: AUC of a classification job, Dice of a segmentation job."
+        description="Smallest result for a hospital to reach: AUC of a classification job, Dice of a segmentation job."
     )
 
 
 class JobSpec(Settings):
-    """One federated job, as data: what ``jobs/<name>/job.toml`` says and all that travels to a site."""
+    """One federated job as data: the content of ``jobs/<name>/job.toml``, and all that travels to a site."""
 
     job: JobHeader
     federation: Rounds
@@ -153,10 +157,10 @@ class JobSpec(Settings):
     transforms: Transforms = Transforms()
     privacy: JobPrivacy
     acceptance: Acceptance | None = Field(
-        default=None, description="Without it no result is held to a threshold; a hospital judges for itself."
+        default=None, description="Without it no result is compared with a threshold; each hospital judges for itself."
     )
     encryption: JobEncryption | None = Field(
-        default=None, description="Without it every update leaves in the clear, to be read by the server."
+        default=None, description="Without it every update leaves unencrypted, and the server can read it."
     )
 
     @model_validator(mode="after")
@@ -183,29 +187,29 @@ class JobSpec(Settings):
 
     @property
     def measure(self) -> Literal["auc", "dice"]:
-        """What the job is judged by."""
+        """Measure by which the job is judged."""
         return "dice" if self.job.task == "segmentation" else "auc"
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Labels, classes and structures: whatever a score of this job may be about."""
+        """Labels, classes and structures: all names that a score of this job may be about."""
         return (*self.data.labels, *self.data.classes, *self.data.structures)
 
     @property
     def scored_names(self) -> tuple[str, ...]:
-        """Labels or classes, for each of which an image has a score; none of a segmentation."""
+        """Labels or classes that an image has a score for; none for a segmentation."""
         if self.job.task == "segmentation":
             return ()
         return self.data.classes if self.data.target == "multiclass" else self.data.labels
 
     @property
     def exclusive(self) -> bool:
-        """Whether the names are classes, of which each image has one."""
+        """True if the names are classes, and each image has one of them."""
         return self.job.task == "classification" and self.data.target == "multiclass"
 
     @property
     def outputs(self) -> int:
-        """Channels that the network puts out: one a class, a label, or a structure and background."""
+        """Output channels of the network: one for each class or label, or for each structure and for background."""
         if self.job.task == "segmentation":
             return len(self.data.structures) + 1
         return {"binary": 1, "multiclass": len(self.data.classes), "multilabel": len(self.data.labels)}[

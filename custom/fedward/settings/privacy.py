@@ -1,7 +1,7 @@
-"""What a job asks for, and what a hospital insists on, so that a patient stays hidden. The stricter of the two holds.
+"""Define the protection that a job asks for and that a hospital requires. The stricter of the two applies.
 
-Nothing here has a lenient default: a job says that it asks for no protection, and a hospital says that it asks for
-none. Combinations that make no sense are named by ``fedward.privacy.policy.linter``, all of them at once.
+No setting here has a lenient default: a job states that it asks for no protection, and a hospital that it requires
+none. ``fedward.privacy.policy.linter`` reports combinations that make no sense, all of them at once.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ class DpSgd(Settings):
     """``[privacy.dp_sgd]``: gradients clipped and noised for each patient (Abadi et al. 2016, alg. 1, by patient)."""
 
     epsilon: Epsilon | None = Field(
-        default=None, description="Wanted ε of the whole job at each site; the noise follows from it."
+        default=None, description="Target ε of the whole job at each site; the noise is computed from it."
     )
     noise_multiplier: Norm | None = Field(
-        default=None, description="Or: noise's standard deviation over clip_norm_l2; ε follows from it."
+        default=None, description="Or: noise's standard deviation over clip_norm_l2; ε is computed from it."
     )
     delta: Delta = Field(description="δ; refused above 1/(10 · training patients).")
-    clip_norm_l2: Norm = Field(description="Bound on one patient's gradient, L2 norm over all parameters.")
-    patients_per_step: float = Field(gt=0.0, description="Patients expected in a step; each is drawn independently.")
+    clip_norm_l2: Norm = Field(description="L2 bound on one patient's gradient, over all parameters.")
+    patients_per_step: float = Field(gt=0.0, description="Expected patients in a step; each is drawn independently.")
     images_per_patient: int = Field(default=1, ge=1, description="Images of a drawn patient used in a step.")
     augmentations: int = Field(
         default=1, ge=1, description="Augmented copies of each image, averaged before clipping (De et al. 2022, 3.1)."
     )
     ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] | None = Field(
-        default=None, description="Send the moving average of the round's weights instead of the last ones."
+        default=None, description="Decay of a moving average of the round's weights, sent instead of the last weights."
     )
 
     @model_validator(mode="after")
@@ -47,18 +47,18 @@ class DpSgd(Settings):
 
 
 class UpdateProtection(Settings):
-    """``[privacy.update]``: what the hospital's door does to a whole update before it leaves."""
+    """``[privacy.update]``: protection that the hospital's gate applies to a whole update before it leaves."""
 
     clip: Literal["global", "per-layer"] = Field(
         default="global", description="Bound the norm of the whole update, or each tensor's share of it."
     )
     clip_norm_l2: Norm = Field(description="Bound on the update's L2 norm.")
     noise_multiplier: float = Field(
-        default=0.0, ge=0.0, description="Noise's standard deviation over clip_norm_l2; 0: clipped only."
+        default=0.0, ge=0.0, description="Noise's standard deviation over clip_norm_l2; 0: clipping only."
     )
     delta: Delta | None = Field(default=None, description="δ, where there is noise.")
     filters: tuple[Literal["SVTPrivacy", "PercentilePrivacy"], ...] = Field(
-        default=(), description="FLARE's filters, applied before the clip. Not differential privacy."
+        default=(), description="FLARE's filters, applied before clipping. They are not differential privacy."
     )
 
 
@@ -69,7 +69,7 @@ class JobPrivacy(Settings):
         description="'dp-sgd': for each patient, in training; 'update-noise': on the update; 'none': no guarantee."
     )
     dp_sgd: DpSgd | None = Field(default=None, description="With mechanism dp-sgd.")
-    update: UpdateProtection | None = Field(default=None, description="Clip, and noise, of the whole update.")
+    update: UpdateProtection | None = Field(default=None, description="Clipping, and noise, of the whole update.")
 
     @model_validator(mode="after")
     def _tables_fit(self) -> Self:
@@ -88,27 +88,27 @@ class JobPrivacy(Settings):
 
 
 class CohortPrivacy(Settings):
-    """``[cohorts.<name>.privacy]``: what a job must keep to when it trains on this cohort."""
+    """``[cohorts.<name>.privacy]``: limits for every job that trains on this cohort."""
 
     dp: Literal["required", "not-required"] = Field(
-        description="Whether a job without differential privacy may train on this cohort."
+        description="Differential privacy of the jobs that train on this cohort: required or not."
     )
     epsilon_cap: Epsilon | None = Field(
         default=None,
-        description="Most ε that any patient may spend, over all jobs ever; with dp required it must be given.",
+        description="Largest ε that any patient may spend, over all jobs ever; with dp required it must be given.",
     )
     delta: Delta | None = Field(
-        default=None, description="δ at which ε is counted; a job's own may be smaller, not larger."
+        default=None, description="δ at which ε is computed; a job's δ may be smaller, not larger."
     )
     max_clip_norm_l2: Norm | None = Field(
-        default=None, description="Largest clip a job may ask for, in training or of the update."
+        default=None, description="Largest clip norm that a job may ask for, in training or for the update."
     )
-    min_noise_multiplier: Norm | None = Field(default=None, description="Smallest noise multiplier a job may use.")
+    min_noise_multiplier: Norm | None = Field(default=None, description="Smallest noise multiplier that a job may use.")
     update_clip_norm_l2: Norm | None = Field(
         default=None, description="Clip every update of every job to this L2 norm, whatever the job asks."
     )
     encryption: Literal["required", "not-required"] = Field(
-        description="Whether an update may leave that the server can read."
+        description="Encryption of every update: required, or the server may read it."
     )
 
     @model_validator(mode="after")
@@ -121,12 +121,13 @@ class CohortPrivacy(Settings):
 
 
 class Disclosure(Settings):
-    """``[disclosure]``: which numbers may leave this hospital, and how coarse."""
+    """``[disclosure]``: numbers that may leave this hospital, and their rounding."""
 
     metrics: tuple[str, ...] = Field(
         description="Names of metrics that may leave; see `fedward.privacy.disclosure.release`."
     )
     decimals: int = Field(ge=0, le=6, description="Decimals that a metric is rounded to.")
     min_count: int = Field(
-        ge=1, description="What rests on fewer patients than this is suppressed; see the privacy officer's page."
+        ge=1,
+        description="Minimum count: a number based on fewer patients is suppressed; see the privacy officer's page.",
     )

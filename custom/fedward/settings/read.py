@@ -1,4 +1,4 @@
-"""Settings files -> settings. A mistake becomes one ``SettingsError`` line with file, key, value and remedy."""
+"""Read settings files. A mistake becomes one ``SettingsError`` line with file, key, value and remedy."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from fedward.settings.job import JobSpec
 from fedward.settings.site import CohortPolicy, SitePolicy
 
 JOB_FILE = "job.json"
-"""A job's settings as they travel."""
+"""File name of a job's settings when they are sent."""
 
 Model_ = TypeVar("Model_", bound=Settings)
 
 
 def parse(model: type[Model_], content: dict[str, Any], *, where: str | Path) -> Model_:
-    """Check plain data against ``model``; every fault in one ``SettingsError`` line that names file, key and value."""
+    """Check plain data against ``model``; one ``SettingsError`` line names every fault with file, key and value."""
     try:
         return model.model_validate(content)
     except ValidationError as error:
@@ -39,7 +39,7 @@ def read_job(folder: Path) -> JobSpec:
 
 
 def read_site(path: Path) -> SitePolicy:
-    """Read a ``site.toml``; its relative paths become absolute, from the folder it stands in."""
+    """Read a ``site.toml``; its relative paths become absolute, starting at its folder."""
     policy = parse(SitePolicy, _toml(path), where=path)
     base = path.resolve().parent
     cohorts = {
@@ -76,7 +76,7 @@ def read_federation(path: Path) -> FederationSpec:
 
 
 def plain(settings: Settings) -> dict[str, Any]:
-    """The settings as JSON-ready data, the inverse of ``parse``."""
+    """Return the settings as JSON-ready data: the inverse of ``parse``."""
     content: dict[str, Any] = json.loads(settings.model_dump_json())
     return content
 

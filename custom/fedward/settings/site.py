@@ -1,4 +1,4 @@
-"""A hospital's own word on its own data: ``site.toml``."""
+"""Define a hospital's policy for its own data: ``site.toml``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fedward.settings.privacy import CohortPrivacy, Disclosure, JobHash
 
 
 class CohortPolicy(Settings):
-    """One cohort of a hospital: where its images are and what they must be to count."""
+    """One cohort of a hospital: the place of its images, and the conditions that an image must meet."""
 
     images: Path = Field(description="Folder of DICOM or NIfTI images; a relative path starts at site.toml's folder.")
     index: Path = Field(description="Folder that `fedward site index` writes manifest, quarantine and cache to.")
@@ -22,41 +22,40 @@ class CohortPolicy(Settings):
         description="CSV keyed by PatientID, StudyInstanceUID or SOPInstanceUID (NIfTI: by Image, the file name).",
     )
     masks: Path | None = Field(default=None, description="Folder of DICOM SEG or NIfTI masks.")
-    volumes: bool = Field(default=False, description="Take a DICOM series as one volume instead of an image a file.")
+    volumes: bool = Field(default=False, description="Read a DICOM series as one volume, not each file as an image.")
     modalities: tuple[str, ...] = Field(
-        default=(), description="Modality (0008,0060) must be one of these; none named: any."
+        default=(), description="Allowed values of Modality (0008,0060); none given: any."
     )
     body_parts: tuple[str, ...] = Field(
-        default=(), description="BodyPartExamined (0018,0015) must be one of these where it is given; none named: any."
+        default=(),
+        description="Allowed values of BodyPartExamined (0018,0015), where an image has it; none given: any.",
     )
     require: tuple[str, ...] = Field(
         default=(),
-        description="Label columns, or 'mask', that every image must have, or else go to quarantine.",
+        description="Label columns, or 'mask', that every image must have; an image without one goes to quarantine.",
     )
     exclude_burned_in: bool = Field(
         default=False,
-        description="Quarantine what says BurnedInAnnotation YES (0028,0301) instead of flagging it.",
+        description="Quarantine images with BurnedInAnnotation YES (0028,0301) instead of flagging them.",
     )
     max_quarantined_fraction: Fraction = Field(
-        description="Past this fraction of unusable files the whole cohort is refused."
+        description="Largest fraction of unusable files; above it the whole cohort is refused."
     )
     validation_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
-        description="Fraction of patients kept for validation; who they are depends on the site's key alone."
+        description="Fraction of patients kept for validation; only the site's key decides which patients."
     )
-    min_patients: int = Field(default=2, ge=2, description="Fewest patients with which this site takes part in a job.")
+    min_patients: int = Field(default=2, ge=2, description="Smallest number of patients for this site to join a job.")
     pacs: Pacs | None = Field(
-        default=None, description="Archive that `fedward site index --pacs` fetches into the images folder."
+        default=None, description="Archive from which `fedward site index --pacs` fills the images folder."
     )
-    privacy: CohortPrivacy = Field(description="What a job must keep to when it trains on this cohort.")
+    privacy: CohortPrivacy = Field(description="Limits for every job that trains on this cohort.")
 
 
 class Admission(Settings):
-    """``[[auto_approve]]``: jobs that may run here without being looked at one by one; every line that is given must
-    hold.
-    """
+    """``[[auto_approve]]``: jobs that may run here without individual review; every line that is given must match."""
 
-    submitter: str | None = Field(default=None, min_length=3, description="Sign-in name of who submits it.")
-    organisation: Name | None = Field(default=None, description="Organisation of who submits it.")
+    submitter: str | None = Field(default=None, min_length=3, description="Sign-in name of the submitter.")
+    organisation: Name | None = Field(default=None, description="Organisation of the submitter.")
     study: Name | None = Field(default=None, description="FLARE study that the job is submitted in.")
 
     @model_validator(mode="after")
@@ -67,12 +66,12 @@ class Admission(Settings):
 
 
 class SitePolicy(Settings):
-    """A hospital's ``site.toml``: its own word on its own data."""
+    """A hospital's ``site.toml``: the policy for its own data."""
 
     site: SiteId = Field(description="The hospital's id, the same as in its certificate.")
-    key: Path = Field(description="File with the site's secret key for pseudonyms and splits; made on first use.")
+    key: Path = Field(description="File with the site's secret key for pseudonyms and splits; created on first use.")
     ledger: Path = Field(
-        description="File of the privacy ledger; made once by `fedward site ledger --create`, never by a job."
+        description="File of the privacy ledger; created once by `fedward site ledger --create`, never by a job."
     )
     federation_key: Path | None = Field(
         default=None,
@@ -82,15 +81,15 @@ class SitePolicy(Settings):
         description="Jobs that may run here: 'any', or hashes as `fedward job check` prints them."
     )
     auto_approve: tuple[Admission, ...] = Field(
-        default=(), description="Jobs that may run here by who submits them and in which study."
+        default=(), description="Jobs that may run here because of their submitter, organisation or study."
     )
     approvals: Path | None = Field(
-        default=None, description="Folder of jobs that `fedward site approve` approved, one file a job."
+        default=None, description="Folder of jobs that `fedward site approve` approved, one file for each job."
     )
     federation_key_id: str | None = Field(
         default=None,
         pattern=r"^[0-9a-f]{32}$",
-        description="Id of the federation's key as another hospital read it to you; the doctor holds the file to it.",
+        description="Id of the federation's key, as another hospital read it to you; the doctor checks the file.",
     )
-    disclosure: Disclosure = Field(description="Which numbers may leave this hospital, and how coarse.")
+    disclosure: Disclosure = Field(description="Numbers that may leave this hospital, and their rounding.")
     cohorts: dict[Name, CohortPolicy] = Field(description="Cohorts by the name that jobs ask for.")

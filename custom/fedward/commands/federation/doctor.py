@@ -19,9 +19,9 @@ def doctor(
 ) -> None:
     """Check that the running server refuses what it must. It changes nothing.
 
-    With a person's certificate it sends requests that are on no list, under another name, over TLS 1.2,
-    commands without a session, and jobs that are not canonical. Exit code 0 when all is refused, 1 when a check failed, 4 when it is no
-    person's kit.
+    With a person's certificate it sends requests that are on no list, under another name, over TLS 1.2, commands
+    without a session, and jobs that are not canonical. Exit code 0 when all is refused, 1 when a check failed, 4 when
+    it is no person's kit.
     """
     from fedward.doctor.probes.server import SERVER_CHECKS
     from fedward.doctor.server_context import signed_out, visited

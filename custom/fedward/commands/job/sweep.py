@@ -43,10 +43,7 @@ def sweep(
     require_sound(job)
     named = dict(split_of(text) for text in split)
     columns = (column("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with (
-        tempfile.TemporaryDirectory(prefix="fedward-sweep-") as beside,
-        progress(*columns) as bar,
-    ):
+    with tempfile.TemporaryDirectory(prefix="fedward-sweep-") as beside, progress(*columns) as bar:
         task = bar.add_task("indexing", total=1.0)
         gathered = gather(
             job,

@@ -2,5 +2,5 @@
 
 Reading order: ``judgement``, ``server``, ``site``.
 
-Invariant: silence alone shows nothing: every set of probes has a control that must be answered.
+Invariant: silence alone proves nothing: every set of probes has a control that must be answered.
 """

@@ -1,7 +1,7 @@
-"""What it shows that a request was answered, or was not: the judgement of every probe. Pure: nothing is sent here.
+"""Judge every probe by its answer or its silence. Pure: nothing is sent here.
 
-A door is closed when whatever is behind it stays silent. Silence alone shows nothing, since a dead line is silent too:
-each set of probes has a control, a request that must be answered, on the same line and at the same time.
+A gate is closed if its process stays silent. Silence alone proves nothing, since a dead line is silent too: each set of
+probes has a control, a request that must be answered, on the same line and at the same time.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ def judge(
     remedy: str,
     where: str | None = None,
 ) -> Iterator[Finding]:
-    """Whether nothing was answered but the control.
+    """Check that only the control was answered.
 
     Args:
-        say: the check's voice.
+        say: maker of the check's findings.
         control: the request that must be answered.
-        probes: those that must not be; none shows nothing, and fails.
-        passed, answered: what silence shows, and what an answer does.
+        probes: the requests that must not be answered; an empty list proves nothing, and fails.
+        passed, answered: what silence shows, and what an answer shows.
         remedy: for a request that was answered.
-        where: who was asked.
+        where: the process that was asked.
 
     Returns:
-        A failure for each request that was answered, or of which nothing is known, and one if the control was not
+        A failure for each request that was answered, or whose outcome is unknown, and one if the control was not
         answered; else one pass that names all of them.
     """
     names = ", ".join(dict.fromkeys(probe.what for probe in probes))
@@ -56,13 +56,13 @@ def judge(
 
 
 def judge_jobs(say: Voice, *, refusals: Sequence[Refusal], unchecked: str, remedy: str) -> Iterator[Finding]:
-    """Whether each job was refused, and for what is wrong with it.
+    """Check that each job was refused, and for its own fault.
 
     Args:
-        say: the check's voice.
+        say: maker of the check's findings.
         refusals: one for each job that was offered.
-        unchecked: the reason that stands for a check that threw: it refuses, and shows nothing of what it looks at.
-        remedy: for a job that was taken.
+        unchecked: reason that a check sends when it throws: the job is refused, but its fault was not found.
+        remedy: for a job that was accepted.
 
     Returns:
         One finding for each job.

@@ -1,4 +1,4 @@
-"""Harmless probes of the server's doors, with a person's certificate: each must be refused, or not answered at all."""
+"""Send harmless probes to the server, with a person's certificate: each must be refused, or not answered at all."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _ANEW = "stop the server, make its kit anew with this release, and rotate as the
 
 
 def sign_in(case: ServerCase) -> Iterator[Finding]:
-    """The server lets this person in and says who is connected."""
+    """Check that the server admits this person and names the connected hospitals."""
     say, sites = Voice("sign-in"), case.sites
     yield say.passed("lets this person in", where=case.server.address, value=f"{len(sites)} hospitals connected")
 
 
 def tls_floor(case: ServerCase) -> Iterator[Finding]:
-    """The server takes nothing older than TLS 1.3, and nobody without a certificate."""
+    """Check that the server accepts nothing older than TLS 1.3, and no client without a certificate."""
     say, where = Voice("tls-floor"), case.server.address
     asked = (
         ("a client of TLS 1.2", ssl.TLSVersion.TLSv1_2, True),
@@ -41,7 +41,7 @@ def tls_floor(case: ServerCase) -> Iterator[Finding]:
 
 
 def between_participants(case: ServerCase) -> Iterator[Finding]:
-    """The server passes nothing on from this person to a hospital, and tells nothing of one that is not there."""
+    """Check that the server passes nothing from this person to a hospital, and discloses nothing of an absent one."""
     from fedward.flare.probes.requests import off_the_list
 
     nobody = f"nobody-{uuid.uuid4().hex[:12]}"
@@ -52,7 +52,7 @@ def between_participants(case: ServerCase) -> Iterator[Finding]:
 
 
 def server_messages(case: ServerCase) -> Iterator[Finding]:
-    """The server itself answers a person nothing that is on no list."""
+    """Check that the server itself answers none of a person's requests that is on no list."""
     from fedward.flare.probes.requests import at_a_server
 
     probes = case.line.ask_all(at_a_server())
@@ -61,7 +61,7 @@ def server_messages(case: ServerCase) -> Iterator[Finding]:
 
 
 def origins(case: ServerCase) -> Iterator[Finding]:
-    """The server takes nothing from this person in another's name; the names here are nobody's."""
+    """Check that the server accepts nothing from this person in another's name; the names here are nobody's."""
     from fedward.flare.probes.requests import challenge
 
     names = (f"_admin_{uuid.uuid4()}", f"nobody-{uuid.uuid4().hex[:12]}")
@@ -70,7 +70,7 @@ def origins(case: ServerCase) -> Iterator[Finding]:
 
 
 def _silent(check: str, case: ServerCase, probes: tuple[Probe, ...], passed: str, answered: str) -> Iterator[Finding]:
-    """Judge them; the control is the first word of a sign-in, which anybody may say, on the same line."""
+    """Judge the probes; the control is the first message of a sign-in, which any person may send, on the same line."""
     from fedward.flare.probes.requests import challenge
 
     control, where = case.line.ask(challenge()), case.server.address
@@ -80,7 +80,7 @@ def _silent(check: str, case: ServerCase, probes: tuple[Probe, ...], passed: str
 
 
 def commands(case: ServerCase) -> Iterator[Finding]:
-    """The server does no console command that no role has."""
+    """Check that the server executes no console command that no role has."""
 
     def probe(command: str) -> Probe:
         done = case.console.does(command)
@@ -99,7 +99,7 @@ def commands(case: ServerCase) -> Iterator[Finding]:
 
 
 def submissions(case: ServerCase) -> Iterator[Finding]:
-    """The server refuses a job that is not canonical; one that it takes is deleted at once and could never start."""
+    """Check that the server refuses a non-canonical job. One that it accepts is deleted at once and could not start."""
     from fedward.flare.job_checks.form import UNCHECKED
     from fedward.flare.probes.jobs import server_refusals
     from fedward.flare.submitter import SUBMITTERS

@@ -1,4 +1,4 @@
-"""Harmless probes of the site's own doors: what its running process answers, and which jobs it would take."""
+"""Send harmless probes to the site: requests that its process must not answer, and jobs that it must refuse."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WHEEL = "install the wheel that the operator's message names, with its hash: pi
 
 
 def messages(case: Case) -> Iterator[Finding]:
-    """The site's running process answers its own jobs nothing that is on no list; the operator's page has the list."""
+    """Check that the site's process answers none of its jobs' unlisted requests; the operator's page has the list."""
     from fedward.doctor.site.process import running
     from fedward.flare.probes.requests import ask_site
 
@@ -39,7 +39,7 @@ def messages(case: Case) -> Iterator[Finding]:
 
 
 def job_form(case: Case) -> Iterator[Finding]:
-    """The code that deploys jobs here refuses one that is not canonical, and one that nobody has signed."""
+    """Check that the code that deploys jobs here refuses one that is not canonical, and one that is not signed."""
     from fedward.flare.job_checks.form import UNCHECKED
     from fedward.flare.probes.jobs import site_refusals
 

@@ -1,4 +1,4 @@
-"""The checks of a site, a file a subject.
+"""Check a site: one file per subject.
 
 Invariant: a check is a function of the context that yields findings; it changes nothing.
 """

@@ -1,4 +1,4 @@
-"""The kit's certificates: their days, their key, who issued them, whose name they carry."""
+"""Check the kit's certificates: their dates, key, issuer and name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LARGEST = 2**16
 
 
 def certificate_files(case: Case) -> Iterator[Finding]:
-    """Site's and authority's certificate can be read."""
+    """Check that the site's and the authority's certificate can be read."""
     say = Voice("certificate-files")
     for name in ("client.crt", "rootCA.pem"):
         try:
@@ -32,7 +32,7 @@ def certificate_files(case: Case) -> Iterator[Finding]:
 
 
 def certificate_days(case: Case) -> Iterator[Finding]:
-    """Neither certificate has ended, is yet to begin, or ends soon."""
+    """Check that neither certificate has expired, is not valid yet, or ends soon."""
     say, now = Voice("certificate-days"), case.now()
     for whose, certificate, name in (
         ("site's", case.certificate, "startup/client.crt"),
@@ -55,7 +55,7 @@ def certificate_days(case: Case) -> Iterator[Finding]:
 
 
 def certificate_key(case: Case) -> Iterator[Finding]:
-    """The private key is the certificate's."""
+    """Check that the private key is the certificate's."""
     say, path = Voice("certificate-key"), case.startup / "client.key"
     try:
         with path.open("rb") as file:
@@ -73,7 +73,7 @@ def certificate_key(case: Case) -> Iterator[Finding]:
 
 
 def certificate_root(case: Case) -> Iterator[Finding]:
-    """The site's certificate was issued by the kit's authority."""
+    """Check that the kit's authority issued the site's certificate."""
     say, where = Voice("certificate-root"), "startup/rootCA.pem"
     try:
         authority = case.root.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
@@ -91,7 +91,7 @@ def certificate_root(case: Case) -> Iterator[Finding]:
 
 
 def certificate_name(case: Case) -> Iterator[Finding]:
-    """The certificate's name is the site's."""
+    """Check that the certificate's name is the site's."""
     say, name = Voice("certificate-name"), _names(case.certificate)
     if name != case.policy.site:
         remedy = f"set site = {name!r} in site.toml, if this kit is yours"

@@ -1,7 +1,7 @@
-"""What the kit leaves open: classes a job may name, logs that leave, rights, the two gates, code and files beside ours.
+"""Check that the kit is hardened: classes that a job may name, logs, rights, the two gates, foreign code and files.
 
-FLARE reads ``local/resources.json`` and, where there is none, ``resources.json.default``; so with rights. What is due
-is what ``fedward.flare.kits.expected`` would write today.
+FLARE reads ``local/resources.json`` or, if it is absent, ``resources.json.default``; the same for rights. The expected
+content is what ``fedward.flare.kits.expected`` would write today.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _CHOICES = (
     "nvflare.app_common.resource_managers.",
     "nvflare.app_common.resource_consumers.",
 )
-"""What a site may put in the kit's place: how it starts jobs and counts GPUs. FLARE's own launchers for Docker and
-Kubernetes are not among them: to them a job names its image and its program."""
+"""Components that a site may choose in place of the kit's: to start jobs and to count GPUs. FLARE's own launchers for
+Docker and Kubernetes are not among them: with these a job chooses its image and its program."""
 _EXTENTS = {"none": 0, "n:submitter": 1, "o:submitter": 2, "o:site": 2, "any": 3}
 _EXTRA = ("*__resources.json", "*__p_resources.json", "*__j_resources.json", "job_resources.json")
 """Files that FLARE adds to its resources, in startup and in local; no kit of ours has one."""
@@ -46,7 +46,7 @@ _STREAM_VARIABLE = "NVFLARE_ALLOW_LOG_STREAMING"
 
 
 def class_allow_list(case: Case) -> Iterator[Finding]:
-    """A job may name our classes alone."""
+    """Check that a job may name only our classes."""
     say = Voice("class-allow-list")
     found, expected = _in_force(case, RESOURCES), json.loads(case.expected[RESOURCES])
     for key in ("class_list_enforcement_mode", "class_allow_list"):
@@ -59,7 +59,7 @@ def class_allow_list(case: Case) -> Iterator[Finding]:
 
 
 def log_streaming(case: Case) -> Iterator[Finding]:
-    """No log goes to the server."""
+    """Check that no log goes to the server."""
     say, found = Voice("log-streaming"), _in_force(case, RESOURCES)
     remedy = f'set "allow_log_streaming": false in {RESOURCES} and remove the log streamer from its components'
     faults = []
@@ -76,7 +76,7 @@ def log_streaming(case: Case) -> Iterator[Finding]:
 
 
 def components(case: Case) -> Iterator[Finding]:
-    """FLARE builds at this site what the kit names and no more; how a job's process is started is the site's choice."""
+    """Check that FLARE builds only what the kit names; the site may choose the launcher of a job's process."""
     say = Voice("components")
     expected = set(_paths(json.loads(case.expected[RESOURCES])))
     mismatched = [path for path in _paths(_in_force(case, RESOURCES)) if path not in expected and not _streams(path)]
@@ -89,7 +89,7 @@ def components(case: Case) -> Iterator[Finding]:
 
 
 def site_door(case: Case) -> Iterator[Finding]:
-    """The first thing that FLARE builds in the site's processes is the door for messages, before a cell is open."""
+    """Check that FLARE builds the message guard first in the site's processes, before a cell is open."""
     say = Voice("site-door")
     expected = json.loads(case.expected[RESOURCES])["components"][0]
     built = _in_force(case, RESOURCES).get("components")
@@ -102,7 +102,7 @@ def site_door(case: Case) -> Iterator[Finding]:
 
 
 def authorization(case: Case) -> Iterator[Finding]:
-    """Nobody outside may do more here than the kit's table says."""
+    """Check that nobody outside has more rights here than in the kit's table."""
     say = Voice("authorization")
     remedy = _RESTORE.format(RIGHTS)
     found, expected = _in_force(case, RIGHTS), json.loads(case.expected[RIGHTS])
@@ -126,7 +126,7 @@ def authorization(case: Case) -> Iterator[Finding]:
 
 
 def privacy_scope(case: Case) -> Iterator[Finding]:
-    """One scope, with both gates, and no laxer one for a job to choose."""
+    """Check that there is one scope, with both gates, and no laxer one for a job to choose."""
     say = Voice("privacy-scope")
     found, expected = _json(case.kit / PRIVACY), json.loads(case.expected[PRIVACY])
     if found != expected:
@@ -139,7 +139,7 @@ def privacy_scope(case: Case) -> Iterator[Finding]:
 
 
 def custom_code(case: Case) -> Iterator[Finding]:
-    """No code stands where FLARE would load it."""
+    """Check that there is no code where FLARE would load it."""
     say = Voice("custom-code")
     remedy = "remove it: every site runs the same reviewed package and no code beside it"
     there = [folder for folder in (case.kit, case.local, case.startup) if _CUSTOM in _names(folder)]
@@ -151,7 +151,7 @@ def custom_code(case: Case) -> Iterator[Finding]:
 
 
 def side_files(case: Case) -> Iterator[Finding]:
-    """No file that FLARE would add to the kit's own and that could open it again."""
+    """Check that there is no file that FLARE would add to the kit's own and that could weaken it."""
     say = Voice("side-files")
     mismatched = [
         f"{folder.name}/{name}"
@@ -169,7 +169,7 @@ def side_files(case: Case) -> Iterator[Finding]:
 
 
 def log_config(case: Case) -> Iterator[Finding]:
-    """Logs go to files and the console, not over the network."""
+    """Check that logs go to files and the console, not over the network."""
     say = Voice("log-config")
     own, shipped = case.local / "log_config.json", case.local / "log_config.json.default"
     path = own if own.exists() else shipped
@@ -190,7 +190,7 @@ def log_config(case: Case) -> Iterator[Finding]:
 
 
 def startup_files(case: Case) -> Iterator[Finding]:
-    """The scripts in startup are as FLARE wrote them."""
+    """Check that the scripts in startup are as FLARE wrote them."""
     say = Voice("startup-files")
     from fedward.flare.kits.expected import signed_right
 
@@ -216,7 +216,7 @@ def _in_force(case: Case, name: str) -> dict[str, Any]:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    """A file's object; one that is absent or no object counts as empty, which no check here takes for sound."""
+    """Return a file's object; an absent file or one without an object counts as empty, which no check here accepts."""
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError):
@@ -225,13 +225,13 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _paths(resources: dict[str, Any]) -> list[str]:
-    """Classes of components and handlers; what has no path counts under its whole text."""
+    """Return the classes of components and handlers; one without a path counts under its whole text."""
     parts = [*(resources.get("components") or ()), *(resources.get("handlers") or ())]
     return [str(part.get("path", part.get("name", part))) if isinstance(part, dict) else str(part) for part in parts]
 
 
 def _loose_connection(path: Path) -> str | None:
-    """What FLARE's settings of connections leave open; None where there are none or they are sound."""
+    """Return what FLARE's connection settings leave open; None if there are none or they are safe."""
     if not path.exists():
         return None
     content = _json(path)
@@ -260,12 +260,12 @@ def _differences(found: dict[str, Any], expected: dict[str, Any]) -> Iterator[tu
 
 
 def _names(folder: Path) -> list[str]:
-    """What is in a folder. Unlike ``Path.glob`` it raises where that cannot be told."""
+    """Return the names in a folder. Unlike ``Path.glob`` it raises if the folder cannot be listed."""
     return sorted(path.name for path in folder.iterdir())
 
 
 def _below(folder: Path) -> list[Path]:
-    """Every file below a folder, or the folder's own link.
+    """Return every file below a folder, or the folder's own link.
 
     Raises:
         OSError: a folder cannot be listed.
@@ -281,7 +281,7 @@ def _below(folder: Path) -> list[Path]:
 
 
 def _factories(content: Any) -> Iterator[str]:
-    """Every ``()`` of a logging configuration: a class that logging builds."""
+    """Yield every ``()`` of a logging configuration: a class that logging builds."""
     if isinstance(content, dict):
         if isinstance(made := content.get("()"), str):
             yield made

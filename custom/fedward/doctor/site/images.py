@@ -1,6 +1,6 @@
-"""Each cohort: its folders, its PACS, its index, and whether the index is still of what is there.
+"""Check each cohort: its folders, its PACS, its index, and that the index matches the present files.
 
-A name below a cohort's folders may be a patient's: no finding here says one.
+A name below a cohort's folders may be a patient's: no finding here discloses one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _INDEX = "run `fedward site index {}`"
 
 
 def folders(case: Case) -> Iterator[Finding]:
-    """Images, labels and masks can be read by this user."""
+    """Check that this user can read images, labels and masks."""
     say = Voice("images")
     if not case.policy.cohorts:
         yield say.failed("policy names no cohort", remedy="add a [cohorts.<name>] table to site.toml")
@@ -46,7 +46,7 @@ def folders(case: Case) -> Iterator[Finding]:
 
 
 def pacs(case: Case) -> Iterator[Finding]:
-    """Each cohort's archive answers."""
+    """Check that each cohort's archive answers."""
     say = Voice("pacs")
     named = {name: cohort.pacs for name, cohort in case.policy.cohorts.items() if cohort.pacs is not None}
     if not named:
@@ -67,7 +67,7 @@ def pacs(case: Case) -> Iterator[Finding]:
 
 
 def index(case: Case) -> Iterator[Finding]:
-    """Each cohort's manifest reads, is unchanged, and is of this site and of these folders."""
+    """Check that each cohort's manifest can be read, is unchanged, and is of this site and of these folders."""
     say = Voice("index")
     for name, cohort in case.policy.cohorts.items():
         remedy = _INDEX.format(case.site_toml)
@@ -86,7 +86,7 @@ def index(case: Case) -> Iterator[Finding]:
 
 
 def fresh(case: Case) -> Iterator[Finding]:
-    """Each cohort's files are those that were indexed, with the same size and time; none is opened."""
+    """Check that each cohort's files are those that were indexed, with the same size and time; none is opened."""
     say, limits = Voice("index-fresh"), case.limits
     remedy = _INDEX.format(case.site_toml)
     for name, cohort in case.policy.cohorts.items():
@@ -101,7 +101,7 @@ def fresh(case: Case) -> Iterator[Finding]:
             continue
         try:
             new, gone, other = _compared(_files(cohort), known)
-        except CohortError as error:  # its place may be a patient's folder
+        except CohortError as error:  # the path may name a patient
             let = f"let this user list all folders below {cohort.images}"
             yield say.failed(f"{name}: a folder {error.what}", where=cohort.images, value=error.value, remedy=let)
             continue
@@ -118,7 +118,7 @@ def fresh(case: Case) -> Iterator[Finding]:
 
 
 def quarantine(case: Case) -> Iterator[Finding]:
-    """How much of each cohort was set aside, against what the policy tolerates."""
+    """Compare the fraction of each cohort in quarantine with the fraction that the policy tolerates."""
     say = Voice("quarantine")
     for name, manifest in case.manifests.items():
         cohort = case.policy.cohorts[name]
@@ -133,7 +133,7 @@ def quarantine(case: Case) -> Iterator[Finding]:
 
 
 def _unreadable_folder(path: Path) -> str | None:
-    """Why a folder cannot be listed, or the first file below it opened; None where it can or there is no file."""
+    """Return why a folder cannot be listed, or the first file below it opened; None if it can or there is no file."""
     try:
         with os.scandir(path) as entries:
             first = next((entry for entry in entries if not entry.name.startswith(".")), None)
@@ -154,11 +154,11 @@ def _unreadable_file(path: Path) -> str | None:
 
 
 Files = dict[tuple[str, str], tuple[int, int]]
-"""Size in bytes and time in ns, by role and path."""
+"""Size in bytes and time in ns of files, by role and path."""
 
 
 def _known(case: Case, cohort: CohortPolicy) -> Files | None:
-    """What ``fedward site index`` keeps of each file, without what it found in it, which takes long to read."""
+    """Return the sizes and times that ``fedward site index`` keeps of files, without its facts on their content."""
     from fedward.indexing.site_key import load_key
 
     mark = fingerprint(cohort, load_key(case.policy.key).fingerprint)
@@ -173,7 +173,7 @@ def _known(case: Case, cohort: CohortPolicy) -> Files | None:
 
 
 def _files(cohort: CohortPolicy) -> Files:
-    """As ``fedward site index`` would walk them."""
+    """Return the files that ``fedward site index`` would walk."""
     return {
         (one.role, one.path): (one.size, one.mtime_ns)
         for role, root, without in walks(cohort)
@@ -182,7 +182,7 @@ def _files(cohort: CohortPolicy) -> Files:
 
 
 def _compared(there: Files, known: Files) -> tuple[int, int, int]:
-    """How many files are new, gone, and changed."""
+    """Count the files that are new, gone, and changed."""
     both = there.keys() & known.keys()
     changed = sum(there[name] != known[name] for name in both)
     return len(there) - len(both), len(known) - len(both), changed

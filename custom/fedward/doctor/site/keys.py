@@ -1,4 +1,4 @@
-"""Keys, and who may touch them: the federation's key, the site's own, and every file that others must not change."""
+"""Check keys and permissions: the federation's key, the site's key, and every file that others must not change."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fedward.settings import SitePolicy
 
 
 def site_key(case: Case) -> Iterator[Finding]:
-    """The site's key for pseudonyms is there and is one. It is never made here."""
+    """Check that the site's key for pseudonyms is there and valid. It is never made here."""
     from fedward.indexing.site_key import load_key
 
     say, path = Voice("site-key"), case.policy.key
@@ -31,7 +31,7 @@ def site_key(case: Case) -> Iterator[Finding]:
 
 
 def federation_key(case: Case) -> Iterator[Finding]:
-    """The federation's key can be read and is the one that the other hospitals have."""
+    """Check that the federation's key can be read and is the one that the other hospitals have."""
     say, site = Voice("federation-key"), case.policy
     if site.federation_key is None:
         if any(cohort.privacy.encryption == "required" for cohort in site.cohorts.values()):
@@ -64,7 +64,7 @@ def federation_key(case: Case) -> Iterator[Finding]:
 
 
 def private_files(case: Case) -> Iterator[Finding]:
-    """Keys and ledger are their owner's alone, and the owner is who runs the service."""
+    """Check that only their owner can access keys and ledger, and that the owner is the user of the service."""
     say = Voice("private-files")
     found = []
     for path in _private(case):
@@ -82,7 +82,7 @@ def private_files(case: Case) -> Iterator[Finding]:
 
 
 def file_permissions(case: Case) -> Iterator[Finding]:
-    """Nobody else may change what decides over this site: policy, kit, and the folders they are in."""
+    """Check that nobody else may change the files that control this site: policy, kit, and their folders."""
     say = Voice("file-permissions")
     deciding = [case.site_toml, case.site_toml.parent, case.kit, case.startup, case.local]
     deciding += sorted(path for folder in (case.startup, case.local) for path in folder.iterdir())
@@ -98,7 +98,7 @@ def file_permissions(case: Case) -> Iterator[Finding]:
 
 
 def _private(case: Case) -> list[Path]:
-    """Files that are secret or prove something; those that are absent are for other checks."""
+    """Return the files that are secret or prove something; other checks report absent ones."""
     site: SitePolicy = case.policy
     named = [site.key, site.federation_key, site.ledger]
     named += [cohort.pacs.credentials for cohort in site.cohorts.values() if cohort.pacs is not None]
@@ -108,6 +108,6 @@ def _private(case: Case) -> list[Path]:
 
 
 def _writable(path: Path, bit: int) -> bool:
-    """Whether somebody may; in a folder with the sticky bit nobody may replace another's file."""
+    """True if the mode has this write bit; in a folder with the sticky bit nobody may replace another's file."""
     mode = path.stat().st_mode
     return bool(mode & bit) and not (mode & stat.S_ISVTX and stat.S_ISDIR(mode))

@@ -1,4 +1,4 @@
-"""The kit against the software that runs: its stamp, versions, package hash, policy file and connection."""
+"""Compare the kit with the software that runs: its stamp, versions, package hash, policy file and connection."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _INSTALL = "install the wheel that the operator's message names, with its hash: 
 
 
 def site_toml(case: Case) -> Iterator[Finding]:
-    """The policy can be read, and is the one that jobs meet."""
+    """Check that the policy can be read, and is the one that jobs meet."""
     say = Voice("site-toml")
     try:
         policy = case.policy
@@ -35,7 +35,7 @@ def site_toml(case: Case) -> Iterator[Finding]:
 
 
 def kit_stamp(case: Case) -> Iterator[Finding]:
-    """The kit says what it was made for, and it is this site's."""
+    """Check that the kit has a stamp, and that the stamp names this site."""
     say = Voice("kit-stamp")
     try:
         stamp = case.stamp
@@ -51,7 +51,7 @@ def kit_stamp(case: Case) -> Iterator[Finding]:
 
 
 def versions(case: Case) -> Iterator[Finding]:
-    """Installed Fedward and FLARE are those that the kit was made with."""
+    """Check that the installed Fedward and FLARE are the versions that the kit was made with."""
     say, stamp = Voice("versions"), case.stamp
     pairs = (
         ("Fedward", fedward.__version__, stamp.fedward),
@@ -67,7 +67,7 @@ def versions(case: Case) -> Iterator[Finding]:
 
 
 def wheel(case: Case) -> Iterator[Finding]:
-    """The installed package is, file by file, the one that the kit names."""
+    """Check that the installed package is, file by file, the one that the kit names."""
     say, expected = Voice("wheel"), case.stamp.wheel
     if case.wheel != expected:
         value = f"installed {case.wheel}, kit {expected}"
@@ -77,7 +77,7 @@ def wheel(case: Case) -> Iterator[Finding]:
 
 
 def mutual_tls(case: Case) -> Iterator[Finding]:
-    """The kit connects by gRPC with certificates on both ends."""
+    """Check that the kit connects by gRPC with certificates on both ends."""
     say, where = Voice("mutual-tls"), f"startup/{CLIENT_FILE}"
     remedy = "ask the operator for a kit that connects by mutual TLS"
     security = case.client["client"].get("connection_security")

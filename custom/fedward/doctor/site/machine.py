@@ -1,4 +1,4 @@
-"""The machine: room on its disks, memory, processors, and a GPU if there is one."""
+"""Check the machine: disk space, memory, processors, and a GPU if there is one."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from fedward.doctor.context import GIB, Case
 from fedward.doctor.findings import Finding, Voice
 
 _GPU = ("nvidia[0-9]*", "dxg", "kfd")
-"""Devices in /dev of NVIDIA's driver, of Windows' for Linux below it, and of AMD's."""
+"""Devices in /dev of NVIDIA's driver, of Windows' driver for its Linux subsystem, and of AMD's driver."""
 _ROOM = "make room, or name a folder on another disk in site.toml"
 
 
 def disk(case: Case) -> Iterator[Finding]:
-    """Room for the kit's logs and models, for each cohort's index, and for images that a PACS sends."""
+    """Check the disk space for the kit's logs and models, each cohort's index, and images that a PACS sends."""
     say, limits = Voice("disk"), case.limits
     wanted: dict[Path, tuple[str, float, float]] = {case.kit: ("kit", limits.kit_fail_bytes, limits.kit_warn_bytes)}
     for name, cohort in case.policy.cohorts.items():
-        least = limits.index_fail_bytes + _size(cohort.index)  # it is written anew beside the old one
+        least = limits.index_fail_bytes + _size(cohort.index)  # the new index is written beside the old one
         wanted[cohort.index] = (f"index of {name}", least, 2.0 * least)
         if cohort.pacs is not None:
             wanted[cohort.images] = (f"images of {name}", limits.kit_fail_bytes, limits.kit_warn_bytes)
@@ -36,7 +36,7 @@ def disk(case: Case) -> Iterator[Finding]:
 
 
 def memory(case: Case) -> Iterator[Finding]:
-    """Memory that a job could have now."""
+    """Check the memory that a job could have now."""
     import psutil
 
     say, limits = Voice("memory"), case.limits
@@ -52,7 +52,7 @@ def memory(case: Case) -> Iterator[Finding]:
 
 
 def processors(case: Case) -> Iterator[Finding]:
-    """CPU threads that this process may use."""
+    """Check the number of CPU threads that this process may use."""
     threads = len(os.sched_getaffinity(0))
     if threads < 2:
         remedy = "give the machine a second CPU thread, or have long rounds agreed"
@@ -62,7 +62,7 @@ def processors(case: Case) -> Iterator[Finding]:
 
 
 def gpu(case: Case) -> Iterator[Finding]:
-    """A GPU that is there and that the installed torch can use; none is fine."""
+    """Check that the installed torch can use the GPU that is there; no GPU is needed."""
     say = Voice("gpu")
     present = sorted(path.name for pattern in _GPU for path in Path("/dev").glob(pattern))
     if not present:
@@ -79,7 +79,7 @@ def gpu(case: Case) -> Iterator[Finding]:
 
 
 def _standing(folder: Path) -> Path:
-    """The folder, or the nearest above it that is there: where it would be made."""
+    """Return the folder, or its nearest existing parent, where it would be made."""
     return next(place for place in (folder, *folder.absolute().parents) if place.exists())
 
 

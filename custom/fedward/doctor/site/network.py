@@ -1,4 +1,4 @@
-"""The way to the server: its name, its port, and whether each end takes the other's certificate."""
+"""Check the connection to the server: its name, its port, and that each end accepts the other's certificate."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from fedward.provisioning.network.connectivity import Endpoint, proxy_of, reach,
 
 
 class Far(Protocol):
-    """Whoever has a server to reach."""
+    """Subject that has a server to reach."""
 
     @property
     def server(self) -> Endpoint:
-        """Where it is."""
+        """Address of the server."""
 
     @property
     def limits(self) -> Limits:
-        """How long it may take."""
+        """Time limits."""
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -35,7 +35,7 @@ _PROVISIONED = "the operator knows the server's name and port, which stand in st
 
 
 def dns(case: Far) -> Iterator[Finding]:
-    """The server's host, or the proxy's, has an address."""
+    """Check that the server's host, or the proxy's, has an address."""
     say, proxy = Voice("dns"), proxy_of(case.server.host)
     host = case.server.host if proxy is None else proxy.hostname or ""
     yield from _unread_proxy(say, case.environment)
@@ -52,7 +52,7 @@ def dns(case: Far) -> Iterator[Finding]:
 
 
 def port(case: Far) -> Iterator[Finding]:
-    """The server's port takes a connection, straight or through the proxy (CONNECT, RFC 9110 §9.3.6)."""
+    """Check that the server's port accepts a connection, direct or through the proxy (CONNECT, RFC 9110 §9.3.6)."""
     say, server, proxy = Voice("port"), case.server, proxy_of(case.server.host)
     way = "straight" if proxy is None else f"through the proxy {proxy.hostname}:{proxy.port or 80}"
     remedy = (
@@ -73,7 +73,7 @@ def port(case: Far) -> Iterator[Finding]:
 
 
 def tls(case: Far) -> Iterator[Finding]:
-    """Both ends take each other's certificate, over TLS 1.3."""
+    """Check that both ends accept each other's certificate, over TLS 1.3."""
     say, server = Voice("tls"), case.server
     try:
         reach(server, timeout_s=case.limits.answer_s)

@@ -1,4 +1,4 @@
-"""The hospital's own word: whether it makes sense, whether it protects anybody, and whether its ledger is whole."""
+"""Check the hospital's policy: that it makes sense, that it protects patients, and that its ledger is whole."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from fedward.privacy.policy.review import PolicyFinding, review
 from fedward.settings import CohortPrivacy, SitePolicy
 
 CUSTOMARY_COUNT = 5
-"""Smallest count that is commonly let out of a hospital."""
+"""Smallest count that hospitals commonly disclose."""
 _LAX = ("approved_jobs", "disclosure.min_count", ".dp", ".epsilon_cap", ".encryption")
-"""Settings whose remarks ``lax_policy`` makes itself."""
+"""Settings on which ``lax_policy`` makes the remarks."""
 
 
 def policy(case: Case) -> Iterator[Finding]:
-    """What ``fedward site policy check`` would say, apart from what is merely lax."""
+    """Report what ``fedward site policy check`` reports, except settings that are merely lax."""
     say = Voice("policy")
     remarks = [remark for remark in review(case.policy, cohorts=_facts(case)) if not _is_lax(remark, case)]
     for remark in remarks:
@@ -31,7 +31,7 @@ def policy(case: Case) -> Iterator[Finding]:
 
 
 def lax_policy(case: Case) -> Iterator[Finding]:
-    """Protection that the policy leaves out. One thing left out may be meant; nothing left of it is a fault."""
+    """Report protection that the policy leaves out: warn if one part is missing, fail if none is left."""
     say = Voice("lax-policy")
     found = [*_jobs(say, case.policy), *_counts(say, case.policy.disclosure.min_count)]
     for name, cohort in case.policy.cohorts.items():
@@ -40,7 +40,7 @@ def lax_policy(case: Case) -> Iterator[Finding]:
 
 
 def ledger(case: Case) -> Iterator[Finding]:
-    """The privacy ledger is there and every entry follows the one before it."""
+    """Check that the privacy ledger is there and that every entry follows the one before it."""
     from fedward.indexing.site_key import load_key
     from fedward.privacy.ledger.ledger import Ledger
 
@@ -58,7 +58,7 @@ def ledger(case: Case) -> Iterator[Finding]:
 
 
 def record(case: Case) -> Iterator[Finding]:
-    """The record of runs, in the ledger's file, can be understood; it says how many of them have not ended."""
+    """Check that the record of runs, in the ledger's file, can be read; report how many runs have not ended."""
     from fedward.indexing.site_key import load_key
     from fedward.privacy.ledger.run_record import Record
 
@@ -83,7 +83,7 @@ def _facts(case: Case) -> dict[str, CohortFacts]:
 
 
 def _is_lax(remark: PolicyFinding, case: Case) -> bool:
-    """Remarks that other checks make: lax settings here, absent indexes in ``index``."""
+    """True for a remark that other checks make: ``lax_policy`` on lax settings, ``index`` on absent indexes."""
     if remark.level == "error":
         return False
     unindexed = remark.where in {f"cohorts.{name}" for name in case.policy.cohorts if name not in case.manifests}

@@ -1,4 +1,4 @@
-"""The site's own process, where it runs beside the doctor as the same user, and the ports that its jobs come to."""
+"""Find the site's own process, if it runs on this machine as the same user, and the ports for its jobs."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _CERTIFICATE = "startup/client.crt"
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """One parent process of a site.
+    """Parent process of a site.
 
     Attributes:
         pid: its number.
-        ports: those that it listens on.
+        ports: ports on which it listens.
     """
 
     pid: int
@@ -27,12 +27,12 @@ class Running:
 
 
 def running(kit: Path) -> tuple[Running, ...]:
-    """The parent processes that this user runs with a kit's certificate; empty: none.
+    """Return the parent processes that this user runs with a kit's certificate; empty: none.
 
-    A container may run a copy of the kit's folder, so that the certificate says whose process it is, not the path.
+    A container may run a copy of the kit's folder, so the certificate identifies the process, not the path.
 
     Raises:
-        psutil.Error: what a process of the kit listens on cannot be told.
+        psutil.Error: the ports of a process of the kit cannot be found.
     """
     certificate = _reads(kit / _CERTIFICATE)
     if certificate is None:
@@ -42,7 +42,7 @@ def running(kit: Path) -> tuple[Running, ...]:
 
 
 def _parents() -> Iterator[tuple[psutil.Process, Path]]:
-    """FLARE's parent processes of this user, with the folder that each was started for."""
+    """Yield FLARE's parent processes of this user, with the folder that each was started for."""
     for process in psutil.process_iter():
         try:
             words = process.cmdline() if process.uids().real == os.getuid() else []

@@ -1,4 +1,4 @@
-"""What the server says once it knows us: its clock, its versions, the line's speed."""
+"""Check the server's answers to this site: its clock, its versions, the line's speed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MB = 10**6
 
 
 def server_answer(case: Case) -> Iterator[Finding]:
-    """The server takes us for one of its own, and is a Fedward server."""
+    """Check that the server accepts this site, and is a Fedward server."""
     say = Voice("server-answer")
     try:
         answer = case.hello
@@ -30,10 +30,10 @@ def server_answer(case: Case) -> Iterator[Finding]:
 
 
 def clock(case: Case) -> Iterator[Finding]:
-    """Our clock against the server's; half of the way there and back is doubt."""
+    """Compare our clock with the server's; half of the round-trip time is uncertainty."""
     say, limits = Voice("clock"), case.limits
     answer = case.hello
-    offset = case.now() - time.time()  # 0 unless another clock is held up to us
+    offset = case.now() - time.time()  # 0 unless ``case.now`` is another clock
     ours, doubt = (answer.sent_at + answer.received_at) / 2 + offset, abs(answer.received_at - answer.sent_at) / 2
     skew = ours - answer.server_time
     value = f"{skew:+.1f} s, give or take {doubt:.1f} s"
@@ -48,7 +48,7 @@ def clock(case: Case) -> Iterator[Finding]:
 
 
 def server_match(case: Case) -> Iterator[Finding]:
-    """The server runs what we run."""
+    """Check that the server runs the same versions as this site."""
     say, answer = Voice("server-match"), case.hello
     remedy = "install the release that the operator names, or ask for the server to be brought to this one"
     pairs = (
@@ -64,7 +64,7 @@ def server_match(case: Case) -> Iterator[Finding]:
 
 
 def bandwidth(case: Case) -> Iterator[Finding]:
-    """How fast bytes go up and down, and how long a model takes."""
+    """Measure the speed of upload and download, and the time that a model takes."""
     say, limits = Voice("bandwidth"), case.limits
     remedy = "ask for a wider line to the server, or the data scientist for a smaller model or longer rounds"
     try:

@@ -105,6 +105,12 @@ def install(consoles: Consoles) -> None:
     LoginModule.pre_command = pre_command
     LoginModule.handle_cert_login = handle_cert_login
     ServerEngine._handle_aux_message = handle_aux_message
+    _withdraw_commands()
+    uploads.install(lambda: consoles.owner(_sender.get()))
+
+
+def _withdraw_commands() -> None:
+    """Take FLARE's commands that need no right from every console."""
     # FLARE 2.9 requires no right for these: any person could stop a site's process, or connect it to another server
     NetManager.get_spec = lambda self: CommandModuleSpec(name="cellnet", cmd_specs=[])
     # ... or list the other people who are signed in, with their sessions
@@ -116,7 +122,6 @@ def install(consoles: Consoles) -> None:
         return CommandModuleSpec(name=spec.name, cmd_specs=kept)
 
     SessionManager.get_spec = get_spec
-    uploads.install(lambda: consoles.owner(_sender.get()))
 
 
 _TOLD = (CellMessageHeaderKeys.CLIENT_TYPE, CellMessageHeaderKeys.CLIENT_IP)

@@ -1,4 +1,4 @@
-"""One check of a job that reached the server or a site, before any process of it starts: form, words, signer."""
+"""Check a job that reached the server or a site, before any process of it starts: its form, metadata and signer."""
 
 from __future__ import annotations
 
@@ -15,49 +15,49 @@ from fedward.flare.refusal import one_line
 from fedward.flare.submitter import ROOT, require_signer
 from fedward.privacy.policy.canonical_job import APP, META_FILE, require_app
 from fedward.privacy.policy.job_archive import Contents, read_folder
-from fedward.privacy.policy.job_meta import require_told, require_unchanged
+from fedward.privacy.policy.job_meta import require_reported, require_unchanged
 
 OWN = "fedward: "
-"""Every sentence with which a site answers a server begins so: FLARE's own, which may hold a path, never leave."""
+"""Prefix of every sentence in a site's answer to a server: FLARE's own, which may have a path, never leave."""
 UNCHECKED = "job cannot be checked"
-"""Stands for every fault of the check itself: the job is refused, and the participant's own log says why."""
+"""Reason sent for every fault of the check itself: the job is refused, and the participant's own log has the cause."""
 _log = logging.getLogger("fedward.job")
 
 
 def require_deployable(
     app: Contents, meta: Mapping[str, Any], *, job_id: str, app_name: str, workspace: Workspace, site: str | None
 ) -> dict[str, Any]:
-    """Refuse an app that is not canonical, not signed by one who may submit, or comes with other words than a job has.
+    """Refuse an app that is not canonical, is not signed by a permitted submitter, or has wrong metadata.
 
     Args:
         app: the app's folder.
-        meta: FLARE's, of the job, from the server.
-        job_id, app_name: under which the app is deployed.
-        workspace: of the participant; the federation's root is in its kit's ``startup/``.
-        site: by certificate name; None: this is the server.
+        meta: FLARE's metadata of the job, from the server.
+        job_id, app_name: id and name under which the app is deployed.
+        workspace: the participant's; the federation's root is in its kit's ``startup/``.
+        site: name in the site's certificate; None: this is the server.
 
     Returns:
         ``meta`` as plain JSON data.
 
     Raises:
-        JobError: in one sentence that tells nothing of what was found.
+        JobError: in one sentence that discloses nothing of what was found.
     """
     if app_name != APP:
         raise JobError("job has another app than its own", remedy="export it with `fedward job export`")
     canonical = require_app(app)
-    reported = require_told(meta, canonical, job_id=job_id, site=site)
+    reported = require_reported(meta, canonical, job_id=job_id, site=site)
     require_signer(app, Path(workspace.get_startup_kit_dir()) / ROOT)
     return reported
 
 
 def require_laid_out(meta: Mapping[str, Any], *, job_id: str, workspace: Workspace, site: str | None) -> Contents:
-    """The same of what lies in the job's run folder now, just before its process starts.
+    """Check in the same manner the job's present run folder, just before its process starts.
 
     Returns:
-        What is in the app's folder.
+        Contents of the app's folder.
 
     Raises:
-        JobError: as ``require_deployable``, or the run folder has more than FLARE's deployment leaves there.
+        JobError: as ``require_deployable``, or the run folder has other files than FLARE's deployment leaves there.
     """
     run, app = Path(workspace.get_run_dir(job_id)), Path(workspace.get_app_dir(job_id))
     if run.is_symlink() or {path.name for path in run.iterdir()} != {app.name, META_FILE, "fl_app.txt"}:
@@ -70,13 +70,13 @@ def require_laid_out(meta: Mapping[str, Any], *, job_id: str, workspace: Workspa
 
 
 def refusal(check: Callable[[], object]) -> str | None:
-    """Why a check refuses, in one line for the other side; None where it does not. A fault of the check refuses too."""
+    """Return why a check refuses, in one line for the other side, or None. A fault of the check refuses too."""
     try:
         check()
     except JobError as error:
         _log.warning(f"job refused: {error}")
         return str(error)
-    except Exception as error:  # noqa: BLE001 - whatever a hostile job makes a check throw, it is refused
+    except Exception as error:  # noqa: BLE001 - any error that a hostile job causes here refuses it
         _log.warning(f"job refused, {UNCHECKED}: {type(error).__name__}: {one_line(str(error))}")
         return UNCHECKED
     return None

@@ -1,7 +1,7 @@
-"""The server's own check of every job: when it is submitted, when it is deployed, and when its process is to start.
+"""Check every job at the server: when it is submitted, when it is deployed, and before its process starts.
 
-FLARE has events at these places, but a handler that throws stops none of them, and the event of a submission comes
-after FLARE's loaders have read the job. So three names in FLARE's modules are replaced, here alone: the validator that
+FLARE has events at these steps, but a handler that throws stops none of them, and the event of a submission comes after
+FLARE's loaders have read the job. So only this module replaces three names in FLARE's modules: the validator that
 ``submit_job`` makes, the deployer of the job runner, and the choice of a launcher in the server's engine.
 """
 
@@ -30,10 +30,10 @@ from fedward.privacy.policy.job_meta import is_folder
 
 
 class CanonicalValidator(JobMetaValidator):  # type: ignore[misc]
-    """Takes a submitted job that is canonical and signed by one who may submit; FLARE's loaders read no other."""
+    """Validator that accepts a canonical job signed by a permitted submitter; FLARE's loaders read no other."""
 
     def validate(self, job_name: str, job_data: bytes | str) -> tuple[bool, str, dict[str, Any]]:
-        """FLARE's, after ours. ``job_data`` is a zip archive or the path of one."""
+        """Validate with our check, then FLARE's. ``job_data`` is a zip archive or the path of one."""
         reason = refusal(lambda: check_submitted(job_name, job_data, root=Path.cwd() / "startup" / ROOT))
         if reason is not None:
             return False, reason, {}
@@ -42,7 +42,7 @@ class CanonicalValidator(JobMetaValidator):  # type: ignore[misc]
 
 
 class CanonicalDeployer(AppDeployer):  # type: ignore[misc]
-    """Deploys to the server's run folder what is canonical and signed by one who may submit, and nothing else."""
+    """Deployer to the server's run folder, only of a canonical app signed by a permitted submitter."""
 
     def deploy(
         self,
@@ -53,7 +53,7 @@ class CanonicalDeployer(AppDeployer):  # type: ignore[misc]
         app_data: bytes,
         fl_ctx: FLContext,
     ) -> str | None:
-        """FLARE's, after ours; returns why not, or nothing."""
+        """Run our check, then FLARE's deployment; return the reason of a refusal, or None."""
 
         def check() -> None:
             app = read_archive(app_data)
@@ -70,12 +70,12 @@ def check_submitted(job_name: str, job_data: bytes | str, *, root: Path) -> None
     """Refuse a submitted job that is not canonical in every byte.
 
     Args:
-        job_name: the folder that FLARE's console says it sends; `nvflare job submit` makes one with a name of its own.
+        job_name: name of the folder, as FLARE's console reports it; `nvflare job submit` chooses a name itself.
         job_data: a zip archive, or the path of one.
         root: certificate of the federation's authority.
 
     Raises:
-        JobError: it is not, or not signed by one who may submit.
+        JobError: it is not canonical, or not signed by a permitted submitter.
     """
     if not is_folder(job_name):
         raise JobError("job's folder has a name that none has")
@@ -88,10 +88,10 @@ def check_submitted(job_name: str, job_data: bytes | str, *, root: Path) -> None
 
 
 def launcher_of_canonical(job_meta: Mapping[str, Any], fl_ctx: FLContext) -> JobLauncherSpec:
-    """FLARE's choice of what starts a job's process, where the run folder still is what was deployed.
+    """Return FLARE's choice of a launcher for a job, if the run folder is unchanged since it was deployed.
 
     Raises:
-        JobError: it is not; the process is not started.
+        JobError: the run folder has changed; the process is not started.
     """
     workspace = fl_ctx.get_prop(FLContextKey.WORKSPACE_OBJECT)
     job_id = job_meta.get(JobMetaKey.JOB_ID.value)
@@ -102,10 +102,10 @@ def launcher_of_canonical(job_meta: Mapping[str, Any], fl_ctx: FLContext) -> Job
 
 
 def install() -> None:
-    """Put the three in their places; a second time changes nothing.
+    """Replace the three names; a second call changes nothing.
 
     Raises:
-        FederationError: FLARE does not have one of these places, so its release is not the one that was looked at.
+        FederationError: FLARE does not have one of these names, so its release is not the one that was examined.
     """
     places = (
         (job_cmds, "JobMetaValidator", JobMetaValidator, CanonicalValidator),

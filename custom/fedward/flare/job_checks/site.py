@@ -1,9 +1,8 @@
-"""A site's own check of every job that a server deploys or starts, in front of FLARE's handlers of both requests.
+"""Check at a site every job that a server deploys or starts, before FLARE's handlers of both requests.
 
-``SITE_PROCESSORS`` are to stand in FLARE's ``ClientRequestProcessors`` in the place of FLARE's two. What was deployed
-is remembered, and what lies in the run folder when the job is to start must be that, byte for byte: another deployment
-under the same id, or another writer, may have come between. From a request's check to the end of FLARE's own work no
-other of the same id is taken.
+``SITE_PROCESSORS`` replace FLARE's two in its ``ClientRequestProcessors``. The site remembers what was deployed. When
+the job starts, its run folder must be the same, byte for byte: another deployment under the same id, or another writer,
+may have changed it. From a request's check to the end of FLARE's own work, another request of the same id is refused.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from fedward.privacy.policy.job_archive import Contents, read_archive
 from fedward.privacy.policy.job_meta import require_unchanged
 
 _REMEMBERED = 256
-"""Deployments; a server that deploys more before it starts the first has to deploy that one again."""
+"""Largest number of remembered deployments; a server that deploys more before the first starts must deploy it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ class _Deployed:
 
 
 class _Deployments:
-    """What this process deployed, by job id."""
+    """Deployments of this process, by job id."""
 
     def __init__(self) -> None:
         self._known: dict[str, _Deployed] = {}
@@ -50,7 +49,7 @@ class _Deployments:
 
     @contextmanager
     def alone(self, job_id: str) -> Iterator[None]:
-        """Work on a job that nothing else works on meanwhile; a second request is refused and does not wait."""
+        """Reserve a job for one request; a second request meanwhile is refused and does not wait."""
         with self._lock:
             if job_id in self._busy:
                 raise JobError("job is being deployed or started here")
@@ -83,10 +82,10 @@ _DEPLOYMENTS = _Deployments()
 
 
 class CanonicalDeploy(DeployProcessor):  # type: ignore[misc]
-    """Deploys a job that is canonical and signed by one who may submit, and no other."""
+    """FLARE's handler of a deployment, only for a canonical job signed by a permitted submitter."""
 
     def process(self, req: Message, app_ctx: ClientEngineInternalSpec) -> Message:
-        """Check the request; then FLARE's own work."""
+        """Check the request; then do FLARE's own work."""
         deployed: list[_Deployed] = []
         with ExitStack() as held:
             reason = refusal(lambda: deployed.append(_check_deploy(req, app_ctx, held)))
@@ -100,10 +99,10 @@ class CanonicalDeploy(DeployProcessor):  # type: ignore[misc]
 
 
 class CanonicalStart(StartJobProcessor):  # type: ignore[misc]
-    """Starts a job whose run folder is what was deployed, and no other."""
+    """FLARE's handler of a start, only for a job whose run folder is as deployed."""
 
     def process(self, req: Message, app_ctx: ClientEngineInternalSpec) -> Message:
-        """Check the request and the run folder; then FLARE's own work."""
+        """Check the request and the run folder; then do FLARE's own work."""
         with ExitStack() as held:
             reason = refusal(lambda: _check_start(req, app_ctx, held))
             if reason is not None:
@@ -112,7 +111,7 @@ class CanonicalStart(StartJobProcessor):  # type: ignore[misc]
 
 
 SITE_PROCESSORS = (CanonicalDeploy, CanonicalStart)
-"""Stand in FLARE's registry in the place of ``DeployProcessor`` and ``StartJobProcessor``."""
+"""Replacements in FLARE's registry for ``DeployProcessor`` and ``StartJobProcessor``."""
 
 
 def _check_deploy(req: Message, engine: ClientEngineInternalSpec, held: ExitStack) -> _Deployed:
@@ -144,7 +143,7 @@ def _check_start(req: Message, engine: ClientEngineInternalSpec, held: ExitStack
 
 
 def _job_id(req: Message) -> str:
-    """Checked to be one, in ``require_told``, before any path is made of it."""
+    """Return the job's id; ``_DEPLOYMENTS.of`` and ``require_reported`` check its form."""
     job_id = req.get_header(RequestHeader.JOB_ID)
     if type(job_id) is not str:
         raise JobError("job has no id")

@@ -1,4 +1,4 @@
-"""Startup kits: made by the operator or by each hospital, hardened, renewed, compared with what they should be.
+"""Make startup kits, at the operator or at each hospital; harden, renew and compare them with the expected kit.
 
 Reading order: ``central`` and ``distributed`` (the two ways), ``join``, ``renew``, ``authority``, ``hardening``,
 ``permissions``, ``expected``, ``nvflare_cli``.

@@ -1,4 +1,4 @@
-"""A federation's authority, made once by FLARE's ``nvflare cert init``, and what FLARE is told of the federation."""
+"""Make a federation's authority once, by FLARE's ``nvflare cert init``, and the profile that FLARE puts into kits."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _WHERE_IT_WAS = "project_profile"
 def authority_and_inventory(
     folder: FederationFolder, draft: FederationFolder, spec: FederationSpec
 ) -> tuple[Authority, Inventory]:
-    """The authority and what it issued; where there is none yet, a new one in ``draft``.
+    """Return the authority and its inventory; if there is no authority yet, make one in ``draft``.
 
     Raises:
-        FederationError: the one that there is cannot be read.
+        FederationError: the existing authority or inventory cannot be read.
     """
     inventory = folder.inventory()
     if inventory is not None:
         return read_authority(folder.state), inventory
     made = Inventory(federation=spec.name, host=spec.server.host, port=spec.server.port, crl_number=1)
     profile = write_profile(draft.root, made)
-    # no --org: FLARE 2.9 then names the root otherwise than the issuer of every certificate it signs
+    # no --org: with it, FLARE 2.9 gives the root another name than the issuer in every certificate it signs
     nvflare("cert", "init", "--profile", profile, "-o", draft.state, "--valid-days", str(VALID_DAYS))
     profile.unlink()
     _forget_profile(draft.state / CA_FILE)
@@ -40,7 +40,7 @@ def authority_and_inventory(
 
 
 def write_profile(folder: Path, inventory: Inventory) -> Path:
-    """``project_profile.yaml``: what FLARE puts into every kit that is made from a request."""
+    """Write the content of ``project_profile.yaml``, which FLARE puts into every kit that is made from a request."""
     path = folder / "profile.yaml"
     server = {"host": inventory.host, "fed_learn_port": inventory.port, "admin_port": inventory.port}
     content: dict[str, Any] = {"name": inventory.federation, "scheme": "grpc", "connection_security": "mtls"}
@@ -50,7 +50,7 @@ def write_profile(folder: Path, inventory: Inventory) -> Path:
 
 
 def _forget_profile(path: Path) -> None:
-    """The path of a draft that is gone in a moment is no fact worth keeping."""
+    """Remove the profile's path from the file: it names a draft that is deleted a moment later."""
     content = json.loads(path.read_bytes())
     content.pop(_WHERE_IT_WAS, None)
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

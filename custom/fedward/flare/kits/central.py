@@ -1,7 +1,7 @@
-"""Startup kits that the operator makes: FLARE's own builders, then ours (the central way).
+"""Make startup kits at the operator (the central way): run FLARE's own builders, then ours.
 
-The operator holds every private key that is made here. That serves a demo, and the operator's own server and people;
-a hospital makes its own key (``fedward.flare.kits.distributed``).
+The operator then has every private key. This is for a demo, and for the operator's own server and people; a hospital
+makes its own key (``fedward.flare.kits.distributed``).
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ REVOKED_KITS = "revoked"
 
 @dataclass(frozen=True, slots=True)
 class Kits:
-    """Where ``provision`` put each participant's startup kit, by the name in its certificate.
+    """Folders of the startup kits that ``provision`` made, by the name in each certificate.
 
-    Sites and people that have no kit on this machine are not in it.
+    Sites and people without a kit on this machine are left out.
     """
 
     folder: Path
@@ -55,10 +55,10 @@ class Kits:
 def plan_provisioning(
     spec: FederationSpec, out: Path, *, only: Collection[str] = (), anew: Collection[str] = ()
 ) -> Plan:
-    """What ``provision`` would do. Nothing is written.
+    """Return the plan of ``provision``; write nothing.
 
     Raises:
-        FederationError: the inventory cannot be read, or ``only`` or ``anew`` names none of the file's.
+        FederationError: the inventory cannot be read, or ``only`` or ``anew`` has a name that the file does not have.
     """
     inventory = FederationFolder(out / spec.name).inventory()
     return make_plan(spec, inventory, today=datetime.now(UTC), only=only, anew=anew)
@@ -74,11 +74,11 @@ def provision(
 ) -> Kits:
     """Make a startup kit for every participant that has none, below ``out/<federation>/prod_00``.
 
-    The same file again changes no byte; a new line adds one kit and touches no other. The authority's key stays in
-    ``out/<federation>/state``: keep that folder away from the server, and back it up.
+    A second run with the same file changes no byte; a new line adds one kit and changes no other. The authority's key
+    stays in ``out/<federation>/state``: keep that folder away from the server, and back it up.
 
     Args:
-        extras: by participant, what its template puts into its kit's ``local/``.
+        extras: files and components that a template puts into a kit's ``local/``, by participant.
         only, anew: as in ``fedward.provisioning.plan.make_plan``.
 
     Raises:
@@ -122,7 +122,7 @@ def _make(
 
 
 def _issued(line: Line, inventory: Inventory, draft: FederationFolder, stamp: Stamp) -> Participant:
-    """The participant as the inventory has it from now on; its certificate is kept in the state."""
+    """Return the participant's new inventory entry; keep its certificate in the state folder."""
     certificate = read_pem(certificate_file(draft.kit(line.name), line.kind))
     _write(draft.certificate(line.name), certificate.public_bytes(Encoding.PEM))
     before = inventory.find(line.name)
@@ -140,7 +140,7 @@ def _issued(line: Line, inventory: Inventory, draft: FederationFolder, stamp: St
 
 
 def certificate_file(kit: Path, kind: Kind) -> Path:
-    """Where a kit has its own certificate."""
+    """Return the path of a kit's own certificate."""
     return kit / "startup" / ("server.crt" if kind is Kind.server else "client.crt")
 
 
@@ -153,7 +153,7 @@ def _require_room(folder: FederationFolder, lines: list[Line], inventory: Invent
 
 
 def _set_aside(folder: FederationFolder, name: str, inventory: Inventory) -> None:
-    """The kit of a revoked certificate makes room for the new one. It serves for nothing, wherever it is."""
+    """Move the kit of a revoked certificate aside, to make room for the new one. The old kit is of no use."""
     kit, known = folder.kit(name), inventory.find(name)
     if kit.exists() and known is not None and known.certificates:
         aside = folder.root / REVOKED_KITS / f"{name}-{known.certificates[-1].serial[:16]}"
@@ -162,7 +162,7 @@ def _set_aside(folder: FederationFolder, name: str, inventory: Inventory) -> Non
 
 
 class _CertificatesFor(CertBuilder):  # type: ignore[misc]
-    """FLARE's builder, for some participants alone: no key is made for one that has a kit already."""
+    """FLARE's certificate builder, for some participants only: one that has a kit already gets no new key."""
 
     def __init__(self, names: frozenset[str]) -> None:
         super().__init__(root_valid_days=VALID_DAYS)
@@ -180,7 +180,7 @@ def _build(
     authority: Authority,
     extras: Mapping[str, LocalExtras],
 ) -> None:
-    """FLARE provisions in a scratch folder that knows nothing but the authority; the new kits go to ``draft``."""
+    """Provision with FLARE in a scratch folder that has only the authority; move the new kits to ``draft``."""
     scratch = draft.root / "flare"
     seed = scratch / spec.name / STATE / "cert.json"
     seed.parent.mkdir(parents=True)
@@ -205,7 +205,7 @@ def _build(
 
 
 class _Quiet:
-    """FLARE's provisioning talks to a logger or to standard output; errors alone are worth a person's time."""
+    """Logger for FLARE's provisioning, which otherwise prints: it drops messages and raises errors."""
 
     def info(self, message: str) -> None:
         pass
@@ -217,7 +217,7 @@ class _Quiet:
 
 
 def _project(spec: FederationSpec, names: frozenset[str]) -> dict[str, Any]:
-    """The server, which every kit names, and who is new."""
+    """Return FLARE's project: the server, which every kit names, and the new participants."""
     server: dict[str, Any] = {
         "name": spec.server.host,
         "type": "server",

@@ -1,9 +1,9 @@
-"""Kits whose private keys never leave the place where they are used, by FLARE's own commands.
+"""Make kits whose private keys never leave the machine that uses them, by FLARE's own commands.
 
-1. The operator invites (``write_invitation``): who, where the server is, which wheel. No secret.
+1. The operator invites (``write_invitation``): participant, server's address, wheel. No secret.
 2. The hospital makes its key and a request (``make_request``, ``nvflare cert request``).
-3. The operator approves (``approve``, ``nvflare cert approve``): held against the federation's file, and against the
-   key's fingerprint that the hospital read over the telephone.
+3. The operator approves (``approve``, ``nvflare cert approve``): compares the request with the federation's file, and
+   its key with the fingerprint that the hospital read over the telephone.
 4. The hospital makes its kit (``fedward.flare.kits.join``, ``nvflare package``).
 """
 
@@ -47,12 +47,12 @@ INVITATION_FILE = "invitation.json"
 _FLARE_TYPE = {Kind.server: "server", Kind.site: "client", Kind.person: "admin"}
 _BUILDER = "fedward.flare.kits.hardening.HardenKit"
 _FLARES = {"path": "nvflare.lighter.impl.static_file.StaticFileBuilder", "args": {"config_folder": "config"}}
-"""Unless it is named, ``nvflare package`` has one that looks for a job's files elsewhere than where they are."""
+"""FLARE's builder. If it is not named, ``nvflare package`` uses one that looks for a job's files in the wrong place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invited:
-    """An invitation, and the authority's fingerprint that goes by telephone."""
+    """Invitation, and the authority's fingerprint, to be read over the telephone."""
 
     path: Path
     authority: str
@@ -60,7 +60,7 @@ class Invited:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requested:
-    """A request, and its key's fingerprint that goes by telephone; ``authority`` is who the invitation is from."""
+    """Request, and its key's fingerprint, to be read over the telephone; ``authority`` signed the invitation."""
 
     path: Path
     name: str
@@ -70,7 +70,7 @@ class Requested:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approved:
-    """A signed zip, until when its certificate is valid, and the authority's fingerprint that goes by telephone."""
+    """Signed zip, the end of its certificate, and the authority's fingerprint, to be read over the telephone."""
 
     path: Path
     name: str
@@ -80,13 +80,14 @@ class Approved:
 
 
 def write_invitation(spec: FederationSpec, name: str, out: Path, *, extras: LocalExtras | None = None) -> Invited:
-    """Invite one participant of the file; the same one again gets the same invitation until the file changes.
+    """Invite one participant of the file; a second call returns the same invitation until the file changes.
 
     Args:
-        extras: what its template puts into its kit's ``local/``.
+        extras: files and components that its template puts into its kit's ``local/``.
 
     Raises:
-        FederationError: no such line, it has a certificate already, or the server of the file has changed.
+        FederationError: the file has no such line, the participant has a certificate already, or the server of the
+            file has changed.
     """
     line = line_of(spec, name)
     if line.role == "project_admin":
@@ -127,7 +128,7 @@ def _says_the_same(path: Path, invitation: Invitation) -> bool:
 def make_request(invitation_file: Path, folder: Path) -> Requested:
     """Make a private key, which stays in ``folder`` (mode 0600), and a request for its certificate.
 
-    With the same invitation again, the request that is there is named again.
+    A second call with the same invitation returns the existing request.
 
     Raises:
         FederationError: the invitation was changed on its way, the folder has a request of another invitation or
@@ -147,12 +148,12 @@ def make_request(invitation_file: Path, folder: Path) -> Requested:
 
 
 def request_file(folder: Path, name: str) -> Path:
-    """Where a request's folder has what is sent to the operator."""
+    """Return the path, in a request's folder, of the zip that is sent to the operator."""
     return folder / f"{name}.request.zip"
 
 
 def _make_request(invitation: Invitation, content: bytes, folder: Path) -> None:
-    """All of the folder's files appear at once: with a key and no request, or half a key, nothing could be done."""
+    """Write all of the folder's files at once: a key without a request, or half a key, would be useless."""
     with_components({"components": []}, invitation.components)
     if folder.exists() and any(folder.iterdir()):
         raise FederationError("request folder is not empty", where=folder, remedy="give another --request folder")
@@ -186,11 +187,11 @@ def approve(request_zip: Path, spec: FederationSpec, out: Path, *, expect: str, 
 
     Args:
         expect: the key's fingerprint that the requester read over the telephone.
-        days: of the certificate's validity.
+        days: validity of the certificate.
 
     Raises:
-        FederationError: another key, name, organisation, kind or role; a name with a valid certificate; a key that was
-            revoked or is another's. Nothing has changed then.
+        FederationError: the request has another key, name, organisation, kind or role; its name has a valid
+            certificate; or its key is revoked or another name's. Nothing has changed then.
     """
     folder = FederationFolder(out / spec.name)
     folder.known()
@@ -228,7 +229,7 @@ def sign(
     """Have FLARE sign the request in ``draft`` and record it there.
 
     Raises:
-        FederationError: FLARE refuses, or what it signed is not what was asked for.
+        FederationError: FLARE refuses, or signs a certificate that was not requested.
     """
     authority = read_authority(folder.state)
     profile = write_profile(draft.root, folder.known())

@@ -1,6 +1,6 @@
-"""A site's kit as FLARE's builders and ours would write it today, to hold a kit in use against.
+"""Build a site's kit as FLARE's builders and ours would write it today, to compare a kit in use with it.
 
-Nothing here makes a certificate or a key: only what is the same for everyone with the same name and server.
+No certificate or key is made: only the files that are the same for every kit with the same names and server.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ SIGNATURE = "signature.json"
 
 
 def closed_kit(federation: str, site: str, organisation: str, *, host: str, port: int) -> Mapping[str, bytes]:
-    """Every file of a site's kit but its certificates and keys, by path below the kit.
+    """Return every file of a site's kit except its certificates and keys, by path below the kit.
 
     Args:
         federation: its name. site, organisation: the site's. host, port: the server's.
 
     Raises:
-        FederationError: FLARE's builders do not make it.
+        FederationError: FLARE's builders make no such kit.
     """
     server = {"name": host, "type": "server", "org": "operator", "fed_learn_port": port, "admin_port": port}
     participants = [server, {"name": site, "type": "client", "org": organisation}]
@@ -46,7 +46,7 @@ def closed_kit(federation: str, site: str, organisation: str, *, host: str, port
 
 
 def signed_right(folder: Path, root: Path) -> bool | None:
-    """Whether every file of a folder is as its ``signature.json`` has it; None where it has none.
+    """True if every file of a folder matches its ``signature.json``; None if it has none.
 
     Args:
         folder: ``startup`` of a kit.
@@ -58,9 +58,9 @@ def signed_right(folder: Path, root: Path) -> bool | None:
 
 
 class _Silent:
-    """Takes what FLARE's provisioning says; whether it made a kit is looked at afterwards."""
+    """Logger that drops every message of FLARE's provisioning; ``closed_kit`` checks that there is a kit."""
 
     def info(self, message: str) -> None:
-        """Not kept."""
+        """Drop the message."""
 
     debug = warning = error = info

@@ -1,10 +1,10 @@
-"""The builder that closes what Fedward does not use, in every kit, whoever makes the kit.
+"""Harden every kit, at the operator and at a hospital: close everything that Fedward does not use.
 
-No code from jobs (BYOC denied to every role), the three classes of ``JOB_CLASSES`` alone may be built from a job, no
-admin shell commands, no streamed logs, storage below the kit's own folder instead of a shared one in /tmp. In every
-site's kit: one privacy scope, with Fedward's two gates, through which every task of every job goes. TLS 1.2 has no
-cipher that the kits' RSA keys could use, so every connection is TLS 1.3. No file in the kit's folder is imported by the
-processes that run there, and none of them runs code of the kit's own.
+No code from jobs (BYOC denied to every role); a job may build only the three classes of ``JOB_CLASSES``; no admin shell
+commands; no streamed logs; storage below the kit's own folder instead of a shared one in /tmp. Every site's kit has one
+privacy scope, with Fedward's two gates, through which every task of every job goes. No allowed TLS 1.2 cipher works
+with the kits' RSA keys, so every connection is TLS 1.3. The processes of a kit import no file from its folder and run
+no code from it.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ _STREAMING = "nvflare.app_common.logging.site_log_streamer.SiteLogStreamer"
 _START = "sub_start.sh"
 _EXPORT = f'export {VARIABLE}="{CIPHERS}"\n'
 _SAFE_PATH = "export PYTHONSAFEPATH=1\n"
-"""With it Python imports nothing from the folder that a process runs in, which is the kit."""
+"""Line that stops Python from importing from a process's working folder, which is the kit."""
 _CODE_PATH = "export PYTHONPATH=/local/custom:$PYTHONPATH\n"
-"""A line of FLARE's. Where nothing was set before, its empty last part is the folder that a process runs in."""
+"""Line of FLARE's script. If nothing was set before, its empty last part means the process's working folder."""
 _CUSTOM = "custom"
 _JOB_SETTINGS = "config_folder=config"
 
 
 class HardenKit(Builder):  # type: ignore[misc]
-    """Write each kit's ``local/`` files so that only what Fedward uses is open.
+    """FLARE builder that writes each kit's ``local/`` files so that only what Fedward uses is open.
 
     Args:
-        wheel: the operator's hash, where another machine makes the kit; None: the one that runs.
-        files: further files for ``local/``, by participant and name; they take no other file's place.
-        components: by participant, components of ``resources.json`` that its template changes.
+        wheel: the operator's package hash, if another machine makes the kit; None: hash of the package that runs.
+        files: further files for ``local/``, by participant and name; they replace no other file.
+        components: components of ``resources.json`` that a template changes, by participant.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class HardenKit(Builder):  # type: ignore[misc]
         self._wheel, self._files, self._components = wheel, files or {}, components or {}
 
     def build(self, project: Project, ctx: ProvisionContext) -> None:
-        """FLARE's own builders have written the kits; close them."""
+        """Harden the kits that FLARE's own builders have written."""
         server = project.get_server()
         wheel = self._wheel or package_hash()
         for participant in [server, *project.get_clients()]:
@@ -77,7 +77,7 @@ class HardenKit(Builder):  # type: ignore[misc]
             _add(local, self._files.get(participant.name, {}))
 
     def finalize(self, project: Project, ctx: ProvisionContext) -> None:
-        """Private keys, and the folder they are in, are for their owner alone."""
+        """Restrict private keys, and their folder, to their owner."""
         for participant in project.get_all_participants():
             startup = Path(ctx.get_kit_dir(participant))
             startup.chmod(0o700)
@@ -86,7 +86,7 @@ class HardenKit(Builder):  # type: ignore[misc]
 
 
 def require_hardened(kit: Path, kind: Kind) -> None:
-    """Refuse a kit that our builder did not close or whose connections are not mutual TLS.
+    """Refuse a kit that our builder did not harden or whose connections are not mutual TLS.
 
     Raises:
         FederationError: names the file.
@@ -143,7 +143,7 @@ def _of(path: Path, look: Callable[[Any], Any]) -> Any:
 
 
 def _close(local: Path, change: Callable[[dict[str, Any]], None], components: Mapping[str, Any]) -> None:
-    """Close FLARE's defaults too: `nvflare deploy prepare` starts from them and removes what stands beside them."""
+    """Harden FLARE's defaults too: `nvflare deploy prepare` starts from them and removes the files beside them."""
     default = local / ProvFileName.RESOURCES_JSON_DEFAULT
     resources = json.loads(default.read_text(encoding="utf-8"))
     resources["class_list_enforcement_mode"] = "enforce"
@@ -168,7 +168,7 @@ def _add(local: Path, files: Mapping[str, str]) -> None:
 
 
 def _close_start(script: Path) -> None:
-    """TLS 1.3 alone, and no path on which Python would find code in the kit or in ``/local``."""
+    """Make a start script use TLS 1.3 only, and give Python no path to code in the kit or in ``/local``."""
     first, rest = script.read_text(encoding="utf-8").split("\n", 1)
     if rest.count(_CODE_PATH) != 1:
         raise FederationError("FLARE writes another start script than Fedward closes", where=script)

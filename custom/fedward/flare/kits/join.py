@@ -1,4 +1,4 @@
-"""A signed zip becomes a kit where its private key is; over an existing kit it renews the certificate alone."""
+"""Make a kit from a signed zip, on the machine with its private key; in an existing kit, renew the certificate only."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from fedward.provisioning.stamp import read_stamp
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Joined:
-    """A kit, and what was done: "made", "renewed" or "kept"."""
+    """Kit, and what ``join`` did with it: "made", "renewed" or "kept"."""
 
     kit: Path
     name: str
@@ -38,18 +38,18 @@ class Joined:
 
 
 def join(signed_zip: Path, request: Path, kit: Path, *, authority: str) -> Joined:
-    """Make ``kit`` from what the operator signed, or put a renewed certificate into it.
+    """Make ``kit`` from the zip that the operator signed, or put a renewed certificate into it.
 
-    A kit that is there keeps its key and everything in ``local/``.
+    An existing kit keeps its key and everything in ``local/``.
 
     Args:
         signed_zip: from ``approve`` or a renewal.
         request: folder of ``make_request``.
-        authority: its fingerprint, read over the telephone.
+        authority: the authority's fingerprint, read over the telephone.
 
     Raises:
-        FederationError: another authority's zip or invitation, a zip for another request, a kit of another
-            participant, key or federation, or one that came out otherwise than closed. The kit is then as it was.
+        FederationError: the zip or invitation is another authority's, the zip is for another request, the kit is of
+            another participant, key or federation, or the new kit is not hardened. The kit is then unchanged.
     """
     kept = request / INVITATION_FILE
     if not kept.is_file():
@@ -85,7 +85,7 @@ def join(signed_zip: Path, request: Path, kit: Path, *, authority: str) -> Joine
 
 
 def _package(signed_zip: Path, request: Path, invitation: Invitation, root: x509.Certificate, scratch: Path) -> Path:
-    """A kit that FLARE made and our builder closed, in ``scratch``.
+    """Return a kit, in ``scratch``, that FLARE made and our builder hardened.
 
     FLARE writes into the request's folder, so it gets a copy.
     """

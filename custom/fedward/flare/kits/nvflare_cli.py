@@ -1,4 +1,4 @@
-"""FLARE's own command line, as a process of its own: it exits on errors, prints, and keeps notes in its user's home."""
+"""Run FLARE's command line in a separate process: it exits on errors, prints, and writes into its user's home."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def nvflare(*arguments: str | Path) -> dict[str, Any]:
     """Run ``nvflare <arguments>`` in an empty home and return its answer.
 
     Raises:
-        FederationError: FLARE refuses, in its words; or it does not answer.
+        FederationError: FLARE refuses (its reason is in the error), or does not answer.
     """
     with tempfile.TemporaryDirectory() as home:
         try:

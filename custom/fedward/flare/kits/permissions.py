@@ -1,4 +1,4 @@
-"""What each role may do, in every kit's ``local/authorization.json``, and the one privacy scope of a hospital's."""
+"""Define each role's rights, for every kit's ``local/authorization.json``, and a hospital's one privacy scope."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 from fedward.privacy.policy.canonical_job import JOB_CLASSES
 
 CLASS_ALLOW_LIST = JOB_CLASSES
-"""Every class that a job may have built, by its full path: FLARE takes an entry that ends in a dot for whatever can be
-called in any module below it. FLARE's own components that a kit needs are named by the kit."""
+"""Classes that a job may have built, each by its full path: an entry that ends in a dot would allow, in FLARE, every
+callable in any module below it. The kit names those components of FLARE that it needs."""
 
 ROLES = ("project_admin", "org_admin", "lead", "member")
 """FLARE's roles of people, as their certificates name them."""
@@ -21,16 +21,16 @@ _RIGHTS: dict[str, tuple[str, str, str, str]] = {
     "view": ("any", "any", "any", "any"),
     "operate": ("any", "o:site", "o:site", "none"),
     "shell_commands": ("none", "none", "none", "none"),
-    # within the categories above, and closed: a log's configuration may name any class to be built at a hospital, and
-    # what a hospital's environment is called is nobody's matter
+    # these belong to the categories above, and are denied: a log's configuration may name any class to be built at a
+    # hospital, and a hospital's environment is not disclosed
     "configure_job_log": ("none", "none", "none", "none"),
     "configure_site_log": ("none", "none", "none", "none"),
     "report_env": ("none", "none", "none", "none"),
-    # a site's error texts would pass by its gates
+    # a site's error texts would bypass its gates
     "show_errors": ("none", "none", "none", "none"),
     "call": ("none", "none", "none", "none"),
     "byoc": ("none", "none", "none", "none"),
-    # a log that the server holds: its own. Sites' logs never reach it (streaming is off), whoever asks
+    # the server has its own log only: sites' logs never reach it (streaming is off)
     "get_job_log": ("any", "o:submitter", "n:submitter", "none"),
     "server-predeployed-flwr": ("none", "none", "none", "none"),
 }
@@ -52,5 +52,5 @@ PRIVACY: dict[str, Any] = {
     ],
     "default_scope": SCOPE,
 }
-"""A site's ``local/privacy.json``. A job picks its scope by name: with exactly one there is no laxer one to pick. FLARE
-applies a scope's filters to every task, before those of the job."""
+"""Content of a site's ``local/privacy.json``. A job chooses its scope by name: with one scope it has no laxer choice.
+FLARE applies a scope's filters to every task, before the job's filters."""

@@ -1,4 +1,4 @@
-"""A new certificate before the old one ends: on the same key, in the same kit, and no other kit is touched."""
+"""Renew a certificate before it ends: for the same key, in the same kit; no other kit changes."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from fedward.provisioning.request import read_request
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Renewed:
-    """A renewal.
+    """Result of a renewal.
 
     Attributes:
-        name, kind: whose.
-        not_after: the end of the new certificate.
+        name, kind: of the participant.
+        not_after: end of the new certificate.
         path: central: the certificate's new file, to put into the kit's startup/; distributed: the signed zip.
-        in_place: whether a kit on this machine has it already.
+        in_place: true if a kit on this machine has it already.
     """
 
     name: str
@@ -38,12 +38,12 @@ class Renewed:
 
 
 def renew(name: str, folder: FederationFolder, *, days: int = DAYS) -> Renewed:
-    """Issue a new certificate for the key that the participant has.
+    """Issue a new certificate for the participant's existing key.
 
     The old certificate stays valid until it ends, or until ``revoke(..., older_alone=True)``.
 
     Raises:
-        FederationError: nothing was issued to that name, or what was issued is revoked. Nothing has changed then.
+        FederationError: the name has no certificate, or its certificate is revoked. Nothing has changed then.
     """
     folder.known()
     with folder.change() as draft:

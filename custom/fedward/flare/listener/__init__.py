@@ -1,5 +1,5 @@
-"""The server's listening port: TLS 1.3 with a certificate that is not revoked, or no connection.
+"""Guard the server's listening port: only TLS 1.3 with a certificate that is not revoked may connect.
 
-Reading order: ``server_door`` (all of it), ``tls13``, ``grpc_driver``, ``interceptor``, ``connection_guard``
+Reading order: ``server_door`` (the whole), ``tls13``, ``grpc_driver``, ``interceptor``, ``connection_guard``
 (revocation), ``health``, ``heartbeat``.
 """

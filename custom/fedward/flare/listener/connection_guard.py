@@ -1,7 +1,7 @@
-"""Who may come in at the server's door, and who must leave: by certificate, against the revocation list in a file.
+"""Admit or refuse connections by certificate and revocation list; cut connections of revoked certificates.
 
-Mutual TLS has already proven that the peer holds the key of a certificate of this federation. Here it is asked whether
-that certificate still counts. What cannot be answered is answered with no.
+Mutual TLS has already proven that the peer has the key of a certificate of this federation. This module checks that the
+certificate is not revoked. If that cannot be checked, the connection is refused.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ UNREADABLE = "certificate cannot be read"
 FOREIGN = "certificate was not issued by this federation's authority"
 NO_LIST = "server has no valid list of revoked certificates"
 MOST_CALLS = 16
-"""Calls of one participant that are open at a time: a site's parent process, and one for each of its jobs. FLARE's gRPC
-server has 100 workers, and a call holds one of them as long as it is open."""
+"""Largest number of open calls of one participant: one of a site's parent process, and one of each of its jobs. FLARE's
+gRPC server has 100 workers, and each open call occupies one."""
 CROWDED = f"{MOST_CALLS} calls of this certificate are open"
 
 
 class CallerError(Exception):
-    """The peer may not come in; the text is for it to read."""
+    """Refusal of a connection; its text is sent to the peer."""
 
 
 class CrowdedError(CallerError):
-    """The peer may come in, once another of its calls has ended."""
+    """Refusal until another call of the same participant has ended."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Guest:
-    """One connection of one participant.
+    """Connection of one participant.
 
     Attributes:
-        name: common name in its certificate.
-        certificate: of its side of the connection.
-        cut: ends the connection at once; may be called from any thread, and again.
+        name: common name in the certificate.
+        certificate: the participant's.
+        cut: ends the connection at once; may be called from any thread, and more than once.
     """
 
     name: str
@@ -58,22 +58,22 @@ class Guest:
 
 
 class ConnectionGuard:
-    """Keeps the list of who is revoked, and of who is in.
+    """Gate of the server's port: it keeps the revocation list and the admitted connections.
 
     Args:
-        crl: the revocation list's file; it may change at any time.
+        crl: file of the revocation list; it may change at any time.
         root: certificate of the federation's authority.
-        log: for the server's log.
+        log: writes to the server's log.
 
     Raises:
-        FederationError: there is no valid list to begin with.
+        FederationError: there is no valid list at the start.
     """
 
     def __init__(self, crl: Path, *, root: x509.Certificate, log: Callable[[str], None]) -> None:
         self._crl, self._root, self._log = crl, root, log
         self._content: bytes | None = crl_content(crl)
         self._revocations = parse_crl(self._content, root=root, where=crl)
-        self._fault: str | None = None  # why nobody new is let in
+        self._fault: str | None = None  # why no new connection is admitted
         self._guests: set[Guest] = set()
         self._refused: set[tuple[int, str, int]] = set()
         self._last: dict[str, x509.Certificate] = {}
@@ -81,19 +81,19 @@ class ConnectionGuard:
 
     @property
     def revocations(self) -> Revocations:
-        """The list in force: the newest valid one that was seen."""
+        """Revocation list in force: the newest valid one that was read."""
         return self._revocations
 
     @property
     def certificates(self) -> dict[str, x509.Certificate]:
-        """By name, the last certificate with which somebody was let in since the server started."""
+        """Last certificate admitted since the server started, by name."""
         with self._lock:
             return dict(self._last)
 
     def is_person(self, name: str) -> bool:
-        """Whether the last certificate with which somebody of that name was let in is a person's, by the role in it.
+        """True if the last certificate admitted under that name is a person's, by the role in it.
 
-        A hospital's has none where the operator made its kit, and the role "client" where it was invited.
+        A hospital's has no role if the operator made its kit, and the role "client" if the hospital was invited.
         """
         with self._lock:
             certificate = self._last.get(name)
@@ -103,13 +103,13 @@ class ConnectionGuard:
         return len(roles) == 1 and roles[0] in ROLES
 
     def look(self) -> None:
-        """Read the file again. A newer list takes effect; an older one does not, and an invalid one shuts the door."""
+        """Reread the file. A newer list takes effect, an older one does not; an invalid one stops new connections."""
         with self._lock:
             try:
                 content = crl_content(self._crl)
                 if content == self._content:
                     return
-                self._content = None  # if the next line throws, it is not the content that was proven
+                self._content = None  # if the next line throws, this content is not verified
                 self._take(parse_crl(content, root=self._root, where=self._crl))
                 self._content = content
             except FederationError as error:
@@ -127,15 +127,15 @@ class ConnectionGuard:
         self._log(f"revocation list {found.number} is in force: {len(found.serials)} certificates revoked")
 
     def admit(self, pems: Sequence[bytes] | None, *, cut: Callable[[], None]) -> Guest:
-        """Let a peer in, or not.
+        """Admit a peer, or refuse it.
 
         Args:
-            pems: the certificate that it proved at the TLS handshake, in PEM, as gRPC gives it.
-            cut: how to end its connection.
+            pems: the certificate that the peer proved in the TLS handshake, in PEM, as gRPC gives it.
+            cut: ends the peer's connection.
 
         Raises:
-            Refused: why not.
-            Crowded: it has too many calls open.
+            CallerError: the peer is refused; the text gives the reason.
+            CrowdedError: the peer has too many open calls.
         """
         certificate = _read(pems)
         try:
@@ -144,7 +144,7 @@ class ConnectionGuard:
             raise CallerError(FOREIGN) from None
         guest = Guest(_name(certificate), certificate, cut)
         self.look()
-        with self._lock:  # so that a list that comes now finds the guest among those who are in
+        with self._lock:  # a list that is read from now on must find this guest
             revoked = self._revocations.revokes(certificate)
             if revoked or self._fault is not None:
                 raise self._refusal(guest, REVOKED if revoked else NO_LIST)
@@ -155,7 +155,7 @@ class ConnectionGuard:
         return guest
 
     def leave(self, guest: Guest) -> None:
-        """A guest's connection has ended."""
+        """Remove a guest whose connection has ended."""
         with self._lock:
             self._guests.discard(guest)
 
@@ -163,7 +163,7 @@ class ConnectionGuard:
         """End the connections of revoked certificates.
 
         Returns:
-            Names whose last certificate is revoked and which nobody uses with a valid one.
+            Names whose last certificate is revoked and that have no connection with a valid one.
         """
         with self._lock:
             revoked = [guest for guest in self._guests if self._revocations.revokes(guest.certificate)]
@@ -172,7 +172,7 @@ class ConnectionGuard:
         for guest in revoked:
             try:
                 guest.cut()
-            except Exception as error:  # noqa: BLE001 - one that resists must not keep the others in; it is tried again
+            except Exception as error:  # noqa: BLE001 - one failure must not keep the others connected; tried again
                 self._log(f"connection of {guest.name!r} cannot be cut: {type(error).__name__}, trying again")
                 continue
             self._log(f"certificate of {guest.name!r} is revoked: its connection is cut")
@@ -180,7 +180,7 @@ class ConnectionGuard:
         return frozenset(out)
 
     def _refusal(self, guest: Guest, why: str) -> CallerError:
-        """For the log as well, once for each certificate and list: a client comes back every few seconds."""
+        """Return the refusal; log it once for each certificate and list: a client tries again every few seconds."""
         key = (guest.certificate.serial_number, why, self._revocations.number)
         if key not in self._refused:
             self._log(f"{guest.name!r} is not let in: {why}")
@@ -191,12 +191,12 @@ class ConnectionGuard:
 def watch(
     doorkeeper: ConnectionGuard, *, sign_out: Callable[[Iterable[str]], None], log: Callable[[str], None]
 ) -> None:
-    """Look at the list once a second, in a thread that ends with the process.
+    """Read the list once a second, in a thread that ends with the process.
 
     Args:
-        doorkeeper: whose list it is.
-        sign_out: called each time with the names that are out, so that nothing more is sent to them.
-        log: for the server's log.
+        doorkeeper: the guard that keeps the list.
+        sign_out: called each time with the revoked names, so that nothing more is sent to them.
+        log: writes to the server's log.
     """
 
     def step() -> None:

@@ -1,4 +1,4 @@
-"""FLARE's gRPC driver with our doorkeeper in front; the one place that reaches into FLARE's transport (version 2.9)."""
+"""Put our connection guard before FLARE's gRPC driver; only this module replaces that driver (FLARE 2.9)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SCHEMES = ("grpc", "grpcs")
 
 
 def install(doorkeeper: ConnectionGuard) -> None:
-    """Have FLARE use the guarded driver for every listener of ``SCHEMES`` that this process opens from now on.
+    """Make FLARE use the guarded driver for every listener of ``SCHEMES`` that this process opens from now on.
 
     FLARE fills its table of drivers when the first listener opens, and skips a class whose name it has seen.
     """
@@ -48,16 +48,16 @@ class _DoorDriver(GrpcDriver):  # type: ignore[misc]
         try:
             self.server = _DoorServer(self, connector)
         except Exception as error:
-            self.logger.error(f"cannot listen: {error}")  # FLARE, which tries again, keeps it to itself at first
+            self.logger.error(f"cannot listen: {error}")  # FLARE tries again, and does not log it at first
             raise
         self.server.start()
 
 
 class _DoorServer(Server):  # type: ignore[misc]
-    """A server without a port that is not guarded.
+    """gRPC server that has no unguarded port.
 
-    FLARE's own constructor is not called: it makes a server with FLARE's own servicer, opens a plain port where TLS is
-    not asked for, and goes on without a port where it cannot have the one it should have.
+    FLARE's own constructor is not called: it makes a server with FLARE's own servicer, opens a plain port if TLS is not
+    requested, and continues without a port if it cannot open the expected one.
     """
 
     def __init__(self, driver: _DoorDriver, connector: Any) -> None:
@@ -78,7 +78,7 @@ class _DoorServer(Server):  # type: ignore[misc]
 
 
 class _DoorConnection(StreamConnection):  # type: ignore[misc]
-    """A connection whose call ends when it is closed; FLARE's holds its worker until the peer sends another message."""
+    """Connection whose call ends when it is closed; FLARE's keeps its worker until the peer sends another message."""
 
     def close(self) -> None:
         context = self.context

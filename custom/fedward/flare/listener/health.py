@@ -1,4 +1,4 @@
-"""A gRPC method that tells the server's time and versions, for ``fedward.provisioning.network.health``."""
+"""Answer with the server's time and versions, by a gRPC method, for ``fedward.provisioning.network.health``."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from fedward.provisioning.network.health import LARGEST_ASK, LONGEST_CALL_S, MET
 from fedward.provisioning.stamp import package_hash
 
 MOST_AT_ONCE = 4
-"""Of the door's 100 workers: hellos must not keep hospitals out."""
+"""Largest number of hellos at a time, of the server's 100 workers: hellos must not block hospitals."""
 
 
 def hello_handler(doorkeeper: ConnectionGuard) -> Any:
-    """The gRPC handler. It reads nothing from whom ``doorkeeper`` refuses, and no more than was announced."""
+    """Return the gRPC handler. It reads nothing from a peer that ``doorkeeper`` refuses, and no more than announced."""
     runs = {"fedward": fedward.__version__, "flare": metadata.version("nvflare"), "wheel": package_hash()}
     free = threading.BoundedSemaphore(MOST_AT_ONCE)
 
@@ -48,7 +48,7 @@ def hello_handler(doorkeeper: ConnectionGuard) -> Any:
 
 
 def _read(requests: Iterator[bytes]) -> Ask | None:
-    """What is asked for, when all of the payload has come and no more; the payload itself is thrown away."""
+    """Return the request if exactly the announced payload has come, else None; the payload is discarded."""
     head = next(requests, b"")
     try:
         ask = Ask.model_validate(json.loads(head)) if len(head) <= LARGEST_ASK else None

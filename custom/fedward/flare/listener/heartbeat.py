@@ -1,7 +1,6 @@
-"""When the server last heard of each hospital, and until when its certificate holds: into the metrics store.
+"""Record in the metrics store each hospital's last heartbeat at the server and the end of its certificate.
 
-It runs in the server's own process, beside FLARE's, and must never be what brings that down: whatever fails is said
-once in the log and tried again.
+This runs in FLARE's server process and must never stop it: a failure is logged once and tried again.
 """
 
 from __future__ import annotations
@@ -18,23 +17,24 @@ from fedward.metrics.store import SiteSeen, Store
 
 PERIOD_S = 5.0
 SILENT_S = 60.0
-"""Silence after which a site is not connected, whatever FLARE still believes of it: its clients send a heartbeat every
-10 s, and its server's patience is ten minutes."""
+"""Seconds of silence after which a site counts as not connected, although FLARE's server waits ten minutes: FLARE's
+clients send a heartbeat every 10 s."""
 
 
 def sightings(
     heard: Mapping[str, float], certificates: Mapping[str, x509.Certificate], *, known: Iterable[SiteSeen], now: float
 ) -> list[SiteSeen]:
-    """Every site that is signed in, or was at the last look.
+    """Return every site that is signed in, or was at the last look.
 
     Args:
         heard: site, as its certificate names it -> seconds since the epoch of its last heartbeat.
-        certificates: by name, the one that the door saw last; others' than sites' are passed over.
-        known: what was found at the last look; who has gone since is not connected.
+        certificates: last certificate admitted, by name; those of others than sites are ignored.
+        known: result of the last look; a site that has left since is not connected.
         now: seconds since the epoch.
 
     Returns:
-        One a site, by name. ``certificate_until`` is None where the door has not seen it since the server started.
+        One entry per site, by name. ``certificate_until`` is None if the site was not admitted since the server
+        started.
     """
     before = {one.site: one for one in known}
     times = {**{site: one.last_seen for site, one in before.items()}, **heard}
@@ -48,13 +48,13 @@ def sightings(
 
 
 class SiteWatch:
-    """Looks every ``PERIOD_S`` and writes what it finds, in a thread that ends with the process.
+    """Watch that writes the sites' last heartbeats every ``PERIOD_S``, in a thread that ends with the process.
 
     Args:
-        path: the metrics store's; made where there is none.
-        clients: when each site that is signed in was last heard of.
-        certificates: by name, what the door has seen.
-        log: for the server's log.
+        path: file of the metrics store; made if absent.
+        clients: last heartbeat of each site that is signed in.
+        certificates: last certificate admitted, by name.
+        log: writes to the server's log.
     """
 
     def __init__(
@@ -74,11 +74,11 @@ class SiteWatch:
         repeat(self.look, every_s=PERIOD_S, name="watch over last-seen times", log=self._log)
 
     def look(self) -> None:
-        """One look; never raises."""
+        """Look once and write the result; never raise."""
         try:
             self._look()
             self._fault = None
-        except Exception as error:  # noqa: BLE001 - figures for a dashboard must not cost the server
+        except Exception as error:  # noqa: BLE001 - figures for a dashboard must not stop the server
             fault = str(error) if isinstance(error, StoreError) else type(error).__name__
             if fault != self._fault:
                 self._log(f"last-seen times are not in the metrics store, trying again: {fault}")
@@ -89,7 +89,7 @@ class SiteWatch:
         if not found:
             return
         self._known = found
-        if self._store is None or not self._path.exists():  # moved away under a server that runs: a new one is made
+        if self._store is None or not self._path.exists():  # moved away while the server runs: make a new one
             if self._store is not None:
                 self._store.close()
             self._store = Store.open(self._path, create=True)

@@ -1,4 +1,4 @@
-"""The doorkeeper's word, spoken in gRPC."""
+"""Apply the connection guard's decision to a gRPC call."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from fedward.flare.listener.connection_guard import CallerError, ConnectionGuard
 
 @contextmanager
 def admitted(doorkeeper: ConnectionGuard, context: grpc.ServicerContext) -> Iterator[None]:
-    """A call of a peer who may come in; the ``with`` raises, and the call ends, for one who may not.
+    """Admit a call; for a peer that is refused, the ``with`` raises and the call ends.
 
-    It must stand before the first message is read. A call of a certificate that is revoked meanwhile is cancelled.
+    Use it before the first message is read. If the certificate is revoked meanwhile, the call is cancelled.
     """
     try:
         guest = doorkeeper.admit(context.auth_context().get("x509_pem_cert"), cut=context.cancel)

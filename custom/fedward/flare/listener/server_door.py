@@ -1,11 +1,11 @@
-"""The server's outermost door: TLS 1.3 with a certificate of this federation that is not revoked, or nothing.
+"""Guard the server: only TLS 1.3 with a certificate of this federation that is not revoked may connect.
 
-A component of the server's ``local/resources.json``. FLARE builds it before it listens, and it does five things: it
-proves that gRPC refuses TLS 1.2 (``tls_floor``), puts a guarded driver in place of FLARE's (``server_driver``), watches
-the list of revoked certificates (``doorkeeper``), holds every message against the closed list (``message_guard``), and
-binds a console's session to its certificate (``console_sessions``). If one of them fails, the server does not start.
-Whom it has last seen, and until when their certificates hold, goes to the metrics store (``watch``), whose faults stop
-nothing.
+A component of the server's ``local/resources.json``. FLARE builds it before it listens. It proves that gRPC refuses TLS
+1.2 (``tls13``), replaces FLARE's driver with a guarded one (``grpc_driver``), watches the list of revoked certificates
+(``connection_guard``), checks every message against the closed list (``messages.guard``), binds a console's session to
+its certificate (``console.sessions``) and checks every job (``job_checks.server``). If one of these fails, the server
+does not start. Last heartbeats and the ends of certificates go to the metrics store (``heartbeat``), whose failures
+stop nothing.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ _log = logging.getLogger("fedward.door")
 
 
 class ServerDoor(FLComponent):  # type: ignore[misc]
-    """Guards the kit in whose folder the process runs.
+    """Gate of the server whose kit is the process's working folder.
 
     Raises:
-        SystemExit: with one line and exit code 1, before anything listens: the door cannot be guarded.
+        SystemExit: with one line and exit code 1, before anything listens: the server cannot be guarded.
     """
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class ServerDoor(FLComponent):  # type: ignore[misc]
             self._server = fl_ctx.get_prop(FLContextKey.SITE_OBJ)
 
     def _sign_out(self, names: Iterable[str]) -> None:
-        """Forget those clients as FLARE forgets one that is silent for too long: no job is sent to them any more."""
+        """Sign these clients out, as FLARE does after a long silence: they get no more jobs."""
         names = frozenset(names)
         for token, client in self._by_token().items():
             if client.name in names:
@@ -81,38 +81,38 @@ class ServerDoor(FLComponent):  # type: ignore[misc]
                 _log.warning(f"{client.name} is signed out")
 
     def _by_token(self) -> dict[str, Any]:
-        """FLARE's clients that are signed in; none before the server is there."""
+        """Return FLARE's signed-in clients, by token; none before the server is there."""
         return {} if self._server is None else dict(self._server.client_manager.get_clients())
 
     def _clients(self) -> dict[str, float]:
-        """When each of them was last heard of: name, as its certificate says -> seconds since the epoch."""
+        """Return each client's last heartbeat: name in its certificate -> seconds since the epoch."""
         return {client.name: float(client.last_connect_time) for client in self._by_token().values()}
 
 
 def connection_guard_of(kit: Path) -> ConnectionGuard:
-    """Prove the floor, read the list, and have FLARE use the guarded driver.
+    """Prove that TLS 1.2 is refused, read the revocation list, and make FLARE use the guarded driver.
 
     Args:
         kit: the server's.
 
     Returns:
-        The doorkeeper, whose list nobody watches yet.
+        The guard; its list is not watched yet.
 
     Raises:
-        FederationError: the kit's files cannot serve, or gRPC cannot be brought to refuse TLS 1.2.
+        FederationError: the kit's files are unusable, or gRPC cannot be made to refuse TLS 1.2.
         EncryptionError: the authority's certificate cannot be read.
     """
     files = ServerFiles.of(kit / "startup")
     _require_guarded(kit / "startup" / "fed_server.json")
     doorkeeper = ConnectionGuard(kit / "local" / CRL_FILE, root=read_certificate(files.root), log=_log.warning)
-    GrpcDriver.setup_grpc_env_var()  # FLARE's own settings, which gRPC reads at its first server: the one of the proof
+    GrpcDriver.setup_grpc_env_var()  # FLARE's own settings: gRPC reads them at its first server, in ``prove_floor``
     prove_floor(files)
     grpc_driver.install(doorkeeper)
     return doorkeeper
 
 
 def _require_guarded(path: Path) -> None:
-    """The guarded driver is that of two schemes: with another, or without mutual TLS, the door would stand open."""
+    """Refuse another scheme than the guarded driver's two, or a server without mutual TLS: it would not be guarded."""
     try:
         servers = json.loads(path.read_bytes())["servers"]
         kinds = {(server["service"]["scheme"], server.get("connection_security", "mtls")) for server in servers}

@@ -1,8 +1,8 @@
-"""TLS 1.3 only, for gRPC, which has no setting for it: told by its list of ciphers, and proven before anyone listens.
+"""Restrict gRPC to TLS 1.3 by its list of ciphers, since it has no version setting; prove it before the server listens.
 
-gRPC's ciphers are a setting of TLS 1.2 alone; TLS 1.3 has its own, which stay. FLARE 2.9 makes RSA keys, so a list with
-nothing but a cipher for ECDSA keys leaves TLS 1.2 without one, and a client that offers no more than 1.2 is refused.
-gRPC reads the list when it is first imported, so it has to be in the environment before.
+gRPC's list of ciphers applies to TLS 1.2 only; TLS 1.3 has its own ciphers, which stay. FLARE 2.9 makes RSA keys, so a
+list with only a cipher for ECDSA keys leaves TLS 1.2 without a cipher, and a client that offers at most TLS 1.2 is
+refused. gRPC reads the list when it is first imported, so it must be in the environment before.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ class ServerFiles:
 
     @classmethod
     def of(cls, startup: Path) -> ServerFiles:
-        """Where FLARE puts them."""
+        """Return the paths where FLARE puts these files."""
         return cls(certificate=startup / "server.crt", key=startup / "server.key", root=startup / "rootCA.pem")
 
 
 def set_floor() -> None:
-    """See to it that gRPC refuses TLS 1.2 in this process.
+    """Make gRPC refuse TLS 1.2 in this process.
 
-    Where the environment does not say so yet, it is set and the process begins again, as the same process with the
-    same arguments. Nothing must have been started by then.
+    If the environment lacks the setting, set it and start the program again, in the same process with the same
+    arguments. Call this before anything is started.
     """
     if os.environ.get(VARIABLE) == CIPHERS:
         return
@@ -52,13 +52,14 @@ def set_floor() -> None:
 
 
 def prove_floor(files: ServerFiles) -> None:
-    """Prove, on loopback ports for a moment, that gRPC here takes nothing but TLS 1.3 with a certificate.
+    """Prove, on short-lived loopback ports, that gRPC here accepts only TLS 1.3 with a certificate.
 
-    TLS 1.2 is tried where no certificate is asked for: there it is refused for its version, and not for what a
-    certificate lacks.
+    TLS 1.2 is tried on a port that requires no certificate: there it is refused for its version, and not for a missing
+    certificate.
 
     Raises:
-        FederationError: the files cannot serve, or it takes TLS 1.2, or a client without a certificate, or no TLS 1.3.
+        FederationError: the files are unusable, or gRPC accepts TLS 1.2 or a client without a certificate, or refuses
+            TLS 1.3.
     """
     with _listener(files, mutual=False) as port:
         if _spoken(port, lowest=ssl.TLSVersion.MINIMUM_SUPPORTED, highest=ssl.TLSVersion.TLSv1_2) is not None:
@@ -95,14 +96,14 @@ def _listener(files: ServerFiles, *, mutual: bool) -> Iterator[int]:
 def _spoken(
     port: int, *, lowest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3, highest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
 ) -> bytes | None:
-    """What a listener says first to a client without a certificate; b"": it hangs up; None: there is no handshake.
+    """Return a listener's first byte to a client without a certificate; b"": it hangs up; None: no handshake.
 
     Raises:
         FederationError: this side could not try, which proves nothing.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # what is asked here is what the other side takes
+    context.verify_mode = ssl.CERT_NONE  # only what the listener accepts is tested here
     try:
         offer(context, lowest=lowest, highest=highest)
         with socket.create_connection(("127.0.0.1", port), timeout=_TIMEOUT_S) as plain:

@@ -1,7 +1,8 @@
-"""The closed list of messages: the channels and topics on which one kind of cell may speak to another.
+"""List the allowed messages: the channels and topics on which one kind of cell may send to another.
 
-It was made by recording an ordinary federation: jobs in the clear and encrypted, a console that submits, follows,
-aborts and downloads, hospitals that come and go. ``docs/messages.md`` is written from it. Pure: no nvflare, no state.
+The list is closed. It was recorded in an ordinary federation: plain and encrypted jobs; a console that submits,
+follows, aborts and downloads; hospitals that join and leave. ``docs/messages.md`` is written from it. Pure: no nvflare,
+no state.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from enum import StrEnum
 
 
 class Party(StrEnum):
-    """The kinds of cells of a federation. FLARE runs one cell a process; a console is a person's."""
+    """Kinds of cells in a federation. FLARE runs one cell per process; a console is a person's."""
 
     SERVER = "server"
     SERVER_JOB = "server job"
@@ -48,7 +49,7 @@ REQUESTS: Mapping[Pair, Topics] = {
     (Party.TRANSFER, Party.SITE): frozenset({_BYE}),
     (Party.SITE, Party.TRANSFER): frozenset({_BYE}),
 }
-"""(origin, destination) -> channel and topic of each request that goes as one message."""
+"""Requests that are sent as one message: (origin, destination) -> channel and topic."""
 
 STREAMS: Mapping[Pair, Topics] = {
     (Party.CONSOLE, Party.SERVER): frozenset({("hci_channel", "command"), _DOWNLOAD, *_OBJECTS}),
@@ -65,15 +66,15 @@ STREAMS: Mapping[Pair, Topics] = {
     (Party.TRANSFER, Party.SITE): frozenset({_DOWNLOAD, *_TRANSFER}),
     (Party.SITE, Party.TRANSFER): frozenset({_DOWNLOAD}),
 }
-"""(origin, destination) -> channel and topic of each request that goes as a stream of messages."""
+"""Requests that are sent as a stream of messages: (origin, destination) -> channel and topic."""
 
 STREAM = "sm__STREAM"
 RETURN_ONLY = "return_only"
-"""Channel of a stream that answers one; its topic is the asked channel and topic, divided by a colon."""
+"""Channel of a stream that answers another; its topic is the other's channel and topic, joined by a colon."""
 
 
 def serves(party: Party, channel: str, topic: str) -> bool:
-    """Whether a cell of that kind answers a channel and topic of anybody; ``*`` is any topic of a channel."""
+    """True if a cell of that kind answers a channel and topic, for any sender; ``*`` is any topic of a channel."""
     if channel == STREAM or (channel, topic) == (RETURN_ONLY, "*"):
         return True
     tables = (REQUESTS, STREAMS)

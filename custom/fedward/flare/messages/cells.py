@@ -1,4 +1,4 @@
-"""The cells of a federation: their names, and the connections between them. Pure: no nvflare, no state."""
+"""Read the names of a federation's cells, and describe the connections between them. Pure: no nvflare, no state."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _TRANSFER_PREFIX = "ws_transfer_"
 
 
 class Link(StrEnum):
-    """How two cells are connected."""
+    """Kind of connection between two cells."""
 
     FEDERATION = "federation"
     """Mutual TLS between a site or a console and the server."""
     MACHINE = "machine"
-    """Between a parent process and the processes of its jobs."""
+    """Connection between a parent process and the processes of its jobs."""
     SELF = "self"
-    """A process with itself."""
+    """Connection of a process with itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A cell's name, read.
+    """Parts of a cell's name.
 
     Attributes:
         party: its kind.
@@ -43,14 +43,14 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """The connection that a message came over.
+    """Connection that a message came over.
 
     Attributes:
         link: its kind.
-        peer: the name that the cell at its other end gave at the handshake.
-        certificate: common name in the peer's certificate; None where there is none, or where FLARE does not know it
-            (gRPC tells a client nothing of the server's certificate, which TLS has held against the server's name).
-        person: the certificate is a person's.
+        peer: name that the cell at the other end gave in the handshake.
+        certificate: common name in the peer's certificate; None if there is none, or if FLARE does not know it (gRPC
+            does not show a client the server's certificate, which TLS has compared with the server's name).
+        person: true if the certificate is a person's.
     """
 
     link: Link
@@ -60,7 +60,7 @@ class Arrival:
 
 
 def read_name(name: object) -> Cell | None:
-    """The cell of that name; None for a name that no cell of a federation has."""
+    """Return the cell of that name; None for a name that no cell of a federation has."""
     if type(name) is not str or len(name) > _LONGEST:
         return None
     if _CONSOLE.fullmatch(name):

@@ -1,21 +1,21 @@
-"""Holds every message that reaches a process of FLARE 2.9 against ``message_rules``, before FLARE reads it.
+"""Check every message that reaches a process of FLARE 2.9 against ``rules``, before FLARE reads it.
 
-The one place that reaches into FLARE's cells. ``install`` changes FLARE's classes, so that it covers every cell that
-the process opens afterwards, and does six things:
+``install`` changes FLARE's classes, so that it covers every cell that the
+process opens afterwards, and has six effects:
 
-* a message that is on no list is dropped, and the log says so; its payload is never decoded;
-* the name that a peer gives at the handshake is held against its connection and certificate;
-* a request handler that FLARE, or whatever runs inside it, registers for a channel and topic that no list has is not
-  registered: there is nothing to reach even for a message that slipped through;
-* a payload may hold objects of a closed list of classes alone (``payload_types``);
-* within the machine, only processes of its own user are heard (``local_peers``);
-* what a peer can have FLARE keep in memory and on threads is bounded, and a stream is its receiver's to answer
-  (``stream_guard``); a connection whose peer gives no name ends (``connection_guard``).
+* a message that is on no list is dropped and logged; its payload is never decoded;
+* the name that a peer gives in the handshake is checked against its connection and certificate;
+* FLARE, and code that runs inside it, cannot register a request handler for a channel and topic that is on no list: a
+  message that passed the guard by mistake would reach no handler;
+* a payload may contain only objects of a closed list of classes (``payload_types``);
+* within the machine, only processes of the same user are accepted (``local_peers``);
+* the memory and threads that a peer can use in FLARE are bounded, and only a stream's receiver may answer it
+  (``stream_guard``); a connection whose peer gives no name is closed (``silent_connections``).
 
-FLARE ends the server's job process when it cannot read one site's answer, and when any sender says that a stream was
-too large. Here that site's answer is lost, and the job goes on.
+FLARE ends the server's job process if it cannot read one site's answer, or if any sender reports that a stream was too
+large. Here that site's answer is lost, and the job continues.
 
-Whatever throws in here refuses.
+Any exception in this module refuses.
 """
 
 from __future__ import annotations
@@ -55,17 +55,17 @@ _log = logging.getLogger("fedward.door")
 _MARK = "_fedward_guard"
 
 Person = Callable[[str], bool]
-"""Given the common name of a certificate that the server has let in: whether it is a person's."""
+"""Function from the common name of a certificate that the server has admitted: true if it is a person's."""
 Bind = Callable[[str, str], bool]
-"""Given a console's name and a certificate's common name: whether no other certificate has had that name."""
+"""Function from a console's name and a certificate's common name: true if no other certificate has had that name."""
 
 
 class MessageGuard:
-    """The door of one process: it lets a message in or drops it.
+    """Gate of one process: it passes a message or drops it.
 
     Args:
-        is_person: at a server.
-        binds: at a server.
+        is_person: given at a server only.
+        binds: given at a server only.
     """
 
     def __init__(
@@ -75,14 +75,14 @@ class MessageGuard:
         self._refusals = RefusalLog()
 
     def passes(self, cell: Any, endpoint: Any, connection: Any, message: Any) -> bool:
-        """True where FLARE may have a message; False also where anything of it cannot be judged."""
+        """True if FLARE may have a message; False also if any part of it cannot be judged."""
         arrival: Arrival | None = None
         headers: Any = None
         try:
             arrival = self._arrival(cell, endpoint.name, connection)
             headers = plain_headers(message.headers)
             why = refuse_message(cell.my_info.fqcn, headers, arrival, empty=not message.payload)
-        except Exception as error:  # noqa: BLE001 - fail closed, whatever it was
+        except Exception as error:  # noqa: BLE001 - fail closed on any error
             why = f"message cannot be judged ({type(error).__name__})"
         if why is None:
             return True
@@ -93,7 +93,7 @@ class MessageGuard:
         return False
 
     def welcomes(self, manager: Any, name: object, connection: Any) -> str | None:
-        """Why a peer may not have the name that it gives at the handshake; None where it may."""
+        """Return why a peer may not have the name that it gives in the handshake; None if it may."""
         arrival: Arrival | None = None
         try:
             cell = manager.receivers.get(CoreCell.APP_ID)
@@ -106,7 +106,7 @@ class MessageGuard:
             known = read_name(name)
             if why is None and known is not None and known.party is Party.CONSOLE:
                 why = None if self._binds(name, str(arrival.certificate)) else "console's name is another person's"
-        except Exception as error:  # noqa: BLE001 - fail closed, whatever it was
+        except Exception as error:  # noqa: BLE001 - fail closed on any error
             why = f"peer cannot be judged ({type(error).__name__})"
         if why is not None:
             self._refusals.say(why, _proven(arrival), f"from {_word(name) or 'nobody known'}")
@@ -122,10 +122,10 @@ class MessageGuard:
 
 
 def link_of(cell: Any, connection: Any) -> Link:
-    """The kind of a connection, by the connector that it belongs to; the cell made those itself.
+    """Return the kind of a connection, by its connector; the cell made its connectors itself.
 
     Raises:
-        FederationError: the connector is none of the cell's.
+        FederationError: the connector does not belong to the cell.
     """
     if connection is None or type(connection) is NullConnection:
         return Link.SELF
@@ -139,7 +139,7 @@ def link_of(cell: Any, connection: Any) -> Link:
 
 
 def install(guard: MessageGuard) -> None:
-    """Put a guard before every cell of this process, for as long as it lives.
+    """Guard every cell of this process until the process ends.
 
     Raises:
         FederationError: FLARE has a cell already, a guard is there already, or FLARE's classes are not those of 2.9.
@@ -156,22 +156,22 @@ def install(guard: MessageGuard) -> None:
 
 
 def installed() -> bool:
-    """True where this process has a guard."""
+    """True if this process has a guard."""
     return getattr(CoreCell, _MARK, None) is not None
 
 
 def require_installed() -> None:
-    """Refuse to work in a process of FLARE's for a job whose messages nobody holds against the list.
+    """Refuse to work in a FLARE process of a job if its messages are not checked against the list.
 
     Raises:
-        GateError: the kit has no door.
+        GateError: the process has no guard.
     """
     if main_module() in JOB_PROCESSES and not installed():
         raise GateError("process has no guard of its messages", remedy="provision the kit anew")
 
 
 def main_module() -> str:
-    """The module that this process was started with by ``python -m``."""
+    """Return the module that this process was started with by ``python -m``."""
     return getattr(getattr(sys.modules.get("__main__"), "__spec__", None), "name", "")
 
 
@@ -224,10 +224,10 @@ def _serves(me: str, channel: str, topic: str) -> bool:
 
 
 def _proven(arrival: Arrival | None) -> str:
-    """The certificate that a message came with; "" within the machine, or where there is none."""
+    """Return the certificate that a message came with; "" within the machine, or if there is none."""
     return (arrival.certificate if arrival is not None else None) or ""
 
 
 def _word(value: object) -> str:
-    """A word of a sender's for the log."""
+    """Return a sender's string in a form that is safe to log."""
     return printable(value if type(value) is str else type(value).__name__, longest=64)

@@ -1,4 +1,4 @@
-"""The form of a message's headers: what FLARE writes there, and what it takes for granted when it reads it.
+"""Check the form of a message's headers: as FLARE writes it, and as FLARE expects it, unchecked, when it reads it.
 
 Pure: no nvflare, no state.
 """
@@ -12,7 +12,7 @@ from fedward.flare.messages.allowed import Party
 from fedward.flare.messages.cells import Cell, read_name
 
 FREE_TEXTS = ("cn__error", "sm__em")
-"""Headers that hold a text, of why something failed. FLARE writes it to its log: see ``printable``."""
+"""Headers with a free text, the reason of a failure. FLARE writes it to its log: see ``printable``."""
 LONGEST_TEXT = 300
 _LONGEST_WORD = 128
 _MOST_IDS = 64
@@ -21,9 +21,9 @@ _MOST = 2**63
 
 
 def plain_headers(headers: object) -> object:
-    """FLARE's headers under the names of this module: ``cn__`` taken off, a stream's headers spelt out.
+    """Return FLARE's headers under the names of this module: without ``cn__``, a stream's headers spelt out.
 
-    Anything that is not a table with words as keys comes back as None, and is refused.
+    Return None, which is refused, for anything but a table with strings as keys.
     """
     if type(headers) is not dict or not all(type(key) is str for key in headers):
         return None
@@ -52,9 +52,9 @@ _LOGGED_WORDS = (
 
 
 def is_loggable(headers: Mapping[str, Any]) -> bool:
-    """Whether all that FLARE writes of a message to its log is short and in one line, once ``FREE_TEXTS`` are.
+    """True if all that FLARE logs of a message is short and on one line; ``FREE_TEXTS`` are shortened later.
 
-    These are names of cells, words, the ids of requests, a place in a stream and texts; each may be absent.
+    FLARE logs names of cells, short strings, ids of requests, a place in a stream and texts; each may be absent.
     """
     message = {name: value for name, value in headers.items() if value is not None}
     ids = message.get("req_id", "")
@@ -68,7 +68,7 @@ def is_loggable(headers: Mapping[str, Any]) -> bool:
 
 
 def printable(text: str, *, longest: int = LONGEST_TEXT) -> str:
-    """A sender's text as it may stand in a log: its beginning, in printable ASCII."""
+    """Return a sender's text in a form that is safe to log: its beginning, in printable ASCII."""
     return "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in text[:longest])
 
 
@@ -77,7 +77,7 @@ def _is_word(value: object) -> bool:
 
 
 def travelled(route: object, origin: str) -> bool:
-    """Whether a route is one of a few cells, each with a time, from the message's origin on."""
+    """True if a route is empty, or a list of few cells, each with a time, that starts at the message's origin."""
     if not route:
         return route is None or route == []
     return (
@@ -93,7 +93,7 @@ def _is_hop(name: object, at: object) -> bool:
 
 
 def is_frame(headers: Mapping[str, Any]) -> bool:
-    """Whether a frame of a stream has a number, and a place and a size or a failure to tell."""
+    """True if a frame of a stream has a number, and either a place and a size, or an error."""
     if not _number(headers.get("stream_id")):
         return False
     ended = type(headers.get("stream_error")) is str
@@ -101,8 +101,8 @@ def is_frame(headers: Mapping[str, Any]) -> bool:
 
 
 def tells_of_its_own(headers: Mapping[str, Any], origin: Cell) -> bool:
-    """Whether a control frame is about a stream to its own sender; a parent may say so of its jobs, the server of all
-    that it could not pass on."""
+    """True if a control frame is about a stream to its own sender; a parent may also report on streams to its jobs, the
+    server on any stream that it could not deliver."""
     failed = headers.get("stream_failed")
     if not _number(headers.get("stream_id")):
         return False

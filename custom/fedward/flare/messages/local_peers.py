@@ -1,7 +1,7 @@
-"""Whose process is at the other end of a connection within this machine.
+"""Find the user who owns the other end of a connection within this machine.
 
-A site's and the server's parent process listens on loopback, in the clear, for the processes of its own jobs: any user
-of the machine can connect. Linux says in ``/proc/net/tcp`` which user owns a socket.
+The parent process of a site or of the server listens on loopback, unencrypted, for the processes of its jobs: any user
+of the machine can connect. Linux lists the owner of each socket in ``/proc/net/tcp``.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _LOCAL, _STATE, _OWNER, _INODE = slice(1, 3), 3, 7, 9
 
 
 def refuse_local(here: Address, there: Address, *, table: Path = TABLE) -> str | None:
-    """Why the other end of a connection is not of this process's own user; None where it is.
+    """Return why the other end of a connection is not of this process's own user; None if it is.
 
-    An end that is on another machine, as a job's pod is, has no owner here: the cluster's network policy is what keeps
-    others from that port.
+    An end on another machine, such as a job's pod, has no owner here and is not refused: the cluster's network policy
+    keeps others from that port.
 
     Args:
-        here, there: IPv4 address and port of this process's end and of the other.
+        here, there: IPv4 address and port of this process's end and of the other end.
         table: the kernel's list of sockets.
     """
     if not here[0].startswith(_LOOPBACK):
@@ -38,9 +38,10 @@ def refuse_local(here: Address, there: Address, *, table: Path = TABLE) -> str |
 
 
 def owner_of(end: Address, other: Address, *, table: Path = TABLE) -> int | None:
-    """User id of the owner of a socket; None where the kernel does not list it as connected and open.
+    """Return the user id of a socket's owner; None if the kernel does not list it as connected and open.
 
-    A socket that its process has closed stays in the list for a while, without an inode and as the administrator's.
+    A socket that its process has closed stays in the list for a while, without an inode and owned by the
+    administrator.
     """
     wanted = [_hexadecimal(end), _hexadecimal(other)]
     try:
@@ -61,6 +62,6 @@ def _owner(fields: list[str]) -> int | None:
 
 
 def _hexadecimal(address: Address) -> str:
-    """As the kernel writes it: the four bytes as one number of this machine, and the port."""
+    """Return an address as the kernel writes it: the four bytes as one number of this machine, and the port."""
     number = int.from_bytes(socket.inet_aton(address[0]), byteorder=sys.byteorder)
     return f"{number:08X}:{address[1]:04X}"

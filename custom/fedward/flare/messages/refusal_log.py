@@ -1,4 +1,4 @@
-"""What a process writes to its log of what it refuses: bounded for each sender, so that none can hide another's."""
+"""Write a process's refusals to its log, bounded for each sender, so that no sender can hide another's."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from collections.abc import Callable
 from contextlib import suppress
 
 MOST_LINES = 20
-"""Different lines of one reason about one sender in ``EVERY_S``; then one that says that the others are left out."""
+"""Different lines for one reason and sender in ``EVERY_S``; one more line then reports that others are left out."""
 EVERY_S = 3600.0
-"""Seconds after which a reason and sender begin anew, and a refusal that goes on is written again."""
+"""Seconds after which a reason and sender start again, and a refusal that continues is written again."""
 
 _log = logging.getLogger("fedward.door")
 
 
 class RefusalLog:
-    """The refusals of one process. A sender cannot fill a disk with them, and cannot use up what another may cause.
+    """Refusals of one process. A sender cannot fill a disk with them, and cannot use up another sender's lines.
 
     Args:
-        clock: seconds that only grow.
+        clock: monotonic clock, in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -29,11 +29,11 @@ class RefusalLog:
         self._lock = threading.Lock()
 
     def say(self, why: str, sender: str, about: str) -> None:
-        """Write a refusal, where this sender has not used up what is written of this reason.
+        """Write a refusal, unless this sender has used up its lines for this reason.
 
         Args:
             why: the reason, of a closed list.
-            sender: whom the connection proves, so that nobody can have another's or many; "": nobody.
+            sender: name that the connection proves, so that no peer can use another's name or many; "": none.
             about: what was refused, in one short printable line.
         """
         now, key = self._clock(), (why, sender)
@@ -48,5 +48,5 @@ class RefusalLog:
             full = len(message) > MOST_LINES
         proven = f"certificate {sender}" if sender else "no certificate"
         reported = "more of the same, left out of this log for an hour" if full else about
-        with suppress(Exception):  # whatever becomes of the line, it is refused
+        with suppress(Exception):  # the message is refused even if the line cannot be written
             _log.warning(f"refused: {why}; {reported} ({proven})")

@@ -1,15 +1,15 @@
-"""Which message a cell takes: from whom, over which connection, for whom, and on which channel and topic.
+"""Decide which messages a cell accepts: by sender, connection, receiver, channel and topic.
 
-FLARE routes a message by the names in its headers, which the sender writes. A certificate of the federation is thus
-enough to reach every cell. Here each message is held against one table before FLARE reads it:
+FLARE routes a message by the names in its headers, which the sender writes. So any certificate of the federation is
+enough to reach every cell. Here each message is checked against one table before FLARE reads it:
 
-1. its headers are of the types that FLARE writes, short and printable where FLARE logs them, and ask for nothing that
+1. its headers have the types that FLARE writes, are short and printable where FLARE logs them, and request nothing that
    an ordinary job does not use;
 2. the connection that it came over leads to the participant that it names as its origin (``Arrival``);
-3. it is for this cell, or it is one that this cell may pass on: never between two participants;
-4. its channel and topic are on the list for its origin and its destination (``message_lists``);
-5. a frame of a stream has a number, a place and a size, and tells of no failure but its own side's; what comes back
-   undelivered is a request that its receiver may have made to the participant that returns it.
+3. it is for this cell, or this cell may pass it on: never between two participants;
+4. its channel and topic are on the list for its origin and its destination (``allowed``);
+5. a frame of a stream has a number, a place and a size, and reports no failure but its own side's; a message that is
+   returned undelivered is a request that its receiver may have sent to the participant that returns it.
 
 A message that is on no list is refused. Pure: no nvflare, no state.
 """
@@ -28,20 +28,20 @@ __all__ = ["Arrival", "Cell", "Link", "plain_headers", "read_name", "refuse_mess
 
 _DATA, _CONTROL = "sm__DATA", frozenset({"sm__ACK", "sm__ERROR"})
 _UNREACHABLE = ((Party.SITE, Party.SERVER_JOB), (Party.SERVER, Party.SITE_JOB), (Party.SERVER, Party.SERVER_JOB))
-"""Who tells the sender of a stream that its receiver, a job of theirs, is gone."""
+"""(origin, destination) of reports to a stream's sender, the destination, that the receiving job is gone."""
 
 _WORDS, _SUBJECT = ("msg_type", "origin", "destination"), ("channel", "topic")
 _REFUSED = ("conn_url", "encrypted", "secure", "server_transit_required", "pass_through")
-"""Headers with which a sender asks for a connection to an address of its choice, for an exchange of certificates, for
-delivery to another participant, or for a payload that is fetched later. No ordinary message has them."""
+"""Headers that request a connection to an address of the sender's choice, an exchange of certificates, delivery to
+another participant, or a payload that is fetched later. No ordinary message has them."""
 _ENCODINGS = (None, "fobs", "bytes", "none")
 
 
 def refuse_peer(me: str, arrival: Arrival) -> str | None:
-    """Why the cell at the other end of a connection may not be who it says it is; None where it may.
+    """Return why the cell at the other end of a connection may not have its name; None if it may.
 
     Args:
-        me: the name of the cell that asks.
+        me: name of the cell that checks.
         arrival: the connection.
     """
     cell, peer = read_name(me), read_name(arrival.peer)
@@ -72,17 +72,17 @@ _PEERS: Mapping[tuple[Party, Link], frozenset[Party]] = {
     (Party.TRANSFER, Link.FEDERATION): frozenset({Party.SERVER}),
     (Party.TRANSFER, Link.MACHINE): frozenset({Party.SITE}),
 }
-"""(cell, connection) -> who may be at its other end."""
+"""Kinds of cells that are allowed at the other end, by (cell, connection)."""
 
 
 def refuse_message(me: str, headers: object, arrival: Arrival, *, empty: bool) -> str | None:
-    """Why a message is refused at a cell, before anything of its payload is decoded; None where it is on the list.
+    """Return why a cell refuses a message, before any of its payload is decoded; None if it is on the list.
 
     Args:
         me: the cell's name.
-        headers: as they came, in FLARE's terms without their prefix: see ``plain_headers``.
+        headers: as received, under FLARE's names without their prefix: see ``plain_headers``.
         arrival: the connection that it came over.
-        empty: it has no payload.
+        empty: true if it has no payload.
     """
     if arrival.link is Link.SELF:
         return None
@@ -109,7 +109,7 @@ def refuse_message(me: str, headers: object, arrival: Arrival, *, empty: bool) -
 
 
 def _readable(headers: object) -> TypeGuard[dict[str, Any]]:
-    """Whether the headers are words; a message that comes back undelivered has no channel and no topic."""
+    """True if the headers are strings; a message that is returned undelivered has no channel and no topic."""
     if type(headers) is not dict or not all(type(headers.get(word)) is str for word in _WORDS):
         return False
     subject = [headers.get(word) for word in _SUBJECT]
@@ -120,7 +120,7 @@ def _readable(headers: object) -> TypeGuard[dict[str, Any]]:
 
 
 def _hands_over(peer: Cell, name: str, origin: Cell, arrival: Arrival) -> bool:
-    """Whether the peer may bring a message of that origin: its own, its jobs', and from a parent the other side's."""
+    """True if the peer may deliver a message of that origin: its own, its jobs', and from a parent the other side's."""
     if name == arrival.peer:
         return True
     if peer.party is Party.SITE:
@@ -134,7 +134,7 @@ def _hands_over(peer: Cell, name: str, origin: Cell, arrival: Arrival) -> bool:
 
 
 def _passes_on(cell: Cell, origin: Cell, destination: Cell) -> bool:
-    """Whether a cell may pass a message on: between the server and its jobs on one side and one site on the other."""
+    """True if a cell may pass a message on: between the server and its jobs on one side and one site on the other."""
     ours, theirs = (Party.SERVER, Party.SERVER_JOB), (Party.SITE, Party.SITE_JOB)
     if cell.party is Party.SERVER:
         return (origin.party is Party.SERVER_JOB and destination.party in theirs) or (
@@ -148,7 +148,7 @@ def _passes_on(cell: Cell, origin: Cell, destination: Cell) -> bool:
 
 
 def _related(origin: Cell, destination: Cell) -> bool:
-    """Whether the two belong together: of one site or of the server and a site, and not of two jobs."""
+    """True if two cells belong together: of one site, or of the server and a site; and not of two jobs."""
     one_site = not origin.site or not destination.site or origin.site == destination.site
     one_job = not origin.job or not destination.job or origin.job == destination.job
     return one_site and one_job
@@ -171,7 +171,7 @@ def _off_list(headers: Mapping[str, Any], origin: Cell, destination: Cell, *, em
 
 
 def _came_back(headers: Mapping[str, Any], returner: Cell, receiver: Cell) -> bool:
-    """Whether what comes back is a request on the list that its receiver sent, and that the returner may have got."""
+    """True if a returned message is a listed request that its receiver sent and the returner may have received."""
     sent = plain_headers(headers.get("original_headers"))
     if not _readable(sent) or sent["msg_type"] != "req" or sent["origin"] != headers["destination"]:
         return False

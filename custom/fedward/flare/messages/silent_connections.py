@@ -1,7 +1,7 @@
-"""An end for connections whose peer does not say who it is, and word of each connection that has ended.
+"""Close connections whose peer does not give its name, and report each connection that has ended.
 
-FLARE 2.9 keeps a connection that never begins its handshake for as long as the peer likes; each holds a thread, and at
-the server one of the workers that everybody shares.
+FLARE 2.9 keeps a connection that never begins its handshake as long as the peer likes; each occupies a thread, and at
+the server one of the shared workers.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from nvflare.fuel.f3.sfm.conn_manager import ConnManager
 from fedward.flare.repeating import repeat
 
 HANDSHAKE_S = 20.0
-"""Seconds within which a peer that connects has to give its name. FLARE's gives it with its first frame."""
+"""Seconds within which a connecting peer must give its name. A FLARE peer gives it with its first frame."""
 
 _log = logging.getLogger("fedward.door")
 
 
 class Unnamed:
-    """Connections to this process whose peer has not given its name yet; safe from several threads."""
+    """Connections to this process whose peer has not given its name yet; thread-safe."""
 
     def __init__(self) -> None:
         self._since: dict[Any, float] = {}
         self._lock = threading.Lock()
 
     def add(self, connection: Any, *, now: float) -> None:
-        """Watch FLARE's ``SfmConnection``, which has just been made."""
+        """Watch a new connection, FLARE's ``SfmConnection``."""
         with self._lock:
             self._since[connection] = now
 
     def close_late(self, now: float) -> None:
-        """Close those whose time is up, and watch no longer over those that have a name."""
+        """Close the connections whose time is up, and stop watching those that have a name."""
         with self._lock:
             self._since = {one: since for one, since in self._since.items() if one.sfm_endpoint is None}
             late = [one for one, since in self._since.items() if now - since > HANDSHAKE_S]
@@ -45,19 +45,19 @@ class Unnamed:
         for one in late:
             try:
                 one.conn.close()
-            except Exception as error:  # noqa: BLE001 - one that resists must not keep the others open
+            except Exception as error:  # noqa: BLE001 - one failure must not keep the others open
                 _log.warning(f"connection cannot be closed: {type(error).__name__}")
         if late:
             _log.warning(f"closed: {len(late)} connections whose peer gave no name within {HANDSHAKE_S:.0f} s")
 
     def drop(self, name: str) -> None:
-        """The connection of that name has ended."""
+        """Stop watching the connection of that name, which has ended."""
         with self._lock:
             self._since = {one: since for one, since in self._since.items() if one.get_name() != name}
 
 
 def install(ended: Callable[[str], None]) -> None:
-    """Watch over every connection that others make to this process from now on.
+    """Watch every connection that others make to this process from now on.
 
     Args:
         ended: called with the name of each connection that has ended.

@@ -1,8 +1,8 @@
-"""A site's door for messages: what no job needs does not reach FLARE, in the parent process and in those of its jobs.
+"""Guard a site's parent process and the processes of its jobs: a message that no job needs does not reach FLARE.
 
-A component of the site's ``local/resources.json``. FLARE builds it before the process opens its first cell, and it puts
-the message guard (``message_guard``) and the list of requests (``site_requests``) in place. If one of them fails, the
-process does not start.
+A component of the site's ``local/resources.json``. FLARE builds it before the process opens its first cell, and it
+installs the message guard (``guard``) and the list of requests (``site_requests``). If one of them fails, the process
+does not start.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _log = logging.getLogger("fedward.door")
 
 
 class SiteDoor(FLComponent):  # type: ignore[misc]
-    """Guards the site's process that builds it.
+    """Gate of the site's process that builds it.
 
     Raises:
-        SystemExit: with one line and exit code 1, before any cell is open: the door cannot be guarded.
+        SystemExit: with one line and exit code 1, before any cell is open: the process cannot be guarded.
     """
 
     def __init__(self) -> None:

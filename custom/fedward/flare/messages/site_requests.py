@@ -1,8 +1,8 @@
-"""The requests that a site's parent process answers: a closed list, each authorised here, whatever its sender says.
+"""Restrict the requests that a site's parent process answers to a closed list, and authorise each one here.
 
-FLARE's site agent looks at rights only where the sender asks it to, in a header. Here a request is made anew from the
-parts that its topic has: the right that a person needs is always asked for, a job's id must be one of FLARE's, and
-every other header is left behind. The answer carries no text of an error: that is in the site's log.
+FLARE's site agent checks rights only if the sender requests it in a header. Here a request is rebuilt from the parts
+that its topic has: the right that a person needs is always checked, a job's id must have the form of FLARE's, and every
+other header is dropped. The answer contains no error text: that is in the site's log.
 """
 
 from __future__ import annotations
@@ -59,16 +59,16 @@ _TOKEN, _META = ShareableHeader.RESOURCE_RESERVE_TOKEN, RequestHeader.JOB_META
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One request that a site answers.
+    """Request that a site answers.
 
     Attributes:
-        body: whether a request's body is of its form.
-        words: headers that must be words; the person's are added where a right is needed.
+        body: true for a body of the right form.
+        words: headers that must be strings; the person's are added if a right is needed.
         numbers: headers that must be whole numbers.
-        right: of the person in whose name it is; None: the server's own scheduling, which needs none.
+        right: right that the person named in the request needs; None: the server's own scheduling needs none.
         tables: headers that must be tables.
-        job: it is about a job, by id.
-        own_job: it comes from that job's own process, not from the server.
+        job: true if it is about a job, by id.
+        own_job: true if it comes from that job's own process, not from the server.
     """
 
     body: Callable[[object], bool]
@@ -85,7 +85,7 @@ def _nothing(body: object) -> bool:
 
 
 def _no_resources(body: object) -> bool:
-    """A job of Fedward's asks for no resources: what it may use is the hospital's to say."""
+    """True if a request asks for no resources, as Fedward's jobs do: the hospital decides what a job may use."""
     return body == {}
 
 
@@ -104,7 +104,7 @@ SERVED: Mapping[str, Served] = {
     TrainingTopic.ABORT: Served(_nothing),
     TrainingTopic.NOTIFY_JOB_STATUS: Served(_nothing, numbers=(RequestHeader.JOB_STATUS,), own_job=True),
 }
-"""Topic of FLARE's -> the request. Everything else that FLARE 2.9 would answer is not registered."""
+"""Requests that a site answers, by FLARE's topic. Everything else that FLARE 2.9 would answer is not registered."""
 
 PROCESSORS = (
     ClientStatusProcessor,
@@ -118,15 +118,15 @@ PROCESSORS = (
 
 
 def checked(request: object, *, origin: object, site: str) -> Message:
-    """A request made anew from the parts that its topic has.
+    """Rebuild a request from the parts that its topic has.
 
     Args:
-        request: as it came.
-        origin: the cell that sent it, as the message guard let it through.
+        request: as received.
+        origin: the cell that sent it, as checked by the message guard.
         site: this site's cell.
 
     Raises:
-        GateError: it is none that a site answers, is from nobody who may ask it, or is not of its form.
+        GateError: a site does not answer the request, its sender may not send it, or its form is wrong.
     """
     if not isinstance(request, Message) or type(request.headers) is not dict or type(request.topic) is not str:
         raise GateError("request is not of FLARE's form")
@@ -164,7 +164,7 @@ def _of(request: Message, name: str, kind: type) -> Any:
 
 
 def authorised(request: Message) -> bool:
-    """Whether the site's own ``authorization.json`` gives the person of a request made anew the right that it needs."""
+    """True if the site's own ``authorization.json`` gives the person of a rebuilt request the right that it needs."""
     right = request.get_header(RequestHeader.ADMIN_COMMAND)
     if right is None:
         return True
@@ -174,11 +174,11 @@ def authorised(request: Message) -> bool:
 
 
 def answered(reply: object) -> Message:
-    """An answer without the text of an error, except one of our own sentences."""
+    """Return an answer without its error text, unless that is one of our own sentences."""
     if not isinstance(reply, Message):
         return error_reply(FAILED)
     text = reply.body if type(reply.body) is str else ""
-    failed = text.startswith(ERROR_MSG_PREFIX)  # by which FLARE's server knows a failure
+    failed = text.startswith(ERROR_MSG_PREFIX)  # FLARE's server recognises a failure by it
     if text.removeprefix(f"{ERROR_MSG_PREFIX}: ").startswith(OWN):
         return reply
     if reply.get_header(MsgHeader.RETURN_CODE, ReturnCode.OK) != ReturnCode.OK:
@@ -187,7 +187,7 @@ def answered(reply: object) -> Message:
 
 
 def install() -> None:
-    """Have this process answer that list alone, and a job's process nothing but its parent's word to stop."""
+    """Make this process answer only the listed requests, and a job's process only its parent's request to stop."""
     ClientRequestProcessors.request_processors[:] = [processor() for processor in PROCESSORS]
     AdminCommands.commands[:] = [AbortCommand()]
     dispatch = FedAdminAgent._dispatch_request
@@ -199,7 +199,7 @@ def install() -> None:
         except GateError as error:
             _log.warning(f"refused: {error}")
             return new_cell_message({}, error_reply(NOT_SERVED))
-        except Exception as error:  # noqa: BLE001 - fail closed, whatever it was
+        except Exception as error:  # noqa: BLE001 - fail closed on any error
             _log.warning(f"refused: request cannot be judged ({type(error).__name__})")
             return new_cell_message({}, error_reply(NOT_SERVED))
         try:
@@ -207,7 +207,7 @@ def install() -> None:
                 return new_cell_message({}, error_reply(NOT_AUTHORISED))
             answer = dispatch(self, request)
             return new_cell_message({}, answered(answer.payload))
-        except Exception as error:  # noqa: BLE001 - whatever it was, its text stays here
+        except Exception as error:  # noqa: BLE001 - an error's text stays here
             _log.exception(f"request failed with {type(error).__name__}")
             return new_cell_message({}, error_reply(FAILED))
 

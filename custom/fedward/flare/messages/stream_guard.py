@@ -1,12 +1,12 @@
-"""Bounds on what FLARE 2.9 keeps in memory and on threads for its peers, and whose word ends a stream.
+"""Bound the memory and threads that FLARE 2.9 uses for its peers, and accept a stream's answers from its receiver only.
 
-FLARE fills a buffer of the size that the first frame of a stream declares, up to 4 GiB, before anything has come; waits
-five minutes for each further frame, on one of 64 threads that everybody shares; keeps a thread for each stream that has
-ended, as long as its sender asks for; takes frames of 2 GiB; keeps figures for ever under words that senders write; and
-lets any sender acknowledge or end a stream to somebody else, whose number can be guessed. ``install`` changes FLARE's
-classes: memory grows with what has really come, a sender has a few streams open at a time (``stream_slots``), one that
-does not go on ends, one that has ended leaves no thread, a frame is no larger than any that is sent, figures are
-bounded, and a stream is its receiver's to answer.
+FLARE fills a buffer of the size that a stream's first frame declares, up to 4 GiB, before any data has come; waits five
+minutes for each further frame, on one of 64 shared threads; keeps a thread for each stream that has ended, as long as
+its sender requests; accepts frames of 2 GiB; keeps figures for ever under names that senders write; and allows any
+sender to acknowledge or end a stream to another receiver, since the stream's number can be guessed. ``install`` changes
+FLARE's classes: memory grows with the data that has come, a sender has few open streams at a time (``stream_slots``), a
+stalled stream ends, an ended stream leaves no thread, a frame is no larger than any that is sent, figures are bounded,
+and only a stream's receiver can answer it.
 """
 
 from __future__ import annotations
@@ -32,39 +32,39 @@ from fedward.flare.messages.stream_slots import KEPT_S, STALL_S, Remembered, Sen
 from fedward.flare.repeating import repeat
 
 LARGEST_FRAME = 16 * 1024 * 1024
-"""Bytes. FLARE sends streams in frames of 1 MiB; the largest message in one piece is a job, 2 MiB at most."""
+"""Largest frame, in bytes. FLARE's streams have frames of 1 MiB; the largest single message is a job, 2 MiB at most."""
 MOST_AHEAD = 65
-"""Frames that may come before the one that is due: a sender's window of 64 MiB, and one more."""
+"""Largest number of frames that may come before the one that is due: a sender's window of 64 MiB, and one more."""
 MOST_FIGURES = 10_000
-"""Names under which FLARE keeps figures of one kind; under further ones it keeps none."""
+"""Largest number of names under which FLARE keeps figures of one kind; it keeps none under further names."""
 
 CONNECTION = "fedward_connection"
 """Property of a message: name of the connection that it came over."""
 
 _READ_LATER = (StreamHeaderKey.STREAM_REQ_ID, StreamHeaderKey.OPTIONAL)
-"""Headers of a stream that FLARE reads when it has ended."""
+"""Headers that FLARE reads after a stream has ended."""
 _log = logging.getLogger("fedward.door")
 
 
 class GrowingBlob(BlobTask):  # type: ignore[misc]
-    """FLARE's buffer of a stream, which grows with what has come and never beyond what was declared."""
+    """FLARE's buffer of a stream, which grows with the data that has come and never beyond the declared size."""
 
     def __init__(self, future: Any, stream: Any, max_size: int = 0, preserve_chunks: bool = False) -> None:
-        super().__init__(future, stream, max_size, preserve_chunks=True)  # FLARE fills no buffer then
+        super().__init__(future, stream, max_size, preserve_chunks=True)  # so FLARE fills no buffer
         self.preserve_chunks = preserve_chunks
         if not preserve_chunks:
             self.buffer = FastBuffer()
 
 
 class StreamGuard:
-    """The streams that this process receives."""
+    """Streams that this process receives."""
 
     def __init__(self) -> None:
         self._slots, self._ended = StreamSlots(), Remembered(lambda task: task._remove_task())
         self._refusals, self._thread = RefusalLog(), threading.local()
 
     def begin(self, find: Any, message: Any, cell: Any) -> Any:
-        """FLARE's task for the first frame that comes of a stream; None where its sender has too many."""
+        """Return FLARE's task for the first received frame of a stream; None if its sender has too many streams."""
         origin, number = message.get_header(MessageHeaderKey.ORIGIN), message.get_header(StreamHeaderKey.STREAM_ID)
         participant = message.get_prop(MessagePropKey.COMMON_NAME) or origin
         sender = Sender(origin, participant, message.get_prop(CONNECTION))
@@ -74,7 +74,7 @@ class StreamGuard:
         return task
 
     def process(self, process: Any, task: Any, message: Any) -> bool:
-        """FLARE's work on a frame; with a stream's first, its handler holds a thread until ``done``."""
+        """Do FLARE's work on a frame; from a stream's first frame, its handler occupies a thread until ``done``."""
         if message.get_header(StreamHeaderKey.SEQUENCE) != 0 or not self._slots.take(task):
             return bool(process(task, message))
         self._thread.taken = task
@@ -84,7 +84,7 @@ class StreamGuard:
         return begun
 
     def receive(self, receive: Any, receiver: Any, message: Any) -> None:
-        """All of FLARE's work on a frame; a stream gets no handler where that fails."""
+        """Do all of FLARE's work on a frame; if that fails, the stream gets no handler."""
         self._thread.taken = None
         try:
             receive(receiver, message)
@@ -93,11 +93,11 @@ class StreamGuard:
             raise
 
     def done(self, task: Any) -> None:
-        """The handler of a stream has returned, or it has none."""
+        """Record that the handler of a stream has returned, or that it has none."""
         self._slots.done(task)
 
     def keep(self, task: Any, ttl_s: float | None = None) -> None:
-        """Remember a stream that has ended, without what came of it, and without a thread."""
+        """Remember a stream that has ended, without its data and without a thread."""
         if task.failed:
             with task.lock:
                 task.chunks.clear()
@@ -109,12 +109,12 @@ class StreamGuard:
         self._ended.keep(task.origin, task, until=time.monotonic() + (KEPT_S if ttl_s is None else min(ttl_s, KEPT_S)))
 
     def end_of(self, connection: str) -> None:
-        """End the streams whose connection, of that name, has ended."""
+        """End the streams of the connection of that name, which has ended."""
         for task in self._slots.of_connection(connection):
             task.stop(StreamError("connection of the stream's sender has ended"), notify=False)
 
     def sweep(self) -> None:
-        """End the streams that do not go on, and forget those that ended long ago."""
+        """End the stalled streams, and forget those that ended long ago."""
         now = time.monotonic()
         for task in self._slots.stalled(now):
             task.stop(StreamError(f"no further frame of the stream has come for {STALL_S:.0f} s"), notify=False)
@@ -122,18 +122,18 @@ class StreamGuard:
 
 
 def _let_go(task: Any, future: Any) -> None:
-    """FLARE keeps all that came of a stream, and its headers, for as long as it remembers the stream."""
+    """Drop a stream's data and most headers, which FLARE would keep as long as it remembers the stream."""
     headers = task.headers or {}
     task.headers = {name: headers[name] for name in _READ_LATER if name in headers}
-    if future is not None and future.error is None:  # its reader, which looks at the task, has come to the end
+    if future is not None and future.error is None:  # its reader, which uses the task, has finished
         task.stream_future = None
 
 
 def install() -> StreamGuard:
-    """Put the bounds in place, before the process opens its first connection.
+    """Install the bounds, before the process opens its first connection.
 
     Returns:
-        The guard, who is told of connections that end (``end_of``).
+        The guard; report ended connections to it (``end_of``).
     """
     guard = StreamGuard()
     _bound_streams(guard)

@@ -1,9 +1,9 @@
-"""How many streams of messages a sender may have open, and when one that does not go on has to end.
+"""Limit the streams of messages that a sender may have open, and find stalled streams, which must end.
 
-FLARE 2.9 reads every stream that is open on a thread of its own, and its receiver waits for the end of it on one of 64
-others. A stream counts from its first frame until all of it has come *and* whatever handles it is done: that long it
-holds a thread. Pure: no nvflare; a stream is any object with FLARE's names for its state (``completed``, ``failed``,
-``reliable``, ``received_offset``, ``seq``).
+FLARE 2.9 reads each open stream on a separate thread, and the stream's receiver waits for its end on one of 64 others.
+A stream counts from its first frame until all of it has come *and* its handler is done: it occupies a thread that long.
+Pure: no nvflare; a stream is any object with FLARE's names for its state (``completed``, ``failed``, ``reliable``,
+``received_offset``, ``seq``).
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from dataclasses import dataclass
 from typing import Any
 
 MOST_OF_A_CELL = 8
-"""Open streams of one process. A job has two or three at a time, a console one or two; an update is one."""
+"""Largest number of open streams of one process. A job has two or three, a console one or two; an update is one."""
 MOST_OF_A_PARTICIPANT = 16
-"""Open streams of all consoles of one person: a quarter of FLARE's 64 threads."""
+"""Largest number of open streams of all consoles of one person: a quarter of FLARE's 64 threads."""
 MOST_TOGETHER = 48
-"""Open streams of all senders together, beyond which each has ``ALWAYS`` at most: the other threads are kept free."""
+"""Open streams of all senders together, above which each may have ``ALWAYS`` at most: other threads stay free."""
 ALWAYS = 2
-"""Open streams that a participant may have, whatever the others do."""
+"""Open streams that a participant may always have, regardless of the others."""
 STALL_S = 60.0
-"""Seconds without a further frame after which a stream ends. A frame is 1 MiB at most: 0.15 Mbit/s are enough."""
+"""Seconds without a further frame after which a stream ends. A frame has at most 1 MiB: 0.15 Mbit/s are enough."""
 MOST_KEPT = 256
-"""Ended streams of one sender that are remembered, so that a frame which comes again begins no new stream."""
+"""Largest number of ended streams remembered of one sender, so that a repeated frame begins no new stream."""
 KEPT_S = 65.0
-"""Seconds that they are remembered: as long as FLARE's sender tries again. What the sender asks for is not heard."""
+"""Seconds that they are remembered: as long as FLARE's sender tries again. The sender's request is ignored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Where a stream comes from.
+    """Sender of a stream.
 
     Attributes:
         cell: name of the process that sends it.
-        participant: whose process that is; the same for all that share a certificate.
-        connection: name of the one that its first frame came over.
+        participant: owner of that process; the same for all processes that share a certificate.
+        connection: name of the connection that its first frame came over.
     """
 
     cell: object
@@ -52,34 +52,34 @@ class _Slot:
     since: float
     came: tuple[int, int] = (0, -1)
     handled: bool = True
-    """No handler has it, or it is done."""
+    """True if no handler has the stream, or its handler is done."""
 
     def goes_on(self) -> bool:
         return not (self.stream.completed or self.stream.failed)
 
 
 class StreamSlots:
-    """The streams that are open; safe from several threads."""
+    """Open streams; thread-safe."""
 
     def __init__(self) -> None:
         self._slots: dict[Any, _Slot] = {}
         self._lock = threading.Lock()
 
     def begin(self, sender: Sender, number: object, make: Callable[[], Any], *, now: float) -> tuple[Any, bool]:
-        """Open a further stream, where its sender may.
+        """Open a further stream, if its sender may.
 
         Args:
             sender: of the stream.
-            number: of the stream, its sender's own.
-            make: makes the stream; None where there is nothing to open.
+            number: number that the sender gave to the stream.
+            make: makes the stream; returns None if there is nothing to open.
             now: seconds, on a monotonic clock.
 
         Returns:
-            The stream, or None; and whether it is refused because the sender has too many.
+            The stream, or None; and true if it is refused because the sender has too many.
         """
         with self._lock:
             self._slots = {one: slot for one, slot in self._slots.items() if slot.goes_on() or not slot.handled}
-            for slot in self._slots.values():  # another frame of it has opened it at the same time
+            for slot in self._slots.values():  # another of its frames has opened it meanwhile
                 if (slot.sender.cell, slot.number) == (sender.cell, number) and slot.goes_on():
                     return slot.stream, False
             if self._is_full(sender):
@@ -98,7 +98,7 @@ class StreamSlots:
         return len(senders) >= MOST_TOGETHER and shared >= ALWAYS
 
     def take(self, stream: Any) -> bool:
-        """A handler is about to have a stream; False where one has it already."""
+        """Give a stream to a handler; False if one has it already."""
         with self._lock:
             slot = self._slots.get(stream)
             if slot is None or not slot.handled:
@@ -107,23 +107,23 @@ class StreamSlots:
             return True
 
     def done(self, stream: Any) -> None:
-        """The handler of a stream has returned, or none has it after all."""
+        """Record that the handler of a stream has returned, or that none has it after all."""
         with self._lock:
             if stream in self._slots:
                 self._slots[stream].handled = True
 
     def of_connection(self, connection: object) -> list[Any]:
-        """Streams that cannot go on since their connection has ended.
+        """Return the streams that cannot continue because their connection has ended.
 
-        Not those whose sender sends again what was lost (FLARE's *reliable*): they may go on over its next connection,
-        and stall otherwise.
+        Streams whose sender repeats lost data (FLARE's *reliable*) are not among them: they may continue over its next
+        connection, and stall otherwise.
         """
         with self._lock:
             slots = [slot for slot in self._slots.values() if slot.sender.connection == connection]
             return [slot.stream for slot in slots if slot.goes_on() and not slot.stream.reliable]
 
     def stalled(self, now: float) -> list[Any]:
-        """Streams of which no further frame in its turn has come for ``STALL_S``."""
+        """Return the streams that have received no further frame in sequence for ``STALL_S``."""
         found = []
         with self._lock:
             for slot in self._slots.values():
@@ -136,10 +136,10 @@ class StreamSlots:
 
 
 class Remembered:
-    """Streams that have ended, by sender, until they are forgotten; safe from several threads.
+    """Streams that have ended, by sender, until they are forgotten; thread-safe.
 
     Args:
-        forget: called with each stream that is remembered no longer.
+        forget: called with each stream that is no longer remembered.
     """
 
     def __init__(self, forget: Callable[[Any], None]) -> None:
@@ -148,7 +148,7 @@ class Remembered:
         self._lock = threading.Lock()
 
     def keep(self, sender: object, stream: Any, *, until: float) -> None:
-        """Remember one; where a sender has more than ``MOST_KEPT``, its oldest is forgotten."""
+        """Remember a stream; if a sender has more than ``MOST_KEPT``, forget its oldest."""
         with self._lock:
             mine = self._ends.setdefault(sender, {})
             mine.setdefault(stream, until)
@@ -159,7 +159,7 @@ class Remembered:
             self._forget(one)
 
     def expire(self, now: float) -> None:
-        """Forget those whose time is up."""
+        """Forget the streams whose time is up."""
         over: list[Any] = []
         with self._lock:
             for sender, mine in list(self._ends.items()):

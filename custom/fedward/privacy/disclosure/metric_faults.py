@@ -1,6 +1,6 @@
-"""Why a hospital's metrics may not leave: names that are unknown, not on its list, or held back; values that differ.
+"""Explain why metrics may not leave a hospital: names that are unknown, not listed or withheld; values that differ.
 
-No line shows a value, nor a name that is not of the metrics' table.
+No line shows a value, nor a name outside the metric registry.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from fedward.privacy.disclosure.rule import Rule
 from fedward.privacy.disclosure.subgroups import unknown_entries
 
 Path = tuple[Any, ...]
-"""Names from the top to a value; whoever made the metrics chose them, so that a name may be of any type."""
+"""Names from the top to a value; the author of the metrics chose them, so that a name may be of any type."""
 _NO_ENTRY = "has an entry that is no label, class or structure of the job"
 _ABSENT = object()
 
 
 def faults(metrics: object, released: Mapping[str, Any], rule: Rule) -> tuple[str, ...]:
-    """Why ``metrics`` may not leave as they are: none exactly where they are equal to ``released``, in types too.
+    """Return why ``metrics`` may not leave unchanged; empty exactly if they equal ``released``, in types too.
 
     Args:
-        metrics: anything at all.
-        released: what may leave of them.
-        rule: by which that was decided.
+        metrics: any object.
+        released: the part that may leave.
+        rule: the rule of that decision.
 
     Returns:
-        One line a fault. Where names are at fault, nothing is said of values.
+        One line a fault. Where names are at fault, values are not reported.
     """
     if type(metrics) is not dict:
         return ("metrics are not a table",)
@@ -40,7 +40,7 @@ def faults(metrics: object, released: Mapping[str, Any], rule: Rule) -> tuple[st
 
 
 def _differences(one: Mapping[Any, Any], other: Mapping[Any, Any], above: Path) -> Iterator[Path]:
-    """Paths of values that differ in value or type, or are in one of the two alone."""
+    """Yield paths of values that differ in value or type, or are in one of the two alone."""
     for name in [*one, *(name for name in other if name not in one)]:
         mine: Any = one.get(name, _ABSENT)
         its: Any = other.get(name, _ABSENT)
@@ -51,7 +51,7 @@ def _differences(one: Mapping[Any, Any], other: Mapping[Any, Any], above: Path) 
 
 
 def _fault_of_name(path: Path, metrics: Mapping[Any, Any], rule: Rule) -> str | None:
-    """What is wrong with the names on the way to a value that differs; None where nothing is."""
+    """Return the fault of the names on the path to a value that differs; None where there is none."""
     name, *below = path
     if type(name) is str and name in BREAKDOWNS:
         held = _held_back(name, BREAKDOWNS[name], "patients", rule)
@@ -77,7 +77,7 @@ def _fault_of_name(path: Path, metrics: Mapping[Any, Any], rule: Rule) -> str | 
 
 
 def _fault_of_metric(path: Path, group: str | None, rule: Rule) -> str | None:
-    """Whether a metric of a group is unknown, not listed, or held back, or has an entry that its table has not."""
+    """Return the fault of a metric that is unknown, not listed or withheld, or has an entry outside its table."""
     name = path[0]
     if group is None or type(name) is not str or name not in GROUPS[group]:
         return f"metric {shown(name)} is unknown"
@@ -93,7 +93,7 @@ def _fault_of_metric(path: Path, group: str | None, rule: Rule) -> str | None:
 
 
 def _held_back(name: str, group: str, metric: str, rule: Rule) -> str | None:
-    """Why a name may not leave, by the rule for one metric of its group."""
+    """Return why a name may not leave, by the rule for one metric of its group; None where it may."""
     if not rule.listed(group, metric):
         return f"metric {name} is not on the site's list"
     return None if rule.free(group, metric) else f"metric {name} is computed from training data without noise"

@@ -1,4 +1,4 @@
-"""Every metric that has a name: group, kind, and the counts it rests on. What is not here never leaves a hospital."""
+"""List every metric: group, kind, and the counts it depends on. A metric outside this list never leaves a hospital."""
 
 from __future__ import annotations
 
@@ -24,16 +24,15 @@ Kind = Literal[
     "epsilon",
     "word",
 ]
-"""score: 0 to 1. measure: finite. count: of patients, with a floor, or of images, which rests on one of patients.
-counts: a table of patients by label; a patient may have several. parts: a table of patients, each of whom is in one.
-strata: the same, where it may follow that a part is empty.
-shares: a table of numbers of 0 to 1. steps: counts no patient. parameter: of the job's mechanism, exact. epsilon:
-rounded up. word: of a fixed form."""
+"""score: 0 to 1. measure: finite. count: of patients, with a minimum count, or of images, which depends on a count of
+patients. counts: a table of patients by label; a patient may have several. parts: a table of patients, each in one
+part. strata: the same, where it may follow that a part is empty. shares: a table of numbers of 0 to 1. steps: counts no
+patient. parameter: of the job's mechanism, exact. epsilon: rounded up. word: text of a fixed form."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric: what it is, the counts that must be above the floor for it to leave, and a table's own entries."""
+    """One metric: its kind, the counts that must reach the minimum for it to leave, and the entries of a table."""
 
     kind: Kind
     rests_on: tuple[str, ...] = ()
@@ -151,14 +150,14 @@ GROUPS: Mapping[str, Mapping[str, Metric]] = {
         "steps": Metric("steps"),
     },
 }
-"""Group -> metric -> what it is. ``label`` and ``structure`` are entries below ``scores``, ``pooled_label`` below
+"""Group -> metric -> its definition. ``label`` and ``structure`` are entries below ``scores``, ``pooled_label`` below
 ``pooled``, ``subgroup`` is one value of one dimension below ``subgroups``, ``reliability`` one bin below ``curves``;
-``pooled`` and ``cohort_statistics`` are over all hospitals together, from sums that none can undo.
+``pooled`` and ``cohort_statistics`` are over all hospitals together, from sums that nobody can take apart.
 
-Counts are of patients, but for those named images. ``patients`` of a structure are those who have it in an image;
-``positives`` are patients with yes in an image, and all other patients have none: the two part the patients, so that
-patients less positives are a count too. Patients with no in an image are never fewer than those. ``dice_patients``,
-``hd95_patients`` and ``spacing_patients`` have an image from which the measure could be had; ``left_out`` and
+Counts are of patients, except those named images. ``patients`` of a structure are those who have it in an image.
+``positives`` are patients with yes in an image, and all other patients have none: every patient is one or the other, so
+that patients minus positives is a count too. Patients with no in an image are never fewer than that count.
+``dice_patients``, ``hd95_patients`` and ``spacing_patients`` have an image that gives the measure; ``left_out`` and
 ``quarantined`` have one that takes no part, or was set aside."""
 
 WITHIN: Mapping[str, Mapping[str, str]] = {
@@ -166,20 +165,20 @@ WITHIN: Mapping[str, Mapping[str, str]] = {
     "structure": {"hd95_patients": "patients"},
     "profile": {"spacing_patients": "patients"},
 }
-"""Group -> count -> the count of patients that it is within: of those not in it there are none, or the floor."""
+"""Group -> count -> the count of patients that contains it: those outside it are none, or the minimum count."""
 
 FLAT = ("work", "cohort")
-"""Groups whose metrics stand at the top level; the others are tables of their own name, or below one."""
+"""Groups whose metrics are at the top level; the others are tables of their own name, or below one."""
 TABLES: Mapping[str, Mapping[str, str]] = {
     "scores": {"labels": "label", "structures": "structure"},
     "pooled": {"labels": "pooled_label"},
 }
 """Group -> tables within it -> the group of their entries."""
 SCORES = (*TABLES, *(below for tables in TABLES.values() for below in tables.values()))
-"""Groups whose tables say with ``suppressed`` that the floor took something."""
+"""Groups whose tables mark with ``suppressed`` that a value fell below the minimum count."""
 BREAKDOWNS: Mapping[str, str] = {"subgroups": "subgroup", "curves": "reliability"}
-"""Groups that part the images of each label once more -> the group of a part; see
-``fedward.privacy.disclosure.subgroups``. They rest on the counts of ``scores``, which come with them."""
+"""Groups that divide the images of each label once more -> the group of a part; see
+``fedward.privacy.disclosure.subgroups``. They depend on the counts of ``scores``, which come with them."""
 ABOVE = {below: group for group, tables in TABLES.items() for below in tables.values()}
 ABOVE |= {below: group for group, below in BREAKDOWNS.items()}
 """Group of entries -> the group that they are listed by."""
@@ -191,7 +190,7 @@ TOGETHER = ("pooled", "cohort_statistics")
 """Groups over all hospitals."""
 NAMED = (*TOGETHER, *DETAILS)
 """Groups that a hospital's list must name: "auc" alone is of all its own patients, "pooled" or "pooled.auc" of all
-hospitals', "subgroups" of its own by sex, age and maker."""
+hospitals' patients, "subgroups" of its patients by sex, age and maker."""
 SUPPRESSED = "suppressed"
 
 TABLE_KINDS = ("counts", "parts", "strata", "shares")
@@ -207,7 +206,7 @@ _LARGEST = 1e9
 
 
 def listed(asked: Collection[str], group: str, name: str) -> bool:
-    """Whether a hospital's list has a metric, or one that rests on it.
+    """True if a hospital's list has a metric, or one that depends on it.
 
     Args:
         asked: the list's names.
@@ -226,26 +225,26 @@ def listed(asked: Collection[str], group: str, name: str) -> bool:
 
 
 def held_back(group: str, name: str, *, private: bool, alone: bool) -> bool:
-    """Whether a metric is computed from training data without noise, in a job that promises differential privacy.
+    """True if a metric is computed from training data without noise, in a job that promises differential privacy.
 
-    The training loss and the images drawn are; so is every score of the model that a hospital trained alone, without
-    noise. Scores of the noised model on validation patients, by subgroup too, who these are, and how many patients
-    there are, are not. Cohort statistics are exact counts, over training patients too, which no ε covers however many
-    hospitals are summed: all are held back.
+    The training loss and the number of drawn images are withheld, and every score of the model that a hospital trained
+    alone, without noise. Not withheld: scores of the noised model on validation patients, also by subgroup; the profile
+    of these patients; the number of patients. Cohort statistics are exact counts, over training patients too, which no
+    ε covers, however many hospitals are summed: all are withheld.
     """
     of_a_model = group in SCORES or ABOVE.get(group, group) in DETAILS
     return private and ((group, name) in _HELD or group == "cohort_statistics" or (alone and of_a_model))
 
 
 def known_name(name: object) -> bool:
-    """Whether an entry's name has the form of one: 1 to 64 characters, printable."""
+    """True if an entry's name has the right form: 1 to 64 characters, printable."""
     return type(name) is str and _ENTRY.fullmatch(name) is not None
 
 
 def clean(kind: Kind, value: object, *, decimals: int, min_count: int) -> object:
-    """One value as coarse as it may leave, or None: absent, below the floor, out of range, of another kind.
+    """Return one value, rounded as it may leave; None: absent, below the minimum count, out of range, of another kind.
 
-    Tables come back as they are: they are gone through by ``fedward.privacy.disclosure.release``.
+    Tables are returned unchanged; ``fedward.privacy.disclosure.release`` checks their entries.
     """
     if kind in TABLE_KINDS:
         return value

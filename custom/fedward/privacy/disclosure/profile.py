@@ -1,9 +1,9 @@
-"""What a profile may still tell beside the subgroups: both count the same validation patients, in tables that nest.
+"""Release a profile beside the subgroups: both count the same validation patients, in tables that nest.
 
-A count that one hides must not follow from the other. So beside subgroups that show anything of a dimension, a profile
-shows no value that they hide, and the decades of an age band only where they are the band: one decade alone would give
-the other away. A structure's subgroups count the patients who have it: of a value's others there are none, or the
-floor.
+A count that one hides must not follow from the other. So if subgroups show anything of a dimension, the profile shows
+no value that they hide. It shows the decades of an age band only if they add up to the band: from one decade alone, the
+other would follow. A structure's subgroups count the patients who have it: the other patients of a value are none, or
+at least the minimum count.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ DECADES: Mapping[str, tuple[str, ...]] = {
 
 
 def beside_subgroups(profile: Mapping[str, Any], subgroups: Mapping[str, Any], *, least: int) -> dict[str, Any]:
-    """A profile without what would follow together with the subgroups.
+    """Return a profile without the values that would follow together with the subgroups.
 
     Args:
         profile, subgroups: as each may leave without the other.
-        least: the floor.
+        least: the minimum count.
 
     Returns:
-        A new table of the same entries. It is equal to what the same call makes of it.
+        A new table of the same entries. A second call returns its input unchanged.
     """
     found = dict(profile)
     for dimension in DIMENSIONS:
@@ -45,7 +45,7 @@ def beside_subgroups(profile: Mapping[str, Any], subgroups: Mapping[str, Any], *
 
 
 def _patients(subgroups: Mapping[str, Any], dimension: str) -> dict[str, set[int]]:
-    """Value -> the numbers of patients that are told of it, by any label."""
+    """Return value -> the numbers of patients that any label discloses of it."""
     found: dict[str, set[int]] = {}
     for label in subgroups.values():
         for value, cell in label.get(dimension, {}).items():

@@ -1,8 +1,7 @@
-"""Metrics as they come in at the server: names of the metric table, values of their kind, and nothing else.
+"""Filter metrics at the server: keep names of the metric registry, values of their kind, and nothing else.
 
 A hospital's gate sends no more than that (``fedward.privacy.disclosure.release``). A participant that runs another
-program may send any name, text or number, and what the server takes in ends in events, a store, a report and on
-terminals.
+program may send any name, text or number, and what the server accepts reaches events, a store, a report and terminals.
 """
 
 from __future__ import annotations
@@ -26,20 +25,21 @@ from fedward.privacy.disclosure.metric_registry import (
 )
 
 DECIMALS = 6
-"""As many as a hospital may let out; see ``fedward.settings.Disclosure``."""
+"""Largest number of decimals that a hospital may disclose; see ``fedward.settings.Disclosure``."""
 _COUNT, _SHARE = Metric("count"), Metric("score")
 _SAY_SUPPRESSED = (*SCORES, *BREAKDOWNS.values())
 
 
 def received(metrics: object, *, names: Collection[str]) -> dict[str, Any]:
-    """The part of ``metrics`` that has a name, each value of its kind and range; no floor is held: that is done.
+    """Return the named part of ``metrics``, each value of its kind and range; hospitals have applied minimum counts.
 
     Args:
-        metrics: anything at all; what is no metric of the table is left out, a value of another kind is null.
+        metrics: any object; entries outside the registry are left out, a value of another kind is null.
         names: labels, classes and structures of the job; entries of other names are left out.
 
     Returns:
-        New JSON-ready data. What ``release`` gives for the same names comes back equal, and so does what this gives.
+        New JSON-ready data. A result of ``release`` for the same names is returned unchanged, and so is a result of
+        this function.
     """
     known = frozenset(name for name in names if known_name(name))
     found: dict[str, Any] = {}
@@ -53,7 +53,7 @@ def received(metrics: object, *, names: Collection[str]) -> dict[str, Any]:
 
 
 def _items(content: object) -> Iterator[tuple[str, Any]]:
-    """The entries of a table whose names are words; none of anything else."""
+    """Yield the entries of a table whose names are text; none of anything else."""
     if type(content) is dict:
         yield from ((name, value) for name, value in content.items() if type(name) is str)
 

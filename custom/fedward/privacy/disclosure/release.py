@@ -1,14 +1,16 @@
-"""Which numbers leave a hospital, and how coarse: a table of every metric that has a name, a list, rounding, a floor.
+"""Decide which numbers leave a hospital, and round them: registry of metrics, the hospital's list, minimum counts.
 
 The list (``site.toml``, ``[disclosure] metrics``) holds names of groups ("scores"), of single metrics ("auc") or both
-("scores.loss"). A metric that is listed brings the counts it rests on, since without them no floor can be held.
-The floor is held on patients: on those whom a number is of, on those with yes and on those without (who have no image
-with yes). Images are told only as the number of all of them, beside those patients.
-A count below the floor is null, never 0, and so is whatever rests on it; ``suppressed`` says so. Where what is
-suppressed in a table would follow from its whole, the next smallest is too (Hundepool et al. 2012, Statistical
-Disclosure Control, section 4.2.2); a mean over labels leaves only where each of theirs does.
-``fedward.privacy.disclosure.metric_registry`` has the names. Figures over all hospitals together leave only where the
-list names them as such: "pooled", "pooled.auc", "cohort_statistics"; so do "subgroups", "curves" and "profile".
+("scores.loss"). A listed metric brings the counts that it depends on, since without them no minimum count can be
+checked. ``fedward.privacy.disclosure.metric_registry`` has the names. Figures over all hospitals together leave only
+where the list names them as such: "pooled", "pooled.auc", "cohort_statistics"; so do "subgroups", "curves" and
+"profile".
+
+The minimum count applies to patients: to all those that a number is about, to those with yes, and to those without (who
+have no image with yes). Images are disclosed only as the number of all of them, with those patients. A count below
+the minimum is null, never 0, and so is every metric that depends on it; ``suppressed`` marks this. Where a suppressed
+value of a table would follow from its total, the next smallest is suppressed too (Hundepool et al. 2012, Statistical
+Disclosure Control, section 4.2.2); a mean over labels leaves only where the value of each label does.
 """
 
 from __future__ import annotations
@@ -41,11 +43,12 @@ from fedward.settings import Disclosure
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """The decision on one answer's metrics.
+    """Decision on one answer's metrics.
 
     Attributes:
-        metrics: what may leave, new JSON-ready data. ε is rounded up, all else to nearest.
-        refused: why what was given may not leave as it is, one line a fault; empty where ``metrics`` is equal to it.
+        metrics: metrics that may leave, new JSON-ready data. ε is rounded up, all else to nearest.
+        refused: reasons why the given metrics may not leave unchanged, one line each; empty where ``metrics`` equals
+            them.
     """
 
     metrics: dict[str, Any]
@@ -53,19 +56,19 @@ class Release:
 
 
 def release(metrics: object, rule: Rule) -> Release:
-    """Decide what of ``metrics`` may leave, and how coarse.
+    """Decide which of ``metrics`` may leave, and round them.
 
-    The decision on what was released releases it as it is.
+    A released result is released unchanged by a second call.
 
     Args:
-        metrics: anything at all; what is no metric of the registry is left out.
+        metrics: any object; entries outside the registry are left out.
         rule: the hospital's and the job's.
     """
     found: dict[str, Any] = {}
     content = metrics if isinstance(metrics, Mapping) else {}
     for group in FLAT:
         found |= _entries(content, group, rule)
-    for group in TOP:  # scores come before what rests on their counts
+    for group in TOP:  # scores come before groups that depend on their counts
         inner = content.get(group)
         if isinstance(inner, Mapping) and (part := _group(inner, group, rule, found)):
             found[group] = part
@@ -74,7 +77,7 @@ def release(metrics: object, rule: Rule) -> Release:
 
 
 def unknown_names(disclosure: Disclosure) -> list[str]:
-    """Names on the hospital's list that are no group and no metric."""
+    """Return names on the hospital's list that are no group and no metric."""
     single = {group: table for group, table in GROUPS.items() if ABOVE.get(group, group) not in BREAKDOWNS}
     leaves = {name for group, table in single.items() if ABOVE.get(group, group) not in NAMED for name in table}
     dotted = {f"{group}.{name}" for group, table in single.items() for name in table}
@@ -82,7 +85,7 @@ def unknown_names(disclosure: Disclosure) -> list[str]:
 
 
 def _entries(content: Mapping[str, Any], group: str, rule: Rule) -> dict[str, Any]:
-    """The free metrics of one table, floors held; a metric whose count is absent or null is null."""
+    """Return the free metrics of one table, minimum counts applied; a metric whose count is absent or null is null."""
     table, least = GROUPS[group], rule.disclosure.min_count
     free = {
         name: rule.clean(table[name], content[name]) for name in content if name in table and rule.free(group, name)
@@ -104,12 +107,12 @@ def _lacks_count(metric: Metric, values: Mapping[str, Any], table: Mapping[str, 
 
 
 def _few_left(part: object, whole: object, least: int) -> bool:
-    """Whether of a whole's patients too few are not in a part, and yet some."""
+    """True if some but too few of a total's patients are outside a part, or the total is unknown."""
     return type(part) is int and (type(whole) is not int or (whole != part and whole - part < least))
 
 
 def _group(content: Mapping[str, Any], group: str, rule: Rule, found: Mapping[str, Any]) -> dict[str, Any]:
-    """A group beside those that were found before it."""
+    """Return a group, given those that were found before it."""
     if group in BREAKDOWNS:
         make = subgroups if group == "subgroups" else curves
         return (
@@ -150,7 +153,7 @@ def _scores(content: Mapping[str, Any], group: str, rule: Rule) -> dict[str, Any
 
 
 def _is_of(whole: Mapping[str, Any], part: Mapping[str, Any], table: str, rule: Rule) -> bool:
-    """Whether a label's patients are all patients, or a structure's are of them and leave none, or the floor."""
+    """True if a label counts all patients; for a structure, if none or enough of all patients are outside it."""
     everyone = whole.get("patients")
     if everyone is None:
         return False
@@ -162,9 +165,9 @@ def _is_of(whole: Mapping[str, Any], part: Mapping[str, Any], table: str, rule: 
 
 
 def _means(found: Mapping[str, Any], content: Mapping[str, Any], group: str, rule: Rule) -> dict[str, Any]:
-    """Scores with their means over labels, of which each leaves.
+    """Return scores with their means over labels, where each label leaves.
 
-    A mean adds nothing to its labels. It needs no floor on the patients without any label, who may be few.
+    A mean adds nothing to its labels. It needs no minimum count of the patients without any label, who may be few.
     """
     labels = list(found["labels"].values())
     known = all(found.get(name) is not None for name in ("patients", "images"))
@@ -175,7 +178,7 @@ def _means(found: Mapping[str, Any], content: Mapping[str, Any], group: str, rul
 
 
 def _no_means(found: Mapping[str, Any], group: str) -> dict[str, Any]:
-    """Without what rests on all labels or structures together, from which a hidden one's patients would follow."""
+    """Set to null what depends on all labels or structures together: a hidden one's patients would follow from it."""
     together = {"positives", "dice_patients"}
     rests = {name for name, metric in GROUPS[group].items() if name in together or together & set(metric.rests_on)}
     return {name: None if name in rests else value for name, value in found.items()} | {SUPPRESSED: True}
@@ -186,7 +189,7 @@ def _blank(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _complement(parts: dict[str, dict[str, Any]], whole: Mapping[str, Any], least: int) -> dict[str, dict[str, Any]]:
-    """Suppress further entries where what is suppressed would follow from the others."""
+    """Suppress further entries where a suppressed value would follow from the others."""
     open_ones = {name: part for name, part in parts.items() if SUPPRESSED not in part}
     if all("positives" in part for part in open_ones.values()):
         counts = {name: open_ones[name]["positives"] if name in open_ones else None for name in parts}
@@ -200,7 +203,7 @@ def _complement(parts: dict[str, dict[str, Any]], whole: Mapping[str, Any], leas
 
 
 def _counted(content: Mapping[str, Any], group: str, rule: Rule) -> dict[str, Any]:
-    """A group without scores: its metrics, and the entries of its tables."""
+    """Return a group without scores: its metrics, and the entries of its tables."""
     found = _entries(content, group, rule)
     for name in found:
         metric = GROUPS[group][name]
@@ -213,13 +216,13 @@ def _counted(content: Mapping[str, Any], group: str, rule: Rule) -> dict[str, An
 
 
 def _some_hidden(found: Mapping[str, Any], metric: Metric) -> bool:
-    """Whether a metric rests on a table of which something is hidden, or of which there is nothing."""
+    """True if a metric depends on a table that is empty or hides an entry."""
     tables = [found[name] for name in metric.rests_on if isinstance(found.get(name), Mapping)]
     return metric.kind not in TABLE_KINDS and any(not table or None in table.values() for table in tables)
 
 
 def _cells(given: Mapping[str, Any], metric: Metric, wholes: Sequence[int | None], rule: Rule) -> dict[str, Any]:
-    """Entries of a table; of ``wholes`` the first counts patients, and the second images."""
+    """Return the entries of a table; of ``wholes`` the first counts patients, and the second images."""
     least, patients = rule.disclosure.min_count, wholes[0]
     if metric.kind == "counts":
         return suppress_labels(given, patients=patients, images=wholes[1], least=least)

@@ -1,12 +1,12 @@
-"""A reliability table in bins that are as wide as the hospital's floor wants.
+"""Merge the bins of a reliability table until each reaches the hospital's minimum count.
 
-Of a model that is sure of itself the middle bins hold few patients and the outer ones few of one kind. To hide those
-would leave hardly a point of the curve; neighbours are put together instead, from the lowest score up, until each bin
-has the floor of patients with yes and of patients without. Nothing is hidden then beside what is shown, so that nothing
-follows from the whole.
+If a model is confident, the middle bins hold few patients and the outer ones few of one kind. Hiding such bins
+would leave hardly a point of the curve. Neighbours are merged instead, from the lowest score up, until each bin has the
+minimum count of patients with yes and of patients without. Then nothing is hidden beside the shown bins, so that
+nothing follows from the total.
 
 The table is over patients, each with one score and in one bin (``fedward.validation.calibration.reliability``), so that
-patients of bins that are put together add up.
+patients of merged bins add up.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ class _Bin:
 
 
 def coarse_bins(table: Mapping[str, Any], whole: tuple[int, int] | None, rule: Rule) -> dict[str, Any]:
-    """A label's reliability table as it may leave.
+    """Return a label's reliability table as it may leave.
 
     Args:
         table: lower edge -> ``patients``, ``positives``, ``score``; edges that are none of RELIABILITY_BINS are left
             out.
-        whole: patients, and patients with yes, that are told of the label, or None.
+        whole: patients, and patients with yes, that are disclosed of the label, or None.
         rule: the hospital's.
 
     Returns:
-        Lower edge -> the same, rounded. A bin reaches up to the next edge that is there, the first from 0, the last to
-        1.
-        Each has the floor of patients with yes and of patients without. Every edge null where that cannot be had, the
-        whole is not told, or the bins are not of it. It is equal to what the same call makes of it.
+        Lower edge -> the same, rounded. A bin ends at the next edge in the table; the first begins at 0, the last ends
+        at 1. Each has the minimum count of patients with yes and of patients without. Every edge is null where that
+        is impossible, the total is not disclosed, or the bins do not add up to it. A second call returns its input
+        unchanged.
     """
     bins = {edge: table[edge] for edge in RELIABILITY_BINS if edge in table}
     if not bins:
@@ -62,7 +62,7 @@ def coarse_bins(table: Mapping[str, Any], whole: tuple[int, int] | None, rule: R
 
 
 def _merged(bins: Mapping[str, _Bin | None], rule: Rule) -> dict[str, _Bin] | None:
-    """Neighbours together until each has the floor; what is left at the end goes to the last."""
+    """Merge neighbours until each bin has the minimum count; what is left at the end joins the last bin."""
     done: list[tuple[str, list[_Bin]]] = []
     edge, held = "", list[_Bin]()
     for lower, cell in bins.items():
@@ -77,7 +77,7 @@ def _merged(bins: Mapping[str, _Bin | None], rule: Rule) -> dict[str, _Bin] | No
             return None
         first, cells = done.pop()
         done.append((first, [*cells, *held]))
-    lows = [RELIABILITY_BINS[0], *(edge for edge, _ in done[1:])]  # that nobody is below is a count of 0
+    lows = [RELIABILITY_BINS[0], *(edge for edge, _ in done[1:])]  # a higher first edge would disclose a count of 0
     return {low: _together(cells) for low, (_, cells) in zip(lows, done, strict=True)}
 
 

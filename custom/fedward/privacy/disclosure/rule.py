@@ -1,4 +1,4 @@
-"""The rule for one job's metrics at one hospital: its list, decimals and floor, and what a private job holds back."""
+"""Define the rule for one job's metrics at one hospital: its list, decimals, minimum count, and withheld metrics."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from fedward.settings import Disclosure, JobSpec
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """By what ``fedward.privacy.disclosure.release.release`` decides.
+    """Terms of the decision in ``fedward.privacy.disclosure.release.release``.
 
     Attributes:
-        disclosure: the hospital's list, decimals and floor.
-        private: the job has differential privacy: what is computed from training data without noise stays.
-        alone: the metrics are those of the model that this hospital trained alone; under ``private`` its scores stay.
+        disclosure: the hospital's list, decimals and minimum count.
+        private: True if the job has differential privacy: metrics from training data without noise then stay.
+        alone: True for metrics of the model that this hospital trained alone; under ``private`` its scores stay.
         names: labels, classes and structures of the job; entries of other names are left out. None: any short name.
-        exclusive: each image has one of the names, as classes have it: one that is hidden may follow from the others,
-            and more is hidden. False only for yes-or-no labels.
+        exclusive: True if each image has one of the names, as with classes: a hidden name may then follow from the
+            others, and more is hidden. False only for yes-or-no labels.
     """
 
     disclosure: Disclosure
@@ -30,23 +30,23 @@ class Rule:
 
     @classmethod
     def of(cls, job: JobSpec, disclosure: Disclosure, *, private: bool, alone: bool = False) -> Self:
-        """The rule for a job's own names."""
+        """Return the rule for a job's own names."""
         return cls(disclosure, private, alone, frozenset(job.names), job.exclusive)
 
     def listed(self, group: str, name: str) -> bool:
-        """Whether the list has the metric, or one that rests on it."""
+        """True if the list has the metric, or one that depends on it."""
         return listed(self.disclosure.metrics, group, name)
 
     def free(self, group: str, name: str) -> bool:
-        """Whether it is listed and not held back."""
+        """True if the metric is listed and not withheld."""
         return self.listed(group, name) and not held_back(group, name, private=self.private, alone=self.alone)
 
     def entry(self, name: object, metric: Metric | None = None) -> bool:
-        """Whether a label, class or structure of the job is called so, or the metric's table has such an entry."""
+        """True if the name is a label, class or structure of the job, or an entry of the metric's table."""
         if metric is not None and metric.entries:
             return name in metric.entries
         return known_name(name) and (self.names is None or name in self.names)
 
     def clean(self, metric: Metric, value: object) -> object:
-        """A value as coarse as it may leave, or None."""
+        """Return a value, rounded as it may leave, or None."""
         return clean(metric.kind, value, decimals=self.disclosure.decimals, min_count=self.disclosure.min_count)

@@ -1,19 +1,20 @@
-"""How parts of a label's patients leave: subgroups, and a classification's curves.
+"""Release parts of a label's patients: subgroups, and a classification's curves.
 
-Both part the patients whose number, and the number of whom with yes, the ``scores`` beside them tell, so what is hidden
-in a table must not follow from that whole. Without the whole nothing of them leaves. Each patient has one sex, one age
-and one maker (of several makers: "several"), and is positive, with yes in an image, or has no image with yes.
+Both divide the patients whose number, and whose number with yes, the ``scores`` beside them disclose. So a value that
+is hidden in a table must not follow from that total. Without the total, none of them leaves. Each patient has one sex,
+one age and one maker (of several makers: "several"), and is positive, with yes in an image, or has no image with yes.
 
-1. A value of sex, age or maker is shown where it has the floor of patients; where any is hidden, enough are
-   (``suppression.suppress_cells``), the same for all labels, since the patients hardly differ by label. Where all
-   patients have one structure, its table counts them all, and of those without another there are none, or the floor.
-2. Of those, a label's positives and scores are shown where both they and all other patients have the floor, and again
-   enough are hidden beside the others.
+1. A value of sex, age or maker is shown where it has the minimum count of patients. Where any is hidden, enough values
+   are hidden (``suppression.suppress_cells``), the same for all labels, since the patients hardly differ by label.
+   Where all patients have one structure, its table counts them all; the patients without another structure are then
+   none, or at least the minimum count.
+2. Of those values, a label's positives and scores are shown where both they and all other patients have the minimum
+   count, and again enough values are hidden.
 3. Classes of which each image has one add up across labels as well: a value that is hidden for one is hidden for all.
-   Where a label's whole is hidden, what is hidden at a value has the floor.
-4. Where anything of a dimension is hidden, every value of its table is named, so that the empty ones are not told.
+   Where a label's total is hidden, the patients hidden at a value reach the minimum count.
+4. Where anything of a dimension is hidden, its table names every value, so that the empty ones are not disclosed.
 
-Bins of the reliability table are put together instead (``fedward.privacy.disclosure.reliability``).
+Bins of the reliability table are merged instead (``fedward.privacy.disclosure.reliability``).
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ Content = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Whole:
-    """What leaves of a label's or structure's counts; None where it does not.
+    """Counts of a label or structure that leave; None where one does not.
 
     Attributes:
         patients: of a label all patients, of a structure those who have it.
         positives: patients with yes; a structure has none.
-        structure: it is one.
-        everyone: beside a structure, all patients, whether they have it or not.
+        structure: True for a structure.
+        everyone: for a structure, all patients, with it or without.
     """
 
     patients: int | None
@@ -49,7 +50,7 @@ class Whole:
 
     @property
     def of_each(self) -> tuple[int, int] | None:
-        """Patients, and patients with yes."""
+        """Patients, and patients with yes; None where either is unknown."""
         return None if self.patients is None or self.positives is None else (self.patients, self.positives)
 
     @property
@@ -61,10 +62,10 @@ Wholes = Mapping[str | None, Whole]
 
 
 def wholes_of(scores: Content) -> Wholes:
-    """The counts that scores or pooled scores tell, by label; under None where there is one label, which has no name.
+    """Return the counts that scores or pooled scores disclose, by label; under None where one label has no name.
 
     Args:
-        scores: what ``release`` lets out of them.
+        scores: scores as ``release`` returns them.
     """
     if structures := scores.get("structures"):
         everyone = scores.get("patients")
@@ -81,11 +82,11 @@ def wholes_of(scores: Content) -> Wholes:
 
 
 def subgroups(content: Content, wholes: Wholes, rule: Rule) -> dict[str, Any]:
-    """The part of ``subgroups`` that may leave; see the module.
+    """Return the part of ``subgroups`` that may leave; see the module.
 
     Args:
-        content: label or structure -> dimension -> value -> metrics; what is not of the tables is left out.
-        wholes: what leaves of each label's counts.
+        content: label or structure -> dimension -> value -> metrics; other entries are left out.
+        wholes: counts of each label that leave.
         rule: the hospital's.
     """
     labels = {name: content[name] for name in content if rule.entry(name) and isinstance(content[name], Mapping)}
@@ -102,7 +103,7 @@ def subgroups(content: Content, wholes: Wholes, rule: Rule) -> dict[str, Any]:
 
 
 def curves(content: Content, wholes: Wholes, rule: Rule) -> dict[str, Any]:
-    """The part of ``curves`` that may leave: label -> ``roc`` and ``reliability``; see the module."""
+    """Return the part of ``curves`` that may leave: label -> ``roc`` and ``reliability``; see the module."""
     found = {}
     for name in content:
         if not rule.entry(name) or not isinstance(content[name], Mapping):
@@ -120,7 +121,7 @@ def curves(content: Content, wholes: Wholes, rule: Rule) -> dict[str, Any]:
 
 
 def unknown_entries(group: str, content: object, rule: Rule) -> Iterator[str]:
-    """Faults of names and forms, none of which shows the name."""
+    """Yield faults of names and forms, none of which shows the name."""
     if type(content) is not dict:
         yield f"metric {group} is not a table"
         return
@@ -132,7 +133,7 @@ def unknown_entries(group: str, content: object, rule: Rule) -> Iterator[str]:
 
 
 def _of_table(group: str, name: object, table: object) -> bool:
-    """Whether a dimension's or a curve's table has the names, and only those, that it can have."""
+    """True if a dimension's or a curve's table has only names that it can have."""
     if type(table) is not dict or not table:
         return False
     if group == "curves" and name == "roc":
@@ -165,7 +166,7 @@ class _Dimension:
         return {name: table for name, table in found.items() if table}
 
     def _people(self) -> frozenset[str]:
-        """Values whose patients may be seen."""
+        """Return the values whose patients may be shown."""
         tables: dict[object, dict[str, Cell]] = {
             name: {value: _counts(cell, ("patients",)) for value, cell in self._tables[name].items()}
             for name in self._known
@@ -177,7 +178,7 @@ class _Dimension:
         return suppress_cells(tables, wholes=wholes, least=self._rule.disclosure.min_count)
 
     def _without(self) -> dict[str, dict[str, Cell]]:
-        """Structure -> value -> patients without it, where they follow from a structure that all patients have."""
+        """Return structure -> value -> patients without it, if they follow from a structure that all patients have."""
         structures = {name: whole for name, whole in self._known.items() if whole.structure}
         full = [name for name, whole in structures.items() if whole.patients == whole.everyone]
         if not full:
@@ -191,7 +192,7 @@ class _Dimension:
         return found
 
     def _positives(self, people: frozenset[str]) -> dict[str, frozenset[str]]:
-        """Label -> values whose positives may be seen."""
+        """Return label -> values whose positives may be shown."""
         labels = {name: whole.of_each for name, whole in self._known.items() if not whole.structure}
         allowed = dict.fromkeys(labels, people)
         while True:
@@ -210,7 +211,7 @@ class _Dimension:
             allowed = {name: values - drop for name, values in seen.items()}
 
     def _follows(self, value: str, seen: Mapping[str, frozenset[str]]) -> bool:
-        """Whether a class's hidden positives at a value might follow from those of the other classes."""
+        """True if a class's hidden positives at a value might follow from those of the other classes."""
         open_ones = [name for name in seen if value in seen[name]]
         if not self._classes or not open_ones:
             return False
@@ -238,7 +239,7 @@ class _Dimension:
 
 
 def _each(cell: object) -> Cell:
-    """Patients of a subgroup, those with yes, and those without."""
+    """Return the patients of a subgroup, those with yes, and those without."""
     counts = _counts(cell, ("patients", "positives"))
     if counts is None:
         return None
@@ -247,7 +248,7 @@ def _each(cell: object) -> Cell:
 
 
 def _rest(everyone: object, part: object) -> Cell:
-    """Patients of a value who are not in a part of them."""
+    """Return the patients of a value who are outside a part of them."""
     whole, others = (_counts(cell, ("patients",)) for cell in (everyone, part))
     if whole is None or others is None or whole[0] < others[0]:
         return None
@@ -264,7 +265,7 @@ def _counts(cell: object, names: tuple[str, ...]) -> tuple[int, ...] | None:
 
 
 def _whole(wholes: Wholes, name: str, content: Mapping[str, object]) -> Whole:
-    """What leaves of a label's counts; the one without a name is of the one label there is."""
+    """Return the counts of a label that leave; counts without a name belong to the only label."""
     unknown = Whole(patients=None, positives=None)
     if None in wholes:
         return wholes[None] if len(content) == 1 else unknown

@@ -1,4 +1,4 @@
-"""Small counts taken out of a table, and as many more as it needs that none of them follows from the rest."""
+"""Suppress small counts of a table, and as many more as needed so that none follows from the rest."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 Cell = Sequence[int] | None
-"""How many one part has of each quantity, the first being all its patients; None where that is not known."""
+"""Numbers of one part, by quantity, the first being all its patients; None where unknown."""
 
 
 def suppress_labels(
     counts: Mapping[str, object], *, patients: int | None, images: int | None, least: int
 ) -> dict[str, int | None]:
-    """Patients by label, each between the floor and all patients less the floor, or null; one null is never alone.
+    """Return patients by label, each from the minimum count to all patients minus it, or null; never one null alone.
 
-    A patient has a label who has it in an image, and may have several. Where labels are classes of which each image has
-    one, the patients of the classes that are null are together at least all patients less those that are shown, and at
-    most all images less those; more is taken until neither is below the floor, unless it is below 0 and so says
-    nothing. With one image a patient both are how many they are.
+    A patient has a label if an image has it, and may have several. Labels may be classes of which each image has one.
+    Then the patients of the null classes together are at least all patients minus the shown ones, and at most all
+    images minus the shown ones. More labels become null until neither number is below the minimum count; a number below
+    0 discloses nothing. With one image for each patient, both numbers are exact.
 
     Args:
-        counts: label -> patients; what is no count is null.
-        patients, images: of all, or None where that is not known; without the patients nothing is.
-        least: the floor.
+        counts: label -> patients; a value that is no count is null.
+        patients, images: of all, or None where unknown; without the patients every value is null.
+        least: the minimum count.
 
     Returns:
-        A new table of the same entries. It is equal to what the same call makes of it.
+        A new table of the same entries. A second call returns its input unchanged.
     """
     found: dict[str, int | None] = {}
     for label, value in counts.items():
@@ -46,20 +46,21 @@ def suppress_labels(
 def suppress_parts(
     counts: Mapping[str, object], *, total: int | None, least: int, empty: bool = False
 ) -> dict[str, int | None]:
-    """Parts of a whole, such as patients by age: those below the floor are null, with them what would give them away.
+    """Return parts of a whole, such as patients by age; small parts are null, and those that would disclose them.
 
-    What is null follows from the whole together. So the next smallest is taken too until there are two nulls or more
-    and they stand for at least the floor (Hundepool et al. 2012, Statistical Disclosure Control, section 4.2.2).
+    The null parts together follow from the whole. So the next smallest part becomes null too, until there are two nulls
+    or more that together have at least the minimum count (Hundepool et al. 2012, Statistical Disclosure Control,
+    section 4.2.2).
 
     Args:
-        counts: every part -> how many; what is no count is null.
-        total: how many the parts are together, or None where that is not known; then nothing is.
-        least: the floor.
-        empty: whether it may follow that all parts that are null are empty.
+        counts: every part -> number; a value that is no count is null.
+        total: sum of the parts, or None where unknown; then every value is null.
+        least: the minimum count.
+        empty: True if it may follow that all null parts are empty.
 
     Returns:
-        A new table of the same entries; all null where they do not add up to ``total``. It is equal to what the same
-        call makes of it.
+        A new table of the same entries; all null where they do not add up to ``total``. A second call returns its input
+        unchanged.
     """
     nothing: dict[str, int | None] = dict.fromkeys(counts)
     known = {name: value for name, value in counts.items() if type(value) is int and value >= least}
@@ -80,20 +81,21 @@ def suppress_cells(
     least: int,
     allowed: Collection[str] | None = None,
 ) -> frozenset[str]:
-    """Which parts may be seen in all of several tables that part patients in the same way.
+    """Return the parts that may be shown in all of several tables that divide patients into the same parts.
 
-    A part may be seen that has at least the floor of each quantity. What is hidden in a table follows from its whole
-    together; so the smallest other part is hidden too, until those that are not empty are two or more and have at least
-    the floor of each quantity together (Hundepool et al. 2012, Statistical Disclosure Control, section 4.2.2).
+    A part may be shown if it has at least the minimum count of each quantity. The hidden parts of a table together
+    follow from its total. So the smallest other part is hidden too, until two or more hidden parts are not empty and
+    together have at least the minimum count of each quantity (Hundepool et al. 2012, Statistical Disclosure Control,
+    section 4.2.2).
 
     Args:
-        tables: any name -> part -> how many of each quantity.
-        wholes: the same names -> how many of each quantity in all parts.
-        least: the floor.
-        allowed: parts that may be seen at all; None: all.
+        tables: any name -> part -> number of each quantity.
+        wholes: the same names -> number of each quantity in all parts.
+        least: the minimum count.
+        allowed: parts that may be shown at all; None: all.
 
     Returns:
-        Parts; none where those of a table are not of its whole. With all others unknown, the same call gives the same.
+        Parts; none where those of a table do not fit its total. With all others unknown, the same call gives the same.
     """
     sizes = {part: 0 for table in tables.values() for part in table}
     fit = set(sizes) if allowed is None else set(sizes) & set(allowed)
@@ -110,7 +112,7 @@ def suppress_cells(
 
 
 def _kept(table: Mapping[str, Cell], seen: Sequence[str], whole: Sequence[int], least: int) -> bool:
-    """Whether what a table hides stays hidden beside what is seen, and the parts can be of the whole."""
+    """True if what a table hides stays hidden beside the shown parts, and the parts fit the total."""
     visible = [cell for part in seen if (cell := table.get(part)) is not None]
     others = [cell for part, cell in table.items() if part not in seen]
     hidden = [cell for cell in others if cell is None or cell[0] > 0]

@@ -1,20 +1,21 @@
-"""Which of its own counts a hospital withholds, put beside them in a sum of all hospitals.
+"""Mark the counts that each hospital withholds, together with the counts in a secure sum of all hospitals.
 
-A figure over all hospitals less what the others told is one hospital's own, also where its floor hid it or its list
-does not have it. No hospital sees what another tells. So each seals more numbers with its counts: 1 for each count that
-it withholds, and its floor. Whoever has opened the sum can tell then what may be told of it:
+A figure over all hospitals, minus the figures that the others disclosed, is one hospital's own, even where its minimum
+count or its list withholds it. No hospital sees what another discloses. So each hospital encrypts more numbers with its
+counts: 1 for each count that it withholds, and its minimum count. Whoever has opened the sum can then decide what may
+be disclosed of it:
 
-- where a hospital tells a count of its own, a count of all leaves only if every hospital tells its part, so that
-  nothing follows from it that was not told;
-- where no hospital tells any, there is nothing to take off, and the floor alone decides;
-- the floor is the largest of any hospital, so that all tell the same of one sum.
+- where a hospital discloses its own count, a count of all leaves only if every hospital discloses its part, so that
+  nothing follows from it that was not disclosed;
+- where no hospital discloses any, there is nothing to subtract, and the minimum count alone decides;
+- the minimum count is the largest of any hospital, so that all disclose the same of one sum.
 
-To let more out, such as hidden parts of several hospitals together, would not do: what the floor hides is less than the
-floor, so that a sum of hidden parts narrows each; and pooled scores and cohort statistics are two sums of patients that
-partly are the same, from whose difference a single part may follow.
+Disclosing more, such as hidden parts of several hospitals together, would not be safe. A hidden part is below the
+minimum count, so that a sum of hidden parts narrows each. And pooled scores and cohort statistics are two sums over
+partly the same patients: a single part may follow from their difference.
 
-This keeps a count from whom reads what hospitals tell, and a server is one. A hospital that takes part in the sum opens
-it and can take its own part off; and one that says that it tells what it withholds gives its own part away.
+This hides a count from anyone who reads what hospitals disclose, such as a server. A hospital in the sum opens it and
+can subtract its own part; and a hospital that marks a withheld count as disclosed gives its own part away.
 """
 
 from __future__ import annotations
@@ -28,22 +29,22 @@ from numpy.typing import NDArray
 from fedward.errors import EncryptionError
 
 ANY = ""
-"""Stands for the patients with any yes among the names of labels."""
+"""Name for the patients with any yes among the names of labels."""
 FLOORS = (*range(1, 31), *range(35, 101, 5), *range(110, 301, 10), 400, 500, 750, 1000, 10**4, 10**5, 10**6, 10**9)
-"""Floors as a sum carries them; one between two counts as the higher."""
+"""Minimum counts as a sum carries them; a value between two counts as the higher."""
 FORMAT = "fedward untold counts 2"
 _WHOLE = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disclosed:
-    """Which of its own counts a hospital tells.
+    """Counts that a hospital discloses about its own patients.
 
     Attributes:
-        anything: whether it tells any count of its own patients.
-        patients: whether it tells how many they are.
-        positives: labels, and ANY, whose patients with yes it tells.
-        tables: labels of which it tells a reliability table.
+        anything: True if it discloses any such count.
+        patients: True if it discloses their number.
+        positives: labels, and ANY, for which it discloses the patients with yes.
+        tables: labels of which it discloses a reliability table.
     """
 
     anything: bool
@@ -53,22 +54,22 @@ class Disclosed:
 
 
 def withheld_length(names: Sequence[str]) -> int:
-    """The length of ``withheld_counts`` for labels of these names."""
+    """Return the length of ``withheld_counts`` for labels of these names."""
     return len(FLOORS) + _WHOLE + 2 * len(names)
 
 
 def withheld_counts(names: Sequence[str], disclosed: Disclosed, *, min_count: int) -> NDArray[np.int64]:
-    """A hospital's own numbers for the sum.
+    """Return a hospital's own numbers for the sum.
 
     Args:
         names: of the labels.
-        disclosed: what it discloses.
-        min_count: its floor.
+        disclosed: the counts that it discloses.
+        min_count: its minimum count.
 
     Returns:
-        int64 (untold_length(names),), each 0 or 1: 1 for each of FLOORS up to its own; whether it tells anything;
-        whether it withholds its patients, its patients with any yes, and those of each label; whether it tells a table
-        of each label.
+        int64 (withheld_length(names),), each 0 or 1. In order: 1 for each of FLOORS up to its own; 1 if it discloses
+        anything; 1 if it withholds its patients, its patients with any yes, and those of each label; 1 if it
+        discloses a table of each label.
     """
     own_floor = int(np.searchsorted(FLOORS, min(min_count, FLOORS[-1])))
     marks = [
@@ -82,15 +83,15 @@ def withheld_counts(names: Sequence[str], disclosed: Disclosed, *, min_count: in
 
 
 class Withheld:
-    """The counts of a sum that a hospital in it withholds.
+    """Counts of a sum that some hospital in it withholds.
 
     Args:
         names: as they were given to ``withheld_counts``.
-        counts: the sum of it over the hospitals.
-        min_count: the floor of the hospital that asks.
+        counts: the sum of its results over the hospitals.
+        min_count: minimum count of the hospital that asks.
 
     Raises:
-        EncryptionError: numbers that no hospitals' have.
+        EncryptionError: the numbers cannot be those of hospitals.
     """
 
     def __init__(self, names: Sequence[str], counts: NDArray[np.int64], *, min_count: int) -> None:
@@ -103,18 +104,18 @@ class Withheld:
         self._positives: Mapping[str, int] = dict(zip((ANY, *names), rest[: len(names) + 1], strict=True))
         self._tables: Mapping[str, int] = dict(zip(names, rest[len(names) + 1 :], strict=True))
         self.least: int = max(min_count, FLOORS[int(np.flatnonzero(floors)[-1])])
-        """The floor that every figure of the sum is held to: the largest of any hospital."""
+        """Minimum count for every figure of the sum: the largest of any hospital."""
 
     def hides_patients(self) -> bool:
-        """The number of all patients might tell a hospital's own."""
+        """True if the number of all patients might disclose a hospital's own."""
         return bool(self._anything and self._patients)
 
     def hides(self, name: str) -> bool:
-        """The number of all patients with yes might tell a hospital's own, with yes or without."""
+        """True if the number of all patients with yes might disclose a hospital's own, with yes or without."""
         return bool(self._anything and (self._patients or self._positives[name]))
 
     def hides_table(self, name: str) -> bool:
-        """The table of all might tell a hospital's own bins, since another tells its table."""
+        """True if the table of all might disclose a hospital's own bins, since another discloses its table."""
         return self._tables[name] > 0
 
 

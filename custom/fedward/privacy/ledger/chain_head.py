@@ -1,6 +1,6 @@
-"""The chain's head: a small file beside the ledger that says how many entries it has and the hash of the last.
+"""Read and write the chain's head: a small file beside the ledger with the number of entries and the last hash.
 
-It is replaced whole and synced with its folder, so that a kill leaves the old one or the new one.
+The head is replaced whole and synced with its folder, so that a kill leaves the old head or the new one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fedward.privacy.ledger.hash_chain import RESTORE, START, Seal
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """How many entries, and the hash of the last; none, and ``START``, while the ledger is being created."""
+    """Number of entries, and the hash of the last; none, and ``START``, while the ledger is being created."""
 
     count: int = 0
     hash: str = START
@@ -28,7 +28,7 @@ def head_path(ledger: Path) -> Path:
 
 
 def read_head(ledger: Path, seal: Seal) -> Head | None:
-    """The head as it was written, or None where there is none.
+    """Read the head, or return None where there is none.
 
     Raises:
         LedgerError: it was changed, or written under another key.
@@ -51,7 +51,7 @@ def write_head(ledger: Path, seal: Seal, head: Head) -> None:
     """Replace the head, durably.
 
     Raises:
-        OSError: the disk does not take it; the old head then stays.
+        OSError: the disk does not accept it; the old head then stays.
     """
     content = {"count": head.count, "hash": head.hash, "seal": seal.head(head.count, head.hash)}
     write_atomic(head_path(ledger), json.dumps(content) + "\n")

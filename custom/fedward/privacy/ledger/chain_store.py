@@ -1,17 +1,17 @@
-"""The chain on disk: an SQLite file that is only ever added to, and a head beside it that says how long it is.
+"""Store the chain on disk: an SQLite file that only grows, and a head beside it that has its length.
 
-**What is found.** A row changed, removed, added or moved, in any column; a set of patients changed; the file cut back;
-the head changed, removed or replaced by an older one; another site's file; another key; a file that was deleted.
+**Tampering that is found.** A row changed, removed, added or moved, in any column; a set of patients changed; the file
+cut back; the head changed, removed or replaced by an older one; another site's file; another key; a deleted file.
 
-**What is not found.** Both files put back together as they stood at one earlier moment (a backup restored, a disk
-image rolled back): together they are a true ledger of that moment, and what was spent since is forgotten. Only a copy
-of the head outside the machine can tell; ``fedward site ledger --verify`` prints it for that. Nor is the holder of the
-site's key held back: with the key a whole new chain can be written.
+**Tampering that is not found.** Both files restored together from one earlier moment (a backup, a disk image rolled
+back): together they are a true ledger of that moment, and what was spent since is forgotten. Only a copy of the head
+outside the machine can show it; ``fedward site ledger --verify`` prints the head for that. Nor is the holder of the
+site's key stopped: with the key a whole new chain can be written.
 
-**A kill at any moment.** Everything happens in a *turn*: SQLite's write lock is taken (``BEGIN IMMEDIATE``), what
-others wrote since is read and checked, the head is brought up to the last entry, and then at most one entry is added
-and committed with ``synchronous=EXTRA``. Only then does a second turn bring the head up to it. So the ledger is always
-as long as its head or one entry longer, whoever was killed where, and the head never runs ahead.
+**A kill at any moment.** Everything happens in a *turn*: it takes SQLite's write lock (``BEGIN IMMEDIATE``), reads and
+checks the entries that others wrote since, updates the head to the last entry, and then adds at most one entry and
+commits it with ``synchronous=EXTRA``. Only then does a second turn update the head to the new entry. So the ledger is
+always as long as its head or one entry longer, whichever process was killed, and the head never runs ahead.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FORMAT = 1
 APPLICATION_ID = 0x46445750
 BUSY_TIMEOUT_S = 60.0
 PATIENTS = "patients"
-"""The key of a body that names a set of patients by its hash."""
+"""Key of a body that names a set of patients by its hash."""
 
 _SCHEMA = f"""
 PRAGMA application_id = {APPLICATION_ID};
@@ -51,7 +51,7 @@ CREATE = "make one with `fedward site ledger SITE_TOML --create`"
 
 
 class Turn:
-    """The one process that may write; it adds one entry at most."""
+    """Right to write, which one process has at a time; it adds one entry at most."""
 
     def __init__(self, connection: sqlite3.Connection, *, seal: Seal, last: ChainEntry | None) -> None:
         self._connection, self._seal, self._last = connection, seal, last
@@ -76,10 +76,10 @@ class Turn:
 
 
 class ChainFile:
-    """A chain that was checked from its first entry at its first turn, and further at every turn. For one thread.
+    """A chain that is checked from its first entry at its first turn, and further at every turn. For one thread.
 
     Attributes:
-        entries: what was read and checked so far.
+        entries: entries read and checked so far.
         members: hash of a set of patients -> their pseudonyms.
     """
 
@@ -90,10 +90,10 @@ class ChainFile:
 
     @contextmanager
     def turn(self) -> Iterator[Turn]:
-        """Take the write lock, catch up, and commit what the body of the ``with`` adds; nothing where it raises.
+        """Take the write lock, catch up, and commit the entry that the body of the ``with`` adds; nothing if it raises.
 
         Raises:
-            LedgerError: the ledger is absent, damaged or cut back, or another process holds it for too long.
+            LedgerError: the ledger is missing, damaged or cut back, or another process holds it for too long.
         """
         with self._connected() as connection:
             connection.execute("BEGIN IMMEDIATE")
@@ -105,7 +105,7 @@ class ChainFile:
                 self._follow(connection)
 
     def _follow(self, connection: sqlite3.Connection) -> None:
-        """Bring the head up to what was just committed; where others hold the lock, the next turn does it first."""
+        """Update the head to the entry just committed; where another process holds the lock, the next turn does it."""
         try:
             connection.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
@@ -137,7 +137,7 @@ class ChainFile:
         self.members.update(members)
 
     def _sound(self, connection: sqlite3.Connection) -> None:
-        """The whole file is a ledger and SQLite finds it whole."""
+        """Check that the whole file is a ledger, and that SQLite finds no damage."""
         if connection.execute("PRAGMA application_id").fetchone() != (APPLICATION_ID,):
             raise LedgerError("not a privacy ledger", where=self.path, remedy="name the file of this hospital's ledger")
         (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -164,7 +164,7 @@ class ChainFile:
         return frozenset(str(row[0]).split())
 
     def _compare_head(self, entries: list[ChainEntry]) -> None:
-        """Refuse a ledger that is shorter than its head, or longer by more than a kill can leave; mend the head."""
+        """Refuse a ledger that is shorter than its head, or longer by more than a kill can leave; update the head."""
         head = read_head(self.path, self._seal)
         if head is None or not entries:
             raise LedgerError("ledger lost its head or its entries", where=self.path, remedy=RESTORE)
@@ -181,7 +181,7 @@ class ChainFile:
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
-        """A connection for one turn, so that threads and forks never share one; the system's errors as one line."""
+        """Open a connection for one turn, so that threads and forks never share one; system errors become one line."""
         _require(self.path, self._seal)
         try:
             connection = _connect(self.path, timeout_s=self._timeout_s)
@@ -199,12 +199,12 @@ class ChainFile:
 
 
 def create_chain(path: Path, *, seal: Seal, kind: str, body: dict[str, Any]) -> None:
-    """Make a ledger with its first entry: whole or not at all, and never over another.
+    """Create a ledger with its first entry: whole or not at all, and never over another.
 
-    A head without entries is written first, so that a kill in between is told from a ledger that was deleted.
+    A head without entries is written first, so that a kill in between differs from a ledger that was deleted.
 
     Raises:
-        LedgerError: one is there, or was there and was deleted, or the folder cannot be written to.
+        LedgerError: one exists, or existed and was deleted, or the folder cannot be written to.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -241,7 +241,7 @@ def _create(path: Path, seal: Seal, kind: str, body: dict[str, Any]) -> None:
 
 
 def _require(path: Path, seal: Seal) -> None:
-    """The ledger is there, and its head; a lost one is not begun anew."""
+    """Refuse a missing ledger; a lost one is not created anew."""
     if path.is_file():
         return
     _refuse_deleted(path, seal)
@@ -256,7 +256,7 @@ def _refuse_deleted(path: Path, seal: Seal) -> None:
 
 
 def _connect(path: Path, *, timeout_s: float) -> sqlite3.Connection:
-    """Open what exists, to write durably; ``mode=rw`` never makes a file."""
+    """Open an existing file for durable writing; ``mode=rw`` never creates a file."""
     address = f"{path.absolute().as_uri()}?mode=rw"
     connection = sqlite3.connect(address, uri=True, timeout=timeout_s, isolation_level=None)
     try:

@@ -1,4 +1,4 @@
-"""What a job is in the ledger: a charge, or a job without protection."""
+"""Define the ledger's record of a job: a charge, or a job without protection."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from fedward.privacy.accountant import Event
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Charge:
-    """A job that the ledger has taken on for a set of patients.
+    """A job that the ledger has charged to a set of patients.
 
     Attributes:
-        job_id: FLARE's id of the run. job: the job's name. cohort: whose patients.
-        event: the mechanism with all steps that were planned.
-        rounds: planned. begun_steps: of all rounds begun, a round that was begun twice counting twice.
+        job_id: FLARE's id of the run. job: the job's name. cohort: cohort of the patients.
+        event: the mechanism with all planned steps.
+        rounds: planned. begun_steps: of all rounds begun; a round that began twice counts twice.
         allowance: steps beyond the planned ones that may begin after a restart.
         refunded_steps: planned steps that never began, once closed. closed: no round can begin any more.
-        cap, delta: largest ε and its δ that the job was admitted under; cap None: recorded, not capped.
-        at: when it was charged, UTC.
+        cap, delta: largest ε and its δ under which the job was admitted; cap None: recorded, not capped.
+        at: time of the charge, UTC.
         patients: hash of the set of patients. number: of the charge's entry.
     """
 
@@ -41,18 +41,18 @@ class Charge:
 
     @property
     def counted(self) -> Event:
-        """What counts: the steps begun and, until the job is closed, those planned and not begun."""
+        """Event that counts: the steps begun and, until the job is closed, those planned and not begun."""
         return replace(self.event, steps=self.begun_steps if self.closed else max(self.event.steps, self.begun_steps))
 
     @property
     def ceiling(self) -> Event:
-        """The most that this job may ever come to: the steps planned, and those that a restart is allowed."""
+        """Largest event that this job can reach: the planned steps, and the steps that a restart is allowed."""
         return replace(self.event, steps=self.event.steps + self.allowance)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unprotected:
-    """A job without differential privacy that touched patients; attributes as for ``Charge``."""
+    """A job without differential privacy that used patients; attributes as for ``Charge``."""
 
     job_id: str
     job: str

@@ -1,8 +1,8 @@
-"""Entries that hold one another fast: each carries a keyed hash over itself and over the hash of the one before it.
+"""Link entries by keyed hashes: each entry has a hash over itself and the hash of the entry before it.
 
-The hash is HMAC-SHA256 (RFC 2104, FIPS 198-1) under a key derived from the site's own, so that whoever may write to the
-file but does not hold the key can neither change, drop, swap nor add an entry without being found. Nothing here reads
-or writes a file: ``fedward.privacy.ledger.chain_store`` does.
+The hash is HMAC-SHA256 (RFC 2104, FIPS 198-1) under a key derived from the site's key. Anyone who can write to the file
+but does not have the key cannot change, drop, swap or add an entry without detection. This module reads and writes no
+file; ``fedward.privacy.ledger.chain_store`` does.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fedward.errors import LedgerError
 
 KEY_BYTES_MIN = 16
 START = "0" * 64
-"""What the first entry has for the hash of the one before it."""
+"""Hash that the first entry has for the entry before it."""
 RESTORE = "restore the ledger and its head from the last backup, and tell the privacy officer"
 
 Row = tuple[object, ...]
@@ -33,7 +33,7 @@ class ChainEntry:
     Attributes:
         number: from 1, without a gap.
         at: UTC time of writing, ISO 8601. It is the machine's clock: order follows ``number``.
-        kind: what ``body`` is.
+        kind: type of ``body``.
         body: plain JSON data.
         hash: 64 hexadecimal digits.
     """
@@ -47,13 +47,13 @@ class ChainEntry:
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """The keyed hash of entries, patient sets and heads; none can stand for another. The key is not in ``repr``."""
+    """Keyed hash of entries, patient sets and heads; none can replace another. The key is not in ``repr``."""
 
     key: bytes = field(repr=False)
 
     @classmethod
     def of(cls, site_key: bytes) -> Seal:
-        """Derive the ledger's key from the site's, apart from every key that pseudonyms and splits use.
+        """Derive the ledger's key from the site's key, apart from every key for pseudonyms and splits.
 
         Raises:
             LedgerError: the site's key is shorter than 16 bytes.
@@ -76,10 +76,10 @@ class Seal:
 
 
 def canonical(body: dict[str, Any]) -> str:
-    """Plain data as the one JSON text that is hashed and stored: sorted keys, no spaces, finite numbers.
+    """Return plain data as the one JSON text that is hashed and stored: sorted keys, no spaces, finite numbers.
 
     Raises:
-        LedgerError: it holds what JSON has no word for.
+        LedgerError: it holds a value that JSON cannot express.
     """
     try:
         return json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -88,10 +88,10 @@ def canonical(body: dict[str, Any]) -> str:
 
 
 def members_text(patients: Collection[str]) -> str:
-    """A set of pseudonyms as the one text that is hashed and stored.
+    """Return a set of pseudonyms as the one text that is hashed and stored.
 
     Raises:
-        LedgerError: it is empty, or holds what is no pseudonym: no identifier from a header gets into the file.
+        LedgerError: it is empty, or holds a value that is no pseudonym: no identifier from a header gets into the file.
     """
     if not patients:
         raise LedgerError("names no patient", remedy="give the pseudonyms of the patients in training")
@@ -101,15 +101,15 @@ def members_text(patients: Collection[str]) -> str:
 
 
 def checked(row: Row, *, seal: Seal, number: int, previous: str) -> ChainEntry:
-    """A stored row as an entry, when it is the one that was written there.
+    """Return a stored row as an entry, if it is the row that was written there.
 
     Args:
         row: number, at, kind, body, previous, hash.
         seal: the ledger's.
-        number, previous: what the row must have for its own number and for the hash of the one before it.
+        number, previous: number that the row must have, and hash of the entry before it.
 
     Raises:
-        LedgerError: it is not.
+        LedgerError: it is another row.
     """
     if len(row) != len(_COLUMN_TYPES) or any(
         type(value) is not kind for value, kind in zip(row, _COLUMN_TYPES, strict=True)

@@ -1,13 +1,14 @@
-"""A hospital's privacy ledger: what was done with whose images, so that no restart and no new job forgets it.
+"""Record the use of each patient's images in a hospital's privacy ledger; no restart and no new job forgets it.
 
-It holds events (sampling rate, noise, steps), not ε: two jobs of ε 5 cost 7.4 together, not 10. A job's planned steps
-are charged before it trains and count at once. A round is entered before it begins, and counts from then on whether or
-not it ends. What never began is given back when the job is closed, which is safe because a closed job can begin no
-round. A patient is a keyed pseudonym, so that jobs on overlapping cohorts add up for those who are in both.
+The ledger holds events (sampling rate, noise, steps), not ε: two jobs of ε 5 cost 7.4 together, not 10. A job's planned
+steps are charged before it trains and count at once. A round is recorded before it begins, and counts from then on,
+also if it never ends. Steps that never began are given back when the job is closed; this is safe because a closed job
+can begin no round. A patient is a keyed pseudonym, so that jobs on overlapping cohorts add up for patients who are in
+both.
 
-Whatever fails, fails closed: an entry that was not made durable raises, and nothing may be trained or sent without it;
-an entry whose maker was killed counts. What is found when the file is tampered with, and what is not, stands in
-``fedward.privacy.ledger.chain_store``.
+Every failure fails closed: if an entry was not made durable, the method raises, and nothing may be trained or sent; if
+the process was killed after writing an entry, the entry counts. ``fedward.privacy.ledger.chain_store`` describes which
+tampering is found, and which is not.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Ledger(LedgerFile):
         delta: float,
         allowance: int = 0,
     ) -> Charge:
-        """Take on a job: all its planned steps count from now on. Again with the same words: the standing charge.
+        """Charge a job: all its planned steps count from now on. Again with equal values: return the same charge.
 
         The job's own ceiling is its planned steps and ``allowance`` more, whatever ``cap`` would leave.
 
@@ -58,13 +59,13 @@ class Ledger(LedgerFile):
             event: the mechanism, with all steps that the job plans.
             rounds: planned.
             patients: pseudonyms of all patients whom the job may train on.
-            cap: the largest ε that any of them may come to, over every job ever; None records without a cap.
-            delta: δ at which ε is counted against ``cap``.
+            cap: largest ε that any of them may reach, over all jobs ever; None records without a cap.
+            delta: δ at which ε is compared with ``cap``.
             allowance: steps beyond those planned that may begin after a restart; they are charged when they begin.
 
         Raises:
             BudgetError: a patient would pass ``cap``; nothing is recorded.
-            LedgerError: the job id stands for another charge, or a value cannot be.
+            LedgerError: the job id has another charge, or a value is not possible.
         """
         require_possible(event, rounds=rounds, cap=cap, delta=delta, allowance=allowance)
         body: dict[str, Any] = {
@@ -80,7 +81,7 @@ class Ledger(LedgerFile):
         }
         people = frozenset(patients)
         if cap is not None and self.find(job_id) is None:
-            worst(self._histories(people, event), delta=delta)  # slow: outside the lock, and the accountant remembers
+            worst(self._histories(people, event), delta=delta)  # slow: outside the lock; the accountant caches it
         with self._turn() as turn:
             if not self._stands("charge", body, people):
                 self._afford(people, event, cohort=cohort, cap=cap, delta=delta)
@@ -89,15 +90,14 @@ class Ledger(LedgerFile):
             return self._found(job_id)
 
     def begin(self, job_id: str, *, round_number: int, steps: int) -> ChainEntry:
-        """Enter a round before it begins; it is durable once this returns, and counts even if the round never ends.
+        """Record a round before it begins; it is durable once this returns, and counts even if the round never ends.
 
-        A round begun again after a restart counts again. Steps beyond those planned are charged here, as far as the
-        charge's ``allowance`` goes.
+        A round that begins again after a restart counts again. Steps beyond those planned are charged here, up to the
+        charge's ``allowance``.
 
         Raises:
             BudgetError: steps beyond those planned would pass the job's own ceiling, or take a patient past the
-            charge's
-                cap; nothing is recorded.
+                charge's cap; nothing is recorded.
             LedgerError: the job is not charged, or closed, or ``steps`` is below 1.
         """
         if steps < 1 or round_number < 0:
@@ -119,10 +119,10 @@ class Ledger(LedgerFile):
             return turn.append("begin", body)
 
     def release(self, begun: str, *, digest: str) -> ChainEntry:
-        """Bind the one update that a round begun may send. Again with the same digest: the standing entry.
+        """Bind the one update that a round may send. A second call with the same digest returns the first entry.
 
         Args:
-            begun: hash of the round's entry.
+            begun: hash of the round's begin entry.
             digest: SHA-256 of the update, 64 hexadecimal digits.
 
         Raises:
@@ -141,10 +141,10 @@ class Ledger(LedgerFile):
             return standing
 
     def close(self, job_id: str) -> ChainEntry | None:
-        """End a job and give back the steps that never began; it can begin no round afterwards. Again: the same entry.
+        """Close a job and give back the steps that never began; it can begin no round afterwards. Safe to repeat.
 
         Returns:
-            The closing entry, or None where the job was never charged.
+            The closing entry, the same for every call, or None where the job was never charged.
         """
         with self._turn() as turn:
             charge = self._books.charge(job_id)
@@ -154,10 +154,10 @@ class Ledger(LedgerFile):
             return turn.append("close", {"job_id": job_id, "refunded_steps": refund})
 
     def unprotected(self, *, job_id: str, job: str, cohort: str, patients: Collection[str]) -> ChainEntry:
-        """Record that a job without differential privacy touches these patients: no ε bounds them from now on.
+        """Record that a job without differential privacy uses these patients: no ε bounds them from now on.
 
         Raises:
-            LedgerError: the job id stands for something else.
+            LedgerError: the job id has another entry.
         """
         body, people = named(job_id=job_id, job=job, cohort=cohort), frozenset(patients)
         with self._turn() as turn:
@@ -166,47 +166,47 @@ class Ledger(LedgerFile):
             return turn.append("unprotected", body, patients=people)
 
     def charges(self) -> list[Charge]:
-        """All charges, in order."""
+        """Return all charges, in order."""
         return [job for job in self.jobs() if isinstance(job, Charge)]
 
     def jobs(self) -> list[Charge | Unprotected]:
-        """All jobs, those without differential privacy among them, in order."""
+        """Return all jobs, including those without differential privacy, in order."""
         with self._turn():
             return list(self._books.jobs.values())
 
     def find(self, job_id: str) -> Charge | None:
-        """The job's charge, or None."""
+        """Return the job's charge, or None."""
         with self._turn():
             return self._books.charge(job_id)
 
     def patients(self, cohort: str) -> frozenset[str]:
-        """Pseudonyms of all patients whom any job touched under a cohort's name."""
+        """Return the pseudonyms of all patients that any job used under a cohort's name."""
         with self._turn():
             sets = [self._chain.members[job.patients] for job in self._books.jobs.values() if job.cohort == cohort]
             return frozenset().union(*sets)
 
     def spent(self, patients: Collection[str], *, delta: float) -> float:
-        """The largest ε among patients at ``delta``, over every job that ever touched them; 0.0 for none."""
+        """Compute the largest ε among patients at ``delta``, over every job that ever used them; 0.0 for none."""
         return self.worst(patients, delta=delta).epsilon
 
     def worst(self, patients: Collection[str], *, delta: float) -> MaxSpend:
-        """As ``spent``, with how many patients are at it."""
+        """Compute the same as ``spent``, with the number of patients at it."""
         with self._turn():
             histories = self._books.histories(frozenset(patients), self._chain.members)
         return worst(histories, delta=delta)
 
     def course(self, patients: Collection[str], *, delta: float) -> list[tuple[str, float]]:
-        """Time and ``spent`` after each entry that changed it, in order."""
+        """Return time and ``spent`` after each entry that changed it, in order."""
         with self._turn():
             entries, members = list(self._chain.entries), dict(self._chain.members)
         return course(entries, members, patients, delta=delta)
 
     def alone(self, charge: Charge) -> float:
-        """ε of what counts of a charge, as if nothing else had been."""
+        """Compute ε of the counted steps of one charge, as if there were no other."""
         return accountant.epsilon([charge.counted], delta=charge.delta)
 
     def after(self, charge: Charge, *, delta: float) -> float:
-        """The largest ε of a charge's patients from it and the jobs before it, with what counts of them today."""
+        """Compute the largest ε of a charge's patients from it and earlier jobs, with the steps that count today."""
         with self._turn():
             books = LedgerState()
             books.jobs = {name: job for name, job in self._books.jobs.items() if job.number <= charge.number}
@@ -227,7 +227,7 @@ class Ledger(LedgerFile):
         return charge
 
     def _stands(self, kind: str, body: dict[str, Any], patients: frozenset[str]) -> bool:
-        """Whether the job's own entry is there already; another entry under its id is refused."""
+        """True if the job's own entry exists already; another entry under its id is refused."""
         job = self._books.jobs.get(str(body["job_id"]))
         if job is None:
             return False

@@ -1,15 +1,15 @@
-"""A hospital's record of runs: what it did in each, durable before it counts, beside the entries of its ledger.
+"""Keep a hospital's record of runs: each step is durable before it counts, beside the entries of the ledger.
 
-Each method of ``Record`` that writes returns once its entry is on the disk, or raises; so a caller that writes first
-and acts afterwards never acts on what a kill can take back. A run that is known is a **continuation** where all of this
-holds, and is refused where one does not:
+Each method of ``Record`` that writes returns once its entry is on the disk, or raises. So a caller that writes first
+and acts afterwards never acts on an entry that a kill can take back. A known run is a **continuation** if all of these
+conditions hold, and is refused otherwise:
 
 * its job has the hash that the run began with;
 * the run has not ended here;
-* what it does again, it does in the same words: the same hospitals with the same nonces, the same sum of a round, the
-  same final model; and of rounds only those above the highest whose update left.
+* a repeated step is equal: the same hospitals with the same nonces, the same sum of a round, the same final model; and
+  only rounds above the highest round whose update left.
 
-Another run of a job, under an id of its own, is a run like any other, but for one thing: its sums are of the same
+Another run of a job, under another id, is a run like any other, with one more condition: its sums are of the same
 hospitals (``runs.Runs.require_same_hospitals``).
 """
 
@@ -46,9 +46,9 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 class Record(LedgerFile):
     """The record of one site.
 
-    Every method that writes raises ``LedgerError`` where the file cannot be read, written or verified, and
-    ``GateError`` where the run is unknown, has ended, another fact stands in the place of this one, or another run of
-    the same job summed other hospitals.
+    Every method that writes raises ``LedgerError`` where the file cannot be read, written or verified. It raises
+    ``GateError`` where the run is unknown or has ended, another fact is in the place of this one, or another run of the
+    same job summed other hospitals.
     """
 
     def __init__(self, chain: ChainFile, *, site: str) -> None:
@@ -56,17 +56,17 @@ class Record(LedgerFile):
         self._runs = Runs()
 
     def find(self, job_id: str) -> Run | None:
-        """The run as it stands, or None where none began under this id."""
+        """Return the current run, or None where none began under this id."""
         with self._turn():
             return self._runs.find(job_id)
 
     def runs(self) -> tuple[Run, ...]:
-        """All runs, in the order in which they began."""
+        """Return all runs, in the order in which they began."""
         with self._turn():
             return self._runs.all()
 
     def begin(self, job_id: str, *, job: str) -> Run:
-        """Begin a run, with a nonce drawn for it; or find the one that stands, with its own.
+        """Begin a run with a fresh nonce, or return the known run with its own nonce.
 
         Args:
             job_id: FLARE's id of the run.
@@ -86,7 +86,7 @@ class Record(LedgerFile):
         return self.require(job_id)
 
     def require(self, job_id: str) -> Run:
-        """The run as it stands.
+        """Return the current run.
 
         Raises:
             LedgerError: none began under this id.
@@ -95,35 +95,35 @@ class Record(LedgerFile):
             return self._known(job_id)
 
     def take_roster(self, job_id: str, roster: Mapping[str, str]) -> None:
-        """Settle who takes part, hospital -> nonce, for the whole run."""
+        """Record the hospitals that take part, hospital -> nonce, for the whole run."""
         self._write(job_id, ROSTER, roster=dict(roster))
 
     def open_sum(self, job_id: str, *, purpose: str, round_number: int, sum: str, sites: Collection[str]) -> None:
-        """Write down a sum that was verified, before it is used: the only one of its purpose and round."""
+        """Record a sum that was verified, before it is used: the only one of its purpose and round."""
         self._write(job_id, SUM, purpose=purpose, round=round_number, sum=sum, sites=sorted(sites))
 
     def confirm_sum(self, job_id: str, *, purpose: str, round_number: int, sum: str) -> None:
-        """Write down a sum that this hospital is about to confirm."""
+        """Record a sum that this hospital is about to confirm."""
         self._write(job_id, CONFIRM, purpose=purpose, round=round_number, sum=sum)
 
     def leave(self, job_id: str, *, round_number: int) -> None:
-        """Write down that a round's update is about to leave; none of this round or below ever does afterwards."""
+        """Record that a round's update is about to leave; afterwards none of this round or an earlier one leaves."""
         self._write(job_id, LEAVE, round=round_number)
 
     def validate(self, job_id: str, model: FinalModel) -> None:
-        """Write down the one model that is validated before the final one is chosen; no update leaves afterwards."""
+        """Record the one model that is validated before the final one is chosen; no update leaves afterwards."""
         self._write(job_id, VALIDATE, round=model.after, model=model.model)
 
     def finish(self, job_id: str, model: FinalModel) -> None:
-        """Write down the one final model, before this hospital says that it is."""
+        """Record the one final model, before this hospital confirms it."""
         self._write(job_id, FINAL, round=model.after, model=model.model)
 
     def reveal(self, job_id: str, model: FinalModel) -> None:
-        """Write down that the final model is about to be opened to the server."""
+        """Record that the final model is about to be opened to the server."""
         self._write(job_id, OPEN, round=model.after, model=model.model)
 
     def end(self, job_id: str) -> None:
-        """End a run: nothing continues it. A run that never began, or has ended, is left as it is."""
+        """End a run: nothing continues it. A run that never began, or has ended, stays unchanged."""
         with self._turn() as turn:
             run = self._runs.find(job_id)
             if run is not None and not run.ended:

@@ -1,18 +1,17 @@
-"""What a hospital did in each run of a job, as its entries tell it: begun, opened, confirmed, left, ended.
+"""Track a hospital's part in each run of a job, from its entries: begun, opened, confirmed, left, ended.
 
-A fact is written once. The same words again find it standing and write nothing; other words in its place are refused,
-and so is everything after the run's end. Nothing here reads or writes a file: ``fedward.privacy.ledger.run_record``
-does.
+A fact is written once. The same fact again is found and not written; another fact in its place is refused, and so is
+every fact after the run's end. This module reads and writes no file; ``fedward.privacy.ledger.run_record`` does.
 
-Runs of one job, which is a hash, are held against each other too (``Runs.require_same_hospitals``): of a sum's kind a
-hospital opens one set of hospitals, in whatever run.
+Runs of one job (one hash) are compared with each other too (``Runs.require_same_hospitals``): for each kind of sum, a
+hospital opens sums of one set of hospitals, in all runs.
 
 ========== ============================================== ===============================================
-fact       about                                          says
+fact       about                                          content
 ========== ============================================== ===============================================
 begin      the run                                        hash of the job, nonce of this hospital
 roster     the run                                        nonce of each hospital that takes part
-sum        a purpose and a round                          identity of the sum opened, whose sums it adds up
+sum        a purpose and a round                          identity of the opened sum, and its hospitals
 confirm    a purpose and a round                          identity of the sum confirmed
 leave      the run; only ever a higher round              round whose update left
 validate   the run                                        model that was validated before one was chosen
@@ -32,7 +31,7 @@ from fedward.errors import GateError, LedgerError
 from fedward.privacy.ledger.hash_chain import ChainEntry
 
 RUN = "run-"
-"""How the kinds of these entries begin; all others in the file are the privacy ledger's."""
+"""Prefix of the kinds of these entries; all other entries in the file belong to the privacy ledger."""
 BEGIN, ROSTER, SUM, CONFIRM, LEAVE = (RUN + word for word in ("begin", "roster", "sum", "confirm", "leave"))
 VALIDATE, FINAL, OPEN, END = (RUN + word for word in ("validate", "final", "open", "end"))
 _ABOUT: Mapping[str, tuple[str, ...]] = {
@@ -43,7 +42,7 @@ _ABOUT: Mapping[str, tuple[str, ...]] = {
     FINAL: (),
     OPEN: (),
 }
-"""Fact -> which words of it say what it is about."""
+"""Fact -> fields that identify its subject."""
 _OTHER: Mapping[str, str] = {
     ROSTER: "hospitals of this job, or their nonces, are not those of its first task",
     SUM: "another sum of this round was opened before",
@@ -61,7 +60,7 @@ Subject = tuple[object, ...]
 
 
 class FinalModel(NamedTuple):
-    """The one final model of a run: how many rounds made it, and its identity (of its sum, or digest of its values)."""
+    """The one final model of a run: number of its rounds, and its identity (of its sum, or digest of its values)."""
 
     after: int
     model: str
@@ -75,9 +74,9 @@ class Run:
         job_id: FLARE's id of the run.
         job: hash of the job's settings.
         nonce: 32 hexadecimal digits that this hospital drew when the run began.
-        facts: kind and what it is about -> what was written.
+        facts: kind and subject -> fields that were written.
         left: highest round whose update left; -1: none.
-        ended: whether the run has ended here.
+        ended: True if the run has ended here.
     """
 
     job_id: str
@@ -88,7 +87,7 @@ class Run:
     ended: bool = False
 
     def require(self, *, job: str) -> None:
-        """Refuse what is no continuation: the same job, under the same id, which has not ended here.
+        """Refuse a run that does not continue: it must be the same job, under the same id, and not have ended here.
 
         Raises:
             GateError: it is another job, or the run has ended.
@@ -99,10 +98,10 @@ class Run:
             raise GateError("this run of the job has ended here", remedy=_AGAIN)
 
     def stands(self, kind: str, words: Mapping[str, Any]) -> bool:
-        """Whether a fact stands already, word for word; False where it is still to be written.
+        """True if a fact was written already, with equal fields; False if it is still to be written.
 
         Raises:
-            GateError: another stands in its place, or the run is past it.
+            GateError: another fact is in its place, or the run is past it.
         """
         self.require(job=self.job)
         if kind == END:
@@ -121,14 +120,14 @@ class Run:
         return False
 
     def opened(self, purpose: str, round_number: int) -> Mapping[str, Any] | None:
-        """What was written of a sum that was opened here: ``sum``, its identity, and ``sites``; None: it was not."""
+        """Return ``sum``, the identity of a sum that was opened here, and its ``sites``; None: it was not opened."""
         return self.facts.get((SUM, purpose, round_number))
 
     def summed(self, purpose: str, round_number: int | None) -> list[Any]:
-        """Whose sums of a purpose were opened here; of a model's in this round, or in any where it is None.
+        """Return the hospitals of each opened sum of a purpose; of a model's in this round, or in any where it is None.
 
-        Counts are of one kind whatever their round is: the patients whom they count are the same. A sum that does not
-        say its hospitals stands for None, which is the same as no set of hospitals.
+        Counts are of one kind in every round, because they count the same patients. An entry that does not name its
+        hospitals gives None, which equals no set of hospitals.
         """
         return [
             None if "sites" not in words else sorted(words["sites"])
@@ -137,7 +136,7 @@ class Run:
         ]
 
     def fact(self, kind: str) -> Mapping[str, Any] | None:
-        """What was written of the run itself; None: nothing."""
+        """Return the fields of a fact about the run itself; None: there is none."""
         return self.facts.get((kind,))
 
     @property
@@ -147,7 +146,7 @@ class Run:
 
     @property
     def roster(self) -> Mapping[str, str] | None:
-        """Hospital -> nonce, of all that take part; None until a task of an encrypted job has said it."""
+        """Hospital -> nonce, of all that take part; None until a task of an encrypted job has sent it."""
         found = self.fact(ROSTER)
         return None if found is None else dict(found["roster"])
 
@@ -160,7 +159,7 @@ class Run:
 
 
 class Runs:
-    """All runs, added up from the entries in order."""
+    """All runs, built from the entries in order."""
 
     def __init__(self) -> None:
         self._runs: dict[str, Run] = {}
@@ -169,28 +168,29 @@ class Runs:
         return self._runs.get(job_id)
 
     def all(self) -> tuple[Run, ...]:
-        """In the order in which they began."""
+        """Return the runs in the order in which they began."""
         return tuple(self._runs.values())
 
     def require_same_hospitals(self, run: Run, kind: str, words: Mapping[str, Any]) -> None:
-        """Refuse a sum of other hospitals than another run of the same job summed, and a roster that leads to one.
+        """Refuse a sum of other hospitals than in another run of the same job, and a roster that leads to one.
 
-        Without noise a hospital's update follows from the job, the round and the model that it starts from, and not
-        from the run: of two runs' sums, the difference is what those send who are in one alone. So of the models of a
-        round, of score histograms and of cohort statistics this hospital opens sums of one set of hospitals, in all
-        runs of a job. By induction over the rounds, what it sends in a round is then the same in every run, and
-        ``flare.sealing.enough`` bounds what follows from all sums that are opened to the server.
+        Without noise, a hospital's update follows from the job, the round and the model that it starts from, not from
+        the run. So the difference between two runs' sums is the updates of the hospitals that are in only one of them.
+        Therefore a hospital opens sums of one set of hospitals in all runs of a job: for the models of a round, for
+        score histograms and for cohort statistics. By induction over the rounds, its update of a round is then the same
+        in every run, and ``flare.secagg_context.enough`` bounds what follows from all sums that are opened to the
+        server.
 
-        A roster has to be the hospitals of every model's sum that was opened: with others the run would come to its
-        refusal once it has trained, unless the same hospitals failed in the same rounds.
+        A roster must have the hospitals of every model's sum that was opened. With others, the run would be refused
+        only after training, unless the same hospitals failed in the same rounds.
 
         Args:
             run: the run in which the fact is to be written.
             kind: of the fact; all but a sum and a roster pass.
-            words: of the fact.
+            words: fields of the fact.
 
         Raises:
-            GateError: the hospitals are others, or another run's entry does not say whose sum it was.
+            GateError: the hospitals differ, or another run's entry does not name the hospitals of its sum.
         """
         if kind not in (SUM, ROSTER):
             return
@@ -203,10 +203,10 @@ class Runs:
                 raise GateError(_OTHER_HOSPITALS, where=f"run {other.job_id}", remedy=_ANOTHER_SEED)
 
     def take(self, entry: ChainEntry) -> None:
-        """Add one entry; those of the privacy ledger are passed over.
+        """Add one entry; entries of the privacy ledger are skipped.
 
         Raises:
-            LedgerError: it says something that cannot be, or that this Fedward does not know.
+            LedgerError: its content is impossible, or this Fedward does not know it.
         """
         if not entry.kind.startswith(RUN):
             return

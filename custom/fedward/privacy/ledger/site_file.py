@@ -1,4 +1,4 @@
-"""The file of one site that its privacy ledger and its record of runs share: one chain of entries, and one head."""
+"""Share one file of a site between its privacy ledger and its record of runs: one chain of entries, and one head."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from fedward.privacy.ledger.hash_chain import ChainEntry, Seal
 
 
 class LedgerFile(ABC):
-    """Use it from any thread, and from several processes at once.
+    """File for use from any thread, and from several processes at once.
 
-    Made by ``create`` or ``open``. Every method first reads and checks what others have written since.
+    Made by ``create`` or ``open``. Every method first reads and checks the entries that others have written since.
     """
 
     def __init__(self, chain: ChainFile, *, site: str) -> None:
@@ -26,38 +26,38 @@ class LedgerFile(ABC):
 
     @classmethod
     def create(cls, path: Path, *, site: str, key: bytes, timeout_s: float = BUSY_TIMEOUT_S) -> Self:
-        """Make a site's file, once in its life.
+        """Create a site's file, once in its life.
 
         Raises:
-            LedgerError: one is there, or was there and was deleted.
+            LedgerError: one exists, or existed and was deleted.
         """
         create_chain(path, seal=Seal.of(key), kind="create", body={"site": site})
         return cls.open(path, site=site, key=key, timeout_s=timeout_s)
 
     @classmethod
     def open(cls, path: Path, *, site: str, key: bytes, timeout_s: float = BUSY_TIMEOUT_S) -> Self:
-        """Open the file and check it from its first entry to its last. It never makes one.
+        """Open the file and check it from its first entry to its last. It never creates one.
 
         Args:
             path: ``ledger`` of ``site.toml``.
             site: the hospital's id.
             key: the site's secret key.
-            timeout_s: how long to wait for another process that is writing.
+            timeout_s: seconds to wait for another process that is writing.
 
         Raises:
-            LedgerError: none is there, it is another site's, it was changed or cut back, or it cannot be read.
+            LedgerError: there is none, it is another site's, it was changed or cut back, or it cannot be read.
         """
         opened = cls(ChainFile(path, seal=Seal.of(key), timeout_s=timeout_s), site=site)
         with opened._turn():
             return opened
 
     def entries(self) -> list[ChainEntry]:
-        """All entries, in order."""
+        """Return all entries, in order."""
         with self._turn():
             return list(self._chain.entries)
 
     def entry(self, hash: str) -> ChainEntry | None:
-        """The entry with this hash, or None."""
+        """Return the entry with this hash, or None."""
         return next((entry for entry in self.entries() if entry.hash == hash), None)
 
     @abstractmethod

@@ -1,7 +1,7 @@
-"""What each patient has been through, from the ledger's entries, and the ε of the one who has been through most.
+"""Add up each patient's events from the ledger's entries, and compute the largest ε of a patient.
 
-Patients are grouped by the charges that touched them, over all cohorts and jobs; a group's history is what still counts
-of those charges. ε is computed once for each history that no other contains, for composing more events never lowers it.
+Patients are grouped by the charges that used them, over all cohorts and jobs; a group's history is the counted steps of
+those charges. ε is computed once for each history that no other contains, because more events never lower it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from fedward.privacy.ledger.hash_chain import ChainEntry
 from fedward.privacy.ledger.runs import RUN
 
 History = tuple[tuple[float, float, int], ...] | None
-"""Sampling rate, noise multiplier and steps of each different mechanism; None: touched without protection."""
+"""Sampling rate, noise multiplier and steps of each different mechanism; None: used without protection."""
 
 
 @dataclass(frozen=True, slots=True)
 class MaxSpend:
-    """The largest ε among patients, and how many of them are at it."""
+    """Largest ε among patients, and number of patients at it."""
 
     epsilon: float
     patients: int
@@ -48,10 +48,10 @@ class LedgerState:
         self.closing: dict[str, ChainEntry] = {}
 
     def take(self, entry: ChainEntry) -> None:
-        """Add one entry; those of ``fedward.privacy.ledger.runs`` cost nobody anything and are passed over.
+        """Add one entry; entries of ``fedward.privacy.ledger.runs`` cost no patient anything and are skipped.
 
         Raises:
-            LedgerError: it is of a kind, or says something, that this Fedward does not know.
+            LedgerError: this Fedward does not know its kind or its content.
         """
         if entry.kind.startswith(RUN):
             return
@@ -68,7 +68,7 @@ class LedgerState:
     def histories(
         self, patients: Collection[str], members: Mapping[str, frozenset[str]], *, extra: Event | None = None
     ) -> Counter[History]:
-        """Each different history among ``patients``, with how many have it, if ``extra`` happened to all of them."""
+        """Count patients by their history, as if ``extra`` had happened to all of ``patients``."""
         jobs: dict[str, list[Charge | Unprotected]] = {}
         for job in self.jobs.values():
             jobs.setdefault(job.patients, []).append(job)
@@ -92,7 +92,7 @@ class LedgerState:
         self.jobs[body["job_id"]] = Charge(
             **{name: body[name] for name in ("job_id", "job", "cohort", "rounds", "cap", "delta", "patients")},
             event=event,
-            allowance=body.get("allowance", 0),  # an entry of before there was one allows nothing beyond its plan
+            allowance=body.get("allowance", 0),  # older entries have none: nothing beyond their plan
             at=entry.at,
             number=entry.number,
         )
@@ -141,7 +141,7 @@ def course(
     *,
     delta: float,
 ) -> list[tuple[str, float]]:
-    """Time and largest ε after each entry that changed what counts for one of ``patients``."""
+    """Return time and largest ε after each entry that changed the counted steps of one of ``patients``."""
     books, points = LedgerState(), []
     before: Counter[History] = Counter()
     for entry in entries:
@@ -156,7 +156,7 @@ def course(
 
 
 def worst(histories: Mapping[History, int], *, delta: float) -> MaxSpend:
-    """The largest ε, ∞ for unprotected patients; 0 of 0 where there is no patient. A NaN counts as ∞."""
+    """Return the largest ε, ∞ for unprotected patients; 0 of 0 where there is no patient. A NaN counts as ∞."""
     if None in histories:
         return MaxSpend(math.inf, histories[None])
     values: dict[float, int] = {}
@@ -170,7 +170,7 @@ def worst(histories: Mapping[History, int], *, delta: float) -> MaxSpend:
 def _partition(
     patients: frozenset[str], sets: Mapping[str, frozenset[str]]
 ) -> list[tuple[frozenset[str], tuple[str, ...]]]:
-    """Patients in groups that lie in exactly the same of ``sets``."""
+    """Group the patients that are in exactly the same of ``sets``."""
     groups: list[tuple[frozenset[str], tuple[str, ...]]] = [(patients, ())] if patients else []
     for name, members in sets.items():
         split = [(group & members, (*names, name)) for group, names in groups]
@@ -193,7 +193,7 @@ def _merged(jobs: Iterable[Charge | Unprotected], extra: Event | None) -> Histor
 
 
 def _maximal(histories: Iterable[tuple[tuple[float, float, int], ...]]) -> list[tuple[tuple[float, float, int], ...]]:
-    """Without those that another contains, mechanism by mechanism."""
+    """Drop histories that another contains, mechanism by mechanism."""
     counts = {history: {(rate, noise): steps for rate, noise, steps in history} for history in histories}
     return [
         history

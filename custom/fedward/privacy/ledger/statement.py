@@ -1,4 +1,4 @@
-"""What the ledger says to people: what each cohort has spent and has left, and what each job took."""
+"""Summarise the ledger for people: the ε that each cohort has spent and has left, and each job's part."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from fedward.privacy.ledger.ledger import Ledger
 from fedward.settings import SitePolicy
 
 _ANY = 1e-5
-"""Where no job was counted at a δ, ε is 0 or infinite at every δ."""
+"""δ for a cohort without one: where no job was counted at a δ, ε is 0 or infinite at every δ."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CohortLine:
-    """A cohort's budget.
+    """Budget of a cohort.
 
     Attributes:
-        cap, delta: of ``site.toml``; without a cap, δ is the smallest that a job was counted at, None without a job.
-        spent: the largest ε among ``patients``; infinite where a job without protection touched one.
-        patients: training patients of the index; without an index, all that any job touched under this name.
-        at_spent: how many of them are at ``spent``.
-        left: what the cap leaves, not below 0; None without a cap.
-        indexed: whether ``patients`` are of the index.
+        cap, delta: of ``site.toml``; without a cap, δ is the smallest at which a job was counted, None without a job.
+        spent: largest ε among ``patients``; infinite where a job without protection used one.
+        patients: training patients of the index; without an index, all that any job used under this name.
+        at_spent: number of them at ``spent``.
+        left: ε that the cap leaves, not below 0; None without a cap.
+        indexed: True if ``patients`` are those of the index.
     """
 
     cohort: str
@@ -40,11 +40,11 @@ class CohortLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobLine:
-    """A job's part. Without protection it has no steps, and ε is infinite.
+    """A job's part in the ledger. Without protection it has no steps, and ε is infinite.
 
     Attributes:
-        epsilon: of the job alone, of what counts of it, at ``delta``.
-        cohort_epsilon: the largest of its patients, from it and the jobs before it.
+        epsilon: of the job alone, for its counted steps, at ``delta``.
+        cohort_epsilon: largest ε of its patients, from it and the jobs before it.
         state: "open", "closed" or "unprotected".
     """
 
@@ -66,7 +66,7 @@ class JobLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """ε of a cohort over time: from each UTC time on, the value beside it, until the next."""
+    """ε of a cohort over time: each value is valid from its UTC time until the next one."""
 
     cohort: str
     cap: float | None
@@ -74,7 +74,7 @@ class Curve:
 
 
 def cohort_lines(ledger: Ledger, policy: SitePolicy) -> list[CohortLine]:
-    """Each cohort of the policy or the ledger, by name."""
+    """Return each cohort of the policy or the ledger, by name."""
     lines = []
     for name, (patients, indexed) in _cohorts(ledger, policy).items():
         cap, delta = _terms(ledger, policy, name)
@@ -95,12 +95,12 @@ def cohort_lines(ledger: Ledger, policy: SitePolicy) -> list[CohortLine]:
 
 
 def job_lines(ledger: Ledger) -> list[JobLine]:
-    """Each job, in the order in which they were recorded."""
+    """Return each job, in the order in which they were recorded."""
     return [_charge(ledger, job) if isinstance(job, Charge) else _unprotected(job) for job in ledger.jobs()]
 
 
 def curves(ledger: Ledger, policy: SitePolicy) -> list[Curve]:
-    """Each cohort that spent anything, by name."""
+    """Return each cohort that spent anything, by name."""
     found = []
     for name, (patients, _) in _cohorts(ledger, policy).items():
         cap, delta = _terms(ledger, policy, name)
@@ -125,7 +125,7 @@ def _cohorts(ledger: Ledger, policy: SitePolicy) -> dict[str, tuple[frozenset[st
 
 
 def _terms(ledger: Ledger, policy: SitePolicy, name: str) -> tuple[float | None, float | None]:
-    """Cap and δ of a cohort."""
+    """Return cap and δ of a cohort."""
     if name in policy.cohorts and policy.cohorts[name].privacy.delta is not None:
         return policy.cohorts[name].privacy.epsilon_cap, policy.cohorts[name].privacy.delta
     return None, min((charge.delta for charge in ledger.charges()), default=None)

@@ -1,7 +1,7 @@
-"""A job against a hospital's policy: what both allow, or why the job may not run here. The stricter of the two holds.
+"""Compare a job with a hospital's policy: return the terms that both allow, or refuse. The stricter of the two applies.
 
-What a site can bring down by itself, it brings down: the clip of the update. What would change the job's own arithmetic
-is not changed behind the author's back but refused, with every reason at once.
+A site tightens by itself what it can: the clip of the update. It never changes the job's own arithmetic without the
+author's knowledge; it refuses such a job, with every reason at once.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from fedward.settings.privacy import Mechanism
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """What job and hospital agree on.
+    """Terms that job and hospital agree on.
 
     Attributes:
         mechanism: the job's.
         dp_sgd: the job's table, with mechanism dp-sgd.
-        clip: how the whole update is clipped before it leaves; None: not at all.
+        clip: kind of clip for the whole update before it leaves; None: no clip.
         clip_norm_l2: the smaller of the job's and the site's bound on the update; None with ``clip`` None.
         noise_multiplier: noise on the update, its standard deviation over ``clip_norm_l2``; 0.0: none.
         filters: FLARE's filters that the job asks for; not differential privacy.
         epsilon_cap, delta: the hospital's, for all jobs of a patient together.
-        min_noise_multiplier: the hospital's, for noise that is known only at the site; see ``check_noise``.
+        min_noise_multiplier: the hospital's, for noise that only the site knows; see ``check_noise``.
     """
 
     mechanism: Mechanism
@@ -44,20 +44,19 @@ class Agreement:
 
 
 def agree(job: JobSpec, policy: SitePolicy, *, origin: Origin = UNKNOWN) -> Agreement:
-    """Hold a job against a hospital's policy.
+    """Check a job against a hospital's policy.
 
     Args:
-        job: as it came to the site.
-        policy: the hospital's word.
-        origin: what the hospital verified of who sends the job; see ``fedward.privacy.policy.approvals``.
+        job: as received by the site.
+        policy: the hospital's.
+        origin: facts that the hospital verified about the submitter; see ``fedward.privacy.policy.approvals``.
 
     Returns:
         An agreement that is nowhere laxer than the job or the policy.
 
     Raises:
         PolicyError: the policy does not allow it, or ``fedward.privacy.policy.linter`` finds a fault; all reasons in
-        one
-            line, apart by " | ".
+            one line, separated by " | ".
     """
     if job.data.cohort not in policy.cohorts:
         raise PolicyError(
@@ -77,7 +76,7 @@ def agree(job: JobSpec, policy: SitePolicy, *, origin: Origin = UNKNOWN) -> Agre
 
 
 def own_terms(job: JobSpec) -> Agreement:
-    """What a job asks of itself, where no hospital has a say: for simulations, never for a hospital's own data.
+    """Return a job's own terms, without a hospital's policy: for simulations, never for a hospital's own data.
 
     Raises:
         JobError: ``fedward.privacy.policy.linter`` finds a fault.
@@ -88,14 +87,14 @@ def own_terms(job: JobSpec) -> Agreement:
 
 
 def check_noise(bound: Agreement | CohortPrivacy, noise_multiplier: float) -> None:
-    """Hold the noise that a site worked out for a wanted ε against the hospital's smallest.
+    """Check the noise that a site computed for a target ε against the hospital's smallest noise.
 
     Args:
         bound: the agreement, or the cohort's policy.
         noise_multiplier: the noise's standard deviation over the bound on a patient's part, as the ledger has it.
 
     Raises:
-        PolicyError: it is below the smallest, or no noise at all.
+        PolicyError: the noise is below the smallest, or there is no noise at all.
     """
     smallest = bound.min_noise_multiplier
     if not noise_multiplier > 0.0:
@@ -158,7 +157,7 @@ def _protection(job: JobSpec, policy: SitePolicy, privacy: CohortPrivacy) -> Ite
 
 
 def _own_clip(privacy: CohortPrivacy) -> float | None:
-    """The site's bound on every update; a policy that names a larger one than it allows to jobs means the smaller."""
+    """Return the site's bound on every update, or the bound for jobs where the policy gives a smaller one."""
     if privacy.update_clip_norm_l2 is None or privacy.max_clip_norm_l2 is None:
         return privacy.update_clip_norm_l2
     return min(privacy.update_clip_norm_l2, privacy.max_clip_norm_l2)

@@ -1,8 +1,9 @@
-"""Which jobs may run at a hospital: by hash, by an approval that its IT wrote, or by who sends them in which study.
+"""Decide which jobs may run at a hospital: by hash, by an approval of its IT, or by submitter and study.
 
-The hash rests on nobody's word: the hospital computes it from the settings that it would run. ``Origin`` is what the
-hospital could verify of a job's sender, see ``fedward.flare.submitter``; what it could not verify is None and never
-holds. A job that is not admitted by one of these is refused, and so is one whose approval cannot be used.
+The hash depends on no one else: the hospital computes it from the settings that it would run. ``Origin`` holds the
+facts that the hospital could verify about a job's submitter, see ``fedward.flare.submitter``; a fact that it could not
+verify is None and never matches. A job that none of these admits is refused; an approval that cannot be used admits
+nothing.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ from fedward.settings.privacy import JobHash
 
 REMEDY = "ask the hospital to look at it with `fedward site approve`"
 REVOKED = "revoked"
-"""Folder below that of the approvals: those that were taken back, with who did it and when."""
+"""Folder below the approvals' folder: the revoked approvals, with who revoked each and when."""
 LARGEST_FILE = 2**20
-"""Bytes of an approval; a job's settings take a few thousand."""
+"""Largest number of bytes of an approval; a job's settings take a few thousand."""
 _HASH = re.compile(r"[0-9a-f]{64}")
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
@@ -39,10 +40,10 @@ Way = Literal["any", "approved_jobs", "approval", "auto_approve"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """What a hospital verified of where a job comes from; None is unknown.
+    """Facts that a hospital verified about a job's origin; None is unknown.
 
     Attributes:
-        submitter: sign-in name in the certificate of who signed the job.
+        submitter: sign-in name in the certificate of the person who signed the job.
         organisation: the one in that certificate.
         study: FLARE study that the submitter signed the job for and the server runs it in.
     """
@@ -56,7 +57,7 @@ UNKNOWN = Origin()
 
 
 class Approval(Settings):
-    """``<approvals>/<hash>.json``: one job that the hospital's IT has looked at."""
+    """``<approvals>/<hash>.json``: one job that the hospital's IT has reviewed."""
 
     format: Literal[1] = Field(description="Of the file.")
     hash: JobHash = Field(description="`job_hash` of the settings below.")
@@ -68,15 +69,15 @@ class Approval(Settings):
 
 
 def admission(job: JobSpec, policy: SitePolicy, *, origin: Origin = UNKNOWN) -> Way:
-    """How a job is admitted here; the policy's caps are ``fedward.privacy.policy.agreement.agree``'s matter.
+    """Return the rule that admits a job here; ``fedward.privacy.policy.agreement.agree`` checks the policy's caps.
 
     Args:
-        job: as it came to the site.
-        policy: the hospital's word.
-        origin: what the site verified itself; without it no ``[[auto_approve]]`` entry holds.
+        job: as received by the site.
+        policy: the hospital's.
+        origin: facts that the site verified itself; without them no ``[[auto_approve]]`` entry matches.
 
     Raises:
-        PolicyError: nothing admits it; with its hash and the remedy.
+        PolicyError: no rule admits it; with its hash and the remedy.
     """
     if policy.approved_jobs == "any":
         return "any"
@@ -96,7 +97,7 @@ def admission(job: JobSpec, policy: SitePolicy, *, origin: Origin = UNKNOWN) -> 
 
 
 def _holds(entry: Admission, origin: Origin) -> bool:
-    """Whether every line of the entry is true of the origin; an entry without a line holds for nobody."""
+    """True if every line of the entry matches the origin; an entry without a line matches no job."""
     asked = {
         name: value for name in ("submitter", "organisation", "study") if (value := getattr(entry, name)) is not None
     }
@@ -104,11 +105,11 @@ def _holds(entry: Admission, origin: Origin) -> bool:
 
 
 def read_approval(folder: Path, found: str) -> Approval | None:
-    """The approval of the job with this hash, or None where there is no file of it.
+    """Return the approval of the job with this hash, or None where there is no file of it.
 
     Raises:
-        SettingsError: the file, or its folder, is open to others' writing, a link, unreadable, no approval, or of
-            another job than its name or its own hash says; ``what`` shows no path.
+        SettingsError: the file is a link, unreadable or no approval; others may write to it or its folder; or it
+            belongs to another job than its name or its own hash states. ``what`` shows no path.
     """
     path = _file(folder, found)
     try:
@@ -129,7 +130,7 @@ def read_approval(folder: Path, found: str) -> Approval | None:
 
 
 def approvals(folder: Path) -> Iterator[Approval | SettingsError]:
-    """Every approval in the folder by hash, and in its place why one cannot be used."""
+    """Yield every approval in the folder by hash, or the error of one that cannot be used."""
     for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
         if not _HASH.fullmatch(path.stem):
             yield SettingsError("is not named after a job's hash", where=path, remedy="remove it")
@@ -144,16 +145,16 @@ def approvals(folder: Path) -> Iterator[Approval | SettingsError]:
 
 
 def last_approved(folder: Path, name: str) -> Approval | None:
-    """The job of this name that was approved last; approvals that cannot be used do not count."""
+    """Return the job of this name that was approved last; approvals that cannot be used do not count."""
     known = [one for one in approvals(folder) if isinstance(one, Approval) and one.job == name]
     return max(known, key=lambda approval: approval.approved_at, default=None)
 
 
 def approve(folder: Path, job: JobSpec, *, policy: SitePolicy, by: str, now: datetime) -> Approval:
-    """Write the job's approval: owner and group may read it, the owner alone may write. The file is whole or absent.
+    """Write the job's approval: owner and group may read it, only the owner may write. The file is whole or absent.
 
     Raises:
-        SettingsError: others may write to the folder, so that an approval in it would say nothing.
+        SettingsError: others may write to the folder, so that an approval in it would prove nothing.
     """
     content = {"format": 1, "hash": job_hash(job), "job": job.job.name, "spec": job, "approved_at": now.astimezone(UTC)}
     approval = Approval.model_validate(content | {"by": by, "policy": policy_hash(policy)})
@@ -163,9 +164,9 @@ def approve(folder: Path, job: JobSpec, *, policy: SitePolicy, by: str, now: dat
 
 
 def revoke(folder: Path, found: str, *, by: str, now: datetime) -> Path:
-    """Take an approval back, a damaged one too; returns the record that is kept below ``revoked``.
+    """Revoke an approval, also a damaged one; return the record that is kept below ``revoked``.
 
-    The approval is gone first, in one step: where writing the record fails, the job is revoked and its file kept.
+    The approval is removed first, in one step. If writing the record then fails, the job is revoked and its file kept.
 
     Raises:
         SettingsError: there is none of this hash.
@@ -190,7 +191,7 @@ def _file(folder: Path, found: str) -> Path:
 
 
 def _read(folder: Path, path: Path) -> str:
-    """The file's text, if nobody but its owner can have put it there."""
+    """Return the file's text; refuse it if anyone but its owner can have put it there."""
     if stat.S_IMODE(folder.stat().st_mode) & _OTHERS_WRITE:
         raise SettingsError("is in a folder that others may write to", where=folder, remedy="chmod 750 it")
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
@@ -219,6 +220,6 @@ def _write(path: Path, text: str) -> None:
 
 
 def _share(made: Path, beside: Path) -> None:
-    """Give what was made the group of the folder it is in: an administrator writes what the site's service reads."""
+    """Give a new folder the group of its parent folder: an administrator writes what the site's service reads."""
     with contextlib.suppress(PermissionError):
         os.chown(made, -1, beside.stat().st_gid)

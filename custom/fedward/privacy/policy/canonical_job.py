@@ -1,11 +1,11 @@
-"""The one form of a job: every byte of its folder, from its settings and the study that it was signed for.
+"""Define the one form of a job: every byte of its folder, from its settings and the study that it was signed for.
 
 ``job_files`` writes a job, and ``require_app`` and ``require_job`` read one: they parse its ``job.json``, write the job
-again, and refuse everything that is not the same byte for byte. So no file of a job is ever interpreted, by FLARE's
-loaders or by anything else, that was not written here: no other class, argument, format, include or variable.
+again, and refuse every file that is not the same byte for byte. So FLARE's loaders, and all other programs, interpret
+only files that were written here: no other class, argument, format, include or variable.
 
-Beside its own files a job may hold what FLARE's console adds to each folder when it signs: ``SIGNATURE`` and
-``CERTIFICATE``. Their content is checked in ``fedward.flare.submitter``.
+Beside its own files, a job may hold the files that FLARE's console adds to each folder when it signs: ``SIGNATURE`` and
+``CERTIFICATE``. ``fedward.flare.submitter`` checks their content.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from fedward.settings.base import Settings
 
 APP, CONFIG, META_FILE, STUDY_FILE = "app", "config", "meta.json", "study.json"
 SIGNATURE, CERTIFICATE = ".__nvfl_sig.json", ".__nvfl_submitter.crt"
-"""What FLARE's console writes into each folder of a job that it signs."""
+"""Files that FLARE's console writes into each folder of a job that it signs."""
 SERVER, ALL_SITES, NO_STUDY = "server", "@ALL", "default"
-"""FLARE's names in a job's ``meta.json``: the server, every connected site, and the study of a job that has none."""
+"""FLARE's names in a job's ``meta.json``: the server, all connected sites, and the study of a job that has none."""
 EXECUTOR = "fedward.flare.site.executor.HospitalExecutor"
 CONTROLLER = "fedward.flare.server.controller.FederatedRounds"
 STORE = "fedward.flare.server.persistor.ModelStore"
 JOB_CLASSES = (EXECUTOR, CONTROLLER, STORE)
-"""Every class that a job names."""
+"""All classes that a job names."""
 PERSISTOR = "persistor"
 POLL_S = 0.05
-"""Seconds between two looks at what has come, at the server and at a site."""
+"""Seconds between two polls for new messages, at the server and at a site."""
 UNKNOWN_FILE = "a file that a job does not have"
-"""Stands in a refusal for every name that is not one of a job's own."""
+"""Text in a refusal in place of every name that is not one of a job's own."""
 _REMEDY = "export it with `fedward job export`, with the release of Fedward that the server and the sites have"
 _STUDY = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
 
 
 class Task(StrEnum):
-    """What the server may ask of a site; ``fedward.flare.gates.task_order`` has the order in which a job asks it."""
+    """Task that the server may ask of a site; ``fedward.flare.gates.task_order`` has the order of a job's tasks."""
 
     ADMIT = "fedward_admit"
     ROUND = "fedward_round"
@@ -59,12 +59,12 @@ class Task(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CanonicalJob:
-    """What a job's folder said, after every byte of it was compared.
+    """Content of a job's folder, after every byte of it was compared.
 
     Attributes:
         job: its settings.
         study: study that its submitter signed it for; None: none.
-        sites: sites that it is deployed to; empty: every connected one. Unknown, and empty, for an app alone.
+        sites: sites that it is deployed to; empty: all connected sites. Unknown, and empty, for an app alone.
     """
 
     job: JobSpec
@@ -73,10 +73,10 @@ class CanonicalJob:
 
 
 def app_files(job: JobSpec, *, study: str | None = None) -> dict[str, bytes]:
-    """Every file of the job's app, by its path below the app's folder.
+    """Return every file of the job's app, by its path below the app's folder.
 
     Args:
-        study: FLARE study that it is submitted in; it is signed with the rest and names this very job.
+        study: FLARE study in which it is submitted; it is signed with the rest and names exactly this job.
     """
     content = {"config_fed_server.json": _server(), "config_fed_client.json": _client(), JOB_FILE: plain(job)}
     if study is not None:
@@ -85,7 +85,7 @@ def app_files(job: JobSpec, *, study: str | None = None) -> dict[str, bytes]:
 
 
 def job_files(job: JobSpec, *, sites: Sequence[str] = (), study: str | None = None) -> dict[str, bytes]:
-    """Every file of the job's folder, by its path below it.
+    """Return every file of the job's folder, by its path below it.
 
     Args:
         sites: the sites to deploy to, or none for every connected site.
@@ -96,13 +96,13 @@ def job_files(job: JobSpec, *, sites: Sequence[str] = (), study: str | None = No
 
 
 def require_app(app: Contents) -> CanonicalJob:
-    """Read an app's folder; refuse one that is not, byte for byte, what its ``job.json`` exports to.
+    """Read an app's folder; refuse one that is not, byte for byte, the export of its ``job.json``.
 
     Args:
         app: the folder that a server sends to a site, with FLARE's signatures or without.
 
     Raises:
-        JobError: names the file that is not canonical, or says ``UNKNOWN_FILE``.
+        JobError: names the file that is not canonical, or ``UNKNOWN_FILE``.
     """
     job = _settings(app.files, f"{CONFIG}/{JOB_FILE}")
     study = _study(app.files, f"{CONFIG}/{STUDY_FILE}")
@@ -114,7 +114,7 @@ def require_job(folder: Contents) -> CanonicalJob:
     """Read a job's whole folder, as a person submits it with this release; otherwise as ``require_app``.
 
     Raises:
-        JobError: names the file that is not canonical, or says ``UNKNOWN_FILE``.
+        JobError: names the file that is not canonical, or ``UNKNOWN_FILE``.
     """
     job = _settings(folder.files, f"{APP}/{CONFIG}/{JOB_FILE}")
     study = _study(folder.files, f"{APP}/{CONFIG}/{STUDY_FILE}")
@@ -125,7 +125,7 @@ def require_job(folder: Contents) -> CanonicalJob:
 
 
 def deployed_to(deploy_map: object) -> tuple[str, ...]:
-    """The sites in a ``deploy_map`` of the one form that a job has; empty: every connected one.
+    """Return the sites in a ``deploy_map`` of the one form that a job has; empty: all connected sites.
 
     Raises:
         JobError: it has another form.
@@ -146,12 +146,12 @@ def deployed_to(deploy_map: object) -> tuple[str, ...]:
 
 
 def is_study(name: object) -> bool:
-    """Whether FLARE and Fedward take this as the name of a study that a job is submitted in."""
+    """True if FLARE and Fedward accept this as the name of a study that a job is submitted in."""
     return type(name) is str and name != NO_STUDY and _STUDY.fullmatch(name) is not None
 
 
 def not_canonical(name: str) -> JobError:
-    """The refusal that names one of a job's own files, and no other name."""
+    """Return the refusal that names one of a job's own files, and no other name."""
     known = name if name in _NAMES else UNKNOWN_FILE
     return JobError("job is not what its settings export to", where=known, remedy=_REMEDY)
 
@@ -161,7 +161,7 @@ class _Sites(Settings):
 
 
 def _require_same(found: Contents, expected: Mapping[str, bytes]) -> None:
-    """Refuse contents that have another file or folder than these, or other bytes."""
+    """Refuse contents that have other files or folders than expected, or other bytes."""
     folders = _folders(expected)
     signed = {f"{folder}/{name}" if folder else name for folder in ("", *folders) for name in (SIGNATURE, CERTIFICATE)}
     for name in sorted(set(found.files) - set(expected) - signed):
@@ -246,4 +246,4 @@ def _text(content: Mapping[str, Any]) -> bytes:
 
 _OWN = [f"{CONFIG}/{name}" for name in ("config_fed_server.json", "config_fed_client.json", JOB_FILE, STUDY_FILE)]
 _NAMES = frozenset({META_FILE, *_OWN, *(f"{APP}/{name}" for name in _OWN)})
-"""Names of a job's own files, below its folder and below its app's; no other name is ever told."""
+"""Names of a job's own files, below its folder and below its app's; no other name is ever sent or shown."""

@@ -1,7 +1,7 @@
-"""A job's folder as bytes, read from a zip archive or from disk within fixed limits; nothing is unpacked or followed.
+"""Read a job's folder as bytes, from a zip archive or disk, within fixed limits; unpack no file and follow no link.
 
-A job has a dozen small files. ``Limits`` bounds number and size before and while a byte is read, so that neither an
-archive that grows when it is unpacked nor a folder of a million entries costs more than a refusal.
+A job has a dozen small files. The constants below bound number and size before and while a byte is read. So an archive
+that grows when unpacked, or a folder of a million entries, costs no more than a refusal.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from pathlib import Path, PurePosixPath
 from fedward.errors import JobError
 
 ENTRIES = 32
-"""Files and folders of a job, signatures included."""
+"""Largest number of files and folders of a job, signatures included."""
 FILE_BYTES = 2**20
-"""Bytes of one file; a job's settings take a few thousand."""
+"""Largest number of bytes of one file; a job's settings take a few thousand."""
 ARCHIVE_BYTES = 2**21
-"""Bytes of a whole job, packed and unpacked."""
+"""Largest number of bytes of a whole job, packed and unpacked."""
 NAME_CHARACTERS = 200
 _REMEDY = "export the job with `fedward job export` and submit that folder"
 _PLAIN = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
@@ -32,11 +32,11 @@ _ENCRYPTED = 0x1
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What is below a folder.
+    """Content of a folder.
 
     Attributes:
         files: bytes by path below the folder, with ``/``.
-        folders: every folder below it, those of the files' own paths among them.
+        folders: every folder below it, including those in the files' own paths.
     """
 
     files: Mapping[str, bytes]
@@ -44,16 +44,16 @@ class Contents:
 
 
 def read_archive(data: bytes, *, below: str = "") -> Contents:
-    """What a zip archive holds.
+    """Read a zip archive.
 
     Args:
         data: the archive.
-        below: folder in it that everything must be below; paths are given below it. "": none.
+        below: folder in it that must contain everything; paths are relative to it. "": none.
 
     Raises:
         JobError: not a zip archive; too large, packed or unpacked; too many entries; or a name that is absolute, has
-            ``..``, is no plain path, comes twice (letters' case aside), is below another folder, is a link or a device,
-            or is encrypted.
+            ``..``, is no plain path, comes twice (ignoring case), is below another folder, is a link or a device, or is
+            encrypted.
     """
     if len(data) > ARCHIVE_BYTES:
         raise _refused("job is larger than a job can be")
@@ -65,7 +65,7 @@ def read_archive(data: bytes, *, below: str = "") -> Contents:
 
 
 def read_archive_file(path: Path, *, below: str = "") -> Contents:
-    """The same of a file, which is read no further than ``ARCHIVE_BYTES``.
+    """Read a zip archive from a file, but no more of it than ``ARCHIVE_BYTES``.
 
     Raises:
         JobError: as ``read_archive``, or the file cannot be read.
@@ -79,10 +79,10 @@ def read_archive_file(path: Path, *, below: str = "") -> Contents:
 
 
 def read_folder(folder: Path) -> Contents:
-    """What lies in a folder on disk.
+    """Read a folder on disk.
 
     Raises:
-        JobError: the folder or anything in it is a link or no plain file, too much is there, or it cannot be read.
+        JobError: the folder or anything in it is a link or no plain file, it holds too much, or it cannot be read.
     """
     files: dict[str, bytes] = {}
     folders: set[str] = set()
@@ -166,7 +166,7 @@ def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> by
 
 
 def _name(entry: zipfile.ZipInfo, below: str) -> str:
-    """The entry's path below ``below``; refuses every one that is not written in the one plain way."""
+    """Return the entry's path below ``below``; refuse every name that is not in the one plain form."""
     name, kind = entry.filename, entry.external_attr >> 16
     if entry.orig_filename != name or len(name) > NAME_CHARACTERS or not name.isascii() or not name.isprintable():
         raise _refused("job has a name that a job does not have")

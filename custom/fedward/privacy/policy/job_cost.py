@@ -1,4 +1,4 @@
-"""What a job would cost at one hospital, and whether its policy admits it, before anything runs."""
+"""Compute a job's cost at one hospital, and check it against the policy, before anything runs."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What a job would cost each of its training patients here.
+    """Cost of a job for each of its training patients here.
 
     Attributes:
-        patients: that it would train on.
+        patients: number of patients that it would train on.
         noise_multiplier, epsilon, delta: the job's own; ε at the policy's δ where that is the larger.
         spent: ε of the patient who has spent most so far.
         after: the same with this job; where jobs touched different patients, an upper bound.
         cap: the hospital's, or None.
-        fits: whether the cap holds; None where an upper bound alone passes it and the ledger will have to say.
+        fits: True if the cap is kept; None if only an upper bound passes it, and the ledger has to decide.
     """
 
     patients: int
@@ -43,7 +43,7 @@ class Cost:
 def weigh_job(
     job: JobSpec, site: SitePolicy, manifest: Manifest | None, ledger: Ledger | None
 ) -> tuple[list[PolicyFinding], Cost | None]:
-    """What the hospital would answer to a job, and the cost where that can be told."""
+    """Return the hospital's answer to a job, and the cost where it can be computed."""
     from fedward.dataset.selection import select
     from fedward.privacy.budget_plan import plan_site, steps_a_round
     from fedward.privacy.policy.agreement import agree, check_noise

@@ -1,4 +1,4 @@
-"""What changed between two jobs, field by field, and what each change means where it can only mean one thing."""
+"""Compare two jobs field by field, and explain each change that can only mean one thing."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from fedward.settings import JobSpec, plain
 from fedward.visible import visible
 
 Verdict = Literal["less private", "more private", "more", "fewer", "other"]
-"""less, more private: of this hospital's patients. more, fewer: of what is done with their images. other: anything."""
+"""less, more private: for this hospital's patients. more, fewer: of the work on their images. other: anything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One field that is not what it was.
+    """One field that changed.
 
     Attributes:
         field: the setting's path, or "ε here", "metrics that leave".
         before, after: its values as one line each; "none" where it is absent.
-        verdict: what the change is.
-        meaning: the same in a phrase; empty for other.
+        verdict: kind of the change.
+        meaning: the change in a phrase; empty for other.
     """
 
     field: str
@@ -34,11 +34,11 @@ class Change:
 
 
 def changes(before: JobSpec, after: JobSpec, *, here: Here | None = None, earlier: Here | None = None) -> list[Change]:
-    """Every setting that differs, then what follows from it at this hospital; nothing for equal jobs.
+    """Return every setting that differs, then the consequences at this hospital; nothing for equal jobs.
 
     Args:
         before: the job that was approved.
-        after: the job that is to be.
+        after: the new job.
         here, earlier: this hospital's part in ``after`` and in ``before``.
     """
     found = [_change(*one, after) for one in _differences(plain(before), plain(after), path="")]
@@ -48,7 +48,7 @@ def changes(before: JobSpec, after: JobSpec, *, here: Here | None = None, earlie
 
 
 def _differences(before: Any, after: Any, *, path: str) -> Iterator[tuple[str, Any, Any]]:
-    """Each leaf that differs; a table that comes or goes is one leaf, and so are a component's arguments."""
+    """Yield each leaf that differs; an added or removed table is one leaf, and so are a component's arguments."""
     if before == after:
         return
     if isinstance(before, Mapping) and isinstance(after, Mapping) and not path.endswith("args"):
@@ -60,7 +60,7 @@ def _differences(before: Any, after: Any, *, path: str) -> Iterator[tuple[str, A
 
 
 _UP: Mapping[str, tuple[Verdict, str, Verdict, str]] = {
-    # setting: what more of it is, and what less of it is
+    # setting: verdict and meaning of a larger value, then of a smaller value
     "privacy.dp_sgd.epsilon": ("less private", "a larger ε", "more private", "a smaller ε"),
     "privacy.dp_sgd.delta": ("less private", "a larger δ", "more private", "a smaller δ"),
     "privacy.dp_sgd.noise_multiplier": ("more private", "more noise", "less private", "less noise"),
@@ -83,9 +83,9 @@ _UP: Mapping[str, tuple[Verdict, str, Verdict, str]] = {
     "training.local_epochs": ("more", "more passes a round", "fewer", "fewer passes a round"),
 }
 _DRAWN = {"privacy.dp_sgd.patients_per_step": "patients a step", "training.local_steps": "steps a round"}
-"""What makes ε larger under dp-sgd where the job gives its noise, and the noise larger where it gives its ε."""
+"""Settings that raise ε under dp-sgd where the job gives its noise, and raise the noise where it gives its ε."""
 _SWITCHES: Mapping[str, tuple[str, str]] = {
-    # setting: what switching it on means, and off; on is less private
+    # setting: meaning of switching it on, then off; on is less private
     "encryption.open_final": ("the final model leaves the hospitals", "the final model stays with the hospitals"),
     "encryption.statistics": ("sums of counts over all hospitals leave", "no sums of counts leave"),
 }
@@ -208,7 +208,7 @@ _RULES: Mapping[str, Callable[[Any, Any], tuple[Verdict, str]]] = {
 
 
 def _epsilon(before: SitePlan | None, after: SitePlan | None) -> Iterator[Change]:
-    """ε at this hospital's cohort of today, where either job has one."""
+    """Compare ε for this hospital's cohort of today, where either job has one."""
     reported = tuple("none" if plan is None else f"{plan.epsilon:.2f} at δ {plan.delta:g}" for plan in (before, after))
     if reported[0] == reported[1]:
         return
@@ -221,7 +221,7 @@ def _epsilon(before: SitePlan | None, after: SitePlan | None) -> Iterator[Change
 
 
 def _metrics(before: JobSpec, after: JobSpec, here: Here) -> Iterator[Change]:
-    """By the list of today: what the jobs themselves make of it."""
+    """Compare the metrics that leave in the two jobs, both under the hospital's list of today."""
     if here.disclosure is None:
         return
     old, new = (set(metrics_that_leave(job, here.disclosure)) for job in (before, after))

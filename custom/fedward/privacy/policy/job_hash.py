@@ -1,4 +1,4 @@
-"""What a hospital approves: a job's hash. The hospital computes it itself, from the settings that reached it."""
+"""Compute the hash of a job, which a hospital approves; it computes the hash itself, from the settings it received."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from fedward.settings import JobSpec, SitePolicy, plain
 
 
 def job_hash(job: JobSpec) -> str:
-    """SHA-256, in hex, of all the job's settings, defaults included, as canonical JSON.
+    """Compute SHA-256, in hex, of all the job's settings, defaults included, as canonical JSON.
 
-    It is what a hospital approves. A release of Fedward that adds a setting changes it, and the job is looked at again.
+    A hospital approves this hash. A release of Fedward that adds a setting changes it, and the job needs a new review.
     """
     return _hash(job)
 
 
 def policy_hash(policy: SitePolicy) -> str:
-    """The same of a hospital's policy: an approval says under which one it was given."""
+    """Compute the same hash of a hospital's policy: an approval records the policy under which it was given."""
     return _hash(policy)
 
 

@@ -1,9 +1,9 @@
-"""What a server may say of a job beside the job itself: FLARE's ``meta`` of a job, as a closed list of keys.
+"""Check the ``meta`` that a server sends with a job: FLARE's own facts about a job, as a closed list of keys.
 
-FLARE's server adds to a submitted ``meta.json`` who sent it, its id, times and counts, and sends all of it to every
-site, which writes it down and reads from it how the job's process is started, in which privacy scope it runs and
-whether it may carry code. No signature covers it. So a key that a job of Fedward's does not have is refused, whatever
-it says: ``scope``, ``launcher_spec``, ``byoc``, ``stats_pool_config``, ``custom_props`` and every later one.
+FLARE's server adds to a submitted ``meta.json`` the submitter, the job's id, times and counts, and sends all of it to
+every site. The site saves it, and reads from it how to start the job's process, in which privacy scope it runs, and
+whether it may carry code. No signature covers it. So every key that a Fedward job does not have is refused, whatever
+its value: ``scope``, ``launcher_spec``, ``byoc``, ``stats_pool_config``, ``custom_props`` and every later one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CHANGES = frozenset(
         *("job_deploy_detail", "job_clients"),
     }
 )
-"""Keys that FLARE's server may change between the deployment of a job and its start; every other stays."""
+"""Keys that FLARE's server may change between the deployment of a job and its start; all others stay."""
 _TEXT_CHARACTERS = 1024
 _LIST_ENTRIES = 4096
 _CLIENT_KEYS = frozenset({"name", "fqcn", "fqsn", "is_leaf", "site_config"})
@@ -31,20 +31,22 @@ _VERSION = re.compile(r"[0-9a-z.+-]{1,48}")
 _FOLDER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
-def require_told(meta: Mapping[str, Any], canonical: CanonicalJob, *, job_id: str, site: str | None) -> dict[str, Any]:
-    """Refuse a job's ``meta`` that says anything which a job of this form does not have.
+def require_reported(
+    meta: Mapping[str, Any], canonical: CanonicalJob, *, job_id: str, site: str | None
+) -> dict[str, Any]:
+    """Refuse a job's ``meta`` that holds anything that a job of this form does not have.
 
     Args:
         meta: as FLARE's server has it or sent it.
-        canonical: what the job's own files say.
-        job_id: under which it is deployed.
-        site: whose it is deployed to, by certificate name; None: the server.
+        canonical: content of the job's own files.
+        job_id: id under which it is deployed.
+        site: certificate name of the site that it is deployed to; None: the server.
 
     Returns:
-        The same as plain JSON data.
+        The meta as plain JSON data.
 
     Raises:
-        JobError: names ``meta.json`` and nothing of what was found in it.
+        JobError: names ``meta.json`` and nothing of its content.
     """
     reported = _plain(meta)
     try:
@@ -61,10 +63,10 @@ def require_told(meta: Mapping[str, Any], canonical: CanonicalJob, *, job_id: st
 
 
 def require_unchanged(start: Mapping[str, Any], deployed: Mapping[str, Any]) -> None:
-    """Refuse the ``meta`` of a start that differs from the deployment's in anything but ``CHANGES``.
+    """Refuse the ``meta`` of a start that differs from the deployment's in any key outside ``CHANGES``.
 
     Raises:
-        JobError: it does.
+        JobError: it differs.
     """
 
     def kept(meta: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,7 +77,7 @@ def require_unchanged(start: Mapping[str, Any], deployed: Mapping[str, Any]) -> 
 
 
 def is_folder(name: object) -> bool:
-    """Whether this is a plain name for the folder that a job was sent in."""
+    """True if this is a plain name for the folder that a job was sent in."""
     return type(name) is str and _FOLDER.fullmatch(name) is not None
 
 
@@ -84,7 +86,7 @@ Check = Callable[[Any], bool]
 
 
 def _due(canonical: CanonicalJob, job_id: str) -> dict[str, Check]:
-    """Every key that a job's meta may have, with what its value may be."""
+    """Return every key that a job's meta may have, with a check of its value."""
     name = canonical.job.job.name
     return {
         # as exported

@@ -1,4 +1,4 @@
-"""A job in words for the people who approve it. For what changed since the last one see ``privacy.policy.job_diff``."""
+"""Describe a job in sentences for its approvers. ``privacy.policy.job_diff`` describes changes since the last one."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _OTHER_SCORES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Here:
-    """What this hospital adds to a job's own settings; None where it is not known.
+    """Facts about this hospital that complete a job's own settings; None where unknown.
 
     Attributes:
         disclosure: the hospital's list of metrics.
         scheme: of its federation key.
-        parameters: of the job's network, once built.
+        parameters: number of parameters of the job's network, once built.
         plan: the job's part at this hospital, with ε of its cohort.
-        origin: who sends it, as verified.
+        origin: submitter, as verified.
     """
 
     disclosure: Disclosure | None = None
@@ -45,10 +45,10 @@ class Here:
 
 
 def describe(job: JobSpec, here: Here) -> dict[str, str]:
-    """What the job does, a sentence or two a topic, in the order in which one asks.
+    """Describe the job, a sentence or two for each topic, in the order in which a reader asks.
 
     Returns:
-        Topic -> text; nothing in it is of a patient, and no character of it steers a terminal.
+        Topic -> text; no text is about a patient, and no character controls a terminal.
     """
     words = {
         "job": _job(job),
@@ -67,10 +67,10 @@ def describe(job: JobSpec, here: Here) -> dict[str, str]:
 
 
 def metrics_that_leave(job: JobSpec, disclosure: Disclosure) -> tuple[str, ...]:
-    """Metrics that may leave this hospital in this job, as ``group.metric``, sorted; each still needs its floor.
+    """Return the metrics that may leave this hospital in this job, as ``group.metric``, sorted.
 
-    ``fedward.privacy.disclosure.release`` is what decides; this follows its list and what it holds back, and leaves
-    out what a job of this task does not compute.
+    Each still needs its minimum count. ``fedward.privacy.disclosure.release`` decides. This function follows its list
+    and the metrics that it withholds, and leaves out metrics that a job of this task does not compute.
     """
     private = job.privacy.mechanism != "none"
     sums = job.encryption is not None and job.encryption.statistics
@@ -203,7 +203,7 @@ def _names(names: Sequence[str]) -> str:
 
 
 def compact(value: object) -> str:
-    """A setting as one short line."""
+    """Return a setting as one short line."""
     if value is None:
         return "none"
     if isinstance(value, str):

@@ -1,7 +1,7 @@
-"""What makes no sense in a job's privacy and encryption, in plain words and all at once.
+"""Report settings of a job's privacy and encryption that make no sense, in plain words and all at once.
 
-Everything here follows from settings, and from the number of patients and images where it is known. A job with a fault
-gives no guarantee, or claims one that it does not keep, so it neither passes ``fedward job check`` nor runs at a site.
+The checks read only settings, and the number of patients and images where it is known. A job with a fault gives no
+guarantee, or claims one that it does not keep, so it neither passes ``fedward job check`` nor runs at a site.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class CohortFacts:
 
 
 def faults(job: JobSpec, *, cohort: CohortFacts | None = None) -> list[str]:
-    """What is wrong with the job's privacy, one line a fault: setting, value, why, remedy; empty when nothing is.
+    """Return the faults of the job's privacy, one line each: setting, value, reason, remedy; empty when there is none.
 
     Args:
-        job: the job; nothing but its settings is read.
-        cohort: where it is known, δ, the sampling rate and the unit are held against it.
+        job: the job; only its settings are read.
+        cohort: facts of the cohort; where given, δ and the sampling rate are checked against them.
     """
     rules: tuple[Callable[[JobSpec, CohortFacts | None], Iterator[str]], ...] = (
         _update_noise,
@@ -41,7 +41,7 @@ def faults(job: JobSpec, *, cohort: CohortFacts | None = None) -> list[str]:
 
 
 def remarks(job: JobSpec) -> list[str]:
-    """What a reader may take for more than it is; no faults."""
+    """Return remarks on settings that protect less than a reader may expect; remarks are no faults."""
     private, by_patients = job.privacy.mechanism != "none", job.federation.weighting == "patients"
     found = [
         f"privacy.update.filters: {name} is not differential privacy; it counts for nothing in ε"
@@ -160,7 +160,7 @@ def _sites_of_a_sum(job: JobSpec, _: CohortFacts | None) -> Iterator[str]:
 
 
 def _below(value: float) -> str:
-    """Three digits, rounded down."""
+    """Format a value with three digits, rounded down."""
     rounded = float(f"{value:.2e}")
     return f"{rounded if rounded <= value else float(f'{value * 0.995:.2e}'):g}"
 

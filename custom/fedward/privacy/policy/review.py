@@ -1,4 +1,4 @@
-"""What is odd in a hospital's policy, in plain words; files are for ``fedward.commands.site.policy`` to look at."""
+"""Report problems in a hospital's policy, in plain words; ``fedward.commands.site.policy`` checks the files."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from fedward.privacy.policy.linter import CohortFacts
 from fedward.settings import CohortPrivacy, Disclosure, SitePolicy
 
 LARGE_EPSILON = 10.0
-"""Above it ε bounds little: exp(10) is 22,026 to 1."""
+"""ε above which the bound means little: exp(10) is 22,026 to 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyFinding:
-    """One odd thing.
+    """One problem in a policy.
 
     Attributes:
-        level: an error is mended before a job runs; a warning may be meant.
+        level: an error must be corrected before a job runs; a warning may be intended.
         where: the setting or file.
-        text: what is odd, and the remedy.
+        text: the problem, and the remedy.
     """
 
     level: Literal["error", "warning"]
@@ -30,7 +30,7 @@ class PolicyFinding:
 
 
 def review(policy: SitePolicy, *, cohorts: Mapping[str, CohortFacts]) -> list[PolicyFinding]:
-    """Everything odd that the settings show.
+    """Return all problems that the settings show.
 
     Args:
         policy: the hospital's.

@@ -1,4 +1,4 @@
-"""How a job's updates leave, in words for people who submit or approve it."""
+"""Describe the protection of a job's updates in words, for people who submit or approve it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from fedward.settings import JobSpec, Scheme
 
 
 def how_updates_leave(job: JobSpec, *, scheme: Scheme | None = None) -> str:
-    """One line: whether the server can read updates, at which precision they are sealed, and who gets the model.
+    """Return one line: if the server can read updates, the precision of their encryption, and who gets the model.
 
     Args:
         job: the job.
-        scheme: of the federation's key, where it is at hand.
+        scheme: scheme of the federation's key, where it is known.
     """
     encryption = job.encryption
     if encryption is None:

@@ -1,4 +1,4 @@
-"""How far a site's kit gets towards its server: name, port, proxy, TLS 1.3, certificates; and why no further."""
+"""Find where and why a site's connection to its server fails: name, port, proxy, TLS 1.3, certificates."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _KIT = "give the folder of a site's kit, the one with startup/fed_client.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """Where a site's server is, and the files that the site shows to it.
+    """Address of a site's server, and the files that the site presents to it.
 
     Attributes:
-        host, port: as the kit names them.
+        host, port: as in the kit.
         root, certificate, key: files of the kit, in PEM.
     """
 
@@ -36,7 +36,7 @@ class Endpoint:
 
     @property
     def address(self) -> str:
-        """``host:port``."""
+        """Address as ``host:port``."""
         return f"{self.host}:{self.port}"
 
     @classmethod
@@ -44,7 +44,7 @@ class Endpoint:
         """Read it from a site's kit.
 
         Raises:
-            FederationError: not a site's kit, or one whose server has no host and port.
+            FederationError: it is not a site's kit, or its server has no host and port.
         """
         startup = kit / "startup"
         path = startup / "fed_client.json"
@@ -68,7 +68,7 @@ class Endpoint:
         """Read it from a person's kit.
 
         Raises:
-            FederationError: not a person's kit, or one whose server has no host and port.
+            FederationError: it is not a person's kit, or its server has no host and port.
         """
         startup, remedy = kit / "startup", "give the folder of a person's kit, the one with startup/fed_admin.json"
         path = startup / "fed_admin.json"
@@ -86,7 +86,7 @@ class Endpoint:
         return cls(host=host, port=port, root=root, certificate=certificate, key=key)
 
     def credentials(self) -> tuple[bytes, bytes, bytes]:
-        """Authority's certificate, site's certificate, site's private key.
+        """Return the authority's certificate, the site's certificate and the site's private key.
 
         Raises:
             FederationError: a file cannot be read.
@@ -99,7 +99,7 @@ class Endpoint:
 
 
 def proxy_of(host: str) -> SplitResult | None:
-    """The HTTP proxy on the way to a host, by the environment as gRPC reads it; loopback has none."""
+    """Return the HTTP proxy for a host, from the environment as gRPC reads it; loopback has none."""
     url = _first("grpc_proxy", "https_proxy", "http_proxy")
     spared = _first("no_grpc_proxy", "no_proxy")
     if not url or is_loopback(host) or _spared(host, spared):
@@ -112,7 +112,7 @@ def _first(*names: str) -> str:
 
 
 def _spared(host: str, names: str) -> bool:
-    """Whether ``no_proxy`` names the host, or a domain that it is in."""
+    """True if ``no_proxy`` names the host, or a domain that it is in."""
     ends = [name.strip().lower() for name in names.split(",")]
     return any(end and host.lower().endswith(end) for end in ends)
 
@@ -121,7 +121,7 @@ def reach(endpoint: Endpoint, *, timeout_s: float) -> None:
     """Connect as far as gRPC would before its first call, and close again.
 
     Raises:
-        FederationError: where it ends, and why.
+        FederationError: the connection fails; the error names the step and the reason.
     """
     context = _context(endpoint)
     end = time.monotonic() + timeout_s
@@ -136,20 +136,20 @@ def reach(endpoint: Endpoint, *, timeout_s: float) -> None:
 
 
 HUNG_UP = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionError)
-"""How the other side's leaving shows, by version of Python and OpenSSL."""
+"""Errors that show that the other side hung up, by version of Python and OpenSSL."""
 
 
 def goes_on(endpoint: Endpoint, *, highest: ssl.TLSVersion, certificate: bool, timeout_s: float) -> bool:
-    """Whether the server goes on with a client that offers no newer TLS than this, with a certificate or without.
+    """True if the server continues with a client that offers no newer TLS than this, with a certificate or without.
 
     Args:
-        endpoint: the server, and the certificate to show.
-        highest: newest version that is offered; the oldest is whatever this machine still has.
-        certificate: show the kit's.
+        endpoint: the server, and the certificate to present.
+        highest: newest version that is offered; the oldest is any that this machine still has.
+        certificate: true: present the kit's.
         timeout_s: for the connection, and again for the server's first byte.
 
     Raises:
-        FederationError: this side could not try, which shows nothing.
+        FederationError: this side could not try, which proves nothing.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
@@ -164,7 +164,7 @@ def goes_on(endpoint: Endpoint, *, highest: ssl.TLSVersion, certificate: bool, t
             plain.settimeout(timeout_s)
             return bool(first_words(plain, context, host=endpoint.host))
     except ssl.SSLError as error:
-        if "ALERT" in (error.reason or ""):  # the server's own word
+        if "ALERT" in (error.reason or ""):  # sent by the server
             return False
         raise FederationError(f"TLS cannot be tried, {error.reason}", where=endpoint.address) from None
     except OSError as error:
@@ -172,17 +172,17 @@ def goes_on(endpoint: Endpoint, *, highest: ssl.TLSVersion, certificate: bool, t
 
 
 def offer(context: ssl.SSLContext, *, lowest: ssl.TLSVersion, highest: ssl.TLSVersion) -> None:
-    """Have a client's context offer these versions, with every cipher that there is, and HTTP/2 as gRPC does."""
+    """Make a client's context offer these versions, with every available cipher, and HTTP/2 as gRPC does."""
     context.set_ciphers("ALL:@SECLEVEL=0")
     context.minimum_version, context.maximum_version = lowest, highest
     context.set_alpn_protocols(["h2"])
 
 
 def first_words(plain: socket.socket, context: ssl.SSLContext, *, host: str | None) -> bytes | None:
-    """What a server says first; b"": it hangs up; None: there is no handshake.
+    """Return a server's first byte; b"": it hangs up; None: there is no handshake.
 
     Raises:
-        OSError: neither of these.
+        OSError: any other failure of the connection.
     """
     try:
         secured = context.wrap_socket(plain, server_hostname=host)
@@ -232,10 +232,10 @@ def _connect(endpoint: Endpoint, timeout_s: float) -> socket.socket:
 
 
 def tunnel(endpoint: Endpoint, proxy: SplitResult, *, timeout_s: float) -> socket.socket:
-    """A connection to the server through an HTTP proxy (CONNECT, RFC 9110 §9.3.6), with the login in the proxy's URL.
+    """Connect to the server through an HTTP proxy (CONNECT, RFC 9110 §9.3.6), with the login in the proxy's URL.
 
     Raises:
-        OSError, HTTPException: the proxy is not there, or does not let it through.
+        OSError, HTTPException: the proxy is absent, or refuses the connection.
     """
     headers = {}
     if proxy.username is not None:
@@ -264,7 +264,7 @@ def _no_tls(error: Exception, endpoint: Endpoint) -> FederationError:
 
 
 def _await_settings(secured: ssl.SSLSocket, endpoint: Endpoint) -> None:
-    """In TLS 1.3 a client is done before the server has looked at its certificate: the server's first bytes tell."""
+    """Wait for the server's first byte: in TLS 1.3 only this shows that the server accepts the client's certificate."""
     where = endpoint.address
     if secured.selected_alpn_protocol() != "h2":
         raise FederationError("is not a Fedward server", where=where, remedy="check host and port in the kit")

@@ -1,8 +1,8 @@
-"""A site says hello: does the server answer and let this kit in, what time is it there, how fast is the line.
+"""Send a site's hello to the server: it shows that the kit is admitted, the server's time, and the line's speed.
 
 One gRPC method on the server's one port, with the kit's own certificate: ``/fedward.Hello/Say``. The request is a
-stream of messages: first ``Ask`` as JSON, then ``upload`` bytes of anything. The answer is one message: JSON in one
-line, a newline, and ``download`` bytes of anything.
+stream of messages: first ``Ask`` as JSON, then ``upload`` arbitrary bytes. The answer is one message: JSON in one line,
+a newline, and ``download`` arbitrary bytes.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ LARGEST_ASK = 1024
 CHUNK = 256 * 2**10
 LONGEST_CALL_S = 120.0
 REVOKED = "certificate revoked"
-"""What the server says to a revoked certificate."""
+"""Reason that the server sends to a revoked certificate."""
 
 _ROOM = LARGEST_PAYLOAD + 64 * 2**10
 
 
 class Ask(Settings):
-    """First message of a request: how many bytes will follow, and how many to send back."""
+    """First message of a request: the number of bytes that follow, and the number to send back."""
 
     upload: int = Field(default=0, ge=0, le=LARGEST_PAYLOAD)
     download: int = Field(default=0, ge=0, le=LARGEST_PAYLOAD)
 
 
 class Answer(Settings):
-    """First line of an answer: the server's clock (Unix seconds) and what it runs. Nothing about anybody else."""
+    """First line of an answer: the server's clock (Unix seconds) and versions. Nothing about other participants."""
 
     time: float = Field(gt=0, allow_inf_nan=False)
     fedward: str = Field(max_length=64)
@@ -53,14 +53,14 @@ class Answer(Settings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hello:
-    """What the server answered.
+    """Result of a hello.
 
     Attributes:
         server_time: the server's clock when it answered, in Unix seconds.
-        sent_at, received_at: our clock at either end of that call.
+        sent_at, received_at: our clock before and after that call.
         fedward, flare: versions that the server runs.
         wheel: hash of the server's package (``fedward.provisioning.stamp.package_hash``).
-        upload_bytes_per_s, download_bytes_per_s: None where no payload was asked for.
+        upload_bytes_per_s, download_bytes_per_s: None if no payload was requested.
     """
 
     server_time: float
@@ -74,18 +74,18 @@ class Hello:
 
 
 def hello(kit: Path, *, timeout_s: float, payload_bytes: int = 0) -> Hello:
-    """Say hello to the server with a site's kit.
+    """Send a hello to the server with a site's kit.
 
-    Follows ``https_proxy`` and ``no_proxy`` as gRPC does, except to loopback.
+    It follows ``https_proxy`` and ``no_proxy`` as gRPC does, except to loopback.
 
     Args:
-        kit: of a site; its ``startup/fed_client.json`` names the server, and certificate, key and authority.
+        kit: a site's kit; its ``startup/fed_client.json`` names the server, certificate, key and authority.
         timeout_s: for everything together, 120 at most.
-        payload_bytes: sent there, and then asked for, to measure the line; 8 MiB at most.
+        payload_bytes: sent to the server, then requested from it, to measure the line; 8 MiB at most.
 
     Raises:
-        FederationError: not a site's kit; the server cannot be reached; it is not of this federation, or not a Fedward
-            server; it refuses this kit's certificate; it answers too late, or nonsense.
+        FederationError: it is not a site's kit; the server cannot be reached, is not of this federation, or is not a
+            Fedward server; it refuses this kit's certificate; or its answer is late or invalid.
     """
     if not 0 <= payload_bytes <= LARGEST_PAYLOAD or not 0 < timeout_s <= LONGEST_CALL_S:
         raise FederationError("a hello is of 0 bytes to 8 MiB, and of 0 s to 120 s", value=(payload_bytes, timeout_s))
@@ -98,7 +98,7 @@ def hello(kit: Path, *, timeout_s: float, payload_bytes: int = 0) -> Hello:
         def say(ask: Ask) -> tuple[Answer, float]:
             return _say(call, ask, endpoint, end)
 
-        say(Ask())  # the connection is made here, so that it is not in the times below
+        say(Ask())  # this makes the connection, so that the times below exclude it
         sent_at = time.time()
         answer, round_trip_s = say(Ask())
         received_at = time.time()
@@ -130,7 +130,7 @@ def _channel(endpoint: Endpoint) -> grpc.Channel:
 
 
 def _say(call: Any, ask: Ask, endpoint: Endpoint, end: float) -> tuple[Answer, float]:
-    """The answer, and the seconds that it took; ``end`` is on the monotonic clock."""
+    """Return the answer, and the seconds that it took; ``end`` is on the monotonic clock."""
     start = time.monotonic()
     try:
         reply = call(_messages(ask), timeout=max(end - start, 0.001))
@@ -140,7 +140,7 @@ def _say(call: Any, ask: Ask, endpoint: Endpoint, end: float) -> tuple[Answer, f
 
 
 def _rate(payload_bytes: int, seconds: float | None) -> float | None:
-    """Bytes a second; a payload that took no longer than none tells nothing better than a millisecond."""
+    """Return bytes per second; less than a millisecond counts as one millisecond."""
     return None if seconds is None else payload_bytes / max(seconds, 1e-3)
 
 
@@ -165,7 +165,7 @@ _OTHER_VERSION = "let the operator check that host and port are a Fedward server
 
 
 def _refusal(error: Any, endpoint: Endpoint) -> FederationError:
-    """One line for what gRPC says; ``error`` is an ``RpcError``, whose methods gRPC does not declare."""
+    """Return an error in one line for gRPC's; ``error`` is an ``RpcError``, whose methods gRPC does not declare."""
     code, details = error.code(), " ".join(str(error.details()).split())[:200]
     where = endpoint.address
     if code is grpc.StatusCode.UNAUTHENTICATED:

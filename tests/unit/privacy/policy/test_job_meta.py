@@ -11,7 +11,7 @@ from nvflare.apis.job_def import JobMetaKey, RunStatus
 
 from fedward.errors import JobError
 from fedward.privacy.policy.canonical_job import CanonicalJob
-from fedward.privacy.policy.job_meta import CHANGES, _due, require_told, require_unchanged
+from fedward.privacy.policy.job_meta import CHANGES, _due, require_reported, require_unchanged
 from fedward.settings import JobSpec, parse
 from tests.conftest import tiny_job_content
 
@@ -46,7 +46,7 @@ META: dict[str, Any] = {
 def told(
     meta: dict[str, Any], *, job: CanonicalJob = CANONICAL, job_id: str = JOB_ID, site: str | None = "north"
 ) -> None:
-    require_told(meta, job, job_id=job_id, site=site)
+    require_reported(meta, job, job_id=job_id, site=site)
 
 
 def refused(meta: Any, **given: Any) -> None:
@@ -55,7 +55,7 @@ def refused(meta: Any, **given: Any) -> None:
 
 
 def test_what_flares_server_says_of_an_ordinary_job_is_taken() -> None:
-    assert require_told(META, CANONICAL, job_id=JOB_ID, site="north") == META
+    assert require_reported(META, CANONICAL, job_id=JOB_ID, site="north") == META
 
 
 def test_a_cloned_job_is_taken() -> None:

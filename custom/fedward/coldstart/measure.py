@@ -130,11 +130,11 @@ def result_of(job: JobSpec, cases: Cases, *, floor: int, operating_point: float 
     """
     support, patients = support_of(job, cases.examples), cases.patients
     if isinstance(cases.found, MaskScorer):
-        scores, measure, sd = cases.found.scores().plain(), "dice", float(np.nanstd(cases.dices))
+        scores, sd = cases.found.scores().plain(), float(np.nanstd(cases.dices))
         rows = [example.row for example in cases.examples]
         groups = structure_subgroups(dict(zip(job.data.structures, cases.found.dices.T, strict=True)), rows)
     else:
-        scores, measure, sd = scores_of(job, cases.found).plain(), "auc", None
+        scores, sd = scores_of(job, cases.found).plain(), None
         groups = label_subgroups(*by_name(job, cases.found), [example.row for example in cases.examples])
     few = {name for name, kinds in kinds_of(job, cases.examples).items() if min(kinds) < floor}
     if support.patients < floor or (few and "labels" not in scores):
@@ -142,7 +142,7 @@ def result_of(job: JobSpec, cases: Cases, *, floor: int, operating_point: float 
     disclosed = _disclosed(job, {"scores": _without(scores, few), "subgroups": groups}, few=few, floor=floor)
     if few:
         return Result(support=support, value=None, interval=None, sd=None, disclosed=disclosed)
-    value, low, high = (scores[f"{measure}{end}"] for end in ("", "_low", "_high"))
+    value, low, high = (scores[f"{job.measure}{end}"] for end in ("", "_low", "_high"))
     interval = None if low is None or high is None else (low, high)
     if value is not None and interval is not None and support.positives is not None and support.negatives is not None:
         interval = supported(value, interval, positive_patients=support.positives, negative_patients=support.negatives)

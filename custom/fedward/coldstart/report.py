@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from fedward.measures import TITLES
 from fedward.validation.acceptance import Judgement
 from fedward.validation.comparison.paired_difference import Change
 from fedward.validation.sample_size import RULE_OF_THUMB, Needed
@@ -20,7 +21,6 @@ STAYS = (
 )
 """Note on a fine-tuned model."""
 INSUFFICIENT = "insufficient support"
-MEASURES = {"auc": "AUC", "dice": "Dice"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +119,7 @@ class Answer:
 
     def lines(self) -> Iterator[str]:
         """Yield the answer as text lines."""
-        name = MEASURES[self.measure]
+        name = TITLES[self.measure]
         yield f"{self.site}, cohort {self.cohort}: job {self.job}, model {self.model_sha256[:12]}"
         yield from _needed_lines(self.width, name)
         yield f"result over {self.over}: {self._words(self.result)}"
@@ -153,7 +153,7 @@ class Answer:
         if support.positives is not None:
             stands += f", {support.positives} patients with the finding and {support.negatives} without"
         interval = "no interval" if result.interval is None else f"95 % interval {_pair(*result.interval)}"
-        return f"{MEASURES[self.measure]} {result.value:.3f}, {interval}; {stands}"
+        return f"{TITLES[self.measure]} {result.value:.3f}, {interval}; {stands}"
 
     def _result(self, result: Result) -> dict[str, Any]:
         hidden = result.value is None
@@ -226,7 +226,7 @@ def _cell(cell: dict[str, Any], measure: str) -> str:
     if value is None or low is None or high is None:
         return INSUFFICIENT
     counts = ", ".join(f"{cell[name]} {word}" for name, word in _COUNTS.items() if cell.get(name) is not None)
-    return f"{MEASURES[measure]} {value:.3f} {_pair(low, high)}; {counts}"
+    return f"{TITLES[measure]} {value:.3f} {_pair(low, high)}; {counts}"
 
 
 _COUNTS = {"patients": "patients", "positives": "with the finding", "images": "images"}

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fedward.demo.run import Demonstrated, store_of
+from fedward.measures import TITLES
 from fedward.reporting.data.from_events import report_of, score_of
 from fedward.reporting.data.report import TOGETHER, Contribution, Report, Score
 from fedward.reporting.data.summary import summary
@@ -93,7 +94,7 @@ def write_demo_report(done: Demonstrated, out: Path, console: Console) -> None:
 
 
 def _table(report: Report) -> Table:
-    measure = "AUC" if report.measure == "auc" else "Dice"
+    measure = TITLES[report.measure]
     table = Table(
         box=SIMPLE,
         padding=(0, 0),

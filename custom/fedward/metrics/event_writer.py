@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fedward.measures import measure_of
+
 Event = Mapping[str, Any]
 _LARGEST = 2**63 - 1
 _COUNTS = ("patients", "images", "positives")
@@ -138,7 +140,7 @@ def _answered(taking: _Taking, event: Event) -> None:
 def _scores(taking: _Taking, site: int, number: int, metrics: Event, *, final: bool) -> None:
     """Write a site's numbers for the model after ``number`` rounds, as its latest values and as a point of its line."""
     scores = _map(metrics.get("scores"))
-    measure = "dice" if taking.job_value("task") == "segmentation" else "auc"
+    measure = measure_of(taking.job_value("task"))
     value = real(scores.get(measure))
     ends = (real(scores.get(f"{measure}_low")), real(scores.get(f"{measure}_high")))
     losses = (real(metrics.get("loss")), real(scores.get("loss")))

@@ -8,6 +8,8 @@ import json
 import sqlite3
 from typing import Any, NamedTuple
 
+from fedward.measures import Measure, measure_of
+
 _NEWEST_NOTES = 50
 
 
@@ -33,9 +35,9 @@ class Job(NamedTuple):
     pooled: dict[str, Any] | None
 
     @property
-    def measure(self) -> str:
-        """Measure of the job: ``dice`` for a segmentation, else ``auc``."""
-        return "dice" if self.task == "segmentation" else "auc"
+    def measure(self) -> Measure:
+        """Measure of the job's task."""
+        return measure_of(self.task)
 
 
 class Site(NamedTuple):

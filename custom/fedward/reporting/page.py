@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from fedward.measures import TITLES
 from fedward.reporting.charts.intervals import forest_chart, rounds_chart
 from fedward.reporting.charts.panels import curve_panel, interval_panels
 from fedward.reporting.charts.participation import participation_chart
@@ -19,7 +20,6 @@ from fedward.reporting.data.subgroups import DIMENSIONS
 from fedward.reporting.examples import Example
 from fedward.validation.comparison.diagnosis import NOTABLE
 
-MEASURES = {"auc": "AUC", "dice": "Dice"}
 NOT_MEASURED, INSUFFICIENT, WITHHELD = "not measured", "insufficient support", "withheld"
 MISSES_SHOWN = 6
 SEXES = {"F": "female", "M": "male", "O": "other"}
@@ -36,7 +36,7 @@ def render(report: Report, *, examples: Sequence[Example] = ()) -> str:
         report: report to show.
         examples: images for a hospital's own copy. A page with images must not leave the hospital, and states this.
     """
-    measure = MEASURES[report.measure]
+    measure = TITLES[report.measure]
     federated = {**{site.site: site.federated for site in report.sites}, TOGETHER: report.pooled}
     return template("report.html").render(
         report=report,
@@ -91,7 +91,7 @@ def show_interval(score: Score, digits: int = 3) -> Markup:
 
 def _both_widths(draw: Callable[..., str], report: Report) -> Markup:
     """Draw once for a wide page and once for a phone; the style sheet shows one. The drawings escape their text."""
-    drawings = [(name, draw(report, measure=MEASURES[report.measure], width=width)) for name, width in WIDTHS.items()]
+    drawings = [(name, draw(report, measure=TITLES[report.measure], width=width)) for name, width in WIDTHS.items()]
     if not all(drawing for _, drawing in drawings):
         return Markup("")
     return Markup("\n").join(

@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from fedward.measures import Measure, measure_of
 from fedward.settings.base import Fraction, Name, Settings, SiteId
 from fedward.settings.encryption import JobEncryption
 from fedward.settings.privacy import JobPrivacy
@@ -186,9 +187,9 @@ class JobSpec(Settings):
         return self
 
     @property
-    def measure(self) -> Literal["auc", "dice"]:
+    def measure(self) -> Measure:
         """Measure by which the job is judged."""
-        return "dice" if self.job.task == "segmentation" else "auc"
+        return measure_of(self.job.task)
 
     @property
     def names(self) -> tuple[str, ...]:

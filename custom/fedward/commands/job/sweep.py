@@ -13,6 +13,7 @@ from rich.table import Table
 
 from fedward.commands.output_format import Format
 from fedward.commands.splits import split_of
+from fedward.measures import TITLES
 from fedward.screen import column, line, progress, screen
 from fedward.settings import read_job
 
@@ -77,7 +78,6 @@ def _keep(out: Path, so_far: Sweep) -> None:
 
 
 def _show(done: Sweep, page: Path) -> None:
-    from fedward.reporting.page import MEASURES
     from fedward.reporting.sweep.chart import shown
     from fedward.reporting.sweep.page import table
     from fedward.reporting.sweep.sweep import NOTE
@@ -85,7 +85,7 @@ def _show(done: Sweep, page: Path) -> None:
     console, rows = screen(), table(done)
     classes = len({row.name for row in rows}) > 1
     columns = ["site", *(["class"] if classes else []), *(f"ε {shown(epsilon)}" for epsilon in done.epsilons), "few"]
-    drawn = Table(*columns, title=f"{done.job}: {MEASURES[done.measure]} against ε", title_justify="left")
+    drawn = Table(*columns, title=f"{done.job}: {TITLES[done.measure]} against ε", title_justify="left")
     for row in rows:
         cells = ["not measured" if cell is None else f"{cell.value}\n{cell.interval}" for cell in row.cells]
         drawn.add_row(row.site, *([row.name or "mean"] if classes else []), *cells, row.few)

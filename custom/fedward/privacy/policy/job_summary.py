@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from fedward.measures import TITLES
 from fedward.privacy.budget_plan import SitePlan
 from fedward.privacy.disclosure.metric_registry import ABOVE, GROUPS, TOGETHER, held_back, listed
 from fedward.privacy.policy.approvals import UNKNOWN, Origin
@@ -194,7 +195,7 @@ def _final(job: JobSpec) -> str:
     goes = "stays with the hospitals" if stays else "goes to who submitted the job"
     if job.acceptance is None:
         return goes
-    measure = "AUC" if job.job.task == "classification" else "Dice"
+    measure = TITLES[job.measure]
     return f"{goes}; at each hospital its {measure} is held to {job.acceptance.threshold:g}"
 
 

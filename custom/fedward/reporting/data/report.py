@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from fedward.measures import Measure, measure_of
 from fedward.reporting.data.curves import Curves
 from fedward.reporting.data.participation import Contribution, Coverage, Participation, RoundLedger
 from fedward.reporting.data.score import NOT_MEASURED, Point, Score
@@ -239,9 +240,9 @@ class Report:
     notes: tuple[str, ...] = ()
 
     @property
-    def measure(self) -> str:
+    def measure(self) -> Measure:
         """Measure of the job: "auc" or "dice"."""
-        return "auc" if self.job.task == "classification" else "dice"
+        return measure_of(self.job.task)
 
     @property
     def models(self) -> Mapping[str, str]:

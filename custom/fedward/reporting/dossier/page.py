@@ -11,8 +11,9 @@ from markupsafe import Markup
 
 from fedward.errors import FedwardError
 from fedward.files import write_atomic
+from fedward.measures import TITLES
 from fedward.reporting.dossier.dossier import DOSSIER_SCHEMA, Dossier
-from fedward.reporting.page import MEASURES, WORDS, by_round, resource, template
+from fedward.reporting.page import WORDS, by_round, resource, template
 
 JSON_FILE, HTML_FILE = "dossier.json", "dossier.html"
 ADMISSIONS = {
@@ -33,7 +34,7 @@ def render(dossier: Dossier, *, sha256: str) -> str:
     return template("dossier.html").render(
         dossier=dossier,
         sha256=sha256,
-        measure=MEASURES[dossier.measure],
+        measure=TITLES[dossier.measure],
         style=Markup(resource("report.css") + resource("dossier.css")),
         admissions=ADMISSIONS,
         missing=[(one.site, by_round(one.participation.missed)) for one in dossier.members if one.participation.missed],

@@ -10,7 +10,8 @@ from markupsafe import Markup
 
 from fedward.errors import FedwardError
 from fedward.files import write_atomic
-from fedward.reporting.page import MEASURES, WIDTHS, resource, template
+from fedward.measures import TITLES
+from fedward.reporting.page import WIDTHS, resource, template
 from fedward.reporting.sweep.chart import Line, Mark, shown, sweep_chart
 from fedward.reporting.sweep.sweep import NOTE, Sweep, lines_of, plain_sweep
 
@@ -58,7 +59,7 @@ def render(sweep: Sweep) -> str:
     rows = table(sweep)
     return template("sweep.html").render(
         sweep=sweep,
-        measure=MEASURES[sweep.measure],
+        measure=TITLES[sweep.measure],
         style=Markup(_style()),
         note=NOTE,
         reading=reading(sweep),
@@ -113,7 +114,7 @@ def _cell(mark: Mark | None) -> Cell | None:
 
 
 def _chart(sweep: Sweep, width: int) -> str:
-    return sweep_chart(lines_of(sweep), epsilons=sweep.epsilons, measure=MEASURES[sweep.measure], width=width)
+    return sweep_chart(lines_of(sweep), epsilons=sweep.epsilons, measure=TITLES[sweep.measure], width=width)
 
 
 def _style() -> str:

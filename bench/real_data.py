@@ -27,7 +27,7 @@ from fedward.demo.compare import score_everywhere
 from fedward.demo.prepare import gather
 from fedward.demo.simulate import run_rounds, take_part, trainers
 from fedward.settings import JobSpec, read_job
-from fedward.training.trainer import Trainer, train_alone
+from fedward.training.trainer import Trainer
 from fedward.weights import Weights
 
 RESULTS = Path(__file__).resolve().parent / "results" / "real_data.md"
@@ -74,8 +74,8 @@ def measure(job: JobSpec, cohorts: Mapping[str, Manifest], refused: Mapping[str,
     models = {"federated": run_rounds(job, sites)[0]}
     cpu_s = time.process_time() - started
     pooled = Trainer(job, [cohorts[site] for site in sites], site="centralised")
-    models["centralised"] = train_alone(pooled, job)
-    models |= {f"{site} alone": train_alone(trainer, job) for site, trainer in sites.items()}
+    models["centralised"] = pooled.train_alone()
+    models |= {f"{site} alone": trainer.train_alone() for site, trainer in sites.items()}
     support = {site: (t.support.train_patients, t.support.validation_patients) for site, t in sites.items()}
     tested = {name: everywhere(job, sites, weights) for name, weights in models.items()}
     return Outcome(tested=tested, support=support, aside={**refused, **aside}, cpu_s=cpu_s)

@@ -1,9 +1,9 @@
 """Combine the sites' updates into one step of the server's model, and judge whether a round counts.
 
-Reading order: ``checks`` (what every aggregation asks of its input), ``fedavg``, ``median``, ``fedadam``, ``step``
-(which of them a job uses), ``coverage`` (whether enough sites took part), ``best`` (which round's model is kept),
-``free_rider`` (updates that no local training explains).
+Reading order: ``checks`` (of every aggregation's input), ``fedavg``, ``median``, ``fedadam``, ``step`` (the job's
+choice of these three), ``coverage`` (of sites and patients), ``best`` (the round's model that is kept), ``free_rider``
+(updates that no local training explains).
 
-Invariant: the result does not depend on the order in which updates came: they are added in the order of the sites'
+Invariant: the result does not depend on the order in which updates arrive: they are added in the order of the sites'
 names. NumPy only.
 """

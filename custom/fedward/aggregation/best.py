@@ -1,4 +1,4 @@
-"""Which round's model was best, by the sites' own validation."""
+"""Choose the best round's model by the sites' own validation."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 Held = TypeVar("Held")
-"""A model in whatever form its holder has it: weights, or a sum that only hospitals can open."""
+"""Model in its holder's form: weights, or a sum that only hospitals can open."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate(Generic[Held]):
-    """A model and the mean of what sites measured on it.
+    """Model with the mean of the sites' scores for it.
 
     Attributes:
         after: rounds that made it; 0 is the initial model.
         model: the model.
-        score: mean over the sites that have a value, each counting once; None where no site has one.
+        score: mean over the sites that have a value, each counted once; None if no site has one.
     """
 
     after: int
@@ -26,13 +26,13 @@ class Candidate(Generic[Held]):
 
 
 def candidate(model: Held, values: Iterable[float | None], *, after: int) -> Candidate[Held]:
-    """A model with the sites' values for it; a site without a value does not count."""
+    """Return a model with the mean of the sites' values for it; a site without a value does not count."""
     known = [value for value in values if value is not None]
     return Candidate(after=after, model=model, score=sum(known) / len(known) if known else None)
 
 
 def better(one: Candidate[Held] | None, other: Candidate[Held]) -> Candidate[Held]:
-    """The one with the higher score; of two equal ones, or where neither has a score, the later."""
+    """Return the candidate with the higher score; if the scores are equal or both absent, the later one."""
     if one is None:
         return other
     first, second = (-1.0 if each.score is None else each.score for each in (one, other))

@@ -1,4 +1,4 @@
-"""What every aggregation asks of the sites' updates before it touches one. NumPy only."""
+"""Check the sites' updates before an aggregation uses them. NumPy only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LEAVE_OUT = "leave the site out of this round and look into its log"
 
 
 def check_updates(updates: Mapping[str, Weights]) -> list[str]:
-    """Hold the sites' arrays against each other; none is changed.
+    """Check that the sites' arrays are finite and have the same names, shapes and dtypes; none is changed.
 
     Args:
         updates: site -> arrays by name.
@@ -22,7 +22,7 @@ def check_updates(updates: Mapping[str, Weights]) -> list[str]:
         The sites, sorted: the order in which they are summed.
 
     Raises:
-        JobError: no site, names, shapes or dtypes that differ between sites, or a value that is not finite.
+        JobError: there is no site; names, shapes or dtypes differ between sites; or a value is not finite.
     """
     sites = sorted(updates)
     if not sites:

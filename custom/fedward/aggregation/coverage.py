@@ -1,7 +1,7 @@
-"""Whether a round, and the job, reached whom it has to reach: sites, hospitals by name, patients.
+"""Check that a round, and the job, covers enough sites, the required hospitals and enough patients.
 
-A federated run that lost its largest hospital on the way looks like any other that went well. Here it does not: a round
-that does not meet the policy does not count, and says why in words.
+Without this check, a run that lost its largest hospital looks like a run that went well. Here a round that does not
+meet the policy does not count, and its reasons are given as text.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from fedward.settings import JobSpec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
-    """What makes a round count, as ``[federation]`` of the job says.
+    """Conditions for a round to count, from the job's ``[federation]``.
 
     Attributes:
-        min_sites: fewest sites in it.
-        must_include: sites that are all in it.
-        min_patients: fewest training patients in it, over the sites that say how many; None: any number.
+        min_sites: smallest number of sites in it.
+        must_include: sites that must all be in it.
+        min_patients: smallest number of training patients in it, over the sites that report theirs; None: any number.
     """
 
     min_sites: int
@@ -33,11 +33,11 @@ class Coverage:
         return cls(min_sites=asked.min_sites, must_include=asked.must_include, min_patients=asked.min_patients)
 
     def missing(self, sites: Collection[str]) -> list[str]:
-        """Hospitals of ``must_include`` that are not among ``sites``, names sorted."""
+        """Return the hospitals of ``must_include`` that are not in ``sites``, names sorted."""
         return sorted(set(self.must_include) - set(sites))
 
     def plain(self) -> dict[str, object]:
-        """JSON-ready, for the job's events."""
+        """Return the conditions as JSON-ready data, for the job's events."""
         return {
             "min_sites": self.min_sites,
             "must_include": list(self.must_include),
@@ -46,13 +46,13 @@ class Coverage:
 
 
 def judge(accepted: Mapping[str, int | None], policy: Coverage, *, why: Mapping[str, str] | None = None) -> str | None:
-    """Why a round of these sites does not count, every reason at once; None where it counts.
+    """Return all reasons why a round of these sites does not count; None if it counts.
 
     Args:
-        accepted: site -> its training patients; None where the site does not say, which counts 0 towards
-            ``min_patients``: what is not known covers nobody.
+        accepted: site -> its training patients; None if the site does not report them: it then adds 0 to the count for
+            ``min_patients``.
         policy: the job's.
-        why: site -> why it is not among them, where that is known.
+        why: site -> reason why it is not among them, if known.
     """
     reasons = []
     if len(accepted) < policy.min_sites:

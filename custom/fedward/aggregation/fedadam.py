@@ -1,4 +1,4 @@
-"""A step of Adam at the server, on the mean of the sites' updates. NumPy only."""
+"""Take a step of Adam at the server, on the mean of the sites' updates. NumPy only."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from fedward.errors import JobError
 from fedward.weights import Weights, same_layout
 
 BETA1, BETA2, TAU = 0.9, 0.99, 1e-3
-"""Momentum of the mean, momentum of its square, and adaptivity τ, as Reddi et al. 2021 set them."""
+"""Momentum of the mean, momentum of its square, and adaptivity τ; values of Reddi et al. 2021."""
 
 
 class FedAdam:
-    """FedAdam (Reddi et al. 2021, Algorithm 2): the sites' mean difference Δ stands for the gradient's negative.
+    """FedAdam (Reddi et al. 2021, Algorithm 2): the sites' mean difference Δ is used as the negative gradient.
 
     ::
 
@@ -24,11 +24,11 @@ class FedAdam:
         v ← β₂ v + (1 - β₂) Δ²         from v = τ²
         x ← x + server_lr · m / (√v + τ)
 
-    As in the paper there is no correction of bias. Both moments are float64 and live as long as the object: one object
-    serves one job, and a job that starts anew starts from none.
+    As in the paper there is no bias correction. Both moments are float64 and are kept in the object: one object is for
+    one job, and a job that is restarted starts without moments.
 
     Args:
-        server_lr: η of the paper, above 0; the first step moves no weight by more.
+        server_lr: η of the paper, above 0; the first step changes no weight by more than this.
 
     Raises:
         JobError: ``server_lr`` is not a finite number above 0.
@@ -43,18 +43,18 @@ class FedAdam:
         self._square: dict[str, NDArray[np.float64]] = {}
 
     def step(self, mean_difference: Weights) -> Weights:
-        """What to add to the model after one round; both moments go on.
+        """Return the change of the model after one round, and update both moments.
 
         Args:
-            mean_difference: tensor name -> floating array, the weighted mean of the sites' differences, in the same
+            mean_difference: tensor name -> floating array, the weighted mean of the sites' differences, with the same
                 names and shapes at every step.
 
         Returns:
-            New arrays, names sorted, each in the dtype that it came in; the input is not changed.
+            New arrays, names sorted, each in the dtype of the input; the input is not changed.
 
         Raises:
-            JobError: a value that is not finite, a tensor that is not floating, or other names or shapes than at the
-                step before. Nothing has changed then.
+            JobError: a value is not finite, a tensor is not floating, or names or shapes differ from the step before.
+                The moments are then unchanged.
         """
         check_updates({_WHERE: mean_difference})
         for name, array in mean_difference.items():

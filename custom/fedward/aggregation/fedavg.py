@@ -1,4 +1,4 @@
-"""Federated averaging of what the sites sent (McMahan et al. 2017, algorithm 1). NumPy only."""
+"""Average the sites' updates (McMahan et al. 2017, algorithm 1). NumPy only."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from fedward.weights import Weights
 
 
 def site_weight(weighting: Literal["patients", "equal"], *, patients: int) -> float:
-    """What one site's update counts for.
+    """Return the weight of one site's update.
 
-    By patients it is FedAvg (McMahan 2017, alg. 1). Equal weights keep a small hospital from being outvoted by large
-    ones whose images differ from its own; they suit a budget in local steps, which gives every site the same work.
+    Weights by patients give FedAvg (McMahan 2017, alg. 1). With equal weights, large hospitals do not outvote a small
+    one whose images differ from theirs; they suit a budget in local steps, which gives every site the same work.
     """
     return float(patients) if weighting == "patients" else 1.0
 
 
 def weighted_mean(updates: Mapping[str, tuple[Weights, float]]) -> Weights:
-    """The mean of all sites' arrays, each site with its own weight: sum(w_k · x_k) / sum(w_k).
+    """Return the weighted mean of all sites' arrays: sum(w_k · x_k) / sum(w_k).
 
-    Sums run in float64, in the order of the sites' names, and come back in each array's own dtype, so that the result
-    is bit-identical whatever order the sites answered in. An integer or boolean array becomes the mean rounded to the
-    nearest whole number, halves to even: a count stays a count.
+    Sums are computed in float64, in the order of the sites' names, and returned in each array's own dtype. So the
+    result is bit-identical for every order in which the sites answer. The mean of an integer or boolean array is
+    rounded to the nearest integer, halves to even: a count stays a count.
 
     Args:
         updates: site -> (arrays by name, weight > 0 or 0, such as the number of training patients).
@@ -36,8 +36,8 @@ def weighted_mean(updates: Mapping[str, tuple[Weights, float]]) -> Weights:
         New arrays, names sorted; no input is changed.
 
     Raises:
-        JobError: no site, a weight that is negative or not finite, weights that sum to nothing, names, shapes or
-            dtypes that differ between sites, or a value that is not finite.
+        JobError: there is no site; a weight is negative or not finite; the weights sum to 0; names, shapes or dtypes
+            differ between sites; or a value is not finite.
     """
     arrays = {site: update for site, (update, _) in updates.items()}
     sites = check_updates(arrays)

@@ -1,15 +1,15 @@
-"""Which updates no local training explains: nothing new, an old step again, another site's update, or noise.
+"""Flag updates that no local training explains: no change, a repeated step, another site's update, or noise.
 
-A free rider answers every round, is paid with the model and trains on nobody. Lin et al. 2019 ("Free-riders in
-federated learning: attacks and defenses", sections 3 and 4) send random weights, or the last global step again; Fraboni
-et al. 2021 ("Free-rider attacks on model aggregation in federated learning", AISTATS, section 3) the model as it came,
-plain or disguised with noise. Each of the four rules is about something that honest training does not do by chance.
-They only flag: a person asks the hospital. Nothing is dropped for it.
+A free rider answers every round and gets the model, but does not train. In Lin et al. 2019 ("Free-riders in federated
+learning: attacks and defenses", sections 3 and 4) it sends random weights or the last global step again; in Fraboni et
+al. 2021 ("Free-rider attacks on model aggregation in federated learning", AISTATS, section 3) it sends the received
+model, plain or disguised with noise. Each of the four rules tests for an update that honest training does not give by
+chance. The rules only flag: a person then asks the hospital. No update is dropped.
 
-What stays unseen: a replay under much noise, a site that trains on a few patients or on public images, a copy that was
-changed. And **in an encrypted job nobody can see any of this**: the server adds what it cannot read, and hospitals open
-sums alone. Under differential privacy the noise makes honest updates look like the free rider's. There the ledger of
-who answered, in how many seconds and bytes, is all there is.
+Not detected: a replay under much noise, a site that trains on a few patients or on public images, a copy that was
+changed. **In an encrypted job none of this can be detected**: the server adds ciphertexts that it cannot decrypt, and
+hospitals open sums alone. Under differential privacy the noise makes honest updates look like a free rider's. In both
+cases only the record of the answers remains, with the sites' seconds and bytes.
 """
 
 from __future__ import annotations
@@ -23,35 +23,36 @@ from numpy.typing import NDArray
 from fedward.weights import Weights
 
 NOTHING = 0.01
-"""Norm against the median of the others' below which an update changes nothing. Hospitals that differ a hundredfold in
-steps would be within it; in the tests' honest rounds the least is above 0.1."""
+"""Ratio of an update's norm to the median of the others' at or below which it changes nothing. Only hospitals that
+differ a hundredfold in steps would reach it; in the tests' honest rounds the smallest ratio is above 0.1."""
 REPLAY = 0.99
 """Cosine to the previous global step above which an update is that step, or a multiple of it."""
 COPY = 0.999
 """Cosine between two updates of a round above which one is a multiple of the other: hospitals share no patient, and
-two batches drawn apart leave more than 2.5 degrees between them."""
+the updates from two separate batches differ by more than 2.5 degrees."""
 NEARER = 0.1
-"""Both cosines count only where 1 - cosine is at most this part of what it is for the others: full passes at a small
-learning rate bring everybody near everybody, and then nobody is flagged."""
+"""Largest ratio of 1 - cosine to the others' 1 - cosine at which both cosines count: full passes at a small learning
+rate make all updates similar, and then no site is flagged."""
 CHANCE = 3.0
-"""Standard deviations within which an update's product with the others' mean is chance, see ``_agreement``."""
+"""Standard deviations within which an update's product with the others' mean is chance; see ``_agreement``."""
 AGREE = 8.0
-"""Standard deviations that the others' median must have, so that there is a direction to have missed: once a model has
-learned what there is, honest updates are noise too."""
+"""Smallest median of the others' agreement, in standard deviations, at which noise is flagged: then the others share a
+direction. When a model has finished learning, honest updates are noise too."""
 _COLUMNS = 1 << 18
-"""Values looked at at a time: 2 MiB a site in float64."""
+"""Values processed at a time: 2 MiB a site in float64."""
 
 
 def suspects(updates: Mapping[str, Weights], *, previous: Weights | None = None) -> dict[str, str]:
-    """Sites whose update of a round no local training explains, with the reason in words.
+    """Return the sites whose update of a round no local training explains, with the reason as text.
 
-    In floating tensors alone, as one vector a site; time and memory are linear in its length, and time is quadratic in
-    the number of sites. One rule a site, in the order nothing, replay, copy, noise. Of a copy both are named: who took
-    it from whom cannot be told. Fewer than three sites are held only to ``NOTHING``: a single other is no yardstick.
+    Only floating tensors are used, as one vector a site; time and memory are linear in its length, and time is
+    quadratic in the number of sites. Each site gets one reason, by the first rule that applies: nothing, replay, copy,
+    noise. For a copy both sites are named, since the original cannot be identified. Fewer than three sites are checked
+    for ``NOTHING`` alone: one other site is not enough for a comparison.
 
     Args:
         updates: site -> the difference that it sent, all of one layout, finite.
-        previous: what the server added to the model in the round before, None in the first.
+        previous: the server's change of the model in the round before, None in the first.
     """
     sites = sorted(updates)
     if len(sites) < 2:
@@ -67,11 +68,11 @@ def suspects(updates: Mapping[str, Weights], *, previous: Weights | None = None)
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """How the round's updates lie to each other.
+    """Geometry of the round's updates.
 
     Attributes:
         norms: [sites] L2.
-        cosines: [sites, sites]; 0 where a norm is.
+        cosines: [sites, sites]; 0 where a norm is 0.
         replayed: [sites] cosine to the previous step, None without one.
         agreement: [sites] see ``_agreement``.
     """
@@ -95,13 +96,13 @@ def _shape(updates: list[Weights], previous: Weights | None) -> _Shape:
 
 
 def _agreement(updates: list[Weights], norms: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How far each update goes with the mean of the others (all of norm 1), in standard deviations of chance.
+    """Compute each update's agreement with the mean of the others (all of norm 1), in standard deviations of chance.
 
-    Chance: the signs of an update's values u have nothing to do with those of the mean m, however large they are. Then
-    sum(u m) has mean 0 and variance sum(u² m²), and passes t of its standard deviations with probability at most
-    2 exp(-t²/2) (Hoeffding 1963, theorem 2); so does the number of equal signs. Taken is whichever of the two says
-    more: a few large values carry what SGD learned, very many small ones what Adam did. Noise passes 3 in about 0.5 %
-    of rounds, whatever scale it imitates in each layer.
+    Chance: the signs of an update's values u are independent of those of the mean m, for values of any size. Then
+    sum(u m) has mean 0 and variance sum(u² m²), and exceeds t of its standard deviations with probability at most
+    2 exp(-t²/2) (Hoeffding 1963, theorem 2). The same holds for the number of equal signs. The result is the one of the
+    two that is larger in absolute value: SGD's learning is in a few large values, Adam's in very many small ones. Noise
+    exceeds 3 in about 0.5 % of rounds, at any scale that it imitates in each layer.
     """
     sums = np.zeros((4, len(updates)))
     for block in _blocks(updates):
@@ -148,7 +149,7 @@ def _noise(shape: _Shape, sites: list[str]) -> Iterator[tuple[int, str]]:
 
 
 def _blocks(rows: list[Weights]) -> Iterator[NDArray[np.float64]]:
-    """The floating tensors of each row as one matrix [rows, values], some columns at a time."""
+    """Yield the floating tensors of all rows as one matrix [rows, values], some columns at a time."""
     for name in sorted(rows[0]):
         if rows[0][name].dtype.kind != "f":
             continue
@@ -158,5 +159,5 @@ def _blocks(rows: list[Weights]) -> Iterator[NDArray[np.float64]]:
 
 
 def _above_0(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The values, each 0 as 1: what it divides is 0 as well."""
+    """Return the values as divisors, with 1 in place of 0: the dividend is then 0 as well."""
     return np.asarray(np.where(values > 0, values, 1.0), dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Each value's median over the sites: a few sites cannot move the model further than the others reach. NumPy only."""
+"""Take each value's median over the sites: a few sites cannot move the model beyond the others' values. NumPy only."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from fedward.weights import Weights
 
 
 def coordinate_median(updates: Mapping[str, Weights]) -> Weights:
-    """The coordinate-wise median (Yin et al. 2018, Definition 1): each value's own, every site counting once.
+    """Return the coordinate-wise median (Yin et al. 2018, Definition 1): of each value separately, each site once.
 
     While fewer than half of the sites are wrong, each value lies between the smallest and the largest that the others
-    sent. Of an even number of sites it is the mean of the middle two. It is computed in float64 and comes back in each
-    array's own dtype; an integer or boolean array is rounded to the nearest whole number, halves to even. The result
-    is bit-identical whatever order the sites answered in.
+    sent. For an even number of sites it is the mean of the middle two. It is computed in float64 and returned in each
+    array's own dtype; an integer or boolean array is rounded to the nearest integer, halves to even. The result is
+    bit-identical for every order in which the sites answer.
 
     Args:
-        updates: site -> arrays by name, as ``fedavg.weighted_mean`` takes them, without a weight.
+        updates: site -> arrays by name, as for ``fedavg.weighted_mean``, without a weight.
 
     Returns:
         New arrays, names sorted; no input is changed.
 
     Raises:
-        JobError: no site, names, shapes or dtypes that differ between sites, or a value that is not finite.
+        JobError: there is no site; names, shapes or dtypes differ between sites; or a value is not finite.
     """
     sites = check_updates(updates)
     return {name: _median([updates[site][name] for site in sites]) for name in sorted(updates[sites[0]])}

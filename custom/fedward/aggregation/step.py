@@ -1,4 +1,4 @@
-"""What the server makes of a round's differences: a difference of its own, to be added to the model."""
+"""Aggregate a round's differences into one difference that the server adds to the model."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from fedward.weights import Weights
 
 
 class ServerStep:
-    """The job's ``federation.aggregation``; what it remembers from round to round is kept here."""
+    """Aggregation of the job's ``federation.aggregation``, with the state that it keeps from round to round."""
 
     def __init__(self, job: JobSpec) -> None:
         self._kind = job.federation.aggregation
         self._adam = FedAdam(job.federation.server_lr) if self._kind == "fedadam" else None
         self.last: Weights | None = None
-        """What the round before changed in the model; None before the first."""
+        """Change of the model in the last round; None before the first."""
 
     def difference(self, updates: Mapping[str, tuple[Weights, float]]) -> Weights:
-        """What a round changes in the model.
+        """Compute a round's change of the model.
 
         Args:
-            updates: site -> (difference, what the site counts for; a median counts every site alike).
+            updates: site -> (difference, weight of the site; a median counts every site once).
 
         Raises:
-            JobError: as ``weighted_mean``.
+            JobError: as in ``weighted_mean``.
         """
         if self._kind == "median":
             self.last = coordinate_median({site: update for site, (update, _) in updates.items()})

@@ -142,11 +142,11 @@ def _read_box(path: Path) -> bytes:
 
 
 def _require_fingerprint(box: bytes, expect: str, where: Path) -> None:
-    expected, message = fingerprint(box).replace(" ", ""), "".join(expect.split()).replace("-", "").lower()
-    if len(message) != _FINGERPRINT_DIGITS:
+    expected, given = fingerprint(box).replace(" ", ""), "".join(expect.split()).replace("-", "").lower()
+    if len(given) != _FINGERPRINT_DIGITS:
         remedy = "give the eight groups of four that the sender's `fedward key seal` printed"
         raise EncryptionError("is not a fingerprint", where="--expect", value=expect, remedy=remedy)
-    if not hmac.compare_digest(expected.encode(), message.encode()):
+    if not hmac.compare_digest(expected.encode(), given.encode()):
         raise EncryptionError(
             "box is not the one that the sender sealed: its fingerprint is another",
             where=where,

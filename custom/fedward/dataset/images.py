@@ -1,4 +1,4 @@
-"""Images of one side of a split, prepared once and held in memory (MONAI CacheDataset), handed out in batches."""
+"""Prepare the images of one side of a split once, keep them in memory (MONAI CacheDataset), and return batches."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Images:
     """Prepared images of one site, in the order of their examples.
 
     Args:
-        job: sizes, preparation, and whether to keep images in memory.
-        examples: which images.
-        training: whether the job's random transforms apply.
+        job: sizes, preparation, and the choice to keep images in memory.
+        examples: the images.
+        training: True if the job's random transforms apply.
         site: for messages.
 
     Raises:
         CohortError: an image that was indexed can no longer be read.
-        JobError: a transform that cannot be built or does not keep the image's shape.
+        JobError: a transform cannot be built or does not keep the image's shape.
     """
 
     def __init__(self, job: JobSpec, examples: Sequence[Example], *, training: bool, site: str) -> None:
@@ -44,11 +44,11 @@ class Images:
         return len(self._items)
 
     def reseed(self, seed: int) -> None:
-        """Let the random transforms start again from ``seed``, whatever was drawn before."""
+        """Restart the random transforms from ``seed``, independent of earlier draws."""
         self._items.transform.set_random_state(seed=seed)
 
     def batches(self, order: Iterable[NDArray[np.int64]]) -> Iterator[list[Item]]:
-        """The items at each array of positions, one after another in one thread, so that draws are reproducible."""
+        """Yield the items at each array of positions, in order and in one thread, so that draws are reproducible."""
         for positions in order:
             with plain_tensors(), self._one_line():
                 items = [self._items[int(position)] for position in positions]
@@ -56,7 +56,7 @@ class Images:
 
     @contextmanager
     def _one_line(self) -> Iterator[None]:
-        """MONAI wraps what a transform raises; bring our own error back out."""
+        """Raise Fedward's own error in place of the one that MONAI wraps around it."""
         try:
             yield
         except Exception as error:
@@ -72,14 +72,14 @@ class Images:
 
 
 def stack(items: Sequence[Item], key: str) -> Tensor:
-    """One tensor (B, ...) of the items' ``key``; images and masks as plain tensors of their own type."""
+    """Stack the items' ``key`` into one tensor (B, ...); images become float32 and masks uint8."""
     kind = {"image": torch.float32, "mask": torch.uint8}.get(key)
     return torch.stack([torch.as_tensor(item[key], dtype=kind) for item in items])
 
 
 @contextmanager
 def plain_tensors() -> Iterator[None]:
-    """Without MONAI's per-image metadata, which nothing here reads and every transform pays for."""
+    """Switch MONAI's per-image metadata off inside: nothing here reads it, and it slows every transform."""
     before: Any = get_track_meta()
     set_track_meta(False)
     try:

@@ -1,7 +1,7 @@
-"""Read the pixels and the mask of a manifest row, as training sees them.
+"""Read the pixels and the mask of a manifest row for training.
 
-Image and mask of a row have the same shape and the same order of axes. Everything that is wrong with a file is one
-``StudyError`` with a reason from ``fedward.indexing.quality.REASONS``.
+Image and mask of a row have the same shape and the same order of axes. Every fault of a file is one ``StudyError`` with
+a reason from ``fedward.indexing.quality.REASONS``.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from fedward.errors import StudyError
 def load_image(row: Row, root: Path) -> Image:
     """Read the image of ``row`` from its files below ``root``.
 
-    Values are rescaled (Hounsfield units in CT), windowed where a projection radiograph has a window, and turned round
-    where MONOCHROME1 stored them inverted; see ``fedward.dicom.pixels``.
+    Values are rescaled (Hounsfield units in CT), windowed if a projection radiograph has a window, and inverted if they
+    are stored as MONOCHROME1; see ``fedward.dicom.pixels``.
 
     Raises:
-        StudyError: with a reason from ``fedward.indexing.quality.REASONS``.
+        StudyError: the image cannot be used; the reason is from ``fedward.indexing.quality.REASONS``.
     """
     with quiet():
         files = [read_bytes(root / path) for path in row.paths]

@@ -1,4 +1,4 @@
-"""The cohort manifest: one row an image, written by ``fedward site index``, read by training and validation.
+"""Write and read the cohort manifest, one row an image: ``fedward site index`` writes it, jobs read it.
 
 It never leaves the hospital. On disk it is a folder: ``manifest.jsonl`` (one JSON object a line: the header, then the
 rows sorted by image), ``cohort.json`` (the header again, for people), ``quarantine.csv`` (file, reason, detail).
@@ -26,22 +26,22 @@ Split = Literal["train", "validation"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One image of a cohort.
+    """Image of a cohort.
 
     Attributes:
         image, patient, study: keyed pseudonyms, 16 hexadecimal digits.
-        split: which side the patient is on.
-        format: how ``paths`` are to be read.
+        split: the patient's side of the split.
+        format: file format of ``paths``.
         paths: files below the cohort's image folder; several, in order of position, for a DICOM series.
         shape: ``(rows, columns)``, or ``(slices, rows, columns)`` for a volume.
         spacing_mm: one number an axis of ``shape``, or None where the header has none.
         labels: label column -> value as the hospital wrote it; a column without a value is absent.
         mask: file below the cohort's mask folder, or None.
-        mask_format: how ``mask`` is to be read.
-        mask_slices: for a DICOM SEG, the slice, from 0, on which each of its frames lies; -1 for another image's.
-        modality, manufacturer, sex, age_decade: from the header, "" or None where absent; age is cut to ten years.
+        mask_format: file format of ``mask``.
+        mask_slices: for a DICOM SEG, the slice, from 0, of each of its frames; -1 for a frame of another image.
+        modality, manufacturer, sex, age_decade: from the header, "" or None if absent; age is cut to ten years.
         flags: remarks that did not exclude the image, such as "burned-in-annotation".
-        sha256: of the image's file; of several, over their SHA-256 sums in order.
+        sha256: of the image's file; for several files, of their SHA-256 sums in order.
     """
 
     image: str
@@ -66,16 +66,16 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """A cohort as it was indexed.
+    """Indexed cohort.
 
     Attributes:
         cohort, site: names from ``site.toml``.
-        images_root, masks_root: folders that the rows' paths start from.
+        images_root, masks_root: base folders of the rows' paths.
         rows: sorted by ``image``.
-        quarantined: how many files were set aside.
-        quarantined_patients: of how many patients the image files among them are, as far as they say; 0 in an index
-            that was made before this was counted.
-        content_hash: SHA-256 over the rows; equal for equal cohorts, whatever folder they stand in.
+        quarantined: number of files in quarantine.
+        quarantined_patients: number of patients of the quarantined image files, as far as the files name a patient; 0
+            in an index of a version without this count.
+        content_hash: SHA-256 of the rows; equal for equal cohorts in any folder.
     """
 
     cohort: str
@@ -91,15 +91,15 @@ class Manifest:
         return _hash(_line(row) for row in self.rows)
 
     def patients(self, split: Split | None = None) -> int:
-        """Number of different patients, in one split or in all."""
+        """Count the different patients, in one split or in both."""
         return len({row.patient for row in self.rows if split is None or row.split == split})
 
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:
-    """Write header and rows, all of them or none: a run that is killed leaves the last manifest whole.
+    """Write header and rows, all of them or none: if the run is killed, the last manifest stays whole.
 
     Raises:
-        OSError: the disk does not take the files.
+        OSError: the files cannot be written.
     """
     header = {
         "format": FORMAT,
@@ -119,7 +119,7 @@ def write_manifest(manifest: Manifest, folder: Path) -> None:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read what ``write_manifest`` wrote; refuse a folder that is absent, of another format, or changed by hand."""
+    """Read what ``write_manifest`` wrote; refuse a manifest that is absent, of another format, or changed by hand."""
     try:
         lines = (folder / ROWS).read_text(encoding="utf-8").splitlines()
         header = json.loads(lines[0])
@@ -144,7 +144,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def withdraw_manifest(folder: Path) -> None:
-    """Remove header and rows, so that nothing reads a cohort that was refused; quarantine list and cache stay."""
+    """Remove header and rows, so that a refused cohort is not read; the quarantine list and the cache stay."""
     for name in (ROWS, HEADER):
         (folder / name).unlink(missing_ok=True)
 

@@ -1,8 +1,8 @@
-"""What happens to every image before a network sees it, as functions of arrays.
+"""Prepare every image for the network, with functions of arrays.
 
-Hospitals differ in borders, sizes and grey scales before they differ in patients. So: cut the constant border, bring to
-the network's size, and at last to mean 0 and standard deviation 1 of the image itself. Nothing is learnt from a cohort,
-so nothing about it needs to be exchanged.
+Hospitals differ in borders, sizes and grey scales, not only in patients. So the constant border is cut, the image is
+resized to the network's size, and at last it gets mean 0 and standard deviation 1. All of this uses the image alone, so
+hospitals need not exchange anything about their cohorts.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from numpy.typing import NDArray
 Box = tuple[slice, ...]
 
 BORDER_LEVEL = 0.02
-"""A pixel within this share of the grey range above the darkest value counts as border."""
+"""Share of the grey range above the darkest value within which a pixel counts as border."""
 BORDER_SHARE = 0.05
-"""A line of the image with fewer pixels above that level than this share is border."""
+"""Share of pixels above that level up to which a line of the image counts as border."""
 CLIP_PERCENT = (0.5, 99.5)
-"""Percentiles that extreme values are clipped to."""
+"""Percentiles to which extreme values are clipped."""
 
 
 def content_box(pixels: NDArray[np.float32]) -> Box:
-    """The smallest box that leaves out dark constant borders on every side.
+    """Find the smallest box that leaves out dark constant borders on every side.
 
     Args:
         pixels: float32, any number of axes.
 
     Returns:
-        One slice an axis; the whole image where nothing rises above the border's level.
+        One slice for each axis; the whole image if no line of an axis is brighter than a border.
     """
     low, high = float(pixels.min()), float(np.percentile(pixels, CLIP_PERCENT[1]))
     bright = pixels > low + BORDER_LEVEL * (high - low)
@@ -45,7 +45,7 @@ def content_box(pixels: NDArray[np.float32]) -> Box:
 
 
 def resize_image(pixels: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.float32]:
-    """Bring to ``size``: bilinear and antialiased in two dimensions, trilinear in three."""
+    """Resize an image to ``size``: bilinear and antialiased in two dimensions, trilinear in three."""
     batch = torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32))[None, None]
     mode = {2: "bilinear", 3: "trilinear"}[pixels.ndim]
     resized = torch.nn.functional.interpolate(
@@ -56,7 +56,7 @@ def resize_image(pixels: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[
 
 
 def resize_mask(mask: NDArray[np.uint8], size: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Bring a map of structure numbers to ``size``: each pixel takes the nearest one's number."""
+    """Resize a map of structure numbers to ``size``: each pixel gets the number of the nearest one."""
     batch = torch.from_numpy(np.ascontiguousarray(mask, dtype=np.uint8))[None, None]
     array: NDArray[np.uint8] = torch.nn.functional.interpolate(batch, size=size, mode="nearest-exact")[0, 0].numpy()
     return array
@@ -65,14 +65,14 @@ def resize_mask(mask: NDArray[np.uint8], size: tuple[int, ...]) -> NDArray[np.ui
 def resized_spacing(
     spacing_mm: tuple[float, ...] | None, shape: tuple[int, ...], size: tuple[int, ...]
 ) -> tuple[float, ...] | None:
-    """Millimetres from pixel to pixel after an image of ``shape`` was brought to ``size``, one number an axis."""
+    """Return the pixel spacing in mm after an image of ``shape`` was resized to ``size``, one number for each axis."""
     if spacing_mm is None:
         return None
     return tuple(mm * old / new for mm, old, new in zip(spacing_mm, shape, size, strict=True))
 
 
 def standardise(pixels: Any) -> Any:
-    """Clip to ``CLIP_PERCENT``, then mean 0 and standard deviation 1 over the image; an even image becomes zeros.
+    """Clip to ``CLIP_PERCENT``, then scale the image to mean 0 and standard deviation 1; a constant one becomes zeros.
 
     Args:
         pixels: float32 array or tensor, any shape.

@@ -1,6 +1,6 @@
-"""Which images of a cohort a job uses, on which side of the split, and with what truth.
+"""Select the images of a cohort that a job uses, with their side of the split and their truth.
 
-The split is the index's: by patient, fixed by the site's key. Messages count images and patients; they never name one.
+The index makes the split: by patient, fixed by the site's key. Messages count images and patients and never name one.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from fedward.errors import CohortError
 from fedward.settings import JobSpec
 
 YES, NO = frozenset({"1", "yes", "true"}), frozenset({"0", "no", "false"})
-"""Words for yes and for no in a label column, whatever the case; also 1.0 and 0.0."""
+"""Values for yes and for no in a label column, in upper or lower case; also 1.0 and 0.0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """One image that takes part.
+    """Image that a job uses.
 
     Attributes:
         row: its line of the manifest.
-        images_root, masks_root: folders that its paths start from.
+        images_root, masks_root: base folders of its paths.
         truth: one number a label (binary, multilabel), or the class's index (multiclass); empty for segmentation.
     """
 
@@ -36,11 +36,11 @@ class Example:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Support:
-    """Counts behind a site's numbers.
+    """Counts of the patients and images from which a site's numbers are computed.
 
     Attributes:
-        train_patients, train_images, validation_patients, validation_images: what takes part.
-        left_out: patients with an image that does not, for want of a label, a mask or the right number of dimensions.
+        train_patients, train_images, validation_patients, validation_images: counts of those that a job uses.
+        left_out: patients with an unused image, which lacks a label, a mask or the right number of dimensions.
         train_positives, validation_positives: patients with yes for a label in an image (multiclass: with an image of
             a class), by name; empty for segmentation.
     """
@@ -54,13 +54,13 @@ class Support:
     validation_positives: dict[str, int]
 
     def plain(self) -> dict[str, Any]:
-        """The same as JSON-ready data."""
+        """Return the counts as JSON-ready data."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """The images of a job at a site, in the order of the manifest."""
+    """Images of a job at a site, in the order of the manifest."""
 
     train: tuple[Example, ...]
     validation: tuple[Example, ...]
@@ -68,7 +68,7 @@ class Selection:
 
     @property
     def train_patients(self) -> frozenset[str]:
-        """Pseudonyms of the patients that training may touch."""
+        """Pseudonyms of the training patients."""
         return frozenset(example.row.patient for example in self.train)
 
 
@@ -77,9 +77,9 @@ def select(job: JobSpec, cohorts: Sequence[Manifest], *, site: str, min_patients
 
     Args:
         job: the job.
-        cohorts: one cohort, or several that are to be pooled.
+        cohorts: one cohort, or several that are pooled.
         site: for messages.
-        min_patients: fewest patients, both splits together, with which the site takes part.
+        min_patients: smallest number of patients, both splits together, with which the site takes part.
 
     Raises:
         CohortError: no image has the label or a mask, a label is neither yes nor no, there is one class only, there
@@ -185,7 +185,7 @@ def _enough(
 
 
 def having(job: JobSpec, examples: Sequence[Example]) -> dict[str, list[Example]]:
-    """Label or class -> the examples that have it; empty for a segmentation."""
+    """Return label or class -> the examples that have it; empty for a segmentation."""
     if job.job.task == "segmentation":
         return {}
     if job.data.target == "multiclass":
@@ -202,7 +202,7 @@ def _positive_patients(job: JobSpec, examples: Sequence[Example]) -> dict[str, i
 
 
 def _left_out(examples: Sequence[Example], cohorts: Sequence[Manifest]) -> int:
-    """Patients with an image that takes no part."""
+    """Count the patients with an image that the job does not use."""
     used = {(example.row.image, example.images_root) for example in examples}
     rows = [(row, cohort.images_root) for cohort in cohorts for row in cohort.rows]
     return len({(row.patient, root) for row, root in rows if (row.image, root) not in used})

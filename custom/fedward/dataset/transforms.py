@@ -1,7 +1,7 @@
-"""MONAI dictionary transforms by name, and the chain from a manifest row to a network's input.
+"""Build MONAI dictionary transforms by name, and the chain from a manifest row to a network's input.
 
 The chain is: load, cut constant borders, resize, the job's ``[[transforms.prepare]]`` in the file's own grey values,
-standardise | the job's ``[[transforms.augment]]``. What stands before the bar is deterministic and is cached.
+standardise | the job's ``[[transforms.augment]]``. The steps before the bar are deterministic and cached.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ empty. spacing_mm: tuple or None. patient, image_id: pseudonyms."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransformEntry:
-    """One reviewed transform.
+    """Reviewed transform.
 
     Attributes:
-        stages: where a job may name it.
-        moves: whether it moves pixels, so that the mask must move along.
-        mode: whether it takes ``mode``; a mask then gets "nearest".
+        stages: stages in which a job may name it.
+        moves: True if it moves pixels, so that the mask must move along.
+        mode: True if it accepts ``mode``; a mask then gets "nearest".
     """
 
     stages: tuple[Literal["prepare", "augment"], ...]
@@ -77,27 +77,27 @@ TRANSFORMS: dict[str, TransformEntry] = {
     "ScaleIntensityd": _PREPARE,
     "ThresholdIntensityd": _PREPARE,
 }
-"""MONAI class name -> what Fedward knows of it; every other name is refused."""
+"""MONAI class name -> its entry; every other name is refused."""
 
 _OWN_ARGS = frozenset({"keys", "mode", "allow_missing_keys", "lazy", "device", "meta_keys"})
-"""Arguments that Fedward fills in."""
+"""Arguments that Fedward sets."""
 
 
 def build_transforms(job: JobSpec, *, training: bool) -> Compose:
-    """The whole chain for a job, from an ``Example`` to an ``Item``; with the random part for training only.
+    """Build the whole chain for a job, from an ``Example`` to an ``Item``; with the random part for training only.
 
     Raises:
-        JobError: a transform is unknown, named for the wrong stage, or given arguments that it does not take.
+        JobError: a transform is unknown, named for the wrong stage, or given arguments that it does not accept.
     """
     fixed = [LoadExample(job), *build_stage(job, "prepare"), Standardise()]
     return Compose([*fixed, *(build_stage(job, "augment") if training else [])])
 
 
 def build_stage(job: JobSpec, stage: Literal["prepare", "augment"]) -> list[Transform]:
-    """The job's own transforms of one stage, keys and interpolation filled in.
+    """Build the job's own transforms of one stage, with keys and interpolation set.
 
     Raises:
-        JobError: as ``build_transforms``.
+        JobError: as in ``build_transforms``.
     """
     masked = job.job.task == "segmentation"
     components: Sequence[Component] = getattr(job.transforms, stage)
@@ -105,7 +105,7 @@ def build_stage(job: JobSpec, stage: Literal["prepare", "augment"]) -> list[Tran
 
 
 class LoadExample(Transform):  # type: ignore[misc]
-    """``Example`` -> ``Item``: read image and mask, cut the border, bring both to the network's size."""
+    """Transform ``Example`` -> ``Item``: reads image and mask, cuts the border, resizes both to the network's size."""
 
     def __init__(self, job: JobSpec) -> None:
         self._job = job
@@ -140,7 +140,7 @@ class LoadExample(Transform):  # type: ignore[misc]
 
 
 class Standardise(Transform):  # type: ignore[misc]
-    """Bring the image to mean 0 and standard deviation 1; see ``prepare.standardise``."""
+    """Transform of the image to mean 0 and standard deviation 1; see ``prepare.standardise``."""
 
     def __call__(self, item: Mapping[Hashable, Any]) -> Item:
         return {**item, "image": standardise(item["image"])}

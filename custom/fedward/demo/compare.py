@@ -57,7 +57,7 @@ def compare(
 
     The centralised model makes the same number of passes over all training images as the federation made.
     """
-    from fedward.training.trainer import Trainer, train_alone
+    from fedward.training.trainer import Trainer
 
     sites = {site: Trainer(job, [manifest], site=site) for site, manifest in cohorts.items()}
     pooled: Mapping[str, float | None] = {}
@@ -65,7 +65,7 @@ def compare(
     if centralised:
         log("  centralised: training on all hospitals' images in one place, which only a demo may do")
         trainer = Trainer(job, list(cohorts.values()), site="centralised")
-        weights = train_alone(trainer, job)
+        weights = trainer.train_alone()
         pooled, pooled_over_all = score_everywhere(job, sites, weights)
     log("  testing each hospital's own model at every hospital")
     own = {site: score_everywhere(job, sites, load_weights(path)) for site, path in sorted(local_only.items())}

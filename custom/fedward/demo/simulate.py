@@ -134,7 +134,7 @@ def run_rounds(
         best = _better(best, job, sites, weights, after=number)
         updates = {}
         for site, trainer in sites.items():
-            trained = trainer.train(weights, round_number=number, on_progress=_told(follow, number, site))
+            trained = trainer.train(weights, round_number=number, on_progress=_reporter(follow, number, site))
             count = site_weight(job.federation.weighting, patients=trained.patients)
             updates[site] = (_left(difference(trained.weights, weights), terms), count)
         on_updates(updates)
@@ -162,7 +162,7 @@ def _left(update: Weights, terms: Agreement) -> Weights:
     return protect(update, terms, source=SecureRandom() if terms.mechanism == "update-noise" else None)
 
 
-def _told(follow: Follow | None, number: int, site: str) -> Callable[[Progress], None] | None:
+def _reporter(follow: Follow | None, number: int, site: str) -> Callable[[Progress], None] | None:
     return None if follow is None else lambda progress: follow(number, site, progress)
 
 

@@ -1,9 +1,9 @@
-"""BFV: integers modulo a prime, encrypted and added exactly (Fan & Vercauteren 2012, sections 3 and 4, by SEAL).
+"""Encrypt and add integers modulo a prime exactly with BFV (Fan & Vercauteren 2012, sections 3 and 4, by SEAL).
 
 Room for noise. With modulus q of 59 bits and plain modulus t of 49, a ciphertext decrypts exactly while its noise stays
 below q / 2t - 1 > 510. SEAL's fresh symmetric noise is at most 21 in absolute value (centred binomial, standard
-deviation 3.24) and rounding adds at most 1/2, so that every sum of 23 sites decrypts. Of ``MOST_SITES``, 256, the
-standard deviation is 52, and a coefficient passes 510 with probability below 10^-21; the tag would tell.
+deviation 3.24) and rounding adds at most 1/2, so that every sum of 23 sites decrypts. For ``MOST_SITES``, 256, the
+standard deviation is 52, and a coefficient passes 510 with probability below 10^-21; the tag would then not verify.
 """
 
 from __future__ import annotations
@@ -21,37 +21,37 @@ from fedward.errors import EncryptionError
 
 FORM = Form(scheme="bfv", slots=DEGREE, read=ts.bfv_vector_from)
 MOST_SITES = 256
-"""Of a sum; more would leave too little room for noise."""
+"""Largest number of sites in a sum; more would leave too little room for noise."""
 _SMALL, _LARGE = 24, 48
 
 
 class BfvCipher:
-    """Hides a hospital's numbers: two of 24 bits, or one of 48, in a slot.
+    """Cipher of a hospital's numbers: two of 24 bits, or one of 48, in a slot.
 
     Args:
-        context: what ``new_context("bfv")`` made.
+        context: result of ``new_context("bfv")``.
 
     Raises:
-        EncryptionError: the context cannot serve.
+        EncryptionError: ``secret_context`` refuses the context.
     """
 
     def __init__(self, context: bytes) -> None:
         self._context = secret_context("bfv", context)
 
     def encrypt(self, codes: NDArray[np.int64], *, bits: int, part: bytes) -> bytes:
-        """A message that hides ``codes`` (n,). Encryption is random, so that ``part`` plays no role.
+        """Encrypt ``codes`` (n,). Encryption is random, so that ``part`` is not used.
 
         Raises:
-            EncryptionError: no vector of integers of ``bits``, sign included, or bits other than 24 and 48.
+            EncryptionError: ``codes`` is no vector of integers of ``bits``, sign included, or ``bits`` is not 24 or 48.
         """
         _slots(1, bits)
         check_codes(codes, bits=bits)
         return encrypt(FORM, pack(codes) if bits == _SMALL else codes, partial(ts.bfv_vector, self._context))
 
     def decrypt(self, payload: bytes, *, length: int, bits: int, parts: Sequence[bytes]) -> NDArray[np.int64]:
-        """The sum (length,) that a message hides, exact if each sum has ``bits``; of ``parts`` only the number counts.
+        """Decrypt the sum (length,), exact if each number of it fits in ``bits``; of ``parts`` only the count is used.
 
-        A message under another key gives numbers without meaning: it is the tag that refuses them.
+        A message under another key gives numbers without meaning: the check of the tag refuses them.
 
         Raises:
             EncryptionError: the message is not one of ``length`` numbers of ``bits``, or has too many parts.
@@ -66,10 +66,10 @@ class BfvCipher:
 
 
 class BfvAccumulator(CiphertextSum):
-    """Adds messages of ``length`` numbers of ``bits`` without any key.
+    """Sum of messages of ``length`` numbers of ``bits``, made without any key.
 
     Raises:
-        EncryptionError: no numbers, or bits other than 24 and 48.
+        EncryptionError: ``length`` is below 1, or ``bits`` is not 24 or 48.
     """
 
     def __init__(self, *, length: int, bits: int) -> None:
@@ -77,13 +77,13 @@ class BfvAccumulator(CiphertextSum):
 
 
 def pack(codes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Two numbers to a slot: ``high · 2^24 + low``. The sum of packed slots is the packed sums.
+    """Pack two numbers into a slot: ``high · 2^24 + low``. The sum of packed slots is the packed sums.
 
     Args:
         codes: (n,), each within 24 bits, sign included.
 
     Returns:
-        (⌈n / 2⌉,); an odd vector's last number has 0 beside it.
+        (⌈n / 2⌉,); if n is odd, the last number is paired with 0.
     """
     pairs = np.zeros((len(codes) + 1) // 2 * 2, np.int64)
     pairs[: len(codes)] = codes
@@ -91,9 +91,9 @@ def pack(codes: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def unpack(slots: NDArray[np.int64], *, length: int) -> NDArray[np.int64]:
-    """The inverse of ``pack``, for sums too: ``low`` is the one number in [-2^23, 2^23) that is the slot modulo 2^24.
+    """Invert ``pack``, for sums too: ``low`` is the one number in [-2^23, 2^23) that equals the slot modulo 2^24.
 
-    A negative low sum has borrowed from the high one, which gets back what it lent.
+    A negative low sum has taken 1 from the high one; ``slot - low`` gives it back.
     """
     half = 1 << (_SMALL - 1)
     low = ((slots + half) & ((1 << _SMALL) - 1)) - half

@@ -1,7 +1,8 @@
-"""Long vectors as many ciphertexts of one polynomial pair each: framed, checked and added.
+"""Split long vectors into many ciphertexts of one polynomial pair each; frame, check and add them.
 
-A message is its ciphertexts one after the other, each after its length (4 bytes, big-endian). One ciphertext at a time
-is held as Python numbers, so that millions need little memory, and TenSEAL has no cause to warn on standard output.
+A message holds its ciphertexts one after the other, each preceded by its length (4 bytes, big-endian). Only one
+ciphertext at a time is held as Python numbers: millions of numbers need little memory, and TenSEAL does not warn on
+standard output.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ from fedward.errors import EncryptionError
 
 _PREFIX = 4
 _MOST_BYTES = 2 * 8 * DEGREE + 1024
-"""Two polynomials of 64-bit coefficients, with room for what SEAL writes around them."""
+"""Largest ciphertext: two polynomials of 64-bit coefficients, with room for SEAL's headers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """How one scheme's vectors are laid out.
+    """Format of one scheme's vectors.
 
     Attributes:
         scheme: its name.
-        slots: values of a ciphertext.
-        read: a context and a serialised vector to TenSEAL's vector.
+        slots: values in a ciphertext.
+        read: function from a context and a serialised vector to TenSEAL's vector.
     """
 
     scheme: HomomorphicScheme
@@ -37,20 +38,20 @@ class Form:
     read: Callable[[Any, bytes], Any]
 
     def sizes(self, slots: int) -> list[int]:
-        """Values in each ciphertext of a vector of so many: all are full but the last."""
+        """Return the number of values in each ciphertext of a vector of ``slots`` values: all are full but the last."""
         return [min(self.slots, slots - start) for start in range(0, slots, self.slots)]
 
 
 def frame(ciphertexts: Iterable[bytes]) -> bytes:
-    """The bytes of a message."""
+    """Return the bytes of a message."""
     return b"".join(part for one in ciphertexts for part in (len(one).to_bytes(_PREFIX, "big"), one))
 
 
 def unframe(payload: bytes, *, count: int) -> Iterator[bytes]:
-    """The inverse of ``frame``, one ciphertext at a time.
+    """Invert ``frame``: yield one ciphertext at a time.
 
     Raises:
-        EncryptionError: there are not ``count``, one is longer than a ciphertext can be, or bytes are left over.
+        EncryptionError: there are not ``count`` ciphertexts, one is empty or too long, or bytes are left over.
     """
     start = 0
     for _ in range(count):
@@ -64,11 +65,11 @@ def unframe(payload: bytes, *, count: int) -> Iterator[bytes]:
 
 
 def load(context: Any, form: Form, serialised: bytes, *, size: int) -> Any:
-    """TenSEAL's vector of ``size`` values from bytes that somebody else wrote.
+    """Load TenSEAL's vector of ``size`` values from untrusted bytes.
 
     Raises:
-        EncryptionError: they are no vector of one ciphertext of this scheme's parameters, of another size or scale, or
-            the ciphertext is transparent: anybody can read it.
+        EncryptionError: the bytes are not one ciphertext with this scheme's parameters, this size and this scale; or
+            the ciphertext is transparent, that is, readable without a key.
     """
     with one_line(f"the message holds no {form.scheme} ciphertext of these parameters"):
         vector = form.read(context, serialised)
@@ -85,17 +86,17 @@ def load(context: Any, form: Form, serialised: bytes, *, size: int) -> Any:
 
 
 def encrypt(form: Form, values: NDArray[np.int64], make: Callable[[list[int]], Any]) -> bytes:
-    """A message of ``values`` (slots,), each ciphertext made by ``make``."""
+    """Encrypt ``values`` (slots,) into a message; ``make`` makes each ciphertext."""
     starts = range(0, len(values), form.slots)
     with one_line("TenSEAL could not encrypt"):
         return frame(make(values[start : start + form.slots].tolist()).serialize() for start in starts)
 
 
 def decrypt(context: Any, form: Form, payload: bytes, *, slots: int) -> Iterator[NDArray[Any]]:
-    """The values of each ciphertext of a message of ``slots`` values.
+    """Decrypt a message of ``slots`` values: yield the values of one ciphertext at a time.
 
     Raises:
-        EncryptionError: as ``unframe`` and ``load``.
+        EncryptionError: as in ``unframe`` and ``load``, or TenSEAL cannot decrypt.
     """
     sizes = form.sizes(slots)
     for size, one in zip(sizes, unframe(payload, count=len(sizes)), strict=True):
@@ -105,9 +106,9 @@ def decrypt(context: Any, form: Form, payload: bytes, *, slots: int) -> Iterator
 
 
 class CiphertextSum:
-    """Adds messages as they come, without any key.
+    """Sum of messages, made one by one without any key.
 
-    What it is given is checked before it counts: a message that is refused leaves the sum as it was.
+    Each message is checked: a message that is refused leaves the sum unchanged.
 
     Args:
         form: of the scheme.
@@ -123,7 +124,7 @@ class CiphertextSum:
         """Add one message.
 
         Raises:
-            EncryptionError: it is not ciphertexts of this many values and these parameters.
+            EncryptionError: its ciphertexts do not have this number of values and these parameters.
         """
         if not self._sum:
             self._sum = list(self._read(payload))
@@ -139,10 +140,10 @@ class CiphertextSum:
             raise
 
     def payload(self) -> bytes:
-        """The sum so far, as a message of the same form.
+        """Return the sum so far, as a message of the same form.
 
         Raises:
-            EncryptionError: nothing was added.
+            EncryptionError: no message was added.
         """
         if not self._sum:
             raise EncryptionError("there is no message to sum")
@@ -154,16 +155,16 @@ class CiphertextSum:
             yield load(self._context, self._form, one, size=size)
 
     def _take_back(self, payload: bytes, added: int) -> None:
-        """Undo the first ``added`` additions, exactly: coefficients are integers modulo q, in CKKS as in BFV."""
+        """Undo the first ``added`` additions exactly: in CKKS, as in BFV, coefficients are integers modulo q."""
         for index, one in enumerate(islice(self._read(payload), added)):
             self._sum[index] = self._sum[index].sub_(one)
 
 
 def check_codes(codes: NDArray[np.int64], *, bits: int) -> None:
-    """Refuse what has no place in a sum of numbers of ``bits``, sign included.
+    """Refuse codes that cannot enter a sum of numbers of ``bits``, sign included.
 
     Raises:
-        EncryptionError: no vector of 64-bit integers, an empty one, or a number that needs more bits.
+        EncryptionError: ``codes`` is no vector of 64-bit integers, is empty, or holds a number that needs more bits.
     """
     if codes.dtype != np.int64 or codes.ndim != 1 or not codes.size:
         raise EncryptionError("numbers to encrypt are not a vector of 64-bit integers")

@@ -1,4 +1,4 @@
-"""Weights of a model as integers whose sum over sites cannot overflow, and that sum as the sites' weighted mean."""
+"""Quantise a model's weights to integers whose sum over sites cannot overflow; decode the sum to the weighted mean."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from fedward.errors import EncryptionError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FixedPoint:
-    """One site's share of the range of a sum.
+    """Quantisation of one site's weights, with the site's share of the range of a sum.
 
     A site of weight w sends ``weight_code = w · limit`` and ``code_i ≈ value_i / clipping_range · weight_code``; the
     sites' sums of both give ``mean_i = clipping_range · sum(code_i) / sum(weight_code)``.
 
-    Guarantees: ``|code| <= weight_code <= limit``, so the sum of ``max_sites`` sites has ``bits`` bits and never wraps.
-    Rounding is stochastic and unbiased: a mean over S sites has, before float32 rounds it, the expectation of the
-    weighted mean of the values within ±clipping_range, and differs from that by less than
+    Guarantees: ``|code| <= weight_code <= limit``, so the sum of ``max_sites`` sites fits in ``bits`` bits and never
+    wraps. Rounding is stochastic and unbiased: before float32 rounds it, the expectation of a mean over S sites is the
+    weighted mean of the values within ±clipping_range; the two differ by less than
     ``S · clipping_range / sum(weight_code)``, which is ``step`` where every site has weight 1.
 
     Attributes:
-        clipping_range: largest absolute value of a weight of the model; what is beyond is clipped and counted.
+        clipping_range: largest absolute value of a weight of the model; larger values are clipped and counted.
         bits: of one number of the sum, its sign included.
-        max_sites: most sites in a sum.
+        max_sites: largest number of sites in a sum.
 
     Raises:
         EncryptionError: ``clipping_range`` is not positive and finite, or the bits leave no room for the sites.
@@ -53,17 +53,17 @@ class FixedPoint:
 
     @property
     def step(self) -> float:
-        """What one code stands for at weight 1, in the unit of the model's weights."""
+        """Value of one code at weight 1, in the unit of the model's weights."""
         return self.clipping_range / self.limit
 
     def weight_code(self, weight: float) -> int:
-        """A site's weight as an integer from 1 to ``limit``.
+        """Return a site's weight as an integer from 1 to ``limit``.
 
         Args:
-            weight: in (0, 1]: the site's patients over the most a site may count for, or 1.
+            weight: in (0, 1]: the site's patients divided by the most that a site may count for, or 1.
 
         Raises:
-            EncryptionError: it is outside, or not a number; a larger one would overflow the sum.
+            EncryptionError: the weight is outside (0, 1] or NaN; a larger one would overflow the sum.
         """
         if not 0.0 < weight <= 1.0:
             raise EncryptionError(
@@ -72,11 +72,11 @@ class FixedPoint:
         return max(1, round(weight * self.limit))
 
     def encode(self, values: NDArray[np.floating[Any]], *, weight_code: int) -> tuple[NDArray[np.int64], int]:
-        """One site's codes, int64 of shape (n,), and how many values were clipped.
+        """Return one site's codes, int64 of shape (n,), and the number of values that were clipped.
 
-        ``floor(x)`` or the next integer, the latter with the probability of the fraction of
-        ``x = value · weight_code / clipping_range``, drawn by SFC64 from the system's entropy: the expectation is
-        ``x``. The draw protects nothing; it keeps small updates from being rounded away round after round.
+        A code is ``floor(x)`` or the next integer, for ``x = value · weight_code / clipping_range``. The fraction of
+        ``x`` is the probability of the next integer, so that the expectation is ``x``. SFC64 draws from the system's
+        entropy. The draw protects nothing; without it, small updates would be rounded to zero in every round.
 
         Raises:
             EncryptionError: a value is not finite, ``values`` is not a vector, or ``weight_code`` is not from 1 to
@@ -106,16 +106,16 @@ class FixedPoint:
         return codes, clipped
 
     def decode(self, codes: NDArray[np.int64], *, weight_code: int, sites: int) -> NDArray[np.float32]:
-        """The weighted mean, float32 of shape (n,), from the sites' sums.
+        """Return the weighted mean, float32 of shape (n,), from the sites' sums.
 
         Args:
-            codes: sum of their codes, int64 of shape (n,).
-            weight_code: sum of their weight codes.
-            sites: how many.
+            codes: sum of the sites' codes, int64 of shape (n,).
+            weight_code: sum of the sites' weight codes.
+            sites: number of sites.
 
         Raises:
-            EncryptionError: more sites than there is room for, a sum of weights that so many sites cannot have, or a
-                sum of codes larger than that of the weights.
+            EncryptionError: there are no sites or more than ``max_sites``, this number of sites cannot have this sum of
+                weights, or a sum of codes is larger than the sum of weights.
         """
         if not 1 <= sites <= self.max_sites:
             raise EncryptionError(f"sum is not of 1 to {self.max_sites} sites", value=sites)

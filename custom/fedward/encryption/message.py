@@ -1,11 +1,11 @@
-"""What travels: one hospital's sealed numbers, or a server's sum of several, as bytes that have one form only.
+"""Pack a sealed message into bytes and unpack it: one hospital's numbers or a sum. Each message has one form only.
 
 ::
 
     magic b"FWSUM2\\n" | length of the header, 4 bytes, big-endian | header | payload
 
-The header is canonical JSON: ``key`` (its id), ``scheme``, ``topic`` (the fields of ``SumContext``), ``parts`` (of
-each its ``site`` and ``nonce``, in the order of the sites) and ``tag`` (16 hexadecimal digits a lane). Nothing is
+The header is canonical JSON: ``key`` (its id), ``scheme``, ``topic`` (the fields of ``SumContext``), ``parts`` (the
+``site`` and ``nonce`` of each, in the order of the sites) and ``tag`` (16 hexadecimal digits a lane). Nothing is
 unpickled.
 """
 
@@ -28,7 +28,7 @@ from fedward.settings import Scheme, SiteId
 MAGIC = b"FWSUM2\n"
 NONCE_BYTES = 16
 LARGEST_HEADER = 1 << 20
-"""Bytes; more than a thousand sites need."""
+"""Bytes; a thousand sites need less."""
 _SIZE_BYTES = 4
 _KEY_ID = re.compile(r"[0-9a-f]{32}")
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -40,10 +40,10 @@ _SITE: TypeAdapter[str] = TypeAdapter(SiteId)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessagePart:
-    """One hospital's message within a sum.
+    """Hospital's message within a sum.
 
     Attributes:
-        site: who sealed it.
+        site: hospital that sealed it.
         nonce: 16 random bytes that no other message has.
     """
 
@@ -51,24 +51,24 @@ class MessagePart:
     nonce: bytes
 
     def canonical(self, topic: SumContext) -> bytes:
-        """The message's name for deriving its keys; two different messages have two.
+        """Return the message's name for key derivation; two different messages have different names.
 
-        No field can hold the line feed that divides them but the nonce, which is last.
+        A line feed separates the fields. Only the nonce can contain one, and it is last.
         """
         return b"\n".join((topic.canonical(), self.site.encode("ascii"), self.nonce))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Message:
-    """Numbers of one part, or their sum over several.
+    """Sealed numbers of one part, or the sum over several parts.
 
     Attributes:
-        key_id: of the key they are sealed under.
-        scheme: how they are hidden.
-        topic: what they are about.
-        parts: whose they are, in the order of the sites' names.
+        key_id: of the key under which they are sealed.
+        scheme: the encryption scheme.
+        topic: the context of the sum.
+        parts: hospitals' parts that are in the sum, in the order of the sites' names.
         tag: proof of the sum.
-        payload: the hidden numbers, as the scheme writes them.
+        payload: the encrypted numbers, in the format of the scheme.
     """
 
     key_id: str
@@ -80,15 +80,15 @@ class Message:
 
     @property
     def sites(self) -> tuple[str, ...]:
-        """Whose numbers were added, by name."""
+        """Sites whose numbers were added, sorted by name."""
         return tuple(part.site for part in self.parts)
 
 
 def pack(message: Message) -> bytes:
-    """The message as bytes; ``unpack`` reads them.
+    """Return the message as bytes; ``unpack`` reads them.
 
     Raises:
-        EncryptionError: a field has no form that ``unpack`` would take.
+        EncryptionError: a field has a form that ``unpack`` would refuse.
     """
     header = _header(message)
     _message(json.loads(header), b"")
@@ -96,10 +96,11 @@ def pack(message: Message) -> bytes:
 
 
 def unpack(sealed: bytes) -> Message:
-    """The message in ``sealed``; the payload is the scheme's to judge.
+    """Read the message in ``sealed``; the scheme, not this function, checks the payload.
 
     Raises:
-        EncryptionError: it has another form, a field more or less, a value out of its range, or a site or nonce twice.
+        EncryptionError: the form differs, a field is extra or missing, a value is out of its range, or a site or nonce
+            occurs twice.
     """
     start = len(MAGIC) + _SIZE_BYTES
     if type(sealed) is not bytes or sealed[: len(MAGIC)] != MAGIC or len(sealed) < start:
@@ -121,10 +122,10 @@ def unpack(sealed: bytes) -> Message:
 
 
 def identity(sealed: bytes) -> str:
-    """SHA-256, 64 hexadecimal digits, of a message's header: of its topic, its parts with their nonces, and its tag.
+    """Return the SHA-256, 64 hexadecimal digits, of a message's header, with its topic, parts, nonces and tag.
 
-    Two messages with one identity that both verify have one sum, since the tag is the sum's; payloads of a lattice
-    scheme may still differ.
+    Two messages with the same identity that both verify have the same sum, since the tag depends on the sum; payloads
+    of a lattice scheme may still differ.
 
     Raises:
         EncryptionError: as ``unpack``.
@@ -180,22 +181,22 @@ def _text(pattern: re.Pattern[str]) -> Callable[[Any], bool]:
 
 
 def is_nonce(value: object) -> bool:
-    """Whether it is ``NONCE_BYTES`` bytes as lower-case hexadecimal digits."""
+    """True if the value is ``NONCE_BYTES`` bytes as lower-case hexadecimal digits."""
     return type(value) is str and _NONCE.fullmatch(value) is not None
 
 
 def is_key_id(value: object) -> bool:
-    """Whether it has the form of ``FederationKey.key_id``: 32 lower-case hexadecimal digits."""
+    """True if the value has the form of ``FederationKey.key_id``: 32 lower-case hexadecimal digits."""
     return type(value) is str and _KEY_ID.fullmatch(value) is not None
 
 
 def is_digest(value: object) -> bool:
-    """Whether it has the form of a SHA-256: 64 lower-case hexadecimal digits."""
+    """True if the value has the form of a SHA-256: 64 lower-case hexadecimal digits."""
     return type(value) is str and _HASH.fullmatch(value) is not None
 
 
 def is_site(value: object) -> bool:
-    """Whether it is a hospital's id."""
+    """True if the value is a hospital's id."""
     try:
         _SITE.validate_python(value, strict=True)
     except ValueError:

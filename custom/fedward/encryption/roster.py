@@ -1,8 +1,8 @@
-"""The hospitals of an encrypted run, each with a nonce that it drew for it: every sum of the run is bound to them.
+"""Check the roster of an encrypted run: its hospitals, each with its nonce. Every sum of the run is bound to it.
 
-A server chooses a job's id, its rounds and what it asks. It does not choose the nonces, so a sum of one run can never
-be presented as that of another, not even under the same id: a hospital takes part only where its own nonce is among
-them, and they never change within a run.
+The server chooses a job's id, its rounds and its requests, but not the nonces: each hospital draws its own for the run.
+So the server can never present a sum of one run as that of another, not even under the same job id. A hospital takes
+part only if the roster holds its own nonce, and the nonces never change within a run.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from fedward.encryption.message import is_nonce, is_site
 from fedward.errors import EncryptionError
 
 MOST = 4096
-"""Hospitals in a roster, at the most."""
+"""Largest number of hospitals in a roster."""
 
 
 def check_roster(content: object, *, site: str, nonce: str) -> dict[str, str]:
-    """The roster that a server sent, hospital -> nonce.
+    """Check the roster that a server sent and return it, hospital -> nonce.
 
     Args:
-        content: as it came.
+        content: the roster as received.
         site: this hospital.
-        nonce: what this hospital drew for the run.
+        nonce: the nonce that this hospital drew for the run.
 
     Raises:
-        EncryptionError: it is no such table, two hospitals have one nonce, or this hospital's own is not in it.
+        EncryptionError: it is no such table, two hospitals have the same nonce, or this hospital's own is not in it.
     """
     if type(content) is not dict or not 0 < len(content) <= MOST:
         raise EncryptionError("task does not say which hospitals take part in the encrypted job")
@@ -41,7 +41,7 @@ def check_roster(content: object, *, site: str, nonce: str) -> dict[str, str]:
 
 
 def context_of(roster: Mapping[str, str], *, job: str) -> str:
-    """SHA-256, 64 hexadecimal digits, of a run's hospitals with their nonces and of the hash of its job."""
+    """Return the SHA-256, 64 hexadecimal digits, of a run's hospitals with their nonces and of the hash of its job."""
     content = {"job": job, "roster": dict(roster)}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode("ascii")).hexdigest()

@@ -1,4 +1,4 @@
-"""The ways to hide numbers so that they can be added, by name. All three give the exact sum of integers.
+"""Choose an additive encryption scheme by its name. All three give the exact sum of integers.
 
 ============  =====================================================  ==================  ==============
 scheme        method                                                 bits, compact       bits, precise
@@ -8,7 +8,7 @@ scheme        method                                                 bits, compa
 ``ckks``      CKKS over TenSEAL, ``fedward.encryption.ckks``         24                  none
 ============  =====================================================  ==================  ==============
 
-TenSEAL is imported when a key or a message asks for it, and not before.
+TenSEAL is imported only when a scheme needs it.
 """
 
 from __future__ import annotations
@@ -32,35 +32,35 @@ _BITS: dict[str, dict[str, int]] = {
 
 
 class Cipher(Protocol):
-    """A hospital's end of a scheme."""
+    """Hospital's side of a scheme."""
 
     def encrypt(self, codes: NDArray[np.int64], *, bits: int, part: bytes) -> bytes:
-        """``codes``, int64 of shape (n,), hidden; ``part`` names this message and no other."""
+        """Encrypt ``codes``, int64 of shape (n,); ``part`` names this message and no other."""
 
     def decrypt(self, payload: bytes, *, length: int, bits: int, parts: Sequence[bytes]) -> NDArray[np.int64]:
-        """The sum, int64 of shape (length,), of the messages that ``parts`` name.
+        """Decrypt the sum, int64 of shape (length,), of the messages that ``parts`` name.
 
         Raises:
-            EncryptionError: ``payload`` cannot be a sum of so many numbers.
+            EncryptionError: ``payload`` cannot be a sum of ``length`` numbers.
         """
 
 
 class Accumulator(Protocol):
-    """The server's end of a scheme: it holds no key."""
+    """Server's side of a scheme: it holds no key."""
 
     def add(self, payload: bytes) -> None:
-        """One more payload into the sum.
+        """Add one payload to the sum.
 
         Raises:
-            EncryptionError: it cannot be one; the sum is then as it was.
+            EncryptionError: the payload is not valid; the sum is then unchanged.
         """
 
     def payload(self) -> bytes:
-        """The sum of what was added."""
+        """Return the sum of the payloads."""
 
 
 def bits_of(scheme: Scheme, precision: Precision) -> int:
-    """Bits of one number of a sum, its sign included.
+    """Return the bits of one number of a sum, its sign included.
 
     Raises:
         EncryptionError: the scheme is unknown or has no such precision.
@@ -75,7 +75,7 @@ def check_bits(scheme: str, bits: int) -> None:
     """Refuse a number of bits that no precision of ``scheme`` has.
 
     Raises:
-        EncryptionError: so it is, or the scheme is unknown.
+        EncryptionError: no precision has this number of bits, or the scheme is unknown.
     """
     known = sorted(_modes(scheme).values())
     if bits not in known:
@@ -84,7 +84,7 @@ def check_bits(scheme: str, bits: int) -> None:
 
 
 def cipher(key: FederationKey) -> Cipher:
-    """The hospital's end of the key's scheme.
+    """Return the hospital's side of the key's scheme.
 
     Raises:
         EncryptionError: the scheme is unknown.
@@ -103,7 +103,7 @@ def cipher(key: FederationKey) -> Cipher:
 
 
 def accumulator(scheme: str, *, length: int, bits: int) -> Accumulator:
-    """The server's end of a scheme, for ``length`` numbers of ``bits`` bits.
+    """Return the server's side of a scheme, for ``length`` numbers of ``bits`` bits.
 
     Raises:
         EncryptionError: the scheme is unknown or has no such bits.

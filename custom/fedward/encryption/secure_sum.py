@@ -1,13 +1,13 @@
-"""The secure sum: hospitals seal numbers, a server adds them unread, hospitals open the sum and know that it is one.
+"""Seal and open sums in the hospital (SecureSum); add sealed numbers on the server without a key (Aggregator).
 
-Guarantees, against a server that reads and alters all it carries and holds no key:
+Guarantees, against a server that reads and alters all messages and holds no key:
 
-* it learns no number, only lengths, names and what the sum is about;
-* what a hospital opens is exactly the sum, over the distinct sites that it names and at least three of them, of what
-  they sealed for this job, round and purpose; anything else is refused, save with probability 2^-64 an attempt
-  (``fedward.encryption.tag``). It may still leave a site out, which the names then show.
+* the server learns no number, only lengths, names and the fields of the ``SumContext``;
+* a hospital opens only the exact sum of the numbers that the named sites sealed for this job, round and purpose, at
+  least three distinct sites; a false sum passes with probability at most 2^-64 an attempt
+  (``fedward.encryption.tag``). The server can still leave a site out; the list of names then shows it.
 
-It is no guarantee against a hospital that hands its key, or a message it could open, to the server.
+There is no guarantee against a hospital that gives its key, or a message that it can open, to the server.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from fedward.settings import MIN_CONTRIBUTORS
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Opened:
-    """A sum that has been verified.
+    """Sum that has been verified.
 
     Attributes:
         codes: the sum, int64 of shape (n,).
-        sites: whose numbers are in it, by name.
+        sites: sites whose numbers are in it, sorted by name.
     """
 
     codes: NDArray[np.int64]
@@ -41,7 +41,7 @@ class Opened:
 
 
 class SecureSum:
-    """A hospital's end.
+    """Hospital's side of the secure sum: seals numbers and opens sums.
 
     Args:
         key: the federation's.
@@ -56,14 +56,14 @@ class SecureSum:
         self._cipher = cipher(key)
 
     def seal(self, codes: NDArray[np.int64], topic: SumContext) -> bytes:
-        """This hospital's numbers as only a sum of them can be opened; two calls never give the same bytes.
+        """Seal this hospital's numbers, so that only a sum of them can be opened; two calls never give the same bytes.
 
         Args:
-            codes: int64 of shape (topic.length,), each within ``±(2^(bits-1) - 1)`` as their sum must be.
-            topic: what the sum is about.
+            codes: int64 of shape (topic.length,), each within ``±(2^(bits-1) - 1)``; their sum must be so too.
+            topic: the context of the sum.
 
         Raises:
-            EncryptionError: the numbers are of another kind, length or range, or the scheme has no such bits.
+            EncryptionError: the numbers have another dtype, length or range, or the scheme has no such bits.
         """
         check_bits(self._key.scheme, topic.bits)
         if codes.dtype != np.int64 or codes.shape != (topic.length,):
@@ -85,15 +85,16 @@ class SecureSum:
         )
 
     def open(self, sealed: bytes, topic: SumContext, *, fewest: int = MIN_CONTRIBUTORS) -> Opened:
-        """The sum in ``sealed``, exact and verified.
+        """Open and verify the sum in ``sealed``; it is exact.
 
         Args:
-            sealed: what ``Aggregator.sum`` gave.
-            topic: what this hospital knows the sum to be about.
-            fewest: sites that must be in it, three or more.
+            sealed: result of ``Aggregator.sum``.
+            topic: the sum's context, as this hospital expects it.
+            fewest: smallest number of sites in it, three or more.
 
         Raises:
-            EncryptionError: another form, key or topic, too few sites, or not the sum of the sites it names.
+            EncryptionError: the form, key or topic differs, there are too few sites, or it is not the sum of the sites
+                that it names.
         """
         check_bits(self._key.scheme, topic.bits)
         _check_fewest(fewest)
@@ -112,10 +113,10 @@ class SecureSum:
 
 
 class Aggregator:
-    """The server's end of one sum; it holds no key. Calls from several threads are the caller's to order.
+    """Server's side of one sum; it holds no key and is not thread-safe: the caller makes one call at a time.
 
     Args:
-        topic: what the sum is about.
+        topic: the context of the sum.
         scheme: of the federation's key.
         key_id: of the federation's key.
 
@@ -131,19 +132,20 @@ class Aggregator:
 
     @property
     def sites(self) -> tuple[str, ...]:
-        """Whose numbers have been added, by name."""
+        """Sites whose numbers have been added, sorted by name."""
         return tuple(sorted(self._parts))
 
     def add(self, sealed: bytes, *, site: str) -> None:
-        """One hospital's numbers into the sum, as they arrive.
+        """Add one hospital's sealed numbers to the sum.
 
         Args:
-            sealed: what ``SecureSum.seal`` gave.
-            site: who sent it, as the connection's certificate says.
+            sealed: result of ``SecureSum.seal``.
+            site: sender, by the certificate of the connection.
 
         Raises:
-            EncryptionError: another form, key, scheme or topic; a sum already; another site than ``site``; a site or a
-                nonce for the second time; or a payload that cannot be one. The sum is then as it was.
+            EncryptionError: the form, key, scheme or topic differs; the message is already a sum; it names another site
+                than ``site``; the site or the nonce is in the sum already; or the payload is not valid. The sum is then
+                unchanged.
         """
         message = unpack(sealed)
         _check_same(message, self._topic, key_id=self._key_id, scheme=self._scheme, whose="the others'")
@@ -161,13 +163,13 @@ class Aggregator:
         self._tag = message.tag if self._tag is None else add_tags(self._tag, message.tag)
 
     def sum(self, *, fewest: int = MIN_CONTRIBUTORS) -> bytes:
-        """The sum of what was added, for hospitals to open; more may be added afterwards.
+        """Return the sum so far, for hospitals to open; more may be added afterwards.
 
         Args:
-            fewest: sites that must be in it, three or more.
+            fewest: smallest number of sites in it, three or more.
 
         Raises:
-            EncryptionError: fewer have given their numbers.
+            EncryptionError: fewer sites have given their numbers.
         """
         _check_fewest(fewest)
         if self._tag is None or len(self._parts) < fewest:

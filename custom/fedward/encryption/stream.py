@@ -1,4 +1,4 @@
-"""Additive stream cipher: a number plus a secret number that nobody uses twice; such sums add up without a key.
+"""Encrypt numbers with an additive stream cipher: add to each a secret number used once; ciphertexts add without a key.
 
 Castelluccia, Chan, Mykletun and Tsudik (2009), "Efficient and provably secure aggregation of encrypted data in wireless
 sensor networks", ACM TOSN 5(3), section 4: ``c = code + stream (mod 2^ring)``, so the sum of ``c`` less the sum of the
@@ -18,21 +18,21 @@ from fedward.encryption.keys.key import FederationKey
 from fedward.errors import EncryptionError
 
 BLOCK = 1 << 16
-"""Numbers worked on at once: what they need fits a processor's cache."""
+"""Numbers processed at a time: their memory fits into a processor's cache."""
 _RING: dict[int, np.dtype[Any]] = {32: np.dtype("<u4"), 48: np.dtype("<u8")}
 _SIGNED: dict[int, np.dtype[Any]] = {32: np.dtype("<i4"), 48: np.dtype("<i8")}
 
 
 def blocks(length: int) -> Iterator[slice]:
-    """Slices of at most ``BLOCK`` that cover ``length`` numbers in order."""
+    """Yield slices of at most ``BLOCK`` that cover ``length`` numbers in order."""
     return (slice(start, min(start + BLOCK, length)) for start in range(0, length, BLOCK))
 
 
 class KeyStream:
-    """AES-256 in counter mode from zero, as unsigned numbers.
+    """Stream of unsigned numbers from AES-256 in counter mode, from counter zero.
 
     Args:
-        key: 32 bytes that serve for this stream alone; the counter is not random because the key is.
+        key: 32 bytes used for this stream alone; the counter need not be random because the key is.
     """
 
     def __init__(self, key: bytes) -> None:
@@ -40,23 +40,23 @@ class KeyStream:
         self._zeros = memoryview(bytes(8 * BLOCK))
 
     def take(self, count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-        """The next ``count`` numbers, at most ``BLOCK``, as a read-only array of ``dtype`` (uint32 or uint64)."""
+        """Return the next ``count`` numbers, at most ``BLOCK``, read-only, of ``dtype`` (uint32 or uint64)."""
         return np.frombuffer(self._encryptor.update(self._zeros[: count * dtype.itemsize]), dtype)
 
 
 class StreamCipher:
-    """A hospital's end. 32 bits travel as little-endian uint32, 48 bits as uint64.
+    """Hospital's side of the scheme. 32 bits are sent as little-endian uint32, 48 bits as uint64.
 
-    Guarantees: without the key a payload cannot be told from uniform bytes of its length (AES-256 as a pseudo-random
-    function), as long as no two messages have one ``part``; sums are exact as long as they have ``bits`` bits.
-    It does not tell whether a payload was altered: that is the tag's task.
+    Guarantees: without the key a payload cannot be distinguished from uniform bytes of its length (AES-256 as a
+    pseudo-random function), as long as no two messages have the same ``part``; sums are exact as long as they fit in
+    ``bits`` bits. It does not detect an altered payload: the tag does.
     """
 
     def __init__(self, key: FederationKey) -> None:
         self._key = key
 
     def encrypt(self, codes: NDArray[np.int64], *, bits: int, part: bytes) -> bytes:
-        """``codes``, int64 of shape (n,), hidden under the stream that ``part`` names.
+        """Encrypt ``codes``, int64 of shape (n,), with the stream that ``part`` names.
 
         Raises:
             EncryptionError: ``bits`` is neither 32 nor 48.
@@ -70,7 +70,7 @@ class StreamCipher:
         return hidden.tobytes()
 
     def decrypt(self, payload: bytes, *, length: int, bits: int, parts: Sequence[bytes]) -> NDArray[np.int64]:
-        """Sum of the codes that ``parts`` name: int64 of shape (length,), within the ring's signed range.
+        """Decrypt the sum of the codes that ``parts`` name: int64 of shape (length,), within the ring's signed range.
 
         Raises:
             EncryptionError: ``payload`` has another length, or ``bits`` is neither 32 nor 48.
@@ -90,10 +90,10 @@ class StreamCipher:
 
 
 class StreamAccumulator:
-    """The server's end: adds payloads in the ring and holds no key.
+    """Server's side of the scheme: the sum of payloads in the ring; it holds no key.
 
     Args:
-        length: how many numbers.
+        length: number of numbers.
         bits: 32 or 48.
     """
 
@@ -102,15 +102,15 @@ class StreamAccumulator:
         self._sum = np.zeros(length, _ring(bits))
 
     def add(self, payload: bytes) -> None:
-        """One more payload into the sum.
+        """Add one payload to the sum.
 
         Raises:
-            EncryptionError: it has another length than the sum.
+            EncryptionError: its length is not the sum's.
         """
         self._sum += _read(payload, length=self._sum.size, bits=self._bits)
 
     def payload(self) -> bytes:
-        """The sum of what was added; zeros before."""
+        """Return the sum of the payloads; zeros before the first one."""
         return self._sum.tobytes()
 
 

@@ -1,8 +1,8 @@
-"""Parameters of the two homomorphic schemes, the contexts made from them, and what TenSEAL raises as one line.
+"""Make TenSEAL contexts with fixed parameters for bfv and ckks, and turn errors of TenSEAL into errors of one line.
 
 Both use rings of degree 4096 with 109 bits of coefficient modulus, the most that the Homomorphic Encryption Standard
 allows at 128 bits of classical security for ternary secrets (Albrecht et al. 2018, table 1). Encryption is symmetric:
-no public key exists. Sums need neither relinearisation nor Galois keys, so that none are kept.
+no public key exists. Sums need neither relinearisation nor Galois keys, so none are kept.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from fedward.errors import EncryptionError
 
 HomomorphicScheme = Literal["bfv", "ckks"]
 DEGREE = 4096
-"""Coefficients of a polynomial; the slots of a BFV ciphertext, twice those of a CKKS one."""
+"""Coefficients of a polynomial: the number of slots of a BFV ciphertext, twice that of a CKKS ciphertext."""
 PLAIN_MODULUS = 562_949_953_216_513
-"""BFV's: the largest prime below 2^49 that is 1 modulo 2 · 4096, as batching asks (Smart & Vercauteren 2014, section
-2). It holds two sums of 24 bits, or one of 48, each with its sign."""
+"""Plain modulus of BFV: the largest prime below 2^49 that is 1 modulo 2 · 4096, which batching requires (Smart &
+Vercauteren 2014, section 2). It holds two sums of 24 bits, or one of 48, each with its sign."""
 SCALE = 2.0**28
-"""CKKS's: an integer of 24 bits stands at most at 2^51, below half the modulus of 54 bits."""
+"""Scale of CKKS: a scaled integer of 24 bits is at most 2^51, below half the modulus of 54 bits."""
 COEFFICIENT_BITS = {"bfv": [59, 50], "ckks": [54, 55]}
-"""Sizes of the primes. The last is special: SEAL reserves it for keys, and ciphertexts have the first alone. At 60 bits
-SEAL would not compress a ciphertext, and a message would pass 8 bytes a number of 24 bits."""
+"""Sizes of the primes in bits. SEAL reserves the last one for keys; ciphertexts use the first alone. At 60 bits SEAL
+would not compress a ciphertext, and a message would need more than 8 bytes for a number of 24 bits."""
 _RAISED = (ValueError, RuntimeError, TypeError, IndexError, OverflowError, MemoryError)
 
 
 @contextmanager
 def one_line(what: str, *, remedy: str | None = None) -> Iterator[None]:
-    """Whatever TenSEAL and SEAL raise inside becomes an ``EncryptionError`` that begins with ``what``."""
+    """Turn each error that TenSEAL or SEAL raises inside into an ``EncryptionError`` that begins with ``what``."""
     try:
         yield
     except _RAISED as error:
@@ -39,7 +39,7 @@ def one_line(what: str, *, remedy: str | None = None) -> Iterator[None]:
 
 
 def new_context(scheme: str) -> bytes:
-    """A new context of one thread with a new secret key, serialised (about 62 kB). It is secret as the key is.
+    """Return a new context of one thread with a new secret key, serialised (about 62 kB). It is as secret as the key.
 
     Raises:
         EncryptionError: the scheme is neither bfv nor ckks.
@@ -52,10 +52,10 @@ def new_context(scheme: str) -> bytes:
 
 
 def secret_context(scheme: HomomorphicScheme, serialised: bytes) -> Any:
-    """A hospital's TenSEAL context from what ``new_context`` made.
+    """Return a hospital's TenSEAL context from the bytes of ``new_context``.
 
     Raises:
-        EncryptionError: the bytes are no context, hold no secret key, or have other parameters than this scheme's.
+        EncryptionError: the bytes are no context, hold no secret key, or their parameters are not this scheme's.
     """
     with one_line("the key holds no context that TenSEAL can read", remedy="have the key's owner send it again"):
         context = ts.context_from(serialised, n_threads=1)
@@ -69,7 +69,7 @@ def secret_context(scheme: HomomorphicScheme, serialised: bytes) -> Any:
 
 
 def public_context(scheme: HomomorphicScheme) -> Any:
-    """A context with the same parameters and no key at all, as the server has: it adds and cannot decrypt."""
+    """Return the server's context: the same parameters and no key at all; it can add and cannot decrypt."""
     return ts.context_from(
         _create(scheme).serialize(
             save_public_key=False, save_secret_key=False, save_galois_keys=False, save_relin_keys=False

@@ -69,7 +69,7 @@ def read_origin(job: JobSpec, *, app: Path, root: Path, meta: Path) -> Origin:
         return UNKNOWN
     name, organisation = signer.name, signer.organisation
     try:
-        signed, reported = _signed_study(app / "config" / STUDY_FILE, job), _told_study(meta)
+        signed, reported = _signed_study(app / "config" / STUDY_FILE, job), _reported_study(meta)
     except (OSError, ValueError, TypeError, LookupError, RecursionError, SettingsError):
         return UNKNOWN
     if signed is None:
@@ -170,7 +170,7 @@ def _signed_study(path: Path, job: JobSpec) -> str | None:
     return _study(content["study"], path)
 
 
-def _told_study(path: Path) -> str:
+def _reported_study(path: Path) -> str:
     """Return the study in which the server runs the job, according to the server."""
     return _study(_json(path).get(JobMetaKey.STUDY.value, DEFAULT_STUDY), path)
 

@@ -60,9 +60,9 @@ def assemble(
     matched, unmatched = match_masks(volumes, usable)
     apart = f"{cohort.masks.name}/" if cohort.masks is not None and cohort.masks != cohort.images else ""
     aside += [replace(one, file=f"{apart}{one.file}") for one in faulty + unmatched]
-    message = labels.match([_names(volume, key) for volume in volumes]) if labels else [{}] * len(volumes)
+    labelled = labels.match([_names(volume, key) for volume in volumes]) if labels else [{}] * len(volumes)
     rows = []
-    for volume, row, label in zip(volumes, matched, message, strict=True):
+    for volume, row, label in zip(volumes, matched, labelled, strict=True):
         row = replace(row, labels=label)
         missing = [column for column in cohort.require if column != MASK and column not in label]
         if missing:

@@ -51,8 +51,8 @@ def read_request(path: Path) -> Request:
     """
     try:
         with zipfile.ZipFile(path) as file:
-            message = json.loads(_member(file, "request.json"))
-            name = str(message["name"])
+            content = json.loads(_member(file, "request.json"))
+            name = str(content["name"])
             csr = x509.load_pem_x509_csr(_member(file, f"{name}.csr"))
     except OSError as error:
         raise FederationError("request cannot be read", where=path, value=error.strerror) from None
@@ -62,11 +62,11 @@ def read_request(path: Path) -> Request:
     if not csr.is_signature_valid or not isinstance(key, RSAPublicKey) or key.key_size < SMALLEST_MODULUS:
         raise FederationError("request is not signed by a key that can serve", where=path, remedy=_ANEW)
     return Request(
-        federation=str(message.get("project")),
+        federation=str(content.get("project")),
         name=name,
-        organisation=str(message.get("org")),
-        kind=str(message.get("kind")),
-        role=str(message.get("cert_type")),
+        organisation=str(content.get("org")),
+        kind=str(content.get("kind")),
+        role=str(content.get("cert_type")),
         key=key_hash(key),
     )
 
@@ -137,7 +137,7 @@ def require_issued_as_asked(
         FederationError: it is not; it must not leave this machine.
     """
     subject = certificate.subject
-    message = {
+    content = {
         "name": [str(entry.value) for entry in subject.get_attributes_for_oid(NameOID.COMMON_NAME)],
         "organisation": [str(entry.value) for entry in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)],
         "role": [str(entry.value) for entry in subject.get_attributes_for_oid(NameOID.UNSTRUCTURED_NAME)],
@@ -154,8 +154,8 @@ def require_issued_as_asked(
         key = issued_of(certificate).key
     except (InvalidSignature, ValueError, TypeError, EncryptionError) as error:
         raise FederationError(f"FLARE made a certificate that cannot serve, {error}", where=line.name) from None
-    if message != expected or key != request.key or is_authority(certificate):
-        wrong = [what for what in expected if message[what] != expected[what]] or ["key or kind"]
+    if content != expected or key != request.key or is_authority(certificate):
+        wrong = [what for what in expected if content[what] != expected[what]] or ["key or kind"]
         raise FederationError(
             f"FLARE made a certificate with another {wrong[0]} than asked for; it was destroyed",
             where=line.name,

@@ -1,8 +1,8 @@
 """Train and validate one site's model.
 
 Reading order: ``networks``, ``losses``, ``optimizers`` (by name), ``learner`` (one model), ``trainer`` (a site's
-passes), ``scoring``, ``details``, ``example_outlines``, ``results``; ``check`` finds a job's faults without data;
+passes), ``scoring``, ``details``, ``example_outlines``, ``results``; ``check`` (a job's faults, found without data);
 ``dp_sgd/``.
 
-Invariant: the same job, data and seed give the same weights, except for the noise of DP-SGD, which nobody can repeat.
+Invariant: the same job, data and seed give the same weights, except for the noise of DP-SGD, which never repeats.
 """

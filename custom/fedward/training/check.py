@@ -1,4 +1,4 @@
-"""What is wrong with a job, found without a hospital's data: each part built, one zero image through the whole."""
+"""Find a job's faults without a hospital's data: build each part, then pass two blank images through the network."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fedward.training.networks import build_network, predict
 
 
 def require_sound(job: JobSpec) -> None:
-    """Raise every fault of a job, in one line.
+    """Refuse a job that has faults; the error names all of them in one line.
 
     Raises:
         JobError: the job has a fault.
@@ -30,16 +30,16 @@ def require_sound(job: JobSpec) -> None:
 
 
 def job_faults(job: JobSpec) -> list[str]:
-    """Every fault of a job: the linter's first, which need nothing built, then those of its parts."""
+    """List every fault of a job: first the linter's, for which nothing is built, then those of its parts."""
     return [*faults(job), *check_job(job)]
 
 
 def check_job(job: JobSpec) -> list[str]:
-    """Every fault found in one pass, as lines that say what, where and the remedy; empty for a job that can be built.
+    """List the faults of a job's parts, one line each: what, where and the remedy; empty for a job that can be built.
 
-    Transforms, network and loss are built each for itself, so that one fault does not hide the others; where all can
-    be, a batch of blank images of ``data.size`` goes forward and backward; with DP-SGD no network
-    passes that mixes patients.
+    Transforms, network and loss are built separately, so that one fault does not hide the others. If all can be built,
+    a batch of blank images of ``data.size`` goes forward and backward. With DP-SGD a network that mixes patients is
+    refused.
     """
     found: list[str] = []
     parts: list[Callable[[JobSpec], object]] = [_prepare, _augment, build_network, build_loss]
@@ -90,7 +90,7 @@ def _augment(job: JobSpec) -> None:
 
 
 DRAWS = 8
-"""How often each random transform is tried, its probability set to 1: not every draw changes what it may change."""
+"""Number of trials of each random transform, at probability 1: not every draw shows everything that it may change."""
 
 
 def _try(job: JobSpec, stage: str, transforms: list[Transform], *, seed: int) -> None:

@@ -1,4 +1,4 @@
-"""What stands behind a model's scores at a site: its subgroups, its curves, and who the validation patients are."""
+"""Compute the detail tables for a model's scores at a site: subgroups, curves and a profile of validation patients."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def details(
     images: Callable[[], Iterable[NDArray[np.float32]]],
     wanted: Collection[str] = DETAILS,
 ) -> dict[str, Any]:
-    """The tables that go with a model's scores.
+    """Return the tables that go with a model's scores.
 
     Args:
-        job: whose labels, classes or structures count.
+        job: the job that names the labels, classes or structures.
         examples: the validation images.
-        found: for a classification the model's word on each of them, in their order; for a segmentation the Dice of
-            each image and structure, (n, structures), NaN where there is none.
-        images: their standardised grey values, in their order; asked for only where they are needed.
-        wanted: which of ``metric_table.DETAILS``; a segmentation has no curves.
+        found: for a classification the model's predictions for the images, in their order; for a segmentation the Dice
+            of each image and structure, (n, structures), NaN where there is none.
+        images: function that gives the images' standardised grey values, in their order; called only if needed.
+        wanted: the wanted names of ``metric_registry.DETAILS``; a segmentation has no curves.
 
     Returns:
-        JSON-ready, about validation patients only; it is not yet cut to what may leave.
+        JSON-ready, about validation patients only; disclosure rules are not yet applied to it.
     """
     rows, reported = [example.row for example in examples], dict[str, Any]()
     predictions = found if isinstance(found, Predictions) else None
@@ -58,7 +58,7 @@ def details(
 
 
 def by_name(job: JobSpec, predictions: Predictions) -> tuple[Named, Named]:
-    """Truth, 0 and 1, and score of each label, or of each class against the rest, by name, each (n,)."""
+    """Return the truth, 0 or 1, and the score of each label, or of each class against the rest, by name, each (n,)."""
     truth, names = predictions.labels, job.data.labels
     if job.data.target == "multiclass":
         names = job.data.classes

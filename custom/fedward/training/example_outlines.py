@@ -1,4 +1,4 @@
-"""A segmentation model's masks on the three images that it outlines worst, in the middle and best."""
+"""Select a segmentation model's masks on three images: those with its worst, middle and best outlines."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def outlined(
     dices: NDArray[np.float64],
     site: str,
 ) -> tuple[Outlined, ...]:
-    """The images themselves with true and predicted masks: they must not leave the hospital.
+    """Return the three images with true and predicted masks: they must not leave the hospital.
 
     Args:
         examples: the validation images.
-        dices: of the same model on each of them and each structure, in their order.
+        dices: Dice of the same model for each image and each structure, in the images' order.
 
     Raises:
         CohortError: an image can no longer be read.

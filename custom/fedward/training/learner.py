@@ -1,4 +1,4 @@
-"""One model being trained at one site: network, loss, optimizer, and what of it stays at the site."""
+"""Train one model at one site: its network, loss and optimizer, with the tensors that stay at the site."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from fedward.weights import Weights
 
 
 class Learner:
-    """A network and its optimizer over the rounds of one job.
+    """Network and optimizer over the rounds of one job.
 
-    What is not shared (FedBN's layers, integer buffers) and, with ``training.keep_optimizer``, the optimizer's momenta
-    live on from round to round in this object.
+    The object keeps from round to round the tensors that are not shared (FedBN's layers, integer buffers) and, with
+    ``training.keep_optimizer``, the optimizer's momenta.
     """
 
     def __init__(self, job: JobSpec, *, site: str) -> None:
@@ -55,29 +55,26 @@ class Learner:
         on_step: Callable[[int, float], None],
         private: PrivateSteps | None = None,
     ) -> float:
-        """Train one round from ``weights``; returns the mean loss, without the FedProx term.
+        """Train one round from ``weights`` and return the mean loss, without the FedProx term.
 
-        The order of images, augmentation and dropout follow from the job's seed, the site and the round alone; with
-        ``private`` all draws are secret ones, as DP-SGD demands. The learning rate falls within the round as well as
-        over the rounds.
+        The order of images, the augmentation and the dropout depend on the job's seed, the site and the round alone.
+        With ``private`` all draws are secret, as DP-SGD requires. The learning rate changes within a round too.
 
         Args:
             weights: the shared tensors to start from.
             images: the training images.
-            steps: optimizer steps in this round.
-            steps_a_pass: steps that make one pass over the images.
+            steps, steps_a_pass: optimizer steps in this round, and in one pass over the images.
             round_number: 0 for the first.
-            on_step: called after each step with its number, from 1, and its loss; what it raises stops the training.
-            private: draws patients and makes private gradients in the place of plain ones.
+            on_step: called after each step with its number, from 1, and its loss; an error from it stops the training.
+            private: draws patients and makes private gradients in place of plain ones.
 
         Raises:
-            JobError: weights of another network, a loss that is no longer finite, or what DP-SGD cannot answer for.
+            JobError: weights of another network, a loss that is no longer finite, or a step for which the DP-SGD
+                guarantee does not hold.
         """
         training = self._job.training
         self._load(weights)
-        optimizer = build_optimizer(training, self._network.parameters())
-        if training.keep_optimizer and self._optimizer_state is not None:
-            optimizer.load_state_dict(self._optimizer_state)
+        optimizer = self._optimizer()
         start = [p.detach().clone() for p in self._network.parameters()] if training.fedprox_mu else []
         losses: list[float] = []
 
@@ -95,10 +92,21 @@ class Learner:
                     follow(step, partial(self._plain_gradients, items))
         else:
             self._train_private(private, images, steps=steps, follow=follow)
-        self._local = {name: value.clone() for name, value in self._network.state_dict().items() if name in self._local}
-        if training.keep_optimizer:
-            self._optimizer_state = optimizer.state_dict()
+        self._keep(optimizer)
         return float(np.mean([loss for loss in losses if np.isfinite(loss)] or [np.nan]))
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        """Return the round's optimizer, with the momenta of the round before where the job keeps them."""
+        optimizer = build_optimizer(self._job.training, self._network.parameters())
+        if self._job.training.keep_optimizer and self._optimizer_state is not None:
+            optimizer.load_state_dict(self._optimizer_state)
+        return optimizer
+
+    def _keep(self, optimizer: torch.optim.Optimizer) -> None:
+        """Keep what stays at the site after a round: its own layers, and the momenta where the job keeps them."""
+        self._local = {name: value.clone() for name, value in self._network.state_dict().items() if name in self._local}
+        if self._job.training.keep_optimizer:
+            self._optimizer_state = optimizer.state_dict()
 
     def _train_private(
         self,
@@ -123,7 +131,7 @@ class Learner:
 
     @cached_property
     def method(self) -> Method:
-        """How this network's patients get their gradients under DP-SGD; found once.
+        """Method that computes the patients' gradients of this network under DP-SGD; chosen once.
 
         Raises:
             JobError: the network mixes patients.
@@ -132,16 +140,16 @@ class Learner:
         return choose_method(self._network, self._loss, self._job)
 
     def weights(self) -> Weights:
-        """The shared tensors as the network holds them now, names sorted."""
+        """Return the network's current shared tensors, names sorted."""
         return _arrays(self._network.state_dict(), self._shared)
 
     def everything(self) -> Weights:
-        """The shared tensors and all floating ones that stay at the site, for this site's own use."""
+        """Return the shared tensors and all floating ones that stay at the site, for this site's own use."""
         state = self._network.state_dict()
         return _arrays(state, [name for name in sorted(state) if state[name].is_floating_point()])
 
     def outputs(self, weights: Mapping[str, NDArray[Any]], images: Images) -> Iterator[tuple[list[Any], Tensor, float]]:
-        """For each batch: the items, the logits on the CPU, and the sum of the items' losses."""
+        """Yield for each batch the items, the logits on the CPU, and the sum of the items' losses."""
         self._load(weights)
         self._network.eval()
         batches = np.array_split(np.arange(len(images)), -(-len(images) // EVALUATION_BATCH))
@@ -152,7 +160,7 @@ class Learner:
             yield items, logits.float().cpu(), float(loss) * len(items)
 
     def _step(self, fill: Callable[[], float], optimizer: torch.optim.Optimizer, start: list[Tensor]) -> float:
-        """One optimizer step on the gradients that ``fill`` leaves, FedProx's pull added to them; returns the loss."""
+        """Take one optimizer step on the gradients that ``fill`` writes plus the FedProx term; return the loss."""
         self._network.train()
         value = fill()
         for parameter, origin in zip(self._network.parameters(), start, strict=False):
@@ -198,11 +206,11 @@ class Learner:
 
 
 EVALUATION_BATCH = 32
-"""Images at once where nothing is learnt."""
+"""Batch size in images for evaluation."""
 
 
 def _orders(images: int, steps: int, steps_a_pass: int, seed: int) -> Iterator[NDArray[np.int64]]:
-    """``steps`` batches: pass after pass over all images, each pass shuffled anew and cut into even batches."""
+    """Yield ``steps`` batches: pass after pass over all images, each pass shuffled anew and split evenly."""
     generator = np.random.default_rng(seed)
     left = steps
     while left > 0:

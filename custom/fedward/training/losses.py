@@ -1,4 +1,4 @@
-"""Losses by name: torch's and MONAI's, and how each wants the network's output and the truth."""
+"""Build a loss of torch or MONAI by its name, adapted to the job's kind of truth."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ and multilabel, int64 (B,) for multiclass, uint8 (B, 1, *size) of class indices 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossEntry:
-    """One reviewed loss: its class, the kinds of truth it takes, and the arguments that Fedward sets for each."""
+    """Reviewed loss: its class, the kinds of truth that it accepts, and the arguments that Fedward sets for each."""
 
     make: Callable[..., nn.Module]
     kinds: Mapping[str, dict[str, Any]] = field(default_factory=dict)
@@ -49,16 +49,16 @@ LOSSES: dict[str, LossEntry] = {
     "GeneralizedDiceFocalLoss": LossEntry(make=monai.losses.GeneralizedDiceFocalLoss, kinds=_OVERLAP),
     "TverskyLoss": LossEntry(make=monai.losses.TverskyLoss, kinds=_OVERLAP),
 }
-"""Loss name -> what Fedward knows of it."""
+"""Loss name -> its entry."""
 
 
 def kind_of_truth(job: JobSpec) -> str:
-    """``binary``, ``multiclass``, ``multilabel`` or ``segmentation``."""
+    """Return the job's kind of truth: ``binary``, ``multiclass``, ``multilabel`` or ``segmentation``."""
     return "segmentation" if job.job.task == "segmentation" else job.data.target
 
 
 def example_truth(job: JobSpec) -> Tensor:
-    """Made-up truth of two images, as the job's loss takes it."""
+    """Return an artificial truth of two images, in the form that the job's loss accepts."""
     makers: dict[str, Callable[[], Tensor]] = {
         "binary": lambda: torch.tensor([[0.0], [1.0]]),
         "multilabel": lambda: torch.eye(2, len(job.data.labels)),
@@ -69,10 +69,10 @@ def example_truth(job: JobSpec) -> Tensor:
 
 
 def build_loss(job: JobSpec) -> Loss:
-    """The job's loss, ready for the job's kind of truth.
+    """Build the job's loss for the job's kind of truth.
 
     Raises:
-        JobError: loss unknown, not for this kind of truth, or arguments that it does not take.
+        JobError: the loss is unknown or not for this kind of truth, or it does not accept the arguments.
     """
     name, kind = job.training.loss.name, kind_of_truth(job)
     entry = LOSSES.get(name)

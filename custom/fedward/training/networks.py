@@ -1,7 +1,7 @@
-"""MONAI networks by name: a table of those that were built, run and trained, and what Fedward derives for each.
+"""Build a MONAI network by its name, from a table of reviewed networks with the arguments that Fedward derives.
 
-A job names a network and its arguments; Fedward fills in dimensions, channels and image size from the job's data. A
-name outside the table is refused: a job is data, and data chooses among reviewed classes only.
+A job names a network and its arguments; Fedward derives dimensions, channels and image size from the job's data. A
+name outside the table is refused: a job is data, and data can choose only among reviewed classes.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ Task = Literal["classification", "segmentation"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkEntry:
-    """One reviewed network.
+    """Reviewed network.
 
     Attributes:
-        task: what it can learn.
-        derive: the arguments that follow from the job; the job may not give them.
-        norm: name of its normalisation argument, or None when its normalisation cannot be chosen.
-        dims: numbers of spatial dimensions it can work in.
+        task: the task that it can learn.
+        derive: function that derives arguments from the job; the job may not give them.
+        norm: name of its normalisation argument, or None if its normalisation cannot be chosen.
+        dims: allowed numbers of spatial dimensions.
         defaults: arguments that Fedward sets unless the job gives them.
-        base: class that has the arguments which this one takes as ``**kwargs``.
+        base: class with the arguments that this one accepts as ``**kwargs``.
     """
 
     task: Task
@@ -127,19 +127,19 @@ NETWORKS: dict[str, NetworkEntry] = {
     ),
     "SwinUNETR": NetworkEntry(task="segmentation", derive=_in_out, norm="norm_name"),
 }
-"""MONAI class name -> what Fedward knows of it. ``tests/unit/training/test_networks.py`` trains each for a step."""
+"""MONAI class name -> its entry. ``tests/unit/training/test_networks.py`` trains each for a step."""
 
 
 def build_network(job: JobSpec) -> nn.Module:
-    """The job's network, its weights drawn from the job's seed; the global random state is left as it was.
+    """Build the job's network with weights drawn from the job's seed; the global random state does not change.
 
-    Without a normalisation of the job's own every layer gets GroupNorm, of 8 groups or the largest smaller power of
-    two that divides its channels: it has no statistics that would be averaged between hospitals (Hsieh et al. 2020,
+    If the job chooses no normalisation, every layer gets GroupNorm, of 8 groups or the largest smaller power of two
+    that divides its channels: it has no statistics that would be averaged between hospitals (Hsieh et al. 2020,
     section 5). With ``model.batch_norm`` "local" or "average" it gets BatchNorm.
 
     Raises:
-        JobError: network unknown, for the other task or another number of dimensions, arguments that it does not
-            take, or BatchNorm where the job does not say what becomes of its statistics.
+        JobError: the network is unknown, for the other task or for another number of dimensions; it does not accept
+            the arguments; or it has BatchNorm and the job does not choose a treatment of its statistics.
     """
     entry = _entry(job)
     args = {**(entry.defaults or {}), **_given(job, entry), **entry.derive(job)}
@@ -160,10 +160,10 @@ def build_network(job: JobSpec) -> nn.Module:
 
 
 def shared_keys(network: nn.Module, job: JobSpec) -> tuple[str, ...]:
-    """Names of the tensors that sites exchange, sorted: parameters and buffers of floating type.
+    """List the names of the tensors that sites exchange, sorted: parameters and buffers of floating type.
 
-    Integer buffers (such as BatchNorm's count of batches, or index tables) never leave a site, nor, with
-    ``model.batch_norm`` "local", anything of a BatchNorm layer (FedBN, Li et al. 2021, section 3).
+    Integer buffers (such as BatchNorm's count of batches, or index tables) never leave a site. With
+    ``model.batch_norm`` "local", no tensor of a BatchNorm layer leaves it either (FedBN, Li et al. 2021, section 3).
     """
     local = tuple(f"{name}." for name in _with_statistics(network)) if job.model.batch_norm == "local" else ()
     state = network.state_dict()
@@ -173,14 +173,14 @@ def shared_keys(network: nn.Module, job: JobSpec) -> tuple[str, ...]:
 
 
 def predict(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """The network's logits, (B, outputs) or (B, outputs, *size); ViT gives hidden states with them, left out here."""
+    """Return the network's logits, (B, outputs) or (B, outputs, *size), without the hidden states that ViT adds."""
     output = network(images)
     logits: torch.Tensor = output[0] if isinstance(output, tuple) else output
     return logits
 
 
 def initial_weights(job: JobSpec) -> Weights:
-    """The weights that a job starts from: ``shared_keys`` of ``build_network``, drawn from ``job.seed`` alone."""
+    """Return a job's initial weights: ``shared_keys`` of ``build_network``, drawn from ``job.seed`` alone."""
     network = build_network(job)
     state = network.state_dict()
     return {name: state[name].numpy().copy() for name in shared_keys(network, job)}
@@ -204,7 +204,7 @@ def _entry(job: JobSpec) -> NetworkEntry:
 
 
 def _given(job: JobSpec, entry: NetworkEntry) -> dict[str, Any]:
-    """The job's own arguments, checked by name; lists that stand for (name, arguments) become tuples."""
+    """Check the names of the job's own arguments and return them; a list of (name, arguments) becomes a tuple."""
     args = dict(job.model.args)
     makers = [getattr(nets, name) for name in (job.model.network, entry.base) if name is not None]
     taken = {name for maker in makers for name in inspect.signature(maker).parameters} - {"kwargs"}
@@ -228,7 +228,7 @@ def _given(job: JobSpec, entry: NetworkEntry) -> dict[str, Any]:
 
 
 _REFUSED_ARGS = frozenset({"pretrained", "progress", "feature_channels"})
-"""Arguments that would download files or change what the network puts out."""
+"""Arguments that would download files or change the network's output."""
 
 
 def _is_pair(value: list[Any]) -> bool:
@@ -247,10 +247,10 @@ def _construct(job: JobSpec, args: dict[str, Any]) -> nn.Module:
 
 
 def _to_group_norm(network: nn.Module) -> None:
-    """Put GroupNorm in the place of every BatchNorm; the fresh layers start as the identity, as BatchNorm's do.
+    """Replace every BatchNorm by GroupNorm; the new layers start as the identity, as BatchNorm layers do.
 
-    It is done here and not through the networks' ``norm`` argument because several have none and MONAI 1.6.1's ResNet
-    hands its own to the first layer only.
+    This does not use the networks' ``norm`` argument, because several networks have none and MONAI 1.6.1's ResNet
+    applies its own to the first layer only.
     """
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
@@ -261,7 +261,7 @@ def _to_group_norm(network: nn.Module) -> None:
 
 
 def _with_statistics(network: nn.Module) -> Iterator[str]:
-    """Names of the layers that keep running statistics of the data."""
+    """Yield the names of the layers that keep running statistics of the data."""
     for name, module in network.named_modules():
         if getattr(module, "running_mean", None) is not None:
             yield name

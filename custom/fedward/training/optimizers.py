@@ -1,4 +1,4 @@
-"""Optimizers by name and the learning rate over a job's rounds."""
+"""Build an optimizer by its name, and compute the learning rate over a job's rounds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fedward.settings import Training
 
 
 def build_optimizer(training: Training, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The job's optimizer at its first learning rate."""
+    """Build the job's optimizer at its first learning rate."""
     if training.optimizer == "SGD":
         return torch.optim.SGD(
             parameters, lr=training.lr, momentum=training.momentum, weight_decay=training.weight_decay
@@ -22,10 +22,10 @@ def build_optimizer(training: Training, parameters: Iterable[nn.Parameter]) -> t
 
 
 def learning_rate(training: Training, *, done: float) -> float:
-    """The learning rate when the fraction ``done`` of all rounds is behind.
+    """Return the learning rate after the fraction ``done`` of all rounds.
 
     ``cosine`` falls from ``lr`` to 0 along half a cosine over the whole job, step by step and not round by round
-    (Loshchilov and Hutter 2017, eq. 5, without restarts): sites end on small steps, where averages agree.
+    (Loshchilov and Hutter 2017, eq. 5, without restarts): sites end with small steps, for which averages agree.
     """
     if training.lr_schedule == "constant":
         return training.lr

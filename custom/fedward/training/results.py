@@ -1,4 +1,4 @@
-"""What a trainer hands out: how far it is, what a round gave, and its model's word on each validation image."""
+"""Define a trainer's results: its progress, and the weights and numbers of a round."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fedward.weights import Weights
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a training is: ``step`` of ``steps`` (over all rounds for ``train_alone``) and that step's loss."""
+    """Progress of a training: ``step`` of ``steps``, of all rounds when training alone, and that step's loss."""
 
     step: int
     steps: int
@@ -19,16 +19,16 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """What a round of training gave.
+    """Result of one round of training.
 
     Attributes:
-        weights: the new shared tensors, whole and not as a difference.
-        patients, images: in the training split.
+        weights: the new shared tensors, not their difference.
+        patients, images: number in the training split.
         steps: optimizer steps taken.
         loss: mean over the steps, without the FedProx term; under DP-SGD it is not protected and may not leave the
-            site (NaN when no step drew anyone).
+            site (NaN when no step drew a patient).
         seconds: wall time.
-        private: what protected the round, or None for plain training.
+        private: DP-SGD parameters of the round, or None for plain training.
     """
 
     weights: Weights

@@ -1,4 +1,4 @@
-"""A model's word on each image of a site, image by image or mask by mask."""
+"""Compute a model's predictions and scores on a site's images, by image for classes and by mask for segmentation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fedward.validation.segmentation import MaskScorer
 
 
 def predictions_of(job: JobSpec, learner: Learner, weights: Mapping[str, NDArray[Any]], images: Images) -> Predictions:
-    """A classification model's scores for each image, in order."""
+    """Compute a classification model's scores for each image, in order."""
     patients, names, scores, labels, loss = [], [], [], [], 0.0
     for items, logits, batch_loss in learner.outputs(weights, images):
         multiclass = job.data.target == "multiclass"
@@ -36,7 +36,7 @@ def predictions_of(job: JobSpec, learner: Learner, weights: Mapping[str, NDArray
 
 
 def scores_of(job: JobSpec, found: Predictions) -> Scores:
-    """How well a classification model's scores do."""
+    """Compute a classification model's metrics from its scores."""
     score, names = score_labels, job.data.labels
     if job.data.target == "multiclass":
         score, names = score_classes, job.data.classes
@@ -44,7 +44,7 @@ def scores_of(job: JobSpec, found: Predictions) -> Scores:
 
 
 def masks_of(job: JobSpec, learner: Learner, weights: Mapping[str, NDArray[Any]], images: Images) -> MaskScorer:
-    """A segmentation model's masks, scored image by image in order."""
+    """Score a segmentation model's masks, image by image in order."""
     scorer = MaskScorer(job.data.structures)
     for items, logits, loss in learner.outputs(weights, images):
         scorer.add(

@@ -1,6 +1,6 @@
-"""A site's trainer: its images, its model, and the passes that a job asks for.
+"""Train and validate a job's model on a site's images.
 
-Whoever calls it gives a model and gets one back; what is sent, and through which gate, is not decided here.
+The caller gives a model and gets one back. This module does not decide what is sent, or through which gate.
 """
 
 from __future__ import annotations
@@ -37,28 +37,28 @@ from fedward.validation.scores import Scores
 from fedward.validation.segmentation import MaskScorer
 from fedward.weights import Weights
 
-__all__ = ["Predictions", "Private", "PrivateRound", "Progress", "Trained", "Trainer", "train_alone"]
+__all__ = ["Predictions", "Private", "PrivateRound", "Progress", "Trained", "Trainer"]
 
 
 class Trainer:
-    """One job at one site.
+    """Trainer of one job at one site.
 
     Args:
         job: the job.
         cohorts: the site's cohort; several are pooled, as for a centralised comparison, and a budget given in
             ``local_steps`` then counts for each of them.
         site: the site's name, for messages and for the random draws.
-        min_patients: fewest patients with which the site takes part.
+        min_patients: minimum count of patients with which the site takes part.
         private: sampling rate and noise of a job with DP-SGD. Without it such a job can validate and train alone, but
             ``train`` refuses.
 
     Raises:
-        CohortError: the cohort cannot serve the job.
+        CohortError: the cohort does not fit the job.
         JobError: the job cannot be built, its network cannot be trained with DP-SGD, or ``private`` for a job without.
 
-    On one machine's CPU the same job, cohort and weights give bit-identical results, whatever ran before in the
-    process, as long as the rounds come in order (momenta and FedBN layers live on from round to round). Training with
-    DP-SGD is the exception: its draws and its noise are secret and never repeat.
+    On one machine's CPU the same job, cohort and weights give bit-identical results, independent of earlier work in the
+    process, if the rounds come in order (momenta and FedBN layers are kept from round to round). Training with DP-SGD
+    is the exception: its draws and its noise are secret and never repeat.
     """
 
     def __init__(
@@ -85,12 +85,12 @@ class Trainer:
 
     @property
     def job(self) -> JobSpec:
-        """The job that this trainer was made for."""
+        """Job of this trainer."""
         return self._job
 
     @property
     def support(self) -> Support:
-        """How many patients and images stand behind this site's numbers."""
+        """Number of patients and images from which this site's numbers are computed."""
         return self._selection.support
 
     @property
@@ -100,7 +100,7 @@ class Trainer:
 
     @property
     def steps(self) -> int:
-        """Optimizer steps in one round; under DP-SGD those that draw nobody counted."""
+        """Optimizer steps in one round; under DP-SGD this includes steps that draw no patient."""
         settings = self._job.privacy.dp_sgd
         if settings is None:
             return self._plain_steps
@@ -117,20 +117,20 @@ class Trainer:
 
         Args:
             weights: the global model.
-            round_number: 0 for the first; the learning rate and the random draws follow from it.
-            on_progress: called after each step; what it raises stops the training.
+            round_number: 0 for the first; the learning rate and the random draws depend on it.
+            on_progress: called after each step; an error that it raises stops the training.
 
         Raises:
             CohortError: an image can no longer be read.
-            JobError: weights of another network, a loss that is no longer finite, a job with DP-SGD for which there is
-                no ``private``, or what DP-SGD cannot answer for; then there is no result.
+            JobError: weights of another network, a loss that is no longer finite, a job with DP-SGD but without
+                ``private``, or a step for which the DP-SGD guarantee does not hold; then there is no result.
         """
         return self._round(
             self._learner, weights, round_number=round_number, on_progress=on_progress, private=self._private_steps()
         )
 
     def validate(self, weights: Mapping[str, NDArray[Any]]) -> Scores:
-        """Score a model on this site's validation split; nothing of what is trained changes."""
+        """Score a model on this site's validation split; the trained state does not change."""
         if self._job.job.task == "segmentation":
             self._masks = masks_of(self._job, self._learner, weights, self._validation_images)
             return self._masks.scores()
@@ -138,31 +138,31 @@ class Trainer:
         return scores_of(self._job, self._predictions)
 
     def predict(self, weights: Mapping[str, NDArray[Any]]) -> Predictions:
-        """A classification model's scores for each validation image, for use at the site only.
+        """Return a classification model's scores for each validation image, for use at the site only.
 
         Raises:
-            JobError: a segmentation job.
+            JobError: the job is a segmentation.
         """
         if self._job.job.task == "segmentation":
             raise JobError("a segmentation job has no scores for each image", where=self._site, remedy="use validate")
         return predictions_of(self._job, self._learner, weights, self._validation_images)
 
     def score_histogram(self) -> NDArray[np.int64]:
-        """Counts of the model validated last, to be summed over sites; see ``fedward.validation.pooling.pooled``.
+        """Return score counts of the last validated model, for a sum over sites; see ``validation.pooling.pooled``.
 
         Raises:
-            JobError: a segmentation job, no model validated yet, or scores that are not finite.
+            JobError: the job is a segmentation, no model was validated yet, or scores are not finite.
         """
         if self._predictions is None:
             raise JobError("no scores to count", where=self._site, remedy="validate a classification model first")
         return score_histogram(self._job, self._predictions)
 
     def details(self, wanted: Collection[str]) -> dict[str, Any]:
-        """What stands behind the scores of the model validated last; see ``fedward.training.details``.
+        """Return the detail tables for the scores of the last validated model; see ``fedward.training.details``.
 
         Raises:
             CohortError: an image can no longer be read.
-            JobError: no model validated yet.
+            JobError: no model was validated yet.
         """
         found = self._predictions if self._masks is None else self._masks.dices
         if found is None:
@@ -171,16 +171,16 @@ class Trainer:
         return details(self._job, self._selection.validation, found=found, images=shown, wanted=wanted)
 
     def outlined(self, weights: Mapping[str, NDArray[Any]]) -> tuple[Outlined, ...]:
-        """Of the model that a segmentation job validated last, three images with masks, for the site's own eyes."""
+        """Return three images with masks of a segmentation job's last validated model, for the site only."""
         if self._masks is None:
             return ()
         dices, images = self._masks.dices, self._selection.validation
         return outlined(self._job, self._learner, weights, images, dices=dices, site=self._site)
 
     def cohort_statistics(self) -> NDArray[np.int64]:
-        """Counts of this site's patients and images; see ``fedward.validation.pooling.cohort_statistics``.
+        """Count this site's patients and images; see ``fedward.validation.pooling.cohort_statistics``.
 
-        Prepares the training images once more, without augmentation, and keeps none of them.
+        The training images are prepared once more, without augmentation, and none is kept.
 
         Raises:
             CohortError: an image can no longer be read.
@@ -192,8 +192,15 @@ class Trainer:
         images = chain(_standardised(passing), _standardised(self._validation_images))
         return cohort_statistics(self._job, (*self._selection.train, *self._selection.validation), images)
 
-    def alone(self, *, on_progress: Callable[[Progress], None] | None = None) -> Weights:
-        """See ``train_alone``. There is no DP-SGD here: neither this model nor its scores may leave the site."""
+    def train_alone(self, *, on_progress: Callable[[Progress], None] | None = None) -> Weights:
+        """Train on the site's data without a federation: same passes, start and learning rates, separate momenta.
+
+        There is no DP-SGD here: of a private job, neither this model nor its scores may leave the site. The trainer's
+        state does not change, so that a federation may train before and after.
+
+        Returns:
+            The model; with FedBN also the layers that never leave the site, so that it can be validated as trained.
+        """
         rounds, learner = self._job.federation.rounds, Learner(self._job, site=self._site)
         weights = initial_weights(self._job)
         for number in range(rounds):
@@ -242,7 +249,7 @@ class Trainer:
         )
 
     def _private_steps(self) -> PrivateSteps | None:
-        """DP-SGD's part of a round, with a generator of its own; None only for a job that does not ask for it."""
+        """Return DP-SGD's part of a round, with a new generator; None only for a job without DP-SGD."""
         settings = self._job.privacy.dp_sgd
         if self._job.privacy.mechanism != "dp-sgd" or settings is None:
             return None
@@ -280,19 +287,6 @@ class Trainer:
         return Images(self._job, self._selection.validation, training=False, site=self._site)
 
 
-def train_alone(trainer: Trainer, job: JobSpec, *, on_progress: Callable[[Progress], None] | None = None) -> Weights:
-    """The same passes over the site's data without a federation: same start, same learning rates, own momenta.
-
-    The trainer's own state is left alone, so that a federation may go on before and after.
-
-    Returns:
-        The model; with FedBN also the layers that never leave the site, so that it can be validated as it was trained.
-    """
-    if job != trainer.job:
-        raise JobError("this trainer was made for another job", where=job.job.name, remedy="make a new trainer")
-    return trainer.alone(on_progress=on_progress)
-
-
 def _standardised(images: Images) -> Iterator[NDArray[np.float32]]:
-    """Each image's grey values, one at a time."""
+    """Yield each image's grey values, one at a time."""
     return (np.asarray(item["image"]) for (item,) in images.batches(np.arange(len(images))[:, np.newaxis]))

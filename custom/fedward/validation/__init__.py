@@ -1,4 +1,4 @@
-"""Measure a model at a site, each number with the patients and images behind it.
+"""Measure a model at a site, each number with its counts of patients and images.
 
 Reading order: ``predictions``, ``scores``, ``ranking``, ``segmentation``, ``bootstrap`` (intervals), ``calibration``,
 ``curves``, ``operating_point``, ``subgroups``, ``profile``, ``sample_size``, ``acceptance``; ``comparison/``,

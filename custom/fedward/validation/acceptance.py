@@ -1,7 +1,7 @@
-"""Whether a hospital's own result reaches what the consortium asks: pass, fail, or not decided yet.
+"""Judge a hospital's own result against the consortium's threshold: pass, fail, or undecided.
 
-A result decides only by its whole 95 % interval. An estimate above the threshold with an interval that reaches below it
-is no pass, and neither is a pass that four patients gave.
+Only the whole 95 % interval decides. An estimate above the threshold is no pass if its interval reaches below the
+threshold, or if it comes from four patients.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from fedward.validation.bootstrap import LEVEL, Interval
 Verdict = Literal["pass", "fail", "undecided", "insufficient support"]
 
 MOST_MORE = 100_000
-"""More further patients than this are not worth a number."""
+"""Largest number of further patients that is reported."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """A verdict and what it rests on.
+    """Verdict with its threshold and reason.
 
     Attributes:
         verdict: of the whole interval against the threshold.
         threshold: 0 to 1.
-        more_patients: further labelled patients that would decide it if the result stayed where it is; None where that
-            is no question, or where the result lies too near the threshold for any number.
-        why: one line, without a number that the hospital's floor hides.
+        more_patients: further labelled patients that would decide it if the result stayed the same; None if the verdict
+            is not "undecided", or if the result is too near the threshold for a useful number.
+        why: one line, without a number that the hospital's minimum count hides.
     """
 
     verdict: Verdict
@@ -37,17 +37,17 @@ class Judgement:
 
 
 def judge(value: float | None, interval: Interval | None, *, patients: int, threshold: float) -> Judgement:
-    """Hold a result to a threshold.
+    """Judge a result against a threshold.
 
     Args:
-        value: the result; None where the hospital's floor hides it or it could not be computed.
-        interval: its 95 % interval over patients; see ``supported`` for one of a perfect area.
-        patients: that it rests on.
+        value: the result; None if the hospital's minimum count hides it or it could not be computed.
+        interval: its 95 % interval over patients; for a perfect area see ``supported``.
+        patients: number of patients of the result.
         threshold: 0 to 1.
 
     Returns:
-        "pass" where the interval's low end reaches the threshold, "fail" where its high end lies below it, "undecided"
-        where it holds the threshold, "insufficient support" without value or interval.
+        "pass" if the interval's low end reaches the threshold, "fail" if its high end is below it, "undecided" if the
+        interval contains it, "insufficient support" without value or interval.
     """
     if value is None or interval is None:
         why = "too few patients for a number"
@@ -69,12 +69,12 @@ def judge(value: float | None, interval: Interval | None, *, patients: int, thre
 
 
 def supported(value: float, interval: Interval, *, positive_patients: int, negative_patients: int) -> Interval:
-    """An area's interval, not narrower at 0 or 1 than so few patients allow.
+    """Widen an area's interval at 0 or 1 to the width that the number of patients supports.
 
-    Drawing patients anew cannot widen a perfect area: it gives (1, 1) even for two patients of each kind. But with m
-    patients of the rarer kind there are m disjoint pairs of a positive and a negative patient; each is won with the
-    chance A, all of them with A^m. A below ``0.025^(1/m)`` is therefore refuted at 2.5 % and no other is: Clopper and
-    Pearson's (1934) bound for m out of m.
+    Resampling patients cannot widen the interval of a perfect area: it gives (1, 1) even for two patients of each kind.
+    But with m patients of the rarer kind there are m disjoint pairs of a positive and a negative patient. Each is won
+    with probability A, all of them with A^m. So exactly the areas A below ``0.025^(1/m)`` are rejected at 2.5 %: this
+    is Clopper and Pearson's (1934) bound for m out of m.
     """
     low, high = interval
     pairs = max(1, min(positive_patients, negative_patients))
@@ -87,7 +87,7 @@ def supported(value: float, interval: Interval, *, positive_patients: int, negat
 
 
 def _more(value: float, interval: Interval, *, patients: int, threshold: float) -> int | None:
-    """The interval's half on the threshold's side shrinks as one over the root of the patients."""
+    """Return the further patients needed: the half of the interval towards the threshold shrinks as 1/√patients."""
     half = value - interval[0] if value >= threshold else interval[1] - value
     gap = abs(value - threshold)
     if gap == 0 or half / gap > math.sqrt(MOST_MORE):

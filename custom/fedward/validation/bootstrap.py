@@ -1,4 +1,4 @@
-"""Intervals by resampling patients: images of one patient stay together (Field and Welsh 2007, section 2)."""
+"""Compute intervals by resampling patients: images of one patient stay together (Field and Welsh 2007, section 2)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RESAMPLES = 1000
 SEED = 20_240
 LEVEL = 0.95
 CHUNK = 4_000_000
-"""Numbers held at once, so that large cohorts do not fill the memory."""
+"""Largest count of numbers in memory at once, so that large cohorts do not fill it."""
 
 
 def patient_intervals(
@@ -25,17 +25,17 @@ def patient_intervals(
     seed: int = SEED,
     level: float = LEVEL,
 ) -> list[Interval | None]:
-    """The percentile intervals of several statistics when patients are drawn anew with replacement, once for all.
+    """Compute percentile intervals of several statistics from the same resamples of patients, with replacement.
 
     Args:
-        statistics: (resamples, n) counts of how often each image was drawn -> (resamples, k) values, NaN where a draw
-            gives none (one class only).
-        patients: whose image each of the n is.
-        resamples, seed, level: 1000 draws, a fixed seed, 95 % unless told otherwise.
+        statistics: function from (resamples, n), the number of times that each image was drawn, to (resamples, k)
+            values, NaN where a draw gives none (one class only).
+        patients: patient of each of the n images.
+        resamples, seed, level: by default 1000 draws, a fixed seed, 95 %.
 
     Returns:
-        For each of the k (low, high), or None when more than a tenth of the draws give no value; an empty list with
-        fewer than two patients.
+        (low, high) for each of the k, or None if more than a tenth of the draws give no value; an empty list with fewer
+        than two patients.
     """
     names, owner = np.unique(np.asarray(patients), return_inverse=True)
     if len(names) < 2:
@@ -51,7 +51,7 @@ def patient_intervals(
 def patient_interval(
     statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]], patients: Sequence[Any], **options: Any
 ) -> Interval | None:
-    """As ``patient_intervals`` for one statistic, (resamples, n) -> (resamples,); None with fewer than two patients."""
+    """Compute ``patient_intervals`` of one statistic, (resamples, n) -> (resamples,); None below two patients."""
     found = patient_intervals(lambda counts: statistic(counts)[:, np.newaxis], patients, **options)
     return found[0] if found else None
 
@@ -65,7 +65,7 @@ def _percentiles(values: NDArray[np.float64], *, resamples: int, level: float) -
 
 
 def mean_interval(values: NDArray[np.float64], patients: Sequence[Any], **options: Any) -> Interval | None:
-    """The interval of a mean over images, by ``patient_interval``; values that are NaN do not count."""
+    """Compute the interval of a mean over images by ``patient_interval``; values that are not finite do not count."""
     there = np.isfinite(values)
     kept = np.asarray(values, dtype=np.float64)[there]
 

@@ -1,13 +1,12 @@
-"""Whether a score of 0.8 means 8 of 10: the expected calibration error, over images, and the reliability table, over
-patients.
+"""Measure calibration (a score of 0.8 should mean yes in 8 of 10): expected calibration error and reliability table.
 
-Scores are probabilities of yes, shape (n,), parted into ten bins of equal width; a score on an edge is in the bin above
-it, and 1 in the last. Of several classes each counts as one yes-or-no question, as in the classwise error of Kull et
+Scores are probabilities of yes, shape (n,), in ten bins of equal width; a score on an edge is in the bin above it, and
+1 in the last. If there are several classes, each counts as one yes-or-no question, as in the classwise error of Kull et
 al. (2019, NeurIPS, section 3).
 
-Every image tells the error. The table is parted further, and so is over patients, as the hospital's floor is: a
-patient's score is the highest of their images', and they are positive with yes in any image. Where each has one image
-these are the image's own.
+The error is over images. The table shows the counts of each bin, so it is over patients, to which the hospital's
+minimum count applies: a patient's score is the highest score of the patient's images, and the patient is positive with
+yes in any image. If each patient has one image, these are the image's own.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ _EDGES = np.array([float(edge) for edge in RELIABILITY_BINS[1:]])
 
 
 def ece(labels: ArrayLike, scores: ArrayLike) -> float | None:
-    """Expected calibration error: |share of yes - mean score| of each bin, weighted by its images.
+    """Compute the expected calibration error: |share of yes - mean score| of each bin, weighted by its images.
 
     Naeini, Cooper and Hauskrecht (2015, AAAI, equation 4 and after) and Guo et al. (2017, ICML, equation 3), of the
     probability of yes.
 
     Returns:
-        0 to 1, or None without an image, or with a score that is not 0 to 1.
+        0 to 1, or None without an image, or with a score that is not from 0 to 1.
     """
     pair = _checked(labels, scores)
     if pair is None:
@@ -43,14 +42,14 @@ def ece(labels: ArrayLike, scores: ArrayLike) -> float | None:
 
 
 def reliability(labels: ArrayLike, scores: ArrayLike, patients: Sequence[Any]) -> Table | None:
-    """The reliability table of patients (DeGroot and Fienberg 1983, The Statistician 32:12-22).
+    """Compute the reliability table of patients (DeGroot and Fienberg 1983, The Statistician 32:12-22).
 
     Args:
-        labels, scores: as ``ece``.
-        patients: whose image each of the n is.
+        labels, scores: as in ``ece``.
+        patients: patient of each of the n images.
 
     Returns:
-        As ``table_of``; None without an image, or with a score that is not 0 to 1.
+        As in ``table_of``; None without an image, or with a score that is not from 0 to 1.
     """
     pair = _checked(labels, scores)
     if pair is None:
@@ -64,15 +63,15 @@ def reliability(labels: ArrayLike, scores: ArrayLike, patients: Sequence[Any]) -
 def of_patients(
     truth: NDArray[np.bool_], score: NDArray[np.float64], patients: Sequence[Any]
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Each patient's own label and score.
+    """Return each patient's label and score.
 
     Args:
-        truth: yes of each image, (n,).
-        score: its score, (n,).
-        patients: whose image each is.
+        truth: True for each image with yes, (n,).
+        score: score of each image, (n,).
+        patients: patient of each image.
 
     Returns:
-        Whether a patient has yes in any image, and their highest score; both (patients,), in one order.
+        True for a patient with yes in any image, and the patient's highest score; both (patients,), in one order.
     """
     names, owner = np.unique(np.asarray(patients), return_inverse=True)
     positive, highest = np.zeros(len(names), dtype=np.bool_), np.full(len(names), -np.inf)
@@ -82,15 +81,15 @@ def of_patients(
 
 
 def table_of(patients: NDArray[np.int64], positives: NDArray[np.int64], scores: NDArray[np.float64]) -> Table:
-    """The table of counts.
+    """Return the reliability table from counts.
 
     Args:
-        patients, positives: in each bin, and those of them with yes, (bins,).
+        patients, positives: patients in each bin, and those of them with yes, (bins,).
         scores: the sum of the patients' scores, (bins,).
 
     Returns:
-        Lower edge of each bin that has a patient -> ``patients``, ``positives``, and their mean ``score``. The share
-        that was observed is positives / patients.
+        Lower edge of each bin that has a patient -> ``patients``, ``positives``, and the patients' mean ``score``. The
+        observed share of yes is positives / patients.
     """
     return {
         edge: {"patients": int(n), "positives": int(p), "score": float(s / n)}
@@ -100,12 +99,12 @@ def table_of(patients: NDArray[np.int64], positives: NDArray[np.int64], scores: 
 
 
 def tenths(score: NDArray[np.float64]) -> NDArray[np.intp]:
-    """The bin of each score, (n,), from 0."""
+    """Return the bin of each score, (n,), from 0."""
     return np.searchsorted(_EDGES, score, side="right")
 
 
 def by_tenth(place: NDArray[np.intp], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The sum of values in each bin, (bins,); place and values are (n,)."""
+    """Return the sum of values in each bin, (bins,); place and values are (n,)."""
     return np.asarray(np.bincount(place, weights=values, minlength=len(RELIABILITY_BINS)), dtype=np.float64)
 
 

@@ -1,7 +1,6 @@
-"""A classification model's curves as short tables: ROC at fixed false-positive rates, and reliability.
+"""Compute a classification model's curves as short tables: ROC at fixed false-positive rates, and reliability.
 
-From a hospital's own scores, or from the counts of ``fedward.validation.pooling.pooled``, which are of all hospitals
-together.
+Their input is a hospital's own scores, or the counts of ``fedward.validation.pooling.pooled`` over all hospitals.
 """
 
 from __future__ import annotations
@@ -24,15 +23,15 @@ Curves = dict[str, Any]
 def curves(
     labels: Mapping[str, NDArray[np.int64]], scores: Mapping[str, NDArray[np.float64]], patients: Sequence[Any]
 ) -> dict[str, Curves]:
-    """The curves of each label.
+    """Compute the curves of each label.
 
     Args:
         labels: name -> 0 and 1, (n,).
         scores: name -> probability of yes, (n,).
-        patients: whose image each of the n is.
+        patients: patient of each of the n images.
 
     Returns:
-        JSON-ready: name -> ``roc`` and ``reliability``, each absent where it cannot be had.
+        JSON-ready: name -> ``roc`` and ``reliability``, each absent if it cannot be computed.
     """
     found = {}
     for name, truth in labels.items():
@@ -42,9 +41,9 @@ def curves(
 
 
 def roc(labels: ArrayLike, scores: ArrayLike) -> dict[str, float] | None:
-    """Sensitivity at 21 false-positive rates, on the straight lines between the thresholds' points.
+    """Compute the sensitivity at 21 false-positive rates, on the straight lines between the thresholds' points.
 
-    So ties count half, as in ``ranking.auroc``; where the curve rises upright it is its upper end.
+    So ties count half, as in ``ranking.auroc``; where the curve is vertical, the sensitivity is that of its upper end.
 
     Returns:
         False-positive rate "0.00" to "1.00" -> sensitivity; None with one class only or a score that is not finite.
@@ -57,11 +56,11 @@ def roc(labels: ArrayLike, scores: ArrayLike) -> dict[str, float] | None:
 
 
 def counted_curves(no: NDArray[np.int64], yes: NDArray[np.int64], table: Table) -> Curves:
-    """The curves of scores of which only counts are known.
+    """Compute the curves from counts of scores.
 
     Args:
         no, yes: images in each bin of the score, from the lowest up, (bins,).
-        table: the reliability table, as ``calibration.table_of`` makes it.
+        table: the reliability table from ``calibration.table_of``.
 
     Returns:
         As one entry of ``curves``. Images in one bin are ties.
@@ -74,7 +73,7 @@ def counted_curves(no: NDArray[np.int64], yes: NDArray[np.int64], table: Table) 
 
 
 def _at_rates(hits: NDArray[np.float64], false_alarms: NDArray[np.float64]) -> dict[str, float]:
-    """True and false positives from the strictest threshold to the laxest, none of both left out in front."""
+    """Interpolate the ROC curve from true and false positives, strictest threshold first, without the point (0, 0)."""
     tpr = np.concatenate([[0.0], hits / hits[-1]])
     fpr = np.concatenate([[0.0], false_alarms / false_alarms[-1]])
     after = np.searchsorted(fpr, _RATES, side="right")

@@ -1,13 +1,14 @@
-"""Sensitivity and specificity at a threshold that was chosen on other patients than those it is judged by.
+"""Measure sensitivity and specificity at a threshold that was chosen on other patients.
 
-A threshold that is chosen and judged on the same patients looks better than it is, the more so the fewer they are
-(Leeflang et al. 2008, Clinical Chemistry 54:729-737). So a hospital's patients are dealt into folds; each fold is
-judged by the threshold that the other folds choose, and the decisions are counted together (cross-validatory choice,
-Stone 1974, JRSS B 36:111-147). The wanted specificity is then aimed at, and what was reached is told beside it.
+A threshold that is chosen and tested on the same patients looks better than it is, above all if they are few (Leeflang
+et al. 2008, Clinical Chemistry 54:729-737). So a hospital's patients are divided into folds. Each fold is decided by
+the threshold that the other folds choose, and the decisions are counted together (cross-validatory choice, Stone 1974,
+JRSS B 36:111-147). The wanted specificity is thus a target, and the specificity that was reached is reported too.
 
-The 95 % interval draws patients anew, the decisions being as they are. Where that says nothing, since all decisions of
-a class were alike or too few patients have it, it is Clopper and Pearson's (1934, Biometrika 26:404-413) with as many
-trials as patients have an image of the class: images of one patient then count as one.
+The 95 % interval resamples patients; the decisions stay the same. If resampling gives no interval, because all
+decisions of a class were equal or too few patients have the class, the interval is Clopper and Pearson's (1934,
+Biometrika 26:404-413). Its number of trials is the number of patients with an image of the class: images of one patient
+then count as one.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from fedward.validation.bootstrap import LEVEL, Interval, patient_intervals
 from fedward.validation.ranking import checked, cumulated
 
 SPECIFICITY = 0.95
-"""Share of the well that a threshold is to leave alone."""
+"""Target specificity of a threshold: share of negatives that it should call no."""
 FOLDS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatingPoint:
-    """What a threshold's decisions came to.
+    """Sensitivity and specificity of a threshold's decisions.
 
     Attributes:
         sensitivity, specificity: share of positives called yes, and of negatives called no; None without any.
@@ -45,7 +46,7 @@ class OperatingPoint:
 
 
 def choose_threshold(labels: ArrayLike, scores: ArrayLike, *, specificity: float = SPECIFICITY) -> float | None:
-    """The lowest score that, where it and all above are called yes, leaves ``specificity`` of the negatives alone.
+    """Return the lowest threshold (yes from it upwards) that calls at least ``specificity`` of the negatives no.
 
     Args:
         labels: 0 and 1, (n,).
@@ -53,7 +54,7 @@ def choose_threshold(labels: ArrayLike, scores: ArrayLike, *, specificity: float
         specificity: 0 to 1.
 
     Returns:
-        One of the scores; the next number above all of them where no score does; None with one class only or a score
+        One of the scores; the next number above all of them if no score reaches it; None with one class only or a score
         that is not finite.
     """
     pair = checked(labels, scores)
@@ -65,11 +66,11 @@ def choose_threshold(labels: ArrayLike, scores: ArrayLike, *, specificity: float
 
 
 def at_threshold(labels: ArrayLike, scores: ArrayLike, patients: Sequence[Any], *, threshold: float) -> OperatingPoint:
-    """What a threshold that comes from elsewhere, such as from another hospital, reaches here.
+    """Compute sensitivity and specificity of a given threshold, such as another hospital's.
 
     Args:
-        labels, scores: as ``choose_threshold``; one class may be absent, and its share is then None.
-        patients: whose image each of the n is.
+        labels, scores: as in ``choose_threshold``; one class may be absent, and its share is then None.
+        patients: patient of each of the n images.
         threshold: scores of it and above are called yes.
     """
     score = np.asarray(scores, dtype=np.float64)
@@ -86,11 +87,11 @@ def cross_fitted_calls(
     specificity: float = SPECIFICITY,
     folds: int = FOLDS,
 ) -> NDArray[np.bool_] | None:
-    """Each image's yes or no, (n,), by the threshold that the other folds' patients choose.
+    """Decide yes or no for each image, (n,), by the threshold that the other folds' patients choose.
 
     Returns:
-        None with one class only, a score that is not finite, or where a fold's others lack a class: it takes two
-        patients with a positive image and two with a negative one.
+        The decisions; None with one class only, with a score that is not finite, or if the other folds of a fold lack a
+        class: two patients with a positive image and two with a negative one are needed.
     """
     pair = checked(labels, scores)
     if pair is None:
@@ -108,10 +109,10 @@ def cross_fitted_calls(
 
 
 def deal(labels: ArrayLike, patients: Sequence[Any], *, folds: int = FOLDS) -> NDArray[np.int64]:
-    """The fold of each image, (n,): patients in the order of their ids, those with a positive first, dealt like cards.
+    """Assign a fold to each image, (n,): patients in the order of their ids, first those with a positive, in turn.
 
-    The same patients and labels always fall the same way, and no patient is in two folds. Ids are keyed hashes and so
-    in no order of their own.
+    The same patients and labels always give the same folds, and no patient is in two folds. Ids are keyed hashes, so
+    their order carries no information.
     """
     names, owner = np.unique(np.asarray(patients), return_inverse=True)
     sick = np.bincount(owner, weights=np.asarray(labels).astype(np.float64), minlength=len(names)) > 0
@@ -122,12 +123,12 @@ def deal(labels: ArrayLike, patients: Sequence[Any], *, folds: int = FOLDS) -> N
 
 
 def judged(labels: ArrayLike, called: ArrayLike, patients: Sequence[Any]) -> OperatingPoint:
-    """Shares and intervals of decisions that were made.
+    """Compute shares and intervals of given decisions.
 
     Args:
         labels: 0 and 1, (n,).
-        called: whether each image was called yes, (n,).
-        patients: whose image each is.
+        called: True for each image that was called yes, (n,).
+        patients: patient of each image.
     """
     truth, yes = np.asarray(labels).astype(bool), np.asarray(called).astype(bool)
     return point_of(truth, yes, patients, patient_intervals(drawn_shares(truth, yes), patients))
@@ -136,7 +137,7 @@ def judged(labels: ArrayLike, called: ArrayLike, patients: Sequence[Any]) -> Ope
 def drawn_shares(
     truth: NDArray[np.bool_], called: NDArray[np.bool_]
 ) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
-    """Sensitivity and specificity as a function of how often each image was drawn, (draws, n) -> (draws, 2)."""
+    """Return sensitivity and specificity as a function of the draws of each image, (draws, n) -> (draws, 2)."""
     right = np.stack([truth & called, ~truth & ~called], axis=1).astype(np.float64)
     each = np.stack([truth, ~truth], axis=1).astype(np.float64)
 
@@ -151,10 +152,10 @@ def drawn_shares(
 def point_of(
     truth: NDArray[np.bool_], called: NDArray[np.bool_], patients: Sequence[Any], drawn: Sequence[Interval | None]
 ) -> OperatingPoint:
-    """The shares with the intervals that drawing patients gave them, or Clopper and Pearson's where it says nothing.
+    """Return the shares with their resampled intervals, or with Clopper and Pearson's if resampling gives none.
 
     Args:
-        truth, called, patients: as ``judged``.
+        truth, called, patients: as in ``judged``.
         drawn: intervals of ``drawn_shares``, or empty.
     """
     owners = np.asarray(patients)
@@ -171,7 +172,7 @@ def point_of(
 
 
 def exact_interval(share: float, trials: int, *, level: float = LEVEL) -> Interval:
-    """Clopper and Pearson's interval of a share; where share times trials is no whole number, by the beta quantiles.
+    """Compute Clopper and Pearson's interval of a share by beta quantiles; share times trials need not be an integer.
 
     Args:
         share: 0 to 1.

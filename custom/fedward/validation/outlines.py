@@ -1,4 +1,4 @@
-"""The images that a segmentation outlines worst, in the middle and best; for a hospital's own eyes."""
+"""Rank images by their Dice and choose those with the worst, median and best outlines, for the hospital only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RANKS = ("worst", "median", "best")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outlined:
-    """One validation image with its two masks.
+    """Validation image with its two masks.
 
     Attributes:
         rank: one of ``RANKS``.
@@ -30,13 +30,13 @@ class Outlined:
 
 
 def ranked(dices: NDArray[np.float64]) -> dict[str, int]:
-    """Rank -> place of the image with that Dice.
+    """Return rank -> position of the image with that rank by mean Dice.
 
     Args:
         dices: of each image and structure, (n, structures); NaN where an image lacks a structure.
 
     Returns:
-        Fewer than three where fewer images have a Dice; no image twice.
+        Three entries, or fewer if fewer images have a Dice; no image twice.
     """
     means = [(float(row[np.isfinite(row)].mean()), place) for place, row in enumerate(dices) if np.isfinite(row).any()]
     order = [place for _, place in sorted(means)]

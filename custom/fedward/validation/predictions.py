@@ -1,4 +1,4 @@
-"""A model's predictions on a site's validation images."""
+"""Define a model's predictions on a site's validation images."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Predictions:
-    """A model's word on each validation image; it stays at the site.
+    """Predictions of a model for each validation image; they stay at the site.
 
     Attributes:
-        patients, images: pseudonyms, one an image.
+        patients, images: pseudonyms, one for each image.
         scores: float64 (n, outputs): probability of yes for each label, or of each class.
         labels: int64 (n, labels) of 0 and 1, or (n,) of class indices for multiclass.
         loss: mean loss.

@@ -1,4 +1,4 @@
-"""Who a hospital's validation patients are and what their images look like, beside which its scores are to be read."""
+"""Describe a hospital's validation patients and their images, as context for its scores."""
 
 from __future__ import annotations
 
@@ -26,27 +26,24 @@ def site_profile(
     images: Iterable[NDArray[np.float32]],
     predictions: Predictions | None,
 ) -> dict[str, Any]:
-    """The profile of a site's validation patients, whole: ``fedward.privacy.disclosure.release`` hides what must not
-    leave.
+    """Return the full profile of a site's validation patients; ``fedward.privacy.disclosure.release`` suppresses later.
 
     Args:
-        job: whose labels or classes count.
+        job: the job with the labels or classes.
         examples: each validation image.
-        images: for each of them, in their order, its standardised grey values as the network sees them.
-        predictions: the federated model's word on them; None for a segmentation.
+        images: for each of them, in their order, its standardised grey values, as in the network's input.
+        predictions: the federated model's predictions for them; None for a segmentation.
 
     Returns:
         JSON-ready. ``patients``, ``images``. ``sex``, ``age``, ``maker``: patients by value, each patient once (by
-        maker as ``subgroups.patient_maker`` has it). ``positives``: patients by label or class, absent for a
-        segmentation.
-        ``intensity``: lower edge of a grey value -> share. ``spacing_mm``: the median over images of the distance from
-        pixel to pixel within a slice as the header gives it, before the image is brought to the network's size: it
-        tells detectors apart, and the network's grid would not; None where no header has it. ``spacing_patients``:
-        those with an image that has it. ``label_noise``: see
-        ``fedward.validation.comparison.label_noise``; None for a segmentation.
+        maker as in ``subgroups.patient_maker``). ``positives``: patients by label or class, absent for a segmentation.
+        ``intensity``: lower edge of a grey value -> share. ``spacing_mm``: the median over images of the pixel spacing
+        within a slice, from the header, before the image is resized to the network's size (the resized spacing would
+        not distinguish detectors); None if no header has it. ``spacing_patients``: patients with an image that has it.
+        ``label_noise``: see ``fedward.validation.comparison.label_noise``; None for a segmentation.
 
     Raises:
-        ValueError: not as many images as examples.
+        ValueError: the numbers of images and examples differ.
     """
     counts = cohort_statistics(job, examples, images)
     found = pooled_statistics(job, counts, min_count=0)

@@ -1,6 +1,6 @@
-"""How well scores rank the sick above the well: area under the ROC curve and its kin. NumPy only.
+"""Measure the ranking of positives above negatives: area under the ROC curve and average precision. NumPy only.
 
-Labels are 0 and 1, shape (n,); scores are finite, shape (n,), higher for yes. What cannot be computed is None.
+Labels are 0 and 1, shape (n,); scores are finite, shape (n,), higher for yes. A value that cannot be computed is None.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Counts = NDArray[np.float64]
 
 
 def auroc(labels: ArrayLike, scores: ArrayLike) -> float | None:
-    """The chance that a positive scores above a negative, ties counting half (Hanley and McNeil 1982).
+    """Return the probability that a positive scores above a negative; ties count half (Hanley and McNeil 1982).
 
     Returns:
         0 to 1, or None with one class only or a score that is not finite.
@@ -27,20 +27,20 @@ def auroc(labels: ArrayLike, scores: ArrayLike) -> float | None:
 
 
 def auroc_interval(labels: ArrayLike, scores: ArrayLike, patients: Sequence[Any], **options: Any) -> Interval | None:
-    """The 95 % interval of ``auroc`` by drawing patients anew; see ``bootstrap.patient_interval``.
+    """Compute the 95 % interval of ``auroc`` by resampling patients; see ``bootstrap.patient_interval``.
 
-    A draw with one class only gives no value; None when more than a tenth of the draws are such. Scores that separate
-    the classes perfectly give (1, 1): read it with n and positives beside it.
+    A draw with one class only gives no value; the result is None if this holds for more than a tenth of the draws.
+    Scores that separate the classes perfectly give (1, 1): read it together with n and positives.
     """
     areas = drawn_areas(labels, scores)
     return None if areas is None else patient_interval(areas, patients, **options)
 
 
 def drawn_areas(labels: ArrayLike, scores: ArrayLike) -> Callable[[Counts], NDArray[np.float64]] | None:
-    """``auroc`` as a function of how often each image was drawn, (draws, n) -> (draws,), for ``bootstrap``.
+    """Return ``auroc`` as a function of the draws of each image, (draws, n) -> (draws,), for ``bootstrap``.
 
     Returns:
-        NaN where a draw holds one class only; None in place of the function where ``auroc`` is None.
+        A function, which gives NaN for a draw with one class only; or None if ``auroc`` is None.
     """
     pair = checked(labels, scores)
     if pair is None:
@@ -64,7 +64,7 @@ def drawn_areas(labels: ArrayLike, scores: ArrayLike) -> Callable[[Counts], NDAr
 
 
 def average_precision(labels: ArrayLike, scores: ArrayLike) -> float | None:
-    """Precision averaged over the steps of recall, without interpolation.
+    """Compute the precision averaged over the steps of recall, without interpolation.
 
     Returns:
         0 to 1, or None without a positive, without a negative, or with a score that is not finite.
@@ -78,10 +78,10 @@ def average_precision(labels: ArrayLike, scores: ArrayLike) -> float | None:
 
 
 def checked(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.float64]] | None:
-    """Truth and scores as arrays, or None with one class only or a score that is not finite.
+    """Return truth and scores as arrays, or None with one class only or a score that is not finite.
 
     Raises:
-        ValueError: not of one length.
+        ValueError: their lengths differ.
     """
     truth, score = np.asarray(labels).astype(bool), np.asarray(scores, dtype=np.float64)
     if truth.shape != score.shape or truth.ndim != 1:
@@ -94,7 +94,7 @@ def checked(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], ND
 def cumulated(
     truth: NDArray[np.bool_], score: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Distinct scores from the highest down, and the true and false positives where each is the threshold."""
+    """Return the distinct scores from the highest down, and the true and false positives at each as threshold."""
     order = np.argsort(-score, kind="stable")
     last = np.flatnonzero(np.diff(score[order], append=-np.inf))
     hits = np.cumsum(truth[order])[last].astype(np.float64)

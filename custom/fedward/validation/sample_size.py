@@ -1,12 +1,12 @@
-"""How many labelled patients it takes until an interval is as narrow as wanted. Plain arithmetic, no data.
+"""Compute the number of labelled patients for an interval of a wanted width. Plain arithmetic, no data.
 
 For an area under the ROC curve the variance is Hanley and McNeil's (1982, Radiology 143:29-36, the equation for
-SE(W) with Q1 = A/(2 - A) and Q2 = 2A²/(1 + A)), for a mean Dice it is that of a mean. Several images of one patient
-tell less than as many patients: the design effect 1 + (m - 1)·ρ says how much less (Kish 1965, section 5.4; for ROC
-areas of clustered images Obuchowski 1997, Biometrics 53:567-578). ρ is 1 here unless told otherwise, so that a second
-image of a patient counts for nothing: the safe side.
+SE(W) with Q1 = A/(2 - A) and Q2 = 2A²/(1 + A)); for a mean Dice it is the variance of a mean. Several images of one
+patient give less information than the same number of patients: the design effect 1 + (m - 1)·ρ is the factor (Kish
+1965, section 5.4; for ROC areas of clustered images Obuchowski 1997, Biometrics 53:567-578). By default ρ is 1, so that
+a second image of a patient adds no information: the safe side.
 
-The rule of thumb "100 to 200 cases" is neither a floor nor a promise; ``rule_of_thumb`` says what it buys.
+The rule of thumb "100 to 200 cases" is neither a minimum nor a promise; ``rule_of_thumb`` gives the resulting widths.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from statistics import NormalDist
 from fedward.errors import SettingsError
 
 RULE_OF_THUMB = (100, 200)
-"""Labelled patients that a cold start is commonly said to need."""
+"""Labelled patients that a cold start needs by the common rule of thumb."""
 LEVEL = 0.95
 MOST_PATIENTS = 1_000_000
-"""Above this the answer is "cannot be had"."""
+"""Largest number of patients in an answer; above it, the width cannot be reached."""
 FEWEST = 10
-"""Fewer patients, or patients of either kind, give no interval that these formulas describe."""
+"""Smallest number of patients, and of patients of each kind, for which these formulas describe the interval."""
 SD_OF_DICE = 0.15
-"""Standard deviation of Dice from patient to patient, where nothing was measured yet."""
+"""Standard deviation of Dice from patient to patient, if it was not measured yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needed:
-    """What a width takes.
+    """Number of patients needed for a width.
 
     Attributes:
-        patients: labelled patients; None where more than ``MOST_PATIENTS`` would be needed.
-        positives: how many of them have the finding; None for Dice.
-        width: of the 95 % interval that was asked for, from its low to its high end.
+        patients: labelled patients; None if more than ``MOST_PATIENTS`` are needed.
+        positives: number of them with the finding; None for Dice.
+        width: wanted width of the 95 % interval, from its low to its high end.
     """
 
     patients: int | None
@@ -44,7 +44,7 @@ class Needed:
 
 
 def auc_variance(auc: float, *, positives: float, negatives: float) -> float:
-    """Variance of an area under the ROC curve (Hanley and McNeil 1982).
+    """Compute the variance of an area under the ROC curve (Hanley and McNeil 1982).
 
     Args:
         auc: the expected area, 0 to 1.
@@ -57,7 +57,7 @@ def auc_variance(auc: float, *, positives: float, negatives: float) -> float:
 
 
 def design_effect(images_per_patient: float, *, correlation: float = 1.0) -> float:
-    """How many times more images it takes when they come several a patient, 1 + (m - 1)·ρ.
+    """Return the factor by which more images are needed if each patient has several, 1 + (m - 1)·ρ.
 
     Args:
         images_per_patient: 1 or more.
@@ -74,7 +74,7 @@ def auc_width(
     images_per_patient: float = 1.0,
     correlation: float = 1.0,
 ) -> float:
-    """Width of the 95 % interval that so many patients give, 2·z·SE; it may reach beyond 0 and 1."""
+    """Return the width of the 95 % interval for a number of patients, 2·z·SE; it may reach beyond 0 and 1."""
     cases = patients * images_per_patient / design_effect(images_per_patient, correlation=correlation)
     variance = auc_variance(auc, positives=cases * prevalence, negatives=cases * (1 - prevalence))
     return 2 * _z() * math.sqrt(variance)
@@ -88,17 +88,17 @@ def patients_for_auc(
     images_per_patient: float = 1.0,
     correlation: float = 1.0,
 ) -> Needed:
-    """Fewest labelled patients whose 95 % interval of the area is no wider than ``width``; ``FEWEST`` of each kind.
+    """Return the fewest labelled patients, ``FEWEST`` of each kind, for a 95 % interval of the area within ``width``.
 
     Args:
         width: from the low to the high end, above 0.
-        auc: expected area, 0.5 to 1, not 1 itself: a perfect area has no variance here, and promises nothing.
-        prevalence: part of the patients who have the finding, above 0 and below 1.
+        auc: expected area, from 0.5 to below 1: a perfect area has no variance here.
+        prevalence: share of the patients with the finding, above 0 and below 1.
         images_per_patient: on average.
         correlation: of two images of one patient, 0 to 1.
 
     Raises:
-        SettingsError: a number out of its range.
+        SettingsError: a number is out of its range.
     """
     _require("width", width, 0 < width < 1, "give the interval's width, such as 0.1")
     _require("expected AUC", auc, 0.5 <= auc < 1, "give what is expected, from 0.5 to below 1")
@@ -122,7 +122,7 @@ def patients_for_auc(
 def patients_for_dice(
     width: float, *, sd: float = SD_OF_DICE, images_per_patient: float = 1.0, correlation: float = 1.0
 ) -> Needed:
-    """Fewest labelled patients whose 95 % interval of the mean Dice is no wider than ``width``: (2·z·sd/width)².
+    """Return the fewest labelled patients whose 95 % interval of the mean Dice is at most ``width``: (2·z·sd/width)².
 
     Args:
         width: from the low to the high end, above 0.
@@ -130,7 +130,7 @@ def patients_for_dice(
         images_per_patient, correlation: as for ``patients_for_auc``.
 
     Raises:
-        SettingsError: a number out of its range.
+        SettingsError: a number is out of its range.
     """
     _require("width", width, 0 < width < 1, "give the interval's width, such as 0.1")
     _require("standard deviation of Dice", sd, 0 <= sd <= 0.5, "Dice goes from 0 to 1")
@@ -140,12 +140,12 @@ def patients_for_dice(
 
 
 def dice_width(patients: float, *, sd: float = SD_OF_DICE) -> float:
-    """Width of the 95 % interval of a mean Dice over so many patients."""
+    """Return the width of the 95 % interval of a mean Dice over a number of patients."""
     return 2 * _z() * sd / math.sqrt(patients)
 
 
 def rule_of_thumb(*, auc: float, prevalence: float) -> dict[int, float]:
-    """Patients of ``RULE_OF_THUMB`` -> the width that they give at this area and prevalence."""
+    """Return patients of ``RULE_OF_THUMB`` -> width of their interval at this area and prevalence."""
     return {patients: auc_width(patients, auc=auc, prevalence=prevalence) for patients in RULE_OF_THUMB}
 
 

@@ -1,4 +1,4 @@
-"""What a model reached at a site, with what stands behind the number. A value that cannot be had is None."""
+"""Score a model at a site, with its counts of patients and images. A value that cannot be computed is None."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from fedward.validation.operating_point import OperatingPoint, cross_fitted_call
 from fedward.validation.ranking import auroc, average_precision, drawn_areas
 
 LEAST_OF_EACH = 5
-"""Fewest patients with yes, and without, that a label needs to count in a mean over labels."""
+"""Smallest number of patients with yes, and without, that each label needs for a mean over labels."""
 
 Drawn = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelScores:
-    """One yes-or-no question.
+    """Scores of one yes-or-no label.
 
     Attributes:
         auc, auc_low, auc_high: area under the ROC curve and its 95 % interval over patients.
         average_precision: 0 to 1.
-        sensitivity, specificity, each with low and high: at a threshold that other patients of the hospital chose for
+        sensitivity, specificity, each with low and high: at a threshold chosen on other patients of the hospital for
             95 % specificity, and the 95 % intervals over patients; see ``fedward.validation.operating_point``.
         ece: expected calibration error, 0 to 1; see ``fedward.validation.calibration``.
-        patients, positives: whose images were scored, and how many of them have an image with yes.
+        patients, positives: number of patients whose images were scored, and of those with yes in an image.
     """
 
     auc: float | None
@@ -50,11 +50,11 @@ class LabelScores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassificationScores(LabelScores):
-    """A classification model at one site.
+    """Scores of a classification model at one site.
 
-    With several labels or classes ``labels`` holds each and the values are plain means over all of them. Where a label
-    has fewer than LEAST_OF_EACH patients with yes, or without, or no value, there is no mean: one over other labels
-    than the next hospital's could not be held beside it, and one over a label of two positives would follow those two.
+    With several labels or classes ``labels`` has each, and the values are plain means over all of them. If a label has
+    fewer than LEAST_OF_EACH patients with yes, or without, or has no value, there is no mean. A mean over fewer labels
+    could not be compared with another hospital's, and a mean with a label of two positives would depend on those two.
     ``positives`` counts patients with any yes (multiclass: with an image of any class but the first).
     """
 
@@ -63,20 +63,20 @@ class ClassificationScores(LabelScores):
     labels: dict[str, LabelScores] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
-        """The same as JSON-ready data; ``labels`` is there only with more than one."""
+        """Return the scores as JSON-ready data; ``labels`` is there only if it has more than one."""
         return _plain(self, "labels")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StructureScores:
-    """One structure.
+    """Scores of one structure.
 
     Attributes:
         dice, dice_low, dice_high: mean over the images that have the structure, and its 95 % interval over patients.
-        hd95_mm, hd95_mm_low, hd95_mm_high: the same of the 95 % Hausdorff distance over the images where truth and
+        hd95_mm, hd95_mm_low, hd95_mm_high: the same for the 95 % Hausdorff distance, over the images where truth and
             prediction have the structure and the header gives a pixel spacing.
-        patients: who have the structure in an image.
-        hd95_patients: who have it in an image with a distance.
+        patients: number of patients with the structure in an image.
+        hd95_patients: number of patients with the structure in an image with a distance.
     """
 
     dice: float | None
@@ -91,11 +91,11 @@ class StructureScores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentationScores:
-    """A segmentation model at one site, on the network's grid: means over the structures of each image.
+    """Scores of a segmentation model at one site, on the network's grid: means over the structures of each image.
 
     Attributes:
-        patients, images: that were scored.
-        dice_patients, hd95_patients: patients with an image that has a Dice, and a distance, of any structure.
+        patients, images: number that was scored.
+        dice_patients, hd95_patients: number of patients with an image that has a Dice, or a distance, of any structure.
     """
 
     dice: float | None
@@ -112,7 +112,7 @@ class SegmentationScores:
     structures: dict[str, StructureScores] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
-        """The same as JSON-ready data; ``structures`` is there only with more than one."""
+        """Return the scores as JSON-ready data; ``structures`` is there only if it has more than one."""
         return _plain(self, "structures")
 
 
@@ -133,8 +133,8 @@ def score_labels(
         labels: 0 and 1, (n, labels).
         scores: (n, labels), higher for yes.
         names: of the labels.
-        patients: whose image each of the n is.
-        loss: mean loss, None or not finite when there is none.
+        patients: patient of each of the n images.
+        loss: mean loss, None or not finite if there is none.
     """
     measured = [_Measured(labels[:, i], scores[:, i], patients) for i in range(len(names))]
     drawn = patient_intervals(_together(measured), patients)
@@ -165,7 +165,7 @@ def score_classes(
         labels: index of the class, (n,).
         scores: (n, classes).
         names: of the classes, in order.
-        patients, loss: as ``score_labels``.
+        patients, loss: as in ``score_labels``.
     """
     one_hot = (np.asarray(labels)[:, np.newaxis] == np.arange(len(names))).astype(np.int64)
     found = score_labels(one_hot, scores, names=names, patients=patients, loss=loss)
@@ -174,17 +174,17 @@ def score_classes(
 
 
 def people(patients: Sequence[str], chosen: ArrayLike) -> int:
-    """How many different patients the images that are chosen, (n,), are of."""
+    """Count the different patients of the chosen images, (n,)."""
     return len({patient for patient, one in zip(patients, np.asarray(chosen), strict=True) if one})
 
 
 def finite(value: float | None) -> float | None:
-    """The value, or None where it is absent or not finite."""
+    """Return the value, or None if it is absent or not finite."""
     return None if value is None or not np.isfinite(value) else float(value)
 
 
 class _Measured:
-    """One label's decisions and what is drawn of it: area, sensitivity, specificity."""
+    """Decisions for one label, and its resampled area, sensitivity and specificity."""
 
     def __init__(self, labels: NDArray[np.int64], scores: NDArray[np.float64], patients: Sequence[str]) -> None:
         self._labels, self._scores = labels, scores
@@ -192,7 +192,7 @@ class _Measured:
         self._called = cross_fitted_calls(labels, scores, patients)
 
     def drawn(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(draws, n) -> (draws, 3), NaN where there is none."""
+        """Return the three values of each draw, (draws, n) -> (draws, 3), NaN where there is none."""
         found = np.full((len(counts), 3), np.nan)
         if self._areas is not None:
             found[:, 0] = self._areas(counts)
@@ -218,7 +218,7 @@ class _Measured:
 
 
 def _together(measured: Sequence[_Measured]) -> Drawn:
-    """All labels side by side, (draws, n) -> (draws, 3 (labels + 1)), their means last."""
+    """Return a function that resamples all labels, (draws, n) -> (draws, 3 (labels + 1)), their means last."""
 
     def drawn(counts: NDArray[np.float64]) -> NDArray[np.float64]:
         each = [one.drawn(counts) for one in measured]
@@ -233,7 +233,7 @@ def _mean(
     patients: Sequence[str],
     drawn: Sequence[Interval | None],
 ) -> LabelScores:
-    """The means over all labels; None where one of them is too rare, or has no value."""
+    """Return the means over all labels; None if one of them is too rare or has no value."""
     enough = all(min(one.positives, one.patients - one.positives) >= LEAST_OF_EACH for one in each.values())
 
     def mean(name: str) -> float | None:

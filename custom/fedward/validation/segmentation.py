@@ -1,4 +1,4 @@
-"""Overlap and surface distance of masks, by MONAI's metrics, gathered batch by batch."""
+"""Compute overlap and surface distance of masks with MONAI's metrics, batch by batch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fedward.validation.scores import SegmentationScores, StructureScores, finit
 
 
 class MaskScorer:
-    """Collects predicted and true masks and gives their scores.
+    """Scorer of predicted masks against true masks, added batch by batch.
 
     Args:
         structures: names, in the order of the masks' numbers 1, 2, ….
@@ -37,12 +37,12 @@ class MaskScorer:
         patients: Sequence[str],
         loss: float = 0.0,
     ) -> None:
-        """Take in a batch.
+        """Add a batch.
 
         Args:
             predicted, truth: structure numbers, 0 for background, (B, *size).
-            spacing_mm: of each image on this grid, one number an axis, or None: no distance then.
-            patients: whose image each is.
+            spacing_mm: of each image on this grid, one number an axis; or None, and the image has no distance.
+            patients: patient of each image.
             loss: sum of the images' losses.
         """
         count = len(self._structures)
@@ -55,22 +55,15 @@ class MaskScorer:
 
     @property
     def dices(self) -> NDArray[np.float64]:
-        """Dice of each image and structure that was added, (n, structures), in order; NaN where there is none."""
+        """Dice of each added image and structure, (n, structures), in order; NaN where there is none."""
         return np.concatenate(self._dice)
 
     def scores(self) -> SegmentationScores:
-        """The scores of all that was added."""
+        """Compute the scores of all added images."""
         dices, distances = self.dices, np.concatenate(self._hd95_mm)
         images, apart = (np.array([_mean(row) for row in values]) for values in (dices, distances))
-        low, high = mean_interval(images, self._patients) or (None, None)
-        near, far = mean_interval(apart, self._patients) or (None, None)
         return SegmentationScores(
-            dice=finite(_mean(images)),
-            dice_low=low,
-            dice_high=high,
-            hd95_mm=finite(_mean(apart)),
-            hd95_mm_low=near,
-            hd95_mm_high=far,
+            **self._means(images, apart),
             patients=len(set(self._patients)),
             images=len(images),
             dice_patients=people(self._patients, np.isfinite(images)),
@@ -79,23 +72,23 @@ class MaskScorer:
             structures={name: self._structure(dices[:, i], distances[:, i]) for i, name in enumerate(self._structures)},
         )
 
-    def _structure(self, dices: NDArray[np.float64], distances: NDArray[np.float64]) -> StructureScores:
+    def _means(self, dices: NDArray[np.float64], distances: NDArray[np.float64]) -> dict[str, float | None]:
+        """Compute both means with their intervals over patients; None where no value is known."""
         low, high = mean_interval(dices, self._patients) or (None, None)
         near, far = mean_interval(distances, self._patients) or (None, None)
+        ends = {"dice_low": low, "dice_high": high, "hd95_mm_low": near, "hd95_mm_high": far}
+        return {"dice": finite(_mean(dices)), "hd95_mm": finite(_mean(distances)), **ends}
+
+    def _structure(self, dices: NDArray[np.float64], distances: NDArray[np.float64]) -> StructureScores:
         return StructureScores(
-            dice=finite(_mean(dices)),
-            dice_low=low,
-            dice_high=high,
-            hd95_mm=finite(_mean(distances)),
-            hd95_mm_low=near,
-            hd95_mm_high=far,
+            **self._means(dices, distances),
             patients=people(self._patients, np.isfinite(dices)),
             hd95_patients=people(self._patients, np.isfinite(distances)),
         )
 
 
 def dice(predicted: NDArray[np.uint8], truth: NDArray[np.uint8], *, structures: int) -> NDArray[np.float64]:
-    """Dice coefficient of each structure in each image, (B, structures); NaN where the truth lacks the structure."""
+    """Compute the Dice of each structure in each image, (B, structures); NaN where the truth lacks the structure."""
     found = compute_dice(_one_hot(predicted, structures), _one_hot(truth, structures), include_background=True)
     values: NDArray[np.float64] = found.double().numpy()
     return values
@@ -104,10 +97,9 @@ def dice(predicted: NDArray[np.uint8], truth: NDArray[np.uint8], *, structures: 
 def hd95_mm(
     predicted: NDArray[np.uint8], truth: NDArray[np.uint8], spacing_mm: tuple[float, ...] | None, *, structures: int
 ) -> NDArray[np.float64]:
-    """95 % Hausdorff distance of each structure in one image, in mm, (structures,).
+    """Compute the 95 % Hausdorff distance of each structure in one image, in mm, (structures,).
 
-    NaN where spacing is unknown, or where the truth or the prediction lacks the structure: there is no surface to
-    measure to.
+    NaN if the spacing is unknown, or if the truth or the prediction lacks the structure and so has no surface.
     """
     values = np.full(structures, np.nan)
     if spacing_mm is None:
@@ -117,7 +109,7 @@ def hd95_mm(
         if ours.any() and theirs.any():
             pair = [torch.from_numpy(mask)[None, None] for mask in (ours, theirs)]
             with warnings.catch_warnings():
-                # MONAI 1.6.1 calls a function of its own with an argument that it has deprecated
+                # MONAI 1.6.1 calls one of its functions with an argument that it has deprecated
                 warnings.filterwarnings("ignore", ".*always_return_as_numpy.*", FutureWarning)
                 found = compute_hausdorff_distance(
                     *pair, include_background=True, percentile=95, spacing=list(spacing_mm)
@@ -131,6 +123,6 @@ def _one_hot(masks: NDArray[np.uint8], structures: int) -> torch.Tensor:
 
 
 def _mean(values: NDArray[np.float64]) -> float:
-    """The mean of what is finite, NaN when nothing is."""
+    """Return the mean of the finite values, NaN if there is none."""
     there = values[np.isfinite(values)]
     return float(there.mean()) if there.size else float("nan")

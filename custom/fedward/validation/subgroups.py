@@ -1,8 +1,8 @@
-"""The model's word on parts of a hospital's validation patients: by sex, by age, by the maker of the scanner.
+"""Score a model on subgroups of a hospital's validation patients: by sex, by age, by the maker of the scanner.
 
-Each part has a name from a fixed table, never a header's own text. A patient counts once by sex, under "unknown" where
-the images do not agree, once by age, by the lowest of the images, and once by maker, under "several" where the images
-are of more than one. So a dimension parts the patients, and what is counted in patients adds up.
+Each subgroup has a name from a fixed table, never text from a header. A patient counts once by sex, under "unknown" if
+the images do not agree; once by age, at the lowest age in the images; and once by maker, under "several" if the images
+have more than one. So the subgroups of a dimension do not overlap, and their counts of patients add up.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ _WORDS: Mapping[str, str] = {
     "siemens": "Siemens",
     "toshiba": "Toshiba",
 }
-"""Words of Manufacturer (0008,0070) -> maker; Kodak's and Picker's scanners are now Carestream's and Philips's."""
+"""Text in Manufacturer (0008,0070) -> maker; Kodak's and Picker's scanners are now Carestream's and Philips's."""
 
 Cells = dict[str, dict[str, dict[str, Any]]]
 """Dimension -> value -> scores."""
 
 
 def maker_of(manufacturer: str) -> str:
-    """The maker's name in ``metric_table.MAKERS``: "other" for one that is not there, "unknown" for no text."""
+    """Return the maker's name in ``categories.MAKERS``: "other" if it is not there, "unknown" for no text."""
     text = " ".join(re.findall(r"[a-z]+", manufacturer.lower()))
     if not text:
         return UNKNOWN if not manufacturer.strip() else OTHER
@@ -61,26 +61,26 @@ def maker_of(manufacturer: str) -> str:
 
 
 def sex_of(rows: Sequence[Row]) -> str:
-    """A patient's sex as ``metric_table.SEXES`` names it, from all rows of that patient."""
-    message = {row.sex for row in rows if row.sex}
-    (sex,) = message if len(message) == 1 else {UNKNOWN}
+    """Return a patient's sex as named in ``categories.SEXES``, from all rows of that patient."""
+    sexes = {row.sex for row in rows if row.sex}
+    (sex,) = sexes if len(sexes) == 1 else {UNKNOWN}
     return sex if sex in SEXES else UNKNOWN
 
 
 def age_band_of(rows: Sequence[Row]) -> str:
-    """A patient's age as ``metric_table.AGE_BANDS`` names it, from all rows of that patient: the lowest."""
+    """Return a patient's age band of ``categories.AGE_BANDS``, from the lowest age in all rows of that patient."""
     decades = [row.age_decade for row in rows if row.age_decade is not None]
     return AGE_BANDS[min(max(min(decades), 0) // 20, len(AGE_BANDS) - 2)] if decades else UNKNOWN
 
 
 def patient_maker(rows: Sequence[Row]) -> str:
-    """Who made a patient's scanner, from all rows of that patient: "several" where they are not of one."""
+    """Return the maker of a patient's scanner, from all rows of that patient: "several" if there is more than one."""
     makers = {maker_of(row.manufacturer) for row in rows}
     return makers.pop() if len(makers) == 1 else SEVERAL
 
 
 def dimensions(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
-    """``sex``, ``age`` and ``maker`` of each image, in the order of the rows."""
+    """Return ``sex``, ``age`` and ``maker`` of each image's patient, in the order of the rows."""
     people: defaultdict[str, list[Row]] = defaultdict(list)
     for row in rows:
         people[row.patient].append(row)
@@ -94,7 +94,7 @@ def dimensions(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
 def label_subgroups(
     labels: Mapping[str, NDArray[np.int64]], scores: Mapping[str, NDArray[np.float64]], rows: Sequence[Row]
 ) -> dict[str, Cells]:
-    """AUC of each label in each part.
+    """Compute the AUC of each label in each subgroup.
 
     Args:
         labels: name -> 0 and 1, (n,).
@@ -115,14 +115,14 @@ def label_subgroups(
 
 
 def structure_subgroups(dices: Mapping[str, NDArray[np.float64]], rows: Sequence[Row]) -> dict[str, Cells]:
-    """Dice of each structure in each part.
+    """Compute the Dice of each structure in each subgroup.
 
     Args:
-        dices: structure -> Dice of each image, (n,), NaN where the image does not have it.
+        dices: structure -> Dice of each image, (n,), NaN where the image does not have the structure.
         rows: the n images' lines of the manifest.
 
     Returns:
-        As ``label_subgroups`` with ``dice``, ``dice_low``, ``dice_high``, and ``patients`` who have the structure.
+        As in ``label_subgroups``, with ``dice``, ``dice_low``, ``dice_high``, and ``patients`` who have the structure.
     """
 
     def cell(name: str, chosen: NDArray[np.intp], patients: Sequence[str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from fedward.errors import CohortError, JobError
 from fedward.privacy.disclosure.metric_registry import DETAILS
 from fedward.settings import Disclosure, JobSpec, parse, plain
 from fedward.training.networks import build_network, initial_weights
-from fedward.training.trainer import Progress, Trainer, train_alone
+from fedward.training.trainer import Progress, Trainer
 from fedward.weights import Weights
 from tests.support.disclosure import refused, release
 
@@ -123,14 +123,12 @@ def test_training_alone_leaves_the_federation_alone(job: Job, make_cohort) -> No
     expected = run(Trainer(spec, [cohort], site="north"))
     trainer, seen = Trainer(spec, [cohort], site="north"), []
     start = trainer.train(initial_weights(spec), round_number=0).weights
-    alone = train_alone(trainer, spec, on_progress=seen.append)
+    alone = trainer.train_alone(on_progress=seen.append)
     assert same(expected, trainer.train(start, round_number=1).weights)
     assert same(alone, expected), "one site's federation is training alone"
     assert [p.step for p in seen] == list(range(1, 2 * trainer.steps + 1)) and {p.steps for p in seen} == {
         2 * trainer.steps
     }
-    with pytest.raises(JobError, match="another job"):
-        train_alone(trainer, job(job__seed=9))
 
 
 def test_fedprox_is_the_proximal_term(job: Job, make_cohort) -> None:
@@ -190,7 +188,7 @@ def test_layers_of_batch_norm_stay_at_the_site(job: Job, make_cohort) -> None:
     assert trainer.validate(start) != fresh, "the site validates with its own statistics"
     scored = trainer.validate(trained.weights)
     assert trainer.validate(trained.weights) == scored
-    alone = train_alone(trainer, spec)
+    alone = trainer.train_alone()
     assert any("running_mean" in name for name in alone)
     other = Trainer(spec, [cohort], site="north")
     assert other.validate(alone) == trainer.validate(alone), "a model trained alone brings its own layers"

@@ -73,8 +73,8 @@ def approve(
 def show_signed(approved: Approved, format: Format) -> None:
     """Print the signed request's path and the next step."""
     if format is Format.json:
-        message = {"signed": str(approved.path), "not_after": str(approved.not_after), "authority": approved.authority}
-        typer.echo(json.dumps(message, indent=2))
+        answer = {"signed": str(approved.path), "not_after": str(approved.not_after), "authority": approved.authority}
+        typer.echo(json.dumps(answer, indent=2))
         return
     typer.echo(f"signed  {approved.path}")
     typer.echo(f"  certificate until {approved.not_after.date()}")

@@ -46,8 +46,8 @@ def renew(
 
     renewed = issue(name, folder, days=days)
     if format is Format.json:
-        message = {"path": str(renewed.path), "in_place": renewed.in_place, "not_after": str(renewed.not_after)}
-        typer.echo(json.dumps(message, indent=2))
+        answer = {"path": str(renewed.path), "in_place": renewed.in_place, "not_after": str(renewed.not_after)}
+        typer.echo(json.dumps(answer, indent=2))
         return
     typer.echo(f"renewed  {renewed.path}")
     typer.echo(f"  certificate until {renewed.not_after.date()}")
@@ -121,8 +121,8 @@ def _seen(kit: Path) -> dict[str, datetime]:
 def _show_revoked(revoked: Revoked, format: Format, *, rotate: bool = False) -> None:
     if format is Format.json:
         server = None if revoked.server is None else str(revoked.server)
-        message = {"serials": revoked.serials, "number": revoked.number, "crl": str(revoked.crl), "server": server}
-        typer.echo(json.dumps(message, indent=2))
+        answer = {"serials": revoked.serials, "number": revoked.number, "crl": str(revoked.crl), "server": server}
+        typer.echo(json.dumps(answer, indent=2))
         return
     if revoked.withdrawn:
         typer.echo(f"{revoked.name}: invitation is withdrawn")

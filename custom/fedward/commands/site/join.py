@@ -66,9 +66,9 @@ def _join(signed: Path, request: Path, kit: Path, authority: str, format: Format
         )
         return
     until = f"certificate until {joined.not_after.date()}"
-    message = {
+    answer = {
         "made": f"kit of {joined.name}, {until}",
         "renewed": f"renewed, {until}; restart its service to use it",
         "kept": f"already so, {until}",
     }
-    typer.echo(f"{joined.kit}: {message[joined.done]}")
+    typer.echo(f"{joined.kit}: {answer[joined.done]}")

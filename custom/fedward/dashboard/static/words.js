@@ -86,6 +86,13 @@ const SHAPES = {
   ring: () => svg("circle", { cx: 6, cy: 6, r: 4, class: "hollow" }),
 };
 
+export const jobCell = (job) =>
+  el(
+    "th",
+    { scope: "row" },
+    el("a", { href: jobHref(job.id) }, job.name),
+    el("span", { class: "why" }, job.id.slice(0, 8)),
+  );
 export const mark = (shape, kind, words) =>
   el(
     "span",

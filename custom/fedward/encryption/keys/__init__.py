@@ -1,4 +1,4 @@
-"""The federation's key: made by one hospital, sent in sealed boxes, kept in a file, replaced, destroyed.
+"""Create the federation's key in one hospital, send it in sealed boxes, keep it in a file, replace and destroy it.
 
 Reading order: ``key``, ``key_file``, ``site_identity``, ``sealed_box``, ``old_keys``.
 

@@ -1,4 +1,4 @@
-"""The federation's key: made by one hospital, held by hospitals, never by who runs the server."""
+"""Create the federation's key and derive keys from it. Hospitals alone hold it, never the server's operator."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ SECRET_BYTES = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FederationKey:
-    """What hospitals share. Its representation shows nothing secret.
+    """Key that the hospitals share. Its ``repr`` shows nothing secret.
 
     Attributes:
-        scheme: how numbers are hidden under it.
-        generation: 1 for a federation's first key, one more with each rotation.
+        scheme: the encryption scheme that it is for.
+        generation: 1 for a federation's first key, one more after each rotation.
         secret: 32 bytes from the system's entropy.
         context: TenSEAL's serialised context with its secret key, for bfv and ckks; empty for aes-ctr.
     """
@@ -32,17 +32,17 @@ class FederationKey:
 
     @property
     def key_id(self) -> str:
-        """32 hexadecimal digits that name the key and tell nothing of it; every message carries them."""
+        """Identifier of the key, 32 hexadecimal digits, in every message; it discloses nothing about the key."""
         context = hashlib.sha256(self.context).hexdigest()
         return self.derive(f"fedward/key-id/1 {self.scheme} {self.generation} {context}".encode(), length=16).hex()
 
     def derive(self, purpose: bytes, *, length: int = 32) -> bytes:
-        """Key material for one purpose alone (HKDF-SHA256, RFC 5869); none of it tells of another or of the secret."""
+        """Derive key material for one purpose (HKDF-SHA256, RFC 5869); it discloses nothing of others or the secret."""
         return HKDF(algorithm=SHA256(), length=length, salt=None, info=purpose).derive(self.secret)
 
 
 def create_key(scheme: Scheme = "aes-ctr", *, generation: int = 1) -> FederationKey:
-    """A new key from the system's entropy; TenSEAL makes its own part for bfv and ckks."""
+    """Create a new key from the system's entropy; for bfv and ckks TenSEAL makes the context."""
     context = b""
     if scheme != "aes-ctr":
         from fedward.encryption.tenseal_context import new_context

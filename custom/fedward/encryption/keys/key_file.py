@@ -1,7 +1,7 @@
-"""The federation's key as a file: JSON text that its owner alone can read.
+"""Write and read the federation's key as a file: JSON text that its owner alone can read.
 
-A file is read only when it is, byte for byte, what this module writes for the key in it: another order, a field more, a
-space more or one bit less is damage. It names its key's id, which hangs on every other field.
+A file is accepted only if it equals, byte for byte, the text that this module writes for its key. Another order, an
+extra field or space, or a changed bit is damage. The file holds the key's id, which depends on every other field.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from fedward.settings import Scheme
 KEY_MAGIC = "fedward federation key"
 VERSION = 1
 LARGEST_FILE = 64 * 2**20
-"""Bytes; a key with TenSEAL's context takes a few million."""
+"""Bytes; a key with TenSEAL's context needs a few million."""
 LAST_GENERATION = 2**31 - 1
 _DAMAGED = "is not a federation key, or is damaged"
 _RESTORE = "restore it, or open the box that brought it"
 
 
 def encode_key(key: FederationKey) -> bytes:
-    """The key as the text of a key file, in ASCII. All of it is secret."""
+    """Return the text of a key file, in ASCII. All of it is secret."""
     content = {
         "magic": KEY_MAGIC,
         "version": VERSION,
@@ -42,17 +42,17 @@ def encode_key(key: FederationKey) -> bytes:
 
 
 def decode_key(text: bytes) -> FederationKey:
-    """The inverse of ``encode_key``.
+    """Invert ``encode_key``.
 
     Raises:
-        EncryptionError: ``text`` is anything that ``encode_key`` does not write. Nothing of it is in the error, nor in
-            the errors behind it.
+        EncryptionError: ``encode_key`` would not write ``text``. Neither the error nor its chained errors contain any
+            of the text.
     """
     try:
         key = _decoded(json.loads(text))
     except (ValueError, TypeError, LookupError, RecursionError):
         key = None
-    # raised outside the handler: json's errors carry the whole text, and would hang on this one as its context
+    # raised outside the handler: an error of json carries the whole text and would be chained to this one as context
     if key is None or encode_key(key) != text:
         raise EncryptionError(_DAMAGED)
     return key
@@ -73,7 +73,7 @@ def read_key(path: Path) -> FederationKey:
     """Read a key file.
 
     Raises:
-        EncryptionError: it is absent, group or others may touch it, or it is damaged.
+        EncryptionError: it is absent, group or others have permissions on it, or it is damaged.
     """
     try:
         text = read_private(path, "federation key")
@@ -87,11 +87,11 @@ def read_key(path: Path) -> FederationKey:
 
 
 def read_private(path: Path, what: str) -> bytes:
-    """The bytes of a file that its owner alone may touch; ``what`` names its kind in errors.
+    """Return the bytes of a file on which its owner alone has permissions; ``what`` names its kind in errors.
 
     Raises:
-        FileNotFoundError: there is none.
-        EncryptionError: group or others may touch it, it is no regular file, too large, or cannot be read.
+        FileNotFoundError: there is no such file.
+        EncryptionError: group or others have permissions on it, or it is no regular file, too large or unreadable.
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -116,15 +116,15 @@ def read_private(path: Path, what: str) -> bytes:
 
 
 def write_key(key: FederationKey, path: Path, *, replace: bool = False) -> None:
-    """Write a key file with mode 0600, whole and on the disk, or not at all.
+    """Write a key file with mode 0600, whole and synced to the disk, or not at all.
 
     Args:
-        key: what to write.
-        path: where; its folder is made, for its owner alone, when there is none.
-        replace: take the place of what is there. Without it not even a file that appears meanwhile is overwritten.
+        key: the key.
+        path: its file; a missing folder is made, for its owner alone.
+        replace: overwrite a file at ``path``. Otherwise not even a file that appears meanwhile is overwritten.
 
     Raises:
-        EncryptionError: there is a file already, or none can be written.
+        EncryptionError: there is a file already, or the file cannot be written.
     """
     try:
         write_atomic(path, encode_key(key), mode=0o600, replace=replace)
@@ -139,12 +139,12 @@ def write_key(key: FederationKey, path: Path, *, replace: bool = False) -> None:
 
 
 def replace_key(key: FederationKey, path: Path) -> Path:
-    """Put ``key`` at ``path`` and keep the key that is there as ``<path>.<its generation>``, which is returned.
+    """Write ``key`` to ``path``, keep the old key as ``<path>.<its generation>``, and return that path.
 
-    A kill in between leaves the old key at ``path``, perhaps with its copy beside it; doing it again then goes through.
+    A kill in between leaves the old key at ``path``, perhaps with its copy beside it; a second call then succeeds.
 
     Raises:
-        EncryptionError: what is there is no key, another key has the copy's name, or the disk does not take it.
+        EncryptionError: the file at ``path`` is no key, another key has the copy's name, or a file cannot be written.
     """
     old = read_key(path)
     kept = path.with_name(f"{path.name}.{old.generation}")

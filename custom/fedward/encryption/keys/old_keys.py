@@ -1,17 +1,17 @@
-"""Old keys beside the federation's key, destroyed as well as a file system lets one.
+"""Replace the federation's key and destroy the old keys beside it, as far as a file system permits.
 
-After a breach an old key still opens what was sent under it before. ``replace_and_destroy`` puts the new key at its
-path, on the disk, and only then destroys what is older: the key that was there, the keys that rotations kept as
-``<path>.<generation>``, and drafts that a kill left. Each file takes a name of its own, is overwritten with random
-bytes, synced and removed; then the folder is synced. One overwrite is what NIST SP 800-88 calls Clear.
+After a breach an old key still opens messages that were sent under it. ``replace_and_destroy`` writes the new key to
+its path, synced to the disk, and only then destroys the older ones: the key that was there, the keys that rotations
+kept as ``<path>.<generation>``, and drafts that a kill left. Each file gets a unique name, is overwritten with random
+bytes, synced and removed; then the folder is synced. NIST SP 800-88 calls one overwrite Clear.
 
-| ended in between | at the path | done again |
+| killed | at the path | second call |
 |---|---|---|
 | before the new key takes the name | the old key, whole | the same, from the start |
-| after that, before the last old file is gone | the new key, whole | what is left is destroyed |
+| after that, before the last old file is gone | the new key, whole | the remaining old files are destroyed |
 
 No program can promise more than that for its own files. A solid-state disk, a file system that copies on write or keeps
-snapshots, swap, backups, boxes that were sealed and other hospitals' copies may hold the old bytes still.
+snapshots, swap, backups, boxes that were sealed and other hospitals' copies may still hold the old bytes.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ _CHUNK = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Destroyed:
-    """What became of old keys.
+    """Result of the destruction of old keys.
 
     Attributes:
-        removed: names that are gone from the folder.
-        not_overwritten: of them, why the bytes could not be overwritten first, by name.
+        removed: number of files that were removed from the folder.
+        not_overwritten: reason why the bytes could not be overwritten first, by name of the removed file.
     """
 
     removed: int
@@ -49,14 +49,14 @@ class Destroyed:
 
 
 def replace_and_destroy(key: FederationKey, path: Path) -> Destroyed:
-    """Put ``key`` at ``path``, unless it is there, and destroy every older key beside it.
+    """Write ``key`` to ``path``, unless it is there, and destroy every older key beside it.
 
-    A kill in between leaves the old or the new key whole at ``path``; doing it again then goes through.
+    A kill in between leaves the old or the new key whole at ``path``; a second call then succeeds.
 
     Raises:
-        EncryptionError: the file or one beside it is a link, has another name elsewhere, or is no older key; then
-            nothing was changed. Or the new key cannot be written, which leaves the old one; or an old one cannot be
-            removed, which leaves the new one.
+        EncryptionError: the file or one beside it is a link, has another name elsewhere, or is no older key: nothing is
+            changed. Or the new key cannot be written: the old one stays. Or an old one cannot be removed: the new one
+            is in place.
     """
     held = read_key(path) if os.path.lexists(path) and not path.is_symlink() else None
     _require_destroyable(path, new=key, replaced=held != key)
@@ -68,7 +68,7 @@ def replace_and_destroy(key: FederationKey, path: Path) -> Destroyed:
 
 
 def _beside(path: Path) -> list[Path]:
-    """Files beside a key that may hold an older one, by name: kept keys, drafts, and what a kill left set aside."""
+    """List files beside a key that may hold an older one, by name: kept keys, drafts, and files that a kill left."""
     name = re.escape(path.name)
     old = re.compile(rf"{name}\.[0-9]+|\.{name}(\.[0-9]+)?\.[0-9a-f]{{16}}\.(draft|{_ASIDE})")
     try:
@@ -85,7 +85,7 @@ def _aside(path: Path) -> Path:
 
 
 def _require_destroyable(path: Path, *, new: FederationKey, replaced: bool) -> None:
-    """Refuse, before anything is changed, what is not certainly an old key of this path and of no other."""
+    """Refuse, before any change, a file that is not certainly an old key of this path alone."""
     beside = _beside(path)
     there = {entry: os.lstat(entry) for entry in (path, *beside) if os.path.lexists(entry)}
     names = Counter((status.st_dev, status.st_ino) for status in there.values())
@@ -111,7 +111,7 @@ def _require_older(kept: Path, new: FederationKey) -> None:
 
 
 def _replace(key: FederationKey, path: Path) -> None:
-    """Let the old key's bytes keep a name, so that they can be overwritten when the new key has taken theirs."""
+    """Replace the key; give the old key's bytes a second name first, so that they can be overwritten afterwards."""
     aside = _aside(path)
     try:
         os.link(path, aside)
@@ -132,7 +132,7 @@ def _destroy(path: Path) -> Destroyed:
         try:
             found[entry.name] = _destroy_one(entry, path)
         except FileNotFoundError:
-            continue  # somebody else removes old keys here at the same time
+            continue  # another process removes old keys here at the same time
         except OSError as error:
             what = "the new key is in place, and an old one cannot be removed"
             raise EncryptionError(what, where=entry, value=error.strerror, remedy="remove it by hand") from None
@@ -140,12 +140,12 @@ def _destroy(path: Path) -> Destroyed:
 
 
 def _destroy_one(entry: Path, path: Path) -> str | None:
-    """Why its bytes could not be overwritten before it was removed, or None."""
+    """Overwrite and remove one file; return the reason why its bytes could not be overwritten, or None."""
     why = None
     aside = entry if entry.suffix == f".{_ASIDE}" else entry.rename(_aside(path))
     sync_folder(path.parent)
     try:
-        if not aside.samefile(path):  # a kill can leave the key that is in use a second name
+        if not aside.samefile(path):  # after a kill the key in use can have a second name
             _overwrite(aside)
     except FileNotFoundError:
         raise

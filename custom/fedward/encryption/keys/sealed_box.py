@@ -1,19 +1,20 @@
-r"""A sealed box: the federation's key on its way from one hospital to another, carried by who runs the server.
+r"""Seal the federation's key in a box for another hospital, and open it; the server's operator carries the box.
 
 ::
 
     FWBOX1\n | length of header, 4 bytes, big-endian | header, JSON | AES-256-GCM | signature
 
-1. The key file's text is encrypted with AES-256-GCM (NIST SP 800-38D) under a fresh key, with all that precedes it in
-   the box as associated data: the sender's certificate too, so that nobody can sign another's box as their own.
-2. The fresh key is wrapped to the recipient's certificate with RSA-OAEP (RFC 8017, section 7.1; SHA-256, and a label of
-   its own, so that nothing FLARE decrypts with the same RSA key is one of these).
-3. The sender signs everything before the signature with RSASSA-PSS (RFC 8017, section 8.1; SHA-256, longest salt). It
-   begins with a magic that no site's name begins with: FLARE signs a site's name and a number of the server's choice.
+1. The key file's text is encrypted with AES-256-GCM (NIST SP 800-38D) under a fresh key. All bytes before it in the box
+   are associated data, with the sender's certificate: no other site can sign the box as if it had sealed it.
+2. The fresh key is wrapped to the recipient's certificate with RSA-OAEP (RFC 8017, section 7.1; SHA-256, and a separate
+   label, so that no ciphertext that FLARE decrypts with the same RSA key is a wrapped key).
+3. The sender signs all bytes before the signature with RSASSA-PSS (RFC 8017, section 8.1; SHA-256, longest salt). They
+   begin with a magic that begins no site's name: FLARE signs a site's name and a number that the server chooses.
 
-Whoever holds the authority's key can issue a certificate in a hospital's name and seal or open a box as that hospital.
-No signature helps against that; people do. ``fingerprint`` names one box. Two hospitals that read the same one to each
-other have sealed and opened the same bytes: the same key, by that sender's certificate, to that recipient's.
+The holder of the authority's key can issue a certificate in a hospital's name and seal or open a box as that hospital.
+No signature prevents that, so people compare fingerprints. ``fingerprint`` identifies one box. If two hospitals read
+the same one to each other, they sealed and opened the same bytes: the same key, by that sender's certificate, to that
+recipient's.
 """
 
 from __future__ import annotations
@@ -57,10 +58,10 @@ _WRAPPING = padding.OAEP(mgf=padding.MGF1(SHA256()), algorithm=SHA256(), label=_
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """What was in a box.
+    """Content of a box.
 
     Attributes:
-        key: the federation's key; it is not shown in ``repr``.
+        key: the federation's key; its ``repr`` shows nothing secret.
         sender: the site that signed, by a certificate of this federation's authority.
         recipient: this site.
     """
@@ -71,24 +72,24 @@ class Opened:
 
 
 def fingerprint(box: bytes) -> str:
-    """32 hexadecimal digits in groups of four that name this one box: 128 bits of SHA-256 over it, tagged.
+    """Return 32 hexadecimal digits in groups of four that identify one box: 128 bits of its tagged SHA-256.
 
-    Another box for the same fingerprint takes 2^128 trials: the sender's randomness is in every box, and no one else
-    chooses it.
+    To find another box with the same fingerprint takes 2^128 trials: every box contains randomness of its sender, which
+    others cannot choose.
     """
     return grouped(hashlib.sha256(b"fedward/box-fingerprint/1" + box).hexdigest()[:32])
 
 
 def grouped(digits: str) -> str:
-    """Digits in groups of four, as people read them to each other."""
+    """Return the digits in groups of four, for people to read to each other."""
     return " ".join(digits[at : at + 4] for at in range(0, len(digits), 4))
 
 
 def seal_key(key: FederationKey, *, to: x509.Certificate, sender: Identity) -> bytes:
-    """A box with ``key`` that only the hospital with ``to``'s private key can open.
+    """Seal ``key`` in a box that only the hospital with ``to``'s private key can open.
 
     Raises:
-        EncryptionError: ``to`` or the sender's own certificate is not a site's of the sender's federation today.
+        EncryptionError: today ``to`` or the sender's own certificate is not a site's of the sender's federation.
     """
     for certificate in (sender.certificate, to):
         site_name(certificate, root=sender.root, server=sender.server)
@@ -110,11 +111,11 @@ def seal_key(key: FederationKey, *, to: x509.Certificate, sender: Identity) -> b
 
 
 def open_box(box: bytes, *, owner: Identity) -> Opened:
-    """Take the key out of a box, if every part of it is as its sender signed it.
+    """Open a box and return its content, after a check that every byte is as its sender signed it.
 
     Raises:
-        EncryptionError: it is no box; a bit of it was changed; its sender is not a site by the owner's root today; it
-            is for another hospital; or it holds another key than it says.
+        EncryptionError: it is no box; a bit of it was changed; today its sender is not a site by the owner's root; it
+            is for another hospital; or its key is not the one that its header names.
     """
     header, opening, rest = _split(box)
     sender = parse_certificate(bytes.fromhex(header["sender"]), encoding=Encoding.DER)
@@ -139,10 +140,10 @@ def open_box(box: bytes, *, owner: Identity) -> Opened:
 
 
 def _split(box: bytes) -> tuple[dict[str, Any], bytes, bytes]:
-    """The header, the bytes up to its end, and the rest.
+    """Split a box into the header, the bytes up to the header's end, and the rest.
 
     Raises:
-        EncryptionError: this is not how a box begins.
+        EncryptionError: the bytes do not begin like a box.
     """
     start = len(BOX_MAGIC) + _LENGTH_BYTES
     length = int.from_bytes(box[len(BOX_MAGIC) : start], "big")
@@ -162,7 +163,7 @@ def _split(box: bytes) -> tuple[dict[str, Any], bytes, bytes]:
 
 
 def _verified(opening: bytes, rest: bytes, sender: x509.Certificate) -> bytes:
-    """The ciphertext, once the sender's signature over it and what precedes it holds."""
+    """Verify the sender's signature over the opening and the ciphertext, and return the ciphertext."""
     key = public_key(sender)
     at = len(rest) - (key.key_size + 7) // 8
     if at < _TAG_BYTES:
@@ -179,7 +180,7 @@ def _canonical(header: object) -> bytes:
 
 
 def _digits(count: int | None = None) -> Any:
-    """Whether a value is lower-case hexadecimal, of so many digits when it must have a certain number."""
+    """Return a check: True if a value is lower-case hexadecimal of whole bytes, with ``count`` digits if given."""
     return lambda value: (
         type(value) is str
         and len(value) > 0

@@ -1,9 +1,10 @@
-"""Who a hospital is to another: the certificate and private key of its FLARE kit, and which certificates are a site's.
+"""Read a hospital's certificate and private key from its FLARE kit, and check that a certificate is a site's.
 
-FLARE 2.9 makes RSA keys of 2048 bits, both where the operator provisions everyone and where a key is made at its site.
-A certificate carries the participant's name as its common name and a role as its unstructured name. Provisioned
-centrally, an admin has the role and neither site nor server has one: the server's is told by its name, which every kit
-knows. Approved from a request (``nvflare cert approve``), a site has the role "client" and the server "server".
+FLARE 2.9 makes RSA keys of 2048 bits, both when the operator provisions all participants and when a site makes its key.
+A certificate has the participant's name as its common name and a role as its unstructured name. If it was provisioned
+centrally, an admin's has a role, a site's and the server's have none: the server's is recognised by its name, which
+every kit contains. If it was approved from a request (``nvflare cert approve``), a site's has the role "client" and the
+server's has "server".
 """
 
 from __future__ import annotations
@@ -45,12 +46,12 @@ _UNREADABLE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """A hospital, as its own kit makes it known. Its representation shows no private key.
+    """Identity of a hospital, from its own kit. Its ``repr`` shows no private key.
 
     Attributes:
         name: the site's id.
         certificate: of the site, issued by ``root``.
-        private_key: the one of ``certificate``.
+        private_key: of ``certificate``.
         root: certificate of the federation's authority.
         server: the name in the server's certificate.
     """
@@ -66,8 +67,8 @@ def read_identity(kit: Path) -> Identity:
     """Read a hospital's kit: ``client.crt``, ``client.key``, ``rootCA.pem`` and ``fed_client.json`` in its ``startup``.
 
     Raises:
-        EncryptionError: a file is absent or not what it should be, others may read the private key, it is another
-            certificate's, or the certificate is not a site's by the kit's own root.
+        EncryptionError: a file is absent or not valid, others may read the private key, it does not match the
+            certificate, or the certificate is not a site's by the kit's own root.
     """
     startup = kit / "startup"
     certificate, root = read_certificate(startup / "client.crt"), read_certificate(startup / "rootCA.pem")
@@ -120,10 +121,10 @@ def read_certificate(path: Path) -> x509.Certificate:
 
 
 def parse_certificate(content: bytes, *, encoding: Encoding) -> x509.Certificate:
-    """A certificate from DER or PEM, whoever sent it.
+    """Parse a certificate from untrusted DER or PEM.
 
     Raises:
-        EncryptionError: it is none, or one of a form that ``cryptography`` warns of.
+        EncryptionError: it is no certificate, or ``cryptography`` warns about its form.
     """
     load = x509.load_pem_x509_certificate if encoding is Encoding.PEM else x509.load_der_x509_certificate
     try:
@@ -135,21 +136,21 @@ def parse_certificate(content: bytes, *, encoding: Encoding) -> x509.Certificate
 
 
 def certificate_fingerprint(certificate: x509.Certificate) -> str:
-    """SHA-256 over the certificate's DER, as 64 hexadecimal digits."""
+    """Return the SHA-256 of the certificate's DER, as 64 hexadecimal digits."""
     return certificate.fingerprint(SHA256()).hex()
 
 
 def site_name(certificate: x509.Certificate, *, root: x509.Certificate, server: str) -> str:
-    """The site's id in a certificate which is, today, a site's by this root.
+    """Check that a certificate is, today, a site's by this root, and return the site's id.
 
     Args:
-        certificate: whose it is to say.
+        certificate: the certificate to check.
         root: the federation's authority.
-        server: the name in the server's certificate, which is no site's.
+        server: the name in the server's certificate; no site has it.
 
     Raises:
-        EncryptionError: another authority's, changed, expired or not valid yet, the server's, an admin's, the
-            authority's own, a name that no site can have, or a key that FLARE does not make.
+        EncryptionError: the certificate is another authority's, changed, expired, not valid yet, or the server's, an
+            admin's or the authority's own; or it has a name that no site can have, or a key that FLARE does not make.
     """
     try:
         with warnings.catch_warnings():
@@ -183,15 +184,15 @@ def _site_name(certificate: x509.Certificate, root: x509.Certificate, server: st
 
 
 def made_at_the_site(certificate: x509.Certificate) -> bool:
-    """Whether a site's certificate was approved from a request, so that whoever approved it never held its key."""
+    """True if a site's certificate was approved from a request, so that the approver never held its private key."""
     return bool(certificate.subject.get_attributes_for_oid(NameOID.UNSTRUCTURED_NAME))
 
 
 def public_key(certificate: x509.Certificate) -> RSAPublicKey:
-    """The certificate's key, of the kind that FLARE makes and of a size that is neither weak nor a burden.
+    """Return the certificate's key: RSA, as FLARE makes it, of ``SMALLEST_MODULUS`` to ``LARGEST_MODULUS`` bits.
 
     Raises:
-        EncryptionError: it has another.
+        EncryptionError: the key is of another kind or size.
     """
     key = certificate.public_key()
     if not isinstance(key, RSAPublicKey) or not SMALLEST_MODULUS <= key.key_size <= LARGEST_MODULUS:
@@ -209,7 +210,7 @@ def _require_valid_today(certificate: x509.Certificate, what: str) -> None:
 
 
 def is_authority(certificate: x509.Certificate) -> bool:
-    """Whether a certificate may issue others (RFC 5280, 4.2.1.9)."""
+    """True if a certificate may issue others (RFC 5280, 4.2.1.9)."""
     try:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:
@@ -217,7 +218,7 @@ def is_authority(certificate: x509.Certificate) -> bool:
 
 
 def hosts(certificate: x509.Certificate) -> list[str]:
-    """What the certificate may serve as: FLARE gives a site its own name alone, and a server its hosts."""
+    """Return the certificate's alternative names: FLARE gives a site its own name alone, and a server its hosts."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:

@@ -56,14 +56,14 @@ def is_loggable(headers: Mapping[str, Any]) -> bool:
 
     FLARE logs names of cells, short strings, ids of requests, a place in a stream and texts; each may be absent.
     """
-    message = {name: value for name, value in headers.items() if value is not None}
-    ids = message.get("req_id", "")
+    present = {name: value for name, value in headers.items() if value is not None}
+    ids = present.get("req_id", "")
     ids = ids if type(ids) is list and len(ids) <= _MOST_IDS else [ids]
     return (
-        all(read_name(message[name]) is not None for name in _LOGGED_CELLS if name in message)
-        and all(_is_word(word) for word in [*ids, *(message[name] for name in _LOGGED_WORDS if name in message)])
-        and all(type(message[name]) is str for name in _LOGGED_TEXTS if name in message)
-        and _number(message.get("stream_place", 0))
+        all(read_name(present[name]) is not None for name in _LOGGED_CELLS if name in present)
+        and all(_is_word(word) for word in [*ids, *(present[name] for name in _LOGGED_WORDS if name in present)])
+        and all(type(present[name]) is str for name in _LOGGED_TEXTS if name in present)
+        and _number(present.get("stream_place", 0))
     )
 
 

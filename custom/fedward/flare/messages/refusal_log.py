@@ -25,7 +25,7 @@ class RefusalLog:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._said: dict[tuple[str, str], tuple[float, set[str]]] = {}
+        self._logged: dict[tuple[str, str], tuple[float, set[str]]] = {}
         self._lock = threading.Lock()
 
     def say(self, why: str, sender: str, about: str) -> None:
@@ -38,14 +38,14 @@ class RefusalLog:
         """
         now, key = self._clock(), (why, sender)
         with self._lock:
-            began, message = self._said.get(key, (now, set()))
+            began, logged = self._logged.get(key, (now, set()))
             if now - began >= EVERY_S:
-                began, message = now, set()
-            if about in message or len(message) > MOST_LINES:
+                began, logged = now, set()
+            if about in logged or len(logged) > MOST_LINES:
                 return
-            message.add(about)
-            self._said[key] = began, message
-            full = len(message) > MOST_LINES
+            logged.add(about)
+            self._logged[key] = began, logged
+            full = len(logged) > MOST_LINES
         proven = f"certificate {sender}" if sender else "no certificate"
         reported = "more of the same, left out of this log for an hour" if full else about
         with suppress(Exception):  # the message is refused even if the line cannot be written

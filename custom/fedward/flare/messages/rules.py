@@ -113,9 +113,9 @@ def _readable(headers: object) -> TypeGuard[dict[str, Any]]:
     if type(headers) is not dict or not all(type(headers.get(word)) is str for word in _WORDS):
         return False
     subject = [headers.get(word) for word in _SUBJECT]
-    message = all(type(word) is str for word in subject)
+    are_texts = all(type(word) is str for word in subject)
     return travelled(headers.get("route"), headers["origin"]) and (
-        message or (headers["msg_type"] == "return" and subject == [None, None])
+        are_texts or (headers["msg_type"] == "return" and subject == [None, None])
     )
 
 
@@ -156,14 +156,14 @@ def _related(origin: Cell, destination: Cell) -> bool:
 
 def _off_list(headers: Mapping[str, Any], origin: Cell, destination: Cell, *, empty: bool) -> str | None:
     asked, back = (origin.party, destination.party), (destination.party, origin.party)
-    kind, message = headers["msg_type"], (headers.get("channel", ""), headers.get("topic", ""))
-    if kind == "req" and message[0] == STREAM:
-        if message[1] in _CONTROL and not tells_of_its_own(headers, origin):
+    kind, subject = headers["msg_type"], (headers.get("channel", ""), headers.get("topic", ""))
+    if kind == "req" and subject[0] == STREAM:
+        if subject[1] in _CONTROL and not tells_of_its_own(headers, origin):
             return "stream's failure is another's to tell"
-        return _off_streams(headers, message[1], asked, back)
-    if kind == "req" and message in REQUESTS.get(asked, ()):
+        return _off_streams(headers, subject[1], asked, back)
+    if kind == "req" and subject in REQUESTS.get(asked, ()):
         return None
-    if kind == "reply" and message in REQUESTS.get(back, ()):
+    if kind == "reply" and subject in REQUESTS.get(back, ()):
         return None
     if kind == "return" and empty and _came_back(headers, origin, destination):
         return None

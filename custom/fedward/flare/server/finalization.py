@@ -109,13 +109,15 @@ class Finalization:
         if model.sealed is None:
             self._store.finish(self._rounds.initial_weights)
             return
-        message = {site: reported for site, reply in replies.items() if (reported := _said(reply)) is not None}
-        agreed, backers = Counter(message.values()).most_common(1)[0] if message else (None, 0)
-        if agreed is None or backers * 2 <= len(message):
+        digests = {
+            site: reported for site, reply in replies.items() if (reported := _reported_digest(reply)) is not None
+        }
+        agreed, backers = Counter(digests.values()).most_common(1)[0] if digests else (None, 0)
+        if agreed is None or backers * 2 <= len(digests):
             raise FederationError("hospitals do not agree on what the final model is", where=self._job.job.name)
         confirmed = self._confirmed(MODEL, model.sealed, unpack(model.sealed).sites, replies)
         asked = replace(model, confirmed=confirmed)
-        for site in sorted(site for site in message if message[site] == agreed) if confirmed is not None else ():
+        for site in sorted(site for site in digests if digests[site] == agreed) if confirmed is not None else ():
             answer = self._ask(Task.OPEN, asked, [site]).get(site)
             try:
                 weights = self._checked(None if answer is None else answer.model, agreed)
@@ -138,6 +140,6 @@ class Finalization:
         return model
 
 
-def _said(reply: Reply) -> str | None:
+def _reported_digest(reply: Reply) -> str | None:
     reported = (reply.sealed or {}).get(OPENED)
     return reported if type(reported) is str and is_digest(reported) else None

@@ -222,10 +222,8 @@ class SiteJob:
 
     def _alone(self, data: Shareable, abort: Signal) -> Reply:
         """Train alone, without noise. Under differential privacy the scores stay too: they depend on training data."""
-        from fedward.training.trainer import train_alone
-
         trainer = self._prepare().trainer
-        weights, train_s = _timed(lambda: train_alone(trainer, self._job, on_progress=self._follow(None, abort)))
+        weights, train_s = _timed(lambda: trainer.train_alone(on_progress=self._follow(None, abort)))
         save_weights(weights, self._folder / LOCAL_ONLY_FILE)
         scores, validate_s = _timed(lambda: trainer.validate(weights))
         self._events.append("alone", scores=scores.plain())

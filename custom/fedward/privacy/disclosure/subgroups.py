@@ -162,7 +162,9 @@ class _Dimension:
         people = self._people()
         seen = {name: people if whole.structure else frozenset[str]() for name, whole in self._known.items()}
         seen |= self._positives(people)
-        found = {name: self._told(name, people if name in self._known else frozenset(), seen) for name in self._tables}
+        found = {
+            name: self._disclosed(name, people if name in self._known else frozenset(), seen) for name in self._tables
+        }
         return {name: table for name, table in found.items() if table}
 
     def _people(self) -> frozenset[str]:
@@ -221,7 +223,7 @@ class _Dimension:
         rest: int = cells[0]["patients"] - sum(cell["positives"] for cell in cells)
         return self._unseen_labels and rest < self._rule.disclosure.min_count
 
-    def _told(self, name: str, people: Collection[str], seen: Mapping[str, Collection[str]]) -> dict[str, Any]:
+    def _disclosed(self, name: str, people: Collection[str], seen: Mapping[str, Collection[str]]) -> dict[str, Any]:
         table = self._tables[name]
         group = GROUPS["subgroup"]
         keys = [key for key in group if any(isinstance(cell, Mapping) and key in cell for cell in table.values())]

@@ -56,8 +56,7 @@ class Ledger(LedgerFile):
 
         Args:
             job_id: FLARE's id of the run. job: the job's name. cohort: the cohort's name in ``site.toml``.
-            event: the mechanism, with all steps that the job plans.
-            rounds: planned.
+            event, rounds: the mechanism with all steps that the job plans, and its rounds.
             patients: pseudonyms of all patients whom the job may train on.
             cap: largest ε that any of them may reach, over all jobs ever; None records without a cap.
             delta: δ at which ε is compared with ``cap``.

@@ -89,8 +89,8 @@ def metrics_that_leave(job: JobSpec, disclosure: Disclosure) -> tuple[str, ...]:
 
 
 def _job(job: JobSpec) -> str:
-    message = f", said to be {job.job.description!r}" if job.job.description else ""
-    return f"{job.job.name}, {job.job.task}{message}"
+    described = f", said to be {job.job.description!r}" if job.job.description else ""
+    return f"{job.job.name}, {job.job.task}{described}"
 
 
 def _origin(origin: Origin) -> str:

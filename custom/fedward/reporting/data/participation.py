@@ -135,7 +135,7 @@ def _round(number: int, event: Event | None, missed: Mapping[str, str], answers:
     sites = set(reported) | set(missed) | set(answers) | set(() if event is None else event["sites"])
     counted = () if event is None else event["sites"]
     parts = {
-        site: _told(reported[site])
+        site: _site_round(reported[site])
         if site in reported
         else _pieced(site in counted, missed.get(site), answers.get(site))
         for site in sorted(sites)
@@ -144,7 +144,7 @@ def _round(number: int, event: Event | None, missed: Mapping[str, str], answers:
     return RoundLedger(number=number, counted=event is not None, patients=patients, sites=parts)
 
 
-def _told(one: Mapping[str, Any]) -> SiteRound:
+def _site_round(one: Mapping[str, Any]) -> SiteRound:
     return SiteRound(
         outcome="accepted" if one["outcome"] == "accepted" else "dropped",
         **{name: one.get(name) for name in SiteRound.__dataclass_fields__ if name != "outcome"},
@@ -171,13 +171,13 @@ def participation_of(site: str, events: Sequence[Event], ledger: Sequence[RoundL
     why = ABSENT if site not in invited else None if declined is None else declined["reason"]
     parts = {one.number: one.sites[site] for one in ledger if site in one.sites}
     accepted = {number: part for number, part in parts.items() if part.outcome == "accepted"}
-    message = [part.patients for part in accepted.values() if part.patients is not None]
+    counts = [part.patients for part in accepted.values() if part.patients is not None]
     return Participation(
         site=site,
         declined=why,
         rounds=tuple(accepted),
         missed={number: part.reason or "no reason given" for number, part in parts.items() if number not in accepted},
-        patients=message[-1] if message else None,
+        patients=counts[-1] if counts else None,
         seconds=None if (seconds := _sum(part.seconds for part in parts.values())) is None else round(seconds, 3),
         sent_bytes=_bytes(part.sent_bytes for part in parts.values()),
         received_bytes=_bytes(part.received_bytes for part in parts.values()),

@@ -41,13 +41,13 @@ def time_of(events: Sequence[Event], wall_s: float) -> Time:
     rounds = []
     for event in of_kind(events, "round"):
         answers = {a["site"]: a["metrics"] for a in of_kind(events, "answered", task="round", round=event["round"])}
-        message = {site: answer["train_s"] for site, answer in answers.items() if answer.get("train_s") is not None}
-        slowest = max(message, key=lambda site: float(message[site])) if message else None
+        seconds = {site: answer["train_s"] for site, answer in answers.items() if answer.get("train_s") is not None}
+        slowest = max(seconds, key=lambda site: float(seconds[site])) if seconds else None
         rounds.append(
             RoundTime(
                 wall_s=event["wall_s"],
                 slowest_site=slowest,
-                train_s=None if slowest is None else message[slowest],
+                train_s=None if slowest is None else seconds[slowest],
                 validate_s=_longest(answers.values(), "validate_s"),
             )
         )

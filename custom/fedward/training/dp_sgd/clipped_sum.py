@@ -1,19 +1,18 @@
-"""The sum of patients' clipped gradients: what is measured is what is added, and both in float64.
+"""Clip patients' gradients and add them: the norm is measured on the same numbers that are added, both in float64.
 
-Guarantee: the sum moves by at most ``norm_l2 * (1 + SLACK)`` in L2 norm when a patient is added or removed, whatever
-images and weights are, rounding included. ``SLACK`` is the accountant's, whose sensitivity carries it. In four steps,
-with u = 2^-53 and N patients (Higham 2002, Accuracy and Stability of Numerical Algorithms; sections in brackets):
+Guarantee: the sum changes by at most ``norm_l2 * (1 + SLACK)`` in L2 norm when a patient is added or removed, for all
+images and weights, rounding included. ``SLACK`` is part of the accountant's sensitivity. Proof in four steps, with
+u = 2^-53 and N patients (Higham 2002, Accuracy and Stability of Numerical Algorithms; sections in brackets):
 
-1. A patient's gradient is kept as the numbers that were computed, rounded as they are, and these numbers are clipped:
-   no formula stands in for their norm. Where positions or images cancel, the rounded gradient is measured itself.
-2. The numbers depend on the patient and the network alone, bit by bit; ``one_by_one`` takes each patient by itself,
-   and ``fits`` finds out whether ``by_layer`` does. The other patients' parts therefore do not move.
+1. A patient's gradient is kept as the rounded numbers that were computed, and these numbers are clipped: their norm is
+   not taken from another formula. Where positions or images cancel, the rounded gradient itself is measured.
+2. The numbers depend on the patient and the network alone, bit by bit: ``one_by_one`` processes each patient
+   separately, and ``fits`` checks this for ``by_layer``. So the other patients' parts do not change.
 3. Squares of float32 numbers neither overflow nor underflow in float64. Their sum, in blocks of 2^18 numbers, has a
    relative error below 1e-10 for up to 10^9 parameters (4.2), and ``HAIR`` is more: a clipped part's norm is at most
-   ``norm_l2``. Where the order of that sum differs, a factor differs by 1e-10 at most, N of them by N · 1e-10.
-4. The weighted sum of N parts has an error of at most (N + 1) · u · N · ``norm_l2`` in any order (3.1), in the sum
-   with the patient and in the one without. All three stay below ``SLACK`` for up to ``MOST_PATIENTS``; more are
-   refused.
+   ``norm_l2``. If the order of that sum differs, a factor differs by at most 1e-10, and N factors by N · 1e-10.
+4. The weighted sum of N parts has an error of at most (N + 1) · u · N · ``norm_l2`` in any order (3.1), both with the
+   patient and without. All three errors together stay below ``SLACK`` for up to ``MOST_PATIENTS``; more are refused.
 """
 
 from __future__ import annotations
@@ -29,20 +28,20 @@ from fedward.errors import JobError
 from fedward.privacy.accountant import SLACK
 
 HAIR = 1e-9
-"""Kept clear of the bound by what is clipped, so that no rounding of a norm passes it."""
+"""Relative margin of clipped gradients below the bound, so that a rounded norm never exceeds it."""
 MOST_PATIENTS = math.isqrt(int(SLACK * 2.0**51))
-"""Patients of a step for which rounding is half of ``SLACK`` at most: 1.5 million."""
+"""Largest number of patients in a step, for which rounding is at most half of ``SLACK``: 1.5 million."""
 _BLOCK = 1 << 18
-"""Numbers turned into float64 at a time: small enough for the processor's cache."""
+"""Numbers converted to float64 at a time: they fit into the processor's cache."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clipped:
-    """The sum of the clipped gradients of a step's patients, before noise: it never leaves the step.
+    """Sum of the clipped gradients of a step's patients, before noise: it never leaves the step.
 
     Attributes:
-        total: float64, one tensor a trainable parameter, in the network's order; zeros where no patient was drawn.
-        patients: how many were drawn.
+        total: float64, one tensor for each trainable parameter, in the network's order; zeros if no patient was drawn.
+        patients: number of drawn patients.
         loss: the sum of their mean losses.
     """
 
@@ -52,10 +51,10 @@ class Clipped:
 
 
 class ClippedSum:
-    """Takes patients' gradients, clips each and adds them; see the module for the guarantee.
+    """Sum of patients' gradients, each clipped when it is added; for the guarantee see the module.
 
     Args:
-        parameters: the trainable ones, whose order is that of every argument and result.
+        parameters: the trainable parameters; every argument and result has their order.
         norm_l2: bound on a patient's gradient over all parameters together.
     """
 
@@ -67,12 +66,12 @@ class ClippedSum:
         """Clip some patients' gradients and add them.
 
         Args:
-            gradients: (P, ...) a parameter, whatever P; None where the loss does not reach the parameter.
+            gradients: (P, ...) for each parameter, for any P; None if the loss does not depend on the parameter.
             losses: of the P patients.
 
         Raises:
-            JobError: a gradient that is not finite, or a step of more patients than the guarantee is for; nothing of
-                the step may then be used.
+            JobError: a gradient is not finite, or the step has more patients than the guarantee covers; the step must
+                not be used.
         """
         self._patients += len(losses)
         if self._patients > MOST_PATIENTS:
@@ -88,19 +87,19 @@ class ClippedSum:
         self._loss += sum(losses)
 
     def result(self) -> Clipped:
-        """The sum so far."""
+        """Return the sum so far."""
         return Clipped(total=tuple(self._total), patients=self._patients, loss=self._loss)
 
 
 def clip_factors(norms: Tensor, norm_l2: float) -> Tensor:
-    """What each patient's gradient is multiplied with so that its norm is at most ``norm_l2``; 1 for a zero gradient.
+    """Return the factor of each patient's gradient that makes its norm at most ``norm_l2``; 1 for a zero gradient.
 
     Args:
         norms: float64 (P,), the gradients' L2 norms.
         norm_l2: the bound.
 
     Raises:
-        JobError: a norm that is not finite, or a bound that is not positive.
+        JobError: a norm is not finite, or the bound is not finite and positive.
     """
     if not bool(torch.isfinite(norms).all()):
         raise JobError(
@@ -113,7 +112,7 @@ def clip_factors(norms: Tensor, norm_l2: float) -> Tensor:
 
 
 def _squares(rows: Tensor) -> Tensor:
-    """Each row's sum of squares, float64 (P,), from (P, n)."""
+    """Return each row's sum of squares, float64 (P,), from (P, n)."""
     found = torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
     for block in torch.split(rows, max(1, _BLOCK // len(rows)), dim=1):
         found += block.to(torch.float64, copy=True).square_().sum(1)
@@ -121,7 +120,7 @@ def _squares(rows: Tensor) -> Tensor:
 
 
 def _add(total: Tensor, rows: Tensor, factors: Tensor) -> None:
-    """``total += factors @ rows`` in float64, from (P, n)."""
+    """Compute ``total += factors @ rows`` in float64, from (P, n)."""
     width = max(1, _BLOCK // len(rows))
     for part, block in zip(torch.split(total.view(-1), width), torch.split(rows, width, dim=1), strict=True):
         torch.addmv(part, block.double().T, factors, out=part)

@@ -1,19 +1,19 @@
-"""DP-SGD by patient (Abadi et al. 2016, algorithm 1, with a patient in the place of an example).
+"""Compute DP-SGD gradients by patient (Abadi et al. 2016, algorithm 1, with a patient in place of an example).
 
 One step:
 
 1. every training patient is drawn, independently, with probability q, by a cryptographic generator;
-2. the drawn patient's gradient is that of the mean loss over K of the patient's images, augmented copies counted
-   (De et al. 2022, section 3.1), clipped to an L2 norm of ``clip_norm_l2`` over all trainable parameters; with all
-   rounding the sum moves by at most ``clip_norm_l2 * (1 + SLACK)`` a patient, which the accountant counts;
+2. the drawn patient's gradient is the gradient of the mean loss over K of the patient's images, augmented copies
+   included (De et al. 2022, section 3.1), clipped to an L2 norm of ``clip_norm_l2`` over all trainable parameters; with
+   all rounding the sum changes by at most ``clip_norm_l2 * (1 + SLACK)`` a patient, which the accountant counts;
 3. Gaussian noise of standard deviation ``noise_multiplier * clip_norm_l2`` is added to each coordinate of the sum;
-4. the noisy sum over ``patients_per_step``, the number expected and never the number drawn, goes to the optimizer.
+4. the noisy sum divided by ``patients_per_step``, the expected and never the drawn number, goes to the optimizer.
 
-A step that draws nobody adds the noise alone and counts. What the optimizer does with the noisy gradients (momenta,
+A step that draws no patient adds the noise alone and counts. The optimizer's work on the noisy gradients (momenta,
 weight decay, FedProx, moving average) is post-processing. Add-or-remove-one-patient adjacency; practice as in
-Ponomareva et al. 2023. Of Opacus nothing serves in training: its hooks fail on most networks of the table, its
-samplers and its optimizer draw from torch's seeded generator unless torchcsprng is installed, and its optimizer divides
-by a batch size of images; it stands beside the tests as an oracle.
+Ponomareva et al. 2023. Training does not use Opacus: its hooks fail on most networks of the table, its samplers and its
+optimizer draw from torch's seeded generator unless torchcsprng is installed, and its optimizer divides by a batch size
+of images. The tests use it as an oracle.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from fedward.training.losses import Loss
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Private:
-    """What the site's plan set for this job: it comes from the ledger's charge, never from the job alone.
+    """Sampling rate and noise of the site's plan for this job, from the ledger's charge, never from the job alone.
 
     Attributes:
         sampling_rate: probability q of each patient to take part in a step, 0 < q <= 1.
-        noise_multiplier: the noise's standard deviation over ``clip_norm_l2``, above 0.
+        noise_multiplier: the noise's standard deviation divided by ``clip_norm_l2``, above 0.
 
     Raises:
         JobError: either is out of its range or not finite.
@@ -61,7 +61,7 @@ class Private:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrivateRound:
-    """What protected a round: ``steps`` counts those that drew nobody."""
+    """DP-SGD parameters of a round; ``steps`` includes steps that drew no patient."""
 
     steps: int
     sampling_rate: float
@@ -70,14 +70,14 @@ class PrivateRound:
 
 
 class PrivateSteps:
-    """The private gradients of one round.
+    """Private gradients of one round.
 
     Args:
         settings: the job's ``[privacy.dp_sgd]``.
         private: sampling rate and noise.
         patients: positions of each training patient's images.
-        source: where draws and noise come from.
-        method: how the clipped sum is computed.
+        source: generator of draws and noise.
+        method: function that computes the clipped sum.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class PrivateSteps:
         )
 
     def patients(self, images: Images, *, steps: int, truth: str) -> Iterator[Iterator[Patient]]:
-        """The drawn patients of each step, read as they are asked for."""
+        """Yield the drawn patients of each step; their images are loaded lazily."""
         for _ in range(steps):
             yield load(images, self._sampler.draw(), truth=truth)
 
@@ -107,10 +107,10 @@ class PrivateSteps:
         """Put the noisy mean gradient of one step into each trainable parameter's ``grad``.
 
         Returns:
-            The drawn patients' mean loss, not protected, for the site's own eyes; NaN when nobody was drawn.
+            The drawn patients' mean loss, not protected, for the site only; NaN when no patient was drawn.
 
         Raises:
-            JobError: a loss, a gradient or a draw of noise that is not finite; no ``grad`` is then left.
+            JobError: a loss, a gradient or a draw of noise is not finite; then no ``grad`` is set.
         """
         parameters = trainable(network)
         for parameter in network.parameters():
@@ -122,7 +122,7 @@ class PrivateSteps:
         return clipped.loss / clipped.patients if clipped.patients else math.nan
 
     def round(self, steps: int) -> PrivateRound:
-        """What a round of ``steps`` was protected by."""
+        """Return the DP-SGD parameters of a round of ``steps``."""
         return PrivateRound(
             steps=steps,
             sampling_rate=self._private.sampling_rate,
@@ -142,10 +142,10 @@ class PrivateSteps:
 
 
 class MovingAverage:
-    """The exponential moving average of a round's weights, step after step, free of bias towards zero.
+    """Exponential moving average of a round's weights, step after step, without bias towards zero.
 
-    After T steps it is sum_t d^(T-t) w_t * (1-d) / (1-d^T) (Kingma and Ba 2015, section 3): each step's result and
-    nothing of what came before the round. Post-processing: it costs no privacy.
+    After T steps it is sum_t d^(T-t) w_t * (1-d) / (1-d^T) (Kingma and Ba 2015, section 3). It depends on the results
+    of this round's steps alone. It is post-processing and costs no privacy.
     """
 
     def __init__(self, decay: float) -> None:
@@ -153,7 +153,7 @@ class MovingAverage:
         self._sum: dict[str, Tensor] = {}
 
     def add(self, network: nn.Module) -> None:
-        """Take in the parameters as they are after a step."""
+        """Add the parameters after a step to the average."""
         for name, value in network.named_parameters():
             old = self._sum.get(name)
             share = value.detach() * (1.0 - self._decay)
@@ -161,7 +161,7 @@ class MovingAverage:
         self._kept *= self._decay
 
     def put_into(self, network: nn.Module) -> None:
-        """Give the network the average in place of its last weights."""
+        """Replace the network's last weights by the average."""
         with torch.no_grad():
             for name, value in network.named_parameters():
                 value.copy_(self._sum[name] / (1.0 - self._kept))
@@ -171,7 +171,7 @@ def same_buffers(network: nn.Module, before: Mapping[str, Tensor]) -> None:
     """Refuse a round in which a buffer changed: it was computed from patients' images without noise.
 
     Raises:
-        JobError: naming the buffer.
+        JobError: a buffer changed; the error names it.
     """
     for name, value in network.named_buffers():
         if not torch.equal(value, before[name]):
@@ -180,5 +180,5 @@ def same_buffers(network: nn.Module, before: Mapping[str, Tensor]) -> None:
 
 
 def copy_buffers(network: nn.Module) -> dict[str, Tensor]:
-    """The buffers as they are."""
+    """Return a copy of the buffers."""
     return {name: value.clone() for name, value in network.named_buffers()}

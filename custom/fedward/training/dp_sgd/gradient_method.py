@@ -1,4 +1,4 @@
-"""Which way to the patients' clipped gradients a network takes: all at once, layer by layer, or one by one."""
+"""Choose the method that computes a network's clipped sum: ``by_layer``, many patients at once, or ``one_by_one``."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from fedward.training.losses import Loss, example_truth
 
 
 def choose_method(network: nn.Module, loss: Loss, job: JobSpec) -> Method:
-    """``by_layer`` where it gives for images of noise what plain autograd gives; ``one_by_one`` for all other networks.
+    """Choose ``by_layer`` if it agrees with plain autograd on images of noise, else ``one_by_one``.
 
-    Both keep the bound on a patient. The choice sees no patient's image, and the global random state is left as it was.
+    Both keep the bound on a patient. The choice uses no patient's image, and the global random state does not change.
     """
     settings = job.privacy.dp_sgd
     each = 1 if settings is None else settings.images_per_patient * settings.augmentations
@@ -39,10 +39,11 @@ def choose_method(network: nn.Module, loss: Loss, job: JobSpec) -> Method:
 
 
 def _slots(network: nn.Module, job: JobSpec, each: int) -> int:
-    """Patients that go through at once: 8, or a quarter of those that a step expects, so that few slots stay empty.
+    """Return the number of patients in one pass: 8, or a quarter of a step's expected patients if that is more.
 
-    A power of two, since most libraries then sum in one order in every slot. Fewer where a step expects fewer, and
-    where memory says so: ``training.batch_size`` images at once, more where they are small; 256 MiB of gradients.
+    Then few slots stay empty. It is a power of two, since most libraries then sum in the same order in every slot. It
+    is smaller if a step expects fewer, or if memory limits it: to ``training.batch_size`` images at once, more if they
+    are small, and to 256 MiB of gradients.
     """
     expected = 1.0 if job.privacy.dp_sgd is None else job.privacy.dp_sgd.patients_per_step
     images = max(job.training.batch_size, SMALL // prod(job.data.size))
@@ -52,6 +53,6 @@ def _slots(network: nn.Module, job: JobSpec, each: int) -> int:
 
 
 SMALL = 1 << 18
-"""Pixels that go through at once whatever ``training.batch_size`` says: 64 images of 64 x 64."""
+"""Pixels that are allowed in one pass for any ``training.batch_size``: 64 images of 64 x 64."""
 GRADIENTS = 1 << 26
-"""Numbers of gradients that are held at once."""
+"""Largest number of gradient values that are held at once."""

@@ -1,15 +1,15 @@
-"""Clipped sums of patients' gradients from one pass over many patients, layer by layer.
+"""Compute clipped sums of patients' gradients from one pass over many patients, layer by layer.
 
-Nothing in a network of Fedward's table mixes the images of a batch, so one forward and one backward pass give each
+No layer in a network of Fedward's table mixes the images of a batch. So one forward and one backward pass give each
 layer's inputs A and the gradients G of its outputs for all patients at once. A layer's gradient for a patient is the
-product of the patient's rows of A and G. Unlike Opacus's hooks it works beside in-place operations; losses are taken
+product of the patient's rows of A and G. Unlike Opacus's hooks this works with in-place operations. Losses are computed
 patient by patient, so their reduction and the shape of their truth do not matter.
 
-What float32 makes of a patient can depend on how many go through together: libraries choose another order of summation
-for another shape, and weights that cancel or a ReLU at its corner turn a last digit into another gradient. Each pass
-therefore has the same number of slots, and ``fits`` finds out, before a network is used, that a slot's result is the
-same bit by bit in every slot and beside every neighbour: the order of operations follows from the shape, not the
-values. ``fits`` also proves the network against plain autograd.
+In float32 a patient's gradient can depend on the number of patients in a pass: for another shape a library may sum in
+another order, and where weights cancel, or a ReLU is at 0, a change of the last digit changes the gradient. Each pass
+therefore has the same number of slots. Before a network is used, ``fits`` checks that a patient's result is the same,
+bit by bit, in every slot and beside every neighbour: the order of operations depends on the shape, not on the values.
+``fits`` also compares the network with plain autograd.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from fedward.training.networks import predict
 
 
 def by_layer(network: nn.Module, loss: Loss, patients: Iterable[Patient], norm_l2: float, *, slots: int = 8) -> Clipped:
-    """As ``one_by_one``, many patients at a time; for networks that ``fits`` has passed with as many slots.
+    """Sum clipped gradients as ``one_by_one`` does, many patients at a time; ``fits`` must accept network and slots.
 
     The last pass is filled up with copies of its last patient, which do not count.
 
     Args:
-        network, loss, patients, norm_l2: as ``one_by_one``; every patient has the same number of images.
-        slots: patients that go through at once.
+        network, loss, patients, norm_l2: as in ``one_by_one``; every patient has the same number of images.
+        slots: patients in one pass.
 
     Raises:
-        JobError: as ``one_by_one``; a layer that cannot be followed; patients with different numbers of images.
+        JobError: as in ``one_by_one``; a layer that cannot be followed; patients with different numbers of images.
     """
     clipped = ClippedSum(trainable(network), norm_l2)
     each = None
@@ -57,11 +57,11 @@ def by_layer(network: nn.Module, loss: Loss, patients: Iterable[Patient], norm_l
 
 
 def fits(network: nn.Module, loss: Loss, patients: list[Patient], *, slots: int = 8) -> bool:
-    """Whether ``by_layer`` gives these patients, dropout aside, what plain autograd gives them but for rounding.
+    """True if ``by_layer`` gives these patients the gradients of plain autograd, up to rounding and without dropout.
 
-    And whether it gives a patient the same bits in every slot and beside every neighbour: another patient, a blank one,
-    a loud one, and one whose pixels are equal and opposite. A network with a layer that has no rule, or that is called
-    twice, does not fit.
+    It must also give a patient the same bits in every slot and beside every neighbour: another patient, a blank one, a
+    very bright one, and one with neighbouring pixels equal and opposite. A network with a layer that has no rule, or
+    that is called twice, does not fit.
     """
     dropouts = [layer for layer in network.modules() if isinstance(layer, nn.modules.dropout._DropoutNd)]
     was = [layer.training for layer in dropouts]
@@ -83,9 +83,9 @@ Gradients = list[Tensor | None]
 
 
 def _agree(network: nn.Module, loss: Loss, patient: Patient, found: Gradients) -> bool:
-    """A pass of the patient alone against plain autograd, and ``found``, in which each slot is the patient.
+    """True if plain autograd agrees with a pass of the patient alone, and with ``found``: the patient in each slot.
 
-    A part in 10^4 and, since float32 rounds a batch otherwise than an image and deep networks enlarge that, in 100.
+    Relative bounds: 10^-4 and 10^-2. Float32 rounds a batch differently from an image; deep networks enlarge that.
     """
     exact = one_by_one(network, loss, [patient], 1e30).total
     for gradients, bound in ((_pass(network, loss, [patient])[1], 1e-4), (found, 1e-2)):
@@ -101,7 +101,7 @@ def _norm(parts: Iterable[Tensor]) -> float:
 
 
 def _keeps_apart(network: nn.Module, loss: Loss, patients: list[Patient], alone: list[Gradients], slots: int) -> bool:
-    """Whether the patients' bits are those of ``alone`` in every slot and beside every neighbour."""
+    """True if the patients' gradients equal ``alone``, bit by bit, in every slot and beside every neighbour."""
     if not all(_same(found, found, slice(None)) for found in alone):
         return False
     first, *others = patients
@@ -118,7 +118,7 @@ def _keeps_apart(network: nn.Module, loss: Loss, patients: list[Patient], alone:
 
 
 def _same(found: Gradients, wanted: Gradients, slots: slice) -> bool:
-    """Whether these slots of ``found`` are, bit by bit, the first of ``wanted``."""
+    """True if these slots of ``found`` equal, bit by bit, the first slot of ``wanted``."""
     pairs = zip(found, wanted, strict=True)
     return all(
         one is other if one is None or other is None else bool((one[slots] == other[:1]).all()) for one, other in pairs
@@ -126,7 +126,7 @@ def _same(found: Gradients, wanted: Gradients, slots: slice) -> bool:
 
 
 def _pass(network: nn.Module, loss: Loss, chunk: list[Patient]) -> tuple[list[float], list[Tensor | None]]:
-    """Each patient's loss, and for each trainable parameter, in order, the patients' gradients (P, ...)."""
+    """Return each patient's loss, and for each trainable parameter, in order, the patients' gradients (P, ...)."""
     each, parameters = len(chunk[0].images), trainable(network)
     with _followed(network) as calls:
         logits = predict(network, torch.cat([patient.images for patient in chunk]))
@@ -145,10 +145,10 @@ def _pass(network: nn.Module, loss: Loss, chunk: list[Patient]) -> tuple[list[fl
 
 @contextmanager
 def _followed(network: nn.Module) -> Iterator[list[Call]]:
-    """Inside, each layer's input and the gradient of its output are kept; the parameters' own gradients are not made.
+    """Keep, inside, each layer's input and the gradient of its output; the parameters' own gradients are not computed.
 
     Raises:
-        JobError: a layer with parameters that has no rule.
+        JobError: a layer with parameters has no rule, or a layer is used twice.
     """
     parameters, handles = trainable(network), []
     calls: list[Call] = []
@@ -180,7 +180,7 @@ def _followed(network: nn.Module) -> Iterator[list[Call]]:
 
 
 class _Tap(torch.autograd.Function):
-    """Hands a layer's output on, and keeps its gradient when it comes back. ``spark`` makes the output need one."""
+    """Identity on a layer's output that stores the output's gradient; ``spark`` makes the output require a gradient."""
 
     @staticmethod
     def forward(ctx: Any, output: Tensor, spark: Tensor, call: Call) -> Tensor:

@@ -1,4 +1,4 @@
-"""What each kind of layer adds to a patient's gradient, from the layer's input and the gradient of its output.
+"""Compute each layer's part of a patient's gradient from the layer's input and the gradient of its output.
 
 B = P patients of K images each; T positions of an image (one for a vector); D inputs of a product, O outputs.
 """
@@ -19,10 +19,10 @@ from fedward.errors import JobError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """One parameter's part of the patients' gradients.
+    """Part of the patients' gradients that belongs to one parameter.
 
     Attributes:
-        parameter: whose.
+        parameter: the parameter.
         gradients: (P, ...), the part of each patient, as many numbers as the parameter has.
     """
 
@@ -32,13 +32,13 @@ class Share:
 
 @dataclass(slots=True, kw_only=True)
 class Call:
-    """One use of a layer in a pass: its input, and the gradient of its output once the backward pass is through.
+    """Use of a layer in a pass: its input and, after the backward pass, the gradient of its output.
 
     Attributes:
         layer: the layer.
         given: its input (B, ...).
-        version: the input's version counter then; an input overwritten since is refused.
-        gradient: of the output (B, ...); None where the loss does not depend on it.
+        version: the input's version counter at the time of use; an input overwritten since is refused.
+        gradient: of the output (B, ...); None if the loss does not depend on it.
     """
 
     layer: nn.Module
@@ -47,7 +47,7 @@ class Call:
     gradient: Tensor | None = None
 
     def shares(self, patients: int) -> list[Share]:
-        """The shares of the layer's own parameters; none for a layer that the loss does not reach.
+        """Return the shares of the layer's own parameters; none if the loss does not depend on the layer.
 
         Raises:
             JobError: the input was overwritten after the layer had used it.
@@ -64,10 +64,10 @@ Rule = Callable[[Any, Tensor, Tensor, int], list[Share]]
 
 
 def rule_of(layer: nn.Module) -> Rule:
-    """The rule for a layer, by its exact class: a subclass may compute something else.
+    """Return the rule for a layer, by its exact class: a subclass may compute something else.
 
     Raises:
-        JobError: there is none.
+        JobError: there is no rule.
     """
     rule = RULES.get(type(layer))
     if rule is None or (isinstance(layer, nn.modules.conv._ConvNd) and layer.padding_mode != "zeros"):
@@ -77,10 +77,10 @@ def rule_of(layer: nn.Module) -> Rule:
 
 
 def _product(parameter: Tensor, rows: Tensor, gradients: Tensor) -> Share:
-    """The share of a matrix (O, D) from rows (P, S, D) and gradients (P, S, O), S the positions of all K images.
+    """Compute the share of a matrix (O, D) from rows (P, S, D) and gradients (P, S, O); S: positions of all K images.
 
-    The product is made for each patient. The norm alone costs less from the two Gram matrices (ghost norm, Li et al.
-    2022, section 4), but loses its digits where positions cancel, and the clip would let such a patient pass.
+    The product is computed for each patient. The norm alone would cost less from the two Gram matrices (ghost norm, Li
+    et al. 2022, section 4). It loses precision where positions cancel, and such a patient would not be clipped.
     """
     return Share(parameter=parameter, gradients=torch.bmm(gradients.transpose(1, 2), rows))
 
@@ -106,7 +106,7 @@ def _conv(layer: Any, given: Tensor, gradient: Tensor, patients: int) -> list[Sh
 
 
 def _patches(layer: Any, given: Tensor) -> Tensor:
-    """What each position of the output saw, (B, T, D)."""
+    """Return the input values that each position of the output depends on, (B, T, D)."""
     padding = _padding(layer)
     padded = functional.pad(given, [side for side in reversed(padding) for _ in range(2)])
     for axis, (kernel, stride) in enumerate(zip(layer.kernel_size, layer.stride, strict=True), start=2):
@@ -117,7 +117,7 @@ def _patches(layer: Any, given: Tensor) -> Tensor:
 
 
 def _padding(layer: Any) -> tuple[int, ...]:
-    """Zeros at each end of each axis; ``same`` is spelt out for an odd kernel."""
+    """Return the number of zeros at each end of each axis; for ``same`` it is computed, from an odd kernel only."""
     if layer.padding == "valid":
         return (0,) * len(layer.kernel_size)
     if layer.padding == "same":
@@ -128,7 +128,7 @@ def _padding(layer: Any) -> tuple[int, ...]:
 
 
 def _one_after_another(layer: Any, given: Tensor, gradient: Tensor, patients: int) -> Tensor:
-    """Each patient's gradient of a convolution's weight, (P, *shape), by torch's own kernel."""
+    """Compute each patient's gradient of a convolution's weight, (P, *shape), by torch's own kernel."""
     each = given.shape[0] // patients
     gradient = gradient.contiguous()
     found = given.new_empty((patients, *layer.weight.shape))

@@ -1,4 +1,4 @@
-"""Whether a job's network can be trained with DP-SGD by patient; said before anything is trained."""
+"""Check, before training, that a job's network can be trained with DP-SGD by patient."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from fedward.training.networks import build_network, predict
 
 
 def check_private(job: JobSpec) -> None:
-    """Refuse a job whose network mixes patients or keeps what it saw; a job without DP-SGD passes.
+    """Refuse a job whose network mixes patients or keeps their data; a job without DP-SGD passes.
 
-    The layers are looked at, and then the network is: two blank images with noise of their own go through it in
-    training mode; the first one's result may not depend on the second, and no buffer may change.
+    First the layers are checked, then the network: two images of noise go through it in training mode; the result of
+    the first must not depend on the second, and no buffer may change.
 
     Raises:
-        JobError: naming the layer or the buffer.
+        JobError: the network cannot be trained with DP-SGD; the error names the setting, the layer or the buffer.
     """
     if job.privacy.mechanism != "dp-sgd":
         return
@@ -36,7 +36,7 @@ def check_layers(network: nn.Module) -> None:
     """Refuse BatchNorm, with or without running statistics, and any layer that keeps running statistics.
 
     Raises:
-        JobError: naming the layer.
+        JobError: there is such a layer; the error names it.
     """
     for name, layer in network.named_modules():
         mixes = isinstance(layer, nn.modules.batchnorm._BatchNorm)

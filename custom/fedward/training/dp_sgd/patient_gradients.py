@@ -1,9 +1,9 @@
-"""One patient's gradient, bounded: what of a patient enters a step of DP-SGD, and how much of it at most.
+"""Compute each patient's gradient and clip it, so that a patient's part in a step of DP-SGD is bounded.
 
-A patient's gradient is that of the mean loss over all the images of the patient that were drawn, augmented copies
-among them (De et al. 2022, section 3.1). It is scaled to an L2 norm, over all trainable parameters together, of at
-most ``norm_l2`` (Abadi et al. 2016, algorithm 1), so that the sum over patients changes by at most
-``norm_l2 * (1 + SLACK)`` when a patient is added or removed, whatever the patient's images are: see ``clipped_sum``.
+A patient's gradient is the gradient of the mean loss over all drawn images of the patient, augmented copies included
+(De et al. 2022, section 3.1). It is scaled to an L2 norm, over all trainable parameters together, of at most
+``norm_l2`` (Abadi et al. 2016, algorithm 1). So the sum over patients changes by at most ``norm_l2 * (1 + SLACK)`` when
+a patient is added or removed, for any images of the patient: see ``clipped_sum``.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from fedward.training.networks import predict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patient:
-    """The drawn images of one patient.
+    """Drawn images of one patient.
 
     Attributes:
         images: float32 (K, 1, *size).
-        truth: (K, ...), as ``fedward.training.losses.Loss`` takes it.
+        truth: (K, ...), in the form that ``fedward.training.losses.Loss`` accepts.
     """
 
     images: Tensor
@@ -39,19 +39,19 @@ Method = Callable[[nn.Module, Loss, Iterable[Patient], float], Clipped]
 
 
 def trainable(network: nn.Module) -> list[nn.Parameter]:
-    """The parameters that a step moves, in the network's order; each gets a share of gradient, norm and noise."""
+    """Return the parameters that a step changes, in the network's order; gradient, norm and noise cover all of them."""
     return [parameter for parameter in network.parameters() if parameter.requires_grad]
 
 
 def one_by_one(network: nn.Module, loss: Loss, patients: Iterable[Patient], norm_l2: float) -> Clipped:
-    """Each patient's gradient by autograd for itself, one after another: for every network, with one model of memory.
+    """Sum the patients' clipped gradients, one separate autograd pass each: for every network, in one model's memory.
 
     A patient's part depends on no other patient, so that the guarantee of ``clipped_sum`` holds.
 
     ``patients`` may be lazy: one patient's images are held at a time.
 
     Raises:
-        JobError: a loss or a gradient that is not finite; nothing of the step may then be used.
+        JobError: a loss or a gradient is not finite; the step must not be used.
     """
     parameters = trainable(network)
     clipped = ClippedSum(parameters, norm_l2)
@@ -63,7 +63,7 @@ def one_by_one(network: nn.Module, loss: Loss, patients: Iterable[Patient], norm
 
 
 def finite_loss(value: Tensor) -> float:
-    """The loss as a number.
+    """Return the loss as a number.
 
     Raises:
         JobError: it is not finite.

@@ -1,7 +1,7 @@
-"""Who takes part in a step of DP-SGD: every patient by a coin of its own, thrown by a cryptographic generator.
+"""Draw the patients of a DP-SGD step: each patient independently, by a cryptographic generator.
 
 The amplification that the accountant counts (Poisson sampling, Abadi et al. 2016, section 3.1) is proven for secret,
-independent draws. A generator that is seeded by the job would let whoever knows the job know the draws.
+independent draws. A generator seeded by the job would disclose the draws to everyone who knows the job.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fedward.training.dp_sgd.patient_gradients import Patient
 
 
 def by_patient(examples: Sequence[Example]) -> tuple[tuple[int, ...], ...]:
-    """Positions of each patient's images among ``examples``, patients in order of their first image."""
+    """Return the positions of each patient's images in ``examples``, patients in order of their first image."""
     found: dict[object, list[int]] = {}
     for position, example in enumerate(examples):
         found.setdefault((example.row.patient, example.images_root), []).append(position)
@@ -27,14 +27,14 @@ def by_patient(examples: Sequence[Example]) -> tuple[tuple[int, ...], ...]:
 
 
 class PatientSampler:
-    """Draws a step's patients and what of each is looked at.
+    """Sampler of a step's patients and of their images.
 
     Args:
         patients: positions of each patient's images.
         sampling_rate: probability with which each patient takes part in a step.
-        images_per_patient: images of a drawn patient; one with fewer shows them in turn.
+        images_per_patient: images of a drawn patient; if a patient has fewer, they are repeated in turn.
         augmentations: augmented copies of each of these images.
-        source: where the draws come from.
+        source: generator of the draws.
     """
 
     def __init__(
@@ -51,9 +51,9 @@ class PatientSampler:
         self._images, self._copies = images_per_patient, augmentations
 
     def draw(self) -> list[NDArray[np.int64]]:
-        """One step: for each drawn patient the positions of its K = images_per_patient * augmentations images.
+        """Draw one step: for each drawn patient the positions of its K = images_per_patient * augmentations images.
 
-        The list may be empty: a step without patients is a step.
+        The list may be empty: a step without patients counts as a step.
         """
         drawn = np.flatnonzero(self._source.bernoulli(len(self._patients), self._rate))
         return [self._positions(self._patients[int(number)]) for number in drawn]
@@ -64,14 +64,14 @@ class PatientSampler:
 
 
 def load(images: Images, draw: Sequence[NDArray[np.int64]], *, truth: str) -> Iterator[Patient]:
-    """The drawn patients' images, prepared one patient after another.
+    """Prepare the drawn patients' images, one patient after another.
 
-    Augmentation starts from a new secret seed for each patient: what is done to one patient's images may not tell
-    whether another was drawn before, as the bound on a patient's part in the step demands.
+    Augmentation starts from a new secret seed for each patient. So the images of one patient do not depend on whether
+    another patient was drawn before; the bound on a patient's part in the step requires this.
 
     Args:
         images: the training images.
-        draw: positions, an array a patient.
+        draw: positions, one array for each patient.
         truth: "mask" or "truth", the items' key.
     """
     for positions in draw:

@@ -1,10 +1,10 @@
-"""What each member of a group brought to it: leave-one-out and Shapley values of a game. Plain arithmetic.
+"""Compute each site's contribution to a group: leave-one-out and Shapley values of a game. Plain arithmetic.
 
-A game gives every coalition of the sites a value, such as the mean AUC that a model from their updates alone reaches.
-The Shapley value (Shapley 1953, A Value for n-Person Games) is the one way to share the whole's value out that is
-efficient (the shares add up), symmetric (equals get the same), gives nothing to who changes nothing, and adds up over
-games. Leave-one-out asks less, n + 1 values for 2^n, and can give two equal sites nothing each, since neither is missed
-while the other is there.
+A game gives every coalition of the sites a value, such as the mean AUC of a model from their updates alone. The Shapley
+value (Shapley 1953, A Value for n-Person Games) is the only division of the whole value that is efficient (the shares
+add up), symmetric (equal sites get the same), gives 0 to a site that changes nothing, and adds up over games.
+Leave-one-out needs fewer values, n + 1 in place of 2^n. It can give 0 to both of two equal sites, since the whole loses
+nothing without one of them while the other is there.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from math import comb
 from fedward.errors import FedwardError
 
 Value = Callable[[frozenset[str]], float]
-"""Coalition -> its value; asked once for each coalition."""
+"""Function from a coalition to its value; called once for each coalition."""
 
 MOST_SITES = 8
-"""2^8 = 256 values; each site more doubles them."""
+"""Largest number of sites for Shapley values: 2^8 = 256 values; each further site doubles them."""
 
 
 def leave_one_out(sites: Iterable[str], value: Value) -> dict[str, float]:
-    """What the whole group loses without each site: v(N) - v(N without the site).
+    """Return the loss of the whole group without each site: v(N) - v(N without the site).
 
     Raises:
-        FedwardError: a site named twice.
+        FedwardError: a site is named twice.
     """
     names = _named(sites)
     everyone = frozenset(names)
@@ -35,12 +35,12 @@ def leave_one_out(sites: Iterable[str], value: Value) -> dict[str, float]:
 
 
 def shapley(sites: Iterable[str], value: Value) -> dict[str, float]:
-    """Each site's Shapley value, exactly: the mean of what it adds over all orders in which the sites may come.
+    """Return each site's exact Shapley value: the mean of its added value over all orders in which sites can join.
 
-    Guarantee: the values add up to v(N) - v(nobody), to rounding.
+    Guarantee: the values add up to v(N) - v(no site), up to rounding.
 
     Raises:
-        FedwardError: a site named twice, or more sites than ``MOST_SITES``.
+        FedwardError: a site is named twice, or there are more sites than ``MOST_SITES``.
     """
     names = _named(sites)
     require_few(names)
@@ -58,17 +58,17 @@ def shapley(sites: Iterable[str], value: Value) -> dict[str, float]:
 
 
 def coalitions(sites: Sequence[str]) -> Iterator[frozenset[str]]:
-    """Every subset of the sites, from nobody to all."""
+    """Yield every subset of the sites, from the empty one to all."""
     for size in range(len(sites) + 1):
         for chosen in combinations(sites, size):
             yield frozenset(chosen)
 
 
 def require_few(sites: Sequence[str]) -> None:
-    """Refuse more sites than 2^n values are worth.
+    """Refuse a group of sites for which 2^n values are too many.
 
     Raises:
-        FedwardError: more than ``MOST_SITES``.
+        FedwardError: there are more than ``MOST_SITES``.
     """
     if len(sites) > MOST_SITES:
         remedy = f"exact values are for {MOST_SITES} sites or fewer; look at leave-one-out"

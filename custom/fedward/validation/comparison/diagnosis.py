@@ -1,15 +1,17 @@
-"""Why a model may serve one hospital worse than the others: four causes, each with its evidence and what to try.
+"""Rank four possible causes why a model serves one hospital worse than the others, with evidence and remedy.
 
-Every quantity is held against the other hospitals' in one unit (``fedward.validation.comparison.effect_size``), so
-that causes can be ordered. The order is evidence, not proof. What cannot be told apart:
+Every quantity is compared with the other hospitals' in one unit (``fedward.validation.comparison.effect_size``), so
+that causes can be ordered. The order is evidence, not proof. Limits:
 
-- Labels that are wrong and patients whose disease the model cannot see: both contradict a confident model.
-- A model that is sure and wrong on another scanner's images also makes labels look wrong. The grey values then differ
-  by more, and come first; read the labels' finding again after the images are brought in line.
-- Labels swapped one way alone also move the prevalence, and as much; re-reading some images decides.
+- Wrong labels cannot be distinguished from patients whose disease the model cannot see: both contradict a confident
+  model.
+- A model that is confident and wrong on another scanner's images also makes labels look wrong. The grey values then
+  differ by more and come first; read the labels' finding again after the images are harmonised.
+- Labels swapped in one direction alone change the prevalence too, by as much; re-reading some images decides.
 - Grey values are compared after each image is standardised: another brightness or contrast is no finding because the
   network never sees it; another curve (gamma), noise, collimation or position is.
-- A hospital that keeps its numbers, or whose counts are below its floor, has no finding there. That is said.
+- A hospital that withholds its numbers, or has counts below its minimum count, has no finding there; the evidence
+  reports that.
 """
 
 from __future__ import annotations
@@ -26,24 +28,24 @@ from fedward.validation.comparison.site_facts import SiteFacts
 Cause = Literal["population-shift", "few-patients", "covariate-shift", "label-noise"]
 
 NOTABLE = 0.5
-"""From this strength on a cause is worth a look: three times what chance and usual differences give."""
+"""Strength from which a cause is worth a check: three times that of chance and usual differences."""
 _RARE = 0.05
-"""A maker of whose scanners the others have less than this share counts as one that they do not have."""
+"""Mean share of a maker's scanners at the others below which the others count as lacking this maker."""
 _AGE_SD_YEARS, _GREY_SD, _NOISE_SD = 20.0, 0.1, 0.25
 """Standard deviations of one patient's or image's part in a difference: of age; of an image's grey values from their
-mean over images (Wasserstein); of an estimate of label noise where no label is wrong, times √images."""
+mean over images (Wasserstein); of an estimate of label noise if no label is wrong, times √images."""
 
 
 @dataclass(frozen=True, slots=True)
 class PossibleCause:
-    """One possible cause.
+    """Possible cause of a difference.
 
     Attributes:
         cause: its name.
-        strength: 0 to 1, comparable between causes: 0 where nothing speaks for it or nothing is known, NOTABLE at three
-            times what chance and usual differences between hospitals give.
-        evidence: sentences with the numbers, the strongest first, and what is not told.
-        remedy: what to try.
+        strength: 0 to 1, comparable between causes: 0 without evidence or without data, NOTABLE at three times the
+            effect of chance and usual differences between hospitals.
+        evidence: sentences with the numbers, the strongest first, and the facts that are not disclosed.
+        remedy: actions to try.
     """
 
     cause: Cause
@@ -55,12 +57,11 @@ class PossibleCause:
 def diagnose(
     site: str, profiles: Mapping[str, Mapping[str, Any]], supports: Mapping[str, Mapping[str, Any]]
 ) -> tuple[PossibleCause, ...]:
-    """The four causes for one site, the strongest first.
+    """Return the four causes for one site, the strongest first.
 
     Args:
-        site: the one in question.
-        profiles: site -> what ``fedward.validation.profile.site_profile`` gave and the hospital let out; a value may be
-            null or absent.
+        site: the site to diagnose.
+        profiles: site -> disclosed part of ``fedward.validation.profile.site_profile``; a value may be null or absent.
         supports: site -> its ``Support.plain``, likewise.
     """
     names = dict.fromkeys((*profiles, *supports))
@@ -73,7 +74,7 @@ def diagnose(
 def _population(own: SiteFacts, others: Sequence[SiteFacts]) -> PossibleCause:
     asked: list[Difference | str] = [_prevalence(own, others, label) for label in own.labels]
     if not own.labels:
-        asked.append(_untold("how many of its patients are positive"))
+        asked.append(_not_disclosed("how many of its patients are positive"))
     asked += [_women(own, others), _ages(own, others)]
     remedy = (
         "choose the threshold at this site (the ranking may be right where the threshold is not) and read its scores "
@@ -149,10 +150,10 @@ def _size(does: str, value: float | None, given: Sequence[float | None]) -> Diff
 
 
 def _width(own: SiteFacts, label: str) -> str:
-    """Half the 95 % interval of an AUC of 0.85 with so many yes and no (Hanley and McNeil 1982, equation 1)."""
+    """Describe half the 95 % interval of an AUC of 0.85 with this many yes and no (Hanley and McNeil 1982, eq. 1)."""
     share, patients, area = own.prevalence(label), own.patients, 0.85
     if share is None or patients is None or not 0 < share < 1:
-        return _untold(f"how many of its patients are {label!r}")
+        return _not_disclosed(f"how many of its patients are {label!r}")
     yes, no = share * patients, (1 - share) * patients
     q1, q2 = area / (2 - area), 2 * area**2 / (1 + area)
     variance = (area * (1 - area) + (yes - 1) * (q1 - area**2) + (no - 1) * (q2 - area**2)) / (yes * no)
@@ -193,7 +194,7 @@ def _makers(own: SiteFacts, others: Sequence[SiteFacts]) -> Difference | str:
 
 
 def _foreign(makers: Mapping[str, float], rest: Sequence[Mapping[str, float]]) -> float:
-    """The share of patients whose scanner's maker is rare in the mean of the rest."""
+    """Return the share of patients whose scanner's maker is rare in the mean of the rest."""
     return sum(v for name, v in makers.items() if sum(one.get(name, 0.0) for one in rest) < _RARE * len(rest))
 
 
@@ -230,10 +231,10 @@ def _finding(cause: Cause, asked: Sequence[Difference | str], remedy: str) -> Po
 
 
 def _missing(what: str, *, own: object) -> str:
-    return _untold(what) if own is None else f"no other hospital tells {what.replace('its', 'their')}"
+    return _not_disclosed(what) if own is None else f"no other hospital tells {what.replace('its', 'their')}"
 
 
-def _untold(what: str) -> str:
+def _not_disclosed(what: str) -> str:
     return f"not told: {what}"
 
 
@@ -246,7 +247,7 @@ def _percents(shares: Sequence[float]) -> str:
 
 
 def _middle(values: Sequence[float], form: str) -> str:
-    """The median, and from the least to the most of several."""
+    """Format the median and, if there are several values, their range."""
     middle = form.format(median(values))
     return middle if len(values) < 2 else f"{middle} ({form.format(min(values))} to {form.format(max(values))})"
 

@@ -1,10 +1,10 @@
-"""How far a site lies from the others in one quantity, in units of what chance and usual differences make of it.
+"""Measure the distance of a site from the others in one quantity, in units of chance and usual differences.
 
-The unit is √(chance² + usual² + spread²): chance is the standard deviation that so few patients give by themselves,
-usual a difference that nobody minds, and spread how far the other sites lie from each other, each from the rest (their
-median, so that one odd site among them neither hides the next nor makes the rest look odd). A distance of 3 therefore
-means the same for a share, an age or a grey value, and a small site, noisy in everything, is far in nothing. Plain
-Python.
+The unit is √(chance² + usual² + spread²). Chance is the standard deviation from the site's number of patients alone.
+Usual is a difference that does not matter. Spread is the distance of the other sites from each other, each from the
+rest; the median of the squares is used, so that one unusual site among them neither hides another nor makes the rest
+look unusual. A distance of 3 therefore means the same for a share, an age or a grey value, and a small, noisy site is
+not far from the others in any quantity. Plain Python.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ Shares = tuple[float, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """One quantity of a site beside the others'.
+    """Difference of a site from the others in one quantity.
 
     Attributes:
-        z: its distance in the unit above, 0 or more.
+        z: distance in the unit of this module, 0 or more.
         sentence: a sentence for people, with the numbers.
     """
 
@@ -41,7 +41,7 @@ def number_distance(
     chance: float,
     side: Literal["both", "above", "below"] = "both",
 ) -> float:
-    """The distance of a number from the median of the others'; with ``side`` only in that direction."""
+    """Return the distance of a number from the median of the others'; with ``side`` only in that direction."""
 
     def distance(value: float, rest: Sequence[float]) -> float:
         return value - median(rest)
@@ -54,15 +54,15 @@ def number_distance(
 def shares_distance(
     own: Shares, others: Sequence[Shares], *, width: float, usual: float, chance: float
 ) -> tuple[float, float, float]:
-    """The distance of a distribution over ordered bins from the mean of the others'.
+    """Return the distance of a distribution over ordered bins from the mean of the others'.
 
     Args:
-        own, others: shares of equal bins, each sums to 1.
+        own, others: shares of bins of equal width; the shares of each site sum to 1.
         width: of a bin; ``usual`` and ``chance`` are in its unit.
 
     Returns:
         The distance; and, in the unit of ``width``, the Wasserstein distance (first order) of the site from the
-        others, and the largest of an other site from the rest, 0 with one.
+        others, and the largest such distance of another site from the rest, 0 if there is only one other site.
     """
 
     def distance(value: Shares, rest: Sequence[Shares]) -> float:
@@ -75,17 +75,17 @@ def shares_distance(
 
 
 def together(differences: Sequence[Difference], *, looked_at: int) -> float:
-    """The largest of several distances as if only one had been looked at: z² less 2·ln(how many).
+    """Return the largest of several distances, corrected for their number: z² minus 2·ln(number).
 
-    That is the Bonferroni correction of a normal tail, to first order: looking at more quantities does not make a cause
-    look stronger.
+    This is the Bonferroni correction of a normal tail, to first order: a cause does not look stronger because more
+    quantities were compared.
     """
     largest = max((one.z for one in differences), default=0.0)
     return math.sqrt(max(0.0, largest**2 - 2 * math.log(max(1, looked_at))))
 
 
 def strength(z: float) -> float:
-    """A distance as 0 to 1: z²/(z² + 9), so that 3 gives one half."""
+    """Map a distance to 0 to 1: z²/(z² + 9), so that 3 gives one half."""
     return z**2 / (z**2 + 9) if math.isfinite(z) else 1.0
 
 

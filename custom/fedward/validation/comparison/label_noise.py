@@ -1,22 +1,22 @@
-"""How many of a hospital's own labels look wrong, from a model that never saw those images.
+"""Estimate the share of a hospital's own labels that are wrong, from a model that was not trained on those images.
 
 Confident learning (Northcutt, Jiang and Chuang 2021, JAIR 70, section 3) counts the images whose label contradicts a
-confident prediction. It takes the model's word: one that is merely weak, or that meets another scanner, contradicts
-many correct labels, and at an AUC of 0.8 the count says 20 % where nothing is wrong. So the count is the most that can
-be, and two readings of the scores say how much of it a weak ranking does not explain:
+confident prediction. It trusts the model: a model that is weak, or that sees another scanner's images, contradicts many
+correct labels, and at an AUC of 0.8 the count gives 20 % even if no label is wrong. So the count is an upper bound. Two
+fits of the scores estimate the part of it that a weak ranking does not explain:
 
-- flat tails: where scores are highest, a weak model still finds fewer and fewer negatives, but labels swapped at random
-  stay wrong at the same rate however sure the model is. The chance of yes as a function of the score is a logistic
-  curve between two levels that need not be 0 and 1 (Menon et al. 2015, ICML);
-- two clumps: where the scores alone fall into two groups, a label that names the other group is swapped; a weak model's
-  scores overlap and do not. Two normal distributions and the rate at which each one's label is swapped.
+- flat tails: towards the highest scores a weak model finds fewer and fewer negatives, but labels swapped at random stay
+  wrong at the same rate for any confidence. The probability of yes as a function of the score is a logistic curve
+  between two levels that need not be 0 and 1 (Menon et al. 2015, ICML);
+- two clumps: if the scores alone form two groups, a label of the other group is swapped; a weak model's scores overlap
+  and form no groups. The fit is two normal distributions, each with the rate at which its label is swapped.
 
-Neither minds scores that are shifted, and the second not how steep they are. The estimate is the readings' mean. On
-made-up scores of 80 images with 20 % of the labels swapped it is 0.15 ± 0.07 with a model of AUC 0.95, 0.12 ± 0.07 with
-one of 0.9 and 0.08 ± 0.07 with one of 0.8; with none swapped 0.01 to 0.02: it errs towards too little. Not told apart:
-labels that are wrong and patients whose disease the model cannot see at all (a kind of lesion that no hospital taught
-it) look the same, and so, in part, does a model that is sure and wrong. Read it beside the other hospitals' number and
-the rest of the diagnosis, and look at images.
+Shifted scores change neither fit, and their steepness does not change the second. The estimate is the mean of the two
+fits. On simulated scores of 80 images with 20 % of the labels swapped it is 0.15 ± 0.07 with a model of AUC 0.95, 0.12
+± 0.07 with one of 0.9 and 0.08 ± 0.07 with one of 0.8; with none swapped 0.01 to 0.02: it is too low rather than too
+high. Wrong labels look the same as patients whose disease the model cannot see at all (a kind of lesion that no
+hospital's data contained) and, in part, as a model that is confident and wrong. Compare it with the other hospitals'
+number and the rest of the diagnosis, and look at images.
 """
 
 from __future__ import annotations
@@ -35,17 +35,18 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 LEAST_OF_EACH = 5
-"""Fewest patients labelled yes, and never so labelled, for an estimate."""
+"""Smallest number of patients with a label yes, and of patients without any, for an estimate."""
 _STEEPNESS_SD, _OFFSET_SD, _MOST = 0.7, 3.0, 0.49
 _LIKE_IMAGES, _RIGHT_IMAGES, _STEPS, _SETTLED = 10.0, 2.0, 200, 1e-6
 _SURE = 1e-6
 
 
 def predicted_noise(predictions: Predictions) -> float | None:
-    """The share of a classification job's validation labels that look wrong, 0 to 1.
+    """Estimate the share of a classification job's validation labels that are wrong, 0 to 1.
 
-    Of several yes-or-no labels, the mean over those that have an estimate; of one label of several classes, the images
-    in a class that looks wrong (each class against the rest counts such an image twice). None where there is none.
+    For several yes-or-no labels it is the mean over those with an estimate. For one label of several classes it is the
+    share of images in a class that looks wrong: half the sum over classes, each against the rest, which counts such an
+    image twice. None without an estimate.
     """
     labels, scores, owners = predictions.labels, predictions.scores, predictions.patients
     if labels.ndim == 1:
@@ -58,15 +59,15 @@ def predicted_noise(predictions: Predictions) -> float | None:
 
 
 def label_noise(labels: ArrayLike, scores: ArrayLike, patients: Sequence[str] | None = None) -> float | None:
-    """The share of one yes-or-no label that looks wrong.
+    """Estimate the share of one yes-or-no label that is wrong.
 
     Args:
         labels: 0 and 1, (n,), as the hospital wrote them.
         scores: (n,), probability of yes by a model that was not trained on these images.
-        patients: whose image each is; None: each another's.
+        patients: patient of each image; None: each image is of a different patient.
 
     Returns:
-        0 to 0.49, or None with fewer than LEAST_OF_EACH patients of either or a score that is not a probability.
+        0 to 0.49, or None with fewer than LEAST_OF_EACH patients of either kind or a score that is not a probability.
     """
     truth, score = np.asarray(labels).astype(np.int64), np.asarray(scores, dtype=np.float64)
     if truth.shape != score.shape or truth.ndim != 1:
@@ -83,15 +84,16 @@ def label_noise(labels: ArrayLike, scores: ArrayLike, patients: Sequence[str] | 
 
 
 def confident_joint(labels: NDArray[np.int64], probabilities: Floats) -> Floats:
-    """The joint distribution of given and true label (Northcutt et al. 2021, section 3).
+    """Estimate the joint distribution of given and true label (Northcutt et al. 2021, section 3).
 
     Args:
         labels: index of the class, (n,), each class at least once.
         probabilities: (n, classes), of a model that was not trained on these images.
 
     Returns:
-        (classes, classes), given by true, sums to 1: an image counts for the likeliest of the classes in which it is
-        at least as sure as the images that carry that label are on average; rows are brought to the labels' shares.
+        (classes, classes), given by true, sums to 1. A class is possible for an image if its probability is at least
+        the mean probability of the images with that label; the image counts for the likeliest possible class. Rows are
+        scaled to the labels' shares.
     """
     classes = np.arange(probabilities.shape[1])
     thresholds = np.array([probabilities[labels == index, index].mean() for index in classes])
@@ -108,10 +110,10 @@ def confident_joint(labels: NDArray[np.int64], probabilities: Floats) -> Floats:
 
 
 def _flat_tails(truth: NDArray[np.int64], z: Floats) -> float:
-    """The share swapped when P(label yes | z) = c + (1 - c - d)·σ(a + b·z), z a score's log odds.
+    """Estimate the share swapped if P(label yes | z) = c + (1 - c - d)·σ(a + b·z), z a score's log odds.
 
-    Fitted by greatest posterior: c and d, the chance that a no and a yes is swapped, are likelier the smaller (a Beta
-    (1, 2) law on their half), b is near 1 and a near 0, because the model was trained to be calibrated.
+    The fit has the greatest posterior. Priors: c and d, the probabilities that a no and a yes is swapped, are small (a
+    Beta(1, 2) law on twice each); b is near 1 and a near 0, because the model was trained to be calibrated.
     """
     from scipy.optimize import minimize
 
@@ -145,10 +147,11 @@ def _flat_tails(truth: NDArray[np.int64], z: Floats) -> float:
 
 
 def _two_clumps(truth: NDArray[np.int64], z: Floats) -> float:
-    """The share swapped when z is normal for no and for yes, and either's label is swapped at a rate of its own.
+    """Estimate the share swapped if z is normal for no and for yes, each with a separate rate of swapped labels.
 
-    Fitted by expectation and maximisation (Dempster et al. 1977) from the labels and from the scores, the likelier fit
-    taken. Each variance is drawn towards the mean of both, and each rate towards 0, as by a few more images.
+    Expectation and maximisation (Dempster et al. 1977) starts once from the labels and once from the scores; the
+    likelier fit is used. Each variance is pulled towards the mean of both, and each rate towards 0, as by a few
+    additional images.
     """
     by_score = np.where(z > np.quantile(z, 1 - truth.mean()), 0.95, 0.05)
     fits = [_maximised(truth, z, start) for start in (np.where(truth == 1, 0.98, 0.02), by_score)]
@@ -156,7 +159,7 @@ def _two_clumps(truth: NDArray[np.int64], z: Floats) -> float:
 
 
 def _maximised(truth: NDArray[np.int64], z: Floats, yes: Floats) -> tuple[float, float]:
-    """Log likelihood and share swapped, from a first guess (n,) of how likely each image is yes."""
+    """Return log likelihood and share swapped, from a first guess (n,) of each image's probability of yes."""
     least = (1e-3 * float(z.std()) + 1e-9) ** 2
     fit = (-np.inf, 0.0)
     for _ in range(_STEPS):

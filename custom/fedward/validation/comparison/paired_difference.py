@@ -1,7 +1,7 @@
-"""What changed between two models on the same patients: the difference, drawn anew with both on the same draws.
+"""Compute the difference of two models on the same patients, with an interval that resamples both models together.
 
-Two intervals that overlap do not say that nothing changed: the models err on the same hard images. The interval of the
-difference does (paired bootstrap; Efron and Tibshirani 1993, An Introduction to the Bootstrap, section 13.3).
+Two intervals that overlap do not show that nothing changed, since the models err on the same hard images. The interval
+of the difference does (paired bootstrap; Efron and Tibshirani 1993, An Introduction to the Bootstrap, section 13.3).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fedward.validation.ranking import drawn_areas
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """After less before, with the 95 % interval over patients; None where it cannot be had."""
+    """Value after minus value before, with the 95 % interval over patients; None if it cannot be computed."""
 
     value: float | None
     low: float | None
@@ -31,12 +31,12 @@ NO_CHANGE = Change(value=None, low=None, high=None)
 def auc_change(
     labels: NDArray[np.int64], before: NDArray[np.float64], after: NDArray[np.float64], patients: Sequence[str]
 ) -> Change:
-    """Change of the mean over labels of the area under the ROC curve.
+    """Compute the change of the mean over labels of the area under the ROC curve.
 
     Args:
         labels: 0 and 1, (n, labels).
         before, after: the two models' scores, (n, labels), higher for yes.
-        patients: whose image each of the n is.
+        patients: patient of each of the n images.
     """
     areas = []
     for column, one, other in zip(labels.T, before.T, after.T, strict=True):
@@ -54,7 +54,7 @@ def auc_change(
 
 
 def dice_change(before: NDArray[np.float64], after: NDArray[np.float64], patients: Sequence[str]) -> Change:
-    """Change of the mean Dice over images, (n,), NaN where the image has no structure."""
+    """Compute the change of the mean Dice over images, (n,), NaN where the image has no structure."""
     moved = np.asarray(after, dtype=np.float64) - np.asarray(before, dtype=np.float64)
     there = moved[np.isfinite(moved)]
     if not there.size:

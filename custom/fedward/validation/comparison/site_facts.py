@@ -1,4 +1,4 @@
-"""A site's profile and support read with care: they come from elsewhere, and any value may be absent or kept back."""
+"""Read a site's profile and support as untrusted input: any value may be absent or withheld."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _MOST = 1e12
 
 
 class SiteFacts:
-    """What one site has told; each value is None where it has not.
+    """Facts that one site has disclosed; each value is None if it has not disclosed it.
 
     Args:
-        profile: as ``fedward.validation.profile`` makes it and the hospital's policy lets it out.
-        support: as ``fedward.dataset.selection.Support.plain``, likewise.
+        profile: from ``fedward.validation.profile``, as far as the hospital's policy discloses it.
+        support: from ``fedward.dataset.selection.Support.plain``, likewise.
     """
 
     def __init__(self, profile: Mapping[str, Any] | None, support: Mapping[str, Any] | None) -> None:
@@ -24,21 +24,21 @@ class SiteFacts:
 
     @property
     def train_patients(self) -> float | None:
-        """On whom it trains."""
+        """Number of its training patients."""
         return _positive(self._support.get("train_patients"))
 
     @property
     def patients(self) -> float | None:
-        """On whom it validates."""
+        """Number of its validation patients."""
         return _positive(self._profile.get("patients")) or _positive(self._support.get("validation_patients"))
 
     @property
     def images(self) -> float | None:
-        """On which it validates."""
+        """Number of its validation images."""
         return _positive(self._profile.get("images")) or _positive(self._support.get("validation_images"))
 
     def prevalence(self, label: str) -> float | None:
-        """The share of its validation patients with a label."""
+        """Return the share of its validation patients with a label."""
         positives = _number(self._table("positives").get(label))
         if positives is None or self.patients is None:
             return None
@@ -46,12 +46,12 @@ class SiteFacts:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Labels that it has a count for, hidden or not."""
+        """Labels for which it has a count, hidden or not."""
         return tuple(map(str, self._table("positives")))
 
     @property
     def women(self) -> float | None:
-        """The share of women among its patients of known sex."""
+        """Share of women among its patients of known sex."""
         counts = self._counts("sex", ("F", "M"))
         return None if counts is None else counts["F"] / sum(counts.values())
 
@@ -63,14 +63,14 @@ class SiteFacts:
 
     @property
     def makers(self) -> dict[str, float] | None:
-        """Shares of its patients by the maker of the scanner, as far as known and but one."""
+        """Shares of its patients by the maker of the scanner, for patients with one known maker."""
         names = [str(name) for name in self._table("maker") if name not in (SEVERAL, UNKNOWN)]
         counts = self._counts("maker", tuple(names))
         return None if counts is None else {name: count / sum(counts.values()) for name, count in counts.items()}
 
     @property
     def intensity(self) -> tuple[float, ...] | None:
-        """Shares of its images' grey values; all known or none."""
+        """Shares of its images' grey values; None unless all are known."""
         table = self._table("intensity")
         shares = [_number(table.get(name)) for name in INTENSITIES]
         known = [share for share in shares if share is not None]
@@ -80,12 +80,12 @@ class SiteFacts:
 
     @property
     def spacing_mm(self) -> float | None:
-        """Median distance from pixel to pixel."""
+        """Median pixel spacing."""
         return _positive(self._profile.get("spacing_mm"))
 
     @property
     def label_noise(self) -> float | None:
-        """Share of labels that look wrong."""
+        """Estimated share of wrong labels."""
         return _number(self._profile.get("label_noise"))
 
     def _table(self, name: str) -> Mapping[str, Any]:
@@ -96,9 +96,9 @@ class SiteFacts:
         return {}
 
     def _counts(self, name: str, entries: tuple[str, ...]) -> dict[str, float] | None:
-        """Patients by value: hidden counts share evenly what the known ones leave of the whole.
+        """Return patients by value; the rest of the whole is divided evenly among the hidden counts.
 
-        None without the whole, with more than half of it hidden, or with nobody in ``entries``.
+        None without the whole, with more than half of it hidden, or with no patient in ``entries``.
         """
         table, whole = self._table(name), _positive(self._profile.get("patients"))
         known = {entry: count for entry in table if (count := _number(table[entry])) is not None}
@@ -113,7 +113,7 @@ class SiteFacts:
 
 
 def _number(value: object) -> float | None:
-    """A plausible number of 0 or more; None for anything else, NaN and bool among it."""
+    """Return a plausible number of 0 or more; None for anything else, including NaN and bool."""
     return float(value) if type(value) in (int, float) and 0 <= value <= _MOST else None  # type: ignore[arg-type, operator]
 
 

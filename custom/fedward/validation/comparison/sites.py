@@ -1,9 +1,9 @@
-"""Which hospital the model serves worse than the others: each value beside the mean and spread of the *other* sites.
+"""Find hospitals that the model serves worse than the others: compare each with mean and SD of the *other* sites.
 
-The usual rule, "two standard deviations below the mean of all", cannot fire with five sites or fewer: a value's
-distance from a mean that it is part of is at most √(n - 1) standard deviations (Samuelson 1968), and √4 is
-not more than 2. So a site is left out of what it is held against, and so is whoever has not reported for a while. Plain
-Python: the dashboard's process imports it.
+The usual rule, "two standard deviations below the mean of all", cannot flag a site among five sites or fewer: a value's
+distance from a mean that includes it is at most √(n - 1) standard deviations (Samuelson 1968), and √4 is not more than
+2. So a site is compared with the other sites alone, and only with those that reported recently. Plain Python: the
+dashboard's process imports it.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 RECENT_S = 900.0
-"""Seconds for which a value counts."""
+"""Age in seconds up to which a value counts as recent."""
 LEAST_SITES = 3
-"""Fewest sites with a recent value, the one in question among them: of one other site there is no spread."""
+"""Smallest number of sites with a recent value, the compared site included: one other site has no spread."""
 LEAST_SD = 0.01
-"""The others' standard deviation counts as this much at least, so that sites that agree flag nobody over a trifle."""
+"""Minimum SD of the others, so that near-identical sites raise no false flag."""
 LIMIT_SD = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class SiteValue:
-    """What one site last reported of one measure, higher for better (AUC, Dice).
+    """Last reported value of one measure at one site, higher for better (AUC, Dice).
 
     Attributes:
         site: its id.
-        value: None where it is suppressed or could not be measured.
+        value: None if it is suppressed or could not be measured.
         low, high: its 95 % interval, or None.
         reported_at: seconds since the epoch, by the same clock as ``now``.
     """
@@ -41,14 +41,14 @@ class SiteValue:
 
 @dataclass(frozen=True, slots=True)
 class SiteComparison:
-    """One site beside the others.
+    """Comparison of one site with the others.
 
     Attributes:
-        flagged: it does worse than the others by more than their spread and its own interval explain.
+        flagged: True if it is worse than the others by more than their spread and its own interval explain.
         others_mean, others_sd: of the other sites' recent values; the standard deviation with n in the denominator and
-            at least LEAST_SD. None where no site is compared.
+            at least LEAST_SD. None if the site is not compared.
         limit: others_mean - 2·others_sd.
-        others: how many other sites have a recent value.
+        others: number of other sites with a recent value.
         why: one phrase for people.
     """
 
@@ -61,23 +61,23 @@ class SiteComparison:
 
 
 def compare_sites(values: Sequence[SiteValue], *, now: float, recent_s: float = RECENT_S) -> dict[str, SiteComparison]:
-    """Hold each site against the others.
+    """Compare each site with the others.
 
-    A site is flagged when its value is below the limit and its interval, where it has one, ends below the others'
-    mean. A site without a value, or whose value is older than ``recent_s``, is neither flagged nor held against
-    anybody; with fewer than LEAST_SITES recent values nobody is. The worst of several bad sites may hide behind the
-    others' spread: a second bad site widens it.
+    A site is flagged if its value is below the limit and its interval, if it has one, ends below the others' mean. A
+    site without a value, or with a value older than ``recent_s``, is neither flagged nor used for the others. With
+    fewer than LEAST_SITES recent values no site is compared. Of several bad sites the worst may not be flagged: a
+    second bad site increases the others' spread.
 
     Args:
-        values: one a site, of one job and one measure.
-        now: seconds since the epoch. For a job that has ended, the moment it ended.
-        recent_s: seconds for which a value counts.
+        values: one for each site, of one job and one measure.
+        now: seconds since the epoch. For a job that has ended, the time of its end.
+        recent_s: age in seconds up to which a value counts.
 
     Returns:
-        Site -> standing, in the order of ``values``.
+        Site -> comparison, in the order of ``values``.
 
     Raises:
-        ValueError: a site is there twice.
+        ValueError: a site has two values.
     """
     if len({one.site for one in values}) != len(values):
         raise ValueError("a site has two values")

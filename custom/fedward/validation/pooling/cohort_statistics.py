@@ -1,9 +1,9 @@
-"""Who a federation's patients are, from the sum of what its hospitals counted: ages, sexes, labels, grey values.
+"""Count patients by age, sex and label, and images by grey value, in each hospital and in the sum over hospitals.
 
-Each hospital counts the patients and images of a job, training and validation together. A patient counts once: in the
-lowest age of the patient's images, and under "unknown" where they do not agree on a sex; and once for each label that
-an image of the patient has. Grey values are those of the
-images as the network sees them, standardised and without augmentation; each image has the same weight.
+Each hospital counts the patients and images of a job, training and validation together. A patient counts once by age,
+at the lowest age in the patient's images; once by sex, under "unknown" if the images do not agree; and once for each
+label that an image of the patient has. Grey values are those of the network's input images, standardised and without
+augmentation; each image has the same weight.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from fedward.privacy.disclosure.suppression import suppress_cells, suppress_labe
 from fedward.settings import JobSpec
 
 SHARES = 1000
-"""What each image's grey values are parted into, so that they add up as whole numbers."""
+"""Number of shares into which each image's grey values are divided, so that sums are integers."""
 STRATA = {"age": AGES, "sex": SEXES}
-"""What patients are parted by -> its parts."""
+"""Characteristic by which patients are counted -> its categories."""
 _FORMAT = "fedward cohort statistics 2"
 _UNKNOWN = "unknown"
 
 
 def statistics_length(job: JobSpec) -> int:
-    """How many numbers ``cohort_statistics`` has."""
+    """Return the length of ``cohort_statistics``."""
     return len(_entries(job))
 
 
 def statistics_layout(job: JobSpec) -> str:
-    """SHA-256, 64 hexadecimal digits, of what each number means: sums of equal layouts may be added."""
+    """Return the SHA-256, 64 hexadecimal digits, of the numbers' meaning: counts of equal layouts may be added."""
     content = {"format": _FORMAT, "shares": SHARES, "size": job.data.size, "entries": _entries(job)}
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
@@ -49,16 +49,16 @@ def cohort_statistics(
     """Count a site's patients and images.
 
     Args:
-        job: whose labels or classes count.
-        examples: each image that takes part, of both splits.
+        job: the job with the labels or classes.
+        examples: all images of the job, of both splits.
         images: for each of ``examples``, in their order, its standardised grey values; any shape.
 
     Returns:
         int64 (statistics_length(job),): patients; images; patients by age, by sex; patients by label or class, none for
-        a segmentation; SHARES of each image by grey value. In a sum over sites a patient of two counts twice.
+        a segmentation; SHARES of each image by grey value. In a sum over sites a patient of two sites counts twice.
 
     Raises:
-        ValueError: not as many images as examples.
+        ValueError: the numbers of images and examples differ.
     """
     counts = Counter[tuple[str, str]]()
     people: defaultdict[str, list[Row]] = defaultdict(list)
@@ -79,14 +79,14 @@ def cohort_statistics(
 
 
 def intensity_shares(image: NDArray[np.float32]) -> NDArray[np.int64]:
-    """SHARES parted among the bins as an image's grey values are.
+    """Divide SHARES among the bins in proportion to an image's grey values.
 
     Args:
-        image: finite, any shape, not empty. What lies outside the bins is in the first or the last.
+        image: finite, any shape, not empty. Values outside the bins count in the first or the last bin.
 
     Returns:
-        int64 (bins,), SHARES in all: each bin's part rounded down, and what is left to the largest remainders, the
-        lower bin first where they are equal.
+        int64 (bins,), with the sum SHARES: each bin's part is rounded down, and the rest goes to the largest
+        remainders, to the lower bin first if they are equal.
     """
     inner = np.array([float(name) for name in INTENSITIES[1:]])
     found = np.bincount(np.searchsorted(inner, np.ravel(image), side="right"), minlength=len(INTENSITIES))
@@ -98,14 +98,15 @@ def intensity_shares(image: NDArray[np.float32]) -> NDArray[np.int64]:
 
 
 def tables_of(job: JobSpec, counts: NDArray[np.int64]) -> dict[str, dict[str, int]]:
-    """The counts of ``cohort_statistics``, or the sum of several, by name: table -> entry -> count.
+    """Return the counts of ``cohort_statistics``, or the sum of several, by name: table -> entry -> count.
 
     Returns:
         "patients" and "images", each with the one entry ""; "age"; "sex"; "positives", empty for a segmentation;
         "intensity".
 
     Raises:
-        EncryptionError: numbers that no cohort has: of another length, below 0, or whose parts are not the whole.
+        EncryptionError: the numbers cannot come from a cohort: their length is wrong, one is below 0, or parts do not
+            add up to the whole.
     """
     entries = _entries(job)
     if counts.shape != (len(entries),) or counts.dtype != np.int64 or counts.min() < 0:
@@ -130,23 +131,23 @@ def pooled_statistics(
     hides_patients: bool = False,
     rest: Mapping[str, Mapping[str, int]] | None = None,
 ) -> dict[str, Any]:
-    """The statistics of all patients whose numbers were added.
+    """Return the statistics of all patients whose numbers were added.
 
     Args:
-        job: the job that was counted for.
+        job: the job of the counts.
         counts: ``cohort_statistics``, or the sum of several.
-        min_count: the floor; a count below it is None, and with it what would give it away (``suppress_parts``).
-        hides: labels whose patients might tell one hospital's own (``fedward.privacy.disclosure.withheld``).
-        hides_patients: whether the number of all might.
-        rest: of "age" and "sex", each part's patients less those that hospitals told themselves; None: all of them.
+        min_count: minimum count; a count below it is None, as are counts that would disclose it (``suppress_parts``).
+        hides: labels whose patients could disclose one hospital's (``fedward.privacy.disclosure.withheld``).
+        hides_patients: True if the number of all patients could.
+        rest: for "age" and "sex", each part's patients minus those that hospitals disclosed themselves; None: all.
 
     Returns:
         JSON-ready ``patients``, ``images``; ``age``, ``sex``: tables of patients; ``positives``: patients by label or
         class, absent for a segmentation; ``intensity``: lower edge of a bin -> share of grey values, 0 to 1. With
-        fewer patients than the floor, or where their number may not be told, all are None.
+        fewer patients than the minimum count, or with ``hides_patients``, all are None.
 
     Raises:
-        EncryptionError: numbers that no cohort has: of another length, below 0, or whose parts are not the whole.
+        EncryptionError: as in ``tables_of``.
     """
     tables = tables_of(job, counts)
     patients, images = tables["patients"][""], tables["images"][""]
@@ -166,7 +167,7 @@ def pooled_statistics(
 
 
 def _cells(whole: Mapping[str, int], rest: Mapping[str, int], *, least: int) -> dict[str, int | None]:
-    """A table of all patients; null where it, less what hospitals told themselves, would tell few of the others."""
+    """Return a table of all patients; null where it minus the hospitals' disclosed counts would show few patients."""
     parted = {"all": whole, "rest": rest}
     seen = suppress_cells(
         {name: {part: (count,) for part, count in table.items()} for name, table in parted.items()},
@@ -177,13 +178,13 @@ def _cells(whole: Mapping[str, int], rest: Mapping[str, int], *, least: int) -> 
 
 
 def _entries(job: JobSpec) -> list[tuple[str, str]]:
-    """What each number counts: table and entry, in order."""
+    """List the meaning of each number: table and entry, in order."""
     tables = {"patients": ("",), "images": ("",), "age": AGES, "sex": SEXES, "positives": job.scored_names}
     return [(table, name) for table, entries in {**tables, "intensity": INTENSITIES}.items() for name in entries]
 
 
 def _positive(job: JobSpec, example: Example) -> list[str]:
-    """The labels for which an image is yes, or its class."""
+    """Return the labels for which an image is yes, or its class."""
     if job.data.target == "multiclass":
         return [job.data.classes[index] for index in example.truth]
     return [name for name, value in zip(job.data.labels, example.truth, strict=True) if value]
@@ -195,8 +196,8 @@ def _age(rows: Sequence[Row]) -> str:
 
 
 def _sex(rows: Sequence[Row]) -> str:
-    message = {row.sex for row in rows if row.sex}
-    (sex,) = message if len(message) == 1 else {_UNKNOWN}
+    sexes = {row.sex for row in rows if row.sex}
+    (sex,) = sexes if len(sexes) == 1 else {_UNKNOWN}
     return sex if sex in SEXES else _UNKNOWN
 
 

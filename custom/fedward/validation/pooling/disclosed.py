@@ -1,7 +1,7 @@
-"""Which of its own counts a hospital tells, read off what its rules let out, and what it may tell of all hospitals.
+"""Find the counts that a hospital withholds, and withhold pooled results that could disclose one hospital's counts.
 
-A hospital tells how many validation patients it has if it tells so in any place: as support, beside the scores or in
-the profile.
+A hospital discloses its number of validation patients if it does so in any place: as support, with the scores or in the
+profile.
 """
 
 from __future__ import annotations
@@ -21,49 +21,49 @@ from fedward.validation.pooling.pooled import pooled_scores
 
 Metrics = Mapping[str, Any]
 OfAll = tuple[dict[str, Any], int]
-"""Metrics of all hospitals, null where they may not be told, and the largest floor among the hospitals."""
+"""Metrics of all hospitals, null where they are withheld, and the largest minimum count of the hospitals."""
 
 _OWN = ("scores", "support", "subgroups", "curves", "profile", "patients")
 """Metrics with counts of a hospital's own patients."""
 
 
 def beside_scores(job: JobSpec, disclosed: Metrics, *, min_count: int) -> NDArray[np.int64]:
-    """A hospital's marks beside its score histogram, which say what it withholds of its validation patients.
+    """Return a hospital's marks for its score histogram: the counts of its validation patients that it withholds.
 
     Args:
         job: a classification.
-        disclosed: what the hospital's rules let out of _OWN; "patients" are those of the training.
-        min_count: its floor.
+        disclosed: metrics of _OWN that the hospital's rules disclose; "patients" counts the training patients.
+        min_count: the hospital's minimum count.
 
     Returns:
         int64 (scores_length(job),).
     """
     curves = _table(disclosed, "curves")
     of_validation = Disclosed(
-        anything=_tells_of_its_own(disclosed),
-        patients=_tells_validation_patients(disclosed),
-        positives=_told_in_validation(job, disclosed),
+        anything=_lists_own_patients(disclosed),
+        patients=_discloses_validation_patients(disclosed),
+        positives=_disclosed_in_validation(job, disclosed),
         tables=[name for name in job.scored_names if "reliability" in _table(curves, name)],
     )
     return withheld_counts(job.scored_names, of_validation, min_count=min_count)
 
 
 def scores_length(job: JobSpec) -> int:
-    """How many numbers ``beside_scores`` has."""
+    """Return the length of ``beside_scores``."""
     return withheld_length(job.scored_names)
 
 
 def scores_of_all(job: JobSpec, own: NDArray[np.int64], beside: NDArray[np.int64], *, min_count: int) -> OfAll:
-    """Pooled scores without what might tell one hospital's own counts, and the floor that they are held to.
+    """Return pooled scores without values that could disclose one hospital's counts, and the minimum count for them.
 
     Args:
         own, beside: the sums of ``pooled.score_histogram`` and of ``beside_scores``.
 
     Returns:
-        Metrics as ``pooled.pooled_scores`` gives them.
+        Metrics as from ``pooled.pooled_scores``.
 
     Raises:
-        EncryptionError: numbers that no hospitals' have.
+        EncryptionError: the numbers cannot be sums over hospitals.
     """
     hidden, found = Withheld(job.scored_names, beside, min_count=min_count), pooled_scores(job, own)
     curves = {name: dict(curve) for name, curve in found["curves"].items()}
@@ -80,7 +80,7 @@ def scores_of_all(job: JobSpec, own: NDArray[np.int64], beside: NDArray[np.int64
 def beside_statistics(
     job: JobSpec, own: NDArray[np.int64], support: Support, disclosed: Metrics, *, min_count: int
 ) -> NDArray[np.int64]:
-    """A hospital's marks and counts beside its cohort statistics.
+    """Return a hospital's marks and counts for its cohort statistics.
 
     Args:
         own: ``cohort_statistics.cohort_statistics``.
@@ -88,14 +88,15 @@ def beside_statistics(
         disclosed, min_count: as for ``beside_scores``.
 
     Returns:
-        int64 (statistics_length(job),): what it withholds of its patients of training and validation; of training the
-        patients, and those with yes by label; by age and sex the patients that its own profile does not tell.
+        int64 (statistics_length(job),): marks of the counts of training and validation patients that it withholds; the
+        number of training patients, and of those with yes by label; by age and sex, the patients that its own profile
+        does not disclose.
     """
-    names, trained, seen = job.scored_names, _table(disclosed, "support"), _told_in_validation(job, disclosed)
+    names, trained, seen = job.scored_names, _table(disclosed, "support"), _disclosed_in_validation(job, disclosed)
     known = {name for name in names if _is_count(_table(trained, "train_positives"), name)}
     of_both = Disclosed(
-        anything=_tells_of_its_own(disclosed),
-        patients=_tells_validation_patients(disclosed)
+        anything=_lists_own_patients(disclosed),
+        patients=_discloses_validation_patients(disclosed)
         and (_is_count(trained, "train_patients") or _is_count(disclosed, "patients")),
         positives={ANY, *(known & seen)},
     )
@@ -112,24 +113,24 @@ def beside_statistics(
 
 
 def statistics_length(job: JobSpec) -> int:
-    """How many numbers ``beside_statistics`` has."""
+    """Return the length of ``beside_statistics``."""
     return withheld_length(job.scored_names) + 1 + len(job.scored_names) + sum(map(len, STRATA.values()))
 
 
 def statistics_of_all(job: JobSpec, own: NDArray[np.int64], beside: NDArray[np.int64], *, min_count: int) -> OfAll:
-    """Cohort statistics without what might tell one hospital's own counts, and the floor that they are held to.
+    """Return cohort statistics without values that could disclose one hospital's counts, and their minimum count.
 
-    Pooled scores are of the validation's patients, these of both. So each part has the floor, where hospitals tell
-    nothing of their own and a part would follow from the two.
+    Pooled scores cover the validation patients, these statistics the patients of both splits. The counts of one split
+    follow from the two, even if hospitals disclose no counts themselves. So each split must reach the minimum count.
 
     Args:
         own, beside: the sums of ``cohort_statistics.cohort_statistics`` and of ``beside_statistics``.
 
     Returns:
-        Metrics as ``cohort_statistics.pooled_statistics`` gives them.
+        Metrics as from ``cohort_statistics.pooled_statistics``.
 
     Raises:
-        EncryptionError: numbers that no hospitals' have.
+        EncryptionError: the numbers cannot be sums over hospitals.
     """
     names, counted = job.scored_names, tables_of(job, own)
     if beside.shape != (statistics_length(job),):
@@ -164,18 +165,18 @@ def statistics_of_all(job: JobSpec, own: NDArray[np.int64], beside: NDArray[np.i
     return found, hidden.least
 
 
-def _tells_of_its_own(disclosed: Metrics) -> bool:
-    """Whether its list has a count of its own patients, told or not: that the floor hides it says that it is small."""
+def _lists_own_patients(disclosed: Metrics) -> bool:
+    """True if its list has a count of its own patients, even a suppressed one: suppression shows that it is small."""
     return any(name in disclosed for name in _OWN)
 
 
-def _tells_validation_patients(disclosed: Metrics) -> bool:
+def _discloses_validation_patients(disclosed: Metrics) -> bool:
     places = (("support", "validation_patients"), ("scores", "patients"), ("profile", "patients"))
     return any(_is_count(_table(disclosed, group), name) for group, name in places)
 
 
-def _told_in_validation(job: JobSpec, disclosed: Metrics) -> set[str]:
-    """Labels, and ANY, whose patients with yes are told."""
+def _disclosed_in_validation(job: JobSpec, disclosed: Metrics) -> set[str]:
+    """Return the labels, and ANY, for which the number of patients with yes is disclosed."""
     scores = _table(disclosed, "scores")
     found = {ANY} if _is_count(scores, "positives") else set()
     for name in job.scored_names:
@@ -188,7 +189,7 @@ def _told_in_validation(job: JobSpec, disclosed: Metrics) -> set[str]:
 
 
 def _table(content: Metrics, *path: str) -> Metrics:
-    """The table at a path; an empty one where there is none."""
+    """Return the table at a path; an empty one if there is none."""
     for name in path:
         inner = content.get(name)
         if not isinstance(inner, Mapping):
@@ -202,7 +203,7 @@ def _is_count(content: Metrics, name: str) -> bool:
 
 
 def _blank(found: Metrics, *, hides: bool) -> dict[str, Any]:
-    """Scores of one label; all but the number of all patients null if those with yes may not be told."""
+    """Return the scores of one label; with ``hides`` all values but the number of patients are null."""
     return {name: None if hides and name != "patients" else value for name, value in found.items()}
 
 

@@ -1,28 +1,30 @@
-"""One AUC over all hospitals from the sum of their score histograms, so that no hospital's own needs to be seen.
+"""Compute one AUC over all hospitals from the sum of their score histograms; no hospital discloses its own.
 
-Each hospital counts its validation images by score, in bins that all share, yes and no apart. The area under the ROC
-curve follows from the counts alone, images in one bin being ties that count half (Hanley and McNeil 1982, Radiology
-143:29-36); it differs from the area of the scores themselves by at most half the share of pairs that tie. The bins are
-of equal width in arcsin(sqrt(score)) and so narrow towards 0 and 1, where the scores of a sure model crowd.
+Each hospital counts its validation images by score, yes and no separately, in bins that all hospitals share. The area
+under the ROC curve follows from the counts alone: images in one bin are ties and count half (Hanley and McNeil 1982,
+Radiology 143:29-36). It differs from the area of the scores themselves by at most half the share of pairs that tie. The
+bins have equal width in arcsin(sqrt(score)): they are narrow near 0 and 1, where a confident model's scores lie.
 
 The 95 % interval:
 
 1. DeLong, DeLong and Clarke-Pearson (1988, Biometrics 44:837-845, section 2): the variances of the placements of the
-   positives among the negatives, and of the negatives among the positives, each over how many there are.
-2. Images of one patient are not independent: what m of them add to a sum varies by at most m times as much as if they
-   were (Cauchy and Schwarz). So each of the two is multiplied by the sum over patients of m squared, over the images;
-   that is images over patients where all have as many, and the design effect of Kish (1965, Survey Sampling) at its
-   largest. Obuchowski (1997, Biometrics 53:567-578) estimates what this bounds, but needs each patient's placements.
-   That positives and negatives of one patient move together is left out; where they do, it narrows the interval.
-3. The interval is laid around the logit of the area, and so stays between 0 and 1 (Pepe 2003, chapter 5).
+   positives among the negatives, and of the negatives among the positives, each divided by their number.
+2. Images of one patient are not independent: the variance of a sum of m of them is at most m times that of independent
+   ones (Cauchy and Schwarz). So each of the two variances is multiplied by the sum over patients of m squared, divided
+   by the images. If all patients have the same number of images, this factor is images divided by patients, the largest
+   design effect of Kish (1965, Survey Sampling). Obuchowski (1997, Biometrics 53:567-578) estimates the variance that
+   this bounds, but needs each patient's placements. The correlation of one patient's positives with the same patient's
+   negatives is ignored; it would narrow the interval.
+3. The interval is computed on the logit of the area, so that it stays between 0 and 1 (Pepe 2003, chapter 5).
 
-Where yes and no are perfectly apart the variance is 0 and says nothing. As many independent pairs as the fewer of the
-two have then all been won, and the end of the interval is Clopper and Pearson's (1934, Biometrika 26:404-413).
+If yes and no are perfectly separated, the variance is 0 and gives no interval. The smaller of the two independent
+numbers is then a number of independent pairs that were all won, and the end of the interval is Clopper and Pearson's
+(1934, Biometrika 26:404-413).
 
-A hospital's floor is on patients, and a sum of images' bins says nothing of whose they are. So each label brings its
-patients too: those with yes and those without, each in the tenth of their highest score (``calibration.of_patients``),
-and the sum of those scores. They add up over hospitals and over tenths, and are what is told as ``patients`` and
-``positives``, and as the reliability table.
+A hospital's minimum count applies to patients, and counts of images do not give the number of patients. So for each
+label the histogram also counts patients, with yes and without, by the tenth of their highest score
+(``calibration.of_patients``), and adds up those scores. These numbers add up over hospitals and over tenths. They are
+reported as ``patients`` and ``positives``, and as the reliability table.
 """
 
 from __future__ import annotations
@@ -50,10 +52,10 @@ BINS = 500
 _TENTHS = len(RELIABILITY_BINS)
 _PEOPLE, _SCORES = slice(BINS + 1, BINS + 1 + _TENTHS), slice(BINS + 1 + _TENTHS, None)
 _SIDE = BINS + 1 + 2 * _TENTHS
-"""Numbers of one label and truth value: images in each bin, the sum of squares, patients in each tenth of the score,
-and the sum of their scores there."""
+"""Length of the numbers of one label and truth value: images in each bin, the sum of squares, patients in each tenth of
+the score, and the sum of their scores there."""
 _STEPS = 10_000
-"""A patient's score is summed as a whole number of these parts of 1."""
+"""Number of parts of 1 in which a patient's score is rounded and summed, as an integer."""
 _FORMAT = "fedward score histogram 3"
 _DEVIATIONS, _TAIL = 1.959963984540054, 0.025
 _NO, _YES = 0, 1
@@ -63,13 +65,13 @@ Found = dict[str, Any]
 
 
 def histogram_length(job: JobSpec) -> int:
-    """How many numbers ``score_histogram`` has; 0 for a segmentation, which has no score for each image."""
+    """Return the length of ``score_histogram``; 0 for a segmentation, which has no score for each image."""
     names = job.scored_names
     return len(names) * 2 * _SIDE + 2 if names else 0
 
 
 def histogram_layout(job: JobSpec) -> str:
-    """SHA-256, 64 hexadecimal digits, of what each number means: sums of equal layouts may be added."""
+    """Return the SHA-256, 64 hexadecimal digits, of the numbers' meaning: counts of equal layouts may be added."""
     content = {
         "format": _FORMAT,
         "bins": BINS,
@@ -85,21 +87,21 @@ def histogram_layout(job: JobSpec) -> str:
 
 
 def score_histogram(job: JobSpec, predictions: Predictions) -> NDArray[np.int64]:
-    """A site's validation images counted by score.
+    """Count a site's validation images by score.
 
     Args:
         job: a classification; several classes count as one label each, against the rest.
-        predictions: the model's, with finite scores of 0 to 1.
+        predictions: the model's, with finite scores from 0 to 1.
 
     Returns:
         int64 (histogram_length(job),): for each label or class (2, _SIDE), "no" first: images in each bin, the sum over
         patients of their images squared, patients without yes (with yes) in each tenth of their highest score, and the
         sum of those scores there in 1 / _STEPS; at last the patients with any yes (multiclass: with an image of any
-        class but the first), and all patients. Adding those of sites whose patients are different gives that of all
-        their patients.
+        class but the first), and all patients. If sites share no patient, the sum of their histograms is the histogram
+        of all their patients.
 
     Raises:
-        JobError: a segmentation, scores of another shape, or a score that is not finite or not 0 to 1.
+        JobError: the job is a segmentation, the scores have another shape, or a score is not from 0 to 1.
     """
     names = job.scored_names
     if not names:
@@ -131,23 +133,22 @@ def score_histogram(job: JobSpec, predictions: Predictions) -> NDArray[np.int64]
 
 
 def pooled_scores(job: JobSpec, counts: NDArray[np.int64]) -> dict[str, Any]:
-    """Scores over all patients whose images were counted.
+    """Compute scores over all patients whose images were counted.
 
     Args:
-        job: the classification that was counted for.
+        job: the classification of the counts.
         counts: ``score_histogram``, or the sum of several.
 
     Returns:
-        JSON-ready ``auc``, ``auc_low``, ``auc_high`` (None where they cannot be had: one truth value only, a single
+        JSON-ready ``auc``, ``auc_low``, ``auc_high`` (None if they cannot be computed: one truth value only, a single
         positive or negative for the interval, or all in one bin), ``patients``, ``images``, ``positives`` (patients
         with yes in an image); ``curves`` of each label, see ``fedward.validation.curves``. With several labels or
-        classes ``labels`` has each, without ``images``, and the
-        first three are the means over them, None where one of them has none; the mean of the intervals is the widest
-        that theirs allow, however the labels hang together.
+        classes ``labels`` has each, without ``images``, and the first three are the means over them, None if one of
+        them has none; the mean of the intervals is the widest that they allow, for any correlation of the labels.
 
     Raises:
-        EncryptionError: numbers that no histogram has: of another length, below 0, or not of one number of images and
-            of patients.
+        EncryptionError: the numbers cannot come from a histogram: their length is wrong, one is below 0, or the labels
+            differ in their number of images or patients.
     """
     names = job.scored_names
     _check(job, counts)
@@ -164,20 +165,20 @@ def pooled_scores(job: JobSpec, counts: NDArray[np.int64]) -> dict[str, Any]:
 
 @cache
 def bin_edges() -> NDArray[np.float64]:
-    """The BINS + 1 edges, from 0 to 1, read-only: bin k holds scores from edge k to below the next, the last also 1."""
+    """Return the BINS + 1 edges, 0 to 1, read-only: bin k has scores from edge k to below the next, the last also 1."""
     edges: NDArray[np.float64] = np.sin(np.linspace(0, np.pi / 2, BINS + 1)) ** 2
     edges.flags.writeable = False
     return edges
 
 
 def _places(scores: NDArray[np.float64]) -> NDArray[np.intp]:
-    """The bin of each score."""
+    """Return the bin of each score."""
     return np.clip(np.searchsorted(bin_edges(), scores, side="right") - 1, 0, BINS - 1)
 
 
 @cache
 def _tenths() -> NDArray[np.intp]:
-    """The bin of the reliability table that each bin of the score counts in: that of its middle."""
+    """Return for each bin of the score its bin in the reliability table: that of its middle."""
     return tenths((bin_edges()[1:] + bin_edges()[:-1]) / 2)
 
 
@@ -204,21 +205,21 @@ def _check(job: JobSpec, counts: NDArray[np.int64]) -> None:
 
 @cache
 def _reach() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The lowest and the highest that a score in each tenth is, in 1 / _STEPS."""
+    """Return the lowest and the highest possible score in each tenth, in 1 / _STEPS."""
     edges = [bin_edges()[np.append(_tenths() == k, False)][0] for k in range(_TENTHS)]
     whole = np.array([*edges, 1.0]) * _STEPS
     return np.floor(whole[:-1]).astype(np.int64), np.ceil(whole[1:]).astype(np.int64)
 
 
 def _curves(table: NDArray[np.int64]) -> Found:
-    """One label's, from its (2, _SIDE) counts."""
+    """Compute one label's curves from its (2, _SIDE) counts."""
     people, positives = table[:, _PEOPLE].sum(axis=0), table[_YES, _PEOPLE]
     reliability = table_of(people, positives, table[:, _SCORES].sum(axis=0) / _STEPS)
     return counted_curves(table[_NO, :BINS], table[_YES, :BINS], reliability)
 
 
 def _label(table: NDArray[np.int64]) -> Found:
-    """One label from its (2, _SIDE) counts."""
+    """Compute one label's AUC, interval and patients from its (2, _SIDE) counts."""
     negative, positive = (side[:BINS].astype(np.float64) for side in (table[_NO], table[_YES]))
     negatives, positives = float(negative.sum()), float(positive.sum())
     people = table[:, _PEOPLE].sum(axis=1)
@@ -237,13 +238,13 @@ def _label(table: NDArray[np.int64]) -> Found:
 
 
 def _variance(placements: NDArray[np.float64], counts: NDArray[np.float64], mean: float) -> float | None:
-    """Of one image's placement; None with fewer than two."""
+    """Return the variance of one image's placement; None with fewer than two images."""
     total = float(counts.sum())
     return None if total < 2 else float(np.sum(counts * (placements - mean) ** 2) / (total - 1))
 
 
 def _independent(side: NDArray[np.int64]) -> float:
-    """As how many independent images these count at the least: images over the design effect's bound."""
+    """Return the smallest equivalent number of independent images: images divided by the design effect's bound."""
     images, squares = float(side[:BINS].sum()), float(side[BINS])
     return images / max(1.0, squares / images)
 

@@ -21,7 +21,7 @@ from nvflare.apis.shareable import ReservedHeaderKey, Shareable
 from fedward.errors import EncryptionError, FederationError
 from fedward.flare.protocol import REFUSAL, Reply, Task, refuse, to_reply, to_shareable
 from fedward.flare.server.controller import ADMISSION, FederatedRounds
-from fedward.flare.server.finalization import _said
+from fedward.flare.server.finalization import _reported_digest
 from fedward.flare.server.rounds import JobRounds, SecureRound
 from fedward.metrics.events import EventLog
 from fedward.settings import JobSpec, parse
@@ -275,7 +275,7 @@ def test_a_key_is_what_our_own_code_names_one(key: str) -> None:
 
 @given(st.one_of(st.text(), st.binary(), st.integers(), st.none(), st.just("ab" * 32)))
 def test_a_digest_of_the_final_model_is_one(told: Any) -> None:
-    assert _said(Reply(sealed={"opened": told})) == (told if told == "ab" * 32 else None)
+    assert _reported_digest(Reply(sealed={"opened": told})) == (told if told == "ab" * 32 else None)
 
 
 def test_what_cannot_be_added_to_a_sum_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -190,8 +190,8 @@ def test_alone_trains_without_noise(private_job, tiny_job, make_cohort) -> None:
     """Its model never leaves: the same as the job would give without DP-SGD."""
     cohort = make_cohort(16)
     job = private_job(model__args=tiny_job.model.args)
-    found = Trainer(job, [cohort], site="north", private=PRIVATE).alone()
-    wanted = Trainer(tiny_job, [cohort], site="north").alone()
+    found = Trainer(job, [cohort], site="north", private=PRIVATE).train_alone()
+    wanted = Trainer(tiny_job, [cohort], site="north").train_alone()
     assert distance(found, wanted) == 0
 
 

@@ -9,7 +9,7 @@ import {
   fixed,
   isNumber,
   isStale,
-  jobHref,
+  jobCell,
   jobState,
   many,
   measureOf,
@@ -82,12 +82,7 @@ function jobs(all, now) {
     el(
       "tr",
       { "data-key": job.id },
-      el(
-        "th",
-        { scope: "row" },
-        el("a", { href: jobHref(job.id) }, job.name),
-        el("span", { class: "why" }, job.id.slice(0, 8)),
-      ),
+      jobCell(job),
       el(
         "td",
         { class: "wrap" },

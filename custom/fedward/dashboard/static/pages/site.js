@@ -8,7 +8,7 @@ import {
   fixed,
   interval,
   isNumber,
-  jobHref,
+  jobCell,
   jobState,
   measureOf,
   presenceMark,
@@ -93,12 +93,7 @@ function jobsTable(site, jobs, now) {
     el(
       "tr",
       { "data-key": job.id },
-      el(
-        "th",
-        { scope: "row" },
-        el("a", { href: jobHref(job.id) }, job.name),
-        el("span", { class: "why" }, job.id.slice(0, 8)),
-      ),
+      jobCell(job),
       el("td", {}, jobState(job)),
       measured(job, scale, { label: measureOf(job) }),
       el("td", { class: "num" }, support(job, "patients")),

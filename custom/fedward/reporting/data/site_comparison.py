@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
 
 from fedward.reporting.data.event_lookup import Event, final_answers, of_kind
 from fedward.reporting.data.score import Score
-from fedward.validation.comparison.diagnosis import diagnose
-from fedward.validation.comparison.sites import SiteValue, compare_sites
+from fedward.validation.comparison.diagnosis import PossibleCause, diagnose
+from fedward.validation.comparison.sites import SiteComparison, SiteValue, compare_sites
 
 CAUSES = {
     "population-shift": "other patients",
@@ -21,41 +20,14 @@ CAUSES = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShownCause:
-    """One possible cause.
+class ComparedSite(SiteComparison):
+    """One site compared with the others, with the possible causes if it is flagged.
 
     Attributes:
-        cause: name of the cause, as in ``CAUSES``.
-        strength: 0 to 1; 0 if there is no evidence, or the hospital withholds it.
-        evidence: one phrase for each piece of evidence.
-        remedy: action to try.
-    """
-
-    cause: Literal["population-shift", "few-patients", "covariate-shift", "label-noise"]
-    strength: float
-    evidence: tuple[str, ...]
-    remedy: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ComparedSite:
-    """One site compared with the others; see ``fedward.validation.comparison.sites``.
-
-    Attributes:
-        flagged: True if it is worse than the others by more than their spread and its interval explain.
-        others_mean, others_sd, limit: values of the other sites, or None if none are compared.
-        others: number of the other sites.
-        why: reason, in a phrase.
         causes: all four causes of a flagged site, the strongest first.
     """
 
-    flagged: bool
-    others_mean: float | None
-    others_sd: float | None
-    limit: float | None
-    others: int
-    why: str
-    causes: tuple[ShownCause, ...] = ()
+    causes: tuple[PossibleCause, ...] = ()
 
 
 def standings_of(scores: Mapping[str, Score], events: Sequence[Event]) -> dict[str, ComparedSite]:
@@ -80,23 +52,6 @@ def standings_of(scores: Mapping[str, Score], events: Sequence[Event]) -> dict[s
     profiles = {site: event["metrics"].get("profile") or {} for site, event in finals.items()}
     supports = {event["site"]: event.get("support") or {} for event in of_kind(events, "admitted")}
     return {
-        site: ComparedSite(
-            flagged=one.flagged,
-            others_mean=one.others_mean,
-            others_sd=one.others_sd,
-            limit=one.limit,
-            others=one.others,
-            why=one.why,
-            causes=_causes(site, profiles, supports) if one.flagged else (),
-        )
+        site: ComparedSite(**asdict(one), causes=diagnose(site, profiles, supports) if one.flagged else ())
         for site, one in compare_sites(values, now=now).items()
     }
-
-
-def _causes(
-    site: str, profiles: Mapping[str, Mapping[str, object]], supports: Mapping[str, Mapping[str, object]]
-) -> tuple[ShownCause, ...]:
-    return tuple(
-        ShownCause(cause=one.cause, strength=one.strength, evidence=tuple(one.evidence), remedy=one.remedy)
-        for one in diagnose(site, profiles, supports)
-    )

@@ -2,63 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import typer
 
-from fedward.commands.federation import doctor, members, upkeep
-from fedward.commands.output_format import Format
-from fedward.settings import read_federation
+from fedward.commands.federation.approve import approve
+from fedward.commands.federation.doctor import doctor
+from fedward.commands.federation.invite import invite
+from fedward.commands.federation.provision import provision
+from fedward.commands.federation.renew import renew
+from fedward.commands.federation.revoke import revoke
+from fedward.commands.federation.status import status
 
 app = typer.Typer(help="Admit, renew and revoke hospitals: for the operator.", no_args_is_help=True)
-app.command(name="invite")(members.invite)
-app.command(name="approve")(members.approve)
-app.command(name="renew")(upkeep.renew)
-app.command(name="revoke")(upkeep.revoke)
-app.command(name="status")(upkeep.status)
-app.command(name="doctor")(doctor.doctor)
-
-
-@app.callback()
-def federation() -> None:
-    """Admit, renew and revoke hospitals: for the operator."""
-
-
-@app.command()
-def provision(
-    file: Path = typer.Argument(
-        ..., metavar="FILE", help="The federation's file, such as provisioning/federation.yml."
-    ),
-    out: Path = members.OUT,
-    only: list[str] = typer.Option([], metavar="NAME", help="Make kits for these alone; once for each."),
-    anew: list[str] = typer.Option([], metavar="NAME", help="Give a name that was revoked a new kit; once for each."),
-    templates: Path | None = members.TEMPLATES,
-    dry_run: bool = typer.Option(False, "--dry-run", help="Print the plan and write nothing."),
-    format: Format = typer.Option(Format.text, "--format", help="text for people, json for scripts."),
-) -> None:
-    """Make a startup kit for each participant without one. Prints the plan first; kits that exist do not change.
-
-    Whoever runs this holds the keys. In production, make the server's and the operator's own kit with --only, and
-    `federation invite` the hospitals.
-    """
-    from fedward.flare.kits.central import plan_provisioning
-    from fedward.flare.kits.central import provision as make
-
-    spec = read_federation(file)
-    plan = plan_provisioning(spec, out, only=only, anew=anew)
-    if format is Format.json:
-        steps = [{"name": s.name, "kind": s.kind, "action": s.action, "note": s.note} for s in plan.steps]
-        typer.echo(json.dumps({"federation": spec.name, "written": not dry_run, "steps": steps}, indent=2))
-    else:
-        for step in plan.steps:
-            typer.echo(str(step))
-    plan.require_possible()
-    if dry_run:
-        return
-    new = plan.names("new")
-    extras = {name: members.extras_for(name, spec, file, templates) for name in sorted(new)}
-    kits = make(spec, out, extras=extras, only=only, anew=anew)
-    if format is Format.text:
-        for name in sorted(new):
-            typer.echo(f"kit  {kits.folder / name}")
+for command in (provision, invite, approve, renew, revoke, status, doctor):
+    app.command()(command)

@@ -1,0 +1,38 @@
+"""Define ``fedward job check``: list the faults of a job, without running it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import typer
+
+from fedward.commands.job.options import FORMAT, JOB
+from fedward.commands.output_format import Format
+from fedward.settings import read_job
+
+
+def check(folder: Path = JOB, format: Format = FORMAT) -> None:
+    """List the faults of a job, without running it. Each line says where it is and the remedy; exit code 1 with any
+    fault."""
+    from fedward.privacy.policy.job_hash import job_hash
+    from fedward.privacy.policy.linter import remarks
+    from fedward.privacy.policy.wording import how_updates_leave
+    from fedward.training.check import job_faults
+
+    job = read_job(folder)
+    problems, notes, found, leave = job_faults(job), remarks(job), job_hash(job), how_updates_leave(job)
+    if format is Format.json:
+        answer = {"job": job.job.name, "hash": found, "encryption": leave, "problems": problems, "remarks": notes}
+        typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+    else:
+        for problem in problems:
+            typer.echo(f"fedward: {problem}", err=True)
+        for note in notes:
+            typer.echo(f"note: {note}")
+        typer.echo(leave)
+        typer.echo(f"hash {found}, which a hospital approves")
+        if not problems:
+            typer.echo(f"{job.job.name}: nothing wrong")
+    if problems:
+        raise typer.Exit(1)

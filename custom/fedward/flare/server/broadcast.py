@@ -117,6 +117,15 @@ class Broadcaster:
         self._controller.cancel_task(flare_task)
         return answers
 
+    def replies(
+        self, task: Task, carried: Carried, sites: Sequence[str], *, abort: Signal, context: FLContext
+    ) -> dict[str, Reply]:
+        """Send a task as ``ask`` does; record each refusal that no other event records, and return the replies."""
+        answers = self.ask(task, carried, sites, abort=abort, context=context)
+        for site, reason in sorted(answers.refusals.items()) if task in UNLOGGED else ():
+            self._events.append("dropped", site=site, round=None, reason=reason)
+        return answers.replies
+
     def _receive(self, client_task: ClientTask, put: _Put) -> None:
         """Process one answer. A fault in it affects only its site: an error here would end FLARE's task."""
         site, result, at = client_task.client.name, client_task.result, time.monotonic()

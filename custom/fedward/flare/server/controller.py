@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 from nvflare.apis.client import Client
 from nvflare.apis.fl_constant import FLContextKey
@@ -26,7 +27,7 @@ from fedward.aggregation.coverage import Coverage, judge
 from fedward.errors import FederationError, FedwardError
 from fedward.flare import job_context
 from fedward.flare.protocol import Model, Reply, Task
-from fedward.flare.server.broadcast import POLL_S, UNLOGGED, Answers, Broadcaster, Carried
+from fedward.flare.server.broadcast import POLL_S, Answers, Broadcaster
 from fedward.flare.server.finalization import Finalization
 from fedward.flare.server.participation import NO_ANSWER, participation, patients_of, patients_together
 from fedward.flare.server.persistor import ModelStore
@@ -105,12 +106,7 @@ class FederatedRounds(Controller):  # type: ignore[misc]
         if abort.triggered:
             return
 
-        def ask(task: Task, carried: Carried, whom: list[str]) -> dict[str, Reply]:
-            answers = self._broadcaster.ask(task, carried, whom, abort=abort, context=context)
-            for site, reason in sorted(answers.refusals.items()) if task in UNLOGGED else ():
-                self._events.append("dropped", site=site, round=None, reason=reason)
-            return answers.replies
-
+        ask = partial(self._broadcaster.replies, abort=abort, context=context)
         finalization = Finalization(job, rounds, self._events, self._store, sites=sites, ask=ask)
         self._broadcaster.roster = rounds.roster
         model, best = rounds.initial, None

@@ -50,6 +50,8 @@ def _imported(path: Path, known: Mapping[str, Path]) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             full = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= {name if name in known else node.module for name in full}
+        elif isinstance(node, ast.Attribute):  # fedward.room.module, after any import of the package
+            found.add(ast.unparse(node))
     return found & set(known)
 
 
@@ -59,6 +61,7 @@ def upward(found: Imports, floors: tuple[tuple[str, ...], ...] = FLOORS) -> Iter
     for name in sorted(found):
         room = _room(name)
         if room is None:
+            yield from (f"{name} imports {other}: the package itself imports nothing" for other in sorted(found[name]))
             continue
         if room not in level:
             yield f"{name}: {room} is on no floor of fedward.pipeline.FLOORS"

@@ -18,6 +18,11 @@ ROOT = Path(__file__).resolve().parents[1]
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that fork workers come first: a fork of a process in which other tests left threads may crash."""
+    items.sort(key=lambda item: "tests/unit/indexing/" not in item.nodeid)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def leaks_are_told_in_their_own_file() -> Iterator[None]:
     """What a file leaves open is a warning, and so an error, when it is collected: here, and not in a later file."""

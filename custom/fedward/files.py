@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+_LONGEST = 200
+"""Characters of a file's name that its draft's name has: a file system allows 255 bytes."""
 Content = str | bytes | Callable[[BinaryIO], None]
 """Text, written as UTF-8; bytes; or a function that writes to the open file."""
 
@@ -31,11 +33,12 @@ def write_atomic(
 
     Raises:
         FileExistsError: without ``replace``, the name exists already.
-        OSError: the disk does not accept it; ``path`` is then unchanged and no draft is left.
+        OSError: the disk does not accept it. No draft is left, and ``path`` is unchanged, unless only the folder could
+            not be synced.
     """
     private = mode is not None and not mode & 0o077
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700 if private else 0o777)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}.draft")
+    draft = path.with_name(f".{path.name[:_LONGEST]}.{secrets.token_hex(8)}.draft")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else 0o600)
     try:
         with os.fdopen(handle, "wb") as file:

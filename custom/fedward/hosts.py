@@ -10,4 +10,4 @@ def is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
     except ValueError:
-        return host.rstrip(".").lower() == "localhost"
+        return host == "localhost"

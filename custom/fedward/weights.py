@@ -52,10 +52,11 @@ def l2_norm(arrays: Iterable[NDArray[Any]]) -> float:
 
 
 def _norm_of(array: NDArray[Any]) -> float:
-    largest = float(np.abs(array).max(initial=0.0))
+    values = array.astype(np.float64).ravel()
+    largest = float(np.abs(values).max(initial=0.0))
     if largest == 0.0 or not math.isfinite(largest):
         return 0.0 if largest == 0.0 else math.nan
-    values = array.astype(np.float64).ravel() / largest
+    values /= largest
     return largest * math.sqrt(float(np.square(values, out=values).sum()))
 
 

@@ -219,6 +219,8 @@ def test_a_name_that_never_was_gets_no_hint() -> None:
         parse(SitePolicy, in_site(lambda content: content.update(leavings={})), where="site.toml")
     with pytest.raises(SettingsError, match=r"disclosure: Field required"):
         parse(SitePolicy, in_site(lambda content: content.pop("disclosure")), where="site.toml")
+    with pytest.raises(SettingsError, match=r"leaving: Extra inputs are not permitted"):
+        parse(FederationSpec, {"leaving": {}}, where="federation.yml")
     with pytest.raises(SettingsError, match=r"training\.largest: Extra inputs"):
         parse(JobSpec, changed("training.largest", 1), where="job.toml")
 

@@ -100,10 +100,10 @@ def _faults(error: ValidationError) -> str:
     faults = []
     for fault in error.errors(include_url=False):
         key = ".".join(str(part) for part in fault["loc"])
-        if fault["type"] == "extra_forbidden" and (instead := hint(fault["loc"])) is not None:
+        if fault["type"] == "extra_forbidden" and (instead := hint(fault["loc"], model=error.title)) is not None:
             faults.append(f"{key}: {instead}")
             continue
-        if fault["type"] == "missing" and renamed_within(fault["loc"], fault["input"]):
+        if fault["type"] == "missing" and renamed_within(fault["loc"], fault["input"], model=error.title):
             continue
         message = fault["msg"].removeprefix("Value error, ")
         shown = "" if fault["type"] == "missing" or isinstance(fault["input"], dict) else f" (found {fault['input']!r})"

@@ -110,7 +110,7 @@ def site(folder: Path, way: str, labels: str, **changed: Any) -> Path:
     for name, value in changed.items():
         shown = (
             f"{{ {', '.join(f'{k} = {json.dumps(v)}' for k, v in value.items())} }}"
-            if name == "find"
+            if name == "query"
             else json.dumps(value)
         )
         pacs = re.sub(rf"(?m)^{name} = .*\n", "", pacs) + f"{name} = {shown}\n"

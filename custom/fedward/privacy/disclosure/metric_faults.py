@@ -40,8 +40,14 @@ def faults(metrics: object, released: Mapping[str, Any], rule: Rule) -> tuple[st
 
 
 def _differences(one: Mapping[Any, Any], other: Mapping[Any, Any], above: Path) -> Iterator[Path]:
-    """Yield paths of values that differ in value or type, or are in one of the two alone."""
+    """Yield paths of values that differ in value or type, or are in one of the two alone, and of names of another type.
+
+    A name that is no plain string is a fault whatever it is equal to: its sender decides that, and what else it holds.
+    """
     for name in [*one, *(name for name in other if name not in one)]:
+        if type(name) is not str:
+            yield (*above, name)
+            continue
         mine: Any = one.get(name, _ABSENT)
         its: Any = other.get(name, _ABSENT)
         if type(mine) is dict and mine and (its is _ABSENT or type(its) is dict):

@@ -65,7 +65,7 @@ def release(metrics: object, rule: Rule) -> Release:
         rule: the hospital's and the job's.
     """
     found: dict[str, Any] = {}
-    content = metrics if isinstance(metrics, Mapping) else {}
+    content = _named(metrics) if isinstance(metrics, Mapping) else {}
     for group in FLAT:
         found |= _entries(content, group, rule)
     for group in TOP:  # scores come before groups that depend on their counts
@@ -74,6 +74,15 @@ def release(metrics: object, rule: Rule) -> Release:
             found[group] = part
     released = {name: found[name] for name in content if name in found}
     return Release(released, faults(metrics, released, rule))
+
+
+def _named(content: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return tables of which every name is a plain string; others are left out, whatever they are equal to."""
+    return {
+        name: _named(value) if isinstance(value, Mapping) else value
+        for name, value in content.items()
+        if type(name) is str
+    }
 
 
 def unknown_names(disclosure: Disclosure) -> list[str]:

@@ -44,7 +44,7 @@ class Rule:
     def entry(self, name: object, metric: Metric | None = None) -> bool:
         """True if the name is a label, class or structure of the job, or an entry of the metric's table."""
         if metric is not None and metric.entries:
-            return name in metric.entries
+            return type(name) is str and name in metric.entries
         return known_name(name) and (self.names is None or name in self.names)
 
     def clean(self, metric: Metric, value: object) -> object:

@@ -102,7 +102,7 @@ def proxy_of(host: str) -> SplitResult | None:
     """Return the HTTP proxy for a host, from the environment as gRPC reads it; loopback has none."""
     url = _first("grpc_proxy", "https_proxy", "http_proxy")
     spared = _first("no_grpc_proxy", "no_proxy")
-    if not url or is_loopback(host) or _spared(host, spared):
+    if not url or is_loopback(host.rstrip(".").lower()) or _spared(host, spared):
         return None
     return urlsplit(url if "://" in url else f"http://{url}")
 

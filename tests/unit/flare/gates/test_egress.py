@@ -292,6 +292,24 @@ def test_a_metric_that_may_not_leave(
     assert reason == NO_METRIC and says in caplog.text
 
 
+class Noted(str):
+    """Equal to a metric's name, with more in it."""
+
+    def __init__(self, _: str) -> None:
+        self.note = "MARK DOE^JANE"
+
+
+@pytest.mark.parametrize("task", [Task.ROUND, Task.FINAL])
+def test_a_name_that_holds_more_than_a_name_does_not_leave(make: Make, task: Task) -> None:
+    """FLARE's serializer writes what a subclass of a string holds; nothing of it is in what leaves."""
+    hospital = make()
+    update, _ = hospital.honest()
+    update = update if task is Task.ROUND else None
+    message = hospital.send(hospital.answer(update, metrics={Noted("steps"): 10}), task)
+    assert assert_refused(message) == NO_METRIC
+    assert b"MARK" not in serialised(message) and b"DOE" not in serialised(message)
+
+
 def test_a_metric_that_is_not_on_the_list(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     hospital = make(received=False)
     site = hospital.local / "site.toml"

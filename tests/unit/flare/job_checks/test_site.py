@@ -330,7 +330,7 @@ def test_a_check_that_throws_refuses(engine: SiteEngine, app: bytes, monkeypatch
     def odd(*_: object, **__: object) -> None:
         raise MemoryError("DOE-JANE")
 
-    for name in ("require_app", "require_told", "require_signer"):
+    for name in ("require_app", "require_reported", "require_signer"):
         with monkeypatch.context() as patch:
             patch.setattr(f"fedward.flare.job_checks.form.{name}", odd)
             reply = CanonicalDeploy().process(deploy(app, meta_of(a_job())), engine)

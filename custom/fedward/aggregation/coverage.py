@@ -64,6 +64,6 @@ def judge(accepted: Mapping[str, int | None], policy: Coverage, *, why: Mapping[
         patients = sum(reported for reported in accepted.values() if reported is not None)
         silent = sorted(site for site, reported in accepted.items() if reported is None)
         if patients < policy.min_patients:
-            counted = f" (not told, and so counted 0, by {', '.join(silent)})" if silent else ""
+            counted = f" (not reported, and counted as 0, by {', '.join(silent)})" if silent else ""
             reasons.append(f"{patients} patients where min_patients is {policy.min_patients}{counted}")
     return "; ".join(reasons) or None

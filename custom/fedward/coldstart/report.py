@@ -234,7 +234,7 @@ _COUNTS = {"patients": "patients", "positives": "with the finding", "images": "i
 
 def _change_words(change: Change) -> str:
     if change.value is None or change.low is None or change.high is None:
-        return "cannot be told"
+        return "cannot be reported"
     if change.low > 0:
         says = "better"
     elif change.high < 0:

@@ -69,7 +69,7 @@ def _looked(check: Check, case: Visit) -> tuple[Finding, ...]:
     beside.join(check.limit_s)
     if not answer:
         return (_unknown(check, f"no answer in {check.limit_s:g} s"),)
-    return answer[0] or (_unknown(check, "it said nothing"),)
+    return answer[0] or (_unknown(check, "it gave no answer"),)
 
 
 def _safely(check: Check, case: Visit) -> Iterator[Finding]:

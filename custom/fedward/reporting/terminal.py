@@ -30,7 +30,7 @@ def show_participation(report: Report, console: Console) -> None:
 def _row(one: Participation, rounds: int) -> tuple[str, ...]:
     if one.declined is not None:
         return (one.site, "none", "", "", f"took no part: {one.declined}")
-    patients = "not said" if one.patients is None else str(one.patients)
-    seconds = "not said" if one.seconds is None else f"{one.seconds:.1f}"
+    patients = "not reported" if one.patients is None else str(one.patients)
+    seconds = "not reported" if one.seconds is None else f"{one.seconds:.1f}"
     missed = capitalised("; ".join(by_round(one.missed)))
     return (one.site, f"{len(one.rounds)} of {rounds}", patients, seconds, missed)

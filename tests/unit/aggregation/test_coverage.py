@@ -42,7 +42,7 @@ def test_the_reason_names_who_is_missing_and_why_and_who_does_not_say() -> None:
     policy = Coverage(min_sites=3, must_include=("north", "coast"), min_patients=200)
     assert judge({"city": 120, "south": None}, policy, why={"north": "no answer in time"}) == (
         "2 sites where min_sites is 3; must_include names coast (no reason known), north (no answer in time); "
-        "120 patients where min_patients is 200 (not told, and so counted 0, by south)"
+        "120 patients where min_patients is 200 (not reported, and counted as 0, by south)"
     )
     assert judge({"city": 120, "coast": 79, "north": 1}, policy) is None
 

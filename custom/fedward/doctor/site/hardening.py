@@ -183,7 +183,7 @@ def log_config(case: Case) -> Iterator[Finding]:
     mismatched = sorted({name for name in made if name not in _LOCAL_HANDLERS})
     mismatched += [name for name in _factories(content) if not name.startswith("nvflare.fuel.utils.log_utils.")]
     if mismatched:
-        remedy = f"see where these send what they are told, and take them out of {where} if it leaves the hospital"
+        remedy = f"see where these send what they receive, and take them out of {where} if it leaves the hospital"
         yield say.warned("not a file nor the console", where=where, value=", ".join(mismatched), remedy=remedy)
         return
     yield say.passed("files and console alone", where=where, value=f"{len(made)} handlers")

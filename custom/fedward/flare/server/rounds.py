@@ -189,7 +189,7 @@ class JobRounds:
         self.key = common
         because = f"the federation's is {common[1][:8]}…; open a sealed box with it"
         mismatched = {
-            site: "says no key where the job is encrypted"
+            site: "reported no federation key, but the job is encrypted"
             if key is None
             else f"holds the {key[0]} key {key[1][:8]}… where {because}"
             for site, key in keys.items()
@@ -197,7 +197,7 @@ class JobRounds:
         }
         drawn = {site: (reply.sealed or {}).get(NONCE) for site, reply in replies.items() if site not in mismatched}
         self.roster = {site: str(nonce) for site, nonce in sorted(drawn.items()) if is_nonce(nonce)}
-        return mismatched | {site: "drew no nonce for this run" for site in drawn if site not in self.roster}
+        return mismatched | {site: "sent no nonce for this run" for site in drawn if site not in self.roster}
 
     def tally(self, purpose: str, *, final: Model | None = None) -> Tally | None:
         """Return an empty sum of the final model's score histograms or of cohort statistics; None if there is none."""

@@ -4,7 +4,7 @@ REASONS: dict[str, str] = {
     "empty-study": "has no series of the cohort's modalities, or none at all",
     "empty-series": "has no instances, though the archive lists it",
     "archive-refused": "the archive refused to send it: its own log says why",
-    "not-sent": "the archive said that it was done and did not send it, after three requests",
+    "not-sent": "the archive reported success and did not send it, after three requests",
     "unreadable": "what was sent is no data set that can be read",
     "no-patient-id": "has no PatientID (0010,0020), so it cannot be kept on one side of the split",
     "unknown-class": "its SOP class is not one that the standard registers",

@@ -78,7 +78,7 @@ _UP: Mapping[str, tuple[Verdict, str, Verdict, str]] = {
         "more private",
         "a round needs more hospitals",
         "less private",
-        "a round may be of fewer hospitals, among which this one is easier told",
+        "a round may be of fewer hospitals, among which this one is easier to tell apart",
     ),
     "training.local_epochs": ("more", "more passes a round", "fewer", "fewer passes a round"),
 }

@@ -231,11 +231,11 @@ def _finding(cause: Cause, asked: Sequence[Difference | str], remedy: str) -> Po
 
 
 def _missing(what: str, *, own: object) -> str:
-    return _not_disclosed(what) if own is None else f"no other hospital tells {what.replace('its', 'their')}"
+    return _not_disclosed(what) if own is None else f"no other hospital discloses {what.replace('its', 'their')}"
 
 
 def _not_disclosed(what: str) -> str:
-    return f"not told: {what}"
+    return f"not disclosed: {what}"
 
 
 def _percent(share: float) -> str:

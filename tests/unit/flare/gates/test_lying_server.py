@@ -166,7 +166,7 @@ def test_a_site_that_says_no_nonce_takes_no_part(three: Three) -> None:
     replies = {site: three.admitted_again(site) for site in SITES}
     sealed = {name: value for name, value in (replies["coast"].sealed or {}).items() if name != "nonce"}
     odd = three.exchange.agree_on_key(replies | {"coast": Reply(sealed=sealed)})
-    assert odd == {"coast": "drew no nonce for this run"}
+    assert odd == {"coast": "sent no nonce for this run"}
     assert set(three.exchange.roster or {}) == {"city", "north"}
 
 
@@ -417,7 +417,7 @@ def one_lie(draw: st.DrawFn) -> list[tuple[Any, ...]]:
 
 @dataclass
 class Seen:
-    """What a hospital let a server learn, as the server sees it."""
+    """Facts that a hospital disclosed to a server, as the server sees them."""
 
     opened: dict[int, set[tuple[int, int]]] = field(default_factory=dict)
     confirmed: set[tuple[int, int, int]] = field(default_factory=set)

@@ -1,4 +1,4 @@
-"""What a site sends to the server is anybody's: it costs that site its answer, and nobody else a round or a report."""
+"""Check that a bad answer costs its site that answer, and costs no other site a round or a report."""
 
 from __future__ import annotations
 
@@ -253,7 +253,7 @@ def test_a_key_of_another_form_is_none(tmp_path: Path, key: Any, scheme: Any) ->
     made = exchange()
     good = Reply(sealed={"key": KEY.key_id, "scheme": "aes-ctr", "nonce": "ab" * 16})
     odd = made.agree_on_key({"city": good, "coast": good, "north": Reply(sealed={"key": key, "scheme": scheme})})
-    assert odd == {"north": "says no key where the job is encrypted"}
+    assert odd == {"north": "reported no federation key, but the job is encrypted"}
     liars = {site: Reply(sealed={"key": key, "scheme": scheme}) for site in SITES}
     with pytest.raises(FederationError) as refused:
         exchange().agree_on_key(liars)

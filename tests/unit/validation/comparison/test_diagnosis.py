@@ -27,7 +27,7 @@ def profile(
     spacing_mm: float = 0.15,
     noise: float = 0.02,
 ) -> dict[str, Any]:
-    """What a site of so many patients would tell, with the chance that so many patients bring."""
+    """Return the profile of a site of so many patients, with the random variation of so many."""
     rng = np.random.default_rng([ord(site), patients])
     decades = np.clip(rng.normal(age, 15, patients) // 10, 0, 9).astype(int)
     female = int(rng.binomial(patients, women))
@@ -145,7 +145,7 @@ def test_what_a_hospital_keeps_is_said_and_counts_for_nothing() -> None:
     for nothing in ({}, dict.fromkeys(profiles["a"]), {"positives": {"lesion": None}, "age": dict.fromkeys(AGES)}):
         found = diagnose("a", {**profiles, "a": nothing}, {**supports, "a": {}})
         assert [one.strength for one in found] == [0.0] * 4
-        assert all(any(said.startswith("not told: ") for said in one.evidence) for one in found)
+        assert all(any(said.startswith("not disclosed: ") for said in one.evidence) for one in found)
     assert diagnose("a", {}, {}) == diagnose("nobody", {}, {})
 
 
@@ -153,7 +153,7 @@ def test_others_that_keep_everything_leave_nothing_to_compare() -> None:
     profiles, supports = federation(noise=0.3)
     found = diagnose("a", {"a": profiles["a"], "b": {}, "c": None}, {"a": supports["a"]})  # type: ignore[dict-item]
     assert [one.strength for one in found] == [0.0] * 4
-    assert any("no other hospital tells" in said for one in found for said in one.evidence)
+    assert any("no other hospital discloses" in said for one in found for said in one.evidence)
 
 
 def test_hidden_counts_are_shared_out_and_a_table_mostly_hidden_is_kept() -> None:
@@ -166,7 +166,7 @@ def test_hidden_counts_are_shared_out_and_a_table_mostly_hidden_is_kept() -> Non
     assert floored[0].strength == pytest.approx(whole[0].strength, abs=0.1)
     profiles["a"]["age"] = dict.fromkeys(AGES) | {"20-29": 40}
     found = next(one for one in diagnose("a", profiles, supports) if one.cause == "population-shift")
-    assert "not told: the ages of its patients" in found.evidence
+    assert "not disclosed: the ages of its patients" in found.evidence
 
 
 @pytest.mark.parametrize("strange", ["text", [1], {"x": 1}, float("nan"), -1, 10**400, True])

@@ -200,7 +200,7 @@ def opacus_step(job: JobSpec, loss: Loss, images: Tensor, truth: Tensor) -> Step
 
 
 def without_in_place(network: nn.Module) -> nn.Module:
-    """What Opacus and vmap need before they run at all."""
+    """Switch off in-place layers, with which Opacus and vmap do not run."""
     for layer in network.modules():
         if hasattr(layer, "inplace"):
             layer.inplace = False

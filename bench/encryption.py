@@ -1,4 +1,4 @@
-"""What encrypted aggregation costs beside FLARE's stock homomorphic filters and beside no encryption, in one run.
+"""Measure encrypted aggregation beside FLARE's stock homomorphic filters and beside no encryption, in one run.
 
     python bench/encryption.py [--repeats 3] [--quick]
 
@@ -39,7 +39,7 @@ WAYS = ("aes-ctr compact", "aes-ctr precise", "bfv compact", "bfv precise", "ckk
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aim:
-    """What one way should reach: ``value`` of (its row, stock's row, plain's row), at most or at least ``bound``."""
+    """Goal of one way: ``value`` of (its row, stock's row, plain's row), at most or at least ``bound``."""
 
     what: str
     bound: float

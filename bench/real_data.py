@@ -1,4 +1,4 @@
-"""What a job reaches on real images: federated beside each hospital alone and beside pooled data, over several splits.
+"""Measure a job on real images: federated beside each hospital alone and beside pooled data, over several splits.
 
     python bench/real_data.py jobs/cxr_classification DATA --split shenzhen-cn=2 --keys 3
 

@@ -3,7 +3,7 @@
     python deploy/pins.py           what `make check` prints; no network. Fails for a pin without a date, never for age
     python deploy/pins.py --date    write the dates of new pins; asks the package index through uv
 
-It also says what stands in for a dependency audit. An audit needs a database of advisories, and none was found in a
+It also reports what replaces a dependency audit. An audit needs a database of advisories, and none was found in a
 package that is fit for use: see ``AUDIT``.
 """
 
@@ -61,7 +61,7 @@ def resolved(text: str) -> date:
 
 
 def ages(text: str, *, today: date) -> str:
-    """What is to be said of the list's ages, and of an audit.
+    """Return the line on the list's ages, and on an audit.
 
     Raises:
         ValueError: a pin has no date, or one after the list was resolved.

@@ -37,7 +37,7 @@ def modules(package: Path) -> dict[str, Path]:
 
 
 def imports(package: Path) -> Imports:
-    """What each module of a package imports of it."""
+    """Map each module of a package to the modules of the package that it imports."""
     known = modules(package)
     return {name: frozenset(_imported(path, known) - {name, package.name}) for name, path in known.items()}
 

@@ -1,4 +1,4 @@
-"""What every test may use: the repository, real data beside it where there is any, tiny jobs and hospitals."""
+"""Provide fixtures for every test: the repository, real data beside it if present, tiny jobs and hospitals."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def leaks_are_told_in_their_own_file() -> Iterator[None]:
-    """What a file leaves open is a warning, and so an error, when it is collected: here, and not in a later file."""
+    """Collect garbage after each file: a resource that it left open gives a warning, and so an error, in that file."""
     yield
     gc.collect()
 
@@ -46,13 +46,13 @@ def shared() -> Path:
 
 
 OPEN_COHORT = {"dp": "not-required", "epsilon_cap": None, "delta": None, "encryption": "not-required"}
-"""A cohort's ``privacy`` that asks a job for nothing."""
+"""A cohort's ``privacy`` that requires nothing of a job."""
 OPEN_SITE = {
     "ledger": "ledger.db",
     "approved_jobs": "any",
     "disclosure": {"metrics": (), "decimals": 3, "min_count": 1},
 }
-"""What ``site.toml`` says for the whole site, asking a job for nothing and letting no metric out."""
+"""Site-wide settings of ``site.toml`` that require nothing of a job and release no metric."""
 OPEN_SITE_TOML = """ledger = "ledger.db"
 approved_jobs = "any"
 disclosure = { metrics = [], decimals = 3, min_count = 1 }

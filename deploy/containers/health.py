@@ -1,4 +1,4 @@
-"""Whether a kit's service does its work: the server's port answers TLS 1.3, or the site holds its connection to it.
+"""Check that a kit's service works: the server's port answers TLS 1.3, or the site holds its connection to it.
 
 For containers' health checks: standard library alone, exit 0 or 1 and one line. Run inside the service's own network
 namespace, so that what is looked at is its own.
@@ -17,7 +17,7 @@ _ESTABLISHED = "01"
 
 
 def main(kit: Path) -> int:
-    """Look at the kit's service and say what is seen."""
+    """Check the kit's service and print the result."""
     startup = kit / "startup"
     server = startup / "fed_server.json"
     try:

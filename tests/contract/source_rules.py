@@ -1,4 +1,4 @@
-"""Rules over Python source that ruff has not, or may not look everywhere for: each file's faults, by line.
+"""Check Python source by rules that ruff lacks or may not apply everywhere: each file's faults, by line.
 
 Names are followed through imports (``import numpy as np``, ``from torch import load``), not through assignments: the
 rules find what was written without a thought, not what was hidden.
@@ -21,11 +21,11 @@ SILENCED = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What stands where.
+    """Line that breaks a rule.
 
     Attributes:
-        name: of what is not allowed; the key of an exception.
-        why: it is not.
+        name: name of what is forbidden; the key of an exception.
+        why: reason why it is forbidden.
     """
 
     line: int
@@ -58,7 +58,7 @@ def _silenced(source: str) -> Iterator[Fault]:
 
 
 def _names(tree: ast.Module) -> dict[str, str]:
-    """What a file's own names stand for, dotted."""
+    """Map a file's own names to the dotted names that they stand for."""
     names: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -70,7 +70,7 @@ def _names(tree: ast.Module) -> dict[str, str]:
 
 
 def _dotted(node: ast.expr, names: Mapping[str, str]) -> str | None:
-    """What was imported and is meant here; a builtin by its name; None for anything else."""
+    """Return the dotted name of an imported object, or the name of a builtin; None for anything else."""
     if isinstance(node, ast.Name):
         return names.get(node.id, node.id if node.id in BUILTINS else None)
     if isinstance(node, ast.Attribute) and (before := _dotted(node.value, names)):
@@ -107,7 +107,7 @@ def _called(node: ast.Call, name: str) -> Iterator[Fault]:
 
 
 def _given(node: ast.Call, word: str) -> object:
-    """The constant that is given as this keyword; ... where there is none, or no constant."""
+    """Return the constant that is given as this keyword; ... where there is none, or no constant."""
     found = [one.value for one in node.keywords if one.arg == word]
     return found[0].value if found and isinstance(found[0], ast.Constant) else ...
 
@@ -125,7 +125,7 @@ def _loads_arrays(node: ast.Call, name: str) -> str | None:
 
 
 def _command(node: ast.Call, name: str) -> str | None:
-    """A command is a list: neither one string, nor given to a shell."""
+    """Check that a command is a list: neither one string, nor given to a shell."""
     if name not in PROCESSES:
         return None
     if any(one.arg == "shell" for one in node.keywords) and _given(node, "shell") is not False:

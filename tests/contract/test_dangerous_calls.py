@@ -1,7 +1,7 @@
-"""What reads bytes as code, runs a shell or unpacks without a bound fails the build.
+"""Check that no file reads bytes as code, runs a shell or unpacks without a bound.
 
-ruff holds most of it (``S`` rules and banned names in ``pyproject.toml``). The rest, and the rooms where ruff may not
-look for banned names, are held here. Every exception stands in ``ALLOWED``, and each must still be needed.
+ruff checks most of it (``S`` rules and banned names in ``pyproject.toml``). The rest, and the rooms where ruff may not
+look for banned names, are checked here. Every exception is in ``ALLOWED``, and each must still be needed.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def banned(root: Path) -> dict[str, str]:
 
 
 def sources(root: Path) -> dict[str, str]:
-    """Every tracked Python file's text, but these two, which hold the bad lines."""
+    """Return the text of every tracked Python file except these two, which hold the bad lines."""
     tracked = subprocess.run(["git", "ls-files", "*.py"], cwd=root, capture_output=True, text=True, check=True)
     own = {f"tests/contract/{name}.py" for name in ("test_dangerous_calls", "source_rules")}
     names = set(tracked.stdout.splitlines()) - own
@@ -142,7 +142,7 @@ def sources(root: Path) -> dict[str, str]:
 
 
 def allowed(name: str, fault: Fault) -> str | None:
-    """The entry that allows it."""
+    """Return the entry that allows it."""
     for where, names in ALLOWED.items():
         if fault.name in names and (name == where or (where.endswith("/") and name.startswith(where))):
             return f"{where} {fault.name}"
@@ -158,7 +158,7 @@ def test_no_file_has_a_dangerous_call_and_every_exception_is_needed(root: Path) 
 
 
 def by_ruff(root: Path, text: str) -> set[str]:
-    """What ruff finds in such a file of the package, with this project's settings."""
+    """Return the rules that ruff finds broken in such a file of the package, with this project's settings."""
     command = [str(Path(sys.executable).with_name("ruff")), "check", "--output-format", "concise", "--no-cache"]
     given = ["--stdin-filename", str(root / "custom/fedward/planted.py"), "-"]
     done = subprocess.run([*command, *given], input=text, cwd=root, capture_output=True, text=True, check=False)
@@ -182,7 +182,7 @@ def test_an_honest_call_is_not_found(root: Path, text: str) -> None:
 
 
 def test_ruff_looks_everywhere_but_for_what_the_table_names(root: Path) -> None:
-    """Only tests and these files are let off a rule, one by one."""
+    """Only tests and these files are exempt from a rule, one by one."""
     lint = project(root)
     assert "S" not in lint["select"] and not {rule for rule in lint["ignore"] if rule.startswith(("S", "TID"))}
     selected = {rule for rule in lint["select"] if re.fullmatch(r"S\d+", rule)}

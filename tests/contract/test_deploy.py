@@ -1,4 +1,4 @@
-"""``deploy/``: each file held to its own tool, and what they must say of rights, networks and images."""
+"""Check ``deploy/``: each file with its own tool, and the required rights, networks and images."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def validated(root: Path, folder: Path, **environment: str) -> subprocess.Comple
 
 
 def built(folder: Path) -> list[dict[str, Any]]:
-    """What kustomize makes of a folder, one object a list item."""
+    """Return the objects that kustomize builds from a folder, one a list item."""
     done = subprocess.run(
         ["kubectl", "kustomize", "--load-restrictor", "LoadRestrictionsNone", folder],
         capture_output=True,
@@ -76,7 +76,7 @@ def test_own_tools_find_a_planted_fault(root: Path, tmp_path: Path, name: str, b
         text = "\n".join(line for line in text.splitlines() if not line.startswith(("Protect", "Restrict", "System")))
     assert before in text
     (copy / name).write_text(text.replace(before, after), encoding="utf-8")
-    # only the spoilt kind: its tool alone is asked
+    # only the spoilt kind: only its tool runs
     for folder in ("compose", "kustomize", "systemd", "containers", "monitoring"):
         if not name.startswith(folder):
             shutil.rmtree(copy / folder)
@@ -248,7 +248,7 @@ def directives(unit: Path, name: str) -> list[str]:
 
 
 def test_a_unit_sees_the_kernels_list_of_sockets(deploy: Path) -> None:
-    """By it a parent process tells its own jobs' processes from another user's; without it, it hears nobody."""
+    """It shows a parent process which sockets are its own jobs'; without it, the parent accepts no process."""
     assert "ProcSubset" not in (deploy / "systemd/fedward@.service").read_text("utf-8")
 
 

@@ -1,4 +1,4 @@
-"""What the documents say is what is there."""
+"""Check that the documents describe what is there."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_every_verb_is_one_that_make_knows(root: Path, verb: str) -> None:
 
 
 def test_only_the_flare_room_imports_flare(root: Path) -> None:
-    """ruff holds this too; here so that it holds without ruff."""
+    """ruff checks this too; this test checks it without ruff."""
     for file in (root / "custom").rglob("*.py"):
         if "flare" not in file.parts:
             assert not re.search(r"^\s*(import|from) nvflare", file.read_text(encoding="utf-8"), flags=re.MULTILINE), (

@@ -1,4 +1,4 @@
-"""``deploy/monitoring/``: alerts, their tests, their runbook and Grafana's dashboards say what the code says."""
+"""Check ``deploy/monitoring/``: alerts, their tests, their runbook and Grafana's dashboards agree with the code."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def test_each_test_finds_its_rule_spoilt(
 
 
 def _on_the_edge(one: SiteValue, standing: SiteComparison) -> bool:
-    """Whether rounding decides: a value as large as its limit, or an interval that ends at the others' mean."""
+    """True if rounding decides: a value as large as its limit, or an interval that ends at the others' mean."""
     pairs = ((one.value, standing.limit), (one.high, standing.others_mean))
     return any(a is not None and b is not None and abs(a - b) < 1e-9 for a, b in pairs)
 
@@ -224,7 +224,7 @@ def test_rule_for_prometheus_is_the_rule_of_the_dashboard(monitoring: Path, tmp_
             values.append(SiteValue(f"site-{number}", value, high and value - 0.01, high, rng.choice((0, 900, 1700))))
         standings = compare_sites(values, now=now)
         if any(_on_the_edge(one, standings[one.site]) for one in values):
-            continue  # Prometheus adds in an order of its own, and so to another last bit each time
+            continue  # Prometheus adds in another order, so the last bit differs each time
         for one in values:
             labels = f'{{site="{one.site}",fl_job="{job}",job_name="made-up"}}'
             series.append({"series": f"fedward_auc_ratio{labels}", "values": f"{one.value}x30"})

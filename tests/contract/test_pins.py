@@ -1,4 +1,4 @@
-"""``constraints.txt`` says how old it is, and ``deploy/pins.py`` reads it so."""
+"""Check that ``constraints.txt`` records its age, and that ``deploy/pins.py`` reads it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No text of a site or a job is markup on a terminal: all of rich goes through ``fedward.screen``."""
+"""Check that no text of a site or a job is markup on a terminal: all of rich goes through ``fedward.screen``."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ READS_MARKUP = {
     "rich.logging",
     "rich.text.Text.from_markup",
 }
-"""Of rich: what reads markup in the text that it is given."""
+"""Functions of rich that read markup in their text."""
 EVIL = "[red]no[/red] [link=http://evil]here[/link] [/] :smile: [bold"
 STEERS = "\x1b[2J\x1b]8;;http://evil\x07\u202e"
 
@@ -120,7 +120,7 @@ def test_the_rule_finds(bad: str) -> None:
 
 
 def shown(print_it: Any, *, width: int = 200) -> str:
-    """What a terminal with colours is sent."""
+    """Return the text that a terminal with colours receives."""
     console = screen()
     console.file, console.width, console.legacy_windows = io.StringIO(), width, False
     console._force_terminal, console._color_system = True, None

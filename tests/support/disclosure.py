@@ -1,4 +1,4 @@
-"""What leaves and what is refused, each from one decision of ``release``, as the tests of it are written."""
+"""Return the released metrics, or the refusal, of one decision of ``release``, in the form that its tests use."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def answer(**changed: Any) -> Hello:
 
 
 def asked(reply: Hello) -> Callable[..., Hello]:
-    """A server that always says the same."""
+    """A server that always gives the same answer."""
 
     def ask(kit: Path, *, timeout_s: float, payload_bytes: int = 0) -> Hello:
         return reply

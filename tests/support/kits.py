@@ -37,7 +37,7 @@ def central_kits(out: Path) -> Kits:
 
 
 class Authority:
-    """What an operator can do who holds the authority's key of ``central_kits``."""
+    """Operator who holds the authority's key of ``central_kits``."""
 
     def __init__(self, kits: Kits) -> None:
         state = kits.folder.parent / "state"

@@ -24,7 +24,7 @@ def event(steps: int = 10, *, noise: float = 1.0, rate: float = 0.1) -> Event:
 
 
 def count_steps(events: Iterable[Event], *, delta: float) -> float:
-    """Stands for ε where a test is about bookkeeping."""
+    """Replace ε by the number of steps where a test is about bookkeeping."""
     return float(sum(one.steps for one in events))
 
 

@@ -113,7 +113,7 @@ def events(
 
 
 def scores(k: int, through: int, rounds: int, *, task: str) -> dict[str, Any]:
-    """What site ``k`` reports of the model that has been through so many rounds."""
+    """Return the scores that site ``k`` reports of the model after so many rounds."""
     n, positives = 120 + k, 30 + k
     if k == SUPPRESSED:
         measure: dict[str, Any] = dict.fromkeys(("auc", "auc_low", "auc_high", "dice", "dice_low", "dice_high"))

@@ -36,7 +36,7 @@ _SHOWN_BY = {
 
 
 def absent(package: str) -> bool:
-    """Whether a package of ``deploy/packages.sh`` is not installed."""
+    """True if a package of ``deploy/packages.sh`` is not installed."""
     shown_by = _SHOWN_BY[package]
     if shown_by.startswith("/"):
         return not Path(shown_by).exists()

@@ -10,5 +10,5 @@ REHEARSES = "FEDWARD_REHEARSE"
 
 
 def rehearsal(what: str) -> pytest.MarkDecorator:
-    """Skip, and say what ``make rehearse`` does here, unless it is what runs."""
+    """Skip with a note on what ``make rehearse`` does here, unless ``make rehearse`` runs."""
     return pytest.mark.skipif(os.environ.get(REHEARSES) != "1", reason=f"slow: `make rehearse` {what}")

@@ -253,7 +253,7 @@ UPDATE = {"clip_norm_l2": 1.0, "noise_multiplier": 1.0, "delta": 1e-3}
     ],
 )
 def test_a_setting_that_went_is_refused_with_the_reason(table: str, key: str, value: Any, why: str) -> None:
-    """What could only be set to one value is no setting: nobody reads a job and takes it for a choice."""
+    """A key with one possible value is no setting: a reader of a job must not take it for a choice."""
     mechanism, given = {"dp_sgd": ("dp-sgd", DP_SGD), "update": ("update-noise", UPDATE)}[table]
     privacy = {"mechanism": mechanism, table: given}
     parse(JobSpec, changed("privacy", privacy), where="job.toml")

@@ -1,4 +1,4 @@
-"""The dashboard's page in real Chromium, told by a real service what a made store holds."""
+"""Check the dashboard's page in real Chromium, with a real service over a made-up store."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def url(browser: Browser, jobs: tuple[Path, list[str]]) -> Iterator[str]:
 
 
 class Watched:
-    """What a page asked for and complained of."""
+    """Requests and complaints of a page."""
 
     def __init__(self, page: Page) -> None:
         self.requests: list[str] = []
@@ -246,7 +246,7 @@ def test_a_dead_site_turns_stale_by_itself(tab: Callable[..., Page], tmp_path: P
     with start_background(path) as up:
         page = tab(f"{up.url}/#/", quiet=False)
         expect(row(page, "Sites", "north")).to_contain_text("connected")
-        page.route("**/api/**", lambda route: route.abort())  # no answer helps it from here on
+        page.route("**/api/**", lambda route: route.abort())  # from here on no answer repairs it
         expect(row(page, "Sites", "north")).to_contain_text("stale", timeout=15000)
         shapes = page.locator(".state[data-site] svg").evaluate_all("all => all.map(one => one.innerHTML)")
         assert shapes[0] != shapes[1] == shapes[2], "told by its shape, not by colour alone"

@@ -157,7 +157,7 @@ def test_bundle_that_was_touched_is_refused(
 
 
 def test_bundle_with_other_sums_than_the_operators_is_refused(bundle: Path, tmp_path: Path) -> None:
-    """Whoever changes a file changes its sum too; then the operator's word is what is left."""
+    """An attacker who changes a file also changes its sum; only the operator's own sums then show the change."""
     command = [bundle / "install.sh", tmp_path / "no", "0" * 64]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -165,7 +165,7 @@ def test_bundle_with_other_sums_than_the_operators_is_refused(bundle: Path, tmp_
 
 
 def test_wheel_whose_hash_is_not_written_down_is_refused(bundle: Path, venv: Path) -> None:
-    """pip holds the wheels to their hashes a second time, whatever SHA256SUMS says."""
+    """pip checks the wheels' hashes a second time, whatever SHA256SUMS contains."""
     spoil_wheel(bundle)
     sums = "cd %s && find . -type f ! -name SHA256SUMS -print0 | xargs -0 sha256sum > SHA256SUMS"
     subprocess.run(["bash", "-c", sums % bundle], check=True)

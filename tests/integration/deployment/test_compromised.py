@@ -86,10 +86,10 @@ class Ended:
 
 @dataclass
 class Harbour:
-    """Who takes turns, on which machine, and what is remembered.
+    """Participants, their machines, and outputs that later steps need.
 
     Attributes:
-        page: that is followed.
+        page: page of the documents that is followed.
         desk: of the operator, by ``Desk`` and as a machine.
         machines: of the server, the hospitals and people, each with its kit in a folder of its own name.
     """
@@ -113,7 +113,7 @@ class Harbour:
         return self.machines[name].type(typed, **how)
 
     def operates(self, *words: str, also: dict[str, str] | None = None, **placeholders: str) -> str:
-        """What the operator's machine prints to the page's block that has these words."""
+        """Run the page's block that has these words on the operator's machine; return its output."""
         filled = self.page.take(*words, also=also, **placeholders)
         return self.operator.type(filled.replace("build/federation", "out"))
 
@@ -184,10 +184,10 @@ class Stolen:
     Attributes:
         listed: what the operator saw of the jobs.
         status: of the job, after it was stopped.
-        approved, still: what the hospitals said to be approved, before and after.
-        review: what their policies said at the end.
+        approved, still: jobs that the hospitals listed as approved, before and after.
+        review: findings of their policy checks at the end.
         replayed: the same job, when it came another way.
-        refusals: what each hospital's own log says of it.
+        refusals: each hospital's own log lines about it.
         anew: a job of the person's new kit that was approved by its hash.
     """
 
@@ -276,10 +276,10 @@ class Broken:
         old: the federation's key that was stolen.
         before: the last job under it.
         kit: that was stolen.
-        refused: what the server says to it.
+        refused: the server's answer to it.
         rotated, opened: what was printed.
         heads: of the ledger, on the machine that was broken into and on the clean one.
-        doctor: what the doctor said on the clean one.
+        doctor: findings of the doctor on the clean one.
         after: the next job.
     """
 

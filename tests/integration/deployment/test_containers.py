@@ -150,7 +150,7 @@ def names(podman: Podman) -> Iterator[tuple[str, str]]:
 
 
 def holds(podman: Podman, names: tuple[str, str], kits: Kits) -> None:
-    """A server and a site start, are healthy, could write nothing, and stop when they are told to."""
+    """A server and a site start, are healthy, could write nothing, and stop on request."""
     server, site = names
     podman.start(server, kits.server, network="none")
     podman.await_health(server)

@@ -1,4 +1,4 @@
-"""A hospital joins a running federation by the distributed way, is renewed, and is put out.
+"""Let a hospital join a running federation by the distributed way; renew it; revoke it.
 
 Everyone's key is made on their own machine, from the server's to the data scientist's, by the commands that people
 type. The server is started once. One story in order; a fixture tells each part, and the tests below hold it.
@@ -133,7 +133,7 @@ class Harbour:
         return one.pid, one.create_time()
 
     def said(self, what: str) -> int:
-        """How often the server's log says so."""
+        """Count this text in the server's log."""
         return (self.kits.server / "console.log").read_text(errors="replace").count(what)
 
 
@@ -187,7 +187,7 @@ def harbour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harbour]:
 
 @dataclass(frozen=True)
 class Joined:
-    """What happened until the fourth hospital had taken part in a job."""
+    """Results until the fourth hospital had taken part in a job."""
 
     three: Ended
     four: Ended
@@ -219,12 +219,12 @@ def joined(harbour: Harbour) -> Joined:
 
 @dataclass(frozen=True)
 class Renewed:
-    """What happened until the fourth hospital's old certificate was revoked.
+    """Results until the fourth hospital's old certificate was revoked.
 
     Attributes:
         own: its kit before and after its renewal.
-        seen: who was connected after it came back with the new certificate, and after the old one was revoked.
-        old, new: what the server says to either certificate at the end.
+        seen: connected sites after it came back with the new certificate, and after the old one was revoked.
+        old, new: the server's answer to either certificate at the end.
     """
 
     own: list[dict[str, str]]
@@ -270,15 +270,15 @@ def renewed(harbour: Harbour, joined: Joined) -> Renewed:
 
 @dataclass(frozen=True)
 class Revoked:
-    """What happened after the fourth hospital was put out.
+    """Results after the fourth hospital's certificates were revoked.
 
     Attributes:
         cut_s, out_s: from the command's beginning until its connection was cut, and until it was signed out.
-        hello: what the server says to its kit.
-        refused: how often the server refused its real client, restarted, before the next job.
-        seen: who was connected then.
+        hello: the server's answer to its kit.
+        refused: number of refusals of its real client, restarted, before the next job.
+        seen: connected sites then.
         three: the next job.
-        row: what ``federation status`` says of it.
+        row: its row of ``federation status``.
     """
 
     serials: list[str]

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.integration
 START_S, DATA_S = 20.0, 30.0
 SITES = ("north", "river", "small", "coast", "hill")
 GONE = "west"
-"""A hospital that was last heard of an hour ago, and took part in nothing."""
+"""A hospital that was last seen an hour ago, and took part in nothing."""
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ MACHINES = (SERVER, *SITES, PROXY, LEAD)
 ONLY = dict.fromkeys((*SITES, PROXY, LEAD), (SERVER, PORT)) | {BEHIND: (PROXY, PROXY_PORT)}
 """The one machine and port that each may connect to."""
 OPEN = {SERVER: PORT, PROXY: PROXY_PORT}
-"""Who accepts connections, and on which port: the server anyone's, the proxy those of its own hospital."""
+"""Machines that accept connections, and their ports: the server from anyone, the proxy from its own hospital."""
 
 
 def tiny() -> JobSpec:
@@ -54,9 +54,9 @@ def tiny() -> JobSpec:
 
 
 def rules(name: str, there: dict[str, Machine]) -> Iterator[str]:
-    """What a machine's firewall accepts.
+    """Yield the rules by which a machine's firewall accepts packets.
 
-    The server may send what it likes: what it calls is counted, and stopped by the hospitals' own firewalls.
+    The server may send anything: its outgoing packets are counted, and the hospitals' own firewalls stop them.
     """
     if name in OPEN:
         source = f"-s {there[BEHIND].address}" if name == PROXY else ""
@@ -76,11 +76,11 @@ Connection = tuple[str, str, int]
 
 @dataclass(frozen=True)
 class Walls:
-    """What the firewalls change.
+    """Connections without and with the firewalls.
 
     Attributes:
         tried: every connection that was tried, with something listening at its other end.
-        before, behind: those that came about, without and with the firewalls.
+        before, behind: those that were established, without and with the firewalls.
         counted: (machine, chain, rule) -> packets of those that were tried behind the firewalls.
     """
 
@@ -92,10 +92,10 @@ class Walls:
 
 @dataclass(frozen=True)
 class Run:
-    """What a job behind the firewalls was seen to do.
+    """Observations of a job behind the firewalls.
 
     Attributes:
-        said: by the data scientist's process.
+        said: output of the data scientist's process.
         events: the server's.
         listening: machine -> where it listened, at any time from when the server answered until the job's end.
         counted: (machine, chain, rule) -> packets in that time.
@@ -197,7 +197,7 @@ def prepared(folder: Path) -> Kits:
 
 
 def test_without_firewalls_everyone_reaches_everyone(walls: Walls) -> None:
-    """Else what the firewalls stop might never have been possible."""
+    """Otherwise the firewalls might stop connections that were never possible."""
     assert walls.before == walls.tried
     assert len(walls.tried) == len(MACHINES) * (len(MACHINES) - 1) * 2
 

@@ -47,7 +47,7 @@ class Ended:
         return {event["site"]: event["reason"] for event in self.events if event["event"] == "declined"}
 
     def sites(self) -> list[set[str]]:
-        """Whose updates made each round."""
+        """Return the hospitals whose updates made each round."""
         return [set(event["sites"]) for event in self.events if event["event"] == "round"]
 
 
@@ -59,7 +59,7 @@ class Federation:
         self.names = sorted(kits.sites)
 
     def policy(self, site: str, *lines: str) -> Path:
-        """Write the hospital's site.toml with its own word on which jobs may run; a job reads it when it starts."""
+        """Write the hospital's site.toml with its own rules on which jobs may run; a job reads it when it starts."""
         path = self.kits.sites[site] / "local" / SITE_FILE
         text = re.sub(r"(?m)^(approved_jobs|approvals|auto_approve) = .*\n", "", path.read_text())
         path.write_text("\n".join(lines) + "\n" + text)
@@ -75,7 +75,7 @@ class Federation:
         return Ended(job_id, status, list(EventReader(result / EVENTS_FILE)))
 
     def trained(self, site: str, ended: Ended) -> bool:
-        """Whether the hospital took a step of training in the job."""
+        """True if the hospital took a step of training in the job."""
         return any(
             event["event"] == "progress" for event in EventReader(self.kits.sites[site] / ended.id / EVENTS_FILE)
         )

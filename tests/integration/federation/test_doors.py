@@ -1,4 +1,4 @@
-"""Doors other than the two that have gates, each tried in a real federation and each found closed."""
+"""Try every way to a hospital's data other than the two with gates, in a real federation: each is closed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ CLASSES: dict[str, tuple[str, Edit]] = {
     "results": ("client", _filter("nvflare.app_common.filters.convert_weights.ConvertWeights", "task_result_filters")),
     "persistor": ("server", _component("nvflare.app_opt.pt.file_model_persistor.PTFileModelPersistor")),
 }
-"""Classes of FLARE's own that would open a door, each named by a job of its own."""
+"""Classes of FLARE that would bypass the gates, each named by a separate job."""
 
 
 def _edited(out: Path, name: str, side: str, edit: Edit) -> Path:

@@ -1,4 +1,4 @@
-"""Encrypted jobs in a real federation: what hospitals get from them, and what the wire and the server hold of them.
+"""Run encrypted jobs in a real federation; check the hospitals' results, and the traces on the wire and the server.
 
 Four hospitals, whose network layer is tapped just inside TLS (``wiretap/sitecustomize.py``).
 """
@@ -50,8 +50,8 @@ FOURTH = replace(HOSPITALS[0], site="west-house")
 COAST, WEST = "coast-institute", "west-house"
 SITES = sorted([*(one.site for one in HOSPITALS), WEST])
 PACKERS_OWN = 0.002
-"""What share of a context's words may be anywhere: SEAL packs it with zstd, whose headers and code tables two packed
-keys often have in common (up to 3 words of 7,000). What a leak of 120 bytes of the key would show is more."""
+"""Share of a context's words that may be anywhere: SEAL packs it with zstd, whose headers and code tables two packed
+keys often have in common (up to 3 words of 7,000). A leak of 120 bytes of the key would show more."""
 
 
 def tiny(
@@ -87,7 +87,7 @@ class Ended:
 
     @property
     def rounds(self) -> list[list[str]]:
-        """Who took part, round by round."""
+        """Return the participating sites, round by round."""
         return [event["sites"] for event in self.of("round")]
 
     @property
@@ -97,7 +97,7 @@ class Ended:
 
 
 class Tapped:
-    """A federation, and all that its processes said to each other."""
+    """A federation, and all messages between its processes."""
 
     def __init__(self, running: Running, tap: Path, out: Path) -> None:
         self.running, self._tap, self._out = running, tap, out
@@ -118,7 +118,7 @@ class Tapped:
         return Ended(job, job_id, status, list(EventReader(result / EVENTS_FILE)), result)
 
     def wire(self, *, of: str = "*") -> list[bytes]:
-        """What the processes of one kit sent and received since the federation began; of all kits unless said."""
+        """Return the frames that the processes of one kit, by default of all, sent and received since the beginning."""
         return [path.read_bytes() for path in sorted((self._tap / "frames").glob(f"{of}-*"))]
 
     @property
@@ -127,7 +127,7 @@ class Tapped:
         return [*self.wire(), *files(self.server)]
 
     def trained(self, job: JobSpec) -> dict[str, dict[str, NDArray[np.float32]]]:
-        """What trainers made of what, as ``<site>-<round>`` -> ``start`` and ``end``; recorded in their processes."""
+        """Return the trainers' models as ``<site>-<round>`` -> ``start`` and ``end``; recorded in their processes."""
         found = {}
         for path in sorted((self._tap / "trained" / job.job.name).glob("*.npz")):
             with np.load(path) as file:

@@ -1,4 +1,4 @@
-"""A job of another form runs nowhere: an honest server takes none, a site takes none from a server that takes all."""
+"""Check that a job of another form runs nowhere: an honest server refuses it, and so does a site of a lax server."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ BY_HAND: dict[str, Edit] = {
 
 @pytest.fixture(scope="module")
 def heard() -> Iterator[tuple[str, list[str]]]:
-    """A listener on loopback: its address, and who asked for what."""
+    """Listen on loopback; yield the address and the requests received."""
     asked: list[str] = []
 
     class Answer(http.server.BaseHTTPRequestHandler):
@@ -154,7 +154,7 @@ def test_an_honest_server_takes_no_job_that_nobody_who_may_submit_has_signed(
 def test_a_site_takes_no_such_job_from_a_server_that_does(
     lying: Running, tmp_path: Path, heard: tuple[str, list[str]], way: str
 ) -> None:
-    """The server takes, stores and deploys it; no hospital's run folder, process, include or class comes of it."""
+    """The server takes, stores and deploys it; no hospital makes a run folder, process, include or class from it."""
     job_id = send(lying, _job(way, tmp_path, BY_HAND[way], heard[0]))
     assert lying.session.wait(job_id, each=lying.federation.check) != "FINISHED:COMPLETED"
     _began_nowhere(lying, job_id, kits=_kits(lying))

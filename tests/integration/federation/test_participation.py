@@ -1,4 +1,4 @@
-"""Who took part, in a real federation: bytes and seconds, a hospital that must be there, and last-seen times."""
+"""Check participation in a real federation: bytes and seconds, a required hospital, and last-seen times."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.integration
 
 
 def rows(running: Running, query: str, *values: object) -> list[tuple[Any, ...]]:
-    """What the server's store says, read beside the processes that write it."""
+    """Query the server's store while other processes write it."""
     connection = sqlite3.connect(f"{(running.kits.server / STORE_FILE).as_uri()}?mode=ro", uri=True)
     try:
         return connection.execute(query, values).fetchall()

@@ -1,4 +1,4 @@
-"""What is wrong at a hospital is planted in its files, and the diagnosis finds it from what the hospital sends.
+"""Plant causes in a hospital's files and check that the diagnosis finds them from what the hospital sends.
 
 Five hospitals of one kind, as DICOM: the same scanner, prevalence and number of patients. A model is trained on all
 five, and each cause is planted in the first one's files before they are indexed. Profile, support and score come from
@@ -56,7 +56,7 @@ JOB = parse(JobSpec, job_content(), where="planted")
 
 @dataclass(frozen=True)
 class Told:
-    """What a hospital sent."""
+    """Metrics that a hospital sent."""
 
     profile: Mapping[str, Any]
     support: Mapping[str, Any]
@@ -114,7 +114,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Clean:
 
 
 def with_odd(clean: Clean, folder: Path, hospital: SyntheticHospital) -> dict[str, Told]:
-    """What the five send when the first is another hospital, scored by the model of the clean five."""
+    """Return the metrics of the five when the first is another hospital, scored by the model of the clean five."""
     cohorts = made(folder, replace(hospital, site=ODD))
     parts, aside = take_part(JOB, cohorts)
     assert not aside

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.integration
 ROUNDS, STEPS, NOISE, CLIP, EXPECTED, LR, DELTA = 3, 2, 8.0, 1e-3, 4.0, 1.0, 1e-3
 JOB_ID = "0f0e0d0c-job"
 BUDGET, AT_DOOR = SENTENCES[Code.BUDGET], SENTENCES[Code.AT_DOOR]
-"""All that the server is told; the site's log has the numbers."""
+"""Sentences that the server receives; the site's log has the numbers."""
 
 
 def private_job() -> JobSpec:
@@ -141,7 +141,7 @@ def said_patients(hospital: DemoHospital) -> int:
 def test_a_job_comes_to_its_own_ceiling_and_not_to_the_cap_however_often_it_is_asked(
     tmp_path: Path, hospitals: list[DemoHospital]
 ) -> None:
-    """Deployed and killed again and again in one round, under a cap that would have room for hundreds."""
+    """Deployed and killed repeatedly in one round, under a cap with room for hundreds."""
     kit = make_kit(tmp_path, hospitals[0], cap=1000.0)
     assert hospital(kit, "admit", "round:0", "--kill", "0") == -signal.SIGKILL
     for _ in range(ROUNDS):
@@ -155,7 +155,7 @@ def test_a_job_comes_to_its_own_ceiling_and_not_to_the_cap_however_often_it_is_a
 
 
 def test_a_rounds_update_leaves_once_whatever_processes_are_asked_for_it(kit: Path, tmp_path: Path) -> None:
-    """Asked again for round 0, then for one ahead and back; and after the run's end for anything."""
+    """Requested again for round 0, then for one ahead and back; and after the run's end for anything."""
     assert hospital(kit, "admit", "round:0") == 0
     begun = ledger(kit).find(JOB_ID)
     assert hospital(kit, "round:0") == 0

@@ -1,4 +1,4 @@
-"""What each of FLARE's four roles can do with its own kit, out of the box: one table, held against a federation."""
+"""Check the rights of FLARE's four roles, each with its own kit, out of the box: one table, tried in a federation."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.conftest import OPEN_COHORT_TOML, OPEN_SITE_TOML, tiny_job_content
 pytestmark = pytest.mark.integration
 
 SECRET = "DOE-JANE-1950"
-"""In a path that a site's refusal tells to its own log alone."""
+"""Part of a path that a site's refusal writes to its own log alone."""
 CLINIC, ACADEMY = "clinic", "academy"
 PEOPLE = {
     # who: organisation, role
@@ -131,7 +131,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 
 
 def allowed(attempt: Callable[[], object]) -> bool:
-    """Whether FLARE did it; anything but a refusal for want of a right is a fault of the test."""
+    """True if FLARE did it; a refusal for another reason than a missing right is a fault of the test."""
     try:
         answer = attempt()
     except AuthorizationError:
@@ -149,7 +149,7 @@ def logs_of(session: Session, job_id: str, target: str) -> dict[str, str]:
 
 
 def does(scene: Scene, action: str, who: str, out: Path) -> bool:
-    """Whether ``who`` can do it, by doing it."""
+    """True if ``who`` can do it; tries it."""
     session, mine = scene.session(who), scene.consoles[who]
     if action in ("read the site's log", "read all logs but the server's"):
         target = CLINIC if action == "read the site's log" else "all"
@@ -183,7 +183,7 @@ def does(scene: Scene, action: str, who: str, out: Path) -> bool:
 
 
 def _ran(session: Session, folder: Path) -> str:
-    """Nobody's job with code is taken; FLARE says first who may submit none at all."""
+    """No job with code is accepted; FLARE first refuses those who may submit none at all."""
     try:
         return session.submit_job(str(folder))
     except InvalidJobDefinition as error:
@@ -228,7 +228,7 @@ def rights_at(kit: Path) -> dict[str, dict[str, str]]:
 @pytest.mark.parametrize("site", ["server", CLINIC, ACADEMY])
 @pytest.mark.parametrize("right", ["show_errors", "byoc", "configure_site_log"])
 def test_nobody_is_shown_a_running_jobs_errors(scene: Scene, site: str, right: str) -> None:
-    """They are what a hospital's process logged, and would pass by its gates. FLARE itself reads the kit's rights."""
+    """A hospital's process logged them, and they would bypass its gates. FLARE itself reads the kit's rights."""
     kit = scene.kits.server if site == "server" else scene.kits.sites[site]
     content = {"format_version": "1.0", "permissions": rights_at(kit)}
     authorizer = FLAuthorizer("operator" if site == "server" else f"{site}_org", content)
@@ -240,7 +240,7 @@ def test_nobody_is_shown_a_running_jobs_errors(scene: Scene, site: str, right: s
 
 
 def test_every_right_of_the_kits_is_in_the_table(scene: Scene) -> None:
-    """A right that is added to the kits is tried here: each has an action above, or is shown to be nobody's."""
+    """A right that is added to the kits is tried here: each has an action above, or no role has it."""
     tried = {
         *("submit_job", "clone_job", "manage_job", "download_job", "view", "operate", "shell_commands"),
         *("configure_job_log", "configure_site_log", "report_env", "call", "byoc", "server-predeployed-flwr"),

@@ -1,4 +1,4 @@
-"""The server's door, real: who is let in, who is not, and how soon the revoked are out."""
+"""Check a real server's listener: which connections it admits, which it refuses, and when it cuts revoked ones."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ pytestmark = pytest.mark.integration
 
 LEAD, MEMBER = "lead@demo.org", "member@demo.org"
 SOON_S = 5.0
-"""It is two at most on a machine that is not busy; what it was is printed."""
+"""Two at most on an idle machine; the measured time is printed."""
 DAY = timedelta(days=1)
 
 
@@ -81,7 +81,7 @@ class Operator:
 
 @dataclass(frozen=True)
 class Open:
-    """A federation behind its door."""
+    """A running federation whose server checks connections."""
 
     spec: FederationSpec
     kits: Kits
@@ -156,7 +156,7 @@ def foreign(name: str = "demo") -> tuple[x509.Certificate, RSAPrivateKey]:
 
 
 def knock(port: int, kit: Path | None, *, highest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> str:
-    """The TLS version under which the server speaks to a client, or how it does not."""
+    """Return the TLS version of the server's connection to a client, or the error."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -1,4 +1,4 @@
-"""Uses a ledger until it is killed, saying each operation that is done. Started by ``test_ledger_kill.py``.
+"""Use a ledger until killed, and print each operation that is done. Started by ``test_ledger_kill.py``.
 
 ``loop FOLDER``: charge, begin, release and close without end, one line of JSON after each.
 ``lines FOLDER``: one short life of a ledger; again for each line of the ledger's modules that it runs, in a fork that
@@ -83,7 +83,7 @@ def live(book: Ledger, job_id: str, say: Say) -> None:
 
 
 def check(path: Path, said: Iterable[tuple[str, str]]) -> None:
-    """The ledger opens, holds all that was said, one thing more at most, and counts every step begun."""
+    """Check that the ledger opens, holds all that was acknowledged, at most one more, and counts every step begun."""
     book = Ledger.open(path, site="north", key=KEY)
     said = list(said)
     kinds = [entry.kind for entry in book.entries()]
@@ -105,7 +105,7 @@ def check(path: Path, said: Iterable[tuple[str, str]]) -> None:
 
 
 def once(kept: Record, said: set[str]) -> None:
-    """What was acknowledged is not done a second time in other words: no other sum, round or final model."""
+    """Check that an acknowledged operation is not done a second time: no other sum, round or final model."""
     again: dict[str, Callable[[], object]] = {
         SUM: lambda: kept.open_sum("j1", purpose="model", round_number=0, sum="00" * 32, sites=["north"]),
         LEAVE: lambda: kept.leave("j1", round_number=0),

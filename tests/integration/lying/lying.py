@@ -1,4 +1,4 @@
-"""A component for the server's kit of a test's federation: a door that lets every job through.
+"""Replace the job check in the server's kit of a test's federation: every job passes.
 
 On ``PYTHONPATH`` of the kits' processes, and named in the server's ``resources.json`` by the test.
 """
@@ -11,7 +11,7 @@ from fedward.flare.listener import server_door
 
 
 class LaxDoor(server_door.ServerDoor):
-    """The server's door as it is, but for what it asks of a job."""
+    """The server's component as it is, except that it accepts every job."""
 
     def __init__(self) -> None:
         server_door.job_door = SimpleNamespace(install=lambda: None)  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""What a demo shows while it runs: a dashboard from its first line on, whose lines move, and nothing after it."""
+"""Check a running demo: it shows a dashboard from its first line on, whose lines move, and nothing after it."""
 
 from __future__ import annotations
 

@@ -344,7 +344,7 @@ def test_ctrl_c_stops_it_while_it_waits_for_a_server_that_says_nothing(site: Sit
 
 
 def _until(site: Site, done: Callable[[dict[str, list[Finding]]], bool]) -> dict[str, list[Finding]]:
-    """What fails of the way to the server, once it is as wanted, or after a minute."""
+    """Return the failed findings, once they are as wanted, or after a minute."""
     end = time.monotonic() + 60
     while True:
         failed = said(looked_at(site), "fail")

@@ -1,4 +1,4 @@
-"""What both doctors ask of a running federation: refused by kits of today, and seen where a kit lacks a door."""
+"""Send both doctors' probes to a running federation: kits of today refuse them, and a kit without a gate is found."""
 
 from __future__ import annotations
 
@@ -128,11 +128,11 @@ def moved(kit: Path, to: Path, port: int) -> Path:
     return to
 
 
-# kits without their doors ----------------------------------------------------------------------------------------
+# kits without their gates ----------------------------------------------------------------------------------------
 
 
 def _without_doors(kits: Kits) -> None:
-    """At the server, and at one hospital: as kits were before they had doors."""
+    """Remove the gates at the server and at one hospital: as kits were before they had gates."""
     for kit in (kits.server, min(kits.sites.values())):
         path = kit / "local" / "resources.json"
         content = json.loads(path.read_text())

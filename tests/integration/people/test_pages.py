@@ -1,4 +1,4 @@
-"""The operator's page and the hospital's page, followed to the letter.
+"""Follow the operator's page and the hospital's page to the letter.
 
 An operator, a server, three hospitals and a person take turns, each on a machine of their own, and type what their page
 says with nothing but its placeholders filled in. One story in order; a fixture tells each part, and the tests hold it.
@@ -39,7 +39,7 @@ UP_S, SOON_S = 180.0, 60.0
 
 @dataclass
 class Story:
-    """Who takes turns, and what is remembered of what was said.
+    """Participants, their machines, and outputs that later steps need.
 
     Attributes:
         desk, server, person: machines of the operator, of the server, and of the data scientist.
@@ -76,7 +76,7 @@ class Story:
         return (machine.folder / "service.log").read_text(errors="replace")
 
     def arrived(self, site: str) -> int:
-        """How often the server's log says that a hospital signed in."""
+        """Count the hospital's sign-ins in the server's log."""
         return self.log(self.server).count(f"New client {site}@")
 
     def status(self) -> dict[str, list[str]]:
@@ -133,7 +133,7 @@ def invited(story: Story) -> Story:
 
 
 def ask(story: Story, name: str) -> None:
-    """Answer the invitation, and telephone."""
+    """Answer the invitation, and compare the fingerprint by telephone."""
     machine = story.invited[name]
     asked = story.said[f"request of {name}"] = machine.type(story.hospital.take("invitation.json", NAME=name))
     assert heard(INVITER, asked) == story.said[f"authority for {name}"], "as the operator reads it out"
@@ -235,13 +235,13 @@ def approve(story: Story, site: str, job: Path) -> None:
 
 @pytest.fixture(scope="module")
 def seen(running: Story) -> dict[str, list[str]]:
-    """What ``status`` shows while all are connected."""
+    """Return the table of ``status`` while all are connected."""
     return running.status()
 
 
 @pytest.fixture(scope="module")
 def renewed(running: Story, seen: dict[str, list[str]]) -> Story:
-    """One hospital is renewed, and its older certificate put out."""
+    """Renew one hospital, and revoke its older certificate."""
     story, machine = running, running.hospitals[RENEWED]
     story.said["renew"] = story.desk.type(story.operator.take("federation renew", but="--revoke-old", NAME=RENEWED))
     story.said["renewed"] = join(story, RENEWED)
@@ -258,7 +258,7 @@ def renewed(running: Story, seen: dict[str, list[str]]) -> Story:
 
 @pytest.fixture(scope="module")
 def left(renewed: Story) -> dict[str, list[str]]:
-    """What ``status`` shows when the same hospital was put out altogether."""
+    """Revoke the same hospital altogether; return the table of ``status`` afterwards."""
     story = renewed
     story.said["connected before"] = " ".join(sorted(connected(story)))
     story.said["revoke"] = story.desk.type(

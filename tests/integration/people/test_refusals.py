@@ -1,4 +1,4 @@
-"""What a person can get wrong: one line that says what, where and the remedy; exit code 1; no process left behind."""
+"""Check a person's mistakes: one line with fault, place and remedy; exit code 1; no process left behind."""
 
 from __future__ import annotations
 

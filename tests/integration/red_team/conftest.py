@@ -1,4 +1,4 @@
-"""One federation for all tests of this folder, and who attacks it."""
+"""Provide one federation for all tests of this folder, and its attackers."""
 
 from __future__ import annotations
 

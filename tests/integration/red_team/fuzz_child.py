@@ -183,7 +183,7 @@ def _frame(frame: bytes, headers: dict[str, Any], payload: bytes) -> bytes:
 
 
 def listed(party: str, channel: str, topic: str) -> bool:
-    """Whether anybody may ask that of such a cell; written for itself, from the tables."""
+    """True if anybody may send such a cell that request; written independently, from the tables."""
     tables = [*REQUESTS.items(), *STREAMS.items()]
     if channel == STREAM:
         return topic in ("sm__ACK", "sm__ERROR")

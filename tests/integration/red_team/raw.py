@@ -1,4 +1,4 @@
-"""A participant that keeps to nothing: a cell of FLARE's with any kit's certificate, sending whatever it likes.
+"""Attack as a participant without rules: a cell of FLARE's with any kit's certificate sends anything.
 
 It signs in as FLARE's own console and sites do, since the server forwards nothing without its token, and then speaks
 past every check on its own side. All that reaches it is kept, as the bytes that came off the wire.
@@ -65,7 +65,7 @@ class Participant:
         self.cell.core_cell.communicator.send(Endpoint("server"), CoreCell.APP_ID, Message(dict(headers), payload))
 
     def holds(self, secret: bytes) -> bool:
-        """Whether what came off the wire holds these bytes, in whatever frame."""
+        """True if any received frame holds these bytes."""
         return any(secret in frame for frame in self.received)
 
 
@@ -111,7 +111,7 @@ def participant(
 
 
 def is_heard_as(kit: Path, spec: FederationSpec, name: str, *, wait_s: float = 4.0) -> bool:
-    """Whether the server answers a cell of that name with that certificate: its farewell, if nothing else."""
+    """True if the server answers a cell of that name with that certificate: at least its farewell."""
     heard = threading.Event()
 
     class Ear(MessageReceiver):  # type: ignore[misc]

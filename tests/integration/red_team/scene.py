@@ -72,7 +72,7 @@ class Scene:
 
     @property
     def of_the_victim(self) -> list[bytes]:
-        """What the victim's processes sent and received since the federation began."""
+        """Return the frames that the victim's processes sent and received since the federation began."""
         frames = [path.read_bytes() for path in (self.tap / "frames").glob(f"{self.victim}-*")]
         if not frames:
             raise FileNotFoundError(f"no frame of {self.victim} was recorded")
@@ -80,7 +80,7 @@ class Scene:
 
     @property
     def of_the_server(self) -> list[bytes]:
-        """What the server's processes sent and received since the federation began."""
+        """Return the frames that the server's processes sent and received since the federation began."""
         return [path.read_bytes() for path in (self.tap / "frames").glob(f"{self.kits.server.name}-*")]
 
 

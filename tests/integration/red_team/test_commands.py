@@ -1,4 +1,4 @@
-"""Commands that nobody authorised, sent straight to a hospital's processes by everybody who has a certificate."""
+"""Send unauthorised commands straight to a hospital's processes, with every participant's certificate."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_no_jobs_process_answers_another_participant(stage: Scene, attacker: Par
 
 
 def test_a_participant_speaks_in_nobody_elses_name(stage: Scene, attacker: Participant) -> None:
-    """Frames to the server whose origin is another: none is taken for that one's, none is passed on."""
+    """The server accepts and forwards no frame whose origin is another participant."""
     mine, number = attacker.cell.core_cell.get_fqcn(), str(uuid.uuid4())
     for origin in ("server", stage.victim, f"{stage.victim}.00000000-0000-4000-8000-000000000000"):
         for destination in (stage.victim, "server"):

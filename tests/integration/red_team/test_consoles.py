@@ -1,4 +1,4 @@
-"""Who may be a console, and whose: names, certificates and sessions at the server's door."""
+"""Check which consoles the server admits, and for whom: names, certificates and sessions."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_nobody_has_another_participants_name(stage: Scene, name: str) -> None:
 
 
 def test_a_person_signs_in_as_no_hospital(stage: Scene) -> None:
-    """FLARE believes the kind that a client says it is; jobs would be sent to it."""
+    """FLARE trusts the kind that a client claims; it would send jobs to it."""
     kit = stage.kits.people[MEMBER]
     with (
         pytest.raises(FLCommunicationError),

@@ -1,4 +1,4 @@
-"""What FLARE listens to, in a running federation, held against the page that says what of it is answered."""
+"""Compare the messages that FLARE listens to in a running federation with the page of those that are answered."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_flare_registers_what_the_page_lists_and_nothing_more(
 
 
 def test_flare_serves_the_requests_that_the_page_lists_and_no_more(page: dict[str, Any]) -> None:
-    """FLARE's own tables, in a process that no door was put into."""
+    """FLARE's own tables, in a process without Fedward's guard."""
     served = {topic for processor in ClientRequestProcessors.request_processors for topic in processor.get_topics()}
     assert served == set(page["FLARE_SERVES"])
     commands = {command.get_command_name() for command in AdminCommands.commands}

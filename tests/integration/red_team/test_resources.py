@@ -206,7 +206,7 @@ def hello(port: int, name: str, *, user: int) -> socket.socket:
 
 
 def is_closed(connection: socket.socket) -> bool:
-    """Whether the other end hangs up, after whatever it has to say."""
+    """True if the other end closes the connection, after any bytes that it sends first."""
     connection.settimeout(3.0)
     try:
         while connection.recv(4096):

@@ -1,4 +1,4 @@
-"""Looks for a model's numbers in bytes, wherever they begin."""
+"""Search bytes for a model's numbers, at any offset."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _ENDS = np.uint64(2**24 - 1)
 
 
 def windows(models: Iterable[NDArray[np.float32]], *, known: NDArray[np.float32], double: bool = False) -> Windows:
-    """What of ``models`` can be looked for: each two neighbouring values as float32, or each value as float64.
+    """Return the searchable part of ``models``: each two neighbouring values as float32, or each value as float64.
 
-    What is in the model ``known`` to all is left out, and so is each value of few bits, as 0, 1 or 0.5.
+    Values of the model ``known`` to all are left out, and so is each value of few bits, as 0, 1 or 0.5.
     """
     take = _doubles if double else _pairs
     return np.setdiff1d(np.concatenate([take(model) for model in models]), take(known))

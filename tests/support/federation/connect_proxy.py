@@ -1,6 +1,6 @@
 """A hospital's web proxy: ``python -m tests.support.federation.connect_proxy ADDRESS PORT TARGET``.
 
-Lets clients through to ``TARGET``, a host and port, by HTTP CONNECT (RFC 9110, section 9.3.6) and to nothing else, and
+Passes clients on to ``TARGET``, a host and port, by HTTP CONNECT (RFC 9110, section 9.3.6) and to nothing else, and
 prints each request's first line. It passes bytes on and cannot read them: TLS goes from end to end.
 """
 

@@ -30,7 +30,7 @@ LOGS += tuple(f"{STORE_FILE}{end}" for end in ("", "-wal", "-shm"))
 
 
 def fedward(*words: str | Path) -> str:
-    """What ``fedward <words>`` prints; it must end well."""
+    """Return the output of ``fedward <words>``; it must succeed."""
     code, printed = ending(*words)
     assert code == 0, f"fedward {' '.join(map(str, words))}\n{printed}"
     return printed
@@ -121,7 +121,7 @@ def seal_to(maker: Path, key: Path, *, others: dict[str, Path], keys: dict[str, 
 
 
 def greeted(kit: Path) -> str:
-    """How the server refuses a kit; empty if it does not."""
+    """Return the server's refusal of a kit; empty if it does not refuse."""
     try:
         hello(kit, timeout_s=20.0)
     except FederationError as error:

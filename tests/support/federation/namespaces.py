@@ -46,7 +46,7 @@ class Machine:
         return ["nsenter", f"--target={self.pid}", "--net", "--mount", "--", "env", f"--chdir={folder}", *command]
 
     def ask(self, *command: str, text: str = "") -> str:
-        """What a command prints there."""
+        """Run a command there; return its output."""
         done = subprocess.run(self.words(*command), input=text, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{self.name}: {' '.join(command)}: {done.stderr}"
         return done.stdout
@@ -62,7 +62,7 @@ class Machine:
                 _enter(own.fileno())
 
     def reaches(self, address: str, port: int) -> bool:
-        """Whether a TCP connection from here comes about."""
+        """True if a TCP connection from here succeeds."""
         with self.inside(), socket.socket() as probe:
             probe.settimeout(LOST_S)
             return probe.connect_ex((address, port)) == 0

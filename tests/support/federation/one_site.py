@@ -48,7 +48,7 @@ def open_kit(folder: Path, site_toml: Path, job: JobSpec, job_id: str) -> Path:
 
 
 class EngineStandIn:
-    """The one thing that Fedward asks of FLARE's engine."""
+    """The one method that Fedward calls of FLARE's engine."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
@@ -58,7 +58,7 @@ class EngineStandIn:
 
 
 def context_of(kit: Path, job_id: str) -> FLContext:
-    """What FLARE gives to an executor and to filters."""
+    """Return the context that FLARE gives to an executor and to filters."""
     site = read_site(kit / "local" / "site.toml").site
     context = FLContext()
     context.set_prop(ReservedKey.ENGINE, EngineStandIn(Workspace(str(kit), site)), private=True, sticky=True)
@@ -78,7 +78,7 @@ def scope() -> Scope:
 
 
 class Hospital:
-    """A site's job process: the gates stand where FLARE puts a site's privacy scope."""
+    """A site's job process, with the gates where FLARE puts a site's privacy scope."""
 
     def __init__(self, kit: Path, job_id: str) -> None:
         self.context, self.executor = context_of(kit, job_id), HospitalExecutor()
@@ -87,7 +87,7 @@ class Hospital:
         (self.egress,) = doors.task_result_filters[FilterKey.OUT]
 
     def do(self, task: Task, data: Shareable) -> Shareable:
-        """One task, from the server's question to what leaves for the server."""
+        """Do one task, from the server's request to the answer that leaves."""
         self.context.set_prop(FLContextKey.TASK_NAME, task.value, private=True, sticky=False)
         received = self.ingress.process(data, self.context)
         result = self.executor.execute(task.value, received, self.context, Signal())
@@ -130,7 +130,7 @@ def _write(path: Path, answer: Shareable) -> None:
 
 
 def _kill_in(round_number: int) -> None:
-    """The trainer tells of its first step in that round, and the process is gone."""
+    """Kill the process when the trainer reports its first step in that round."""
     append = EventLog.append
 
     def deadly(self: EventLog, event: str, **fields: object) -> None:

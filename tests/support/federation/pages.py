@@ -32,7 +32,7 @@ STOP_S = 20.0
 
 
 def heard(what: str, said: str) -> str:
-    """What somebody reads out of what was printed to them."""
+    """Return the part of a printed text that a person reads out."""
     (words,) = re.findall(what, said, flags=re.MULTILINE)
     return str(words)
 
@@ -118,7 +118,7 @@ class Machine:
     def type(
         self, typed: str, *, answer: str | None = None, inside: Sequence[str] = (), log: Path | None = None
     ) -> str:
-        """What the commands print to either stream, typed into a shell in the activated environment.
+        """Type commands into a shell in the activated environment; return what they print to either stream.
 
         Args:
             answer: what the person answers when asked.
@@ -146,7 +146,7 @@ class Machine:
         shutil.copy(self.folder / file, to.folder)
 
     def running(self) -> bool:
-        """Whether anything that was started here lives."""
+        """True if any process that was started here lives."""
         return bool(marked(self.mark))
 
     def stop(self) -> None:

@@ -28,7 +28,7 @@ class Placed:
     Args:
         there: the machine of the server and of every site.
         port: the server's.
-        environment: site -> what its processes are told besides.
+        environment: site -> further environment variables of its processes.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Every sentence that the package raises as GateError or EncryptionError, as the source has it, values left out."""
+"""Collect every sentence that the package raises as GateError or EncryptionError, from its source, without values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ELSEWHERE = frozenset(
         "flare/messages/site_requests.py",
     }
 )
-"""Files whose errors a person at the hospital meets, and no gate but by class."""
+"""Files whose errors a person at the hospital sees; a gate sees only their class."""
 
 
 def messages(source: str) -> Iterator[str]:
@@ -43,7 +43,7 @@ def messages(source: str) -> Iterator[str]:
 
 
 def collected() -> set[str]:
-    """Those of the package that say at least two words of their own."""
+    """Return those of the package that have at least two words of fixed text."""
     root = Path(fedward.__file__).parent
     files = [path for room in ROOMS for path in sorted([*(root / room).rglob("*.py"), root / room]) if path.is_file()]
     files = [path for path in files if path.relative_to(root).as_posix() not in ELSEWHERE]

@@ -1,4 +1,4 @@
-"""A TLS handshake between two kits, in memory, by Python's ssl module: what each end accepts of the other."""
+"""Run a TLS handshake between two kits, in memory, by Python's ssl module: each end accepts or refuses the other."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def handshake(server: Path, client: Path, *, crl: Path | None = None, host: str = "localhost") -> int:
-    """The serial number of the client's certificate as the server saw it.
+    """Return the serial number of the client's certificate as the server saw it.
 
     Args:
         server, client: kits.

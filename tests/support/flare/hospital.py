@@ -56,7 +56,7 @@ class Hospital:
     Args:
         folder: to write to.
         privacy: the job's, a key of ``MECHANISMS``.
-        charged: whether the ledger was told of the job.
+        charged: whether the job was charged in the ledger.
         admitted: whether an earlier process of the site took the job's admission, so that rounds may follow.
         cap: whether the cohort has an ε cap, so that the ledger counts for jobs without privacy too.
         site: the hospital's id.
@@ -105,11 +105,11 @@ class Hospital:
 
     @property
     def record(self) -> Record:
-        """What the hospital's record holds, read anew."""
+        """Open the hospital's record anew."""
         return Record.open(self.local / "ledger.db", site=self.site, key=self.key)
 
     def restart(self) -> None:
-        """Another process of the site takes up the job: what stood in memory is gone, new gates stand."""
+        """Let another process of the site continue the job: memory is lost, and the gates are new."""
         for known in (gate._STATES, gate._LATCHED):
             known.pop((self.site, self.job_id), None)
         self.ingress, self.egress = IngressGate(), EgressGate()
@@ -208,7 +208,7 @@ def serialised(message: Shareable) -> bytes:
 
 
 def assert_refused(message: Shareable, *, says: str = "", payload: Mapping[Any, Any] | None = None) -> str:
-    """The message is a refusal of one line, and nothing of the payload is in it."""
+    """Check that the message is a refusal of one line without any of the payload."""
     assert set(message) == {ReservedHeaderKey.HEADERS}
     headers = message[ReservedHeaderKey.HEADERS]
     assert set(headers) == {ReservedHeaderKey.RC, REFUSAL}

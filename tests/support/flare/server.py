@@ -1,4 +1,4 @@
-"""The server's controller with no network: FLARE's sending replaced by hospitals that answer from a script."""
+"""Run the server's controller without a network: hospitals that answer from a script replace FLARE's sending."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.conftest import tiny_job_content
 
 JOB_ID = "job-1"
 Script = Callable[[Task, int], str | float | None]
-"""What a hospital does with a task of a round: a reason to refuse, seconds until its answer, None: never."""
+"""Hospital's reaction to a task of a round: a reason to refuse, seconds until its answer, None: never."""
 
 
 @dataclass
@@ -38,9 +38,9 @@ class Site:
 
     Attributes:
         script: what it does; by default it answers at once.
-        patients: what it says of its training patients; None: nothing.
+        patients: number of training patients that it reports; None: no report.
         step: of its update, whose values are drawn around it.
-        lost: whether FLARE has given it up.
+        lost: whether FLARE reports it as lost.
     """
 
     script: Script = lambda task, number: 0.0

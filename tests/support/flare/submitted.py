@@ -62,7 +62,7 @@ def app_archive(folder: Path) -> bytes:
 
 
 def meta_of(job: JobSpec, **more: Any) -> dict[str, Any]:
-    """What FLARE's server says of a job that it deploys."""
+    """Return the meta that FLARE's server sends with a job that it deploys."""
     return {
         "name": job.job.name,
         "resource_spec": {},

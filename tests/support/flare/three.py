@@ -1,4 +1,4 @@
-"""Three hospitals, or more, and a server in one encrypted job, as their gates meet it."""
+"""Simulate three or more hospitals and a server in one encrypted job, as their gates see it."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Three:
         return self.admit(site)
 
     def give(self, site: str, task: Task, carried: Model | Sum | list[Sum] | None, *, number: int = -1) -> Shareable:
-        """A task through the hospital's door, as its executor gets it."""
+        """Pass a task through the hospital's ingress gate; return what its executor receives."""
         hospital, roster = self.hospitals[site], None if task is Task.ADMIT else self.exchange.roster
         data = question(carried, round_number=number, wait_s=0.0)
         data.set_header(ROSTER, roster)
@@ -99,7 +99,7 @@ class Three:
         return self.hospitals[site].update(scale=scale, seed=self.seeds[site])
 
     def secure_aggregation(self, site: str) -> SecureAggregation:
-        """What the hospital's gates seal with, for messages that they would not let out."""
+        """Return the secure aggregation of the hospital's gates, to seal messages that they would not release."""
         return gate._STATES[site, self.hospitals[site].job_id].secure_aggregation
 
     def sealed_again(self, site: str, *, scale: float = 0.002) -> Reply:
@@ -115,7 +115,7 @@ class Three:
         return taken.close()
 
     def train(self, site: str, model: Model, *, patients: int | None = None) -> Shareable:
-        """What leaves the hospital in the round that starts from ``model``."""
+        """Return the message that leaves the hospital in the round that starts from ``model``."""
         hospital = self.hospitals[site]
         received = self.give(site, Task.ROUND, model, number=model.after)
         assert refusal(received) is None
@@ -137,7 +137,7 @@ class Three:
         return global_weights(self.give(site, Task.ROUND, model, number=model.after))
 
     def confirmed(self, total: Sum, sites: tuple[str, ...] = SITES) -> bytes | None:
-        """The hospitals' word that they opened a sum of counts."""
+        """Return the hospitals' confirmations that they opened a sum of counts."""
         words = {}
         for site in sites:
             hospital = self.hospitals[site]
@@ -153,12 +153,12 @@ class Three:
         return to_reply(self.hospitals[site].send(to_shareable(Reply(counts=counts)), Task.FINAL))
 
     def open(self, site: str, model: Model, confirmed: bytes | None) -> Shareable:
-        """What leaves the hospital that is asked to open the final model."""
+        """Ask the hospital to open the final model; return the message that leaves it."""
         self.give(site, Task.OPEN, replace(model, confirmed=confirmed))
         return self.hospitals[site].send(to_shareable(Reply()), Task.OPEN)
 
     def words(self, model: Model, sites: tuple[str, ...] = SITES) -> bytes | None:
-        """The hospitals' word that they opened a model."""
+        """Return the hospitals' confirmations that they opened a model."""
         assert model.sealed is not None
         tally = self.exchange.confirmation("model", model.sealed)
         self.said = {site: self.final(site, model) for site in sites}

@@ -1,4 +1,4 @@
-"""When a round counts: sites, hospitals by name, patients, and every reason at once."""
+"""Check when a round counts: sites, hospitals by name, patients, and every reason at once."""
 
 from __future__ import annotations
 

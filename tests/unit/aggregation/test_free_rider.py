@@ -1,4 +1,4 @@
-"""Real training is not taken for free riding, and what Lin et al. 2019 and Fraboni et al. 2021 send is."""
+"""Real training is not flagged as free riding; the updates of Lin et al. 2019 and Fraboni et al. 2021 are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which files pass as a model, and that each of the others is one line."""
+"""Check which files are accepted as a model, and that each other file gives an error of one line."""
 
 from __future__ import annotations
 

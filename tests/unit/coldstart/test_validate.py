@@ -1,4 +1,4 @@
-"""A model held to a hospital's patients: floors, splits, fine-tune; images in memory."""
+"""Validate a model on a hospital's patients: floors, splits, fine-tune; images in memory."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ Here = Callable[..., Answer]
 
 @pytest.fixture
 def here(tmp_path: Path, tiny_job: JobSpec, model: Weights, monkeypatch: pytest.MonkeyPatch) -> Here:
-    """``here(manifest, floor=…, took_part=…, threshold=…)``: the model held to that cohort."""
+    """``here(manifest, floor=…, took_part=…, threshold=…)``: the model validated on that cohort."""
 
     def hold(manifest: Manifest, *, floor: int = FLOOR, sites: tuple[str, ...] = ("east",), **changes: Any) -> Answer:
         monkeypatch.setattr(validating, "read_manifest", lambda folder: manifest)
@@ -118,7 +118,7 @@ def test_every_labelled_patient_counts_where_none_was_trained_on(here: Here, mak
 def test_a_hospital_that_trained_the_model_has_its_validation_patients(
     here: Here, tiny_job: JobSpec, model: Weights, make_cohort: MakeCohort
 ) -> None:
-    """And then the numbers are those of the trainer itself."""
+    """Its numbers are then those of the trainer itself."""
     manifest = make_cohort(60, site="west", seed=5)
     for answer in (here(manifest, took_part=True), here(manifest, sites=("east", "west"))):
         assert answer.over == "validation patients"
@@ -213,7 +213,7 @@ def test_a_failed_model_is_tuned_and_told_on_validation_patients_alone(
 
 
 def test_a_fine_tune_that_helps_nobody_is_told_as_that(here: Here, make_cohort: MakeCohort) -> None:
-    """At this hospital the sick look as the well do elsewhere; a gentle fine-tune cannot turn that round."""
+    """At this hospital the sick look as the well do elsewhere; a gentle fine-tune cannot reverse that."""
     answer = here(make_cohort(80, site="west", seed=5, labels=swapped(80), held_out=3))
     assert answer.tuned is not None
     assert answer.tuned.judgement is not None

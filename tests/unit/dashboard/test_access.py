@@ -1,4 +1,4 @@
-"""Who may look: nobody from elsewhere without the token over TLS, and no other name than loopback's without it."""
+"""Check access to the dashboard: other machines need the token over TLS; without it only loopback's name is served."""
 
 from __future__ import annotations
 

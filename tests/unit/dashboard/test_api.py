@@ -1,4 +1,4 @@
-"""What the pages are given: the store's values, worst first, with flags and without a number where there is none."""
+"""Check the data of the pages: the store's values, worst first, with flags, and no number where there is none."""
 
 from __future__ import annotations
 

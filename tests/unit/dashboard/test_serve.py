@@ -1,4 +1,4 @@
-"""The service as a process: it binds loopback alone, tells of changes, and ends at once disclosure nothing."""
+"""Check the service as a process: it binds loopback alone, reports changes, ends at once and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def beside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Backgroun
 
 
 def start(*words: str | Path) -> tuple[subprocess.Popen[str], str]:
-    """``fedward dashboard`` as a person starts it, and the address that it says."""
+    """Start ``fedward dashboard`` as a person does; return it and the address that it prints."""
     command = [sys.executable, "-c", "from fedward.cli import main; main()", "dashboard", *map(str, words)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None

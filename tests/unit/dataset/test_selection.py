@@ -1,4 +1,4 @@
-"""Which images take part, and the one line that a cohort gets which cannot serve."""
+"""Check which images take part, and the one-line error of an unsuitable cohort."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What each site of a simulated federation brought."""
+"""Check the contribution of each site of a simulated federation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def swapped() -> dict[str, list[str]]:
 
 
 def shuffled(seed: int) -> dict[str, list[str]]:
-    """Labels that say nothing of the image: of the sick and of the well alike, half are called sick."""
+    """Labels unrelated to the image: half of the sick and half of the well are labelled sick."""
     rng = np.random.default_rng(seed)
     values = np.empty(PATIENTS, dtype=int)
     for parity in (0, 1):
@@ -42,14 +42,14 @@ def three(make_cohort: MakeCohort, labels: dict[str, list[str]], *, seed: int) -
 
 
 def least(found: Mapping[str, Contribution]) -> tuple[str, str]:
-    """Who has the smallest Shapley value, and whom leaving out costs least."""
+    """Return the site with the smallest Shapley value, and the site whose leaving out costs least."""
     shares = min(found, key=lambda site: found[site].shapley)
     return shares, min(found, key=lambda site: found[site].leave_one_out)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_site_whose_labels_are_swapped_brings_least(tiny_job: JobSpec, make_cohort: MakeCohort, seed: int) -> None:
-    """So for each of the seeds 0 to 19 by Shapley's value, for 17 of them by disclosure one out."""
+    """So for each of the seeds 0 to 19 by Shapley's value, for 17 of them by leaving one out."""
     found = contributions(with_rounds(tiny_job, rounds=5), three(make_cohort, swapped(), seed=seed))
     assert least(found)[0] == "noisy"
     assert found["noisy"].shapley < 0

@@ -1,4 +1,4 @@
-"""Folders -> hospitals: what is found, how one is dealt to several, what a site is told."""
+"""Check folders -> hospitals: what is found, how one is divided into several, what a site receives."""
 
 from __future__ import annotations
 

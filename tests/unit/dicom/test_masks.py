@@ -123,7 +123,7 @@ def test_a_mask_that_does_not_fit_is_refused(shape: tuple[int, ...], placed: ran
 
 
 def test_highdicom_cannot_read_back_a_radiographs_mask_and_fedward_can() -> None:
-    """Why ``masks`` reads with pydicom. When this fails, highdicom has learned it: say so in ``masks``."""
+    """``masks`` therefore reads with pydicom. When this fails, highdicom can read them: note that in ``masks``."""
     mask = np.eye(16, 12, dtype=bool)
     data = as_bytes(segmentation([image(PixelSpacing=[0.5, 0.5])], {"Lung": mask}))
     with pytest.raises(AttributeError, match="Pixel Measures"):

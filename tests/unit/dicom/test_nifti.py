@@ -1,4 +1,4 @@
-"""NIfTI files that are not what they should be, and whom a file is about."""
+"""Check faulty NIfTI files, and the patient that a file belongs to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whichever way a kit was made, and for whichever runtime: the doctor takes it for sound as it is handed over."""
+"""Check that the doctor passes every new kit, however it was made, and for each runtime."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the command prints: for a person, for a ticket, and how it ends."""
+"""Check the output of the command, for a person and for a ticket, and its exit code."""
 
 from __future__ import annotations
 

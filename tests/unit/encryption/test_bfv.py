@@ -1,4 +1,4 @@
-"""BFV: exact sums, packing with signs and carries, and what a server may not pass off as a message."""
+"""Check BFV: exact sums, packing with signs and carries, and forged messages of a server, which are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CKKS: sums of whole numbers that come back whole, and what is refused because they do not."""
+"""Check CKKS: sums of whole numbers decrypt to whole numbers; parameters for which they do not are refused."""
 
 from __future__ import annotations
 

@@ -231,7 +231,7 @@ def test_fewer_than_three_sites_are_neither_summed_nor_opened() -> None:
 
 
 def added(messages: list[Message], *, times: int = 1) -> bytes:
-    """What a server without scruples makes: all payloads and tags added so often, under all parts once."""
+    """Return a dishonest server's sum: all payloads and tags added ``times`` times, under all parts once."""
     server = accumulator("aes-ctr", length=TOPIC.length, bits=TOPIC.bits)
     tag = (0,) * len(messages[0].tag)
     for message in messages * times:

@@ -1,4 +1,4 @@
-"""A person's session beside a server that is slow: what is asked again, and what is said."""
+"""Check a person's session with a slow server: which requests are repeated, and which messages appear."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a payload may hold, given to FLARE's own serializer."""
+"""Check the types that a payload may hold, with FLARE's own serializer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What crosses the wire: one kind of reply, and refusals that carry one line."""
+"""Check the messages on the wire: one kind of reply, and refusals that carry one line."""
 
 from __future__ import annotations
 

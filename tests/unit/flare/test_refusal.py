@@ -1,4 +1,4 @@
-"""What a hospital tells of a refusal is a sentence of a closed table, whatever the error holds and whoever sends it."""
+"""Check that a hospital's refusal is a sentence of a closed table, whatever the error holds and whoever sends it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who sent a job: only what a hospital can verify with the federation's root in its own kit counts."""
+"""Verify the submitter of a job: a hospital trusts only what the federation's root in its own kit can verify."""
 
 from __future__ import annotations
 

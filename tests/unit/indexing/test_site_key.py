@@ -1,4 +1,4 @@
-"""The site's key: pseudonyms that tell nothing, and a split that stays."""
+"""Check the site's key: pseudonyms disclose nothing, and the split stays the same."""
 
 from __future__ import annotations
 

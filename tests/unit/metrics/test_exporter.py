@@ -1,4 +1,4 @@
-"""What Prometheus scrapes, read by prometheus_client's own parser."""
+"""Check the metrics that Prometheus scrapes, with prometheus_client's own parser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ε as dp-accounting and Opacus say it, and the noise that a wanted ε needs."""
+"""Check ε against dp-accounting and Opacus, and the noise that a wanted ε needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A digest tells every difference; a proof of another form is refused."""
+"""Check that every difference changes a digest, and that a proof of another form is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a job will cost each hospital's patients."""
+"""Check the planned privacy cost of a job for each hospital's patients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Noise is what it says, and nobody can have it twice."""
+"""Check that noise has its stated distribution, and that no noise comes twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A revocation list says what its maker meant, and nothing that another made or changed is taken for one."""
+"""Check that a revocation list holds what its maker listed, and that a forged or changed list is refused."""
 
 from __future__ import annotations
 

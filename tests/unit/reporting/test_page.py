@@ -1,4 +1,4 @@
-"""The page says what report.json says: every number, nothing that was not measured, and nothing from outside."""
+"""Check that the page agrees with report.json: every number, nothing that was not measured, nothing from outside."""
 
 from __future__ import annotations
 

@@ -307,7 +307,7 @@ def test_any_float32_is_clipped(values: list[list[float]], norm_l2: float) -> No
 
 
 def test_a_million_patients_keep_the_bound() -> None:
-    """What float32 rounds away of the last of so many."""
+    """Check that float32 rounding of the last of so many patients keeps the bound."""
     taken = ClippedSum([torch.zeros(4)], 0.1)
     for _ in range(100):
         taken.add([torch.ones(10_000, 4)], losses=[0.0] * 10_000)

@@ -1,4 +1,4 @@
-"""Who the validation patients are: each counted once, by hand."""
+"""Check the profile of the validation patients: each counted once, by hand."""
 
 from dataclasses import replace
 

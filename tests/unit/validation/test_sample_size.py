@@ -1,4 +1,4 @@
-"""How many patients a wanted width takes, against published tables and against simulation."""
+"""Check the number of patients for a wanted width, against published tables and against simulation."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ class Typist:
         return json.loads(out)
 
     def policy(self) -> tuple[int, list[dict[str, Any]]]:
-        """What `fedward site policy check` finds."""
+        """Return exit code and findings of `fedward site policy check`."""
         site_toml = str(self.hospital / "site.toml")
         code = typed(self._patch, "site", "policy", "check", site_toml, "--format", "json")
         findings: list[dict[str, Any]] = json.loads(self._read.readouterr().out)["findings"]

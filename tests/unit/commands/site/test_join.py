@@ -38,7 +38,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 
 def said(out: str, what: str) -> str:
-    """What stands after ``what`` on its line."""
+    """Return the rest of the line that begins with ``what``."""
     return next(line.split(what, 1)[1].strip() for line in out.splitlines() if line.strip().startswith(what))
 
 

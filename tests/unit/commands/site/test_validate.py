@@ -1,4 +1,4 @@
-"""``fedward site validate`` at a hospital of real DICOM files that took no part, and the page that says how.
+"""Run ``fedward site validate`` at a hospital of real DICOM files that took no part, and check the page on it.
 
 Two made-up hospitals train a model in this process; a third, with another scanner, is offered it.
 """
@@ -93,7 +93,7 @@ def ask(
 
 
 def private(world: World) -> set[str]:
-    """What may never be shown: pseudonyms, and where images are."""
+    """Return the texts that may never be shown: pseudonyms, and where images are."""
     (third,) = (one for one in world.gathered.hospitals if one.site == THIRD)
     rows = third.manifest.rows
     return {word for row in rows for word in (row.patient, row.image, row.study, row.sha256, row.paths[0])}

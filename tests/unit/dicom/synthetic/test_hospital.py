@@ -188,7 +188,7 @@ def test_hospitals_differ_in_their_grey_values(cohort: Path) -> None:
 
 
 def why(path: Path) -> str:
-    """What pydicom sees wrong with a file."""
+    """Return the fault that pydicom finds in a file."""
     with warnings.catch_warnings(action="ignore"):  # its own, about the file that was cut short
         image = pydicom.dcmread(path, force=True)
         if image.get("Modality") == "OT":

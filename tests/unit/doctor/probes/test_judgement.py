@@ -1,4 +1,4 @@
-"""A door counts as shut only where everything was sent, the control was answered and nothing else was."""
+"""Check that a gate counts as closed only if everything was sent and only the control was answered."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_no_job_offered_is_no_pass() -> None:
 
 
 def site(monkeypatch: pytest.MonkeyPatch, *ports: tuple[int, ...], ask: Any = None) -> list[Finding]:
-    """What is said of processes with these ports, each of which answers as ``ask``."""
+    """Return the findings on processes with these ports, each of which answers as ``ask``."""
     found = tuple(SimpleNamespace(pid=number, ports=of) for number, of in enumerate(ports))
     monkeypatch.setattr("fedward.doctor.site.process.running", lambda kit: found)
     monkeypatch.setattr(requests, "ask_site", ask)

@@ -164,7 +164,7 @@ def test_an_environment_that_overrules_the_kit_is_found(kit: Path) -> None:
 
 
 def test_without_its_own_file_a_site_has_flares_default(kit: Path) -> None:
-    """Where FLARE's default is as FLARE ships it, a missing file of ours is an open door."""
+    """Where FLARE's default is as FLARE ships it, a missing file of ours leaves the site open."""
     for name in ("resources.json", "authorization.json"):
         (kit / "local" / name).unlink()
         file(f"local/{name}.default", '{"components": [], "permissions": {}}')(kit)

@@ -1,4 +1,4 @@
-"""The way to the server: straight, through a real proxy, to nobody, and to somebody who says nothing."""
+"""Check the connection to the server: direct, through a real proxy, to no listener, and to one that never answers."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def proxy(to: int, *, refuses: str = "") -> Iterator[Proxy]:
 
 
 def found(kits: Kits, **options: object) -> dict[str, Finding]:
-    """The last thing that each check on the way says."""
+    """Return the last finding of each check of the connection."""
     case = case_of(kits.sites["north"], **options)
     checks = [replace(check, needs=tuple(name for name in check.needs if name in ("dns", "port"))) for check in WAY]
     return {one.check.name: one.findings[-1] for one in examine(case, checks=checks)}

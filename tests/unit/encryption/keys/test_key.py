@@ -1,4 +1,4 @@
-"""The key: what follows from it tells nothing of it, and nothing shows it."""
+"""Check the key: derived values disclose nothing of it, and no output shows it."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def open_umask() -> Iterator[None]:
 
 
 def tells(error: BaseException | None, secret: bytes) -> bool:
-    """Whether an error, or one behind it, carries the secret in any form."""
+    """True if an error, or one behind it, carries the secret in any form."""
     forms = (str(secret), secret.hex(), base64.b64encode(secret).decode(), repr(secret)[2:-1])
     while error is not None:
         held = f"{error!r} {error} {error.args!r} {vars(error)!r} {getattr(error, 'doc', '')!r}"

@@ -45,7 +45,7 @@ def kept_open(folder: Path) -> dict[str, int]:
 
 
 def tells(content: bytes, key: FederationKey) -> bool:
-    """Whether any 12 bytes of the secret stand there."""
+    """True if the content holds any 12 bytes of the secret."""
     secret = base64.b64encode(key.secret)
     return any(secret[at : at + 16] in content for at in range(0, len(secret) - 15, 4))
 
@@ -95,7 +95,7 @@ def test_what_is_not_an_old_key_of_this_path_stays(tmp_path: Path) -> None:
 
 
 def dies_at(step: int, act: Callable[[], object]) -> bool:
-    """Whether ``act``, in a process of its own, gets as far as its ``step``-th change; it is killed there."""
+    """True if ``act``, in a separate process, gets as far as its ``step``-th change; it is killed there."""
     child = os.fork()
     if not child:
         left = step

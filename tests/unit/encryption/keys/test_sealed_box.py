@@ -1,4 +1,4 @@
-"""A box opens for one hospital, from another, as it was sealed; and for nobody and nothing else."""
+"""Check that a box opens only for its receiver, from its sender, exactly as it was sealed."""
 
 from __future__ import annotations
 

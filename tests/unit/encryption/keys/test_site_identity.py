@@ -1,4 +1,4 @@
-"""A kit makes its hospital known, or says in a line what is wrong with it."""
+"""Read a hospital's identity from its kit, or report its fault in one line."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def answer(*names: str, tx: object = TX, source: object = "server", **more: obje
 
 
 class Liar:
-    """Stands for FLARE's API of a console whose server answers as it likes; FLARE's own code does all the rest."""
+    """Replaces FLARE's API of a console whose server gives any answer; FLARE's own code does the rest."""
 
     def __init__(self, kit: Path, lie: dict[str, Any]) -> None:
         self.lie, self.wrote = lie, list[Path]()

@@ -1,4 +1,4 @@
-"""Both gates hold each task and each answer against the hospital's approvals; one that is gone stops its job."""
+"""Both gates check each task and each answer against the hospital's approvals; a withdrawn approval stops its job."""
 
 from __future__ import annotations
 

@@ -301,7 +301,7 @@ class Noted(str):
 
 @pytest.mark.parametrize("task", [Task.ROUND, Task.FINAL])
 def test_a_name_that_holds_more_than_a_name_does_not_leave(make: Make, task: Task) -> None:
-    """FLARE's serializer writes what a subclass of a string holds; nothing of it is in what leaves."""
+    """FLARE's serializer writes the content of a string's subclass; nothing of it leaves."""
     hospital = make()
     update, _ = hospital.honest()
     update = update if task is Task.ROUND else None

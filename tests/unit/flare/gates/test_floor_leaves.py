@@ -25,7 +25,7 @@ Make = Callable[..., Hospital]
 
 
 def one_sick_patient(hospital: Hospital) -> dict[str, dict[str, Any]]:
-    """What the executor measured, before its rules; the AUC is told apart by its digits."""
+    """Return the executor's metrics before its rules; the AUC is recognised by its digits."""
     rng = np.random.default_rng(3)
     owner = tuple(f"{max(0, k - 4):016x}" for k in range(65))
     labels = (np.arange(65) < 5).astype(np.int64)[:, np.newaxis]

@@ -1,4 +1,4 @@
-"""What the server may send: the job's own model; whatever else reaches the executor as a refusal with nothing in it."""
+"""Check what the server may send: the job's own model; anything else reaches the executor as an empty refusal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def hospital(tmp_path: Path) -> Hospital:
 
 
 def assert_stopped(message: Shareable, *, says: str = "") -> str:
-    """The executor is told to refuse, and sees nothing else."""
+    """Check that the executor receives a refusal, and nothing else."""
     assert set(message) == {ReservedHeaderKey.HEADERS}
     assert set(message[ReservedHeaderKey.HEADERS]) == {REFUSED_AT_DOOR}
     reason: str = message.get_header(REFUSED_AT_DOOR)

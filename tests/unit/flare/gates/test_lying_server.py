@@ -49,7 +49,7 @@ BEST: dict[str, Any] = {"federation": {"rounds": 3, "select": "best"}}
 
 
 def refused(received: Shareable) -> str:
-    """Why the hospital's door kept a task from its executor."""
+    """Return the reason why the hospital's ingress gate kept a task from its executor."""
     assert "DXO" not in received
     reason = received.get_header(REFUSED_AT_DOOR)
     assert reason

@@ -1,4 +1,4 @@
-"""An encrypted job, door to door: what leaves a hospital, what the server makes of it, what a hospital opens."""
+"""Run an encrypted job from gate to gate: hospitals' messages, the server's sum, and what a hospital opens."""
 
 from __future__ import annotations
 
@@ -407,7 +407,7 @@ def test_a_seal_that_hands_back_nothing_lets_nothing_out(
 
 
 def test_the_server_says_which_model_a_task_carries(three: Three) -> None:
-    """A task whose header says nothing is refused, as is a sealed payload in a job in the clear."""
+    """A task without that header is refused, as is a sealed payload in a job in the clear."""
     model = first_sum(three)
     data = question(model, round_number=1, wait_s=0.0, roster=three.exchange.roster)
     data.set_header(AFTER, None)

@@ -1,4 +1,4 @@
-"""FLARE's own filters through their DXO interface: what they do is FLARE's, what they may not do is hand data on."""
+"""Check FLARE's own filters through their DXO interface: they work as FLARE's do, and pass no data on."""
 
 from __future__ import annotations
 

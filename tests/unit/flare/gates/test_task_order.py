@@ -1,4 +1,4 @@
-"""The order of tasks: what an honest controller puts is taken, whatever goes wrong on the way, and nothing else is."""
+"""Check the order of tasks: an honest controller's tasks are accepted, whatever fails meanwhile, and no others."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_after_a_confirmation_of_counts_nothing_before_it_is_asked_again() -> No
 
 
 class Watched(Site):
-    """A hospital that notes what it is asked, in the order in which it is."""
+    """A hospital that records its tasks in order."""
 
     def __init__(self, acts: Mapping[tuple[Task, int], Any]) -> None:
         super().__init__(script=lambda task, number: acts.get((task, number), 0.0))

@@ -1,4 +1,4 @@
-"""One job under several ids: what a server learns from all its runs together, and what each hospital refuses for it."""
+"""Check one job under several ids: what a server learns from all runs together, and what each hospital refuses."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ FOUR = (*SITES, "west")
 ONE_ROUND: dict[str, Any] = {"federation": {"rounds": 1, "min_sites": 3}, "encryption": {"open_final": True}}
 
 
-# what sums tell together, by each hospital's own record
+# what sums disclose together, by each hospital's own record
 
 
 HOSPITALS = tuple("abcdefghij")
 Asked = tuple[frozenset[str], frozenset[str]]
-"""Hospitals in a run's sum, and those whose word on it the server asks for."""
+"""Hospitals in a run's sum, and those whose confirmation the server asks for."""
 
 
 def fewest(revealed: Sequence[frozenset[str]]) -> int:
@@ -116,19 +116,19 @@ def test_what_all_runs_of_a_job_reveal_holds_three_hospitals_or_more(runs: list[
 
 
 def told(shareable: Shareable) -> str:
-    """Why the hospital's door kept a task from its executor; empty: it did not."""
+    """Return the reason why the hospital's ingress gate kept a task from its executor; empty: it did not."""
     reason = shareable.get_header(REFUSED_AT_DOOR)
     assert reason is None or "DXO" not in shareable
     return "" if reason is None else str(reason)
 
 
 def state(one: Three, site: str) -> Run:
-    """What the hospital's record holds of the run."""
+    """Return the run from the hospital's record."""
     return one.hospitals[site].record.require(one.hospitals[site].job_id)
 
 
 def revealed(one: Three, sites: tuple[str, ...]) -> Any:
-    """The model of a job of one round that its hospitals open to the server, or None; each is asked for its word."""
+    """Return the model of a one-round job that its hospitals open to the server, or None; each is asked to confirm."""
     model, _ = one.round(one.exchange.initial, sites)
     words = {}
     for site in sites:

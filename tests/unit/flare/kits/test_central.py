@@ -1,4 +1,4 @@
-"""Kits: what FLARE's builders leave open is closed, in every kit."""
+"""Check that every kit closes what FLARE's builders leave open."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_flare_builds_the_gates_from_the_kit_and_knows_no_other_scope(kits: Kits
 
 
 def test_a_site_has_no_component_that_sends_anything_of_its_own(kits: Kits) -> None:
-    """No streamer, no sender of analytics or events: only FLARE's own managers of resources, and our door."""
+    """No streamer, no sender of analytics or events: only FLARE's own managers of resources, and our listener."""
     for kit in kits.sites.values():
         resources = json.loads((kit / "local" / "resources.json").read_text())
         assert {component["id"] for component in resources["components"]} == {

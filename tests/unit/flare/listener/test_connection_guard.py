@@ -1,4 +1,4 @@
-"""Who is let in and who is put out, by every way in which the list of the revoked can change or break."""
+"""Check that connections are admitted or cut, however the revocation list changes or breaks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NORTH, SOUTH = AUTHORITY.issue("north", serial=1), AUTHORITY.issue("south", seri
 
 
 class Door:
-    """A doorkeeper, its list's file, and what it said."""
+    """A connection guard, the file of its list, and its log."""
 
     def __init__(self, folder: Path) -> None:
         self.path, self.said, self.cut = folder / "revoked.crl", [""], []  # type: ignore[var-annotated]
@@ -264,7 +264,7 @@ def test_a_certificate_with_a_persons_role_is_a_persons(door: Door, role: str) -
 
 @pytest.mark.parametrize("roles", [(), ("client",), ("server",), ("Lead",), ("lead", "member"), ("client", "lead")])
 def test_any_other_certificate_is_nobodys_person(door: Door, roles: tuple[str, ...]) -> None:
-    """An invited hospital's names the role "client"; one whose kit the operator made names none."""
+    """An invited hospital's certificate names the role "client"; one of a kit that the operator made names none."""
     door.admit(AUTHORITY.issue("north", roles=roles))
     assert not door.keeper.is_person("north")
     assert not door.keeper.is_person("never-let-in")

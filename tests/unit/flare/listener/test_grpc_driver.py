@@ -1,4 +1,4 @@
-"""The server's gRPC door with real calls over TLS: who holds its workers, and for how long."""
+"""Check the server's gRPC driver with real calls over TLS: who holds its workers, and for how long."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Door:
                 over.set()
 
     def serves(self, name: str) -> bool:
-        """Whether the server answers a handshake of that participant."""
+        """True if the server answers a handshake of that participant."""
         with self.calls(name, 1, hello(name)) as (call,):
             return until(lambda: bool(call.answers) or call.has_ended()) and bool(call.answers)
 

@@ -1,4 +1,4 @@
-"""Who was last seen when: what FLARE and the door know, into the store, and never a fault of the server's."""
+"""Check last-seen times: what FLARE and the listener know reaches the store, and never fails the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The door's parts that need no running server: the floor of TLS, and where it stays out of the way."""
+"""Check the listener's parts that need no running server: the lowest TLS version, and where it changes nothing."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ set_floor()
 
 @pytest.fixture
 def kit(tmp_path: Path) -> Path:
-    """A server's kit as far as its door looks at it."""
+    """Write the files of a server's kit that its listener reads."""
     startup, local = tmp_path / "startup", tmp_path / "local"
     startup.mkdir()
     local.mkdir()

@@ -1,4 +1,4 @@
-"""What the guard hands on to FLARE of a message that passes."""
+"""Check what the guard passes on to FLARE of an accepted message."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fedward.flare.messages.guard import MessageGuard
 
 @pytest.fixture
 def handed_on(monkeypatch: pytest.MonkeyPatch) -> list[Message]:
-    """What FLARE gets of the messages that come after, all of which pass."""
+    """Return a list of the messages that FLARE receives from now on; all of them pass."""
     found: list[Message] = []
     monkeypatch.setattr(
         CoreCell, "_process_received_msg", lambda cell, endpoint, connection, message: found.append(message)

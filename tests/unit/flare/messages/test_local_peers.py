@@ -1,4 +1,4 @@
-"""Who is at the other end of a connection within a machine, by the kernel's own list."""
+"""Identify the other end of a connection within a machine, by the kernel's own list."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the log says of refusals when somebody is refused again and again."""
+"""Check the log of refusals when a sender is refused again and again."""
 
 from __future__ import annotations
 

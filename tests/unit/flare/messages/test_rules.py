@@ -388,7 +388,7 @@ def test_a_frame_has_its_place_in_a_stream(frame: dict[str, Any], passes: bool) 
     ],
 )
 def test_a_failure_is_told_by_its_own_side(topic: str, origin: str, failed: object, passes: bool) -> None:
-    """A hospital ends no stream of the server's to another hospital."""
+    """A hospital cannot end a stream of the server to another hospital."""
     told = headers("req", "sm__STREAM", topic, origin, f"server.{ONE}") | {"stream_id": 17, "stream_failed": failed}
     assert (refuse_message("server", told, Arrival(Link.FEDERATION, origin, NORTH), empty=False) is None) is passes
     by_the_server = Arrival(Link.MACHINE, "server")
@@ -416,7 +416,7 @@ NAMED = ["cn__msg_type", "cn__channel", "cn__topic", "cn__origin", "cn__destinat
     link=st.sampled_from([Link.FEDERATION, Link.MACHINE]),
 )
 def test_whatever_comes_is_judged(given_headers: object, me: str, peer: str, link: Link) -> None:
-    """No header of any kind makes the rules throw; the guard would refuse then too, and says less."""
+    """No header of any kind makes the rules throw; the guard would refuse then too, with less detail."""
     found = refuse_message(me, plain_headers(given_headers), Arrival(link, peer, peer), empty=False)
     assert found is None or found.isprintable()
 

@@ -95,7 +95,7 @@ def test_nobody_else_asks(topic: str, origin: object) -> None:
 def test_a_header_that_is_missing_or_of_another_kind_is_refused(topic: str, name: str, value: object) -> None:
     body, headers = GOOD[topic]
     if value == "../../etc" and name != RequestHeader.JOB_ID:
-        return  # a word that says what it likes: a person's name, an app's
+        return  # free text: a person's name, an app's
     with pytest.raises(GateError):
         checked(request(topic, body, headers | {name: value}), origin=origin_of(topic), site=SITE)
 

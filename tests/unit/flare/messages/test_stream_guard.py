@@ -1,4 +1,4 @@
-"""Memory and threads that FLARE keeps for a peer, and whose word ends a stream, with FLARE's own classes."""
+"""Check the memory and threads that FLARE keeps for a peer, and who may end a stream, with FLARE's own classes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def guarded(monkeypatch: pytest.MonkeyPatch) -> Iterator[StreamGuard]:
 
 
 class Sent(Stream):  # type: ignore[misc]
-    """A stream that says one size and brings these bytes."""
+    """A stream that announces one size and brings these bytes."""
 
     def __init__(self, says: int, brings: bytes) -> None:
         super().__init__(says, {})
@@ -71,7 +71,7 @@ class Sent(Stream):  # type: ignore[misc]
 
 
 def received(says: int, brings: bytes) -> Any:
-    """What FLARE's handler of a stream gives its callback."""
+    """Return the content that FLARE's handler of a stream gives its callback."""
     handler, future = blob_streamer.BlobHandler(lambda future: None), StreamFuture(1, {})
     handler._read_stream(blob_streamer.BlobTask(future, Sent(says, brings), handler.max_blob_size))
     return future.result(timeout=5.0)
@@ -163,7 +163,7 @@ class Receiver:
 
 
 class Served:
-    """Who has been served; those of ``slow`` only when the test is over."""
+    """Handler that notes the origins that it served; those of ``slow`` only when the test is over."""
 
     def __init__(self, *slow: str) -> None:
         self.slow, self.over, self.names = slow, threading.Event(), []  # type: ignore[var-annotated]

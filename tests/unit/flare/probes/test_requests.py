@@ -1,4 +1,4 @@
-"""What the doctor's line to a process leaves open: nothing."""
+"""Check that the doctor's connection to a process leaves nothing open."""
 
 from __future__ import annotations
 

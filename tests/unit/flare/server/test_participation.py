@@ -1,4 +1,4 @@
-"""What a round's ledger says of each site, and how bytes are counted."""
+"""Check a round's ledger entry for each site, and the count of bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rounds at the server: who is waited for, when a round counts, how a job ends, what its events say of each site."""
+"""Check rounds at the server: which sites it awaits, when a round counts, how a job ends, its events on each site."""
 
 from __future__ import annotations
 

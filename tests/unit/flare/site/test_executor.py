@@ -1,4 +1,4 @@
-"""What a site says when it refuses: never its paths, its values or its patients."""
+"""Check that a site's refusal never contains its paths, its values or its patients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""De-identification on arrival: what is planted anywhere does not come out, and what training needs does."""
+"""Check de-identification on arrival: planted identifiers are removed, and what training needs is kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DICOMweb against real HTTP servers on loopback: who gets the credentials, and what is said when it goes wrong."""
+"""Check DICOMweb with real HTTP servers on loopback: who gets the credentials, and the messages on failure."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ class Films(NamedTuple):
         return Predictions(patients=owners, images=images, scores=self.scores, labels=labels, loss=0.5)
 
     def metrics(self) -> Metrics:
-        """What the hospital's own code says of them, before anything is hidden."""
+        """Return their metrics by the hospital's own code, before suppression."""
         where, found, job = Path("images"), self.predictions, self.job
         truths = [(int(one.argmax()),) if job.exclusive else tuple(map(int, one)) for one in self.truth]
         examples = [

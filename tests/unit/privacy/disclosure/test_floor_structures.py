@@ -63,7 +63,7 @@ class Scans(NamedTuple):
 
     @property
     def apart(self) -> np.ndarray:
-        """Whether an image has a distance of each structure, (n, 2)."""
+        """True where an image has a distance of a structure, (n, 2)."""
         return self.has & self.predicted & self.spaced[:, np.newaxis]
 
     def value_of(self, dimension: str) -> np.ndarray:
@@ -113,7 +113,7 @@ def cohorts(draw: st.DrawFn) -> Scans:
     def pick(values: tuple[Any, ...]) -> list[Any]:
         return [values[i] for i in np.minimum(rng.exponential(skew, patients).astype(int), len(values) - 1)]
 
-    shares = np.where(rng.random(2) < 0.4, 1.0, 1 - rng.random(2) ** 2)  # a structure that all have tells of all
+    shares = np.where(rng.random(2) < 0.4, 1.0, 1 - rng.random(2) ** 2)  # 1.0: all patients have it
     has = drawn(shares)
     predicted, spaced = has & drawn(1 - rng.random(2) ** 4), drawn(1 - rng.random(1) ** 4)[:, 0]
     sex, age, maker = pick(("F", "M", "O")), pick((40, 60, 50, 30, 80)), pick(("GE", "Philips", "Canon"))

@@ -1,4 +1,4 @@
-"""What the server takes in of a hospital's metrics: all that a gate lets out, and nothing that has no name."""
+"""Check the metrics that the server accepts of a hospital: all that a gate releases, and nothing without a name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What numbers leave: only those on the list, rounded, above the floor; and whatever comes in, the answer is safe."""
+"""Check the released numbers: only those on the list, rounded, above the floor; any input gives a safe answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Subgroups and curves at the door: what is hidden does not follow from all that left together, whatever came in."""
+"""Check subgroups and curves at the gate: for any input, hidden values do not follow from all released values."""
 
 from __future__ import annotations
 
@@ -342,7 +342,7 @@ def test_no_hidden_count_follows_from_what_left(hospital: Metrics, least: int, d
     one_class_each = hospital["kind"] == "multiclass" and hospital["alone"]
     hidden, determined = _attack(found, names, multiclass=one_class_each)
     tables, ages = truth["subgroups"][names[0]], truth["profile"]["age"]
-    for key in determined:  # an empty part may be told, and an age band of which the profile shows every decade
+    for key in determined:  # an empty part may be disclosed, and an age band of which the profile shows every decade
         small = ages.get(key[1], 0) if key[0] == "decade" else tables.get(key[0], {}).get(key[1], {}).get("patients", 0)
         if key[0] == "decade" or key[-1] == "patients":
             assert small == 0 or small >= least, key
@@ -414,7 +414,7 @@ def _attack(found: Metrics, names: tuple[str, ...], *, multiclass: bool) -> tupl
             for value in DIMENSIONS[dimension]:
                 cell_ = table.get(
                     value, {"patients": 0, "positives": 0}
-                )  # an unnamed value is empty, and that may be told
+                )  # an unnamed value is empty, and that may be disclosed
                 tell((dimension, value), cell_["patients"])
                 tell((dimension, value, name), cell_["positives"])
             sums.append((("positives", name), [(dimension, value, name) for value in DIMENSIONS[dimension]]))
@@ -445,7 +445,7 @@ def _attack(found: Metrics, names: tuple[str, ...], *, multiclass: bool) -> tupl
 
 
 def _attack_patients(found: Metrics, names: tuple[str, ...], tell: Any) -> list[tuple[Any, list[Any]]]:
-    """What subgroups and profile tell of the same patients."""
+    """Collect what subgroups and profile disclose of the same patients."""
     tell("patients", found["scores"]["patients"])
     tell("patients", found["profile"]["patients"])
     for dimension in ("sex", "age"):

@@ -1,4 +1,4 @@
-"""No hospital's hidden count follows from what hospitals told and what they told of all together.
+"""Check that no hospital's hidden count follows from the counts that hospitals disclose, their own and the sums.
 
 Hospitals, lists and floors are drawn; each tells what its rules let out, and then what it may tell of both sums.
 Whoever has read all of it knows sums of patients: which counts they determine is a question of linear algebra, asked
@@ -163,7 +163,7 @@ def drawn(kind: str, rng: np.random.Generator) -> list[Site]:
 
 
 def of_all(sites: Sequence[Site], purpose: str) -> list[Metrics]:
-    """What each hospital tells of the sum."""
+    """Return what each hospital discloses of the sum."""
     counts = sum(site.counts()[purpose] for site in sites)
     job = sites[0].job
     return [site.told(told_of_all(job, purpose, counts, disclosure=site.disclosure, private=False)) for site in sites]
@@ -191,18 +191,18 @@ class Reader:
         return [(site, split, name, side) for site in sites for side in sides]
 
     def learns(self, keys: Sequence[Key], value: object) -> None:
-        """How many these are together, unless it is not told."""
+        """Record the sum of these as known, unless it is withheld."""
         if value is not None:
             self._is(self._row(keys))
 
     def determines(self, keys: Sequence[Key]) -> bool:
-        """Whether the sum of these follows from what is known."""
+        """True if the sum of these follows from what is known."""
         known, row = np.array(self._known), self._row(keys)
         found, *_ = np.linalg.lstsq(known.T, row, rcond=None)
         return bool(np.abs(known.T @ found - row).max() < 1e-9)
 
     def hears(self, site: int, own: Metrics) -> None:
-        """What a hospital tells of its own."""
+        """Record what a hospital discloses of its own patients."""
         first, support, scores = self._names[0], own.get("support", {}), own.get("scores", {})
         for value in (support.get("train_patients"), own.get("patients")):
             self.learns(self.of(first, "train", site), value)
@@ -215,7 +215,7 @@ class Reader:
                 self.learns(self.of(name, "validation", site, yes=True), value)
 
     def hears_of_all(self, pooled: Metrics, cohort: Metrics) -> None:
-        """What a hospital tells of the sums."""
+        """Record what a hospital discloses of the sums."""
         everyone, first = self._sites, self._names[0]
         self.learns(self.of(first, "validation", *everyone), pooled.get("patients"))
         both = [key for split in SPLITS for key in self.of(first, split, *everyone)]
@@ -236,7 +236,7 @@ class Reader:
 
 
 def edges_of(table: Any) -> list[tuple[int, int]]:
-    """First and last tenth of each bin that is told."""
+    """Return the first and last tenth of each disclosed bin."""
     if not isinstance(table, dict):
         return []
     low = [RELIABILITY_BINS.index(edge) for edge, cell in table.items() if cell["patients"] is not None]
@@ -322,7 +322,7 @@ def three(*positives: int, lists: Sequence[int] = (0, 0, 0), floors: Sequence[in
     ],
 )
 def test_a_count_of_all_is_told_where_no_hospitals_own_follows(sites: list[Site], told: int | None) -> None:
-    """Where all tell their own, or where nobody's list has any."""
+    """Where all disclose their own, or where no hospital's list has any."""
     for one in of_all(sites, "scores"):
         assert one["pooled"]["positives"] == told
         assert (one["pooled"]["auc"] is None) == (told is None)
@@ -341,7 +341,7 @@ def test_what_is_in_training_alone_has_the_floor_too() -> None:
 
 
 def test_hospitals_put_bins_together_by_the_largest_floor_among_them() -> None:
-    """Two answers over one sum, in other bins, would tell what is in one and not in the other."""
+    """Two answers over one sum, in different bins, would disclose the difference between the bins."""
     rng = np.random.default_rng(0)
     sites = three(60, 60, 60, floors=(1, 7, 20), lists=(1, 1, 1))
     for site in sites:

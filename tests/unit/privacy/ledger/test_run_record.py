@@ -202,7 +202,7 @@ def test_an_entry_that_says_what_cannot_be_is_found(path: Path) -> None:
 def opens(
     kept: Record, job_id: str, sites: Sequence[str], *, job: str = JOB, purpose: str = "model", number: int = 0
 ) -> bool:
-    """Whether the hospital opens a sum of these hospitals in a run that it began."""
+    """True if the hospital opens a sum of these hospitals in a run that it began."""
     kept.begin(job_id, job=job)
     try:
         kept.open_sum(job_id, purpose=purpose, round_number=number, sum=64 * "c", sites=sites)

@@ -1,4 +1,4 @@
-"""Which jobs a hospital admits, and what no approval can be made of."""
+"""Check which jobs a hospital admits, and from what no approval can be made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server says of a job beside the job: a closed list of keys, and FLARE has more than a job of Fedward's has."""
+"""Check a job's meta from the server: a closed list of keys; FLARE knows more keys than a job of Fedward has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a job does, in words; and what changed since another, with what each change means."""
+"""Check the description of a job, and of its changes since another job with the meaning of each change."""
 
 from __future__ import annotations
 

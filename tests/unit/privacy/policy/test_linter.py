@@ -1,4 +1,4 @@
-"""What the linter says of settings that promise more than they keep."""
+"""Check the linter's findings on settings that promise more than they keep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A hello says what stands in the way, exactly; what it says is what the server said."""
+"""Check that a hello reports the exact obstacle, and the server's own answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who took part: from the server's own ledger, pieced together from older events, and what the verdict is."""
+"""Check participation: from the server's own ledger, rebuilt from older events, and the verdict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a board signs: hashes of the files themselves, a failed job that is refused or says so, a page to sign."""
+"""Check the dossier for a board: hashes of the files themselves, a failed job refused or marked, a page to sign."""
 
 from __future__ import annotations
 

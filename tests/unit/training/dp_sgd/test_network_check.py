@@ -1,4 +1,4 @@
-"""What is refused before anything is trained, by the layer's name; what is allowed."""
+"""Check the network before training: what is refused, by the layer's name, and what is allowed."""
 
 import pytest
 import torch

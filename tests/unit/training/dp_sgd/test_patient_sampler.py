@@ -1,4 +1,4 @@
-"""Who is drawn for a step, how often, and what of each patient."""
+"""Check the draws of a step: which patients, how often, and which images of each."""
 
 from collections import Counter
 
@@ -65,7 +65,7 @@ def test_nobody_may_be_drawn() -> None:
 
 
 def test_one_patients_augmentation_says_nothing_of_another(private_job, make_cohort, monkeypatch) -> None:
-    """With the secret seeds fixed, a patient's images are the same whoever was drawn before."""
+    """With the secret seeds fixed, a patient's images are the same whichever patients were drawn before."""
     job = private_job(transforms__augment=[{"name": "RandGaussianNoised", "args": {"prob": 1.0}}])
     images = Images(job, select(job, [make_cohort(12)], site="north").train, training=True, site="north")
     draw = [np.array([position, position]) for position in (0, 1, 2)]

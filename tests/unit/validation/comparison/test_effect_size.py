@@ -1,4 +1,4 @@
-"""How far a site is from the others, by hand."""
+"""Check a site's distance from the others, by hand."""
 
 import math
 

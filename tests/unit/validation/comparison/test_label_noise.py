@@ -1,4 +1,4 @@
-"""How many labels look wrong: known numbers swapped, weak models, other scanners."""
+"""Check the number of labels that look wrong: known numbers swapped, weak models, other scanners."""
 
 import numpy as np
 import pytest

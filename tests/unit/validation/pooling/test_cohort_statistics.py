@@ -1,4 +1,4 @@
-"""Who the patients are: each counted once, each image with the same weight, and small numbers hidden."""
+"""Check cohort statistics: each patient counted once, each image with the same weight, small numbers suppressed."""
 
 from __future__ import annotations
 

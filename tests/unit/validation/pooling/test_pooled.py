@@ -366,7 +366,7 @@ def test_a_sum_counts_each_patient_once_by_label_and_by_tenth(films: list[Any], 
 
 
 def test_five_positive_films_of_one_patient_give_nothing_at_a_floor_of_five() -> None:
-    """Whether at one hospital or at each of three: one, or three, patients with yes."""
+    """The same for one hospital as for three with one such patient each: one, or three, patients with yes."""
     rng, rule = np.random.default_rng(0), Disclosure(metrics=("pooled",), decimals=3, min_count=5)
     for sites in (1, 3):
         parts = [

@@ -22,7 +22,7 @@ check: setup ## format, lint, types, layout, jobs, deploy files, age of pins
 	deploy/validate.sh
 	$(RUN)/python deploy/pins.py
 
-test: setup ## all tests, real federations among them (25 minutes, 2 cores)
+test: setup ## all tests, real federations among them (20 minutes, 2 cores)
 	OMP_NUM_THREADS=1 $(RUN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-quick: setup ## tests for every edit: no federation, nothing slow (4 minutes)

@@ -78,6 +78,18 @@ def test_make_help_lists_every_verb_in_a_line(root: Path) -> None:
         assert re.search(rf"^\s*make {verb}\s+\S", shown, flags=re.MULTILINE), verb
 
 
+def test_the_file_of_a_hospital_without_a_kit_is_one(root: Path) -> None:
+    import textwrap
+    import tomllib
+
+    from fedward.settings import SitePolicy, parse
+
+    page = (root / "docs" / "validate.md").read_text(encoding="utf-8")
+    block = page.split("```toml\n")[1].split("```")[0]
+    policy = parse(SitePolicy, tomllib.loads(textwrap.dedent(block)), where="docs/validate.md")
+    assert policy.disclosure.metrics == () and policy.cohorts["chest"].pacs is None
+
+
 def help_of(*words: str) -> str:
     from typer.testing import CliRunner
 

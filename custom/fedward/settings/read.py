@@ -21,6 +21,8 @@ from fedward.settings.site import CohortPolicy, SitePolicy
 JOB_FILE = "job.json"
 """File name of a job's settings when they are sent."""
 
+_PLAIN = {"missing": "is missing", "extra_forbidden": "is no setting here"}
+"""Kind of fault -> words for it in place of pydantic's."""
 Model_ = TypeVar("Model_", bound=Settings)
 
 
@@ -105,7 +107,7 @@ def _faults(error: ValidationError) -> str:
             continue
         if fault["type"] == "missing" and renamed_within(fault["loc"], fault["input"], model=error.title):
             continue
-        message = fault["msg"].removeprefix("Value error, ")
+        message = _PLAIN.get(fault["type"], fault["msg"]).removeprefix("Value error, ")
         shown = "" if fault["type"] == "missing" or isinstance(fault["input"], dict) else f" (found {fault['input']!r})"
         faults.append(f"{key}: {message}{shown}" if key else message)
     return " | ".join(faults)

@@ -301,7 +301,7 @@ def test_each_hospital_is_ready(prepared: Story) -> None:
     assert len({prepared.said[f"key of {site}"].splitlines()[-1] for site in SITES}) == 1, "the same key everywhere"
     for site in SITES:
         assert "label tb │ 48 of 48 images" in prepared.said[f"index of {site}"]
-        assert prepared.said[f"policy of {site}"].endswith("\nnothing odd\n")
+        assert prepared.said[f"policy of {site}"].endswith("\nnothing wrong\n")
 
 
 def test_both_doctors_find_the_doors_of_a_running_federation_shut(running: Story) -> None:

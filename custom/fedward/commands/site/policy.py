@@ -161,7 +161,7 @@ def _answer(found: list[PolicyFinding], cost: Cost | None, leave: str | None, fo
             f"ε {cost.epsilon:.2f}; with it, {cost_line(cost)}"
         )
     if not found:
-        typer.echo("nothing odd")
+        typer.echo("nothing wrong")
 
 
 def _finite(value: object) -> object:

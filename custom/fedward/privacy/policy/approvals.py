@@ -27,7 +27,7 @@ from fedward.privacy.policy.job_hash import job_hash, policy_hash
 from fedward.settings import Admission, JobSpec, Name, Settings, SitePolicy, parse
 from fedward.settings.privacy import JobHash
 
-REMEDY = "ask the hospital to look at it with `fedward site approve`"
+REMEDY = "look at it with `fedward site approve JOB --site-toml site.toml`, and approve it"
 REVOKED = "revoked"
 """Folder below the approvals' folder: the revoked approvals, with who revoked each and when."""
 LARGEST_FILE = 2**20

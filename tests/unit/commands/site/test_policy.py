@@ -120,7 +120,7 @@ def of(answer: dict[str, Any], level: str) -> dict[str, str]:
 
 def test_a_policy_in_order(check: Check) -> None:
     assert check() == (0, {"findings": [], "cost": None, "encryption": None})
-    assert check(format="text") == (0, "nothing odd\n")
+    assert check(format="text") == (0, "nothing wrong\n")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,13 @@ import pytest
 from fedward.settings import JobSpec, parse
 
 ROOT = Path(__file__).resolve().parents[1]
+FORKS = (
+    "tests/unit/dicom/synthetic/",
+    "tests/unit/encryption/keys/test_old_keys.py",
+    "tests/unit/indexing/",
+    "tests/unit/privacy/test_noise.py",
+)
+"""Tests that fork the process that runs them."""
 
 # a run that was started in the background ignores Ctrl-C, and so would every process that a test starts and interrupts
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -20,7 +27,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that fork workers come first: a fork of a process in which other tests left threads may crash."""
-    items.sort(key=lambda item: "tests/unit/indexing/" not in item.nodeid)
+    items.sort(key=lambda item: not item.nodeid.startswith(FORKS))
 
 
 @pytest.fixture(scope="module", autouse=True)

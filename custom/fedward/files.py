@@ -56,16 +56,16 @@ def write_atomic(
             os.link(draft, path)
     finally:
         draft.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    sync(path.parent)
 
 
-def sync_folder(folder: Path) -> None:
-    """Flush the folder's current names to the disk.
+def sync(path: Path) -> None:
+    """Flush a file, or the names in a folder, to the disk.
 
     Raises:
         OSError: the disk does not accept it.
     """
-    handle = os.open(folder, os.O_RDONLY)
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 from cryptography import x509
 
-from fedward.commands.output_format import Format
+from fedward.commands.output_format import FORMAT, Format
 from fedward.encryption.keys.key import FederationKey, create_key
 from fedward.encryption.keys.key_file import (
     LARGEST_FILE,
@@ -212,7 +212,7 @@ def rotate(
 @app.command()
 def show(
     key: Path = typer.Argument(..., metavar="KEY", help=_KEY),
-    format: Format = typer.Option(Format.text, "--format", help="text for people, json for scripts."),
+    format: Format = FORMAT,
 ) -> None:
     """Print which key this is. Every hospital of a federation must see the same; nothing of the secret is shown."""
     held = read_key(key)

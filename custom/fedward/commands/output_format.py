@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+import typer
+
 
 class Format(StrEnum):
     text = "text"
     json = "json"
+
+
+FORMAT: Format = typer.Option(Format.text, "--format", help="text for people, json for scripts.")
+"""``--format`` of every command that answers scripts too."""

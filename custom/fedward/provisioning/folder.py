@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedward.errors import FederationError
+from fedward.files import sync
 from fedward.provisioning.inventory import INVENTORY_FILE, Inventory, read_inventory
 
 STATE, KITS, INVITATIONS, SIGNED = "state", "prod_00", "invitations", "signed"
@@ -145,10 +146,5 @@ def _locked(root: Path) -> Iterator[None]:
 def _sync(folder: Path) -> None:
     """Write everything below to the disk, before the rename that decides."""
     for path in [folder, *folder.rglob("*")]:
-        if path.is_symlink():
-            continue
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        if not path.is_symlink():
+            sync(path)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from fedward.commands.federation.options import FILE, FORMAT, OUT
-from fedward.commands.output_format import Format
+from fedward.commands.federation.options import FILE, OUT
+from fedward.commands.output_format import FORMAT, Format
 from fedward.provisioning.crl import CRL_FILE
 from fedward.provisioning.folder import STATE
 from fedward.provisioning.participants import Kind

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
 from fedward.commands.federation.extras import extras_for
-from fedward.commands.federation.options import FILE, FORMAT, OUT, TEMPLATES
-from fedward.commands.output_format import Format
+from fedward.commands.federation.options import FILE, OUT, TEMPLATES
+from fedward.commands.output_format import FORMAT, Format
 from fedward.settings import read_federation
-
-if TYPE_CHECKING:
-    pass
 
 
 def invite(

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import typer
 
-from fedward.commands.output_format import Format
 from fedward.errors import FederationError
 from fedward.provisioning.folder import STATE, FederationFolder
 from fedward.provisioning.inventory import INVENTORY_FILE
@@ -16,7 +15,6 @@ FILE: Path = typer.Option(..., "--file", help="The federation's file.")
 TEMPLATES: Path | None = typer.Option(
     None, help="Folder of a site's files to start from; by default site_templates beside the file's folder."
 )
-FORMAT: Format = typer.Option(Format.text, "--format", help="text for people, json for scripts.")
 NAME = typer.Argument(..., metavar="NAME", help="A site's id, the server's host, or a person's e-mail.")
 FEDERATION = typer.Option(None, "--federation", help="Its name, where --out holds more than one.")
 SERVER = typer.Option(None, help="The server's kit, if it is on this machine in another folder.")

@@ -9,7 +9,7 @@ import typer
 
 from fedward.commands.federation.extras import extras_for
 from fedward.commands.federation.options import OUT, TEMPLATES
-from fedward.commands.output_format import Format
+from fedward.commands.output_format import FORMAT, Format
 from fedward.settings import read_federation
 
 
@@ -22,7 +22,7 @@ def provision(
     anew: list[str] = typer.Option([], metavar="NAME", help="Give a name that was revoked a new kit; once for each."),
     templates: Path | None = TEMPLATES,
     dry_run: bool = typer.Option(False, "--dry-run", help="Print the plan and write nothing."),
-    format: Format = typer.Option(Format.text, "--format", help="text for people, json for scripts."),
+    format: Format = FORMAT,
 ) -> None:
     """Make a startup kit for each participant without one. Prints the plan first; kits that exist do not change.
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import typer
 
-from fedward.commands.federation.options import FEDERATION, FORMAT, NAME, OUT, SERVER, folder_of
+from fedward.commands.federation.options import FEDERATION, NAME, OUT, SERVER, folder_of
 from fedward.commands.federation.revoke import show_revoked
-from fedward.commands.output_format import Format
+from fedward.commands.output_format import FORMAT, Format
 from fedward.provisioning.participants import Kind
 from fedward.provisioning.revocation import revoke as put_out
 

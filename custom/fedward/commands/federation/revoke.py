@@ -7,8 +7,8 @@ from pathlib import Path
 
 import typer
 
-from fedward.commands.federation.options import FEDERATION, FORMAT, NAME, OUT, SERVER, folder_of
-from fedward.commands.output_format import Format
+from fedward.commands.federation.options import FEDERATION, NAME, OUT, SERVER, folder_of
+from fedward.commands.output_format import FORMAT, Format
 from fedward.provisioning.inventory import Reason
 from fedward.provisioning.participants import Kind
 from fedward.provisioning.revocation import Revoked

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import typer
 
-from fedward.commands.federation.options import FEDERATION, FORMAT, OUT, folder_of
-from fedward.commands.output_format import Format
+from fedward.commands.federation.options import FEDERATION, OUT, folder_of
+from fedward.commands.output_format import FORMAT, Format
 from fedward.provisioning.status import KitStatus, standing, wants_attention
 
 _SHORT = 12

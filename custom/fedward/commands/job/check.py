@@ -7,8 +7,8 @@ from pathlib import Path
 
 import typer
 
-from fedward.commands.job.options import FORMAT, JOB
-from fedward.commands.output_format import Format
+from fedward.commands.job.options import JOB
+from fedward.commands.output_format import FORMAT, Format
 from fedward.settings import read_job
 
 

@@ -4,8 +4,5 @@ from __future__ import annotations
 
 import typer
 
-from fedward.commands.output_format import Format
-
 JOB = typer.Argument(..., metavar="JOB", help="A job's folder, the one with job.toml.")
 STUDY = typer.Option(None, help="FLARE study to submit it in: only that study's hospitals see it. None: no study.")
-FORMAT = typer.Option(Format.text, "--format", help="text for people, json for scripts.")

@@ -11,7 +11,8 @@ from typing import Any
 import typer
 from rich.table import Table
 
-from fedward.commands.output_format import Format
+from fedward.commands.job.options import JOB
+from fedward.commands.output_format import FORMAT, Format
 from fedward.errors import JobError
 from fedward.privacy.budget_plan import SitePlan, plan_site, steps_a_round
 from fedward.privacy.policy.wording import how_updates_leave
@@ -22,9 +23,9 @@ _COLUMNS = ("site", "patients", "sampling rate", "noise multiplier", "steps", "�
 
 
 def plan(
-    folder: Path = typer.Argument(..., metavar="JOB", help="A job's folder, the one with job.toml."),
+    folder: Path = JOB,
     site: list[str] = typer.Option([], metavar="NAME=PATIENTS", help="A site and its training patients; repeatable."),
-    format: Format = typer.Option(Format.text, "--format", help="text for people, json for scripts."),
+    format: Format = FORMAT,
 ) -> None:
     """Print each site's noise or ε for a job, without running it. A job gives ε or the noise; the other follows."""
     job = read_job(folder)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import typer
 
-from fedward.commands.job.options import FORMAT, JOB, STUDY
-from fedward.commands.output_format import Format
+from fedward.commands.job.options import JOB, STUDY
+from fedward.commands.output_format import FORMAT, Format
 from fedward.errors import JobError
 from fedward.settings import read_job
 

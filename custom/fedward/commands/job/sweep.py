@@ -11,7 +11,8 @@ import typer
 from rich.progress import BarColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from fedward.commands.output_format import Format
+from fedward.commands.job.options import JOB
+from fedward.commands.output_format import FORMAT, Format
 from fedward.commands.splits import split_of
 from fedward.measures import TITLES
 from fedward.screen import column, line, progress, screen
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def sweep(
-    folder: Path = typer.Argument(..., metavar="JOB", help="A job's folder, the one with job.toml."),
+    folder: Path = JOB,
     epsilon: str = typer.Option("1,2,4,8,inf", help="Wanted ε at each site, of the whole job; inf: without noise."),
     data: Path | None = typer.Option(None, help="Folder with one folder a hospital. None: synthetic hospitals."),
     split: list[str] = typer.Option(
@@ -31,7 +32,7 @@ def sweep(
     split_sites: int | None = typer.Option(None, help="Deal the only hospital's images to this many sites."),
     seeds: int = typer.Option(1, min=1, help="How many seeds each ε runs with, from the job's own upwards."),
     out: Path = typer.Option(Path("build/sweep"), help="Folder for sweep.json, sweep.html and sweep.svg."),
-    format: Format = typer.Option(Format.text, "--format", help="text for people, json for scripts."),
+    format: Format = FORMAT,
 ) -> None:
     """Run the job here at several ε; draw AUC or Dice against ε. Ctrl-C stops it; finished runs are kept."""
     from fedward.demo.prepare import gather

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from fedward.commands.output_format import Format
+from fedward.commands.output_format import FORMAT, Format
 from fedward.errors import FedwardError, JobError, PolicyError, SettingsError
 from fedward.settings import JOB_FILE, JobSpec, SitePolicy, parse, read_job, read_site
 
@@ -37,7 +37,7 @@ def approve(
     yes: bool = typer.Option(False, "--yes", help="Approve without asking."),
     revoke: str | None = typer.Option(None, metavar="HASH", help="Take the approval of this job back."),
     list_: bool = typer.Option(False, "--list", help="Say which jobs are approved."),
-    format: Format = typer.Option(Format.text, "--format", help="text for people, json for scripts."),
+    format: Format = FORMAT,
 ) -> None:
     """Show what a job will do here, then ask and approve it. It also shows what changed since the last job of its
     name."""

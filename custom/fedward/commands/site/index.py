@@ -13,7 +13,8 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 from rich.table import Table
 
-from fedward.commands.output_format import Format
+from fedward.commands.output_format import FORMAT, Format
+from fedward.commands.site.options import SITE_TOML
 from fedward.errors import SettingsError
 from fedward.screen import column, progress, screen
 from fedward.settings import SitePolicy, read_site
@@ -28,11 +29,11 @@ _FEW_VALUES = 8
 
 
 def index(
-    site_toml: Path = typer.Argument(..., metavar="SITE_TOML", help="The hospital's site.toml."),
+    site_toml: Path = SITE_TOML,
     cohort: str | None = typer.Option(None, help="Index this cohort alone; without it, all of them."),
     workers: int | None = typer.Option(None, min=1, help="Processes that read; without it, one a CPU."),
     pacs: bool = typer.Option(False, "--pacs", help="First fetch what the cohort's archive has and is not here yet."),
-    format: Format = typer.Option(Format.text, "--format", help="text for people, json for scripts."),
+    format: Format = FORMAT,
 ) -> None:
     """Read the cohort's images; write manifest and quarantine list. Only changed files are read again.
 

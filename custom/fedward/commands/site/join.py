@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from fedward.commands.output_format import Format
+from fedward.commands.output_format import FORMAT, Format
 from fedward.errors import FederationError
 
 _INVITATION, _SIGNED = ".invitation.json", ".signed.zip"
@@ -22,7 +22,7 @@ def join(
     authority: str | None = typer.Option(
         None, metavar="FINGERPRINT", help="The authority's fingerprint that the operator read over the telephone."
     ),
-    format: Format = typer.Option(Format.text, "--format", help="text for people, json for scripts."),
+    format: Format = FORMAT,
 ) -> None:
     """Answer an invitation, then make the kit from the signed zip. A later signed zip renews the kit's certificate."""
     if what.name.endswith((_INVITATION, _SIGNED)) and not what.is_file():

@@ -12,7 +12,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from fedward.commands.output_format import Format
+from fedward.commands.output_format import FORMAT, Format
+from fedward.commands.site.options import SITE_TOML
 from fedward.errors import LedgerError
 from fedward.privacy.ledger.chain_head import head_path
 from fedward.privacy.ledger.chain_store import CREATE
@@ -28,14 +29,14 @@ _LEGEND = (
 
 
 def ledger(
-    site_toml: Path = typer.Argument(..., metavar="SITE_TOML", help="The hospital's site.toml."),
+    site_toml: Path = SITE_TOML,
     create: bool = typer.Option(False, "--create", help="Make the ledger; once in a hospital's life."),
     verify: bool = typer.Option(False, "--verify", help="Check every entry, and print the head to keep elsewhere."),
     settle: str | None = typer.Option(
         None, metavar="JOB_ID", help="Close a job whose process was killed, and give back its rounds that never began."
     ),
     plot: Path | None = typer.Option(None, metavar="FILE.svg", help="Draw ε over time to this file."),
-    format: Format = typer.Option(Format.text, "--format", help="text for people, json for scripts."),
+    format: Format = FORMAT,
 ) -> None:
     """Print what each cohort's patients have spent and have left. By job; exit code 1 when the ledger is absent or was
     changed."""

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from fedward.commands.output_format import Format
+from fedward.commands.output_format import FORMAT, Format
+from fedward.commands.site.options import SITE_TOML
 from fedward.dataset.manifest import Manifest, read_manifest
 from fedward.errors import FedwardError
 from fedward.indexing.site_key import load_key
@@ -35,9 +36,9 @@ def policy() -> None:
 
 @app.command()
 def check(
-    site_toml: Path = typer.Argument(..., metavar="SITE_TOML", help="The hospital's site.toml."),
+    site_toml: Path = SITE_TOML,
     job: Path | None = typer.Option(None, help="A job's folder: say whether it may run here, and what it would cost."),
-    format: Format = typer.Option(Format.text, "--format", help="text for people, json for scripts."),
+    format: Format = FORMAT,
 ) -> None:
     """List faults of a policy, and test a job against it. Exit code 1 for an error, 0 for warnings alone."""
     site = read_site(site_toml)

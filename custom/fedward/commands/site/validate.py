@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import typer
 from rich.progress import BarColumn, TimeElapsedColumn
 
-from fedward.commands.output_format import Format
+from fedward.commands.output_format import FORMAT, Format
+from fedward.commands.site.options import SITE_TOML
 from fedward.errors import SettingsError
 from fedward.screen import column, progress
 from fedward.settings import read_site
@@ -35,7 +36,7 @@ _OUT = typer.Option(
 
 def validate(
     model: Path = typer.Argument(..., metavar="MODEL", help="FL_global_model.pt, or a downloaded result's folder."),
-    site_toml: Path = typer.Argument(..., metavar="SITE_TOML", help="The hospital's site.toml."),
+    site_toml: Path = SITE_TOML,
     job: Path | None = _JOB,
     cohort: str | None = typer.Option(None, help="Cohort of site.toml; without it, the one that the job names."),
     width: float = typer.Option(0.1, min=0.001, max=0.999, help="Wanted width of the 95 % interval, low to high end."),
@@ -51,7 +52,7 @@ def validate(
         None, "--fine-tune/--no-fine-tune", help="Train it on here in any case, or never. Neither: when it fails."
     ),
     out: Path | None = _OUT,
-    format: Format = typer.Option(Format.text, "--format", help="text for people, json for scripts."),
+    format: Format = FORMAT,
 ) -> None:
     """Test a model on this hospital's own patients. On "fail", fine-tune it here and test it again.
 

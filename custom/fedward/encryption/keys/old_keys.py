@@ -28,7 +28,7 @@ from pathlib import Path
 from fedward.encryption.keys.key import FederationKey
 from fedward.encryption.keys.key_file import read_key, write_key
 from fedward.errors import EncryptionError
-from fedward.files import sync_folder
+from fedward.files import sync
 
 _ASIDE = "old"
 _CHUNK = 2**20
@@ -143,7 +143,7 @@ def _destroy_one(entry: Path, path: Path) -> str | None:
     """Overwrite and remove one file; return the reason why its bytes could not be overwritten, or None."""
     why = None
     aside = entry if entry.suffix == f".{_ASIDE}" else entry.rename(_aside(path))
-    sync_folder(path.parent)
+    sync(path.parent)
     try:
         if not aside.samefile(path):  # after a kill the key in use can have a second name
             _overwrite(aside)
@@ -152,7 +152,7 @@ def _destroy_one(entry: Path, path: Path) -> str | None:
     except OSError as error:
         why = error.strerror or type(error).__name__
     aside.unlink()
-    sync_folder(path.parent)
+    sync(path.parent)
     return why
 
 

@@ -7,8 +7,6 @@ goes through the hospital's ``EgressGate``, which trusts no part of it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from nvflare.apis.event_type import EventType
 from nvflare.apis.executor import Executor
 from nvflare.apis.fl_context import FLContext
@@ -32,9 +30,6 @@ from fedward.flare.protocol import (
 )
 from fedward.flare.refusal import Code, code_of
 from fedward.flare.site.site_job import AbortedError, SiteJob
-
-if TYPE_CHECKING:
-    pass
 
 
 class HospitalExecutor(Executor):  # type: ignore[misc]

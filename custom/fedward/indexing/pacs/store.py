@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from fedward.errors import CohortError
+from fedward.files import sync
 from fedward.indexing.pacs.archive import Series
 from fedward.indexing.pacs.profile import EDITION
 from fedward.indexing.site_key import SiteKey
@@ -87,11 +88,7 @@ class Store:
     def mark_whole(self, series: Series, instances: int) -> None:
         """Record that a series is complete with this many instances."""
         _, name = self.pseudonyms(series)
-        place = os.open(self._place(series), os.O_RDONLY)
-        try:
-            os.fsync(place)
-        finally:
-            os.close(place)
+        sync(self._place(series))
         self._append({"series": name, "instances": instances})
         self._whole[name] = instances
 

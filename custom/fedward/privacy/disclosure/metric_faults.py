@@ -33,7 +33,8 @@ def faults(metrics: object, released: Mapping[str, Any], rule: Rule) -> tuple[st
     if type(metrics) is not dict:
         return ("metrics are not a table",)
     paths = list(_differences(metrics, released, ()))
-    named = dict.fromkeys(fault for path in paths if (fault := _fault_of_name(path, metrics, rule)) is not None)
+    places = dict.fromkeys(path[:1] if path[0] in BREAKDOWNS else path for path in paths)  # a breakdown is read once
+    named = dict.fromkeys(fault for place in places if (fault := _fault_of_name(place, metrics, rule)) is not None)
     return tuple(named) or tuple(
         f"metric {'.'.join(map(shown, path))} is not rounded, not above the floor, or not of its kind" for path in paths
     )

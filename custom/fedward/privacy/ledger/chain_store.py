@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from fedward.errors import LedgerError
-from fedward.files import sync_folder
+from fedward.files import sync
 from fedward.privacy.ledger.chain_head import Head, head_path, read_head, write_head
 from fedward.privacy.ledger.hash_chain import RESTORE, START, ChainEntry, Row, Seal, canonical, checked, members_text
 
@@ -237,7 +237,7 @@ def _create(path: Path, seal: Seal, kind: str, body: dict[str, Any]) -> None:
         os.link(draft, path)
     finally:
         draft.unlink()
-    sync_folder(path.parent)
+    sync(path.parent)
 
 
 def _require(path: Path, seal: Seal) -> None:

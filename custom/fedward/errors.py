@@ -68,7 +68,7 @@ class StudyError(CohortError):
     """An image that cannot be used; it goes to quarantine under ``reason`` and the rest continue.
 
     Args:
-        reason: a short kebab-case name from ``fedward.indexing.quality.REASONS``.
+        reason: a short kebab-case name from ``fedward.indexing.reasons.REASONS``.
         detail: one line that only the hospital sees.
     """
 

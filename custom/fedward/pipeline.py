@@ -87,7 +87,7 @@ STAGES = (
 )
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "files", "hosts", "measures", "pipeline", "visible"),
+    ("errors", "files", "hosts", "measures", "pipeline", "structures", "visible"),
     ("dicom", "metrics", "screen", "settings", "weights"),
     ("aggregation", "dataset", "encryption"),
     ("indexing", "privacy", "provisioning"),

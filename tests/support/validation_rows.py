@@ -16,7 +16,7 @@ def validation_row(
     maker: str = "SIEMENS",
     spacing_mm: tuple[float, ...] | None = None,
 ) -> Row:
-    fields: dict[str, Any] = dict.fromkeys(("format", "shape", "labels", "mask", "mask_format", "flags"))
+    fields: dict[str, Any] = dict.fromkeys(("format", "shape", "labels", "flags"))
     return Row(
         **fields,
         image=f"{image:016x}",
@@ -24,6 +24,7 @@ def validation_row(
         study="s",
         split="validation",
         paths=(),
+        masks=(),
         modality="DX",
         manufacturer=maker,
         sex=sex,

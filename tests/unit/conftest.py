@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedward.dataset.manifest import Manifest, Row
+from fedward.dataset.manifest import Manifest, MaskFile, Row
 from fedward.dicom.image import Image
 
 MakeCohort = Callable[..., Manifest]
@@ -21,8 +21,9 @@ def make_cohort(monkeypatch: pytest.MonkeyPatch) -> MakeCohort:
     """A function that makes a cohort; its images have a bright square, in the upper half where the label is yes.
 
     Arguments: ``patients``; ``images`` of each; ``site``; ``labels`` (column -> one value an image; by default "lesion"
-    alternates by patient); ``shape``; ``masks`` (False: none; structure 1 is the square, 2 its lowest row); ``border``
-    of zeros around the picture; ``held_out``, every how many-th patient is for validation; ``seed``.
+    alternates by patient); ``shape``; ``masks_too`` (structure 1 is the square, 2 its lowest row) and the names of the
+    ``structures`` that the manifest gives to them; ``border`` of zeros around the picture; ``held_out``, every how
+    many-th patient is for validation; ``seed``.
     """
     pixels: dict[str, np.ndarray] = {}
     masks: dict[str, np.ndarray] = {}
@@ -38,6 +39,7 @@ def make_cohort(monkeypatch: pytest.MonkeyPatch) -> MakeCohort:
         shape: tuple[int, ...] = (20, 24),
         masks_too: bool = False,
         border: int = 0,
+        structures: Sequence[str] = ("1", "2", "square", "line", "lung"),
         held_out: int = 4,
         seed: int = 0,
     ) -> Manifest:
@@ -57,7 +59,7 @@ def make_cohort(monkeypatch: pytest.MonkeyPatch) -> MakeCohort:
                     split="validation" if (patient // 2) % held_out == 0 else "train",
                     shape=pixels[name].shape,
                     labels={k: v for k, v in values.items() if v is not None},
-                    mask=name if masks_too else None,
+                    masks=(_mask_file(name, structures),) if masks_too else (),
                 )
             )
         return Manifest(
@@ -85,6 +87,11 @@ def _picture(shape: tuple[int, ...], *, upper: bool, rng: np.random.Generator) -
     return image, mask
 
 
+def _mask_file(name: str, structures: Sequence[str]) -> MaskFile:
+    kind: Any = "nifti" if all(one.isdecimal() for one in structures) else "dicom-seg"
+    return MaskFile(path=name, format=kind, slices=(), grids=(), structures=dict.fromkeys(structures, True), sha256="")
+
+
 def _row(**known: Any) -> Row:
     shape = known["shape"]
     return Row(
@@ -93,7 +100,6 @@ def _row(**known: Any) -> Row:
         format="nifti",
         paths=(known["image"],),
         spacing_mm=(2.0, 1.0, 1.0)[: len(shape)],
-        mask_format="nifti" if known["mask"] else None,
         modality="CR",
         manufacturer="",
         sex="",

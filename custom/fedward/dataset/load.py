@@ -1,18 +1,19 @@
 """Read the pixels and the mask of a manifest row for training.
 
 Image and mask of a row have the same shape and the same order of axes. Every fault of a file is one ``StudyError`` with
-a reason from ``fedward.indexing.quality.REASONS``.
+a reason from ``fedward.indexing.reasons.REASONS``.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedward.dataset.manifest import Row
+from fedward.dataset.manifest import MaskFile, Row
 from fedward.dicom.header import quiet, read_bytes
 from fedward.dicom.image import Image, dicom_image, nifti_image, series_image
 from fedward.dicom.masks import read_label_map, read_segmentation
@@ -26,7 +27,7 @@ def load_image(row: Row, root: Path) -> Image:
     are stored as MONOCHROME1; see ``fedward.dicom.pixels``.
 
     Raises:
-        StudyError: the image cannot be used; the reason is from ``fedward.indexing.quality.REASONS``.
+        StudyError: the image cannot be used; the reason is from ``fedward.indexing.reasons.REASONS``.
     """
     with quiet():
         files = [read_bytes(root / path) for path in row.paths]
@@ -36,7 +37,9 @@ def load_image(row: Row, root: Path) -> Image:
 
 
 def load_mask(row: Row, root: Path, structures: Sequence[str]) -> NDArray[np.uint8]:
-    """Read the mask of ``row`` from its file below ``root``: the image's shape, 0 background, i + 1 for structure i.
+    """Read the masks of ``row`` from their files below ``root`` into one map: 0 background, i + 1 for structure i.
+
+    The map has the image's shape. Where structures overlap, the later one in ``structures`` counts, in any file.
 
     Args:
         row: an image's row.
@@ -44,12 +47,26 @@ def load_mask(row: Row, root: Path, structures: Sequence[str]) -> NDArray[np.uin
         structures: segment labels of a DICOM SEG (case does not matter), or values of a NIfTI label map, in order.
 
     Raises:
-        StudyError: "missing-mask", "mask-misfit", "missing-structure", "unreadable", "undecodable".
+        StudyError: "missing-mask", "missing-structure" if no file describes one of ``structures``, "changed" for a file
+            that is not the one that was indexed, "mask-misfit", "no-label-map", "unreadable", "undecodable".
     """
-    if row.mask is None:
+    if not row.masks:
         raise StudyError("missing-mask")
     with quiet():
-        data = read_bytes(root / row.mask)
-        if row.mask_format == "nifti":
-            return read_label_map(data, row.shape, structures)
-        return read_segmentation(data, row.shape, row.mask_slices, structures)
+        found = [_one_mask(mask, root, row.shape, structures) for mask in row.masks]
+    maps = [one for one in found if one is not None]
+    if not maps:
+        raise StudyError("missing-structure", "the mask describes none of the structures that the job names")
+    whole: NDArray[np.uint8] = np.maximum.reduce(maps)
+    return whole
+
+
+def _one_mask(
+    mask: MaskFile, root: Path, shape: tuple[int, ...], structures: Sequence[str]
+) -> NDArray[np.uint8] | None:
+    data = read_bytes(root / mask.path)
+    if hashlib.sha256(data).hexdigest() != mask.sha256:
+        raise StudyError("changed", "the mask is not the file that was indexed")
+    if mask.format == "nifti":
+        return read_label_map(data, shape, structures)
+    return read_segmentation(data, shape, mask.slices, mask.grids, structures)

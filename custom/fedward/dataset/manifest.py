@@ -13,15 +13,38 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from fedward.dicom.placement import Grid
 from fedward.errors import CohortError
 from fedward.files import write_atomic
 
-FORMAT = 1
+FORMAT = 2
 HEADER, ROWS, QUARANTINE = "cohort.json", "manifest.jsonl", "quarantine.csv"
 
 Split = Literal["train", "validation"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskFile:
+    """Mask file of an image.
+
+    Attributes:
+        path: path below the cohort's mask folder.
+        format: file format.
+        slices: for a DICOM SEG, the slice, from 0, of each of its frames; -1 for a frame of another image.
+        grids: for a DICOM SEG, the ``placement.Grid`` of each frame; () if each is stored as the image is.
+        structures: structures that the file describes, by ``structure_key``; True for one that marks a pixel of this
+            image. A NIfTI mask describes the values that it holds.
+        sha256: hash of the file, which ``slices`` and ``grids`` were made from.
+    """
+
+    path: str
+    format: Literal["dicom-seg", "nifti"]
+    slices: tuple[int, ...]
+    grids: tuple[Grid, ...]
+    structures: dict[str, bool]
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +59,7 @@ class Row:
         shape: ``(rows, columns)``, or ``(slices, rows, columns)`` for a volume.
         spacing_mm: one number an axis of ``shape``, or None where the header has none.
         labels: label column -> value as the hospital wrote it; a column without a value is absent.
-        mask: file below the cohort's mask folder, or None.
-        mask_format: file format of ``mask``.
-        mask_slices: for a DICOM SEG, the slice, from 0, of each of its frames; -1 for a frame of another image.
+        masks: mask files; no two describe marks of one structure.
         modality, manufacturer, sex, age_decade: from the header, "" or None if absent; age is cut to ten years.
         flags: remarks that did not exclude the image, such as "burned-in-annotation".
         sha256: of the image's file; for several files, of their SHA-256 sums in order.
@@ -53,15 +74,23 @@ class Row:
     shape: tuple[int, ...]
     spacing_mm: tuple[float, ...] | None
     labels: dict[str, str]
-    mask: str | None
-    mask_format: Literal["dicom-seg", "nifti"] | None
+    masks: tuple[MaskFile, ...]
     modality: str
     manufacturer: str
     sex: str
     age_decade: int | None
     flags: tuple[str, ...]
     sha256: str
-    mask_slices: tuple[int, ...] = ()
+
+    @property
+    def mask(self) -> str | None:
+        """Path of the first mask file, None if there is none."""
+        return self.masks[0].path if self.masks else None
+
+    @property
+    def structures(self) -> frozenset[str]:
+        """Structures that mark a pixel of this image, by ``structure_key``."""
+        return frozenset(name for mask in self.masks for name, marked in mask.structures.items() if marked)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,11 +179,14 @@ def withdraw_manifest(folder: Path) -> None:
 
 
 _NAMES = tuple(sorted(field.name for field in fields(Row)))
+_MASK_NAMES = tuple(sorted(field.name for field in fields(MaskFile)))
 _REINDEX = "run `fedward site index`"
 
 
 def _line(row: Row) -> str:
-    return json.dumps({name: getattr(row, name) for name in _NAMES}, separators=(",", ":")) + "\n"
+    content = {name: getattr(row, name) for name in _NAMES}
+    content["masks"] = [{name: getattr(mask, name) for name in _MASK_NAMES} for mask in row.masks]
+    return json.dumps(content, separators=(",", ":")) + "\n"
 
 
 def _hash(lines: Iterable[str]) -> str:
@@ -164,10 +196,21 @@ def _hash(lines: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def _row(content: dict[str, object]) -> Row:
+def _row(content: dict[str, Any]) -> Row:
     if set(content) != set(_NAMES):
         raise ValueError("unknown or missing column")
-    for name in ("paths", "shape", "flags", "spacing_mm", "mask_slices"):
+    for name in ("paths", "shape", "flags", "spacing_mm"):
         if isinstance(content[name], list):
-            content[name] = tuple(content[name])  # type: ignore[arg-type]
-    return Row(**content)  # type: ignore[arg-type]
+            content[name] = tuple(content[name])
+    content["masks"] = tuple(_mask(mask) for mask in content["masks"])
+    return Row(**content)
+
+
+def _mask(content: dict[str, Any]) -> MaskFile:
+    return MaskFile(
+        **{
+            **content,
+            "slices": tuple(content["slices"]),
+            "grids": tuple(tuple(grid) for grid in content["grids"]),
+        }
+    )

@@ -13,9 +13,11 @@ from typing import Any
 from fedward.dataset.manifest import Manifest, Row
 from fedward.errors import CohortError
 from fedward.settings import JobSpec
+from fedward.structures import structure_key
 
 YES, NO = frozenset({"1", "yes", "true"}), frozenset({"0", "no", "false"})
 """Values for yes and for no in a label column, in upper or lower case; also 1.0 and 0.0."""
+_MOST_SHOWN = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,11 +62,21 @@ class Support:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Images of a job at a site, in the order of the manifest."""
+    """Images of a job at a site, in the order of the manifest.
+
+    Attributes:
+        train, validation: the images of either side of the split.
+        support: their counts.
+        absent: labels, classes or structures of the job that no training image has: the site teaches nothing about
+            them. For the hospital's own screens, as is ``elsewhere``.
+        elsewhere: number of images whose masks mark structures, but none of the job's.
+    """
 
     train: tuple[Example, ...]
     validation: tuple[Example, ...]
     support: Support
+    absent: tuple[str, ...]
+    elsewhere: int
 
     @property
     def train_patients(self) -> frozenset[str]:
@@ -105,7 +117,13 @@ def select(job: JobSpec, cohorts: Sequence[Manifest], *, site: str, min_patients
         train_positives=_positive_patients(job, train),
         validation_positives=_positive_patients(job, validation),
     )
-    return Selection(train=train, validation=validation, support=support)
+    return Selection(
+        train=train,
+        validation=validation,
+        support=support,
+        absent=_absent(job, train),
+        elsewhere=_elsewhere(job, examples),
+    )
 
 
 def _examples(job: JobSpec, cohort: Manifest, *, site: str) -> list[Example]:
@@ -115,11 +133,7 @@ def _examples(job: JobSpec, cohort: Manifest, *, site: str) -> list[Example]:
         what = f"{total} of {total} images have not the {len(job.data.size)} dimensions of data.size"
         raise CohortError(what, where=site, remedy="set volumes in site.toml and index again, or change data.size")
     if job.job.task == "segmentation":
-        chosen = [(row, ()) for row in rows if row.mask is not None]
-        if not chosen:
-            what = f"{len(rows)} of {len(rows)} images have no mask"
-            raise CohortError(what, where=site, remedy="name masks in site.toml and index")
-        return _made(chosen, cohort)
+        return _made([(row, ()) for row in _masked(job, rows, site=site)], cohort)
     for label in job.data.labels:
         missing = sum(label not in row.labels for row in rows)
         if missing == len(rows):
@@ -131,6 +145,30 @@ def _examples(job: JobSpec, cohort: Manifest, *, site: str) -> list[Example]:
         what = f"none of {len(rows)} images has a value for each of {', '.join(job.data.labels)}"
         raise CohortError(what, where=site, remedy="complete the label table and index")
     return _made([(row, _truth(job, row, site=site)) for row in complete], cohort)
+
+
+def _masked(job: JobSpec, rows: Sequence[Row], *, site: str) -> list[Row]:
+    """Return the rows with a mask that describes a structure of the job; refuse masks that mark none of them at all.
+
+    A NIfTI mask without one of the values counts as one that shows the structure absent.
+    """
+    masked = [row for row in rows if row.masks]
+    if not masked:
+        what = f"{len(rows)} of {len(rows)} images have no mask"
+        raise CohortError(what, where=site, remedy="name masks in site.toml and index")
+    wanted = {structure_key(name) for name in job.data.structures}
+    known = [
+        row for row in masked if any(mask.format == "nifti" or wanted & set(mask.structures) for mask in row.masks)
+    ]
+    if not any(wanted & row.structures for row in known):
+        there = sorted({name for row in masked for name in row.structures})
+        shown = ", ".join(there[:_MOST_SHOWN]) + (", …" if len(there) > _MOST_SHOWN else "") if there else "nothing"
+        what = (
+            f"{len(masked)} of {len(masked)} masks mark none of the job's structures {', '.join(job.data.structures)}"
+        )
+        remedy = "write the masks with the structures that the job names, and index again"
+        raise CohortError(f"{what}, but {shown}", where=site, remedy=remedy)
+    return known
 
 
 def _made(chosen: Sequence[tuple[Row, tuple[int, ...]]], cohort: Manifest) -> list[Example]:
@@ -191,6 +229,19 @@ def having(job: JobSpec, examples: Sequence[Example]) -> dict[str, list[Example]
     if job.data.target == "multiclass":
         return {name: [e for e in examples if e.truth == (i,)] for i, name in enumerate(job.data.classes)}
     return {name: [e for e in examples if e.truth[i] == 1] for i, name in enumerate(job.data.labels)}
+
+
+def _absent(job: JobSpec, train: Sequence[Example]) -> tuple[str, ...]:
+    if job.job.task == "segmentation":
+        marked = {name for example in train for name in example.row.structures}
+        return tuple(name for name in job.data.structures if structure_key(name) not in marked)
+    return tuple(name for name, those in having(job, train).items() if not those)
+
+
+def _elsewhere(job: JobSpec, examples: Sequence[Example]) -> int:
+    wanted = {structure_key(name) for name in job.data.structures}
+    marked = [example.row.structures for example in examples if example.row.structures]
+    return sum(not wanted & structures for structures in marked) if wanted else 0
 
 
 def _patients(examples: Sequence[Example]) -> int:

@@ -13,6 +13,8 @@ from fedward.errors import StudyError
 
 EVEN_WITHIN = 0.05
 """Largest deviation of a gap from the median gap, as a fraction: headers round positions. A missing slice gives 1.0."""
+SAME_WITHIN = 1e-3
+"""Largest relative difference between two pixel spacings of one series: headers round them."""
 _SAME_PLACE_MM = 1e-3
 _SAME_DIRECTION = 1e-3
 
@@ -25,11 +27,13 @@ class Place:
         position_mm: ImagePositionPatient (0020,0032), or () where absent.
         orientation: ImageOrientationPatient (0020,0037), six direction cosines, or ().
         number: InstanceNumber (0020,0013), or None.
+        spacing_mm: for a frame of a multi-frame file, its PixelSpacing (0028,0030): row, column; or ().
     """
 
     position_mm: tuple[float, ...] = ()
     orientation: tuple[float, ...] = ()
     number: int | None = None
+    spacing_mm: tuple[float, ...] = ()
 
 
 def place_of(header: Dataset) -> Place:
@@ -43,13 +47,52 @@ def place_of(header: Dataset) -> Place:
 
 
 def frame_places(header: Dataset) -> list[Place]:
-    """Return the places of a multi-frame image's frames; [] where the header lists no frames."""
+    """Return the places of a multi-frame file's frames; [] where the header lists no frames.
+
+    A functional group of the frame goes before the one that all frames share (PS3.3 C.7.6.16).
+    """
     shared = item(header, "SharedFunctionalGroupsSequence")
-    common = _orientation(shared)
+    common = (_position(shared), _orientation(shared), _spacing(shared))
     return [
-        Place(_position(group), _orientation(group) or common, index)
+        Place(_position(group) or common[0], _orientation(group) or common[1], index, _spacing(group) or common[2])
         for index, group in enumerate(items(header, "PerFrameFunctionalGroupsSequence"))
     ]
+
+
+def one_plane(places: Sequence[Place], *, reason: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the orientation and the spacing of all frames, each () where a frame has none.
+
+    Raises:
+        StudyError: ``reason``, where two frames have different ones.
+    """
+    found = []
+    for what, values in (
+        ("orientations", [place.orientation for place in places]),
+        ("pixel spacings", [place.spacing_mm for place in places]),
+    ):
+        stated = [one for one in values if one]
+        if stated and not all(np.allclose(one, stated[0], rtol=SAME_WITHIN, atol=_SAME_DIRECTION) for one in stated):
+            raise StudyError(reason, f"frames of different {what}")
+        found.append(stated[0] if stated and len(stated) == len(values) else ())
+    return found[0], found[1]
+
+
+def drift_mm(positions_mm: Sequence[tuple[float, ...]], orientation: tuple[float, ...]) -> float:
+    """Return by how much the slices of a volume lie beside each other, in their own plane: the gantry was tilted.
+
+    Args:
+        positions_mm: ImagePositionPatient of each slice.
+        orientation: ImageOrientationPatient of all.
+
+    Returns:
+        Largest distance between the first pixels of the first slice and of another, seen along the normal; 0 where
+        positions or orientation are unknown.
+    """
+    if len(orientation) != 6 or not all(len(position) == 3 for position in positions_mm):
+        return 0.0
+    axes = np.array(orientation, dtype=np.float64).reshape(2, 3)
+    places = np.array(positions_mm, dtype=np.float64)
+    return float(np.linalg.norm((places - places[0]) @ axes.T, axis=1).max())
 
 
 def order_slices(places: Sequence[Place]) -> tuple[tuple[int, ...], float | None]:
@@ -130,8 +173,8 @@ def _by_number(places: Sequence[Place]) -> tuple[int, ...]:
     return tuple(sorted(range(len(order)), key=lambda index: order[index] or 0))
 
 
-def _position(group: Dataset) -> tuple[float, ...]:
-    holder = item(group, "PlanePositionSequence")
+def _position(group: Dataset | None) -> tuple[float, ...]:
+    holder = None if group is None else item(group, "PlanePositionSequence")
     position = numbers(holder, "ImagePositionPatient") if holder is not None else ()
     return position if len(position) == 3 else ()
 
@@ -140,6 +183,12 @@ def _orientation(group: Dataset | None) -> tuple[float, ...]:
     holder = None if group is None else item(group, "PlaneOrientationSequence")
     orientation = numbers(holder, "ImageOrientationPatient") if holder is not None else ()
     return orientation if len(orientation) == 6 else ()
+
+
+def _spacing(group: Dataset | None) -> tuple[float, ...]:
+    holder = _measures(group)
+    spacing = numbers(holder, "PixelSpacing") if holder is not None else ()
+    return spacing if len(spacing) == 2 and min(spacing) > 0 else ()
 
 
 def _measures(group: Dataset | None) -> Dataset | None:

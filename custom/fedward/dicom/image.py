@@ -1,6 +1,6 @@
 """Decode the bytes of DICOM or NIfTI files into an image: pixels and their spacing in millimetres.
 
-A file that cannot be used raises ``StudyError`` with a reason from ``fedward.indexing.quality.REASONS``.
+A file that cannot be used raises ``StudyError`` with a reason from ``fedward.indexing.reasons.REASONS``.
 """
 
 from __future__ import annotations

@@ -1,182 +1,180 @@
-"""Match the frames of a DICOM SEG to slices, and read masks into the label map that training uses.
+"""Read a mask file as the label map that training uses: a DICOM SEG or a NIfTI label map.
 
-A SEG omits slices without marks and may store its frames in any order. Each frame is therefore matched by the source
-image that it refers to, or by its position. This is done once, when the cohort is indexed; the manifest keeps only
-slice numbers (``Row.mask_slices``).
-
-SEG files are read with pydicom: ``highdicom.seg.segread`` (0.28) refuses a SEG of a radiograph, even one that highdicom
-wrote, because its PixelMeasuresSequence has no SliceThickness. highdicom writes and checks them in the tests.
+A SEG omits slices without marks, may store its frames in any order, and its rows and columns in other directions than
+its image. ``place_frames`` finds each frame's slice and grid when the cohort is indexed; the manifest keeps only these
+(``MaskFile.slices``, ``MaskFile.grids``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import Dataset
 
-from fedward.dicom.header import item, items, numbers, parse, refusing, text, whole
+from fedward.dicom.header import parse, refusing
 from fedward.dicom.nifti import parse_nifti
-from fedward.dicom.pixels import decode
+from fedward.dicom.placement import SAME, Grid, Planes, fitting_slices, grid_of, implied, place
+from fedward.dicom.segmentation import FramePlace, read_segments
 from fedward.errors import StudyError
+from fedward.structures import structure_key
 
-SEGMENTATION_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"})
-"""Segmentation Storage and Label Map Segmentation Storage."""
-_SAME_PLACE_MM = 0.01
+WHOLE_WITHIN = 1e-3
+"""Largest distance of a label map's value from a whole number: resampling tools leave rounding errors."""
+MOST_VALUES = 1_000
+"""Largest number of different values of a label map; more are a picture and not a mask."""
 
 
 @dataclass(frozen=True, slots=True)
-class FramePlace:
-    """Position of one SEG frame, as its header states it.
+class Slices:
+    """Slices of one image, in order.
 
     Attributes:
-        instance: the source image's SOPInstanceUID (0008,1155), or "".
-        frame: the source image's frame, from 1 (0008,1160), or None.
-        position_mm: ImagePositionPatient of the frame, or ().
+        names: SOPInstanceUID and frame, from 1, of each slice; None for the frame of a single-frame file.
+        planes: their places; unknown for a radiograph, for example.
+        frame_of_reference: FrameOfReferenceUID, or "".
     """
 
-    instance: str
-    frame: int | None
-    position_mm: tuple[float, ...]
-
-
-def frame_places(header: Dataset) -> tuple[FramePlace, ...]:
-    """Return the position of each SEG frame, in stored order.
-
-    A frame without its own reference takes the reference of the whole SEG, if that names exactly one image.
-    """
-    referenced = {
-        text(instance, "ReferencedSOPInstanceUID")
-        for series in items(header, "ReferencedSeriesSequence")
-        for instance in items(series, "ReferencedInstanceSequence")
-    }
-    only = referenced.pop() if len(referenced) == 1 else ""
-    shared = item(header, "SharedFunctionalGroupsSequence")
-    groups = items(header, "PerFrameFunctionalGroupsSequence")
-    return tuple(_frame_place(group, shared, only) for group in groups)
+    names: tuple[tuple[str, int | None], ...]
+    planes: Planes
+    frame_of_reference: str
 
 
 def place_frames(
-    frames: Sequence[FramePlace],
-    slices: Sequence[tuple[str, int | None]],
-    positions_mm: Sequence[tuple[float, ...]],
-) -> tuple[int, ...]:
-    """Return the slice, from 0, of each frame; -1 for a frame that lies on none of the slices.
+    frames: Sequence[FramePlace], mask: Planes, image: Slices, *, frame_of_reference: str
+) -> tuple[tuple[int, ...], tuple[Grid, ...]]:
+    """Return the slice, from 0, and the grid of each frame of a SEG; -1 for a frame that lies on none of the slices.
+
+    Positions decide. A reference to a source image decides only where the image has no positions, or where several
+    slices lie at one place (time phases). The mask of an image without positions, such as a radiograph, may state
+    positions of its own: the image then counts as lying at the origin (``placement.implied``).
 
     Args:
-        frames: as ``frame_places`` gives them.
-        slices: instance and frame number of each slice of the image, in its order.
-        positions_mm: position of each slice, () where unknown.
+        frames: one for each plane of ``mask``.
+        mask, image: places of the frames and of the slices.
+        frame_of_reference: the SEG's FrameOfReferenceUID, or "".
+
+    Raises:
+        StudyError: "mask-misfit" where the two cannot be compared, or a frame fits no pixels of its slice.
     """
-    index: dict[tuple[str, int | None], int] = {key: number for number, key in enumerate(slices)}
-    for number, (instance, frame) in enumerate(slices):
-        if frame is None or len(slices) == 1:
-            index.setdefault((instance, 1), number)
-            index.setdefault((instance, None), number)
-    known = [number for number, position in enumerate(positions_mm) if len(position) == 3]
-    grid = np.array([positions_mm[number] for number in known], dtype=np.float64).reshape(-1, 3)
-    placed = []
-    for place in frames:
-        found = index.get((place.instance, place.frame)) if place.instance else None
-        if found is None and known and len(place.position_mm) == 3:
-            apart = np.abs(grid - place.position_mm).max(axis=1)
-            found = known[int(apart.argmin())] if apart.min() < _SAME_PLACE_MM else None
-        placed.append(-1 if found is None else found)
-    return tuple(placed)
+    if not image.planes.known:
+        return _by_name(frames, mask, image)
+    if not mask.known:
+        raise StudyError("mask-misfit", "its image has positions, and the mask states none, or no pixel spacing")
+    if frame_of_reference and image.frame_of_reference and frame_of_reference != image.frame_of_reference:
+        raise StudyError("mask-misfit", "its positions are in another frame of reference than its image's")
+    slices = []
+    for frame, fitting in zip(frames, fitting_slices(mask, image.planes), strict=True):
+        named = [number for number in fitting if _names(frame, image.names[number])]
+        if len(named or fitting) > 1:
+            raise StudyError("mask-misfit", "several slices of its image lie at the place of one frame")
+        slices.append((named or fitting or (-1,))[0])
+    grids = [SAME if number < 0 else grid_of(mask, index, image.planes, number) for index, number in enumerate(slices)]
+    return tuple(slices), tuple(grids)
 
 
 def read_segmentation(
-    data: bytes, shape: tuple[int, ...], mask_slices: Sequence[int], structures: Sequence[str]
-) -> NDArray[np.uint8]:
+    data: bytes,
+    shape: tuple[int, ...],
+    slices: Sequence[int],
+    grids: Sequence[Grid],
+    structures: Sequence[str],
+) -> NDArray[np.uint8] | None:
     """Read a SEG as a label map: 0 background, i + 1 for ``structures[i]``; where two overlap, the later one wins.
 
-    Case is ignored in segment labels. A structure that the SEG does not describe counts as absent, if the SEG describes
-    at least one of the others. A fractional segment is present from half its greatest value.
+    All segments of one label are one structure. A structure that the SEG does not describe counts as absent.
 
     Args:
         data: the file.
         shape: shape of the image.
-        mask_slices: slice of each frame, -1 for none; empty for a two-dimensional image, on which all frames lie.
-        structures: segment labels in order.
+        slices, grids: slice and grid of each frame, from ``place_frames``; no grids if each is ``placement.SAME``.
+        structures: segment labels in order; see ``structure_key``.
+
+    Returns:
+        The label map, or None if the SEG describes none of the structures.
 
     Raises:
-        StudyError: "mask-misfit", "missing-structure", "undecodable".
+        StudyError: "mask-misfit", "undecodable", "truncated", "no-pixels".
     """
-    mask = parse(data)
+    header = parse(data)
     with refusing("undecodable", "DICOM SEG"):
-        by_label = {
-            text(segment, "SegmentLabel").casefold(): whole(segment, "SegmentNumber")
-            for segment in items(mask, "SegmentSequence")
-        }
-        frames = decode(mask).values
-        frames = frames.reshape(-1, *frames.shape[-2:])
-        segments = _segments(mask, len(frames))
-        kind, greatest = text(mask, "SegmentationType"), whole(mask, "MaximumFractionalValue") or 1
-    wanted = [by_label.get(structure.strip().casefold()) for structure in structures]
-    if all(number is None for number in wanted):
-        raise StudyError("missing-structure", "the mask describes none of the structures that are asked for")
-    if frames.shape[-2:] != shape[-2:]:
-        raise StudyError("mask-misfit", f"mask {frames.shape[-2:]}, image {shape[-2:]}")
-    slices = list(mask_slices) if mask_slices or len(shape) == 3 else [0] * len(frames)
+        found = read_segments(header)
+    keys = [structure_key(structure) for structure in structures]
+    number_of = {number: 1 + keys.index(label) for number, label in found.labels.items() if label in keys}
+    if not number_of:
+        return None
     depth = shape[0] if len(shape) == 3 else 1
-    if len(slices) != len(frames) or max(slices, default=0) >= depth:
+    if len(slices) != len(found.frames) or max(slices, default=-1) >= depth or len(grids) not in (0, len(slices)):
         raise StudyError("mask-misfit", "its frames are not those that were indexed")
     out = np.zeros((depth, *shape[-2:]), dtype=np.uint8)
-    for value, number in enumerate(wanted, start=1):
-        for frame, segment, slice_ in zip(frames, segments, slices, strict=True):
-            if number is None or slice_ < 0 or segment not in (number, None):
-                continue
-            there = frame == number if segment is None else _present(frame, kind, greatest)
-            out[slice_][there] = value
+    for index, segment, there in found.marks():
+        if slices[index] >= 0 and segment in number_of:
+            marked = place(there, grids[index] if grids else SAME, (shape[-2], shape[-1]))
+            slice_ = out[slices[index]]
+            slice_[marked] = np.maximum(slice_[marked], number_of[segment])
     return out.reshape(shape)
+
+
+def label_values(values: NDArray[np.float32]) -> tuple[int, ...]:
+    """Return the values of a label map, without 0, in order.
+
+    Raises:
+        StudyError: "no-label-map" for values that are negative or no whole numbers, or too many different ones.
+    """
+    if not np.isfinite(values).all() or np.abs(values - np.rint(values)).max(initial=0) > WHOLE_WITHIN:
+        raise StudyError("no-label-map", "values that are no whole numbers")
+    found = np.unique(np.rint(values)).astype(np.int64)
+    if found.size and found[0] < 0:
+        raise StudyError("no-label-map", "negative values")
+    if found.size > MOST_VALUES:
+        raise StudyError("no-label-map", f"{found.size} different values, of at most {MOST_VALUES}")
+    return tuple(int(value) for value in found if value)
 
 
 def read_label_map(data: bytes, shape: tuple[int, ...], structures: Sequence[str]) -> NDArray[np.uint8]:
     """Read a NIfTI label map in the image's order: 0 background, i + 1 where its value is ``int(structures[i])``.
 
     Raises:
-        StudyError: "mask-misfit" for another shape, "missing-structure" for a structure that is not a whole number.
+        StudyError: "mask-misfit" for another shape, "missing-structure" for a structure that is not a whole number,
+            "no-label-map" for values that are none.
     """
-    values = np.rint(parse_nifti(data).values)
+    values = parse_nifti(data).values
     if values.shape != shape:
         raise StudyError("mask-misfit", f"mask {values.shape}, image {shape}")
+    label_values(values)
     out = np.zeros(shape, dtype=np.uint8)
     for index, structure in enumerate(structures, start=1):
-        if not structure.strip().isdecimal():
+        key = structure_key(structure)
+        if not key.isdecimal():
             raise StudyError("missing-structure", f"a NIfTI mask holds whole numbers, not {structure!r}")
-        out[values == int(structure)] = index
+        out[np.rint(values) == int(key)] = index
     return out
 
 
-def _frame_place(group: Dataset, shared: Dataset | None, only: str) -> FramePlace:
-    derivation = item(group, "DerivationImageSequence") or (shared and item(shared, "DerivationImageSequence"))
-    source = item(derivation, "SourceImageSequence") if derivation else None
-    plane = item(group, "PlanePositionSequence")
-    return FramePlace(
-        (text(source, "ReferencedSOPInstanceUID") if source else "") or only,
-        whole(source, "ReferencedFrameNumber") if source else None,
-        numbers(plane, "ImagePositionPatient") if plane else (),
-    )
+def _by_name(frames: Sequence[FramePlace], mask: Planes, image: Slices) -> tuple[tuple[int, ...], tuple[Grid, ...]]:
+    """Place frames on an image without positions by the source that each frame names."""
+    slices = []
+    for frame in frames:
+        named = [number for number, name in enumerate(image.names) if _names(frame, name)]
+        if len(named) > 1:
+            raise StudyError("mask-misfit", "a frame names a file of several frames, and none of them")
+        slices.append((named or (-1,))[0])
+    shape = image.planes.shape
+    if not any(mask.positions_mm) and not mask.orientation:
+        if mask.shape != shape:
+            raise StudyError("mask-misfit", f"mask {mask.shape}, image {shape}")
+        return tuple(slices), (SAME,) * len(slices)
+    if not mask.known:
+        raise StudyError("mask-misfit", "it states a part of its position, and its image none")
+    flat = implied(mask.spacing_mm, shape)
+    if not all(fitting_slices(mask, flat)):
+        raise StudyError("mask-misfit", "its image has no position, and the mask lies elsewhere than at the origin")
+    return tuple(slices), tuple(grid_of(mask, index, flat, 0) for index in range(len(slices)))
 
 
-def _segments(mask: Any, frames: int) -> list[int | None]:
-    """Return the segment of each frame; None where the pixels are segment numbers (SegmentationType LABELMAP)."""
-    if text(mask, "SegmentationType") == "LABELMAP":
-        return [None] * frames
-    shared = item(mask, "SharedFunctionalGroupsSequence")
-    found: list[int | None] = []
-    for group in items(mask, "PerFrameFunctionalGroupsSequence"):
-        holder = item(group, "SegmentIdentificationSequence")
-        holder = holder or (shared and item(shared, "SegmentIdentificationSequence"))
-        if holder is None:
-            raise StudyError("undecodable", "a frame that names no segment")
-        found.append(whole(holder, "ReferencedSegmentNumber"))
-    return found
-
-
-def _present(frame: NDArray[Any], kind: str, greatest: int) -> NDArray[np.bool_]:
-    present: NDArray[np.bool_] = frame >= greatest / 2 if kind == "FRACTIONAL" else frame > 0
-    return present
+def _names(frame: FramePlace, name: tuple[str, int | None]) -> bool:
+    instance, number = name
+    if not frame.instance or frame.instance != instance:
+        return False
+    return frame.frame is None or frame.frame == (1 if number is None else number)

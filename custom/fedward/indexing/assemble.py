@@ -17,13 +17,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Literal
 
+import numpy as np
+
 from fedward.dataset.manifest import Row
-from fedward.dicom.geometry import Place, order_slices, volume_spacing_mm
+from fedward.dicom.geometry import SAME_WITHIN, Place, order_slices, volume_spacing_mm
 from fedward.dicom.nifti import stem
 from fedward.errors import StudyError
 from fedward.indexing.labels import LabelTable
 from fedward.indexing.match_masks import match_masks
-from fedward.indexing.quality import FileFacts
+from fedward.indexing.quality import FileFacts, tilt_flags
 from fedward.indexing.quarantine import Quarantined
 from fedward.indexing.site_key import Kind, SiteKey
 from fedward.indexing.volume import Volume
@@ -67,7 +69,7 @@ def assemble(
         missing = [column for column in cohort.require if column != MASK and column not in label]
         if missing:
             aside += [Quarantined(path, "missing-label", ", ".join(missing)) for path in volume.row.paths]
-        elif MASK in cohort.require and row.mask is None:
+        elif MASK in cohort.require and not row.masks:
             aside += [Quarantined(path, "missing-mask") for path in volume.row.paths]
         else:
             rows.append(row)
@@ -123,13 +125,29 @@ def _volumes(
 def _series_order(parts: Sequence[FileFacts]) -> tuple[tuple[int, ...], float | None]:
     if len(parts) == 1:
         raise StudyError("incomplete-series", "a single slice")
-    if len({one.shape for one in parts}) > 1:
-        raise StudyError("mixed-series", "slices of different shapes")
-    if len({one.patient for one in parts}) > 1:
-        raise StudyError("mixed-series", "slices of different patients")
+    for what, values in _once_a_series(parts).items():
+        if len(values) > 1:
+            raise StudyError("mixed-series", f"slices of different {what}")
+    spacings = [one.in_plane_mm for one in parts]
+    if not all(len(one) == len(spacings[0]) and np.allclose(one, spacings[0], rtol=SAME_WITHIN) for one in spacings):
+        raise StudyError("mixed-series", "slices of different pixel spacings")
     if all(one.blank for one in parts):
         raise StudyError("blank-image", "every slice is blank")
     return order_slices([Place(one.positions_mm[0], one.orientation, one.number) for one in parts])
+
+
+def _once_a_series(parts: Sequence[FileFacts]) -> dict[str, set[object]]:
+    """Return the values that all slices of a volume share: those of PS3.3 C.7.3.1 (one modality, study, equipment and
+    frame of reference in a series), of C.7.6.3.1 (rows and columns), and the unit of the values (C.11.1.1.2)."""
+    return {
+        "shapes": {one.shape for one in parts},
+        "patients": {one.patient for one in parts},
+        "studies": {one.study for one in parts},
+        "modalities": {one.modality for one in parts},
+        "manufacturers": {one.manufacturer for one in parts},
+        "frames of reference": {one.frame_of_reference for one in parts},
+        "units": {one.units for one in parts},
+    }
 
 
 def _row(
@@ -152,15 +170,18 @@ def _row(
         shape=(len(parts), *first.shape) if series else first.shape,
         spacing_mm=volume_spacing_mm(gap, first.spacing_mm or ()) if series else first.spacing_mm,
         labels={},
-        mask=None,
-        mask_format=None,
+        masks=(),
         modality=first.modality,
         manufacturer=first.manufacturer,
         sex=first.sex,
         age_decade=first.age_decade,
-        flags=tuple(sorted({flag for one in parts for flag in one.flags})),
+        flags=tuple(sorted({flag for one in parts for flag in one.flags} | (_tilt(parts) if series else set()))),
         sha256=hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest(),
     )
+
+
+def _tilt(parts: Sequence[FileFacts]) -> set[str]:
+    return set(tilt_flags([one.positions_mm[0] for one in parts], parts[0].orientation, parts[0].in_plane_mm))
 
 
 def _names(volume: Volume, key: SiteKey) -> dict[Kind, frozenset[str]]:

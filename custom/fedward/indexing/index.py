@@ -88,6 +88,7 @@ def pseudonymous(finding: FileFacts, key: SiteKey) -> FileFacts:
         study=key.pseudonym("study", finding.study),
         series=key.pseudonym("series", finding.series),
         instance=key.pseudonym("image", finding.instance),
+        frame_of_reference=key.pseudonym("image", finding.frame_of_reference),
         mask_frames=tuple(
             replace(place, instance=key.pseudonym("image", place.instance)) for place in finding.mask_frames
         ),

@@ -7,6 +7,7 @@ age, sex, spacing or character set excludes no file.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -18,36 +19,12 @@ from pydicom import Dataset
 from fedward.dicom import geometry
 from fedward.dicom.header import item, parse, read_bytes, refusing, text, whole
 from fedward.dicom.image import frame_order
-from fedward.dicom.masks import SEGMENTATION_CLASSES, FramePlace, frame_places
+from fedward.dicom.masks import label_values
 from fedward.dicom.nifti import is_nifti, parse_nifti, patient_of, stem
 from fedward.dicom.pixels import decode, has_pixels
+from fedward.dicom.segmentation import SEGMENTATION_CLASSES, FramePlace, read_segments
 from fedward.errors import StudyError
 from fedward.settings import CohortPolicy
-
-REASONS: dict[str, str] = {
-    "unreadable": "cannot be opened, or is neither DICOM nor NIfTI: copy it again, or move it out of the folder",
-    "truncated": "ends before its header says: the copy was cut short, send it again",
-    "no-pixels": "has no picture in it: a report, a plan, a directory or a bare header",
-    "not-an-image": "is a DICOM segmentation among the images: name its folder as the cohort's masks",
-    "undecodable": "its pixels cannot be decoded: export it again in a transfer syntax that can be read",
-    "unsupported-shape": "has more than three axes: export one image or one volume a file",
-    "wrong-modality": "its Modality (0008,0060) is not one that the cohort takes",
-    "wrong-body-part": "its BodyPartExamined (0018,0015) is not one that the cohort takes",
-    "missing-patient-id": "has no PatientID (0010,0020), so it cannot be kept on one side of the split",
-    "blank-image": "is of one value all over, or nearly",
-    "burned-in-annotation": "says that text is burned into its pixels (0028,0301), and the policy excludes that",
-    "duplicate-instance": "is the same image as another file, by SOPInstanceUID or by content",
-    "mixed-series": "its series holds slices that are not parallel or not of one shape",
-    "incomplete-series": "its series lacks slices, or another of its slices is in quarantine",
-    "uneven-spacing": "its series has no even spacing between slices",
-    "missing-label": "has no value in a label column that the cohort requires",
-    "missing-mask": "has no usable mask, and the cohort requires one",
-    "missing-structure": "its mask describes none of the structures that are asked for",
-    "mask-misfit": "is a mask whose shape, position or reference does not fit its image",
-    "orphan-mask": "is a mask of an image that is not in the cohort or is itself in quarantine",
-    "second-mask": "is a second mask of an image that has one already",
-}
-"""Reason for quarantine -> explanation for those who maintain the archive."""
 
 _BLANK_PART = 0.99
 _SAMPLE = 16_384
@@ -72,8 +49,13 @@ class FileFacts:
         blank: True if all or nearly all pixels have one value. A slice may be blank, a volume may not.
         frames: stored frames in order of slices; () for a single-frame file.
         positions_mm: position of each slice, in order; () where unknown.
-        orientation, number: as in ``geometry.Place``, for a single-frame file.
+        orientation: as in ``geometry.Place``; of a multi-frame file, of all its frames, () where they differ.
+        number: as in ``geometry.Place``, for a single-frame file.
+        in_plane_mm: row and column spacing of DICOM, () where unknown; for a SEG, as its frames state it.
+        frame_of_reference: FrameOfReferenceUID (0020,0052), or "".
+        units: unit of the pixel values, RescaleType (0028,1054) or Units (0054,1001), or "".
         affine: affine of a NIfTI file.
+        segments: structures of a mask: number and ``structure_key`` of the label; for NIfTI, each value twice.
         mask_frames: for a DICOM SEG, the position of each frame.
     """
 
@@ -101,7 +83,11 @@ class FileFacts:
     positions_mm: tuple[tuple[float, ...], ...] = ()
     orientation: tuple[float, ...] = ()
     number: int | None = None
+    in_plane_mm: tuple[float, ...] = ()
+    frame_of_reference: str = ""
+    units: str = ""
     affine: tuple[float, ...] = ()
+    segments: tuple[tuple[int, str], ...] = ()
     mask_frames: tuple[FramePlace, ...] = ()
 
 
@@ -134,6 +120,8 @@ def examine(seen: FileFacts, root: Path, cohort: CohortPolicy) -> FileFacts:
 def _nifti(finding: FileFacts, data: bytes) -> FileFacts:
     finding = replace(finding, format="nifti", patient=patient_of(finding.path), study=stem(finding.path))
     image = parse_nifti(data)
+    if finding.role == "mask":
+        finding = replace(finding, segments=tuple((value, str(value)) for value in label_values(image.values)))
     return replace(
         _unless_blank(replace(finding, blank=finding.role == "image" and is_blank(image.values)), volumes=False),
         instance=finding.path,
@@ -153,6 +141,8 @@ def _described(finding: FileFacts, header: Dataset) -> FileFacts:
         study=text(header, "StudyInstanceUID") or series,
         series=series,
         instance=instance,
+        frame_of_reference=text(header, "FrameOfReferenceUID"),
+        units=(text(header, "RescaleType") or text(header, "Units")).upper()[:16],
         modality=text(header, "Modality").upper()[:16],
         manufacturer=" ".join(text(header, "Manufacturer").split())[:64],
         sex=sex if (sex := text(header, "PatientSex").upper()) in ("M", "F", "O") else "",
@@ -188,7 +178,7 @@ def _image(finding: FileFacts, header: Dataset, cohort: CohortPolicy) -> FileFac
 
 def _placed(finding: FileFacts, header: Dataset, values: NDArray[np.generic]) -> FileFacts:
     plane = geometry.in_plane_mm(header)
-    finding = replace(finding, shape=tuple(int(side) for side in values.shape))
+    finding = replace(finding, shape=tuple(int(side) for side in values.shape), in_plane_mm=plane)
     if values.ndim == 2:
         place = geometry.place_of(header)
         return replace(
@@ -201,23 +191,40 @@ def _placed(finding: FileFacts, header: Dataset, values: NDArray[np.generic]) ->
     order, gap = frame_order(header, values.shape[0])
     places = geometry.frame_places(header)
     positions = tuple(places[index].position_mm if index < len(places) else () for index in order)
-    return replace(finding, spacing_mm=geometry.volume_spacing_mm(gap, plane), frames=order, positions_mm=positions)
+    orientation, _ = geometry.one_plane(places, reason="mixed-series")
+    tilted = tilt_flags(positions, orientation, plane)
+    return replace(
+        finding,
+        spacing_mm=geometry.volume_spacing_mm(gap, plane),
+        frames=order,
+        positions_mm=positions,
+        orientation=orientation,
+        flags=(*finding.flags, *tilted),
+    )
+
+
+def tilt_flags(
+    positions_mm: Sequence[tuple[float, ...]], orientation: tuple[float, ...], in_plane_mm: tuple[float, ...]
+) -> tuple[str, ...]:
+    """Return the flag of a volume whose slices lie beside each other by more than a pixel (1 mm if that is unknown)."""
+    most = min(in_plane_mm) if in_plane_mm else 1.0
+    return ("gantry-tilt",) if geometry.drift_mm(positions_mm, orientation) > most else ()
 
 
 def _segmentation(finding: FileFacts, header: Dataset) -> FileFacts:
     if text(header, "SOPClassUID") not in SEGMENTATION_CLASSES:
         raise StudyError("mask-misfit", "neither DICOM SEG nor NIfTI")
     series = item(header, "ReferencedSeriesSequence")
-    values = decode(header).values
-    places = frame_places(header)
-    frames = values.shape[0] if values.ndim == 3 else 1
-    if len(places) != frames:
-        raise StudyError("mask-misfit", f"{frames} frames, {len(places)} of them described")
+    with refusing("undecodable", "DICOM SEG"):
+        found = read_segments(header)
     return replace(
         finding,
         series=text(series, "SeriesInstanceUID") if series else "",
-        shape=tuple(int(side) for side in values.shape[-2:]),
-        mask_frames=places,
+        shape=tuple(int(side) for side in found.frames.shape[-2:]),
+        orientation=found.orientation,
+        in_plane_mm=found.spacing_mm,
+        segments=tuple(sorted(found.labels.items())),
+        mask_frames=found.places,
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from fedward.dataset.manifest import QUARANTINE
 from fedward.errors import CohortError
 from fedward.files import write_atomic
-from fedward.indexing.quality import REASONS
+from fedward.indexing.reasons import REASONS
 
 Table = list[tuple[str, int, str]]
 

@@ -18,6 +18,7 @@ class Summary:
         cohort, site: names from ``site.toml``.
         images, patients, train_patients, validation_patients: number of each.
         masks: images with a mask.
+        structures: segment label or NIfTI value -> number of images on which a mask marks it.
         labels: label column -> number of images with each of its values.
         modalities: modality -> images; "" for NIfTI and where the header has none.
         flags: remarks that excluded no image -> number of images.
@@ -33,6 +34,7 @@ class Summary:
     train_patients: int
     validation_patients: int
     masks: int
+    structures: dict[str, int]
     labels: dict[str, dict[str, int]]
     modalities: dict[str, int]
     flags: dict[str, int]
@@ -52,6 +54,7 @@ def summarise(manifest: Manifest, index: Path) -> Summary:
         train_patients=manifest.patients("train"),
         validation_patients=manifest.patients("validation"),
         masks=sum(row.mask is not None for row in manifest.rows),
+        structures=dict(sorted(Counter(name for row in manifest.rows for name in row.structures).items())),
         labels={
             column: dict(sorted(Counter(row.labels[column] for row in manifest.rows if column in row.labels).items()))
             for column in columns

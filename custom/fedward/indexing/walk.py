@@ -15,7 +15,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from fedward.dicom.masks import FramePlace
+from fedward.dataset.manifest import FORMAT
+from fedward.dicom.segmentation import FramePlace
 from fedward.errors import CohortError
 from fedward.files import write_atomic
 from fedward.indexing.quality import FileFacts, Role
@@ -82,6 +83,7 @@ def fingerprint(cohort: CohortPolicy, key_fingerprint: str) -> str:
         "key": key_fingerprint,
         "readers": {name: _version(name) for name in _READERS},
         "fields": _FIELDS,
+        "manifest": FORMAT,
     }
     return json.dumps(content, sort_keys=True)
 
@@ -123,18 +125,22 @@ def split_known(
 def _freeze(finding: FileFacts) -> list[Any]:
     content = [getattr(finding, name) for name in _FIELDS]
     content[_FIELDS.index("mask_frames")] = [
-        [place.instance, place.frame, place.position_mm] for place in finding.mask_frames
+        [place.instance, place.frame, place.position_mm, place.marked] for place in finding.mask_frames
     ]
     return content
 
 
 def _thaw(content: list[Any]) -> FileFacts:
     given = dict(zip(_FIELDS, content, strict=True))
-    for name in ("shape", "flags", "frames", "orientation", "affine"):
+    for name in ("shape", "flags", "frames", "orientation", "in_plane_mm", "affine"):
         given[name] = tuple(given[name])
     given["spacing_mm"] = None if given["spacing_mm"] is None else tuple(given["spacing_mm"])
     given["positions_mm"] = tuple(tuple(position) for position in given["positions_mm"])
-    given["mask_frames"] = tuple(FramePlace(place[0], place[1], tuple(place[2])) for place in given["mask_frames"])
+    given["segments"] = tuple((number, label) for number, label in given["segments"])
+    given["mask_frames"] = tuple(
+        FramePlace(instance, frame, tuple(position), tuple(marked))
+        for instance, frame, position, marked in given["mask_frames"]
+    )
     return FileFacts(**given)
 
 

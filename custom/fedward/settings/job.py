@@ -10,6 +10,7 @@ from fedward.measures import Measure, measure_of
 from fedward.settings.base import Fraction, Name, Settings, SiteId
 from fedward.settings.encryption import JobEncryption
 from fedward.settings.privacy import JobPrivacy
+from fedward.structures import structure_key
 
 
 class JobHeader(Settings):
@@ -84,6 +85,23 @@ class Data(Settings):
     def _positive(self) -> Self:
         if any(side < 1 for side in self.size):
             raise ValueError("every side of size must be at least 1 pixel")
+        return self
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        structures = [structure_key(name) for name in self.structures]
+        for field, names, keys in (
+            ("labels", self.labels, [*self.labels]),
+            ("classes", self.classes, [*self.classes]),
+            ("structures", self.structures, structures),
+        ):
+            twice = sorted({name for name, key in zip(names, keys, strict=True) if keys.count(key) > 1})
+            if twice:
+                raise ValueError(f"{field} names one thing twice: {', '.join(twice)}")
+            if not all(name.strip() for name in names):
+                raise ValueError(f"{field} holds an empty name")
+        if "0" in structures:
+            raise ValueError("structures holds 0, which is the background of a label map")
         return self
 
 

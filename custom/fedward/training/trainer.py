@@ -94,6 +94,11 @@ class Trainer:
         return self._selection.support
 
     @property
+    def absent(self) -> tuple[str, ...]:
+        """Labels, classes or structures of the job that no training image of this site has."""
+        return self._selection.absent
+
+    @property
     def patients(self) -> frozenset[str]:
         """Pseudonyms of the training patients."""
         return frozenset(example.row.patient for example in self._selection.train)

@@ -18,8 +18,8 @@ from PIL import Image as Picture
 
 from fedward.dataset.load import load_image, load_mask
 from fedward.indexing.index import index_cohort
-from fedward.indexing.quality import REASONS
 from fedward.indexing.quarantine import QuarantineError, read_quarantine
+from fedward.indexing.reasons import REASONS
 from tests.conftest import OPEN_COHORT_TOML, OPEN_SITE_TOML
 from tests.support.dicom_files import site
 

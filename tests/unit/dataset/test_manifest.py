@@ -18,6 +18,7 @@ from fedward.dataset.manifest import (
     HEADER,
     ROWS,
     Manifest,
+    MaskFile,
     Row,
     read_manifest,
     withdraw_manifest,
@@ -28,6 +29,15 @@ from fedward.files import write_atomic
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
 PARTS = st.lists(st.text("ab/ é", min_size=1, max_size=5), min_size=1, max_size=3).map(tuple)
+MASK = st.builds(
+    MaskFile,
+    path=TEXT,
+    format=st.sampled_from(["dicom-seg", "nifti"]),
+    slices=st.lists(st.integers(-1, 9), max_size=3).map(tuple),
+    grids=st.lists(st.tuples(*[st.integers(-1, 9)] * 6), max_size=3).map(tuple),
+    structures=st.dictionaries(TEXT, st.booleans(), max_size=2),
+    sha256=st.just("f" * 64),
+)
 ROW = st.builds(
     Row,
     image=st.text("0123456789abcdef", min_size=16, max_size=16),
@@ -39,9 +49,7 @@ ROW = st.builds(
     shape=st.lists(st.integers(1, 999), min_size=2, max_size=3).map(tuple),
     spacing_mm=st.none() | st.tuples(st.floats(0.01, 9), st.floats(0.01, 9)),
     labels=st.dictionaries(TEXT, TEXT, max_size=2),
-    mask=st.none() | TEXT,
-    mask_format=st.sampled_from([None, "dicom-seg", "nifti"]),
-    mask_slices=st.lists(st.integers(-1, 9), max_size=3).map(tuple),
+    masks=st.lists(MASK, max_size=2).map(tuple),
     modality=TEXT,
     manufacturer=TEXT,
     sex=st.sampled_from(["", "F"]),
@@ -68,8 +76,7 @@ def rows(count: int) -> list[Row]:
         shape=(4, 4),
         spacing_mm=None,
         labels={},
-        mask=None,
-        mask_format=None,
+        masks=(),
         modality="CR",
         manufacturer="",
         sex="",

@@ -1,5 +1,7 @@
 """Check which images take part, and the one-line error of an unsuitable cohort."""
 
+from dataclasses import replace
+
 import pytest
 
 from fedward.dataset.selection import select
@@ -94,14 +96,47 @@ def test_multilabel_needs_each_label(make_cohort, tiny_job: JobSpec) -> None:
         select(job, [make_cohort(8, labels={"x": list("01010101")})], site="north")
 
 
-def test_segmentation_takes_images_with_a_mask(make_cohort, tiny_job: JobSpec) -> None:
+def _segmenting(tiny_job: JobSpec, *structures: str) -> JobSpec:
     content = plain(tiny_job)
     content["job"]["task"] = "segmentation"
-    content["data"] |= {"labels": [], "structures": ["lung"]}
-    job = parse(JobSpec, content, where="test")
+    content["data"] |= {"labels": [], "structures": [*structures]}
+    return parse(JobSpec, content, where="test")
+
+
+def test_segmentation_takes_images_with_a_mask(make_cohort, tiny_job: JobSpec) -> None:
+    job = _segmenting(tiny_job, "lung")
     assert select(job, [make_cohort(8, masks_too=True)], site="north").support.train_positives == {}
     with pytest.raises(CohortError, match="8 of 8 images have no mask"):
         select(job, [make_cohort(8)], site="north")
+
+
+def test_masks_that_mark_none_of_the_structures_are_refused_with_what_they_mark(make_cohort, tiny_job: JobSpec) -> None:
+    cohort = make_cohort(8, masks_too=True, structures=["255"])
+    with pytest.raises(CohortError, match=r"8 of 8 masks mark none of the job's structures 1, 2, but 255; write"):
+        select(_segmenting(tiny_job, "1", "2"), [cohort], site="north")
+
+
+def test_a_structure_that_no_training_image_has_is_flagged(make_cohort, tiny_job: JobSpec) -> None:
+    cohort = make_cohort(8, masks_too=True, structures=["1"])
+    chosen = select(_segmenting(tiny_job, "01", "2"), [cohort], site="north")
+    assert (chosen.absent, chosen.elsewhere) == (("2",), 0)
+    assert "absent" not in chosen.support.plain()
+    other = make_cohort(8, site="south", masks_too=True, structures=["255"])
+    both = select(_segmenting(tiny_job, "1", "2"), [replace(cohort, rows=cohort.rows + other.rows)], site="north")
+    assert (both.absent, both.elsewhere) == (("2",), 8)
+
+
+def test_a_mask_that_describes_none_of_the_structures_says_nothing_about_them(make_cohort, tiny_job: JobSpec) -> None:
+    known, other = (make_cohort(8, site=site, masks_too=True, structures=[site]) for site in ("liver", "spleen"))
+    chosen = select(_segmenting(tiny_job, "Liver"), [replace(known, rows=known.rows + other.rows)], site="north")
+    assert {example.row.structures for example in (*chosen.train, *chosen.validation)} == {frozenset({"liver"})}
+    assert chosen.support.left_out == 8
+
+
+def test_a_class_without_a_training_image_is_flagged(make_cohort, tiny_job: JobSpec) -> None:
+    job = _job(tiny_job, data__labels=["kind"], data__target="multiclass", data__classes=["a", "b", "c"])
+    cohort = make_cohort(6, labels={"kind": list("ababab")}, held_out=3)
+    assert select(job, [cohort], site="north").absent == ("c",)
 
 
 def _fields(cohort) -> dict:

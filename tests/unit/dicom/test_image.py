@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ import pytest
 from pydicom.dataset import Dataset
 
 from fedward.dataset.load import load_image, load_mask
-from fedward.dataset.manifest import Row
+from fedward.dataset.manifest import MaskFile, Row
 from fedward.dicom.image import dicom_image
 from fedward.errors import StudyError
-from tests.support.dicom_files import as_bytes, image, pattern, save, save_nifti, segmentation, series
+from tests.support.dicom_files import as_bytes, image, pattern, save, save_nifti, series
 
 ROW = Row(
     image="a",
@@ -27,8 +28,7 @@ ROW = Row(
     shape=(16, 12),
     spacing_mm=None,
     labels={},
-    mask=None,
-    mask_format=None,
+    masks=(),
     modality="",
     manufacturer="",
     sex="",
@@ -40,6 +40,11 @@ ROW = Row(
 
 def row(*paths: str, **known: Any) -> Row:
     return replace(ROW, paths=paths, **known)
+
+
+def nifti_mask(path: Path) -> tuple[MaskFile, ...]:
+    known = {"slices": (), "grids": (), "structures": {}, "sha256": sha256(path.read_bytes()).hexdigest()}
+    return (MaskFile(path=path.name, format="nifti", **known),)
 
 
 def test_one_image(tmp_path: Path) -> None:
@@ -147,7 +152,7 @@ def test_image_and_nifti_mask_have_one_order_of_axes(tmp_path: Path) -> None:
     flipped = np.diag([-0.5, 0.6, -2.0, 1.0])
     save_nifti(values.astype(np.int16) * 100, tmp_path / "a.nii.gz", flipped)
     save_nifti(values, tmp_path / "m.nii.gz", flipped)
-    known = row("a.nii.gz", format="nifti", shape=(6, 5, 4), mask="m.nii.gz", mask_format="nifti")
+    known = row("a.nii.gz", format="nifti", shape=(6, 5, 4), masks=nifti_mask(tmp_path / "m.nii.gz"))
     pixels, mask = load_image(known, tmp_path).pixels, load_mask(known, tmp_path, ["1", "2"])
     np.testing.assert_array_equal(pixels, mask * 100.0)
     np.testing.assert_array_equal(load_mask(known, tmp_path, ["2"]), mask == 2)
@@ -161,18 +166,17 @@ def test_a_nifti_mask_that_cannot_serve(
 ) -> None:
     save_nifti(np.ones((4, 5, 6), dtype=np.uint8), tmp_path / "m.nii.gz")
     with pytest.raises(StudyError) as refusal:
-        load_mask(row(shape=shape, mask="m.nii.gz", mask_format="nifti"), tmp_path, structures)
+        load_mask(row(shape=shape, masks=nifti_mask(tmp_path / "m.nii.gz")), tmp_path, structures)
     assert refusal.value.reason == reason
 
 
-def test_a_dicom_mask_of_a_radiograph(tmp_path: Path) -> None:
-    source = image()
-    lung = np.zeros((16, 12), dtype=bool)
-    lung[3:9, 2:5] = True
-    save(segmentation([source], {"Lung": lung}), tmp_path / "m.dcm")
-    found = load_mask(row(mask="m.dcm", mask_format="dicom-seg", mask_slices=(0,)), tmp_path, ["lung"])
-    np.testing.assert_array_equal(found, lung)
-    assert found.dtype == np.uint8
+def test_a_mask_that_changed_since_the_index_is_refused(tmp_path: Path) -> None:
+    save_nifti(np.ones((4, 5, 6), dtype=np.uint8), tmp_path / "m.nii.gz")
+    known = row(shape=(6, 5, 4), masks=nifti_mask(tmp_path / "m.nii.gz"))
+    save_nifti(np.zeros((4, 5, 6), dtype=np.uint8), tmp_path / "m.nii.gz")
+    with pytest.raises(StudyError) as refusal:
+        load_mask(known, tmp_path, ["1"])
+    assert refusal.value.reason == "changed"
 
 
 def test_no_mask_and_no_file(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from io import BytesIO
+from typing import Any
 
 import highdicom as hd
 import numpy as np
@@ -12,12 +14,16 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.uid import RLELossless
 
-from fedward.dicom.header import parse
-from fedward.dicom.masks import FramePlace, frame_places, place_frames, read_segmentation
+from fedward.dicom.header import parse, text
+from fedward.dicom.masks import Slices, label_values, place_frames, read_segmentation
+from fedward.dicom.placement import SAME, Grid, Planes
+from fedward.dicom.segmentation import FramePlace, read_segments
 from fedward.errors import StudyError
 from tests.support.dicom_files import as_bytes, image, segmentation, series
+from tests.support.seg_files import Frame, item, seg
 
 SHAPE = (5, 8, 6)
+A = "1.2.3"
 
 
 def blobs(seed: int, empty: tuple[int, ...] = ()) -> np.ndarray:
@@ -26,16 +32,31 @@ def blobs(seed: int, empty: tuple[int, ...] = ()) -> np.ndarray:
     return mask
 
 
-def slices_of(sources: list[Dataset]) -> tuple[list[tuple[str, int | None]], list[tuple[float, ...]]]:
-    return (
-        [(str(one.SOPInstanceUID), None) for one in sources],
-        [tuple(float(axis) for axis in one.ImagePositionPatient) for one in sources],
+def slices_of(sources: list[Dataset]) -> Slices:
+    first = sources[0]
+    return Slices(
+        tuple((str(one.SOPInstanceUID), None) for one in sources),
+        Planes(
+            tuple(tuple(float(axis) for axis in one.ImagePositionPatient) for one in sources),
+            tuple(float(one) for one in first.ImageOrientationPatient),
+            tuple(float(one) for one in first.PixelSpacing),
+            (first.Rows, first.Columns),
+        ),
+        str(first.FrameOfReferenceUID),
     )
 
 
-def read(data: bytes, sources: list[Dataset], structures: list[str]) -> np.ndarray:
-    placed = place_frames(frame_places(parse(data)), *slices_of(sources))
-    return read_segmentation(data, SHAPE, placed, structures)
+def placed(data: bytes, image: Slices) -> tuple[tuple[int, ...], tuple[Grid, ...]]:
+    header = parse(data)
+    found = read_segments(header)
+    mask = Planes(
+        tuple(place.position_mm for place in found.places), found.orientation, found.spacing_mm, found.frames.shape[-2:]
+    )
+    return place_frames(found.places, mask, image, frame_of_reference=text(header, "FrameOfReferenceUID"))
+
+
+def read(data: bytes, sources: list[Dataset], structures: list[str]) -> np.ndarray | None:
+    return read_segmentation(data, SHAPE, *placed(data, slices_of(sources)), structures)
 
 
 @settings(max_examples=6, deadline=None)
@@ -72,13 +93,167 @@ def test_frames_without_a_reference_are_placed_by_position() -> None:
 def test_a_frame_of_another_image_belongs_to_no_slice() -> None:
     sources = series(5)
     data = as_bytes(segmentation(sources, {"Liver": blobs(4)}))
-    instances, positions = slices_of(sources[:3])
-    assert sorted(place_frames(frame_places(parse(data)), instances, positions)) == [-1, -1, 0, 1, 2]
+    slices, _ = placed(data, slices_of(sources[:3]))
+    assert sorted(slices) == [-1, -1, 0, 1, 2]
 
 
-def test_frames_of_a_multi_frame_image_are_placed_by_number() -> None:
+def test_positions_decide_and_not_the_names_of_the_sources() -> None:
+    sources, mask = series(5), blobs(3)
+    made = segmentation(sources, {"Liver": mask})
+    named = [g.DerivationImageSequence[0].SourceImageSequence[0] for g in made.PerFrameFunctionalGroupsSequence]
+    uids = [one.ReferencedSOPInstanceUID for one in named]
+    for one, uid in zip(named, reversed(uids), strict=True):
+        one.ReferencedSOPInstanceUID = uid
+    np.testing.assert_array_equal(read(as_bytes(made), sources, ["Liver"]), mask)
+
+
+FLAT = Planes(((), (), ()), (), (), (4, 6))
+
+
+def test_frames_of_a_multi_frame_image_without_positions_are_placed_by_number() -> None:
     frames = (FramePlace("a", 3, ()), FramePlace("a", 1, ()), FramePlace("b", 1, ()), FramePlace("", None, ()))
-    assert place_frames(frames, [("a", 1), ("a", 2), ("a", 3)], [(), (), ()]) == (2, 0, -1, -1)
+    image = Slices((("a", 1), ("a", 2), ("a", 3)), FLAT, "")
+    mask = Planes(((), (), (), ()), (), (), (4, 6))
+    assert place_frames(frames, mask, image, frame_of_reference="") == ((2, 0, -1, -1), (SAME,) * 4)
+    with pytest.raises(StudyError, match="none of them"):
+        place_frames((FramePlace("a", None, ()),), Planes(((),), (), (), (4, 6)), image, frame_of_reference="")
+
+
+TIMES = Slices(
+    (("a", 1), ("a", 2)), Planes(((0.0, 0.0, 5.0),) * 2, (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), (1.0, 1.0), (4, 6)), "f"
+)
+
+
+def test_where_slices_lie_at_one_place_the_name_decides() -> None:
+    mask = Planes(TIMES.planes.positions_mm[:1], TIMES.planes.orientation, (1.0, 1.0), (4, 6))
+    frame = FramePlace("a", 2, (0.0, 0.0, 5.0))
+    assert place_frames((frame,), mask, TIMES, frame_of_reference="f") == ((1,), (SAME,))
+    with pytest.raises(StudyError, match="several slices"):
+        place_frames((FramePlace("a", None, (0.0, 0.0, 5.0)),), mask, TIMES, frame_of_reference="f")
+    with pytest.raises(StudyError, match="another frame of reference"):
+        place_frames((frame,), mask, TIMES, frame_of_reference="other")
+    with pytest.raises(StudyError, match="states none"):
+        place_frames((frame,), Planes(((),), (), (), (4, 6)), TIMES, frame_of_reference="f")
+
+
+@pytest.mark.parametrize(
+    ("position", "orientation", "grid"),
+    [
+        ((0, 0, 0), (1, 0, 0, 0, 1, 0), SAME),
+        ((0, 15.0, 0), (1, 0, 0, 0, -1, 0), (-1, 0, 15, 0, 1, 0)),
+        ((0, 15.0, 0), (1, 0, 0, 0, 1, 0), None),
+        ((0, 0, 3.0), (1, 0, 0, 0, 1, 0), None),
+        ((0, 0, 0), (1, 0, 0, 0, 0, 1), None),
+        (None, (1, 0, 0, 0, 1, 0), None),
+    ],
+)
+def test_the_mask_of_a_radiograph_may_state_a_place_relative_to_the_origin(
+    position: tuple[float, ...] | None, orientation: tuple[float, ...], grid: Grid | None
+) -> None:
+    image = Slices(((A, None),), Planes(((),), (), (), (16, 12)), "")
+    frame = Frame(1, np.ones((16, 12)), position, A)
+    data = as_bytes(seg([frame], {1: "Lung"}, orientation=orientation, spacing_mm=(1, 1)))
+    if grid is None:
+        with pytest.raises(StudyError) as refusal:
+            placed(data, image)
+        assert refusal.value.reason == "mask-misfit"
+    else:
+        assert placed(data, image) == ((0,), (grid,))
+
+
+def test_segments_of_one_label_are_one_structure() -> None:
+    sources, first, second = series(5), blobs(1), blobs(2)
+    made = segmentation(sources, {"Nodule": first, "other": second})
+    made.SegmentSequence[1].SegmentLabel = " NODULE "
+    np.testing.assert_array_equal(read(as_bytes(made), sources, ["Nodule"]), first | second)
+    np.testing.assert_array_equal(read(as_bytes(made), sources, ["other", "nodule"]), 2 * (first | second))
+
+
+def test_a_label_map_in_colours_holds_segment_numbers_all_the_same() -> None:
+    values = np.array([[0, 1, 2], [3, 1, 2]])
+    made = seg([Frame(None, values, source=A)], {1: "Liver", 2: "Spleen", 3: "liver"}, kind="LABELMAP")
+    made.PhotometricInterpretation = "PALETTE COLOR"
+    for colour in ("Red", "Green", "Blue"):
+        setattr(made, f"{colour}PaletteColorLookupTableDescriptor", [4, 0, 8])
+        setattr(made, f"{colour}PaletteColorLookupTableData", bytes([0, 90, 180, 255]))
+    found = read_segmentation(as_bytes(made), (2, 3), (0,), (), ["Spleen", "Liver"])
+    np.testing.assert_array_equal(found, np.array([0, 2, 1, 2])[values])
+
+
+def test_the_background_of_a_label_map_is_its_padding_value_too() -> None:
+    values = np.array([[9, 1], [2, 9]])
+    made = seg([Frame(None, values, source=A)], {1: "Liver", 2: "Spleen"}, kind="LABELMAP")
+    made.PixelPaddingValue = 9
+    found = read_segmentation(as_bytes(made), (2, 2), (0,), (), ["Spleen", "Liver"])
+    np.testing.assert_array_equal(found, [[0, 2], [1, 0]])
+
+
+def binary(**change: Any) -> Dataset:
+    made = seg([Frame(1, np.eye(4), source=A), Frame(2, np.eye(4), source=A)], {1: "Liver", 2: "Spleen"})
+    for keyword, value in change.items():
+        setattr(made, keyword, value)
+    return made
+
+
+def fractional(**change: Any) -> Dataset:
+    made = seg([Frame(1, np.full((4, 4), 200), source=A)], {1: "Liver"}, kind="FRACTIONAL")
+    for keyword, value in change.items():
+        setattr(made, keyword, value)
+    return made
+
+
+def unnamed(made: Dataset) -> Dataset:
+    del made.PerFrameFunctionalGroupsSequence[0].SegmentIdentificationSequence
+    return made
+
+
+def undescribed(made: Dataset) -> Dataset:
+    made.PerFrameFunctionalGroupsSequence = made.PerFrameFunctionalGroupsSequence[:1]
+    return made
+
+
+def not_kept(made: Dataset) -> Dataset:
+    source = made.PerFrameFunctionalGroupsSequence[1].DerivationImageSequence[0].SourceImageSequence[0]
+    source.SpatialLocationsPreserved = "NO"
+    return made
+
+
+@pytest.mark.parametrize(
+    ("reason", "says", "made"),
+    [
+        ("undecodable", "not described", binary(SegmentSequence=[item(SegmentNumber=1, SegmentLabel="Liver")])),
+        ("undecodable", "two of one number", binary(SegmentSequence=[item(SegmentNumber=1, SegmentLabel="A")] * 2)),
+        ("undecodable", "without number or label", binary(SegmentSequence=[item(SegmentNumber=1)])),
+        ("undecodable", "not described", unnamed(binary())),
+        ("undecodable", "SegmentationType", binary(SegmentationType="")),
+        ("undecodable", "SegmentationType", binary(SegmentationType="SURFACE")),
+        ("mask-misfit", "2 frames, 1 of them described", undescribed(binary())),
+        ("truncated", "of pixel data", binary(NumberOfFrames=4)),
+        ("mask-misfit", "not kept", not_kept(binary())),
+        ("undecodable", "up to 200, of at most 100", fractional(MaximumFractionalValue=100)),
+        ("undecodable", "up to 200, of at most 0", fractional(MaximumFractionalValue=None)),
+        ("undecodable", "more than two values", fractional(SegmentationType="BINARY", PixelData=bytes(range(16)))),
+        (
+            "undecodable",
+            "does not describe",
+            seg([Frame(None, np.full((2, 2), 7), source=A)], {1: "Liver"}, kind="LABELMAP"),
+        ),
+    ],
+)
+def test_a_segmentation_that_contradicts_itself_is_refused(reason: str, says: str, made: Dataset) -> None:
+    with pytest.raises(StudyError, match=says) as refusal:
+        read_segments(parse(as_bytes(made)))
+    assert refusal.value.reason == reason
+
+
+@pytest.mark.parametrize("keyword", ["PlaneOrientationSequence", "PixelMeasuresSequence"])
+def test_frames_of_several_grids_are_no_mask(keyword: str) -> None:
+    frames = [Frame(1, np.eye(4), (0, 0, 0)), Frame(1, np.eye(4), (0, 0, 1))]
+    made = seg(frames, {1: "Liver"}, orientation=(1, 0, 0, 0, 1, 0), spacing_mm=(1, 1))
+    own = item(ImageOrientationPatient=[0, 1, 0, 1, 0, 0], PixelSpacing=[1, 2])
+    setattr(made.PerFrameFunctionalGroupsSequence[1], keyword, [own])
+    with pytest.raises(StudyError, match="frames of different"):
+        read_segments(parse(as_bytes(made)))
 
 
 @pytest.mark.parametrize("kind", ["BINARY", "FRACTIONAL", "LABELMAP"])
@@ -107,9 +282,7 @@ def test_a_structure_that_is_not_described_is_absent_unless_none_is() -> None:
     sources, mask = series(5), blobs(7)
     data = as_bytes(segmentation(sources, {"Liver": mask}))
     np.testing.assert_array_equal(read(data, sources, ["Kidney", "Liver"]), mask * 2)
-    with pytest.raises(StudyError) as refusal:
-        read(data, sources, ["Kidney"])
-    assert refusal.value.reason == "missing-structure"
+    assert read(data, sources, ["Kidney"]) is None
 
 
 @pytest.mark.parametrize(
@@ -118,7 +291,7 @@ def test_a_structure_that_is_not_described_is_absent_unless_none_is() -> None:
 def test_a_mask_that_does_not_fit_is_refused(shape: tuple[int, ...], placed: range) -> None:
     data = as_bytes(segmentation(series(5), {"Liver": np.ones(SHAPE, dtype=bool)}))
     with pytest.raises(StudyError) as refusal:
-        read_segmentation(data, shape, tuple(placed), ["Liver"])
+        read_segmentation(data, shape, tuple(placed), (), ["Liver"])
     assert refusal.value.reason == "mask-misfit"
 
 
@@ -128,4 +301,28 @@ def test_highdicom_cannot_read_back_a_radiographs_mask_and_fedward_can() -> None
     data = as_bytes(segmentation([image(PixelSpacing=[0.5, 0.5])], {"Lung": mask}))
     with pytest.raises(AttributeError, match="Pixel Measures"):
         hd.seg.segread(BytesIO(data))
-    np.testing.assert_array_equal(read_segmentation(data, (16, 12), (0,), ["Lung"]), mask)
+    np.testing.assert_array_equal(read_segmentation(data, (16, 12), (0,), (), ["Lung"]), mask)
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ([0, 1, 2, 2], (1, 2)),
+        ([0, 0], ()),
+        ([0, 255], (255,)),
+        ([0.0, 0.9999, 2.0003], (1, 2)),
+        ([0.0, 0.4], None),
+        ([-1, 1], None),
+        ([np.nan, 1], None),
+        ([np.inf, 1], None),
+        (range(2_000), None),
+    ],
+)
+def test_values_of_a_label_map(values: Sequence[float], found: tuple[int, ...] | None) -> None:
+    array = np.array(values, dtype=np.float32)
+    if found is None:
+        with pytest.raises(StudyError) as refusal:
+            label_values(array)
+        assert refusal.value.reason == "no-label-map"
+    else:
+        assert label_values(array) == found

@@ -15,7 +15,8 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from fedward.indexing.quality import REASONS, FileFacts, age_decade, examine, is_blank
+from fedward.indexing.quality import FileFacts, age_decade, examine, is_blank
+from fedward.indexing.reasons import REASONS
 from tests.support.dicom_files import as_bytes, image, pattern, save, save_nifti, seen, segmentation, series, site
 
 SECRET = "ZZ-SECRET-9"

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fedward.errors import CohortError
-from fedward.indexing.quality import REASONS
 from fedward.indexing.quarantine import Quarantined, read_quarantine, tally, write_quarantine
+from fedward.indexing.reasons import REASONS
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\r\n\0"), min_size=1, max_size=12)
 ENTRIES = st.lists(st.builds(Quarantined, NAMES, st.sampled_from(sorted(REASONS)), NAMES), max_size=6)

@@ -110,19 +110,27 @@ def _bar(what: str) -> Iterator[Report]:
 
 
 def _show(summary: Summary) -> None:
+    from fedward.indexing.reasons import FLAGS
+
     out = screen()
     table = Table(title=f"{summary.site}, cohort {summary.cohort}", show_header=False, title_justify="left")
     table.add_row("images", str(summary.images))
     sides = f"{summary.train_patients} train, {summary.validation_patients} validation"
     table.add_row("patients", f"{summary.patients} ({sides})")
     table.add_row("masks", f"{summary.masks} of {summary.images} images")
+    for structure, count in sorted(summary.structures.items(), key=lambda one: -one[1])[:_FEW_VALUES]:
+        table.add_row(f"  mark {structure!r}", f"{count} of {summary.images} images")
+    if len(summary.structures) > _FEW_VALUES:
+        table.add_row("  mark more", f"{len(summary.structures) - _FEW_VALUES} other structures")
+    if summary.masks and not summary.structures:
+        table.add_row("  mark", "nothing: every mask is empty")
     for label, values in summary.labels.items():
         shown = ", ".join(f"{value}: {count}" for value, count in values.items())
         if len(values) > _FEW_VALUES:
             shown = f"{len(values)} different values"
         table.add_row(f"label {label}", f"{sum(values.values())} of {summary.images} images ({shown})")
     for flag, count in summary.flags.items():
-        table.add_row(f"flagged {flag}", str(count))
+        table.add_row(f"flagged {flag}", f"{count}: {FLAGS.get(flag, '')}")
     table.add_row("index", summary.index)
     out.print(table)
     if summary.quarantined:

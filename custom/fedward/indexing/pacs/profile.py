@@ -60,6 +60,7 @@ KEPT: dict[str, tuple[str, ...]] = {
         "RescaleIntercept",
         "RescaleSlope",
         "RescaleType",
+        "Units",
         "WindowCenter",
         "WindowWidth",
         "VOILUTFunction",
@@ -118,6 +119,7 @@ KEPT: dict[str, tuple[str, ...]] = {
         "ReferencedInstanceSequence",
         "ReferencedSOPClassUID",
         "ReferencedFrameNumber",
+        "SpatialLocationsPreserved",
     ),
     "names the scanner's make for subgroups, not the one machine": ("Manufacturer", "ManufacturerModelName"),
 }
@@ -184,7 +186,7 @@ EXCEPTIONS: frozenset[str] = frozenset(
 )
 """Attributes of PS3.15 table E.1-1 that this table keeps or sets anew; all others of that table are removed."""
 
-EDITION = "1"
+EDITION = "2"
 """Edition of this table, raised when it changes: images of different editions are not mixed."""
 
 KEPT_TAGS: frozenset[int] = frozenset(

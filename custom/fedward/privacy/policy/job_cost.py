@@ -13,6 +13,7 @@ from fedward.privacy.policy.review import PolicyFinding
 from fedward.settings import JobSpec, SitePolicy
 
 if TYPE_CHECKING:
+    from fedward.dataset.selection import Selection
     from fedward.privacy.budget_plan import SitePlan
     from fedward.privacy.ledger.ledger import Ledger
 
@@ -43,7 +44,7 @@ class Cost:
 def weigh_job(
     job: JobSpec, site: SitePolicy, manifest: Manifest | None, ledger: Ledger | None
 ) -> tuple[list[PolicyFinding], Cost | None]:
-    """Return the hospital's answer to a job, and the cost where it can be computed."""
+    """Return the hospital's findings on a job, and the cost where it can be computed."""
     from fedward.dataset.selection import select
     from fedward.privacy.budget_plan import plan_site, steps_a_round
     from fedward.privacy.policy.agreement import agree, check_noise
@@ -61,16 +62,33 @@ def weigh_job(
         known = CohortFacts(patients=len(patients), images=chosen.support.train_images)
         if wrong := faults(job, cohort=known):
             raise PolicyError(" | ".join(wrong), where=site.site, settings={"privacy": None})
+        remarks = [
+            PolicyFinding(level="warning", where=f"job {job.job.name}", text=text) for text in _remarks(job, chosen)
+        ]
         if job.privacy.mechanism == "none":
-            text = "runs without differential privacy; its patients' ε is infinite afterwards, for every later job"
-            return [PolicyFinding(level="warning", where=f"job {job.job.name}", text=text)], None
+            return remarks, None
         steps = steps_a_round(job, patients=len(patients))
         plan = plan_site(job, site=site.site, patients=len(patients), steps_a_round=steps)
         check_noise(agreed, plan.noise_multiplier)
     except FedwardError as refused:
         return [_refused(refused)], None
     cost = _cost(plan, patients, ledger, cap=agreed.epsilon_cap, delta=agreed.delta or plan.delta)
-    return list(_over(cost, job)), cost
+    return [*remarks, *_over(cost, job)], cost
+
+
+def _remarks(job: JobSpec, chosen: Selection) -> list[str]:
+    found = []
+    if chosen.absent:
+        names, images = ", ".join(map(repr, chosen.absent)), chosen.support.train_images
+        found.append(f"none of {images} training images here has {names}: this hospital teaches nothing about it")
+    if chosen.elsewhere:
+        found.append(
+            f"the masks of {chosen.elsewhere} images mark other structures only; they count as images without "
+            f"{', '.join(map(repr, job.data.structures))}"
+        )
+    if job.privacy.mechanism == "none":
+        found.append("runs without differential privacy; its patients' ε is infinite afterwards, for every later job")
+    return found
 
 
 def _cost(plan: SitePlan, patients: frozenset[str], ledger: Ledger | None, *, cap: float | None, delta: float) -> Cost:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -318,6 +319,24 @@ def test_a_job_without_protection_where_it_may_run(hospital: Path, check: Check)
     code, answer = check("--job", str(write_job(hospital, 'mechanism = "none"\n')))
     assert (code, answer["cost"]) == (0, None)
     assert "infinite" in of(answer, "warning")["job tiny"]
+
+
+def test_a_job_about_structures_that_the_masks_here_hardly_mark(
+    hospital: Path, check: Check, make_cohort: MakeCohort
+) -> None:
+    write(hospital, approved='"any"', privacy=CLOSED.replace("required", "not-required", 1))
+    known = make_cohort(40, masks_too=True, structures=["1"])
+    other = make_cohort(3, site="south", masks_too=True, structures=["255"])
+    write_manifest(replace(known, rows=known.rows + other.rows), hospital / "index")
+    folder = write_job(hospital, 'mechanism = "none"\n')
+    job = JOB.replace("classification", "segmentation").replace('labels = ["lesion"]', 'structures = ["1", "2"]')
+    job = job.replace('"DenseNet"', '"UNet"').replace("BCEWithLogitsLoss", "DiceCELoss")
+    (folder / "job.toml").write_text(job + 'mechanism = "none"\n')
+    code, answer = check("--job", str(folder))
+    texts = [one["text"] for one in answer["findings"] if one["level"] == "warning"]
+    assert code == 0
+    assert any(text.startswith("none of 31 training images here has '2'") for text in texts)
+    assert any(text.startswith("the masks of 3 images mark other structures only") for text in texts)
 
 
 def test_a_job_with_a_delta_for_fewer_patients(hospital: Path, check: Check) -> None:

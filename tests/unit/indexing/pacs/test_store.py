@@ -66,7 +66,7 @@ def test_a_folder_has_one_key_one_table_one_process_and_nothing_else(
     store.close()
     with pytest.raises(CohortError, match="another site key"):
         Store(tmp_path, SiteKey(b"o" * 32))
-    monkeypatch.setattr(stores, "EDITION", "2")
+    monkeypatch.setattr(stores, "EDITION", "another")
     with pytest.raises(CohortError, match="another site key or edition"):
         Store(tmp_path, KEY)
     monkeypatch.undo()

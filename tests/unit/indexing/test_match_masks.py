@@ -1,0 +1,249 @@
+"""Masks and the images that they belong to: nothing is mirrored, halved, or taken from the wrong file in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+
+from fedward.dataset.load import load_mask
+from fedward.dataset.manifest import Manifest
+from fedward.errors import StudyError
+from fedward.indexing.index import index_cohort
+from fedward.indexing.quarantine import read_quarantine
+from tests.support.dicom_files import image, save, save_nifti, series, site, uid
+from tests.support.seg_files import Frame, seg
+
+SHAPE = (16, 12)
+LUNG, HEART = np.zeros(SHAPE, dtype=bool), np.zeros(SHAPE, dtype=bool)
+LUNG[2:6, 1:4], HEART[10:14, 5:11] = True, True
+AXIAL = (1, 0, 0, 0, 1, 0)
+
+
+def indexed(root: Path, **cohort: object) -> tuple[Manifest, dict[str, str]]:
+    policy = site(root, masks=root / "masks", **cohort)
+    made = index_cohort(policy, "chest", workers=0)
+    return made, {one.file: one.reason for one in read_quarantine(root / "index")}
+
+
+def ct(stored: np.ndarray | None = None, **tags: object) -> Dataset:
+    placed = {"ImagePositionPatient": [0, 0, 0], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "PixelSpacing": [1, 1]}
+    return image(stored, modality="CT", **{**placed, **tags})
+
+
+def seg_of(source: Dataset, masks: dict[str, np.ndarray], name: object = 0, **geometry: object) -> Dataset:
+    given = {"orientation": AXIAL, "spacing_mm": (1, 1), "frame_of_reference": source.FrameOfReferenceUID, **geometry}
+    at = given.pop("position_mm", (0, 0, 0))
+    frames = [Frame(number, mask, at, source.SOPInstanceUID) for number, mask in enumerate(masks.values(), 1)]
+    return seg(frames, dict(enumerate(masks, 1)), name=name, **given)
+
+
+def test_one_file_an_organ_is_one_mask(tmp_path: Path) -> None:
+    source = ct()
+    save(source, tmp_path / "images/a.dcm")
+    save(seg_of(source, {"Lung": LUNG}, "lung"), tmp_path / "masks/1.dcm")
+    save(seg_of(source, {"Heart": HEART}, "heart"), tmp_path / "masks/2.dcm")
+    made, aside = indexed(tmp_path)
+    (row,) = made.rows
+    assert (aside, row.structures) == ({}, {"lung", "heart"})
+    np.testing.assert_array_equal(load_mask(row, tmp_path / "masks", ["Heart", "Lung"]), HEART + 2 * LUNG)
+    np.testing.assert_array_equal(load_mask(row, tmp_path / "masks", ["lung"]), LUNG)
+    with pytest.raises(StudyError) as refusal:
+        load_mask(row, tmp_path / "masks", ["Liver"])
+    assert refusal.value.reason == "missing-structure"
+
+
+def test_two_files_that_mark_one_structure_leave_the_image_without_a_mask(tmp_path: Path) -> None:
+    sources = [ct(name=n, patient=f"P{n}") for n in range(2)]
+    for n, source in enumerate(sources):
+        save(source, tmp_path / f"images/{n}.dcm")
+        save(seg_of(source, {"Lung": LUNG}, n), tmp_path / f"masks/{n}.dcm")
+    save(seg_of(sources[0], {"Heart": HEART, " LUNG": HEART}, "other"), tmp_path / "masks/other.dcm")
+    made, aside = indexed(tmp_path)
+    assert aside == {"masks/0.dcm": "second-mask", "masks/other.dcm": "second-mask"}
+    assert {row.paths[0]: row.mask for row in made.rows} == {"0.dcm": None, "1.dcm": "1.dcm"}
+    made, aside = indexed(tmp_path, require=("mask",))
+    assert aside["0.dcm"] == "missing-mask"
+
+
+def test_a_segment_without_a_mark_contradicts_nothing(tmp_path: Path) -> None:
+    source = ct()
+    save(source, tmp_path / "images/a.dcm")
+    save(seg_of(source, {"Lung": LUNG, "Heart": HEART & False}, "lung"), tmp_path / "masks/1.dcm")
+    save(seg_of(source, {"Heart": HEART}, "heart"), tmp_path / "masks/2.dcm")
+    made, aside = indexed(tmp_path)
+    assert aside == {}
+    np.testing.assert_array_equal(load_mask(made.rows[0], tmp_path / "masks", ["Heart", "Lung"]), HEART + 2 * LUNG)
+
+
+def test_a_copy_of_a_mask_is_a_duplicate(tmp_path: Path) -> None:
+    source = ct()
+    save(source, tmp_path / "images/a.dcm")
+    for name in ("a", "b"):
+        save(seg_of(source, {"Lung": LUNG}), tmp_path / f"masks/{name}.dcm")
+    made, aside = indexed(tmp_path)
+    assert aside == {"masks/b.dcm": "duplicate-instance"}
+    assert made.rows[0].mask == "a.dcm"
+
+
+def test_nifti_masks_of_one_name_are_one_mask_unless_they_share_a_value(tmp_path: Path) -> None:
+    for seed, name in enumerate(("a", "b")):
+        save_nifti(np.random.default_rng(seed).random((4, 5, 6)), tmp_path / f"images/{name}.nii.gz")
+    one, two = np.zeros((4, 5, 6), np.uint8), np.zeros((4, 5, 6), np.uint8)
+    one[:2], two[3:] = 1, 2
+    for name, second in (("a", two), ("b", np.minimum(two, 1))):
+        save_nifti(one, tmp_path / f"masks/x/{name}.nii.gz")
+        save_nifti(second, tmp_path / f"masks/y/{name}.nii")
+    made, aside = indexed(tmp_path)
+    assert aside == {"masks/x/b.nii.gz": "second-mask", "masks/y/b.nii": "second-mask"}
+    row = next(row for row in made.rows if row.paths == ("a.nii.gz",))
+    np.testing.assert_array_equal(load_mask(row, tmp_path / "masks", ["1", "2"]), (one + two).T)
+    assert sum(row.mask is None for row in made.rows) == 1
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.005, 0.2])
+def test_a_nifti_mask_lies_by_its_affine(tmp_path: Path, shift: float) -> None:
+    affine = np.diag([0.5, 0.6, 2.0, 1.0])
+    stored = np.random.default_rng(1).integers(0, 3, (4, 5, 6)).astype(np.uint8)
+    flipped = affine @ np.array([[-1, 0, 0, 3], [0, 1, 0, 0], [0, 0, -1, 5], [0, 0, 0, 1.0]])
+    flipped[0, 3] += shift
+    save_nifti(np.random.default_rng(0).random((4, 5, 6)), tmp_path / "images/a.nii.gz", affine)
+    save_nifti(stored[::-1, :, ::-1], tmp_path / "masks/a.nii.gz", flipped)
+    made, aside = indexed(tmp_path)
+    if shift > 0.05:
+        assert aside == {"masks/a.nii.gz": "mask-misfit"}
+    else:
+        np.testing.assert_array_equal(load_mask(made.rows[0], tmp_path / "masks", ["1", "2"]), stored.T)
+
+
+@pytest.mark.parametrize("values", [np.array([0, 0.5]), np.array([0, -1]), np.array([0, np.nan])])
+def test_a_nifti_mask_of_values_that_are_no_labels_is_refused(tmp_path: Path, values: np.ndarray) -> None:
+    save_nifti(np.random.default_rng(0).random((4, 5, 6)), tmp_path / "images/a.nii.gz")
+    save_nifti(np.resize(values, (4, 5, 6)).astype(np.float32), tmp_path / "masks/a.nii.gz")
+    _, aside = indexed(tmp_path)
+    assert aside == {"masks/a.nii.gz": "no-label-map"}
+
+
+TURNED = {
+    "as its image": (SHAPE, AXIAL, (0, 0, 0), lambda mask: mask),
+    "rows reversed": (SHAPE, (1, 0, 0, 0, -1, 0), (0, 15, 0), lambda mask: mask[::-1]),
+    "columns reversed": (SHAPE, (-1, 0, 0, 0, 1, 0), (11, 0, 0), lambda mask: mask[:, ::-1]),
+    "half a turn": (SHAPE, (-1, 0, 0, 0, -1, 0), (11, 15, 0), lambda mask: mask[::-1, ::-1]),
+    "exchanged": (SHAPE[::-1], (0, 1, 0, 1, 0, 0), (0, 0, 0), lambda mask: mask.T),
+    "a part of it": ((8, 12), AXIAL, (0, 8, 0), lambda mask: mask[8:]),
+}
+
+
+@pytest.mark.parametrize("how", TURNED)
+def test_a_mask_lies_by_its_own_orientation(tmp_path: Path, how: str) -> None:
+    _, orientation, position, turn = TURNED[how]
+    source = ct()
+    save(source, tmp_path / "images/a.dcm")
+    made = seg_of(source, {"Heart": turn(HEART)}, orientation=orientation, position_mm=position)
+    save(made, tmp_path / "masks/m.dcm")
+    found, aside = indexed(tmp_path)
+    assert aside == {}
+    np.testing.assert_array_equal(load_mask(found.rows[0], tmp_path / "masks", ["Heart"]), HEART)
+
+
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        {"position_mm": (0, 0.4, 0)},
+        {"position_mm": (0, 0, 1.0)},
+        {"position_mm": (0, 3, 0)},
+        {"position_mm": None},
+        {"orientation": None},
+        {"orientation": (1, 0, 0, 0, 0, 1)},
+        {"orientation": (1, 0, 0, 0, -1, 0)},
+        {"spacing_mm": None},
+        {"spacing_mm": (1, 1.2)},
+        {"spacing_mm": (2, 2)},
+        {"frame_of_reference": uid("elsewhere")},
+    ],
+)
+def test_a_mask_that_lies_elsewhere_is_refused_though_it_names_its_image(
+    tmp_path: Path, geometry: dict[str, object]
+) -> None:
+    source = ct()
+    save(source, tmp_path / "images/a.dcm")
+    save(seg_of(source, {"Heart": HEART}, **geometry), tmp_path / "masks/m.dcm")
+    found, aside = indexed(tmp_path)
+    assert aside == {"masks/m.dcm": "mask-misfit"}
+    assert found.rows[0].masks == ()
+
+
+def test_a_mask_that_names_two_images_at_one_place_belongs_to_the_one_that_each_frame_names(tmp_path: Path) -> None:
+    sources = [ct(name=n) for n in range(2)]
+    for n, source in enumerate(sources):
+        save(source, tmp_path / f"images/{n}.dcm")
+    frames = [Frame(1, mask, (0, 0, 0), one.SOPInstanceUID) for one, mask in zip(sources, (LUNG, HEART), strict=True)]
+    made = seg(frames, {1: "Organ"}, orientation=AXIAL, spacing_mm=(1, 1))
+    save(made, tmp_path / "masks/m.dcm")
+    found, aside = indexed(tmp_path)
+    assert aside == {}
+    for row in found.rows:
+        expected = (LUNG, HEART)[int(row.paths[0][0])]
+        np.testing.assert_array_equal(load_mask(row, tmp_path / "masks", ["Organ"]), expected)
+
+
+def test_a_mask_that_names_images_of_two_grids_serves_the_one_that_it_fits(tmp_path: Path) -> None:
+    fine, coarse = ct(name="fine"), ct(np.arange(48).reshape(8, 6) * 80, name="coarse", PixelSpacing=[2, 2])
+    save(fine, tmp_path / "images/fine.dcm")
+    save(coarse, tmp_path / "images/coarse.dcm")
+    frames = [Frame(1, LUNG, (0, 0, 0), one.SOPInstanceUID) for one in (coarse, fine)]
+    save(seg(frames, {1: "Lung"}, orientation=AXIAL, spacing_mm=(1, 1)), tmp_path / "masks/m.dcm")
+    found, aside = indexed(tmp_path)
+    assert aside == {}
+    assert {row.paths[0]: row.mask for row in found.rows} == {"fine.dcm": "m.dcm", "coarse.dcm": None}
+
+
+def _series(change: Callable[[Dataset], object]) -> list[Dataset]:
+    slices = series(5)
+    for one in slices:
+        one.RescaleType = "HU"
+    change(slices[3])
+    return slices
+
+
+@pytest.mark.parametrize(
+    ("what", "change"),
+    [
+        ("pixel spacings", lambda one: setattr(one, "PixelSpacing", [0.35, 0.8])),
+        ("pixel spacings", lambda one: delattr(one, "PixelSpacing")),
+        ("studies", lambda one: setattr(one, "StudyInstanceUID", uid("another study"))),
+        ("patients", lambda one: setattr(one, "PatientID", "P2")),
+        ("modalities", lambda one: setattr(one, "Modality", "MR")),
+        ("manufacturers", lambda one: setattr(one, "Manufacturer", "ANOTHER")),
+        ("frames of reference", lambda one: setattr(one, "FrameOfReferenceUID", uid("another frame"))),
+        ("units", lambda one: setattr(one, "RescaleType", "US")),
+        ("not parallel", lambda one: setattr(one, "ImageOrientationPatient", [0.0, 1, 0, 1, 0, 0])),
+    ],
+)
+def test_slices_that_differ_in_what_a_series_has_once_are_no_volume(
+    tmp_path: Path, what: str, change: Callable[[Dataset], object]
+) -> None:
+    for n, one in enumerate([*_series(change), *series(3, patient="P9", name="sound")]):
+        save(one, tmp_path / f"images/{n}.dcm")
+    found = index_cohort(site(tmp_path, volumes=True), "chest", workers=0)
+    assert [row.shape for row in found.rows] == [(3, 8, 6)]
+    entries = read_quarantine(tmp_path / "index")
+    assert [(one.reason, what in one.detail) for one in entries] == [("mixed-series", True)] * 5
+
+
+def test_a_spacing_that_a_header_rounds_is_the_same(tmp_path: Path) -> None:
+    for n, one in enumerate(_series(lambda one: setattr(one, "PixelSpacing", [0.7001, 0.7999]))):
+        save(one, tmp_path / f"images/{n}.dcm")
+    assert len(index_cohort(site(tmp_path, volumes=True), "chest", workers=0).rows) == 1
+
+
+@pytest.mark.parametrize(("shift_mm", "flags"), [(0.0, ()), (0.1, ()), (0.5, ("gantry-tilt",))])
+def test_a_tilted_gantry_is_flagged(tmp_path: Path, shift_mm: float, flags: Sequence[str]) -> None:
+    for n, one in enumerate(series(5)):
+        one.ImagePositionPatient = [0.0, round(shift_mm * n, 3), 2.5 * n]
+        save(one, tmp_path / f"images/{n}.dcm")
+    (row,) = index_cohort(site(tmp_path, volumes=True), "chest", workers=0).rows
+    assert row.flags == flags

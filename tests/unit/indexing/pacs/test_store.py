@@ -77,4 +77,4 @@ def test_a_folder_has_one_key_one_table_one_process_and_nothing_else(
     with pytest.raises(CohortError, match="image folder holds files from elsewhere"):
         Store(foreign, KEY)
     assert [path.name for path in foreign.iterdir()] == ["export.dcm"]
-    assert json.loads((tmp_path / STATE).read_text().splitlines()[0])["table"] == "1"
+    assert json.loads((tmp_path / STATE).read_text().splitlines()[0])["table"] == stores.EDITION

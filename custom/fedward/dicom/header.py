@@ -158,7 +158,7 @@ def is_stated(dataset: Dataset, keyword: str) -> bool:
     with suppress(Exception):  # a value that cannot be converted is stated
         raw: object = dataset.get_item(keyword)
         if isinstance(raw, RawDataElement):
-            return bool((raw.value or b"").strip(_PADDING.encode()))
+            return bool((raw.value or b"").strip(_PADDING.encode() if dictionary_VR(keyword) in _TEXT_VR else b""))
         return raw is not None and getattr(raw, "value", None) not in (None, "", b"", [])
     return True
 

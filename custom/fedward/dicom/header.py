@@ -16,9 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from pydicom import Dataset, dcmread
-from pydicom.datadict import dictionary_VR
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
+from pydicom.dataset import FileMetaDataset
 from pydicom.errors import InvalidDicomError
+from pydicom.tag import Tag
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from fedward.errors import FedwardError, StudyError
 
@@ -27,6 +30,12 @@ _PADDING = " \t\r\n\0"
 _TEXT_VR = frozenset({"AE", "AS", "CS", "DA", "DS", "IS", "LO", "SH", "TM", "UI"})
 _BARE_STARTS = (b"\x08\x00", b"\x02\x00", b"\x00\x08", b"\x00\x02")
 """First bytes of a data set without the 128-byte preamble: group 0002 or 0008, in either byte order."""
+_SYNTAXES = {
+    (True, True): ImplicitVRLittleEndian,
+    (False, True): ExplicitVRLittleEndian,
+    (False, False): ExplicitVRBigEndian,
+}
+"""Encoding that a reader found (implicit VR, little endian) -> transfer syntax of uncompressed pixels in it."""
 
 
 class _Silence:
@@ -108,6 +117,8 @@ def read_bytes(path: Path) -> bytes:
 def parse(data: bytes) -> Dataset:
     """Parse a DICOM file held in memory, also without preamble if its first bytes are those of a data set.
 
+    A file without TransferSyntaxUID (0002,0010) gets the one of its encoding; none, if its pixels are compressed.
+
     Raises:
         StudyError: "unreadable" for a file that is not DICOM; "truncated" for a file that ends inside an element.
     """
@@ -115,17 +126,72 @@ def parse(data: bytes) -> Dataset:
         raise StudyError("unreadable", "the file is empty")
     with refusing("unreadable", "the header cannot be read"):
         try:
-            return dcmread(BytesIO(data))
+            return _with_syntax(dcmread(BytesIO(data)))
         except InvalidDicomError:
             if not data.startswith(_BARE_STARTS):
                 raise StudyError("unreadable", "neither DICOM nor NIfTI") from None
-            return dcmread(BytesIO(data), force=True)
+            return _with_syntax(dcmread(BytesIO(data), force=True))
         except EOFError:
             raise StudyError("truncated", "the file ends inside an element") from None
 
 
+def syntax_of(header: Dataset) -> UID | None:
+    """Return the transfer syntax of a parsed file, or None where it is unknown."""
+    found: UID | None = getattr(getattr(header, "file_meta", None), "TransferSyntaxUID", None)
+    return found or None
+
+
+def is_little_endian(header: Dataset) -> bool:
+    """True unless the transfer syntax is known to be big-endian."""
+    return syntax_of(header) != ExplicitVRBigEndian
+
+
+def is_there(dataset: Dataset, keyword: str) -> bool:
+    """True if a data set has an element, empty or not; a tenth of the cost of ``keyword in dataset``."""
+    return tag_for_keyword(keyword) in dataset.keys()  # noqa: SIM118 - the data set's own test converts the keyword
+
+
+def is_stated(dataset: Dataset, keyword: str) -> bool:
+    """True if an element is there and not empty, even if its value is malformed."""
+    if not is_there(dataset, keyword):
+        return False
+    with suppress(Exception):  # a value that cannot be converted is stated
+        raw: object = dataset.get_item(keyword)
+        if isinstance(raw, RawDataElement):
+            return bool((raw.value or b"").strip(_PADDING.encode() if dictionary_VR(keyword) in _TEXT_VR else b""))
+        return raw is not None and getattr(raw, "value", None) not in (None, "", b"", [])
+    return True
+
+
+def named(keyword: str) -> str:
+    """Return an element's keyword with its tag."""
+    tag = Tag(tag_for_keyword(keyword) or 0)
+    return f"{keyword} ({tag.group:04X},{tag.element:04X})"
+
+
+def required(dataset: Dataset, keyword: str) -> int:
+    """Return a required whole number of one value.
+
+    Raises:
+        StudyError: "undecodable", naming the element, where it is absent, malformed or has several values.
+    """
+    if not is_there(dataset, keyword):
+        raise StudyError("undecodable", f"{named(keyword)} is absent")
+    raw: object = dataset.get_item(keyword)
+    if isinstance(raw, RawDataElement) and raw.VR in ("US", None) and raw.length == 2 and raw.value is not None:
+        return int.from_bytes(raw.value, "little" if raw.is_little_endian else "big")
+    found = numbers(dataset, keyword)
+    if len(found) == 1 and found[0] == int(found[0]):
+        return int(found[0])
+    if not is_stated(dataset, keyword):
+        raise StudyError("undecodable", f"{named(keyword)} is empty")
+    raise StudyError("undecodable", f"{named(keyword)} is not one whole number")
+
+
 def value(dataset: Dataset, keyword: str) -> Any:
     """Return an optional element's value, or None where it is absent, empty or malformed."""
+    if not is_there(dataset, keyword):
+        return None
     with suppress(Exception):  # an optional value that cannot be read counts as absent
         found = dataset.get(keyword)
         return None if found is None or found == "" else found
@@ -137,6 +203,8 @@ def plain(dataset: Dataset, keyword: str) -> str | None:
 
     pydicom's conversion and validation of values costs more than all other work of the index on a header.
     """
+    if not is_there(dataset, keyword):
+        return None
     with suppress(Exception):  # the caller then uses the slow conversion
         raw: object = dataset.get_item(keyword)
         bare = raw.value if isinstance(raw, RawDataElement) else None
@@ -147,6 +215,8 @@ def plain(dataset: Dataset, keyword: str) -> str | None:
 
 def text(dataset: Dataset, keyword: str) -> str:
     """Return an optional text value without surrounding blanks and NULs; "" where there is none."""
+    if not is_there(dataset, keyword):
+        return ""
     if (found := plain(dataset, keyword)) is not None:
         return found
     found = value(dataset, keyword)
@@ -157,6 +227,8 @@ def text(dataset: Dataset, keyword: str) -> str:
 
 def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...]:
     """Return an optional value as numbers, one or more; () where there is none or one is not a finite number."""
+    if not is_there(dataset, keyword):
+        return ()
     with suppress(Exception):  # a malformed decimal string counts as absent
         bare = plain(dataset, keyword)
         found = value(dataset, keyword) if bare is None else bare.split("\\")
@@ -180,7 +252,19 @@ def item(dataset: Dataset, keyword: str) -> Dataset | None:
 
 def items(dataset: Dataset | None, keyword: str) -> list[Dataset]:
     """Return all items of an optional sequence; [] where it is absent or malformed."""
-    found = [] if dataset is None else value(dataset, keyword) or []
+    found = (dataset is not None and value(dataset, keyword)) or []
     with suppress(Exception):  # a sequence that cannot be read counts as absent
         return [one for one in found if isinstance(one, Dataset)]
     return []
+
+
+def _with_syntax(header: Dataset) -> Dataset:
+    if syntax_of(header) is not None:
+        return header
+    if getattr(header, "file_meta", None) is None:
+        header.file_meta = FileMetaDataset()
+    pixels: object = header.get_item("PixelData")
+    compressed = getattr(pixels, "length", 0) == 0xFFFF_FFFF or getattr(pixels, "is_undefined_length", False)
+    if not compressed and (found := _SYNTAXES.get(header.original_encoding)) is not None:  # type: ignore[arg-type]
+        header.file_meta.TransferSyntaxUID = found
+    return header

@@ -16,7 +16,7 @@ from fedward.dicom.geometry import between_slices_mm, frame_places, in_plane_mm,
 from fedward.dicom.geometry import volume_spacing_mm as volume_spacing
 from fedward.dicom.header import parse
 from fedward.dicom.nifti import parse_nifti
-from fedward.dicom.pixels import decode, to_grey
+from fedward.dicom.pixels import decode, to_grey, with_background, without_background
 from fedward.errors import StudyError
 
 
@@ -45,14 +45,17 @@ def dicom_image(data: bytes) -> Image:
 
 
 def series_image(files: Sequence[bytes]) -> Image:
-    """Decode several DICOM files of one series into one volume, in order of position."""
+    """Decode several DICOM files of one series into one volume, in order of position.
+
+    Background, such as padding, becomes the least of all other values of the volume.
+    """
     headers = [parse(data) for data in files]
     order, gap = order_slices([place_of(header) for header in headers])
-    slices = [to_grey(headers[index], decode(headers[index])) for index in order]
+    slices = [without_background(headers[index], decode(headers[index])) for index in order]
     if any(one.shape != slices[0].shape or one.ndim != 2 for one in slices):
         raise StudyError("mixed-series", "slices of different shapes")
     first = headers[order[0]]
-    return Image(np.stack(slices), volume_spacing(gap, in_plane_mm(first)))
+    return Image(with_background(np.stack(slices)), volume_spacing(gap, in_plane_mm(first)))
 
 
 def nifti_image(data: bytes) -> Image:

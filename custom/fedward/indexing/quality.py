@@ -21,13 +21,12 @@ from fedward.dicom.header import item, parse, read_bytes, refusing, text, whole
 from fedward.dicom.image import frame_order
 from fedward.dicom.masks import label_values
 from fedward.dicom.nifti import is_nifti, parse_nifti, patient_of, stem
-from fedward.dicom.pixels import decode, has_pixels
+from fedward.dicom.pixels import decode, has_pixels, judge
 from fedward.dicom.segmentation import SEGMENTATION_CLASSES, FramePlace, read_segments
+from fedward.dicom.verdict import is_blank
 from fedward.errors import StudyError
 from fedward.settings import CohortPolicy
 
-_BLANK_PART = 0.99
-_SAMPLE = 16_384
 _OLDEST_DECADE = 90
 Role = Literal["image", "mask"]
 
@@ -172,7 +171,8 @@ def _image(finding: FileFacts, header: Dataset, cohort: CohortPolicy) -> FileFac
     stored = decode(header)
     if stored.colour and (whole(header, "NumberOfFrames") or 1) > 1:
         finding = replace(finding, flags=(*finding.flags, "first-frame-only"))
-    finding = replace(finding, blank=is_blank(stored.values))
+    seen = judge(header, stored)
+    finding = replace(finding, blank=seen.blank, flags=(*finding.flags, *seen.flags))
     return _placed(_unless_blank(finding, volumes=cohort.volumes and stored.values.ndim == 2), header, stored.values)
 
 
@@ -226,17 +226,6 @@ def _segmentation(finding: FileFacts, header: Dataset) -> FileFacts:
         segments=tuple(sorted(found.labels.items())),
         mask_frames=found.places,
     )
-
-
-def is_blank(values: NDArray[np.generic]) -> bool:
-    """True if at least 99 % of the pixels, in an even sample of about 16,384, have one value or are not finite."""
-    step = max(1, values.size // _SAMPLE)
-    sample = values.reshape(-1)[:: step + (step % 2 == 0)]
-    finite = sample[np.isfinite(sample)] if sample.dtype.kind == "f" else sample
-    if not finite.size:
-        return True
-    middle = np.partition(finite, finite.size // 2)[finite.size // 2]
-    return bool(np.count_nonzero(finite == middle) >= _BLANK_PART * finite.size)
 
 
 def age_decade(header: Dataset) -> int | None:

@@ -33,5 +33,7 @@ FLAGS: dict[str, str] = {
     "burned-in-annotation": "says that text is burned into its pixels (0028,0301)",
     "first-frame-only": "is a colour film: only its first frame is used",
     "gantry-tilt": "its slices are shifted by more than a pixel, as by a tilted gantry; nothing corrects it",
+    "window-ignored": "has a window or VOI LUT that cannot be applied or leaves nothing to see: it is not applied",
+    "window-saturates": "has a window or VOI LUT that gives at least 90 % of the pixels one value",
 }
 """Flag of an image -> explanation for those who maintain the archive."""

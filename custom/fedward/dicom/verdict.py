@@ -1,0 +1,83 @@
+"""Judge the grey values of an image by an even sample: is it blank, and does its window leave anything to see?
+
+The same sample decides at the index and whenever the image is loaded, so both see the same image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedward.dicom.grey import Rescale, Steps
+
+_SAMPLE = 16_384
+_BLANK_PART = 0.99
+_SATURATED_PART = 0.90
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Judgement of an image as a network would see it.
+
+    Attributes:
+        blank: True if at least 99 % of the grey values are one value.
+        flags: "window-ignored" where the header's window or VOI LUT cannot be applied, or gives at least 99 % of the
+            pixels one value which they do not have without it; "window-saturates" for at least 90 %.
+    """
+
+    blank: bool
+    flags: tuple[str, ...] = ()
+
+
+def is_blank(values: NDArray[np.generic]) -> bool:
+    """True if at least 99 % of the pixels, in an even sample of about 16,384, have one value or are not finite."""
+    return _is_one_value(_sample(values)[0], _BLANK_PART)
+
+
+def chosen(values: NDArray[np.generic], steps: Steps) -> tuple[Steps, tuple[str, ...]]:
+    """Return the steps without a window that leaves nothing to see, and the flags. Padding does not count as seen."""
+    if steps.voi is None:
+        return steps, ("window-ignored",) if steps.faulty else ()
+    pixels, frames = _sample(values)
+    shown = steps.apply(pixels, frames)
+    if not _is_one_value(shown, _SATURATED_PART):
+        return steps, ()
+    plain = steps.without_voi().apply(pixels, frames)
+    if _is_one_value(shown, _BLANK_PART) and not _is_one_value(plain, _BLANK_PART):
+        return steps.without_voi(), ("window-ignored",)
+    return steps, () if _is_one_value(plain, _SATURATED_PART) else ("window-saturates",)
+
+
+def verdict(values: NDArray[np.generic], steps: Steps | None) -> Verdict:
+    """Judge stored values and their grey-scale steps; None for colour, which has none."""
+    if steps is None:
+        return Verdict(is_blank(values))
+    steps, flags = chosen(values, steps)
+    if steps.voi is None and steps.padding is None and (steps.modality is None or _is_affine(steps)):
+        return Verdict(is_blank(values), flags)
+    seen = steps.apply(*_sample(values))
+    own = seen[~np.isnan(seen)]
+    return Verdict(not own.size or _is_one_value(np.where(np.isnan(seen), own.min(), seen), _BLANK_PART), flags)
+
+
+def _is_affine(steps: Steps) -> bool:
+    return isinstance(steps.modality, Rescale) and len(steps.modality.slope) == 1
+
+
+def _sample(values: NDArray[np.generic]) -> tuple[NDArray[np.generic], NDArray[np.intp] | None]:
+    """Return an even sample of the pixels, and the frame of each where there are several."""
+    step = max(1, values.size // _SAMPLE)
+    step += step % 2 == 0
+    frames = np.arange(0, values.size, step) // (values.size // len(values)) if values.ndim == 3 else None
+    return values.reshape(-1)[::step], frames
+
+
+def _is_one_value(values: NDArray[np.generic], part: float) -> bool:
+    """True if at least ``part``, of more than a half, of the finite values are one value."""
+    finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+    if not finite.size:
+        return True
+    middle = np.partition(finite, finite.size // 2)[finite.size // 2]
+    return bool(np.count_nonzero(finite == middle) >= part * finite.size)

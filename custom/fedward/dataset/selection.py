@@ -13,9 +13,7 @@ from typing import Any
 from fedward.dataset.manifest import Manifest, Row
 from fedward.errors import CohortError
 from fedward.settings import JobSpec
-
-YES, NO = frozenset({"1", "yes", "true"}), frozenset({"0", "no", "false"})
-"""Values for yes and for no in a label column, in upper or lower case; also 1.0 and 0.0."""
+from fedward.settings.label_words import NO, YES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from fedward.measures import Measure, measure_of
 from fedward.settings.base import Fraction, Name, Settings, SiteId
 from fedward.settings.encryption import JobEncryption
+from fedward.settings.label_words import missing_words
 from fedward.settings.privacy import JobPrivacy
 
 
@@ -84,6 +85,13 @@ class Data(Settings):
     def _positive(self) -> Self:
         if any(side < 1 for side in self.size):
             raise ValueError("every side of size must be at least 1 pixel")
+        return self
+
+    @model_validator(mode="after")
+    def _classes_are_values(self) -> Self:
+        if missing := missing_words(self.classes):
+            words = ", ".join(sorted(missing))
+            raise ValueError(f"classes has {words}, which means no value in a label table; name the class differently")
         return self
 
 

@@ -29,6 +29,7 @@ FILES = (("jobs/<name>/job.toml", JobSpec), ("site.toml", SitePolicy), ("provisi
 def reference() -> str:
     """The whole page."""
     from fedward.indexing.quality import REASONS
+    from fedward.indexing.tables.account import REASONS as LINE_REASONS
 
     lines = ["# Reference", "", "Written from the code by `make reference`.", "", "## Commands", ""]
     lines += _commands(typer.main.get_command(app), "fedward")
@@ -37,6 +38,8 @@ def reference() -> str:
         lines += [f"### {name}", "", "| setting | default | meaning |", "|---|---|---|", *_settings(model, ""), ""]
     lines += ["## Reasons for quarantine", "", "| reason | meaning |", "|---|---|"]
     lines += [f"| `{reason}` | {meaning} |" for reason, meaning in REASONS.items()]
+    lines += ["", "## Reasons for refused lines of a label table", "", "| reason | the line |", "|---|---|"]
+    lines += [f"| `{reason}` | {meaning} |" for reason, meaning in LINE_REASONS.items()]
     lines += ["", "## Events of a job", "", "| event | meaning and fields |", "|---|---|"]
     lines += [f"| `{kind}` | {meaning} |" for kind, meaning in KINDS.items()]
     return "\n".join(lines) + "\n"

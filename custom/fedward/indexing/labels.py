@@ -41,6 +41,7 @@ class LabelTable:
         path: path of the file.
         columns: label columns, in order.
         rows: rows of the table.
+        key: the site's key.
         refused: lines that could not be read.
         blank: numbers of the blank lines.
         unnamed_columns: number of columns with values under an empty heading.
@@ -49,6 +50,7 @@ class LabelTable:
     path: Path
     columns: tuple[str, ...]
     rows: tuple[LabelRow, ...]
+    key: SiteKey
     refused: tuple[RefusedLine, ...] = ()
     blank: tuple[int, ...] = ()
     unnamed_columns: int = 0
@@ -71,7 +73,7 @@ class LabelTable:
         Raises:
             CohortError: no row matches any image, every line is refused, or two rows label one image differently.
         """
-        cohort = Cohort(images, spellings, self.rows)
+        cohort = Cohort(images, spellings, self.rows, self.key)
         if images and not cohort.usable:
             self._no_match(cohort)
         stated: dict[Kind, dict[str, LabelRow]] = {kind: {} for kind in cohort.usable}
@@ -144,7 +146,7 @@ def read_labels(path: Path, key: SiteKey) -> LabelTable:
     rows, without_id = rows_of(table, columns, key)
     refused = (*table.refused, *without_id)
     require_lines(path, refused, others=len(rows))
-    return LabelTable(path, tuple(columns), tuple(rows), refused, table.blank, unnamed_columns(table))
+    return LabelTable(path, tuple(columns), tuple(rows), key, refused, table.blank, unnamed_columns(table))
 
 
 def _missing(columns: Collection[str], found: Sequence[LabelRow | None]) -> dict[str, dict[str, int]]:

@@ -58,11 +58,7 @@ def index(
             with _bar(f"indexing {name}") as report:
                 manifest = index_cohort(policy, name, progress=report, workers=workers)
         except QuarantineError as refusal:
-            err = screen(stderr=True)
-            err.print(_reasons(refusal.table, name))
-            lines = read_account(policy.cohorts[name].index)
-            if lines is not None and _doubtful(lines):
-                err.print(_account(lines, name))
+            _show_refused(refusal.table, read_account(policy.cohorts[name].index), name)
             raise
         summaries.append(summarise(manifest, policy.cohorts[name].index))
     if format is Format.json:
@@ -141,16 +137,28 @@ def _show(summary: Summary) -> None:
         out.print(_reasons(summary.quarantined, summary.cohort))
 
 
+def _show_refused(reasons: Reasons, lines: LabelLines | None, cohort: str) -> None:
+    err = screen(stderr=True)
+    err.print(_reasons(reasons, cohort))
+    if lines is not None and (_doubtful(lines) or lines.missing):
+        table = _account(lines, cohort)
+        for label, words in lines.missing.items():
+            table.add_row("", f"label {label}", _no_value(words))
+        err.print(table)
+
+
 def _values(values: dict[str, int], missing: dict[str, int], images: int) -> str:
     shown = f"{sum(values.values())} of {images} images"
     if len(values) > _FEW_VALUES:
         shown += f" ({len(values)} different values)"
     elif values:
         shown += f" ({', '.join(f'{value}: {count}' for value, count in values.items())})"
-    if missing:
-        words = ", ".join(f"{count} {word}" for word, count in missing.items())
-        shown += f"; {words} {'counts' if sum(missing.values()) == 1 else 'count'} as no value"
-    return shown
+    return f"{shown}; {_no_value(missing)}" if missing else shown
+
+
+def _no_value(words: dict[str, int]) -> str:
+    shown = ", ".join(f"{count} {word}" for word, count in words.items())
+    return f"{shown} {'counts' if sum(words.values()) == 1 else 'count'} as no value"
 
 
 def _doubtful(lines: LabelLines) -> bool:

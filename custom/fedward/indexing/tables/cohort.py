@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from fedward.indexing.site_key import Kind
+from fedward.indexing.site_key import Kind, SiteKey
 from fedward.indexing.tables.rows import KEY_COLUMNS, LabelRow
-from fedward.indexing.tables.spellings import Spellings
+from fedward.indexing.tables.spellings import Spellings, spellings_of
 
 Names = Mapping[Kind, frozenset[str]]
 """Pseudonyms by which a row may name an image, by kind; several for the slices of a volume."""
@@ -20,14 +20,14 @@ class Cohort:
         usable: kinds by which one row at least names an image, most specific first.
     """
 
-    def __init__(self, images: Sequence[Names], spellings: Spellings, rows: Sequence[LabelRow]) -> None:
+    def __init__(self, images: Sequence[Names], spellings: Spellings, rows: Sequence[LabelRow], key: SiteKey) -> None:
         self.named: dict[Kind, dict[str, set[int]]] = {kind: {} for kind in KEY_COLUMNS.values()}
         for number, image in enumerate(images):
             for kind, names in image.items():
                 for name in names:
                     self.named[kind].setdefault(name, set()).add(number)
         self.usable = [kind for kind in self.named if any(row.keys.get(kind) in self.named[kind] for row in rows)]
-        self._spellings = spellings
+        self._spellings, self._key = spellings, key
         self._in_table = {name for row in rows for name in row.keys.values()}
 
     def counts_under(self, row: LabelRow) -> Kind | None:
@@ -56,7 +56,7 @@ class Cohort:
     def _alike(self, row: LabelRow, kind: Kind) -> set[str]:
         """Return the identifiers of the cohort, and of its quarantine, that the row's identifier may stand for."""
         alike: set[str] = set()
-        for spelling in row.spellings[kind]:
+        for spelling in spellings_of(kind, row.ids[kind], self._key):
             alike |= self._spellings.get(spelling, frozenset())
             if spelling in self.named[kind]:
                 alike.add(spelling)

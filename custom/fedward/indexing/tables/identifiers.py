@@ -23,8 +23,8 @@ def normal_form(identifier: str) -> str:
 
     Compatible characters are equal (Unicode NFKC); invisible ones are removed.
     """
-    text = unicodedata.normalize("NFKC", identifier)
-    text = "".join(sign for sign in text if not sign.isspace() and unicodedata.category(sign)[0] != "C").casefold()
+    text = identifier if identifier.isascii() else unicodedata.normalize("NFKC", identifier)
+    text = "".join(sign for sign in text if sign.isprintable() and not sign.isspace()).casefold()
     return _without_padding(text.removeprefix("=").strip("\"'`´‘’"))
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fedward.dicom.nifti import stem
 from fedward.errors import CohortError
 from fedward.indexing.site_key import Kind, SiteKey
 from fedward.indexing.tables.reading import Cells, RefusedLine
-from fedward.indexing.tables.spellings import spellings_of
 from fedward.settings.label_words import is_missing, missing_words
 
 KEY_COLUMNS: dict[str, Kind] = {
@@ -33,14 +32,14 @@ class LabelRow:
         keys: pseudonyms by kind; one at least.
         labels: labels by column.
         missing: words for no value by column.
-        spellings: by kind, the pseudonyms of other spellings of its identifier.
+        ids: identifiers by kind, as written; ``repr`` does not show them, and they are kept in memory alone.
     """
 
     line: int
     keys: dict[Kind, str]
     labels: dict[str, str]
     missing: dict[str, str]
-    spellings: dict[Kind, frozenset[str]]
+    ids: dict[Kind, str] = field(repr=False)
 
 
 def kind_of(heading: str) -> Kind | None:
@@ -76,14 +75,21 @@ def rows_of(table: Cells, columns: dict[str, int], key: SiteKey) -> tuple[list[L
         column: missing_words(cells[number] for _, cells in table.rows if cells[number])
         for column, number in columns.items()
     }
+    kinds = [kind_of(heading) for heading in table.headings]
+    file_names = [_plain(heading) == "image" for heading in table.headings]
     rows, refused = [], []
     for line, cells in table.rows:
         given = {column: cells[number] for column, number in columns.items() if cells[number]}
         missing = {column: value for column, value in given.items() if value in absent[column]}
         labels = {column: value for column, value in given.items() if column not in missing}
-        keys, spellings = _keys(table.headings, cells, key)
-        if keys:
-            rows.append(LabelRow(line, keys, labels, missing, spellings))
+        ids = {
+            kind: stem(cell) if is_file else cell
+            for kind, is_file, cell in zip(kinds, file_names, cells, strict=True)
+            if kind is not None and cell and not is_missing(cell)
+        }
+        if ids:
+            keys = {kind: key.pseudonym(kind, identifier) for kind, identifier in ids.items()}
+            rows.append(LabelRow(line, keys, labels, missing, ids))
         else:
             refused.append(RefusedLine(line, "no-id"))
     return rows, refused
@@ -98,18 +104,3 @@ def unnamed_columns(table: Cells) -> int:
 
 def _plain(heading: str) -> str:
     return re.sub(r"[\s._-]+", "", heading).lower()
-
-
-def _keys(
-    headings: Sequence[str], cells: Sequence[str], key: SiteKey
-) -> tuple[dict[Kind, str], dict[Kind, frozenset[str]]]:
-    """Return the pseudonym of each identifier of a row, and those of its other spellings."""
-    keys, spellings = {}, {}
-    for heading, cell in zip(headings, cells, strict=True):
-        kind = kind_of(heading)
-        if kind is None or not cell or is_missing(cell):
-            continue
-        file_name = _plain(heading) == "image"
-        keys[kind] = key.pseudonym(kind, stem(cell) if file_name else cell)
-        spellings[kind] = spellings_of(kind, stem(cell.replace("\\", "/")) if file_name else cell, key)
-    return keys, spellings

@@ -41,6 +41,6 @@ def spellings_of(kind: Kind, identifier: str, key: SiteKey) -> frozenset[str]:
     The normal form, by ``SiteKey.alike``; and, for images from an archive, whose files hold only pseudonyms: exact
     pseudonyms of the normal form, in lower and upper case, and of a number with leading zeros.
     """
-    form = normal_form(identifier)
-    exact = {key.pseudonym(kind, one) for one in (form, form.upper(), *paddings(form))}
-    return frozenset(exact | {key.alike(kind, identifier)}) - {"", key.pseudonym(kind, identifier)}
+    form = normal_form(identifier.rsplit("\\", 1)[-1] if kind == "image" else identifier)
+    others = {form, form.upper(), *paddings(form)} - {"", identifier}
+    return frozenset({key.pseudonym(kind, one) for one in others} | {key.alike(kind, form)}) - {""}

@@ -124,13 +124,13 @@ def test_each_line_of_the_label_table_for_scripts(
 def test_a_cohort_refused_for_want_of_labels_shows_the_refused_lines(
     site_toml: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (site_toml.parent / "chest.csv").write_text("PatientID,tb\nP0,1\nP1,1,1\n")
+    (site_toml.parent / "chest.csv").write_text("PatientID,tb\nP0,NA\nP1,1,1\n")
     site_toml.write_text(
         site_toml.read_text().replace('labels = "chest.csv"', 'labels = "chest.csv"\nrequire = ["tb"]')
     )
     assert run(monkeypatch, str(site_toml), "--cohort", "chest") == 1
     err = capsys.readouterr().err
-    assert "missing-label" in err and "cell-count" in err
+    assert "missing-label" in err and "cell-count" in err and "1 NA counts as no value" in err
 
 
 def test_past_the_tolerance_a_table_and_one_line(

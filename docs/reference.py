@@ -29,6 +29,7 @@ FILES = (("jobs/<name>/job.toml", JobSpec), ("site.toml", SitePolicy), ("provisi
 def reference() -> str:
     """The whole page."""
     from fedward.indexing.reasons import FLAGS, REASONS
+    from fedward.indexing.tables.account import REASONS as LINE_REASONS
 
     lines = ["# Reference", "", "Written from the code by `make reference`.", "", "## Commands", ""]
     lines += _commands(typer.main.get_command(app), "fedward")
@@ -39,6 +40,8 @@ def reference() -> str:
     lines += [f"| `{reason}` | {meaning} |" for reason, meaning in REASONS.items()]
     lines += ["", "## Flags of images that serve all the same", "", "| flag | meaning |", "|---|---|"]
     lines += [f"| `{flag}` | {meaning} |" for flag, meaning in FLAGS.items()]
+    lines += ["", "## Reasons for refused lines of a label table", "", "| reason | the line |", "|---|---|"]
+    lines += [f"| `{reason}` | {meaning} |" for reason, meaning in LINE_REASONS.items()]
     lines += ["", "## Events of a job", "", "| event | meaning and fields |", "|---|---|"]
     lines += [f"| `{kind}` | {meaning} |" for kind, meaning in KINDS.items()]
     return "\n".join(lines) + "\n"

@@ -13,10 +13,9 @@ from typing import Any
 from fedward.dataset.manifest import Manifest, Row
 from fedward.errors import CohortError
 from fedward.settings import JobSpec
+from fedward.settings.label_words import NO, YES
 from fedward.structures import structure_key
 
-YES, NO = frozenset({"1", "yes", "true"}), frozenset({"0", "no", "false"})
-"""Values for yes and for no in a label column, in upper or lower case; also 1.0 and 0.0."""
 _MOST_SHOWN = 8
 
 

@@ -23,11 +23,12 @@ from fedward.dataset.manifest import Row
 from fedward.dicom.geometry import SAME_WITHIN, Place, order_slices, volume_spacing_mm
 from fedward.dicom.nifti import stem
 from fedward.errors import StudyError
-from fedward.indexing.labels import LabelTable
+from fedward.indexing.labels import Assigned, LabelTable
 from fedward.indexing.match_masks import match_masks
 from fedward.indexing.quality import FileFacts, tilt_flags
 from fedward.indexing.quarantine import Quarantined
 from fedward.indexing.site_key import Kind, SiteKey
+from fedward.indexing.tables.spellings import cohort_spellings
 from fedward.indexing.volume import Volume
 from fedward.settings import CohortPolicy
 
@@ -42,8 +43,8 @@ def assemble(
     cohort: CohortPolicy,
     key: SiteKey,
     labels: LabelTable | None,
-) -> tuple[list[Row], list[Quarantined]]:
-    """Return the rows, sorted by image, and every other file with its reason.
+) -> tuple[list[Row], list[Quarantined], Assigned | None]:
+    """Return the rows, sorted by image, every other file with its reason, and the account of the label table.
 
     Args:
         images, masks: findings with pseudonyms in place of identifiers.
@@ -52,7 +53,7 @@ def assemble(
         labels: the label table, or None.
 
     Raises:
-        CohortError: no label matches any image, or labels contradict each other.
+        CohortError: no label matches any image, every line of the table is refused, or labels contradict each other.
     """
     aside = [Quarantined(one.path, one.reason, one.detail) for one in images if one.reason]
     single = _without_duplicates(sorted((one for one in images if not one.reason), key=lambda one: one.path), aside)
@@ -62,9 +63,11 @@ def assemble(
     matched, unmatched = match_masks(volumes, usable)
     apart = f"{cohort.masks.name}/" if cohort.masks is not None and cohort.masks != cohort.images else ""
     aside += [replace(one, file=f"{apart}{one.file}") for one in faulty + unmatched]
-    labelled = labels.match([_names(volume, key) for volume in volumes]) if labels else [{}] * len(volumes)
+    names = [_names(volume, key) for volume in volumes]
+    labelled = None if labels is None else labels.assign(names, cohort_spellings(images, key))
     rows = []
-    for volume, row, label in zip(volumes, matched, labelled, strict=True):
+    given = [{}] * len(volumes) if labelled is None else labelled.labels
+    for volume, row, label in zip(volumes, matched, given, strict=True):
         row = replace(row, labels=label)
         missing = [column for column in cohort.require if column != MASK and column not in label]
         if missing:
@@ -73,7 +76,7 @@ def assemble(
             aside += [Quarantined(path, "missing-mask") for path in volume.row.paths]
         else:
             rows.append(row)
-    return sorted(rows, key=lambda row: row.image), aside
+    return sorted(rows, key=lambda row: row.image), aside, labelled
 
 
 def _without_duplicates(findings: Iterable[FileFacts], aside: list[Quarantined]) -> list[FileFacts]:

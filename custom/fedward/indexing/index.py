@@ -3,7 +3,8 @@
 1. Walk the image and mask folders: list every file with its size and time.
 2. Take unchanged files from the cache of the last run; examine the rest in worker processes, each file read once.
 3. Replace identifiers by pseudonyms at once; only pseudonyms are kept.
-4. Assemble rows; list all other files in ``quarantine.csv`` with reasons.
+4. Assemble rows; list all other files in ``quarantine.csv``, and refused lines of the label table in
+   ``labels-refused.csv``, with reasons.
 5. Refuse the cohort if more files are unusable than the site tolerates; otherwise write the manifest, whole or not at
    all.
 """
@@ -22,6 +23,7 @@ from fedward.indexing.labels import read_labels
 from fedward.indexing.quality import FileFacts
 from fedward.indexing.quarantine import Quarantined, QuarantineError, tally, write_quarantine
 from fedward.indexing.site_key import SiteKey, load_key
+from fedward.indexing.tables.account import remove_account, write_account
 from fedward.indexing.walk import fingerprint, read_cache, split_known, walk, walks, write_cache
 from fedward.indexing.workers import examine_all
 from fedward.settings import CohortPolicy, SitePolicy
@@ -53,13 +55,16 @@ def index_cohort(
     chosen = _chosen(policy, cohort)
     seen, roots = _walk(chosen)
     key = load_key(policy.key)
-    labels = None if chosen.labels is None else read_labels(chosen.labels, key)
     try:
+        remove_account(chosen.index)
+        labels = None if chosen.labels is None else read_labels(chosen.labels, key)
         found = _findings(seen, roots, chosen, key, progress, workers)
         images = [one for one in found if one.role == "image" and not one.mask_frames]
         masks = [one for one in found if one.role == "mask" or one.mask_frames]
-        rows, aside = assemble(images, masks, cohort=chosen, key=key, labels=labels)
+        rows, aside, labelled = assemble(images, masks, cohort=chosen, key=key, labels=labels)
         write_quarantine(aside, chosen.index)
+        if labelled is not None:
+            write_account(labelled.lines, labelled.refused, chosen.index)
         whose = {one.path: one.patient for one in images}
         _require_usable(
             chosen, unusable=len(images) - sum(len(row.paths) for row in rows), files=len(images), aside=aside
@@ -85,6 +90,7 @@ def pseudonymous(finding: FileFacts, key: SiteKey) -> FileFacts:
     return replace(
         finding,
         patient=key.pseudonym("patient", finding.patient),
+        patient_alike=key.alike("patient", finding.patient),
         study=key.pseudonym("study", finding.study),
         series=key.pseudonym("series", finding.series),
         instance=key.pseudonym("image", finding.instance),

@@ -1,39 +1,36 @@
 """Read the hospital's label table, a CSV, and match its rows to images by its key columns.
 
 Key columns, most specific first: SOPInstanceUID, SeriesInstanceUID, StudyInstanceUID, PatientID; for NIfTI: Image, the
-file name with or without folder and suffix. Every other column is a label; an empty value means no label.
+file name with or without folder and suffix. Every other column is a label; an empty value, or a word such as NA, means
+no label.
+
+Identifiers match exactly. A line that may mean another image or patient is refused, and so is a line whose cells cannot
+be told apart; all other lines count. Each line has one outcome: matched, unmatched, refused or blank.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedward.dicom.nifti import stem
 from fedward.errors import CohortError
 from fedward.indexing.site_key import Kind, SiteKey
-
-KEY_COLUMNS: dict[str, Kind] = {
-    "sopinstanceuid": "image",
-    "image": "image",
-    "seriesinstanceuid": "series",
-    "studyinstanceuid": "study",
-    "patientid": "patient",
-}
-"""Column name in lower case -> kind that it identifies, most specific first."""
-_KEYS = "PatientID, StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID or Image"
+from fedward.indexing.tables.account import RESPELLED, LabelLines, in_words, require_lines, tally_refused
+from fedward.indexing.tables.cohort import Cohort, Names
+from fedward.indexing.tables.reading import RefusedLine, read_cells
+from fedward.indexing.tables.rows import LabelRow, kind_of, label_columns, rows_of, unnamed_columns
+from fedward.indexing.tables.spellings import Spellings
 
 
 @dataclass(frozen=True, slots=True)
-class LabelRow:
-    """Row of the table: pseudonyms by kind, and labels by column."""
+class Assigned:
+    """Labels of each image, with the account of the table and its refused lines."""
 
-    line: int
-    keys: dict[Kind, str]
-    labels: dict[str, str]
+    labels: list[dict[str, str]]
+    lines: LabelLines
+    refused: tuple[RefusedLine, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,51 +41,89 @@ class LabelTable:
         path: path of the file.
         columns: label columns, in order.
         rows: rows of the table.
+        key: the site's key.
+        refused: lines that could not be read.
+        blank: numbers of the blank lines.
+        unnamed_columns: number of columns with values under an empty heading.
     """
 
     path: Path
     columns: tuple[str, ...]
     rows: tuple[LabelRow, ...]
+    key: SiteKey
+    refused: tuple[RefusedLine, ...] = ()
+    blank: tuple[int, ...] = ()
+    unnamed_columns: int = 0
 
-    def match(self, images: Sequence[dict[Kind, frozenset[str]]]) -> list[dict[str, str]]:
-        """Return the labels of each image.
+    def match(self, images: Sequence[Names]) -> list[dict[str, str]]:
+        """Return the labels of each image; ``assign`` without spellings and without the account."""
+        return self.assign(images, {}).labels
+
+    def assign(self, images: Sequence[Names], spellings: Spellings) -> Assigned:
+        """Return the labels of each image, and the account of the table.
 
         A key column is usable if by it at least one row matches an image. A row counts under its most specific usable
         key that is not empty. So a table keyed by image labels exactly the images that it names, and a table whose UIDs
         were replaced still matches by patient.
 
         Args:
-            images: for each image the pseudonyms by which a row may name it; several for the slices of a volume.
+            images: names of each image.
+            spellings: what an identifier of the table may stand for, from ``cohort_spellings``.
 
         Raises:
-            CohortError: no row matches any image, or two rows label one image differently.
+            CohortError: no row matches any image, every line is refused, or two rows label one image differently.
         """
-        there: dict[Kind, set[str]] = {kind: set() for kind in KEY_COLUMNS.values()}
-        for image in images:
-            for kind, names in image.items():
-                there[kind] |= names
-        usable = [kind for kind in there if any(row.keys.get(kind) in there[kind] for row in self.rows)]
-        if images and not usable:
-            raise CohortError(
-                "no labels match", where=self.path, remedy="write the identifiers as they stand in the image headers"
-            )
-        stated: dict[Kind, dict[str, LabelRow]] = {kind: {} for kind in usable}
+        cohort = Cohort(images, spellings, self.rows, self.key)
+        if images and not cohort.usable:
+            self._no_match(cohort)
+        stated: dict[Kind, dict[str, LabelRow]] = {kind: {} for kind in cohort.usable}
+        refused = list(self.refused)
+        matched, unmatched = 0, []
         for row in self.rows:
-            for kind in [kind for kind in usable if kind in row.keys][:1]:
+            if reason := cohort.doubt(row):
+                refused.append(RefusedLine(row.line, reason))
+                continue
+            kind = cohort.counts_under(row)
+            if kind is not None:
                 before = stated[kind].setdefault(row.keys[kind], row)
                 if before.labels != row.labels:
                     self._conflict(before, row)
-        return [self._labels(image, stated) for image in images]
+            if kind is not None and row.keys[kind] in cohort.named[kind]:
+                matched += 1
+            else:
+                unmatched.append(row)
+        require_lines(self.path, refused, others=matched + len(unmatched))
+        found = [self._row_of(image, stated) for image in images]
+        lines = LabelLines(
+            lines=matched + len(unmatched) + len(refused) + len(self.blank),
+            matched=matched,
+            unmatched=len(unmatched),
+            respelled=sum(map(cohort.is_respelled, unmatched)),
+            blank=len(self.blank),
+            refused=tally_refused(refused),
+            missing=_missing(self.columns, found),
+            unnamed_columns=self.unnamed_columns,
+        )
+        return Assigned([{} if row is None else dict(row.labels) for row in found], lines, tuple(sorted(refused)))
 
-    def _labels(self, image: dict[Kind, frozenset[str]], stated: dict[Kind, dict[str, LabelRow]]) -> dict[str, str]:
+    def _row_of(self, image: Names, stated: dict[Kind, dict[str, LabelRow]]) -> LabelRow | None:
         for kind, rows in stated.items():
             found = [rows[name] for name in sorted(image.get(kind, ())) if name in rows]
             for other in found[1:]:
                 if other.labels != found[0].labels:
                     self._conflict(found[0], other)
             if found:
-                return dict(found[0].labels)
-        return {}
+                return found[0]
+        return None
+
+    def _no_match(self, cohort: Cohort) -> None:
+        what, remedy = "no labels match", "write the identifiers as they stand in the image headers"
+        if respelled := sum(map(cohort.is_respelled, self.rows)):
+            what += f": {respelled} of {len(self.rows)} lines name an image or a patient in another spelling"
+            remedy = RESPELLED
+        if self.refused:
+            what += f"; refused: {in_words(tally_refused(self.refused))}"
+        raise CohortError(what, where=self.path, remedy=remedy)
 
     def _conflict(self, one: LabelRow, other: LabelRow) -> None:
         raise CohortError(
@@ -100,46 +135,24 @@ class LabelTable:
 
 
 def read_labels(path: Path, key: SiteKey) -> LabelTable:
-    """Read a label table in UTF-8, separated by commas, semicolons or tabs.
+    """Read a label table in UTF-8 or UTF-16; ``fedward.indexing.tables.reading`` has the forms of a CSV.
 
     Raises:
-        CohortError: no such file, not a table, no key column, no label column, or a column named twice.
+        CohortError: no such file, not a table, no key column, no label column, a column named twice, or every line is
+            refused.
     """
-    try:
-        content = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise CohortError(
-            "label table cannot be read", where=path, value=reason, remedy="correct labels in site.toml"
-        ) from None
-    first = content.split("\n", 1)[0]
-    separator = max(",;\t", key=first.count)
-    try:
-        lines = list(csv.reader(io.StringIO(content, newline=""), delimiter=separator))
-    except csv.Error:
-        raise CohortError("label table is not CSV", where=path, remedy="save it as CSV in UTF-8") from None
-    heads = [head.strip() for head in lines[0]] if lines else []
-    keyed = [KEY_COLUMNS.get(head.lower()) for head in heads]
-    columns = tuple(head for head, kind in zip(heads, keyed, strict=True) if head and kind is None)
-    if not any(keyed):
-        raise CohortError("label table has no key column", where=path, remedy=f"name a column {_KEYS}")
-    if not columns:
-        raise CohortError("label table has no label column", where=path, remedy="add a column with a name of its own")
-    if len({head.lower() for head in heads if head}) < sum(1 for head in heads if head):
-        raise CohortError("label table names a column twice", where=path, remedy="rename one of them")
-    rows = tuple(_row(number, heads, keyed, cells, key) for number, cells in enumerate(lines[1:], 2) if any(cells))
-    return LabelTable(path, columns, rows)
+    table = read_cells(path, is_key=lambda heading: kind_of(heading) is not None)
+    columns = label_columns(table.headings, path)
+    rows, without_id = rows_of(table, columns, key)
+    refused = (*table.refused, *without_id)
+    require_lines(path, refused, others=len(rows))
+    return LabelTable(path, tuple(columns), tuple(rows), key, refused, table.blank, unnamed_columns(table))
 
 
-def _row(line: int, heads: Iterable[str], keyed: Iterable[Kind | None], cells: Sequence[str], key: SiteKey) -> LabelRow:
-    keys: dict[Kind, str] = {}
-    labels = {}
-    for head, kind, cell in zip(heads, keyed, cells, strict=False):
-        value = cell.strip()
-        if not value:
-            continue
-        if kind is not None:
-            keys[kind] = key.pseudonym(kind, stem(value) if head.lower() == "image" else value)
-        elif head:
-            labels[head] = value
-    return LabelRow(line, keys, labels)
+def _missing(columns: Collection[str], found: Sequence[LabelRow | None]) -> dict[str, dict[str, int]]:
+    """Count the images that a word leaves without a label, by column and word."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in found:
+        for column, word in (row.missing if row is not None else {}).items():
+            counts[column][word] += 1
+    return {column: dict(sorted(counts[column].items())) for column in columns if column in counts}

@@ -44,6 +44,7 @@ class FileFacts:
         sha256: hash of the file's bytes, "" where they could not be read.
         format: format of the file.
         patient, study, series, instance: identifiers as in the header; for a mask, the series that it refers to.
+        patient_alike: "" until ``SiteKey.alike`` of the patient takes its place, together with the pseudonyms.
         shape, spacing_mm, modality, manufacturer, sex, age_decade, flags: as in ``Row``.
         blank: True if all or nearly all pixels have one value. A slice may be blank, a volume may not.
         frames: stored frames in order of slices; () for a single-frame file.
@@ -67,6 +68,7 @@ class FileFacts:
     sha256: str = ""
     format: Literal["dicom", "nifti"] = "dicom"
     patient: str = ""
+    patient_alike: str = ""
     study: str = ""
     series: str = ""
     instance: str = ""

@@ -21,6 +21,7 @@ from typing import Literal
 from fedward.dataset.manifest import Split
 from fedward.errors import SettingsError
 from fedward.files import write_atomic
+from fedward.indexing.tables.identifiers import normal_form
 
 KEY_BYTES = 32
 Kind = Literal["patient", "study", "series", "image"]
@@ -40,6 +41,14 @@ class SiteKey:
         if not identifier:
             return ""
         return self._carried(kind, identifier) or self._hash(kind, identifier).hex()[:16]
+
+    def alike(self, kind: Kind, identifier: str) -> str:
+        """Return 16 hexadecimal digits, the same for spellings that ``normal_form`` holds to be alike; "" for "".
+
+        It tells nothing about ``pseudonym`` and is never used to match: it only shows what a person should look at.
+        """
+        form = normal_form(identifier)
+        return self._hash(f"alike/{kind}", form).hex()[:16] if form else ""
 
     def uid(self, kind: Kind, identifier: str) -> str:
         """Return a UID that replaces an identifier, at most 44 characters; "" for "".

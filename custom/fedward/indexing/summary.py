@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fedward.dataset.manifest import Manifest
 from fedward.indexing.quarantine import Table, read_quarantine, tally
+from fedward.indexing.tables.account import LabelLines, read_account
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +21,7 @@ class Summary:
         masks: images with a mask.
         structures: segment label or NIfTI value -> number of images on which a mask marks it.
         labels: label column -> number of images with each of its values.
+        label_lines: account of the label table's lines; None without a table.
         modalities: modality -> images; "" for NIfTI and where the header has none.
         flags: remarks that excluded no image -> number of images.
         quarantined: reason, files, explanation; most frequent first.
@@ -36,6 +38,7 @@ class Summary:
     masks: int
     structures: dict[str, int]
     labels: dict[str, dict[str, int]]
+    label_lines: LabelLines | None
     modalities: dict[str, int]
     flags: dict[str, int]
     quarantined: Table
@@ -59,6 +62,7 @@ def summarise(manifest: Manifest, index: Path) -> Summary:
             column: dict(sorted(Counter(row.labels[column] for row in manifest.rows if column in row.labels).items()))
             for column in columns
         },
+        label_lines=read_account(index),
         modalities=dict(sorted(Counter(row.modality for row in manifest.rows).items())),
         flags=dict(sorted(Counter(flag for row in manifest.rows for flag in row.flags).items())),
         quarantined=tally(read_quarantine(index)),

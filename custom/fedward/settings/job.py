@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from fedward.measures import Measure, measure_of
 from fedward.settings.base import Fraction, Name, Settings, SiteId
 from fedward.settings.encryption import JobEncryption
+from fedward.settings.label_words import missing_words
 from fedward.settings.privacy import JobPrivacy
 from fedward.structures import structure_key
 
@@ -102,6 +103,13 @@ class Data(Settings):
                 raise ValueError(f"{field} holds an empty name")
         if "0" in structures:
             raise ValueError("structures holds 0, which is the background of a label map")
+        return self
+
+    @model_validator(mode="after")
+    def _classes_are_values(self) -> Self:
+        if missing := missing_words(self.classes):
+            words = ", ".join(sorted(missing))
+            raise ValueError(f"classes has {words}, which means no value in a label table; name the class differently")
         return self
 
 

@@ -29,6 +29,14 @@ def named(**names: str | list[str]) -> dict[Kind, frozenset[str]]:
     }
 
 
+def lines_of(found: LabelTable) -> dict[str, int]:
+    """The account of the table's lines, without zeros."""
+    account = found.assign(IMAGES, {}).lines
+    names = ("lines", "matched", "unmatched", "respelled", "blank")
+    counts = {name: getattr(account, name) for name in names} | {one.reason: one.count for one in account.refused}
+    return {name: count for name, count in counts.items() if count}
+
+
 IMAGES = [
     named(patient="P1", study="S1", image="I1"),
     named(patient="P1", study="S2", image="I2"),
@@ -76,15 +84,60 @@ def test_nifti_by_file_name(tmp_path: Path) -> None:
     assert table(tmp_path, "PatientID,tb\ncase_7,1\n").match([image]) == [{"tb": "1"}]
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
-@pytest.mark.parametrize("line", ["\n", "\r\n"])
-def test_spreadsheets_write_tables_in_many_ways(tmp_path: Path, encoding: str, separator: str, line: str) -> None:
-    rows = ["patientid| tb |größe", ' P1 |1|"a, b; c"', "||", "", "P2|0"]
+@pytest.mark.parametrize("line", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("first", ["", "sep=|", '"sep=|"'])
+def test_spreadsheets_write_tables_in_many_ways(
+    tmp_path: Path, encoding: str, separator: str, line: str, first: str
+) -> None:
+    rows = [*[first][: len(first)], "patientid| tb |größe", ' P1 |1|"a, b; c"', "||", "", "P2|0|"]
     found = table(tmp_path, line.join(rows).replace("|", separator), encoding)
     assert found.columns == ("tb", "größe")
     assert found.match(IMAGES)[2] == {"tb": "0"}
-    assert found.match(IMAGES)[0]["tb"] == "1"
+    assert found.match(IMAGES)[0] == {"tb": "1", "größe": "a, b; c"}
+    assert lines_of(found) == {"lines": 4, "matched": 2, "blank": 2}
+
+
+@pytest.mark.parametrize(
+    "heading",
+    [
+        "PatientID",
+        "Patient ID",
+        "patient_id",
+        "PATIENT-ID",
+        "Patient.ID",
+        '"Patient ID"',
+        "\N{NO-BREAK SPACE}patient id ",
+    ],
+)
+def test_headings_of_key_columns_in_many_spellings(tmp_path: Path, heading: str) -> None:
+    assert table(tmp_path, f"{heading},tb\nP2,0\n").match(IMAGES)[2] == {"tb": "0"}
+
+
+@pytest.mark.parametrize(
+    "heading", ["StudyInstanceUID", "Study Instance UID", "study_instance_uid", "STUDY.INSTANCE.UID"]
+)
+def test_headings_of_studies_in_many_spellings(tmp_path: Path, heading: str) -> None:
+    assert table(tmp_path, f"{heading};tb\nS2;0\n").match(IMAGES) == [{}, {"tb": "0"}, {}]
+
+
+@pytest.mark.parametrize(
+    ("content", "columns"),
+    [
+        ('PatientID;"a,b,c,d,e";tb\nP1;1;1\n', ("a,b,c,d,e", "tb")),
+        ("note,a;PatientID;x,y;tb\n1;P1;1;1\n", ("note,a", "x,y", "tb")),
+        ("a;b;c;d,PatientID,tb\n1,P1,1\n", ("a;b;c;d", "tb")),
+        ("sep=;\nPatientID;a,b\nP1;1\n", ("a,b",)),
+        ("SEP=,\r\nPatientID,a;b\r\nP1,1\r\n", ("a;b",)),
+    ],
+)
+def test_the_separator_is_the_one_by_which_the_headings_have_a_key(
+    tmp_path: Path, content: str, columns: tuple[str, ...]
+) -> None:
+    found = table(tmp_path, content)
+    assert found.columns == columns
+    assert set(found.match(IMAGES)[0].values()) == {"1"}
 
 
 def test_the_same_row_twice_is_no_conflict(tmp_path: Path) -> None:
@@ -111,6 +164,12 @@ def test_no_labels_match(tmp_path: Path, content: str) -> None:
         ("PatientID\nP1\n", "no label column"),
         ("PatientID,tb,TB\nP1,1,1\n", "a column twice"),
         ("PatientID,patientid,tb\nP1,P1,1\n", "a column twice"),
+        ("PatientID,Patient ID,tb\nP1,P2,1\n", "an id twice; keep one column that identifies patients"),
+        ("Image,SOPInstanceUID,tb\nI1,I2,1\n", "an id twice"),
+        ("sep=;\nPatientID,tb\nP1,1\n", "no key column"),
+        ("Image;x,PatientID\n1;2\n", "headings for several separators; write sep="),
+        ('PatientID,"tb\nP1,1\n', "not CSV; close the quotes in the heading line"),
+        ('PatientID,"tb\nP1,1\nP2,0"\n', "a heading that takes in a line of values; close the quotes"),
     ],
 )
 def test_a_table_that_cannot_serve(tmp_path: Path, content: str, message: str) -> None:
@@ -118,8 +177,233 @@ def test_a_table_that_cannot_serve(tmp_path: Path, content: str, message: str) -
         table(tmp_path, content)
 
 
+TEXT = "PatientID,tb,größe\nP1,1,2\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (TEXT.encode("cp1252"), "not UTF-8; save the table as CSV UTF-8"),
+        (TEXT.encode("latin-1"), "not UTF-8; save"),
+        (TEXT.encode("utf-16-le"), "not UTF-8; save"),
+        (TEXT.encode("utf-16-be"), "not UTF-8; save"),
+        (TEXT.replace("ö", "o").encode("utf-16-le"), "not UTF-8; save"),
+        (TEXT.encode("utf-16")[:-1], "not UTF-8; save"),
+        (TEXT.encode("utf-32"), "not UTF-8|not text"),
+        (b"\x1f\x8b\x08\0" + bytes(range(256)), "not UTF-8; save"),
+        (b"PatientID,tb\nP1,1\0\n", "not text: it holds NUL bytes; save"),
+        (b"PatientID,tb\nP1,1\n" + bytes(200), "not UTF-8|not text"),
+        ("PatientID,tb\nP1,\0\n".encode("utf-16"), "not text"),
+        (b"PK\x03\x04\x14\0\x06\0", "an Excel or other spreadsheet workbook; save the table as CSV UTF-8"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "workbook; save"),
+        (b"\xef\xbb\xbf<html><table><tr><td>PatientID</td></tr></table></html>", "a web page or an XML workbook; save"),
+        (b'<?xml version="1.0"?><Workbook>', "a web page or an XML workbook; save"),
+    ],
+)
+def test_a_file_that_is_no_csv_in_utf8(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "labels.csv").write_bytes(content)
+    with pytest.raises(CohortError, match=message):
+        read_labels(tmp_path / "labels.csv", KEY)
+
+
 def test_a_table_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(CohortError, match="not UTF-8"):
-        table(tmp_path, "PatientID,tb\nä,1\n", "utf-16")
     with pytest.raises(CohortError, match="No such file"):
         read_labels(tmp_path / "absent.csv", KEY)
+    with pytest.raises(CohortError, match="Is a directory"):
+        read_labels(tmp_path, KEY)
+
+
+# ------------------------------------------------------------ lines that are refused
+
+
+@pytest.mark.parametrize("line", ["P2,0,1,0", "P2,0", "P2", "P2,1,0,", "P2,,,,1", "Total: 3", "P2 1 0"])
+def test_a_line_with_another_number_of_cells_is_refused_and_the_others_count(tmp_path: Path, line: str) -> None:
+    found = table(tmp_path, f"PatientID,dose,tb\nP1,1,1\n{line}\n\nP3,2,0\n")
+    done = found.assign([*IMAGES, named(patient="P3")], {})
+    assert done.labels == [{"dose": "1", "tb": "1"}] * 2 + [{}, {"dose": "2", "tb": "0"}]
+    (refusal,) = done.lines.refused
+    assert (refusal.reason, refusal.count, refusal.first_lines) == ("cell-count", 1, (3,))
+    assert "3 headings" in done.refused[0].detail and "P2" not in done.refused[0].detail
+    assert lines_of(found) == {"lines": 4, "matched": 1, "unmatched": 1, "blank": 1, "cell-count": 1}
+
+
+@pytest.mark.parametrize(
+    ("content", "labelled", "refused"),
+    [
+        ('P1,a,1\nP2,"b,0\nP3,c,1\nP4,d,0\n', "P1", (3, 4, 5)),
+        ('P1,a,1\nP2,"b,0\nP3,"c",1\nP4,d,0\n', "P1 P4", (3, 4)),
+        ('P1,a,1\nP2,b,"0\nP3,c,1"\nP4,d,0\n', "P1 P4", (3, 4)),
+        ('P1,a,1\nP2,"b\nP3,c,1\n",0\nP4,d,0\n', "P1 P4", (3, 4, 5)),
+        ('P1,a,1\nP2,"b" c,0\nP3,c,1\n', "P1 P3", (3,)),
+        ('P1,a,1\nP2,"b\\"c",0\nP3,c,1\n', "P1 P3", (3,)),
+        ('P1,a,1\nP2,5" cut,0\nP3,"two\nlines and more",1\n', "P1 P2 P3", ()),
+        ('P1,"two\nlines, and more, here",1\nP2,c,0\n', "P2", (2, 3)),
+        (f'P1,a,1\nP2,"b,0\n{"x" * 70_000}\n{"x" * 70_000}\nP3,c,1\n', "P1", (3, 4, 5, 6)),
+        ('P1,a,1\nP2,b,0\n"', "P1 P2", (4,)),
+    ],
+)
+def test_a_quote_that_is_not_closed_gives_no_label(
+    tmp_path: Path, content: str, labelled: str, refused: tuple[int, ...]
+) -> None:
+    found = table(tmp_path, f"PatientID,note,tb\n{content}")
+    patients = [f"P{number}" for number in range(1, 5)]
+    done = found.assign([named(patient=patient) for patient in patients], {})
+    labels = dict(zip(patients, done.labels, strict=True))
+    assert {patient: one["tb"] for patient, one in labels.items() if one} == {
+        patient: str(int(patient[1:]) % 2) for patient in labelled.split()
+    }
+    assert [(one.line, one.reason) for one in done.refused] == [(number, "quote-not-closed") for number in refused]
+
+
+def test_line_numbers_are_those_of_the_file(tmp_path: Path) -> None:
+    content = 'sep=,\r\nPatientID,note,tb\r\n\r\nP1,"two\r\nlines",1\r\nP2,1\r\n,,\r\nP3,,0,\r\n'
+    found = table(tmp_path, content)
+    assert [row.line for row in found.rows] == [4]
+    assert [one.line for one in found.refused] == [6, 8]
+    assert found.blank == (3, 7)
+
+
+def test_values_without_an_identifier(tmp_path: Path) -> None:
+    found = table(tmp_path, "PatientID,SOPInstanceUID,tb\nP1,I1,1\n,,1\nNA,-,0\nP2,NA,0\n").assign(IMAGES, {})
+    assert found.labels == [{"tb": "1"}, {}, {"tb": "0"}]
+    assert [(one.line, one.reason) for one in found.refused] == [(3, "no-id"), (4, "no-id")]
+    assert (found.lines.matched, found.lines.unmatched) == (2, 0), "NA for the image: the patient counts"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("PatientID,tb\nP1,0,1\nP2\n\n", r"is refused: 2 cell-count \(lines 2, 3\); each line has more or fewer cells"),
+        ('PatientID,tb\n"P1,0\n', r"is refused: 1 quote-not-closed \(line 2\); each line has a quote"),
+        ("PatientID,tb\n,1\n", r"is refused: 1 no-id \(line 2\)"),
+        ("PatientID,StudyInstanceUID,tb\nP1,S3,1\n", r"is refused: 1 contradicting-ids \(line 2\)"),
+        ("PatientID,tb\n" + "P1\n" * 7, r"7 cell-count \(lines 2, 3, 4, 5, 6, …\)"),
+    ],
+)
+def test_a_table_of_refused_lines_alone(tmp_path: Path, content: str, message: str) -> None:
+    with pytest.raises(CohortError, match=message) as refusal:
+        table(tmp_path, content).assign(IMAGES, {})
+    assert "P1" not in str(refusal.value).replace(str(tmp_path), "")
+
+
+# ------------------------------------------------------------ identifiers that may be another's
+
+
+@pytest.mark.parametrize(
+    ("row", "refused"),
+    [
+        ("P1,S3,,1", True),
+        ("P1,,I3,1", True),
+        ("P2,S1,,1", True),
+        (",S1,I2,1", True),
+        ("P1,S1,I2,1", True),
+        ("P1,S1,I1,1", False),
+        ("P9,S1,I1,1", False),
+        ("P1,S9,,1", False),
+        ("P1,,I9,1", False),
+        ("P9,S9,I9,1", False),
+    ],
+)
+def test_identifiers_of_different_images_in_one_line(tmp_path: Path, row: str, refused: bool) -> None:
+    found = table(tmp_path, f"PatientID,StudyInstanceUID,SOPInstanceUID,tb\n{row}\nP2,S3,I3,0\n").assign(IMAGES, {})
+    assert found.labels[2] == {"tb": "0"}
+    assert [one.reason for one in found.refused] == ["contradicting-ids"] * refused
+    assert not refused or found.labels[:2] == [{}, {}]
+
+
+def cohort(*patients: str) -> tuple[list[dict[Kind, frozenset[str]]], dict[str, frozenset[str]]]:
+    known: dict[str, set[str]] = {}
+    for patient in patients:
+        for spelling in (KEY.alike("patient", patient), KEY.pseudonym("patient", patient)):
+            known.setdefault(spelling, set()).add(KEY.pseudonym("patient", patient))
+    return [named(patient=one) for one in patients], {spelling: frozenset(names) for spelling, names in known.items()}
+
+
+def test_leading_zeros_that_a_spreadsheet_took(tmp_path: Path) -> None:
+    images, spellings = cohort("0012", "12", "0345", "01000", "77")
+    done = table(tmp_path, "PatientID,tb\n12,1\n345,0\n1000,1\n").assign(images, spellings)
+    assert done.labels == [{}] * 5
+    assert [(one.line, one.reason) for one in done.refused] == [(2, "ambiguous-id")]
+    assert (done.lines.lines, done.lines.matched, done.lines.unmatched, done.lines.respelled) == (3, 0, 2, 2)
+
+
+SPELLINGS = [
+    "12",
+    "0012",
+    "00012",
+    "12.0",
+    "12,00",
+    "1.2E+01",
+    "1.2e1",
+    "'0012",
+    '="0012"',
+    "+12",
+    "１２",
+    "12\N{ZERO WIDTH SPACE}",
+]
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize("true", ["0012", "000012", "12"])
+def test_another_spelling_matches_nothing_and_is_counted(tmp_path: Path, spelling: str, true: str) -> None:
+    if spelling == true:
+        return
+    images, spellings = cohort(true, "77")
+    quoted = spelling.replace('"', '""')
+    done = table(tmp_path, f'PatientID,tb\n"{quoted}",1\n77,0\n99,0\n').assign(images, spellings)
+    assert done.labels == [{}, {"tb": "0"}]
+    assert (done.lines.matched, done.lines.unmatched, done.lines.respelled) == (1, 2, 1)
+    with pytest.raises(
+        CohortError, match=r"no labels match: 1 of 1 lines name .* in another spelling; write the ids as te"
+    ):
+        table(tmp_path, f'PatientID,tb\n"{quoted}",1\n').assign(images, spellings)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("12", "0012"), ("a-1", "A-1"), ("7", "7.0"), ("p 1", "p1"), ("12E3", "12000")]
+)
+def test_one_of_two_alike_is_ambiguous_unless_the_table_has_both(tmp_path: Path, one: str, other: str) -> None:
+    images, spellings = cohort(one, other, "77")
+    alone = table(tmp_path, f"PatientID,tb\n{one},1\n77,0\n").assign(images, spellings)
+    assert alone.labels == [{}, {}, {"tb": "0"}]
+    assert [refusal.reason for refusal in alone.lines.refused] == ["ambiguous-id"]
+    both = table(tmp_path, f"PatientID,tb\n{one},1\n{other},0\n").assign(images, spellings)
+    assert both.labels == [{"tb": "1"}, {"tb": "0"}, {}]
+
+
+def test_a_third_that_the_table_does_not_hold_makes_both_ambiguous(tmp_path: Path) -> None:
+    images, spellings = cohort("12", "012", "0012", "77")
+    done = table(tmp_path, "PatientID,tb\n12,1\n012,0\n77,0\n").assign(images, spellings)
+    assert done.labels == [{}, {}, {}, {"tb": "0"}]
+
+
+def test_by_study_a_patient_is_not_ambiguous(tmp_path: Path) -> None:
+    images, spellings = cohort("12", "0012")
+    images[0] |= named(study="S1")
+    done = table(tmp_path, "PatientID,StudyInstanceUID,tb\n12,S1,1\n").assign(images, spellings)
+    assert done.labels == [{"tb": "1"}, {}]
+
+
+def test_a_patient_in_quarantine_makes_an_identifier_ambiguous(tmp_path: Path) -> None:
+    images, spellings = cohort("12", "0012", "77")
+    done = table(tmp_path, "PatientID,tb\n12,1\n77,0\n0012,1\n").assign([images[0], images[2]], spellings)
+    assert done.labels == [{"tb": "1"}, {"tb": "0"}]
+    assert (done.lines.unmatched, done.lines.respelled) == (1, 0), "0012 is spelled as its file spells it"
+    done = table(tmp_path, "PatientID,tb\n12,1\n77,0\n").assign([images[0], images[2]], spellings)
+    assert done.labels == [{}, {"tb": "0"}]
+
+
+# ------------------------------------------------------------ words for no value
+
+
+def test_a_word_for_no_value_is_no_label_and_is_counted(tmp_path: Path) -> None:
+    content = "PatientID,tb,grade,side\nP1,NA,none,none\nP2,1,2,left\nP3, n/a ,3,NULL\n"
+    done = table(tmp_path, content).assign([*IMAGES, named(patient="P3")], {})
+    assert done.labels == [{"side": "none"}] * 2 + [{"tb": "1", "grade": "2", "side": "left"}, {"grade": "3"}]
+    assert done.lines.missing == {"tb": {"NA": 2, "n/a": 1}, "grade": {"none": 2}, "side": {"NULL": 1}}
+
+
+def test_a_column_without_a_heading_is_counted_and_ignored(tmp_path: Path) -> None:
+    found = table(tmp_path, '"","PatientID","tb",\n"1","P1",0,\n"2","P2",1,\n')
+    assert found.columns == ("tb",)
+    assert found.assign(IMAGES, {}).lines.unnamed_columns == 1

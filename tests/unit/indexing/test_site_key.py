@@ -99,3 +99,16 @@ def test_a_key_where_none_can_be_is_refused(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir(mode=0o700)
     with pytest.raises(SettingsError, match="cannot be read"):
         load_key(tmp_path / "folder")
+
+
+def test_spellings_of_one_identifier_are_alike_and_tell_nothing_of_its_pseudonym() -> None:
+    key = SiteKey(bytes(32))
+    assert key.alike("patient", "0012") == key.alike("patient", "12.0") == key.alike("patient", " 12")
+    others = {
+        key.alike("patient", "13"),
+        key.alike("image", "12"),
+        SiteKey(bytes(31) + b"1").alike("patient", "12"),
+        key.pseudonym("patient", "12"),
+    }
+    assert len(others) == 4 and key.alike("patient", "12") not in others
+    assert key.alike("patient", "") == key.alike("patient", " ") == ""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fedward.indexing.pacs.fetch import Fetched
     from fedward.indexing.quarantine import Table as Reasons
     from fedward.indexing.summary import Summary
+    from fedward.indexing.tables.account import LabelLines
 
 _FEW_VALUES = 8
 
@@ -43,6 +44,7 @@ def index(
     from fedward.indexing.index import index_cohort  # here, so that commands without images load less
     from fedward.indexing.quarantine import QuarantineError
     from fedward.indexing.summary import summarise
+    from fedward.indexing.tables.account import read_account
 
     policy = read_site(site_toml)
     if not policy.cohorts:
@@ -56,7 +58,7 @@ def index(
             with _bar(f"indexing {name}") as report:
                 manifest = index_cohort(policy, name, progress=report, workers=workers)
         except QuarantineError as refusal:
-            screen(stderr=True).print(_reasons(refusal.table, name))
+            _show_refused(refusal.table, read_account(policy.cohorts[name].index), name)
             raise
         summaries.append(summarise(manifest, policy.cohorts[name].index))
     if format is Format.json:
@@ -124,17 +126,74 @@ def _show(summary: Summary) -> None:
         table.add_row("  mark more", f"{len(summary.structures) - _FEW_VALUES} other structures")
     if summary.masks and not summary.structures:
         table.add_row("  mark", "nothing: every mask is empty")
-    for label, values in summary.labels.items():
-        shown = ", ".join(f"{value}: {count}" for value, count in values.items())
-        if len(values) > _FEW_VALUES:
-            shown = f"{len(values)} different values"
-        table.add_row(f"label {label}", f"{sum(values.values())} of {summary.images} images ({shown})")
+    missing = {} if summary.label_lines is None else summary.label_lines.missing
+    for label in sorted({*summary.labels, *missing}):
+        shown = _values(summary.labels.get(label, {}), missing.get(label, {}), summary.images)
+        table.add_row(f"label {label}", shown)
+    if summary.label_lines is not None:
+        matched = (
+            "1 names an image" if summary.label_lines.matched == 1 else f"{summary.label_lines.matched} name an image"
+        )
+        table.add_row("lines of the label table", f"{summary.label_lines.lines}, of which {matched}")
     for flag, count in summary.flags.items():
         table.add_row(f"flagged {flag}", f"{count}: {FLAGS.get(flag, '')}")
     table.add_row("index", summary.index)
     out.print(table)
+    if summary.label_lines is not None and _doubtful(summary.label_lines):
+        out.print(_account(summary.label_lines, summary.cohort))
     if summary.quarantined:
         out.print(_reasons(summary.quarantined, summary.cohort))
+
+
+def _show_refused(reasons: Reasons, lines: LabelLines | None, cohort: str) -> None:
+    err = screen(stderr=True)
+    err.print(_reasons(reasons, cohort))
+    if lines is not None and (_doubtful(lines) or lines.missing):
+        table = _account(lines, cohort)
+        for label, words in lines.missing.items():
+            table.add_row("", f"label {label}", _no_value(words))
+        err.print(table)
+
+
+def _values(values: dict[str, int], missing: dict[str, int], images: int) -> str:
+    shown = f"{sum(values.values())} of {images} images"
+    if len(values) > _FEW_VALUES:
+        shown += f" ({len(values)} different values)"
+    elif values:
+        shown += f" ({', '.join(f'{value}: {count}' for value, count in values.items())})"
+    return f"{shown}; {_no_value(missing)}" if missing else shown
+
+
+def _no_value(words: dict[str, int]) -> str:
+    shown = ", ".join(f"{count} {word}" for word, count in words.items())
+    return f"{shown} {'counts' if sum(words.values()) == 1 else 'count'} as no value"
+
+
+def _doubtful(lines: LabelLines) -> bool:
+    return bool(lines.matched + lines.blank < lines.lines or lines.unnamed_columns)
+
+
+def _account(lines: LabelLines, cohort: str) -> Table:
+    """Return the table of the label table's lines, each of them once, and of its ignored columns."""
+    from fedward.indexing.tables.account import REFUSED, RESPELLED, shown_lines
+
+    table = Table("lines", "outcome", "which means that a line", title_justify="left", caption_justify="left")
+    table.title = f"label table of cohort {cohort}: {lines.lines} lines"
+    table.add_row(str(lines.matched), "matched", "names an image of the cohort")
+    if lines.unmatched:
+        table.add_row(str(lines.unmatched), "unmatched", "names no image of the cohort")
+    if lines.respelled:
+        meaning = f"of these, would match in another spelling, as 0012 for 12: {RESPELLED}"
+        table.add_row(str(lines.respelled), "respelled", meaning)
+    for one in lines.refused:
+        table.add_row(str(one.count), f"refused: {one.reason}, {shown_lines(one)}", one.meaning)
+    if lines.blank:
+        table.add_row(str(lines.blank), "blank", "is empty")
+    if lines.unnamed_columns:
+        table.add_row("", f"ignored columns: {lines.unnamed_columns}", "holds values there, under an empty heading")
+    if lines.refused:
+        table.caption = f"{REFUSED} in the index folder lists every refused line"
+    return table
 
 
 def _reasons(reasons: Reasons, cohort: str) -> Table:

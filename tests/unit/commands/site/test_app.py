@@ -78,6 +78,61 @@ def test_the_same_for_scripts(
     assert found["quarantined"][0][:2] == ["blank-image", 1]
 
 
+TABLE = "PatientID,tb,\nP0,NA,x\nP1,yes,\nP1,yes\n P 1 ,no,\nP9,no,\n,,\n"
+
+
+def test_each_line_of_the_label_table_is_said(
+    site_toml: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    (site_toml.parent / "chest.csv").write_text(TABLE)
+    assert run(monkeypatch, str(site_toml), "--cohort", "chest") == 0
+    out, err = capsys.readouterr()
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines() if "│" in line]
+    assert ["label tb", "1 of 2 images (yes: 1); 1 NA counts as no value"] in rows
+    assert ["lines of the label table", "6, of which 2 name an image"] in rows
+    assert ["2", "unmatched", "names no image of the cohort"] in rows
+    assert any(
+        row[:2] == ["1", "respelled"] and "write the ids as text, with their leading zeros" in row[2] for row in rows
+    )
+    assert any(row[:2] == ["1", "refused: cell-count, line 4"] and "in quotes" in row[2] for row in rows)
+    assert ["1", "blank", "is empty"] in rows
+    assert any("ignored columns: 1" in row[1] for row in rows)
+    assert "labels-refused.csv in the index folder lists every refused line" in out
+    assert err == ""
+
+
+def test_each_line_of_the_label_table_for_scripts(
+    site_toml: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (site_toml.parent / "chest.csv").write_text(TABLE)
+    assert run(monkeypatch, str(site_toml), "--cohort", "chest", "--format", "json") == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    (refusal,) = found["label_lines"].pop("refused")
+    assert found["label_lines"] == {
+        "lines": 6,
+        "matched": 2,
+        "unmatched": 2,
+        "respelled": 1,
+        "blank": 1,
+        "missing": {"tb": {"NA": 1}},
+        "unnamed_columns": 1,
+    }
+    assert (refusal["reason"], refusal["count"], refusal["first_lines"]) == ("cell-count", 1, [4])
+
+
+def test_a_cohort_refused_for_want_of_labels_shows_the_refused_lines(
+    site_toml: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (site_toml.parent / "chest.csv").write_text("PatientID,tb\nP0,NA\nP1,1,1\n")
+    site_toml.write_text(
+        site_toml.read_text().replace('labels = "chest.csv"', 'labels = "chest.csv"\nrequire = ["tb"]')
+    )
+    assert run(monkeypatch, str(site_toml), "--cohort", "chest") == 1
+    err = capsys.readouterr().err
+    assert "missing-label" in err and "cell-count" in err and "1 NA counts as no value" in err
+
+
 def test_past_the_tolerance_a_table_and_one_line(
     site_toml: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

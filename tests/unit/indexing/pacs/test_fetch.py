@@ -21,6 +21,7 @@ from fedward.indexing.pacs.fetch import REFUSED, fetch_cohort
 from fedward.indexing.pacs.reasons import REASONS
 from fedward.indexing.pacs.store import Store
 from fedward.indexing.site_key import load_key
+from fedward.indexing.tables.account import read_account
 from fedward.settings import SitePolicy
 from tests.support.dicom_files import image, segmentation, series, site
 
@@ -122,6 +123,20 @@ def test_a_label_table_by_the_archives_own_names_matches_what_was_fetched(tmp_pa
     ]
     assert names[0] == names[1], "by way of the archive or of a folder, an image and its patient go by the same names"
     assert read_manifest(tmp_path / "index").rows[0].labels
+
+
+def test_an_id_without_its_leading_zeros_is_told_apart_in_what_was_fetched_too(tmp_path: Path, shelf: Shelf) -> None:
+    patients = ("0012", "12", "0345", "77")
+    shelf.held = [image(name=patient, patient=patient) for patient in patients]
+    (tmp_path / "labels.csv").write_text("PatientID,tb\n12,1\n345,0\n77,1\n")
+    given = policy(tmp_path, labels=tmp_path / "labels.csv")
+    fetch_cohort(given, "chest")
+    rows = index_cohort(given, "chest", workers=0).rows
+    assert [row.labels for row in rows if row.labels] == [{"tb": "1"}], "77 alone"
+    account = read_account(tmp_path / "index")
+    assert account is not None
+    assert (account.matched, account.unmatched, account.respelled) == (1, 1, 1)
+    assert [(one.reason, one.first_lines) for one in account.refused] == [("ambiguous-id", (2,))]
 
 
 def test_what_is_lost_on_the_way_is_asked_for_again_by_name(tmp_path: Path, shelf: Shelf) -> None:

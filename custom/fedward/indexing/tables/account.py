@@ -1,0 +1,163 @@
+"""Account for every line of a label table, for the hospital: counts on the screen, refused lines in a file.
+
+Two files of the index folder: ``labels.json``, the account, and ``labels-refused.csv``: line, reason, detail. Neither
+holds an identifier or a cell, except words for no value such as "NA".
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fedward.errors import CohortError
+from fedward.files import write_atomic
+from fedward.indexing.tables.reading import RefusedLine
+
+ACCOUNT, REFUSED = "labels.json", "labels-refused.csv"
+REASONS: dict[str, str] = {
+    "cell-count": "has more or fewer cells than there are headings: put a value that holds the separator, such as a "
+    "decimal comma, in quotes",
+    "quote-not-closed": "has a quote that is not closed, or that closes inside a cell, or belongs to a cell that takes "
+    "in what looks like a line of its own: close the quotes, and take line breaks out of cells",
+    "no-id": "has values and no identifier, or a word such as NA in its place: write it, or remove the line",
+    "contradicting-ids": "names no image by all its identifiers together, for they are of different images or patients "
+    "of the cohort: correct the line, or remove a key column",
+    "ambiguous-id": "has an identifier that may be another's in short, as 12 for 0012: write the ids as text, with "
+    "their leading zeros, give both a line, or key the table by StudyInstanceUID",
+}
+"""Reason for which a line of the label table gives no label -> explanation and remedy."""
+RESPELLED = "write the ids as text, with their leading zeros"
+"""Remedy for identifiers that name something in another spelling."""
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Refused lines of one reason.
+
+    Attributes:
+        reason: a key of ``REASONS``.
+        count: number of lines.
+        first_lines: the first of them, five at most, as numbered in the file from 1.
+        meaning: explanation and remedy.
+    """
+
+    reason: str
+    count: int
+    first_lines: tuple[int, ...]
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelLines:
+    """Account of the lines below the headings: ``lines`` is the sum of matched, unmatched, blank and refused ones.
+
+    A row with line breaks in a cell counts once, under its first line; if its cells cannot be told apart, each of its
+    lines counts.
+
+    Attributes:
+        lines: number of lines.
+        matched: lines that name an image of the cohort.
+        unmatched: lines that name none.
+        respelled: those of ``unmatched`` whose identifier is one of the cohort's in another spelling: without leading
+            zeros, as a decimal number, in another case.
+        blank: lines whose cells are all empty.
+        refused: refused lines, most frequent reason first.
+        missing: label column -> word for no value, such as "NA" -> images that it leaves without that label.
+        unnamed_columns: columns that hold values under an empty heading; they are ignored.
+    """
+
+    lines: int
+    matched: int
+    unmatched: int
+    respelled: int
+    blank: int
+    refused: tuple[Refusal, ...]
+    missing: dict[str, dict[str, int]]
+    unnamed_columns: int
+
+
+def tally_refused(refused: Iterable[RefusedLine]) -> tuple[Refusal, ...]:
+    """Count the refused lines by reason."""
+    ordered = sorted(refused)
+    counts = Counter(one.reason for one in ordered).most_common()
+    return tuple(
+        Refusal(
+            reason=reason,
+            count=count,
+            first_lines=tuple(one.line for one in ordered if one.reason == reason)[:_SHOWN],
+            meaning=REASONS[reason],
+        )
+        for reason, count in counts
+    )
+
+
+def in_words(refused: Iterable[Refusal]) -> str:
+    """Return counts, reasons and first lines in one phrase."""
+    return ", ".join(f"{one.count} {one.reason} ({shown_lines(one)})" for one in refused)
+
+
+def shown_lines(refusal: Refusal) -> str:
+    """Return "line 3", or "lines 3, 7" with "…" if there are more."""
+    more = ", …" if refusal.count > len(refusal.first_lines) else ""
+    return f"line{'' if refusal.count == 1 else 's'} {', '.join(map(str, refusal.first_lines))}{more}"
+
+
+def require_lines(path: Path, refused: Sequence[RefusedLine], *, others: int) -> None:
+    """Refuse a table of which every line is refused.
+
+    Args:
+        path: the table.
+        refused: its refused lines.
+        others: number of its lines that are neither refused nor blank.
+
+    Raises:
+        CohortError: it is so.
+    """
+    if refused and not others:
+        found = tally_refused(refused)
+        what = f"every line of the label table is refused: {in_words(found)}"
+        raise CohortError(what, where=path, remedy=f"each line {found[0].meaning}")
+
+
+def write_account(account: LabelLines, refused: Iterable[RefusedLine], folder: Path) -> None:
+    """Write both files.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["line", "reason", "detail"])
+    table.writerows([one.line, one.reason, one.detail] for one in sorted(refused))
+    write_atomic(folder / REFUSED, text.getvalue())
+    write_atomic(folder / ACCOUNT, json.dumps(asdict(account), indent=2) + "\n")
+
+
+def remove_account(folder: Path) -> None:
+    """Remove both files of an earlier run."""
+    for name in (ACCOUNT, REFUSED):
+        (folder / name).unlink(missing_ok=True)
+
+
+def read_account(folder: Path) -> LabelLines | None:
+    """Read the account, None if the index has none.
+
+    Raises:
+        CohortError: the file is not an account.
+    """
+    try:
+        content: dict[str, Any] = json.loads((folder / ACCOUNT).read_text(encoding="utf-8"))
+        refused = tuple(Refusal(**{**one, "first_lines": tuple(one["first_lines"])}) for one in content.pop("refused"))
+        return LabelLines(refused=refused, **content)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, LookupError, AttributeError):
+        remedy = "run `fedward site index`"
+        raise CohortError("account of the labels cannot be read", where=folder, remedy=remedy) from None

@@ -1,0 +1,106 @@
+"""Turn the cells of a label table into rows: pseudonyms for identifiers, values by label column, words for no value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fedward.dicom.nifti import stem
+from fedward.errors import CohortError
+from fedward.indexing.site_key import Kind, SiteKey
+from fedward.indexing.tables.reading import Cells, RefusedLine
+from fedward.settings.label_words import is_missing, missing_words
+
+KEY_COLUMNS: dict[str, Kind] = {
+    "sopinstanceuid": "image",
+    "image": "image",
+    "seriesinstanceuid": "series",
+    "studyinstanceuid": "study",
+    "patientid": "patient",
+}
+"""Heading in lower case, without blanks, dots, hyphens and underscores -> its kind, most specific first."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRow:
+    """Row of the table.
+
+    Attributes:
+        line: number of its line in the file.
+        keys: pseudonyms by kind; one at least.
+        labels: labels by column.
+        missing: words for no value by column.
+        ids: identifiers by kind, as written; ``repr`` does not show them, and they are kept in memory alone.
+    """
+
+    line: int
+    keys: dict[Kind, str]
+    labels: dict[str, str]
+    missing: dict[str, str]
+    ids: dict[Kind, str] = field(repr=False)
+
+
+def kind_of(heading: str) -> Kind | None:
+    """Return the kind that a column identifies, None for a label column."""
+    return KEY_COLUMNS.get(_plain(heading))
+
+
+def label_columns(headings: Sequence[str], path: Path) -> dict[str, int]:
+    """Return label column -> its number, from 0.
+
+    Raises:
+        CohortError: two columns have one name or identify the same, or no column is a label.
+    """
+    named = [heading.lower() for heading in headings if heading]
+    if len(set(named)) < len(named):
+        raise CohortError("label table names a column twice", where=path, remedy="rename one of them")
+    kinds = [kind for heading in headings if (kind := kind_of(heading))]
+    if len(set(kinds)) < len(kinds):
+        remedy = "keep one column that identifies patients, one for studies, one for series and one for images"
+        raise CohortError("label table names an id twice", where=path, remedy=remedy)
+    columns = {heading: number for number, heading in enumerate(headings) if heading and kind_of(heading) is None}
+    if not columns:
+        raise CohortError("label table has no label column", where=path, remedy="add a column with a name of its own")
+    return columns
+
+
+def rows_of(table: Cells, columns: dict[str, int], key: SiteKey) -> tuple[list[LabelRow], list[RefusedLine]]:
+    """Return the rows, and the lines that have values and no identifier.
+
+    A word for no value, such as NA, is neither a label nor an identifier.
+    """
+    absent = {
+        column: missing_words(cells[number] for _, cells in table.rows if cells[number])
+        for column, number in columns.items()
+    }
+    kinds = [kind_of(heading) for heading in table.headings]
+    file_names = [_plain(heading) == "image" for heading in table.headings]
+    rows, refused = [], []
+    for line, cells in table.rows:
+        given = {column: cells[number] for column, number in columns.items() if cells[number]}
+        missing = {column: value for column, value in given.items() if value in absent[column]}
+        labels = {column: value for column, value in given.items() if column not in missing}
+        ids = {
+            kind: stem(cell) if is_file else cell
+            for kind, is_file, cell in zip(kinds, file_names, cells, strict=True)
+            if kind is not None and cell and not is_missing(cell)
+        }
+        if ids:
+            keys = {kind: key.pseudonym(kind, identifier) for kind, identifier in ids.items()}
+            rows.append(LabelRow(line, keys, labels, missing, ids))
+        else:
+            refused.append(RefusedLine(line, "no-id"))
+    return rows, refused
+
+
+def unnamed_columns(table: Cells) -> int:
+    """Count the columns with values under an empty heading."""
+    return sum(
+        not heading and any(cells[number] for _, cells in table.rows) for number, heading in enumerate(table.headings)
+    )
+
+
+def _plain(heading: str) -> str:
+    return re.sub(r"[\s._-]+", "", heading).lower()

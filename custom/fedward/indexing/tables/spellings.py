@@ -1,0 +1,46 @@
+"""Find the identifiers of a cohort that a spelling in a table may stand for, by pseudonyms alone."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+from fedward.dicom.nifti import stem
+from fedward.indexing.quality import FileFacts
+from fedward.indexing.site_key import Kind, SiteKey
+from fedward.indexing.tables.identifiers import normal_form, paddings
+
+Spellings = Mapping[str, frozenset[str]]
+"""Pseudonym of an identifier, exact or in normal form -> exact pseudonyms of the identifiers with that normal form."""
+
+
+def cohort_spellings(images: Iterable[FileFacts], key: SiteKey) -> Spellings:
+    """Map the normal forms of the images' patients, and of the names of NIfTI files, to their pseudonyms.
+
+    Args:
+        images: findings with pseudonyms; those in quarantine too, since a line of the table may mean one of them.
+        key: the site's key.
+    """
+    known: dict[str, set[str]] = defaultdict(set)
+    for one in images:
+        for spelling in {one.patient_alike, one.patient} - {""}:
+            known[spelling].add(one.patient)
+        if one.format == "nifti":
+            name = stem(one.path)
+            kinds: tuple[Kind, ...] = ("image", "study")
+            for kind in kinds:
+                exact = key.pseudonym(kind, name)
+                known[key.alike(kind, name)].add(exact)
+                known[exact].add(exact)
+    return {spelling: frozenset(names) for spelling, names in known.items()}
+
+
+def spellings_of(kind: Kind, identifier: str, key: SiteKey) -> frozenset[str]:
+    """Return the pseudonyms under which the cohort may know an identifier of the table, but for its exact one.
+
+    The normal form, by ``SiteKey.alike``; and, for images from an archive, whose files hold only pseudonyms: exact
+    pseudonyms of the normal form, in lower and upper case, and of a number with leading zeros.
+    """
+    form = normal_form(identifier.rsplit("\\", 1)[-1] if kind == "image" else identifier)
+    others = {form, form.upper(), *paddings(form)} - {"", identifier}
+    return frozenset({key.pseudonym(kind, one) for one in others} | {key.alike(kind, form)}) - {""}

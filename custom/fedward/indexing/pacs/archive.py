@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from pydicom import Dataset
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
-from fedward.errors import CohortError, SettingsError
+from fedward.errors import CohortError, SettingsError, StudyError
 from fedward.settings import Pacs
 
 
@@ -20,10 +20,13 @@ class Study:
     Attributes:
         uid: StudyInstanceUID.
         answered: keywords in the answer; the archive may omit some that were requested.
+        series, instances: numbers of series and of instances, of all modalities, if the archive states them.
     """
 
     uid: str = field(repr=False)
     answered: frozenset[str]
+    series: int | None = None
+    instances: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +53,19 @@ Receive = Callable[[Dataset], Verdict]
 
 
 class Archive(Protocol):
-    """Interface to an archive. Every method may raise ``SilentArchiveError`` or another ``CohortError``."""
+    """Interface to an archive. Every method may raise ``SilentArchiveError`` or another ``CohortError``.
+
+    An answer without a UID is returned with the UID "": it counts, though it cannot be requested.
+    """
 
     def studies(self) -> list[Study]:
-        """Return the studies that match the policy's keys."""
+        """Return the studies that match the policy's keys. Raises ``CohortError`` if the list is cut short."""
 
     def series(self, study: str) -> list[Series]:
-        """Return all series of a study."""
+        """Return all series of a study. Raises ``CutShortError`` if there may be more."""
 
     def instances(self, series: Series) -> list[Instance]:
-        """Return all instances of a series."""
+        """Return all instances of a series. Raises ``CutShortError`` if there may be more."""
 
     def retrieve(self, series: Series, wanted: Sequence[Instance], receive: Receive, *, alone: bool) -> None:
         """Have ``wanted`` sent to ``receive``; an instance that has not arrived on return was not sent.
@@ -80,6 +86,32 @@ class Archive(Protocol):
 
 class SilentArchiveError(CohortError):
     """The archive cannot be reached or does not answer; another try may succeed."""
+
+
+class CutShortError(StudyError):
+    """A list of series or instances that the archive cut short.
+
+    Args:
+        reason, detail: as in ``StudyError``.
+        answers: the answers that came.
+        missing: number of answers that the archive says are missing; None if it does not say.
+    """
+
+    def __init__(
+        self, reason: str = "cut-short", detail: str = "", answers: Sequence[Any] = (), missing: int | None = None
+    ) -> None:
+        super().__init__(reason, detail)
+        self.answers, self.missing = tuple(answers), missing
+
+    def __reduce__(self) -> tuple[type[CutShortError], tuple[Any, ...]]:
+        return type(self), (self.reason, self.detail, self.answers, self.missing)
+
+
+def studies_cut_short(pacs: Pacs, studies: int, *, value: str | None = None) -> CohortError:
+    """Return the error for a list of studies that ended before its end, after this many."""
+    what = f"archive cut its list of studies short after {studies}, and does not page further"
+    remedy = "narrow query in site.toml, or have the archive's limit raised"
+    return CohortError(what, where=place_of(pacs), value=value, remedy=remedy)
 
 
 UNIVERSAL = ("", "*")

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from pydicom import DataElement, Dataset, config
 from pydicom.datadict import dictionary_VR, tag_for_keyword
@@ -18,10 +18,23 @@ from pynetdicom.sop_class import Verification
 
 from fedward.dicom.header import quiet, text, whole
 from fedward.errors import CohortError, StudyError
-from fedward.indexing.pacs.archive import Instance, Series, SilentArchiveError, Study, find_keys, place_of
+from fedward.indexing.pacs.archive import (
+    CutShortError,
+    Instance,
+    Series,
+    SilentArchiveError,
+    Study,
+    find_keys,
+    place_of,
+    studies_cut_short,
+)
 from fedward.settings import Pacs
 
 _PENDING = (0xFF00, 0xFF01)
+_CUT_SHORT = (0xFE00, 0xA700, *range(0xB000, 0xC000))
+"""Final C-FIND statuses of a list that is not whole, even if it is empty: cancel, out of resources, warnings (PS3.4
+table C.4-1, PS3.7 C). Any other failure after an answer says so too."""
+_Answer = TypeVar("_Answer")
 _UNKNOWN_CALLER, _UNKNOWN_CALLED = 3, 7
 """Diagnostics of a rejected association (PS3.8 table 9-21)."""
 
@@ -35,9 +48,17 @@ class Dimse:
         logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
 
     def studies(self) -> list[Study]:
-        keys = {**self._keys, "StudyInstanceUID": self._keys.get("StudyInstanceUID", "")}
-        answers = self._find("STUDY", keys)
-        return [Study(text(one, "StudyInstanceUID"), frozenset(e.keyword for e in one)) for one in answers]
+        numbers = {"NumberOfStudyRelatedSeries": "", "NumberOfStudyRelatedInstances": ""}
+        keys = {**numbers, **self._keys, "StudyInstanceUID": self._keys.get("StudyInstanceUID", "")}
+        try:
+            return self._find("STUDY", keys, _study)
+        except CutShortError as short:
+            raise studies_cut_short(self._pacs, len(short.answers), value=_status(short)) from None
+        except StudyError as refusal:
+            remedy = "see its log; the keys in query must be ones that it can search by"
+            raise CohortError(
+                "archive refused the question", where=place_of(self._pacs), value=_status(refusal), remedy=remedy
+            ) from None
 
     def series(self, study: str) -> list[Series]:
         keys = {
@@ -46,10 +67,12 @@ class Dimse:
             "Modality": "",
             "NumberOfSeriesRelatedInstances": "",
         }
-        return [
-            Series(study, text(one, "SeriesInstanceUID"), text(one, "Modality").upper(), _count(one))
-            for one in self._find("SERIES", keys)
-        ]
+
+        def read(one: Dataset) -> Series:
+            number = _number(one, "NumberOfSeriesRelatedInstances")
+            return Series(study, text(one, "SeriesInstanceUID"), text(one, "Modality").upper(), number)
+
+        return self._find("SERIES", keys, read)
 
     def instances(self, series: Series) -> list[Instance]:
         keys = {
@@ -58,34 +81,37 @@ class Dimse:
             "SOPInstanceUID": "",
             "SOPClassUID": "",
         }
-        return [Instance(text(one, "SOPInstanceUID"), text(one, "SOPClassUID")) for one in self._find("IMAGE", keys)]
+        return self._find("IMAGE", keys, _instance)
 
     def close(self) -> None:
         if self._asking is not None and self._asking.is_established:
             self._asking.release()
         self._asking = None
 
-    def _find(self, level: str, keys: Mapping[str, str]) -> list[Dataset]:
+    def _find(self, level: str, keys: Mapping[str, str], read: Callable[[Dataset], _Answer]) -> list[_Answer]:
+        """Return all answers; one that cannot be decoded counts as an answer without a UID.
+
+        Raises:
+            CutShortError: the final status says that the list is not whole.
+            StudyError: the archive refused the question.
+            SilentArchiveError: there was no final status.
+        """
         if self._asking is None or not self._asking.is_established:
             self._asking = associate(self._pacs, [build_context(FIND)])
-        answers = []
+        answers: list[_Answer] = []
+        final: int | None = None
         with quiet():
             for status, answer in self._asking.send_c_find(query(level, keys), FIND):
-                if "Status" not in status:
-                    self._asking.abort()
-                    raise silent(self._pacs)
-                if status.Status in _PENDING and answer is not None:
-                    answers.append(answer)
-                elif status.Status != 0 and level != "STUDY":
-                    raise StudyError("archive-refused", f"status {status.Status:#06x}")
-                elif status.Status != 0:
-                    remedy = "see its log; the keys in find must be ones that it can search by"
-                    raise CohortError(
-                        "archive refused the question",
-                        where=place_of(self._pacs),
-                        value=hex(status.Status),
-                        remedy=remedy,
-                    )
+                final = status.get("Status")
+                if final in _PENDING:
+                    answers.append(read(Dataset() if answer is None else answer))
+        if final is None or final in _PENDING:
+            self._asking.abort()
+            raise silent(self._pacs)
+        if final != 0 and (answers or final in _CUT_SHORT):
+            raise CutShortError(detail=f"status {final:#06x}", answers=answers)
+        if final != 0:
+            raise StudyError("archive-refused", f"status {final:#06x}")
         return answers
 
 
@@ -201,5 +227,19 @@ def _socket_error(error: OSError) -> tuple[str, str]:
     return f"archive cannot be reached ({error.strerror or type(error).__name__})", "look at the network"
 
 
-def _count(answer: Dataset) -> int | None:
-    return whole(answer, "NumberOfSeriesRelatedInstances")
+def _study(answer: Dataset) -> Study:
+    numbers = (_number(answer, f"NumberOfStudyRelated{one}") for one in ("Series", "Instances"))
+    return Study(text(answer, "StudyInstanceUID"), frozenset(e.keyword for e in answer), *numbers)
+
+
+def _instance(answer: Dataset) -> Instance:
+    return Instance(text(answer, "SOPInstanceUID"), text(answer, "SOPClassUID"))
+
+
+def _number(answer: Dataset, keyword: str) -> int | None:
+    number = whole(answer, keyword)
+    return None if number is None or number < 0 else number
+
+
+def _status(refusal: StudyError) -> str:
+    return refusal.detail.removeprefix("status ")

@@ -2,42 +2,50 @@
 
 Runs for ``fedward site index --pacs``:
 
-1. Find the studies that the policy names, and their series of the cohort's modalities.
-2. For each series, request the instances that are not here yet; de-identify each before writing it.
+1. Find the studies that the policy names, and their series of the cohort's modalities. Stop if the list of studies is
+   cut short: nothing states how many there are.
+2. For each series, request the instances that are not here yet; de-identify each before writing it. Request the entire
+   series if its list has fewer than the archive states.
 3. Request missing instances up to three times; then list them with the reason, and continue with the next series.
-4. Stop with an error if the archive stops answering: the next run continues from there.
-5. Refuse the cohort if more was lost than the site tolerates.
+4. Hold each study and series against the numbers that the archive states; list what is missing, and count it as lost.
+5. Stop with an error if the archive stops answering: the next run continues from there.
+6. Refuse the cohort if more was lost than the site tolerates.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TypeVar
 
 from fedward.errors import CohortError, SettingsError, StudyError
-from fedward.files import write_atomic
-from fedward.indexing.pacs.archive import Archive, Series, SilentArchiveError, Study, find_keys, place_of, shown
-from fedward.indexing.pacs.reasons import REASONS
+from fedward.indexing.pacs.archive import (
+    Archive,
+    Instance,
+    Series,
+    SilentArchiveError,
+    Study,
+    find_keys,
+    place_of,
+    shown,
+    studies_cut_short,
+)
+from fedward.indexing.pacs.listing.held import ListedStudy, Listing, listing
+from fedward.indexing.pacs.listing.refused import REFUSED, RefusedList
+from fedward.indexing.pacs.listing.wanted import wanted
 from fedward.indexing.pacs.series_transfer import Errand
 from fedward.indexing.pacs.store import Store
 from fedward.indexing.site_key import SiteKey, load_key
 from fedward.settings import CohortPolicy, Pacs, SitePolicy
 
-REFUSED = "archive-refused.csv"
+__all__ = ["BESIDE", "REFUSED", "Fetched", "fetch_cohort", "open_archive"]
 PAUSES_S = (1.0, 3.0)
 """Seconds before the second and the third query to an archive that did not answer."""
+BESIDE = frozenset({"empty-study", "empty-series", "not-asked"})
+"""Reasons without a loss: nothing to fetch, or nothing that was requested."""
 _REQUESTS = 3
-_WITHOUT_PICTURES = frozenset(
-    {"SR", "PR", "KO", "DOC", "AU", "ECG", "EPS", "HD", "RTPLAN", "RTSTRUCT", "RTRECORD", "REG", "FID", "RWV", "PLAN"}
-    | {"SEG", "ANN", "STAIN", "RESP", "TG", "SMR"}
-)
-_MASKS = "SEG"
 _Answer = TypeVar("_Answer")
 Progress = Callable[[int, int], None]
 
@@ -48,10 +56,11 @@ class Fetched:
 
     Attributes:
         studies, series: studies found, and their series of the cohort's modalities.
-        found: instances of those series.
+        found: instances of those series, and those that the archive states and does not list.
         fetched: instances written by this run.
         already: instances written before this run.
-        refused: reason of ``REASONS`` -> number of instances, or of studies and series whose instances are unknown.
+        refused: reason of ``REASONS`` -> number of instances; a study or series whose number is unknown counts as one.
+            The reasons ``BESIDE`` count studies, series and instances that are not in ``found``.
         no_longer_found: instances in the folder whose series the archive no longer finds by these keys.
     """
 
@@ -73,7 +82,7 @@ def fetch_cohort(policy: SitePolicy, cohort: str, *, progress: Progress | None =
         progress: called with series done and series to do.
 
     Returns:
-        Counts: ``found == fetched + already +`` refused instances.
+        Counts: ``found == fetched + already +`` refused, without the reasons ``BESIDE``.
 
     Raises:
         SettingsError: no such cohort, one without an archive, or keys that cannot find studies.
@@ -101,117 +110,156 @@ def open_archive(pacs: Pacs) -> Archive:
 class _Run:
     def __init__(self, cohort: CohortPolicy, pacs: Pacs, archive: Archive, store: Store, key: SiteKey) -> None:
         self._cohort, self._pacs, self._archive, self._store, self._key = cohort, pacs, archive, store, key
-        self._aside: list[tuple[str, str, str, str, str]] = []
-        self._found = self._fetched = self._already = self._lost = 0
+        self._refused = RefusedList()
+        self._found = self._fetched = self._already = 0
 
     def fetch(self, progress: Progress | None) -> Fetched:
+        report = progress or (lambda done, total: None)
         studies = self._studies()
-        series = [one for study in studies for one in self._series_of(study)]
-        if not series:
-            value = ", ".join(self._cohort.modalities) or "any image modality"
-            remedy = "correct modalities or find in site.toml"
-            where = place_of(self._pacs)
-            raise CohortError(
-                f"{len(studies)} studies, and no series of the cohort's", where=where, value=value, remedy=remedy
-            )
         try:
-            for done, one in enumerate(series):
-                if progress is not None:
-                    progress(done, len(series))
-                self._fetch(one)
+            listed = [one for study in studies if (one := self._series_of(study)) is not None]
+            total, done = sum(len(one.taken) for one in listed), 0
+            if not total:
+                raise self._no_series(len(studies))
+            for study in listed:
+                for series in study.taken:
+                    report(done, total)
+                    study.instances[series.uid] = self._fetch(series)
+                    done += 1
+                self._hold(study)
         finally:
-            self._write_list()
-        if progress is not None:
-            progress(len(series), len(series))
+            self._refused.write(self._cohort.index)
+        report(total, total)
         self._tolerate()
         return Fetched(
             studies=len(studies),
-            series=len(series),
+            series=total,
             found=self._found,
             fetched=self._fetched,
             already=self._already,
-            refused=dict(Counter(reason for _, _, _, reason, _ in self._aside).most_common()),
-            no_longer_found=self._store.others({self._store.pseudonyms(one) for one in series}),
+            refused=self._refused.counts(),
+            no_longer_found=self._store.others({self._store.pseudonyms(one) for each in listed for one in each.taken}),
         )
 
     def _studies(self) -> list[Study]:
         keys = find_keys(self._pacs)
-        studies = list({one.uid: one for one in self._patiently(self._archive.studies) if one.uid}.values())
-        if not studies:
-            remedy = "ask the archive's keepers for the keys that it knows, and correct find in site.toml"
+        found = listing(lambda: self._patiently(self._archive.studies))
+        if found.cut is not None:
+            raise studies_cut_short(self._pacs, len(found))
+        if not len(found):
+            remedy = "ask the archive's keepers for the keys that it knows, and correct query in site.toml"
             raise CohortError(f"archive has no study with {shown(keys)}", where=place_of(self._pacs), remedy=remedy)
         for keyword, value in keys.items():
-            if value and not any(keyword in one.answered for one in studies):
-                remedy = "take it out of find in site.toml: studies that nobody asked for would be fetched"
+            if value and not any(keyword in one.answered for one in [*found.named, *found.nameless]):
+                remedy = "take it out of query in site.toml: studies that nobody asked for would be fetched"
                 raise CohortError(
                     "archive does not search by this key", where=place_of(self._pacs), value=keyword, remedy=remedy
                 )
-        return studies
+        for one in found.nameless:
+            self._lose("", "", StudyError("no-uid", "a study"), instances=one.instances)
+        return found.named
 
-    def _series_of(self, study: Study) -> Iterator[Series]:
-        """Yield the series of the cohort's modalities. A series without modality is fetched too: the index reads it."""
+    def _series_of(self, study: Study) -> ListedStudy | None:
+        """Return the study's series; None if the archive refuses."""
         name = self._key.pseudonym("study", study.uid)
         try:
-            there = {one.uid: one for one in self._patiently(lambda: self._archive.series(study.uid)) if one.uid}
+            found = listing(lambda: self._patiently(lambda: self._archive.series(study.uid)))
         except StudyError as refusal:
-            self._lose(name, "", refusal, instances=1)
-            return
-        wanted = {one.upper() for one in self._cohort.modalities}
-        masks = {_MASKS} if self._cohort.masks == self._cohort.images else set()
-        found = False
-        for one in there.values():
-            taken = one.modality in wanted | masks if wanted else one.modality not in _WITHOUT_PICTURES - masks
-            if taken or not one.modality:
-                found = True
-                yield one
-        if not found:
-            detail = f"{len(there)} series" if there else "no series"
-            self._list(name, "", "", StudyError("empty-study", detail))
+            self._lose(name, "", refusal, instances=study.instances)
+            return None
+        listed = ListedStudy(study, found, [one for one in found.named if wanted(one, self._cohort)])
+        listed.instances.update((one.uid, one.instances) for one in found.named)
+        for number, one in enumerate(found.nameless):
+            listed.instances[f"#{number}"] = one.instances
+            if wanted(one, self._cohort):
+                lost = self._lose(name, "", StudyError("no-uid", "a series"), instances=one.instances)
+                listed.instances[f"#{number}"] = lost
+        return listed
 
-    def _fetch(self, series: Series) -> None:
+    def _no_series(self, studies: int) -> CohortError:
+        value = ", ".join(self._cohort.modalities) or "any image modality"
+        remedy = "correct modalities or query in site.toml"
+        what = f"{studies} studies, and no series of the cohort's"
+        return CohortError(what, where=place_of(self._pacs), value=value, remedy=remedy)
+
+    def _hold(self, one: ListedStudy) -> None:
+        """Count what the study lacks by its own numbers; list it as empty if nothing is lacking and nothing wanted."""
+        name = self._key.pseudonym("study", one.study.uid)
+        lost = one.lacking()
+        if lost:
+            self._lose(name, "", one.loss(), instances=lost)
+        elif not one.taken and not any(wanted(each, self._cohort) for each in one.series.nameless):
+            self._refused.add(name, "", "", StudyError("empty-study", f"{len(one.series)} series"), lost=0)
+
+    def _fetch(self, series: Series) -> int:
+        """Fetch a series; return the number of its instances: found, or stated if that is more."""
         if self._store.whole(series) and series.instances is not None:
             self._found += series.instances
             self._already += series.instances
-            return
+            return series.instances
+        name = self._store.pseudonyms(series)
         try:
-            listed = {one.uid: one for one in self._patiently(lambda: self._archive.instances(series)) if one.uid}
+            listed = listing(lambda: self._patiently(lambda: self._archive.instances(series)))
         except StudyError as refusal:
-            self._lose(*self._store.pseudonyms(series), refusal, instances=series.instances or 1)
-            return
-        if not listed:
-            self._list(*self._store.pseudonyms(series), "", StudyError("empty-series"))
-            return
-        errand = Errand(series, list(listed.values()), store=self._store, key=self._key)
-        before = len(listed) - len(errand.missing())
-        self._found += len(listed)
-        self._already += before
+            return self._lose(*name, refusal, instances=series.instances)
+        short = len(listed.nameless) + listed.lacking(series.instances)
+        if not listed.named and not short:
+            self._refused.add(*name, "", StudyError("empty-series"), lost=0)
+            return 0
+        room = None if series.instances is None else short
+        errand = Errand(series, listed.named, store=self._store, key=self._key, room=room)
+        before = len(listed.named) - len(errand.missing())
         try:
-            self._run(errand, series, fresh=before == 0)
+            self._transfer(errand, series, listed, fresh=before == 0, short=short)
         finally:
-            self._fetched += errand.stored
-            self._lost += len(errand.refused)
             for instance, why in errand.refused.items():
-                self._list(*self._store.pseudonyms(series), self._key.pseudonym("image", instance), why)
+                self._refused.add(*name, self._key.pseudonym("image", instance), why, lost=1)
             for _ in range(errand.uninvited):
-                self._list(*self._store.pseudonyms(series), "", StudyError("not-asked"))
-        if not errand.refused:
-            self._store.mark_whole(series, len(listed))
+                self._refused.add(*name, "", StudyError("not-asked"), lost=0)
+        here = before + errand.unlisted_here + errand.stored
+        self._already += before + errand.unlisted_here
+        self._fetched += errand.stored
+        self._found += here + len(errand.refused)
+        left = max(0, short - len(errand.unlisted))
+        self._lack(name, listed, left)
+        if here == series.instances and not errand.refused and not left:
+            self._store.mark_whole(series, here)
+        return here + len(errand.refused) + left
 
-    def _run(self, errand: Errand, series: Series, *, fresh: bool) -> None:
-        """Request the whole series if none of it is here; after that, request the missing instances by UID."""
+    def _lack(self, name: tuple[str, str], listed: Listing[Instance], left: int) -> None:
+        """Count instances of a series that neither its list named nor a request for all of it brought."""
+        nameless = min(left, len(listed.nameless))
+        if nameless:
+            self._lose(*name, StudyError("no-uid", "instances"), instances=nameless)
+        if left > nameless:
+            self._lose(*name, listed.loss(f"{len(listed)} instances listed"), instances=left - nameless)
+
+    def _transfer(self, errand: Errand, series: Series, listed: Listing[Instance], *, fresh: bool, short: int) -> None:
+        """Request the entire series if none of it is here or its list is short; after that, the missing ones by UID.
+
+        The entire series is requested again while that brings instances that the list lacks.
+        """
         why = StudyError("not-sent")
-        for request in range(_REQUESTS):
-            if not errand.missing():
-                return
-            alone = request > 0 or not fresh
+        entire = fresh or short > 0
+        for _ in range(_REQUESTS):
+            if not errand.missing() and not entire:
+                break
+            taken, failed, errand.entire = len(errand.unlisted), False, entire
+
+            def ask(entire: bool = entire) -> None:
+                named = [*listed.named, *listed.nameless] if entire else errand.missing()
+                self._archive.retrieve(series, named, errand.receive, alone=not entire)
+
             try:
-                self._patiently(
-                    lambda: self._archive.retrieve(series, errand.missing(), errand.receive, alone=alone)  # noqa: B023
-                )
+                self._patiently(ask)
             except StudyError as refused:
-                why = refused
+                why, failed = refused, True
+            finally:
+                errand.entire = False
             if errand.fault is not None:
                 raise self._stopped(errand.fault)
+            grew = len(errand.unlisted) > taken
+            entire = len(errand.unlisted) < short and (grew or (failed and not errand.missing()))
         errand.give_up(why)
 
     def _patiently(self, ask: Callable[[], _Answer]) -> _Answer:
@@ -230,29 +278,18 @@ class _Run:
 
     def _tolerate(self) -> None:
         tolerated = self._cohort.max_quarantined_fraction
-        if self._lost <= tolerated * self._found:
+        if self._refused.lost <= tolerated * self._found:
             return
         raise CohortError(
-            f"{self._lost} of {self._found} instances could not be fetched, more than the site tolerates "
+            f"{self._refused.lost} of {self._found} instances could not be fetched, more than the site tolerates "
             f"(max_quarantined_fraction = {tolerated:g})",
             where=place_of(self._pacs),
             remedy=f"see {REFUSED} in the index folder",
         )
 
-    def _lose(self, study: str, series: str, refusal: StudyError, *, instances: int) -> None:
-        """List a study or series whose instances the archive did not name, and count them as lost."""
-        self._found += instances
-        self._lost += instances
-        self._list(study, series, "", refusal)
-
-    def _list(self, study: str, series: str, instance: str, refusal: StudyError) -> None:
-        self._aside.append((study, series, instance, refusal.reason, refusal.detail))
-
-    def _write_list(self) -> None:
-        out = io.StringIO()
-        table = csv.writer(out, lineterminator="\n")
-        table.writerow(["study", "series", "instance", "reason", "which means that it", "detail"])
-        for *names, reason, detail in sorted(self._aside):
-            table.writerow([*names, reason, REASONS[reason], detail])
-        self._cohort.index.mkdir(parents=True, exist_ok=True)
-        write_atomic(self._cohort.index / REFUSED, out.getvalue())
+    def _lose(self, study: str, series: str, refusal: StudyError, *, instances: int | None) -> int:
+        """List and count as lost what the archive did not name; an unknown number of instances counts as one."""
+        lost = instances or 1
+        self._found += lost
+        self._refused.add(study, series, "", refusal, lost=lost)
+        return lost

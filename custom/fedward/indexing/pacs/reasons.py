@@ -3,6 +3,9 @@
 REASONS: dict[str, str] = {
     "empty-study": "has no series of the cohort's modalities, or none at all",
     "empty-series": "has no instances, though the archive lists it",
+    "cut-short": "is in the archive, which cut its list short: have its limit raised",
+    "not-listed": "is in the number that the archive states and not in its list: one of the two is wrong",
+    "no-uid": "is in the archive's list without its UID, so it cannot be requested",
     "archive-refused": "the archive refused to send it: its own log says why",
     "not-sent": "the archive reported success and did not send it, after three requests",
     "unreadable": "what was sent is no data set that can be read",

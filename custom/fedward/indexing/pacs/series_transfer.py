@@ -18,20 +18,35 @@ from fedward.indexing.site_key import SiteKey
 class Errand:
     """Receiver of one series' instances, from any thread. Only de-identified files reach the disk.
 
+    Args:
+        series: the series.
+        instances: the archive's list of its instances.
+        store, key: where and under which pseudonyms instances are written.
+        room: number of instances that the list lacks; None if the archive states no number. So many more are taken in
+            answer to a request for the entire series.
+
     Attributes:
+        entire: True while the entire series is requested; otherwise only instances of the list are taken.
         refused: instance -> reason and detail.
         stored: number of instances written.
+        unlisted: instances taken that were not in the list.
+        unlisted_here: number of those that were here before.
         uninvited: number of instances sent without a request.
         fault: exception that ended the transfer, such as a full disk; None if there was none.
     """
 
-    def __init__(self, series: Series, instances: Sequence[Instance], *, store: Store, key: SiteKey) -> None:
-        self._series, self._store, self._key = series, store, key
+    def __init__(
+        self, series: Series, instances: Sequence[Instance], *, store: Store, key: SiteKey, room: int | None = 0
+    ) -> None:
+        self._series, self._store, self._key, self._room = series, store, key, room
         self._waiting = {one.uid: one for one in instances if not store.has(series, one.uid)}
         self._asked = frozenset(self._waiting)
+        self._here = frozenset(one.uid for one in instances) - self._asked
         self._lock = threading.Lock()
+        self.entire = False
         self.refused: dict[str, StudyError] = {}
-        self.stored = self.uninvited = 0
+        self.unlisted: set[str] = set()
+        self.stored = self.unlisted_here = self.uninvited = 0
         self.fault: BaseException | None = None
 
     def missing(self) -> list[Instance]:
@@ -45,7 +60,7 @@ class Errand:
                 return "stopped"
             instance = text(sent, "SOPInstanceUID")
             place = (text(sent, "StudyInstanceUID"), text(sent, "SeriesInstanceUID"))
-            if instance not in self._asked or place != (self._series.study, self._series.uid):
+            if place != (self._series.study, self._series.uid) or not self._takes(instance):
                 self.uninvited += 1
                 return "not-asked"
             if instance not in self._waiting:
@@ -61,6 +76,20 @@ class Errand:
             del self._waiting[instance]
             self.stored += 1
             return "stored"
+
+    def _takes(self, instance: str) -> bool:
+        """True for what was requested: an instance of the list, or, of an entire series, one that the list lacks."""
+        if instance in self._asked or instance in self.unlisted or (self.entire and instance in self._here):
+            return True
+        full = self._room is not None and len(self.unlisted) >= self._room
+        if not instance or not self.entire or full:
+            return False
+        self.unlisted.add(instance)
+        if self._store.has(self._series, instance):
+            self.unlisted_here += 1
+        else:
+            self._waiting[instance] = Instance(instance, "")
+        return True
 
     def give_up(self, refusal: StudyError) -> None:
         """Refuse every missing instance with this reason."""

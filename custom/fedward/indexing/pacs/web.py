@@ -6,12 +6,13 @@ certificate. Credentials are sent to one host over TLS, or to this machine itsel
 
 from __future__ import annotations
 
+import logging
 import stat
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import requests
@@ -21,12 +22,25 @@ from pydicom.datadict import keyword_for_tag, tag_for_keyword
 from fedward.dicom.header import quiet
 from fedward.errors import CohortError, FedwardError, StudyError
 from fedward.hosts import is_loopback
-from fedward.indexing.pacs.archive import Instance, Receive, Series, SilentArchiveError, Study, find_keys
+from fedward.indexing.pacs.archive import (
+    CutShortError,
+    Instance,
+    Receive,
+    Series,
+    SilentArchiveError,
+    Study,
+    find_keys,
+    studies_cut_short,
+)
+from fedward.indexing.pacs.listing import pages
 from fedward.settings import Pacs
 
 PAGE = 500
 _AS_STORED = (("application/dicom", "*"),)
 """Any transfer syntax, so that the archive sends each instance as stored (PS3.18 8.7.3)."""
+_STUDY_NUMBERS = ("NumberOfStudyRelatedSeries", "NumberOfStudyRelatedInstances")
+_SERIES_NUMBER = "NumberOfSeriesRelatedInstances"
+_Answer = TypeVar("_Answer")
 
 
 class WebArchive:
@@ -35,32 +49,45 @@ class WebArchive:
     def __init__(self, pacs: Pacs) -> None:
         self._pacs, self._keys, self._url = pacs, find_keys(pacs), str(pacs.url)
         self._session = session(pacs)
+        self._session.hooks["response"].append(self._note)
+        self._announced: int | None = 0
+        logging.getLogger("dicomweb_client").setLevel(logging.CRITICAL + 1)  # it logs the archive's own words
         self._client = DICOMwebClient(self._url.rstrip("/"), session=self._session, timeout=pacs.timeout_s)
         self._client.set_http_retry_params(retry=False)
 
     def studies(self, *, limit: int | None = None) -> list[Study]:
         filters = {keyword: value for keyword, value in self._keys.items() if value}
+        fields = [*self._keys, *_STUDY_NUMBERS]
         try:
-            answers = self._pages(
-                "StudyInstanceUID", self._client.search_for_studies, filters, [*self._keys], limit=limit
+            return self._listed(
+                "StudyInstanceUID", self._client.search_for_studies, _study, filters, fields=fields, limit=limit
             )
+        except CutShortError as short:
+            raise studies_cut_short(self._pacs, len(short.answers)) from None
         except StudyError as refusal:
-            remedy = "see its log; url must be the root of its DICOMweb service, find hold keys that it searches by"
+            remedy = "see its log; url must be the root of its DICOMweb service, query hold keys that it searches by"
+            if refusal.detail == "HTTP 413":
+                remedy = "narrow query in site.toml: it matches more than the archive sends"
             raise CohortError(
                 "archive refused the question", where=self._url, value=refusal.detail, remedy=remedy
             ) from None
-        return [Study(_first(one, "StudyInstanceUID"), frozenset(map(keyword_for_tag, one))) for one in answers]
 
     def series(self, study: str) -> list[Series]:
-        fields = ["SeriesInstanceUID", "Modality", "NumberOfSeriesRelatedInstances"]
-        answers = self._pages(fields[0], self._client.search_for_series, {}, fields, study_instance_uid=study)
-        return [Series(study, _first(one, fields[0]), _first(one, fields[1]).upper(), _count(one)) for one in answers]
+        fields = ["SeriesInstanceUID", "Modality", _SERIES_NUMBER]
+
+        def read(one: Mapping[str, Any]) -> Series:
+            return Series(study, _first(one, fields[0]), _first(one, fields[1]).upper(), _count(one, _SERIES_NUMBER))
+
+        return self._listed(fields[0], self._client.search_for_series, read, fields=fields, study_instance_uid=study)
 
     def instances(self, series: Series) -> list[Instance]:
         place: dict[str, Any] = {"study_instance_uid": series.study, "series_instance_uid": series.uid}
         fields = ["SOPInstanceUID", "SOPClassUID"]
-        answers = self._pages(fields[0], self._client.search_for_instances, {}, fields, **place)
-        return [Instance(_first(one, "SOPInstanceUID"), _first(one, "SOPClassUID")) for one in answers]
+
+        def read(one: Mapping[str, Any]) -> Instance:
+            return Instance(_first(one, fields[0]), _first(one, fields[1]))
+
+        return self._listed(fields[0], self._client.search_for_instances, read, fields=fields, **place)
 
     def retrieve(self, series: Series, wanted: Sequence[Instance], receive: Receive, *, alone: bool) -> None:
         with self._answering(), quiet():
@@ -74,27 +101,34 @@ class WebArchive:
     def close(self) -> None:
         self._session.close()
 
-    def _pages(
+    def _listed(
         self,
         level: str,
-        ask: Any,
-        filters: Mapping[str, str],
-        fields: Sequence[str],
+        search: Any,
+        read: Callable[[Mapping[str, Any]], _Answer],
+        filters: Mapping[str, str] | None = None,
         *,
         limit: int | None = None,
-        **place: Any,
-    ) -> list[dict[str, Any]]:
-        """Return all answers, until a page brings no new one: an archive may send short pages, or ignore paging."""
-        answers: dict[str, dict[str, Any]] = {}
-        while True:
+        **asked: Any,
+    ) -> list[_Answer]:
+        """Return all answers of a search, or the first ``limit``. Raises ``CutShortError`` if there may be more."""
+
+        def ask(offset: int) -> pages.Page[dict[str, Any]]:
+            self._announced = 0
             with self._answering():
-                page = ask(
-                    search_filters=dict(filters), fields=fields, limit=limit or PAGE, offset=len(answers), **place
-                )
-            before = len(answers)
-            answers.update((_first(one, level), one) for one in page)
-            if limit is not None or len(answers) == before:
-                return list(answers.values())
+                found = search(search_filters=dict(filters or {}), limit=limit or PAGE, offset=offset, **asked)
+                return pages.Page([(_first(one, level), one) for one in found], self._announced)
+
+        listed = pages.read(ask) if limit is None else pages.Reading([one for _, one in ask(0).answers], lacking=0)
+        with self._answering():
+            answers = [read(one) for one in listed.answers]
+        if listed.lacking != 0:
+            raise CutShortError(detail=f"after {len(answers)} answers", answers=answers, missing=listed.lacking)
+        return answers
+
+    def _note(self, response: requests.Response, **_: Any) -> None:
+        """Note the number of further answers that a response announces: the client library only logs the header."""
+        self._announced = pages.announced(response.status_code, response.headers.get("Warning", ""))
 
     @contextmanager
     def _answering(self) -> Iterator[None]:
@@ -182,6 +216,11 @@ def _first(answer: Mapping[str, Any], keyword: str) -> str:
     return str(values[0]).strip(" \0")
 
 
-def _count(answer: Mapping[str, Any]) -> int | None:
-    number = _first(answer, "NumberOfSeriesRelatedInstances")
+def _study(answer: Mapping[str, Any]) -> Study:
+    numbers = (_count(answer, keyword) for keyword in _STUDY_NUMBERS)
+    return Study(_first(answer, "StudyInstanceUID"), frozenset(map(keyword_for_tag, answer)), *numbers)
+
+
+def _count(answer: Mapping[str, Any], keyword: str) -> int | None:
+    number = _first(answer, keyword)
     return int(number) if number.isdecimal() else None

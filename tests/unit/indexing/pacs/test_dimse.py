@@ -24,7 +24,7 @@ from pynetdicom.sop_class import Verification
 from fedward.errors import CohortError, StudyError
 from fedward.flare.local_federation import free_port
 from fedward.indexing.pacs import echo
-from fedward.indexing.pacs.archive import Instance, Series, SilentArchiveError, Verdict
+from fedward.indexing.pacs.archive import CutShortError, Instance, Series, SilentArchiveError, Verdict
 from fedward.indexing.pacs.dimse import Dimse, query
 from fedward.indexing.pacs.get_move import GetArchive, MoveArchive
 from fedward.settings import Pacs
@@ -87,18 +87,66 @@ def test_studies_are_found_by_keys_and_a_lone_star_asks_for_all() -> None:
         assert series.modality == "" and series.instances is None
     assert asked[0].QueryRetrieveLevel == "STUDY" and asked[0].StudyDate == "20200101-20201231"
     assert asked[0].StudyDescription == "" and asked[1].StudyInstanceUID == "1.2.3"
+    assert {"NumberOfStudyRelatedSeries", "NumberOfStudyRelatedInstances"} <= {one.keyword for one in asked[0]}
 
 
 def test_a_question_that_is_refused_or_not_answered_is_an_error() -> None:
-    with archive((evt.EVT_C_FIND, lambda event: iter([(0xA900, None)]))) as port, closing(Dimse(pacs(port))) as asking:
-        with pytest.raises(CohortError, match="archive refused the question: '0xa900'"):
+    refused = pytest.raises(CohortError, match="archive refused the question: '0xa900'")
+    with archive((evt.EVT_C_FIND, lambda event: iter([(0xA900, None)]))) as port:
+        with closing(Dimse(pacs(port))) as asking, refused:
             asking.studies()
-        with pytest.raises(StudyError, match="archive-refused"):
+        with closing(Dimse(pacs(port))) as asking, pytest.raises(StudyError, match="archive-refused"):
             asking.series("1.2.3")
     hang_up = (evt.EVT_C_FIND, lambda event: event.assoc.abort())
     silence = pytest.raises(SilentArchiveError, match="hung up or fell silent")
     with archive(hang_up) as port, closing(Dimse(pacs(port))) as asking, silence:
         asking.studies()
+
+
+def _answers(number: int, status: int | None) -> Any:
+    """A C-FIND handler that gives so many answers and then this status; the last answer has no UID."""
+
+    def find(event: Any) -> Iterator[tuple[int, Dataset | None]]:
+        for one in range(number):
+            answer = Dataset()
+            answer.QueryRetrieveLevel = event.identifier.QueryRetrieveLevel
+            level = {"STUDY": "Study", "SERIES": "Series", "IMAGE": "SOP"}[answer.QueryRetrieveLevel]
+            setattr(answer, f"{level}InstanceUID", f"1.2.{one}" if one < number - 1 else "")
+            answer.NumberOfStudyRelatedSeries, answer.NumberOfStudyRelatedInstances = 2, "7"
+            answer.NumberOfSeriesRelatedInstances = 5
+            yield 0xFF00, answer
+        if status is not None:
+            yield status, None
+
+    return evt.EVT_C_FIND, find
+
+
+@pytest.mark.parametrize("status", [0xFE00, 0xA700, 0xB000, 0xC001, 0xA900])
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_list_that_ends_with_a_status_is_not_whole(status: int, number: int) -> None:
+    """Cancel, out of resources, a warning, a failure: after an answer, each says that more would have come."""
+    cut = number or status not in (0xC001, 0xA900)
+    words = f"cut its list of studies short after {number}, .*'{status:#06x}'; narrow query" if cut else "refused"
+    with archive(_answers(number, status)) as port:
+        with closing(Dimse(pacs(port))) as asking, pytest.raises(CohortError, match=words) as error:
+            asking.studies()
+        assert "\n" not in str(error.value)
+        for ask in (lambda one: one.series("1.2"), lambda one: one.instances(SERIES)):
+            reason = pytest.raises(StudyError, match="cut-short" if cut else "archive-refused")
+            with closing(Dimse(pacs(port))) as asking, reason as refusal:
+                ask(asking)
+            if isinstance(refusal.value, CutShortError):
+                assert len(refusal.value.answers) == number and refusal.value.missing is None
+
+
+def test_numbers_are_asked_for_and_answers_without_a_uid_are_kept() -> None:
+    with archive(_answers(2, None)) as port:
+        with closing(Dimse(pacs(port))) as asking:
+            assert [(one.uid, one.series, one.instances) for one in asking.studies()] == [("1.2.0", 2, 7), ("", 2, 7)]
+        with closing(Dimse(pacs(port))) as asking:
+            assert [(one.uid, one.instances) for one in asking.series("1.2")] == [("1.2.0", 5), ("", 5)]
+        with closing(Dimse(pacs(port))) as asking:
+            assert [one.uid for one in asking.instances(SERIES)] == ["1.2.0", ""]
 
 
 def test_several_instances_are_asked_for_by_a_list_of_uids() -> None:

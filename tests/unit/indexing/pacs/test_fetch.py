@@ -218,6 +218,18 @@ def test_a_study_of_which_the_archive_will_not_speak_is_listed_and_the_rest_go_o
     assert done.fetched == 2 and done.refused == {"archive-refused": 2} and done.found == 4
 
 
+def test_a_refused_list_of_instances_counts_all_that_its_series_states(
+    tmp_path: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Series) -> list[Instance]:
+        raise StudyError("archive-refused", "HTTP 500")
+
+    shelf.held = series(4)
+    monkeypatch.setattr(shelf, "instances", refuse)
+    done = fetch_cohort(policy(tmp_path, modalities=("CT",), max_quarantined_fraction=1.0), "chest")
+    assert (done.found, done.refused) == (4, {"archive-refused": 4}) and listed(tmp_path) == ["archive-refused"]
+
+
 def test_what_nobody_asked_for_is_not_written(tmp_path: Path, shelf: Shelf) -> None:
     stranger, elsewhere = image(name="x", patient="STRANGER"), image(name=0, patient="P0")
     elsewhere.StudyInstanceUID = "1.2.3"

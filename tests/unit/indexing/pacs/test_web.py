@@ -22,7 +22,7 @@ from cryptography.x509.oid import NameOID
 
 from fedward.errors import CohortError
 from fedward.indexing.pacs import echo
-from fedward.indexing.pacs.archive import SilentArchiveError
+from fedward.indexing.pacs.archive import CutShortError, Series, SilentArchiveError
 from fedward.indexing.pacs.web import WebArchive, read_credentials
 from fedward.settings import Pacs
 
@@ -169,6 +169,31 @@ def test_studies_come_by_pages_however_short(paged: bool) -> None:
         studies = archive.studies()
     assert [one.uid for one in studies] == [f"1.2.{n}" for n in range(5)] and "StudyDate" in studies[0].answered
     assert "StudyDate=2020-" in had[0][0] and "StudyDescription=" not in had[0][0], "a lone star asks for nothing"
+
+
+MORE = {"Content-Type": "application/dicom+json", "Warning": "299 hush: There are additional results"}
+ONE = b'[{"0020000D": {"vr": "UI", "Value": ["1.2"]}}]'
+
+
+@pytest.mark.parametrize(("status", "headers"), [(200, MORE), (206, {"Content-Type": "application/dicom+json"})])
+def test_a_list_cut_short_is_an_error_and_a_probe_for_one_study_is_none(
+    status: int, headers: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving(lambda handler: (status, headers, ONE)) as (port, _), closing(WebArchive(pacs(port))) as archive:
+        echo(pacs(port))
+        with pytest.raises(CohortError, match="cut its list of studies short after 1, and does not page further"):
+            archive.studies()
+        for ask in (lambda: archive.series("1.2"), lambda: archive.instances(Series("1.2", "1.3", "CT", None))):
+            with pytest.raises(CutShortError, match="cut-short") as cut:
+                ask()
+            assert len(cut.value.answers) == 1
+    assert "hush" not in caplog.text, "an archive's own words are not printed"
+
+
+def test_a_question_that_matches_too_much_is_an_error_that_says_so() -> None:
+    refused = pytest.raises(CohortError, match=r"'HTTP 413'; narrow query in site.toml")
+    with serving(lambda handler: (413, {}, b"")) as (port, _), closing(WebArchive(pacs(port))) as archive, refused:
+        archive.studies()
 
 
 def _self_signed(folder: Path) -> Path:

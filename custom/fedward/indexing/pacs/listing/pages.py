@@ -1,0 +1,124 @@
+"""Read a list by pages to its end, whatever the archive makes of ``limit`` and ``offset`` (PS3.18 8.3.4.4).
+
+| archive | read as |
+|---|---|
+| sends pages shorter than the limit | whole, once a page is empty |
+| ignores ``offset`` and sends all, without a warning | whole |
+| ignores ``offset``, and warns of more | cut short |
+| pages, and its last page warns of more | cut short; only the numbers that the archive states can speak for it |
+| pages, and warns of more on each page but the empty one at the end | whole: the last word counts |
+| changes the order between pages | read again until all places gave different answers; else cut short |
+| lists an answer twice, in the same places each time | whole |
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+Answer = TypeVar("Answer")
+
+PASSES = 5
+"""Readings of a list in which an answer comes twice: the same each time, or its order changes and it is cut short."""
+FAR = 1_000_000
+"""Past the end of any list: an archive that answers there ignores ``offset``."""
+_WARNING = re.compile(r"(?:^|,)\s*(\d{3})\s+([^,]*(?:,(?!\s*\d{3}\s)[^,]*)*)")
+_REMAINING = re.compile(r"\b(\d{1,9}) (?:additional|more|remaining)\b", re.IGNORECASE)
+_OF_RESULTS = re.compile("additional|remaining|exceed", re.IGNORECASE)
+_OF_OTHER_THINGS = re.compile("fuzzy|literal|deprecat|sunset", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Answer]):
+    """Page of a list.
+
+    Attributes:
+        answers: each with its UID, or "".
+        remaining: number of further answers that the archive announces; 0 for none, None for an unknown number.
+    """
+
+    answers: Sequence[tuple[str, Answer]]
+    remaining: int | None = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reading(Generic[Answer]):
+    """Answers of a list, and the number that it lacks: 0 if it is whole, None if the number is unknown."""
+
+    answers: list[Answer]
+    lacking: int | None
+
+
+def announced(status: int, warning: str) -> int | None:
+    """Return the number of further answers that a response announces; 0 for none, None for an unknown number.
+
+    A Warning of code 299 announces more, unless its text is about fuzzy matching, which is never requested, or about
+    an interface that will be withdrawn. Other codes (RFC 7234 5.5) concern caches and transformations. Status 206 was
+    QIDO-RS's sign of a list cut short before that.
+
+    Args:
+        status: HTTP status.
+        warning: values of the Warning header, or "".
+    """
+    found: int | None = None if status == 206 else 0
+    for code, text in _WARNING.findall(warning):
+        if code != "299" or (_OF_OTHER_THINGS.search(text) and not _OF_RESULTS.search(text)):
+            continue
+        number = _REMAINING.search(text)
+        if number is None:
+            return None
+        found = max(found or 0, int(number[1]))
+    return found
+
+
+def read(ask: Callable[[int], Page[Answer]]) -> Reading[Answer]:
+    """Read a list to its end; answers of one UID are returned once.
+
+    Args:
+        ask: returns the page that begins after this number of answers.
+    """
+    found: dict[str, Answer] = {}
+    readings: list[list[str]] = []
+    remaining: int | None = 0
+    for _ in range(PASSES):
+        places, remaining = _read_once(ask, found)
+        if len(places) == len(found):
+            return Reading(list(found.values()), remaining)
+        readings.append(places)
+    steady = all(one == readings[0] for one in readings)
+    return Reading(list(found.values()), remaining if steady else None)
+
+
+def _read_once(ask: Callable[[int], Page[Answer]], found: dict[str, Answer]) -> tuple[list[str], int | None]:
+    """Add one reading to ``found``; return the answers' names, place by place, and the number announced at the end."""
+    places: list[str] = []
+    remaining: int | None = 0
+    pages_on = heeds_offset = False
+    while True:
+        page = ask(len(places))
+        if page.remaining != 0 or pages_on:
+            remaining = page.remaining
+        own = dict(_named(page.answers))
+        names = [name for name, _ in _named(page.answers)]
+        if not names:
+            return places, remaining
+        fresh = own.keys() - set(places)
+        if not fresh and not heeds_offset:
+            if ask(len(places) + FAR).answers:
+                return places, remaining
+            heeds_offset = True
+        pages_on = pages_on or bool(places and fresh)
+        found |= own
+        places += names
+
+
+def _named(answers: Sequence[tuple[str, Answer]]) -> Iterator[tuple[str, Answer]]:
+    """Yield each answer under a name: its UID, or, for want of one, its content and a number."""
+    seen: Counter[str] = Counter()
+    for uid, answer in answers:
+        content = "" if uid else f"?{answer!r}"
+        yield uid or f"{content}#{seen[content]}", answer
+        seen[content] += 1

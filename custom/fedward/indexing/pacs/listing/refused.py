@@ -1,0 +1,60 @@
+"""List what did not become a file here, with the reason, in ``archive-refused.csv``; count what of it is lost."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedward.errors import StudyError
+from fedward.files import write_atomic
+from fedward.indexing.pacs.reasons import REASONS
+
+REFUSED = "archive-refused.csv"
+_COLUMNS = ("study", "series", "instance", "reason", "which means that it", "detail", "instances lost")
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    study: str
+    series: str
+    instance: str
+    why: StudyError
+    lost: int
+
+
+class RefusedList:
+    """Lines of ``archive-refused.csv``: pseudonyms of study, series and instance, reason, and instances lost.
+
+    Attributes:
+        lost: number of instances lost, over all lines.
+    """
+
+    def __init__(self) -> None:
+        self._lines: list[_Line] = []
+        self.lost = 0
+
+    def add(self, study: str, series: str, instance: str, why: StudyError, *, lost: int) -> None:
+        """Add a line that counts ``lost`` instances as lost; 0 for what is only told."""
+        self.lost += lost
+        self._lines.append(_Line(study, series, instance, why, lost))
+
+    def counts(self) -> dict[str, int]:
+        """Return reason -> instances lost, or lines without a loss; the most frequent first."""
+        found: Counter[str] = Counter()
+        for line in self._lines:
+            found[line.why.reason] += line.lost or 1
+        return dict(found.most_common())
+
+    def write(self, index: Path) -> None:
+        """Write the list into the index folder."""
+        out = io.StringIO()
+        table = csv.writer(out, lineterminator="\n")
+        table.writerow(_COLUMNS)
+        for line in sorted(self._lines, key=lambda one: (one.study, one.series, one.instance, one.why.reason)):
+            names = (line.study, line.series, line.instance)
+            table.writerow([*names, line.why.reason, REASONS[line.why.reason], line.why.detail, line.lost])
+        index.mkdir(parents=True, exist_ok=True)
+        write_atomic(index / REFUSED, out.getvalue())

@@ -1,0 +1,129 @@
+"""A DICOMweb archive in memory, as badly behaved as it is told to be; it stands in for the network alone."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+from urllib.parse import parse_qs, urlsplit
+
+import requests
+from pydicom import Dataset
+from requests.adapters import BaseAdapter
+from urllib3 import HTTPResponse
+
+from tests.support.dicom_files import as_bytes
+
+Warns = Literal["truly", "with-number", "always", "never"]
+URL = "http://archive.invalid/dicom-web"
+_BOUNDARY = b"B"
+
+
+class DicomWeb(BaseAdapter):
+    """QIDO-RS and WADO-RS over the data sets in ``held``.
+
+    Attributes:
+        cap: answers to a question at most.
+        heeds_offset: False for an archive without paging.
+        warns: which answers carry ``Warning: 299``.
+        shuffles: where given, the order is another one for each page.
+        states: the number that it states for a number of series or instances; None for none.
+        nameless: UIDs that its lists leave out of their answers.
+        sends_all: False if a retrieval of a series, too, brings no more than ``cap``.
+    """
+
+    def __init__(self, held: Sequence[Dataset]) -> None:
+        super().__init__()
+        self.held = list(held)
+        self.cap = 500
+        self.heeds_offset = self.sends_all = True
+        self.warns: Warns = "truly"
+        self.shuffles: random.Random | None = None
+        self.states: Callable[[int], int | None] = lambda number: number
+        self.nameless: frozenset[str] = frozenset()
+        self.asked: list[str] = []
+
+    def __repr__(self) -> str:
+        numbers = Counter((one.StudyInstanceUID[-4:], one.SeriesInstanceUID[-4:]) for one in self.held)
+        told = {name: value for name, value in vars(self).items() if name not in ("held", "asked", "states", "config")}
+        return f"DicomWeb({dict(numbers)}, {told}, states {self.states(5)} of 5)"
+
+    def session(self, *_: object) -> requests.Session:
+        """Return a session whose every request comes here."""
+        made = requests.Session()
+        made.trust_env = False
+        made.mount("http://", self)
+        return made
+
+    def send(self, request: Any, **_: Any) -> requests.Response:  # type: ignore[override]
+        parts = urlsplit(str(request.url))
+        self.asked.append(str(request.url))
+        path = [one for one in parts.path.split("/") if one][1:]
+        asked = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        if path[-1] in ("studies", "series", "instances"):
+            body, headers = self._list(path, int(asked.get("offset", 0)), int(asked.get("limit", 500)))
+        else:
+            body, headers = self._multipart(path)
+        response = requests.Response()
+        response.status_code, response.url, response.request = 200, str(request.url), request
+        response.headers.update(headers)
+        response.raw = HTTPResponse(io.BytesIO(body), headers=headers, status=200, preload_content=False)
+        return response
+
+    def close(self) -> None:
+        return
+
+    def _list(self, path: Sequence[str], offset: int, limit: int) -> tuple[bytes, dict[str, str]]:
+        answers = self._answers(path)
+        if self.shuffles is not None:
+            self.shuffles.shuffle(answers)
+        start = offset if self.heeds_offset else 0
+        page = answers[start:][: min(limit, self.cap)]
+        more = max(0, len(answers) - start - len(page))
+        headers = {"Content-Type": "application/dicom+json"}
+        if self.warns == "always" or (more and self.warns != "never"):
+            number = f"are {more} additional" if self.warns == "with-number" else "are additional"
+            headers["Warning"] = f"299 archive: There {number} results that can be requested"
+        return json.dumps(page).encode(), headers
+
+    def _answers(self, path: Sequence[str]) -> list[dict[str, Any]]:
+        own = [
+            one for one in self.held if all(uid in (one.StudyInstanceUID, one.SeriesInstanceUID) for uid in path[1::2])
+        ]
+        keyword = {"studies": "StudyInstanceUID", "series": "SeriesInstanceUID", "instances": "SOPInstanceUID"}[
+            path[-1]
+        ]
+        found = []
+        for uid in dict.fromkeys(str(one[keyword].value) for one in own):
+            inside = [one for one in own if one[keyword].value == uid]
+            series = len({one.SeriesInstanceUID for one in inside})
+            answer = {"00080020": _value("DA", "20200101"), "00080060": _value("CS", inside[0].Modality)}
+            if uid not in self.nameless:
+                answer[f"{inside[0][keyword].tag:08X}"] = _value("UI", uid)
+            numbers = {
+                "studies": (("00201206", series), ("00201208", len(inside))),
+                "series": (("00201209", len(inside)),),
+            }
+            for tag, number in numbers.get(path[-1], ()):
+                if (stated := self.states(number)) is not None:
+                    answer[tag] = _value("IS", stated)
+            found.append(answer)
+        return found
+
+    def _multipart(self, path: Sequence[str]) -> tuple[bytes, dict[str, str]]:
+        own = [one for one in self.held if one.SeriesInstanceUID == path[3]]
+        if len(path) == 6:
+            own = [one for one in own if one.SOPInstanceUID == path[5]]
+        sent = own if self.sends_all else own[: self.cap]
+        body = b"".join(
+            b"--" + _BOUNDARY + b"\r\nContent-Type: application/dicom\r\n\r\n" + as_bytes(one) + b"\r\n" for one in sent
+        )
+        kind = 'multipart/related; type="application/dicom"; boundary=B'
+        return body + b"--" + _BOUNDARY + b"--\r\n", {"Content-Type": kind}
+
+
+def _value(vr: str, value: object) -> dict[str, Any]:
+    return {"vr": vr, "Value": [value]}

@@ -19,7 +19,8 @@ class CohortPolicy(Settings):
     index: Path = Field(description="Folder that `fedward site index` writes manifest, quarantine and cache to.")
     labels: Path | None = Field(
         default=None,
-        description="CSV keyed by PatientID, StudyInstanceUID or SOPInstanceUID (NIfTI: by Image, the file name).",
+        description="CSV UTF-8 keyed by PatientID, StudyInstanceUID, SeriesInstanceUID or SOPInstanceUID "
+        "(NIfTI: by Image, the file name); ids as text, with their leading zeros.",
     )
     masks: Path | None = Field(default=None, description="Folder of DICOM SEG or NIfTI masks.")
     volumes: bool = Field(default=False, description="Read a DICOM series as one volume, not each file as an image.")

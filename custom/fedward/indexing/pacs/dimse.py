@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -100,11 +101,13 @@ class Dimse:
             self._asking = associate(self._pacs, [build_context(FIND)])
         answers: list[_Answer] = []
         final: int | None = None
+        undecoded: Dataset | None = None
         with quiet():
             for status, answer in self._asking.send_c_find(query(level, keys), FIND):
                 final = status.get("Status")
-                if final in _PENDING:
+                if final in _PENDING and status is not undecoded:  # which pynetdicom gives twice
                     answers.append(read(Dataset() if answer is None else answer))
+                undecoded = status if answer is None else None
         if final is None or final in _PENDING:
             self._asking.abort()
             raise silent(self._pacs)
@@ -159,7 +162,11 @@ def associate(pacs: Pacs, contexts: Sequence[Any], *, handlers: Sequence[Any] = 
                 pacs.port,
                 contexts=list(contexts),
                 ae_title=str(pacs.ae_title),
-                evt_handlers=[(evt.EVT_CONN_OPEN, without_delay), *handlers],
+                evt_handlers=[
+                    (evt.EVT_CONN_OPEN, without_delay),
+                    (evt.EVT_ESTABLISHED, keep_responses),
+                    *handlers,
+                ],
                 **more,
             )
     except OSError as error:  # a host without an address
@@ -179,6 +186,41 @@ def without_delay(event: Any) -> None:
     connection = event.assoc.dul.socket
     if connection is not None and connection.socket is not None:
         connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+class _Checkpoint(threading.Event):
+    """Event at which pynetdicom's own thread of an association pauses while a request is under way.
+
+    Attributes:
+        turn: held while that thread takes a message, and while it is paused.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turn = threading.Lock()
+        self.set()
+
+    def clear(self) -> None:
+        with self.turn:
+            super().clear()
+
+
+def keep_responses(event: Any) -> None:
+    """Keep pynetdicom's own thread of an association from taking, and dropping, a response to a request.
+
+    That thread is paused while a request is under way. If the pause comes while it is between its checkpoint and the
+    queue, it still takes one message: an answer of a C-FIND would be missing, and the final status be success.
+    """
+    association, provider = event.assoc, event.assoc.dimse
+    checkpoint, take = _Checkpoint(), event.assoc.dimse.get_msg
+
+    def get_msg(block: bool = False) -> Any:
+        if block:
+            return take(block)
+        with checkpoint.turn:
+            return take(block) if checkpoint.is_set() else (None, None)
+
+    association._reactor_checkpoint, provider.get_msg = checkpoint, get_msg
 
 
 def silent(pacs: Pacs) -> SilentArchiveError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
@@ -15,7 +16,7 @@ from pydicom.uid import (
     RLELossless,
     UltrasoundImageStorage,
 )
-from pynetdicom import AE, evt
+from pynetdicom import AE, association, build_context, evt
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as FIND
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as GET
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelMove as MOVE
@@ -25,7 +26,7 @@ from fedward.errors import CohortError, StudyError
 from fedward.flare.local_federation import free_port
 from fedward.indexing.pacs import echo
 from fedward.indexing.pacs.archive import CutShortError, Instance, Series, SilentArchiveError, Verdict
-from fedward.indexing.pacs.dimse import Dimse, query
+from fedward.indexing.pacs.dimse import Dimse, associate, query
 from fedward.indexing.pacs.get_move import GetArchive, MoveArchive
 from fedward.settings import Pacs
 from tests.support.dicom_files import image
@@ -147,6 +148,49 @@ def test_numbers_are_asked_for_and_answers_without_a_uid_are_kept() -> None:
             assert [(one.uid, one.instances) for one in asking.series("1.2")] == [("1.2.0", 5), ("", 5)]
         with closing(Dimse(pacs(port))) as asking:
             assert [one.uid for one in asking.instances(SERIES)] == ["1.2.0", ""]
+
+
+def test_an_answer_that_cannot_be_decoded_is_one_without_a_uid() -> None:
+    def find(event: Any) -> Iterator[tuple[int, Any]]:
+        for uid in ("1.2.1", "1.2.2", "1.2.3"):
+            answer = Dataset()
+            answer.StudyInstanceUID = uid
+            yield 0xFF00, answer
+
+    with (
+        archive((evt.EVT_C_FIND, find)) as port,
+        closing(Dimse(pacs(port))) as asking,
+        pytest.MonkeyPatch.context() as m,
+    ):
+        decode, calls = association.decode, iter(range(9))
+
+        def failing(*given: Any) -> Any:
+            if next(calls) == 1:
+                raise ValueError("no data set")
+            return decode(*given)
+
+        m.setattr(association, "decode", failing)
+        assert [one.uid for one in asking.studies()] == ["1.2.1", "", "1.2.3"]
+
+
+def test_no_answer_is_taken_by_the_thread_that_waits_for_requests() -> None:
+    """pynetdicom's own thread stays behind at its checkpoint, past the pause, as it does on a busy machine."""
+    with archive(_answers(4, None)) as port:
+        link = associate(pacs(port), [build_context(FIND)])
+        stolen: list[Any] = []
+        sending = link.dimse.send_msg
+
+        def late(*given: Any) -> None:
+            sending(*given)
+            until = time.monotonic() + 0.3
+            while time.monotonic() < until and not stolen:
+                stolen.extend(one for one in link.dimse.get_msg(block=False) if one is not None)
+                time.sleep(0.01)
+
+        link.dimse.send_msg = late
+        answers = list(link.send_c_find(query("IMAGE", {"SOPInstanceUID": ""}), FIND))
+        assert not stolen and [status.Status for status, _ in answers] == [0xFF00] * 4 + [0x0000]
+        link.release()
 
 
 def test_several_instances_are_asked_for_by_a_list_of_uids() -> None:

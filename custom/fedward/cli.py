@@ -13,6 +13,7 @@ from fedward.commands.federation import app as federation
 from fedward.commands.job import app as job
 from fedward.commands.site import app as site
 from fedward.errors import FedwardError
+from fedward.screen import printable
 
 app = typer.Typer(
     help="Federated learning for hospitals on NVIDIA FLARE.",
@@ -51,6 +52,7 @@ def fedward(
 
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted."""
+    printable()
     try:
         app()
     except SystemExit as stop:  # typer turns Ctrl-C into this code and prints nothing
@@ -59,6 +61,11 @@ def main() -> None:
         raise
     except FedwardError as error:
         sys.exit(_say(str(error), 1))
+    except UnicodeEncodeError as error:  # output cannot raise it: see printable
+        if error.encoding.startswith("utf"):
+            raise
+        remedy = "set LC_ALL=C.UTF-8, or rename it in plain letters"
+        sys.exit(_say(f"{error.object}: cannot be a file's name in this locale, {error.encoding}; {remedy}", 1))
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise

@@ -7,11 +7,89 @@ checks this.
 
 from __future__ import annotations
 
+import codecs
+import io
+import sys
+from encodings import ascii as plain_ascii
+
 from rich.console import Console
 from rich.progress import Progress, ProgressColumn, TextColumn
 from rich.text import Text
 
 from fedward.visible import visible
+
+UTF8_CHILD = {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8"}
+"""Environment of every Python process that Fedward starts: its files and its output are UTF-8 in every locale."""
+
+_ERRORS, _ASCII = "fedward.readable", "fedward_ascii"
+_WORDS = {
+    "ε": "eps",
+    "δ": "delta",
+    "σ": "sigma",
+    "τ": "tau",
+    "ρ": "rho",
+    "β": "beta",
+    "η": "eta",
+    "Δ": "Delta",
+    "…": "...",
+    "·": "-",
+    "–": "-",
+    "—": "-",
+    "−": "-",
+    "’": "'",
+    "±": "+/-",
+    "√": "sqrt",
+    "∞": "inf",
+    "→": "->",
+    "←": "<-",
+    "≥": ">=",
+    "≤": "<=",
+    "≈": "~",
+    "×": "x",
+    "²": "2",
+    "₁": "1",
+    "₂": "2",
+    "─": "-",
+    "│": "|",
+    "├": "|",
+    "└": "`",
+}
+"""Character -> the words for it on a terminal that cannot show it."""
+
+
+def printable() -> None:
+    """Make stdout and stderr print every text in every locale: what an encoding lacks appears as words or an escape.
+
+    A stream in ASCII stays in ASCII. click would write UTF-8 there, beside the ASCII of ``print``; hence the codec of
+    another name. A stream that is closed, or is no text stream of Python's own, stays as it is.
+    """
+    codecs.register_error(_ERRORS, _readable)
+    codecs.register(_find_ascii)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            is_ascii = codecs.lookup(stream.encoding).name == "ascii"
+            stream.reconfigure(encoding=_ASCII if is_ascii else None, errors=_ERRORS)
+
+
+def _readable(error: UnicodeError) -> tuple[str, int]:
+    """Handle one character that cannot be encoded; lone surrogates are bytes of a file name in another encoding."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    character = error.object[error.start]
+    words = _WORDS.get(character) or character.encode("ascii", "backslashreplace").decode("ascii")
+    return words, error.start + 1
+
+
+def _find_ascii(name: str) -> codecs.CodecInfo | None:
+    if name != _ASCII:
+        return None
+    return codecs.CodecInfo(
+        codecs.ascii_encode,
+        codecs.ascii_decode,
+        incrementalencoder=plain_ascii.IncrementalEncoder,
+        incrementaldecoder=plain_ascii.IncrementalDecoder,
+        name=_ASCII,
+    )
 
 
 def screen(*, stderr: bool = False) -> Console:

@@ -42,7 +42,7 @@ def show(heard: tuple[Heard, ...], case: Visit, format: Format) -> None:
 def not_a_kit(error: FederationError, format: Format) -> typer.Exit:
     """Print the reason why a folder is not the requested kit; return the exit to raise."""
     if format is Format.json:
-        typer.echo(json.dumps({"schema": "fedward.doctor", "version": 1, "error": str(error)}, ensure_ascii=False))
+        typer.echo(json.dumps({"schema": "fedward.doctor", "version": 1, "error": str(error)}))
     typer.echo(f"fedward: {error}", err=True)
     return typer.Exit(NOT_A_KIT)
 

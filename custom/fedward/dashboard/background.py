@@ -16,6 +16,7 @@ from typing import IO, Self
 from urllib.error import URLError
 
 from fedward.errors import FederationError
+from fedward.screen import UTF8_CHILD
 
 START_S, STOP_S = 30.0, 3.0
 
@@ -53,15 +54,16 @@ def start_background(store: Path, *, port: int = 0) -> BackgroundDashboard:
     Raises:
         FederationError: it did not start; its last line of output is the reason.
     """
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", "fedward.dashboard.background_child", str(store), str(port)],
             stdin=subprocess.PIPE,  # the child ends when this pipe does
             stdout=subprocess.PIPE,
             stderr=errors,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             start_new_session=True,  # Ctrl-C reaches only the program that started it
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, **UTF8_CHILD, "PYTHONUNBUFFERED": "1"},
         )
         try:
             url = _first_line(process, START_S).removeprefix("dashboard ").strip()

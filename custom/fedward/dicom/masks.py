@@ -22,6 +22,8 @@ from fedward.structures import structure_key
 
 WHOLE_WITHIN = 1e-3
 """Largest distance of a label map's value from a whole number: resampling tools leave rounding errors."""
+EXACT_BELOW = 2**24
+"""Whole numbers below this are exact in float32, in which a file is read."""
 MOST_VALUES = 1_000
 """Largest number of different values of a label map; more are a picture and not a mask."""
 
@@ -127,6 +129,8 @@ def label_values(values: NDArray[np.float32]) -> tuple[int, ...]:
     found = np.unique(np.rint(values)).astype(np.int64)
     if found.size and found[0] < 0:
         raise StudyError("no-label-map", "negative values")
+    if found.size and found[-1] >= EXACT_BELOW:
+        raise StudyError("no-label-map", f"values from {EXACT_BELOW} up, of which two may be one here")
     if found.size > MOST_VALUES:
         raise StudyError("no-label-map", f"{found.size} different values, of at most {MOST_VALUES}")
     return tuple(int(value) for value in found if value)

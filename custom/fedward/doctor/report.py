@@ -62,7 +62,7 @@ def as_json(heard: Sequence[Heard], case: Visit) -> str:
         "counts": {level: counts[level] for level in get_args(Level)},
         "findings": [{"room": one.check.room, **asdict(finding)} for one in heard for finding in one.findings],
     }
-    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    return json.dumps(content, indent=2, allow_nan=False)
 
 
 def as_text(heard: Sequence[Heard], case: Visit) -> str:

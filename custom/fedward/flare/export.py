@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fedward.errors import FedwardError, JobError
 from fedward.privacy.policy.canonical_job import META_FILE, is_study, job_files
+from fedward.screen import printable
 from fedward.settings import JobSpec, read_job
 
 
@@ -41,6 +42,7 @@ def export_job(job: JobSpec, out: Path, *, sites: Sequence[str] = (), study: str
 
 def main(folder: Path, argv: Sequence[str] | None = None) -> int:
     """Run the command line of a job's ``job.py``: ``python job.py --export DIR``, as in FLARE's own job scripts."""
+    printable()
     ask = argparse.ArgumentParser(description=f"Export the job in {folder.name} for FLARE.")
     ask.add_argument("--export", type=Path, required=True, metavar="DIR", help="folder to write the job to")
     try:

@@ -23,6 +23,7 @@ import psutil
 
 from fedward.errors import FederationError
 from fedward.flare.kits.central import Kits
+from fedward.screen import UTF8_CHILD
 from fedward.settings import FederationSpec
 
 MARK = "FEDWARD_FEDERATION"
@@ -62,7 +63,7 @@ class LocalFederation:
     def start(self, name: str, kit: Path) -> None:
         """Start one participant from its kit's own ``sub_start.sh``; its output goes to ``<kit>/console.log``."""
         kit = kit.resolve()
-        environment = {**os.environ, MARK: self._mark}
+        environment = {**os.environ, **UTF8_CHILD, MARK: self._mark}
         environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
         if self._threads:
             environment |= {"OMP_NUM_THREADS": str(self._threads), "MKL_NUM_THREADS": str(self._threads)}

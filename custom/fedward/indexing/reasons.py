@@ -7,7 +7,7 @@ REASONS: dict[str, str] = {
     "truncated": "ends before its header says: the copy was cut short, send it again",
     "no-pixels": "has no picture in it: a report, a plan, a directory or a bare header",
     "not-an-image": "is a DICOM segmentation among the images: name its folder as the cohort's masks",
-    "undecodable": "its pixels cannot be decoded: export it again in a transfer syntax that can be read",
+    "undecodable": "its pixels cannot be decoded: export it again in a transfer syntax or voxel type that can be read",
     "unsupported-shape": "has more than three axes: export one image or one volume a file",
     "wrong-modality": "its Modality (0008,0060) is not one that the cohort takes",
     "wrong-body-part": "its BodyPartExamined (0018,0015) is not one that the cohort takes",

@@ -25,7 +25,7 @@ from pydantic import AfterValidator, AwareDatetime, Field, ValidationError
 from fedward.encryption.keys.site_identity import parse_certificate, public_key
 from fedward.errors import EncryptionError, FederationError
 from fedward.provisioning.authority import Authority
-from fedward.provisioning.participants import PARTICIPANT_NAME, Kind, Line
+from fedward.provisioning.participants import PARTICIPANT_NAME, Kind, Line, require_name
 from fedward.settings import FederationSpec, Name, Settings
 
 _LARGEST = 2**20
@@ -138,7 +138,8 @@ def read_invitation(path: Path) -> tuple[Invitation, x509.Certificate]:
     """Read an invitation and the certificate of its authority, which must still be verified by telephone.
 
     Raises:
-        FederationError: it cannot be read, was changed on its way, or is not an invitation.
+        FederationError: it cannot be read, was changed on its way, is not an invitation, or is for a name that no
+            certificate can hold or that FLARE reserves.
     """
     try:
         with path.open("rb") as file:
@@ -154,6 +155,8 @@ def read_invitation(path: Path) -> tuple[Invitation, x509.Certificate]:
         raise FederationError("is not an invitation", where=path, remedy=_ASK) from None
     except InvalidSignature:
         raise FederationError("invitation was changed after it was signed", where=path, remedy=_ASK) from None
+    require_name(sealed.invitation.name, sealed.invitation.kind, where=path)
+    require_name(sealed.invitation.host, Kind.server, where=path)
     return sealed.invitation, authority
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
 
 from fedward.errors import FederationError
-from fedward.settings import FederationSpec, Hospital
+from fedward.settings import Email, FederationSpec, Hospital, HostName, SiteId
+from fedward.settings.names import FLARE_WORDS
 
 PARTICIPANT_NAME = r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,254}"
 """Form of a name in a certificate and of a folder: it cannot leave its folder, and is not hidden."""
-_SAFE = re.compile(PARTICIPANT_NAME)
 
 
 class Kind(StrEnum):
@@ -20,6 +22,13 @@ class Kind(StrEnum):
     server = "server"
     site = "site"
     person = "person"
+
+
+_FORMS: dict[Kind, TypeAdapter[str]] = {
+    Kind.server: TypeAdapter(HostName),
+    Kind.site: TypeAdapter(SiteId),
+    Kind.person: TypeAdapter(Email),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,35 +54,48 @@ class Line:
 
 
 def lines_of(spec: FederationSpec) -> tuple[Line, ...]:
-    """Return server, hospitals and people, in this order.
-
-    Raises:
-        FederationError: two of them have the same name, or a name is not allowed for a folder and a certificate.
-    """
+    """Return server, hospitals and people, in this order. Their names differ, and are allowed for a certificate."""
     server = Line(name=spec.server.host, kind=Kind.server, organisation=spec.server.organisation)
     sites = [Line(name=h.site, kind=Kind.site, organisation=h.organisation, hospital=h) for h in spec.hospitals]
     people = [Line(name=p.email, kind=Kind.person, organisation=p.organisation, role=p.role) for p in spec.people]
-    lines = (server, *sites, *people)
-    names = [line.name for line in lines]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise FederationError("one name for two participants", where=spec.name, value=twice[0], remedy="rename one")
-    for name in names:
-        if not _SAFE.fullmatch(name):
-            remedy = "use letters, digits and . _ - + @, a letter or digit first"
-            raise FederationError("cannot be a participant's name", where=spec.name, value=name, remedy=remedy)
-    return lines
+    return (server, *sites, *people)
 
 
 def line_of(spec: FederationSpec, name: str) -> Line:
     """Return the line of that name.
 
     Raises:
-        FederationError: the file has none.
+        FederationError: the file has none, or can have none because FLARE reserves the name.
     """
     for line in lines_of(spec):
         if line.name == name:
             return line
+    require_free(name, where=spec.name)
     raise FederationError(
         "is not in the federation's file", where=spec.name, value=name, remedy="add its line to the file first"
     )
+
+
+def require_free(name: str, *, where: str | Path) -> None:
+    """Refuse a name that FLARE keeps for itself.
+
+    Raises:
+        FederationError: it does.
+    """
+    if (meaning := FLARE_WORDS.get(name)) is not None:
+        remedy = "have the hospital get another id in the federation's file"
+        raise FederationError(f"is reserved by FLARE, for {meaning}", where=where, value=name, remedy=remedy)
+
+
+def require_name(name: str, kind: Kind, *, where: str | Path) -> None:
+    """Refuse a name, brought by a file from elsewhere, that its kind's certificate, folder or FLARE cannot hold.
+
+    Raises:
+        FederationError: one line with length or form, and the remedy.
+    """
+    try:
+        _FORMS[kind].validate_python(name)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+        remedy = "ask the operator for an invitation by another name"
+        raise FederationError(f"{kind}'s name {fault}", where=where, value=name, remedy=remedy) from None

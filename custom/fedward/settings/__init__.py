@@ -1,9 +1,10 @@
 """Define the settings files: a job, a hospital's policy, a federation. Frozen, unknown keys refused, read once."""
 
-from fedward.settings.base import Fraction, Name, Settings, SiteId
+from fedward.settings.base import Fraction, Settings
 from fedward.settings.encryption import MIN_CONTRIBUTORS, JobEncryption, Precision, Scheme
 from fedward.settings.federation import FederationSpec, Hospital, Person, Server
 from fedward.settings.job import Acceptance, Component, Data, JobHeader, JobSpec, Model, Rounds, Training, Transforms
+from fedward.settings.names import Email, FederationName, HostName, Name, SiteId
 from fedward.settings.pacs import Pacs
 from fedward.settings.privacy import CohortPrivacy, Disclosure, DpSgd, JobPrivacy, UpdateProtection
 from fedward.settings.read import JOB_FILE, parse, plain, read_federation, read_job, read_site
@@ -20,9 +21,12 @@ __all__ = [
     "Data",
     "Disclosure",
     "DpSgd",
+    "Email",
+    "FederationName",
     "FederationSpec",
     "Fraction",
     "Hospital",
+    "HostName",
     "JobEncryption",
     "JobHeader",
     "JobPrivacy",

@@ -7,9 +7,10 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from fedward.measures import Measure, measure_of
-from fedward.settings.base import Fraction, Name, Settings, SiteId
+from fedward.settings.base import Fraction, Settings
 from fedward.settings.encryption import JobEncryption
 from fedward.settings.label_words import missing_words
+from fedward.settings.names import Name, SiteId
 from fedward.settings.privacy import JobPrivacy
 from fedward.structures import structure_key
 

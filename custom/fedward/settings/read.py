@@ -100,7 +100,11 @@ def _toml(path: Path) -> dict[str, Any]:
 
 def _faults(error: ValidationError) -> str:
     faults = []
+    places = [fault["loc"] for fault in error.errors(include_url=False)]
     for fault in error.errors(include_url=False):
+        own = fault["loc"]
+        if fault["type"] == "too_short" and any(place[: len(own)] == own != place for place in places):
+            continue  # none of its items is right, and each is named itself
         key = ".".join(str(part) for part in fault["loc"])
         if fault["type"] == "extra_forbidden" and (instead := hint(fault["loc"], model=error.title)) is not None:
             faults.append(f"{key}: {instead}")

@@ -7,7 +7,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fedward.settings.base import Fraction, Name, Settings, SiteId
+from fedward.settings.base import Fraction, Settings
+from fedward.settings.names import Name, SiteId
 from fedward.settings.pacs import Pacs
 from fedward.settings.privacy import CohortPrivacy, Disclosure, JobHash
 

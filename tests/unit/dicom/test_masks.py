@@ -316,6 +316,8 @@ def test_highdicom_cannot_read_back_a_radiographs_mask_and_fedward_can() -> None
         ([np.nan, 1], None),
         ([np.inf, 1], None),
         (range(2_000), None),
+        ([0, 2**24 - 1], (2**24 - 1,)),
+        ([0, 2**24], None),
     ],
 )
 def test_values_of_a_label_map(values: Sequence[float], found: tuple[int, ...] | None) -> None:

@@ -169,6 +169,14 @@ def test_an_invitation_is_the_authoritys_word(authority: Authority, tmp_path: Pa
     path.write_bytes(seal_invitation(sent, forger))
     with pytest.raises(FederationError, match="changed after it was signed"):
         read_invitation(path)
+    for changes, said in (
+        ({"name": "server"}, "site's name is reserved by FLARE"),
+        ({"name": "n" * 49}, "site's name String should have at most 48 characters"),
+        ({"host": "h." * 40 + "org"}, "server's name has 83 characters, and a certificate holds 64"),
+    ):
+        path.write_bytes(seal_invitation(sent.model_copy(update=changes), authority))
+        with pytest.raises(FederationError, match=said):
+            read_invitation(path)
     sealed = json.loads(seal_invitation(sent, authority))
     sealed["invitation"]["files"] = {"custom/sitecustomize.py": "print()"}
     for content_ in (json.dumps(sealed).encode(), b"", b"\xff\xff", b"[]"):

@@ -24,7 +24,7 @@ def check(folder: Path = JOB, format: Format = FORMAT) -> None:
     problems, notes, found, leave = job_faults(job), remarks(job), job_hash(job), how_updates_leave(job)
     if format is Format.json:
         answer = {"job": job.job.name, "hash": found, "encryption": leave, "problems": problems, "remarks": notes}
-        typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(answer, indent=2))
     else:
         for problem in problems:
             typer.echo(f"fedward: {problem}", err=True)

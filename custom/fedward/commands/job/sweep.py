@@ -67,7 +67,7 @@ def sweep(
         )
     page = write_sweep(out, done)
     if format is Format.json:
-        typer.echo(json.dumps(plain_sweep(done), indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(plain_sweep(done), indent=2))
         return
     _show(done, page)
 

@@ -241,7 +241,7 @@ def _answer(looked: _Looked, state: str, format: Format) -> None:
         "refused_all_the_same": list(looked.against),
         "state": state,
     }
-    typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+    typer.echo(json.dumps(answer, indent=2))
 
 
 def _revoke(policy: SitePolicy, folder: Path, found: str, format: Format) -> None:
@@ -275,7 +275,7 @@ def _list(folder: Path, format: Format) -> None:
             where = Path(str(one.where))
             entries.append({"hash": where.stem, "fault": str(one)})
     if format is Format.json:
-        typer.echo(json.dumps(entries, indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(entries, indent=2))
         return
     for entry in entries:
         fault = entry["fault"]

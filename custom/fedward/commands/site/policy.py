@@ -150,7 +150,7 @@ def _answer(found: list[PolicyFinding], cost: Cost | None, leave: str | None, fo
     if format is Format.json:
         numbers = None if cost is None else {k: _finite(v) for k, v in asdict(cost).items()}
         answer = {"findings": [asdict(finding) for finding in found], "cost": numbers, "encryption": leave}
-        typer.echo(json.dumps(answer, indent=2, ensure_ascii=False, allow_nan=False))
+        typer.echo(json.dumps(answer, indent=2, allow_nan=False))
         return
     for finding in sorted(found, key=lambda finding: finding.level):
         typer.echo(f"{finding.level}: {finding.where}: {finding.text}", err=finding.level == "error")

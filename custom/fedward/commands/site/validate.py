@@ -92,7 +92,7 @@ def _bar() -> Iterator[Callable[[int, int | None, str], None]]:
 
 def _write(answer: Answer, out: Path | None, format: Format) -> None:
     """Print the answer, and write it where ``--out`` names a folder."""
-    content = json.dumps(answer.plain(), indent=2, ensure_ascii=False)
+    content = json.dumps(answer.plain(), indent=2)
     if out is not None:
         from fedward.files import write_atomic
 

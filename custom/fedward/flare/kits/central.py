@@ -187,7 +187,9 @@ def _build(
     seed.touch(mode=0o600)
     key = authority.key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
     root = authority.certificate.public_bytes(Encoding.PEM)
-    seed.write_text(json.dumps({"root_cert": root.decode("ascii"), "root_pri_key": key.decode("ascii")}))
+    seed.write_text(
+        json.dumps({"root_cert": root.decode("ascii"), "root_pri_key": key.decode("ascii")}), encoding="ascii"
+    )
     files = {name: one.files for name, one in extras.items()}
     components = {name: one.components for name, one in extras.items()}
     builders = [WorkspaceBuilder(), StaticFileBuilder(config_folder="config", scheme="grpc")]

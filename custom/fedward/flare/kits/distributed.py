@@ -86,13 +86,16 @@ def write_invitation(spec: FederationSpec, name: str, out: Path, *, extras: Loca
         extras: files and components that its template puts into its kit's ``local/``.
 
     Raises:
-        FederationError: the file has no such line, the participant has a certificate already, or the server of the
-            file has changed.
+        FederationError: the file has no such line, FLARE makes no request for it, the participant has a certificate
+            already, or the server of the file has changed.
     """
     line = line_of(spec, name)
     if line.role == "project_admin":
         remedy = f"`federation provision --only {name}`: this person holds the authority anyway"
         raise FederationError("FLARE 2.9 approves no request of a project_admin", value=name, remedy=remedy)
+    if "+" in name:
+        remedy = f"`federation provision --only {name}`, or give another address"
+        raise FederationError("FLARE 2.9 makes no request for a name with a +", value=name, remedy=remedy)
     folder = FederationFolder(out / spec.name)
     with folder.change() as draft:
         authority, inventory = authority_and_inventory(folder, draft, spec)

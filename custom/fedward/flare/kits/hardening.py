@@ -26,6 +26,7 @@ from fedward.provisioning.invitation import local_name
 from fedward.provisioning.participants import Kind
 from fedward.provisioning.stamp import STAMP_FILE, make_stamp, package_hash
 from fedward.provisioning.templates import RESOURCES, with_components
+from fedward.screen import UTF8_CHILD
 
 SERVER_DOOR = {"id": "server_door", "path": "fedward.flare.listener.server_door.ServerDoor", "args": {}}
 SITE_DOOR = {"id": "site_door", "path": "fedward.flare.messages.site_door.SiteDoor", "args": {}}
@@ -35,6 +36,8 @@ _START = "sub_start.sh"
 _EXPORT = f'export {VARIABLE}="{CIPHERS}"\n'
 _SAFE_PATH = "export PYTHONSAFEPATH=1\n"
 """Line that stops Python from importing from a process's working folder, which is the kit."""
+_UTF8 = "".join(f"export {name}={value}\n" for name, value in UTF8_CHILD.items())
+"""Lines that make FLARE's files and logs UTF-8 in every locale: it names no encoding."""
 _CODE_PATH = "export PYTHONPATH=/local/custom:$PYTHONPATH\n"
 """Line of FLARE's script. If nothing was set before, its empty last part means the process's working folder."""
 _CUSTOM = "custom"
@@ -172,7 +175,7 @@ def _close_start(script: Path) -> None:
     first, rest = script.read_text(encoding="utf-8").split("\n", 1)
     if rest.count(_CODE_PATH) != 1:
         raise FederationError("FLARE writes another start script than Fedward closes", where=script)
-    script.write_text(f"{first}\n{_EXPORT}{_SAFE_PATH}{rest.replace(_CODE_PATH, '')}", encoding="utf-8")
+    script.write_text(f"{first}\n{_EXPORT}{_SAFE_PATH}{_UTF8}{rest.replace(_CODE_PATH, '')}", encoding="utf-8")
 
 
 def _site_resources(resources: dict[str, Any]) -> None:

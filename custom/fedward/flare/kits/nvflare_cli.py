@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fedward.errors import FederationError
+from fedward.screen import UTF8_CHILD
 
 _TIMEOUT_S = 120.0
 
@@ -25,10 +26,11 @@ def nvflare(*arguments: str | Path) -> dict[str, Any]:
         try:
             done = subprocess.run(
                 [sys.executable, "-P", "-m", "nvflare.cli", "--format", "json", *map(str, arguments)],
-                env={**os.environ, "HOME": home},
+                env={**os.environ, **UTF8_CHILD, "HOME": home},
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
+                errors="replace",
                 timeout=_TIMEOUT_S,
                 check=False,
             )

@@ -381,6 +381,7 @@ def test_no_process_of_a_kit_looks_for_code_in_its_own_folder(kits: Kits) -> Non
     for kit in [kits.server, *kits.sites.values()]:
         script = (kit / "startup" / "sub_start.sh").read_text()
         assert "export PYTHONSAFEPATH=1\n" in script
+        assert "export PYTHONUTF8=1\n" in script
         assert "export PYTHONPATH" not in script
 
 

@@ -198,6 +198,12 @@ def test_a_project_admin_is_made_by_the_operator(north: Federation) -> None:
         write_invitation(SPEC, "boss@trial.org", north.out)
 
 
+def test_a_name_that_flare_makes_no_request_for_is_not_invited(north: Federation) -> None:
+    plus = federation("north", people=[{"email": "a+b@trial.org", "organisation": "operator", "role": "lead"}])
+    with pytest.raises(FederationError, match=r"no request for a name with a \+: 'a\+b@trial.org'; .*provision --only"):
+        write_invitation(plus, "a+b@trial.org", north.out)
+
+
 def refused_approval(north: Federation, request: Path, spec: FederationSpec, said: str, *, expect: str) -> None:
     before = tree(north.out)
     with pytest.raises(FederationError, match=said):

@@ -126,7 +126,10 @@ def parse(data: bytes) -> Dataset:
         raise StudyError("unreadable", "the file is empty")
     with refusing("unreadable", "the header cannot be read"):
         try:
-            return _with_syntax(dcmread(BytesIO(data)))
+            header = dcmread(BytesIO(data))
+            if "TransferSyntaxUID" in header.file_meta and syntax_of(header) is None:
+                header = dcmread(BytesIO(_without_meta(data)), force=True)  # read in an encoding that was not found
+            return _with_syntax(header)
         except InvalidDicomError:
             if not data.startswith(_BARE_STARTS):
                 raise StudyError("unreadable", "neither DICOM nor NIfTI") from None
@@ -256,6 +259,11 @@ def items(dataset: Dataset | None, keyword: str) -> list[Dataset]:
     with suppress(Exception):  # a sequence that cannot be read counts as absent
         return [one for one in found if isinstance(one, Dataset)]
     return []
+
+
+def _without_meta(data: bytes) -> bytes:
+    """Return the data set that follows the file meta information, whose first element is its length (PS3.10 7.1)."""
+    return data[144 + int.from_bytes(data[140:144], "little") :]
 
 
 def _with_syntax(header: Dataset) -> Dataset:

@@ -7,15 +7,17 @@ other file is indexed or quarantined. Linked folders are followed once.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import fields
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from fedward.dataset.manifest import FORMAT
+import fedward
 from fedward.dicom.segmentation import FramePlace
 from fedward.errors import CohortError
 from fedward.files import write_atomic
@@ -24,7 +26,8 @@ from fedward.settings import CohortPolicy
 
 CACHE = "cache.jsonl"
 _NEVER = frozenset({"dicomdir", "thumbs.db", "desktop.ini"})
-_READERS = ("fedward", "pydicom", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle", "nibabel")
+_ROOMS = ("dicom", "indexing")
+_READERS = ("pydicom", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle", "nibabel")
 _FIELDS = tuple(field.name for field in fields(FileFacts))
 
 
@@ -76,14 +79,13 @@ def _files(folder: str, below: str, role: Role, left_out: set[str], visited: set
 
 
 def fingerprint(cohort: CohortPolicy, key_fingerprint: str) -> str:
-    """Return all that a finding depends on besides the file: gate settings, site key, versions of the readers."""
+    """Return all that a finding depends on besides the file: gate settings, site key, our code, and other readers."""
     content = {
         "policy": [cohort.modalities, cohort.body_parts, cohort.exclude_burned_in, cohort.volumes],
         "one_folder": cohort.masks == cohort.images,
         "key": key_fingerprint,
+        "code": _code(),
         "readers": {name: _version(name) for name in _READERS},
-        "fields": _FIELDS,
-        "manifest": FORMAT,
     }
     return json.dumps(content, sort_keys=True)
 
@@ -142,6 +144,16 @@ def _thaw(content: list[Any]) -> FileFacts:
         for instance, frame, position, marked in given["mask_frames"]
     )
     return FileFacts(**given)
+
+
+@cache
+def _code() -> str:
+    """Return the SHA-256, in hex, of the modules that make findings: a correction of one makes each file be read."""
+    whole = hashlib.sha256()
+    for room in _ROOMS:
+        for path in sorted((Path(fedward.__file__).parent / room).rglob("*.py")):
+            whole.update(f"{path.name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return whole.hexdigest()
 
 
 def _version(package: str) -> str:

@@ -5,15 +5,32 @@ from __future__ import annotations
 import logging
 import threading
 import warnings
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom import dcmwrite
 from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
-from fedward.dicom.header import items, numbers, parse, quiet, read_bytes, refusing, text, value, whole
+from fedward.dicom.header import (
+    is_stated,
+    items,
+    numbers,
+    parse,
+    quiet,
+    read_bytes,
+    refusing,
+    required,
+    syntax_of,
+    text,
+    value,
+    whole,
+)
+from fedward.dicom.pixels import decode
 from fedward.errors import JobError, StudyError
-from tests.support.dicom_files import as_bytes, image
+from tests.support.dicom_files import as_bytes, image, pattern
 
 
 class Panic(BaseException):
@@ -75,9 +92,89 @@ def test_quiet_in_overlapping_threads_restores_what_was_there() -> None:
     assert warnings.filters == before
 
 
-def test_a_file_without_preamble_is_read() -> None:
-    data = as_bytes(image())
-    assert text(parse(data[132:]), "PatientID") == "P1"
+SYNTAXES = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian]
+
+
+def encoded(dataset: Dataset, syntax: str) -> bytes:
+    """The file in an encoding of uncompressed pixels."""
+    dataset.file_meta.TransferSyntaxUID = syntax
+    if syntax == ExplicitVRBigEndian:
+        dataset.PixelData = np.frombuffer(dataset.PixelData, "<u2").astype(">u2").tobytes()
+    return as_bytes(dataset)
+
+
+def bare(data: bytes) -> bytes:
+    """The data set alone, without preamble and file meta information (PS3.10 7.1)."""
+    return data[132 + 12 + int.from_bytes(data[140:144], "little") :]
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_a_file_without_preamble_or_file_meta_has_the_pixels_of_the_whole_file(syntax: str) -> None:
+    data = encoded(image(), syntax)
+    for less in (data, data[132:], bare(data)):
+        header = parse(less)
+        assert text(header, "PatientID") == "P1"
+        assert syntax_of(header) == syntax
+        np.testing.assert_array_equal(decode(header).values, pattern())
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+@pytest.mark.parametrize("left", [None, ""])
+def test_a_file_without_transfer_syntax_has_the_one_of_its_encoding(syntax: str, left: str | None) -> None:
+    dataset = parse(encoded(image(), syntax))
+    if left is None:
+        del dataset.file_meta.TransferSyntaxUID
+    else:
+        dataset.file_meta.TransferSyntaxUID = left
+    out = BytesIO()
+    implicit, little = syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
+    dcmwrite(out, dataset, implicit_vr=implicit, little_endian=little, enforce_file_format=False)
+    header = parse(out.getvalue())
+    assert syntax_of(header) == syntax
+    np.testing.assert_array_equal(decode(header).values, pattern())
+
+
+def test_compressed_pixels_without_transfer_syntax_are_refused_by_its_name() -> None:
+    dataset = image(pattern(shape=(64, 48)))
+    dataset.compress(RLELossless)
+    header = parse(bare(as_bytes(dataset)))
+    assert syntax_of(header) is None
+    with pytest.raises(StudyError) as refusal:
+        decode(header)
+    assert refusal.value.reason == "undecodable"
+    assert refusal.value.detail == "TransferSyntaxUID (0002,0010) is absent and the pixels are compressed"
+
+
+def test_compressed_pixels_under_a_syntax_of_uncompressed_ones_are_refused() -> None:
+    dataset = image(np.random.default_rng(0).integers(0, 4096, (64, 48)))
+    dataset.compress(RLELossless)
+    dataset.Rows = dataset.Columns = 8  # so that the bytes suffice
+    data = as_bytes(dataset)
+    changed = data.replace(b"1.2.840.10008.1.2.5\0", b"1.2.840.10008.1.2.1\0", 1)
+    with pytest.raises(StudyError, match="compressed pixels in transfer syntax Explicit VR Little Endian"):
+        decode(parse(changed))
+
+
+@pytest.mark.parametrize("number", [9, 10, 13, 32, 0])
+def test_a_number_of_blanks_is_stated_and_a_text_of_blanks_is_not(number: int) -> None:
+    """As bytes, 9 in US is a tab and a NUL."""
+    header = parse(as_bytes(image(HighBit=number, PatientID="  ", ImageComments=None, NumberOfFrames="")))
+    assert is_stated(header, "HighBit")
+    assert required(header, "HighBit") == number
+    assert not is_stated(header, "PatientID")
+    assert not is_stated(header, "ImageComments")
+    assert not is_stated(header, "NumberOfFrames")
+    for keyword in ("HighBit", "PatientID", "NumberOfFrames"):
+        getattr(header, keyword)  # pydicom converts it now
+    assert is_stated(header, "HighBit")
+    assert required(header, "HighBit") == number
+    assert not is_stated(header, "NumberOfFrames")
+
+
+def test_a_required_number_is_one_whole_number() -> None:
+    header = parse(as_bytes(image(SamplesPerPixel=[1, 3])))
+    with pytest.raises(StudyError, match=r"SamplesPerPixel \(0028,0002\) is not one whole number"):
+        required(header, "SamplesPerPixel")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +239,5 @@ def test_reading_a_folder_a_pipe_and_nothing(tmp_path: Path) -> None:
 def test_pixels_do_not_leak_into_a_detail() -> None:
     dataset = image(np.zeros((4, 4)), PatientID="SECRET-7", BitsAllocated=7)
     with pytest.raises(StudyError) as refusal:
-        from fedward.dicom.pixels import decode
-
         decode(parse(as_bytes(dataset)))
     assert "SECRET" not in str(refusal.value)

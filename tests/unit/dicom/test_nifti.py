@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from fedward.dicom import nifti
 from fedward.dicom.nifti import is_nifti, parse_nifti, patient_of, stem
 from fedward.errors import StudyError
-from fedward.indexing.quality import REASONS
+from fedward.indexing.reasons import REASONS
 from tests.support.dicom_files import save_nifti
 
 

@@ -15,7 +15,9 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from fedward.indexing.quality import FileFacts, age_decade, examine, is_blank
+from fedward.dicom.header import named
+from fedward.dicom.verdict import is_blank
+from fedward.indexing.quality import FileFacts, age_decade, examine
 from fedward.indexing.reasons import REASONS
 from tests.support.dicom_files import as_bytes, image, pattern, save, save_nifti, seen, segmentation, series, site
 
@@ -113,6 +115,46 @@ def test_a_blank_image_is_refused_but_a_blank_slice_is_not(tmp_path: Path) -> No
     assert (found.reason, found.blank) == ("", True)
     frames = image(np.full((4, 16, 12), 3), modality="CT")
     assert judge(tmp_path, frames, volumes=True).reason == "blank-image"
+
+
+def test_an_image_is_judged_as_a_network_will_see_it(tmp_path: Path) -> None:
+    """Blank by its padding and by its look-up table, or not blank without a window that shows nothing."""
+    stored = np.where(np.arange(1600).reshape(40, 40) < 1590, 4000, np.arange(1600).reshape(40, 40))
+    mostly = image(np.where(stored == 4000, pattern(0, (40, 40)) // 2 + 2048, stored), modality="CT")
+    assert judge(tmp_path, mostly).reason == ""
+    mostly.add_new("PixelPaddingValue", "US", 2000)
+    mostly.add_new("PixelPaddingRangeLimit", "US", 4095)
+    assert judge(tmp_path, mostly).reason == "blank-image"
+    assert judge(tmp_path, mostly, volumes=True).blank
+    table = Dataset()
+    table.add_new("LUTDescriptor", "US", [4, 0, 8])
+    table.add_new("LUTData", "OW", bytes([7, 7, 7, 7]))
+    assert judge(tmp_path, image(modality="CT", ModalityLUTSequence=[table])).reason == "blank-image"
+    shown = judge(tmp_path, image(VOILUTSequence=[table]))
+    assert (shown.reason, shown.flags) == ("", ("window-ignored",))
+    assert judge(tmp_path, image(WindowCenter=2000, WindowWidth=4000)).flags == ()
+
+
+def test_a_window_that_saturates_is_a_remark(tmp_path: Path) -> None:
+    stored = np.where(np.arange(1600).reshape(40, 40) % 20 == 0, 100, pattern(0, (40, 40)) // 2 + 2048)
+    found = judge(tmp_path, image(stored, WindowCenter=1000, WindowWidth=2000, BurnedInAnnotation="YES"))
+    assert (found.reason, found.flags) == ("", ("burned-in-annotation", "window-saturates"))
+
+
+@pytest.mark.parametrize(
+    "absent",
+    ["Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation", "SamplesPerPixel",
+     "PhotometricInterpretation"],
+)  # fmt: skip
+def test_an_absent_required_element_is_named(tmp_path: Path, absent: str) -> None:
+    found = judge(tmp_path, image(**{absent: None}))
+    assert (found.reason, found.detail) == ("undecodable", f"{named(absent)} is absent")
+
+
+def test_an_absent_order_of_colours_is_named(tmp_path: Path) -> None:
+    colours = np.random.default_rng(0).integers(0, 255, (9, 8, 3))
+    found = judge(tmp_path, image(colours, bits=8, photometric="RGB", PlanarConfiguration=None))
+    assert (found.reason, found.detail) == ("undecodable", "PlanarConfiguration (0028,0006) is absent")
 
 
 def test_a_blank_nifti_is_refused_and_an_empty_mask_is_not(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fedward.dicom.masks import FramePlace
+from fedward.dicom.segmentation import FramePlace
 from fedward.errors import CohortError
+from fedward.indexing import walk as walk_module
 from fedward.indexing.quality import FileFacts
 from fedward.indexing.walk import CACHE, fingerprint, read_cache, split_known, walk, write_cache
 from tests.support.dicom_files import site
@@ -116,3 +117,18 @@ def test_the_fingerprint_follows_what_a_finding_depends_on(tmp_path: Path) -> No
         mark(masks=tmp_path / "images"),
     ]
     assert len({mark(), *different}) == 7
+
+
+def test_a_correction_of_the_code_that_makes_findings_reads_every_file_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cohort = site(tmp_path).cohorts["chest"]
+    monkeypatch.setattr("fedward.__file__", str(tmp_path / "__init__.py"))
+    marks = []
+    for content in ("x = 1\n", "x = 2\n"):
+        (tmp_path / "dicom").mkdir(exist_ok=True)
+        (tmp_path / "dicom" / "pixels.py").write_text(content)
+        walk_module._code.cache_clear()
+        marks.append(fingerprint(cohort, "k"))
+    walk_module._code.cache_clear()
+    assert marks[0] != marks[1]

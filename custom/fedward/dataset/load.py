@@ -18,6 +18,7 @@ from fedward.dicom.header import quiet, read_bytes
 from fedward.dicom.image import Image, dicom_image, nifti_image, series_image
 from fedward.dicom.masks import read_label_map, read_segmentation
 from fedward.errors import StudyError
+from fedward.structures import structure_key
 
 
 def load_image(row: Row, root: Path) -> Image:
@@ -52,6 +53,8 @@ def load_mask(row: Row, root: Path, structures: Sequence[str]) -> NDArray[np.uin
     """
     if not row.masks:
         raise StudyError("missing-mask")
+    if len({structure_key(name) for name in structures}) < len(structures):
+        raise StudyError("missing-structure", "one structure is asked for twice")
     with quiet():
         found = [_one_mask(mask, root, row.shape, structures) for mask in row.masks]
     maps = [one for one in found if one is not None]

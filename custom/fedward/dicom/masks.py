@@ -24,6 +24,7 @@ WHOLE_WITHIN = 1e-3
 """Largest distance of a label map's value from a whole number: resampling tools leave rounding errors."""
 EXACT_BELOW = 2**24
 """Whole numbers below this are exact in float32, in which a file is read."""
+_COUNTED = 2**16
 MOST_VALUES = 1_000
 """Largest number of different values of a label map; more are a picture and not a mask."""
 
@@ -124,16 +125,19 @@ def label_values(values: NDArray[np.float32]) -> tuple[int, ...]:
     Raises:
         StudyError: "no-label-map" for values that are negative or no whole numbers, or too many different ones.
     """
-    if not np.isfinite(values).all() or np.abs(values - np.rint(values)).max(initial=0) > WHOLE_WITHIN:
-        raise StudyError("no-label-map", "values that are no whole numbers")
-    found = np.unique(np.rint(values)).astype(np.int64)
-    if found.size and found[0] < 0:
-        raise StudyError("no-label-map", "negative values")
-    if found.size and found[-1] >= EXACT_BELOW:
-        raise StudyError("no-label-map", f"values from {EXACT_BELOW} up, of which two may be one here")
-    if found.size > MOST_VALUES:
-        raise StudyError("no-label-map", f"{found.size} different values, of at most {MOST_VALUES}")
-    return tuple(int(value) for value in found if value)
+    found: set[int] = set()
+    for part in values.reshape(len(values), -1):
+        if not np.isfinite(part).all() or np.abs(part - (whole := np.rint(part))).max(initial=0) > WHOLE_WITHIN:
+            raise StudyError("no-label-map", "values that are no whole numbers")
+        if whole.min(initial=0) < 0:
+            raise StudyError("no-label-map", "negative values")
+        if (highest := whole.max(initial=0)) >= EXACT_BELOW:
+            raise StudyError("no-label-map", f"values from {EXACT_BELOW} up, of which two may be one here")
+        here = whole.astype(np.int32)
+        found.update((np.flatnonzero(np.bincount(here)) if highest < _COUNTED else np.unique(here)).tolist())
+        if len(found) > MOST_VALUES:
+            raise StudyError("no-label-map", f"more than {MOST_VALUES} different values")
+    return tuple(sorted(found - {0}))
 
 
 def read_label_map(data: bytes, shape: tuple[int, ...], structures: Sequence[str]) -> NDArray[np.uint8]:

@@ -15,7 +15,7 @@ from fedward.errors import StudyError
 from fedward.indexing.index import index_cohort
 from fedward.indexing.quarantine import read_quarantine
 from tests.support.dicom_files import image, save, save_nifti, series, site, uid
-from tests.support.seg_files import Frame, seg
+from tests.support.seg_files import Frame, item, seg
 
 SHAPE = (16, 12)
 LUNG, HEART = np.zeros(SHAPE, dtype=bool), np.zeros(SHAPE, dtype=bool)
@@ -26,6 +26,11 @@ AXIAL = (1, 0, 0, 0, 1, 0)
 def indexed(root: Path, **cohort: object) -> tuple[Manifest, dict[str, str]]:
     policy = site(root, masks=root / "masks", **cohort)
     made = index_cohort(policy, "chest", workers=0)
+    return made, {one.file: one.reason for one in read_quarantine(root / "index")}
+
+
+def indexed_images(root: Path, **cohort: object) -> tuple[Manifest, dict[str, str]]:
+    made = index_cohort(site(root, **cohort), "chest", workers=0)
     return made, {one.file: one.reason for one in read_quarantine(root / "index")}
 
 
@@ -51,9 +56,10 @@ def test_one_file_an_organ_is_one_mask(tmp_path: Path) -> None:
     assert (aside, row.structures) == ({}, {"lung", "heart"})
     np.testing.assert_array_equal(load_mask(row, tmp_path / "masks", ["Heart", "Lung"]), HEART + 2 * LUNG)
     np.testing.assert_array_equal(load_mask(row, tmp_path / "masks", ["lung"]), LUNG)
-    with pytest.raises(StudyError) as refusal:
-        load_mask(row, tmp_path / "masks", ["Liver"])
-    assert refusal.value.reason == "missing-structure"
+    for none in (["Liver"], ["Lung", "LUNG "]):
+        with pytest.raises(StudyError) as refusal:
+            load_mask(row, tmp_path / "masks", none)
+        assert refusal.value.reason == "missing-structure"
 
 
 def test_two_files_that_mark_one_structure_leave_the_image_without_a_mask(tmp_path: Path) -> None:
@@ -188,6 +194,47 @@ def test_a_mask_that_names_two_images_at_one_place_belongs_to_the_one_that_each_
     for row in found.rows:
         expected = (LUNG, HEART)[int(row.paths[0][0])]
         np.testing.assert_array_equal(load_mask(row, tmp_path / "masks", ["Organ"]), expected)
+
+
+def enhanced(depth: int) -> Dataset:
+    """A multi-frame MR whose frames are stored from top to bottom, and so come in reverse."""
+    groups = [
+        item(PlanePositionSequence=[item(ImagePositionPatient=[0.0, 0.0, 3.0 * (depth - n)])]) for n in range(depth)
+    ]
+    plane = item(ImageOrientationPatient=[1.0, 0, 0, 0, 1, 0])
+    shared = item(PlaneOrientationSequence=[plane], PixelMeasuresSequence=[item(PixelSpacing=[1, 1])])
+    stored = np.random.default_rng(0).integers(0, 4096, (depth, *SHAPE))
+    more = {"PerFrameFunctionalGroupsSequence": groups, "SharedFunctionalGroupsSequence": [shared]}
+    return image(stored, modality="MR", **more)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_mask_of_a_multi_frame_volume_lies_by_its_positions(tmp_path: Path, named: bool) -> None:
+    source = enhanced(4)
+    save(source, tmp_path / "images/a.dcm")
+    truth = np.random.default_rng(1).random((4, *SHAPE)) < 0.3
+    frames = [
+        Frame(1, truth[n][::-1], (0, 15, 3.0 * (n + 1)), source.SOPInstanceUID if named else "") for n in (2, 0, 3, 1)
+    ]
+    turned = {"orientation": (1, 0, 0, 0, -1, 0), "spacing_mm": (1, 1), "series": source.SeriesInstanceUID}
+    save(seg(frames, {1: "Organ"}, **turned), tmp_path / "masks/m.dcm")
+    found, aside = indexed(tmp_path)
+    assert (aside, found.rows[0].shape) == ({}, (4, *SHAPE))
+    np.testing.assert_array_equal(load_mask(found.rows[0], tmp_path / "masks", ["organ"]), truth)
+
+
+@pytest.mark.parametrize(
+    ("sequence", "keyword", "value"),
+    [("PixelMeasuresSequence", "PixelSpacing", [2, 1]), ("PlaneOrientationSequence", "ImageOrientationPatient", None)],
+)
+def test_frames_of_several_grids_are_no_volume(tmp_path: Path, sequence: str, keyword: str, value: object) -> None:
+    source = enhanced(4)
+    own = item(**{keyword: value or [0.0, 1, 0, 1, 0, 0]})
+    setattr(source.PerFrameFunctionalGroupsSequence[2], sequence, [own])
+    save(source, tmp_path / "images/a.dcm")
+    save(ct(), tmp_path / "images/b.dcm")
+    _, aside = indexed_images(tmp_path)
+    assert aside == {"a.dcm": "mixed-series"}
 
 
 def test_a_mask_that_names_images_of_two_grids_serves_the_one_that_it_fits(tmp_path: Path) -> None:

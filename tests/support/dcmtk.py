@@ -40,7 +40,7 @@ def ours(data: bytes) -> Ours:
     if stored.colour:
         return Ours(stored.values.astype(np.float64), None, stored.high - stored.low)
     frames = stored.values.shape[0] if stored.values.ndim == 3 else 1
-    steps, _ = chosen(stored.values, steps_of(header, low=stored.low, high=stored.high, frames=frames))
+    steps = chosen(stored.values, steps_of(header, low=stored.low, high=stored.high, frames=frames))
     grey = steps.apply(stored.values).astype(np.float64)
     return Ours(grey if grey.ndim == 2 else grey[0], steps, stored.high - stored.low)
 

@@ -138,16 +138,17 @@ def steps_of(header: Dataset, *, low: float, high: float, frames: int) -> Steps:
     """
     kind = text(header, "PhotometricInterpretation")
     check_polarity(header, kind)
-    steps = Steps(padding_of(header), None, None, faulty=False, inverted=kind == "MONOCHROME1", low=low, high=high)
+    modality: Table | Rescale | None = None
     if text(header, "SOPClassUID") not in _NOT_FOR_DISPLAY:
-        steps = _with_modality(steps, header, frames)
-    if text(header, "Modality").upper() not in PROJECTION:
-        return steps
-    little = is_little_endian(header)
-    if (table := item(header, "VOILUTSequence")) is not None:
-        return replace(steps, voi=read_table(table, signed=steps.low < 0, little=little))
-    window, stated = _window(header)
-    return replace(steps, voi=window, faulty=stated and window is None)
+        modality, low, high = _modality(header, low, high, frames)
+    voi: Table | Window | None = None
+    faulty = False
+    if text(header, "Modality").upper() in PROJECTION:
+        if (table := item(header, "VOILUTSequence")) is not None:
+            voi = read_table(table, signed=low < 0, little=is_little_endian(header))
+        else:
+            voi, faulty = _window(header)
+    return Steps(padding_of(header), modality, voi, faulty, kind == "MONOCHROME1", low, high)
 
 
 def padding_of(header: Dataset) -> tuple[float, float] | None:
@@ -166,19 +167,21 @@ def padding_of(header: Dataset) -> tuple[float, float] | None:
     return None
 
 
-def _with_modality(steps: Steps, header: Dataset, frames: int) -> Steps:
+def _modality(header: Dataset, low: float, high: float, frames: int) -> tuple[Table | Rescale | None, float, float]:
+    """Return the modality step, None where it changes nothing, and the least and greatest value that it can give."""
     if (table := item(header, "ModalityLUTSequence")) is not None:
-        found = read_table(table, signed=steps.low < 0, little=is_little_endian(header))
-        return replace(steps, modality=found, low=0.0, high=found.greatest)
+        found = read_table(table, signed=low < 0, little=is_little_endian(header))
+        return found, 0.0, found.greatest
     shared = item(header, "SharedFunctionalGroupsSequence")
     groups = items(header, "PerFrameFunctionalGroupsSequence")
-    pairs = [_rescale(header, groups[frame] if frame < len(groups) else None, shared) for frame in range(frames)]
+    pairs = [_rescale(header, group, shared) for group in groups[:frames]]
+    if len(pairs) < frames:
+        pairs += [_rescale(header, None, shared)] * (frames - len(pairs))
     if all(pair == (1, 0) for pair in pairs):
-        return steps
+        return None, low, high
     slope, intercept = np.array(pairs if len(set(pairs)) > 1 else pairs[:1], dtype=np.float64).T
-    ends = np.stack([slope * steps.low + intercept, slope * steps.high + intercept])
-    rescale = Rescale(slope.astype(np.float32), intercept.astype(np.float32))
-    return replace(steps, modality=rescale, low=float(ends.min()), high=float(ends.max()))
+    ends = np.stack([slope * low + intercept, slope * high + intercept])
+    return Rescale(slope.astype(np.float32), intercept.astype(np.float32)), float(ends.min()), float(ends.max())
 
 
 def _rescale(header: Dataset, group: Dataset | None, shared: Dataset | None) -> tuple[float, float]:
@@ -199,7 +202,7 @@ def _rescale(header: Dataset, group: Dataset | None, shared: Dataset | None) -> 
 
 
 def _window(header: Dataset) -> tuple[Window | None, bool]:
-    """Return the first window, or None where it cannot be applied; and True if the header states one."""
+    """Return the first window, None where there is none; and True if the header has one that cannot be applied."""
     if not (is_stated(header, "WindowCenter") or is_stated(header, "WindowWidth")):
         return None, False
     centre, width = numbers(header, "WindowCenter"), numbers(header, "WindowWidth")
@@ -207,4 +210,4 @@ def _window(header: Dataset) -> tuple[Window | None, bool]:
     narrow = 1.0 if function == "LINEAR" else 0.0  # a linear window of 1 leaves black and white
     if not centre or not width or width[0] <= narrow or function not in _FUNCTIONS:
         return None, True
-    return Window(centre[0], width[0], function), True
+    return Window(centre[0], width[0], function), False

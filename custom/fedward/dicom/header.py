@@ -11,6 +11,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileMetaDataset
 from pydicom.errors import InvalidDicomError
-from pydicom.tag import Tag
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from fedward.errors import FedwardError, StudyError
@@ -151,7 +152,7 @@ def is_little_endian(header: Dataset) -> bool:
 
 def is_there(dataset: Dataset, keyword: str) -> bool:
     """True if a data set has an element, empty or not; a tenth of the cost of ``keyword in dataset``."""
-    return tag_for_keyword(keyword) in dataset.keys()  # noqa: SIM118 - the data set's own test converts the keyword
+    return _tag(keyword) in dataset.keys()  # noqa: SIM118 - the data set's own test converts the keyword
 
 
 def is_stated(dataset: Dataset, keyword: str) -> bool:
@@ -159,16 +160,16 @@ def is_stated(dataset: Dataset, keyword: str) -> bool:
     if not is_there(dataset, keyword):
         return False
     with suppress(Exception):  # a value that cannot be converted is stated
-        raw: object = dataset.get_item(keyword)
+        raw: object = dataset.get_item(_tag(keyword))
         if isinstance(raw, RawDataElement):
-            return bool((raw.value or b"").strip(_PADDING.encode() if dictionary_VR(keyword) in _TEXT_VR else b""))
+            return bool((raw.value or b"").strip(_PADDING.encode() if _is_text(keyword) else b""))
         return raw is not None and getattr(raw, "value", None) not in (None, "", b"", [])
     return True
 
 
 def named(keyword: str) -> str:
     """Return an element's keyword with its tag."""
-    tag = Tag(tag_for_keyword(keyword) or 0)
+    tag = _tag(keyword)
     return f"{keyword} ({tag.group:04X},{tag.element:04X})"
 
 
@@ -178,16 +179,15 @@ def required(dataset: Dataset, keyword: str) -> int:
     Raises:
         StudyError: "undecodable", naming the element, where it is absent, malformed or has several values.
     """
-    if not is_there(dataset, keyword):
-        raise StudyError("undecodable", f"{named(keyword)} is absent")
-    raw: object = dataset.get_item(keyword)
+    raw: object = dataset.get_item(_tag(keyword))
     if isinstance(raw, RawDataElement) and raw.VR in ("US", None) and raw.length == 2 and raw.value is not None:
         return int.from_bytes(raw.value, "little" if raw.is_little_endian else "big")
     found = numbers(dataset, keyword)
     if len(found) == 1 and found[0] == int(found[0]):
         return int(found[0])
     if not is_stated(dataset, keyword):
-        raise StudyError("undecodable", f"{named(keyword)} is empty")
+        fault = "empty" if is_there(dataset, keyword) else "absent"
+        raise StudyError("undecodable", f"{named(keyword)} is {fault}")
     raise StudyError("undecodable", f"{named(keyword)} is not one whole number")
 
 
@@ -206,20 +206,16 @@ def plain(dataset: Dataset, keyword: str) -> str | None:
 
     pydicom's conversion and validation of values costs more than all other work of the index on a header.
     """
-    if not is_there(dataset, keyword):
-        return None
     with suppress(Exception):  # the caller then uses the slow conversion
-        raw: object = dataset.get_item(keyword)
+        raw: object = dataset.get_item(_tag(keyword))
         bare = raw.value if isinstance(raw, RawDataElement) else None
-        if isinstance(bare, bytes) and bare.isascii() and b"\x1b" not in bare and dictionary_VR(keyword) in _TEXT_VR:
+        if isinstance(bare, bytes) and bare.isascii() and b"\x1b" not in bare and _is_text(keyword):
             return bare.decode("ascii").strip(_PADDING)
     return None
 
 
 def text(dataset: Dataset, keyword: str) -> str:
     """Return an optional text value without surrounding blanks and NULs; "" where there is none."""
-    if not is_there(dataset, keyword):
-        return ""
     if (found := plain(dataset, keyword)) is not None:
         return found
     found = value(dataset, keyword)
@@ -259,6 +255,16 @@ def items(dataset: Dataset | None, keyword: str) -> list[Dataset]:
     with suppress(Exception):  # a sequence that cannot be read counts as absent
         return [one for one in found if isinstance(one, Dataset)]
     return []
+
+
+@cache
+def _tag(keyword: str) -> BaseTag:
+    return Tag(tag_for_keyword(keyword) or 0)
+
+
+@cache
+def _is_text(keyword: str) -> bool:
+    return dictionary_VR(keyword) in _TEXT_VR
 
 
 def _without_meta(data: bytes) -> bytes:

@@ -104,7 +104,7 @@ def without_background(header: Dataset, stored: Stored) -> NDArray[np.float32]:
     with refusing("undecodable", "grey-scale steps"):
         if stored.colour:
             return stored.values.astype(np.float32)
-        return chosen(stored.values, _steps(header, stored))[0].apply(stored.values)
+        return chosen(stored.values, _steps(header, stored)).apply(stored.values)
 
 
 def with_background(values: NDArray[np.float32]) -> NDArray[np.float32]:

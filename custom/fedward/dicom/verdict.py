@@ -15,6 +15,7 @@ from fedward.dicom.grey import Rescale, Steps
 _SAMPLE = 16_384
 _BLANK_PART = 0.99
 _SATURATED_PART = 0.90
+_IGNORED = ("window-ignored",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,34 +37,41 @@ def is_blank(values: NDArray[np.generic]) -> bool:
     return _is_one_value(_sample(values)[0], _BLANK_PART)
 
 
-def chosen(values: NDArray[np.generic], steps: Steps) -> tuple[Steps, tuple[str, ...]]:
-    """Return the steps without a window that leaves nothing to see, and the flags. Padding does not count as seen."""
-    if steps.voi is None:
-        return steps, ("window-ignored",) if steps.faulty else ()
-    pixels, frames = _sample(values)
-    shown = steps.apply(pixels, frames)
-    if not _is_one_value(shown, _SATURATED_PART):
-        return steps, ()
-    plain = steps.without_voi().apply(pixels, frames)
-    if _is_one_value(shown, _BLANK_PART) and not _is_one_value(plain, _BLANK_PART):
-        return steps.without_voi(), ("window-ignored",)
-    return steps, () if _is_one_value(plain, _SATURATED_PART) else ("window-saturates",)
+def chosen(values: NDArray[np.generic], steps: Steps) -> Steps:
+    """Return the steps, without a window that leaves nothing to see. Padding does not count as seen."""
+    return steps if steps.voi is None else _chosen(*_sample(values), steps)[0]
 
 
 def verdict(values: NDArray[np.generic], steps: Steps | None) -> Verdict:
     """Judge stored values and their grey-scale steps; None for colour, which has none."""
-    if steps is None:
-        return Verdict(is_blank(values))
-    steps, flags = chosen(values, steps)
-    if steps.voi is None and steps.padding is None and (steps.modality is None or _is_affine(steps)):
-        return Verdict(is_blank(values), flags)
-    seen = steps.apply(*_sample(values))
+    pixels, frames = _sample(values)
+    if steps is None or _is_affine(steps):
+        return Verdict(_is_one_value(pixels, _BLANK_PART), _IGNORED if steps is not None and steps.faulty else ())
+    _, flags, seen = _chosen(pixels, frames, steps)
     own = seen[~np.isnan(seen)]
     return Verdict(not own.size or _is_one_value(np.where(np.isnan(seen), own.min(), seen), _BLANK_PART), flags)
 
 
+def _chosen(
+    pixels: NDArray[np.generic], frames: NDArray[np.intp] | None, steps: Steps
+) -> tuple[Steps, tuple[str, ...], NDArray[np.float32]]:
+    """Return the steps to take, the flags, and the grey values of the sample; NaN for background."""
+    seen = steps.apply(pixels, frames)
+    if steps.voi is None:
+        return steps, _IGNORED if steps.faulty else (), seen
+    if not _is_one_value(seen, _SATURATED_PART):
+        return steps, (), seen
+    without = steps.without_voi()
+    plain = without.apply(pixels, frames)
+    if _is_one_value(seen, _BLANK_PART) and not _is_one_value(plain, _BLANK_PART):
+        return without, _IGNORED, plain
+    return steps, () if _is_one_value(plain, _SATURATED_PART) else ("window-saturates",), seen
+
+
 def _is_affine(steps: Steps) -> bool:
-    return isinstance(steps.modality, Rescale) and len(steps.modality.slope) == 1
+    """True if grey values are equal where stored values are."""
+    rescaled_alike = isinstance(steps.modality, Rescale) and len(steps.modality.slope) == 1
+    return steps.voi is None and steps.padding is None and (steps.modality is None or rescaled_alike)
 
 
 def _sample(values: NDArray[np.generic]) -> tuple[NDArray[np.generic], NDArray[np.intp] | None]:

@@ -119,7 +119,11 @@ class WebArchive:
                 found = search(search_filters=dict(filters or {}), limit=limit or PAGE, offset=offset, **asked)
                 return pages.Page([(_first(one, level), one) for one in found], self._announced)
 
-        listed = pages.read(ask) if limit is None else pages.Reading([one for _, one in ask(0).answers], lacking=0)
+        listed = (
+            pages.read(ask, limit=PAGE)
+            if limit is None
+            else pages.Reading([one for _, one in ask(0).answers], lacking=0)
+        )
         with self._answering():
             answers = [read(one) for one in listed.answers]
         if listed.lacking != 0:

@@ -217,7 +217,7 @@ def archives(draw: st.DrawFn) -> DicomWeb:
     return archive
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(archives())
 def test_an_instance_is_fetched_or_here_or_listed_as_lost(
     connect: Callable[[DicomWeb], None], archive: DicomWeb

@@ -5,7 +5,7 @@
 | sends pages shorter than the limit | whole, once a page is empty |
 | ignores ``offset`` and sends all, without a warning | whole |
 | ignores ``offset``, and warns of more, or sends exactly as many as the limit | cut short |
-| pages, and its last page warns of more | cut short; only the numbers that the archive states can speak for it |
+| pages, and its last, empty page warns of more | cut short, unless the caller knows that each answer warns |
 | pages, and warns of more on each page but the empty one at the end | whole: the last word counts |
 | changes the order between pages | read again until all places gave different answers; else cut short |
 | lists an answer twice, in the same places whatever the page | whole |
@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 Answer = TypeVar("Answer")
@@ -46,10 +46,17 @@ class Page(Generic[Answer]):
 
 @dataclass(frozen=True, slots=True)
 class Reading(Generic[Answer]):
-    """Answers of a list, and the number that it lacks: 0 if it is whole, None if the number is unknown."""
+    """Answers of a list.
+
+    Attributes:
+        answers: each once.
+        lacking: number that the list lacks: 0 if it is whole, None if the number is unknown.
+        ended: True if an empty page ended it, and all places gave different answers: only a warning speaks against it.
+    """
 
     answers: list[Answer]
     lacking: int | None
+    ended: bool = False
 
 
 def announced(status: int, warning: str) -> int | None:
@@ -87,7 +94,7 @@ def read(ask: Callable[[int], Page[Answer]], *, limit: int) -> Reading[Answer]:
     for _ in range(PASSES):
         read_once, remaining = _read_once(ask, found, limit)
         if len(read_once.names) == len(found):
-            return Reading(list(found.values()), remaining)
+            return Reading(list(found.values()), remaining, read_once.ended)
         readings.append(read_once)
     steady = all(one == readings[0] for one in readings) and _in_place(ask, readings[0])
     return Reading(list(found.values()), remaining if steady else None)
@@ -95,10 +102,11 @@ def read(ask: Callable[[int], Page[Answer]], *, limit: int) -> Reading[Answer]:
 
 @dataclass(frozen=True, slots=True)
 class _Places:
-    """Names of the answers, place by place, and the places at which a page began."""
+    """Names of the answers, place by place; the places at which a page began; True if an empty page ended the list."""
 
     names: list[str] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
+    ended: bool = False
 
 
 def _read_once(ask: Callable[[int], Page[Answer]], found: dict[str, Answer], limit: int) -> tuple[_Places, int | None]:
@@ -112,7 +120,7 @@ def _read_once(ask: Callable[[int], Page[Answer]], found: dict[str, Answer], lim
             remaining = page.remaining
         own = list(_named(page.answers))
         if not own:
-            return places, remaining
+            return replace(places, ended=True), remaining
         fresh = dict(own).keys() - set(places.names)
         if not fresh and not heeds_offset:
             if ask(len(places.names) + FAR).answers:

@@ -27,6 +27,7 @@ class DicomWeb(BaseAdapter):
 
     Attributes:
         cap: answers to a question at most.
+        window: answers to a question at most, over all its pages.
         heeds_offset: False for an archive without paging.
         warns: which answers carry ``Warning: 299``.
         shuffles: where given, the order is another one for each page.
@@ -38,7 +39,7 @@ class DicomWeb(BaseAdapter):
     def __init__(self, held: Sequence[Dataset]) -> None:
         super().__init__()
         self.held = list(held)
-        self.cap = 500
+        self.cap = self.window = 500
         self.heeds_offset = self.sends_all = True
         self.warns: Warns = "truly"
         self.shuffles: random.Random | None = None
@@ -64,7 +65,8 @@ class DicomWeb(BaseAdapter):
         path = [one for one in parts.path.split("/") if one][1:]
         asked = {name: values[0] for name, values in parse_qs(parts.query).items()}
         if path[-1] in ("studies", "series", "instances"):
-            body, headers = self._list(path, int(asked.get("offset", 0)), int(asked.get("limit", 500)))
+            place = (int(asked.get("offset", 0)), int(asked.get("limit", 500)))
+            body, headers = self._list(path, *place, study=asked.get("StudyInstanceUID", ""))
         else:
             body, headers = self._multipart(path)
         response = requests.Response()
@@ -76,12 +78,12 @@ class DicomWeb(BaseAdapter):
     def close(self) -> None:
         return
 
-    def _list(self, path: Sequence[str], offset: int, limit: int) -> tuple[bytes, dict[str, str]]:
-        answers = self._answers(path)
+    def _list(self, path: Sequence[str], offset: int, limit: int, *, study: str = "") -> tuple[bytes, dict[str, str]]:
+        answers = self._answers(path, study)
         if self.shuffles is not None:
             self.shuffles.shuffle(answers)
         start = offset if self.heeds_offset else 0
-        page = answers[start:][: min(limit, self.cap)]
+        page = answers[: self.window][start:][: min(limit, self.cap)]
         more = max(0, len(answers) - start - len(page))
         headers = {"Content-Type": "application/dicom+json"}
         if self.warns == "always" or (more and self.warns != "never"):
@@ -89,9 +91,12 @@ class DicomWeb(BaseAdapter):
             headers["Warning"] = f"299 archive: There {number} results that can be requested"
         return json.dumps(page).encode(), headers
 
-    def _answers(self, path: Sequence[str]) -> list[dict[str, Any]]:
+    def _answers(self, path: Sequence[str], study: str) -> list[dict[str, Any]]:
         own = [
-            one for one in self.held if all(uid in (one.StudyInstanceUID, one.SeriesInstanceUID) for uid in path[1::2])
+            one
+            for one in self.held
+            if all(uid in (one.StudyInstanceUID, one.SeriesInstanceUID) for uid in path[1::2])
+            and study in ("", one.StudyInstanceUID)
         ]
         keyword = {"studies": "StudyInstanceUID", "series": "SeriesInstanceUID", "instances": "SOPInstanceUID"}[
             path[-1]

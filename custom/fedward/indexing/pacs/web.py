@@ -38,6 +38,7 @@ from fedward.settings import Pacs
 PAGE = 500
 _AS_STORED = (("application/dicom", "*"),)
 """Any transfer syntax, so that the archive sends each instance as stored (PS3.18 8.7.3)."""
+_STUDY_UID = "StudyInstanceUID"
 _STUDY_NUMBERS = ("NumberOfStudyRelatedSeries", "NumberOfStudyRelatedInstances")
 _SERIES_NUMBER = "NumberOfSeriesRelatedInstances"
 _Answer = TypeVar("_Answer")
@@ -60,7 +61,7 @@ class WebArchive:
         fields = [*self._keys, *_STUDY_NUMBERS]
         try:
             return self._listed(
-                "StudyInstanceUID", self._client.search_for_studies, _study, filters, fields=fields, limit=limit
+                _STUDY_UID, self._client.search_for_studies, _study, filters, fields=fields, limit=limit
             )
         except CutShortError as short:
             raise studies_cut_short(self._pacs, len(short.answers)) from None
@@ -119,12 +120,28 @@ class WebArchive:
                 found = search(search_filters=dict(filters or {}), limit=limit or PAGE, offset=offset, **asked)
                 return pages.Page([(_first(one, level), one) for one in found], self._announced)
 
-        listed = pages.read(ask) if limit is None else pages.Reading([one for _, one in ask(0).answers], lacking=0)
+        listed = (
+            pages.read(ask, limit=PAGE)
+            if limit is None
+            else pages.Reading([one for _, one in ask(0).answers], lacking=0)
+        )
         with self._answering():
             answers = [read(one) for one in listed.answers]
-        if listed.lacking != 0:
+        if listed.lacking != 0 and not (
+            level == _STUDY_UID and listed.ended and self._warns_of_nothing(listed.answers)
+        ):
             raise CutShortError(detail=f"after {len(answers)} answers", answers=answers, missing=listed.lacking)
         return answers
+
+    def _warns_of_nothing(self, studies: Sequence[Mapping[str, Any]]) -> bool:
+        """True if the archive warns of more even where there is none: it finds one study by its UID, and warns."""
+        uid = next((found for one in studies if (found := _first(one, _STUDY_UID))), None)
+        if uid is None:
+            return False
+        self._announced = 0
+        with self._answering():
+            found = self._client.search_for_studies(search_filters={_STUDY_UID: uid}, limit=PAGE, offset=0)
+            return self._announced != 0 and [_first(one, _STUDY_UID) for one in found] == [uid]
 
     def _note(self, response: requests.Response, **_: Any) -> None:
         """Note the number of further answers that a response announces: the client library only logs the header."""
@@ -218,7 +235,7 @@ def _first(answer: Mapping[str, Any], keyword: str) -> str:
 
 def _study(answer: Mapping[str, Any]) -> Study:
     numbers = (_count(answer, keyword) for keyword in _STUDY_NUMBERS)
-    return Study(_first(answer, "StudyInstanceUID"), frozenset(map(keyword_for_tag, answer)), *numbers)
+    return Study(_first(answer, _STUDY_UID), frozenset(map(keyword_for_tag, answer)), *numbers)
 
 
 def _count(answer: Mapping[str, Any], keyword: str) -> int | None:

@@ -42,7 +42,7 @@ def archive(
 @example(4, 2, True, "never", 1)
 def test_a_list_that_counts_as_whole_is_whole(number: int, cap: int, heeds: bool, warns: str, seed: int | None) -> None:
     shuffles = None if seed is None else random.Random(seed)
-    listed = read(archive(number, cap, heeds=heeds, warns=warns, shuffles=shuffles))
+    listed = read(archive(number, cap, heeds=heeds, warns=warns, shuffles=shuffles), limit=500)
     silently_cut = not heeds and cap < number and warns == "never"  # nothing in such an archive's answers tells
     assert silently_cut or listed.lacking != 0 or sorted(listed.answers) == list(range(number))
     assert len(listed.answers) == len(set(listed.answers))
@@ -53,23 +53,47 @@ def test_a_list_that_counts_as_whole_is_whole(number: int, cap: int, heeds: bool
 
 
 def test_the_number_that_is_missing_is_known_if_the_archive_says_it() -> None:
-    listed = read(archive(7, 3, heeds=False, warns="with-number"))
+    listed = read(archive(7, 3, heeds=False, warns="with-number"), limit=500)
     assert (listed.answers, listed.lacking) == ([0, 1, 2], 4)
-    assert read(archive(7, 3, heeds=False)).lacking is None
+    assert read(archive(7, 3, heeds=False), limit=500).lacking is None
 
 
-def test_an_answer_that_comes_twice_is_one_and_hides_none() -> None:
+@pytest.mark.parametrize("cap", [2, 3, 7])
+def test_an_answer_that_comes_twice_is_one_and_hides_none(cap: int) -> None:
     def ask(offset: int) -> Page[str]:
-        return Page([(one, one) for one in "AAAAAAB"[offset : offset + 2]])
+        return Page([(one, one) for one in "AAAAAAB"[offset : offset + cap]])
 
-    assert (read(ask).answers, read(ask).lacking) == (["A", "B"], 0)
+    assert (read(ask, limit=500).answers, read(ask, limit=500).lacking) == (["A", "B"], 0)
+
+
+@pytest.mark.parametrize("cap", [1, 2, 3])
+@pytest.mark.parametrize("turned", [lambda offset, asked: offset > 0, lambda offset, asked: asked % 2 == 0])
+def test_an_order_that_changes_the_same_way_each_time_is_a_list_cut_short(
+    cap: int, turned: Callable[[int, int], bool]
+) -> None:
+    """All pages but the first, or each second question, are of the list turned round: some answers come in no page."""
+    asked = 0
+
+    def ask(offset: int) -> Page[int]:
+        nonlocal asked
+        asked += 1
+        order = range(7)[::-1] if turned(offset, asked) else range(7)
+        return Page([(str(one), one) for one in order[offset : offset + cap]])
+
+    listed = read(ask, limit=500)
+    assert len(listed.answers) == 7 or listed.lacking is None
+
+
+@pytest.mark.parametrize(("number", "heeds", "lacking"), [(5, False, None), (4, False, 0), (5, True, 0), (6, True, 0)])
+def test_as_many_as_the_limit_and_no_pages_is_a_list_cut_short(number: int, heeds: bool, lacking: int | None) -> None:
+    assert read(archive(number, 5, heeds=heeds, warns="never"), limit=5).lacking == lacking
 
 
 def test_answers_without_a_uid_are_each_counted() -> None:
     def ask(offset: int) -> Page[str]:
         return Page([("", "x"), ("1", "y"), ("", "x"), ("", "z")][offset : offset + 4])
 
-    assert sorted(read(ask).answers) == ["x", "x", "y", "z"]
+    assert sorted(read(ask, limit=500).answers) == ["x", "x", "y", "z"]
 
 
 def test_an_archive_past_its_end_repeats_its_last_page() -> None:
@@ -77,7 +101,7 @@ def test_an_archive_past_its_end_repeats_its_last_page() -> None:
         start = min(offset, 4)
         return Page([(str(one), one) for one in range(5)[start : start + 2]])
 
-    assert (read(ask).answers, read(ask).lacking) == ([0, 1, 2, 3, 4], 0)
+    assert (read(ask, limit=500).answers, read(ask, limit=500).lacking) == ([0, 1, 2, 3, 4], 0)
 
 
 def test_an_order_that_never_settles_is_a_list_cut_short() -> None:
@@ -87,7 +111,7 @@ def test_an_order_that_never_settles_is_a_list_cut_short() -> None:
         asked.append(offset)
         return Page([] if offset >= 4 else [(str(one), one) for one in random.Random(len(asked)).sample(range(9), 2)])
 
-    listed = read(ask)
+    listed = read(ask, limit=500)
     assert listed.lacking is None and len(asked) <= 4 * pages.PASSES
 
 

@@ -4,11 +4,11 @@
 |---|---|
 | sends pages shorter than the limit | whole, once a page is empty |
 | ignores ``offset`` and sends all, without a warning | whole |
-| ignores ``offset``, and warns of more | cut short |
-| pages, and its last page warns of more | cut short; only the numbers that the archive states can speak for it |
+| ignores ``offset``, and warns of more, or sends exactly as many as the limit | cut short |
+| pages, and its last, empty page warns of more | cut short, unless the caller knows that each answer warns |
 | pages, and warns of more on each page but the empty one at the end | whole: the last word counts |
 | changes the order between pages | read again until all places gave different answers; else cut short |
-| lists an answer twice, in the same places each time | whole |
+| lists an answer twice, in the same places whatever the page | whole |
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 Answer = TypeVar("Answer")
@@ -46,10 +46,17 @@ class Page(Generic[Answer]):
 
 @dataclass(frozen=True, slots=True)
 class Reading(Generic[Answer]):
-    """Answers of a list, and the number that it lacks: 0 if it is whole, None if the number is unknown."""
+    """Answers of a list.
+
+    Attributes:
+        answers: each once.
+        lacking: number that the list lacks: 0 if it is whole, None if the number is unknown.
+        ended: True if an empty page ended it, and all places gave different answers: only a warning speaks against it.
+    """
 
     answers: list[Answer]
     lacking: int | None
+    ended: bool = False
 
 
 def announced(status: int, warning: str) -> int | None:
@@ -74,45 +81,64 @@ def announced(status: int, warning: str) -> int | None:
     return found
 
 
-def read(ask: Callable[[int], Page[Answer]]) -> Reading[Answer]:
+def read(ask: Callable[[int], Page[Answer]], *, limit: int) -> Reading[Answer]:
     """Read a list to its end; answers of one UID are returned once.
 
     Args:
         ask: returns the page that begins after this number of answers.
+        limit: number of answers that a page is asked for.
     """
     found: dict[str, Answer] = {}
-    readings: list[list[str]] = []
+    readings: list[_Places] = []
     remaining: int | None = 0
     for _ in range(PASSES):
-        places, remaining = _read_once(ask, found)
-        if len(places) == len(found):
-            return Reading(list(found.values()), remaining)
-        readings.append(places)
-    steady = all(one == readings[0] for one in readings)
+        read_once, remaining = _read_once(ask, found, limit)
+        if len(read_once.names) == len(found):
+            return Reading(list(found.values()), remaining, read_once.ended)
+        readings.append(read_once)
+    steady = all(one == readings[0] for one in readings) and _in_place(ask, readings[0])
     return Reading(list(found.values()), remaining if steady else None)
 
 
-def _read_once(ask: Callable[[int], Page[Answer]], found: dict[str, Answer]) -> tuple[list[str], int | None]:
-    """Add one reading to ``found``; return the answers' names, place by place, and the number announced at the end."""
-    places: list[str] = []
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Names of the answers, place by place; the places at which a page began; True if an empty page ended the list."""
+
+    names: list[str] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
+    ended: bool = False
+
+
+def _read_once(ask: Callable[[int], Page[Answer]], found: dict[str, Answer], limit: int) -> tuple[_Places, int | None]:
+    """Add one reading to ``found``; return its places, and the number announced at its end."""
+    places = _Places()
     remaining: int | None = 0
     pages_on = heeds_offset = False
     while True:
-        page = ask(len(places))
+        page = ask(len(places.names))
         if page.remaining != 0 or pages_on:
             remaining = page.remaining
-        own = dict(_named(page.answers))
-        names = [name for name, _ in _named(page.answers)]
-        if not names:
-            return places, remaining
-        fresh = own.keys() - set(places)
+        own = list(_named(page.answers))
+        if not own:
+            return replace(places, ended=True), remaining
+        fresh = dict(own).keys() - set(places.names)
         if not fresh and not heeds_offset:
-            if ask(len(places) + FAR).answers:
-                return places, remaining
+            if ask(len(places.names) + FAR).answers:
+                return places, None if len(own) == limit else remaining
             heeds_offset = True
-        pages_on = pages_on or bool(places and fresh)
-        found |= own
-        places += names
+        pages_on = pages_on or bool(places.names and fresh)
+        found |= dict(own)
+        places.starts.append(len(places.names))
+        places.names.extend(name for name, _ in own)
+
+
+def _in_place(ask: Callable[[int], Page[Answer]], read_once: _Places) -> bool:
+    """True if pages that begin one place earlier hold the same answers: the list repeats one, and does not move."""
+    for start in read_once.starts[1:]:
+        names = [name for name, _ in _named(ask(start - 1).answers)]
+        if len(names) < 2 or names != read_once.names[start - 1 :][: len(names)]:
+            return False
+    return True
 
 
 def _named(answers: Sequence[tuple[str, Answer]]) -> Iterator[tuple[str, Answer]]:

@@ -25,7 +25,8 @@ from fedward.settings import CohortPolicy
 
 _stopped: Callable[[], bool] = bool
 """In a worker: True if the parent has asked it to stop."""
-_CHUNK = 8
+_CHUNK = 32
+"""Most files that a worker takes at once; fewer where there are few, so that every worker has some."""
 _MEMORY_BYTES = 4 * 2**30
 """Memory that one worker may take beyond its start; a small compressed file may request any amount."""
 
@@ -46,7 +47,8 @@ def examine_all(
         yield from (examine(finding, roots[finding.role], cohort) for finding in seen)
         return
     count = workers or _cpus()
-    waiting = [list(seen[start : start + _CHUNK]) for start in range(0, len(seen), _CHUNK)][::-1]
+    size = max(1, min(_CHUNK, len(seen) // (4 * count)))
+    waiting = [list(seen[start : start + size]) for start in range(0, len(seen), size)][::-1]
     while waiting:
         suspects: list[list[FileFacts]] = []
         yield from _run(waiting, suspects, roots, cohort, min(count, len(waiting)))

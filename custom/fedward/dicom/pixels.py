@@ -74,7 +74,9 @@ def decode(header: Dataset) -> Stored:
     syntax = syntax_of(header)
     if syntax is None:
         raise StudyError("undecodable", f"{named('TransferSyntaxUID')} is absent and the pixels are compressed")
-    with refusing("undecodable", f"transfer syntax {_name(syntax)}"):
+    if syntax.is_private or not syntax.is_transfer_syntax:
+        raise StudyError("undecodable", f"{named('TransferSyntaxUID')} is not one of the standard's")
+    with refusing("undecodable", f"transfer syntax {syntax.name}"):
         shape = _shape(header)
         kind = photometric(header)
         if "PixelData" not in header:
@@ -132,10 +134,6 @@ def _steps(header: Dataset, stored: Stored) -> Steps:
     return steps_of(header, low=stored.low, high=stored.high, frames=frames)
 
 
-def _name(uid: UID) -> str:
-    return uid.name if uid.is_transfer_syntax and uid.name != uid else "unknown"
-
-
 def _shape(header: Dataset) -> tuple[int, int, int]:
     """Return frames, rows and columns."""
     frames = whole(header, "NumberOfFrames")
@@ -156,7 +154,7 @@ def _check_length(header: Dataset, syntax: UID, kind: str, shape: tuple[int, int
             raise StudyError("undecodable", f"{voxels} pixels from {there} bytes")
         return
     if element.is_undefined_length:
-        raise StudyError("undecodable", f"compressed pixels in transfer syntax {_name(syntax)}")
+        raise StudyError("undecodable", f"compressed pixels in transfer syntax {syntax.name}")
     samples = 2 if kind == "YBR_FULL_422" else required(header, "SamplesPerPixel")
     needed = (voxels * samples * bits.allocated + 7) // 8
     if there < needed:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from fedward.dicom.header import (
     is_stated,
@@ -143,6 +143,19 @@ def test_compressed_pixels_without_transfer_syntax_are_refused_by_its_name() -> 
         decode(header)
     assert refusal.value.reason == "undecodable"
     assert refusal.value.detail == "TransferSyntaxUID (0002,0010) is absent and the pixels are compressed"
+
+
+@pytest.mark.parametrize("uid", ["1.2.840.113619.5.2", "1.2.3", "1.2.840.10008.5.1.4.1.1.1"])
+def test_a_transfer_syntax_that_is_not_the_standards_is_refused(uid: str) -> None:
+    header = parse(as_bytes(image()))
+    header.file_meta.TransferSyntaxUID = UID(uid)
+    with pytest.raises(StudyError, match=r"TransferSyntaxUID \(0002,0010\) is not one of the standard's"):
+        decode(header)
+
+
+def test_a_preamble_alone_before_the_data_set() -> None:
+    data = bare(as_bytes(image()))
+    np.testing.assert_array_equal(decode(parse(b"\0" * 128 + b"DICM" + data)).values, pattern())
 
 
 def test_compressed_pixels_under_a_syntax_of_uncompressed_ones_are_refused() -> None:

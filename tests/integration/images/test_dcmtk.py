@@ -21,8 +21,8 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 from fedward.dicom.grey import Rescale
 from fedward.dicom.header import parse, quiet
 from fedward.errors import StudyError
-from tests.support.dcmtk import TOP, Ours, distance, ours, span, theirs
-from tests.support.dicom_files import as_bytes, image
+from tests.support.images.dcmtk import TOP, Ours, distance, ours, span, theirs
+from tests.support.images.dicom_files import as_bytes, image
 from tests.support.packages import needs
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]

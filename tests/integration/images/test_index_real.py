@@ -21,7 +21,7 @@ from fedward.indexing.index import index_cohort
 from fedward.indexing.quarantine import QuarantineError, read_quarantine
 from fedward.indexing.reasons import REASONS
 from tests.conftest import OPEN_COHORT_TOML, OPEN_SITE_TOML
-from tests.support.dicom_files import site
+from tests.support.images.dicom_files import site
 
 pytestmark = pytest.mark.integration
 PER_SITE = 12

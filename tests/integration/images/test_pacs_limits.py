@@ -10,8 +10,8 @@ import pytest
 from pydicom import Dataset
 
 from tests.integration.images.test_pacs import WAYS, files, index, site
-from tests.support.dicom_files import image, uid
 from tests.support.federation.orthanc import Orthanc, orthanc
+from tests.support.images.dicom_files import image, uid
 
 pytestmark = pytest.mark.integration
 

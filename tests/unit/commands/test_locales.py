@@ -19,7 +19,7 @@ from fedward.metrics.events import EVENTS_FILE
 from fedward.screen import _WORDS
 from fedward.settings import JOB_FILE, plain
 from tests.conftest import OPEN_SITE_TOML
-from tests.support.dicom_files import image, save
+from tests.support.images.dicom_files import image, save
 from tests.support.report_events import made_events, made_job
 
 LOCALES = {

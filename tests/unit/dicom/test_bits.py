@@ -16,7 +16,7 @@ from fedward.dicom.bits import Bits, cleared, stored_values
 from fedward.dicom.header import parse
 from fedward.dicom.pixels import decode
 from fedward.errors import StudyError
-from tests.support.dicom_files import as_bytes, image, pattern
+from tests.support.images.dicom_files import as_bytes, image, pattern
 
 
 def by_hand(cell: int, stored: int, high: int, signed: bool) -> int:

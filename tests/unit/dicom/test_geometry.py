@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from fedward.dicom.geometry import Place, in_plane_mm, order_slices, place_of, volume_spacing_mm
 from fedward.errors import StudyError
-from tests.support.dicom_files import image
+from tests.support.images.dicom_files import image
 
 
 def places(positions: list[float], rotation: Rotation | None = None) -> list[Place]:

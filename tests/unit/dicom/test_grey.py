@@ -15,7 +15,7 @@ from fedward.dicom.image import series_image
 from fedward.dicom.pixels import decode, judge, to_grey
 from fedward.dicom.verdict import Verdict, is_blank
 from fedward.errors import StudyError
-from tests.support.dicom_files import as_bytes, image, pattern, series
+from tests.support.images.dicom_files import as_bytes, image, pattern, series
 
 
 def seen(dataset: Dataset) -> tuple[np.ndarray, Verdict]:

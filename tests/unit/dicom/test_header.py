@@ -30,7 +30,7 @@ from fedward.dicom.header import (
 )
 from fedward.dicom.pixels import decode
 from fedward.errors import JobError, StudyError
-from tests.support.dicom_files import as_bytes, image, pattern
+from tests.support.images.dicom_files import as_bytes, image, pattern
 
 
 class Panic(BaseException):

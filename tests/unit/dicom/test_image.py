@@ -16,7 +16,7 @@ from fedward.dataset.load import load_image, load_mask
 from fedward.dataset.manifest import MaskFile, Row
 from fedward.dicom.image import dicom_image
 from fedward.errors import StudyError
-from tests.support.dicom_files import as_bytes, image, pattern, save, save_nifti, series
+from tests.support.images.dicom_files import as_bytes, image, pattern, save, save_nifti, series
 
 ROW = Row(
     image="a",

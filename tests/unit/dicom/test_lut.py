@@ -14,7 +14,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 from fedward.dicom.header import parse
 from fedward.dicom.pixels import decode, to_grey
 from fedward.errors import StudyError
-from tests.support.dicom_files import as_bytes, image
+from tests.support.images.dicom_files import as_bytes, image
 
 
 def table(entries: Any, first: int, bits: int, *, form: str = "words", big: bool = False, kind: str = "US") -> Dataset:

@@ -19,8 +19,8 @@ from fedward.dicom.masks import Slices, label_values, place_frames, read_segment
 from fedward.dicom.placement import SAME, Grid, Planes
 from fedward.dicom.segmentation import FramePlace, read_segments
 from fedward.errors import StudyError
-from tests.support.dicom_files import as_bytes, image, segmentation, series
-from tests.support.seg_files import Frame, item, seg
+from tests.support.images.dicom_files import as_bytes, image, segmentation, series
+from tests.support.images.seg_files import Frame, item, seg
 
 SHAPE = (5, 8, 6)
 A = "1.2.3"

@@ -17,7 +17,7 @@ from fedward.dicom import nifti
 from fedward.dicom.nifti import is_nifti, parse_nifti, patient_of, stem
 from fedward.errors import StudyError
 from fedward.indexing.reasons import REASONS
-from tests.support.dicom_files import save_nifti
+from tests.support.images.dicom_files import save_nifti
 
 
 def made(tmp_path: Path, shape: tuple[int, ...] = (3, 4, 5), name: str = "a.nii.gz") -> bytes:

@@ -19,7 +19,7 @@ from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, JPEG2000Los
 from fedward.dicom.header import parse
 from fedward.dicom.pixels import MAX_VOXELS, decode, to_grey
 from fedward.errors import StudyError
-from tests.support.dicom_files import as_bytes, image, pattern
+from tests.support.images.dicom_files import as_bytes, image, pattern
 
 
 def grey(dataset: Dataset) -> np.ndarray:

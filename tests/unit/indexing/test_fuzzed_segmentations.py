@@ -22,8 +22,8 @@ from fedward.indexing.quality import FileFacts, examine
 from fedward.indexing.reasons import REASONS
 from fedward.indexing.volume import Volume
 from fedward.settings import CohortPolicy, CohortPrivacy
-from tests.support.dicom_files import as_bytes, seen, uid
-from tests.support.seg_files import Frame, seg
+from tests.support.images.dicom_files import as_bytes, seen, uid
+from tests.support.images.seg_files import Frame, seg
 from tests.unit.dicom.test_image import ROW
 
 COHORT = CohortPolicy(

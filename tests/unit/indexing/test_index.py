@@ -24,7 +24,7 @@ from fedward.indexing import quality
 from fedward.indexing.index import index_cohort
 from fedward.indexing.quarantine import QuarantineError, read_quarantine
 from fedward.settings import SitePolicy
-from tests.support.dicom_files import image, pattern, save, save_nifti, segmentation, series, site, uid
+from tests.support.images.dicom_files import image, pattern, save, save_nifti, segmentation, series, site, uid
 
 QUICK = settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -14,8 +14,8 @@ from fedward.dataset.manifest import Manifest
 from fedward.errors import StudyError
 from fedward.indexing.index import index_cohort
 from fedward.indexing.quarantine import read_quarantine
-from tests.support.dicom_files import image, save, save_nifti, series, site, uid
-from tests.support.seg_files import Frame, item, seg
+from tests.support.images.dicom_files import image, save, save_nifti, series, site, uid
+from tests.support.images.seg_files import Frame, item, seg
 
 SHAPE = (16, 12)
 LUNG, HEART = np.zeros(SHAPE, dtype=bool), np.zeros(SHAPE, dtype=bool)

@@ -19,7 +19,17 @@ from fedward.dicom.header import named
 from fedward.dicom.verdict import is_blank
 from fedward.indexing.quality import FileFacts, age_decade, examine
 from fedward.indexing.reasons import REASONS
-from tests.support.dicom_files import as_bytes, image, pattern, save, save_nifti, seen, segmentation, series, site
+from tests.support.images.dicom_files import (
+    as_bytes,
+    image,
+    pattern,
+    save,
+    save_nifti,
+    seen,
+    segmentation,
+    series,
+    site,
+)
 
 SECRET = "ZZ-SECRET-9"
 

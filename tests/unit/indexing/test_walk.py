@@ -14,7 +14,7 @@ from fedward.errors import CohortError
 from fedward.indexing import walk as walk_module
 from fedward.indexing.quality import FileFacts
 from fedward.indexing.walk import CACHE, fingerprint, read_cache, split_known, walk, write_cache
-from tests.support.dicom_files import site
+from tests.support.images.dicom_files import site
 
 
 def touch(root: Path, *names: str) -> None:

@@ -15,7 +15,7 @@ from fedward.indexing import workers
 from fedward.indexing.quality import FileFacts, examine
 from fedward.indexing.workers import examine_all
 from fedward.settings import CohortPolicy
-from tests.support.dicom_files import image, save, seen, site
+from tests.support.images.dicom_files import image, save, seen, site
 
 
 def folder(root: Path, count: int) -> tuple[list[FileFacts], dict[str, Path], CohortPolicy]:

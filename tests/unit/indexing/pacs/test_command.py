@@ -10,7 +10,7 @@ import pytest
 from fedward.indexing.pacs import fetch
 from tests.conftest import OPEN_COHORT_TOML, OPEN_SITE_TOML
 from tests.support.command_line import typed
-from tests.support.dicom_files import image
+from tests.support.images.dicom_files import image
 from tests.unit.indexing.pacs.test_fetch import Shelf
 
 

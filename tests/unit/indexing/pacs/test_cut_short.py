@@ -27,9 +27,9 @@ from fedward.indexing.pacs.reasons import REASONS
 from fedward.indexing.pacs.series_transfer import Errand
 from fedward.indexing.pacs.store import Store
 from fedward.indexing.site_key import load_key
-from tests.support.dicom_files import image, uid
-from tests.support.dicom_files import series as slices
-from tests.support.dicomweb import URL, DicomWeb, Warns
+from tests.support.images.dicom_files import image, uid
+from tests.support.images.dicom_files import series as slices
+from tests.support.images.dicomweb import URL, DicomWeb, Warns
 from tests.unit.indexing.pacs.test_fetch import policy
 
 PACS = {"protocol": "dicomweb", "url": URL, "query": {"StudyDate": "20200101"}, "timeout_s": 3.0}

@@ -31,7 +31,7 @@ from fedward.errors import StudyError
 from fedward.indexing.pacs import profile
 from fedward.indexing.pacs.deidentify import deidentify
 from fedward.indexing.site_key import Kind, SiteKey
-from tests.support.dicom_files import image, pattern, segmentation
+from tests.support.images.dicom_files import image, pattern, segmentation
 
 KEY = SiteKey(b"k" * 32)
 NAME = "Grzegorzewska"

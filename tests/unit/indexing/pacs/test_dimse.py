@@ -29,7 +29,7 @@ from fedward.indexing.pacs.archive import CutShortError, Instance, Series, Silen
 from fedward.indexing.pacs.dimse import Dimse, associate, query
 from fedward.indexing.pacs.get_move import GetArchive, MoveArchive
 from fedward.settings import Pacs
-from tests.support.dicom_files import image
+from tests.support.images.dicom_files import image
 
 SENT = image(name=1, patient="P1")
 SERIES = Series(SENT.StudyInstanceUID, SENT.SeriesInstanceUID, "CR", 1)

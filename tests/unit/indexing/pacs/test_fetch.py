@@ -23,7 +23,7 @@ from fedward.indexing.pacs.store import Store
 from fedward.indexing.site_key import load_key
 from fedward.indexing.tables.account import read_account
 from fedward.settings import SitePolicy
-from tests.support.dicom_files import image, segmentation, series, site
+from tests.support.images.dicom_files import image, segmentation, series, site
 
 PACS = {"protocol": "c-get", "host": "127.0.0.1", "port": 104, "ae_title": "ARCHIVE", "query": {"StudyDate": "2020-"}}
 Send = Callable[[Dataset, Receive], object]

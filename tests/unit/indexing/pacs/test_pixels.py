@@ -15,7 +15,7 @@ from fedward.dicom.pixels import decode, to_grey
 from fedward.errors import StudyError
 from fedward.indexing.pacs.deidentify import deidentify
 from fedward.indexing.site_key import SiteKey
-from tests.support.dicom_files import as_bytes, image, pattern
+from tests.support.images.dicom_files import as_bytes, image, pattern
 
 KEY = SiteKey(b"k" * 32)
 

@@ -18,7 +18,7 @@ from fedward.indexing.quarantine import QuarantineError, read_quarantine
 from fedward.indexing.summary import summarise
 from fedward.indexing.tables.account import ACCOUNT, REASONS, REFUSED, LabelLines, read_account
 from fedward.settings import JobSpec
-from tests.support.dicom_files import image, save, save_nifti, site
+from tests.support.images.dicom_files import image, save, save_nifti, site
 
 
 def cohort(root: Path, *patients: str) -> None:

@@ -15,7 +15,7 @@ from pydicom import Dataset
 from requests.adapters import BaseAdapter
 from urllib3 import HTTPResponse
 
-from tests.support.dicom_files import as_bytes
+from tests.support.images.dicom_files import as_bytes
 
 Warns = Literal["truly", "with-number", "always", "never"]
 URL = "http://archive.invalid/dicom-web"

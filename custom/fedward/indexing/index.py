@@ -65,10 +65,8 @@ def index_cohort(
         write_quarantine(aside, chosen.index)
         if labelled is not None:
             write_account(labelled.lines, labelled.refused, chosen.index)
-        whose = {one.path: one.patient for one in images}
-        _require_usable(
-            chosen, unusable=len(images) - sum(len(row.paths) for row in rows), files=len(images), aside=aside
-        )
+        unusable = len(images) - sum(len(row.paths) for row in rows)
+        _require_usable(chosen, unusable=unusable, files=len(images), aside=aside)
         manifest = Manifest(
             cohort=cohort,
             site=policy.site,
@@ -76,13 +74,19 @@ def index_cohort(
             masks_root=chosen.masks,
             rows=tuple(rows),
             quarantined=len(aside),
-            quarantined_patients=len({whose.get(one.file, "") for one in aside} - {""}),
+            quarantined_patients=_patients(images, aside),
         )
         write_manifest(manifest, chosen.index)
     except OSError as error:
         remedy = "make room, or correct index in site.toml"
         raise CohortError("index cannot be written", where=chosen.index, value=error.strerror, remedy=remedy) from None
     return manifest
+
+
+def _patients(images: Sequence[FileFacts], aside: Sequence[Quarantined]) -> int:
+    """Count the patients of the image files in quarantine."""
+    whose = {one.path: one.patient for one in images}
+    return len({whose.get(one.file, "") for one in aside} - {""})
 
 
 def pseudonymous(finding: FileFacts, key: SiteKey) -> FileFacts:

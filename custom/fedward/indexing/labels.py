@@ -4,8 +4,8 @@ Key columns, most specific first: SOPInstanceUID, SeriesInstanceUID, StudyInstan
 file name with or without folder and suffix. Every other column is a label; an empty value, or a word such as NA, means
 no label.
 
-Identifiers match exactly. A line that may mean another image or patient is refused, and so is a line whose cells cannot
-be told apart; all other lines count. Each line has one outcome: matched, unmatched, refused or blank.
+Identifiers match exactly. A line that may mean another image or patient is refused, and so is a line whose cells are
+not clear; all other lines count. Each line has one outcome: matched, unmatched, refused or blank.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ class Refusal:
 class LabelLines:
     """Account of the lines below the headings: ``lines`` is the sum of matched, unmatched, blank and refused ones.
 
-    A row with line breaks in a cell counts once, under its first line; if its cells cannot be told apart, each of its
+    A row with line breaks in a cell counts once, under its first line; if its cells are not clear, each of its
     lines counts.
 
     Attributes:

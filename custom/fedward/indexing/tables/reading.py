@@ -1,4 +1,4 @@
-"""Read the bytes of a table in CSV into cells; refuse a line whose cells cannot be told apart.
+"""Read the bytes of a table in CSV into cells; refuse a line whose cells are not clear.
 
 1. Decode UTF-8, or UTF-16 with its mark (BOM); refuse workbooks, other encodings and binary files.
 2. Take the separator that the first line names (``sep=;``, Excel), or the one of comma, semicolon and tab by which the

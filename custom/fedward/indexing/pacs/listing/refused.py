@@ -37,7 +37,7 @@ class RefusedList:
         self.lost = 0
 
     def add(self, study: str, series: str, instance: str, why: StudyError, *, lost: int) -> None:
-        """Add a line that counts ``lost`` instances as lost; 0 for what is only told."""
+        """Add a line that counts ``lost`` instances as lost; 0 for one that is only reported."""
         self.lost += lost
         self._lines.append(_Line(study, series, instance, why, lost))
 

@@ -30,7 +30,6 @@ FLARES = [
     *(TargetType.ALL, TargetType.SERVER, TargetType.CLIENT),
     *(SiteType.SERVER, SiteType.SERVER_PARENT, SiteType.CLIENT, SiteType.ALL),
     *DEFINED_PARTICIPANT_TYPES,
-    new_admin_client_name(),
     "default",
 ]
 
@@ -57,6 +56,10 @@ def test_a_name_that_we_take_is_one_for_flare_a_certificate_a_cell_and_a_folder(
 @pytest.mark.parametrize("word", sorted({*FLARES, *(word.lower() for word in FLARES)}))
 def test_no_word_of_flares_is_a_site(word: str) -> None:
     assert not taken("client", word)
+
+
+def test_no_name_of_flares_consoles_is_a_site() -> None:
+    assert not taken("client", new_admin_client_name())
 
 
 def test_a_certificate_holds_64_characters() -> None:

@@ -94,6 +94,13 @@ def test_padding_of_another_width_than_the_pixels_is_wrapped(bits: int) -> None:
         np.testing.assert_array_equal(found, [[3, 4], [5, 3]])
 
 
+def test_padding_of_32_bits_is_written_in_16() -> None:
+    dataset = image(np.zeros((2, 2)), modality="CT", signed=True, BitsAllocated=32, BitsStored=32, HighBit=31)
+    dataset.PixelData = np.array([[-2000, 5], [70_000, 6]], "<i4").tobytes()
+    found, _ = seen(padded(dataset, "US", 63_536))
+    np.testing.assert_array_equal(found, [[5, 5], [70_000, 6]])
+
+
 @pytest.mark.parametrize(
     ("element", "type_", "name", "kind"),
     [

@@ -262,6 +262,13 @@ def test_frames_with_slopes_of_their_own_are_judged_with_them() -> None:
     assert not seen(dataset)[1].blank
 
 
+@pytest.mark.parametrize("tags", [{"RescaleSlope": "1e-9", "RescaleIntercept": "1000"}, {"RescaleIntercept": "1e13"}])
+def test_values_that_float32_cannot_keep_apart_are_one_value(tags: dict[str, str]) -> None:
+    found, verdict = seen(image(modality="CT", **tags))
+    assert len(np.unique(found)) == 1
+    assert verdict.blank
+
+
 def _group(slope: float) -> Dataset:
     group, step = Dataset(), Dataset()
     step.RescaleSlope, step.RescaleIntercept = f"{slope:.8g}", 0

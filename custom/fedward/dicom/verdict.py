@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fedward.dicom.grey import Rescale, Steps
+from fedward.dicom.grey import Steps
+from fedward.dicom.lut import Table
 
 _SAMPLE = 16_384
 _BLANK_PART = 0.99
@@ -45,7 +46,7 @@ def chosen(values: NDArray[np.generic], steps: Steps) -> Steps:
 def verdict(values: NDArray[np.generic], steps: Steps | None) -> Verdict:
     """Judge stored values and their grey-scale steps; None for colour, which has none."""
     pixels, frames = _sample(values)
-    if steps is None or _is_affine(steps):
+    if steps is None or _keeps_apart(steps, pixels.dtype):
         return Verdict(_is_one_value(pixels, _BLANK_PART), _IGNORED if steps is not None and steps.faulty else ())
     _, flags, seen = _chosen(pixels, frames, steps)
     own = seen[~np.isnan(seen)]
@@ -68,10 +69,16 @@ def _chosen(
     return steps, () if _is_one_value(plain, _SATURATED_PART) else ("window-saturates",), seen
 
 
-def _is_affine(steps: Steps) -> bool:
-    """True if grey values are equal where stored values are."""
-    rescaled_alike = isinstance(steps.modality, Rescale) and len(steps.modality.slope) == 1
-    return steps.voi is None and steps.padding is None and (steps.modality is None or rescaled_alike)
+def _keeps_apart(steps: Steps, kind: np.dtype[np.generic]) -> bool:
+    """True if grey values are equal where stored values are and nowhere else, also in float32."""
+    if steps.voi is not None or steps.padding is not None or isinstance(steps.modality, Table):
+        return False
+    if kind.kind == "f":
+        return kind == np.float32 and steps.modality is None
+    if steps.modality is not None and len(steps.modality.slope) > 1:
+        return False
+    unit = 1.0 if steps.modality is None else abs(float(steps.modality.slope[0]))
+    return unit > 2 * float(np.spacing(np.float32(max(abs(steps.low), abs(steps.high)))))
 
 
 def _sample(values: NDArray[np.generic]) -> tuple[NDArray[np.generic], NDArray[np.intp] | None]:

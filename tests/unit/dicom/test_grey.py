@@ -94,6 +94,13 @@ def test_padding_of_another_width_than_the_pixels_is_wrapped(bits: int) -> None:
         np.testing.assert_array_equal(found, [[3, 4], [5, 3]])
 
 
+def test_padding_of_32_bits_is_written_in_16() -> None:
+    dataset = image(np.zeros((2, 2)), modality="CT", signed=True, BitsAllocated=32, BitsStored=32, HighBit=31)
+    dataset.PixelData = np.array([[-2000, 5], [70_000, 6]], "<i4").tobytes()
+    found, _ = seen(padded(dataset, "US", 63_536))
+    np.testing.assert_array_equal(found, [[5, 5], [70_000, 6]])
+
+
 @pytest.mark.parametrize(
     ("element", "type_", "name", "kind"),
     [
@@ -253,6 +260,13 @@ def test_frames_with_slopes_of_their_own_are_judged_with_them() -> None:
     assert verdict.blank
     dataset.PerFrameFunctionalGroupsSequence = [_group(1) for _ in range(8)]
     assert not seen(dataset)[1].blank
+
+
+@pytest.mark.parametrize("tags", [{"RescaleSlope": "1e-9", "RescaleIntercept": "1000"}, {"RescaleIntercept": "1e13"}])
+def test_values_that_float32_cannot_keep_apart_are_one_value(tags: dict[str, str]) -> None:
+    found, verdict = seen(image(modality="CT", **tags))
+    assert len(np.unique(found)) == 1
+    assert verdict.blank
 
 
 def _group(slope: float) -> Dataset:

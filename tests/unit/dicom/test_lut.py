@@ -93,6 +93,12 @@ def test_the_first_value_of_a_voi_table_is_signed_if_the_modality_step_may_give_
     np.testing.assert_array_equal(grey(dataset), [[5, 6], [7, 8]])
 
 
+def test_a_rescaled_fraction_takes_the_nearest_entry() -> None:
+    dataset = image([[0, 1], [2, 3]], RescaleSlope="0.7", RescaleIntercept=0)  # 0, 0.7, 1.4, 2.1
+    dataset.VOILUTSequence = [table([5, 6, 7], 0, 8)]
+    np.testing.assert_array_equal(grey(dataset), [[5, 6], [6, 7]])
+
+
 def test_an_inverted_image_is_turned_round_in_the_range_of_the_table() -> None:
     dataset = image([[0, 1], [2, 3]], photometric="MONOCHROME1", ModalityLUTSequence=[table([9, 60, 70, 255], 0, 8)])
     np.testing.assert_array_equal(grey(dataset), [[246, 195], [185, 0]])
@@ -106,6 +112,7 @@ def test_the_modality_table_of_an_angiogram_is_not_for_display(uid: str) -> None
 
 MALFORMED: dict[str, dict[str, Any]] = {
     "LUTData (0028,3006) has 8 bytes for 5 entries of 16 bits": {"LUTDescriptor": [5, 0, 16]},
+    "LUTData (0028,3006) has 8 bytes for 3 entries of 16 bits": {"LUTDescriptor": [3, 0, 16]},
     "LUTData (0028,3006) has 8 bytes for 9 entries of 8 bits": {"LUTDescriptor": [9, 0, 8]},
     "LUTData (0028,3006) has 8 bytes for 8 entries of 12 bits": {"LUTDescriptor": [8, 0, 12]},
     "LUTData (0028,3006) has 8 bytes for 65536 entries of 16 bits": {"LUTDescriptor": [0, 0, 16]},

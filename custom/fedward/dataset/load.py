@@ -72,4 +72,4 @@ def _one_mask(
         raise StudyError("changed", "the mask is not the file that was indexed")
     if mask.format == "nifti":
         return read_label_map(data, shape, structures)
-    return read_segmentation(data, shape, mask.slices, mask.grids, structures)
+    return read_segmentation(data, shape, mask.placed, structures)

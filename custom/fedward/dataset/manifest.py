@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from fedward.dicom.placement import Grid
+from fedward.dicom.placement import SAME, Grid
 from fedward.errors import CohortError
 from fedward.files import write_atomic
 
@@ -32,19 +32,27 @@ class MaskFile:
     Attributes:
         path: path below the cohort's mask folder.
         format: file format.
-        slices: for a DICOM SEG, the slice, from 0, of each of its frames; -1 for a frame of another image.
-        grids: for a DICOM SEG, the ``placement.Grid`` of each frame; () if each is stored as the image is.
+        frames: for a DICOM SEG, the numbers, from 0, of its frames that lie on this image.
+        slices: slice, from 0, of each of ``frames``.
+        grids: ``placement.Grid`` of each of ``frames``; () if each is stored as the image is.
         structures: structures that the file describes, by ``structure_key``; True for one that marks a pixel of this
             image. A NIfTI mask describes the values that it holds.
-        sha256: hash of the file, which ``slices`` and ``grids`` were made from.
+        sha256: hash of the file whose frames were placed.
     """
 
     path: str
     format: Literal["dicom-seg", "nifti"]
+    frames: tuple[int, ...]
     slices: tuple[int, ...]
     grids: tuple[Grid, ...]
     structures: dict[str, bool]
     sha256: str
+
+    @property
+    def placed(self) -> dict[int, tuple[int, Grid]]:
+        """Slice and grid of each frame that lies on this image."""
+        grids = self.grids or (SAME,) * len(self.frames)
+        return {frame: (slice_, grid) for frame, slice_, grid in zip(self.frames, self.slices, grids, strict=True)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,6 +218,7 @@ def _mask(content: dict[str, Any]) -> MaskFile:
     return MaskFile(
         **{
             **content,
+            "frames": tuple(content["frames"]),
             "slices": tuple(content["slices"]),
             "grids": tuple(tuple(grid) for grid in content["grids"]),
         }

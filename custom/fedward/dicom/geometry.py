@@ -12,7 +12,9 @@ from fedward.dicom.header import item, items, numbers, whole
 from fedward.errors import StudyError
 
 EVEN_WITHIN = 0.05
-"""Largest deviation of a gap from the median gap, as a fraction: headers round positions. A missing slice gives 1.0."""
+"""Largest distance of a slice from its place on an even grid, as a fraction of the gap. A missing slice gives 0.5."""
+_ROUNDED_MM = 0.06
+"""The same, where it is larger, up to twice that fraction: headers round positions to 0.1 mm."""
 SAME_WITHIN = 1e-3
 """Largest relative difference between two pixel spacings of one series: headers round them."""
 _SAME_PLACE_MM = 1e-3
@@ -98,17 +100,19 @@ def drift_mm(positions_mm: Sequence[tuple[float, ...]], orientation: tuple[float
 def order_slices(places: Sequence[Place]) -> tuple[tuple[int, ...], float | None]:
     """Sort ``places`` along the slice normal; return their indices and the gap between neighbours in millimetres.
 
-    The normal is row x column direction (PS3.3 C.7.6.2.1.1). Where a position is absent, the slices are sorted by
+    The normal is row x column direction (PS3.3 C.7.6.2.1.1). Where no slice has a position, they are sorted by
     InstanceNumber and the gap is None.
 
     Raises:
         StudyError: "mixed-series" for slices that are not parallel; "incomplete-series" where a slice is missing;
-            "uneven-spacing" for any other gap further than ``EVEN_WITHIN`` from the median, or if no order is found.
+            "uneven-spacing" for slices that lie at no even distances, or if no order is found.
     """
     if not places:
         raise StudyError("incomplete-series", "no slices")
-    if not all(place.position_mm and place.orientation for place in places):
+    if not any(place.position_mm for place in places):
         return _by_number(places), None
+    if not all(place.position_mm and place.orientation for place in places):
+        raise StudyError("uneven-spacing", "some slices have no position, or no orientation")
     axes = np.array([place.orientation for place in places], dtype=np.float64)
     if np.abs(axes - axes[0]).max() > _SAME_DIRECTION:
         raise StudyError("mixed-series", "slices are not parallel")
@@ -120,7 +124,7 @@ def order_slices(places: Sequence[Place]) -> tuple[tuple[int, ...], float | None
     order = np.argsort(along, kind="stable")
     if len(order) == 1:
         return (0,), None
-    return tuple(int(index) for index in order), _even_gap(np.diff(along[order]))
+    return tuple(int(index) for index in order), _even_gap(along[order])
 
 
 def in_plane_mm(header: Dataset) -> tuple[float, ...]:
@@ -154,15 +158,20 @@ def volume_spacing_mm(gap_mm: float | None, plane_mm: tuple[float, ...]) -> tupl
     return (gap_mm, *plane_mm) if gap_mm is not None and len(plane_mm) == 2 else None
 
 
-def _even_gap(gaps: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
+def _even_gap(along: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
+    """Return the gap between slices at these places, in order; each lies within ``EVEN_WITHIN`` of an even grid."""
+    gaps = np.diff(along)
     if gaps.min() < _SAME_PLACE_MM:
         raise StudyError("uneven-spacing", "two slices lie at one position")
-    typical = float(np.median(gaps))
-    steps = gaps / typical
-    if np.abs(steps - 1).max() <= EVEN_WITHIN:
-        return float(gaps.mean())
-    if np.abs(steps - np.rint(steps)).max() <= EVEN_WITHIN and np.rint(steps).min() >= 1:
-        raise StudyError("incomplete-series", f"{int(np.rint(steps).sum()) - len(steps)} slices are missing")
+    number = np.arange(len(along)) - (len(along) - 1) / 2
+    gap = float(number @ along / (number @ number))  # least squares
+    off = float(np.ptp(along - gap * number)) / 2
+    if off <= max(EVEN_WITHIN * gap, min(_ROUNDED_MM, 2 * EVEN_WITHIN * gap)):
+        return gap
+    steps = gaps / float(np.median(gaps))
+    if np.abs(steps - np.rint(steps)).max() <= 2 * EVEN_WITHIN and np.rint(steps).min() >= 1:
+        lost = int(np.rint(steps).sum()) - len(steps)
+        raise StudyError("incomplete-series", f"{lost} slice{' is' if lost == 1 else 's are'} missing")
     raise StudyError("uneven-spacing", f"gaps from {gaps.min():.3f} to {gaps.max():.3f} mm")
 
 

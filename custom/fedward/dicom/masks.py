@@ -2,12 +2,12 @@
 
 A SEG omits slices without marks, may store its frames in any order, and its rows and columns in other directions than
 its image. ``place_frames`` finds each frame's slice and grid when the cohort is indexed; the manifest keeps only these
-(``MaskFile.slices``, ``MaskFile.grids``).
+(``MaskFile.placed``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,8 +46,8 @@ class Slices:
 
 def place_frames(
     frames: Sequence[FramePlace], mask: Planes, image: Slices, *, frame_of_reference: str
-) -> tuple[tuple[int, ...], tuple[Grid, ...]]:
-    """Return the slice, from 0, and the grid of each frame of a SEG; -1 for a frame that lies on none of the slices.
+) -> dict[int, tuple[int, Grid]]:
+    """Return the frames of a SEG that lie on a slice of an image, by number, with the slice and the grid of each.
 
     Positions decide. A reference to a source image decides only where the image has no positions, or where several
     slices lie at one place (time phases). The mask of an image without positions, such as a radiograph, may state
@@ -67,22 +67,18 @@ def place_frames(
         raise StudyError("mask-misfit", "its image has positions, and the mask states none, or no pixel spacing")
     if frame_of_reference and image.frame_of_reference and frame_of_reference != image.frame_of_reference:
         raise StudyError("mask-misfit", "its positions are in another frame of reference than its image's")
-    slices = []
-    for frame, fitting in zip(frames, fitting_slices(mask, image.planes), strict=True):
-        named = [number for number in fitting if _names(frame, image.names[number])]
+    placed = {}
+    for index, fitting in fitting_slices(mask, image.planes).items():
+        named = [number for number in fitting if _names(frames[index], image.names[number])] if len(fitting) > 1 else ()
         if len(named or fitting) > 1:
             raise StudyError("mask-misfit", "several slices of its image lie at the place of one frame")
-        slices.append((named or fitting or (-1,))[0])
-    grids = [SAME if number < 0 else grid_of(mask, index, image.planes, number) for index, number in enumerate(slices)]
-    return tuple(slices), tuple(grids)
+        slice_ = (named or fitting)[0]
+        placed[index] = (slice_, grid_of(mask, index, image.planes, slice_))
+    return placed
 
 
 def read_segmentation(
-    data: bytes,
-    shape: tuple[int, ...],
-    slices: Sequence[int],
-    grids: Sequence[Grid],
-    structures: Sequence[str],
+    data: bytes, shape: tuple[int, ...], placed: Mapping[int, tuple[int, Grid]], structures: Sequence[str]
 ) -> NDArray[np.uint8] | None:
     """Read a SEG as a label map: 0 background, i + 1 for ``structures[i]``; where two overlap, the later one wins.
 
@@ -91,7 +87,7 @@ def read_segmentation(
     Args:
         data: the file.
         shape: shape of the image.
-        slices, grids: slice and grid of each frame, from ``place_frames``; no grids if each is ``placement.SAME``.
+        placed: slice and grid of the frames that lie on the image, from ``place_frames``; only these are decoded.
         structures: segment labels in order; see ``structure_key``.
 
     Returns:
@@ -103,20 +99,21 @@ def read_segmentation(
     header = parse(data)
     with refusing("undecodable", "DICOM SEG"):
         found = read_segments(header)
-    keys = [structure_key(structure) for structure in structures]
-    number_of = {number: 1 + keys.index(label) for number, label in found.labels.items() if label in keys}
-    if not number_of:
-        return None
-    depth = shape[0] if len(shape) == 3 else 1
-    if len(slices) != len(found.frames) or max(slices, default=-1) >= depth or len(grids) not in (0, len(slices)):
-        raise StudyError("mask-misfit", "its frames are not those that were indexed")
-    out = np.zeros((depth, *shape[-2:]), dtype=np.uint8)
-    for index, segment, there in found.marks():
-        if slices[index] >= 0 and segment in number_of:
-            marked = place(there, grids[index] if grids else SAME, (shape[-2], shape[-1]))
-            slice_ = out[slices[index]]
-            slice_[marked] = np.maximum(slice_[marked], number_of[segment])
-    return out.reshape(shape)
+        keys = [structure_key(structure) for structure in structures]
+        number_of = {number: 1 + keys.index(label) for number, label in found.labels.items() if label in keys}
+        if not number_of:
+            return None
+        depth = shape[0] if len(shape) == 3 else 1
+        if any(index >= found.count or not 0 <= slice_ < depth for index, (slice_, _) in placed.items()):
+            raise StudyError("mask-misfit", "its frames are not those that were indexed")
+        wanted = [index for index in placed if not found.numbers or found.numbers[index] in number_of]
+        out = np.zeros((depth, *shape[-2:]), dtype=np.uint8)
+        for index, segment, there in found.marks(wanted):
+            if segment in number_of:
+                slice_, grid = placed[index]
+                marked = place(there, grid, (shape[-2], shape[-1]))
+                out[slice_][marked] = np.maximum(out[slice_][marked], number_of[segment])
+        return out.reshape(shape)
 
 
 def label_values(values: NDArray[np.float32]) -> tuple[int, ...]:
@@ -160,29 +157,30 @@ def read_label_map(data: bytes, shape: tuple[int, ...], structures: Sequence[str
     return out
 
 
-def _by_name(frames: Sequence[FramePlace], mask: Planes, image: Slices) -> tuple[tuple[int, ...], tuple[Grid, ...]]:
-    """Place frames on an image without positions by the source that each frame names."""
-    slices = []
-    for frame in frames:
+def _by_name(frames: Sequence[FramePlace], mask: Planes, image: Slices) -> dict[int, tuple[int, Grid]]:
+    """Place frames on an image without positions by the sources that each frame names."""
+    slices: dict[int, int] = {}
+    for index, frame in enumerate(frames):
         named = [number for number, name in enumerate(image.names) if _names(frame, name)]
         if len(named) > 1:
-            raise StudyError("mask-misfit", "a frame names a file of several frames, and none of them")
-        slices.append((named or (-1,))[0])
+            raise StudyError("mask-misfit", "a frame names several slices of its image")
+        if named:
+            slices[index] = named[0]
     shape = image.planes.shape
     if not any(mask.positions_mm) and not mask.orientation:
         if mask.shape != shape:
             raise StudyError("mask-misfit", f"mask {mask.shape}, image {shape}")
-        return tuple(slices), (SAME,) * len(slices)
+        return {index: (slice_, SAME) for index, slice_ in slices.items()}
     if not mask.known:
         raise StudyError("mask-misfit", "it states a part of its position, and its image none")
     flat = implied(mask.spacing_mm, shape)
-    if not all(fitting_slices(mask, flat)):
+    if not slices.keys() <= fitting_slices(mask, flat).keys():
         raise StudyError("mask-misfit", "its image has no position, and the mask lies elsewhere than at the origin")
-    return tuple(slices), tuple(grid_of(mask, index, flat, 0) for index in range(len(slices)))
+    return {index: (slice_, grid_of(mask, index, flat, 0)) for index, slice_ in slices.items()}
 
 
 def _names(frame: FramePlace, name: tuple[str, int | None]) -> bool:
     instance, number = name
-    if not frame.instance or frame.instance != instance:
-        return False
-    return frame.frame is None or frame.frame == (1 if number is None else number)
+    return any(
+        source == instance and stated in (None, 1 if number is None else number) for source, stated in frame.sources
+    )

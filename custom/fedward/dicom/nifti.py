@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import math
-import re
 import zlib
 from dataclasses import dataclass
 from typing import Any
@@ -58,12 +57,6 @@ def stem(name: str) -> str:
         if base.lower().endswith(suffix):
             return base[: -len(suffix)]
     return base
-
-
-def patient_of(name: str) -> str:
-    """Return a file's patient: ``sub-<label>`` if its name starts so (BIDS; sessions stay together), else its stem."""
-    named = re.match(r"sub-[A-Za-z0-9]+(?=_|$)", stem(name))
-    return named.group() if named else stem(name)
 
 
 def parse_nifti(data: bytes) -> Nifti:

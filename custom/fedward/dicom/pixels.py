@@ -8,6 +8,7 @@ modalities keep their rescaled values. A window that leaves nothing to see is ig
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -69,15 +70,10 @@ def decode(header: Dataset) -> Stored:
     Raises:
         StudyError: "no-pixels", "truncated", "undecodable".
     """
-    if not has_pixels(header):
-        raise StudyError("no-pixels", "no pixel data element")
-    syntax = syntax_of(header)
-    if syntax is None:
-        raise StudyError("undecodable", f"{named('TransferSyntaxUID')} is absent and the pixels are compressed")
-    if syntax.is_private or not syntax.is_transfer_syntax:
-        raise StudyError("undecodable", f"{named('TransferSyntaxUID')} is not one of the standard's")
+    syntax = _syntax(header)
     with refusing("undecodable", f"transfer syntax {syntax.name}"):
         shape = _shape(header)
+        _check_size(prod(shape), shape)
         kind = photometric(header)
         if "PixelData" not in header:
             return _floats(header, kind, shape)
@@ -87,6 +83,36 @@ def decode(header: Dataset) -> Stored:
             return _colour(header, kind, shape, bits)
         values = _samples(header, syntax, shape, bits)
         return Stored(values.reshape(shape[shape[0] == 1 :]), bits.low, bits.greatest, False)
+
+
+def frame_reader(header: Dataset) -> tuple[int, Callable[[int], NDArray[Any]]]:
+    """Return the number of frames, and a function that decodes one of them, (rows, columns), as stored.
+
+    For grey files whose frames are many and are used one by one: ``MAX_VOXELS`` bounds a frame, and not the file.
+
+    Raises:
+        StudyError: "no-pixels", "truncated", "undecodable"; so does the function.
+    """
+    syntax = _syntax(header)
+    with refusing("undecodable", f"transfer syntax {syntax.name}"):
+        frames, *plane = shape = _shape(header)
+        _check_size(prod(plane), shape)
+        bits, kind = bits_of(header), photometric(header)
+        if kind not in GREY or "PixelData" not in header:
+            raise StudyError("undecodable", "frames that are not of grey values, or of real numbers")
+        _check_length(header, syntax, kind, shape, bits)
+
+    def read(index: int) -> NDArray[Any]:
+        with refusing("undecodable", f"transfer syntax {syntax.name}"):
+            if syntax in _NATIVE and bits.allocated > 1:
+                cells = _cells(header, f"{'i' if bits.signed else 'u'}{bits.allocated // 8}", prod(plane), index)
+                return stored_values(cells, bits).reshape(plane)
+            if syntax in _NATIVE:
+                return _single_bits(header, prod(plane), index).reshape(plane)
+            _check_high(bits)
+            return pixel_array(header, index=index).reshape(plane)
+
+    return frames, read
 
 
 def to_grey(header: Dataset, stored: Stored) -> NDArray[np.float32]:
@@ -140,9 +166,26 @@ def _shape(header: Dataset) -> tuple[int, int, int]:
     if frames is None and is_stated(header, "NumberOfFrames"):
         raise StudyError("undecodable", f"{named('NumberOfFrames')} is not a whole number")
     shape = frames or 1, required(header, "Rows"), required(header, "Columns")
-    if min(shape) < 1 or prod(shape) > MAX_VOXELS:
-        raise StudyError("undecodable", f"{' x '.join(map(str, shape))} pixels, of at most {MAX_VOXELS}")
+    if min(shape) < 1:
+        raise StudyError("undecodable", f"{' x '.join(map(str, shape))} pixels")
     return shape
+
+
+def _check_size(voxels: int, shape: tuple[int, ...]) -> None:
+    if voxels > MAX_VOXELS:
+        raise StudyError("undecodable", f"{' x '.join(map(str, shape))} pixels, of at most {MAX_VOXELS}")
+
+
+def _syntax(header: Dataset) -> UID:
+    """Return the transfer syntax of a file with pixels."""
+    if not has_pixels(header):
+        raise StudyError("no-pixels", "no pixel data element")
+    syntax = syntax_of(header)
+    if syntax is None:
+        raise StudyError("undecodable", f"{named('TransferSyntaxUID')} is absent and the pixels are compressed")
+    if syntax.is_private or not syntax.is_transfer_syntax:
+        raise StudyError("undecodable", f"{named('TransferSyntaxUID')} is not one of the standard's")
+    return syntax
 
 
 def _check_length(header: Dataset, syntax: UID, kind: str, shape: tuple[int, int, int], bits: Bits) -> None:
@@ -178,15 +221,26 @@ def _samples(header: Dataset, syntax: UID, shape: tuple[int, int, int], bits: Bi
     return pixel_array(header, index=index).reshape(shape)
 
 
-def _cells(header: Dataset, kind: str, count: int) -> NDArray[Any]:
-    """Return the first ``count`` cells of uncompressed pixels, in the machine's byte order."""
+def _cells(header: Dataset, kind: str, count: int, part: int = 0) -> NDArray[Any]:
+    """Return ``count`` cells of uncompressed pixels, of the part with this number, in the machine's byte order."""
     keyword = next(one for one in ("PixelData", *_FLOATS) if one in header)
     element, order = header[keyword], "<" if is_little_endian(header) else ">"
     data: bytes = element.value
     if kind.endswith("1") and order == ">" and element.VR == "OW":
         words = np.frombuffer(data + b"\0" * (len(data) % 2), dtype=">u2")  # the low byte comes first
-        return words.astype("<u2").view(kind)[:count]
-    return np.frombuffer(data, dtype=f"{order}{kind}", count=count).astype(kind, copy=False)
+        return words.astype("<u2").view(kind)[part * count : (part + 1) * count]
+    start = part * count * int(kind[1])
+    return np.frombuffer(data, dtype=f"{order}{kind}", count=count, offset=start).astype(kind, copy=False)
+
+
+def _single_bits(header: Dataset, count: int, part: int) -> NDArray[np.uint8]:
+    """Return one part of ``count`` pixels of one bit each; the first is the lowest bit of a byte (PS3.5 8.1.1).
+
+    pydicom 3.0.2 cannot read a frame by its number where frames do not end with a byte (docs/upstream.md).
+    """
+    start, end = part * count, (part + 1) * count
+    data = _cells(header, "u1", len(header["PixelData"].value))
+    return np.unpackbits(data[start // 8 : (end + 7) // 8], bitorder="little")[start % 8 :][:count]
 
 
 def _check_high(bits: Bits) -> None:

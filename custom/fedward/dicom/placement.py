@@ -56,8 +56,8 @@ def implied(spacing_mm: tuple[float, ...], shape: tuple[int, int]) -> Planes:
     return Planes(((0.0, 0.0, 0.0),), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), spacing_mm, shape)
 
 
-def fitting_slices(mask: Planes, image: Planes) -> tuple[tuple[int, ...], ...]:
-    """Return, for each plane of ``mask``, the planes of ``image`` in which it lies.
+def fitting_slices(mask: Planes, image: Planes) -> dict[int, tuple[int, ...]]:
+    """Return the planes of ``mask`` that lie in a plane of ``image``, with those in which they lie.
 
     Raises:
         StudyError: "mask-misfit" for planes that are not parallel.
@@ -71,7 +71,10 @@ def fitting_slices(mask: Planes, image: Planes) -> tuple[tuple[int, ...], ...]:
     frames = (np.array(mask.positions_mm, dtype=np.float64) @ normal)[:, None] + np.array(corners)
     apart = np.abs(frames[:, None, :] - along[None, :, None]).max(axis=2)
     within = apart <= _tolerance_mm(image, along)
-    return tuple(tuple(int(number) for number in np.flatnonzero(row)) for row in within)
+    found: dict[int, tuple[int, ...]] = {}
+    for plane, slice_ in np.argwhere(within).tolist():
+        found[plane] = (*found.get(plane, ()), slice_)
+    return found
 
 
 def grid_of(mask: Planes, frame: int, image: Planes, slice_: int) -> Grid:

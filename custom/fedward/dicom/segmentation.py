@@ -6,8 +6,8 @@ wrote, because its PixelMeasuresSequence has no SliceThickness. highdicom writes
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from fedward.dicom.geometry import frame_places, one_plane
-from fedward.dicom.header import item, items, text, whole
-from fedward.dicom.pixels import decode
+from fedward.dicom.header import item, items, numbers, text, whole
+from fedward.dicom.pixels import frame_reader
 from fedward.errors import StudyError
 from fedward.structures import structure_key
 
-SEGMENTATION_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"})
+_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"})
 """Segmentation Storage and Label Map Segmentation Storage."""
 _KINDS = ("BINARY", "FRACTIONAL", "LABELMAP")
 
@@ -30,108 +30,148 @@ class FramePlace:
     """Position of one SEG frame, as its header states it, and the segments that mark a pixel of it.
 
     Attributes:
-        instance: the source image's SOPInstanceUID (0008,1155), or "".
-        frame: the source image's frame, from 1 (0008,1160), or None.
+        sources: source images that it names: SOPInstanceUID (0008,1155), and frame (0008,1160), from 1, or None.
         position_mm: ImagePositionPatient of the frame, or ().
         marked: numbers of the segments with a pixel on this frame.
     """
 
-    instance: str
-    frame: int | None
+    sources: tuple[tuple[str, int | None], ...]
     position_mm: tuple[float, ...]
     marked: tuple[int, ...] = ()
+
+    @property
+    def instances(self) -> frozenset[str]:
+        """SOPInstanceUIDs of the source images."""
+        return frozenset(instance for instance, _ in self.sources)
 
 
 @dataclass(frozen=True, slots=True)
 class Segmentation:
-    """Decoded DICOM SEG.
+    """DICOM SEG whose header is read; its frames are decoded one by one.
 
     Attributes:
-        frames: ``(frames, rows, columns)``, as stored.
+        count: number of frames.
+        shape: rows and columns.
         labels: segment number -> ``structure_key`` of its label; several segments may have one label.
         numbers: the segment of each frame; () for LABELMAP, whose pixels are segment numbers.
         kind: SegmentationType.
         greatest: MaximumFractionalValue; 1 unless FRACTIONAL.
-        places: position of each frame.
-        orientation, spacing_mm: of all frames; () where absent.
+        background: value of a LABELMAP that is background besides 0, PixelPaddingValue (0028,0120).
+        read: decodes a frame, as stored.
     """
 
-    frames: NDArray[Any]
+    count: int
+    shape: tuple[int, int]
     labels: dict[int, str]
     numbers: tuple[int, ...]
     kind: str
     greatest: int
-    places: tuple[FramePlace, ...]
-    orientation: tuple[float, ...]
-    spacing_mm: tuple[float, ...]
+    background: int
+    read: Callable[[int], NDArray[Any]]
 
-    def marks(self) -> Iterator[tuple[int, int, NDArray[np.bool_]]]:
+    def marks(self, frames: Iterable[int]) -> Iterator[tuple[int, int, NDArray[np.bool_]]]:
         """Yield frame, segment number, and bool (rows, columns): the pixels of that frame that the segment marks.
 
         A fractional segment marks a pixel from half its greatest value (PS3.3 C.8.20.2.3.1).
+
+        Raises:
+            StudyError: "undecodable" for values that the kind of segmentation cannot hold, and as ``frame_reader``.
         """
-        for index, frame in enumerate(self.frames):
+        for index in frames:
+            frame = self.read(index)
+            if frame.dtype.kind not in "ui" and frame.dtype != np.bool_:
+                raise StudyError("undecodable", "a segmentation whose pixels are no whole numbers")
             if self.kind == "LABELMAP":
-                present = np.flatnonzero(np.bincount(frame.reshape(-1)))
-                yield from ((index, int(number), frame == number) for number in present if number != 0)
+                yield from ((index, number, frame == number) for number in self._present(frame))
             else:
-                yield index, self.numbers[index], frame >= self.greatest / 2
+                self._check(frame)
+                yield index, self.numbers[index], frame > 0 if self.kind == "BINARY" else frame >= self.greatest / 2
+
+    def _present(self, frame: NDArray[Any]) -> list[int]:
+        found = [int(one) for one in np.flatnonzero(np.bincount(frame.reshape(-1))) if one not in (0, self.background)]
+        if not set(found) <= self.labels.keys():
+            raise StudyError("undecodable", "it has pixels of a segment that it does not describe")
+        return found
+
+    def _check(self, frame: NDArray[Any]) -> None:
+        highest = int(frame.max(initial=0))
+        if self.kind == "BINARY" and highest > 1 and ((frame != 0) & (frame != highest)).any():
+            raise StudyError("undecodable", "a BINARY segmentation with more than two values")
+        if self.kind == "FRACTIONAL" and highest > self.greatest:
+            raise StudyError("undecodable", f"a FRACTIONAL segmentation up to {highest}, of at most {self.greatest}")
+
+
+def is_segmentation(header: Dataset) -> bool:
+    """True for a DICOM SEG, by its SOPClassUID."""
+    return text(header, "SOPClassUID") in _CLASSES
 
 
 def read_segments(header: Dataset) -> Segmentation:
-    """Read all of a SEG whose header is parsed.
+    """Read the segments of a SEG whose header is parsed; ``Segmentation.marks`` decodes the frames.
 
     Raises:
         StudyError: "no-pixels", "truncated" and "undecodable" for pixels or segments that cannot be read, among them a
-            frame of a segment that is not described; "mask-misfit" where not every frame is described, or the frames
-            have several orientations or spacings.
+            frame of a segment that is not described; "mask-misfit" where not every frame is described.
     """
     kind, labels = text(header, "SegmentationType").upper(), _labels(header)
     if kind not in _KINDS:
         raise StudyError("undecodable", f"SegmentationType is none of {', '.join(_KINDS)}")
-    frames = _stored(header)
-    planes = frame_places(header)
-    if len(planes) != len(frames):
-        raise StudyError("mask-misfit", f"{len(frames)} frames, {len(planes)} of them described")
-    shared = item(header, "SharedFunctionalGroupsSequence")
-    groups = items(header, "PerFrameFunctionalGroupsSequence")
-    numbers = () if kind == "LABELMAP" else tuple(_segment(group, shared, labels) for group in groups)
-    orientation, spacing = one_plane(planes, reason="mask-misfit")
-    made = Segmentation(
-        frames=_without_background(frames, header) if kind == "LABELMAP" else frames,
-        labels=labels,
-        numbers=numbers,
-        kind=kind,
-        greatest=_greatest(header, kind, frames),
-        places=(),
-        orientation=orientation,
-        spacing_mm=spacing,
-    )
-    marked: list[set[int]] = [set() for _ in groups]
-    for index, number, there in made.marks():
-        if number not in labels:
-            raise StudyError("undecodable", "it has pixels of a segment that it does not describe")
-        if there.any():
-            marked[index].add(number)
-    only = _only_source(header)
-    places = [
-        _frame_place(group, shared, only, plane.position_mm, tuple(sorted(on_it)))
-        for group, plane, on_it in zip(groups, planes, marked, strict=True)
-    ]
-    if not all(place.position_mm for place in places) and not _keeps_geometry(groups, shared):
-        raise StudyError("mask-misfit", "it states no positions, and that those of its source are not kept (0028,135A)")
-    return replace(made, places=tuple(places))
-
-
-def _stored(header: Dataset) -> NDArray[Any]:
-    """Return the stored values, (frames, rows, columns); a label map's palette (PS3.3 A.51.6) is for display only."""
-    plain = Dataset(header)
+    plain = Dataset(header)  # a label map's palette (PS3.3 A.51.6) is for display only
     plain.file_meta = header.file_meta
     plain.PhotometricInterpretation = "MONOCHROME2"
-    decoded = decode(plain)
-    if decoded.colour or decoded.values.dtype.kind not in "ui":
-        raise StudyError("undecodable", "a segmentation whose pixels are no whole numbers")
-    return decoded.values.reshape(-1, *decoded.values.shape[-2:])
+    count, read = frame_reader(plain)
+    groups = items(header, "PerFrameFunctionalGroupsSequence")
+    if len(groups) != count:
+        raise StudyError("mask-misfit", f"{count} frames, {len(groups)} of them described")
+    greatest = whole(header, "MaximumFractionalValue") or 0 if kind == "FRACTIONAL" else 1
+    if greatest < 1:
+        raise StudyError("undecodable", f"a FRACTIONAL segmentation of at most {greatest}")
+    shared = item(header, "SharedFunctionalGroupsSequence")
+    return Segmentation(
+        count=count,
+        shape=(int(header.Rows), int(header.Columns)),
+        labels=labels,
+        numbers=() if kind == "LABELMAP" else tuple(_segment(group, shared, labels) for group in groups),
+        kind=kind,
+        greatest=greatest,
+        background=whole(header, "PixelPaddingValue") or 0,
+        read=read,
+    )
+
+
+def read_places(
+    header: Dataset, found: Segmentation
+) -> tuple[tuple[FramePlace, ...], tuple[float, ...], tuple[float, ...]]:
+    """Return the place of each frame with the segments that mark it, and the orientation and spacing of all.
+
+    Decodes every frame. Orientation and spacing are () where a frame has none.
+
+    Raises:
+        StudyError: "mask-misfit" for frames of several orientations or spacings, or that do not lie where their sources
+            lie and have no position; and as ``Segmentation.marks``.
+    """
+    planes = frame_places(header)
+    orientation, spacing = one_plane(planes, reason="mask-misfit")
+    marked: list[set[int]] = [set() for _ in planes]
+    for index, number, there in found.marks(range(found.count)):
+        if there.any():
+            marked[index].add(number)
+    shared = item(header, "SharedFunctionalGroupsSequence")
+    groups = items(header, "PerFrameFunctionalGroupsSequence")
+    only = _only_source(header)
+    places = tuple(
+        FramePlace(_sources(group, shared) or only, plane.position_mm, tuple(sorted(on_it)))
+        for group, plane, on_it in zip(groups, planes, marked, strict=True)
+    )
+    if not all(place.position_mm for place in places) and not _keeps_geometry(groups, shared):
+        raise StudyError("mask-misfit", "it states no positions, and that those of its source are not kept (0028,135A)")
+    return places, orientation, spacing
+
+
+def referenced_series(header: Dataset) -> tuple[str, ...]:
+    """Return the SeriesInstanceUIDs of the images that a SEG refers to."""
+    named = (text(series, "SeriesInstanceUID") for series in items(header, "ReferencedSeriesSequence"))
+    return tuple(sorted({name for name in named if name}))
 
 
 def _labels(header: Dataset) -> dict[int, str]:
@@ -153,56 +193,31 @@ def _segment(group: Dataset, shared: Dataset | None, labels: dict[int, str]) -> 
     return number
 
 
-def _greatest(header: Dataset, kind: str, frames: NDArray[Any]) -> int:
-    """Return the value that means wholly present; refuse values that the kind of segmentation cannot hold."""
-    if kind == "LABELMAP":
-        return 1
-    highest = int(frames.max(initial=0))
-    if kind == "BINARY":
-        if highest > 1 and ((frames != 0) & (frames != highest)).any():
-            raise StudyError("undecodable", "a BINARY segmentation with more than two values")
-        return max(highest, 1)
-    greatest = whole(header, "MaximumFractionalValue") or 0
-    if not 0 < highest <= greatest and not (highest == 0 < greatest):
-        raise StudyError("undecodable", f"a FRACTIONAL segmentation up to {highest}, of at most {greatest}")
-    return greatest
-
-
-def _without_background(frames: NDArray[Any], header: Dataset) -> NDArray[Any]:
-    """Return a label map in which 0 alone is background: PixelPaddingValue (0028,0120) is background too."""
-    background = whole(header, "PixelPaddingValue")
-    return frames if not background else np.where(frames == background, 0, frames)
-
-
-def _only_source(header: Dataset) -> str:
-    """Return the source of every frame without a reference of its own, if the SEG names exactly one image; else ""."""
+def _only_source(header: Dataset) -> tuple[tuple[str, None], ...]:
+    """Return the source of every frame without a reference of its own, if the SEG names exactly one image; else ()."""
     referenced = {
         text(instance, "ReferencedSOPInstanceUID")
         for series in items(header, "ReferencedSeriesSequence")
         for instance in items(series, "ReferencedInstanceSequence")
-    }
-    return referenced.pop() if len(referenced) == 1 else ""
+    } - {""}
+    return ((referenced.pop(), None),) if len(referenced) == 1 else ()
 
 
-def _source(group: Dataset, shared: Dataset | None) -> Dataset | None:
-    derivation = item(group, "DerivationImageSequence")
-    derivation = derivation or (item(shared, "DerivationImageSequence") if shared is not None else None)
-    return item(derivation, "SourceImageSequence") if derivation is not None else None
+def _source_items(group: Dataset, shared: Dataset | None) -> list[Dataset]:
+    derivations = items(group, "DerivationImageSequence") or items(shared, "DerivationImageSequence")
+    return [source for derivation in derivations for source in items(derivation, "SourceImageSequence")]
+
+
+def _sources(group: Dataset, shared: Dataset | None) -> tuple[tuple[str, int | None], ...]:
+    found: list[tuple[str, int | None]] = []
+    for source in _source_items(group, shared):
+        instance = text(source, "ReferencedSOPInstanceUID")
+        frames = [int(one) for one in numbers(source, "ReferencedFrameNumber")]
+        found += [(instance, frame) for frame in frames] or [(instance, None)]
+    return tuple((instance, frame) for instance, frame in found if instance)
 
 
 def _keeps_geometry(groups: Sequence[Dataset], shared: Dataset | None) -> bool:
     """False if a frame states that its pixels do not lie where those of its source image lie (PS3.3 C.7.6.16.2.6)."""
-    stated = {text(source, "SpatialLocationsPreserved") for g in groups if (source := _source(g, shared)) is not None}
+    stated = {text(source, "SpatialLocationsPreserved") for group in groups for source in _source_items(group, shared)}
     return stated <= {"", "YES"}
-
-
-def _frame_place(
-    group: Dataset, shared: Dataset | None, only: str, position_mm: tuple[float, ...], marked: tuple[int, ...]
-) -> FramePlace:
-    source = _source(group, shared)
-    return FramePlace(
-        (text(source, "ReferencedSOPInstanceUID") if source is not None else "") or only,
-        whole(source, "ReferencedFrameNumber") if source is not None else None,
-        position_mm,
-        marked,
-    )

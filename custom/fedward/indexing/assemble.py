@@ -58,11 +58,9 @@ def assemble(
     aside = [Quarantined(one.path, one.reason, one.detail) for one in images if one.reason]
     single = _without_duplicates(sorted((one for one in images if not one.reason), key=lambda one: one.path), aside)
     volumes = _volumes(single, images, cohort, key, aside)
-    usable = [one for one in masks if not one.reason]
-    faulty = [Quarantined(one.path, one.reason, one.detail) for one in masks if one.reason]
-    matched, unmatched = match_masks(volumes, usable)
+    matched, unmatched = match_masks(volumes, masks, images)
     apart = f"{cohort.masks.name}/" if cohort.masks is not None and cohort.masks != cohort.images else ""
-    aside += [replace(one, file=f"{apart}{one.file}") for one in faulty + unmatched]
+    aside += [replace(one, file=f"{apart}{one.file}") for one in unmatched]
     names = [_names(volume, key) for volume in volumes]
     labelled = None if labels is None else labels.assign(names, cohort_spellings(images, key))
     rows = []
@@ -150,6 +148,7 @@ def _once_a_series(parts: Sequence[FileFacts]) -> dict[str, set[object]]:
         "manufacturers": {one.manufacturer for one in parts},
         "frames of reference": {one.frame_of_reference for one in parts},
         "units": {one.units for one in parts},
+        "kinds, kernels or echo times": {one.scan for one in parts},
     }
 
 

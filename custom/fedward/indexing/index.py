@@ -20,6 +20,7 @@ from fedward.dataset.manifest import Manifest, withdraw_manifest, write_manifest
 from fedward.errors import CohortError, SettingsError
 from fedward.indexing.assemble import assemble
 from fedward.indexing.labels import read_labels
+from fedward.indexing.nifti_names import patients_of
 from fedward.indexing.quality import FileFacts
 from fedward.indexing.quarantine import Quarantined, QuarantineError, tally, write_quarantine
 from fedward.indexing.site_key import SiteKey, load_key
@@ -58,7 +59,7 @@ def index_cohort(
     try:
         remove_account(chosen.index)
         labels = None if chosen.labels is None else read_labels(chosen.labels, key)
-        found = _findings(seen, roots, chosen, key, progress, workers)
+        found = _with_patients(_findings(seen, roots, chosen, key, progress, workers), key)
         images = [one for one in found if one.role == "image" and not one.mask_frames]
         masks = [one for one in found if one.role == "mask" or one.mask_frames]
         rows, aside, labelled = assemble(images, masks, cohort=chosen, key=key, labels=labels)
@@ -99,10 +100,29 @@ def pseudonymous(finding: FileFacts, key: SiteKey) -> FileFacts:
         series=key.pseudonym("series", finding.series),
         instance=key.pseudonym("image", finding.instance),
         frame_of_reference=key.pseudonym("image", finding.frame_of_reference),
+        referenced_series=tuple(key.pseudonym("series", one) for one in finding.referenced_series),
         mask_frames=tuple(
-            replace(place, instance=key.pseudonym("image", place.instance)) for place in finding.mask_frames
+            replace(
+                place, sources=tuple((key.pseudonym("image", instance), frame) for instance, frame in place.sources)
+            )
+            for place in finding.mask_frames
         ),
     )
+
+
+def _with_patients(found: Sequence[FileFacts], key: SiteKey) -> list[FileFacts]:
+    """Return the findings with the pseudonym of each NIfTI image's patient, by the names of all of them."""
+    whose = patients_of(one.path for one in found if one.format == "nifti" and one.role == "image")
+    return [
+        one
+        if one.path not in whose or one.role != "image"
+        else replace(
+            one,
+            patient=key.pseudonym("patient", whose[one.path]),
+            patient_alike=key.alike("patient", whose[one.path]),
+        )
+        for one in found
+    ]
 
 
 def _chosen(policy: SitePolicy, cohort: str) -> CohortPolicy:

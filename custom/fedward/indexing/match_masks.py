@@ -1,154 +1,179 @@
 """Match masks to the images that they belong to. Pure: works on findings alone.
 
-A DICOM SEG belongs to the images whose SOPInstanceUID its frames refer to; if they refer to none of the cohort, to the
-images of the series that it names. Positions then decide on which slice, and on which pixels of it, each frame lies
-(``dicom.masks.place_frames``). A NIfTI mask belongs to the NIfTI image of the same path, or of the same file name.
+A DICOM SEG belongs to the images whose SOPInstanceUID its frames refer to and, where a frame refers to none of the
+cohort, to the images of the series that it names. Positions then decide on which slice, and on which pixels of it, each
+frame lies (``dicom.masks.place_frames``). A NIfTI mask belongs to the NIfTI image of the same name
+(``indexing.nifti_names``).
 
-An image may have several masks, one for each organ for example. If two of them describe marks of the same structure,
-nobody can tell which one holds: the image then has no mask.
+An image may have several masks, one for each organ for example. If two of them mark the same structure, or one of them
+cannot be used, nobody can tell what the image shows: it then has no mask.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fedward.dataset.manifest import MaskFile, Row
 from fedward.dicom.masks import Slices, place_frames
-from fedward.dicom.nifti import stem
 from fedward.dicom.placement import SAME, Grid, Planes, same_voxels
 from fedward.errors import StudyError
+from fedward.indexing.nifti_names import NiftiNames
 from fedward.indexing.quality import FileFacts
 from fedward.indexing.quarantine import Quarantined
 
 if TYPE_CHECKING:
     from fedward.indexing.volume import Volume
 
-Placed = tuple[tuple[int, ...], tuple[Grid, ...]]
-"""Slice and grid of each frame of a SEG on one image."""
+Placed = dict[int, tuple[int, Grid]]
+"""Slice and grid of each frame of a SEG that lies on one image."""
 
 
-def match_masks(volumes: Sequence[Volume], masks: Sequence[FileFacts]) -> tuple[list[Row], list[Quarantined]]:
-    """Return the volumes' rows, in order, with the masks that fit; and every other mask, with the reason."""
-    by_name = _by_name(volumes)
+def match_masks(
+    volumes: Sequence[Volume], masks: Sequence[FileFacts], images: Sequence[FileFacts]
+) -> tuple[list[Row], list[Quarantined]]:
+    """Return the volumes' rows, in order, with the masks that fit; and every other mask, with the reason.
+
+    Args:
+        volumes: images of the cohort.
+        masks: all masks, those that were refused among them.
+        images: all image files, those in quarantine among them: a mask may belong to one of these.
+    """
+    owners = _Owners(volumes, images)
     aside: dict[str, Quarantined] = {}
     found: dict[int, list[MaskFile]] = defaultdict(list)
+    incomplete: set[int] = set()
     for mask in sorted(masks, key=lambda one: one.path):
+        candidates: set[int] = set()
         try:
-            for number, file in _fitting(mask, volumes, by_name).items():
+            candidates = owners.of(mask)
+            if mask.reason:
+                raise StudyError(mask.reason, mask.detail)
+            fitting = _nifti(mask, volumes, candidates) if mask.format == "nifti" else _seg(mask, volumes, candidates)
+            for number, file in fitting.items():
                 found[number].append(file)
         except StudyError as refusal:
-            aside[mask.path] = Quarantined(mask.path, refusal.reason, refusal.detail)
+            aside[mask.path] = Quarantined(mask.path, mask.reason or refusal.reason, mask.detail or refusal.detail)
+            incomplete |= candidates
     rows = []
     for number, volume in enumerate(volumes):
-        kept, refused = _together(found[number])
+        kept, refused = _together(found[number], incomplete=number in incomplete)
         aside |= {one.file: one for one in refused}
         rows.append(replace(volume.row, masks=tuple(kept)))
     used = {file.path for row in rows for file in row.masks}
     return rows, [one for path, one in aside.items() if path not in used]
 
 
-def _together(files: Sequence[MaskFile]) -> tuple[list[MaskFile], list[Quarantined]]:
-    """Return the masks of one image, none if two of them mark the same structure; and the others, with the reason."""
+class _Owners:
+    """Images of the cohort by each name that a mask may use for them."""
+
+    def __init__(self, volumes: Sequence[Volume], images: Sequence[FileFacts]) -> None:
+        self._by_uid: dict[str, set[int]] = defaultdict(set)
+        for number, volume in enumerate(volumes):
+            for one in volume.findings:
+                self._by_uid[one.instance].add(number)
+                if one.format == "dicom":
+                    self._by_uid[one.series].add(number)
+        self._by_uid.pop("", None)
+        self._names = NiftiNames(one.path for one in images if one.format == "nifti")
+        self._by_path = {volume.findings[0].path: number for number, volume in enumerate(volumes)}
+
+    def of(self, mask: FileFacts) -> set[int]:
+        """Return the numbers of the images that a mask may belong to.
+
+        Raises:
+            StudyError: "orphan-mask" for none in the cohort; "mask-misfit" for a NIfTI name that several images have.
+        """
+        if mask.format == "nifti":
+            paths = self._names.of(mask.path)
+            if len(paths) > 1:
+                raise StudyError("mask-misfit", "several images have its name")
+            if not paths:
+                raise StudyError("orphan-mask", "no image of the same name, in the same folder or in none")
+            if paths[0] not in self._by_path:
+                raise StudyError("orphan-mask", "the image of the same name is in quarantine")
+            return {self._by_path[paths[0]]}
+        found = self._numbers(name for place in mask.mask_frames for name in place.instances)
+        if not all(self._numbers(place.instances) for place in mask.mask_frames) or not mask.mask_frames:
+            found |= self._numbers(mask.referenced_series)
+        if not found and not mask.reason:
+            raise StudyError("orphan-mask", "refers to no image of the cohort")
+        return found
+
+    def _numbers(self, names: Iterable[str]) -> set[int]:
+        return {number for name in names for number in self._by_uid.get(name, ())}
+
+
+def _together(files: Sequence[MaskFile], *, incomplete: bool) -> tuple[list[MaskFile], list[Quarantined]]:
+    """Return the masks of one image, none if they contradict each other; and the others, with the reason."""
     first: dict[str, str] = {}
     copies = [file for file in files if first.setdefault(file.sha256, file.path) != file.path]
     aside = [Quarantined(file.path, "duplicate-instance", f"of {first[file.sha256]}") for file in copies]
     kept = [file for file in files if file not in copies]
+    if incomplete:
+        return [], aside + [Quarantined(file.path, "incomplete-mask") for file in kept]
     marked = Counter(name for file in kept for name, there in file.structures.items() if there)
-    if all(count == 1 for count in marked.values()):
+    twice = {name for name, count in marked.items() if count > 1}
+    if not twice:
         return kept, aside
-    both = f"{kept[0].path} and {len(kept) - 1} more"
-    return [], aside + [Quarantined(file.path, "second-mask", f"one of {both}") for file in kept]
+    those = ", ".join(file.path for file in kept if any(file.structures.get(name) for name in twice))
+    return [], aside + [Quarantined(file.path, "second-mask", f"one structure is marked by {those}") for file in kept]
 
 
-def _by_name(volumes: Sequence[Volume]) -> dict[str, list[int]]:
-    """Return the numbers of the images by each name that a mask may use for them."""
-    by_name: dict[str, list[int]] = defaultdict(list)
-    for number, volume in enumerate(volumes):
-        first = volume.findings[0]
-        names = {f"path:{first.path}", f"stem:{stem(first.path)}"} if first.format == "nifti" else set()
-        names |= {one.instance for one in volume.findings} | ({first.series} if first.format == "dicom" else set())
-        for name in names - {""}:
-            by_name[name].append(number)
-    return by_name
-
-
-def _fitting(mask: FileFacts, volumes: Sequence[Volume], by_name: dict[str, list[int]]) -> dict[int, MaskFile]:
-    """Return the images of a mask, by number, with the place of its frames on each."""
-    if mask.format == "nifti":
-        return _nifti(mask, volumes, by_name)
-    named = {place.instance for place in mask.mask_frames} - {""}
-    numbers = {number for name in named for number in by_name.get(name, [])} or set(by_name.get(mask.series, []))
-    if not numbers:
-        raise StudyError("orphan-mask", "refers to no image of the cohort")
-    placed: dict[int, Placed] = {}
-    refusals = []
-    for number in sorted(numbers):
-        try:
-            placed[number] = _place(mask, volumes[number])
-        except StudyError as refusal:
-            refusals.append(refusal)
-    strays = [
-        index for index in range(len(mask.mask_frames)) if all(slices[index] < 0 for slices, _ in placed.values())
-    ]
-    if strays and refusals:
-        raise refusals[0]
-    of_a_volume = any(len(volumes[number].row.shape) == 3 for number in numbers)
-    known = any(mask.mask_frames[index].instance in by_name for index in strays)
-    if strays and (of_a_volume or known or len(strays) == len(mask.mask_frames)):
-        raise StudyError("mask-misfit", "a frame belongs to no slice of its image")
-    for number, (slices, grids) in placed.items():
-        others = [other for other in placed if other != number]
-        placed[number] = (_where_named(mask, number, slices, others, placed, volumes), grids)
-    return {number: _file(mask, where) for number, where in placed.items() if max(where[0], default=-1) >= 0}
-
-
-def _where_named(
-    mask: FileFacts,
-    number: int,
-    slices: tuple[int, ...],
-    others: Sequence[int],
-    placed: dict[int, Placed],
-    volumes: Sequence[Volume],
-) -> tuple[int, ...]:
-    """Return the slices of one image without the frames that lie there, but name another image at the same place."""
-    own = {one.instance for one in volumes[number].findings}
-
-    def elsewhere(index: int, name: str) -> bool:
-        return any(
-            placed[other][0][index] >= 0 and name in {one.instance for one in volumes[other].findings}
-            for other in others
-        )
-
-    return tuple(
-        -1 if slice_ >= 0 and place.instance not in own and elsewhere(index, place.instance) else slice_
-        for index, (slice_, place) in enumerate(zip(slices, mask.mask_frames, strict=True))
-    )
-
-
-def _nifti(mask: FileFacts, volumes: Sequence[Volume], by_name: dict[str, list[int]]) -> dict[int, MaskFile]:
-    numbers = by_name.get(f"path:{mask.path}") or by_name.get(f"stem:{stem(mask.path)}") or []
-    if not numbers:
-        raise StudyError("orphan-mask", "no image of the same name")
-    if len(numbers) > 1:
-        raise StudyError("mask-misfit", "several images have its name")
-    image = volumes[numbers[0]].findings[0]
+def _nifti(mask: FileFacts, volumes: Sequence[Volume], candidates: set[int]) -> dict[int, MaskFile]:
+    (number,) = candidates
+    image = volumes[number].findings[0]
     if mask.shape != image.shape:
         raise StudyError("mask-misfit", f"mask {mask.shape}, image {image.shape}")
     if not same_voxels(mask.affine, image.affine, tuple(reversed(image.shape))):
         raise StudyError("mask-misfit", "mask and image lie at different places")
     structures = {name: True for _, name in mask.segments}
     return {
-        numbers[0]: MaskFile(
-            path=mask.path, format="nifti", slices=(), grids=(), structures=structures, sha256=mask.sha256
+        number: MaskFile(
+            path=mask.path,
+            format="nifti",
+            frames=(),
+            slices=(),
+            grids=(),
+            structures=structures,
+            sha256=mask.sha256,
         )
     }
 
 
+def _seg(mask: FileFacts, volumes: Sequence[Volume], candidates: set[int]) -> dict[int, MaskFile]:
+    """Return the images on which frames of a SEG lie, with these frames."""
+    placed: dict[int, Placed] = {}
+    refusals = []
+    for number in sorted(candidates):
+        try:
+            placed[number] = _place(mask, volumes[number])
+        except StudyError as refusal:
+            refusals.append(refusal)
+    on: dict[int, set[int]] = defaultdict(set)
+    for number, frames in placed.items():
+        for index in frames:
+            on[index].add(number)
+    instances = {number: {one.instance for one in volumes[number].findings} for number in candidates}
+    strays = [index for index in range(len(mask.mask_frames)) if index not in on]
+    if strays and refusals:
+        raise refusals[0]
+    known = frozenset().union(*instances.values())
+    of_a_volume = any(len(volumes[number].row.shape) == 3 for number in candidates)
+    named = any(mask.mask_frames[index].instances & known for index in strays)
+    if strays and (of_a_volume or named or len(strays) == len(mask.mask_frames)):
+        raise StudyError("mask-misfit", "a frame belongs to no slice of its image")
+    for index, numbers in on.items():
+        owners = {number for number in numbers if instances[number] & mask.mask_frames[index].instances}
+        for number in numbers - owners if owners else ():  # at one place, and the frame names the other image
+            del placed[number][index]
+    return {number: _file(mask, frames) for number, frames in placed.items() if frames}
+
+
 def _place(mask: FileFacts, volume: Volume) -> Placed:
-    """Return the slice and the grid of each frame of a SEG on one image."""
+    """Return the slice and the grid of each frame of a SEG that lies on one image."""
     return place_frames(
         mask.mask_frames,
         Planes(
@@ -162,17 +187,18 @@ def _place(mask: FileFacts, volume: Volume) -> Placed:
     )
 
 
-def _file(mask: FileFacts, placed: Placed) -> MaskFile:
+def _file(mask: FileFacts, placed: Mapping[int, tuple[int, Grid]]) -> MaskFile:
     """Return a SEG as one image's mask, with the structures that mark a pixel of this image."""
-    slices, grids = placed
-    frames = zip(mask.mask_frames, slices, strict=True)
-    here = {number for place, slice_ in frames if slice_ >= 0 for number in place.marked}
+    here = {number for index in placed for number in mask.mask_frames[index].marked}
     structures = {name: False for _, name in mask.segments}
     structures |= {name: True for number, name in mask.segments if number in here}
+    frames = tuple(sorted(placed))
+    grids = tuple(placed[index][1] for index in frames)
     return MaskFile(
         path=mask.path,
         format="dicom-seg",
-        slices=slices,
+        frames=frames,
+        slices=tuple(placed[index][0] for index in frames),
         grids=() if all(grid == SAME for grid in grids) else grids,
         structures=structures,
         sha256=mask.sha256,

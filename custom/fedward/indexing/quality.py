@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from fedward.dicom import geometry
-from fedward.dicom.header import item, parse, read_bytes, refusing, text, whole
+from fedward.dicom.header import parse, read_bytes, refusing, text, whole
 from fedward.dicom.image import frame_order
 from fedward.dicom.masks import label_values
-from fedward.dicom.nifti import is_nifti, parse_nifti, patient_of, stem
+from fedward.dicom.nifti import is_nifti, parse_nifti, stem
 from fedward.dicom.pixels import decode, has_pixels, judge
-from fedward.dicom.segmentation import SEGMENTATION_CLASSES, FramePlace, read_segments
+from fedward.dicom.segmentation import FramePlace, is_segmentation, read_places, read_segments, referenced_series
 from fedward.dicom.verdict import is_blank
 from fedward.errors import StudyError
 from fedward.settings import CohortPolicy
@@ -43,7 +43,9 @@ class FileFacts:
         reason, detail: reason for refusal, "" if accepted; the detail holds no header value that could name a person.
         sha256: hash of the file's bytes, "" where they could not be read.
         format: format of the file.
-        patient, study, series, instance: identifiers as in the header; for a mask, the series that it refers to.
+        patient, study, series, instance: identifiers as in the header; a NIfTI file's patient is found later, by the
+            names of all files.
+        referenced_series: for a DICOM SEG, the series of the images that it refers to.
         patient_alike: "" until ``SiteKey.alike`` of the patient takes its place, together with the pseudonyms.
         shape, spacing_mm, modality, manufacturer, sex, age_decade, flags: as in ``Row``.
         blank: True if all or nearly all pixels have one value. A slice may be blank, a volume may not.
@@ -54,6 +56,7 @@ class FileFacts:
         in_plane_mm: row and column spacing of DICOM, () where unknown; for a SEG, as its frames state it.
         frame_of_reference: FrameOfReferenceUID (0020,0052), or "".
         units: unit of the pixel values, RescaleType (0028,1054) or Units (0054,1001), or "".
+        scan: first three values of ImageType (0008,0008), ConvolutionKernel (0018,1210), EchoTime (0018,0081).
         affine: affine of a NIfTI file.
         segments: structures of a mask: number and ``structure_key`` of the label; for NIfTI, each value twice.
         mask_frames: for a DICOM SEG, the position of each frame.
@@ -72,6 +75,7 @@ class FileFacts:
     study: str = ""
     series: str = ""
     instance: str = ""
+    referenced_series: tuple[str, ...] = ()
     shape: tuple[int, ...] = ()
     spacing_mm: tuple[float, ...] | None = None
     modality: str = ""
@@ -87,6 +91,7 @@ class FileFacts:
     in_plane_mm: tuple[float, ...] = ()
     frame_of_reference: str = ""
     units: str = ""
+    scan: tuple[str, ...] = ()
     affine: tuple[float, ...] = ()
     segments: tuple[tuple[int, str], ...] = ()
     mask_frames: tuple[FramePlace, ...] = ()
@@ -111,7 +116,10 @@ def examine(seen: FileFacts, root: Path, cohort: CohortPolicy) -> FileFacts:
                 return _nifti(finding, data)
             header = parse(data)
             finding = _described(finding, header)
-            if finding.role == "mask":
+            if finding.role == "mask" or (is_segmentation(header) and cohort.masks == cohort.images):
+                if not is_segmentation(header):
+                    raise StudyError("mask-misfit", "neither DICOM SEG nor NIfTI")
+                finding = replace(finding, referenced_series=referenced_series(header))
                 return _segmentation(finding, header)
             return _image(finding, header, cohort)
     except StudyError as refusal:
@@ -119,7 +127,7 @@ def examine(seen: FileFacts, root: Path, cohort: CohortPolicy) -> FileFacts:
 
 
 def _nifti(finding: FileFacts, data: bytes) -> FileFacts:
-    finding = replace(finding, format="nifti", patient=patient_of(finding.path), study=stem(finding.path))
+    finding = replace(finding, format="nifti", study=stem(finding.path))
     image = parse_nifti(data)
     if finding.role == "mask":
         finding = replace(finding, segments=tuple((value, str(value)) for value in label_values(image.values)))
@@ -144,6 +152,7 @@ def _described(finding: FileFacts, header: Dataset) -> FileFacts:
         instance=instance,
         frame_of_reference=text(header, "FrameOfReferenceUID"),
         units=(text(header, "RescaleType") or text(header, "Units")).upper()[:16],
+        scan=(*text(header, "ImageType").split("\\")[:3], text(header, "ConvolutionKernel"), text(header, "EchoTime")),
         modality=text(header, "Modality").upper()[:16],
         manufacturer=" ".join(text(header, "Manufacturer").split())[:64],
         sex=sex if (sex := text(header, "PatientSex").upper()) in ("M", "F", "O") else "",
@@ -152,9 +161,7 @@ def _described(finding: FileFacts, header: Dataset) -> FileFacts:
 
 
 def _image(finding: FileFacts, header: Dataset, cohort: CohortPolicy) -> FileFacts:
-    if text(header, "SOPClassUID") in SEGMENTATION_CLASSES:
-        if cohort.masks == cohort.images:
-            return _segmentation(finding, header)
+    if is_segmentation(header):
         raise StudyError("not-an-image", "DICOM SEG")
     if not has_pixels(header):
         cut = ", perhaps cut short before its pixels" if "Rows" in header else ""
@@ -214,19 +221,16 @@ def tilt_flags(
 
 
 def _segmentation(finding: FileFacts, header: Dataset) -> FileFacts:
-    if text(header, "SOPClassUID") not in SEGMENTATION_CLASSES:
-        raise StudyError("mask-misfit", "neither DICOM SEG nor NIfTI")
-    series = item(header, "ReferencedSeriesSequence")
     with refusing("undecodable", "DICOM SEG"):
         found = read_segments(header)
+        places, orientation, spacing = read_places(header, found)
     return replace(
         finding,
-        series=text(series, "SeriesInstanceUID") if series else "",
-        shape=tuple(int(side) for side in found.frames.shape[-2:]),
-        orientation=found.orientation,
-        in_plane_mm=found.spacing_mm,
+        shape=found.shape,
+        orientation=orientation,
+        in_plane_mm=spacing,
         segments=tuple(sorted(found.labels.items())),
-        mask_frames=found.places,
+        mask_frames=places,
     )
 
 

@@ -25,6 +25,7 @@ REASONS: dict[str, str] = {
     "mask-misfit": "is a mask whose shape, position or reference does not fit its image",
     "no-label-map": "is a mask whose values are no whole numbers from 0: export it as a label map",
     "orphan-mask": "is a mask of an image that is not in the cohort or is itself in quarantine",
+    "incomplete-mask": "is one of several masks of an image, another of which cannot be used; the image now has none",
     "second-mask": "is one of several masks that show the same structure of one image, which now has none",
 }
 """Reason for quarantine -> explanation for those who maintain the archive."""

@@ -127,21 +127,21 @@ def split_known(
 def _freeze(finding: FileFacts) -> list[Any]:
     content = [getattr(finding, name) for name in _FIELDS]
     content[_FIELDS.index("mask_frames")] = [
-        [place.instance, place.frame, place.position_mm, place.marked] for place in finding.mask_frames
+        [place.sources, place.position_mm, place.marked] for place in finding.mask_frames
     ]
     return content
 
 
 def _thaw(content: list[Any]) -> FileFacts:
     given = dict(zip(_FIELDS, content, strict=True))
-    for name in ("shape", "flags", "frames", "orientation", "in_plane_mm", "affine"):
+    for name in ("shape", "flags", "frames", "orientation", "in_plane_mm", "affine", "referenced_series", "scan"):
         given[name] = tuple(given[name])
     given["spacing_mm"] = None if given["spacing_mm"] is None else tuple(given["spacing_mm"])
     given["positions_mm"] = tuple(tuple(position) for position in given["positions_mm"])
     given["segments"] = tuple((number, label) for number, label in given["segments"])
     given["mask_frames"] = tuple(
-        FramePlace(instance, frame, tuple(position), tuple(marked))
-        for instance, frame, position, marked in given["mask_frames"]
+        FramePlace(tuple((instance, frame) for instance, frame in sources), tuple(position), tuple(marked))
+        for sources, position, marked in given["mask_frames"]
     )
     return FileFacts(**given)
 

@@ -13,6 +13,8 @@ from fedward.dicom.geometry import Place, in_plane_mm, order_slices, place_of, v
 from fedward.errors import StudyError
 from tests.support.images.dicom_files import image
 
+AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
 
 def places(positions: list[float], rotation: Rotation | None = None) -> list[Place]:
     """Slices at these places along the normal of a rotated plane,."""
@@ -107,3 +109,24 @@ def test_spacing_of_a_volume_needs_all_three() -> None:
 
 def test_a_malformed_position_is_as_good_as_none(tmp_path: Path) -> None:
     assert place_of(image(ImagePositionPatient=[1.0, 2.0], InstanceNumber=4)) == Place((), (), 4)
+
+
+@pytest.mark.parametrize("gap", [1.25, 0.625, 2.5, 0.7])
+@pytest.mark.parametrize("start", [0.0, -73.15, 12.34])
+def test_positions_that_a_header_rounds_to_a_tenth_of_a_millimetre_are_even(gap: float, start: float) -> None:
+    places = [Place((0.0, 0.0, round(start + gap * n, 1)), AXIAL, n) for n in range(60)]
+    assert order_slices(places)[1] == pytest.approx(gap, rel=2e-3)
+
+
+def test_a_slice_without_a_position_among_others_makes_no_volume() -> None:
+    places = [Place((0.0, 0.0, 2.0 * n), AXIAL, n) for n in range(4)]
+    for odd in (Place((), AXIAL, 4), Place((0.0, 0.0, 8.0), (), 4)):
+        with pytest.raises(StudyError, match="no position, or no orientation"):
+            order_slices([*places, odd])
+
+
+def test_one_missing_slice_is_found_wherever_it_is() -> None:
+    for lost in range(1, 39):
+        places = [Place((0.0, 0.0, 1.25 * n), AXIAL, n) for n in range(40) if n != lost]
+        with pytest.raises(StudyError, match="1 slice is missing"):
+            order_slices(places)

@@ -43,8 +43,8 @@ def row(*paths: str, **known: Any) -> Row:
 
 
 def nifti_mask(path: Path) -> tuple[MaskFile, ...]:
-    known = {"slices": (), "grids": (), "structures": {}, "sha256": sha256(path.read_bytes()).hexdigest()}
-    return (MaskFile(path=path.name, format="nifti", **known),)
+    known = {"frames": (), "slices": (), "grids": (), "structures": {}}
+    return (MaskFile(path=path.name, format="nifti", sha256=sha256(path.read_bytes()).hexdigest(), **known),)
 
 
 def test_one_image(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from pydicom.uid import RLELossless
 from fedward.dicom.header import parse, text
 from fedward.dicom.masks import Slices, label_values, place_frames, read_segmentation
 from fedward.dicom.placement import SAME, Grid, Planes
-from fedward.dicom.segmentation import FramePlace, read_segments
+from fedward.dicom.segmentation import FramePlace, Segmentation, read_places, read_segments
 from fedward.errors import StudyError
 from tests.support.images.dicom_files import as_bytes, image, segmentation, series
 from tests.support.images.seg_files import Frame, item, seg
@@ -46,17 +46,16 @@ def slices_of(sources: list[Dataset]) -> Slices:
     )
 
 
-def placed(data: bytes, image: Slices) -> tuple[tuple[int, ...], tuple[Grid, ...]]:
+def placed(data: bytes, image: Slices) -> dict[int, tuple[int, Grid]]:
     header = parse(data)
     found = read_segments(header)
-    mask = Planes(
-        tuple(place.position_mm for place in found.places), found.orientation, found.spacing_mm, found.frames.shape[-2:]
-    )
-    return place_frames(found.places, mask, image, frame_of_reference=text(header, "FrameOfReferenceUID"))
+    places, orientation, spacing = read_places(header, found)
+    mask = Planes(tuple(place.position_mm for place in places), orientation, spacing, found.shape)
+    return place_frames(places, mask, image, frame_of_reference=text(header, "FrameOfReferenceUID"))
 
 
 def read(data: bytes, sources: list[Dataset], structures: list[str]) -> np.ndarray | None:
-    return read_segmentation(data, SHAPE, *placed(data, slices_of(sources)), structures)
+    return read_segmentation(data, SHAPE, placed(data, slices_of(sources)), structures)
 
 
 @settings(max_examples=6, deadline=None)
@@ -93,8 +92,8 @@ def test_frames_without_a_reference_are_placed_by_position() -> None:
 def test_a_frame_of_another_image_belongs_to_no_slice() -> None:
     sources = series(5)
     data = as_bytes(segmentation(sources, {"Liver": blobs(4)}))
-    slices, _ = placed(data, slices_of(sources[:3]))
-    assert sorted(slices) == [-1, -1, 0, 1, 2]
+    found = placed(data, slices_of(sources[:3]))
+    assert sorted(slice_ for slice_, _ in found.values()) == [0, 1, 2]
 
 
 def test_positions_decide_and_not_the_names_of_the_sources() -> None:
@@ -107,16 +106,20 @@ def test_positions_decide_and_not_the_names_of_the_sources() -> None:
     np.testing.assert_array_equal(read(as_bytes(made), sources, ["Liver"]), mask)
 
 
+def of(instance: str, *frames: int, position: tuple[float, ...] = ()) -> FramePlace:
+    return FramePlace(tuple((instance, frame) for frame in frames or (None,)), position)
+
+
 FLAT = Planes(((), (), ()), (), (), (4, 6))
 
 
 def test_frames_of_a_multi_frame_image_without_positions_are_placed_by_number() -> None:
-    frames = (FramePlace("a", 3, ()), FramePlace("a", 1, ()), FramePlace("b", 1, ()), FramePlace("", None, ()))
+    frames = (of("a", 3), of("a", 1), of("b", 1), FramePlace((), ()))
     image = Slices((("a", 1), ("a", 2), ("a", 3)), FLAT, "")
     mask = Planes(((), (), (), ()), (), (), (4, 6))
-    assert place_frames(frames, mask, image, frame_of_reference="") == ((2, 0, -1, -1), (SAME,) * 4)
-    with pytest.raises(StudyError, match="none of them"):
-        place_frames((FramePlace("a", None, ()),), Planes(((),), (), (), (4, 6)), image, frame_of_reference="")
+    assert place_frames(frames, mask, image, frame_of_reference="") == {0: (2, SAME), 1: (0, SAME)}
+    with pytest.raises(StudyError, match="several slices"):
+        place_frames((of("a"),), Planes(((),), (), (), (4, 6)), image, frame_of_reference="")
 
 
 TIMES = Slices(
@@ -126,10 +129,11 @@ TIMES = Slices(
 
 def test_where_slices_lie_at_one_place_the_name_decides() -> None:
     mask = Planes(TIMES.planes.positions_mm[:1], TIMES.planes.orientation, (1.0, 1.0), (4, 6))
-    frame = FramePlace("a", 2, (0.0, 0.0, 5.0))
-    assert place_frames((frame,), mask, TIMES, frame_of_reference="f") == ((1,), (SAME,))
-    with pytest.raises(StudyError, match="several slices"):
-        place_frames((FramePlace("a", None, (0.0, 0.0, 5.0)),), mask, TIMES, frame_of_reference="f")
+    frame = of("a", 2, position=(0.0, 0.0, 5.0))
+    assert place_frames((frame,), mask, TIMES, frame_of_reference="f") == {0: (1, SAME)}
+    for both in (of("a", position=(0.0, 0.0, 5.0)), of("a", 1, 2, position=(0.0, 0.0, 5.0))):
+        with pytest.raises(StudyError, match="several slices"):
+            place_frames((both,), mask, TIMES, frame_of_reference="f")
     with pytest.raises(StudyError, match="another frame of reference"):
         place_frames((frame,), mask, TIMES, frame_of_reference="other")
     with pytest.raises(StudyError, match="states none"):
@@ -158,7 +162,7 @@ def test_the_mask_of_a_radiograph_may_state_a_place_relative_to_the_origin(
             placed(data, image)
         assert refusal.value.reason == "mask-misfit"
     else:
-        assert placed(data, image) == ((0,), (grid,))
+        assert placed(data, image) == {0: (0, grid)}
 
 
 def test_segments_of_one_label_are_one_structure() -> None:
@@ -176,7 +180,7 @@ def test_a_label_map_in_colours_holds_segment_numbers_all_the_same() -> None:
     for colour in ("Red", "Green", "Blue"):
         setattr(made, f"{colour}PaletteColorLookupTableDescriptor", [4, 0, 8])
         setattr(made, f"{colour}PaletteColorLookupTableData", bytes([0, 90, 180, 255]))
-    found = read_segmentation(as_bytes(made), (2, 3), (0,), (), ["Spleen", "Liver"])
+    found = read_segmentation(as_bytes(made), (2, 3), {0: (0, SAME)}, ["Spleen", "Liver"])
     np.testing.assert_array_equal(found, np.array([0, 2, 1, 2])[values])
 
 
@@ -184,7 +188,7 @@ def test_the_background_of_a_label_map_is_its_padding_value_too() -> None:
     values = np.array([[9, 1], [2, 9]])
     made = seg([Frame(None, values, source=A)], {1: "Liver", 2: "Spleen"}, kind="LABELMAP")
     made.PixelPaddingValue = 9
-    found = read_segmentation(as_bytes(made), (2, 2), (0,), (), ["Spleen", "Liver"])
+    found = read_segmentation(as_bytes(made), (2, 2), {0: (0, SAME)}, ["Spleen", "Liver"])
     np.testing.assert_array_equal(found, [[0, 2], [1, 0]])
 
 
@@ -231,7 +235,7 @@ def not_kept(made: Dataset) -> Dataset:
         ("truncated", "of pixel data", binary(NumberOfFrames=4)),
         ("mask-misfit", "not kept", not_kept(binary())),
         ("undecodable", "up to 200, of at most 100", fractional(MaximumFractionalValue=100)),
-        ("undecodable", "up to 200, of at most 0", fractional(MaximumFractionalValue=None)),
+        ("undecodable", "FRACTIONAL segmentation of at most 0", fractional(MaximumFractionalValue=None)),
         ("undecodable", "more than two values", fractional(SegmentationType="BINARY", PixelData=bytes(range(16)))),
         (
             "undecodable",
@@ -241,8 +245,9 @@ def not_kept(made: Dataset) -> Dataset:
     ],
 )
 def test_a_segmentation_that_contradicts_itself_is_refused(reason: str, says: str, made: Dataset) -> None:
+    header = parse(as_bytes(made))
     with pytest.raises(StudyError, match=says) as refusal:
-        read_segments(parse(as_bytes(made)))
+        read_places(header, read_segments(header))
     assert refusal.value.reason == reason
 
 
@@ -252,8 +257,9 @@ def test_frames_of_several_grids_are_no_mask(keyword: str) -> None:
     made = seg(frames, {1: "Liver"}, orientation=(1, 0, 0, 0, 1, 0), spacing_mm=(1, 1))
     own = item(ImageOrientationPatient=[0, 1, 0, 1, 0, 0], PixelSpacing=[1, 2])
     setattr(made.PerFrameFunctionalGroupsSequence[1], keyword, [own])
+    header = parse(as_bytes(made))
     with pytest.raises(StudyError, match="frames of different"):
-        read_segments(parse(as_bytes(made)))
+        read_places(header, read_segments(header))
 
 
 @pytest.mark.parametrize("kind", ["BINARY", "FRACTIONAL", "LABELMAP"])
@@ -286,13 +292,22 @@ def test_a_structure_that_is_not_described_is_absent_unless_none_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "placed"), [((5, 6, 8), range(5)), ((4, 8, 6), range(5)), (SHAPE, range(4)), (SHAPE, ())]
+    ("shape", "frames"),
+    [((5, 6, 8), {0: (0, SAME)}), ((4, 8, 6), {4: (4, SAME)}), (SHAPE, {5: (0, SAME)}), (SHAPE, {0: (-1, SAME)})],
 )
-def test_a_mask_that_does_not_fit_is_refused(shape: tuple[int, ...], placed: range) -> None:
+def test_a_mask_that_does_not_fit_is_refused(shape: tuple[int, ...], frames: dict[int, tuple[int, Grid]]) -> None:
     data = as_bytes(segmentation(series(5), {"Liver": np.ones(SHAPE, dtype=bool)}))
     with pytest.raises(StudyError) as refusal:
-        read_segmentation(data, shape, tuple(placed), (), ["Liver"])
+        read_segmentation(data, shape, frames, ["Liver"])
     assert refusal.value.reason == "mask-misfit"
+
+
+def test_only_the_frames_of_the_image_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, read = as_bytes(segmentation(series(5), {"Liver": np.ones(SHAPE, dtype=bool)})), []
+    real = Segmentation.marks
+    monkeypatch.setattr(Segmentation, "marks", lambda self, frames: real(self, read.extend(frames) or frames))
+    found = read_segmentation(data, (8, 6), {3: (0, SAME)}, ["Liver"])
+    assert (read, found is not None and bool(found.all())) == ([3], True)
 
 
 def test_highdicom_cannot_read_back_a_radiographs_mask_and_fedward_can() -> None:
@@ -301,7 +316,7 @@ def test_highdicom_cannot_read_back_a_radiographs_mask_and_fedward_can() -> None
     data = as_bytes(segmentation([image(PixelSpacing=[0.5, 0.5])], {"Lung": mask}))
     with pytest.raises(AttributeError, match="Pixel Measures"):
         hd.seg.segread(BytesIO(data))
-    np.testing.assert_array_equal(read_segmentation(data, (16, 12), (0,), (), ["Lung"]), mask)
+    np.testing.assert_array_equal(read_segmentation(data, (16, 12), {0: (0, SAME)}, ["Lung"]), mask)
 
 
 @pytest.mark.parametrize(
@@ -328,3 +343,15 @@ def test_values_of_a_label_map(values: Sequence[float], found: tuple[int, ...] |
         assert refusal.value.reason == "no-label-map"
     else:
         assert label_values(array) == found
+
+
+@pytest.mark.parametrize("kind", ["BINARY", "FRACTIONAL", "LABELMAP"])
+def test_the_bound_on_pixels_holds_for_a_frame_and_not_for_all(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr("fedward.dicom.pixels.MAX_VOXELS", 16)
+    number, full = (None, 1) if kind == "LABELMAP" else (1, 1 if kind == "BINARY" else 255)
+    frames = [Frame(number, np.eye(3, 5) * full, source=A) for _ in range(9)]
+    data = as_bytes(seg(frames, {1: "Liver"}, kind=kind))
+    found = read_segmentation(data, (3, 5), {7: (0, SAME)}, ["liver"])
+    np.testing.assert_array_equal(found, np.eye(3, 5))
+    with pytest.raises(StudyError, match="of at most 16"):
+        read_segments(parse(as_bytes(seg([Frame(1, np.eye(5), source=A)], {1: "Liver"}))))

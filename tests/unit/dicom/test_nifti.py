@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedward.dicom import nifti
-from fedward.dicom.nifti import is_nifti, parse_nifti, patient_of, stem
+from fedward.dicom.nifti import parse_nifti
 from fedward.errors import StudyError
 from fedward.indexing.reasons import REASONS
 from tests.support.images.dicom_files import save_nifti
@@ -91,23 +91,6 @@ def refused(data: bytes, reason: str, detail: str = "") -> None:
         parse_nifti(data)
     assert refusal.value.reason == reason and reason in REASONS
     assert detail in refusal.value.detail
-
-
-@pytest.mark.parametrize(
-    ("name", "patient"),
-    [
-        ("a/b/case_7.nii.gz", "case_7"),
-        ("sub-01_ses-2_T1w.nii.gz", "sub-01"),
-        ("x/sub-01_ses-3_T1w.nii", "sub-01"),
-        ("sub-01.NII.GZ", "sub-01"),
-        ("sub-.nii", "sub-"),
-        ("submarine.nii", "submarine"),
-    ],
-)
-def test_whom_a_file_is_about(name: str, patient: str) -> None:
-    assert is_nifti(name)
-    assert patient_of(name) == patient
-    assert "/" not in stem(name)
 
 
 def members(data: bytes, sizes: list[int]) -> bytes:

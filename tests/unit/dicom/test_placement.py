@@ -58,7 +58,7 @@ def test_marks_come_back_where_they_lie_in_the_patient(
     mask = turned(image, swap=swap, rows=rows, columns=columns, box=corners)
     mask = Planes((tuple(np.add(mask.positions_mm[0], noise)),), mask.orientation, mask.spacing_mm, mask.shape)
     stored = np.random.default_rng(corners).random(mask.shape) < 0.5
-    assert fitting_slices(mask, image) == ((0,),)
+    assert fitting_slices(mask, image) == {0: (0,)}
     found = place(stored, grid_of(mask, 0, image, 0), SHAPE)
     to_mm = ImageToReferenceTransformer(
         image_position=mask.positions_mm[0], image_orientation=mask.orientation, pixel_spacing=mask.spacing_mm
@@ -107,15 +107,15 @@ def test_a_frame_lies_in_the_slice_of_its_plane_and_in_no_other() -> None:
     positions = tuple((0.0, 0.0, 2.5 * number) for number in range(5))
     image = Planes(positions, (1.0, 0, 0, 0, 1.0, 0), SPACING, SHAPE)
     mask = Planes(((0, 0, 5.0), (0, 0, 5.1), (0, 0, 5.2), (0, 0, 11.0)), image.orientation, SPACING, SHAPE)
-    assert fitting_slices(mask, image) == ((2,), (2,), (), ())
+    assert fitting_slices(mask, image) == {0: (2,), 1: (2,)}
     tilted = (1.0, 0.0, 0.0, 0.0, float(np.cos(0.1)), float(np.sin(0.1)))
-    assert fitting_slices(Planes(((0, 0, 5.0),), tilted, SPACING, SHAPE), image) == ((),)
+    assert fitting_slices(Planes(((0, 0, 5.0),), tilted, SPACING, SHAPE), image) == {}
 
 
 def test_slices_closer_than_the_tolerance_are_told_apart() -> None:
     positions = tuple((0.0, 0.0, 0.05 * number) for number in range(3))
     image = Planes(positions, (1.0, 0, 0, 0, 1.0, 0), SPACING, SHAPE)
-    assert fitting_slices(image, image) == ((0,), (1,), (2,))
+    assert fitting_slices(image, image) == {0: (0,), 1: (1,), 2: (2,)}
 
 
 def test_a_mask_stored_as_its_image_is_moved_by_nothing() -> None:

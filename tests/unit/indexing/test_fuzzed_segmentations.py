@@ -195,7 +195,7 @@ def matched(drawn: Drawn, data: bytes, folder: Path) -> tuple[Row, list[tuple[st
     found = examine(seen("m.dcm", "mask"), folder, COHORT)
     if found.reason:
         return drawn.volume.row, [(found.path, found.reason)]
-    (row,), aside = match_masks([drawn.volume], [found])
+    (row,), aside = match_masks([drawn.volume], [found], drawn.volume.findings)
     return row, [(one.file, one.reason) for one in aside]
 
 

@@ -14,7 +14,7 @@ from fedward.dataset.manifest import Manifest
 from fedward.errors import StudyError
 from fedward.indexing.index import index_cohort
 from fedward.indexing.quarantine import read_quarantine
-from tests.support.images.dicom_files import image, save, save_nifti, series, site, uid
+from tests.support.images.dicom_files import image, save, save_nifti, segmentation, series, site, uid
 from tests.support.images.seg_files import Frame, item, seg
 
 SHAPE = (16, 12)
@@ -85,6 +85,60 @@ def test_a_segment_without_a_mark_contradicts_nothing(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load_mask(made.rows[0], tmp_path / "masks", ["Heart", "Lung"]), HEART + 2 * LUNG)
 
 
+def test_an_image_of_which_one_mask_cannot_be_used_has_none(tmp_path: Path) -> None:
+    source = ct()
+    save(source, tmp_path / "images/a.dcm")
+    save(seg_of(source, {"Lung": LUNG}, "lung"), tmp_path / "masks/1.dcm")
+    save(seg_of(source, {"Heart": HEART}, "heart", position_mm=(0, 0.4, 0)), tmp_path / "masks/2.dcm")
+    made, aside = indexed(tmp_path)
+    assert aside == {"masks/1.dcm": "incomplete-mask", "masks/2.dcm": "mask-misfit"}
+    assert made.rows[0].masks == ()
+
+
+def test_so_does_an_image_whose_series_has_a_mask_that_cannot_be_decoded(tmp_path: Path) -> None:
+    source = ct()
+    save(source, tmp_path / "images/a.dcm")
+    save(seg_of(source, {"Lung": LUNG}, "lung"), tmp_path / "masks/1.dcm")
+    broken = seg_of(source, {"Heart": HEART}, "heart", series=source.SeriesInstanceUID)
+    broken.SegmentationType = "SURFACE"
+    save(broken, tmp_path / "masks/2.dcm")
+    _, aside = indexed(tmp_path)
+    assert aside == {"masks/1.dcm": "incomplete-mask", "masks/2.dcm": "undecodable"}
+
+
+def test_a_frame_that_names_no_image_is_found_in_the_series_that_the_mask_names(tmp_path: Path) -> None:
+    sources = series(4)
+    for n, source in enumerate(sources):
+        save(source, tmp_path / f"images/{n}.dcm")
+    mask = np.random.default_rng(2).random((4, 8, 6)) < 0.5
+    made = segmentation(sources, {"Liver": mask})
+    for group in made.PerFrameFunctionalGroupsSequence[:2]:
+        del group.DerivationImageSequence
+    save(made, tmp_path / "masks/m.dcm")
+    found, aside = indexed(tmp_path)
+    assert aside == {}
+    for row in found.rows:
+        np.testing.assert_array_equal(load_mask(row, tmp_path / "masks", ["liver"]), mask[int(row.paths[0][0])])
+
+
+@pytest.mark.parametrize("how", ["sources", "derivations", "series"])
+def test_a_mask_may_name_an_image_that_is_not_here_first(tmp_path: Path, how: str) -> None:
+    source = ct()
+    save(source, tmp_path / "images/a.dcm")
+    made = seg_of(source, {"Lung": LUNG}, series=source.SeriesInstanceUID)
+    group, other = made.PerFrameFunctionalGroupsSequence[0], item(ReferencedSOPInstanceUID=uid("a PET"))
+    if how == "sources":
+        group.DerivationImageSequence[0].SourceImageSequence.insert(0, other)
+    elif how == "derivations":
+        group.DerivationImageSequence.insert(0, item(SourceImageSequence=[other]))
+    else:
+        del group.DerivationImageSequence
+        made.ReferencedSeriesSequence.insert(0, item(SeriesInstanceUID=uid("a PET's series")))
+    save(made, tmp_path / "masks/m.dcm")
+    found, aside = indexed(tmp_path)
+    assert (aside, found.rows[0].mask) == ({}, "m.dcm")
+
+
 def test_a_copy_of_a_mask_is_a_duplicate(tmp_path: Path) -> None:
     source = ct()
     save(source, tmp_path / "images/a.dcm")
@@ -108,6 +162,39 @@ def test_nifti_masks_of_one_name_are_one_mask_unless_they_share_a_value(tmp_path
     row = next(row for row in made.rows if row.paths == ("a.nii.gz",))
     np.testing.assert_array_equal(load_mask(row, tmp_path / "masks", ["1", "2"]), (one + two).T)
     assert sum(row.mask is None for row in made.rows) == 1
+
+
+def test_folders_count_where_file_names_repeat(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    marks = {case: rng.integers(0, 2, (4, 5, 6)).astype(np.uint8) for case in ("case_0", "case_1", "case_2")}
+    for case in marks:
+        values = np.zeros((4, 5, 6)) if case == "case_1" else rng.random((4, 5, 6))  # case_1 is blank
+        save_nifti(values, tmp_path / f"images/{case}/imaging.nii.gz")
+        save_nifti(marks[case], tmp_path / f"masks/{case}/imaging.nii.gz")
+    save_nifti(marks["case_1"], tmp_path / "masks/case_9/imaging.nii.gz")
+    save_nifti(marks["case_1"], tmp_path / "masks/imaging.nii.gz")
+    made, aside = indexed(tmp_path)
+    assert aside == {
+        "case_1/imaging.nii.gz": "blank-image",
+        "masks/case_1/imaging.nii.gz": "orphan-mask",
+        "masks/case_9/imaging.nii.gz": "orphan-mask",
+        "masks/imaging.nii.gz": "mask-misfit",
+    }
+    for row in made.rows:
+        np.testing.assert_array_equal(load_mask(row, tmp_path / "masks", ["1"]), marks[row.paths[0][:6]].T)
+
+
+def test_nobody_is_on_both_sides_where_file_names_repeat(tmp_path: Path) -> None:
+    for n in range(12):
+        for when in ("baseline", "followup"):
+            values = np.random.default_rng([n, len(when)]).random((4, 5, 6))
+            save_nifti(values, tmp_path / f"images/pat{n}/{when}.nii.gz")
+    made, _ = indexed_images(tmp_path)
+    assert made.patients() == 12
+    sides = {
+        row.paths[0].split("/")[0]: {one.split for one in made.rows if one.patient == row.patient} for row in made.rows
+    }
+    assert all(len(side) == 1 for side in sides.values())
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.005, 0.2])
@@ -267,6 +354,9 @@ def _series(change: Callable[[Dataset], object]) -> list[Dataset]:
         ("manufacturers", lambda one: setattr(one, "Manufacturer", "ANOTHER")),
         ("frames of reference", lambda one: setattr(one, "FrameOfReferenceUID", uid("another frame"))),
         ("units", lambda one: setattr(one, "RescaleType", "US")),
+        ("kinds, kernels", lambda one: setattr(one, "ImageType", ["DERIVED", "PRIMARY", "MPR"])),
+        ("kinds, kernels", lambda one: setattr(one, "ConvolutionKernel", "B70f")),
+        ("kinds, kernels", lambda one: setattr(one, "EchoTime", 90)),
         ("not parallel", lambda one: setattr(one, "ImageOrientationPatient", [0.0, 1, 0, 1, 0, 0])),
     ],
 )

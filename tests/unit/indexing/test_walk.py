@@ -69,7 +69,12 @@ FINDINGS = st.builds(
     positions_mm=st.lists(st.just(()) | st.tuples(*[st.floats(-9, 9)] * 3), max_size=3).map(tuple),
     frames=st.lists(st.integers(0, 9), max_size=3).map(tuple),
     mask_frames=st.lists(
-        st.builds(FramePlace, st.text(max_size=3), st.none() | st.integers(1, 3), st.just((1.0, 2.0, 3.0))), max_size=2
+        st.builds(
+            FramePlace,
+            st.lists(st.tuples(st.text(max_size=3), st.none() | st.integers(1, 3)), max_size=2).map(tuple),
+            st.just((1.0, 2.0, 3.0)),
+        ),
+        max_size=2,
     ).map(tuple),
 )
 

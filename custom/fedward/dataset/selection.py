@@ -69,6 +69,7 @@ class Selection:
         absent: labels, classes or structures of the job that no training image has: the site teaches nothing about
             them. For the hospital's own screens, as is ``elsewhere``.
         elsewhere: number of images whose masks mark structures, but none of the job's.
+        undescribed: structures of the job -> images whose masks describe others, and not this one; it counts as absent.
     """
 
     train: tuple[Example, ...]
@@ -76,6 +77,7 @@ class Selection:
     support: Support
     absent: tuple[str, ...]
     elsewhere: int
+    undescribed: dict[str, int]
 
     @property
     def train_patients(self) -> frozenset[str]:
@@ -122,6 +124,7 @@ def select(job: JobSpec, cohorts: Sequence[Manifest], *, site: str, min_patients
         support=support,
         absent=_absent(job, train),
         elsewhere=_elsewhere(job, examples),
+        undescribed=_undescribed(job, examples),
     )
 
 
@@ -130,7 +133,9 @@ def _examples(job: JobSpec, cohort: Manifest, *, site: str) -> list[Example]:
     total = len(cohort.rows)
     if not rows:
         what = f"{total} of {total} images have not the {len(job.data.size)} dimensions of data.size"
-        raise CohortError(what, where=site, remedy="set volumes in site.toml and index again, or change data.size")
+        volumes = "true" if len(job.data.size) == 3 else "false"
+        remedy = f"set volumes = {volumes} for the cohort in site.toml and index again, or change data.size"
+        raise CohortError(what, where=site, remedy=remedy)
     if job.job.task == "segmentation":
         return _made([(row, ()) for row in _masked(job, rows, site=site)], cohort)
     for label in job.data.labels:
@@ -241,6 +246,17 @@ def _elsewhere(job: JobSpec, examples: Sequence[Example]) -> int:
     wanted = {structure_key(name) for name in job.data.structures}
     marked = [example.row.structures for example in examples if example.row.structures]
     return sum(not wanted & structures for structures in marked) if wanted else 0
+
+
+def _undescribed(job: JobSpec, examples: Sequence[Example]) -> dict[str, int]:
+    """Count by structure; a NIfTI mask describes every value."""
+    described = [
+        {name for mask in example.row.masks for name in mask.structures}
+        for example in examples
+        if example.row.masks and all(mask.format == "dicom-seg" for mask in example.row.masks)
+    ]
+    counts = {name: sum(structure_key(name) not in names for names in described) for name in job.data.structures}
+    return {name: count for name, count in counts.items() if count}
 
 
 def _patients(examples: Sequence[Example]) -> int:

@@ -49,38 +49,53 @@ def index_cohort(
     Raises:
         SettingsError: no such cohort, or an unusable key.
         QuarantineError: more than ``max_quarantined_fraction`` of the image files is unusable, or all are.
-            ``quarantine.csv`` is still written, and an earlier manifest is withdrawn: no job uses a refused cohort.
-            An unusable mask counts only if the cohort requires a mask.
-        CohortError: no such folder, an empty one, an unusable label table, or an index that cannot be written.
+            ``quarantine.csv`` is still written. An unusable mask counts only if the cohort requires a mask.
+        CohortError: no such folder, an empty one, an unusable label table, or an index that cannot be written. But for
+            the last, an earlier manifest is withdrawn: no job uses a refused cohort.
     """
     chosen = _chosen(policy, cohort)
-    seen, roots = _walk(chosen)
     key = load_key(policy.key)
     try:
-        remove_account(chosen.index)
-        labels = None if chosen.labels is None else read_labels(chosen.labels, key)
-        found = _with_patients(_findings(seen, roots, chosen, key, progress, workers), key)
-        images = [one for one in found if one.role == "image" and not one.mask_frames]
-        masks = [one for one in found if one.role == "mask" or one.mask_frames]
-        rows, aside, labelled = assemble(images, masks, cohort=chosen, key=key, labels=labels)
-        write_quarantine(aside, chosen.index)
-        if labelled is not None:
-            write_account(labelled.lines, labelled.refused, chosen.index)
-        unusable = len(images) - sum(len(row.paths) for row in rows)
-        _require_usable(chosen, unusable=unusable, files=len(images), aside=aside)
-        manifest = Manifest(
-            cohort=cohort,
-            site=policy.site,
-            images_root=chosen.images,
-            masks_root=chosen.masks,
-            rows=tuple(rows),
-            quarantined=len(aside),
-            quarantined_patients=_patients(images, aside),
-        )
-        write_manifest(manifest, chosen.index)
+        try:
+            return _index(policy, cohort, chosen, key, progress, workers)
+        except CohortError:
+            withdraw_manifest(chosen.index)
+            raise
     except OSError as error:
         remedy = "make room, or correct index in site.toml"
         raise CohortError("index cannot be written", where=chosen.index, value=error.strerror, remedy=remedy) from None
+
+
+def _index(
+    policy: SitePolicy,
+    cohort: str,
+    chosen: CohortPolicy,
+    key: SiteKey,
+    progress: Progress | None,
+    workers: int | None,
+) -> Manifest:
+    remove_account(chosen.index)
+    seen, roots = _walk(chosen)
+    labels = None if chosen.labels is None else read_labels(chosen.labels, key)
+    found = _with_patients(_findings(seen, roots, chosen, key, progress, workers), key)
+    images = [one for one in found if one.role == "image" and not one.mask_frames]
+    masks = [one for one in found if one.role == "mask" or one.mask_frames]
+    rows, aside, labelled = assemble(images, masks, cohort=chosen, key=key, labels=labels)
+    write_quarantine(aside, chosen.index)
+    if labelled is not None:
+        write_account(labelled.lines, labelled.refused, chosen.index)
+    unusable = len(images) - sum(len(row.paths) for row in rows)
+    _require_usable(chosen, unusable=unusable, files=len(images), aside=aside)
+    manifest = Manifest(
+        cohort=cohort,
+        site=policy.site,
+        images_root=chosen.images,
+        masks_root=chosen.masks,
+        rows=tuple(rows),
+        quarantined=len(aside),
+        quarantined_patients=_patients(images, aside),
+    )
+    write_manifest(manifest, chosen.index)
     return manifest
 
 
@@ -172,18 +187,18 @@ def _findings(
 
 
 def _require_usable(chosen: CohortPolicy, *, unusable: int, files: int, aside: Sequence[Quarantined]) -> None:
-    """Withdraw the manifest of a cohort with too many unusable files, or with no other, and refuse it.
+    """Refuse a cohort with too many unusable files, or with no other.
 
     Raises:
         QuarantineError: it is so.
     """
     if unusable < files and unusable <= chosen.max_quarantined_fraction * files:
         return
-    withdraw_manifest(chosen.index)
     raise QuarantineError(
         where=chosen.images,
         unusable=unusable,
         files=files,
         tolerated=chosen.max_quarantined_fraction,
         table=tally(aside),
+        index=chosen.index,
     )

@@ -33,20 +33,20 @@ class Quarantined:
 
 
 class QuarantineError(CohortError):
-    """More files are unusable than the site tolerates.
+    """More image files are unusable than the site tolerates.
 
     Attributes:
-        table: reason, number of files and explanation of the reason; most frequent first.
+        table: reason, number of files and explanation of the reason, masks among them; most frequent first.
     """
 
-    def __init__(self, *, where: Path, unusable: int, files: int, tolerated: float, table: Table) -> None:
+    def __init__(self, *, where: Path, unusable: int, files: int, tolerated: float, table: Table, index: Path) -> None:
         self.table = table
         most = f"more than the site tolerates (max_quarantined_fraction = {tolerated:g})"
+        raised = "" if unusable == files else ", or raise max_quarantined_fraction"
         super().__init__(
-            f"{unusable} of {files} image files cannot be used, {'which is all' if unusable == files else most}: "
-            + ", ".join(f"{count} {reason}" for reason, count, _ in table),
+            f"{unusable} of {files} image files cannot be used, {'which is all' if unusable == files else most}",
             where=where,
-            remedy=f"see {QUARANTINE} in the index folder",
+            remedy=f"correct or move the files that {index / QUARANTINE} lists{raised}",
         )
 
 

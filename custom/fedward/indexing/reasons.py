@@ -30,6 +30,11 @@ REASONS: dict[str, str] = {
 }
 """Reason for quarantine -> explanation for those who maintain the archive."""
 
+OF_MASKS = frozenset(
+    {"missing-structure", "mask-misfit", "no-label-map", "orphan-mask", "incomplete-mask", "second-mask"}
+)
+"""Reasons for which a mask file is set aside."""
+
 FLAGS: dict[str, str] = {
     "burned-in-annotation": "says that text is burned into its pixels (0028,0301)",
     "first-frame-only": "is a colour film: only its first frame is used",

@@ -400,10 +400,32 @@ def test_past_the_tolerance_the_cohort_is_refused_with_a_table(tmp_path: Path) -
     assert len(accepted.rows) == 3
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda root: (root / "labels.csv").write_text("PatientID,tb\nnobody,1\n"),
+        lambda root: (root / "labels.csv").unlink(),
+        lambda root: (root / "images").rename(root / "elsewhere"),
+    ],
+)
+def test_a_cohort_that_is_refused_for_any_reason_keeps_no_manifest(
+    tmp_path: Path, change: Callable[[Path], object]
+) -> None:
+    radiographs(tmp_path, patients=3, each=1)
+    (tmp_path / "labels.csv").write_text("PatientID,tb\nP0,1\nP1,0\nP2,1\n")
+    policy = site(tmp_path, labels=tmp_path / "labels.csv")
+    assert len(index(policy).rows) == 3
+    change(tmp_path)
+    with pytest.raises(CohortError):
+        index(policy)
+    with pytest.raises(CohortError, match="no index here"):
+        read_manifest(tmp_path / "index")
+
+
 def test_a_cohort_without_one_usable_image_is_refused_whatever_the_tolerance(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "a").write_bytes(b"x")
-    with pytest.raises(QuarantineError, match="1 of 1 image files cannot be used, which is all: 1 unreadable"):
+    with pytest.raises(QuarantineError, match="1 of 1 image files cannot be used, which is all; correct or move"):
         index(site(tmp_path, max_quarantined_fraction=1.0))
 
 

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from fedward.commands.output_format import FORMAT, Format
 from fedward.commands.site.options import SITE_TOML
-from fedward.errors import SettingsError
+from fedward.errors import CohortError, SettingsError
 from fedward.screen import column, progress, screen
 from fedward.settings import SitePolicy, read_site
 
@@ -38,6 +38,8 @@ def index(
 ) -> None:
     """Read the cohort's images; write manifest and quarantine list. Only changed files are read again.
 
+    A cohort that is refused keeps no manifest; the others are indexed all the same, and the command fails at its end.
+
     With --pacs, images come from the archive that the cohort names and are de-identified before they are written; a run
     that broke off is taken up where it stopped.
     """
@@ -51,23 +53,30 @@ def index(
         raise SettingsError("names no cohort", where=site_toml, remedy="add a [cohorts.<name>] table")
     summaries = []
     answers: dict[str, Fetched] = {}
+    refusals: list[CohortError] = []
     for name in _chosen(policy, cohort, pacs=pacs):
-        if pacs:
-            answers[name] = _fetch(policy, name)
         try:
+            if pacs:
+                answers[name] = _fetch(policy, name)
             with _bar(f"indexing {name}") as report:
                 manifest = index_cohort(policy, name, progress=report, workers=workers)
-        except QuarantineError as refusal:
-            _show_refused(refusal.table, read_account(policy.cohorts[name].index), name)
-            raise
-        summaries.append(summarise(manifest, policy.cohorts[name].index))
+        except CohortError as refusal:  # the other cohorts are indexed all the same
+            if isinstance(refusal, QuarantineError):
+                _show_refused(refusal.table, read_account(policy.cohorts[name].index), name)
+            refusals.append(refusal)
+        else:
+            summaries.append(summarise(manifest, policy.cohorts[name].index))
     if format is Format.json:
         typer.echo(json.dumps([_content(summary, answers.get(summary.cohort)) for summary in summaries], indent=2))
-        return
-    for summary in summaries:
-        if summary.cohort in answers:
-            _show_archive(summary, answers[summary.cohort])
-        _show(summary)
+    else:
+        for summary in summaries:
+            if summary.cohort in answers:
+                _show_archive(summary, answers[summary.cohort])
+            _show(summary, masked=policy.cohorts[summary.cohort].masks is not None)
+    for earlier in refusals[:-1]:
+        typer.echo(f"fedward: {earlier}", err=True)
+    if refusals:
+        raise refusals[-1]
 
 
 def _chosen(policy: SitePolicy, cohort: str | None, *, pacs: bool) -> list[str]:
@@ -111,15 +120,16 @@ def _bar(what: str) -> Iterator[Report]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _show(summary: Summary) -> None:
+def _show(summary: Summary, *, masked: bool) -> None:
     from fedward.indexing.reasons import FLAGS
 
     out = screen()
     table = Table(title=f"{summary.site}, cohort {summary.cohort}", show_header=False, title_justify="left")
     table.add_row("images", str(summary.images))
     sides = f"{summary.train_patients} train, {summary.validation_patients} validation"
-    table.add_row("patients", f"{summary.patients} ({sides})")
-    table.add_row("masks", f"{summary.masks} of {summary.images} images")
+    empty = not (summary.train_patients and summary.validation_patients)
+    table.add_row("patients", f"{summary.patients} ({sides}){'; no job can run: one side is empty' if empty else ''}")
+    table.add_row("masks", f"{summary.masks} of {summary.images} images{_unused_masks(summary) if masked else ''}")
     for structure, count in sorted(summary.structures.items(), key=lambda one: -one[1])[:_FEW_VALUES]:
         table.add_row(f"  mark {structure!r}", f"{count} of {summary.images} images")
     if len(summary.structures) > _FEW_VALUES:
@@ -143,6 +153,15 @@ def _show(summary: Summary) -> None:
         out.print(_account(summary.label_lines, summary.cohort))
     if summary.quarantined:
         out.print(_reasons(summary.quarantined, summary.cohort))
+
+
+def _unused_masks(summary: Summary) -> str:
+    from fedward.indexing.reasons import OF_MASKS
+
+    aside = sum(count for reason, count, _ in summary.quarantined if reason in OF_MASKS)
+    if aside:
+        return f"; {aside} mask file{'' if aside == 1 else 's'} set aside"
+    return "" if summary.masks else "; no mask file was found"
 
 
 def _show_refused(reasons: Reasons, lines: LabelLines | None, cohort: str) -> None:

@@ -86,6 +86,8 @@ def _remarks(job: JobSpec, chosen: Selection) -> list[str]:
             f"the masks of {chosen.elsewhere} images mark other structures only; they count as images without "
             f"{', '.join(map(repr, job.data.structures))}"
         )
+    for name, count in chosen.undescribed.items():
+        found.append(f"the masks of {count} images do not describe {name!r}; they count as images without it")
     if job.privacy.mechanism == "none":
         found.append("runs without differential privacy; its patients' ε is infinite afterwards, for every later job")
     return found

@@ -136,13 +136,41 @@ def test_a_cohort_refused_for_want_of_labels_shows_the_refused_lines(
 def test_past_the_tolerance_a_table_and_one_line(
     site_toml: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(monkeypatch, str(site_toml)) == 1
+    assert run(monkeypatch, str(site_toml), "--cohort", "rubbish") == 1
     out, err = capsys.readouterr()
     assert out == ""
     assert "unreadable" in err
     (line,) = [line for line in err.splitlines() if line.startswith("fedward: ")]
     assert "1 of 1 image files cannot be used" in line
     assert "Traceback" not in err
+
+
+def test_a_refused_cohort_does_not_keep_the_others_from_being_indexed(
+    site_toml: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = site_toml.read_text().replace("[cohorts.rubbish]", "[cohorts.aaa]").split("[cohorts.aaa]")[1]
+    site_toml.write_text(site_toml.read_text() + "\n[cohorts.aaa]" + other.replace("rubbish", "absent"))
+    assert run(monkeypatch, str(site_toml), "--format", "json") == 1
+    out, err = capsys.readouterr()
+    assert [found["cohort"] for found in json.loads(out)] == ["chest"]
+    lines = [line for line in err.splitlines() if line.startswith("fedward: ")]
+    assert ["no such folder" in lines[0], "1 of 1 image files" in lines[1]] == [True, True] and len(lines) == 2
+
+
+def test_masks_that_were_not_found_or_not_used_and_an_empty_side_are_said(
+    site_toml: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = site_toml.parent
+    site_toml.write_text(site_toml.read_text().replace("validation_fraction = 0.3", "validation_fraction = 1e-9"))
+    (folder / "masks" / "m.dcm").rename(folder / "chest" / "9.dcm")
+    shown = []
+    for _ in range(2):
+        run(monkeypatch, str(site_toml), "--cohort", "chest")
+        shown.append(" ".join(capsys.readouterr().out.replace("│", " ").split()))
+        save(segmentation([image(name="elsewhere")], {"Lung": np.eye(16, 12, dtype=bool)}), folder / "masks" / "x.dcm")
+    assert "0 of 2 images; no mask file was found" in shown[0]
+    assert "0 of 2 images; 1 mask file set aside" in shown[1]
+    assert "2 (2 train, 0 validation); no job can run: one side is empty" in shown[0]
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,7 @@ def test_what_is_no_nifti_is_refused(data: bytes) -> None:
 def test_a_header_that_promises_too_much_is_refused(tmp_path: Path) -> None:
     header = nibabel.Nifti1Image(np.zeros((2, 2, 2), dtype=np.int16), np.eye(4)).header
     header["dim"] = [3, 30_000, 30_000, 30_000, 1, 1, 1, 1]
+    header["vox_offset"] = 352
     with pytest.raises(StudyError) as refusal:
         parse_nifti(header.binaryblock + b"\0" * 100)
     assert refusal.value.reason == "undecodable"
@@ -341,6 +342,67 @@ def test_nibabel_reads_the_same(
     np.testing.assert_allclose(found.values, theirs, rtol=1e-6)
     assert found.spacing_mm == pytest.approx(tuple(spacing))
     np.testing.assert_allclose(np.reshape(found.affine, (4, 4)), expected.affine, atol=1e-3)
+
+
+def altered(
+    version: type[nibabel.Nifti1Image], changes: dict[str, object], shape: tuple[int, ...] = (3, 4, 5)
+) -> bytes:
+    """A single file of either version, with these fields of its header set by their bytes; nothing is put right."""
+    content = version(np.ones(shape, np.int16), np.diag([0.5, 0.6, 2.0, 1.0])).to_bytes()
+    size = version.header_class.sizeof_hdr
+    header = np.frombuffer(content[:size], version.header_class.template_dtype).copy()
+    for name, value in changes.items():
+        header[name] = value
+    return header.tobytes() + content[size:]
+
+
+VERSIONS = [(nibabel.Nifti1Image, 352), (nibabel.Nifti2Image, 544)]
+
+
+@given(version=st.sampled_from(VERSIONS), offset=st.integers(-(2**20), 600), packed=st.booleans())
+def test_voxels_never_begin_inside_the_header(
+    version: tuple[type[nibabel.Nifti1Image], int], offset: int, packed: bool
+) -> None:
+    kind, earliest = version
+    data = altered(kind, {"vox_offset": offset})
+    data = data[:earliest] + b"\0" * max(0, offset - earliest) + data[earliest:]
+    content = gzip.compress(data, mtime=0) if packed else data
+    if offset < earliest:
+        refused(content, "unreadable", f"vox_offset {offset:g} is no place behind its header")
+    else:
+        assert (parse_nifti(content).values == 1).all()
+
+
+@pytest.mark.parametrize("offset", [0.0, 351.5, 352.5, np.nan, np.inf, -np.inf])
+def test_an_offset_that_is_no_place_is_refused(offset: float) -> None:
+    with pytest.raises(StudyError) as refusal:
+        parse_nifti(altered(nibabel.Nifti1Image, {"vox_offset": offset}) + b"\0" * 9)
+    assert refusal.value.reason == "unreadable"
+
+
+@pytest.mark.parametrize("version", [one for one, _ in VERSIONS])
+@pytest.mark.parametrize("axis", [1, 2, 3])
+@pytest.mark.parametrize("form", [{"qform_code": 0}, {"qform_code": 1}])
+def test_a_spacing_that_the_file_lacks_is_not_made_up(
+    version: type[nibabel.Nifti1Image], axis: int, form: dict[str, int]
+) -> None:
+    pixdim = np.array([1.0, 0.5, 0.6, 2.0, 1, 1, 1, 1])
+    pixdim[axis] = 0.0
+    lacking = {"sform_code": 0, "pixdim": pixdim, **form}
+    refused(altered(version, lacking), "undecodable", "spacing is unknown")
+    assert parse_nifti(altered(version, {**lacking, "sform_code": 1})).spacing_mm == pytest.approx((2.0, 0.6, 0.5))
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (3, 4, 1)])
+def test_the_thickness_of_one_slice_may_be_unknown(shape: tuple[int, ...]) -> None:
+    changes = {"sform_code": 0, "qform_code": 0, "pixdim": [1, 0.5, 0.6, 0, 0, 0, 0, 0]}
+    assert parse_nifti(altered(nibabel.Nifti1Image, changes, shape)).spacing_mm == pytest.approx((0.6, 0.5))
+
+
+@pytest.mark.parametrize("name", ["sform_code", "qform_code"])
+@pytest.mark.parametrize("code", [-1, 6, 300])
+def test_a_form_that_the_standard_lacks_is_not_replaced_by_another(name: str, code: int) -> None:
+    refused(altered(nibabel.Nifti1Image, {name: code}), "undecodable", f"{name} {code} is none of the standard's")
 
 
 @given(

@@ -38,7 +38,8 @@ class Nifti:
     Attributes:
         values: float32, ``(slices, rows, columns)`` or ``(rows, columns)``; NaN and infinity as the file stores them.
         spacing_mm: one number for each axis of ``values``.
-        affine: 4 x 4, voxel indices in canonical order -> millimetres, rounded to a micrometre, row by row.
+        affine: 4 x 4, voxel indices in canonical order -> millimetres, row by row, not rounded: an error in a step
+            grows with every column. ``fedward.dicom.placement.same_voxels`` compares two of them.
     """
 
     values: NDArray[np.float32]
@@ -210,7 +211,7 @@ def _canonical(values: NDArray[np.float32], affine: NDArray[np.float64]) -> Nift
     return Nifti(
         np.ascontiguousarray(turned.T),
         tuple(float(spacing[axis]) for axis in reversed(kept)),
-        tuple(round(float(one), 3) + 0.0 for one in affine.ravel()),
+        tuple(float(one) for one in affine.ravel()),
     )
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from fedward.dicom import nifti
 from fedward.dicom.nifti import is_nifti, parse_nifti, patient_of, stem
+from fedward.dicom.placement import same_voxels
 from fedward.errors import StudyError
 from fedward.indexing.reasons import REASONS
 from tests.support.images.dicom_files import save_nifti
@@ -341,7 +342,7 @@ def test_nibabel_reads_the_same(
         spacing.pop(2 - lost)
     np.testing.assert_allclose(found.values, theirs, rtol=1e-6)
     assert found.spacing_mm == pytest.approx(tuple(spacing))
-    np.testing.assert_allclose(np.reshape(found.affine, (4, 4)), expected.affine, atol=1e-3)
+    np.testing.assert_allclose(np.reshape(found.affine, (4, 4)), expected.affine, rtol=1e-6, atol=1e-6)
 
 
 def altered(
@@ -403,6 +404,38 @@ def test_the_thickness_of_one_slice_may_be_unknown(shape: tuple[int, ...]) -> No
 @pytest.mark.parametrize("code", [-1, 6, 300])
 def test_a_form_that_the_standard_lacks_is_not_replaced_by_another(name: str, code: int) -> None:
     refused(altered(nibabel.Nifti1Image, {name: code}), "undecodable", f"{name} {code} is none of the standard's")
+
+
+@given(
+    steps=st.tuples(*[st.integers(200, 16_000)] * 3),  # of 0.0005 mm: there rounding to 0.001 turns over
+    origin=st.tuples(*[st.floats(-500, 500)] * 3),
+    axes=st.sampled_from(AXES),
+    noise=st.lists(st.floats(-1e-6, 1e-6), min_size=12, max_size=12),
+)
+@settings(max_examples=100, deadline=None)
+def test_affines_that_differ_by_noise_place_one_grid(
+    steps: tuple[int, ...], origin: tuple[float, ...], axes: np.ndarray, noise: list[float]
+) -> None:
+    """As qform and sform of one file do: rounding could set them apart by a third of a voxel over 255 columns."""
+    shape = (256, 2, 2)
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = axes * np.array(steps) * 0.0005, origin
+    other = affine.copy()
+    other[:3] += np.reshape(noise, (3, 4))
+    found = [parse_nifti(nibabel.Nifti1Image(np.zeros(shape, np.uint8), one).to_bytes()) for one in (affine, other)]
+    sides = tuple(reversed(found[0].values.shape))
+    assert same_voxels(found[1].affine, found[0].affine, sides)
+
+
+@pytest.mark.parametrize("spacing", [0.9375, 0.4685, 0.7815, 0.6835])
+def test_a_step_between_two_thousandths_is_not_rounded(spacing: float) -> None:
+    affine = np.diag([spacing, spacing, 3.0, 1.0])
+    image = parse_nifti(nibabel.Nifti1Image(np.zeros((4, 4, 2), np.uint8), affine).to_bytes())
+    np.testing.assert_array_equal(np.reshape(image.affine, (4, 4)), affine.astype(np.float32))
+    beside = affine.copy()
+    beside[0, 0] = np.nextafter(np.float32(spacing), np.float32(0))
+    mask = parse_nifti(nibabel.Nifti1Image(np.zeros((4, 4, 2), np.uint8), beside).to_bytes())
+    assert same_voxels(mask.affine, image.affine, (512, 512, 4))
 
 
 @given(

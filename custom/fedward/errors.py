@@ -26,10 +26,12 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from fedward.visible import readable
+
 
 def single_line(text: str) -> str:
     """Return the text as one line; unprintable characters, such as terminal control codes, become spaces."""
-    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+    return " ".join("".join(sign if sign.isprintable() else " " for sign in readable(text)).split())
 
 
 class FedwardError(Exception):

@@ -1,10 +1,14 @@
-"""Write files atomically, whole or not at all; only the ledger's database is created elsewhere."""
+"""Write files atomically, whole or not at all, and spell their names the same in every locale.
+
+Only the ledger's database is created elsewhere.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import secrets
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -57,6 +61,37 @@ def write_atomic(
     finally:
         draft.unlink(missing_ok=True)
     sync(path.parent)
+
+
+def same_anywhere(name: str) -> str:
+    """Return a file name, as this process lists it, as text that is the same in every locale.
+
+    The name's bytes are read as UTF-8; other bytes become lone surrogates (PEP 383). ``here`` is the way back.
+    """
+    return os.fsencode(name).decode("utf-8", "surrogateescape")
+
+
+def here(path: Path) -> Path:
+    """Return a path whose last parts are names from ``same_anywhere`` as this process's locale spells it.
+
+    The folder before them may be spelt either way, so the first spelling that exists is taken, with as many names in
+    UTF-8 as possible. In a UTF-8 locale the path is returned unchanged.
+    """
+    if sys.getfilesystemencoding() == "utf-8":
+        return path
+    for count in range(len(path.parts) + 1):
+        folder, names = path.parts[:count], path.parts[count:]
+        try:
+            stored = b"/".join([*map(os.fsencode, folder), *map(_utf8, names)])
+        except UnicodeEncodeError:
+            continue
+        if os.path.lexists(stored):
+            return Path(os.fsdecode(stored))
+    return Path(os.fsdecode(b"/".join(map(_utf8, path.parts))))
+
+
+def _utf8(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")
 
 
 def sync(path: Path) -> None:

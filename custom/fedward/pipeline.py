@@ -87,7 +87,8 @@ STAGES = (
 )
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "files", "hosts", "measures", "pipeline", "structures", "visible"),
+    ("visible",),
+    ("errors", "files", "hosts", "measures", "pipeline", "structures"),
     ("dicom", "metrics", "screen", "settings", "weights"),
     ("aggregation", "dataset", "encryption"),
     ("indexing", "privacy", "provisioning"),

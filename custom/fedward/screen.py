@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import Progress, ProgressColumn, TextColumn
 from rich.text import Text
 
-from fedward.visible import visible
+from fedward.visible import readable, visible
 
 UTF8_CHILD = {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8"}
 """Environment of every Python process that Fedward starts: its files and its output are UTF-8 in every locale."""
@@ -72,12 +72,19 @@ def printable() -> None:
 
 
 def _readable(error: UnicodeError) -> tuple[str, int]:
-    """Handle one character that cannot be encoded; lone surrogates are bytes of a file name in another encoding."""
+    """Handle characters that cannot be encoded; lone surrogates are bytes of a file name in another encoding."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    character = error.object[error.start]
-    words = _WORDS.get(character) or character.encode("ascii", "backslashreplace").decode("ascii")
-    return words, error.start + 1
+    text = readable(error.object[error.start : error.end])
+    return "".join(_encodable(character, error.encoding) for character in text), error.end
+
+
+def _encodable(character: str, encoding: str) -> str:
+    try:
+        character.encode(encoding)
+    except UnicodeEncodeError:
+        return _WORDS.get(character) or character.encode("ascii", "backslashreplace").decode("ascii")
+    return character
 
 
 def _find_ascii(name: str) -> codecs.CodecInfo | None:

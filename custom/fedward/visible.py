@@ -1,6 +1,11 @@
-"""Escape text before a screen shows it, whoever wrote it."""
+"""Escape text before a screen or a list shows it, whoever wrote it."""
 
 from __future__ import annotations
+
+import re
+
+_BYTES = re.compile("[\udc80-\udcff]+")
+"""Bytes of a file name that the locale cannot decode, as Python keeps them (PEP 383)."""
 
 
 def visible(text: str) -> str:
@@ -8,4 +13,15 @@ def visible(text: str) -> str:
 
     Anyone may have written a job's labels and a site's reasons; a person approves what the screen shows.
     """
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in readable(text))
+
+
+def readable(text: str) -> str:
+    """Return the text in characters that UTF-8 has: bytes of a file name as UTF-8, and what is none as ``\\xff``.
+
+    Two file names stay two. A text that UTF-8 can write is returned unchanged.
+    """
+    decoded = _BYTES.sub(
+        lambda run: run.group().encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"), text
+    )
+    return decoded.encode("utf-8", "backslashreplace").decode("utf-8")

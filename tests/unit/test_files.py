@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from fedward.files import write_atomic
+import fedward
+from fedward.files import here, same_anywhere, write_atomic
 
 
 def names(folder: Path) -> list[str]:
@@ -77,3 +82,41 @@ def test_the_group_of_the_folder(tmp_path: Path) -> None:
     os.chown(tmp_path, -1, 12345)
     write_atomic(tmp_path / "a", "x", mode=0o640, share_group=True)
     assert (tmp_path / "a").stat().st_gid == 12345
+
+
+@given(raw=st.binary(min_size=1, max_size=40).filter(lambda name: not {0, 47} & set(name)))
+def test_a_file_name_is_one_text_whatever_the_locale(raw: bytes) -> None:
+    text = same_anywhere(os.fsdecode(raw))
+    assert text == raw.decode("utf-8", "surrogateescape")
+    assert here(Path(text)) == Path(text)
+
+
+LIST = """
+import os, sys
+from pathlib import Path
+from fedward.files import here, same_anywhere
+root = Path(os.fsdecode(os.fsencode(sys.argv[1])))
+names = sorted(same_anywhere(name) for name in os.listdir(root))
+print(ascii([(name, here(root / name).read_bytes()) for name in names]))
+"""
+
+
+@pytest.mark.parametrize("folder", ["plain", "Röntgen"])
+def test_a_file_is_found_by_that_text_in_a_locale_without_its_letters(tmp_path: Path, folder: str) -> None:
+    root = tmp_path / folder
+    root.mkdir()
+    names = [b"a.dcm", "bïld ß.dcm".encode(), b"b\xefld.dcm", b"\xff\xfe", "Ã¯".encode()]
+    for name in names:
+        Path(os.fsdecode(os.fsencode(root) + b"/" + name)).write_bytes(name)
+    due = ascii(sorted((name.decode("utf-8", "surrogateescape"), name) for name in names))
+    for locale in ({"PYTHONUTF8": "1"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}):
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("LC_", "LANG", "PYTHON"))}
+        source = str(Path(fedward.__file__).parents[1])
+        done = subprocess.run(
+            [sys.executable, "-c", LIST, str(root)],
+            env={**kept, "PYTHONPATH": source, **locale},
+            capture_output=True,
+            check=True,
+            timeout=30,
+        )
+        assert done.stdout.decode("ascii").strip() == due

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from fedward.errors import SettingsError
 from fedward.settings import (
@@ -22,6 +23,7 @@ from fedward.settings import (
     read_job,
     read_site,
 )
+from fedward.settings.base import Settings
 from tests.conftest import OPEN_COHORT, OPEN_COHORT_TOML, OPEN_SITE, OPEN_SITE_TOML, tiny_job_content
 
 
@@ -268,3 +270,82 @@ def test_a_setting_that_went_is_refused_with_the_reason(table: str, key: str, va
     line = str(refused.value)
     assert line.startswith(f"job.toml: privacy.{table}.{key}: is no setting any more, ") and why in line
     assert line.endswith("; leave it out; correct the file") and " | " not in line
+
+
+# one line that says what to write
+
+
+def in_cohort(**settings: Any) -> dict[str, Any]:
+    return in_site(lambda content: content["cohorts"]["chest"].update(settings))
+
+
+def in_pacs(**settings: Any) -> dict[str, Any]:
+    return in_site(lambda content: content["cohorts"]["chest"]["pacs"].update(settings))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (in_cohort(modalities="DX"), 'cohorts.chest.modalities: is a list: write ["DX"] (found'),
+        (in_cohort(body_parts="Füße"), 'body_parts: is a list: write ["Füße"]'),
+        (in_cohort(require=3), "require: is a list: write [3]"),
+        (in_cohort(modalities={"a": 1}), "modalities: is a list, in brackets"),
+        (in_cohort(modalities=[5]), "modalities.0: is read as a number, not as text: put it in quotes"),
+        (in_cohort(images=5), "images: is read as a number, not as text: put it in quotes"),
+        (in_cohort(labels=True), "labels: is read as yes or no, not as text: put it in quotes"),
+        (in_cohort(privacy="strict"), "privacy: is a table, with settings of its own"),
+        (in_cohort(min_patients="many"), "min_patients: is a whole number, without quotes"),
+        (in_cohort(min_patients=2.5), "min_patients: is a whole number"),
+        (in_cohort(max_quarantined_fraction="a tenth"), "max_quarantined_fraction: is a number, without quotes"),
+        (in_pacs(url="archive.example"), "url: is no URL: begin it with https://"),
+        (in_pacs(ae_title="A" * 17), "ae_title: is no application entity title: give 1 to 16 ASCII characters"),
+        (in_pacs(query={"study date": "2020"}), "pacs.query.study date: is no DICOM keyword"),
+        (in_site(lambda c: c.update(approved_jobs=["abc"])), "is no job's hash"),
+        (in_site(lambda c: c.update(federation_key_id="12 34")), "is no key's id: write the 32 digits"),
+        (in_site(lambda c: c["cohorts"].update({"a b": c["cohorts"]["chest"]})), "cohorts.a b: is no name here"),
+    ],
+)
+def test_a_wrong_value_gets_words_for_what_to_write(content: dict[str, Any], said: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        parse(SitePolicy, content, where="site.toml")
+    assert said in str(refused.value)
+    assert "Input should be a valid" not in str(refused.value) and "match pattern" not in str(refused.value)
+
+
+TEXTS_FOR_TRUTH = ["yes", "no", "on", "off", "true", "false", "t", "y", "1", "0", ""]
+
+
+@pytest.mark.parametrize("text", TEXTS_FOR_TRUTH)
+def test_no_text_is_taken_for_true_or_false(text: str) -> None:
+    said = "is text: write true or false, without quotes"
+    for path in ("data.cache", "federation.local_baseline", "training.keep_optimizer"):
+        with pytest.raises(SettingsError, match=rf"{path}: {said}"):
+            parse(JobSpec, changed(path, text), where="job.toml")
+    for name in ("volumes", "exclude_burned_in"):
+        with pytest.raises(SettingsError, match=rf"cohorts\.chest\.{name}: {said}"):
+            parse(SitePolicy, in_cohort(**{name: text}), where="site.toml")
+
+
+def models(kind: type[Settings] = Settings) -> Iterator[type[Settings]]:
+    for one in kind.__subclasses__():
+        yield one
+        yield from models(one)
+
+
+@pytest.mark.parametrize("model", list(models()), ids=lambda model: model.__name__)
+def test_every_setting_that_is_true_or_false_refuses_text_and_no_form_is_told_as_a_pattern(
+    model: type[Settings],
+) -> None:
+    for name, field in model.model_fields.items():
+        if bool in (field.annotation, *get_args(field.annotation)):
+            with pytest.raises(ValidationError, match="is text: write true or false"):
+                model.__pydantic_validator__.validate_assignment(model.model_construct(), name, "yes")
+    assert "'pattern':" not in str(model.model_json_schema())
+
+
+@pytest.mark.parametrize("path", [r"C:\data\images", r"D:\users", r"\\server\share", r"C:\xray"])
+def test_a_path_with_backslashes_in_double_quotes_is_refused_with_the_remedy(path: str, tmp_path: Path) -> None:
+    (tmp_path / "site.toml").write_text(f'site = "north"\nkey = "{path}"\n')
+    with pytest.raises(SettingsError) as refused:
+        read_site(tmp_path / "site.toml")
+    assert str(refused.value).endswith("; write a path with / or in single quotes")

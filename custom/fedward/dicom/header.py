@@ -25,6 +25,7 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from fedward.errors import FedwardError, StudyError
+from fedward.files import here
 
 _THIRD_PARTY_LOGGERS = ("pydicom", "pylibjpeg", "openjpeg", "libjpeg", "rle", "nibabel")
 _PADDING = " \t\r\n\0"
@@ -106,7 +107,12 @@ def refusing(reason: str, detail: str = "") -> Iterator[None]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return the whole file. Raises ``StudyError("unreadable")`` if it cannot be opened or is not a regular file."""
+    """Return the whole file. Raises ``StudyError("unreadable")`` if it cannot be opened or is not a regular file.
+
+    Args:
+        path: a folder, and below it a name as the manifest has it, the same in every locale.
+    """
+    path = here(path)
     try:
         if not path.is_file():
             raise StudyError("unreadable", "no such file" if not path.exists() else "not a regular file")

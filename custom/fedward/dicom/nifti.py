@@ -37,7 +37,8 @@ class Nifti:
     Attributes:
         values: float32, ``(slices, rows, columns)`` or ``(rows, columns)``; NaN and infinity as the file stores them.
         spacing_mm: one number for each axis of ``values``.
-        affine: 4 x 4, voxel indices in canonical order -> millimetres, rounded to a micrometre, row by row.
+        affine: 4 x 4, voxel indices in canonical order -> millimetres, row by row, not rounded: an error in a step
+            grows with every column. ``fedward.dicom.placement.same_voxels`` compares two of them.
     """
 
     values: NDArray[np.float32]
@@ -64,17 +65,21 @@ def parse_nifti(data: bytes) -> Nifti:
 
     Values are scaled as the standard says; slope 0 or NaN means that they are stored as they are. Position and spacing
     come from the affine alone: ``sform``, else ``qform``, else ``pixdim``, whose directions the standard leaves open.
+    nibabel corrects some headers without a word; what it would invent is refused here instead.
 
     Raises:
-        StudyError: "unreadable" for another format, "truncated"; "no-pixels" for an empty axis; "unsupported-shape" for
-            more than three axes; "undecodable" for colour, complex and oversized voxels, for an affine that is not
-            finite or is singular, and for values that float32 cannot hold.
+        StudyError: "unreadable" for another format and for voxels that begin inside the header, "truncated";
+            "no-pixels" for an empty axis; "unsupported-shape" for more than three axes; "undecodable" for colour,
+            complex and oversized voxels, for an affine that is not finite, is singular or has no known spacing, and
+            for values that float32 cannot hold.
     """
     content = _inflate(data) if data[:2] == _GZIP else data
     _require_single_file(content)
     with refusing("unreadable", "the NIfTI header cannot be read"):
         kind = _kind(content)
-        _require_grey_and_scaled(kind.header_class(content[: kind.header_class.sizeof_hdr], check=False))
+        header = kind.header_class(content[: kind.header_class.sizeof_hdr], check=False)
+        _require_grey_and_scaled(header)
+        _require_own_place(header)
         image = kind.from_bytes(content)
         stored, affine = image.dataobj, _affine_mm(image)
         shape = tuple(int(side) for side in image.shape)
@@ -140,6 +145,27 @@ def _require_grey_and_scaled(header: Any) -> None:
         raise StudyError("undecodable", f"complex voxels ({dtype.name}): export the magnitude")
 
 
+def _require_own_place(header: Any) -> None:
+    """Refuse voxels inside the header, and a place or a spacing that nibabel would make up.
+
+    A single file's voxels begin at byte 352 (NIfTI-1) or 544 (NIfTI-2) at the earliest, behind the header and the four
+    bytes that announce extensions. nibabel reads a smaller ``vox_offset`` as it stands, takes an unknown form code for
+    0, and a ``pixdim`` of 0 for 1 mm.
+    """
+    offset, earliest = float(header["vox_offset"]), int(header.single_vox_offset)
+    if not offset >= earliest or offset % 1:  # NaN is no place either
+        what = f"vox_offset {offset:g} is no place behind its header, which ends at {earliest}"
+        raise StudyError("unreadable", f"{what}: export it again")
+    for form in ("sform_code", "qform_code"):
+        if (code := int(header[form])) not in header._field_recoders[form].value_set():
+            raise StudyError("undecodable", f"{form} {code} is none of the standard's: correct it")
+    sides = [int(side) for side in header["dim"][1 : 1 + min(3, int(header["dim"][0]))]]
+    if len(sides) == 3 and sides[2] == 1 and not header["qform_code"]:
+        sides.pop()  # one axial slice: its thickness is not read
+    if not header["sform_code"] and any(header["pixdim"][1 : 1 + len(sides)] == 0):
+        raise StudyError("undecodable", "its spacing is unknown (pixdim 0, and no sform): give pixdim in millimetres")
+
+
 def _require_geometry(affine: NDArray[np.float64]) -> None:
     """Refuse an affine that gives no place: not finite, or two axes of it point the same way."""
     if not np.isfinite(affine).all():
@@ -178,7 +204,7 @@ def _canonical(values: NDArray[np.float32], affine: NDArray[np.float64]) -> Nift
     return Nifti(
         np.ascontiguousarray(turned.T),
         tuple(float(spacing[axis]) for axis in reversed(kept)),
-        tuple(round(float(one), 3) + 0.0 for one in affine.ravel()),
+        tuple(float(one) for one in affine.ravel()),
     )
 
 

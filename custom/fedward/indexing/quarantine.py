@@ -13,6 +13,7 @@ from fedward.dataset.manifest import QUARANTINE
 from fedward.errors import CohortError
 from fedward.files import write_atomic
 from fedward.indexing.reasons import REASONS
+from fedward.visible import readable
 
 Table = list[tuple[str, int, str]]
 
@@ -57,12 +58,12 @@ def tally(entries: Iterable[Quarantined]) -> Table:
 
 
 def write_quarantine(entries: Iterable[Quarantined], folder: Path) -> None:
-    """Write ``quarantine.csv``: file, reason, detail, sorted by file."""
+    """Write ``quarantine.csv``: file, reason, detail, sorted by file; bytes that are no UTF-8 as ``\\xff``."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["file", "reason", "detail"])
     for entry in sorted(entries):
-        table.writerow([entry.file.encode("utf-8", "replace").decode(), entry.reason, entry.detail])
+        table.writerow([readable(entry.file), entry.reason, readable(entry.detail)])
     write_atomic(folder / QUARANTINE, text.getvalue())
 
 

@@ -88,7 +88,7 @@ class SiteKey:
         return self._hash("fingerprint", "").hex()[:16]
 
     def _hash(self, purpose: str, identifier: str) -> bytes:
-        return hmac.digest(self.secret, f"fedward/1/{purpose}\0{identifier}".encode(), "sha256")
+        return hmac.digest(self.secret, f"fedward/1/{purpose}\0{identifier}".encode("utf-8", "surrogatepass"), "sha256")
 
 
 def load_key(path: Path) -> SiteKey:

@@ -20,7 +20,7 @@ from typing import Any
 import fedward
 from fedward.dicom.segmentation import FramePlace
 from fedward.errors import CohortError
-from fedward.files import write_atomic
+from fedward.files import same_anywhere, write_atomic
 from fedward.indexing.quality import FileFacts, Role
 from fedward.settings import CohortPolicy
 
@@ -33,6 +33,8 @@ _FIELDS = tuple(field.name for field in fields(FileFacts))
 
 def walk(root: Path, role: Role, *, without: Collection[Path] = ()) -> list[FileFacts]:
     """List every file below ``root``, by path, with its size and time; no file is read.
+
+    A path is the same text in every locale, so that the cohort's content hash is, too: see ``files.same_anywhere``.
 
     Raises:
         CohortError: ``root`` is not a folder, or cannot be listed.
@@ -66,7 +68,7 @@ def _files(folder: str, below: str, role: Role, left_out: set[str], visited: set
         real = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
         if real in left_out:
             continue
-        path = f"{below}{entry.name}"
+        path = f"{below}{same_anywhere(entry.name)}"
         if entry.is_dir():
             if not entry.is_symlink() or real not in visited:
                 yield from _files(real, f"{path}/", role, left_out, visited | {real})

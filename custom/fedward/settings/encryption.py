@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from fedward.settings.base import Settings
+from fedward.settings.base import Flag, Settings
 
 Scheme = Literal["aes-ctr", "bfv", "ckks"]
 """Encryption scheme; the federation's key determines it. See ``fedward.encryption.schemes``."""
@@ -33,11 +33,11 @@ class JobEncryption(Settings):
         ge=1,
         description="With weighting by patients: largest number of patients of one site; more is refused.",
     )
-    open_final: bool = Field(
+    open_final: Flag = Field(
         default=True,
         description="A hospital decrypts the final model for the data scientist; if false, it stays with hospitals.",
     )
-    statistics: bool = Field(
+    statistics: Flag = Field(
         default=True,
         description="Also sum score histograms and cohort statistics: pooled figures then need no figure of one site.",
     )

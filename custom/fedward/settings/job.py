@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from fedward.measures import Measure, measure_of
-from fedward.settings.base import Fraction, Settings
+from fedward.settings.base import Flag, Fraction, Settings
 from fedward.settings.encryption import JobEncryption
 from fedward.settings.label_words import missing_words
 from fedward.settings.names import Name, SiteId
@@ -54,7 +54,7 @@ class Rounds(Settings):
         default="last",
         description="Final model: that of the last round, or the best by the sites' mean validation score.",
     )
-    local_baseline: bool = Field(
+    local_baseline: Flag = Field(
         default=True,
         description="Each site also trains a model alone, with as many passes, for the comparison in the report.",
     )
@@ -81,7 +81,7 @@ class Data(Settings):
     structures: tuple[str, ...] = Field(
         default=(), description="Segmentation: segment labels of DICOM SEG, or values of a NIfTI label map, in order."
     )
-    cache: bool = Field(default=True, description="Keep prepared images in memory (MONAI CacheDataset).")
+    cache: Flag = Field(default=True, description="Keep prepared images in memory (MONAI CacheDataset).")
 
     @model_validator(mode="after")
     def _positive(self) -> Self:
@@ -141,7 +141,7 @@ class Training(Settings):
     )
     weight_decay: float = Field(default=0.0, ge=0, description="Weight decay of the optimizer.")
     momentum: float = Field(default=0.9, ge=0, lt=1, description="SGD only.")
-    keep_optimizer: bool = Field(default=False, description="A site keeps its optimizer's momenta from round to round.")
+    keep_optimizer: Flag = Field(default=False, description="A site keeps its optimizer's momenta from round to round.")
     batch_size: int = Field(ge=1, description="Images in a step.")
     local_epochs: int | None = Field(
         default=None, ge=1, description="Passes over the site's training split in a round."

@@ -13,8 +13,9 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Collection
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -25,6 +26,9 @@ _FEDERATION_LIMIT = 63
 _LABEL_LIMIT = 63
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?")
 _LOCAL_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_SITE_ID = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_THIS_NETWORK = IPv4Network("0.0.0.0/8")
 _LAST_LABEL = re.compile(r"[A-Za-z]{2,}")
 
 FLARE_WORDS = {
@@ -68,11 +72,22 @@ def host_name(value: str) -> str:
     if max(map(len, labels)) > _LABEL_LIMIT:
         raise ValueError(f"has a part of more than {_LABEL_LIMIT} characters: give a shorter alias in DNS")
     if labels[-1].isdecimal():
-        try:
-            IPv4Address(value)
-        except ValueError:
-            raise ValueError("is no IPv4 address, and a host name does not end in a number: correct it") from None
+        _require_reachable(value)
     return value
+
+
+def _require_reachable(value: str) -> None:
+    """Refuse what is no IPv4 address, and one that no host has: RFC 1122 section 3.2.1.3, RFC 5771, RFC 1112 section 4.
+
+    Raises:
+        ValueError: it is so.
+    """
+    try:
+        address = IPv4Address(value)
+    except ValueError:
+        raise ValueError("is no IPv4 address, and a host name does not end in a number: correct it") from None
+    if address in _THIS_NETWORK or address.is_multicast or address.is_reserved:
+        raise ValueError("is an address that nobody can connect to: give the name or address that the hospitals use")
 
 
 def email(value: str) -> str:
@@ -93,7 +108,26 @@ def email(value: str) -> str:
     return value
 
 
+def _plain(value: str, joint: str) -> str:
+    """Return the text in ASCII letters and digits with ``joint`` for each run of anything else: a name to suggest."""
+    letters = unicodedata.normalize("NFKD", value).encode("ascii", "ignore").decode("ascii")
+    return re.sub(r"[^A-Za-z0-9]+", joint, letters).strip(joint)
+
+
+def _name(value: str) -> str:
+    if _NAME.fullmatch(value) is None:
+        like = _plain(value, "_")
+        like = like if _NAME.fullmatch(like) else "north_clinic"
+        raise ValueError(f"is no name here: give letters, digits and _, a letter first, such as {like!r}")
+    return value
+
+
 def _site_id(value: str) -> str:
+    if _SITE_ID.fullmatch(value) is None:
+        like = _plain(value, "-").lower()
+        like = like if _SITE_ID.fullmatch(like) else "north-clinic"
+        rule = "give lower-case letters, digits and single hyphens between them, a letter first"
+        raise ValueError(f"is no site's id: {rule}, such as {like!r}")
     if (meaning := FLARE_WORDS.get(value)) is not None:
         raise ValueError(f"is reserved by FLARE, for {meaning}: give the hospital another id")
     return value
@@ -114,9 +148,9 @@ def ambiguous(names: Collection[str]) -> str | None:
     return None
 
 
-SiteId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=48), AfterValidator(_site_id)]
+SiteId = Annotated[str, Field(max_length=48), AfterValidator(_site_id)]
 """Site's id in lower-case kebab: the same in certificate, folder, label and dashboard."""
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=CERTIFICATE_NAME_LIMIT)]
+Name = Annotated[str, Field(max_length=CERTIFICATE_NAME_LIMIT), AfterValidator(_name)]
 FederationName = Annotated[Name, AfterValidator(_federation)]
 HostName = Annotated[str, AfterValidator(host_name)]
 Email = Annotated[str, AfterValidator(email)]

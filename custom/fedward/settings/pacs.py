@@ -7,11 +7,18 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fedward.settings.base import Settings
+from fedward.settings.base import Settings, form
 
-AeTitle = Annotated[str, Field(pattern=r"^[\x21-\x5b\x5d-\x7e](?:[\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?$")]
+AeTitle = Annotated[
+    str,
+    form(
+        r"[\x21-\x5b\x5d-\x7e](?:[\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?",
+        "is no application entity title: give 1 to 16 ASCII characters, no backslash, and no space at either end",
+    ),
+]
 """Application entity title: DICOM PS3.5 §6.2, at most 16 characters, no backslash."""
-Keyword = Annotated[str, Field(pattern=r"^[A-Z][A-Za-z]+$")]
+Keyword = Annotated[str, form(r"[A-Z][A-Za-z]+", "is no DICOM keyword: write it as in PS3.6, such as StudyDate")]
+Url = Annotated[str, form(r"https?://[^\s]+", "is no URL: begin it with https:// (or http://), without spaces")]
 
 
 class Pacs(Settings):
@@ -26,9 +33,7 @@ class Pacs(Settings):
     calling_ae_title: AeTitle = Field(default="FEDWARD", description="Our own title, as registered in the archive.")
     own_host: str = Field(default="127.0.0.1", description="Own address that the archive connects to, for c-move.")
     own_port: int | None = Field(default=None, ge=1, le=65_535, description="Own port for the same; c-move needs it.")
-    url: str | None = Field(
-        default=None, pattern=r"^https?://[^\s]+$", description="Root of the DICOMweb service, for dicomweb."
-    )
+    url: Url | None = Field(default=None, description="Root of the DICOMweb service, for dicomweb.")
     credentials: Path | None = Field(
         default=None,
         description="File with `user:password` or `Bearer TOKEN` for dicomweb; only its owner may read it.",

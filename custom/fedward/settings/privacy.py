@@ -10,12 +10,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fedward.settings.base import Settings
+from fedward.settings.base import Settings, form
 
 Epsilon = Annotated[float, Field(gt=0.0)]
 Delta = Annotated[float, Field(gt=0.0, lt=1.0)]
 Norm = Annotated[float, Field(gt=0.0)]
-JobHash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+JobHash = Annotated[
+    str, form(r"[0-9a-f]{64}", "is no job's hash: copy the 64 digits that `fedward job check JOB` prints")
+]
 Mechanism = Literal["none", "dp-sgd", "update-noise"]
 
 

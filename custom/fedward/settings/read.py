@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from fedward.errors import SettingsError
 from fedward.settings.base import Settings
-from fedward.settings.changed import hint, renamed_within
+from fedward.settings.faults import faults
 from fedward.settings.federation import FederationSpec
 from fedward.settings.job import JobSpec
 from fedward.settings.site import CohortPolicy, SitePolicy
@@ -21,8 +21,8 @@ from fedward.settings.site import CohortPolicy, SitePolicy
 JOB_FILE = "job.json"
 """File name of a job's settings when they are sent."""
 
-_PLAIN = {"missing": "is missing", "extra_forbidden": "is no setting here"}
-"""Kind of fault -> words for it in place of pydantic's."""
+_BACKSLASH = ("Unescaped", "Invalid hex value")
+"""Beginnings of tomllib's messages for a backslash in double quotes."""
 Model_ = TypeVar("Model_", bound=Settings)
 
 
@@ -31,7 +31,7 @@ def parse(model: type[Model_], content: dict[str, Any], *, where: str | Path) ->
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        raise SettingsError(_faults(error), where=where, remedy="correct the file") from None
+        raise SettingsError(faults(error), where=where, remedy="correct the file") from None
 
 
 def read_job(folder: Path) -> JobSpec:
@@ -95,23 +95,6 @@ def _toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(_text(path))
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"not TOML, {error}", where=path, remedy="correct the file") from None
-
-
-def _faults(error: ValidationError) -> str:
-    faults = []
-    places = [fault["loc"] for fault in error.errors(include_url=False)]
-    for fault in error.errors(include_url=False):
-        own = fault["loc"]
-        if fault["type"] == "too_short" and any(place[: len(own)] == own != place for place in places):
-            continue  # none of its items is right, and each is named itself
-        key = ".".join(str(part) for part in fault["loc"])
-        if fault["type"] == "extra_forbidden" and (instead := hint(fault["loc"], model=error.title)) is not None:
-            faults.append(f"{key}: {instead}")
-            continue
-        if fault["type"] == "missing" and renamed_within(fault["loc"], fault["input"], model=error.title):
-            continue
-        message = _PLAIN.get(fault["type"], fault["msg"]).removeprefix("Value error, ")
-        shown = "" if fault["type"] == "missing" or isinstance(fault["input"], dict) else f" (found {fault['input']!r})"
-        faults.append(f"{key}: {message}{shown}" if key else message)
-    return " | ".join(faults)
+        in_path = str(error).startswith(_BACKSLASH)
+        remedy = "write a path with / or in single quotes" if in_path else "correct the file"
+        raise SettingsError(f"not TOML, {error}", where=path, remedy=remedy) from None

@@ -7,10 +7,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fedward.settings.base import Fraction, Settings
+from fedward.settings.base import Flag, Fraction, Settings, form
 from fedward.settings.names import Name, SiteId
 from fedward.settings.pacs import Pacs
 from fedward.settings.privacy import CohortPrivacy, Disclosure, JobHash
+
+KeyId = Annotated[
+    str, form(r"[0-9a-f]{32}", "is no key's id: write the 32 digits that `fedward key show KEY` prints, without spaces")
+]
 
 
 class CohortPolicy(Settings):
@@ -24,7 +28,7 @@ class CohortPolicy(Settings):
         "(NIfTI: by Image, the file name); ids as text, with their leading zeros.",
     )
     masks: Path | None = Field(default=None, description="Folder of DICOM SEG or NIfTI masks.")
-    volumes: bool = Field(default=False, description="Read a DICOM series as one volume, not each file as an image.")
+    volumes: Flag = Field(default=False, description="Read a DICOM series as one volume, not each file as an image.")
     modalities: tuple[str, ...] = Field(
         default=(), description="Allowed values of Modality (0008,0060); none given: any."
     )
@@ -36,7 +40,7 @@ class CohortPolicy(Settings):
         default=(),
         description="Label columns, or 'mask', that every image must have; an image without one goes to quarantine.",
     )
-    exclude_burned_in: bool = Field(
+    exclude_burned_in: Flag = Field(
         default=False,
         description="Quarantine images with BurnedInAnnotation YES (0028,0301) instead of flagging them.",
     )
@@ -88,9 +92,8 @@ class SitePolicy(Settings):
     approvals: Path | None = Field(
         default=None, description="Folder of jobs that `fedward site approve` approved, one file for each job."
     )
-    federation_key_id: str | None = Field(
+    federation_key_id: KeyId | None = Field(
         default=None,
-        pattern=r"^[0-9a-f]{32}$",
         description="Id of the federation's key, as another hospital read it to you; the doctor checks the file.",
     )
     disclosure: Disclosure = Field(description="Numbers that may leave this hospital, and their rounding.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 import fedward
+from fedward.dataset.manifest import QUARANTINE, read_manifest
 from fedward.metrics.events import EVENTS_FILE
 from fedward.screen import _WORDS
 from fedward.settings import JOB_FILE, plain
@@ -149,7 +151,34 @@ def test_a_file_name_in_another_encoding_is_shown_with_its_bytes_escaped(locale:
     name = os.fsencode(tmp_path) + b"/r\xf6ntgen"
     done = run(LOCALES[locale], "job", "check", name, capture_output=True)
     assert done.returncode == 1
-    assert done.stderr.count(b"\n") == 1 and b"ntgen" in done.stderr
+    assert done.stderr.count(b"\n") == 1 and rb"r\xf6ntgen" in done.stderr
+
+
+def test_a_cohort_has_one_content_hash_in_every_locale(tmp_path: Path) -> None:
+    hashes, lists = set(), set()
+    for n, name in enumerate([b"a.dcm", "bïld.dcm".encode(), b"b\xefld.dcm", "größe/c.dcm".encode()]):
+        save(image(name=n, patient=f"P{n}"), tmp_path / "chest" / os.fsdecode(name))
+    for name in (b"x\xe9.dcm", b"x\xe8.dcm", "xé.dcm".encode()):
+        (tmp_path / "chest" / os.fsdecode(name)).write_bytes(name)
+    (tmp_path / "chest.csv").write_text("PatientID,y\nP0,1\n", encoding="utf-8")
+    (tmp_path / "site.toml").write_text(SITE, encoding="utf-8")
+    for locale in LOCALES.values():
+        done = run(locale, "site", "index", str(tmp_path / "site.toml"), capture_output=True)
+        assert done.returncode == 0, done.stderr
+        hashes.add(read_manifest(tmp_path / "index").content_hash)
+        lists.add((tmp_path / "index" / QUARANTINE).read_text(encoding="utf-8"))
+        shutil.rmtree(tmp_path / "index")
+    assert len(hashes) == len(lists) == 1
+    assert [row.split(",")[0] for row in lists.pop().splitlines()[1:]] == ["xé.dcm", r"x\xe8.dcm", r"x\xe9.dcm"]
+
+
+@pytest.mark.parametrize(
+    ("locale", "shown"), [("utf-8", "öut"), ("latin-1", "öut"), ("ascii", r"\xf6ut"), ("C", r"\xf6ut")]
+)
+def test_a_folder_that_the_user_gives_is_shown_readable(locale: str, shown: str, tmp_path: Path) -> None:
+    done = run(LOCALES[locale], "job", "check", os.fsencode(tmp_path) + "/öut".encode(), capture_output=True)
+    assert done.returncode == 1
+    assert f"/{shown}/job.toml" in done.stderr.decode(ENCODINGS[locale])
 
 
 def test_a_name_that_a_locale_has_no_bytes_for_is_one_line(tmp_path: Path) -> None:

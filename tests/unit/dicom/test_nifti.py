@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from fedward.dicom import nifti
 from fedward.dicom.nifti import parse_nifti
+from fedward.dicom.placement import same_voxels
 from fedward.errors import StudyError
 from fedward.indexing.reasons import REASONS
 from tests.support.images.dicom_files import save_nifti
@@ -69,6 +70,7 @@ def test_what_is_no_nifti_is_refused(data: bytes) -> None:
 def test_a_header_that_promises_too_much_is_refused(tmp_path: Path) -> None:
     header = nibabel.Nifti1Image(np.zeros((2, 2, 2), dtype=np.int16), np.eye(4)).header
     header["dim"] = [3, 30_000, 30_000, 30_000, 1, 1, 1, 1]
+    header["vox_offset"] = 352
     with pytest.raises(StudyError) as refusal:
         parse_nifti(header.binaryblock + b"\0" * 100)
     assert refusal.value.reason == "undecodable"
@@ -323,7 +325,100 @@ def test_nibabel_reads_the_same(
         spacing.pop(2 - lost)
     np.testing.assert_allclose(found.values, theirs, rtol=1e-6)
     assert found.spacing_mm == pytest.approx(tuple(spacing))
-    np.testing.assert_allclose(np.reshape(found.affine, (4, 4)), expected.affine, atol=1e-3)
+    np.testing.assert_allclose(np.reshape(found.affine, (4, 4)), expected.affine, rtol=1e-6, atol=1e-6)
+
+
+def altered(
+    version: type[nibabel.Nifti1Image], changes: dict[str, object], shape: tuple[int, ...] = (3, 4, 5)
+) -> bytes:
+    """A single file of either version, with these fields of its header set by their bytes; nothing is put right."""
+    content = version(np.ones(shape, np.int16), np.diag([0.5, 0.6, 2.0, 1.0])).to_bytes()
+    size = version.header_class.sizeof_hdr
+    header = np.frombuffer(content[:size], version.header_class.template_dtype).copy()
+    for name, value in changes.items():
+        header[name] = value
+    return header.tobytes() + content[size:]
+
+
+VERSIONS = [(nibabel.Nifti1Image, 352), (nibabel.Nifti2Image, 544)]
+
+
+@given(version=st.sampled_from(VERSIONS), offset=st.integers(-(2**20), 600), packed=st.booleans())
+def test_voxels_never_begin_inside_the_header(
+    version: tuple[type[nibabel.Nifti1Image], int], offset: int, packed: bool
+) -> None:
+    kind, earliest = version
+    data = altered(kind, {"vox_offset": offset})
+    data = data[:earliest] + b"\0" * max(0, offset - earliest) + data[earliest:]
+    content = gzip.compress(data, mtime=0) if packed else data
+    if offset < earliest:
+        refused(content, "unreadable", f"vox_offset {offset:g} is no place behind its header")
+    else:
+        assert (parse_nifti(content).values == 1).all()
+
+
+@pytest.mark.parametrize("offset", [0.0, 351.5, 352.5, np.nan, np.inf, -np.inf])
+def test_an_offset_that_is_no_place_is_refused(offset: float) -> None:
+    with pytest.raises(StudyError) as refusal:
+        parse_nifti(altered(nibabel.Nifti1Image, {"vox_offset": offset}) + b"\0" * 9)
+    assert refusal.value.reason == "unreadable"
+
+
+@pytest.mark.parametrize("version", [one for one, _ in VERSIONS])
+@pytest.mark.parametrize("axis", [1, 2, 3])
+@pytest.mark.parametrize("form", [{"qform_code": 0}, {"qform_code": 1}])
+def test_a_spacing_that_the_file_lacks_is_not_made_up(
+    version: type[nibabel.Nifti1Image], axis: int, form: dict[str, int]
+) -> None:
+    pixdim = np.array([1.0, 0.5, 0.6, 2.0, 1, 1, 1, 1])
+    pixdim[axis] = 0.0
+    lacking = {"sform_code": 0, "pixdim": pixdim, **form}
+    refused(altered(version, lacking), "undecodable", "spacing is unknown")
+    assert parse_nifti(altered(version, {**lacking, "sform_code": 1})).spacing_mm == pytest.approx((2.0, 0.6, 0.5))
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (3, 4, 1)])
+def test_the_thickness_of_one_slice_may_be_unknown(shape: tuple[int, ...]) -> None:
+    changes = {"sform_code": 0, "qform_code": 0, "pixdim": [1, 0.5, 0.6, 0, 0, 0, 0, 0]}
+    assert parse_nifti(altered(nibabel.Nifti1Image, changes, shape)).spacing_mm == pytest.approx((0.6, 0.5))
+
+
+@pytest.mark.parametrize("name", ["sform_code", "qform_code"])
+@pytest.mark.parametrize("code", [-1, 6, 300])
+def test_a_form_that_the_standard_lacks_is_not_replaced_by_another(name: str, code: int) -> None:
+    refused(altered(nibabel.Nifti1Image, {name: code}), "undecodable", f"{name} {code} is none of the standard's")
+
+
+@given(
+    steps=st.tuples(*[st.integers(200, 16_000)] * 3),  # of 0.0005 mm: there rounding to 0.001 turns over
+    origin=st.tuples(*[st.floats(-500, 500)] * 3),
+    axes=st.sampled_from(AXES),
+    noise=st.lists(st.floats(-1e-6, 1e-6), min_size=12, max_size=12),
+)
+@settings(max_examples=100, deadline=None)
+def test_affines_that_differ_by_noise_place_one_grid(
+    steps: tuple[int, ...], origin: tuple[float, ...], axes: np.ndarray, noise: list[float]
+) -> None:
+    """As qform and sform of one file do: rounding could set them apart by a third of a voxel over 255 columns."""
+    shape = (256, 2, 2)
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = axes * np.array(steps) * 0.0005, origin
+    other = affine.copy()
+    other[:3] += np.reshape(noise, (3, 4))
+    found = [parse_nifti(nibabel.Nifti1Image(np.zeros(shape, np.uint8), one).to_bytes()) for one in (affine, other)]
+    sides = tuple(reversed(found[0].values.shape))
+    assert same_voxels(found[1].affine, found[0].affine, sides)
+
+
+@pytest.mark.parametrize("spacing", [0.9375, 0.4685, 0.7815, 0.6835])
+def test_a_step_between_two_thousandths_is_not_rounded(spacing: float) -> None:
+    affine = np.diag([spacing, spacing, 3.0, 1.0])
+    image = parse_nifti(nibabel.Nifti1Image(np.zeros((4, 4, 2), np.uint8), affine).to_bytes())
+    np.testing.assert_array_equal(np.reshape(image.affine, (4, 4)), affine.astype(np.float32))
+    beside = affine.copy()
+    beside[0, 0] = np.nextafter(np.float32(spacing), np.float32(0))
+    mask = parse_nifti(nibabel.Nifti1Image(np.zeros((4, 4, 2), np.uint8), beside).to_bytes())
+    assert same_voxels(mask.affine, image.affine, (512, 512, 4))
 
 
 @given(

@@ -35,9 +35,13 @@ def test_a_tally_counts_every_file_once_most_frequent_first(entries: list[Quaran
     assert all(REASONS[reason] == explanation for reason, _, explanation in table)
 
 
-def test_a_file_name_that_is_no_text_is_still_listed(tmp_path: Path) -> None:
-    write_quarantine([Quarantined("a\udcff.dcm", "unreadable")], tmp_path)
-    assert [one.file for one in read_quarantine(tmp_path)] == ["a?.dcm"]
+def test_file_names_that_are_no_text_stay_apart(tmp_path: Path) -> None:
+    names = [b"b\xe9\xe8.dcm", b"b\xff\xfe.dcm", "bé.dcm".encode()]
+    aside = [Quarantined(name.decode("utf-8", "surrogateescape"), "unreadable", "of b\udcff") for name in names]
+    write_quarantine(aside, tmp_path)
+    found = read_quarantine(tmp_path)
+    assert {one.file for one in found} == {r"b\xe9\xe8.dcm", r"b\xff\xfe.dcm", "bé.dcm"}
+    assert {one.detail for one in found} == {r"of b\xff"}
 
 
 def test_no_list(tmp_path: Path) -> None:

@@ -112,3 +112,9 @@ def test_spellings_of_one_identifier_are_alike_and_tell_nothing_of_its_pseudonym
     }
     assert len(others) == 4 and key.alike("patient", "12") not in others
     assert key.alike("patient", "") == key.alike("patient", " ") == ""
+
+
+def test_a_file_name_that_is_no_utf_8_has_a_pseudonym_of_its_own(tmp_path: Path) -> None:
+    key = load_key(tmp_path / "site.key")
+    names = [raw.decode("utf-8", "surrogateescape") for raw in (b"b\xff.nii", b"b\xfe.nii", b"b.nii")]
+    assert len({key.pseudonym("image", name) for name in names}) == 3

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fedward.errors import FederationError, SettingsError
 from fedward.provisioning.participants import Kind, line_of, lines_of, require_name
-from fedward.settings import FederationSpec, SitePolicy, parse
+from fedward.settings import FederationSpec, SitePolicy, parse, read_federation
 from fedward.settings.names import FLARE_WORDS
 
 LONG_HOST = "imaging-federation.radiology.university-hospital-of-a-long-name.region.health.example"
@@ -73,6 +76,11 @@ def test_a_host_of_the_right_form_is_taken(host: str) -> None:
         ("::1", "IPv6"),
         ("[::1]", "IPv6"),
         ("999.1.1.1", "is no IPv4 address"),
+        ("0.0.0.0", "nobody can connect to: give the name or address that the hospitals use"),
+        ("0.0.0.1", "nobody can connect to"),
+        ("224.0.0.1", "nobody can connect to"),
+        ("255.255.255.255", "nobody can connect to"),
+        ("::", "IPv6"),
         ("1", "is no IPv4 address"),
         ("../elsewhere", "is no host name"),
         ("/etc", "is no host name"),
@@ -106,6 +114,81 @@ def test_an_email_of_the_right_form_is_taken(email: str) -> None:
 )
 def test_an_email_of_another_form_is_refused(email: str, said: str) -> None:
     refused(said, emails=(email,))
+
+
+@pytest.mark.parametrize(
+    ("site", "like"),
+    [
+        ("North-Clinic", "north-clinic"),
+        ("north_clinic", "north-clinic"),
+        ("St. Mary", "st-mary"),
+        ("Klinikum Köln", "klinikum-koln"),
+        ("a--b-", "a-b"),
+        ("123-clinic", "north-clinic"),
+        ("", "north-clinic"),
+        ("北京", "north-clinic"),
+        ("north\n", "north"),
+    ],
+)
+def test_a_hospital_of_another_form_is_refused_with_one_of_the_right_form(site: str, like: str) -> None:
+    refused("hospitals.0.site: is no site's id: give lower-case letters, digits and single hyphens", sites=(site,))
+    refused(f"a letter first, such as '{like}'", sites=(site,))
+    spec_of(sites=(like,))
+
+
+@pytest.mark.parametrize(
+    ("name", "like"),
+    [
+        ("St. Mary", "St_Mary"),
+        ("klinikum-köln", "klinikum_koln"),
+        ("fed-ward", "fed_ward"),
+        ("2024", "north_clinic"),
+        ("_a", "a"),
+        ("", "north_clinic"),
+        ("a\n", "a"),
+    ],
+)
+def test_an_organisation_or_federation_of_another_form_is_refused_with_one_of_the_right_form(
+    name: str, like: str
+) -> None:
+    said = f"is no name here: give letters, digits and _, a letter first, such as '{like}'"
+    refused(f"federation.yml: name: {said}", name=name)
+    refused(f"server.organisation: {said}", organisation=name)
+    spec_of(name=like, organisation=like)
+
+
+@given(st.text(max_size=30))
+def test_what_a_refusal_suggests_is_taken(name: str) -> None:
+    for given_as in ("name", "sites"):
+        try:
+            spec_of(**{given_as: (name,) if given_as == "sites" else name})
+        except SettingsError as refusal:
+            if (suggested := re.search(r"such as '([^']+)'", str(refusal))) is not None:
+                spec_of(**{given_as: (suggested[1],) if given_as == "sites" else suggested[1]})
+
+
+@pytest.mark.parametrize(
+    ("written", "read_as"),
+    [
+        *((word, "yes or no") for word in ("NO", "no", "on", "Yes", "true")),
+        *((number, "a number") for number in ("2024", "1.5", "0x1F")),
+        *((word, "nothing") for word in ("", "null", "~")),
+        ("2024-05-01", "a date"),
+    ],
+)
+def test_a_name_that_yaml_reads_as_another_thing_is_put_in_quotes(written: str, read_as: str, tmp_path: Path) -> None:
+    lines = (
+        f"name: {written}",
+        "server: {host: fl.example.org, port: 8102, organisation: operator}",
+        f"hospitals: [{{site: north, organisation: {written or 'null'}}}]",
+        "people: [{email: a@b.co, organisation: operator, role: lead}]",
+    )
+    (tmp_path / "f.yml").write_text("\n".join(lines))
+    with pytest.raises(SettingsError) as caught:
+        read_federation(tmp_path / "f.yml")
+    said = f"is read as {read_as}, not as text: put it in quotes"
+    assert f"f.yml: name: {said}" in str(caught.value)
+    assert f"hospitals.0.organisation: {said}" in str(caught.value)
 
 
 @pytest.mark.parametrize("site", sorted(FLARE_WORDS))

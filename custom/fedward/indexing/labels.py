@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedward.errors import CohortError
-from fedward.indexing.site_key import Kind, SiteKey
+from fedward.indexing.site_key import SiteKey
 from fedward.indexing.tables.account import RESPELLED, LabelLines, in_words, require_lines, tally_refused
+from fedward.indexing.tables.assignment import assigned
 from fedward.indexing.tables.cohort import Cohort, Names
 from fedward.indexing.tables.reading import RefusedLine, read_cells
 from fedward.indexing.tables.rows import LabelRow, kind_of, label_columns, rows_of, unnamed_columns
@@ -71,50 +72,27 @@ class LabelTable:
             spellings: what an identifier of the table may stand for, from ``cohort_spellings``.
 
         Raises:
-            CohortError: no row matches any image, every line is refused, or two rows label one image differently.
+            CohortError: no row matches any image, or every line is refused.
         """
         cohort = Cohort(images, spellings, self.rows, self.key)
         if images and not cohort.usable:
             self._no_match(cohort)
-        stated: dict[Kind, dict[str, LabelRow]] = {kind: {} for kind in cohort.usable}
-        refused = list(self.refused)
-        matched, unmatched = 0, []
-        for row in self.rows:
-            if reason := cohort.doubt(row):
-                refused.append(RefusedLine(row.line, reason))
-                continue
-            kind = cohort.counts_under(row)
-            if kind is not None:
-                before = stated[kind].setdefault(row.keys[kind], row)
-                if before.labels != row.labels:
-                    self._conflict(before, row)
-            if kind is not None and row.keys[kind] in cohort.named[kind]:
-                matched += 1
-            else:
-                unmatched.append(row)
-        require_lines(self.path, refused, others=matched + len(unmatched))
-        found = [self._row_of(image, stated) for image in images]
+        done = assigned(images, cohort, self.rows)
+        refused = [*self.refused, *done.refused]
+        matched = sum(done.matched().values())
+        require_lines(self.path, refused, others=matched + len(done.unmatched))
+        found = done.rows()
         lines = LabelLines(
-            lines=matched + len(unmatched) + len(refused) + len(self.blank),
+            lines=matched + len(done.unmatched) + len(refused) + len(self.blank),
             matched=matched,
-            unmatched=len(unmatched),
-            respelled=sum(map(cohort.is_respelled, unmatched)),
+            unmatched=len(done.unmatched),
+            respelled=sum(map(cohort.is_respelled, done.unmatched)),
             blank=len(self.blank),
             refused=tally_refused(refused),
             missing=_missing(self.columns, found),
             unnamed_columns=self.unnamed_columns,
         )
         return Assigned([{} if row is None else dict(row.labels) for row in found], lines, tuple(sorted(refused)))
-
-    def _row_of(self, image: Names, stated: dict[Kind, dict[str, LabelRow]]) -> LabelRow | None:
-        for kind, rows in stated.items():
-            found = [rows[name] for name in sorted(image.get(kind, ())) if name in rows]
-            for other in found[1:]:
-                if other.labels != found[0].labels:
-                    self._conflict(found[0], other)
-            if found:
-                return found[0]
-        return None
 
     def _no_match(self, cohort: Cohort) -> None:
         what, remedy = "no labels match", "write the identifiers as they stand in the image headers"
@@ -124,14 +102,6 @@ class LabelTable:
         if self.refused:
             what += f"; refused: {in_words(tally_refused(self.refused))}"
         raise CohortError(what, where=self.path, remedy=remedy)
-
-    def _conflict(self, one: LabelRow, other: LabelRow) -> None:
-        raise CohortError(
-            "two rows label the same image differently",
-            where=self.path,
-            value=f"lines {one.line} and {other.line}",
-            remedy="keep one of them",
-        )
 
 
 def read_labels(path: Path, key: SiteKey) -> LabelTable:

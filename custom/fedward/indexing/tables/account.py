@@ -22,17 +22,20 @@ from fedward.indexing.tables.reading import RefusedLine
 ACCOUNT, REFUSED = "labels.json", "labels-refused.csv"
 REASONS: dict[str, str] = {
     "cell-count": "has more or fewer cells than there are headings: put a value that holds the separator, such as a "
-    "decimal comma, in quotes",
-    "quote-not-closed": "has a quote that is not closed, or that closes inside a cell, or belongs to a cell that takes "
-    "in what looks like a line of its own: close the quotes, and take line breaks out of cells",
+    "decimal comma, in quotes; write a separator for each empty cell at the end, and no more",
+    "quote-not-closed": "has a quote that is not closed, or that closes inside a cell, or is part of a cell with line "
+    "breaks that may be several lines: close the quotes, and take line breaks out of cells",
     "no-id": "has values and no identifier, or a word such as NA in its place: write it, or remove the line",
-    "contradicting-ids": "names no image by all its identifiers together, for they are of different images or patients "
-    "of the cohort: correct the line, or remove a key column",
-    "ambiguous-id": "has an identifier that may be another's in short, as 12 for 0012: write the ids as text, with "
-    "their leading zeros, give both a line, or key the table by StudyInstanceUID",
+    "contradicting-ids": "has identifiers of different images or patients: one of them is not that of the image which "
+    "the others name: correct the line, or remove a key column",
+    "ambiguous-id": "has an identifier that several patients or images may have: 12 for 12 and 0012 (write the ids as "
+    "text, with their leading zeros, give both a line, or key the table by StudyInstanceUID), or a file name in "
+    "several folders (write it with its folder)",
+    "conflicting-lines": "gives other labels than another line for the same patient, study or image: keep one of them; "
+    "several lines for one patient: key the table by StudyInstanceUID or SOPInstanceUID (NIfTI: Image)",
 }
 """Reason for which a line of the label table gives no label -> explanation and remedy."""
-RESPELLED = "write the ids as text, with their leading zeros"
+RESPELLED = "write the ids as text, with their leading zeros, and file names and capitals as in the files"
 """Remedy for identifiers that name something in another spelling."""
 _SHOWN = 5
 

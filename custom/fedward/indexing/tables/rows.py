@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fedward.dicom.nifti import stem
 from fedward.errors import CohortError
 from fedward.indexing.site_key import Kind, SiteKey
+from fedward.indexing.tables.paths import endings, whole_name
 from fedward.indexing.tables.reading import Cells, RefusedLine
 from fedward.settings.label_words import is_missing, missing_words
 
@@ -33,6 +33,7 @@ class LabelRow:
         labels: labels by column.
         missing: words for no value by column.
         ids: identifiers by kind, as written; ``repr`` does not show them, and they are kept in memory alone.
+        files: for a path under Image, the pseudonyms of its endings as whole paths of files, longest first.
     """
 
     line: int
@@ -40,6 +41,7 @@ class LabelRow:
     labels: dict[str, str]
     missing: dict[str, str]
     ids: dict[Kind, str] = field(repr=False)
+    files: tuple[str, ...] = ()
 
 
 def kind_of(heading: str) -> Kind | None:
@@ -76,20 +78,19 @@ def rows_of(table: Cells, columns: dict[str, int], key: SiteKey) -> tuple[list[L
         for column, number in columns.items()
     }
     kinds = [kind_of(heading) for heading in table.headings]
-    file_names = [_plain(heading) == "image" for heading in table.headings]
+    by_file = any(_plain(heading) == "image" for heading in table.headings)
     rows, refused = [], []
     for line, cells in table.rows:
         given = {column: cells[number] for column, number in columns.items() if cells[number]}
         missing = {column: value for column, value in given.items() if value in absent[column]}
         labels = {column: value for column, value in given.items() if column not in missing}
-        ids = {
-            kind: stem(cell) if is_file else cell
-            for kind, is_file, cell in zip(kinds, file_names, cells, strict=True)
-            if kind is not None and cell and not is_missing(cell)
-        }
+        ids = {kind: cell for kind, cell in zip(kinds, cells, strict=True) if kind is not None and _is_id(kind, cell)}
         if ids:
-            keys = {kind: key.pseudonym(kind, identifier) for kind, identifier in ids.items()}
-            rows.append(LabelRow(line, keys, labels, missing, ids))
+            paths = endings(ids.get("image", "")) if by_file else ()
+            exact = {**ids, "image": paths[0]} if paths else ids
+            keys = {kind: key.pseudonym(kind, identifier) for kind, identifier in exact.items()}
+            files = tuple(whole_name(path, key) for path in paths)
+            rows.append(LabelRow(line, keys, labels, missing, ids, files))
         else:
             refused.append(RefusedLine(line, "no-id"))
     return rows, refused
@@ -100,6 +101,10 @@ def unnamed_columns(table: Cells) -> int:
     return sum(
         not heading and any(cells[number] for _, cells in table.rows) for number, heading in enumerate(table.headings)
     )
+
+
+def _is_id(kind: Kind, cell: str) -> bool:
+    return bool(cell) and not is_missing(cell) and (kind != "image" or bool(endings(cell)))
 
 
 def _plain(heading: str) -> str:

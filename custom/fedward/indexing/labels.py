@@ -1,8 +1,8 @@
 """Read the hospital's label table, a CSV, and match its rows to images by its key columns.
 
 Key columns, most specific first: SOPInstanceUID, SeriesInstanceUID, StudyInstanceUID, PatientID; for NIfTI: Image, the
-file name with or without folder and suffix. Every other column is a label; an empty value, or a word such as NA, means
-no label.
+file name with or without folder and suffix. Every other column is a label, but for one that identifies people, such as
+PatientName, which is not read. An empty value, or a word such as NA, means no label.
 
 Identifiers match exactly. A line that may mean another image or patient is refused, and so is a line whose cells are
 not clear; all other lines count. Each line has one outcome: matched, unmatched, refused or blank.
@@ -21,7 +21,7 @@ from fedward.indexing.tables.account import RESPELLED, LabelLines, in_words, req
 from fedward.indexing.tables.assignment import assigned
 from fedward.indexing.tables.cohort import Cohort, Names
 from fedward.indexing.tables.reading import RefusedLine, read_cells
-from fedward.indexing.tables.rows import LabelRow, kind_of, label_columns, rows_of, unnamed_columns
+from fedward.indexing.tables.rows import LabelRow, identifying_columns, kind_of, label_columns, rows_of, unnamed_columns
 from fedward.indexing.tables.spellings import Spellings
 
 
@@ -46,6 +46,7 @@ class LabelTable:
         refused: lines that could not be read.
         blank: numbers of the blank lines.
         unnamed_columns: number of columns with values under an empty heading.
+        identifying_columns: headings of the columns that were not read, because they identify people.
     """
 
     path: Path
@@ -55,6 +56,7 @@ class LabelTable:
     refused: tuple[RefusedLine, ...] = ()
     blank: tuple[int, ...] = ()
     unnamed_columns: int = 0
+    identifying_columns: tuple[str, ...] = ()
 
     def match(self, images: Sequence[Names]) -> list[dict[str, str]]:
         """Return the labels of each image; ``assign`` without spellings and without the account."""
@@ -91,6 +93,7 @@ class LabelTable:
             refused=tally_refused(refused),
             missing=_missing(self.columns, found),
             unnamed_columns=self.unnamed_columns,
+            identifying_columns=self.identifying_columns,
         )
         return Assigned([{} if row is None else dict(row.labels) for row in found], lines, tuple(sorted(refused)))
 
@@ -116,7 +119,16 @@ def read_labels(path: Path, key: SiteKey) -> LabelTable:
     rows, without_id = rows_of(table, columns, key)
     refused = (*table.refused, *without_id)
     require_lines(path, refused, others=len(rows))
-    return LabelTable(path, tuple(columns), tuple(rows), key, refused, table.blank, unnamed_columns(table))
+    return LabelTable(
+        path,
+        tuple(columns),
+        tuple(rows),
+        key,
+        refused=refused,
+        blank=table.blank,
+        unnamed_columns=unnamed_columns(table),
+        identifying_columns=identifying_columns(table.headings),
+    )
 
 
 def _missing(columns: Collection[str], found: Sequence[LabelRow | None]) -> dict[str, dict[str, int]]:

@@ -170,7 +170,7 @@ def _no_value(words: dict[str, int]) -> str:
 
 
 def _doubtful(lines: LabelLines) -> bool:
-    return bool(lines.matched + lines.blank < lines.lines or lines.unnamed_columns)
+    return bool(lines.matched + lines.blank < lines.lines or lines.unnamed_columns or lines.identifying_columns)
 
 
 def _account(lines: LabelLines, cohort: str) -> Table:
@@ -191,6 +191,9 @@ def _account(lines: LabelLines, cohort: str) -> Table:
         table.add_row(str(lines.blank), "blank", "is empty")
     if lines.unnamed_columns:
         table.add_row("", f"ignored columns: {lines.unnamed_columns}", "holds values there, under an empty heading")
+    if count := len(lines.identifying_columns):
+        shown = f"columns not kept, because they identify people: {count}"
+        table.add_row("", shown, f"holds values there, which were not read: {', '.join(lines.identifying_columns)}")
     if lines.refused:
         table.caption = f"{REFUSED} in the index folder lists every refused line"
     return table

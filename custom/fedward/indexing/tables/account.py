@@ -74,6 +74,7 @@ class LabelLines:
         refused: refused lines, most frequent reason first.
         missing: label column -> word for no value, such as "NA" -> images that it leaves without that label.
         unnamed_columns: columns that hold values under an empty heading; they are ignored.
+        identifying_columns: headings of the columns that are not kept, because they identify people; printable and cut.
     """
 
     lines: int
@@ -84,6 +85,7 @@ class LabelLines:
     refused: tuple[Refusal, ...]
     missing: dict[str, dict[str, int]]
     unnamed_columns: int
+    identifying_columns: tuple[str, ...] = ()
 
 
 def tally_refused(refused: Iterable[RefusedLine]) -> tuple[Refusal, ...]:
@@ -158,7 +160,8 @@ def read_account(folder: Path) -> LabelLines | None:
     try:
         content: dict[str, Any] = json.loads((folder / ACCOUNT).read_text(encoding="utf-8"))
         refused = tuple(Refusal(**{**one, "first_lines": tuple(one["first_lines"])}) for one in content.pop("refused"))
-        return LabelLines(refused=refused, **content)
+        identifying = tuple(content.pop("identifying_columns", ()))
+        return LabelLines(refused=refused, identifying_columns=identifying, **content)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, LookupError, AttributeError):

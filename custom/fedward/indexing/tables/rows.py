@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fedward.errors import CohortError
 from fedward.indexing.site_key import Kind, SiteKey
+from fedward.indexing.tables.identifying import identifies_people, plain
 from fedward.indexing.tables.paths import endings, whole_name
 from fedward.indexing.tables.reading import Cells, RefusedLine
 from fedward.settings.label_words import is_missing, missing_words
+from fedward.visible import visible
 
 KEY_COLUMNS: dict[str, Kind] = {
     "sopinstanceuid": "image",
@@ -21,6 +22,7 @@ KEY_COLUMNS: dict[str, Kind] = {
     "patientid": "patient",
 }
 """Heading in lower case, without blanks, dots, hyphens and underscores -> its kind, most specific first."""
+_LONGEST_SHOWN = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +48,11 @@ class LabelRow:
 
 def kind_of(heading: str) -> Kind | None:
     """Return the kind that a column identifies, None for a label column."""
-    return KEY_COLUMNS.get(_plain(heading))
+    return KEY_COLUMNS.get(plain(heading))
 
 
 def label_columns(headings: Sequence[str], path: Path) -> dict[str, int]:
-    """Return label column -> its number, from 0.
+    """Return label column -> its number, from 0; a column that identifies people is none.
 
     Raises:
         CohortError: two columns have one name or identify the same, or no column is a label.
@@ -62,10 +64,26 @@ def label_columns(headings: Sequence[str], path: Path) -> dict[str, int]:
     if len(set(kinds)) < len(kinds):
         remedy = "keep one column that identifies patients, one for studies, one for series and one for images"
         raise CohortError("label table names an id twice", where=path, remedy=remedy)
-    columns = {heading: number for number, heading in enumerate(headings) if heading and kind_of(heading) is None}
+    columns = {
+        heading: number
+        for number, heading in enumerate(headings)
+        if heading and kind_of(heading) is None and not identifies_people(heading)
+    }
     if not columns:
-        raise CohortError("label table has no label column", where=path, remedy="add a column with a name of its own")
+        what = "label table has no label column"
+        if kept_out := identifying_columns(headings):
+            what += f"; {len(kept_out)} not kept, because they identify people"
+        raise CohortError(what, where=path, remedy="add a column with a name of its own")
     return columns
+
+
+def identifying_columns(headings: Sequence[str]) -> tuple[str, ...]:
+    """Return the headings of the columns that are not read because they identify people, printable and cut."""
+    return tuple(
+        visible(heading)[:_LONGEST_SHOWN]
+        for heading in headings
+        if heading and kind_of(heading) is None and identifies_people(heading)
+    )
 
 
 def rows_of(table: Cells, columns: dict[str, int], key: SiteKey) -> tuple[list[LabelRow], list[RefusedLine]]:
@@ -78,7 +96,7 @@ def rows_of(table: Cells, columns: dict[str, int], key: SiteKey) -> tuple[list[L
         for column, number in columns.items()
     }
     kinds = [kind_of(heading) for heading in table.headings]
-    by_file = any(_plain(heading) == "image" for heading in table.headings)
+    by_file = any(plain(heading) == "image" for heading in table.headings)
     rows, refused = [], []
     for line, cells in table.rows:
         given = {column: cells[number] for column, number in columns.items() if cells[number]}
@@ -105,7 +123,3 @@ def unnamed_columns(table: Cells) -> int:
 
 def _is_id(kind: Kind, cell: str) -> bool:
     return bool(cell) and not is_missing(cell) and (kind != "image" or bool(endings(cell)))
-
-
-def _plain(heading: str) -> str:
-    return re.sub(r"[\s._-]+", "", heading).lower()

@@ -117,6 +117,7 @@ def test_each_line_of_the_label_table_for_scripts(
         "blank": 1,
         "missing": {"tb": {"NA": 1}},
         "unnamed_columns": 1,
+        "identifying_columns": [],
     }
     assert (refusal["reason"], refusal["count"], refusal["first_lines"]) == ("cell-count", 1, [4])
 

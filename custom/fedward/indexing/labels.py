@@ -16,13 +16,35 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedward.errors import CohortError
-from fedward.indexing.site_key import SiteKey
-from fedward.indexing.tables.account import RESPELLED, LabelLines, in_words, require_lines, tally_refused
-from fedward.indexing.tables.assignment import assigned
+from fedward.indexing.site_key import Kind, SiteKey
+from fedward.indexing.tables.account import (
+    RESPELLED,
+    LabelLines,
+    fallback_in_words,
+    in_words,
+    require_lines,
+    tally_refused,
+)
+from fedward.indexing.tables.assignment import assigned, unused_kinds
 from fedward.indexing.tables.cohort import Cohort, Names
 from fedward.indexing.tables.reading import RefusedLine, read_cells
-from fedward.indexing.tables.rows import LabelRow, identifying_columns, kind_of, label_columns, rows_of, unnamed_columns
+from fedward.indexing.tables.rows import (
+    LabelRow,
+    identifying_columns,
+    key_columns,
+    kind_of,
+    label_columns,
+    rows_of,
+    unnamed_columns,
+)
 from fedward.indexing.tables.spellings import Spellings
+from fedward.visible import visible
+
+_SHOWN, _LONGEST_SHOWN = 20, 40
+"""Columns of a message, and characters of each."""
+_AS_IN_THE_FILES = (
+    "write the identifiers as they stand in the image headers; for NIfTI, head the column Image and write file names"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +63,7 @@ class LabelTable:
     Attributes:
         path: path of the file.
         columns: label columns, in order.
+        keys: kind -> key column, most specific first.
         rows: rows of the table.
         key: the site's key.
         refused: lines that could not be read.
@@ -51,6 +74,7 @@ class LabelTable:
 
     path: Path
     columns: tuple[str, ...]
+    keys: dict[Kind, str]
     rows: tuple[LabelRow, ...]
     key: SiteKey
     refused: tuple[RefusedLine, ...] = ()
@@ -81,9 +105,11 @@ class LabelTable:
             self._no_match(cohort)
         done = assigned(images, cohort, self.rows)
         refused = [*self.refused, *done.refused]
-        matched = sum(done.matched().values())
+        by = {self.keys[kind]: count for kind, count in done.matched().items()}
+        matched = sum(by.values())
         require_lines(self.path, refused, others=matched + len(done.unmatched))
         found = done.rows()
+        unused = unused_kinds(cohort, self.rows)
         lines = LabelLines(
             lines=matched + len(done.unmatched) + len(refused) + len(self.blank),
             matched=matched,
@@ -94,14 +120,20 @@ class LabelTable:
             missing=_missing(self.columns, found),
             unnamed_columns=self.unnamed_columns,
             identifying_columns=self.identifying_columns,
+            set_aside=sum(map(cohort.is_set_aside, done.unmatched)),
+            matched_by=by,
+            fallback=fallback_in_words(by, [self.keys[kind] for kind in unused]),
+            spread=done.spread(unused[0]) if unused else 0,
         )
         return Assigned([{} if row is None else dict(row.labels) for row in found], lines, tuple(sorted(refused)))
 
     def _no_match(self, cohort: Cohort) -> None:
-        what, remedy = "no labels match", "write the identifiers as they stand in the image headers"
+        what, remedy = "no labels match", _AS_IN_THE_FILES
         if respelled := sum(map(cohort.is_respelled, self.rows)):
             what += f": {respelled} of {len(self.rows)} lines name an image or a patient in another spelling"
             remedy = RESPELLED
+        if aside := sum(map(cohort.is_set_aside, self.rows)):
+            what += f"; {aside} of {len(self.rows)} lines name what is in quarantine"
         if self.refused:
             what += f"; refused: {in_words(tally_refused(self.refused))}"
         raise CohortError(what, where=self.path, remedy=remedy)
@@ -122,6 +154,7 @@ def read_labels(path: Path, key: SiteKey) -> LabelTable:
     return LabelTable(
         path,
         tuple(columns),
+        key_columns(table.headings),
         tuple(rows),
         key,
         refused=refused,
@@ -129,6 +162,36 @@ def read_labels(path: Path, key: SiteKey) -> LabelTable:
         unnamed_columns=unnamed_columns(table),
         identifying_columns=identifying_columns(table.headings),
     )
+
+
+def require_columns(table: LabelTable | None, columns: Collection[str], where: Path) -> None:
+    """Refuse columns that the site requires and that the label table does not have.
+
+    Args:
+        table: the label table, None if the site names none.
+        columns: label columns in ``require`` of ``site.toml``, without the word for a mask.
+        where: the file that requires them.
+
+    Raises:
+        CohortError: one of them is no label column of the table.
+    """
+    known = () if table is None else table.columns
+    absent = [column for column in columns if column not in known]
+    if not absent:
+        return
+    shown = ", ".join(repr(visible(column)) for column in absent)
+    if table is None:
+        what, remedy = f"require names {shown}, and there is no label table", "name the table by labels, or correct it"
+    else:
+        what, remedy = f"require names no column of the label table: {shown}", f"it has: {_shown(known)}"
+        if table.identifying_columns:
+            remedy += f"; not kept, because they identify people: {', '.join(table.identifying_columns)}"
+    raise CohortError(what, where=where, remedy=remedy)
+
+
+def _shown(columns: Sequence[str]) -> str:
+    more = ", …" if len(columns) > _SHOWN else ""
+    return ", ".join(visible(column)[:_LONGEST_SHOWN] for column in columns[:_SHOWN]) + more
 
 
 def _missing(columns: Collection[str], found: Sequence[LabelRow | None]) -> dict[str, dict[str, int]]:

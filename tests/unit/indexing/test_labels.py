@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fedward.errors import CohortError
-from fedward.indexing.labels import LabelTable, read_labels
+from fedward.indexing.labels import LabelTable, read_labels, require_columns
 from fedward.indexing.site_key import Kind, SiteKey
 from fedward.indexing.tables.paths import file_names
 
@@ -400,6 +400,7 @@ def test_a_patient_in_quarantine_makes_an_identifier_ambiguous(tmp_path: Path) -
     done = table(tmp_path, "PatientID,tb\n12,1\n77,0\n0012,1\n").assign([images[0], images[2]], spellings)
     assert done.labels == [{"tb": "1"}, {"tb": "0"}]
     assert (done.lines.unmatched, done.lines.respelled) == (1, 0), "0012 is spelled as its file spells it"
+    assert done.lines.set_aside == 1
     done = table(tmp_path, "PatientID,tb\n12,1\n77,0\n").assign([images[0], images[2]], spellings)
     assert done.labels == [{}, {"tb": "0"}]
 
@@ -418,3 +419,22 @@ def test_a_column_without_a_heading_is_counted_and_ignored(tmp_path: Path) -> No
     found = table(tmp_path, '"","PatientID","tb",\n"1","P1",0,\n"2","P2",1,\n')
     assert found.columns == ("tb",)
     assert found.assign(IMAGES, {}).lines.unnamed_columns == 1
+
+
+# ------------------------------------------------------------ columns that the site requires
+
+
+def test_required_columns_are_columns_of_the_table(tmp_path: Path) -> None:
+    found = table(tmp_path, "PatientID,pneumonia,PatientName,tb\nP1,1,SECRETUM,0\n")
+    where = tmp_path / "site.toml"
+    require_columns(found, ["tb", "pneumonia"], where)
+    require_columns(found, [], where)
+    require_columns(None, [], where)
+    message = r"site.toml: require names no column of the label table: 'pneumonai'; it has: pneumonia, tb; not kept, "
+    with pytest.raises(CohortError, match=message) as refusal:
+        require_columns(found, ["tb", "pneumonai"], where)
+    assert "SECRETUM" not in str(refusal.value) and "P1" not in str(refusal.value).replace(str(tmp_path), "")
+    with pytest.raises(CohortError, match="'PatientName'"):
+        require_columns(found, ["PatientName"], where)
+    with pytest.raises(CohortError, match="require names 'tb', and there is no label table"):
+        require_columns(None, ["tb"], where)

@@ -11,7 +11,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,11 @@ class LabelLines:
         unmatched: lines that name none.
         respelled: those of ``unmatched`` whose identifier is one of the cohort's in another spelling: without leading
             zeros, as a decimal number, in another case.
+        set_aside: those of ``unmatched`` that name a patient, a study or a NIfTI file of which all is in quarantine.
+        matched_by: key column -> those of ``matched`` that count under it.
+        fallback: which columns count because no line names an image by a more specific one; "" if it is not so.
+        spread: patients, studies or series that, with a fallback, several lines label alike, or of which one line
+            labels several images, series or studies.
         blank: lines whose cells are all empty.
         refused: refused lines, most frequent reason first.
         missing: label column -> word for no value, such as "NA" -> images that it leaves without that label.
@@ -86,6 +91,18 @@ class LabelLines:
     missing: dict[str, dict[str, int]]
     unnamed_columns: int
     identifying_columns: tuple[str, ...] = ()
+    set_aside: int = 0
+    matched_by: dict[str, int] = field(default_factory=dict)
+    fallback: str = ""
+    spread: int = 0
+
+
+def fallback_in_words(counted: Iterable[str], unused: Sequence[str]) -> str:
+    """Return one phrase on the key columns that count in place of more specific ones; "" if all of those count."""
+    if not unused:
+        return ""
+    names = " and no line's ".join(unused)
+    return f"matched by {' and '.join(counted)}: no line's {names} names an image here"
 
 
 def tally_refused(refused: Iterable[RefusedLine]) -> tuple[Refusal, ...]:

@@ -101,3 +101,11 @@ def assigned(images: Sequence[Names], cohort: Cohort, rows: Sequence[LabelRow]) 
             done.groups.setdefault((kind, name), []).append(row)
     done.refuse_conflicts()
     return done
+
+
+def unused_kinds(cohort: Cohort, rows: Sequence[LabelRow]) -> tuple[Kind, ...]:
+    """Return the kinds of the rows that are more specific than all usable ones, most specific first."""
+    if not cohort.usable:
+        return ()
+    finer = list(cohort.named)[: list(cohort.named).index(cohort.usable[0])]
+    return tuple(kind for kind in finer if any(kind in row.keys for row in rows))

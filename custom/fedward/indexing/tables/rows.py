@@ -14,14 +14,16 @@ from fedward.indexing.tables.reading import Cells, RefusedLine
 from fedward.settings.label_words import is_missing, missing_words
 from fedward.visible import visible
 
-KEY_COLUMNS: dict[str, Kind] = {
-    "sopinstanceuid": "image",
-    "image": "image",
-    "seriesinstanceuid": "series",
-    "studyinstanceuid": "study",
-    "patientid": "patient",
+_KEYS: dict[str, Kind] = {
+    "SOPInstanceUID": "image",
+    "Image": "image",
+    "SeriesInstanceUID": "series",
+    "StudyInstanceUID": "study",
+    "PatientID": "patient",
 }
-"""Heading in lower case, without blanks, dots, hyphens and underscores -> its kind, most specific first."""
+"""Key column -> its kind, most specific first."""
+KEY_COLUMNS: dict[str, Kind] = {plain(name): kind for name, kind in _KEYS.items()}
+"""Heading of a key column as ``plain`` returns it -> its kind, most specific first."""
 _LONGEST_SHOWN = 40
 
 
@@ -49,6 +51,12 @@ class LabelRow:
 def kind_of(heading: str) -> Kind | None:
     """Return the kind that a column identifies, None for a label column."""
     return KEY_COLUMNS.get(plain(heading))
+
+
+def key_columns(headings: Sequence[str]) -> dict[Kind, str]:
+    """Return the kinds that a table has columns for, most specific first -> usual name of the column."""
+    given = set(map(plain, headings))
+    return {kind: name for name, kind in _KEYS.items() if plain(name) in given}
 
 
 def label_columns(headings: Sequence[str], path: Path) -> dict[str, int]:

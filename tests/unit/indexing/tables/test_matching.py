@@ -163,3 +163,38 @@ def test_capitals_are_those_of_the_file_but_for_the_suffix(tmp_path: Path, cell:
     found = by_path(tmp_path, cell, "known", here=(file, "known.nii"))
     assert found.labels[0] == ({"n": "0"} if cell == "s1" else {})
     assert found.lines.respelled == (cell != "s1")
+
+
+# ------------------------------------------------------------ ids that name nothing here
+
+
+@pytest.mark.parametrize(("coarse", "fine"), [(a, b) for n, a in enumerate(COLUMNS) for b in list(COLUMNS)[n + 1 :]])
+def test_a_column_that_names_nothing_here_is_said(tmp_path: Path, coarse: Kind, fine: Kind) -> None:
+    lines = [f"{one[coarse]},gone-{n},{n}" for n, one in enumerate(PATIENTS)]
+    found = done(tmp_path, "\n".join([f"{COLUMNS[coarse]},{COLUMNS[fine]},tb", *lines, ""]), *PATIENTS)
+    assert found.labels == [{"tb": str(n)} for n in range(4)]
+    assert found.lines.matched_by == {COLUMNS[coarse]: 4}
+    assert found.lines.fallback == f"matched by {COLUMNS[coarse]}: no line's {COLUMNS[fine]} names an image here"
+    assert found.lines.spread == 0, "each patient has one line and one image"
+
+
+@pytest.mark.parametrize(
+    ("table", "spread"),
+    [
+        ("StudyInstanceUID,PatientID,tb\n9.1,P0,1\n9.2,P1,0\n", 1),
+        ("StudyInstanceUID,PatientID,tb\n9.1,P0,1\n9.2,P1,0\n9.3,P1,0\n9.4,P0,1\n", 2),
+        ("SOPInstanceUID,PatientID,tb\n9.1,P0,1\n9.2,P1,0\n", 1),
+        ("SOPInstanceUID,StudyInstanceUID,tb\n9.1,S0,1\n9.2,S1,0\n9.3,S2,0\n", 0),
+        ("PatientID,tb\nP0,1\nP1,0\n", 0),
+        ("PatientID,StudyInstanceUID,tb\nP0,,1\nP1,S1,0\nP1,S2,1\n", 0),
+    ],
+)
+def test_labels_that_spread_over_images_that_the_line_does_not_name(tmp_path: Path, table: str, spread: int) -> None:
+    images: list[dict[Kind, str]] = [
+        {"patient": "P0", "study": "S0", "image": "I0"},
+        {"patient": "P1", "study": "S1", "image": "I1"},
+        {"patient": "P1", "study": "S2", "image": "I2"},
+    ]
+    found = done(tmp_path, table, *images)
+    assert found.lines.spread == spread
+    assert bool(found.lines.fallback) == ("\n9." in table)

@@ -21,13 +21,13 @@ import numpy as np
 
 from fedward.dataset.manifest import Row
 from fedward.dicom.geometry import SAME_WITHIN, Place, order_slices, volume_spacing_mm
-from fedward.dicom.nifti import stem
 from fedward.errors import StudyError
 from fedward.indexing.labels import Assigned, LabelTable
 from fedward.indexing.match_masks import match_masks
 from fedward.indexing.quality import FileFacts, tilt_flags
 from fedward.indexing.quarantine import Quarantined
 from fedward.indexing.site_key import Kind, SiteKey
+from fedward.indexing.tables.paths import file_names
 from fedward.indexing.tables.spellings import cohort_spellings
 from fedward.indexing.volume import Volume
 from fedward.settings import CohortPolicy
@@ -191,7 +191,7 @@ def _names(volume: Volume, key: SiteKey) -> dict[Kind, frozenset[str]]:
     first = volume.findings[0]
     images = {one.instance for one in volume.findings}
     if first.format == "nifti":
-        images.add(key.pseudonym("image", stem(first.path)))
+        images |= file_names(first.path, key)
     return {
         "image": frozenset(images),
         "series": frozenset({first.series} - {""}),

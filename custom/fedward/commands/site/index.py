@@ -189,7 +189,12 @@ def _no_value(words: dict[str, int]) -> str:
 
 
 def _doubtful(lines: LabelLines) -> bool:
-    return bool(lines.matched + lines.blank < lines.lines or lines.unnamed_columns)
+    return bool(
+        lines.matched + lines.blank < lines.lines
+        or lines.unnamed_columns
+        or lines.identifying_columns
+        or lines.fallback
+    )
 
 
 def _account(lines: LabelLines, cohort: str) -> Table:
@@ -199,17 +204,33 @@ def _account(lines: LabelLines, cohort: str) -> Table:
     table = Table("lines", "outcome", "which means that a line", title_justify="left", caption_justify="left")
     table.title = f"label table of cohort {cohort}: {lines.lines} lines"
     table.add_row(str(lines.matched), "matched", "names an image of the cohort")
+    if lines.fallback:
+        table.add_row("", lines.fallback, "labels every image of what it names there")
+    if lines.spread:
+        meaning = (
+            "may give a label to the wrong image: patients, studies or series that have several lines with the same "
+            "labels, or of which one line labels several images or studies"
+        )
+        table.add_row("", f"warning: labels spread: {lines.spread}", meaning)
     if lines.unmatched:
-        table.add_row(str(lines.unmatched), "unmatched", "names no image of the cohort")
+        meaning = "names no image of the index (an image in quarantine is not in it)"
+        table.add_row(str(lines.unmatched), "unmatched", meaning)
+    if lines.set_aside:
+        table.add_row(
+            str(lines.set_aside), "  in quarantine", "is one of the unmatched, and names what is in quarantine"
+        )
     if lines.respelled:
-        meaning = f"of these, would match in another spelling, as 0012 for 12: {RESPELLED}"
-        table.add_row(str(lines.respelled), "respelled", meaning)
+        meaning = f"is one of the unmatched; its id is spelled otherwise in the files: {RESPELLED}"
+        table.add_row(str(lines.respelled), "  respelled", meaning)
     for one in lines.refused:
         table.add_row(str(one.count), f"refused: {one.reason}, {shown_lines(one)}", one.meaning)
     if lines.blank:
         table.add_row(str(lines.blank), "blank", "is empty")
     if lines.unnamed_columns:
         table.add_row("", f"ignored columns: {lines.unnamed_columns}", "holds values there, under an empty heading")
+    if count := len(lines.identifying_columns):
+        shown = f"columns not kept, because they identify people: {count}"
+        table.add_row("", shown, f"holds values there, which were not read: {', '.join(lines.identifying_columns)}")
     if lines.refused:
         table.caption = f"{REFUSED} in the index folder lists every refused line"
     return table

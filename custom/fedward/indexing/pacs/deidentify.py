@@ -34,8 +34,6 @@ from fedward.indexing.pacs.pixels import pixels_alone
 from fedward.indexing.quality import age_years
 from fedward.indexing.site_key import Kind, SiteKey
 
-_EDITION = "dicomfields_2026c"
-"""Edition of PS3.15 table E.1-1 for the second check."""
 _METHOD = f"Fedward table {profile.EDITION}, over PS3.15 Basic Profile 2026c"
 _CODES = (
     ("113100", "Basic Application Confidentiality Profile"),
@@ -179,7 +177,7 @@ _OURS = {
 
 
 def _profile() -> dict[Any, Any]:
-    rules: dict[Any, Any] = initialize_actions(_EDITION)
+    rules: dict[Any, Any] = initialize_actions(profile.STANDARD)
     return rules
 
 

@@ -193,6 +193,9 @@ EXCEPTIONS: frozenset[str] = frozenset(
 )
 """Attributes of PS3.15 table E.1-1 that this table keeps or sets anew; all others of that table are removed."""
 
+STANDARD = "dicomfields_2026c"
+"""Edition of PS3.15 table E.1-1, by the name that dicom-anonymizer gives it."""
+
 EDITION = "2"
 """Edition of this table, raised when it changes: images of different editions are not mixed."""
 

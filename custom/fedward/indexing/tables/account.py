@@ -11,7 +11,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +22,20 @@ from fedward.indexing.tables.reading import RefusedLine
 ACCOUNT, REFUSED = "labels.json", "labels-refused.csv"
 REASONS: dict[str, str] = {
     "cell-count": "has more or fewer cells than there are headings: put a value that holds the separator, such as a "
-    "decimal comma, in quotes",
-    "quote-not-closed": "has a quote that is not closed, or that closes inside a cell, or belongs to a cell that takes "
-    "in what looks like a line of its own: close the quotes, and take line breaks out of cells",
+    "decimal comma, in quotes; write a separator for each empty cell at the end, and no more",
+    "quote-not-closed": "has a quote that is not closed, or that closes inside a cell, or is part of a cell with line "
+    "breaks that may be several lines: close the quotes, and take line breaks out of cells",
     "no-id": "has values and no identifier, or a word such as NA in its place: write it, or remove the line",
-    "contradicting-ids": "names no image by all its identifiers together, for they are of different images or patients "
-    "of the cohort: correct the line, or remove a key column",
-    "ambiguous-id": "has an identifier that may be another's in short, as 12 for 0012: write the ids as text, with "
-    "their leading zeros, give both a line, or key the table by StudyInstanceUID",
+    "contradicting-ids": "has identifiers of different images or patients: one of them is not that of the image which "
+    "the others name: correct the line, or remove a key column",
+    "ambiguous-id": "has an identifier that several patients or images may have: 12 for 12 and 0012 (write the ids as "
+    "text, with their leading zeros, give both a line, or key the table by StudyInstanceUID), or a file name in "
+    "several folders (write it with its folder)",
+    "conflicting-lines": "gives other labels than another line for the same patient, study or image: keep one of them; "
+    "several lines for one patient: key the table by StudyInstanceUID or SOPInstanceUID (NIfTI: Image)",
 }
 """Reason for which a line of the label table gives no label -> explanation and remedy."""
-RESPELLED = "write the ids as text, with their leading zeros"
+RESPELLED = "write the ids as text, with their leading zeros, and file names and capitals as in the files"
 """Remedy for identifiers that name something in another spelling."""
 _SHOWN = 5
 
@@ -67,10 +70,16 @@ class LabelLines:
         unmatched: lines that name none.
         respelled: those of ``unmatched`` whose identifier is one of the cohort's in another spelling: without leading
             zeros, as a decimal number, in another case.
+        set_aside: those of ``unmatched`` that name a patient, a study or a NIfTI file of which all is in quarantine.
+        matched_by: key column -> those of ``matched`` that count under it.
+        fallback: which columns count because no line names an image by a more specific one; "" if it is not so.
+        spread: patients, studies or series that, with a fallback, several lines label alike, or of which one line
+            labels several images, series or studies.
         blank: lines whose cells are all empty.
         refused: refused lines, most frequent reason first.
         missing: label column -> word for no value, such as "NA" -> images that it leaves without that label.
         unnamed_columns: columns that hold values under an empty heading; they are ignored.
+        identifying_columns: headings of the columns that are not kept, because they identify people; printable and cut.
     """
 
     lines: int
@@ -81,6 +90,19 @@ class LabelLines:
     refused: tuple[Refusal, ...]
     missing: dict[str, dict[str, int]]
     unnamed_columns: int
+    identifying_columns: tuple[str, ...] = ()
+    set_aside: int = 0
+    matched_by: dict[str, int] = field(default_factory=dict)
+    fallback: str = ""
+    spread: int = 0
+
+
+def fallback_in_words(counted: Iterable[str], unused: Sequence[str]) -> str:
+    """Return one phrase on the key columns that count in place of more specific ones; "" if all of those count."""
+    if not unused:
+        return ""
+    names = " and no line's ".join(unused)
+    return f"matched by {' and '.join(counted)}: no line's {names} names an image here"
 
 
 def tally_refused(refused: Iterable[RefusedLine]) -> tuple[Refusal, ...]:
@@ -155,7 +177,8 @@ def read_account(folder: Path) -> LabelLines | None:
     try:
         content: dict[str, Any] = json.loads((folder / ACCOUNT).read_text(encoding="utf-8"))
         refused = tuple(Refusal(**{**one, "first_lines": tuple(one["first_lines"])}) for one in content.pop("refused"))
-        return LabelLines(refused=refused, **content)
+        identifying = tuple(content.pop("identifying_columns", ()))
+        return LabelLines(refused=refused, identifying_columns=identifying, **content)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, LookupError, AttributeError):

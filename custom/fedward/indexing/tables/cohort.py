@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from fedward.indexing.site_key import Kind, SiteKey
 from fedward.indexing.tables.rows import KEY_COLUMNS, LabelRow
-from fedward.indexing.tables.spellings import Spellings, spellings_of
+from fedward.indexing.tables.spellings import Spellings, spellings_of, whole_spellings
 
 Names = Mapping[Kind, frozenset[str]]
-"""Pseudonyms by which a row may name an image, by kind; several for the slices of a volume."""
+"""Pseudonyms by which a row may name an image, by kind; several for the slices of a volume and for a NIfTI file."""
+_NOBODY: frozenset[int] = frozenset()
 
 
 class Cohort:
@@ -26,38 +27,83 @@ class Cohort:
             for kind, names in image.items():
                 for name in names:
                     self.named[kind].setdefault(name, set()).add(number)
-        self.usable = [kind for kind in self.named if any(row.keys.get(kind) in self.named[kind] for row in rows)]
         self._spellings, self._key = spellings, key
-        self._in_table = {name for row in rows for name in row.keys.values()}
+        self.usable = [kind for kind in self.named if any(self.images_of(row, kind) for row in rows)]
+        meant = (self._names(row, kind) for row in rows for kind in row.keys)
+        self._in_table = {name for names in meant if len(names) == 1 for name in names}
 
     def counts_under(self, row: LabelRow) -> Kind | None:
         """Return the most specific usable kind by which the row names anything."""
         return next((kind for kind in self.usable if kind in row.keys), None)
 
+    def images_of(self, row: LabelRow, kind: Kind) -> frozenset[int]:
+        """Return the numbers of the images that the row names by one kind."""
+        known = self.named[kind]
+        return _NOBODY.union(*(known.get(name, ()) for name in self._names(row, kind)))
+
     def doubt(self, row: LabelRow) -> str:
         """Return the reason to refuse a row, "" for none."""
-        present = [self.named[kind][name] for kind, name in row.keys.items() if name in self.named[kind]]
-        if present and not set.intersection(*present):
-            return "contradicting-ids"
+        if len(self.images_of(row, "image")) + len(self._set_aside(row, "image")) > 1:
+            return "ambiguous-id"
+        found = {kind: self.images_of(row, kind) for kind in row.keys}
+        named = [images for images in found.values() if images]
+        if not named:
+            return ""
+        here = frozenset.intersection(*named)
         kind = self.counts_under(row)
-        if kind is not None and row.keys[kind] in self.named[kind] and self._alike(row, kind) - self._in_table:
+        if not here or (kind is not None and found[kind] and self._is_denied(row, here)):
+            return "contradicting-ids"
+        if kind is not None and found[kind] and self._alike(row, kind) - self._in_table:
             return "ambiguous-id"
         return ""
 
     def is_respelled(self, row: LabelRow) -> bool:
         """True for an unmatched row whose identifier, in another spelling, is that of an image of the cohort."""
-        counted = self.counts_under(row)
-        kinds = row.keys if counted is None else (counted,)
         return any(
-            row.keys[kind] not in self._spellings and not self.named[kind].keys().isdisjoint(self._alike(row, kind))
-            for kind in kinds
+            self._spellings.keys().isdisjoint(self._names(row, kind))
+            and not self.named[kind].keys().isdisjoint(self._alike(row, kind))
+            for kind in self._counted(row)
         )
+
+    def is_set_aside(self, row: LabelRow) -> bool:
+        """True for an unmatched row that names a patient, a study or a NIfTI file of which all is in quarantine."""
+        return any(self._set_aside(row, kind) for kind in self._counted(row))
+
+    def _is_denied(self, row: LabelRow, here: frozenset[int]) -> bool:
+        """True if the row has an identifier of a usable kind that none of these images has, in no spelling."""
+        for kind in self.usable:
+            if kind in row.keys and not self.images_of(row, kind):
+                known = self.named[kind]
+                if here.isdisjoint(_NOBODY.union(*(known.get(name, ()) for name in self._alike(row, kind)))):
+                    return True
+        return False
+
+    def _counted(self, row: LabelRow) -> Sequence[Kind]:
+        counted = self.counts_under(row)
+        return tuple(row.keys) if counted is None else (counted,)
+
+    def _set_aside(self, row: LabelRow, kind: Kind) -> set[str]:
+        return {name for name in self._names(row, kind) if name in self._spellings and name not in self.named[kind]}
+
+    def _names(self, row: LabelRow, kind: Kind) -> frozenset[str]:
+        """Return the names by which cohort and quarantine know what the row names; its own name if they do not.
+
+        A path in the table means the files whose paths end in it, and the file whose path is the longest end of it.
+        """
+        if kind not in row.keys:
+            return frozenset()
+        name = row.keys[kind]
+        if kind != "image":
+            return frozenset({name})
+        longest = [one for one in row.files if one in self._spellings or one in self.named["image"]][:1]
+        return frozenset().union(*(self._spellings.get(one, frozenset({one})) for one in (name, *longest)))
 
     def _alike(self, row: LabelRow, kind: Kind) -> set[str]:
         """Return the identifiers of the cohort, and of its quarantine, that the row's identifier may stand for."""
-        alike: set[str] = set()
-        for spelling in spellings_of(kind, row.ids[kind], self._key):
-            alike |= self._spellings.get(spelling, frozenset())
-            if spelling in self.named[kind]:
-                alike.add(spelling)
-        return alike - {row.keys[kind]}
+        spellings = spellings_of(kind, row.ids[kind], self._key)
+        if kind == "image" and row.files:
+            ends = whole_spellings(row.ids[kind], self._key)
+            spellings = spellings.union([one for one in ends if one in self._spellings][:1])
+        known = self.named[kind].keys()
+        alike = (self._spellings.get(spelling, {spelling} & known) for spelling in spellings)
+        return set().union(*alike) - self._names(row, kind)

@@ -9,13 +9,14 @@ from fedward.dicom.nifti import stem
 from fedward.indexing.quality import FileFacts
 from fedward.indexing.site_key import Kind, SiteKey
 from fedward.indexing.tables.identifiers import normal_form, paddings
+from fedward.indexing.tables.paths import endings, file_names, whole_form, whole_name
 
 Spellings = Mapping[str, frozenset[str]]
 """Pseudonym of an identifier, exact or in normal form -> exact pseudonyms of the identifiers with that normal form."""
 
 
 def cohort_spellings(images: Iterable[FileFacts], key: SiteKey) -> Spellings:
-    """Map the normal forms of the images' patients, and of the names of NIfTI files, to their pseudonyms.
+    """Map the normal forms of the images' patients, and of the paths of NIfTI files, to their pseudonyms.
 
     Args:
         images: findings with pseudonyms; those in quarantine too, since a line of the table may mean one of them.
@@ -25,13 +26,15 @@ def cohort_spellings(images: Iterable[FileFacts], key: SiteKey) -> Spellings:
     for one in images:
         for spelling in {one.patient_alike, one.patient} - {""}:
             known[spelling].add(one.patient)
+        if one.study:
+            known[one.study].add(one.study)
         if one.format == "nifti":
-            name = stem(one.path)
-            kinds: tuple[Kind, ...] = ("image", "study")
-            for kind in kinds:
-                exact = key.pseudonym(kind, name)
-                known[key.alike(kind, name)].add(exact)
-                known[exact].add(exact)
+            study = key.pseudonym("study", stem(one.path))
+            known[key.alike("study", stem(one.path))].add(study)
+            whole = whole_name(one.path, key)
+            forms = {key.alike("image", whole_form(ending)) for ending in endings(one.path)}
+            for spelling in {*file_names(one.path, key), *forms, key.alike("image", f"/{whole_form(one.path)}")} - {""}:
+                known[spelling].add(whole)
     return {spelling: frozenset(names) for spelling, names in known.items()}
 
 
@@ -41,6 +44,11 @@ def spellings_of(kind: Kind, identifier: str, key: SiteKey) -> frozenset[str]:
     The normal form, by ``SiteKey.alike``; and, for images from an archive, whose files hold only pseudonyms: exact
     pseudonyms of the normal form, in lower and upper case, and of a number with leading zeros.
     """
-    form = normal_form(identifier.rsplit("\\", 1)[-1] if kind == "image" else identifier)
+    form = whole_form(identifier) if kind == "image" else normal_form(identifier)
     others = {form, form.upper(), *paddings(form)} - {"", identifier}
     return frozenset({key.pseudonym(kind, one) for one in others} | {key.alike(kind, form)}) - {""}
+
+
+def whole_spellings(path: str, key: SiteKey) -> tuple[str, ...]:
+    """Return the normal forms of the endings of a path of the table, as whole paths of files, longest first."""
+    return tuple(key.alike("image", f"/{whole_form(ending)}") for ending in endings(path))

@@ -91,7 +91,7 @@ def test_each_line_of_the_label_table_is_said(
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines() if "│" in line]
     assert ["label tb", "1 of 2 images (yes: 1); 1 NA counts as no value"] in rows
     assert ["lines of the label table", "6, of which 2 name an image"] in rows
-    assert ["2", "unmatched", "names no image of the cohort"] in rows
+    assert ["2", "unmatched", "names no image of the index (an image in quarantine is not in it)"] in rows
     assert any(
         row[:2] == ["1", "respelled"] and "write the ids as text, with their leading zeros" in row[2] for row in rows
     )
@@ -117,6 +117,11 @@ def test_each_line_of_the_label_table_for_scripts(
         "blank": 1,
         "missing": {"tb": {"NA": 1}},
         "unnamed_columns": 1,
+        "identifying_columns": [],
+        "set_aside": 0,
+        "matched_by": {"PatientID": 2},
+        "fallback": "",
+        "spread": 0,
     }
     assert (refusal["reason"], refusal["count"], refusal["first_lines"]) == ("cell-count", 1, [4])
 

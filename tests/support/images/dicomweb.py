@@ -33,6 +33,7 @@ class DicomWeb(BaseAdapter):
         shuffles: where given, the order is another one for each page.
         states: the number that it states for a number of series or instances; None for none.
         nameless: UIDs that its lists leave out of their answers.
+        value: the attribute of a value; null UIDs and modalities of some archives, numbers such as 3.0 of others.
         sends_all: False if a retrieval of a series, too, brings no more than ``cap``.
     """
 
@@ -45,11 +46,16 @@ class DicomWeb(BaseAdapter):
         self.shuffles: random.Random | None = None
         self.states: Callable[[int], int | None] = lambda number: number
         self.nameless: frozenset[str] = frozenset()
+        self.value: Callable[[str, object], dict[str, Any]] = _value
         self.asked: list[str] = []
 
     def __repr__(self) -> str:
         numbers = Counter((one.StudyInstanceUID[-4:], one.SeriesInstanceUID[-4:]) for one in self.held)
-        told = {name: value for name, value in vars(self).items() if name not in ("held", "asked", "states", "config")}
+        told = {
+            name: value
+            for name, value in vars(self).items()
+            if name not in ("held", "asked", "states", "value", "config")
+        }
         return f"DicomWeb({dict(numbers)}, {told}, states {self.states(5)} of 5)"
 
     def session(self, *_: object) -> requests.Session:
@@ -105,16 +111,16 @@ class DicomWeb(BaseAdapter):
         for uid in dict.fromkeys(str(one[keyword].value) for one in own):
             inside = [one for one in own if one[keyword].value == uid]
             series = len({one.SeriesInstanceUID for one in inside})
-            answer = {"00080020": _value("DA", "20200101"), "00080060": _value("CS", inside[0].Modality)}
+            answer = {"00080020": _value("DA", "20200101"), "00080060": self.value("CS", inside[0].Modality)}
             if uid not in self.nameless:
-                answer[f"{inside[0][keyword].tag:08X}"] = _value("UI", uid)
+                answer[f"{inside[0][keyword].tag:08X}"] = self.value("UI", uid)
             numbers = {
                 "studies": (("00201206", series), ("00201208", len(inside))),
                 "series": (("00201209", len(inside)),),
             }
             for tag, number in numbers.get(path[-1], ()):
                 if (stated := self.states(number)) is not None:
-                    answer[tag] = _value("IS", stated)
+                    answer[tag] = self.value("IS", stated)
             found.append(answer)
         return found
 

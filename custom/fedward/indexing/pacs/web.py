@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 
 import requests
 from dicomweb_client.web import DICOMwebClient
-from pydicom.datadict import keyword_for_tag, tag_for_keyword
 
 from fedward.dicom.header import quiet
 from fedward.errors import CohortError, FedwardError, StudyError
@@ -33,6 +32,7 @@ from fedward.indexing.pacs.archive import (
     studies_cut_short,
 )
 from fedward.indexing.pacs.listing import pages
+from fedward.indexing.pacs.listing.dicom_json import count, first, keywords
 from fedward.settings import Pacs
 
 PAGE = 500
@@ -77,7 +77,7 @@ class WebArchive:
         fields = ["SeriesInstanceUID", "Modality", _SERIES_NUMBER]
 
         def read(one: Mapping[str, Any]) -> Series:
-            return Series(study, _first(one, fields[0]), _first(one, fields[1]).upper(), _count(one, _SERIES_NUMBER))
+            return Series(study, first(one, fields[0]), first(one, fields[1]).upper(), count(one, _SERIES_NUMBER))
 
         return self._listed(fields[0], self._client.search_for_series, read, fields=fields, study_instance_uid=study)
 
@@ -86,7 +86,7 @@ class WebArchive:
         fields = ["SOPInstanceUID", "SOPClassUID"]
 
         def read(one: Mapping[str, Any]) -> Instance:
-            return Instance(_first(one, fields[0]), _first(one, fields[1]))
+            return Instance(first(one, fields[0]), first(one, fields[1]))
 
         return self._listed(fields[0], self._client.search_for_instances, read, fields=fields, **place)
 
@@ -118,7 +118,7 @@ class WebArchive:
             self._announced = 0
             with self._answering():
                 found = search(search_filters=dict(filters or {}), limit=limit or PAGE, offset=offset, **asked)
-                return pages.Page([(_first(one, level), one) for one in found], self._announced)
+                return pages.Page([(first(one, level), one) for one in found], self._announced)
 
         listed = (
             pages.read(ask, limit=PAGE)
@@ -135,13 +135,13 @@ class WebArchive:
 
     def _warns_of_nothing(self, studies: Sequence[Mapping[str, Any]]) -> bool:
         """True if the archive warns of more even where there is none: it finds one study by its UID, and warns."""
-        uid = next((found for one in studies if (found := _first(one, _STUDY_UID))), None)
+        uid = next((found for one in studies if (found := first(one, _STUDY_UID))), None)
         if uid is None:
             return False
         self._announced = 0
         with self._answering():
             found = self._client.search_for_studies(search_filters={_STUDY_UID: uid}, limit=PAGE, offset=0)
-            return self._announced != 0 and [_first(one, _STUDY_UID) for one in found] == [uid]
+            return self._announced != 0 and [first(one, _STUDY_UID) for one in found] == [uid]
 
     def _note(self, response: requests.Response, **_: Any) -> None:
         """Note the number of further answers that a response announces: the client library only logs the header."""
@@ -228,16 +228,6 @@ def read_credentials(path: Path) -> str:
     raise CohortError("no credentials in here", where=path, remedy="write user:password or Bearer TOKEN, on one line")
 
 
-def _first(answer: Mapping[str, Any], keyword: str) -> str:
-    values = answer.get(f"{tag_for_keyword(keyword):08X}", {}).get("Value") or [""]
-    return str(values[0]).strip(" \0")
-
-
 def _study(answer: Mapping[str, Any]) -> Study:
-    numbers = (_count(answer, keyword) for keyword in _STUDY_NUMBERS)
-    return Study(_first(answer, _STUDY_UID), frozenset(map(keyword_for_tag, answer)), *numbers)
-
-
-def _count(answer: Mapping[str, Any], keyword: str) -> int | None:
-    number = _first(answer, keyword)
-    return int(number) if number.isdecimal() else None
+    numbers = (count(answer, keyword) for keyword in _STUDY_NUMBERS)
+    return Study(first(answer, _STUDY_UID), keywords(answer), *numbers)

@@ -180,6 +180,30 @@ def test_what_has_no_uid_is_counted_and_listed(tmp_path: Path, connect: Callable
     assert fetched(tmp_path).refused == {"no-uid": 3}, "the series brings the instances without a UID in its list"
 
 
+def test_a_null_modality_drops_no_series_and_a_null_uid_is_counted(
+    tmp_path: Path, connect: Callable[[DicomWeb], None]
+) -> None:
+    archive = DicomWeb([*slices(3), *slices(2, patient="Q")])
+    unnamed = archive.held[-1].StudyInstanceUID
+    archive.value = lambda vr, value: {"vr": vr, "Value": [None if vr == "CS" or value == unnamed else value]}
+    connect(archive)
+    done = fetched(tmp_path, modalities=("CT",))
+    assert (done.found, done.fetched, done.refused) == (5, 3, {"no-uid": 2})
+    assert not any("None" in one for one in archive.asked)
+
+
+@pytest.mark.parametrize("kind", [float, str, lambda number: f"{number}.0"])
+def test_a_number_speaks_in_any_notation(
+    tmp_path: Path, connect: Callable[[DicomWeb], None], kind: Callable[[Any], object]
+) -> None:
+    archive = DicomWeb(slices(4))
+    archive.value = lambda vr, value: {"vr": vr, "Value": [kind(value) if vr == "IS" else value]}
+    archive.cap, archive.heeds_offset, archive.sends_all, archive.warns = 3, False, False, "never"
+    connect(archive)
+    done = fetched(tmp_path)
+    assert (done.fetched, done.refused) == (3, {"not-listed": 1})
+
+
 @pytest.mark.parametrize("states", [lambda number: number - 1, lambda number: 0, lambda number: None])
 def test_a_number_that_is_too_small_or_absent_loses_nothing(
     tmp_path: Path, connect: Callable[[DicomWeb], None], states: Callable[[int], int | None]

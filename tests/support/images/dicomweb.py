@@ -34,6 +34,8 @@ class DicomWeb(BaseAdapter):
         states: the number that it states for a number of series or instances; None for none.
         nameless: UIDs that its lists leave out of their answers.
         value: the attribute of a value; null UIDs and modalities of some archives, numbers such as 3.0 of others.
+        partial: None, or the sign of a series sent in part: "206", or "broken", without its last boundary.
+        broken: instances; an answer that would hold one is the status that they are given, or ends the connection: 0.
         sends_all: False if a retrieval of a series, too, brings no more than ``cap``.
     """
 
@@ -43,6 +45,8 @@ class DicomWeb(BaseAdapter):
         self.cap = self.window = 500
         self.heeds_offset = self.sends_all = True
         self.warns: Warns = "truly"
+        self.partial: str | None = None
+        self.broken: dict[str, int] = {}
         self.shuffles: random.Random | None = None
         self.states: Callable[[int], int | None] = lambda number: number
         self.nameless: frozenset[str] = frozenset()
@@ -76,7 +80,12 @@ class DicomWeb(BaseAdapter):
         else:
             body, headers = self._multipart(path)
         response = requests.Response()
-        response.status_code, response.url, response.request = 200, str(request.url), request
+        response.status_code = 206 if self.partial == "206" and len(path) == 4 else 200
+        if path[-1] not in ("studies", "series", "instances") and (broken := self._broken(path)) is not None:
+            if broken == 0:
+                raise requests.ConnectionError
+            response.status_code = broken
+        response.url, response.request = str(request.url), request
         response.headers.update(headers)
         response.raw = HTTPResponse(io.BytesIO(body), headers=headers, status=200, preload_content=False)
         return response
@@ -124,6 +133,10 @@ class DicomWeb(BaseAdapter):
             found.append(answer)
         return found
 
+    def _broken(self, path: Sequence[str]) -> int | None:
+        own = (one for one in self.held if one.SeriesInstanceUID == path[3] and path[5:] in ([], [one.SOPInstanceUID]))
+        return next((self.broken[one.SOPInstanceUID] for one in own if one.SOPInstanceUID in self.broken), None)
+
     def _multipart(self, path: Sequence[str]) -> tuple[bytes, dict[str, str]]:
         own = [one for one in self.held if one.SeriesInstanceUID == path[3]]
         if len(path) == 6:
@@ -132,6 +145,8 @@ class DicomWeb(BaseAdapter):
         body = b"".join(
             b"--" + _BOUNDARY + b"\r\nContent-Type: application/dicom\r\n\r\n" + as_bytes(one) + b"\r\n" for one in sent
         )
+        if self.partial == "broken" and len(path) == 4:
+            return body, {"Content-Type": 'multipart/related; type="application/dicom"; boundary=B'}
         kind = 'multipart/related; type="application/dicom"; boundary=B'
         return body + b"--" + _BOUNDARY + b"--\r\n", {"Content-Type": kind}
 

@@ -67,8 +67,11 @@ class Archive(Protocol):
     def instances(self, series: Series) -> list[Instance]:
         """Return all instances of a series. Raises ``CutShortError`` if there may be more."""
 
-    def retrieve(self, series: Series, wanted: Sequence[Instance], receive: Receive, *, alone: bool) -> None:
+    def retrieve(self, series: Series, wanted: Sequence[Instance], receive: Receive, *, alone: bool) -> int:
         """Have ``wanted`` sent to ``receive``; an instance that has not arrived on return was not sent.
+
+        Return the number of instances that by the archive's own word it did not send, without those that ``receive``
+        did not take: C-GET and C-MOVE count failed sub-operations, and a DICOMweb answer may be partial.
 
         Args:
             series: series of the instances.
@@ -77,7 +80,8 @@ class Archive(Protocol):
             alone: True to request each instance by itself instead of the whole series.
 
         Raises:
-            StudyError: "archive-refused", with the archive's status.
+            StudyError: "archive-refused", with the archive's status; of several instances requested alone, after
+                each was requested.
         """
 
     def close(self) -> None:

@@ -32,6 +32,7 @@ from fedward.indexing.pacs.archive import (
     studies_cut_short,
 )
 from fedward.indexing.pacs.listing import pages
+from fedward.indexing.pacs.listing.body import Body
 from fedward.indexing.pacs.listing.dicom_json import count, first, keywords
 from fedward.settings import Pacs
 
@@ -52,6 +53,7 @@ class WebArchive:
         self._session = session(pacs)
         self._session.hooks["response"].append(self._note)
         self._announced: int | None = 0
+        self._body = Body()
         logging.getLogger("dicomweb_client").setLevel(logging.CRITICAL + 1)  # it logs the archive's own words
         self._client = DICOMwebClient(self._url.rstrip("/"), session=self._session, timeout=pacs.timeout_s)
         self._client.set_http_retry_params(retry=False)
@@ -90,14 +92,22 @@ class WebArchive:
 
         return self._listed(fields[0], self._client.search_for_instances, read, fields=fields, **place)
 
-    def retrieve(self, series: Series, wanted: Sequence[Instance], receive: Receive, *, alone: bool) -> None:
-        with self._answering(), quiet():
-            if not alone:
+    def retrieve(self, series: Series, wanted: Sequence[Instance], receive: Receive, *, alone: bool) -> int:
+        if not alone:
+            with self._answering(), quiet():
                 for sent in self._client.iter_series(series.study, series.uid, media_types=_AS_STORED):
                     receive(sent)
-                return
-            for one in wanted:
-                receive(self._client.retrieve_instance(series.study, series.uid, one.uid, media_types=_AS_STORED))
+            return int(self._body.partial)
+        refusal: StudyError | None = None
+        for one in wanted:
+            try:
+                with self._answering(), quiet():
+                    receive(self._client.retrieve_instance(series.study, series.uid, one.uid, media_types=_AS_STORED))
+            except StudyError as refused:
+                refusal = refusal or refused
+        if refusal is not None:
+            raise refusal
+        return 0
 
     def close(self) -> None:
         self._session.close()
@@ -144,7 +154,8 @@ class WebArchive:
             return self._announced != 0 and [first(one, _STUDY_UID) for one in found] == [uid]
 
     def _note(self, response: requests.Response, **_: Any) -> None:
-        """Note the number of further answers that a response announces: the client library only logs the header."""
+        """Note a response's end, and the number of further answers that it announces: the client only logs those."""
+        self._body = Body(response)
         self._announced = pages.announced(response.status_code, response.headers.get("Warning", ""))
 
     @contextmanager

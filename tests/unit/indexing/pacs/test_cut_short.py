@@ -139,6 +139,49 @@ def test_instances_that_do_not_come_with_the_series_either_are_lost_and_counted(
     assert (whole.already, whole.fetched, whole.refused) == (3, 4, {})
 
 
+@pytest.mark.parametrize("partial", ["206", "broken"])
+@pytest.mark.parametrize(("stated", "lost"), [(False, {"sent-in-part": 1}), (True, {"cut-short": 2})])
+def test_a_cut_list_and_a_series_sent_in_part_do_not_make_a_whole(
+    tmp_path: Path, connect: Callable[[DicomWeb], None], partial: str, stated: bool, lost: dict[str, int]
+) -> None:
+    archive = DicomWeb(slices(5))
+    archive.heeds_offset, archive.cap, archive.partial = False, 1, partial
+    archive.states = lambda number: number if stated else None
+    connect(archive)
+    whole = fetched(tmp_path)
+    assert whole.fetched == 5 and whole.refused == ({} if stated else {"sent-in-part": 1}), "a number speaks for it"
+    shutil.rmtree(tmp_path / "images")
+    archive.sends_all, archive.cap = False, 3
+    done = fetched(tmp_path)
+    assert done.fetched == 3 and sum(done.refused.values()) >= sum(lost.values())
+    archive.partial, archive.cap = None, 500
+    again = fetched(tmp_path)
+    assert (again.already, again.fetched, again.refused) == (3, 2, {}), "the next run asks again"
+
+
+def test_a_series_sent_in_part_whose_list_is_whole_is_asked_for_by_name(
+    tmp_path: Path, connect: Callable[[DicomWeb], None]
+) -> None:
+    archive = DicomWeb(slices(5))
+    archive.sends_all, archive.cap, archive.partial = False, 3, "206"
+    connect(archive)
+    done = fetched(tmp_path)
+    assert (done.fetched, done.refused) == (5, {})
+
+
+@pytest.mark.parametrize("status", [404, 410, 406, 500])
+@pytest.mark.parametrize("bad", [[0], [2], [0, 1, 4]])
+def test_one_bad_instance_takes_no_neighbour_along(
+    tmp_path: Path, connect: Callable[[DicomWeb], None], status: int, bad: list[int]
+) -> None:
+    archive = DicomWeb(slices(5))
+    archive.broken = {archive.held[n].SOPInstanceUID: status for n in bad}
+    connect(archive)
+    done = fetched(tmp_path)
+    assert (done.fetched, done.refused) == (5 - len(bad), {"archive-refused": len(bad)})
+    assert {line["detail"] for line in lines(tmp_path)} == {f"HTTP {status}"}
+
+
 def test_series_that_the_list_lacks_are_lost_and_counted(tmp_path: Path, connect: Callable[[DicomWeb], None]) -> None:
     held = [one for name in range(4) for one in slices(2, name=name)]
     archive = DicomWeb(held)

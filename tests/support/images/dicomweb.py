@@ -120,7 +120,7 @@ class DicomWeb(BaseAdapter):
         for uid in dict.fromkeys(str(one[keyword].value) for one in own):
             inside = [one for one in own if one[keyword].value == uid]
             series = len({one.SeriesInstanceUID for one in inside})
-            answer = {"00080020": _value("DA", "20200101"), "00080060": self.value("CS", inside[0].Modality)}
+            answer = {"00080020": self.value("DA", "20200101"), "00080060": self.value("CS", inside[0].Modality)}
             if uid not in self.nameless:
                 answer[f"{inside[0][keyword].tag:08X}"] = self.value("UI", uid)
             numbers = {

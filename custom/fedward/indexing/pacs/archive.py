@@ -21,12 +21,16 @@ class Study:
         uid: StudyInstanceUID.
         answered: keywords in the answer; the archive may omit some that were requested.
         series, instances: numbers of series and of instances, of all modalities, if the archive states them.
+        unlike: keywords of the query's keys that the answer's values contradict.
+        empty: keywords in the answer without a value.
     """
 
     uid: str = field(repr=False)
     answered: frozenset[str]
     series: int | None = None
     instances: int | None = None
+    unlike: frozenset[str] = frozenset()
+    empty: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

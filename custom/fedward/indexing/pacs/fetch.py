@@ -149,14 +149,22 @@ class _Run:
             remedy = "ask the archive's keepers for the keys that it knows, and correct query in site.toml"
             raise CohortError(f"archive has no study with {shown(keys)}", where=place_of(self._pacs), remedy=remedy)
         for keyword, value in keys.items():
-            if value and not any(keyword in one.answered for one in [*found.named, *found.nameless]):
-                remedy = "take it out of query in site.toml: studies that nobody asked for would be fetched"
-                raise CohortError(
-                    "archive does not search by this key", where=place_of(self._pacs), value=keyword, remedy=remedy
-                )
+            if value:
+                self._match(keyword, [*found.named, *found.nameless])
         for one in found.nameless:
             self._lose("", "", StudyError("no-uid", "a study"), instances=one.instances)
         return found.named
+
+    def _match(self, keyword: str, studies: list[Study]) -> None:
+        """Raise ``CohortError`` if the archive did not search by a key: no answer has it, or one contradicts it."""
+        remedy = "take it out of query in site.toml: studies that nobody asked for would be fetched"
+        what = None
+        if not any(keyword in one.answered - one.empty for one in studies):
+            what = "archive does not search by this key"
+        elif others := sum(keyword in one.unlike for one in studies):
+            what = f"archive answers with {others} of {len(studies)} studies that do not match this key"
+        if what is not None:
+            raise CohortError(what, where=place_of(self._pacs), value=keyword, remedy=remedy)
 
     def _series_of(self, study: Study) -> ListedStudy | None:
         """Return the study's series; None if the archive refuses."""

@@ -33,7 +33,8 @@ from fedward.indexing.pacs.archive import (
 )
 from fedward.indexing.pacs.listing import pages
 from fedward.indexing.pacs.listing.body import Body
-from fedward.indexing.pacs.listing.dicom_json import count, first, keywords
+from fedward.indexing.pacs.listing.dicom_json import count, first, keywords, values
+from fedward.indexing.pacs.listing.matching import unlike
 from fedward.settings import Pacs
 
 PAGE = 500
@@ -62,8 +63,9 @@ class WebArchive:
         filters = {keyword: value for keyword, value in self._keys.items() if value}
         fields = [*self._keys, *_STUDY_NUMBERS]
         try:
+            search = self._client.search_for_studies
             return self._listed(
-                _STUDY_UID, self._client.search_for_studies, _study, filters, fields=fields, limit=limit
+                _STUDY_UID, search, lambda one: _study(one, filters), filters, fields=fields, limit=limit
             )
         except CutShortError as short:
             raise studies_cut_short(self._pacs, len(short.answers)) from None
@@ -239,6 +241,14 @@ def read_credentials(path: Path) -> str:
     raise CohortError("no credentials in here", where=path, remedy="write user:password or Bearer TOKEN, on one line")
 
 
-def _study(answer: Mapping[str, Any]) -> Study:
-    numbers = (count(answer, keyword) for keyword in _STUDY_NUMBERS)
-    return Study(first(answer, _STUDY_UID), keywords(answer), *numbers)
+def _study(answer: Mapping[str, Any], keys: Mapping[str, str]) -> Study:
+    answered = keywords(answer)
+    series, instances = (count(answer, keyword) for keyword in _STUDY_NUMBERS)
+    return Study(
+        first(answer, _STUDY_UID),
+        answered,
+        series=series,
+        instances=instances,
+        unlike=unlike(keys, lambda keyword: values(answer, keyword)),
+        empty=frozenset(keyword for keyword in answered if not values(answer, keyword)),
+    )

@@ -33,6 +33,9 @@ class DicomWeb(BaseAdapter):
         shuffles: where given, the order is another one for each page.
         states: the number that it states for a number of series or instances; None for none.
         nameless: UIDs that its lists leave out of their answers.
+        value: the attribute of a value; null UIDs and modalities of some archives, numbers such as 3.0 of others.
+        partial: None, or the sign of a series sent in part: "206", or "broken", without its last boundary.
+        broken: instances; an answer that would hold one is the status that they are given, or ends the connection: 0.
         sends_all: False if a retrieval of a series, too, brings no more than ``cap``.
     """
 
@@ -42,14 +45,21 @@ class DicomWeb(BaseAdapter):
         self.cap = self.window = 500
         self.heeds_offset = self.sends_all = True
         self.warns: Warns = "truly"
+        self.partial: str | None = None
+        self.broken: dict[str, int] = {}
         self.shuffles: random.Random | None = None
         self.states: Callable[[int], int | None] = lambda number: number
         self.nameless: frozenset[str] = frozenset()
+        self.value: Callable[[str, object], dict[str, Any]] = _value
         self.asked: list[str] = []
 
     def __repr__(self) -> str:
         numbers = Counter((one.StudyInstanceUID[-4:], one.SeriesInstanceUID[-4:]) for one in self.held)
-        told = {name: value for name, value in vars(self).items() if name not in ("held", "asked", "states", "config")}
+        told = {
+            name: value
+            for name, value in vars(self).items()
+            if name not in ("held", "asked", "states", "value", "config")
+        }
         return f"DicomWeb({dict(numbers)}, {told}, states {self.states(5)} of 5)"
 
     def session(self, *_: object) -> requests.Session:
@@ -70,7 +80,12 @@ class DicomWeb(BaseAdapter):
         else:
             body, headers = self._multipart(path)
         response = requests.Response()
-        response.status_code, response.url, response.request = 200, str(request.url), request
+        response.status_code = 206 if self.partial == "206" and len(path) == 4 else 200
+        if path[-1] not in ("studies", "series", "instances") and (broken := self._broken(path)) is not None:
+            if broken == 0:
+                raise requests.ConnectionError
+            response.status_code = broken
+        response.url, response.request = str(request.url), request
         response.headers.update(headers)
         response.raw = HTTPResponse(io.BytesIO(body), headers=headers, status=200, preload_content=False)
         return response
@@ -105,18 +120,22 @@ class DicomWeb(BaseAdapter):
         for uid in dict.fromkeys(str(one[keyword].value) for one in own):
             inside = [one for one in own if one[keyword].value == uid]
             series = len({one.SeriesInstanceUID for one in inside})
-            answer = {"00080020": _value("DA", "20200101"), "00080060": _value("CS", inside[0].Modality)}
+            answer = {"00080020": self.value("DA", "20200101"), "00080060": self.value("CS", inside[0].Modality)}
             if uid not in self.nameless:
-                answer[f"{inside[0][keyword].tag:08X}"] = _value("UI", uid)
+                answer[f"{inside[0][keyword].tag:08X}"] = self.value("UI", uid)
             numbers = {
                 "studies": (("00201206", series), ("00201208", len(inside))),
                 "series": (("00201209", len(inside)),),
             }
             for tag, number in numbers.get(path[-1], ()):
                 if (stated := self.states(number)) is not None:
-                    answer[tag] = _value("IS", stated)
+                    answer[tag] = self.value("IS", stated)
             found.append(answer)
         return found
+
+    def _broken(self, path: Sequence[str]) -> int | None:
+        own = (one for one in self.held if one.SeriesInstanceUID == path[3] and path[5:] in ([], [one.SOPInstanceUID]))
+        return next((self.broken[one.SOPInstanceUID] for one in own if one.SOPInstanceUID in self.broken), None)
 
     def _multipart(self, path: Sequence[str]) -> tuple[bytes, dict[str, str]]:
         own = [one for one in self.held if one.SeriesInstanceUID == path[3]]
@@ -126,6 +145,8 @@ class DicomWeb(BaseAdapter):
         body = b"".join(
             b"--" + _BOUNDARY + b"\r\nContent-Type: application/dicom\r\n\r\n" + as_bytes(one) + b"\r\n" for one in sent
         )
+        if self.partial == "broken" and len(path) == 4:
+            return body, {"Content-Type": 'multipart/related; type="application/dicom"; boundary=B'}
         kind = 'multipart/related; type="application/dicom"; boundary=B'
         return body + b"--" + _BOUNDARY + b"--\r\n", {"Content-Type": kind}
 

@@ -21,12 +21,16 @@ class Study:
         uid: StudyInstanceUID.
         answered: keywords in the answer; the archive may omit some that were requested.
         series, instances: numbers of series and of instances, of all modalities, if the archive states them.
+        unlike: keywords of the query's keys that the answer's values contradict.
+        empty: keywords in the answer without a value.
     """
 
     uid: str = field(repr=False)
     answered: frozenset[str]
     series: int | None = None
     instances: int | None = None
+    unlike: frozenset[str] = frozenset()
+    empty: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +71,11 @@ class Archive(Protocol):
     def instances(self, series: Series) -> list[Instance]:
         """Return all instances of a series. Raises ``CutShortError`` if there may be more."""
 
-    def retrieve(self, series: Series, wanted: Sequence[Instance], receive: Receive, *, alone: bool) -> None:
+    def retrieve(self, series: Series, wanted: Sequence[Instance], receive: Receive, *, alone: bool) -> int:
         """Have ``wanted`` sent to ``receive``; an instance that has not arrived on return was not sent.
+
+        Return the number of instances that by the archive's own word it did not send, without those that ``receive``
+        did not take: C-GET and C-MOVE count failed sub-operations, and a DICOMweb answer may be partial.
 
         Args:
             series: series of the instances.
@@ -77,7 +84,8 @@ class Archive(Protocol):
             alone: True to request each instance by itself instead of the whole series.
 
         Raises:
-            StudyError: "archive-refused", with the archive's status.
+            StudyError: "archive-refused", with the archive's status; of several instances requested alone, after
+                each was requested.
         """
 
     def close(self) -> None:

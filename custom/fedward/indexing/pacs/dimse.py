@@ -17,7 +17,7 @@ from pynetdicom import AE, Association, build_context, evt
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as FIND
 from pynetdicom.sop_class import Verification
 
-from fedward.dicom.header import quiet, text, whole
+from fedward.dicom.header import quiet, text
 from fedward.errors import CohortError, StudyError
 from fedward.indexing.pacs.archive import (
     CutShortError,
@@ -29,6 +29,7 @@ from fedward.indexing.pacs.archive import (
     place_of,
     studies_cut_short,
 )
+from fedward.indexing.pacs.listing import data_set
 from fedward.settings import Pacs
 
 _PENDING = (0xFF00, 0xFF01)
@@ -52,7 +53,7 @@ class Dimse:
         numbers = {"NumberOfStudyRelatedSeries": "", "NumberOfStudyRelatedInstances": ""}
         keys = {**numbers, **self._keys, "StudyInstanceUID": self._keys.get("StudyInstanceUID", "")}
         try:
-            return self._find("STUDY", keys, _study)
+            return self._find("STUDY", keys, lambda one: data_set.study(one, self._keys))
         except CutShortError as short:
             raise studies_cut_short(self._pacs, len(short.answers), value=_status(short)) from None
         except StudyError as refusal:
@@ -70,7 +71,7 @@ class Dimse:
         }
 
         def read(one: Dataset) -> Series:
-            number = _number(one, "NumberOfSeriesRelatedInstances")
+            number = data_set.number(one, "NumberOfSeriesRelatedInstances")
             return Series(study, text(one, "SeriesInstanceUID"), text(one, "Modality").upper(), number)
 
         return self._find("SERIES", keys, read)
@@ -82,7 +83,7 @@ class Dimse:
             "SOPInstanceUID": "",
             "SOPClassUID": "",
         }
-        return self._find("IMAGE", keys, _instance)
+        return self._find("IMAGE", keys, data_set.instance)
 
     def close(self) -> None:
         if self._asking is not None and self._asking.is_established:
@@ -267,20 +268,6 @@ def _socket_error(error: OSError) -> tuple[str, str]:
     if isinstance(error, TimeoutError):
         return "no answer from there", "correct host in site.toml, or have the firewall let us through"
     return f"archive cannot be reached ({error.strerror or type(error).__name__})", "look at the network"
-
-
-def _study(answer: Dataset) -> Study:
-    numbers = (_number(answer, f"NumberOfStudyRelated{one}") for one in ("Series", "Instances"))
-    return Study(text(answer, "StudyInstanceUID"), frozenset(e.keyword for e in answer), *numbers)
-
-
-def _instance(answer: Dataset) -> Instance:
-    return Instance(text(answer, "SOPInstanceUID"), text(answer, "SOPClassUID"))
-
-
-def _number(answer: Dataset, keyword: str) -> int | None:
-    number = whole(answer, keyword)
-    return None if number is None or number < 0 else number
 
 
 def _status(refusal: StudyError) -> str:

@@ -35,7 +35,7 @@ from fedward.indexing.pacs.archive import (
 from fedward.indexing.pacs.listing.held import ListedStudy, Listing, listing
 from fedward.indexing.pacs.listing.refused import REFUSED, RefusedList
 from fedward.indexing.pacs.listing.wanted import wanted
-from fedward.indexing.pacs.series_transfer import Errand
+from fedward.indexing.pacs.series_transfer import Errand, transfer
 from fedward.indexing.pacs.store import Store
 from fedward.indexing.site_key import SiteKey, load_key
 from fedward.settings import CohortPolicy, Pacs, SitePolicy
@@ -45,7 +45,6 @@ PAUSES_S = (1.0, 3.0)
 """Seconds before the second and the third query to an archive that did not answer."""
 BESIDE = frozenset({"empty-study", "empty-series", "not-asked"})
 """Reasons without a loss: nothing to fetch, or nothing that was requested."""
-_REQUESTS = 3
 _Answer = TypeVar("_Answer")
 Progress = Callable[[int, int], None]
 
@@ -150,14 +149,22 @@ class _Run:
             remedy = "ask the archive's keepers for the keys that it knows, and correct query in site.toml"
             raise CohortError(f"archive has no study with {shown(keys)}", where=place_of(self._pacs), remedy=remedy)
         for keyword, value in keys.items():
-            if value and not any(keyword in one.answered for one in [*found.named, *found.nameless]):
-                remedy = "take it out of query in site.toml: studies that nobody asked for would be fetched"
-                raise CohortError(
-                    "archive does not search by this key", where=place_of(self._pacs), value=keyword, remedy=remedy
-                )
+            if value:
+                self._match(keyword, [*found.named, *found.nameless])
         for one in found.nameless:
             self._lose("", "", StudyError("no-uid", "a study"), instances=one.instances)
         return found.named
+
+    def _match(self, keyword: str, studies: list[Study]) -> None:
+        """Raise ``CohortError`` if the archive did not search by a key: no answer has it, or one contradicts it."""
+        remedy = "take it out of query in site.toml: studies that nobody asked for would be fetched"
+        what = None
+        if not any(keyword in one.answered - one.empty for one in studies):
+            what = "archive does not search by this key"
+        elif others := sum(keyword in one.unlike for one in studies):
+            what = f"archive answers with {others} of {len(studies)} studies that do not match this key"
+        if what is not None:
+            raise CohortError(what, where=place_of(self._pacs), value=keyword, remedy=remedy)
 
     def _series_of(self, study: Study) -> ListedStudy | None:
         """Return the study's series; None if the archive refuses."""
@@ -209,8 +216,11 @@ class _Run:
         room = None if series.instances is None else short
         errand = Errand(series, listed.named, store=self._store, key=self._key, room=room)
         before = len(listed.named) - len(errand.missing())
+        unsent = 0
         try:
-            self._transfer(errand, series, listed, fresh=before == 0, short=short)
+            unsent = transfer(errand, self._archive, series, listed, short=short, patiently=self._patiently)
+            if errand.fault is not None:
+                raise self._stopped(errand.fault)
         finally:
             for instance, why in errand.refused.items():
                 self._refused.add(*name, self._key.pseudonym("image", instance), why, lost=1)
@@ -222,6 +232,8 @@ class _Run:
         self._found += here + len(errand.refused)
         left = max(0, short - len(errand.unlisted))
         self._lack(name, listed, left)
+        if here != series.instances and unsent > left:
+            left += self._lose(*name, StudyError("sent-in-part"), instances=unsent - left)
         if here == series.instances and not errand.refused and not left:
             self._store.mark_whole(series, here)
         return here + len(errand.refused) + left
@@ -233,34 +245,6 @@ class _Run:
             self._lose(*name, StudyError("no-uid", "instances"), instances=nameless)
         if left > nameless:
             self._lose(*name, listed.loss(f"{len(listed)} instances listed"), instances=left - nameless)
-
-    def _transfer(self, errand: Errand, series: Series, listed: Listing[Instance], *, fresh: bool, short: int) -> None:
-        """Request the entire series if none of it is here or its list is short; after that, the missing ones by UID.
-
-        The entire series is requested again while that brings instances that the list lacks.
-        """
-        why = StudyError("not-sent")
-        entire = fresh or short > 0
-        for _ in range(_REQUESTS):
-            if not errand.missing() and not entire:
-                break
-            taken, failed, errand.entire = len(errand.unlisted), False, entire
-
-            def ask(entire: bool = entire) -> None:
-                named = [*listed.named, *listed.nameless] if entire else errand.missing()
-                self._archive.retrieve(series, named, errand.receive, alone=not entire)
-
-            try:
-                self._patiently(ask)
-            except StudyError as refused:
-                why, failed = refused, True
-            finally:
-                errand.entire = False
-            if errand.fault is not None:
-                raise self._stopped(errand.fault)
-            grew = len(errand.unlisted) > taken
-            entire = len(errand.unlisted) < short and (grew or (failed and not errand.missing()))
-        errand.give_up(why)
 
     def _patiently(self, ask: Callable[[], _Answer]) -> _Answer:
         for pause_s in PAUSES_S:

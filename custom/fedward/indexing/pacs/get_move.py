@@ -17,7 +17,7 @@ from pynetdicom import AE, Association, build_context, build_role, evt
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as GET
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelMove as MOVE
 
-from fedward.dicom.header import quiet
+from fedward.dicom.header import quiet, whole
 from fedward.errors import CohortError, StudyError
 from fedward.indexing.pacs.archive import Instance, Receive, Series, Verdict, place_of
 from fedward.indexing.pacs.dimse import Dimse, associate, query, silent, without_delay
@@ -67,18 +67,20 @@ class GetArchive(Dimse):
         self._receive: Receive | None = None
         self._getting: tuple[list[str], Association] | None = None
 
-    def retrieve(self, series: Series, wanted: Sequence[Instance], receive: Receive, *, alone: bool) -> None:
+    def retrieve(self, series: Series, wanted: Sequence[Instance], receive: Receive, *, alone: bool) -> int:
         association = self._association(sorted({one.sop_class for one in wanted if one.sop_class}))
-        self._receive = receive
+        self._receive = counted = _Counted(receive)
+        failed = 0
         try:
             with quiet():
                 for status, _ in association.send_c_get(_wanted(series, wanted, alone=alone), GET):
-                    _judge(status, self._pacs)
+                    failed = _judge(status, self._pacs)
         except BaseException:
             self._hang_up()
             raise
         finally:
             self._receive = None
+        return max(0, failed - counted.not_taken)
 
     def close(self) -> None:
         if self._getting is not None and self._getting[1].is_established:
@@ -137,12 +139,13 @@ class MoveArchive(Dimse):
                 "cannot listen for what the archive sends", where=where, value=error.strerror, remedy=remedy
             ) from None
 
-    def retrieve(self, series: Series, wanted: Sequence[Instance], receive: Receive, *, alone: bool) -> None:
+    def retrieve(self, series: Series, wanted: Sequence[Instance], receive: Receive, *, alone: bool) -> int:
         if self._moving is None or not self._moving.is_established:
             self._moving = associate(self._pacs, [build_context(MOVE)])
             self._moving.dimse_timeout = None  # arriving instances are an answer too: the watch below counts them
         association = self._moving
-        self._receive, self._last = receive, time.monotonic()
+        self._receive = counted = _Counted(receive)
+        self._last, failed = time.monotonic(), 0
         done = threading.Event()
         watch = threading.Thread(target=self._watch, args=(association, done), daemon=True)
         watch.start()
@@ -151,7 +154,7 @@ class MoveArchive(Dimse):
             with quiet():
                 for status, _ in association.send_c_move(asked, self._pacs.calling_ae_title, MOVE):
                     self._last = time.monotonic()
-                    _judge(status, self._pacs)
+                    failed = _judge(status, self._pacs)
         except BaseException:
             if association.is_established:
                 association.abort()
@@ -160,6 +163,7 @@ class MoveArchive(Dimse):
             self._receive = None
             done.set()
             watch.join()
+        return max(0, failed - counted.not_taken)
 
     def close(self) -> None:
         if self._moving is not None and self._moving.is_established:
@@ -178,6 +182,18 @@ class MoveArchive(Dimse):
             if time.monotonic() - self._last > self._pacs.timeout_s:
                 association.abort()
                 return
+
+
+class _Counted:
+    """Receiver that counts what it did not take: the archive counts that as failed, too."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._to, self.not_taken = receive, 0
+
+    def __call__(self, sent: Dataset) -> Verdict:
+        verdict = self._to(sent)
+        self.not_taken += verdict != "stored"
+        return verdict
 
 
 def _storage_classes() -> list[str]:
@@ -203,8 +219,11 @@ def _take(event: Any, receive: Receive) -> int:
     return _STATUS[receive(sent)]
 
 
-def _judge(status: Dataset, pacs: Pacs) -> None:
-    """Raise for a status that ends a transfer; failed instances remain in the list of missing ones."""
+def _judge(status: Dataset, pacs: Pacs) -> int:
+    """Return the number of failed sub-operations (PS3.7 9.1.3.1.6): 1 if a warning does not state it.
+
+    Raise for a status that ends a transfer.
+    """
     if "Status" not in status:
         raise silent(pacs)
     if status.Status == _UNKNOWN_DESTINATION:
@@ -214,3 +233,5 @@ def _judge(status: Dataset, pacs: Pacs) -> None:
         )
     if status.Status not in (0, _PENDING, _SOME_FAILED):
         raise StudyError("archive-refused", f"status {status.Status:#06x}")
+    failed = whole(status, "NumberOfFailedSuboperations")
+    return int(status.Status == _SOME_FAILED) if failed is None else failed

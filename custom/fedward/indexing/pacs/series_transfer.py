@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pydicom import Dataset
 
 from fedward.dicom.header import text
 from fedward.errors import StudyError
-from fedward.indexing.pacs.archive import Instance, Series, Verdict
+from fedward.indexing.pacs.archive import Archive, Instance, Series, Verdict
 from fedward.indexing.pacs.deidentify import deidentify
+from fedward.indexing.pacs.listing.held import Listing
 from fedward.indexing.pacs.store import Store
 from fedward.indexing.site_key import SiteKey
+
+_REQUESTS = 3
+Patiently = Callable[[Callable[[], int]], int]
+"""Asks again, after a pause, an archive that did not answer."""
 
 
 class Errand:
@@ -100,3 +105,47 @@ class Errand:
     def _refuse(self, instance: str, refusal: StudyError) -> None:
         del self._waiting[instance]
         self.refused[instance] = refusal
+
+
+def transfer(
+    errand: Errand, archive: Archive, series: Series, listed: Listing[Instance], *, short: int, patiently: Patiently
+) -> int:
+    """Request the entire series if none of it is here or its list is short; after that, the missing ones by UID.
+
+    The entire series is requested again while that brings instances that the list lacks, or comes in part.
+
+    Args:
+        errand: receiver of the instances.
+        archive, series, listed: the series, and the archive's list of its instances.
+        short: number of instances that the list lacks.
+        patiently: sends a request.
+
+    Returns:
+        Number of instances, in addition to those that ``errand`` misses, that the archive did not send by its own
+        word.
+    """
+    why, unsent = StudyError("not-sent"), 0
+    entire = len(errand.missing()) == len(listed.named) or short > 0
+    for _ in range(_REQUESTS):
+        if not errand.missing() and not entire:
+            break
+        taken, failed, errand.entire = len(errand.unlisted), 0, entire
+
+        def ask(entire: bool = entire) -> int:
+            named = [*listed.named, *listed.nameless] if entire else errand.missing()
+            return archive.retrieve(series, named, errand.receive, alone=not entire)
+
+        try:
+            failed = patiently(ask)
+        except StudyError as refused:
+            why, failed = refused, int(short > 0)
+        finally:
+            errand.entire = False
+        if errand.fault is not None:
+            return unsent
+        if entire:
+            unsent = max(0, (failed or 0) - len(errand.missing()))
+        grew = len(errand.unlisted) > taken
+        entire = unsent > 0 or (len(errand.unlisted) < short and grew)
+    errand.give_up(why)
+    return unsent

@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 
 import requests
 from dicomweb_client.web import DICOMwebClient
-from pydicom.datadict import keyword_for_tag, tag_for_keyword
 
 from fedward.dicom.header import quiet
 from fedward.errors import CohortError, FedwardError, StudyError
@@ -33,6 +32,9 @@ from fedward.indexing.pacs.archive import (
     studies_cut_short,
 )
 from fedward.indexing.pacs.listing import pages
+from fedward.indexing.pacs.listing.body import Body
+from fedward.indexing.pacs.listing.dicom_json import count, first, keywords, values
+from fedward.indexing.pacs.listing.matching import unlike
 from fedward.settings import Pacs
 
 PAGE = 500
@@ -52,6 +54,7 @@ class WebArchive:
         self._session = session(pacs)
         self._session.hooks["response"].append(self._note)
         self._announced: int | None = 0
+        self._body = Body()
         logging.getLogger("dicomweb_client").setLevel(logging.CRITICAL + 1)  # it logs the archive's own words
         self._client = DICOMwebClient(self._url.rstrip("/"), session=self._session, timeout=pacs.timeout_s)
         self._client.set_http_retry_params(retry=False)
@@ -60,8 +63,9 @@ class WebArchive:
         filters = {keyword: value for keyword, value in self._keys.items() if value}
         fields = [*self._keys, *_STUDY_NUMBERS]
         try:
+            search = self._client.search_for_studies
             return self._listed(
-                _STUDY_UID, self._client.search_for_studies, _study, filters, fields=fields, limit=limit
+                _STUDY_UID, search, lambda one: _study(one, filters), filters, fields=fields, limit=limit
             )
         except CutShortError as short:
             raise studies_cut_short(self._pacs, len(short.answers)) from None
@@ -77,7 +81,7 @@ class WebArchive:
         fields = ["SeriesInstanceUID", "Modality", _SERIES_NUMBER]
 
         def read(one: Mapping[str, Any]) -> Series:
-            return Series(study, _first(one, fields[0]), _first(one, fields[1]).upper(), _count(one, _SERIES_NUMBER))
+            return Series(study, first(one, fields[0]), first(one, fields[1]).upper(), count(one, _SERIES_NUMBER))
 
         return self._listed(fields[0], self._client.search_for_series, read, fields=fields, study_instance_uid=study)
 
@@ -86,18 +90,26 @@ class WebArchive:
         fields = ["SOPInstanceUID", "SOPClassUID"]
 
         def read(one: Mapping[str, Any]) -> Instance:
-            return Instance(_first(one, fields[0]), _first(one, fields[1]))
+            return Instance(first(one, fields[0]), first(one, fields[1]))
 
         return self._listed(fields[0], self._client.search_for_instances, read, fields=fields, **place)
 
-    def retrieve(self, series: Series, wanted: Sequence[Instance], receive: Receive, *, alone: bool) -> None:
-        with self._answering(), quiet():
-            if not alone:
+    def retrieve(self, series: Series, wanted: Sequence[Instance], receive: Receive, *, alone: bool) -> int:
+        if not alone:
+            with self._answering(), quiet():
                 for sent in self._client.iter_series(series.study, series.uid, media_types=_AS_STORED):
                     receive(sent)
-                return
-            for one in wanted:
-                receive(self._client.retrieve_instance(series.study, series.uid, one.uid, media_types=_AS_STORED))
+            return int(self._body.partial)
+        refusal: StudyError | None = None
+        for one in wanted:
+            try:
+                with self._answering(), quiet():
+                    receive(self._client.retrieve_instance(series.study, series.uid, one.uid, media_types=_AS_STORED))
+            except StudyError as refused:
+                refusal = refusal or refused
+        if refusal is not None:
+            raise refusal
+        return 0
 
     def close(self) -> None:
         self._session.close()
@@ -118,7 +130,7 @@ class WebArchive:
             self._announced = 0
             with self._answering():
                 found = search(search_filters=dict(filters or {}), limit=limit or PAGE, offset=offset, **asked)
-                return pages.Page([(_first(one, level), one) for one in found], self._announced)
+                return pages.Page([(first(one, level), one) for one in found], self._announced)
 
         listed = (
             pages.read(ask, limit=PAGE)
@@ -135,16 +147,17 @@ class WebArchive:
 
     def _warns_of_nothing(self, studies: Sequence[Mapping[str, Any]]) -> bool:
         """True if the archive warns of more even where there is none: it finds one study by its UID, and warns."""
-        uid = next((found for one in studies if (found := _first(one, _STUDY_UID))), None)
+        uid = next((found for one in studies if (found := first(one, _STUDY_UID))), None)
         if uid is None:
             return False
         self._announced = 0
         with self._answering():
             found = self._client.search_for_studies(search_filters={_STUDY_UID: uid}, limit=PAGE, offset=0)
-            return self._announced != 0 and [_first(one, _STUDY_UID) for one in found] == [uid]
+            return self._announced != 0 and [first(one, _STUDY_UID) for one in found] == [uid]
 
     def _note(self, response: requests.Response, **_: Any) -> None:
-        """Note the number of further answers that a response announces: the client library only logs the header."""
+        """Note a response's end, and the number of further answers that it announces: the client only logs those."""
+        self._body = Body(response)
         self._announced = pages.announced(response.status_code, response.headers.get("Warning", ""))
 
     @contextmanager
@@ -228,16 +241,14 @@ def read_credentials(path: Path) -> str:
     raise CohortError("no credentials in here", where=path, remedy="write user:password or Bearer TOKEN, on one line")
 
 
-def _first(answer: Mapping[str, Any], keyword: str) -> str:
-    values = answer.get(f"{tag_for_keyword(keyword):08X}", {}).get("Value") or [""]
-    return str(values[0]).strip(" \0")
-
-
-def _study(answer: Mapping[str, Any]) -> Study:
-    numbers = (_count(answer, keyword) for keyword in _STUDY_NUMBERS)
-    return Study(_first(answer, _STUDY_UID), frozenset(map(keyword_for_tag, answer)), *numbers)
-
-
-def _count(answer: Mapping[str, Any], keyword: str) -> int | None:
-    number = _first(answer, keyword)
-    return int(number) if number.isdecimal() else None
+def _study(answer: Mapping[str, Any], keys: Mapping[str, str]) -> Study:
+    answered = keywords(answer)
+    series, instances = (count(answer, keyword) for keyword in _STUDY_NUMBERS)
+    return Study(
+        first(answer, _STUDY_UID),
+        answered,
+        series=series,
+        instances=instances,
+        unlike=unlike(keys, lambda keyword: values(answer, keyword)),
+        empty=frozenset(keyword for keyword in answered if not values(answer, keyword)),
+    )

@@ -139,6 +139,49 @@ def test_instances_that_do_not_come_with_the_series_either_are_lost_and_counted(
     assert (whole.already, whole.fetched, whole.refused) == (3, 4, {})
 
 
+@pytest.mark.parametrize("partial", ["206", "broken"])
+@pytest.mark.parametrize(("stated", "lost"), [(False, {"sent-in-part": 1}), (True, {"cut-short": 2})])
+def test_a_cut_list_and_a_series_sent_in_part_do_not_make_a_whole(
+    tmp_path: Path, connect: Callable[[DicomWeb], None], partial: str, stated: bool, lost: dict[str, int]
+) -> None:
+    archive = DicomWeb(slices(5))
+    archive.heeds_offset, archive.cap, archive.partial = False, 1, partial
+    archive.states = lambda number: number if stated else None
+    connect(archive)
+    whole = fetched(tmp_path)
+    assert whole.fetched == 5 and whole.refused == ({} if stated else {"sent-in-part": 1}), "a number speaks for it"
+    shutil.rmtree(tmp_path / "images")
+    archive.sends_all, archive.cap = False, 3
+    done = fetched(tmp_path)
+    assert done.fetched == 3 and sum(done.refused.values()) >= sum(lost.values())
+    archive.partial, archive.cap = None, 500
+    again = fetched(tmp_path)
+    assert (again.already, again.fetched, again.refused) == (3, 2, {}), "the next run asks again"
+
+
+def test_a_series_sent_in_part_whose_list_is_whole_is_asked_for_by_name(
+    tmp_path: Path, connect: Callable[[DicomWeb], None]
+) -> None:
+    archive = DicomWeb(slices(5))
+    archive.sends_all, archive.cap, archive.partial = False, 3, "206"
+    connect(archive)
+    done = fetched(tmp_path)
+    assert (done.fetched, done.refused) == (5, {})
+
+
+@pytest.mark.parametrize("status", [404, 410, 406, 500])
+@pytest.mark.parametrize("bad", [[0], [2], [0, 1, 4]])
+def test_one_bad_instance_takes_no_neighbour_along(
+    tmp_path: Path, connect: Callable[[DicomWeb], None], status: int, bad: list[int]
+) -> None:
+    archive = DicomWeb(slices(5))
+    archive.broken = {archive.held[n].SOPInstanceUID: status for n in bad}
+    connect(archive)
+    done = fetched(tmp_path)
+    assert (done.fetched, done.refused) == (5 - len(bad), {"archive-refused": len(bad)})
+    assert {line["detail"] for line in lines(tmp_path)} == {f"HTTP {status}"}
+
+
 def test_series_that_the_list_lacks_are_lost_and_counted(tmp_path: Path, connect: Callable[[DicomWeb], None]) -> None:
     held = [one for name in range(4) for one in slices(2, name=name)]
     archive = DicomWeb(held)
@@ -178,6 +221,30 @@ def test_what_has_no_uid_is_counted_and_listed(tmp_path: Path, connect: Callable
     assert (done.found, done.fetched, done.refused) == (9, 4, {"no-uid": 5})
     archive.sends_all = True
     assert fetched(tmp_path).refused == {"no-uid": 3}, "the series brings the instances without a UID in its list"
+
+
+def test_a_null_modality_drops_no_series_and_a_null_uid_is_counted(
+    tmp_path: Path, connect: Callable[[DicomWeb], None]
+) -> None:
+    archive = DicomWeb([*slices(3), *slices(2, patient="Q")])
+    unnamed = archive.held[-1].StudyInstanceUID
+    archive.value = lambda vr, value: {"vr": vr, "Value": [None if vr == "CS" or value == unnamed else value]}
+    connect(archive)
+    done = fetched(tmp_path, modalities=("CT",))
+    assert (done.found, done.fetched, done.refused) == (5, 3, {"no-uid": 2})
+    assert not any("None" in one for one in archive.asked)
+
+
+@pytest.mark.parametrize("kind", [float, str, lambda number: f"{number}.0"])
+def test_a_number_speaks_in_any_notation(
+    tmp_path: Path, connect: Callable[[DicomWeb], None], kind: Callable[[Any], object]
+) -> None:
+    archive = DicomWeb(slices(4))
+    archive.value = lambda vr, value: {"vr": vr, "Value": [kind(value) if vr == "IS" else value]}
+    archive.cap, archive.heeds_offset, archive.sends_all, archive.warns = 3, False, False, "never"
+    connect(archive)
+    done = fetched(tmp_path)
+    assert (done.fetched, done.refused) == (3, {"not-listed": 1})
 
 
 @pytest.mark.parametrize("states", [lambda number: number - 1, lambda number: 0, lambda number: None])

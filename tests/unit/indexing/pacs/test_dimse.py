@@ -24,7 +24,7 @@ from pynetdicom.sop_class import Verification
 
 from fedward.errors import CohortError, StudyError
 from fedward.flare.local_federation import free_port
-from fedward.indexing.pacs import echo
+from fedward.indexing.pacs import echo, get_move
 from fedward.indexing.pacs.archive import CutShortError, Instance, Series, SilentArchiveError, Verdict
 from fedward.indexing.pacs.dimse import Dimse, associate, query
 from fedward.indexing.pacs.get_move import GetArchive, MoveArchive
@@ -230,6 +230,41 @@ def test_a_status_of_failure_is_that_series_own() -> None:
     refused = pytest.raises(StudyError, match="archive-refused")
     with archive((evt.EVT_C_GET, get)) as port, closing(GetArchive(pacs(port))) as way, refused:
         way.retrieve(SERIES, WANTED, lambda sent: "stored", alone=True)
+
+
+@pytest.mark.parametrize("verdict", ["stored", "not-asked", "refused"])
+@pytest.mark.parametrize("protocol", ["c-get", "c-move"])
+def test_failed_suboperations_are_told_without_those_that_we_did_not_take(protocol: str, verdict: Verdict) -> None:
+    other = image(name=2, patient="P1")
+    other.SOPClassUID = other.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.66.4"  # not offered
+    own_port = free_port()
+
+    def send(event: Any) -> Iterator[Any]:
+        if protocol == "c-move":
+            contexts = [build_context(SENT.SOPClassUID, [ExplicitVRLittleEndian])]
+            yield "127.0.0.1", own_port, {"contexts": contexts}
+        yield 3
+        yield 0xFF00, SENT
+        yield 0xFF00, other
+        yield 0xFF00, SENT
+
+    handlers = [(evt.EVT_C_GET, send), (evt.EVT_C_MOVE, send)]
+    with archive(*handlers) as port:
+        asked = pacs(port, protocol=protocol, own_port=own_port)
+        with closing(GetArchive(asked) if protocol == "c-get" else MoveArchive(asked)) as way:
+            verdicts: Iterator[Verdict] = iter(("stored", verdict))
+            assert way.retrieve(SERIES, WANTED, lambda sent: next(verdicts), alone=False) == 1
+
+
+def test_a_warning_without_a_number_tells_of_one() -> None:
+    status = Dataset()
+    status.Status = 0xB000
+    assert get_move._judge(status, pacs(104)) == 1
+    status.NumberOfFailedSuboperations = 0
+    assert get_move._judge(status, pacs(104)) == 0, "warnings alone"
+    status.Status = 0x0000
+    status.NumberOfFailedSuboperations = 2
+    assert get_move._judge(status, pacs(104)) == 2
 
 
 def _store(port: int, *, own: str, called: str = "FEDWARD") -> int | None:

@@ -44,7 +44,7 @@ def match_masks(
     owners = _Owners(volumes, images)
     aside: dict[str, Quarantined] = {}
     found: dict[int, list[MaskFile]] = defaultdict(list)
-    incomplete: set[int] = set()
+    unusable: dict[int, str] = {}
     for mask in sorted(masks, key=lambda one: one.path):
         candidates: set[int] = set()
         try:
@@ -56,10 +56,10 @@ def match_masks(
                 found[number].append(file)
         except StudyError as refusal:
             aside[mask.path] = Quarantined(mask.path, mask.reason or refusal.reason, mask.detail or refusal.detail)
-            incomplete |= candidates
+            unusable |= dict.fromkeys(candidates, mask.path)
     rows = []
     for number, volume in enumerate(volumes):
-        kept, refused = _together(found[number], incomplete=number in incomplete)
+        kept, refused = _together(found[number], beside=unusable.get(number))
         aside |= {one.file: one for one in refused}
         rows.append(replace(volume.row, masks=tuple(kept)))
     used = {file.path for row in rows for file in row.masks}
@@ -106,14 +106,19 @@ class _Owners:
         return {number for name in names for number in self._by_uid.get(name, ())}
 
 
-def _together(files: Sequence[MaskFile], *, incomplete: bool) -> tuple[list[MaskFile], list[Quarantined]]:
-    """Return the masks of one image, none if they contradict each other; and the others, with the reason."""
+def _together(files: Sequence[MaskFile], *, beside: str | None) -> tuple[list[MaskFile], list[Quarantined]]:
+    """Return the masks of one image and the others, with the reason; no masks if they contradict each other.
+
+    Args:
+        files: masks that fit the image.
+        beside: another mask of the image, which cannot be used; None if there is none.
+    """
     first: dict[str, str] = {}
     copies = [file for file in files if first.setdefault(file.sha256, file.path) != file.path]
     aside = [Quarantined(file.path, "duplicate-instance", f"of {first[file.sha256]}") for file in copies]
     kept = [file for file in files if file not in copies]
-    if incomplete:
-        return [], aside + [Quarantined(file.path, "incomplete-mask") for file in kept]
+    if beside is not None:
+        return [], aside + [Quarantined(file.path, "incomplete-mask", f"beside {beside}") for file in kept]
     marked = Counter(name for file in kept for name, there in file.structures.items() if there)
     twice = {name for name, count in marked.items() if count > 1}
     if not twice:

@@ -133,6 +133,16 @@ def test_a_mask_that_describes_none_of_the_structures_says_nothing_about_them(ma
     assert chosen.support.left_out == 8
 
 
+def test_images_whose_masks_do_not_describe_a_structure_are_counted(make_cohort, tiny_job: JobSpec) -> None:
+    both = make_cohort(8, masks_too=True, structures=["liver", "spleen"])
+    one = make_cohort(8, site="south", masks_too=True, structures=["liver"])
+    whole = replace(both, rows=both.rows + one.rows)
+    chosen = select(_segmenting(tiny_job, "Liver", "Spleen"), [whole], site="north")
+    assert (chosen.absent, chosen.undescribed) == ((), {"Spleen": 8})
+    numbers = make_cohort(8, masks_too=True, structures=["1"])
+    assert select(_segmenting(tiny_job, "1", "2"), [numbers], site="north").undescribed == {}
+
+
 def test_a_class_without_a_training_image_is_flagged(make_cohort, tiny_job: JobSpec) -> None:
     job = _job(tiny_job, data__labels=["kind"], data__target="multiclass", data__classes=["a", "b", "c"])
     cohort = make_cohort(6, labels={"kind": list("ababab")}, held_out=3)

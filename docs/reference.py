@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,17 @@ def reference() -> str:
     """The whole page."""
     from fedward.indexing.reasons import FLAGS, REASONS
     from fedward.indexing.tables.account import REASONS as LINE_REASONS
+    from fedward.privacy.disclosure.metric_registry import BREAKDOWNS
 
     lines = ["# Reference", "", "Written from the code by `make reference`.", "", "## Commands", ""]
     lines += _commands(typer.main.get_command(app), "fedward")
     lines += ["## Settings", "", "Unknown keys are refused. A setting without a default must be given.", ""]
     for name, model in FILES:
         lines += [f"### {name}", "", "| setting | default | meaning |", "|---|---|---|", *_settings(model, ""), ""]
+    lines += ["## Metrics that may leave", ""]
+    lines += ["`disclosure.metrics` names groups, or metrics of a group, such as `scores.auc`."]
+    lines += [f"{_in_words(BREAKDOWNS)} are named as groups only.", ""]
+    lines += ["| group | its metrics |", "|---|---|", *_metrics(), ""]
     lines += ["## Reasons for quarantine", "", "| reason | meaning |", "|---|---|"]
     lines += [f"| `{reason}` | {meaning} |" for reason, meaning in REASONS.items()]
     lines += ["", "## Flags of images that serve all the same", "", "| flag | meaning |", "|---|---|"]
@@ -73,23 +78,49 @@ def _commands(command: Any, path: str) -> Iterator[str]:
 def _settings(model: type[BaseModel], prefix: str) -> Iterator[str]:
     for name, field in model.model_fields.items():
         inner, key = _inner(field.annotation), f"{prefix}{name}"
-        if inner is None:
-            yield f"| `{key}` | {_field_default(field)} | {field.description} |"
-            continue
-        kind, many = inner
-        yield from _settings(kind, f"{key}{many}.")
+        if inner is None or field.description is not None:
+            yield f"| `{key}` | {_field_default(field)} | {field.description}{_choices(field.annotation)} |"
+        if inner is not None:
+            kind, many = inner
+            yield from _settings(kind, f"{key}{many}.")
 
 
 def _inner(annotation: Any) -> tuple[type[BaseModel], str] | None:
-    """The model inside a field, and how its key is written: one, a list of them, or a table by name."""
+    """The model inside a field, and how its key is written: one, perhaps none, a list of them, or a table by name."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation, ""
+    origin = typing.get_origin(annotation)
+    many = {tuple: "[]", dict: ".<name>"}.get(origin, "")
+    found = [one for one in map(_inner, typing.get_args(annotation)) if one is not None]
+    return (found[0][0], many + found[0][1]) if found else None
+
+
+def _choices(annotation: Any) -> str:
+    """The values of a setting that has a closed list of them, as a sentence; "" for any other."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin in (tuple, dict) or isinstance(origin, types.UnionType):
-        for argument in arguments:
-            if isinstance(argument, type) and issubclass(argument, BaseModel):
-                return argument, "[]" if origin is tuple else ".<name>"
-    return None
+    if origin is typing.Literal:
+        return f" One of {', '.join(f'`{value}`' for value in arguments)}." if len(arguments) > 1 else ""
+    if origin is tuple:
+        return _choices(arguments[0]).replace(" One of ", " Any of ")
+    if origin in (types.UnionType, typing.Union):
+        kinds = [one for one in arguments if one is not types.NoneType]
+        return _choices(kinds[0]) if len(kinds) == 1 else ""
+    return ""
+
+
+def _in_words(names: Iterable[str]) -> str:
+    return " and ".join(f"`{name}`" for name in names)
+
+
+def _metrics() -> Iterator[str]:
+    """Each group that a hospital's list may name, with its metrics, those of its tables included."""
+    from fedward.privacy.disclosure.metric_registry import ABOVE, GROUPS
+
+    for group in GROUPS:
+        if group not in ABOVE:
+            below = [name for one in GROUPS if ABOVE.get(one) == group for name in GROUPS[one]]
+            names = dict.fromkeys([*GROUPS[group], *below])
+            yield f"| `{group}` | {', '.join(f'`{name}`' for name in names)} |"
 
 
 def _field_default(field: FieldInfo) -> str:

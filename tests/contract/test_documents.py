@@ -11,6 +11,10 @@ from pathlib import Path
 import pytest
 
 from fedward import pipeline
+from fedward.privacy.disclosure.metric_registry import BREAKDOWNS
+from fedward.privacy.disclosure.release import unknown_names
+from fedward.settings import Disclosure, FederationSpec, JobSpec, SitePolicy
+from fedward.settings.base import Settings
 
 DOOR = re.compile(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")
 
@@ -67,6 +71,30 @@ def test_the_reference_is_what_the_code_says(root: Path, name: str) -> None:
     made = runpy.run_path(str(root / "docs" / f"{name}.py"))[name]()
     assert (root / "docs" / f"{name}.md").read_text(encoding="utf-8") == made, "run `make reference`"
     assert "None |" not in made, "a command or setting has no meaning written down"
+
+
+@pytest.mark.parametrize("model", [JobSpec, SitePolicy, FederationSpec], ids=lambda model: model.__name__)
+def test_the_reference_has_every_setting_and_every_value_of_a_closed_list(root: Path, model: type[Settings]) -> None:
+    """Against pydantic's own JSON schema, which descends into every table, optional or not."""
+    page = (root / "docs" / "reference.md").read_text(encoding="utf-8")
+    schema = model.model_json_schema()
+    for table in [schema, *schema.get("$defs", {}).values()]:
+        for name, field in table.get("properties", {}).items():
+            rows = re.findall(rf"^\| `(?:[^`]*\.)?{name}(?:\[\]|\.<name>)?[`.].*", page, re.MULTILINE)
+            assert rows, f"{table['title']}.{name} is not in the reference"
+            closed = [field, *field.get("anyOf", []), field.get("items", {})]
+            for values in (one["enum"] for one in closed if "enum" in one):
+                assert any(all(f"`{value}`" in row for value in values) for row in rows), f"{name}: {values}"
+
+
+def test_a_hospitals_list_may_name_what_the_reference_has_below_metrics(root: Path) -> None:
+    page = (root / "docs" / "reference.md").read_text(encoding="utf-8")
+    section = page.partition("## Metrics that may leave")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", section, re.MULTILINE))
+    assert len(rows) > 5
+    names = [f"{group}.{name}" for group in set(rows) - set(BREAKDOWNS) for name in re.findall(r"`(\w+)`", rows[group])]
+    assert unknown_names(Disclosure(metrics=(*rows, *names), decimals=3, min_count=5)) == []
+    assert unknown_names(Disclosure(metrics=("scores.nothing",), decimals=3, min_count=5)) == ["scores.nothing"]
 
 
 def test_make_help_lists_every_verb_in_a_line(root: Path) -> None:

@@ -197,8 +197,9 @@ def rotate(
         done = replace_and_destroy(made, key)
         typer.echo(f"{key}: now {_named(made)}{_destroyed(done)}")
         typer.echo(
-            "`fedward key seal` it anew to every other hospital. Each of them holds the old key until it takes the new "
-            "one with `fedward key open --destroy-old`. A job that ran under the old key cannot go on."
+            "`fedward key seal` it anew to every other hospital. Each of them holds the old key until it takes the "
+            "new one with `fedward key open BOX KEY --kit KIT --destroy-old`. A job that ran under the old key "
+            "cannot go on."
         )
         return
     kept = replace_key(made, key)

@@ -37,7 +37,7 @@ def job_spec(context: FLContext) -> JobSpec:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise JobError(
-            "job has no readable settings", where=JOB_FILE, remedy="export it with `fedward job export`"
+            "job has no readable settings", where=JOB_FILE, remedy="export it with `fedward job export JOB`"
         ) from None
     return parse(JobSpec, content, where=JOB_FILE)
 

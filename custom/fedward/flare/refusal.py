@@ -72,7 +72,8 @@ _SENTENCES: Mapping[Code, str] = {
     Code.COHORT: f"the hospital's images, labels or index cannot serve this job; {_LOG}",
     Code.STUDY: f"an image of the hospital's cohort cannot serve; {_LOG}",
     Code.JOB: f"the job cannot be built or run here; {_LOG}",
-    Code.POLICY: "the job is not admitted by the hospital's policy; `fedward site policy check --job` says why",
+    Code.POLICY: "the job is not admitted by the hospital's policy; "
+    "`fedward site policy check SITE_TOML --job JOB` says why",
     Code.LEDGER: f"the privacy ledger does not vouch for it; {_LOG}",
     Code.BUDGET: "a patient's privacy budget is spent",
     Code.GATE: f"a gate of the hospital refused it; {_LOG}",
@@ -113,7 +114,7 @@ CLASSES: Mapping[type, Code] = {
 """Class of an error -> its code. The most specific class decides; any other error is ``Code.FAILED``."""
 
 NOT_APPROVED = "job"
-APPROVE = "ask the hospital to look at it with `fedward site approve`"
+APPROVE = "ask the hospital to look at it with `fedward site approve JOB --site-toml SITE_TOML`"
 SETTINGS: Mapping[str, str] = {
     NOT_APPROVED: "job is not approved here",
     "privacy": "the job's privacy settings have a fault, which `fedward job check` names",
@@ -132,7 +133,7 @@ SETTINGS: Mapping[str, str] = {
     "launcher_spec": "job says which pod it runs in",
 }
 """Setting that a policy refused -> text that is sent, with the policy's own bound where there is one."""
-_MORE = "`fedward site policy check --job` says more"
+_MORE = "`fedward site policy check SITE_TOML --job JOB` says more"
 _HASH = re.compile(r"[0-9a-f]{64}")
 _LONGEST_MESSAGE = 2000
 

@@ -77,4 +77,6 @@ def read_quarantine(folder: Path) -> list[Quarantined]:
         with (folder / QUARANTINE).open(newline="", encoding="utf-8") as file:
             return [Quarantined(line["file"], line["reason"], line["detail"]) for line in csv.DictReader(file)]
     except (OSError, KeyError, ValueError):
-        raise CohortError("no quarantine list here", where=folder, remedy="run `fedward site index`") from None
+        raise CohortError(
+            "no quarantine list here", where=folder, remedy="run `fedward site index SITE_TOML`"
+        ) from None

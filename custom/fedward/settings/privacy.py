@@ -126,7 +126,7 @@ class Disclosure(Settings):
     """``[disclosure]``: numbers that may leave this hospital, and their rounding."""
 
     metrics: tuple[str, ...] = Field(
-        description="Names of metrics that may leave; see `fedward.privacy.disclosure.release`."
+        description="Metrics that may leave, in groups or one by one; docs/reference.md lists them below the settings."
     )
     decimals: int = Field(ge=0, le=6, description="Decimals that a metric is rounded to.")
     min_count: int = Field(

@@ -52,7 +52,7 @@ class CohortPolicy(Settings):
     )
     min_patients: int = Field(default=2, ge=2, description="Smallest number of patients for this site to join a job.")
     pacs: Pacs | None = Field(
-        default=None, description="Archive from which `fedward site index --pacs` fills the images folder."
+        default=None, description="Archive from which `fedward site index SITE_TOML --pacs` fills the images folder."
     )
     privacy: CohortPrivacy = Field(description="Limits for every job that trains on this cohort.")
 
@@ -77,7 +77,8 @@ class SitePolicy(Settings):
     site: SiteId = Field(description="The hospital's id, the same as in its certificate.")
     key: Path = Field(description="File with the site's secret key for pseudonyms and splits; created on first use.")
     ledger: Path = Field(
-        description="File of the privacy ledger; created once by `fedward site ledger --create`, never by a job."
+        description="File of the privacy ledger; created once by `fedward site ledger SITE_TOML --create`, never by a "
+        "job."
     )
     federation_key: Path | None = Field(
         default=None,

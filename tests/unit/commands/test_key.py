@@ -192,7 +192,7 @@ def test_a_rotation_that_destroys_leaves_no_old_key_at_any_hospital(
     assert "2 files of older keys overwritten and removed" in out and "the old one is kept" not in out
     for words in ("Not promised", "solid-state", "copies on write", "snapshots", "backups", "boxes", "recorded it"):
         assert words in out
-    assert "fedward key open --destroy-old" in out and "cannot go on" in out
+    assert "fedward key open BOX KEY --kit KIT --destroy-old" in out and "cannot go on" in out
 
     to = ("--kit", str(kits["north"]), "--to", certificate(kits["south"]), "--out", ".")
     said = fingerprints(run("seal", "north.key", *to)[1])[0]

@@ -227,7 +227,7 @@ def test_of_a_policy_the_gate_says_what_it_worked_out_itself(make: Make) -> None
     reason = assert_refused(hospital.send(refuse(Code.POLICY.value), Task.ADMIT))
     assert reason == (
         "privacy.mechanism: this cohort is for jobs with differential privacy; "
-        "`fedward site policy check --job` says more"
+        "`fedward site policy check SITE_TOML --job JOB` says more"
     )
 
 

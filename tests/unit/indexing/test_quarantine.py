@@ -45,5 +45,5 @@ def test_file_names_that_are_no_text_stay_apart(tmp_path: Path) -> None:
 
 
 def test_no_list(tmp_path: Path) -> None:
-    with pytest.raises(CohortError, match="no quarantine list here; run `fedward site index`"):
+    with pytest.raises(CohortError, match="no quarantine list here; run `fedward site index SITE_TOML`"):
         read_quarantine(tmp_path)

@@ -42,8 +42,8 @@ def renew(
     file = "server.crt" if renewed.kind is Kind.server else "client.crt"
     if renewed.path.name.endswith(".signed.zip"):
         typer.echo(
-            f"Send it to {name}. They run `fedward site join {renewed.path.name}` with the same --request, --kit and "
-            "--authority as before; key and local/ stay."
+            f"Send it to {name}. They run `fedward site join {renewed.path.name} --request FOLDER --kit KIT` with the "
+            "same folders and --authority as before; key and local/ stay."
         )
     elif not renewed.in_place:
         typer.echo(f"Its kit is on another machine: copy this file to startup/{file} there.")

@@ -83,7 +83,7 @@ def _settle(book: Ledger, policy: SitePolicy, job_id: str) -> tuple[dict[str, An
     kept = Record.open(policy.ledger, site=policy.site, key=load_key(policy.key).secret)
     if book.close(job_id) is None and kept.find(job_id) is None:
         raise LedgerError(
-            "no such job in the ledger", where=book.path, value=job_id, remedy="see `fedward site ledger`"
+            "no such job in the ledger", where=book.path, value=job_id, remedy="see `fedward site ledger SITE_TOML`"
         )
     kept.end(job_id)
     charge = book.find(job_id)

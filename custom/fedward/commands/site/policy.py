@@ -91,7 +91,7 @@ def _key(site: SitePolicy) -> list[PolicyFinding]:
         if site.ledger.exists():
             text = f"{site.ledger} is sealed with a key that is not at {site.key}; restore the key"
             return [PolicyFinding(level="error", where="key", text=text)]
-        text = f"{site.key} is not there yet; the first `fedward site index` makes it"
+        text = f"{site.key} is not there yet; the first `fedward site index SITE_TOML` makes it"
         return [PolicyFinding(level="warning", where="key", text=text)]
     try:
         load_key(site.key)
@@ -137,7 +137,7 @@ def _precision(job: JobSpec, key: FederationKey | None) -> list[PolicyFinding]:
 
 def _ledger_file(site: SitePolicy) -> list[PolicyFinding]:
     if not site.ledger.exists():
-        text = f"{site.ledger} is missing, so no job can run; run `fedward site ledger --create` once"
+        text = f"{site.ledger} is missing, so no job can run; run `fedward site ledger SITE_TOML --create` once"
         return [PolicyFinding(level="error", where="ledger", text=text)]
     mode = stat.S_IMODE(site.ledger.stat().st_mode)
     if mode & 0o077:

@@ -15,7 +15,7 @@ from fedward.doctor.findings import Finding, Voice
 from fedward.errors import EncryptionError
 
 _DAY_S = 86_400.0
-_NEW_KIT = "ask the operator for a kit of this federation, or join anew with `fedward site join`"
+_NEW_KIT = "ask the operator for a kit of this federation, or join anew with `fedward site join FILE --request FOLDER`"
 _LARGEST = 2**16
 
 

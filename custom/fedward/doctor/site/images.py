@@ -36,7 +36,11 @@ def folders(case: Case) -> Iterator[Finding]:
                 continue
             fault = _unreadable_file(path) if what == "labels" else _unreadable_folder(path)
             if fault is None and what == "images" and not any(path.iterdir()):
-                pull = "run `fedward site index --pacs`" if cohort.pacs is not None else f"put images into {path}"
+                pull = (
+                    f"run `fedward site index {case.site_toml} --pacs`"
+                    if cohort.pacs is not None
+                    else f"put images into {path}"
+                )
                 yield say.failed(f"{what} of {name}: none there", where=path, remedy=pull)
             elif fault is None:
                 yield say.passed(f"{what} of {name} can be read", where=path)

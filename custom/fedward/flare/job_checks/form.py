@@ -43,7 +43,7 @@ def require_deployable(
         JobError: in one sentence that discloses nothing of what was found.
     """
     if app_name != APP:
-        raise JobError("job has another app than its own", remedy="export it with `fedward job export`")
+        raise JobError("job has another app than its own", remedy="export it with `fedward job export JOB`")
     canonical = require_app(app)
     reported = require_reported(meta, canonical, job_id=job_id, site=site)
     require_signer(app, Path(workspace.get_startup_kit_dir()) / ROOT)

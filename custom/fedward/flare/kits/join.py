@@ -53,7 +53,7 @@ def join(signed_zip: Path, request: Path, kit: Path, *, authority: str) -> Joine
     """
     kept = request / INVITATION_FILE
     if not kept.is_file():
-        remedy = "first `fedward site join` the invitation, with the same --request"
+        remedy = "first `fedward site join INVITATION --request FOLDER`, with the same folder"
         raise FederationError("no request was made here", where=request, remedy=remedy)
     invitation, root = read_invitation(kept)
     remedy = "do not go on; call the operator: somebody may have sent you another federation's"

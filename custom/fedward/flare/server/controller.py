@@ -60,7 +60,7 @@ class FederatedRounds(Controller):  # type: ignore[misc]
         store = fl_ctx.get_engine().get_component(PERSISTOR)
         if not isinstance(store, ModelStore):
             raise FederationError(
-                "job has no model store", value=PERSISTOR, remedy="export it with `fedward job export`"
+                "job has no model store", value=PERSISTOR, remedy="export it with `fedward job export JOB`"
             )
         store.open(fl_ctx)
         self._store = store

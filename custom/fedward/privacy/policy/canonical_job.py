@@ -40,7 +40,7 @@ POLL_S = 0.05
 """Seconds between two polls for new messages, at the server and at a site."""
 UNKNOWN_FILE = "a file that a job does not have"
 """Text in a refusal in place of every name that is not one of a job's own."""
-_REMEDY = "export it with `fedward job export`, with the release of Fedward that the server and the sites have"
+_REMEDY = "export it with `fedward job export JOB`, with the release of Fedward that the server and the sites have"
 _STUDY = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
 
 

@@ -25,7 +25,7 @@ FILE_BYTES = 2**20
 ARCHIVE_BYTES = 2**21
 """Largest number of bytes of a whole job, packed and unpacked."""
 NAME_CHARACTERS = 200
-_REMEDY = "export the job with `fedward job export` and submit that folder"
+_REMEDY = "export the job with `fedward job export JOB` and submit that folder"
 _PLAIN = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 _ENCRYPTED = 0x1
 

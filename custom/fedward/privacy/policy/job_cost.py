@@ -54,7 +54,7 @@ def weigh_job(
     except PolicyError as refused:
         return [_refused(refused)], None
     if manifest is None:
-        text = "cohort is not indexed, so its cost is not known; run `fedward site index`"
+        text = "cohort is not indexed, so its cost is not known; run `fedward site index SITE_TOML`"
         return [PolicyFinding(level="warning", where=f"job {job.job.name}", text=text)], None
     try:
         chosen = select(job, [manifest], site=site.site, min_patients=site.cohorts[job.data.cohort].min_patients)

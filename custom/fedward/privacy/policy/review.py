@@ -107,7 +107,7 @@ def _encryption(where: str, privacy: CohortPrivacy, *, has_key: bool) -> Iterato
 
 def _delta(where: str, privacy: CohortPrivacy, facts: CohortFacts | None, *, name: str) -> Iterator[PolicyFinding]:
     if facts is None:
-        text = "not indexed, so δ is not held against its patients; run `fedward site index`"
+        text = "not indexed, so δ is not held against its patients; run `fedward site index SITE_TOML`"
         yield _warning(f"cohorts.{name}", text)
     elif facts.patients == 0:
         yield _error(f"cohorts.{name}", "no patient to train on; look at its quarantine and validation_fraction")

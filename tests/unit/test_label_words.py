@@ -54,6 +54,30 @@ def test_none_is_a_class_unless_all_others_are_numbers_or_yes_and_no(
     assert (word in missing_words([word, *others])) == missing
 
 
+@pytest.mark.parametrize(
+    ("column", "missing"),
+    [
+        (["1.0", "-1.0", "-2.5"], []),
+        (["-1", "-2,5", "0", "NA"], ["NA"]),
+        (["−1", "−2.5"], []),
+        (["-1", "-1.0", "1", "0"], ["-1", "-1.0"]),
+        (["-1", "-2", "left"], ["-1"]),
+        (["-1", "-"], ["-1", "-"]),
+        (["-1", "yes", "no"], ["-1"]),
+        (["-", "+"], []),
+        (["-", "--", "+", "++", "?", "NA"], ["?", "NA"]),
+        (["–", "+", "-1"], ["-1"]),
+        (["-", "0", "1"], ["-"]),
+        (["-", "+1", "-2"], ["-"]),
+        (["-", "A+"], ["-"]),
+    ],
+)
+def test_minus_one_among_negative_numbers_and_minus_beside_plus_are_values(
+    column: list[str], missing: list[str]
+) -> None:
+    assert missing_words(column) == frozenset(missing)
+
+
 def multiclass(job: JobSpec, *classes: str) -> JobSpec:
     content: dict[str, Any] = plain(job)
     content["data"] |= {"target": "multiclass", "classes": list(classes)}

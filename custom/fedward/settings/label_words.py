@@ -22,6 +22,8 @@ _PERHAPS = frozenset({"none", "nil"})
 _SIGNS = re.compile(r"[-–—]+|[.…]+|\?+|#(?:n/a|ref|value|div/0|num|null)!|#name\?|-1(?:[.,]0+)?")
 """Dashes, dots, question marks, errors of a spreadsheet, and minus one."""
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+)?(?:e[+-]?[0-9]+)?")
+_PLUS, _MINUS = re.compile(r"[+]+|\([+]+\)"), re.compile(r"[-–—]+")
+"""A finding that is present, and one that is absent."""
 
 
 def is_missing(value: str) -> bool:
@@ -34,12 +36,17 @@ def missing_words(values: Iterable[str]) -> frozenset[str]:
     """Return the values of one column that mean no value.
 
     "none" and "nil" are among them if all other values are numbers or words for yes and no, and there is one at least:
-    a class may be called "none".
+    a class may be called "none". -1 is a value in a column of numbers that has other negative ones, and - is a value in
+    a column that has +.
     """
     given = frozenset(values)
     perhaps = frozenset(value for value in given if _word(value) in _PERHAPS)
     missing = frozenset(value for value in given if is_missing(value))
     others = given - perhaps - missing
+    if others and all(map(_is_number, others)) and any(_word(value).startswith("-") for value in others):
+        missing -= frozenset(value for value in missing if _is_number(value))
+    if any(_PLUS.fullmatch(_word(value)) for value in others):
+        missing -= frozenset(value for value in missing if _MINUS.fullmatch(_word(value)))
     return missing | perhaps if others and all(map(_is_plain, others)) else missing
 
 
@@ -48,5 +55,8 @@ def _word(value: str) -> str:
 
 
 def _is_plain(value: str) -> bool:
-    word = _word(value)
-    return word in YES | NO or _NUMBER.fullmatch(word) is not None
+    return _word(value) in YES | NO or _is_number(value)
+
+
+def _is_number(value: str) -> bool:
+    return _NUMBER.fullmatch(_word(value)) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -93,14 +94,14 @@ def test_nifti_by_file_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("line", ["\n", "\r\n", "\r"])
-@pytest.mark.parametrize("first", ["", "sep=|", '"sep=|"'])
+@pytest.mark.parametrize("first", ["", "sep=~", '"sep=~"'])
 def test_spreadsheets_write_tables_in_many_ways(
     tmp_path: Path, encoding: str, separator: str, line: str, first: str
 ) -> None:
-    rows = [*[first][: len(first)], "patientid| tb |größe", ' P1 |1|"a, b; c"', "||", "", "P2|0|"]
-    found = table(tmp_path, line.join(rows).replace("|", separator), encoding)
+    rows = [*[first][: len(first)], "patientid~ tb ~größe", ' P1 ~1~"a, b; c"', "~~", "", "P2~0~"]
+    found = table(tmp_path, line.join(rows).replace("~", separator), encoding)
     assert found.columns == ("tb", "größe")
     assert found.match(IMAGES)[2] == {"tb": "0"}
     assert found.match(IMAGES)[0] == {"tb": "1", "größe": "a, b; c"}
@@ -161,17 +162,28 @@ def test_two_rows_that_differ_are_a_conflict_that_names_lines_and_no_patient(tmp
     ]
 
 
-@pytest.mark.parametrize("content", ["PatientID,tb\nP9,1\n", "PatientID,tb\n"])
-def test_no_labels_match(tmp_path: Path, content: str) -> None:
-    with pytest.raises(CohortError, match=r"labels\.csv: no labels match; write"):
-        table(tmp_path, content).match(IMAGES)
+def test_no_labels_match(tmp_path: Path) -> None:
+    with pytest.raises(CohortError, match=r"labels\.csv: no labels match; write .*; for NIfTI, head the column Image"):
+        table(tmp_path, "PatientID,tb\nP9,1\n").match(IMAGES)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("name,tb\nx,1\n", "no key column; name a column PatientID"),
-        ("", "no key column"),
+        ("", "label table is empty"),
+        ("\ufeff\n , ;\n\n", "label table is empty"),
+        ("sep=;\n\n", "label table is empty"),
+        ("PatientID,tb\n", "has no lines below its headings"),
+        ("PatientID,tb\n\n,\n", "has no lines below its headings"),
+        (
+            "P1|1;2,3\nP2|1\n",
+            r"line 1: 2 by comma, 2 by semicolon, 1 by tab, 2 by \|\): line 1 has no key column",
+        ),
+        (
+            "\nExport\n\nPatientID;tb\nP1;1\n",
+            "line 2 has no key column; .* or remove the lines above line 4, w",
+        ),
         ("PatientID\nP1\n", "no label column"),
         ("PatientID,tb,TB\nP1,1,1\n", "a column twice"),
         ("PatientID,patientid,tb\nP1,P1,1\n", "a column twice"),
@@ -180,6 +192,7 @@ def test_no_labels_match(tmp_path: Path, content: str) -> None:
         ("sep=;\nPatientID,tb\nP1,1\n", "no key column"),
         ("Image;x,PatientID\n1;2\n", "headings for several separators; write sep="),
         ('PatientID,"tb\nP1,1\n', "not CSV; close the quotes in the heading line"),
+        ('PatientID,"a,tb\nP1,b",0\nP2,x,0\n', "a heading that takes in a line of values"),
         ('PatientID,"tb\nP1,1\nP2,0"\n', "a heading that takes in a line of values; close the quotes"),
     ],
 )
@@ -224,7 +237,54 @@ def test_a_table_that_cannot_be_read(tmp_path: Path) -> None:
         read_labels(tmp_path, KEY)
 
 
+@pytest.mark.parametrize("before", ["", "\n", "\r\n\r\n", " \n", ",\n", "\ufeff", "\ufeff\ufeff", "\n\nsep=,\n\n"])
+@pytest.mark.parametrize("after", ["", "\x1a", "\x1a\r\n", "\n\n"])
+def test_what_stands_before_the_headings_and_after_the_last_line(tmp_path: Path, before: str, after: str) -> None:
+    found = table(tmp_path, f"{before}PatientID,tb\nP1,1\nP2,0\n{after}", "utf-8-sig")
+    first = before.count("\n") + 2
+    assert [row.line for row in found.rows] == [first, first + 1] and found.refused == ()
+    assert found.match(IMAGES) == [{"tb": "1"}] * 2 + [{"tb": "0"}]
+
+
+@pytest.mark.parametrize("line", ["\n", "\r\n", "\r"])
+def test_headings_with_line_breaks(tmp_path: Path, line: str) -> None:
+    found = table(tmp_path, '"Patient~ID","tb~(0/1)","more~of it"~P1,1,~P2,0,x~'.replace("~", line))
+    assert found.columns == ("tb (0/1)", "more of it")
+    assert found.match(IMAGES)[2] == {"tb (0/1)": "0", "more of it": "x"}
+    assert [row.line for row in found.rows] == [5, 6]
+
+
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_a_cell_of_any_length(tmp_path: Path, quote: str) -> None:
+    before, report = csv.field_size_limit(), "y" * 140_000
+    found = table(tmp_path, f"PatientID,tb,report\nP1,1,x\nP2,0,{quote}{report}{quote}\nP3,1,z\n")
+    assert found.refused == () and found.match(IMAGES)[2] == {"tb": "0", "report": report}
+    assert csv.field_size_limit() == before
+
+
 # ------------------------------------------------------------ lines that are refused
+
+
+@pytest.mark.parametrize(
+    ("content", "detail", "remedy"),
+    [
+        ("PatientID,tb\nP1,1,\nP2,0,\n", "; 1 empty cell too many at its end: remove", "1 empty cell too many at its"),
+        ("PatientID,tb\nP1,1,,\nP2,0,,\n", "; 2 empty cells too many at its end: remove the sep", "2 empty cells too"),
+        ("PatientID,tb\nP1,1,,\nP2,0,\n", "; 2 empty cells too many", "in quotes; write a separator for each empty"),
+        ("PatientID,dose,tb,note\nP1,1,5,1,\n", "; 1 empty cell too many at its end", "1 empty cell too many"),
+        ('"PatientID","tb"\n"1","P1",1\n"2","P2",0\n', "; each line has one cell more", "row.names = FALSE"),
+        ("PatientID,dose,tb\nP1,1,5,1\nP2,0,5,0\n", "; each line has one cell more", "put decimal commas in quotes"),
+        ("PatientID,tb,a,b\nP1,1\nP2,0\n", "2 cells, 4 headings", "write a separator for each empty cell at the end"),
+    ],
+)
+def test_the_remedy_fits_the_number_of_cells(tmp_path: Path, content: str, detail: str, remedy: str) -> None:
+    with pytest.raises(CohortError, match=r"every line .* is refused: .* cell-count") as refusal:
+        table(tmp_path, content)
+    assert remedy in str(refusal.value)
+    headings, *lines = content.splitlines()
+    one = table(tmp_path, "\n".join([headings, *lines, "P3" + "," * headings.count(","), ""])).refused[0]
+    assert (one.line, one.reason) == (2, "cell-count")
+    assert detail in one.detail or "each line" in detail
 
 
 @pytest.mark.parametrize("line", ["P2,0,1,0", "P2,0", "P2", "P2,1,0,", "P2,,,,1", "Total: 3", "P2 1 0"])

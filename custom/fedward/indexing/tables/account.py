@@ -145,7 +145,9 @@ def require_lines(path: Path, refused: Sequence[RefusedLine], *, others: int) ->
     if refused and not others:
         found = tally_refused(refused)
         what = f"every line of the label table is refused: {in_words(found)}"
-        raise CohortError(what, where=path, remedy=f"each line {found[0].meaning}")
+        hints = {one.detail.partition("; ")[2] for one in refused if one.reason == found[0].reason}
+        hint = hints.pop() if len(hints) == 1 else ""
+        raise CohortError(what, where=path, remedy=hint or f"each line {found[0].meaning}")
 
 
 def write_account(account: LabelLines, refused: Iterable[RefusedLine], folder: Path) -> None:

@@ -63,7 +63,7 @@ class Assignment:
         )
 
     def _parts(self, name: str | int, kind: Kind, finer: Kind) -> int:
-        numbers = self.cohort.named[kind].get(str(name), set())
+        numbers = self.cohort.named[kind].get(str(name), frozenset())
         return len(numbers) if finer == "image" else len({self.images[number].get(finer) for number in numbers})
 
     def _groups_of(self, number: int) -> Iterator[list[LabelRow]]:

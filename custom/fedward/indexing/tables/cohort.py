@@ -22,11 +22,12 @@ class Cohort:
     """
 
     def __init__(self, images: Sequence[Names], spellings: Spellings, rows: Sequence[LabelRow], key: SiteKey) -> None:
-        self.named: dict[Kind, dict[str, set[int]]] = {kind: {} for kind in KEY_COLUMNS.values()}
+        named: dict[Kind, dict[str, set[int]]] = {kind: {} for kind in KEY_COLUMNS.values()}
         for number, image in enumerate(images):
             for kind, names in image.items():
                 for name in names:
-                    self.named[kind].setdefault(name, set()).add(number)
+                    named[kind].setdefault(name, set()).add(number)
+        self.named = {kind: {name: frozenset(those) for name, those in known.items()} for kind, known in named.items()}
         self._spellings, self._key = spellings, key
         self.usable = [kind for kind in self.named if any(self.images_of(row, kind) for row in rows)]
         meant = (self._names(row, kind) for row in rows for kind in row.keys)
@@ -39,7 +40,8 @@ class Cohort:
     def images_of(self, row: LabelRow, kind: Kind) -> frozenset[int]:
         """Return the numbers of the images that the row names by one kind."""
         known = self.named[kind]
-        return _NOBODY.union(*(known.get(name, ()) for name in self._names(row, kind)))
+        found = [known[name] for name in self._names(row, kind) if name in known]
+        return found[0] if len(found) == 1 else _NOBODY.union(*found)
 
     def doubt(self, row: LabelRow) -> str:
         """Return the reason to refuse a row, "" for none."""
@@ -49,7 +51,7 @@ class Cohort:
         named = [images for images in found.values() if images]
         if not named:
             return ""
-        here = frozenset.intersection(*named)
+        here = named[0].intersection(*named[1:]) if len(named) > 1 else named[0]
         kind = self.counts_under(row)
         if not here or (kind is not None and found[kind] and self._is_denied(row, here)):
             return "contradicting-ids"

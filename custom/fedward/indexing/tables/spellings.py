@@ -13,6 +13,8 @@ from fedward.indexing.tables.paths import endings, file_names, whole_form, whole
 
 Spellings = Mapping[str, frozenset[str]]
 """Pseudonym of an identifier, exact or in normal form -> exact pseudonyms of the identifiers with that normal form."""
+_MOST_FILES, _MORE = 16, ""
+"""Files of one name that are told apart, and the name that stands for all further ones; no file and no line has it."""
 
 
 def cohort_spellings(images: Iterable[FileFacts], key: SiteKey) -> Spellings:
@@ -34,7 +36,7 @@ def cohort_spellings(images: Iterable[FileFacts], key: SiteKey) -> Spellings:
             whole = whole_name(one.path, key)
             forms = {key.alike("image", whole_form(ending)) for ending in endings(one.path)}
             for spelling in {*file_names(one.path, key), *forms, key.alike("image", f"/{whole_form(one.path)}")} - {""}:
-                known[spelling].add(whole)
+                known[spelling].add(whole if len(known[spelling]) < _MOST_FILES else _MORE)
     return {spelling: frozenset(names) for spelling, names in known.items()}
 
 

@@ -38,7 +38,7 @@ for _patient in PATIENTS:
 
 def written(rng: random.Random) -> tuple[str, str, tuple[str, ...]]:
     """A table as a program may write it and a person may damage it: text, separator and headings."""
-    separator = rng.choice(",;\t")
+    separator = rng.choice(",;\t|")
     headings = [rng.choice(("PatientID", "patient_id", "Patient ID")), "tb", "note", "size", ""][: rng.randint(2, 5)]
     if rng.random() < 0.3:
         headings.append("Study Instance UID")
@@ -49,6 +49,7 @@ def written(rng: random.Random) -> tuple[str, str, tuple[str, ...]]:
     out.writerow(headings)
     start = len(text.getvalue())
     ids = list(PATIENTS[: rng.randint(1, 8)]) + rng.sample(ABSENT, rng.randint(0, 3))
+    ids += rng.sample(ids, rng.choice((0, 0, 0, 1)))
     for patient in rng.sample(ids, len(ids)):
         study = f"1.2.{rng.choice((patient, patient, patient, '12', '9'))}"
         cells = {heading: rng.choice(VALUES) for heading in headings} | {"Study Instance UID": study}
@@ -132,5 +133,5 @@ def test_every_line_has_one_outcome_and_no_image_a_value_of_another(tmp_path: Pa
         outcomes["labelled"] += any(done.labels)
     assert outcomes["read"] > TABLES // 40 and outcomes["labelled"] > TABLES // 50
     assert all(outcomes[f"refused {one}"] > 5 for one in ("cell-count", "quote-not-closed", "no-id", "ambiguous-id"))
-    assert outcomes["refused contradicting-ids"] > 5
+    assert outcomes["refused contradicting-ids"] > 5 and outcomes["refused conflicting-lines"] > 5
     assert outcomes["label table is not UTF-8"] > 5 and outcomes["no labels match"]

@@ -198,3 +198,11 @@ def test_labels_that_spread_over_images_that_the_line_does_not_name(tmp_path: Pa
     found = done(tmp_path, table, *images)
     assert found.lines.spread == spread
     assert bool(found.lines.fallback) == ("\n9." in table)
+
+
+def test_a_name_that_very_many_files_have(tmp_path: Path) -> None:
+    here = (*(f"case_{n}/imaging.nii.gz" for n in range(3_000)), "known.nii")
+    found = by_path(tmp_path, *["imaging", "IMAGING.nii"] * 1_500, "case_7/imaging.nii", "known", here=here)
+    assert found.labels[7] == {"n": "3000"} and sum(map(bool, found.labels)) == 2
+    assert set(reasons(found).values()) == {"ambiguous-id"}
+    assert (found.lines.unmatched, found.lines.respelled) == (1_500, 1_500)

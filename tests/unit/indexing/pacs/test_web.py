@@ -190,6 +190,34 @@ def test_a_list_cut_short_is_an_error_and_a_probe_for_one_study_is_none(
     assert "hush" not in caplog.text, "an archive's own words are not printed"
 
 
+@pytest.mark.parametrize("end", [404, 204])
+@pytest.mark.parametrize("most", [1000, 200, 100, 50])
+def test_a_page_past_the_end_and_a_limit_that_is_refused(end: int, most: int) -> None:
+    held = [{"0020000D": {"vr": "UI", "Value": [f"1.2.{n}"]}} for n in range(250)]
+
+    def answer(handler: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
+        asked = {name: int(one[0]) for name, one in parse_qs(urlsplit(handler.path).query).items() if one[0].isdigit()}
+        if asked["limit"] > most:
+            return 400, {}, b"limit outside allowed range"
+        page = held[asked["offset"] :][: asked["limit"]]
+        return (
+            (200 if page else end),
+            {"Content-Type": "application/dicom+json"},
+            json.dumps(page).encode()[: None if page else 0],
+        )
+
+    with serving(answer) as (port, _), closing(WebArchive(pacs(port))) as archive:
+        assert len(archive.studies()) == 250 and len(archive.series("1.2")) == 250
+
+
+@pytest.mark.parametrize(("status", "asked"), [(404, 1), (400, 3)])
+def test_a_first_page_that_is_refused_is_no_end(status: int, asked: int) -> None:
+    with serving(lambda handler: (status, {}, b"")) as (port, had), closing(WebArchive(pacs(port))) as archive:
+        with pytest.raises(CohortError, match=f"archive refused the question: 'HTTP {status}'"):
+            archive.studies()
+        assert len(had) == asked
+
+
 def test_a_question_that_matches_too_much_is_an_error_that_says_so() -> None:
     refused = pytest.raises(CohortError, match=r"'HTTP 413'; narrow query in site.toml")
     with serving(lambda handler: (413, {}, b"")) as (port, _), closing(WebArchive(pacs(port))) as archive, refused:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
@@ -27,7 +28,7 @@ class Pacs(Settings):
     own_host: str = Field(default="127.0.0.1", description="Own address that the archive connects to, for c-move.")
     own_port: int | None = Field(default=None, ge=1, le=65_535, description="Own port for the same; c-move needs it.")
     url: str | None = Field(
-        default=None, pattern=r"^https?://[^\s]+$", description="Root of the DICOMweb service, for dicomweb."
+        default=None, description="Root of the DICOMweb service, for dicomweb: http or https, without user or query."
     )
     credentials: Path | None = Field(
         default=None,
@@ -41,6 +42,25 @@ class Pacs(Settings):
         description="Study-level keys by DICOM keyword, such as StudyDate = '20200101-20241231' (PS3.4 C.2.2.2).",
     )
     timeout_s: float = Field(default=30.0, gt=0.0, description="Seconds to wait for an answer before giving up.")
+
+    @model_validator(mode="after")
+    def _plain_url(self) -> Self:
+        """Refuse a url that may hold a secret; messages print urls. A model's error does not print its values."""
+        if self.url is None:
+            return self
+        try:
+            place = urlsplit(self.url)
+            sound = self.url.startswith(("http://", "https://")) and bool(place.hostname) and place.port != 0
+        except ValueError:
+            sound = False
+        if not sound or not self.url.isprintable() or " " in self.url:
+            raise ValueError("url is no http or https address (not shown)")
+        if "@" in self.url or "?" in self.url or "#" in self.url:
+            raise ValueError(
+                "url holds a user, a query or a fragment (not shown): write user:password or Bearer TOKEN into a file "
+                "and name it in credentials"
+            )
+        return self
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

@@ -60,6 +60,7 @@ class WebArchive:
         self._body = Body()
         logging.getLogger("dicomweb_client").setLevel(logging.CRITICAL + 1)  # it logs the archive's own words
         self._client = DICOMwebClient(self._url.rstrip("/"), session=self._session, timeout=pacs.timeout_s)
+        self._client.host = urlsplit(self._url).netloc  # its Host header would lack the port (RFC 9110 7.2)
         self._client.set_http_retry_params(retry=False)
 
     def studies(self, *, limit: int | None = None) -> list[Study]:

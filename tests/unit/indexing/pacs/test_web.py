@@ -20,11 +20,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from fedward.errors import CohortError
+from fedward.errors import CohortError, SettingsError
 from fedward.indexing.pacs import echo
 from fedward.indexing.pacs.archive import CutShortError, Series, SilentArchiveError
 from fedward.indexing.pacs.web import WebArchive, read_credentials
 from fedward.settings import Pacs
+from fedward.settings.read import parse
 
 Answer = Callable[[BaseHTTPRequestHandler], tuple[int, dict[str, str], bytes]]
 
@@ -119,6 +120,39 @@ def test_what_is_no_credentials_is_refused(tmp_path: Path, content: str) -> None
 def test_credentials_do_not_go_in_clear_beyond_this_machine(secret: Path) -> None:
     with pytest.raises(CohortError, match="credentials would go in clear"):
         WebArchive(pacs(1, url="http://archive.hospital.example/dicom-web", credentials=secret))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://user:TOPSECRET@127.0.0.1:1/dicom-web",
+        "https://TOPSECRET@archive.example/",
+        "https://archive.example/x?token=TOPSECRET",
+        "https://archive.example/x#TOPSECRET",
+        "HTTPS://user:TOPSECRET@archive.example",
+        "ftp://user:TOPSECRET@archive.example",
+        "https://user:TOPSECRET@[::1",
+        "https://user:TOPSECRET@archive.example:port/",
+        "https://archive.example/TOP SECRET",
+        "//user:TOPSECRET@archive.example",
+        "TOPSECRET",
+    ],
+)
+def test_a_url_with_a_secret_is_refused_and_never_printed(url: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        parse(Pacs, {"protocol": "dicomweb", "url": url, "query": {"StudyDate": "2020"}}, where="site.toml")
+    assert "SECRET" not in str(error.value) and "(not shown)" in str(error.value)
+
+
+@pytest.mark.parametrize("url", ["http://LOCALHOST:1/x", "https://[::1]:8443/dicom-web/", "https://archive.example"])
+def test_a_plain_url_is_taken(url: str) -> None:
+    WebArchive(pacs(1, url=url)).close()
+
+
+def test_the_host_header_has_the_port() -> None:
+    with serving(empty) as (port, had):
+        echo(pacs(port))
+        assert had[0][1]["Host"] == f"127.0.0.1:{port}"
 
 
 def test_the_archives_certificate_is_verified(tmp_path: Path, secret: Path) -> None:

@@ -8,7 +8,8 @@ Runs for ``fedward site index --pacs``:
    series if its list has fewer than the archive states.
 3. Request missing instances up to three times; then list them with the reason, and continue with the next series.
 4. Hold each study and series against the numbers that the archive states; list what is missing, and count it as lost.
-5. Stop with an error if the archive stops answering: the next run continues from there.
+5. Stop with an error if the archive stops answering: the next run continues from there. If it falls silent over one
+   series and answers another question, count that series as lost, and continue.
 6. Refuse the cohort if more was lost than the site tolerates.
 """
 
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from fedward.errors import CohortError, SettingsError, StudyError
+from fedward.indexing.pacs import echo
 from fedward.indexing.pacs.archive import (
     Archive,
     Instance,
@@ -45,6 +47,7 @@ PAUSES_S = (1.0, 3.0)
 """Seconds before the second and the third query to an archive that did not answer."""
 BESIDE = frozenset({"empty-study", "empty-series", "not-asked"})
 """Reasons without a loss: nothing to fetch, or nothing that was requested."""
+_SILENT_SERIES = 20
 _Answer = TypeVar("_Answer")
 Progress = Callable[[int, int], None]
 
@@ -111,6 +114,7 @@ class _Run:
         self._cohort, self._pacs, self._archive, self._store, self._key = cohort, pacs, archive, store, key
         self._refused = RefusedList()
         self._found = self._fetched = self._already = 0
+        self._silent = (0, 0)
 
     def fetch(self, progress: Progress | None) -> Fetched:
         report = progress or (lambda done, total: None)
@@ -218,7 +222,9 @@ class _Run:
         before = len(listed.named) - len(errand.missing())
         unsent = 0
         try:
-            unsent = transfer(errand, self._archive, series, listed, short=short, patiently=self._patiently)
+            unsent = transfer(
+                errand, self._archive, series, listed, short=short, patiently=self._patiently, answers=self._answers
+            )
             if errand.fault is not None:
                 raise self._stopped(errand.fault)
         finally:
@@ -253,6 +259,18 @@ class _Run:
             except SilentArchiveError:
                 time.sleep(pause_s)
         return ask()
+
+    def _answers(self) -> bool:
+        """True if the archive still answers; False, too, after ``_SILENT_SERIES`` without a file between them."""
+        fetched, times = self._silent
+        self._silent = (self._fetched, times + 1 if fetched == self._fetched else 1)
+        if self._silent[1] > _SILENT_SERIES:
+            return False
+        try:
+            echo(self._pacs)
+        except CohortError:
+            return False
+        return True
 
     def _stopped(self, fault: BaseException) -> BaseException:
         if isinstance(fault, OSError):

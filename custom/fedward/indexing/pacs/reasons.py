@@ -8,6 +8,7 @@ REASONS: dict[str, str] = {
     "no-uid": "is in the archive's list without its UID, so it cannot be requested",
     "archive-refused": "the archive refused to send it: its own log says why",
     "not-sent": "the archive reported success and did not send it, after three requests",
+    "falls-silent": "the archive hangs up or falls silent when asked for it, and answers other questions",
     "sent-in-part": "the archive sent its series in part, and some of that part is not in its list either",
     "unreadable": "what was sent is no data set that can be read",
     "no-patient-id": "has no PatientID (0010,0020), so it cannot be kept on one side of the split",

@@ -36,6 +36,7 @@ from fedward.indexing.pacs.archive import (
 )
 from fedward.indexing.pacs.listing.held import ListedStudy, Listing, listing
 from fedward.indexing.pacs.listing.refused import REFUSED, RefusedList
+from fedward.indexing.pacs.listing.studies import hold_to_keys, no_series
 from fedward.indexing.pacs.listing.wanted import wanted
 from fedward.indexing.pacs.series_transfer import Errand, transfer
 from fedward.indexing.pacs.store import Store
@@ -63,7 +64,7 @@ class Fetched:
         already: instances written before this run.
         refused: reason of ``REASONS`` -> number of instances; a study or series whose number is unknown counts as one.
             The reasons ``BESIDE`` count studies, series and instances that are not in ``found``.
-        no_longer_found: instances in the folder whose series the archive no longer finds by these keys.
+        no_longer_found: instances in the folder that the archive no longer finds by these keys.
     """
 
     studies: int
@@ -114,7 +115,7 @@ class _Run:
         self._cohort, self._pacs, self._archive, self._store, self._key = cohort, pacs, archive, store, key
         self._refused = RefusedList()
         self._found = self._fetched = self._already = 0
-        self._silent = (0, 0)
+        self._no_longer_named, self._silent = 0, (0, 0)
 
     def fetch(self, progress: Progress | None) -> Fetched:
         report = progress or (lambda done, total: None)
@@ -123,7 +124,7 @@ class _Run:
             listed = [one for study in studies if (one := self._series_of(study)) is not None]
             total, done = sum(len(one.taken) for one in listed), 0
             if not total:
-                raise self._no_series(len(studies))
+                raise no_series(self._pacs, self._cohort, len(studies))
             for study in listed:
                 for series in study.taken:
                     report(done, total)
@@ -141,7 +142,8 @@ class _Run:
             fetched=self._fetched,
             already=self._already,
             refused=self._refused.counts(),
-            no_longer_found=self._store.others({self._store.pseudonyms(one) for each in listed for one in each.taken}),
+            no_longer_found=self._no_longer_named
+            + self._store.others({self._store.pseudonyms(one) for each in listed for one in each.taken}),
         )
 
     def _studies(self) -> list[Study]:
@@ -152,23 +154,10 @@ class _Run:
         if not len(found):
             remedy = "ask the archive's keepers for the keys that it knows, and correct query in site.toml"
             raise CohortError(f"archive has no study with {shown(keys)}", where=place_of(self._pacs), remedy=remedy)
-        for keyword, value in keys.items():
-            if value:
-                self._match(keyword, [*found.named, *found.nameless])
+        hold_to_keys(self._pacs, keys, [*found.named, *found.nameless])
         for one in found.nameless:
             self._lose("", "", StudyError("no-uid", "a study"), instances=one.instances)
         return found.named
-
-    def _match(self, keyword: str, studies: list[Study]) -> None:
-        """Raise ``CohortError`` if the archive did not search by a key: no answer has it, or one contradicts it."""
-        remedy = "take it out of query in site.toml: studies that nobody asked for would be fetched"
-        what = None
-        if not any(keyword in one.answered - one.empty for one in studies):
-            what = "archive does not search by this key"
-        elif others := sum(keyword in one.unlike for one in studies):
-            what = f"archive answers with {others} of {len(studies)} studies that do not match this key"
-        if what is not None:
-            raise CohortError(what, where=place_of(self._pacs), value=keyword, remedy=remedy)
 
     def _series_of(self, study: Study) -> ListedStudy | None:
         """Return the study's series; None if the archive refuses."""
@@ -187,12 +176,6 @@ class _Run:
                 listed.instances[f"#{number}"] = lost
         return listed
 
-    def _no_series(self, studies: int) -> CohortError:
-        value = ", ".join(self._cohort.modalities) or "any image modality"
-        remedy = "correct modalities or query in site.toml"
-        what = f"{studies} studies, and no series of the cohort's"
-        return CohortError(what, where=place_of(self._pacs), value=value, remedy=remedy)
-
     def _hold(self, one: ListedStudy) -> None:
         """Count what the study lacks by its own numbers; list it as empty if nothing is lacking and nothing wanted."""
         name = self._key.pseudonym("study", one.study.uid)
@@ -203,17 +186,23 @@ class _Run:
             self._refused.add(name, "", "", StudyError("empty-study", f"{len(one.series)} series"), lost=0)
 
     def _fetch(self, series: Series) -> int:
-        """Fetch a series; return the number of its instances: found, or stated if that is more."""
-        if self._store.whole(series) and series.instances is not None:
-            self._found += series.instances
-            self._already += series.instances
-            return series.instances
+        """Fetch a series; return the number of its instances: found, or stated if that is more.
+
+        The list is asked for each time: an image that was rejected and taken again leaves the number as it was.
+        """
         name = self._store.pseudonyms(series)
+        whole = series.instances if self._store.whole(series) else None
         try:
             listed = listing(lambda: self._patiently(lambda: self._archive.instances(series)))
         except StudyError as refusal:
+            if whole is not None:
+                return self._all_here(whole)
             return self._lose(*name, refusal, instances=series.instances)
         short = len(listed.nameless) + listed.lacking(series.instances)
+        if not short:
+            self._no_longer_named += self._store.beside(series, {one.uid for one in listed.named})
+        if whole is not None and all(self._store.has(series, one.uid) for one in listed.named):
+            return self._all_here(whole)
         if not listed.named and not short:
             self._refused.add(*name, "", StudyError("empty-series"), lost=0)
             return 0
@@ -243,6 +232,11 @@ class _Run:
         if here == series.instances and not errand.refused and not left:
             self._store.mark_whole(series, here)
         return here + len(errand.refused) + left
+
+    def _all_here(self, instances: int) -> int:
+        self._found += instances
+        self._already += instances
+        return instances
 
     def _lack(self, name: tuple[str, str], listed: Listing[Instance], left: int) -> None:
         """Count instances of a series that neither its list named nor a request for all of it brought."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -212,7 +212,13 @@ class _Run:
         unsent = 0
         try:
             unsent = transfer(
-                errand, self._archive, series, listed, short=short, patiently=self._patiently, answers=self._answers
+                errand,
+                self._archive,
+                series,
+                listed,
+                short=short,
+                patiently=self._patiently,
+                answers=lambda: self._answers(series.study),
             )
             if errand.fault is not None:
                 raise self._stopped(errand.fault)
@@ -254,17 +260,21 @@ class _Run:
                 time.sleep(pause_s)
         return ask()
 
-    def _answers(self) -> bool:
+    def _answers(self, study: str) -> bool:
         """True if the archive still answers; False, too, after ``_SILENT_SERIES`` without a file between them."""
         fetched, times = self._silent
         self._silent = (self._fetched, times + 1 if fetched == self._fetched else 1)
-        if self._silent[1] > _SILENT_SERIES:
+        if times >= _SILENT_SERIES and fetched == self._fetched:
             return False
         try:
             echo(self._pacs)
-        except CohortError:
+            return True
+        except SilentArchiveError:
             return False
-        return True
+        except CohortError:  # such as an archive that does not offer C-ECHO
+            with suppress(CohortError):
+                return self._patiently(lambda: self._archive.series(study)) is not None
+            return False
 
     def _stopped(self, fault: BaseException) -> BaseException:
         if isinstance(fault, OSError):

@@ -7,6 +7,7 @@ REASONS: dict[str, str] = {
     "not-listed": "is in the number that the archive states and not in its list: one of the two is wrong",
     "no-uid": "is in the archive's list without its UID, so it cannot be requested",
     "archive-refused": "the archive refused to send it: its own log says why",
+    "class-not-stated": "the archive states no SOP class, and it is none of the usual ones: use c-move or dicomweb",
     "not-sent": "the archive reported success and did not send it, after three requests",
     "falls-silent": "the archive hangs up or falls silent when asked for it, and answers other questions",
     "sent-in-part": "the archive sent its series in part, and some of that part is not in its list either",

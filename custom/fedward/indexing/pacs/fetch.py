@@ -8,7 +8,8 @@ Runs for ``fedward site index --pacs``:
    series if its list has fewer than the archive states.
 3. Request missing instances up to three times; then list them with the reason, and continue with the next series.
 4. Hold each study and series against the numbers that the archive states; list what is missing, and count it as lost.
-5. Stop with an error if the archive stops answering: the next run continues from there.
+5. Stop with an error if the archive stops answering: the next run continues from there. If it falls silent over one
+   series and answers another question, count that series as lost, and continue.
 6. Refuse the cohort if more was lost than the site tolerates.
 """
 
@@ -16,11 +17,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
 from fedward.errors import CohortError, SettingsError, StudyError
+from fedward.indexing.pacs import echo
 from fedward.indexing.pacs.archive import (
     Archive,
     Instance,
@@ -34,6 +36,7 @@ from fedward.indexing.pacs.archive import (
 )
 from fedward.indexing.pacs.listing.held import ListedStudy, Listing, listing
 from fedward.indexing.pacs.listing.refused import REFUSED, RefusedList
+from fedward.indexing.pacs.listing.studies import hold_to_keys, no_series
 from fedward.indexing.pacs.listing.wanted import wanted
 from fedward.indexing.pacs.series_transfer import Errand, transfer
 from fedward.indexing.pacs.store import Store
@@ -45,6 +48,7 @@ PAUSES_S = (1.0, 3.0)
 """Seconds before the second and the third query to an archive that did not answer."""
 BESIDE = frozenset({"empty-study", "empty-series", "not-asked"})
 """Reasons without a loss: nothing to fetch, or nothing that was requested."""
+_SILENT_SERIES = 20
 _Answer = TypeVar("_Answer")
 Progress = Callable[[int, int], None]
 
@@ -60,7 +64,7 @@ class Fetched:
         already: instances written before this run.
         refused: reason of ``REASONS`` -> number of instances; a study or series whose number is unknown counts as one.
             The reasons ``BESIDE`` count studies, series and instances that are not in ``found``.
-        no_longer_found: instances in the folder whose series the archive no longer finds by these keys.
+        no_longer_found: instances in the folder that the archive no longer finds by these keys.
     """
 
     studies: int
@@ -111,6 +115,7 @@ class _Run:
         self._cohort, self._pacs, self._archive, self._store, self._key = cohort, pacs, archive, store, key
         self._refused = RefusedList()
         self._found = self._fetched = self._already = 0
+        self._no_longer_named, self._silent = 0, (0, 0)
 
     def fetch(self, progress: Progress | None) -> Fetched:
         report = progress or (lambda done, total: None)
@@ -119,7 +124,7 @@ class _Run:
             listed = [one for study in studies if (one := self._series_of(study)) is not None]
             total, done = sum(len(one.taken) for one in listed), 0
             if not total:
-                raise self._no_series(len(studies))
+                raise no_series(self._pacs, self._cohort, len(studies))
             for study in listed:
                 for series in study.taken:
                     report(done, total)
@@ -137,7 +142,8 @@ class _Run:
             fetched=self._fetched,
             already=self._already,
             refused=self._refused.counts(),
-            no_longer_found=self._store.others({self._store.pseudonyms(one) for each in listed for one in each.taken}),
+            no_longer_found=self._no_longer_named
+            + self._store.others({self._store.pseudonyms(one) for each in listed for one in each.taken}),
         )
 
     def _studies(self) -> list[Study]:
@@ -148,23 +154,10 @@ class _Run:
         if not len(found):
             remedy = "ask the archive's keepers for the keys that it knows, and correct query in site.toml"
             raise CohortError(f"archive has no study with {shown(keys)}", where=place_of(self._pacs), remedy=remedy)
-        for keyword, value in keys.items():
-            if value:
-                self._match(keyword, [*found.named, *found.nameless])
+        hold_to_keys(self._pacs, keys, [*found.named, *found.nameless])
         for one in found.nameless:
             self._lose("", "", StudyError("no-uid", "a study"), instances=one.instances)
         return found.named
-
-    def _match(self, keyword: str, studies: list[Study]) -> None:
-        """Raise ``CohortError`` if the archive did not search by a key: no answer has it, or one contradicts it."""
-        remedy = "take it out of query in site.toml: studies that nobody asked for would be fetched"
-        what = None
-        if not any(keyword in one.answered - one.empty for one in studies):
-            what = "archive does not search by this key"
-        elif others := sum(keyword in one.unlike for one in studies):
-            what = f"archive answers with {others} of {len(studies)} studies that do not match this key"
-        if what is not None:
-            raise CohortError(what, where=place_of(self._pacs), value=keyword, remedy=remedy)
 
     def _series_of(self, study: Study) -> ListedStudy | None:
         """Return the study's series; None if the archive refuses."""
@@ -183,12 +176,6 @@ class _Run:
                 listed.instances[f"#{number}"] = lost
         return listed
 
-    def _no_series(self, studies: int) -> CohortError:
-        value = ", ".join(self._cohort.modalities) or "any image modality"
-        remedy = "correct modalities or query in site.toml"
-        what = f"{studies} studies, and no series of the cohort's"
-        return CohortError(what, where=place_of(self._pacs), value=value, remedy=remedy)
-
     def _hold(self, one: ListedStudy) -> None:
         """Count what the study lacks by its own numbers; list it as empty if nothing is lacking and nothing wanted."""
         name = self._key.pseudonym("study", one.study.uid)
@@ -199,17 +186,23 @@ class _Run:
             self._refused.add(name, "", "", StudyError("empty-study", f"{len(one.series)} series"), lost=0)
 
     def _fetch(self, series: Series) -> int:
-        """Fetch a series; return the number of its instances: found, or stated if that is more."""
-        if self._store.whole(series) and series.instances is not None:
-            self._found += series.instances
-            self._already += series.instances
-            return series.instances
+        """Fetch a series; return the number of its instances: found, or stated if that is more.
+
+        The list is asked for each time: an image that was rejected and taken again leaves the number as it was.
+        """
         name = self._store.pseudonyms(series)
+        whole = series.instances if self._store.whole(series) else None
         try:
             listed = listing(lambda: self._patiently(lambda: self._archive.instances(series)))
         except StudyError as refusal:
+            if whole is not None:
+                return self._all_here(whole)
             return self._lose(*name, refusal, instances=series.instances)
         short = len(listed.nameless) + listed.lacking(series.instances)
+        if not short:
+            self._no_longer_named += self._store.beside(series, {one.uid for one in listed.named})
+        if whole is not None and all(self._store.has(series, one.uid) for one in listed.named):
+            return self._all_here(whole)
         if not listed.named and not short:
             self._refused.add(*name, "", StudyError("empty-series"), lost=0)
             return 0
@@ -218,7 +211,15 @@ class _Run:
         before = len(listed.named) - len(errand.missing())
         unsent = 0
         try:
-            unsent = transfer(errand, self._archive, series, listed, short=short, patiently=self._patiently)
+            unsent = transfer(
+                errand,
+                self._archive,
+                series,
+                listed,
+                short=short,
+                patiently=self._patiently,
+                answers=lambda: self._answers(series.study),
+            )
             if errand.fault is not None:
                 raise self._stopped(errand.fault)
         finally:
@@ -238,6 +239,11 @@ class _Run:
             self._store.mark_whole(series, here)
         return here + len(errand.refused) + left
 
+    def _all_here(self, instances: int) -> int:
+        self._found += instances
+        self._already += instances
+        return instances
+
     def _lack(self, name: tuple[str, str], listed: Listing[Instance], left: int) -> None:
         """Count instances of a series that neither its list named nor a request for all of it brought."""
         nameless = min(left, len(listed.nameless))
@@ -253,6 +259,22 @@ class _Run:
             except SilentArchiveError:
                 time.sleep(pause_s)
         return ask()
+
+    def _answers(self, study: str) -> bool:
+        """True if the archive still answers; False, too, after ``_SILENT_SERIES`` without a file between them."""
+        fetched, times = self._silent
+        self._silent = (self._fetched, times + 1 if fetched == self._fetched else 1)
+        if times >= _SILENT_SERIES and fetched == self._fetched:
+            return False
+        try:
+            echo(self._pacs)
+            return True
+        except SilentArchiveError:
+            return False
+        except CohortError:  # such as an archive that does not offer C-ECHO
+            with suppress(CohortError):
+                return self._patiently(lambda: self._archive.series(study)) is not None
+            return False
 
     def _stopped(self, fault: BaseException) -> BaseException:
         if isinstance(fault, OSError):

@@ -21,6 +21,7 @@ from fedward.dicom.header import quiet, whole
 from fedward.errors import CohortError, StudyError
 from fedward.indexing.pacs.archive import Instance, Receive, Series, Verdict, place_of
 from fedward.indexing.pacs.dimse import Dimse, associate, query, silent, without_delay
+from fedward.indexing.pacs.listing.classes import classes_to_offer
 from fedward.settings import Pacs
 
 SYNTAXES = (
@@ -42,18 +43,7 @@ SYNTAXES = (
 )
 """Transfer syntaxes that the index can read, uncompressed ones first: a storage service that is offered several in one
 context takes the first that it supports, and the archive can always produce it without loss."""
-_CLASSES_AT_ONCE = 8  # times 15 syntaxes, plus the model: 121 of the 128 contexts of an association
-_USUAL_CLASSES = (
-    syntaxes.ComputedRadiographyImageStorage,
-    syntaxes.DigitalXRayImageStorageForPresentation,
-    syntaxes.DigitalMammographyXRayImageStorageForPresentation,
-    syntaxes.CTImageStorage,
-    syntaxes.MRImageStorage,
-    syntaxes.EnhancedCTImageStorage,
-    syntaxes.EnhancedMRImageStorage,
-    syntaxes.PositronEmissionTomographyImageStorage,
-)
-"""Storage classes to offer if the archive does not state an instance's class."""
+_NOT_STATED = "class-not-stated"
 _STATUS: dict[Verdict, int] = {"stored": 0x0000, "refused": 0xC000, "not-asked": 0x0124, "stopped": 0xA700}
 """C-STORE status: success, cannot understand, not authorised, out of resources (PS3.4 B.2.3, PS3.7 C.5)."""
 _SOME_FAILED, _UNKNOWN_DESTINATION, _PENDING = 0xB000, 0xA801, 0xFF00
@@ -68,19 +58,26 @@ class GetArchive(Dimse):
         self._getting: tuple[list[str], Association] | None = None
 
     def retrieve(self, series: Series, wanted: Sequence[Instance], receive: Receive, *, alone: bool) -> int:
-        association = self._association(sorted({one.sop_class for one in wanted if one.sop_class}))
+        association = self._association(classes_to_offer(series, wanted, alone=alone))
+        all_stated = all(one.sop_class for one in wanted)
         self._receive = counted = _Counted(receive)
         failed = 0
         try:
             with quiet():
                 for status, _ in association.send_c_get(_wanted(series, wanted, alone=alone), GET):
                     failed = _judge(status, self._pacs)
+        except StudyError as refusal:
+            self._hang_up()
+            raise refusal if all_stated else StudyError(_NOT_STATED, refusal.detail) from None
         except BaseException:
             self._hang_up()
             raise
         finally:
             self._receive = None
-        return max(0, failed - counted.not_taken)
+        unsent = max(0, failed - counted.not_taken)
+        if alone and unsent and not all_stated:
+            raise StudyError(_NOT_STATED)
+        return unsent
 
     def close(self) -> None:
         if self._getting is not None and self._getting[1].is_established:
@@ -88,8 +85,7 @@ class GetArchive(Dimse):
         self._getting = None
         super().close()
 
-    def _association(self, classes_found: Sequence[str]) -> Association:
-        classes = list(classes_found[:_CLASSES_AT_ONCE] or _USUAL_CLASSES)
+    def _association(self, classes: list[str]) -> Association:
         if self._getting is not None and self._getting[0] == classes and self._getting[1].is_established:
             return self._getting[1]
         if self._getting is not None and self._getting[1].is_established:

@@ -9,13 +9,13 @@ from pydicom import Dataset
 
 from fedward.dicom.header import text
 from fedward.errors import StudyError
-from fedward.indexing.pacs.archive import Archive, Instance, Series, Verdict
+from fedward.indexing.pacs.archive import Archive, Instance, Series, SilentArchiveError, Verdict
 from fedward.indexing.pacs.deidentify import deidentify
 from fedward.indexing.pacs.listing.held import Listing
 from fedward.indexing.pacs.store import Store
 from fedward.indexing.site_key import SiteKey
 
-_REQUESTS = 3
+_REQUESTS, _SILENCES = 3, 3
 Patiently = Callable[[Callable[[], int]], int]
 """Asks again, after a pause, an archive that did not answer."""
 
@@ -108,7 +108,14 @@ class Errand:
 
 
 def transfer(
-    errand: Errand, archive: Archive, series: Series, listed: Listing[Instance], *, short: int, patiently: Patiently
+    errand: Errand,
+    archive: Archive,
+    series: Series,
+    listed: Listing[Instance],
+    *,
+    short: int,
+    patiently: Patiently,
+    answers: Callable[[], bool],
 ) -> int:
     """Request the entire series if none of it is here or its list is short; after that, the missing ones by UID.
 
@@ -119,10 +126,14 @@ def transfer(
         archive, series, listed: the series, and the archive's list of its instances.
         short: number of instances that the list lacks.
         patiently: sends a request.
+        answers: True if an archive that fell silent over this series answers another question.
 
     Returns:
         Number of instances, in addition to those that ``errand`` misses, that the archive did not send by its own
         word.
+
+    Raises:
+        SilentArchiveError: the archive answers nothing any more.
     """
     why, unsent = StudyError("not-sent"), 0
     entire = len(errand.missing()) == len(listed.named) or short > 0
@@ -139,6 +150,14 @@ def transfer(
             failed = patiently(ask)
         except StudyError as refused:
             why, failed = refused, int(short > 0)
+        except SilentArchiveError as silence:
+            if not answers():
+                raise
+            why, failed = StudyError("falls-silent", silence.what), int(short > 0)
+            if not entire:
+                why = _each(errand, archive, series) or why
+                if errand.fault is None:
+                    break
         finally:
             errand.entire = False
         if errand.fault is not None:
@@ -149,3 +168,23 @@ def transfer(
         entire = unsent > 0 or (len(errand.unlisted) < short and grew)
     errand.give_up(why)
     return unsent
+
+
+def _each(errand: Errand, archive: Archive, series: Series) -> StudyError | None:
+    """Request each missing instance by itself, since one of them makes the archive hang up; return the last refusal.
+
+    Stop after ``_SILENCES`` in succession.
+    """
+    why: StudyError | None = None
+    silences = 0
+    for one in errand.missing():
+        try:
+            archive.retrieve(series, [one], errand.receive, alone=True)
+            silences = 0
+        except StudyError as refused:
+            why, silences = refused, 0
+        except SilentArchiveError as silence:
+            why, silences = StudyError("falls-silent", silence.what), silences + 1
+        if errand.fault is not None or silences == _SILENCES:
+            break
+    return why

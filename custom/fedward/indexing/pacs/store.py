@@ -2,7 +2,7 @@
 
 Layout: ``<study>/<series>/<instance>.dcm`` under pseudonyms, and ``.archive.jsonl``: the key's fingerprint and the
 table's edition, then a line for each series that was fetched completely. A file is written whole or not at all: under
-another name, flushed to the disk, then renamed. The files on disk decide; the small file only saves queries.
+another name, flushed to the disk, then renamed. The files on disk decide; the small file only saves transfers.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
@@ -73,6 +74,11 @@ class Store:
         if series.instances is None or self._whole.get(name) != series.instances:
             return False
         return sum(1 for _ in self._place(series).glob("*.dcm")) == series.instances
+
+    def beside(self, series: Series, instances: Iterable[str]) -> int:
+        """Count the files of a series that are not in ``instances``."""
+        named = {self._path(series, one).name for one in instances}
+        return sum(1 for file in self._place(series).glob("*.dcm") if file.name not in named)
 
     def write(self, series: Series, instance: str, data: bytes) -> None:
         """Write one instance, whole or not at all. Raises ``OSError``."""

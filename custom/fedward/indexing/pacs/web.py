@@ -35,9 +35,11 @@ from fedward.indexing.pacs.listing import pages
 from fedward.indexing.pacs.listing.body import Body
 from fedward.indexing.pacs.listing.dicom_json import count, first, keywords, values
 from fedward.indexing.pacs.listing.matching import unlike
+from fedward.indexing.pacs.listing.warning import announced, remark
 from fedward.settings import Pacs
 
-PAGE = 500
+PAGES = (200, 100, 50)
+"""Answers that a page is asked for: some archives allow no more than 200, and answer a larger number with HTTP 400."""
 _AS_STORED = (("application/dicom", "*"),)
 """Any transfer syntax, so that the archive sends each instance as stored (PS3.18 8.7.3)."""
 _STUDY_UID = "StudyInstanceUID"
@@ -53,10 +55,12 @@ class WebArchive:
         self._pacs, self._keys, self._url = pacs, find_keys(pacs), str(pacs.url)
         self._session = session(pacs)
         self._session.hooks["response"].append(self._note)
+        self._page, self._remark = PAGES[0], ""
         self._announced: int | None = 0
         self._body = Body()
         logging.getLogger("dicomweb_client").setLevel(logging.CRITICAL + 1)  # it logs the archive's own words
         self._client = DICOMwebClient(self._url.rstrip("/"), session=self._session, timeout=pacs.timeout_s)
+        self._client.host = urlsplit(self._url).netloc  # its Host header would lack the port (RFC 9110 7.2)
         self._client.set_http_retry_params(retry=False)
 
     def studies(self, *, limit: int | None = None) -> list[Study]:
@@ -127,15 +131,26 @@ class WebArchive:
         """Return all answers of a search, or the first ``limit``. Raises ``CutShortError`` if there may be more."""
 
         def ask(offset: int) -> pages.Page[dict[str, Any]]:
-            self._announced = 0
-            with self._answering():
-                found = search(search_filters=dict(filters or {}), limit=limit or PAGE, offset=offset, **asked)
-                return pages.Page([(first(one, level), one) for one in found], self._announced)
+            size = limit or self._page
+            try:
+                return self._ask(level, search, dict(filters or {}), limit=size, offset=offset, **asked)
+            except StudyError as refusal:
+                if offset and refusal.detail == "HTTP 404":  # some say so of a page past the end
+                    return pages.Page([])
+                smaller = [one for one in PAGES if one < size]
+                if limit or offset or not smaller or refusal.detail != "HTTP 400":
+                    raise
+                self._page = smaller[0]
+            try:
+                return ask(offset)
+            except StudyError:
+                self._page = size
+                raise
 
         listed = (
-            pages.read(ask, limit=PAGE)
-            if limit is None
-            else pages.Reading([one for _, one in ask(0).answers], lacking=0)
+            pages.Reading([one for _, one in ask(0).answers], lacking=0)
+            if limit is not None
+            else pages.read(ask, limit=self._page)
         )
         with self._answering():
             answers = [read(one) for one in listed.answers]
@@ -145,6 +160,12 @@ class WebArchive:
             raise CutShortError(detail=f"after {len(answers)} answers", answers=answers, missing=listed.lacking)
         return answers
 
+    def _ask(self, level: str, search: Any, filters: dict[str, str], **asked: Any) -> pages.Page[dict[str, Any]]:
+        self._announced, self._remark = 0, ""
+        with self._answering():
+            found = search(search_filters=filters, **asked)
+            return pages.Page([(first(one, level), one) for one in found], self._announced, self._remark)
+
     def _warns_of_nothing(self, studies: Sequence[Mapping[str, Any]]) -> bool:
         """True if the archive warns of more even where there is none: it finds one study by its UID, and warns."""
         uid = next((found for one in studies if (found := first(one, _STUDY_UID))), None)
@@ -152,13 +173,14 @@ class WebArchive:
             return False
         self._announced = 0
         with self._answering():
-            found = self._client.search_for_studies(search_filters={_STUDY_UID: uid}, limit=PAGE, offset=0)
+            found = self._client.search_for_studies(search_filters={_STUDY_UID: uid}, limit=self._page, offset=0)
             return self._announced != 0 and [first(one, _STUDY_UID) for one in found] == [uid]
 
     def _note(self, response: requests.Response, **_: Any) -> None:
         """Note a response's end, and the number of further answers that it announces: the client only logs those."""
         self._body = Body(response)
-        self._announced = pages.announced(response.status_code, response.headers.get("Warning", ""))
+        said = response.headers.get("Warning", "")
+        self._announced, self._remark = announced(response.status_code, said), remark(response.status_code, said)
 
     @contextmanager
     def _answering(self) -> Iterator[None]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,7 +21,7 @@ from pydicom import Dataset
 from fedward.errors import CohortError
 from fedward.indexing.pacs import fetch, web
 from fedward.indexing.pacs import series_transfer as errands
-from fedward.indexing.pacs.archive import CutShortError, Instance, Series, Study
+from fedward.indexing.pacs.archive import CutShortError, Instance, Series, SilentArchiveError, Study
 from fedward.indexing.pacs.fetch import BESIDE, REFUSED, Fetched, fetch_cohort
 from fedward.indexing.pacs.listing.held import ListedStudy, Listing
 from fedward.indexing.pacs.reasons import REASONS
@@ -110,7 +111,8 @@ def test_instances_that_the_list_lacks_come_with_the_series(
     assert (first.found, first.fetched, first.refused) == (7, 7, {})
     archive.asked.clear()
     again = fetched(tmp_path)
-    assert (again.already, again.fetched) == (7, 0) and not any("instances" in one for one in archive.asked)
+    assert (again.already, again.fetched) == (7, 0)
+    assert not any(urlsplit(one).path.endswith(archive.held[0].SeriesInstanceUID) for one in archive.asked)
 
 
 @pytest.mark.parametrize(
@@ -180,6 +182,30 @@ def test_one_bad_instance_takes_no_neighbour_along(
     done = fetched(tmp_path)
     assert (done.fetched, done.refused) == (5 - len(bad), {"archive-refused": len(bad)})
     assert {line["detail"] for line in lines(tmp_path)} == {f"HTTP {status}"}
+
+
+@pytest.mark.parametrize("status", [0, 429, 503])
+@pytest.mark.parametrize("bad", [[0], [1, 3], [0, 1, 2, 3, 4]])
+def test_a_series_over_which_the_archive_falls_silent_does_not_hold_up_the_others(
+    tmp_path: Path, connect: Callable[[DicomWeb], None], status: int, bad: list[int]
+) -> None:
+    archive = DicomWeb([*slices(5), *studies(3)])
+    archive.broken = {archive.held[n].SOPInstanceUID: status for n in bad}
+    connect(archive)
+    done = fetched(tmp_path)
+    assert (done.fetched, done.refused) == (8 - len(bad), {"falls-silent": len(bad)})
+    archive.broken = {}
+    assert fetched(tmp_path).fetched == len(bad)
+
+
+def test_an_archive_that_answers_questions_and_sends_nothing_ends_the_run(
+    tmp_path: Path, connect: Callable[[DicomWeb], None]
+) -> None:
+    archive = DicomWeb(studies(30))
+    archive.broken = {one.SOPInstanceUID: 503 for one in archive.held}
+    connect(archive)
+    with pytest.raises(SilentArchiveError):
+        fetched(tmp_path)
 
 
 def test_series_that_the_list_lacks_are_lost_and_counted(tmp_path: Path, connect: Callable[[DicomWeb], None]) -> None:

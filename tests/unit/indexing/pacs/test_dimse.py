@@ -28,6 +28,7 @@ from fedward.indexing.pacs import echo, get_move
 from fedward.indexing.pacs.archive import CutShortError, Instance, Series, SilentArchiveError, Verdict
 from fedward.indexing.pacs.dimse import Dimse, associate, query
 from fedward.indexing.pacs.get_move import GetArchive, MoveArchive
+from fedward.indexing.pacs.listing.classes import MOST, classes_to_offer
 from fedward.settings import Pacs
 from tests.support.images.dicom_files import image
 
@@ -220,6 +221,36 @@ def test_get_offers_every_syntax_by_itself_and_takes_what_comes() -> None:
     assert came[0].pixel_array.tolist() == SENT.pixel_array.tolist()
     own = [syntaxes for name, syntaxes in offered if name == SENT.SOPClassUID]
     assert all(len(one) == 1 for one in own) and [RLELossless] in own and len(offered) <= 128
+
+
+@pytest.mark.parametrize("modality", [*"US SC OT XA RF SEG NM PT MG IO ES DX CT".split(), ""])  # noqa: SIM905
+def test_classes_that_are_not_stated_are_the_usual_ones_of_the_modality(modality: str) -> None:
+    asked = Series("1.2", "1.3", modality, None)
+    unknown, known = Instance("1.4", ""), Instance("1.5", "1.2.840.10008.5.1.4.1.1.481.1")
+    whole = classes_to_offer(asked, [unknown, known], alone=False)
+    single = classes_to_offer(asked, [unknown], alone=True)
+    assert known.sop_class in whole and len(whole) <= MOST >= len(single) and len({*whole, *single}) > MOST
+    assert classes_to_offer(asked, [known], alone=False) == [known.sop_class]
+    usual = classes_to_offer(asked, [unknown], alone=False)
+    expected = {"US": "6.1", "SC": "7", "OT": "7", "XA": "12.1", "RF": "12.2", "SEG": "66.4", "NM": "20", "PT": "128"}
+    expected |= {"MG": "1.2", "IO": "1.3", "ES": "77.1.1", "DX": "1.1", "CT": "2", "": "2"}
+    assert f"1.2.840.10008.5.1.4.1.1.{expected[modality]}" in usual
+
+
+def test_a_class_that_we_did_not_offer_is_not_the_archives_refusal() -> None:
+    def get(event: Any) -> Iterator[Any]:
+        yield 1
+        other = image(name=2, patient="P1")
+        other.SOPClassUID = other.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.481.1"
+        yield 0xFF00, other
+
+    unknown = [Instance(SENT.SOPInstanceUID, "")]
+    with archive((evt.EVT_C_GET, get)) as port, closing(GetArchive(pacs(port))) as way:
+        for alone in (True, False):
+            with pytest.raises(StudyError, match="class-not-stated"):
+                way.retrieve(SERIES, unknown, lambda sent: "stored", alone=alone)
+            with pytest.raises(StudyError, match="archive-refused"):
+                way.retrieve(SERIES, WANTED, lambda sent: "stored", alone=alone)
 
 
 def test_a_status_of_failure_is_that_series_own() -> None:

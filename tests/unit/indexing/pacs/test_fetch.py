@@ -106,6 +106,23 @@ def test_everything_comes_once_and_the_second_run_asks_for_nothing(tmp_path: Pat
     assert fetch_cohort(policy(tmp_path), "chest").no_longer_found == 1
 
 
+@pytest.mark.parametrize("counted", [True, False])
+@pytest.mark.parametrize("replaced", [1, 2, 3])
+def test_an_image_taken_again_leaves_the_number_as_it_was(
+    tmp_path: Path, shelf: Shelf, counted: bool, replaced: int
+) -> None:
+    shelf.held, shelf.counted = series(3), counted
+    given = policy(tmp_path, modalities=("CT",))
+    assert fetch_cohort(given, "chest").fetched == 3
+    shelf.held = [*shelf.held[replaced:], *series(6)[-replaced:]]
+    again = fetch_cohort(given, "chest")
+    assert (again.found, again.fetched, again.already, again.no_longer_found) == (3, replaced, 3 - replaced, replaced)
+    third = fetch_cohort(given, "chest")
+    assert (third.fetched, third.already, third.no_longer_found) == (0, 3, replaced)
+    shelf.held = shelf.held[1:]
+    assert fetch_cohort(given, "chest").no_longer_found == replaced + 1
+
+
 def test_a_label_table_by_the_archives_own_names_matches_what_was_fetched(tmp_path: Path, shelf: Shelf) -> None:
     folder = tmp_path / "exported"
     folder.mkdir()

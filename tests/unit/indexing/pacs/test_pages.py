@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from fedward.indexing.pacs.listing import pages
 from fedward.indexing.pacs.listing.pages import Page, announced, read
+from fedward.indexing.pacs.listing.warning import remark
 
 WARNS = ("truly", "with-number", "always", "on-answers", "never")
 
@@ -89,6 +90,43 @@ def test_as_many_as_the_limit_and_no_pages_is_a_list_cut_short(number: int, heed
     assert read(archive(number, 5, heeds=heeds, warns="never"), limit=5).lacking == lacking
 
 
+@pytest.mark.parametrize("number", [0, 1, 5, 6])
+@pytest.mark.parametrize("heeds", [True, False])
+@pytest.mark.parametrize("text", ["API version v1 is in preview", "certificate expires soon", "", "Die Liste"])
+def test_a_remark_on_every_answer_refuses_no_list_that_pages_to_its_end(number: int, heeds: bool, text: str) -> None:
+    warning = f'299 gw "{text}"'
+
+    def ask(offset: int) -> Page[int]:
+        page = list(range(number))[offset if heeds else 0 :][:3]
+        return Page([(str(one), one) for one in page], announced(200, warning), remark(200, warning))
+
+    listed = read(ask, limit=500)
+    assert listed.lacking == (0 if heeds or not number else None)
+    assert listed.lacking is None or listed.answers == list(range(number))
+
+
+@pytest.mark.parametrize("first", ["There are 2 additional results", "Die Liste ist lang", "results truncated"])
+def test_a_remark_at_the_end_does_not_unsay_another_warning(first: str) -> None:
+    """The archive warns on its only page of answers that it cuts, and then pages no further."""
+
+    def ask(offset: int) -> Page[int]:
+        warning = f'299 gw "{first if offset == 0 else "in preview"}"'
+        page = list(range(3))[offset:]
+        return Page([(str(one), one) for one in page], announced(200, warning), remark(200, warning))
+
+    assert read(ask, limit=500).lacking != 0
+
+
+def test_pages_that_never_end_are_a_list_cut_short() -> None:
+    asked: list[int] = []
+
+    def ask(offset: int) -> Page[int]:
+        asked.append(offset)
+        return Page([(str(offset + one), one) for one in range(3)])
+
+    assert read(ask, limit=500).lacking is None and len(asked) == pages.MOST_PAGES
+
+
 def test_answers_without_a_uid_are_each_counted() -> None:
     def ask(offset: int) -> Page[str]:
         return Page([("", "x"), ("1", "y"), ("", "x"), ("", "z")][offset : offset + 4])
@@ -130,7 +168,21 @@ def test_an_order_that_never_settles_is_a_list_cut_short() -> None:
         (206, "299 archive: There are 4 additional results that can be requested", 4),
         (200, '110 a "Response is stale"', 0),
         (200, '214 a "Transformation Applied"', 0),
-        (200, '199 a "additional results"', 0),
+        (200, '199 a "additional results"', None),
+        (200, '199 a "There are 4 additional results"', 4),
+        (200, '199 a "miscellaneous"', 0),
+        (200, "299", None),
+        (200, "299 host", None),
+        (200, "214 a b, 299", None),
+        (200, "199", 0),
+        (200, '199 a "x", 299 b "Results truncated"', None),
+        (200, '299 a "Deprecated API. Results were limited to 3"', None),
+        (200, '299 a "only literal matching; more results available"', None),
+        (200, '299 a "fuzzy: partial answer"', None),
+        (200, '299 a "There are 1,500 additional results"', 1500),
+        (200, '299 a "There are 1 500 000 additional results"', 1_500_000),
+        (200, '299 a "one, 299 two"', None),
+        (200, '299 a "say \\"more\\", 110", 214 b "deprecated"', None),
         (200, '299 a "The fuzzymatching parameter is not supported. Only literal matching has been performed."', 0),
         (200, '299 - "v1 is deprecated, see the manual"', 0),
         (200, '299 a "fuzzymatching is not supported", 299 b "There are 2 additional results"', 2),

@@ -20,11 +20,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from fedward.errors import CohortError
+from fedward.errors import CohortError, SettingsError
 from fedward.indexing.pacs import echo
 from fedward.indexing.pacs.archive import CutShortError, Series, SilentArchiveError
 from fedward.indexing.pacs.web import WebArchive, read_credentials
 from fedward.settings import Pacs
+from fedward.settings.read import parse
 
 Answer = Callable[[BaseHTTPRequestHandler], tuple[int, dict[str, str], bytes]]
 
@@ -121,6 +122,39 @@ def test_credentials_do_not_go_in_clear_beyond_this_machine(secret: Path) -> Non
         WebArchive(pacs(1, url="http://archive.hospital.example/dicom-web", credentials=secret))
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://user:TOPSECRET@127.0.0.1:1/dicom-web",
+        "https://TOPSECRET@archive.example/",
+        "https://archive.example/x?token=TOPSECRET",
+        "https://archive.example/x#TOPSECRET",
+        "HTTPS://user:TOPSECRET@archive.example",
+        "ftp://user:TOPSECRET@archive.example",
+        "https://user:TOPSECRET@[::1",
+        "https://user:TOPSECRET@archive.example:port/",
+        "https://archive.example/TOP SECRET",
+        "//user:TOPSECRET@archive.example",
+        "TOPSECRET",
+    ],
+)
+def test_a_url_with_a_secret_is_refused_and_never_printed(url: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        parse(Pacs, {"protocol": "dicomweb", "url": url, "query": {"StudyDate": "2020"}}, where="site.toml")
+    assert "SECRET" not in str(error.value) and "(not shown)" in str(error.value)
+
+
+@pytest.mark.parametrize("url", ["http://LOCALHOST:1/x", "https://[::1]:8443/dicom-web/", "https://archive.example"])
+def test_a_plain_url_is_taken(url: str) -> None:
+    WebArchive(pacs(1, url=url)).close()
+
+
+def test_the_host_header_has_the_port() -> None:
+    with serving(empty) as (port, had):
+        echo(pacs(port))
+        assert had[0][1]["Host"] == f"127.0.0.1:{port}"
+
+
 def test_the_archives_certificate_is_verified(tmp_path: Path, secret: Path) -> None:
     certificate = _self_signed(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -188,6 +222,34 @@ def test_a_list_cut_short_is_an_error_and_a_probe_for_one_study_is_none(
                 ask()
             assert len(cut.value.answers) == 1
     assert "hush" not in caplog.text, "an archive's own words are not printed"
+
+
+@pytest.mark.parametrize("end", [404, 204])
+@pytest.mark.parametrize("most", [1000, 200, 100, 50])
+def test_a_page_past_the_end_and_a_limit_that_is_refused(end: int, most: int) -> None:
+    held = [{"0020000D": {"vr": "UI", "Value": [f"1.2.{n}"]}} for n in range(250)]
+
+    def answer(handler: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
+        asked = {name: int(one[0]) for name, one in parse_qs(urlsplit(handler.path).query).items() if one[0].isdigit()}
+        if asked["limit"] > most:
+            return 400, {}, b"limit outside allowed range"
+        page = held[asked["offset"] :][: asked["limit"]]
+        return (
+            (200 if page else end),
+            {"Content-Type": "application/dicom+json"},
+            json.dumps(page).encode()[: None if page else 0],
+        )
+
+    with serving(answer) as (port, _), closing(WebArchive(pacs(port))) as archive:
+        assert len(archive.studies()) == 250 and len(archive.series("1.2")) == 250
+
+
+@pytest.mark.parametrize(("status", "asked"), [(404, 1), (400, 3)])
+def test_a_first_page_that_is_refused_is_no_end(status: int, asked: int) -> None:
+    with serving(lambda handler: (status, {}, b"")) as (port, had), closing(WebArchive(pacs(port))) as archive:
+        with pytest.raises(CohortError, match=f"archive refused the question: 'HTTP {status}'"):
+            archive.studies()
+        assert len(had) == asked
 
 
 def test_a_question_that_matches_too_much_is_an_error_that_says_so() -> None:

@@ -8,16 +8,21 @@
 | pages, and its last, empty page warns of more | cut short, unless the caller knows that each answer warns |
 | pages, and warns of more on each page but the empty one at the end | whole: the last word counts |
 | changes the order between pages | read again until all places gave different answers; else cut short |
+| remarks the same with every answer, far past the end too, and not of results | whole |
+| never ends | cut short |
 | lists an answer twice, in the same places whatever the page | whole |
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
+
+from fedward.indexing.pacs.listing.warning import announced
+
+__all__ = ["FAR", "MOST_PAGES", "PASSES", "Page", "Reading", "announced", "read"]
 
 Answer = TypeVar("Answer")
 
@@ -25,10 +30,8 @@ PASSES = 5
 """Readings of a list in which an answer comes twice: the same each time, or its order changes and it is cut short."""
 FAR = 1_000_000
 """Past the end of any list: an archive that answers there ignores ``offset``."""
-_WARNING = re.compile(r"(?:^|,)\s*(\d{3})\s+([^,]*(?:,(?!\s*\d{3}\s)[^,]*)*)")
-_REMAINING = re.compile(r"\b(\d{1,9}) (?:additional|more|remaining)\b", re.IGNORECASE)
-_OF_RESULTS = re.compile("additional|remaining|exceed", re.IGNORECASE)
-_OF_OTHER_THINGS = re.compile("fuzzy|literal|deprecat|sunset", re.IGNORECASE)
+MOST_PAGES = 2_000
+"""Pages after which a list is cut short: an archive that still answers may give its answers new names each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +41,12 @@ class Page(Generic[Answer]):
     Attributes:
         answers: each with its UID, or "".
         remaining: number of further answers that the archive announces; 0 for none, None for an unknown number.
+        remark: text of a warning that does not speak of results, if ``remaining`` comes from it; else "".
     """
 
     answers: Sequence[tuple[str, Answer]]
     remaining: int | None = 0
+    remark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,28 +64,6 @@ class Reading(Generic[Answer]):
     ended: bool = False
 
 
-def announced(status: int, warning: str) -> int | None:
-    """Return the number of further answers that a response announces; 0 for none, None for an unknown number.
-
-    A Warning of code 299 announces more, unless its text is about fuzzy matching, which is never requested, or about
-    an interface that will be withdrawn. Other codes (RFC 7234 5.5) concern caches and transformations. Status 206 was
-    QIDO-RS's sign of a list cut short before that.
-
-    Args:
-        status: HTTP status.
-        warning: values of the Warning header, or "".
-    """
-    found: int | None = None if status == 206 else 0
-    for code, text in _WARNING.findall(warning):
-        if code != "299" or (_OF_OTHER_THINGS.search(text) and not _OF_RESULTS.search(text)):
-            continue
-        number = _REMAINING.search(text)
-        if number is None:
-            return None
-        found = max(found or 0, int(number[1]))
-    return found
-
-
 def read(ask: Callable[[int], Page[Answer]], *, limit: int) -> Reading[Answer]:
     """Read a list to its end; answers of one UID are returned once.
 
@@ -93,7 +76,7 @@ def read(ask: Callable[[int], Page[Answer]], *, limit: int) -> Reading[Answer]:
     remaining: int | None = 0
     for _ in range(PASSES):
         read_once, remaining = _read_once(ask, found, limit)
-        if len(read_once.names) == len(found):
+        if len(read_once.names) == len(found) or len(read_once.starts) == MOST_PAGES:
             return Reading(list(found.values()), remaining, read_once.ended)
         readings.append(read_once)
     steady = all(one == readings[0] for one in readings) and _in_place(ask, readings[0])
@@ -112,24 +95,49 @@ class _Places:
 def _read_once(ask: Callable[[int], Page[Answer]], found: dict[str, Answer], limit: int) -> tuple[_Places, int | None]:
     """Add one reading to ``found``; return its places, and the number announced at its end."""
     places = _Places()
-    remaining: int | None = 0
+    said: list[tuple[Page[Answer], bool]] = []
+    names: set[str] = set()
     pages_on = heeds_offset = False
-    while True:
+    for _ in range(MOST_PAGES):
         page = ask(len(places.names))
-        if page.remaining != 0 or pages_on:
-            remaining = page.remaining
+        said.append((page, pages_on))
         own = list(_named(page.answers))
         if not own:
-            return replace(places, ended=True), remaining
-        fresh = dict(own).keys() - set(places.names)
+            return replace(places, ended=True), _last_word(said, _standing(ask, page, len(places.names)))
+        fresh = dict(own).keys() - names
         if not fresh and not heeds_offset:
             if ask(len(places.names) + FAR).answers:
-                return places, None if len(own) == limit else remaining
+                return places, None if len(own) >= limit else _last_word(said, "")
             heeds_offset = True
         pages_on = pages_on or bool(places.names and fresh)
         found |= dict(own)
+        names |= fresh
         places.starts.append(len(places.names))
         places.names.extend(name for name, _ in own)
+    return places, None
+
+
+def _standing(ask: Callable[[int], Page[Answer]], empty: Page[Answer], end: int) -> str:
+    """Return an empty page's remark if the archive repeats it far past the end, where no list goes on; else ""."""
+    if not empty.remark:
+        return ""
+    far = ask(end + FAR)
+    return empty.remark if not far.answers and far.remark == empty.remark else ""
+
+
+def _last_word(said: Sequence[tuple[Page[Answer], bool]], standing: str) -> int | None:
+    """Return the number announced at the end; a remark that comes with every answer announces nothing.
+
+    Args:
+        said: pages, and whether pages before them went on.
+        standing: the remark that comes with every answer, or "".
+    """
+    remaining: int | None = 0
+    for page, pages_on in said:
+        number = 0 if standing and page.remark == standing else page.remaining
+        if number != 0 or pages_on:
+            remaining = number
+    return remaining
 
 
 def _in_place(ask: Callable[[int], Page[Answer]], read_once: _Places) -> bool:

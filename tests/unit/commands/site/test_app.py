@@ -102,6 +102,20 @@ def test_each_line_of_the_label_table_is_said(
     assert err == ""
 
 
+def test_columns_that_identify_people_and_ids_of_other_images_are_said(
+    site_toml: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    table = "PatientID,SOPInstanceUID,PatientName,DOB,tb\nP1,9.1,SECRETUM,1950,yes\nP1,9.2,SECRETUM,1950,yes\n"
+    (site_toml.parent / "chest.csv").write_text(table)
+    assert run(monkeypatch, str(site_toml), "--cohort", "chest") == 0
+    out, err = capsys.readouterr()
+    assert "columns not kept, because they identify people: 2" in out and "PatientName, DOB" in out
+    assert "matched by PatientID: no line's SOPInstanceUID names an image here" in out
+    assert "warning: labels spread: 1" in out
+    assert "SECRETUM" not in out + err and "1950" not in out + err
+
+
 def test_each_line_of_the_label_table_for_scripts(
     site_toml: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

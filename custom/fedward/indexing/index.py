@@ -18,8 +18,8 @@ from pathlib import Path
 
 from fedward.dataset.manifest import Manifest, withdraw_manifest, write_manifest
 from fedward.errors import CohortError, SettingsError
-from fedward.indexing.assemble import assemble
-from fedward.indexing.labels import read_labels
+from fedward.indexing.assemble import MASK, assemble
+from fedward.indexing.labels import read_labels, require_columns
 from fedward.indexing.nifti_names import patients_of
 from fedward.indexing.quality import FileFacts
 from fedward.indexing.quarantine import Quarantined, QuarantineError, tally, write_quarantine
@@ -77,6 +77,7 @@ def _index(
     remove_account(chosen.index)
     seen, roots = _walk(chosen)
     labels = None if chosen.labels is None else read_labels(chosen.labels, key)
+    require_columns(labels, [one for one in chosen.require if one != MASK], chosen.labels or chosen.images)
     found = _with_patients(_findings(seen, roots, chosen, key, progress, workers), key)
     images = [one for one in found if one.role == "image" and not one.mask_frames]
     masks = [one for one in found if one.role == "mask" or one.mask_frames]

@@ -498,3 +498,15 @@ def test_a_study_without_uids_is_still_told_apart(tmp_path: Path) -> None:
         made.file_meta.MediaStorageSOPInstanceUID = uid("x")
         save(made, tmp_path / "images" / f"{n}.dcm")
     assert len({row.image for row in index(site(tmp_path)).rows}) == 2
+
+
+def test_a_required_column_that_the_table_lacks_is_named_before_images_are_read(
+    tmp_path: Path, read: list[str]
+) -> None:
+    radiographs(tmp_path, patients=3, each=1)
+    labels = table(tmp_path, "PatientID,pneumonia\nP0,1\n")
+    with pytest.raises(CohortError, match="require names no column of the label table: 'pneumonai'; it has: "):
+        index(site(tmp_path, labels=labels, require=("mask", "pneumonai")))
+    with pytest.raises(CohortError, match="require names 'pneumonia', and there is no label table"):
+        index(site(tmp_path, require=("pneumonia",)))
+    assert read == []

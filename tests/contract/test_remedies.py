@@ -17,10 +17,6 @@ QUOTED = re.compile(r"(\S*) ?`(fedward (?:site|job|key|federation|dashboard|demo
 TYPED = frozenset({"run", "runs", "with", "see", "first", "then", "Then", "by", "other"})
 """Words before a command that tell the reader to type it; elsewhere a bare name, such as `fedward job check`, is a
 mention."""
-NAMED_ONLY = frozenset(
-    {"dataset/images.py", "dataset/manifest.py", "indexing/pacs/store.py", "indexing/tables/account.py"}
-)
-"""Modules whose messages still name `fedward site index` without its SITE_TOML."""
 FILL = "X"
 Command = tuple[str, str, str]
 
@@ -82,7 +78,7 @@ def test_every_quoted_command_can_be_typed(root: Path) -> None:
     found = quoted(root / "custom" / "fedward")
     assert len(found) > 30
     wrong = {(name, line): why for name, before, line in found if (why := fault(before, line)) is not None}
-    assert {place: why for place, why in wrong.items() if place[0] not in NAMED_ONLY} == {}
+    assert wrong == {}
 
 
 @pytest.mark.parametrize(

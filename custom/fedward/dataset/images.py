@@ -67,7 +67,7 @@ class Images:
                 raise
             if isinstance(cause, StudyError):
                 what = f"an indexed image can no longer be used ({cause.reason})"
-                raise CohortError(what, where=self._site, remedy="run `fedward site index` again") from None
+                raise CohortError(what, where=self._site, remedy="run `fedward site index SITE_TOML` again") from None
             raise cause from None
 
 

@@ -188,7 +188,7 @@ def withdraw_manifest(folder: Path) -> None:
 
 _NAMES = tuple(sorted(field.name for field in fields(Row)))
 _MASK_NAMES = tuple(sorted(field.name for field in fields(MaskFile)))
-_REINDEX = "run `fedward site index`"
+_REINDEX = "run `fedward site index SITE_TOML`"
 
 
 def _line(row: Row) -> str:

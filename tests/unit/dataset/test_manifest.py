@@ -122,7 +122,7 @@ def test_what_was_changed_by_hand_is_refused(tmp_path: Path, harm, message: str)
     (tmp_path / ROWS).write_text(harm(text))
     with pytest.raises(CohortError, match=message) as refusal:
         read_manifest(tmp_path)
-    assert "run `fedward site index`" in str(refusal.value)
+    assert "run `fedward site index SITE_TOML`" in str(refusal.value)
 
 
 def test_a_withdrawn_manifest_is_gone(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ class Store:
             fcntl.flock(self._state, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self._state.close()
-            remedy = "wait for the other `fedward site index --pacs`"
+            remedy = "wait for the other run of `fedward site index`"
             raise CohortError("another process fetches into this folder", where=folder, remedy=remedy) from None
         try:
             self._whole = self._read()

@@ -184,5 +184,5 @@ def read_account(folder: Path) -> LabelLines | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, LookupError, AttributeError):
-        remedy = "run `fedward site index`"
+        remedy = "run `fedward site index SITE_TOML`"
         raise CohortError("account of the labels cannot be read", where=folder, remedy=remedy) from None

@@ -138,5 +138,5 @@ def test_a_refused_cohort_still_has_the_account(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"refused": [1]}', json.dumps({"refused": [], "lines": 1})])
 def test_an_account_that_is_none(tmp_path: Path, content: str) -> None:
     (tmp_path / ACCOUNT).write_text(content)
-    with pytest.raises(CohortError, match="account of the labels cannot be read; run `fedward site index`"):
+    with pytest.raises(CohortError, match="account of the labels cannot be read; run `fedward site index SITE_TOML`"):
         read_account(tmp_path)

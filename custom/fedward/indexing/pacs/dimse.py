@@ -173,10 +173,12 @@ def associate(pacs: Pacs, contexts: Sequence[Any], *, handlers: Sequence[Any] = 
     except OSError as error:  # a host without an address
         what, remedy = _socket_error(error)
         raise SilentArchiveError(what, where=place_of(pacs), remedy=remedy) from None
-    if not association.is_established:
+    none_accepted = not association.accepted_contexts and bool(association.rejected_contexts)
+    if not association.is_established and not none_accepted:
         raise _why_not(pacs, association)
     if contexts[0].abstract_syntax not in {one.abstract_syntax for one in association.accepted_contexts}:
-        association.release()
+        if association.is_established:
+            association.release()
         name = contexts[0].abstract_syntax.name
         raise CohortError("archive does not offer this", where=place_of(pacs), value=name, remedy="choose another way")
     return association

@@ -9,7 +9,7 @@ Runs for ``fedward site index --pacs``:
 3. Request missing instances up to three times; then list them with the reason, and continue with the next series.
 4. Hold each study and series against the numbers that the archive states; list what is missing, and count it as lost.
 5. Stop with an error if the archive stops answering: the next run continues from there. If it falls silent over one
-   series and answers another question, count that series as lost, and continue.
+   series alone, count that series as lost, and continue.
 6. Refuse the cohort if more was lost than the site tolerates.
 """
 
@@ -134,7 +134,10 @@ class _Run:
         finally:
             self._refused.write(self._cohort.index)
         report(total, total)
-        self._tolerate()
+        gone = self._store.others({self._store.pseudonyms(one) for each in listed for one in each.taken})
+        gone += self._no_longer_named
+        here = self._fetched + self._already + gone
+        self._refused.tolerate(self._cohort, place_of(self._pacs), found=self._found, here=here)
         return Fetched(
             studies=len(studies),
             series=total,
@@ -142,8 +145,7 @@ class _Run:
             fetched=self._fetched,
             already=self._already,
             refused=self._refused.counts(),
-            no_longer_found=self._no_longer_named
-            + self._store.others({self._store.pseudonyms(one) for each in listed for one in each.taken}),
+            no_longer_found=gone,
         )
 
     def _studies(self) -> list[Study]:
@@ -261,7 +263,7 @@ class _Run:
         return ask()
 
     def _answers(self, study: str) -> bool:
-        """True if the archive still answers; False, too, after ``_SILENT_SERIES`` without a file between them."""
+        """True if the archive still answers; False after ``_SILENT_SERIES`` in succession without a file."""
         fetched, times = self._silent
         self._silent = (self._fetched, times + 1 if fetched == self._fetched else 1)
         if times >= _SILENT_SERIES and fetched == self._fetched:
@@ -273,7 +275,7 @@ class _Run:
             return False
         except CohortError:  # such as an archive that does not offer C-ECHO
             with suppress(CohortError):
-                return self._patiently(lambda: self._archive.series(study)) is not None
+                return bool(self._patiently(lambda: self._archive.series(study)))
             return False
 
     def _stopped(self, fault: BaseException) -> BaseException:
@@ -281,17 +283,6 @@ class _Run:
             remedy = "make room, or correct images in site.toml"
             return CohortError("cannot write", where=self._cohort.images, value=fault.strerror, remedy=remedy)
         return fault
-
-    def _tolerate(self) -> None:
-        tolerated = self._cohort.max_quarantined_fraction
-        if self._refused.lost <= tolerated * self._found:
-            return
-        raise CohortError(
-            f"{self._refused.lost} of {self._found} instances could not be fetched, more than the site tolerates "
-            f"(max_quarantined_fraction = {tolerated:g})",
-            where=place_of(self._pacs),
-            remedy=f"see {REFUSED} in the index folder",
-        )
 
     def _lose(self, study: str, series: str, refusal: StudyError, *, instances: int | None) -> int:
         """List and count as lost what the archive did not name; an unknown number of instances counts as one."""

@@ -117,6 +117,7 @@ class MoveArchive(Dimse):
         self._receive: Receive | None = None
         self._moving: Association | None = None
         self._last = time.monotonic()
+        self._rejected = ""
         entity = AE(ae_title=pacs.calling_ae_title)
         entity.require_calling_aet, entity.require_called_aet = [str(pacs.ae_title)], True
         entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = pacs.timeout_s
@@ -126,7 +127,11 @@ class MoveArchive(Dimse):
             self._service = entity.start_server(
                 (pacs.own_host, int(pacs.own_port or 0)),
                 block=False,
-                evt_handlers=[(evt.EVT_C_STORE, self._store), (evt.EVT_CONN_OPEN, without_delay)],
+                evt_handlers=[
+                    (evt.EVT_C_STORE, self._store),
+                    (evt.EVT_CONN_OPEN, without_delay),
+                    (evt.EVT_REJECTED, self._note_rejected),
+                ],
             )
         except OSError as error:
             where = f"{pacs.own_host}:{pacs.own_port}"
@@ -141,7 +146,7 @@ class MoveArchive(Dimse):
             self._moving.dimse_timeout = None  # arriving instances are an answer too: the watch below counts them
         association = self._moving
         self._receive = counted = _Counted(receive)
-        self._last, failed = time.monotonic(), 0
+        self._last, self._rejected, failed = time.monotonic(), "", 0
         done = threading.Event()
         watch = threading.Thread(target=self._watch, args=(association, done), daemon=True)
         watch.start()
@@ -154,11 +159,13 @@ class MoveArchive(Dimse):
         except BaseException:
             if association.is_established:
                 association.abort()
+            self._require_known(counted)
             raise
         finally:
             self._receive = None
             done.set()
             watch.join()
+        self._require_known(counted)
         return max(0, failed - counted.not_taken)
 
     def close(self) -> None:
@@ -173,6 +180,22 @@ class MoveArchive(Dimse):
             return _STATUS["not-asked"]
         return _take(event, self._receive)
 
+    def _note_rejected(self, event: Any) -> None:
+        title = str(event.assoc.requestor.ae_title).strip()
+        if title != self._pacs.ae_title:
+            self._rejected = title
+
+    def _require_known(self, counted: _Counted) -> None:
+        """Raise ``CohortError`` if nothing came, and our service turned away a sender with another AE title."""
+        if self._rejected and not counted.came:
+            title = self._rejected.encode("ascii", "backslashreplace").decode()[:16]
+            remedy = (
+                f"if that is the archive, write it as ae_title in site.toml, or have it send as {self._pacs.ae_title}"
+            )
+            raise CohortError(
+                "archive sends under another AE title", where=place_of(self._pacs), value=title, remedy=remedy
+            )
+
     def _watch(self, association: Association, done: threading.Event) -> None:
         while not done.wait(0.2):
             if time.monotonic() - self._last > self._pacs.timeout_s:
@@ -184,10 +207,11 @@ class _Counted:
     """Receiver that counts what it did not take: the archive counts that as failed, too."""
 
     def __init__(self, receive: Receive) -> None:
-        self._to, self.not_taken = receive, 0
+        self._to, self.came, self.not_taken = receive, 0, 0
 
     def __call__(self, sent: Dataset) -> Verdict:
         verdict = self._to(sent)
+        self.came += 1
         self.not_taken += verdict != "stored"
         return verdict
 

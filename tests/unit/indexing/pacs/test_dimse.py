@@ -73,6 +73,12 @@ def test_echo_says_what_is_wrong() -> None:
         echo(pacs(port))
 
 
+def test_an_archive_that_offers_nothing_of_what_is_asked_has_answered() -> None:
+    with archive() as port, pytest.raises(CohortError, match="archive does not offer this") as error:
+        associate(pacs(port), [build_context("1.2.840.10008.5.1.4.1.2.1.1")])
+    assert not isinstance(error.value, SilentArchiveError)
+
+
 def test_studies_are_found_by_keys_and_a_lone_star_asks_for_all() -> None:
     asked: list[Dataset] = []
 
@@ -336,6 +342,25 @@ def test_move_is_taken_from_the_archive_alone_and_only_while_it_was_asked() -> N
             with pytest.raises(CohortError, match="cannot listen for what the archive sends"):
                 MoveArchive(asked)
     assert statuses == [None, None, 0x0000] and len(came) == 2
+
+
+def test_an_archive_that_sends_under_another_title_is_told_apart() -> None:
+    own_port = free_port()
+
+    def move(event: Any) -> Iterator[Any]:
+        yield "127.0.0.1", own_port
+        yield 1
+        _store(own_port, own="OTHER")
+        yield 0xA702, None
+
+    with archive((evt.EVT_C_MOVE, move)) as port:
+        asked = pacs(port, protocol="c-move", own_port=own_port, timeout_s=10.0)
+        refused = pytest.raises(
+            CohortError, match="sends under another AE title: 'OTHER'; if that is the archive, write"
+        )
+        with closing(MoveArchive(asked)) as way, refused as error:
+            way.retrieve(SERIES, WANTED, lambda sent: "stored", alone=False)
+        assert not isinstance(error.value, StudyError | SilentArchiveError)
 
 
 def test_move_to_a_place_that_the_archive_does_not_know() -> None:

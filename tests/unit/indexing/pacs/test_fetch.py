@@ -243,8 +243,12 @@ def test_a_refused_list_of_instances_counts_all_that_its_series_states(
 
     shelf.held = series(4)
     monkeypatch.setattr(shelf, "instances", refuse)
-    done = fetch_cohort(policy(tmp_path, modalities=("CT",), max_quarantined_fraction=1.0), "chest")
-    assert (done.found, done.refused) == (4, {"archive-refused": 4}) and listed(tmp_path) == ["archive-refused"]
+    given = policy(tmp_path, modalities=("CT",), max_quarantined_fraction=1.0)
+    with pytest.raises(CohortError, match=r"none of 4 instances is here; see archive-refused\.csv in the index folder"):
+        fetch_cohort(given, "chest")
+    assert listed(tmp_path) == ["archive-refused"]
+    with pytest.raises(CohortError, match="4 of 4 instances could not be fetched"):
+        fetch_cohort(policy(tmp_path, modalities=("CT",), max_quarantined_fraction=0.9), "chest")
 
 
 def test_what_nobody_asked_for_is_not_written(tmp_path: Path, shelf: Shelf) -> None:

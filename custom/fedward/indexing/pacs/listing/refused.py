@@ -8,9 +8,10 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedward.errors import StudyError
+from fedward.errors import CohortError, StudyError
 from fedward.files import write_atomic
 from fedward.indexing.pacs.reasons import REASONS
+from fedward.settings import CohortPolicy
 
 REFUSED = "archive-refused.csv"
 _COLUMNS = ("study", "series", "instance", "reason", "which means that it", "detail", "instances lost")
@@ -58,3 +59,23 @@ class RefusedList:
             table.writerow([*names, line.why.reason, REASONS[line.why.reason], line.why.detail, line.lost])
         index.mkdir(parents=True, exist_ok=True)
         write_atomic(index / REFUSED, out.getvalue())
+
+    def tolerate(self, cohort: CohortPolicy, archive: str, *, found: int, here: int) -> None:
+        """Raise ``CohortError`` if the site does not tolerate so great a loss, or if nothing is left.
+
+        Args:
+            cohort: states the tolerance.
+            archive: the archive's address, for messages.
+            found: instances found.
+            here: instances in the image folder.
+        """
+        tolerated = cohort.max_quarantined_fraction
+        remedy = f"see {REFUSED} in the index folder"
+        if self.lost > tolerated * found:
+            what = (
+                f"{self.lost} of {found} instances could not be fetched, more than the site tolerates "
+                f"(max_quarantined_fraction = {tolerated:g})"
+            )
+            raise CohortError(what, where=archive, remedy=remedy)
+        if not here:
+            raise CohortError(f"none of {found} instances is here", where=archive, remedy=remedy)

@@ -60,7 +60,7 @@ class Pacs(Settings):
         except ValueError:
             sound = False
         if not sound or not self.url.isprintable() or " " in self.url:
-            raise ValueError("url is no URL: begin it with https:// (or http://); it is not shown")
+            raise ValueError("url is no URL: begin it with https:// or http:// (not shown)")
         if "@" in self.url or "?" in self.url or "#" in self.url:
             raise ValueError(
                 "url holds a user, a query or a fragment (not shown): write user:password or Bearer TOKEN into a file "

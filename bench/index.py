@@ -48,8 +48,8 @@ PARTS = """
 ## Where the time goes
 
 Microseconds of one CPU for each file, in one process; the last line is the wall time of the cold index with its
-workers. The whole file is
-parsed and not its header alone: the pixels are needed. `examine` is all that a worker does with a file.
+workers. The whole file is parsed and not its header alone: the pixels are needed. `examine` is all that a worker does
+with a file.
 
 | part | µs a file |
 |---|---:|

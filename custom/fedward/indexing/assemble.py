@@ -66,7 +66,7 @@ def assemble(
     rows = []
     given = [{}] * len(volumes) if labelled is None else labelled.labels
     for volume, row, label in zip(volumes, matched, given, strict=True):
-        row = replace(row, labels=label)
+        row = replace(row, labels=label) if label else row
         missing = [column for column in cohort.require if column != MASK and column not in label]
         if missing:
             aside += [Quarantined(path, "missing-label", ", ".join(missing)) for path in volume.row.paths]

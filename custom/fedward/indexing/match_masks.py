@@ -61,7 +61,7 @@ def match_masks(
     for number, volume in enumerate(volumes):
         kept, refused = _together(found[number], beside=unusable.get(number))
         aside |= {one.file: one for one in refused}
-        rows.append(replace(volume.row, masks=tuple(kept)))
+        rows.append(replace(volume.row, masks=tuple(kept)) if kept else volume.row)
     used = {file.path for row in rows for file in row.masks}
     return rows, [one for path, one in aside.items() if path not in used]
 
@@ -113,6 +113,8 @@ def _together(files: Sequence[MaskFile], *, beside: str | None) -> tuple[list[Ma
         files: masks that fit the image.
         beside: another mask of the image, which cannot be used; None if there is none.
     """
+    if not files:
+        return [], []
     first: dict[str, str] = {}
     copies = [file for file in files if first.setdefault(file.sha256, file.path) != file.path]
     aside = [Quarantined(file.path, "duplicate-instance", f"of {first[file.sha256]}") for file in copies]

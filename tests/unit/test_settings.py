@@ -69,6 +69,7 @@ def test_a_job_that_was_exported_before_there_was_a_coverage_policy_still_parses
         ("data.structures", ["Nodule", " nodule "], "names one thing twice"),
         ("data.structures", ["1", "01"], "names one thing twice: 01, 1"),
         ("data.structures", ["1", "0"], "0, which is the background"),
+        ("data.structures", [f"s{n}" for n in range(256)], "of at most 255"),
         ("data.target", "multilabel", "multilabel"),
         ("data.target", "multiclass", "classes"),
         ("federation.rounds", 0, "rounds"),

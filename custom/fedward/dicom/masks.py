@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fedward.dicom.geometry import SAME_WITHIN
 from fedward.dicom.header import parse, refusing
 from fedward.dicom.nifti import parse_nifti
 from fedward.dicom.placement import SAME, Grid, Planes, fitting_slices, grid_of, implied, place
@@ -173,6 +174,11 @@ def _by_name(frames: Sequence[FramePlace], mask: Planes, image: Slices) -> dict[
         return {index: (slice_, SAME) for index, slice_ in slices.items()}
     if not mask.known:
         raise StudyError("mask-misfit", "it states a part of its position, and its image none")
+    alike = len(image.planes.spacing_mm) == 2 and np.allclose(
+        image.planes.spacing_mm, mask.spacing_mm, rtol=SAME_WITHIN
+    )
+    if not alike and sorted(mask.shape) != sorted(shape):
+        raise StudyError("mask-misfit", "its image has no position, and another pixel size or none")
     flat = implied(mask.spacing_mm, shape)
     if not slices.keys() <= fitting_slices(mask, flat).keys():
         raise StudyError("mask-misfit", "its image has no position, and the mask lies elsewhere than at the origin")

@@ -174,6 +174,14 @@ def referenced_series(header: Dataset) -> tuple[str, ...]:
     return tuple(sorted({name for name in named if name}))
 
 
+def referenced_instances(header: Dataset) -> tuple[str, ...]:
+    """Return the SOPInstanceUIDs of the images that a SEG, or any of its frames, refers to."""
+    shared = item(header, "SharedFunctionalGroupsSequence")
+    groups = items(header, "PerFrameFunctionalGroupsSequence")
+    by_frame = {instance for group in groups for instance, _ in _sources(group, shared)}
+    return tuple(sorted(by_frame | _listed(header)))
+
+
 def _labels(header: Dataset) -> dict[int, str]:
     found: dict[int, str] = {}
     for segment in items(header, "SegmentSequence"):
@@ -195,12 +203,16 @@ def _segment(group: Dataset, shared: Dataset | None, labels: dict[int, str]) -> 
 
 def _only_source(header: Dataset) -> tuple[tuple[str, None], ...]:
     """Return the source of every frame without a reference of its own, if the SEG names exactly one image; else ()."""
-    referenced = {
+    referenced = _listed(header)
+    return ((referenced.pop(), None),) if len(referenced) == 1 else ()
+
+
+def _listed(header: Dataset) -> set[str]:
+    return {
         text(instance, "ReferencedSOPInstanceUID")
         for series in items(header, "ReferencedSeriesSequence")
         for instance in items(series, "ReferencedInstanceSequence")
     } - {""}
-    return ((referenced.pop(), None),) if len(referenced) == 1 else ()
 
 
 def _source_items(group: Dataset, shared: Dataset | None) -> list[Dataset]:

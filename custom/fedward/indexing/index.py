@@ -79,8 +79,8 @@ def _index(
     labels = None if chosen.labels is None else read_labels(chosen.labels, key)
     require_columns(labels, [one for one in chosen.require if one != MASK], chosen.labels or chosen.images)
     found = _with_patients(_findings(seen, roots, chosen, key, progress, workers), key)
-    images = [one for one in found if one.role == "image" and not one.mask_frames]
-    masks = [one for one in found if one.role == "mask" or one.mask_frames]
+    masks = [one for one in found if one.role == "mask" or one.is_mask]
+    images = [one for one in found if one.role == "image" and not one.is_mask]
     rows, aside, labelled = assemble(images, masks, cohort=chosen, key=key, labels=labels)
     write_quarantine(aside, chosen.index)
     if labelled is not None:
@@ -117,6 +117,7 @@ def pseudonymous(finding: FileFacts, key: SiteKey) -> FileFacts:
         instance=key.pseudonym("image", finding.instance),
         frame_of_reference=key.pseudonym("image", finding.frame_of_reference),
         referenced_series=tuple(key.pseudonym("series", one) for one in finding.referenced_series),
+        referenced_instances=tuple(key.pseudonym("image", one) for one in finding.referenced_instances),
         mask_frames=tuple(
             replace(
                 place, sources=tuple((key.pseudonym("image", instance), frame) for instance, frame in place.sources)

@@ -97,7 +97,7 @@ class _Owners:
             return {self._by_path[paths[0]]}
         found = self._numbers(name for place in mask.mask_frames for name in place.instances)
         if not all(self._numbers(place.instances) for place in mask.mask_frames) or not mask.mask_frames:
-            found |= self._numbers(mask.referenced_series)
+            found |= self._numbers(mask.referenced_instances) or self._numbers(mask.referenced_series)
         if not found and not mask.reason:
             raise StudyError("orphan-mask", "refers to no image of the cohort")
         return found
@@ -174,6 +174,8 @@ def _seg(mask: FileFacts, volumes: Sequence[Volume], candidates: set[int]) -> di
         raise StudyError("mask-misfit", "a frame belongs to no slice of its image")
     for index, numbers in on.items():
         owners = {number for number in numbers if instances[number] & mask.mask_frames[index].instances}
+        if len(numbers) > 1 and not owners:
+            raise StudyError("mask-misfit", "several images lie at the place of one frame, and it names none of them")
         for number in numbers - owners if owners else ():  # at one place, and the frame names the other image
             del placed[number][index]
     return {number: _file(mask, frames) for number, frames in placed.items() if frames}

@@ -9,8 +9,11 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable
+from itertools import pairwise
 
 from fedward.dicom.nifti import stem
+
+_CHANNEL = re.compile(r"_[0-9]{4}$")
 
 
 def parts(path: str) -> tuple[str, ...]:
@@ -42,20 +45,44 @@ def patients_of(paths: Iterable[str]) -> dict[str, str]:
     """Return the patient of each file, by path.
 
     1. ``sub-<label>`` where a folder or the file's name starts so (BIDS): sessions of one patient stay together.
-    2. Where no file name repeats in another folder: the file's stem.
-    3. Otherwise the first folder: file names then tell images of one patient apart, and not patients. Files of several
-       patients below one first folder count as one patient, so that no patient is ever on both sides of the split.
+    2. The folder with whose name the next folder's or the file's name goes on (``Pat1/Pat1_t1.nii.gz``).
+    3. Of the others, where file names repeat in folders: the first folder, if there are as many folders as file names
+       (``pat1/baseline.nii.gz``); otherwise the file's stem (``T1/pat1.nii.gz``).
+    4. The file's stem, without a channel (``case_1_0000``, nnU-Net) if several stems have all the same channels.
+
+    A name cannot tell more: ``pat1_v1`` and ``pat1_v2`` are two patients, unless a folder has both.
     """
     every = list(paths)
-    named = {path: found for path in every if (found := _bids(path))}
+    named = {path: found for path in every if (found := _bids(path) or _continued(path))}
     others = [path for path in every if path not in named]
-    repeated = len({stem(path) for path in others}) < len(others)
-    by_folder = {path: path.split("/")[0] if repeated and "/" in path else stem(path) for path in others}
-    return named | by_folder
+    nested = [path for path in others if "/" in path]
+    stems, folders = {stem(path) for path in nested}, {path.split("/")[0] for path in nested}
+    by_folder = len(stems) < len(nested) and len(folders) >= len(stems)
+    channels = _share_channels({stem(path) for path in others})
+    for path in others:
+        name = _CHANNEL.sub("", stem(path)) if channels else stem(path)
+        named[path] = path.split("/")[0] if by_folder and "/" in path else name
+    return named
 
 
 def _ends(longer: tuple[str, ...], shorter: tuple[str, ...]) -> bool:
     return longer[len(longer) - len(shorter) :] == shorter
+
+
+def _continued(path: str) -> str:
+    names = parts(path)
+    for name, following in pairwise(names):
+        if following.startswith(name) and following != name and not following[len(name)].isalnum():
+            return name
+    return ""
+
+
+def _share_channels(stems: Iterable[str]) -> bool:
+    channels: dict[str, set[str]] = defaultdict(set)
+    for name in stems:
+        found = _CHANNEL.search(name)
+        channels[_CHANNEL.sub("", name)].add(found.group() if found else "")
+    return len(channels) > 1 and all(each == {f"_{n:04d}" for n in range(len(each))} for each in channels.values())
 
 
 def _bids(path: str) -> str:

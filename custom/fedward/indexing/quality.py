@@ -22,7 +22,14 @@ from fedward.dicom.image import frame_order
 from fedward.dicom.masks import label_values
 from fedward.dicom.nifti import is_nifti, parse_nifti, stem
 from fedward.dicom.pixels import decode, has_pixels, judge
-from fedward.dicom.segmentation import FramePlace, is_segmentation, read_places, read_segments, referenced_series
+from fedward.dicom.segmentation import (
+    FramePlace,
+    is_segmentation,
+    read_places,
+    read_segments,
+    referenced_instances,
+    referenced_series,
+)
 from fedward.dicom.verdict import is_blank
 from fedward.errors import StudyError
 from fedward.settings import CohortPolicy
@@ -38,14 +45,14 @@ class FileFacts:
     Attributes:
         path: path below the folder that was walked, with "/".
         size, mtime_ns: size and time of the file when it was read, to detect a change.
-        role: "image" or "mask", after its folder. Where images and masks share one folder it is "image", and a DICOM
-            SEG is recognised by its ``mask_frames``.
+        role: "image" or "mask", after its folder; "image" where images and masks share one folder.
+        is_mask: True for a DICOM SEG, usable or not, where masks may be. Every file of a mask folder is a mask.
         reason, detail: reason for refusal, "" if accepted; the detail holds no header value that could name a person.
         sha256: hash of the file's bytes, "" where they could not be read.
         format: format of the file.
         patient, study, series, instance: identifiers as in the header; a NIfTI file's patient is found later, by the
             names of all files.
-        referenced_series: for a DICOM SEG, the series of the images that it refers to.
+        referenced_series, referenced_instances: for a DICOM SEG, what it refers to; kept if its pixels are refused.
         patient_alike: "" until ``SiteKey.alike`` of the patient takes its place, together with the pseudonyms.
         shape, spacing_mm, modality, manufacturer, sex, age_decade, flags: as in ``Row``.
         blank: True if all or nearly all pixels have one value. A slice may be blank, a volume may not.
@@ -75,7 +82,9 @@ class FileFacts:
     study: str = ""
     series: str = ""
     instance: str = ""
+    is_mask: bool = False
     referenced_series: tuple[str, ...] = ()
+    referenced_instances: tuple[str, ...] = ()
     shape: tuple[int, ...] = ()
     spacing_mm: tuple[float, ...] | None = None
     modality: str = ""
@@ -119,7 +128,8 @@ def examine(seen: FileFacts, root: Path, cohort: CohortPolicy) -> FileFacts:
             if finding.role == "mask" or (is_segmentation(header) and cohort.masks == cohort.images):
                 if not is_segmentation(header):
                     raise StudyError("mask-misfit", "neither DICOM SEG nor NIfTI")
-                finding = replace(finding, referenced_series=referenced_series(header))
+                series, instances = referenced_series(header), referenced_instances(header)
+                finding = replace(finding, is_mask=True, referenced_series=series, referenced_instances=instances)
                 return _segmentation(finding, header)
             return _image(finding, header, cohort)
     except StudyError as refusal:

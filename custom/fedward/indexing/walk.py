@@ -136,7 +136,17 @@ def _freeze(finding: FileFacts) -> list[Any]:
 
 def _thaw(content: list[Any]) -> FileFacts:
     given = dict(zip(_FIELDS, content, strict=True))
-    for name in ("shape", "flags", "frames", "orientation", "in_plane_mm", "affine", "referenced_series", "scan"):
+    for name in (
+        "shape",
+        "flags",
+        "frames",
+        "orientation",
+        "in_plane_mm",
+        "affine",
+        "referenced_series",
+        "referenced_instances",
+        "scan",
+    ):
         given[name] = tuple(given[name])
     given["spacing_mm"] = None if given["spacing_mm"] is None else tuple(given["spacing_mm"])
     given["positions_mm"] = tuple(tuple(position) for position in given["positions_mm"])

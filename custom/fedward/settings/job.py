@@ -102,6 +102,8 @@ class Data(Settings):
                 raise ValueError(f"{field} names one thing twice: {', '.join(twice)}")
             if not all(name.strip() for name in names):
                 raise ValueError(f"{field} holds an empty name")
+        if len(structures) > 255:
+            raise ValueError(f"structures names {len(structures)}, of at most 255")
         if "0" in structures:
             raise ValueError("structures holds 0, which is the background of a label map")
         return self

@@ -106,6 +106,73 @@ def test_so_does_an_image_whose_series_has_a_mask_that_cannot_be_decoded(tmp_pat
     assert aside == {"masks/1.dcm": "incomplete-mask", "masks/2.dcm": "undecodable"}
 
 
+def test_a_refused_mask_spoils_the_image_that_it_names_and_no_other_of_its_series(tmp_path: Path) -> None:
+    sources = series(3)
+    for n, source in enumerate(sources):
+        save(source, tmp_path / f"images/{n}.dcm")
+        one = segmentation([source], {"Liver": np.ones((8, 6), dtype=bool)})
+        if n == 1:
+            one.SegmentationType = "SURFACE"
+        save(one, tmp_path / f"masks/{n}.dcm")
+    beside = segmentation([sources[1]], {"Spleen": np.ones((8, 6), dtype=bool)})
+    save(beside, tmp_path / "masks/9.dcm")
+    found, aside = indexed(tmp_path)
+    assert aside == {"masks/1.dcm": "undecodable", "masks/9.dcm": "incomplete-mask"}
+    assert sorted(row.mask or "" for row in found.rows) == ["", "0.dcm", "2.dcm"]
+
+
+def test_a_refused_mask_among_the_images_is_a_mask_all_the_same(tmp_path: Path) -> None:
+    source = ct()
+    save(source, tmp_path / "images/a.dcm")
+    save(seg_of(source, {"Lung": LUNG}, "lung"), tmp_path / "images/1.dcm")
+    broken = seg_of(source, {"Heart": HEART}, "heart")
+    broken.SegmentationType = "SURFACE"
+    save(broken, tmp_path / "images/2.dcm")
+    made = index_cohort(site(tmp_path, masks=tmp_path / "images", max_quarantined_fraction=0.0), "chest", workers=0)
+    assert [row.masks for row in made.rows] == [()]
+    reasons = {one.file: one.reason for one in read_quarantine(tmp_path / "index")}
+    assert reasons == {"1.dcm": "incomplete-mask", "2.dcm": "undecodable"}
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_frames_without_a_source_belong_to_the_images_that_the_header_lists(tmp_path: Path, listed: bool) -> None:
+    phases = [series(3, name="both"), series(3, name="both")]
+    for number, phase in enumerate(phases):
+        for n, source in enumerate(phase):
+            source.SOPInstanceUID = source.file_meta.MediaStorageSOPInstanceUID = uid(number, n)
+            source.PixelData = bytes(number for _ in range(2)) + source.PixelData[2:]
+            save(source, tmp_path / f"images/{number}{n}.dcm")
+    frames = [Frame(1, np.ones((8, 6)), one.ImagePositionPatient) for one in phases[0]]
+    made = seg(frames, {1: "Liver"}, orientation=AXIAL, spacing_mm=(0.7, 0.8), series=phases[0][0].SeriesInstanceUID)
+    if listed:
+        instances = [item(ReferencedSOPInstanceUID=one.SOPInstanceUID) for one in phases[0]]
+        made.ReferencedSeriesSequence[0].ReferencedInstanceSequence = instances
+    save(made, tmp_path / "masks/m.dcm")
+    found, aside = indexed(tmp_path)
+    masked = sorted(row.paths[0] for row in found.rows if row.masks)
+    assert (masked, aside) == (["00.dcm", "01.dcm", "02.dcm"], {}) if listed else ([], {"masks/m.dcm": "mask-misfit"})
+
+
+@pytest.mark.parametrize(
+    ("spacing", "mask_spacing", "mask", "used"),
+    [
+        ({"PixelSpacing": [1, 1]}, (2, 2), np.ones((8, 6)), False),
+        ({}, (2, 2), np.ones((8, 6)), False),
+        ({"ImagerPixelSpacing": [0.5, 0.5]}, (1, 1), np.ones((8, 6)), False),
+        ({"PixelSpacing": [1, 1]}, (1, 1), np.ones((8, 6)), True),
+        ({}, (1, 1), np.ones(SHAPE), True),
+    ],
+)
+def test_a_part_of_a_radiograph_is_marked_only_by_pixels_of_its_own_size(
+    tmp_path: Path, spacing: dict[str, object], mask_spacing: tuple[float, float], mask: np.ndarray, used: bool
+) -> None:
+    source = image(**spacing)
+    save(source, tmp_path / "images/a.dcm")
+    save(seg_of(source, {"Lung": mask}, spacing_mm=mask_spacing), tmp_path / "masks/m.dcm")
+    found, aside = indexed(tmp_path)
+    assert (bool(found.rows[0].masks), aside) == (used, {} if used else {"masks/m.dcm": "mask-misfit"})
+
+
 def test_a_frame_that_names_no_image_is_found_in_the_series_that_the_mask_names(tmp_path: Path) -> None:
     sources = series(4)
     for n, source in enumerate(sources):

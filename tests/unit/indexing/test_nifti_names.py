@@ -36,6 +36,13 @@ def test_which_images_a_name_may_mean(images: list[str], mask: str, found: list[
         {f"p{n}/{when}.nii.gz": f"p{n}" for n in range(3) for when in ("baseline", "followup")},
         {"p0/baseline.nii": "p0", "p1/baseline.nii": "p1", "p1/only.nii": "p1", "flat.nii": "flat"},
         {"p0/s1/t1.nii": "p0", "p0/s2/t1.nii": "p0"},
+        {f"Pat{n}/Pat{n}_{kind}.nii.gz": f"Pat{n}" for n in range(3) for kind in ("t1", "flair")},
+        {f"Pat{n}/Pat{n}_2020/i_{n}{k}.nii.gz": f"Pat{n}" for n in range(3) for k in range(2)},
+        {f"{kind}/Pat{n}.nii.gz": f"Pat{n}" for n in range(9) for kind in ("T1", "T2", "FLAIR")},
+        {f"{site}/p{n}/img.nii.gz": site for n in range(3) for site in ("a", "b")},
+        {f"case_{n}_000{k}.nii.gz": f"case_{n}" for n in range(3) for k in range(2)},
+        {f"patient_000{n}.nii.gz": f"patient_000{n}" for n in range(4)},
+        {"a/abc.nii": "abc", "b/bcd.nii": "bcd"},
     ],
 )
 def test_whose_file_it_is(paths: dict[str, str]) -> None:

@@ -13,7 +13,7 @@ import typer
 
 from fedward.commands.output_format import FORMAT, Format
 from fedward.commands.site.options import SITE_TOML
-from fedward.dataset.manifest import Manifest, read_manifest
+from fedward.dataset.manifest import ROWS, Manifest, read_manifest
 from fedward.errors import FedwardError
 from fedward.indexing.site_key import load_key
 from fedward.privacy.policy.job_cost import Cost, cost_line, weigh_job
@@ -63,7 +63,7 @@ def indexed(site: SitePolicy) -> dict[str, Manifest]:
     """Return the indexed cohorts; ``review`` names the others."""
     found = {}
     for name, cohort in site.cohorts.items():
-        if cohort.index.exists():
+        if (cohort.index / ROWS).exists():  # a refused cohort leaves its quarantine list, and no manifest
             found[name] = read_manifest(cohort.index)
     return found
 

@@ -216,6 +216,14 @@ def test_a_cohort_that_is_not_indexed(hospital: Path, check: Check) -> None:
     assert code == 1  # the job is not approved
 
 
+def test_a_cohort_that_was_refused_is_as_one_that_is_not_indexed(hospital: Path, check: Check) -> None:
+    for name in ("cohort.json", "manifest.jsonl"):
+        (hospital / "index" / name).unlink()
+    (hospital / "index" / "quarantine.csv").write_text("file,reason,detail\n")
+    code, answer = check()
+    assert code == 0 and "not indexed" in str(answer)
+
+
 def test_files_that_others_read_or_that_are_gone(hospital: Path, check: Check) -> None:
     (hospital / "ledger.db").chmod(0o640)
     code, answer = check()

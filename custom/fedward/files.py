@@ -6,10 +6,12 @@ Only the ledger's database is created elsewhere.
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import os
 import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -61,6 +63,15 @@ def write_atomic(
     finally:
         draft.unlink(missing_ok=True)
     sync(path.parent)
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV file with a line of headings, as ``write_atomic`` does; lines end with a line feed alone."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(columns)
+    table.writerows(rows)
+    write_atomic(path, text.getvalue())
 
 
 def same_anywhere(name: str) -> str:

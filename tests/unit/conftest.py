@@ -90,7 +90,7 @@ def _picture(shape: tuple[int, ...], *, upper: bool, rng: np.random.Generator) -
 def _mask_file(name: str, structures: Sequence[str]) -> MaskFile:
     kind: Any = "nifti" if all(one.isdecimal() for one in structures) else "dicom-seg"
     marked = dict.fromkeys(structures, True)
-    return MaskFile(path=name, format=kind, frames=(), slices=(), grids=(), structures=marked, sha256="")
+    return MaskFile(path=name, format=kind, structures=marked, sha256="")
 
 
 def _row(**known: Any) -> Row:

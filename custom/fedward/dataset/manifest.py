@@ -42,9 +42,9 @@ class MaskFile:
 
     path: str
     format: Literal["dicom-seg", "nifti"]
-    frames: tuple[int, ...]
-    slices: tuple[int, ...]
-    grids: tuple[Grid, ...]
+    frames: tuple[int, ...] = ()
+    slices: tuple[int, ...] = ()
+    grids: tuple[Grid, ...] = ()
     structures: dict[str, bool]
     sha256: str
 

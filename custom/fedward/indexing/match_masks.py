@@ -1,9 +1,9 @@
 """Match masks to the images that they belong to. Pure: works on findings alone.
 
-A DICOM SEG belongs to the images whose SOPInstanceUID its frames refer to and, where a frame refers to none of the
-cohort, to the images of the series that it names. Positions then decide on which slice, and on which pixels of it, each
-frame lies (``dicom.masks.place_frames``). A NIfTI mask belongs to the NIfTI image of the same name
-(``indexing.nifti_names``).
+A DICOM SEG belongs to the images whose SOPInstanceUID its frames refer to. Where a frame refers to none of the cohort,
+it belongs to the images that its header lists or, if none of them is here, to those of the series that it names.
+Positions then decide on which slice, and on which pixels of it, each frame lies (``dicom.masks.place_frames``). A NIfTI
+mask belongs to the NIfTI image of the same name (``indexing.nifti_names``).
 
 An image may have several masks, one for each organ for example. If two of them mark the same structure, or one of them
 cannot be used, nobody can tell what the image shows: it then has no mask.
@@ -137,17 +137,7 @@ def _nifti(mask: FileFacts, volumes: Sequence[Volume], candidates: set[int]) -> 
     if not same_voxels(mask.affine, image.affine, tuple(reversed(image.shape))):
         raise StudyError("mask-misfit", "mask and image lie at different places")
     structures = {name: True for _, name in mask.segments}
-    return {
-        number: MaskFile(
-            path=mask.path,
-            format="nifti",
-            frames=(),
-            slices=(),
-            grids=(),
-            structures=structures,
-            sha256=mask.sha256,
-        )
-    }
+    return {number: MaskFile(path=mask.path, format="nifti", structures=structures, sha256=mask.sha256)}
 
 
 def _seg(mask: FileFacts, volumes: Sequence[Volume], candidates: set[int]) -> dict[int, MaskFile]:
@@ -173,10 +163,12 @@ def _seg(mask: FileFacts, volumes: Sequence[Volume], candidates: set[int]) -> di
     if strays and (of_a_volume or named or len(strays) == len(mask.mask_frames)):
         raise StudyError("mask-misfit", "a frame belongs to no slice of its image")
     for index, numbers in on.items():
+        if len(numbers) == 1:
+            continue
         owners = {number for number in numbers if instances[number] & mask.mask_frames[index].instances}
-        if len(numbers) > 1 and not owners:
+        if not owners:
             raise StudyError("mask-misfit", "several images lie at the place of one frame, and it names none of them")
-        for number in numbers - owners if owners else ():  # at one place, and the frame names the other image
+        for number in numbers - owners:  # at one place, and the frame names the other image
             del placed[number][index]
     return {number: _file(mask, frames) for number, frames in placed.items() if frames}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from fedward.dataset.manifest import QUARANTINE
 from fedward.errors import CohortError
-from fedward.files import write_atomic
+from fedward.files import write_csv
 from fedward.indexing.reasons import REASONS
 from fedward.visible import readable
 
@@ -59,12 +58,8 @@ def tally(entries: Iterable[Quarantined]) -> Table:
 
 def write_quarantine(entries: Iterable[Quarantined], folder: Path) -> None:
     """Write ``quarantine.csv``: file, reason, detail, sorted by file; bytes that are no UTF-8 as ``\\xff``."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["file", "reason", "detail"])
-    for entry in sorted(entries):
-        table.writerow([readable(entry.file), entry.reason, readable(entry.detail)])
-    write_atomic(folder / QUARANTINE, text.getvalue())
+    rows = ([readable(entry.file), entry.reason, readable(entry.detail)] for entry in sorted(entries))
+    write_csv(folder / QUARANTINE, ["file", "reason", "detail"], rows)
 
 
 def read_quarantine(folder: Path) -> list[Quarantined]:

@@ -6,8 +6,6 @@ holds an identifier or a cell, except words for no value such as "NA".
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -16,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fedward.errors import CohortError
-from fedward.files import write_atomic
+from fedward.files import write_atomic, write_csv
 from fedward.indexing.tables.reading import RefusedLine
 
 ACCOUNT, REFUSED = "labels.json", "labels-refused.csv"
@@ -156,11 +154,8 @@ def write_account(account: LabelLines, refused: Iterable[RefusedLine], folder: P
     Raises:
         OSError: they cannot be written.
     """
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["line", "reason", "detail"])
-    table.writerows([one.line, one.reason, one.detail] for one in sorted(refused))
-    write_atomic(folder / REFUSED, text.getvalue())
+    rows = ([one.line, one.reason, one.detail] for one in sorted(refused))
+    write_csv(folder / REFUSED, ["line", "reason", "detail"], rows)
     write_atomic(folder / ACCOUNT, json.dumps(asdict(account), indent=2) + "\n")
 
 

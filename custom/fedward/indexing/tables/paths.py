@@ -10,15 +10,15 @@ Since the cohort has pseudonyms alone, each file has one of every ending of its 
 
 from __future__ import annotations
 
-from fedward.dicom.nifti import stem
+from fedward.indexing.nifti_names import parts
 from fedward.indexing.site_key import SiteKey
 from fedward.indexing.tables.identifiers import normal_form
 
 
 def endings(path: str) -> tuple[str, ...]:
     """Return the endings of a path by whole parts, longest first, without ``.nii`` and ``.nii.gz``; "\\\\" is "/"."""
-    parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".")]
-    named = [*parts[:-1], *map(stem, parts[-1:])]
+    given = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".")]
+    named = parts("/".join(given)) if given else ()
     return tuple("/".join(named[start:]) for start in range(len(named)))
 
 

@@ -10,8 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fedward.indexing.pacs.listing import pages
-from fedward.indexing.pacs.listing.pages import Page, announced, read
-from fedward.indexing.pacs.listing.warning import remark
+from fedward.indexing.pacs.listing.pages import Page, read
+from fedward.indexing.pacs.listing.warning import announced, remark
 
 WARNS = ("truly", "with-number", "always", "on-answers", "never")
 

@@ -20,10 +20,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
-from fedward.indexing.pacs.listing.warning import announced
-
-__all__ = ["FAR", "MOST_PAGES", "PASSES", "Page", "Reading", "announced", "read"]
-
 Answer = TypeVar("Answer")
 
 PASSES = 5

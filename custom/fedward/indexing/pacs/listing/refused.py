@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from fedward.errors import CohortError, StudyError
-from fedward.files import write_atomic
+from fedward.files import write_csv
 from fedward.indexing.pacs.reasons import REASONS
 from fedward.settings import CohortPolicy
 
@@ -24,6 +22,10 @@ class _Line:
     instance: str
     why: StudyError
     lost: int
+
+    def cells(self) -> tuple[object, ...]:
+        reason = self.why.reason
+        return self.study, self.series, self.instance, reason, REASONS[reason], self.why.detail, self.lost
 
 
 class RefusedList:
@@ -51,14 +53,8 @@ class RefusedList:
 
     def write(self, index: Path) -> None:
         """Write the list into the index folder."""
-        out = io.StringIO()
-        table = csv.writer(out, lineterminator="\n")
-        table.writerow(_COLUMNS)
-        for line in sorted(self._lines, key=lambda one: (one.study, one.series, one.instance, one.why.reason)):
-            names = (line.study, line.series, line.instance)
-            table.writerow([*names, line.why.reason, REASONS[line.why.reason], line.why.detail, line.lost])
-        index.mkdir(parents=True, exist_ok=True)
-        write_atomic(index / REFUSED, out.getvalue())
+        lines = sorted(self._lines, key=lambda one: (one.study, one.series, one.instance, one.why.reason))
+        write_csv(index / REFUSED, _COLUMNS, (line.cells() for line in lines))
 
     def tolerate(self, cohort: CohortPolicy, archive: str, *, found: int, here: int) -> None:
         """Raise ``CohortError`` if the site does not tolerate so great a loss, or if nothing is left.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +180,8 @@ def _close_start(script: Path) -> None:
 
 def _site_resources(resources: dict[str, Any]) -> None:
     resources["allow_log_streaming"] = False
-    resources["components"] = [SITE_DOOR, *(c for c in resources["components"] if c["path"] != _STREAMING)]
+    components = [c for c in resources["components"] if c["path"] != _STREAMING]
+    resources["components"] = [SITE_DOOR, *_restarting(components, "SiteLauncher")]
 
 
 def _server_resources(resources: dict[str, Any]) -> None:
@@ -189,4 +190,10 @@ def _server_resources(resources: dict[str, Any]) -> None:
     components = {c["id"]: c for c in resources["components"] if c["id"] != "log_receiver"}
     components["job_manager"]["args"]["uri_root"] = "storage/jobs"
     components["job_store"] |= {"path": storage, "args": {}}
-    resources["components"] = [SERVER_DOOR, *components.values()]
+    resources["components"] = [SERVER_DOOR, *_restarting(components.values(), "ServerLauncher")]
+
+
+def _restarting(components: Iterable[dict[str, Any]], launcher: str) -> list[dict[str, Any]]:
+    """Return the components with our launcher in FLARE's place: a job's process that is killed starts again."""
+    ours = {"path": f"fedward.flare.supervisor.launcher.{launcher}"}
+    return [one | ours if one["id"] == "process_launcher" else one for one in components]

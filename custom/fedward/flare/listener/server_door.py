@@ -32,6 +32,8 @@ from fedward.flare.listener.connection_guard import ConnectionGuard, watch
 from fedward.flare.listener.heartbeat import SiteWatch
 from fedward.flare.listener.tls13 import ServerFiles, prove_floor, set_floor
 from fedward.flare.messages import guard
+from fedward.flare.supervisor import reactions, single_process
+from fedward.flare.supervisor.supervisor import Supervisor
 from fedward.metrics.store import STORE_FILE
 from fedward.provisioning.crl import CRL_FILE
 
@@ -48,9 +50,12 @@ class ServerDoor(FLComponent):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         self._server: Any = None
+        self._supervisor: Supervisor | None = None
         try:
             if guard.main_module() in guard.JOB_PROCESSES:  # FLARE builds the components there again
                 guard.install(guard.MessageGuard())
+                reactions.install_in_job()
+                single_process.hold(Path.cwd())
                 return
             set_floor()
             doorkeeper = connection_guard_of(Path.cwd())
@@ -58,6 +63,8 @@ class ServerDoor(FLComponent):  # type: ignore[misc]
             guard.install(guard.MessageGuard(is_person=doorkeeper.is_person, binds=consoles.bind))
             sessions.install(consoles)
             job_door.install()
+            self._supervisor = Supervisor(Path.cwd())
+            reactions.install_in_parent(self._supervisor)
         except (FedwardError, OSError, AttributeError) as error:
             sys.exit(f"fedward: server does not start: {error}")
         watch(doorkeeper, sign_out=self._sign_out, log=_log.warning)
@@ -71,6 +78,8 @@ class ServerDoor(FLComponent):  # type: ignore[misc]
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
         if event_type == EventType.SYSTEM_BOOTSTRAP:
             self._server = fl_ctx.get_prop(FLContextKey.SITE_OBJ)
+        elif event_type == EventType.SYSTEM_START and self._supervisor is not None:
+            self._supervisor.begin(self._server)
 
     def _sign_out(self, names: Iterable[str]) -> None:
         """Sign these clients out, as FLARE does after a long silence: they get no more jobs."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import logging
 import sys
+from pathlib import Path
 
 from nvflare.apis.fl_component import FLComponent
 
 from fedward.errors import FedwardError
 from fedward.flare.messages import guard, site_requests
+from fedward.flare.supervisor import single_process, waits
 
 _log = logging.getLogger("fedward.door")
 
@@ -30,5 +32,8 @@ class SiteDoor(FLComponent):  # type: ignore[misc]
         try:
             guard.install(guard.MessageGuard())
             site_requests.install()
-        except (FedwardError, AttributeError) as error:
+            if guard.main_module() in guard.JOB_PROCESSES:
+                waits.set_waits()
+                single_process.hold(Path.cwd())
+        except (FedwardError, OSError, AttributeError) as error:
             sys.exit(f"fedward: site does not start: {error}")

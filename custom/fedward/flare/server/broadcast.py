@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -17,6 +16,7 @@ from nvflare.apis.signal import Signal
 from fedward.errors import FedwardError
 from fedward.flare.protocol import Model, Reply, Sum, Task, question, refusal, to_reply
 from fedward.flare.refusal import one_line
+from fedward.flare.server.clock import Clock
 from fedward.flare.server.participation import TaskTraffic, payload_bytes
 from fedward.metrics.events import EventLog
 from fedward.privacy.disclosure.received import received
@@ -71,10 +71,11 @@ class Broadcaster:
         controller: FLARE's controller, which sends and receives.
         job: job with the time limits.
         events: log of each answer that no other event records.
+        clock: clock of the time limits.
     """
 
-    def __init__(self, controller: Controller, job: JobSpec, events: EventLog) -> None:
-        self._controller, self._job, self._events = controller, job, events
+    def __init__(self, controller: Controller, job: JobSpec, events: EventLog, *, clock: Clock) -> None:
+        self._controller, self._job, self._events, self._clock = controller, job, events, clock
         self.roster: Mapping[str, str] | None = None
         """Roster of an encrypted job, set after admission; it is then sent with every task."""
 
@@ -101,19 +102,19 @@ class Broadcaster:
 
         def sent(client_task: ClientTask, fl_ctx: FLContext) -> None:
             with answers.lock:
-                answers.part(client_task.client.name).sent(at=time.monotonic(), payload=put.payload)
+                answers.part(client_task.client.name).sent(at=self._clock.now(), payload=put.payload)
 
         def received(client_task: ClientTask, fl_ctx: FLContext) -> None:
             self._receive(client_task, put)
 
         flare_task = FlareTask(name=task.value, data=data, before_task_sent_cb=sent, result_received_cb=received)
         self._controller.broadcast(flare_task, context, targets=list(sites), min_responses=len(sites))
-        limits, start = self._job.federation, time.monotonic()
+        limits, start = self._job.federation, self._clock.now()
         while not abort.triggered and not set(sites) <= answers.answered | self._lost(sites, task):
-            now, since = time.monotonic(), answers.enough_since
+            now, since = self._clock.now(), answers.enough_since
             if now - start > limits.round_timeout_s or (since is not None and now - since > limits.grace_s):
                 break
-            time.sleep(POLL_S)
+            self._clock.sleep(POLL_S)
         self._controller.cancel_task(flare_task)
         return answers
 
@@ -128,7 +129,7 @@ class Broadcaster:
 
     def _receive(self, client_task: ClientTask, put: _Put) -> None:
         """Process one answer. A fault in it affects only its site: an error here would end FLARE's task."""
-        site, result, at = client_task.client.name, client_task.result, time.monotonic()
+        site, result, at = client_task.client.name, client_task.result, self._clock.now()
         client_task.result = None
         answers, part = put.answers, TaskTraffic()
         try:
@@ -147,7 +148,7 @@ class Broadcaster:
             else:
                 answers.replies[site] = reply
                 if answers.enough_since is None and put.enough is not None and put.enough(answers.replies):
-                    answers.enough_since = time.monotonic()
+                    answers.enough_since = self._clock.now()
         if reply is not None and put.task not in UNLOGGED:
             reported = {"task": put.task.name.lower(), "round": put.number, "metrics": reply.metrics}
             self._events.append("answered", site=site, **reported, **known.measured())

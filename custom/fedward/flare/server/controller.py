@@ -8,7 +8,6 @@ round. A round that does not count ends the job as failed: a job without its req
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +27,7 @@ from fedward.errors import FederationError, FedwardError
 from fedward.flare import job_context
 from fedward.flare.protocol import Model, Reply, Task
 from fedward.flare.server.broadcast import POLL_S, Answers, Broadcaster
+from fedward.flare.server.clock import Clock
 from fedward.flare.server.finalization import Finalization
 from fedward.flare.server.participation import NO_ANSWER, participation, patients_of, patients_together
 from fedward.flare.server.persistor import ModelStore
@@ -47,8 +47,9 @@ ADMISSION = frozenset({"support", "privacy", *GROUPS["cohort"]})
 class FederatedRounds(Controller):  # type: ignore[misc]
     """FLARE controller of admission, rounds, a last validation, and the comparison with each site trained alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
         super().__init__(task_check_period=POLL_S)
+        self._clock = clock or Clock()
         self._late: Counter[str] = Counter()
 
     def start_controller(self, fl_ctx: FLContext) -> None:
@@ -56,7 +57,7 @@ class FederatedRounds(Controller):  # type: ignore[misc]
         self._coverage = Coverage.of(self._job)
         self._recorder = Recorder(job_context.store_path(fl_ctx), fl_ctx.get_job_id(), log=self.logger.warning)
         self._events = EventLog(job_context.run_folder(fl_ctx) / EVENTS_FILE, also=self._recorder)
-        self._broadcaster = Broadcaster(self, self._job, self._events)
+        self._broadcaster = Broadcaster(self, self._job, self._events, clock=self._clock)
         store = fl_ctx.get_engine().get_component(PERSISTOR)
         if not isinstance(store, ModelStore):
             raise FederationError(
@@ -202,7 +203,7 @@ class FederatedRounds(Controller):  # type: ignore[misc]
         self, number: int, model: Model, rounds: JobRounds, sites: list[str], abort: Signal, context: FLContext
     ) -> tuple[Model, Answers]:
         """Send the model to the sites, collect their answers, and return the model after the round."""
-        start, taken = time.monotonic(), rounds.round(model)
+        start, taken = self._clock.now(), rounds.round(model)
         answers = self._broadcaster.ask(
             Task.ROUND,
             model,
@@ -226,7 +227,7 @@ class FederatedRounds(Controller):  # type: ignore[misc]
         made = taken.close()
         for site, reason in sorted(taken.suspects.items()):
             self._events.append("suspect", site=site, round=number, reason=reason)
-        self._complete(number, taken, sites, answers, wall_s=time.monotonic() - start)
+        self._complete(number, taken, sites, answers, wall_s=self._clock.now() - start)
         return made, answers
 
     def _complete(self, number: int, taken: Round, sites: list[str], answers: Answers, *, wall_s: float) -> None:

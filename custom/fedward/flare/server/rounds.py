@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, get_args
 
 from fedward.aggregation.fedavg import site_weight
 from fedward.aggregation.free_rider import suspects
-from fedward.aggregation.step import ServerStep
+from fedward.aggregation.step import LAST, ServerStep
 from fedward.encryption.message import identity, is_key_id, is_nonce
 from fedward.encryption.roster import context_of
 from fedward.encryption.schemes import bits_of
@@ -155,6 +156,38 @@ class JobRounds:
         self.roster: dict[str, str] | None = None
         """Roster of an encrypted job: the nonce that each participating hospital drew; it is sent to all of them."""
         self.initial = Model(after=0, weights=None if job.encryption else initial)
+
+    @property
+    def step(self) -> dict[str, Weights]:
+        """State of the server's step for another process, without what only a job in the clear and unprotected uses."""
+        last = self._job.encryption is None and self._job.privacy.mechanism == "none"
+        return {name: arrays for name, arrays in self._step.state.items() if last or name != LAST}
+
+    def restore(
+        self, *, key: tuple[Scheme, str] | None, roster: Mapping[str, str] | None, step: Mapping[str, Weights]
+    ) -> None:
+        """Continue with what another process of the job agreed on with the sites, and with the state of its step.
+
+        Raises:
+            FederationError: an encrypted job without a key or roster, or the other way round.
+            JobError: the state is that of another aggregation.
+        """
+        if any((given is None) != (self._job.encryption is None) for given in (key, roster)):
+            raise FederationError("checkpoint's key and roster are not those of the job", where=self._job.job.name)
+        self.key, self.roster = key, None if roster is None else dict(roster)
+        self._step.restore(step)
+
+    def strangers(self, replies: Mapping[str, Reply]) -> dict[str, str]:
+        """Return the sites that are not those of the roster, although they admit the job again, with the reason."""
+        if self._job.encryption is None or self.roster is None:
+            return {}
+        found = {}
+        for site, reply in replies.items():
+            if _key_of(reply) != self.key:
+                found[site] = "came back without the federation key of the job's first rounds"
+            elif (reply.sealed or {}).get(NONCE) != self.roster.get(site):
+                found[site] = "came back without its record of this run; its messages can be in no sum of it"
+        return found
 
     def round(self, model: Model) -> Round:
         """Return an empty round that starts from ``model``."""

@@ -8,7 +8,6 @@ round. A round that does not count ends the job as failed: a job without its req
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -26,7 +25,7 @@ from fedward.aggregation.coverage import Coverage, judge
 from fedward.errors import FederationError, FedwardError
 from fedward.flare import job_context
 from fedward.flare.protocol import Model, Reply, Task
-from fedward.flare.server.broadcast import POLL_S, Answers, Broadcaster
+from fedward.flare.server.broadcast import POLL_S, Answers, Broadcaster, nobody
 from fedward.flare.server.clock import Clock
 from fedward.flare.server.finalization import Finalization
 from fedward.flare.server.participation import NO_ANSWER, participation, patients_of, patients_together
@@ -50,7 +49,6 @@ class FederatedRounds(Controller):  # type: ignore[misc]
     def __init__(self, clock: Clock | None = None) -> None:
         super().__init__(task_check_period=POLL_S)
         self._clock = clock or Clock()
-        self._late: Counter[str] = Counter()
 
     def start_controller(self, fl_ctx: FLContext) -> None:
         self._job: JobSpec = job_context.job_spec(fl_ctx)
@@ -73,14 +71,7 @@ class FederatedRounds(Controller):  # type: ignore[misc]
     def process_result_of_unknown_task(
         self, client: Client, task_name: str, client_task_id: str, result: Shareable, fl_ctx: FLContext
     ) -> None:
-        """Record an answer that came after its round was closed; it does not count.
-
-        A site can answer each task of the job late, and once; any further answer is not recorded.
-        """
-        self._late[client.name] += 1
-        if self._late[client.name] <= self._job.federation.rounds + len(Task):
-            name = task_name if task_name in [task.value for task in Task] else "a task of another name"
-            self._events.append("dropped", site=client.name, round=None, reason=f"{name} answered after it was closed")
+        self._broadcaster.late(client.name, task_id=client_task_id, task_name=task_name, result=result)
 
     def control_flow(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
         try:
@@ -108,7 +99,9 @@ class FederatedRounds(Controller):  # type: ignore[misc]
             return
 
         ask = partial(self._broadcaster.replies, abort=abort, context=context)
-        finalization = Finalization(job, rounds, self._events, self._store, sites=sites, ask=ask)
+        finalization = Finalization(
+            job, rounds, self._events, self._store, sites=sites, ask=ask, coverage=self._coverage
+        )
         self._broadcaster.roster = rounds.roster
         model, best = rounds.initial, None
         for number in range(job.federation.rounds):
@@ -130,7 +123,7 @@ class FederatedRounds(Controller):  # type: ignore[misc]
             finalization.open(model, replies)
             self._require_validated(replies)
         if job.federation.local_baseline:
-            ask(Task.ALONE, None, sites)
+            ask(Task.ALONE, None, sites, enough=nobody)
         if not abort.triggered:
             self._events.append("finished", rounds=job.federation.rounds)
 
@@ -157,7 +150,7 @@ class FederatedRounds(Controller):  # type: ignore[misc]
             reported = {name: value for name, value in answers.replies[site].metrics.items() if name in ADMISSION}
             self._events.append("admitted", site=site, **reported)
         for site in sorted(set(invited) - set(admitted)):
-            why[site] = mismatched.get(site) or answers.refusals.get(site, NO_ANSWER)
+            why[site] = mismatched.get(site) or answers.missing.get(site, NO_ANSWER)
             self._events.append("declined", site=site, reason=why[site])
         if keyless is not None:
             raise keyless
@@ -217,7 +210,7 @@ class FederatedRounds(Controller):  # type: ignore[misc]
         taken.stop()
         if abort.triggered:
             return model, answers
-        why = {site: answers.refusals.get(site, NO_ANSWER) for site in set(sites) - set(taken.sites)}
+        why = {site: answers.missing.get(site, NO_ANSWER) for site in set(sites) - set(taken.sites)}
         for site in sorted(why):
             self._events.append("dropped", site=site, round=number, reason=why[site])
         if (reason := judge(_patients(taken.sites, answers.replies), self._coverage, why=why)) is not None:
@@ -232,7 +225,7 @@ class FederatedRounds(Controller):  # type: ignore[misc]
 
     def _complete(self, number: int, taken: Round, sites: list[str], answers: Answers, *, wall_s: float) -> None:
         patients = _patients(taken.sites, answers.replies)
-        ledger = participation(sites, patients, refused=answers.refusals, parts=answers.parts)
+        ledger = participation(sites, patients, refused=answers.missing, parts=answers.parts)
         self._events.append(
             "round",
             round=number,

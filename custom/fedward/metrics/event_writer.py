@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
 import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fedward.measures import measure_of
+from fedward.metrics.values import real, whole, word
 
 Event = Mapping[str, Any]
-_LARGEST = 2**63 - 1
 _COUNTS = ("patients", "images", "positives")
 _POOLED = ("auc", "auc_low", "auc_high", *_COUNTS)
-_REASON = 500
-"""Letters kept of a reason, because it may come from a site."""
+reason = word
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +52,12 @@ class _Taking:
         values = (*more.values(), self.job, site)
         self.connection.execute(f"UPDATE seats SET {words} WHERE job = ? AND site = ?", values)
 
+    def go_on(self, *, after: str) -> None:
+        """Set the job to running, if its state is ``after``."""
+        self.connection.execute(
+            "UPDATE jobs SET state = 'running', reason = NULL WHERE key = ? AND state = ?", (self.job, after)
+        )
+
     def job_value(self, column: str) -> Any:
         return self.connection.execute(f"SELECT {column} FROM jobs WHERE key = ?", (self.job,)).fetchone()[0]
 
@@ -77,7 +81,8 @@ def take(connection: sqlite3.Connection, job_id: str, event: Event, *, cursor: i
     at = real(event["at"]) or 0.0
     connection.execute("INSERT OR IGNORE INTO jobs (id, started_at, updated_at) VALUES (?, ?, ?)", (job_id, at, at))
     connection.execute(
-        "UPDATE jobs SET changed = ?, updated_at = max(updated_at, ?) WHERE id = ?", (cursor, at, job_id)
+        "UPDATE jobs SET changed = ?, taken = taken + 1, updated_at = max(updated_at, ?) WHERE id = ?",
+        (cursor, at, job_id),
     )
     (job,) = connection.execute("SELECT key FROM jobs WHERE id = ?", (job_id,)).fetchone()
     taking = _Taking(connection, job, at)
@@ -120,6 +125,7 @@ def _answered(taking: _Taking, event: Event) -> None:
         "UPDATE sites SET last_seen = max(ifnull(last_seen, 0), ?) WHERE key = ?", (taking.at, site)
     )
     _privacy(taking, site, metrics.get("privacy"))
+    taking.go_on(after="resuming")
     task = event.get("task")
     if task not in ("round", "validate", "final"):
         return  # a model that a site trained alone is not the job's model
@@ -127,8 +133,11 @@ def _answered(taking: _Taking, event: Event) -> None:
         number, seconds = whole(event.get("round")) or 0, _seconds(event, metrics)
         taking.set_seat(site, **seconds)
         taking.connection.execute(
-            "INSERT OR REPLACE INTO parts (job, round, site, validate_s, train_s, seal_s, rest_s, patients, "
-            "sent_bytes, received_bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO parts (job, round, site, validate_s, train_s, seal_s, rest_s, patients, sent_bytes, "
+            "received_bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+            "validate_s = excluded.validate_s, train_s = excluded.train_s, seal_s = excluded.seal_s, "
+            "rest_s = excluded.rest_s, patients = excluded.patients, sent_bytes = excluded.sent_bytes, "
+            "received_bytes = excluded.received_bytes",
             (taking.job, number, site, *seconds.values(), whole(metrics.get("patients")), sent, received),
         )
     else:
@@ -185,8 +194,10 @@ def _part(taking: _Taking, number: int, site: int, part: Event) -> None:
     """Write the outcome of one site in one round; count the bytes of a site whose answer was not accepted."""
     where = (taking.job, number, site)
     sent, received = whole(part.get("sent_bytes")), whole(part.get("received_bytes"))
-    answered = "SELECT 1 FROM parts WHERE job = ? AND round = ? AND site = ?"
-    if taking.connection.execute(answered, where).fetchone() is None:
+    known = taking.connection.execute(
+        "SELECT outcome FROM parts WHERE job = ? AND round = ? AND site = ?", where
+    ).fetchone()
+    if known is None:
         taking.connection.execute("INSERT INTO parts (job, round, site) VALUES (?, ?, ?)", where)
         taking.count(site, sent_bytes=sent or 0, received_bytes=received or 0)
     outcome = "accepted" if part.get("outcome") == "accepted" else "dropped"
@@ -195,6 +206,8 @@ def _part(taking: _Taking, number: int, site: int, part: Event) -> None:
         "received_bytes = ifnull(?, received_bytes) WHERE job = ? AND round = ? AND site = ?",
         (outcome, reason(part.get("reason")), whole(part.get("patients")), sent, received, *where),
     )
+    if known is not None and known[0] is not None:  # the round was made again by a new process
+        taking.count(site, **{known[0]: -1})
     taking.count(site, **{outcome: 1})
 
 
@@ -213,8 +226,33 @@ def _kept(taking: _Taking, event: Event) -> None:
     taking.note(event, None if event.get("site") is None else taking.site(event["site"]))
 
 
-def _ended(state: str) -> Callable[[_Taking, Event], None]:
-    return lambda taking, event: taking.set_job(state=state, reason=reason(event.get("reason")))
+def _finished(taking: _Taking, event: Event) -> None:
+    missing = event.get("missing")
+    listed = {str(site): reason(why) for site, why in missing.items()} if isinstance(missing, Mapping) else None
+    taking.set_job(state="finished", reason=None, missing=None if listed is None else json.dumps(listed))
+
+
+def _aborted(taking: _Taking, event: Event) -> None:
+    """Write who aborted the job as its reason."""
+    taking.set_job(state="aborted", reason=reason(event.get("by")) or reason(event.get("reason")))
+    taking.note(event)
+
+
+def _resumed(taking: _Taking, event: Event) -> None:
+    """The job is being resumed until the first answer to its new process."""
+    at = whole(event.get("round"))
+    taking.set_job(state="resuming", reason=None if at is None else f"from the model after {at} rounds")
+    taking.note(event)
+
+
+def _paused(taking: _Taking, event: Event) -> None:
+    taking.set_job(state="paused", reason=reason(event.get("reason")))
+    taking.note(event)
+
+
+def _unpaused(taking: _Taking, event: Event) -> None:
+    taking.go_on(after="paused")
+    taking.note(event)
 
 
 def _privacy(taking: _Taking, site: int, facts: Any) -> None:
@@ -237,32 +275,6 @@ def _seconds(event: Event, metrics: Event) -> dict[str, float | None]:
     return {**known, "rest_s": rest}
 
 
-def real(value: Any) -> float | None:
-    """Return a finite number, or None."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def whole(value: Any) -> int | None:
-    """Return a count from 0 that SQLite can hold, or None (also for round -1)."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _LARGEST:
-        return None
-    return value
-
-
-def word(value: Any) -> str | None:
-    """Return the value as one line of text, or None."""
-    return None if value is None else " ".join(str(value).split())[:_REASON]
-
-
-reason = word
-
-
 def _map(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
@@ -277,6 +289,10 @@ _TAKEN: dict[str, Callable[[_Taking, Event], None]] = {
     "selected": lambda taking, event: taking.set_job(selected=whole(event.get("round"))),
     "encrypted": lambda taking, event: taking.set_job(encryption=word(event.get("scheme"))),
     "pooled": _pooled,
-    "finished": _ended("finished"),
-    "failed": _ended("failed"),
+    "resumed": _resumed,
+    "paused": _paused,
+    "unpaused": _unpaused,
+    "finished": _finished,
+    "aborted": _aborted,
+    "failed": lambda taking, event: taking.set_job(state="failed", reason=reason(event.get("reason"))),
 }

@@ -32,9 +32,16 @@ KINDS = {
     "cohort": "who the hospitals' patients are together, from an encrypted sum: sites, cohort_statistics",
     "progress": "a site trains, for its own eyes: round, step, steps, loss",
     "alone": "the model that a site trained alone, for its own eyes: scores",
-    "finished": "the job is done: rounds",
+    "resumed": "a new process goes on from the last whole round: round (whole rounds), by, attempt",
+    "paused": "the server cannot go on for the moment: reason",
+    "unpaused": "the server goes on",
+    "returned": "a site that did not answer in an earlier round answers again: site, round",
+    "finished": "the job is done: rounds, missing (site: reason, where its last answer did not count)",
+    "aborted": "the job was stopped by a person or with the server: by, reason",
     "failed": "the job stopped: reason",
 }
+ENDS = frozenset({"finished", "aborted", "failed"})
+"""Kinds that end a job; a job has one of them, and ``resumed`` after it only if a person takes the job up again."""
 
 
 class EventLog:

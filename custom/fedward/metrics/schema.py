@@ -15,7 +15,7 @@ from pathlib import Path
 from fedward.errors import StoreError
 
 APPLICATION_ID = 0x46574D53  # "FWMS"
-FORMAT = 2
+FORMAT = 3
 BUSY_TIMEOUT_S = 10.0
 
 TABLES = """
@@ -25,7 +25,7 @@ CREATE TABLE jobs (
     key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, changed INTEGER NOT NULL DEFAULT 0, name TEXT, task TEXT,
     state TEXT NOT NULL DEFAULT 'running', reason TEXT, rounds_asked INTEGER, rounds_done INTEGER NOT NULL DEFAULT 0,
     selected INTEGER, started_at REAL NOT NULL, updated_at REAL NOT NULL, threshold REAL, coverage TEXT, mechanism TEXT,
-    encryption TEXT, pooled TEXT);
+    encryption TEXT, pooled TEXT, missing TEXT, taken INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE sites (
     key INTEGER PRIMARY KEY, site TEXT NOT NULL UNIQUE, last_seen REAL, connected INTEGER, certificate_until REAL,
     version TEXT);
@@ -55,8 +55,16 @@ CREATE INDEX notes_of_a_job ON notes (job, kind, number);
 """``points.round`` counts the rounds that a model has been through; rounds and parts number rounds from 0.
 
 ``seats.patients`` are those whose images gave the value, ``positives`` those of them with the finding in an image.
-``jobs.changed`` is the clock's cursor at the job's last event. ``notes`` holds rare events whole.
+``jobs.changed`` is the clock's cursor at the job's last event. ``jobs.state`` is running, resuming, paused, finished,
+aborted or failed; ``missing`` is a JSON table of site and reason, NULL for a job that did not finish; ``taken`` counts
+the lines of the job's log that are in the store. ``notes`` holds rare events whole.
 """
+_FROM_2 = (
+    "ALTER TABLE jobs ADD COLUMN missing TEXT",
+    "ALTER TABLE jobs ADD COLUMN taken INTEGER NOT NULL DEFAULT 0",
+    "PRAGMA user_version = 3",
+)
+"""Statements that bring a store of format 2 to format 3; all rows are kept."""
 
 
 def make_store(path: Path) -> None:
@@ -83,6 +91,8 @@ def make_store(path: Path) -> None:
 
 def connect(path: Path) -> sqlite3.Connection:
     """Connect to the store at ``path``, in autocommit, usable from any one thread at a time.
+
+    A store of format 2 is brought to this format in place, in one transaction.
 
     Raises:
         StoreError: no such file, a file of another program, or a store of another format.
@@ -127,7 +137,31 @@ def _recognise(connection: sqlite3.Connection, path: Path) -> None:
         raise StoreError(f"not a metrics store, {error}", where=path, remedy="name the server's metrics.db") from None
     if whose != APPLICATION_ID:
         raise StoreError("not a metrics store", where=path, remedy="name the server's metrics.db")
+    if version == 2:
+        version = _migrated(connection, path)
     if version != FORMAT:
         raise StoreError(
             "metrics store of another format", where=path, value=version, remedy="move it away; a job makes a new one"
         )
+
+
+def _migrated(connection: sqlite3.Connection, path: Path) -> int:
+    """Bring a store of format 2 to this format, unless another process has just done it; return the format."""
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            for statement in _FROM_2 if version == 2 else ():
+                connection.execute(statement)
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        raise StoreError(
+            f"metrics store of format 2 cannot be brought to format {FORMAT}, {error}",
+            where=path,
+            remedy="give the server room on the disk and the right to write the file",
+        ) from None
+    return int(version)

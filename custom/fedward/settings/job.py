@@ -58,6 +58,10 @@ class Rounds(Settings):
         default=True,
         description="Each site also trains a model alone, with as many passes, for the comparison in the report.",
     )
+    resume: Literal["auto", "never"] = Field(
+        default="auto",
+        description="When the server's process ends early: the job goes on from its last whole round, or it fails.",
+    )
 
     @model_validator(mode="after")
     def _named_once(self) -> Self:

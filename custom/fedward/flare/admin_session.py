@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from nvflare.apis.fl_exception import FLCommunicationError
-from nvflare.apis.job_def import DEFAULT_STUDY, RunStatus
+from nvflare.apis.job_def import DEFAULT_STUDY
 from nvflare.fuel.f3.cellnet.core_cell import CoreCell
 from nvflare.fuel.flare_api.api_spec import (
     AuthenticationError,
@@ -22,30 +22,35 @@ from nvflare.fuel.flare_api.api_spec import (
     JobNotRunning,
     NoConnection,
     NoReply,
+    SessionClosed,
+    SessionExpired,
 )
 from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
 from nvflare.fuel.hci.client.api import ResultKey
 from nvflare.fuel.hci.proto import MetaKey, MetaStatusValue, ProtoKey
 
+from fedward.ends import OPEN
 from fedward.errors import FederationError, FedwardError, JobError
 from fedward.flare.console import downloads
+from fedward.flare.console.following import PATIENCE_S
+from fedward.flare.console.job_states import Standing, standing
 from fedward.flare.refusal import one_line
 from fedward.privacy.policy.canonical_job import require_job
 from fedward.privacy.policy.job_archive import read_folder
 
 RESULT = "workspace"
-PATIENCE_S = 300.0
-"""Longest time without an answer from the server while ``Console.wait`` waits for a job."""
 _SILENCE = (NoConnection, NoReply, FLCommunicationError)
 """Errors that FLARE raises where the server does not answer, or not in time."""
+_SIGNED_OUT = (SessionClosed, SessionExpired, AuthenticationError)
+"""Errors that FLARE raises where the server no longer knows the session, as after it was started again."""
 _UNKNOWN_COMMAND = "Unknown command"
 
 
 class Console:
     """Open session with a server. Make it with ``console``, which closes it: an open one keeps its process alive."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, session: Session, *, again: Callable[[], Session] | None = None) -> None:
+        self._session, self._again = session, again
 
     def connected(self) -> set[str]:
         """Return the sites that are connected to the server now."""
@@ -122,6 +127,39 @@ class Console:
         """Return FLARE's status of the job, such as RUNNING or FINISHED:COMPLETED."""
         return one_line(str(self._session.get_job_status(_job_id(job_id))))
 
+    def standing(self, job_id: str) -> Standing | None:
+        """Return how the job stands, or None if the server does not answer; a server that was started again is signed
+        in to again.
+
+        Raises:
+            FederationError: the server has no such job, or its answer cannot be used.
+        """
+        asked = _job_id(job_id)
+        try:
+            with _asked(value=asked, silence=False):
+                try:
+                    return standing(self._session.get_job_meta(asked))
+                except _SIGNED_OUT:
+                    if self._again is None:
+                        raise
+                    self._sign_in_again(self._again)
+                    return None
+        except _SILENCE:
+            return None
+
+    def _sign_in_again(self, again: Callable[[], Session]) -> None:
+        try:
+            session = again()
+        except _SIGNED_OUT as error:
+            raise NoConnection(str(error)) from None  # a server that starts refuses sign-ins at first
+        with suppress(Exception):
+            self._session.close()
+        self._session = session
+
+    def close(self) -> None:
+        """Close the session."""
+        self._session.close()
+
     def wait(self, job_id: str, *, each: Callable[[], None], poll_s: float = 0.25) -> str:
         """Call ``each`` and query the job's status, repeatedly, until the job has ended; return its last status.
 
@@ -141,7 +179,7 @@ class Console:
                     raise FederationError(what, value=job_id, remedy=remedy) from None
             else:
                 heard = time.monotonic()
-                if status not in _OPEN:
+                if status not in OPEN:
                     return status
             time.sleep(poll_s)
 
@@ -197,6 +235,8 @@ def _asked(*, value: str | None = None, remedy: str = "try again", silence: bool
         raise FederationError("server does not answer in time", value=value, remedy=remedy) from None
     except JobNotFound:
         raise FederationError("server has no such job", value=value, remedy="see `nvflare job list`") from None
+    except JobNotRunning:
+        raise FederationError("job is not running", value=value, remedy="see `nvflare job list`") from None
     except JobNotDone:
         raise FederationError("job has not ended", value=value, remedy=remedy) from None
     except Exception as error:  # noqa: BLE001 - a server may send any answer, and FLARE raises any class of error
@@ -205,7 +245,6 @@ def _asked(*, value: str | None = None, remedy: str = "try again", silence: bool
 
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_OPEN = {RunStatus.SUBMITTED.value, RunStatus.APPROVED.value, RunStatus.DISPATCHED.value, RunStatus.RUNNING.value}
 
 
 @contextmanager
@@ -222,16 +261,21 @@ def console(kit: Path, *, timeout_s: float = 20.0, study: str | None = None) -> 
         raise FederationError(
             "not an admin startup kit", where=kit, remedy="give the kit's folder, the one with startup/"
         )
-    try:
+
+    def signed_in() -> Session:
         session = new_secure_session(kit.name, str(kit.resolve()), timeout=timeout_s, study=study or DEFAULT_STUDY)
+        downloads.hold(session.api)
+        return session
+
+    try:
+        opened = Console(signed_in(), again=signed_in)
     except _SILENCE:
         raise FederationError(
             "server cannot be reached", where=kit, remedy="check host, port and that it runs"
         ) from None
     except AuthenticationError as error:
         raise FederationError(f"server refuses the sign-in, {error}", where=kit) from None
-    downloads.hold(session.api)
     try:
-        yield Console(session)
+        yield opened
     finally:
-        session.close()
+        opened.close()

@@ -23,8 +23,16 @@ def export_job(job: JobSpec, out: Path, *, sites: Sequence[str] = (), study: str
         study: FLARE study of the job; it is signed with the job, so that sites need not trust the server.
 
     Raises:
-        JobError: the folder exists and is not an exported job, or FLARE accepts no study of that name.
+        JobError: the folder exists and is not an exported job, FLARE accepts no study of that name, or ``sites`` lacks
+            a hospital of ``must_include``.
     """
+    if sites and (left_out := sorted(set(job.federation.must_include) - set(sites))):
+        raise JobError(
+            "job would never start: must_include names hospitals that it is not deployed to",
+            where="federation.must_include",
+            value=", ".join(left_out),
+            remedy="add --site for each, or take them out of must_include",
+        )
     if study is not None and not is_study(study):
         remedy = "give small letters, digits, - and _, and not 'default'"
         raise JobError("not a study's name", where="study", value=study, remedy=remedy)

@@ -1,4 +1,7 @@
-"""Read a job's result from a folder that FLARE downloaded; the server may have written anything into it."""
+"""Read a job's result from a folder that FLARE downloaded, and word how it ended.
+
+The server may have written anything into the folder. The words are those of ``fedward.ends``, whatever tells them.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fedward.ends import End, JobState, end_of, worded
 from fedward.errors import FedwardError
 from fedward.metrics.events import EVENTS_FILE, EventReader
-from fedward.reporting.data.event_lookup import Event
+from fedward.reporting.data.ending import state_of
+from fedward.reporting.data.event_lookup import Event, of_kind
 from fedward.settings import JOB_FILE, JobSpec, parse
+
+__all__ = ["End", "JobState", "end_of", "ended", "from_a_server", "read_result", "state_of", "worded"]
 
 
 def read_result(folder: Path) -> tuple[JobSpec, list[Event]]:
@@ -26,6 +33,18 @@ def read_result(folder: Path) -> tuple[JobSpec, list[Event]]:
         raise FedwardError("not a downloaded result of a Fedward job", where=folder, remedy=remedy)
     content = json.loads(settings[0].read_text(encoding="utf-8"))
     return parse(JobSpec, content, where=settings[0]), list(EventReader(events))
+
+
+def ended(folder: Path, flare: str) -> End:
+    """Return the end of a job from its downloaded result, held against FLARE's status.
+
+    Raises:
+        FedwardError: the folder is not such a result.
+    """
+    with from_a_server(folder):
+        job, events = read_result(folder)
+        begun = any(of_kind(events, "started"))
+        return end_of(flare, state_of(events, asked=job.federation.rounds) if begun else None)
 
 
 @contextmanager

@@ -67,6 +67,7 @@ def meta_of(job: JobSpec, **more: Any) -> dict[str, Any]:
         "name": job.job.name,
         "resource_spec": {},
         "min_clients": job.federation.min_sites,
+        "mandatory_clients": list(job.federation.must_include),
         "deploy_map": {"app": ["@ALL"]},
         "study": "default",
         "job_id": JOB_ID,

@@ -55,6 +55,18 @@ def test_sites_are_deployed_to_by_name_or_all(tiny_job: JobSpec, tmp_path: Path)
     assert deployed(sites=["south", "north"]) == ["north", "server", "south"]
 
 
+def test_flare_is_told_which_sites_it_must_wait_for(tiny_job: JobSpec, tmp_path: Path) -> None:
+    named = tiny_job.model_copy(
+        update={"federation": tiny_job.federation.model_copy(update={"must_include": ("west", "north")})}
+    )
+    meta = json.loads((export_job(named, tmp_path) / "meta.json").read_text())
+    assert (meta["mandatory_clients"], meta["min_clients"]) == (["west", "north"], named.federation.min_sites)
+    assert json.loads((export_job(tiny_job, tmp_path) / "meta.json").read_text())["mandatory_clients"] == []
+    with pytest.raises(JobError, match=r"would never start.*north, west"):
+        export_job(named, tmp_path, sites=["south", "east"])
+    export_job(named, tmp_path, sites=["south", "west", "north"])
+
+
 def test_a_folder_that_is_no_job_is_left_alone(tiny_job: JobSpec, tmp_path: Path) -> None:
     (tmp_path / "tiny").mkdir()
     (tmp_path / "tiny" / "thesis.txt").write_text("years of work")

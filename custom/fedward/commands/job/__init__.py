@@ -1,4 +1,4 @@
 """Define ``fedward job <verb>``, for the data scientist.
 
-Reading order: ``app`` (check, export, submit, download), ``plan``, ``sweep``, ``report``.
+Reading order: ``app`` (check, export, submit, wait, download), ``plan``, ``sweep``, ``report``.
 """

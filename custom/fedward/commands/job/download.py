@@ -6,13 +6,13 @@ from pathlib import Path
 
 import typer
 
-from fedward.commands.job.options import STUDY
-from fedward.commands.job.submit import report_of
+from fedward.commands.job.follow import report_of
+from fedward.commands.job.options import JOB_ID, KIT, STUDY
 
 
 def download(
-    job_id: str = typer.Argument(..., metavar="JOB_ID", help="The id that `submit` printed."),
-    kit: Path = typer.Option(..., help="Your startup kit's folder."),
+    job_id: str = JOB_ID,
+    kit: Path = KIT,
     out: Path = typer.Option(Path("build/jobs"), help="Folder for the result."),
     study: str | None = STUDY,
 ) -> None:

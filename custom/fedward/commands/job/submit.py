@@ -3,48 +3,39 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import typer
 
-from fedward.commands.job.options import JOB, STUDY
+from fedward.commands.job.follow import follow_to_end, signed_in
+from fedward.commands.job.options import JOB, KIT, STUDY
 from fedward.commands.output_format import FORMAT, Format
-from fedward.errors import JobError
 from fedward.settings import read_job
 
 
 def submit(
     folder: Path = JOB,
-    kit: Path = typer.Option(..., help="Your startup kit's folder."),
+    kit: Path = KIT,
     out: Path = typer.Option(Path("build/jobs"), help="Folder for the exported job and its result."),
     study: str | None = STUDY,
-    wait: bool = typer.Option(False, help="Wait for the job's end and download its result."),
+    wait: bool = typer.Option(False, help="Say where the job is until its end, and download its result."),
     format: Format = FORMAT,
 ) -> None:
-    """Export the job, submit it with your kit, and print its id."""
-    from fedward.flare.admin_session import console
+    """Export the job, submit it with your kit, and print its id. With --wait, exit code 0 only for a job that
+    finished; Ctrl-C leaves it running."""
     from fedward.flare.export import export_job
     from fedward.training.check import require_sound
 
     job = read_job(folder)
     require_sound(job)
-    answer: dict[str, str | None] = {"job_id": None, "status": None, "result": None}
     exported = export_job(job, out, study=study)
-    with console(kit, study=study) as session:
-        job_id = answer["job_id"] = session.submit(exported)
-        typer.echo(job_id, err=format is Format.json)
+    with signed_in(kit, study) as (session, stdout):
+        job_id = session.submit(exported)
+        as_json = format is Format.json
+        typer.echo(job_id, **({"err": True} if as_json else {"file": stdout}))
+        stdout.flush()
         if wait:
-            start = time.monotonic()
-            answer["status"] = session.wait(job_id, each=lambda: None, poll_s=1.0)
-            result = session.download(job_id, out)
-            answer["result"] = str(result)
-            typer.echo(f"{answer['status']} after {time.monotonic() - start:.0f} s; {report_of(result)}", err=True)
-    if format is Format.json:
-        typer.echo(json.dumps(answer))
-    if wait and answer["status"] != "FINISHED:COMPLETED":
-        raise JobError("job did not complete", where=job_id, value=answer["status"], remedy="read the sites' reasons")
-
-
-def report_of(result: Path) -> str:
-    return f"read it with `fedward job report {result.parent}`"
+            follow_to_end(session, job_id, kit=kit, study=study, out=out, format=format, stdout=stdout)
+        elif as_json:
+            empty = dict.fromkeys(("status", "end", "state", "result"))
+            typer.echo(json.dumps({"job_id": job_id, **empty}), file=stdout)

@@ -190,6 +190,7 @@ def _server_resources(resources: dict[str, Any]) -> None:
     components = {c["id"]: c for c in resources["components"] if c["id"] != "log_receiver"}
     components["job_manager"]["args"]["uri_root"] = "storage/jobs"
     components["job_store"] |= {"path": storage, "args": {}}
+    components["job_scheduler"]["path"] = "fedward.flare.listener.job_scheduler.WaitingScheduler"
     resources["components"] = [SERVER_DOOR, *_restarting(components.values(), "ServerLauncher")]
 
 

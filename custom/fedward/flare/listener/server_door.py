@@ -25,7 +25,7 @@ from nvflare.fuel.f3.drivers.grpc_driver import GrpcDriver
 
 from fedward.encryption.keys.site_identity import read_certificate
 from fedward.errors import FederationError, FedwardError
-from fedward.flare.console import sessions
+from fedward.flare.console import job_states, sessions
 from fedward.flare.job_checks import server as job_door
 from fedward.flare.listener import grpc_driver
 from fedward.flare.listener.connection_guard import ConnectionGuard, watch
@@ -62,6 +62,7 @@ class ServerDoor(FLComponent):  # type: ignore[misc]
             consoles = sessions.Consoles()
             guard.install(guard.MessageGuard(is_person=doorkeeper.is_person, binds=consoles.bind))
             sessions.install(consoles)
+            job_states.install(Path.cwd() / STORE_FILE)
             job_door.install()
             self._supervisor = Supervisor(Path.cwd())
             reactions.install_in_parent(self._supervisor)

@@ -101,6 +101,7 @@ def _deploy(kit: Path, site: str, files: Files) -> str | None:
         "name": job.job.name,
         "resource_spec": {},
         "min_clients": job.federation.min_sites,
+        "mandatory_clients": list(job.federation.must_include),
         "deploy_map": {APP: ["@ALL"]},
         "job_id": job_id,
     }

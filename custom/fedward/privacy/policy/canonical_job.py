@@ -209,6 +209,7 @@ def _meta(job: JobSpec, sites: Sequence[str], study: str | None) -> dict[str, An
         "name": job.job.name,
         "resource_spec": {},
         "min_clients": job.federation.min_sites,
+        "mandatory_clients": list(job.federation.must_include),  # FLARE starts no job before they are connected
         "deploy_map": {APP: _deployed(sites) if sites else [ALL_SITES]},
         "fedward_version": __version__,
     }

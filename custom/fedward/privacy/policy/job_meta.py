@@ -81,7 +81,7 @@ def is_folder(name: object) -> bool:
     return type(name) is str and _FOLDER.fullmatch(name) is not None
 
 
-_REQUIRED = frozenset({"name", "job_id", "deploy_map", "min_clients", "resource_spec"})
+_REQUIRED = frozenset({"name", "job_id", "deploy_map", "min_clients", "mandatory_clients", "resource_spec"})
 Check = Callable[[Any], bool]
 
 
@@ -93,6 +93,7 @@ def _due(canonical: CanonicalJob, job_id: str) -> dict[str, Check]:
         "name": lambda value: value == name,
         "resource_spec": lambda value: value == {},
         "min_clients": lambda value: type(value) is int and value == canonical.job.federation.min_sites,
+        "mandatory_clients": lambda value: _texts(value) and value == list(canonical.job.federation.must_include),
         "deploy_map": lambda value: isinstance(value, dict),
         "fedward_version": lambda value: type(value) is str and _VERSION.fullmatch(value) is not None,
         # as FLARE's server adds

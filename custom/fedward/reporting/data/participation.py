@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from fedward.reporting.data.event_lookup import Event, last_of, of_kind
+from fedward.ends import SUCCESS as SUCCESS
+from fedward.reporting.data.ending import state_of, verdict_of
+from fedward.reporting.data.event_lookup import Event, of_kind
 from fedward.settings import JobSpec
 
 
@@ -99,7 +101,7 @@ class Coverage:
         must_include: sites without which no round counts.
         min_patients: smallest number of training patients over a round's sites, or None.
         success: True if the job finished and every round counted.
-        verdict: verdict as text, with the reason if the job did not succeed.
+        verdict: verdict as text: why the job did not succeed, or which sites were missing at its end.
     """
 
     min_sites: int
@@ -109,7 +111,6 @@ class Coverage:
     verdict: str
 
 
-SUCCESS = "success: every round counted"
 ABSENT = "was not connected to the server"
 
 
@@ -188,35 +189,14 @@ def participation_of(site: str, events: Sequence[Event], ledger: Sequence[RoundL
 def coverage_of(job: JobSpec, events: Sequence[Event]) -> Coverage:
     """Return the policy that the server received, and the verdict; without an event for the end it is no success."""
     started, limits = next(of_kind(events, "started"), {}), job.federation
-    asked = started.get("coverage") or {}
-    success, verdict = _verdict(events, limits.rounds)
+    asked, state = started.get("coverage") or {}, state_of(events, asked=limits.rounds)
     return Coverage(
         min_sites=asked.get("min_sites", limits.min_sites),
         must_include=tuple(asked.get("must_include", limits.must_include)),
         min_patients=asked.get("min_patients", limits.min_patients),
-        success=success,
-        verdict=verdict,
+        success=state.state == "finished",
+        verdict=verdict_of(state),
     )
-
-
-def _verdict(events: Sequence[Event], asked: int) -> tuple[bool, str]:
-    counted = sum(1 for _ in of_kind(events, "round"))
-    uncovered, failed = last_of(events, "uncovered"), last_of(events, "failed")
-    if uncovered is not None:
-        return False, f"failed: {_counted_from_one(uncovered)}"
-    if failed is not None:
-        return False, f"failed after {counted} of {asked} rounds: {failed['reason']}"
-    if last_of(events, "finished") is None or counted < asked:
-        return False, f"unfinished: {counted} of {asked} rounds counted"
-    return True, SUCCESS
-
-
-def _counted_from_one(uncovered: Event) -> str:
-    """Return the reason why the policy was not met, with rounds counted from 1."""
-    number, reason = uncovered.get("round"), str(uncovered["reason"])
-    if number is None:
-        return reason
-    return f"round {number + 1} did not count: {reason.removeprefix(f'round {number} does not count: ')}"
 
 
 def _sum(values: Iterable[float | None]) -> float | None:

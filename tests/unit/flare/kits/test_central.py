@@ -29,6 +29,7 @@ from fedward.flare.gates.ingress import IngressGate
 from fedward.flare.kits.central import Kits, provision
 from fedward.flare.kits.hardening import require_hardened
 from fedward.flare.kits.permissions import AUTHORIZATION, CLASS_ALLOW_LIST, SCOPE
+from fedward.flare.listener.job_scheduler import WaitingScheduler
 from fedward.flare.listener.tls13 import CIPHERS
 from fedward.provisioning.authority import read_pem
 from fedward.provisioning.crl import CRL_FILE, Revocations, crl_content, parse_crl
@@ -166,6 +167,14 @@ def test_a_site_has_no_component_that_sends_anything_of_its_own(kits: Kits) -> N
             "process_launcher",
             "site_door",
         }
+
+
+def test_a_job_waits_at_the_server_for_its_hospitals(kits: Kits) -> None:
+    for name in ("resources.json", "resources.json.default"):
+        content = json.loads((kits.server / "local" / name).read_text())
+        (scheduler,) = (one for one in content["components"] if one["id"] == "job_scheduler")
+        assert scheduler["path"] == f"{WaitingScheduler.__module__}.{WaitingScheduler.__qualname__}"
+        WaitingScheduler(**scheduler["args"])
 
 
 def test_every_connection_is_mutual_tls(kits: Kits) -> None:

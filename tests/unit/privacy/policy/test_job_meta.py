@@ -21,6 +21,7 @@ META: dict[str, Any] = {
     "name": "tiny",
     "resource_spec": {},
     "min_clients": 2,
+    "mandatory_clients": [],
     "deploy_map": {"app": ["@ALL"]},
     "fedward_version": "0.1.0",
     "study": "default",
@@ -69,7 +70,7 @@ def test_every_key_that_flare_knows_is_on_the_list_or_refused() -> None:
     known = {key.value for key in JobMetaKey}
     closed = known - set(_due(CANONICAL, JOB_ID))
     assert closed == {
-        *("content_location", "result_location", "approvals", "mandatory_clients", "scope", "stats_pool_config"),
+        *("content_location", "result_location", "approvals", "scope", "stats_pool_config"),
         *("custom_props", "edge_method", "launcher_spec"),
     }
     assert set(_due(CANONICAL, JOB_ID)) - known == {"fedward_version"}
@@ -86,6 +87,7 @@ def test_no_other_key_is_taken(key: str, value: Any) -> None:
 
 OTHER: list[tuple[str, Any]] = [
     *(("name", "other"), ("resource_spec", {"north": {"num_of_gpus": 1}}), ("resource_spec", None), ("min_clients", 1)),
+    *(("mandatory_clients", ["south"]), ("mandatory_clients", None), ("mandatory_clients", "")),
     *(("min_clients", True), ("min_clients", "2"), ("deploy_map", {"app": ["server", "south"]}), ("deploy_map", {})),
     *(("deploy_map", {"other": ["@ALL"]}), ("study", "chest"), ("study", ""), ("study", None), ("job_id", "x")),
     *(("job_folder_name", "../x"), ("job_folder_name", ".x"), ("submitter_name", 1), ("submitter_org", {"a": 1})),
@@ -108,7 +110,7 @@ def test_a_job_id_is_no_path(job_id: str) -> None:
     refused(META, job_id=job_id)
 
 
-@pytest.mark.parametrize("key", ["name", "job_id", "deploy_map", "min_clients", "resource_spec"])
+@pytest.mark.parametrize("key", ["name", "job_id", "deploy_map", "min_clients", "mandatory_clients", "resource_spec"])
 def test_what_is_due_is_there(key: str) -> None:
     refused({name: value for name, value in META.items() if name != key})
 

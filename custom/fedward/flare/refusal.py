@@ -16,13 +16,17 @@ from typing import NewType
 from fedward.errors import (
     BudgetError,
     CohortError,
+    DiskFullError,
     EncryptionError,
     FederationError,
     FedwardError,
     GateError,
     JobError,
     LedgerError,
+    LedgerIOError,
+    PatientsError,
     PolicyError,
+    RepeatError,
     SettingsError,
     StoreError,
     StudyError,
@@ -49,6 +53,10 @@ class Code(StrEnum):
     POLICY = "policy"
     LEDGER = "ledger"
     BUDGET = "budget"
+    PATIENTS = "patients"
+    DISK_FULL = "disk-full"
+    LEDGER_IO = "ledger-io"
+    REPEAT = "repeat"
     GATE = "gate"
     ENCRYPTION = "encryption"
     STORE = "store"
@@ -76,6 +84,11 @@ _SENTENCES: Mapping[Code, str] = {
     "`fedward site policy check SITE_TOML --job JOB` says why",
     Code.LEDGER: f"the privacy ledger does not vouch for it; {_LOG}",
     Code.BUDGET: "a patient's privacy budget is spent",
+    Code.PATIENTS: "the cohort's patients are not those that this job was charged for; "
+    "restore the index that it was charged with, or submit the job again",
+    Code.DISK_FULL: "the hospital's disk is full; the site takes part again when there is room",
+    Code.LEDGER_IO: f"the hospital cannot write its ledger at the moment; {_LOG}",
+    Code.REPEAT: "the task came more often than a job's rounds may be repeated; the site goes on with the next",
     Code.GATE: f"a gate of the hospital refused it; {_LOG}",
     Code.ENCRYPTION: f"a key or a sealed message cannot serve; {_LOG}",
     Code.STORE: f"a metrics store cannot be used; {_LOG}",
@@ -99,7 +112,11 @@ CLASSES: Mapping[type, Code] = {
     PolicyError: Code.POLICY,
     LedgerError: Code.LEDGER,
     BudgetError: Code.BUDGET,
+    PatientsError: Code.PATIENTS,
+    LedgerIOError: Code.LEDGER_IO,
+    DiskFullError: Code.DISK_FULL,
     GateError: Code.GATE,
+    RepeatError: Code.REPEAT,
     EncryptionError: Code.ENCRYPTION,
     StoreError: Code.STORE,
     FederationError: Code.FEDERATION,

@@ -129,6 +129,7 @@ class Hospital:
             get_app_config_dir=lambda job: str(self.config),
             get_site_config_dir=lambda: str(self.local),
             get_run_dir=lambda job: str(self.folder),
+            get_root_dir=lambda: str(self.folder / "kit"),
         )
         context = FLContext()
         context.set_prop(ReservedKey.ENGINE, SimpleNamespace(get_workspace=lambda: workspace), private=True)

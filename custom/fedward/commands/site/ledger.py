@@ -153,7 +153,8 @@ def _job_table(lines: list[JobLine]) -> Table:
         if line.noise_multiplier is not None:
             mechanism = f"{line.rounds} rounds\nq {line.sampling_rate:.3g}\nσ {line.noise_multiplier:.3g}"
             steps = f"{line.planned_steps} planned\n{line.begun_steps} begun\n{line.refunded_steps} back"
-        named = Text(f"{line.job}, {line.cohort}\n{line.job_id}\n{line.state}, {line.at[:10]}", overflow="fold")
+        state = f"{line.state}, reopened {line.reopened}×" if line.reopened else line.state
+        named = Text(f"{line.job}, {line.cohort}\n{line.job_id}\n{state}, {line.at[:10]}", overflow="fold")
         table.add_row(named, mechanism, steps, _number(line.epsilon), _number(line.cohort_epsilon))
     return table
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from nvflare.apis.event_type import EventType
 from nvflare.apis.executor import Executor
+from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
@@ -39,6 +40,7 @@ class HospitalExecutor(Executor):  # type: ignore[misc]
         super().__init__()
         job_context.leave_quickly()
         self._site: SiteJob | None = None
+        self._aborted = False
 
     def execute(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
         try:
@@ -57,14 +59,17 @@ class HospitalExecutor(Executor):  # type: ignore[misc]
             return refuse(code_of(error))
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
-        """Return the steps that never began to the ledger, at the job's end, whatever its outcome.
+        """Return the steps that never began to the ledger, at the end of this process, whatever the job's outcome.
 
-        An error stays in this site's log: FLARE would put it into the context that its components share.
+        FLARE fires ``ABORT_TASK`` with ``RUN_ABORT_REQUESTED`` before the end of a run that was aborted. An error stays
+        in this site's log: FLARE would put it into the context that its components share.
         """
+        if event_type == EventType.ABORT_TASK and fl_ctx.get_prop(FLContextKey.RUN_ABORT_REQUESTED):
+            self._aborted = True
         if event_type != EventType.END_RUN or self._site is None:
             return
         try:
-            self._site.close()
+            self._site.close(ordinary=not self._aborted)
         except FedwardError as error:
             self.log_error(fl_ctx, f"the ledger keeps this job open: {error}", fire_event=False)
         except Exception:  # noqa: BLE001 - after any error the charge remains

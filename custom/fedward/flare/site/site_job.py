@@ -112,12 +112,21 @@ class SiteJob:
         private = self._protection.is_private
         return release(metrics, Rule.of(self._job, self._policy.disclosure, private=private, alone=alone)).metrics
 
-    def close(self) -> None:
-        """Return the steps that never began to the ledger, and end the run: it cannot be continued."""
+    def close(self, *, ordinary: bool) -> None:
+        """Return the steps that never began to the ledger, and end the run if the job is done here.
+
+        A run that was aborted, or has no final model here yet, is not ended: it can be continued under its id.
+
+        Args:
+            ordinary: True if the server ended the run; False if it was aborted.
+        """
         try:
             self._protection.close()
         finally:
-            job_context.open_record(self._policy).end(self._job_id)
+            record = job_context.open_record(self._policy)
+            run = record.find(self._job_id)
+            if ordinary and run is not None and run.final is not None:
+                record.end(self._job_id)
 
     def _prepare(self) -> Prepared:
         """Charge the ledger, then make the trainer; the first call does it, later calls return the same.

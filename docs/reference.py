@@ -20,10 +20,15 @@ from pydantic_core import PydanticUndefined
 
 from fedward.cli import app
 from fedward.metrics.events import KINDS
-from fedward.settings import FederationSpec, JobSpec, SitePolicy
+from fedward.settings import FederationSpec, JobSpec, Retention, SitePolicy
 
 PAGE = Path(__file__).with_name("reference.md")
-FILES = (("jobs/<name>/job.toml", JobSpec), ("site.toml", SitePolicy), ("provisioning/federation.yml", FederationSpec))
+FILES = (
+    ("jobs/<name>/job.toml", JobSpec),
+    ("site.toml", SitePolicy),
+    ("local/upkeep.toml", Retention),
+    ("provisioning/federation.yml", FederationSpec),
+)
 
 
 def reference() -> str:

@@ -12,6 +12,7 @@
     │   └── BudgetError    a patient's ε would pass the hospital's cap, or a job its own ceiling
     ├── GateError          a hospital's gate refuses data, incoming or outgoing
     ├── EncryptionError    a key, a ciphertext or a sum of ciphertexts cannot be used
+    ├── AuditError         an audit log was changed, or an act is refused because it cannot be recorded
     ├── StoreError         the server's metrics store cannot be read or written, or is another program's
     └── FederationError    an error of processes, ports, kits or connections
 
@@ -122,6 +123,10 @@ class GateError(FedwardError):
 
 class EncryptionError(FedwardError):
     """A key, a ciphertext or a sum of ciphertexts that cannot be used."""
+
+
+class AuditError(FedwardError):
+    """An audit log that was changed or cannot be read, or an act that is refused because it cannot be recorded."""
 
 
 class StoreError(FedwardError):

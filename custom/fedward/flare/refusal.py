@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import NewType
 
 from fedward.errors import (
+    AuditError,
     BudgetError,
     CohortError,
     EncryptionError,
@@ -51,6 +52,7 @@ class Code(StrEnum):
     BUDGET = "budget"
     GATE = "gate"
     ENCRYPTION = "encryption"
+    AUDIT = "audit"
     STORE = "store"
     FEDERATION = "federation"
     VALUE = "value-error"
@@ -78,6 +80,7 @@ _SENTENCES: Mapping[Code, str] = {
     Code.BUDGET: "a patient's privacy budget is spent",
     Code.GATE: f"a gate of the hospital refused it; {_LOG}",
     Code.ENCRYPTION: f"a key or a sealed message cannot serve; {_LOG}",
+    Code.AUDIT: f"the hospital's audit log cannot record it; {_LOG}",
     Code.STORE: f"a metrics store cannot be used; {_LOG}",
     Code.FEDERATION: f"a process, port, kit or connection cannot serve; {_LOG}",
     Code.VALUE: f"failed with ValueError; {_LOG}",
@@ -101,6 +104,7 @@ CLASSES: Mapping[type, Code] = {
     BudgetError: Code.BUDGET,
     GateError: Code.GATE,
     EncryptionError: Code.ENCRYPTION,
+    AuditError: Code.AUDIT,
     StoreError: Code.STORE,
     FederationError: Code.FEDERATION,
     ValueError: Code.VALUE,

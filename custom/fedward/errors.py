@@ -16,6 +16,7 @@
     ├── GateError          a hospital's gate refuses data, incoming or outgoing
     │   └── RepeatError    a task that comes again too often is refused, and the job goes on
     ├── EncryptionError    a key, a ciphertext or a sum of ciphertexts cannot be used
+    ├── AuditError         an audit log was changed, or an act is refused because it cannot be recorded
     ├── StoreError         the server's metrics store cannot be read or written, or is another program's
     └── FederationError    an error of processes, ports, kits or connections
 
@@ -146,6 +147,10 @@ class RepeatError(GateError):
 
 class EncryptionError(FedwardError):
     """A key, a ciphertext or a sum of ciphertexts that cannot be used."""
+
+
+class AuditError(FedwardError):
+    """An audit log that was changed or cannot be read, or an act that is refused because it cannot be recorded."""
 
 
 class StoreError(FedwardError):

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import NewType
 
 from fedward.errors import (
+    AuditError,
     BudgetError,
     CohortError,
     DiskFullError,
@@ -59,6 +60,7 @@ class Code(StrEnum):
     REPEAT = "repeat"
     GATE = "gate"
     ENCRYPTION = "encryption"
+    AUDIT = "audit"
     STORE = "store"
     FEDERATION = "federation"
     VALUE = "value-error"
@@ -91,6 +93,7 @@ _SENTENCES: Mapping[Code, str] = {
     Code.REPEAT: "the task came more often than a job's rounds may be repeated; the site goes on with the next",
     Code.GATE: f"a gate of the hospital refused it; {_LOG}",
     Code.ENCRYPTION: f"a key or a sealed message cannot serve; {_LOG}",
+    Code.AUDIT: f"the hospital's audit log cannot record it; {_LOG}",
     Code.STORE: f"a metrics store cannot be used; {_LOG}",
     Code.FEDERATION: f"a process, port, kit or connection cannot serve; {_LOG}",
     Code.VALUE: f"failed with ValueError; {_LOG}",
@@ -118,6 +121,7 @@ CLASSES: Mapping[type, Code] = {
     GateError: Code.GATE,
     RepeatError: Code.REPEAT,
     EncryptionError: Code.ENCRYPTION,
+    AuditError: Code.AUDIT,
     StoreError: Code.STORE,
     FederationError: Code.FEDERATION,
     ValueError: Code.VALUE,

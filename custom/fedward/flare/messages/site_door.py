@@ -15,7 +15,7 @@ from nvflare.apis.fl_component import FLComponent
 
 from fedward.errors import FedwardError
 from fedward.flare.messages import guard, site_requests
-from fedward.flare.supervisor import single_process, waits
+from fedward.flare.supervisor import reactions, single_process, waits
 
 _log = logging.getLogger("fedward.door")
 
@@ -34,6 +34,7 @@ class SiteDoor(FLComponent):  # type: ignore[misc]
             site_requests.install()
             if guard.main_module() in guard.JOB_PROCESSES:
                 waits.set_waits()
+                reactions.install_in_job()
                 single_process.hold(Path.cwd())
         except (FedwardError, OSError, AttributeError) as error:
             sys.exit(f"fedward: site does not start: {error}")

@@ -9,6 +9,9 @@ FederatedServer                         a site that came back under a new    the
 FederatedServer._sync_client_jobs       a site stops a job that the server   not while the server takes the job on again
                                         does not run (yet)
 FederatedServer.start_run               looks for the end every 3 s          every ``LOOK_S``
+AbortCommand.process                    answers when the job has ended       answers at once
+MainProcessMonitor._start_shutdown      a job's process that is done sleeps  ``LAST_S``: its cell is closed already
+                                        for 3 s before it ends
 ServerCommandAgent._get_client          a token that is new is unknown for   the parent process is asked again
                                         the rest of the job
 WFCommServer._job_policy_violated       a required site that is silent ends  the job's coverage decides
@@ -34,22 +37,26 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from nvflare.apis.fl_constant import RunProcessKey
+from nvflare.apis.fl_constant import FLContextKey, RunProcessKey, ServerCommandKey
 from nvflare.apis.impl.wf_comm_server import WFCommServer
 from nvflare.apis.job_def import RunStatus
 from nvflare.apis.job_launcher_spec import JobReturnCode
 from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey
+from nvflare.fuel.f3.mpm import MainProcessMonitor
 from nvflare.fuel.hci.server.constants import ConnProps
 from nvflare.private.defs import CellMessageHeaderKeys, JobFailureMsgKey
 from nvflare.private.fed.server.fed_server import FederatedServer
 from nvflare.private.fed.server.job_cmds import JobCommandModule
 from nvflare.private.fed.server.job_runner import JobRunner
 from nvflare.private.fed.server.server_command_agent import ServerCommandAgent
+from nvflare.private.fed.server.server_commands import AbortCommand
 
 from fedward.errors import FederationError
 
 LOOK_S = 0.2
 """Seconds between two looks of the server's job process for its own end."""
+LAST_S = 0.2
+"""Seconds that a job's process waits before it ends."""
 REFRESH_S = 0.5
 """Least seconds between two questions of the server's job process about the participants."""
 
@@ -99,6 +106,8 @@ _PLACES = (
     _Place(JobRunner, "stop_all_runs"),
     _Place(JobRunner, "_save_workspace"),
     _Place(JobCommandModule, "abort_job"),
+    _Place(AbortCommand, "process"),
+    _Place(MainProcessMonitor, "_start_shutdown"),
 )
 _THEIRS: dict[str, Any] = {str(place): getattr(place.owner, place.name, None) for place in _PLACES}
 _ASKED_BY = threading.local()
@@ -114,7 +123,7 @@ def digests() -> dict[str, str]:
 
 
 def install_in_job() -> None:
-    """Replace the reactions of the server's job process.
+    """Replace the reactions of a job's process, at the server or a site.
 
     Raises:
         FederationError: FLARE lacks one of the names: it is another release than the one that was examined.
@@ -129,6 +138,13 @@ def install_in_job() -> None:
     FederatedServer.start_run = looking_often
     ServerCommandAgent._get_client = _refreshing()
     WFCommServer._job_policy_violated = lambda self: False
+    AbortCommand.process = _abort_at_once
+    shut_down = _THEIRS["MainProcessMonitor._start_shutdown"].__func__
+
+    def ending(cls: Any, shutdown_grace_time: float, cleanup_grace_time: float) -> None:
+        shut_down(cls, min(shutdown_grace_time, LAST_S), cleanup_grace_time)
+
+    MainProcessMonitor._start_shutdown = classmethod(ending)
 
 
 def install_in_parent(listener: Listener) -> None:
@@ -159,6 +175,13 @@ def _require_known() -> None:
     for name, theirs in _THEIRS.items():
         if theirs is None:
             raise FederationError("FLARE has another release than Fedward's", value=name)
+
+
+def _abort_at_once(self: Any, data: Any, fl_ctx: Any) -> str:
+    runner = fl_ctx.get_prop(FLContextKey.RUNNER)
+    if runner is not None:
+        runner.abort(fl_ctx=fl_ctx, turn_to_cold=data.get_header(ServerCommandKey.TURN_TO_COLD, False))
+    return "Aborted the run"
 
 
 def _refreshing() -> Callable[[Any, str], Any]:

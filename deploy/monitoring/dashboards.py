@@ -164,6 +164,11 @@ FEDERATION: tuple[Row, ...] = (
                 says="Newest news first.",
                 queries={
                     "running": "fedward_job_running",
+                    "resuming": "fedward_job_resuming",
+                    "paused": "fedward_job_paused",
+                    "finished": "fedward_job_finished",
+                    "sites missing": "fedward_job_missing_sites",
+                    "aborted": "fedward_job_aborted",
                     "failed": "fedward_job_failed",
                     "rounds done": "fedward_rounds_done",
                     "of": "fedward_rounds_asked",
@@ -201,6 +206,16 @@ JOB: tuple[Row, ...] = (
             number("Last news", "Ago.", f"time() - fedward_job_updated_timestamp_seconds{_J}", unit="s"),
             number("Running", "1 while it runs.", f"fedward_job_running{_J}"),
             number("Failed", "1 where it failed.", f"fedward_job_failed{_J}"),
+            number("Resuming", "1 while a new process takes it up.", f"fedward_job_resuming{_J}"),
+            number("Paused", "1 while the server cannot go on.", f"fedward_job_paused{_J}"),
+            number("Aborted", "1 where it was stopped.", f"fedward_job_aborted{_J}"),
+            number("Finished", "1 where it is done.", f"fedward_job_finished{_J}"),
+            number(
+                "Missing at its end",
+                "Hospitals, of a job that is done.",
+                f"fedward_job_missing_sites{_J}",
+                width=8,
+            ),
         ),
     ),
     (

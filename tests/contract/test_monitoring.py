@@ -175,6 +175,8 @@ USUAL = f"ignoring (site) group_left () ({OF_ALL.format('avg')} - 2 * {OF_ALL.fo
         ("SuspectUpdate", "sites.yml", " < 86400)", " < 8640000)"),
         ("JobFailed", "jobs.yml", "fedward_job_failed == 1 and", "fedward_job_failed == 1 or"),
         ("JobStalled", "jobs.yml", "and on (fl_job) fedward_job_running == 1", ""),
+        ("JobInterrupted", "jobs.yml", " or fedward_job_paused == 1", ""),
+        ("JobInterrupted", "jobs.yml", "for: 10m", "for: 1m"),
         ("SiteDropped", "jobs.yml", " or fedward_rounds_dropped_total * 0", ""),
         ("SiteDropped", "jobs.yml", "and on (fl_job) (time() - fedward_job_updated_timestamp_seconds < 3600)", ""),
         ("RoundDropsSites", "jobs.yml", "> 0) >= 2)", "> 0))"),

@@ -171,3 +171,59 @@ def _privacy(private: bool, *, spent: float) -> dict[str, Any]:
         "mechanism": "dp-sgd", "unit": "patient", "epsilon": 3.0, "delta": 1e-5, "spent": spent, "epsilon_cap": 8.0,
         "noise_multiplier": 1.1, "sampling_rate": 0.1, "steps": 60,
     }  # fmt: skip
+
+
+STATES: dict[str, tuple[list[dict[str, Any]], str]] = {
+    "resuming": (
+        [{"event": "resumed", "round": 2, "by": "server process", "attempt": 2}],
+        "resuming after round 2 of 6 (attempt 2): the job's process at the server was gone",
+    ),
+    "paused": (
+        [{"event": "paused", "reason": "the server's disk is full"}],
+        "paused after round 2 of 6: the server's disk is full",
+    ),
+    "aborted": (
+        [{"event": "aborted", "by": "lead@uni.org", "reason": "stopped from the console"}],
+        "aborted by lead@uni.org after 2 of 6 rounds: stopped from the console",
+    ),
+    "failed": (
+        [
+            {"event": "uncovered", "round": 2, "reason": "round 2 does not count: 1 of the 2 sites asked for"},
+            {"event": "failed", "reason": "made-up: round 2 does not count: 1 of the 2 sites asked for"},
+        ],
+        "failed: round 3 did not count: 1 of the 2 sites asked for",
+    ),
+}
+"""State -> events that bring a job of six rounds there after its second, and the sentence on it."""
+MISSING_WORDS = (
+    "success with 1 site missing at the end: every round counted, without river since round 5, no answer in time"
+)
+
+
+def fill_states(store: Store, *, now: float) -> dict[str, str]:
+    """Write a job of two sites in each state, and one that finished without a site; state -> id of the job."""
+    ids = {}
+    for number, (state, (more, _)) in enumerate(STATES.items()):
+        ids[state] = f"{number:08d}-{state}"
+        head = list(events(["north", "river"], rounds=6, start=now - 600, job=f"job-{state}"))
+        second = next(place for place, one in enumerate(head) if one["event"] == "round" and one["round"] == 1)
+        _write(store, ids[state], [*head[: second + 1], *({"at": now - 60, **one} for one in more)])
+    ids["missing"] = "00000009-missing"
+    whole = list(events(["north", "river"], rounds=6, start=now - 900, job="job-missing"))
+    _write(store, ids["missing"], [_without(one, now) for one in whole])
+    return ids
+
+
+def _write(store: Store, job_id: str, some: list[dict[str, Any]]) -> None:
+    for one in some:
+        store.write(job_id, one)
+
+
+def _without(event: dict[str, Any], now: float) -> dict[str, Any]:
+    """The same event of a job that river left after its fourth round."""
+    if event["event"] == "round" and event["round"] >= 4:
+        part = {**event["participation"], "river": {"outcome": "dropped", "reason": "no answer in time"}}
+        return {**event, "participation": part, "sites": ["north"]}
+    if event["event"] == "finished":
+        return {**event, "missing": {"river": "no answer in time"}}
+    return event

@@ -12,8 +12,9 @@ from itertools import groupby
 from typing import Any
 
 from fedward.dashboard.series import every_nth, last_round, rounds_of, series_of
+from fedward.ends import ENDS, JobState, worded
 from fedward.metrics import queries
-from fedward.metrics.queries import Job, Seat, Site
+from fedward.metrics.queries import Job, Note, Seat, Site
 from fedward.metrics.store import DAY_S, Store
 from fedward.validation.comparison.sites import RECENT_S, SiteComparison, SiteValue, compare_sites
 
@@ -30,7 +31,9 @@ def federation(store: Store | None, *, now: float) -> Json:
         with store.turn() as connection:
             sites = [_site(site, now) for site in queries.sites(connection)]
             worst = queries.worst(connection)
-            jobs = [_job(job, worst.get(job.key)) for job in queries.jobs(connection)]
+            jobs = [
+                _job(job, queries.state_of(connection, job), worst.get(job.key)) for job in queries.jobs(connection)
+            ]
     return {"now": now, "stale_after_s": STALE_AFTER_S, "sites": sites, "jobs": jobs}
 
 
@@ -43,11 +46,11 @@ def one_job(store: Store | None, job_id: str, *, now: float) -> Json | None:
         if job is None:
             return None
         (cursor,) = connection.execute("SELECT cursor FROM clock").fetchone()
-        seats = queries.seats(connection, job=job.key)
+        seats, state = queries.seats(connection, job=job.key), queries.state_of(connection, job)
         return {
             "now": now,
             "cursor": cursor,
-            "job": _whole_job(job, seats, now),
+            "job": _whole_job(job, state, seats, now),
             "sites": _seats(job, seats, _stale(connection, now), now),
             **_over_rounds(connection, job, len(seats)),
             "declined": [{"site": seat.site, "reason": seat.declined} for seat in seats if seat.declined is not None],
@@ -56,6 +59,7 @@ def one_job(store: Store | None, job_id: str, *, now: float) -> Json | None:
                 for note in queries.notes(connection, job=job.key, kind="dropped")
             ],
             "pooled": _pooled(job),
+            "turns": [_turn(note) for note in queries.turns(connection, job=job.key)],
         }
 
 
@@ -67,9 +71,13 @@ def one_site(store: Store | None, name: str, *, now: float) -> Json | None:
         site = next((one for one in queries.sites(connection) if one.site == name), None)
         seats = {seat.job: seat for seat in queries.seats_of(connection, name) if seat.declined is None}
         jobs = [job for job in queries.jobs(connection) if job.key in seats]
-    if site is None:
-        return None
-    return {"now": now, "site": _site(site, now), "jobs": [_seat_of_a_site(job, seats[job.key]) for job in jobs]}
+        if site is None:
+            return None
+        return {
+            "now": now,
+            "site": _site(site, now),
+            "jobs": [_seat_of_a_site(job, queries.state_of(connection, job), seats[job.key]) for job in jobs],
+        }
 
 
 def _site(site: Site, now: float) -> Json:
@@ -92,14 +100,13 @@ def _stale(connection: sqlite3.Connection, now: float) -> set[str]:
     return {site.site for site in queries.sites(connection) if _is_stale(site, now)}
 
 
-def _job(job: Job, worst: tuple[str, float] | None) -> Json:
+def _job(job: Job, state: JobState, worst: tuple[str, float] | None) -> Json:
     return {
         "id": job.id,
         "name": job.name,
         "task": job.task,
         "measure": job.measure,
-        "state": job.state,
-        "reason": job.reason,
+        **_state(state),
         "rounds_done": job.rounds_done,
         "rounds_asked": job.rounds_asked,
         "started_at": job.started_at,
@@ -108,21 +115,38 @@ def _job(job: Job, worst: tuple[str, float] | None) -> Json:
     }
 
 
-def _whole_job(job: Job, seats: Sequence[Seat], now: float) -> Json:
+def _state(state: JobState) -> Json:
+    """Return the state, the sentence that the report and the terminal have too, and what a script may want of it."""
+    return {
+        "state": state.state,
+        "words": worded(state),
+        "ended": state.ended,
+        "reason": state.reason,
+        "missing": [{"site": one.site, "reason": one.reason, "since": one.since} for one in state.missing],
+    }
+
+
+def _turn(note: Note) -> Json:
+    """Return a change of a job's state, or the return of a site; rounds from 0."""
+    about = {name: note.body.get(name) for name in ("round", "by", "attempt", "reason")}
+    return {"kind": note.kind, "at": note.at, "site": note.site, **about}
+
+
+def _whole_job(job: Job, state: JobState, seats: Sequence[Seat], now: float) -> Json:
     values = [(seat.value, seat.site) for seat in seats if seat.value is not None]
     value, site = min(values, default=(0.0, ""))
     return {
-        **_job(job, (site, value) if values else None),
+        **_job(job, state, (site, value) if values else None),
         "mechanism": job.mechanism,
         "encryption": job.encryption,
         "coverage": job.coverage,
         "threshold": job.threshold,
-        "wall_s": round((now if job.state == "running" else job.updated_at) - job.started_at, 3),
+        "wall_s": round((job.updated_at if state.ended else now) - job.started_at, 3),
     }
 
 
 def _seats(job: Job, seats: Sequence[Seat], stale: set[str], now: float) -> list[Json]:
-    """Return the sites, worst first, those without a value last; only a running job's site can be stale."""
+    """Return the sites, worst first, those without a value last; no site of a job that has ended can be stale."""
     present = [seat for seat in seats if seat.declined is None]
     standing = standings(job, present, now=now)
     ordered = sorted(present, key=lambda seat: (seat.value is None, seat.value or 0.0, seat.site))
@@ -130,7 +154,7 @@ def _seats(job: Job, seats: Sequence[Seat], stale: set[str], now: float) -> list
         {
             "site": seat.site,
             **_values(seat),
-            "stale": job.state == "running" and seat.site in stale,
+            "stale": job.state not in ENDS and seat.site in stale,
             "flag": _flag(standing[seat.site]),
             "suspect": seat.suspect,
         }
@@ -143,7 +167,7 @@ def standings(job: Job, seats: Sequence[Seat], *, now: float) -> dict[str, SiteC
 
     A value counts for twice the mean duration of the job's rounds, or for RECENT_S if that is longer.
     """
-    end = now if job.state == "running" else job.updated_at
+    end = job.updated_at if job.state in ENDS else now
     each = (job.updated_at - job.started_at) / max(job.rounds_done, 1)
     values = [SiteValue(seat.site, seat.value, seat.low, seat.high, seat.reported_at or 0.0) for seat in seats]
     return compare_sites(values, now=end, recent_s=max(RECENT_S, 2 * each))
@@ -173,8 +197,8 @@ def _values(seat: Seat) -> Json:
     }
 
 
-def _seat_of_a_site(job: Job, seat: Seat) -> Json:
-    about = {"id": job.id, "name": job.name, "state": job.state, "measure": job.measure}
+def _seat_of_a_site(job: Job, state: JobState, seat: Seat) -> Json:
+    about = {"id": job.id, "name": job.name, "measure": job.measure, **_state(state)}
     return {**about, **_values(seat), "suspect": seat.suspect}
 
 

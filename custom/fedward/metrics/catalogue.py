@@ -39,7 +39,12 @@ def _counter(name: str, help: str) -> Metric:
 
 CATALOGUE: tuple[Metric, ...] = (
     Metric("fedward_job_running", "1 while the job runs.", JOB),
+    Metric("fedward_job_resuming", "1 while a new process at the server takes the job up again.", JOB),
+    Metric("fedward_job_paused", "1 while the server cannot go on, as with a full disk.", JOB),
+    Metric("fedward_job_finished", "1 once the job is done.", JOB),
+    Metric("fedward_job_aborted", "1 once a person has stopped the job, or it was stopped with the server.", JOB),
     Metric("fedward_job_failed", "1 once the job has failed.", JOB),
+    Metric("fedward_job_missing_sites", "Sites that were missing at the end of a job that is done.", JOB),
     Metric("fedward_rounds_asked", "Rounds that the job is to have.", JOB),
     Metric("fedward_rounds_done", "Rounds that counted so far.", JOB),
     Metric("fedward_round_seconds", "Length of the last round.", JOB),

@@ -14,6 +14,7 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
+from fedward.ends import ENDS, STATES
 from fedward.metrics import queries
 from fedward.metrics.catalogue import CATALOGUE
 from fedward.metrics.queries import Job, Round, Seat, Site
@@ -65,7 +66,7 @@ class StoreCollector(Collector):
         yield "fedward_store_bytes", {}, store.bytes()
 
     def _shown(self, job: Job, now: float) -> bool:
-        return now - job.updated_at <= (QUIET_S if job.state == "running" else self._ended_s)
+        return now - job.updated_at <= (self._ended_s if job.state in ENDS else QUIET_S)
 
 
 def exposition(collector: StoreCollector) -> bytes:
@@ -81,8 +82,10 @@ def _family(name: str, help: str, kind: str) -> Family:
 
 def _of_job(job: Job, last: Round | None) -> Values:
     labels = {"fl_job": job.id, "job_name": job.name or ""}
-    yield "fedward_job_running", labels, int(job.state == "running")
-    yield "fedward_job_failed", labels, int(job.state == "failed")
+    for state in STATES:
+        yield f"fedward_job_{state}", labels, int(job.state == state)
+    if job.state == "finished":
+        yield "fedward_job_missing_sites", labels, len(job.missing or ())
     yield "fedward_rounds_asked", labels, job.rounds_asked
     yield "fedward_rounds_done", labels, job.rounds_done
     yield "fedward_job_updated_timestamp_seconds", labels, job.updated_at

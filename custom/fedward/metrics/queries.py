@@ -260,7 +260,9 @@ def last_counted(connection: sqlite3.Connection, *, job: int) -> dict[str, int]:
 
 def state_of(connection: sqlite3.Connection, job: Job) -> JobState:
     """Return how a job stands, for ``fedward.ends``."""
-    last = next(reversed([note for note in turns(connection, job=job.key) if note.kind in _SAID_BY[job.state]]), None)
+    kinds = _SAID_BY.get(job.state, ())
+    notes = turns(connection, job=job.key) if kinds else []
+    last = next((note for note in reversed(notes) if note.kind in kinds), None)
     body = {} if last is None else last.body
     uncovered = last is not None and last.kind == "uncovered"
     reason = {

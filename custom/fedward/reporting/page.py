@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
 
@@ -14,6 +15,7 @@ from fedward.reporting.charts.intervals import forest_chart, rounds_chart
 from fedward.reporting.charts.panels import curve_panel, interval_panels
 from fedward.reporting.charts.participation import participation_chart
 from fedward.reporting.charts.population import intensity_chart
+from fedward.reporting.data.ending import interruption_words
 from fedward.reporting.data.report import NOT_BEGUN, TOGETHER, Report, Score, SiteResult, Subgroup
 from fedward.reporting.data.site_comparison import CAUSES
 from fedward.reporting.data.subgroups import DIMENSIONS
@@ -241,8 +243,15 @@ def resource(name: str) -> str:
     return files("fedward.reporting").joinpath(name).read_text(encoding="utf-8")
 
 
+def moment_of(at: float) -> str:
+    """Format seconds since the epoch for reading."""
+    return moment(datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds"))
+
+
 WORDS: dict[str, Any] = {
     "moment": moment,
+    "moment_of": moment_of,
+    "interruption": interruption_words,
     "number": number,
     "count": count,
     "score": show_score,

@@ -6,6 +6,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from fedward.reporting.data.ending import interruption_words
 from fedward.reporting.data.report import Participation, Report
 from fedward.reporting.page import by_round, capitalised
 from fedward.screen import line
@@ -22,6 +23,8 @@ def show_participation(report: Report, console: Console) -> None:
     for one in report.participation:
         table.add_row(*(line(cell) for cell in _row(one, report.rounds_done)))
     console.print(table)
+    for interruption in report.interruptions:
+        console.print(line(interruption_words(interruption)), soft_wrap=True)
     for one in report.participation:
         for reported in by_round(one.suspect):
             console.print(line(f"suspect: {one.site}, {reported}"), soft_wrap=True)

@@ -12,7 +12,16 @@ import pytest
 from fedward.dashboard import api
 from fedward.dashboard.series import every_nth
 from fedward.metrics.store import SiteSeen, Store
-from tests.support.metrics_store import DROPPED, FLAGGED, SUPPRESSED, fill, site_name
+from tests.support.metrics_store import (
+    DROPPED,
+    FLAGGED,
+    MISSING_WORDS,
+    STATES,
+    SUPPRESSED,
+    fill,
+    fill_states,
+    site_name,
+)
 
 NOW = 1_800_000_000.0
 
@@ -177,3 +186,40 @@ def test_a_thinned_job_keeps_its_last_round(store: Store, monkeypatch: pytest.Mo
     content = job(store, job_id)
     assert content["series"]["north"]["round"] == [0, 2, 4, 6]
     assert [one["round"] for one in content["rounds"]] == [0, 2, 4, 5]
+
+
+@pytest.mark.parametrize("state", sorted(STATES))
+def test_a_job_that_does_not_simply_run_says_how_it_stands(store: Store, state: str) -> None:
+    job_id = fill_states(store, now=NOW)[state]
+    content = job(store, job_id)["job"]
+    ended = state in ("aborted", "failed")
+    assert (content["state"], content["words"], content["ended"]) == (state, STATES[state][1], ended)
+    assert content["wall_s"] == (540.0 if ended else 600.0)
+    listed = {one["id"]: one["words"] for one in api.federation(store, now=NOW)["jobs"]}
+    assert listed[job_id] == STATES[state][1]
+    site = api.one_site(store, "north", now=NOW)
+    assert site is not None and {one["id"]: one["words"] for one in site["jobs"]} == listed
+
+
+def test_a_job_that_finished_without_a_site_says_so(store: Store) -> None:
+    content = job(store, fill_states(store, now=NOW)["missing"])["job"]
+    assert (content["state"], content["words"], content["ended"]) == ("finished", MISSING_WORDS, True)
+    assert content["missing"] == [{"site": "river", "reason": "no answer in time", "since": 4}]
+
+
+def test_what_interrupted_a_job_is_listed_in_order(store: Store) -> None:
+    start(store)
+    turns = [
+        {"event": "resumed", "round": 1, "by": "server", "attempt": 1},
+        {"event": "returned", "site": "north", "round": 1},
+        {"event": "paused", "reason": "disk full"},
+        {"event": "unpaused"},
+    ]
+    for number, one in enumerate(turns):
+        store.write("a", {"at": NOW + number, **one})
+    found = job(store, "a", now=NOW + 9)["turns"]
+    assert [(one["kind"], one["at"], one["site"]) for one in found] == [
+        *(("resumed", NOW, None), ("returned", NOW + 1, "north"), ("paused", NOW + 2, None)),
+        ("unpaused", NOW + 3, None),
+    ]
+    assert (found[0]["by"], found[0]["attempt"], found[2]["reason"]) == ("server", 1, "disk full")

@@ -9,10 +9,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from fedward import ends
 from fedward.metrics.catalogue import CATALOGUE, NAMES
 from fedward.metrics.exporter import ENDED_S, QUIET_S, StoreCollector, exposition
 from fedward.metrics.store import DAY_S, SiteSeen, Store
-from tests.support.metrics_store import DROPPED, SUPPRESSED, fill, site_name
+from tests.support.metrics_store import DROPPED, STATES, SUPPRESSED, fill, fill_states, site_name
 
 NOW = 1_800_000_000.0
 
@@ -111,3 +112,14 @@ def test_a_job_leaves_a_day_after_its_end_and_a_silent_one_after_a_week(store: S
 
 def test_no_store_yet_is_no_sample_and_no_fault() -> None:
     assert scraped(None) == []
+
+
+@pytest.mark.parametrize("state", [*STATES, "missing"])
+def test_a_job_is_in_one_state_and_only_what_goes_on_is_scraped_for_a_week(store: Store, state: str) -> None:
+    job = fill_states(store, now=NOW)[state]
+    found = {one: value(scraped(store), f"fedward_job_{one}", fl_job=job) for one in ends.STATES}
+    is_in = "finished" if state == "missing" else state
+    assert found == {one: float(one == is_in) for one in ends.STATES}
+    assert value(scraped(store), "fedward_job_missing_sites", fl_job=job) == (1.0 if state == "missing" else None)
+    later = value(scraped(store, now=NOW + 2 * DAY_S), f"fedward_job_{is_in}", fl_job=job)
+    assert later == (None if is_in in ends.ENDS else 1.0)

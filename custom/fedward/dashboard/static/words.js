@@ -83,6 +83,8 @@ const SHAPES = {
   tick: () => svg("path", { d: "M1.8 6.4l3 3.1l5.4-6.8", class: "hollow" }),
   cross: () => svg("path", { d: "M2.4 2.4l7.2 7.2m0-7.2l-7.2 7.2", class: "hollow" }),
   down: () => svg("path", { d: "M6 10.6l-5-8.8h10z" }),
+  bars: () => svg("path", { d: "M3.8 2.2v7.6m4.4-7.6v7.6", class: "hollow" }),
+  turn: () => svg("path", { d: "M10 6a4 4 0 1 1-1.4-3.05M9.2 .8v2.6h-2.6", class: "hollow" }),
   ring: () => svg("circle", { cx: 6, cy: 6, r: 4, class: "hollow" }),
 };
 
@@ -117,8 +119,22 @@ export function presenceMark(site, now, staleAfter) {
   return shown;
 }
 
-const JOB_STATES = { running: ["half", "good"], finished: ["tick", "quiet"], failed: ["cross", "warn"] };
-export const jobState = (job) => mark(...(JOB_STATES[job.state] ?? ["ring", "quiet"]), job.state);
+const JOB_STATES = {
+  running: ["half", "good"],
+  resuming: ["turn", "warn"],
+  paused: ["bars", "warn"],
+  finished: ["tick", "quiet"],
+  aborted: ["square", "quiet"],
+  failed: ["cross", "warn"],
+};
+export const jobState = (job) =>
+  job.state === "finished" && job.missing?.length
+    ? mark("tick", "warn", `finished, ${many(job.missing.length, "site")} missing`)
+    : mark(...(JOB_STATES[job.state] ?? ["ring", "quiet"]), job.state);
+
+/** The server's sentence on a job's state, where the state's one word leaves something to say. */
+export const needsWords = (job) => job.state !== "running" && !(job.state === "finished" && !job.missing?.length);
+export const sentence = (words) => `${words.charAt(0).toUpperCase()}${words.slice(1)}.`;
 
 export function certificate(days) {
   if (!isNumber(days)) return absent("not known");

@@ -6,13 +6,15 @@ from html import escape
 from math import ceil
 
 from fedward.reporting.charts.svg import LETTER, NARROW, line, svg, text
+from fedward.reporting.data.ending import interruption_words
 from fedward.reporting.data.report import Report
 
 ROW, LARGEST, MOST_ROUNDS = 24, 18.0, 240
 
 
 def participation_chart(report: Report, *, measure: str, width: int) -> str:
-    """Draw a filled square where a site's update counted, a crossed one where it is missing.
+    """Draw a filled square where a site's update counted, a crossed one where it is missing, a line where the server
+    paused or was resumed.
 
     Args:
         report: report to draw.
@@ -43,12 +45,25 @@ def participation_chart(report: Report, *, measure: str, width: int) -> str:
                 parts += _cell(part.outcome == "accepted", title, left + column * cell, top, cell)
         spoken.append(f"{one.site}: {len(one.rounds)} of {len(ledger)} rounds counted, {len(one.missed)} missed")
     height = row * len(report.participation) + 22
+    parts += _breaks(report, left=left, cell=cell, height=height - 20)
     step = max(1, ceil(28 / cell), ceil(len(ledger) / 12))
     if cell * len(ledger) + 48 < width - left:
         parts.append(text("tick", left + cell * len(ledger) + 6, height - 6, "round"))
     for column in range(0, len(ledger), step):
         parts.append(text("tick mid", left + (column + 0.5) * cell, height - 6, str(ledger[column].number + 1)))
     return svg(width, height, "Rounds in which each site took part", "; ".join(spoken), parts)
+
+
+def _breaks(report: Report, *, left: float, cell: float, height: float) -> list[str]:
+    """Draw a line before the round that came after each pause and resumption of the server."""
+    numbers = [entry.number for entry in report.ledger]
+    drawn = []
+    for one in report.interruptions:
+        if one.kind != "returned":
+            x = max(left + sum(number < one.after for number in numbers) * cell - 1, 1.0)
+            words = escape(interruption_words(one))
+            drawn.append(f"<g><title>{words}</title>{line('break', x, 0, x, height)}</g>")
+    return drawn
 
 
 def _cell(accepted: bool, title: str, x: float, y: float, cell: float) -> list[str]:

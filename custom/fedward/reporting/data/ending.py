@@ -106,6 +106,18 @@ def interruptions_of(events: Sequence[Event]) -> tuple[Interruption, ...]:
     return tuple(found)
 
 
+def interruption_words(one: Interruption) -> str:
+    """Return one sentence about an interruption, without a full stop; rounds are counted from 1."""
+    place = f"after round {one.after}" if one.after else "before the first round"
+    why = f": {one.reason}" if one.reason else ""
+    if one.kind == "returned":
+        return f"{one.site} answered again {place}"
+    if one.kind == "resumed":
+        return f"the server was resumed {place}{why}"
+    lasted = "and it never went on" if one.until is None else f"for {one.until - one.at:.0f} s"
+    return f"the server paused {place}, {lasted}{why}"
+
+
 def _unpaused(found: list[Interruption], at: float) -> list[Interruption]:
     """Return the interruptions, with the end of the last open pause."""
     for place in reversed(range(len(found))):

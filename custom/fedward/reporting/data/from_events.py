@@ -11,6 +11,7 @@ from fedward.errors import FedwardError
 from fedward.privacy.policy.job_hash import job_hash
 from fedward.reporting.data.compared import compared
 from fedward.reporting.data.curves import curves_of
+from fedward.reporting.data.ending import interruptions_of
 from fedward.reporting.data.event_lookup import Event, final_answers, last_of, of_kind
 from fedward.reporting.data.participation import coverage_of, ledger_of, participation_of
 from fedward.reporting.data.report import (
@@ -88,6 +89,7 @@ def report_of(job: JobSpec, events: Sequence[Event], *, wall_s: float | None = N
         coverage=coverage,
         participation=tuple(participation_of(site, events, ledger) for site in invited),
         ledger=ledger,
+        interruptions=interruptions_of(events),
         pooled=score_of(job, together["pooled"]) if together["sites"] else Score(why=_WHY_NOT_POOLED),
         pooled_sites=tuple(sorted(together["sites"])),
         pooled_labels={
@@ -254,8 +256,17 @@ def _privacy(admitted: Event, events: Sequence[Event], site: str) -> SitePrivacy
         noise_multiplier=facts.get("noise_multiplier"),
         sampling_rate=facts.get("sampling_rate"),
         steps=facts.get("steps"),
+        steps_counted=_steps_counted(events, site),
         planned=not final,
     )
+
+
+def _steps_counted(events: Sequence[Event], site: str) -> int | None:
+    """Return the steps behind a site's updates that counted; None if an answer of these has no number of steps."""
+    answers = {event["round"]: event["metrics"] for event in of_kind(events, "answered", site=site, task="round")}
+    counted = {event["round"] for event in of_kind(events, "round") if site in event["sites"]}
+    steps = [answers.get(number, {}).get("steps") for number in counted]
+    return None if any(type(one) is not int for one in steps) else sum(steps)
 
 
 def _why(value: float | None, scores: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from fedward.ends import SUCCESS as SUCCESS
+from fedward.ends import Missing, State
 from fedward.reporting.data.ending import state_of, verdict_of
 from fedward.reporting.data.event_lookup import Event, of_kind
 from fedward.settings import JobSpec
@@ -101,6 +102,8 @@ class Coverage:
         must_include: sites without which no round counts.
         min_patients: smallest number of training patients over a round's sites, or None.
         success: True if the job finished and every round counted.
+        state: how the job stands: finished, aborted, failed, or without an end running, resuming or paused.
+        missing: sites whose last answer is missing, of a job that finished.
         verdict: verdict as text: why the job did not succeed, or which sites were missing at its end.
     """
 
@@ -108,6 +111,8 @@ class Coverage:
     must_include: tuple[str, ...] = ()
     min_patients: int | None = None
     success: bool
+    state: State = "finished"
+    missing: tuple[Missing, ...] = ()
     verdict: str
 
 
@@ -195,6 +200,8 @@ def coverage_of(job: JobSpec, events: Sequence[Event]) -> Coverage:
         must_include=tuple(asked.get("must_include", limits.must_include)),
         min_patients=asked.get("min_patients", limits.min_patients),
         success=state.state == "finished",
+        state=state.state,
+        missing=state.missing,
         verdict=verdict_of(state),
     )
 

@@ -12,6 +12,7 @@ from typing import Literal
 
 from fedward.measures import Measure, measure_of
 from fedward.reporting.data.curves import Curves
+from fedward.reporting.data.ending import Interruption
 from fedward.reporting.data.participation import Contribution, Coverage, Participation, RoundLedger
 from fedward.reporting.data.score import NOT_MEASURED, Point, Score
 from fedward.reporting.data.site_comparison import ComparedSite
@@ -27,6 +28,7 @@ __all__ = [
     "Contribution",
     "Coverage",
     "Curves",
+    "Interruption",
     "JobFacts",
     "LabelResult",
     "Participation",
@@ -99,7 +101,9 @@ class SitePrivacy:
         cap: the hospital's cap, or None.
         noise_multiplier: noise's standard deviation over the clip norm; for a whole update, over twice the clip norm.
         sampling_rate: probability that a patient is in a step.
-        steps: number of steps that count.
+        steps: number of steps that were charged.
+        steps_counted: steps behind the updates that counted; the rest was spent on answers that came too late, or on
+            rounds that were made again. None if not reported.
         planned: True if the numbers come from the admission of the job, not from its end; the ledger refunds the cost
             of steps that never began.
     """
@@ -112,6 +116,7 @@ class SitePrivacy:
     noise_multiplier: float | None = None
     sampling_rate: float | None = None
     steps: int | None = None
+    steps_counted: int | None = None
     planned: bool = False
 
 
@@ -202,6 +207,7 @@ class Report:
         coverage: coverage policy of the job, and the verdict.
         participation: one entry for each site that was invited.
         ledger: one entry for each round, from the first.
+        interruptions: resumptions and pauses of the server, and returns of sites, in order.
         pooled: federated model over all sites' validation images together.
         pooled_sites: sites in the encrypted sum behind ``pooled``; empty if there was no such sum.
         pooled_labels: the same for each label or class, if there are several.
@@ -226,6 +232,7 @@ class Report:
     coverage: Coverage
     participation: tuple[Participation, ...]
     ledger: tuple[RoundLedger, ...] = ()
+    interruptions: tuple[Interruption, ...] = ()
     pooled: Score = NOT_MEASURED
     pooled_sites: tuple[str, ...] = ()
     pooled_labels: Mapping[str, Score] = field(default_factory=dict)

@@ -33,7 +33,7 @@ def summary(report: Report) -> dict[str, Any]:
         f"local_only_{measure}_mean_everywhere": _mean_everywhere(report),
     }
     empty = dict.fromkeys(("federated_auc_mean", "federated_auc_min", "pooled_auc", "centralised_auc"))
-    return {**content, **empty, **totals, "report": REPORT_FILE, **_time(report)}
+    return {**content, **empty, **totals, "report": REPORT_FILE, **_time(report), **_end(report)}
 
 
 def _site(site: SiteResult, measure: str) -> dict[str, Any]:
@@ -59,6 +59,21 @@ def _mean_everywhere(report: Report) -> float | None:
     values = [at[place] for at in report.matrix.values() for place in at if place != TOGETHER]
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
+
+
+def _end(report: Report) -> dict[str, Any]:
+    return {
+        "state": report.coverage.state,
+        "success": report.coverage.success,
+        "end": report.coverage.verdict,
+        "missing": {one.site: one.reason for one in report.coverage.missing},
+        "resumed": sum(one.kind == "resumed" for one in report.interruptions),
+        "steps": {
+            site.site: {"charged": site.privacy.steps, "counted": site.privacy.steps_counted}
+            for site in sorted(report.sites, key=lambda site: site.site)
+            if site.privacy is not None
+        },
+    }
 
 
 def _time(report: Report) -> dict[str, Any]:

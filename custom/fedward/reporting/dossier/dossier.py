@@ -179,6 +179,9 @@ def _limits(report: Report) -> tuple[str, ...]:
         "This dossier clears nothing: whether and how a model may be used on patients is for each hospital’s board and "
         "the law.",
     ]
+    if report.coverage.missing:
+        names = ", ".join(one.site for one in report.coverage.missing)
+        lines.append(f"Missing at the end of its training: {names}; the report says since when, and why.")
     silent = [site.site for site in report.worst_first if site.federated.value is None]
     if silent:
         lines.append(f"Nothing is known of how it does at {', '.join(silent)}: no value was measured or let out.")

@@ -1,7 +1,7 @@
 // Who took part in which round, and why an answer was missing.
 
 import { el, table, unseen } from "../dom.js";
-import { many, moment, whole } from "../words.js";
+import { isNumber, many, moment, whole } from "../words.js";
 
 const CELLS = 2400;
 const MOST_ROUNDS = 40;
@@ -58,7 +58,7 @@ function missing(dropped) {
       el(
         "tr",
         {},
-        el("td", { class: "num" }, whole(one.round + 1)),
+        el("td", { class: "num" }, isNumber(one.round) ? whole(one.round + 1) : null),
         el("th", { scope: "row" }, one.site),
         el("td", {}, one.reason),
         el("td", {}, moment(one.at)),

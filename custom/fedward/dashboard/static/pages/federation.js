@@ -13,8 +13,10 @@ import {
   jobState,
   many,
   measureOf,
+  needsWords,
   presenceMark,
   rounds,
+  sentence,
   siteHref,
 } from "../words.js";
 
@@ -23,12 +25,12 @@ export const trail = () => [];
 
 export function view(data, { now }) {
   const quiet = data.sites.filter((site) => isStale(site, now, data.stale_after_s)).length;
-  const running = data.jobs.filter((job) => job.state === "running").length;
+  const count = (state) => data.jobs.filter((job) => job.state === state).length;
   const lead = [
     many(data.sites.length, "site"),
     quiet ? `${quiet} not heard from` : null,
     many(data.jobs.length, "job"),
-    running ? `${running} running` : null,
+    ...["running", "resuming", "paused"].map((state) => (count(state) ? `${count(state)} ${state}` : null)),
   ];
   return [
     el(
@@ -59,7 +61,7 @@ export function view(data, { now }) {
 export function spoken(data) {
   const job = data.jobs[0];
   if (!job) return "No jobs.";
-  return `${job.name} ${job.state}, ${rounds(job)} rounds${job.worst ? `, lowest ${job.worst.site} ${fixed(job.worst.value)}` : ""}.`;
+  return `${job.name} ${job.words ?? job.state}, ${rounds(job)} rounds${job.worst ? `, lowest ${job.worst.site} ${fixed(job.worst.value)}` : ""}.`;
 }
 
 function sites(data, now) {
@@ -87,7 +89,7 @@ function jobs(all, now) {
         "td",
         { class: "wrap" },
         jobState(job),
-        job.state === "failed" && job.reason ? el("span", { class: "why" }, job.reason) : null,
+        needsWords(job) && job.words ? el("span", { class: "why" }, sentence(job.words)) : null,
       ),
       el("td", { class: "num" }, rounds(job), roundsMark(job.rounds_done, job.rounds_asked)),
       el("td", {}, worst(job)),

@@ -5,6 +5,7 @@ import { epsilonMark, scaleMark, valueScale } from "../charts/marks.js";
 import { drawJob, figures } from "../charts/job_charts.js";
 import { listenForReasons, participation } from "../charts/participation.js";
 import { counted, epsilon, fact, measured } from "./site.js";
+import { interruptions, standing } from "./standing.js";
 import { serverWords, timeline } from "../charts/timeline.js";
 import {
   absent,
@@ -20,6 +21,7 @@ import {
   mark,
   measureOf,
   moment,
+  needsWords,
   number,
   rounds,
   score,
@@ -53,7 +55,7 @@ export function view(data, { now, seen, staleAfter, redraw }) {
   const sites = data.sites.map((row) => row.site);
   return [
     head(data.job, now),
-    data.job.state === "failed" ? failure(data.job) : null,
+    needsWords(data.job) ? standing(data.job) : null,
     outcome(data),
     section(
       "sites",
@@ -76,7 +78,7 @@ export function view(data, { now, seen, staleAfter, redraw }) {
         )
       : null,
     data.rounds.length || data.declined.length || data.dropped.length
-      ? section("part", "Who took part", participation(data, sites))
+      ? section("part", "Who took part", participation(data, sites), interruptions(data.turns))
       : null,
   ].filter(Boolean);
 }
@@ -85,7 +87,7 @@ export const draw = drawJob;
 
 export function spoken(data) {
   const lowest = data.sites.find((row) => isNumber(row.value));
-  return `${data.job.name} ${data.job.state}, ${rounds(data.job)} rounds${lowest ? `, lowest ${lowest.site} ${measureOf(data.job)} ${fixed(lowest.value)}` : ""}.`;
+  return `${data.job.name} ${data.job.words ?? data.job.state}, ${rounds(data.job)} rounds${lowest ? `, lowest ${lowest.site} ${measureOf(data.job)} ${fixed(lowest.value)}` : ""}.`;
 }
 
 function head(job, now) {
@@ -119,14 +121,6 @@ function coverageWords(coverage) {
   if (isNumber(coverage.min_patients)) asked.push(`${whole(coverage.min_patients)} patients`);
   return asked.length ? asked.join("; ") : "any answer";
 }
-
-const failure = (job) =>
-  el(
-    "section",
-    { class: "box", "aria-labelledby": "failed", "data-key": "failed" },
-    el("h2", { id: "failed" }, "The job failed"),
-    el("p", {}, job.reason ?? "The server gave no reason."),
-  );
 
 function outcome(data) {
   const { job, sites, pooled } = data;
@@ -230,7 +224,7 @@ function notes(row, job, site, now, staleAfter) {
     out.push(mark("down", "quiet", `below the ${fixed(job.threshold)} asked for`));
   if (row.suspect) out.push(mark("triangle", "warn", `${many(row.suspect, "update")} that no training explains`));
   const silent = site ? isStale(site, now, staleAfter) : row.stale;
-  if (silent && job.state === "running") out.push(mark("triangle", "warn", "stale"));
+  if (silent && !job.ended) out.push(mark("triangle", "warn", "stale"));
   return out.length ? el("span", { class: "notes" }, out) : null;
 }
 

@@ -27,6 +27,7 @@ from fedward.provisioning.participants import Kind
 from fedward.provisioning.stamp import STAMP_FILE, make_stamp, package_hash
 from fedward.provisioning.templates import RESOURCES, with_components
 from fedward.screen import UTF8_CHILD
+from fedward.upkeep.kit_files import hashes
 
 SERVER_DOOR = {"id": "server_door", "path": "fedward.flare.listener.server_door.ServerDoor", "args": {}}
 SITE_DOOR = {"id": "site_door", "path": "fedward.flare.messages.site_door.SiteDoor", "args": {}}
@@ -42,6 +43,7 @@ _CODE_PATH = "export PYTHONPATH=/local/custom:$PYTHONPATH\n"
 """Line of FLARE's script. If nothing was set before, its empty last part means the process's working folder."""
 _CUSTOM = "custom"
 _JOB_SETTINGS = "config_folder=config"
+_KINDS = {"server": Kind.server, "client": Kind.site, "admin": Kind.person}
 
 
 class HardenKit(Builder):  # type: ignore[misc]
@@ -75,7 +77,8 @@ class HardenKit(Builder):  # type: ignore[misc]
             _close_start(Path(ctx.get_kit_dir(participant)) / _START)
         for participant in project.get_all_participants():
             local = Path(ctx.get_local_dir(participant))
-            stamp = make_stamp(federation=project.name, participant=participant.name, wheel=wheel)
+            files = hashes(local.parent, _KINDS[participant.type])
+            stamp = make_stamp(federation=project.name, participant=participant.name, wheel=wheel, files=files)
             _write(local / STAMP_FILE, stamp.model_dump())
             _add(local, self._files.get(participant.name, {}))
 

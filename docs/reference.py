@@ -55,7 +55,13 @@ def reference() -> str:
     lines += [f"| `{reason}` | {meaning} |" for reason, meaning in LINE_REASONS.items()]
     lines += ["", "## Events of a job", "", "| event | meaning and fields |", "|---|---|"]
     lines += [f"| `{kind}` | {meaning} |" for kind, meaning in KINDS.items()]
-    lines += ["", "## Acts of the audit log", "", "| act | meaning | refused where it cannot be recorded |", "|---|---|---|"]
+    lines += [
+        "",
+        "## Acts of the audit log",
+        "",
+        "| act | meaning | refused where it cannot be recorded |",
+        "|---|---|---|",
+    ]
     lines += [f"| `{act}` | {one.meaning} | {'yes' if one.must else 'no'} |" for act, one in ACTIONS.items()]
     lines += ["", "| fact | meaning |", "|---|---|", *(f"| `{fact}` | {meaning} |" for fact, meaning in ABOUT.items())]
     return "\n".join(lines) + "\n"

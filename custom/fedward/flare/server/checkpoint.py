@@ -212,9 +212,7 @@ def _read(path: Path) -> Checkpoint:
             model=_model("model", files, after=state["after"]),
             best=None
             if best is None
-            else Candidate(
-                after=best["after"], model=_model("best", files, after=best["after"]), score=best["score"]
-            ),
+            else Candidate(after=best["after"], model=_model("best", files, after=best["after"]), score=best["score"]),
             step={
                 name.removeprefix(_STEP).removesuffix(".npz"): _unpacked(content)
                 for name, content in files.items()

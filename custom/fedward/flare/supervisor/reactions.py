@@ -234,7 +234,8 @@ def _heartbeat(listener: Listener) -> Callable[[Any, Any, str], list[str]]:
 
     def synced(self: Any, request: Any, client_token: str) -> list[str]:
         jobs = request.get_header(CellMessageHeaderKeys.JOB_IDS)
-        listener.heard(client_token, frozenset(jobs) if isinstance(jobs, list | tuple | set) else frozenset())
+        known = jobs if isinstance(jobs, list | tuple | set) else ()
+        listener.heard(client_token, frozenset(job_id for job_id in known if isinstance(job_id, str)))
         held = frozenset(listener.holds())
         return [job_id for job_id in theirs(self, request, client_token) if job_id not in held]
 

@@ -13,9 +13,10 @@ def resume(
     job_id: str = JOB_ID,
     kit: Path = typer.Option(..., help="The server's kit, on the server's machine."),
 ) -> None:
-    """Take up a failed or aborted job, from its last whole round and under the same id.
+    """Take up a failed or aborted job from its last whole round.
 
-    For the operator, on the server's machine. A running server takes it up within seconds, a stopped one at its start.
+    For the operator, on the server's machine: the server keeps the job's id. A running server takes it up within
+    seconds, a stopped one at its start.
     """
     from fedward.ends import worded
     from fedward.flare.console.resume_request import request_resume

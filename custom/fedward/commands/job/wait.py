@@ -18,8 +18,8 @@ def wait(
     study: str | None = STUDY,
     format: Format = FORMAT,
 ) -> None:
-    """Say where a submitted job is until its end, and download its result. Exit code 0 only for a job that finished;
-    Ctrl-C leaves it running."""
+    """Follow a submitted job to its end, and download its result. Exit code 0 only for a job that finished; Ctrl-C
+    leaves it running."""
     with signed_in(kit, study) as (session, stdout):
         follow_to_end(session, job_id, kit=kit, study=study, out=out, format=format, stdout=stdout)
 

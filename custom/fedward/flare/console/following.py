@@ -18,6 +18,9 @@ PATIENCE_S = 300.0
 REPEAT_S = 5.0
 """Seconds after which a line that has not changed is said again."""
 
+_ABSENCE = ("missing required site", "connected sites", "scheduled")
+"""Beginnings of FLARE's reasons that are out of date once the sites are there."""
+
 
 class Server(Protocol):
     """Part of a console that ``follow`` asks."""
@@ -72,4 +75,5 @@ def _line(server: Server, stands: Standing, end: End) -> str:
         here = server.connected()
     except FederationError:  # the next question tells whether the server still answers
         return end.words
-    return waiting(here, needed=stands.needed, required=stands.required, known=stands.known, why=stands.why)
+    why = "" if stands.why.startswith(_ABSENCE) else stands.why
+    return waiting(here, needed=stands.needed, required=stands.required, known=stands.known, why=why)

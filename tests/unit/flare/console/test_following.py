@@ -108,3 +108,24 @@ def test_a_question_for_the_sites_that_fails_stops_nothing(monkeypatch: pytest.M
     monkeypatch.setattr(server, "connected", silent)
     assert server.follow()[1].success
     assert list(server.said()) == ["waiting"]
+
+
+@pytest.mark.parametrize(
+    ("why", "said"),
+    [
+        ("missing required site north", "the server starts it next"),
+        ("connected sites (1) < min_sites (2)", "the server starts it next"),
+        ("scheduled", "the server starts it next"),
+        ("", "the server starts it next"),
+        ("not enough sites have enough resources (ok sites 1 < min sites 2)", None),
+    ],
+)
+def test_only_a_reason_that_still_holds_is_said(monkeypatch: pytest.MonkeyPatch, why: str, said: str | None) -> None:
+    server = Server(
+        monkeypatch,
+        (3, stands("SUBMITTED", why=why)),
+        (9, stands("FINISHED:COMPLETED", DONE)),
+        here={"north", "south"},
+    )
+    server.follow()
+    assert list(server.said()) == [f"waiting: 2 of 3 sites connected (2 needed); {said or why}"]

@@ -8,8 +8,9 @@ from datetime import datetime
 
 from fedward.provisioning.inventory import Inventory, Participant
 from fedward.provisioning.participants import Kind
-from fedward.provisioning.plan import SOON_DAYS, days_left
+from fedward.provisioning.plan import days_left
 from fedward.provisioning.stamp import Stamp
+from fedward.provisioning.validity import SOON_DAYS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

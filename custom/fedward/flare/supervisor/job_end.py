@@ -18,7 +18,9 @@ from nvflare.apis.job_def import RunStatus
 
 from fedward.files import write_atomic
 from fedward.metrics.events import EVENTS_FILE, EventLog
+from fedward.flare.supervisor.single_process import CHECKPOINTS
 from fedward.metrics.record import Recorder
+from fedward.metrics.store import STORE_FILE
 
 ABORT_FILE = "aborted.json"
 """File of the run folder with the name of who aborted the job, written before the job's process is told."""
@@ -42,21 +44,22 @@ def note_failure(run: Path, reason: str) -> None:
     _note(run / _FAILURE_FILE, {"reason": reason})
 
 
-def settle(run: Path, store: Path, job_id: str, status: RunStatus) -> RunStatus:
+def settle(kit: Path, job_id: str, status: RunStatus) -> RunStatus:
     """Return the end of a job as FLARE's status; write its event first if no process did.
 
     Args:
-        run: the server's run folder of the job.
-        store: file of the metrics store.
+        kit: the server's kit, with the job's run folder, its checkpoint and the metrics store.
         status: FLARE's own verdict; it counts only where there is no event.
     """
-    end = _end(run)
+    run, log = kit / job_id, kit / CHECKPOINTS / job_id / EVENTS_FILE
+    end = _end(log)
     if end is not None:
         return _STATUS[end]
     kind, fields = _missing(run, status)
-    recorder = Recorder(store, job_id, log=_log.warning)
+    recorder = Recorder(kit / STORE_FILE, job_id, log=_log.warning)
     try:
-        EventLog(run / EVENTS_FILE, also=recorder).append(kind, **fields)
+        log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        EventLog(log, copy=run / EVENTS_FILE, also=recorder).append(kind, **fields)
     except OSError as error:
         _log.error(f"job {job_id}: its end could not be written, {error.strerror}")
     finally:
@@ -64,11 +67,11 @@ def settle(run: Path, store: Path, job_id: str, status: RunStatus) -> RunStatus:
     return _STATUS[kind]
 
 
-def _end(run: Path) -> str | None:
+def _end(log: Path) -> str | None:
     """Return the kind of the last event, if it ends the job."""
     last = None
     with suppress(OSError):
-        for line in (run / EVENTS_FILE).read_bytes().splitlines():
+        for line in log.read_bytes().splitlines():
             with suppress(ValueError, LookupError, TypeError):  # the last line of a killed process may be cut
                 last = json.loads(line)["event"]
     return last if last in _STATUS else None

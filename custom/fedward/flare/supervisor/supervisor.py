@@ -15,6 +15,7 @@ submitter did not sign.
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Collection, Iterable
@@ -24,16 +25,20 @@ from pathlib import Path
 from typing import Any
 
 from nvflare.apis.fl_constant import RunProcessKey, SystemComponents
-from nvflare.apis.job_def import Job, RunStatus
+from nvflare.apis.job_def import Job, JobMetaKey, RunStatus
 from nvflare.apis.job_launcher_spec import JobReturnCode
 from nvflare.apis.job_scheduler_spec import DispatchInfo
 from nvflare.private.admin_defs import Message, MsgHeader, ReturnCode
 from nvflare.private.fed.server.job_runner import JobRunner
 
+from fedward.files import write_atomic
+from fedward.flare.console import resume_request
 from fedward.flare.refusal import one_line
 from fedward.flare.repeating import repeat
+from fedward.flare.server.checkpoints.earlier import BY_PERSON
 from fedward.flare.supervisor import job_end, job_sites
-from fedward.metrics.store import STORE_FILE
+from fedward.flare.supervisor.single_process import CHECKPOINTS
+from fedward.metrics.events import EVENTS_FILE
 from fedward.privacy.policy.canonical_job import APP
 
 LOOK_S = 0.5
@@ -41,6 +46,8 @@ PATIENCE_S = 20.0
 """Seconds that a job waits, after the server is back, for those of its sites that were not heard yet."""
 UNHEARD_S = 30.0
 """Seconds after which a site that was asked to start a job must have reported it."""
+FIRST_PAUSE_S = 1.0
+"""Pause after a site's process has ended for good, before it is started again; each further pause is twice as long."""
 MOST_STARTS = 5
 """Times that a job is started again at one site, apart from the restarts by the site's own launcher."""
 
@@ -73,6 +80,8 @@ class Supervisor:
         self._lock = threading.RLock()
         self._seats: dict[str, dict[str, _Seat]] = {}
         self._held: dict[str, tuple[Job, float]] = {}
+        self._ending: set[str] = set()
+        self._finished: set[str] = set()
         self._running_at: dict[str, frozenset[str]] = {}
         self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="fedward start")
 
@@ -112,6 +121,7 @@ class Supervisor:
     def aborted(self, job_id: str, *, by: str) -> bool:
         with self._lock:
             held = self._held.pop(job_id, None)
+            self._ending.add(job_id)
         job_end.note_abort(self._kit / job_id, by=by)
         if held is None:
             return False
@@ -119,9 +129,24 @@ class Supervisor:
         return True
 
     def ends(self, job_id: str, status: RunStatus) -> RunStatus:
+        found = job_end.settle(self._kit, job_id, status)
         with self._lock:
             self._seats.pop(job_id, None)
-        return job_end.settle(self._kit / job_id, self._kit / STORE_FILE, job_id, status)
+            self._ending.discard(job_id)
+            if found == RunStatus.FINISHED_COMPLETED:
+                self._finished.add(job_id)
+        return found
+
+    def archived(self, job_id: str) -> None:
+        """FLARE has archived a job that ended: one that finished needs its checkpoint no more.
+
+        The checkpoint of an aborted or failed job stays, so that a person can have it resumed.
+        """
+        with self._lock:
+            if job_id not in self._finished:
+                return
+            self._finished.remove(job_id)
+        shutil.rmtree(self._kit / CHECKPOINTS / job_id, ignore_errors=True)
 
     def look(self) -> None:
         """Compare once what should run with what runs, and close each gap."""
@@ -131,10 +156,13 @@ class Supervisor:
             held = list(self._held.items())
         for job_id, (job, since) in held:
             self._take_on(job_id, job, waited_s=time.monotonic() - since)
+        for job_id in resume_request.requested(self._kit):
+            self._resume(job_id)
         engine = self._server.engine
         for job_id, process in dict(engine.run_processes).items():
             job = engine.job_runner.running_jobs.get(job_id)
-            if job is not None and not job.run_aborted and not process.get(RunProcessKey.PROCESS_FINISHED):
+            ends = job_id in self._ending or process.get(RunProcessKey.PROCESS_FINISHED)
+            if job is not None and not job.run_aborted and not ends:
                 self._compare(job, process)
 
     def _hold(self, job: Job) -> None:
@@ -156,12 +184,29 @@ class Supervisor:
         runner: JobRunner = self._server.engine.job_runner
         with self._server.engine.new_context() as context:
             clients = {client.token: client for client in there.values()}
+            # the next process writes it again, from the log beside the checkpoint: it sees that the server was gone
+            (self._kit / job_id / EVENTS_FILE).unlink(missing_ok=True)
             runner.restore_running_job(job_id, clients, None, context)
             if job_id not in runner.running_jobs:  # FLARE logs the error
                 job_end.note_failure(self._kit / job_id, "its process could not be started again; see the server's log")
                 self._finish(job_id, RunStatus.FINISHED_EXECUTION_EXCEPTION)
                 return
         _log.warning(f"job {job_id} goes on with {', '.join(sorted(there))}")
+
+    def _resume(self, job_id: str) -> None:
+        """Schedule a job that has failed or was aborted once more, under its id, because a person asked for it."""
+        engine = self._server.engine
+        with engine.new_context() as context:
+            manager = engine.get_component(SystemComponents.JOB_MANAGER)
+            job = manager.get_job(job_id, context)
+            status = "" if job is None else str(job.meta.get(JobMetaKey.STATUS.value))
+            if status.startswith("FINISHED:") and status != RunStatus.FINISHED_COMPLETED.value:
+                write_atomic(self._kit / CHECKPOINTS / job_id / BY_PERSON, "{}\n", mode=0o600)
+                manager.set_status(job_id, RunStatus.SUBMITTED, context)
+                _log.warning(f"job {job_id} is resumed because a person asked for it")
+            else:
+                _log.warning(f"job {job_id} is not resumed, it is {one_line(status) or 'unknown to FLARE'}")
+        resume_request.take_request(self._kit, job_id)
 
     def _compare(self, job: Job, process: dict[str, Any]) -> None:
         participants: dict[str, Any] = process[RunProcessKey.PARTICIPANTS]
@@ -178,8 +223,9 @@ class Supervisor:
             if client.token not in participants and runs_it:
                 self._seat_anew(process, client)
                 continue
-            silent = time.monotonic() - seat.asked_at > UNHEARD_S
-            gone = client.token in self._running_at and not runs_it and (seat.reported or silent)
+            waited_s = time.monotonic() - seat.asked_at
+            due = waited_s > (FIRST_PAUSE_S * 2**seat.starts if seat.reported else UNHEARD_S)
+            gone = client.token in self._running_at and not runs_it and due
             if gone and seat.starts < MOST_STARTS:
                 seat.starting, seat.reported, seat.starts = True, False, seat.starts + 1
                 self._pool.submit(self._start_at, job, process, client, seat)

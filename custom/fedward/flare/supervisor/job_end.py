@@ -17,8 +17,8 @@ from typing import Any
 from nvflare.apis.job_def import RunStatus
 
 from fedward.files import write_atomic
-from fedward.metrics.events import EVENTS_FILE, EventLog
 from fedward.flare.supervisor.single_process import CHECKPOINTS
+from fedward.metrics.events import EVENTS_FILE, EventLog
 from fedward.metrics.record import Recorder
 from fedward.metrics.store import STORE_FILE
 

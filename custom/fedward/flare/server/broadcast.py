@@ -17,7 +17,7 @@ from fedward.errors import FedwardError
 from fedward.flare.protocol import Model, Reply, Sum, Task, question, refusal, to_reply
 from fedward.flare.refusal import one_line
 from fedward.flare.server.clock import Clock
-from fedward.flare.server.participation import TaskTraffic, payload_bytes
+from fedward.flare.server.participation import NO_ANSWER, TaskTraffic, payload_bytes
 from fedward.metrics.events import EventLog
 from fedward.privacy.disclosure.received import received
 from fedward.privacy.policy.canonical_job import POLL_S as POLL_S
@@ -78,6 +78,10 @@ class Broadcaster:
         self._controller, self._job, self._events, self._clock = controller, job, events, clock
         self.roster: Mapping[str, str] | None = None
         """Roster of an encrypted job, set after admission; it is then sent with every task."""
+        self.hold: Callable[[], None] = lambda: None
+        """Called before a task is closed; answers that arrive until it returns count."""
+        self.missed: dict[Task, dict[str, str]] = {}
+        """Task -> sites that did not answer it the last time, or whose answer was refused, with the reason."""
 
     def ask(
         self,
@@ -115,7 +119,12 @@ class Broadcaster:
             if now - start > limits.round_timeout_s or (since is not None and now - since > limits.grace_s):
                 break
             self._clock.sleep(POLL_S)
-        self._controller.cancel_task(flare_task)
+        try:
+            self.hold()
+        finally:
+            self._controller.cancel_task(flare_task)
+        without = set(sites) - set(answers.replies)
+        self.missed[task] = {site: answers.refusals.get(site, NO_ANSWER) for site in sorted(without)}
         return answers
 
     def replies(

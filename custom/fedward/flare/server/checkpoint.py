@@ -212,9 +212,7 @@ def _read(path: Path) -> Checkpoint:
             model=_model("model", files, after=state["after"]),
             best=None
             if best is None
-            else Candidate(
-                after=best["after"], model=_model("best", files, after=best["after"]), score=best["score"]
-            ),
+            else Candidate(after=best["after"], model=_model("best", files, after=best["after"]), score=best["score"]),
             step={
                 name.removeprefix(_STEP).removesuffix(".npz"): _unpacked(content)
                 for name, content in files.items()
@@ -277,6 +275,8 @@ def _key(content: Any) -> tuple[Scheme, str] | None:
 
 
 def _roster(content: Any) -> dict[str, str] | None:
-    if content is not None and not all(is_nonce(nonce) for nonce in content.values()):
+    if content is None:
+        return None
+    if not all(is_nonce(nonce) for nonce in content.values()):
         raise ValueError("no roster")
-    return content
+    return dict(content)

@@ -20,7 +20,7 @@ from fedward.encryption.roster import context_of
 from fedward.encryption.schemes import bits_of
 from fedward.encryption.secure_sum import SecureSum
 from fedward.flare.protocol import AFTER, CONFIRM, MODEL, ROSTER, Reply, Task, content_of, to_shareable
-from fedward.flare.secagg_context import CLIPPED, KEY, NONCE, OPENED, SCHEME, SumContexts
+from fedward.flare.secagg_context import KEY, NONCE, OPENED, SCHEME, SumContexts
 from fedward.metrics.events import EVENTS_FILE, EventLog, EventReader
 from fedward.privacy.policy.job_hash import job_hash
 from fedward.settings import JOB_FILE, JobSpec, parse
@@ -136,9 +136,9 @@ class SealedFederation(Restarted):
         if task is Task.ROUND:
             model = add(self._opened(sums, topics, data, after), self._update(site, after))
             weight = self._fixed.weight_code(1.0)
-            codes, clipped = self._fixed.encode(flatten(model), weight_code=weight)
+            codes = np.rint(flatten(model) * (weight / self._fixed.clipping_range)).astype(np.int64)  # no chance in it
             sealed = sums.seal(np.append(codes, np.int64(weight)), topics.model(after))
-            return to_shareable(Reply(metrics=metrics, sealed={**facts, MODEL: sealed, CLIPPED: clipped}))
+            return to_shareable(Reply(metrics=metrics, sealed={**facts, MODEL: sealed}))
         if task is Task.FINAL:
             found = self._opened(sums, topics, data, after)
             word = topics.confirmation(identity(self._sum(data)))
@@ -150,7 +150,9 @@ class SealedFederation(Restarted):
 
     def _update(self, site: SimulatedSite, number: int) -> Weights:
         draw = np.random.default_rng([*site.name.encode(), number])
-        return {name: np.asarray(draw.normal(0.01, 0.1, array.shape), array.dtype) for name, array in self.initial.items()}
+        return {
+            name: np.asarray(draw.normal(0.01, 0.1, array.shape), array.dtype) for name, array in self.initial.items()
+        }
 
     def _sum(self, data: Shareable) -> bytes:
         return bytes(content_of(data, "APP_DEFINED")["sum"])  # type: ignore[arg-type]

@@ -29,13 +29,14 @@ from fedward.flare import job_context
 from fedward.flare.protocol import Reply, Task
 from fedward.flare.server.admission import admitted, admitted_again, begin
 from fedward.flare.server.broadcast import POLL_S, Broadcaster, Carried
-from fedward.flare.server.checkpoint import Checkpoint, save
+from fedward.flare.server.checkpoints.checkpoint import Checkpoint, save
+from fedward.flare.server.checkpoints.earlier import BY_PERSON, aborted, read_earlier
 from fedward.flare.server.clock import Clock
-from fedward.flare.server.earlier import BY_PERSON, aborted, read_earlier
 from fedward.flare.server.finalization import Finalization
-from fedward.flare.server.participation import NO_ANSWER, patients_by_site, round_events
+from fedward.flare.server.participation import NO_ANSWER
 from fedward.flare.server.pause import AbortedError, Beside, Pause
 from fedward.flare.server.persistor import ModelStore
+from fedward.flare.server.round_events import patients_by_site, round_events
 from fedward.flare.server.rounds import JobRounds
 from fedward.metrics.events import EVENTS_FILE, EventLog, make_event
 from fedward.metrics.record import Recorder

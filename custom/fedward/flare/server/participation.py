@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-from fedward.flare.protocol import Reply
-from fedward.metrics.events import make_event
-
-if TYPE_CHECKING:
-    from fedward.flare.server.broadcast import Answers
-    from fedward.flare.server.rounds import Round
 
 NO_ANSWER = "no answer in time"
 
@@ -104,25 +97,3 @@ def patients_together(ledger: Mapping[str, Mapping[str, Any]]) -> int | None:
     """Add up the patients of all accepted sites that report them; None where no site does."""
     reported = [entry["patients"] for entry in ledger.values() if entry["patients"] is not None]
     return sum(reported) if reported else None
-
-
-def round_events(
-    number: int, taken: Round, sites: Collection[str], answers: Answers, *, wall_s: float
-) -> list[dict[str, Any]]:
-    """Return the events of a round that counts: clipped values, suspects, and the round itself last."""
-    found = [
-        make_event("clipped", round=number, site=site, values=values) for site, values in sorted(taken.clipped.items())
-    ]
-    suspects = sorted(taken.suspects.items())
-    found += [make_event("suspect", site=site, round=number, reason=reason) for site, reason in suspects]
-    patients = patients_by_site(taken.sites, answers.replies)
-    ledger = participation(sites, patients, refused=answers.refusals, parts=answers.parts)
-    stages = {"wait_s": round(max(wall_s - taken.add_s, 0.0), 3), "add_s": round(taken.add_s, 3)}
-    facts = {"wall_s": round(wall_s, 3), "stages": stages, "patients": patients_together(ledger)}
-    return [*found, make_event("round", round=number, sites=taken.sites, **facts, participation=ledger)]
-
-
-def patients_by_site(sites: Collection[str], replies: Mapping[str, Reply]) -> dict[str, int | None]:
-    """Return the training patients that each site reports; ``replies`` may lack an answer that has just arrived."""
-    found = ((site, replies.get(site)) for site in list(sites))
-    return {site: None if reply is None else patients_of(reply.metrics) for site, reply in found}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fedward.errors import FederationError
-from fedward.flare.server.checkpoint import Checkpoint, load
+from fedward.flare.server.checkpoints.checkpoint import Checkpoint, load
 from fedward.metrics.events import ENDS, EVENTS_FILE, EventLog
 
 MOST_ATTEMPTS = 3

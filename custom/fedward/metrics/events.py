@@ -92,8 +92,9 @@ class EventLog:
                     self._lines.clear()
                     raise
                 self.behind = _reason(error)
-            for content in events if self._also is not None else ():
-                self._also(content)
+            if self._also is not None:
+                for content in events:
+                    self._also(content)
 
     def flush(self, *, durably: bool = False) -> None:
         """Write the lines that wait; ``durably`` also syncs the file.

@@ -111,6 +111,10 @@ class Broadcaster:
         self._stragglers = Stragglers(job)
         self.roster: Mapping[str, str] | None = None
         """Roster of an encrypted job, set after admission; it is then sent with every task."""
+        self.hold: Callable[[], None] = lambda: None
+        """Called before a task is closed; answers that arrive until it returns count."""
+        self.missed: dict[Task, dict[str, str]] = {}
+        """Task -> sites that did not answer it the last time, or whose answer was refused, with the reason."""
 
     def ask(
         self,
@@ -140,12 +144,16 @@ class Broadcaster:
                 if sending.task.completion_status == TaskCompletionStatus.CLIENT_DEAD:
                     self._send(sending, put, context)  # FLARE drops a task that only lost sites have not answered
             self._clock.sleep(POLL_S)
-        for sending in sendings:
-            self._controller.cancel_task(sending.task)
+        try:
+            self.hold()
+        finally:
+            for sending in sendings:
+                self._controller.cancel_task(sending.task)
         with self._lock:
             put.answers.silent = cut | put.wait.close(now=self._clock.now())
             if task is Task.ROUND:
                 self._stragglers.missed(put.wait.taken())
+        self.missed[task] = dict(sorted(put.answers.missing.items()))
         return put.answers
 
     def replies(

@@ -15,7 +15,8 @@ from fedward.flare.refusal import one_line
 from fedward.flare.secagg_context import OPENED, enough
 from fedward.flare.server.broadcast import Carried, Enough, nobody
 from fedward.flare.server.persistor import ModelStore
-from fedward.flare.server.rounds import JobRounds, Tally
+from fedward.flare.server.rounds import JobRounds
+from fedward.flare.server.tally import Tally
 from fedward.metrics.events import EventLog
 from fedward.privacy.outgoing import check_tensors
 from fedward.settings import JobSpec

@@ -205,6 +205,7 @@ def test_the_events_of_an_aborted_job_say_that_it_was(tmp_path: Path) -> None:
         return 0.0
 
     ran = run(tmp_path, three(city=Site(stop)), abort=abort)
-    (failed,) = ran.of("failed")
-    assert failed["reason"] == "aborted by a person, or the server was stopped"
-    assert [one["round"] for one in ran.of("round")] == [0] and ran.of("finished") == ran.of("uncovered") == []
+    (aborted,) = ran.of("aborted")
+    assert (aborted["by"], aborted["reason"]) == ("the server was stopped", "the server was stopped")
+    assert [one["round"] for one in ran.of("round")] == [0]
+    assert ran.of("finished") == ran.of("failed") == ran.of("uncovered") == []

@@ -20,9 +20,10 @@ from nvflare.apis.shareable import ReservedHeaderKey, Shareable
 
 from fedward.errors import EncryptionError, FederationError
 from fedward.flare.protocol import REFUSAL, Reply, Task, refuse, to_reply, to_shareable
+from fedward.flare.server.admission import ADMISSION
 from fedward.flare.server.broadcast import Broadcaster
 from fedward.flare.server.clock import Clock
-from fedward.flare.server.controller import ADMISSION, FederatedRounds
+from fedward.flare.server.controller import FederatedRounds
 from fedward.flare.server.finalization import _reported_digest
 from fedward.flare.server.rounds import JobRounds, SecureRound
 from fedward.metrics.events import EventLog
@@ -284,7 +285,7 @@ def test_what_cannot_be_added_to_a_sum_is_told_in_one_line(tmp_path: Path, monke
     def fail(reply: Reply, purpose: str) -> bytes:
         raise EncryptionError(MARK)
 
-    monkeypatch.setattr("fedward.flare.server.rounds.message_of", fail)
+    monkeypatch.setattr("fedward.flare.server.tally.message_of", fail)
     tally = Three(tmp_path).exchange.tally("cohort")
     assert tally is not None
     (reason,) = tally.take({"north": Reply(sealed={"cohort": b"x"})}).values()

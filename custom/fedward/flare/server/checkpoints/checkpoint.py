@@ -275,6 +275,8 @@ def _key(content: Any) -> tuple[Scheme, str] | None:
 
 
 def _roster(content: Any) -> dict[str, str] | None:
-    if content is not None and not all(is_nonce(nonce) for nonce in content.values()):
+    if content is None:
+        return None
+    if not all(is_nonce(nonce) for nonce in content.values()):
         raise ValueError("no roster")
-    return content
+    return dict(content)

@@ -33,7 +33,7 @@ from fedward.flare.listener.connection_guard import ConnectionGuard, watch
 from fedward.flare.listener.heartbeat import SiteWatch
 from fedward.flare.listener.tls13 import ServerFiles, prove_floor, set_floor
 from fedward.flare.messages import guard
-from fedward.flare.supervisor import reactions, single_process
+from fedward.flare.supervisor import reactions, single_process, waits
 from fedward.flare.supervisor.supervisor import Supervisor
 from fedward.metrics.store import STORE_FILE
 from fedward.provisioning.crl import CRL_FILE
@@ -57,6 +57,7 @@ class ServerDoor(FLComponent):  # type: ignore[misc]
         try:
             if guard.main_module() in guard.JOB_PROCESSES:  # FLARE builds the components there again
                 guard.install(guard.MessageGuard())
+                waits.set_waits()
                 reactions.install_in_job()
                 single_process.hold(Path.cwd())
                 return

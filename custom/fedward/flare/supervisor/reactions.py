@@ -12,6 +12,8 @@ FederatedServer.start_run               looks for the end every 3 s          eve
 AbortCommand.process                    answers when the job has ended       answers at once
 MainProcessMonitor._start_shutdown      a job's process that is done sleeps  ``LAST_S``: its cell is closed already
                                         for 3 s before it ends
+Communicator.pull_task                  a site waits 300 s for a server's    ``IDLE_S`` without a byte; then it asks
+                                        process that is gone                 again
 ServerCommandAgent._get_client          a token that is new is unknown for   the parent process is asked again
                                         the rest of the job
 WFCommServer._job_policy_violated       a required site that is silent ends  the job's coverage decides
@@ -45,6 +47,7 @@ from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey
 from nvflare.fuel.f3.mpm import MainProcessMonitor
 from nvflare.fuel.hci.server.constants import ConnProps
 from nvflare.private.defs import CellMessageHeaderKeys, JobFailureMsgKey
+from nvflare.private.fed.client.communicator import Communicator
 from nvflare.private.fed.server.fed_server import FederatedServer
 from nvflare.private.fed.server.job_cmds import JobCommandModule
 from nvflare.private.fed.server.job_runner import JobRunner
@@ -57,6 +60,8 @@ LOOK_S = 0.2
 """Seconds between two looks of the server's job process for its own end."""
 LAST_S = 0.2
 """Seconds that a job's process waits before it ends."""
+IDLE_S = 10.0
+"""Seconds that a site's job process waits for the first byte, or for the next one, of the answer to a request of it."""
 REFRESH_S = 0.5
 """Least seconds between two questions of the server's job process about the participants."""
 
@@ -107,6 +112,7 @@ _PLACES = (
     _Place(JobRunner, "_save_workspace"),
     _Place(JobCommandModule, "abort_job"),
     _Place(AbortCommand, "process"),
+    _Place(Communicator, "pull_task"),
     _Place(MainProcessMonitor, "_start_shutdown"),
 )
 _THEIRS: dict[str, Any] = {str(place): getattr(place.owner, place.name, None) for place in _PLACES}
@@ -139,6 +145,7 @@ def install_in_job() -> None:
     ServerCommandAgent._get_client = _refreshing()
     WFCommServer._job_policy_violated = lambda self: False
     AbortCommand.process = _abort_at_once
+    Communicator.pull_task = _impatient
     shut_down = _THEIRS["MainProcessMonitor._start_shutdown"].__func__
 
     def ending(cls: Any, shutdown_grace_time: float, cleanup_grace_time: float) -> None:
@@ -182,6 +189,14 @@ def _abort_at_once(self: Any, data: Any, fl_ctx: Any) -> str:
     if runner is not None:
         runner.abort(fl_ctx=fl_ctx, turn_to_cold=data.get_header(ServerCommandKey.TURN_TO_COLD, False))
     return "Aborted the run"
+
+
+def _impatient(self: Any, *args: Any, **named: Any) -> Any:
+    before, self.timeout = self.timeout, IDLE_S  # FLARE takes the larger one of this and its own setting
+    try:
+        return _THEIRS["Communicator.pull_task"](self, *args, **named)
+    finally:
+        self.timeout = before
 
 
 def _refreshing() -> Callable[[Any, str], Any]:

@@ -1,4 +1,4 @@
-"""Set FLARE's waiting times of a site's job process, so that it soon notices a server's job process that is gone."""
+"""Set FLARE's waiting times of a job's process, so that it soon notices that the process at the other end is gone."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping
 
 WAITS_S: Mapping[str, float] = {
-    # idle seconds, of a request whose bytes do not move; FLARE's default is 300, or none at all
-    "get_task_timeout": 15.0,
+    # seconds without a byte of a part of a model, of at most 2 MB; FLARE's default is 600, four times
+    "np_streaming_per_request_timeout": 10.0,
     # pauses between two attempts to hand in an answer; FLARE's default is 5
     "task_check_interval": 1.0,
     # a process that is started while the server's is not there yet; FLARE's default is 60

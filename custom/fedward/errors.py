@@ -14,7 +14,7 @@
     │   └── LedgerIOError  the disk or another process is in the way at the moment; the ledger itself is sound
     │       └── DiskFullError  the disk has no room for an entry
     ├── GateError          a hospital's gate refuses data, incoming or outgoing
-    │   └── RepeatError    a task that comes again too often is refused, and the job goes on
+    │   └── RepeatError    a task that may not come again is refused, and the job goes on
     ├── EncryptionError    a key, a ciphertext or a sum of ciphertexts cannot be used
     ├── AuditError         an audit log was changed, or an act is refused because it cannot be recorded
     ├── StoreError         the server's metrics store cannot be read or written, or is another program's
@@ -142,7 +142,7 @@ class GateError(FedwardError):
 
 
 class RepeatError(GateError):
-    """A task that comes again too often: it alone is refused, and the job goes on with the next task."""
+    """A task that may not come again: it alone is refused, and the job goes on with the next task."""
 
 
 class EncryptionError(FedwardError):

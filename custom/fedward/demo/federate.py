@@ -156,7 +156,7 @@ def _outcome(result: Path, kits: Kits, job_id: str, status: str, follower: _Foll
         failed = [event["reason"] for event in events if event["event"] == "failed"]
         reason = failed[-1] if failed else f"job failed; read log.txt and the sites' logs below {kits.folder}"
         raise JobError(f"{reason} ({status})")
-    from fedward.flare.site.site_job import LOCAL_ONLY_FILE
+    from fedward.flare.site.own_files import LOCAL_ONLY_FILE
 
     local = {site: kit / job_id / LOCAL_ONLY_FILE for site, kit in kits.sites.items()}
     return Outcome(

@@ -90,7 +90,7 @@ _SENTENCES: Mapping[Code, str] = {
     "restore the index that it was charged with, or submit the job again",
     Code.DISK_FULL: "the hospital's disk is full; the site takes part again when there is room",
     Code.LEDGER_IO: f"the hospital cannot write its ledger at the moment; {_LOG}",
-    Code.REPEAT: "the task came more often than a job's rounds may be repeated; the site goes on with the next",
+    Code.REPEAT: "the task may not come again; the site goes on with the next one",
     Code.GATE: f"a gate of the hospital refused it; {_LOG}",
     Code.ENCRYPTION: f"a key or a sealed message cannot serve; {_LOG}",
     Code.AUDIT: f"the hospital's audit log cannot record it; {_LOG}",

@@ -30,6 +30,7 @@ from fedward.flare.protocol import (
     refuse,
 )
 from fedward.flare.refusal import Code, code_of
+from fedward.flare.site.settlement import end_process
 from fedward.flare.site.site_job import AbortedError, SiteJob
 
 
@@ -66,11 +67,20 @@ class HospitalExecutor(Executor):  # type: ignore[misc]
         """
         if event_type == EventType.ABORT_TASK and fl_ctx.get_prop(FLContextKey.RUN_ABORT_REQUESTED):
             self._aborted = True
-        if event_type != EventType.END_RUN or self._site is None:
+        if event_type != EventType.END_RUN:
             return
         try:
-            self._site.close(ordinary=not self._aborted)
+            self._close(fl_ctx)
         except FedwardError as error:
             self.log_error(fl_ctx, f"the ledger keeps this job open: {error}", fire_event=False)
         except Exception:  # noqa: BLE001 - after any error the charge remains
             self.log_exception(fl_ctx, "the ledger keeps this job open", fire_event=False)
+
+    def _close(self, context: FLContext) -> None:
+        """Close what this process, or an earlier one of the job, left open; without a ledger there is nothing."""
+        if self._site is not None:
+            self._site.close(ordinary=not self._aborted)
+            return
+        policy = job_context.site_policy(context)
+        if policy.ledger.is_file():
+            end_process(policy, context.get_job_id(), ordinary=not self._aborted)

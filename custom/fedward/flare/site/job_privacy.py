@@ -124,11 +124,6 @@ class Protection:
         """Return the privacy cost of the job so far, for the server."""
         return self._facts(self._standing(), patients) if self.is_private else {"mechanism": "none"}
 
-    def close(self) -> None:
-        """Return the steps that never began to the ledger; no round can begin afterwards."""
-        if self.is_private:
-            self._ledger.close(self._job_id)
-
     def _charge(self, patients: Collection[str]) -> Charge:
         from fedward.privacy.budget_plan import plan_site, steps_a_round
 

@@ -202,6 +202,12 @@ class Ledger(LedgerFile):
             sets = [self._chain.members[job.patients] for job in self._books.jobs.values() if job.cohort == cohort]
             return frozenset().union(*sets)
 
+    def patients_of(self, job_id: str) -> frozenset[str]:
+        """Return the pseudonyms of a job's patients; none for a job without an entry."""
+        with self._turn():
+            job = self._books.jobs.get(job_id)
+            return frozenset() if job is None else self._chain.members[job.patients]
+
     def spent(self, patients: Collection[str], *, delta: float) -> float:
         """Compute the largest ε among patients at ``delta``, over every job that ever used them; 0.0 for none."""
         return self.worst(patients, delta=delta).epsilon

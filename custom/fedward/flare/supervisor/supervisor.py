@@ -234,6 +234,8 @@ class Supervisor:
         """Deploy and start a job at one site that takes part in it and does not run it."""
         try:
             self._seat_anew(process, client)
+            seated = process[RunProcessKey.PARTICIPANTS].values()
+            job.meta[JobMetaKey.JOB_CLIENTS.value] = [one.to_dict() for one in seated]  # a site's process asks for it
             refused = self._deployed(job, client) or self._started(job, client)
             what = "started again" if refused is None else f"not started again, {one_line(refused)}"
             _log.warning(f"job {job.job_id} at {client.name}: {what}")

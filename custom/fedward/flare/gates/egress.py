@@ -18,6 +18,7 @@ from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable
 
 from fedward.errors import GateError, PolicyError, shown
+from fedward.flare.gates.audit import note_opened, note_update
 from fedward.flare.gates.gate import Gate, GateState, gate_state, task_of
 from fedward.flare.protocol import (
     CONFIRM,
@@ -97,14 +98,16 @@ def _passed(shareable: Shareable, context: FLContext) -> Shareable:
     if state.job.encryption is None:
         if parts.get(COUNTS):
             raise GateError("counts would leave in the clear")
-        _leaves(update, state)
+        _leaves(update, state, context)
         return to_shareable(Reply(metrics=metrics, update=update.made if update else None))
     start = time.perf_counter()
     sealed = _sealed(update, parts.get(COUNTS, {}), headers.get(PATIENTS), state, task)
     if update is not None:
         metrics |= _seal_seconds(time.perf_counter() - start, state)
-    _leaves(update, state)
-    return to_shareable(Reply(metrics=metrics, sealed=sealed, model=_opened(state) if task is Task.OPEN else None))
+    _leaves(update, state, context)
+    return to_shareable(
+        Reply(metrics=metrics, sealed=sealed, model=_opened(state, context) if task is Task.OPEN else None)
+    )
 
 
 def _refusal(shareable: Shareable, headers: Mapping[str, Any], context: FLContext) -> Shareable:
@@ -203,10 +206,11 @@ def _update(
     return _Update(made, model, number)
 
 
-def _leaves(update: _Update | None, state: GateState) -> None:
+def _leaves(update: _Update | None, state: GateState, context: FLContext) -> None:
     """Record that a round's update leaves, before it leaves; no update of this or an earlier round can leave later."""
     if update is not None:
         state.record.leave(state.job_id, round_number=update.round_number)
+        note_update(state, context, round_number=update.round_number)
 
 
 def _sealed(
@@ -233,7 +237,7 @@ def _sealed(
     return sealed
 
 
-def _opened(state: GateState) -> Weights:
+def _opened(state: GateState, context: FLContext) -> Weights:
     """Return the final model, as the ingress gate verified it: one per job, and only if the job sets ``open_final``.
 
     The opening is recorded before the model is returned.
@@ -248,6 +252,7 @@ def _opened(state: GateState) -> Weights:
     if run.final is None:
         raise GateError("no final model was settled here")
     state.record.reveal(state.job_id, run.final)
+    note_opened(state, context)
     return model
 
 

@@ -64,13 +64,21 @@ class ConnectionGuard:
         crl: file of the revocation list; it may change at any time.
         root: certificate of the federation's authority.
         log: writes to the server's log.
+        on_revoked: called with name and certificate of a connection that is refused or cut because of the list.
 
     Raises:
         FederationError: there is no valid list at the start.
     """
 
-    def __init__(self, crl: Path, *, root: x509.Certificate, log: Callable[[str], None]) -> None:
-        self._crl, self._root, self._log = crl, root, log
+    def __init__(
+        self,
+        crl: Path,
+        *,
+        root: x509.Certificate,
+        log: Callable[[str], None],
+        on_revoked: Callable[[str, x509.Certificate], None] = lambda name, certificate: None,
+    ) -> None:
+        self._crl, self._root, self._log, self._on_revoked = crl, root, log, on_revoked
         self._content: bytes | None = crl_content(crl)
         self._revocations = parse_crl(self._content, root=root, where=crl)
         self._fault: str | None = None  # why no new connection is admitted
@@ -176,6 +184,7 @@ class ConnectionGuard:
                 self._log(f"connection of {guest.name!r} cannot be cut: {type(error).__name__}, trying again")
                 continue
             self._log(f"certificate of {guest.name!r} is revoked: its connection is cut")
+            self._on_revoked(guest.name, guest.certificate)
             self.leave(guest)
         return frozenset(out)
 
@@ -184,6 +193,8 @@ class ConnectionGuard:
         key = (guest.certificate.serial_number, why, self._revocations.number)
         if key not in self._refused:
             self._log(f"{guest.name!r} is not let in: {why}")
+            if why == REVOKED:
+                self._on_revoked(guest.name, guest.certificate)
         self._refused.add(key)
         return CallerError(why)
 

@@ -10,9 +10,12 @@ from __future__ import annotations
 import logging
 import sys
 
+from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_component import FLComponent
+from nvflare.apis.fl_context import FLContext
 
 from fedward.errors import FedwardError
+from fedward.flare.audit_trail.processes import note_process
 from fedward.flare.messages import guard, site_requests
 
 _log = logging.getLogger("fedward.door")
@@ -32,3 +35,8 @@ class SiteDoor(FLComponent):  # type: ignore[misc]
             site_requests.install()
         except (FedwardError, AttributeError) as error:
             sys.exit(f"fedward: site does not start: {error}")
+        note_process("process-started")
+
+    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
+        if event_type == EventType.SYSTEM_END:
+            note_process("process-stopped")

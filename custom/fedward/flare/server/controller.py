@@ -26,6 +26,7 @@ from fedward.aggregation.best import better, candidate
 from fedward.aggregation.coverage import Coverage, judge
 from fedward.errors import FederationError, FedwardError
 from fedward.flare import job_context
+from fedward.flare.audit_trail.job_trail import JobTrail
 from fedward.flare.protocol import Model, Reply, Task
 from fedward.flare.server.broadcast import POLL_S, Answers, Broadcaster
 from fedward.flare.server.finalization import Finalization
@@ -55,7 +56,7 @@ class FederatedRounds(Controller):  # type: ignore[misc]
         self._job: JobSpec = job_context.job_spec(fl_ctx)
         self._coverage = Coverage.of(self._job)
         self._recorder = Recorder(job_context.store_path(fl_ctx), fl_ctx.get_job_id(), log=self.logger.warning)
-        self._events = EventLog(job_context.run_folder(fl_ctx) / EVENTS_FILE, also=self._recorder)
+        self._events = EventLog(job_context.run_folder(fl_ctx) / EVENTS_FILE, also=JobTrail(self._recorder, fl_ctx))
         self._broadcaster = Broadcaster(self, self._job, self._events)
         store = fl_ctx.get_engine().get_component(PERSISTOR)
         if not isinstance(store, ModelStore):

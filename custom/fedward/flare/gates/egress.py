@@ -17,7 +17,7 @@ from nvflare.apis.fl_constant import FilterKey, FLContextKey, ReturnCode
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable
 
-from fedward.errors import GateError, PolicyError, shown
+from fedward.errors import AuditError, GateError, PolicyError, shown
 from fedward.flare.gates.audit import note_opened, note_update
 from fedward.flare.gates.gate import Gate, GateState, gate_state, task_of
 from fedward.flare.protocol import (
@@ -54,7 +54,8 @@ class EgressGate(Gate):
     from the hospital's list, rounded and with its minimum count, and in a round a finite difference of the agreed
     layout, with the protection that job and hospital agreed on. In an encrypted job, updates and counts leave only
     sealed, and the only model that may leave opened is the final one, as the ingress gate verified it. After any error,
-    one line of text leaves, and then no answer of this job.
+    one line of text leaves, and then no answer of this job; where only the hospital's audit log could not record an
+    answer, that answer alone does not leave.
     """
 
     title = "egress gate"
@@ -64,6 +65,9 @@ class EgressGate(Gate):
             reason = self.standing(fl_ctx)
             if reason is None:
                 return _passed(shareable, fl_ctx)
+        except AuditError as error:  # nothing left; whatever comes next is recorded first, or refused too
+            self.log_error(fl_ctx, f"{self.title} refused: {error}", fire_event=False)
+            reason = self.public_sentence(error)
         except Exception as error:  # noqa: BLE001 - fail closed on any error
             reason = self.latch(error, fl_ctx)
         return refuse(reason)

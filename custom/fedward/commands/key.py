@@ -9,6 +9,7 @@ from pathlib import Path
 import typer
 from cryptography import x509
 
+from fedward.commands.audit_notes import key_log, kit_log, note, recorded
 from fedward.commands.output_format import FORMAT, Format
 from fedward.encryption.keys.key import FederationKey, create_key
 from fedward.encryption.keys.key_file import (
@@ -50,6 +51,7 @@ def create(
     """Make a federation's first key, at one hospital. That hospital seals it to each of the others."""
     made = create_key(scheme)
     write_key(made, key)
+    note(key_log(key), "key-created", **_facts(made))
     typer.echo(f"{key}: made {_named(made)}")
     typer.echo("`fedward key seal` it to every other hospital")
 
@@ -65,15 +67,11 @@ def seal(
     held, sender = read_key(key), read_identity(kit)
     recipients = _recipients(to, sender)
     boxes = {name: seal_key(held, to=certificate, sender=sender) for name, certificate in recipients.items()}
+    with recorded(kit_log(kit), "key-sealed", sites=sorted(boxes), **_facts(held)):
+        paths = {name: _written(out / f"{name}.box", box) for name, box in boxes.items()}
     typer.echo(f"{sender.name} sealed {_named(held)}")
     for name, box in boxes.items():
-        path = out / f"{name}.box"
-        try:
-            write_atomic(path, box, mode=0o600)
-        except OSError as error:
-            what = "box cannot be written"
-            raise EncryptionError(what, where=path, value=error.strerror, remedy="give another folder") from None
-        typer.echo(f"for {name}: {path}")
+        typer.echo(f"for {name}: {paths[name]}")
         typer.echo(f"  fingerprint {fingerprint(box)}")
     typer.echo(
         "Send each box, then call each hospital on a number that you know, and read its fingerprint to each other. "
@@ -87,6 +85,15 @@ def seal(
                 "this box; carry it past them, or have each hospital make its own with `nvflare cert request`",
                 err=True,
             )
+
+
+def _written(path: Path, box: bytes) -> Path:
+    try:
+        write_atomic(path, box, mode=0o600)
+    except OSError as error:
+        what = "box cannot be written"
+        raise EncryptionError(what, where=path, value=error.strerror, remedy="give another folder") from None
+    return path
 
 
 def _recipients(certificates: list[Path], sender: Identity) -> dict[str, x509.Certificate]:
@@ -123,7 +130,10 @@ def open_(
     opened = open_box(content, owner=read_identity(kit))
     if expect is not None:
         _require_fingerprint(content, expect, box)
-    typer.echo(_stored(opened, key, destroy_old=destroy_old))
+    message = _stored(opened, key, destroy_old=destroy_old)
+    box_facts = {"site": opened.sender, "fingerprint": fingerprint(content)}
+    note(kit_log(kit), "key-opened", **box_facts, **_facts(opened.key))
+    typer.echo(message)
     typer.echo(f"  sealed by {opened.sender}, to {opened.recipient}")
     typer.echo(f"  fingerprint {fingerprint(content)}")
     if expect is None:
@@ -195,6 +205,7 @@ def rotate(
     made = create_key(old.scheme, generation=old.generation + 1)
     if destroy_old:
         done = replace_and_destroy(made, key)
+        note(key_log(key), "key-rotated", **_facts(made))
         typer.echo(f"{key}: now {_named(made)}{_destroyed(done)}")
         typer.echo(
             "`fedward key seal` it anew to every other hospital. Each of them holds the old key until it takes the "
@@ -203,6 +214,7 @@ def rotate(
         )
         return
     kept = replace_key(made, key)
+    note(key_log(key), "key-rotated", **_facts(made))
     typer.echo(f"{key}: now {_named(made)}; the old one is kept as {kept}")
     typer.echo(
         "`fedward key seal` it anew to every other hospital. Let jobs that run under the old key end first: the new "
@@ -225,3 +237,8 @@ def show(
 
 def _named(key: FederationKey) -> str:
     return f"key {grouped(key.key_id)}, generation {key.generation}, {key.scheme}"
+
+
+def _facts(key: FederationKey) -> dict[str, str | int]:
+    """Return what an audit log holds of a key; nothing of the secret."""
+    return {"key": key.key_id, "generation": key.generation}

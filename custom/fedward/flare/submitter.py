@@ -120,6 +120,14 @@ def require_signer(folder: Contents, root: Path) -> Signer:
     return person
 
 
+def signer_name(folder: Contents) -> str | None:
+    """Return the name of the person who signed a job that ``require_signer`` accepted; None without a certificate."""
+    try:
+        return _person(folder.files.get(CERTIFICATE, b"")).name
+    except JobError:
+        return None
+
+
 def _person(certificate: bytes) -> Signer:
     try:
         (found,) = load_pem_x509_certificates(certificate)

@@ -17,6 +17,9 @@ import pytest
 from nvflare.fuel.flare_api.api_spec import InvalidJobDefinition
 
 from fedward.aggregation.fedavg import weighted_mean
+from fedward.audit.note import own_account
+from fedward.audit.place import log_at
+from fedward.audit.verify import entries, verify
 from fedward.demo.compare import load_model
 from fedward.errors import JobError
 from fedward.flare.export import export_job
@@ -100,6 +103,44 @@ def test_flares_own_command_submits_the_exported_job_and_the_result_is_what_a_lo
     assert set(model) == set(expected)
     for name, array in expected.items():
         np.testing.assert_array_equal(model[name], array)
+    audited(running, job_id, rounds=job.federation.rounds)
+
+
+def audited(running: Running, job_id: str, *, rounds: int) -> None:
+    """The logs of server and sites have no fault, and hold each act of the job once, by whom."""
+    (person,) = running.kits.people
+    own, sites = own_account(), sorted(running.kits.sites)
+    server = acts_of(running.kits.server, job_id)
+    assert [act for act in server if act[0] != "round-complete"] == [
+        ("job-deployed", person),
+        ("job-launched", own),
+        ("job-started", own),
+        ("sites-admitted", own),
+        ("job-finished", own),
+    ]
+    assert [act for act in server if act[0] == "round-complete"] == [("round-complete", own)] * rounds
+    whole = list(entries(log_at(running.kits.server)))
+    assert [one.who for one in whole if one.what == "job-submitted"][:1] == [person]
+    assert sorted(one.who for one in whole if one.what == "signed-in") == sites
+    assert [one.what for one in whole][:1] == ["process-started"]
+    for site in sites:
+        found = acts_of(running.kits.sites[site], job_id)
+        assert found == [
+            ("job-deployed", person),
+            ("job-launched", person),
+            ("admitted", own),
+            *[("update-left", own)] * rounds,
+            ("run-ended", own),
+        ]
+        assert verify(log_at(running.kits.sites[site])).sealed_by == "site"
+    assert verify(log_at(running.kits.server)).sealed_by == "own"
+
+
+def acts_of(kit: Path, job_id: str) -> list[tuple[str, str]]:
+    log = log_at(kit)
+    assert log.path == kit / "audit" / "audit.jsonl"
+    assert verify(log).torn_bytes == 0
+    return [(one.what, one.who) for one in entries(log) if one.about.get("job") == job_id]
 
 
 def test_a_job_that_carries_code_is_refused(running: Running, tmp_path: Path) -> None:

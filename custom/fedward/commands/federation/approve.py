@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from fedward.commands.audit_notes import federation_log, note
 from fedward.commands.federation.options import FILE, OUT
 from fedward.commands.output_format import FORMAT, Format
 from fedward.provisioning.crl import CRL_FILE
@@ -35,6 +36,8 @@ def approve(
     from fedward.flare.kits.distributed import approve as sign
 
     approved = sign(request, read_federation(file), out, expect=expect, days=days)
+    log = federation_log(approved.path.parent.parent)
+    note(log, "request-approved", name=approved.name, fingerprint=expect)
     show_signed(approved, format)
 
 

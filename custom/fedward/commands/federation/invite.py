@@ -7,6 +7,7 @@ from pathlib import Path
 
 import typer
 
+from fedward.commands.audit_notes import federation_log, note
 from fedward.commands.federation.extras import extras_for
 from fedward.commands.federation.options import FILE, OUT, TEMPLATES
 from fedward.commands.output_format import FORMAT, Format
@@ -27,6 +28,7 @@ def invite(
 
     spec = read_federation(file)
     invited = write_invitation(spec, name, out, extras=extras_for(name, spec, file, templates))
+    note(federation_log(invited.path.parent.parent), "invited", name=name)
     if format is Format.json:
         typer.echo(json.dumps({"invitation": str(invited.path), "authority": invited.authority}, indent=2))
         return

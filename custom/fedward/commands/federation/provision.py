@@ -7,6 +7,7 @@ from pathlib import Path
 
 import typer
 
+from fedward.commands.audit_notes import federation_log, note
 from fedward.commands.federation.extras import extras_for
 from fedward.commands.federation.options import OUT, TEMPLATES
 from fedward.commands.output_format import FORMAT, Format
@@ -46,6 +47,8 @@ def provision(
     new = plan.names("new")
     extras = {name: extras_for(name, spec, file, templates) for name in sorted(new)}
     kits = make(spec, out, extras=extras, only=only, anew=anew)
+    if new:
+        note(federation_log(kits.folder.parent), "kits-provisioned", name=spec.name, sites=sorted(new))
     if format is Format.text:
         for name in sorted(new):
             typer.echo(f"kit  {kits.folder / name}")

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import typer
 
+from fedward.commands.audit_notes import federation_log, note
 from fedward.commands.federation.options import FEDERATION, NAME, OUT, SERVER, folder_of
-from fedward.commands.federation.revoke import show_revoked
+from fedward.commands.federation.revoke import note_revoked, show_revoked
 from fedward.commands.output_format import FORMAT, Format
 from fedward.provisioning.participants import Kind
 from fedward.provisioning.revocation import revoke as put_out
@@ -28,11 +29,14 @@ def renew(
     """Issue a new certificate before the old one ends. The key stays, and no other kit changes."""
     folder = folder_of(out, federation)
     if revoke_old:
-        show_revoked(put_out(name, folder, reason="superseded", server=server, older_alone=True), format)
+        revoked = put_out(name, folder, reason="superseded", server=server, older_alone=True)
+        note_revoked(revoked, folder, reason="superseded")
+        show_revoked(revoked, format)
         return
     from fedward.flare.kits.renew import renew as issue
 
     renewed = issue(name, folder, days=days)
+    note(federation_log(folder.root), "certificate-renewed", name=name)
     if format is Format.json:
         answer = {"path": str(renewed.path), "in_place": renewed.in_place, "not_after": str(renewed.not_after)}
         typer.echo(json.dumps(answer, indent=2))

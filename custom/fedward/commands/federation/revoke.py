@@ -7,8 +7,10 @@ from pathlib import Path
 
 import typer
 
+from fedward.commands.audit_notes import federation_log, note
 from fedward.commands.federation.options import FEDERATION, NAME, OUT, SERVER, folder_of
 from fedward.commands.output_format import FORMAT, Format
+from fedward.provisioning.folder import FederationFolder
 from fedward.provisioning.inventory import Reason
 from fedward.provisioning.participants import Kind
 from fedward.provisioning.revocation import Revoked
@@ -25,7 +27,16 @@ def revoke(
 ) -> None:
     """Revoke all certificates of a participant at once. The server's revocation list names them, and the server
     cuts their connections."""
-    show_revoked(put_out(name, folder_of(out, federation), reason=reason, server=server), format, rotate=True)
+    folder = folder_of(out, federation)
+    revoked = put_out(name, folder, reason=reason, server=server)
+    note_revoked(revoked, folder, reason=reason)
+    show_revoked(revoked, format, rotate=True)
+
+
+def note_revoked(revoked: Revoked, folder: FederationFolder, *, reason: Reason) -> None:
+    """Record in the operator's audit log which certificates were revoked."""
+    serials = list(revoked.serials)
+    note(federation_log(folder.root), "certificates-revoked", name=revoked.name, serials=serials, reason=reason)
 
 
 def show_revoked(revoked: Revoked, format: Format, *, rotate: bool = False) -> None:

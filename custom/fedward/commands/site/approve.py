@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pwd
 import shutil
 import sys
 import textwrap
@@ -15,11 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from fedward.audit.note import local_account
+from fedward.commands.audit_notes import note, recorded, site_log
 from fedward.commands.output_format import FORMAT, Format
 from fedward.errors import FedwardError, JobError, PolicyError, SettingsError
 from fedward.settings import JOB_FILE, JobSpec, SitePolicy, parse, read_job, read_site
 
 if TYPE_CHECKING:
+    from fedward.audit.log import AuditLog
     from fedward.dataset.manifest import Manifest
     from fedward.privacy.budget_plan import SitePlan
     from fedward.privacy.policy.approvals import Approval, Origin
@@ -46,9 +47,10 @@ def approve(
     if [job is not None, revoke is not None, list_].count(True) != 1:
         raise SettingsError("give one of JOB, --revoke HASH and --list", where="site approve")
     if job is not None:
-        _look(_Looked.at(job, policy, site_toml), policy, folder, yes=yes, format=format)
+        _look(_Looked.at(job, policy, site_toml), policy, folder, site_log(site_toml), yes=yes, format=format)
     elif revoke is not None:
         _revoke(policy, folder, revoke, format)
+        note(site_log(site_toml), "approval-revoked", hash=revoke)
     else:
         _list(folder, format)
 
@@ -182,8 +184,9 @@ def _against(spec: JobSpec, policy: SitePolicy) -> tuple[str, ...]:
     return tuple(finding.text for finding in findings if finding.level == "error")
 
 
-def _look(looked: _Looked, policy: SitePolicy, folder: Path, *, yes: bool, format: Format) -> None:
+def _look(looked: _Looked, policy: SitePolicy, folder: Path, log: AuditLog, *, yes: bool, format: Format) -> None:
     from fedward.privacy.policy.approvals import approve as write
+    from fedward.privacy.policy.job_hash import policy_hash
 
     if format is Format.text:
         _show(looked)
@@ -195,7 +198,8 @@ def _look(looked: _Looked, policy: SitePolicy, folder: Path, *, yes: bool, forma
     if not yes and not typer.confirm("Approve this job?", err=True):
         _answer(looked, "not approved", format)
         raise typer.Exit(1)
-    write(folder, looked.spec, policy=policy, by=_who(), now=datetime.now(UTC))
+    with recorded(log, "approved", name=looked.spec.job.name, hash=looked.hash, policy=policy_hash(policy)):
+        write(folder, looked.spec, policy=policy, by=local_account(), now=datetime.now(UTC))
     _answer(looked, "approved", format)
 
 
@@ -247,7 +251,7 @@ def _answer(looked: _Looked, state: str, format: Format) -> None:
 def _revoke(policy: SitePolicy, folder: Path, found: str, format: Format) -> None:
     from fedward.privacy.policy.approvals import revoke
 
-    record = revoke(folder, found, by=_who(), now=datetime.now(UTC))
+    record = revoke(folder, found, by=local_account(), now=datetime.now(UTC))
     still = [name for name in ("approved_jobs", "auto_approve") if _may_still(policy, name, found)]
     if format is Format.json:
         typer.echo(json.dumps({"hash": found, "record": str(record), "may_still_run_by": still}))
@@ -286,13 +290,3 @@ def _list(folder: Path, format: Format) -> None:
         )
     if not entries:
         typer.echo("no job is approved here")
-
-
-def _who() -> str:
-    """Return the operating system's account, and with sudo the user who called it."""
-    try:
-        name = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        name = str(os.getuid())
-    borrowed = os.environ.get("SUDO_USER", "")
-    return (f"{name} for {borrowed}" if name == "root" and borrowed.isalnum() else name)[:64]

@@ -13,6 +13,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 from rich.table import Table
 
+from fedward.commands.audit_notes import note, site_log
 from fedward.commands.output_format import FORMAT, Format
 from fedward.commands.site.options import SITE_TOML
 from fedward.errors import CohortError, SettingsError
@@ -64,8 +65,10 @@ def index(
             if isinstance(refusal, QuarantineError):
                 _show_refused(refusal.table, read_account(policy.cohorts[name].index), name)
             refusals.append(refusal)
+            note(site_log(site_toml), "cohort-refused", cohort=name, reason=refusal.what)
         else:
             summaries.append(summarise(manifest, policy.cohorts[name].index))
+            _note_cohort(site_toml, summaries[-1])
     if format is Format.json:
         typer.echo(json.dumps([_content(summary, answers.get(summary.cohort)) for summary in summaries], indent=2))
     else:
@@ -77,6 +80,13 @@ def index(
         typer.echo(f"fedward: {earlier}", err=True)
     if refusals:
         raise refusals[-1]
+
+
+def _note_cohort(site_toml: Path, made: Summary) -> None:
+    """Record in the hospital's audit log that a cohort was made, in counts."""
+    quarantined = sum(count for _, count, _ in made.quarantined)
+    counts = {"images": made.images, "patients": made.patients, "quarantined": quarantined}
+    note(site_log(site_toml), "cohort-indexed", cohort=made.cohort, **counts)
 
 
 def _chosen(policy: SitePolicy, cohort: str | None, *, pacs: bool) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import typer
 
+from fedward.commands.audit_notes import kit_log, note
 from fedward.commands.output_format import FORMAT, Format
 from fedward.errors import FederationError
 
@@ -60,6 +61,8 @@ def _join(signed: Path, request: Path, kit: Path, authority: str, format: Format
     from fedward.flare.kits.join import join as make
 
     joined = make(signed, request, kit, authority=authority)
+    if joined.done != "kept":
+        note(kit_log(joined.kit), "kit-joined", name=joined.name, way=joined.done)
     if format is Format.json:
         typer.echo(
             json.dumps({"kit": str(joined.kit), "done": joined.done, "not_after": str(joined.not_after)}, indent=2)

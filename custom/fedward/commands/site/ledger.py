@@ -12,6 +12,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from fedward.commands.audit_notes import note, site_log
 from fedward.commands.output_format import FORMAT, Format
 from fedward.commands.site.options import SITE_TOML
 from fedward.errors import LedgerError
@@ -42,8 +43,11 @@ def ledger(
     changed."""
     policy = read_site(site_toml)
     book = _open(policy, create=create)
+    if create:
+        note(site_log(site_toml), "ledger-created", file=policy.ledger.name)
     if settle is not None:
         answer, message = _settle(policy, settle)
+        note(site_log(site_toml), "ledger-settled", job=settle, steps=answer["refunded_steps"])
     elif plot is not None:
         answer, message = _plot(book, policy, plot)
     elif create or verify:

@@ -17,7 +17,8 @@ from nvflare.apis.fl_constant import FilterKey, FLContextKey, ReturnCode
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable
 
-from fedward.errors import GateError, PolicyError, shown
+from fedward.errors import AuditError, GateError, PolicyError, shown
+from fedward.flare.gates.audit import note_opened, note_update
 from fedward.flare.gates.gate import Gate, GateState, gate_state, task_of
 from fedward.flare.protocol import (
     CONFIRM,
@@ -53,7 +54,8 @@ class EgressGate(Gate):
     from the hospital's list, rounded and with its minimum count, and in a round a finite difference of the agreed
     layout, with the protection that job and hospital agreed on. In an encrypted job, updates and counts leave only
     sealed, and the only model that may leave opened is the final one, as the ingress gate verified it. After any error,
-    one line of text leaves, and then no answer of this job.
+    one line of text leaves, and then no answer of this job; where only the hospital's audit log could not record an
+    answer, that answer alone does not leave.
     """
 
     title = "egress gate"
@@ -63,6 +65,9 @@ class EgressGate(Gate):
             reason = self.standing(fl_ctx)
             if reason is None:
                 return _passed(shareable, fl_ctx)
+        except AuditError as error:  # nothing left; whatever comes next is recorded first, or refused too
+            self.log_error(fl_ctx, f"{self.title} refused: {error}", fire_event=False)
+            reason = self.public_sentence(error)
         except Exception as error:  # noqa: BLE001 - fail closed on any error
             reason = self.fail(error, fl_ctx)
         return refuse(reason)
@@ -97,14 +102,16 @@ def _passed(shareable: Shareable, context: FLContext) -> Shareable:
     if state.job.encryption is None:
         if parts.get(COUNTS):
             raise GateError("counts would leave in the clear")
-        _leaves(update, state)
+        _leaves(update, state, context)
         return to_shareable(Reply(metrics=metrics, update=update.made if update else None))
     start = time.perf_counter()
     sealed = _sealed(update, parts.get(COUNTS, {}), headers.get(PATIENTS), state, task)
     if update is not None:
         metrics |= _seal_seconds(time.perf_counter() - start, state)
-    _leaves(update, state)
-    return to_shareable(Reply(metrics=metrics, sealed=sealed, model=_opened(state) if task is Task.OPEN else None))
+    _leaves(update, state, context)
+    return to_shareable(
+        Reply(metrics=metrics, sealed=sealed, model=_opened(state, context) if task is Task.OPEN else None)
+    )
 
 
 def _refusal(shareable: Shareable, headers: Mapping[str, Any], context: FLContext) -> Shareable:
@@ -204,11 +211,12 @@ def _update(
     return _Update(made, model, hand.identity, number)
 
 
-def _leaves(update: _Update | None, state: GateState) -> None:
+def _leaves(update: _Update | None, state: GateState, context: FLContext) -> None:
     """Record that a round's update leaves, before it leaves; no update of an earlier round can leave later."""
     if update is not None:
         number, model = update.round_number, update.identity
         state.record.leave(state.job_id, round_number=number, model=model, repeats=state.repeats)
+        note_update(state, context, round_number=number)
 
 
 def _sealed(
@@ -235,7 +243,7 @@ def _sealed(
     return sealed
 
 
-def _opened(state: GateState) -> Weights:
+def _opened(state: GateState, context: FLContext) -> Weights:
     """Return the final model, as the ingress gate verified it: one per job, and only if the job sets ``open_final``.
 
     The opening is recorded before the model is returned.
@@ -250,6 +258,7 @@ def _opened(state: GateState) -> Weights:
     if run.final is None:
         raise GateError("no final model was settled here")
     state.record.reveal(state.job_id, run.final)
+    note_opened(state, context)
     return model
 
 

@@ -12,6 +12,7 @@ from nvflare.apis.fl_context import FLContext
 
 from fedward.errors import EncryptionError, FedwardError, GateError, LedgerIOError, RepeatError
 from fedward.flare import job_context
+from fedward.flare.audit_trail.notes import note
 from fedward.flare.gates.secure_aggregation import SecureAggregation
 from fedward.flare.gates.task_order import TaskOrder
 from fedward.flare.protocol import Task
@@ -197,6 +198,8 @@ class Gate(Filter):  # type: ignore[misc]
                 self.log_error(context, f"{self.title} refused: {error}", fire_event=False)
             else:
                 self.log_exception(context, f"{self.title} failed", fire_event=False)
+        with contextlib.suppress(Exception):
+            note(context, "gate-refused", reason=reason)
         # a sum that does not verify, or a false statement: no process of this site continues the run
         with contextlib.suppress(Exception):
             if isinstance(error, GateError | EncryptionError):

@@ -21,9 +21,11 @@ from nvflare.private.fed.server.job_meta_validator import JobMetaValidator
 from nvflare.private.fed.utils.app_deployer import AppDeployer
 from nvflare.private.fed.utils.fed_utils import get_job_launcher
 
+from fedward.audit.note import own_account
 from fedward.errors import FederationError, JobError
+from fedward.flare.audit_trail.notes import checked
 from fedward.flare.job_checks.form import refusal, require_deployable, require_laid_out
-from fedward.flare.submitter import ROOT, require_signer
+from fedward.flare.submitter import ROOT, require_signer, signer_name
 from fedward.privacy.policy.canonical_job import require_job
 from fedward.privacy.policy.job_archive import read_archive, read_archive_file
 from fedward.privacy.policy.job_meta import is_folder
@@ -34,11 +36,12 @@ class CanonicalValidator(JobMetaValidator):  # type: ignore[misc]
 
     def validate(self, job_name: str, job_data: bytes | str) -> tuple[bool, str, dict[str, Any]]:
         """Validate with our check, then FLARE's. ``job_data`` is a zip archive or the path of one."""
-        reason = refusal(lambda: check_submitted(job_name, job_data, root=Path.cwd() / "startup" / ROOT))
-        if reason is not None:
-            return False, reason, {}
-        checked: tuple[bool, str, dict[str, Any]] = super().validate(job_name, job_data)
-        return checked
+        who: list[str] = []
+        reason = refusal(lambda: who.append(check_submitted(job_name, job_data, root=Path.cwd() / "startup" / ROOT)))
+        valid, said, meta = (False, reason, {}) if reason is not None else super().validate(job_name, job_data)
+        name, why = str(job_name), None if valid else str(said)
+        checked("job-submitted", "job-rejected", why, who="".join(who), job=None, name=name)
+        return valid, said, meta
 
 
 class CanonicalDeployer(AppDeployer):  # type: ignore[misc]
@@ -55,19 +58,23 @@ class CanonicalDeployer(AppDeployer):  # type: ignore[misc]
     ) -> str | None:
         """Run our check, then FLARE's deployment; return the reason of a refusal, or None."""
 
+        who: list[str | None] = []
+
         def check() -> None:
             app = read_archive(app_data)
             require_deployable(app, job_meta, job_id=job_id, app_name=app_name, workspace=workspace, site=None)
+            who.append(signer_name(app))
 
         reason = refusal(check)
+        checked("job-deployed", "job-refused", reason, who=who[0] if who else None, job=job_id)
         if reason is not None:
             return reason
         err: str | None = super().deploy(workspace, job_id, job_meta, app_name, app_data, fl_ctx)
         return err
 
 
-def check_submitted(job_name: str, job_data: bytes | str, *, root: Path) -> None:
-    """Refuse a submitted job that is not canonical in every byte.
+def check_submitted(job_name: str, job_data: bytes | str, *, root: Path) -> str:
+    """Refuse a submitted job that is not canonical in every byte; return the name of the person who signed it.
 
     Args:
         job_name: name of the folder, as FLARE's console reports it; `nvflare job submit` chooses a name itself.
@@ -84,7 +91,7 @@ def check_submitted(job_name: str, job_data: bytes | str, *, root: Path) -> None
     else:
         folder = read_archive_file(Path(job_data), below=job_name)
     require_job(folder)
-    require_signer(folder, root)
+    return require_signer(folder, root).name
 
 
 def launcher_of_canonical(job_meta: Mapping[str, Any], fl_ctx: FLContext) -> JobLauncherSpec:
@@ -96,6 +103,7 @@ def launcher_of_canonical(job_meta: Mapping[str, Any], fl_ctx: FLContext) -> Job
     workspace = fl_ctx.get_prop(FLContextKey.WORKSPACE_OBJECT)
     job_id = job_meta.get(JobMetaKey.JOB_ID.value)
     reason = refusal(lambda: require_laid_out(job_meta, job_id=str(job_id), workspace=workspace, site=None))
+    checked("job-launched", "job-refused", reason, who=own_account(), job=job_id)
     if reason is not None:
         raise JobError(reason)
     return get_job_launcher(dict(job_meta), fl_ctx)

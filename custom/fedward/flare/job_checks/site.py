@@ -24,7 +24,9 @@ from nvflare.private.fed.client.scheduler_cmds import StartJobProcessor
 from nvflare.private.fed.client.training_cmds import DeployProcessor
 
 from fedward.errors import JobError
+from fedward.flare.audit_trail.notes import checked
 from fedward.flare.job_checks.form import OWN, refusal, require_deployable, require_laid_out
+from fedward.flare.submitter import signer_name
 from fedward.privacy.policy.job_archive import Contents, read_archive
 from fedward.privacy.policy.job_meta import require_unchanged
 
@@ -37,6 +39,8 @@ class _Deployed:
     app: str
     """SHA-256 of the app's names and bytes."""
     meta: Mapping[str, Any]
+    signer: str | None
+    """Person who signed the app, by the certificate."""
 
 
 class _Deployments:
@@ -70,6 +74,12 @@ class _Deployments:
         with self._lock:
             self._known.pop(job_id, None)
 
+    def signer(self, job_id: object) -> str | None:
+        """Return the person who signed a deployed job; None where none was deployed under this id."""
+        with self._lock:
+            known = self._known.get(job_id) if type(job_id) is str else None
+        return None if known is None else known.signer
+
     def of(self, job_id: str) -> _Deployed:
         with self._lock:
             known = self._known.get(job_id)
@@ -89,6 +99,8 @@ class CanonicalDeploy(DeployProcessor):  # type: ignore[misc]
         deployed: list[_Deployed] = []
         with ExitStack() as held:
             reason = refusal(lambda: deployed.append(_check_deploy(req, app_ctx, held)))
+            who = deployed[0].signer if deployed else None
+            checked("job-deployed", "job-refused", reason, who=who, job=req.get_header(RequestHeader.JOB_ID))
             if reason is not None:
                 return error_reply(f"{OWN}{reason}")
             job_id = req.get_header(RequestHeader.JOB_ID)
@@ -105,6 +117,8 @@ class CanonicalStart(StartJobProcessor):  # type: ignore[misc]
         """Check the request and the run folder; then do FLARE's own work."""
         with ExitStack() as held:
             reason = refusal(lambda: _check_start(req, app_ctx, held))
+            job_id = req.get_header(RequestHeader.JOB_ID)
+            checked("job-launched", "job-refused", reason, who=_DEPLOYMENTS.signer(job_id), job=job_id)
             if reason is not None:
                 return Message(topic=f"reply_{req.topic}", body=f"{ERROR_MSG_PREFIX}: {OWN}{reason}")
             return super().process(req, app_ctx)
@@ -126,7 +140,7 @@ def _check_deploy(req: Message, engine: ClientEngineInternalSpec, held: ExitStac
     name = req.get_header(RequestHeader.APP_NAME)
     site = engine.get_client_name()
     reported = require_deployable(app, meta, job_id=job_id, app_name=name, workspace=workspace, site=site)
-    return _Deployed(_digest(app), reported)
+    return _Deployed(_digest(app), reported, signer_name(app))
 
 
 def _check_start(req: Message, engine: ClientEngineInternalSpec, held: ExitStack) -> None:

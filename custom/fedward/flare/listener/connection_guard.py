@@ -69,6 +69,7 @@ class ConnectionGuard:
         root: certificate of the federation's authority.
         log: writes to the server's log.
         now: clock, by which certificates end.
+        on_revoked: called with name and certificate of a connection that is refused or cut because of the list.
 
     Raises:
         FederationError: there is no valid list at the start.
@@ -81,8 +82,9 @@ class ConnectionGuard:
         root: x509.Certificate,
         log: Callable[[str], None],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        on_revoked: Callable[[str, x509.Certificate], None] = lambda name, certificate: None,
     ) -> None:
-        self._crl, self._root, self._log, self._now = crl, root, log, now
+        self._crl, self._root, self._log, self._now, self._on_revoked = crl, root, log, now, on_revoked
         self._content: bytes | None = crl_content(crl)
         self._revocations = parse_crl(self._content, root=root, where=crl)
         self._fault: str | None = None  # why no new connection is admitted
@@ -190,6 +192,8 @@ class ConnectionGuard:
                 continue
             how = "is revoked" if why == REVOKED else "has expired"
             self._log(f"certificate of {guest.name!r} {how}: its connection is cut")
+            if why == REVOKED:
+                self._on_revoked(guest.name, guest.certificate)
             self.leave(guest)
         return frozenset(names)
 
@@ -204,6 +208,8 @@ class ConnectionGuard:
         key = (guest.certificate.serial_number, why, self._revocations.number)
         if key not in self._refused:
             self._log(f"{guest.name!r} is not let in: {why}")
+            if why == REVOKED:
+                self._on_revoked(guest.name, guest.certificate)
         self._refused.add(key)
         return CallerError(why)
 

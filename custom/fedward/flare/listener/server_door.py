@@ -26,6 +26,8 @@ from nvflare.fuel.f3.drivers.grpc_driver import GrpcDriver
 
 from fedward.encryption.keys.site_identity import read_certificate
 from fedward.errors import FederationError, FedwardError
+from fedward.flare.audit_trail.processes import note_process, note_revoked
+from fedward.flare.audit_trail.sign_ins import SignIns
 from fedward.flare.console import job_states, sessions
 from fedward.flare.job_checks import server as job_door
 from fedward.flare.listener import certificate_watch, grpc_driver
@@ -54,6 +56,7 @@ class ServerDoor(FLComponent):  # type: ignore[misc]
         super().__init__()
         self._server: Any = None
         self._supervisor: Supervisor | None = None
+        self._sign_ins = SignIns()
         try:
             if guard.main_module() in guard.JOB_PROCESSES:  # FLARE builds the components there again
                 guard.install(guard.MessageGuard())
@@ -80,6 +83,7 @@ class ServerDoor(FLComponent):  # type: ignore[misc]
             certificates=lambda: doorkeeper.certificates,
             log=_log.warning,
         ).start()
+        note_process("process-started")
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
         if event_type == EventType.SYSTEM_BOOTSTRAP:
@@ -89,6 +93,8 @@ class ServerDoor(FLComponent):  # type: ignore[misc]
         elif event_type == EventType.JOB_COMPLETED and self._supervisor is not None:
             data = fl_ctx.get_prop(FLContextKey.EVENT_DATA) or {}
             self._supervisor.archived(str(data.get(JobMetaKey.JOB_ID.value)))
+        elif event_type == EventType.SYSTEM_END:
+            note_process("process-stopped")
 
     def _sign_out(self, names: Iterable[str]) -> None:
         """Sign these clients out, as FLARE does after a long silence: they get no more jobs."""
@@ -104,7 +110,9 @@ class ServerDoor(FLComponent):  # type: ignore[misc]
 
     def _clients(self) -> dict[str, float]:
         """Return each client's last heartbeat: name in its certificate -> seconds since the epoch."""
-        return {client.name: float(client.last_connect_time) for client in self._by_token().values()}
+        clients = self._by_token()
+        self._sign_ins.seen({token: client.name for token, client in clients.items()})
+        return {client.name: float(client.last_connect_time) for client in clients.values()}
 
 
 def connection_guard_of(kit: Path) -> ConnectionGuard:
@@ -122,7 +130,8 @@ def connection_guard_of(kit: Path) -> ConnectionGuard:
     """
     files = ServerFiles.of(kit / "startup")
     _require_guarded(kit / "startup" / "fed_server.json")
-    doorkeeper = ConnectionGuard(kit / "local" / CRL_FILE, root=read_certificate(files.root), log=_log.warning)
+    root = read_certificate(files.root)
+    doorkeeper = ConnectionGuard(kit / "local" / CRL_FILE, root=root, log=_log.warning, on_revoked=note_revoked)
     GrpcDriver.setup_grpc_env_var()  # FLARE's own settings: gRPC reads them at its first server, in ``prove_floor``
     prove_floor(files)
     grpc_driver.install(doorkeeper)

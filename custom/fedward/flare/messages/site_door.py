@@ -11,9 +11,12 @@ import logging
 import sys
 from pathlib import Path
 
+from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_component import FLComponent
+from nvflare.apis.fl_context import FLContext
 
 from fedward.errors import FedwardError
+from fedward.flare.audit_trail.processes import note_process
 from fedward.flare.listener import certificate_watch
 from fedward.flare.messages import guard, site_requests
 from fedward.flare.supervisor import reactions, single_process, waits
@@ -42,3 +45,8 @@ class SiteDoor(FLComponent):  # type: ignore[misc]
                 single_process.hold(Path.cwd())
         except (FedwardError, OSError, AttributeError) as error:
             sys.exit(f"fedward: site does not start: {error}")
+        note_process("process-started")
+
+    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
+        if event_type == EventType.SYSTEM_END:
+            note_process("process-stopped")

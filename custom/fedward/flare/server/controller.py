@@ -25,6 +25,7 @@ from fedward.aggregation.best import better, candidate
 from fedward.aggregation.coverage import Coverage, judge
 from fedward.errors import FederationError, FedwardError
 from fedward.flare import job_context
+from fedward.flare.audit_trail.job_trail import JobTrail
 from fedward.flare.protocol import Reply, Task
 from fedward.flare.server.admission import admitted, admitted_again, begin
 from fedward.flare.server.broadcast import POLL_S, Broadcaster, Carried, Enough, nobody
@@ -60,7 +61,10 @@ class FederatedRounds(Controller):  # type: ignore[misc]
         self._run_folder, self._folder = job_context.run_folder(fl_ctx), job_context.checkpoint_folder(fl_ctx)
         self._recorder = Recorder(job_context.store_path(fl_ctx), self._job_id, log=self.logger.warning)
         self._events = EventLog(
-            self._folder / EVENTS_FILE, copy=self._run_folder / EVENTS_FILE, also=self._recorder, keep=True
+            self._folder / EVENTS_FILE,
+            copy=self._run_folder / EVENTS_FILE,
+            also=JobTrail(self._recorder, fl_ctx),
+            keep=True,
         )
         self._broadcaster = Broadcaster(self, self._job, self._events, clock=self._clock)
         store = fl_ctx.get_engine().get_component(PERSISTOR)

@@ -15,6 +15,7 @@ from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 
 from fedward.errors import (
+    AuditError,
     CohortError,
     EncryptionError,
     FedwardError,
@@ -24,12 +25,13 @@ from fedward.errors import (
     SettingsError,
 )
 from fedward.flare import job_context
+from fedward.flare.audit_trail import notes
 from fedward.flare.protocol import (
     REFUSED_AT_DOOR,
     Task,
     refuse,
 )
-from fedward.flare.refusal import Code, code_of
+from fedward.flare.refusal import SENTENCES, Code, code_of
 from fedward.flare.site.settlement import end_process
 from fedward.flare.site.site_job import AbortedError, SiteJob
 
@@ -52,12 +54,12 @@ class HospitalExecutor(Executor):  # type: ignore[misc]
             return self._site.answer(Task(task_name), shareable, abort=abort_signal)
         except AbortedError:
             return refuse(Code.STOPPED)
-        except (CohortError, JobError, SettingsError, LedgerError, GateError, EncryptionError) as error:
+        except (AuditError, CohortError, JobError, SettingsError, LedgerError, GateError, EncryptionError) as error:
             self.log_error(fl_ctx, f"this site takes no part: {error}", fire_event=False)
-            return refuse(code_of(error))
+            return _refused(code_of(error), task_name, fl_ctx)
         except Exception as error:  # noqa: BLE001 - a site must answer after any error, and must not send a traceback
             self.log_exception(fl_ctx, f"{task_name} failed", fire_event=False)
-            return refuse(code_of(error))
+            return _refused(code_of(error), task_name, fl_ctx)
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
         """Return the steps that never began to the ledger, at the end of this process, whatever the job's outcome.
@@ -84,3 +86,9 @@ class HospitalExecutor(Executor):  # type: ignore[misc]
         policy = job_context.site_policy(context)
         if policy.ledger.is_file():
             end_process(policy, context.get_job_id(), ordinary=not self._aborted)
+
+
+def _refused(code: Code, task: str, context: FLContext) -> Shareable:
+    """Return the refusal for the gate, and record it in the hospital's audit log."""
+    notes.note(context, "task-refused", task=task, reason=SENTENCES[code])
+    return refuse(code)

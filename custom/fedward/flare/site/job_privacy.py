@@ -47,6 +47,11 @@ class Protection:
         """True if the job is differentially private; then nothing derived from training data leaves without noise."""
         return self.agreement.mechanism != "none"
 
+    @property
+    def known(self) -> bool:
+        """True if the hospital's ledger knows the run already, so that this process continues it."""
+        return any(job.job_id == self._job_id for job in self._ledger.jobs())
+
     def admit(self, patients: Collection[str]) -> dict[str, Any]:
         """Charge the whole job, or record that it protects nobody; return the facts that the server may know.
 

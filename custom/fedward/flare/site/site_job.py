@@ -16,6 +16,7 @@ from nvflare.apis.signal import Signal
 
 from fedward import __version__
 from fedward.flare import job_context
+from fedward.flare.audit_trail import notes
 from fedward.flare.gates.egress import require_gates
 from fedward.flare.messages import guard
 from fedward.flare.protocol import PATIENTS, ROUND_NUMBER, Reply, Task, content_of, global_weights, to_shareable
@@ -28,7 +29,7 @@ from fedward.privacy.disclosure.metric_registry import DETAILS
 from fedward.privacy.disclosure.release import release
 from fedward.privacy.disclosure.rule import Rule
 from fedward.privacy.policy.approvals import Way, admission
-from fedward.privacy.policy.job_hash import job_hash
+from fedward.privacy.policy.job_hash import job_hash, policy_hash
 from fedward.weights import difference
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class SiteJob:
         self._run = run_of(self._job_id, job_hash(self._job))
         self._origin = origin_of(self._job, self._policy, context)
         self._protection = Protection(self._job, self._policy, job_id=self._job_id, origin=self._origin)
+        self._note = notes.for_job(context)
         self._prepared: Prepared | None = None
         self._tasks: dict[Task, Callable[[Shareable, Signal], Reply]] = {
             Task.ADMIT: self._admit,
@@ -118,6 +120,7 @@ class SiteJob:
         """
         if end_process(self._policy, self._job_id, ordinary=ordinary):
             self._own.remove_state()
+            self._note("run-ended", name=self._job.job.name)
 
     def _prepare(self) -> Prepared:
         """Charge the ledger, then make the trainer; the first call does it, later calls return the same.
@@ -136,13 +139,28 @@ class SiteJob:
         cohort = self._policy.cohorts[self._job.data.cohort]
         manifest, least = read_manifest(cohort.index), cohort.min_patients
         patients = select(self._job, [manifest], site=self._name, min_patients=least).train_patients
+        known = self._protection.known
         charge = self._protection.admit(patients)
+        self._note("continued" if known else "admitted", **self._admission(len(patients)))
         private = self._protection.private
         trainer = Trainer(self._job, [manifest], site=self._name, min_patients=least, private=private)
         run = job_context.open_record(self._policy).find(self._job_id)
         self._own.restore(trainer.kept, run=self._run, left=-1 if run is None else run.left)
         self._prepared = Prepared(trainer=trainer, manifest=manifest, patients=patients, charge=charge)
         return self._prepared
+
+    def _admission(self, patients: int) -> dict[str, str | int]:
+        """Return the facts of the job's admission for this hospital's audit log."""
+        job, policy = self._job, self._policy
+        return {
+            "name": job.job.name,
+            "hash": job_hash(job),
+            "cohort": job.data.cohort,
+            "way": admission(job, policy, origin=self._origin),
+            "policy": policy_hash(policy),
+            "protection": job.privacy.mechanism,
+            "patients": patients,
+        }
 
     def _admit(self, data: Shareable, abort: Signal) -> Reply:
         here = self._prepare()

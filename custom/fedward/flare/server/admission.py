@@ -46,7 +46,7 @@ def admitted(
         reported = {name: value for name, value in answers.replies[site].metrics.items() if name in ADMISSION}
         events.append("admitted", site=site, **reported)
     for site in sorted(set(invited) - set(found)):
-        why[site] = mismatched.get(site) or answers.refusals.get(site, NO_ANSWER)
+        why[site] = mismatched.get(site) or answers.missing.get(site, NO_ANSWER)
         events.append("declined", site=site, reason=why[site])
     if keyless is not None:
         raise keyless

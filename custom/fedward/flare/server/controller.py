@@ -8,7 +8,6 @@ round. A round that does not count ends the job as failed: a job without its req
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -28,7 +27,7 @@ from fedward.errors import FederationError, FedwardError
 from fedward.flare import job_context
 from fedward.flare.protocol import Reply, Task
 from fedward.flare.server.admission import admitted, admitted_again, begin
-from fedward.flare.server.broadcast import POLL_S, Broadcaster, Carried
+from fedward.flare.server.broadcast import POLL_S, Broadcaster, Carried, Enough, nobody
 from fedward.flare.server.checkpoints.checkpoint import Checkpoint, save
 from fedward.flare.server.checkpoints.earlier import BY_PERSON, aborted, read_earlier
 from fedward.flare.server.clock import Clock
@@ -52,7 +51,6 @@ class FederatedRounds(Controller):  # type: ignore[misc]
     def __init__(self, clock: Clock | None = None) -> None:
         super().__init__(task_check_period=POLL_S)
         self._clock = clock or Clock()
-        self._late: Counter[str] = Counter()
         self._ended = False
 
     def start_controller(self, fl_ctx: FLContext) -> None:
@@ -80,16 +78,8 @@ class FederatedRounds(Controller):  # type: ignore[misc]
     def process_result_of_unknown_task(
         self, client: Client, task_name: str, client_task_id: str, result: Shareable, fl_ctx: FLContext
     ) -> None:
-        """Record an answer that came after its round was closed; it does not count.
-
-        A site can answer each task of the job late, and once; any further answer is not recorded.
-        """
-        if self._ended:
-            return
-        self._late[client.name] += 1
-        if self._late[client.name] <= self._job.federation.rounds + len(Task):
-            name = task_name if task_name in [task.value for task in Task] else "a task of another name"
-            self._events.append("dropped", site=client.name, round=None, reason=f"{name} answered after it was closed")
+        if not self._ended:
+            self._broadcaster.late(client.name, task_id=client_task_id, task_name=task_name, result=result)
 
     def control_flow(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
         self._abort, self._context = abort_signal, fl_ctx
@@ -155,7 +145,9 @@ class FederatedRounds(Controller):  # type: ignore[misc]
     def _run(self, at: Checkpoint, rounds: JobRounds) -> None:
         job = self._job
         self._broadcaster.roster = rounds.roster
-        finalization = Finalization(job, rounds, self._events, self._store, sites=at.sites, ask=self._ask)
+        finalization = Finalization(
+            job, rounds, self._events, self._store, sites=at.sites, ask=self._ask, coverage=self._coverage
+        )
         while at.model.after < job.federation.rounds:
             at = self._round(at, rounds)
             self._keep(at)
@@ -170,14 +162,16 @@ class FederatedRounds(Controller):  # type: ignore[misc]
         finalization.open(model, replies)
         self._require_validated(replies)
         if job.federation.local_baseline:
-            self._ask(Task.ALONE, None, list(at.sites))
+            self._ask(Task.ALONE, None, list(at.sites), enough=nobody)
         self._pause.settle()
         self._end("finished", rounds=job.federation.rounds, missing=dict(sorted(missing.items())))
 
-    def _ask(self, task: Task, carried: Carried, sites: list[str]) -> dict[str, Reply]:
+    def _ask(self, task: Task, carried: Carried, sites: list[str], *, enough: Enough | None = None) -> dict[str, Reply]:
         """Send a task of the finalization; nothing is sent, and no answer is used, once the job is aborted."""
         self._pause.settle()
-        replies = self._broadcaster.replies(task, carried, sites, abort=self._abort, context=self._context)
+        replies = self._broadcaster.replies(
+            task, carried, sites, abort=self._abort, context=self._context, enough=enough
+        )
         self._pause.check()
         return replies
 
@@ -283,13 +277,13 @@ class FederatedRounds(Controller):  # type: ignore[misc]
         )
         taken.stop()
         self._pause.check()
-        why = {site: answers.refusals.get(site, NO_ANSWER) for site in sorted(set(sites) - set(taken.sites))}
+        why = {site: answers.missing.get(site, NO_ANSWER) for site in sorted(set(sites) - set(taken.sites))}
         told = [make_event("dropped", site=site, round=number, reason=reason) for site, reason in why.items()]
         if (reason := judge(patients_by_site(taken.sites, answers.replies), self._coverage, why=why)) is not None:
             self._events.put(told)
             raise self._uncovered(f"round {number} does not count: {reason}", number)
         made = taken.close()
-        back = [site for site in taken.sites if at.missed.get(site) == NO_ANSWER]
+        back = [site for site in taken.sites if at.missed.get(site, "").startswith(NO_ANSWER)]
         wall_s = self._clock.now() - start
         told += [make_event("returned", site=site, round=number) for site in back]
         told += round_events(number, taken, sites, answers, wall_s=wall_s)

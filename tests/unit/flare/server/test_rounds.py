@@ -125,7 +125,14 @@ def test_a_hospital_that_is_lost_is_waited_for_until_the_time_out_where_it_must_
     ran = run(tmp_path, sites, federation=federation)
     if named:
         assert ran.wall_s >= 1.0
-        assert_failed(ran, number=0, says=("round 0 does not count", "north (no answer in time)"))
+        assert_failed(
+            ran,
+            number=0,
+            says=(
+                "round 0 does not count",
+                "north (no answer in time: must_include names it, and round_timeout_s, 1 s, is over)",
+            ),
+        )
     else:
         assert ran.of("finished")
 

@@ -68,5 +68,5 @@ def test_two_runs_are_the_same_but_for_the_time_of_day(tmp_path: Path) -> None:
 
 
 def test_a_site_that_is_gone_for_a_round_is_asked_again(tmp_path: Path) -> None:
-    ran = three(tmp_path, on(Task.ROUND, Act("vanish", 100.0), rounds=range(2, 3)))
+    ran = three(tmp_path, on(Task.ROUND, Act("vanish", 70.0), rounds=range(2, 3)))
     assert reason_of(ran, 2) == NO_ANSWER and reason_of(ran, 7) is None

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from fedward.flare.protocol import Reply
+
 NO_ANSWER = "no answer in time"
 
 
@@ -109,3 +111,8 @@ def patients_together(ledger: Mapping[str, Mapping[str, Any]]) -> int | None:
     """Add up the patients of all accepted sites that report them; None where no site does."""
     reported = [entry["patients"] for entry in ledger.values() if entry["patients"] is not None]
     return sum(reported) if reported else None
+
+
+def scores_of(replies: Mapping[str, Reply], measure: str) -> list[float | None]:
+    """Return the measure at each site, for the model that the sites just received."""
+    return [reply.metrics.get("scores", {}).get(measure) for reply in replies.values()]

@@ -71,7 +71,7 @@ def test_the_stages_that_an_abort_met_are_all_of_them(tmp_path: Path) -> None:
     assert begun[Task.ALONE] < 29 < ran.ended_s < 32
 
 
-@pytest.mark.parametrize("method", ["scored", "validated", "open"])
+@pytest.mark.parametrize("method", ["selected", "validated", "open"])
 def test_an_abort_during_a_step_of_the_server_sends_no_further_task(
     tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,7 +87,7 @@ def test_an_abort_during_a_step_of_the_server_sends_no_further_task(
     assert end_of(ran)["event"] == "aborted"
     sent = {task for _, _, task, _ in ran.taken}
     assert sent == set(
-        [Task.ADMIT, Task.ROUND, Task.VALIDATE, Task.FINAL][: {"scored": 2, "validated": 3, "open": 4}[method]]
+        [Task.ADMIT, Task.ROUND, Task.VALIDATE, Task.FINAL][: {"selected": 2, "validated": 3, "open": 4}[method]]
     )
 
 

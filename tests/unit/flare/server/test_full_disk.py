@@ -14,10 +14,12 @@ import pytest
 
 from fedward.flare.protocol import Task
 from fedward.flare.server import pause as pause_module
+from fedward.flare.server import persistor
 from fedward.flare.server.broadcast import POLL_S
 from fedward.flare.server.pause import LONGEST_S, RETRY_S
 from fedward.metrics.events import EVENTS_FILE, EventReader
 from fedward.metrics.store import Store
+from fedward.weights import MODEL_FILE
 from tests.support.flare.restarted import Restarted
 from tests.support.flare.simulated import Act, Simulated, on, steady
 from tests.unit.flare.server.test_resume import assert_once, same
@@ -73,14 +75,15 @@ def run(job: Restarted, disk: Disk) -> Simulated:
 @pytest.mark.parametrize("start", [0.0, 2.0, 5.02, 7.0, 10.0, 12.0, 16.0, 21.0])
 @pytest.mark.parametrize("code", CODES)
 def test_the_job_pauses_and_goes_on(tmp_path: Path, start: float, code: int) -> None:
-    whole = federation(tmp_path / "whole").run()
+    undisturbed = federation(tmp_path / "whole")
+    whole = undisturbed.run()
     job = federation(tmp_path / "full")
     disk = Disk(job, start=start, end=start + 300.0, code=code)
     ran = run(job, disk)
     assert disk.refused and ran.panic == ""
     assert_once(ran.events, rounds=3)
     assert job.log == ran.events
-    assert same(ran.store.final, whole.store.final)
+    assert same(job.model, undisturbed.model)
     kinds = [event["event"] for event in ran.events if event["event"] not in ("paused", "unpaused")]
     assert kinds == [event["event"] for event in whole.events]
     paused, unpaused = ran.of("paused"), ran.of("unpaused")
@@ -135,17 +138,9 @@ def test_a_store_on_another_disk_is_told_at_once(tmp_path: Path) -> None:
         assert connection.execute("SELECT state, taken FROM jobs").fetchall() == [("finished", len(job.log))]
 
 
-@pytest.mark.parametrize("fails", ["keep", "finish"])
+@pytest.mark.parametrize("fails", ["save_weights", "write_atomic"])
 def test_the_models_of_the_run_folder_wait_too(tmp_path: Path, fails: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fedward.flare.server.persistor import ModelStore
-    from tests.support.flare.simulated import TinyStore
-
-    class Kept(TinyStore):
-        keep = ModelStore.keep
-        finish = ModelStore.finish
-
-    name = "save_weights" if fails == "keep" else "write_atomic"
-    real, left = getattr(sys.modules[ModelStore.__module__], name), [3]
+    real, left = getattr(persistor, fails), [3]
 
     def full(*given: Any) -> None:
         if left[0]:
@@ -153,14 +148,12 @@ def test_the_models_of_the_run_folder_wait_too(tmp_path: Path, fails: str, monke
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real(*given)
 
-    monkeypatch.setattr(sys.modules[ModelStore.__module__], name, full)
+    monkeypatch.setattr(persistor, fails, full)
     job = federation(tmp_path)
-    job.store = Kept()
-    job.process()
     ran = job.run()
     assert left == [0] and len(ran.of("paused")) == 1
-    assert ran.of("finished") and (job.run_folder / "FL_global_model.pt").exists()
-    assert (job.checkpoints / "FL_global_model.pt").read_bytes() == (job.run_folder / "FL_global_model.pt").read_bytes()
+    assert ran.of("finished") and job.model is not None
+    assert (job.checkpoints / MODEL_FILE).read_bytes() == (job.run_folder / MODEL_FILE).read_bytes()
 
 
 # a real one

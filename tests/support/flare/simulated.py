@@ -23,7 +23,8 @@ from nvflare.apis.impl.wf_comm_server import WFCommServer
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 
-from fedward.flare.protocol import ROUND_NUMBER, Reply, Task, global_weights, refuse, to_shareable
+from fedward.aggregation.fednova import steps_taken
+from fedward.flare.protocol import ROUND_NUMBER, STEPS, Reply, Task, global_weights, refuse, to_shareable
 from fedward.flare.server.clock import Clock
 from fedward.flare.server.controller import FederatedRounds
 from fedward.flare.server.persistor import ModelStore
@@ -36,6 +37,8 @@ from tests.support.flare.server import server_context
 FETCH_S = 0.01
 """Seconds after which an idle site takes a new task."""
 FOREVER = math.inf
+LOCAL_STEPS = 16
+"""Steps of every site in a round; a site that is asked for fewer is done sooner."""
 TOO_LONG_S = 30 * 86_400.0
 Deed = Literal["answer", "refuse", "vanish", "twice", "other", "nan"]
 
@@ -276,7 +279,8 @@ class Federation:
             if site.process == process:
                 self._answer(site, act, task, task_id, data)
 
-        self.clock.after(act.seconds, done)
+        share = _steps(data) / LOCAL_STEPS if task is Task.ROUND else 1.0
+        self.clock.after(act.seconds * share, done)
 
     def _answer(self, site: SimulatedSite, act: Act, task: Task, task_id: str, data: Shareable) -> None:
         client, answer = Client(site.name, ""), self._content(site, act, task, data)
@@ -301,7 +305,7 @@ class Federation:
         if act.deed == "nan":
             update["bias"][0] = np.nan
         self.result.sent[site.name, number] = update
-        return to_shareable(Reply(metrics={**metrics, "patients": site.patients, "steps": 10}, update=update))
+        return to_shareable(Reply(metrics={**metrics, "patients": site.patients, "steps": _steps(data)}, update=update))
 
 
 def simulate(folder: Path, sites: Mapping[str, Script], **how: Any) -> Simulated:
@@ -315,6 +319,10 @@ def job_content(**tables: Any) -> dict[str, Any]:
     for table, values in tables.items():
         content[table] = content.get(table, {}) | values
     return content
+
+
+def _steps(data: Shareable) -> int:
+    return steps_taken(LOCAL_STEPS, data.get_header(STEPS))
 
 
 def _without(content: Any, *names: str) -> Any:

@@ -171,6 +171,8 @@ class Broadcaster:
         if late is not None:
             with self._lock:
                 self._stragglers.late(site, seconds=late.seconds, steps=late.steps)
+                if self._stragglers.fits(late.seconds):
+                    self._patience.forgive(site)
 
     def _wait(self, task: Task, sites: Sequence[str], enough: Enough | None) -> Wait:
         rounds = self._job.federation.rounds if task is Task.ALONE else 1

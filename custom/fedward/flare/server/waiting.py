@@ -7,8 +7,8 @@ applies:
 1. nobody, once the task is ``timeout_s`` old;
 2. everybody, while the answers are not enough; a task that needs every site does not await those that FLARE has lost,
    unless they are required;
-3. nobody that FLARE has lost, or that took two tasks in a row and answered neither in time, or once the task is
-   ``deadline_s`` old;
+3. nobody that FLARE has lost, or that took two tasks in a row and answered neither in time (until it answers one, or
+   is forgiven), or once the task is ``deadline_s`` old;
 4. a site that took the task after its grace was used up: its process is back;
 5. a site with grace left.
 
@@ -71,6 +71,10 @@ class Patience:
     def left_s(self, site: str) -> float:
         """Return the seconds that a site may still waste, as of the last closed task."""
         return self.record(site).left_s
+
+    def forgive(self, site: str) -> None:
+        """Forget the tasks that a site missed: it was late, but its time would have fitted a deadline."""
+        self.record(site).missed = 0
 
     def wait(
         self,

@@ -127,18 +127,24 @@ class SimulatedSite:
 
 
 class TinyStore(ModelStore):
-    """Store of a model of five values, in memory."""
+    """Store of a model of five values or more, in memory.
 
-    def __init__(self) -> None:
+    Args:
+        values: size of the model's larger tensor.
+        last: whether only the last round's model is kept.
+    """
+
+    def __init__(self, values: int = 4, *, last: bool = False) -> None:
         super().__init__()
+        self.values, self._last = values, last
         self.kept: list[Weights] = []
         self.final: Weights | None = None
 
     def load_weights(self, job: Any) -> Weights:
-        return {"bias": np.zeros(1, np.float32), "weight": np.arange(4, dtype=np.float32).reshape(2, 2)}
+        return {"bias": np.zeros(1, np.float32), "weight": np.arange(self.values, dtype=np.float32).reshape(2, -1)}
 
     def keep(self, model: Any) -> None:
-        self.kept.append(model.weights)
+        self.kept = [model.weights] if self._last else [*self.kept, model.weights]
 
     def finish(self, weights: Weights) -> Path:
         self.final = weights
@@ -205,26 +211,31 @@ class Federation:
         sites: Mapping[str, Script],
         *,
         seed: int = 0,
-        tick_s: float = 0.0,
+        clock: SimulatedClock | None = None,
         lost_after_s: float = FOREVER,
+        store: TinyStore | None = None,
+        record: bool = True,
         patients: Callable[[int], int] = lambda place: 10 + place,
         **tables: Any,
     ) -> None:
-        self.clock, self.abort, self._lost_after_s = SimulatedClock(tick_s), Signal(), lost_after_s
+        self.clock, self.abort, self._lost_after_s = clock or SimulatedClock(), Signal(), lost_after_s
+        self._record = record
         self.sites = {
             name: SimulatedSite(name, script, random.Random(f"{seed} {name}"), patients(place))
             for place, (name, script) in enumerate(sorted(sites.items()))
         }
         self._gone_at: dict[str, float] = {}
-        self._communicator, self._noise = WFCommServer(), np.random.default_rng(seed)
+        self._communicator = WFCommServer()
         self.controller = SimulatedRounds(self.clock.seam, self._communicator)
         self.controller.wake, self.controller.lost = self._wake, self._lost
         self.clock.before_sleep = self._communicator.check_tasks
         self._run_folder = folder / "job-1"
         config = self._run_folder / "config"
         config.mkdir(parents=True)
-        (config / JOB_FILE).write_text(json.dumps(job_content(**tables)))
-        self.store = TinyStore()
+        content = job_content(**tables)
+        self.stragglers = content["federation"].get("stragglers", "cut")
+        (config / JOB_FILE).write_text(json.dumps(content))
+        self.store = store or TinyStore()
         self.context = server_context(folder, self._run_folder, config, sorted(sites), "job-1", self.store)
         self._communicator._engine = self.context.get_engine()
         self.result = Simulated([], "", 0.0, self.store)
@@ -268,7 +279,8 @@ class Federation:
         if not name:
             return
         task, number = Task(name), int(data.get_header(ROUND_NUMBER))
-        self.result.taken.append((self.clock.now, site.name, task, number))
+        if self._record:
+            self.result.taken.append((self.clock.now, site.name, task, number))
         act = site.script(task, number, site.draw)
         if act.deed == "vanish":
             self.leave(site.name, for_s=act.seconds)
@@ -304,7 +316,8 @@ class Federation:
         }
         if act.deed == "nan":
             update["bias"][0] = np.nan
-        self.result.sent[site.name, number] = update
+        if self._record:
+            self.result.sent[site.name, number] = update
         return to_shareable(Reply(metrics={**metrics, "patients": site.patients, "steps": _steps(data)}, update=update))
 
 

@@ -130,7 +130,8 @@ class Wait:
         part = self._parts[site]
         if part.took_at is None:
             part.untaken_s = now - self.start
-        part.back = part.back or (self.patience.limits.grace_s > 0 and self._left_s(site, now) <= 0)
+        if self.patience.limits.grace_s > 0 and self._left_s(site, now) <= 0:
+            part.back, self.patience.record(site).left_s = True, 0.0
         part.took_at = now
 
     def answered(self, site: str, *, now: float, counts: bool) -> None:

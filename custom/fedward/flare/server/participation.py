@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from fedward.errors import JobError
-
-NO_ANSWER = "no answer in time"
+from fedward.flare.server.waiting import NO_ANSWER as NO_ANSWER
 
 
 @dataclass(slots=True)

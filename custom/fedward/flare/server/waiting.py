@@ -24,8 +24,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from fedward.flare.server.participation import NO_ANSWER
-
+NO_ANSWER = "no answer in time"
 MOST_MISSED = 2
 """Tasks in a row that a site may take and not answer in time; after them no task waits for it."""
 Need = Literal["all", "enough", "nobody"]

@@ -15,10 +15,11 @@ from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 
 from fedward import __version__
+from fedward.aggregation.fednova import steps_taken
 from fedward.flare import job_context
 from fedward.flare.gates.egress import require_gates
 from fedward.flare.messages import guard
-from fedward.flare.protocol import PATIENTS, ROUND_NUMBER, Reply, Task, content_of, global_weights, to_shareable
+from fedward.flare.protocol import PATIENTS, ROUND_NUMBER, STEPS, Reply, Task, content_of, global_weights, to_shareable
 from fedward.flare.site.job_privacy import Protection
 from fedward.flare.submitter import origin_of
 from fedward.metrics.events import EVENTS_FILE, EventLog
@@ -159,9 +160,10 @@ class SiteJob:
         weights, number = global_weights(data), int(data.get_header(ROUND_NUMBER))
         trainer = self._prepare().trainer
         scores, validate_s = _timed(lambda: trainer.validate(weights))
-        begun = self._protection.begin(round_number=number, steps=trainer.steps)
+        steps = steps_taken(trainer.steps, data.get_header(STEPS))
+        begun = self._protection.begin(round_number=number, steps=steps)
         trained, train_s = _timed(
-            lambda: trainer.train(weights, round_number=number, on_progress=self._follow(number, abort))
+            lambda: trainer.train(weights, round_number=number, steps=steps, on_progress=self._follow(number, abort))
         )
         update = difference(trained.weights, weights)
         return Reply(

@@ -22,7 +22,9 @@ def site_weight(weighting: Literal["patients", "equal"], *, patients: int) -> fl
     return float(patients) if weighting == "patients" else 1.0
 
 
-def weighted_mean(updates: Mapping[str, tuple[Weights, float]]) -> Weights:
+def weighted_mean(
+    updates: Mapping[str, tuple[Weights, float]], *, scales: Mapping[str, float] | None = None
+) -> Weights:
     """Return the weighted mean of all sites' arrays: sum(w_k · x_k) / sum(w_k).
 
     Sums are computed in float64, in the order of the sites' names, and returned in each array's own dtype. So the
@@ -31,6 +33,7 @@ def weighted_mean(updates: Mapping[str, tuple[Weights, float]]) -> Weights:
 
     Args:
         updates: site -> (arrays by name, weight > 0 or 0, such as the number of training patients).
+        scales: site -> factor on its floating arrays, which does not change its weight; see ``fednova``.
 
     Returns:
         New arrays, names sorted; no input is changed.
@@ -44,7 +47,8 @@ def weighted_mean(updates: Mapping[str, tuple[Weights, float]]) -> Weights:
     total = _total_weight(updates, sites)
     weights = [updates[site][1] for site in sites]
     names = sorted(arrays[sites[0]])
-    return {name: _mean([arrays[site][name] for site in sites], weights, total) for name in names}
+    scaled = weights if scales is None else [updates[site][1] * scales[site] for site in sites]
+    return {name: _mean([arrays[site][name] for site in sites], weights, total, scaled) for name in names}
 
 
 def _total_weight(updates: Mapping[str, tuple[Weights, float]], sites: list[str]) -> float:
@@ -58,10 +62,9 @@ def _total_weight(updates: Mapping[str, tuple[Weights, float]], sites: list[str]
     return total
 
 
-def _mean(arrays: list[NDArray[Any]], weights: list[float], total: float) -> NDArray[Any]:
-    mean = np.zeros(arrays[0].shape, dtype=np.float64)
-    for array, weight in zip(arrays, weights, strict=True):
+def _mean(arrays: list[NDArray[Any]], weights: list[float], total: float, scaled: list[float]) -> NDArray[Any]:
+    mean, dtype = np.zeros(arrays[0].shape, dtype=np.float64), arrays[0].dtype
+    for array, weight in zip(arrays, scaled if dtype.kind == "f" else weights, strict=True):
         mean += np.asarray(array, dtype=np.float64) * weight
     mean /= total
-    dtype = arrays[0].dtype
     return np.asarray(mean if dtype.kind == "f" else np.rint(mean), dtype=dtype)

@@ -122,6 +122,8 @@ GATE_SENTENCES = frozenset(
         "task has another nonce for this hospital than the one that it drew",
         "task has cookies that are not words",
         "task has headers that a server does not set",
+        "task asks for a number of steps that is none",
+        "task asks for fewer steps than the job's, which the job does not allow",
         "task has no round's number of this job",
         "task is none of Fedward's",
         "task names a hospital, or its nonce, in another form than it has",

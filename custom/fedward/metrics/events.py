@@ -22,7 +22,7 @@ KINDS = {
     "started": "the job began: job, task, rounds, sites, coverage, threshold",
     "admitted": "a site takes part: site, support, quarantined (patients), cohort_hash, fedward, privacy, admission",
     "declined": "a site takes no part: site, reason",
-    "dropped": "a site's answer to a round is missing: site, round, reason",
+    "dropped": "a site's answer to a round is missing, or came late: site, round, reason; late also seconds, steps",
     "answered": "a site answered a task: site, task, round, metrics, seconds, sent_bytes, received_bytes",
     "round": "a round is complete: round, sites, wall_s, stages, patients, participation",
     "uncovered": "the coverage is not met, and the job ends as failed: round (null before and after them), reason",

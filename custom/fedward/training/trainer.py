@@ -122,6 +122,7 @@ class Trainer:
         weights: Mapping[str, NDArray[Any]],
         *,
         round_number: int,
+        steps: int | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Trained:
         """Train one round from ``weights``.
@@ -129,15 +130,19 @@ class Trainer:
         Args:
             weights: the global model.
             round_number: 0 for the first; the learning rate and the random draws depend on it.
+            steps: optimizer steps, 1 to ``self.steps``; None: all of them.
             on_progress: called after each step; an error that it raises stops the training.
 
         Raises:
             CohortError: an image can no longer be read.
-            JobError: weights of another network, a loss that is no longer finite, a job with DP-SGD but without
-                ``private``, or a step for which the DP-SGD guarantee does not hold; then there is no result.
+            JobError: other ``steps``, weights of another network, a loss that is not finite, a job with DP-SGD but
+                without ``private``, or a step for which the DP-SGD guarantee does not hold; then there is no result.
         """
+        taken, private = self.steps if steps is None else steps, self._private_steps()
+        if not 1 <= taken <= self.steps:
+            raise JobError("steps are none of the job's", where=self._site, value=taken, remedy="take fewer, 1 or more")
         return self._round(
-            self._learner, weights, round_number=round_number, on_progress=on_progress, private=self._private_steps()
+            self._learner, weights, round_number=round_number, steps=taken, on_progress=on_progress, private=private
         )
 
     def validate(self, weights: Mapping[str, NDArray[Any]]) -> Scores:
@@ -217,10 +222,11 @@ class Trainer:
 
             def follow(progress: Progress, behind: int = behind) -> None:
                 if on_progress is not None:
-                    steps = rounds * progress.steps
-                    on_progress(Progress(step=behind + progress.step, steps=steps, loss=progress.loss))
+                    step, steps = behind + progress.step, rounds * progress.steps
+                    on_progress(Progress(step=step, steps=steps, loss=progress.loss))
 
-            weights = self._round(learner, weights, round_number=number, on_progress=follow, private=None).weights
+            steps = self._plain_steps
+            weights = self._round(learner, weights, round_number=number, steps=steps, on_progress=follow).weights
         return learner.everything()
 
     def _round(
@@ -229,24 +235,18 @@ class Trainer:
         weights: Mapping[str, NDArray[Any]],
         *,
         round_number: int,
+        steps: int,
         on_progress: Callable[[Progress], None] | None,
-        private: PrivateSteps | None,
+        private: PrivateSteps | None = None,
     ) -> Trained:
-        started, steps = time.perf_counter(), self._plain_steps if private is None else self.steps
+        started = time.perf_counter()
 
         def on_step(step: int, loss: float) -> None:
             if on_progress is not None:
                 on_progress(Progress(step=step, steps=steps, loss=loss))
 
-        loss = learner.train(
-            weights,
-            self._training_images,
-            steps=steps,
-            steps_a_pass=self._steps_a_pass,
-            round_number=round_number,
-            on_step=on_step,
-            private=private,
-        )
+        how = {"steps": steps, "steps_a_pass": self._steps_a_pass, "round_number": round_number}
+        loss = learner.train(weights, self._training_images, on_step=on_step, private=private, **how)
         return Trained(
             weights=learner.weights(),
             patients=self.support.train_patients,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from nvflare.apis.impl.wf_comm_server import WFCommServer
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
@@ -19,12 +20,14 @@ from fedward.encryption.message import identity
 from fedward.encryption.roster import context_of
 from fedward.encryption.schemes import bits_of
 from fedward.encryption.secure_sum import SecureSum
-from fedward.flare.protocol import AFTER, CONFIRM, MODEL, ROSTER, Reply, Task, content_of, to_shareable
+from fedward.flare.protocol import AFTER, CONFIRM, COUNTED, MODEL, ROSTER, Reply, Task, content_of, to_shareable
 from fedward.flare.secagg_context import KEY, NONCE, OPENED, SCHEME, SumContexts
+from fedward.flare.server.persistor import ModelStore
 from fedward.metrics.events import EVENTS_FILE, EventLog, EventReader
+from fedward.privacy.ledger.runs import FinalModel
 from fedward.privacy.policy.job_hash import job_hash
 from fedward.settings import JOB_FILE, JobSpec, parse
-from fedward.weights import Weights, add, digest, flatten, layout_hash, layout_of, unflatten
+from fedward.weights import MODEL_FILE, Weights, add, digest, flatten, layout_hash, layout_of, unflatten
 from tests.support.flare.server import server_context
 from tests.support.flare.simulated import (
     Act,
@@ -40,6 +43,13 @@ from tests.support.flare.simulated import (
 
 class Killed(BaseException):
     """The process is gone: no code of it may catch this."""
+
+
+class KeptStore(TinyStore):
+    """The store of five values, with the files of the real one."""
+
+    keep = ModelStore.keep
+    finish = ModelStore.finish
 
 
 class Killer:
@@ -66,6 +76,14 @@ class Restarted(Federation):
     def __init__(self, folder: Path, sites: Mapping[str, Script], **how: Any) -> None:
         super().__init__(folder, sites, **how)
         self.folder = folder
+        self.store = KeptStore()
+        self.process()
+
+    @property
+    def model(self) -> Weights | None:
+        """The final model in the run folder."""
+        path = self.run_folder / MODEL_FILE
+        return {name: array.numpy() for name, array in torch.load(path).items()} if path.exists() else None
 
     def process(self, *, new_run: bool = False, abort: Signal | None = None, invited: list[str] | None = None) -> None:
         """Begin another process of the server; with ``new_run`` FLARE has removed the old run folder."""
@@ -117,6 +135,8 @@ class SealedFederation(Restarted):
         super().__init__(folder, sites, **how)
         self.key = key
         self.job = parse(JobSpec, json.loads((self._run_folder / "config" / JOB_FILE).read_text()), where="test")
+        self.confirmed: dict[tuple[str, str], bytes] = {}
+        self.refused: list[tuple[str, str]] = []
         self.nonces = {name: f"{place + 1:032x}" for place, name in enumerate(sorted(sites))}
         self.initial: Weights = TinyStore().load_weights(None)
         assert self.job.encryption is not None
@@ -143,7 +163,18 @@ class SealedFederation(Restarted):
             found = self._opened(sums, topics, data, after)
             word = topics.confirmation(identity(self._sum(data)))
             confirmed = {CONFIRM + MODEL: sums.seal(np.ones(1, np.int64), word), OPENED: digest(found)}
-            return to_shareable(Reply(metrics=metrics, sealed={**facts, **confirmed}))
+            final, counts = FinalModel(after, identity(self._sum(data))), dict[str, bytes]()
+            for purpose in COUNTED:
+                topic = topics.counts(purpose, final=final)
+                if topic is not None:
+                    counts[purpose] = sums.seal(np.ones(topic.length, np.int64), topic)
+            return to_shareable(Reply(metrics=metrics, sealed={**facts, **confirmed, **counts}))
+        if task is Task.CONFIRM:
+            said = {
+                CONFIRM + purpose: self._confirm(sums, topics, site, purpose, total)
+                for purpose, total in content_of(data, "APP_DEFINED").items()
+            }  # type: ignore[arg-type]
+            return to_shareable(Reply(sealed={**facts, **said}))
         if task is Task.OPEN:
             return to_shareable(Reply(model=self._opened(sums, topics, data, after)))
         return to_shareable(Reply(metrics=metrics))
@@ -153,6 +184,12 @@ class SealedFederation(Restarted):
         return {
             name: np.asarray(draw.normal(0.01, 0.1, array.shape), array.dtype) for name, array in self.initial.items()
         }
+
+    def _confirm(self, sums: SecureSum, topics: SumContexts, site: SimulatedSite, purpose: str, total: bytes) -> bytes:
+        """Confirm a sum; a hospital's record refuses a second one of its kind."""
+        if self.confirmed.setdefault((site.name, purpose), total) != total:
+            self.refused.append((site.name, purpose))
+        return sums.seal(np.ones(1, np.int64), topics.confirmation(identity(total)))
 
     def _sum(self, data: Shareable) -> bytes:
         return bytes(content_of(data, "APP_DEFINED")["sum"])  # type: ignore[arg-type]

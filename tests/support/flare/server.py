@@ -69,22 +69,24 @@ class Rounds(FederatedRounds):
 
     def broadcast(self, task: Any, fl_ctx: FLContext, targets: list[str], min_responses: int) -> None:
         for seed, name in enumerate(sorted(targets)):
-            self._threads.append(threading.Thread(target=self._hospital, args=(task, name, seed), daemon=True))
+            how = {"name": name, "seed": seed, "data": task.data, "sent": task.before_task_sent_cb}
+            how["received"] = task.result_received_cb
+            self._threads.append(threading.Thread(target=self._hospital, args=(task,), kwargs=how, daemon=True))
             self._threads[-1].start()
 
-    def _hospital(self, task: Any, name: str, seed: int) -> None:
+    def _hospital(self, task: Any, *, name: str, seed: int, data: Any, sent: Any, received: Any) -> None:
         site, asked = self.sites[name], Task(task.name)
-        number = int(task.data.get_header(ROUND_NUMBER))
+        number = int(data.get_header(ROUND_NUMBER))
         act = site.script(asked, number)
         mine = ClientTask(Client(name, ""), task)
-        task.before_task_sent_cb(client_task=mine, fl_ctx=None)
+        sent(client_task=mine, fl_ctx=None)
         if act is None:
             return
         if isinstance(act, float):
             time.sleep(act)
-        mine.result = refuse(act) if isinstance(act, str) else site.answer(asked, task.data, seed=seed)
+        mine.result = refuse(act) if isinstance(act, str) else site.answer(asked, data, seed=seed)
         if task.completion_status is None:
-            task.result_received_cb(client_task=mine, fl_ctx=None)
+            received(client_task=mine, fl_ctx=None)
 
     def cancel_task(self, task: Any, *_: object) -> None:
         task.completion_status = "cancelled"

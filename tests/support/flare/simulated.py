@@ -23,7 +23,8 @@ from nvflare.apis.impl.wf_comm_server import WFCommServer
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 
-from fedward.flare.protocol import ROUND_NUMBER, Reply, Task, global_weights, refuse, to_shareable
+from fedward.aggregation.fednova import steps_taken
+from fedward.flare.protocol import ROUND_NUMBER, STEPS, Reply, Task, global_weights, refuse, to_shareable
 from fedward.flare.server.clock import Clock
 from fedward.flare.server.controller import FederatedRounds
 from fedward.flare.server.persistor import ModelStore
@@ -36,6 +37,8 @@ from tests.support.flare.server import server_context
 FETCH_S = 0.01
 """Seconds after which an idle site takes a new task."""
 FOREVER = math.inf
+LOCAL_STEPS = 16
+"""Steps of every site in a round; a site that is asked for fewer is done sooner."""
 TOO_LONG_S = 30 * 86_400.0
 Deed = Literal["answer", "refuse", "vanish", "twice", "other", "nan"]
 
@@ -124,18 +127,24 @@ class SimulatedSite:
 
 
 class TinyStore(ModelStore):
-    """Store of a model of five values, in memory."""
+    """Store of a model of five values or more, in memory.
 
-    def __init__(self) -> None:
+    Args:
+        values: size of the model's larger tensor.
+        last: whether only the last round's model is kept.
+    """
+
+    def __init__(self, values: int = 4, *, last: bool = False) -> None:
         super().__init__()
+        self.values, self._last = values, last
         self.kept: list[Weights] = []
         self.final: Weights | None = None
 
     def load_weights(self, job: Any) -> Weights:
-        return {"bias": np.zeros(1, np.float32), "weight": np.arange(4, dtype=np.float32).reshape(2, 2)}
+        return {"bias": np.zeros(1, np.float32), "weight": np.arange(self.values, dtype=np.float32).reshape(2, -1)}
 
     def keep(self, model: Any) -> None:
-        self.kept.append(model.weights)
+        self.kept = [model.weights] if self._last else [*self.kept, model.weights]
 
     def finish(self, weights: Weights) -> Path:
         self.final = weights
@@ -202,26 +211,31 @@ class Federation:
         sites: Mapping[str, Script],
         *,
         seed: int = 0,
-        tick_s: float = 0.0,
+        clock: SimulatedClock | None = None,
         lost_after_s: float = FOREVER,
+        store: TinyStore | None = None,
+        record: bool = True,
         patients: Callable[[int], int] = lambda place: 10 + place,
         **tables: Any,
     ) -> None:
-        self.clock, self.abort, self._lost_after_s = SimulatedClock(tick_s), Signal(), lost_after_s
+        self.clock, self.abort, self._lost_after_s = clock or SimulatedClock(), Signal(), lost_after_s
+        self._record = record
         self.sites = {
             name: SimulatedSite(name, script, random.Random(f"{seed} {name}"), patients(place))
             for place, (name, script) in enumerate(sorted(sites.items()))
         }
         self._gone_at: dict[str, float] = {}
-        self._communicator, self._noise = WFCommServer(), np.random.default_rng(seed)
+        self._communicator = WFCommServer()
         self.controller = SimulatedRounds(self.clock.seam, self._communicator)
         self.controller.wake, self.controller.lost = self._wake, self._lost
         self.clock.before_sleep = self._communicator.check_tasks
         self._run_folder = folder / "job-1"
         config = self._run_folder / "config"
         config.mkdir(parents=True)
-        (config / JOB_FILE).write_text(json.dumps(job_content(**tables)))
-        self.store = TinyStore()
+        content = job_content(**tables)
+        self.stragglers = content["federation"].get("stragglers", "cut")
+        (config / JOB_FILE).write_text(json.dumps(content))
+        self.store = store or TinyStore()
         self.context = server_context(folder, self._run_folder, config, sorted(sites), "job-1", self.store)
         self._communicator._engine = self.context.get_engine()
         self.result = Simulated([], "", 0.0, self.store)
@@ -265,7 +279,8 @@ class Federation:
         if not name:
             return
         task, number = Task(name), int(data.get_header(ROUND_NUMBER))
-        self.result.taken.append((self.clock.now, site.name, task, number))
+        if self._record:
+            self.result.taken.append((self.clock.now, site.name, task, number))
         act = site.script(task, number, site.draw)
         if act.deed == "vanish":
             self.leave(site.name, for_s=act.seconds)
@@ -276,7 +291,8 @@ class Federation:
             if site.process == process:
                 self._answer(site, act, task, task_id, data)
 
-        self.clock.after(act.seconds, done)
+        share = _steps(data) / LOCAL_STEPS if task is Task.ROUND else 1.0
+        self.clock.after(act.seconds * share, done)
 
     def _answer(self, site: SimulatedSite, act: Act, task: Task, task_id: str, data: Shareable) -> None:
         client, answer = Client(site.name, ""), self._content(site, act, task, data)
@@ -300,8 +316,9 @@ class Federation:
         }
         if act.deed == "nan":
             update["bias"][0] = np.nan
-        self.result.sent[site.name, number] = update
-        return to_shareable(Reply(metrics={**metrics, "patients": site.patients, "steps": 10}, update=update))
+        if self._record:
+            self.result.sent[site.name, number] = update
+        return to_shareable(Reply(metrics={**metrics, "patients": site.patients, "steps": _steps(data)}, update=update))
 
 
 def simulate(folder: Path, sites: Mapping[str, Script], **how: Any) -> Simulated:
@@ -315,6 +332,10 @@ def job_content(**tables: Any) -> dict[str, Any]:
     for table, values in tables.items():
         content[table] = content.get(table, {}) | values
     return content
+
+
+def _steps(data: Shareable) -> int:
+    return steps_taken(LOCAL_STEPS, data.get_header(STEPS))
 
 
 def _without(content: Any, *names: str) -> Any:

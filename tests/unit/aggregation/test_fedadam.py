@@ -11,7 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedward.aggregation.fedadam import FedAdam
+from fedward.aggregation.step import ServerStep
 from fedward.errors import JobError
+from fedward.settings import JobSpec, parse
+from fedward.weights import Weights
+from tests.conftest import tiny_job_content
 
 VALUES = st.floats(-100, 100, width=32)
 
@@ -99,3 +103,40 @@ def test_a_refused_step_leaves_no_trace(update: dict[str, np.ndarray], says: str
 def test_refuses_a_learning_rate_that_is_none(server_lr: float) -> None:
     with pytest.raises(JobError, match="above 0"):
         FedAdam(server_lr)
+
+
+@given(st.lists(st.tuples(VALUES, VALUES), min_size=2, max_size=6), st.data())
+def test_another_object_goes_on_with_its_moments_to_the_bit(
+    rounds: list[tuple[float, float]], data: st.DataObject
+) -> None:
+    stop = data.draw(st.integers(0, len(rounds)))
+    whole, first, second = FedAdam(0.1), FedAdam(0.1), FedAdam(0.1)
+    expected = [whole.step({"w": np.array(values, np.float32)})["w"] for values in rounds]
+    found = [first.step({"w": np.array(values, np.float32)})["w"] for values in rounds[:stop]]
+    second.restore(*first.moments)
+    found += [second.step({"w": np.array(values, np.float32)})["w"] for values in rounds[stop:]]
+    assert [one.tobytes() for one in found] == [one.tobytes() for one in expected]
+
+
+@pytest.mark.parametrize(
+    ("mean", "square"),
+    [
+        ({"w": np.zeros(2)}, {}),
+        ({"w": np.zeros(2)}, {"w": np.zeros(3)}),
+        ({"w": np.zeros(2, np.float32)}, {"w": np.zeros(2)}),
+    ],
+)
+def test_moments_of_another_shape_are_refused(mean: Weights, square: Weights) -> None:
+    with pytest.raises(JobError):
+        FedAdam(0.1).restore(mean, square)
+
+
+@pytest.mark.parametrize(
+    ("aggregation", "parts"),
+    [("mean", {"mean", "square"}), ("median", {"mean"}), ("fedadam", {"mean"}), ("mean", {"another"})],
+)
+def test_the_state_of_another_aggregation_is_refused(aggregation: str, parts: set[str]) -> None:
+    content = tiny_job_content()
+    content["federation"]["aggregation"] = aggregation
+    with pytest.raises(JobError, match="state of another aggregation"):
+        ServerStep(parse(JobSpec, content, where="test")).restore({part: {"w": np.zeros(1)} for part in parts})

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedward.errors import FedwardError
@@ -79,6 +79,7 @@ class Disk:
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+@settings(deadline=None)
 @given(room=st.integers(min_value=0, max_value=700))
 def test_a_full_disk_loses_and_doubles_no_line_of_either_file(
     code: int, room: int, tmp_path_factory: pytest.TempPathFactory
@@ -116,6 +117,7 @@ def test_a_log_that_keeps_nothing_raises_and_is_as_it_was(tmp_path: Path, monkey
     assert [event["round"] for event in EventReader(tmp_path / "e")] == [0, 2]
 
 
+@settings(deadline=None)
 @given(cut=st.integers(min_value=0, max_value=300))
 def test_a_new_process_takes_the_log_up_without_a_torn_line(cut: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("events")

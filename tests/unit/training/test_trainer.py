@@ -83,6 +83,16 @@ def test_local_steps_count_for_each_pooled_cohort(job: Job, make_cohort) -> None
     assert Trainer(spec, cohorts, site="pooled").train(initial_weights(spec), round_number=0).steps == 10
 
 
+def test_a_round_of_fewer_steps_and_none_of_more(job: Job, make_cohort) -> None:
+    spec = job(training__local_epochs=None, training__local_steps=5)
+    trainer, start = Trainer(spec, [make_cohort()], site="north"), initial_weights(spec)
+    assert trainer.train(start, round_number=0, steps=2).steps == 2
+    assert same(trainer.train(start, round_number=0, steps=5).weights, trainer.train(start, round_number=0).weights)
+    for steps in (0, -1, 6):
+        with pytest.raises(JobError, match="none of the job's"):
+            trainer.train(start, round_number=0, steps=steps)
+
+
 def test_reruns_are_bit_identical_whatever_happened_before(job: Job, make_cohort) -> None:
     spec, cohort = job(training__keep_optimizer=True), make_cohort()
     first = run(Trainer(spec, [cohort], site="north"))

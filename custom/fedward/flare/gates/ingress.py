@@ -22,6 +22,7 @@ from fedward.flare.protocol import (
     REFUSED_AT_DOOR,
     ROSTER,
     ROUND_NUMBER,
+    STEPS,
     Task,
     opened_counts,
     question,
@@ -40,8 +41,8 @@ class IngressGate(Gate):
     Guarantee: the executor sees a model only if its names, shapes, dtypes and architecture are the job's, its values
     are finite, and it passes ``fedward.privacy.incoming``; in an encrypted job only if it is the sum of at least three
     hospitals' models of the round before, or follows from the job's seed. It sees a task only in the job's order
-    (``flare.gates.task_order``), in a run that the hospital's record holds. Of the headers it sees the round's number
-    and FLARE's cookies. After any error it sees a refusal.
+    (``flare.gates.task_order``), in a run that the hospital's record holds. Of the headers it sees the round's number,
+    FLARE's cookies, and where the job allows it a wish for fewer local steps. After any error it sees a refusal.
     """
 
     title = "ingress gate"
@@ -75,7 +76,9 @@ class IngressGate(Gate):
         if state.job.encryption is not None and task is not Task.ADMIT:
             state.secure_aggregation.take_roster(headers.get(ROSTER))
         if task in _CARRIES_MODEL:
-            passed = question(_model(shareable, state, task=task, number=number), round_number=number, wait_s=0.0)
+            steps = _steps(headers, state, task=task)
+            model = _model(shareable, state, task=task, number=number)
+            passed = question(model, round_number=number, wait_s=0.0, steps=steps)
         elif task is Task.POOL:
             passed = opened_counts(purpose, state.secure_aggregation.open_counts(purpose, sealed))
             state.secure_aggregation.require_confirmed_counts(confirmed, purpose)
@@ -94,6 +97,18 @@ def _refused(reason: str) -> Shareable:
     refused = Shareable()
     refused.set_header(REFUSED_AT_DOOR, reason)
     return refused
+
+
+def _steps(headers: dict[str, Any], state: GateState, *, task: Task) -> int | None:
+    """Return the local steps that the server asks for; how many are taken the hospital decides."""
+    steps = headers.get(STEPS)
+    if steps is None:
+        return None
+    if type(steps) is not int or steps < 1 or task is not Task.ROUND:
+        raise GateError("task asks for a number of steps that is none")
+    if state.job.federation.stragglers != "fewer_steps":
+        raise GateError("task asks for fewer steps than the job's, which the job does not allow")
+    return steps
 
 
 def _model(shareable: Shareable, state: GateState, *, task: Task, number: int) -> Weights:

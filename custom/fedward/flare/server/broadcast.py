@@ -114,7 +114,7 @@ class Broadcaster:
         self.hold: Callable[[], None] = lambda: None
         """Called before a task is closed; answers that arrive until it returns count."""
         self.missed: dict[Task, dict[str, str]] = {}
-        """Task -> sites that did not answer it the last time, or whose answer was refused, with the reason."""
+        """Task -> sites whose answer to it did not count the last time, with the reason."""
 
     def ask(
         self,
@@ -148,7 +148,7 @@ class Broadcaster:
             self.hold()
         finally:
             for sending in sendings:
-                self._controller.cancel_task(sending.task)
+                self._end(sending)
         with self._lock:
             put.answers.silent = cut | put.wait.close(now=self._clock.now())
             if task is Task.ROUND:
@@ -179,6 +179,8 @@ class Broadcaster:
         if late is not None:
             with self._lock:
                 self._stragglers.late(site, seconds=late.seconds, steps=late.steps)
+                if self._stragglers.fits(late.seconds):
+                    self._patience.forgive(site)
 
     def _wait(self, task: Task, sites: Sequence[str], enough: Enough | None) -> Wait:
         rounds = self._job.federation.rounds if task is Task.ALONE else 1
@@ -223,6 +225,12 @@ class Broadcaster:
             name=put.task.value, data=sending.data, before_task_sent_cb=sent, result_received_cb=received
         )
         self._controller.broadcast(sending.task, context, targets=sites, min_responses=len(sites))
+
+    def _end(self, sending: _Sending) -> None:
+        """Cancel a task, and take from it what it holds: FLARE's tasks refer to themselves, and are freed late."""
+        self._controller.cancel_task(sending.task)
+        with sending.task.cb_lock:
+            sending.task.before_task_sent_cb = sending.task.result_received_cb = sending.task.data = None
 
     def _awaited(self, put: _Put) -> set[str]:
         gone = self._controller.get_client_disconnect_time

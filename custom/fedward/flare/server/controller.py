@@ -33,7 +33,7 @@ from fedward.flare.server.checkpoints.checkpoint import Checkpoint, save
 from fedward.flare.server.checkpoints.earlier import BY_PERSON, aborted, read_earlier
 from fedward.flare.server.clock import Clock
 from fedward.flare.server.finalization import Finalization
-from fedward.flare.server.participation import NO_ANSWER
+from fedward.flare.server.participation import NO_ANSWER, scores_of
 from fedward.flare.server.pause import AbortedError, Beside, Pause
 from fedward.flare.server.persistor import ModelStore
 from fedward.flare.server.round_events import patients_by_site, round_events
@@ -150,18 +150,14 @@ class FederatedRounds(Controller):  # type: ignore[misc]
     def _run(self, at: Checkpoint, rounds: JobRounds) -> None:
         job = self._job
         self._broadcaster.roster = rounds.roster
-        finalization = Finalization(
-            job, rounds, self._events, self._store, sites=at.sites, ask=self._ask, coverage=self._coverage
-        )
         while at.model.after < job.federation.rounds:
             at = self._round(at, rounds)
             self._keep(at)
-        model = at.model
-        if job.federation.select == "best":
-            scores = self._values(finalization.scored(model))
-            best = better(at.best, candidate(model, scores, after=job.federation.rounds))
-            self._events.append("selected", round=best.after, score=best.score)
-            model = best.model
+            self._store.keep(at.model)
+        finalization = Finalization(
+            job, rounds, self._events, self._store, ask=self._ask, coverage=self._coverage, at=at, save=self._keep
+        )
+        model = finalization.selected()
         replies = finalization.validated(model)
         missing = {**at.left_out, **at.missed, **self._broadcaster.missed[Task.FINAL]}
         finalization.open(model, replies)
@@ -235,13 +231,11 @@ class FederatedRounds(Controller):  # type: ignore[misc]
         return JobRounds(self._job, job_id=self._job_id, initial=initial.result(self._pause.check))
 
     def _keep(self, at: Checkpoint) -> None:
-        """Have a whole round on the disk before the next one begins; its events follow, once and all of them."""
+        """Have a state on the disk before the next step begins; its events follow, once and all of them."""
         self._pause.check()
         self._pause.until(partial(self._events.flush, durably=True))
         if self._job.federation.resume == "auto":
             self._pause.until(lambda: save(self._folder, at))
-        if at.model.after:
-            self._store.keep(at.model)
         self._events.put(at.events)
 
     def _require_validated(self, replies: Mapping[str, Reply]) -> None:
@@ -260,10 +254,6 @@ class FederatedRounds(Controller):  # type: ignore[misc]
             where=self._job.job.name,
             remedy="look at the hospitals' reasons and submit the job again, or ask for less in [federation]",
         )
-
-    def _values(self, replies: Mapping[str, Reply]) -> list[float | None]:
-        """Return the job's measure at each site, for the model that the sites just received."""
-        return [reply.metrics.get("scores", {}).get(self._job.measure) for reply in replies.values()]
 
     def _round(self, at: Checkpoint, rounds: JobRounds) -> Checkpoint:
         """Send the model to the sites, collect their answers, and return the state after the round."""
@@ -294,5 +284,5 @@ class FederatedRounds(Controller):  # type: ignore[misc]
         told += round_events(number, taken, sites, answers, wall_s=wall_s)
         best = at.best
         if self._job.federation.select == "best":
-            best = better(best, candidate(at.model, self._values(answers.replies), after=number))
+            best = better(best, candidate(at.model, scores_of(answers.replies, self._job.measure), after=number))
         return replace(at, model=made, best=best, step=rounds.step, missed=why, events=tuple(told))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
+from fedward.aggregation.best import better, candidate
 from fedward.aggregation.coverage import Coverage, judge
 from fedward.encryption.message import is_digest, unpack
 from fedward.errors import FederationError, GateError
@@ -14,10 +15,12 @@ from fedward.flare.protocol import COUNTED, MODEL, Model, Reply, Sum, Task
 from fedward.flare.refusal import one_line
 from fedward.flare.secagg_context import OPENED, enough
 from fedward.flare.server.broadcast import Carried, Enough, nobody
+from fedward.flare.server.checkpoints.checkpoint import Checkpoint, Summed
+from fedward.flare.server.participation import scores_of
 from fedward.flare.server.persistor import ModelStore
 from fedward.flare.server.rounds import JobRounds
 from fedward.flare.server.tally import Tally
-from fedward.metrics.events import EventLog
+from fedward.metrics.events import EventLog, make_event
 from fedward.privacy.outgoing import check_tensors
 from fedward.settings import JobSpec
 from fedward.weights import Weights, digest
@@ -36,9 +39,10 @@ class Finalization:
     """Steps that follow the rounds of one job.
 
     Args:
-        sites: admitted sites.
         ask: function that sends a task to sites and returns their answers.
         coverage: conditions for a round to count; the model is scored at as many sites, if that many answer.
+        at: state after the last round; what an earlier process finished is not done again.
+        save: saves a state before the next step.
     """
 
     def __init__(
@@ -48,16 +52,30 @@ class Finalization:
         events: EventLog,
         store: ModelStore,
         *,
-        sites: Sequence[str],
         ask: Ask,
         coverage: Coverage,
+        at: Checkpoint,
+        save: Callable[[Checkpoint], None],
     ) -> None:
         self._job, self._rounds, self._events, self._store, self._ask = job, rounds, events, store, ask
-        self._sites, self._coverage = list(sites), replace(coverage, min_patients=None)
+        self._sites, self._coverage = list(at.sites), replace(coverage, min_patients=None)
+        self._at, self._save = at, save
 
-    def scored(self, model: Model) -> dict[str, Reply]:
-        """Collect every site's scores of the last round's model, before the best is chosen; none confirms it final."""
-        return self._ask(Task.VALIDATE, model, self._sites, enough=self._covered)
+    def selected(self) -> Model:
+        """Return the final model: that of the last round or, where the job selects, the one with the best scores.
+
+        The choice is saved: hospitals take one final model only.
+        """
+        last, rounds = self._at.model, self._job.federation.rounds
+        if self._job.federation.select != "best":
+            return last
+        if not self._at.selected or self._at.best is None:
+            replies = self._ask(Task.VALIDATE, last, self._sites, enough=self._covered)
+            best = better(self._at.best, candidate(last, scores_of(replies, self._job.measure), after=rounds))
+            chosen = make_event("selected", round=best.after, score=best.score)
+            self._keep(best=best, selected=True, events=(chosen,))
+            return best.model
+        return self._at.best.model
 
     def validated(self, model: Model) -> dict[str, Reply]:
         """Collect every site's scores of the final model, and its confirmation that it is final; once per job."""
@@ -83,22 +101,34 @@ class Finalization:
         """
         if self._job.encryption is None:
             return
-        if self._job.encryption.open_final:
+        if self._at.opened:
+            self._store.restore()
+        elif self._job.encryption.open_final:
             self._open(model, replies)
+            self._keep(opened=True)
+        if self._at.sums is None:  # hospitals open one sum of a kind, so another process sends the same
+            self._keep(sums=self._summed(model, replies))
+        if self._at.sums:
+            self._pool(self._at.sums)
+
+    def _keep(self, **changes: Any) -> None:
+        self._at = replace(self._at, **({"events": ()} | changes))
+        self._save(self._at)
+
+    def _summed(self, model: Model, replies: dict[str, Reply]) -> tuple[Summed, ...]:
+        """Return the sums of the hospitals' counts, each with the hospitals in it."""
         tallies = [self._rounds.tally("scores", final=model), self._rounds.tally("cohort")]
         for tally in tallies:
             self._take(tally, replies)
-        self._pool([tally for tally in tallies if tally is not None])
+        totals = [(tuple(tally.sites), tally.close()) for tally in tallies if tally is not None]
+        return tuple((sites, total) for sites, total in totals if total is not None)
 
     def _take(self, tally: Tally | None, replies: dict[str, Reply]) -> None:
         for site, reason in ({} if tally is None else tally.take(replies)).items():
             self._events.append("dropped", site=site, round=None, reason=reason)
 
-    def _pool(self, tallies: Sequence[Tally]) -> None:
+    def _pool(self, sums: Sequence[Summed]) -> None:
         """Have all hospitals confirm each sum, then ask one after the other until one reports its content."""
-        sums = [(tally.sites, total) for tally in tallies if (total := tally.close()) is not None]
-        if not sums:
-            return
 
         def confirmed(replies: Mapping[str, Reply]) -> bool:
             return all(enough(replies, sites) for sites, _ in sums)
@@ -109,12 +139,12 @@ class Finalization:
             if found is not None:
                 self._tell(replace(total, confirmed=found), sites)
 
-    def _tell(self, total: Sum, sites: list[str]) -> None:
+    def _tell(self, total: Sum, sites: Sequence[str]) -> None:
         table = COUNTED[total.purpose]
         for site in sites:
             reply = self._ask(Task.POOL, total, [site], enough=nobody).get(site)
             if reply is not None and (found := reply.metrics.get(table)):
-                self._events.append(_EVENTS[total.purpose], sites=sites, **{table: found})
+                self._events.append(_EVENTS[total.purpose], sites=list(sites), **{table: found})
                 return
 
     def _confirmed(self, purpose: str, sealed: bytes, summed: Collection[str], words: dict[str, Reply]) -> bytes | None:

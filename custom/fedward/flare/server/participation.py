@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-NO_ANSWER = "no answer in time"
+from fedward.errors import JobError
+from fedward.flare.server.waiting import NO_ANSWER as NO_ANSWER
+
+if TYPE_CHECKING:
+    from fedward.flare.protocol import Reply
 
 
 @dataclass(slots=True)
@@ -73,6 +77,20 @@ def steps_of(metrics: Mapping[str, Any]) -> int | None:
     return reported if type(reported) is int and reported >= 1 else None
 
 
+def required_steps(metrics: Mapping[str, Any], *, most: int | None) -> int:
+    """Return the optimizer steps of a round, by which its update is weighed.
+
+    Raises:
+        JobError: the site does not report them, or reports more than ``most``.
+    """
+    steps = steps_of(metrics)
+    if steps is None or (most is not None and steps > most):
+        what = "the site does not say how many steps it took, or says more than the job's"
+        remedy = 'have it disclose "steps", or set federation.stragglers to "cut"'
+        raise JobError(what, where="steps", value=steps, remedy=remedy)
+    return steps
+
+
 def participation(
     asked: Collection[str],
     accepted: Mapping[str, int | None],
@@ -109,3 +127,8 @@ def patients_together(ledger: Mapping[str, Mapping[str, Any]]) -> int | None:
     """Add up the patients of all accepted sites that report them; None where no site does."""
     reported = [entry["patients"] for entry in ledger.values() if entry["patients"] is not None]
     return sum(reported) if reported else None
+
+
+def scores_of(replies: Mapping[str, Reply], measure: str) -> list[float | None]:
+    """Return the measure at each site, for the model that the sites just received."""
+    return [reply.metrics.get("scores", {}).get(measure) for reply in replies.values()]

@@ -39,6 +39,7 @@ class Pause:
 
     def __init__(self, events: EventLog, *, abort: Signal, clock: Clock, log: Callable[[str], None]) -> None:
         self._events, self._abort, self._clock, self._log = events, abort, clock, log
+        self._gave_up = False
 
     def check(self) -> None:
         """Raise ``AbortedError`` if the job was aborted."""
@@ -55,15 +56,17 @@ class Pause:
 
         Raises:
             AbortedError: the job was aborted meanwhile.
-            FederationError: it failed for ``LONGEST_S``.
+            FederationError: it failed for ``LONGEST_S``; after that, a failure is not waited for again.
         """
         since: float | None = None
         while True:
             try:
                 done = write()
             except OSError as error:
-                since = self._paused(error) if since is None else since
-                if self._clock.now() - since > LONGEST_S:
+                if since is None and not self._gave_up:
+                    since = self._paused(error)
+                if since is None or self._clock.now() - since > LONGEST_S:
+                    self._gave_up = True
                     raise FederationError(
                         "the server's disk took nothing for a day",
                         where=error.filename or "the kit's folder",

@@ -19,6 +19,7 @@ from fedward.encryption.sum_context import SumContext
 from fedward.errors import FederationError, JobError
 from fedward.flare.protocol import CONFIRM, MODEL, Model, Reply
 from fedward.flare.secagg_context import CLIPPED, INITIAL, KEY, NONCE, SCHEME, SumContexts
+from fedward.flare.server.participation import required_steps
 from fedward.flare.server.tally import Tally, message_of
 from fedward.privacy.ledger.runs import FinalModel
 from fedward.privacy.outgoing import check_tensors
@@ -94,6 +95,7 @@ class PlainRound(Round):
         super().__init__()
         self._job, self._model, self._step, self._layout = job, model, step, layout
         self._updates: dict[str, tuple[Weights, float]] = {}
+        self._steps: dict[str, int] | None = {} if job.federation.stragglers == "fewer_steps" else None
 
     @property
     def sites(self) -> list[str]:
@@ -106,6 +108,8 @@ class PlainRound(Round):
         if weighting == "patients" and patients is None:
             raise JobError(_UNWEIGHED)
         update = check_tensors(reply.update, self._layout)
+        if self._steps is not None:
+            self._steps[site] = required_steps(reply.metrics, most=self._job.training.local_steps)
         self._updates[site] = (update, site_weight(weighting, patients=int(patients or 0)))
 
     def _close(self) -> Model:
@@ -113,7 +117,9 @@ class PlainRound(Round):
         if base is None:
             raise FederationError("round starts from no model")
         before = self._step.last
-        made = add(base, self._step.difference(self._updates))  # ``difference`` checks the updates against each other
+        made = add(
+            base, self._step.difference(self._updates, steps=self._steps)
+        )  # ``difference`` checks the updates against each other
         if self._job.privacy.mechanism == "none":
             self.suspects = suspects({site: update for site, (update, _) in self._updates.items()}, previous=before)
         return Model(after=self._model.after + 1, weights=made)

@@ -9,7 +9,7 @@ deadline: only sites that count do.
 =============== ====================================================================================================
 wait            is awaited until ``round_timeout_s``
 cut             is awaited for its grace; after ``MOST_LATE`` late rounds in a row it is not asked to train, until the
-                time of its last late answer fits the deadline; a hospital of ``must_include`` is never cut, and
+                time of its last late answer ``fits``; a hospital of ``must_include`` is never cut, and
                 ``min_sites`` sites are always asked
 fewer_steps     is awaited for its grace, and asked for a half, a quarter, ... of its local steps: the largest share
                 with which its time would be at most ``SLOW`` times the median of all sites' times
@@ -26,6 +26,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from statistics import median_low
 
+from fedward.aggregation.fednova import steps_taken
 from fedward.settings import JobSpec
 
 SLOW = 2.0
@@ -80,9 +81,15 @@ class Stragglers:
         ``SLOW`` times the slowest time of the last rounds that counted, and the grace; at most ``round_timeout_s``,
         which it is while nothing has been measured.
         """
-        known = [seconds for times in self._times.values() for seconds in times.counted_s]
-        limits = self._asked
-        return min(SLOW * max(known) + limits.grace_s, limits.round_timeout_s) if known else limits.round_timeout_s
+        slowest, limits = self._slowest_s, self._asked
+        return min(SLOW * slowest + limits.grace_s, limits.round_timeout_s) if slowest else limits.round_timeout_s
+
+    def fits(self, seconds: float) -> bool:
+        """True if a site with this time is back in the rounds if a round waits for it until the deadline.
+
+        A site that was late takes the next task in the middle of a round, at most one slowest time after its beginning.
+        """
+        return seconds <= self._fitting_s
 
     def usual_s(self, site: str, *, rounds: int = 1) -> float | None:
         """Return the seconds that a site's last round took, times ``rounds``; None: it was never measured."""
@@ -105,22 +112,29 @@ class Stragglers:
             return {}
         bound = SLOW * median_low(full.values())
         slow = {site: seconds for site, seconds in full.items() if seconds > bound > 0}
-        asked = {site: max(self._planned(site) >> math.ceil(math.log2(slow[site] / bound)), 1) for site in sorted(slow)}
+        asked = {
+            site: steps_taken(self._planned(site), self._planned(site) >> math.ceil(math.log2(slow[site] / bound)))
+            for site in sorted(slow)
+        }
         return {site: steps for site, steps in asked.items() if steps < self._planned(site)}
 
     def _is_cut(self, site: str) -> bool:
         times = self._of(site)
         if times.late < MOST_LATE or site in self._asked.must_include:
             return False
-        return times.late_s is None or times.late_s > self.deadline_s
+        return times.late_s is None or not self.fits(times.late_s)
+
+    @property
+    def _slowest_s(self) -> float:
+        return max((seconds for times in self._times.values() for seconds in times.counted_s), default=0.0)
+
+    @property
+    def _fitting_s(self) -> float:
+        return self.deadline_s - self._slowest_s
 
     def _why(self, site: str) -> str:
         times = self._of(site)
-        took = (
-            ""
-            if times.late_s is None
-            else f", and took {times.late_s:.0f} s where a round waits {self.deadline_s:.0f} s"
-        )
+        took = "" if times.late_s is None else f", and took {times.late_s:.0f} s where {self._fitting_s:.0f} s fit"
         return f"not asked to train: it was late {times.late} times in a row{took}"
 
     def _full_s(self, site: str) -> float | None:

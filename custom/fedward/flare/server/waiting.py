@@ -7,8 +7,8 @@ applies:
 1. nobody, once the task is ``timeout_s`` old;
 2. everybody, while the answers are not enough; a task that needs every site does not await those that FLARE has lost,
    unless they are required;
-3. nobody that FLARE has lost, or that took two tasks in a row and answered neither in time, or once the task is
-   ``deadline_s`` old;
+3. nobody that FLARE has lost, or that took two tasks in a row and answered neither in time (until it answers one, or
+   is forgiven), or once the task is ``deadline_s`` old;
 4. a site that took the task after its grace was used up: its process is back;
 5. a site with grace left.
 
@@ -24,8 +24,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from fedward.flare.server.participation import NO_ANSWER
-
+NO_ANSWER = "no answer in time"
 MOST_MISSED = 2
 """Tasks in a row that a site may take and not answer in time; after them no task waits for it."""
 Need = Literal["all", "enough", "nobody"]
@@ -71,6 +70,10 @@ class Patience:
     def left_s(self, site: str) -> float:
         """Return the seconds that a site may still waste, as of the last closed task."""
         return self.record(site).left_s
+
+    def forgive(self, site: str) -> None:
+        """Forget the tasks that a site missed: it was late, but its time would have fitted a deadline."""
+        self.record(site).missed = 0
 
     def wait(
         self,
@@ -126,7 +129,8 @@ class Wait:
         part = self._parts[site]
         if part.took_at is None:
             part.untaken_s = now - self.start
-        part.back = part.back or (self.patience.limits.grace_s > 0 and self._left_s(site, now) <= 0)
+        if self.patience.limits.grace_s > 0 and self._left_s(site, now) <= 0:
+            part.back, self.patience.record(site).left_s = True, 0.0
         part.took_at = now
 
     def answered(self, site: str, *, now: float, counts: bool) -> None:

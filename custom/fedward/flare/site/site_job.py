@@ -15,11 +15,12 @@ from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 
 from fedward import __version__
+from fedward.aggregation.fednova import steps_taken
 from fedward.flare import job_context
 from fedward.flare.audit_trail import notes
 from fedward.flare.gates.egress import require_gates
 from fedward.flare.messages import guard
-from fedward.flare.protocol import PATIENTS, ROUND_NUMBER, Reply, Task, content_of, global_weights, to_shareable
+from fedward.flare.protocol import PATIENTS, ROUND_NUMBER, STEPS, Reply, Task, content_of, global_weights, to_shareable
 from fedward.flare.site.job_privacy import Protection
 from fedward.flare.site.own_files import FINAL_FILE, LOCAL_ONLY_FILE, OwnFiles, run_of
 from fedward.flare.site.settlement import end_process
@@ -180,9 +181,10 @@ class SiteJob:
         trainer = self._prepare().trainer
         trainer.kept.go_back(number)
         scores, validate_s = _timed(lambda: trainer.validate(weights))
-        begun = self._protection.begin(round_number=number, steps=trainer.steps)
+        steps = steps_taken(trainer.steps, data.get_header(STEPS))
+        begun = self._protection.begin(round_number=number, steps=steps)
         trained, train_s = _timed(
-            lambda: trainer.train(weights, round_number=number, on_progress=self._follow(number, abort))
+            lambda: trainer.train(weights, round_number=number, steps=steps, on_progress=self._follow(number, abort))
         )
         self._own.state(trainer.kept, run=self._run)
         update = difference(trained.weights, weights)

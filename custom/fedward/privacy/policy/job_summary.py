@@ -130,6 +130,7 @@ def _network(job: JobSpec, parameters: int | None) -> str:
 def _training(job: JobSpec) -> str:
     t = job.training
     work = f"{t.local_epochs} passes over the cohort" if t.local_steps is None else f"{t.local_steps} steps"
+    work += ", or as few as a quarter if the server asks" if job.federation.stragglers == "fewer_steps" else ""
     pull = f", pulled to the common model by {t.fedprox_mu:g}" if t.fedprox_mu else ""
     alone = "; also trains a model alone, which stays here" if job.federation.local_baseline else ""
     loss = t.loss.name + (f" {compact(t.loss.args)}" if t.loss.args else "")

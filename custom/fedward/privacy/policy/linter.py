@@ -35,6 +35,7 @@ def faults(job: JobSpec, *, cohort: CohortFacts | None = None) -> list[str]:
         _delta,
         _sampling_rate,
         _aggregation,
+        _fewer_steps,
         _sites_of_a_sum,
     )
     return [fault for rule in rules for fault in rule(job, cohort)]
@@ -141,6 +142,20 @@ def _aggregation(job: JobSpec, _: CohortFacts | None) -> Iterator[str]:
     what = f"an encrypted job can only have the mean: {needs[aggregation]}"
     remedy = "give 'mean', or leave the [encryption] table out and let the server read every update"
     yield _fault(what, where="federation.aggregation", value=aggregation, remedy=remedy)
+
+
+def _fewer_steps(job: JobSpec, _: CohortFacts | None) -> Iterator[str]:
+    if job.federation.stragglers != "fewer_steps":
+        return
+    where, asked, remedy = "federation.stragglers", job.federation.stragglers, "give 'cut' or 'wait'"
+    if job.encryption is not None:
+        what = "an encrypted job cannot weigh updates by their steps: the server adds sums that it cannot read"
+        yield _fault(what, where=where, value=asked, remedy=remedy)
+    if job.federation.aggregation == "median":
+        yield _fault("a median has no weights for updates of fewer steps", where=where, value=asked, remedy=remedy)
+    if job.model.batch_norm == "average":
+        what = "BatchNorm's variances are no sums of gradients, and one scaled by steps may fall below 0"
+        yield _fault(what, where=where, value=asked, remedy=remedy + ", or model.batch_norm 'local'")
 
 
 def _sites_of_a_sum(job: JobSpec, _: CohortFacts | None) -> Iterator[str]:

@@ -12,7 +12,7 @@ from nvflare.apis.dxo import DXO, DataKind
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable
 
 from fedward.errors import GateError
-from fedward.flare.protocol import REFUSED_AT_DOOR, ROUND_NUMBER, Task, global_weights, question
+from fedward.flare.protocol import REFUSED_AT_DOOR, ROUND_NUMBER, STEPS, Task, global_weights, question
 from fedward.weights import Weights
 from tests.support.flare.hospital import Hospital, assert_refused, parts
 
@@ -73,6 +73,29 @@ def test_of_the_headers_only_what_is_needed_comes_in(hospital: Hospital) -> None
     assert found["DXO"]["meta"] == {}
     assert found.get_cookie_jar() == {"__task_id__": "abc"}
     assert set(found) == {ReservedHeaderKey.HEADERS, "DXO"}
+
+
+def asked(hospital: Hospital, steps: object, task: Task = Task.ROUND) -> Shareable:
+    data = question(hospital.model, round_number=0 if task is Task.ROUND else -1, wait_s=0.0)
+    data.set_header(STEPS, steps)
+    return hospital.ingress.process(data, hospital.context(task))
+
+
+def test_a_wish_for_fewer_steps_comes_in_where_the_job_allows_it(tmp_path: Path) -> None:
+    allows = {"federation": {"stragglers": "fewer_steps"}}
+    assert asked(Hospital(tmp_path / "allows", changes=allows), 3).get_header(STEPS) == 3
+    assert_stopped(asked(Hospital(tmp_path / "default"), 3), says="which the job does not allow")
+
+
+@pytest.mark.parametrize("steps", [0, -1, True, 2.0, "3", [3]])
+def test_a_number_of_steps_that_is_none(tmp_path: Path, steps: object) -> None:
+    allows = {"federation": {"stragglers": "fewer_steps"}}
+    assert_stopped(asked(Hospital(tmp_path, changes=allows), steps), says="a number of steps that is none")
+
+
+def test_only_a_round_has_steps(tmp_path: Path) -> None:
+    hospital = Hospital(tmp_path, changes={"federation": {"stragglers": "fewer_steps"}})
+    assert_stopped(asked(hospital, 3, Task.FINAL), says="a number of steps that is none")
 
 
 def test_a_restarted_site_takes_a_late_round(hospital: Hospital) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from fedward.aggregation.best import Candidate
 from fedward.errors import FederationError
-from fedward.flare.protocol import Model
+from fedward.flare.protocol import Model, Sum
 from fedward.flare.server.checkpoints import checkpoint as module
 from fedward.flare.server.checkpoints.checkpoint import Checkpoint, load, save
 from fedward.weights import Weights
@@ -45,6 +45,9 @@ def made(after: int, *, encrypted: bool = False) -> Checkpoint:
         model=model,
         best=best,
         step={} if encrypted else {"last": weights(after + 50), "mean": weights(after + 60)},
+        selected=after > 1,
+        opened=encrypted and after > 1,
+        sums=((("coast", "north"), Sum(purpose="scores", sealed=b"counts")),) if encrypted else (None, ())[after % 2],
         missed={"north": "no answer in time"},
         events=({"event": "round", "at": 1.25, "round": after - 1, "wall_s": 0.1},),
     )
@@ -173,7 +176,7 @@ def files(folder: Path) -> Iterator[Path]:
     yield from (path for path in sorted(folder.rglob("*")) if path.is_file())
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_a_file_that_was_changed_anywhere_costs_its_generation(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory

@@ -40,7 +40,7 @@ def plain(folder: Path, **federation: Any) -> Restarted:
 
 def sealed(folder: Path, scheme: str) -> Restarted:
     federation = {"rounds": ROUNDS, "min_sites": 3, "local_baseline": False, "weighting": "equal"}
-    encryption = {"clipping_range": 8.0, "statistics": False}
+    encryption = {"clipping_range": 8.0}
     scripts = {site: steady() for site in SITES}
     return SealedFederation(folder, scripts, key=KEYS[scheme], federation=federation, encryption=encryption)
 
@@ -67,8 +67,9 @@ def test_a_job_killed_at_any_event_ends_with_the_same_model(
 ) -> None:
     make: Make = lambda folder: sealed(folder, name) if name in KEYS else plain(folder, **JOBS[name])  # noqa: E731
     whole = Killer(0, written=False)
-    undisturbed = until_killed(make(tmp_path / "undisturbed"), whole, monkeypatch)
-    assert undisturbed is not None and undisturbed.of("finished") and whole.count > 4 * ROUNDS
+    undisturbed = make(tmp_path / "undisturbed")
+    ran = until_killed(undisturbed, whole, monkeypatch)
+    assert ran is not None and ran.of("finished") and whole.count > 4 * ROUNDS
     for at in range(1, whole.count + 1, 6 if name == "bfv" else 1):
         for written in (False, True):
             federation = make(tmp_path / f"{at}-{written}")
@@ -82,10 +83,11 @@ def test_a_job_killed_at_any_event_ends_with_the_same_model(
             assert (federation.run_folder / EVENTS_FILE).read_bytes() == (
                 federation.checkpoints / EVENTS_FILE
             ).read_bytes()
+            assert same(federation.model, undisturbed.model), (at, written)
+            assert getattr(federation, "refused", []) == [] and not ran.of("unopened")
             if ended:  # the first process had made everything but its exit
-                assert ran.store.final is None and not ran.of("resumed")
+                assert ran.taken == [] and not ran.of("resumed")
                 continue
-            assert same(ran.store.final, undisturbed.store.final), (at, written)
             by = "server" if at % 2 == 0 else "server process"
             assert [(event["by"], event["attempt"]) for event in ran.of("resumed")] == ([(by, 1)] if begun else [])
 
@@ -167,7 +169,7 @@ def test_the_checkpoint_of_another_job_is_not_used(what: str, tmp_path: Path, mo
         save(federation.checkpoints, replace(found, job_id="job-2"))
     federation.process()
     ran = federation.run()
-    assert "checkpoint of another job" in ran.panic and ran.taken == [] and ran.store.final is None
+    assert "checkpoint of another job" in ran.panic and ran.taken == [] and federation.model is None
 
 
 def test_sites_that_are_gone_are_asked_again_in_the_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,7 +232,8 @@ Change = Callable[[Path], None]
 def test_a_checkpoint_that_the_disk_damaged_costs_a_round_and_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    undisturbed = plain(tmp_path / "undisturbed").run()
+    undisturbed = plain(tmp_path / "undisturbed")
+    undisturbed.run()
     federation = plain(tmp_path / "damaged")
     assert until_killed(federation, Killer(14, written=True), monkeypatch) is None
     newest = max(federation.checkpoints.glob("g-*"))
@@ -239,7 +242,7 @@ def test_a_checkpoint_that_the_disk_damaged_costs_a_round_and_no_more(
     (newest / "model.npz").write_bytes(content)
     federation.process()
     ran = federation.run()
-    assert ran.of("finished") and same(ran.store.final, undisturbed.store.final)
+    assert ran.of("finished") and same(federation.model, undisturbed.model)
 
 
 def test_admission_of_known_sites_costs_no_more_than_their_answer(

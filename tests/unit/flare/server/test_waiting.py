@@ -65,6 +65,16 @@ def test_a_site_that_takes_a_task_after_its_grace_is_used_up_is_awaited_until_th
     assert awaited(wait, 135.0) == {"north"} and awaited(wait, 136.0) == set()
 
 
+def test_a_site_that_is_back_in_the_task_in_which_it_used_up_its_grace_gets_none_back_by_that() -> None:
+    held = patience()
+    wait = begun(held)
+    assert awaited(wait, 65.0) == set()
+    wait.took("north", now=66.0)
+    assert awaited(wait, 67.0) == {"north"}
+    wait.close(now=70.0)
+    assert held.left_s("north") == 0.0
+
+
 def test_a_site_that_took_two_tasks_in_a_row_and_missed_them_is_slow_until_it_answers() -> None:
     held = patience()
     for number in range(MOST_MISSED):

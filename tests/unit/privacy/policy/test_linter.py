@@ -43,6 +43,9 @@ SOUND = [
     a_job("update-noise", update={"filters": ["SVTPrivacy"]}),
     a_job("update-noise", model={"batch_norm": "local"}),
     a_job("none", federation={"aggregation": "median"}),
+    a_job("none", federation={"stragglers": "fewer_steps"}, model={"batch_norm": "local"}),
+    a_job("dp-sgd", federation={"stragglers": "fewer_steps", "aggregation": "fedadam"}),
+    a_job("none", federation={**THREE, "stragglers": "wait"}, encryption={}),
     a_job("dp-sgd", federation={"aggregation": "fedadam", "server_lr": 0.1}),
     a_job("none", federation=THREE, encryption={}),
     a_job("none", federation=THREE, encryption={"max_sites": 3, "open_final": False}),
@@ -94,6 +97,21 @@ def test_a_job_that_keeps_what_it_says_has_no_fault(job: JobSpec) -> None:
             a_job("none", federation={**THREE, "aggregation": "fedadam"}, encryption={}),
             "federation.aggregation",
             "square a mean that it cannot read: 'fedadam'; give 'mean'",
+        ),
+        (
+            a_job("none", federation={**THREE, "stragglers": "fewer_steps"}, encryption={}),
+            "federation.stragglers",
+            "an encrypted job cannot weigh updates by their steps",
+        ),
+        (
+            a_job("none", federation={"stragglers": "fewer_steps", "aggregation": "median"}),
+            "federation.stragglers",
+            "a median has no weights",
+        ),
+        (
+            a_job("none", federation={"stragglers": "fewer_steps"}, model={"batch_norm": "average"}),
+            "federation.stragglers",
+            "may fall below 0",
         ),
         (a_job("none", encryption={}), "federation.min_sites", "fewer than 3 sites tells one hospital about"),
         (

@@ -94,6 +94,14 @@ def test_an_empty_draw_is_a_step_of_noise(private_job, make_cohort) -> None:
     assert distance(trained.weights, initial_weights(job)) > 0
 
 
+def test_fewer_steps_are_accounted_as_taken(private_job, make_cohort) -> None:
+    job = private_job(training__local_epochs=None, training__local_steps=12)
+    private = Private(sampling_rate=0.4, noise_multiplier=1.0)
+    trainer = Trainer(job, [make_cohort(16)], site="north", private=private)
+    trained = trainer.train(initial_weights(job), round_number=0, steps=3)
+    assert trained.steps == trained.private.steps == 3
+
+
 def test_one_seed_two_runs(private_job, make_cohort) -> None:
     """Noise and draws are new each time, after seeding everything that can be seeded."""
     job, cohort, results = private_job(), make_cohort(16), []

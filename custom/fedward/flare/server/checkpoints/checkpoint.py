@@ -4,7 +4,7 @@ A checkpoint is one folder, a generation. The newest two are kept, so that a pro
 the disk damaged, leaves one that is whole::
 
     <kit>/checkpoints/<job id>/
-        g-00000003/     state.json, model.npz or model.sealed, best.npz or best.sealed, step-*.npz
+        g-00000003/     state.json, model.npz or model.sealed, best.npz or best.sealed, step-*.npz, sum-*.sealed
         g-00000004/
         .draft/         of a process that was killed; the next one removes it
 
@@ -15,36 +15,31 @@ on the disk, and counts only if every sum agrees.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
-
-import numpy as np
 
 from fedward.aggregation.best import Candidate
 from fedward.encryption.message import is_key_id, is_nonce
 from fedward.errors import FederationError
 from fedward.files import sync
-from fedward.flare.protocol import Model
+from fedward.flare.protocol import Model, Sum
+from fedward.flare.server.checkpoints.files import DamagedError, checked_file, packed, put_file, unpacked
 from fedward.settings import Scheme
-from fedward.weights import Weights, require_stored
+from fedward.weights import Weights
 
 FORMAT = 1
 KEPT = 2
 """Generations that are kept."""
 STATE_FILE, DRAFT = "state.json", ".draft"
 _GENERATION = re.compile(r"g-([0-9]{8})")
-_STEP = "step-"
-
-
-class DamagedError(Exception):
-    """A generation is not whole."""
+_STEP, _SUM = "step-", "sum-"
+Summed = tuple[tuple[str, ...], Sum]
+"""Names of hospitals, and the sum of what they sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -60,6 +55,9 @@ class Checkpoint:
         roster: roster of an encrypted job.
         model: the model; ``after`` counts the whole rounds.
         best: best model so far, in a job that selects it.
+        selected: ``best`` is the final model.
+        opened: a hospital opened the final model, and the store has it.
+        sums: sums of counts for hospitals to open, each with the hospitals in it; None before the final validation.
         step: ``ServerStep.state``.
         missed: sites whose answer to the last round did not count, each with the reason.
         events: events of the last round; a process that was killed may not have written them to the log.
@@ -73,6 +71,9 @@ class Checkpoint:
     key: tuple[Scheme, str] | None = None
     roster: Mapping[str, str] | None = None
     best: Candidate[Model] | None = None
+    selected: bool = False
+    opened: bool = False
+    sums: tuple[Summed, ...] | None = None
     step: Mapping[str, Weights] = field(default_factory=dict)
     missed: Mapping[str, str] = field(default_factory=dict)
     events: tuple[Mapping[str, Any], ...] = ()
@@ -92,8 +93,8 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
     sums = {}
     for name, content in _files(checkpoint).items():
         sums[name] = hashlib.sha256(content).hexdigest()
-        _put(draft / name, content)
-    _put(draft / STATE_FILE, _state(checkpoint, sums))
+        put_file(draft / name, content)
+    put_file(draft / STATE_FILE, _state(checkpoint, sums))
     sync(draft)
     known = _generations(folder)
     draft.rename(folder / f"g-{(known[-1][0] + 1 if known else 1):08d}")
@@ -145,20 +146,15 @@ def _files(checkpoint: Checkpoint) -> dict[str, bytes]:
     files = dict([*_model_file("model", checkpoint.model)])
     if checkpoint.best is not None:
         files |= dict([*_model_file("best", checkpoint.best.model)])
-    return files | {f"{_STEP}{name}.npz": _packed(arrays) for name, arrays in checkpoint.step.items()}
+    files |= {f"{_SUM}{total.purpose}.sealed": total.sealed for _, total in checkpoint.sums or ()}
+    return files | {f"{_STEP}{name}.npz": packed(arrays) for name, arrays in checkpoint.step.items()}
 
 
 def _model_file(name: str, model: Model) -> list[tuple[str, bytes]]:
     """Return a model's file; the initial model of an encrypted job has none, since it follows from the seed."""
     if model.weights is not None:
-        return [(f"{name}.npz", _packed(model.weights))]
+        return [(f"{name}.npz", packed(model.weights))]
     return [] if model.sealed is None else [(f"{name}.sealed", model.sealed)]
-
-
-def _packed(arrays: Weights) -> bytes:
-    file = io.BytesIO()
-    np.savez(file, **arrays)  # type: ignore[arg-type]
-    return file.getvalue()
 
 
 def _state(checkpoint: Checkpoint, sums: Mapping[str, str]) -> bytes:
@@ -173,23 +169,15 @@ def _state(checkpoint: Checkpoint, sums: Mapping[str, str]) -> bytes:
         "key": None if checkpoint.key is None else list(checkpoint.key),
         "roster": None if checkpoint.roster is None else dict(checkpoint.roster),
         "best": None if best is None else {"after": best.after, "score": best.score},
+        "selected": checkpoint.selected,
+        "opened": checkpoint.opened,
+        "sums": None if checkpoint.sums is None else {total.purpose: sites for sites, total in checkpoint.sums},
         "missed": dict(checkpoint.missed),
         "events": [dict(event) for event in checkpoint.events],
         "files": dict(sums),
     }
     text = json.dumps(content, allow_nan=False)
     return json.dumps({"sha256": hashlib.sha256(text.encode()).hexdigest(), "state": text}).encode()
-
-
-def _put(path: Path, content: bytes) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        rest = memoryview(content)
-        while rest:
-            rest = rest[os.write(handle, rest) :]
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _read(path: Path) -> Checkpoint:
@@ -199,7 +187,7 @@ def _read(path: Path) -> Checkpoint:
         DamagedError: a file is missing, or is not the one that was written.
     """
     state = _checked_state(path / STATE_FILE)
-    files = {name: _checked(path / name, due) for name, due in state["files"].items()}
+    files = {name: checked_file(path / name, due) for name, due in state["files"].items()}
     try:
         best = state["best"]
         return Checkpoint(
@@ -213,8 +201,11 @@ def _read(path: Path) -> Checkpoint:
             best=None
             if best is None
             else Candidate(after=best["after"], model=_model("best", files, after=best["after"]), score=best["score"]),
+            selected=state["selected"],
+            opened=state["opened"],
+            sums=None if state["sums"] is None else tuple(_summed(state["sums"], files)),
             step={
-                name.removeprefix(_STEP).removesuffix(".npz"): _unpacked(content)
+                name.removeprefix(_STEP).removesuffix(".npz"): unpacked(content)
                 for name, content in files.items()
                 if name.startswith(_STEP)
             },
@@ -241,28 +232,16 @@ def _checked_state(path: Path) -> dict[str, Any]:
     return dict(state)
 
 
-def _checked(path: Path, due: str) -> bytes:
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise DamagedError(f"{path.name} is missing") from None
-    if hashlib.sha256(content).hexdigest() != due:
-        raise DamagedError(f"{path.name} was changed")
-    return content
+def _summed(sums: Mapping[str, list[str]], files: Mapping[str, bytes]) -> Iterator[Summed]:
+    for purpose, sites in sums.items():
+        yield tuple(sites), Sum(purpose=purpose, sealed=files[f"{_SUM}{purpose}.sealed"])
 
 
 def _model(name: str, files: Mapping[str, bytes], *, after: int) -> Model:
     weights = files.get(f"{name}.npz")
     return Model(
-        after=after, weights=None if weights is None else _unpacked(weights), sealed=files.get(f"{name}.sealed")
+        after=after, weights=None if weights is None else unpacked(weights), sealed=files.get(f"{name}.sealed")
     )
-
-
-def _unpacked(content: bytes) -> Weights:
-    file = io.BytesIO(content)
-    require_stored(file)
-    with np.load(file, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in sorted(arrays.files)}
 
 
 def _key(content: Any) -> tuple[Scheme, str] | None:

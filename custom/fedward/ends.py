@@ -187,6 +187,8 @@ def _open(flare: str, job: JobState | None) -> End:
         if flare in WAITS:
             return End(words="waiting", state="waiting", ended=False, agreed=True, success=False)
         return End(words="starting", state="running", ended=False, agreed=True, success=False)
+    if flare in WAITS and job.state in ("failed", "aborted"):  # the operator has asked for it
+        job = replace(job, state="resuming", reason=why_resumed("person"))
     if job.ended:
         words = f"the server closes the job; FLARE still says {flare}: {worded(job)}"
         return End(words=words, state=job.state, ended=False, agreed=False, success=False)

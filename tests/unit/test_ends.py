@@ -152,6 +152,7 @@ WAITING = [
     ((["a"], 2, ["north-clinic"], ["a", "b"]), "1 of 3 sites connected (2 needed); missing north-clinic"),
     ((["a"], 2, [], ["a", "b"]), "1 of 2 sites connected (2 needed); missing b"),
     (([], 2, [], []), "0 of 0 sites connected (2 needed); missing 2 more"),
+    (([], 3, ["north"], []), "0 of 1 sites connected (3 needed); missing north, 2 more"),
     ((["a", "b"], 2, ["b"], ["c"]), "2 of 3 sites connected (2 needed); the server starts it next"),
 ]
 

@@ -20,14 +20,20 @@ from pydantic_core import PydanticUndefined
 
 from fedward.cli import app
 from fedward.metrics.events import KINDS
-from fedward.settings import FederationSpec, JobSpec, SitePolicy
+from fedward.settings import FederationSpec, JobSpec, Retention, SitePolicy
 
 PAGE = Path(__file__).with_name("reference.md")
-FILES = (("jobs/<name>/job.toml", JobSpec), ("site.toml", SitePolicy), ("provisioning/federation.yml", FederationSpec))
+FILES = (
+    ("jobs/<name>/job.toml", JobSpec),
+    ("site.toml", SitePolicy),
+    ("local/upkeep.toml", Retention),
+    ("provisioning/federation.yml", FederationSpec),
+)
 
 
 def reference() -> str:
     """The whole page."""
+    from fedward.audit.actions import ABOUT, ACTIONS
     from fedward.indexing.reasons import FLAGS, REASONS
     from fedward.indexing.tables.account import REASONS as LINE_REASONS
     from fedward.privacy.disclosure.metric_registry import BREAKDOWNS
@@ -49,6 +55,15 @@ def reference() -> str:
     lines += [f"| `{reason}` | {meaning} |" for reason, meaning in LINE_REASONS.items()]
     lines += ["", "## Events of a job", "", "| event | meaning and fields |", "|---|---|"]
     lines += [f"| `{kind}` | {meaning} |" for kind, meaning in KINDS.items()]
+    lines += [
+        "",
+        "## Acts of the audit log",
+        "",
+        "| act | meaning | refused where it cannot be recorded |",
+        "|---|---|---|",
+    ]
+    lines += [f"| `{act}` | {one.meaning} | {'yes' if one.must else 'no'} |" for act, one in ACTIONS.items()]
+    lines += ["", "| fact | meaning |", "|---|---|", *(f"| `{fact}` | {meaning} |" for fact, meaning in ABOUT.items())]
     return "\n".join(lines) + "\n"
 
 

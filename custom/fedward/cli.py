@@ -8,7 +8,7 @@ import sys
 import typer
 
 from fedward import __version__
-from fedward.commands import dashboard, demo, key
+from fedward.commands import audit, dashboard, demo, key
 from fedward.commands.federation import app as federation
 from fedward.commands.job import app as job
 from fedward.commands.site import app as site
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 app.command(name="dashboard")(dashboard.dashboard)
 app.command(name="demo")(demo.demo)
+app.add_typer(audit.app, name="audit")
 app.add_typer(federation.app, name="federation")
 app.add_typer(job.app, name="job")
 app.add_typer(key.app, name="key")

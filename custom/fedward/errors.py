@@ -9,9 +9,14 @@
     ├── JobError           a job cannot be built or may not run
     │   └── PolicyError    a job asks for more than this hospital's policy allows
     ├── LedgerError        the privacy ledger is missing or damaged, or cannot record a value
-    │   └── BudgetError    a patient's ε would pass the hospital's cap, or a job its own ceiling
+    │   ├── BudgetError    a patient's ε would pass the hospital's cap, or a job its own ceiling
+    │   ├── PatientsError  a job comes again with other patients than it was charged for
+    │   └── LedgerIOError  the disk or another process is in the way at the moment; the ledger itself is sound
+    │       └── DiskFullError  the disk has no room for an entry
     ├── GateError          a hospital's gate refuses data, incoming or outgoing
+    │   └── RepeatError    a task that may not come again is refused, and the job goes on
     ├── EncryptionError    a key, a ciphertext or a sum of ciphertexts cannot be used
+    ├── AuditError         an audit log was changed, or an act is refused because it cannot be recorded
     ├── StoreError         the server's metrics store cannot be read or written, or is another program's
     └── FederationError    an error of processes, ports, kits or connections
 
@@ -116,12 +121,36 @@ class BudgetError(LedgerError):
     """A charge that would take a patient's ε past the hospital's cap, or a job past its own ceiling."""
 
 
+class PatientsError(LedgerError):
+    """A job that comes again with other patients than it was charged for."""
+
+
+class LedgerIOError(LedgerError):
+    """A privacy ledger that cannot be read or written at the moment; nothing is wrong with its content.
+
+    The disk, the permissions or another process is in the way. No entry was promised, and the same call may succeed
+    later.
+    """
+
+
+class DiskFullError(LedgerIOError):
+    """A disk that has no room for an entry of the privacy ledger."""
+
+
 class GateError(FedwardError):
     """Data that a hospital's gate refuses, incoming or outgoing."""
 
 
+class RepeatError(GateError):
+    """A task that may not come again: it alone is refused, and the job goes on with the next task."""
+
+
 class EncryptionError(FedwardError):
     """A key, a ciphertext or a sum of ciphertexts that cannot be used."""
+
+
+class AuditError(FedwardError):
+    """An audit log that was changed or cannot be read, or an act that is refused because it cannot be recorded."""
 
 
 class StoreError(FedwardError):

@@ -92,7 +92,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("dicom", "metrics", "screen", "settings", "weights"),
     ("aggregation", "dataset", "encryption"),
     ("indexing", "privacy", "provisioning"),
-    ("validation",),
+    ("audit", "upkeep", "validation"),
     ("dashboard", "reporting", "training"),
     ("coldstart", "flare"),
     ("demo", "doctor"),

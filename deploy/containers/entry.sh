@@ -1,11 +1,16 @@
 #!/bin/bash
 # A container's first process: starts the kit's service, passes a stop on to it, and reaps what its jobs leave behind.
 # FLARE's own process as number one would not hear SIGTERM and would be killed after the grace period.
+# After `restart` in the console the start script ends with 75: the service starts again in the same container, which
+# uses up no attempt of compose's `restart:` and is no crash to Kubernetes.
 stop=
 trap 'stop=1; kill -TERM "$service"' TERM INT
-/bin/bash /kit/startup/sub_start.sh --once &
-service=$!
-wait "$service"
-code=$?
-[ -z "$stop" ] || { wait "$service"; exit 0; }
+code=75
+while [ "$code" = 75 ]; do
+    /bin/bash /kit/startup/sub_start.sh --once &
+    service=$!
+    wait "$service"
+    code=$?
+    [ -z "$stop" ] || { wait "$service"; exit 0; }
+done
 exit "$code"

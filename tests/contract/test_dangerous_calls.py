@@ -29,6 +29,7 @@ ALLOWED: dict[str, dict[str, str]] = {
         "zipfile": "bounds entries, sizes and names of a job's archive before it inflates any"
     },
     "custom/fedward/provisioning/request.py": {"zipfile": "reads one named member up to a bound, and extracts nothing"},
+    "custom/fedward/upkeep/update_file.py": {"zipfile": "reads stored members up to a bound, and extracts nothing"},
     "custom/fedward/weights.py": {"zipfile": "refuses what unpacks to more than its own size, and unpacks nothing"},
     "custom/fedward/provisioning/templates.py": {
         "jinja2.Environment": "writes TOML, YAML and JSON, with their own filter"

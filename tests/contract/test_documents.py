@@ -126,7 +126,7 @@ def help_of(*words: str) -> str:
     return CliRunner().invoke(app, [*words, "--help"], terminal_width=80).output
 
 
-@pytest.mark.parametrize("noun", ["", "job", "site", "site policy", "federation", "key"])
+@pytest.mark.parametrize("noun", ["", "job", "site", "site policy", "federation", "key", "audit"])
 def test_help_fits_a_terminal_of_eighty_columns(noun: str) -> None:
     """Each command's line is a whole sentence, and a flag shows no type."""
     shown = help_of(*noun.split())

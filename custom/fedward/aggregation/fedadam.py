@@ -25,7 +25,7 @@ class FedAdam:
         x ← x + server_lr · m / (√v + τ)
 
     As in the paper there is no bias correction. Both moments are float64 and are kept in the object: one object is for
-    one job, and a job that is restarted starts without moments.
+    one job. ``moments`` and ``restore`` carry them to another process.
 
     Args:
         server_lr: η of the paper, above 0; the first step changes no weight by more than this.
@@ -65,6 +65,23 @@ class FedAdam:
             same_layout(mean_difference, self._mean, where=_WHERE)
         return {name: self._step(name, mean_difference[name]) for name in sorted(mean_difference)}
 
+    @property
+    def moments(self) -> tuple[Weights, Weights]:
+        """Moments of mean and square by tensor name, float64; empty before the first step."""
+        return dict(self._mean), dict(self._square)
+
+    def restore(self, mean: Weights, square: Weights) -> None:
+        """Continue from the moments of another object.
+
+        Raises:
+            JobError: the two differ in names or shapes, or are not float64.
+        """
+        same_layout(mean, square, where=_MOMENTS)
+        for name, array in (*mean.items(), *square.items()):
+            if array.dtype != np.float64:
+                raise JobError(f"moment {name} is not float64", where=_MOMENTS, value=str(array.dtype))
+        self._mean, self._square = dict(mean), dict(square)
+
     def _step(self, name: str, difference: NDArray[Any]) -> NDArray[Any]:
         delta = difference.astype(np.float64)
         mean = self._mean.get(name, np.zeros(delta.shape))
@@ -74,4 +91,4 @@ class FedAdam:
         return np.asarray(self._server_lr * mean / (np.sqrt(square) + TAU), dtype=difference.dtype)
 
 
-_WHERE = "mean of the updates"
+_WHERE, _MOMENTS = "mean of the updates", "moments of FedAdam"

@@ -157,7 +157,7 @@ def _outcome(result: Path, kits: Kits, job_id: str, status: str, follower: _Foll
     end = end_of(status, None if started is None else state_of(events, asked=started["rounds"]))
     if not end.success:
         raise JobError(end.words, remedy=f"read log.txt and the sites' logs below {kits.folder}")
-    from fedward.flare.site.site_job import LOCAL_ONLY_FILE
+    from fedward.flare.site.own_files import LOCAL_ONLY_FILE
 
     local = {site: kit / job_id / LOCAL_ONLY_FILE for site, kit in kits.sites.items()}
     return Outcome(

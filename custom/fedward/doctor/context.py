@@ -79,7 +79,6 @@ class Limits:
         sign_in_s: seconds for a person's sign-in.
         hello_s: seconds for the server's answer; ``payload_s`` for one that carries ``payload_bytes`` both ways.
         skew_warn_s, skew_fail_s: difference between our clock and the server's, beyond the transmission time.
-        certificate_warn_days: days before a certificate ends.
         kit_fail_bytes, kit_warn_bytes: free space for the kit, with its logs and the models of jobs that run.
         index_fail_bytes: free space for a cohort's index, in addition to the index's present size.
         memory_fail_bytes, memory_warn_bytes: free memory for a job.
@@ -95,7 +94,6 @@ class Limits:
     payload_bytes: int = 2**20
     skew_warn_s: float = 60.0
     skew_fail_s: float = 300.0
-    certificate_warn_days: float = 30.0
     kit_fail_bytes: float = 1.0 * GIB
     kit_warn_bytes: float = 5.0 * GIB
     index_fail_bytes: float = 0.1 * GIB

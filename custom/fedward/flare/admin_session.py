@@ -37,6 +37,8 @@ from fedward.flare.console.job_states import Standing, standing
 from fedward.flare.refusal import one_line
 from fedward.privacy.policy.canonical_job import require_job
 from fedward.privacy.policy.job_archive import read_folder
+from fedward.provisioning.participants import Kind
+from fedward.provisioning.validity import require_valid
 
 RESULT = "workspace"
 _SILENCE = (NoConnection, NoReply, FLCommunicationError)
@@ -255,12 +257,15 @@ def console(kit: Path, *, timeout_s: float = 20.0, study: str | None = None) -> 
         study: FLARE study whose jobs the session submits and sees; None: jobs that are in no study.
 
     Raises:
-        FederationError: the folder holds no kit, the server cannot be reached, or it refuses the sign-in.
+        FederationError: the folder holds no kit, a certificate in it has expired or is not valid yet, the server cannot
+            be reached, or it refuses the sign-in.
+        EncryptionError: a certificate in it cannot be read.
     """
     if not (kit / "startup").is_dir():
         raise FederationError(
             "not an admin startup kit", where=kit, remedy="give the kit's folder, the one with startup/"
         )
+    require_valid(kit, Kind.person)
 
     def signed_in() -> Session:
         session = new_secure_session(kit.name, str(kit.resolve()), timeout=timeout_s, study=study or DEFAULT_STUDY)

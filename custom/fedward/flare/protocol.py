@@ -26,6 +26,9 @@ AFTER = "fedward_after"
 """Header of a task that carries a model: number of rounds that made the model; 0 is the initial model."""
 ROSTER = "fedward_roster"
 """Header of each task of an encrypted job after admission: nonce of each participating hospital, by hospital id."""
+STEPS = "fedward_steps"
+"""Header of a round's task: largest number of local steps that the server asks a slow site for; a site never takes more
+than the job's."""
 PATIENTS = "fedward_patients"
 """Header from a site's executor to its gate, never sent: number of training patients, for weighting by patients."""
 REFUSAL = "fedward_refusal"
@@ -108,11 +111,12 @@ def question(
     round_number: int,
     wait_s: float,
     roster: Mapping[str, str] | None = None,
+    steps: int | None = None,
 ) -> Shareable:
     """Build the data of a task: a global model, one sum, several sums or no payload, and the round's number.
 
     ``wait_s``: seconds that a site waits, after its answer, before it requests the next task. ``roster``: sent with
-    each task of an encrypted job after admission.
+    each task of an encrypted job after admission. ``steps``: sent to a site that is asked for fewer local steps.
     """
     from nvflare.private.defs import TaskConstant
 
@@ -121,6 +125,8 @@ def question(
         data.set_header(AFTER, carried.after)
     if roster is not None:
         data.set_header(ROSTER, dict(roster))
+    if steps is not None:
+        data.set_header(STEPS, steps)
     data.set_header(ROUND_NUMBER, round_number)
     data.set_header(TaskConstant.WAIT_TIME, wait_s)
     return data

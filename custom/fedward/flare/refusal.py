@@ -14,15 +14,20 @@ from enum import StrEnum
 from typing import NewType
 
 from fedward.errors import (
+    AuditError,
     BudgetError,
     CohortError,
+    DiskFullError,
     EncryptionError,
     FederationError,
     FedwardError,
     GateError,
     JobError,
     LedgerError,
+    LedgerIOError,
+    PatientsError,
     PolicyError,
+    RepeatError,
     SettingsError,
     StoreError,
     StudyError,
@@ -49,8 +54,13 @@ class Code(StrEnum):
     POLICY = "policy"
     LEDGER = "ledger"
     BUDGET = "budget"
+    PATIENTS = "patients"
+    DISK_FULL = "disk-full"
+    LEDGER_IO = "ledger-io"
+    REPEAT = "repeat"
     GATE = "gate"
     ENCRYPTION = "encryption"
+    AUDIT = "audit"
     STORE = "store"
     FEDERATION = "federation"
     VALUE = "value-error"
@@ -76,8 +86,14 @@ _SENTENCES: Mapping[Code, str] = {
     "`fedward site policy check SITE_TOML --job JOB` says why",
     Code.LEDGER: f"the privacy ledger does not vouch for it; {_LOG}",
     Code.BUDGET: "a patient's privacy budget is spent",
+    Code.PATIENTS: "the cohort's patients are not those that this job was charged for; "
+    "restore the index that it was charged with, or submit the job again",
+    Code.DISK_FULL: "the hospital's disk is full; the site takes part again when there is room",
+    Code.LEDGER_IO: f"the hospital cannot write its ledger at the moment; {_LOG}",
+    Code.REPEAT: "the task may not come again; the site goes on with the next one",
     Code.GATE: f"a gate of the hospital refused it; {_LOG}",
     Code.ENCRYPTION: f"a key or a sealed message cannot serve; {_LOG}",
+    Code.AUDIT: f"the hospital's audit log cannot record it; {_LOG}",
     Code.STORE: f"a metrics store cannot be used; {_LOG}",
     Code.FEDERATION: f"a process, port, kit or connection cannot serve; {_LOG}",
     Code.VALUE: f"failed with ValueError; {_LOG}",
@@ -99,8 +115,13 @@ CLASSES: Mapping[type, Code] = {
     PolicyError: Code.POLICY,
     LedgerError: Code.LEDGER,
     BudgetError: Code.BUDGET,
+    PatientsError: Code.PATIENTS,
+    LedgerIOError: Code.LEDGER_IO,
+    DiskFullError: Code.DISK_FULL,
     GateError: Code.GATE,
+    RepeatError: Code.REPEAT,
     EncryptionError: Code.ENCRYPTION,
+    AuditError: Code.AUDIT,
     StoreError: Code.STORE,
     FederationError: Code.FEDERATION,
     ValueError: Code.VALUE,

@@ -7,11 +7,15 @@ the fields, JSON-ready. No event carries a weight, a pixel or a patient's identi
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from fedward.errors import FedwardError
+from fedward.files import sync, write_atomic
 
 EVENTS_FILE = "events.jsonl"
 KINDS = {
@@ -49,28 +53,147 @@ class EventLog:
 
     Args:
         path: path of the log.
-        also: called with each event after its line is written, in the same order; it must not raise.
+        also: called with each event, in the order of the log; it must not raise.
+        copy: second file with the same lines, for readers; ``path`` decides where they differ.
+        keep: True to keep the lines that the disk does not accept in memory: ``append`` then does not raise
+            ``OSError``, ``behind`` is the reason, and each later call writes them first.
 
     Raises:
         ValueError: a kind that is not in ``KINDS``, a field named ``event`` or ``at``, or a value that JSON cannot hold
             (such as NaN and infinity).
+        OSError: the disk does not accept a line, where they are not kept; the log is then as it was.
     """
 
-    def __init__(self, path: Path, *, also: Callable[[Mapping[str, Any]], None] | None = None) -> None:
-        self._path, self._also, self._lock = path, also, threading.Lock()
+    def __init__(
+        self,
+        path: Path,
+        *,
+        also: Callable[[Mapping[str, Any]], None] | None = None,
+        copy: Path | None = None,
+        keep: bool = False,
+    ) -> None:
+        self._path, self._also, self._copy, self._keep = path, also, copy, keep
+        self._lines, self._lock = list[bytes](), threading.Lock()
+        self.behind: str | None = None
+        """Reason why lines wait in memory; None: every line is in the file."""
 
     def append(self, event: str, /, **fields: Any) -> None:
-        if event not in KINDS:
-            raise ValueError(f"unknown kind of event {event!r}")
-        if fields.keys() & {"event", "at"}:
-            raise ValueError(f"event {event!r} would have its kind or its time from a field")
+        self.put([make_event(event, **fields)])
+
+    def put(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Append events that ``make_event`` made, in this order and with no other event between them."""
+        lines = [(json.dumps(content, allow_nan=False) + "\n").encode() for content in events]
         with self._lock:
-            content = {"event": event, "at": round(time.time(), 3), **fields}
-            line = json.dumps(content, allow_nan=False) + "\n"
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(line)
+            self._lines += lines
+            try:
+                self._write()
+            except OSError as error:
+                if not self._keep:
+                    self._lines.clear()
+                    raise
+                self.behind = _reason(error)
             if self._also is not None:
-                self._also(content)
+                for content in events:
+                    self._also(content)
+
+    def flush(self, *, durably: bool = False) -> None:
+        """Write the lines that wait; ``durably`` also syncs the file.
+
+        Raises:
+            OSError: the disk still does not accept them; they are kept.
+        """
+        with self._lock:
+            try:
+                self._write()
+                if durably and self._path.exists():
+                    sync(self._path)
+            except OSError as error:
+                self.behind = _reason(error)
+                raise
+
+    def restore(self) -> list[dict[str, Any]]:
+        """Return the events of an earlier process; drop a last line that was not written whole, and renew the copy.
+
+        Raises:
+            FedwardError: a line is no event.
+            OSError: a file cannot be read or written.
+        """
+        with self._lock:
+            try:
+                content = self._path.read_bytes()
+            except FileNotFoundError:
+                return []
+            whole = content[: content.rfind(b"\n") + 1]
+            events = [_event(line, at, self._path) for at, line in enumerate(whole.splitlines(), start=1)]
+            if whole != content:
+                os.truncate(self._path, len(whole))
+            if self._copy is not None:
+                write_atomic(self._copy, whole)
+            return events
+
+    def _write(self) -> None:
+        if self._lines:
+            append_whole(self._path, b"".join(self._lines))
+            self._lines.clear()
+        if self._copy is not None and self._path.exists():
+            _catch_up(self._copy, self._path)
+        self.behind = None
+
+
+def make_event(event: str, /, **fields: Any) -> dict[str, Any]:
+    """Return the content of an event of this moment; errors as in ``EventLog``."""
+    if event not in KINDS:
+        raise ValueError(f"unknown kind of event {event!r}")
+    if fields.keys() & {"event", "at"}:
+        raise ValueError(f"event {event!r} would have its kind or its time from a field")
+    return {"event": event, "at": round(time.time(), 3), **fields}
+
+
+def append_whole(path: Path, content: bytes) -> None:
+    """Append to a file, whole or not at all.
+
+    Raises:
+        OSError: the disk does not accept it; the file is as it was.
+    """
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    try:
+        size = os.fstat(handle).st_size
+        try:
+            rest = memoryview(content)
+            while rest:
+                rest = rest[os.write(handle, rest) :]
+        except OSError:
+            os.ftruncate(handle, size)
+            raise
+    finally:
+        os.close(handle)
+
+
+def _catch_up(copy: Path, original: Path) -> None:
+    has = copy.stat().st_size if copy.exists() else 0
+    with original.open("rb") as file:
+        file.seek(has)
+        if new := file.read():
+            append_whole(copy, new)
+
+
+def _event(line: bytes, number: int, path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(line)
+    except ValueError:
+        content = None
+    if not isinstance(content, dict) or not isinstance(content.get("event"), str):
+        raise FedwardError(
+            "a line of the job's log is no event",
+            where=path,
+            value=f"line {number}",
+            remedy="restore the file from a backup, or submit the job again",
+        )
+    return content
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or type(error).__name__
 
 
 class EventReader:

@@ -159,6 +159,16 @@ def sites(connection: sqlite3.Connection) -> list[Site]:
     return [Site(*row) for row in connection.execute(f"SELECT {', '.join(Site._fields)} FROM sites ORDER BY site")]
 
 
+def versions(connection: sqlite3.Connection) -> dict[str, tuple[str, float]]:
+    """Return site -> version of Fedward that it was last admitted with, and when that job began."""
+    rows = connection.execute(
+        "SELECT sites.site, sites.version, max(jobs.started_at) FROM sites JOIN seats ON seats.site = sites.key "
+        "JOIN jobs ON jobs.key = seats.job WHERE sites.version IS NOT NULL AND seats.declined IS NULL "
+        "GROUP BY sites.key"
+    )
+    return {site: (version, began) for site, version, began in rows}
+
+
 def seats(connection: sqlite3.Connection, *, job: int) -> list[Seat]:
     """Return the sites of one job, by name."""
     return [Seat(*row) for row in connection.execute(f"{_SEATS} WHERE seats.job = ? ORDER BY sites.site", (job,))]

@@ -42,6 +42,10 @@ class SiteSeen:
     certificate_until: float | None
 
 
+class EventError(StoreError):
+    """An event lacks a field or has one of another kind; it will never be written."""
+
+
 class Store:
     """Metrics store, opened by ``open``; any thread and several processes may use it at once.
 
@@ -80,7 +84,18 @@ class Store:
                 take(connection, job_id, event, cursor=cursor)
             except (KeyError, TypeError, ValueError) as error:
                 kind = str(event.get("event"))
-                raise StoreError(f"an event cannot be read, {error}", where=self.path, value=kind) from None
+                raise EventError(f"an event cannot be read, {error}", where=self.path, value=kind) from None
+
+    def taken(self, job_id: str) -> int:
+        """Return how many lines of a job's log are in the store; 0 for a job that it does not know."""
+        with self.turn() as connection:
+            row = connection.execute("SELECT taken FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        return 0 if row is None else int(row[0])
+
+    def set_taken(self, job_id: str, lines: int) -> None:
+        """Set how many lines of a job's log are in the store."""
+        with self.turn(write=True) as connection:
+            connection.execute("UPDATE jobs SET taken = ? WHERE id = ?", (lines, job_id))
 
     def seen(self, sites: Iterable[SiteSeen]) -> None:
         """Write the time of the last contact with each site; an older time never replaces a newer one."""

@@ -10,8 +10,17 @@ from fedward.privacy.accountant import Event, check_delta, epsilon, noise_for, u
 from fedward.settings.job import JobSpec
 from fedward.settings.privacy import DpSgd, UpdateProtection
 
-REPEATED_ROUNDS = 1
-"""Rounds that a job may begin a second time, because a site was killed during one."""
+REPEATED_ROUNDS, REPEATED_FRACTION = 2, 10
+"""Smallest number of rounds that a job may repeat, and the part of its rounds, one in so many, that it may repeat."""
+
+
+def repeated_rounds(rounds: int) -> int:
+    """Return how many rounds a run may repeat at one hospital because a process was killed: at least two, or a tenth.
+
+    The number is both the ledger's allowance and the record's limit on updates that leave a second time. Each process
+    that dies in the middle of a round costs one; two let a hospital and the server fail once each in a short job.
+    """
+    return max(REPEATED_ROUNDS, rounds // REPEATED_FRACTION)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +38,7 @@ class SitePlan:
     steps: int
     """Noisy releases in all rounds: optimizer steps under dp-sgd, whole updates under update-noise."""
     allowance: int
-    """Releases beyond ``steps`` that the ledger allows after a restart: those of ``REPEATED_ROUNDS`` rounds."""
+    """Releases beyond ``steps`` that the ledger allows after restarts: those of ``repeated_rounds`` rounds."""
     epsilon: float
     delta: float
     clip_norm_l2: float
@@ -42,7 +51,12 @@ class SitePlan:
     @property
     def ceiling(self) -> float:
         """Largest ε that the job can reach here, however often it is asked for: that of ``steps`` and ``allowance``."""
-        return epsilon([self._event(self.steps + self.allowance)], delta=self.delta)
+        return epsilon([self.limit], delta=self.delta)
+
+    @property
+    def limit(self) -> Event:
+        """Event of ``steps`` and ``allowance``."""
+        return self._event(self.steps + self.allowance)
 
     def _event(self, steps: int) -> Event:
         if self.mechanism == "update-noise":
@@ -86,7 +100,7 @@ def plan_site(job: JobSpec, *, site: str, patients: int, steps_a_round: int | No
     privacy = job.privacy
     if privacy.mechanism == "dp-sgd" and privacy.dp_sgd is not None:
         steps = job.federation.rounds * in_a_round
-        allowance = REPEATED_ROUNDS * in_a_round
+        allowance = repeated_rounds(job.federation.rounds) * in_a_round
         return _plan_dp_sgd(privacy.dp_sgd, site=site, patients=patients, steps=steps, allowance=allowance)
     if privacy.mechanism == "update-noise" and privacy.update is not None:
         return _plan_update(privacy.update, site=site, patients=patients, rounds=job.federation.rounds)
@@ -138,7 +152,7 @@ def _plan_update(asked: UpdateProtection, *, site: str, patients: int, rounds: i
         sampling_rate=1.0,
         noise_multiplier=asked.noise_multiplier,
         steps=rounds,
-        allowance=REPEATED_ROUNDS,
+        allowance=repeated_rounds(rounds),
         epsilon=epsilon([event], delta=asked.delta),
         delta=asked.delta,
         clip_norm_l2=asked.clip_norm_l2,

@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
@@ -23,6 +24,7 @@ from fedward.provisioning.inventory import Inventory, Issued
 
 ROOT_CERTIFICATE, ROOT_KEY = "rootCA.pem", "rootCA.key"
 _RESTORE = "restore the state folder from its backup"
+_PADDING = PSS(mgf=MGF1(SHA256()), salt_length=PSS.DIGEST_LENGTH)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,11 +34,28 @@ class Authority:
     certificate: x509.Certificate
     key: RSAPrivateKey = field(repr=False)
 
+    def sign(self, content: bytes) -> bytes:
+        """Sign (RSA-PSS, RFC 8017, 8.1). ``content`` begins with a line that no other kind of content begins with."""
+        return self.key.sign(content, _PADDING, SHA256())
+
     def sign_crl(self, inventory: Inventory) -> bytes:
         """Make and sign the revocation list of this inventory, in PEM (RFC 5280, 5)."""
         from fedward.provisioning.crl import make_crl
 
         return make_crl(root=self.certificate, key=self.key, revoked=inventory.revoked, number=inventory.crl_number)
+
+
+def is_signed_by(root: x509.Certificate, signature: bytes, content: bytes) -> bool:
+    """True if ``Authority.sign`` made this signature with the key of ``root``.
+
+    Raises:
+        EncryptionError: the certificate has no RSA key.
+    """
+    try:
+        public_key(root).verify(signature, content, _PADDING, SHA256())
+    except InvalidSignature:
+        return False
+    return True
 
 
 def read_authority(state: Path) -> Authority:

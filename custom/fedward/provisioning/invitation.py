@@ -16,20 +16,16 @@ from typing import Annotated, Any, Literal
 from uuid import uuid4
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS
-from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import AfterValidator, AwareDatetime, Field, ValidationError
 
-from fedward.encryption.keys.site_identity import parse_certificate, public_key
+from fedward.encryption.keys.site_identity import parse_certificate
 from fedward.errors import EncryptionError, FederationError
-from fedward.provisioning.authority import Authority
+from fedward.provisioning.authority import Authority, is_signed_by
 from fedward.provisioning.participants import PARTICIPANT_NAME, Kind, Line, require_name
 from fedward.settings import FederationSpec, Name, Settings
 
 _LARGEST = 2**20
-_PADDING = PSS(mgf=MGF1(SHA256()), salt_length=PSS.DIGEST_LENGTH)
 _TOPIC = b"fedward invitation 1\n"
 _ASK = "ask the operator for the invitation again"
 
@@ -124,7 +120,7 @@ def invite(
 
 def seal_invitation(invitation: Invitation, authority: Authority) -> bytes:
     """Return the invitation's file, to be sent: JSON text with the authority's certificate and signature."""
-    signature = authority.key.sign(_signed(invitation), _PADDING, SHA256())
+    signature = authority.sign(_signed(invitation))
     sealed = _Sealed(
         format="fedward invitation 1",
         invitation=invitation,
@@ -150,11 +146,11 @@ def read_invitation(path: Path) -> tuple[Invitation, x509.Certificate]:
         sealed = _Sealed.model_validate_json(content)
         authority = parse_certificate(sealed.authority.encode(), encoding=Encoding.PEM)
         signature = base64.b64decode(sealed.signature, validate=True)
-        public_key(authority).verify(signature, _signed(sealed.invitation), _PADDING, SHA256())
+        signed = is_signed_by(authority, signature, _signed(sealed.invitation))
     except (ValidationError, ValueError, EncryptionError):
         raise FederationError("is not an invitation", where=path, remedy=_ASK) from None
-    except InvalidSignature:
-        raise FederationError("invitation was changed after it was signed", where=path, remedy=_ASK) from None
+    if not signed:
+        raise FederationError("invitation was changed after it was signed", where=path, remedy=_ASK)
     require_name(sealed.invitation.name, sealed.invitation.kind, where=path)
     require_name(sealed.invitation.host, Kind.server, where=path)
     return sealed.invitation, authority

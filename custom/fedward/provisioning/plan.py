@@ -19,9 +19,9 @@ from typing import Literal
 from fedward.errors import FederationError
 from fedward.provisioning.inventory import Inventory, Participant
 from fedward.provisioning.participants import Kind, Line, lines_of
+from fedward.provisioning.validity import SOON_DAYS
 from fedward.settings import FederationSpec
 
-SOON_DAYS = 30
 Action = Literal["new", "kept", "refused", "gone", "revoked", "soon", "waiting", "left-out"]
 _SIGNS: dict[Action, str] = {
     "new": "+",

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 import fedward
 from fedward.errors import FederationError
@@ -29,6 +30,9 @@ class Stamp(Settings):
         participant: name in the certificate: site, server's host, or person's e-mail.
         fedward, flare: versions that the operator provisioned with.
         wheel: ``package_hash`` of the operator's Fedward; every participant's must be the same.
+        files: hash of each file that an update may replace (``fedward.upkeep.kit_files``), as the kit was made or last
+            updated: a file that is another by now was edited. Empty in kits of 0.1.0.
+        updated: time at which the operator made the kit's last update, seconds since the epoch; 0: none was applied.
     """
 
     federation: Name
@@ -36,6 +40,8 @@ class Stamp(Settings):
     fedward: str
     flare: str
     wheel: str
+    files: dict[str, str] = Field(default_factory=dict)
+    updated: int = 0
 
 
 def package_hash(folder: Path | None = None) -> str:
@@ -53,12 +59,15 @@ def package_hash(folder: Path | None = None) -> str:
     return whole.hexdigest()
 
 
-def make_stamp(*, federation: str, participant: str, wheel: str | None = None) -> Stamp:
+def make_stamp(
+    *, federation: str, participant: str, wheel: str | None = None, files: Mapping[str, str] | None = None
+) -> Stamp:
     """Return a stamp with the versions that run here.
 
     Args:
         federation, participant: of the kit.
         wheel: the operator's hash, if another machine makes the kit; None: hash of the package that runs here.
+        files: of the kit, as in ``Stamp``.
     """
     return Stamp(
         federation=federation,
@@ -66,6 +75,7 @@ def make_stamp(*, federation: str, participant: str, wheel: str | None = None) -
         fedward=fedward.__version__,
         flare=metadata.version("nvflare"),
         wheel=package_hash() if wheel is None else wheel,
+        files=dict(files or {}),
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,32 @@ def with_components(resources: Mapping[str, Any], wanted: Mapping[str, Any]) -> 
     kept = [component for component in resources["components"] if component["id"] not in wanted]
     new = [{"id": name, **component} for name, component in wanted.items() if component is not None]
     return {**resources, "components": [*kept, *new]}
+
+
+def site_components(resources: Mapping[str, Any], *, defaults: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the components that a site chose where a template may choose, by id; None: it removed one.
+
+    Args:
+        resources: content of the site's ``resources.json``.
+        defaults: other contents; what equals one of theirs was not chosen by the site.
+    """
+    own = _replaceable(resources)
+    others = [_replaceable(content) for content in defaults]
+    return {name: own.get(name) for name in _REPLACEABLE if all(own.get(name) != other.get(name) for other in others)}
+
+
+def without_site_components(resources: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``resources.json`` without the components that a template or a site may choose."""
+    kept = [component for component in resources["components"] if component.get("id") not in _REPLACEABLE]
+    return {**resources, "components": kept}
+
+
+def _replaceable(resources: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    return {
+        str(component["id"]): {key: value for key, value in component.items() if key != "id"}
+        for component in resources["components"]
+        if component.get("id") in _REPLACEABLE
+    }
 
 
 def _rendered(templates: Path, spec: FederationSpec, hospital: Hospital) -> dict[str, str]:

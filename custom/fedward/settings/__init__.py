@@ -7,8 +7,9 @@ from fedward.settings.job import Acceptance, Component, Data, JobHeader, JobSpec
 from fedward.settings.names import Email, FederationName, HostName, Name, SiteId
 from fedward.settings.pacs import Pacs
 from fedward.settings.privacy import CohortPrivacy, Disclosure, DpSgd, JobPrivacy, UpdateProtection
-from fedward.settings.read import JOB_FILE, parse, plain, read_federation, read_job, read_site
+from fedward.settings.read import JOB_FILE, parse, plain, read_federation, read_job, read_retention, read_site
 from fedward.settings.site import Admission, CohortPolicy, SitePolicy
+from fedward.settings.upkeep import Retention
 
 __all__ = [
     "JOB_FILE",
@@ -36,6 +37,7 @@ __all__ = [
     "Pacs",
     "Person",
     "Precision",
+    "Retention",
     "Rounds",
     "Scheme",
     "Server",
@@ -49,5 +51,6 @@ __all__ = [
     "plain",
     "read_federation",
     "read_job",
+    "read_retention",
     "read_site",
 ]

@@ -38,7 +38,13 @@ class Rounds(Settings):
     grace_s: float = Field(
         default=600.0,
         ge=0,
-        description="Seconds to wait for the other sites once min_sites, must_include and min_patients are met.",
+        description="Seconds to wait, over the whole job, for a site whose answer is missing once min_sites, "
+        "must_include and min_patients are met; an answer that counts gives it all of them back.",
+    )
+    stragglers: Literal["wait", "cut", "fewer_steps"] = Field(
+        default="cut",
+        description="A site that is late: wait for it until round_timeout_s; or, after three late rounds in a row, "
+        "do not ask it to train, so that it spends no more; or ask it for fewer local steps (Wang et al. 2020).",
     )
     weighting: Literal["patients", "equal"] = Field(
         default="patients",

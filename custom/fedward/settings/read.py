@@ -17,6 +17,7 @@ from fedward.settings.faults import faults
 from fedward.settings.federation import FederationSpec
 from fedward.settings.job import JobSpec
 from fedward.settings.site import CohortPolicy, SitePolicy
+from fedward.settings.upkeep import Retention
 
 JOB_FILE = "job.json"
 """File name of a job's settings when they are sent."""
@@ -66,6 +67,11 @@ def _archive_beside(cohort: CohortPolicy, base: Path) -> CohortPolicy:
         return cohort
     files = {field: base / value for field in ("credentials", "ca") if (value := getattr(pacs, field))}
     return cohort.model_copy(update={"pacs": pacs.model_copy(update=files)})
+
+
+def read_retention(path: Path) -> Retention | None:
+    """Read the server's ``local/upkeep.toml``; None where there is none, and then nothing is removed."""
+    return parse(Retention, _toml(path), where=path) if path.exists() else None
 
 
 def read_federation(path: Path) -> FederationSpec:

@@ -11,6 +11,7 @@ from fedward.settings.base import Flag, Fraction, Settings, form
 from fedward.settings.names import Name, SiteId
 from fedward.settings.pacs import Pacs
 from fedward.settings.privacy import CohortPrivacy, Disclosure, JobHash
+from fedward.settings.upkeep import Retention
 
 KeyId = Annotated[
     str, form(r"[0-9a-f]{32}", "is no key's id: write the 32 digits that `fedward key show KEY` prints, without spaces")
@@ -96,6 +97,9 @@ class SitePolicy(Settings):
     federation_key_id: KeyId | None = Field(
         default=None,
         description="Id of the federation's key, as another hospital read it to you; the doctor checks the file.",
+    )
+    upkeep: Retention | None = Field(
+        default=None, description="How long the kit keeps what ended jobs left; without it, for ever."
     )
     disclosure: Disclosure = Field(description="Numbers that may leave this hospital, and their rounding.")
     cohorts: dict[Name, CohortPolicy] = Field(description="Cohorts by the name that jobs ask for.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from functools import cached_property, partial
 from typing import Any
 
@@ -19,6 +20,7 @@ from fedward.training.dp_sgd.dp_sgd import MovingAverage, PrivateSteps, copy_buf
 from fedward.training.dp_sgd.gradient_method import choose_method
 from fedward.training.dp_sgd.network_check import check_layers
 from fedward.training.dp_sgd.patient_gradients import Method, Patient
+from fedward.training.kept_state import KeptState, KeptStates
 from fedward.training.losses import build_loss, kind_of_truth
 from fedward.training.networks import build_network, predict, shared_keys
 from fedward.training.optimizers import build_optimizer, learning_rate
@@ -30,7 +32,7 @@ class Learner:
     """Network and optimizer over the rounds of one job.
 
     The object keeps from round to round the tensors that are not shared (FedBN's layers, integer buffers) and, with
-    ``training.keep_optimizer``, the optimizer's momenta.
+    ``training.keep_optimizer``, the optimizer's momenta. ``kept`` holds both, for the last two rounds.
     """
 
     def __init__(self, job: JobSpec, *, site: str) -> None:
@@ -39,10 +41,10 @@ class Learner:
         self._network = build_network(job).to(self._device)
         self._loss = build_loss(job)
         self._shared = shared_keys(self._network, job)
-        self._local = {
+        self._initial = {
             name: value.clone() for name, value in self._network.state_dict().items() if name not in set(self._shared)
         }
-        self._optimizer_state: dict[str, Any] | None = None
+        self.kept = KeptStates(job)
 
     def train(
         self,
@@ -92,21 +94,25 @@ class Learner:
                     follow(step, partial(self._plain_gradients, items))
         else:
             self._train_private(private, images, steps=steps, follow=follow)
-        self._keep(optimizer)
+        if self.kept.needed:
+            state = self._network.state_dict()
+            local = {name: state[name] for name in self._initial}
+            momenta = optimizer.state_dict() if training.keep_optimizer else None
+            self.kept.add(KeptState.copied(round_number, local, momenta))
         return float(np.mean([loss for loss in losses if np.isfinite(loss)] or [np.nan]))
 
     def _optimizer(self) -> torch.optim.Optimizer:
         """Return the round's optimizer, with the momenta of the round before where the job keeps them."""
         optimizer = build_optimizer(self._job.training, self._network.parameters())
-        if self._job.training.keep_optimizer and self._optimizer_state is not None:
-            optimizer.load_state_dict(self._optimizer_state)
+        last = self.kept.last
+        if last is not None and last.optimizer is not None:
+            optimizer.load_state_dict(deepcopy(dict(last.optimizer)))  # the steps change what is loaded
         return optimizer
 
-    def _keep(self, optimizer: torch.optim.Optimizer) -> None:
-        """Keep what stays at the site after a round: its own layers, and the momenta where the job keeps them."""
-        self._local = {name: value.clone() for name, value in self._network.state_dict().items() if name in self._local}
-        if self._job.training.keep_optimizer:
-            self._optimizer_state = optimizer.state_dict()
+    @property
+    def _local(self) -> Mapping[str, Tensor]:
+        """Tensors that are not shared, as after the last round that is kept."""
+        return self._initial if self.kept.last is None else self.kept.last.local
 
     def _train_private(
         self,

@@ -25,6 +25,7 @@ from fedward.training.details import details
 from fedward.training.dp_sgd.dp_sgd import Private, PrivateRound, PrivateSteps
 from fedward.training.dp_sgd.patient_sampler import by_patient
 from fedward.training.example_outlines import outlined
+from fedward.training.kept_state import KeptStates
 from fedward.training.learner import Learner
 from fedward.training.networks import initial_weights
 from fedward.training.results import Progress, Trained
@@ -111,6 +112,11 @@ class Trainer:
             return self._plain_steps
         return self._budget(max(1, round(self.support.train_patients / settings.patients_per_step)))
 
+    @property
+    def kept(self) -> KeptStates:
+        """State that stays at the site from round to round, for the last two rounds."""
+        return self._learner.kept
+
     def train(
         self,
         weights: Mapping[str, NDArray[Any]],
@@ -190,10 +196,8 @@ class Trainer:
         Raises:
             CohortError: an image can no longer be read.
         """
-        data = self._job.data.model_copy(update={"cache": False})
-        passing = Images(
-            self._job.model_copy(update={"data": data}), self._selection.train, training=False, site=self._site
-        )
+        job = self._job.model_copy(update={"data": self._job.data.model_copy(update={"cache": False})})
+        passing = Images(job, self._selection.train, training=False, site=self._site)
         images = chain(_standardised(passing), _standardised(self._validation_images))
         return cohort_statistics(self._job, (*self._selection.train, *self._selection.validation), images)
 
@@ -293,5 +297,4 @@ class Trainer:
 
 
 def _standardised(images: Images) -> Iterator[NDArray[np.float32]]:
-    """Yield each image's grey values, one at a time."""
     return (np.asarray(item["image"]) for (item,) in images.batches(np.arange(len(images))[:, np.newaxis]))

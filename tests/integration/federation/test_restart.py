@@ -18,6 +18,7 @@ from fedward.demo.hospitals import DemoHospital
 from fedward.flare.refusal import SENTENCES, Code
 from fedward.indexing.site_key import load_key
 from fedward.privacy.accountant import Event, epsilon
+from fedward.privacy.budget_plan import repeated_rounds
 from fedward.privacy.ledger.ledger import Ledger
 from fedward.settings import JobSpec, parse, read_site
 from fedward.training.networks import initial_weights
@@ -144,23 +145,31 @@ def test_a_job_comes_to_its_own_ceiling_and_not_to_the_cap_however_often_it_is_a
     """Deployed and killed repeatedly in one round, under a cap with room for hundreds."""
     kit = make_kit(tmp_path, hospitals[0], cap=1000.0)
     assert hospital(kit, "admit", "round:0", "--kill", "0") == -signal.SIGKILL
-    for _ in range(ROUNDS):
+    for _ in range(ROUNDS + repeated_rounds(ROUNDS) - 1):
         assert hospital(kit, "round:0", "--kill", "0") == -signal.SIGKILL
     assert hospital(kit, "round:0", "round:1", "close") == 0
     for task in ("round-0", "round-1"):
         assert said(kit, task)["refused"] == BUDGET
     charge = ledger(kit).find(JOB_ID)
-    assert charge is not None and charge.counted.steps == (ROUNDS + 1) * STEPS == charge.ceiling.steps
+    assert charge is not None
+    assert charge.counted.steps == (ROUNDS + repeated_rounds(ROUNDS)) * STEPS == charge.ceiling.steps
     assert not list(kit.glob("round-*.npz"))
 
 
-def test_a_rounds_update_leaves_once_whatever_processes_are_asked_for_it(kit: Path, tmp_path: Path) -> None:
+def test_a_round_is_answered_again_a_few_times_and_paid_each_time(
+    tmp_path: Path, hospitals: list[DemoHospital]
+) -> None:
     """Requested again for round 0, then for one ahead and back; and after the run's end for anything."""
+    kit = make_kit(tmp_path, hospitals[0], cap=1000.0)
     assert hospital(kit, "admit", "round:0") == 0
-    begun = ledger(kit).find(JOB_ID)
+    for again in range(1, 1 + repeated_rounds(ROUNDS)):
+        assert hospital(kit, "round:0") == 0
+        assert "refused" not in said(kit, "round-0")
+        charge = ledger(kit).find(JOB_ID)
+        assert charge is not None and charge.begun_steps == (1 + again) * STEPS
     assert hospital(kit, "round:0") == 0
     assert said(kit, "round-0")["refused"] == AT_DOOR
-    assert ledger(kit).find(JOB_ID) == begun, "and cost nobody anything"
+    assert ledger(kit).find(JOB_ID) == charge, "and cost nobody anything"
     assert hospital(kit, "round:1", "final", "close") == 0
     assert (kit / "round-1.npz").exists()
     assert hospital(kit, "admit", "round:2") == 0

@@ -27,6 +27,7 @@ from fedward.flare.protocol import REFUSAL, Reply, Task, question, to_shareable
 from fedward.indexing.site_key import load_key
 from fedward.privacy.accountant import Event, update_noise_event
 from fedward.privacy.attestation import PROOF, Proof
+from fedward.privacy.budget_plan import repeated_rounds
 from fedward.privacy.ledger.ledger import Ledger
 from fedward.privacy.ledger.run_record import Record
 from fedward.privacy.policy.job_hash import job_hash
@@ -119,16 +120,19 @@ class Hospital:
         if self.mechanism == "none":
             self.ledger.unprotected(**who)
             return
-        event = Event(unit="patient", sampling_rate=0.2, noise_multiplier=1.5, steps=20)
+        rounds, repeats = self.job.federation.rounds, repeated_rounds(self.job.federation.rounds)
+        event = Event(unit="patient", sampling_rate=0.2, noise_multiplier=1.5, steps=10 * rounds)
         if self.mechanism == "update-noise":
-            event = update_noise_event(3.0, rounds=2)
-        self.ledger.charge(**who, event=event, rounds=2, cap=None, delta=1e-4, allowance=event.steps // 2)
+            event = update_noise_event(3.0, rounds=rounds)
+        allowance = repeats * event.steps // rounds
+        self.ledger.charge(**who, event=event, rounds=rounds, cap=None, delta=1e-4, allowance=allowance)
 
     def context(self, task: Task | str) -> FLContext:
         workspace = SimpleNamespace(
             get_app_config_dir=lambda job: str(self.config),
             get_site_config_dir=lambda: str(self.local),
             get_run_dir=lambda job: str(self.folder),
+            get_root_dir=lambda: str(self.folder / "kit"),
         )
         context = FLContext()
         context.set_prop(ReservedKey.ENGINE, SimpleNamespace(get_workspace=lambda: workspace), private=True)

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from nvflare.apis.client import Client
 from nvflare.apis.controller_spec import ClientTask
-from nvflare.apis.fl_constant import ReservedKey
-from nvflare.apis.fl_context import FLContext
+from nvflare.apis.fl_context import FLContext, FLContextManager
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 
@@ -134,7 +133,7 @@ def run(
     config.mkdir(parents=True)
     (config / JOB_FILE).write_text(json.dumps(content))
     controller = Rounds(sites)
-    controller.start_controller(context := _context(kit, run_folder, config, invited or sorted(sites), job_id))
+    controller.start_controller(context := server_context(kit, run_folder, config, invited or sorted(sites), job_id))
     start = time.monotonic()
     controller.control_flow(abort or Signal(), context)
     wall_s = time.monotonic() - start
@@ -142,19 +141,21 @@ def run(
     return Ran(list(EventReader(run_folder / EVENTS_FILE)), controller.panic, kit / STORE_FILE, run_folder, wall_s)
 
 
-def _context(kit: Path, run_folder: Path, config: Path, invited: list[str], job_id: str) -> FLContext:
+def server_context(
+    kit: Path, run_folder: Path, config: Path, invited: list[str], job_id: str, store: ModelStore | None = None
+) -> FLContext:
+    """Return a context like FLARE's: its engine has the job's folders, its model store and the connected sites."""
     workspace = SimpleNamespace(
         get_app_config_dir=lambda job: str(config),
         get_run_dir=lambda job: str(run_folder),
         get_root_dir=lambda: str(kit),
     )
-    store = ModelStore()
+    held = store or ModelStore()
     engine = SimpleNamespace(
         get_workspace=lambda: workspace,
-        get_component=lambda name: store,
+        get_component=lambda name: held,
         get_clients=lambda: [Client(name, "") for name in invited],
     )
-    context = FLContext()
-    context.set_prop(ReservedKey.ENGINE, engine, private=True)
-    context.set_prop(ReservedKey.RUN_NUM, job_id, private=False)
-    return context
+    engine.new_context = FLContextManager(engine=engine, job_id=job_id).new_context
+    engine.fire_event = lambda event, context: None
+    return engine.new_context()

@@ -22,6 +22,7 @@ from nvflare.fuel.flare_api.api_spec import (
 from fedward.errors import FederationError
 from fedward.flare import admin_session
 from fedward.flare.admin_session import Console, console
+from tests.support.authority import authority, site_kit
 
 ID = "0b7a1c1e-5b0e-4c7a-9f00-000000000001"
 SILENT = [NoConnection("x"), NoReply("x"), FLCommunicationError("x")]
@@ -62,15 +63,26 @@ def test_a_question_on_sites_and_an_abort_are_one_line_too(error: Exception) -> 
             ask()
 
 
+def test_a_certificate_that_has_expired_is_said_before_anyone_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admin_session, "new_secure_session", None)
+    of = authority()
+    kit = site_kit(tmp_path / "me@demo.org", of, target="localhost:1", certificate=of.issue("me@demo.org", days=-1))
+    with pytest.raises(FederationError, match="person's certificate has expired") as caught, console(kit):
+        pass
+    assert "`fedward federation renew me@demo.org`" in str(caught.value)
+
+
 @pytest.mark.parametrize("error", SILENT)
 def test_so_is_a_sign_in(error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "startup").mkdir()
+    kit = site_kit(tmp_path / "kit", authority(), target="localhost:1")
 
     def silent(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr(admin_session, "new_secure_session", silent)
-    with pytest.raises(FederationError, match="cannot be reached"), console(tmp_path):
+    with pytest.raises(FederationError, match="cannot be reached"), console(kit):
         pass
 
 

@@ -249,7 +249,16 @@ def test_the_server_shows_one_printable_line(said: Any, code: str) -> None:
 
 def _forwarded(path: Path) -> Iterator[int]:
     """Lines that use a caught error otherwise than for its class, for the site's own log or for its public sentence."""
-    allowed = {"public_reason", "code_of", "isinstance", "latch", "public_sentence", "log_error", "log_exception"}
+    allowed = {
+        "public_reason",
+        "code_of",
+        "isinstance",
+        "latch",
+        "fail",
+        "public_sentence",
+        "log_error",
+        "log_exception",
+    }
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for scope in ast.walk(tree):
         name = None
@@ -318,4 +327,7 @@ def test_a_sentence_is_made_from_the_tables_and_nowhere_else() -> None:
     }
     assert makers == {"flare/refusal.py", "flare/gates/gate.py"}
     assert get_type_hints(refuse)["reason"] == Code | Sentence
-    assert all(get_type_hints(one)["return"] is Sentence for one in (public_reason, Gate.public_sentence, Gate.latch))
+    assert all(
+        get_type_hints(one)["return"] is Sentence
+        for one in (public_reason, Gate.public_sentence, Gate.latch, Gate.fail)
+    )

@@ -10,7 +10,7 @@ import pytest
 
 from fedward.errors import JobError
 from fedward.privacy.accountant import Event, epsilon
-from fedward.privacy.budget_plan import plan_site, steps_a_round
+from fedward.privacy.budget_plan import plan_site, repeated_rounds, steps_a_round
 from fedward.settings import JobSpec, parse
 from tests.conftest import tiny_job_content
 
@@ -46,12 +46,18 @@ def test_noise_for_a_wanted_epsilon() -> None:
 @pytest.mark.parametrize(
     "asked", [job(dp_sgd={}), job(dp_sgd={"noise_multiplier": None, "epsilon": 1.0}), job(update={})]
 )
-def test_a_plan_says_what_one_round_more_comes_to_and_allows_no_more(asked: JobSpec) -> None:
+def test_a_plan_says_what_the_repeated_rounds_come_to_and_allows_no_more(asked: JobSpec) -> None:
     plan = plan_site(asked, site="north", patients=80)
     in_a_round = plan.steps // asked.federation.rounds
-    assert plan.allowance == in_a_round
-    more = replace(plan.event, steps=plan.steps + in_a_round)
+    assert plan.allowance == 2 * in_a_round
+    more = replace(plan.event, steps=plan.steps + 2 * in_a_round)
+    assert plan.limit == more
     assert plan.epsilon < plan.ceiling == epsilon([more], delta=plan.delta)
+
+
+@pytest.mark.parametrize(("rounds", "repeated"), [(1, 2), (2, 2), (20, 2), (29, 2), (30, 3), (200, 20)])
+def test_two_rounds_or_a_tenth_may_be_repeated(rounds: int, repeated: int) -> None:
+    assert repeated_rounds(rounds) == repeated
 
 
 def test_noise_on_the_update_protects_against_any_change_of_a_patient() -> None:

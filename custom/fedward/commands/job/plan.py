@@ -19,7 +19,7 @@ from fedward.privacy.policy.wording import how_updates_leave
 from fedward.screen import screen
 from fedward.settings import JobSpec, read_job
 
-_COLUMNS = ("site", "patients", "sampling rate", "noise multiplier", "steps", "ε", "δ")
+_COLUMNS = ("site", "patients", "sampling rate", "noise multiplier", "steps", "ε", "at most ε", "δ")
 
 
 def plan(
@@ -84,7 +84,8 @@ def _room(job: JobSpec, sites: dict[str, int]) -> None:
 
 def _plain(plan: SitePlan) -> dict[str, Any]:
     """Return the plan for JSON: an infinite ε is null."""
-    return {**asdict(plan), "epsilon": plan.epsilon if math.isfinite(plan.epsilon) else None}
+    shown = {"epsilon": plan.epsilon, "ceiling": plan.ceiling}
+    return asdict(plan) | {name: value if math.isfinite(value) else None for name, value in shown.items()}
 
 
 def _table(job: str, plans: list[SitePlan]) -> Table:
@@ -97,6 +98,7 @@ def _table(job: str, plans: list[SitePlan]) -> Table:
             f"{plan.noise_multiplier:.5g}",
             str(plan.steps),
             _upwards(plan.epsilon),
+            _upwards(plan.ceiling),
             f"{plan.delta:.3g}",
         )
     return table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from fedward.commands.site import approve, doctor, index, join, ledger, validate
+from fedward.commands.site import approve, clean, doctor, index, join, ledger, update, validate
 from fedward.commands.site import policy as site_policy
 from fedward.commands.site import report as site_report
 
@@ -16,4 +16,6 @@ app.command(name="approve")(approve.approve)
 app.command(name="ledger")(ledger.ledger)
 app.command(name="report")(site_report.report)
 app.command(name="validate")(validate.validate)
+app.command(name="update")(update.update)
+app.command(name="clean")(clean.clean)
 app.add_typer(site_policy.app, name="policy")

@@ -43,7 +43,7 @@ def ledger(
     policy = read_site(site_toml)
     book = _open(policy, create=create)
     if settle is not None:
-        answer, message = _settle(book, policy, settle)
+        answer, message = _settle(policy, settle)
     elif plot is not None:
         answer, message = _plot(book, policy, plot)
     elif create or verify:
@@ -75,25 +75,15 @@ def _verified(book: Ledger) -> tuple[dict[str, Any], str]:
     return {"ledger": str(book.path), "entries": len(entries), "head": head}, message
 
 
-def _settle(book: Ledger, policy: SitePolicy, job_id: str) -> tuple[dict[str, Any], str]:
-    """Close a job's charge, and end its run: no process can continue it."""
-    from fedward.indexing.site_key import load_key
-    from fedward.privacy.ledger.run_record import Record
+def _settle(policy: SitePolicy, job_id: str) -> tuple[dict[str, Any], str]:
+    from fedward.flare.site.settlement import settle  # loaded late: FLARE takes a moment
 
-    kept = Record.open(policy.ledger, site=policy.site, key=load_key(policy.key).secret)
-    if book.close(job_id) is None and kept.find(job_id) is None:
-        raise LedgerError(
-            "no such job in the ledger", where=book.path, value=job_id, remedy="see `fedward site ledger SITE_TOML`"
-        )
-    kept.end(job_id)
-    charge = book.find(job_id)
-    refunded, begun = (0, 0) if charge is None else (charge.refunded_steps, charge.begun_steps)
+    done = settle(policy, job_id)
     message = (
-        f"job {job_id} is closed: {begun} steps begun stay spent, {refunded} that never began are given back. This is "
-        "safe even if its process still runs: a closed job can begin no round, and a round that has not begun sees no "
-        "patient."
+        f"job {job_id} is closed: {done.refunded_steps} steps that never began are given back, {done.begun_steps} stay "
+        f"spent; ε of its patients is now {_number(done.epsilon)}"
     )
-    return {"job_id": job_id, "begun_steps": begun, "refunded_steps": refunded, "state": "closed"}, message
+    return {**_plain(asdict(done)), "state": "closed"}, message
 
 
 def _plot(book: Ledger, policy: SitePolicy, file: Path) -> tuple[dict[str, Any], str]:
@@ -153,7 +143,8 @@ def _job_table(lines: list[JobLine]) -> Table:
         if line.noise_multiplier is not None:
             mechanism = f"{line.rounds} rounds\nq {line.sampling_rate:.3g}\nσ {line.noise_multiplier:.3g}"
             steps = f"{line.planned_steps} planned\n{line.begun_steps} begun\n{line.refunded_steps} back"
-        named = Text(f"{line.job}, {line.cohort}\n{line.job_id}\n{line.state}, {line.at[:10]}", overflow="fold")
+        state = f"{line.state}, reopened {line.reopened}×" if line.reopened else line.state
+        named = Text(f"{line.job}, {line.cohort}\n{line.job_id}\n{state}, {line.at[:10]}", overflow="fold")
         table.add_row(named, mechanism, steps, _number(line.epsilon), _number(line.cohort_epsilon))
     return table
 

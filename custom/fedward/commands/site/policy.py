@@ -159,7 +159,8 @@ def _answer(found: list[PolicyFinding], cost: Cost | None, leave: str | None, fo
     if cost is not None:
         typer.echo(
             f"job would train on {cost.patients} patients with noise multiplier {cost.noise_multiplier:.3g} and cost "
-            f"ε {cost.epsilon:.2f}; with it, {cost_line(cost)}"
+            f"ε {cost.epsilon:.2f}, at most {cost.ceiling:.2f} with rounds repeated after restarts; with it, "
+            f"{cost_line(cost)}"
         )
     if not found:
         typer.echo("nothing wrong")

@@ -13,8 +13,9 @@ from cryptography.x509.oid import NameOID
 from fedward.doctor.context import Case
 from fedward.doctor.findings import Finding, Voice
 from fedward.errors import EncryptionError
+from fedward.provisioning.participants import Kind
+from fedward.provisioning.validity import fault, kit_certificates, soon
 
-_DAY_S = 86_400.0
 _NEW_KIT = "ask the operator for a kit of this federation, or join anew with `fedward site join FILE --request FOLDER`"
 _LARGEST = 2**16
 
@@ -32,26 +33,18 @@ def certificate_files(case: Case) -> Iterator[Finding]:
 
 
 def certificate_days(case: Case) -> Iterator[Finding]:
-    """Check that neither certificate has expired, is not valid yet, or ends soon."""
-    say, now = Voice("certificate-days"), case.now()
-    for whose, certificate, name in (
-        ("site's", case.certificate, "startup/client.crt"),
-        ("authority's", case.root, "startup/rootCA.pem"),
-    ):
-        begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-        left = (ends.timestamp() - now) / _DAY_S
-        renew = "ask the operator for `fedward federation renew`; nobody else's kit changes"
-        if now < begins.timestamp():
-            remedy = f"set this machine's clock, which says {_day(now)}; if that is right, ask the operator"
-            yield say.failed(f"{whose} certificate is not valid yet", where=name, value=begins.date(), remedy=remedy)
-        elif left < 0.0:
-            yield say.failed(f"{whose} certificate has expired", where=name, value=ends.date(), remedy=renew)
-        elif left < case.limits.certificate_warn_days:
+    """Check that neither certificate has expired, is not valid yet, or ends within ``SOON_DAYS``."""
+    say, now = Voice("certificate-days"), datetime.fromtimestamp(case.now(), UTC)
+    for one in kit_certificates(case.kit, Kind.site):
+        where, whose, left = f"startup/{one.where.name}", one.whose, (one.ends - now).days
+        if (why := fault(one, now=now)) is not None:
+            yield say.refused(why, where=where, remedy=one.renewal)
+        elif soon(one, now=now) is not None:
             yield say.warned(
-                f"{whose} certificate ends in {left:.0f} days", where=name, value=ends.date(), remedy=renew
+                f"{whose} certificate ends in {left} days", where=where, value=one.ends.date(), remedy=one.renewal
             )
         else:
-            yield say.passed(f"{whose} certificate has {left:.0f} days left", where=name, value=ends.date())
+            yield say.passed(f"{whose} certificate has {left} days left", where=where, value=one.ends.date())
 
 
 def certificate_key(case: Case) -> Iterator[Finding]:
@@ -102,7 +95,3 @@ def certificate_name(case: Case) -> Iterator[Finding]:
 
 def _names(certificate: x509.Certificate) -> str:
     return ", ".join(str(name.value) for name in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME))
-
-
-def _day(now: float) -> str:
-    return str(datetime.fromtimestamp(now, UTC).date())

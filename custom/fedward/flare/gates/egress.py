@@ -64,7 +64,7 @@ class EgressGate(Gate):
             if reason is None:
                 return _passed(shareable, fl_ctx)
         except Exception as error:  # noqa: BLE001 - fail closed on any error
-            reason = self.latch(error, fl_ctx)
+            reason = self.fail(error, fl_ctx)
         return refuse(reason)
 
 
@@ -172,10 +172,11 @@ def _seal_seconds(seconds: float, state: GateState) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class _Update:
-    """A round's protected update, and the model and round that it answers."""
+    """A round's protected update, and the model, with its identity, and the round that it answers."""
 
     made: Weights
     model: Weights
+    identity: str
     round_number: int
 
 
@@ -200,13 +201,14 @@ def _update(
     update = check_tensors(content, state.layout)
     check_difference(update, model)
     made = check_tensors(checked_update(update, proof, state, round_number=number, context=context), state.layout)
-    return _Update(made, model, number)
+    return _Update(made, model, hand.identity, number)
 
 
 def _leaves(update: _Update | None, state: GateState) -> None:
-    """Record that a round's update leaves, before it leaves; no update of this or an earlier round can leave later."""
+    """Record that a round's update leaves, before it leaves; no update of an earlier round can leave later."""
     if update is not None:
-        state.record.leave(state.job_id, round_number=update.round_number)
+        number, model = update.round_number, update.identity
+        state.record.leave(state.job_id, round_number=number, model=model, repeats=state.repeats)
 
 
 def _sealed(

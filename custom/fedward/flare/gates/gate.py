@@ -10,7 +10,7 @@ from nvflare.apis.filter import Filter
 from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
 
-from fedward.errors import EncryptionError, FedwardError, GateError
+from fedward.errors import EncryptionError, FedwardError, GateError, LedgerIOError, RepeatError
 from fedward.flare import job_context
 from fedward.flare.gates.secure_aggregation import SecureAggregation
 from fedward.flare.gates.task_order import TaskOrder
@@ -18,6 +18,7 @@ from fedward.flare.protocol import Task
 from fedward.flare.refusal import SENTENCES, Code, Sentence, one_line, public_reason
 from fedward.flare.secagg_context import INITIAL
 from fedward.flare.submitter import origin_of
+from fedward.privacy.budget_plan import repeated_rounds
 from fedward.privacy.ledger.run_record import Record
 from fedward.privacy.ledger.runs import FinalModel
 from fedward.privacy.policy.agreement import Agreement, agree
@@ -29,13 +30,14 @@ from fedward.weights import Tensor, Weights, digest, layout_hash, layout_of
 
 @dataclass(slots=True)
 class InHand:
-    """Model of the task in progress, the number of rounds that made it, and the model of the last such task.
+    """Model of the task in progress, its identity, its number of rounds, and the model of the last such task.
 
     ``sums`` holds the purposes of the opened sums of counts that the task carried.
     """
 
     round_number: int | None = None
     model: Weights | None = None
+    identity: str = ""
     after: int = 0
     sums: tuple[str, ...] = ()
     last_number: int = 0
@@ -70,11 +72,10 @@ class GateState:
         """
         admission(self.job, self.policy, origin=self.origin)
 
-    def enter(self, task: Task, *, number: int, purpose: str = "") -> bool:
+    def enter(self, task: Task, *, number: int, purpose: str = "") -> None:
         """Accept a task in its order; at admission begin the run, durably; all later tasks need a run that has begun.
 
-        Returns:
-            True if the task was accepted; False if it repeats the last task, whose answer leaves only once.
+        A known run that has not ended is admitted again, with its nonce.
 
         Raises:
             GateError: the run is known and this does not continue it, or the task comes out of order.
@@ -84,14 +85,16 @@ class GateState:
         if run is not None:
             run.require(job=self.hash)
         before = TaskOrder.resumed(run) if self.order is None else self.order
-        if before.repeats(task, number=number, job=self.job, purpose=purpose):
-            return False
         self.order = before.after(task, number=number, job=self.job, purpose=purpose)
         if task is Task.ADMIT:
             self.record.begin(self.job_id, job=self.hash)
         elif run is None:
             raise GateError("this run of the job was never begun here")
-        return True
+
+    @cached_property
+    def repeats(self) -> int:
+        """Number of updates that may leave a second time in a run of the job."""
+        return repeated_rounds(self.job.federation.rounds)
 
     @cached_property
     def hash(self) -> str:
@@ -146,6 +149,8 @@ _LATCHED: dict[tuple[str, str], Sentence] = {}
 class Gate(Filter):  # type: ignore[misc]
     """Base of both gates: on an error it refuses, writes the error to the site's log, and refuses from then on.
 
+    ``fail`` names the errors that end one task only.
+
     A gate takes no arguments, so that neither a job nor a kit can weaken it.
     """
 
@@ -162,6 +167,22 @@ class Gate(Filter):  # type: ignore[misc]
     def public_sentence(self, error: Exception) -> Sentence:
         """Return the sentence on ``error`` that the server may know, after the title of this gate."""
         return Sentence(one_line(f"{self.title}: {public_reason(error)}"))
+
+    def fail(self, error: Exception, context: FLContext) -> Sentence:
+        """Refuse because of ``error``; return the sentence that the server may know.
+
+        A disk or a process that is in the way of the ledger, and a repeat too many, end one task: nothing leaves, and
+        the job goes on with the next task. Any other error ends the job here.
+        """
+        if not isinstance(error, LedgerIOError | RepeatError):
+            return self.latch(error, context)
+        try:
+            reason = self.public_sentence(error)
+        except Exception as failed:  # noqa: BLE001 - fail closed on any error
+            return self.latch(failed, context)
+        with contextlib.suppress(Exception):
+            self.log_error(context, f"{self.title} refused this task: {error}", fire_event=False)
+        return reason
 
     def latch(self, error: Exception, context: FLContext) -> Sentence:
         """Refuse the rest of the job because of ``error``; return the sentence that the server may know."""

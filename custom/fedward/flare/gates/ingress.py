@@ -52,7 +52,7 @@ class IngressGate(Gate):
             if reason is None:
                 return self._admit(shareable, fl_ctx)
         except Exception as error:  # noqa: BLE001 - fail closed on any error
-            reason = self.latch(error, fl_ctx)
+            reason = self.fail(error, fl_ctx)
         refused = _refused(reason)
         # without cookies the server cannot match the refusal to its task, and asks again until the time-out
         with contextlib.suppress(Exception):
@@ -71,9 +71,7 @@ class IngressGate(Gate):
         if type(number) is not int or not -1 <= number < state.job.federation.rounds:
             raise GateError("task has no round's number of this job")
         purpose, sealed, confirmed = _sealed(shareable, task=task) if task is Task.POOL else ("", None, None)
-        if not state.enter(task, number=number, purpose=purpose):
-            again = GateError("task was put before, and its answer leaves once")
-            return _with_cookies(_refused(self.public_sentence(again)), headers)
+        state.enter(task, number=number, purpose=purpose)
         if state.job.encryption is not None and task is not Task.ADMIT:
             state.secure_aggregation.take_roster(headers.get(ROSTER))
         if task in _CARRIES_MODEL:
@@ -114,11 +112,14 @@ def _model(shareable: Shareable, state: GateState, *, task: Task, number: int) -
         check_jump(model, last, rounds=after - since, noise_l2=_noise_l2(state))
     check_traps(model, state.initial)
     named = identity_of(model, sum=found, after=after, encrypted=encrypted)
-    if task is Task.VALIDATE:
+    if task is Task.ROUND:
+        state.record.require(state.job_id).require_round(number, model=named.model, most=state.repeats)
+    elif task is Task.VALIDATE:
         state.record.validate(state.job_id, named)
     elif task is Task.FINAL:
         state.record.finish(state.job_id, named)
-    hand.round_number, hand.after, hand.model = number, after, {name: model[name].copy() for name in model}
+    hand.round_number, hand.after, hand.identity = number, after, named.model
+    hand.model = {name: model[name].copy() for name in model}
     hand.last_number, hand.last = max(number, hand.last_number), hand.model
     return model
 

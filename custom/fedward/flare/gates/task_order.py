@@ -1,25 +1,43 @@
 """Enforce the order in which a server may send a job's tasks to one hospital; its gate refuses every other order.
 
-Each task has a position, and positions only ascend. Gaps are allowed: a hospital that was not asked, or did not answer,
-continues with the next task. The record (``fedward.privacy.ledger.run_record``) ensures that a round's *update* leaves
-once; this module decides which tasks a hospital accepts.
+Each task has a position, and rounds only ascend. Gaps are allowed: a hospital that was not asked, or did not answer,
+continues with the next task. A process of the server or of a hospital may die at any moment, and FLARE may send a task
+again; so a task may repeat. This module decides which tasks a hospital accepts; the record
+(``fedward.privacy.ledger.run_record``) decides on their content.
 
 ====================== =========================== ==========================================================
-position               task                        accepted
+position               task                        accepted again
 ====================== =========================== ==========================================================
-0                      admit                       once, and before every other task
-1, round's number      round                       once per round, ascending
-2                      validate                    once, where ``select = "best"``: the last round's model
-3                      final                       once: the one final model
-4                      open                        once, in an encrypted job
-5                      confirm                     once, in an encrypted job
-6, purpose             pool                        once per purpose, in an encrypted job: scores, then cohort
-7                      alone                       once
+0                      admit                       at any time: it carries nothing, and changes no position
+1, round's number      round                       the last one, from the same model, a few times in a run
+2                      validate                    with the same model, before or after the final one; where
+                                                   ``select = "best"``
+3                      final                       with the same model
+4                      open                        with the same model, in an encrypted job
+5                      confirm                     with the same sums, in an encrypted job
+6, purpose             pool                        with the same sum, in an encrypted job: scores, then cohort
+7                      alone                       it carries nothing
 ====================== =========================== ==========================================================
 
-A restarted process continues from its record: a task that was begun but not completed may be sent once more, and no
-task before it. FLARE itself sends the last task again where its answer was lost in transit. That task is refused too,
-since its answer may have been read; but the server did no wrong, and the job continues with the next task.
+From validation on, a task before the last one is accepted too: a server that died in the middle of the finalization
+begins it again, and may ask another hospital to open the model. No round is accepted after the finalization has begun.
+A restarted process continues from its record.
+
+A repeat gives a server nothing that it could not have before:
+
+1. It carries what the task carried before. The record refuses another model of a round whose update left, another sum
+   of a round, another validated or final model, and other sums of counts.
+2. An answer without noise follows from the job, the task and its model, the hospital's images, and what the hospital
+   kept of its own before that round (``fedward.training.kept_state``). So the repeated answer is the same, to the bit
+   on one machine's CPU. FLARE's own filters draw anew; they are not differential privacy, with or without a repeat.
+3. Where noise is added, an update that is made again is another release for the same patients. The ledger charges it
+   before it is made, as it charges any round, up to the job's own ceiling, which the hospital was shown at its
+   approval. At most ``repeated_rounds`` updates leave a second time in a run, and each is on disk before it leaves.
+4. In an encrypted job each message has a fresh nonce, so two messages never share a key stream. A sum names each
+   hospital once, and a hospital opens one sum of a round. So at most one of a hospital's messages of a round is in
+   any sum that a given hospital opens, and a sum with the one message is as good as a sum with the other. A server can
+   put one message into several sums without any repeat; what it may see opened is bound by the hospitals' confirmations
+   (``fedward.flare.secagg_context.enough``), which repeat for the same sum only.
 """
 
 from __future__ import annotations
@@ -65,14 +83,6 @@ class TaskOrder:
             reached.append((ORDER.index(Task.CONFIRM), -1))
         return cls(max(reached))
 
-    def repeats(self, task: Task, *, number: int, job: JobSpec, purpose: str = "") -> bool:
-        """True if the task repeats the last one: it must be refused, but the tasks after it need not be.
-
-        Raises:
-            GateError: the job has no such task.
-        """
-        return self.last == _position(task, number=number, job=job, purpose=purpose)
-
     def after(self, task: Task, *, number: int, job: JobSpec, purpose: str = "") -> TaskOrder:
         """Return the position of the hospital after it has accepted a task.
 
@@ -86,11 +96,13 @@ class TaskOrder:
             GateError: the job has no such task, or it comes out of order.
         """
         position = _position(task, number=number, job=job, purpose=purpose)
-        if self.last is None and task is not Task.ADMIT:
-            raise GateError(f"task {task} comes before this hospital was asked to admit the job")
-        if self.last is not None and position <= self.last:
-            raise GateError(f"task {task} comes again, or out of the job's order")
-        return TaskOrder(position)
+        if self.last is None:
+            if task is not Task.ADMIT:
+                raise GateError(f"task {task} comes before this hospital was asked to admit the job")
+            return TaskOrder(position)
+        if task is Task.ROUND and position < self.last:
+            raise GateError(f"task {task} comes out of the job's order")
+        return TaskOrder(max(position, self.last))
 
 
 _RECORDED: Mapping[Task, str] = {Task.VALIDATE: VALIDATE, Task.OPEN: OPEN}

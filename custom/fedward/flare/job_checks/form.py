@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from nvflare.apis.job_def import JobMetaKey, RunStatus
 from nvflare.apis.workspace import Workspace
 
 from fedward.errors import JobError
@@ -57,10 +58,14 @@ def require_laid_out(meta: Mapping[str, Any], *, job_id: str, workspace: Workspa
         Contents of the app's folder.
 
     Raises:
-        JobError: as ``require_deployable``, or the run folder has other files than FLARE's deployment leaves there.
+        JobError: as ``require_deployable``, or the run folder has other files than FLARE's deployment leaves there. At
+            the server, a job that goes on after the server was killed may also have the files that it wrote itself:
+            they are data, and no process imports or runs them.
     """
     run, app = Path(workspace.get_run_dir(job_id)), Path(workspace.get_app_dir(job_id))
-    if run.is_symlink() or {path.name for path in run.iterdir()} != {app.name, META_FILE, "fl_app.txt"}:
+    due, found = {app.name, META_FILE, "fl_app.txt"}, {path.name for path in run.iterdir()}
+    continued = site is None and meta.get(JobMetaKey.STATUS.value) == RunStatus.RUNNING
+    if run.is_symlink() or not found >= due or (found > due and not continued):
         raise JobError("job's run folder is not as it was deployed")
     require_unchanged(meta, json.loads((run / META_FILE).read_bytes()))
     contents = read_folder(app)

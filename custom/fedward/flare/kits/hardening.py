@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,27 +21,20 @@ from nvflare.lighter.spec import Builder, Project, ProvisionContext
 
 from fedward.errors import FederationError
 from fedward.flare.kits.permissions import AUTHORIZATION, CLASS_ALLOW_LIST, PRIVACY
-from fedward.flare.listener.tls13 import CIPHERS, VARIABLE
+from fedward.flare.kits.start_script import close_start, require_start
 from fedward.provisioning.invitation import local_name
 from fedward.provisioning.participants import Kind
 from fedward.provisioning.stamp import STAMP_FILE, make_stamp, package_hash
 from fedward.provisioning.templates import RESOURCES, with_components
-from fedward.screen import UTF8_CHILD
+from fedward.upkeep.kit_files import hashes
 
 SERVER_DOOR = {"id": "server_door", "path": "fedward.flare.listener.server_door.ServerDoor", "args": {}}
 SITE_DOOR = {"id": "site_door", "path": "fedward.flare.messages.site_door.SiteDoor", "args": {}}
 AUTHORIZATION_FILE = "authorization.json"
 _STREAMING = "nvflare.app_common.logging.site_log_streamer.SiteLogStreamer"
 _START = "sub_start.sh"
-_EXPORT = f'export {VARIABLE}="{CIPHERS}"\n'
-_SAFE_PATH = "export PYTHONSAFEPATH=1\n"
-"""Line that stops Python from importing from a process's working folder, which is the kit."""
-_UTF8 = "".join(f"export {name}={value}\n" for name, value in UTF8_CHILD.items())
-"""Lines that make FLARE's files and logs UTF-8 in every locale: it names no encoding."""
-_CODE_PATH = "export PYTHONPATH=/local/custom:$PYTHONPATH\n"
-"""Line of FLARE's script. If nothing was set before, its empty last part means the process's working folder."""
 _CUSTOM = "custom"
-_JOB_SETTINGS = "config_folder=config"
+_KINDS = {"server": Kind.server, "client": Kind.site, "admin": Kind.person}
 
 
 class HardenKit(Builder):  # type: ignore[misc]
@@ -72,10 +65,11 @@ class HardenKit(Builder):  # type: ignore[misc]
             _close(local, change, self._components.get(participant.name, {}))
             if participant is not server:
                 _write(local / WorkspaceConstants.PRIVACY_CONFIG, PRIVACY)
-            _close_start(Path(ctx.get_kit_dir(participant)) / _START)
+            close_start(Path(ctx.get_kit_dir(participant)) / _START)
         for participant in project.get_all_participants():
             local = Path(ctx.get_local_dir(participant))
-            stamp = make_stamp(federation=project.name, participant=participant.name, wheel=wheel)
+            files = hashes(local.parent, _KINDS[participant.type])
+            stamp = make_stamp(federation=project.name, participant=participant.name, wheel=wheel, files=files)
             _write(local / STAMP_FILE, stamp.model_dump())
             _add(local, self._files.get(participant.name, {}))
 
@@ -125,17 +119,7 @@ def require_hardened(kit: Path, kind: Kind) -> None:
         if os.path.lexists(folder / _CUSTOM):
             raise FederationError("kit has code beside the package", where=folder / _CUSTOM, remedy="remove it")
     if kind is not Kind.person:
-        _require_start(startup / _START)
-
-
-def _require_start(script: Path) -> None:
-    text = script.read_text(encoding="utf-8")
-    if _EXPORT not in text:
-        raise FederationError("kit would take TLS 1.2", where=script, remedy="make the kit anew")
-    if _SAFE_PATH not in text or "/local/custom" in text:
-        raise FederationError("kit would import code from its own folder", where=script, remedy="make the kit anew")
-    if _JOB_SETTINGS not in text.split():
-        raise FederationError("kit would not find its jobs' settings", where=script, remedy="make the kit anew")
+        require_start(startup / _START)
 
 
 def _of(path: Path, look: Callable[[Any], Any]) -> Any:
@@ -170,17 +154,10 @@ def _add(local: Path, files: Mapping[str, str]) -> None:
             path.write_text(text, encoding="utf-8")
 
 
-def _close_start(script: Path) -> None:
-    """Make a start script use TLS 1.3 only, and give Python no path to code in the kit or in ``/local``."""
-    first, rest = script.read_text(encoding="utf-8").split("\n", 1)
-    if rest.count(_CODE_PATH) != 1:
-        raise FederationError("FLARE writes another start script than Fedward closes", where=script)
-    script.write_text(f"{first}\n{_EXPORT}{_SAFE_PATH}{_UTF8}{rest.replace(_CODE_PATH, '')}", encoding="utf-8")
-
-
 def _site_resources(resources: dict[str, Any]) -> None:
     resources["allow_log_streaming"] = False
-    resources["components"] = [SITE_DOOR, *(c for c in resources["components"] if c["path"] != _STREAMING)]
+    components = [c for c in resources["components"] if c["path"] != _STREAMING]
+    resources["components"] = [SITE_DOOR, *_restarting(components, "SiteLauncher")]
 
 
 def _server_resources(resources: dict[str, Any]) -> None:
@@ -190,4 +167,10 @@ def _server_resources(resources: dict[str, Any]) -> None:
     components["job_manager"]["args"]["uri_root"] = "storage/jobs"
     components["job_store"] |= {"path": storage, "args": {}}
     components["job_scheduler"]["path"] = "fedward.flare.listener.job_scheduler.WaitingScheduler"
-    resources["components"] = [SERVER_DOOR, *components.values()]
+    resources["components"] = [SERVER_DOOR, *_restarting(components.values(), "ServerLauncher")]
+
+
+def _restarting(components: Iterable[dict[str, Any]], launcher: str) -> list[dict[str, Any]]:
+    """Return the components with our launcher in FLARE's place: a job's process that is killed starts again."""
+    ours = {"path": f"fedward.flare.supervisor.launcher.{launcher}"}
+    return [one | ours if one["id"] == "process_launcher" else one for one in components]

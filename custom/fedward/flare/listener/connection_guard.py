@@ -1,7 +1,9 @@
-"""Admit or refuse connections by certificate and revocation list; cut connections of revoked certificates.
+"""Admit or refuse connections by certificate and revocation list; cut those of revoked and of expired certificates.
 
 Mutual TLS has already proven that the peer has the key of a certificate of this federation. This module checks that the
-certificate is not revoked. If that cannot be checked, the connection is refused.
+certificate is not revoked. If that cannot be checked, the connection is refused. TLS looks at a certificate's end only
+when a connection begins: a hospital would stay connected after it, be given jobs, and no process of such a job could
+connect. So its connections end with its certificate, and the server signs it out.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography import x509
@@ -27,6 +30,7 @@ POLL_S = 1.0
 NO_CERTIFICATE = "no certificate"
 UNREADABLE = "certificate cannot be read"
 FOREIGN = "certificate was not issued by this federation's authority"
+EXPIRED = "certificate has expired"
 NO_LIST = "server has no valid list of revoked certificates"
 MOST_CALLS = 16
 """Largest number of open calls of one participant: one of a site's parent process, and one of each of its jobs. FLARE's
@@ -64,13 +68,21 @@ class ConnectionGuard:
         crl: file of the revocation list; it may change at any time.
         root: certificate of the federation's authority.
         log: writes to the server's log.
+        now: clock, by which certificates end.
 
     Raises:
         FederationError: there is no valid list at the start.
     """
 
-    def __init__(self, crl: Path, *, root: x509.Certificate, log: Callable[[str], None]) -> None:
-        self._crl, self._root, self._log = crl, root, log
+    def __init__(
+        self,
+        crl: Path,
+        *,
+        root: x509.Certificate,
+        log: Callable[[str], None],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._crl, self._root, self._log, self._now = crl, root, log, now
         self._content: bytes | None = crl_content(crl)
         self._revocations = parse_crl(self._content, root=root, where=crl)
         self._fault: str | None = None  # why no new connection is admitted
@@ -145,9 +157,10 @@ class ConnectionGuard:
         guest = Guest(_name(certificate), certificate, cut)
         self.look()
         with self._lock:  # a list that is read from now on must find this guest
-            revoked = self._revocations.revokes(certificate)
-            if revoked or self._fault is not None:
-                raise self._refusal(guest, REVOKED if revoked else NO_LIST)
+            if (why := self._out(certificate)) is not None:
+                raise self._refusal(guest, why)
+            if self._fault is not None:
+                raise self._refusal(guest, NO_LIST)
             if sum(one.name == guest.name for one in self._guests) >= MOST_CALLS:
                 raise CrowdedError(str(self._refusal(guest, CROWDED)))
             self._guests.add(guest)
@@ -160,24 +173,31 @@ class ConnectionGuard:
             self._guests.discard(guest)
 
     def put_out(self) -> frozenset[str]:
-        """End the connections of revoked certificates.
+        """End the connections of revoked and of expired certificates.
 
         Returns:
-            Names whose last certificate is revoked and that have no connection with a valid one.
+            Names whose last certificate is revoked or expired and that have no connection with a valid one.
         """
         with self._lock:
-            revoked = [guest for guest in self._guests if self._revocations.revokes(guest.certificate)]
-            good = {guest.name for guest in self._guests if not self._revocations.revokes(guest.certificate)}
-            out = {name for name, last in self._last.items() if self._revocations.revokes(last)} - good
-        for guest in revoked:
+            out = [(guest, why) for guest in self._guests if (why := self._out(guest.certificate)) is not None]
+            good = {guest.name for guest in self._guests if self._out(guest.certificate) is None}
+            names = {name for name, last in self._last.items() if self._out(last) is not None} - good
+        for guest, why in out:
             try:
                 guest.cut()
             except Exception as error:  # noqa: BLE001 - one failure must not keep the others connected; tried again
                 self._log(f"connection of {guest.name!r} cannot be cut: {type(error).__name__}, trying again")
                 continue
-            self._log(f"certificate of {guest.name!r} is revoked: its connection is cut")
+            how = "is revoked" if why == REVOKED else "has expired"
+            self._log(f"certificate of {guest.name!r} {how}: its connection is cut")
             self.leave(guest)
-        return frozenset(out)
+        return frozenset(names)
+
+    def _out(self, certificate: x509.Certificate) -> str | None:
+        """Return why nobody with this certificate stays connected; None if they may."""
+        if self._revocations.revokes(certificate):
+            return REVOKED
+        return EXPIRED if self._now() > certificate.not_valid_after_utc else None
 
     def _refusal(self, guest: Guest, why: str) -> CallerError:
         """Return the refusal; log it once for each certificate and list: a client tries again every few seconds."""

@@ -3,9 +3,9 @@
 A component of the server's ``local/resources.json``. FLARE builds it before it listens. It proves that gRPC refuses TLS
 1.2 (``tls13``), replaces FLARE's driver with a guarded one (``grpc_driver``), watches the list of revoked certificates
 (``connection_guard``), checks every message against the closed list (``messages.guard``), binds a console's session to
-its certificate (``console.sessions``) and checks every job (``job_checks.server``). If one of these fails, the server
-does not start. Last heartbeats and the ends of certificates go to the metrics store (``heartbeat``), whose failures
-stop nothing.
+its certificate (``console.sessions``) and checks every job (``job_checks.server``). If one of these fails, or the kit's
+certificates are not valid (``certificate_watch``), the server does not start. Last heartbeats and the ends of
+certificates go to the metrics store (``heartbeat``), whose failures stop nothing.
 """
 
 from __future__ import annotations
@@ -21,19 +21,23 @@ from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_component import FLComponent
 from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
+from nvflare.apis.job_def import JobMetaKey
 from nvflare.fuel.f3.drivers.grpc_driver import GrpcDriver
 
 from fedward.encryption.keys.site_identity import read_certificate
 from fedward.errors import FederationError, FedwardError
 from fedward.flare.console import job_states, sessions
 from fedward.flare.job_checks import server as job_door
-from fedward.flare.listener import grpc_driver
+from fedward.flare.listener import certificate_watch, grpc_driver
 from fedward.flare.listener.connection_guard import ConnectionGuard, watch
 from fedward.flare.listener.heartbeat import SiteWatch
 from fedward.flare.listener.tls13 import ServerFiles, prove_floor, set_floor
 from fedward.flare.messages import guard
+from fedward.flare.supervisor import reactions, single_process, waits
+from fedward.flare.supervisor.supervisor import Supervisor
 from fedward.metrics.store import STORE_FILE
 from fedward.provisioning.crl import CRL_FILE
+from fedward.provisioning.participants import Kind
 
 _log = logging.getLogger("fedward.door")
 
@@ -42,23 +46,31 @@ class ServerDoor(FLComponent):  # type: ignore[misc]
     """Gate of the server whose kit is the process's working folder.
 
     Raises:
-        SystemExit: with one line and exit code 1, before anything listens: the server cannot be guarded.
+        SystemExit: with one line, before anything listens: with exit code 1 if the server cannot be guarded, and with
+            ``fedward.provisioning.validity.NOT_VALID`` if a certificate is not valid.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._server: Any = None
+        self._supervisor: Supervisor | None = None
         try:
             if guard.main_module() in guard.JOB_PROCESSES:  # FLARE builds the components there again
                 guard.install(guard.MessageGuard())
+                waits.set_waits()
+                reactions.install_in_job()
+                single_process.hold(Path.cwd())
                 return
             set_floor()
+            certificate_watch.guard_process(Kind.server, log=_log)
             doorkeeper = connection_guard_of(Path.cwd())
             consoles = sessions.Consoles()
             guard.install(guard.MessageGuard(is_person=doorkeeper.is_person, binds=consoles.bind))
             sessions.install(consoles)
             job_states.install(Path.cwd() / STORE_FILE)
             job_door.install()
+            self._supervisor = Supervisor(Path.cwd())
+            reactions.install_in_parent(self._supervisor)
         except (FedwardError, OSError, AttributeError) as error:
             sys.exit(f"fedward: server does not start: {error}")
         watch(doorkeeper, sign_out=self._sign_out, log=_log.warning)
@@ -72,6 +84,11 @@ class ServerDoor(FLComponent):  # type: ignore[misc]
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
         if event_type == EventType.SYSTEM_BOOTSTRAP:
             self._server = fl_ctx.get_prop(FLContextKey.SITE_OBJ)
+        elif event_type == EventType.SYSTEM_START and self._supervisor is not None:
+            self._supervisor.begin(self._server)
+        elif event_type == EventType.JOB_COMPLETED and self._supervisor is not None:
+            data = fl_ctx.get_prop(FLContextKey.EVENT_DATA) or {}
+            self._supervisor.archived(str(data.get(JobMetaKey.JOB_ID.value)))
 
     def _sign_out(self, names: Iterable[str]) -> None:
         """Sign these clients out, as FLARE does after a long silence: they get no more jobs."""

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import logging
 import sys
+from pathlib import Path
 
 from nvflare.apis.fl_component import FLComponent
 
 from fedward.errors import FedwardError
+from fedward.flare.listener import certificate_watch
 from fedward.flare.messages import guard, site_requests
+from fedward.flare.supervisor import reactions, single_process, waits
+from fedward.provisioning.participants import Kind
 
 _log = logging.getLogger("fedward.door")
 
@@ -22,13 +26,19 @@ class SiteDoor(FLComponent):  # type: ignore[misc]
     """Gate of the site's process that builds it.
 
     Raises:
-        SystemExit: with one line and exit code 1, before any cell is open: the process cannot be guarded.
+        SystemExit: with one line, before any cell is open: with exit code 1 if the process cannot be guarded, and with
+            ``fedward.provisioning.validity.NOT_VALID`` if a certificate is not valid.
     """
 
     def __init__(self) -> None:
         super().__init__()
         try:
+            certificate_watch.guard_process(Kind.site, log=_log)
             guard.install(guard.MessageGuard())
             site_requests.install()
-        except (FedwardError, AttributeError) as error:
+            if guard.main_module() in guard.JOB_PROCESSES:
+                waits.set_waits()
+                reactions.install_in_job()
+                single_process.hold(Path.cwd())
+        except (FedwardError, OSError, AttributeError) as error:
             sys.exit(f"fedward: site does not start: {error}")

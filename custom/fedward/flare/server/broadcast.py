@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from nvflare.apis.controller_spec import ClientTask
+from nvflare.apis.controller_spec import ClientTask, TaskCompletionStatus
 from nvflare.apis.controller_spec import Task as FlareTask
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.impl.controller import Controller
@@ -17,7 +16,11 @@ from nvflare.apis.signal import Signal
 from fedward.errors import FedwardError
 from fedward.flare.protocol import Model, Reply, Sum, Task, question, refusal, to_reply
 from fedward.flare.refusal import one_line
-from fedward.flare.server.participation import TaskTraffic, payload_bytes
+from fedward.flare.server.clock import Clock
+from fedward.flare.server.late_answers import LateAnswers, Taken
+from fedward.flare.server.participation import TaskTraffic, payload_bytes, steps_of
+from fedward.flare.server.stragglers import Stragglers
+from fedward.flare.server.waiting import Limits, Patience, Wait
 from fedward.metrics.events import EventLog
 from fedward.privacy.disclosure.received import received
 from fedward.privacy.policy.canonical_job import POLL_S as POLL_S
@@ -27,26 +30,36 @@ Carried = Model | Sum | Sequence[Sum] | None
 Take = Callable[[str, Reply], None]
 """Function of a site and its answer; raises an error where the answer cannot count."""
 Enough = Callable[[Mapping[str, Reply]], bool]
-"""Function of the answers: True if they are all that a task needs; the other sites then have ``grace_s`` left."""
+"""Function of the answers: True if they are all that a task needs; see ``waiting`` for whom it then still awaits."""
 UNLOGGED = frozenset({Task.ADMIT, Task.CONFIRM, Task.POOL, Task.OPEN})
 """Tasks whose answers are recorded in other events."""
-_OF_EVERYONE = frozenset({Task.ADMIT, Task.ROUND, Task.VALIDATE, Task.FINAL})
-"""Tasks that wait for the hospitals of ``must_include``, even where FLARE hears nothing from one."""
+
+
+def nobody(replies: Mapping[str, Reply]) -> bool:
+    """Need no answer: a site is awaited while it works on the task as long as usual, and then for its grace."""
+    return True
 
 
 @dataclass(slots=True)
 class Answers:
-    """Answers to one task, filled by FLARE's threads."""
+    """Answers to one task, filled by FLARE's threads.
+
+    Attributes:
+        replies: site -> its answer; of an answer that was taken, only the metrics.
+        refusals: site -> reason why its answer does not count, or why it refused.
+        silent: site -> reason why there is no answer of it; set when the task is closed.
+        parts: site -> its measured traffic.
+    """
 
     replies: dict[str, Reply] = field(default_factory=dict)
     refusals: dict[str, str] = field(default_factory=dict)
+    silent: dict[str, str] = field(default_factory=dict)
     parts: dict[str, TaskTraffic] = field(default_factory=dict)
-    enough_since: float | None = None
-    lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
-    def answered(self) -> set[str]:
-        return set(self.replies) | set(self.refusals)
+    def missing(self) -> dict[str, str]:
+        """Every site whose answer does not count, with the reason."""
+        return {**self.silent, **self.refusals}
 
     def part(self, site: str) -> TaskTraffic:
         return self.parts.setdefault(site, TaskTraffic())
@@ -54,14 +67,23 @@ class Answers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Put:
-    """Task as it is sent, with the object that collects its answers."""
+    """Task as it is sent, with the object that collects its answers and the one that waits for them."""
 
     task: Task
     number: int
-    payload: int
+    wait: Wait
     enough: Enough | None
     take: Take | None
     answers: Answers = field(default_factory=Answers)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Sending:
+    """Task of FLARE with the same data for some sites."""
+
+    data: Shareable
+    sites: list[str]
+    task: FlareTask = None
 
 
 class Broadcaster:
@@ -71,12 +93,28 @@ class Broadcaster:
         controller: FLARE's controller, which sends and receives.
         job: job with the time limits.
         events: log of each answer that no other event records.
+        clock: clock of the time limits.
     """
 
-    def __init__(self, controller: Controller, job: JobSpec, events: EventLog) -> None:
-        self._controller, self._job, self._events = controller, job, events
+    def __init__(self, controller: Controller, job: JobSpec, events: EventLog, *, clock: Clock) -> None:
+        self._controller, self._job, self._events, self._clock = controller, job, events, clock
+        self._lock, self._late = threading.Lock(), LateAnswers(job, events)
+        asked = job.federation
+        self._patience = Patience(
+            Limits(
+                timeout_s=asked.round_timeout_s,
+                grace_s=asked.grace_s,
+                required=frozenset(asked.must_include),
+                patient=asked.stragglers == "wait",
+            )
+        )
+        self._stragglers = Stragglers(job)
         self.roster: Mapping[str, str] | None = None
         """Roster of an encrypted job, set after admission; it is then sent with every task."""
+        self.hold: Callable[[], None] = lambda: None
+        """Called before a task is closed; answers that arrive until it returns count."""
+        self.missed: dict[Task, dict[str, str]] = {}
+        """Task -> sites that did not answer it the last time, or whose answer was refused, with the reason."""
 
     def ask(
         self,
@@ -90,80 +128,148 @@ class Broadcaster:
         number: int = -1,
         take: Take | None = None,
     ) -> Answers:
-        """Send one task to every site; wait for all, or ``grace_s`` after there are ``enough``, or the time-out.
+        """Send one task to every site, and wait for the answers as ``waiting`` describes; without ``enough`` for all.
 
-        It does not wait for a site that FLARE has lost, unless the task is for every site and the job must include it.
-        ``take`` receives each answer when it arrives; of an answer that it took, only the metrics are kept.
+        A round is not sent to the sites that ``stragglers`` cuts. ``take`` receives each answer when it arrives; of an
+        answer that it took, only the metrics are kept.
         """
-        data = question(carried, round_number=number, wait_s=POLL_S, roster=self.roster)
-        put = _Put(task=task, number=number, payload=payload_bytes(data), enough=enough, take=take)
-        answers = put.answers
-
-        def sent(client_task: ClientTask, fl_ctx: FLContext) -> None:
-            with answers.lock:
-                answers.part(client_task.client.name).sent(at=time.monotonic(), payload=put.payload)
-
-        def received(client_task: ClientTask, fl_ctx: FLContext) -> None:
-            self._receive(client_task, put)
-
-        flare_task = FlareTask(name=task.value, data=data, before_task_sent_cb=sent, result_received_cb=received)
-        self._controller.broadcast(flare_task, context, targets=list(sites), min_responses=len(sites))
-        limits, start = self._job.federation, time.monotonic()
-        while not abort.triggered and not set(sites) <= answers.answered | self._lost(sites, task):
-            now, since = time.monotonic(), answers.enough_since
-            if now - start > limits.round_timeout_s or (since is not None and now - since > limits.grace_s):
-                break
-            time.sleep(POLL_S)
-        self._controller.cancel_task(flare_task)
-        return answers
+        cut = self._stragglers.cut(sites) if task is Task.ROUND else {}
+        asked = [site for site in sites if site not in cut]
+        put = _Put(task=task, number=number, wait=self._wait(task, asked, enough), enough=enough, take=take)
+        sendings = self._sendings(task, carried, asked, number=number)
+        for sending in sendings:
+            self._send(sending, put, context)
+        while not abort.triggered and self._awaited(put):
+            for sending in sendings:
+                if sending.task.completion_status == TaskCompletionStatus.CLIENT_DEAD:
+                    self._send(sending, put, context)  # FLARE drops a task that only lost sites have not answered
+            self._clock.sleep(POLL_S)
+        try:
+            self.hold()
+        finally:
+            for sending in sendings:
+                self._controller.cancel_task(sending.task)
+        with self._lock:
+            put.answers.silent = cut | put.wait.close(now=self._clock.now())
+            if task is Task.ROUND:
+                self._stragglers.missed(put.wait.taken())
+        self.missed[task] = dict(sorted(put.answers.missing.items()))
+        return put.answers
 
     def replies(
-        self, task: Task, carried: Carried, sites: Sequence[str], *, abort: Signal, context: FLContext
+        self,
+        task: Task,
+        carried: Carried,
+        sites: Sequence[str],
+        *,
+        abort: Signal,
+        context: FLContext,
+        enough: Enough | None = None,
     ) -> dict[str, Reply]:
         """Send a task as ``ask`` does; record each refusal that no other event records, and return the replies."""
-        answers = self.ask(task, carried, sites, abort=abort, context=context)
+        answers = self.ask(task, carried, sites, abort=abort, context=context, enough=enough)
         for site, reason in sorted(answers.refusals.items()) if task in UNLOGGED else ():
             self._events.append("dropped", site=site, round=None, reason=reason)
         return answers.replies
 
+    def late(self, site: str, *, task_id: str, task_name: str, result: Shareable) -> None:
+        """Record an answer that came after its task was closed; it does not count, but a round's time is measured."""
+        now = self._clock.now()
+        late = self._late.record(site, task_id=task_id, task_name=task_name, result=result, now=now)
+        if late is not None:
+            with self._lock:
+                self._stragglers.late(site, seconds=late.seconds, steps=late.steps)
+
+    def _wait(self, task: Task, sites: Sequence[str], enough: Enough | None) -> Wait:
+        rounds = self._job.federation.rounds if task is Task.ALONE else 1
+        usual = {site: seconds for site in sites if (seconds := self._stragglers.usual_s(site, rounds=rounds))}
+        return self._patience.wait(
+            sites,
+            now=self._clock.now(),
+            need="all" if enough is None else "nobody" if enough is nobody else "enough",
+            deadline_s=self._stragglers.deadline_s if task is not Task.ALONE else None,
+            usual_s=usual,
+        )
+
+    def _sendings(self, task: Task, carried: Carried, sites: Sequence[str], *, number: int) -> list[_Sending]:
+        """Group the sites by what they are sent: FLARE sends one task's data to every site unchanged."""
+        fewer = self._stragglers.fewer_steps(sites) if task is Task.ROUND else {}
+        found: dict[int | None, _Sending] = {}
+        for site in sites:
+            steps = fewer.get(site)
+            if steps not in found:
+                data = question(carried, round_number=number, wait_s=POLL_S, roster=self.roster, steps=steps)
+                found[steps] = _Sending(data=data, sites=[])
+            found[steps].sites.append(site)
+        return list(found.values())
+
+    def _send(self, sending: _Sending, put: _Put, context: FLContext) -> None:
+        """Send a task to the sites of a group that have not answered it."""
+        payload = payload_bytes(sending.data)
+
+        def sent(client_task: ClientTask, fl_ctx: FLContext) -> None:
+            site, at = client_task.client.name, self._clock.now()
+            self._late.took(site, Taken(task_id=client_task.id, task=put.task, number=put.number, at=at))
+            with self._lock:
+                put.answers.part(site).sent(at=at, payload=payload)
+                put.wait.took(site, now=at)
+
+        def received(client_task: ClientTask, fl_ctx: FLContext) -> None:
+            self._receive(client_task, put)
+
+        with self._lock:
+            sites = [site for site in sending.sites if not put.wait.has_answer(site)]
+        sending.task = FlareTask(
+            name=put.task.value, data=sending.data, before_task_sent_cb=sent, result_received_cb=received
+        )
+        self._controller.broadcast(sending.task, context, targets=sites, min_responses=len(sites))
+
+    def _awaited(self, put: _Put) -> set[str]:
+        gone = self._controller.get_client_disconnect_time
+        with self._lock:
+            return put.wait.awaited(now=self._clock.now(), lost=lambda site: gone(site) is not None)
+
     def _receive(self, client_task: ClientTask, put: _Put) -> None:
         """Process one answer. A fault in it affects only its site: an error here would end FLARE's task."""
-        site, result, at = client_task.client.name, client_task.result, time.monotonic()
+        site, result, at = client_task.client.name, client_task.result, self._clock.now()
         client_task.result = None
-        answers, part = put.answers, TaskTraffic()
+        part = TaskTraffic()
         try:
             part.received_bytes, reason = payload_bytes(result), refusal(result)
-            reply = self._taken(site, result, put, part) if reason is None else None
+            reply = self._taken_reply(site, result, put, part) if reason is None else None
         except FedwardError as error:
             reply, reason = None, one_line(str(error))
         except Exception as error:  # noqa: BLE001 - a site may send anything
             reply, reason = None, one_line(f"answer cannot be read: {error}")
-        with answers.lock:
-            known = answers.part(site)
+        self._late.answered(site)
+        with self._lock:
+            known = put.answers.part(site)
             known.answered(at=at, payload=part.received_bytes or 0)
-            known.trained = part.trained
+            known.trained, known.steps = part.trained, part.steps
             if reply is None:
-                answers.refusals[site] = str(reason)
+                put.answers.refusals[site] = str(reason)
             else:
-                answers.replies[site] = reply
-                if answers.enough_since is None and put.enough is not None and put.enough(answers.replies):
-                    answers.enough_since = time.monotonic()
+                put.answers.replies[site] = reply
+            self._note(site, put, known, counts=reply is not None)
         if reply is not None and put.task not in UNLOGGED:
             reported = {"task": put.task.name.lower(), "round": put.number, "metrics": reply.metrics}
             self._events.append("answered", site=site, **reported, **known.measured())
 
-    def _taken(self, site: str, result: Shareable, put: _Put, part: TaskTraffic) -> Reply:
+    def _note(self, site: str, put: _Put, part: TaskTraffic, *, counts: bool) -> None:
+        """Tell those who wait and those who measure; the caller holds the lock."""
+        now = self._clock.now()
+        put.wait.answered(site, now=now, counts=counts)
+        if counts and put.task is Task.ROUND and part.seconds is not None:
+            self._stragglers.counted(site, seconds=part.seconds, steps=part.steps)
+        if counts and put.enough is not None and put.enough(put.answers.replies):
+            put.wait.enough(now=now)
+
+    def _taken_reply(self, site: str, result: Shareable, put: _Put, part: TaskTraffic) -> Reply:
         """Return a site's reply with only the metrics that have a name; after ``take``, only these are kept."""
         reply = to_reply(result)
         reply = replace(reply, metrics=received(reply.metrics, names=self._job.names))
         if put.take is None:
             return reply
-        part.trained = reply.update is not None or bool(reply.sealed)
+        part.trained, part.steps = reply.update is not None or bool(reply.sealed), steps_of(reply.metrics)
         put.take(site, reply)
         return Reply(metrics=reply.metrics)
-
-    def _lost(self, sites: Sequence[str], task: Task) -> set[str]:
-        """Return the sites that FLARE has lost: no heartbeat for its grace period."""
-        awaited = self._job.federation.must_include if task in _OF_EVERYONE else ()
-        gone = self._controller.get_client_disconnect_time
-        return {site for site in sites if site not in awaited and gone(site) is not None}

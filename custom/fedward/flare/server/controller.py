@@ -8,12 +8,11 @@ round. A round that does not count ends the job as failed: a job without its req
 
 from __future__ import annotations
 
-import time
-from collections import Counter
-from collections.abc import Collection, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from nvflare.apis.client import Client
 from nvflare.apis.fl_constant import FLContextKey
@@ -26,37 +25,44 @@ from fedward.aggregation.best import better, candidate
 from fedward.aggregation.coverage import Coverage, judge
 from fedward.errors import FederationError, FedwardError
 from fedward.flare import job_context
-from fedward.flare.protocol import Model, Reply, Task
-from fedward.flare.server.broadcast import POLL_S, Answers, Broadcaster
+from fedward.flare.protocol import Reply, Task
+from fedward.flare.server.admission import admitted, admitted_again, begin
+from fedward.flare.server.broadcast import POLL_S, Broadcaster, Carried, Enough, nobody
+from fedward.flare.server.checkpoints.checkpoint import Checkpoint, save
+from fedward.flare.server.checkpoints.earlier import BY_PERSON, aborted, read_earlier
+from fedward.flare.server.clock import Clock
 from fedward.flare.server.finalization import Finalization
-from fedward.flare.server.participation import NO_ANSWER, participation, patients_of, patients_together
+from fedward.flare.server.participation import NO_ANSWER
+from fedward.flare.server.pause import AbortedError, Beside, Pause
 from fedward.flare.server.persistor import ModelStore
-from fedward.flare.server.rounds import JobRounds, Round
-from fedward.metrics.events import EVENTS_FILE, EventLog
+from fedward.flare.server.round_events import patients_by_site, round_events
+from fedward.flare.server.rounds import JobRounds
+from fedward.metrics.events import EVENTS_FILE, EventLog, make_event
 from fedward.metrics.record import Recorder
-from fedward.privacy.disclosure.metric_registry import GROUPS
 from fedward.privacy.policy.canonical_job import PERSISTOR
+from fedward.privacy.policy.job_hash import job_hash
 from fedward.settings import JobSpec
-
-NOT_CONNECTED = "was not connected when the job began"
-ABORTED = "aborted by a person, or the server was stopped"
-ADMISSION = frozenset({"support", "privacy", *GROUPS["cohort"]})
-"""Metrics of a site that its admission event holds."""
+from fedward.weights import Weights, layout_of
 
 
 class FederatedRounds(Controller):  # type: ignore[misc]
     """FLARE controller of admission, rounds, a last validation, and the comparison with each site trained alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
         super().__init__(task_check_period=POLL_S)
-        self._late: Counter[str] = Counter()
+        self._clock = clock or Clock()
+        self._ended = False
 
     def start_controller(self, fl_ctx: FLContext) -> None:
         self._job: JobSpec = job_context.job_spec(fl_ctx)
         self._coverage = Coverage.of(self._job)
-        self._recorder = Recorder(job_context.store_path(fl_ctx), fl_ctx.get_job_id(), log=self.logger.warning)
-        self._events = EventLog(job_context.run_folder(fl_ctx) / EVENTS_FILE, also=self._recorder)
-        self._broadcaster = Broadcaster(self, self._job, self._events)
+        self._job_id: str = fl_ctx.get_job_id()
+        self._run_folder, self._folder = job_context.run_folder(fl_ctx), job_context.checkpoint_folder(fl_ctx)
+        self._recorder = Recorder(job_context.store_path(fl_ctx), self._job_id, log=self.logger.warning)
+        self._events = EventLog(
+            self._folder / EVENTS_FILE, copy=self._run_folder / EVENTS_FILE, also=self._recorder, keep=True
+        )
+        self._broadcaster = Broadcaster(self, self._job, self._events, clock=self._clock)
         store = fl_ctx.get_engine().get_component(PERSISTOR)
         if not isinstance(store, ModelStore):
             raise FederationError(
@@ -72,110 +78,167 @@ class FederatedRounds(Controller):  # type: ignore[misc]
     def process_result_of_unknown_task(
         self, client: Client, task_name: str, client_task_id: str, result: Shareable, fl_ctx: FLContext
     ) -> None:
-        """Record an answer that came after its round was closed; it does not count.
-
-        A site can answer each task of the job late, and once; any further answer is not recorded.
-        """
-        self._late[client.name] += 1
-        if self._late[client.name] <= self._job.federation.rounds + len(Task):
-            name = task_name if task_name in [task.value for task in Task] else "a task of another name"
-            self._events.append("dropped", site=client.name, round=None, reason=f"{name} answered after it was closed")
+        """Record an answer that came after its task was closed; it does not count."""
+        if not self._ended:
+            self._broadcaster.late(client.name, task_id=client_task_id, task_name=task_name, result=result)
 
     def control_flow(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
+        self._abort, self._context = abort_signal, fl_ctx
+        self._pause = Pause(self._events, abort=abort_signal, clock=self._clock, log=self.logger.warning)
+        self._store.durably, self._broadcaster.hold = self._pause.until, self._pause.settle
         try:
-            self._run(abort_signal, fl_ctx)
-            if abort_signal.triggered:
-                self._events.append("failed", reason=ABORTED)
+            self._go_on()
+        except AbortedError:
+            self._end("aborted", **aborted(self._run_folder))
         except FedwardError as error:
-            self._events.append("failed", reason=str(error))
-            fl_ctx.set_prop(FLContextKey.FATAL_SYSTEM_ERROR, True, private=True, sticky=True)
-            self.system_panic(str(error), fl_ctx)
+            if abort_signal.triggered:
+                self._end("aborted", **aborted(self._run_folder))
+                return
+            self._end("failed", reason=str(error))
+            self._panic(str(error))
         except Exception as error:
-            self._events.append("failed", reason=f"{type(error).__name__} at the server; see its log")
+            self._end("failed", reason=f"{type(error).__name__} at the server; see its log")
             raise
 
-    def _run(self, abort: Signal, context: FLContext) -> None:
-        job, invited = self._job, sorted(client.name for client in context.get_engine().get_clients())
-        self._started(invited)
-        # the sites load their libraries during admission; the server loads its own at the same time
-        with ThreadPoolExecutor(max_workers=1) as beside:
-            initial = beside.submit(self._store.load_weights, job)
-            answers = self._broadcaster.ask(Task.ADMIT, None, invited, abort=abort, context=context)
-            rounds = JobRounds(job, job_id=context.get_job_id(), initial=initial.result())
-        sites = self._admitted(invited, answers, rounds, abort)
-        if abort.triggered:
+    def _end(self, kind: str, **fields: Any) -> None:
+        """Record the job's one end, and wait until it is on the disk, unless the job is aborted meanwhile."""
+        if self._ended:
             return
+        self._ended = True
+        self._events.append(kind, **fields)
+        with suppress(AbortedError, FederationError):
+            self._pause.settle()
 
-        ask = partial(self._broadcaster.replies, abort=abort, context=context)
-        finalization = Finalization(job, rounds, self._events, self._store, sites=sites, ask=ask)
+    def _panic(self, reason: str) -> None:
+        """Have FLARE end the job as failed."""
+        self._context.set_prop(FLContextKey.FATAL_SYSTEM_ERROR, True, private=True, sticky=True)
+        self.system_panic(reason, self._context)
+
+    def _go_on(self) -> None:
+        """Begin the job, or go on from what its earlier processes left."""
+        earlier = self._pause.until(
+            lambda: read_earlier(
+                self._folder, self._run_folder, events=self._events, job=job_hash(self._job), job_id=self._job_id
+            )
+        )
+        self._recorder.restore(earlier.events)
+        for damaged in earlier.damaged:
+            self.logger.warning(f"a checkpoint is not whole, an older one is used: {damaged}")
+        if earlier.end is not None:
+            self._ended = True
+            self._store.restore()
+            if earlier.end["event"] != "finished":
+                self._panic(str(earlier.end.get("reason")))
+            return
+        if earlier.exists:
+            self._events.put(earlier.unwritten)
+            earlier.require_resumable(self._job.federation.resume, where=self._job.job.name)
+            done = 0 if earlier.checkpoint is None else earlier.checkpoint.model.after
+            self._events.append("resumed", round=done, by=earlier.by, attempt=earlier.attempt)
+            self._pause.until(lambda: (self._folder / BY_PERSON).unlink(missing_ok=True))
+        initial = Beside(lambda: self._store.load_weights(self._job))
+        if earlier.checkpoint is None:
+            at, rounds = self._admit(initial, new=not earlier.exists)
+        else:
+            at, rounds = self._admit_again(earlier.checkpoint, initial)
+        self._run(at, rounds)
+
+    def _run(self, at: Checkpoint, rounds: JobRounds) -> None:
+        job = self._job
         self._broadcaster.roster = rounds.roster
-        model, best = rounds.initial, None
-        for number in range(job.federation.rounds):
-            if abort.triggered:
-                return
-            made, answers = self._round(number, model, rounds, sites, abort, context)
-            best = better(best, candidate(model, self._values(answers.replies), after=number))
-            model = made
-            self._store.keep(model)
+        finalization = Finalization(
+            job, rounds, self._events, self._store, sites=at.sites, ask=self._ask, coverage=self._coverage
+        )
+        while at.model.after < job.federation.rounds:
+            at = self._round(at, rounds)
+            self._keep(at)
+        model = at.model
         if job.federation.select == "best":
             scores = self._values(finalization.scored(model))
-            if abort.triggered:
-                return
-            best = better(best, candidate(model, scores, after=job.federation.rounds))
+            best = better(at.best, candidate(model, scores, after=job.federation.rounds))
             self._events.append("selected", round=best.after, score=best.score)
             model = best.model
         replies = finalization.validated(model)
-        if not abort.triggered:
-            finalization.open(model, replies)
-            self._require_validated(replies)
+        missing = {**at.left_out, **at.missed, **self._broadcaster.missed[Task.FINAL]}
+        finalization.open(model, replies)
+        self._require_validated(replies)
         if job.federation.local_baseline:
-            ask(Task.ALONE, None, sites)
-        if not abort.triggered:
-            self._events.append("finished", rounds=job.federation.rounds)
+            self._ask(Task.ALONE, None, list(at.sites), enough=nobody)
+        self._pause.settle()
+        self._end("finished", rounds=job.federation.rounds, missing=dict(sorted(missing.items())))
 
-    def _started(self, invited: list[str]) -> None:
-        job = self._job
-        self._events.append(
-            "started",
-            job=job.job.name,
-            task=job.job.task,
-            rounds=job.federation.rounds,
-            sites=invited,
-            coverage=self._coverage.plain(),
-            threshold=None if job.acceptance is None else job.acceptance.threshold,
+    def _ask(self, task: Task, carried: Carried, sites: list[str], *, enough: Enough | None = None) -> dict[str, Reply]:
+        """Send a task of the finalization; nothing is sent, and no answer is used, once the job is aborted."""
+        self._pause.settle()
+        replies = self._broadcaster.replies(
+            task, carried, sites, abort=self._abort, context=self._context, enough=enough
         )
+        self._pause.check()
+        return replies
 
-    def _admitted(self, invited: list[str], answers: Answers, rounds: JobRounds, abort: Signal) -> list[str]:
-        """Return the sites that take part: they admit the job and, if it is encrypted, have the key of most sites."""
-        if abort.triggered:
-            return []
-        mismatched, keyless = self._without_key(answers, rounds)
-        admitted = sorted(set(answers.replies) - set(mismatched))
-        why = dict.fromkeys(self._coverage.missing(invited), NOT_CONNECTED)
-        for site in admitted:
-            reported = {name: value for name, value in answers.replies[site].metrics.items() if name in ADMISSION}
-            self._events.append("admitted", site=site, **reported)
-        for site in sorted(set(invited) - set(admitted)):
-            why[site] = mismatched.get(site) or answers.refusals.get(site, NO_ANSWER)
-            self._events.append("declined", site=site, reason=why[site])
-        if keyless is not None:
-            raise keyless
-        # a site reports its number of training patients with its updates
-        reason = judge(dict.fromkeys(admitted), replace(self._coverage, min_patients=None), why=why)
+    def _invited(self) -> list[str]:
+        return sorted(client.name for client in self._context.get_engine().get_clients())
+
+    def _admit(self, initial: Beside[Weights], *, new: bool) -> tuple[Checkpoint, JobRounds]:
+        """Ask every connected site to take part; return the state before the first round."""
+        invited = self._invited()
+        if new:
+            begin(self._job, self._coverage, self._events, invited)
+        self._pause.settle()
+        answers = self._broadcaster.ask(Task.ADMIT, None, invited, abort=self._abort, context=self._context)
+        rounds = self._rounds(initial)
+        sites, reason = admitted(self._job, self._coverage, self._events, rounds, invited, answers)
         if reason is not None:
-            raise self._uncovered(f"of {len(invited)} connected sites too few take part: {reason}", None)
-        if rounds.facts is not None:
-            self._events.append("encrypted", **rounds.facts)
-        return admitted
+            raise self._uncovered(reason, None)
+        at = Checkpoint(
+            job=job_hash(self._job),
+            job_id=self._job_id,
+            sites=tuple(sites),
+            key=rounds.key,
+            roster=rounds.roster,
+            model=rounds.initial,
+        )
+        self._keep(at)
+        return at, rounds
 
-    def _without_key(self, answers: Answers, rounds: JobRounds) -> tuple[dict[str, str], FederationError | None]:
-        """Return sites without the key of most sites, with the reason; and an error where there is no such key."""
-        if self._job.encryption is None:
-            return {}, None
-        try:
-            return rounds.agree_on_key(answers.replies), None
-        except FederationError as error:
-            return dict.fromkeys(answers.replies, error.what), error
+    def _admit_again(self, at: Checkpoint, initial: Beside[Weights]) -> tuple[Checkpoint, JobRounds]:
+        """Ask the admitted sites that are connected to admit the job again: their processes may be new.
+
+        None of them has to answer. A site that comes back to an encrypted job without its record is left out.
+        """
+        self._pause.settle()
+        here = sorted(set(at.sites) & set(self._invited()))
+        policy = replace(self._coverage, min_patients=None)
+        answers = self._broadcaster.ask(
+            Task.ADMIT,
+            None,
+            here,
+            abort=self._abort,
+            context=self._context,
+            enough=lambda replies: judge(dict.fromkeys(list(replies)), policy) is None,
+        )
+        rounds = self._rounds(initial)
+        rounds.restore(key=at.key, roster=at.roster, step=at.step)
+        if at.model.weights is not None and layout_of(at.model.weights) != rounds.layout:
+            raise FederationError("checkpoint's model is not of the job's network", where=self._job.job.name)
+        self._store.keep(at.model)
+        strangers = admitted_again(self._events, rounds, answers)
+        sites = tuple(site for site in at.sites if site not in strangers)
+        return replace(at, sites=sites, left_out={**at.left_out, **strangers}), rounds
+
+    def _rounds(self, initial: Beside[Weights]) -> JobRounds:
+        """Return the job's rounds, once the initial weights are there."""
+        return JobRounds(self._job, job_id=self._job_id, initial=initial.result(self._pause.check))
+
+    def _keep(self, at: Checkpoint) -> None:
+        """Have a whole round on the disk before the next one begins; its events follow, once and all of them."""
+        self._pause.check()
+        self._pause.until(partial(self._events.flush, durably=True))
+        if self._job.federation.resume == "auto":
+            self._pause.until(lambda: save(self._folder, at))
+        if at.model.after:
+            self._store.keep(at.model)
+        self._events.put(at.events)
 
     def _require_validated(self, replies: Mapping[str, Reply]) -> None:
         """Require that each hospital of ``must_include`` has validated the final model too, on its own patients.
@@ -198,52 +261,34 @@ class FederatedRounds(Controller):  # type: ignore[misc]
         """Return the job's measure at each site, for the model that the sites just received."""
         return [reply.metrics.get("scores", {}).get(self._job.measure) for reply in replies.values()]
 
-    def _round(
-        self, number: int, model: Model, rounds: JobRounds, sites: list[str], abort: Signal, context: FLContext
-    ) -> tuple[Model, Answers]:
-        """Send the model to the sites, collect their answers, and return the model after the round."""
-        start, taken = time.monotonic(), rounds.round(model)
+    def _round(self, at: Checkpoint, rounds: JobRounds) -> Checkpoint:
+        """Send the model to the sites, collect their answers, and return the state after the round."""
+        self._pause.settle()
+        number, sites = at.model.after, list(at.sites)
+        start, taken = self._clock.now(), rounds.round(at.model)
         answers = self._broadcaster.ask(
             Task.ROUND,
-            model,
+            at.model,
             sites,
-            abort=abort,
-            context=context,
-            enough=lambda replies: judge(_patients(replies, replies), self._coverage) is None,
+            abort=self._abort,
+            context=self._context,
+            enough=lambda replies: judge(patients_by_site(replies, replies), self._coverage) is None,
             number=number,
             take=taken.take,
         )
         taken.stop()
-        if abort.triggered:
-            return model, answers
-        why = {site: answers.refusals.get(site, NO_ANSWER) for site in set(sites) - set(taken.sites)}
-        for site in sorted(why):
-            self._events.append("dropped", site=site, round=number, reason=why[site])
-        if (reason := judge(_patients(taken.sites, answers.replies), self._coverage, why=why)) is not None:
+        self._pause.check()
+        why = {site: answers.missing.get(site, NO_ANSWER) for site in sorted(set(sites) - set(taken.sites))}
+        told = [make_event("dropped", site=site, round=number, reason=reason) for site, reason in why.items()]
+        if (reason := judge(patients_by_site(taken.sites, answers.replies), self._coverage, why=why)) is not None:
+            self._events.put(told)
             raise self._uncovered(f"round {number} does not count: {reason}", number)
-        for site, values in sorted(taken.clipped.items()):
-            self._events.append("clipped", round=number, site=site, values=values)
         made = taken.close()
-        for site, reason in sorted(taken.suspects.items()):
-            self._events.append("suspect", site=site, round=number, reason=reason)
-        self._complete(number, taken, sites, answers, wall_s=time.monotonic() - start)
-        return made, answers
-
-    def _complete(self, number: int, taken: Round, sites: list[str], answers: Answers, *, wall_s: float) -> None:
-        patients = _patients(taken.sites, answers.replies)
-        ledger = participation(sites, patients, refused=answers.refusals, parts=answers.parts)
-        self._events.append(
-            "round",
-            round=number,
-            sites=taken.sites,
-            wall_s=round(wall_s, 3),
-            stages={"wait_s": round(max(wall_s - taken.add_s, 0.0), 3), "add_s": round(taken.add_s, 3)},
-            patients=patients_together(ledger),
-            participation=ledger,
-        )
-
-
-def _patients(sites: Collection[str], replies: Mapping[str, Reply]) -> dict[str, int | None]:
-    """Return the training patients that each site reports; ``replies`` may lack an answer that has just arrived."""
-    found = ((site, replies.get(site)) for site in list(sites))
-    return {site: None if reply is None else patients_of(reply.metrics) for site, reply in found}
+        back = [site for site in taken.sites if at.missed.get(site, "").startswith(NO_ANSWER)]
+        wall_s = self._clock.now() - start
+        told += [make_event("returned", site=site, round=number) for site in back]
+        told += round_events(number, taken, sites, answers, wall_s=wall_s)
+        best = at.best
+        if self._job.federation.select == "best":
+            best = better(best, candidate(at.model, self._values(answers.replies), after=number))
+        return replace(at, model=made, best=best, step=rounds.step, missed=why, events=tuple(told))

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import Protocol
 
+from fedward.aggregation.coverage import Coverage, judge
 from fedward.encryption.message import is_digest, unpack
 from fedward.errors import FederationError, GateError
 from fedward.flare.protocol import COUNTED, MODEL, Model, Reply, Sum, Task
 from fedward.flare.refusal import one_line
 from fedward.flare.secagg_context import OPENED, enough
+from fedward.flare.server.broadcast import Carried, Enough, nobody
 from fedward.flare.server.persistor import ModelStore
-from fedward.flare.server.rounds import JobRounds, Tally
+from fedward.flare.server.rounds import JobRounds
+from fedward.flare.server.tally import Tally
 from fedward.metrics.events import EventLog
 from fedward.privacy.outgoing import check_tensors
 from fedward.settings import JobSpec
 from fedward.weights import Weights, digest
 
-Ask = Callable[[Task, Model | Sum | Sequence[Sum] | None, list[str]], dict[str, Reply]]
 _EVENTS = {"scores": "pooled", "cohort": "cohort"}
 """Purpose of a sum of counts -> event that reports it."""
+
+
+class Ask(Protocol):
+    """Function that sends a task to sites and returns their answers; ``enough`` as for ``Broadcaster.ask``."""
+
+    def __call__(self, task: Task, carried: Carried, sites: list[str], *, enough: Enough) -> dict[str, Reply]: ...
 
 
 class Finalization:
@@ -29,6 +38,7 @@ class Finalization:
     Args:
         sites: admitted sites.
         ask: function that sends a task to sites and returns their answers.
+        coverage: conditions for a round to count; the model is scored at as many sites, if that many answer.
     """
 
     def __init__(
@@ -40,19 +50,28 @@ class Finalization:
         *,
         sites: Sequence[str],
         ask: Ask,
+        coverage: Coverage,
     ) -> None:
         self._job, self._rounds, self._events, self._store, self._ask = job, rounds, events, store, ask
-        self._sites = list(sites)
+        self._sites, self._coverage = list(sites), replace(coverage, min_patients=None)
 
     def scored(self, model: Model) -> dict[str, Reply]:
         """Collect every site's scores of the last round's model, before the best is chosen; none confirms it final."""
-        return self._ask(Task.VALIDATE, model, self._sites)
+        return self._ask(Task.VALIDATE, model, self._sites, enough=self._covered)
 
     def validated(self, model: Model) -> dict[str, Reply]:
         """Collect every site's scores of the final model, and its confirmation that it is final; once per job."""
         if model.weights is not None:
             self._store.finish(model.weights)
-        return self._ask(Task.FINAL, model, self._sites)
+        summed = () if model.sealed is None else unpack(model.sealed).sites
+
+        def confirmed(replies: Mapping[str, Reply]) -> bool:
+            return self._covered(replies) and (not summed or enough(replies, summed))
+
+        return self._ask(Task.FINAL, model, self._sites, enough=confirmed)
+
+    def _covered(self, replies: Mapping[str, Reply]) -> bool:
+        return judge(dict.fromkeys(replies), self._coverage) is None
 
     def open(self, model: Model, replies: dict[str, Reply]) -> None:
         """Have hospitals open the final model and then the pooled figures, in an encrypted job.
@@ -80,16 +99,20 @@ class Finalization:
         sums = [(tally.sites, total) for tally in tallies if (total := tally.close()) is not None]
         if not sums:
             return
-        words = self._ask(Task.CONFIRM, [total for _, total in sums], self._sites)
+
+        def confirmed(replies: Mapping[str, Reply]) -> bool:
+            return all(enough(replies, sites) for sites, _ in sums)
+
+        words = self._ask(Task.CONFIRM, [total for _, total in sums], self._sites, enough=confirmed)
         for sites, total in sums:
-            confirmed = self._confirmed(total.purpose, total.sealed, sites, words)
-            if confirmed is not None:
-                self._tell(replace(total, confirmed=confirmed), sites)
+            found = self._confirmed(total.purpose, total.sealed, sites, words)
+            if found is not None:
+                self._tell(replace(total, confirmed=found), sites)
 
     def _tell(self, total: Sum, sites: list[str]) -> None:
         table = COUNTED[total.purpose]
         for site in sites:
-            reply = self._ask(Task.POOL, total, [site]).get(site)
+            reply = self._ask(Task.POOL, total, [site], enough=nobody).get(site)
             if reply is not None and (found := reply.metrics.get(table)):
                 self._events.append(_EVENTS[total.purpose], sites=sites, **{table: found})
                 return
@@ -118,7 +141,7 @@ class Finalization:
         confirmed = self._confirmed(MODEL, model.sealed, unpack(model.sealed).sites, replies)
         asked = replace(model, confirmed=confirmed)
         for site in sorted(site for site in digests if digests[site] == agreed) if confirmed is not None else ():
-            answer = self._ask(Task.OPEN, asked, [site]).get(site)
+            answer = self._ask(Task.OPEN, asked, [site], enough=nobody).get(site)
             try:
                 weights = self._checked(None if answer is None else answer.model, agreed)
             except GateError as error:

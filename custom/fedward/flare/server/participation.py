@@ -21,6 +21,7 @@ class TaskTraffic:
         seconds: time from ``sent_at`` to its answer.
         received_bytes: payload of its answer.
         trained: True if its answer held an update or a sealed model, even if that did not count.
+        steps: optimizer steps that its answer reports, even if that did not count.
     """
 
     sent_at: float | None = None
@@ -28,6 +29,7 @@ class TaskTraffic:
     seconds: float | None = None
     received_bytes: int | None = None
     trained: bool = False
+    steps: int | None = None
 
     def sent(self, *, at: float, payload: int) -> None:
         self.sent_at = at if self.sent_at is None else self.sent_at
@@ -65,6 +67,12 @@ def patients_of(metrics: Mapping[str, Any]) -> int | None:
     return reported if type(reported) is int and reported >= 0 else None
 
 
+def steps_of(metrics: Mapping[str, Any]) -> int | None:
+    """Return the optimizer steps of a round, where the site reports them."""
+    reported = metrics.get("steps")
+    return reported if type(reported) is int and reported >= 1 else None
+
+
 def participation(
     asked: Collection[str],
     accepted: Mapping[str, int | None],
@@ -74,10 +82,13 @@ def participation(
 ) -> dict[str, dict[str, Any]]:
     """Build a round's table of participation: every site that was asked, by name.
 
+    ``steps`` are those of its answer, whether it counts or not: a privacy ledger charges both. Those of an answer that
+    came later are in its event.
+
     Args:
         asked: the sites that take part in the job.
         accepted: site -> its training patients, where its answer counts.
-        refused: site -> reason why its answer does not count, or why it gave none.
+        refused: site -> reason why its answer does not count, why it gave none, or why it was not asked.
         parts: site -> its measured traffic.
     """
     found = {}
@@ -88,6 +99,7 @@ def participation(
             "reason": None if counts else refused.get(site, NO_ANSWER),
             "trained": counts or part.trained,
             "patients": accepted.get(site),
+            "steps": part.steps,
             **part.measured(),
         }
     return found

@@ -5,6 +5,9 @@ FLARE's ``PTFileModelPersistor`` takes a class path from the job, so it is not o
 
 from __future__ import annotations
 
+import io
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from nvflare.apis.fl_component import FLComponent
@@ -21,16 +24,23 @@ LATEST_FILE, SEALED_FILE = "latest_model.npz", "latest_model.sealed"
 
 
 class ModelStore(FLComponent):  # type: ignore[misc]
-    """Store of the newest model in the job's run folder; every file appears whole or not at all."""
+    """Store of the newest model in the job's run folder; every file appears whole or not at all.
+
+    The final model is also kept in the job's checkpoint folder, since FLARE removes the run folder when it deploys the
+    job again.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         job_context.leave_quickly()
         self._folder: Path | None = None
+        self._kept: Path | None = None
+        self.durably: Callable[[Callable[[], None]], None] = lambda write: write()
+        """Calls the function that writes a file; the controller sets one that waits for a full disk."""
 
     def open(self, context: FLContext) -> None:
-        """Set the job whose run folder is used."""
-        self._folder = job_context.run_folder(context)
+        """Set the job whose folders are used."""
+        self._folder, self._kept = job_context.run_folder(context), job_context.checkpoint_folder(context)
 
     def load_weights(self, job: JobSpec) -> Weights:
         """Compute the initial weights from only the job's network and seed: equal on every machine."""
@@ -40,19 +50,27 @@ class ModelStore(FLComponent):  # type: ignore[misc]
 
     def keep(self, model: Model) -> None:
         """Save the model of a complete round, as the server has it: unencrypted, or as a sum that hospitals open."""
-        if model.weights is not None:
-            save_weights(model.weights, self._path(LATEST_FILE))
-        elif model.sealed is not None:
-            write_atomic(self._path(SEALED_FILE), model.sealed)
+        weights, sealed = model.weights, model.sealed
+        if weights is not None:
+            self.durably(lambda: save_weights(weights, self._path(LATEST_FILE)))
+        elif sealed is not None:
+            self.durably(lambda: write_atomic(self._path(SEALED_FILE), sealed))
 
     def finish(self, weights: Weights) -> Path:
         """Write ``FL_global_model.pt``: a torch state dict of the exchanged tensors, without pickled objects."""
         import torch
 
-        path = self._path(MODEL_FILE)
-        state = {name: torch.from_numpy(array.copy()) for name, array in weights.items()}
-        write_atomic(path, lambda file: torch.save(state, file))
+        path, content = self._path(MODEL_FILE), io.BytesIO()
+        torch.save({name: torch.from_numpy(array.copy()) for name, array in weights.items()}, content)
+        for place in (path, *(() if self._kept is None else (self._kept / MODEL_FILE,))):
+            self.durably(partial(write_atomic, place, content.getvalue()))
         return path
+
+    def restore(self) -> None:
+        """Write the final model of an earlier process to the run folder, if it has made one."""
+        kept = None if self._kept is None else self._kept / MODEL_FILE
+        if kept is not None and kept.exists():
+            self.durably(lambda: write_atomic(self._path(MODEL_FILE), kept.read_bytes()))
 
     def _path(self, name: str) -> Path:
         if self._folder is None:

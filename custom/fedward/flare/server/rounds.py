@@ -5,24 +5,25 @@ from __future__ import annotations
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, get_args
 
 from fedward.aggregation.fedavg import site_weight
 from fedward.aggregation.free_rider import suspects
-from fedward.aggregation.step import ServerStep
+from fedward.aggregation.step import LAST, ServerStep
 from fedward.encryption.message import identity, is_key_id, is_nonce
 from fedward.encryption.roster import context_of
 from fedward.encryption.schemes import bits_of
 from fedward.encryption.secure_sum import Aggregator
 from fedward.encryption.sum_context import SumContext
-from fedward.errors import FederationError, FedwardError, JobError
-from fedward.flare.protocol import CONFIRM, MODEL, Model, Reply, Sum
-from fedward.flare.refusal import one_line
+from fedward.errors import FederationError, JobError
+from fedward.flare.protocol import CONFIRM, MODEL, Model, Reply
 from fedward.flare.secagg_context import CLIPPED, INITIAL, KEY, NONCE, SCHEME, SumContexts
+from fedward.flare.server.tally import Tally, message_of
 from fedward.privacy.ledger.runs import FinalModel
 from fedward.privacy.outgoing import check_tensors
 from fedward.privacy.policy.job_hash import job_hash
-from fedward.settings import MIN_CONTRIBUTORS, JobSpec, Scheme
+from fedward.settings import JobSpec, Scheme
 from fedward.weights import Layout, Weights, add, layout_hash, layout_of
 
 
@@ -156,6 +157,38 @@ class JobRounds:
         """Roster of an encrypted job: the nonce that each participating hospital drew; it is sent to all of them."""
         self.initial = Model(after=0, weights=None if job.encryption else initial)
 
+    @property
+    def step(self) -> dict[str, Weights]:
+        """State of the server's step for another process, without what only a job in the clear and unprotected uses."""
+        last = self._job.encryption is None and self._job.privacy.mechanism == "none"
+        return {name: arrays for name, arrays in self._step.state.items() if last or name != LAST}
+
+    def restore(
+        self, *, key: tuple[Scheme, str] | None, roster: Mapping[str, str] | None, step: Mapping[str, Weights]
+    ) -> None:
+        """Continue with what another process of the job agreed on with the sites, and with the state of its step.
+
+        Raises:
+            FederationError: an encrypted job without a key or roster, or the other way round.
+            JobError: the state is that of another aggregation.
+        """
+        if any((given is None) != (self._job.encryption is None) for given in (key, roster)):
+            raise FederationError("checkpoint's key and roster are not those of the job", where=self._job.job.name)
+        self.key, self.roster = key, None if roster is None else dict(roster)
+        self._step.restore(step)
+
+    def strangers(self, replies: Mapping[str, Reply]) -> dict[str, str]:
+        """Return the sites that are not those of the roster, although they admit the job again, with the reason."""
+        if self._job.encryption is None or self.roster is None:
+            return {}
+        found = {}
+        for site, reply in replies.items():
+            if _key_of(reply) != self.key:
+                found[site] = "came back without the federation key of the job's first rounds"
+            elif (reply.sealed or {}).get(NONCE) != self.roster.get(site):
+                found[site] = "came back without its record of this run; its messages can be in no sum of it"
+        return found
+
     def round(self, model: Model) -> Round:
         """Return an empty round that starts from ``model``."""
         if self._job.encryption is None:
@@ -238,49 +271,6 @@ class JobRounds:
             raise FederationError("sites have agreed on no key")
         scheme, key_id = self.key
         return Aggregator(topic, scheme=scheme, key_id=key_id)
-
-
-class Tally:
-    """Sum of counts over the sites that send theirs; a site whose counts are missing or cannot be added is left out."""
-
-    def __init__(self, adder: Aggregator, purpose: str) -> None:
-        self._adder, self._purpose = adder, purpose
-
-    @property
-    def sites(self) -> list[str]:
-        return sorted(self._adder.sites)
-
-    def take(self, replies: dict[str, Reply]) -> dict[str, str]:
-        """Add the sites' messages; return the sites whose message cannot be added, with the reason."""
-        refused = {}
-        for site, reply in sorted(replies.items()):
-            if self._purpose not in (reply.sealed or {}):
-                continue
-            try:
-                self._adder.add(message_of(reply, self._purpose), site=site)
-            except FedwardError as error:
-                refused[site] = one_line(str(error))
-        return refused
-
-    def close(self) -> Sum | None:
-        """Return the sum for a hospital to open; None for fewer than three hospitals."""
-        return (
-            Sum(purpose=self._purpose, sealed=self._adder.sum()) if len(self._adder.sites) >= MIN_CONTRIBUTORS else None
-        )
-
-
-def message_of(reply: Reply, purpose: str) -> bytes:
-    """Return a site's sealed message.
-
-    Raises:
-        JobError: the answer is unencrypted, or holds no message.
-    """
-    if reply.update is not None:
-        raise JobError("answers in the clear where the job is encrypted")
-    message = (reply.sealed or {}).get(purpose)
-    if type(message) is not bytes:
-        raise JobError("answer brings no sealed message")
-    return message
 
 
 def _key_of(reply: Reply) -> tuple[Scheme, str] | None:

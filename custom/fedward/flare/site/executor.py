@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from nvflare.apis.event_type import EventType
 from nvflare.apis.executor import Executor
+from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
@@ -29,6 +30,7 @@ from fedward.flare.protocol import (
     refuse,
 )
 from fedward.flare.refusal import Code, code_of
+from fedward.flare.site.settlement import end_process
 from fedward.flare.site.site_job import AbortedError, SiteJob
 
 
@@ -39,6 +41,7 @@ class HospitalExecutor(Executor):  # type: ignore[misc]
         super().__init__()
         job_context.leave_quickly()
         self._site: SiteJob | None = None
+        self._aborted = False
 
     def execute(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
         try:
@@ -57,15 +60,27 @@ class HospitalExecutor(Executor):  # type: ignore[misc]
             return refuse(code_of(error))
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
-        """Return the steps that never began to the ledger, at the job's end, whatever its outcome.
+        """Return the steps that never began to the ledger, at the end of this process, whatever the job's outcome.
 
-        An error stays in this site's log: FLARE would put it into the context that its components share.
+        FLARE fires ``ABORT_TASK`` with ``RUN_ABORT_REQUESTED`` before the end of a run that was aborted. An error stays
+        in this site's log: FLARE would put it into the context that its components share.
         """
-        if event_type != EventType.END_RUN or self._site is None:
+        if event_type == EventType.ABORT_TASK and fl_ctx.get_prop(FLContextKey.RUN_ABORT_REQUESTED):
+            self._aborted = True
+        if event_type != EventType.END_RUN:
             return
         try:
-            self._site.close()
+            self._close(fl_ctx)
         except FedwardError as error:
             self.log_error(fl_ctx, f"the ledger keeps this job open: {error}", fire_event=False)
         except Exception:  # noqa: BLE001 - after any error the charge remains
             self.log_exception(fl_ctx, "the ledger keeps this job open", fire_event=False)
+
+    def _close(self, context: FLContext) -> None:
+        """Close what this process, or an earlier one of the job, left open; without a ledger there is nothing."""
+        if self._site is not None:
+            self._site.close(ordinary=not self._aborted)
+            return
+        policy = job_context.site_policy(context)
+        if policy.ledger.is_file():
+            end_process(policy, context.get_job_id(), ordinary=not self._aborted)

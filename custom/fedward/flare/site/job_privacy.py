@@ -50,23 +50,25 @@ class Protection:
     def admit(self, patients: Collection[str]) -> dict[str, Any]:
         """Charge the whole job, or record that it protects nobody; return the facts that the server may know.
 
-        At a restarted site, a job that was charged before keeps its charge.
+        At a restarted site, a job that was charged before keeps its charge, or has it reopened where it was closed. The
+        patients and all values of the charge are compared first.
 
         Args:
             patients: pseudonyms of the training patients.
 
         Raises:
-            LedgerError: the ledger is missing or damaged.
+            PatientsError: the job was charged for other patients.
+            LedgerError: the ledger is missing or damaged, or the job was charged with other values.
             BudgetError: a patient's ε would exceed the cap.
             PolicyError: the noise that follows from the requested ε is below the policy's minimum.
         """
+        self._ledger.require_patients(self._job_id, patients)
         if not self.is_private:
             self._ledger.unprotected(
                 job_id=self._job_id, job=self._job.job.name, cohort=self._job.data.cohort, patients=patients
             )
             return {"mechanism": "none"}
-        charge = self._ledger.find(self._job_id) or self._charge(patients)
-        return self._facts(charge, patients)
+        return self._facts(self._charge(patients), patients)
 
     @cached_property
     def private(self) -> Private | None:
@@ -121,11 +123,6 @@ class Protection:
     def spent(self, patients: Collection[str]) -> dict[str, Any]:
         """Return the privacy cost of the job so far, for the server."""
         return self._facts(self._standing(), patients) if self.is_private else {"mechanism": "none"}
-
-    def close(self) -> None:
-        """Return the steps that never began to the ledger; no round can begin afterwards."""
-        if self.is_private:
-            self._ledger.close(self._job_id)
 
     def _charge(self, patients: Collection[str]) -> Charge:
         from fedward.privacy.budget_plan import plan_site, steps_a_round

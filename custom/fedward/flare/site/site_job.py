@@ -20,25 +20,21 @@ from fedward.flare.gates.egress import require_gates
 from fedward.flare.messages import guard
 from fedward.flare.protocol import PATIENTS, ROUND_NUMBER, Reply, Task, content_of, global_weights, to_shareable
 from fedward.flare.site.job_privacy import Protection
+from fedward.flare.site.own_files import FINAL_FILE, LOCAL_ONLY_FILE, OwnFiles, run_of
+from fedward.flare.site.settlement import end_process
 from fedward.flare.submitter import origin_of
-from fedward.metrics.events import EVENTS_FILE, EventLog
 from fedward.privacy.attestation import PROOF
 from fedward.privacy.disclosure.metric_registry import DETAILS
 from fedward.privacy.disclosure.release import release
 from fedward.privacy.disclosure.rule import Rule
 from fedward.privacy.policy.approvals import Way, admission
-from fedward.reporting.examples import write_examples
-from fedward.weights import difference, save_weights
+from fedward.privacy.policy.job_hash import job_hash
+from fedward.weights import difference
 
 if TYPE_CHECKING:
     from fedward.dataset.manifest import Manifest
     from fedward.settings import JobSpec
     from fedward.training.trainer import Progress, Trainer
-
-
-LOCAL_ONLY_FILE, FINAL_FILE = "local_only.npz", "final_model.npz"
-"""Model that this hospital trained alone, and final model of an encrypted job; both files stay in its run folder."""
-
 
 _WAYS: Mapping[Way, str] = {
     "any": "any",
@@ -78,10 +74,10 @@ class SiteJob:
         guard.require_installed()
         self._name: str = context.get_identity_name()
         self._job_id: str = context.get_job_id()
-        self._folder = job_context.run_folder(context)
         self._policy = job_context.site_policy(context)
         self._job: JobSpec = job_context.job_spec(context)
-        self._events = EventLog(self._folder / EVENTS_FILE)
+        self._own = OwnFiles(job_context.run_folder(context), kept=job_context.checkpoint_folder(context))
+        self._run = run_of(self._job_id, job_hash(self._job))
         self._origin = origin_of(self._job, self._policy, context)
         self._protection = Protection(self._job, self._policy, job_id=self._job_id, origin=self._origin)
         self._prepared: Prepared | None = None
@@ -112,12 +108,16 @@ class SiteJob:
         private = self._protection.is_private
         return release(metrics, Rule.of(self._job, self._policy.disclosure, private=private, alone=alone)).metrics
 
-    def close(self) -> None:
-        """Return the steps that never began to the ledger, and end the run: it cannot be continued."""
-        try:
-            self._protection.close()
-        finally:
-            job_context.open_record(self._policy).end(self._job_id)
+    def close(self, *, ordinary: bool) -> None:
+        """Return the steps that never began to the ledger, and end the run if the job is done here.
+
+        A run that was aborted, or has no final model here yet, is not ended: it can be continued under its id.
+
+        Args:
+            ordinary: True if the server ended the run; False if it was aborted.
+        """
+        if end_process(self._policy, self._job_id, ordinary=ordinary):
+            self._own.remove_state()
 
     def _prepare(self) -> Prepared:
         """Charge the ledger, then make the trainer; the first call does it, later calls return the same.
@@ -139,6 +139,8 @@ class SiteJob:
         charge = self._protection.admit(patients)
         private = self._protection.private
         trainer = Trainer(self._job, [manifest], site=self._name, min_patients=least, private=private)
+        run = job_context.open_record(self._policy).find(self._job_id)
+        self._own.restore(trainer.kept, run=self._run, left=-1 if run is None else run.left)
         self._prepared = Prepared(trainer=trainer, manifest=manifest, patients=patients, charge=charge)
         return self._prepared
 
@@ -158,11 +160,13 @@ class SiteJob:
     def _round(self, data: Shareable, abort: Signal) -> Reply:
         weights, number = global_weights(data), int(data.get_header(ROUND_NUMBER))
         trainer = self._prepare().trainer
+        trainer.kept.go_back(number)
         scores, validate_s = _timed(lambda: trainer.validate(weights))
         begun = self._protection.begin(round_number=number, steps=trainer.steps)
         trained, train_s = _timed(
             lambda: trainer.train(weights, round_number=number, on_progress=self._follow(number, abort))
         )
+        self._own.state(trainer.kept, run=self._run)
         update = difference(trained.weights, weights)
         return Reply(
             update=update,
@@ -189,10 +193,10 @@ class SiteJob:
         weights, here = global_weights(data), self._prepare()
         scores, validate_s = _timed(lambda: here.trainer.validate(weights))
         details = here.trainer.details(set(DETAILS) & set(self._policy.disclosure.metrics))
-        write_examples(self._folder, here.trainer.outlined(weights))
+        self._own.examples(here.trainer.outlined(weights))
         privacy = self._protection.spent(here.patients)
         if self._job.encryption is not None:
-            save_weights(weights, self._folder / FINAL_FILE)
+            self._own.model(weights, FINAL_FILE)
         metrics = {"scores": scores.plain(), **details, "validate_s": round(validate_s, 3), "privacy": privacy}
         return Reply(counts=self._counts(metrics, here.trainer), metrics=metrics)
 
@@ -224,9 +228,9 @@ class SiteJob:
         """Train alone, without noise. Under differential privacy the scores stay too: they depend on training data."""
         trainer = self._prepare().trainer
         weights, train_s = _timed(lambda: trainer.train_alone(on_progress=self._follow(None, abort)))
-        save_weights(weights, self._folder / LOCAL_ONLY_FILE)
+        self._own.model(weights, LOCAL_ONLY_FILE)
         scores, validate_s = _timed(lambda: trainer.validate(weights))
-        self._events.append("alone", scores=scores.plain())
+        self._own.event("alone", scores=scores.plain())
         seconds = {"train_s": round(train_s, 3), "validate_s": round(validate_s, 3)}
         return Reply(metrics={"scores": scores.plain(), **seconds})
 
@@ -242,7 +246,7 @@ class SiteJob:
             if now - last >= 0.5 or progress.step == progress.steps:
                 last = now
                 loss = progress.loss if np.isfinite(progress.loss) else None
-                self._events.append("progress", round=number, step=progress.step, steps=progress.steps, loss=loss)
+                self._own.event("progress", round=number, step=progress.step, steps=progress.steps, loss=loss)
 
         return follow
 

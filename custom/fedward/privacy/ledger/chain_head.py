@@ -32,6 +32,7 @@ def read_head(ledger: Path, seal: Seal) -> Head | None:
 
     Raises:
         LedgerError: it was changed, or written under another key.
+        OSError: the disk does not give it.
     """
     path = head_path(ledger)
     try:
@@ -40,7 +41,7 @@ def read_head(ledger: Path, seal: Seal) -> Head | None:
         sound = hmac.compare_digest(seal.head(head.count, head.hash), str(content["seal"]))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError):
         sound = False
     if not sound:
         raise LedgerError("head was changed, or written under another site's key", where=path, remedy=RESTORE)

@@ -31,6 +31,7 @@ from fedward.errors import LedgerError
 from fedward.files import sync
 from fedward.privacy.ledger.chain_head import Head, head_path, read_head, write_head
 from fedward.privacy.ledger.hash_chain import RESTORE, START, ChainEntry, Row, Seal, canonical, checked, members_text
+from fedward.privacy.ledger.io_faults import is_busy, ledger_fault
 
 FORMAT = 1
 APPLICATION_ID = 0x46445750
@@ -93,7 +94,8 @@ class ChainFile:
         """Take the write lock, catch up, and commit the entry that the body of the ``with`` adds; nothing if it raises.
 
         Raises:
-            LedgerError: the ledger is missing, damaged or cut back, or another process holds it for too long.
+            LedgerIOError: the disk or another process is in the way; the entry may be there, but nobody relies on it.
+            LedgerError: the ledger is missing, damaged or cut back.
         """
         with self._connected() as connection:
             connection.execute("BEGIN IMMEDIATE")
@@ -109,7 +111,7 @@ class ChainFile:
         try:
             connection.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
-            if _busy(error):
+            if is_busy(error):
                 return
             raise
         self._catch_up(connection)
@@ -182,20 +184,15 @@ class ChainFile:
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
         """Open a connection for one turn, so that threads and forks never share one; system errors become one line."""
-        _require(self.path, self._seal)
         try:
+            _require(self.path, self._seal)
             connection = _connect(self.path, timeout_s=self._timeout_s)
             try:
                 yield connection
             finally:
                 connection.close()
-        except sqlite3.Error as error:
-            if _busy(error):
-                what, remedy = f"another process held the ledger for {self._timeout_s:g} s", "try again when it is done"
-                raise LedgerError(what, where=self.path, remedy=remedy) from None
-            raise LedgerError(f"ledger cannot be used, {error}", where=self.path, remedy=RESTORE) from None
-        except OSError as error:
-            raise LedgerError("ledger cannot be written", where=self.path, value=error.strerror) from None
+        except (sqlite3.Error, OSError) as error:
+            raise ledger_fault(error, where=self.path, timeout_s=self._timeout_s) from None
 
 
 def create_chain(path: Path, *, seal: Seal, kind: str, body: dict[str, Any]) -> None:
@@ -266,7 +263,3 @@ def _connect(path: Path, *, timeout_s: float) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-def _busy(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY

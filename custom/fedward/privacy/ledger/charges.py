@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from fedward.errors import LedgerError
+from fedward.errors import LedgerError, PatientsError
 from fedward.privacy.accountant import Event
 
 
@@ -18,7 +19,8 @@ class Charge:
         event: the mechanism with all planned steps.
         rounds: planned. begun_steps: of all rounds begun; a round that began twice counts twice.
         allowance: steps beyond the planned ones that may begin after a restart.
-        refunded_steps: planned steps that never began, once closed. closed: no round can begin any more.
+        refunded_steps: planned steps that never began, while closed. closed: no round can begin until it is reopened.
+        reopened: number of times that a continuation of the job reopened it.
         cap, delta: largest ε and its δ under which the job was admitted; cap None: recorded, not capped.
         at: time of the charge, UTC.
         patients: hash of the set of patients. number: of the charge's entry.
@@ -38,11 +40,17 @@ class Charge:
     begun_steps: int = 0
     refunded_steps: int = 0
     closed: bool = False
+    reopened: int = 0
 
     @property
     def counted(self) -> Event:
         """Event that counts: the steps begun and, until the job is closed, those planned and not begun."""
         return replace(self.event, steps=self.begun_steps if self.closed else max(self.event.steps, self.begun_steps))
+
+    @property
+    def unbegun_steps(self) -> int:
+        """Planned steps that never began: closing gives them back, reopening counts them again."""
+        return max(0, self.event.steps - self.begun_steps)
 
     @property
     def ceiling(self) -> Event:
@@ -60,6 +68,14 @@ class Unprotected:
     at: str
     patients: str
     number: int
+
+
+def other_patients(where: Path) -> PatientsError:
+    """Return the error for a job that comes again with other patients."""
+    what = "the cohort's patients are not those that this job was charged for"
+    return PatientsError(
+        what, where=where, remedy="restore the index that it was charged with, or submit the job again"
+    )
 
 
 def named(**names: str) -> dict[str, str]:

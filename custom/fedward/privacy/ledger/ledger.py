@@ -3,8 +3,9 @@
 The ledger holds events (sampling rate, noise, steps), not ε: two jobs of ε 5 cost 7.4 together, not 10. A job's planned
 steps are charged before it trains and count at once. A round is recorded before it begins, and counts from then on,
 also if it never ends. Steps that never began are given back when the job is closed; this is safe because a closed job
-can begin no round. A patient is a keyed pseudonym, so that jobs on overlapping cohorts add up for patients who are in
-both.
+can begin no round. A continuation of the same job, with the same patients, reopens it: the steps that never began count
+again, if they still fit the cap, and the job's own ceiling stays. A patient is a keyed pseudonym, so that jobs on
+overlapping cohorts add up for patients who are in both.
 
 Every failure fails closed: if an entry was not made durable, the method raises, and nothing may be trained or sent; if
 the process was killed after writing an entry, the entry counts. ``fedward.privacy.ledger.chain_store`` describes which
@@ -21,8 +22,8 @@ from typing import Any
 from fedward.errors import BudgetError, LedgerError
 from fedward.privacy import accountant
 from fedward.privacy.accountant import Event
-from fedward.privacy.ledger.chain_store import PATIENTS, ChainFile
-from fedward.privacy.ledger.charges import Charge, Unprotected, named, require_possible
+from fedward.privacy.ledger.chain_store import ChainFile, Turn
+from fedward.privacy.ledger.charges import Charge, Unprotected, named, other_patients, require_possible
 from fedward.privacy.ledger.hash_chain import ChainEntry
 from fedward.privacy.ledger.site_file import LedgerFile
 from fedward.privacy.ledger.spending import History, LedgerState, MaxSpend, course, worst
@@ -52,7 +53,8 @@ class Ledger(LedgerFile):
     ) -> Charge:
         """Charge a job: all its planned steps count from now on. Again with equal values: return the same charge.
 
-        The job's own ceiling is its planned steps and ``allowance`` more, whatever ``cap`` would leave.
+        A charge that was closed is reopened by equal values: its steps that never began count again. The job's own
+        ceiling is its planned steps and ``allowance`` more, whatever ``cap`` would leave.
 
         Args:
             job_id: FLARE's id of the run. job: the job's name. cohort: the cohort's name in ``site.toml``.
@@ -64,6 +66,7 @@ class Ledger(LedgerFile):
 
         Raises:
             BudgetError: a patient would pass ``cap``; nothing is recorded.
+            PatientsError: the job id has a charge of other patients.
             LedgerError: the job id has another charge, or a value is not possible.
         """
         require_possible(event, rounds=rounds, cap=cap, delta=delta, allowance=allowance)
@@ -79,14 +82,29 @@ class Ledger(LedgerFile):
             "delta": float(delta),
         }
         people = frozenset(patients)
-        if cap is not None and self.find(job_id) is None:
-            worst(self._histories(people, event), delta=delta)  # slow: outside the lock; the accountant caches it
+        standing = self.find(job_id)
+        more = event if standing is None else replace(event, steps=standing.unbegun_steps)
+        if cap is not None and more.steps and (standing is None or standing.closed):
+            worst(self._histories(people, more), delta=delta)  # slow: outside the lock; the accountant caches it
         with self._turn() as turn:
             if not self._stands("charge", body, people):
                 self._afford(people, event, cohort=cohort, cap=cap, delta=delta)
                 turn.append("charge", body, patients=people)
+            elif self._found(job_id).closed:
+                self._reopen(turn, self._found(job_id))
         with self._turn():
             return self._found(job_id)
+
+    def require_patients(self, job_id: str, patients: Collection[str]) -> None:
+        """Compare patients with those of the job's entry; a job without an entry passes.
+
+        Raises:
+            PatientsError: the job's entry has other patients.
+        """
+        with self._turn():
+            job = self._books.jobs.get(job_id)
+            if job is not None and self._chain.members[job.patients] != frozenset(patients):
+                raise other_patients(self.path)
 
     def begin(self, job_id: str, *, round_number: int, steps: int) -> ChainEntry:
         """Record a round before it begins; it is durable once this returns, and counts even if the round never ends.
@@ -140,7 +158,7 @@ class Ledger(LedgerFile):
             return standing
 
     def close(self, job_id: str) -> ChainEntry | None:
-        """Close a job and give back the steps that never began; it can begin no round afterwards. Safe to repeat.
+        """Close a job and give back the steps that never began; it can begin no round until it is charged again.
 
         Returns:
             The closing entry, the same for every call, or None where the job was never charged.
@@ -149,13 +167,13 @@ class Ledger(LedgerFile):
             charge = self._books.charge(job_id)
             if charge is None or charge.closed:
                 return self._books.closing.get(job_id)
-            refund = charge.counted.steps - charge.begun_steps
-            return turn.append("close", {"job_id": job_id, "refunded_steps": refund})
+            return turn.append("close", {"job_id": job_id, "refunded_steps": charge.unbegun_steps})
 
     def unprotected(self, *, job_id: str, job: str, cohort: str, patients: Collection[str]) -> ChainEntry:
         """Record that a job without differential privacy uses these patients: no ε bounds them from now on.
 
         Raises:
+            PatientsError: the job id has an entry of other patients.
             LedgerError: the job id has another entry.
         """
         body, people = named(job_id=job_id, job=job, cohort=cohort), frozenset(patients)
@@ -183,6 +201,12 @@ class Ledger(LedgerFile):
         with self._turn():
             sets = [self._chain.members[job.patients] for job in self._books.jobs.values() if job.cohort == cohort]
             return frozenset().union(*sets)
+
+    def patients_of(self, job_id: str) -> frozenset[str]:
+        """Return the pseudonyms of a job's patients; none for a job without an entry."""
+        with self._turn():
+            job = self._books.jobs.get(job_id)
+            return frozenset() if job is None else self._chain.members[job.patients]
 
     def spent(self, patients: Collection[str], *, delta: float) -> float:
         """Compute the largest ε among patients at ``delta``, over every job that ever used them; 0.0 for none."""
@@ -233,11 +257,19 @@ class Ledger(LedgerFile):
         entry = self._chain.entries[job.number - 1]
         differs = [name for name, value in body.items() if entry.body.get(name) != value]
         if self._chain.members[job.patients] != patients:
-            differs.append(PATIENTS)
+            raise other_patients(self.path)
         if entry.kind != kind or differs:
             what = f"job stands in the ledger with other {', '.join(differs) or 'protection'}"
             raise LedgerError(what, where=self.path, value=job.job_id, remedy="run it anew under an id of its own")
         return True
+
+    def _reopen(self, turn: Turn, charge: Charge) -> None:
+        """Count the steps that never began again, if every patient can afford them."""
+        if charge.unbegun_steps:
+            more = replace(charge.event, steps=charge.unbegun_steps)
+            people = self._chain.members[charge.patients]
+            self._afford(people, more, cohort=charge.cohort, cap=charge.cap, delta=charge.delta)
+        turn.append("reopen", {"job_id": charge.job_id, "steps": charge.unbegun_steps})
 
     def _afford(self, patients: frozenset[str], event: Event, *, cohort: str, cap: float | None, delta: float) -> None:
         if cap is None:

@@ -6,8 +6,9 @@ conditions hold, and is refused otherwise:
 
 * its job has the hash that the run began with;
 * the run has not ended here;
-* a repeated step is equal: the same hospitals with the same nonces, the same sum of a round, the same final model; and
-  only rounds above the highest round whose update left.
+* a repeated step is equal: the same hospitals with the same nonces, the same sum of a round, the same final model;
+* an update is of a round above the highest round whose update left, or of that round, from the same model. Each update
+  that leaves again is counted, and a run has few of them (``fedward.privacy.budget_plan.repeated_rounds``).
 
 Another run of a job, under another id, is a run like any other, with one more condition: its sums are of the same
 hospitals (``runs.Runs.require_same_hospitals``).
@@ -106,9 +107,25 @@ class Record(LedgerFile):
         """Record a sum that this hospital is about to confirm."""
         self._write(job_id, CONFIRM, purpose=purpose, round=round_number, sum=sum)
 
-    def leave(self, job_id: str, *, round_number: int) -> None:
-        """Record that a round's update is about to leave; afterwards none of this round or an earlier one leaves."""
-        self._write(job_id, LEAVE, round=round_number)
+    def leave(self, job_id: str, *, round_number: int, model: str, repeats: int) -> None:
+        """Record that a round's update is about to leave; afterwards none of an earlier round leaves.
+
+        The update of the same round may leave again from the same model; each time is an entry, and counts.
+
+        Args:
+            job_id: FLARE's id of the run.
+            round_number: round of the update.
+            model: identity of the model that the update answers.
+            repeats: number of updates of the run that may leave a second time.
+
+        Raises:
+            RepeatError: the run has had all of its repeats.
+        """
+        with self._turn() as turn:
+            run = self._known(job_id)
+            run.require(job=run.job)
+            run.require_round(round_number, model=model, most=repeats)
+            turn.append(LEAVE, {"job_id": job_id, "round": round_number, "model": model})
 
     def validate(self, job_id: str, model: FinalModel) -> None:
         """Record the one model that is validated before the final one is chosen; no update leaves afterwards."""

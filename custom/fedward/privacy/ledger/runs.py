@@ -1,7 +1,8 @@
 """Track a hospital's part in each run of a job, from its entries: begun, opened, confirmed, left, ended.
 
 A fact is written once. The same fact again is found and not written; another fact in its place is refused, and so is
-every fact after the run's end. This module reads and writes no file; ``fedward.privacy.ledger.run_record`` does.
+every fact after the run's end. One fact counts: that the update of the last round left again, from the same model. This
+module reads and writes no file; ``fedward.privacy.ledger.run_record`` does.
 
 Runs of one job (one hash) are compared with each other too (``Runs.require_same_hospitals``): for each kind of sum, a
 hospital opens sums of one set of hospitals, in all runs.
@@ -13,7 +14,7 @@ begin      the run                                        hash of the job, nonce
 roster     the run                                        nonce of each hospital that takes part
 sum        a purpose and a round                          identity of the opened sum, and its hospitals
 confirm    a purpose and a round                          identity of the sum confirmed
-leave      the run; only ever a higher round              round whose update left
+leave      the run; a higher round, or the last again     round whose update left, and model that it answered
 validate   the run                                        model that was validated before one was chosen
 final      the run                                        round and identity of the one final model
 open       the run                                        final model that was opened to the server
@@ -27,7 +28,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from fedward.errors import GateError, LedgerError
+from fedward.errors import GateError, LedgerError, RepeatError
 from fedward.privacy.ledger.hash_chain import ChainEntry
 
 RUN = "run-"
@@ -76,6 +77,8 @@ class Run:
         nonce: 32 hexadecimal digits that this hospital drew when the run began.
         facts: kind and subject -> fields that were written.
         left: highest round whose update left; -1: none.
+        answered: identity of the model that the update of round ``left`` answered; None: none left, or an older entry.
+        repeats: number of updates that left for a round whose update had left before.
         ended: True if the run has ended here.
     """
 
@@ -84,6 +87,8 @@ class Run:
     nonce: str
     facts: Mapping[Subject, Mapping[str, Any]] = field(default_factory=dict)
     left: int = -1
+    answered: str | None = None
+    repeats: int = 0
     ended: bool = False
 
     def require(self, *, job: str) -> None:
@@ -107,14 +112,15 @@ class Run:
         if kind == END:
             return False
         if kind == LEAVE:
-            return self._leaves(words["round"])
+            self.require_round(words["round"], model=words.get("model"))
+            return False
         found = self.facts.get(_subject(kind, words))
         if found is not None:
             if dict(found) != dict(words):
                 raise GateError(_OTHER[kind], remedy=_AGAIN)
             return True
         if kind == VALIDATE and self.final is not None:
-            raise GateError("a final model of this job was confirmed before", remedy=_AGAIN)
+            raise RepeatError("a final model of this job was confirmed before", remedy=_AGAIN)
         if kind == OPEN and self.final != FinalModel(words["round"], words["model"]):
             raise GateError("model is not the final one that this hospital confirmed", remedy=_AGAIN)
         return False
@@ -150,12 +156,28 @@ class Run:
         found = self.fact(ROSTER)
         return None if found is None else dict(found["roster"])
 
-    def _leaves(self, round_number: int) -> bool:
+    def require_round(self, round_number: int, *, model: str | None, most: int | None = None) -> None:
+        """Refuse an update that may not leave: of an earlier round, of another model, or after the last validation.
+
+        Args:
+            round_number: round of the update.
+            model: identity of the model that the update answers.
+            most: number of repeats that the run may have; None: not checked.
+
+        Raises:
+            RepeatError: the round's update left before, and the run has had all of its repeats.
+            GateError: no honest server asks for this update.
+        """
         if self.fact(VALIDATE) is not None or self.final is not None:
             raise GateError("update of a round after the last validation began", remedy=_AGAIN)
-        if round_number <= self.left:
-            raise GateError("an update of this round, or of a later one, left before", remedy=_AGAIN)
-        return False
+        if round_number < self.left:
+            raise GateError("an update of a later round left before", remedy=_AGAIN)
+        if round_number > self.left:
+            return
+        if model is None or model != self.answered:
+            raise GateError("an update of this round left before, for another model", remedy=_AGAIN)
+        if most is not None and self.repeats >= most:
+            raise RepeatError("the rounds that this run may repeat are used up", value=self.repeats)
 
 
 class Runs:
@@ -223,7 +245,8 @@ class Runs:
         if run.stands(kind, words):
             raise ValueError("written twice")
         if kind == LEAVE:
-            return replace(run, left=int(words["round"]))
+            number, model = int(words["round"]), words.get("model")
+            return replace(run, left=number, answered=model, repeats=run.repeats + (number == run.left))
         if kind == END:
             return replace(run, ended=True)
         return replace(run, facts={**run.facts, _subject(kind, words): words})

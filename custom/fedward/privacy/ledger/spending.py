@@ -38,7 +38,7 @@ class LedgerState:
         jobs: by id, in the order of their entries.
         begun: hash of a begin entry -> its job's id.
         released: hash of a begin entry -> the entry that releases its digest.
-        closing: job's id -> the entry that closed it.
+        closing: job's id -> the entry that closed it, while it is closed.
     """
 
     def __init__(self) -> None:
@@ -118,6 +118,14 @@ class LedgerState:
         self.jobs[charge.job_id] = replace(charge, closed=True, refunded_steps=body["refunded_steps"])
         self.closing[charge.job_id] = entry
 
+    def _reopen(self, entry: ChainEntry, body: Mapping[str, Any]) -> None:
+        charge = self.charge(body["job_id"])
+        if charge is None or not charge.closed or body["steps"] != charge.unbegun_steps:
+            raise ValueError("no closed charge with so many steps that never began")
+        again = replace(charge, closed=False, refunded_steps=0, reopened=charge.reopened + 1)
+        self.jobs[charge.job_id] = again
+        del self.closing[charge.job_id]
+
     def _open(self, job_id: str) -> Charge:
         charge = self.charge(job_id)
         if charge is None or charge.closed:
@@ -131,6 +139,7 @@ class LedgerState:
         "begin": _begin,
         "release": _release,
         "close": _close,
+        "reopen": _reopen,
     }
 
 

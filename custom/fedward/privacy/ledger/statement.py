@@ -46,6 +46,7 @@ class JobLine:
         epsilon: of the job alone, for its counted steps, at ``delta``.
         cohort_epsilon: largest ε of its patients, from it and the jobs before it.
         state: "open", "closed" or "unprotected".
+        reopened: number of times that a continuation of the job reopened its charge.
     """
 
     job: str
@@ -61,6 +62,7 @@ class JobLine:
     cohort_epsilon: float
     delta: float | None
     state: str
+    reopened: int
     at: str
 
 
@@ -146,6 +148,7 @@ def _charge(ledger: Ledger, charge: Charge) -> JobLine:
         cohort_epsilon=ledger.after(charge, delta=charge.delta),
         delta=charge.delta,
         state="closed" if charge.closed else "open",
+        reopened=charge.reopened,
         at=charge.at,
     )
 
@@ -165,5 +168,6 @@ def _unprotected(job: Unprotected) -> JobLine:
         cohort_epsilon=math.inf,
         delta=None,
         state="unprotected",
+        reopened=0,
         at=job.at,
     )

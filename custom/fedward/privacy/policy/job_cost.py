@@ -25,6 +25,7 @@ class Cost:
     Attributes:
         patients: number of patients that it would train on.
         noise_multiplier, epsilon, delta: the job's own; ε at the policy's δ where that is the larger.
+        ceiling: the most that its ε can come to, with every round repeated that may be.
         spent: ε of the patient who has spent most so far.
         after: the same with this job; where jobs touched different patients, an upper bound.
         cap: the hospital's, or None.
@@ -34,6 +35,7 @@ class Cost:
     patients: int
     noise_multiplier: float
     epsilon: float
+    ceiling: float
     delta: float
     spent: float
     after: float
@@ -107,6 +109,7 @@ def _cost(plan: SitePlan, patients: frozenset[str], ledger: Ledger | None, *, ca
         patients=len(patients),
         noise_multiplier=plan.noise_multiplier,
         epsilon=own,
+        ceiling=epsilon([plan.limit], delta=delta),
         delta=delta,
         spent=spent,
         after=after,

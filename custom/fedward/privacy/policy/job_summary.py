@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fedward.measures import TITLES
-from fedward.privacy.budget_plan import SitePlan
+from fedward.privacy.budget_plan import SitePlan, repeated_rounds
 from fedward.privacy.disclosure.metric_registry import ABOVE, GROUPS, TOGETHER, held_back, listed
 from fedward.privacy.policy.approvals import UNKNOWN, Origin
 from fedward.privacy.policy.wording import how_updates_leave
@@ -168,7 +168,8 @@ def _privacy(job: JobSpec, plan: SitePlan | None) -> Iterator[str]:
         yield (
             f"At this hospital: ε {plan.epsilon:.2f} at δ {plan.delta:g} for each of {plan.patients} training "
             f"patients, with noise {plan.noise_multiplier:.3g} over {plan.steps} steps. "
-            f"At most ε {plan.ceiling:.2f}, with one round begun again after a restart, and never above this "
+            f"At most ε {plan.ceiling:.2f}, with {repeated_rounds(job.federation.rounds)} rounds repeated after "
+            "processes were killed, and never above this "
             "hospital's own cap, which ends the job here first where it is lower."
         )
     elif job.privacy.mechanism != "none":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fedward.privacy.accountant import Event, epsilon
 from tests.support.command_line import typed
 
 JOB = """
@@ -61,8 +62,8 @@ def test_a_table_for_people(folder: Path, monkeypatch: pytest.MonkeyPatch, capsy
     out, err = capsys.readouterr()
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines() if line.startswith("│")]
     assert [row[:5] for row in rows] == [["north", "80", "0.125", "2", "48"], ["south", "100", "0.1", "2", "60"]]
-    assert [row[6] for row in rows] == ["0.001", "0.001"]
-    assert all(0.5 < float(row[5]) < 8 for row in rows)
+    assert [row[7] for row in rows] == ["0.001", "0.001"]
+    assert all(0.5 < float(row[5]) < float(row[6]) < 8 for row in rows), "at most, with rounds repeated"
     assert "tiny, dp-sgd, ε for each patient" in out and err == ""
 
 
@@ -75,6 +76,8 @@ def test_the_same_for_scripts(
     (north,) = answer["sites"]
     assert (north["site"], north["patients"], north["sampling_rate"], north["steps"]) == ("north", 80, 0.125, 48)
     assert (north["delta"], north["clip_norm_l2"], north["noise_multiplier"]) == (1e-3, 1.0, 2.0)
+    more = Event(sampling_rate=0.125, noise_multiplier=2.0, steps=48 + north["allowance"])
+    assert north["ceiling"] == epsilon([more], delta=1e-3) > north["epsilon"]
 
 
 def test_an_infinite_epsilon_is_null(
@@ -82,7 +85,8 @@ def test_an_infinite_epsilon_is_null(
 ) -> None:
     (folder / "job.toml").write_text(JOB + DP_SGD.replace("noise_multiplier = 2.0", "noise_multiplier = 0.001"))
     assert run(monkeypatch, str(folder), "--site", "north=80", "--format", "json") == 0
-    assert json.loads(capsys.readouterr().out)["sites"][0]["epsilon"] is None
+    (site,) = json.loads(capsys.readouterr().out)["sites"]
+    assert site["epsilon"] is None and site["ceiling"] is None
     assert run(monkeypatch, str(folder), "--site", "north=80") == 0
     assert "infinite" in capsys.readouterr().out
 

@@ -10,7 +10,6 @@ from xml.etree import ElementTree
 
 import pytest
 
-from fedward.errors import GateError
 from fedward.indexing.site_key import load_key
 from fedward.privacy import accountant
 from fedward.privacy.ledger.ledger import Ledger
@@ -113,22 +112,34 @@ def test_what_is_spent_and_left_by_cohort_and_job(run: Any, spent: Path) -> None
 def test_settling_gives_back_what_never_began(run: Any, spent: Path) -> None:
     code, out, err = run("--settle", "j2")
     assert (code, err) == (0, "")
-    assert "3 steps begun stay spent, 6 that never began are given back" in out
-    assert "a closed job can begin no round" in " ".join(out.split())
+    assert "6 steps that never began are given back, 3 stay spent; ε of its patients is now 5.00" in out
+    assert len(out.splitlines()) == 1
     assert opened(spent).spent(people(3), delta=1e-5) == 5
     code, out, err = run("--settle", "j2", "--format", "json")
-    assert json.loads(out) == {"job_id": "j2", "begun_steps": 3, "refunded_steps": 6, "state": "closed"}
+    assert json.loads(out) == {
+        "job_id": "j2", "begun_steps": 3, "refunded_steps": 6, "epsilon": 5.0, "delta": 1e-5, "state": "closed",
+    }  # fmt: skip
     code, out, err = run("--settle", "j9")
     assert code == 1 and "no such job" in err and len(err.splitlines()) == 1
 
 
-def test_settling_ends_the_run_of_a_job_with_a_charge_or_without(run: Any, spent: Path) -> None:
+def test_a_settled_job_may_go_on_and_is_then_charged_again(run: Any, spent: Path) -> None:
+    """By the record its run did not end: whether the job is over, the server knows."""
     kept = Record.open(opened(spent).path, site="north", key=load_key(spent.parent / "site.key").secret)
-    for job_id in ("j2", "clear"):
-        kept.begin(job_id, job="a" * 64)
-        assert run("--settle", job_id)[0] == 0
-        with pytest.raises(GateError, match="has ended here"):
-            kept.begin(job_id, job="a" * 64)
+    nonce = kept.begin("j2", job="a" * 64).nonce
+    assert run("--settle", "j2")[0] == 0
+    assert kept.begin("j2", job="a" * 64).nonce == nonce
+    assert not opened(spent).charge(**job("j2", event=event(9), patients=people(3, 4))).closed
+    lines = {line["job_id"]: line for line in json.loads(run("--format", "json")[1])["jobs"]}
+    assert (lines["j2"]["state"], lines["j2"]["reopened"], lines["j2"]["epsilon"]) == ("open", 1, 9.0)
+    assert "reopened 1" in run()[1]
+
+
+def test_settling_a_job_without_protection_changes_nothing(run: Any, spent: Path) -> None:
+    opened(spent).unprotected(job_id="clear", job="plain", cohort="chest", patients=people(0))
+    count = len(opened(spent).entries())
+    code, out, _ = run("--settle", "clear")
+    assert code == 0 and "now ∞" in out and len(opened(spent).entries()) == count
 
 
 def test_a_job_without_protection_is_infinite_and_json_stays_json(run: Any, spent: Path) -> None:

@@ -255,20 +255,23 @@ def test_what_a_job_would_cost_and_that_it_fits(hospital: Path, check: Check) ->
     write(hospital, approved=f'["{job_hash(read_job(folder))}"]')
     code, answer = check("--job", str(folder))
     patients = answer["cost"]["patients"]
-    expected = epsilon([Event(sampling_rate=8 / patients, noise_multiplier=2.0, steps=6)], delta=1e-3)
+    expected, most = (
+        epsilon([Event(sampling_rate=8 / patients, noise_multiplier=2.0, steps=steps)], delta=1e-3) for steps in (6, 12)
+    )
     assert code == 0
     assert answer["findings"] == []
     assert answer["cost"] == {
         "patients": patients,
         "noise_multiplier": 2.0,
         "epsilon": expected,
+        "ceiling": most,
         "delta": 1e-3,
         "spent": 0.0,
         "after": expected,
         "cap": 8.0,
         "fits": True,
     }
-    assert f"cost ε {expected:.2f}" in check("--job", str(folder), format="text")[1]
+    assert f"cost ε {expected:.2f}, at most {most:.2f}" in check("--job", str(folder), format="text")[1]
 
 
 def test_what_was_spent_before_counts(hospital: Path, check: Check) -> None:

@@ -18,6 +18,7 @@ from fedward.flare.gates.ingress import IngressGate
 from fedward.flare.protocol import REFUSAL, Task, refusal, refuse
 from fedward.flare.refusal import SENTENCES, Code
 from fedward.privacy.attestation import PROOF
+from fedward.weights import digest
 from tests.support.flare.hospital import METRICS, Hospital, assert_refused, nan, parts, serialised
 
 Make = Callable[..., Hospital]
@@ -68,7 +69,7 @@ def test_an_update_with_its_proof_passes_and_the_proof_stays(make: Make) -> None
     assert PROOF.encode() not in wire and begun.encode() not in wire
     released, left = hospital.ledger.entries()[-2:]
     assert released.body == {"begun": begun, "digest": answer.get_header(PROOF)["digest"]}
-    assert left.body == {"job_id": hospital.job_id, "round": 0}
+    assert left.body == {"job_id": hospital.job_id, "round": 0, "model": digest(hospital.model)}
 
 
 @pytest.mark.parametrize("task", [Task.ADMIT, Task.FINAL, Task.ALONE])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from cryptography import x509
 from fedward.errors import FederationError
 from fedward.flare.listener import connection_guard
 from fedward.flare.listener.connection_guard import (
+    EXPIRED,
     FOREIGN,
     MOST_CALLS,
     NO_CERTIFICATE,
@@ -268,3 +269,31 @@ def test_any_other_certificate_is_nobodys_person(door: Door, roles: tuple[str, .
     door.admit(AUTHORITY.issue("north", roles=roles))
     assert not door.keeper.is_person("north")
     assert not door.keeper.is_person("never-let-in")
+
+
+def test_who_is_in_when_the_certificate_ends_is_cut_and_signed_out_and_comes_back_renewed(door: Door) -> None:
+    """TLS looks at the end when a connection begins, and never again."""
+    clock = [datetime.now(UTC)]
+    keeper = ConnectionGuard(door.path, root=AUTHORITY.root, log=door.said.append, now=lambda: clock[0])
+    cut: list[str] = []
+    short = AUTHORITY.issue("north", days=1)
+    keeper.admit([pem(short)], cut=lambda: cut.append("north"))
+    keeper.admit([pem(SOUTH)], cut=lambda: cut.append("south"))
+    assert keeper.put_out() == frozenset()
+    clock[0] = short.not_valid_after_utc
+    assert keeper.put_out() == frozenset(), "the last second belongs to it"
+    clock[0] += timedelta(seconds=1)
+    assert [keeper.put_out() for _ in range(2)] == [{"north"}] * 2
+    assert cut == ["north"]
+    assert "certificate of 'north' has expired: its connection is cut" in door.said
+    with pytest.raises(CallerError, match=EXPIRED):
+        keeper.admit([pem(short)], cut=lambda: None)
+    keeper.admit([pem(AUTHORITY.issue("north", days=9))], cut=lambda: None)
+    assert keeper.put_out() == frozenset()
+
+
+def test_an_expired_certificate_that_is_revoked_too_is_refused_as_revoked(door: Door) -> None:
+    keeper = ConnectionGuard(door.path, root=AUTHORITY.root, log=door.said.append, now=lambda: datetime.now(UTC))
+    door.write(2, 7)
+    with pytest.raises(CallerError, match=REVOKED):
+        keeper.admit([pem(AUTHORITY.issue("north", serial=7, days=-1))], cut=lambda: None)

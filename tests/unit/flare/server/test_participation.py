@@ -53,7 +53,7 @@ def test_a_part_counts_from_its_first_sending_and_every_byte_that_was_sent() -> 
 
 
 def test_a_rounds_ledger_has_every_site_that_was_asked() -> None:
-    trained = TaskTraffic(sent_at=0.0, sent_bytes=10, seconds=2.0, received_bytes=8, trained=True)
+    trained = TaskTraffic(sent_at=0.0, sent_bytes=10, seconds=2.0, received_bytes=8, trained=True, steps=7)
     silent = TaskTraffic(sent_at=0.0, sent_bytes=10)
     ledger = participation(
         ["south", "coast", "north", "city"],
@@ -63,13 +63,21 @@ def test_a_rounds_ledger_has_every_site_that_was_asked() -> None:
     )
     assert list(ledger) == ["city", "coast", "north", "south"]
     measured = {"seconds": 2.0, "sent_bytes": 10, "received_bytes": 8}
-    assert ledger["city"] == {"outcome": "accepted", "reason": None, "trained": True, "patients": 40, **measured}
+    assert ledger["city"] == {
+        "outcome": "accepted",
+        "reason": None,
+        "trained": True,
+        "patients": 40,
+        "steps": 7,
+        **measured,
+    }
     assert ledger["coast"]["patients"] is None and ledger["coast"]["outcome"] == "accepted"
     assert ledger["north"] == {
         "outcome": "dropped",
         "reason": "answer brings no update",
         "trained": True,
         "patients": None,
+        "steps": 7,
         **measured,
     }
     assert ledger["south"]["reason"] == NO_ANSWER and not ledger["south"]["trained"]

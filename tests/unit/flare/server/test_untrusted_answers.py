@@ -20,7 +20,10 @@ from nvflare.apis.shareable import ReservedHeaderKey, Shareable
 
 from fedward.errors import EncryptionError, FederationError
 from fedward.flare.protocol import REFUSAL, Reply, Task, refuse, to_reply, to_shareable
-from fedward.flare.server.controller import ADMISSION, FederatedRounds
+from fedward.flare.server.admission import ADMISSION
+from fedward.flare.server.broadcast import Broadcaster
+from fedward.flare.server.clock import Clock
+from fedward.flare.server.controller import FederatedRounds
 from fedward.flare.server.finalization import _reported_digest
 from fedward.flare.server.rounds import JobRounds, SecureRound
 from fedward.metrics.events import EventLog
@@ -230,16 +233,16 @@ def test_an_answer_to_no_task_is_told_in_the_servers_own_words_and_as_often_as_t
     events = EventLog(tmp_path / "events")
     job = parse(JobSpec, tiny_job_content(), where="test")
     controller = FederatedRounds()
-    controller._events, controller._job = events, job
+    controller._broadcaster = Broadcaster(controller, job, events, clock=Clock())
     for _ in range(1000):
         controller.process_result_of_unknown_task(Client("north", ""), name, "id", Shareable(), None)
     controller.process_result_of_unknown_task(Client("city", ""), Task.ROUND.value, "id", Shareable(), None)
     lines = [json.loads(line) for line in (tmp_path / "events").read_text().splitlines()]
     assert len([one for one in lines if one["site"] == "north"]) == job.federation.rounds + len(Task)
     assert {one["reason"] for one in lines if one["site"] == "north"} == {
-        "a task of another name answered after it was closed"
+        "late: a task of another name answered after it was closed"
     }
-    assert lines[-1]["reason"] == f"{Task.ROUND.value} answered after it was closed"
+    assert lines[-1]["reason"] == f"late: {Task.ROUND.value} answered after it was closed"
 
 
 def exchange() -> JobRounds:
@@ -282,7 +285,7 @@ def test_what_cannot_be_added_to_a_sum_is_told_in_one_line(tmp_path: Path, monke
     def fail(reply: Reply, purpose: str) -> bytes:
         raise EncryptionError(MARK)
 
-    monkeypatch.setattr("fedward.flare.server.rounds.message_of", fail)
+    monkeypatch.setattr("fedward.flare.server.tally.message_of", fail)
     tally = Three(tmp_path).exchange.tally("cohort")
     assert tally is not None
     (reason,) = tally.take({"north": Reply(sealed={"cohort": b"x"})}).values()

@@ -12,6 +12,7 @@ from nvflare.fuel.utils import fobs
 
 from fedward.flare.protocol import Task, question
 from fedward.flare.site import site_job
+from fedward.flare.site.own_files import OwnFiles
 from fedward.settings import JobSpec, parse
 from fedward.settings.privacy import Disclosure
 from fedward.validation.outlines import Outlined
@@ -39,7 +40,7 @@ def test_pictures_stay_in_the_run_folder(tmp_path: Path) -> None:
         score_histogram=None,
     )
     site = site_job.SiteJob.__new__(site_job.SiteJob)
-    site._folder, site._job = tmp_path, segmentation()
+    site._own, site._job = OwnFiles(tmp_path, kept=tmp_path / "kept"), segmentation()
     site._prepared = site_job.Prepared(trainer=trainer, manifest=None, patients=frozenset(), charge={})
     disclosure = Disclosure(
         metrics=("scores", "dice", "images", "patients", "subgroups", "profile"), decimals=3, min_count=5

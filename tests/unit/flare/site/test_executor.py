@@ -69,7 +69,7 @@ def test_a_task_that_nobody_knows_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("error", [LedgerError(SECRET), OSError(SECRET), KeyError(SECRET), RecursionError(SECRET)])
 def test_an_error_at_the_jobs_end_stays_in_the_sites_log(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
     class Site:
-        def close(self) -> None:
+        def close(self, *, ordinary: bool) -> None:
             raise error
 
     executor, context = HospitalExecutor(), FLContext()

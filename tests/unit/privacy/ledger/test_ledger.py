@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedward.errors import BudgetError, LedgerError
+from fedward.errors import BudgetError, LedgerError, PatientsError
 from fedward.privacy import accountant
 from fedward.privacy.ledger.ledger import Ledger
 from tests.support.ledger import FAST, KEY, count_steps, event, job, people, reopen
@@ -56,9 +56,76 @@ def test_a_closed_job_begins_no_round_and_closing_again_changes_nothing(ledger: 
     assert ledger.close("j1") == closed
     with pytest.raises(LedgerError, match="closed and can begin no round"):
         ledger.begin("j1", round_number=0, steps=1)
-    assert ledger.charge(**job()).closed
     assert len(ledger.entries()) == count
     assert ledger.close("never") is None
+
+
+def test_a_closed_job_that_goes_on_is_charged_again_for_what_never_began(ledger: Ledger, path: Path) -> None:
+    ledger.charge(**job(allowance=2))
+    ledger.begin("j1", round_number=0, steps=3)
+    ledger.close("j1")
+    assert ledger.spent(people(0), delta=1e-5) == 3
+    again = reopen(path).charge(**job(allowance=2))
+    assert (again.closed, again.begun_steps, again.refunded_steps, again.reopened) == (False, 3, 0, 1)
+    entry = ledger.entries()[-1]
+    assert (entry.kind, entry.body) == ("reopen", {"job_id": "j1", "steps": 7})
+    assert ledger.spent(people(0), delta=1e-5) == 10
+    assert ledger.charge(**job(allowance=2)) == again, "an open charge is taken up, and nothing is written"
+    assert len(ledger.entries()) == 5
+    for _ in range(3):
+        ledger.begin("j1", round_number=1, steps=3)
+    for act in (lambda: None, lambda: ledger.close("j1") and ledger.charge(**job(allowance=2))):
+        act()
+        with pytest.raises(BudgetError, match="ceiling of 12 steps"):
+            ledger.begin("j1", round_number=1, steps=1)
+    assert [value for _, value in ledger.course(people(0), delta=1e-5)] == [10, 3, 10, 12]
+
+
+def test_a_job_is_not_reopened_over_the_cap_and_nothing_is_recorded(ledger: Ledger) -> None:
+    ledger.charge(**job("j1"))
+    ledger.begin("j1", round_number=0, steps=2)
+    ledger.close("j1")
+    ledger.charge(**job("j2", event=event(11)))
+    count = len(ledger.entries())
+    with pytest.raises(BudgetError, match=r"come to ε 21.00"):
+        ledger.charge(**job("j1"))
+    charge = ledger.find("j1")
+    assert charge is not None and charge.closed and len(ledger.entries()) == count
+    with pytest.raises(LedgerError, match="closed"):
+        ledger.begin("j1", round_number=0, steps=1)
+    ledger.close("j2")
+    assert not ledger.charge(**job("j1")).closed
+
+
+@pytest.mark.parametrize("closed", [False, True])
+@pytest.mark.parametrize("others", [people(4, 5), people(0, 1, 2), people(0, 1, 2, 3, 4), people(0, 1, 2, 4)])
+def test_a_job_comes_again_with_its_own_patients_or_not_at_all(
+    ledger: Ledger, others: frozenset[str], closed: bool
+) -> None:
+    ledger.charge(**job())
+    ledger.unprotected(job_id="plain", job="plain", cohort="lung", patients=people(6, 7))
+    if closed:
+        ledger.close("j1")
+    count = len(ledger.entries())
+    says = "the cohort's patients are not those that this job was charged for"
+    with pytest.raises(PatientsError, match=says) as refused:
+        ledger.charge(**job(patients=others, event=event(4)))
+    assert not any(patient in str(refused.value) for patient in others)
+    with pytest.raises(PatientsError, match=says):
+        ledger.require_patients("j1", others)
+    with pytest.raises(PatientsError, match=says):
+        ledger.unprotected(job_id="plain", job="plain", cohort="lung", patients=people(6))
+    ledger.require_patients("j1", sorted(people(0, 1, 2, 3)))
+    ledger.require_patients("never charged", others)
+    assert len(ledger.entries()) == count
+
+
+def test_a_reopening_that_cannot_be_is_found(ledger: Ledger, path: Path) -> None:
+    ledger.charge(**job())
+    with ledger._turn() as turn:
+        turn.append("reopen", {"job_id": "j1", "steps": 10})
+    with pytest.raises(LedgerError, match="cannot be understood"):
+        reopen(path)
 
 
 def test_a_round_begun_again_counts_again_and_steps_beyond_the_plan_must_fit_the_cap(ledger: Ledger) -> None:
@@ -138,7 +205,6 @@ def test_a_restart_finds_the_standing_charge_with_what_was_begun(ledger: Ledger,
         {"event": event(10, rate=0.2)},
         {"rounds": 6},
         {"allowance": 1},
-        {"patients": people(0, 1, 2)},
         {"cap": 21.0},
         {"cap": None},
         {"delta": 1e-6},
@@ -184,7 +250,7 @@ def test_a_job_without_protection_ends_every_capped_job_for_its_patients(ledger:
     ledger.begin("j1", round_number=0, steps=10)
     with pytest.raises(BudgetError, match="without differential privacy"):
         ledger.begin("j1", round_number=1, steps=1)
-    with pytest.raises(LedgerError, match="other"):
+    with pytest.raises(PatientsError):
         ledger.unprotected(job_id="open", job="plain", cohort="chest", patients=people(2))
     with pytest.raises(LedgerError, match="other"):
         ledger.charge(**job("open", patients=people(3)))
@@ -311,7 +377,15 @@ class Model:
         known = self.jobs.get(name)
         if kind == "charge":
             if known is not None:
-                return None if known[0] == rest[0] and known[3] == rest[1] else LedgerError
+                planned, begun, closed, patients = known
+                if patients != rest[1]:
+                    return PatientsError
+                if planned != rest[0]:
+                    return LedgerError
+                if closed and not self.fits(patients, max(0, planned - begun)):
+                    return BudgetError
+                self.jobs[name] = (planned, begun, False, patients)
+                return None
             if not self.fits(rest[1], rest[0]):
                 return BudgetError
             self.jobs[name] = (rest[0], 0, False, rest[1])

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedward.errors import GateError, LedgerError
+from fedward.errors import GateError, LedgerError, RepeatError
 from fedward.privacy import accountant
 from fedward.privacy.ledger.ledger import Ledger
 from fedward.privacy.ledger.run_record import Record
@@ -20,6 +20,7 @@ from tests.support.ledger import FAST, KEY, count_steps, event, job, people
 
 JOB, OTHER = "a" * 64, "b" * 64
 ROSTER = {"north": "1" * 32, "south": "2" * 32}
+ANSWER: dict[str, Any] = {"model": "c" * 64, "repeats": 2}
 
 
 @pytest.fixture
@@ -94,15 +95,43 @@ def test_what_is_opened_to_the_server_is_the_final_model(path: Path) -> None:
     kept.reveal("j1", final)
     kept.reveal("j1", final)
     with pytest.raises(GateError, match="last validation"):
-        kept.leave("j1", round_number=5)
+        kept.leave("j1", round_number=5, **ANSWER)
     with pytest.raises(GateError):
         kept.validate("j1", final)
+
+
+def test_an_update_leaves_again_for_the_same_model_a_few_times_and_each_time_is_an_entry(path: Path) -> None:
+    book(path).begin("j1", job=JOB)
+    for number in (0, 0, 1, 1):
+        book(path).leave("j1", round_number=number, **ANSWER)
+    entries = book(path).entries()
+    assert [entry.body["round"] for entry in entries if entry.kind == "run-leave"] == [0, 0, 1, 1]
+    assert book(path).require("j1").repeats == 2
+    with pytest.raises(RepeatError, match="used up"):
+        book(path).leave("j1", round_number=1, **ANSWER)
+    with pytest.raises(GateError, match="for another model"):
+        book(path).leave("j1", round_number=1, model="d" * 64, repeats=9)
+    with pytest.raises(GateError, match="later round"):
+        book(path).leave("j1", round_number=0, **ANSWER)
+    assert book(path).entries() == entries
+    book(path).leave("j1", round_number=2, **ANSWER)
+    with pytest.raises(RepeatError):
+        book(path).leave("j1", round_number=2, **ANSWER)
+
+
+def test_an_older_entry_without_its_model_is_never_repeated(path: Path) -> None:
+    book(path).begin("j1", job=JOB)
+    with book(path)._turn() as turn:
+        turn.append("run-leave", {"job_id": "j1", "round": 0})
+    with pytest.raises(GateError, match="for another model"):
+        book(path).leave("j1", round_number=0, **ANSWER)
+    book(path).leave("j1", round_number=1, **ANSWER)
 
 
 def test_a_run_that_never_began_has_no_facts(path: Path) -> None:
     for name in ("j1", ""):
         with pytest.raises(LedgerError, match="no such run"):
-            book(path).leave(name, round_number=0)
+            book(path).leave(name, round_number=0, **ANSWER)
     book(path).end("j1")
     assert book(path).runs() == () and book(path).find("j1") is None
     for job_id, hash in (("", JOB), ("j1", "short"), ("j1", "A" * 64)):
@@ -112,7 +141,7 @@ def test_a_run_that_never_began_has_no_facts(path: Path) -> None:
 
 MOVES = st.one_of(
     st.tuples(st.just("begin"), st.sampled_from([JOB, OTHER])),
-    st.tuples(st.just("leave"), st.integers(0, 5)),
+    st.tuples(st.just("leave"), st.integers(0, 5), st.sampled_from("cd")),
     st.tuples(st.just("sum"), st.integers(0, 2), st.sampled_from("cd")),
     st.tuples(st.just("final"), st.integers(0, 2), st.sampled_from("cd")),
     st.tuples(st.just("end")),
@@ -126,7 +155,7 @@ def test_whatever_is_tried_rounds_ascend_and_each_sum_and_final_model_is_one(mov
     with tempfile.TemporaryDirectory(dir=FAST) as folder:
         path = Path(folder) / "ledger.db"
         kept = Record.create(path, site="north", key=KEY)
-        left, sums, finals, jobs = [], {}, set(), set()
+        left, models, sums, finals, jobs = [], {}, {}, set(), set()
         for kind, *rest in moves:
             try:
                 if kind == "reopen":
@@ -134,8 +163,9 @@ def test_whatever_is_tried_rounds_ascend_and_each_sum_and_final_model_is_one(mov
                 elif kind == "begin":
                     jobs.add(kept.begin("j1", job=rest[0]).job)
                 elif kind == "leave":
-                    kept.leave("j1", round_number=rest[0])
+                    kept.leave("j1", round_number=rest[0], model=rest[1] * 64, repeats=2)
                     left.append(rest[0])
+                    models.setdefault(rest[0], set()).add(rest[1])
                 elif kind == "sum":
                     kept.open_sum("j1", purpose="model", round_number=rest[0], sum=rest[1] * 64, sites=["north"])
                     sums.setdefault(rest[0], set()).add(rest[1])
@@ -146,10 +176,12 @@ def test_whatever_is_tried_rounds_ascend_and_each_sum_and_final_model_is_one(mov
                     kept.end("j1")
             except (GateError, LedgerError):
                 continue
-        assert left == sorted(set(left)) and len(finals) <= 1 and len(jobs) <= 1
+        assert left == sorted(left) and len(left) - len(set(left)) <= 2 and len(finals) <= 1 and len(jobs) <= 1
+        assert all(len(found) == 1 for found in models.values())
         assert all(len(found) == 1 for found in sums.values())
         run = book(path).find("j1")
         assert (run.left if run else -1) == max(left, default=-1)
+        assert (run.repeats if run else 0) == len(left) - len(set(left))
 
 
 def test_the_record_costs_nobody_anything_and_the_ledger_takes_no_notice(
@@ -159,7 +191,7 @@ def test_the_record_costs_nobody_anything_and_the_ledger_takes_no_notice(
     kept, ledger = book(path), Ledger.open(path, site="north", key=KEY)
     kept.begin("j1", job=JOB)
     ledger.charge(**job(event=event(10)))
-    kept.leave("j1", round_number=0)
+    kept.leave("j1", round_number=0, **ANSWER)
     begun = ledger.begin("j1", round_number=1, steps=2)
     kept.open_sum("j1", purpose="model", round_number=0, sum="c" * 64, sites=["north"])
     ledger.release(begun.hash, digest="e" * 64)
@@ -179,9 +211,10 @@ def test_two_processes_draw_one_nonce(path: Path) -> None:
 def test_an_entry_that_says_what_cannot_be_is_found(path: Path) -> None:
     kept = book(path)
     kept.begin("j1", job=JOB)
-    kept.leave("j1", round_number=3)
+    kept.leave("j1", round_number=3, **ANSWER)
     for kind, body in {
-        "run-leave": {"job_id": "j1", "round": 2},
+        "run-leave": {"job_id": "j1", "round": 2, "model": "c" * 64},
+        "run-leave again": {"job_id": "j1", "round": 3, "model": "d" * 64},
         "run-leave ": {"job_id": "j2", "round": 2},
         "run-dance": {"job_id": "j1"},
         "run-sum": {"job_id": "j1", "round": 0},
@@ -191,7 +224,7 @@ def test_an_entry_that_says_what_cannot_be_is_found(path: Path) -> None:
             for name in ("ledger.db", "ledger.db.head"):
                 (Path(folder) / name).write_bytes((path.parent / name).read_bytes())
             with book(copy)._turn() as turn:
-                turn.append(kind, body)
+                turn.append(kind.removesuffix(" again"), body)
             with pytest.raises(LedgerError, match="cannot be understood"):
                 book(copy)
 

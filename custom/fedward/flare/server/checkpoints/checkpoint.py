@@ -1,0 +1,282 @@
+"""Save what a job's last whole round made, and read it in another process: whole or not at all, never pickled.
+
+A checkpoint is one folder, a generation. The newest two are kept, so that a process killed at any byte, or a file that
+the disk damaged, leaves one that is whole::
+
+    <kit>/checkpoints/<job id>/
+        g-00000003/     state.json, model.npz or model.sealed, best.npz or best.sealed, step-*.npz
+        g-00000004/
+        .draft/         of a process that was killed; the next one removes it
+
+``state.json`` holds the SHA-256 of every other file and its own. A generation gets its name after every byte of it is
+on the disk, and counts only if every sum agrees.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+
+from fedward.aggregation.best import Candidate
+from fedward.encryption.message import is_key_id, is_nonce
+from fedward.errors import FederationError
+from fedward.files import sync
+from fedward.flare.protocol import Model
+from fedward.settings import Scheme
+from fedward.weights import Weights, require_stored
+
+FORMAT = 1
+KEPT = 2
+"""Generations that are kept."""
+STATE_FILE, DRAFT = "state.json", ".draft"
+_GENERATION = re.compile(r"g-([0-9]{8})")
+_STEP = "step-"
+
+
+class DamagedError(Exception):
+    """A generation is not whole."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Checkpoint:
+    """State of a job at the server between two rounds.
+
+    Attributes:
+        job: ``job_hash`` of the job.
+        job_id: FLARE's id of the run.
+        sites: admitted sites that are asked, names sorted.
+        left_out: admitted sites that are not asked any more, each with the reason.
+        key: scheme and id of the hospitals' key, in an encrypted job.
+        roster: roster of an encrypted job.
+        model: the model; ``after`` counts the whole rounds.
+        best: best model so far, in a job that selects it.
+        step: ``ServerStep.state``.
+        missed: sites whose answer to the last round did not count, each with the reason.
+        events: events of the last round; a process that was killed may not have written them to the log.
+    """
+
+    job: str
+    job_id: str
+    sites: tuple[str, ...]
+    model: Model
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    key: tuple[Scheme, str] | None = None
+    roster: Mapping[str, str] | None = None
+    best: Candidate[Model] | None = None
+    step: Mapping[str, Weights] = field(default_factory=dict)
+    missed: Mapping[str, str] = field(default_factory=dict)
+    events: tuple[Mapping[str, Any], ...] = ()
+
+
+def save(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write a new generation and remove all but the newest two.
+
+    Raises:
+        OSError: the disk does not accept it; the generations before are as they were.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = folder / DRAFT
+    if draft.exists():
+        shutil.rmtree(draft)
+    draft.mkdir(mode=0o700)
+    sums = {}
+    for name, content in _files(checkpoint).items():
+        sums[name] = hashlib.sha256(content).hexdigest()
+        _put(draft / name, content)
+    _put(draft / STATE_FILE, _state(checkpoint, sums))
+    sync(draft)
+    known = _generations(folder)
+    draft.rename(folder / f"g-{(known[-1][0] + 1 if known else 1):08d}")
+    sync(folder)
+    for _, old in known[: 1 - KEPT]:
+        shutil.rmtree(old)
+
+
+def load(folder: Path, *, job: str, job_id: str) -> tuple[Checkpoint | None, list[str]]:
+    """Return the newest whole checkpoint, or None where there is none, and the reason why each newer one is not whole.
+
+    Raises:
+        FederationError: no generation is whole, or the newest whole one is of another job or run.
+        OSError: a file cannot be read.
+    """
+    damaged: list[str] = []
+    for _, path in reversed(_generations(folder)):
+        try:
+            found = _read(path)
+        except DamagedError as error:
+            damaged.append(f"{path.name}: {error}")
+            continue
+        if (found.job, found.job_id) != (job, job_id):
+            raise FederationError(
+                "checkpoint of another job",
+                where=path,
+                value=f"{found.job_id} {found.job[:12]}",
+                remedy="move the folder away; a submitted job gets its own",
+            )
+        return found, damaged
+    if damaged:
+        raise FederationError(
+            "no checkpoint of the job is whole",
+            where=folder,
+            value="; ".join(damaged),
+            remedy="restore the folder from a backup, or submit the job again",
+        )
+    return None, []
+
+
+def _generations(folder: Path) -> list[tuple[int, Path]]:
+    if not folder.is_dir():
+        return []
+    found = ((_GENERATION.fullmatch(path.name), path) for path in folder.iterdir())
+    return sorted((int(match[1]), path) for match, path in found if match is not None)
+
+
+def _files(checkpoint: Checkpoint) -> dict[str, bytes]:
+    files = dict([*_model_file("model", checkpoint.model)])
+    if checkpoint.best is not None:
+        files |= dict([*_model_file("best", checkpoint.best.model)])
+    return files | {f"{_STEP}{name}.npz": _packed(arrays) for name, arrays in checkpoint.step.items()}
+
+
+def _model_file(name: str, model: Model) -> list[tuple[str, bytes]]:
+    """Return a model's file; the initial model of an encrypted job has none, since it follows from the seed."""
+    if model.weights is not None:
+        return [(f"{name}.npz", _packed(model.weights))]
+    return [] if model.sealed is None else [(f"{name}.sealed", model.sealed)]
+
+
+def _packed(arrays: Weights) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **arrays)  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+def _state(checkpoint: Checkpoint, sums: Mapping[str, str]) -> bytes:
+    best = checkpoint.best
+    content = {
+        "format": FORMAT,
+        "job": checkpoint.job,
+        "job_id": checkpoint.job_id,
+        "after": checkpoint.model.after,
+        "sites": list(checkpoint.sites),
+        "left_out": dict(checkpoint.left_out),
+        "key": None if checkpoint.key is None else list(checkpoint.key),
+        "roster": None if checkpoint.roster is None else dict(checkpoint.roster),
+        "best": None if best is None else {"after": best.after, "score": best.score},
+        "missed": dict(checkpoint.missed),
+        "events": [dict(event) for event in checkpoint.events],
+        "files": dict(sums),
+    }
+    text = json.dumps(content, allow_nan=False)
+    return json.dumps({"sha256": hashlib.sha256(text.encode()).hexdigest(), "state": text}).encode()
+
+
+def _put(path: Path, content: bytes) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.write(handle, rest) :]
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _read(path: Path) -> Checkpoint:
+    """Read one generation.
+
+    Raises:
+        DamagedError: a file is missing, or is not the one that was written.
+    """
+    state = _checked_state(path / STATE_FILE)
+    files = {name: _checked(path / name, due) for name, due in state["files"].items()}
+    try:
+        best = state["best"]
+        return Checkpoint(
+            job=state["job"],
+            job_id=state["job_id"],
+            sites=tuple(state["sites"]),
+            left_out=state["left_out"],
+            key=_key(state["key"]),
+            roster=_roster(state["roster"]),
+            model=_model("model", files, after=state["after"]),
+            best=None
+            if best is None
+            else Candidate(after=best["after"], model=_model("best", files, after=best["after"]), score=best["score"]),
+            step={
+                name.removeprefix(_STEP).removesuffix(".npz"): _unpacked(content)
+                for name, content in files.items()
+                if name.startswith(_STEP)
+            },
+            missed=state["missed"],
+            events=tuple(state["events"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedError(f"cannot be read, {type(error).__name__}") from None
+
+
+def _checked_state(path: Path) -> dict[str, Any]:
+    try:
+        outer = json.loads(path.read_bytes())
+        text = outer["state"]
+        if hashlib.sha256(text.encode()).hexdigest() != outer["sha256"]:
+            raise DamagedError(f"{path.name} was changed")
+        state = json.loads(text)
+    except FileNotFoundError:
+        raise DamagedError(f"{path.name} is missing") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise DamagedError(f"{path.name} was changed") from None
+    if state.get("format") != FORMAT:
+        raise DamagedError(f"of format {state.get('format')} where {FORMAT} was expected")
+    return dict(state)
+
+
+def _checked(path: Path, due: str) -> bytes:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise DamagedError(f"{path.name} is missing") from None
+    if hashlib.sha256(content).hexdigest() != due:
+        raise DamagedError(f"{path.name} was changed")
+    return content
+
+
+def _model(name: str, files: Mapping[str, bytes], *, after: int) -> Model:
+    weights = files.get(f"{name}.npz")
+    return Model(
+        after=after, weights=None if weights is None else _unpacked(weights), sealed=files.get(f"{name}.sealed")
+    )
+
+
+def _unpacked(content: bytes) -> Weights:
+    file = io.BytesIO(content)
+    require_stored(file)
+    with np.load(file, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in sorted(arrays.files)}
+
+
+def _key(content: Any) -> tuple[Scheme, str] | None:
+    if content is None:
+        return None
+    scheme, key_id = content
+    if scheme not in get_args(Scheme) or not is_key_id(key_id):
+        raise ValueError("no key")
+    return scheme, key_id
+
+
+def _roster(content: Any) -> dict[str, str] | None:
+    if content is None:
+        return None
+    if not all(is_nonce(nonce) for nonce in content.values()):
+        raise ValueError("no roster")
+    return dict(content)

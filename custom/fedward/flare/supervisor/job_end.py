@@ -1,0 +1,102 @@
+"""Tell one end of a job: read it from the job's events, write it where it is missing, and give FLARE's status to it.
+
+The server's job process writes the end. If it was killed for good, or stopped before it could, the parent process
+writes it here, before FLARE archives the run folder. So FLARE's status, the events, the store and the report agree.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from nvflare.apis.job_def import RunStatus
+
+from fedward.files import write_atomic
+from fedward.flare.supervisor.single_process import CHECKPOINTS
+from fedward.metrics.events import EVENTS_FILE, EventLog
+from fedward.metrics.record import Recorder
+from fedward.metrics.store import STORE_FILE
+
+ABORT_FILE = "aborted.json"
+"""File of the run folder with the name of who aborted the job, written before the job's process is told."""
+_FAILURE_FILE = "failure.json"
+_STATUS: Mapping[str, RunStatus] = {
+    "finished": RunStatus.FINISHED_COMPLETED,
+    "aborted": RunStatus.FINISHED_ABORTED,
+    "failed": RunStatus.FINISHED_EXECUTION_EXCEPTION,
+}
+"""Kind of the event that ends a job -> FLARE's status."""
+_log = logging.getLogger("fedward.supervisor")
+
+
+def note_abort(run: Path, *, by: str) -> None:
+    """Keep who aborts a job, for its process to tell; the first one stands."""
+    _note(run / ABORT_FILE, {"by": by, "at": round(time.time(), 3)})
+
+
+def note_failure(run: Path, reason: str) -> None:
+    """Keep why a job that has no process has failed."""
+    _note(run / _FAILURE_FILE, {"reason": reason})
+
+
+def settle(kit: Path, job_id: str, status: RunStatus) -> RunStatus:
+    """Return the end of a job as FLARE's status; write its event first if no process did.
+
+    Args:
+        kit: the server's kit, with the job's run folder, its checkpoint and the metrics store.
+        status: FLARE's own verdict; it counts only where there is no event.
+    """
+    run, log = kit / job_id, kit / CHECKPOINTS / job_id / EVENTS_FILE
+    end = _end(log)
+    if end is not None:
+        return _STATUS[end]
+    kind, fields = _missing(run, status)
+    recorder = Recorder(kit / STORE_FILE, job_id, log=_log.warning)
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        EventLog(log, copy=run / EVENTS_FILE, also=recorder).append(kind, **fields)
+    except OSError as error:
+        _log.error(f"job {job_id}: its end could not be written, {error.strerror}")
+    finally:
+        recorder.close()
+    return _STATUS[kind]
+
+
+def _end(log: Path) -> str | None:
+    """Return the kind of the last event, if it ends the job."""
+    last = None
+    with suppress(OSError):
+        for line in log.read_bytes().splitlines():
+            with suppress(ValueError, LookupError, TypeError):  # the last line of a killed process may be cut
+                last = json.loads(line)["event"]
+    return last if last in _STATUS else None
+
+
+def _missing(run: Path, status: RunStatus) -> tuple[str, dict[str, Any]]:
+    aborted, failed = _noted(run / ABORT_FILE), _noted(run / _FAILURE_FILE)
+    if status == RunStatus.FINISHED_ABORTED:
+        return "aborted", {"by": str(aborted.get("by", "the server")), "reason": ""}
+    if "reason" in failed:
+        return "failed", {"reason": str(failed["reason"])}
+    return "failed", {"reason": f"the server's process ended without a word ({status.value}); see the server's log"}
+
+
+def _note(path: Path, content: dict[str, Any]) -> None:
+    try:
+        if path.parent.is_dir() and not path.exists():
+            write_atomic(path, json.dumps(content) + "\n")
+    except OSError as error:
+        _log.warning(f"{path.name} of job {path.parent.name} could not be written: {error.strerror}")
+
+
+def _noted(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

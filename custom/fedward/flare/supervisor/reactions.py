@@ -1,0 +1,302 @@
+"""Replace FLARE 2.9's reactions to a lost process, a lost site and an abort: they end or orphan a job that can go on.
+
+======================================= ==================================== =========================================
+FLARE's name                            its reaction                         here
+======================================= ==================================== =========================================
+FederatedServer.process_job_failure     a site's report fails the whole run  the site is out; the job's coverage decides
+FederatedServer                         a site that came back under a new    the site's outcome is settled, and nothing
+  ._resolve_missing_client_outcome      token makes the end ABNORMAL         else
+FederatedServer._sync_client_jobs       a site stops a job that the server   not while the server takes the job on again
+                                        does not run (yet)
+FederatedServer.start_run               looks for the end every 3 s          every ``LOOK_S``
+AbortCommand.process                    answers when the job has ended       answers at once
+MainProcessMonitor._start_shutdown      a job's process that is done sleeps  ``LAST_S``: its cell is closed already
+                                        for 3 s before it ends
+Communicator.pull_task                  a site waits 300 s for a server's    ``IDLE_S`` without a byte; then it asks
+                                        process that is gone                 again
+ServerCommandAgent._get_client          a token that is new is unknown for   the parent process is asked again
+                                        the rest of the job
+WFCommServer._job_policy_violated       a required site that is silent ends  the job's coverage decides
+                                        the job
+JobRunner._stop_run                     waits for the sites before it stops  both at once
+                                        the server's process
+JobRunner.stop_all_runs                 a server that stops aborts its jobs  they are taken on when it starts again
+JobRunner._save_workspace               archives without an end              one end first (``job_end``)
+JobCommandModule.abort_job              forgets who asked                    the person's name is kept with the run
+======================================= ==================================== =========================================
+
+``EXAMINED`` has the digest of each replaced function's source; a test compares them with the FLARE that is installed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from nvflare.apis.fl_constant import FLContextKey, RunProcessKey, ServerCommandKey
+from nvflare.apis.impl.wf_comm_server import WFCommServer
+from nvflare.apis.job_def import RunStatus
+from nvflare.apis.job_launcher_spec import JobReturnCode
+from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey
+from nvflare.fuel.f3.mpm import MainProcessMonitor
+from nvflare.fuel.hci.server.constants import ConnProps
+from nvflare.private.defs import CellMessageHeaderKeys, JobFailureMsgKey
+from nvflare.private.fed.client.communicator import Communicator
+from nvflare.private.fed.server.fed_server import FederatedServer
+from nvflare.private.fed.server.job_cmds import JobCommandModule
+from nvflare.private.fed.server.job_runner import JobRunner
+from nvflare.private.fed.server.server_command_agent import ServerCommandAgent
+from nvflare.private.fed.server.server_commands import AbortCommand
+
+from fedward.errors import FederationError
+
+LOOK_S = 0.2
+"""Seconds between two looks of the server's job process for its own end."""
+LAST_S = 0.2
+"""Seconds that a job's process waits before it ends."""
+IDLE_S = 10.0
+"""Seconds that a site's job process waits for the first byte, or for the next one, of the answer to a request of it."""
+REFRESH_S = 0.5
+"""Least seconds between two questions of the server's job process about the participants."""
+
+_log = logging.getLogger("fedward.supervisor")
+
+
+class StatusChangedError(Exception):
+    """The end of a job is another than FLARE's status: FLARE publishes the corrected one at its next look."""
+
+
+class Listener(Protocol):
+    """Supervisor of the server's parent process, as the reactions tell it what happens. Any thread may call it."""
+
+    def heard(self, token: str, jobs: Collection[str]) -> None:
+        """A site's parent process runs these jobs."""
+
+    def holds(self) -> Collection[str]:
+        """Return the jobs that a site must not stop although the server does not run them."""
+
+    def ended_at(self, job_id: str, site: str, *, code: int) -> None:
+        """A site's job process has ended for good."""
+
+    def aborted(self, job_id: str, *, by: str) -> bool:
+        """A job is aborted; called before its processes are told. True if it has none, and has ended by this call."""
+
+    def ends(self, job_id: str, status: RunStatus) -> RunStatus:
+        """Return the one end of a job as FLARE's status, after it is written wherever it was missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    owner: type
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.owner.__name__}.{self.name}"
+
+
+_PLACES = (
+    _Place(FederatedServer, "process_job_failure"),
+    _Place(FederatedServer, "_resolve_missing_client_outcome"),
+    _Place(FederatedServer, "_sync_client_jobs"),
+    _Place(FederatedServer, "start_run"),
+    _Place(ServerCommandAgent, "_get_client"),
+    _Place(WFCommServer, "_job_policy_violated"),
+    _Place(JobRunner, "_stop_run"),
+    _Place(JobRunner, "stop_all_runs"),
+    _Place(JobRunner, "_save_workspace"),
+    _Place(JobCommandModule, "abort_job"),
+    _Place(AbortCommand, "process"),
+    _Place(Communicator, "pull_task"),
+    _Place(MainProcessMonitor, "_start_shutdown"),
+)
+_THEIRS: dict[str, Any] = {str(place): getattr(place.owner, place.name, None) for place in _PLACES}
+_ASKED_BY = threading.local()
+
+
+def digests() -> dict[str, str]:
+    """Return the SHA-256 of the source of each function of FLARE that is replaced, by name."""
+    return {
+        name: hashlib.sha256(inspect.getsource(theirs).encode()).hexdigest()
+        for name, theirs in _THEIRS.items()
+        if theirs is not None
+    }
+
+
+def install_in_job() -> None:
+    """Replace the reactions of a job's process, at the server or a site.
+
+    Raises:
+        FederationError: FLARE lacks one of the names: it is another release than the one that was examined.
+    """
+    _require_known()
+    start_run = _THEIRS["FederatedServer.start_run"]
+
+    def looking_often(self: Any, *args: Any, **named: Any) -> Any:
+        self.check_engine_frequency = LOOK_S
+        return start_run(self, *args, **named)
+
+    FederatedServer.start_run = looking_often
+    ServerCommandAgent._get_client = _refreshing()
+    WFCommServer._job_policy_violated = lambda self: False
+    AbortCommand.process = _abort_at_once
+    Communicator.pull_task = _impatient
+    shut_down = _THEIRS["MainProcessMonitor._start_shutdown"].__func__
+
+    def ending(cls: Any, shutdown_grace_time: float, cleanup_grace_time: float) -> None:
+        shut_down(cls, min(shutdown_grace_time, LAST_S), cleanup_grace_time)
+
+    MainProcessMonitor._start_shutdown = classmethod(ending)
+
+
+def install_in_parent(listener: Listener) -> None:
+    """Replace the reactions of the server's parent process, and tell the listener what happens.
+
+    Raises:
+        FederationError: as ``install_in_job``.
+    """
+    _require_known()
+    FederatedServer.process_job_failure = _site_ended(listener)
+    FederatedServer._resolve_missing_client_outcome = _settled
+    FederatedServer._sync_client_jobs = _heartbeat(listener)
+    JobRunner._stop_run = _stop_at_once
+    JobRunner.stop_all_runs = _leave_running
+    JobRunner._save_workspace = _one_end(listener)
+    JobCommandModule.abort_job = _asked_by
+    stop_run = JobRunner.stop_run
+
+    def stopped_by(self: Any, job_id: str, fl_ctx: Any) -> Any:
+        if listener.aborted(job_id, by=getattr(_ASKED_BY, "name", None) or "the server"):
+            return ""
+        return stop_run(self, job_id, fl_ctx)
+
+    JobRunner.stop_run = stopped_by
+
+
+def _require_known() -> None:
+    for name, theirs in _THEIRS.items():
+        if theirs is None:
+            raise FederationError("FLARE has another release than Fedward's", value=name)
+
+
+def _abort_at_once(self: Any, data: Any, fl_ctx: Any) -> str:
+    runner = fl_ctx.get_prop(FLContextKey.RUNNER)
+    if runner is not None:
+        runner.abort(fl_ctx=fl_ctx, turn_to_cold=data.get_header(ServerCommandKey.TURN_TO_COLD, False))
+    return "Aborted the run"
+
+
+def _impatient(self: Any, *args: Any, **named: Any) -> Any:
+    before, self.timeout = self.timeout, IDLE_S  # FLARE takes the larger one of this and its own setting
+    try:
+        return _THEIRS["Communicator.pull_task"](self, *args, **named)
+    finally:
+        self.timeout = before
+
+
+def _refreshing() -> Callable[[Any, str], Any]:
+    known, last = _THEIRS["ServerCommandAgent._get_client"], [float("-inf")]
+    lock = threading.Lock()
+
+    def client_of(self: Any, token: str) -> Any:
+        client = known(self, token)
+        if client is not None:
+            return client
+        with lock:
+            if (now := time.monotonic()) - last[0] < REFRESH_S:
+                return known(self, token)
+            last[0] = now
+            server = self.engine.server
+            clients = self.engine._retrieve_clients_data(self.engine.args.job_id)
+            if clients:
+                server.client_manager.set_clients(clients)
+        return known(self, token)
+
+    return client_of
+
+
+def _site_ended(listener: Listener) -> Callable[[Any, Any], Any]:
+    theirs = _THEIRS["FederatedServer.process_job_failure"]
+
+    def ended(self: Any, request: Any) -> Any:
+        payload = request.payload
+        token = request.get_header(CellMessageHeaderKeys.TOKEN)
+        client = self.client_manager.clients.get(token) if isinstance(token, str) else None
+        if client is not None and isinstance(payload, dict):
+            job_id, code = payload.get(JobFailureMsgKey.JOB_ID), payload.get(JobFailureMsgKey.CODE)
+            if isinstance(job_id, str) and isinstance(code, int) and code != JobReturnCode.SUCCESS:
+                origin = request.get_header(MessageHeaderKey.ORIGIN)
+                _log.warning(f"job {job_id}: process of {origin} ended with code {code}; the job goes on without it")
+            request.payload = {**payload, JobFailureMsgKey.CODE: JobReturnCode.SUCCESS}
+            if isinstance(job_id, str):
+                listener.ended_at(job_id, client.name, code=code if isinstance(code, int) else JobReturnCode.UNKNOWN)
+        return theirs(self, request)
+
+    return ended
+
+
+def _settled(self: Any, client: Any, job_id: str, reason: str) -> None:
+    self.engine.job_runner.resolve_client_outcome(job_id, client.name)
+
+
+def _heartbeat(listener: Listener) -> Callable[[Any, Any, str], list[str]]:
+    theirs = _THEIRS["FederatedServer._sync_client_jobs"]
+
+    def synced(self: Any, request: Any, client_token: str) -> list[str]:
+        jobs = request.get_header(CellMessageHeaderKeys.JOB_IDS)
+        known = jobs if isinstance(jobs, list | tuple | set) else ()
+        listener.heard(client_token, frozenset(job_id for job_id in known if isinstance(job_id, str)))
+        held = frozenset(listener.holds())
+        return [job_id for job_id in theirs(self, request, client_token) if job_id not in held]
+
+    return synced
+
+
+def _stop_at_once(self: Any, job_id: str, fl_ctx: Any) -> None:
+    engine = fl_ctx.get_engine()
+    process = engine.run_processes.get(job_id)
+    if process is None:
+        return
+    connected = engine.client_manager.clients
+    sites = [client.name for token, client in dict(process[RunProcessKey.PARTICIPANTS]).items() if token in connected]
+    threading.Thread(
+        target=self.abort_client_run, args=(job_id, sites, engine.new_context()), name=f"abort {job_id}", daemon=True
+    ).start()
+    engine.abort_app_on_server(job_id)
+
+
+def _leave_running(self: Any, fl_ctx: Any) -> None:
+    engine = fl_ctx.get_engine()
+    self.ask_to_stop = True
+    for job_id, process in dict(engine.run_processes).items():
+        with self.lock:
+            self.running_jobs.pop(job_id, None)
+        _log.warning(f"job {job_id}: the server stops; it goes on when the server is back")
+        process[RunProcessKey.JOB_HANDLE].terminate()
+
+
+def _one_end(listener: Listener) -> Callable[..., None]:
+    theirs = _THEIRS["JobRunner._save_workspace"]
+
+    def save(self: Any, fl_ctx: Any, finished_state: Any = None, job_id: str | None = None) -> None:
+        if finished_state is not None and job_id is not None and not finished_state.workspace_archive_written:
+            status = listener.ends(job_id, finished_state.status)
+            if status != finished_state.status:
+                before, finished_state.status = finished_state.status, status
+                raise StatusChangedError(f"job {job_id} ended as {status.value}, not as {before.value}")
+        theirs(self, fl_ctx, finished_state, job_id)
+
+    return save
+
+
+def _asked_by(self: Any, conn: Any, args: list[str]) -> None:
+    _ASKED_BY.name = conn.get_prop(ConnProps.USER_NAME)
+    try:
+        _THEIRS["JobCommandModule.abort_job"](self, conn, args)
+    finally:
+        _ASKED_BY.name = None

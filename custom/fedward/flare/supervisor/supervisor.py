@@ -1,0 +1,290 @@
+"""Supervise the server's jobs from its parent process: take on what a dead server left, and bring sites back.
+
+Every ``LOOK_S`` the supervisor compares what should run with what the sites' heartbeats report. Two kinds of gaps are
+closed:
+
+* a job that FLARE's store calls running, and that has no process here: the server was killed. As soon as enough of its
+  sites are heard, its process is started again under the same id, and its controller goes on from its checkpoint;
+* a site that takes part in a running job and does not run it: its service was killed, and it signed in again. The job
+  is deployed and started there again, and the site's new token takes the place of the old one.
+
+A site's own door checks each deployment as it checks the first one: the supervisor cannot start anything there that a
+submitter did not sign.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nvflare.apis.fl_constant import RunProcessKey, SystemComponents
+from nvflare.apis.job_def import Job, JobMetaKey, RunStatus
+from nvflare.apis.job_launcher_spec import JobReturnCode
+from nvflare.apis.job_scheduler_spec import DispatchInfo
+from nvflare.private.admin_defs import Message, MsgHeader, ReturnCode
+from nvflare.private.fed.server.job_runner import JobRunner
+
+from fedward.files import write_atomic
+from fedward.flare.console import resume_request
+from fedward.flare.refusal import one_line
+from fedward.flare.repeating import repeat
+from fedward.flare.server.checkpoints.earlier import BY_PERSON
+from fedward.flare.supervisor import job_end, job_sites
+from fedward.flare.supervisor.single_process import CHECKPOINTS
+from fedward.metrics.events import EVENTS_FILE
+from fedward.privacy.policy.canonical_job import APP
+
+LOOK_S = 0.5
+PATIENCE_S = 20.0
+"""Seconds that a job waits, after the server is back, for those of its sites that were not heard yet."""
+UNHEARD_S = 30.0
+"""Seconds after which a site that was asked to start a job must have reported it."""
+FIRST_PAUSE_S = 1.0
+"""Pause after a site's process has ended for good, before it is started again; each further pause is twice as long."""
+MOST_STARTS = 5
+"""Times that a job is started again at one site, apart from the restarts by the site's own launcher."""
+
+_log = logging.getLogger("fedward.supervisor")
+
+
+@dataclass(slots=True)
+class _Seat:
+    """One site in one job."""
+
+    reported: bool = False
+    """The site's parent process has reported the job since it was last started there."""
+    asked_at: float = field(default_factory=time.monotonic)
+    starts: int = 0
+    starting: bool = False
+    done: bool = False
+    """The site's process ended by itself: the job is over there."""
+
+
+class Supervisor:
+    """Supervisor of one server; ``reactions`` call it from FLARE's threads.
+
+    Args:
+        kit: the server's kit.
+    """
+
+    def __init__(self, kit: Path) -> None:
+        self._kit = kit
+        self._server: Any = None
+        self._lock = threading.RLock()
+        self._seats: dict[str, dict[str, _Seat]] = {}
+        self._held: dict[str, tuple[Job, float]] = {}
+        self._ending: set[str] = set()
+        self._finished: set[str] = set()
+        self._running_at: dict[str, frozenset[str]] = {}
+        self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="fedward start")
+
+    def begin(self, server: Any) -> None:
+        """Find the jobs that a dead server left, and supervise from now on. FLARE has started, and schedules next."""
+        self._server = server
+        with server.engine.new_context() as context:
+            manager = server.engine.get_component(SystemComponents.JOB_MANAGER)
+            for job in manager.get_jobs_by_status([RunStatus.RUNNING], context):
+                self._hold(job)
+            for job in manager.get_jobs_by_status([RunStatus.DISPATCHED], context):
+                _log.warning(f"job {job.job_id} was being started when the server stopped; it is scheduled again")
+                manager.set_status(job.job_id, RunStatus.SUBMITTED, context)
+        repeat(self.look, every_s=LOOK_S, name="supervisor", log=_log.warning)
+
+    def heard(self, token: str, jobs: Collection[str]) -> None:
+        with self._lock:
+            self._running_at[token] = frozenset(jobs)
+            client = None if self._server is None else self._server.client_manager.get_clients().get(token)
+            site = "" if client is None else str(client.name)
+            for job_id in jobs:
+                seat = self._seats.get(job_id, {}).get(site)
+                if seat is not None and not seat.starting:
+                    seat.reported = True
+
+    def holds(self) -> Collection[str]:
+        with self._lock:
+            return frozenset(self._held)
+
+    def ended_at(self, job_id: str, site: str, *, code: int) -> None:
+        with self._lock:
+            seat = self._seats.get(job_id, {}).get(site)
+            if seat is not None:
+                seat.done = code == JobReturnCode.SUCCESS
+                seat.reported, seat.asked_at = True, time.monotonic()
+
+    def aborted(self, job_id: str, *, by: str) -> bool:
+        with self._lock:
+            held = self._held.pop(job_id, None)
+            self._ending.add(job_id)
+        job_end.note_abort(self._kit / job_id, by=by)
+        if held is None:
+            return False
+        self._finish(job_id, RunStatus.FINISHED_ABORTED)
+        return True
+
+    def ends(self, job_id: str, status: RunStatus) -> RunStatus:
+        found = job_end.settle(self._kit, job_id, status)
+        with self._lock:
+            self._seats.pop(job_id, None)
+            self._ending.discard(job_id)
+            if found == RunStatus.FINISHED_COMPLETED:
+                self._finished.add(job_id)
+        return found
+
+    def archived(self, job_id: str) -> None:
+        """FLARE has archived a job that ended: one that finished needs its checkpoint no more.
+
+        The checkpoint of an aborted or failed job stays, so that a person can have it resumed.
+        """
+        with self._lock:
+            if job_id not in self._finished:
+                return
+            self._finished.remove(job_id)
+        shutil.rmtree(self._kit / CHECKPOINTS / job_id, ignore_errors=True)
+
+    def look(self) -> None:
+        """Compare once what should run with what runs, and close each gap."""
+        if self._server is None or self._server.shutdown:
+            return
+        with self._lock:
+            held = list(self._held.items())
+        for job_id, (job, since) in held:
+            self._take_on(job_id, job, waited_s=time.monotonic() - since)
+        for job_id in resume_request.requested(self._kit):
+            self._resume(job_id)
+        engine = self._server.engine
+        for job_id, process in dict(engine.run_processes).items():
+            job = engine.job_runner.running_jobs.get(job_id)
+            ends = job_id in self._ending or process.get(RunProcessKey.PROCESS_FINISHED)
+            if job is not None and not job.run_aborted and not ends:
+                self._compare(job, process)
+
+    def _hold(self, job: Job) -> None:
+        """Keep a job that has no process, until enough of its sites are heard."""
+        _log.warning(f"job {job.job_id} was running when the server stopped; it goes on once its sites are heard")
+        with self._lock:
+            self._held[job.job_id] = (job, time.monotonic())
+
+    def _take_on(self, job_id: str, job: Job, *, waited_s: float) -> None:
+        """Start the job's process again, if all of its sites are heard, or enough of them for long enough."""
+        sites = job_sites.read(self._kit, job_id)
+        there = self._connected(sites)
+        if not there or (len(there) < len(sites) and (len(there) < (job.min_sites or 1) or waited_s < PATIENCE_S)):
+            return
+        with self._lock:
+            if self._held.pop(job_id, None) is None:
+                return
+            self._seats[job_id] = {site: _Seat(reported=True, asked_at=0.0) for site in sites}
+        runner: JobRunner = self._server.engine.job_runner
+        with self._server.engine.new_context() as context:
+            clients = {client.token: client for client in there.values()}
+            # the next process writes it again, from the log beside the checkpoint: it sees that the server was gone
+            (self._kit / job_id / EVENTS_FILE).unlink(missing_ok=True)
+            runner.restore_running_job(job_id, clients, None, context)
+            if job_id not in runner.running_jobs:  # FLARE logs the error
+                job_end.note_failure(self._kit / job_id, "its process could not be started again; see the server's log")
+                self._finish(job_id, RunStatus.FINISHED_EXECUTION_EXCEPTION)
+                return
+        _log.warning(f"job {job_id} goes on with {', '.join(sorted(there))}")
+
+    def _resume(self, job_id: str) -> None:
+        """Schedule a job that has failed or was aborted once more, under its id, because a person asked for it."""
+        engine = self._server.engine
+        with engine.new_context() as context:
+            manager = engine.get_component(SystemComponents.JOB_MANAGER)
+            job = manager.get_job(job_id, context)
+            status = "" if job is None else str(job.meta.get(JobMetaKey.STATUS.value))
+            if status.startswith("FINISHED:") and status != RunStatus.FINISHED_COMPLETED.value:
+                write_atomic(self._kit / CHECKPOINTS / job_id / BY_PERSON, "{}\n", mode=0o600)
+                manager.set_status(job_id, RunStatus.SUBMITTED, context)
+                _log.warning(f"job {job_id} is resumed because a person asked for it")
+            else:
+                _log.warning(f"job {job_id} is not resumed, it is {one_line(status) or 'unknown to FLARE'}")
+        resume_request.take_request(self._kit, job_id)
+
+    def _compare(self, job: Job, process: dict[str, Any]) -> None:
+        participants: dict[str, Any] = process[RunProcessKey.PARTICIPANTS]
+        with self._lock:
+            if job.job_id not in self._seats:
+                names = sorted({client.name for client in participants.values()})
+                job_sites.write(self._kit, job.job_id, names)
+                self._seats[job.job_id] = {name: _Seat() for name in names}
+            seats = self._seats[job.job_id]
+        for site, client in self._connected(seats).items():
+            seat, runs_it = seats[site], job.job_id in self._running_at.get(client.token, frozenset())
+            if seat.done or seat.starting:
+                continue
+            if client.token not in participants and runs_it:
+                self._seat_anew(process, client)
+                continue
+            waited_s = time.monotonic() - seat.asked_at
+            due = waited_s > (FIRST_PAUSE_S * 2**seat.starts if seat.reported else UNHEARD_S)
+            gone = client.token in self._running_at and not runs_it and due
+            if gone and seat.starts < MOST_STARTS:
+                seat.starting, seat.reported, seat.starts = True, False, seat.starts + 1
+                self._pool.submit(self._start_at, job, process, client, seat)
+
+    def _start_at(self, job: Job, process: dict[str, Any], client: Any, seat: _Seat) -> None:
+        """Deploy and start a job at one site that takes part in it and does not run it."""
+        try:
+            self._seat_anew(process, client)
+            refused = self._deployed(job, client) or self._started(job, client)
+            what = "started again" if refused is None else f"not started again, {one_line(refused)}"
+            _log.warning(f"job {job.job_id} at {client.name}: {what}")
+        except Exception as error:  # noqa: BLE001 - the supervisor tries again at its next look
+            _log.warning(f"job {job.job_id} at {client.name}: not started again, {type(error).__name__}")
+        finally:
+            with self._lock:
+                self._running_at.pop(client.token, None)
+                seat.starting, seat.asked_at = False, time.monotonic()
+
+    def _deployed(self, job: Job, client: Any) -> str | None:
+        engine = self._server.engine
+        with engine.new_context() as context:
+            message = JobRunner._make_deploy_message(job, job.get_application(APP, context), APP, context)
+            admin = engine.server.admin_server
+            answers = admin.send_requests_and_get_reply_dict({client.token: message}, timeout_secs=admin.timeout)
+        return _refusal(answers.get(client.token))
+
+    def _started(self, job: Job, client: Any) -> str | None:
+        engine = self._server.engine
+        with engine.new_context() as context:
+            enough, token = engine.check_client_resources(job, {client.name: {}}, context).get(client.name, (False, ""))
+            if not enough:
+                return str(token) or "no answer on its resources"
+            site = {client.name: DispatchInfo(app_name=APP, resource_requirements={}, token=token)}
+            replies = engine.start_client_job(job, site, context)
+        return _refusal(replies[0].reply if replies else None)
+
+    def _seat_anew(self, process: dict[str, Any], client: Any) -> None:
+        """Put a site's new token in the place of its old one among the participants."""
+        with self._server.engine.lock:
+            before: dict[str, Any] = process[RunProcessKey.PARTICIPANTS]
+            others = {token: one for token, one in before.items() if one.name != client.name}
+            process[RunProcessKey.PARTICIPANTS] = {**others, client.token: client}
+
+    def _connected(self, sites: Iterable[str]) -> dict[str, Any]:
+        clients = {client.name: client for client in dict(self._server.client_manager.get_clients()).values()}
+        return {site: clients[site] for site in sites if site in clients}
+
+    def _finish(self, job_id: str, status: RunStatus) -> None:
+        """Publish the end of a job that has no process."""
+        engine = self._server.engine
+        with engine.new_context() as context:
+            status = self.ends(job_id, status)
+            engine.get_component(SystemComponents.JOB_MANAGER).set_status(job_id, status, context)
+
+
+def _refusal(reply: Message | None) -> str | None:
+    """Return why a site refused a request; None if it did not."""
+    if reply is None:
+        return "no answer"
+    failed = reply.get_header(MsgHeader.RETURN_CODE, ReturnCode.OK) != ReturnCode.OK
+    text = reply.body if isinstance(reply.body, str) else ""
+    return (text or "refused") if failed or text.startswith("ERROR") else None

@@ -1,0 +1,189 @@
+"""Kill the server's process of a simulated job at any event, and start another, with or without its run folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nvflare.apis.impl.wf_comm_server import WFCommServer
+from nvflare.apis.shareable import Shareable
+from nvflare.apis.signal import Signal
+
+from fedward.encryption.fixed_point import FixedPoint
+from fedward.encryption.keys.key import FederationKey
+from fedward.encryption.message import identity
+from fedward.encryption.roster import context_of
+from fedward.encryption.schemes import bits_of
+from fedward.encryption.secure_sum import SecureSum
+from fedward.flare.protocol import AFTER, CONFIRM, MODEL, ROSTER, Reply, Task, content_of, to_shareable
+from fedward.flare.secagg_context import KEY, NONCE, OPENED, SCHEME, SumContexts
+from fedward.metrics.events import EVENTS_FILE, EventLog, EventReader
+from fedward.privacy.policy.job_hash import job_hash
+from fedward.settings import JOB_FILE, JobSpec, parse
+from fedward.weights import Weights, add, digest, flatten, layout_hash, layout_of, unflatten
+from tests.support.flare.server import server_context
+from tests.support.flare.simulated import (
+    Act,
+    Federation,
+    Script,
+    Simulated,
+    SimulatedRounds,
+    SimulatedSite,
+    TinyStore,
+    job_content,
+)
+
+
+class Killed(BaseException):
+    """The process is gone: no code of it may catch this."""
+
+
+class Killer:
+    """Event log whose process is killed at the n-th writing of events, before or after these are in the file."""
+
+    def __init__(self, at: int, *, written: bool) -> None:
+        self.at, self.written, self.count, self.happened = at, written, 0, False
+        self._put = EventLog.put
+
+    def put(self, log: EventLog, events: Any) -> None:
+        self.count += 1
+        if self.count == self.at and not self.written:
+            self.happened = True
+            raise Killed
+        self._put(log, events)
+        if self.count == self.at:
+            self.happened = True
+            raise Killed
+
+
+class Restarted(Federation):
+    """Simulated federation whose server's process may be replaced."""
+
+    def __init__(self, folder: Path, sites: Mapping[str, Script], **how: Any) -> None:
+        super().__init__(folder, sites, **how)
+        self.folder = folder
+
+    def process(self, *, new_run: bool = False, abort: Signal | None = None, invited: list[str] | None = None) -> None:
+        """Begin another process of the server; with ``new_run`` FLARE has removed the old run folder."""
+        if new_run:
+            content = (self._run_folder / "config" / JOB_FILE).read_bytes()
+            shutil.rmtree(self._run_folder)
+            (self._run_folder / "config").mkdir(parents=True)
+            (self._run_folder / "config" / JOB_FILE).write_bytes(content)
+        self.abort = abort or Signal()
+        self._communicator = WFCommServer()
+        self.controller = SimulatedRounds(self.clock.seam, self._communicator)
+        self.controller.wake, self.controller.lost = self._wake, self._lost
+        self.clock.before_sleep = self._communicator.check_tasks
+        self.store = type(self.store)()
+        here = sorted(self.sites) if invited is None else invited
+        config = self._run_folder / "config"
+        self.context = server_context(self.folder, self._run_folder, config, here, "job-1", self.store)
+        self._communicator._engine = self.context.get_engine()
+        self.result = Simulated([], "", 0.0, self.store)
+
+    def _answer(self, site: SimulatedSite, act: Act, task: Task, task_id: str, data: Shareable) -> None:
+        try:
+            super()._answer(site, act, task, task_id, data)
+        except Killed:  # the server is gone, not the site
+            site.busy = False
+            raise
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints" / "job-1"
+
+    @property
+    def run_folder(self) -> Path:
+        return self._run_folder
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """Events of the job's log in the checkpoint folder."""
+        return list(EventReader(self.checkpoints / EVENTS_FILE))
+
+    def change_job(self, **tables: Any) -> None:
+        (self._run_folder / "config" / JOB_FILE).write_text(json.dumps(job_content(**tables)))
+
+
+class SealedFederation(Restarted):
+    """The same with an encrypted job: each site opens, trains and seals as a hospital's gates do, without a record."""
+
+    def __init__(self, folder: Path, sites: Mapping[str, Script], *, key: FederationKey, **how: Any) -> None:
+        super().__init__(folder, sites, **how)
+        self.key = key
+        self.job = parse(JobSpec, json.loads((self._run_folder / "config" / JOB_FILE).read_text()), where="test")
+        self.nonces = {name: f"{place + 1:032x}" for place, name in enumerate(sorted(sites))}
+        self.initial: Weights = TinyStore().load_weights(None)
+        assert self.job.encryption is not None
+        self._bits = bits_of(key.scheme, self.job.encryption.precision)
+        asked = self.job.encryption
+        self._fixed = FixedPoint(clipping_range=asked.clipping_range, bits=self._bits, max_sites=asked.max_sites)
+
+    def _content(self, site: SimulatedSite, act: Act, task: Task, data: Shareable) -> Shareable:
+        if act.deed != "answer":
+            return super()._content(site, act, task, data)
+        facts: dict[str, Any] = {KEY: self.key.key_id, SCHEME: self.key.scheme}
+        sums = SecureSum(self.key, site=site.name)
+        metrics = {"scores": {"auc": 0.8}, "patients": site.patients, "steps": 10}
+        if task is Task.ADMIT:
+            return to_shareable(Reply(metrics=metrics, sealed={**facts, NONCE: self.nonces[site.name]}))
+        topics, after = self._topics(data.get_header(ROSTER)), data.get_header(AFTER)
+        if task is Task.ROUND:
+            model = add(self._opened(sums, topics, data, after), self._update(site, after))
+            weight = self._fixed.weight_code(1.0)
+            codes = np.rint(flatten(model) * (weight / self._fixed.clipping_range)).astype(np.int64)  # no chance in it
+            sealed = sums.seal(np.append(codes, np.int64(weight)), topics.model(after))
+            return to_shareable(Reply(metrics=metrics, sealed={**facts, MODEL: sealed}))
+        if task is Task.FINAL:
+            found = self._opened(sums, topics, data, after)
+            word = topics.confirmation(identity(self._sum(data)))
+            confirmed = {CONFIRM + MODEL: sums.seal(np.ones(1, np.int64), word), OPENED: digest(found)}
+            return to_shareable(Reply(metrics=metrics, sealed={**facts, **confirmed}))
+        if task is Task.OPEN:
+            return to_shareable(Reply(model=self._opened(sums, topics, data, after)))
+        return to_shareable(Reply(metrics=metrics))
+
+    def _update(self, site: SimulatedSite, number: int) -> Weights:
+        draw = np.random.default_rng([*site.name.encode(), number])
+        return {
+            name: np.asarray(draw.normal(0.01, 0.1, array.shape), array.dtype) for name, array in self.initial.items()
+        }
+
+    def _sum(self, data: Shareable) -> bytes:
+        return bytes(content_of(data, "APP_DEFINED")["sum"])  # type: ignore[arg-type]
+
+    def _opened(self, sums: SecureSum, topics: SumContexts, data: Shareable, after: int) -> Weights:
+        if after == 0:
+            return self.initial
+        opened = sums.open(self._sum(data), topics.model(after - 1))
+        mean = self._fixed.decode(opened.codes[:-1], weight_code=int(opened.codes[-1]), sites=len(opened.sites))
+        return unflatten(mean, layout_of(self.initial))
+
+    def _topics(self, roster: Mapping[str, str]) -> SumContexts:
+        layout = layout_of(self.initial)
+        return SumContexts(
+            job=self.job,
+            job_id="job-1",
+            context=context_of(roster, job=job_hash(self.job)),
+            layout=layout,
+            architecture=layout_hash(layout, network=self.job.model.network, args=self.job.model.args),
+            bits=self._bits,
+        )
+
+
+Make = Callable[[Path], Restarted]
+
+
+def until_killed(federation: Restarted, killer: Killer, monkeypatch: Any) -> Simulated | None:
+    """Run one process of the server; None if it was killed."""
+    with monkeypatch.context() as patch:
+        patch.setattr(EventLog, "put", lambda log, events: killer.put(log, events))
+        try:
+            return federation.run()
+        except Killed:
+            return None

@@ -1,0 +1,150 @@
+"""FLARE is the one whose reactions were examined, and a site's loss is no longer the job's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from nvflare.apis.job_def import RunStatus
+from nvflare.apis.job_launcher_spec import JobReturnCode
+from nvflare.fuel.common.exit_codes import ProcessExitCode
+from nvflare.private.defs import CellMessageHeaderKeys, JobFailureMsgKey
+from nvflare.private.fed.server.job_runner import JobRunner, _FinishedJobState
+
+from fedward.flare.supervisor import reactions
+
+EXAMINED = json.loads((Path(__file__).parent / "examined.json").read_text())
+"""SHA-256 of the source of each function of FLARE 2.9.0 that is replaced, as it was read when ours was written."""
+
+
+class Notes:
+    """Listener that keeps what it is told."""
+
+    def __init__(self, *, held: Collection[str] = (), status: RunStatus | None = None) -> None:
+        self.said: list[Any] = []
+        self._held, self._status = held, status
+
+    def heard(self, token: str, jobs: Collection[str]) -> None:
+        self.said.append(("heard", token, sorted(jobs)))
+
+    def holds(self) -> Collection[str]:
+        return self._held
+
+    def ended_at(self, job_id: str, site: str, *, code: int) -> None:
+        self.said.append(("ended", job_id, site, code))
+
+    def aborted(self, job_id: str, *, by: str) -> bool:
+        self.said.append(("aborted", job_id, by))
+        return False
+
+    def ends(self, job_id: str, status: RunStatus) -> RunStatus:
+        self.said.append(("ends", job_id, status))
+        return self._status or status
+
+
+def test_flare_is_the_one_that_was_examined() -> None:
+    """If this fails, FLARE has changed: read the function anew, then ours, then note the new digest."""
+    assert reactions.digests() == EXAMINED
+
+
+class Request:
+    def __init__(self, payload: Any, **headers: Any) -> None:
+        self.payload, self._headers = payload, headers
+
+    def get_header(self, key: str, default: Any = None) -> Any:
+        return self._headers.get(key, default)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        ProcessExitCode.EXCEPTION,
+        ProcessExitCode.CONFIG_ERROR,
+        ProcessExitCode.INFRASTRUCTURE_ERROR,
+        ProcessExitCode.UNSAFE_COMPONENT,
+        JobReturnCode.ABORTED,
+        JobReturnCode.EXECUTION_ERROR,
+        JobReturnCode.SUCCESS,
+        None,
+        "text",
+    ],
+)
+def test_whatever_a_site_reports_of_its_process_flare_reads_an_ordinary_end(
+    code: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    monkeypatch.setitem(
+        reactions._THEIRS, "FederatedServer.process_job_failure", lambda self, request: seen.append(request.payload)
+    )
+    notes = Notes()
+    server = SimpleNamespace(client_manager=SimpleNamespace(clients={"t": SimpleNamespace(name="north")}))
+    payload = {JobFailureMsgKey.JOB_ID: "j", JobFailureMsgKey.CODE: code}
+    reactions._site_ended(notes)(server, Request(payload, **{CellMessageHeaderKeys.TOKEN: "t"}))
+    assert seen[0][JobFailureMsgKey.CODE] == JobReturnCode.SUCCESS
+    assert notes.said[0][:3] == ("ended", "j", "north")
+    assert (notes.said[0][3] == JobReturnCode.SUCCESS) == (code == JobReturnCode.SUCCESS)
+    assert payload[JobFailureMsgKey.CODE] == code, "the request's own payload is not changed"
+
+
+@pytest.mark.parametrize("payload", [None, [], "text", {}, {JobFailureMsgKey.JOB_ID: 3}])
+def test_a_report_of_another_form_goes_to_flare_which_refuses_it(payload: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setitem(
+        reactions._THEIRS, "FederatedServer.process_job_failure", lambda self, request: seen.append(request.payload)
+    )
+    notes = Notes()
+    server = SimpleNamespace(client_manager=SimpleNamespace(clients={"t": SimpleNamespace(name="north")}))
+    reactions._site_ended(notes)(server, Request(payload, **{CellMessageHeaderKeys.TOKEN: "t"}))
+    reactions._site_ended(notes)(server, Request({JobFailureMsgKey.JOB_ID: "j"}))  # of nobody
+    assert len(seen) == 2
+    assert notes.said == []
+
+
+@pytest.mark.parametrize("jobs", [["held", "other"], None, "text", 7, [3, [], "held"]])
+def test_a_heartbeat_stops_no_job_that_is_being_taken_on(jobs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(
+        reactions._THEIRS, "FederatedServer._sync_client_jobs", lambda self, request, token: ["held", "other"]
+    )
+    notes = Notes(held={"held"})
+    stopped = reactions._heartbeat(notes)(None, Request(None, **{CellMessageHeaderKeys.JOB_IDS: jobs}), "t")
+    assert stopped == ["other"]
+    said = sorted(job for job in jobs if isinstance(job, str)) if isinstance(jobs, list) else []
+    assert notes.said == [("heard", "t", said)]
+
+
+def test_flare_publishes_the_end_that_the_jobs_events_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    archived: list[str] = []
+    monkeypatch.setitem(
+        reactions._THEIRS, "JobRunner._save_workspace", lambda self, ctx, state, job_id: archived.append(job_id)
+    )
+    save = reactions._one_end(Notes(status=RunStatus.FINISHED_COMPLETED))
+    state = _FinishedJobState(status=RunStatus.FINISHED_ABNORMAL)
+    with pytest.raises(reactions.StatusChangedError):
+        save(None, None, state, "j")
+    assert (state.status, archived) == (RunStatus.FINISHED_COMPLETED, [])
+    save(None, None, state, "j")
+    assert archived == ["j"]
+
+
+def test_an_archive_that_is_written_is_not_judged_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(reactions._THEIRS, "JobRunner._save_workspace", lambda self, ctx, state, job_id: None)
+    notes = Notes(status=RunStatus.FINISHED_ABORTED)
+    state = _FinishedJobState(status=RunStatus.FINISHED_COMPLETED, workspace_archive_written=True)
+    reactions._one_end(notes)(None, None, state, "j")
+    assert notes.said == []
+
+
+def test_a_server_that_stops_leaves_its_jobs_running_in_the_store() -> None:
+    handle = SimpleNamespace(stopped=0)
+    handle.terminate = lambda: setattr(handle, "stopped", handle.stopped + 1)
+    runner = JobRunner("workspace")
+    runner.running_jobs["j"] = SimpleNamespace()
+    engine = SimpleNamespace(run_processes={"j": {"_job_launcher": handle}})
+    reactions._leave_running(runner, SimpleNamespace(get_engine=lambda: engine))
+    assert runner.ask_to_stop
+    assert runner.running_jobs == {}, "so that FLARE's watch does not publish an end"
+    assert handle.stopped == 1

@@ -174,12 +174,13 @@ def waiting(
     here, must = set(connected), set(required)
     everyone = here | must | set(known)
     line = f"waiting: {len(here)} of {len(everyone)} sites connected ({needed} needed)"
-    if absent := sorted(must - here):
-        return f"{line}; missing {', '.join(absent)}"
-    if len(here) < needed:
-        others = sorted(everyone - here)
-        return f"{line}; missing {', '.join(others)}" if others else f"{line}; missing {needed - len(here)} more"
-    return f"{line}; {why or 'the server starts it next'}"
+    absent = sorted(must - here)
+    if not absent and len(here) >= needed:
+        return f"{line}; {why or 'the server starts it next'}"
+    named = absent or sorted(everyone - here)
+    more = needed - len(here) - len(named)
+    unnamed = [f"{more} more"] if more > 0 else []
+    return f"{line}; missing {', '.join([*named, *unnamed])}"
 
 
 def _open(flare: str, job: JobState | None) -> End:
@@ -187,6 +188,8 @@ def _open(flare: str, job: JobState | None) -> End:
         if flare in WAITS:
             return End(words="waiting", state="waiting", ended=False, agreed=True, success=False)
         return End(words="starting", state="running", ended=False, agreed=True, success=False)
+    if flare in WAITS and job.state in ("failed", "aborted"):  # the operator has asked for it
+        job = replace(job, state="resuming", reason=why_resumed("person"))
     if job.ended:
         words = f"the server closes the job; FLARE still says {flare}: {worded(job)}"
         return End(words=words, state=job.state, ended=False, agreed=False, success=False)

@@ -56,8 +56,10 @@ def test_every_status_of_flare_with_every_last_event_has_one_end_or_says_that_no
     assert end.ended == (status.value not in OPEN)
     assert end.success == (status is RunStatus.FINISHED_COMPLETED and kind == "finished")
     if status.value in OPEN:
-        assert end.agreed == (not job.ended)
+        by_hand = status in (RunStatus.SUBMITTED, RunStatus.APPROVED) and job.state in ("failed", "aborted")
+        assert end.agreed == (not job.ended or by_hand)
         assert end.agreed or (status.value in end.words and end.words.endswith(words))
+        assert not by_hand or end.words == "resuming after round 3 of 3: a person takes it up again"
     elif (job.state, status.value) in AGREED:
         assert end.agreed and end.words == words
     else:
@@ -150,6 +152,7 @@ WAITING = [
     ((["a"], 2, ["north-clinic"], ["a", "b"]), "1 of 3 sites connected (2 needed); missing north-clinic"),
     ((["a"], 2, [], ["a", "b"]), "1 of 2 sites connected (2 needed); missing b"),
     (([], 2, [], []), "0 of 0 sites connected (2 needed); missing 2 more"),
+    (([], 3, ["north"], []), "0 of 1 sites connected (3 needed); missing north, 2 more"),
     ((["a", "b"], 2, ["b"], ["c"]), "2 of 3 sites connected (2 needed); the server starts it next"),
 ]
 

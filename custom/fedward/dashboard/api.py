@@ -14,6 +14,7 @@ from typing import Any
 from fedward.dashboard.series import every_nth, last_round, rounds_of, series_of
 from fedward.ends import ENDS, JobState, worded
 from fedward.metrics import queries
+from fedward.metrics.job_state import state_of, turns
 from fedward.metrics.queries import Job, Note, Seat, Site
 from fedward.metrics.store import DAY_S, Store
 from fedward.validation.comparison.sites import RECENT_S, SiteComparison, SiteValue, compare_sites
@@ -31,9 +32,7 @@ def federation(store: Store | None, *, now: float) -> Json:
         with store.turn() as connection:
             sites = [_site(site, now) for site in queries.sites(connection)]
             worst = queries.worst(connection)
-            jobs = [
-                _job(job, queries.state_of(connection, job), worst.get(job.key)) for job in queries.jobs(connection)
-            ]
+            jobs = [_job(job, state_of(connection, job), worst.get(job.key)) for job in queries.jobs(connection)]
     return {"now": now, "stale_after_s": STALE_AFTER_S, "sites": sites, "jobs": jobs}
 
 
@@ -46,7 +45,7 @@ def one_job(store: Store | None, job_id: str, *, now: float) -> Json | None:
         if job is None:
             return None
         (cursor,) = connection.execute("SELECT cursor FROM clock").fetchone()
-        seats, state = queries.seats(connection, job=job.key), queries.state_of(connection, job)
+        seats, state = queries.seats(connection, job=job.key), state_of(connection, job)
         return {
             "now": now,
             "cursor": cursor,
@@ -59,7 +58,7 @@ def one_job(store: Store | None, job_id: str, *, now: float) -> Json | None:
                 for note in queries.notes(connection, job=job.key, kind="dropped")
             ],
             "pooled": _pooled(job),
-            "turns": [_turn(note) for note in queries.turns(connection, job=job.key)],
+            "turns": [_turn(note) for note in turns(connection, job=job.key)],
         }
 
 
@@ -76,7 +75,7 @@ def one_site(store: Store | None, name: str, *, now: float) -> Json | None:
         return {
             "now": now,
             "site": _site(site, now),
-            "jobs": [_seat_of_a_site(job, queries.state_of(connection, job), seats[job.key]) for job in jobs],
+            "jobs": [_seat_of_a_site(job, state_of(connection, job), seats[job.key]) for job in jobs],
         }
 
 

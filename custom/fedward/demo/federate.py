@@ -11,6 +11,7 @@ from typing import Any
 
 from fedward.demo.hospitals import DemoHospital
 from fedward.demo.keys import share_key
+from fedward.ends import end_of
 from fedward.errors import FederationError, JobError
 from fedward.flare.admin_session import Console, console
 from fedward.flare.export import export_job
@@ -18,12 +19,12 @@ from fedward.flare.job_context import SITE_FILE
 from fedward.flare.kits.central import Kits, provision
 from fedward.flare.local_federation import LocalFederation
 from fedward.metrics.events import EVENTS_FILE, EventReader
+from fedward.reporting.data.ending import state_of
 from fedward.settings import FederationSpec, Hospital, JobSpec, Person, Scheme, Server
 from fedward.weights import MODEL_FILE
 
 NAME, HOST, LEAD = "demo", "localhost", "lead@demo.org"
 CONNECT_S = 60.0
-COMPLETED = "FINISHED:COMPLETED"
 
 OnEvent = Callable[[str | None, dict[str, Any]], None]
 """Called with the site (None: the server) and each event as it happens."""
@@ -152,10 +153,10 @@ def _outcome(result: Path, kits: Kits, job_id: str, status: str, follower: _Foll
     events = tuple(EventReader(result / EVENTS_FILE))
     for event in events[len(follower.seen) :]:
         follower.note(event)
-    if status != COMPLETED:
-        failed = [event["reason"] for event in events if event["event"] == "failed"]
-        reason = failed[-1] if failed else f"job failed; read log.txt and the sites' logs below {kits.folder}"
-        raise JobError(f"{reason} ({status})")
+    started = next((event for event in events if event["event"] == "started"), None)
+    end = end_of(status, None if started is None else state_of(events, asked=started["rounds"]))
+    if not end.success:
+        raise JobError(end.words, remedy=f"read log.txt and the sites' logs below {kits.folder}")
     from fedward.flare.site.own_files import LOCAL_ONLY_FILE
 
     local = {site: kit / job_id / LOCAL_ONLY_FILE for site, kit in kits.sites.items()}

@@ -6,28 +6,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
-from fedward.ends import JobState, State, missing_sites, not_covered, why_resumed
 from fedward.measures import Measure, measure_of
-from fedward.metrics.values import whole, word
 
 _NEWEST_NOTES = 50
-TURNS = ("uncovered", "resumed", "paused", "unpaused", "returned", "aborted")
-"""Kinds of events, stored whole, that change how a job stands."""
-_SAID_BY: dict[str, tuple[str, ...]] = {
-    "running": (),
-    "resuming": ("resumed",),
-    "paused": ("paused",),
-    "finished": (),
-    "aborted": ("aborted",),
-    "failed": ("uncovered", "resumed"),
-}
-"""State -> kinds of which the newest says more about it; a failure has its own reason after a resumption."""
 
 
 class Job(NamedTuple):
-    """Job; ``key`` is the store's own. Times in seconds since the epoch. ``state_of`` words its state and reason.
+    """Job; ``key`` is the store's own. Times in seconds since the epoch. ``job_state`` has more of its state.
 
     ``missing``: site -> reason, for a finished job; None for others, and for jobs of an older release.
     """
@@ -246,53 +233,6 @@ def notes(connection: sqlite3.Connection, *, job: int, kind: str) -> list[Note]:
         (job, kind, _NEWEST_NOTES),
     )
     return [Note(site, at, kind, json.loads(body)) for site, at, kind, body in rows]
-
-
-def turns(connection: sqlite3.Connection, *, job: int) -> list[Note]:
-    """Return the newest fifty events of a job that changed its state, or brought a site back, oldest first."""
-    rows = connection.execute(
-        "SELECT sites.site, at, kind, body FROM notes LEFT JOIN sites ON sites.key = notes.site "
-        f"WHERE job = ? AND kind IN ({', '.join('?' * len(TURNS))}) ORDER BY number DESC LIMIT ?",
-        (job, *TURNS, _NEWEST_NOTES),
-    )
-    return [Note(site, at, kind, json.loads(body)) for site, at, kind, body in rows][::-1]
-
-
-def last_counted(connection: sqlite3.Connection, *, job: int) -> dict[str, int]:
-    """Return site -> last round, from 0, in which its update counted; only sites that have one."""
-    rows = connection.execute(
-        "SELECT sites.site, max(round) FROM parts JOIN sites ON sites.key = parts.site "
-        "WHERE job = ? AND outcome = 'accepted' GROUP BY sites.site",
-        (job,),
-    )
-    return {site: int(number) for site, number in rows}
-
-
-def state_of(connection: sqlite3.Connection, job: Job) -> JobState:
-    """Return how a job stands, for ``fedward.ends``."""
-    kinds = _SAID_BY.get(job.state, ())
-    notes = turns(connection, job=job.key) if kinds else []
-    last = next((note for note in reversed(notes) if note.kind in kinds), None)
-    body = {} if last is None else last.body
-    uncovered = last is not None and last.kind == "uncovered"
-    reason = {
-        "aborted": word(body.get("reason")),
-        "resuming": why_resumed(body.get("by")),
-        "paused": job.reason,
-        "failed": not_covered(whole(body.get("round")), str(word(body.get("reason")))) if uncovered else job.reason,
-    }
-    return JobState(
-        state=cast(State, job.state),
-        rounds_done=job.rounds_done,
-        rounds_asked=job.rounds_asked,
-        reason=reason.get(job.state),
-        by=(word(body.get("by")) or job.reason) if job.state == "aborted" else None,
-        attempt=whole(body.get("attempt")) if job.state == "resuming" else None,
-        uncovered=uncovered,
-        missing=missing_sites(job.missing, last_counted=last_counted(connection, job=job.key), rounds=job.rounds_done)
-        if job.missing
-        else (),
-    )
 
 
 def _job(row: tuple[Any, ...]) -> Job:

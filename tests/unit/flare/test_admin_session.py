@@ -8,7 +8,16 @@ from typing import Any
 
 import pytest
 from nvflare.apis.fl_exception import FLCommunicationError
-from nvflare.fuel.flare_api.api_spec import InternalError, JobNotDone, JobNotFound, NoConnection, NoReply
+from nvflare.fuel.flare_api.api_spec import (
+    AuthenticationError,
+    InternalError,
+    JobNotDone,
+    JobNotFound,
+    NoConnection,
+    NoReply,
+    SessionClosed,
+    SessionExpired,
+)
 
 from fedward.errors import FederationError
 from fedward.flare import admin_session
@@ -130,3 +139,45 @@ def test_whatever_flare_raises_over_a_download_is_one_line(error: Exception, tmp
     if type(error) not in map(type, SILENT):
         with pytest.raises(FederationError):
             Console(SimpleNamespace(get_job_status=raises)).wait(ID, each=lambda: None)
+
+
+def serving(*answers: Any) -> SimpleNamespace:
+    """A session whose server answers in turn to the question for a job's meta, and counts its closings."""
+    left, closed = iter(answers), []
+
+    def meta(job_id: str) -> dict[str, Any]:
+        answer = next(left)
+        if isinstance(answer, Exception):
+            raise answer
+        return {"status": answer}
+
+    return SimpleNamespace(get_job_meta=meta, close=lambda: closed.append(1), closed=closed)
+
+
+@pytest.mark.parametrize("gone", [SessionClosed("x"), SessionExpired("x"), AuthenticationError("x")])
+def test_a_server_that_was_started_again_is_signed_in_to_again(gone: Exception) -> None:
+    old, new = serving("RUNNING", *SILENT, gone, gone), serving("SUBMITTED", "RUNNING")
+    doors: list[Any] = [NoConnection("it starts"), AuthenticationError("not yet"), new]
+
+    def again() -> Any:
+        door = doors.pop(0)
+        if isinstance(door, Exception):
+            raise door
+        return door
+
+    console = Console(old, again=again)
+    seen = [console.standing(ID) for _ in range(6)]
+    assert [None if one is None else one.flare for one in seen] == ["RUNNING", None, None, None, None, None]
+    old.get_job_meta = serving(gone).get_job_meta
+    seen = [console.standing(ID) for _ in range(3)]
+    assert [None if one is None else one.flare for one in seen] == [None, "SUBMITTED", "RUNNING"]
+    assert (old.closed, new.closed) == ([1], [])
+    console.close()
+    assert new.closed == [1]
+
+
+def test_a_session_that_cannot_be_opened_again_is_an_error() -> None:
+    with pytest.raises(FederationError):
+        Console(serving(SessionClosed("x"))).standing(ID)
+    with pytest.raises(FederationError, match="no such job"):
+        Console(serving(JobNotFound("x"))).standing(ID)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -25,12 +26,19 @@ INTERRUPTED = 130
 
 @contextmanager
 def signed_in(kit: Path, study: str | None) -> Iterator[tuple[Console, TextIO]]:
-    """Sign in with a kit; yield the session, and the stdout that FLARE's own lines are kept off."""
+    """Sign in with a kit; yield the session, and the stdout that FLARE's own lines are kept off.
+
+    FLARE's log is not shown: while a server is away it has two lines a second.
+    """
     from fedward.flare.admin_session import console
 
-    stdout = sys.stdout
-    with redirect_stdout(sys.stderr), console(kit, study=study) as session:
-        yield session, stdout
+    stdout, root, unseen = sys.stdout, logging.getLogger(), logging.NullHandler()
+    root.addHandler(unseen)  # with no handler at all Python prints warnings on stderr
+    try:
+        with redirect_stdout(sys.stderr), console(kit, study=study) as session:
+            yield session, stdout
+    finally:
+        root.removeHandler(unseen)
 
 
 def follow_to_end(

@@ -21,6 +21,7 @@ from fedward.ends import STATES, JobState, Missing
 from fedward.errors import StoreError
 from fedward.flare.refusal import one_line
 from fedward.metrics import queries
+from fedward.metrics.job_state import state_of
 from fedward.metrics.store import Store
 from fedward.metrics.values import whole
 
@@ -79,7 +80,7 @@ def recorded(path: Path, job_id: str) -> Json:
     try:
         with Store.open(path) as store, store.turn() as connection:
             job = queries.job(connection, job_id)
-            state = None if job is None else _plain(queries.state_of(connection, job))
+            state = None if job is None else _plain(state_of(connection, job))
             return {"job": state, "sites": [one.site for one in queries.sites(connection)][:MOST_SITES]}
     except StoreError as error:
         _log.warning("how a job stands cannot be told: %s", error)

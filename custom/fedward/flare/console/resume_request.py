@@ -18,6 +18,7 @@ from fedward.ends import JobState, worded
 from fedward.errors import FederationError, JobError
 from fedward.files import write_atomic
 from fedward.metrics import queries
+from fedward.metrics.job_state import state_of
 from fedward.metrics.store import STORE_FILE, Store
 
 CHECKPOINTS, REQUEST_FILE = "checkpoints", "resume"
@@ -108,4 +109,4 @@ def _known(kit: Path, job_id: str) -> tuple[str, JobState]:
         job = queries.job(connection, job_id)
         if job is None:
             raise JobError("server has no record of the job", value=job_id, remedy=remedy)
-        return job.name or job_id, queries.state_of(connection, job)
+        return job.name or job_id, state_of(connection, job)

@@ -45,7 +45,7 @@ def participation_chart(report: Report, *, measure: str, width: int) -> str:
                 parts += _cell(part.outcome == "accepted", title, left + column * cell, top, cell)
         spoken.append(f"{one.site}: {len(one.rounds)} of {len(ledger)} rounds counted, {len(one.missed)} missed")
     height = row * len(report.participation) + 22
-    parts += _breaks(report, left=left, cell=cell, height=height - 20)
+    parts = _breaks(report, left=left, cell=cell, height=height - 20) + parts  # below the squares and words
     step = max(1, ceil(28 / cell), ceil(len(ledger) / 12))
     if cell * len(ledger) + 48 < width - left:
         parts.append(text("tick", left + cell * len(ledger) + 6, height - 6, "round"))

@@ -31,7 +31,7 @@ class Interruption:
     Attributes:
         kind: a process of the server went on from the last whole round, the server paused, or a site came back.
         at: seconds since the epoch.
-        after: number of rounds that counted before it.
+        after: number of rounds that counted before it; for a return, of rounds before the one that was answered.
         until: end of a pause in seconds since the epoch; None: not a pause, or it did not end.
         site: site that came back.
         reason: reason, as told; None if there is none.
@@ -100,7 +100,7 @@ def interruptions_of(events: Sequence[Event]) -> tuple[Interruption, ...]:
         elif kind == "paused":
             found.append(Interruption(kind=kind, at=event["at"], after=len(done), reason=event.get("reason")))
         elif kind == "returned":
-            found.append(Interruption(kind=kind, at=event["at"], after=len(done), site=event["site"]))
+            found.append(Interruption(kind=kind, at=event["at"], after=event["round"], site=event["site"]))
         elif kind == "unpaused":
             found = _unpaused(found, event["at"])
     return tuple(found)
@@ -111,7 +111,7 @@ def interruption_words(one: Interruption) -> str:
     place = f"after round {one.after}" if one.after else "before the first round"
     why = f": {one.reason}" if one.reason else ""
     if one.kind == "returned":
-        return f"{one.site} answered again {place}"
+        return f"{one.site} answered again in round {one.after + 1}"
     if one.kind == "resumed":
         return f"the server was resumed {place}{why}"
     lasted = "and it never went on" if one.until is None else f"for {one.until - one.at:.0f} s"

@@ -103,6 +103,8 @@ def test_every_view_of_a_report_tells_the_same_end(events: Events, state: str, w
     assert told["missing"] == {one.site: one.reason for one in made.coverage.missing}
     page = render(made)
     first = page[page.index('id="part"') :][:400]
+    look = "partly" if made.coverage.missing else "met" if state == "finished" else "unmet"
+    assert f'class="verdict {look}"' in first
     assert words[0].upper() + words[1:].replace("'", "&#39;") in first
     console = Console(width=100, record=True)
     show_participation(made, console)
@@ -118,7 +120,7 @@ def test_what_interrupted_the_job_is_in_the_page_the_grid_and_the_terminal() -> 
     made = report(events)
     lines = [
         "the server was resumed after round 4: the job's process at the server was gone",
-        "birch-clinic answered again after round 4",
+        "birch-clinic answered again in round 5",
         "the server paused after round 4, for 0 s: the server's disk is full",
     ]
     console = Console(width=120, record=True)

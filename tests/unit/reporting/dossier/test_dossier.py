@@ -18,6 +18,7 @@ from fedward.reporting.dossier.dossier import NOT_SAID, Dossier, dossier_of, fin
 from fedward.reporting.dossier.page import HTML_FILE, JSON_FILE, write_dossier
 from fedward.weights import MODEL_FILE
 from tests.support.report_events import SITES, made_events, made_job
+from tests.unit.reporting.data.test_ending import without_elm
 
 
 @pytest.fixture
@@ -103,3 +104,9 @@ def test_hostile_text_is_escaped(dossier: Dossier, tmp_path: Path) -> None:
     spoilt = replace(dossier, intended_use=bad, members=members, declined={bad: bad}, limits=(bad,), verdict=bad)
     page, _ = write_dossier(tmp_path, replace(spoilt, versions={bad: bad}, job=replace(dossier.job, name=bad)))
     assert "<script" not in page.read_text()
+
+
+def test_a_model_whose_training_a_hospital_left_says_so(model: Path) -> None:
+    made = dossier_of(report_of(made_job(), without_elm(5)), model)
+    assert made.fit and made.verdict.startswith("success with 1 site missing at the end")
+    assert any(line.startswith("Missing at the end of its training: elm") for line in made.limits)

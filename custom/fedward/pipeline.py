@@ -90,7 +90,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("visible",),
     ("ends", "errors", "files", "hosts", "measures", "pipeline", "structures"),
     ("dicom", "metrics", "screen", "settings", "weights"),
-    ("aggregation", "dataset", "encryption"),
+    ("aggregation", "dataset", "encryption", "transport"),
     ("indexing", "privacy", "provisioning"),
     ("audit", "upkeep", "validation"),
     ("dashboard", "reporting", "training"),

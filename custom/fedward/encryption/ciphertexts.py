@@ -42,6 +42,16 @@ class Form:
         return [min(self.slots, slots - start) for start in range(0, slots, self.slots)]
 
 
+def most_bytes(scheme: HomomorphicScheme, *, bits: int, length: int) -> int:
+    """Return an upper bound of the bytes of a message of ``length`` numbers.
+
+    A slot of BFV holds two numbers of 24 bits or one of 48, and a ciphertext has ``DEGREE`` slots; CKKS has one number
+    a slot and half as many slots.
+    """
+    each = DEGREE * (2 if bits <= 24 else 1) if scheme == "bfv" else DEGREE // 2
+    return -(-length // each) * (_MOST_BYTES + _PREFIX)
+
+
 def frame(ciphertexts: Iterable[bytes]) -> bytes:
     """Return the bytes of a message."""
     return b"".join(part for one in ciphertexts for part in (len(one).to_bytes(_PREFIX, "big"), one))

@@ -83,6 +83,20 @@ def check_bits(scheme: str, bits: int) -> None:
         raise EncryptionError(f"scheme {scheme} has no numbers of so many bits", value=bits, remedy=f"use {names}")
 
 
+def largest_bytes(scheme: Scheme, *, bits: int, length: int) -> int:
+    """Return the bytes of the largest message of ``length`` numbers, without its header: exact for aes-ctr.
+
+    Raises:
+        EncryptionError: the scheme is unknown or has no such bits.
+    """
+    check_bits(scheme, bits)
+    if scheme == "aes-ctr":
+        return len(accumulator(scheme, length=1, bits=bits).payload()) * length
+    from fedward.encryption.ciphertexts import most_bytes
+
+    return most_bytes(scheme, bits=bits, length=length)
+
+
 def cipher(key: FederationKey) -> Cipher:
     """Return the hospital's side of the key's scheme.
 

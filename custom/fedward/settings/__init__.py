@@ -9,6 +9,7 @@ from fedward.settings.pacs import Pacs
 from fedward.settings.privacy import CohortPrivacy, Disclosure, DpSgd, JobPrivacy, UpdateProtection
 from fedward.settings.read import JOB_FILE, parse, plain, read_federation, read_job, read_retention, read_site
 from fedward.settings.site import Admission, CohortPolicy, SitePolicy
+from fedward.settings.transport import Transport
 from fedward.settings.upkeep import Retention
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "SitePolicy",
     "Training",
     "Transforms",
+    "Transport",
     "UpdateProtection",
     "parse",
     "plain",

@@ -12,6 +12,7 @@ from fedward.settings.encryption import JobEncryption
 from fedward.settings.label_words import missing_words
 from fedward.settings.names import Name, SiteId
 from fedward.settings.privacy import JobPrivacy
+from fedward.settings.transport import Transport
 from fedward.structures import structure_key
 
 
@@ -202,6 +203,9 @@ class JobSpec(Settings):
     encryption: JobEncryption | None = Field(
         default=None, description="Without it every update leaves unencrypted, and the server can read it."
     )
+    transport: Transport | None = Field(
+        default=None, description="Slowest line that the job is planned for; without it FLARE's own time-outs hold."
+    )
 
     @model_validator(mode="after")
     def _task_fits_data(self) -> Self:
@@ -223,6 +227,16 @@ class JobSpec(Settings):
             raise ValueError("data.classes goes with target multiclass, and only with it")
         if data.target == "multiclass" and len(data.classes) < 3:
             raise ValueError("target multiclass needs three data.classes or more")
+        return self
+
+    @model_validator(mode="after")
+    def _round_fits_line(self) -> Self:
+        line, limit = self.transport, self.federation.round_timeout_s
+        if line is not None and 2 * line.transfer_s > limit:
+            raise ValueError(
+                f"at {line.mbit_s:g} Mbit/s a message of {line.message_mb:g} MB takes {line.transfer_s:.0f} s, and a "
+                f"round has two; federation.round_timeout_s is {limit:g}"
+            )
         return self
 
     @property

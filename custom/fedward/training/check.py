@@ -15,7 +15,7 @@ from fedward.privacy.policy.linter import faults
 from fedward.settings import JobSpec
 from fedward.training.dp_sgd.network_check import check_private
 from fedward.training.losses import build_loss, example_truth
-from fedward.training.networks import build_network, predict
+from fedward.training.networks import build_network, initial_weights, predict
 
 
 def require_sound(job: JobSpec) -> None:
@@ -45,7 +45,7 @@ def check_job(job: JobSpec) -> list[str]:
     parts: list[Callable[[JobSpec], object]] = [_prepare, _augment, build_network, build_loss]
     for part in parts:
         found += _fault(part, job)
-    return found or _fault(_whole, job) or _fault(check_private, job)
+    return found or _fault(_transport, job) or _fault(_whole, job) or _fault(check_private, job)
 
 
 def _fault(part: Callable[[JobSpec], object], job: JobSpec) -> list[str]:
@@ -73,6 +73,19 @@ def _whole(job: JobSpec) -> None:
     except Exception as error:  # noqa: BLE001 - a loss raises many kinds for arguments that do not fit
         what = f"loss {job.training.loss.name} fails, {_short(error)}"
         raise JobError(what, where="training.loss.args", remedy="correct the loss's arguments") from None
+
+
+def _transport(job: JobSpec) -> None:
+    """Refuse a ``[transport]`` whose largest message is smaller than the model."""
+    if job.transport is None:
+        return
+    numbers = sum(array.size for array in initial_weights(job).values())
+    precise = job.encryption is not None and job.encryption.precision == "precise"
+    needed = numbers * (8 if precise else 4) / 1e6  # 4 bytes in the clear, and at least as many encrypted
+    if job.transport.message_mb < needed:
+        remedy = "run `fedward job plan JOB --mbit-s …` again and take its table"
+        what = f"is smaller than the model, {needed:.3g} MB"
+        raise JobError(what, where="transport.message_mb", value=job.transport.message_mb, remedy=remedy)
 
 
 def _prepare(job: JobSpec) -> None:

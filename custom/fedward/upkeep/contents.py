@@ -31,8 +31,9 @@ QUIET_S = 3600.0
 STORED = "storage/jobs"
 _OF_JOBS = ("", "checkpoints", STORED, "storage/snapshots")
 """Folders of the kit that have a folder for each job."""
-_TURNED = re.compile(r"(?:log|log_fl|error_log|audit|console)\.(?:txt|json|log|jsonl)\.\d{1,4}")
-"""Names of logs as ``logging.handlers.RotatingFileHandler`` turns them over; the one being written has no number."""
+_TURNED = re.compile(r"(?:log|log_fl|error_log)\.(?:txt|json)\.\d{1,4}")
+"""Names of FLARE's logs as ``logging.handlers.RotatingFileHandler`` turns them over; the one being written has no
+number. An audit log is none of them: its entries are chained, and it removes its own old files."""
 _TRANSFER = "transfer"
 _ENDED = "FINISHED"
 _META = "meta"
@@ -62,11 +63,8 @@ def contents(
     outside = {path.resolve(): name for path, name in (untouchable or {}).items()}
     units: list[Unit] = []
     for job_id, paths in sorted(_jobs(kit).items()):
-        reason = (
-            kept(job_id)
-            or _in_store(kit, job_id)
-            or ("a process of it runs" if any(job_id in line for line in running) else None)
-        )
+        runs = any(job_id in line for line in running)
+        reason = "a process of it runs" if runs else kept(job_id) or _in_store(kit, job_id)
         units.append(_unit(kit, job_id, "job", paths, reason=reason, outside=outside, now=now))
     for path in _logs(kit):
         units.append(_unit(kit, path, "log", (path,), reason=None, outside=outside, now=None))

@@ -71,10 +71,28 @@ def with_own_components(path: str, new: bytes, *, old: bytes | None, stock: Sequ
         return new
     content = json.loads(new)
     try:
-        chosen = site_components(json.loads(old), defaults=[content, *stock])
+        before = json.loads(old)
+        chosen = site_components(before, defaults=[content, *stock])
+        merged = with_components(content, chosen) if chosen else content
+        if _same(before, merged):
+            return old
     except (ValueError, LookupError, TypeError, AttributeError):
         return new  # the old content is no kit's; its hash says so too
-    return (json.dumps(with_components(content, chosen), indent=2) + "\n").encode() if chosen else new
+    return (json.dumps(merged, indent=2) + "\n").encode() if chosen else new
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """True if two contents of ``resources.json`` say the same: of the components only the first has a place."""
+
+    def form(content: Mapping[str, Any]) -> tuple[Any, Any, list[str]]:
+        components = content["components"]
+        return (
+            {**content, "components": []},
+            components[:1],
+            sorted(json.dumps(one, sort_keys=True) for one in components),
+        )
+
+    return form(one) == form(other)
 
 
 def _is_resources(path: str) -> bool:

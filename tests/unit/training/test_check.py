@@ -56,3 +56,10 @@ def test_faults(sections: dict, says: list[str], tiny_job: JobSpec) -> None:
     assert len(faults) == len(says), faults
     for fault, part in zip(faults, says, strict=True):
         assert part in fault and "; " in fault and "\n" not in fault
+
+
+@pytest.mark.parametrize(("message_mb", "says"), [(0.001, "is smaller than the model"), (1.0, None)])
+def test_a_line_is_planned_for_this_model(message_mb: float, says: str | None, tiny_job: JobSpec) -> None:
+    content = plain(tiny_job) | {"transport": {"mbit_s": 8.0, "message_mb": message_mb}}
+    faults = check_job(parse(JobSpec, content, where="job.toml"))
+    assert [says in fault for fault in faults] == ([] if says is None else [True])

@@ -23,7 +23,7 @@ from fedward.upkeep import clean, removal
 from fedward.upkeep.clean import Cleaning, clean_server, clean_site
 from tests.conftest import OPEN_SITE_TOML
 from tests.support.command_line import typed
-from tests.support.ledger import FAST, count_steps, job
+from tests.support.ledger import FAST, count_steps, job, people
 
 DAY = 86_400.0
 NOW = 2_000_000_000.0
@@ -77,8 +77,8 @@ def site_toml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     key = load_key(path.parent / "site.key").secret
     ledger = Ledger.create(path.parent / "ledger.db", site="north", key=key)
     record = Record.open(path.parent / "ledger.db", site="north", key=key)
-    for job_id in (ENDED, OPEN):
-        ledger.charge(**job(job_id))
+    for job_id in (ENDED, OPEN, RUNS):
+        ledger.charge(**job(job_id, patients=people(int(job_id[-1]))))
         record.begin(job_id, job=HASH)
     ledger.close(ENDED)
     record.end(ENDED)
@@ -86,7 +86,7 @@ def site_toml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         put(kit / job_id / "app" / "log.txt", days=90)
         put(kit / "checkpoints" / job_id / "state", days=90)
     put(kit / FRESH / "log.txt", days=0)
-    for name in ("log.txt", "log.txt.1", "audit.log", "notes.txt.1"):
+    for name in ("log.txt", "log.txt.1", "audit.log", "audit.log.1", "audit-000000000001.jsonl", "notes.txt.1"):
         put(kit / name, days=90)
     put(kit / "transfer" / "old.zip", days=90)
     put(kit / "chest" / "one.dcm", days=900)
@@ -104,7 +104,8 @@ def test_only_what_is_of_ended_jobs_goes(site_toml: Path) -> None:
     kept = {unit.name: str(unit.kept) for unit in done.units if unit.kept}
     assert kept.keys() == {OPEN, RUNS, FRESH}
     assert "charge is open" in kept[OPEN] and f"--settle {OPEN}" in kept[OPEN]
-    assert "process" in kept[RUNS] and "last hour" in kept[FRESH]
+    assert "process" in kept[RUNS] and "settle" not in kept[RUNS], "nobody is told to settle what runs"
+    assert "last hour" in kept[FRESH]
     gone = {name for name in before if name not in tree(kit)}
     assert {name.split("/")[0] for name in gone} == {ENDED, "checkpoints", "log.txt.1", "transfer"}
     assert clean_site(site_toml, now=NOW).removals == (), "a second cleaning finds nothing"

@@ -159,6 +159,17 @@ def test_components_that_a_site_may_choose_stay(out: Path, file: Path) -> None:
     assert update_kit(kit, file).plan.done
 
 
+def test_components_in_another_order_are_left_as_they_are(out: Path, file: Path) -> None:
+    """A template's own components are at the end."""
+    kit = _kits(out)["elm"]
+    content = json.loads((kit / RESOURCES).read_text())
+    content["components"].append(content["components"].pop(1))
+    (kit / RESOURCES).write_text(json.dumps(content))
+    before = (kit / RESOURCES).read_bytes()
+    assert RESOURCES not in [change.path for change in update_kit(kit, file).plan.changes]
+    assert (kit / RESOURCES).read_bytes() == before
+
+
 def test_a_component_that_no_template_may_choose_is_an_edit(out: Path, file: Path) -> None:
     kit = _kits(out)["elm"]
     content = json.loads((kit / RESOURCES).read_text())

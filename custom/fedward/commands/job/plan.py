@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from pydantic import TypeAdapter, ValidationError
 from rich.table import Table
 
 from fedward.commands.job.options import JOB
+from fedward.commands.job.plan_transport import Asked, plain, planned, show
 from fedward.commands.output_format import FORMAT, Format
 from fedward.errors import JobError
 from fedward.privacy.budget_plan import SitePlan, plan_site, steps_a_round
 from fedward.privacy.policy.wording import how_updates_leave
 from fedward.screen import screen
-from fedward.settings import JobSpec, read_job
+from fedward.settings import JobSpec, Scheme, read_job
 
 _COLUMNS = ("site", "patients", "sampling rate", "noise multiplier", "steps", "ε", "at most ε", "δ")
 
@@ -25,15 +27,51 @@ _COLUMNS = ("site", "patients", "sampling rate", "noise multiplier", "steps", "�
 def plan(
     folder: Path = JOB,
     site: list[str] = typer.Option([], metavar="NAME=PATIENTS", help="A site and its training patients; repeatable."),
+    mbit_s: float | None = typer.Option(None, min=0.001, help="Mbit/s to the slowest hospital; plans its transfers."),
+    up_mbit_s: float | None = typer.Option(None, min=0.001, help="Mbit/s from it, where that is another figure."),
+    server_mbit_s: float | None = typer.Option(
+        None, min=0.001, help="Mbit/s of the server's line; all sites share it."
+    ),
+    round_trip_ms: float = typer.Option(0.0, min=0.0, help="Longest round trip to a hospital."),
+    stall_s: float = typer.Option(0.0, min=0.0, help="Longest pause of a line that the job shall survive."),
+    work_s: float | None = typer.Option(None, min=0.0, help="The slowest hospital's seconds of work in a round."),
+    measured: Path | None = typer.Option(None, metavar="RUN", help="Earlier run: what is not given follows from it."),
+    scheme: str = typer.Option("aes-ctr", help="Scheme of the federation's key, where the job is encrypted."),
     format: Format = FORMAT,
 ) -> None:
-    """Print each site's noise or ε for a job, without running it. A job gives ε or the noise; the other follows."""
+    """Print each site's noise or ε for a job, without running it. A job gives ε or the noise; the other follows. With a
+    line's speed, also the seconds of a round there and the time-outs that follow; exit code 1 where a round does not
+    fit."""
     job = read_job(folder)
-    sites, leave = _sites(site), how_updates_leave(job)
+    sites = _sites(site)
     _room(job, sites)
+    asked = Asked(
+        mbit_s=mbit_s,
+        up_mbit_s=up_mbit_s,
+        server_mbit_s=server_mbit_s,
+        round_trip_ms=round_trip_ms,
+        stall_s=stall_s,
+        work_s=work_s,
+        run=measured,
+        scheme=_scheme(scheme),
+    )
+    lines = planned(job, asked, sites=len(sites)) if asked.any else None
+    if lines is not None and not sites:
+        if format is Format.json:
+            typer.echo(json.dumps({"job": job.job.name, "transport": plain(lines)}, indent=2))
+        else:
+            show(lines)
+        return
+    _privacy(job, sites, format, {} if lines is None else {"transport": plain(lines)})
+    if lines is not None and format is Format.text:
+        show(lines)
+
+
+def _privacy(job: JobSpec, sites: dict[str, int], format: Format, more: dict[str, Any]) -> None:
+    leave = how_updates_leave(job)
     if job.privacy.mechanism == "none":
         if format is Format.json:
-            nothing = {"job": job.job.name, "mechanism": "none", "encryption": leave, "sites": []}
+            nothing = {"job": job.job.name, "mechanism": "none", "encryption": leave, "sites": [], **more}
             typer.echo(json.dumps(nothing, indent=2))
         else:
             typer.echo(f"{job.job.name}: no differential privacy, so no ε; privacy.mechanism is none")
@@ -51,11 +89,20 @@ def plan(
             "mechanism": job.privacy.mechanism,
             "encryption": leave,
             "sites": [_plain(plan) for plan in plans],
+            **more,
         }
         typer.echo(json.dumps(answer, indent=2, allow_nan=False))
     else:
         screen().print(_table(job.job.name, plans))
         typer.echo(leave)
+
+
+def _scheme(name: str) -> Scheme:
+    try:
+        return TypeAdapter[Scheme](Scheme).validate_python(name)
+    except ValidationError:
+        remedy = "choose aes-ctr, bfv or ckks"
+        raise JobError("is no scheme", where="--scheme", value=name, remedy=remedy) from None
 
 
 def _sites(given: list[str]) -> dict[str, int]:

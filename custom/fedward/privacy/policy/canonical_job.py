@@ -24,6 +24,7 @@ from fedward.privacy.policy.job_archive import Contents
 from fedward.privacy.policy.job_hash import job_hash
 from fedward.settings import JOB_FILE, JobSpec, SiteId, parse, plain
 from fedward.settings.base import Settings
+from fedward.transport.timeouts import flare_timeouts
 
 APP, CONFIG, META_FILE, STUDY_FILE = "app", "config", "meta.json", "study.json"
 SIGNATURE, CERTIFICATE = ".__nvfl_sig.json", ".__nvfl_submitter.crt"
@@ -78,7 +79,9 @@ def app_files(job: JobSpec, *, study: str | None = None) -> dict[str, bytes]:
     Args:
         study: FLARE study in which it is submitted; it is signed with the rest and names exactly this job.
     """
-    content = {"config_fed_server.json": _server(), "config_fed_client.json": _client(), JOB_FILE: plain(job)}
+    timeouts = flare_timeouts(job.transport)
+    server, client = {**_server(), **timeouts.server}, {**_client(), **timeouts.client}
+    content = {"config_fed_server.json": server, "config_fed_client.json": client, JOB_FILE: plain(job)}
     if study is not None:
         content[STUDY_FILE] = {"study": study, "job": job_hash(job)}
     return {f"{CONFIG}/{name}": _text(one) for name, one in content.items()}

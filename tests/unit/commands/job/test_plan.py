@@ -161,3 +161,75 @@ def test_one_line_for_a_mistake(
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith(f"fedward: {said}") and len(err.splitlines()) == 1
+
+
+# the lines
+
+
+def test_a_line_that_is_too_slow_is_refused_in_one_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, str(folder), "--mbit-s", "0.5", "--work-s", "5") == 1
+    said = capsys.readouterr().err
+    assert "at 0.5 Mbit/s an update of" in said and "round_timeout_s = 60" in said and len(said.splitlines()) == 1
+
+
+def test_a_line_gives_the_table_for_the_job_and_the_table_is_taken(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (str(folder), "--mbit-s", "100", "--work-s", "5", "--round-trip-ms", "300")
+    assert run(monkeypatch, *words) == 0
+    said = capsys.readouterr().out
+    table = said.split("in job.toml:\n\n")[1].split("\n\n")[0]
+    assert table.startswith("[transport]\nmbit_s = 100\n")
+    (folder / "job.toml").write_text(JOB + DP_SGD + table)
+    assert run(monkeypatch, *words) == 0
+    assert run(monkeypatch, str(folder), "--mbit-s", "50", "--work-s", "5") == 1
+    assert "write mbit_s = 50" in capsys.readouterr().err
+
+
+def test_with_sites_both_plans_are_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (str(folder), "--mbit-s", "100", "--work-s", "5", "--site", "north=80")
+    assert run(monkeypatch, *words, "--format", "json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["sites"][0]["site"] == "north" and said["transport"]["client"]["get_task_timeout"] == 300.0
+    assert run(monkeypatch, *words) == 0
+    said = capsys.readouterr().out
+    assert "north" in said and "a round at the slowest hospital" in said
+
+
+def test_an_earlier_run_gives_what_is_not_said(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = {"event": "answered", "task": "round", "site": "far", "seconds": 11.0, "metrics": {"train_s": 3.0}}
+    (folder / "events.jsonl").write_text(json.dumps({**answer, "sent_bytes": 10**8, "received_bytes": 10**8}) + "\n")
+    assert run(monkeypatch, str(folder), "--measured", str(folder), "--format", "json") == 0
+    said = json.loads(capsys.readouterr().out)["transport"]
+    assert (said["transport"]["mbit_s"], said["work_s"]) == (200.0, 3.0)
+    (folder / "events.jsonl").write_text("no json\n")
+    assert run(monkeypatch, str(folder), "--measured", str(folder)) == 1
+    assert run(monkeypatch, str(folder), "--measured", str(folder / "absent")) == 1
+    assert run(monkeypatch, str(folder), "--mbit-s", "8") == 1
+    assert "--work-s" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("scheme", "least", "most"), [("aes-ctr", 4.0, 4.2), ("bfv", 7.0, 9.0), ("ckks", 14.0, 36.0)])
+def test_an_encrypted_job_is_planned_with_the_bytes_of_its_scheme(
+    folder: Path,
+    scheme: str,
+    least: float,
+    most: float,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Bytes a parameter; docs/encryption.md has the measured ones."""
+    words = (str(folder), "--mbit-s", "10000", "--work-s", "5", "--format", "json")
+    assert run(monkeypatch, *words) == 0
+    clear = json.loads(capsys.readouterr().out)["transport"]["transport"]["message_mb"]
+    (folder / "job.toml").write_text(f"{JOB}{DP_SGD}\n[encryption]\n")
+    assert run(monkeypatch, *words, "--scheme", scheme) == 0
+    sealed = json.loads(capsys.readouterr().out)["transport"]["transport"]["message_mb"]
+    assert least <= sealed / clear * 4.0 <= most
+    assert run(monkeypatch, *words, "--scheme", "rot13") == 1

@@ -32,12 +32,15 @@ from fedward.flare.console import downloads
 from fedward.flare.refusal import one_line
 from fedward.privacy.policy.canonical_job import require_job
 from fedward.privacy.policy.job_archive import read_folder
+from fedward.provisioning.network.connectivity import Endpoint, reach
 from fedward.provisioning.participants import Kind
 from fedward.provisioning.validity import require_valid
 
 RESULT = "workspace"
 PATIENCE_S = 300.0
 """Longest time without an answer from the server while ``Console.wait`` waits for a job."""
+REACH_S = 10.0
+"""Seconds to find why a sign-in got no answer."""
 _SILENCE = (NoConnection, NoReply, FLCommunicationError)
 """Errors that FLARE raises where the server does not answer, or not in time."""
 _UNKNOWN_COMMAND = "Unknown command"
@@ -210,6 +213,15 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _OPEN = {RunStatus.SUBMITTED.value, RunStatus.APPROVED.value, RunStatus.DISPATCHED.value, RunStatus.RUNNING.value}
 
 
+def _unreached(kit: Path) -> FederationError:
+    """Return the step at which a connection fails, such as a certificate that the server's clock takes for invalid."""
+    try:
+        reach(Endpoint.of_person(kit), timeout_s=REACH_S)
+    except FederationError as error:
+        return error
+    return FederationError("server does not answer the sign-in", where=kit, remedy="check that it runs; try again")
+
+
 @contextmanager
 def console(kit: Path, *, timeout_s: float = 20.0, study: str | None = None) -> Iterator[Console]:
     """Sign in with a person's kit; the sign-in name is the kit folder's name.
@@ -230,9 +242,7 @@ def console(kit: Path, *, timeout_s: float = 20.0, study: str | None = None) -> 
     try:
         session = new_secure_session(kit.name, str(kit.resolve()), timeout=timeout_s, study=study or DEFAULT_STUDY)
     except _SILENCE:
-        raise FederationError(
-            "server cannot be reached", where=kit, remedy="check host, port and that it runs"
-        ) from None
+        raise _unreached(kit) from None
     except AuthenticationError as error:
         raise FederationError(f"server refuses the sign-in, {error}", where=kit) from None
     downloads.hold(session.api)

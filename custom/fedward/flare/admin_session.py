@@ -37,10 +37,13 @@ from fedward.flare.console.job_states import Standing, standing
 from fedward.flare.refusal import one_line
 from fedward.privacy.policy.canonical_job import require_job
 from fedward.privacy.policy.job_archive import read_folder
+from fedward.provisioning.network.connectivity import Endpoint, reach
 from fedward.provisioning.participants import Kind
 from fedward.provisioning.validity import require_valid
 
 RESULT = "workspace"
+REACH_S = 10.0
+"""Seconds to find why a sign-in got no answer."""
 _SILENCE = (NoConnection, NoReply, FLCommunicationError)
 """Errors that FLARE raises where the server does not answer, or not in time."""
 _SIGNED_OUT = (SessionClosed, SessionExpired, AuthenticationError)
@@ -249,6 +252,15 @@ def _asked(*, value: str | None = None, remedy: str = "try again", silence: bool
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
+def _unreached(kit: Path) -> FederationError:
+    """Return the step at which a connection fails, such as a certificate that the server's clock takes for invalid."""
+    try:
+        reach(Endpoint.of_person(kit), timeout_s=REACH_S)
+    except FederationError as error:
+        return error
+    return FederationError("server does not answer the sign-in", where=kit, remedy="check that it runs; try again")
+
+
 @contextmanager
 def console(kit: Path, *, timeout_s: float = 20.0, study: str | None = None) -> Iterator[Console]:
     """Sign in with a person's kit; the sign-in name is the kit folder's name.
@@ -275,9 +287,7 @@ def console(kit: Path, *, timeout_s: float = 20.0, study: str | None = None) -> 
     try:
         opened = Console(signed_in(), again=signed_in)
     except _SILENCE:
-        raise FederationError(
-            "server cannot be reached", where=kit, remedy="check host, port and that it runs"
-        ) from None
+        raise _unreached(kit) from None
     except AuthenticationError as error:
         raise FederationError(f"server refuses the sign-in, {error}", where=kit) from None
     try:

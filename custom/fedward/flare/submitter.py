@@ -21,6 +21,7 @@ from __future__ import annotations
 import json
 import tempfile
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
@@ -114,7 +115,7 @@ def require_signer(folder: Contents, root: Path) -> Signer:
         _lay_out(folder, Path(scratch))
         verified, signers = verify_folder_signature_and_get_signers(scratch, str(root))
     if verified is not True or signers != [(person.name, person.organisation or "", person.role)]:
-        raise JobError("job's signature does not hold", remedy=_SUBMIT)
+        raise _unverified(certificate, now=_now())
     if person.role not in SUBMITTERS:
         raise JobError("job is signed by one who may not submit jobs", remedy="let a lead or the operator submit it")
     return person
@@ -126,6 +127,22 @@ def signer_name(folder: Contents) -> str | None:
         return _person(folder.files.get(CERTIFICATE, b"")).name
     except JobError:
         return None
+
+
+def _unverified(certificate: bytes, *, now: datetime) -> JobError:
+    """Return why FLARE did not verify a signature; it takes none by a certificate that is not valid today."""
+    (found,) = load_pem_x509_certificates(certificate)
+    if now < found.not_valid_before_utc:
+        what = "submitter's certificate is not valid yet by the clock of this machine"
+        return JobError(what, remedy="set that machine's clock (timedatectl set-ntp true)")
+    if now > found.not_valid_after_utc:
+        remedy = "the submitter has it renewed and submits the job again; if it is not expired, that clock is ahead"
+        return JobError("submitter's certificate has expired by the clock of this machine", remedy=remedy)
+    return JobError("job's signature does not hold", remedy=_SUBMIT)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _person(certificate: bytes) -> Signer:

@@ -22,6 +22,8 @@ from fedward.metrics.schema import connect, make_store
 
 STORE_FILE = "metrics.db"
 DAY_S = 86_400.0
+FUTURE_S = 60.0
+"""Seconds ahead of the clock from which on a stored time is an error of a clock that was set back."""
 _OF_A_JOB = ("seats", "points", "rounds", "parts", "notes")
 
 
@@ -97,14 +99,19 @@ class Store:
         with self.turn(write=True) as connection:
             connection.execute("UPDATE jobs SET taken = ? WHERE id = ?", (lines, job_id))
 
-    def seen(self, sites: Iterable[SiteSeen]) -> None:
-        """Write the time of the last contact with each site; an older time never replaces a newer one."""
-        rows = [(one.site, one.last_seen, one.connected, one.certificate_until) for one in sites]
+    def seen(self, sites: Iterable[SiteSeen], *, now: float | None = None) -> None:
+        """Write the time of the last contact with each site; an older time never replaces a newer one.
+
+        A time in the future, from before the clock was set back, is replaced.
+        """
+        soon = (time.time() if now is None else now) + FUTURE_S
+        rows = [(one.site, one.last_seen, one.connected, one.certificate_until, soon) for one in sites]
         with self.turn(write=True) as connection:
             _tick(connection)
             connection.executemany(
                 "INSERT INTO sites (site, last_seen, connected, certificate_until) VALUES (?, ?, ?, ?) "
-                "ON CONFLICT (site) DO UPDATE SET last_seen = max(ifnull(last_seen, 0), excluded.last_seen), "
+                "ON CONFLICT (site) DO UPDATE SET last_seen = iif(ifnull(last_seen, 0) > ?, excluded.last_seen, "
+                "max(ifnull(last_seen, 0), excluded.last_seen)), "
                 "connected = excluded.connected, "
                 "certificate_until = ifnull(excluded.certificate_until, certificate_until)",
                 rows,

@@ -23,6 +23,9 @@ from fedward.provisioning.participants import Kind
 
 SOON_DAYS = 30
 """Days before a certificate's end from which on its holder is warned: at start, by doctor, dashboard and alert."""
+CLOCK_TOLERANCE = timedelta(minutes=5)
+"""Time by which a clock may be behind a new certificate's beginning: a hospital may start its kit a moment after the
+operator signed it, and both clocks differ. The doctor warns of more than a minute."""
 NOT_VALID = 78
 """Exit code of a process that refuses to start with such a certificate; no service manager should start it again."""
 ROOT = "rootCA.pem"
@@ -71,9 +74,9 @@ def dated(certificate: x509.Certificate, *, whose: str, where: Path, renewal: st
 
 
 def fault(certificate: KitCertificate, *, now: datetime) -> FederationError | None:
-    """Return why a certificate is not valid now; None if it is."""
+    """Return why a certificate is not valid now; None if it is, or begins within ``CLOCK_TOLERANCE``."""
     clock = f"clock of this machine {_minute(now)}"
-    if now < certificate.begins:
+    if now < certificate.begins - CLOCK_TOLERANCE:
         what = f"{certificate.whose} certificate is not valid yet"
         value = f"from {_minute(certificate.begins)} on; {clock}"
         return FederationError(what, where=certificate.where, value=value, remedy=CLOCK_REMEDY)

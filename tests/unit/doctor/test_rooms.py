@@ -68,8 +68,9 @@ def test_days_of_a_certificate(real: Path, days_before_the_end: float, level: st
 
 def test_a_certificate_that_is_yet_to_begin(real: Path) -> None:
     begins = case_of(real).certificate.not_valid_before_utc.timestamp()
-    found = list(certificates.certificate_days(case_of(real, now=lambda: begins - 60)))
+    found = list(certificates.certificate_days(case_of(real, now=lambda: begins - 600)))
     assert found[0].level == "fail" and "clock" in str(found[0].remedy)
+    assert "clock of this machine 20" in str(found[0].value)
 
 
 def test_an_authority_that_ends_is_found_too(real: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -74,15 +75,26 @@ def test_a_certificate_that_has_expired_is_said_before_anyone_is_called(
     assert "`fedward federation renew me@demo.org`" in str(caught.value)
 
 
+def persons_kit(folder: Path) -> Path:
+    """The files of a person's kit that a connection needs, to a port where nobody listens."""
+    kit = site_kit(folder / "kit", authority(), target="localhost:1")
+    files = {"ca_cert": "rootCA.pem", "client_cert": "client.crt", "client_key": "client.key"}
+    (kit / "startup" / "fed_admin.json").write_text(json.dumps({"admin": {**files, "host": "localhost", "port": 1}}))
+    return kit
+
+
 @pytest.mark.parametrize("error", SILENT)
 def test_so_is_a_sign_in(error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kit = site_kit(tmp_path / "kit", authority(), target="localhost:1")
+    kit = persons_kit(tmp_path)
 
     def silent(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr(admin_session, "new_secure_session", silent)
-    with pytest.raises(FederationError, match="cannot be reached"), console(kit):
+    with pytest.raises(FederationError, match="localhost:1: connection is refused"), console(kit):
+        pass
+    monkeypatch.setattr(admin_session, "reach", lambda endpoint, *, timeout_s: None)
+    with pytest.raises(FederationError, match="server does not answer the sign-in"), console(kit):
         pass
 
 

@@ -41,6 +41,9 @@ def kits(tmp_path_factory: pytest.TempPathFactory) -> Kits:
     return federation(tmp_path_factory.mktemp("kits"))
 
 
+DAY = timedelta(days=1)
+
+
 def a_job(seed: int = 7) -> JobSpec:
     content = tiny_job_content()
     content["job"]["seed"] = seed
@@ -231,10 +234,13 @@ def test_a_certificate_that_has_ended_signs_nothing(
 ) -> None:
     run, root = Run(tmp_path, kits), kits.sites["clinic"] / "startup" / "rootCA.pem"
     require_signer(read_folder(run.app), root)
-    for days in (-3650, 3650):
+    for days, why in ((-1, "is not valid yet by the clock"), (3650, "has expired by the clock"), (0, "does not hold")):
         then = datetime.now(UTC) + timedelta(days=days)
-        monkeypatch.setattr("nvflare.lighter.utils._utc_now", lambda then=then: then)
-        with pytest.raises(JobError, match="does not hold"):
+        monkeypatch.setattr(
+            "nvflare.lighter.utils._utc_now", lambda then=then, days=days: then - (days == 0) * 9999 * DAY
+        )
+        monkeypatch.setattr("fedward.flare.submitter._now", lambda then=then: then)
+        with pytest.raises(JobError, match=why):
             require_signer(read_folder(run.app), root)
 
 

@@ -192,12 +192,21 @@ def test_an_unknown_kind_is_kept_and_an_unreadable_event_changes_nothing(store: 
 
 
 def test_an_older_time_never_replaces_a_newer_one(store: Store) -> None:
-    store.seen([SiteSeen(site="north", last_seen=NOW, connected=True, certificate_until=NOW + DAY_S)])
-    store.seen([SiteSeen(site="north", last_seen=NOW - 5, connected=False, certificate_until=None)])
+    store.seen([SiteSeen(site="north", last_seen=NOW, connected=True, certificate_until=NOW + DAY_S)], now=NOW)
+    store.seen([SiteSeen(site="north", last_seen=NOW - 5, connected=False, certificate_until=None)], now=NOW)
     store.write("a", answered("north", at=NOW - 1))
     with store.turn() as connection:
         (site,) = queries.sites(connection)
     assert (site.last_seen, site.connected, site.certificate_until) == (NOW, 0, NOW + DAY_S)
+
+
+def test_a_time_from_before_the_clock_was_set_back_is_replaced(store: Store) -> None:
+    """Else a hospital that falls silent would look present until the clock has caught up, a day later."""
+    store.seen([SiteSeen(site="north", last_seen=NOW, connected=True, certificate_until=None)], now=NOW)
+    back = NOW - DAY_S
+    store.seen([SiteSeen(site="north", last_seen=back, connected=True, certificate_until=None)], now=back)
+    with store.turn() as connection:
+        assert queries.sites(connection)[0].last_seen == back
 
 
 def test_the_cursor_grows_and_says_which_jobs_changed(store: Store) -> None:

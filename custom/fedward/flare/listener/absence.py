@@ -41,7 +41,7 @@ def reason_of(row: Site, *, now: float) -> str | None:
     """Return the reason that a row tells: the certificate's end before the silence that follows from it."""
     if row.certificate_until is not None and row.certificate_until < now:
         return f"its certificate ended on {_utc(row.certificate_until):%Y-%m-%d}"
-    if row.last_seen is None or (row.connected != 0 and now - row.last_seen <= SILENT_S):
+    if row.last_seen is None or (row.connected != 0 and abs(now - row.last_seen) <= SILENT_S):
         return None
     last = _utc(row.last_seen)
     same_day = last.date() == _utc(now).date()

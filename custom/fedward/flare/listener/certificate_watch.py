@@ -49,7 +49,7 @@ def guard_process(kind: Kind, *, log: logging.Logger, arguments: Sequence[str] |
     kit, job = Path(_option(given, "-m", str(Path.cwd()))), _option(given, "-n", "")
     require_certificates(kit, kind, job=job)
     if not job:
-        watch = CertificateWatch(kit, kind, log=log.warning)
+        watch = CertificateWatch(kit, kind, log=log.warning, error=log.error)
         repeat(watch.look, every_s=CHECK_S, name="watch over certificates", log=log.warning)
 
 
@@ -81,12 +81,12 @@ class CertificateWatch:
 
     Args:
         kit, kind: of the site or the server; its process has just started, and has said what was due then.
-        log: writes to its log.
+        log, error: write to its log, and to its log of errors.
         now: clock.
     """
 
-    def __init__(self, kit: Path, kind: Kind, *, log: Log, now: Callable[[], datetime] = _now) -> None:
-        self._kit, self._kind, self._log, self._now = kit, kind, log, now
+    def __init__(self, kit: Path, kind: Kind, *, log: Log, error: Log, now: Callable[[], datetime] = _now) -> None:
+        self._kit, self._kind, self._log, self._error, self._now = kit, kind, log, error, now
         self._faulty, self._said_at = False, now()
 
     def look(self) -> None:
@@ -105,7 +105,7 @@ class CertificateWatch:
             return
         if changed or abs(now - self._said_at) >= AGAIN:
             self._said_at = now
-            self._log(line)
+            (self._error if faulty else self._log)(line)
 
 
 def _option(arguments: Sequence[str], name: str, default: str) -> str:

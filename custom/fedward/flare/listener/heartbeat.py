@@ -42,7 +42,7 @@ def sightings(
     for site, last in sorted(times.items()):
         certificate = certificates.get(site)
         until = None if certificate is None else certificate.not_valid_after_utc.timestamp()
-        there = site in heard and now - last <= SILENT_S
+        there = site in heard and abs(now - last) <= SILENT_S  # a clock that was set back makes last times late
         found.append(SiteSeen(site=site, last_seen=last, connected=there, certificate_until=until))
     return found
 

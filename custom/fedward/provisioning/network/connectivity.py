@@ -276,7 +276,7 @@ def _await_settings(secured: ssl.SSLSocket, endpoint: Endpoint) -> None:
         first = b""
     if not first:
         raise FederationError(
-            "server refuses this kit's certificate: expired, or not of its federation",
+            "server refuses this kit's certificate: not valid by the server's clock, or not of its federation",
             where=where,
-            remedy="ask the operator for a new kit",
+            remedy="ask the operator to look at the server's clock, and for a renewed kit",
         )

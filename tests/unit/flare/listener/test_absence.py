@@ -28,6 +28,7 @@ def row(*, last: float | None = 5.0, connected: int | None = 1, left: float | No
         (row(last=None, connected=None), None),
         (row(connected=None), None),
         (row(last=60.0), None),
+        (row(last=-10.0), None),
         (row(last=61.0), "not heard of since 14:28 UTC"),
         (row(last=27 * 60, connected=0), "not heard of since 14:03 UTC"),
         (row(connected=0), "not heard of since 14:29 UTC"),

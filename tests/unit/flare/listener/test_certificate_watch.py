@@ -83,7 +83,7 @@ class Clock:
 
 def test_a_running_process_says_each_change_once_and_again_each_day(kit: Path) -> None:
     clock, said = Clock(), list[str]()
-    watch = CertificateWatch(kit, Kind.site, log=said.append, now=clock)
+    watch = CertificateWatch(kit, Kind.site, log=said.append, error=said.append, now=clock)
 
     def looks(count: int, *, every: timedelta) -> list[str]:
         said.clear()
@@ -102,12 +102,12 @@ def test_a_running_process_says_each_change_once_and_again_each_day(kit: Path) -
 
 
 def test_a_clock_that_jumps_back_a_year_is_said(kit: Path) -> None:
-    clock, said = Clock(), list[str]()
-    watch = CertificateWatch(kit, Kind.site, log=said.append, now=clock)
+    clock, said, warned = Clock(), list[str](), list[str]()
+    watch = CertificateWatch(kit, Kind.site, log=warned.append, error=said.append, now=clock)
     clock.now -= 365 * DAY
     watch.look()
     watch.look()
-    assert len(said) == 1 and "not valid yet" in said[0]
+    assert len(said) == 1 and "not valid yet" in said[0] and not warned, "an error, not a warning"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ import stat
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from fedward.flare.listener.heartbeat import SILENT_S, SiteWatch, sightings
 from fedward.metrics.store import STORE_FILE, SiteSeen
 from tests.support.authority import authority
@@ -46,6 +48,15 @@ def test_who_has_gone_or_is_silent_is_not_connected_and_keeps_its_time() -> None
     assert second == [seen("city", NOW, connected=False), seen("north", NOW, connected=False)]
     back = sightings({"north": later}, {}, known=second, now=later)
     assert back == [seen("city", NOW, connected=False), seen("north", later, connected=True)]
+
+
+@pytest.mark.parametrize("day", [-86_400.0, 86_400.0])
+def test_a_clock_that_jumps_a_day_makes_a_silent_site_absent_and_the_next_heartbeat_present(day: float) -> None:
+    first = sightings({"north": NOW}, {}, known=[], now=NOW)
+    jumped = sightings({"north": NOW}, {}, known=first, now=NOW + day)
+    assert [one.connected for one in jumped] == [False]
+    later = sightings({"north": NOW + day + 9}, {}, known=jumped, now=NOW + day + 10)
+    assert [one.connected for one in later] == [True]
 
 
 def test_a_look_lands_in_the_store(tmp_path: Path) -> None:

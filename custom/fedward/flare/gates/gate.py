@@ -145,6 +145,8 @@ class GateState:
 
 _STATES: dict[tuple[str, str], GateState] = {}
 _LATCHED: dict[tuple[str, str], Sentence] = {}
+_REFUSED: dict[tuple[str, str], Sentence] = {}
+"""Reason why the task in progress was refused at the ingress gate; nothing else of that task leaves."""
 
 
 class Gate(Filter):  # type: ignore[misc]
@@ -165,6 +167,10 @@ class Gate(Filter):  # type: ignore[misc]
         """Return the reason why this job was refused before, at this gate or the other; None if it was not refused."""
         return self._reason or _LATCHED.get(_key(context))
 
+    def refused_task(self, context: FLContext) -> Sentence | None:
+        """Return the reason why the ingress gate refused the task in progress, and forget it; None if it did not."""
+        return _REFUSED.pop(_key(context), None)
+
     def public_sentence(self, error: Exception) -> Sentence:
         """Return the sentence on ``error`` that the server may know, after the title of this gate."""
         return Sentence(one_line(f"{self.title}: {public_reason(error)}"))
@@ -178,7 +184,7 @@ class Gate(Filter):  # type: ignore[misc]
         if not isinstance(error, LedgerIOError | RepeatError):
             return self.latch(error, context)
         try:
-            reason = self.public_sentence(error)
+            reason = _REFUSED[_key(context)] = self.public_sentence(error)
         except Exception as failed:  # noqa: BLE001 - fail closed on any error
             return self.latch(failed, context)
         with contextlib.suppress(Exception):

@@ -21,9 +21,11 @@ from fedward.flare.protocol import (
     Task,
     global_weights,
     refusal,
+    refuse,
     to_reply,
     to_shareable,
 )
+from fedward.flare.refusal import Code
 from fedward.flare.secagg_context import NONCE
 from fedward.privacy.budget_plan import repeated_rounds
 from fedward.privacy.ledger.runs import LEAVE
@@ -87,7 +89,8 @@ def test_beyond_the_count_the_task_is_refused_and_the_job_goes_on(tmp_path: Path
     if restarted:
         hospital.restart()
     assert "the rounds that this run may repeat are used up" in stopped(hospital.receive(number=0))
-    assert_refused(hospital.send(hospital.answer(hospital.update())), payload=hospital.update())
+    sent = hospital.send(refuse(Code.AT_DOOR))
+    assert_refused(sent, says="ingress gate: the rounds that this run may repeat are used up")
     assert hospital.record.entries()[: len(before)] == before and left(hospital) == [0, 0, 0]
 
 

@@ -221,6 +221,8 @@ class Broadcaster:
 
         with self._lock:
             sites = [site for site in sending.sites if not put.wait.has_answer(site)]
+        if not sites:
+            return
         sending.task = FlareTask(
             name=put.task.value, data=sending.data, before_task_sent_cb=sent, result_received_cb=received
         )

@@ -33,6 +33,7 @@ from nvflare.private.fed.server.job_runner import JobRunner
 
 from fedward.files import write_atomic
 from fedward.flare.console import resume_request
+from fedward.flare.listener.job_scheduler import schedule_again
 from fedward.flare.refusal import one_line
 from fedward.flare.repeating import repeat
 from fedward.flare.server.checkpoints.earlier import BY_PERSON
@@ -94,7 +95,7 @@ class Supervisor:
                 self._hold(job)
             for job in manager.get_jobs_by_status([RunStatus.DISPATCHED], context):
                 _log.warning(f"job {job.job_id} was being started when the server stopped; it is scheduled again")
-                manager.set_status(job.job_id, RunStatus.SUBMITTED, context)
+                schedule_again(manager, job.job_id, context)
         repeat(self.look, every_s=LOOK_S, name="supervisor", log=_log.warning)
 
     def heard(self, token: str, jobs: Collection[str]) -> None:
@@ -202,7 +203,7 @@ class Supervisor:
             status = "" if job is None else str(job.meta.get(JobMetaKey.STATUS.value))
             if status.startswith("FINISHED:") and status != RunStatus.FINISHED_COMPLETED.value:
                 write_atomic(self._kit / CHECKPOINTS / job_id / BY_PERSON, "{}\n", mode=0o600)
-                manager.set_status(job_id, RunStatus.SUBMITTED, context)
+                schedule_again(manager, job_id, context)
                 _log.warning(f"job {job_id} is resumed because a person asked for it")
             else:
                 _log.warning(f"job {job_id} is not resumed, it is {one_line(status) or 'unknown to FLARE'}")

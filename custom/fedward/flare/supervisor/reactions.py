@@ -55,13 +55,12 @@ from nvflare.private.fed.server.server_command_agent import ServerCommandAgent
 from nvflare.private.fed.server.server_commands import AbortCommand
 
 from fedward.errors import FederationError
+from fedward.transport.timeouts import IDLE_S
 
 LOOK_S = 0.2
 """Seconds between two looks of the server's job process for its own end."""
 LAST_S = 0.2
 """Seconds that a job's process waits before it ends."""
-IDLE_S = 10.0
-"""Seconds that a site's job process waits for the first byte, or for the next one, of the answer to a request of it."""
 REFRESH_S = 0.5
 """Least seconds between two questions of the server's job process about the participants."""
 

@@ -47,6 +47,8 @@ PATIENCE_S = 20.0
 """Seconds that a job waits, after the server is back, for those of its sites that were not heard yet."""
 UNHEARD_S = 30.0
 """Seconds after which a site that was asked to start a job must have reported it."""
+LAST_WORD_S = 10.0
+"""Seconds that FLARE waits, after a job's end, for the sites' processes to end."""
 FIRST_PAUSE_S = 1.0
 """Pause after a site's process has ended for good, before it is started again; each further pause is twice as long."""
 MOST_STARTS = 5
@@ -89,6 +91,8 @@ class Supervisor:
     def begin(self, server: Any) -> None:
         """Find the jobs that a dead server left, and supervise from now on. FLARE has started, and schedules next."""
         self._server = server
+        # FLARE waits 900 s for the last word of a site that is gone, and the word changes nothing here
+        server.engine.job_runner.client_outcome_wait_timeout = LAST_WORD_S
         with server.engine.new_context() as context:
             manager = server.engine.get_component(SystemComponents.JOB_MANAGER)
             for job in manager.get_jobs_by_status([RunStatus.RUNNING], context):
@@ -202,6 +206,7 @@ class Supervisor:
             job = manager.get_job(job_id, context)
             status = "" if job is None else str(job.meta.get(JobMetaKey.STATUS.value))
             if status.startswith("FINISHED:") and status != RunStatus.FINISHED_COMPLETED.value:
+                shutil.rmtree(self._kit / job_id, ignore_errors=True)  # FLARE has archived it
                 write_atomic(self._kit / CHECKPOINTS / job_id / BY_PERSON, "{}\n", mode=0o600)
                 schedule_again(manager, job_id, context)
                 _log.warning(f"job {job_id} is resumed because a person asked for it")

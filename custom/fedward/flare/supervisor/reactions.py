@@ -78,7 +78,7 @@ class Listener(Protocol):
         """A site's parent process runs these jobs."""
 
     def holds(self) -> Collection[str]:
-        """Return the jobs that a site must not stop although the server does not run them."""
+        """Return the jobs that sites must not stop although no process of the server runs them."""
 
     def ended_at(self, job_id: str, site: str, *, code: int) -> None:
         """A site's job process has ended for good."""
@@ -156,8 +156,7 @@ def install_in_job() -> None:
 def install_in_parent(listener: Listener) -> None:
     """Replace the reactions of the server's parent process, and tell the listener what happens.
 
-    Raises:
-        FederationError: as ``install_in_job``.
+    Raises: as ``install_in_job``.
     """
     _require_known()
     FederatedServer.process_job_failure = _site_ended(listener)

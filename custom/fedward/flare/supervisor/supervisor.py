@@ -159,6 +159,8 @@ class Supervisor:
             return
         with self._lock:
             held = list(self._held.items())
+            known = set(self._server.client_manager.get_clients())
+            self._running_at = {token: jobs for token, jobs in self._running_at.items() if token in known}
         for job_id, (job, since) in held:
             self._take_on(job_id, job, waited_s=time.monotonic() - since)
         for job_id in resume_request.requested(self._kit):

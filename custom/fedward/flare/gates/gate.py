@@ -10,7 +10,7 @@ from nvflare.apis.filter import Filter
 from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
 
-from fedward.errors import EncryptionError, FedwardError, GateError, LedgerIOError, RepeatError
+from fedward.errors import BudgetError, EncryptionError, FedwardError, GateError, LedgerIOError, RepeatError
 from fedward.flare import job_context
 from fedward.flare.audit_trail.notes import note
 from fedward.flare.gates.secure_aggregation import SecureAggregation
@@ -178,10 +178,10 @@ class Gate(Filter):  # type: ignore[misc]
     def fail(self, error: Exception, context: FLContext) -> Sentence:
         """Refuse because of ``error``; return the sentence that the server may know.
 
-        A disk or a process that is in the way of the ledger, and a repeat too many, end one task: nothing leaves, and
-        the job goes on with the next task. Any other error ends the job here.
+        A disk or a process that is in the way of the ledger, a budget that has no room for a round, and a repeat too
+        many end one task: nothing leaves, and the job goes on with the next task. Any other error ends the job here.
         """
-        if not isinstance(error, LedgerIOError | RepeatError):
+        if not isinstance(error, LedgerIOError | BudgetError | RepeatError):
             return self.latch(error, context)
         try:
             reason = _REFUSED[_key(context)] = self.public_sentence(error)

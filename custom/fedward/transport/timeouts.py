@@ -16,10 +16,10 @@ name                               at least what has to fit into it
 ``dead_client_grace_period``       60 s     server: a pause of a site that is not gone
 =================================  =======  ===========================================================================
 
-The first column is FLARE's own, but for the three that have ``IDLE_S`` and ``SYNC_S``: with FLARE's 300, 600 and 60 s a site
-waits for minutes for a server's process that was killed. The rest belongs to the kit and is the same for every job: the streams below the messages
-(``KIT_COMM``, ``local/comm_config.json``), ``communication_timeout`` (``fed_client.json``, 300 s) and
-``heart_beat_timeout`` (``fed_server.json``, 600 s).
+The second column is FLARE's own value, but for the three of ``IDLE_S`` and ``SYNC_S``: with FLARE's 300, 600 and 60 s
+a site waits for minutes for a server's process that was killed. The rest belongs to the kit and is the same for every
+job: the streams below the messages (``KIT_COMM``, ``local/comm_config.json``), ``communication_timeout``
+(``fed_client.json``, 300 s) and ``heart_beat_timeout`` (``fed_server.json``, 600 s).
 """
 
 from __future__ import annotations

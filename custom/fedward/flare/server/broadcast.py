@@ -179,8 +179,11 @@ class Broadcaster:
         known = self.absence(site)
         return reason if known is None else f"{reason}; {known}"
 
-    def late(self, site: str, *, task_id: str, task_name: str, result: Shareable) -> None:
-        """Record an answer that came after its task was closed; it does not count, but a round's time is measured."""
+    def late(self, site: str, *, task_id: str, task_name: str = "", result: Shareable | None = None) -> None:
+        """Record an answer that came after its task was closed, or that the site did not send for this reason.
+
+        It does not count, but a round's time is measured.
+        """
         now = self._clock.now()
         late = self._late.record(site, task_id=task_id, task_name=task_name, result=result, now=now)
         if late is not None:
@@ -218,10 +221,10 @@ class Broadcaster:
 
         def sent(client_task: ClientTask, fl_ctx: FLContext) -> None:
             site, at = client_task.client.name, self._clock.now()
-            self._late.took(site, Taken(task_id=client_task.id, task=put.task, number=put.number, at=at))
+            new = self._late.took(site, Taken(task_id=client_task.id, task=put.task, number=put.number, at=at))
             with self._lock:
                 put.answers.part(site).sent(at=at, payload=payload)
-                put.wait.took(site, now=at)
+                put.wait.took(site, now=at, new_process=new)
 
         def received(client_task: ClientTask, fl_ctx: FLContext) -> None:
             self._receive(client_task, put)

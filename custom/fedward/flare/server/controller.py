@@ -90,6 +90,11 @@ class FederatedRounds(Controller):  # type: ignore[misc]
         if not self._ended:
             self._broadcaster.late(client.name, task_id=client_task_id, task_name=task_name, result=result)
 
+    def finished_late(self, site: str, task_id: str) -> None:
+        """Record that a site finished a task that is closed; FLARE's client keeps the answer then."""
+        if not self._ended:
+            self._broadcaster.late(site, task_id=task_id)
+
     def control_flow(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
         self._abort, self._context = abort_signal, fl_ctx
         self._pause = Pause(self._events, abort=abort_signal, clock=self._clock, log=self.logger.warning)

@@ -49,29 +49,40 @@ class LateAnswers:
         self._taken: dict[str, Taken] = {}
         self._recorded: Counter[str] = Counter()
 
-    def took(self, site: str, taken: Taken) -> None:
-        """Note a task that a site took; the same task again keeps the time of the first."""
+    def took(self, site: str, taken: Taken) -> bool:
+        """Note a task that a site took; the same task again keeps the time of the first.
+
+        Returns:
+            True if the site took a task before and neither answered nor finished it: its process is a new one.
+        """
         with self._lock:
             known = self._taken.get(site)
             if known is None or known.task_id != taken.task_id:
                 self._taken[site] = taken
+            return known is not None
 
     def answered(self, site: str) -> None:
         """Note that a site answered its task in time."""
         with self._lock:
             self._taken.pop(site, None)
 
-    def record(self, site: str, *, task_id: str, task_name: str, result: Shareable, now: float) -> LateRound | None:
+    def record(
+        self, site: str, *, task_id: str, task_name: str, result: Shareable | None, now: float
+    ) -> LateRound | None:
         """Record an answer to no open task; return its time and steps if it is the site's late answer to a round.
 
-        A site can answer each task of the job late, and once; any further answer is neither recorded nor measured.
+        ``result`` is None for an answer that stays at the site: FLARE's client asks first whether its task is open. A
+        site can answer each task of the job late, and once; any further answer is neither recorded nor measured.
         """
         with self._lock:
             known = self._taken.get(site)
             taken = self._taken.pop(site) if known is not None and known.task_id == task_id else None
+            if taken is None and result is None:
+                return None
             self._recorded[site] += 1
             if self._recorded[site] > self._job.federation.rounds + len(Task):
                 return None
+        task_name = taken.task.value if taken is not None else task_name
         name = task_name if task_name in [task.value for task in Task] else "a task of another name"
         reason = f"late: {name} answered after it was closed"
         if taken is None or taken.task is not Task.ROUND:
@@ -83,7 +94,9 @@ class LateAnswers:
         )
         return late
 
-    def _steps(self, result: Shareable) -> int | None:
+    def _steps(self, result: Shareable | None) -> int | None:
+        if result is None:
+            return None
         try:
             return steps_of(received(to_reply(result).metrics, names=self._job.names))
         except Exception:  # noqa: BLE001 - a site may send anything, and a late refusal reports no steps

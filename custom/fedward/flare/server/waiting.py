@@ -12,8 +12,9 @@ applies:
 4. a site that took the task after its grace was used up: its process is back;
 5. a site with grace left.
 
-So a site that is gone for good costs a job one grace. A site that is not awaited is asked all the same, and its answer
-counts while the task is open. With a grace of 0 nobody is awaited once there are enough answers.
+A new process loads its libraries during its first task, so being late in that one counts for nothing, ``MOST_RETURNS``
+times in a job. So a site that is gone for good costs a job one grace. A site that is not awaited is asked all the same,
+and its answer counts while the task is open. With a grace of 0 nobody is awaited once there are enough answers.
 
 This module knows neither FLARE nor a clock: every method is given the time, in seconds that never go back.
 """
@@ -27,6 +28,8 @@ from typing import Literal
 NO_ANSWER = "no answer in time"
 MOST_MISSED = 2
 """Tasks in a row that a site may take and not answer in time; after them no task waits for it."""
+MOST_RETURNS = 3
+"""Times that a job forgives a site the first late task of a new process."""
 Need = Literal["all", "enough", "nobody"]
 """Answers that a task needs: of every site; as many as are enough; none, so that grace counts from its beginning."""
 
@@ -50,10 +53,15 @@ class Limits:
 
 @dataclass(slots=True)
 class _Record:
-    """What one site has left: seconds of its grace, and the tasks in a row that it took and missed."""
+    """What one site has left: seconds of its grace, and the tasks in a row that it took and missed.
+
+    Attributes:
+        returns: times that the first task of a new process was late, and did not count as missed.
+    """
 
     left_s: float
     missed: int = 0
+    returns: int = 0
 
 
 class Patience:
@@ -103,6 +111,8 @@ class _Part:
     took_at: float | None = None
     untaken_s: float = 0.0
     back: bool = False
+    fresh: bool = False
+    """Its process is new: it loads its libraries during this task, and may be late once."""
     answered: bool = False
 
 
@@ -124,13 +134,19 @@ class Wait:
         if self.need == "nobody":
             self._enough_at = self.start
 
-    def took(self, site: str, *, now: float) -> None:
-        """Note that a site took the task; a site whose process was started again takes it a second time."""
+    def took(self, site: str, *, now: float, new_process: bool = False) -> None:
+        """Note that a site took the task.
+
+        Args:
+            new_process: the site took a task before and never finished it: that was another process.
+        """
         part = self._parts[site]
+        record = self.patience.record(site)
+        part.fresh = new_process and record.returns < MOST_RETURNS
         if part.took_at is None:
             part.untaken_s = now - self.start
         if self.patience.limits.grace_s > 0 and self._left_s(site, now) <= 0:
-            part.back, self.patience.record(site).left_s = True, 0.0
+            part.back, record.left_s = True, 0.0
         part.took_at = now
 
     def answered(self, site: str, *, now: float, counts: bool) -> None:
@@ -170,7 +186,8 @@ class Wait:
             if self.need != "all":
                 record = self.patience.record(site)
                 record.left_s = max(self._left_s(site, now), 0.0)
-                record.missed += part.took_at is not None
+                record.missed += part.took_at is not None and not part.fresh
+                record.returns += part.fresh
         return reasons
 
     def has_answer(self, site: str) -> bool:
@@ -178,8 +195,9 @@ class Wait:
         return self._parts[site].answered
 
     def taken(self) -> set[str]:
-        """Return the sites that took the task and have not answered it."""
-        return {site for site, part in self._parts.items() if part.took_at is not None and not part.answered}
+        """Return the sites that took the task and have not answered it, without those whose process is new."""
+        open_parts = ((site, part) for site, part in self._parts.items() if not part.answered)
+        return {site for site, part in open_parts if part.took_at is not None and not part.fresh}
 
     def _has_grace(self, site: str, now: float) -> bool:
         part, limits = self._parts[site], self.patience.limits

@@ -42,6 +42,7 @@ def install() -> None:
     FederatedServer.start_run = looking_often
     ServerCommandAgent._get_client = _refreshing()
     WFCommServer._job_policy_violated = lambda self: False
+    WFCommServer.process_task_check = _checked
     AbortCommand.process = _abort_at_once
     Communicator.pull_task = _impatient
     shut_down = THEIRS["MainProcessMonitor._start_shutdown"].__func__
@@ -50,6 +51,14 @@ def install() -> None:
         shut_down(cls, min(shutdown_grace_time, LAST_S), cleanup_grace_time)
 
     MainProcessMonitor._start_shutdown = classmethod(ending)
+
+
+def _checked(self: Any, task_id: str, fl_ctx: Any) -> Any:
+    found = THEIRS["WFCommServer.process_task_check"](self, task_id, fl_ctx)
+    finished_late = getattr(self.controller, "finished_late", None)
+    if found is None and finished_late is not None:
+        finished_late(fl_ctx.get_peer_context().get_identity_name(), task_id)
+    return found
 
 
 def _abort_at_once(self: Any, data: Any, fl_ctx: Any) -> str:

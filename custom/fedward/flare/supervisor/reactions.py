@@ -16,6 +16,7 @@ Communicator.pull_task                  a site waits 300 s for a server's    ``I
                                         process that is gone                 again
 ServerCommandAgent._get_client          a token that is new is unknown for   the parent process is asked again
                                         the rest of the job
+WFCommServer.process_task_check         a site that was late is not heard    its time is measured
 WFCommServer._job_policy_violated       a required site that is silent ends  the job's coverage decides
                                         the job
 JobRunner._stop_run                     waits for the sites before it stops  both at once
@@ -97,6 +98,7 @@ _PLACES = (
     _Place(FederatedServer, "start_run"),
     _Place(ServerCommandAgent, "_get_client"),
     _Place(WFCommServer, "_job_policy_violated"),
+    _Place(WFCommServer, "process_task_check"),
     _Place(JobRunner, "stop_run"),
     _Place(JobRunner, "_stop_run"),
     _Place(JobRunner, "stop_all_runs"),

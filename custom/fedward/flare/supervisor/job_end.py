@@ -16,6 +16,7 @@ from typing import Any
 
 from nvflare.apis.job_def import RunStatus
 
+from fedward.errors import FedwardError
 from fedward.files import write_atomic
 from fedward.flare.audit_trail.notes import note_here
 from fedward.flare.supervisor.single_process import CHECKPOINTS
@@ -60,10 +61,12 @@ def settle(kit: Path, job_id: str, status: RunStatus) -> RunStatus:
     recorder = Recorder(kit / STORE_FILE, job_id, log=_log.warning)
     try:
         log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        EventLog(log, copy=run / EVENTS_FILE, also=recorder).append(kind, **fields)
+        events = EventLog(log, copy=run / EVENTS_FILE, also=recorder)
+        events.restore()  # a killed process may have left half a line
+        events.append(kind, **fields)
         note_here(f"job-{kind}", job=job_id, **fields)
-    except OSError as error:
-        _log.error(f"job {job_id}: its end could not be written, {error.strerror}")
+    except (OSError, FedwardError) as error:
+        _log.error(f"job {job_id}: its end could not be written, {error}")
     finally:
         recorder.close()
     return _STATUS[kind]

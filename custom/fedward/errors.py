@@ -28,10 +28,38 @@ receives.
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 
 from fedward.visible import readable
+
+LONGEST = 4000
+"""Characters of an error: its beginning, which has the place, and its end, which has the remedy, are kept."""
+_END = 900
+_CUT = " … "
+
+
+class _Brief(reprlib.Repr):
+    """``repr`` of bounded length; it shows a table that holds itself, and a number that Python refuses to print."""
+
+    def __init__(self, longest: int) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother, self.maxlong = 2, longest, longest, 60
+        self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = self.maxdict = 20
+
+    def repr_int(self, x: int, level: int) -> str:
+        return f"a number of {x.bit_length()} bits" if x.bit_length() > 1000 else super().repr_int(x, level)
+
+
+def brief(value: object, *, longest: int = 1000) -> str:
+    """Return a value's ``repr`` in about ``longest`` characters at most: the middle of a long text is left out."""
+    return _Brief(longest).repr(value)
+
+
+def bounded(text: str) -> str:
+    """Return the text in ``LONGEST`` characters at most; the middle of a longer one is left out."""
+    return text if len(text) <= LONGEST else text[: LONGEST - _END - len(_CUT)] + _CUT + text[-_END:]
 
 
 def single_line(text: str) -> str:
@@ -40,7 +68,7 @@ def single_line(text: str) -> str:
 
 
 class FedwardError(Exception):
-    """An error that a person can correct, in one line.
+    """An error that a person can correct, in one line of at most ``LONGEST`` characters.
 
     Args:
         what: what is wrong, as a phrase without a full stop.
@@ -55,12 +83,12 @@ class FedwardError(Exception):
         self.what, self.where, self.value, self.remedy = what, where, value, remedy
         line = what
         if value is not None:
-            line += f": {value!r}"
+            line += f": {brief(value)}"
         if where is not None:
             line = f"{where}: {line}"
         if remedy is not None:
             line += f"; {remedy}"
-        super().__init__(single_line(line))
+        super().__init__(bounded(single_line(line)))
 
 
 class SettingsError(FedwardError):
@@ -80,7 +108,7 @@ class StudyError(CohortError):
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
-        self.reason, self.detail = reason, single_line(detail)
+        self.reason, self.detail = reason, bounded(single_line(detail))
         super().__init__(f"{reason} ({self.detail})" if self.detail else reason)
 
     def __reduce__(self) -> tuple[type[StudyError], tuple[str, str]]:

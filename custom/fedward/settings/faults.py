@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from fedward.errors import brief
 from fedward.settings.changed import hint, renamed_within
 
 _PLAIN = {
@@ -23,12 +24,14 @@ _PLAIN = {
     "model_type": "is a table, with settings of its own",
 }
 """Kind of fault -> words for it in place of pydantic's."""
+_MOST, _LONGEST = 20, 200
+"""Faults that are listed, and characters of a key or a value in one."""
 _IN_QUOTES = frozenset({"string_type", "path_type"})
 _IN_BRACKETS = frozenset({"tuple_type", "list_type"})
 
 
 def faults(error: ValidationError) -> str:
-    """Return every fault, one after the other in one line; a key that is explained once is not named again."""
+    """Return the faults, one after the other in one line; a key that is explained once is not named again."""
     found = []
     details = error.errors(include_url=False)
     places = [fault["loc"] for fault in details]
@@ -36,15 +39,20 @@ def faults(error: ValidationError) -> str:
         own = fault["loc"]
         if fault["type"] == "too_short" and any(place[: len(own)] == own != place for place in places):
             continue  # none of its items is right, and each is named itself
-        key = ".".join(str(part) for part in own if part != "[key]")
+        key = ".".join(str(part)[:_LONGEST] for part in own if part != "[key]")
         if fault["type"] == "extra_forbidden" and (instead := hint(own, model=error.title)) is not None:
             found.append(f"{key}: {instead}")
             continue
         if fault["type"] == "missing" and renamed_within(own, fault["input"], model=error.title):
             continue
-        shown = "" if fault["type"] == "missing" or isinstance(fault["input"], dict) else f" (found {fault['input']!r})"
+        shown = (
+            ""
+            if fault["type"] == "missing" or isinstance(fault["input"], dict)
+            else f" (found {brief(fault['input'], longest=_LONGEST)})"
+        )
         found.append(f"{key}: {_words(fault)}{shown}" if key else f"{_words(fault)}")
-    return " | ".join(found)
+    more = [f"and {len(found) - _MOST} more"] if len(found) > _MOST else []
+    return " | ".join([*found[:_MOST], *more])
 
 
 def _words(fault: ErrorDetails) -> str:
@@ -52,8 +60,11 @@ def _words(fault: ErrorDetails) -> str:
     if kind in _IN_QUOTES and (read := _read_as(value)) is not None:
         return f"is read as {read}, not as text: put it in quotes"
     if kind in _IN_BRACKETS:
-        single = isinstance(value, str | int | float)
-        return f"is a list: write [{json.dumps(value, ensure_ascii=False)}]" if single else "is a list, in brackets"
+        return (
+            f"is a list: write [{_in_toml(value)}]"
+            if isinstance(value, str | int | float)
+            else "is a list, in brackets"
+        )
     return _PLAIN.get(kind, fault["msg"]).removeprefix("Value error, ")
 
 
@@ -66,3 +77,10 @@ def _read_as(value: Any) -> str | None:
     if isinstance(value, int | float):
         return "a number"
     return None if isinstance(value, str | list | tuple | dict) else "a date"
+
+
+def _in_toml(value: str | int | float) -> str:
+    """Return a value as a file has it: a text in double quotes, cut if it is long."""
+    if isinstance(value, str):
+        return json.dumps(value if len(value) <= _LONGEST else f"{value[:_LONGEST]}…", ensure_ascii=False)
+    return str(value).lower() if isinstance(value, bool) else brief(value)

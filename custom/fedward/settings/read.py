@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import tomllib
+from collections import Counter
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
-from fedward.errors import SettingsError
+from fedward.errors import SettingsError, brief
 from fedward.settings.base import Settings
 from fedward.settings.faults import faults
 from fedward.settings.federation import FederationSpec
@@ -22,6 +23,12 @@ from fedward.settings.upkeep import Retention
 JOB_FILE = "job.json"
 """File name of a job's settings when they are sent."""
 
+LARGEST_FILE = 1 << 20
+"""Bytes of a settings file."""
+_DEEPEST = 20
+_TOO_DEEP = "lists or tables stand too deep in each other"
+_UNREADABLE_VALUE = (ValueError, LookupError, AttributeError, ArithmeticError)
+"""Errors of PyYAML for a value such as the date 2024-13-45 and ``!!bool x``."""
 _BACKSLASH = ("Unescaped", "Invalid hex value")
 """Beginnings of tomllib's messages for a backslash in double quotes."""
 Model_ = TypeVar("Model_", bound=Settings)
@@ -77,8 +84,8 @@ def read_retention(path: Path) -> Retention | None:
 def read_federation(path: Path) -> FederationSpec:
     """Read a ``federation.yml``."""
     try:
-        content = yaml.safe_load(_text(path))
-    except yaml.YAMLError as error:
+        content = _Yaml(_text(path)).get_single_data()
+    except (yaml.YAMLError, *_UNREADABLE_VALUE) as error:
         raise SettingsError(f"not YAML, {error}", where=path, remedy="correct the file") from None
     return parse(FederationSpec, content if isinstance(content, dict) else {}, where=path)
 
@@ -89,9 +96,38 @@ def plain(settings: Settings) -> dict[str, Any]:
     return content
 
 
+class _Yaml(yaml.SafeLoader):
+    """Loader that refuses lists without a bottom, and a table with one key twice, of which YAML's takes the last."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            raise yaml.composer.ComposerError(None, None, _TOO_DEEP, self.peek_event().start_mark)  # type: ignore[no-untyped-call]
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := next((key for key, times in Counter(keys).items() if times > 1), None):
+            what = f"a table has the key {brief(twice)} twice"
+            raise yaml.constructor.ConstructorError(None, None, what, node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)
+        if len(content) > LARGEST_FILE:
+            raise SettingsError(
+                f"more than {LARGEST_FILE >> 20} MiB, which no settings file has",
+                where=path,
+                remedy="give the path of a settings file",
+            )
+        return content.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise SettingsError(str(reason), where=path, remedy="give the path of a file that can be read") from None
@@ -100,7 +136,9 @@ def _text(path: Path) -> str:
 def _toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(_text(path))
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise SettingsError(f"not TOML, {_TOO_DEEP}", where=path, remedy="correct the file") from None
+    except ValueError as error:
         in_path = str(error).startswith(_BACKSLASH)
         remedy = "write a path with / or in single quotes" if in_path else "correct the file"
         raise SettingsError(f"not TOML, {error}", where=path, remedy=remedy) from None

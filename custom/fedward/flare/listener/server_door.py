@@ -40,6 +40,7 @@ from fedward.flare.supervisor.supervisor import Supervisor
 from fedward.metrics.store import STORE_FILE
 from fedward.provisioning.crl import CRL_FILE
 from fedward.provisioning.participants import Kind
+from fedward.training import libraries
 
 _log = logging.getLogger("fedward.door")
 
@@ -63,6 +64,7 @@ class ServerDoor(FLComponent):  # type: ignore[misc]
                 waits.set_waits()
                 reactions.install_in_job()
                 single_process.hold(Path.cwd())
+                libraries.begin()
                 return
             set_floor()
             certificate_watch.guard_process(Kind.server, log=_log)

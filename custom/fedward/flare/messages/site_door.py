@@ -21,6 +21,7 @@ from fedward.flare.listener import certificate_watch
 from fedward.flare.messages import guard, site_requests
 from fedward.flare.supervisor import reactions, single_process, waits
 from fedward.provisioning.participants import Kind
+from fedward.training import libraries
 
 _log = logging.getLogger("fedward.door")
 
@@ -43,6 +44,7 @@ class SiteDoor(FLComponent):  # type: ignore[misc]
                 waits.set_waits()
                 reactions.install_in_job()
                 single_process.hold(Path.cwd())
+                libraries.begin()
         except (FedwardError, OSError, AttributeError) as error:
             sys.exit(f"fedward: site does not start: {error}")
         note_process("process-started")

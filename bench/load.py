@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,6 @@ from fedward.flare.job_context import SITE_FILE
 from fedward.flare.kits.central import Kits, provision
 from fedward.flare.local_federation import LocalFederation, free_port, interruptible
 from fedward.metrics.events import EVENTS_FILE, EventReader
-from fedward.settings import JobSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -61,16 +60,21 @@ def main() -> None:
         print(json.dumps(simulated(asked.one)))
         return
     KEPT.mkdir(parents=True, exist_ok=True)
-    parts: Mapping[str, Callable[[], list[Row]]] = {
+    parts: Mapping[str, Callable[[], Iterator[Row]]] = {
         "real": lambda: real(asked.sites),
-        "simulated": lambda: [in_a_process(sites) for sites in asked.simulated],
+        "simulated": lambda: (in_a_process(sites) for sites in asked.simulated),
         "row": jobs_in_a_row,
     }
     for part in asked.part:
-        before, found = os.getloadavg()[0], parts[part]()
-        kept = {"rows": found, "machine": machine(), "load": [before, os.getloadavg()[0]]}
-        (KEPT / f"{part}.json").write_text(json.dumps(kept, indent=2), encoding="utf-8")
-    known = {part: json.loads((KEPT / f"{part}.json").read_text()) for part in parts if (KEPT / f"{part}.json").exists()}
+        before, rows = os.getloadavg()[0], list[Row]()
+        for row in parts[part]():
+            print(row, flush=True)
+            rows.append(row)
+            kept = {"rows": rows, "machine": machine(), "load": [before, os.getloadavg()[0]]}
+            (KEPT / f"{part}.json").write_text(json.dumps(kept, indent=2), encoding="utf-8")
+    known = {
+        part: json.loads((KEPT / f"{part}.json").read_text()) for part in parts if (KEPT / f"{part}.json").exists()
+    }
     table = report(known)
     print(table)
     (RESULTS / "load.md").write_text(table + "\n", encoding="utf-8")
@@ -105,20 +109,18 @@ class Watch:
         self.clients = [_pss(one) for one in self.federation.processes() if kit not in _command(one)]
 
 
-def real(sizes: Sequence[int]) -> list[Row]:
+def real(sizes: Sequence[int]) -> Iterator[Row]:
     """Run one job of ``ROUNDS`` rounds at each number of sites, as far as the memory goes."""
     with tempfile.TemporaryDirectory(prefix="fedward-load-") as name:
         folder = Path(name)
         hospitals, kits, port = provisioned(folder, max(sizes))
-        rows: list[Row] = []
+        last: Row | None = None
         for size in sizes:
-            if rows and (fit := _fit(rows[-1])) < size:
-                print(f"memory for {fit} sites, not {size}", flush=True)
-                rows.append(one_size(folder, hospitals[:fit], kits, port=port) | {"wanted": size})
-                break
-            rows.append(one_size(folder, hospitals[:size], kits, port=port))
-            print(rows[-1], flush=True)
-    return rows
+            here = size if last is None else min(size, _fit(last))
+            last = one_size(folder, hospitals[:here], kits, port=port) | {"wanted": size}
+            yield last
+            if here < size:
+                return
 
 
 def _fit(row: Row) -> int:
@@ -187,9 +189,8 @@ def run_job(
     return list(EventReader(session.download(job_id, out) / EVENTS_FILE))
 
 
-def jobs_in_a_row() -> list[Row]:
+def jobs_in_a_row() -> Iterator[Row]:
     """Run ``JOBS`` jobs on three sites; after each, the memory, open files and threads of the server's parent."""
-    rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="fedward-load-") as name:
         folder = Path(name)
         hospitals, kits, port = provisioned(folder, 3)
@@ -207,9 +208,7 @@ def jobs_in_a_row() -> list[Row]:
                 run_job(session, exported, folder / f"results-{number}", kits, watch)
                 wall_s = time.monotonic() - start
                 time.sleep(2.0)
-                rows.append({"job": number + 1, "wall_s": wall_s, **_parent_state(watch)})
-                print(rows[-1], flush=True)
-    return rows
+                yield {"job": number + 1, "wall_s": wall_s, **_parent_state(watch)}
 
 
 def _parent_state(watch: Watch) -> Row:
@@ -225,8 +224,9 @@ def _parent_state(watch: Watch) -> Row:
 def in_a_process(sites: int) -> Row:
     """Simulate in a process of its own, so that each size begins with the same memory."""
     command = [sys.executable, "-W", "ignore", str(Path(__file__).resolve()), "--one", str(sites)]
-    found: Row = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
-    print(found, flush=True)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    found: Row = json.loads(done.stdout)
     return found
 
 
@@ -247,7 +247,8 @@ def simulated(sites: int) -> Row:
         before, start = _rss(process), time.process_time()
         largest = [before]
         federation.clock.after(0.0, lambda: _sample(federation.clock, process, largest))
-        ran = federation.run()
+        if not federation.run().of("finished"):
+            raise SystemExit("the simulated job did not finish")
         cpu_s = time.process_time() - start
     return {
         "sites": sites,
@@ -264,7 +265,11 @@ def _sample(clock: Any, process: psutil.Process, largest: list[float]) -> None:
 
 
 def report(known: Mapping[str, Any]) -> str:
-    lines = ["# Load of the server", "", "Written by `python bench/load.py`. The load average is that before and after."]
+    lines = [
+        "# Load of the server",
+        "",
+        "Written by `python bench/load.py`. The load average is that before and after.",
+    ]
     drawn: list[Series] = []
     if "real" in known:
         lines += _real_table(known["real"])
@@ -303,10 +308,11 @@ def _real_table(part: Row) -> list[str]:
             for r in rows
         ),
         "",
-        f"Exponent of {_exponents(rows, _REAL)}. The clients share this machine's cores with the server, so that a round",
-        "contains the sites' own work. A site is its parent and its job's process (PSS); the server's are the largest RSS.",
+        f"Exponent of {_exponents(rows, _REAL)}. The clients share this machine's cores with the server, so",
+        "that a round contains the sites' own work. A site is its parent and its job's process, by PSS; the server's",
+        "figures are the largest RSS.",
     ]
-    if wanted := rows[-1].get("wanted"):
+    if (wanted := rows[-1]["wanted"]) > rows[-1]["sites"]:
         lines += [f"{wanted} sites did not fit into the memory; {rows[-1]['sites']} did."]
     return lines
 

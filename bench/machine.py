@@ -13,4 +13,5 @@ def machine() -> str:
     """Return cores, memory, Python and the libraries that the figures depend on."""
     libraries = ", ".join(f"{name} {version(name)}" for name in ("nvflare", "torch", "monai"))
     memory = psutil.virtual_memory().total / 2**30
-    return f"{os.cpu_count()} cores, {memory:.0f} GB, {platform.machine()}, Python {platform.python_version()}, {libraries}"
+    computer = f"{os.cpu_count()} cores, {memory:.0f} GB, {platform.machine()}"
+    return f"{computer}, Python {platform.python_version()}, {libraries}"

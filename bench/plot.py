@@ -43,7 +43,9 @@ def log_log(series: Sequence[Series], *, x: str, title: str) -> str:
     for value in sorted({point[0] for one in series for point in one.points}):
         at, bottom = place((value, 10.0**low_y))
         parts.append(f'<text x="{at:.1f}" y="{bottom + 18:.1f}" text-anchor="middle">{value:g}</text>')
-    parts.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2:.0f}" y="{HEIGHT - 10}" text-anchor="middle">{escape(x)}</text>')
+    parts.append(
+        f'<text x="{(LEFT + WIDTH - RIGHT) / 2:.0f}" y="{HEIGHT - 10}" text-anchor="middle">{escape(x)}</text>'
+    )
     for number, one in enumerate(series):
         places, colour = [place(point) for point in one.points], COLOURS[number % len(COLOURS)]
         path = "L".join(f"{across:.1f} {up:.1f}" for across, up in places)

@@ -69,8 +69,8 @@ def trivial_job(*, rounds: int = ROUNDS, min_sites: int = 3) -> JobSpec:
         "federation": {
             "rounds": rounds,
             "min_sites": min_sites,
-            "round_timeout_s": 300.0,
-            "grace_s": 120.0,
+            "round_timeout_s": 1800.0,
+            "grace_s": 900.0,
             "local_baseline": False,
         },
         "data": {"cohort": "chest", "labels": ["lesion"], "target": "binary", "size": [24, 24]},
@@ -170,8 +170,9 @@ def _table(runs: dict[str, list[dict[str, float]]], base: str, times: int, load:
         [
             "# Ten trivial rounds from submit to finish",
             "",
-            f"Written by `python bench/ten_rounds.py --base {base} --times {times}`: three hospitals of {IMAGES} images,",
-            "real processes, mutual TLS, one local step a round; each tree in turns, in the order of the figures.",
+            f"Written by `python bench/ten_rounds.py --base {base} --times {times}`: three hospitals of",
+            f"{IMAGES} images, real processes, mutual TLS, one local step a round; each tree in turns, in the",
+            "order of the figures.",
             f"{machine()}; load average {load:.1f} before and {os.getloadavg()[0]:.1f} after.",
             "",
             f"| seconds | {base} | now | ratio of the medians |",

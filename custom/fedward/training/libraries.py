@@ -1,9 +1,7 @@
 """Load torch and MONAI in the background while a job's process starts, without the parts that no job uses.
 
-MONAI imports all of its modules, and with them SciPy's signal processing, scikit-learn and readers of image files, which
-it treats as optional. No reviewed transform, network, loss or measure needs these; to MONAI they are absent here.
-torch's optimizers import torch's compiler at their first call, only to exclude themselves from it; nothing is compiled
-here. Together the two take about half of the time, and of the memory, that loading takes.
+MONAI imports all of its modules, and with them SciPy's signal processing, scikit-learn and readers of image files. It
+treats these as optional. No reviewed transform, network, loss or measure needs these; to MONAI they are absent here.
 """
 
 from __future__ import annotations
@@ -14,7 +12,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 OPTIONAL = ("nibabel", "PIL", "pydicom", "scipy.signal", "sklearn")
@@ -43,6 +40,9 @@ def without(libraries: Sequence[str]) -> Iterator[None]:
     """Let this thread's imports of libraries fail inside, as if they were not installed; all other threads find them.
 
     A library that is loaded already stays visible.
+
+    Args:
+        libraries: names, each of which hides its submodules too.
     """
     finder = _Absent(libraries)
     sys.meta_path.insert(0, finder)
@@ -56,13 +56,10 @@ class _Absent(MetaPathFinder):
     def __init__(self, libraries: Sequence[str]) -> None:
         self._libraries, self._thread = tuple(libraries), threading.get_ident()
 
-    def find_spec(
-        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
         hidden = any(name == one or name.startswith(f"{one}.") for one in self._libraries)
         if hidden and threading.get_ident() == self._thread:
             raise ModuleNotFoundError(f"{name} is not used here", name=name)
-        return None
 
 
 def _load() -> None:

@@ -36,10 +36,10 @@ def learning_rate(training: Training, *, done: float) -> float:
 
 
 def leave_compiler_out() -> None:
-    """Keep torch's optimizers from importing torch's compiler, which takes a second and 100 MB; the steps are the same.
+    """Keep torch's optimizers from importing torch's compiler, which takes a second; the steps are the same.
 
-    Their functions import it at their first call, to exclude themselves from compilation. Nothing is compiled here. In a
-    release of torch that is built otherwise, nothing changes.
+    Their functions import it at their first call, to exclude themselves from compilation. Nothing is compiled here. In
+    a release of torch that is built otherwise, nothing changes.
     """
     base: Any = torch.optim.Optimizer
     for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):

@@ -85,7 +85,7 @@ def test_steps_equal_those_of_torch(kind: str) -> None:
     """Torch's own step runs in a fresh process; both start from the same weights and gradients."""
     training = Training.model_construct(optimizer=kind, lr=0.1, momentum=0.9, weight_decay=0.01)
     theirs = {
-        "SGD": f"torch.optim.SGD([w], lr=0.1, momentum=0.9, weight_decay=0.01)",
+        "SGD": "torch.optim.SGD([w], lr=0.1, momentum=0.9, weight_decay=0.01)",
         "Adam": "torch.optim.Adam([w], lr=0.1, weight_decay=0.01)",
         "AdamW": "torch.optim.AdamW([w], lr=0.1, weight_decay=0.01)",
     }[kind]

@@ -54,6 +54,7 @@ def main() -> None:
     ask.add_argument("--part", nargs="*", choices=["real", "simulated", "row"], default=["simulated", "row", "real"])
     ask.add_argument("--sites", type=int, nargs="+", default=[5, 10, 20, 50])
     ask.add_argument("--simulated", type=int, nargs="+", default=[5, 10, 20, 50, 100, 200])
+    ask.add_argument("--more", action="store_true", help="add to what an earlier run found")
     ask.add_argument("--one", type=int, help=argparse.SUPPRESS)
     asked = ask.parse_args()
     if asked.one is not None:
@@ -66,12 +67,13 @@ def main() -> None:
         "row": jobs_in_a_row,
     }
     for part in asked.part:
-        before, rows = os.getloadavg()[0], list[Row]()
+        path = KEPT / f"{part}.json"
+        rows = json.loads(path.read_text())["rows"] if asked.more and path.exists() else list[Row]()
+        before = os.getloadavg()[0]
         for row in parts[part]():
-            print(row, flush=True)
-            rows.append(row)
-            kept = {"rows": rows, "machine": machine(), "load": [before, os.getloadavg()[0]]}
-            (KEPT / f"{part}.json").write_text(json.dumps(kept, indent=2), encoding="utf-8")
+            rows.append(row | {"load": [before, before := os.getloadavg()[0]]})
+            print(rows[-1], flush=True)
+            path.write_text(json.dumps({"rows": rows, "machine": machine()}, indent=2), encoding="utf-8")
     known = {
         part: json.loads((KEPT / f"{part}.json").read_text()) for part in parts if (KEPT / f"{part}.json").exists()
     }
@@ -184,9 +186,13 @@ def run_job(
             watch.look_at_clients()
 
     status = session.wait(job_id, each=each, poll_s=poll_s)
+    result = session.download(job_id, out)
+    events = list(EventReader(result / EVENTS_FILE))
     if "COMPLETED" not in status:
-        raise SystemExit(f"the job ended as {status}")
-    return list(EventReader(session.download(job_id, out) / EVENTS_FILE))
+        told = [event for event in events if event["event"] in ("failed", "declined", "dropped", "uncovered")]
+        errors = (result / "error_log.txt").read_text(encoding="utf-8")[-2000:]
+        raise SystemExit(f"the job ended as {status}: {told[-5:]}\n{errors}")
+    return events
 
 
 def jobs_in_a_row() -> Iterator[Row]:
@@ -268,7 +274,7 @@ def report(known: Mapping[str, Any]) -> str:
     lines = [
         "# Load of the server",
         "",
-        "Written by `python bench/load.py`. The load average is that before and after.",
+        "Written by `python bench/load.py`.",
     ]
     drawn: list[Series] = []
     if "real" in known:
@@ -292,19 +298,19 @@ _SIMULATED = (("MB of the process", "job_mb"), ("CPU s a round", "round_s"))
 
 
 def _head(title: str, part: Row) -> list[str]:
-    first, last = part["load"]
-    return ["", f"## {title}", "", f"{part['machine']}; load average {first:.1f}, {last:.1f}.", ""]
+    first, last = part["rows"][0]["load"][0], part["rows"][-1]["load"][-1]
+    return ["", f"## {title}", "", f"{part['machine']}; load average {first:.1f} before and {last:.1f} after.", ""]
 
 
 def _real_table(part: Row) -> list[str]:
     rows = part["rows"]
     lines = [
         *_head(f"Real processes: a tiny network, one local step, {ROUNDS} rounds, mutual TLS", part),
-        "| sites | s a round | server's job MB | server's parent MB | client processes MB a site |",
-        "|---:|---:|---:|---:|---:|",
+        "| sites | s a round | server's job MB | server's parent MB | client processes MB a site | load average |",
+        "|---:|---:|---:|---:|---:|---:|",
         *(
             f"| {r['sites']} | {r['round_s']:.2f} | {r['job_mb']:.0f} | {r['parent_mb']:.0f} "
-            f"| {r['clients_mb'] / r['sites']:.0f} |"
+            f"| {r['clients_mb'] / r['sites']:.0f} | {r['load'][-1]:.0f} |"
             for r in rows
         ),
         "",

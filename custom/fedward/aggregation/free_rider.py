@@ -38,8 +38,8 @@ CHANCE = 3.0
 AGREE = 8.0
 """Smallest median of the others' agreement, in standard deviations, at which noise is flagged: then the others share a
 direction. When a model has finished learning, honest updates are noise too."""
-_COLUMNS = 1 << 18
-"""Values processed at a time: 2 MiB a site in float64."""
+_AT_A_TIME = 1 << 18
+"""Values of all sites together that are processed at a time: 2 MiB in float64, about a processor's cache."""
 
 
 def suspects(updates: Mapping[str, Weights], *, previous: Weights | None = None) -> dict[str, str]:
@@ -163,8 +163,9 @@ def _blocks(rows: list[Weights]) -> Iterator[NDArray[np.float64]]:
         if rows[0][name].dtype.kind != "f":
             continue
         flat = [np.asarray(row[name]).reshape(-1) for row in rows]
-        for start in range(0, flat[0].size, _COLUMNS):
-            yield np.stack([one[start : start + _COLUMNS] for one in flat]).astype(np.float64)
+        columns = max(1, _AT_A_TIME // len(rows))
+        for start in range(0, flat[0].size, columns):
+            yield np.stack([one[start : start + columns] for one in flat], dtype=np.float64)
 
 
 def _above_0(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -36,9 +36,11 @@ rehearse: setup ## slow tests: bundle, image, joining, compromise (half an hour)
 demo: setup ## three hospitals, a server, a job, a report in build/demo
 	$(RUN)/fedward demo
 
-bench: setup ## measure: index, overhead, DP, encryption (half an hour)
+bench: setup ## measure: index, overhead, load, DP, encryption (an hour)
 	$(RUN)/python bench/index.py
 	$(RUN)/python bench/overhead.py
+	$(RUN)/python bench/ten_rounds.py
+	$(RUN)/python bench/load.py
 	$(RUN)/python bench/dp_step.py
 	$(RUN)/python bench/encryption.py
 	$(RUN)/python bench/encrypted_round.py

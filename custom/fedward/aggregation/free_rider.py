@@ -38,17 +38,17 @@ CHANCE = 3.0
 AGREE = 8.0
 """Smallest median of the others' agreement, in standard deviations, at which noise is flagged: then the others share a
 direction. When a model has finished learning, honest updates are noise too."""
-_COLUMNS = 1 << 18
-"""Values processed at a time: 2 MiB a site in float64."""
+_AT_A_TIME = 1 << 18
+"""Values of all sites together that are processed at a time: 2 MiB in float64, about a processor's cache."""
 
 
 def suspects(updates: Mapping[str, Weights], *, previous: Weights | None = None) -> dict[str, str]:
     """Return the sites whose update of a round no local training explains, with the reason as text.
 
     Only floating tensors are used, as one vector a site; time and memory are linear in its length, and time is
-    quadratic in the number of sites. Each site gets one reason, by the first rule that applies: nothing, replay, copy,
-    noise. For a copy both sites are named, since the original cannot be identified. Fewer than three sites are checked
-    for ``NOTHING`` alone: one other site is not enough for a comparison.
+    quadratic in the number of sites (one matrix product). Each site gets one reason, by the first rule that applies:
+    nothing, replay, copy, noise. For a copy both sites are named, since the original cannot be identified. Fewer than
+    three sites are checked for ``NOTHING`` alone: one other site is not enough for a comparison.
 
     Args:
         updates: site -> the difference that it sent, all of one layout, finite.
@@ -132,13 +132,22 @@ def _replay(shape: _Shape, sites: list[str]) -> Iterator[tuple[int, str]]:
 
 
 def _copy(shape: _Shape, sites: list[str]) -> Iterator[tuple[int, str]]:
-    pairs = [(one, two) for two in range(len(sites)) for one in range(two)]
-    for one, two in pairs:
-        cosine = shape.cosines[one, two]
-        rest = float(np.median([shape.cosines[pair] for pair in pairs if pair != (one, two)]))
-        if cosine > COPY and 1 - cosine <= NEARER * (1 - rest):
+    twos, ones = np.tril_indices(len(sites), k=-1)
+    cosines = shape.cosines[ones, twos]
+    order = np.argsort(cosines)
+    ordered, ranks = cosines[order], np.argsort(order)
+    for pair in np.flatnonzero(cosines > COPY):
+        one, two, cosine = int(ones[pair]), int(twos[pair]), cosines[pair]
+        if 1 - cosine <= NEARER * (1 - _median_without(ordered, int(ranks[pair]))):
             for at, other in ((one, two), (two, one)):
                 yield at, f"is a multiple of {sites[other]}'s update, or that of this one: cosine {cosine:.4f}"
+
+
+def _median_without(ordered: NDArray[np.float64], place: int) -> float:
+    """Return the median of all values but the one at ``place``, from the values in ascending order."""
+    left = len(ordered) - 1
+    low, high = (left - 1) // 2, left // 2
+    return float((ordered[low + (low >= place)] + ordered[high + (high >= place)]) / 2)
 
 
 def _noise(shape: _Shape, sites: list[str]) -> Iterator[tuple[int, str]]:
@@ -154,8 +163,9 @@ def _blocks(rows: list[Weights]) -> Iterator[NDArray[np.float64]]:
         if rows[0][name].dtype.kind != "f":
             continue
         flat = [np.asarray(row[name]).reshape(-1) for row in rows]
-        for start in range(0, flat[0].size, _COLUMNS):
-            yield np.stack([one[start : start + _COLUMNS] for one in flat]).astype(np.float64)
+        columns = max(1, _AT_A_TIME // len(rows))
+        for start in range(0, flat[0].size, columns):
+            yield np.stack([one[start : start + columns] for one in flat], dtype=np.float64)
 
 
 def _above_0(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import wraps
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,6 +15,7 @@ from fedward.settings import Training
 
 def build_optimizer(training: Training, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     """Build the job's optimizer at its first learning rate."""
+    leave_compiler_out()
     if training.optimizer == "SGD":
         return torch.optim.SGD(
             parameters, lr=training.lr, momentum=training.momentum, weight_decay=training.weight_decay
@@ -30,3 +33,37 @@ def learning_rate(training: Training, *, done: float) -> float:
     if training.lr_schedule == "constant":
         return training.lr
     return training.lr * 0.5 * (1.0 + math.cos(math.pi * min(max(done, 0.0), 1.0)))
+
+
+def leave_compiler_out() -> None:
+    """Keep torch's optimizers from importing torch's compiler, which takes a second; the steps are the same.
+
+    Their functions import it at their first call, to exclude themselves from compilation. Nothing is compiled here. In
+    a release of torch that is built otherwise, nothing changes.
+    """
+    base: Any = torch.optim.Optimizer
+    for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):
+        plain = getattr(getattr(base, name), "__wrapped__", None)
+        if plain is not None and not hasattr(plain, _EXCLUDED):
+            setattr(plain, _EXCLUDED, plain)
+    for kind in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW):
+        step: Any = kind.__dict__.get("step")
+        plain = getattr(step, "__wrapped__", None)
+        if plain is not None and not getattr(step, "without_compiler", False):
+            kind.step = _eager(plain)  # type: ignore[method-assign]
+
+
+_EXCLUDED = "__dynamo_disable"
+"""Attribute in which torch keeps a function's form that is not compiled."""
+
+
+def _eager(plain: Any) -> Any:
+    """Return an optimizer's step without gradients of its own, as torch's wrapper of it runs it."""
+
+    @wraps(plain)
+    def step(self: torch.optim.Optimizer, *args: Any, **named: Any) -> Any:
+        with torch.set_grad_enabled(self.defaults["differentiable"]):
+            return plain(self, *args, **named)
+
+    step.without_compiler = True  # type: ignore[attr-defined]
+    return step

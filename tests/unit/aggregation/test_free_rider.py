@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from fedward.aggregation.fedavg import weighted_mean
-from fedward.aggregation.free_rider import NOTHING, suspects
+from fedward.aggregation.free_rider import NOTHING, _median_without, suspects
 from fedward.dataset.manifest import Manifest
 from fedward.settings import JobSpec, parse
 from fedward.training.networks import initial_weights
@@ -149,3 +150,23 @@ def test_whole_numbers_scalars_and_empty_tensors_are_passed_over_and_no_input_ch
     for site, update in updates.items():
         for name, array in update.items():
             np.testing.assert_array_equal(array, before[site][name])
+
+
+def test_the_median_without_one_value_is_that_of_the_others() -> None:
+    draw = np.random.default_rng(3)
+    for size in range(2, 9):
+        ordered = np.sort(draw.integers(0, 4, size).astype(float))
+        for place in range(size):
+            assert _median_without(ordered, place) == np.median(np.delete(ordered, place))
+
+
+def test_two_hundred_sites_are_compared_within_seconds_and_the_first_copy_is_named() -> None:
+    draw = np.random.default_rng(5)
+    updates: dict[str, Weights] = {f"site-{at:03}": {"w": draw.normal(size=300)} for at in range(200)}
+    for copy in ("site-120", "site-150"):
+        updates[copy] = {"w": 2.0 * updates["site-007"]["w"]}
+    start = time.process_time()
+    found = suspects(updates)
+    assert time.process_time() - start < 5.0
+    assert set(found) == {"site-007", "site-120", "site-150"}
+    assert "site-120" in found["site-007"] and "site-007" in found["site-120"] and "site-007" in found["site-150"]

@@ -26,6 +26,7 @@ from fedward.privacy.policy.agreement import Agreement, agree
 from fedward.privacy.policy.approvals import UNKNOWN, Origin, admission
 from fedward.privacy.policy.job_hash import job_hash
 from fedward.settings import JobSpec, SitePolicy
+from fedward.training import libraries
 from fedward.weights import Tensor, Weights, digest, layout_hash, layout_of
 
 
@@ -115,6 +116,7 @@ class GateState:
     @cached_property
     def initial(self) -> Weights:
         """Weights that follow from the job's seed."""
+        libraries.ready()
         from fedward.training.networks import initial_weights
 
         return initial_weights(self.job)

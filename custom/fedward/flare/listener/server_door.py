@@ -41,6 +41,7 @@ from fedward.flare.supervisor.supervisor import Supervisor
 from fedward.metrics.store import STORE_FILE
 from fedward.provisioning.crl import CRL_FILE
 from fedward.provisioning.participants import Kind
+from fedward.training import libraries
 from fedward.upkeep.clean import UPKEEP_S, daily
 
 _log = logging.getLogger("fedward.door")
@@ -65,6 +66,7 @@ class ServerDoor(FLComponent):  # type: ignore[misc]
                 waits.set_waits()
                 job_reactions.install()
                 single_process.hold(Path.cwd())
+                libraries.begin()
                 return
             set_floor()
             certificate_watch.guard_process(Kind.server, log=_log)

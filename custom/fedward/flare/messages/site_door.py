@@ -23,6 +23,7 @@ from fedward.flare.messages import guard, site_requests
 from fedward.flare.repeating import repeat
 from fedward.flare.supervisor import job_reactions, left_open, single_process, waits
 from fedward.provisioning.participants import Kind
+from fedward.training import libraries
 from fedward.upkeep.clean import UPKEEP_S, daily
 
 _log = logging.getLogger("fedward.door")
@@ -46,6 +47,7 @@ class SiteDoor(FLComponent):  # type: ignore[misc]
                 waits.set_waits()
                 job_reactions.install()
                 single_process.hold(Path.cwd())
+                libraries.begin()
             else:
                 repeat(daily(Path.cwd(), _log.warning), every_s=UPKEEP_S, name="upkeep", log=_log.warning)
         except (FedwardError, OSError, AttributeError) as error:

@@ -18,6 +18,7 @@ from fedward.files import write_atomic
 from fedward.flare import job_context
 from fedward.flare.protocol import Model
 from fedward.settings import JobSpec
+from fedward.training import libraries
 from fedward.weights import MODEL_FILE, Weights, save_weights
 
 LATEST_FILE, SEALED_FILE = "latest_model.npz", "latest_model.sealed"
@@ -44,6 +45,7 @@ class ModelStore(FLComponent):  # type: ignore[misc]
 
     def load_weights(self, job: JobSpec) -> Weights:
         """Compute the initial weights from only the job's network and seed: equal on every machine."""
+        libraries.ready()
         from fedward.training.networks import initial_weights
 
         return initial_weights(job)

@@ -31,6 +31,7 @@ from fedward.privacy.disclosure.release import release
 from fedward.privacy.disclosure.rule import Rule
 from fedward.privacy.policy.approvals import Way, admission
 from fedward.privacy.policy.job_hash import job_hash, policy_hash
+from fedward.training import libraries
 from fedward.weights import difference
 
 if TYPE_CHECKING:
@@ -133,6 +134,7 @@ class SiteJob:
         """
         if self._prepared is not None:
             return self._prepared
+        libraries.ready()
         from fedward.dataset.manifest import read_manifest
         from fedward.dataset.selection import select
         from fedward.training.trainer import Trainer

@@ -28,7 +28,8 @@ from fedward.flare.protocol import (
     to_reply,
     to_shareable,
 )
-from fedward.flare.server.rounds import JobRounds, SecureRound
+from fedward.flare.server.averaging.round import SecureRound
+from fedward.flare.server.rounds import JobRounds
 from fedward.weights import Weights, add
 from tests.support.flare.hospital import Hospital
 

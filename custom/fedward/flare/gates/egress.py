@@ -40,7 +40,7 @@ from fedward.flare.secagg_context import OPENED
 from fedward.privacy.attestation import PROOF
 from fedward.privacy.disclosure.release import release
 from fedward.privacy.disclosure.rule import Rule
-from fedward.privacy.outgoing import check_difference, check_tensors
+from fedward.privacy.outgoing import check_difference, check_length, check_tensors
 from fedward.weights import Weights, add, digest
 
 _HEADERS, _DXO = ReservedHeaderKey.HEADERS, "DXO"
@@ -211,6 +211,7 @@ def _update(
     update = check_tensors(content, state.layout)
     check_difference(update, model)
     made = check_tensors(checked_update(update, proof, state, round_number=number, context=context), state.layout)
+    check_length(made, model, noise_l2=state.noise_l2)
     return _Update(made, model, hand.identity, number)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -26,7 +27,7 @@ from fedward.privacy.policy.agreement import Agreement, agree
 from fedward.privacy.policy.approvals import UNKNOWN, Origin, admission
 from fedward.privacy.policy.job_hash import job_hash
 from fedward.settings import JobSpec, SitePolicy
-from fedward.weights import Tensor, Weights, digest, layout_hash, layout_of
+from fedward.weights import Tensor, Weights, digest, layout_hash, layout_of, parameter_count
 
 
 @dataclass(slots=True)
@@ -128,6 +129,14 @@ class GateState:
     def architecture(self) -> str:
         """``layout_hash`` of the job's network."""
         return layout_hash(self.layout, network=self.job.model.network, args=self.job.model.args)
+
+    @property
+    def noise_l2(self) -> float:
+        """Expected L2 norm of the noise on one site's update; in the mean of several it is only smaller."""
+        agreed = self.agreement
+        if agreed.mechanism != "update-noise" or agreed.clip_norm_l2 is None:
+            return 0.0
+        return agreed.noise_multiplier * agreed.clip_norm_l2 * math.sqrt(parameter_count(self.layout))
 
     @cached_property
     def secure_aggregation(self) -> SecureAggregation:

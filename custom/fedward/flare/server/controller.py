@@ -271,6 +271,7 @@ class FederatedRounds(Controller):  # type: ignore[misc]
             take=taken.take,
         )
         taken.stop()
+        answers.leave_out(taken.left_out)
         self._pause.check()
         why = {site: answers.missing.get(site, NO_ANSWER) for site in sorted(set(sites) - set(taken.sites))}
         told = [make_event("dropped", site=site, round=number, reason=reason) for site, reason in why.items()]

@@ -22,10 +22,8 @@ from fedward.errors import AuditError, GateError, PolicyError, shown
 from fedward.flare.gates.audit import note_opened, note_update
 from fedward.flare.gates.gate import Gate, GateState, gate_state, task_of
 from fedward.flare.protocol import (
-    CONFIRM,
     COUNTS,
     METRICS,
-    MODEL,
     PART_KINDS,
     PATIENTS,
     REFUSAL,
@@ -241,9 +239,9 @@ def _sealed(
     if task is Task.FINAL and hand.model is not None:
         sealed[OPENED] = digest(hand.model)
         if hand.after > 0:
-            sealed[CONFIRM + MODEL] = state.secure_aggregation.confirm_final()
-    if task is Task.CONFIRM:
-        sealed |= {CONFIRM + purpose: state.secure_aggregation.confirm_counts(purpose) for purpose in hand.sums}
+            sealed |= state.secure_aggregation.confirm_final()
+    for purpose in hand.sums if task is Task.CONFIRM else ():
+        sealed |= state.secure_aggregation.confirm_counts(purpose)
     return sealed
 
 

@@ -6,11 +6,13 @@ import contextlib
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 from nvflare.apis.filter import Filter
 from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
 
+from fedward.encryption.keys.signature import read_signer
 from fedward.errors import EncryptionError, FedwardError, GateError, LedgerIOError, RepeatError
 from fedward.flare import job_context
 from fedward.flare.audit_trail.notes import note
@@ -62,6 +64,7 @@ class GateState:
     job_id: str
     job: JobSpec
     policy: SitePolicy
+    kit: Path
     origin: Origin = UNKNOWN
     in_hand: InHand = field(default_factory=InHand)
     order: TaskOrder | None = None
@@ -149,6 +152,7 @@ class GateState:
             job_hash=self.hash,
             layout=self.layout,
             architecture=self.architecture,
+            signer=read_signer(self.kit),
         )
 
 
@@ -233,7 +237,8 @@ def gate_state(context: FLContext) -> GateState:
     key = _key(context)
     if key not in _STATES:
         job, policy = job_context.job_spec(context), job_context.site_policy(context)
-        _STATES[key] = GateState(job_id=key[1], job=job, policy=policy, origin=origin_of(job, policy, context))
+        origin, kit = origin_of(job, policy, context), job_context.kit_folder(context)
+        _STATES[key] = GateState(job_id=key[1], job=job, policy=policy, kit=kit, origin=origin)
     _STATES[key].require_admitted()
     return _STATES[key]
 

@@ -28,6 +28,7 @@ from fedward.flare import job_context
 from fedward.flare.audit_trail.job_trail import JobTrail
 from fedward.flare.protocol import Reply, Task
 from fedward.flare.server.admission import admitted, admitted_again, begin
+from fedward.flare.server.averaging.members import Members
 from fedward.flare.server.broadcast import POLL_S, Broadcaster, Carried, Enough, nobody
 from fedward.flare.server.checkpoints.checkpoint import Checkpoint, save
 from fedward.flare.server.checkpoints.earlier import BY_PERSON, aborted, read_earlier
@@ -228,7 +229,12 @@ class FederatedRounds(Controller):  # type: ignore[misc]
 
     def _rounds(self, initial: Beside[Weights]) -> JobRounds:
         """Return the job's rounds, once the initial weights are there."""
-        return JobRounds(self._job, job_id=self._job_id, initial=initial.result(self._pause.check))
+        members = None
+        if self._job.encryption is not None:
+            kit = job_context.kit_folder(self._context)
+            members = Members.of(kit, run_folder=self._run_folder, checkpoints=self._folder)
+        weights = initial.result(self._pause.check)
+        return JobRounds(self._job, job_id=self._job_id, initial=weights, members=members)
 
     def _keep(self, at: Checkpoint) -> None:
         """Have a state on the disk before the next step begins; its events follow, once and all of them."""

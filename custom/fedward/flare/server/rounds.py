@@ -11,11 +11,14 @@ from fedward.encryption.roster import context_of
 from fedward.encryption.schemes import bits_of
 from fedward.encryption.secure_sum import Aggregator
 from fedward.encryption.sum_context import SumContext
-from fedward.errors import FederationError
+from fedward.errors import EncryptionError, FederationError
 from fedward.flare.protocol import CONFIRM, Model, Reply
+from fedward.flare.refusal import one_line
 from fedward.flare.secagg_context import INITIAL, KEY, NONCE, SCHEME, SumContexts
+from fedward.flare.server.averaging.members import Members
 from fedward.flare.server.averaging.norms import UsualNorms
 from fedward.flare.server.averaging.round import PlainRound, Round, SecureRound
+from fedward.flare.server.averaging.signed_sum import SignedSum
 from fedward.flare.server.tally import Tally
 from fedward.privacy.ledger.runs import FinalModel
 from fedward.privacy.policy.job_hash import job_hash
@@ -30,9 +33,11 @@ class JobRounds:
         job: the job.
         job_id: FLARE's id of the run.
         initial: the model that follows from the job's seed.
+        members: hospitals whose signatures count, in an encrypted job.
     """
 
-    def __init__(self, job: JobSpec, *, job_id: str, initial: Weights) -> None:
+    def __init__(self, job: JobSpec, *, job_id: str, initial: Weights, members: Members | None = None) -> None:
+        self._members = members
         self._job, self._job_id, self._step, self._norms = job, job_id, ServerStep(job), UsualNorms(job)
         self.initial_weights, self.layout = initial, layout_of(initial)
         self.key: tuple[Scheme, str] | None = None
@@ -112,9 +117,24 @@ class JobRounds:
             for site, key in keys.items()
             if key != common
         }
+        mismatched |= {
+            site: why for site in set(replies) - set(mismatched) if (why := self._unsigned(site, replies[site]))
+        }
         drawn = {site: (reply.sealed or {}).get(NONCE) for site, reply in replies.items() if site not in mismatched}
         self.roster = {site: str(nonce) for site, nonce in sorted(drawn.items()) if is_nonce(nonce)}
         return mismatched | {site: "sent no nonce for this run" for site in drawn if site not in self.roster}
+
+    def _unsigned(self, site: str, reply: Reply) -> str | None:
+        """Return why a site's signatures could not be checked; None if they can."""
+        if self._members is None:
+            raise FederationError(
+                "certificates of the hospitals cannot be checked here", remedy="give the server's kit"
+            )
+        try:
+            self._members.certificate(reply, site=site)
+        except EncryptionError as error:
+            return one_line(str(error))
+        return None
 
     def tally(self, purpose: str, *, final: Model | None = None) -> Tally | None:
         """Return an empty sum of the final model's score histograms or of cohort statistics; None if there is none."""
@@ -150,11 +170,13 @@ class JobRounds:
             bits=bits_of(self.key[0], self._job.encryption.precision),
         )
 
-    def _adder(self, topic: SumContext) -> Aggregator:
+    def _adder(self, topic: SumContext) -> SignedSum:
         if self.key is None:
             raise FederationError("sites have agreed on no key")
+        if self._members is not None:
+            self._members.renew()
         scheme, key_id = self.key
-        return Aggregator(topic, scheme=scheme, key_id=key_id)
+        return SignedSum(Aggregator(topic, scheme=scheme, key_id=key_id), topic, self._members)
 
 
 def _key_of(reply: Reply) -> tuple[Scheme, str] | None:

@@ -12,13 +12,12 @@ from fedward.aggregation.checks import require_finite
 from fedward.aggregation.fedavg import site_weight
 from fedward.aggregation.free_rider import suspects
 from fedward.aggregation.step import ServerStep
-from fedward.encryption.secure_sum import Aggregator
 from fedward.errors import FederationError, JobError
 from fedward.flare.protocol import MODEL, Model, Reply
 from fedward.flare.secagg_context import CLIPPED
 from fedward.flare.server.averaging.norms import UsualNorms
+from fedward.flare.server.averaging.signed_sum import SignedSum
 from fedward.flare.server.participation import required_steps
-from fedward.flare.server.tally import message_of
 from fedward.privacy.outgoing import check_tensors
 from fedward.settings import JobSpec
 from fedward.weights import Layout, Weights, add
@@ -148,7 +147,7 @@ class PlainRound(Round):
 class SecureRound(Round):
     """Round of an encrypted job. Each message is added when it arrives, so memory does not grow with the sites."""
 
-    def __init__(self, adder: Aggregator, *, after: int, values: int) -> None:
+    def __init__(self, adder: SignedSum, *, after: int, values: int) -> None:
         super().__init__()
         self._adder, self._after, self._values = adder, after, values
 
@@ -157,8 +156,8 @@ class SecureRound(Round):
         return sorted(self._adder.sites)
 
     def _take(self, site: str, reply: Reply) -> None:
-        message, clipped = message_of(reply, MODEL), (reply.sealed or {}).get(CLIPPED)
-        self._adder.add(message, site=site)
+        clipped = (reply.sealed or {}).get(CLIPPED)
+        self._adder.add(reply, MODEL, site=site)
         if type(clipped) is int and 0 < clipped <= self._values:
             self.clipped[site] = clipped
 

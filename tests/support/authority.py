@@ -86,6 +86,7 @@ def site_kit(out: Path, of: ThrowAway, *, target: str, certificate: x509.Certifi
     (startup / "rootCA.pem").write_bytes(pem(of.root))
     (startup / "client.crt").write_bytes(pem(certificate or of.issue("north")))
     (startup / "client.key").write_bytes(key_pem())
+    (startup / "client.key").chmod(0o600)
     content = {
         "servers": [{"name": "demo", "service": {"target": target, "scheme": "grpc"}, "identity": "localhost"}],
         "client": {"ssl_private_key": "client.key", "ssl_cert": "client.crt", "ssl_root_cert": "rootCA.pem"},

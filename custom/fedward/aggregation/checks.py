@@ -46,3 +46,15 @@ def _check(arrays: Weights, expected: Weights, *, site: str, first: str) -> None
             )
         if not np.isfinite(array).all():
             raise JobError(f"tensor {name} holds a value that is not finite", where=site, remedy=LEAVE_OUT)
+
+
+def require_finite(made: Weights, *, where: str) -> None:
+    """Refuse a result that overflowed, although each update was finite.
+
+    Raises:
+        JobError: names the first tensor with a value that is not finite.
+    """
+    for name in sorted(made):
+        if not np.isfinite(made[name]).all():
+            remedy = "find the site whose update is too large, and submit the job again without it"
+            raise JobError(f"tensor {name} holds a value that is not finite", where=where, remedy=remedy)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedward.aggregation.checks import check_updates
+from fedward.aggregation.checks import check_updates, require_finite
 from fedward.errors import JobError
 from fedward.weights import Weights, same_layout
 
@@ -53,8 +53,8 @@ class FedAdam:
             New arrays, names sorted, each in the dtype of the input; the input is not changed.
 
         Raises:
-            JobError: a value is not finite, a tensor is not floating, or names or shapes differ from the step before.
-                The moments are then unchanged.
+            JobError: a value, or its square, is not finite, a tensor is not floating, or names or shapes differ from
+                the step before. The moments are then unchanged.
         """
         check_updates({_WHERE: mean_difference})
         for name, array in mean_difference.items():
@@ -63,7 +63,12 @@ class FedAdam:
                 raise JobError(f"tensor {name} cannot take a step", where=_WHERE, value=str(array.dtype), remedy=remedy)
         if self._mean:
             same_layout(mean_difference, self._mean, where=_WHERE)
-        return {name: self._step(name, mean_difference[name]) for name in sorted(mean_difference)}
+        with np.errstate(over="ignore"):
+            moments = {name: self._moments(name, mean_difference[name]) for name in sorted(mean_difference)}
+        require_finite({name: square for name, (_, square) in moments.items()}, where=_MOMENTS)
+        self._mean = {name: mean for name, (mean, _) in moments.items()}
+        self._square = {name: square for name, (_, square) in moments.items()}
+        return {name: self._change(name, array.dtype) for name, array in sorted(mean_difference.items())}
 
     @property
     def moments(self) -> tuple[Weights, Weights]:
@@ -82,13 +87,14 @@ class FedAdam:
                 raise JobError(f"moment {name} is not float64", where=_MOMENTS, value=str(array.dtype))
         self._mean, self._square = dict(mean), dict(square)
 
-    def _step(self, name: str, difference: NDArray[Any]) -> NDArray[Any]:
+    def _moments(self, name: str, difference: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         delta = difference.astype(np.float64)
         mean = self._mean.get(name, np.zeros(delta.shape))
         square = self._square.get(name, np.full(delta.shape, TAU**2))
-        self._mean[name] = mean = BETA1 * mean + (1 - BETA1) * delta
-        self._square[name] = square = BETA2 * square + (1 - BETA2) * np.square(delta)
-        return np.asarray(self._server_lr * mean / (np.sqrt(square) + TAU), dtype=difference.dtype)
+        return BETA1 * mean + (1 - BETA1) * delta, BETA2 * square + (1 - BETA2) * np.square(delta)
+
+    def _change(self, name: str, dtype: np.dtype[Any]) -> NDArray[Any]:
+        return np.asarray(self._server_lr * self._mean[name] / (np.sqrt(self._square[name]) + TAU), dtype=dtype)
 
 
 _WHERE, _MOMENTS = "mean of the updates", "moments of FedAdam"

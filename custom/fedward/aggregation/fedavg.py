@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fedward.aggregation.checks import LEAVE_OUT, check_updates
+from fedward.aggregation.checks import LEAVE_OUT, check_updates, require_finite
 from fedward.errors import JobError
 from fedward.weights import Weights
 
@@ -40,7 +40,7 @@ def weighted_mean(
 
     Raises:
         JobError: there is no site; a weight is negative or not finite; the weights sum to 0; names, shapes or dtypes
-            differ between sites; or a value is not finite.
+            differ between sites; or a value, or the sum of the weights or of the arrays, is not finite.
     """
     arrays = {site: update for site, (update, _) in updates.items()}
     sites = check_updates(arrays)
@@ -48,7 +48,10 @@ def weighted_mean(
     weights = [updates[site][1] for site in sites]
     names = sorted(arrays[sites[0]])
     scaled = weights if scales is None else [updates[site][1] * scales[site] for site in sites]
-    return {name: _mean([arrays[site][name] for site in sites], weights, total, scaled) for name in names}
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = {name: _mean([arrays[site][name] for site in sites], weights, total, scaled) for name in names}
+    require_finite(mean, where="mean of the updates")
+    return mean
 
 
 def _total_weight(updates: Mapping[str, tuple[Weights, float]], sites: list[str]) -> float:
@@ -57,6 +60,8 @@ def _total_weight(updates: Mapping[str, tuple[Weights, float]], sites: list[str]
         if not np.isfinite(weight) or weight < 0:
             raise JobError("a site's weight must be a number of patients", where=site, value=weight, remedy=LEAVE_OUT)
     total = float(sum(updates[site][1] for site in sites))
+    if not np.isfinite(total):
+        raise JobError("the sites' weights sum to no number", where=", ".join(sites), remedy=LEAVE_OUT)
     if total <= 0:
         raise JobError("the sites' weights sum to nothing", where=", ".join(sites), remedy=LEAVE_OUT)
     return total

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedward.aggregation.checks import check_updates
+from fedward.aggregation.checks import check_updates, require_finite
 from fedward.weights import Weights
 
 
@@ -30,7 +30,10 @@ def coordinate_median(updates: Mapping[str, Weights]) -> Weights:
         JobError: there is no site; names, shapes or dtypes differ between sites; or a value is not finite.
     """
     sites = check_updates(updates)
-    return {name: _median([updates[site][name] for site in sites]) for name in sorted(updates[sites[0]])}
+    with np.errstate(over="ignore"):
+        median = {name: _median([updates[site][name] for site in sites]) for name in sorted(updates[sites[0]])}
+    require_finite(median, where="median of the updates")
+    return median
 
 
 def _median(arrays: list[NDArray[Any]]) -> NDArray[Any]:

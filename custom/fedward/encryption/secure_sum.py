@@ -147,6 +147,13 @@ class Aggregator:
                 than ``site``; the site or the nonce is in the sum already; or the payload is not valid. The sum is then
                 unchanged.
         """
+        message = self.check(sealed, site=site)
+        self._accumulator.add(message.payload)
+        self._parts[site] = message.parts[0]
+        self._tag = message.tag if self._tag is None else add_tags(self._tag, message.tag)
+
+    def check(self, sealed: bytes, *, site: str) -> Message:
+        """Return a hospital's message if it may be added, by its header alone; errors as ``add``."""
         message = unpack(sealed)
         _check_same(message, self._topic, key_id=self._key_id, scheme=self._scheme, whose="the others'")
         if len(message.parts) != 1:
@@ -158,9 +165,7 @@ class Aggregator:
             raise EncryptionError("site has already given its numbers to this sum", value=site)
         if any(part.nonce == other.nonce for other in self._parts.values()):
             raise EncryptionError("sealed message has the nonce of another in this sum", value=site)
-        self._accumulator.add(message.payload)
-        self._parts[site] = part
-        self._tag = message.tag if self._tag is None else add_tags(self._tag, message.tag)
+        return message
 
     def sum(self, *, fewest: int = MIN_CONTRIBUTORS) -> bytes:
         """Return the sum so far, for hospitals to open; more may be added afterwards.

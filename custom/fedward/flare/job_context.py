@@ -47,16 +47,21 @@ def run_folder(context: FLContext) -> Path:
     return Path(_workspace(context).get_run_dir(context.get_job_id()))
 
 
+def kit_folder(context: FLContext) -> Path:
+    """Return the folder of this participant's kit."""
+    return Path(_workspace(context).get_root_dir())
+
+
 def checkpoint_folder(context: FLContext) -> Path:
     """Return the folder, in this participant's kit, of what the job needs after its processes have ended early."""
-    return Path(_workspace(context).get_root_dir()) / "checkpoints" / str(context.get_job_id())
+    return kit_folder(context) / "checkpoints" / str(context.get_job_id())
 
 
 def store_path(context: FLContext) -> Path:
     """Return the path of the server's metrics store, in its kit's folder; all jobs of the server write to it."""
     from fedward.metrics.store import STORE_FILE
 
-    return Path(_workspace(context).get_root_dir()) / STORE_FILE
+    return kit_folder(context) / STORE_FILE
 
 
 def site_policy(context: FLContext) -> SitePolicy:

@@ -171,6 +171,7 @@ GATE_SENTENCES = frozenset(
         "update has no proof of its protection",
         "update holds the model's own weights where a difference is due",
         "update is longer than its clip",
+        "update is … long where at most … was expected",
         "update is not the one that its proof is for",
         "update left its protection unchanged",
         "update of a round after the last validation began",

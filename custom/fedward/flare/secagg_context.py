@@ -77,6 +77,8 @@ class SumContexts:
 
 KEY, SCHEME, CLIPPED, NONCE = "key", "scheme", "clipped", "nonce"
 """Entries of a site's ``sealed`` part besides messages."""
+CERTIFICATE, SIGNATURE = "certificate", "signature "
+"""Entry with the site's certificate in DER; prefix of a message's name, for the entry with its signature."""
 
 
 def enough(confirming: Collection[str], summed: Collection[str]) -> bool:

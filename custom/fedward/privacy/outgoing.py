@@ -23,7 +23,9 @@ nearly orthogonal to ``w`` in these dimensions; so the cosine of ``w + u`` to ``
 round."""
 FEWEST_VALUES = 64
 """Smallest number of values in a tensor of two dimensions or more for the same check to apply to it."""
-
+LONGEST_UPDATE = 100.0
+"""Largest norm of an update that leaves, in units of the model's, noise not counted: ten times the largest move of the
+model (``incoming.MAX_JUMP``), so that a federation of ten such sites still makes a model that hospitals accept."""
 
 Filter = Callable[[Weights], Weights]
 
@@ -65,6 +67,24 @@ def check_difference(update: Weights, incoming: Mapping[str, NDArray[Any]]) -> N
         sums += parts
     if _is_model(sums):
         raise GateError("update holds the model's own weights where a difference is due")
+
+
+def check_length(update: Weights, incoming: Mapping[str, NDArray[Any]], *, noise_l2: float = 0.0) -> None:
+    """Refuse an update that no training explains: the training has diverged, or the program is another one.
+
+    In an encrypted job no one else can find it, and one such update spoils the sum of all.
+
+    Args:
+        update: as it would leave, clipped and with its noise.
+        incoming: model that it changes; both of one layout, finite.
+        noise_l2: expected L2 norm of the noise.
+
+    Raises:
+        GateError: the norm is above ``LONGEST_UPDATE · |incoming| + 3 · noise_l2``.
+    """
+    norm, most = l2_norm(update.values()), LONGEST_UPDATE * l2_norm(incoming.values()) + 3.0 * noise_l2
+    if not norm <= most:
+        raise GateError(f"update is {norm:.3g} long where at most {most:.3g} was expected")
 
 
 def check_counts(values: object, *, length: int, min_count: int) -> NDArray[np.int64]:

@@ -56,6 +56,12 @@ class Rounds(Settings):
         description="Aggregation of the updates: weighted mean, median of each value (Yin et al. 2018), "
         "or a step of Adam on the mean (Reddi et al. 2021). An encrypted job can only have the mean.",
     )
+    max_update_norm_ratio: float = Field(
+        default=10.0,
+        gt=1,
+        description="Unencrypted jobs: an update whose L2 norm is more than this many times the usual one of the "
+        "round and of the rounds before does not count (Sun et al. 2019).",
+    )
     server_lr: float = Field(default=0.01, gt=0, description="fedadam only: learning rate of the server's step.")
     select: Literal["last", "best"] = Field(
         default="last",

@@ -35,6 +35,8 @@ from fedward.settings import JOB_FILE, JobSpec, parse
 from fedward.training.networks import initial_weights
 from fedward.weights import Weights, digest
 from tests.conftest import tiny_job_content
+from tests.support.authority import site_kit
+from tests.support.flare.signed import federation
 
 PATIENTS = [f"{number:016x}" for number in range(40)]
 METRICS = {"scores": {"auc": 0.812, "patients": 40, "images": 60, "positives": 12, "loss": 0.5}, "steps": 10}
@@ -95,6 +97,7 @@ class Hospital:
         (self.local / "site.toml").write_text(SITE.format(site=site, listed=LISTED, cap=counted))
         if shared is not None:
             write_key(shared, self.local / "federation.key")
+            site_kit(folder / "kit", federation(), target="localhost:1", certificate=federation().issue(site))
         self.key = load_key(self.local / "key").secret
         self.ledger = Ledger.create(self.local / "ledger.db", site=site, key=self.key)
         self.ingress, self.egress = IngressGate(), EgressGate()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,18 @@ from fedward.encryption.message import identity
 from fedward.encryption.roster import context_of
 from fedward.encryption.schemes import bits_of
 from fedward.encryption.secure_sum import SecureSum
-from fedward.flare.protocol import AFTER, CONFIRM, COUNTED, MODEL, ROSTER, Reply, Task, content_of, to_shareable
+from fedward.flare.protocol import (
+    AFTER,
+    CONFIRM,
+    COUNTED,
+    MODEL,
+    ROSTER,
+    Reply,
+    Task,
+    content_of,
+    to_reply,
+    to_shareable,
+)
 from fedward.flare.secagg_context import KEY, NONCE, OPENED, SCHEME, SumContexts
 from fedward.flare.server.persistor import ModelStore
 from fedward.metrics.events import EVENTS_FILE, EventLog, EventReader
@@ -29,6 +41,7 @@ from fedward.privacy.policy.job_hash import job_hash
 from fedward.settings import JOB_FILE, JobSpec, parse
 from fedward.weights import MODEL_FILE, Weights, add, digest, flatten, layout_hash, layout_of, unflatten
 from tests.support.flare.server import server_context
+from tests.support.flare.signed import server_kit, signed
 from tests.support.flare.simulated import (
     Act,
     Federation,
@@ -138,6 +151,7 @@ class SealedFederation(Restarted):
     def __init__(self, folder: Path, sites: Mapping[str, Script], *, key: FederationKey, **how: Any) -> None:
         super().__init__(folder, sites, **how)
         self.key = key
+        server_kit(folder)
         self.job = parse(JobSpec, json.loads((self._run_folder / "config" / JOB_FILE).read_text()), where="test")
         self.confirmed: dict[tuple[str, str], bytes] = {}
         self.refused: list[tuple[str, str]] = []
@@ -151,6 +165,12 @@ class SealedFederation(Restarted):
     def _content(self, site: SimulatedSite, act: Act, task: Task, data: Shareable) -> Shareable:
         if act.deed != "answer":
             return super()._content(site, act, task, data)
+        reply = to_reply(self._sealed(site, act, task, data))
+        return to_shareable(
+            reply if reply.sealed is None else replace(reply, sealed=signed(reply.sealed, site=site.name))
+        )
+
+    def _sealed(self, site: SimulatedSite, act: Act, task: Task, data: Shareable) -> Shareable:
         facts: dict[str, Any] = {KEY: self.key.key_id, SCHEME: self.key.scheme}
         sums = SecureSum(self.key, site=site.name)
         metrics = {"scores": {"auc": 0.8}, "patients": site.patients, "steps": 10}

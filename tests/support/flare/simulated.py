@@ -40,7 +40,7 @@ FOREVER = math.inf
 LOCAL_STEPS = 16
 """Steps of every site in a round; a site that is asked for fewer is done sooner."""
 TOO_LONG_S = 30 * 86_400.0
-Deed = Literal["answer", "refuse", "vanish", "twice", "other", "nan"]
+Deed = Literal["answer", "refuse", "vanish", "twice", "other", "nan", "huge", "flipped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Act:
 
     Attributes:
         deed: answer; refuse; vanish (its process is gone, without an answer); answer twice; answer another task; send
-            NaN.
+            NaN, its update times 1000, or its update with the sign changed.
         seconds: time until it is done; of a site that vanishes, until it is back.
     """
 
@@ -314,6 +314,8 @@ class Federation:
             name: np.asarray(draw.normal(0.01, 0.1, array.shape), array.dtype)
             for name, array in global_weights(data).items()
         }
+        factor = {"huge": 1000, "flipped": -1}.get(act.deed, 1)
+        update = {name: np.asarray(array * factor, array.dtype) for name, array in update.items()}
         if act.deed == "nan":
             update["bias"][0] = np.nan
         if self._record:

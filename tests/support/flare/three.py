@@ -28,9 +28,11 @@ from fedward.flare.protocol import (
     to_reply,
     to_shareable,
 )
-from fedward.flare.server.rounds import JobRounds, SecureRound
+from fedward.flare.server.averaging.round import SecureRound
+from fedward.flare.server.rounds import JobRounds
 from fedward.weights import Weights, add
 from tests.support.flare.hospital import Hospital
+from tests.support.flare.signed import members
 
 SITES = ("city", "coast", "north")
 KEY, OTHER = create_key(), create_key()
@@ -59,7 +61,7 @@ class Three:
         self.hospitals, self.sites = made, sites
         self.seeds = {site: number for number, site in enumerate(sites)}
         first = made[sites[0]]
-        self.exchange = JobRounds(first.job, job_id=first.job_id, initial=first.model)
+        self.exchange = JobRounds(first.job, job_id=first.job_id, initial=first.model, members=members())
         odd = self.exchange.agree_on_key({site: self.admit(site) for site in sites})
         assert odd == {}
 
@@ -74,7 +76,7 @@ class Three:
             hospital.charge()
             hospital.restart()
         first = other.hospitals[other.sites[0]]
-        other.exchange = JobRounds(first.job, job_id=job_id, initial=first.model)
+        other.exchange = JobRounds(first.job, job_id=job_id, initial=first.model, members=members())
         assert other.exchange.agree_on_key({site: other.admit(site) for site in other.sites}) == {}
         return other
 

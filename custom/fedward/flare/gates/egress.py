@@ -22,10 +22,8 @@ from fedward.errors import AuditError, GateError, PolicyError, shown
 from fedward.flare.gates.audit import note_opened, note_update
 from fedward.flare.gates.gate import Gate, GateState, gate_state, task_of
 from fedward.flare.protocol import (
-    CONFIRM,
     COUNTS,
     METRICS,
-    MODEL,
     PART_KINDS,
     PATIENTS,
     REFUSAL,
@@ -40,7 +38,7 @@ from fedward.flare.secagg_context import OPENED
 from fedward.privacy.attestation import PROOF
 from fedward.privacy.disclosure.release import release
 from fedward.privacy.disclosure.rule import Rule
-from fedward.privacy.outgoing import check_difference, check_tensors
+from fedward.privacy.outgoing import check_difference, check_length, check_tensors
 from fedward.weights import Weights, add, digest
 
 _HEADERS, _DXO = ReservedHeaderKey.HEADERS, "DXO"
@@ -211,6 +209,7 @@ def _update(
     update = check_tensors(content, state.layout)
     check_difference(update, model)
     made = check_tensors(checked_update(update, proof, state, round_number=number, context=context), state.layout)
+    check_length(made, model, noise_l2=state.noise_l2)
     return _Update(made, model, hand.identity, number)
 
 
@@ -240,9 +239,9 @@ def _sealed(
     if task is Task.FINAL and hand.model is not None:
         sealed[OPENED] = digest(hand.model)
         if hand.after > 0:
-            sealed[CONFIRM + MODEL] = state.secure_aggregation.confirm_final()
-    if task is Task.CONFIRM:
-        sealed |= {CONFIRM + purpose: state.secure_aggregation.confirm_counts(purpose) for purpose in hand.sums}
+            sealed |= state.secure_aggregation.confirm_final()
+    for purpose in hand.sums if task is Task.CONFIRM else ():
+        sealed |= state.secure_aggregation.confirm_counts(purpose)
     return sealed
 
 

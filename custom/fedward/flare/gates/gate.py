@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 from nvflare.apis.filter import Filter
 from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
 
+from fedward.encryption.keys.signature import read_signer
 from fedward.errors import BudgetError, EncryptionError, FedwardError, GateError, LedgerIOError, RepeatError
 from fedward.flare import job_context
 from fedward.flare.audit_trail.notes import note
@@ -27,7 +30,7 @@ from fedward.privacy.policy.approvals import UNKNOWN, Origin, admission
 from fedward.privacy.policy.job_hash import job_hash
 from fedward.settings import JobSpec, SitePolicy
 from fedward.training import libraries
-from fedward.weights import Tensor, Weights, digest, layout_hash, layout_of
+from fedward.weights import Tensor, Weights, digest, layout_hash, layout_of, parameter_count
 
 
 @dataclass(slots=True)
@@ -62,6 +65,7 @@ class GateState:
     job_id: str
     job: JobSpec
     policy: SitePolicy
+    kit: Path
     origin: Origin = UNKNOWN
     in_hand: InHand = field(default_factory=InHand)
     order: TaskOrder | None = None
@@ -131,6 +135,14 @@ class GateState:
         """``layout_hash`` of the job's network."""
         return layout_hash(self.layout, network=self.job.model.network, args=self.job.model.args)
 
+    @property
+    def noise_l2(self) -> float:
+        """Expected L2 norm of the noise on one site's update; in the mean of several it is only smaller."""
+        agreed = self.agreement
+        if agreed.mechanism != "update-noise" or agreed.clip_norm_l2 is None:
+            return 0.0
+        return agreed.noise_multiplier * agreed.clip_norm_l2 * math.sqrt(parameter_count(self.layout))
+
     @cached_property
     def secure_aggregation(self) -> SecureAggregation:
         """Sealing and opening for an encrypted job; without a key, each access raises ``EncryptionError``."""
@@ -142,6 +154,7 @@ class GateState:
             job_hash=self.hash,
             layout=self.layout,
             architecture=self.architecture,
+            signer=read_signer(self.kit),
         )
 
 
@@ -226,7 +239,8 @@ def gate_state(context: FLContext) -> GateState:
     key = _key(context)
     if key not in _STATES:
         job, policy = job_context.job_spec(context), job_context.site_policy(context)
-        _STATES[key] = GateState(job_id=key[1], job=job, policy=policy, origin=origin_of(job, policy, context))
+        origin, kit = origin_of(job, policy, context), job_context.kit_folder(context)
+        _STATES[key] = GateState(job_id=key[1], job=job, policy=policy, kit=kit, origin=origin)
     _STATES[key].require_admitted()
     return _STATES[key]
 

@@ -7,7 +7,6 @@ header ``REFUSED_AT_DOOR`` and FLARE's cookies; the executor answers that the ga
 from __future__ import annotations
 
 import contextlib
-import math
 from typing import Any
 
 from nvflare.apis.dxo import DataKind
@@ -125,7 +124,7 @@ def _model(shareable: Shareable, state: GateState, *, task: Task, number: int) -
         check_initial(model, state.initial)
     else:
         last, since = (state.initial, 0) if hand.last is None else (hand.last, hand.last_number)
-        check_jump(model, last, rounds=after - since, noise_l2=_noise_l2(state))
+        check_jump(model, last, rounds=after - since, noise_l2=state.noise_l2)
     check_traps(model, state.initial)
     named = identity_of(model, sum=found, after=after, encrypted=encrypted)
     if task is Task.ROUND:
@@ -200,15 +199,6 @@ def _sealed(shareable: Shareable, *, task: Task) -> tuple[str, object, object]:
 
 def _architecture(model: Weights, state: GateState) -> str:
     return layout_hash(layout_of(model), network=state.job.model.network, args=state.job.model.args)
-
-
-def _noise_l2(state: GateState) -> float:
-    """Return the expected L2 norm of the noise on one site's update; in the mean of several it is only smaller."""
-    agreed = state.agreement
-    if agreed.mechanism != "update-noise" or agreed.clip_norm_l2 is None:
-        return 0.0
-    values = sum(math.prod(tensor.shape) for tensor in state.layout.values())
-    return agreed.noise_multiplier * agreed.clip_norm_l2 * math.sqrt(values)
 
 
 def _with_cookies(task: Shareable, headers: dict[str, Any]) -> Shareable:

@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 from fedward.encryption.fixed_point import FixedPoint
 from fedward.encryption.keys.key import FederationKey
 from fedward.encryption.keys.key_file import read_key
+from fedward.encryption.keys.signature import Signer
 from fedward.encryption.message import identity
 from fedward.encryption.roster import check_roster, context_of
 from fedward.encryption.schemes import bits_of
 from fedward.encryption.secure_sum import Opened, SecureSum
 from fedward.encryption.sum_context import Purpose, SumContext
 from fedward.errors import EncryptionError, GateError
-from fedward.flare.protocol import MODEL
-from fedward.flare.secagg_context import CLIPPED, KEY, NONCE, SCHEME, SumContexts, enough
+from fedward.flare.protocol import CONFIRM, MODEL
+from fedward.flare.secagg_context import CERTIFICATE, CLIPPED, KEY, NONCE, SCHEME, SIGNATURE, SumContexts, enough
 from fedward.privacy.ledger.run_record import Record
 from fedward.privacy.ledger.runs import FinalModel, Run
 from fedward.privacy.outgoing import check_counts
@@ -44,6 +45,7 @@ class SecureAggregation:
         job_hash: ``job_hash`` of the job.
         layout: layout of the model.
         architecture: ``layout_hash`` of the model, part of the context of every sum of models.
+        signer: signs every message with the key of the hospital's certificate.
 
     Raises:
         EncryptionError: there is no key, it cannot be read, or its scheme lacks the job's precision.
@@ -59,6 +61,7 @@ class SecureAggregation:
         job_hash: str,
         layout: Layout,
         architecture: str,
+        signer: Signer,
     ) -> None:
         if job.encryption is None:
             raise GateError("job is not encrypted")
@@ -66,7 +69,7 @@ class SecureAggregation:
             raise EncryptionError("this hospital has no federation key", remedy="open a sealed box with one")
         self._job, self._asked, self._site = job, job.encryption, policy.site
         self._record, self._job_id, self._job_hash = record, job_id, job_hash
-        self._layout, self._architecture = layout, architecture
+        self._layout, self._architecture, self._signer = layout, architecture, signer
         self._path = policy.federation_key
         self._key: FederationKey = read_key(self._path)
         self._sum = SecureSum(self._key, site=policy.site)
@@ -96,8 +99,8 @@ class SecureAggregation:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Id and scheme of the key, for the server."""
-        return {KEY: self._key.key_id, SCHEME: self._key.scheme}
+        """Id and scheme of the key, and the hospital's certificate, for the server."""
+        return {KEY: self._key.key_id, SCHEME: self._key.scheme, CERTIFICATE: self._signer.certificate}
 
     @property
     def nonce(self) -> dict[str, str]:
@@ -116,8 +119,8 @@ class SecureAggregation:
         weight = self._fixed.weight_code(self._weight(patients))
         codes, clipped = self._fixed.encode(flatten(model), weight_code=weight)
         topic = self._topics(self._run).model(round_number)
-        message = self._sum.seal(np.append(codes, np.int64(weight)), topic)
-        return {**self.facts, MODEL: message, CLIPPED: clipped}
+        sealed = self._sealed(MODEL, np.append(codes, np.int64(weight)), topic)
+        return {**self.facts, **sealed, CLIPPED: clipped}
 
     def open_model(self, sealed: object, *, round_number: int) -> tuple[Weights, str]:
         """Return the model of the sites' sum of a round: the weighted mean of at least three hospitals, and no other.
@@ -134,15 +137,15 @@ class SecureAggregation:
         return unflatten(mean, self._layout), found
 
     def seal_counts(self, counts: Mapping[str, Any]) -> dict[str, bytes]:
-        """Seal counts and return the messages by purpose; refuse a purpose that the job does not sum.
+        """Seal counts and return messages and signatures by purpose; refuse a purpose that the job does not sum.
 
         Raises:
             GateError: there is no such purpose, or the counts are not a vector of its length.
         """
-        found = {}
+        found = dict[str, bytes]()
         for purpose, values in counts.items():
             topic = self._count_topic(purpose)
-            found[purpose] = self._sum.seal(check_counts(values, length=topic.length, min_count=1), topic)
+            found |= self._sealed(purpose, check_counts(values, length=topic.length, min_count=1), topic)
         return found
 
     def open_counts(self, purpose: str, sealed: object) -> NDArray[np.int64]:
@@ -156,7 +159,7 @@ class SecureAggregation:
             raise GateError("sum of counts has a negative one")
         return opened.codes
 
-    def confirm_final(self) -> bytes:
+    def confirm_final(self) -> dict[str, bytes]:
         """Seal this hospital's confirmation that it opened the final model's sum, to be added to the others'.
 
         Raises:
@@ -167,7 +170,7 @@ class SecureAggregation:
             raise GateError("no final model that hospitals summed was settled here")
         return self._word(run, "model", run.final.after - 1, expected=run.final.model)
 
-    def confirm_counts(self, purpose: str) -> bytes:
+    def confirm_counts(self, purpose: str) -> dict[str, bytes]:
         """Seal a confirmation as ``confirm_final`` does, for a sum of counts; first record which sum is confirmed."""
         topic, run = self._count_topic(purpose), self._run
         found = _opened(run, topic.purpose, topic.round_number)["sum"]
@@ -208,10 +211,15 @@ class SecureAggregation:
         )
         return opened, found
 
-    def _word(self, run: Run, purpose: Purpose, round_number: int, *, expected: str) -> bytes:
+    def _sealed(self, name: str, codes: NDArray[np.int64], topic: SumContext) -> dict[str, bytes]:
+        """Seal numbers for a sum; return the message under its name, and its signature."""
+        message = self._sum.seal(codes, topic)
+        return {name: message, SIGNATURE + name: self._signer.sign(message, topic, site=self._site)}
+
+    def _word(self, run: Run, purpose: Purpose, round_number: int, *, expected: str) -> dict[str, bytes]:
         if _opened(run, purpose, round_number)["sum"] != expected:
             raise GateError("another sum of this round was opened before")
-        return self._sum.seal(np.ones(1, np.int64), self._topics(run).confirmation(expected))
+        return self._sealed(CONFIRM + purpose, np.ones(1, np.int64), self._topics(run).confirmation(expected))
 
     def _require_confirmed(self, confirmed: object, purpose: Purpose, round_number: int, *, expected: str) -> None:
         if type(confirmed) is not bytes:

@@ -61,6 +61,12 @@ class Answers:
         """Every site whose answer does not count, with the reason."""
         return {**self.silent, **self.refusals}
 
+    def leave_out(self, reasons: Mapping[str, str]) -> None:
+        """Count answers no more that were taken."""
+        for site, reason in reasons.items():
+            self.replies.pop(site, None)
+            self.refusals[site] = reason
+
     def part(self, site: str) -> TaskTraffic:
         return self.parts.setdefault(site, TaskTraffic())
 

@@ -30,6 +30,7 @@ from fedward.flare.audit_trail.job_trail import JobTrail
 from fedward.flare.listener.absence import absent_reason
 from fedward.flare.protocol import Reply, Task
 from fedward.flare.server.admission import admitted, admitted_again, begin
+from fedward.flare.server.averaging.members import Members
 from fedward.flare.server.broadcast import POLL_S, Broadcaster, Carried, Enough, nobody
 from fedward.flare.server.checkpoints.checkpoint import Checkpoint, save
 from fedward.flare.server.checkpoints.earlier import BY_PERSON, aborted, read_earlier
@@ -237,7 +238,12 @@ class FederatedRounds(Controller):  # type: ignore[misc]
 
     def _rounds(self, initial: Beside[Weights]) -> JobRounds:
         """Return the job's rounds, once the initial weights are there."""
-        return JobRounds(self._job, job_id=self._job_id, initial=initial.result(self._pause.check))
+        members = None
+        if self._job.encryption is not None:
+            kit = job_context.kit_folder(self._context)
+            members = Members.of(kit, run_folder=self._run_folder, checkpoints=self._folder)
+        weights = initial.result(self._pause.check)
+        return JobRounds(self._job, job_id=self._job_id, initial=weights, members=members)
 
     def _keep(self, at: Checkpoint) -> None:
         """Have a state on the disk before the next step begins; its events follow, once and all of them."""
@@ -280,6 +286,7 @@ class FederatedRounds(Controller):  # type: ignore[misc]
             take=taken.take,
         )
         taken.stop()
+        answers.leave_out(taken.left_out)
         self._pause.check()
         why = {site: answers.missing.get(site, NO_ANSWER) for site in sorted(set(sites) - set(taken.sites))}
         told = [make_event("dropped", site=site, round=number, reason=reason) for site, reason in why.items()]

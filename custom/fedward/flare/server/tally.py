@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from fedward.encryption.secure_sum import Aggregator
-from fedward.errors import FedwardError, JobError
+from fedward.errors import FedwardError
 from fedward.flare.protocol import Reply, Sum
 from fedward.flare.refusal import one_line
+from fedward.flare.server.averaging.signed_sum import SignedSum
 from fedward.settings import MIN_CONTRIBUTORS
 
 
 class Tally:
     """Sum of counts over the sites that send theirs; a site whose counts are missing or cannot be added is left out."""
 
-    def __init__(self, adder: Aggregator, purpose: str) -> None:
+    def __init__(self, adder: SignedSum, purpose: str) -> None:
         self._adder, self._purpose = adder, purpose
 
     @property
@@ -26,7 +26,7 @@ class Tally:
             if self._purpose not in (reply.sealed or {}):
                 continue
             try:
-                self._adder.add(message_of(reply, self._purpose), site=site)
+                self._adder.add(reply, self._purpose, site=site)
             except FedwardError as error:
                 refused[site] = one_line(str(error))
         return refused
@@ -36,17 +36,3 @@ class Tally:
         return (
             Sum(purpose=self._purpose, sealed=self._adder.sum()) if len(self._adder.sites) >= MIN_CONTRIBUTORS else None
         )
-
-
-def message_of(reply: Reply, purpose: str) -> bytes:
-    """Return a site's sealed message.
-
-    Raises:
-        JobError: the answer is unencrypted, or holds no message.
-    """
-    if reply.update is not None:
-        raise JobError("answers in the clear where the job is encrypted")
-    message = (reply.sealed or {}).get(purpose)
-    if type(message) is not bytes:
-        raise JobError("answer brings no sealed message")
-    return message

@@ -249,6 +249,16 @@ def test_an_update_on_a_task_that_carries_none(make: Make, task: Task) -> None:
     assert_refused(hospital.send(answer, task), says="answers with an update where none is due", payload=update)
 
 
+@pytest.mark.parametrize("privacy", ["none", "dp-sgd"])
+def test_an_update_that_no_training_explains_stays(make: Make, privacy: str) -> None:
+    hospital = make(privacy)
+    hospital.receive()
+    update = {name: array * np.float32(1e7) for name, array in hospital.update().items()}
+    sent = hospital.send(hospital.answer(update, proof=hospital.proof(update) if privacy == "dp-sgd" else None))
+    assert_refused(sent, says="long where at most", payload=update)
+    assert hospital.record.require(hospital.job_id).left == -1
+
+
 def test_a_round_without_an_update_and_an_unknown_task(make: Make) -> None:
     hospital = make()
     assert_refused(hospital.send(hospital.answer()), says="round answers without an update")

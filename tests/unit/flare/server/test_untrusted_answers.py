@@ -21,16 +21,18 @@ from nvflare.apis.shareable import ReservedHeaderKey, Shareable
 from fedward.errors import EncryptionError, FederationError
 from fedward.flare.protocol import REFUSAL, Reply, Task, refuse, to_reply, to_shareable
 from fedward.flare.server.admission import ADMISSION
+from fedward.flare.server.averaging.round import SecureRound
 from fedward.flare.server.broadcast import Broadcaster
 from fedward.flare.server.clock import Clock
 from fedward.flare.server.controller import FederatedRounds
 from fedward.flare.server.finalization import _reported_digest
-from fedward.flare.server.rounds import JobRounds, SecureRound
+from fedward.flare.server.rounds import JobRounds
 from fedward.metrics.events import EventLog
 from fedward.settings import JobSpec, parse
 from fedward.training.networks import initial_weights
 from tests.conftest import tiny_job_content
 from tests.support.flare.server import Ran, Site, run
+from tests.support.flare.signed import members, signed
 from tests.support.flare.three import KEY, OTHER, SITES, Three
 from tests.unit.flare.server.test_rounds import refuses, three
 
@@ -247,15 +249,16 @@ def test_an_answer_to_no_task_is_told_in_the_servers_own_words_and_as_often_as_t
 
 def exchange() -> JobRounds:
     job = parse(JobSpec, tiny_job_content() | {"encryption": ENCRYPTION}, where="test")
-    return JobRounds(job, job_id="job-1", initial=initial_weights(job))
+    return JobRounds(job, job_id="job-1", initial=initial_weights(job), members=members())
 
 
 @pytest.mark.parametrize("scheme", ["aes-ctr", *ODD], ids=range(1 + len(ODD)))
 @pytest.mark.parametrize("key", ODD, ids=range(len(ODD)))
 def test_a_key_of_another_form_is_none(tmp_path: Path, key: Any, scheme: Any) -> None:
     made = exchange()
-    good = Reply(sealed={"key": KEY.key_id, "scheme": "aes-ctr", "nonce": "ab" * 16})
-    odd = made.agree_on_key({"city": good, "coast": good, "north": Reply(sealed={"key": key, "scheme": scheme})})
+    good = {"key": KEY.key_id, "scheme": "aes-ctr", "nonce": "ab" * 16}
+    said = {site: Reply(sealed=signed(good, site=site)) for site in ("city", "coast")}
+    odd = made.agree_on_key({**said, "north": Reply(sealed={"key": key, "scheme": scheme})})
     assert odd == {"north": "reported no federation key, but the job is encrypted"}
     liars = {site: Reply(sealed={"key": key, "scheme": scheme}) for site in SITES}
     with pytest.raises(FederationError) as refused:
@@ -266,7 +269,8 @@ def test_a_key_of_another_form_is_none(tmp_path: Path, key: Any, scheme: Any) ->
 @settings(max_examples=200, deadline=None)
 @given(st.text(alphabet=st.sampled_from("0123456789abcdefABCDEFg\n \u0660"), max_size=34))
 def test_a_key_is_what_our_own_code_names_one(key: str) -> None:
-    said = {site: Reply(sealed={"key": key, "scheme": "aes-ctr", "nonce": "ab" * 16}) for site in SITES}
+    entries = {"key": key, "scheme": "aes-ctr", "nonce": "ab" * 16}
+    said = {site: Reply(sealed=signed(entries, site=site)) for site in SITES}
     if re.fullmatch("[0-9a-f]{32}", key):
         made = exchange()
         assert made.agree_on_key(said) == {} and made.key == ("aes-ctr", key)
@@ -285,7 +289,7 @@ def test_what_cannot_be_added_to_a_sum_is_told_in_one_line(tmp_path: Path, monke
     def fail(reply: Reply, purpose: str) -> bytes:
         raise EncryptionError(MARK)
 
-    monkeypatch.setattr("fedward.flare.server.tally.message_of", fail)
+    monkeypatch.setattr("fedward.flare.server.averaging.signed_sum.message_of", fail)
     tally = Three(tmp_path).exchange.tally("cohort")
     assert tally is not None
     (reason,) = tally.take({"north": Reply(sealed={"cohort": b"x"})}).values()
@@ -294,7 +298,7 @@ def test_what_cannot_be_added_to_a_sum_is_told_in_one_line(tmp_path: Path, monke
 
 @pytest.mark.parametrize("clipped", [10**400, -1, True, "5", 10**9])
 def test_how_many_values_were_clipped_is_a_number_of_the_models(clipped: Any) -> None:
-    adder = SimpleNamespace(add=lambda message, site: None, sites=("north",))
+    adder = SimpleNamespace(add=lambda reply, purpose, site: None, sites=("north",))
     taken = SecureRound(adder, after=0, values=100)  # type: ignore[arg-type]
     taken.take("north", Reply(sealed={"model": b"x", "clipped": clipped}))
     taken.take("city", Reply(sealed={"model": b"x", "clipped": 100}))

@@ -1,0 +1,62 @@
+"""Add a hospital's sealed message to a sum after the check of its signature; ``members`` keeps the proof."""
+
+from __future__ import annotations
+
+from fedward.encryption.secure_sum import Aggregator
+from fedward.encryption.sum_context import SumContext
+from fedward.errors import FederationError, JobError
+from fedward.flare.protocol import Reply
+from fedward.flare.server.averaging.members import Members
+
+
+class SignedSum:
+    """Sum of messages whose signature was checked.
+
+    Args:
+        adder: empty sum of ``topic``.
+        topic: context of the sum.
+        members: hospitals whose signatures count.
+    """
+
+    def __init__(self, adder: Aggregator, topic: SumContext, members: Members | None) -> None:
+        if members is None:
+            raise FederationError(
+                "certificates of the hospitals cannot be checked here", remedy="give the server's kit"
+            )
+        self._adder, self._topic, self._members = adder, topic, members
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Sites whose numbers have been added, sorted by name."""
+        return self._adder.sites
+
+    def add(self, reply: Reply, purpose: str, *, site: str) -> None:
+        """Add the message of an answer, if this hospital signed it for this sum.
+
+        Raises:
+            JobError: there is no message.
+            EncryptionError: certificate or signature is missing or wrong, or ``Aggregator.add`` refuses the message.
+        """
+        message = message_of(reply, purpose)
+        self._adder.check(message, site=site)  # says what is wrong where a signature would only not fit
+        proof = self._members.check(reply, purpose, message, self._topic, site=site)
+        self._adder.add(message, site=site)
+        self._members.keep(proof)
+
+    def sum(self) -> bytes:
+        """Return the sum so far; errors as ``Aggregator.sum``."""
+        return self._adder.sum()
+
+
+def message_of(reply: Reply, purpose: str) -> bytes:
+    """Return a site's sealed message.
+
+    Raises:
+        JobError: the answer is unencrypted, or holds no message.
+    """
+    if reply.update is not None:
+        raise JobError("answers in the clear where the job is encrypted")
+    message = (reply.sealed or {}).get(purpose)
+    if type(message) is not bytes:
+        raise JobError("answer brings no sealed message")
+    return message

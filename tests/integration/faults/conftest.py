@@ -25,6 +25,7 @@ from tests.integration.faults.jobs import plain
 from tests.integration.faults.play import LIMIT_S, SERVER, Federation, Play, played, wait_for
 from tests.integration.faults.rows import Row, forget
 from tests.integration.faults.views import broken, lost, repeated, seconds
+from tests.support.federation.site_line import Line
 
 VICTIM = sorted(one.site for one in HOSPITALS)[1]
 SMALL_MB = 48
@@ -33,10 +34,18 @@ Player = Callable[[Fault], Play]
 
 @pytest.fixture(scope="session")
 def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
-    """Three hospitals; for root, the victim's folder and the server's checkpoints are small file systems."""
+    """Three hospitals, the victim behind a line of its own, and its processes may lie.
+
+    For root, the victim's folder and the server's checkpoints are small file systems.
+    """
     forget()
-    folder, full = tmp_path_factory.mktemp("faults"), dict[str, Path]()
-    with ExitStack() as held:
+    folder, full, line = tmp_path_factory.mktemp("faults"), dict[str, Path](), Line()
+    lies = folder / "lies"
+    lies.mkdir()
+    with ExitStack() as held, pytest.MonkeyPatch.context() as patch:
+        held.callback(line.close)
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent / "liar"), prepend=os.pathsep)
+        patch.setenv("FEDWARD_LIES", str(lies))
 
         def small(path: Path, who: str) -> None:
             path.mkdir(parents=True, exist_ok=True)
@@ -50,9 +59,10 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]
 
         def prepare(kits: Kits) -> None:
             small(kits.server / CHECKPOINTS, SERVER)
+            line.lay(kits.sites[VICTIM])
 
         with started(hospitals, folder / "federation", prepare=prepare) as running:
-            yield Federation(running, VICTIM, full)
+            yield Federation(running, VICTIM, line, lies, full)
 
 
 def _mounted(path: Path) -> bool:
@@ -77,7 +87,7 @@ def player(federation: Federation, tmp_path: Path, request: pytest.FixtureReques
     def play_it(fault: Fault) -> Play:
         model = request.getfixturevalue("undisturbed") if fault.promised.same_model else None
         name = re.sub(r"\W+", "_", fault.name.lower())[:40].strip("_")
-        with played(federation, fault.job(name), tmp_path) as play:
+        with fault.around(federation), played(federation, fault.job(name), tmp_path) as play:
             problems = _problems(play, fault, model)
         _row(play, fault, problems).write()
         assert not problems, "\n".join([fault.name, *problems, "told:", *play.said()])
@@ -89,6 +99,7 @@ def player(federation: Federation, tmp_path: Path, request: pytest.FixtureReques
 
 def _problems(play: Play, fault: Fault, model: Weights | None) -> list[str]:
     try:
+        play.begins()
         fault.when(play)
         play.begins()
         fault.does(play)

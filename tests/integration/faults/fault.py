@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,10 @@ from fedward.settings import JobSpec
 from tests.integration.faults.jobs import private
 
 if TYPE_CHECKING:
-    from tests.integration.faults.play import Play
+    from tests.integration.faults.play import Federation, Play
 
 Act = Callable[["Play"], object]
+Around = Callable[["Federation"], AbstractContextManager[object]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,10 @@ def aborted_by(person: str) -> Promised:
     return Promised(end=end, flare=ABORTED, last="aborted", within_s=5.0)
 
 
+def nothing(play: Play) -> None:
+    """A fault that is there before the job."""
+
+
 def after_round(number: int) -> Act:
     """Wait until so many rounds are complete."""
     return lambda play: play.until(lambda: len(play.of("round")) >= number, what=f"round {number}")
@@ -72,6 +78,7 @@ class Fault:
         when: waits for its moment.
         does: plays it, and mends it where that belongs to the fault.
         job: makes the job from its name.
+        around: what is so before the job is submitted, and put right after its end.
         promised: the end.
     """
 
@@ -79,4 +86,5 @@ class Fault:
     does: Act
     when: Act = field(default_factory=lambda: after_round(1))
     job: Callable[[str], JobSpec] = private
+    around: Around = lambda federation: nullcontext()
     promised: Promised = field(default_factory=Promised)

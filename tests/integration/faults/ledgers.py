@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -15,6 +15,7 @@ from dp_accounting.pld import PLDAccountant
 from fedward.indexing.site_key import load_key
 from fedward.privacy.accountant import SLACK
 from fedward.privacy.ledger.ledger import Ledger
+from fedward.reporting.data.event_lookup import Event
 from fedward.settings import read_site
 from tests.integration.faults.play import Play
 
@@ -36,7 +37,7 @@ def begun(play: Play, site: str) -> Counter[int]:
     return Counter(body["round"] for kind, body in entries(play, site) if kind == "begin")
 
 
-def faults_of(play: Play, site: str, events: list[dict[str, Any]]) -> Iterator[str]:
+def faults_of(play: Play, site: str, events: Sequence[Event]) -> Iterator[str]:
     """Each sentence is a fault in what the hospital's ledger says about the job; none for a job without noise."""
     if play.job.privacy.mechanism != "dp-sgd":
         return

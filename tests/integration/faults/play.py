@@ -20,6 +20,7 @@ from fedward.flare.supervisor.single_process import CHECKPOINTS
 from fedward.metrics.events import EVENTS_FILE, EventReader
 from fedward.settings import JobSpec
 from tests.integration.conftest import Running
+from tests.support.federation.site_line import Line
 
 SERVER = "server"
 LIMIT_S = 150.0
@@ -34,10 +35,14 @@ class Federation:
         victim: the site to which things happen.
         full: folder -> a small file system of its own, where the machine allows it: the victim's ledger, and what the
             server keeps.
+        line: the victim's line to the server.
+        lies: folder in which a file of a site's name has that site lie.
     """
 
     running: Running
     victim: str
+    line: Line
+    lies: Path
     full: dict[str, Path] = field(default_factory=dict)
 
     @property

@@ -11,6 +11,7 @@ from tests.integration.faults.conftest import Player
 from tests.integration.faults.fault import Fault, Promised
 from tests.integration.faults.jobs import GRACE_S, ROUNDS, SHORT_S, plain, private, sealed
 from tests.integration.faults.play import SERVER, Play, wait_for
+from tests.integration.faults.test_aborts import IN_A_ROUND
 from tests.support.rehearsal import rehearsal
 
 pytestmark = pytest.mark.integration
@@ -75,10 +76,11 @@ GONE = Promised(
     within_s=6 * SHORT_S,
 )
 
-QUICK = [
+QUICK = [  # in `make test`
     Fault(name="kill -9 of a site's job process", does=site_process, promised=Promised(lost=2)),
     Fault(name="kill -9 of the server's job process, no noise", does=server_process, job=plain, promised=SAME),
     Fault(name="power: all processes killed and started again, no noise", does=power, job=plain, promised=POWER),
+    IN_A_ROUND,
 ]
 REHEARSED = [
     Fault(name="kill -9 of a site's job process, no noise", does=site_process, job=plain, promised=SAME),

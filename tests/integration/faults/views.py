@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import psutil
@@ -20,6 +19,7 @@ from fedward.metrics import queries
 from fedward.metrics.exporter import StoreCollector, exposition
 from fedward.metrics.job_state import state_of
 from fedward.metrics.store import STORE_FILE, Store
+from fedward.reporting.data.event_lookup import Event
 from fedward.reporting.data.from_events import report_of
 from fedward.reporting.result import read_result
 from fedward.weights import MODEL_FILE, Weights
@@ -68,12 +68,12 @@ def load() -> float:
     return min(3.0, max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)))
 
 
-def lost(events: list[dict[str, Any]], site: str) -> int:
+def lost(events: Sequence[Event], site: str) -> int:
     """Rounds that counted without a site."""
     return len({one["round"] for one in events if one["event"] == "round" and site not in one["sites"]})
 
 
-def repeated(play: Play, events: list[dict[str, Any]]) -> int:
+def repeated(play: Play, events: Sequence[Event]) -> int:
     """Largest number of rounds that a site trained more than once."""
     counts = [begun(play, site) for site in play.federation.running.kits.sites]
     return max((sum(one.values()) - len(one) for one in counts), default=0)
@@ -124,7 +124,7 @@ def _store(play: Play, promised: Promised) -> Broken:
         yield "the gauge is not at 1"
 
 
-def _rounds(play: Play, promised: Promised, events: list[dict[str, Any]]) -> Broken:
+def _rounds(play: Play, promised: Promised, events: Sequence[Event]) -> Broken:
     for site in play.federation.running.kits.sites:
         most = promised.lost if site == play.victim else 0
         if lost(events, site) > most:
@@ -134,7 +134,7 @@ def _rounds(play: Play, promised: Promised, events: list[dict[str, Any]]) -> Bro
         yield f"it took {took:.1f} s, with a load of {os.getloadavg()[0]:.0f} on {os.cpu_count()} cores"
 
 
-def _ledgers(play: Play, promised: Promised, events: list[dict[str, Any]]) -> Broken:
+def _ledgers(play: Play, promised: Promised, events: Sequence[Event]) -> Broken:
     for site in play.federation.running.kits.sites:
         yield from faults_of(play, site, events)
     if repeated(play, events) > promised.repeated:

@@ -6,13 +6,14 @@ import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
 from fedward.demo.compare import load_model
 from fedward.dicom.synthetic.hospital import HOSPITALS
+from fedward.errors import FedwardError
 from fedward.flare.kits.central import Kits
 from fedward.flare.supervisor.single_process import CHECKPOINTS
 from fedward.reporting.result import read_result
@@ -98,15 +99,22 @@ def player(federation: Federation, tmp_path: Path, request: pytest.FixtureReques
 
 
 def _problems(play: Play, fault: Fault, model: Weights | None) -> list[str]:
+    """What went otherwise than promised; the job has ended, or is aborted."""
+    problems = []
+    play.begins()
     try:
-        play.begins()
         fault.when(play)
         play.begins()
         fault.does(play)
-        wait_for(lambda: play.follower.poll() is not None, what="the job ends")
-        return list(broken(play, fault.promised, undisturbed=model))
     except AssertionError as error:
-        return [str(error)]
+        problems.append(str(error))
+    try:
+        wait_for(lambda: play.follower.poll() is not None, what="the job ends")
+    except AssertionError as error:
+        with suppress(FedwardError):
+            play.federation.running.session.abort(play.job_id)
+        return [*problems, str(error)]
+    return [*problems, *broken(play, fault.promised, undisturbed=model)]
 
 
 def _row(play: Play, fault: Fault, problems: list[str]) -> Row:

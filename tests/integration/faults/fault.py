@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Act = Callable[["Play"], object]
 Around = Callable[["Federation"], AbstractContextManager[object]]
+SOON_S = 5.0
+"""Seconds in which an aborted job has ended everywhere."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +59,7 @@ class Promised:
 def aborted_by(person: str) -> Promised:
     """Promise of a job that a person aborts."""
     end = rf"aborted by {person} after \d of \d rounds"
-    return Promised(end=end, flare=ABORTED, last="aborted", within_s=5.0)
+    return Promised(end=end, flare=ABORTED, last="aborted", within_s=SOON_S)
 
 
 def nothing(play: Play) -> None:

@@ -7,18 +7,24 @@ from functools import partial
 import pytest
 
 from fedward.demo.federate import LEAD
+from fedward.ends import OPEN
 from fedward.privacy.policy.canonical_job import Task
 from tests.integration.faults.conftest import Player
-from tests.integration.faults.fault import Act, Fault, aborted_by, after_round
+from tests.integration.faults.fault import SOON_S, Act, Fault, aborted_by, after_round
 from tests.integration.faults.jobs import ROUNDS, private
-from tests.integration.faults.play import Play
+from tests.integration.faults.play import Play, wait_for
+from tests.integration.faults.views import load
 from tests.support.rehearsal import rehearsal
 
 pytestmark = pytest.mark.integration
 
 
 def abort(play: Play) -> None:
-    play.federation.running.session.abort(play.job_id)
+    """Abort, and wait until FLARE says that the job has ended."""
+    session = play.federation.running.session
+    session.abort(play.job_id)
+    took_s = wait_for(lambda: session.status(play.job_id) not in OPEN, what="FLARE says the end")
+    assert took_s <= SOON_S * load(), f"FLARE says the end after {took_s:.1f} s"
 
 
 def asked(task: Task) -> Act:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -49,7 +50,7 @@ class Promised:
     @property
     def words(self) -> str:
         """The promise in a line of the table."""
-        parts = [self.end.replace("\\", "")]
+        parts = [_plain(self.end)]
         parts += [f"<= {self.lost} round(s) lost"] if self.last == "finished" else []
         parts += [f"<= {self.within_s:g} s"]
         parts += ["model bit for bit"] if self.same_model else []
@@ -58,12 +59,17 @@ class Promised:
 
 def aborted_by(person: str) -> Promised:
     """Promise of a job that a person aborts."""
-    end = rf"aborted by {person} after \d of \d rounds"
+    end = rf"aborted by {person} after \d of \d rounds(: .*)?"
     return Promised(end=end, flare=ABORTED, last="aborted", within_s=SOON_S)
 
 
 def nothing(play: Play) -> None:
     """A fault that is there before the job."""
+
+
+def _plain(pattern: str) -> str:
+    """A pattern as people read it: n for a number, … for anything."""
+    return re.sub(r"(\(: )?\.[*+](\)\?)?", "…", pattern).replace(r"\d", "n").replace("|", " or ")
 
 
 def after_round(number: int) -> Act:

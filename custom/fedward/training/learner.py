@@ -94,11 +94,7 @@ class Learner:
                     follow(step, partial(self._plain_gradients, items))
         else:
             self._train_private(private, images, steps=steps, follow=follow)
-        if self.kept.needed:
-            state = self._network.state_dict()
-            local = {name: state[name] for name in self._initial}
-            momenta = optimizer.state_dict() if training.keep_optimizer else None
-            self.kept.add(KeptState.copied(round_number, local, momenta))
+        self._keep(optimizer, round_number)
         return float(np.mean([loss for loss in losses if np.isfinite(loss)] or [np.nan]))
 
     def _optimizer(self) -> torch.optim.Optimizer:
@@ -108,6 +104,15 @@ class Learner:
         if last is not None and last.optimizer is not None:
             optimizer.load_state_dict(deepcopy(dict(last.optimizer)))  # the steps change what is loaded
         return optimizer
+
+    def _keep(self, optimizer: torch.optim.Optimizer, round_number: int) -> None:
+        """Keep what stays at the site after a round: its own layers, and the momenta where the job keeps them."""
+        if not self.kept.needed:
+            return
+        state = self._network.state_dict()
+        local = {name: state[name] for name in self._initial}
+        momenta = optimizer.state_dict() if self._job.training.keep_optimizer else None
+        self.kept.add(KeptState.copied(round_number, local, momenta))
 
     @property
     def _local(self) -> Mapping[str, Tensor]:

@@ -4,21 +4,22 @@ FLARE 2.9 reads these from the job's ``config_fed_client.json`` and ``config_fed
 section ``application_config``), so a job may set them:
 
 =================================  =======  ===========================================================================
-name                               FLARE's  what has to fit into it
+name                               at least what has to fit into it
 =================================  =======  ===========================================================================
 ``submit_task_result_timeout``     300 s    a whole update in the clear: the server fetches its arrays before it answers
-``get_task_timeout``               300 s    a pause while a task arrives
-``np_streaming_per_request_timeout`` 600 s  one piece of an array (2 MB)
+``get_task_timeout``               10 s     a pause while a task arrives
+``np_streaming_per_request_timeout`` 10 s   a pause within one piece of an array (2 MB)
 ``np_min_download_timeout``        600 s    a pause while arrays are fetched, and the whole message before that
 ``task_check_timeout``             5 s      a round trip, before an update is sent
 ``runner_sync_timeout``            2 s      a round trip, at the job's start
-``max_runner_sync_timeout``        60 s     the tries of it
+``max_runner_sync_timeout``        600 s    the tries of it
 ``dead_client_grace_period``       60 s     server: a pause of a site that is not gone
 =================================  =======  ===========================================================================
 
-No value is below FLARE's own. The rest belongs to the kit and is the same for every job: the streams below the messages
-(``KIT_COMM``, ``local/comm_config.json``), ``communication_timeout`` (``fed_client.json``, 300 s) and
-``heart_beat_timeout`` (``fed_server.json``, 600 s).
+The second column is FLARE's own value, but for the three of ``IDLE_S`` and ``SYNC_S``: with FLARE's 300, 600 and 60 s
+a site waits for minutes for a server's process that was killed. The rest belongs to the kit and is the same for every
+job: the streams below the messages (``KIT_COMM``, ``local/comm_config.json``), ``communication_timeout``
+(``fed_client.json``, 300 s) and ``heart_beat_timeout`` (``fed_server.json``, 600 s).
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ FACTOR = 2.0
 """Time-outs are so many times the time that is expected: other traffic uses the line too."""
 CHUNK_MB = 2.0
 """MB of one piece of an array, and more than one piece of a stream (FLARE: 2 MB and 1 MB)."""
+IDLE_S = 10.0
+"""Seconds without a byte after which a job's process asks again, if the job has no ``[transport]``."""
+SYNC_S = 600.0
+"""Seconds that a site's job process tries to find the server's."""
 _ROUND_TRIPS = 4.0
 _SYNC_TRIES = 10.0
 KIT_ACK_MB = 4.2
@@ -65,17 +70,17 @@ def flare_timeouts(transport: Transport | None) -> FlareTimeouts:
     pause = FACTOR * (transport.stall_s + CHUNK_MB * 8.0 / transport.mbit_s) + _ROUND_TRIPS * trip_s
     answer = _ROUND_TRIPS * trip_s + transport.stall_s
     arrays = {
-        "np_streaming_per_request_timeout": _at_least(600.0, pause),
+        "np_streaming_per_request_timeout": _at_least(IDLE_S, pause),
         "np_min_download_timeout": _at_least(600.0, whole),
     }
     sync = _at_least(2.0, answer)
     client = {
-        "get_task_timeout": _at_least(300.0, pause),
+        "get_task_timeout": _at_least(IDLE_S, pause),
         "submit_task_result_timeout": _at_least(300.0, whole),
         **arrays,
         "task_check_timeout": _at_least(5.0, answer),
         "runner_sync_timeout": sync,
-        "max_runner_sync_timeout": _at_least(60.0, _SYNC_TRIES * sync),
+        "max_runner_sync_timeout": _at_least(SYNC_S, _SYNC_TRIES * sync),
     }
     server = {**arrays, "dead_client_grace_period": _at_least(60.0, FACTOR * transport.stall_s)}
     return FlareTimeouts(client, server)

@@ -20,6 +20,8 @@ from fedward.upkeep.contents import contents
 from fedward.upkeep.removal import only_one, remove, settle
 from fedward.upkeep.retention import Removal, Unit, due
 
+UPKEEP_S = 6 * 3600.0
+"""Seconds between two cleanings of a kit by its parent process; the first one comes as long after its start."""
 SITE_FILE, SERVER_FILE = "site.toml", "upkeep.toml"
 _SERVER_START, _SITE_START = "fed_server.json", "fed_client.json"
 
@@ -72,7 +74,7 @@ def clean_server(kit: Path, *, dry_run: bool = False, now: float | None = None) 
 def daily(kit: Path, log: Callable[[str], None]) -> Callable[[], None]:
     """Return the step that cleans a kit, of a site or the server, and logs one line where something was removed.
 
-    For ``fedward.flare.repeating.repeat``, with ``every_s=DAY_S``. An error is the caller's to log.
+    For ``fedward.flare.repeating.repeat``, with ``every_s=UPKEEP_S``. An error is the caller's to log.
     """
 
     def step() -> None:

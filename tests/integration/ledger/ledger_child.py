@@ -25,6 +25,7 @@ from fedward.privacy.ledger import (
     chain_store,
     charges,
     hash_chain,
+    io_faults,
     ledger,
     run_record,
     runs,
@@ -37,11 +38,12 @@ from fedward.privacy.ledger.run_record import Record
 from fedward.privacy.ledger.runs import BEGIN, END, FINAL, LEAVE, SUM, FinalModel
 
 KEY = b"\x07" * 32
-ROOMS = (hash_chain, chain_store, chain_head, charges, spending, ledger, site_file, run_record, runs)
+ROOMS = (hash_chain, chain_store, chain_head, io_faults, charges, spending, ledger, site_file, run_record, runs)
 MODULES = {module.__file__ for module in ROOMS}
-KINDS = ("charge", "begin", "release", "close", BEGIN, SUM, LEAVE, FINAL, END)
+KINDS = ("charge", "begin", "release", "close", "reopen", BEGIN, SUM, LEAVE, FINAL, END)
 PATIENTS = [f"{number:016x}" for number in range(4)]
 STEPS, ROUNDS = 3, 1
+ANSWER: dict[str, Any] = {"model": "12" * 32, "repeats": 1}
 Say = Callable[[str, Any], None]
 
 
@@ -60,7 +62,8 @@ def charged(book: Ledger, job_id: str) -> None:
 
 
 def live(book: Ledger, job_id: str, say: Say) -> None:
-    """One job: charged, a round begun, released and recorded as left, its sum opened, a final model; closed, ended."""
+    """One job: charged, a round begun, released and recorded as left, closed and reopened, the update sent again; its
+    sum opened, a final model; closed, ended."""
     kept = Record.open(book.path, site="north", key=KEY)
     kept.begin(job_id, job="cd" * 32)
     say(BEGIN, "")
@@ -70,7 +73,13 @@ def live(book: Ledger, job_id: str, say: Say) -> None:
         begun = book.begin(job_id, round_number=number, steps=STEPS)
         say("begin", begun.hash)
         say("release", book.release(begun.hash, digest="ab" * 32).hash)
-        kept.leave(job_id, round_number=number)
+        kept.leave(job_id, **ANSWER, round_number=number)
+        say(LEAVE, "")
+        entry = book.close(job_id)
+        say("close", "" if entry is None else entry.hash)
+        charged(book, job_id)
+        say("reopen", "")
+        kept.leave(job_id, **ANSWER, round_number=number)
         say(LEAVE, "")
         kept.open_sum(job_id, purpose="model", round_number=number, sum="ef" * 32, sites=["north"])
         say(SUM, "")
@@ -108,7 +117,7 @@ def once(kept: Record, said: set[str]) -> None:
     """Check that an acknowledged operation is not done a second time: no other sum, round or final model."""
     again: dict[str, Callable[[], object]] = {
         SUM: lambda: kept.open_sum("j1", purpose="model", round_number=0, sum="00" * 32, sites=["north"]),
-        LEAVE: lambda: kept.leave("j1", round_number=0),
+        LEAVE: lambda: kept.leave("j1", round_number=0, model="00" * 32, repeats=9),
         FINAL: lambda: kept.finish("j1", FinalModel(1, "00" * 32)),
         END: lambda: kept.begin("j1", job="cd" * 32),
     }

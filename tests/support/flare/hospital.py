@@ -111,7 +111,7 @@ class Hospital:
 
     def restart(self) -> None:
         """Let another process of the site continue the job: memory is lost, and the gates are new."""
-        for known in (gate._STATES, gate._LATCHED):
+        for known in (gate._STATES, gate._LATCHED, gate._REFUSED):
             known.pop((self.site, self.job_id), None)
         self.ingress, self.egress = IngressGate(), EgressGate()
 

@@ -83,7 +83,11 @@ class Restarted(Federation):
     def model(self) -> Weights | None:
         """The final model in the run folder."""
         path = self.run_folder / MODEL_FILE
-        return {name: array.numpy() for name, array in torch.load(path).items()} if path.exists() else None
+        return (
+            {name: array.numpy() for name, array in torch.load(path, weights_only=True).items()}
+            if path.exists()
+            else None
+        )
 
     def process(self, *, new_run: bool = False, abort: Signal | None = None, invited: list[str] | None = None) -> None:
         """Begin another process of the server; with ``new_run`` FLARE has removed the old run folder."""

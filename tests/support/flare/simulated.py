@@ -328,6 +328,7 @@ def simulate(folder: Path, sites: Mapping[str, Script], **how: Any) -> Simulated
 def job_content(**tables: Any) -> dict[str, Any]:
     """The tiny job with other values in its tables: eight rounds, and a grace of a minute."""
     content = tiny_job_content()
+    content["training"] |= {"local_epochs": None, "local_steps": LOCAL_STEPS}
     content["federation"] |= {"rounds": 8, "round_timeout_s": 600.0, "grace_s": 60.0, "local_baseline": True}
     for table, values in tables.items():
         content[table] = content.get(table, {}) | values

@@ -258,6 +258,7 @@ def _forwarded(path: Path) -> Iterator[int]:
         "public_sentence",
         "log_error",
         "log_exception",
+        "warning",
     }
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for scope in ast.walk(tree):

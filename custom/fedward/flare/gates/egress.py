@@ -7,6 +7,7 @@ that holds one line of text from a closed table.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ class EgressGate(Gate):
 
     def process(self, shareable: Shareable, fl_ctx: FLContext) -> Shareable:
         try:
-            reason = self.standing(fl_ctx)
+            reason = self.standing(fl_ctx) or self.refused_task(fl_ctx)
             if reason is None:
                 return _passed(shareable, fl_ctx)
         except AuditError as error:  # nothing left; whatever comes next is recorded first, or refused too
@@ -70,6 +71,8 @@ class EgressGate(Gate):
             reason = self.public_sentence(error)
         except Exception as error:  # noqa: BLE001 - fail closed on any error
             reason = self.fail(error, fl_ctx)
+            with contextlib.suppress(Exception):
+                self.refused_task(fl_ctx)  # it is told now
         return refuse(reason)
 
 

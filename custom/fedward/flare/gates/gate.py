@@ -10,7 +10,7 @@ from nvflare.apis.filter import Filter
 from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
 
-from fedward.errors import EncryptionError, FedwardError, GateError, LedgerIOError, RepeatError
+from fedward.errors import BudgetError, EncryptionError, FedwardError, GateError, LedgerIOError, RepeatError
 from fedward.flare import job_context
 from fedward.flare.audit_trail.notes import note
 from fedward.flare.gates.secure_aggregation import SecureAggregation
@@ -145,6 +145,8 @@ class GateState:
 
 _STATES: dict[tuple[str, str], GateState] = {}
 _LATCHED: dict[tuple[str, str], Sentence] = {}
+_REFUSED: dict[tuple[str, str], Sentence] = {}
+"""Reason why the task in progress was refused at the ingress gate; nothing else of that task leaves."""
 
 
 class Gate(Filter):  # type: ignore[misc]
@@ -165,6 +167,10 @@ class Gate(Filter):  # type: ignore[misc]
         """Return the reason why this job was refused before, at this gate or the other; None if it was not refused."""
         return self._reason or _LATCHED.get(_key(context))
 
+    def refused_task(self, context: FLContext) -> Sentence | None:
+        """Return the reason why the ingress gate refused the task in progress, and forget it; None if it did not."""
+        return _REFUSED.pop(_key(context), None)
+
     def public_sentence(self, error: Exception) -> Sentence:
         """Return the sentence on ``error`` that the server may know, after the title of this gate."""
         return Sentence(one_line(f"{self.title}: {public_reason(error)}"))
@@ -172,13 +178,13 @@ class Gate(Filter):  # type: ignore[misc]
     def fail(self, error: Exception, context: FLContext) -> Sentence:
         """Refuse because of ``error``; return the sentence that the server may know.
 
-        A disk or a process that is in the way of the ledger, and a repeat too many, end one task: nothing leaves, and
-        the job goes on with the next task. Any other error ends the job here.
+        A disk or a process that is in the way of the ledger, a budget that has no room for a round, and a repeat too
+        many end one task: nothing leaves, and the job goes on with the next task. Any other error ends the job here.
         """
-        if not isinstance(error, LedgerIOError | RepeatError):
+        if not isinstance(error, LedgerIOError | BudgetError | RepeatError):
             return self.latch(error, context)
         try:
-            reason = self.public_sentence(error)
+            reason = _REFUSED[_key(context)] = self.public_sentence(error)
         except Exception as failed:  # noqa: BLE001 - fail closed on any error
             return self.latch(failed, context)
         with contextlib.suppress(Exception):

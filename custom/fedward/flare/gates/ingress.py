@@ -49,6 +49,7 @@ class IngressGate(Gate):
 
     def process(self, shareable: Shareable, fl_ctx: FLContext) -> Shareable:
         try:
+            self.refused_task(fl_ctx)  # of a task before this one
             reason = self.standing(fl_ctx)
             if reason is None:
                 return self._admit(shareable, fl_ctx)

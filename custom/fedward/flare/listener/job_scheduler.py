@@ -9,10 +9,12 @@ and its meta changes only when the reason for waiting does.
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 from nvflare.apis.fl_context import FLContext
-from nvflare.apis.job_def import Job, JobMetaKey
+from nvflare.apis.impl.job_def_manager import _OBJ_TAG_SCHEDULED, SimpleJobDefManager
+from nvflare.apis.job_def import Job, JobMetaKey, RunStatus
 from nvflare.app_common.job_schedulers.job_scheduler import DefaultJobScheduler
 
 RETRY_S = 2.0
@@ -59,3 +61,14 @@ class WaitingScheduler(DefaultJobScheduler):  # type: ignore[misc]
         job.meta[JobMetaKey.SCHEDULE_COUNT.value] = 1  # the count of which FLARE makes its pause and its limit
         job.meta[JobMetaKey.LAST_SCHEDULE_TIME.value] = time.time()
         self.log_info(fl_ctx, f"job {job.job_id}: {result}")
+
+
+def schedule_again(manager: SimpleJobDefManager, job_id: str, context: FLContext) -> None:
+    """Set a job's status to SUBMITTED, so that the server starts it again under its id.
+
+    FLARE marks each job that it once found with another status, and looks at a marked job no more; the mark, a file
+    beside the job's meta, goes too.
+    """
+    manager.set_status(job_id, RunStatus.SUBMITTED, context)
+    folder = manager._get_job_store(context)._object_path(manager.job_uri(job_id))
+    (Path(folder) / _OBJ_TAG_SCHEDULED).unlink(missing_ok=True)

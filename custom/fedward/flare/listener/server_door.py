@@ -35,11 +35,13 @@ from fedward.flare.listener.connection_guard import ConnectionGuard, watch
 from fedward.flare.listener.heartbeat import SiteWatch
 from fedward.flare.listener.tls13 import ServerFiles, prove_floor, set_floor
 from fedward.flare.messages import guard
-from fedward.flare.supervisor import reactions, single_process, waits
+from fedward.flare.repeating import repeat
+from fedward.flare.supervisor import job_reactions, reactions, single_process, waits
 from fedward.flare.supervisor.supervisor import Supervisor
 from fedward.metrics.store import STORE_FILE
 from fedward.provisioning.crl import CRL_FILE
 from fedward.provisioning.participants import Kind
+from fedward.upkeep.clean import UPKEEP_S, daily
 
 _log = logging.getLogger("fedward.door")
 
@@ -61,7 +63,7 @@ class ServerDoor(FLComponent):  # type: ignore[misc]
             if guard.main_module() in guard.JOB_PROCESSES:  # FLARE builds the components there again
                 guard.install(guard.MessageGuard())
                 waits.set_waits()
-                reactions.install_in_job()
+                job_reactions.install()
                 single_process.hold(Path.cwd())
                 return
             set_floor()
@@ -73,7 +75,7 @@ class ServerDoor(FLComponent):  # type: ignore[misc]
             job_states.install(Path.cwd() / STORE_FILE)
             job_door.install()
             self._supervisor = Supervisor(Path.cwd())
-            reactions.install_in_parent(self._supervisor)
+            reactions.install(self._supervisor)
         except (FedwardError, OSError, AttributeError) as error:
             sys.exit(f"fedward: server does not start: {error}")
         watch(doorkeeper, sign_out=self._sign_out, log=_log.warning)
@@ -83,6 +85,7 @@ class ServerDoor(FLComponent):  # type: ignore[misc]
             certificates=lambda: doorkeeper.certificates,
             log=_log.warning,
         ).start()
+        repeat(daily(Path.cwd(), _log.warning), every_s=UPKEEP_S, name="upkeep", log=_log.warning)
         note_process("process-started")
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:

@@ -13,14 +13,17 @@ from pathlib import Path
 
 from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_component import FLComponent
+from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
 
 from fedward.errors import FedwardError
 from fedward.flare.audit_trail.processes import note_process
 from fedward.flare.listener import certificate_watch
 from fedward.flare.messages import guard, site_requests
-from fedward.flare.supervisor import reactions, single_process, waits
+from fedward.flare.repeating import repeat
+from fedward.flare.supervisor import job_reactions, left_open, single_process, waits
 from fedward.provisioning.participants import Kind
+from fedward.upkeep.clean import UPKEEP_S, daily
 
 _log = logging.getLogger("fedward.door")
 
@@ -41,12 +44,17 @@ class SiteDoor(FLComponent):  # type: ignore[misc]
             site_requests.install()
             if guard.main_module() in guard.JOB_PROCESSES:
                 waits.set_waits()
-                reactions.install_in_job()
+                job_reactions.install()
                 single_process.hold(Path.cwd())
+            else:
+                repeat(daily(Path.cwd(), _log.warning), every_s=UPKEEP_S, name="upkeep", log=_log.warning)
         except (FedwardError, OSError, AttributeError) as error:
             sys.exit(f"fedward: site does not start: {error}")
         note_process("process-started")
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
+        """Settle the charge of a job whose process is gone for good; the hospital's log says so."""
+        if event_type == EventType.JOB_COMPLETED:
+            left_open.settle_after(Path.cwd(), str(fl_ctx.get_prop(FLContextKey.CURRENT_JOB_ID)), log=_log.warning)
         if event_type == EventType.SYSTEM_END:
             note_process("process-stopped")

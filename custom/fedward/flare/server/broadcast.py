@@ -111,6 +111,8 @@ class Broadcaster:
         self._stragglers = Stragglers(job)
         self.roster: Mapping[str, str] | None = None
         """Roster of an encrypted job, set after admission; it is then sent with every task."""
+        self.absence: Callable[[str], str | None] = lambda site: None
+        """Function from a site that does not answer to what the server's parent process knows of it, as a phrase."""
         self.hold: Callable[[], None] = lambda: None
         """Called before a task is closed; answers that arrive until it returns count."""
         self.missed: dict[Task, dict[str, str]] = {}
@@ -150,7 +152,8 @@ class Broadcaster:
             for sending in sendings:
                 self._end(sending)
         with self._lock:
-            put.answers.silent = cut | put.wait.close(now=self._clock.now())
+            silent = put.wait.close(now=self._clock.now())
+            put.answers.silent = cut | {site: self._worded(site, reason) for site, reason in silent.items()}
             if task is Task.ROUND:
                 self._stragglers.missed(put.wait.taken())
         self.missed[task] = dict(sorted(put.answers.missing.items()))
@@ -171,6 +174,10 @@ class Broadcaster:
         for site, reason in sorted(answers.refusals.items()) if task in UNLOGGED else ():
             self._events.append("dropped", site=site, round=None, reason=reason)
         return answers.replies
+
+    def _worded(self, site: str, reason: str) -> str:
+        known = self.absence(site)
+        return reason if known is None else f"{reason}; {known}"
 
     def late(self, site: str, *, task_id: str, task_name: str, result: Shareable) -> None:
         """Record an answer that came after its task was closed; it does not count, but a round's time is measured."""
@@ -221,6 +228,8 @@ class Broadcaster:
 
         with self._lock:
             sites = [site for site in sending.sites if not put.wait.has_answer(site)]
+        if not sites:
+            return
         sending.task = FlareTask(
             name=put.task.value, data=sending.data, before_task_sent_cb=sent, result_received_cb=received
         )

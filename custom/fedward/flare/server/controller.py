@@ -8,6 +8,7 @@ round. A round that does not count ends the job as failed: a job without its req
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -26,6 +27,7 @@ from fedward.aggregation.coverage import Coverage, judge
 from fedward.errors import FederationError, FedwardError
 from fedward.flare import job_context
 from fedward.flare.audit_trail.job_trail import JobTrail
+from fedward.flare.listener.absence import absent_reason
 from fedward.flare.protocol import Reply, Task
 from fedward.flare.server.admission import admitted, admitted_again, begin
 from fedward.flare.server.broadcast import POLL_S, Broadcaster, Carried, Enough, nobody
@@ -67,6 +69,8 @@ class FederatedRounds(Controller):  # type: ignore[misc]
             keep=True,
         )
         self._broadcaster = Broadcaster(self, self._job, self._events, clock=self._clock)
+        known = job_context.store_path(fl_ctx)
+        self._broadcaster.absence = lambda site: absent_reason(known, site, time.time()) if known.exists() else None
         store = fl_ctx.get_engine().get_component(PERSISTOR)
         if not isinstance(store, ModelStore):
             raise FederationError(

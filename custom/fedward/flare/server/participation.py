@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fedward.aggregation.fednova import steps_taken
 from fedward.errors import JobError
 from fedward.flare.server.waiting import NO_ANSWER as NO_ANSWER
 
@@ -77,17 +78,18 @@ def steps_of(metrics: Mapping[str, Any]) -> int | None:
     return reported if type(reported) is int and reported >= 1 else None
 
 
-def required_steps(metrics: Mapping[str, Any], *, most: int | None) -> int:
-    """Return the optimizer steps of a round, by which its update is weighed.
+def required_steps(metrics: Mapping[str, Any], *, planned: int | None) -> int:
+    """Return the optimizer steps of a round, by which its update is weighed: ``planned``, or as few as a site takes.
+
+    The range bounds what a site that lies can do: no update is scaled by more than ``fednova.FEWEST``.
 
     Raises:
-        JobError: the site does not report them, or reports more than ``most``.
+        JobError: the site does not report them, or reports others.
     """
     steps = steps_of(metrics)
-    if steps is None or (most is not None and steps > most):
-        what = "the site does not say how many steps it took, or says more than the job's"
-        remedy = 'have it disclose "steps", or set federation.stragglers to "cut"'
-        raise JobError(what, where="steps", value=steps, remedy=remedy)
+    if steps is None or planned is None or steps_taken(planned, steps) != steps:
+        what, remedy = "the site reports no steps that the job allows", 'have it disclose "work"'
+        raise JobError(what, where="steps", value=steps, remedy=f'{remedy}, or set federation.stragglers to "cut"')
     return steps
 
 

@@ -109,7 +109,7 @@ class PlainRound(Round):
             raise JobError(_UNWEIGHED)
         update = check_tensors(reply.update, self._layout)
         if self._steps is not None:
-            self._steps[site] = required_steps(reply.metrics, most=self._job.training.local_steps)
+            self._steps[site] = required_steps(reply.metrics, planned=self._job.training.local_steps)
         self._updates[site] = (update, site_weight(weighting, patients=int(patients or 0)))
 
     def _close(self) -> Model:

@@ -44,7 +44,6 @@ class _Times:
     counted_s: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     last_s: float | None = None
     last_steps: int | None = None
-    most_steps: int | None = None
     late: int = 0
     late_s: float | None = None
     """Seconds of the last late answer since the last one that counted."""
@@ -54,7 +53,7 @@ class Stragglers:
     """Times of one job's sites, and what follows from them."""
 
     def __init__(self, job: JobSpec) -> None:
-        self._asked, self._local_steps = job.federation, job.training.local_steps
+        self._asked, self._planned = job.federation, job.training.local_steps or 0
         self._times: dict[str, _Times] = {}
 
     def counted(self, site: str, *, seconds: float, steps: int | None) -> None:
@@ -112,11 +111,11 @@ class Stragglers:
             return {}
         bound = SLOW * median_low(full.values())
         slow = {site: seconds for site, seconds in full.items() if seconds > bound > 0}
+        planned = self._planned
         asked = {
-            site: steps_taken(self._planned(site), self._planned(site) >> math.ceil(math.log2(slow[site] / bound)))
-            for site in sorted(slow)
+            site: steps_taken(planned, planned >> math.ceil(math.log2(slow[site] / bound))) for site in sorted(slow)
         }
-        return {site: steps for site, steps in asked.items() if steps < self._planned(site)}
+        return {site: steps for site, steps in asked.items() if steps < planned}
 
     def _is_cut(self, site: str) -> bool:
         times = self._of(site)
@@ -142,16 +141,11 @@ class Stragglers:
         times = self._of(site)
         if times.last_s is None or not times.last_steps:
             return None
-        return times.last_s * self._planned(site) / times.last_steps
-
-    def _planned(self, site: str) -> int:
-        return self._local_steps or self._of(site).most_steps or 0
+        return times.last_s * self._planned / times.last_steps
 
     def _measure(self, site: str, seconds: float, steps: int | None) -> None:
         times = self._of(site)
         times.last_s, times.last_steps = seconds, steps
-        if steps is not None:
-            times.most_steps = max(times.most_steps or 0, steps)
 
     def _of(self, site: str) -> _Times:
         return self._times.setdefault(site, _Times())

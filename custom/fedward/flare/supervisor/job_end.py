@@ -17,6 +17,7 @@ from typing import Any
 from nvflare.apis.job_def import RunStatus
 
 from fedward.files import write_atomic
+from fedward.flare.audit_trail.notes import note_here
 from fedward.flare.supervisor.single_process import CHECKPOINTS
 from fedward.metrics.events import EVENTS_FILE, EventLog
 from fedward.metrics.record import Recorder
@@ -60,6 +61,7 @@ def settle(kit: Path, job_id: str, status: RunStatus) -> RunStatus:
     try:
         log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         EventLog(log, copy=run / EVENTS_FILE, also=recorder).append(kind, **fields)
+        note_here(f"job-{kind}", job=job_id, **fields)
     except OSError as error:
         _log.error(f"job {job_id}: its end could not be written, {error.strerror}")
     finally:

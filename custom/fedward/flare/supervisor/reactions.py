@@ -34,12 +34,11 @@ import hashlib
 import inspect
 import logging
 import threading
-import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from nvflare.apis.fl_constant import FLContextKey, RunProcessKey, ServerCommandKey
+from nvflare.apis.fl_constant import RunProcessKey
 from nvflare.apis.impl.wf_comm_server import WFCommServer
 from nvflare.apis.job_def import RunStatus
 from nvflare.apis.job_launcher_spec import JobReturnCode
@@ -56,15 +55,6 @@ from nvflare.private.fed.server.server_commands import AbortCommand
 
 from fedward.errors import FederationError
 
-LOOK_S = 0.2
-"""Seconds between two looks of the server's job process for its own end."""
-LAST_S = 0.2
-"""Seconds that a job's process waits before it ends."""
-IDLE_S = 10.0
-"""Seconds that a site's job process waits for the first byte, or for the next one, of the answer to a request of it."""
-REFRESH_S = 0.5
-"""Least seconds between two questions of the server's job process about the participants."""
-
 _log = logging.getLogger("fedward.supervisor")
 
 
@@ -79,7 +69,7 @@ class Listener(Protocol):
         """A site's parent process runs these jobs."""
 
     def holds(self) -> Collection[str]:
-        """Return the jobs that a site must not stop although the server does not run them."""
+        """Return the jobs that sites must not stop although no process of the server runs them."""
 
     def ended_at(self, job_id: str, site: str, *, code: int) -> None:
         """A site's job process has ended for good."""
@@ -107,6 +97,7 @@ _PLACES = (
     _Place(FederatedServer, "start_run"),
     _Place(ServerCommandAgent, "_get_client"),
     _Place(WFCommServer, "_job_policy_violated"),
+    _Place(JobRunner, "stop_run"),
     _Place(JobRunner, "_stop_run"),
     _Place(JobRunner, "stop_all_runs"),
     _Place(JobRunner, "_save_workspace"),
@@ -115,7 +106,7 @@ _PLACES = (
     _Place(Communicator, "pull_task"),
     _Place(MainProcessMonitor, "_start_shutdown"),
 )
-_THEIRS: dict[str, Any] = {str(place): getattr(place.owner, place.name, None) for place in _PLACES}
+THEIRS: dict[str, Any] = {str(place): getattr(place.owner, place.name, None) for place in _PLACES}
 _ASKED_BY = threading.local()
 
 
@@ -123,44 +114,17 @@ def digests() -> dict[str, str]:
     """Return the SHA-256 of the source of each function of FLARE that is replaced, by name."""
     return {
         name: hashlib.sha256(inspect.getsource(theirs).encode()).hexdigest()
-        for name, theirs in _THEIRS.items()
+        for name, theirs in THEIRS.items()
         if theirs is not None
     }
 
 
-def install_in_job() -> None:
-    """Replace the reactions of a job's process, at the server or a site.
-
-    Raises:
-        FederationError: FLARE lacks one of the names: it is another release than the one that was examined.
-    """
-    _require_known()
-    start_run = _THEIRS["FederatedServer.start_run"]
-
-    def looking_often(self: Any, *args: Any, **named: Any) -> Any:
-        self.check_engine_frequency = LOOK_S
-        return start_run(self, *args, **named)
-
-    FederatedServer.start_run = looking_often
-    ServerCommandAgent._get_client = _refreshing()
-    WFCommServer._job_policy_violated = lambda self: False
-    AbortCommand.process = _abort_at_once
-    Communicator.pull_task = _impatient
-    shut_down = _THEIRS["MainProcessMonitor._start_shutdown"].__func__
-
-    def ending(cls: Any, shutdown_grace_time: float, cleanup_grace_time: float) -> None:
-        shut_down(cls, min(shutdown_grace_time, LAST_S), cleanup_grace_time)
-
-    MainProcessMonitor._start_shutdown = classmethod(ending)
-
-
-def install_in_parent(listener: Listener) -> None:
+def install(listener: Listener) -> None:
     """Replace the reactions of the server's parent process, and tell the listener what happens.
 
-    Raises:
-        FederationError: as ``install_in_job``.
+    Raises: as ``job_reactions.install``.
     """
-    _require_known()
+    require_known()
     FederatedServer.process_job_failure = _site_ended(listener)
     FederatedServer._resolve_missing_client_outcome = _settled
     FederatedServer._sync_client_jobs = _heartbeat(listener)
@@ -168,60 +132,17 @@ def install_in_parent(listener: Listener) -> None:
     JobRunner.stop_all_runs = _leave_running
     JobRunner._save_workspace = _one_end(listener)
     JobCommandModule.abort_job = _asked_by
-    stop_run = JobRunner.stop_run
-
-    def stopped_by(self: Any, job_id: str, fl_ctx: Any) -> Any:
-        if listener.aborted(job_id, by=getattr(_ASKED_BY, "name", None) or "the server"):
-            return ""
-        return stop_run(self, job_id, fl_ctx)
-
-    JobRunner.stop_run = stopped_by
+    JobRunner.stop_run = _stopped_by(listener)
 
 
-def _require_known() -> None:
-    for name, theirs in _THEIRS.items():
+def require_known() -> None:
+    for name, theirs in THEIRS.items():
         if theirs is None:
             raise FederationError("FLARE has another release than Fedward's", value=name)
 
 
-def _abort_at_once(self: Any, data: Any, fl_ctx: Any) -> str:
-    runner = fl_ctx.get_prop(FLContextKey.RUNNER)
-    if runner is not None:
-        runner.abort(fl_ctx=fl_ctx, turn_to_cold=data.get_header(ServerCommandKey.TURN_TO_COLD, False))
-    return "Aborted the run"
-
-
-def _impatient(self: Any, *args: Any, **named: Any) -> Any:
-    before, self.timeout = self.timeout, IDLE_S  # FLARE takes the larger one of this and its own setting
-    try:
-        return _THEIRS["Communicator.pull_task"](self, *args, **named)
-    finally:
-        self.timeout = before
-
-
-def _refreshing() -> Callable[[Any, str], Any]:
-    known, last = _THEIRS["ServerCommandAgent._get_client"], [float("-inf")]
-    lock = threading.Lock()
-
-    def client_of(self: Any, token: str) -> Any:
-        client = known(self, token)
-        if client is not None:
-            return client
-        with lock:
-            if (now := time.monotonic()) - last[0] < REFRESH_S:
-                return known(self, token)
-            last[0] = now
-            server = self.engine.server
-            clients = self.engine._retrieve_clients_data(self.engine.args.job_id)
-            if clients:
-                server.client_manager.set_clients(clients)
-        return known(self, token)
-
-    return client_of
-
-
 def _site_ended(listener: Listener) -> Callable[[Any, Any], Any]:
-    theirs = _THEIRS["FederatedServer.process_job_failure"]
+    theirs = THEIRS["FederatedServer.process_job_failure"]
 
     def ended(self: Any, request: Any) -> Any:
         payload = request.payload
@@ -245,7 +166,7 @@ def _settled(self: Any, client: Any, job_id: str, reason: str) -> None:
 
 
 def _heartbeat(listener: Listener) -> Callable[[Any, Any, str], list[str]]:
-    theirs = _THEIRS["FederatedServer._sync_client_jobs"]
+    theirs = THEIRS["FederatedServer._sync_client_jobs"]
 
     def synced(self: Any, request: Any, client_token: str) -> list[str]:
         jobs = request.get_header(CellMessageHeaderKeys.JOB_IDS)
@@ -255,6 +176,17 @@ def _heartbeat(listener: Listener) -> Callable[[Any, Any, str], list[str]]:
         return [job_id for job_id in theirs(self, request, client_token) if job_id not in held]
 
     return synced
+
+
+def _stopped_by(listener: Listener) -> Callable[[Any, str, Any], Any]:
+    theirs = THEIRS["JobRunner.stop_run"]
+
+    def stopped(self: Any, job_id: str, fl_ctx: Any) -> Any:
+        if listener.aborted(job_id, by=getattr(_ASKED_BY, "name", None) or "the server"):
+            return ""
+        return theirs(self, job_id, fl_ctx)
+
+    return stopped
 
 
 def _stop_at_once(self: Any, job_id: str, fl_ctx: Any) -> None:
@@ -281,7 +213,7 @@ def _leave_running(self: Any, fl_ctx: Any) -> None:
 
 
 def _one_end(listener: Listener) -> Callable[..., None]:
-    theirs = _THEIRS["JobRunner._save_workspace"]
+    theirs = THEIRS["JobRunner._save_workspace"]
 
     def save(self: Any, fl_ctx: Any, finished_state: Any = None, job_id: str | None = None) -> None:
         if finished_state is not None and job_id is not None and not finished_state.workspace_archive_written:
@@ -297,6 +229,6 @@ def _one_end(listener: Listener) -> Callable[..., None]:
 def _asked_by(self: Any, conn: Any, args: list[str]) -> None:
     _ASKED_BY.name = conn.get_prop(ConnProps.USER_NAME)
     try:
-        _THEIRS["JobCommandModule.abort_job"](self, conn, args)
+        THEIRS["JobCommandModule.abort_job"](self, conn, args)
     finally:
         _ASKED_BY.name = None

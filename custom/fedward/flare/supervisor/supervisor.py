@@ -33,6 +33,7 @@ from nvflare.private.fed.server.job_runner import JobRunner
 
 from fedward.files import write_atomic
 from fedward.flare.console import resume_request
+from fedward.flare.listener.job_scheduler import schedule_again
 from fedward.flare.refusal import one_line
 from fedward.flare.repeating import repeat
 from fedward.flare.server.checkpoints.earlier import BY_PERSON
@@ -46,6 +47,8 @@ PATIENCE_S = 20.0
 """Seconds that a job waits, after the server is back, for those of its sites that were not heard yet."""
 UNHEARD_S = 30.0
 """Seconds after which a site that was asked to start a job must have reported it."""
+LAST_WORD_S = 10.0
+"""Seconds that FLARE waits, after a job's end, for the sites' processes to end."""
 FIRST_PAUSE_S = 1.0
 """Pause after a site's process has ended for good, before it is started again; each further pause is twice as long."""
 MOST_STARTS = 5
@@ -88,13 +91,15 @@ class Supervisor:
     def begin(self, server: Any) -> None:
         """Find the jobs that a dead server left, and supervise from now on. FLARE has started, and schedules next."""
         self._server = server
+        # FLARE waits 900 s for the last word of a site that is gone, and the word changes nothing here
+        server.engine.job_runner.client_outcome_wait_timeout = LAST_WORD_S
         with server.engine.new_context() as context:
             manager = server.engine.get_component(SystemComponents.JOB_MANAGER)
             for job in manager.get_jobs_by_status([RunStatus.RUNNING], context):
                 self._hold(job)
             for job in manager.get_jobs_by_status([RunStatus.DISPATCHED], context):
                 _log.warning(f"job {job.job_id} was being started when the server stopped; it is scheduled again")
-                manager.set_status(job.job_id, RunStatus.SUBMITTED, context)
+                schedule_again(manager, job.job_id, context)
         repeat(self.look, every_s=LOOK_S, name="supervisor", log=_log.warning)
 
     def heard(self, token: str, jobs: Collection[str]) -> None:
@@ -154,6 +159,8 @@ class Supervisor:
             return
         with self._lock:
             held = list(self._held.items())
+            known = set(self._server.client_manager.get_clients())
+            self._running_at = {token: jobs for token, jobs in self._running_at.items() if token in known}
         for job_id, (job, since) in held:
             self._take_on(job_id, job, waited_s=time.monotonic() - since)
         for job_id in resume_request.requested(self._kit):
@@ -201,8 +208,9 @@ class Supervisor:
             job = manager.get_job(job_id, context)
             status = "" if job is None else str(job.meta.get(JobMetaKey.STATUS.value))
             if status.startswith("FINISHED:") and status != RunStatus.FINISHED_COMPLETED.value:
+                shutil.rmtree(self._kit / job_id, ignore_errors=True)  # FLARE has archived it
                 write_atomic(self._kit / CHECKPOINTS / job_id / BY_PERSON, "{}\n", mode=0o600)
-                manager.set_status(job_id, RunStatus.SUBMITTED, context)
+                schedule_again(manager, job_id, context)
                 _log.warning(f"job {job_id} is resumed because a person asked for it")
             else:
                 _log.warning(f"job {job_id} is not resumed, it is {one_line(status) or 'unknown to FLARE'}")

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from fedward.transport.timeouts import IDLE_S, SYNC_S
+
 WAITS_S: Mapping[str, float] = {
-    # seconds without a byte of a part of a model, of at most 2 MB; FLARE's default is 600, four times
-    "np_streaming_per_request_timeout": 10.0,
+    # seconds without a byte of a piece of a model; FLARE's default is 600, four times
+    "np_streaming_per_request_timeout": IDLE_S,
     # pauses between two attempts to hand in an answer; FLARE's default is 5
     "task_check_interval": 1.0,
     # a process that is started while the server's is not there yet; FLARE's default is 60
-    "max_runner_sync_timeout": 600.0,
+    "max_runner_sync_timeout": SYNC_S,
 }
-"""FLARE's name of a setting -> seconds."""
+"""FLARE's name of a setting -> seconds; a job with ``[transport]`` has its own."""
 _PREFIX = "NVFLARE_"
 
 

@@ -15,7 +15,7 @@ tampering is found, and which is not.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -26,7 +26,7 @@ from fedward.privacy.ledger.chain_store import ChainFile, Turn
 from fedward.privacy.ledger.charges import Charge, Unprotected, named, other_patients, require_possible
 from fedward.privacy.ledger.hash_chain import ChainEntry
 from fedward.privacy.ledger.site_file import LedgerFile
-from fedward.privacy.ledger.spending import History, LedgerState, MaxSpend, course, worst
+from fedward.privacy.ledger.spending import LedgerState, MaxSpend, course, worst
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -82,10 +82,8 @@ class Ledger(LedgerFile):
             "delta": float(delta),
         }
         people = frozenset(patients)
-        standing = self.find(job_id)
-        more = event if standing is None else replace(event, steps=standing.unbegun_steps)
-        if cap is not None and more.steps and (standing is None or standing.closed):
-            worst(self._histories(people, more), delta=delta)  # slow: outside the lock; the accountant caches it
+        if cap is not None:
+            self._prepare(job_id, people, event, delta=delta)
         with self._turn() as turn:
             if not self._stands("charge", body, people):
                 self._afford(people, event, cohort=cohort, cap=cap, delta=delta)
@@ -236,9 +234,15 @@ class Ledger(LedgerFile):
             histories = books.histories(self._chain.members[charge.patients], self._chain.members)
         return worst(histories, delta=delta).epsilon
 
-    def _histories(self, patients: frozenset[str], extra: Event) -> Mapping[History, int]:
+    def _prepare(self, job_id: str, patients: frozenset[str], event: Event, *, delta: float) -> None:
+        """Compute what a charge will be compared with, which is slow, outside the lock; the accountant caches it."""
         with self._turn():
-            return self._books.histories(patients, self._chain.members, extra=extra)
+            standing = self._books.charge(job_id)
+            steps = event.steps if standing is None else standing.unbegun_steps if standing.closed else 0
+            if not steps:
+                return
+            histories = self._books.histories(patients, self._chain.members, extra=replace(event, steps=steps))
+        worst(histories, delta=delta)
 
     def _take(self, entry: ChainEntry) -> None:
         self._books.take(entry)

@@ -151,6 +151,9 @@ def _fewer_steps(job: JobSpec, _: CohortFacts | None) -> Iterator[str]:
     if job.encryption is not None:
         what = "an encrypted job cannot weigh updates by their steps: the server adds sums that it cannot read"
         yield _fault(what, where=where, value=asked, remedy=remedy)
+    if job.training.local_steps is None:
+        what = "without training.local_steps a hospital could claim any number of steps, which scales all updates"
+        yield _fault(what, where=where, value=asked, remedy=remedy + ", or give training.local_steps")
     if job.federation.aggregation == "median":
         yield _fault("a median has no weights for updates of fewer steps", where=where, value=asked, remedy=remedy)
     if job.model.batch_norm == "average":

@@ -75,6 +75,12 @@ def test_of_the_headers_only_what_is_needed_comes_in(hospital: Hospital) -> None
     assert set(found) == {ReservedHeaderKey.HEADERS, "DXO"}
 
 
+FEWER = {
+    "federation": {"stragglers": "fewer_steps"},
+    "training": {"local_epochs": None, "local_steps": 16},
+}
+
+
 def asked(hospital: Hospital, steps: object, task: Task = Task.ROUND) -> Shareable:
     data = question(hospital.model, round_number=0 if task is Task.ROUND else -1, wait_s=0.0)
     data.set_header(STEPS, steps)
@@ -82,19 +88,19 @@ def asked(hospital: Hospital, steps: object, task: Task = Task.ROUND) -> Shareab
 
 
 def test_a_wish_for_fewer_steps_comes_in_where_the_job_allows_it(tmp_path: Path) -> None:
-    allows = {"federation": {"stragglers": "fewer_steps"}}
+    allows = FEWER
     assert asked(Hospital(tmp_path / "allows", changes=allows), 3).get_header(STEPS) == 3
     assert_stopped(asked(Hospital(tmp_path / "default"), 3), says="which the job does not allow")
 
 
 @pytest.mark.parametrize("steps", [0, -1, True, 2.0, "3", [3]])
 def test_a_number_of_steps_that_is_none(tmp_path: Path, steps: object) -> None:
-    allows = {"federation": {"stragglers": "fewer_steps"}}
+    allows = FEWER
     assert_stopped(asked(Hospital(tmp_path, changes=allows), steps), says="a number of steps that is none")
 
 
 def test_only_a_round_has_steps(tmp_path: Path) -> None:
-    hospital = Hospital(tmp_path, changes={"federation": {"stragglers": "fewer_steps"}})
+    hospital = Hospital(tmp_path, changes=FEWER)
     assert_stopped(asked(hospital, 3, Task.FINAL), says="a number of steps that is none")
 
 

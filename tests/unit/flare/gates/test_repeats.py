@@ -21,14 +21,17 @@ from fedward.flare.protocol import (
     Task,
     global_weights,
     refusal,
+    refuse,
     to_reply,
     to_shareable,
 )
+from fedward.flare.refusal import SENTENCES, Code
 from fedward.flare.secagg_context import NONCE
+from fedward.privacy.accountant import epsilon, update_noise_event
 from fedward.privacy.budget_plan import repeated_rounds
 from fedward.privacy.ledger.runs import LEAVE
 from fedward.weights import Weights, digest
-from tests.support.flare.hospital import Hospital, assert_refused, parts
+from tests.support.flare.hospital import PATIENTS, Hospital, assert_refused, parts
 from tests.support.flare.three import SITES, Three, first_sum
 
 BEST: dict[str, Any] = {"federation": {"rounds": 3, "select": "best"}}
@@ -87,7 +90,8 @@ def test_beyond_the_count_the_task_is_refused_and_the_job_goes_on(tmp_path: Path
     if restarted:
         hospital.restart()
     assert "the rounds that this run may repeat are used up" in stopped(hospital.receive(number=0))
-    assert_refused(hospital.send(hospital.answer(hospital.update())), payload=hospital.update())
+    sent = hospital.send(refuse(Code.AT_DOOR))
+    assert_refused(sent, says="ingress gate: the rounds that this run may repeat are used up")
     assert hospital.record.entries()[: len(before)] == before and left(hospital) == [0, 0, 0]
 
 
@@ -165,6 +169,22 @@ def test_repeats_come_to_the_ledgers_ceiling_and_no_further(tmp_path: Path) -> N
     assert charge is not None and charge.begun_steps == charge.ceiling.steps == 50
     with pytest.raises(BudgetError, match="ceiling"):
         hospital.proof(hospital.update(), number=2)
+
+
+def test_a_round_for_which_the_budget_has_no_room_is_refused_and_the_final_model_is_scored(tmp_path: Path) -> None:
+    """Noise on the update is charged at the gate; a cap that has room for the plan alone leaves none for a repeat."""
+    hospital = Hospital(tmp_path, "update-noise", charged=False)
+    event = update_noise_event(3.0, rounds=2)
+    who: dict[str, Any] = {"job_id": hospital.job_id, "job": "tiny", "cohort": "chest", "patients": PATIENTS}
+    cap = epsilon([event], delta=1e-4) * 1.001
+    hospital.ledger.charge(**who, event=event, rounds=2, cap=cap, delta=1e-4, allowance=2)
+    for number in (0, 0):
+        parts(answered(hospital, number))
+    sent = answered(hospital, 1)
+    assert_refused(sent, says=SENTENCES[Code.BUDGET], payload=hospital.update())
+    assert left(hospital) == [0, 0]
+    assert global_weights(hospital.receive(task=Task.FINAL))
+    assert set(parts(hospital.send(hospital.answer(), Task.FINAL))) == {"metrics"}
 
 
 # admission

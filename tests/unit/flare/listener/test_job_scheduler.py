@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,12 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nvflare.apis.fl_context import FLContext, FLContextManager
-from nvflare.apis.job_def import Job, job_from_meta
+from nvflare.apis.impl.job_def_manager import SimpleJobDefManager
+from nvflare.apis.job_def import Job, RunStatus, job_from_meta
 from nvflare.apis.server_engine_spec import ServerEngineSpec
 from nvflare.app_common.job_schedulers.job_scheduler import DefaultJobScheduler
+from nvflare.app_common.storages.filesystem_storage import FilesystemStorage
 
 from fedward.flare.listener import job_scheduler
-from fedward.flare.listener.job_scheduler import MOST_LINES, RETRY_S, WaitingScheduler
+from fedward.flare.listener.job_scheduler import MOST_LINES, RETRY_S, WaitingScheduler, schedule_again
 from fedward.privacy.policy.canonical_job import _meta
 from fedward.settings import JobSpec, parse
 from tests.conftest import tiny_job_content
@@ -140,3 +143,20 @@ def test_two_tries_are_seconds_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduler, "_try_job", lambda job, context: tried.append(server.now) or real(job, context))
     server.tries(20)
     assert 9 <= len(tried) <= 11
+
+
+def test_a_job_that_flare_has_done_with_is_scheduled_again(tmp_path: Path) -> None:
+    """If the first part fails, FLARE no longer marks jobs: ``schedule_again`` needs only the status."""
+    engine, manager = Engine(), SimpleJobDefManager(uri_root="jobs")
+    store = FilesystemStorage(root_dir=str(tmp_path))
+    engine.get_component = lambda name: store
+    with engine.new_context() as context:
+        store.create_object(manager.job_uri(JOB_ID), b"", job_meta(min_sites=2) | {"status": "SUBMITTED"})
+        waiting = [job.job_id for job in manager.get_jobs_to_schedule(context)]
+        manager.set_status(JOB_ID, RunStatus.FINISHED_ABORTED, context)
+        assert (waiting, manager.get_jobs_to_schedule(context)) == ([JOB_ID], [])
+        manager.set_status(JOB_ID, RunStatus.SUBMITTED, context)
+        assert manager.get_jobs_to_schedule(context) == []
+        for _ in range(2):
+            schedule_again(manager, JOB_ID, context)
+            assert [job.job_id for job in manager.get_jobs_to_schedule(context)] == [JOB_ID]

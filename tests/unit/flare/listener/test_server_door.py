@@ -18,6 +18,7 @@ from fedward.flare.listener.server_door import ServerDoor, connection_guard_of
 from fedward.flare.listener.tls13 import CIPHERS, VARIABLE
 from fedward.flare.messages import guard as message_guard
 from fedward.flare.messages.guard import JOB_PROCESSES, MessageGuard
+from fedward.flare.supervisor import job_reactions, single_process, waits
 from fedward.provisioning.crl import CRL_FILE, make_crl
 from tests.support.authority import authority, key_pem, pem
 
@@ -111,7 +112,11 @@ def test_in_the_process_of_a_job_it_guards_messages_alone(
     process: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     guards: list[MessageGuard] = []
+    held: list[Path] = []
     monkeypatch.setattr(message_guard, "install", guards.append)
+    monkeypatch.setattr(job_reactions, "install", lambda: None)
+    monkeypatch.setattr(waits, "set_waits", lambda: None)
+    monkeypatch.setattr(single_process, "hold", held.append)
     main = ModuleType("__main__")
     main.__spec__ = ModuleSpec(process, None)
     monkeypatch.setitem(sys.modules, "__main__", main)
@@ -120,6 +125,7 @@ def test_in_the_process_of_a_job_it_guards_messages_alone(
     ServerDoor()
     assert VARIABLE not in os.environ
     assert [type(guard) for guard in guards] == [MessageGuard]
+    assert held == [tmp_path]
 
 
 def test_in_the_process_of_a_job_nothing_starts_without_the_guard(

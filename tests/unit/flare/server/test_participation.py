@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from nvflare.apis.dxo import DXO, DataKind
 
+from fedward.errors import JobError
 from fedward.flare.protocol import Model, Reply, question, to_shareable
 from fedward.flare.server.participation import (
     NO_ANSWER,
@@ -14,6 +15,7 @@ from fedward.flare.server.participation import (
     patients_of,
     patients_together,
     payload_bytes,
+    required_steps,
 )
 
 WEIGHTS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.float32([1.5])}
@@ -90,3 +92,19 @@ def test_a_rounds_ledger_has_every_site_that_was_asked() -> None:
 def test_patients_are_what_a_site_says_or_nothing(told: object, patients: int | None) -> None:
     assert patients_of({"patients": told}) == patients
     assert patients_of({}) is None
+
+
+@pytest.mark.parametrize("steps", [16, 8, 4])
+def test_steps_by_which_an_update_is_weighed(steps: int) -> None:
+    assert required_steps({"steps": steps}, planned=16) == steps
+
+
+@pytest.mark.parametrize("steps", [None, 0, 3, 17, 10**9, True, "16", 16.0])
+def test_steps_that_would_scale_the_updates_at_will(steps: object) -> None:
+    with pytest.raises(JobError, match="no steps that the job allows"):
+        required_steps({"steps": steps}, planned=16)
+
+
+def test_without_planned_steps_none_are_allowed() -> None:
+    with pytest.raises(JobError, match="no steps that the job allows"):
+        required_steps({"steps": 16}, planned=None)

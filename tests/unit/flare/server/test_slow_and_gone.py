@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nvflare.apis.controller_spec import TaskCompletionStatus
 
 from fedward.flare.protocol import Task
 from tests.support.flare.simulated import FOREVER, LOCAL_STEPS, Act, Federation, Script, Simulated, on, simulate, steady
@@ -99,6 +100,24 @@ def test_a_site_that_returns_is_in_a_round_again_at_the_latest_two_rounds_later(
     outcomes = [part["outcome"] for part in parts(ran)]
     assert outcomes[first + 1 :] == ["accepted"] * (ROUNDS - first - 1)
     assert ran.ended_s <= 90.0 * 1.1 + 2 * GRACE_S
+
+
+def test_a_round_that_needs_a_lost_site_asks_it_again_though_flare_dropped_the_task(tmp_path: Path) -> None:
+    """FLARE ends a task of which only lost sites have not answered; the site is back before the time-out."""
+    away = on(Task.ROUND, Act("vanish", 200.0), rounds=range(2, 3), otherwise=worker(5.0))
+    went = iter([away])
+    sites = {"city": worker(5.0), "coast": worker(4.0)}
+    sites["north"] = lambda task, number, draw: (next(went, worker(5.0)) if number == 2 else away)(task, number, draw)
+    federation = Federation(tmp_path, sites, federation={"min_sites": 3}, lost_after_s=60.0)
+
+    def drop() -> None:
+        for task in federation.controller.communicator._tasks:
+            task.completion_status = TaskCompletionStatus.CLIENT_DEAD
+
+    federation.clock.after(100.0, drop)
+    ran = federation.run()
+    assert ran.of("finished") and parts(ran)[2]["outcome"] == "accepted"
+    assert ran.walls[2] == pytest.approx(205.0, abs=1.0)
 
 
 def test_a_site_that_was_late_twice_does_not_stay_out_of_step_with_the_others(tmp_path: Path) -> None:

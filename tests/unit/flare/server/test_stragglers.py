@@ -16,6 +16,7 @@ SITES = ["city", "coast", "north"]
 def stragglers(policy: str, **federation: Any) -> Stragglers:
     content = tiny_job_content()
     content["federation"] |= {"stragglers": policy, "round_timeout_s": 600.0, "grace_s": 10.0, **federation}
+    content["training"] |= {"local_epochs": None, "local_steps": 16}
     return Stragglers(parse(JobSpec, content, where="test"))
 
 
@@ -95,7 +96,7 @@ def test_others_ask_nobody_for_fewer(policy: str) -> None:
     assert played(stragglers(policy), 1, north_s=900.0).fewer_steps(SITES) == {}
 
 
-def test_nobody_who_does_not_report_steps_is_asked_for_fewer_unless_the_job_fixes_them() -> None:
+def test_nobody_who_does_not_report_steps_is_asked_for_fewer() -> None:
     held = stragglers("fewer_steps")
     for site, seconds in (("city", 4.0), ("coast", 5.0), ("north", 50.0)):
         held.counted(site, seconds=seconds, steps=None)

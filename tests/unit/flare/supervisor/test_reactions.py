@@ -78,7 +78,7 @@ def test_whatever_a_site_reports_of_its_process_flare_reads_an_ordinary_end(
 ) -> None:
     seen: list[Any] = []
     monkeypatch.setitem(
-        reactions._THEIRS, "FederatedServer.process_job_failure", lambda self, request: seen.append(request.payload)
+        reactions.THEIRS, "FederatedServer.process_job_failure", lambda self, request: seen.append(request.payload)
     )
     notes = Notes()
     server = SimpleNamespace(client_manager=SimpleNamespace(clients={"t": SimpleNamespace(name="north")}))
@@ -94,7 +94,7 @@ def test_whatever_a_site_reports_of_its_process_flare_reads_an_ordinary_end(
 def test_a_report_of_another_form_goes_to_flare_which_refuses_it(payload: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
     monkeypatch.setitem(
-        reactions._THEIRS, "FederatedServer.process_job_failure", lambda self, request: seen.append(request.payload)
+        reactions.THEIRS, "FederatedServer.process_job_failure", lambda self, request: seen.append(request.payload)
     )
     notes = Notes()
     server = SimpleNamespace(client_manager=SimpleNamespace(clients={"t": SimpleNamespace(name="north")}))
@@ -107,7 +107,7 @@ def test_a_report_of_another_form_goes_to_flare_which_refuses_it(payload: Any, m
 @pytest.mark.parametrize("jobs", [["held", "other"], None, "text", 7, [3, [], "held"]])
 def test_a_heartbeat_stops_no_job_that_is_being_taken_on(jobs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(
-        reactions._THEIRS, "FederatedServer._sync_client_jobs", lambda self, request, token: ["held", "other"]
+        reactions.THEIRS, "FederatedServer._sync_client_jobs", lambda self, request, token: ["held", "other"]
     )
     notes = Notes(held={"held"})
     stopped = reactions._heartbeat(notes)(None, Request(None, **{CellMessageHeaderKeys.JOB_IDS: jobs}), "t")
@@ -119,7 +119,7 @@ def test_a_heartbeat_stops_no_job_that_is_being_taken_on(jobs: Any, monkeypatch:
 def test_flare_publishes_the_end_that_the_jobs_events_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     archived: list[str] = []
     monkeypatch.setitem(
-        reactions._THEIRS, "JobRunner._save_workspace", lambda self, ctx, state, job_id: archived.append(job_id)
+        reactions.THEIRS, "JobRunner._save_workspace", lambda self, ctx, state, job_id: archived.append(job_id)
     )
     save = reactions._one_end(Notes(status=RunStatus.FINISHED_COMPLETED))
     state = _FinishedJobState(status=RunStatus.FINISHED_ABNORMAL)
@@ -131,7 +131,7 @@ def test_flare_publishes_the_end_that_the_jobs_events_tell(monkeypatch: pytest.M
 
 
 def test_an_archive_that_is_written_is_not_judged_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(reactions._THEIRS, "JobRunner._save_workspace", lambda self, ctx, state, job_id: None)
+    monkeypatch.setitem(reactions.THEIRS, "JobRunner._save_workspace", lambda self, ctx, state, job_id: None)
     notes = Notes(status=RunStatus.FINISHED_ABORTED)
     state = _FinishedJobState(status=RunStatus.FINISHED_COMPLETED, workspace_archive_written=True)
     reactions._one_end(notes)(None, None, state, "j")

@@ -30,6 +30,7 @@ def a_job(mechanism: str, *, dp_sgd: Any = None, update: Any = None, **tables: A
     return parse(JobSpec, {**content, "privacy": privacy}, where="test")
 
 
+SIXTEEN = {"local_epochs": None, "local_steps": 16}
 SOUND = [
     a_job("none"),
     a_job("none", update={"noise_multiplier": 0.0}),
@@ -43,8 +44,8 @@ SOUND = [
     a_job("update-noise", update={"filters": ["SVTPrivacy"]}),
     a_job("update-noise", model={"batch_norm": "local"}),
     a_job("none", federation={"aggregation": "median"}),
-    a_job("none", federation={"stragglers": "fewer_steps"}, model={"batch_norm": "local"}),
-    a_job("dp-sgd", federation={"stragglers": "fewer_steps", "aggregation": "fedadam"}),
+    a_job("none", federation={"stragglers": "fewer_steps"}, model={"batch_norm": "local"}, training=SIXTEEN),
+    a_job("dp-sgd", federation={"stragglers": "fewer_steps", "aggregation": "fedadam"}, training=SIXTEEN),
     a_job("none", federation={**THREE, "stragglers": "wait"}, encryption={}),
     a_job("dp-sgd", federation={"aggregation": "fedadam", "server_lr": 0.1}),
     a_job("none", federation=THREE, encryption={}),
@@ -99,19 +100,24 @@ def test_a_job_that_keeps_what_it_says_has_no_fault(job: JobSpec) -> None:
             "square a mean that it cannot read: 'fedadam'; give 'mean'",
         ),
         (
-            a_job("none", federation={**THREE, "stragglers": "fewer_steps"}, encryption={}),
+            a_job("none", federation={**THREE, "stragglers": "fewer_steps"}, encryption={}, training=SIXTEEN),
             "federation.stragglers",
             "an encrypted job cannot weigh updates by their steps",
         ),
         (
-            a_job("none", federation={"stragglers": "fewer_steps", "aggregation": "median"}),
+            a_job("none", federation={"stragglers": "fewer_steps", "aggregation": "median"}, training=SIXTEEN),
             "federation.stragglers",
             "a median has no weights",
         ),
         (
-            a_job("none", federation={"stragglers": "fewer_steps"}, model={"batch_norm": "average"}),
+            a_job("none", federation={"stragglers": "fewer_steps"}, model={"batch_norm": "average"}, training=SIXTEEN),
             "federation.stragglers",
             "may fall below 0",
+        ),
+        (
+            a_job("none", federation={"stragglers": "fewer_steps"}),
+            "federation.stragglers",
+            "a hospital could claim any number of steps",
         ),
         (a_job("none", encryption={}), "federation.min_sites", "fewer than 3 sites tells one hospital about"),
         (

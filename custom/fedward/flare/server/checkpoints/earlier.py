@@ -87,7 +87,7 @@ class Earlier:
             raise FederationError(
                 f"the job was resumed {MOST_ATTEMPTS} times without one more whole round",
                 where=where,
-                remedy="look at the server's log for what ends its process, then `fedward job resume` the job",
+                remedy="look in the server's log for what ends its process, then resume or submit the job again",
             )
 
 

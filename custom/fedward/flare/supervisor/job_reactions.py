@@ -1,0 +1,88 @@
+"""Replace the reactions of a job's process, at the server or a site; ``reactions`` has the table of all of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from nvflare.apis.fl_constant import FLContextKey, ServerCommandKey
+from nvflare.apis.impl.wf_comm_server import WFCommServer
+from nvflare.fuel.f3.mpm import MainProcessMonitor
+from nvflare.private.fed.client.communicator import Communicator
+from nvflare.private.fed.server.fed_server import FederatedServer
+from nvflare.private.fed.server.server_command_agent import ServerCommandAgent
+from nvflare.private.fed.server.server_commands import AbortCommand
+
+from fedward.flare.supervisor.reactions import THEIRS, require_known
+from fedward.transport.timeouts import IDLE_S
+
+LOOK_S = 0.2
+"""Seconds between two looks of the server's job process for its own end."""
+LAST_S = 0.2
+"""Seconds that a job's process waits before it ends."""
+REFRESH_S = 0.5
+"""Least seconds between two questions of the server's job process about the participants."""
+
+
+def install() -> None:
+    """Replace the reactions of a job's process, at the server or a site.
+
+    Raises:
+        FederationError: FLARE lacks one of the names: it is another release than the one that was examined.
+    """
+    require_known()
+    start_run = THEIRS["FederatedServer.start_run"]
+
+    def looking_often(self: Any, *args: Any, **named: Any) -> Any:
+        self.check_engine_frequency = LOOK_S
+        return start_run(self, *args, **named)
+
+    FederatedServer.start_run = looking_often
+    ServerCommandAgent._get_client = _refreshing()
+    WFCommServer._job_policy_violated = lambda self: False
+    AbortCommand.process = _abort_at_once
+    Communicator.pull_task = _impatient
+    shut_down = THEIRS["MainProcessMonitor._start_shutdown"].__func__
+
+    def ending(cls: Any, shutdown_grace_time: float, cleanup_grace_time: float) -> None:
+        shut_down(cls, min(shutdown_grace_time, LAST_S), cleanup_grace_time)
+
+    MainProcessMonitor._start_shutdown = classmethod(ending)
+
+
+def _abort_at_once(self: Any, data: Any, fl_ctx: Any) -> str:
+    runner = fl_ctx.get_prop(FLContextKey.RUNNER)
+    if runner is not None:
+        runner.abort(fl_ctx=fl_ctx, turn_to_cold=data.get_header(ServerCommandKey.TURN_TO_COLD, False))
+    return "Aborted the run"
+
+
+def _impatient(self: Any, *args: Any, **named: Any) -> Any:
+    before, self.timeout = self.timeout, IDLE_S  # FLARE takes the larger one of this and its own setting
+    try:
+        return THEIRS["Communicator.pull_task"](self, *args, **named)
+    finally:
+        self.timeout = before
+
+
+def _refreshing() -> Callable[[Any, str], Any]:
+    known, last = THEIRS["ServerCommandAgent._get_client"], [float("-inf")]
+    lock = threading.Lock()
+
+    def client_of(self: Any, token: str) -> Any:
+        client = known(self, token)
+        if client is not None:
+            return client
+        with lock:
+            if (now := time.monotonic()) - last[0] < REFRESH_S:
+                return known(self, token)
+            last[0] = now
+            server = self.engine.server
+            clients = self.engine._retrieve_clients_data(self.engine.args.job_id)
+            if clients:
+                server.client_manager.set_clients(clients)
+        return known(self, token)
+
+    return client_of

@@ -15,7 +15,7 @@ GRACE_S, SHORT_S = 30.0, 6.0
 def _job(name: str, *, steps: int, federation: dict[str, Any], **more: Any) -> JobSpec:
     content = tiny_job_content()
     content["job"]["name"] = name
-    content["federation"] |= {"rounds": ROUNDS, "local_baseline": False, "grace_s": GRACE_S, "round_timeout_s": 60.0}
+    content["federation"] |= {"rounds": ROUNDS, "local_baseline": False, "grace_s": GRACE_S, "round_timeout_s": 180.0}
     content["federation"] |= federation
     del content["training"]["local_epochs"]
     content["training"]["local_steps"] = steps

@@ -23,7 +23,7 @@ from tests.integration.conftest import Running
 from tests.support.federation.site_line import Line
 
 SERVER = "server"
-LIMIT_S = 150.0
+LIMIT_S = 300.0
 """Longest wait for anything; a promise is shorter."""
 
 

@@ -61,8 +61,14 @@ class LocalFederation:
         self.stop()
 
     def start(self, name: str, kit: Path) -> None:
-        """Start one participant from its kit's own ``sub_start.sh``; its output goes to ``<kit>/console.log``."""
+        """Start one participant from its kit's own ``sub_start.sh``; its output goes to ``<kit>/console.log``.
+
+        Raises:
+            subprocess.TimeoutExpired: its earlier process still runs.
+        """
         kit = kit.resolve()
+        if (earlier := self._started.get(name)) is not None:
+            earlier.wait(timeout=STOP_S)
         environment = {**os.environ, **UTF8_CHILD, MARK: self._mark}
         environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
         if self._threads:

@@ -1,0 +1,95 @@
+"""Loaded by every Python process of the rehearsal's federation: a site lies in its answer to a round, past its gates.
+
+On ``PYTHONPATH``, and without effect unless FEDWARD_LIES names a folder with a file of the site's name. The file has
+the kind of the lie; the site tells it with each answer to a round until the file is gone.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib.abc
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+MODULE, TASK = "nvflare.private.fed.client.communicator", "fedward_round"
+_kept: list[Any] = []
+
+
+def _lie(kind: str, parts: dict[str, Any]) -> dict[str, Any]:
+    import numpy as np
+
+    if kind == "replay":
+        _kept.append(copy.deepcopy(parts))
+        return dict(_kept[0])
+    if kind in ("nan", "thousand"):
+        update = parts["update"]
+        factor = np.float32("nan") if kind == "nan" else np.float32(1000.0)
+        update.data = {name: array * factor for name, array in update.data.items()}
+    if kind == "truncated":
+        parts["sealed"].data = _cut(parts["sealed"].data)
+    return parts
+
+
+def _cut(value: Any) -> Any:
+    """The same, with every message cut in half."""
+    if isinstance(value, dict):
+        return {name: _cut(one) for name, one in value.items()}
+    long = isinstance(value, bytes | bytearray) and len(value) > 1000
+    return value[: len(value) // 2] if long else value
+
+
+def _change(module: ModuleType, folder: Path) -> None:
+    submit = module.Communicator.submit_update
+
+    def submit_update(
+        self: Any, project: Any, token: Any, ssid: Any, context: Any, client: str, answer: Any, task: str, *more: Any
+    ) -> Any:
+        file = folder / client
+        if task == TASK and file.exists() and (kind := file.read_text()):
+            from nvflare.apis.dxo import from_shareable
+
+            if kind == "other-task":
+                task = "fedward_final"
+            else:
+                dxo = from_shareable(answer)
+                dxo.data = _lie(kind, dict(dxo.data))
+                answer = dxo.update_shareable(answer)
+            (folder / f"{client}.told").touch()
+        return submit(self, project, token, ssid, context, client, answer, task, *more)
+
+    module.Communicator.submit_update = submit_update
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds FLARE's module as always, and changes it when it has run."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._due = folder, {MODULE}
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname not in self._due:
+            return None
+        self._due.remove(fullname)
+        spec = importlib.util.find_spec(fullname)
+        if spec is None or spec.loader is None:
+            return None
+        run = spec.loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            run(module)
+            _change(module, self._folder)
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+if _folder := os.environ.get("FEDWARD_LIES"):
+    sys.meta_path.insert(0, _Finder(Path(_folder)))

@@ -1,0 +1,128 @@
+"""A hospital is not there, stands still, or loses its certificate: who waits for it, who does not, and who is told."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import psutil
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from fedward.flare.kits.central import certificate_file
+from fedward.provisioning.authority import read_authority, read_pem, reissue
+from fedward.provisioning.participants import Kind
+from tests.integration.faults.conftest import VICTIM, Player
+from tests.integration.faults.fault import Fault, Promised, nothing
+from tests.integration.faults.jobs import SHORT_S, private
+from tests.integration.faults.play import Federation, Play, wait_for
+from tests.support.rehearsal import rehearsal
+
+pytestmark = pytest.mark.integration
+LONG = 12
+DAY = timedelta(days=1)
+
+
+@contextmanager
+def away(federation: Federation) -> Iterator[None]:
+    """The victim's process does not run, and the server knows it."""
+    federation.kill(VICTIM)
+    wait_for(lambda: VICTIM not in federation.running.session.connected(), what="the server misses the site")
+    yield
+
+
+def comes(play: Play) -> None:
+    play.until(lambda: any(VICTIM in line for line in play.said()), what="who is missing is told")
+    play.begins()
+    play.federation.start(VICTIM)
+
+
+def stopped(play: Play, *, seconds: float) -> None:
+    """SIGSTOP, and SIGCONT later."""
+    still = [*play.federation.processes(VICTIM), *play.federation.processes(VICTIM, job_id=play.job_id)]
+    for process in still:
+        process.send_signal(signal.SIGSTOP)
+    time.sleep(seconds)
+    for process in still:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGCONT)
+
+
+def certify(federation: Federation, *, ends: datetime) -> None:
+    """Give the victim a certificate that ends then."""
+    kit = federation.kits[VICTIM]
+    path, state = certificate_file(kit, Kind.site), kit.parent.parent / "state"
+    new = reissue(read_pem(path), authority=read_authority(state), days=90, now=ends - 90 * DAY)
+    path.write_bytes(new.public_bytes(Encoding.PEM))
+
+
+@contextmanager
+def certificate_for(federation: Federation, seconds: float) -> Iterator[None]:
+    """The victim's certificate ends so many seconds after it has connected; it is renewed at the end."""
+    federation.kill(VICTIM)
+    ends = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=seconds)
+    certify(federation, ends=ends)
+    try:
+        federation.mend()
+        yield
+    finally:
+        certify(federation, ends=datetime.now(UTC) + 89 * DAY)
+        if federation.processes(VICTIM):
+            federation.kill(VICTIM)
+
+
+LATE = f"missing {VICTIM}"
+COMES = Promised(told=(LATE,), within_s=60.0)
+MISSED = Promised(
+    end=rf"success: every round counted|success with 1 site missing at the end: .*{VICTIM} .*",
+    lost=LONG - 1,
+    within_s=90.0,
+)
+EXPIRED = Promised(
+    end=rf"success with 1 site missing at the end: every round counted, without {VICTIM} .*certificate ended on.*",
+    lost=LONG,
+    within_s=90.0,
+)
+
+FAULTS = [
+    Fault(
+        name="must_include absent at submit, then it comes",
+        around=away,
+        when=nothing,
+        does=comes,
+        job=partial(private, must_include=[VICTIM]),
+        promised=COMES,
+    ),
+    Fault(
+        name="fewer sites than min_sites at submit, then one comes",
+        around=away,
+        when=nothing,
+        does=comes,
+        job=partial(private, min_sites=3),
+        promised=COMES,
+    ),
+    Fault(name="SIGSTOP of a site for 8 s", does=partial(stopped, seconds=8.0)),
+    Fault(
+        name="SIGSTOP of a site for much longer than its grace",
+        does=partial(stopped, seconds=3 * SHORT_S),
+        job=partial(private, rounds=LONG, grace_s=SHORT_S),
+        promised=MISSED,
+    ),
+    Fault(
+        name="certificate of a site ends during the job",
+        around=partial(certificate_for, seconds=45.0),
+        does=nothing,
+        job=partial(private, rounds=40, grace_s=SHORT_S),
+        promised=EXPIRED,
+    ),
+]
+
+
+@rehearsal("keeps a hospital away")
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_a_hospital_that_is_away_is_named(fault: Fault, player: Player) -> None:
+    player(fault)

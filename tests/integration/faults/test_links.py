@@ -1,0 +1,64 @@
+"""The line of one hospital drops, or is slow: the others go on, and the hospital comes back by itself.
+
+Times are scaled: a line that is down six minutes in a job of hours is one that is down for a minute in one of minutes.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from tests.integration.faults.conftest import VICTIM, Player
+from tests.integration.faults.fault import Fault, Promised, nothing
+from tests.integration.faults.jobs import GRACE_S, SHORT_S, private
+from tests.integration.faults.play import Play
+from tests.support.rehearsal import rehearsal
+
+pytestmark = pytest.mark.integration
+LONG = 12
+
+
+@pytest.fixture(autouse=True)
+def free(request: pytest.FixtureRequest) -> None:
+    """The line is free again after each test."""
+    line = request.getfixturevalue("federation").line
+    request.addfinalizer(line.set)
+
+
+def down(play: Play, *, seconds: float) -> None:
+    play.federation.line.cut(seconds)
+
+
+def broken(play: Play) -> None:
+    """All connections break at once, and come back on the same line."""
+    play.federation.line.set()
+
+
+def slow(play: Play) -> None:
+    """8 Mbit/s, 300 ms there and back, and a stall of a second now and then, as lost packets make them."""
+    play.federation.line.set(mbit_s=8.0, round_trip_ms=300.0, stall_s=1.0)
+
+
+MISSED = Promised(
+    end=rf"success: every round counted|success with 1 site missing at the end: .*{VICTIM} .*",
+    lost=LONG - 1,
+    within_s=90.0,
+)
+FAULTS = [
+    Fault(name="line breaks and is there again", does=broken, promised=Promised(lost=1)),
+    Fault(name="line down for less than the grace", does=partial(down, seconds=GRACE_S / 3), promised=Promised(lost=1)),
+    Fault(
+        name="line down for a minute, ten times the grace",
+        does=partial(down, seconds=10 * SHORT_S),
+        job=partial(private, rounds=LONG, grace_s=SHORT_S),
+        promised=MISSED,
+    ),
+    Fault(name="8 Mbit/s, 300 ms and stalls", when=nothing, does=slow, promised=Promised(lost=1, within_s=90.0)),
+]
+
+
+@rehearsal("cuts and slows a hospital's line")
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_a_line_that_drops_costs_its_hospital_alone(fault: Fault, player: Player) -> None:
+    player(fault)

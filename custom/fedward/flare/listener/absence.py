@@ -7,6 +7,7 @@ its certificate (``heartbeat.SiteWatch``).
 from __future__ import annotations
 
 import logging
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,6 +36,12 @@ def absent_reason(store_path: Path, site: str, now: float) -> str | None:
         _log.warning(f"no reason for the absence of {site}: {error}")
         return None
     return None if row is None else reason_of(row, now=now)
+
+
+def absence(store_path: Path, site: str) -> str:
+    """Return ``absent_reason`` at this moment as the end of a sentence; "" if the store does not tell."""
+    known = absent_reason(store_path, site, time.time()) if store_path.exists() else None
+    return "" if known is None else f"; {known}"
 
 
 def reason_of(row: Site, *, now: float) -> str | None:

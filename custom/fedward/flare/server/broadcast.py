@@ -117,8 +117,8 @@ class Broadcaster:
         self._stragglers = Stragglers(job)
         self.roster: Mapping[str, str] | None = None
         """Roster of an encrypted job, set after admission; it is then sent with every task."""
-        self.absence: Callable[[str], str | None] = lambda site: None
-        """Function from a site that does not answer to what the server's parent process knows of it, as a phrase."""
+        self.absence: Callable[[str], str] = lambda site: ""
+        """Function from a site without an answer to what the server's parent process knows of it: a reason's end."""
         self.hold: Callable[[], None] = lambda: None
         """Called before a task is closed; answers that arrive until it returns count."""
         self.missed: dict[Task, dict[str, str]] = {}
@@ -159,7 +159,7 @@ class Broadcaster:
                 self._end(sending)
         with self._lock:
             silent = put.wait.close(now=self._clock.now())
-            put.answers.silent = cut | {site: self._worded(site, reason) for site, reason in silent.items()}
+            put.answers.silent = cut | {site: reason + self.absence(site) for site, reason in silent.items()}
             if task is Task.ROUND:
                 self._stragglers.missed(put.wait.taken())
         self.missed[task] = dict(sorted(put.answers.missing.items()))
@@ -180,10 +180,6 @@ class Broadcaster:
         for site, reason in sorted(answers.refusals.items()) if task in UNLOGGED else ():
             self._events.append("dropped", site=site, round=None, reason=reason)
         return answers.replies
-
-    def _worded(self, site: str, reason: str) -> str:
-        known = self.absence(site)
-        return reason if known is None else f"{reason}; {known}"
 
     def late(self, site: str, *, task_id: str, task_name: str = "", result: Shareable | None = None) -> None:
         """Record an answer that came after its task was closed, or that the site did not send for this reason.

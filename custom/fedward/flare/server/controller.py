@@ -8,7 +8,6 @@ round. A round that does not count ends the job as failed: a job without its req
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -27,7 +26,7 @@ from fedward.aggregation.coverage import Coverage, judge
 from fedward.errors import FederationError, FedwardError
 from fedward.flare import job_context
 from fedward.flare.audit_trail.job_trail import JobTrail
-from fedward.flare.listener.absence import absent_reason
+from fedward.flare.listener.absence import absence
 from fedward.flare.protocol import Reply, Task
 from fedward.flare.server.admission import admitted, admitted_again, begin
 from fedward.flare.server.averaging.members import Members
@@ -70,13 +69,11 @@ class FederatedRounds(Controller):  # type: ignore[misc]
             keep=True,
         )
         self._broadcaster = Broadcaster(self, self._job, self._events, clock=self._clock)
-        known = job_context.store_path(fl_ctx)
-        self._broadcaster.absence = lambda site: absent_reason(known, site, time.time()) if known.exists() else None
+        self._broadcaster.absence = partial(absence, job_context.store_path(fl_ctx))
         store = fl_ctx.get_engine().get_component(PERSISTOR)
         if not isinstance(store, ModelStore):
-            raise FederationError(
-                "job has no model store", value=PERSISTOR, remedy="export it with `fedward job export JOB`"
-            )
+            remedy = "export it with `fedward job export JOB`"
+            raise FederationError("job has no model store", value=PERSISTOR, remedy=remedy)
         store.open(fl_ctx)
         self._store = store
 
@@ -92,7 +89,7 @@ class FederatedRounds(Controller):  # type: ignore[misc]
             self._broadcaster.late(client.name, task_id=client_task_id, task_name=task_name, result=result)
 
     def finished_late(self, site: str, task_id: str) -> None:
-        """Record that a site finished a task that is closed; FLARE's client keeps the answer then."""
+        """Record that a site finished a closed task, whose answer stays there."""
         if not self._ended:
             self._broadcaster.late(site, task_id=task_id)
 
@@ -264,11 +261,8 @@ class FederatedRounds(Controller):  # type: ignore[misc]
 
     def _uncovered(self, reason: str, number: int | None) -> FederationError:
         self._events.append("uncovered", round=number, reason=reason)
-        return FederationError(
-            reason,
-            where=self._job.job.name,
-            remedy="look at the hospitals' reasons and submit the job again, or ask for less in [federation]",
-        )
+        remedy = "look at the hospitals' reasons and submit the job again, or ask for less in [federation]"
+        return FederationError(reason, where=self._job.job.name, remedy=remedy)
 
     def _round(self, at: Checkpoint, rounds: JobRounds) -> Checkpoint:
         """Send the model to the sites, collect their answers, and return the state after the round."""

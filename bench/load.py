@@ -274,7 +274,7 @@ def report(known: Mapping[str, Any]) -> str:
     lines = [
         "# Load of the server",
         "",
-        "Written by `python bench/load.py`.",
+        "Written by `python bench/load.py` in several runs (`--more`) on a shared machine; see each load average.",
     ]
     drawn: list[Series] = []
     if "real" in known:

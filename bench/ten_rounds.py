@@ -72,6 +72,7 @@ def trivial_job(*, rounds: int = ROUNDS, min_sites: int = 3) -> JobSpec:
             "round_timeout_s": 1800.0,
             "grace_s": 900.0,
             "local_baseline": False,
+            "weighting": "equal",
         },
         "data": {"cohort": "chest", "labels": ["lesion"], "target": "binary", "size": [24, 24]},
         "model": {

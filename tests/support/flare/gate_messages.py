@@ -17,6 +17,7 @@ ELSEWHERE = frozenset(
         "encryption/keys/key_file.py",
         "encryption/keys/old_keys.py",
         "encryption/keys/sealed_box.py",
+        "encryption/keys/signature.py",
         "encryption/keys/site_identity.py",
         "flare/console/uploads.py",
         "flare/messages/site_requests.py",

@@ -14,13 +14,16 @@ from dp_accounting.pld import PLDAccountant
 
 from fedward.indexing.site_key import load_key
 from fedward.privacy.accountant import SLACK
+from fedward.privacy.ledger.charges import Charge
 from fedward.privacy.ledger.ledger import Ledger
 from fedward.reporting.data.event_lookup import Event
 from fedward.settings import read_site
-from tests.integration.faults.play import Play
+from tests.integration.faults.play import Play, wait_for
 
 CLOSE = 2e-3
 """Relative difference of two discretisations of the privacy loss."""
+SETTLED_S = 30.0
+"""Seconds in which a hospital settles a charge that its processes left open, once it runs again."""
 
 
 def entries(play: Play, site: str) -> list[tuple[str, dict[str, Any]]]:
@@ -48,17 +51,25 @@ def faults_of(play: Play, site: str, events: Sequence[Event]) -> Iterator[str]:
             yield f"{site} counted in a round and charged nobody"
         return
     policy = read_site(play.federation.running.hospitals[site].config)
-    charge = Ledger.open(policy.ledger, site=site, key=load_key(policy.key).secret).find(play.job_id)
+    key = load_key(policy.key).secret
+
+    def closed() -> Charge | None:
+        found = Ledger.open(policy.ledger, site=site, key=key).find(play.job_id)
+        return found if found is not None and found.closed else None
+
+    try:
+        wait_for(closed, what=f"the charge of {site} is closed", within_s=SETTLED_S)
+    except AssertionError as error:
+        yield str(error)
+    charge = Ledger.open(policy.ledger, site=site, key=key).find(play.job_id)
     if len(charges) != 1 or charge is None:
         yield f"{site} has {len(charges)} charges"
         return
-    if not charge.closed:
-        yield f"the charge of {site} is open"
     steps = sum(body["steps"] for kind, body in found if kind == "begin")
     rounds = {one["round"] for one in events if one["event"] == "round" and site in one["sites"]}
     if rounds - set(begun(play, site)):
         yield f"{site} counted in rounds that its ledger does not know"
-    told = Ledger.open(policy.ledger, site=site, key=load_key(policy.key).secret).alone(charge)
+    told = Ledger.open(policy.ledger, site=site, key=key).alone(charge)
     right = independent(charges[0], steps=steps)
     if abs(told - right) > CLOSE * max(right, 1e-9):
         yield f"ε of {site} is {told:.4f}, and {right:.4f} for the {steps} steps that began"

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -87,13 +88,20 @@ class Federation:
 
     def mend(self) -> None:
         """Start who is down, and wait until everybody is connected."""
-        for who in self.kits:
-            if not self.processes(who):
-                self.start(who)
-                if who == SERVER:
-                    wait_for(self.listens, what="the server listens")
-        sites = set(self.running.kits.sites)
-        wait_for(lambda: self.ask() and self.running.session.connected() == sites, what="all sites are connected")
+        began, down = datetime.now(UTC), [who for who in self.kits if not self.processes(who)]
+        for who in down:
+            self.start(who)
+            if who == SERVER:
+                wait_for(self.listens, what="the server listens")
+
+        def connected() -> bool:
+            """The server may still count a process that is gone."""
+            if not self.ask():
+                return False
+            seen = self.running.session.last_seen()
+            return set(seen) == set(self.running.kits.sites) and all(seen[one] > began for one in down if one in seen)
+
+        wait_for(connected, what="all sites are connected")
 
     def ask(self, job_id: str = "00000000-0000-0000-0000-000000000000") -> bool:
         """True if the server answers this session, which signs in again where it has to."""

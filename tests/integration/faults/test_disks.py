@@ -22,7 +22,7 @@ from tests.support.rehearsal import rehearsal
 pytestmark = pytest.mark.integration
 LONG = 10
 """Rounds of a job in which a site goes and comes back."""
-BACK = Promised(lost=LONG - 2, within_s=60.0, events=("dropped", "returned"))
+BACK = Promised(lost=3, events=("dropped",))
 
 
 @pytest.fixture(autouse=True)

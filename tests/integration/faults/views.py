@@ -135,6 +135,7 @@ def _rounds(play: Play, promised: Promised, events: Sequence[Event]) -> Broken:
 
 
 def _ledgers(play: Play, promised: Promised, events: Sequence[Event]) -> Broken:
+    play.federation.mend()  # a site that is gone settles its charge when it is back
     for site in play.federation.running.kits.sites:
         yield from faults_of(play, site, events)
     if repeated(play, events) > promised.repeated:

@@ -47,21 +47,21 @@ def _cut(value: Any) -> Any:
 def _change(module: ModuleType, folder: Path) -> None:
     submit = module.Communicator.submit_update
 
-    def submit_update(
-        self: Any, project: Any, token: Any, ssid: Any, context: Any, client: str, answer: Any, task: str, *more: Any
-    ) -> Any:
-        file = folder / client
+    def submit_update(self: Any, *args: Any, **named: Any) -> Any:
+        told = list(args)
+        client, answer, task = told[4:7]
+        file = folder / str(client)
         if task == TASK and file.exists() and (kind := file.read_text()):
             from nvflare.apis.dxo import from_shareable
 
             if kind == "other-task":
-                task = "fedward_final"
+                told[6] = "fedward_final"
             else:
                 dxo = from_shareable(answer)
                 dxo.data = _lie(kind, dict(dxo.data))
-                answer = dxo.update_shareable(answer)
+                told[5] = dxo.update_shareable(answer)
             (folder / f"{client}.told").touch()
-        return submit(self, project, token, ssid, context, client, answer, task, *more)
+        return submit(self, *told, **named)
 
     module.Communicator.submit_update = submit_update
 

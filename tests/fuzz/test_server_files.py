@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -9,17 +11,44 @@ from pathlib import Path
 import pytest
 
 from fedward.errors import FedwardError, StoreError
+from fedward.flare.server.checkpoints.checkpoint import load, save
 from fedward.metrics import queries
 from fedward.metrics.events import EventLog, EventReader
 from fedward.metrics.schema import make_store
 from fedward.metrics.store import Store
 from tests.fuzz.started import fuzzed
 from tests.support.metrics_store import fill
+from tests.unit.flare.server.test_checkpoint import JOB, JOB_ID, made
 
 
 @pytest.mark.parametrize("name", ["store", "events"])
 def test_five_thousand_files_of_the_servers_jobs_are_read_or_refused(name: str) -> None:
     fuzzed("metrics", name)
+
+
+def test_five_thousand_checkpoints_are_whole_or_passed_over_or_refused() -> None:
+    fuzzed("checkpoints", "checkpoint")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"files": None},
+        {"files": {"../state.json": "a" * 64}},
+        {"files": {"x" * 900: "a"}},
+        {"job": {}},
+        {"roster": True},
+        {"format": "x" * 9000},
+    ],
+)
+def test_a_state_of_another_kind_is_damage_though_its_hash_is_right(tmp_path: Path, change: dict[str, object]) -> None:
+    save(tmp_path, made(1))
+    path = tmp_path / "g-00000001" / "state.json"
+    text = json.dumps(json.loads(json.loads(path.read_bytes())["state"]) | change)
+    path.write_text(json.dumps({"sha256": hashlib.sha256(text.encode()).hexdigest(), "state": text}))
+    with pytest.raises(FedwardError, match="no checkpoint of the job is whole") as raised:
+        load(tmp_path, job=JOB, job_id=JOB_ID)
+    assert len(str(raised.value)) < 600
 
 
 @pytest.mark.parametrize("line", [b"{", b"[]", b"null", b'{"event": 1}', b"[" * 100_000, b"9" * 6000, b"\xff"])

@@ -17,7 +17,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,8 @@ from tests.fuzz.mutations import MARK, Edit, inputs, line, token
 
 LONGEST = 5000
 """Characters of an error."""
-PATIENCE_S = 4.0
-"""For one input; the machine may be busy."""
+PATIENCE_S, SLEEP_S = 3.0, 60.0
+"""Of the processor, and of the clock, for one input: the machine may be busy, and a reader may wait for ever."""
 MEMORY_BYTES = 1 << 30
 """That one input may take beyond the process's start."""
 _SHOWN = 12
@@ -47,12 +47,14 @@ class Target:
         read: gives one input to the public functions; returns anything, or raises ``FedwardError``.
         edits: mutations of the format's own structure.
         private: texts of the examples that no error may hold.
+        facts: counts that ``read`` keeps, to be printed too.
     """
 
     corpus: Sequence[bytes]
     read: Callable[[bytes], Any]
     edits: Sequence[Edit] = (token, token, token, line)
     private: tuple[str, ...] = (MARK,)
+    facts: Counter[str] = field(default_factory=Counter)
 
 
 def fuzz(target: Target, *, count: int, seed: int, keep: Path | None = None) -> dict[str, Any]:
@@ -75,17 +77,24 @@ def fuzz(target: Target, *, count: int, seed: int, keep: Path | None = None) -> 
             if first.setdefault(fault, number) == number and keep is not None:
                 (keep / f"{number:06d}").write_bytes(content)
     worst = {f"{kind} (first: input {first[kind]})": times for kind, times in faults.most_common(_SHOWN)}
-    return {"given": count, "accepted": accepted, "refused": refused, "faults": worst}
+    return {"given": count, "accepted": accepted, "refused": refused, "faults": worst, **target.facts}
 
 
 @contextmanager
 def time_limit() -> Iterator[None]:
     """Interrupt Python code after ``PATIENCE_S``; code in C that never returns is ended with the process."""
-    signal.setitimer(signal.ITIMER_REAL, PATIENCE_S)
+    rearm()
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def rearm() -> None:
+    """Begin the time of an input, or of one part of it, anew."""
+    signal.setitimer(signal.ITIMER_PROF, PATIENCE_S)
+    signal.setitimer(signal.ITIMER_REAL, SLEEP_S)
 
 
 def ill_told(error: BaseException, private: Sequence[str]) -> str | None:
@@ -118,6 +127,7 @@ def _limit() -> None:
         raise Hang
 
     signal.signal(signal.SIGALRM, hang)
+    signal.signal(signal.SIGPROF, hang)
     faulthandler.enable()
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_BYTES, resource.RLIM_INFINITY))
@@ -129,7 +139,5 @@ def main(targets: Mapping[str, Callable[[Path], Target]]) -> None:
     """Fuzz the target that the command line names."""
     name, count, seed, folder = sys.argv[1:]
     target = targets[name](Path(folder))
-    for example in target.corpus:
-        target.read(example)
     _limit()
     print(json.dumps(fuzz(target, count=int(count), seed=int(seed), keep=Path(folder))))

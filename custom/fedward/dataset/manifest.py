@@ -12,8 +12,11 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
+
+from pydantic import TypeAdapter
 
 from fedward.dicom.placement import SAME, Grid
 from fedward.errors import CohortError
@@ -162,12 +165,13 @@ def read_manifest(folder: Path) -> Manifest:
         header = json.loads(lines[0])
         if header["format"] != FORMAT:
             raise CohortError("index of another format", where=folder, value=header["format"], remedy=_REINDEX)
+        _forms().header.validate_json(lines[0], strict=True)
         manifest = Manifest(
             cohort=header["cohort"],
             site=header["site"],
             images_root=Path(header["images_root"]),
             masks_root=None if header["masks_root"] is None else Path(header["masks_root"]),
-            rows=tuple(_row(json.loads(line)) for line in lines[1:]),
+            rows=tuple(map(_row, lines[1:])),
             quarantined=header["quarantined"],
             quarantined_patients=header.get("quarantined_patients", 0),
         )
@@ -175,7 +179,7 @@ def read_manifest(folder: Path) -> Manifest:
             raise CohortError("manifest does not match its content hash", where=folder, remedy=_REINDEX)
     except OSError:
         raise CohortError("no index here", where=folder, remedy=_REINDEX) from None
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         raise CohortError("index cannot be read", where=folder, remedy=_REINDEX) from None
     return manifest
 
@@ -204,7 +208,39 @@ def _hash(lines: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def _row(content: dict[str, Any]) -> Row:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Header:
+    """First line of a manifest, as far as it is read back."""
+
+    cohort: str
+    site: str
+    images_root: str
+    masks_root: str | None
+    quarantined: int
+    content_hash: str
+    quarantined_patients: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Forms:
+    """Types that the JSON of a header and of a row must have."""
+
+    header: TypeAdapter[_Header]
+    row: TypeAdapter[Row]
+
+
+@cache
+def _forms() -> _Forms:
+    return _Forms(TypeAdapter(_Header), TypeAdapter(Row))
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
+
+
+def _row(line: str) -> Row:
+    _forms().row.validate_json(line, strict=True)
+    content: dict[str, Any] = json.loads(line, parse_constant=_no_number)
     if set(content) != set(_NAMES):
         raise ValueError("unknown or missing column")
     for name in ("paths", "shape", "flags", "spacing_mm"):
@@ -215,6 +251,8 @@ def _row(content: dict[str, Any]) -> Row:
 
 
 def _mask(content: dict[str, Any]) -> MaskFile:
+    if not len(content["frames"]) == len(content["slices"]) == (len(content["grids"]) or len(content["frames"])):
+        raise ValueError("frames, slices and grids of different numbers")
     return MaskFile(
         **{
             **content,

@@ -7,6 +7,7 @@ age, sex, spacing or character set excludes no file.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -175,14 +176,14 @@ def _image(finding: FileFacts, header: Dataset, cohort: CohortPolicy) -> FileFac
         raise StudyError("not-an-image", "DICOM SEG")
     if not has_pixels(header):
         cut = ", perhaps cut short before its pixels" if "Rows" in header else ""
-        raise StudyError("no-pixels", f"modality {finding.modality or 'absent'}{cut}")
+        raise StudyError("no-pixels", f"modality {_code(finding.modality)}{cut}")
     if not finding.patient:
         raise StudyError("missing-patient-id")
     if cohort.modalities and finding.modality not in {one.upper() for one in cohort.modalities}:
-        raise StudyError("wrong-modality", finding.modality or "absent")
+        raise StudyError("wrong-modality", _code(finding.modality))
     part = text(header, "BodyPartExamined").upper()
     if cohort.body_parts and part and part not in {one.upper() for one in cohort.body_parts}:
-        raise StudyError("wrong-body-part", part[:16])
+        raise StudyError("wrong-body-part", _code(part))
     if text(header, "BurnedInAnnotation").upper() == "YES":
         if cohort.exclude_burned_in:
             raise StudyError("burned-in-annotation")
@@ -193,6 +194,11 @@ def _image(finding: FileFacts, header: Dataset, cohort: CohortPolicy) -> FileFac
     seen = judge(header, stored)
     finding = replace(finding, blank=seen.blank, flags=(*finding.flags, *seen.flags))
     return _placed(_unless_blank(finding, volumes=cohort.volumes and stored.values.ndim == 2), header, stored.values)
+
+
+def _code(value: str) -> str:
+    """Return a code of the header (CS: at most 16 characters) as a detail may show it; other text is not shown."""
+    return (value if re.fullmatch(r"[A-Z0-9_ ]{1,16}", value) else "that is no code") if value else "absent"
 
 
 def _placed(finding: FileFacts, header: Dataset, values: NDArray[np.generic]) -> FileFacts:

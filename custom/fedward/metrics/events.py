@@ -180,7 +180,7 @@ def _catch_up(copy: Path, original: Path) -> None:
 def _event(line: bytes, number: int, path: Path) -> dict[str, Any]:
     try:
         content = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict) or not isinstance(content.get("event"), str):
         raise FedwardError(
@@ -197,10 +197,14 @@ def _reason(error: OSError) -> str:
 
 
 class EventReader:
-    """Reader that returns the lines appended to ``path`` since the last call; a missing file has no events."""
+    """Reader that returns the lines appended to ``path`` since the last call; a missing file has no events.
+
+    Raises:
+        FedwardError: a line is no event.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._path, self._offset = path, 0
+        self._path, self._offset, self._lines = path, 0, 0
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         try:
@@ -212,4 +216,5 @@ class EventReader:
         whole = new[: new.rfind(b"\n") + 1]
         self._offset += len(whole)
         for line in whole.splitlines():
-            yield json.loads(line)
+            self._lines += 1
+            yield _event(line, self._lines, self._path)

@@ -112,6 +112,10 @@ def connect(path: Path) -> sqlite3.Connection:
     try:
         _recognise(connection, path)
         connection.execute("PRAGMA synchronous = NORMAL")
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        connection.close()
+        remedy = "move it away; a job makes a new one"
+        raise StoreError(f"metrics store is damaged, {error}", where=path, remedy=remedy) from None
     except BaseException:
         connection.close()
         raise

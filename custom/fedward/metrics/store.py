@@ -24,6 +24,8 @@ STORE_FILE = "metrics.db"
 DAY_S = 86_400.0
 FUTURE_S = 60.0
 """Seconds ahead of the clock from which on a stored time is an error of a clock that was set back."""
+_OTHER_KIND = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
+"""Errors of reading a value that this package did not write: SQLite takes any value in any column."""
 _OF_A_JOB = ("seats", "points", "rounds", "parts", "notes")
 
 
@@ -165,7 +167,11 @@ class Store:
 
     @contextmanager
     def turn(self, *, write: bool = False) -> Iterator[sqlite3.Connection]:
-        """Yield the connection within one transaction: all reads see one state, all writes are committed together."""
+        """Yield the connection within one transaction: all reads see one state, all writes are committed together.
+
+        Raises:
+            StoreError: the file cannot be used, or a value in it is of another kind than this package writes.
+        """
         with self._mine:
             try:
                 self._connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
@@ -178,6 +184,12 @@ class Store:
             except (sqlite3.Error, OSError) as error:
                 raise StoreError(
                     f"metrics store cannot be used, {error}", where=self.path, remedy="look at the disk and the file"
+                ) from None
+            except _OTHER_KIND as error:
+                raise StoreError(
+                    f"metrics store holds a value of another kind, {type(error).__name__}",
+                    where=self.path,
+                    remedy="move it away; a job makes a new one",
                 ) from None
 
 

@@ -49,6 +49,7 @@ class SiteDoor(FLComponent):  # type: ignore[misc]
                 single_process.hold(Path.cwd())
                 libraries.begin()
             else:
+                left_open.settle_all(Path.cwd(), log=_log.warning)
                 repeat(daily(Path.cwd(), _log.warning), every_s=UPKEEP_S, name="upkeep", log=_log.warning)
         except (FedwardError, OSError, AttributeError) as error:
             sys.exit(f"fedward: site does not start: {error}")

@@ -9,6 +9,7 @@ from fedward.errors import FedwardError
 from fedward.flare.audit_trail.notes import note_here
 from fedward.flare.job_context import SITE_FILE, open_ledger
 from fedward.flare.site.settlement import settle
+from fedward.privacy.ledger.charges import Charge
 from fedward.settings import read_site
 
 
@@ -22,18 +23,29 @@ def settle_after(kit: Path, job_id: str, *, log: Callable[[str], None]) -> None:
         job_id: FLARE's id of the run whose process has ended.
         log: writes to the site's log.
     """
+    _settle(kit, lambda charge: charge.job_id == job_id, log=log)
+
+
+def settle_all(kit: Path, *, log: Callable[[str], None]) -> None:
+    """Close every open charge, as ``settle_after`` does: when a site's service starts, no process of a job runs."""
+    _settle(kit, lambda charge: True, log=log)
+
+
+def _settle(kit: Path, concerns: Callable[[Charge], bool], *, log: Callable[[str], None]) -> None:
     try:
         policy = read_site(kit / "local" / SITE_FILE)
-        if not policy.ledger.is_file():
-            return
-        charge = open_ledger(policy).find(job_id)
-        if charge is None or charge.closed:
-            return
-        done = settle(policy, job_id)
-        note_here("ledger-settled", job=job_id, steps=done.refunded_steps)
+        charges = open_ledger(policy).charges() if policy.ledger.is_file() else []
+    except (FedwardError, OSError) as error:
+        log(f"charges that a killed process left open stay open, {error}")
+        return
+    for charge in (one for one in charges if not one.closed and concerns(one)):
+        try:
+            done = settle(policy, charge.job_id)
+            note_here("ledger-settled", job=charge.job_id, steps=done.refunded_steps)
+        except (FedwardError, OSError) as error:
+            log(f"job {charge.job_id}: its charge stays open, {error}")
+            continue
         log(
-            f"job {job_id}: its process is gone; {done.begun_steps} steps stay charged, "
+            f"job {charge.job_id}: its process is gone; {done.begun_steps} steps stay charged, "
             f"{done.refunded_steps} that never began do not"
         )
-    except (FedwardError, OSError) as error:
-        log(f"job {job_id}: its charge stays open, {error}")

@@ -25,7 +25,7 @@ from typing import Any, get_args
 
 from fedward.aggregation.best import Candidate
 from fedward.encryption.message import is_key_id, is_nonce
-from fedward.errors import FederationError
+from fedward.errors import FederationError, brief
 from fedward.files import sync
 from fedward.flare.protocol import Model, Sum
 from fedward.flare.server.checkpoints.files import DamagedError, checked_file, packed, put_file, unpacked
@@ -37,6 +37,7 @@ KEPT = 2
 """Generations that are kept."""
 STATE_FILE, DRAFT = "state.json", ".draft"
 _GENERATION = re.compile(r"g-([0-9]{8})")
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 _STEP, _SUM = "step-", "sum-"
 Summed = tuple[tuple[str, ...], Sum]
 """Names of hospitals, and the sum of what they sent."""
@@ -187,7 +188,7 @@ def _read(path: Path) -> Checkpoint:
         DamagedError: a file is missing, or is not the one that was written.
     """
     state = _checked_state(path / STATE_FILE)
-    files = {name: checked_file(path / name, due) for name, due in state["files"].items()}
+    files = {name: checked_file(path / _one_name(name), due) for name, due in state["files"].items()}
     try:
         best = state["best"]
         return Checkpoint(
@@ -212,7 +213,7 @@ def _read(path: Path) -> Checkpoint:
             missed=state["missed"],
             events=tuple(state["events"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise DamagedError(f"cannot be read, {type(error).__name__}") from None
 
 
@@ -225,11 +226,20 @@ def _checked_state(path: Path) -> dict[str, Any]:
         state = json.loads(text)
     except FileNotFoundError:
         raise DamagedError(f"{path.name} is missing") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise DamagedError(f"{path.name} was changed") from None
+    kinds = {"files": dict, "job": str, "job_id": str}
+    if type(state) is not dict or any(type(state.get(name)) is not kind for name, kind in kinds.items()):
+        raise DamagedError(f"{path.name} is no state of a job")
     if state.get("format") != FORMAT:
-        raise DamagedError(f"of format {state.get('format')} where {FORMAT} was expected")
-    return dict(state)
+        raise DamagedError(f"of format {brief(state.get('format'), longest=20)} where {FORMAT} was expected")
+    return state
+
+
+def _one_name(name: str) -> str:
+    if _FILE_NAME.fullmatch(name) is None:
+        raise DamagedError("a file of it has a name that is none")
+    return name
 
 
 def _summed(sums: Mapping[str, list[str]], files: Mapping[str, bytes]) -> Iterator[Summed]:

@@ -119,7 +119,7 @@ def aborted(run: Path) -> dict[str, str]:
     try:
         with (run / ABORTED).open("rb") as file:
             content = json.loads(file.read(_LARGEST))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         content = None
     by = content.get("by") if isinstance(content, dict) else None
     name = " ".join(by.split())[:_LONGEST_NAME] if isinstance(by, str) else ""

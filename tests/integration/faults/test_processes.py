@@ -93,10 +93,7 @@ REHEARSED = [
     Fault(name="encrypted, a site's job process killed", does=site_process, job=sealed, promised=Promised(lost=2)),
     Fault(name="encrypted, a site's parent killed, back in 3 s", does=site_parent, job=sealed, promised=ANEW),
     Fault(name="encrypted, the server's job process killed", does=server_process, job=sealed, promised=NOBODY_LOST),
-    pytest.param(
-        Fault(name="a site gone for good", does=site_gone, job=partial(private, grace_s=SHORT_S), promised=GONE),
-        marks=pytest.mark.xfail(strict=True, reason="a parent that comes back after the job's end settles no charge"),
-    ),
+    Fault(name="a site gone for good", does=site_gone, job=partial(private, grace_s=SHORT_S), promised=GONE),
 ]
 
 

@@ -19,7 +19,7 @@ from fedward.provisioning.participants import Kind
 from tests.integration.faults.conftest import VICTIM, Player
 from tests.integration.faults.fault import Fault, Promised, nothing
 from tests.integration.faults.jobs import SHORT_S, private
-from tests.integration.faults.play import Federation, Play, wait_for
+from tests.integration.faults.play import SERVER, Federation, Play, wait_for
 from tests.support.rehearsal import rehearsal
 
 pytestmark = pytest.mark.integration
@@ -29,9 +29,12 @@ DAY = timedelta(days=1)
 
 @contextmanager
 def away(federation: Federation) -> Iterator[None]:
-    """The victim's process does not run, and the server knows it."""
+    """The victim's process does not run; the server starts anew, since it would count the site for minutes yet."""
     federation.kill(VICTIM)
-    wait_for(lambda: VICTIM not in federation.running.session.connected(), what="the server misses the site")
+    federation.kill(SERVER)
+    federation.start(SERVER)
+    others = set(federation.running.kits.sites) - {VICTIM}
+    wait_for(lambda: federation.ask() and federation.running.session.connected() == others, what="the others are back")
     yield
 
 

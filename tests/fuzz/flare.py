@@ -186,7 +186,7 @@ def payload(folder: Path) -> Target:
 
 
 def _halves(drawn: random.Random, content: bytes) -> bytes:
-    at = drawn.randrange(len(content))
+    at = drawn.randrange(len(content) + 1)
     return content[:at] + drawn.randbytes(1) + content[at + 1 :]
 
 

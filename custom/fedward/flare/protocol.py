@@ -15,7 +15,7 @@ from typing import Any
 
 from nvflare.apis.dxo import DXO, DataKind, from_shareable
 from nvflare.apis.fl_constant import ReturnCode
-from nvflare.apis.shareable import Shareable, make_reply
+from nvflare.apis.shareable import ReservedHeaderKey, Shareable, make_reply
 
 from fedward.flare.refusal import Code, Sentence, one_line
 from fedward.privacy.policy.canonical_job import Task as Task
@@ -209,9 +209,16 @@ def refuse(reason: Code | Sentence) -> Shareable:
 
 
 def refusal(result: Shareable) -> str | None:
-    """Return the reason why a site did not perform its task: one printable line of at most 300 characters, or None."""
+    """Return the reason why a site did not perform its task: one printable line of at most 300 characters, or None.
+
+    A message whose headers are no table is a refusal too.
+    """
+    if type(result.get(ReservedHeaderKey.HEADERS, {})) is not dict:
+        return "site answered with headers that are no table"
     code = result.get_return_code(ReturnCode.OK)
-    if code == ReturnCode.OK:
+    if type(code) is str and code == ReturnCode.OK:
         return None
     message = result.get_header(REFUSAL)
-    return (one_line(message) if type(message) is str else "") or one_line(f"site answered {code}")
+    return (one_line(message) if type(message) is str else "") or one_line(
+        f"site answered {code}" if type(code) is str else "site answered with a code that is none"
+    )

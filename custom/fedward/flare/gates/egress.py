@@ -94,7 +94,8 @@ def _passed(shareable: Shareable, context: FLContext) -> Shareable:
     headers = shareable.get(_HEADERS) if isinstance(shareable, Shareable) else None
     if type(headers) is not dict:
         raise GateError("answer has no headers")
-    if headers.get(ReservedHeaderKey.RC, ReturnCode.OK) != ReturnCode.OK:
+    code = headers.get(ReservedHeaderKey.RC, ReturnCode.OK)
+    if type(code) is not str or code != ReturnCode.OK:
         return _refusal(shareable, headers, context)
     task, state = task_of(context), gate_state(context)
     parts = _parts(shareable)
@@ -150,7 +151,7 @@ def _content(part: object, *, kind: DataKind, name: str) -> dict[Any, Any]:
     """Return the data of a DXO, which is an object or the table to which FLARE converts it for sending."""
     fields = part if type(part) is dict else getattr(part, "__dict__", {})
     found = fields.get("kind", fields.get("data_kind"))
-    if found != kind:
+    if not isinstance(found, str | DataKind) or found != kind:
         reported = shown(found.value if isinstance(found, DataKind) else found)
         raise GateError(f"payload {name} is of kind {reported} where {kind.value} may leave")
     if type(fields.get("data")) is not dict:

@@ -28,7 +28,7 @@ test: setup ## all tests, real federations among them (20 minutes, 2 cores)
 test-quick: setup ## tests for every edit: no federation, nothing slow (4 minutes)
 	OMP_NUM_THREADS=1 $(RUN)/pytest -n 2 -m "not integration and not slow"
 
-rehearse: setup ## slow tests: bundle, image, joining, compromise, faults (an hour)
+rehearse: setup ## slow tests: bundle, image, joining, faults (an hour)
 	FEDWARD_REHEARSE=1 OMP_NUM_THREADS=1 $(RUN)/pytest \
 		tests/integration/deployment/test_{bundle,containers,joining,compromised,namespaces}.py \
 		tests/integration/federation/test_planted_causes.py \

@@ -25,6 +25,7 @@ from fedward.metrics.events import EVENTS_FILE, EventReader
 from fedward.metrics.store import STORE_FILE
 from fedward.settings import JOB_FILE
 from tests.conftest import tiny_job_content
+from tests.support.flare.signed import server_kit
 
 JOB_ID = "job-1"
 Script = Callable[[Task, int], str | float | None]
@@ -147,6 +148,7 @@ def server_context(
     kit: Path, run_folder: Path, config: Path, invited: list[str], job_id: str, store: ModelStore | None = None
 ) -> FLContext:
     """Return a context like FLARE's: its engine has the job's folders, its model store and the connected sites."""
+    server_kit(kit)
     workspace = SimpleNamespace(
         get_app_config_dir=lambda job: str(config),
         get_run_dir=lambda job: str(run_folder),

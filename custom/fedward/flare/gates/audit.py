@@ -6,16 +6,19 @@ from nvflare.apis.fl_context import FLContext
 
 from fedward.flare.audit_trail.notes import note
 from fedward.flare.gates.gate import GateState
-from fedward.privacy.ledger.runs import LEAVE, OPEN
+from fedward.privacy.ledger.runs import OPEN
 
 
-def note_update(state: GateState, context: FLContext, *, round_number: int) -> None:
+def note_update(state: GateState, context: FLContext, *, round_number: int, entry: int) -> None:
     """Record that a round's update leaves, after the ledger's file has its own entry and before the update leaves.
+
+    Args:
+        entry: number of that entry.
 
     Raises:
         AuditError: it cannot be recorded.
     """
-    note(context, "update-left", round=round_number, protection=_protection(state), ledger=_ledger_entry(state, LEAVE))
+    note(context, "update-left", round=round_number, protection=_protection(state), ledger=entry)
 
 
 def note_opened(state: GateState, context: FLContext) -> None:

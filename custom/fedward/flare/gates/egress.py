@@ -218,8 +218,8 @@ def _leaves(update: _Update | None, state: GateState, context: FLContext) -> Non
     """Record that a round's update leaves, before it leaves; no update of an earlier round can leave later."""
     if update is not None:
         number, model = update.round_number, update.identity
-        state.record.leave(state.job_id, round_number=number, model=model, repeats=state.repeats)
-        note_update(state, context, round_number=number)
+        entry = state.record.leave(state.job_id, round_number=number, model=model, repeats=state.repeats)
+        note_update(state, context, round_number=number, entry=entry)
 
 
 def _sealed(

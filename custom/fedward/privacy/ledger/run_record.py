@@ -107,7 +107,7 @@ class Record(LedgerFile):
         """Record a sum that this hospital is about to confirm."""
         self._write(job_id, CONFIRM, purpose=purpose, round=round_number, sum=sum)
 
-    def leave(self, job_id: str, *, round_number: int, model: str, repeats: int) -> None:
+    def leave(self, job_id: str, *, round_number: int, model: str, repeats: int) -> int:
         """Record that a round's update is about to leave; afterwards none of an earlier round leaves.
 
         The update of the same round may leave again from the same model; each time is an entry, and counts.
@@ -118,6 +118,9 @@ class Record(LedgerFile):
             model: identity of the model that the update answers.
             repeats: number of updates of the run that may leave a second time.
 
+        Returns:
+            Number of the entry in the ledger's file.
+
         Raises:
             RepeatError: the run has had all of its repeats.
         """
@@ -125,7 +128,8 @@ class Record(LedgerFile):
             run = self._known(job_id)
             run.require(job=run.job)
             run.require_round(round_number, model=model, most=repeats)
-            turn.append(LEAVE, {"job_id": job_id, "round": round_number, "model": model})
+            entry = turn.append(LEAVE, {"job_id": job_id, "round": round_number, "model": model})
+        return entry.number
 
     def validate(self, job_id: str, model: FinalModel) -> None:
         """Record the one model that is validated before the final one is chosen; no update leaves afterwards."""

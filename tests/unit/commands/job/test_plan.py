@@ -194,7 +194,7 @@ def test_with_sites_both_plans_are_told(
     words = (str(folder), "--mbit-s", "100", "--work-s", "5", "--site", "north=80")
     assert run(monkeypatch, *words, "--format", "json") == 0
     said = json.loads(capsys.readouterr().out)
-    assert said["sites"][0]["site"] == "north" and said["transport"]["client"]["get_task_timeout"] == 300.0
+    assert said["sites"][0]["site"] == "north" and said["transport"]["client"]["get_task_timeout"] == 10.0
     assert run(monkeypatch, *words) == 0
     said = capsys.readouterr().out
     assert "north" in said and "a round at the slowest hospital" in said

@@ -152,13 +152,13 @@ def test_sites_sign_in_and_out(kit: Path) -> None:
 
 def test_what_the_gate_lets_out_names_its_entry_in_the_ledger(kit: Path) -> None:
     hospital = Hospital(kit / "north")
-    hospital.record.leave(hospital.job_id, round_number=0)
+    number = hospital.record.leave(hospital.job_id, round_number=0, model="0" * 64, repeats=2)
     state = SimpleNamespace(
         job=hospital.job, job_id=hospital.job_id, record=hospital.record, agreement=SimpleNamespace(mechanism="dp-sgd")
     )
-    note_update(state, context_of(kit, hospital.job_id), round_number=0)  # type: ignore[arg-type]
+    note_update(state, context_of(kit, hospital.job_id), round_number=0, entry=number)  # type: ignore[arg-type]
     note_opened(state, context_of(kit, hospital.job_id))  # type: ignore[arg-type]
-    number = hospital.record.entries()[-1].number
+    assert number == hospital.record.entries()[-1].number
     assert found(kit) == [
         ("update-left", {"job": hospital.job_id, "round": 0, "protection": "dp-sgd", "ledger": number}),
         ("model-opened", {"job": hospital.job_id, "protection": "dp-sgd"}),

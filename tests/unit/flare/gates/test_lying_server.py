@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import secrets
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -38,7 +39,7 @@ from fedward.flare.protocol import (
 )
 from fedward.flare.secagg_context import OPENED, SumContexts
 from fedward.privacy.budget_plan import repeated_rounds
-from fedward.privacy.ledger.run_record import Record
+from fedward.privacy.ledger.run_record import NONCE_BYTES, Record
 from fedward.privacy.ledger.runs import FinalModel
 from fedward.privacy.policy.job_hash import job_hash
 from fedward.weights import digest, flatten, layout_hash, layout_of
@@ -344,7 +345,7 @@ def test_to_score_the_last_model_confirms_nothing(tmp_path: Path) -> None:
     for site in SITES:
         assert "DXO" in three.give(site, Task.VALIDATE, made[-1])
         reply = to_reply(three.hospitals[site].send(to_shareable(Reply()), Task.VALIDATE))
-        assert set(reply.sealed or {}) == {"key", "scheme"}
+        assert set(reply.sealed or {}) == {"key", "scheme", "certificate"}
         assert three.hospitals[site].record.require(three.hospitals[site].job_id).final is None
     assert three.words(made[0]) is not None, "and the best one is confirmed by all"
 
@@ -524,6 +525,14 @@ class Adversary:
         return Model(after=after, sealed=self.sums[at], confirmed=self.words[at] if confirmed else None)
 
 
+_DRAW = secrets.token_hex
+
+
+def drawn_nonce(size: int) -> str:
+    """The run's nonce is fixed; everything else that the hospital draws is not."""
+    return NONCE if size == NONCE_BYTES else _DRAW(size)
+
+
 _MADE: list[Adversary] = []
 
 
@@ -533,7 +542,7 @@ _MADE: list[Adversary] = []
 @given(moves=st.one_of(one_lie(), st.lists(MOVES, min_size=1, max_size=24)))
 def test_whatever_a_server_does_each_round_has_one_sum_one_update_and_the_job_one_final_model(moves: list[Any]) -> None:
     with tempfile.TemporaryDirectory(dir=FAST) as name, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fedward.privacy.ledger.run_record.secrets.token_hex", lambda size: NONCE)
+        patch.setattr("fedward.privacy.ledger.run_record.secrets.token_hex", drawn_nonce)
         city = Hospital(Path(name) / "city", site="city", shared=KEY, job_id="drawn", admitted=False, changes=BEST)
         city.restart()
         if not _MADE:
@@ -551,7 +560,7 @@ def test_whatever_a_server_does_each_round_has_one_sum_one_update_and_the_job_on
 def test_the_same_moves_do_open_confirm_and_reveal_where_the_server_is_honest(tmp_path: Path) -> None:
     """The property above is not empty."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fedward.privacy.ledger.run_record.secrets.token_hex", lambda size: NONCE)
+        patch.setattr("fedward.privacy.ledger.run_record.secrets.token_hex", drawn_nonce)
         city = Hospital(tmp_path, site="city", shared=KEY, job_id="drawn", admitted=False, changes=BEST)
         city.restart()
         server, seen = Adversary(city.job, city.model, job_id="drawn"), Seen()
@@ -586,7 +595,7 @@ def test_a_job_under_two_ids_opens_sums_of_one_set_of_hospitals(
     """One run after the other, or both at once: of the models of each round a hospital opens those of one set."""
     rosters, moves = drawn
     with tempfile.TemporaryDirectory(dir=FAST) as name, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fedward.privacy.ledger.run_record.secrets.token_hex", lambda size: NONCE)
+        patch.setattr("fedward.privacy.ledger.run_record.secrets.token_hex", drawn_nonce)
         first = Hospital(Path(name) / "city", site="city", shared=KEY, job_id="one", admitted=False, changes=BEST)
         second = copy.copy(first)
         second.job_id = "two"

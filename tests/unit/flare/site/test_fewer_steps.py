@@ -33,9 +33,11 @@ def test_the_steps_are_charged_before_they_are_taken(asked: int | None, taken: i
     site = site_job.SiteJob.__new__(site_job.SiteJob)
     site._job = parse(JobSpec, tiny_job_content(), where="test")
     scores = SimpleNamespace(plain=dict)
-    trainer = SimpleNamespace(steps=PLANNED, validate=lambda weights: scores, train=train)
+    kept = SimpleNamespace(go_back=lambda number: None)
+    trainer = SimpleNamespace(steps=PLANNED, validate=lambda weights: scores, train=train, kept=kept)
     site._prepared = site_job.Prepared(trainer=trainer, manifest=None, patients=frozenset(), charge={})
     site._protection = SimpleNamespace(begin=begin, proof=lambda *args, **how: None)
+    site._own, site._run = SimpleNamespace(state=lambda kept, run: None), "run"
     task = question({"layer": np.zeros(3, np.float32)}, round_number=0, wait_s=0.0)
     task.set_header(STEPS, asked)
     assert site._round(task, Signal()).metrics["steps"] == taken

@@ -55,7 +55,7 @@ ALLOWED: dict[str, dict[str, str]] = {
         "importlib.machinery": "as above",
     },
     "tests/integration/faults/liar/sitecustomize.py": {
-        "importlib.util": "changes FLARE's client in a site's process, so that the site lies as the rehearsal orders it",
+        "importlib.util": "changes FLARE's client in a site's process, so that the site lies as it is ordered",
         "importlib.machinery": "as above",
     },
     "tests/fuzz/indexing.py": {"gzip.decompress": "unpacks a file that it has just made"},

@@ -27,8 +27,6 @@ from typing import Any
 from nvflare.apis.fl_constant import RunProcessKey, SystemComponents
 from nvflare.apis.job_def import Job, JobMetaKey, RunStatus
 from nvflare.apis.job_launcher_spec import JobReturnCode
-from nvflare.apis.job_scheduler_spec import DispatchInfo
-from nvflare.private.admin_defs import Message, MsgHeader, ReturnCode
 from nvflare.private.fed.server.job_runner import JobRunner
 
 from fedward.files import write_atomic
@@ -37,17 +35,16 @@ from fedward.flare.listener.job_scheduler import schedule_again
 from fedward.flare.refusal import one_line
 from fedward.flare.repeating import repeat
 from fedward.flare.server.checkpoints.earlier import BY_PERSON
-from fedward.flare.supervisor import job_end, job_sites
+from fedward.flare.supervisor import job_end, job_sites, site_start
 from fedward.flare.supervisor.single_process import CHECKPOINTS
 from fedward.metrics.events import EVENTS_FILE
-from fedward.privacy.policy.canonical_job import APP
 
 LOOK_S = 0.5
 PATIENCE_S = 20.0
 """Seconds that a job waits, after the server is back, for those of its sites that were not heard yet."""
 UNHEARD_S = 30.0
 """Seconds after which a site that was asked to start a job must have reported it."""
-LAST_WORD_S = 10.0
+LAST_WORD_S = 5.0
 """Seconds that FLARE waits, after a job's end, for the sites' processes to end."""
 FIRST_PAUSE_S = 1.0
 """Pause after a site's process has ended for good, before it is started again; each further pause is twice as long."""
@@ -95,9 +92,12 @@ class Supervisor:
         server.engine.job_runner.client_outcome_wait_timeout = LAST_WORD_S
         with server.engine.new_context() as context:
             manager = server.engine.get_component(SystemComponents.JOB_MANAGER)
-            for job in manager.get_jobs_by_status([RunStatus.RUNNING], context):
+            known = {job.job_id: job for job in manager.get_jobs_by_status([RunStatus.RUNNING], context)}
+            begun = [job for job in known.values() if job_sites.read(self._kit, job.job_id)]
+            for job in begun:
                 self._hold(job)
-            for job in manager.get_jobs_by_status([RunStatus.DISPATCHED], context):
+            starting = manager.get_jobs_by_status([RunStatus.DISPATCHED], context)
+            for job in [*starting, *(job for job in known.values() if job not in begun)]:
                 _log.warning(f"job {job.job_id} was being started when the server stopped; it is scheduled again")
                 schedule_again(manager, job.job_id, context)
         repeat(self.look, every_s=LOOK_S, name="supervisor", log=_log.warning)
@@ -244,7 +244,7 @@ class Supervisor:
             self._seat_anew(process, client)
             seated = process[RunProcessKey.PARTICIPANTS].values()
             job.meta[JobMetaKey.JOB_CLIENTS.value] = [one.to_dict() for one in seated]  # a site's process asks for it
-            refused = self._deployed(job, client) or self._started(job, client)
+            refused = site_start.start(self._server.engine, job, client)
             what = "started again" if refused is None else f"not started again, {one_line(refused)}"
             _log.warning(f"job {job.job_id} at {client.name}: {what}")
         except Exception as error:  # noqa: BLE001 - the supervisor tries again at its next look
@@ -253,24 +253,6 @@ class Supervisor:
             with self._lock:
                 self._running_at.pop(client.token, None)
                 seat.starting, seat.asked_at = False, time.monotonic()
-
-    def _deployed(self, job: Job, client: Any) -> str | None:
-        engine = self._server.engine
-        with engine.new_context() as context:
-            message = JobRunner._make_deploy_message(job, job.get_application(APP, context), APP, context)
-            admin = engine.server.admin_server
-            answers = admin.send_requests_and_get_reply_dict({client.token: message}, timeout_secs=admin.timeout)
-        return _refusal(answers.get(client.token))
-
-    def _started(self, job: Job, client: Any) -> str | None:
-        engine = self._server.engine
-        with engine.new_context() as context:
-            enough, token = engine.check_client_resources(job, {client.name: {}}, context).get(client.name, (False, ""))
-            if not enough:
-                return str(token) or "no answer on its resources"
-            site = {client.name: DispatchInfo(app_name=APP, resource_requirements={}, token=token)}
-            replies = engine.start_client_job(job, site, context)
-        return _refusal(replies[0].reply if replies else None)
 
     def _seat_anew(self, process: dict[str, Any], client: Any) -> None:
         """Put a site's new token in the place of its old one among the participants."""
@@ -289,12 +271,3 @@ class Supervisor:
         with engine.new_context() as context:
             status = self.ends(job_id, status)
             engine.get_component(SystemComponents.JOB_MANAGER).set_status(job_id, status, context)
-
-
-def _refusal(reply: Message | None) -> str | None:
-    """Return why a site refused a request; None if it did not."""
-    if reply is None:
-        return "no answer"
-    failed = reply.get_header(MsgHeader.RETURN_CODE, ReturnCode.OK) != ReturnCode.OK
-    text = reply.body if isinstance(reply.body, str) else ""
-    return (text or "refused") if failed or text.startswith("ERROR") else None

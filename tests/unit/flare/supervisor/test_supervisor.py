@@ -84,8 +84,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Sites at which a job was started again; every start is instant and accepted."""
     found: list[str] = []
     monkeypatch.setattr(supervisor, "repeat", lambda *args, **named: None)
-    monkeypatch.setattr(Supervisor, "_deployed", lambda self, job, client: None)
-    monkeypatch.setattr(Supervisor, "_started", lambda self, job, client: found.append(client.name))
+    monkeypatch.setattr(supervisor.site_start, "start", lambda engine, job, client: found.append(client.name))
     monkeypatch.setattr(supervisor, "FIRST_PAUSE_S", 0.0)
     return found
 
@@ -219,6 +218,16 @@ def test_a_job_that_a_dead_server_left_waits_for_its_sites_and_stops_at_none(
     server.sign_in("north")
     one.look()
     assert server.restored == [list(SITES)]
+    assert one.holds() == frozenset()
+
+
+def test_a_job_whose_sites_nobody_wrote_down_is_scheduled_again(
+    tmp_path: Path, started: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again: list[str] = []
+    monkeypatch.setattr(supervisor, "schedule_again", lambda manager, job_id, context: again.append(job_id))
+    one = made(tmp_path, Server(running=(JOB,)))
+    assert again == [JOB]
     assert one.holds() == frozenset()
 
 

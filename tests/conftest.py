@@ -14,6 +14,7 @@ from fedward.settings import JobSpec, parse
 
 ROOT = Path(__file__).resolve().parents[1]
 FORKS = (
+    "tests/integration/images/test_index_real.py",
     "tests/unit/dicom/synthetic/",
     "tests/unit/encryption/keys/test_old_keys.py",
     "tests/unit/indexing/",

@@ -8,19 +8,26 @@ from fedward.aggregation.fedavg import weighted_mean
 from fedward.settings import JobSpec
 from fedward.weights import Weights
 
-FEWEST = 4
-"""A site takes at least this fraction of its steps, one in four: an update of one step is almost a patient's gradient,
-and a server that lies would ask every site for it."""
+FEWEST, LEAST = 4, 4
+"""A site takes at least this fraction of its steps, one in four, and at least ``LEAST`` steps: an update of one step is
+almost a patient's gradient, and a server that lies would ask every site for it."""
 
 
 def steps_taken(planned: int, asked: int | None) -> int:
-    """Return the steps that a site takes when a server asks for ``asked``: at most all, at least one in ``FEWEST``.
+    """Return the steps that a site takes when a server asks for ``asked``: all, or a multiple of the fewest.
+
+    Guarantee: of two numbers that a server can get, the larger one has at least ``fewest`` steps more. The batches of a
+    round are the same each time, so the difference of two updates from one model is that of the steps between them; it
+    is of no fewer steps than the smallest update.
 
     Args:
         planned: steps of the job at this site, 1 or more.
         asked: what the server asks for; None: all.
     """
-    return planned if asked is None else min(max(asked, -(-planned // FEWEST)), planned)
+    fewest = max(-(-planned // FEWEST), LEAST)
+    if asked is None or asked >= planned or planned < 2 * fewest:
+        return planned
+    return fewest * max(1, min(asked, planned - fewest) // fewest)
 
 
 def accumulation(job: JobSpec, steps: int) -> float:

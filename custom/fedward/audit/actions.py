@@ -61,6 +61,7 @@ ACTIONS: Mapping[str, Action] = {
     "key-opened": Action("A hospital took the federation's key from another hospital's box."),
     "key-rotated": Action("A hospital made the next generation of the federation's key."),
     "ledger-created": Action("A hospital made its privacy ledger."),
+    "charge-closed": Action("A hospital's service closed the charge of a job whose process was killed."),
     "ledger-settled": Action("A person closed a job in the privacy ledger whose process was gone."),
     "cohort-indexed": Action("A hospital indexed a cohort."),
     "cohort-refused": Action("The index of a hospital refused a cohort."),

@@ -80,12 +80,12 @@ def _verified(book: Ledger) -> tuple[dict[str, Any], str]:
 
 
 def _settle(policy: SitePolicy, job_id: str) -> tuple[dict[str, Any], str]:
-    from fedward.flare.site.settlement import settle  # loaded late: FLARE takes a moment
+    from fedward.flare.site.settlement import settle_for_good  # loaded late: FLARE takes a moment
 
-    done = settle(policy, job_id)
+    done = settle_for_good(policy, job_id)
     message = (
-        f"job {job_id} is closed: {done.refunded_steps} steps that never began are given back, {done.begun_steps} stay "
-        f"spent; ε of its patients is now {_number(done.epsilon)}"
+        f"job {job_id} is over here: {done.refunded_steps} steps that never began are given back, {done.begun_steps} "
+        f"stay spent; ε of its patients is now {_number(done.epsilon)}"
     )
     return {**_plain(asdict(done)), "state": "closed"}, message
 

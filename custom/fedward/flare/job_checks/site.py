@@ -147,6 +147,8 @@ def _check_start(req: Message, engine: ClientEngineInternalSpec, held: ExitStack
     job_id, meta = _job_id(req), req.get_header(RequestHeader.JOB_META)
     held.enter_context(_DEPLOYMENTS.alone(job_id))
     deployed, workspace = _DEPLOYMENTS.of(job_id), _workspace(engine)
+    if job_id in engine.get_all_job_ids():
+        raise JobError("job is running here")
     if req.body:
         raise JobError("job asks for resources")
     app = require_laid_out(meta, job_id=job_id, workspace=workspace, site=engine.get_client_name())

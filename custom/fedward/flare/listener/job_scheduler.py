@@ -42,6 +42,8 @@ class WaitingScheduler(DefaultJobScheduler):  # type: ignore[misc]
         now = time.monotonic()
         waiting = {job.job_id for job in job_candidates}
         self._tried = {job_id: at for job_id, at in self._tried.items() if job_id in waiting}
+        for job in job_candidates:  # ``_tried`` has the pauses, by a clock that never goes back
+            job.meta[JobMetaKey.LAST_SCHEDULE_TIME.value] = 0.0
         due = [job for job in job_candidates if now - self._tried.get(job.job_id, -RETRY_S) >= RETRY_S]
         found = super()._do_schedule_job(due, fl_ctx, failed_jobs, blocked_jobs)
         # FLARE writes the meta of these; an unchanged one is not written over what a person's abort writes meanwhile
@@ -59,7 +61,7 @@ class WaitingScheduler(DefaultJobScheduler):  # type: ignore[misc]
         history.append(f"{time.strftime('%Y-%m-%d %H:%M:%S')}: {result}")
         job.meta[JobMetaKey.SCHEDULE_HISTORY.value] = history[-MOST_LINES:]
         job.meta[JobMetaKey.SCHEDULE_COUNT.value] = 1  # the count of which FLARE makes its pause and its limit
-        job.meta[JobMetaKey.LAST_SCHEDULE_TIME.value] = time.time()
+        job.meta[JobMetaKey.LAST_SCHEDULE_TIME.value] = 0.0  # by a wall clock, which may be set back
         self.log_info(fl_ctx, f"job {job.job_id}: {result}")
 
 

@@ -118,7 +118,7 @@ class FederatedRounds(Controller):  # type: ignore[misc]
         self._ended = True
         self._events.append(kind, **fields)
         with suppress(AbortedError, FederationError):
-            self._pause.settle()
+            self._pause.until(partial(self._events.flush, durably=True), events=False)
 
     def _panic(self, reason: str) -> None:
         """Have FLARE end the job as failed."""

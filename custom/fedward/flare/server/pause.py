@@ -51,8 +51,12 @@ class Pause:
         self.check()
         self.until(self._events.flush)
 
-    def until(self, write: Callable[[], Written]) -> Written:
+    def until(self, write: Callable[[], Written], *, events: bool = True) -> Written:
         """Call ``write`` until it raises no ``OSError``, and return what it returns.
+
+        Args:
+            write: what the disk may refuse.
+            events: False after the job's end: the pause then goes to the server's log alone.
 
         Raises:
             AbortedError: the job was aborted meanwhile.
@@ -64,7 +68,7 @@ class Pause:
                 done = write()
             except OSError as error:
                 if since is None and not self._gave_up:
-                    since = self._paused(error)
+                    since = self._paused(error, events=events)
                 if since is None or self._clock.now() - since > LONGEST_S:
                     self._gave_up = True
                     raise FederationError(
@@ -76,14 +80,16 @@ class Pause:
                 self._wait()
                 continue
             if since is not None:
-                self._events.append("unpaused")
+                if events:
+                    self._events.append("unpaused")
                 self._log("the job goes on: the disk takes its files again")
             return done
 
-    def _paused(self, error: OSError) -> float:
+    def _paused(self, error: OSError, *, events: bool) -> float:
         where = "" if error.filename is None else f" at {error.filename}"
         reason = f"the server's disk does not take the job's files{where}: {error.strerror or type(error).__name__}"
-        self._events.append("paused", reason=reason)
+        if events:
+            self._events.append("paused", reason=reason)
         self._log(f"the job pauses: {reason}")
         return self._clock.now()
 

@@ -71,13 +71,26 @@ def end_process(policy: SitePolicy, job_id: str, *, ordinary: bool) -> bool:
     Raises:
         LedgerError: the ledger cannot be written, or is missing or damaged; the charge then stays.
     """
-    job_context.open_ledger(policy).close(job_id)
-    record = job_context.open_record(policy)
-    run = record.find(job_id)
-    if ordinary and run is not None and run.final is not None:
-        record.end(job_id)
-        return True
-    return run is not None and run.ended
+    try:
+        job_context.open_ledger(policy).close(job_id)
+    finally:
+        record = job_context.open_record(policy)
+        run = record.find(job_id)
+        done = ordinary and run is not None and run.final is not None
+        if done:
+            record.end(job_id)
+    return done or (run is not None and run.ended)
+
+
+def settle_for_good(policy: SitePolicy, job_id: str) -> Settled:
+    """Settle a job because a person says that it is over here: its run ends too, and nothing continues it.
+
+    Raises:
+        LedgerIOError, LedgerError: as ``settle``.
+    """
+    done = settle(policy, job_id)
+    job_context.open_record(policy).end(job_id)
+    return done
 
 
 _ANY = 1e-5

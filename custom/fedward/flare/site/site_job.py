@@ -147,7 +147,10 @@ class SiteJob:
         self._note("continued" if known else "admitted", **self._admission(len(patients)))
         private = self._protection.private
         trainer = Trainer(self._job, [manifest], site=self._name, min_patients=least, private=private)
-        run = job_context.open_record(self._policy).find(self._job_id)
+        record = job_context.open_record(self._policy)
+        run = record.find(self._job_id)
+        if run is not None:  # without one, the gate lets no task in
+            record.take_cohort(self._job_id, manifest.content_hash)
         self._own.restore(trainer.kept, run=self._run, left=-1 if run is None else run.left)
         self._prepared = Prepared(trainer=trainer, manifest=manifest, patients=patients, charge=charge)
         return self._prepared

@@ -62,7 +62,8 @@ def settle(kit: Path, job_id: str, status: RunStatus) -> RunStatus:
     try:
         log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         events = EventLog(log, copy=run / EVENTS_FILE, also=recorder)
-        events.restore()  # a killed process may have left half a line
+        # a killed process may have left half a line, and events that the store does not have
+        recorder.restore(events.restore())
         events.append(kind, **fields)
         note_here(f"job-{kind}", job=job_id, **fields)
     except (OSError, FedwardError) as error:
@@ -73,12 +74,13 @@ def settle(kit: Path, job_id: str, status: RunStatus) -> RunStatus:
 
 
 def _end(log: Path) -> str | None:
-    """Return the kind of the last event, if it ends the job."""
+    """Return the kind of the event that ended the job; None if none did, or a person had it resumed since."""
     last = None
     with suppress(OSError):
         for line in log.read_bytes().splitlines():
             with suppress(ValueError, LookupError, TypeError):  # the last line of a killed process may be cut
-                last = json.loads(line)["event"]
+                kind = json.loads(line)["event"]
+                last = kind if kind in _STATUS or kind == "resumed" else last
     return last if last in _STATUS else None
 
 

@@ -91,7 +91,8 @@ class RestartingHandle(JobHandleSpec):  # type: ignore[misc]
         """Stop the process for good."""
         with self._lock:
             self._stop.set()
-            self._process.terminate()
+            if self._process.poll() is None:  # the number of a process that has ended may be another one's
+                self._process.terminate()
 
     def _again(self) -> bool:
         """Wait for the present process; start the next one and return True if it was killed."""
@@ -112,7 +113,10 @@ class RestartingHandle(JobHandleSpec):  # type: ignore[misc]
         with self._lock:
             if self._stop.is_set():
                 return False
-            self._process, self._since = self._start(), self._clock()
+            try:
+                self._process, self._since = self._start(), self._clock()
+            except OSError as error:  # no memory, just after the kill: tried again as if it had been killed again
+                _log.error(f"job {self._name}: its process could not be started, {error.strerror}")
         return True
 
 

@@ -41,10 +41,10 @@ def _settle(kit: Path, concerns: Callable[[Charge], bool], *, log: Callable[[str
     for charge in (one for one in charges if not one.closed and concerns(one)):
         try:
             done = settle(policy, charge.job_id)
-            note_here("ledger-settled", job=charge.job_id, steps=done.refunded_steps)
         except (FedwardError, OSError) as error:
             log(f"job {charge.job_id}: its charge stays open, {error}")
             continue
+        note_here("charge-closed", job=charge.job_id, steps=done.refunded_steps)
         log(
             f"job {charge.job_id}: its process is gone; {done.begun_steps} steps stay charged, "
             f"{done.refunded_steps} that never began do not"

@@ -19,6 +19,8 @@ ServerCommandAgent._get_client          a token that is new is unknown for   the
 WFCommServer.process_task_check         a site that was late is not heard    its time is measured
 WFCommServer._job_policy_violated       a required site that is silent ends  the job's coverage decides
                                         the job
+job_runner.check_client_replies         a site that cannot start ends the    the job's coverage decides
+                                        job, whatever ``min_sites`` is
 JobRunner._stop_run                     waits for the sites before it stops  both at once
                                         the server's process
 JobRunner.stop_all_runs                 a server that stops aborts its jobs  they are taken on when it starts again
@@ -48,6 +50,7 @@ from nvflare.fuel.f3.mpm import MainProcessMonitor
 from nvflare.fuel.hci.server.constants import ConnProps
 from nvflare.private.defs import CellMessageHeaderKeys, JobFailureMsgKey
 from nvflare.private.fed.client.communicator import Communicator
+from nvflare.private.fed.server import job_runner
 from nvflare.private.fed.server.fed_server import FederatedServer
 from nvflare.private.fed.server.job_cmds import JobCommandModule
 from nvflare.private.fed.server.job_runner import JobRunner
@@ -55,7 +58,10 @@ from nvflare.private.fed.server.server_command_agent import ServerCommandAgent
 from nvflare.private.fed.server.server_commands import AbortCommand
 
 from fedward.errors import FederationError
+from fedward.flare.refusal import one_line
 
+ARCHIVE_S = 86_400.0
+"""Seconds that FLARE tries to archive an ended job on a full disk, before it publishes the end without a result."""
 _log = logging.getLogger("fedward.supervisor")
 
 
@@ -69,14 +75,17 @@ class Listener(Protocol):
     def heard(self, token: str, jobs: Collection[str]) -> None:
         """A site's parent process runs these jobs."""
 
-    def holds(self) -> Collection[str]:
-        """Return the jobs that sites must not stop although no process of the server runs them."""
+    def holds(self) -> Collection[str] | None:
+        """Return the jobs that sites must not stop although no process of the server runs them; None: any job."""
 
     def ended_at(self, job_id: str, site: str, *, code: int) -> None:
         """A site's job process has ended for good."""
 
     def aborted(self, job_id: str, *, by: str) -> bool:
         """A job is aborted; called before its processes are told. True if it has none, and has ended by this call."""
+
+    def unwanted(self, job_id: str, *, by: str) -> None:
+        """A person aborts a job, whatever its state; it must not run."""
 
     def ends(self, job_id: str, status: RunStatus) -> RunStatus:
         """Return the one end of a job as FLARE's status, after it is written wherever it was missing."""
@@ -109,6 +118,7 @@ _PLACES = (
     _Place(MainProcessMonitor, "_start_shutdown"),
 )
 THEIRS: dict[str, Any] = {str(place): getattr(place.owner, place.name, None) for place in _PLACES}
+_CHECK_REPLIES = job_runner.check_client_replies
 _ASKED_BY = threading.local()
 
 
@@ -116,7 +126,7 @@ def digests() -> dict[str, str]:
     """Return the SHA-256 of the source of each function of FLARE that is replaced, by name."""
     return {
         name: hashlib.sha256(inspect.getsource(theirs).encode()).hexdigest()
-        for name, theirs in THEIRS.items()
+        for name, theirs in [*THEIRS.items(), ("job_runner.check_client_replies", _CHECK_REPLIES)]
         if theirs is not None
     }
 
@@ -133,7 +143,9 @@ def install(listener: Listener) -> None:
     JobRunner._stop_run = _stop_at_once
     JobRunner.stop_all_runs = _leave_running
     JobRunner._save_workspace = _one_end(listener)
-    JobCommandModule.abort_job = _asked_by
+    JobCommandModule.abort_job = _asked_by(listener)
+    job_runner.check_client_replies = _coverage_decides
+    job_runner.WORKSPACE_SAVE_RETRY_GRACE_TIME = ARCHIVE_S
     JobRunner.stop_run = _stopped_by(listener)
 
 
@@ -174,8 +186,9 @@ def _heartbeat(listener: Listener) -> Callable[[Any, Any, str], list[str]]:
         jobs = request.get_header(CellMessageHeaderKeys.JOB_IDS)
         known = jobs if isinstance(jobs, list | tuple | set) else ()
         listener.heard(client_token, frozenset(job_id for job_id in known if isinstance(job_id, str)))
-        held = frozenset(listener.holds())
-        return [job_id for job_id in theirs(self, request, client_token) if job_id not in held]
+        held = listener.holds()
+        stopped = theirs(self, request, client_token)
+        return [] if held is None else [job_id for job_id in stopped if job_id not in held]
 
     return synced
 
@@ -189,6 +202,17 @@ def _stopped_by(listener: Listener) -> Callable[[Any, str, Any], Any]:
         return theirs(self, job_id, fl_ctx)
 
     return stopped
+
+
+def _coverage_decides(replies: Any, client_sites: Any, command: str, strict: bool = False) -> list[str]:
+    """Let a job begin although a site did not start it: the job's own admission says who takes part."""
+    if not command.startswith("start job"):
+        return list(_CHECK_REPLIES(replies, client_sites, command, strict) or ())
+    try:
+        return list(_CHECK_REPLIES(replies, client_sites, command, strict) or ())
+    except RuntimeError as error:
+        _log.warning(f"{command}: {one_line(str(error))}; the job begins without that site")
+        return []
 
 
 def _stop_at_once(self: Any, job_id: str, fl_ctx: Any) -> None:
@@ -228,9 +252,16 @@ def _one_end(listener: Listener) -> Callable[..., None]:
     return save
 
 
-def _asked_by(self: Any, conn: Any, args: list[str]) -> None:
-    _ASKED_BY.name = conn.get_prop(ConnProps.USER_NAME)
-    try:
-        THEIRS["JobCommandModule.abort_job"](self, conn, args)
-    finally:
-        _ASKED_BY.name = None
+def _asked_by(listener: Listener) -> Callable[[Any, Any, list[str]], None]:
+    theirs = THEIRS["JobCommandModule.abort_job"]
+
+    def asked(self: Any, conn: Any, args: list[str]) -> None:
+        _ASKED_BY.name = name = conn.get_prop(ConnProps.USER_NAME)
+        try:
+            # FLARE calls a job that is being started aborted, and starts it all the same
+            listener.unwanted(str(conn.get_prop(self.JOB_ID)), by=str(name))
+            theirs(self, conn, args)
+        finally:
+            _ASKED_BY.name = None
+
+    return asked

@@ -66,7 +66,7 @@ def _taken(handle: int, *, within_s: float) -> bool:
 def _kill(handle: int, job_id: str) -> None:
     """Kill the process that holds the lock, if it is a process of this job."""
     text = os.pread(handle, 20, 0).decode("ascii", "replace")
-    if not text.isdigit():
+    if not text.isdigit() or int(text) == os.getpid():
         return
     try:
         other = psutil.Process(int(text))

@@ -18,7 +18,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,13 +29,11 @@ from nvflare.apis.job_def import Job, JobMetaKey, RunStatus
 from nvflare.apis.job_launcher_spec import JobReturnCode
 from nvflare.private.fed.server.job_runner import JobRunner
 
-from fedward.files import write_atomic
 from fedward.flare.console import resume_request
 from fedward.flare.listener.job_scheduler import schedule_again
 from fedward.flare.refusal import one_line
 from fedward.flare.repeating import repeat
-from fedward.flare.server.checkpoints.earlier import BY_PERSON
-from fedward.flare.supervisor import job_end, job_sites, site_start
+from fedward.flare.supervisor import job_end, job_sites, resume, site_start
 from fedward.flare.supervisor.single_process import CHECKPOINTS
 from fedward.metrics.events import EVENTS_FILE
 
@@ -48,6 +46,8 @@ LAST_WORD_S = 5.0
 """Seconds that FLARE waits, after a job's end, for the sites' processes to end."""
 FIRST_PAUSE_S = 1.0
 """Pause after a site's process has ended for good, before it is started again; each further pause is twice as long."""
+FORGET_S = 600.0
+"""Seconds for which a job runs at a site after which its earlier starts there no longer count."""
 MOST_STARTS = 5
 """Times that a job is started again at one site, apart from the restarts by the site's own launcher."""
 
@@ -68,11 +68,7 @@ class _Seat:
 
 
 class Supervisor:
-    """Supervisor of one server; ``reactions`` call it from FLARE's threads.
-
-    Args:
-        kit: the server's kit.
-    """
+    """Supervisor of the server with this kit; ``reactions`` call it from FLARE's threads."""
 
     def __init__(self, kit: Path) -> None:
         self._kit = kit
@@ -81,26 +77,45 @@ class Supervisor:
         self._seats: dict[str, dict[str, _Seat]] = {}
         self._held: dict[str, tuple[Job, float]] = {}
         self._ending: set[str] = set()
+        self._unwanted: dict[str, str] = {}
         self._finished: set[str] = set()
+        self._begun, self._said = False, ""
         self._running_at: dict[str, frozenset[str]] = {}
         self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="fedward start")
 
     def begin(self, server: Any) -> None:
         """Find the jobs that a dead server left, and supervise from now on. FLARE has started, and schedules next."""
-        self._server = server
         # FLARE waits 900 s for the last word of a site that is gone, and the word changes nothing here
         server.engine.job_runner.client_outcome_wait_timeout = LAST_WORD_S
-        with server.engine.new_context() as context:
-            manager = server.engine.get_component(SystemComponents.JOB_MANAGER)
-            known = {job.job_id: job for job in manager.get_jobs_by_status([RunStatus.RUNNING], context)}
-            begun = [job for job in known.values() if job_sites.read(self._kit, job.job_id)]
-            for job in begun:
-                self._hold(job)
-            starting = manager.get_jobs_by_status([RunStatus.DISPATCHED], context)
-            for job in [*starting, *(job for job in known.values() if job not in begun)]:
-                _log.warning(f"job {job.job_id} was being started when the server stopped; it is scheduled again")
-                schedule_again(manager, job.job_id, context)
-        repeat(self.look, every_s=LOOK_S, name="supervisor", log=_log.warning)
+        self._server = server
+        try:
+            with server.engine.new_context() as context:
+                manager = server.engine.get_component(SystemComponents.JOB_MANAGER)
+                for job in manager.get_jobs_by_status([RunStatus.RUNNING, RunStatus.DISPATCHED], context):
+                    self._safely(self._find, job, manager, context)
+        finally:
+            self._begun = True
+            repeat(self.look, every_s=LOOK_S, name="supervisor", log=_log.warning)
+
+    def _find(self, job: Job, manager: Any, context: Any) -> None:
+        """Take up one job that a dead server left."""
+        if (self._kit / job.job_id / job_end.ABORT_FILE).exists():
+            self._finish(job.job_id, RunStatus.FINISHED_ABORTED)
+        elif job.meta.get(JobMetaKey.STATUS.value) == RunStatus.RUNNING and job_sites.read(self._kit, job.job_id):
+            self._hold(job)
+        else:
+            _log.warning(f"job {job.job_id} was being started when the server stopped; it is scheduled again")
+            schedule_again(manager, job.job_id, context)
+
+    def _safely(self, step: Callable[..., None], *given: Any) -> None:
+        """Do one step for one job; its error, such as a full disk, is logged and stops no other job's."""
+        try:
+            step(*given)
+        except Exception as error:  # noqa: BLE001 - the supervisor goes on, and looks again
+            said = f"{step.__name__} {type(error).__name__}: {one_line(str(error))}"
+            if said != self._said:
+                _log.warning(f"supervisor: {said}; tried again")
+            self._said = said
 
     def heard(self, token: str, jobs: Collection[str]) -> None:
         with self._lock:
@@ -111,10 +126,18 @@ class Supervisor:
                 seat = self._seats.get(job_id, {}).get(site)
                 if seat is not None and not seat.starting:
                     seat.reported = True
+                    if time.monotonic() - seat.asked_at > FORGET_S:
+                        seat.starts = 0
 
-    def holds(self) -> Collection[str]:
+    def holds(self) -> Collection[str] | None:
+        if not self._begun or self._server.engine.job_runner.ask_to_stop:
+            return None
         with self._lock:
             return frozenset(self._held)
+
+    def unwanted(self, job_id: str, *, by: str) -> None:
+        with self._lock:
+            self._unwanted[job_id] = by
 
     def ended_at(self, job_id: str, site: str, *, code: int) -> None:
         with self._lock:
@@ -138,6 +161,7 @@ class Supervisor:
         with self._lock:
             self._seats.pop(job_id, None)
             self._ending.discard(job_id)
+            self._unwanted.pop(job_id, None)
             if found == RunStatus.FINISHED_COMPLETED:
                 self._finished.add(job_id)
         return found
@@ -162,23 +186,31 @@ class Supervisor:
             known = set(self._server.client_manager.get_clients())
             self._running_at = {token: jobs for token, jobs in self._running_at.items() if token in known}
         for job_id, (job, since) in held:
-            self._take_on(job_id, job, waited_s=time.monotonic() - since)
+            self._safely(self._take_on, job_id, job, time.monotonic() - since)
         for job_id in resume_request.requested(self._kit):
-            self._resume(job_id)
+            self._safely(resume.take_up, self._kit, self._server.engine, job_id)
+            self._unwanted.pop(job_id, None)
         engine = self._server.engine
         for job_id, process in dict(engine.run_processes).items():
             job = engine.job_runner.running_jobs.get(job_id)
             ends = job_id in self._ending or process.get(RunProcessKey.PROCESS_FINISHED)
             if job is not None and not job.run_aborted and not ends:
-                self._compare(job, process)
+                self._safely(self._stop if job_id in self._unwanted else self._compare, job, process)
 
     def _hold(self, job: Job) -> None:
         """Keep a job that has no process, until enough of its sites are heard."""
         _log.warning(f"job {job.job_id} was running when the server stopped; it goes on once its sites are heard")
         with self._lock:
             self._held[job.job_id] = (job, time.monotonic())
+        self._scheduler.restore_scheduled_job(job.job_id)  # it counts among the jobs that run at a time
 
-    def _take_on(self, job_id: str, job: Job, *, waited_s: float) -> None:
+    def _stop(self, job: Job, process: dict[str, Any]) -> None:
+        """Stop a job that a person aborted while FLARE was starting it."""
+        self.aborted(job.job_id, by=self._unwanted[job.job_id])
+        with self._server.engine.new_context() as context:
+            self._server.engine.job_runner.stop_run(job.job_id, context)
+
+    def _take_on(self, job_id: str, job: Job, waited_s: float) -> None:
         """Start the job's process again, if all of its sites are heard, or enough of them for long enough."""
         sites = job_sites.read(self._kit, job_id)
         there = self._connected(sites)
@@ -200,30 +232,16 @@ class Supervisor:
                 return
         _log.warning(f"job {job_id} goes on with {', '.join(sorted(there))}")
 
-    def _resume(self, job_id: str) -> None:
-        """Schedule a job that has failed or was aborted once more, under its id, because a person asked for it."""
-        engine = self._server.engine
-        with engine.new_context() as context:
-            manager = engine.get_component(SystemComponents.JOB_MANAGER)
-            job = manager.get_job(job_id, context)
-            status = "" if job is None else str(job.meta.get(JobMetaKey.STATUS.value))
-            if status.startswith("FINISHED:") and status != RunStatus.FINISHED_COMPLETED.value:
-                shutil.rmtree(self._kit / job_id, ignore_errors=True)  # FLARE has archived it
-                write_atomic(self._kit / CHECKPOINTS / job_id / BY_PERSON, "{}\n", mode=0o600)
-                schedule_again(manager, job_id, context)
-                _log.warning(f"job {job_id} is resumed because a person asked for it")
-            else:
-                _log.warning(f"job {job_id} is not resumed, it is {one_line(status) or 'unknown to FLARE'}")
-        resume_request.take_request(self._kit, job_id)
-
     def _compare(self, job: Job, process: dict[str, Any]) -> None:
         participants: dict[str, Any] = process[RunProcessKey.PARTICIPANTS]
-        with self._lock:
-            if job.job_id not in self._seats:
-                names = sorted({client.name for client in participants.values()})
-                job_sites.write(self._kit, job.job_id, names)
+        if job.job_id not in self._seats:
+            names = sorted({client.name for client in participants.values()})
+            job_sites.write(self._kit, job.job_id, names)
+            with self._lock:
                 self._seats[job.job_id] = {name: _Seat() for name in names}
-            seats = self._seats[job.job_id]
+                for token in participants:  # what a site ran before the job began tells nothing
+                    self._running_at.pop(token, None)
+        seats = self._seats[job.job_id]
         for site, client in self._connected(seats).items():
             seat, runs_it = seats[site], job.job_id in self._running_at.get(client.token, frozenset())
             if seat.done or seat.starting:
@@ -245,9 +263,9 @@ class Supervisor:
             seated = process[RunProcessKey.PARTICIPANTS].values()
             job.meta[JobMetaKey.JOB_CLIENTS.value] = [one.to_dict() for one in seated]  # a site's process asks for it
             refused = site_start.start(self._server.engine, job, client)
-            what = "started again" if refused is None else f"not started again, {one_line(refused)}"
-            _log.warning(f"job {job.job_id} at {client.name}: {what}")
-        except Exception as error:  # noqa: BLE001 - the supervisor tries again at its next look
+            outcome = "started again" if refused is None else f"not started again, {one_line(refused)}"
+            _log.warning(f"job {job.job_id} at {client.name}: {outcome}")
+        except Exception as error:  # noqa: BLE001 - it is tried again
             _log.warning(f"job {job.job_id} at {client.name}: not started again, {type(error).__name__}")
         finally:
             with self._lock:
@@ -271,3 +289,9 @@ class Supervisor:
         with engine.new_context() as context:
             status = self.ends(job_id, status)
             engine.get_component(SystemComponents.JOB_MANAGER).set_status(job_id, status, context)
+        self._scheduler.remove_scheduled_job(job_id)
+        self.archived(job_id)
+
+    @property
+    def _scheduler(self) -> Any:
+        return self._server.engine.get_component(SystemComponents.JOB_SCHEDULER)

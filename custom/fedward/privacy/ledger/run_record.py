@@ -26,6 +26,7 @@ from fedward.privacy.ledger.chain_store import ChainFile
 from fedward.privacy.ledger.hash_chain import ChainEntry
 from fedward.privacy.ledger.runs import (
     BEGIN,
+    COHORT,
     CONFIRM,
     END,
     FINAL,
@@ -98,6 +99,14 @@ class Record(LedgerFile):
     def take_roster(self, job_id: str, roster: Mapping[str, str]) -> None:
         """Record the hospitals that take part, hospital -> nonce, for the whole run."""
         self._write(job_id, ROSTER, roster=dict(roster))
+
+    def take_cohort(self, job_id: str, content_hash: str) -> None:
+        """Record the cohort's index that a run uses; with another one an answer that comes again would tell of it.
+
+        Raises:
+            PatientsError: the run began with another index.
+        """
+        self._write(job_id, COHORT, cohort=content_hash)
 
     def open_sum(self, job_id: str, *, purpose: str, round_number: int, sum: str, sites: Collection[str]) -> None:
         """Record a sum that was verified, before it is used: the only one of its purpose and round."""

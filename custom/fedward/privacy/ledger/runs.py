@@ -18,6 +18,7 @@ leave      the run; a higher round, or the last again     round whose update lef
 validate   the run                                        model that was validated before one was chosen
 final      the run                                        round and identity of the one final model
 open       the run                                        final model that was opened to the server
+cohort     the run                                        hash of the cohort's index that it trains and validates on
 end        the run                                        nothing
 ========== ============================================== ===============================================
 """
@@ -28,13 +29,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from fedward.errors import GateError, LedgerError, RepeatError
+from fedward.errors import GateError, LedgerError, PatientsError, RepeatError
 from fedward.privacy.ledger.hash_chain import ChainEntry
 
 RUN = "run-"
 """Prefix of the kinds of these entries; all other entries in the file belong to the privacy ledger."""
 BEGIN, ROSTER, SUM, CONFIRM, LEAVE = (RUN + word for word in ("begin", "roster", "sum", "confirm", "leave"))
-VALIDATE, FINAL, OPEN, END = (RUN + word for word in ("validate", "final", "open", "end"))
+VALIDATE, FINAL, OPEN, END, COHORT = (RUN + word for word in ("validate", "final", "open", "end", "cohort"))
 _ABOUT: Mapping[str, tuple[str, ...]] = {
     ROSTER: (),
     SUM: ("purpose", "round"),
@@ -42,6 +43,7 @@ _ABOUT: Mapping[str, tuple[str, ...]] = {
     VALIDATE: (),
     FINAL: (),
     OPEN: (),
+    COHORT: (),
 }
 """Fact -> fields that identify its subject."""
 _OTHER: Mapping[str, str] = {
@@ -51,6 +53,7 @@ _OTHER: Mapping[str, str] = {
     VALIDATE: "another model of this job was validated before",
     FINAL: "another final model of this job was confirmed before",
     OPEN: "another model of this job was opened before",
+    COHORT: "the cohort was indexed anew since this run of the job began here",
 }
 _AGAIN = "submit the job again: it gets an id of its own"
 _MODEL = "model"
@@ -117,7 +120,8 @@ class Run:
         found = self.facts.get(_subject(kind, words))
         if found is not None:
             if dict(found) != dict(words):
-                raise GateError(_OTHER[kind], remedy=_AGAIN)
+                # a hospital may index again: that is no false statement, and ends no run
+                raise (PatientsError if kind == COHORT else GateError)(_OTHER[kind], remedy=_AGAIN)
             return True
         if kind == VALIDATE and self.final is not None:
             raise RepeatError("a final model of this job was confirmed before", remedy=_AGAIN)

@@ -113,6 +113,23 @@ def test_a_stopped_process_is_not_started_again_although_it_ends_by_a_kill() -> 
     assert len(started) == 1
 
 
+def test_a_start_that_fails_for_want_of_memory_is_tried_again() -> None:
+    codes: list[int | OSError] = [-signal.SIGKILL, OSError(12, "Cannot allocate memory"), 0]
+    started: list[Fake] = []
+
+    def start() -> Fake:
+        code = codes.pop(0)
+        if isinstance(code, OSError):
+            raise code
+        started.append(Fake(code))
+        return started[-1]
+
+    handle = RestartingHandle(start, name="job")
+    handle.wait()
+    assert len(started) == 2 and codes == []
+    assert handle.poll() == JobReturnCode.SUCCESS
+
+
 def test_a_second_waiter_waits_for_the_same_end() -> None:
     handle, started = made([None])
     waiters = [threading.Thread(target=handle.wait) for _ in range(3)]

@@ -24,14 +24,14 @@ EXAMINED = json.loads((Path(__file__).parent / "examined.json").read_text())
 class Notes:
     """Listener that keeps what it is told."""
 
-    def __init__(self, *, held: Collection[str] = (), status: RunStatus | None = None) -> None:
+    def __init__(self, *, held: Collection[str] | None = (), status: RunStatus | None = None) -> None:
         self.said: list[Any] = []
         self._held, self._status = held, status
 
     def heard(self, token: str, jobs: Collection[str]) -> None:
         self.said.append(("heard", token, sorted(jobs)))
 
-    def holds(self) -> Collection[str]:
+    def holds(self) -> Collection[str] | None:
         return self._held
 
     def ended_at(self, job_id: str, site: str, *, code: int) -> None:
@@ -40,6 +40,9 @@ class Notes:
     def aborted(self, job_id: str, *, by: str) -> bool:
         self.said.append(("aborted", job_id, by))
         return False
+
+    def unwanted(self, job_id: str, *, by: str) -> None:
+        self.said.append(("unwanted", job_id, by))
 
     def ends(self, job_id: str, status: RunStatus) -> RunStatus:
         self.said.append(("ends", job_id, status))
@@ -114,6 +117,11 @@ def test_a_heartbeat_stops_no_job_that_is_being_taken_on(jobs: Any, monkeypatch:
     assert stopped == ["other"]
     said = sorted(job for job in jobs if isinstance(job, str)) if isinstance(jobs, list) else []
     assert notes.said == [("heard", "t", said)]
+
+
+def test_while_the_supervisor_does_not_know_the_jobs_a_heartbeat_stops_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(reactions.THEIRS, "FederatedServer._sync_client_jobs", lambda self, request, token: ["other"])
+    assert reactions._heartbeat(Notes(held=None))(None, Request(None), "t") == []
 
 
 def test_flare_publishes_the_end_that_the_jobs_events_tell(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from nvflare.apis.fl_constant import RunProcessKey
 from nvflare.apis.job_def import JobMetaKey, RunStatus
 from nvflare.apis.job_launcher_spec import JobReturnCode
 
-from fedward.flare.supervisor import job_sites, supervisor
+from fedward.flare.supervisor import job_end, job_sites, supervisor
 from fedward.flare.supervisor.single_process import CHECKPOINTS
 from fedward.flare.supervisor.supervisor import Supervisor
 
@@ -39,12 +39,26 @@ class Server:
     def __init__(self, *, running: tuple[str, ...] = ()) -> None:
         self.clients: dict[str, Client] = {}
         self.statuses: dict[str, RunStatus] = dict.fromkeys(running, RunStatus.RUNNING)
-        self.job = SimpleNamespace(job_id=JOB, meta={}, min_sites=2, run_aborted=False)
+        meta = {JobMetaKey.STATUS.value: RunStatus.RUNNING}
+        self.job = SimpleNamespace(job_id=JOB, meta=meta, min_sites=2, run_aborted=False)
         self.shutdown = False
         self.client_manager = SimpleNamespace(get_clients=lambda: self.clients)
         self.restored: list[list[str]] = []
-        runner = SimpleNamespace(running_jobs={}, restore_running_job=self._restore, client_outcome_wait_timeout=900.0)
-        manager = SimpleNamespace(get_jobs_by_status=self._by_status, set_status=self._set)
+        self.stopped: list[str] = []
+        self.scheduled: set[str] = set()
+        runner = SimpleNamespace(
+            running_jobs={},
+            restore_running_job=self._restore,
+            client_outcome_wait_timeout=900.0,
+            ask_to_stop=False,
+            stop_run=lambda job_id, context: self.stopped.append(job_id),
+        )
+        manager = SimpleNamespace(
+            get_jobs_by_status=self._by_status,
+            set_status=self._set,
+            restore_scheduled_job=self.scheduled.add,
+            remove_scheduled_job=self.scheduled.discard,
+        )
         self.engine = SimpleNamespace(
             run_processes={},
             job_runner=runner,
@@ -202,6 +216,85 @@ def test_at_a_job_that_ends_nobody_is_started(how: str, tmp_path: Path, started:
     beat(one, server, *SITES, runs=False)
     one.look()
     assert started == []
+
+
+def test_a_job_that_a_person_aborts_while_flare_starts_it_is_stopped(tmp_path: Path, started: list[str]) -> None:
+    """FLARE calls it aborted, and starts it all the same."""
+    server = Server()
+    one = made(tmp_path, server)
+    server.sign_in(*SITES)
+    one.unwanted(JOB, by="lead@demo.org")
+    one.look()
+    assert server.stopped == []
+    server.start(*SITES)
+    one.look()
+    one.look()
+    assert server.stopped == [JOB], "once"
+
+
+def test_a_job_that_was_aborted_just_before_the_power_failed_does_not_go_on(tmp_path: Path, started: list[str]) -> None:
+    job_sites.write(tmp_path, JOB, SITES)
+    (tmp_path / JOB).mkdir()
+    job_end.note_abort(tmp_path / JOB, by="lead@demo.org")
+    server = Server(running=(JOB,))
+    one = made(tmp_path, server)
+    assert one.holds() == frozenset()
+    assert server.statuses[JOB] == RunStatus.FINISHED_ABORTED
+
+
+def test_before_it_has_begun_and_while_the_server_stops_no_site_stops_any_job(
+    tmp_path: Path, started: list[str]
+) -> None:
+    assert Supervisor(tmp_path).holds() is None
+    server = Server()
+    one = made(tmp_path, server)
+    assert one.holds() == frozenset()
+    server.engine.job_runner.ask_to_stop = True
+    assert one.holds() is None
+
+
+def test_one_jobs_error_stops_no_other_and_not_the_supervisor(
+    tmp_path: Path, started: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    server = Server()
+    one = made(tmp_path, server)
+    server.sign_in(*SITES)
+    server.start(*SITES)
+    monkeypatch.setattr(job_sites, "write", full)
+    one.look()
+    monkeypatch.undo()
+    one.look()
+    assert job_sites.read(tmp_path, JOB) == list(SITES)
+
+
+def test_a_hospital_that_reboots_every_night_is_started_every_time(
+    tmp_path: Path, started: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "FORGET_S", -1.0)
+    server = Server()
+    one = made(tmp_path, server)
+    server.sign_in(*SITES)
+    server.start(*SITES)
+    one.look()
+    nights = 3 * supervisor.MOST_STARTS
+    for _ in range(nights):
+        beat(one, server, "coast")
+        one.ended_at(JOB, "coast", code=JobReturnCode.EXECUTION_ERROR)
+        beat(one, server, "coast", runs=False)
+        one.look()
+    assert started == ["coast"] * nights
+
+
+def test_a_held_job_counts_among_those_that_run(tmp_path: Path, started: list[str]) -> None:
+    job_sites.write(tmp_path, JOB, SITES)
+    server = Server(running=(JOB,))
+    one = made(tmp_path, server)
+    assert server.scheduled == {JOB}
+    one.aborted(JOB, by="lead@demo.org")
+    assert server.scheduled == set()
 
 
 def test_a_job_that_a_dead_server_left_waits_for_its_sites_and_stops_at_none(

@@ -101,7 +101,7 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
     draft.rename(folder / f"g-{(known[-1][0] + 1 if known else 1):08d}")
     sync(folder)
     for _, old in known[: 1 - KEPT]:
-        shutil.rmtree(old)
+        shutil.rmtree(old, ignore_errors=True)  # one that stays costs disk, and a new one a second would cost more
 
 
 def load(folder: Path, *, job: str, job_id: str) -> tuple[Checkpoint | None, list[str]]:

@@ -123,4 +123,4 @@ def aborted(run: Path) -> dict[str, str]:
         content = None
     by = content.get("by") if isinstance(content, dict) else None
     name = " ".join(by.split())[:_LONGEST_NAME] if isinstance(by, str) else ""
-    return {"by": name, "reason": f"{name} stopped the job"} if name else {"by": STOPPED, "reason": STOPPED}
+    return {"by": name, "reason": ""} if name else {"by": STOPPED, "reason": ""}

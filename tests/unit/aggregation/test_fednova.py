@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedward.aggregation.fedavg import weighted_mean
-from fedward.aggregation.fednova import FEWEST, accumulation, normalised_mean, steps_taken
+from fedward.aggregation.fednova import FEWEST, LEAST, accumulation, normalised_mean, steps_taken
 from fedward.aggregation.step import ServerStep
 from fedward.settings import JobSpec, parse
 from fedward.weights import Weights
@@ -114,8 +115,16 @@ def test_counts_are_not_scaled_and_nothing_is_changed() -> None:
 @given(st.integers(1, 10_000), st.one_of(st.none(), st.integers(-5, 20_000)))
 def test_a_site_takes_no_more_than_the_jobs_steps_and_no_fewer_than_a_share(planned: int, asked: int | None) -> None:
     taken = steps_taken(planned, asked)
-    assert planned / FEWEST <= taken <= planned and taken >= 1
+    assert planned / FEWEST <= taken <= planned and taken >= min(planned, LEAST)
     if asked is None or asked >= planned:
         assert taken == planned
-    elif asked * FEWEST >= planned:
-        assert taken == asked
+    assert steps_taken(planned, taken) == taken, "what a site took is a number that it can take"
+
+
+@given(st.integers(1, 500))
+def test_the_difference_of_two_numbers_of_steps_is_never_the_gradient_of_a_few(planned: int) -> None:
+    """The batches are a fixed sequence: two updates of 8 and 9 steps would give the ninth batch's gradient."""
+    numbers = sorted({steps_taken(planned, asked) for asked in range(planned + 2)})
+    fewest = numbers[0]
+    assert all(later - earlier >= min(fewest, LEAST) for earlier, later in itertools.pairwise(numbers))
+    assert fewest >= min(planned, LEAST)

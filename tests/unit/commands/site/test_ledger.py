@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from fedward.errors import GateError
 from fedward.indexing.site_key import load_key
 from fedward.privacy import accountant
 from fedward.privacy.ledger.ledger import Ledger
@@ -123,12 +124,16 @@ def test_settling_gives_back_what_never_began(run: Any, spent: Path) -> None:
     assert code == 1 and "no such job" in err and len(err.splitlines()) == 1
 
 
-def test_a_settled_job_may_go_on_and_is_then_charged_again(run: Any, spent: Path) -> None:
-    """By the record its run did not end: whether the job is over, the server knows."""
+def test_a_job_that_a_person_settles_is_over_here(run: Any, spent: Path) -> None:
     kept = Record.open(opened(spent).path, site="north", key=load_key(spent.parent / "site.key").secret)
-    nonce = kept.begin("j2", job="a" * 64).nonce
+    kept.begin("j2", job="a" * 64)
     assert run("--settle", "j2")[0] == 0
-    assert kept.begin("j2", job="a" * 64).nonce == nonce
+    with pytest.raises(GateError, match="has ended here"):
+        kept.begin("j2", job="a" * 64)
+
+
+def test_a_charge_that_the_service_closed_is_reopened_by_the_job_and_listed(run: Any, spent: Path) -> None:
+    opened(spent).close("j2")
     assert not opened(spent).charge(**job("j2", event=event(9), patients=people(3, 4))).closed
     lines = {line["job_id"]: line for line in json.loads(run("--format", "json")[1])["jobs"]}
     assert (lines["j2"]["state"], lines["j2"]["reopened"], lines["j2"]["epsilon"]) == ("open", 1, 9.0)

@@ -206,6 +206,6 @@ def test_the_events_of_an_aborted_job_say_that_it_was(tmp_path: Path) -> None:
 
     ran = run(tmp_path, three(city=Site(stop)), abort=abort)
     (aborted,) = ran.of("aborted")
-    assert (aborted["by"], aborted["reason"]) == ("the server was stopped", "the server was stopped")
+    assert (aborted["by"], aborted["reason"]) == ("the server was stopped", "")
     assert [one["round"] for one in ran.of("round")] == [0]
     assert ran.of("finished") == ran.of("failed") == ran.of("uncovered") == []

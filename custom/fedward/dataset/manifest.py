@@ -165,7 +165,7 @@ def read_manifest(folder: Path) -> Manifest:
         header = json.loads(lines[0])
         if header["format"] != FORMAT:
             raise CohortError("index of another format", where=folder, value=header["format"], remedy=_REINDEX)
-        _forms().header.validate_json(lines[0], strict=True)
+        _forms().header.validate_json(_as_utf8(header), strict=True)
         manifest = Manifest(
             cohort=header["cohort"],
             site=header["site"],
@@ -238,9 +238,14 @@ def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number")
 
 
+def _as_utf8(content: object) -> bytes:
+    """JSON of ``content`` whose types are checked: bytes of a file name that are no UTF-8 stand as a question mark."""
+    return json.dumps(content, ensure_ascii=False).encode(errors="replace")
+
+
 def _row(line: str) -> Row:
-    _forms().row.validate_json(line, strict=True)
     content: dict[str, Any] = json.loads(line, parse_constant=_no_number)
+    _forms().row.validate_json(_as_utf8(content), strict=True)
     if set(content) != set(_NAMES):
         raise ValueError("unknown or missing column")
     for name in ("paths", "shape", "flags", "spacing_mm"):

@@ -63,7 +63,7 @@ def free_port() -> int:
 
 
 def filled(path: Path) -> tuple[str, ...]:
-    """A running classification with an update that is suspect, a running segmentation, and a job that failed."""
+    """A classification with an update that is suspect, a segmentation, a job that failed, one that ended without a site."""
     store = Store.open(path, create=True)
     ids = fill(store, sites=len(SITES), rounds=3, finished=False)
     ids += fill(store, sites=len(SITES), rounds=3, finished=False, task="segmentation", first=1)
@@ -74,9 +74,11 @@ def filled(path: Path) -> tuple[str, ...]:
     started = {"job": "broken", "task": "classification", "rounds": 3, "sites": list(SITES), "coverage": coverage}
     store.write("0000broken", {"event": "started", "at": now - 60, "threshold": None, **started})
     store.write("0000broken", {"event": "failed", "at": now, "reason": "too few sites"})
+    store.write("0000ending", {"event": "started", "at": now - 60, "threshold": None, **started})
+    store.write("0000ending", {"event": "finished", "at": now, "missing": [GONE]})
     store.seen([SiteSeen(site=GONE, last_seen=now - 3600, connected=False, certificate_until=None)])
     store.close()
-    return (*ids, "0000broken")
+    return (*ids, "0000broken", "0000ending")
 
 
 @contextmanager

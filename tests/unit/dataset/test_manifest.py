@@ -29,16 +29,24 @@ from fedward.files import write_atomic
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
 PARTS = st.lists(st.text("ab/ é", min_size=1, max_size=5), min_size=1, max_size=3).map(tuple)
-MASK = st.builds(
-    MaskFile,
-    path=TEXT,
-    format=st.sampled_from(["dicom-seg", "nifti"]),
-    frames=st.lists(st.integers(0, 9), max_size=3).map(tuple),
-    slices=st.lists(st.integers(0, 9), max_size=3).map(tuple),
-    grids=st.lists(st.tuples(*[st.integers(-1, 9)] * 6), max_size=3).map(tuple),
-    structures=st.dictionaries(TEXT, st.booleans(), max_size=2),
-    sha256=st.just("f" * 64),
-)
+GRID = st.tuples(*[st.integers(-1, 9)] * 6)
+
+
+@st.composite
+def masks(draw: st.DrawFn) -> MaskFile:
+    """Mask files whose frames, slices and grids are of the same number, or that have no grids."""
+    places = draw(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), GRID), max_size=3))
+    return MaskFile(
+        path=draw(TEXT),
+        format=draw(st.sampled_from(["dicom-seg", "nifti"])),
+        frames=tuple(frame for frame, _, _ in places),
+        slices=tuple(of for _, of, _ in places),
+        grids=tuple(grid for _, _, grid in places) if draw(st.booleans()) else (),
+        structures=draw(st.dictionaries(TEXT, st.booleans(), max_size=2)),
+        sha256="f" * 64,
+    )
+
+
 ROW = st.builds(
     Row,
     image=st.text("0123456789abcdef", min_size=16, max_size=16),
@@ -50,7 +58,7 @@ ROW = st.builds(
     shape=st.lists(st.integers(1, 999), min_size=2, max_size=3).map(tuple),
     spacing_mm=st.none() | st.tuples(st.floats(0.01, 9), st.floats(0.01, 9)),
     labels=st.dictionaries(TEXT, TEXT, max_size=2),
-    masks=st.lists(MASK, max_size=2).map(tuple),
+    masks=st.lists(masks(), max_size=2).map(tuple),
     modality=TEXT,
     manufacturer=TEXT,
     sex=st.sampled_from(["", "F"]),

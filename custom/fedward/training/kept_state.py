@@ -88,9 +88,12 @@ class KeptStates:
         self._states = before
 
     def restore(self, states: Sequence[KeptState]) -> None:
-        """Take the states of an earlier process, as ``read_states`` returned them."""
+        """Take the states of an earlier process, as ``read_states`` returned them.
+
+        Unless the first is of round 0, there may have been one before it: to go back before the first is refused.
+        """
         self._states = sorted(states, key=lambda one: one.round_number)[-HELD:]
-        self._trimmed = len(self._states) == HELD or self._trimmed
+        self._trimmed = self._trimmed or any(one.round_number > 0 for one in self._states[:1])
 
 
 def write_state(folder: Path, state: KeptState, *, run: str) -> None:

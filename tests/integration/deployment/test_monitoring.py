@@ -63,7 +63,7 @@ def free_port() -> int:
 
 
 def filled(path: Path) -> tuple[str, ...]:
-    """A classification with an update that is suspect, a segmentation, a job that failed, one that ended without a site."""
+    """A classification with an update that is suspect, a segmentation, a job that failed, one that missed a site."""
     store = Store.open(path, create=True)
     ids = fill(store, sites=len(SITES), rounds=3, finished=False)
     ids += fill(store, sites=len(SITES), rounds=3, finished=False, task="segmentation", first=1)

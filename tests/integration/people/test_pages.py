@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
+from fedward import __version__
 from fedward.dicom.synthetic.hospital import HOSPITALS, write_cohort
 from fedward.flare.admin_session import console
 from fedward.flare.local_federation import free_port, marked
@@ -81,7 +82,8 @@ class Story:
 
     def status(self) -> dict[str, list[str]]:
         """The table that the operator sees, by name."""
-        said = self.desk.type(self.operator.take("federation status", OPERATOR_KIT=f"{FOLDER}/prod_00/{OPERATOR}"))
+        kit = f"{FOLDER}/prod_00/{OPERATOR}"
+        said = self.desk.type(self.operator.take("federation status", "--kit", OPERATOR_KIT=kit))
         table = said[said.index("name ") :].splitlines()
         head, *rows = [re.split(r" {2,}", line) for line in table]
         assert head[-1] == "last seen" and {len(row) for row in rows} == {len(head)}, said
@@ -277,12 +279,24 @@ def connected(story: Story) -> set[str]:
         return set(session.connected())
 
 
+@pytest.fixture(scope="module")
+def kept(left: dict[str, list[str]], story: Story) -> Story:
+    """Bring a hospital's kit to the installed version, and remove what is too old at a hospital and the server."""
+    machine = story.hospitals[MAKER]
+    story.said["fleet"] = story.desk.type(story.operator.take("federation update", SERVER_KIT=SERVER_KIT))
+    story.desk.send("update.zip", machine)
+    story.said["update"] = machine.type(story.hospital.take("site update", KIT="kit"))
+    story.said["clean hospital"] = machine.type(story.hospital.take("site clean", KIT="kit"))
+    story.said["clean server"] = story.desk.type(story.operator.take("federation clean", SERVER_KIT=SERVER_KIT))
+    return story
+
+
 def test_everyone_joins_as_the_pages_say(invited: Story) -> None:
     for name, machine in invited.invited.items():
         assert (machine.folder / invited.kit(name) / "startup" / "rootCA.pem").is_file(), name
     assert len({invited.said[f"authority for {name}"] for name in invited.invited}) == 1
     keys = sorted(path.name for path in (invited.desk.folder / FOLDER).rglob("*.key"))
-    assert keys == ["client.key", "rootCA.key"], "the operator's own and the authority's, on the operator's machine"
+    assert keys == ["audit.key", "client.key", "rootCA.key"], "the operator's own and the authority's, on their machine"
 
 
 def test_a_trial_shows_its_plan_and_makes_every_kit(invited: Story) -> None:
@@ -315,7 +329,7 @@ def test_a_job_that_all_approved_runs(running: Story) -> None:
     """After both doctors have sent what must not be answered."""
     for site in SITES:
         assert f"{JOB}: approved" in running.said[f"approval of {site}"]
-    assert "FINISHED:COMPLETED" in running.said["job"]
+    assert "success: every round counted" in running.said["job"]
     assert "success: every round counted" in running.said["report"]
     (events,) = (running.person.folder / "fetched").rglob(EVENTS_FILE)
     rounds = [sorted(event["sites"]) for event in EventReader(events) if event["event"] == "round"]
@@ -368,7 +382,15 @@ def test_images_come_from_the_archive(invited: Story, tmp_path: Path) -> None:
     assert len(list((tmp_path / "fetched").rglob("*.dcm"))) == 6, said
 
 
-def test_no_command_of_the_pages_is_left_out(story: Story, left: dict[str, list[str]]) -> None:
+def test_an_update_of_the_same_version_changes_nothing_and_young_files_stay(kept: Story) -> None:
+    assert f"{MAKER}: made with {__version__}" in kept.said["fleet"]
+    assert kept.said["update"].count(f"Fedward {__version__} → {__version__}, 0 files") == 2, "the first only shows it"
+    for who in ("hospital", "server"):
+        said = kept.said[f"clean {who}"]
+        assert "no limits are set, so nothing is removed" in said and re.search(r"^ ?stays +job ", said, re.MULTILINE)
+
+
+def test_no_command_of_the_pages_is_left_out(story: Story, kept: Story) -> None:
     elsewhere = {"fedward site index KIT/local/site.toml --pacs": test_images_come_from_the_archive}
     taken = story.operator.taken | story.hospital.taken | set(elsewhere)
     assert story.operator.commands | story.hospital.commands == taken

@@ -122,6 +122,20 @@ def test_two_states_are_held_and_a_round_before_them_is_refused(job: Callable[..
     assert first.last is None
 
 
+@pytest.mark.parametrize(("left", "refused"), [([0], False), ([0, 1], False), ([1], True), ([1, 2], True)])
+def test_the_initial_state_never_stands_for_one_that_was_lost(
+    job: Callable[..., JobSpec], left: list[int], refused: bool
+) -> None:
+    kept = KeptStates(job(training__keep_optimizer=True))
+    kept.restore([state(number) for number in left])
+    if refused:
+        with pytest.raises(JobError, match="no longer held"):
+            kept.go_back(left[0])
+    else:
+        kept.go_back(left[0])
+        assert kept.last is None
+
+
 def test_the_last_two_are_on_the_disk_and_nobody_else_reads_them(tmp_path: Path) -> None:
     folder = tmp_path / "kept"
     assert read_states(folder, run=RUN) == []

@@ -52,6 +52,12 @@ class Protection:
         """True if the hospital's ledger knows the run already, so that this process continues it."""
         return any(job.job_id == self._job_id for job in self._ledger.jobs())
 
+    @property
+    def closed(self) -> bool:
+        """True if the ledger holds a charge of the run that was closed: no round begins until it is reopened."""
+        charge = self._ledger.find(self._job_id)
+        return charge is not None and charge.closed
+
     def admit(self, patients: Collection[str]) -> dict[str, Any]:
         """Charge the whole job, or record that it protects nobody; return the facts that the server may know.
 

@@ -16,6 +16,7 @@ from nvflare.apis.signal import Signal
 
 from fedward import __version__
 from fedward.aggregation.fednova import steps_taken
+from fedward.errors import LedgerError
 from fedward.flare import job_context
 from fedward.flare.audit_trail import notes
 from fedward.flare.gates.egress import require_gates
@@ -181,13 +182,26 @@ class SiteJob:
             },
         )
 
+    def _begin(self, number: int, steps: int) -> str | None:
+        """Record that a round's steps begin; if the charge was closed meanwhile, the next task admits anew.
+
+        Raises:
+            LedgerError, BudgetError: as ``Protection.begin``.
+        """
+        try:
+            return self._protection.begin(round_number=number, steps=steps)
+        except LedgerError:
+            if self._protection.closed:
+                self._prepared = None
+            raise
+
     def _round(self, data: Shareable, abort: Signal) -> Reply:
         weights, number = global_weights(data), int(data.get_header(ROUND_NUMBER))
         trainer = self._prepare().trainer
         trainer.kept.go_back(number)
         scores, validate_s = _timed(lambda: trainer.validate(weights))
         steps = steps_taken(trainer.steps, data.get_header(STEPS))
-        begun = self._protection.begin(round_number=number, steps=steps)
+        begun = self._begin(number, steps)
         trained, train_s = _timed(
             lambda: trainer.train(weights, round_number=number, steps=steps, on_progress=self._follow(number, abort))
         )

@@ -178,7 +178,8 @@ def test_a_hospital_without_a_ledger_ends_a_process_without_an_error(
 # a process that is gone
 
 
-def test_settling_gives_back_what_never_began_and_the_job_may_go_on(make_site: MakeSite) -> None:
+@pytest.mark.parametrize("same_process", [True, False])
+def test_settling_gives_back_what_never_began_and_the_job_may_go_on(make_site: MakeSite, same_process: bool) -> None:
     site = make_site("dp-sgd")
     job = site.start()
     site.ask(job, Task.ADMIT)
@@ -194,7 +195,9 @@ def test_settling_gives_back_what_never_began_and_the_job_may_go_on(make_site: M
     assert not site.hospital.record.require(job_id).ended
     with pytest.raises(Exception, match="closed and can begin no round"):
         site.ask(job, Task.ROUND, number=1)
-    site.ask(site.start(), Task.ROUND, number=1)
+    site.ask(job if same_process else site.start(), Task.ROUND, number=1)
+    reopened = site.hospital.ledger.find(job_id)
+    assert reopened is not None and not reopened.closed and reopened.reopened == 1
 
 
 def test_settling_a_job_that_nobody_knows_is_an_error(make_site: MakeSite) -> None:

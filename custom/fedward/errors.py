@@ -177,6 +177,10 @@ class EncryptionError(FedwardError):
     """A key, a ciphertext or a sum of ciphertexts that cannot be used."""
 
 
+class KeyFileError(EncryptionError):
+    """A file of this hospital's own key or certificate that cannot be read now, and perhaps at the next task."""
+
+
 class AuditError(FedwardError):
     """An audit log that was changed or cannot be read, or an act that is refused because it cannot be recorded."""
 

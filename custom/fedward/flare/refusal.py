@@ -23,6 +23,7 @@ from fedward.errors import (
     FedwardError,
     GateError,
     JobError,
+    KeyFileError,
     LedgerError,
     LedgerIOError,
     PatientsError,
@@ -60,6 +61,7 @@ class Code(StrEnum):
     REPEAT = "repeat"
     GATE = "gate"
     ENCRYPTION = "encryption"
+    KEY_FILE = "key-file"
     AUDIT = "audit"
     STORE = "store"
     FEDERATION = "federation"
@@ -93,6 +95,7 @@ _SENTENCES: Mapping[Code, str] = {
     Code.REPEAT: "the task may not come again; the site goes on with the next one",
     Code.GATE: f"a gate of the hospital refused it; {_LOG}",
     Code.ENCRYPTION: f"a key or a sealed message cannot serve; {_LOG}",
+    Code.KEY_FILE: f"a file of the hospital's own key cannot be read now; {_LOG}",
     Code.AUDIT: f"the hospital's audit log cannot record it; {_LOG}",
     Code.STORE: f"a metrics store cannot be used; {_LOG}",
     Code.FEDERATION: f"a process, port, kit or connection cannot serve; {_LOG}",
@@ -121,6 +124,7 @@ CLASSES: Mapping[type, Code] = {
     GateError: Code.GATE,
     RepeatError: Code.REPEAT,
     EncryptionError: Code.ENCRYPTION,
+    KeyFileError: Code.KEY_FILE,
     AuditError: Code.AUDIT,
     StoreError: Code.STORE,
     FederationError: Code.FEDERATION,

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from fedward.encryption.keys.signature import Signer, check_certificate, check_signature, read_signer
 from fedward.encryption.sum_context import SumContext
-from fedward.errors import EncryptionError
+from fedward.errors import EncryptionError, KeyFileError
 from tests.support.authority import authority, holder_key, pem, signed, site_kit
 from tests.support.flare.signed import SERVER, federation, signer
 
@@ -135,9 +135,11 @@ def test_the_kits_key_is_read_and_others_may_not_read_it(tmp_path: Path) -> None
     key.write_bytes(b"no key")
     with pytest.raises(EncryptionError, match="not an RSA private key"):
         read_signer(kit)
-    key.unlink()
-    with pytest.raises(EncryptionError, match="cannot be read"):
-        read_signer(kit)
+    for name in ("client.key", "client.crt"):
+        (kit / "startup" / name).rename(tmp_path / "away")
+        with pytest.raises(KeyFileError, match="cannot be read"):
+            read_signer(kit)
+        (tmp_path / "away").rename(kit / "startup" / name)
 
 
 def test_a_key_of_another_certificate_is_refused(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from fedward.encryption.keys.key import SECRET_BYTES, FederationKey
-from fedward.errors import EncryptionError
+from fedward.errors import EncryptionError, KeyFileError
 from fedward.files import write_atomic
 from fedward.settings import Scheme
 
@@ -73,13 +73,14 @@ def read_key(path: Path) -> FederationKey:
     """Read a key file.
 
     Raises:
-        EncryptionError: it is absent, group or others have permissions on it, or it is damaged.
+        KeyFileError: it is absent, or cannot be read.
+        EncryptionError: group or others have permissions on it, or it is damaged.
     """
     try:
         text = read_private(path, "federation key")
     except FileNotFoundError:
         remedy = "open the box that a hospital sent you, or `fedward key create` in the first hospital"
-        raise EncryptionError("no federation key here", where=path, remedy=remedy) from None
+        raise KeyFileError("no federation key here", where=path, remedy=remedy) from None
     try:
         return decode_key(text)
     except EncryptionError:
@@ -91,7 +92,8 @@ def read_private(path: Path, what: str) -> bytes:
 
     Raises:
         FileNotFoundError: there is no such file.
-        EncryptionError: group or others have permissions on it, or it is no regular file, too large or unreadable.
+        KeyFileError: it cannot be read.
+        EncryptionError: group or others have permissions on it, or it is no regular file, or too large.
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -109,7 +111,7 @@ def read_private(path: Path, what: str) -> bytes:
         raise
     except OSError as error:
         what = f"{what} cannot be read"
-        raise EncryptionError(what, where=path, value=error.strerror, remedy="run as the user who owns it") from None
+        raise KeyFileError(what, where=path, value=error.strerror, remedy="run as the user who owns it") from None
     if len(content) > LARGEST_FILE:
         raise EncryptionError(f"{what} is too large to be one", where=path)
     return content

@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 
 from fedward.encryption.keys.site_identity import parse_certificate, public_key, read_certificate, site_name
 from fedward.encryption.sum_context import SumContext
-from fedward.errors import EncryptionError
+from fedward.errors import EncryptionError, KeyFileError
 
 MAGIC = b"FWSIG1\n"
 LARGEST_CERTIFICATE, LARGEST_SIGNATURE = 1 << 14, 1 << 10
@@ -144,7 +144,7 @@ def _private_key(path: Path) -> RSAPrivateKey:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             pem = file.read(_LARGEST_KEY)
     except OSError as error:
-        raise EncryptionError("kit's private key cannot be read", where=path, value=error.strerror) from None
+        raise KeyFileError("kit's private key cannot be read", where=path, value=error.strerror) from None
     if mode & 0o007:
         raise EncryptionError("others may read or change the kit's private key", where=path, remedy=f"chmod 600 {path}")
     try:

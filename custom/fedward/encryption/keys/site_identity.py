@@ -24,7 +24,7 @@ from cryptography.x509.oid import NameOID
 from pydantic import TypeAdapter, ValidationError
 
 from fedward.encryption.keys.key_file import read_private
-from fedward.errors import EncryptionError
+from fedward.errors import EncryptionError, KeyFileError
 from fedward.settings import SiteId
 
 SMALLEST_MODULUS, LARGEST_MODULUS = 2048, 8192
@@ -78,7 +78,7 @@ def read_identity(kit: Path) -> Identity:
     try:
         pem = read_private(where, "kit's private key")
     except FileNotFoundError:
-        raise EncryptionError("no private key here", where=where, remedy=_KIT) from None
+        raise KeyFileError("no private key here", where=where, remedy=_KIT) from None
     try:
         private_key = load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
@@ -112,7 +112,7 @@ def read_certificate(path: Path) -> x509.Certificate:
         with path.open("rb") as file:
             pem = file.read(_LARGEST_CERTIFICATE)
     except OSError as error:
-        raise EncryptionError("certificate cannot be read", where=path, value=error.strerror) from None
+        raise KeyFileError("certificate cannot be read", where=path, value=error.strerror) from None
     try:
         certificate = parse_certificate(pem, encoding=Encoding.PEM)
     except EncryptionError as error:

@@ -13,7 +13,15 @@ from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
 
 from fedward.encryption.keys.signature import read_signer
-from fedward.errors import BudgetError, EncryptionError, FedwardError, GateError, LedgerIOError, RepeatError
+from fedward.errors import (
+    BudgetError,
+    EncryptionError,
+    FedwardError,
+    GateError,
+    KeyFileError,
+    LedgerIOError,
+    RepeatError,
+)
 from fedward.flare import job_context
 from fedward.flare.audit_trail.notes import note
 from fedward.flare.gates.secure_aggregation import SecureAggregation
@@ -193,10 +201,11 @@ class Gate(Filter):  # type: ignore[misc]
     def fail(self, error: Exception, context: FLContext) -> Sentence:
         """Refuse because of ``error``; return the sentence that the server may know.
 
-        A disk or a process that is in the way of the ledger, a budget that has no room for a round, and a repeat too
-        many end one task: nothing leaves, and the job goes on with the next task. Any other error ends the job here.
+        A disk or a process that is in the way of the ledger, a budget that has no room for a round, a repeat too many,
+        and a key's file that is away end one task: nothing leaves, and the job goes on with the next task. Any other
+        error ends the job here.
         """
-        if not isinstance(error, LedgerIOError | BudgetError | RepeatError):
+        if not isinstance(error, LedgerIOError | BudgetError | RepeatError | KeyFileError):
             return self.latch(error, context)
         try:
             reason = _REFUSED[_key(context)] = self.public_sentence(error)

@@ -53,8 +53,8 @@ _OTHER: Mapping[str, str] = {
     VALIDATE: "another model of this job was validated before",
     FINAL: "another final model of this job was confirmed before",
     OPEN: "another model of this job was opened before",
-    COHORT: "the cohort was indexed anew since this run of the job began here",
 }
+_OTHER_COHORT = "the cohort was indexed anew since this run of the job began here"
 _AGAIN = "submit the job again: it gets an id of its own"
 _MODEL = "model"
 _OTHER_HOSPITALS = "other hospitals were summed in another run of this job; submit it with another job.seed"
@@ -121,7 +121,9 @@ class Run:
         if found is not None:
             if dict(found) != dict(words):
                 # a hospital may index again: that is no false statement, and ends no run
-                raise (PatientsError if kind == COHORT else GateError)(_OTHER[kind], remedy=_AGAIN)
+                if kind == COHORT:
+                    raise PatientsError(_OTHER_COHORT, remedy=_AGAIN)
+                raise GateError(_OTHER[kind], remedy=_AGAIN)
             return True
         if kind == VALIDATE and self.final is not None:
             raise RepeatError("a final model of this job was confirmed before", remedy=_AGAIN)

@@ -366,6 +366,29 @@ def test_a_site_without_a_key_and_one_whose_key_changed_take_no_part(tmp_path: P
     assert "key" in json.dumps(received.get("__headers__", {}))
 
 
+def test_a_site_whose_key_is_away_for_one_task_goes_on_with_the_next(tmp_path: Path) -> None:
+    three = Three(tmp_path)
+    kept = three.hospitals["coast"].local / "federation.key"
+    away = kept.rename(tmp_path / "away")
+    assert "DXO" not in three.give("coast", Task.ROUND, three.exchange.initial, number=0)
+    hospital, update = three.hospitals["coast"], three.update("coast")
+    assert_refused(hospital.send(hospital.answer(update)), payload=update)
+    away.rename(kept)
+    assert "DXO" in three.give("coast", Task.ROUND, three.exchange.initial, number=0)
+    assert not three.hospitals["coast"].record.require(hospital.job_id).ended
+
+
+def test_a_key_that_was_changed_ends_the_run(tmp_path: Path) -> None:
+    three, coast = Three(tmp_path), None
+    coast = three.hospitals["coast"]
+    own = (coast.local / "federation.key").read_bytes()
+    write_key(OTHER, coast.local / "federation.key", replace=True)
+    assert "DXO" not in three.give("coast", Task.ROUND, three.exchange.initial, number=0)
+    (coast.local / "federation.key").write_bytes(own)
+    assert "DXO" not in three.give("coast", Task.ROUND, three.exchange.initial, number=0)
+    assert coast.record.require(coast.job_id).ended
+
+
 CALLS = [
     "fedward.flare.gates.egress._sealed",
     "fedward.flare.gates.egress.add",

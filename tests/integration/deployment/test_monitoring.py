@@ -75,7 +75,7 @@ def filled(path: Path) -> tuple[str, ...]:
     store.write("0000broken", {"event": "started", "at": now - 60, "threshold": None, **started})
     store.write("0000broken", {"event": "failed", "at": now, "reason": "too few sites"})
     store.write("0000ending", {"event": "started", "at": now - 60, "threshold": None, **started})
-    store.write("0000ending", {"event": "finished", "at": now, "missing": [GONE]})
+    store.write("0000ending", {"event": "finished", "at": now, "missing": {GONE: "is gone"}})
     store.seen([SiteSeen(site=GONE, last_seen=now - 3600, connected=False, certificate_until=None)])
     store.close()
     return (*ids, "0000broken", "0000ending")

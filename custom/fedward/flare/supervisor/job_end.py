@@ -53,24 +53,35 @@ def settle(kit: Path, job_id: str, status: RunStatus) -> RunStatus:
         kit: the server's kit, with the job's run folder, its checkpoint and the metrics store.
         status: FLARE's own verdict; it counts only where there is no event.
     """
-    run, log = kit / job_id, kit / CHECKPOINTS / job_id / EVENTS_FILE
-    end = _end(log)
+    end = _end(kit / CHECKPOINTS / job_id / EVENTS_FILE)
     if end is not None:
         return _STATUS[end]
-    kind, fields = _missing(run, status)
-    recorder = Recorder(kit / STORE_FILE, job_id, log=_log.warning)
+    kind, fields = _missing(kit / job_id, status)
     try:
-        log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        events = EventLog(log, copy=run / EVENTS_FILE, also=recorder)
-        # a killed process may have left half a line, and events that the store does not have
-        recorder.restore(events.restore())
-        events.append(kind, **fields)
+        tell(kit, job_id, kind, **fields)
         note_here(f"job-{kind}", job=job_id, **fields)
     except (OSError, FedwardError) as error:
         _log.error(f"job {job_id}: its end could not be written, {error}")
+    return _STATUS[kind]
+
+
+def tell(kit: Path, job_id: str, kind: str, **fields: Any) -> None:
+    """Write one event of a job that has no process: to its log, to the log's copy in the run folder, to the store.
+
+    Raises:
+        OSError: the disk does not accept it.
+        FedwardError: a line of the log is no event.
+    """
+    log = kit / CHECKPOINTS / job_id / EVENTS_FILE
+    recorder = Recorder(kit / STORE_FILE, job_id, log=_log.warning)
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        events = EventLog(log, copy=kit / job_id / EVENTS_FILE, also=recorder)
+        # a killed process may have left half a line, and events that the store does not have
+        recorder.restore(events.restore())
+        events.append(kind, **fields)
     finally:
         recorder.close()
-    return _STATUS[kind]
 
 
 def _end(log: Path) -> str | None:

@@ -20,7 +20,6 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,37 +33,16 @@ from fedward.flare.listener.job_scheduler import schedule_again
 from fedward.flare.refusal import one_line
 from fedward.flare.repeating import repeat
 from fedward.flare.supervisor import job_end, job_sites, resume, site_start
+from fedward.flare.supervisor.held_job import LONGEST_S, HeldJob
+from fedward.flare.supervisor.seat import FORGET_S, Seat
 from fedward.flare.supervisor.single_process import CHECKPOINTS
 from fedward.metrics.events import EVENTS_FILE
 
 LOOK_S = 0.5
-PATIENCE_S = 20.0
-"""Seconds that a job waits, after the server is back, for those of its sites that were not heard yet."""
-UNHEARD_S = 30.0
-"""Seconds after which a site that was asked to start a job must have reported it."""
 LAST_WORD_S = 5.0
 """Seconds that FLARE waits, after a job's end, for the sites' processes to end."""
-FIRST_PAUSE_S = 1.0
-"""Pause after a site's process has ended for good, before it is started again; each further pause is twice as long."""
-FORGET_S = 600.0
-"""Seconds for which a job runs at a site after which its earlier starts there no longer count."""
-MOST_STARTS = 5
-"""Times that a job is started again at one site, apart from the restarts by the site's own launcher."""
 
 _log = logging.getLogger("fedward.supervisor")
-
-
-@dataclass(slots=True)
-class _Seat:
-    """One site in one job."""
-
-    reported: bool = False
-    """The site's parent process has reported the job since it was last started there."""
-    asked_at: float = field(default_factory=time.monotonic)
-    starts: int = 0
-    starting: bool = False
-    done: bool = False
-    """The site's process ended by itself: the job is over there."""
 
 
 class Supervisor:
@@ -74,8 +52,8 @@ class Supervisor:
         self._kit = kit
         self._server: Any = None
         self._lock = threading.RLock()
-        self._seats: dict[str, dict[str, _Seat]] = {}
-        self._held: dict[str, tuple[Job, float]] = {}
+        self._seats: dict[str, dict[str, Seat]] = {}
+        self._held: dict[str, HeldJob] = {}
         self._ending: set[str] = set()
         self._unwanted: dict[str, str] = {}
         self._finished: set[str] = set()
@@ -101,8 +79,10 @@ class Supervisor:
         """Take up one job that a dead server left."""
         if (self._kit / job.job_id / job_end.ABORT_FILE).exists():
             self._finish(job.job_id, RunStatus.FINISHED_ABORTED)
-        elif job.meta.get(JobMetaKey.STATUS.value) == RunStatus.RUNNING and job_sites.read(self._kit, job.job_id):
-            self._hold(job)
+        elif job.meta.get(JobMetaKey.STATUS.value) == RunStatus.RUNNING and (
+            sites := job_sites.read(self._kit, job.job_id)
+        ):
+            self._hold(HeldJob(job, sites))
         else:
             _log.warning(f"job {job.job_id} was being started when the server stopped; it is scheduled again")
             schedule_again(manager, job.job_id, context)
@@ -126,7 +106,7 @@ class Supervisor:
                 seat = self._seats.get(job_id, {}).get(site)
                 if seat is not None and not seat.starting:
                     seat.reported = True
-                    if time.monotonic() - seat.asked_at > FORGET_S:
+                    if seat.waited_s > FORGET_S:
                         seat.starts = 0
 
     def holds(self) -> Collection[str] | None:
@@ -185,8 +165,8 @@ class Supervisor:
             held = list(self._held.items())
             known = set(self._server.client_manager.get_clients())
             self._running_at = {token: jobs for token, jobs in self._running_at.items() if token in known}
-        for job_id, (job, since) in held:
-            self._safely(self._take_on, job_id, job, time.monotonic() - since)
+        for job_id, one in held:
+            self._safely(self._take_on, job_id, one)
         for job_id in resume_request.requested(self._kit):
             self._safely(resume.take_up, self._kit, self._server.engine, job_id)
             self._unwanted.pop(job_id, None)
@@ -197,12 +177,13 @@ class Supervisor:
             if job is not None and not job.run_aborted and not ends:
                 self._safely(self._stop if job_id in self._unwanted else self._compare, job, process)
 
-    def _hold(self, job: Job) -> None:
+    def _hold(self, held: HeldJob) -> None:
         """Keep a job that has no process, until enough of its sites are heard."""
-        _log.warning(f"job {job.job_id} was running when the server stopped; it goes on once its sites are heard")
+        job_id = held.job.job_id
+        _log.warning(f"job {job_id} was running when the server stopped; it goes on once its sites are heard")
         with self._lock:
-            self._held[job.job_id] = (job, time.monotonic())
-        self._scheduler.restore_scheduled_job(job.job_id)  # it counts among the jobs that run at a time
+            self._held[job_id] = held
+        self._scheduler.restore_scheduled_job(job_id)  # it counts among the jobs that run at a time
 
     def _stop(self, job: Job, process: dict[str, Any]) -> None:
         """Stop a job that a person aborted while FLARE was starting it."""
@@ -210,16 +191,21 @@ class Supervisor:
         with self._server.engine.new_context() as context:
             self._server.engine.job_runner.stop_run(job.job_id, context)
 
-    def _take_on(self, job_id: str, job: Job, waited_s: float) -> None:
-        """Start the job's process again, if all of its sites are heard, or enough of them for long enough."""
-        sites = job_sites.read(self._kit, job_id)
-        there = self._connected(sites)
-        if not there or (len(there) < len(sites) and (len(there) < (job.min_sites or 1) or waited_s < PATIENCE_S)):
+    def _take_on(self, job_id: str, held: HeldJob) -> None:
+        """Start the job's process again, if it may go on; say whom it waits for if not, for a day at most."""
+        there = self._connected(held.sites)
+        if not held.may_go_on(there):
+            held.tell(self._kit, there)
+            if held.waited_s > LONGEST_S and self._released(job_id):
+                job_end.note_failure(self._kit / job_id, f"{held.waits_for(there)}, for a day")
+                self._finish(job_id, RunStatus.FINISHED_EXECUTION_EXCEPTION)
             return
+        if held.told:
+            job_end.tell(self._kit, job_id, "unpaused")
         with self._lock:
-            if self._held.pop(job_id, None) is None:
+            if not self._released(job_id):
                 return
-            self._seats[job_id] = {site: _Seat(reported=True, asked_at=0.0) for site in sites}
+            self._seats[job_id] = {site: Seat(reported=True, asked_at=0.0) for site in held.sites}
         runner: JobRunner = self._server.engine.job_runner
         with self._server.engine.new_context() as context:
             clients = {client.token: client for client in there.values()}
@@ -232,13 +218,18 @@ class Supervisor:
                 return
         _log.warning(f"job {job_id} goes on with {', '.join(sorted(there))}")
 
+    def _released(self, job_id: str) -> bool:
+        """Hold a job no longer; False if it is not held, since a person aborted it."""
+        with self._lock:
+            return self._held.pop(job_id, None) is not None
+
     def _compare(self, job: Job, process: dict[str, Any]) -> None:
         participants: dict[str, Any] = process[RunProcessKey.PARTICIPANTS]
         if job.job_id not in self._seats:
             names = sorted({client.name for client in participants.values()})
             job_sites.write(self._kit, job.job_id, names)
             with self._lock:
-                self._seats[job.job_id] = {name: _Seat() for name in names}
+                self._seats[job.job_id] = {name: Seat() for name in names}
                 for token in participants:  # what a site ran before the job began tells nothing
                     self._running_at.pop(token, None)
         seats = self._seats[job.job_id]
@@ -249,14 +240,11 @@ class Supervisor:
             if client.token not in participants and runs_it:
                 self._seat_anew(process, client)
                 continue
-            waited_s = time.monotonic() - seat.asked_at
-            due = waited_s > (FIRST_PAUSE_S * 2**seat.starts if seat.reported else UNHEARD_S)
-            gone = client.token in self._running_at and not runs_it and due
-            if gone and seat.starts < MOST_STARTS:
+            if client.token in self._running_at and not runs_it and seat.is_due:
                 seat.starting, seat.reported, seat.starts = True, False, seat.starts + 1
                 self._pool.submit(self._start_at, job, process, client, seat)
 
-    def _start_at(self, job: Job, process: dict[str, Any], client: Any, seat: _Seat) -> None:
+    def _start_at(self, job: Job, process: dict[str, Any], client: Any, seat: Seat) -> None:
         """Deploy and start a job at one site that takes part in it and does not run it."""
         try:
             self._seat_anew(process, client)

@@ -12,9 +12,10 @@ from nvflare.apis.fl_constant import RunProcessKey
 from nvflare.apis.job_def import JobMetaKey, RunStatus
 from nvflare.apis.job_launcher_spec import JobReturnCode
 
-from fedward.flare.supervisor import job_end, job_sites, supervisor
+from fedward.flare.supervisor import held_job, job_end, job_sites, seat, supervisor
 from fedward.flare.supervisor.single_process import CHECKPOINTS
 from fedward.flare.supervisor.supervisor import Supervisor
+from fedward.metrics.events import EVENTS_FILE, EventReader
 
 JOB = "0f0e0d0c-0000-4000-8000-00000000000a"
 SITES = ("city", "coast", "north")
@@ -99,7 +100,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     monkeypatch.setattr(supervisor, "repeat", lambda *args, **named: None)
     monkeypatch.setattr(supervisor.site_start, "start", lambda engine, job, client: found.append(client.name))
-    monkeypatch.setattr(supervisor, "FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr(seat, "FIRST_PAUSE_S", 0.0)
     return found
 
 
@@ -192,11 +193,11 @@ def test_a_site_that_crashes_for_ever_is_started_so_often_and_no_more(tmp_path: 
     server.sign_in(*SITES)
     server.start(*SITES)
     one.look()
-    for _ in range(3 * supervisor.MOST_STARTS):
+    for _ in range(3 * seat.MOST_STARTS):
         one.ended_at(JOB, "coast", code=JobReturnCode.EXECUTION_ERROR)
         beat(one, server, "coast", runs=False)
         one.look()
-    assert started == ["coast"] * supervisor.MOST_STARTS
+    assert started == ["coast"] * seat.MOST_STARTS
 
 
 @pytest.mark.parametrize("how", ["aborted", "finished", "run_aborted"])
@@ -279,7 +280,7 @@ def test_a_hospital_that_reboots_every_night_is_started_every_time(
     server.sign_in(*SITES)
     server.start(*SITES)
     one.look()
-    nights = 3 * supervisor.MOST_STARTS
+    nights = 3 * seat.MOST_STARTS
     for _ in range(nights):
         beat(one, server, "coast")
         one.ended_at(JOB, "coast", code=JobReturnCode.EXECUTION_ERROR)
@@ -327,7 +328,7 @@ def test_a_job_whose_sites_nobody_wrote_down_is_scheduled_again(
 def test_after_its_patience_it_goes_on_with_enough_of_them(
     tmp_path: Path, started: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(held_job, "PATIENCE_S", 0.0)
     job_sites.write(tmp_path, JOB, SITES)
     server = Server(running=(JOB,))
     one = made(tmp_path, server)
@@ -337,6 +338,53 @@ def test_after_its_patience_it_goes_on_with_enough_of_them(
     server.sign_in("coast")
     one.look()
     assert server.restored == [["city", "coast"]]
+
+
+def told(kit: Path) -> list[tuple[str, Any]]:
+    log = kit / CHECKPOINTS / JOB / EVENTS_FILE
+    return [(one["event"], one.get("reason")) for one in EventReader(log)] if log.exists() else []
+
+
+def test_a_held_job_says_whom_it_waits_for_at_each_change_and_goes_on(
+    tmp_path: Path, started: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_sites.write(tmp_path, JOB, SITES)
+    server = Server(running=(JOB,))
+    one = made(tmp_path, server)
+    one.look()
+    assert told(tmp_path) == [], "nobody is waited for before the patience is over"
+    monkeypatch.setattr(held_job, "PATIENCE_S", 0.0)
+    for _ in range(3):
+        one.look()
+    server.sign_in("city")
+    for _ in range(3):
+        one.look()
+    begins = "the server was restarted,"
+    assert told(tmp_path) == [
+        ("paused", f"{begins} 0 of at least 2 sites are connected, without city, coast, north"),
+        ("paused", f"{begins} 1 of at least 2 sites are connected, without coast, north"),
+    ]
+    server.sign_in("coast")
+    one.look()
+    assert server.restored == [["city", "coast"]]
+    assert told(tmp_path)[2:] == [("unpaused", None)]
+
+
+def test_a_held_job_whose_sites_stay_away_for_a_day_has_failed(
+    tmp_path: Path, started: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held_job, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(supervisor, "LONGEST_S", 0.0)
+    job_sites.write(tmp_path, JOB, SITES)
+    server = Server(running=(JOB,))
+    one = made(tmp_path, server)
+    server.sign_in("north")
+    one.look()
+    kinds = [kind for kind, _ in told(tmp_path)]
+    assert kinds == ["paused", "failed"]
+    assert "without city, coast, for a day" in told(tmp_path)[1][1]
+    assert server.statuses[JOB] == RunStatus.FINISHED_EXECUTION_EXCEPTION
+    assert one.holds() == frozenset() and server.scheduled == set() and server.restored == []
 
 
 def test_a_person_can_abort_a_job_that_has_no_process(tmp_path: Path, started: list[str]) -> None:

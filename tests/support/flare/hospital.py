@@ -116,6 +116,7 @@ class Hospital:
         """Let another process of the site continue the job: memory is lost, and the gates are new."""
         for known in (gate._STATES, gate._LATCHED, gate._REFUSED):
             known.pop((self.site, self.job_id), None)
+        gate._UNENDED.discard((self.site, self.job_id))
         self.ingress, self.egress = IngressGate(), EgressGate()
 
     def charge(self, job_id: str | None = None) -> None:

@@ -19,6 +19,7 @@ def new_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test starts with gates that know no job: hospitals and runs of different tests have the same names."""
     monkeypatch.setattr(gate, "_STATES", {})
     monkeypatch.setattr(gate, "_LATCHED", {})
+    monkeypatch.setattr(gate, "_UNENDED", set())
     monkeypatch.setattr(gate, "_REFUSED", {})
 
 

@@ -170,6 +170,8 @@ _STATES: dict[tuple[str, str], GateState] = {}
 _LATCHED: dict[tuple[str, str], Sentence] = {}
 _REFUSED: dict[tuple[str, str], Sentence] = {}
 """Reason why the task in progress was refused at the ingress gate; nothing else of that task leaves."""
+_UNENDED: set[tuple[str, str]] = set()
+"""Runs that are over at this hospital, and whose record could not say so yet."""
 
 
 class Gate(Filter):  # type: ignore[misc]
@@ -188,6 +190,9 @@ class Gate(Filter):  # type: ignore[misc]
 
     def standing(self, context: FLContext) -> Sentence | None:
         """Return the reason why this job was refused before, at this gate or the other; None if it was not refused."""
+        if _key(context) in _UNENDED:
+            with contextlib.suppress(Exception):
+                _end_run(context)
         return self._reason or _LATCHED.get(_key(context))
 
     def refused_task(self, context: FLContext) -> Sentence | None:
@@ -233,9 +238,16 @@ class Gate(Filter):  # type: ignore[misc]
         # a sum that does not verify, or a false statement: no process of this site continues the run
         with contextlib.suppress(Exception):
             if isinstance(error, GateError | EncryptionError):
-                known = _STATES[_key(context)]
-                known.record.end(known.job_id)
+                _end_run(context)
         return reason
+
+
+def _end_run(context: FLContext) -> None:
+    """End the run in the hospital's record; what a full disk refuses is tried again at the run's next task."""
+    key = _key(context)
+    _UNENDED.add(key)
+    _STATES[key].record.end(key[1])
+    _UNENDED.discard(key)
 
 
 def gate_state(context: FLContext) -> GateState:

@@ -16,7 +16,7 @@ from nvflare.apis.dxo import DXO, DataKind
 from nvflare.apis.shareable import Shareable
 
 from fedward.encryption.keys.key_file import write_key
-from fedward.errors import FederationError, FedwardError
+from fedward.errors import DiskFullError, FederationError, FedwardError
 from fedward.flare.protocol import (
     AFTER,
     Model,
@@ -30,6 +30,7 @@ from fedward.flare.protocol import (
     to_shareable,
 )
 from fedward.flare.secagg_context import OPENED, enough
+from fedward.privacy.ledger.run_record import Record
 from fedward.weights import add, digest
 from tests.support.flare.hospital import LISTED, Hospital, assert_refused, parts, serialised
 from tests.support.flare.three import KEY, OTHER, SITES, Three, assert_close, first_sum, last, mean
@@ -385,6 +386,20 @@ def test_a_key_that_was_changed_ends_the_run(tmp_path: Path) -> None:
     write_key(OTHER, coast.local / "federation.key", replace=True)
     assert "DXO" not in three.give("coast", Task.ROUND, three.exchange.initial, number=0)
     (coast.local / "federation.key").write_bytes(own)
+    assert "DXO" not in three.give("coast", Task.ROUND, three.exchange.initial, number=0)
+    assert coast.record.require(coast.job_id).ended
+
+
+def test_an_end_that_the_disk_refuses_is_written_at_the_next_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    three = Three(tmp_path)
+    coast = three.hospitals["coast"]
+    write_key(OTHER, coast.local / "federation.key", replace=True)
+    with monkeypatch.context() as full:
+        full.setattr(Record, "end", lambda record, job_id: (_ for _ in ()).throw(DiskFullError("no room")))
+        assert "DXO" not in three.give("coast", Task.ROUND, three.exchange.initial, number=0)
+    assert not coast.record.require(coast.job_id).ended
     assert "DXO" not in three.give("coast", Task.ROUND, three.exchange.initial, number=0)
     assert coast.record.require(coast.job_id).ended
 

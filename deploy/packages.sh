@@ -8,7 +8,7 @@ export DEBIAN_FRONTEND=noninteractive
 
 installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 wanted=()
-for package in chromium dcmtk debootstrap iproute2 iptables openssl orthanc orthanc-dicomweb podman prometheus \
+for package in chromium dcmtk debootstrap faketime iproute2 iptables openssl orthanc orthanc-dicomweb podman prometheus \
     prometheus-alertmanager runc systemd util-linux; do
     installed "$package" || wanted+=("$package")
 done

@@ -17,6 +17,7 @@ _SHOWN_BY = {
     "prettier": "prettier",
     "dcmtk": "storescu",
     "debootstrap": "debootstrap",
+    "faketime": "faketime",
     "iproute2": "ip",
     "iptables": "iptables",
     "kubectl": "kubectl",

@@ -83,17 +83,34 @@ class AuditLog:
         """
         removed: list[Path] = []
         with self._writing():
-            for path in rotated(self.path):
+            for path, entry in self._before(before):
                 last, seal = self._ready()
-                entry = read(tail(path).whole, number=0)
-                if datetime.fromisoformat(entry.at) >= before:
-                    break
                 first = int(path.stem.rpartition("-")[2])
                 facts = {"file": path.name, "first": first, "last": entry.number, "hash": entry.hash}
                 self._add(EXPIRED, who, facts, after=last, seal=seal)
                 path.unlink()
                 removed.append(path)
         return removed
+
+    def older(self, before: datetime) -> list[Path]:
+        """Return the files that ``expire`` would remove.
+
+        Raises:
+            AuditError: a file cannot be read, or is damaged.
+        """
+        try:
+            return [path for path, _ in self._before(before)]
+        except OSError as error:
+            what = "audit log cannot be read"
+            raise AuditError(what, where=error.filename or self.path, value=error.strerror) from None
+
+    def _before(self, before: datetime) -> Iterator[tuple[Path, Entry]]:
+        """Yield the oldest files whose last entry is older, each with that entry."""
+        for path in rotated(self.path):
+            entry = read(tail(path).whole, number=0)
+            if datetime.fromisoformat(entry.at) >= before:
+                return
+            yield path, entry
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -26,6 +26,7 @@ def show(done: Cleaning, *, dry_run: bool, format: Format) -> None:
             "limits": None if done.retention is None else done.retention.model_dump(),
             "dry_run": dry_run,
             "removed": [{"name": one.unit.name, "bytes": one.unit.size, "why": one.why} for one in done.removals],
+            "audit": [path.name for path in done.audit],
             "kept": [{"name": unit.name, "bytes": unit.size, "why": unit.kept} for unit in kept],
             "bytes": sum(unit.size for unit in done.units),
             "freed_bytes": done.freed,
@@ -36,6 +37,8 @@ def show(done: Cleaning, *, dry_run: bool, format: Format) -> None:
     for one in done.removals:
         day = datetime.fromtimestamp(one.unit.changed, UTC).date()
         typer.echo(f"{verb}  {one.unit.kind} {one.unit.name}  {_size(one.unit.size)}  last change {day}  {one.why}")
+    for path in done.audit:
+        typer.echo(f"{verb}  audit log {path.name}  an entry of the log says so")
     for unit in kept:
         typer.echo(f"stays  {unit.kind} {unit.name}  {_size(unit.size)}  {unit.kept}")
     left = sum(unit.size for unit in done.units) - done.freed

@@ -20,3 +20,10 @@ class Retention(Settings):
         description="Gigabytes (10⁹ bytes) of all that is counted; above it the oldest goes first, younger than "
         "`keep_days` or not. None: no limit.",
     )
+    audit_days: int | None = Field(
+        default=None,
+        ge=365,
+        le=36_500,
+        description="Days that a closed file of the audit log is kept after its last entry, a year or more; an entry "
+        "says what was removed. None: for ever.",
+    )

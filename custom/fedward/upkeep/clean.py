@@ -9,10 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
 
+from fedward.audit.note import own_account
+from fedward.audit.place import log_of_kit
 from fedward.errors import FederationError, LedgerError
 from fedward.privacy.ledger.chain_head import head_path
 from fedward.settings import Retention, SitePolicy, read_retention, read_site
@@ -32,13 +35,14 @@ class Cleaning:
 
     Attributes:
         kit: the kit. retention: its limits; None: it has none, so nothing is due.
-        units: all that was found. removals: what was due.
+        units: all that was found. removals: what was due. audit: files of the audit log that were due.
     """
 
     kit: Path
     retention: Retention | None
     units: tuple[Unit, ...]
     removals: tuple[Removal, ...]
+    audit: tuple[Path, ...] = ()
 
     @property
     def freed(self) -> int:
@@ -56,6 +60,7 @@ def clean_site(site_toml: Path, *, dry_run: bool = False, now: float | None = No
     Raises:
         SettingsError, LedgerError, FederationError: the policy, the ledger or the kit cannot be read, or something
             cannot be removed. Nothing was removed then.
+        AuditError: the audit log is damaged or cannot be written; all else that was due has been removed.
     """
     policy = read_site(site_toml)
     kit = _kit_around(site_toml)
@@ -80,8 +85,8 @@ def daily(kit: Path, log: Callable[[str], None]) -> Callable[[], None]:
     def step() -> None:
         server = (kit / "startup" / _SERVER_START).is_file()
         done = clean_server(kit) if server else clean_site(kit / "local" / SITE_FILE)
-        if done.removals:
-            names = ", ".join(removal.unit.name for removal in done.removals)
+        if done.removals or done.audit:
+            names = ", ".join([*(removal.unit.name for removal in done.removals), *(path.name for path in done.audit)])
             log(f"upkeep removed {done.freed} bytes: {names}")
 
     return step
@@ -107,7 +112,17 @@ def _clean(
                 remove(kit, [path for removal in removals for path in removal.unit.paths])
     except OSError as error:
         raise FederationError("cannot be read", where=error.filename or kit, value=error.strerror) from None
-    return Cleaning(kit=kit, retention=retention, units=units, removals=removals)
+    audit = _audit(kit, retention, dry_run=dry_run, now=now)
+    return Cleaning(kit=kit, retention=retention, units=units, removals=removals, audit=audit)
+
+
+def _audit(kit: Path, retention: Retention | None, *, dry_run: bool, now: float) -> tuple[Path, ...]:
+    """Remove the files of the audit log that are due; the log keeps an entry of each."""
+    log = log_of_kit(kit)
+    if log is None or retention is None or retention.audit_days is None:
+        return ()
+    before = datetime.fromtimestamp(now, UTC) - timedelta(days=retention.audit_days)
+    return tuple(log.older(before) if dry_run else log.expire(before, who=own_account()))
 
 
 def _kit_around(site_toml: Path) -> Path:

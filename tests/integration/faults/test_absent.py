@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +21,7 @@ from tests.integration.faults.conftest import VICTIM, Player
 from tests.integration.faults.fault import Fault, Promised, nothing
 from tests.integration.faults.jobs import SHORT_S, private
 from tests.integration.faults.play import SERVER, Federation, Play, wait_for
+from tests.support.packages import needs
 from tests.support.rehearsal import rehearsal
 
 pytestmark = pytest.mark.integration
@@ -78,6 +80,28 @@ def certificate_for(federation: Federation, seconds: float) -> Iterator[None]:
             federation.kill(VICTIM)
 
 
+@contextmanager
+def a_day_ahead(federation: Federation) -> Iterator[None]:
+    """The victim's service runs with a clock that is a day ahead, its job processes too."""
+    needs("faketime")
+    federation.kill(VICTIM)
+    shown = subprocess.run(["faketime", "-m", "-f", "+1d", "env"], capture_output=True, text=True, check=True).stdout
+    clock = dict(line.split("=", 1) for line in shown.splitlines() if line.startswith(("FAKETIME=", "LD_PRELOAD=")))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**clock, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}.items():
+            patch.setenv(name, value)
+        federation.mend()
+    yield
+    federation.kill(VICTIM)
+
+
+def ahead(play: Play) -> None:
+    """Its log has tomorrow's date."""
+    log = play.federation.kits[VICTIM] / play.job_id / "log.txt"
+    tomorrow = (datetime.now().astimezone() + DAY).strftime("%Y-%m-%d")
+    assert tomorrow in log.read_text(errors="replace"), "the hospital's clock is not ahead"
+
+
 LATE = f"missing {VICTIM}"
 COMES = Promised(told=(LATE,), within_s=60.0)
 MISSED = Promised(
@@ -115,6 +139,7 @@ FAULTS = [
         job=partial(private, rounds=LONG, grace_s=SHORT_S),
         promised=MISSED,
     ),
+    Fault(name="clock of a site a day ahead", around=a_day_ahead, does=ahead),
     Fault(
         name="certificate of a site ends during the job",
         around=partial(certificate_for, seconds=45.0),

@@ -1,4 +1,7 @@
-"""A hospital's process lies past its own gates: nothing of it counts, the hospital is named, the others go on."""
+"""A hospital's process lies past its own gates: nothing of it counts, the hospital is named, the others go on.
+
+One lie is not recognised, as the threat model says: an update of honest length with its sign changed. It counts.
+"""
 
 from __future__ import annotations
 
@@ -81,10 +84,8 @@ def lie(name: str, kind: str, *, does: Act) -> Fault:
 
 FAULTS = [
     lie("an update of NaN", "nan", does=out("finite")),
-    pytest.param(
-        lie("an update times 1000", "thousand", does=out("norm")),
-        marks=pytest.mark.xfail(strict=True, reason="in the clear it counts, and honest sites are called suspect"),
-    ),
+    lie("an update times 1000", "thousand", does=out("norm")),
+    Fault(name="an update with its sign changed", around=lying("sign"), when=nothing, does=told, job=plain),
     lie("an answer to another task", "other-task", does=told),
     lie("the answer of the first round again and again", "replay", does=told),
     Fault(

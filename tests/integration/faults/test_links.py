@@ -5,14 +5,16 @@ Times are scaled: a line that is down six minutes in a job of hours is one that 
 
 from __future__ import annotations
 
+import os
 from functools import partial
 
 import pytest
 
 from tests.integration.faults.conftest import VICTIM, Player
 from tests.integration.faults.fault import Fault, Promised, nothing
-from tests.integration.faults.jobs import GRACE_S, SHORT_S, private
+from tests.integration.faults.jobs import GRACE_S, SHORT_S, private, sealed
 from tests.integration.faults.play import Play
+from tests.support.packages import absent
 from tests.support.rehearsal import rehearsal
 
 pytestmark = pytest.mark.integration
@@ -40,6 +42,13 @@ def slow(play: Play) -> None:
     play.federation.line.set(mbit_s=8.0, round_trip_ms=300.0, stall_s=1.0)
 
 
+def lossy(play: Play) -> None:
+    """The kernel drops three of ten packets, there and back."""
+    if os.geteuid() != 0 or absent("iptables"):
+        pytest.skip("needs root and iptables: a line that loses packets")
+    play.federation.line.lose(30.0)
+
+
 MISSED = Promised(
     end=rf"success: every round counted|success with 1 site missing at the end: .*{VICTIM} .*",
     lost=LONG - 1,
@@ -55,6 +64,8 @@ FAULTS = [
         promised=MISSED,
     ),
     Fault(name="8 Mbit/s, 300 ms and stalls", when=nothing, does=slow, promised=Promised(lost=1, within_s=90.0)),
+    Fault(name="30 % of all packets lost", when=nothing, does=lossy, promised=Promised(lost=1, within_s=90.0)),
+    Fault(name="30 % lost, encrypted", when=nothing, does=lossy, job=sealed, promised=Promised(lost=0, within_s=90.0)),
 ]
 
 

@@ -55,11 +55,11 @@ class Machine:
     def inside(self) -> Iterator[None]:
         """Sockets that this thread makes within the ``with`` are the machine's."""
         with Path("/proc/thread-self/ns/net").open() as own, Path(f"/proc/{self.pid}/ns/net").open() as there:
-            _enter(there.fileno())
+            enter(there.fileno())
             try:
                 yield
             finally:
-                _enter(own.fileno())
+                enter(own.fileno())
 
     def reaches(self, address: str, port: int) -> bool:
         """True if a TCP connection from here succeeds."""
@@ -154,7 +154,8 @@ def _connect(machine: Machine, router: Machine) -> None:
     machine.ask("sh", "-ec", script)
 
 
-def _enter(namespace: int) -> None:
+def enter(namespace: int) -> None:
+    """Enter a network namespace with the calling thread, by a descriptor of it."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.setns(namespace, CLONE_NEWNET) != 0:
         raise OSError(ctypes.get_errno(), "cannot enter the network namespace")

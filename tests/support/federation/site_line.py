@@ -35,9 +35,16 @@ class Line:
 
     def set(self, *, mbit_s: float = FREE_MBIT_S, round_trip_ms: float = 0.0, stall_s: float = 0.0) -> None:
         """Replace the line: connections on the old one break."""
+        self._lay("slow_line", mbit_s, round_trip_ms, stall_s, 1)
+
+    def lose(self, percent: float) -> None:
+        """Replace the line by one that loses so many of its packets; as root."""
+        self._lay("lossy_line", percent)
+
+    def _lay(self, kind: str, *numbers: float) -> None:
         self.close()
-        numbers = (self._port, self._target, mbit_s, round_trip_ms, stall_s, 1)
-        command = [sys.executable, "-m", "tests.support.federation.slow_line", *map(str, numbers)]
+        words = [str(number) for number in (self._port, self._target, *numbers)]
+        command = [sys.executable, "-m", f"tests.support.federation.{kind}", *words]
         self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None and self._process.stdout.readline() == "ready\n"
 

@@ -7,6 +7,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fedward.audit.log import AuditLog
+from fedward.audit.verify import entries, verify
 from fedward.errors import FederationError, LedgerError
 from fedward.indexing.site_key import load_key
 from fedward.privacy import accountant
@@ -339,3 +342,28 @@ def test_a_policy_outside_a_kit_is_refused(site_toml: Path, tmp_path: Path) -> N
 def test_a_cleaning_says_how_much_it_frees(site_toml: Path) -> None:
     done: Cleaning = clean_site(site_toml, dry_run=True, now=NOW)
     assert done.freed == 40
+
+
+def test_closed_files_of_the_audit_log_go_after_their_days_and_the_log_still_verifies(
+    site_toml: Path,
+) -> None:
+    ago: list[float] = []
+    log = AuditLog(
+        site_toml.parents[1] / "audit",
+        site_toml=site_toml,
+        clock=lambda: datetime.fromtimestamp(NOW, UTC) - timedelta(days=ago[-1]),
+        rotate_bytes=1,
+    )
+    for days in (900, 401, 399, 5, 1):
+        ago.append(days)
+        log.append("signed-in", who=f"{days} days ago", about={})
+    assert clean_site(site_toml, now=NOW).audit == (), "without audit_days it is kept for ever"
+    site_toml.write_text(site_toml.read_text().replace("keep_jobs = 0", "keep_jobs = 0, audit_days = 400"))
+    would = clean_site(site_toml, dry_run=True, now=NOW).audit
+    assert len(would) == 2 and all(path.exists() for path in would)
+    assert clean_site(site_toml, now=NOW).audit == would
+    assert not any(path.exists() for path in would)
+    kept = AuditLog(log.path.parent, site_toml=site_toml)
+    assert verify(kept).first == 3
+    assert [one.what for one in entries(kept)].count("expired") == 2
+    assert clean_site(site_toml, now=NOW).audit == ()

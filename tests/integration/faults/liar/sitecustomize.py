@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 MODULE, TASK = "nvflare.private.fed.client.communicator", "fedward_round"
+_FACTORS = {"nan": float("nan"), "thousand": 1000.0, "sign": -1.0}
 _kept: list[Any] = []
 
 
@@ -27,10 +28,9 @@ def _lie(kind: str, parts: dict[str, Any]) -> dict[str, Any]:
     if kind == "replay":
         _kept.append(copy.deepcopy(parts))
         return dict(_kept[0])
-    if kind in ("nan", "thousand"):
+    if kind in _FACTORS:
         update = parts["update"]
-        factor = np.float32("nan") if kind == "nan" else np.float32(1000.0)
-        update.data = {name: array * factor for name, array in update.data.items()}
+        update.data = {name: array * np.float32(_FACTORS[kind]) for name, array in update.data.items()}
     if kind == "truncated":
         parts["sealed"].data = _cut(parts["sealed"].data)
     return parts

@@ -47,7 +47,7 @@ ALLOWED: dict[str, dict[str, str]] = {
         "gzip": "makes files, and reads none",
         "numpy.load": "shows that a pickled array is refused, or reads what the job before it wrote",
     },
-    "tests/support/federation/namespaces.py": {"ctypes": "setns(2), which Python 3.11 does not have"},
+    "tests/support/federation/namespaces.py": {"ctypes": "setns(2) and unshare(2), which Python 3.11 does not have"},
     "tests/integration/wiretap/sitecustomize.py": {
         "exec": "has the server's process of a test lie as the test orders it",
         "compile": "as above",

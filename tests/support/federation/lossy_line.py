@@ -7,7 +7,6 @@ share of all packets, in both directions, at random. The namespace ends with the
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import socket
 import subprocess
@@ -15,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from tests.support.federation.namespaces import CLONE_NEWNET, enter
+from tests.support.federation.namespaces import enter, leave
 from tests.support.federation.slow_line import CHUNK
 
 LOOPBACK = "127.0.0.1"
@@ -26,8 +25,7 @@ class Lossy:
 
     def __init__(self, percent: float) -> None:
         self._here = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-        if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:
-            raise OSError(ctypes.get_errno(), "cannot make a network namespace")
+        leave()
         self._there = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
         lost = ("-m", "statistic", "--mode", "random", "--probability", f"{percent / 100:.4f}", "-j", "DROP")

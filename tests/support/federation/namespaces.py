@@ -159,3 +159,10 @@ def enter(namespace: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.setns(namespace, CLONE_NEWNET) != 0:
         raise OSError(ctypes.get_errno(), "cannot enter the network namespace")
+
+
+def leave() -> None:
+    """Move the calling thread into a new network namespace without a name, as ``unshare(2)`` does."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "cannot make a network namespace")

@@ -1,7 +1,8 @@
 """Loaded by every Python process of the rehearsal's federation: a site lies in its answer to a round, past its gates.
 
 On ``PYTHONPATH``, and without effect unless FEDWARD_LIES names a folder with a file of the site's name. The file has
-the kind of the lie; the site tells it with each answer to a round until the file is gone.
+the kind of the lie; the site tells it with each answer to a round until the file is gone. With FAKETIME set it mends
+what libfaketime breaks.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import copy
 import importlib.abc
 import importlib.util
 import os
+import select
 import sys
+import time
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -91,5 +94,12 @@ class _Finder(importlib.abc.MetaPathFinder):
         return spec
 
 
+def _sleep(seconds: float) -> None:
+    """``time.sleep`` by ``select``: libfaketime 0.9.10 breaks the call that Python 3.11 makes."""
+    select.select([], [], [], seconds)
+
+
+if os.environ.get("FAKETIME"):
+    time.sleep = _sleep
 if _folder := os.environ.get("FEDWARD_LIES"):
     sys.meta_path.insert(0, _Finder(Path(_folder)))

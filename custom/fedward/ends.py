@@ -30,6 +30,8 @@ _WHY_RESUMED = {
     "server": "the server was started again",
     "person": "a person takes it up again",
 }
+MOST_NAMED = 3
+"""Missing sites that a sentence names; it counts the rest, and the report names all."""
 NOBODY = "a person, or the server was stopped"
 """Who aborted a job, where no record names anyone."""
 
@@ -256,7 +258,9 @@ def _resuming(job: JobState) -> str:
 def _finished(job: JobState) -> str:
     if not job.missing:
         return SUCCESS
-    who = "; ".join(f"{one.site} {_since(one, job.rounds_done)}, {one.reason}" for one in job.missing)
+    named = [f"{one.site} {_since(one, job.rounds_done)}, {one.reason}" for one in job.missing[:MOST_NAMED]]
+    more = [f"{len(job.missing) - MOST_NAMED} more"] if len(job.missing) > MOST_NAMED else []
+    who = "; ".join(named + more)
     count = "1 site" if len(job.missing) == 1 else f"{len(job.missing)} sites"
     return f"success with {count} missing at the end: every round counted, without {who}"
 

@@ -125,6 +125,16 @@ STANDS = [
         "success with 2 sites missing at the end: every round counted, without north since round 6, no answer in time; "
         "west after the last round, left",
     ),
+    (
+        JobState(
+            state="finished",
+            rounds_done=8,
+            rounds_asked=8,
+            missing=tuple(Missing(site=f"site-{number}", reason="left", since=0) for number in range(9)),
+        ),
+        "success with 9 sites missing at the end: every round counted, without site-0 since round 1, left; "
+        "site-1 since round 1, left; site-2 since round 1, left; 6 more",
+    ),
 ]
 
 

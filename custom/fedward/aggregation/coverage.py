@@ -12,6 +12,9 @@ from typing import Self
 
 from fedward.settings import JobSpec
 
+MOST_NAMED = 3
+"""Sites that the reason for too few sites names; the events name all."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
@@ -56,7 +59,8 @@ def judge(accepted: Mapping[str, int | None], policy: Coverage, *, why: Mapping[
     """
     reasons = []
     if len(accepted) < policy.min_sites:
-        reasons.append(f"{len(accepted)} sites where min_sites is {policy.min_sites}")
+        others = {site: reason for site, reason in (why or {}).items() if site not in {*accepted, *policy.must_include}}
+        reasons.append(f"{len(accepted)} sites where min_sites is {policy.min_sites}{_without(others)}")
     if missing := policy.missing(accepted):
         reported = ", ".join(f"{site} ({(why or {}).get(site, 'no reason known')})" for site in missing)
         reasons.append(f"must_include names {reported}")
@@ -67,3 +71,10 @@ def judge(accepted: Mapping[str, int | None], policy: Coverage, *, why: Mapping[
             counted = f" (not reported, and counted as 0, by {', '.join(silent)})" if silent else ""
             reasons.append(f"{patients} patients where min_patients is {policy.min_patients}{counted}")
     return "; ".join(reasons) or None
+
+
+def _without(others: Mapping[str, str]) -> str:
+    """Name the first of the sites that are not there, with their reasons, and count the rest."""
+    named = [f"{site} ({reason})" for site, reason in sorted(others.items())[:MOST_NAMED]]
+    more = [f"{len(others) - MOST_NAMED} more"] if len(others) > MOST_NAMED else []
+    return f", without {', '.join(named + more)}" if named else ""

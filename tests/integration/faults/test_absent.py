@@ -25,7 +25,7 @@ from tests.support.packages import needs
 from tests.support.rehearsal import rehearsal
 
 pytestmark = pytest.mark.integration
-LONG = 12
+LONG, MANY = 12, 100
 DAY = timedelta(days=1)
 
 
@@ -111,7 +111,7 @@ MISSED = Promised(
 )
 EXPIRED = Promised(
     end=rf"success with 1 site missing at the end: every round counted, without {VICTIM} .*certificate ended on.*",
-    lost=LONG,
+    lost=MANY,
     within_s=90.0,
 )
 
@@ -142,9 +142,9 @@ FAULTS = [
     Fault(name="clock of a site a day ahead", around=a_day_ahead, does=ahead),
     Fault(
         name="certificate of a site ends during the job",
-        around=partial(certificate_for, seconds=45.0),
+        around=partial(certificate_for, seconds=30.0),
         does=nothing,
-        job=partial(private, rounds=40, grace_s=SHORT_S),
+        job=partial(private, rounds=MANY, steps=8, grace_s=SHORT_S),
         promised=EXPIRED,
     ),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -90,11 +91,26 @@ def indexed_anew(play: Play) -> None:
     play.kill(VICTIM, job=True)
 
 
-OUT = Promised(lost=ROUNDS, within_s=90.0, events=("declined",))
+def without(code: Code) -> Promised:
+    """Promise of a job that succeeds without the victim, and says why."""
+    end = (
+        rf"success with 1 site missing at the end: every round counted, without {VICTIM} .*{re.escape(SENTENCES[code])}"
+    )
+    return Promised(end=end, lost=ROUNDS, within_s=90.0)
+
+
 FAULTS = [
-    Fault(name="ledger deleted", around=ledger_gone, when=nothing, does=says(Code.LEDGER), promised=OUT),
-    Fault(name="ledger older than its head", around=ledger_older, when=nothing, does=says(Code.LEDGER), promised=OUT),
-    Fault(name="DICOM folder gone", around=images_gone, when=nothing, does=says(Code.COHORT), promised=OUT),
+    Fault(
+        name="ledger deleted", around=ledger_gone, when=nothing, does=says(Code.LEDGER), promised=without(Code.LEDGER)
+    ),
+    Fault(
+        name="ledger older than its head",
+        around=ledger_older,
+        when=nothing,
+        does=says(Code.LEDGER),
+        promised=without(Code.LEDGER),
+    ),
+    Fault(name="DICOM folder gone", around=images_gone, when=nothing, does=nothing, promised=without(Code.COHORT)),
     Fault(name="cohort indexed anew during the job", does=indexed_anew, job=private, promised=Promised(lost=2)),
 ]
 

@@ -6,6 +6,8 @@ Times are scaled: a line that is down six minutes in a job of hours is one that 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import partial
 
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from tests.integration.faults.conftest import VICTIM, Player
 from tests.integration.faults.fault import Fault, Promised, nothing
 from tests.integration.faults.jobs import GRACE_S, SHORT_S, private, sealed
-from tests.integration.faults.play import Play
+from tests.integration.faults.play import Federation, Play, wait_for
 from tests.support.packages import absent
 from tests.support.rehearsal import rehearsal
 
@@ -22,10 +24,12 @@ LONG = 12
 
 
 @pytest.fixture(autouse=True)
-def free(request: pytest.FixtureRequest) -> None:
-    """The line is free again after each test."""
-    line = request.getfixturevalue("federation").line
-    request.addfinalizer(line.set)
+def free(federation: Federation) -> Iterator[None]:
+    """The line is free again after each test, and the site is heard on it."""
+    yield
+    began = datetime.now(UTC)
+    federation.line.set()
+    wait_for(lambda: federation.running.session.last_seen().get(VICTIM, began) > began, what="the site is heard again")
 
 
 def down(play: Play, *, seconds: float) -> None:

@@ -47,6 +47,19 @@ def test_the_reason_names_who_is_missing_and_why_and_who_does_not_say() -> None:
     assert judge({"city": 120, "coast": 79, "north": 1}, policy) is None
 
 
+def test_too_few_sites_are_told_with_those_that_are_not_there() -> None:
+    policy, late = Coverage(min_sites=3, must_include=("north",)), "no answer in time"
+    why = {"north": late, "coast": "the ledger is gone", "city": late}
+    assert judge({"city": 1, "west": 1}, policy, why=why) == (
+        "2 sites where min_sites is 3, without coast (the ledger is gone); must_include names north (no answer in time)"
+    )
+    many = {f"site-{number}": late for number in range(9)}
+    assert judge({"city": 1}, Coverage(min_sites=3), why=many) == (
+        "1 sites where min_sites is 3, without site-0 (no answer in time), site-1 (no answer in time), "
+        "site-2 (no answer in time), 6 more"
+    )
+
+
 def test_patients_that_are_not_needed_may_stay_untold() -> None:
     assert judge({"city": None, "coast": None}, Coverage(min_sites=2)) is None
     assert judge({"city": 10, "coast": None}, Coverage(min_sites=2, min_patients=10)) is None

@@ -33,30 +33,32 @@ def begin(job: JobSpec, coverage: Coverage, events: EventLog, invited: list[str]
 
 def admitted(
     job: JobSpec, coverage: Coverage, events: EventLog, rounds: JobRounds, invited: list[str], answers: Answers
-) -> tuple[list[str], str | None]:
-    """Record which sites take part; return them, and the reason why they are too few, or None.
+) -> tuple[list[str], dict[str, str], str | None]:
+    """Record which sites take part; return them, the others with their reasons, and why the job cannot begin, or None.
 
     Raises:
         FederationError: no key is common to more than half of the sites.
     """
     mismatched, keyless = _without_key(job, answers, rounds)
     found = sorted(set(answers.replies) - set(mismatched))
-    why = dict.fromkeys(coverage.missing(invited), NOT_CONNECTED)
+    declined = {
+        site: mismatched.get(site) or answers.missing.get(site, NO_ANSWER) for site in invited if site not in found
+    }
     for site in found:
         reported = {name: value for name, value in answers.replies[site].metrics.items() if name in ADMISSION}
         events.append("admitted", site=site, **reported)
-    for site in sorted(set(invited) - set(found)):
-        why[site] = mismatched.get(site) or answers.missing.get(site, NO_ANSWER)
-        events.append("declined", site=site, reason=why[site])
+    for site, reason in sorted(declined.items()):
+        events.append("declined", site=site, reason=reason)
     if keyless is not None:
         raise keyless
     # a site reports its number of training patients with its updates
-    reason = judge(dict.fromkeys(found), replace(coverage, min_patients=None), why=why)
-    if reason is not None:
-        return found, f"of {len(invited)} connected sites too few take part: {reason}"
+    why = dict.fromkeys(coverage.missing(invited), NOT_CONNECTED) | declined
+    short = judge(dict.fromkeys(found), replace(coverage, min_patients=None), why=why)
+    if short is not None:
+        return found, declined, f"of {len(invited)} connected sites too few take part: {short}"
     if rounds.facts is not None:
         events.append("encrypted", **rounds.facts)
-    return found, None
+    return found, declined, None
 
 
 def admitted_again(events: EventLog, rounds: JobRounds, answers: Answers) -> dict[str, str]:

@@ -194,13 +194,14 @@ class FederatedRounds(Controller):  # type: ignore[misc]
         self._pause.settle()
         answers = self._broadcaster.ask(Task.ADMIT, None, invited, abort=self._abort, context=self._context)
         rounds = self._rounds(initial)
-        sites, reason = admitted(self._job, self._coverage, self._events, rounds, invited, answers)
+        sites, declined, reason = admitted(self._job, self._coverage, self._events, rounds, invited, answers)
         if reason is not None:
             raise self._uncovered(reason, None)
         at = Checkpoint(
             job=job_hash(self._job),
             job_id=self._job_id,
             sites=tuple(sites),
+            left_out=declined,
             key=rounds.key,
             roster=rounds.roster,
             model=rounds.initial,

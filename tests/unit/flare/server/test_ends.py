@@ -170,9 +170,9 @@ def test_finished_names_the_sites_whose_last_answer_did_not_count(tmp_path: Path
     assert state == "finished" and json.loads(missing) == finished["missing"]
 
 
-def test_a_site_that_declined_is_not_missed(tmp_path: Path) -> None:
+def test_a_site_that_declined_is_named_at_the_end(tmp_path: Path) -> None:
     scripts = {"city": steady(), "coast": steady(), "north": script(Task.ADMIT, "refuse")}
-    assert Restarted(tmp_path, scripts).run().of("finished")[0]["missing"] == {}
+    assert Restarted(tmp_path, scripts).run().of("finished")[0]["missing"] == {"north": "no disk space"}
 
 
 def test_a_failed_job_has_one_end_too(tmp_path: Path) -> None:

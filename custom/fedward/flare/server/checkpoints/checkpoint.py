@@ -51,7 +51,7 @@ class Checkpoint:
         job: ``job_hash`` of the job.
         job_id: FLARE's id of the run.
         sites: admitted sites that are asked, names sorted.
-        left_out: admitted sites that are not asked any more, each with the reason.
+        left_out: sites that declined, or that are not asked any more, each with the reason.
         key: scheme and id of the hospitals' key, in an encrypted job.
         roster: roster of an encrypted job.
         model: the model; ``after`` counts the whole rounds.

@@ -87,9 +87,10 @@ def player(federation: Federation, tmp_path: Path, request: pytest.FixtureReques
 
     def play_it(fault: Fault) -> Play:
         model = request.getfixturevalue("undisturbed") if fault.promised.same_model else None
-        name = re.sub(r"\W+", "_", fault.name.lower())[:40].strip("_")
+        name = "fault_" + re.sub(r"\W+", "_", fault.name.lower())[:40].strip("_")
         with fault.around(federation), played(federation, fault.job(name), tmp_path) as play:
-            problems = _problems(play, fault, model)
+            problems, ended = _problems(play, fault)
+        problems += broken(play, fault.promised, undisturbed=model) if ended else []
         _row(play, fault, problems).write()
         assert not problems, "\n".join([fault.name, *problems, "told:", *play.said()])
         return play
@@ -98,8 +99,8 @@ def player(federation: Federation, tmp_path: Path, request: pytest.FixtureReques
     federation.mend()
 
 
-def _problems(play: Play, fault: Fault, model: Weights | None) -> list[str]:
-    """What went otherwise than promised; the job has ended, or is aborted."""
+def _problems(play: Play, fault: Fault) -> tuple[list[str], bool]:
+    """What went otherwise than planned, and whether the job has ended; it is aborted otherwise."""
     problems = []
     play.begins()
     try:
@@ -113,8 +114,8 @@ def _problems(play: Play, fault: Fault, model: Weights | None) -> list[str]:
     except AssertionError as error:
         with suppress(FedwardError):
             play.federation.running.session.abort(play.job_id)
-        return [*problems, str(error)]
-    return [*problems, *broken(play, fault.promised, undisturbed=model)]
+        return [*problems, str(error)], False
+    return problems, True
 
 
 def _row(play: Play, fault: Fault, problems: list[str]) -> Row:

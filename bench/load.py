@@ -84,13 +84,15 @@ def main() -> None:
 
 @dataclass
 class Watch:
-    """Largest memory of the server's processes while a job runs, and the clients' memory, in MB."""
+    """Largest memory of the server's processes while a job runs, its CPU time, and the clients' memory, in MB."""
 
     federation: LocalFederation
     server: Path
     job: float = 0.0
     parent: float = 0.0
     clients: list[float] = field(default_factory=list)
+    cpu: dict[int, float] = field(default_factory=dict)
+    """Number of whole rounds -> CPU seconds of the server's processes when it was first seen."""
 
     def look(self) -> None:
         self.federation.check()
@@ -104,6 +106,15 @@ class Watch:
     def of_server(self) -> list[psutil.Process]:
         kit = str(self.server.resolve())
         return [one for one in self.federation.processes() if kit in _command(one) and "python" in _command(one)[0]]
+
+    def look_at_cpu(self, rounds: int) -> None:
+        self.cpu.setdefault(rounds, sum(map(_cpu_s, self.of_server())))
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU seconds of the server in one round: between the first and the last whole round that were seen."""
+        first, last = min(filter(None, self.cpu)), max(self.cpu)
+        return (self.cpu[last] - self.cpu[first]) / (last - first)
 
     def look_at_clients(self) -> None:
         """Note the memory that each client process has for itself (PSS: shared pages are divided)."""
@@ -165,6 +176,7 @@ def one_size(folder: Path, hospitals: Sequence[DemoHospital], kits: Kits, *, por
         "sites": len(sites),
         "counted": [len(event["sites"]) for event in events if event["event"] == "round"],
         "round_s": statistics.median(walls[1:]),
+        "cpu_s": watch.cpu_s,
         "job_mb": watch.job,
         "parent_mb": watch.parent,
         "clients_mb": sum(watch.clients),
@@ -182,6 +194,7 @@ def run_job(
         nonlocal rounds
         watch.look()
         rounds += sum(event["event"] == "round" for event in reader)
+        watch.look_at_cpu(rounds)
         if rounds >= 2 and not watch.clients:
             watch.look_at_clients()
 
@@ -293,7 +306,7 @@ def report(known: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-_REAL = (("MB of the job's process", "job_mb"), ("s a round", "round_s"))
+_REAL = (("MB of the job's process", "job_mb"), ("s a round", "round_s"), ("server's CPU s a round", "cpu_s"))
 _SIMULATED = (("MB of the process", "job_mb"), ("CPU s a round", "round_s"))
 
 
@@ -306,10 +319,10 @@ def _real_table(part: Row) -> list[str]:
     rows = part["rows"]
     lines = [
         *_head(f"Real processes: a tiny network, one local step, {ROUNDS} rounds, mutual TLS", part),
-        "| sites | s a round | server's job MB | server's parent MB | client processes MB a site | load average |",
-        "|---:|---:|---:|---:|---:|---:|",
+        "| sites | s a round | server: CPU s a round | its job MB | its parent MB | clients: MB a site | load |",
+        "|---:|---:|---:|---:|---:|---:|---:|",
         *(
-            f"| {r['sites']} | {r['round_s']:.2f} | {r['job_mb']:.0f} | {r['parent_mb']:.0f} "
+            f"| {r['sites']} | {r['round_s']:.2f} | {r['cpu_s']:.2f} | {r['job_mb']:.0f} | {r['parent_mb']:.0f} "
             f"| {r['clients_mb'] / r['sites']:.0f} | {r['load'][-1]:.0f} |"
             for r in rows
         ),
@@ -375,6 +388,14 @@ def _command(process: psutil.Process) -> list[str]:
 def _rss(process: psutil.Process) -> float:
     try:
         return float(process.memory_info().rss) / 2**20
+    except psutil.Error:
+        return 0.0
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    try:
+        times = process.cpu_times()
+        return float(times.user + times.system)
     except psutil.Error:
         return 0.0
 

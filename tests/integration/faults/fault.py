@@ -69,7 +69,7 @@ def nothing(play: Play) -> None:
 
 def _plain(pattern: str) -> str:
     """A pattern as people read it: n for a number, … for anything."""
-    return re.sub(r"(\(: )?\.[*+](\)\?)?", "…", pattern).replace(r"\d", "n").replace("|", " or ")
+    return re.sub(r"(\(: )?\.[*+](\)\?)?", "…", pattern).replace(r"\d", "n").replace("|", " or ").replace("\\", "")
 
 
 def after_round(number: int) -> Act:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 
 import pytest
 
@@ -15,7 +16,7 @@ from fedward.encryption.keys.key import create_key
 from fedward.encryption.keys.key_file import write_key
 from tests.integration.faults.conftest import VICTIM, Player
 from tests.integration.faults.fault import Act, Fault, Promised, nothing
-from tests.integration.faults.jobs import ROUNDS, plain, sealed
+from tests.integration.faults.jobs import ROUNDS, SHORT_S, plain, sealed
 from tests.integration.faults.play import Federation, Play
 from tests.support.rehearsal import rehearsal
 
@@ -79,7 +80,8 @@ FAILED = Promised(
 
 
 def lie(name: str, kind: str, *, does: Act) -> Fault:
-    return Fault(name=name, around=lying(kind), when=nothing, does=does, job=plain, promised=WITHOUT)
+    job = partial(plain, grace_s=SHORT_S)
+    return Fault(name=name, around=lying(kind), when=nothing, does=does, job=job, promised=WITHOUT)
 
 
 FAULTS = [

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 
@@ -27,9 +28,14 @@ LONG = 12
 def free(federation: Federation) -> Iterator[None]:
     """The line is free again after each test, and the site is heard on it."""
     yield
-    began = datetime.now(UTC)
     federation.line.set()
-    wait_for(lambda: federation.running.session.last_seen().get(VICTIM, began) > began, what="the site is heard again")
+    heard(federation)
+
+
+def heard(federation: Federation) -> None:
+    """Wait until the site is connected on the line as it is now."""
+    began = datetime.now(UTC)
+    wait_for(lambda: federation.running.session.last_seen().get(VICTIM, began) > began, what="the site is heard")
 
 
 def down(play: Play, *, seconds: float) -> None:
@@ -41,16 +47,22 @@ def broken(play: Play) -> None:
     play.federation.line.set()
 
 
-def slow(play: Play) -> None:
+@contextmanager
+def slow(federation: Federation) -> Iterator[None]:
     """8 Mbit/s, 300 ms there and back, and a stall of a second now and then, as lost packets make them."""
-    play.federation.line.set(mbit_s=8.0, round_trip_ms=300.0, stall_s=1.0)
+    federation.line.set(mbit_s=8.0, round_trip_ms=300.0, stall_s=1.0)
+    heard(federation)
+    yield
 
 
-def lossy(play: Play) -> None:
+@contextmanager
+def lossy(federation: Federation) -> Iterator[None]:
     """The kernel drops three of ten packets, there and back."""
     if os.geteuid() != 0 or absent("iptables"):
         pytest.skip("needs root and iptables: a line that loses packets")
-    play.federation.line.lose(30.0)
+    federation.line.lose(30.0)
+    heard(federation)
+    yield
 
 
 MISSED = Promised(
@@ -67,9 +79,11 @@ FAULTS = [
         job=partial(private, rounds=LONG, grace_s=SHORT_S),
         promised=MISSED,
     ),
-    Fault(name="8 Mbit/s, 300 ms and stalls", when=nothing, does=slow, promised=Promised(lost=1, within_s=90.0)),
-    Fault(name="30 % of all packets lost", when=nothing, does=lossy, promised=Promised(lost=1, within_s=90.0)),
-    Fault(name="30 % lost, encrypted", when=nothing, does=lossy, job=sealed, promised=Promised(lost=0, within_s=90.0)),
+    Fault(name="8 Mbit/s, 300 ms and stalls", around=slow, does=nothing, promised=Promised(lost=1, within_s=90.0)),
+    Fault(name="30 % of all packets lost", around=lossy, does=nothing, promised=Promised(lost=1, within_s=90.0)),
+    Fault(
+        name="30 % lost, encrypted", around=lossy, does=nothing, job=sealed, promised=Promised(lost=0, within_s=90.0)
+    ),
 ]
 
 

@@ -27,10 +27,9 @@ from dataclasses import dataclass, field
 from statistics import median_low
 
 from fedward.aggregation.fednova import steps_taken
+from fedward.flare.server.waiting import SLOW as SLOW
 from fedward.settings import JobSpec
 
-SLOW = 2.0
-"""Factor on the slowest counted time for the deadline; and on the median time, above which a site is asked for less."""
 MOST_LATE = 3
 """Late rounds in a row after which a site is cut."""
 REMEMBERED = 3

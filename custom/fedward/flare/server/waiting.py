@@ -26,6 +26,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 NO_ANSWER = "no answer in time"
+SLOW = 2.0
+"""Factor on the slowest time that counted, for a task's deadline."""
 MOST_MISSED = 2
 """Tasks in a row that a site may take and not answer in time; after them no task waits for it."""
 MOST_RETURNS = 3
@@ -156,9 +158,16 @@ class Wait:
         record.missed, part.answered = 0, True
 
     def enough(self, *, now: float) -> None:
-        """Note that the answers are enough; only the first call counts."""
+        """Note that the answers are enough; only the first call counts.
+
+        Without an earlier deadline, the task's own answers set one: ``SLOW`` times the seconds until they were enough, and
+        the grace. It bounds rule 4 only: by rule 5 a site is awaited no longer.
+        """
+        limits = self.patience.limits
         if self.need == "enough" and self._enough_at is None:
             self._enough_at = now
+            if self.deadline_s >= limits.timeout_s and not limits.patient:
+                self.deadline_s = min(SLOW * (now - self.start) + limits.grace_s, limits.timeout_s)
 
     def awaited(self, *, now: float, lost: Callable[[str], bool]) -> set[str]:
         """Return the sites for which the task waits.

@@ -75,6 +75,18 @@ def test_a_site_that_is_back_in_the_task_in_which_it_used_up_its_grace_gets_none
     assert held.left_s("north") == 0.0
 
 
+def test_without_an_earlier_deadline_the_tasks_own_answers_set_one_for_a_site_that_is_back() -> None:
+    """A site that took the first round's task again and again, and never answered it, held it until the time-out."""
+    held = patience()
+    wait = begun(held)
+    wait.took("north", now=66.0)
+    assert awaited(wait, 2 * ROUND_S + GRACE_S) == {"north"}
+    assert awaited(wait, 2 * ROUND_S + GRACE_S + 0.1) == set()
+    waiting = begun(patience(patient=True))
+    waiting.took("north", now=66.0)
+    assert awaited(waiting, TIMEOUT_S) == {"north"}, "a job that waits for slow sites waits until the time-out"
+
+
 def test_a_site_that_took_two_tasks_in_a_row_and_missed_them_is_slow_until_it_answers() -> None:
     held = patience()
     for number in range(MOST_MISSED):

@@ -334,7 +334,8 @@ def test_the_search_finds_a_job_in_the_clear_on_the_wire_and_at_the_server(tappe
     final = flat(load_model(clear.result / MODEL_FILE))
     assert share_found(windows([final], known=known), wire) > 0.9
     assert share_found(windows([final], known=known), workspace) > 0.9
-    assert share_found(windows([final], known=known, double=True), [final.astype(np.float64).tobytes()]) == 1
+    doubled = b"odd" + final.astype(np.float64).tobytes()
+    assert share_found(windows([final], known=known, double=True), [doubled], double=True) == 1
 
 
 def test_of_an_encrypted_job_neither_wire_nor_server_holds_a_weight_or_the_key(tapped: Tapped, kept: Ended) -> None:
@@ -353,7 +354,7 @@ def test_of_an_encrypted_job_neither_wire_nor_server_holds_a_weight_or_the_key(t
         for double in (False, True):
             wanted = windows(arrays, known=known, double=double)
             assert len(wanted) > 1000, name
-            assert share_found(wanted, held) == 0, name
+            assert share_found(wanted, held, double=double) == 0, name
     assert_without(held, read_key(tapped.keys[COAST]))
 
 

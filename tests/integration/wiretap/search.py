@@ -11,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 Windows = NDArray[np.uint64]
-"""Eight bytes each, as one number, sorted, none twice."""
+"""Eight bytes each, or sixteen folded to eight, as one number, sorted, none twice."""
 _ENDS = np.uint64(2**24 - 1)
-_LOW = np.uint64(2**32 - 1)
+_HALF = np.uint64(32)
 
 
 def windows(models: Iterable[NDArray[np.float32]], *, known: NDArray[np.float32], double: bool = False) -> Windows:
-    """Return the searchable part of ``models``: each two neighbouring values as float32, or each value as float64.
+    """Return the searchable part of ``models``: each two neighbouring values as float32, or as float64.
 
-    Values of the model ``known`` to all are left out, and so is each value of few bits, as 0, 1 or 0.5. Left out too is
-    each float64 that ends in four zero bytes: any float32 near 1 that follows a 0 in an array may be the same bytes.
+    Values of the model ``known`` to all are left out, and so is each value of few bits, as 0, 1 or 0.5. One float64 alone
+    proves nothing: an update's values have few bits, and any float32 that follows a 0 may be the same eight bytes.
     """
     take = _doubles if double else _pairs
     return np.setdiff1d(np.concatenate([take(model) for model in models]), take(known))
@@ -33,13 +33,14 @@ def words(secret: bytes) -> Windows:
     return np.unique(found[(np.diff(parts, axis=1) != 0).all(axis=1)])
 
 
-def share_found(wanted: Windows, blobs: Iterable[bytes]) -> float:
-    """The share of ``wanted`` that is in any of ``blobs``, at any byte."""
+def share_found(wanted: Windows, blobs: Iterable[bytes], *, double: bool = False) -> float:
+    """The share of ``wanted`` that is in any of ``blobs``, at any byte; ``double`` as for ``windows``."""
     seen, perhaps = np.zeros(len(wanted), dtype=bool), np.zeros(_ENDS + 1, dtype=bool)
     perhaps[wanted & _ENDS] = True
     for blob in blobs:
         for first in range(min(8, max(0, len(blob) - 7))):
             there = np.frombuffer(blob, "<u8", count=(len(blob) - first) // 8, offset=first)
+            there = _folded(there) if double else there
             there = there[perhaps[there & _ENDS]]
             at = np.searchsorted(wanted, there).clip(max=len(wanted) - 1)
             seen[at[wanted[at] == there]] = True
@@ -68,8 +69,17 @@ def _pairs(model: NDArray[np.float32]) -> Windows:
 
 
 def _doubles(model: NDArray[np.float32]) -> Windows:
-    bits = model.astype("<f8").view("<u8")[_odd(model)]
-    return bits[bits & _LOW != 0]
+    odd = _odd(model)
+    return _folded(model.astype("<f8").view("<u8"))[odd[:-1] & odd[1:]]
+
+
+def _folded(words: Windows) -> Windows:
+    """Each two neighbouring words as one: the first, and the second with its halves exchanged, by exclusive or.
+
+    A float32 as float64 has its bits in the upper half, so that no bit of the two is lost.
+    """
+    second = words[1:]
+    return words[:-1] ^ (second << _HALF | second >> _HALF)
 
 
 def _odd(model: NDArray[np.float32]) -> NDArray[np.bool_]:

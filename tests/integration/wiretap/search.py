@@ -19,8 +19,8 @@ _HALF = np.uint64(32)
 def windows(models: Iterable[NDArray[np.float32]], *, known: NDArray[np.float32], double: bool = False) -> Windows:
     """Return the searchable part of ``models``: each two neighbouring values as float32, or as float64.
 
-    Values of the model ``known`` to all are left out, and so is each value of few bits, as 0, 1 or 0.5. One float64 alone
-    proves nothing: an update's values have few bits, and any float32 that follows a 0 may be the same eight bytes.
+    Values of the model ``known`` to all are left out, and so is each value of few bits, as 0, 1 or 0.5. One float64
+    alone proves nothing: an update has values of few bits, and a float32 that follows a 0 may be the same eight bytes.
     """
     take = _doubles if double else _pairs
     return np.setdiff1d(np.concatenate([take(model) for model in models]), take(known))

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+from fedward.errors import quoted
+
 State = Literal["running", "resuming", "paused", "finished", "aborted", "failed"]
 STATES: tuple[State, ...] = get_args(State)
 ENDS: frozenset[State] = frozenset({"finished", "aborted", "failed"})
@@ -258,7 +260,7 @@ def _resuming(job: JobState) -> str:
 def _finished(job: JobState) -> str:
     if not job.missing:
         return SUCCESS
-    named = [f"{one.site} {_since(one, job.rounds_done)}, {one.reason}" for one in job.missing[:MOST_NAMED]]
+    named = [f"{one.site} {_since(one, job.rounds_done)}, {quoted(one.reason)}" for one in job.missing[:MOST_NAMED]]
     more = [f"{len(job.missing) - MOST_NAMED} more"] if len(job.missing) > MOST_NAMED else []
     who = "; ".join(named + more)
     count = "1 site" if len(job.missing) == 1 else f"{len(job.missing)} sites"

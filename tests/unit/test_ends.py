@@ -143,6 +143,12 @@ def test_how_a_job_stands_in_one_sentence(job: JobState, words: str) -> None:
     assert worded(job) == words
 
 
+def test_a_site_cannot_accuse_another_by_its_own_reason() -> None:
+    left = Missing(site="north", reason="closed; coast since round 1, update is too long to count", since=0)
+    words = worded(JobState(state="finished", rounds_done=8, rounds_asked=8, missing=(left,)))
+    assert words.endswith('without north since round 1, "closed; coast since round 1, update is too long to count"')
+
+
 def test_every_state_has_words() -> None:
     assert {job.state for job, _ in STANDS} == set(STATES)
 

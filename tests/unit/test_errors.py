@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedward.errors import CohortError, FedwardError, JobError, SettingsError, StudyError
+from fedward.errors import CohortError, FedwardError, JobError, SettingsError, StudyError, quoted
 
 
 def test_a_message_is_one_line_with_what_where_value_and_remedy() -> None:
@@ -22,6 +22,11 @@ def test_no_message_steers_a_terminal_whatever_it_is_made_of(what: str, where: s
         line = str(error)
         assert line.isprintable() and "  " not in line
     assert str(JobError("bad\x1b[2J name\u202e")) == "bad [2J name"
+
+
+def test_a_reason_that_could_divide_a_list_is_in_quotation_marks() -> None:
+    assert quoted("no answer in time") == "no answer in time"
+    assert quoted('gone; coast ("revoked")') == "\"gone; coast ('revoked')\""
 
 
 def test_every_error_can_be_caught_as_one() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Self
 
+from fedward.errors import quoted
 from fedward.settings import JobSpec
 
 MOST_NAMED = 3
@@ -62,7 +63,7 @@ def judge(accepted: Mapping[str, int | None], policy: Coverage, *, why: Mapping[
         others = {site: reason for site, reason in (why or {}).items() if site not in {*accepted, *policy.must_include}}
         reasons.append(f"{len(accepted)} sites where min_sites is {policy.min_sites}{_without(others)}")
     if missing := policy.missing(accepted):
-        reported = ", ".join(f"{site} ({(why or {}).get(site, 'no reason known')})" for site in missing)
+        reported = ", ".join(f"{site} ({quoted((why or {}).get(site, 'no reason known'))})" for site in missing)
         reasons.append(f"must_include names {reported}")
     if policy.min_patients is not None:
         patients = sum(reported for reported in accepted.values() if reported is not None)
@@ -75,6 +76,6 @@ def judge(accepted: Mapping[str, int | None], policy: Coverage, *, why: Mapping[
 
 def _without(others: Mapping[str, str]) -> str:
     """Name the first of the sites that are not there, with their reasons, and count the rest."""
-    named = [f"{site} ({reason})" for site, reason in sorted(others.items())[:MOST_NAMED]]
+    named = [f"{site} ({quoted(reason)})" for site, reason in sorted(others.items())[:MOST_NAMED]]
     more = [f"{len(others) - MOST_NAMED} more"] if len(others) > MOST_NAMED else []
     return f", without {', '.join(named + more)}" if named else ""

@@ -63,6 +63,7 @@ class KeptStates:
         """True if the job keeps anything at a site from round to round."""
         self._states: list[KeptState] = []
         self._trimmed = False
+        self._lost = -1
 
     @property
     def last(self) -> KeptState | None:
@@ -82,18 +83,25 @@ class KeptStates:
             JobError: that state is no longer held.
         """
         before = [one for one in self._states if one.round_number < round_number]
-        if self._states and not before and self._trimmed:
+        lost = 0 < round_number <= self._lost and (before[-1].round_number if before else -1) != round_number - 1
+        if lost or (self._states and not before and self._trimmed):
             what = "what this site kept before the round is no longer held"
             raise JobError(what, where=f"round {round_number}", remedy="go on with a later round")
         self._states = before
 
-    def restore(self, states: Sequence[KeptState]) -> None:
+    def restore(self, states: Sequence[KeptState], *, left: int = -1) -> None:
         """Take the states of an earlier process, as ``read_states`` returned them.
 
-        Unless the first is of round 0, there may have been one before it: to go back before the first is refused.
+        Unless the first is of round 0, there may have been one before it: to go back before the first is refused. If
+        the last is older than the last update that left, states are lost: then a round comes again only from the state
+        of the round before it, since another update could leave for the same model.
+
+        Args:
+            left: highest round whose update left; -1: none.
         """
         self._states = sorted(states, key=lambda one: one.round_number)[-HELD:]
         self._trimmed = self._trimmed or any(one.round_number > 0 for one in self._states[:1])
+        self._lost = left if left > (self._states[-1].round_number if self._states else -1) else -1
 
 
 def write_state(folder: Path, state: KeptState, *, run: str) -> None:

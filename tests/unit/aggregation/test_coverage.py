@@ -60,6 +60,16 @@ def test_too_few_sites_are_told_with_those_that_are_not_there() -> None:
     )
 
 
+def test_a_site_cannot_accuse_another_by_its_own_reason() -> None:
+    why = {"north": "disk full), coast (revoked"}
+    assert judge({"city": 1}, Coverage(min_sites=2), why=why) == (
+        '1 sites where min_sites is 2, without north ("disk full), coast (revoked")'
+    )
+    assert judge({"city": 1}, Coverage(min_sites=1, must_include=("north",)), why=why) == (
+        'must_include names north ("disk full), coast (revoked")'
+    )
+
+
 def test_patients_that_are_not_needed_may_stay_untold() -> None:
     assert judge({"city": None, "coast": None}, Coverage(min_sites=2)) is None
     assert judge({"city": 10, "coast": None}, Coverage(min_sites=2, min_patients=10)) is None

@@ -136,6 +136,28 @@ def test_the_initial_state_never_stands_for_one_that_was_lost(
         assert kept.last is None
 
 
+@pytest.mark.parametrize("held", [[], [2], [0], [4]])
+def test_a_round_whose_state_was_lost_does_not_come_again(job: Callable[..., JobSpec], held: list[int]) -> None:
+    """Another update could leave for the same model: the disk refused the states after rounds 3 and 4."""
+    kept = KeptStates(job(training__keep_optimizer=True))
+    kept.restore([state(number) for number in held], left=4)
+    with pytest.raises(JobError, match="no longer held"):
+        kept.go_back(4)
+    after = KeptStates(job(training__keep_optimizer=True))
+    after.restore([state(number) for number in held], left=4)
+    after.go_back(5)
+    assert after.last is None or after.last.round_number == held[0], "a new round starts from what is there"
+
+
+def test_a_round_comes_again_from_the_state_before_it_although_a_later_one_was_lost(
+    job: Callable[..., JobSpec],
+) -> None:
+    kept = KeptStates(job(training__keep_optimizer=True))
+    kept.restore([state(2), state(3)], left=4)
+    kept.go_back(4)
+    assert kept.last is not None and kept.last.round_number == 3
+
+
 def test_the_last_two_are_on_the_disk_and_nobody_else_reads_them(tmp_path: Path) -> None:
     folder = tmp_path / "kept"
     assert read_states(folder, run=RUN) == []

@@ -282,7 +282,8 @@ class Broadcaster:
         now = self._clock.now()
         put.wait.answered(site, now=now, counts=counts)
         if counts and put.task is Task.ROUND and part.seconds is not None:
-            self._stragglers.counted(site, seconds=part.seconds, steps=part.steps)
+            in_time = not put.wait.is_back(site)
+            self._stragglers.counted(site, seconds=part.seconds, steps=part.steps, in_time=in_time)
         if counts and put.enough is not None and put.enough(put.answers.replies):
             put.wait.enough(now=now)
 

@@ -97,7 +97,9 @@ class LateAnswers:
     def _steps(self, result: Shareable | None) -> int | None:
         if result is None:
             return None
+        planned = self._job.training.local_steps
         try:
-            return steps_of(received(to_reply(result).metrics, names=self._job.names))
+            steps = steps_of(received(to_reply(result).metrics, names=self._job.names))
+            return None if steps is None or (planned is not None and steps > planned) else steps
         except Exception:  # noqa: BLE001 - a site may send anything, and a late refusal reports no steps
             return None

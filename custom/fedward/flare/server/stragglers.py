@@ -2,7 +2,7 @@
 
 A site's time runs from the moment it takes a round's task to its answer, as the server's clock measures it: transfers
 are in it, and nothing that a site could report. Times of late answers are measured too, but they do not move the
-deadline: only sites that count do.
+deadline: only answers that count and came within their site's grace do.
 
 =============== ====================================================================================================
 ``stragglers``  a site that takes the tasks and answers them late
@@ -55,10 +55,16 @@ class Stragglers:
         self._asked, self._planned = job.federation, job.training.local_steps or 0
         self._times: dict[str, _Times] = {}
 
-    def counted(self, site: str, *, seconds: float, steps: int | None) -> None:
-        """Note a round's answer that counts, and its optimizer steps, where the site reports them."""
+    def counted(self, site: str, *, seconds: float, steps: int | None, in_time: bool = True) -> None:
+        """Note a round's answer that counts, and its optimizer steps, where the site reports them.
+
+        Args:
+            in_time: it came within the site's grace. The time of another moves no deadline: a site that uses up its
+                grace in every second round would make the deadline longer each time.
+        """
         times = self._of(site)
-        times.counted_s.append(seconds)
+        if in_time:
+            times.counted_s.append(seconds)
         times.late, times.late_s = 0, None
         self._measure(site, seconds, steps)
 

@@ -9,12 +9,14 @@ applies:
    unless they are required;
 3. nobody that FLARE has lost, or that took two tasks in a row and answered neither in time (until it answers one, or
    is forgiven), or once the task is ``deadline_s`` old;
-4. a site that took the task after its grace was used up: its process is back;
+4. a site that took the task after its grace was used up: its process is back; where nobody is needed, for its usual
+   time;
 5. a site with grace left.
 
 A new process loads its libraries during its first task, so being late in that one counts for nothing, ``MOST_RETURNS``
-times in a job. So a site that is gone for good costs a job one grace. A site that is not awaited is asked all the same,
-and its answer counts while the task is open. With a grace of 0 nobody is awaited once there are enough answers.
+times in a job; a site that takes one task more often gains no time by it. So a site that is gone for good costs a job
+one grace. A site that is not awaited is asked all the same, and its answer counts while the task is open. With a grace
+of 0 nobody is awaited once there are enough answers.
 
 This module knows neither FLARE nor a clock: every method is given the time, in seconds that never go back.
 """
@@ -115,6 +117,8 @@ class _Part:
     back: bool = False
     fresh: bool = False
     """Its process is new: it loads its libraries during this task, and may be late once."""
+    returns: int = 0
+    """Times that it took the task as a new process."""
     answered: bool = False
 
 
@@ -144,9 +148,12 @@ class Wait:
         """
         part = self._parts[site]
         record = self.patience.record(site)
-        part.fresh = new_process and record.returns < MOST_RETURNS
+        part.fresh = new_process and record.returns + part.returns < MOST_RETURNS
+        part.returns += part.fresh
         if part.took_at is None:
             part.untaken_s = now - self.start
+        elif not part.fresh:
+            return
         if self.patience.limits.grace_s > 0 and self._left_s(site, now) <= 0:
             part.back, record.left_s = True, 0.0
         part.took_at = now
@@ -160,8 +167,8 @@ class Wait:
     def enough(self, *, now: float) -> None:
         """Note that the answers are enough; only the first call counts.
 
-        Without an earlier deadline, the task's own answers set one: ``SLOW`` times the seconds until they were enough, and
-        the grace. It bounds rule 4 only: by rule 5 a site is awaited no longer.
+        Without an earlier deadline, the task's own answers set one: ``SLOW`` times the seconds until they were enough,
+        and the grace. It bounds rule 4 only: by rule 5 a site is awaited no longer.
         """
         limits = self.patience.limits
         if self.need == "enough" and self._enough_at is None:
@@ -196,12 +203,16 @@ class Wait:
                 record = self.patience.record(site)
                 record.left_s = max(self._left_s(site, now), 0.0)
                 record.missed += part.took_at is not None and not part.fresh
-                record.returns += part.fresh
+                record.returns += part.returns
         return reasons
 
     def has_answer(self, site: str) -> bool:
         """True if the site has answered the task."""
         return self._parts[site].answered
+
+    def is_back(self, site: str) -> bool:
+        """True if the site took the task after its grace was used up."""
+        return self._parts[site].back
 
     def taken(self) -> set[str]:
         """Return the sites that took the task and have not answered it, without those whose process is new."""
@@ -212,6 +223,8 @@ class Wait:
         part, limits = self._parts[site], self.patience.limits
         if self.patience.record(site).missed >= MOST_MISSED:
             return False
+        if part.back and self.need == "nobody":
+            return now - (part.took_at or self.start) <= self.usual_s.get(site, self.deadline_s)
         return part.back or (limits.patient and part.took_at is not None) or self._left_s(site, now) > 0
 
     def _left_s(self, site: str, now: float) -> float:

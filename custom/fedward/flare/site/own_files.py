@@ -74,7 +74,7 @@ class OwnFiles:
 
         if not kept.needed:
             return
-        kept.restore(read_states(self._kept, run=run))
+        kept.restore(read_states(self._kept, run=run), left=left)
         reached = -1 if kept.last is None else kept.last.round_number
         if reached < left:
             found = "nothing" if kept.last is None else f"its state after round {reached}"

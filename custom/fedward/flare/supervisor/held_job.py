@@ -44,8 +44,9 @@ class HeldJob:
         return time.monotonic() - self.since
 
     def may_go_on(self, there: Collection[str]) -> bool:
-        """True if all of its sites are connected, or enough of them after ``PATIENCE_S``."""
-        enough = len(there) >= self.least and self.waited_s >= PATIENCE_S
+        """True if all its sites are connected, or enough and all of ``must_include`` after ``PATIENCE_S``."""
+        required = set(self.job.required_sites or ()) <= set(there)
+        enough = len(there) >= self.least and required and self.waited_s >= PATIENCE_S
         return bool(there) and (len(there) == len(self.sites) or enough)
 
     def tell(self, kit: Path, there: Collection[str]) -> None:

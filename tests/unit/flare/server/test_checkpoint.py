@@ -214,6 +214,43 @@ def test_a_file_that_is_gone_costs_its_generation(tmp_path: Path, name: str) -> 
     assert "\n" not in str(refused.value)
 
 
+def test_what_is_no_generation_or_no_draft_is_in_nobodys_way(tmp_path: Path) -> None:
+    """A file, a link or an empty folder of a generation's name; a draft that is a file or a link."""
+    for after in (1, 2):
+        save(tmp_path, made(after))
+    (tmp_path / "g-00000003").write_text("")
+    (tmp_path / "g-00000004").symlink_to(tmp_path / "g-00000001")
+    assert plain(read(tmp_path)) == plain(made(2))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for make in (lambda path: path.write_text(""), lambda path: path.symlink_to(elsewhere)):
+        make(tmp_path / ".draft")
+        save(tmp_path, made(3))
+        assert plain(read(tmp_path)) == plain(made(3)) and elsewhere.is_dir()
+    (tmp_path / "g-99999999").mkdir()
+    for after in (4, 5):
+        save(tmp_path, made(after))
+        assert plain(read(tmp_path)) == plain(made(after)), "numbers may have more digits"
+
+
+@pytest.mark.parametrize("name", ["state.json", "model.npz"])
+def test_a_file_that_the_disk_cannot_read_costs_its_generation(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for after in (1, 2):
+        save(tmp_path, made(after))
+    bad, whole = tmp_path / "g-00000002" / name, Path.read_bytes
+
+    def read_bytes(path: Path) -> bytes:
+        if path == bad:
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return whole(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    found, (damaged,) = load(tmp_path, job=JOB, job_id=JOB_ID)
+    assert found is not None and found.model.after == 1 and "Input/output error" in damaged
+
+
 def test_a_file_of_another_generation_is_not_taken(tmp_path: Path) -> None:
     for after in (1, 2):
         save(tmp_path, made(after))

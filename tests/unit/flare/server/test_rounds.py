@@ -130,7 +130,7 @@ def test_a_hospital_that_is_lost_is_waited_for_until_the_time_out_where_it_must_
             number=0,
             says=(
                 "round 0 does not count",
-                "north (no answer in time: must_include names it, and round_timeout_s, 1 s, is over)",
+                'north ("no answer in time: must_include names it, and round_timeout_s, 1 s, is over")',
             ),
         )
     else:

@@ -58,6 +58,33 @@ def test_a_site_gone_for_good_costs_one_grace_in_whichever_stage_it_goes(
     assert len(missed) == (ROUNDS - number if task is Task.ROUND else 0)
 
 
+@pytest.mark.parametrize("policy", ["cut", "fewer_steps"])
+def test_a_site_that_uses_up_its_grace_in_every_second_round_makes_no_round_longer_each_time(
+    tmp_path: Path, policy: str
+) -> None:
+    """Its answers came just before the deadline, which twice its time then was: 64 s, 181 s, 405 s, ... an hour."""
+    took, slow = 64.0, {0: 64.0}
+    for number in range(2, ROUNDS, 2):
+        slow[number] = took = min(2 * took + GRACE_S, 3600.0) - 1
+
+    def north(task: Task, number: int, draw: random.Random) -> Act:
+        if task is not Task.ROUND:
+            return worker(5.0)(task, number, draw)
+        return Act("answer", slow[number]) if number in slow else Act("vanish", GRACE_S + 10)
+
+    ran = three(tmp_path, north, federation={"round_timeout_s": 3600.0, "stragglers": policy})
+    assert ran.of("finished") and max(ran.walls) <= 2 * (5.0 + GRACE_S) + GRACE_S + 1
+
+
+def test_a_site_that_takes_the_last_task_again_and_again_does_not_hold_the_job(tmp_path: Path) -> None:
+    def again(task: Task, number: int, draw: random.Random) -> Act:
+        return Act("vanish", 5.0) if task is Task.ALONE else worker(5.0)(task, number, draw)
+
+    undisturbed = three(tmp_path / "there", worker(5.0))
+    ran = three(tmp_path / "again", again, federation={"round_timeout_s": 3600.0})
+    assert ran.of("finished") and ran.ended_s <= undisturbed.ended_s + 2 * GRACE_S
+
+
 def test_a_site_gone_before_it_takes_the_round_costs_one_grace_too(tmp_path: Path) -> None:
     federation = Federation(tmp_path, {"city": worker(5.0), "coast": worker(4.0), "north": worker(5.0)})
     federation.clock.after(20.0, lambda: federation.leave("north"))

@@ -41,6 +41,14 @@ def test_the_deadline_follows_from_the_slowest_that_counts_and_from_the_last_rou
     assert held.deadline_s == 600.0
 
 
+def test_an_answer_after_the_grace_moves_no_deadline() -> None:
+    held = stragglers("cut")
+    held.counted("city", seconds=5.0, steps=None)
+    before = held.deadline_s
+    held.counted("north", seconds=300.0, steps=None, in_time=False)
+    assert held.deadline_s == before and held.usual_s("north") == 300.0
+
+
 def test_a_site_is_cut_after_three_late_rounds_in_a_row_and_is_told_why() -> None:
     held = stragglers("cut")
     assert played(held, MOST_LATE - 1, north_s=50.0).cut(SITES) == {}

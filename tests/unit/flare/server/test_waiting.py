@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedward.flare.server.waiting import MOST_MISSED, Limits, Need, Patience, Wait
+from fedward.flare.server.waiting import MOST_MISSED, MOST_RETURNS, Limits, Need, Patience, Wait
 
 SITES = ("city", "coast", "north", "south")
 GRACE_S, TIMEOUT_S, ROUND_S = 60.0, 600.0, 5.0
@@ -128,6 +128,25 @@ def test_where_nobody_is_needed_a_site_has_its_usual_time_and_then_its_grace() -
     assert awaited(wait, 59.0, lost=("south",)) == {"city", "coast", "north"}
     assert awaited(wait, 60.0) == {"city"}
     assert awaited(wait, 159.0) == {"city"} and awaited(wait, 160.0) == set(), "10 s before it, 50 s after it"
+
+
+def test_who_takes_a_task_again_and_again_gains_no_time_by_it() -> None:
+    """A process that is new may take a task again; each further time counts from the last of these."""
+    held = patience()
+    wait = held.wait(SITES, now=0.0, need="nobody", usual_s={"north": ROUND_S})
+    for number in range(100):
+        wait.took("north", now=30.0 * number, new_process=number > 0)
+    last = 30.0 * MOST_RETURNS + ROUND_S + GRACE_S
+    assert "north" in awaited(wait, last - 0.1) and "north" not in awaited(wait, last)
+
+
+def test_where_nobody_is_needed_a_site_that_is_back_has_its_usual_time() -> None:
+    held = patience()
+    begun(held).close(now=100.0)
+    wait = held.wait(SITES, now=100.0, need="nobody", usual_s={"north": ROUND_S})
+    assert "north" not in awaited(wait, 101.0), "its grace was used up before"
+    wait.took("north", now=102.0)
+    assert "north" in awaited(wait, 107.0) and "north" not in awaited(wait, 107.1)
 
 
 def test_a_grace_of_nothing_awaits_nobody_once_there_are_enough() -> None:

@@ -41,7 +41,7 @@ class Server:
         self.clients: dict[str, Client] = {}
         self.statuses: dict[str, RunStatus] = dict.fromkeys(running, RunStatus.RUNNING)
         meta = {JobMetaKey.STATUS.value: RunStatus.RUNNING}
-        self.job = SimpleNamespace(job_id=JOB, meta=meta, min_sites=2, run_aborted=False)
+        self.job = SimpleNamespace(job_id=JOB, meta=meta, min_sites=2, required_sites=list[str](), run_aborted=False)
         self.shutdown = False
         self.client_manager = SimpleNamespace(get_clients=lambda: self.clients)
         self.restored: list[list[str]] = []
@@ -338,6 +338,22 @@ def test_after_its_patience_it_goes_on_with_enough_of_them(
     server.sign_in("coast")
     one.look()
     assert server.restored == [["city", "coast"]]
+
+
+def test_it_does_not_go_on_without_a_site_that_the_job_must_include(
+    tmp_path: Path, started: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held_job, "PATIENCE_S", 0.0)
+    job_sites.write(tmp_path, JOB, SITES)
+    server = Server(running=(JOB,))
+    server.job.required_sites = ["north"]
+    one = made(tmp_path, server)
+    server.sign_in("city", "coast")
+    one.look()
+    assert server.restored == []
+    server.sign_in("north")
+    one.look()
+    assert len(server.restored) == 1
 
 
 def told(kit: Path) -> list[tuple[str, Any]]:

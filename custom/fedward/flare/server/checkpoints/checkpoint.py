@@ -28,7 +28,7 @@ from fedward.encryption.message import is_key_id, is_nonce
 from fedward.errors import FederationError, brief
 from fedward.files import sync
 from fedward.flare.protocol import Model, Sum
-from fedward.flare.server.checkpoints.files import DamagedError, checked_file, packed, put_file, unpacked
+from fedward.flare.server.checkpoints.files import DamagedError, checked_file, content_of, packed, put_file, unpacked
 from fedward.settings import Scheme
 from fedward.weights import Weights
 
@@ -36,7 +36,7 @@ FORMAT = 1
 KEPT = 2
 """Generations that are kept."""
 STATE_FILE, DRAFT = "state.json", ".draft"
-_GENERATION = re.compile(r"g-([0-9]{8})")
+_GENERATION = re.compile(r"g-([0-9]{8,18})")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 _STEP, _SUM = "step-", "sum-"
 Summed = tuple[tuple[str, ...], Sum]
@@ -88,7 +88,9 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     draft = folder / DRAFT
-    if draft.exists():
+    if draft.is_symlink() or draft.is_file():
+        draft.unlink()
+    elif draft.exists():
         shutil.rmtree(draft)
     draft.mkdir(mode=0o700)
     sums = {}
@@ -98,7 +100,7 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
     put_file(draft / STATE_FILE, _state(checkpoint, sums))
     sync(draft)
     known = _generations(folder)
-    draft.rename(folder / f"g-{(known[-1][0] + 1 if known else 1):08d}")
+    draft.rename(folder / f"g-{max(_numbers(folder), default=0) + 1:08d}")
     sync(folder)
     for _, old in known[: 1 - KEPT]:
         shutil.rmtree(old, ignore_errors=True)  # one that stays costs disk, and a new one a second would cost more
@@ -136,11 +138,16 @@ def load(folder: Path, *, job: str, job_id: str) -> tuple[Checkpoint | None, lis
     return None, []
 
 
+def _numbers(folder: Path) -> dict[int, Path]:
+    """Return what has the name of a generation, by its number; it need not be one."""
+    found = ((_GENERATION.fullmatch(path.name), path) for path in folder.iterdir())
+    return {int(match[1]): path for match, path in found if match is not None}
+
+
 def _generations(folder: Path) -> list[tuple[int, Path]]:
     if not folder.is_dir():
         return []
-    found = ((_GENERATION.fullmatch(path.name), path) for path in folder.iterdir())
-    return sorted((int(match[1]), path) for match, path in found if match is not None)
+    return sorted((at, path) for at, path in _numbers(folder).items() if path.is_dir() and not path.is_symlink())
 
 
 def _files(checkpoint: Checkpoint) -> dict[str, bytes]:
@@ -219,13 +226,11 @@ def _read(path: Path) -> Checkpoint:
 
 def _checked_state(path: Path) -> dict[str, Any]:
     try:
-        outer = json.loads(path.read_bytes())
+        outer = json.loads(content_of(path))
         text = outer["state"]
         if hashlib.sha256(text.encode()).hexdigest() != outer["sha256"]:
             raise DamagedError(f"{path.name} was changed")
         state = json.loads(text)
-    except FileNotFoundError:
-        raise DamagedError(f"{path.name} is missing") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise DamagedError(f"{path.name} was changed") from None
     kinds = {"files": dict, "job": str, "job_id": str}

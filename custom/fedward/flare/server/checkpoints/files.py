@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -10,6 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from fedward.weights import Weights, require_stored
+
+_DAMAGED = frozenset({errno.EIO, errno.EISDIR, errno.ENOTDIR, errno.ELOOP})
 
 
 class DamagedError(Exception):
@@ -27,11 +30,25 @@ def put_file(path: Path, content: bytes) -> None:
         os.close(handle)
 
 
-def checked_file(path: Path, due: str) -> bytes:
+def content_of(path: Path) -> bytes:
+    """Read a file.
+
+    Raises:
+        DamagedError: it is missing, is no file, or the disk cannot read it: an earlier generation serves.
+        OSError: it cannot be read now for another reason.
+    """
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
         raise DamagedError(f"{path.name} is missing") from None
+    except OSError as error:
+        if error.errno not in _DAMAGED:
+            raise
+        raise DamagedError(f"{path.name} cannot be read, {error.strerror}") from None
+
+
+def checked_file(path: Path, due: str) -> bytes:
+    content = content_of(path)
     if hashlib.sha256(content).hexdigest() != due:
         raise DamagedError(f"{path.name} was changed")
     return content

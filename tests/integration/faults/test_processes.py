@@ -15,7 +15,7 @@ from tests.integration.faults.test_aborts import IN_A_ROUND
 from tests.support.rehearsal import rehearsal
 
 pytestmark = pytest.mark.integration
-AWAY_S = 3.0
+AWAY_S, LONG_S = 3.0, 15.0
 BACK_S = 20.0
 """Seconds from a server that listens again until its next whole round."""
 
@@ -40,16 +40,20 @@ def server_process(play: Play) -> None:
     play.kill(SERVER, job=True)
 
 
-def server_back(play: Play) -> None:
-    time.sleep(AWAY_S)
+def server_back(play: Play, *, away_s: float = AWAY_S) -> None:
+    time.sleep(away_s)
     play.federation.start(SERVER)
     wait_for(play.federation.listens, what="the server listens")
     play.begins()
 
 
-def server_parent(play: Play) -> None:
+def server_parent(play: Play, *, away_s: float = AWAY_S) -> None:
     play.kill(SERVER)
-    server_back(play)
+    server_back(play, away_s=away_s)
+
+
+def in_admission(play: Play) -> None:
+    play.until(lambda: play.of("started"), what="admission")
 
 
 def server_and_site(play: Play) -> None:
@@ -87,6 +91,17 @@ REHEARSED = [
     Fault(name="kill -9 of a site's parent, back in 3 s", does=site_parent, promised=ANEW),
     Fault(name="kill -9 of the server's job process", does=server_process, promised=NOBODY_LOST),
     Fault(name="kill -9 of the server's parent, back in 3 s", does=server_parent, promised=NOBODY_LOST),
+    Fault(
+        name="kill -9 of the server's parent, back in 15 s, when sites have ended their round",
+        does=partial(server_parent, away_s=LONG_S),
+        promised=NOBODY_LOST,
+    ),
+    Fault(
+        name="kill -9 of the server's parent in the admission, back in 15 s",
+        when=in_admission,
+        does=partial(server_parent, away_s=LONG_S),
+        promised=NOBODY_LOST,
+    ),
     Fault(name="kill -9 of the server's parent, no noise", does=server_parent, job=plain, promised=SAME),
     Fault(name="kill -9 of server and a site, both back", does=server_and_site, promised=ANEW),
     Fault(name="power: all processes killed and started again", does=power, promised=ANEW),

@@ -10,11 +10,13 @@ from typing import Any
 from nvflare.apis.fl_constant import FLContextKey, ServerCommandKey
 from nvflare.apis.impl.wf_comm_server import WFCommServer
 from nvflare.fuel.f3.mpm import MainProcessMonitor
+from nvflare.private.fed.client.client_runner import ClientRunner
 from nvflare.private.fed.client.communicator import Communicator
 from nvflare.private.fed.server.fed_server import FederatedServer
 from nvflare.private.fed.server.server_command_agent import ServerCommandAgent
 from nvflare.private.fed.server.server_commands import AbortCommand
 
+from fedward.flare.supervisor import result_push
 from fedward.flare.supervisor.reactions import THEIRS, require_known
 from fedward.transport.timeouts import IDLE_S
 
@@ -45,6 +47,8 @@ def install() -> None:
     WFCommServer.process_task_check = _checked
     AbortCommand.process = _abort_at_once
     Communicator.pull_task = _impatient
+    ClientRunner._check_task_once = result_push.asked
+    ClientRunner._try_send_result_once = result_push.sent
     shut_down = THEIRS["MainProcessMonitor._start_shutdown"].__func__
 
     def ending(cls: Any, shutdown_grace_time: float, cleanup_grace_time: float) -> None:

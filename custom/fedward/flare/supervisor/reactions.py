@@ -14,6 +14,10 @@ MainProcessMonitor._start_shutdown      a job's process that is done sleeps  ``L
                                         for 3 s before it ends
 Communicator.pull_task                  a site waits 300 s for a server's    ``IDLE_S`` without a byte; then it asks
                                         process that is gone                 again
+ClientRunner._check_task_once           a server that does not answer waits  it is asked again
+                                        for the result
+ClientRunner._try_send_result_once      a site waits 300 s for a reply of a  the transfer ends once the server says that
+                                        server's process that is gone        the task is gone
 ServerCommandAgent._get_client          a token that is new is unknown for   the parent process is asked again
                                         the rest of the job
 WFCommServer.process_task_check         a site that was late is not heard    its time is measured
@@ -49,6 +53,7 @@ from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey
 from nvflare.fuel.f3.mpm import MainProcessMonitor
 from nvflare.fuel.hci.server.constants import ConnProps
 from nvflare.private.defs import CellMessageHeaderKeys, JobFailureMsgKey
+from nvflare.private.fed.client.client_runner import ClientRunner
 from nvflare.private.fed.client.communicator import Communicator
 from nvflare.private.fed.server import job_runner
 from nvflare.private.fed.server.fed_server import FederatedServer
@@ -115,6 +120,8 @@ _PLACES = (
     _Place(JobCommandModule, "abort_job"),
     _Place(AbortCommand, "process"),
     _Place(Communicator, "pull_task"),
+    _Place(ClientRunner, "_check_task_once"),
+    _Place(ClientRunner, "_try_send_result_once"),
     _Place(MainProcessMonitor, "_start_shutdown"),
 )
 THEIRS: dict[str, Any] = {str(place): getattr(place.owner, place.name, None) for place in _PLACES}

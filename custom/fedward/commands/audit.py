@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from fedward.commands.output_format import FORMAT, Format
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Check and read who did what: for privacy officers and IT.", no_args_is_help=True)
 _PATH = typer.Argument(..., metavar="PATH", help="A kit, its audit folder, an audit.jsonl, or a site.toml.")
 _SITE_TOML = typer.Option(None, metavar="FILE", help="The hospital's site.toml, where the log was copied from its kit.")
+_TIME = len("2026-03-01T14:00:00")
 _KEYS = {"site": "the site's key", "own": "the key beside it"}
 
 
@@ -105,9 +106,9 @@ def show(
         for entry in chosen:
             typer.echo(json.dumps(entry.plain()))
     else:
-        table = Table("n", "at (UTC)", "who", "what", "about", title_justify="left")
+        table = Table("n", Column("at (UTC)", no_wrap=True, min_width=_TIME), "who", "what", "about")
         for entry in chosen:
-            table.add_row(str(entry.number), entry.at, _shown(entry.who), entry.what, _about(entry))
+            table.add_row(str(entry.number), entry.at[:_TIME], _shown(entry.who), entry.what, _about(entry))
         screen().print(table)
     check(log)
 
@@ -130,7 +131,7 @@ def _time(text: str) -> datetime:
 
 
 def _about(entry: Entry) -> Text:
-    parts = (f"{name} {_value(value)}" for name, value in entry.about.items())
+    parts = (f"{name} {_value(value)}" for name, value in entry.about.items() if value not in (None, ""))
     return _shown("\n".join(parts))
 
 

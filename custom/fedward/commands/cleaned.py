@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from fedward.upkeep.clean import Cleaning
 
 DRY_RUN: bool = typer.Option(False, "--dry-run", help="Remove nothing; show what would be removed.")
-_NONE = "no limits are set, so nothing is removed: write keep_days, keep_jobs, max_gb ([upkeep] of a site.toml)"
+_NONE = (
+    "no limits are set, so nothing is removed: write keep_days, keep_jobs, max_gb "
+    "([upkeep] of a site's local/site.toml, or the server's local/upkeep.toml)"
+)
 
 
 def show(done: Cleaning, *, dry_run: bool, format: Format) -> None:

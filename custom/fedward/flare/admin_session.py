@@ -278,6 +278,7 @@ def console(kit: Path, *, timeout_s: float = 20.0, study: str | None = None) -> 
             "not an admin startup kit", where=kit, remedy="give the kit's folder, the one with startup/"
         )
     require_valid(kit, Kind.person)
+    Endpoint.of_person(kit)
 
     def signed_in() -> Session:
         session = new_secure_session(kit.name, str(kit.resolve()), timeout=timeout_s, study=study or DEFAULT_STUDY)

@@ -68,7 +68,8 @@ def follow_to_end(
         answer = {"job_id": job_id, "status": flare, "end": end.words, "state": end.state}
         typer.echo(json.dumps({**answer, "result": None if result is None else str(result)}), file=stdout)
     if not end.success:
-        raise JobError("job did not complete", where=job_id, value=end.words, remedy="read the sites' reasons")
+        remedy = None if end.state == "aborted" else "read the sites' reasons"
+        raise JobError("job did not complete", where=job_id, value=end.words, remedy=remedy)
     typer.echo(f"{end.words} ({time.monotonic() - start:.0f} s)", err=True)
 
 

@@ -105,12 +105,13 @@ def plain(plan: TransportPlan) -> dict[str, Any]:
 
 
 def _measured(run: Path) -> Measured:
-    path = run if run.is_file() else run / EVENTS_FILE
+    inside = (run / EVENTS_FILE, run / "workspace" / EVENTS_FILE)
+    path = run if run.is_file() else next((path for path in inside if path.is_file()), inside[0])
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
         events = [json.loads(line) for line in lines]
     except OSError as error:
-        remedy = f"give a run's folder, with its {EVENTS_FILE}"
+        remedy = f"give a downloaded result, or a run's folder with its {EVENTS_FILE}"
         raise JobError("run cannot be read", where=path, value=error.strerror, remedy=remedy) from None
     except ValueError:
         raise JobError("is not a run's events", where=path, remedy="give another run") from None

@@ -9,6 +9,7 @@ import typer
 from fedward.commands.job.follow import follow_to_end, signed_in
 from fedward.commands.job.options import JOB_ID, KIT, STUDY
 from fedward.commands.output_format import FORMAT, Format
+from fedward.errors import JobError
 
 
 def wait(
@@ -26,6 +27,12 @@ def wait(
 
 def abort(job_id: str = JOB_ID, kit: Path = KIT, study: str | None = STUDY) -> None:
     """Stop a job at the server and at every site. The record names you as who aborted it."""
+    from fedward.ends import end_of
+
     with signed_in(kit, study) as (session, stdout):
+        stands = session.standing(job_id)
+        end = None if stands is None else end_of(stands.flare, stands.job)
+        if end is not None and end.ended:
+            raise JobError("job has ended", where=job_id, value=end.words, remedy="there is nothing to abort")
         session.abort(job_id)
         typer.echo(f"{job_id} is being aborted", file=stdout)

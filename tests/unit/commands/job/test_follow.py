@@ -175,5 +175,18 @@ def test_ctrl_c_leaves_the_job_running_and_says_how_to_go_on(
     assert "the job goes on at the server" in err
     assert f"fedward job wait {ID} --kit K" in err and f"fedward job abort {ID} --kit K" in err
     assert server.aborted == []
+    server.script = [("RUNNING", None)]
     assert typed(monkeypatch, "job", "abort", ID, "--kit", "K") == 0
     assert server.aborted == [ID]
+
+
+def test_a_job_that_has_ended_is_not_aborted(
+    serve: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = serve(("FINISHED:ABORTED", ABORTED))
+    assert typed(monkeypatch, "job", "abort", ID, "--kit", "K") != 0
+    assert server.aborted == []
+    assert (
+        "job has ended: 'aborted by lead@uni.org after 2 of 8 rounds'; there is nothing to abort"
+        in capsys.readouterr().err
+    )

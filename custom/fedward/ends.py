@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from fedward.errors import quoted
+from fedward.visible import quoted
 
 State = Literal["running", "resuming", "paused", "finished", "aborted", "failed"]
 STATES: tuple[State, ...] = get_args(State)

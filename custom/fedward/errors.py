@@ -38,7 +38,6 @@ LONGEST = 4000
 """Characters of an error: its beginning, which has the place, and its end, which has the remedy, are kept."""
 _END = 900
 _CUT = " … "
-_DIVIDES = re.compile(r"[;,()\"]")
 
 
 class _Brief(reprlib.Repr):
@@ -66,14 +65,6 @@ def bounded(text: str) -> str:
 def single_line(text: str) -> str:
     """Return the text as one line; unprintable characters, such as terminal control codes, become spaces."""
     return " ".join("".join(sign if sign.isprintable() else " " for sign in readable(text)).split())
-
-
-def quoted(text: str) -> str:
-    """Return a reason as part of a list of reasons: in quotation marks, if it holds a sign that could divide the list.
-
-    A site words its own reason; without the marks it could add an entry that accuses another.
-    """
-    return text if _DIVIDES.search(text) is None else '"' + text.replace('"', "'") + '"'
 
 
 class FedwardError(Exception):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+_DIVIDES = re.compile(r"[;,()\"]")
 _BYTES = re.compile("[\udc80-\udcff]+")
 """Bytes of a file name that the locale cannot decode, as Python keeps them (PEP 383)."""
 
@@ -25,3 +26,11 @@ def readable(text: str) -> str:
         lambda run: run.group().encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"), text
     )
     return decoded.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def quoted(text: str) -> str:
+    """Return a reason as part of a list of reasons: in quotation marks, if it holds a sign that could divide the list.
+
+    A site words its own reason; without the marks it could add an entry that accuses another.
+    """
+    return text if _DIVIDES.search(text) is None else '"' + text.replace('"', "'") + '"'

@@ -8,7 +8,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedward.errors import CohortError, FedwardError, JobError, SettingsError, StudyError, quoted
+from fedward.errors import CohortError, FedwardError, JobError, SettingsError, StudyError
+from fedward.visible import quoted
 
 
 def test_a_message_is_one_line_with_what_where_value_and_remedy() -> None:

@@ -10,8 +10,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from fedward.errors import quoted
 from fedward.settings import JobSpec
+from fedward.visible import quoted
 
 MOST_NAMED = 3
 """Sites that the reason for too few sites names; the events name all."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedward.measures import measure_of
-from fedward.metrics.values import real, whole, word
+from fedward.metrics.values import real, stage_seconds, whole, word
 
 Event = Mapping[str, Any]
 _COUNTS = ("patients", "images", "positives")
@@ -51,6 +51,11 @@ class _Taking:
         words = ", ".join(f"{name} = {name} + ?" for name in more)
         values = (*more.values(), self.job, site)
         self.connection.execute(f"UPDATE seats SET {words} WHERE job = ? AND site = ?", values)
+
+    def final_model(self) -> int:
+        """Return the rounds that the job's final model has been through."""
+        selected = self.job_value("selected")
+        return int(self.job_value("rounds_done") if selected is None else selected)
 
     def go_on(self, *, after: str) -> None:
         """Set the job to running, if its state is ``after``."""
@@ -130,7 +135,7 @@ def _answered(taking: _Taking, event: Event) -> None:
     if task not in ("round", "validate", "final"):
         return  # a model that a site trained alone is not the job's model
     if task == "round":
-        number, seconds = whole(event.get("round")) or 0, _seconds(event, metrics)
+        number, seconds = whole(event.get("round")) or 0, stage_seconds(event, metrics)
         taking.set_seat(site, **seconds)
         taking.connection.execute(
             "INSERT INTO parts (job, round, site, validate_s, train_s, seal_s, rest_s, patients, sent_bytes, "
@@ -141,8 +146,7 @@ def _answered(taking: _Taking, event: Event) -> None:
             (taking.job, number, site, *seconds.values(), whole(metrics.get("patients")), sent, received),
         )
     else:
-        selected = None if task == "validate" else taking.job_value("selected")
-        number = int(taking.job_value("rounds_done") if selected is None else selected)
+        number = int(taking.job_value("rounds_done")) if task == "validate" else taking.final_model()
     _scores(taking, site, number, metrics, final=task == "final")
 
 
@@ -227,9 +231,15 @@ def _kept(taking: _Taking, event: Event) -> None:
 
 
 def _finished(taking: _Taking, event: Event) -> None:
+    """Write the end; a site that did not measure the final model has no value, since its last is of an earlier one."""
     missing = event.get("missing")
     listed = {str(site): reason(why) for site, why in missing.items()} if isinstance(missing, Mapping) else None
     taking.set_job(state="finished", reason=None, missing=None if listed is None else json.dumps(listed))
+    measured = "SELECT site FROM points WHERE job = ? AND round = ?"
+    taking.connection.execute(
+        f"UPDATE seats SET value = NULL, low = NULL, high = NULL WHERE job = ? AND site NOT IN ({measured})",
+        (taking.job, taking.job, taking.final_model()),
+    )
 
 
 def _aborted(taking: _Taking, event: Event) -> None:
@@ -265,14 +275,6 @@ def _privacy(taking: _Taking, site: int, facts: Any) -> None:
     if mechanism != "none":
         epsilons = {"charged": "epsilon", "spent": "spent", "cap": "epsilon_cap"}
         taking.set_seat(site, **{column: real(reported.get(key)) for column, key in epsilons.items()})
-
-
-def _seconds(event: Event, metrics: Event) -> dict[str, float | None]:
-    """Return seconds by stage; the rest is transfer and waiting."""
-    known = {name: real(metrics.get(name)) for name in ("validate_s", "train_s", "seal_s")}
-    whole_s = real(event.get("seconds"))
-    rest = None if whole_s is None else max(0.0, whole_s - sum(one or 0.0 for one in known.values()))
-    return {**known, "rest_s": rest}
 
 
 def _map(value: Any) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 _LARGEST = 2**63 - 1
@@ -31,3 +32,11 @@ def whole(value: Any) -> int | None:
 def word(value: Any) -> str | None:
     """Return the value as one line of text, or None."""
     return None if value is None else " ".join(str(value).split())[:_REASON]
+
+
+def stage_seconds(event: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return seconds by stage; the rest is transfer and waiting."""
+    known = {name: real(metrics.get(name)) for name in ("validate_s", "train_s", "seal_s")}
+    whole_s = real(event.get("seconds"))
+    rest = None if whole_s is None else max(0.0, whole_s - sum(one or 0.0 for one in known.values()))
+    return {**known, "rest_s": rest}

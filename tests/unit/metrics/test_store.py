@@ -62,6 +62,20 @@ def answered(site: str, *, at: float = NOW, number: int = 0, task: str = "round"
     }  # fmt: skip
 
 
+def test_a_site_that_did_not_measure_the_final_model_has_no_value_at_the_end(store: Store) -> None:
+    """Its last value is of an earlier model, and the dashboard called it the lowest of the sites."""
+    store.write("job", {"event": "started", "at": NOW, "job": "j", "task": "classification", "rounds": 2})
+    for number in (0, 1):
+        for site in ("north", "coast")[: 2 - number]:
+            store.write("job", answered(site, number=number, scores={"auc": 0.5, "auc_low": 0.4, "auc_high": 0.6}))
+        store.write("job", {"event": "round", "at": NOW, "round": number, "sites": ["north"]})
+    store.write("job", answered("north", task="final", scores={"auc": 0.9, "auc_low": 0.8, "auc_high": 1.0}))
+    assert seats_of(store, "job")["coast"].value == 0.5, "while the job runs the last one is shown, with its time"
+    store.write("job", {"event": "finished", "at": NOW, "rounds": 2, "missing": {"coast": "no answer in time"}})
+    seats = seats_of(store, "job")
+    assert seats["north"].value == 0.9 and (seats["coast"].value, seats["coast"].low) == (None, None)
+
+
 def round_event(number: int, part: dict[str, dict[str, Any]], *, at: float = NOW) -> dict[str, Any]:
     took = [site for site, one in part.items() if one["outcome"] == "accepted"]
     return {"event": "round", "at": at, "round": number, "sites": took, "wall_s": 12.0, "participation": part}

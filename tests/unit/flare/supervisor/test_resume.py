@@ -277,3 +277,12 @@ def test_a_job_whose_log_is_damaged_is_not_resumed_and_the_request_goes(federati
         file.write(b"no event\n")
     federation.one.look()
     assert federation.files() == set() and federation.status.value.startswith("FINISHED:")
+
+
+def test_a_file_that_an_older_release_left_after_an_abort_hinders_no_resumption(federation: Federation) -> None:
+    (federation.folder / BY_PERSON).write_text("{}")
+    before = federation.end()
+    federation.start()
+    federation.one.look()
+    assert federation.files() == set() and federation.end() == before
+    federation.ask()

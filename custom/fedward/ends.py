@@ -22,7 +22,7 @@ WAITS = frozenset({"SUBMITTED", "APPROVED"})
 OPEN = WAITS | {"DISPATCHED", "RUNNING"}
 """FLARE's statuses of a job that has not ended."""
 COMPLETED, ABORTED = "FINISHED:COMPLETED", "FINISHED:ABORTED"
-_WHY_FLARE = {
+WHY_FLARE = {
     "FINISHED:CAN_NOT_SCHEDULE": "the server could not schedule it",
     "FINISHED:FAILED_TO_RUN": "the server could not start it at the sites that it needs",
     "FINISHED:ABANDONED": "the server gave it up when it was started again",
@@ -207,8 +207,8 @@ def _unrecorded(flare: str) -> End:
     if flare == ABORTED:
         words = f"aborted before it began, by {NOBODY}"
         return End(words=words, state="aborted", ended=True, agreed=True, success=False)
-    if flare in _WHY_FLARE:
-        words = f"failed before it began: {_WHY_FLARE[flare]}"
+    if flare in WHY_FLARE:
+        words = f"failed before it began: {WHY_FLARE[flare]}"
         return End(words=words, state="failed", ended=True, agreed=True, success=False)
     words = f"FLARE says {_short(flare)}, and no record of the job's rounds is known"
     return End(words=words, state=None, ended=True, agreed=False, success=False)

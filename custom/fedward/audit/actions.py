@@ -38,7 +38,7 @@ ACTIONS: Mapping[str, Action] = {
     "sites-admitted": Action("The server recorded the sites that take part in a job."),
     "site-declined": Action("A site takes no part in a job."),
     "round-complete": Action("The server completed a round with the updates of these sites."),
-    "job-resumed": Action("A new process at the server went on with a job from its last whole round."),
+    "job-resumed": Action("A job goes on from its last whole round, in a new process at the server."),
     "job-paused": Action("The server paused a job that it cannot go on with for the moment."),
     "job-unpaused": Action("The server went on with a job that it had paused."),
     "site-returned": Action("A site whose process was gone answers again."),

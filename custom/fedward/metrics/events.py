@@ -36,7 +36,7 @@ KINDS = {
     "cohort": "who the hospitals' patients are together, from an encrypted sum: sites, cohort_statistics",
     "progress": "a site trains, for its own eyes: round, step, steps, loss",
     "alone": "the model that a site trained alone, for its own eyes: scores",
-    "resumed": "a new process goes on from the last whole round: round (whole rounds), by, attempt",
+    "resumed": "the job goes on from the last whole round, in a new process: round (whole rounds), by, attempt",
     "paused": "the server cannot go on for the moment: reason",
     "unpaused": "the server goes on",
     "returned": "a site that did not answer in an earlier round answers again: site, round",

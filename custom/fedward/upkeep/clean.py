@@ -1,15 +1,17 @@
 """Clean one kit: find what is due by its own retention, and remove it.
 
 A site's retention is ``[upkeep]`` of its ``local/site.toml``, the server's is ``local/upkeep.toml``. Without one,
-nothing is removed. A site's ledger says which jobs are open; where it cannot be read, nothing is removed.
+nothing is removed. A site's ledger says which jobs are open; where it cannot be read, nothing is removed. Each unit is
+looked at once more right before it goes: a job that begins, or that a person has resumed, meanwhile stays.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -19,7 +21,7 @@ from fedward.audit.place import log_of_kit
 from fedward.errors import FederationError, LedgerError
 from fedward.privacy.ledger.chain_head import head_path
 from fedward.settings import Retention, SitePolicy, read_retention, read_site
-from fedward.upkeep.contents import contents
+from fedward.upkeep.contents import Look, contents
 from fedward.upkeep.removal import only_one, remove, settle
 from fedward.upkeep.retention import Removal, Unit, due
 
@@ -64,7 +66,7 @@ def clean_site(site_toml: Path, *, dry_run: bool = False, now: float | None = No
     """
     policy = read_site(site_toml)
     kit = _kit_around(site_toml)
-    kept = _open_jobs(policy)
+    kept = partial(_open_jobs, policy)
     return _clean(kit, policy.upkeep, kept=kept, untouchable=_own(policy), dry_run=dry_run, now=now)
 
 
@@ -73,7 +75,7 @@ def clean_server(kit: Path, *, dry_run: bool = False, now: float | None = None) 
     if not (kit / "startup" / _SERVER_START).is_file():
         raise FederationError("is not the server's kit", where=kit, remedy="give its folder; a site has `site clean`")
     retention = read_retention(kit / "local" / SERVER_FILE)
-    return _clean(kit, retention, kept=lambda job_id: None, untouchable={}, dry_run=dry_run, now=now)
+    return _clean(kit, retention, kept=lambda: lambda job_id: None, untouchable={}, dry_run=dry_run, now=now)
 
 
 def daily(kit: Path, log: Callable[[str], None]) -> Callable[[], None]:
@@ -96,7 +98,7 @@ def _clean(
     kit: Path,
     retention: Retention | None,
     *,
-    kept: Callable[[str], str | None],
+    kept: Callable[[], Callable[[str], str | None]],
     untouchable: dict[Path, str],
     dry_run: bool,
     now: float | None,
@@ -106,14 +108,31 @@ def _clean(
         with only_one(kit):
             if not dry_run:
                 settle(kit)
-            units = contents(kit, now=now, kept=kept, running=_command_lines(), untouchable=untouchable)
+            look = Look(kit=kit, now=now, kept=kept(), running=_command_lines(), untouchable=untouchable)
+            units = contents(look)
             removals = () if retention is None else due(units, retention, now=now)
             if removals and not dry_run:
-                remove(kit, [path for removal in removals for path in removal.unit.paths])
+                removals = _remove(replace(look, kept=kept(), running=_command_lines()), removals)
     except OSError as error:
         raise FederationError("cannot be read", where=error.filename or kit, value=error.strerror) from None
     audit = _audit(kit, retention, dry_run=dry_run, now=now)
     return Cleaning(kit=kit, retention=retention, units=units, removals=removals, audit=audit)
+
+
+def _remove(look: Look, removals: tuple[Removal, ...]) -> tuple[Removal, ...]:
+    """Remove what is due, and return it: a unit that changed, or must stay, by a look right before it goes, is left."""
+    unit_of = {path: removal.unit for removal in removals for path in removal.unit.paths}
+    stays: dict[str, bool] = {}
+
+    def goes(path: str) -> bool:
+        unit = unit_of[path]
+        if unit.name not in stays:
+            found = look.unit(unit.name, unit.kind, unit.paths)
+            stays[unit.name] = found.kept is not None or found.changed != unit.changed
+        return not stays[unit.name]
+
+    remove(look.kit, list(unit_of), goes=goes)
+    return tuple(removal for removal in removals if not stays[removal.unit.name])
 
 
 def _audit(kit: Path, retention: Retention | None, *, dry_run: bool, now: float) -> tuple[Path, ...]:

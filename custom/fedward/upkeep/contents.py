@@ -22,6 +22,7 @@ import re
 import stat
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fedward.upkeep.retention import Kind, Unit
@@ -29,7 +30,10 @@ from fedward.upkeep.retention import Kind, Unit
 QUIET_S = 3600.0
 """Seconds without a change after which a job counts as at rest, whatever else is known about it."""
 STORED = "storage/jobs"
-_OF_JOBS = ("", "checkpoints", STORED, "storage/snapshots")
+RESUME_FILES = ("resume", "resume.json")
+"""Files beside a job's checkpoints: a person's request to resume it, and the one that the server has taken up."""
+_CHECKPOINTS = "checkpoints"
+_OF_JOBS = ("", _CHECKPOINTS, STORED, "storage/snapshots")
 """Folders of the kit that have a folder for each job."""
 _TURNED = re.compile(r"(?:log|log_fl|error_log)\.(?:txt|json)\.\d{1,4}")
 """Names of FLARE's logs as ``logging.handlers.RotatingFileHandler`` turns them over; the one being written has no
@@ -41,36 +45,62 @@ _META = "meta"
 Reason = str | None
 
 
-def contents(
-    kit: Path,
-    *,
-    now: float,
-    kept: Callable[[str], Reason] = lambda job_id: None,
-    running: Collection[str] = (),
-    untouchable: Mapping[Path, str] | None = None,
-) -> tuple[Unit, ...]:
-    """Return the units of a kit.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """A look at a kit.
 
-    Args:
+    Attributes:
+        kit: the kit.
         now: seconds since the epoch.
         kept: why a job must stay, by its id; None: it has ended.
         running: texts of command lines of the processes of this machine; a job that one of them names runs.
         untouchable: files and folders that stay whatever holds them, each with its name for people.
+    """
+
+    kit: Path
+    now: float
+    kept: Callable[[str], Reason] = lambda job_id: None
+    running: Collection[str] = ()
+    untouchable: Mapping[Path, str] = field(default_factory=dict)
+
+    def unit(self, name: str, kind: Kind, paths: tuple[str, ...]) -> Unit:
+        """Return one unit as it is now.
+
+        Raises:
+            OSError: a file of it is gone, or a folder cannot be read.
+        """
+        reason = self._reason(name) if kind == "job" else None
+        size, changed = 0, 0.0
+        for path in paths:
+            for one in _files(self.kit / path):
+                size += one.st_size if stat.S_ISREG(one.st_mode) else 0
+                changed = max(changed, one.st_mtime)
+        if reason is None:
+            whole = [(self.kit / path).resolve() for path in paths]
+            outside = {path.resolve(): name for path, name in self.untouchable.items()}
+            held = [name for out, name in outside.items() if any(out == one or one in out.parents for one in whole)]
+            reason = f"holds {held[0]}" if held else None
+        if reason is None and kind == "job" and changed > self.now - QUIET_S:
+            reason = "something in it changed within the last hour"
+        return Unit(name=name, kind=kind, paths=paths, size=size, changed=changed, kept=reason)
+
+    def _reason(self, job_id: str) -> Reason:
+        if any(job_id in line for line in self.running):
+            return "a process of it runs"
+        if any(os.path.lexists(self.kit / _CHECKPOINTS / job_id / name) for name in RESUME_FILES):
+            return "a person has asked to resume it"
+        return self.kept(job_id) or _in_store(self.kit, job_id)
+
+
+def contents(look: Look) -> tuple[Unit, ...]:
+    """Return the units of a kit.
 
     Raises:
         OSError: a folder cannot be read, so that it is not known what is in it.
     """
-    outside = {path.resolve(): name for path, name in (untouchable or {}).items()}
-    units: list[Unit] = []
-    for job_id, paths in sorted(_jobs(kit).items()):
-        runs = any(job_id in line for line in running)
-        reason = "a process of it runs" if runs else kept(job_id) or _in_store(kit, job_id)
-        units.append(_unit(kit, job_id, "job", paths, reason=reason, outside=outside, now=now))
-    for path in _logs(kit):
-        units.append(_unit(kit, path, "log", (path,), reason=None, outside=outside, now=None))
-    for path in _sent(kit):
-        units.append(_unit(kit, path, "download", (path,), reason=None, outside=outside, now=now))
-    return tuple(units)
+    jobs = [look.unit(job_id, "job", paths) for job_id, paths in sorted(_jobs(look.kit).items())]
+    logs = [look.unit(path, "log", (path,)) for path in _logs(look.kit)]
+    return (*jobs, *logs, *(look.unit(path, "download", (path,)) for path in _sent(look.kit)))
 
 
 def is_job_id(name: str) -> bool:
@@ -121,30 +151,6 @@ def _entries(kit: Path, place: str) -> Iterator[os.DirEntry[str]]:
             return
     with os.scandir(folder) as entries:
         yield from entries
-
-
-def _unit(
-    kit: Path,
-    name: str,
-    kind: Kind,
-    paths: tuple[str, ...],
-    *,
-    reason: Reason,
-    outside: Mapping[Path, str],
-    now: float | None,
-) -> Unit:
-    size, changed = 0, 0.0
-    for path in paths:
-        for one in _files(kit / path):
-            size += one.st_size if stat.S_ISREG(one.st_mode) else 0
-            changed = max(changed, one.st_mtime)
-    if reason is None:
-        whole = [(kit / path).resolve() for path in paths]
-        held = [name for out, name in outside.items() if any(out == one or one in out.parents for one in whole)]
-        reason = f"holds {held[0]}" if held else None
-    if reason is None and now is not None and changed > now - QUIET_S:
-        reason = "something in it changed within the last hour"
-    return Unit(name=name, kind=kind, paths=paths, size=size, changed=changed, kept=reason)
 
 
 def _files(path: Path) -> Iterator[os.stat_result]:

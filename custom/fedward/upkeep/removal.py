@@ -14,7 +14,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -60,11 +60,12 @@ def settle(kit: Path) -> None:
         raise _unwritable(kit, error) from None
 
 
-def remove(kit: Path, paths: Sequence[str]) -> None:
+def remove(kit: Path, paths: Sequence[str], *, goes: Callable[[str], bool] = lambda path: True) -> None:
     """Remove these paths; call it with the lock held, after ``settle``.
 
     Args:
         paths: below the kit, as POSIX paths; none is above another.
+        goes: called right before a path is moved; False leaves it where it is.
 
     Raises:
         FederationError: one cannot be moved. Everything is in its place then.
@@ -75,7 +76,8 @@ def remove(kit: Path, paths: Sequence[str]) -> None:
             moving.mkdir(mode=0o700)
             write_atomic(moving / _LIST, json.dumps(list(paths)))
             for number, path in enumerate(paths):
-                (kit / path).rename(moving / str(number))
+                if goes(path):
+                    (kit / path).rename(moving / str(number))
             sync(moving)
             moving.rename(kit / REMOVED)
             sync(kit)

@@ -1,18 +1,22 @@
-"""A person aborts a job in each of its stages: within seconds every view says who it was."""
+"""A person aborts a job in each of its stages, resumed ones too: within seconds every view says who it was."""
 
 from __future__ import annotations
 
+import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from fedward.demo.federate import LEAD
-from fedward.ends import OPEN
+from fedward.ends import OPEN, End, end_of
+from fedward.errors import JobError
+from fedward.flare.console.resume_request import request_resume
 from fedward.privacy.policy.canonical_job import Task
 from tests.integration.faults.conftest import Player
 from tests.integration.faults.fault import SOON_S, Act, Fault, aborted_by, after_round
 from tests.integration.faults.jobs import ROUNDS, private
-from tests.integration.faults.play import Play, wait_for
+from tests.integration.faults.play import SERVER, Federation, Play, played, wait_for
 from tests.integration.faults.views import load
 from tests.support.rehearsal import rehearsal
 
@@ -49,3 +53,46 @@ STAGES = [
 @pytest.mark.parametrize("fault", STAGES, ids=lambda fault: fault.name)
 def test_an_abort_in_any_stage_names_the_person(fault: Fault, player: Player) -> None:
     player(fault)
+
+
+def test_a_resumed_job_says_so_at_once_and_an_abort_of_it_stands(federation: Federation, tmp_path: Path) -> None:
+    federation.mend()
+    session, kit = federation.running.session, federation.kits[SERVER]
+    with played(federation, private("resumed", rounds=30), tmp_path) as play:
+
+        def end() -> End:
+            stands = session.standing(play.job_id)
+            assert stands is not None
+            return end_of(stands.flare, stands.job)
+
+        def taken_up() -> None:
+            asked = request_resume(kit, play.job_id)
+            wait_for(lambda: not asked.file.exists(), what="the request is taken up")
+            assert end().state == "resuming"
+            with pytest.raises(JobError, match="has not ended: resuming"):
+                request_resume(kit, play.job_id)
+
+        def stays_aborted() -> None:
+            for _ in range(20):
+                assert end().ended and end().agreed and end().words.startswith(f"aborted by {LEAD} after ")
+                time.sleep(0.25)
+
+        play.until(lambda: play.of("round"), what="round")
+        abort(play)
+        taken_up()
+        seen: list[End] = []
+
+        def runs() -> bool:
+            seen.append(end())
+            return seen[-1].state == "running"
+
+        wait_for(runs, what="runs")
+        assert {one.state for one in seen} == {"resuming", "running"} and all(one.agreed for one in seen)
+        rounds = len(play.of("round"))
+        wait_for(lambda: len(play.of("round")) > rounds, what="one more round")
+        assert [(one["by"], one["attempt"]) for one in play.of("resumed")] == [("person", 1)]
+        abort(play)
+        stays_aborted()
+        taken_up()
+        abort(play)
+        stays_aborted()

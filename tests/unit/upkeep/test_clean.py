@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,15 @@ from hypothesis import strategies as st
 from fedward.audit.log import AuditLog
 from fedward.audit.verify import entries, verify
 from fedward.errors import FederationError, LedgerError
+from fedward.flare.console.resume_request import REQUEST_FILE
+from fedward.flare.server.checkpoints.earlier import BY_PERSON
 from fedward.indexing.site_key import load_key
 from fedward.privacy import accountant
 from fedward.privacy.ledger.ledger import Ledger
 from fedward.privacy.ledger.run_record import Record
 from fedward.upkeep import clean, removal
 from fedward.upkeep.clean import Cleaning, clean_server, clean_site
+from fedward.upkeep.contents import RESUME_FILES
 from tests.conftest import OPEN_SITE_TOML
 from tests.support.command_line import typed
 from tests.support.ledger import FAST, count_steps, job, people
@@ -301,6 +304,81 @@ def test_drawn_kits_of_a_server(
     if max_gb is not None and any(unit.kept is None for unit in second.units):
         assert sum(unit.size for unit in second.units) <= max_gb * 10**9
     assert {one.unit.name for one in first.removals}.isdisjoint(unit.name for unit in second.units)
+
+
+def aborted(folder: Path, *job_ids: str) -> Path:
+    """A server's kit with jobs that were aborted long ago, and that a person may have resumed."""
+    kit = folder / "server"
+    (kit / "startup").mkdir(parents=True)
+    (kit / "startup" / "fed_server.json").write_text("{}")
+    (kit / "local").mkdir()
+    (kit / "local" / "upkeep.toml").write_text("keep_days = 30\nkeep_jobs = 0\nmax_gb = 0.000001\n")
+    for job_id in job_ids:
+        put(kit / "checkpoints" / job_id / "g-00000001" / "model.npz", days=90, size=5000)
+        meta = kit / "storage" / "jobs" / job_id / "meta"
+        put(meta, days=90)
+        meta.write_text('{"status": "FINISHED:ABORTED"}')
+        for path in (meta, meta.parent, kit / "checkpoints" / job_id):
+            os.utime(path, (NOW - 90 * DAY, NOW - 90 * DAY))
+    return kit
+
+
+@pytest.mark.parametrize("name", RESUME_FILES)
+def test_a_job_that_a_person_has_asked_to_resume_stays_however_old_the_request_is(name: str, tmp_path: Path) -> None:
+    assert RESUME_FILES == (REQUEST_FILE, BY_PERSON)
+    kit = aborted(tmp_path, ENDED, OPEN)
+    put(kit / "checkpoints" / ENDED / name, days=60)
+    done = clean_server(kit, now=NOW)
+    assert {one.unit.name for one in done.removals} == {OPEN}
+    assert [unit.kept for unit in done.units if unit.name == ENDED] == ["a person has asked to resume it"]
+    assert (kit / "checkpoints" / ENDED / "g-00000001").is_dir() and not (kit / "checkpoints" / OPEN).exists()
+
+
+def _asks(kit: Path) -> None:
+    (kit / "checkpoints" / ENDED / REQUEST_FILE).write_text("{}")
+
+
+def _runs(kit: Path) -> None:
+    (kit / "storage" / "jobs" / ENDED / "meta").write_text('{"status": "RUNNING"}')
+
+
+def _writes(kit: Path) -> None:
+    put(kit / "checkpoints" / ENDED / "events.jsonl", days=50)
+
+
+@pytest.mark.parametrize("meanwhile", [_asks, _runs, _writes])
+def test_a_job_that_is_resumed_between_the_look_and_the_removal_stays_and_the_others_go(
+    meanwhile: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kit = aborted(tmp_path, ENDED, OPEN)
+    due = clean.due
+
+    def late(*args: Any, **named: Any) -> Any:
+        found = due(*args, **named)
+        assert {one.unit.name for one in found} == {ENDED, OPEN}
+        meanwhile(kit)
+        return found
+
+    monkeypatch.setattr(clean, "due", late)
+    assert {one.unit.name for one in clean_server(kit, now=NOW).removals} == {OPEN}
+    assert (kit / "checkpoints" / ENDED / "g-00000001").is_dir() and (kit / "storage" / "jobs" / ENDED).is_dir()
+    assert not (kit / "checkpoints" / OPEN).exists() and not (kit / removal.MOVING).exists()
+
+
+@pytest.mark.parametrize(
+    ("known", "first", "then"),
+    [
+        ("_command_lines", [], [f"python -m client_worker -n {ENDED} -c north"]),
+        ("_open_jobs", lambda job_id: None, {ENDED: "its charge is open"}.get),
+    ],
+)
+def test_a_run_that_begins_at_a_site_between_the_look_and_the_removal_stays(
+    known: str, first: Any, then: Any, site_toml: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = [first, then]
+    monkeypatch.setattr(clean, known, lambda *given: answers.pop(0))
+    assert ENDED not in {one.unit.name for one in clean_site(site_toml, now=NOW).removals}
+    assert answers == [] and (site_toml.parents[1] / ENDED).is_dir()
 
 
 def test_the_daily_step_cleans_and_says_so(site_toml: Path, monkeypatch: pytest.MonkeyPatch) -> None:

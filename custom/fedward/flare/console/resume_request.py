@@ -21,7 +21,8 @@ from fedward.metrics import queries
 from fedward.metrics.job_state import state_of
 from fedward.metrics.store import STORE_FILE, Store
 
-CHECKPOINTS, REQUEST_FILE = "checkpoints", "resume"
+CHECKPOINTS, REQUEST_FILE, PENDING_FILE = "checkpoints", "resume", "resume.json"
+"""Folder of the checkpoints; files in a job's: a person's request, and the one taken up that no process has begun."""
 _JOB_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _GENERATION = re.compile(r"g-[0-9]{8}")
 
@@ -55,7 +56,7 @@ def request_resume(kit: Path, job_id: str) -> ResumeRequest:
     Raises:
         FederationError: the folder is no server's kit, or the request cannot be written.
         JobError: ``job_id`` is no id of a job, the server does not know the job, it has not ended, it has finished, or
-            it left no checkpoint.
+            it left no checkpoint, or the server takes it up already.
         StoreError: the metrics store cannot be read.
     """
     if not (kit / "startup" / "fed_server.json").is_file():
@@ -68,6 +69,9 @@ def request_resume(kit: Path, job_id: str) -> ResumeRequest:
         remedy = "wait: the server takes it up by itself; it asks for nobody until it has failed"
         raise JobError(f"job has not ended: {worded(state)}", value=job_id, remedy=remedy)
     folder = kit / CHECKPOINTS / job_id
+    if (folder / PENDING_FILE).exists():
+        remedy = "wait: the server takes it up, once, when it runs and the hospitals are connected"
+        raise JobError("job is being resumed already", where=folder / PENDING_FILE, remedy=remedy)
     generations = sorted(path.name for path in folder.glob("g-*") if _GENERATION.fullmatch(path.name))
     if not generations:
         remedy = "submit the job again: none of its rounds is on the disk"
@@ -93,7 +97,7 @@ def requested(kit: Path) -> Iterator[str]:
 
 
 def take_request(kit: Path, job_id: str) -> None:
-    """Remove a request, once the job is taken up or refused.
+    """Remove a request: the job is taken up or refused, or a person aborts it.
 
     Raises:
         OSError: it cannot be removed.

@@ -145,7 +145,8 @@ class FederatedRounds(Controller):  # type: ignore[misc]
             self._events.put(earlier.unwritten)
             earlier.require_resumable(self._job.federation.resume, where=self._job.job.name)
             done = 0 if earlier.checkpoint is None else earlier.checkpoint.model.after
-            self._events.append("resumed", round=done, by=earlier.by, attempt=earlier.attempt)
+            if not earlier.told:
+                self._events.append("resumed", round=done, by=earlier.by, attempt=earlier.attempt)
             self._pause.until(lambda: (self._folder / BY_PERSON).unlink(missing_ok=True))
         initial = Beside(lambda: self._store.load_weights(self._job))
         if earlier.checkpoint is None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from nvflare.apis.job_def import RunStatus
 
+from fedward.ends import WHY_FLARE
 from fedward.errors import FedwardError
 from fedward.files import write_atomic
 from fedward.flare.audit_trail.notes import note_here
@@ -46,17 +47,18 @@ def note_failure(run: Path, reason: str) -> None:
     _note(run / _FAILURE_FILE, {"reason": reason})
 
 
-def settle(kit: Path, job_id: str, status: RunStatus) -> RunStatus:
+def settle(kit: Path, job_id: str, status: RunStatus, *, by: str = "the server") -> RunStatus:
     """Return the end of a job as FLARE's status; write its event first if no process did.
 
     Args:
         kit: the server's kit, with the job's run folder, its checkpoint and the metrics store.
         status: FLARE's own verdict; it counts only where there is no event.
+        by: who aborted it, where its run folder does not say so.
     """
-    end = _end(kit / CHECKPOINTS / job_id / EVENTS_FILE)
+    end = ended(kit, job_id)
     if end is not None:
         return _STATUS[end]
-    kind, fields = _missing(kit / job_id, status)
+    kind, fields = _missing(kit / job_id, status, by)
     try:
         tell(kit, job_id, kind, **fields)
         note_here(f"job-{kind}", job=job_id, **fields)
@@ -66,17 +68,17 @@ def settle(kit: Path, job_id: str, status: RunStatus) -> RunStatus:
 
 
 def tell(kit: Path, job_id: str, kind: str, **fields: Any) -> None:
-    """Write one event of a job that has no process: to its log, to the log's copy in the run folder, to the store.
+    """Write one event of a job that has no process: to its log, to the log's copy in a run folder, to the store.
 
     Raises:
         OSError: the disk does not accept it.
         FedwardError: a line of the log is no event.
     """
-    log = kit / CHECKPOINTS / job_id / EVENTS_FILE
+    log, run = log_of(kit, job_id), kit / job_id
     recorder = Recorder(kit / STORE_FILE, job_id, log=_log.warning)
     try:
         log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        events = EventLog(log, copy=kit / job_id / EVENTS_FILE, also=recorder)
+        events = EventLog(log, copy=run / EVENTS_FILE if run.is_dir() else None, also=recorder)
         # a killed process may have left half a line, and events that the store does not have
         recorder.restore(events.restore())
         events.append(kind, **fields)
@@ -84,23 +86,41 @@ def tell(kit: Path, job_id: str, kind: str, **fields: Any) -> None:
         recorder.close()
 
 
-def _end(log: Path) -> str | None:
+def log_of(kit: Path, job_id: str) -> Path:
+    """Return the path of a job's log beside its checkpoints; a job that never began has none."""
+    return kit / CHECKPOINTS / job_id / EVENTS_FILE
+
+
+def ended(kit: Path, job_id: str) -> str | None:
     """Return the kind of the event that ended the job; None if none did, or a person had it resumed since."""
     last = None
     with suppress(OSError):
-        for line in log.read_bytes().splitlines():
+        for line in log_of(kit, job_id).read_bytes().splitlines():
             with suppress(ValueError, LookupError, TypeError):  # the last line of a killed process may be cut
                 kind = json.loads(line)["event"]
                 last = kind if kind in _STATUS or kind == "resumed" else last
     return last if last in _STATUS else None
 
 
-def _missing(run: Path, status: RunStatus) -> tuple[str, dict[str, Any]]:
+def whole_rounds(kit: Path, job_id: str) -> int:
+    """Return how many rounds a job's log tells as complete."""
+    numbers = [-1]
+    with suppress(OSError):
+        for line in log_of(kit, job_id).read_bytes().splitlines():
+            with suppress(ValueError, LookupError, TypeError):
+                event = json.loads(line)
+                numbers += [int(event["round"])] if event["event"] == "round" else []
+    return max(numbers) + 1
+
+
+def _missing(run: Path, status: RunStatus, by: str) -> tuple[str, dict[str, Any]]:
     aborted, failed = _noted(run / ABORT_FILE), _noted(run / _FAILURE_FILE)
     if status == RunStatus.FINISHED_ABORTED:
-        return "aborted", {"by": str(aborted.get("by", "the server")), "reason": ""}
+        return "aborted", {"by": str(aborted.get("by", by)), "reason": ""}
     if "reason" in failed:
         return "failed", {"reason": str(failed["reason"])}
+    if status == RunStatus.FAILED_TO_RUN:
+        return "failed", {"reason": WHY_FLARE[status.value]}
     return "failed", {"reason": f"the server's process ended without a word ({status.value}); see the server's log"}
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import Any
 
 from fedward.files import write_atomic
 from fedward.flare.supervisor.single_process import CHECKPOINTS
@@ -28,3 +29,9 @@ def read(kit: Path, job_id: str) -> list[str]:
     except (OSError, ValueError):
         return []
     return [site for site in content if isinstance(site, str)] if isinstance(content, list) else []
+
+
+def connected(server: Any, sites: Iterable[str]) -> dict[str, Any]:
+    """Return those of the sites that are signed in at FLARE's server, each with FLARE's client."""
+    clients = {client.name: client for client in dict(server.client_manager.get_clients()).values()}
+    return {site: clients[site] for site in sites if site in clients}

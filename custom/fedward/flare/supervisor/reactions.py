@@ -29,7 +29,8 @@ JobRunner._stop_run                     waits for the sites before it stops  bot
                                         the server's process
 JobRunner.stop_all_runs                 a server that stops aborts its jobs  they are taken on when it starts again
 JobRunner._save_workspace               archives without an end              one end first (``job_end``)
-JobCommandModule.abort_job              forgets who asked                    the person's name is kept with the run
+JobCommandModule.abort_job              forgets who asked, and tells no end  the person's name is kept with the run; a
+                                        of a job that waits                  job that waits ends in every record
 ======================================= ==================================== =========================================
 
 ``EXAMINED`` has the digest of each replaced function's source; a test compares them with the FLARE that is installed.
@@ -91,6 +92,9 @@ class Listener(Protocol):
 
     def unwanted(self, job_id: str, *, by: str) -> None:
         """A person aborts a job, whatever its state; it must not run."""
+
+    def answered(self, job_id: str) -> None:
+        """FLARE has answered the abort: a job that waited without a process has ended now."""
 
     def ends(self, job_id: str, status: RunStatus) -> RunStatus:
         """Return the one end of a job as FLARE's status, after it is written wherever it was missing."""
@@ -264,10 +268,12 @@ def _asked_by(listener: Listener) -> Callable[[Any, Any, list[str]], None]:
 
     def asked(self: Any, conn: Any, args: list[str]) -> None:
         _ASKED_BY.name = name = conn.get_prop(ConnProps.USER_NAME)
+        job_id = str(conn.get_prop(self.JOB_ID))
         try:
             # FLARE calls a job that is being started aborted, and starts it all the same
-            listener.unwanted(str(conn.get_prop(self.JOB_ID)), by=str(name))
+            listener.unwanted(job_id, by=str(name))
             theirs(self, conn, args)
+            listener.answered(job_id)
         finally:
             _ASKED_BY.name = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from nvflare.apis.fl_constant import RunProcessKey
 from nvflare.apis.job_def import Job
 from nvflare.apis.job_scheduler_spec import DispatchInfo
 from nvflare.private.admin_defs import Message, MsgHeader, ReturnCode
@@ -21,6 +22,14 @@ def start(engine: Any, job: Job, client: Any) -> str | None:
         client: the site, as it signed in last.
     """
     return _deploy(engine, job, client) or _start(engine, job, client)
+
+
+def seat_anew(engine: Any, process: dict[str, Any], client: Any) -> None:
+    """Put a site's new token in the place of its old one among the participants of a job's process."""
+    with engine.lock:
+        before: dict[str, Any] = process[RunProcessKey.PARTICIPANTS]
+        others = {token: one for token, one in before.items() if one.name != client.name}
+        process[RunProcessKey.PARTICIPANTS] = {**others, client.token: client}
 
 
 def _deploy(engine: Any, job: Job, client: Any) -> str | None:

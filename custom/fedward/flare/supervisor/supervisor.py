@@ -18,7 +18,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,8 @@ class Supervisor:
         self._held: dict[str, HeldJob] = {}
         self._ending: set[str] = set()
         self._unwanted: dict[str, str] = {}
+        self._sent_again: set[str] = set()  # FLARE is to start a process of them again
+        self._turning = threading.RLock()  # held while a job ends or is taken up again; taken before the other lock
         self._finished: set[str] = set()
         self._begun, self._said = False, ""
         self._running_at: dict[str, frozenset[str]] = {}
@@ -71,6 +73,7 @@ class Supervisor:
                 manager = server.engine.get_component(SystemComponents.JOB_MANAGER)
                 for job in manager.get_jobs_by_status([RunStatus.RUNNING, RunStatus.DISPATCHED], context):
                     self._safely(self._find, job, manager, context)
+                self._sent_again |= resume.waiting(self._kit, manager, context)
         finally:
             self._begun = True
             repeat(self.look, every_s=LOOK_S, name="supervisor", log=_log.warning)
@@ -86,6 +89,7 @@ class Supervisor:
         else:
             _log.warning(f"job {job.job_id} was being started when the server stopped; it is scheduled again")
             schedule_again(manager, job.job_id, context)
+            self._sent_again.add(job.job_id)
 
     def _safely(self, step: Callable[..., None], *given: Any) -> None:
         """Do one step for one job; its error, such as a full disk, is logged and stops no other job's."""
@@ -116,8 +120,12 @@ class Supervisor:
             return frozenset(self._held)
 
     def unwanted(self, job_id: str, *, by: str) -> None:
-        with self._lock:
+        with self._turning:
             self._unwanted[job_id] = by
+            resume.withdraw(self._kit, job_id)
+
+    def answered(self, job_id: str) -> None:
+        self._safely(self._close, job_id)
 
     def ended_at(self, job_id: str, site: str, *, code: int) -> None:
         with self._lock:
@@ -137,10 +145,13 @@ class Supervisor:
         return True
 
     def ends(self, job_id: str, status: RunStatus) -> RunStatus:
-        found = job_end.settle(self._kit, job_id, status)
+        with self._turning:
+            found = job_end.settle(self._kit, job_id, status, by=self._unwanted.get(job_id, "the server"))
+            resume.forget(self._kit, job_id)
         with self._lock:
             self._seats.pop(job_id, None)
             self._ending.discard(job_id)
+            self._sent_again.discard(job_id)
             self._unwanted.pop(job_id, None)
             if found == RunStatus.FINISHED_COMPLETED:
                 self._finished.add(job_id)
@@ -168,14 +179,31 @@ class Supervisor:
         for job_id, one in held:
             self._safely(self._take_on, job_id, one)
         for job_id in resume_request.requested(self._kit):
-            self._safely(resume.take_up, self._kit, self._server.engine, job_id)
-            self._unwanted.pop(job_id, None)
+            self._safely(self._take_up, job_id)
+        for job_id in sorted(self._sent_again):
+            self._safely(self._close, job_id)
         engine = self._server.engine
         for job_id, process in dict(engine.run_processes).items():
             job = engine.job_runner.running_jobs.get(job_id)
             ends = job_id in self._ending or process.get(RunProcessKey.PROCESS_FINISHED)
             if job is not None and not job.run_aborted and not ends:
                 self._safely(self._stop if job_id in self._unwanted else self._compare, job, process)
+
+    def _take_up(self, job_id: str) -> None:
+        with self._turning:
+            if resume.take_up(self._kit, self._server.engine, job_id):
+                self._unwanted.pop(job_id, None)
+                self._sent_again.add(job_id)
+
+    def _close(self, job_id: str) -> None:
+        """Tell the end of a job that FLARE ended while it had no process."""
+        with self._turning:
+            status = resume.over(self._server.engine, job_id)
+            if status is not None:
+                resume.forget(self._kit, job_id)
+                self._sent_again.discard(job_id)
+                if job_end.log_of(self._kit, job_id).exists() and job_end.ended(self._kit, job_id) is None:
+                    self._finish(job_id, status)
 
     def _hold(self, held: HeldJob) -> None:
         """Keep a job that has no process, until enough of its sites are heard."""
@@ -193,7 +221,7 @@ class Supervisor:
 
     def _take_on(self, job_id: str, held: HeldJob) -> None:
         """Start the job's process again, if it may go on; say whom it waits for if not, for a day at most."""
-        there = self._connected(held.sites)
+        there = job_sites.connected(self._server, held.sites)
         if not held.may_go_on(there):
             held.tell(self._kit, there)
             if held.waited_s > LONGEST_S and self._released(job_id):
@@ -208,10 +236,9 @@ class Supervisor:
             self._seats[job_id] = {site: Seat(reported=True, asked_at=0.0) for site in held.sites}
         runner: JobRunner = self._server.engine.job_runner
         with self._server.engine.new_context() as context:
-            clients = {client.token: client for client in there.values()}
             # the next process writes it again, from the log beside the checkpoint: it sees that the server was gone
             (self._kit / job_id / EVENTS_FILE).unlink(missing_ok=True)
-            runner.restore_running_job(job_id, clients, None, context)
+            runner.restore_running_job(job_id, {client.token: client for client in there.values()}, None, context)
             if job_id not in runner.running_jobs:  # FLARE logs the error
                 job_end.note_failure(self._kit / job_id, "its process could not be started again; see the server's log")
                 self._finish(job_id, RunStatus.FINISHED_EXECUTION_EXCEPTION)
@@ -233,12 +260,12 @@ class Supervisor:
                 for token in participants:  # what a site ran before the job began tells nothing
                     self._running_at.pop(token, None)
         seats = self._seats[job.job_id]
-        for site, client in self._connected(seats).items():
+        for site, client in job_sites.connected(self._server, seats).items():
             seat, runs_it = seats[site], job.job_id in self._running_at.get(client.token, frozenset())
             if seat.done or seat.starting:
                 continue
             if client.token not in participants and runs_it:
-                self._seat_anew(process, client)
+                site_start.seat_anew(self._server.engine, process, client)
                 continue
             if client.token in self._running_at and not runs_it and seat.is_due:
                 seat.starting, seat.reported, seat.starts = True, False, seat.starts + 1
@@ -247,7 +274,7 @@ class Supervisor:
     def _start_at(self, job: Job, process: dict[str, Any], client: Any, seat: Seat) -> None:
         """Deploy and start a job at one site that takes part in it and does not run it."""
         try:
-            self._seat_anew(process, client)
+            site_start.seat_anew(self._server.engine, process, client)
             seated = process[RunProcessKey.PARTICIPANTS].values()
             job.meta[JobMetaKey.JOB_CLIENTS.value] = [one.to_dict() for one in seated]  # a site's process asks for it
             refused = site_start.start(self._server.engine, job, client)
@@ -260,23 +287,11 @@ class Supervisor:
                 self._running_at.pop(client.token, None)
                 seat.starting, seat.asked_at = False, time.monotonic()
 
-    def _seat_anew(self, process: dict[str, Any], client: Any) -> None:
-        """Put a site's new token in the place of its old one among the participants."""
-        with self._server.engine.lock:
-            before: dict[str, Any] = process[RunProcessKey.PARTICIPANTS]
-            others = {token: one for token, one in before.items() if one.name != client.name}
-            process[RunProcessKey.PARTICIPANTS] = {**others, client.token: client}
-
-    def _connected(self, sites: Iterable[str]) -> dict[str, Any]:
-        clients = {client.name: client for client in dict(self._server.client_manager.get_clients()).values()}
-        return {site: clients[site] for site in sites if site in clients}
-
     def _finish(self, job_id: str, status: RunStatus) -> None:
         """Publish the end of a job that has no process."""
-        engine = self._server.engine
-        with engine.new_context() as context:
-            status = self.ends(job_id, status)
-            engine.get_component(SystemComponents.JOB_MANAGER).set_status(job_id, status, context)
+        with self._server.engine.new_context() as context:
+            manager = self._server.engine.get_component(SystemComponents.JOB_MANAGER)
+            manager.set_status(job_id, self.ends(job_id, status), context)
         self._scheduler.remove_scheduled_job(job_id)
         self.archived(job_id)
 

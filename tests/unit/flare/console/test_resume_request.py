@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from fedward.errors import FederationError, JobError, StoreError
-from fedward.flare.console.resume_request import REQUEST_FILE, request_resume, requested, take_request
+from fedward.flare.console.resume_request import PENDING_FILE, REQUEST_FILE, request_resume, requested, take_request
+from fedward.flare.server.checkpoints.earlier import BY_PERSON
 from fedward.metrics.store import STORE_FILE, Store
 from tests.support.command_line import typed
 
@@ -72,6 +73,18 @@ def test_every_other_state_is_refused_and_named(tmp_path: Path, state: str) -> N
     kit = kit_of(tmp_path, *events)
     with pytest.raises(JobError, match=why):
         request_resume(kit, ID)
+    assert list(requested(kit)) == []
+
+
+@pytest.mark.parametrize("state", sorted(ENDS))
+def test_a_job_that_is_taken_up_already_is_refused_in_one_line(tmp_path: Path, state: str) -> None:
+    assert PENDING_FILE == BY_PERSON
+    kit = kit_of(tmp_path, ENDS[state])
+    pending = kit / "checkpoints" / ID / PENDING_FILE
+    pending.write_text("{}")
+    with pytest.raises(JobError, match="is being resumed already") as refused:
+        request_resume(kit, ID)
+    assert str(pending) in str(refused.value) and "wait" in str(refused.value) and "\n" not in str(refused.value)
     assert list(requested(kit)) == []
 
 

@@ -16,7 +16,7 @@ from fedward.encryption.keys.key import create_key
 from fedward.flare.protocol import Task
 from fedward.flare.server.checkpoints.checkpoint import load, save
 from fedward.flare.server.checkpoints.earlier import BY_PERSON, MOST_ATTEMPTS
-from fedward.metrics.events import ENDS, EVENTS_FILE, EventReader
+from fedward.metrics.events import ENDS, EVENTS_FILE, EventLog, EventReader
 from fedward.privacy.policy.job_hash import job_hash
 from fedward.settings import JobSpec, parse
 from fedward.weights import Weights
@@ -133,6 +133,26 @@ def test_a_job_is_resumed_a_few_times_without_a_whole_round_and_then_fails(tmp_p
     ran = federation.run()
     assert ran.of("resumed")[-1]["by"] == "person" and ran.of("resumed")[-1]["attempt"] == 1
     assert ran.of("finished") and not (federation.checkpoints / BY_PERSON).exists()
+
+
+def test_a_resumption_that_the_servers_parent_told_is_not_told_again_and_counts_as_one_attempt(tmp_path: Path) -> None:
+    def dies(*_: object) -> None:
+        raise SystemExit
+
+    scripts = {site: on(Task.ROUND, Act("refuse"), rounds=range(1, 2)) for site in SITES}
+    federation = Restarted(tmp_path, scripts, federation={"rounds": 2, "local_baseline": False})
+    assert federation.run().of("failed")
+    (federation.checkpoints / BY_PERSON).write_text("{}")
+    EventLog(federation.checkpoints / EVENTS_FILE).append("resumed", round=1, by="person", attempt=1)
+    federation.process(new_run=True)
+    federation.clock.after(0.5, dies)  # in its admission
+    with pytest.raises(SystemExit):
+        federation.run()
+    assert not (federation.checkpoints / BY_PERSON).exists()
+    federation.process(new_run=True)
+    ran = federation.run()
+    assert [(event["by"], event["attempt"]) for event in ran.of("resumed")] == [("person", 1), ("server", 2)]
+    assert (federation.run_folder / EVENTS_FILE).read_bytes() == (federation.checkpoints / EVENTS_FILE).read_bytes()
 
 
 def test_a_failed_job_stays_failed(tmp_path: Path) -> None:

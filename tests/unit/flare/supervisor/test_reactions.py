@@ -12,6 +12,7 @@ import pytest
 from nvflare.apis.job_def import RunStatus
 from nvflare.apis.job_launcher_spec import JobReturnCode
 from nvflare.fuel.common.exit_codes import ProcessExitCode
+from nvflare.fuel.hci.server.constants import ConnProps
 from nvflare.private.defs import CellMessageHeaderKeys, JobFailureMsgKey
 from nvflare.private.fed.server.job_runner import JobRunner, _FinishedJobState
 
@@ -43,6 +44,9 @@ class Notes:
 
     def unwanted(self, job_id: str, *, by: str) -> None:
         self.said.append(("unwanted", job_id, by))
+
+    def answered(self, job_id: str) -> None:
+        self.said.append(("answered", job_id))
 
     def ends(self, job_id: str, status: RunStatus) -> RunStatus:
         self.said.append(("ends", job_id, status))
@@ -136,6 +140,17 @@ def test_flare_publishes_the_end_that_the_jobs_events_tell(monkeypatch: pytest.M
     assert (state.status, archived) == (RunStatus.FINISHED_COMPLETED, [])
     save(None, None, state, "j")
     assert archived == ["j"]
+
+
+def test_the_listener_hears_of_a_persons_abort_before_flare_and_once_flare_has_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    notes = Notes()
+    theirs = lambda self, conn, args: notes.said.append("flare")  # noqa: E731
+    monkeypatch.setitem(reactions.THEIRS, "JobCommandModule.abort_job", theirs)
+    known = {ConnProps.USER_NAME: "lead@demo.org", "job_id": "j"}
+    reactions._asked_by(notes)(SimpleNamespace(JOB_ID="job_id"), SimpleNamespace(get_prop=known.get), [])
+    assert notes.said == [("unwanted", "j", "lead@demo.org"), "flare", ("answered", "j")]
 
 
 def test_an_archive_that_is_written_is_not_judged_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,11 +52,19 @@ class Earlier:
     @property
     def end(self) -> Mapping[str, Any] | None:
         """Event that ended the job; None if it did not end, or a person had it resumed since."""
-        if self.by == "person":
-            return None
-        kinds = ENDS | {"resumed"}
-        last = next((event for event in reversed(self.events) if event["event"] in kinds), None)
+        last = None if self.by == "person" else self._turn
         return last if last is not None and last["event"] in ENDS else None
+
+    @property
+    def told(self) -> bool:
+        """True if the server's parent wrote ``resumed`` when it took a person's request up, for this process."""
+        last = self._turn if self.by == "person" else None
+        return last is not None and last["event"] == "resumed" and last.get("by") == "person"
+
+    @property
+    def _turn(self) -> Mapping[str, Any] | None:
+        kinds = ENDS | {"resumed"}
+        return next((event for event in reversed(self.events) if event["event"] in kinds), None)
 
     @property
     def attempt(self) -> int:

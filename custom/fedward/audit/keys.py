@@ -42,6 +42,7 @@ class Keys:
         self.own_file, self._site_toml = own, site_toml
         self._own: Seal | None = None
         self._site: Seal | None = None
+        self._anchor: Path | None = None
 
     @property
     def own(self) -> Seal | None:
@@ -75,6 +76,17 @@ class Keys:
                 self._site = _site_seal(self._site_toml)
         return self._site
 
+    @property
+    def anchor_file(self) -> Path | None:
+        """File of the log's anchor, beside the ledger; None where there is no site.toml that can be read.
+
+        A kit's log and the log of a site.toml outside a kit are two logs, and have two anchors.
+        """
+        if self._anchor is None and self._site_toml is not None and self._site_toml.is_file():
+            with suppress(FedwardError):  # as for ``site``
+                self._anchor = _anchor_file(self._site_toml)
+        return self._anchor
+
     def make_own(self, owned: Callable[[int], None]) -> Seal:
         """Make the key beside the log, unless it is there; ``owned`` gives an open file to the kit's owner."""
         secret = secrets.token_hex(_DIGITS // 2) + "\n"
@@ -100,6 +112,14 @@ def _site_seal(site_toml: Path) -> Seal | None:
         return None
     path = read_site(site_toml).key
     return _seal(load_key(path).secret) if path.is_file() else None  # ``load_key`` would make one
+
+
+def _anchor_file(site_toml: Path) -> Path:
+    from fedward.settings import read_site
+
+    ledger, local = read_site(site_toml).ledger, site_toml.absolute().parent
+    in_kit = local.name == "local" and (local.parent / "startup").is_dir()
+    return ledger.with_name(f"{ledger.name}.{'kit-audit' if in_kit else 'audit'}")
 
 
 def _seal(secret: bytes) -> Seal:

@@ -1,19 +1,24 @@
 """Find the keys that an audit log is sealed with: the site's, or one beside the log where there is no site's.
 
-**Proven with a key.** Whoever can write to the log but cannot read the key can change, remove, add or move no entry
-without detection.
+**Proven at a hospital.** Whoever can write to the log's folder, but can neither read the site's key nor write beside the
+ledger, can change, remove, add or move no entry without detection, and can put no other log, and none, in its place: the
+anchor (``fedward.audit.anchor``) names one of its entries. This holds from the first entry under the site's key on. It
+holds for the entries before it, which have the seal of the key beside the log, as they were at that moment.
+
+**Proven with the key beside the log alone**, as at a server. Whoever can write to the log but cannot read the key can
+change, remove, add or move no entry without detection. They can put a whole new log, with a new key, in its place.
 
 **Not proven.** Whoever can read the key can write a whole new log. A server has no secret of another kind, so its key
-lies beside its log, and only its owner can read it: it guards a log that was copied to another place, and a log that
-somebody may write to and not read. A hospital's log is sealed with the site's key as soon as that exists, which is kept
-apart and backed up; the service itself and the machine's administrator have that key too. Against them, and against a
-log that is put back whole with its head to an earlier moment, only a head noted elsewhere helps:
-``fedward audit verify PATH --head N:HASH``.
+lies beside its log, and only its owner can read it. A hospital's service and the machine's administrator have the site's
+key. Against them, against a log that is put back whole with its head to an earlier moment, and at a server against a new
+log, only a head noted elsewhere helps: ``fedward audit verify PATH --head N:HASH``.
 """
 
 from __future__ import annotations
 
+import hashlib
 import hmac
+import os
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
@@ -80,7 +85,8 @@ class Keys:
     def anchor_file(self) -> Path | None:
         """File of the log's anchor, beside the ledger; None where there is no site.toml that can be read.
 
-        A kit's log and the log of a site.toml outside a kit are two logs, and have two anchors.
+        Its name tells kits with one ledger apart, such as the service's in a container and the one for commands, by
+        their paths: each has its own log. A log beside its ledger, of a site.toml outside a kit, is no kit's.
         """
         if self._anchor is None and self._site_toml is not None and self._site_toml.is_file():
             with suppress(FedwardError):  # as for ``site``
@@ -118,8 +124,11 @@ def _anchor_file(site_toml: Path) -> Path:
     from fedward.settings import read_site
 
     ledger, local = read_site(site_toml).ledger, site_toml.absolute().parent
-    in_kit = local.name == "local" and (local.parent / "startup").is_dir()
-    return ledger.with_name(f"{ledger.name}.{'kit-audit' if in_kit else 'audit'}")
+    name = f"{ledger.name}.audit"
+    if local.name == "local" and (local.parent / "startup").is_dir():
+        kit = hashlib.sha256(os.fsencode(local.parent.resolve())).hexdigest()
+        name += f"-{kit[:8]}"
+    return ledger.with_name(name)
 
 
 def _seal(secret: bytes) -> Seal:

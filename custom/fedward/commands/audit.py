@@ -81,8 +81,8 @@ def restart(
     path: Path = _PATH,
     reason: str = typer.Option(..., metavar="TEXT", help="Why the log is gone; it becomes part of the first entry."),
 ) -> None:
-    """Begin a new log where the one before is lost, or was moved away with a fault. Its first entry says who did so,
-    why, and which entry the old log's anchor names."""
+    """Begin a new log where the old one is lost or moved away. Its first entry says who did so, why, and which entry
+    the old log's anchor names."""
     from fedward.audit.note import own_account
     from fedward.audit.place import log_at
 

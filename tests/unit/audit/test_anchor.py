@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -48,7 +50,8 @@ def log_of(kit: Path) -> AuditLog:
 
 
 def anchor_of(kit: Path) -> Path:
-    return kit / "state" / "ledger.db.kit-audit"
+    name = hashlib.sha256(os.fsencode(kit.resolve())).hexdigest()[:8]
+    return kit / "state" / f"ledger.db.audit-{name}"
 
 
 def write(log: AuditLog, count: int = 3) -> AuditLog:
@@ -175,7 +178,7 @@ def test_without_the_sites_key_an_anchored_log_is_neither_checked_nor_written(ke
 def test_a_log_of_an_earlier_version_gets_its_anchor_with_the_next_entry_if_it_is_whole(keyed: Path) -> None:
     log = write(log_of(keyed))
     anchor_of(keyed).unlink()
-    with pytest.raises(AuditError, match=r"ledger\.db\.kit-audit: audit log has no anchor; start the service"):
+    with pytest.raises(AuditError, match=r"ledger\.db\.audit-[0-9a-f]{8}: audit log has no anchor; start the service"):
         verify(log_at(keyed))
     content = log.path.read_bytes()
     log.path.write_bytes(content.replace(b'"round":1', b'"round":7'))
@@ -261,8 +264,19 @@ def test_a_kits_log_and_that_of_a_policy_outside_have_an_anchor_each(keyed: Path
     write(log_of(keyed))
     other = write(log_of_site(outside))
     assert other.path == keyed / "state" / "audit" / "audit.jsonl"
-    assert {path.name for path in (keyed / "state").glob("ledger*")} == {"ledger.db.audit", "ledger.db.kit-audit"}
+    assert set((keyed / "state").glob("ledger*")) == {keyed / "state" / "ledger.db.audit", anchor_of(keyed)}
     assert verify(log_at(keyed)).last.number == verify(log_at(outside)).last.number == 3
+
+
+def test_two_kits_with_one_ledger_have_an_anchor_each(keyed: Path) -> None:
+    """The service's kit in its container, and the one beside it that commands are run with."""
+    second = keyed.parent / "second"
+    (second / "startup").mkdir(parents=True)
+    (second / "local").mkdir()
+    (second / "local" / "site.toml").write_text(SITE.replace("../state", str(keyed / "state")))
+    write(log_of(keyed))
+    write(log_of(second), 2)
+    assert (verify(log_at(keyed)).last.number, verify(log_at(second)).last.number) == (3, 2)
 
 
 def test_a_copy_is_checked_against_the_anchor(keyed: Path, monkeypatch: pytest.MonkeyPatch) -> None:

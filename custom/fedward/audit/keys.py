@@ -1,17 +1,17 @@
 """Find the keys that an audit log is sealed with: the site's, or one beside the log where there is no site's.
 
-**Proven at a hospital.** Whoever can write to the log's folder, but can neither read the site's key nor write beside the
-ledger, can change, remove, add or move no entry without detection, and can put no other log, and none, in its place: the
-anchor (``fedward.audit.anchor``) names one of its entries. This holds from the first entry under the site's key on. It
-holds for the entries before it, which have the seal of the key beside the log, as they were at that moment.
+**Proven at a hospital.** Whoever can write to the log's folder, but can neither read the site's key nor write beside
+the ledger, can change, remove, add or move no entry without detection, and can put no other log, and none, in its
+place: the anchor (``fedward.audit.anchor``) names one of its entries. This holds from the anchor's entry on, and for
+the entries before it, which may have the seal of the key beside the log, as they were at that moment.
 
 **Proven with the key beside the log alone**, as at a server. Whoever can write to the log but cannot read the key can
 change, remove, add or move no entry without detection. They can put a whole new log, with a new key, in its place.
 
 **Not proven.** Whoever can read the key can write a whole new log. A server has no secret of another kind, so its key
-lies beside its log, and only its owner can read it. A hospital's service and the machine's administrator have the site's
-key. Against them, against a log that is put back whole with its head to an earlier moment, and at a server against a new
-log, only a head noted elsewhere helps: ``fedward audit verify PATH --head N:HASH``.
+lies beside its log, and only its owner can read it. A hospital's service and the machine's administrator have the
+site's key. Against them, against a log that is put back whole with its head to an earlier moment, and at a server
+against a new log, only a head noted elsewhere helps: ``fedward audit verify PATH --head N:HASH``.
 """
 
 from __future__ import annotations

@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from fedward.audit import log as log_module
+from fedward.audit.entry import Last, make
 from fedward.audit.log import AuditLog
 from fedward.audit.place import log_at, log_of_kit, log_of_site
 from fedward.audit.verify import entries, verify
 from fedward.errors import AuditError
 from fedward.indexing.site_key import load_key
+from tests.support.audit_log import START
 
 SITE = """site = "north"
 key = "../state/site.key"
@@ -289,3 +292,43 @@ def test_a_copy_is_checked_against_the_anchor(keyed: Path, monkeypatch: pytest.M
     write(AuditLog(copy))
     with pytest.raises(AuditError, match="under another key"):
         verify(log_at(copy, site_toml=Path("site.toml")))
+
+
+def test_a_log_that_is_put_back_to_before_an_anchor_that_came_late_is_found(keyed: Path) -> None:
+    log = write(log_of(keyed), 2)
+    old = log.path.read_bytes(), log.head.read_bytes()
+    write(log, 2)
+    anchor_of(keyed).unlink()
+    write(log_of(keyed), 1)
+    log.path.write_bytes(old[0])
+    log.head.write_bytes(old[1])
+    with pytest.raises(AuditError, match="entry 3 is missing: the log ends there, and its anchor is entry 4"):
+        verify(log_at(keyed))
+    with pytest.raises(AuditError, match="log was cut: entry 4 is missing"):
+        write(log_of(keyed))
+
+
+def test_entries_after_the_anchors_cannot_have_the_key_beside_the_log(keyed: Path) -> None:
+    """A forged log that begins after the anchor's entry, says that retention removed it, and keeps the true head."""
+    log = write(log_of(keyed))
+    head, gone = log.head.read_bytes(), Last(2, "0" * 64)
+    empty(keyed)
+    log.head.write_bytes(head)
+    own = log_of(keyed).keys.make_own(lambda handle: None)
+    facts = {"file": "audit-000000000001.jsonl", "first": 1, "last": gone.number, "hash": gone.hash}
+    first = make("expired", "a", facts, after=gone, seal=own, now=START)
+    second = make("approved", "a", {}, after=Last(first.number, first.hash), seal=own, now=START)
+    log.path.write_bytes(first.line() + second.line())
+    for act in (lambda: verify(log_at(keyed)), lambda: write(log_of(keyed))):
+        with pytest.raises(AuditError, match="under another key"):
+            act()
+
+
+def test_writers_that_begin_a_log_at_once_leave_one_anchor_and_no_fault(keyed: Path) -> None:
+    threads = [threading.Thread(target=lambda: write(log_of(keyed), 5)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert verify(log_at(keyed)).last.number == 20
+    assert list((keyed / "state").glob("ledger*")) == [anchor_of(keyed)]

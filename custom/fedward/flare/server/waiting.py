@@ -160,8 +160,8 @@ class Wait:
     def enough(self, *, now: float) -> None:
         """Note that the answers are enough; only the first call counts.
 
-        Without an earlier deadline, the task's own answers set one: ``SLOW`` times the seconds until they were enough, and
-        the grace. It bounds rule 4 only: by rule 5 a site is awaited no longer.
+        Without an earlier deadline, the task's own answers set one: ``SLOW`` times the seconds until they were enough,
+        and the grace. It bounds rule 4 only: by rule 5 a site is awaited no longer.
         """
         limits = self.patience.limits
         if self.need == "enough" and self._enough_at is None:

@@ -17,7 +17,7 @@ from tests.support.ledger import FAST
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 _VALUES = st.one_of(st.text(max_size=20), st.integers(-(2**40), 2**40), st.lists(st.text(max_size=8), max_size=3))
-OWN = ("torn", "keyed", "expired", "undone")
+OWN = ("torn", "keyed", "expired", "undone", "log-restarted")
 """Acts that the log itself records."""
 ACTS = st.tuples(
     st.sampled_from([name for name in ACTIONS if name not in OWN]),

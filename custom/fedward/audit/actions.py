@@ -20,7 +20,7 @@ class Action:
     must: bool = False
 
 
-TORN, KEYED, EXPIRED, UNDONE = "torn", "keyed", "expired", "undone"
+TORN, KEYED, EXPIRED, UNDONE, RESTARTED = "torn", "keyed", "expired", "undone", "log-restarted"
 """Acts that the log itself records."""
 
 ACTIONS: Mapping[str, Action] = {
@@ -75,12 +75,13 @@ ACTIONS: Mapping[str, Action] = {
     KEYED: Action("The entries after this one are sealed with the key named here."),
     EXPIRED: Action("Rotated files of the log were removed, as its retention says."),
     UNDONE: Action("The act of an earlier entry failed after it was recorded."),
+    RESTARTED: Action("A person began a new log where the one before is gone or was moved away."),
 }
 
 ABOUT: Mapping[str, str] = {
     "job": "FLARE's id of the job",
     "name": "name of the job, or of the participant concerned",
-    "hash": "hash of the job's settings, or of the last entry that was removed",
+    "hash": "hash of the job's settings, or of the last entry that was removed or anchored",
     "site": "the site concerned",
     "sites": "the sites concerned",
     "round": "number of the round, from 0",

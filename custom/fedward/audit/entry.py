@@ -26,7 +26,9 @@ MOST_NAMES = 256
 """Names of a list in an entry; of a longer one the last says how many are left out."""
 LONGEST_LINE = 2**20
 """Bytes of a line that is read; a line within the bounds above is shorter."""
-KEEP = "keep the folder as it is and tell the privacy officer; a new log begins once the folder is moved away"
+KEEP = (
+    "keep the folder as it is and tell the privacy officer; once it is moved away `fedward audit restart` begins a log"
+)
 """Remedy for a log that was changed."""
 _LARGEST = 2**53
 _AT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")

@@ -21,8 +21,8 @@ HEAD_FILE = "audit.head"
 _LARGEST = 4096
 
 
-def read_head(path: Path, seals: tuple[Seal, ...]) -> tuple[Last, Seal] | None:
-    """Return the head and the seal that it has; None where there is no head.
+def read_head(path: Path, seals: tuple[Seal, ...], *, name: str = "head of the audit log") -> tuple[Last, Seal] | None:
+    """Return the head and the seal that it has; None where there is no head. ``name`` is the file's, for errors.
 
     Raises:
         AuditError: it was changed, has none of these seals, or cannot be read.
@@ -36,12 +36,12 @@ def read_head(path: Path, seals: tuple[Seal, ...]) -> tuple[Last, Seal] | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        what, remedy = "head of the audit log cannot be read", "run as the user who owns the kit"
+        what, remedy = f"{name} cannot be read", "run as the user who owns the kit"
         raise AuditError(what, where=path, value=error.strerror, remedy=remedy) from None
     except (ValueError, LookupError, TypeError, RecursionError):
         found = None
     if found is None:
-        raise AuditError("head of the audit log was changed, or written under another key", where=path, remedy=KEEP)
+        raise AuditError(f"{name} was changed, or written under another key", where=path, remedy=KEEP)
     return last, found
 
 

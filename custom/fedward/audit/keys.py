@@ -1,19 +1,24 @@
 """Find the keys that an audit log is sealed with: the site's, or one beside the log where there is no site's.
 
-**Proven with a key.** Whoever can write to the log but cannot read the key can change, remove, add or move no entry
-without detection.
+**Proven at a hospital.** Whoever can write to the log's folder, but can neither read the site's key nor write beside
+the ledger, can change, remove, add or move no entry without detection, and can put no other log, and none, in its
+place: the anchor (``fedward.audit.anchor``) names one of its entries. This holds from the anchor's entry on, and for
+the entries before it, which may have the seal of the key beside the log, as they were at that moment.
+
+**Proven with the key beside the log alone**, as at a server. Whoever can write to the log but cannot read the key can
+change, remove, add or move no entry without detection. They can put a whole new log, with a new key, in its place.
 
 **Not proven.** Whoever can read the key can write a whole new log. A server has no secret of another kind, so its key
-lies beside its log, and only its owner can read it: it guards a log that was copied to another place, and a log that
-somebody may write to and not read. A hospital's log is sealed with the site's key as soon as that exists, which is kept
-apart and backed up; the service itself and the machine's administrator have that key too. Against them, and against a
-log that is put back whole with its head to an earlier moment, only a head noted elsewhere helps:
-``fedward audit verify PATH --head N:HASH``.
+lies beside its log, and only its owner can read it. A hospital's service and the machine's administrator have the
+site's key. Against them, against a log that is put back whole with its head to an earlier moment, and at a server
+against a new log, only a head noted elsewhere helps: ``fedward audit verify PATH --head N:HASH``.
 """
 
 from __future__ import annotations
 
+import hashlib
 import hmac
+import os
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
@@ -42,6 +47,7 @@ class Keys:
         self.own_file, self._site_toml = own, site_toml
         self._own: Seal | None = None
         self._site: Seal | None = None
+        self._anchor: Path | None = None
 
     @property
     def own(self) -> Seal | None:
@@ -75,6 +81,18 @@ class Keys:
                 self._site = _site_seal(self._site_toml)
         return self._site
 
+    @property
+    def anchor_file(self) -> Path | None:
+        """File of the log's anchor, beside the ledger; None where there is no site.toml that can be read.
+
+        Its name tells kits with one ledger apart, such as the service's in a container and the one for commands, by
+        their paths: each has its own log. A log beside its ledger, of a site.toml outside a kit, is no kit's.
+        """
+        if self._anchor is None and self._site_toml is not None and self._site_toml.is_file():
+            with suppress(FedwardError):  # as for ``site``
+                self._anchor = _anchor_file(self._site_toml)
+        return self._anchor
+
     def make_own(self, owned: Callable[[int], None]) -> Seal:
         """Make the key beside the log, unless it is there; ``owned`` gives an open file to the kit's owner."""
         secret = secrets.token_hex(_DIGITS // 2) + "\n"
@@ -100,6 +118,17 @@ def _site_seal(site_toml: Path) -> Seal | None:
         return None
     path = read_site(site_toml).key
     return _seal(load_key(path).secret) if path.is_file() else None  # ``load_key`` would make one
+
+
+def _anchor_file(site_toml: Path) -> Path:
+    from fedward.settings import read_site
+
+    ledger, local = read_site(site_toml).ledger, site_toml.absolute().parent
+    name = f"{ledger.name}.audit"
+    if local.name == "local" and (local.parent / "startup").is_dir():
+        kit = hashlib.sha256(os.fsencode(local.parent.resolve())).hexdigest()
+        name += f"-{kit[:8]}"
+    return ledger.with_name(name)
 
 
 def _seal(secret: bytes) -> Seal:

@@ -5,7 +5,8 @@ one write, syncs it, and replaces the head. An entry counts once ``append`` retu
 explains was changed: nothing is appended to it.
 
 A file of ``ROTATE_BYTES`` or ``ROTATE_DAYS`` is renamed after its first entry's number, and the chain goes on in a new
-one.
+one. A hospital's log has an anchor outside its folder (``fedward.audit.anchor``): a log without the anchor's entry is
+another log, and nothing is appended to it.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from fedward.audit.actions import EXPIRED, KEYED, TORN
+from fedward.audit.actions import KEYED, RESTARTED, TORN
 from fedward.audit.entry import KEEP, Entry, Last, make, read, require_next
-from fedward.audit.files import LOG_FILE, first_line, rotated, rotated_name, tail, torn_name
-from fedward.audit.head import HEAD_FILE, read_head, write_head
-from fedward.audit.keys import KEY_FILE, Keys
+from fedward.audit.files import first_line, rotated, rotated_name, tail, torn_name
+from fedward.audit.folder import LogFolder
+from fedward.audit.head import read_head, write_head
+from fedward.audit.verify import verify
 from fedward.errors import AuditError
 from fedward.files import sync, write_atomic
 from fedward.privacy.ledger.hash_chain import Seal
@@ -41,7 +43,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-class AuditLog:
+class AuditLog(LogFolder):
     """One log; any thread and any process may append to it.
 
     Args:
@@ -59,10 +61,8 @@ class AuditLog:
         clock: Callable[[], datetime] = _now,
         rotate_bytes: int = ROTATE_BYTES,
     ) -> None:
-        self.path = folder / LOG_FILE
-        self.keys = Keys(folder / KEY_FILE, site_toml=site_toml)
-        self.head = folder / HEAD_FILE
-        self._folder, self._clock, self._rotate_bytes = folder, clock, rotate_bytes
+        super().__init__(folder, site_toml=site_toml)
+        self._clock, self._rotate_bytes = clock, rotate_bytes
 
     def append(self, what: str, *, who: str, about: Mapping[str, object]) -> Entry:
         """Append one entry; it is durable once this returns.
@@ -73,44 +73,28 @@ class AuditLog:
         with self._writing():
             last, seal = self._ready()
             self._rotate()
-            return self._add(what, who, about, after=last, seal=seal)
+            entry = self._add(what, who, about, after=last, seal=seal)
+            if not last.number and self.keys.site is not None:
+                with suppress(OSError):  # the entry is durable; the next writer makes the anchor before it appends
+                    self._anchored(Last(entry.number, entry.hash), seal)
+            return entry
 
-    def expire(self, before: datetime, *, who: str) -> list[Path]:
-        """Remove rotated files whose last entry is older than ``before``; an entry says so first, so that it shows.
+    def restart(self, *, who: str, reason: str) -> Entry:
+        """Begin a new log where the one before is gone; its first entry says so, and names the old log's anchor.
 
         Raises:
-            AuditError: as ``append``, or a file is damaged; the files before it are removed.
+            AuditError: as ``append``, or a log is here.
         """
-        removed: list[Path] = []
         with self._writing():
-            for path, entry in self._before(before):
-                last, seal = self._ready()
-                first = int(path.stem.rpartition("-")[2])
-                facts = {"file": path.name, "first": first, "last": entry.number, "hash": entry.hash}
-                self._add(EXPIRED, who, facts, after=last, seal=seal)
-                path.unlink()
-                removed.append(path)
-        return removed
-
-    def older(self, before: datetime) -> list[Path]:
-        """Return the files that ``expire`` would remove.
-
-        Raises:
-            AuditError: a file cannot be read, or is damaged.
-        """
-        try:
-            return [path for path, _ in self._before(before)]
-        except OSError as error:
-            what = "audit log cannot be read"
-            raise AuditError(what, where=error.filename or self.path, value=error.strerror) from None
-
-    def _before(self, before: datetime) -> Iterator[tuple[Path, Entry]]:
-        """Yield the oldest files whose last entry is older, each with that entry."""
-        for path in rotated(self.path):
-            entry = read(tail(path).whole, number=0)
-            if datetime.fromisoformat(entry.at) >= before:
-                return
-            yield path, entry
+            if self.head.exists() or self.path.exists() or rotated(self.path):
+                raise AuditError("a log is here", where=self.path, remedy="move its folder away, and keep it")
+            old = self.anchor.read()
+            seal = self._begin()
+            facts = {"reason": reason, **({} if old is None else {"last": old.number, "hash": old.hash})}
+            entry = self._add(RESTARTED, who, facts, after=Last(), seal=seal)
+            if self.keys.site is not None:
+                self._anchored(Last(entry.number, entry.hash), seal)
+            return entry
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -157,33 +141,48 @@ class AuditLog:
 
     def _ready(self) -> tuple[Last, Seal]:
         """Heal the end of the log and return its last entry, and the seal of the next one."""
-        head, sealed = self._read_head()
-        last, entry = head, self._last_entry(head)
+        anchor = self.anchor.read()
+        head, sealed = self._read_head(anchor)
+        last, entry = head, self._last_entry(head, anchor)
         if entry is not None:
             last = Last(entry.number, entry.hash)
             if entry.what == KEYED and self.keys.site is not None:
                 sealed = self.keys.site
+        if anchor is not None and last.number < anchor.number:
+            raise AuditError(f"log was cut: entry {anchor.number} is missing", where=self.path, remedy=KEEP)
+        if anchor is not None and last.number == anchor.number and last != anchor:
+            what = f"entry {last.number} is not the one that the log's anchor names"
+            raise AuditError(what, where=self.path, remedy=KEEP)
         if last != head:
             write_head(self.head, last, sealed, owned=self._owned)
         last = self._aside(last, sealed)
-        return self._keyed(last, sealed)
+        last, sealed = self._keyed(last, sealed)
+        if anchor is None and last.number and self.keys.site is not None:
+            verify(self, anchored=False)
+            self._anchored(last, sealed)
+        return last, sealed
 
-    def _read_head(self) -> tuple[Last, Seal]:
-        found = read_head(self.head, self.seals)
+    def _anchored(self, last: Last, seal: Seal) -> None:
+        """Anchor the log at its last entry; the head, which must have the site's seal from then on, comes first."""
+        write_head(self.head, last, seal, owned=self._owned)
+        self.anchor.write(last, owned=self._owned)
+
+    def _read_head(self, anchor: Last | None) -> tuple[Last, Seal]:
+        found = read_head(self.head, self.seals_after(anchor))
         if found is not None:
             return found
         if self.path.exists() or rotated(self.path):
             raise AuditError("head of the audit log is gone", where=self.head, remedy=KEEP)
+        if anchor is not None:
+            raise AuditError("log was removed, and its anchor is still here", where=self.path, remedy=KEEP)
+        return Last(), self._begin()
+
+    def _begin(self) -> Seal:
         seal = self.keys.site or self.keys.make_own(self._owned)
         write_head(self.head, Last(), seal, owned=self._owned)
-        return Last(), seal
+        return seal
 
-    @property
-    def seals(self) -> tuple[Seal, ...]:
-        """The seals that an entry or a head may have, as far as their keys are here."""
-        return tuple(seal for seal in (self.keys.site, self.keys.own) if seal is not None)
-
-    def _last_entry(self, head: Last) -> Entry | None:
+    def _last_entry(self, head: Last, anchor: Last | None) -> Entry | None:
         """Return the last whole entry, which is the head's or a later one; None where the log is empty."""
         end = tail(self.path)
         if not end.whole and (old := rotated(self.path)):
@@ -194,7 +193,8 @@ class AuditLog:
             return None
         try:
             entry = read(end.whole, number=head.number)
-            require_next(entry, after=Last(entry.number - 1, entry.previous), seals=self.seals)
+            seals = self.seals if Last(entry.number, entry.hash) == anchor else self.seals_after(anchor)
+            require_next(entry, after=Last(entry.number - 1, entry.previous), seals=seals)
         except AuditError as error:
             raise AuditError(error.what, where=self.path, remedy=KEEP) from None
         if entry.number < head.number or (entry.number == head.number and entry.hash != head.hash):

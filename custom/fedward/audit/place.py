@@ -53,9 +53,9 @@ def log_at(path: Path, *, site_toml: Path | None = None) -> AuditLog:
     if path.suffix == ".toml":
         return log_of_site(path)
     folder = path.parent if path.name == LOG_FILE else path
-    if path.is_dir() and (path / FOLDER).is_dir():
+    if path.is_dir() and path.name != FOLDER and ((path / FOLDER).is_dir() or not any(path.glob("audit*"))):
         folder = path / FOLDER
-    if not folder.is_dir():
+    if not folder.is_dir() and not path.is_dir():
         remedy = "give a kit's folder, its audit/ or a site.toml"
         raise AuditError("no audit log here", where=path, remedy=remedy)
     if site_toml is None and (folder.resolve().parent / _LOCAL / _SITE_FILE).is_file():

@@ -1,4 +1,4 @@
-"""Define ``fedward audit …``: check and read the audit log of a hospital, a server or an operator."""
+"""Define ``fedward audit …``: check, read and begin again the audit log of a hospital, a server or an operator."""
 
 from __future__ import annotations
 
@@ -75,6 +75,21 @@ def _line(log: AuditLog, found: Verified) -> str:
     if found.torn_bytes:
         line += f"; then {found.torn_bytes} bytes of a line that a kill broke off, which the next writer sets aside"
     return line
+
+
+@app.command()
+def restart(
+    path: Path = _PATH,
+    reason: str = typer.Option(..., metavar="TEXT", help="Why the log is gone; it becomes part of the first entry."),
+) -> None:
+    """Begin a new log where the old one is lost or moved away. Its first entry says who did so, why, and which entry
+    the old log's anchor names."""
+    from fedward.audit.note import own_account
+    from fedward.audit.place import log_at
+
+    log = log_at(path)
+    entry = log.restart(who=own_account(), reason=reason)
+    typer.echo(f"{log.path}: a new log; head {entry.number}:{entry.hash}")
 
 
 @app.command()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 
+from fedward.audit.expiry import expire, older
 from fedward.audit.note import own_account
 from fedward.audit.place import log_of_kit
 from fedward.errors import FederationError, LedgerError
@@ -136,12 +137,12 @@ def _remove(look: Look, removals: tuple[Removal, ...]) -> tuple[Removal, ...]:
 
 
 def _audit(kit: Path, retention: Retention | None, *, dry_run: bool, now: float) -> tuple[Path, ...]:
-    """Remove the files of the audit log that are due; the log keeps an entry of each."""
+    """Remove the files of the audit log that are due; the log keeps an entry of each. A log with a fault loses none."""
     log = log_of_kit(kit)
     if log is None or retention is None or retention.audit_days is None:
         return ()
     before = datetime.fromtimestamp(now, UTC) - timedelta(days=retention.audit_days)
-    return tuple(log.older(before) if dry_run else log.expire(before, who=own_account()))
+    return tuple(older(log, before) if dry_run else expire(log, before, who=own_account()))
 
 
 def _kit_around(site_toml: Path) -> Path:

@@ -21,14 +21,15 @@ from types import FrameType
 from typing import Any
 
 from fedward import files as room_files
-from fedward.audit import entry, head, keys, log
+from fedward.audit import anchor, entry, expiry, head, keys, log
 from fedward.audit import files as log_files
+from fedward.audit.expiry import expire
 from fedward.audit.files import LOG_FILE
 from fedward.audit.log import AuditLog
 from fedward.audit.verify import entries, verify
 from fedward.indexing.site_key import load_key
 
-MODULES = {module.__file__ for module in (entry, head, keys, log, log_files, room_files)}
+MODULES = {module.__file__ for module in (anchor, entry, expiry, head, keys, log, log_files, room_files)}
 SITE = """site = "north"
 key = "key"
 ledger = "ledger.db"
@@ -98,7 +99,7 @@ def life(kit: Path, say: Any) -> None:
             with (kit / "audit" / LOG_FILE).open("ab") as file:
                 file.write(b'{"n":')
         say(log.append("round-complete", who="a", about={"round": number}).about["round"])
-    log.expire(datetime(2027, 1, 1, tzinfo=UTC), who="a")
+    expire(log, datetime(2027, 1, 1, tzinfo=UTC), who="a")
     say(log.append("round-complete", who="a", about={"round": 8}).about["round"])
 
 

@@ -133,7 +133,7 @@ def test_the_first_line_may_be_torn(tmp_path: Path) -> None:
     line = log.path.read_bytes()
     torn = AuditLog(tmp_path / "torn")
     torn._make_folder()
-    torn._read_head()
+    torn._read_head(None)
     torn.path.write_bytes(line[:-1])
     assert verify(torn).last.number == 0
     torn.append("signed-in", who="a", about={})
@@ -246,9 +246,9 @@ def test_a_hospitals_log_goes_over_to_the_sites_key_once_it_exists(tmp_path: Pat
     # a kill between the entry and the head that has the new key
     head, content = again.head.read_bytes(), again.path.read_bytes()
     (kit / "local" / "key").rename(kit / "local" / "away")
-    with pytest.raises(AuditError, match="under another key"):
+    with pytest.raises(AuditError, match="the site's key, which sealed the anchor of the audit log, is not here"):
         verify(log_at(kit))
-    with pytest.raises(AuditError, match="under another key"):
+    with pytest.raises(AuditError, match="the site's key, which sealed the anchor of the audit log, is not here"):
         log_at(kit).append("signed-in", who="a", about={})
     assert (again.head.read_bytes(), again.path.read_bytes()) == (head, content)
 
@@ -263,7 +263,8 @@ def test_a_kill_between_the_change_of_the_key_and_the_head_goes_on(tmp_path: Pat
     first_two = log.path.read_bytes().splitlines(keepends=True)[:2]
     log.path.write_bytes(b"".join(first_two))
     log.head.write_bytes(head)
-    assert verify(log_at_kit(kit)).last.number == 2
+    next((kit / "local").glob("ledger.db.audit-*")).unlink()
+    assert verify(log_at_kit(kit), anchored=False).last.number == 2
     log_at_kit(kit).append("cohort-indexed", who="a", about={})
     assert [entry.what for entry in entries(log)] == ["kit-joined", "keyed", "cohort-indexed"]
     assert verify(log_at_kit(kit)).sealed_by == "site"

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedward.audit.entry import Last
+from fedward.audit.expiry import expire
 from fedward.audit.files import rotated
 from fedward.audit.log import AuditLog
 from fedward.audit.verify import entries, parse_head, verify
@@ -170,7 +171,7 @@ def test_a_removed_rotated_file_is_found_and_retention_is_not(tmp_path: Path) ->
     kept = written(tmp_path / "kept", acts, rotate_bytes=1)
     noted = verify(kept).last
     fourth = datetime.fromisoformat(list(entries(kept))[3].at)
-    assert [path.name[-7:-6] for path in kept.expire(fourth, who="own account a")] == ["1", "2", "3"]
+    assert [path.name[-7:-6] for path in expire(kept, fourth, who="own account a")] == ["1", "2", "3"]
     found = verify(kept, noted=noted)
     assert (found.first, found.last.number) == (4, 9)
     assert verify(kept, noted=Last(3, next(iter(entries(kept))).previous)).first == 4

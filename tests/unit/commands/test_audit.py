@@ -133,5 +133,19 @@ def test_an_approval_that_cannot_be_recorded_is_refused_and_other_acts_say_so(
     assert not list((site_toml.parent / "approvals").glob("*.json"))
     code, _, err = run("key", "create", str(site_toml.parent / "federation.key"))
     assert code == 0 and err.startswith("note: key-created is not in the audit log: ")
+    kit = site_toml.parents[1]
     shutil.rmtree(log.path.parent)
+    code, _, err = run("site", "approve", job, "--site-toml", str(site_toml), "--yes", "--format", "json")
+    assert code == 1 and "approved is refused: log was removed, and its anchor is still here" in err
+    assert "fedward audit restart" in err and len(err.splitlines()) == 1
+    code, _, err = run("audit", "verify", str(kit))
+    assert code == 1 and "log was removed, and its anchor is still here" in err and len(err.splitlines()) == 1
+    code, out, err = run("audit", "restart", str(kit), "--reason", "the disk was lost")
+    assert (code, err) == (0, "") and "a new log; head 1:" in out
     assert run("site", "approve", job, "--site-toml", str(site_toml), "--yes", "--format", "json")[0] == 0
+    first, second = entries(log_of(site_toml))
+    assert (first.what, first.about["reason"], first.about["last"]) == ("log-restarted", "the disk was lost", 1)
+    assert first.who.startswith("own account ") and second.what == "approved"
+    assert verify(log_of(site_toml)).sealed_by == "site"
+    code, _, err = run("audit", "restart", str(kit), "--reason", "again")
+    assert code == 1 and "a log is here" in err and len(err.splitlines()) == 1

@@ -125,11 +125,10 @@ def _over(cost: Cost, job: JobSpec) -> list[PolicyFinding]:
     if cost.fits is None:
         text = f"may pass the cap: a patient who was in every job would come to {cost_line(cost)}"
         return [PolicyFinding(level="warning", where=where, text=text)]
-    return [
-        PolicyFinding(
-            level="error", where=where, text=f"does not fit: {cost_line(cost)}; ask for more noise or fewer steps"
-        )
-    ]
+    remedy = "ask for more noise or fewer steps"
+    if math.isinf(cost.spent):
+        remedy = "no noise helps, since jobs without noise have spent it: take another cohort, or have the cap lifted"
+    return [PolicyFinding(level="error", where=where, text=f"does not fit: {cost_line(cost)}; {remedy}")]
 
 
 def _refused(error: FedwardError) -> PolicyFinding:

@@ -189,6 +189,12 @@ def _sites(
     return tuple(replace(site, standing=standings[site.site]) for site in sites)
 
 
+def _why_unmeasured(events: Sequence[Event]) -> str:
+    """Return why a site has no score of the final model; no site is blamed where none was asked."""
+    asked = next(of_kind(events, "answered", task="final"), None) is not None
+    return "the site did not answer the last validation" if asked else "the job ended before the last validation"
+
+
 def _site(job: JobSpec, admitted: Event, last: Mapping[str, Any], events: Sequence[Event]) -> SiteResult:
     site, final = admitted["site"], last.get("scores")
     answers = {
@@ -201,7 +207,7 @@ def _site(job: JobSpec, admitted: Event, last: Mapping[str, Any], events: Sequen
     return SiteResult(
         site=site,
         validated=final is not None,
-        federated=score_of(job, final) if final else Score(why="the site did not answer the last validation"),
+        federated=score_of(job, final) if final else Score(why=_why_unmeasured(events)),
         local_only=score_of(job, alone) if alone else _not_alone(job),
         centralised=Score(why=_WHY_NOT_POOLED),
         others=others_of(job, final) if final else {},

@@ -297,6 +297,19 @@ def test_what_was_spent_before_counts(hospital: Path, check: Check) -> None:
     assert len(ledger.charges()) == 1
 
 
+def test_more_noise_is_no_remedy_where_jobs_without_noise_have_spent_everything(hospital: Path, check: Check) -> None:
+    folder = write_job(hospital, DP_SGD)
+    write(hospital, approved='"any"')
+    policy = read_site(hospital / "site.toml")
+    ledger = Ledger.open(policy.ledger, site="north", key=load_key(policy.key).secret)
+    touched = frozenset(row.patient for row in _rows(hospital) if row.split == "train")
+    ledger.unprotected(job_id="a", job="tiny", cohort="chest", patients=touched)
+    write(hospital, approved='"any"', privacy=CLOSED)
+    code, answer = check("--job", str(folder))
+    text = of(answer, "error")["job tiny"]
+    assert code == 1 and "no noise helps" in text and "more noise or fewer" not in text
+
+
 def test_where_jobs_touched_different_patients_a_bound_alone_refuses_nothing(hospital: Path, check: Check) -> None:
     folder = write_job(hospital, DP_SGD)
     write(hospital, approved='"any"')

@@ -173,3 +173,10 @@ def test_an_interruption_cannot_bring_markup(tmp_path: Any) -> None:
     made = report(after_round(3, {**PAUSED, "reason": bad}))
     made = replace(made, interruptions=(replace(made.interruptions[0], site=bad),))
     assert bad not in render(made) and bad not in participation_chart(made, measure="AUC", width=380)
+
+
+def test_no_site_is_blamed_for_a_validation_that_nobody_was_asked_for() -> None:
+    stopped = report(after_round(2, {"event": "aborted", "by": "lead@uni.org"}, cut=True))
+    assert {site.federated.why for site in stopped.sites} == {"the job ended before the last validation"}
+    missed = {site.site: site.federated.why for site in report(without_elm(3)).sites}
+    assert missed[ELM] == "the site did not answer the last validation"

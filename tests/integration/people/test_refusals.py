@@ -135,7 +135,7 @@ def test_one_patient_or_one_class_only(tmp_path: Path, tiny_folder: Path, data: 
     refused(done, "min_sites")
     for hospital in HOSPITALS:
         assert f"{hospital.site:<22} takes no part" in done.stdout
-    assert done.stdout.count(SENTENCES[Code.COHORT]) == 3
+    assert done.stdout.count(SENTENCES[Code.COHORT]) == 2 * 3, "for each hospital, and in the reason why the job ended"
     assert "1 patient" not in done.stdout.split("federation", 1)[1], "a count below the floor stays"
 
 

@@ -97,7 +97,7 @@ def test_a_signal_to_the_script_stops_flares_process_and_is_no_failure(
     while not (tmp_path / "up").exists():
         time.sleep(0.02)
     service.send_signal(number)
-    service.communicate(timeout=10)
+    service.communicate(timeout=60)
     assert service.returncode == 0
     assert (tmp_path / "ended").exists(), "FLARE's process got the signal, and was waited for"
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from fedward.visible import quoted
+from fedward.visible import first_of, quoted
 
 State = Literal["running", "resuming", "paused", "finished", "aborted", "failed"]
 STATES: tuple[State, ...] = get_args(State)
@@ -32,8 +32,6 @@ _WHY_RESUMED = {
     "server": "the server was started again",
     "person": "a person takes it up again",
 }
-MOST_NAMED = 3
-"""Missing sites that a sentence names; it counts the rest, and the report names all."""
 NOBODY = "a person, or the server was stopped"
 """Who aborted a job, where no record names anyone."""
 
@@ -85,7 +83,7 @@ class JobState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class End:
-    """How a job stands by FLARE and by Fedward together.
+    """State of a job by FLARE and by Fedward together.
 
     Attributes:
         words: one sentence for people.
@@ -260,9 +258,8 @@ def _resuming(job: JobState) -> str:
 def _finished(job: JobState) -> str:
     if not job.missing:
         return SUCCESS
-    named = [f"{one.site} {_since(one, job.rounds_done)}, {quoted(one.reason)}" for one in job.missing[:MOST_NAMED]]
-    more = [f"{len(job.missing) - MOST_NAMED} more"] if len(job.missing) > MOST_NAMED else []
-    who = "; ".join(named + more)
+    named = [f"{one.site} {_since(one, job.rounds_done)}, {quoted(one.reason)}" for one in job.missing]
+    who = "; ".join(first_of(named))  # the report names all
     count = "1 site" if len(job.missing) == 1 else f"{len(job.missing)} sites"
     return f"success with {count} missing at the end: every round counted, without {who}"
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 _DIVIDES = re.compile(r"[;,()\"]")
 _BYTES = re.compile("[\udc80-\udcff]+")
 """Bytes of a file name that the locale cannot decode, as Python keeps them (PEP 383)."""
+
+MOST_NAMED = 3
+"""Entries of a list that a sentence names."""
 
 
 def visible(text: str) -> str:
@@ -34,3 +38,9 @@ def quoted(text: str) -> str:
     A site words its own reason; without the marks it could add an entry that accuses another.
     """
     return text if _DIVIDES.search(text) is None else '"' + text.replace('"', "'") + '"'
+
+
+def first_of(entries: Sequence[str]) -> list[str]:
+    """Return the first ``MOST_NAMED`` entries, and the number of the rest as one more: a sentence stays short."""
+    more = len(entries) - MOST_NAMED
+    return [*entries[:MOST_NAMED], *([f"{more} more"] if more > 0 else [])]

@@ -11,10 +11,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from fedward.settings import JobSpec
-from fedward.visible import quoted
-
-MOST_NAMED = 3
-"""Sites that the reason for too few sites names; the events name all."""
+from fedward.visible import first_of, quoted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +72,6 @@ def judge(accepted: Mapping[str, int | None], policy: Coverage, *, why: Mapping[
 
 
 def _without(others: Mapping[str, str]) -> str:
-    """Name the first of the sites that are not there, with their reasons, and count the rest."""
-    named = [f"{site} ({quoted(reason)})" for site, reason in sorted(others.items())[:MOST_NAMED]]
-    more = [f"{len(others) - MOST_NAMED} more"] if len(others) > MOST_NAMED else []
-    return f", without {', '.join(named + more)}" if named else ""
+    """Name the first of the sites that are not there, with their reasons, and count the rest; the events name all."""
+    named = first_of([f"{site} ({quoted(reason)})" for site, reason in sorted(others.items())])
+    return f", without {', '.join(named)}" if named else ""

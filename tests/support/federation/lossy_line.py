@@ -12,10 +12,10 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
+from tests.support.federation.connect_proxy import pass_on
 from tests.support.federation.namespaces import enter, leave
-from tests.support.federation.slow_line import CHUNK
 
 LOOPBACK = "127.0.0.1"
 
@@ -40,14 +40,6 @@ class Lossy:
             yield
         finally:
             enter(self._here)
-
-
-async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(ConnectionError):
-        while content := await reader.read(CHUNK):
-            writer.write(content)
-            await writer.drain()
-    writer.close()
 
 
 async def both(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, far: socket.socket, port: int) -> None:

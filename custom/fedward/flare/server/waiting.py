@@ -57,7 +57,7 @@ class Limits:
 
 @dataclass(slots=True)
 class _Record:
-    """What one site has left: seconds of its grace, and the tasks in a row that it took and missed.
+    """Record of one site: the seconds left of its grace, and the tasks in a row that it took and missed.
 
     Attributes:
         returns: times that the first task of a new process was late, and did not count as missed.
@@ -69,7 +69,7 @@ class _Record:
 
 
 class Patience:
-    """What every site of one job has left of its grace."""
+    """Records of one job's sites: the grace that each has left."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits

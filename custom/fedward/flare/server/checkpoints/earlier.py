@@ -24,7 +24,7 @@ By = Literal["server process", "server", "person"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Earlier:
-    """What the earlier processes of one job left.
+    """Record of one job's earlier processes, from what they left on the disk.
 
     Attributes:
         by: what made this process go on: a new process of a running server, a new server, or a person.

@@ -4,13 +4,17 @@
 # After `restart` in the console the start script ends with 75: the service starts again in the same container, which
 # uses up no attempt of compose's `restart:` and is no crash to Kubernetes.
 stop=
-trap 'stop=1; kill -TERM "$service"' TERM INT
+trap 'stop=1' TERM INT
 code=75
-while [ "$code" = 75 ]; do
+while [ "$code" = 75 ] && [ -z "$stop" ]; do
     /bin/bash /kit/startup/sub_start.sh --once &
     service=$!
+    while kill -0 "$service" 2> /dev/null; do
+        [ -z "$stop" ] || kill -TERM "$service" 2> /dev/null
+        sleep 1
+    done
     wait "$service"
     code=$?
-    [ -z "$stop" ] || { wait "$service"; exit 0; }
 done
+[ -z "$stop" ] || exit 0
 exit "$code"

@@ -24,7 +24,8 @@ from fedward.metrics.store import STORE_FILE, Store
 CHECKPOINTS, REQUEST_FILE, PENDING_FILE = "checkpoints", "resume", "resume.json"
 """Folder of the checkpoints; files in a job's: a person's request, and the one taken up that no process has begun."""
 _JOB_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_GENERATION = re.compile(r"g-[0-9]{8}")
+GENERATION = re.compile(r"g-([0-9]{8,18})")
+"""Name of a checkpoint's folder, which has the number of the checkpoint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +73,7 @@ def request_resume(kit: Path, job_id: str) -> ResumeRequest:
     if (folder / PENDING_FILE).exists():
         remedy = "wait: the server takes it up, once, when it runs and the hospitals are connected"
         raise JobError("job is being resumed already", where=folder / PENDING_FILE, remedy=remedy)
-    generations = sorted(path.name for path in folder.glob("g-*") if _GENERATION.fullmatch(path.name))
+    generations = sorted((int(m[1]), m[0]) for path in folder.glob("g-*") if (m := GENERATION.fullmatch(path.name)))
     if not generations:
         remedy = "submit the job again: none of its rounds is on the disk"
         raise JobError("job left no checkpoint", where=folder, remedy=remedy)
@@ -86,7 +87,7 @@ def request_resume(kit: Path, job_id: str) -> ResumeRequest:
             raise FederationError(
                 "request cannot be written", where=file, value=error.strerror, remedy=remedy
             ) from None
-    return ResumeRequest(job_id=job_id, name=name, state=state, generation=generations[-1], file=file)
+    return ResumeRequest(job_id=job_id, name=name, state=state, generation=generations[-1][1], file=file)
 
 
 def requested(kit: Path) -> Iterator[str]:

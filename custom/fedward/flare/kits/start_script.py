@@ -40,16 +40,16 @@ _FLARE_ONCE = """\
   exit $?
 """
 _ONCE = f"""\
+  stopped=
+  trap 'stopped=1' TERM INT HUP
   start_python &
   service=$!
-  stopped=
-  trap 'stopped=1; kill -TERM "$service" 2> /dev/null' TERM INT HUP
+  while kill -0 "$service" 2> /dev/null; do
+    [[ -z "$stopped" ]] || kill -TERM "$service" 2> /dev/null
+    sleep 1
+  done
   wait "$service"
   code=$?
-  while kill -0 "$service" 2> /dev/null; do
-    wait "$service"
-    code=$?
-  done
   if [[ -n "$stopped" || -f "$WORKSPACE/shutdown.fl" ]]; then
     exit 0
   fi
@@ -59,7 +59,8 @@ _ONCE = f"""\
   fi
   exit "$code"
 """
-"""End of the script with ``--once``; bash interrupts ``wait`` at a signal, so that it waits again."""
+"""End of the script with ``--once``. A signal is heeded before FLARE starts, and passed on until it has ended:
+bash may not wake from ``wait`` for a signal that comes just before it, and a child just made may swallow one."""
 _FLARE_GONE = """\
     if [[ -f "$WORKSPACE/shutdown.fl" ]]; then
       echo "Gracefully shutdown."

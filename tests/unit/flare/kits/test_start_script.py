@@ -39,7 +39,9 @@ def kit(request: pytest.FixtureRequest, kits: Kits) -> Path:
     return kits.server if request.param == "server" else kits.sites["north"]
 
 
-def begin(kit: Path, plan: Path, acts: Sequence[str], *words: str, script: Path | None = None) -> subprocess.Popen[str]:
+def begin(
+    kit: Path, plan: Path, acts: Sequence[str], *words: str, script: Path | None = None, **environment: str
+) -> subprocess.Popen[str]:
     """Start the kit's script as a service manager does, or another one."""
     tools = plan / "bin"
     tools.mkdir()
@@ -49,7 +51,7 @@ def begin(kit: Path, plan: Path, acts: Sequence[str], *words: str, script: Path 
     (plan / "acts").write_text("\n".join(acts) + "\n")
     return subprocess.Popen(
         ["/bin/bash", str(script or kit / "startup" / "sub_start.sh"), *words],
-        env={**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "PLAN": str(plan), "KIT": str(kit)},
+        env={**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "PLAN": str(plan), "KIT": str(kit)} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -100,6 +102,25 @@ def test_a_signal_to_the_script_stops_flares_process_and_is_no_failure(
     service.communicate(timeout=60)
     assert service.returncode == 0
     assert (tmp_path / "ended").exists(), "FLARE's process got the signal, and was waited for"
+
+
+@pytest.mark.parametrize("container", [False, True])
+def test_a_signal_at_any_moment_of_the_start_leaves_no_process(
+    root: Path, kit: Path, tmp_path: Path, container: bool
+) -> None:
+    """FLARE's process has the script's output open: it is at its end only when no process is left."""
+    script = container_script(root, kit, tmp_path) if container else None
+    (tmp_path / "slow").write_text("[[ $0 != *.sh ]] || trap '/bin/sleep 0.01' DEBUG\n")
+    services = []
+    for number in range(30):
+        plan = tmp_path / str(number)
+        plan.mkdir()
+        services.append(begin(kit, plan, [RUNS], "--once", script=script, BASH_ENV=str(tmp_path / "slow")))
+        time.sleep(number / 100)
+        services[-1].send_signal(signal.SIGTERM)
+    for service in services:
+        service.communicate(timeout=60)
+        assert service.returncode in (0, -signal.SIGTERM), "the second: before the script heeds signals"
 
 
 @pytest.mark.parametrize(
@@ -167,7 +188,12 @@ def test_service_managers_know_the_codes(root: Path) -> None:
 def test_a_container_goes_on_after_a_restart_and_ends_otherwise(
     root: Path, kit: Path, tmp_path: Path, acts: list[str], code: int, started: int
 ) -> None:
+    assert run(kit, tmp_path, acts, script=container_script(root, kit, tmp_path)) == (code, started)
+
+
+def container_script(root: Path, kit: Path, folder: Path) -> Path:
+    """The container's first process, for a kit that is elsewhere than in a container."""
     entry = (root / "deploy/containers/entry.sh").read_text(encoding="utf-8")
     assert "/kit/startup/sub_start.sh" in entry
-    (tmp_path / "entry.sh").write_text(entry.replace("/kit/startup/", f"{kit}/startup/"))
-    assert run(kit, tmp_path, acts, script=tmp_path / "entry.sh") == (code, started)
+    (folder / "entry.sh").write_text(entry.replace("/kit/startup/", f"{kit}/startup/"))
+    return folder / "entry.sh"

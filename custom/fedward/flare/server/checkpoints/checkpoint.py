@@ -27,6 +27,7 @@ from fedward.aggregation.best import Candidate
 from fedward.encryption.message import is_key_id, is_nonce
 from fedward.errors import FederationError, brief
 from fedward.files import sync
+from fedward.flare.console.resume_request import GENERATION
 from fedward.flare.protocol import Model, Sum
 from fedward.flare.server.checkpoints.files import DamagedError, checked_file, content_of, packed, put_file, unpacked
 from fedward.settings import Scheme
@@ -36,7 +37,6 @@ FORMAT = 1
 KEPT = 2
 """Generations that are kept."""
 STATE_FILE, DRAFT = "state.json", ".draft"
-_GENERATION = re.compile(r"g-([0-9]{8,18})")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 _STEP, _SUM = "step-", "sum-"
 Summed = tuple[tuple[str, ...], Sum]
@@ -140,7 +140,7 @@ def load(folder: Path, *, job: str, job_id: str) -> tuple[Checkpoint | None, lis
 
 def _numbers(folder: Path) -> dict[int, Path]:
     """Return what has the name of a generation, by its number; it need not be one."""
-    found = ((_GENERATION.fullmatch(path.name), path) for path in folder.iterdir())
+    found = ((GENERATION.fullmatch(path.name), path) for path in folder.iterdir())
     return {int(match[1]): path for match, path in found if match is not None}
 
 

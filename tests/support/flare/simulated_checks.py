@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedward.flare.server.waiting import Wait
+from fedward.flare.server.asking.waiting import Wait
 from tests.support.flare.simulated import Federation, Simulated
 
 ENDS = ("finished", "failed", "aborted")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from fedward.aggregation.coverage import Coverage, judge
 from fedward.errors import FederationError
-from fedward.flare.server.broadcast import Answers
+from fedward.flare.server.asking.broadcast import Answers
 from fedward.flare.server.participation import NO_ANSWER
 from fedward.flare.server.rounds import JobRounds
 from fedward.metrics.events import EventLog

@@ -29,8 +29,8 @@ from fedward.flare.audit_trail.job_trail import JobTrail
 from fedward.flare.listener.absence import absence
 from fedward.flare.protocol import Reply, Task
 from fedward.flare.server.admission import admitted, admitted_again, begin
+from fedward.flare.server.asking.broadcast import POLL_S, Broadcaster, Carried, Enough, nobody
 from fedward.flare.server.averaging.members import Members
-from fedward.flare.server.broadcast import POLL_S, Broadcaster, Carried, Enough, nobody
 from fedward.flare.server.checkpoints.checkpoint import Checkpoint, save
 from fedward.flare.server.checkpoints.earlier import BY_PERSON, aborted, read_earlier
 from fedward.flare.server.clock import Clock

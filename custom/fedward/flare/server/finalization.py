@@ -14,7 +14,7 @@ from fedward.errors import FederationError, GateError
 from fedward.flare.protocol import COUNTED, MODEL, Model, Reply, Sum, Task
 from fedward.flare.refusal import one_line
 from fedward.flare.secagg_context import OPENED, enough
-from fedward.flare.server.broadcast import Carried, Enough, nobody
+from fedward.flare.server.asking.broadcast import Carried, Enough, nobody
 from fedward.flare.server.checkpoints.checkpoint import Checkpoint, Summed
 from fedward.flare.server.participation import scores_of
 from fedward.flare.server.persistor import ModelStore

@@ -10,7 +10,7 @@ import numpy as np
 
 from fedward.aggregation.fednova import steps_taken
 from fedward.errors import JobError
-from fedward.flare.server.waiting import NO_ANSWER as NO_ANSWER
+from fedward.flare.server.asking.waiting import NO_ANSWER as NO_ANSWER
 
 if TYPE_CHECKING:
     from fedward.flare.protocol import Reply

@@ -14,7 +14,7 @@ from nvflare.apis.fl_context import FLContext
 from nvflare.apis.signal import Signal
 
 from fedward.flare.protocol import Task
-from fedward.flare.server.broadcast import POLL_S
+from fedward.flare.server.asking.broadcast import POLL_S
 from fedward.flare.server.checkpoints.earlier import ABORTED, STOPPED, aborted
 from fedward.flare.server.finalization import Finalization
 from fedward.metrics.events import ENDS, EVENTS_FILE, EventReader

@@ -15,7 +15,7 @@ import pytest
 from fedward.flare.protocol import Task
 from fedward.flare.server import pause as pause_module
 from fedward.flare.server import persistor
-from fedward.flare.server.broadcast import POLL_S
+from fedward.flare.server.asking.broadcast import POLL_S
 from fedward.flare.server.pause import LONGEST_S, RETRY_S
 from fedward.metrics.events import EVENTS_FILE, EventReader
 from fedward.metrics.store import Store

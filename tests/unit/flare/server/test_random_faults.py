@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from fedward.flare.protocol import Task
-from fedward.flare.server.broadcast import POLL_S
+from fedward.flare.server.asking.broadcast import POLL_S
 from fedward.metrics.events import EVENTS_FILE, EventReader
 from tests.support.flare.simulated import FOREVER, Act, Federation, Script, Simulated, SimulatedClock
 from tests.support.flare.simulated_checks import GraceWatch, assert_whole

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fedward.flare.server.stragglers import MOST_LATE, Stragglers
+from fedward.flare.server.asking.stragglers import MOST_LATE, Stragglers
 from fedward.settings import JobSpec, parse
 from tests.conftest import tiny_job_content
 

@@ -21,8 +21,8 @@ from nvflare.apis.shareable import ReservedHeaderKey, Shareable
 from fedward.errors import EncryptionError, FederationError
 from fedward.flare.protocol import REFUSAL, Reply, Task, refuse, to_reply, to_shareable
 from fedward.flare.server.admission import ADMISSION
+from fedward.flare.server.asking.broadcast import Broadcaster
 from fedward.flare.server.averaging.round import SecureRound
-from fedward.flare.server.broadcast import Broadcaster
 from fedward.flare.server.clock import Clock
 from fedward.flare.server.controller import FederatedRounds
 from fedward.flare.server.finalization import _reported_digest

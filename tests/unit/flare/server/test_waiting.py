@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedward.flare.server.waiting import MOST_MISSED, MOST_RETURNS, Limits, Need, Patience, Wait
+from fedward.flare.server.asking.waiting import MOST_MISSED, MOST_RETURNS, Limits, Need, Patience, Wait
 
 SITES = ("city", "coast", "north", "south")
 GRACE_S, TIMEOUT_S, ROUND_S = 60.0, 600.0, 5.0

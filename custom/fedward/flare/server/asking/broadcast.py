@@ -16,11 +16,11 @@ from nvflare.apis.signal import Signal
 from fedward.errors import FedwardError
 from fedward.flare.protocol import Model, Reply, Sum, Task, question, refusal, to_reply
 from fedward.flare.refusal import one_line
+from fedward.flare.server.asking.late_answers import LateAnswers, Taken
+from fedward.flare.server.asking.stragglers import Stragglers
+from fedward.flare.server.asking.waiting import Limits, Patience, Wait
 from fedward.flare.server.clock import Clock
-from fedward.flare.server.late_answers import LateAnswers, Taken
 from fedward.flare.server.participation import TaskTraffic, payload_bytes, steps_of
-from fedward.flare.server.stragglers import Stragglers
-from fedward.flare.server.waiting import Limits, Patience, Wait
 from fedward.metrics.events import EventLog
 from fedward.privacy.disclosure.received import received
 from fedward.privacy.policy.canonical_job import POLL_S as POLL_S

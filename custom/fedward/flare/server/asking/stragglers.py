@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from statistics import median_low
 
 from fedward.aggregation.fednova import steps_taken
-from fedward.flare.server.waiting import SLOW as SLOW
+from fedward.flare.server.asking.waiting import SLOW as SLOW
 from fedward.settings import JobSpec
 
 MOST_LATE = 3

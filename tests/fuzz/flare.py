@@ -109,15 +109,15 @@ def _unexpected() -> list[BaseException]:
 def _honest(plain: Hospital, three: Three) -> list[tuple[str, Task, Shareable]]:
     """Messages as they arrive, each with the door that it arrives at."""
     update = to_shareable(Reply(metrics={"scores": {"auc": 0.8, "patients": 40}, "steps": 3}, update=plain.update()))
-    roster = question(three.exchange.initial, round_number=0, wait_s=0.0)
+    roster = question(three.exchange.initial, round_number=0)
     roster.set_header(ROSTER, three.exchange.roster)
-    task = question(plain.model, round_number=0, wait_s=0.1)
+    task = question(plain.model, round_number=0)
     task.set_cookie_jar({"__task_id__": "abc"})
     admitted = to_shareable(Reply(metrics={}, sealed={"key": "a" * 32, "model": b"sum", MARK: MARK}))
     return [
         ("ingress", Task.ROUND, task),
-        ("ingress", Task.ADMIT, question(None, round_number=-1, wait_s=0.1)),
-        ("ingress", Task.FINAL, question(plain.model, round_number=-1, wait_s=0.1)),
+        ("ingress", Task.ADMIT, question(None, round_number=-1)),
+        ("ingress", Task.FINAL, question(plain.model, round_number=-1)),
         ("egress", Task.ROUND, update),
         ("egress", Task.ADMIT, to_shareable(Reply(metrics={"support": {"train_patients": 40}}))),
         ("sealed ingress", Task.ROUND, roster),
@@ -160,7 +160,7 @@ def payload(folder: Path) -> Target:
     small = {"a": np.zeros(3, np.float32), "b": np.ones((2, 2), np.float32)}
     messages = [
         to_shareable(Reply(metrics={"scores": {"auc": 0.8}, "words": MARK}, update=small)),
-        question(small, round_number=0, wait_s=0.1),
+        question(small, round_number=0),
         to_shareable(Reply(metrics={}, sealed={"model": b"sum"})),
     ]
     corpus = [serialised(one) for one in messages]

@@ -8,6 +8,8 @@ from pathlib import Path
 from fedward.errors import StoreError
 from fedward.metrics.store import STORE_FILE, Store
 
+_REMEDY = f"name the server's {STORE_FILE} or its kit folder"
+
 
 class StoreHandle:
     """Handle that returns the open store at ``path``, or None while no file is there. Any thread may use it."""
@@ -53,11 +55,14 @@ def store_at(place: Path) -> Path:
     """Return the path of a store: the given file, or ``metrics.db`` in the given kit folder of a server.
 
     Raises:
-        StoreError: there is neither, nor a folder in which a first job could create one; or the file is no store.
+        StoreError: there is neither, nor a server's kit or another file's folder in which a first job could create one;
+            or the file is no store.
     """
     path = place / STORE_FILE if place.is_dir() else place
     if not path.parent.is_dir():
-        raise StoreError("no such folder", where=path.parent, remedy="name the server's metrics.db or its kit folder")
+        raise StoreError("no such folder", where=path.parent, remedy=_REMEDY)
+    if place.is_dir() and not path.exists() and not (place / "startup" / "fed_server.json").is_file():
+        raise StoreError("neither a server's kit nor a folder with a store", where=place, remedy=_REMEDY)
     if path.exists():
         Store.open(path).close()
     return path

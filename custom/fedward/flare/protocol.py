@@ -109,17 +109,14 @@ def question(
     carried: Model | Sum | Sequence[Sum] | Weights | None,
     *,
     round_number: int,
-    wait_s: float,
     roster: Mapping[str, str] | None = None,
     steps: int | None = None,
 ) -> Shareable:
     """Build the data of a task: a global model, one sum, several sums or no payload, and the round's number.
 
-    ``wait_s``: seconds that a site waits, after its answer, before it requests the next task. ``roster``: sent with
-    each task of an encrypted job after admission. ``steps``: sent to a site that is asked for fewer local steps.
+    ``roster``: sent with each task of an encrypted job after admission. ``steps``: sent to a site that is asked for
+    fewer local steps.
     """
-    from nvflare.private.defs import TaskConstant
-
     data = _payload(carried)
     if isinstance(carried, Model):
         data.set_header(AFTER, carried.after)
@@ -128,7 +125,6 @@ def question(
     if steps is not None:
         data.set_header(STEPS, steps)
     data.set_header(ROUND_NUMBER, round_number)
-    data.set_header(TaskConstant.WAIT_TIME, wait_s)
     return data
 
 

@@ -114,7 +114,7 @@ def main() -> None:
         word, _, number = name.partition(":")
         task = Task[word.upper()]
         weights = load_weights(given.kit / INCOMING) if task in (Task.ROUND, Task.FINAL) else None
-        answer = hospital.do(task, question(weights, round_number=int(number or -1), wait_s=0.0))
+        answer = hospital.do(task, question(weights, round_number=int(number or -1)))
         _write(given.kit / name.replace(":", "-"), answer)
 
 

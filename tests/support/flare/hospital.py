@@ -151,7 +151,7 @@ class Hospital:
 
     def receive(self, model: Weights | None = None, *, task: Task = Task.ROUND, number: int | None = None) -> Shareable:
         number = (0 if task is Task.ROUND else -1) if number is None else number
-        data = question(self.model if model is None else model, round_number=number, wait_s=0.0)
+        data = question(self.model if model is None else model, round_number=number)
         return self.ingress.process(data, self.context(task))
 
     def update(self, *, scale: float = 0.001, seed: int = 0) -> Weights:

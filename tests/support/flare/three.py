@@ -93,7 +93,7 @@ class Three:
     def give(self, site: str, task: Task, carried: Model | Sum | list[Sum] | None, *, number: int = -1) -> Shareable:
         """Pass a task through the hospital's ingress gate; return what its executor receives."""
         hospital, roster = self.hospitals[site], None if task is Task.ADMIT else self.exchange.roster
-        data = question(carried, round_number=number, wait_s=0.0)
+        data = question(carried, round_number=number)
         data.set_header(ROSTER, roster)
         return hospital.ingress.process(data, hospital.context(task))
 

@@ -110,7 +110,7 @@ def test_old_jobs_are_forgotten_where_that_is_asked_for(tmp_path: Path) -> None:
     with Store.open(tmp_path / "metrics.db", create=True) as store:
         fill(store, now=time.time() - 3 * 86_400)
         (new,) = fill(store, first=1)
-    process, url = start(tmp_path, "--port", "0", "--keep-days", "2")
+    process, url = start(tmp_path / "metrics.db", "--port", "0", "--keep-days", "2")
     try:
         deadline = time.monotonic() + 10
         while len(jobs := httpx.get(f"{url}/api/federation").json()["jobs"]) > 1 and time.monotonic() < deadline:
@@ -125,7 +125,7 @@ def test_old_jobs_are_forgotten_where_that_is_asked_for(tmp_path: Path) -> None:
 def test_it_ends_within_two_seconds_while_pages_follow(tmp_path: Path, how: signal.Signals) -> None:
     with Store.open(tmp_path / "metrics.db", create=True) as store:
         fill(store)
-    process, url = start(tmp_path, "--port", "0")
+    process, url = start(tmp_path / "metrics.db", "--port", "0")
     with httpx.stream("GET", f"{url}/api/stream", timeout=10) as stream:
         assert next(stream.iter_lines()) == ": open"
         begun = time.monotonic()
@@ -170,7 +170,8 @@ def test_it_is_small(beside: tuple[BackgroundDashboard, Path]) -> None:
     ("words", "line"),
     [
         (["nowhere/metrics.db"], "no such folder"),
-        (["."], "without a token over TLS"),
+        (["."], "neither a server's kit nor a folder with a store"),
+        (["metrics.db", "--host", "0.0.0.0"], "without a token over TLS"),
         (["other"], "not a metrics store"),
     ],
 )
@@ -183,8 +184,7 @@ def test_a_refusal_is_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "other").write_bytes(b"text")
-    host = ["--host", "0.0.0.0"] if words == ["."] else []
-    assert typed(monkeypatch, "dashboard", *words, *host) == 1
+    assert typed(monkeypatch, "dashboard", *words) == 1
     assert line in capsys.readouterr().err.splitlines()[-1]
 
 
@@ -195,7 +195,7 @@ def test_elsewhere_it_speaks_tls_and_asks_for_the_token(tmp_path: Path) -> None:
     token.write_text(TOKEN, encoding="ascii")
     token.chmod(0o600)
     given = ("--token-file", token, "--certificate", certificate, "--key", key)
-    process, url = start(tmp_path, "--port", "0", "--host", "0.0.0.0", *given)
+    process, url = start(tmp_path / "metrics.db", "--port", "0", "--host", "0.0.0.0", *given)
     try:
         assert url.startswith("https://0.0.0.0:")
         near = url.replace("0.0.0.0", "127.0.0.1")

@@ -22,7 +22,7 @@ WEIGHTS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.float32([1
 
 
 def test_a_model_and_its_round_arrive_as_sent() -> None:
-    data = question(WEIGHTS, round_number=3, wait_s=0.05)
+    data = question(WEIGHTS, round_number=3)
     assert data.get_header(ROUND_NUMBER) == 3
     arrived = global_weights(data)
     assert set(arrived) == set(WEIGHTS)
@@ -55,7 +55,7 @@ def test_any_other_payload_is_refused(payload: DXO) -> None:
 
 def test_a_task_without_a_model_has_none() -> None:
     with pytest.raises(ValueError):
-        global_weights(question(None, round_number=-1, wait_s=1.0))
+        global_weights(question(None, round_number=-1))
 
 
 def test_a_refusal_carries_its_reason() -> None:

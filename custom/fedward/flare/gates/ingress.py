@@ -78,18 +78,18 @@ class IngressGate(Gate):
         if task in _CARRIES_MODEL:
             steps = _steps(headers, state, task=task)
             model = _model(shareable, state, task=task, number=number)
-            passed = question(model, round_number=number, wait_s=0.0, steps=steps)
+            passed = question(model, round_number=number, steps=steps)
         elif task is Task.POOL:
             passed = opened_counts(purpose, state.secure_aggregation.open_counts(purpose, sealed))
             state.secure_aggregation.require_confirmed_counts(confirmed, purpose)
             passed.set_header(ROUND_NUMBER, number)
         elif task is Task.CONFIRM:
             state.in_hand.sums = _counted(shareable, state)
-            passed = question(None, round_number=number, wait_s=0.0)
+            passed = question(None, round_number=number)
         elif _DXO in shareable or headers.get(ReservedHeaderKey.CONTENT_TYPE) is not None:
             raise GateError(f"task {task} brings a payload where none is due")
         else:
-            passed = question(None, round_number=number, wait_s=0.0)
+            passed = question(None, round_number=number)
         return _with_cookies(passed, headers)
 
 

@@ -43,6 +43,7 @@ class SiteDoor(FLComponent):  # type: ignore[misc]
             certificate_watch.guard_process(Kind.site, log=_log)
             guard.install(guard.MessageGuard())
             site_requests.install()
+            waits.reconnect_soon()
             if guard.main_module() in guard.JOB_PROCESSES:
                 waits.set_waits()
                 job_reactions.install()

@@ -1,9 +1,11 @@
-"""Set FLARE's waiting times of a job's process, so that it soon notices that the process at the other end is gone."""
+"""Set FLARE's waiting times, so that a process soon notices that the one at the other end is gone, or there again."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+
+from nvflare.fuel.f3.sfm import conn_manager
 
 from fedward.transport.timeouts import IDLE_S, SYNC_S
 
@@ -16,10 +18,17 @@ WAITS_S: Mapping[str, float] = {
     "max_runner_sync_timeout": SYNC_S,
 }
 """FLARE's name of a setting -> seconds; a job with ``[transport]`` has its own."""
+RECONNECT_S = 2.0
+"""Longest pause of a site between two attempts to reach the server; FLARE's is 10, after a few attempts."""
 _PREFIX = "NVFLARE_"
 
 
+def reconnect_soon() -> None:
+    """Let this process's lost connections be tried again every ``RECONNECT_S``, however long the other end is away."""
+    conn_manager.MAX_WAIT = RECONNECT_S
+
+
 def set_waits() -> None:
-    """Set what the environment does not set; FLARE reads the environment when the job's process begins."""
+    """Set what the environment does not set, in a job's process; FLARE reads the environment when it begins."""
     for name, seconds in WAITS_S.items():
         os.environ.setdefault(f"{_PREFIX}{name.upper()}", str(seconds))

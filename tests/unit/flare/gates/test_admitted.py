@@ -43,7 +43,7 @@ def revoked(hospital: Hospital) -> None:
 
 
 def admit(hospital: Hospital) -> Shareable:
-    task = question(None, round_number=-1, wait_s=0.0)
+    task = question(None, round_number=-1)
     task.set_cookie_jar({"__task_id__": "abc"})
     return hospital.ingress.process(task, hospital.context(Task.ADMIT))
 

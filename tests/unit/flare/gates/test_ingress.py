@@ -51,7 +51,7 @@ def test_an_honest_job_comes_in_round_by_round(hospital: Hospital) -> None:
     assert all(np.array_equal(a, second[n]) for n, a in global_weights(hospital.receive(second, number=1)).items())
     assert global_weights(hospital.receive(second, task=Task.FINAL, number=-1))
     for task in (Task.ADMIT, Task.ALONE):
-        data = hospital.ingress.process(question(None, round_number=-1, wait_s=0.1), hospital.context(task))
+        data = hospital.ingress.process(question(None, round_number=-1), hospital.context(task))
         assert set(data) == {ReservedHeaderKey.HEADERS}
 
 
@@ -63,7 +63,7 @@ def test_the_gates_keep_their_own_copy_of_the_model(hospital: Hospital) -> None:
 
 
 def test_of_the_headers_only_what_is_needed_comes_in(hospital: Hospital) -> None:
-    data = question(hospital.model, round_number=0, wait_s=0.0)
+    data = question(hospital.model, round_number=0)
     data.set_header("MARK", "MARK")
     data.set_cookie_jar({"__task_id__": "abc"})
     data["more"] = "MARK"
@@ -82,7 +82,7 @@ FEWER = {
 
 
 def asked(hospital: Hospital, steps: object, task: Task = Task.ROUND) -> Shareable:
-    data = question(hospital.model, round_number=0 if task is Task.ROUND else -1, wait_s=0.0)
+    data = question(hospital.model, round_number=0 if task is Task.ROUND else -1)
     data.set_header(STEPS, steps)
     return hospital.ingress.process(data, hospital.context(task))
 
@@ -195,30 +195,30 @@ def _carry(kind: str) -> Callable[[Hospital], Shareable]:
 
 
 def _numbered(number: object) -> Callable[[Hospital], Shareable]:
-    return lambda hospital: question(hospital.model, round_number=number, wait_s=0.0)  # type: ignore[arg-type]
+    return lambda hospital: question(hospital.model, round_number=number)  # type: ignore[arg-type]
 
 
 def _at_door(hospital: Hospital) -> Shareable:
-    data = question(hospital.model, round_number=0, wait_s=0.0)
+    data = question(hospital.model, round_number=0)
     data.set_header(REFUSED_AT_DOOR, "MARK")
     return data
 
 
 def _headless(hospital: Hospital) -> Shareable:
-    data = question(hospital.model, round_number=0, wait_s=0.0)
+    data = question(hospital.model, round_number=0)
     del data[ReservedHeaderKey.HEADERS]
     return data
 
 
 def _cookies(hospital: Hospital) -> Shareable:
-    data = question(hospital.model, round_number=0, wait_s=0.0)
+    data = question(hospital.model, round_number=0)
     data.set_cookie_jar({"a": np.ones(3)})
     return data
 
 
 TASKS: dict[str, tuple[Callable[[Hospital], Any], Task | str, str]] = {
-    "no model in a round": (lambda h: question(None, round_number=0, wait_s=0.0), Task.ROUND, "brings no model"),
-    "no model to validate": (lambda h: question(None, round_number=-1, wait_s=0.0), Task.FINAL, "brings no model"),
+    "no model in a round": (lambda h: question(None, round_number=0), Task.ROUND, "brings no model"),
+    "no model to validate": (lambda h: question(None, round_number=-1), Task.FINAL, "brings no model"),
     "a difference": (_carry(DataKind.WEIGHT_DIFF), Task.ROUND, "brings no model"),
     "a collection": (_carry(DataKind.COLLECTION), Task.ROUND, "brings no model"),
     "a model at admission": (_numbered(-1), Task.ADMIT, "brings a payload where none is due"),

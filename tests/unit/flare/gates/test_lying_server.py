@@ -497,7 +497,7 @@ class Adversary:
             kind, Task.OPEN
         )
         carried = None if kind == "admit" else self._carried(after, variant, roster, confirmed=kind == "open")
-        data = question(carried, round_number=after if kind == "round" else -1, wait_s=0.0, roster=self.rosters[roster])
+        data = question(carried, round_number=after if kind == "round" else -1, roster=self.rosters[roster])
         received = city.ingress.process(data, city.context(task))
         if received.get_header(REFUSED_AT_DOOR) is not None:
             return

@@ -65,7 +65,7 @@ def test_round_zero_carries_no_model(three: Three) -> None:
     received = three.give("north", Task.ROUND, three.exchange.initial, number=0)
     due = three.hospitals["north"].model
     assert all(np.array_equal(array, due[name]) for name, array in global_weights(received).items())
-    sent = question(three.exchange.initial, round_number=0, wait_s=0.0)
+    sent = question(three.exchange.initial, round_number=0)
     assert len(serialised(sent)) < 1000
 
 
@@ -303,7 +303,7 @@ def test_an_executor_cannot_hand_a_model_or_counts_of_its_own_to_the_outside(thr
 
 def test_counts_of_a_job_in_the_clear_do_not_leave(tmp_path: Path) -> None:
     hospital = Hospital(tmp_path)
-    hospital.ingress.process(question(None, round_number=-1, wait_s=0.0), hospital.context(Task.ADMIT))
+    hospital.ingress.process(question(None, round_number=-1), hospital.context(Task.ADMIT))
     counts = {"cohort": np.arange(40, dtype=np.int64)}
     assert_refused(hospital.send(to_shareable(Reply(counts=counts)), Task.ADMIT), says="in the clear")
 
@@ -447,7 +447,7 @@ def test_a_seal_that_hands_back_nothing_lets_nothing_out(
 def test_the_server_says_which_model_a_task_carries(three: Three) -> None:
     """A task without that header is refused, as is a sealed payload in a job in the clear."""
     model = first_sum(three)
-    data = question(model, round_number=1, wait_s=0.0, roster=three.exchange.roster)
+    data = question(model, round_number=1, roster=three.exchange.roster)
     data.set_header(AFTER, None)
     hospital = three.hospitals["city"]
     assert "DXO" not in hospital.ingress.process(data, hospital.context(Task.ROUND))
@@ -465,7 +465,7 @@ def test_a_sealed_model_means_nothing_to_a_job_in_the_clear(tmp_path: Path) -> N
 
 def _first_round(hospital: Hospital) -> Shareable:
     roster = {hospital.site: hospital.record.require(hospital.job_id).nonce}
-    return question(Model(after=0), round_number=0, wait_s=0.0, roster=roster)
+    return question(Model(after=0), round_number=0, roster=roster)
 
 
 def metrics(answer: Shareable) -> dict[str, Any]:

@@ -22,12 +22,12 @@ WEIGHTS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.float32([1
 
 
 def test_bytes_are_those_of_arrays_and_messages_at_any_depth() -> None:
-    assert payload_bytes(question(Model(after=0, weights=WEIGHTS), round_number=0, wait_s=0.0)) == 28
-    assert payload_bytes(question(Model(after=1, sealed=b"x" * 40, confirmed=b"y" * 2), round_number=1, wait_s=0)) == 42
+    assert payload_bytes(question(Model(after=0, weights=WEIGHTS), round_number=0)) == 28
+    assert payload_bytes(question(Model(after=1, sealed=b"x" * 40, confirmed=b"y" * 2), round_number=1)) == 42
     assert payload_bytes(to_shareable(Reply(metrics={"loss": 0.5}, update=WEIGHTS))) == 28
     sealed = Reply(metrics={}, sealed={"model": b"z" * 11, "clipped": 3, "key": "k" * 32})
     assert payload_bytes(to_shareable(sealed)) == 11
-    assert payload_bytes(question(None, round_number=-1, wait_s=1.0)) == 0
+    assert payload_bytes(question(None, round_number=-1)) == 0
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ class HospitalSite:
     def ask(self, job: SiteJob, task: Task, *, number: int = -1, model: Any = None) -> Shareable:
         """Pass a task to the job's side as its ingress gate would."""
         carried = self.hospital.model if model is None and task is not Task.ADMIT else model
-        return job.answer(task, question(carried, round_number=number, wait_s=0.0), abort=Signal())
+        return job.answer(task, question(carried, round_number=number), abort=Signal())
 
     @property
     def kinds(self) -> list[str]:

@@ -49,7 +49,7 @@ def test_pictures_stay_in_the_run_folder(tmp_path: Path) -> None:
     site._protection = SimpleNamespace(is_private=False, spent=lambda patients: {"mechanism": "none"})
     site._tasks = {Task.FINAL: site._final}
     weights = {"layer": np.zeros(3, np.float32)}
-    answer = site.answer(Task.FINAL, question(weights, round_number=-1, wait_s=0.0), abort=Signal())
+    answer = site.answer(Task.FINAL, question(weights, round_number=-1), abort=Signal())
     picture = (tmp_path / "examples" / "worst.png").read_bytes()
     flare_decomposers.register()
     sent = fobs.dumps(answer)

@@ -38,7 +38,7 @@ def test_the_steps_are_charged_before_they_are_taken(asked: int | None, taken: i
     site._prepared = site_job.Prepared(trainer=trainer, manifest=None, patients=frozenset(), charge={})
     site._protection = SimpleNamespace(begin=begin, proof=lambda *args, **how: None)
     site._own, site._run = SimpleNamespace(state=lambda kept, run: None), "run"
-    task = question({"layer": np.zeros(3, np.float32)}, round_number=0, wait_s=0.0)
+    task = question({"layer": np.zeros(3, np.float32)}, round_number=0)
     task.set_header(STEPS, asked)
     assert site._round(task, Signal()).metrics["steps"] == taken
     assert done == [("charge", taken), ("train", taken)]

@@ -216,6 +216,6 @@ def test_the_executor_goes_on_after_an_abort_signal(make_site: MakeSite) -> None
     from fedward.flare.protocol import question
 
     with pytest.raises(Exception):  # noqa: B017 - AbortedError, from the trainer's callback
-        job.answer(Task.ROUND, question(site.hospital.model, round_number=1, wait_s=0.0), abort=stop)
+        job.answer(Task.ROUND, question(site.hospital.model, round_number=1), abort=stop)
     assert [path.read_bytes() for path in kept_files(site)] == before
     assert np.isfinite(next(iter(site.hospital.model.values()))).all()

@@ -17,6 +17,7 @@ from fedward.errors import FedwardError
 from fedward.flare.protocol import Model, Reply, Sum, Task, question, refusal, to_reply
 from fedward.flare.refusal import one_line
 from fedward.flare.server.asking.late_answers import LateAnswers, Taken
+from fedward.flare.server.asking.pacing import pace
 from fedward.flare.server.asking.stragglers import Stragglers
 from fedward.flare.server.asking.waiting import Limits, Patience, Wait
 from fedward.flare.server.clock import Clock
@@ -145,6 +146,7 @@ class Broadcaster:
         asked = [site for site in sites if site not in cut]
         put = _Put(task=task, number=number, wait=self._wait(task, asked, enough), enough=enough, take=take)
         sendings = self._sendings(task, carried, asked, number=number)
+        pace(context, sites=len(sites))
         for sending in sendings:
             self._send(sending, put, context)
         while not abort.triggered and self._awaited(put):
@@ -212,7 +214,7 @@ class Broadcaster:
         for site in sites:
             steps = fewer.get(site)
             if steps not in found:
-                data = question(carried, round_number=number, wait_s=POLL_S, roster=self.roster, steps=steps)
+                data = question(carried, round_number=number, roster=self.roster, steps=steps)
                 found[steps] = _Sending(data=data, sites=[])
             found[steps].sites.append(site)
         return list(found.values())

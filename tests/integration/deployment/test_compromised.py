@@ -29,7 +29,7 @@ from fedward.flare.local_federation import free_port
 from fedward.metrics.events import EVENTS_FILE, EventReader
 from fedward.privacy.policy.job_hash import job_hash
 from fedward.provisioning.network.health import REVOKED
-from fedward.settings import JobSpec, parse
+from fedward.settings import JobSpec, parse, read_site
 from tests.conftest import ROOT, tiny_job_content
 from tests.integration.conftest import index_all, small_hospitals
 from tests.support.federation.joining import Desk, fedward, greeted, seal_to
@@ -311,6 +311,8 @@ def broken(harbour: Harbour, stolen: Stolen) -> Broken:
     story.desk.join(BROKEN)
     story.machines[BROKEN] = Machine(story.desk.machine(BROKEN))
     shutil.copy(kit / "local" / SITE_FILE, story.kit(BROKEN) / "local")
+    (anchor,) = ledger_of(kit).parent.glob("ledger.db.audit-*")
+    anchor.rename(lost.folder / anchor.name)  # it stays on the old machine
     verified = story.types(BROKEN, story.page.take("ledger", KIT=BROKEN))
     share(story, BROKEN)
     doctor = story.types(BROKEN, story.page.take("site doctor", KIT=BROKEN))
@@ -322,6 +324,10 @@ def broken(harbour: Harbour, stolen: Stolen) -> Broken:
     approve(story, job, SITES)
     after = story.run(job, by=AGAIN)
     return Broken(old, stolen.anew, kit, refused, rotated, opened, (head, verified), doctor, after)
+
+
+def ledger_of(kit: Path) -> Path:
+    return read_site(kit / "local" / SITE_FILE).ledger
 
 
 def share(story: Harbour, site: str) -> str:

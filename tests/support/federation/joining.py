@@ -26,7 +26,7 @@ from tests.conftest import ROOT
 
 LOGS = ("audit.log", "console.log", "error_log.txt", "log.json", "log.txt", "log_fl.txt")
 LOGS += tuple(f"{STORE_FILE}{end}" for end in ("", "-wal", "-shm"))
-"""Files at a kit's top that its processes write; they also write ``storage/`` and a folder for each job."""
+"""Files at a kit's top that its processes write; they also write ``audit/``, ``storage/`` and a folder for each job."""
 
 
 def fedward(*words: str | Path) -> str:
@@ -142,7 +142,9 @@ def _written(path: Path, kit: Path) -> bool:
     if not path.is_relative_to(kit):
         return False
     first, *rest = path.relative_to(kit).parts
-    return (not rest and first in LOGS) or (bool(rest) and (first in ("storage", "transfer") or _is_job(first)))
+    return (not rest and first in LOGS) or (
+        bool(rest) and (first in ("audit", "storage", "transfer") or _is_job(first))
+    )
 
 
 def _is_job(name: str) -> bool:

@@ -15,6 +15,7 @@ from nvflare.private.fed.client.communicator import Communicator
 from nvflare.private.fed.server.fed_server import FederatedServer
 from nvflare.private.fed.server.server_command_agent import ServerCommandAgent
 from nvflare.private.fed.server.server_commands import AbortCommand
+from nvflare.private.fed.server.server_engine import ServerEngine
 
 from fedward.flare.supervisor import result_push
 from fedward.flare.supervisor.reactions import THEIRS, require_known
@@ -26,6 +27,8 @@ LAST_S = 0.2
 """Seconds that a job's process waits before it ends."""
 REFRESH_S = 0.5
 """Least seconds between two questions of the server's job process about the participants."""
+FIRST_S = 600.0
+"""Longest wait of the server's job process for its participants, while its parent process starts the sites."""
 
 
 def install() -> None:
@@ -42,6 +45,7 @@ def install() -> None:
         return start_run(self, *args, **named)
 
     FederatedServer.start_run = looking_often
+    ServerEngine.sync_clients_from_main_process = _patient
     ServerCommandAgent._get_client = _refreshing()
     WFCommServer._job_policy_violated = lambda self: False
     WFCommServer.process_task_check = _checked
@@ -78,6 +82,17 @@ def _impatient(self: Any, *args: Any, **named: Any) -> Any:
         return THEIRS["Communicator.pull_task"](self, *args, **named)
     finally:
         self.timeout = before
+
+
+def _patient(self: Any) -> None:
+    """Ask as FLARE does, in spells of 30 s; it ends anyway with its parent, or when the job is aborted."""
+    begun = time.monotonic()
+    while True:
+        try:
+            return THEIRS["ServerEngine.sync_clients_from_main_process"](self)  # type: ignore[no-any-return]
+        except RuntimeError:
+            if time.monotonic() - begun >= FIRST_S:
+                raise
 
 
 def _refreshing() -> Callable[[Any, str], Any]:

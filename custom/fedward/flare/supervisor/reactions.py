@@ -20,6 +20,8 @@ ClientRunner._try_send_result_once      a site waits 300 s for a reply of a  the
                                         server's process that is gone        the task is gone
 ServerCommandAgent._get_client          a token that is new is unknown for   the parent process is asked again
                                         the rest of the job
+ServerEngine                            a job whose sites take 30 s to start ``FIRST_S``
+  .sync_clients_from_main_process       fails
 WFCommServer.process_task_check         a site that was late is not heard    its time is measured
 WFCommServer._job_policy_violated       a required site that is silent ends  the job's coverage decides
                                         the job
@@ -62,6 +64,7 @@ from nvflare.private.fed.server.job_cmds import JobCommandModule
 from nvflare.private.fed.server.job_runner import JobRunner
 from nvflare.private.fed.server.server_command_agent import ServerCommandAgent
 from nvflare.private.fed.server.server_commands import AbortCommand
+from nvflare.private.fed.server.server_engine import ServerEngine
 
 from fedward.errors import FederationError
 from fedward.flare.refusal import one_line
@@ -115,6 +118,7 @@ _PLACES = (
     _Place(FederatedServer, "_sync_client_jobs"),
     _Place(FederatedServer, "start_run"),
     _Place(ServerCommandAgent, "_get_client"),
+    _Place(ServerEngine, "sync_clients_from_main_process"),
     _Place(WFCommServer, "_job_policy_violated"),
     _Place(WFCommServer, "process_task_check"),
     _Place(JobRunner, "stop_run"),

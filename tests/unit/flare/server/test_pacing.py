@@ -5,29 +5,38 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
 from nvflare.private.defs import TaskConstant
 from nvflare.private.fed.server.server_runner import ServerRunner, ServerRunnerConfig
 
-from fedward.flare.server.asking.pacing import REQUESTS_PER_S, pace, pause_s
+from fedward.flare.server.asking.pacing import MOST_S, REQUESTS_PER_S, SHARE, pace, pause_s
 from fedward.privacy.policy.canonical_job import POLL_S
 
 
-@pytest.mark.parametrize(("sites", "seconds"), [(0, POLL_S), (3, POLL_S), (5, POLL_S), (50, 0.5), (200, 2.0)])
-def test_many_sites_ask_less_often(sites: int, seconds: float) -> None:
-    assert pause_s(sites) == pytest.approx(seconds)
-    assert sites / pause_s(sites) <= REQUESTS_PER_S * 1.000001
+@pytest.mark.parametrize(("sites", "since_s", "seconds"), [(0, 0.0, POLL_S), (2, 0.9, POLL_S), (3, 10.0, 0.5)])
+def test_a_long_task_is_asked_after_less_often(sites: int, since_s: float, seconds: float) -> None:
+    assert pause_s(sites, since_s=since_s) == pytest.approx(seconds)
+
+
+@given(sites=st.integers(0, 10_000), since_s=st.floats(0.0, 1e6))
+def test_sites_ask_seldom_and_a_round_is_hardly_longer(sites: int, since_s: float) -> None:
+    pause = pause_s(sites, since_s=since_s)
+    assert POLL_S <= pause <= MOST_S
+    assert pause == MOST_S or sites / pause <= REQUESTS_PER_S * 1.000001
+    assert pause <= max(POLL_S, sites / REQUESTS_PER_S, SHARE * since_s)
 
 
 def test_flares_runner_tells_the_sites() -> None:
     config = ServerRunnerConfig(60, POLL_S, [], {}, {})
     context = FLContext()
     context.set_prop(FLContextKey.RUNNER, SimpleNamespace(config=config), private=True, sticky=False)
-    pace(context, sites=50)
+    pace(context, sites=50, since_s=0.0)
     _, _, data = ServerRunner._task_try_again(SimpleNamespace(config=config))
-    assert data.get_header(TaskConstant.WAIT_TIME) == 0.5
+    assert data.get_header(TaskConstant.WAIT_TIME) == 1.0
 
 
 def test_a_server_without_flares_runner_goes_on() -> None:
-    pace(FLContext(), sites=50)
+    pace(FLContext(), sites=50, since_s=0.0)

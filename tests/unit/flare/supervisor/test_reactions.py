@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Collection
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,9 +15,10 @@ from nvflare.apis.job_launcher_spec import JobReturnCode
 from nvflare.fuel.common.exit_codes import ProcessExitCode
 from nvflare.fuel.hci.server.constants import ConnProps
 from nvflare.private.defs import CellMessageHeaderKeys, JobFailureMsgKey
+from nvflare.private.fed.server import server_engine
 from nvflare.private.fed.server.job_runner import JobRunner, _FinishedJobState
 
-from fedward.flare.supervisor import reactions
+from fedward.flare.supervisor import job_reactions, reactions
 
 EXAMINED = json.loads((Path(__file__).parent / "examined.json").read_text())
 """SHA-256 of the source of each function of FLARE 2.9.0 that is replaced, as it was read when ours was written."""
@@ -171,3 +173,37 @@ def test_a_server_that_stops_leaves_its_jobs_running_in_the_store() -> None:
     assert runner.ask_to_stop
     assert runner.running_jobs == {}, "so that FLARE's watch does not publish an end"
     assert handle.stopped == 1
+
+
+class Engine:
+    """FLARE's engine of a job's process, whose parent names the participants after so many questions."""
+
+    def __init__(self, *, after: int) -> None:
+        self.left, self.now = after, 0.0
+        self.args, self.logger = SimpleNamespace(job_id="job"), logging.getLogger("test")
+        self.client_manager = SimpleNamespace(set_clients=lambda clients: None)
+
+    def _retrieve_clients_data(self, job_id: str) -> dict[str, str] | None:
+        self.left -= 1
+        return {"token": "client"} if self.left < 0 else None
+
+    def time(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.mark.parametrize(("after", "waits"), [(0, True), (200, True), (10_000, False)])
+def test_a_job_whose_sites_start_slowly_begins_all_the_same(
+    after: int, waits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine(after=after)
+    monkeypatch.setattr(server_engine, "time", engine)
+    monkeypatch.setattr(job_reactions, "time", SimpleNamespace(monotonic=engine.time))
+    if waits:
+        job_reactions._patient(engine)
+    else:
+        with pytest.raises(RuntimeError, match="participating clients"):
+            job_reactions._patient(engine)
+        assert engine.now >= job_reactions.FIRST_S

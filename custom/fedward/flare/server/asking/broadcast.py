@@ -146,13 +146,14 @@ class Broadcaster:
         asked = [site for site in sites if site not in cut]
         put = _Put(task=task, number=number, wait=self._wait(task, asked, enough), enough=enough, take=take)
         sendings = self._sendings(task, carried, asked, number=number)
-        pace(context, sites=len(sites))
         for sending in sendings:
             self._send(sending, put, context)
+        begun = self._clock.now()
         while not abort.triggered and self._awaited(put):
             for sending in sendings:
                 if sending.task.completion_status == TaskCompletionStatus.CLIENT_DEAD:
                     self._send(sending, put, context)  # FLARE drops a task that only lost sites have not answered
+            pace(context, sites=len(sites), since_s=self._clock.now() - begun)
             self._clock.sleep(POLL_S)
         try:
             self.hold()
@@ -184,10 +185,7 @@ class Broadcaster:
         return answers.replies
 
     def late(self, site: str, *, task_id: str, task_name: str = "", result: Shareable | None = None) -> None:
-        """Record an answer that came after its task was closed, or that the site did not send for this reason.
-
-        It does not count, but a round's time is measured.
-        """
+        """Record an answer that came after its task was closed, or was not sent for that; its time is measured."""
         now = self._clock.now()
         late = self._late.record(site, task_id=task_id, task_name=task_name, result=result, now=now)
         if late is not None:

@@ -5,13 +5,14 @@
 # uses up no attempt of compose's `restart:` and is no crash to Kubernetes.
 stop=
 trap 'stop=1' TERM INT
+exec {tick}<> <(:)  # nobody writes to it; a `sleep` would be a process, which a full machine refuses
 code=75
 while [ "$code" = 75 ] && [ -z "$stop" ]; do
     /bin/bash /kit/startup/sub_start.sh --once &
     service=$!
     while kill -0 "$service" 2> /dev/null; do
         [ -z "$stop" ] || kill -TERM "$service" 2> /dev/null
-        sleep 1
+        read -rt 0.2 -u "$tick"
     done
     wait "$service"
     code=$?

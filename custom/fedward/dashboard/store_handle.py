@@ -61,8 +61,16 @@ def store_at(place: Path) -> Path:
     path = place / STORE_FILE if place.is_dir() else place
     if not path.parent.is_dir():
         raise StoreError("no such folder", where=path.parent, remedy=_REMEDY)
-    if place.is_dir() and not path.exists() and not (place / "startup" / "fed_server.json").is_file():
-        raise StoreError("neither a server's kit nor a folder with a store", where=place, remedy=_REMEDY)
+    if not path.exists() and not (_is_kit(place) if place.is_dir() else path.suffix == Path(STORE_FILE).suffix):
+        raise StoreError("neither a store nor a server's kit", where=place, remedy=_REMEDY)
     if path.exists():
         Store.open(path).close()
     return path
+
+
+def _is_kit(folder: Path) -> bool:
+    """True if the folder is a server's kit, or this user may not look: its service may hide ``startup/``."""
+    try:
+        return (folder / "startup" / "fed_server.json").is_file()
+    except PermissionError:
+        return True

@@ -2,8 +2,7 @@
 
 A decoder written in C may crash on hostile bytes and end its process. Then the files that were being read are tried
 again one by one, and a file that crashes a process again is refused as undecodable. Workers ignore Ctrl-C, which the
-parent handles: they stop after their current file. They end when the parent ends, for any reason. They are forked from
-a process that has no threads: a copy of one with threads may crash, or wait for a lock that nobody will give back.
+parent handles: they stop after their current file. They end when the parent ends, for any reason.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import replace
-from multiprocessing.context import BaseContext
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
@@ -25,7 +23,6 @@ from fedward.dicom.header import silence
 from fedward.indexing.quality import FileFacts, examine
 from fedward.settings import CohortPolicy
 
-_CONTEXT: BaseContext = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
 _stopped: Callable[[], bool] = bool
 """In a worker: True if the parent has asked it to stop."""
 _CHUNK = 32
@@ -67,8 +64,8 @@ def _run(
     workers: int,
 ) -> Iterator[FileFacts]:
     """Take chunks from ``waiting`` until it is empty or a process dies; then add unfinished ones to ``suspects``."""
-    stop = _CONTEXT.Event()
-    pool = _pool(workers, stop)
+    stop = multiprocessing.Event()
+    pool = ProcessPoolExecutor(workers, initializer=_prepare, initargs=(stop,))
     under_way: dict[Future[list[FileFacts]], list[FileFacts]] = {}
     try:
         while waiting or under_way:
@@ -87,7 +84,7 @@ def _run(
 
 
 def _alone(finding: FileFacts, roots: dict[str, Path], cohort: CohortPolicy) -> Iterator[FileFacts]:
-    with _pool(1, _CONTEXT.Event()) as pool:
+    with ProcessPoolExecutor(1, initializer=_prepare, initargs=(multiprocessing.Event(),)) as pool:
         try:
             with _ctrl_c_waits():
                 future = pool.submit(_examine_chunk, [finding], roots, cohort)
@@ -96,15 +93,9 @@ def _alone(finding: FileFacts, roots: dict[str, Path], cohort: CohortPolicy) -> 
             yield replace(finding, reason="undecodable", detail="the decoder crashed")
 
 
-def _pool(workers: int, stop: Event) -> ProcessPoolExecutor:
-    """Pool whose processes have this module imported already, and start when they get work."""
-    _CONTEXT.set_forkserver_preload([__name__])
-    return ProcessPoolExecutor(workers, mp_context=_CONTEXT, initializer=_prepare, initargs=(stop,))
-
-
 @contextmanager
 def _ctrl_c_waits() -> Iterator[None]:
-    """Block Ctrl-C while processes start: each has the mask of the one that started it, and no Ctrl-C ends it."""
+    """Block Ctrl-C while processes start: a worker inherits the signal mask, so Ctrl-C cannot end it at its start."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -93,9 +93,8 @@ def indexed_anew(play: Play) -> None:
 
 def without(code: Code) -> Promised:
     """Promise of a job that succeeds without the victim, and says why."""
-    end = (
-        rf"success with 1 site missing at the end: every round counted, without {VICTIM} .*{re.escape(SENTENCES[code])}"
-    )
+    reason = re.escape(SENTENCES[code])
+    end = rf'success with 1 site missing at the end: every round counted, without {VICTIM} .*{reason}"'
     return Promised(end=end, lost=ROUNDS, within_s=90.0)
 
 

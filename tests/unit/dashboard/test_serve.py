@@ -170,7 +170,8 @@ def test_it_is_small(beside: tuple[BackgroundDashboard, Path]) -> None:
     ("words", "line"),
     [
         (["nowhere/metrics.db"], "no such folder"),
-        (["."], "neither a server's kit nor a folder with a store"),
+        (["."], "neither a store nor a server's kit"),
+        (["absent"], "neither a store nor a server's kit"),
         (["metrics.db", "--host", "0.0.0.0"], "without a token over TLS"),
         (["other"], "not a metrics store"),
     ],

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-import threading
-from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -40,29 +37,6 @@ def test_no_files_need_no_process(tmp_path: Path) -> None:
     assert list(examine_all([], {"image": tmp_path}, site(tmp_path).cohorts["chest"])) == []
 
 
-def test_workers_are_no_copies_of_this_process(tmp_path: Path) -> None:
-    """A process with threads may have many; pytest has, and so has a site."""
-    files, roots, cohort = folder(tmp_path, 64)
-    ours = threading.Event()
-    idle = threading.Thread(target=ours.wait)
-    idle.start()
-    try:
-        with closing(examine_all(files, roots, cohort, workers=2)) as examined:
-            next(examined)
-            me = psutil.Process()
-            grandchildren = {*me.children(recursive=True)} - {*me.children()}
-    finally:
-        ours.set()
-        idle.join()
-    assert len(grandchildren) >= 1, "the workers' parent is the process that has no threads"
-
-
-@pytest.fixture
-def by_fork(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers that are copies of this process, so that they have a stand-in of the test."""
-    monkeypatch.setattr(workers, "_CONTEXT", multiprocessing.get_context("fork"))
-
-
 def crash(finding: FileFacts, root: Path, policy: CohortPolicy) -> FileFacts:
     """Stands for a decoder with a fault of its own."""
     if finding.path in ("003.dcm", "025.dcm"):
@@ -71,7 +45,6 @@ def crash(finding: FileFacts, root: Path, policy: CohortPolicy) -> FileFacts:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the stand-in for a crash reaches workers by fork")
-@pytest.mark.usefixtures("by_fork")
 def test_a_decoder_that_crashes_costs_its_own_file_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files, roots, cohort = folder(tmp_path, 40)
     monkeypatch.setattr(workers, "examine", crash)
@@ -88,7 +61,6 @@ def interrupt(finding: FileFacts, root: Path, policy: CohortPolicy) -> FileFacts
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the stand-in reaches workers by fork")
-@pytest.mark.usefixtures("by_fork")
 def test_workers_leave_ctrl_c_to_their_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files, roots, cohort = folder(tmp_path, 9)
     monkeypatch.setattr(workers, "examine", interrupt)
@@ -96,7 +68,6 @@ def test_workers_leave_ctrl_c_to_their_parent(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
-@pytest.mark.usefixtures("by_fork")
 def test_a_decoder_that_wants_all_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files, roots, cohort = folder(tmp_path, 1)
     monkeypatch.setattr("fedward.indexing.quality.parse", lambda data: bytearray(64 * 2**30))
@@ -121,12 +92,12 @@ root = Path(sys.argv[1])
 cohort = CohortPolicy(images=root, index=root, max_quarantined_fraction=1, validation_fraction=0.5,
     privacy=CohortPrivacy(dp="not-required", epsilon_cap=None, delta=None, encryption="not-required"))
 files = [FileFacts(path=str(n), size=0, mtime_ns=0, role="image") for n in range(2000)]
-if __name__ == "__main__":
-    for found in workers.examine_all(files, {"image": root}, cohort, workers=2):
-        pass
+for found in workers.examine_all(files, {"image": root}, cohort, workers=2):
+    pass
 """
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the slow stand-in reaches workers by fork")
 @pytest.mark.parametrize("to_all", [True, False])
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
 def test_no_worker_outlives_its_parent(tmp_path: Path, stop: signal.Signals, to_all: bool) -> None:
@@ -134,9 +105,8 @@ def test_no_worker_outlives_its_parent(tmp_path: Path, stop: signal.Signals, to_
 
     The one traceback allowed is the parent's own KeyboardInterrupt, of which the command line makes one line.
     """
-    (tmp_path / "slow.py").write_text(SLOW)
     run = subprocess.Popen(
-        [sys.executable, str(tmp_path / "slow.py"), str(tmp_path)],
+        [sys.executable, "-c", SLOW, str(tmp_path)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

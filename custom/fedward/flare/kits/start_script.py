@@ -42,11 +42,12 @@ _FLARE_ONCE = """\
 _ONCE = f"""\
   stopped=
   trap 'stopped=1' TERM INT HUP
+  exec {{tick}}<> <(:)
   start_python &
   service=$!
   while kill -0 "$service" 2> /dev/null; do
     [[ -z "$stopped" ]] || kill -TERM "$service" 2> /dev/null
-    sleep 1
+    read -rt 0.2 -u "$tick"
   done
   wait "$service"
   code=$?
@@ -60,7 +61,8 @@ _ONCE = f"""\
   exit "$code"
 """
 """End of the script with ``--once``. A signal is heeded before FLARE starts, and passed on until it has ended:
-bash may not wake from ``wait`` for a signal that comes just before it, and a child just made may swallow one."""
+bash may not wake from ``wait`` for a signal that comes just before it, and a child just made may swallow one. It waits
+on a pipe that nobody writes to: ``sleep`` would be a process, which a full machine refuses."""
 _FLARE_GONE = """\
     if [[ -f "$WORKSPACE/shutdown.fl" ]]; then
       echo "Gracefully shutdown."

@@ -91,7 +91,7 @@ def _patient(self: Any) -> None:
         try:
             return THEIRS["ServerEngine.sync_clients_from_main_process"](self)  # type: ignore[no-any-return]
         except RuntimeError:
-            if time.monotonic() - begun >= FIRST_S:
+            if self.asked_to_stop or time.monotonic() - begun >= FIRST_S:
                 raise
 
 

@@ -20,8 +20,8 @@ ClientRunner._try_send_result_once      a site waits 300 s for a reply of a  the
                                         server's process that is gone        the task is gone
 ServerCommandAgent._get_client          a token that is new is unknown for   the parent process is asked again
                                         the rest of the job
-ServerEngine                            a job whose sites take 30 s to start ``FIRST_S``
-  .sync_clients_from_main_process       fails
+ServerEngine                            a job fails whose parent process     ``FIRST_S``
+  .sync_clients_from_main_process       does not answer for 30 s
 WFCommServer.process_task_check         a site that was late is not heard    its time is measured
 WFCommServer._job_policy_violated       a required site that is silent ends  the job's coverage decides
                                         the job

@@ -18,14 +18,17 @@ WAITS_S: Mapping[str, float] = {
     "max_runner_sync_timeout": SYNC_S,
 }
 """FLARE's name of a setting -> seconds; a job with ``[transport]`` has its own."""
-RECONNECT_S = 2.0
+RECONNECT_S = 4.0
 """Longest pause of a site between two attempts to reach the server; FLARE's is 10, after a few attempts."""
 _PREFIX = "NVFLARE_"
 
 
 def reconnect_soon() -> None:
-    """Let this process's lost connections be tried again every ``RECONNECT_S``, however long the other end is away."""
-    conn_manager.MAX_WAIT = RECONNECT_S
+    """Let this process's lost connections be tried again every ``RECONNECT_S``, however long the other end is away.
+
+    FLARE logs only the attempts that follow a pause of ``SILENT_RECONNECT_TIME``; these are still logged.
+    """
+    conn_manager.MAX_WAIT = conn_manager.SILENT_RECONNECT_TIME = RECONNECT_S
 
 
 def set_waits() -> None:

@@ -180,6 +180,7 @@ class Engine:
 
     def __init__(self, *, after: int) -> None:
         self.left, self.now = after, 0.0
+        self.asked_to_stop = False
         self.args, self.logger = SimpleNamespace(job_id="job"), logging.getLogger("test")
         self.client_manager = SimpleNamespace(set_clients=lambda clients: None)
 
@@ -192,6 +193,15 @@ class Engine:
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
+
+
+def test_a_process_whose_parent_is_gone_does_not_go_on_asking(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine(after=200)
+    engine.asked_to_stop = True
+    monkeypatch.setattr(server_engine, "time", engine)
+    with pytest.raises(RuntimeError, match="participating clients"):
+        job_reactions._patient(engine)
+    assert engine.now <= 31.0
 
 
 @pytest.mark.parametrize(("after", "waits"), [(0, True), (200, True), (10_000, False)])

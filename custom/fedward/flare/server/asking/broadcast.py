@@ -153,7 +153,7 @@ class Broadcaster:
             for sending in sendings:
                 if sending.task.completion_status == TaskCompletionStatus.CLIENT_DEAD:
                     self._send(sending, put, context)  # FLARE drops a task that only lost sites have not answered
-            pace(context, sites=len(sites), since_s=self._clock.now() - begun)
+            pace(context, since_s=self._clock.now() - begun, grace_s=self._job.federation.grace_s)
             self._clock.sleep(POLL_S)
         try:
             self.hold()

@@ -1,7 +1,7 @@
 """Set how often the sites of a job ask the server for their next task, so that waiting costs little.
 
-FLARE's sites poll, and a request costs the server's two processes 6 ms of a core and the site 4 ms
-(``bench/results/load.md``). Here a site asks the less often the longer a task takes, and the more sites there are.
+FLARE's sites poll, and a request costs the server's two processes 6 ms of a core and the site 4 ms. Here a site asks
+the less often the longer a task takes, and the more sites there are.
 """
 
 from __future__ import annotations
@@ -14,23 +14,28 @@ from fedward.privacy.policy.canonical_job import POLL_S
 MOST_S = 2.0
 """Longest pause between two requests of a site, in seconds."""
 REQUESTS_PER_S = 50.0
-"""Requests that all sites of a job together may make in a second, where that needs no longer pause than ``MOST_S``."""
+"""Requests that all connected sites together may make in a second, where that needs no pause above the longest."""
 SHARE = 0.05
-"""Pause as a part of the time that the current task has taken: a round takes no longer by more than this part."""
+"""Pause as a part of the time that the current task has taken: few sites make it longer by no more than this part."""
+OF_GRACE = 0.25
+"""Longest pause as a part of the job's grace, which a site must not lose because it was told to wait."""
 
 
-def pause_s(sites: int, *, since_s: float) -> float:
+def pause_s(sites: int, *, since_s: float, grace_s: float) -> float:
     """Return the seconds that each of so many sites waits before it asks again.
 
     Args:
-        sites: number of the job's sites.
+        sites: number of sites that are connected.
         since_s: seconds since the current task was sent.
+        grace_s: grace of the job, in seconds.
     """
-    return min(MOST_S, max(POLL_S, sites / REQUESTS_PER_S, since_s * SHARE))
+    wanted = max(sites / REQUESTS_PER_S, since_s * SHARE)
+    return max(POLL_S, min(wanted, MOST_S, grace_s * OF_GRACE))
 
 
-def pace(context: FLContext, *, sites: int, since_s: float) -> None:
+def pace(context: FLContext, *, since_s: float, grace_s: float) -> None:
     """Make FLARE tell each site of the job, with every answer to its request, to wait ``pause_s`` before the next."""
     runner = context.get_prop(FLContextKey.RUNNER)
     if runner is not None:
-        runner.config.task_request_interval = pause_s(sites, since_s=since_s)
+        sites = len(context.get_engine().get_clients())
+        runner.config.task_request_interval = pause_s(sites, since_s=since_s, grace_s=grace_s)

@@ -87,7 +87,7 @@ FAULTS = [
         around=lossy,
         does=nothing,
         job=partial(private, grace_s=LOSSY_GRACE_S),
-        promised=Promised(lost=1, within_s=180.0),
+        promised=Promised(lost=1, within_s=90.0),
     ),
     Fault(
         name="30 % lost, encrypted", around=lossy, does=nothing, job=sealed, promised=Promised(lost=0, within_s=90.0)

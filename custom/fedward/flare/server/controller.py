@@ -178,9 +178,8 @@ class FederatedRounds(Controller):  # type: ignore[misc]
     def _ask(self, task: Task, carried: Carried, sites: list[str], *, enough: Enough | None = None) -> dict[str, Reply]:
         """Send a task of the finalization; nothing is sent, and no answer is used, once the job is aborted."""
         self._pause.settle()
-        replies = self._broadcaster.replies(
-            task, carried, sites, abort=self._abort, context=self._context, enough=enough
-        )
+        answers = self._broadcaster.ask(task, carried, sites, abort=self._abort, context=self._context, enough=enough)
+        replies = self._broadcaster.replies(task, answers)
         self._pause.check()
         return replies
 

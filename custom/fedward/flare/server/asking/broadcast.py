@@ -168,18 +168,8 @@ class Broadcaster:
         self.missed[task] = dict(sorted(put.answers.missing.items()))
         return put.answers
 
-    def replies(
-        self,
-        task: Task,
-        carried: Carried,
-        sites: Sequence[str],
-        *,
-        abort: Signal,
-        context: FLContext,
-        enough: Enough | None = None,
-    ) -> dict[str, Reply]:
-        """Send a task as ``ask`` does; record each refusal that no other event records, and return the replies."""
-        answers = self.ask(task, carried, sites, abort=abort, context=context, enough=enough)
+    def replies(self, task: Task, answers: Answers) -> dict[str, Reply]:
+        """Return the replies to a task, after each refusal is recorded that no other event records."""
         for site, reason in sorted(answers.refusals.items()) if task in UNLOGGED else ():
             self._events.append("dropped", site=site, round=None, reason=reason)
         return answers.replies

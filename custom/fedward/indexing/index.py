@@ -21,12 +21,12 @@ from fedward.errors import CohortError, SettingsError
 from fedward.indexing.assemble import MASK, assemble
 from fedward.indexing.labels import read_labels, require_columns
 from fedward.indexing.nifti_names import patients_of
+from fedward.indexing.processes import examine_all
 from fedward.indexing.quality import FileFacts
 from fedward.indexing.quarantine import Quarantined, QuarantineError, tally, write_quarantine
 from fedward.indexing.site_key import SiteKey, load_key
 from fedward.indexing.tables.account import remove_account, write_account
 from fedward.indexing.walk import fingerprint, read_cache, split_known, walk, walks, write_cache
-from fedward.indexing.workers import examine_all
 from fedward.settings import CohortPolicy, SitePolicy
 
 Progress = Callable[[int, int], None]

@@ -2,7 +2,8 @@
 
 A decoder written in C may crash on hostile bytes and end its process. Then the files that were being read are tried
 again one by one, and a file that crashes a process again is refused as undecodable. Workers ignore Ctrl-C, which the
-parent handles: they stop after their current file. They end when the parent ends, for any reason.
+parent handles: they stop after their current file. They end when the parent ends, for any reason. They are forks: no
+other thread of this process may be at work, and ``processes`` sees to it.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ _MEMORY_BYTES = 4 * 2**30
 """Memory that one worker may take beyond its start; a small compressed file may request any amount."""
 
 
-def examine_all(
-    seen: Sequence[FileFacts], roots: dict[str, Path], cohort: CohortPolicy, *, workers: int | None = None
+def examine_by_forks(
+    seen: Sequence[FileFacts], roots: dict[str, Path], cohort: CohortPolicy, workers: int | None
 ) -> Generator[FileFacts]:
     """Examine every file, in no particular order.
 
@@ -40,12 +41,8 @@ def examine_all(
         seen: files from ``walk``.
         roots: folder of each role's paths.
         cohort: policy that states which files the hospital takes.
-        workers: number of processes; None for one per CPU that this process may use; 0 for this process itself, which
-            then ends if a decoder crashes.
+        workers: number of processes; None for one per CPU that this process may use.
     """
-    if workers == 0:
-        yield from (examine(finding, roots[finding.role], cohort) for finding in seen)
-        return
     count = workers or _cpus()
     size = max(1, min(_CHUNK, len(seen) // (4 * count)))
     waiting = [list(seen[start : start + size]) for start in range(0, len(seen), size)][::-1]

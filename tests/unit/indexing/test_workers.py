@@ -12,8 +12,9 @@ import psutil
 import pytest
 
 from fedward.indexing import workers
+from fedward.indexing.processes import examine_all, examine_from_fresh_process
 from fedward.indexing.quality import FileFacts, examine
-from fedward.indexing.workers import examine_all
+from fedward.indexing.workers import examine_by_forks
 from fedward.settings import CohortPolicy
 from tests.support.images.dicom_files import image, save, seen, site
 
@@ -33,6 +34,38 @@ def test_workers_find_what_one_process_finds(tmp_path: Path, count: int | None) 
     assert {one.reason for one in alone} == {""}
 
 
+def test_a_process_with_grpc_is_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its forks would crash: here the stand-in crashes each fork of this process, and no file is refused."""
+    files, roots, cohort = folder(tmp_path, 21)
+    monkeypatch.setitem(sys.modules, "grpc", sys)
+    monkeypatch.setattr(workers, "examine", lambda *_: os._exit(11))
+    assert [one.reason for one in examine_all(files, roots, cohort, workers=2)] == [""] * 21
+
+
+def test_a_fresh_process_ends_with_what_started_it(tmp_path: Path) -> None:
+    """In the middle of the work: where nothing asks for the next finding, nothing is left."""
+    files, roots, cohort = folder(tmp_path, 40)
+    before = set(psutil.Process().children(recursive=True))
+    examined = examine_from_fresh_process(files, roots, cohort, 2)
+    assert next(examined).reason == ""
+    started = set(psutil.Process().children(recursive=True)) - before
+    assert started
+    examined.close()
+    _, alive = psutil.wait_procs(started, timeout=10)
+    assert not alive
+
+
+def test_a_fresh_process_that_dies_is_no_empty_answer(tmp_path: Path) -> None:
+    files, roots, cohort = folder(tmp_path, 40)
+    before = set(psutil.Process().children())
+    examined = examine_from_fresh_process(files, roots, cohort, 2)
+    next(examined)
+    (started,) = set(psutil.Process().children()) - before
+    started.kill()
+    with pytest.raises(RuntimeError, match="ended before its work did"):
+        list(examined)
+
+
 def test_no_files_need_no_process(tmp_path: Path) -> None:
     assert list(examine_all([], {"image": tmp_path}, site(tmp_path).cohorts["chest"])) == []
 
@@ -48,7 +81,7 @@ def crash(finding: FileFacts, root: Path, policy: CohortPolicy) -> FileFacts:
 def test_a_decoder_that_crashes_costs_its_own_file_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files, roots, cohort = folder(tmp_path, 40)
     monkeypatch.setattr(workers, "examine", crash)
-    found = {one.path: one for one in examine_all(files, roots, cohort, workers=2)}
+    found = {one.path: one for one in examine_by_forks(files, roots, cohort, 2)}
     assert sorted(found) == [one.path for one in files]
     refused = {path: (one.reason, one.detail) for path, one in found.items() if one.reason}
     assert refused == dict.fromkeys(("003.dcm", "025.dcm"), ("undecodable", "the decoder crashed"))
@@ -64,14 +97,14 @@ def interrupt(finding: FileFacts, root: Path, policy: CohortPolicy) -> FileFacts
 def test_workers_leave_ctrl_c_to_their_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files, roots, cohort = folder(tmp_path, 9)
     monkeypatch.setattr(workers, "examine", interrupt)
-    assert [one.reason for one in examine_all(files, roots, cohort, workers=2)] == [""] * 9
+    assert [one.reason for one in examine_by_forks(files, roots, cohort, 2)] == [""] * 9
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
 def test_a_decoder_that_wants_all_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files, roots, cohort = folder(tmp_path, 1)
     monkeypatch.setattr("fedward.indexing.quality.parse", lambda data: bytearray(64 * 2**30))
-    (found,) = examine_all(files, roots, cohort, workers=1)
+    (found,) = examine_by_forks(files, roots, cohort, 1)
     assert (found.reason, found.detail) == ("unreadable", "MemoryError")
 
 
@@ -79,6 +112,7 @@ SLOW = """
 import sys, time
 from pathlib import Path
 from fedward.indexing import workers
+from fedward.indexing.processes import examine_all, examine_from_fresh_process
 from fedward.indexing.quality import FileFacts
 from fedward.settings import CohortPolicy, CohortPrivacy
 
@@ -92,7 +126,7 @@ root = Path(sys.argv[1])
 cohort = CohortPolicy(images=root, index=root, max_quarantined_fraction=1, validation_fraction=0.5,
     privacy=CohortPrivacy(dp="not-required", epsilon_cap=None, delta=None, encryption="not-required"))
 files = [FileFacts(path=str(n), size=0, mtime_ns=0, role="image") for n in range(2000)]
-for found in workers.examine_all(files, {"image": root}, cohort, workers=2):
+for found in workers.examine_by_forks(files, {"image": root}, cohort, 2):
     pass
 """
 

@@ -1,6 +1,6 @@
 """AUC at each hospital with encryption beside AUC without, same job, same seed, same images: real federations.
 
-    python bench/encrypted_auc.py [--rounds 5] [--scheme aes-ctr bfv]
+    python bench/encrypted_auc.py [--rounds 5] [--scheme masked aes-ctr bfv]
 
 ``jobs/cxr_classification`` on three synthetic hospitals. Prints the table and writes
 ``bench/results/encrypted_auc.md``.
@@ -14,11 +14,12 @@ import platform
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
+from typing import get_args
 
 from federated import run, write_hospitals
 
 from fedward.reporting.data.report import Report
-from fedward.settings import JobEncryption, JobSpec, read_job
+from fedward.settings import JobEncryption, JobSpec, Scheme, read_job
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results" / "encrypted_auc.md"
@@ -28,7 +29,7 @@ IMAGES, AIM = 240, 0.002
 def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("--rounds", type=int, default=5)
-    ask.add_argument("--scheme", nargs="+", choices=["aes-ctr", "bfv", "ckks"], default=["aes-ctr", "bfv"])
+    ask.add_argument("--scheme", nargs="+", choices=get_args(Scheme), default=["masked", "aes-ctr", "bfv"])
     given = ask.parse_args()
     clear = job_of(given.rounds, None)
     with tempfile.TemporaryDirectory(prefix="fedward-bench-") as name:
@@ -36,8 +37,8 @@ def main() -> None:
         data = write_hospitals(folder / "data", images=IMAGES, label=clear.data.labels[0])
         found = {"in the clear": run(clear, data, folder / "clear")[0]}
         for scheme in given.scheme:
-            job = job_of(given.rounds, JobEncryption())
-            found[f"{scheme}, compact"] = run(job, data, folder / scheme, scheme=scheme)[0]
+            job = job_of(given.rounds, JobEncryption(scheme=scheme))
+            found[f"{scheme}, compact"] = run(job, data, folder / scheme)[0]
     table = _table(found, given.rounds, " ".join(given.scheme))
     print(table)
     RESULTS.parent.mkdir(exist_ok=True)

@@ -11,7 +11,7 @@ from fedward.dicom.synthetic.hospital import HOSPITALS, write_cohort
 from fedward.flare.local_federation import free_port, interruptible
 from fedward.reporting.data.from_events import report_of
 from fedward.reporting.data.report import Report
-from fedward.settings import JobSpec, Scheme
+from fedward.settings import JobSpec
 
 
 def write_hospitals(folder: Path, *, images: int, label: str) -> Path:
@@ -21,7 +21,7 @@ def write_hospitals(folder: Path, *, images: int, label: str) -> Path:
     return folder
 
 
-def run(job: JobSpec, data: Path, folder: Path, *, scheme: Scheme = "aes-ctr") -> tuple[Report, Outcome]:
+def run(job: JobSpec, data: Path, folder: Path) -> tuple[Report, Outcome]:
     """Index, provision, run the job in real processes over mutual TLS, one thread a site."""
     hospitals = gather(job, data, folder, named={}).hospitals
     with interruptible():
@@ -32,6 +32,5 @@ def run(job: JobSpec, data: Path, folder: Path, *, scheme: Scheme = "aes-ctr") -
             port=free_port(),
             threads=1,
             on_event=lambda site, event: None,
-            scheme=scheme,
         )
     return report_of(job, outcome.events, wall_s=outcome.wall_s), outcome

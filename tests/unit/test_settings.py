@@ -84,7 +84,9 @@ def test_a_job_that_was_exported_before_there_was_a_coverage_policy_still_parses
         ("encryption", {"max_sites": 2}, "max_sites"),
         ("encryption", {"largest": 0.0}, "largest"),
         ("encryption", {"max_patients": 0}, "max_patients"),
-        ("encryption", {"scheme": "aes-ctr"}, "scheme"),
+        ("encryption", {"scheme": "rsa"}, "scheme"),
+        ("encryption", {"scheme": "ckks", "precision": "precise"}, "no precise mode"),
+        ("encryption", {"scheme": "aes-ctr", "max_colluding": 1}, "one hospital is enough"),
     ],
 )
 def test_a_wrong_value_is_one_line_that_names_it(path: str, value: Any, word: str) -> None:

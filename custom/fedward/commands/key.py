@@ -24,7 +24,7 @@ from fedward.encryption.keys.sealed_box import Opened, fingerprint, grouped, ope
 from fedward.encryption.keys.site_identity import Identity, made_at_the_site, read_certificate, read_identity, site_name
 from fedward.errors import EncryptionError
 from fedward.files import write_atomic
-from fedward.settings import Scheme
+from fedward.settings import KeyScheme
 
 app = typer.Typer(help="The federation's key, which hospitals share: for their IT.", no_args_is_help=True)
 _KEY = "File of the federation's key; no one but its owner can read it."
@@ -46,7 +46,7 @@ def key() -> None:
 @app.command()
 def create(
     key: Path = typer.Argument(..., metavar="KEY", help=_KEY),
-    scheme: Scheme = typer.Option("aes-ctr", help="How numbers are hidden under it, in every job."),
+    scheme: KeyScheme = typer.Option("aes-ctr", help="How numbers are hidden under it, in every job."),
 ) -> None:
     """Make a federation's first key, at one hospital. That hospital seals it to each of the others."""
     made = create_key(scheme)
@@ -202,7 +202,7 @@ def rotate(
     old = read_key(key)
     if old.generation == LAST_GENERATION:
         raise EncryptionError("has no next generation", where=key, remedy="`fedward key create` another")
-    made = create_key(old.scheme, generation=old.generation + 1)
+    made = create_key(_scheme(old), generation=old.generation + 1)
     if destroy_old:
         done = replace_and_destroy(made, key)
         note(key_log(key), "key-rotated", **_facts(made))
@@ -242,3 +242,9 @@ def _named(key: FederationKey) -> str:
 def _facts(key: FederationKey) -> dict[str, str | int]:
     """Return what an audit log holds of a key; nothing of the secret."""
     return {"key": key.key_id, "generation": key.generation}
+
+
+def _scheme(key: FederationKey) -> KeyScheme:
+    if key.scheme == "masked":  # the key of one job is in no file of this kind
+        raise EncryptionError("key is one job's own, and not the federation's", value=key.scheme)
+    return key.scheme

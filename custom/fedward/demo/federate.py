@@ -20,7 +20,7 @@ from fedward.flare.kits.central import Kits, provision
 from fedward.flare.local_federation import LocalFederation
 from fedward.metrics.events import EVENTS_FILE, EventReader
 from fedward.reporting.data.ending import state_of
-from fedward.settings import FederationSpec, Hospital, JobSpec, Person, Scheme, Server
+from fedward.settings import FederationSpec, Hospital, JobSpec, Person, Server
 from fedward.weights import MODEL_FILE
 
 NAME, HOST, LEAD = "demo", "localhost", "lead@demo.org"
@@ -71,12 +71,8 @@ def federate(
     port: int,
     on_event: OnEvent,
     threads: int,
-    scheme: Scheme = "aes-ctr",
 ) -> Outcome:
-    """Provision, share a key if the job is encrypted, start, submit, follow, download, stop.
-
-    Args:
-        scheme: scheme of the key.
+    """Provision, share a key if the job's scheme has one, start, submit, follow, download, stop.
 
     Raises:
         FederationError: a port in use, a participant that dies or does not connect, or a job that does not end as
@@ -86,8 +82,8 @@ def federate(
     kits = provision(spec, folder)
     for hospital in hospitals:
         (kits.sites[hospital.site] / "local" / SITE_FILE).write_bytes(hospital.config.read_bytes())
-    if job.encryption is not None:
-        share_key(kits, {hospital.site: hospital.config for hospital in hospitals}, scheme=scheme)
+    if job.encryption is not None and job.encryption.scheme != "masked":
+        share_key(kits, {one.site: one.config for one in hospitals}, scheme=job.encryption.scheme)
     exported = export_job(job, folder / "jobs")
     with LocalFederation(spec, kits, threads=threads) as federation, console(kits.people[LEAD]) as session:
         await_sites(federation, session, kits, spec)

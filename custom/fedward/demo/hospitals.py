@@ -158,7 +158,7 @@ def write_site(
         f"site = {_quoted(source.site)}",
         f"key = {_quoted(str(key.resolve()))}",
         f"ledger = {_quoted(str((folder / LEDGER).resolve()))}",
-        f"federation_key = {_quoted(str((folder / FEDERATION_KEY).resolve()))}",
+        *_federation_key(job, folder),
         'approved_jobs = "any"',
         f"disclosure = {{ metrics = {_list(METRICS)}, decimals = 4, min_count = {min_count} }}",
         "",
@@ -226,6 +226,13 @@ def _part_of_table(table: Path, out: Path, patients: set[str]) -> None:
 
 def _list(texts: Sequence[str]) -> str:
     return "[" + ", ".join(map(_quoted, texts)) + "]"
+
+
+def _federation_key(job: JobSpec, folder: Path) -> list[str]:
+    """Return the line that names the federation's key; a masked job makes its own."""
+    if job.encryption is not None and job.encryption.scheme == "masked":
+        return []
+    return [f"federation_key = {_quoted(str((folder / FEDERATION_KEY).resolve()))}"]
 
 
 def _quoted(text: str) -> str:

@@ -11,10 +11,10 @@ from fedward.encryption.keys.key_file import write_key
 from fedward.encryption.keys.sealed_box import open_box, seal_key
 from fedward.encryption.keys.site_identity import read_identity
 from fedward.flare.kits.central import Kits
-from fedward.settings import Scheme
+from fedward.settings import KeyScheme
 
 
-def share_key(kits: Kits, configs: Mapping[str, Path], *, scheme: Scheme = "aes-ctr") -> str:
+def share_key(kits: Kits, configs: Mapping[str, Path], *, scheme: KeyScheme = "aes-ctr") -> str:
     """Make a key at the first hospital and seal it to each of the others; return the key's id.
 
     Args:

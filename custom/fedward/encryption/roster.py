@@ -40,8 +40,16 @@ def check_roster(content: object, *, site: str, nonce: str) -> dict[str, str]:
     return {name: content[name] for name in sorted(content)}
 
 
-def context_of(roster: Mapping[str, str], *, job: str) -> str:
-    """Return the SHA-256, 64 hexadecimal digits, of a run's hospitals with their nonces and of the hash of its job."""
-    content = {"job": job, "roster": dict(roster)}
+def context_of(roster: Mapping[str, str], *, job: str, publics: Mapping[str, bytes] | None = None) -> str:
+    """Return the SHA-256, 64 hexadecimal digits, of what every sum of a run is bound to.
+
+    Args:
+        roster: hospital -> nonce.
+        job: hash of the job.
+        publics: hospital -> its public key, in a masked run.
+    """
+    content: dict[str, object] = {"job": job, "roster": dict(roster)}
+    if publics is not None:
+        content["publics"] = {site: key.hex() for site, key in publics.items()}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode("ascii")).hexdigest()

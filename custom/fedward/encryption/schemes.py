@@ -1,8 +1,9 @@
-"""Choose an additive encryption scheme by its name. All three give the exact sum of integers.
+"""Choose an additive encryption scheme by its name. All four give the exact sum of integers.
 
 ============  =====================================================  ==================  ==============
 scheme        method                                                 bits, compact       bits, precise
 ============  =====================================================  ==================  ==============
+``masked``    ``aes-ctr`` under a key of the job, and masks          32                  48
 ``aes-ctr``   additive stream cipher, ``fedward.encryption.stream``  32                  48
 ``bfv``       BFV over TenSEAL, ``fedward.encryption.bfv``           24                  48
 ``ckks``      CKKS over TenSEAL, ``fedward.encryption.ckks``         24                  none
@@ -25,10 +26,15 @@ from fedward.errors import EncryptionError
 from fedward.settings import Precision, Scheme
 
 _BITS: dict[str, dict[str, int]] = {
+    "masked": {"compact": 32, "precise": 48},
     "aes-ctr": {"compact": 32, "precise": 48},
     "bfv": {"compact": 24, "precise": 48},
     "ckks": {"compact": 24},
 }
+
+
+_STREAMED = frozenset({"masked", "aes-ctr"})
+"""Schemes that hide numbers with ``fedward.encryption.stream``."""
 
 
 class Cipher(Protocol):
@@ -67,7 +73,9 @@ def bits_of(scheme: Scheme, precision: Precision) -> int:
     """
     found = _modes(scheme).get(precision)
     if found is None:
-        raise EncryptionError(f"scheme {scheme} has no {precision} mode", remedy="choose aes-ctr, bfv or compact")
+        raise EncryptionError(
+            f"scheme {scheme} has no {precision} mode", remedy="choose masked, aes-ctr, bfv or compact"
+        )
     return found
 
 
@@ -84,13 +92,14 @@ def check_bits(scheme: str, bits: int) -> None:
 
 
 def largest_bytes(scheme: Scheme, *, bits: int, length: int) -> int:
-    """Return the bytes of the largest message of ``length`` numbers, without its header: exact for aes-ctr.
+    """Return the bytes of the largest message of ``length`` numbers, without its header: exact for masked and
+    aes-ctr; masks add ``masks.upload.extra_bytes``.
 
     Raises:
         EncryptionError: the scheme is unknown or has no such bits.
     """
     check_bits(scheme, bits)
-    if scheme == "aes-ctr":
+    if scheme == "masked" or scheme == "aes-ctr":
         return len(accumulator(scheme, length=1, bits=bits).payload()) * length
     from fedward.encryption.ciphertexts import most_bytes
 
@@ -103,7 +112,7 @@ def cipher(key: FederationKey) -> Cipher:
     Raises:
         EncryptionError: the scheme is unknown.
     """
-    if key.scheme == "aes-ctr":
+    if key.scheme in _STREAMED:
         return StreamCipher(key)
     if key.scheme == "bfv":
         from fedward.encryption.bfv import BfvCipher

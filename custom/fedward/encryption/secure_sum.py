@@ -7,7 +7,8 @@ Guarantees, against a server that reads and alters all messages and holds no key
   least three distinct sites; a false sum passes with probability at most 2^-64 an attempt
   (``fedward.encryption.tag``). The server can still leave a site out; the list of names then shows it.
 
-There is no guarantee against a hospital that gives its key, or a message that it can open, to the server.
+There is no guarantee against a hospital that gives its key, or a message that it can open, to the server. Masks give
+one (``fedward.encryption.masks.site_masks``): in a masked job numbers and tag are masked once more.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedward.encryption.keys.key import FederationKey
+from fedward.encryption.masks.graph import Graph
+from fedward.encryption.masks.site_masks import SiteMasks
+from fedward.encryption.masks.unmasking import Unmasking
 from fedward.encryption.message import NONCE_BYTES, Message, MessagePart, pack, unpack
 from fedward.encryption.schemes import accumulator, check_bits, cipher
-from fedward.encryption.sum_context import SumContext
+from fedward.encryption.sum_context import SumContext, is_masked
 from fedward.encryption.tag import Tag, add_tags, same_tag, tag_of
 from fedward.errors import EncryptionError
 from fedward.settings import MIN_CONTRIBUTORS
@@ -44,15 +48,18 @@ class SecureSum:
     """Hospital's side of the secure sum: seals numbers and opens sums.
 
     Args:
-        key: the federation's.
+        key: the federation's; of a masked job, the job's own.
         site: this hospital's id.
+        masks: of a masked job: they hide the numbers from the other hospitals too.
 
     Raises:
         EncryptionError: the key's scheme is unknown.
     """
 
-    def __init__(self, key: FederationKey, *, site: str) -> None:
-        self._key, self._site = key, site
+    def __init__(self, key: FederationKey, *, site: str, masks: SiteMasks | None = None) -> None:
+        if (key.scheme == "masked") is (masks is None):
+            raise EncryptionError("masks are for the key of a masked job, and for no other", value=key.scheme)
+        self._key, self._site, self._masks = key, site, masks
         self._cipher = cipher(key)
 
     def seal(self, codes: NDArray[np.int64], topic: SumContext) -> bytes:
@@ -73,14 +80,18 @@ class SecureSum:
         codes = np.ascontiguousarray(codes)
         part = MessagePart(site=self._site, nonce=secrets.token_bytes(NONCE_BYTES))
         name = part.canonical(topic)
+        tag = tag_of(codes, key=self._key, topic=topic, parts=[name])
+        payload = self._cipher.encrypt(codes, bits=topic.bits, part=name)
+        if self._masks is not None and is_masked(topic.purpose):
+            payload, tag = self._masks.cover(payload, tag, topic=topic, part=part)
         return pack(
             Message(
                 key_id=self._key.key_id,
                 scheme=self._key.scheme,
                 topic=topic,
                 parts=(part,),
-                tag=tag_of(codes, key=self._key, topic=topic, parts=[name]),
-                payload=self._cipher.encrypt(codes, bits=topic.bits, part=name),
+                tag=tag,
+                payload=payload,
             )
         )
 
@@ -119,13 +130,17 @@ class Aggregator:
         topic: the context of the sum.
         scheme: of the federation's key.
         key_id: of the federation's key.
+        graph: mask graph, of a masked job; its sums of all but confirmations have masks to take off.
 
     Raises:
         EncryptionError: the scheme is unknown or has no such bits.
     """
 
-    def __init__(self, topic: SumContext, *, scheme: str, key_id: str) -> None:
+    def __init__(self, topic: SumContext, *, scheme: str, key_id: str, graph: Graph | None = None) -> None:
+        if (scheme == "masked") is (graph is None):
+            raise EncryptionError("a mask graph is for a masked job, and for no other", value=scheme)
         self._topic, self._scheme, self._key_id = topic, scheme, key_id
+        self.unmasking = Unmasking(topic, graph) if graph is not None and is_masked(topic.purpose) else None
         self._accumulator = accumulator(scheme, length=topic.length, bits=topic.bits)
         self._parts: dict[str, MessagePart] = {}
         self._tag: Tag | None = None
@@ -148,7 +163,9 @@ class Aggregator:
                 unchanged.
         """
         message = self.check(sealed, site=site)
-        self._accumulator.add(message.payload)
+        self._accumulator.add(message.payload if self.unmasking is None else self.unmasking.numbers(message))
+        if self.unmasking is not None:
+            self.unmasking.take(message)
         self._parts[site] = message.parts[0]
         self._tag = message.tag if self._tag is None else add_tags(self._tag, message.tag)
 
@@ -168,25 +185,60 @@ class Aggregator:
         return message
 
     def sum(self, *, fewest: int = MIN_CONTRIBUTORS) -> bytes:
-        """Return the sum so far, for hospitals to open; more may be added afterwards.
+        """Return the sum so far, for hospitals to open; more may be added afterwards, where there are no masks.
 
         Args:
             fewest: smallest number of sites in it, three or more.
 
         Raises:
-            EncryptionError: fewer sites have given their numbers.
+            EncryptionError: fewer sites have given their numbers, or their masks cannot be taken off.
         """
         _check_fewest(fewest)
         if self._tag is None or len(self._parts) < fewest:
             raise EncryptionError(f"fewer than {fewest} sites have given their numbers", value=len(self._parts))
+        payload, tag = self._accumulator.payload(), self._tag
+        if self.unmasking is not None:
+            payload, tag = self.unmasking.opened(payload, tag)
+        return self._packed(payload, tag)
+
+    @property
+    def masked(self) -> bytes:
+        """The sum so far with its masks on, as a message that no hospital opens; for ``restore``.
+
+        Raises:
+            EncryptionError: no site has given its numbers.
+        """
+        if self._tag is None:
+            raise EncryptionError("no site has given its numbers")
+        return self._packed(self._accumulator.payload(), self._tag)
+
+    def restore(self, masked: bytes, kept: bytes) -> None:
+        """Continue from another process's sum.
+
+        Args:
+            masked: its ``masked``.
+            kept: its ``unmasking.kept``.
+
+        Raises:
+            EncryptionError: it is another sum, or this one has no masks.
+        """
+        message = unpack(masked)
+        _check_same(message, self._topic, key_id=self._key_id, scheme=self._scheme, whose="this sum's")
+        if self.unmasking is None:
+            raise EncryptionError("sum has no masks")
+        self.unmasking.restore(message.parts, kept)
+        self._accumulator.add(message.payload)
+        self._parts, self._tag = {part.site: part for part in message.parts}, message.tag
+
+    def _packed(self, payload: bytes, tag: Tag) -> bytes:
         return pack(
             Message(
                 key_id=self._key_id,
                 scheme=self._scheme,
                 topic=self._topic,
                 parts=tuple(self._parts[site] for site in self.sites),
-                tag=self._tag,
-                payload=self._accumulator.payload(),
+                tag=tag,
+                payload=payload,
             )
         )
 

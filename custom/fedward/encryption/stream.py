@@ -61,7 +61,7 @@ class StreamCipher:
         Raises:
             EncryptionError: ``bits`` is neither 32 nor 48.
         """
-        hidden = np.empty(codes.size, _ring(bits))
+        hidden = np.empty(codes.size, ring_of(bits))
         stream = self._stream(part)
         for block in blocks(codes.size):
             room = hidden[block]
@@ -99,7 +99,7 @@ class StreamAccumulator:
 
     def __init__(self, *, length: int, bits: int) -> None:
         self._bits = bits
-        self._sum = np.zeros(length, _ring(bits))
+        self._sum = np.zeros(length, ring_of(bits))
 
     def add(self, payload: bytes) -> None:
         """Add one payload to the sum.
@@ -114,14 +114,19 @@ class StreamAccumulator:
         return self._sum.tobytes()
 
 
-def _ring(bits: int) -> np.dtype[Any]:
+def ring_of(bits: int) -> np.dtype[Any]:
+    """Return the unsigned type in which numbers of 32 or 48 bits are sent.
+
+    Raises:
+        EncryptionError: ``bits`` is neither 32 nor 48.
+    """
     if bits not in _RING:
         raise EncryptionError("aes-ctr has no numbers of so many bits", value=bits, remedy="use 32 or 48")
     return _RING[bits]
 
 
 def _read(payload: bytes, *, length: int, bits: int) -> NDArray[Any]:
-    dtype = _ring(bits)
+    dtype = ring_of(bits)
     if len(payload) != length * dtype.itemsize:
         raise EncryptionError(f"payload is not {length} numbers of {8 * dtype.itemsize} bits", value=len(payload))
     return np.frombuffer(payload, dtype)

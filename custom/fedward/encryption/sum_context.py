@@ -35,3 +35,8 @@ class SumContext:
     def canonical(self) -> bytes:
         """Return the fields as bytes; two different contexts give different bytes."""
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode("ascii")
+
+
+def is_masked(purpose: Purpose) -> bool:
+    """True if numbers of this purpose are masked in a masked job: all but confirmations, which are 1 each."""
+    return purpose != "confirm"

@@ -26,6 +26,9 @@ AFTER = "fedward_after"
 """Header of a task that carries a model: number of rounds that made the model; 0 is the initial model."""
 ROSTER = "fedward_roster"
 """Header of each task of an encrypted job after admission: nonce of each participating hospital, by hospital id."""
+MEMBERS, JOB_KEY = "fedward_members", "fedward_job_key"
+"""Headers of a task of a masked job after admission, for a site that does not have them yet: the certificate and signed
+public key of each hospital, by hospital id; and the job's key, as its ``maker`` sealed it to this site."""
 STEPS = "fedward_steps"
 """Header of a round's task: largest number of local steps that the server asks a slow site for; a site never takes more
 than the job's."""
@@ -105,17 +108,70 @@ class Sum:
     confirmed: bytes | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unmask:
+    """Request to one hospital to help open masked sums.
+
+    Attributes:
+        requests: purpose -> ``UnmaskRequest.plain``.
+    """
+
+    requests: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskedRun:
+    """Hospitals and key of a masked job, as the server has them to forward.
+
+    Attributes:
+        members: hospital -> its ``certificate``, ``public`` key and ``signature``.
+        maker: hospital that made the job's key; None before it has.
+        sealed: hospital -> the job's key, sealed to it.
+    """
+
+    members: Mapping[str, Mapping[str, bytes]]
+    maker: str | None = None
+    sealed: Mapping[str, bytes] = field(default_factory=dict)
+
+    def headers(self, site: str) -> dict[str, Any]:
+        """Return the headers of a task for one hospital."""
+        found: dict[str, Any] = {MEMBERS: {name: dict(content) for name, content in self.members.items()}}
+        if self.maker is not None:
+            found[JOB_KEY] = {"maker": self.maker, "sealed": self.sealed.get(site)}
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskedSum:
+    """Sum with its masks still on, as the server keeps it until hospitals have helped to take them off.
+
+    Attributes:
+        purpose: of the sum.
+        sealed: the message, with the hospitals in it.
+        shares: their commitments and packages, one hospital's after the other's.
+    """
+
+    purpose: str
+    sealed: bytes
+    shares: bytes
+
+
+Payload = Model | Sum | Unmask | Sequence[Sum] | Weights | None
+"""What a task can carry."""
+
+
 def question(
-    carried: Model | Sum | Sequence[Sum] | Weights | None,
+    carried: Payload,
     *,
     round_number: int,
     roster: Mapping[str, str] | None = None,
     steps: int | None = None,
+    headers: Mapping[str, Any] | None = None,
 ) -> Shareable:
-    """Build the data of a task: a global model, one sum, several sums or no payload, and the round's number.
+    """Build the data of a task: what it carries, and the round's number.
 
     ``roster``: sent with each task of an encrypted job after admission. ``steps``: sent to a site that is asked for
-    fewer local steps.
+    fewer local steps. ``headers``: ``MaskedRun.headers``, for a site that does not have them yet.
     """
     data = _payload(carried)
     if isinstance(carried, Model):
@@ -124,11 +180,16 @@ def question(
         data.set_header(ROSTER, dict(roster))
     if steps is not None:
         data.set_header(STEPS, steps)
+    for name, content in (headers or {}).items():
+        data.set_header(name, content)
     data.set_header(ROUND_NUMBER, round_number)
     return data
 
 
-def _payload(carried: Model | Sum | Sequence[Sum] | Weights | None) -> Shareable:
+def _payload(carried: Payload) -> Shareable:
+    if isinstance(carried, Unmask):
+        content = {purpose: dict(request) for purpose, request in carried.requests.items()}
+        return DXO(data_kind=DataKind.APP_DEFINED, data=content).to_shareable()
     if isinstance(carried, Sum):
         return sealed_payload(carried.purpose, carried.sealed, carried.confirmed)
     if isinstance(carried, Model):

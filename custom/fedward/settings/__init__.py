@@ -1,7 +1,7 @@
 """Define the settings files: a job, a hospital's policy, a federation. Frozen, unknown keys refused, read once."""
 
 from fedward.settings.base import Fraction, Settings
-from fedward.settings.encryption import MIN_CONTRIBUTORS, JobEncryption, Precision, Scheme
+from fedward.settings.encryption import MIN_CONTRIBUTORS, JobEncryption, KeyScheme, Precision, Scheme
 from fedward.settings.federation import FederationSpec, Hospital, Person, Server
 from fedward.settings.job import Acceptance, Component, Data, JobHeader, JobSpec, Model, Rounds, Training, Transforms
 from fedward.settings.names import Email, FederationName, HostName, Name, SiteId
@@ -33,6 +33,7 @@ __all__ = [
     "JobHeader",
     "JobPrivacy",
     "JobSpec",
+    "KeyScheme",
     "Model",
     "Name",
     "Pacs",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fedward.settings.base import Flag, Settings
 
-Scheme = Literal["aes-ctr", "bfv", "ckks"]
-"""Encryption scheme; the federation's key determines it. See ``fedward.encryption.schemes``."""
+KeyScheme = Literal["aes-ctr", "bfv", "ckks"]
+"""Encryption scheme of a key that hospitals share. See ``fedward.encryption.schemes``."""
+Scheme = Literal["masked", "aes-ctr", "bfv", "ckks"]
+"""Encryption scheme of a job. See ``fedward.encryption.schemes``."""
 Precision = Literal["compact", "precise"]
 MIN_CONTRIBUTORS = 3
 """Smallest number of hospitals in a secure sum: in a sum of two, each learns the other's part."""
@@ -18,6 +20,18 @@ MIN_CONTRIBUTORS = 3
 class JobEncryption(Settings):
     """``[encryption]``: settings that all sites must share so that their ciphertexts can be added. None is secret."""
 
+    scheme: Scheme = Field(
+        default="masked",
+        description="`masked`: keys are made in the job, and no hospital can read another's numbers, even with the "
+        "server. The others use a key that the hospitals share: see docs/encryption.md.",
+    )
+    max_colluding: int | None = Field(
+        default=None,
+        ge=1,
+        le=254,
+        description="With scheme masked: largest number of hospitals that may side with the server. If absent, a third "
+        "of those that take part, and 1 at least.",
+    )
     precision: Precision = Field(
         default="compact", description="Fewer bytes or a smaller error of the mean: see docs/encryption.md for both."
     )
@@ -41,3 +55,11 @@ class JobEncryption(Settings):
         default=True,
         description="Also sum score histograms and cohort statistics: pooled figures then need no figure of one site.",
     )
+
+    @model_validator(mode="after")
+    def _settings_fit_the_scheme(self) -> JobEncryption:
+        if self.max_colluding is not None and self.scheme != "masked":
+            raise ValueError(f"max_colluding is for scheme masked: with {self.scheme} one hospital is enough")
+        if self.scheme == "ckks" and self.precision == "precise":
+            raise ValueError("scheme ckks has no precise mode: choose another scheme, or compact")
+        return self

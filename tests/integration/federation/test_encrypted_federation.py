@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import base64
 import stat
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import combinations, permutations
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,15 @@ from fedward.demo.compare import load_model
 from fedward.demo.hospitals import FEDERATION_KEY
 from fedward.demo.keys import share_key
 from fedward.dicom.synthetic.hospital import HOSPITALS
+from fedward.encryption.fixed_point import FixedPoint
 from fedward.encryption.keys.key import FederationKey, create_key
 from fedward.encryption.keys.key_file import read_key, write_key
+from fedward.encryption.masks.graph import Graph
+from fedward.encryption.masks.run_keys import RUN_KEYS_FILE, RunKeys, read_run_keys
+from fedward.encryption.masks.unmask_message import name_of_sum
+from fedward.encryption.masks.upload import extra_bytes
+from fedward.encryption.message import Message
+from fedward.encryption.schemes import bits_of
 from fedward.flare.export import export_job
 from fedward.flare.server.persistor import SEALED_FILE
 from fedward.flare.site.site_job import FINAL_FILE
@@ -31,7 +39,7 @@ from fedward.metrics.events import EVENTS_FILE, EventReader
 from fedward.metrics.store import STORE_FILE
 from fedward.reporting.data.from_events import report_of
 from fedward.reporting.result import read_result
-from fedward.settings import JobSpec, Scheme, parse
+from fedward.settings import JobSpec, KeyScheme, parse
 from fedward.training.networks import initial_weights
 from fedward.training.trainer import Trainer
 from fedward.validation.pooling.cohort_statistics import pooled_statistics
@@ -41,6 +49,7 @@ from tests.conftest import tiny_job_content
 from tests.integration.conftest import Running, index_all, small_hospitals, started
 from tests.integration.federation.test_participation import assert_stored
 from tests.integration.wiretap.search import files, share_found, windows, words
+from tests.support.flare.coalition import Coalition, answers, messages, opened
 
 pytestmark = pytest.mark.integration
 
@@ -49,6 +58,7 @@ COMPLETED = "FINISHED:COMPLETED"
 FOURTH = replace(HOSPITALS[0], site="west-house")
 COAST, WEST = "coast-institute", "west-house"
 SITES = sorted([*(one.site for one in HOSPITALS), WEST])
+THREE = [site for site in SITES if site != WEST]
 PACKERS_OWN = 0.002
 """Share of a context's words that may be anywhere: SEAL packs it with zstd, whose headers and code tables two packed
 keys often have in common (up to 3 words of 7,000). A leak of 120 bytes of the key would show more."""
@@ -102,18 +112,35 @@ class Tapped:
     def __init__(self, running: Running, tap: Path, out: Path) -> None:
         self.running, self._tap, self._out = running, tap, out
         self.server, self.kits = running.kits.server, running.kits.sites
+        self.keys_of: dict[tuple[str, str], RunKeys] = {}
         self.keys = {site: one.config.with_name(FEDERATION_KEY) for site, one in running.hospitals.items()}
 
-    def run(self, job: JobSpec, *, failing: Collection[tuple[str, int]] = ()) -> Ended:
-        """Run a job to its end; ``failing`` are sites, each with the round in which its trainer fails."""
+    def run(
+        self, job: JobSpec, *, failing: Collection[tuple[str, int]] = (), sites: Sequence[str] = (), spied: str = ""
+    ) -> Ended:
+        """Run a job to its end.
+
+        Args:
+            failing: sites, each with the round in which its trainer fails.
+            sites: to which it is deployed; empty: all.
+            spied: a hospital whose keys of the run are copied while it runs, to ``keys_of``.
+        """
         fail = self._tap / "fail" / job.job.name
         fail.mkdir(parents=True)
         for site, number in failing:
             (fail / f"{site}-{number}").touch()
         out = self._out / job.job.name
         session = self.running.session
-        job_id = session.submit(export_job(job, out))
-        status = session.wait(job_id, each=self.running.federation.check)
+        job_id = session.submit(export_job(job, out, sites=sites))
+
+        def each() -> None:
+            self.running.federation.check()
+            path = self.kits[spied or COAST] / "checkpoints" / job_id / RUN_KEYS_FILE
+            found = read_run_keys(path)
+            if spied and found is not None and found.secret is not None:
+                self.keys_of[job.job.name, spied] = found
+
+        status = session.wait(job_id, each=each)
         result = session.download(job_id, out / "results")
         return Ended(job, job_id, status, list(EventReader(result / EVENTS_FILE)), result)
 
@@ -135,7 +162,7 @@ class Tapped:
         return found
 
     @contextmanager
-    def rekeyed(self, scheme: Scheme) -> Iterator[None]:
+    def rekeyed(self, scheme: KeyScheme) -> Iterator[None]:
         """Let the hospitals share another key for a while."""
         with self.keys_put_back():
             share_key(self.running.kits, {s: one.config for s, one in self.running.hospitals.items()}, scheme=scheme)
@@ -173,13 +200,30 @@ def clear(tapped: Tapped) -> Ended:
 
 @pytest.fixture(scope="module")
 def encrypted(tapped: Tapped) -> Ended:
-    return tapped.run(tiny("encrypted", rounds=2, encryption={}))
+    return tapped.run(tiny("encrypted", rounds=2, encryption={"scheme": "aes-ctr"}))
 
 
 @pytest.fixture(scope="module")
 def kept(tapped: Tapped) -> Ended:
     """A job whose final model stays with the hospitals; in its second round of three one of them fails."""
-    return tapped.run(tiny("kept", rounds=3, seed=11, encryption={"open_final": False}), failing=[(COAST, 1)])
+    return tapped.run(
+        tiny("kept", rounds=3, seed=11, encryption={"scheme": "aes-ctr", "open_final": False}), failing=[(COAST, 1)]
+    )
+
+
+@pytest.fixture(scope="module")
+def masked(tapped: Tapped) -> Ended:
+    """The job in the clear, masked, at three hospitals; coast sides with the server."""
+    job = tiny("masked", rounds=2, seed=13, encryption={})
+    return tapped.run(job, sites=THREE, spied=COAST)
+
+
+@pytest.fixture(scope="module")
+def lossy(tapped: Tapped) -> Ended:
+    """A masked job of four hospitals; one fails in the second round of three."""
+    return tapped.run(
+        tiny("lossy", rounds=3, seed=17, encryption={"open_final": False}), failing=[(WEST, 1)], spied=COAST
+    )
 
 
 @pytest.fixture(scope="module")
@@ -187,21 +231,23 @@ def few(tapped: Tapped) -> Ended:
     """One of four hospitals has another key, and one of the others fails in the second round of two."""
     with tapped.keys_put_back():
         write_key(OTHER, tapped.keys[WEST], replace=True)
-        return tapped.run(tiny("few", rounds=2, encryption={}), failing=[(COAST, 1)])
+        return tapped.run(tiny("few", rounds=2, encryption={"scheme": "aes-ctr"}), failing=[(COAST, 1)])
 
 
 def trainers(tapped: Tapped, job: JobSpec) -> dict[str, Trainer]:
     return {site: Trainer(job, [one.manifest], site=site) for site, one in tapped.running.hospitals.items()}
 
 
-def in_a_loop(tapped: Tapped, job: JobSpec, *, failing: Collection[tuple[str, int]] = ()) -> Weights:
+def in_a_loop(
+    tapped: Tapped, job: JobSpec, *, failing: Collection[tuple[str, int]] = (), sites: Sequence[str] = SITES
+) -> Weights:
     """The model that the same hospitals make without a federation."""
     there, weights = trainers(tapped, job), initial_weights(job)
     for number in range(job.federation.rounds):
         updates = {
             site: (difference(trainer.train(weights, round_number=number).weights, weights), 1.0)
             for site, trainer in there.items()
-            if (site, number) not in failing
+            if (site, number) not in failing and site in sites
         }
         weights = add(weights, weighted_mean(updates))
     return weights
@@ -385,12 +431,126 @@ def test_a_round_of_fewer_than_three_hospitals_ends_the_job_and_opens_nothing(fe
 
 
 @pytest.mark.parametrize("scheme", ["bfv", "ckks"])
-def test_a_homomorphic_key_makes_the_same_model(tapped: Tapped, scheme: Scheme) -> None:
+def test_a_homomorphic_key_makes_the_same_model(tapped: Tapped, scheme: KeyScheme) -> None:
     with tapped.rekeyed(scheme):
-        ended = tapped.run(tiny(scheme, rounds=1, encryption={"clipping_range": 4.0, "max_sites": 4}))
+        ended = tapped.run(tiny(scheme, rounds=1, encryption={"scheme": scheme, "clipping_range": 4.0, "max_sites": 4}))
         key = read_key(tapped.keys[COAST])
     assert ended.status == COMPLETED, ended.events
     assert [event["scheme"] for event in ended.of("encrypted")] == [scheme]
     assert_close(load_model(ended.result / MODEL_FILE), in_a_loop(tapped, ended.job), within=1e-5)
     assert len(ended.of("pooled")) == len(ended.of("opened")) == 1
     assert_without(tapped.held, key)
+
+
+# masks
+
+
+def true_codes(tapped: Tapped, job: JobSpec, site: str, number: int) -> NDArray[np.float64]:
+    """The numbers that a hospital sealed, before their rounding."""
+    assert job.encryption is not None
+    bits = bits_of(job.encryption.scheme, job.encryption.precision)
+    fixed = FixedPoint(clipping_range=job.encryption.clipping_range, bits=bits, max_sites=job.encryption.max_sites)
+    made = tapped.trained(job)[f"{site}-{number}"]["end"].astype(np.float64)
+    return np.append(made * (fixed.limit / fixed.clipping_range), fixed.limit)
+
+
+def share_known(found: NDArray[np.int64], true: NDArray[np.float64], *, within: int) -> float:
+    """Share of the numbers that the coalition knows, to the rounding."""
+    return float(np.mean(np.abs(found - true) <= within))
+
+
+def uploads_of(tapped: Tapped, ended: Ended, number: int, *, extra: int = 0) -> dict[str, Message]:
+    """What each hospital sent the server in a round, as it was on the wire."""
+    sealed = messages(tapped.wire(of=tapped.server.name), extra=extra)
+    found = [one for one in sealed if (one.topic.job_id, one.topic.round_number) == (ended.job_id, number)]
+    assert found, "the tap missed this job"
+    return {one.parts[0].site: one for one in found}
+
+
+def coalition(tapped: Tapped, ended: Ended, number: int, sites: Sequence[str]) -> Coalition:
+    """Coast and the server, with all that was on the wire of a round."""
+    keys = tapped.keys_of[ended.job.job.name, COAST]
+    assert keys.publics is not None and sorted(keys.publics) == sorted(sites)
+    uploads = uploads_of(tapped, ended, number, extra=extra_bytes(len(sites) - 1))
+    nonces = {site: one.parts[0].nonce.hex() for site, one in sorted(uploads.items())}
+    name = name_of_sum(next(iter(uploads.values())).topic, nonces)
+    given = [
+        {
+            site: tuple(bytes.fromhex(words[at : at + 64]) for at in range(0, len(words), 64))
+            for site, words in answer["shares"].items()
+        }
+        for answer in answers(tapped.wire(of=tapped.server.name))
+        if answer["sum"] == name
+    ]
+    graph = Graph.complete(sites, colluding=None)
+    assert len(given) >= graph.needed
+    for holders in permutations(sites, len(given)):  # the wire's frames say who sent an answer; so does what fits
+        made = Coalition(
+            graph=graph, uploads=uploads, answers=dict(zip(holders, given, strict=True)), keys={COAST: keys}
+        )
+        if made.fits():
+            return made
+    raise AssertionError("the answers fit no hospitals")
+
+
+def test_a_masked_job_makes_the_model_of_the_job_in_the_clear(tapped: Tapped, masked: Ended) -> None:
+    assert masked.status == COMPLETED, masked.events
+    assert masked.rounds == [THREE, THREE]
+    assert_close(load_model(masked.result / MODEL_FILE), in_a_loop(tapped, masked.job, sites=THREE), within=1e-4)
+    (how,) = masked.of("encrypted")
+    assert (how["scheme"], how["hospitals"], how["max_colluding"], how["needed"]) == ("masked", 3, 1, 3)
+    assert all(0 < one["stages"]["unmask_s"] < one["wall_s"] for one in masked.of("round"))
+    assert len(masked.of("pooled")) == len(masked.of("cohort")) == len(masked.of("opened")) == 1
+    report = report_of(*read_result(masked.result.parent))
+    assert "up to 1 of 3 hospitals together learn only the sum of the other 2" in report.encryption
+    assert not list(tapped.running.kits.server.parent.rglob(RUN_KEYS_FILE)), "the keys of an ended run are destroyed"
+
+
+def test_a_masked_job_goes_on_without_a_hospital_that_fails(tapped: Tapped, lossy: Ended) -> None:
+    assert lossy.status == COMPLETED, lossy.events
+    assert lossy.rounds == [SITES, THREE, SITES]
+    due = in_a_loop(tapped, lossy.job, failing=[(WEST, 1)])
+    for kit in tapped.kits.values():
+        assert_close(load_weights(kit / lossy.job_id / FINAL_FILE), due, within=1e-4)
+
+
+def test_a_hospital_with_the_server_reads_every_update_under_a_shared_key(tapped: Tapped, kept: Ended) -> None:
+    """Without this, the next test could not fail."""
+    key, uploads = read_key(tapped.keys[COAST]), uploads_of(tapped, kept, 0)
+    assert sorted(uploads) == SITES
+    for site, message in uploads.items():
+        found = opened(message.payload, key, message, [site])
+        assert share_known(found, true_codes(tapped, kept.job, site, 0), within=1) == 1
+
+
+@pytest.mark.parametrize("job", ["masked", "lossy"])
+def test_a_hospital_with_the_server_reads_of_masked_updates_their_sum_alone(
+    tapped: Tapped, job: str, request: pytest.FixtureRequest
+) -> None:
+    ended: Ended = request.getfixturevalue(job)
+    everybody = THREE if job == "masked" else SITES
+    for number in range(2):
+        both = coalition(tapped, ended, number, everybody)
+        others = both.others
+        assert len(others) >= 2 and COAST not in others
+        true = {site: true_codes(tapped, ended.job, site, number) for site in (COAST, *others)}
+        assert share_known(both.best(COAST), true[COAST], within=1) == 1, "its own it can read"
+        whole = np.sum([true[site] for site in others], axis=0)
+        assert share_known(both.total(others), whole, within=len(others)) == 1, "and the sum of the others"
+        for size in range(1, len(others)):
+            for some in combinations(others, size):
+                part = np.sum([true[site] for site in some], axis=0)
+                assert share_known(both.total(some), part, within=1000) < 1e-3, some
+
+
+def test_of_a_masked_job_neither_wire_nor_server_holds_a_weight_or_a_key(tapped: Tapped, lossy: Ended) -> None:
+    known, trained = flat(initial_weights(lossy.job)), tapped.trained(lossy.job)
+    arrays = [made["end"] for made in trained.values()]
+    arrays += [made["end"] - made["start"] for made in trained.values()]
+    arrays.append(flat(load_weights(tapped.kits[WEST] / lossy.job_id / FINAL_FILE)))
+    held, keys = tapped.held, tapped.keys_of["lossy", COAST]
+    for double in (False, True):
+        assert share_found(windows(arrays, known=known, double=double), held, double=double) == 0
+    for secret in (keys.pair.private, keys.secret or b""):
+        assert len(secret) == 32
+        assert not any(form in blob for blob in held for form in (secret, secret.hex().encode()))

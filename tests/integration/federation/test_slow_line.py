@@ -81,7 +81,7 @@ def run(running: Running, job: JobSpec, out: Path) -> tuple[str, list[dict[str, 
 
 def test_what_the_plan_refuses_fails_and_what_it_plans_completes(behind: Running, tmp_path: Path) -> None:
     hasty = a_job("hasty", round_timeout_s=12.0)
-    payload = payload_of(hasty, "aes-ctr")
+    payload = payload_of(hasty, sites=3)
     with pytest.raises(JobError, match=r"at 8 Mbit/s an update of 6.6 MB takes 8 s.*round_timeout_s = 12"):
         plan_transport(hasty, payload=payload, line=LINE, work_s=WORK_S)
     status, events = run(behind, hasty, tmp_path)

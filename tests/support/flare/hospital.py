@@ -64,6 +64,7 @@ class Hospital:
         cap: whether the cohort has an ε cap, so that the ledger counts for jobs without privacy too.
         site: the hospital's id.
         shared: the federation's key; with it the job is encrypted, unless ``changes`` say otherwise.
+        masked: whether the job is encrypted with masks, and no key before it.
         job_id: FLARE's id of the run, where several hospitals share one.
         changes: to the job's tables.
     """
@@ -78,14 +79,15 @@ class Hospital:
         cap: bool = True,
         site: str = "north",
         shared: FederationKey | None = None,
+        masked: bool = False,
         job_id: str | None = None,
         changes: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder, self.job_id, self.site = folder, job_id or f"job-{next(_RUNS)}", site
         content = tiny_job_content() | {"privacy": MECHANISMS[privacy]}
-        if shared is not None:
+        if masked or shared is not None:
             content["federation"] |= {"min_sites": 3, "weighting": "equal"}
-            content["encryption"] = {"clipping_range": 8.0}
+            content["encryption"] = {"clipping_range": 8.0, "scheme": "masked" if shared is None else shared.scheme}
         for table, values in (changes or {}).items():
             content[table] = content.get(table, {}) | values
         self.job = parse(JobSpec, content, where="test")
@@ -97,6 +99,7 @@ class Hospital:
         (self.local / "site.toml").write_text(SITE.format(site=site, listed=LISTED, cap=counted))
         if shared is not None:
             write_key(shared, self.local / "federation.key")
+        if masked or shared is not None:
             site_kit(folder / "kit", federation(), target="localhost:1", certificate=federation().issue(site))
         self.key = load_key(self.local / "key").secret
         self.ledger = Ledger.create(self.local / "ledger.db", site=site, key=self.key)

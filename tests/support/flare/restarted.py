@@ -27,6 +27,7 @@ from fedward.flare.protocol import (
     COUNTED,
     MODEL,
     ROSTER,
+    ROUND_NUMBER,
     Reply,
     Task,
     content_of,
@@ -40,6 +41,7 @@ from fedward.privacy.ledger.runs import FinalModel
 from fedward.privacy.policy.job_hash import job_hash
 from fedward.settings import JOB_FILE, JobSpec, parse
 from fedward.weights import MODEL_FILE, Weights, add, digest, flatten, layout_hash, layout_of, unflatten
+from tests.support.flare.masked_site import MaskedSite
 from tests.support.flare.server import server_context
 from tests.support.flare.signed import server_kit, signed
 from tests.support.flare.simulated import (
@@ -146,9 +148,13 @@ class Restarted(Federation):
 
 
 class SealedFederation(Restarted):
-    """The same with an encrypted job: each site opens, trains and seals as a hospital's gates do, without a record."""
+    """The same with an encrypted job: each site opens, trains and seals as a hospital's gates do, without a record.
 
-    def __init__(self, folder: Path, sites: Mapping[str, Script], *, key: FederationKey, **how: Any) -> None:
+    With ``key`` None the job is masked.
+    """
+
+    def __init__(self, folder: Path, sites: Mapping[str, Script], *, key: FederationKey | None, **how: Any) -> None:
+        how["encryption"] = {"scheme": "masked" if key is None else key.scheme, **how.get("encryption", {})}
         super().__init__(folder, sites, **how)
         self.key = key
         server_kit(folder)
@@ -158,8 +164,10 @@ class SealedFederation(Restarted):
         self.nonces = {name: f"{place + 1:032x}" for place, name in enumerate(sorted(sites))}
         self.initial: Weights = TinyStore().load_weights(None)
         assert self.job.encryption is not None
-        self._bits = bits_of(key.scheme, self.job.encryption.precision)
         asked = self.job.encryption
+        self._bits = bits_of(asked.scheme, asked.precision)
+        run = {"job": job_hash(self.job), "job_id": "job-1", "colluding": asked.max_colluding}
+        self.masked = {name: MaskedSite(name, nonce=nonce, **run) for name, nonce in self.nonces.items() if key is None}
         self._fixed = FixedPoint(clipping_range=asked.clipping_range, bits=self._bits, max_sites=asked.max_sites)
 
     def _content(self, site: SimulatedSite, act: Act, task: Task, data: Shareable) -> Shareable:
@@ -171,12 +179,21 @@ class SealedFederation(Restarted):
         )
 
     def _sealed(self, site: SimulatedSite, act: Act, task: Task, data: Shareable) -> Shareable:
-        facts: dict[str, Any] = {KEY: self.key.key_id, SCHEME: self.key.scheme}
-        sums = SecureSum(self.key, site=site.name)
+        own = self.masked.get(site.name)
         metrics = {"scores": {"auc": 0.8}, "patients": site.patients, "steps": 10}
         if task is Task.ADMIT:
-            return to_shareable(Reply(metrics=metrics, sealed={**facts, NONCE: self.nonces[site.name]}))
-        topics, after = self._topics(data.get_header(ROSTER)), data.get_header(AFTER)
+            said = {**self._facts, NONCE: self.nonces[site.name]} if own is None else own.admission()
+            return to_shareable(Reply(metrics=metrics, sealed=said))
+        if own is not None:
+            own.take(data["__headers__"], data.get_header(ROSTER))
+        if task is Task.KEY:
+            assert own is not None
+            return to_shareable(Reply(sealed=own.make_job_key()))
+        topics, after = self._topics(data.get_header(ROSTER), own), data.get_header(AFTER)
+        if task is Task.UNMASK:
+            assert own is not None
+            return to_shareable(Reply(sealed=self._help(own, topics, data)))
+        facts, sums = self._facts if own is None else own.facts, self._sums(site.name)
         if task is Task.ROUND:
             model = add(self._opened(sums, topics, data, after), self._update(site, after))
             weight = self._fixed.weight_code(1.0)
@@ -188,6 +205,7 @@ class SealedFederation(Restarted):
             word = topics.confirmation(identity(self._sum(data)))
             confirmed = {CONFIRM + MODEL: sums.seal(np.ones(1, np.int64), word), OPENED: digest(found)}
             final, counts = FinalModel(after, identity(self._sum(data))), dict[str, bytes]()
+            self.final = final
             for purpose in COUNTED:
                 topic = topics.counts(purpose, final=final)
                 if topic is not None:
@@ -202,6 +220,23 @@ class SealedFederation(Restarted):
         if task is Task.OPEN:
             return to_shareable(Reply(model=self._opened(sums, topics, data, after)))
         return to_shareable(Reply(metrics=metrics))
+
+    @property
+    def _facts(self) -> dict[str, Any]:
+        assert self.key is not None
+        return {KEY: self.key.key_id, SCHEME: self.key.scheme}
+
+    def _sums(self, site: str) -> SecureSum:
+        return self.masked[site].sums if self.key is None else SecureSum(self.key, site=site)
+
+    def _help(self, own: MaskedSite, topics: SumContexts, data: Shareable) -> dict[str, bytes]:
+        found = {}
+        for purpose, content in content_of(data, "APP_DEFINED").items():  # type: ignore[arg-type]
+            number = int(data.get_header(ROUND_NUMBER))
+            topic = topics.model(number) if purpose == MODEL else topics.counts(purpose, final=self.final)
+            assert topic is not None
+            found |= own.help(purpose, content, topic)
+        return found
 
     def _update(self, site: SimulatedSite, number: int) -> Weights:
         draw = np.random.default_rng([*site.name.encode(), number])
@@ -225,12 +260,12 @@ class SealedFederation(Restarted):
         mean = self._fixed.decode(opened.codes[:-1], weight_code=int(opened.codes[-1]), sites=len(opened.sites))
         return unflatten(mean, layout_of(self.initial))
 
-    def _topics(self, roster: Mapping[str, str]) -> SumContexts:
+    def _topics(self, roster: Mapping[str, str], own: MaskedSite | None) -> SumContexts:
         layout = layout_of(self.initial)
         return SumContexts(
             job=self.job,
             job_id="job-1",
-            context=context_of(roster, job=job_hash(self.job)),
+            context=context_of(roster, job=job_hash(self.job)) if own is None else own.context,
             layout=layout,
             architecture=layout_hash(layout, network=self.job.model.network, args=self.job.model.args),
             bits=self._bits,

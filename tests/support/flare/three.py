@@ -19,6 +19,7 @@ from fedward.flare.protocol import (
     PATIENTS,
     ROSTER,
     Model,
+    Payload,
     Reply,
     Sum,
     Task,
@@ -28,7 +29,9 @@ from fedward.flare.protocol import (
     to_reply,
     to_shareable,
 )
+from fedward.flare.server.asking.broadcast import Carried
 from fedward.flare.server.averaging.round import SecureRound
+from fedward.flare.server.masked_sums import make_job_key, take_masks_off
 from fedward.flare.server.rounds import JobRounds
 from fedward.weights import Weights, add
 from tests.support.flare.hospital import Hospital
@@ -47,7 +50,7 @@ class Three:
         folder: Path,
         privacy: str = "none",
         *,
-        key: FederationKey = KEY,
+        key: FederationKey | None = KEY,
         sites: tuple[str, ...] = SITES,
         job_id: str | None = None,
         **changes: Any,
@@ -56,14 +59,40 @@ class Three:
         for site in sites:
             shared_id = made[sites[0]].job_id if made else job_id
             made[site] = Hospital(
-                folder / site, privacy, site=site, shared=key, job_id=shared_id, admitted=False, changes=changes
+                folder / site,
+                privacy,
+                site=site,
+                shared=key,
+                masked=key is None,
+                job_id=shared_id,
+                admitted=False,
+                changes=changes,
             )
         self.hospitals, self.sites = made, sites
         self.seeds = {site: number for number, site in enumerate(sites)}
         first = made[sites[0]]
         self.exchange = JobRounds(first.job, job_id=first.job_id, initial=first.model, members=members())
-        odd = self.exchange.agree_on_key({site: self.admit(site) for site in sites})
-        assert odd == {}
+        self.introduced: set[str] = set()
+        self.lost: set[str] = set()
+        """Hospitals that answer no request to open a sum."""
+        self.begin()
+
+    def begin(self) -> None:
+        """Have the hospitals admit the job, and one of them make its key where it is masked."""
+        assert self.exchange.agree_on_key({site: self.admit(site) for site in self.sites}) == {}
+        if self.exchange.masked is not None:
+            make_job_key(self.exchange, self.sites, ask=self.ask, events=None)  # type: ignore[arg-type]
+
+    def ask(self, task: Task, carried: Carried, sites: list[str], *, number: int = -1, **how: Any) -> dict[str, Reply]:
+        """Send a task without a model to hospitals one after the other, and return their answers."""
+        replies = {}
+        for site in sorted(set(sites) - self.lost):
+            received = self.give(site, task, carried[site] if isinstance(carried, Mapping) else carried, number=number)
+            assert refusal(received) is None
+            replies[site] = to_reply(self.hospitals[site].send(to_shareable(Reply()), task))
+            if how.get("take") is not None:
+                how["take"](site, replies[site])
+        return replies
 
     def again(self, sites: tuple[str, ...] | None = None) -> Three:
         """The same job with some of the same hospitals, and their records, under another id."""
@@ -77,7 +106,8 @@ class Three:
             hospital.restart()
         first = other.hospitals[other.sites[0]]
         other.exchange = JobRounds(first.job, job_id=job_id, initial=first.model, members=members())
-        assert other.exchange.agree_on_key({site: other.admit(site) for site in other.sites}) == {}
+        other.introduced, other.lost = set(), set()
+        other.begin()
         return other
 
     def admit(self, site: str) -> Reply:
@@ -90,11 +120,16 @@ class Three:
         self.hospitals[site].restart()
         return self.admit(site)
 
-    def give(self, site: str, task: Task, carried: Model | Sum | list[Sum] | None, *, number: int = -1) -> Shareable:
+    def give(self, site: str, task: Task, carried: Payload, *, number: int = -1) -> Shareable:
         """Pass a task through the hospital's ingress gate; return what its executor receives."""
         hospital, roster = self.hospitals[site], None if task is Task.ADMIT else self.exchange.roster
         data = question(carried, round_number=number)
         data.set_header(ROSTER, roster)
+        if self.exchange.masked is not None and task is not Task.ADMIT and site not in self.introduced:
+            for name, content in self.exchange.masked.headers(site).items():
+                data.set_header(name, content)
+            if task is not Task.KEY:
+                self.introduced.add(site)
         return hospital.ingress.process(data, hospital.context(task))
 
     def update(self, site: str, *, scale: float = 0.001) -> Weights:
@@ -133,7 +168,13 @@ class Three:
         assert isinstance(taken, SecureRound)
         for site in sites or self.sites:
             taken.take(site, to_reply(self.train(site, model)))
-        return taken.close(), taken
+        return self.closed(taken, number=model.after), taken
+
+    def closed(self, taken: SecureRound, *, number: int) -> Model:
+        """Return the model of a round, once the hospitals have taken the masks off its sum."""
+        taken.stop()
+        assert take_masks_off(taken.sums, self.sites, ask=self.ask, number=number) == {}
+        return taken.close()
 
     def opened(self, site: str, model: Model) -> Weights:
         return global_weights(self.give(site, Task.ROUND, model, number=model.after))

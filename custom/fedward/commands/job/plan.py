@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from pydantic import TypeAdapter, ValidationError
 from rich.table import Table
 
 from fedward.commands.job.options import JOB
@@ -19,7 +18,7 @@ from fedward.errors import JobError
 from fedward.privacy.budget_plan import SitePlan, plan_site, steps_a_round
 from fedward.privacy.policy.wording import how_updates_leave
 from fedward.screen import screen
-from fedward.settings import JobSpec, Scheme, read_job
+from fedward.settings import JobSpec, read_job
 
 _COLUMNS = ("site", "patients", "sampling rate", "noise multiplier", "steps", "ε", "at most ε", "δ")
 
@@ -36,7 +35,6 @@ def plan(
     stall_s: float = typer.Option(0.0, min=0.0, help="Longest pause of a line that the job shall survive."),
     work_s: float | None = typer.Option(None, min=0.0, help="The slowest hospital's seconds of work in a round."),
     measured: Path | None = typer.Option(None, metavar="RUN", help="Earlier run: what is not given follows from it."),
-    scheme: str = typer.Option("aes-ctr", help="Scheme of the federation's key, where the job is encrypted."),
     format: Format = FORMAT,
 ) -> None:
     """Print each site's noise or ε for a job, without running it. A job gives ε or the noise; the other follows. With a
@@ -53,7 +51,6 @@ def plan(
         stall_s=stall_s,
         work_s=work_s,
         run=measured,
-        scheme=_scheme(scheme),
     )
     lines = planned(job, asked, sites=len(sites)) if asked.any else None
     if lines is not None and not sites:
@@ -95,14 +92,6 @@ def _privacy(job: JobSpec, sites: dict[str, int], format: Format, more: dict[str
     else:
         screen().print(_table(job.job.name, plans))
         typer.echo(leave)
-
-
-def _scheme(name: str) -> Scheme:
-    try:
-        return TypeAdapter[Scheme](Scheme).validate_python(name)
-    except ValidationError:
-        remedy = "choose aes-ctr, bfv or ckks"
-        raise JobError("is no scheme", where="--scheme", value=name, remedy=remedy) from None
 
 
 def _sites(given: list[str]) -> dict[str, int]:

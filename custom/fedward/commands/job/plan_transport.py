@@ -11,7 +11,7 @@ import typer
 
 from fedward.errors import JobError
 from fedward.metrics.events import EVENTS_FILE
-from fedward.settings import JobSpec, Scheme
+from fedward.settings import JobSpec
 from fedward.transport.measured import Measured, measured
 from fedward.transport.plan import Line, Payload, TransportPlan, plan_transport
 
@@ -27,7 +27,6 @@ class Asked:
     stall_s: float
     work_s: float | None
     run: Path | None
-    scheme: Scheme
 
     @property
     def any(self) -> bool:
@@ -53,21 +52,28 @@ def planned(job: JobSpec, asked: Asked, *, sites: int) -> TransportPlan:
         round_trip_s=asked.round_trip_ms / 1000.0,
         stall_s=asked.stall_s,
     ).through(asked.server_mbit_s, sites=max(sites, job.federation.min_sites))
-    return plan_transport(job, payload=payload_of(job, asked.scheme), line=line, work_s=work_s)
+    return plan_transport(
+        job, payload=payload_of(job, sites=max(sites, job.federation.min_sites)), line=line, work_s=work_s
+    )
 
 
-def payload_of(job: JobSpec, scheme: Scheme) -> Payload:
-    """Return the bytes of a round's messages: of the network's shared arrays, or of their ciphertext."""
+def payload_of(job: JobSpec, *, sites: int) -> Payload:
+    """Return the bytes of a round's messages: of the network's shared arrays, or of their ciphertext.
+
+    A masked upload has shares for each of ``sites`` hospitals too.
+    """
+    from fedward.encryption.masks.upload import extra_bytes
     from fedward.encryption.schemes import bits_of, largest_bytes
     from fedward.training.networks import initial_weights
 
     weights = initial_weights(job)
     if job.encryption is None:
         size = sum(array.nbytes for array in weights.values())
-    else:
-        numbers = sum(array.size for array in weights.values())
-        size = largest_bytes(scheme, bits=bits_of(scheme, job.encryption.precision), length=numbers)
-    return Payload(down=size, up=size, in_pieces=job.encryption is None)
+        return Payload(down=size, up=size, in_pieces=True)
+    scheme, numbers = job.encryption.scheme, sum(array.size for array in weights.values())
+    size = largest_bytes(scheme, bits=bits_of(scheme, job.encryption.precision), length=numbers)
+    shares = extra_bytes(sites - 1) if scheme == "masked" else 0
+    return Payload(down=size, up=size + shares, in_pieces=False)
 
 
 def show(plan: TransportPlan) -> None:

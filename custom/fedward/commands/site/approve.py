@@ -131,14 +131,12 @@ def _origin(spec: JobSpec, app: Path, site_toml: Path) -> Origin:
 
 
 def _here(spec: JobSpec, policy: SitePolicy, origin: Origin) -> Here:
-    from fedward.commands.site.policy import federation_key, indexed
+    from fedward.commands.site.policy import indexed
     from fedward.privacy.policy.job_summary import Here
 
-    key, _ = federation_key(policy)
     manifest = indexed(policy).get(spec.data.cohort)
     return Here(
         disclosure=policy.disclosure,
-        scheme=None if key is None else key.scheme,
         parameters=_parameters(spec),
         plan=None if manifest is None else _plan(spec, policy, manifest),
         origin=origin,

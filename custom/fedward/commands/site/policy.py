@@ -50,8 +50,8 @@ def check(
     cost, leave = None, None
     if job is not None:
         spec = read_job(job)
-        leave = how_updates_leave(spec, scheme=None if key is None else key.scheme)
-        found += _precision(spec, key)
+        leave = how_updates_leave(spec)
+        found += _scheme(spec, key)
         of_job, cost = weigh_job(spec, site, manifests.get(spec.data.cohort), ledger)
         found += of_job
     _answer(found, cost, leave, format)
@@ -122,17 +122,12 @@ def _approval_files(site: SitePolicy) -> list[PolicyFinding]:
     return [PolicyFinding(level="error", where="approvals", text=str(error)) for error in faulty]
 
 
-def _precision(job: JobSpec, key: FederationKey | None) -> list[PolicyFinding]:
-    """Check that the key's scheme has the precision that the job requires; only a hospital can check this."""
-    from fedward.encryption.schemes import bits_of
-
-    if job.encryption is None or key is None:
+def _scheme(job: JobSpec, key: FederationKey | None) -> list[PolicyFinding]:
+    """Check that the hospital's key is for the job's scheme; only a hospital can check this."""
+    if job.encryption is None or key is None or job.encryption.scheme in ("masked", key.scheme):
         return []
-    try:
-        bits_of(key.scheme, job.encryption.precision)
-    except FedwardError as error:
-        return [PolicyFinding(level="error", where="job encryption.precision", text=str(error))]
-    return []
+    text = f"{job.encryption.scheme}, and this hospital's federation key is for {key.scheme}"
+    return [PolicyFinding(level="error", where="job encryption.scheme", text=text)]
 
 
 def _ledger_file(site: SitePolicy) -> list[PolicyFinding]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from fedward.settings import Scheme
+from fedward.settings import KeyScheme, Scheme
 
 SECRET_BYTES = 32
 
@@ -19,7 +19,7 @@ class FederationKey:
     """Key that the hospitals share. Its ``repr`` shows nothing secret.
 
     Attributes:
-        scheme: the encryption scheme that it is for.
+        scheme: the encryption scheme that it is for; ``masked`` of a key that is one job's.
         generation: 1 for a federation's first key, one more after each rotation.
         secret: 32 bytes from the system's entropy.
         context: TenSEAL's serialised context with its secret key, for bfv and ckks; empty for aes-ctr.
@@ -41,7 +41,7 @@ class FederationKey:
         return HKDF(algorithm=SHA256(), length=length, salt=None, info=purpose).derive(self.secret)
 
 
-def create_key(scheme: Scheme = "aes-ctr", *, generation: int = 1) -> FederationKey:
+def create_key(scheme: KeyScheme = "aes-ctr", *, generation: int = 1) -> FederationKey:
     """Create a new key from the system's entropy; for bfv and ckks TenSEAL makes the context."""
     context = b""
     if scheme != "aes-ctr":

@@ -16,7 +16,7 @@ from typing import Any, get_args
 from fedward.encryption.keys.key import SECRET_BYTES, FederationKey
 from fedward.errors import EncryptionError, KeyFileError
 from fedward.files import write_atomic
-from fedward.settings import Scheme
+from fedward.settings import KeyScheme
 
 KEY_MAGIC = "fedward federation key"
 VERSION = 1
@@ -62,7 +62,7 @@ def _decoded(content: Any) -> FederationKey | None:
     scheme, generation = content["scheme"], content["generation"]
     secret = base64.b64decode(content["secret"], validate=True)
     context = base64.b64decode(content["context"], validate=True)
-    if scheme not in get_args(Scheme) or type(generation) is not int or not 1 <= generation <= LAST_GENERATION:
+    if scheme not in get_args(KeyScheme) or type(generation) is not int or not 1 <= generation <= LAST_GENERATION:
         return None
     if len(secret) != SECRET_BYTES or bool(context) is (scheme == "aes-ctr"):
         return None

@@ -42,7 +42,7 @@ from fedward.encryption.keys.site_identity import (
     site_name,
 )
 from fedward.errors import EncryptionError
-from fedward.settings import Scheme
+from fedward.settings import KeyScheme
 
 BOX_MAGIC = b"FWBOX1\n"
 _LABEL = b"fedward/box/1"
@@ -195,7 +195,7 @@ _FIELDS = {
     "key_id": _digits(32),
     "nonce": _digits(2 * _NONCE_BYTES),
     "recipient": _digits(64),
-    "scheme": lambda value: value in get_args(Scheme),
+    "scheme": lambda value: value in get_args(KeyScheme),
     "sender": _digits(),
     "wrapped": _digits(),
 }

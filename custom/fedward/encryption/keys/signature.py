@@ -37,7 +37,8 @@ from fedward.errors import EncryptionError, KeyFileError
 MAGIC = b"FWSIG1\n"
 LARGEST_CERTIFICATE, LARGEST_SIGNATURE = 1 << 14, 1 << 10
 """Bytes of a certificate in DER, and of a signature: RSA of at most 8192 bits."""
-_SIGNATURE = padding.PSS(mgf=padding.MGF1(SHA256()), salt_length=padding.PSS.MAX_LENGTH)
+PSS = padding.PSS(mgf=padding.MGF1(SHA256()), salt_length=padding.PSS.MAX_LENGTH)
+"""RSASSA-PSS as every statement of a hospital is signed."""
 _LARGEST_KEY = 1 << 16
 
 
@@ -55,7 +56,11 @@ class Signer:
 
     def sign(self, message: bytes, topic: SumContext, *, site: str) -> bytes:
         """Sign a sealed message for one sum."""
-        return self.private_key.sign(_statement(_digest(message), topic, site=site), _SIGNATURE, SHA256())
+        return self.sign_bytes(_statement(_digest(message), topic, site=site))
+
+    def sign_bytes(self, statement: bytes) -> bytes:
+        """Sign a statement; it begins with a magic of its own kind, and names all that it holds for."""
+        return self.private_key.sign(statement, PSS, SHA256())
 
 
 def read_signer(kit: Path) -> Signer:
@@ -123,7 +128,7 @@ def check_signature(
         raise EncryptionError("sealed message has no signature of its hospital", remedy="update Fedward there")
     digest = _digest(message)
     try:
-        public_key(certificate).verify(signature, _statement(digest, topic, site=site), _SIGNATURE, SHA256())
+        public_key(certificate).verify(signature, _statement(digest, topic, site=site), PSS, SHA256())
     except InvalidSignature:
         raise EncryptionError("sealed message was not signed by its hospital for this sum") from None
     der = certificate.public_bytes(Encoding.DER)

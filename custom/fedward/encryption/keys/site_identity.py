@@ -72,7 +72,7 @@ def read_identity(kit: Path) -> Identity:
     """
     startup = kit / "startup"
     certificate, root = read_certificate(startup / "client.crt"), read_certificate(startup / "rootCA.pem")
-    server = _server(startup / "fed_client.json")
+    server = read_server(startup / "fed_client.json")
     name = site_name(certificate, root=root, server=server)
     where = startup / "client.key"
     try:
@@ -90,7 +90,12 @@ def read_identity(kit: Path) -> Identity:
     return Identity(name=name, certificate=certificate, private_key=private_key, root=root, server=server)
 
 
-def _server(path: Path) -> str:
+def read_server(path: Path) -> str:
+    """Return the name of the federation's server, from ``fed_client.json`` of a kit.
+
+    Raises:
+        EncryptionError: the file cannot be read, or names none.
+    """
     try:
         name = json.loads(path.read_bytes())["servers"][0]["identity"]
     except OSError as error:

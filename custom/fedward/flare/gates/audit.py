@@ -5,7 +5,7 @@ from __future__ import annotations
 from nvflare.apis.fl_context import FLContext
 
 from fedward.flare.audit_trail.notes import note
-from fedward.flare.gates.gate import GateState
+from fedward.flare.gates.state import GateState
 from fedward.privacy.ledger.runs import OPEN
 
 

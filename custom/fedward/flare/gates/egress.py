@@ -20,7 +20,8 @@ from nvflare.apis.shareable import ReservedHeaderKey, Shareable
 
 from fedward.errors import AuditError, GateError, PolicyError, shown
 from fedward.flare.gates.audit import note_opened, note_update
-from fedward.flare.gates.gate import Gate, GateState, gate_state, task_of
+from fedward.flare.gates.gate import Gate, gate_state, task_of
+from fedward.flare.gates.state import GateState
 from fedward.flare.protocol import (
     COUNTS,
     METRICS,
@@ -236,7 +237,11 @@ def _sealed(
         sealed |= state.secure_aggregation.seal_model(model, patients=patients, round_number=update.round_number)
     hand = state.in_hand
     if task is Task.ADMIT:
-        sealed |= state.secure_aggregation.nonce
+        sealed |= state.secure_aggregation.admission
+    if task is Task.KEY:
+        sealed |= state.secure_aggregation.make_job_key()
+    if task is Task.UNMASK:
+        sealed |= hand.shares
     if task is Task.FINAL and hand.model is not None:
         sealed[OPENED] = digest(hand.model)
         if hand.after > 0:

@@ -1,18 +1,14 @@
-"""Share one job's state between a hospital's two gates: settings, the model in hand, and a latch that never opens."""
+"""Share a latch that never opens between a hospital's two gates, and find the state of a job (``state``)."""
 
 from __future__ import annotations
 
 import contextlib
-import math
-from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
 
 from nvflare.apis.filter import Filter
 from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
 
-from fedward.encryption.keys.signature import read_signer
+from fedward.encryption.masks.run_keys import RUN_KEYS_FILE, destroy_run_keys
 from fedward.errors import (
     BudgetError,
     EncryptionError,
@@ -24,147 +20,10 @@ from fedward.errors import (
 )
 from fedward.flare import job_context
 from fedward.flare.audit_trail.notes import note
-from fedward.flare.gates.secure_aggregation import SecureAggregation
-from fedward.flare.gates.task_order import TaskOrder
+from fedward.flare.gates.state import GateState
 from fedward.flare.protocol import Task
 from fedward.flare.refusal import SENTENCES, Code, Sentence, one_line, public_reason
-from fedward.flare.secagg_context import INITIAL
 from fedward.flare.submitter import origin_of
-from fedward.privacy.budget_plan import repeated_rounds
-from fedward.privacy.ledger.run_record import Record
-from fedward.privacy.ledger.runs import FinalModel
-from fedward.privacy.policy.agreement import Agreement, agree
-from fedward.privacy.policy.approvals import UNKNOWN, Origin, admission
-from fedward.privacy.policy.job_hash import job_hash
-from fedward.settings import JobSpec, SitePolicy
-from fedward.training import libraries
-from fedward.weights import Tensor, Weights, digest, layout_hash, layout_of, parameter_count
-
-
-@dataclass(slots=True)
-class InHand:
-    """Model of the task in progress, its identity, its number of rounds, and the model of the last such task.
-
-    ``sums`` holds the purposes of the opened sums of counts that the task carried.
-    """
-
-    round_number: int | None = None
-    model: Weights | None = None
-    identity: str = ""
-    after: int = 0
-    sums: tuple[str, ...] = ()
-    last_number: int = 0
-    last: Weights | None = None
-
-
-def identity_of(model: Weights, *, sum: str | None, after: int, encrypted: bool) -> FinalModel:
-    """Return a model's identity in the record: its sum's in an encrypted job, where the initial model has ``INITIAL``;
-    else the digest of its values.
-    """
-    if not encrypted:
-        return FinalModel(after, digest(model))
-    return FinalModel(after, INITIAL if sum is None else sum)
-
-
-@dataclass
-class GateState:
-    """State of one job at one hospital, for its gates; the gates read the settings themselves, and once."""
-
-    job_id: str
-    job: JobSpec
-    policy: SitePolicy
-    kit: Path
-    origin: Origin = UNKNOWN
-    in_hand: InHand = field(default_factory=InHand)
-    order: TaskOrder | None = None
-    """Position of the run in this process; None before its first task here."""
-
-    def require_admitted(self) -> None:
-        """Raise ``PolicyError`` unless the hospital admits the job at this moment.
-
-        Settings are read once, approvals each time: a revoked approval stops its job at the next task or answer.
-        """
-        admission(self.job, self.policy, origin=self.origin)
-
-    def enter(self, task: Task, *, number: int, purpose: str = "") -> None:
-        """Accept a task in its order; at admission begin the run, durably; all later tasks need a run that has begun.
-
-        A known run that has not ended is admitted again, with its nonce.
-
-        Raises:
-            GateError: the run is known and this does not continue it, or the task comes out of order.
-            LedgerError: the record cannot be read, written or verified.
-        """
-        run = self.record.find(self.job_id)
-        if run is not None:
-            run.require(job=self.hash)
-        before = TaskOrder.resumed(run) if self.order is None else self.order
-        self.order = before.after(task, number=number, job=self.job, purpose=purpose)
-        if task is Task.ADMIT:
-            self.record.begin(self.job_id, job=self.hash)
-        elif run is None:
-            raise GateError("this run of the job was never begun here")
-
-    @cached_property
-    def repeats(self) -> int:
-        """Number of updates that may leave a second time in a run of the job."""
-        return repeated_rounds(self.job.federation.rounds)
-
-    @cached_property
-    def hash(self) -> str:
-        """``job_hash`` of the job."""
-        return job_hash(self.job)
-
-    @cached_property
-    def record(self) -> Record:
-        """Record of this hospital's runs; if it cannot be opened, each access raises ``LedgerError``."""
-        return job_context.open_record(self.policy)
-
-    @cached_property
-    def agreement(self) -> Agreement:
-        """Agreement of job and policy; if they do not agree, each access raises ``PolicyError``."""
-        return agree(self.job, self.policy, origin=self.origin)
-
-    @cached_property
-    def initial(self) -> Weights:
-        """Weights that follow from the job's seed."""
-        libraries.ready()
-        from fedward.training.networks import initial_weights
-
-        return initial_weights(self.job)
-
-    @cached_property
-    def layout(self) -> dict[str, Tensor]:
-        """Names, dtypes and shapes of every model and update of the job."""
-        return layout_of(self.initial)
-
-    @cached_property
-    def architecture(self) -> str:
-        """``layout_hash`` of the job's network."""
-        return layout_hash(self.layout, network=self.job.model.network, args=self.job.model.args)
-
-    @property
-    def noise_l2(self) -> float:
-        """Expected L2 norm of the noise on one site's update; in the mean of several it is only smaller."""
-        agreed = self.agreement
-        if agreed.mechanism != "update-noise" or agreed.clip_norm_l2 is None:
-            return 0.0
-        return agreed.noise_multiplier * agreed.clip_norm_l2 * math.sqrt(parameter_count(self.layout))
-
-    @cached_property
-    def secure_aggregation(self) -> SecureAggregation:
-        """Sealing and opening for an encrypted job; without a key, each access raises ``EncryptionError``."""
-        return SecureAggregation(
-            self.job,
-            self.policy,
-            record=self.record,
-            job_id=self.job_id,
-            job_hash=self.hash,
-            layout=self.layout,
-            architecture=self.architecture,
-            signer=read_signer(self.kit),
-        )
-
 
 _STATES: dict[tuple[str, str], GateState] = {}
 _LATCHED: dict[tuple[str, str], Sentence] = {}
@@ -246,7 +105,9 @@ def _end_run(context: FLContext) -> None:
     """End the run in the hospital's record; what a full disk refuses is tried again at the run's next task."""
     key = _key(context)
     _UNENDED.add(key)
-    _STATES[key].record.end(key[1])
+    state = _STATES[key]
+    state.record.end(key[1])
+    destroy_run_keys(state.kept / RUN_KEYS_FILE)
     _UNENDED.discard(key)
 
 
@@ -261,7 +122,8 @@ def gate_state(context: FLContext) -> GateState:
     if key not in _STATES:
         job, policy = job_context.job_spec(context), job_context.site_policy(context)
         origin, kit = origin_of(job, policy, context), job_context.kit_folder(context)
-        _STATES[key] = GateState(job_id=key[1], job=job, policy=policy, kit=kit, origin=origin)
+        kept = job_context.checkpoint_folder(context)
+        _STATES[key] = GateState(job_id=key[1], job=job, policy=policy, kit=kit, kept=kept, origin=origin)
     _STATES[key].require_admitted()
     return _STATES[key]
 

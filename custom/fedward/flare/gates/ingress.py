@@ -14,9 +14,12 @@ from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable
 
 from fedward.errors import GateError
-from fedward.flare.gates.gate import Gate, GateState, gate_state, identity_of, task_of
+from fedward.flare.gates.gate import Gate, gate_state, task_of
+from fedward.flare.gates.state import GateState, identity_of
 from fedward.flare.protocol import (
     AFTER,
+    JOB_KEY,
+    MEMBERS,
     MODEL,
     REFUSED_AT_DOOR,
     ROSTER,
@@ -65,16 +68,15 @@ class IngressGate(Gate):
         if type(headers) is not dict or REFUSED_AT_DOOR in headers:
             raise GateError("task has headers that a server does not set")
         task, state = task_of(context), gate_state(context)
-        state.in_hand.model, state.in_hand.sums = None, ()
-        if state.job.encryption is not None:
-            state.secure_aggregation.require_key()
+        state.in_hand.model, state.in_hand.sums, state.in_hand.shares = None, (), {}
+        if state.job.encryption is not None and state.job.encryption.scheme != "masked":
+            state.secure_aggregation.require_key()  # keys of a masked run are made once the run has begun
         number = headers.get(ROUND_NUMBER)
         if type(number) is not int or not -1 <= number < state.job.federation.rounds:
             raise GateError("task has no round's number of this job")
         purpose, sealed, confirmed = _sealed(shareable, task=task) if task is Task.POOL else ("", None, None)
         state.enter(task, number=number, purpose=purpose)
-        if state.job.encryption is not None and task is not Task.ADMIT:
-            state.secure_aggregation.take_roster(headers.get(ROSTER))
+        _take_keys(headers, state, task=task)
         if task in _CARRIES_MODEL:
             steps = _steps(headers, state, task=task)
             model = _model(shareable, state, task=task, number=number)
@@ -83,6 +85,10 @@ class IngressGate(Gate):
             passed = opened_counts(purpose, state.secure_aggregation.open_counts(purpose, sealed))
             state.secure_aggregation.require_confirmed_counts(confirmed, purpose)
             passed.set_header(ROUND_NUMBER, number)
+        elif task is Task.UNMASK:
+            requests = _table(shareable, "requests to open a sum")
+            state.in_hand.shares = state.secure_aggregation.unmask(requests, round_number=number)
+            passed = question(None, round_number=number)
         elif task is Task.CONFIRM:
             state.in_hand.sums = _counted(shareable, state)
             passed = question(None, round_number=number)
@@ -97,6 +103,24 @@ def _refused(reason: str) -> Shareable:
     refused = Shareable()
     refused.set_header(REFUSED_AT_DOOR, reason)
     return refused
+
+
+def _take_keys(headers: dict[str, Any], state: GateState, *, task: Task) -> None:
+    """Take the hospitals and keys of an encrypted job from a task's headers, and refuse any that do not fit."""
+    if state.job.encryption is None:
+        return
+    if state.job.encryption.scheme == "masked":
+        state.secure_aggregation.require_key()
+    if task is Task.ADMIT:
+        return
+    state.secure_aggregation.take_roster(headers.get(ROSTER))
+    if MEMBERS in headers:
+        state.secure_aggregation.take_members(headers[MEMBERS])
+    if JOB_KEY in headers:
+        brought = headers[JOB_KEY]
+        if type(brought) is not dict or set(brought) != {"maker", "sealed"}:
+            raise GateError("task brings no key of the job")
+        state.secure_aggregation.take_job_key(brought["maker"], brought["sealed"])
 
 
 def _steps(headers: dict[str, Any], state: GateState, *, task: Task) -> int | None:
@@ -174,16 +198,21 @@ def _opened(shareable: Shareable, state: GateState, *, task: Task, number: int) 
 
 def _counted(shareable: Shareable, state: GateState) -> tuple[str, ...]:
     """Open each sum of counts that a task carries, and return their purposes."""
-    content = shareable.get(_DXO)
-    if (
-        type(content) is not dict
-        or content.get("kind") != DataKind.APP_DEFINED
-        or type(content.get("data")) is not dict
-    ):
-        raise GateError("task brings no sums to confirm")
-    for purpose, sealed in content["data"].items():
+    sums = _table(shareable, "sums to confirm")
+    for purpose, sealed in sums.items():
         state.secure_aggregation.open_counts(purpose, sealed)
-    return tuple(content["data"])
+    return tuple(sums)
+
+
+def _table(shareable: Shareable, what: str) -> dict[Any, Any]:
+    """Return the table that a task of an encrypted job carries."""
+    content = shareable.get(_DXO)
+    if type(content) is not dict or content.get("kind") != DataKind.APP_DEFINED:
+        raise GateError(f"task brings no {what}")
+    table = content.get("data")
+    if type(table) is not dict:
+        raise GateError(f"task brings no {what}")
+    return table
 
 
 def _sealed(shareable: Shareable, *, task: Task) -> tuple[str, object, object]:

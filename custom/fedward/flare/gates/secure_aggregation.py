@@ -16,21 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedward.encryption.fixed_point import FixedPoint
-from fedward.encryption.keys.key import FederationKey
-from fedward.encryption.keys.key_file import read_key
 from fedward.encryption.keys.signature import Signer
 from fedward.encryption.message import identity
-from fedward.encryption.roster import check_roster, context_of
+from fedward.encryption.roster import check_roster
 from fedward.encryption.schemes import bits_of
-from fedward.encryption.secure_sum import Opened, SecureSum
+from fedward.encryption.secure_sum import Opened
 from fedward.encryption.sum_context import Purpose, SumContext
-from fedward.errors import EncryptionError, GateError
+from fedward.errors import GateError
+from fedward.flare.gates.run_topics import RunTopics
+from fedward.flare.gates.sum_keys import MaskedKey, SharedKey
 from fedward.flare.protocol import CONFIRM, MODEL
-from fedward.flare.secagg_context import CERTIFICATE, CLIPPED, KEY, NONCE, SCHEME, SIGNATURE, SumContexts, enough
+from fedward.flare.secagg_context import CERTIFICATE, CLIPPED, NONCE, SHARES, SIGNATURE, enough
 from fedward.privacy.ledger.run_record import Record
 from fedward.privacy.ledger.runs import FinalModel, Run
 from fedward.privacy.outgoing import check_counts
-from fedward.settings import JobSpec, SitePolicy
+from fedward.settings import JobSpec
 from fedward.weights import Layout, Weights, flatten, unflatten
 
 
@@ -39,53 +39,47 @@ class SecureAggregation:
 
     Args:
         job: a job with an ``[encryption]`` table.
-        policy: policy that names the file of the federation's key.
+        keys: of the job's sums.
+        site: this hospital.
         record: record of the hospital; it, and not this process, holds the opened and confirmed sums.
         job_id: FLARE's id of the run.
-        job_hash: ``job_hash`` of the job.
         layout: layout of the model.
         architecture: ``layout_hash`` of the model, part of the context of every sum of models.
         signer: signs every message with the key of the hospital's certificate.
 
     Raises:
-        EncryptionError: there is no key, it cannot be read, or its scheme lacks the job's precision.
+        EncryptionError: the scheme lacks the job's precision.
     """
 
     def __init__(
         self,
         job: JobSpec,
-        policy: SitePolicy,
+        keys: SharedKey | MaskedKey,
         *,
+        site: str,
         record: Record,
         job_id: str,
-        job_hash: str,
         layout: Layout,
         architecture: str,
         signer: Signer,
     ) -> None:
         if job.encryption is None:
             raise GateError("job is not encrypted")
-        if policy.federation_key is None:
-            raise EncryptionError("this hospital has no federation key", remedy="open a sealed box with one")
-        self._job, self._asked, self._site = job, job.encryption, policy.site
-        self._record, self._job_id, self._job_hash = record, job_id, job_hash
-        self._layout, self._architecture, self._signer = layout, architecture, signer
-        self._path = policy.federation_key
-        self._key: FederationKey = read_key(self._path)
-        self._sum = SecureSum(self._key, site=policy.site)
-        self._bits = bits_of(self._key.scheme, self._asked.precision)
-        self._fixed = FixedPoint(
-            clipping_range=self._asked.clipping_range, bits=self._bits, max_sites=self._asked.max_sites
+        self._job, self._asked, self._site, self._keys = job, job.encryption, site, keys
+        self._record, self._job_id, self._layout, self._signer = record, job_id, layout, signer
+        bits = bits_of(self._asked.scheme, self._asked.precision)
+        self._fixed = FixedPoint(clipping_range=self._asked.clipping_range, bits=bits, max_sites=self._asked.max_sites)
+        self._topics = RunTopics(
+            job, keys, record=record, job_id=job_id, layout=layout, architecture=architecture, bits=bits
         )
 
     def require_key(self) -> None:
-        """Refuse a key that replaced this job's key while the job runs.
+        """Refuse a key that is gone, or that replaced this job's key while the job runs.
 
         Raises:
-            EncryptionError: the file is gone, cannot be read, or holds another key.
+            EncryptionError: it is so.
         """
-        if read_key(self._path).key_id != self._key.key_id:
-            raise EncryptionError("the federation's key was changed while the job runs", remedy="submit the job again")
+        self._keys.require()
 
     def take_roster(self, content: object) -> None:
         """Record the participating hospitals and the nonces that bind every sum of the run; later only the same.
@@ -97,15 +91,35 @@ class SecureAggregation:
         nonce = self._record.require(self._job_id).nonce
         self._record.take_roster(self._job_id, check_roster(content, site=self._site, nonce=nonce))
 
+    def take_members(self, content: object) -> None:
+        """Verify the public keys of the hospitals of a masked run, and keep them; later only the same.
+
+        Raises:
+            EncryptionError: a key is not signed by its hospital, or the job is not masked.
+        """
+        self._masked.take_members(content, roster=self._topics.roster)
+
+    def take_job_key(self, maker: object, sealed: object) -> None:
+        """Open the key of a masked job, which one of its hospitals made, and keep it; later only the same.
+
+        Raises:
+            EncryptionError: no hospital of the run sealed it for this one.
+        """
+        self._masked.take_job_key(maker, sealed, roster=self._topics.roster)
+
+    def make_job_key(self) -> dict[str, Any]:
+        """Make the key of a masked job and return it, sealed to each of its hospitals; a repeat gives the same."""
+        return self._masked.make_job_key(roster=self._topics.roster)
+
     @property
     def facts(self) -> dict[str, Any]:
         """Id and scheme of the key, and the hospital's certificate, for the server."""
-        return {KEY: self._key.key_id, SCHEME: self._key.scheme, CERTIFICATE: self._signer.certificate}
+        return {**self._keys.facts, CERTIFICATE: self._signer.certificate}
 
     @property
-    def nonce(self) -> dict[str, str]:
-        """Nonce that this hospital drew for the run, for the server to send to all."""
-        return {NONCE: self._record.require(self._job_id).nonce}
+    def admission(self) -> dict[str, Any]:
+        """Entries of the answer that admits the job, with the nonce that this hospital drew for the run."""
+        return {**self._keys.admission, **self.facts, NONCE: self._record.require(self._job_id).nonce}
 
     def seal_model(self, model: Weights, *, patients: int | None, round_number: int) -> dict[str, Any]:
         """Seal a site's model of a round times the site's weight, and the weight, so that the server can only add them.
@@ -118,7 +132,7 @@ class SecureAggregation:
         """
         weight = self._fixed.weight_code(self._weight(patients))
         codes, clipped = self._fixed.encode(flatten(model), weight_code=weight)
-        topic = self._topics(self._run).model(round_number)
+        topic = self._topics.model(round_number)
         sealed = self._sealed(MODEL, np.append(codes, np.int64(weight)), topic)
         return {**self.facts, **sealed, CLIPPED: clipped}
 
@@ -132,7 +146,7 @@ class SecureAggregation:
             EncryptionError: it is not the sites' sum, or is of another key, run or round.
             GateError: another sum of the same round was opened before.
         """
-        opened, found = self._open(sealed, self._topics(self._run).model(round_number))
+        opened, found = self._open(sealed, self._topics.model(round_number))
         mean = self._fixed.decode(opened.codes[:-1], weight_code=int(opened.codes[-1]), sites=len(opened.sites))
         return unflatten(mean, self._layout), found
 
@@ -144,7 +158,7 @@ class SecureAggregation:
         """
         found = dict[str, bytes]()
         for purpose, values in counts.items():
-            topic = self._count_topic(purpose)
+            topic = self._topics.counts(purpose)
             found |= self._sealed(purpose, check_counts(values, length=topic.length, min_count=1), topic)
         return found
 
@@ -154,7 +168,7 @@ class SecureAggregation:
         Raises:
             EncryptionError, GateError: as ``open_model``.
         """
-        opened, _ = self._open(sealed, self._count_topic(purpose))
+        opened, _ = self._open(sealed, self._topics.counts(purpose))
         if (opened.codes < 0).any():
             raise GateError("sum of counts has a negative one")
         return opened.codes
@@ -165,14 +179,14 @@ class SecureAggregation:
         Raises:
             GateError: no final model was recorded, or its sum was not opened here.
         """
-        run = self._run
+        run = self._topics.run
         if run.final is None or run.final.after < 1:
             raise GateError("no final model that hospitals summed was settled here")
         return self._word(run, "model", run.final.after - 1, expected=run.final.model)
 
     def confirm_counts(self, purpose: str) -> dict[str, bytes]:
         """Seal a confirmation as ``confirm_final`` does, for a sum of counts; first record which sum is confirmed."""
-        topic, run = self._count_topic(purpose), self._run
+        topic, run = self._topics.counts(purpose), self._topics.run
         found = _opened(run, topic.purpose, topic.round_number)["sum"]
         self._record.confirm_sum(self._job_id, purpose=topic.purpose, round_number=topic.round_number, sum=found)
         return self._word(run, topic.purpose, topic.round_number, expected=found)
@@ -185,7 +199,7 @@ class SecureAggregation:
         Raises:
             EncryptionError, GateError: it is not a sum of such confirmations, or of too few.
         """
-        final = self._run.final
+        final = self._topics.run.final
         if final is None or final.after < 1:
             raise GateError("no final model that hospitals summed was settled here")
         self._require_confirmed(confirmed, "model", final.after - 1, expected=final.model)
@@ -193,15 +207,44 @@ class SecureAggregation:
 
     def require_confirmed_counts(self, confirmed: object, purpose: str) -> None:
         """Check a sum of counts as ``require_confirmed_final`` checks the final model."""
-        topic = self._count_topic(purpose)
-        found = _opened(self._run, topic.purpose, topic.round_number)["sum"]
+        topic = self._topics.counts(purpose)
+        found = _opened(self._topics.run, topic.purpose, topic.round_number)["sum"]
         self._require_confirmed(confirmed, topic.purpose, topic.round_number, expected=found)
+
+    def unmask(self, requests: object, *, round_number: int) -> dict[str, bytes]:
+        """Return this hospital's shares of sums, by purpose, with signatures; each request is recorded before.
+
+        Args:
+            requests: purpose -> request, as received.
+            round_number: of a sum of models; -1 for sums of counts.
+
+        Raises:
+            EncryptionError: a request names hospitals that take no part, or too few.
+            GateError: the job is not masked, has no such sum, or this hospital helped to open another sum of it.
+        """
+        if type(requests) is not dict or not requests:
+            raise GateError("task brings no request to open a sum")
+        found = dict[str, bytes]()
+        for purpose, content in requests.items():
+            topic = self._topics.model(round_number) if purpose == MODEL else self._topics.counts(purpose)
+            answer = self._masked.help(content, topic)
+            found |= {SHARES + purpose: answer, SIGNATURE + SHARES + purpose: self._signature(answer, topic)}
+        return found
+
+    @property
+    def _masked(self) -> MaskedKey:
+        if not isinstance(self._keys, MaskedKey):
+            raise GateError("task is for a masked job, and this one is not masked")
+        return self._keys
+
+    def _signature(self, message: bytes, topic: SumContext) -> bytes:
+        return self._signer.sign(message, topic, site=self._site)
 
     def _open(self, sealed: object, topic: SumContext) -> tuple[Opened, str]:
         """Open and verify a sum; return it and its identity. Record it before use: one sum per purpose and round."""
         if type(sealed) is not bytes:
             raise GateError("task brings no sealed sum")
-        opened, roster = self._sum.open(sealed, topic), self._run.roster or {}
+        opened, roster = self._keys.secure_sum.open(sealed, topic), self._topics.roster
         if not set(opened.sites) <= set(roster):
             raise GateError("sum names a hospital that takes no part in this job")
         found = identity(sealed)
@@ -213,38 +256,22 @@ class SecureAggregation:
 
     def _sealed(self, name: str, codes: NDArray[np.int64], topic: SumContext) -> dict[str, bytes]:
         """Seal numbers for a sum; return the message under its name, and its signature."""
-        message = self._sum.seal(codes, topic)
-        return {name: message, SIGNATURE + name: self._signer.sign(message, topic, site=self._site)}
+        message = self._keys.secure_sum.seal(codes, topic)
+        return {name: message, SIGNATURE + name: self._signature(message, topic)}
 
     def _word(self, run: Run, purpose: Purpose, round_number: int, *, expected: str) -> dict[str, bytes]:
         if _opened(run, purpose, round_number)["sum"] != expected:
             raise GateError("another sum of this round was opened before")
-        return self._sealed(CONFIRM + purpose, np.ones(1, np.int64), self._topics(run).confirmation(expected))
+        return self._sealed(CONFIRM + purpose, np.ones(1, np.int64), self._topics.all.confirmation(expected))
 
     def _require_confirmed(self, confirmed: object, purpose: Purpose, round_number: int, *, expected: str) -> None:
         if type(confirmed) is not bytes:
             raise GateError("sum comes without the hospitals' word that they opened it")
-        run = self._run
-        words = self._sum.open(confirmed, self._topics(run).confirmation(expected))
+        run = self._topics.run
+        words = self._keys.secure_sum.open(confirmed, self._topics.all.confirmation(expected))
         summed = _opened(run, purpose, round_number)["sites"]
         if int(words.codes[0]) != len(words.sites) or not enough(words.sites, summed):
             raise GateError("too few of the hospitals in the sum say that they opened it")
-
-    @property
-    def _run(self) -> Run:
-        return self._record.require(self._job_id)
-
-    def _topics(self, run: Run) -> SumContexts:
-        if run.roster is None:
-            raise GateError("no task has said which hospitals take part")
-        return SumContexts(
-            job=self._job,
-            job_id=self._job_id,
-            context=context_of(run.roster, job=self._job_hash),
-            layout=self._layout,
-            architecture=self._architecture,
-            bits=self._bits,
-        )
 
     def _weight(self, patients: int | None) -> float:
         if self._job.federation.weighting == "equal":
@@ -252,13 +279,6 @@ class SecureAggregation:
         if patients is None or patients < 1:
             raise GateError("update says no number of patients where weighting is by patients")
         return patients / self._asked.max_patients
-
-    def _count_topic(self, purpose: str) -> SumContext:
-        run = self._run
-        topic = self._topics(run).counts(purpose, final=run.final)
-        if topic is None:
-            raise GateError("counts of a purpose that this job does not sum")
-        return topic
 
 
 def _opened(run: Run, purpose: str, round_number: int) -> Mapping[str, Any]:

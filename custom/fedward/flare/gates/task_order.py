@@ -9,6 +9,8 @@ again; so a task may repeat. This module decides which tasks a hospital accepts;
 position               task                        accepted again
 ====================== =========================== ==========================================================
 0                      admit                       at any time: it carries nothing, and changes no position
+0                      key                         at any time in a masked job, with the same key as answer; no position
+0                      unmask                      at any time in a masked job; the record has one request of each sum
 1, round's number      round                       the last one, from the same model, a few times in a run
 2                      validate                    with the same model, before or after the final one; where
                                                    ``select = "best"``
@@ -54,6 +56,8 @@ ORDER = (Task.ADMIT, Task.ROUND, Task.VALIDATE, Task.FINAL, Task.OPEN, Task.CONF
 POOLED = ("scores", "cohort")
 """Purposes in the order in which their sums are sent."""
 _ENCRYPTED = frozenset({Task.OPEN, Task.CONFIRM, Task.POOL})
+AT_ANY_TIME = frozenset({Task.KEY, Task.UNMASK})
+"""Tasks of a masked job that change no position."""
 
 Position = tuple[int, int]
 
@@ -95,6 +99,8 @@ class TaskOrder:
         Raises:
             GateError: the job has no such task, or it comes out of order.
         """
+        if task in AT_ANY_TIME and (job.encryption is None or job.encryption.scheme != "masked"):
+            raise GateError(f"task {task} in a job that is not masked")
         position = _position(task, number=number, job=job, purpose=purpose)
         if self.last is None:
             if task is not Task.ADMIT:
@@ -114,6 +120,8 @@ def _position(task: Task, *, number: int, job: JobSpec, purpose: str) -> Positio
         raise GateError(f"task {task} in a job that is not encrypted")
     if task is Task.VALIDATE and job.federation.select != "best":
         raise GateError(f"task {task} in a job that does not choose its best round")
+    if task is Task.UNMASK and -1 <= number < job.federation.rounds:
+        return 0, 0
     if task is Task.ROUND:
         if not 0 <= number < job.federation.rounds:
             raise GateError("round has no number of this job")
@@ -124,4 +132,4 @@ def _position(task: Task, *, number: int, job: JobSpec, purpose: str) -> Positio
         if purpose not in POOLED:
             raise GateError("counts of a purpose that this job does not sum")
         return ORDER.index(task), POOLED.index(purpose)
-    return ORDER.index(task), 0
+    return 0 if task in AT_ANY_TIME else ORDER.index(task), 0

@@ -10,7 +10,7 @@ from nvflare.apis.fl_context import FLContext
 
 from fedward.errors import GateError
 from fedward.flare import job_context
-from fedward.flare.gates.gate import GateState
+from fedward.flare.gates.state import GateState
 from fedward.flare.gates.stock_filters import apply_stock_filter
 from fedward.privacy.accountant import update_noise_event
 from fedward.privacy.attestation import Proof

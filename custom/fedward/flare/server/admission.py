@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from fedward.aggregation.coverage import Coverage, judge
 from fedward.errors import FederationError
-from fedward.flare.server.asking.broadcast import Answers
+from fedward.flare.server.asking.answers import Answers
 from fedward.flare.server.participation import NO_ANSWER
 from fedward.flare.server.rounds import JobRounds
 from fedward.metrics.events import EventLog
@@ -56,8 +56,6 @@ def admitted(
     short = judge(dict.fromkeys(found), replace(coverage, min_patients=None), why=why)
     if short is not None:
         return found, declined, f"of {len(invited)} connected sites too few take part: {short}"
-    if rounds.facts is not None:
-        events.append("encrypted", **rounds.facts)
     return found, declined, None
 
 

@@ -21,7 +21,6 @@ from nvflare.apis.impl.controller import Controller
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 
-from fedward.aggregation.best import better, candidate
 from fedward.aggregation.coverage import Coverage, judge
 from fedward.errors import FederationError, FedwardError
 from fedward.flare import job_context
@@ -29,18 +28,19 @@ from fedward.flare.audit_trail.job_trail import JobTrail
 from fedward.flare.listener.absence import absence
 from fedward.flare.protocol import Reply, Task
 from fedward.flare.server.admission import admitted, admitted_again, begin
-from fedward.flare.server.asking.broadcast import POLL_S, Broadcaster, Carried, Enough, nobody
+from fedward.flare.server.asking.answers import Answers
+from fedward.flare.server.asking.broadcast import POLL_S, Broadcaster, Carried, Enough, Take, nobody
 from fedward.flare.server.averaging.members import Members
 from fedward.flare.server.checkpoints.checkpoint import Checkpoint, save
 from fedward.flare.server.checkpoints.earlier import BY_PERSON, aborted, read_earlier
 from fedward.flare.server.clock import Clock
 from fedward.flare.server.finalization import Finalization
-from fedward.flare.server.participation import NO_ANSWER, scores_of
+from fedward.flare.server.masked_sums import make_job_key
 from fedward.flare.server.pause import AbortedError, Beside, Pause
 from fedward.flare.server.persistor import ModelStore
-from fedward.flare.server.round_events import patients_by_site, round_events
+from fedward.flare.server.round_step import RoundStep, uncovered
 from fedward.flare.server.rounds import JobRounds
-from fedward.metrics.events import EVENTS_FILE, EventLog, make_event
+from fedward.metrics.events import EVENTS_FILE, EventLog
 from fedward.metrics.record import Recorder
 from fedward.privacy.policy.canonical_job import PERSISTOR
 from fedward.privacy.policy.job_hash import job_hash
@@ -157,9 +157,18 @@ class FederatedRounds(Controller):  # type: ignore[misc]
 
     def _run(self, at: Checkpoint, rounds: JobRounds) -> None:
         job = self._job
-        self._broadcaster.roster = rounds.roster
+        self._broadcaster.roster, self._broadcaster.masked = rounds.roster, rounds.masked
+        step = RoundStep(
+            job,
+            self._events,
+            self._clock,
+            coverage=self._coverage,
+            collect=self._collect,
+            ask=self._ask,
+            keep=self._keep_pending,
+        )
         while at.model.after < job.federation.rounds:
-            at = self._round(at, rounds)
+            at = step.run(at, rounds)
             self._keep(at)
             self._store.keep(at.model)
         finalization = Finalization(
@@ -175,13 +184,27 @@ class FederatedRounds(Controller):  # type: ignore[misc]
         self._pause.settle()
         self._end("finished", rounds=job.federation.rounds, missing=dict(sorted(missing.items())))
 
-    def _ask(self, task: Task, carried: Carried, sites: list[str], *, enough: Enough | None = None) -> dict[str, Reply]:
-        """Send a task of the finalization; nothing is sent, and no answer is used, once the job is aborted."""
+    def _collect(
+        self,
+        task: Task,
+        carried: Carried,
+        sites: list[str],
+        *,
+        enough: Enough | None = None,
+        number: int = -1,
+        take: Take | None = None,
+    ) -> Answers:
+        """Send a task; nothing is sent, and no answer is used, once the job is aborted."""
         self._pause.settle()
-        answers = self._broadcaster.ask(task, carried, sites, abort=self._abort, context=self._context, enough=enough)
-        replies = self._broadcaster.replies(task, answers)
+        answers = self._broadcaster.ask(
+            task, carried, sites, abort=self._abort, context=self._context, enough=enough, number=number, take=take
+        )
         self._pause.check()
-        return replies
+        return answers
+
+    def _ask(self, task: Task, carried: Carried, sites: list[str], **how: Any) -> dict[str, Reply]:
+        """Send a task other than a round, and record the refusals; ``how`` as for ``_collect``."""
+        return self._broadcaster.replies(task, self._collect(task, carried, sites, **how))
 
     def _invited(self) -> list[str]:
         return sorted(client.name for client in self._context.get_engine().get_clients())
@@ -196,7 +219,14 @@ class FederatedRounds(Controller):  # type: ignore[misc]
         rounds = self._rounds(initial)
         sites, declined, reason = admitted(self._job, self._coverage, self._events, rounds, invited, answers)
         if reason is not None:
-            raise self._uncovered(reason, None)
+            raise uncovered(self._job, self._events, reason, None)
+        self._broadcaster.roster = rounds.roster
+        if rounds.masked is not None:
+            self._broadcaster.masked = rounds.masked
+            make_job_key(rounds, sites, ask=self._ask, events=self._events)
+            self._broadcaster.masked = rounds.masked
+        if rounds.facts is not None:
+            self._events.append("encrypted", **rounds.facts)
         at = Checkpoint(
             job=job_hash(self._job),
             job_id=self._job_id,
@@ -204,6 +234,7 @@ class FederatedRounds(Controller):  # type: ignore[misc]
             left_out=declined,
             key=rounds.key,
             roster=rounds.roster,
+            masked=rounds.masked,
             model=rounds.initial,
         )
         self._keep(at)
@@ -226,7 +257,7 @@ class FederatedRounds(Controller):  # type: ignore[misc]
             enough=lambda replies: judge(dict.fromkeys(list(replies)), policy) is None,
         )
         rounds = self._rounds(initial)
-        rounds.restore(key=at.key, roster=at.roster, step=at.step)
+        rounds.restore(key=at.key, roster=at.roster, masked=at.masked, step=at.step)
         if at.model.weights is not None and layout_of(at.model.weights) != rounds.layout:
             raise FederationError("checkpoint's model is not of the job's network", where=self._job.job.name)
         self._store.keep(at.model)
@@ -243,6 +274,12 @@ class FederatedRounds(Controller):  # type: ignore[misc]
         weights = initial.result(self._pause.check)
         return JobRounds(self._job, job_id=self._job_id, initial=weights, members=members)
 
+    def _keep_pending(self, at: Checkpoint) -> None:
+        """Have a state on the disk whose events are told with the next one."""
+        self._pause.check()
+        if self._job.federation.resume == "auto":
+            self._pause.until(lambda: save(self._folder, at))
+
     def _keep(self, at: Checkpoint) -> None:
         """Have a state on the disk before the next step begins; its events follow, once and all of them."""
         self._pause.check()
@@ -258,42 +295,5 @@ class FederatedRounds(Controller):  # type: ignore[misc]
         """
         if missing := self._coverage.missing(replies):
             names = ", ".join(missing)
-            raise self._uncovered(f"the final model was not validated at {names}, which must_include names", None)
-
-    def _uncovered(self, reason: str, number: int | None) -> FederationError:
-        self._events.append("uncovered", round=number, reason=reason)
-        remedy = "look at the hospitals' reasons and submit the job again, or ask for less in [federation]"
-        return FederationError(reason, where=self._job.job.name, remedy=remedy)
-
-    def _round(self, at: Checkpoint, rounds: JobRounds) -> Checkpoint:
-        """Send the model to the sites, collect their answers, and return the state after the round."""
-        self._pause.settle()
-        number, sites = at.model.after, list(at.sites)
-        start, taken = self._clock.now(), rounds.round(at.model)
-        answers = self._broadcaster.ask(
-            Task.ROUND,
-            at.model,
-            sites,
-            abort=self._abort,
-            context=self._context,
-            enough=lambda replies: judge(patients_by_site(replies, replies), self._coverage) is None,
-            number=number,
-            take=taken.take,
-        )
-        taken.stop()
-        answers.leave_out(taken.left_out)
-        self._pause.check()
-        why = {site: answers.missing.get(site, NO_ANSWER) for site in sorted(set(sites) - set(taken.sites))}
-        told = [make_event("dropped", site=site, round=number, reason=reason) for site, reason in why.items()]
-        if (reason := judge(patients_by_site(taken.sites, answers.replies), self._coverage, why=why)) is not None:
-            self._events.put(told)
-            raise self._uncovered(f"round {number} does not count: {reason}", number)
-        made = taken.close()
-        back = [site for site in taken.sites if at.missed.get(site, "").startswith(NO_ANSWER)]
-        wall_s = self._clock.now() - start
-        told += [make_event("returned", site=site, round=number) for site in back]
-        told += round_events(number, taken, sites, answers, wall_s=wall_s)
-        best = at.best
-        if self._job.federation.select == "best":
-            best = better(best, candidate(at.model, scores_of(answers.replies, self._job.measure), after=number))
-        return replace(at, model=made, best=best, step=rounds.step, missed=why, events=tuple(told))
+            what = f"the final model was not validated at {names}, which must_include names"
+            raise uncovered(self._job, self._events, what, None)

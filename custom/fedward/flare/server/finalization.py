@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from fedward.aggregation.best import better, candidate
 from fedward.aggregation.coverage import Coverage, judge
@@ -14,8 +14,9 @@ from fedward.errors import FederationError, GateError
 from fedward.flare.protocol import COUNTED, MODEL, Model, Reply, Sum, Task
 from fedward.flare.refusal import one_line
 from fedward.flare.secagg_context import OPENED, enough
-from fedward.flare.server.asking.broadcast import Carried, Enough, nobody
+from fedward.flare.server.asking.broadcast import nobody
 from fedward.flare.server.checkpoints.checkpoint import Checkpoint, Summed
+from fedward.flare.server.masked_sums import AskFor, take_masks_off
 from fedward.flare.server.participation import scores_of
 from fedward.flare.server.persistor import ModelStore
 from fedward.flare.server.rounds import JobRounds
@@ -27,12 +28,6 @@ from fedward.weights import Weights, digest
 
 _EVENTS = {"scores": "pooled", "cohort": "cohort"}
 """Purpose of a sum of counts -> event that reports it."""
-
-
-class Ask(Protocol):
-    """Function that sends a task to sites and returns their answers; ``enough`` as for ``Broadcaster.ask``."""
-
-    def __call__(self, task: Task, carried: Carried, sites: list[str], *, enough: Enough) -> dict[str, Reply]: ...
 
 
 class Finalization:
@@ -52,7 +47,7 @@ class Finalization:
         events: EventLog,
         store: ModelStore,
         *,
-        ask: Ask,
+        ask: AskFor,
         coverage: Coverage,
         at: Checkpoint,
         save: Callable[[Checkpoint], None],
@@ -107,7 +102,7 @@ class Finalization:
             self._open(model, replies)
             self._keep(opened=True)
         if self._at.sums is None:  # hospitals open one sum of a kind, so another process sends the same
-            self._keep(sums=self._summed(model, replies))
+            self._keep(sums=self._summed(model, replies), pending=())
         if self._at.sums:
             self._pool(self._at.sums)
 
@@ -118,9 +113,24 @@ class Finalization:
     def _summed(self, model: Model, replies: dict[str, Reply]) -> tuple[Summed, ...]:
         """Return the sums of the hospitals' counts, each with the hospitals in it."""
         tallies = [self._rounds.tally("scores", final=model), self._rounds.tally("cohort")]
-        for tally in tallies:
-            self._take(tally, replies)
-        totals = [(tuple(tally.sites), tally.close()) for tally in tallies if tally is not None]
+        sums = {purpose: one for tally in tallies if tally is not None for purpose, one in tally.sums.items()}
+        if self._at.pending:
+            for masked in self._at.pending:
+                sums[masked.purpose].restore(masked)
+        else:
+            for tally in tallies:
+                self._take(tally, replies)
+            pending = tuple(one for purpose, each in sums.items() if (one := each.masked(purpose)) is not None)
+            if pending:  # hospitals help for these messages only
+                self._keep(pending=pending)
+        shut = take_masks_off(sums, self._sites, ask=self._ask)
+        for purpose, why in sorted(shut.items()):
+            self._events.append("unopened", purpose=purpose, reason=why)
+        totals = [
+            (tuple(tally.sites), tally.close())
+            for tally in tallies
+            if tally is not None and not shut.keys() & tally.sums
+        ]
         return tuple((sites, total) for sites, total in totals if total is not None)
 
     def _take(self, tally: Tally | None, replies: dict[str, Reply]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from fedward.flare.protocol import Reply
-from fedward.flare.server.asking.broadcast import Answers
+from fedward.flare.server.asking.answers import Answers
 from fedward.flare.server.averaging.round import Round
 from fedward.flare.server.participation import participation, patients_of, patients_together
 from fedward.metrics.events import make_event

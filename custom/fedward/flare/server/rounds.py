@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, get_args
 
 from fedward.aggregation.step import LAST, ServerStep
+from fedward.encryption.masks.graph import Graph
+from fedward.encryption.masks.job_key import SEALED_BYTES
+from fedward.encryption.masks.threshold import Threshold, threshold_of
 from fedward.encryption.message import identity, is_key_id, is_nonce
 from fedward.encryption.roster import context_of
 from fedward.encryption.schemes import bits_of
 from fedward.encryption.secure_sum import Aggregator
 from fedward.encryption.sum_context import SumContext
 from fedward.errors import EncryptionError, FederationError
-from fedward.flare.protocol import CONFIRM, Model, Reply
+from fedward.flare.protocol import CONFIRM, MaskedRun, MaskedSum, Model, Reply
 from fedward.flare.refusal import one_line
-from fedward.flare.secagg_context import INITIAL, KEY, NONCE, SCHEME, SumContexts
+from fedward.flare.secagg_context import INITIAL, JOB_KEYS, KEY, NONCE, PUBLIC, SCHEME, SumContexts
 from fedward.flare.server.averaging.members import Members
 from fedward.flare.server.averaging.norms import UsualNorms
 from fedward.flare.server.averaging.round import PlainRound, Round, SecureRound
@@ -43,6 +47,8 @@ class JobRounds:
         self.key: tuple[Scheme, str] | None = None
         self.roster: dict[str, str] | None = None
         """Roster of an encrypted job: the nonce that each participating hospital drew; it is sent to all of them."""
+        self.masked: MaskedRun | None = None
+        """Hospitals and key of a masked job; they are sent to each hospital that does not have them yet."""
         self.initial = Model(after=0, weights=None if job.encryption else initial)
 
     @property
@@ -53,7 +59,12 @@ class JobRounds:
         return kept | self._norms.state
 
     def restore(
-        self, *, key: tuple[Scheme, str] | None, roster: Mapping[str, str] | None, step: Mapping[str, Weights]
+        self,
+        *,
+        key: tuple[Scheme, str] | None,
+        roster: Mapping[str, str] | None,
+        masked: MaskedRun | None,
+        step: Mapping[str, Weights],
     ) -> None:
         """Continue with what another process of the job agreed on with the sites, and with the state of its step.
 
@@ -63,7 +74,9 @@ class JobRounds:
         """
         if any((given is None) != (self._job.encryption is None) for given in (key, roster)):
             raise FederationError("checkpoint's key and roster are not those of the job", where=self._job.job.name)
-        self.key, self.roster = key, None if roster is None else dict(roster)
+        if (masked is None) is self.is_masked:
+            raise FederationError("checkpoint's keys are not those of the job", where=self._job.job.name)
+        self.key, self.roster, self.masked = key, None if roster is None else dict(roster), masked
         self._step.restore(self._norms.restore(step))
 
     def strangers(self, replies: Mapping[str, Reply]) -> dict[str, str]:
@@ -72,17 +85,28 @@ class JobRounds:
             return {}
         found = {}
         for site, reply in replies.items():
-            if _key_of(reply) != self.key:
+            if self.masked is not None and (reply.sealed or {}).get(PUBLIC) != self._public(site):
+                found[site] = "came back without its keys of this run; its messages can be in no sum of it"
+            elif self.masked is None and _key_of(reply) != self.key:
                 found[site] = "came back without the federation key of the job's first rounds"
             elif (reply.sealed or {}).get(NONCE) != self.roster.get(site):
                 found[site] = "came back without its record of this run; its messages can be in no sum of it"
         return found
 
+    def restored(self, masked: MaskedSum, *, after: int) -> SecureRound:
+        """Return the round that another process closed, with its masks still on."""
+        topic = self.topics.model(after)
+        adder = self._adder(topic)
+        adder.restore(masked)
+        taken = SecureRound(adder, after=after, values=topic.length)
+        taken.stop()
+        return taken
+
     def round(self, model: Model) -> Round:
         """Return an empty round that starts from ``model``."""
         if self._job.encryption is None:
             return PlainRound(self._job, model, self._step, self._norms, layout=self.layout)
-        topic = self._topics.model(model.after)
+        topic = self.topics.model(model.after)
         return SecureRound(self._adder(topic), after=model.after, values=topic.length)
 
     def agree_on_key(self, replies: dict[str, Reply]) -> dict[str, str]:
@@ -96,6 +120,8 @@ class JobRounds:
         """
         if not replies:
             return {}
+        if self.is_masked:
+            return self._agree_on_publics(replies)
         keys = {site: _key_of(reply) for site, reply in replies.items()}
         held = [key for key in keys.values() if key is not None]
         common = max(set(held), key=lambda key: (held.count(key), key), default=None)
@@ -124,14 +150,82 @@ class JobRounds:
         self.roster = {site: str(nonce) for site, nonce in sorted(drawn.items()) if is_nonce(nonce)}
         return mismatched | {site: "sent no nonce for this run" for site in drawn if site not in self.roster}
 
-    def _unsigned(self, site: str, reply: Reply) -> str | None:
-        """Return why a site's signatures could not be checked; None if they can."""
+    @property
+    def is_masked(self) -> bool:
+        """True if the job's sums have masks."""
+        return self._job.encryption is not None and self._job.encryption.scheme == "masked"
+
+    @property
+    def threshold(self) -> Threshold | None:
+        """Bound on collusion in a masked run whose hospitals are known; None in any other."""
+        if self._job.encryption is None or self.masked is None:
+            return None
+        return threshold_of(len(self.masked.members), colluding=self._job.encryption.max_colluding)
+
+    def take_job_key(self, reply: Reply, *, site: str) -> None:
+        """Set the key of a masked job, which a site made and sealed to each other one.
+
+        Raises:
+            EncryptionError: the answer brings no such key for every site.
+        """
+        if self.masked is None:
+            raise FederationError("job is not masked")
+        sealed = (reply.sealed or {}).get(JOB_KEYS)
+        key = _key_of(reply)
+        if type(sealed) is not dict or set(sealed) != set(self.masked.members) or key is None or key[0] != "masked":
+            raise EncryptionError("site brings no key of the job for the others", value=site)
+        if not all(type(one) is bytes and len(one) == SEALED_BYTES for one in sealed.values()):
+            raise EncryptionError("site brings no key of the job for the others", value=site)
+        self.key, self.masked = key, replace(self.masked, maker=site, sealed=dict(sealed))
+
+    def _agree_on_publics(self, replies: Mapping[str, Reply]) -> dict[str, str]:
+        """Set the roster and the public keys of a masked job; return the sites without one, with the reason."""
+        members, refused = dict[str, dict[str, bytes]](), dict[str, str]()
+        roster = dict[str, str]()
+        for site, reply in sorted(replies.items()):
+            nonce = (reply.sealed or {}).get(NONCE)
+            if not is_nonce(nonce):
+                refused[site] = "sent no nonce for this run"
+                continue
+            try:
+                members[site] = self._known.public_key(
+                    reply, site=site, nonce=str(nonce), job=job_hash(self._job), job_id=self._job_id
+                )
+                roster[site] = str(nonce)
+            except EncryptionError as error:
+                refused[site] = one_line(str(error))
+        self.roster, self.masked = roster, MaskedRun(members=members)
+        return refused
+
+    def _public(self, site: str) -> bytes | None:
+        member = {} if self.masked is None else self.masked.members.get(site, {})
+        return member.get("public")
+
+    @property
+    def _context(self) -> str:
+        publics = None
+        if self.masked is not None:
+            publics = {site: member["public"] for site, member in self.masked.members.items()}
+        return context_of(self.roster or {}, job=job_hash(self._job), publics=publics)
+
+    @property
+    def _graph(self) -> Graph | None:
+        if self._job.encryption is None or self.masked is None:
+            return None
+        return Graph.complete(self.masked.members, colluding=self._job.encryption.max_colluding)
+
+    @property
+    def _known(self) -> Members:
         if self._members is None:
             raise FederationError(
                 "certificates of the hospitals cannot be checked here", remedy="give the server's kit"
             )
+        return self._members
+
+    def _unsigned(self, site: str, reply: Reply) -> str | None:
+        """Return why a site's signatures could not be checked; None if they can."""
         try:
-            self._members.certificate(reply, site=site)
+            self._known.certificate(reply, site=site)
         except EncryptionError as error:
             return one_line(str(error))
         return None
@@ -142,12 +236,12 @@ class JobRounds:
             return None
         reported = INITIAL if final is None or final.sealed is None else identity(final.sealed)
         named = None if final is None else FinalModel(final.after, reported)
-        topic = self._topics.counts(purpose, final=named)
+        topic = self.topics.counts(purpose, final=named)
         return None if topic is None else Tally(self._adder(topic), purpose)
 
     def confirmation(self, purpose: str, sealed: bytes) -> Tally:
         """Return an empty sum of the hospitals' confirmations that they opened a sum."""
-        return Tally(self._adder(self._topics.confirmation(identity(sealed))), CONFIRM + purpose)
+        return Tally(self._adder(self.topics.confirmation(identity(sealed))), CONFIRM + purpose)
 
     @property
     def facts(self) -> dict[str, Any] | None:
@@ -155,16 +249,21 @@ class JobRounds:
         if self._job.encryption is None or self.key is None:
             return None
         scheme, key_id = self.key
-        return {"scheme": scheme, "precision": self._job.encryption.precision, "key": key_id}
+        found: dict[str, Any] = {"scheme": scheme, "precision": self._job.encryption.precision, "key": key_id}
+        bound = self.threshold
+        if bound is not None:
+            found |= {"hospitals": bound.sites, "max_colluding": bound.colluding, "needed": bound.needed}
+        return found
 
     @property
-    def _topics(self) -> SumContexts:
+    def topics(self) -> SumContexts:
+        """Contexts of the run's sums."""
         if self.key is None or self.roster is None or self._job.encryption is None:
             raise FederationError("sites have agreed on no key")
         return SumContexts(
             job=self._job,
             job_id=self._job_id,
-            context=context_of(self.roster, job=job_hash(self._job)),
+            context=self._context,
             layout=self.layout,
             architecture=layout_hash(self.layout, network=self._job.model.network, args=self._job.model.args),
             bits=bits_of(self.key[0], self._job.encryption.precision),
@@ -176,7 +275,7 @@ class JobRounds:
         if self._members is not None:
             self._members.renew()
         scheme, key_id = self.key
-        return SignedSum(Aggregator(topic, scheme=scheme, key_id=key_id), topic, self._members)
+        return SignedSum(Aggregator(topic, scheme=scheme, key_id=key_id, graph=self._graph), topic, self._members)
 
 
 def _key_of(reply: Reply) -> tuple[Scheme, str] | None:

@@ -19,6 +19,11 @@ class Tally:
     def sites(self) -> list[str]:
         return sorted(self._adder.sites)
 
+    @property
+    def sums(self) -> dict[str, SignedSum]:
+        """The sum, by its purpose."""
+        return {self._purpose: self._adder}
+
     def take(self, replies: dict[str, Reply]) -> dict[str, str]:
         """Add the sites' messages; return the sites whose message cannot be added, with the reason."""
         refused = {}

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fedward.encryption.masks.run_keys import RUN_KEYS_FILE, destroy_run_keys
 from fedward.metrics.events import EVENTS_FILE, EventLog
 from fedward.reporting.examples import write_examples
 from fedward.weights import Weights, save_weights
@@ -81,7 +82,8 @@ class OwnFiles:
             _log.warning("round %d has left, and the hospital has kept %s: it goes on from there", left, found)
 
     def remove_state(self) -> None:
-        """Remove the states of a run that has ended."""
+        """Remove the states of a run that has ended; keys of a masked run are overwritten first."""
+        self._written("the end of the run's keys", lambda: destroy_run_keys(self._kept / RUN_KEYS_FILE))
         shutil.rmtree(self._kept, ignore_errors=True)
 
     def _written(self, what: str, write: Callable[[], None]) -> None:

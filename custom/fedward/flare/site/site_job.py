@@ -88,6 +88,8 @@ class SiteJob:
         self._prepared: Prepared | None = None
         self._tasks: dict[Task, Callable[[Shareable, Signal], Reply]] = {
             Task.ADMIT: self._admit,
+            Task.KEY: self._nothing,
+            Task.UNMASK: self._nothing,
             Task.ROUND: self._round,
             Task.VALIDATE: self._validate,
             Task.FINAL: self._final,

@@ -34,6 +34,7 @@ from fedward.privacy.ledger.runs import (
     OPEN,
     ROSTER,
     SUM,
+    UNMASK,
     VALIDATE,
     FinalModel,
     Run,
@@ -107,6 +108,10 @@ class Record(LedgerFile):
             PatientsError: the run began with another index.
         """
         self._write(job_id, COHORT, cohort=content_hash)
+
+    def unmask_sum(self, job_id: str, *, purpose: str, round_number: int, request: str, sites: Collection[str]) -> None:
+        """Record a request to open a masked sum, before this hospital helps: the only one of its purpose and round."""
+        self._write(job_id, UNMASK, purpose=purpose, round=round_number, request=request, sites=sorted(sites))
 
     def open_sum(self, job_id: str, *, purpose: str, round_number: int, sum: str, sites: Collection[str]) -> None:
         """Record a sum that was verified, before it is used: the only one of its purpose and round."""

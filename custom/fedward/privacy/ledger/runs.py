@@ -12,6 +12,7 @@ fact       about                                          content
 ========== ============================================== ===============================================
 begin      the run                                        hash of the job, nonce of this hospital
 roster     the run                                        nonce of each hospital that takes part
+unmask     a purpose and a round                          identity of the request to open a sum, and its hospitals
 sum        a purpose and a round                          identity of the opened sum, and its hospitals
 confirm    a purpose and a round                          identity of the sum confirmed
 leave      the run; a higher round, or the last again     round whose update left, and model that it answered
@@ -36,8 +37,10 @@ RUN = "run-"
 """Prefix of the kinds of these entries; all other entries in the file belong to the privacy ledger."""
 BEGIN, ROSTER, SUM, CONFIRM, LEAVE = (RUN + word for word in ("begin", "roster", "sum", "confirm", "leave"))
 VALIDATE, FINAL, OPEN, END, COHORT = (RUN + word for word in ("validate", "final", "open", "end", "cohort"))
+UNMASK = RUN + "unmask"
 _ABOUT: Mapping[str, tuple[str, ...]] = {
     ROSTER: (),
+    UNMASK: ("purpose", "round"),
     SUM: ("purpose", "round"),
     CONFIRM: ("purpose", "round"),
     VALIDATE: (),
@@ -48,6 +51,7 @@ _ABOUT: Mapping[str, tuple[str, ...]] = {
 """Fact -> fields that identify its subject."""
 _OTHER: Mapping[str, str] = {
     ROSTER: "hospitals of this job, or their nonces, are not those of its first task",
+    UNMASK: "this hospital helped to open another sum of this round",
     SUM: "another sum of this round was opened before",
     CONFIRM: "another sum of this kind was confirmed before",
     VALIDATE: "another model of this job was validated before",
@@ -127,6 +131,10 @@ class Run:
             return True
         if kind == VALIDATE and self.final is not None:
             raise RepeatError("a final model of this job was confirmed before", remedy=_AGAIN)
+        if kind in (SUM, UNMASK):
+            other = self.facts.get((UNMASK if kind == SUM else SUM, words["purpose"], words["round"]))
+            if other is not None and sorted(other["sites"]) != sorted(words["sites"]):
+                raise GateError(_OTHER[kind], remedy=_AGAIN)
         if kind == OPEN and self.final != FinalModel(words["round"], words["model"]):
             raise GateError("model is not the final one that this hospital confirmed", remedy=_AGAIN)
         return False
@@ -136,7 +144,9 @@ class Run:
         return self.facts.get((SUM, purpose, round_number))
 
     def summed(self, purpose: str, round_number: int | None) -> list[Any]:
-        """Return the hospitals of each opened sum of a purpose; of a model's in this round, or in any where it is None.
+        """Return the hospitals of each sum of a purpose that was opened, or that this hospital helped to open.
+
+        Of a model's sums, those of this round, or of any round where it is None.
 
         Counts are of one kind in every round, because they count the same patients. An entry that does not name its
         hospitals gives None, which equals no set of hospitals.
@@ -144,7 +154,7 @@ class Run:
         return [
             None if "sites" not in words else sorted(words["sites"])
             for (kind, *about), words in self.facts.items()
-            if kind == SUM and about[0] == purpose and (purpose != _MODEL or round_number in (None, about[1]))
+            if kind in (SUM, UNMASK) and about[0] == purpose and (purpose != _MODEL or round_number in (None, about[1]))
         ]
 
     def fact(self, kind: str) -> Mapping[str, Any] | None:
@@ -214,13 +224,13 @@ class Runs:
 
         Args:
             run: the run in which the fact is to be written.
-            kind: of the fact; all but a sum and a roster pass.
+            kind: of the fact; all but a sum, a request to open one, and a roster pass.
             words: fields of the fact.
 
         Raises:
             GateError: the hospitals differ, or another run's entry does not name the hospitals of its sum.
         """
-        if kind not in (SUM, ROSTER):
+        if kind not in (SUM, UNMASK, ROSTER):
             return
         purpose, number = (_MODEL, None) if kind == ROSTER else (words["purpose"], words["round"])
         sites = sorted(words["roster"] if kind == ROSTER else words["sites"])

@@ -151,9 +151,10 @@ def _protection(job: JobSpec, policy: SitePolicy, privacy: CohortPrivacy) -> Ite
     if privacy.encryption == "required" and job.encryption is None:
         what = "updates from this cohort leave encrypted or not at all"
         yield _reason(what, where="encryption", value="none", remedy="give the job an [encryption] table")
-    if job.encryption is not None and policy.federation_key is None:
-        what = "this hospital has no federation key for an encrypted job"
-        yield _reason(what, where="federation_key", remedy="ask a hospital that has it to `fedward key seal` it")
+    if job.encryption is not None and job.encryption.scheme != "masked" and policy.federation_key is None:
+        what = f"this hospital has no federation key for a job with scheme {job.encryption.scheme}"
+        remedy = "give the job scheme 'masked', or ask a hospital that has the key to `fedward key seal` it"
+        yield _reason(what, where="federation_key", remedy=remedy)
 
 
 def _own_clip(privacy: CohortPrivacy) -> float | None:

@@ -49,7 +49,9 @@ class Task(StrEnum):
     """Task that the server may ask of a site; ``fedward.flare.gates.task_order`` has the order of a job's tasks."""
 
     ADMIT = "fedward_admit"
+    KEY = "fedward_key"
     ROUND = "fedward_round"
+    UNMASK = "fedward_unmask"
     VALIDATE = "fedward_validate"
     FINAL = "fedward_final"
     OPEN = "fedward_open"

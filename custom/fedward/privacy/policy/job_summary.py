@@ -11,7 +11,7 @@ from fedward.privacy.budget_plan import SitePlan, repeated_rounds
 from fedward.privacy.disclosure.metric_registry import ABOVE, GROUPS, TOGETHER, held_back, listed
 from fedward.privacy.policy.approvals import UNKNOWN, Origin
 from fedward.privacy.policy.wording import how_updates_leave
-from fedward.settings import Disclosure, JobSpec, Scheme
+from fedward.settings import Disclosure, JobSpec
 from fedward.settings.job import Component
 from fedward.visible import visible
 
@@ -32,14 +32,12 @@ class Here:
 
     Attributes:
         disclosure: the hospital's list of metrics.
-        scheme: of its federation key.
         parameters: number of parameters of the job's network, once built.
         plan: the job's part at this hospital, with ε of its cohort.
         origin: submitter, as verified.
     """
 
     disclosure: Disclosure | None = None
-    scheme: Scheme | None = None
     parameters: int | None = None
     plan: SitePlan | None = None
     origin: Origin = UNKNOWN
@@ -60,7 +58,7 @@ def describe(job: JobSpec, here: Here) -> dict[str, str]:
         "training": _training(job),
         "rounds": _rounds(job),
         "privacy": " ".join(_privacy(job, here.plan)),
-        "updates": how_updates_leave(job, scheme=here.scheme),
+        "updates": how_updates_leave(job),
         "metrics that leave": _metrics(job, here.disclosure),
         "final model": _final(job),
     }

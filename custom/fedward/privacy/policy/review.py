@@ -97,9 +97,6 @@ def _bounds(where: str, privacy: CohortPrivacy) -> Iterator[PolicyFinding]:
 
 
 def _encryption(where: str, privacy: CohortPrivacy, *, has_key: bool) -> Iterator[PolicyFinding]:
-    if privacy.encryption == "required" and not has_key:
-        text = "required, and the policy names no federation_key, so no job can run; have the key sealed for you"
-        yield _error(f"{where}.encryption", text)
     if privacy.encryption == "not-required" and has_key:
         text = "not-required, though there is a federation key: a job may still send updates that the server reads"
         yield _warning(f"{where}.encryption", text)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from fedward.encryption.masks.threshold import Threshold
 from fedward.errors import FedwardError
 from fedward.privacy.policy.job_hash import job_hash
 from fedward.reporting.data.compared import compared
@@ -51,11 +52,12 @@ MECHANISMS = {
 """Mechanism of a job -> its name in the report."""
 
 ENCRYPTIONS = {
+    "masked": "pairwise masks",
     "aes-ctr": "AES-256-CTR additive cipher",
     "bfv": "BFV homomorphic encryption",
     "ckks": "CKKS homomorphic encryption",
 }
-"""Scheme of a key -> its name in the report."""
+"""Scheme of a job -> its name in the report."""
 
 _WHY_NOT_POOLED = "a real site cannot pool"
 
@@ -165,6 +167,8 @@ def _encryption(job: JobSpec, event: Event | None) -> str:
         return "none" if job.encryption is None else NOT_BEGUN
     scheme, key = event["scheme"], event.get("key")
     named = f"{ENCRYPTIONS.get(scheme, scheme)}, {event['precision']}"
+    if scheme == "masked":
+        return f"{named}: {Threshold(sites=event['hospitals'], colluding=event['max_colluding'])}"
     return f"{named} (key {key[:4]}…)" if key else named
 
 

@@ -75,7 +75,9 @@ def test_how_updates_leave_is_said_in_words(
     code, out, _ = check(tmp_path, sealed, monkeypatch, capsys)
     assert code == 0
     assert "in the clear" not in out
-    [line] = [line for line in out.splitlines() if line.startswith("updates leave encrypted, in compact precision")]
+    [line] = [
+        line for line in out.splitlines() if line.startswith("updates leave masked: the server and up to a third of")
+    ]
     assert "scores and cohort statistics are sealed too" in line
     assert line.endswith("a hospital opens the final model for who submitted the job")
     code, out, _ = check(tmp_path, sealed, monkeypatch, capsys, "--format", "json")

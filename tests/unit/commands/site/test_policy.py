@@ -163,7 +163,6 @@ def test_no_cap_and_noise_that_binds_nobody(hospital: Path, check: Check) -> Non
     [
         ({"disclosure": DISCLOSURE.replace("support", "suport")}, "disclosure.metrics", "'suport'"),
         ({"privacy": CLOSED.replace("1e-3", "5e-3")}, "cohorts.chest.privacy.delta", "training patients"),
-        ({"privacy": SEALED}, "cohorts.chest.privacy.encryption", "names no federation_key, so no job can run"),
         ({"privacy": SEALED, "federation_key": "gone.key"}, "federation_key", "gone.key: no federation key here"),
     ],
 )
@@ -175,18 +174,18 @@ def test_an_error_fails(hospital: Path, check: Check, changes: dict[str, str], w
 
 
 def test_a_hospital_with_the_federations_key(hospital: Path, check: Check) -> None:
-    folder = write_job(hospital, DP_SGD + "[encryption]\n")
+    folder = write_job(hospital, DP_SGD + '[encryption]\nscheme = "aes-ctr"\n')
     (folder / "job.toml").write_text((folder / "job.toml").read_text().replace("min_sites = 2", "min_sites = 3"))
     approved = f'["{job_hash(read_job(folder))}"]'
     write(hospital, privacy=SEALED, approved=approved)
     code, answer = check("--job", str(folder))
     assert code == 1
-    assert "no federation key for an encrypted job" in of(answer, "error")["job"]
+    assert "no federation key for a job with scheme aes-ctr" in of(answer, "error")["job"]
     write_key(create_key(), hospital / "federation.key")
     write(hospital, privacy=SEALED, approved=approved, federation_key="federation.key")
     code, answer = check("--job", str(folder))
     assert (code, answer["findings"]) == (0, [])
-    assert answer["encryption"].startswith("updates leave encrypted, in compact precision and by scheme aes-ctr; ")
+    assert answer["encryption"].startswith("updates leave encrypted by scheme aes-ctr: a hospital that sides ")
     assert f"job's {answer['encryption']}\n" in check("--job", str(folder), format="text")[1]
     write(hospital, approved=approved, federation_key="federation.key")
     code, answer = check()
@@ -196,14 +195,14 @@ def test_a_hospital_with_the_federations_key(hospital: Path, check: Check) -> No
     assert (code, set(of(answer, "error"))) == (1, {"federation_key"})
 
 
-def test_a_precision_that_the_keys_scheme_does_not_have(hospital: Path, check: Check) -> None:
+def test_a_key_for_another_scheme_than_the_jobs(hospital: Path, check: Check) -> None:
     write_key(create_key("ckks"), hospital / "federation.key")
     write(hospital, privacy=SEALED, approved='"any"', federation_key="federation.key")
-    folder = write_job(hospital, DP_SGD + '[encryption]\nprecision = "precise"\n')
+    folder = write_job(hospital, DP_SGD + '[encryption]\nscheme = "bfv"\n')
     (folder / "job.toml").write_text((folder / "job.toml").read_text().replace("min_sites = 2", "min_sites = 3"))
     code, answer = check("--job", str(folder))
-    assert (code, set(of(answer, "error"))) == (1, {"job encryption.precision"})
-    assert "ckks has no precise mode" in of(answer, "error")["job encryption.precision"]
+    assert (code, set(of(answer, "error"))) == (1, {"job encryption.scheme"})
+    assert "federation key is for ckks" in of(answer, "error")["job encryption.scheme"]
 
 
 def test_a_cohort_that_is_not_indexed(hospital: Path, check: Check) -> None:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fedward.errors import GateError
-from fedward.flare.gates.task_order import ORDER, POOLED, TaskOrder
+from fedward.flare.gates.task_order import AT_ANY_TIME, ORDER, POOLED, TaskOrder
 from fedward.flare.protocol import Task
 from fedward.privacy.ledger.runs import CONFIRM, FINAL, OPEN, VALIDATE, Run
 from fedward.settings import JobSpec, parse
@@ -40,6 +40,13 @@ def whole(of: JobSpec) -> list[Asked]:
     if of.encryption is not None:
         asked += [(Task.OPEN, -1, ""), (Task.CONFIRM, -1, ""), *((Task.POOL, -1, purpose) for purpose in POOLED)]
     return [*asked, (Task.ALONE, -1, "")]
+
+
+def at_any_time(of: JobSpec) -> list[Asked]:
+    """Tasks of a masked job that have no place of their own."""
+    if of.encryption is None or of.encryption.scheme != "masked":
+        return []
+    return [(Task.KEY, -1, ""), *((Task.UNMASK, number, "") for number in range(-1, of.federation.rounds))]
 
 
 def taken(asked: Sequence[Asked], of: JobSpec, order: TaskOrder | None = None) -> TaskOrder:
@@ -88,7 +95,7 @@ def test_whatever_a_server_asks_rounds_ascend_and_none_comes_after_the_finalizat
         went.append((task, number, purpose if task is Task.POOL else ""))
     rounds = [number for task, number, _ in went if task is Task.ROUND]
     assert rounds == sorted(rounds)
-    everything = whole(of)
+    everything = [*whole(of), *at_any_time(of)]
     assert set(went) <= set(everything)
     last = max((at for at, (task, *_) in enumerate(went) if task is Task.ROUND), default=0)
     assert {task for task, *_ in went[:last]} <= {Task.ADMIT, Task.ROUND}
@@ -96,7 +103,7 @@ def test_whatever_a_server_asks_rounds_ascend_and_none_comes_after_the_finalizat
 
 
 def test_every_task_has_its_place() -> None:
-    assert sorted(ORDER) == sorted(Task)
+    assert sorted({*ORDER, *AT_ANY_TIME}) == sorted(Task) and not AT_ANY_TIME & set(ORDER)
 
 
 @pytest.mark.parametrize(

@@ -282,7 +282,7 @@ def test_the_checkpoint_of_another_job_is_refused(tmp_path: Path, job: str, job_
 
 def test_a_later_format_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(module, "FORMAT", 2)
+        patch.setattr(module, "FORMAT", module.FORMAT + 1)
         save(tmp_path, made(1))
-    with pytest.raises(FederationError, match="of format 2 where 1 was expected"):
+    with pytest.raises(FederationError, match=f"of format {module.FORMAT + 1} where {module.FORMAT} was expected"):
         read(tmp_path)

@@ -156,7 +156,7 @@ def test_the_memory_of_norms_goes_to_the_next_process() -> None:
         taken.take(site, reply(small()))
     after = taken.close()
     assert json.dumps([float(norm) for norm in one.step[NORMS][NORMS]])
-    other.restore(key=None, roster=None, step=one.step)
+    other.restore(key=None, roster=None, masked=None, step=one.step)
     for known in (one, other):
         again = known.round(after)
         again.take("city", reply(small()))

@@ -14,18 +14,19 @@ import pytest
 
 from fedward.encryption.keys.key import create_key
 from fedward.flare.protocol import Task
+from fedward.flare.server.averaging.signed_sum import SignedSum
 from fedward.flare.server.checkpoints.checkpoint import load, save
 from fedward.flare.server.checkpoints.earlier import BY_PERSON, MOST_ATTEMPTS
 from fedward.metrics.events import ENDS, EVENTS_FILE, EventLog, EventReader
 from fedward.privacy.policy.job_hash import job_hash
 from fedward.settings import JobSpec, parse
 from fedward.weights import Weights
-from tests.support.flare.restarted import Killer, Make, Restarted, SealedFederation, until_killed
+from tests.support.flare.restarted import Killed, Killer, Make, Restarted, SealedFederation, until_killed
 from tests.support.flare.simulated import Act, job_content, on, steady
 
 SITES = ("city", "coast", "north")
 ROUNDS = 2
-KEYS = {"aes-ctr": create_key(), "bfv": create_key("bfv")}
+KEYS = {"aes-ctr": create_key(), "bfv": create_key("bfv"), "masked": None}
 JOBS: dict[str, dict[str, Any]] = {
     "mean": {},
     "fedadam": {"aggregation": "fedadam"},
@@ -90,6 +91,46 @@ def test_a_job_killed_at_any_event_ends_with_the_same_model(
                 continue
             by = "server" if at % 2 == 0 else "server process"
             assert [(event["by"], event["attempt"]) for event in ran.of("resumed")] == ([(by, 1)] if begun else [])
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before it", "after it"])
+def test_a_server_that_dies_while_hospitals_help_asks_them_for_the_same_sum(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: bool
+) -> None:
+    """At each answer with shares, of the rounds and of the counts: hospitals help for one set of messages only."""
+    undisturbed = sealed(tmp_path / "undisturbed", "masked")
+    undisturbed.run()
+    helped, seen = SignedSum.help, 0
+    for at in range(1, 3 * (ROUNDS + 2) + 1):
+        federation, seen = sealed(tmp_path / str(at), "masked"), 0
+
+        def dies(one: SignedSum, *args: Any, due: int = at, **named: Any) -> None:
+            nonlocal seen
+            seen += 1
+            if seen == due and not after:
+                raise Killed
+            helped(one, *args, **named)
+            if seen == due:
+                raise Killed
+
+        with monkeypatch.context() as patch:
+            patch.setattr(SignedSum, "help", dies)
+            with pytest.raises(Killed):
+                federation.run()
+        federation.process(new_run=at % 2 == 0)
+        ran = federation.run()
+        assert ran.panic == "" and ran.of("finished") and not ran.of("unopened")
+        assert_once(federation.log, rounds=ROUNDS)
+        assert same(federation.model, undisturbed.model)
+        assert all(one.refused == [] for one in federation.masked.values())  # type: ignore[attr-defined]
+        assert all("unmask_s" in event["stages"] for event in ran.of("round"))
+
+
+def test_the_same_integers_are_summed_with_masks_and_without(tmp_path: Path) -> None:
+    masked, shared = (sealed(tmp_path / name, name) for name in ("masked", "aes-ctr"))
+    masked.run()
+    shared.run()
+    assert same(masked.model, shared.model)
 
 
 def test_a_round_in_progress_is_asked_again_and_no_earlier_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

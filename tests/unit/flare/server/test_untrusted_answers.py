@@ -37,7 +37,7 @@ from tests.support.flare.three import KEY, OTHER, SITES, Three
 from tests.unit.flare.server.test_rounds import refuses, three
 
 MARK = "[red]DOE^JANE[/red]\x1b[2J\u202e\n</script>" + "x" * 5000
-ENCRYPTION: dict[str, Any] = {"clipping_range": 8.0}
+ENCRYPTION: dict[str, Any] = {"clipping_range": 8.0, "scheme": "aes-ctr"}
 ODD = [
     MARK,
     "",

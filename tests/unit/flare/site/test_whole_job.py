@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from nvflare.apis.shareable import Shareable
 
+from fedward.encryption.keys.key import FederationKey
 from fedward.flare.protocol import REFUSED_AT_DOOR, Reply, Task, refusal, refuse, to_shareable
 from fedward.flare.refusal import Code
 from fedward.flare.summed_counts import counts_length
@@ -29,7 +30,17 @@ FEDERATION = {
     "round_timeout_s": 20.0,
     "grace_s": 20.0,
 }
-ENCRYPTION = {"clipping_range": 8.0}
+
+
+@pytest.fixture(params=[KEY, None], ids=["aes-ctr", "masked"])
+def shared(request: pytest.FixtureRequest) -> FederationKey | None:
+    """The federation's key, or None for a masked job."""
+    found: FederationKey | None = request.param
+    return found
+
+
+def encryption(shared: FederationKey | None) -> dict[str, Any]:
+    return {"clipping_range": 8.0, "scheme": "masked" if shared is None else shared.scheme}
 
 
 @dataclass
@@ -73,7 +84,7 @@ class Gated(Site):
 
 
 def whole(
-    folder: Path, *, select: str, invited: tuple[str, ...] = SITES, **sites: Gated
+    folder: Path, shared: FederationKey | None, *, select: str, invited: tuple[str, ...] = SITES, **sites: Gated
 ) -> tuple[Ran, dict[str, Gated]]:
     """A first run of a job over those invited; the others of ``sites`` have a hospital too, and no part in it."""
     made = {site: sites.get(site, Gated()) for site in sorted({*SITES, *sites})}
@@ -81,26 +92,33 @@ def whole(
         one.hospital = Hospital(
             folder / site,
             site=site,
-            shared=KEY,
+            shared=shared,
+            masked=shared is None,
             job_id=JOB_ID,
             admitted=False,
-            changes={"federation": FEDERATION | {"select": select}, "encryption": ENCRYPTION},
+            changes={"federation": FEDERATION | {"select": select}, "encryption": encryption(shared)},
         )
         one.hospital.restart()
-    return _run(folder / "server", {site: made[site] for site in invited}, select=select), made
+    return _run(folder / "server", shared, {site: made[site] for site in invited}, select=select), made
 
 
-def again(folder: Path, made: dict[str, Gated], *, select: str) -> Ran:
+def again(folder: Path, shared: FederationKey | None, made: dict[str, Gated], *, select: str) -> Ran:
     """The job once more under another id, over hospitals with their records."""
     for one in made.values():
         one.hospital.job_id = "job-2"
         one.hospital.charge()
         one.hospital.restart()
-    return _run(folder, made, select=select, job_id="job-2")
+    return _run(folder, shared, made, select=select, job_id="job-2")
 
 
-def _run(folder: Path, made: dict[str, Gated], *, select: str, job_id: str = JOB_ID) -> Ran:
-    tables = {"federation": FEDERATION | {"select": select}, "encryption": ENCRYPTION, "privacy": MECHANISMS["none"]}
+def _run(
+    folder: Path, shared: FederationKey | None, made: dict[str, Gated], *, select: str, job_id: str = JOB_ID
+) -> Ran:
+    tables = {
+        "federation": FEDERATION | {"select": select},
+        "encryption": encryption(shared),
+        "privacy": MECHANISMS["none"],
+    }
     return run(folder, made, job_id=job_id, **tables)
 
 
@@ -118,9 +136,9 @@ def kinds(hospital: Hospital) -> list[str]:
     ],
 )
 def test_an_honest_job_runs_to_its_end_with_one_final_model_at_every_hospital(
-    tmp_path: Path, select: str, auc: tuple[float, ...], best: int
+    tmp_path: Path, shared: FederationKey | None, select: str, auc: tuple[float, ...], best: int
 ) -> None:
-    ran, made = whole(tmp_path, select=select, **{site: Gated(auc=auc) for site in SITES})
+    ran, made = whole(tmp_path, shared, select=select, **{site: Gated(auc=auc) for site in SITES})
     assert ran.of("failed") == [] and ran.of("finished")
     assert [one.refused for one in made.values()] == [[]] * len(SITES)
     assert [event["round"] for event in ran.of("selected")] == ([] if select == "last" else [best])
@@ -140,17 +158,19 @@ def test_an_honest_job_runs_to_its_end_with_one_final_model_at_every_hospital(
 
 
 @pytest.mark.parametrize("task", [Task.VALIDATE, Task.FINAL, Task.CONFIRM])
-def test_a_hospital_that_is_restarted_at_any_task_takes_part_to_the_end(tmp_path: Path, task: Task) -> None:
+def test_a_hospital_that_is_restarted_at_any_task_takes_part_to_the_end(
+    tmp_path: Path, shared: FederationKey | None, task: Task
+) -> None:
     auc = (0.5, 0.9, 0.7, 0.6)
     changed = {site: Gated(auc=auc, restarts=frozenset({task, Task.ROUND})) for site in SITES}
-    ran, made = whole(tmp_path, select="best", **changed)
+    ran, made = whole(tmp_path, shared, select="best", **changed)
     assert ran.of("finished") and [one.refused for one in made.values()] == [[]] * len(SITES)
     assert len(ran.of("opened")) == 1
 
 
-def test_a_hospital_that_missed_rounds_comes_back(tmp_path: Path) -> None:
+def test_a_hospital_that_missed_rounds_comes_back(tmp_path: Path, shared: FederationKey | None) -> None:
     away = Gated(lambda task, number: "no disk space" if task is Task.ROUND and number < 2 else 0.0)
-    ran, made = whole(tmp_path, select="last", west=away)
+    ran, made = whole(tmp_path, shared, select="last", west=away)
     assert ran.of("finished") and made["west"].refused == []
     assert [event["sites"] for event in ran.of("round")] == [[*SITES[:3]], [*SITES[:3]], [*SITES]]
     assert made["west"].hospital.record.require(JOB_ID).left == ROUNDS - 1
@@ -158,11 +178,11 @@ def test_a_hospital_that_missed_rounds_comes_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sites", [SITES[:3], (*SITES, "south")], ids=["one less", "one more"])
 def test_a_job_again_with_other_hospitals_tells_the_lead_the_remedy_before_any_trains(
-    tmp_path: Path, sites: tuple[str, ...]
+    tmp_path: Path, shared: FederationKey | None, sites: tuple[str, ...]
 ) -> None:
-    ran, made = whole(tmp_path, select="last", south=Gated())
+    ran, made = whole(tmp_path, shared, select="last", south=Gated())
     assert ran.of("finished")
-    ran = again(tmp_path / "again", {site: made[site] for site in sites}, select="last")
+    ran = again(tmp_path / "again", shared, {site: made[site] for site in sites}, select="last")
     says = "ingress gate: other hospitals were summed in another run of this job; submit it with another job.seed"
     (failed,) = ran.of("failed")
     assert "look at the hospitals' reasons" in failed["reason"] and ran.of("round") == []
@@ -171,7 +191,7 @@ def test_a_job_again_with_other_hospitals_tells_the_lead_the_remedy_before_any_t
     assert all(made[site].hospital.record.require("job-2").left == -1 for site in known)
 
 
-def test_a_job_again_with_the_same_hospitals_runs_to_its_end(tmp_path: Path) -> None:
-    _, made = whole(tmp_path, select="best")
-    ran = again(tmp_path / "again", made, select="best")
+def test_a_job_again_with_the_same_hospitals_runs_to_its_end(tmp_path: Path, shared: FederationKey | None) -> None:
+    _, made = whole(tmp_path, shared, select="best")
+    ran = again(tmp_path / "again", shared, made, select="best")
     assert ran.of("finished") and [one.refused for one in made.values()] == [[]] * len(SITES)

@@ -24,7 +24,7 @@ def a_job(privacy: dict[str, Any], *, encrypted: bool = False) -> JobSpec:
     """An encrypted one needs three sites, or the linter finds fault with it."""
     content = {**tiny_job_content(), "privacy": privacy}
     if encrypted:
-        content |= {"encryption": {}, "federation": {**content["federation"], "min_sites": 3}}
+        content |= {"encryption": {"scheme": "aes-ctr"}, "federation": {**content["federation"], "min_sites": 3}}
     return parse(JobSpec, content, where="test")
 
 
@@ -127,6 +127,13 @@ def test_an_encrypted_job_needs_the_federations_key_here() -> None:
         assert " | " not in str(refused.value)
     with pytest.raises(PolicyError, match=r"give the job an \[encryption\] table"):
         agree(a_job({"mechanism": "none"}), a_policy(required, federation_key="federation.key"))
+
+
+def test_a_masked_job_needs_no_key_here() -> None:
+    content = tiny_job_content() | {"privacy": {"mechanism": "none"}, "encryption": {}}
+    content["federation"] |= {"min_sites": 3}
+    job = parse(JobSpec, content, where="masked")
+    agree(job, a_policy({**OPEN_COHORT, "encryption": "required"}))
 
 
 def test_the_sites_own_clip_serves_for_the_largest() -> None:
@@ -259,7 +266,7 @@ def test_an_agreement_is_nowhere_laxer_than_job_or_policy(job: JobSpec, policy: 
     asked, given_ = job.privacy, policy.cohorts["chest"].privacy
     assert policy.approved_jobs == "any"
     assert job.encryption is not None or given_.encryption == "not-required"
-    assert job.encryption is None or policy.federation_key is not None
+    assert job.encryption is None or job.encryption.scheme == "masked" or policy.federation_key is not None
     assert agreed.mechanism == asked.mechanism
     assert agreed.mechanism != "none" or given_.dp == "not-required"
     assert (agreed.epsilon_cap, agreed.delta) == (given_.epsilon_cap, given_.delta)

@@ -204,18 +204,16 @@ def test_sums_leave_from_encrypted_jobs_alone() -> None:
 
 
 def test_the_words_of_a_job() -> None:
-    job = a_job(privacy=private(), encryption={})
+    job = a_job(privacy=private(), encryption={"scheme": "bfv"})
     plan = plan_site(job, site="north", patients=100)
     origin = Origin(submitter="lead@uni.org", organisation="uni", study="chest")
-    words = describe(
-        job, Here(disclosure=disclosure("scores"), scheme="bfv", parameters=4473, plan=plan, origin=origin)
-    )
+    words = describe(job, Here(disclosure=disclosure("scores"), parameters=4473, plan=plan, origin=origin))
     assert "lead@uni.org of uni, for study chest" in words["from"]
     assert "4,473 values" in words["network"] and "DenseNet" in words["network"]
     assert "cohort chest" in words["data"] and "24 x 24" in words["data"]
     assert "2 rounds" in words["rounds"] and "at least 2 hospitals" in words["rounds"]
     assert "noise 2 at δ 0.0001" in words["privacy"] and f"ε {plan.epsilon:.2f}" in words["privacy"]
-    assert "by scheme bfv" in words["updates"]
+    assert "by scheme bfv: a hospital that sides with the server reads every one" in words["updates"]
     assert "scores: auc" in words["metrics that leave"] and "fewer than 10 patients" in words["metrics that leave"]
     assert words["final model"] == "goes to who submitted the job"
 

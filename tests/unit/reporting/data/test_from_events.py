@@ -92,6 +92,15 @@ def test_each_scheme_that_a_job_can_have_has_its_words() -> None:
     assert set(ENCRYPTIONS) == set(get_args(Scheme))
 
 
+def test_masks_are_told_with_the_bound_on_collusion(tiny_job: JobSpec) -> None:
+    lines = encrypted()
+    lines[1] |= {"scheme": "masked", "hospitals": 4, "max_colluding": 1, "needed": 3}
+    assert report_of(tiny_job, lines).encryption == (
+        "pairwise masks, compact: the server and up to 1 of 4 hospitals together learn only the sum of the other 3; "
+        "3 hospitals must help to open a sum, so 1 may be lost in a round"
+    )
+
+
 def test_without_encryption_there_are_no_figures_of_all_hospitals(tiny_job: JobSpec) -> None:
     done = report_of(tiny_job, events())
     assert done.encryption == "none"

@@ -14,12 +14,13 @@ from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 
 from fedward.errors import FedwardError
-from fedward.flare.protocol import Model, Reply, Sum, Task, question, refusal, to_reply
+from fedward.flare.protocol import MaskedRun, Model, Reply, Sum, Task, Unmask, question, refusal, to_reply
 from fedward.flare.refusal import one_line
+from fedward.flare.server.asking.answers import Answers
 from fedward.flare.server.asking.late_answers import LateAnswers, Taken
 from fedward.flare.server.asking.pacing import pace
 from fedward.flare.server.asking.stragglers import Stragglers
-from fedward.flare.server.asking.waiting import Limits, Patience, Wait
+from fedward.flare.server.asking.waiting import Limits, Need, Patience, Wait
 from fedward.flare.server.clock import Clock
 from fedward.flare.server.participation import TaskTraffic, payload_bytes, steps_of
 from fedward.metrics.events import EventLog
@@ -27,13 +28,22 @@ from fedward.privacy.disclosure.received import received
 from fedward.privacy.policy.canonical_job import POLL_S as POLL_S
 from fedward.settings import JobSpec
 
-Carried = Model | Sum | Sequence[Sum] | None
+Carried = Model | Sum | Sequence[Sum] | Mapping[str, Unmask] | None
+"""What a task carries: the same for every site, or a request for each of them."""
 Take = Callable[[str, Reply], None]
 """Function of a site and its answer; raises an error where the answer cannot count."""
 Enough = Callable[[Mapping[str, Reply]], bool]
 """Function of the answers: True if they are all that a task needs; see ``waiting`` for whom it then still awaits."""
-UNLOGGED = frozenset({Task.ADMIT, Task.CONFIRM, Task.POOL, Task.OPEN})
+UNLOGGED = frozenset({Task.ADMIT, Task.KEY, Task.UNMASK, Task.CONFIRM, Task.POOL, Task.OPEN})
 """Tasks whose answers are recorded in other events."""
+
+
+def _need(enough: Enough | None) -> Need:
+    if enough is None:
+        return "all"
+    if enough is nobody:
+        return "nobody"
+    return "quorum" if isinstance(enough, Quorum) else "enough"
 
 
 def nobody(replies: Mapping[str, Reply]) -> bool:
@@ -41,35 +51,14 @@ def nobody(replies: Mapping[str, Reply]) -> bool:
     return True
 
 
-@dataclass(slots=True)
-class Answers:
-    """Answers to one task, filled by FLARE's threads.
+@dataclass(frozen=True, slots=True)
+class Quorum:
+    """Need as many answers as this function says are enough, and await nobody after them."""
 
-    Attributes:
-        replies: site -> its answer; of an answer that was taken, only the metrics.
-        refusals: site -> reason why its answer does not count, or why it refused.
-        silent: site -> reason why there is no answer of it; set when the task is closed.
-        parts: site -> its measured traffic.
-    """
+    enough: Enough
 
-    replies: dict[str, Reply] = field(default_factory=dict)
-    refusals: dict[str, str] = field(default_factory=dict)
-    silent: dict[str, str] = field(default_factory=dict)
-    parts: dict[str, TaskTraffic] = field(default_factory=dict)
-
-    @property
-    def missing(self) -> dict[str, str]:
-        """Every site whose answer does not count, with the reason."""
-        return {**self.silent, **self.refusals}
-
-    def leave_out(self, reasons: Mapping[str, str]) -> None:
-        """Count answers no more that were taken."""
-        for site, reason in reasons.items():
-            self.replies.pop(site, None)
-            self.refusals[site] = reason
-
-    def part(self, site: str) -> TaskTraffic:
-        return self.parts.setdefault(site, TaskTraffic())
+    def __call__(self, replies: Mapping[str, Reply]) -> bool:
+        return self.enough(replies)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +107,9 @@ class Broadcaster:
         self._stragglers = Stragglers(job)
         self.roster: Mapping[str, str] | None = None
         """Roster of an encrypted job, set after admission; it is then sent with every task."""
+        self.masked: MaskedRun | None = None
+        """Hospitals and key of a masked job; they are sent to each site until it has answered with them."""
+        self._introduced: set[str] = set()
         self.absence: Callable[[str], str] = lambda site: ""
         """Function from a site without an answer to what the server's parent process knows of it: a reason's end."""
         self.hold: Callable[[], None] = lambda: None
@@ -190,7 +182,7 @@ class Broadcaster:
         return self._patience.wait(
             sites,
             now=self._clock.now(),
-            need="all" if enough is None else "nobody" if enough is nobody else "enough",
+            need=_need(enough),
             deadline_s=self._stragglers.deadline_s if task is not Task.ALONE else None,
             usual_s=usual,
         )
@@ -198,13 +190,15 @@ class Broadcaster:
     def _sendings(self, task: Task, carried: Carried, sites: Sequence[str], *, number: int) -> list[_Sending]:
         """Group the sites by what they are sent: FLARE sends one task's data to every site unchanged."""
         fewer = self._stragglers.fewer_steps(sites) if task is Task.ROUND else {}
-        found: dict[int | None, _Sending] = {}
+        found: dict[tuple[int | None, str], _Sending] = {}
         for site in sites:
-            steps = fewer.get(site)
-            if steps not in found:
-                data = question(carried, round_number=number, roster=self.roster, steps=steps)
-                found[steps] = _Sending(data=data, sites=[])
-            found[steps].sites.append(site)
+            steps, own = fewer.get(site), carried[site] if isinstance(carried, Mapping) else carried
+            headers = None if self.masked is None or site in self._introduced else self.masked.headers(site)
+            group = (steps, site if isinstance(carried, Mapping) or headers else "")
+            if group not in found:
+                data = question(own, round_number=number, roster=self.roster, steps=steps, headers=headers)
+                found[group] = _Sending(data=data, sites=[])
+            found[group].sites.append(site)
         return list(found.values())
 
     def _send(self, sending: _Sending, put: _Put, context: FLContext) -> None:
@@ -262,6 +256,8 @@ class Broadcaster:
                 put.answers.refusals[site] = str(reason)
             else:
                 put.answers.replies[site] = reply
+                if put.task is not Task.ADMIT:
+                    self._introduced.add(site)
             self._note(site, put, known, counts=reply is not None)
         if reply is not None and put.task not in UNLOGGED:
             reported = {"task": put.task.name.lower(), "round": put.number, "metrics": reply.metrics}

@@ -4,7 +4,7 @@ A site wastes the seconds in which a task waits for nobody but sites like it. It
 job; an answer that counts gives its grace back. Of the sites without an answer a task awaits, by the first rule that
 applies:
 
-1. nobody, once the task is ``timeout_s`` old;
+1. nobody, once the task is ``timeout_s`` old, or has the quorum that it needs;
 2. everybody, while the answers are not enough; a task that needs every site does not await those that FLARE has lost,
    unless they are required;
 3. nobody that FLARE has lost, or that took two tasks in a row and answered neither in time (until it answers one, or
@@ -34,8 +34,9 @@ MOST_MISSED = 2
 """Tasks in a row that a site may take and not answer in time; after them no task waits for it."""
 MOST_RETURNS = 3
 """Times that a job forgives a site the first late task of a new process."""
-Need = Literal["all", "enough", "nobody"]
-"""Answers that a task needs: of every site; as many as are enough; none, so that grace counts from its beginning."""
+Need = Literal["all", "enough", "quorum", "nobody"]
+"""Answers that a task needs: of every site; as many as are enough; the same, and then no more, so that no site is late;
+none, so that grace counts from its beginning."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,9 +172,9 @@ class Wait:
         and the grace. It bounds rule 4 only: by rule 5 a site is awaited no longer.
         """
         limits = self.patience.limits
-        if self.need == "enough" and self._enough_at is None:
+        if self.need in ("enough", "quorum") and self._enough_at is None:
             self._enough_at = now
-            if self.deadline_s >= limits.timeout_s and not limits.patient:
+            if self.need == "enough" and self.deadline_s >= limits.timeout_s and not limits.patient:
                 self.deadline_s = min(SLOW * (now - self.start) + limits.grace_s, limits.timeout_s)
 
     def awaited(self, *, now: float, lost: Callable[[str], bool]) -> set[str]:
@@ -187,8 +188,12 @@ class Wait:
         if elapsed > limits.timeout_s:
             return set()
         if self._enough_at is None:
-            return {site for site in waiting if self.need == "enough" or site in limits.required or not lost(site)}
-        if elapsed > self.deadline_s:
+            return {
+                site
+                for site in waiting
+                if self.need in ("enough", "quorum") or site in limits.required or not lost(site)
+            }
+        if self.need == "quorum" or elapsed > self.deadline_s:
             return set()
         return {site for site in waiting if self._has_grace(site, now) and not lost(site)}
 
@@ -199,7 +204,7 @@ class Wait:
             if part.answered:
                 continue
             reasons[site] = self._reason(site, now)
-            if self.need != "all":
+            if self.need not in ("all", "quorum"):
                 record = self.patience.record(site)
                 record.left_s = max(self._left_s(site, now), 0.0)
                 record.missed += part.took_at is not None and not part.fresh

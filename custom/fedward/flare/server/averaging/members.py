@@ -18,14 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from fedward.encryption.keys.signature import Signed, check_certificate, check_signature
 from fedward.encryption.keys.site_identity import read_certificate
+from fedward.encryption.masks.members import Federation, check_member
 from fedward.encryption.sum_context import SumContext
 from fedward.errors import FederationError
 from fedward.flare.protocol import Reply
-from fedward.flare.secagg_context import CERTIFICATE, SIGNATURE
+from fedward.flare.secagg_context import CERTIFICATE, PUBLIC, SIGNATURE, STATEMENT
 from fedward.metrics.events import append_whole
 from fedward.provisioning.crl import CRL_FILE, Revocations, crl_content, parse_crl
 
@@ -93,9 +95,31 @@ class Members:
         Raises:
             EncryptionError: it is not the certificate of this hospital, valid today and not revoked.
         """
+        known = self._federation
         return check_certificate(
             (reply.sealed or {}).get(CERTIFICATE),
             site=site,
+            root=known.root,
+            server=known.server,
+            revoked=known.revoked,
+        )
+
+    def public_key(self, reply: Reply, *, site: str, nonce: str, job: str, job_id: str) -> dict[str, bytes]:
+        """Return what a masked job's hospitals are sent of a site: ``certificate``, ``public`` key and ``signature``.
+
+        Raises:
+            EncryptionError: the site did not sign this key for this run.
+        """
+        sealed = reply.sealed or {}
+        names = {"certificate": CERTIFICATE, "public": PUBLIC, "signature": STATEMENT}
+        content = {name: sealed.get(entry) for name, entry in names.items()}
+        found = check_member(content, site=site, nonce=nonce, job=job, job_id=job_id, federation=self._federation)
+        certificate = found.certificate.public_bytes(Encoding.DER)
+        return {"certificate": certificate, "public": found.public, "signature": found.signature}
+
+    @property
+    def _federation(self) -> Federation:
+        return Federation(
             root=self._root,
             server=self._server,
             revoked=lambda one: self._revocations is not None and self._revocations.revokes(one),

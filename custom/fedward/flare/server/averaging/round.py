@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from fedward.aggregation.fedavg import site_weight
 from fedward.aggregation.free_rider import suspects
 from fedward.aggregation.step import ServerStep
 from fedward.errors import FederationError, JobError
-from fedward.flare.protocol import MODEL, Model, Reply
+from fedward.flare.protocol import MODEL, MaskedSum, Model, Reply
 from fedward.flare.secagg_context import CLIPPED
 from fedward.flare.server.averaging.norms import UsualNorms
 from fedward.flare.server.averaging.signed_sum import SignedSum
@@ -73,6 +74,17 @@ class Round(ABC):
             made = self._close()
             self.add_s += time.perf_counter() - start
             return made
+
+    @property
+    def sums(self) -> Mapping[str, SignedSum]:
+        """Sums of the round that may have masks, by purpose."""
+        return {}
+
+    @property
+    def masked(self) -> list[MaskedSum]:
+        """Sums of a stopped round whose masks hospitals must help to take off before it can be closed."""
+        found = (each.masked(purpose) for purpose, each in self.sums.items())
+        return [one for one in found if one is not None]
 
     @property
     @abstractmethod
@@ -150,6 +162,10 @@ class SecureRound(Round):
     def __init__(self, adder: SignedSum, *, after: int, values: int) -> None:
         super().__init__()
         self._adder, self._after, self._values = adder, after, values
+
+    @property
+    def sums(self) -> Mapping[str, SignedSum]:
+        return {MODEL: self._adder}
 
     @property
     def sites(self) -> list[str]:

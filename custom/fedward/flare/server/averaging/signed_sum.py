@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from fedward.encryption.masks.unmasking import Unmasking
 from fedward.encryption.secure_sum import Aggregator
 from fedward.encryption.sum_context import SumContext
 from fedward.errors import FederationError, JobError
-from fedward.flare.protocol import Reply
+from fedward.flare.protocol import MaskedSum, Reply
+from fedward.flare.secagg_context import SHARES
 from fedward.flare.server.averaging.members import Members
 
 
@@ -41,6 +43,37 @@ class SignedSum:
         self._adder.check(message, site=site)  # says what is wrong where a signature would only not fit
         proof = self._members.check(reply, purpose, message, self._topic, site=site)
         self._adder.add(message, site=site)
+        self._members.keep(proof)
+
+    @property
+    def unmasking(self) -> Unmasking | None:
+        """Masks of the sum; None where it has none."""
+        return self._adder.unmasking
+
+    def masked(self, purpose: str) -> MaskedSum | None:
+        """Return the sum with its masks on, for another process; None where it has none, or no site is in it."""
+        if self._adder.unmasking is None or not self._adder.sites:
+            return None
+        return MaskedSum(purpose=purpose, sealed=self._adder.masked, shares=self._adder.unmasking.kept)
+
+    def restore(self, masked: MaskedSum) -> None:
+        """Continue from another process's sum; errors as ``Aggregator.restore``."""
+        self._adder.restore(masked.sealed, masked.shares)
+
+    def help(self, reply: Reply, purpose: str, *, site: str) -> None:
+        """Take a site's shares, which open the sum, if this hospital signed them for it.
+
+        Raises:
+            JobError: there are none.
+            EncryptionError: certificate or signature is missing or wrong, or the shares are no answer.
+        """
+        if self._members is None or self._adder.unmasking is None:
+            raise FederationError("sum has no masks")
+        content = (reply.sealed or {}).get(SHARES + purpose)
+        if type(content) is not bytes:
+            raise JobError("answer brings no shares of the sum")
+        proof = self._members.check(reply, SHARES + purpose, content, self._topic, site=site)
+        self._adder.unmasking.answer(content, holder=site)
         self._members.keep(proof)
 
     def sum(self) -> bytes:

@@ -28,12 +28,13 @@ from fedward.encryption.message import is_key_id, is_nonce
 from fedward.errors import FederationError, brief
 from fedward.files import sync
 from fedward.flare.console.resume_request import GENERATION
-from fedward.flare.protocol import Model, Sum
+from fedward.flare.protocol import MaskedRun, MaskedSum, Model, Sum
 from fedward.flare.server.checkpoints.files import DamagedError, checked_file, content_of, packed, put_file, unpacked
+from fedward.flare.server.checkpoints.masked import masked_run, pending_files, pending_sum, plain_run
 from fedward.settings import Scheme
 from fedward.weights import Weights
 
-FORMAT = 1
+FORMAT = 2
 KEPT = 2
 """Generations that are kept."""
 STATE_FILE, DRAFT = "state.json", ".draft"
@@ -54,6 +55,10 @@ class Checkpoint:
         left_out: sites that declined, or that are not asked any more, each with the reason.
         key: scheme and id of the hospitals' key, in an encrypted job.
         roster: roster of an encrypted job.
+        masked: hospitals and key of a masked job.
+        pending: sums that hospitals were asked to take the masks off: of the round after ``model``, or of counts. They
+            help for these messages only, so another process asks for the same.
+        pending_events: events of that round, to be told when it is whole.
         model: the model; ``after`` counts the whole rounds.
         best: best model so far, in a job that selects it.
         selected: ``best`` is the final model.
@@ -71,6 +76,9 @@ class Checkpoint:
     left_out: Mapping[str, str] = field(default_factory=dict)
     key: tuple[Scheme, str] | None = None
     roster: Mapping[str, str] | None = None
+    masked: MaskedRun | None = None
+    pending: tuple[MaskedSum, ...] = ()
+    pending_events: tuple[Mapping[str, Any], ...] = ()
     best: Candidate[Model] | None = None
     selected: bool = False
     opened: bool = False
@@ -155,6 +163,7 @@ def _files(checkpoint: Checkpoint) -> dict[str, bytes]:
     if checkpoint.best is not None:
         files |= dict([*_model_file("best", checkpoint.best.model)])
     files |= {f"{_SUM}{total.purpose}.sealed": total.sealed for _, total in checkpoint.sums or ()}
+    files |= pending_files(checkpoint.pending)
     return files | {f"{_STEP}{name}.npz": packed(arrays) for name, arrays in checkpoint.step.items()}
 
 
@@ -176,6 +185,9 @@ def _state(checkpoint: Checkpoint, sums: Mapping[str, str]) -> bytes:
         "left_out": dict(checkpoint.left_out),
         "key": None if checkpoint.key is None else list(checkpoint.key),
         "roster": None if checkpoint.roster is None else dict(checkpoint.roster),
+        "masked": None if checkpoint.masked is None else plain_run(checkpoint.masked),
+        "pending": [masked.purpose for masked in checkpoint.pending],
+        "pending_events": [dict(event) for event in checkpoint.pending_events],
         "best": None if best is None else {"after": best.after, "score": best.score},
         "selected": checkpoint.selected,
         "opened": checkpoint.opened,
@@ -205,6 +217,9 @@ def _read(path: Path) -> Checkpoint:
             left_out=state["left_out"],
             key=_key(state["key"]),
             roster=_roster(state["roster"]),
+            masked=masked_run(state["masked"]),
+            pending=tuple(pending_sum(purpose, files) for purpose in state["pending"]),
+            pending_events=tuple(state["pending_events"]),
             model=_model("model", files, after=state["after"]),
             best=None
             if best is None

@@ -1,0 +1,72 @@
+"""Send the key of one job from the hospital that makes it to every other one, sealed to each.
+
+The key seals sums as a federation key does (``fedward.encryption.secure_sum``), in this job alone. It is encrypted with
+AES-256-GCM (NIST SP 800-38D) under a secret of the two hospitals that serves for nothing else, so that the server can
+neither read nor replace it. A hospital that makes a bad key makes sums that do not verify; one that gives its key to
+the server gives away the sums, and no hospital's numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from fedward.encryption.keys.key import SECRET_BYTES, FederationKey
+from fedward.encryption.masks.agreement import SharedSecrets
+from fedward.errors import EncryptionError
+
+SEALED_BYTES = SECRET_BYTES + 16
+_IV = bytes(12)
+"""Constant: each key encrypts one message."""
+
+
+def job_key(secret: bytes) -> FederationKey:
+    """Return the key of a masked job, from ``SECRET_BYTES`` bytes."""
+    return FederationKey(scheme="masked", generation=1, secret=secret)
+
+
+def seal_job_key(
+    secret: bytes, secrets: SharedSecrets, *, maker: str, sites: Iterable[str], context: str
+) -> dict[str, bytes]:
+    """Return the sealed key for each hospital of the run, ``SEALED_BYTES`` bytes; two calls give the same bytes.
+
+    Args:
+        secret: of the job's key.
+        secrets: of the hospital that makes it.
+        maker: this hospital.
+        sites: hospitals of the run.
+        context: ``roster.context_of`` the run.
+    """
+    found = {}
+    for site in sorted(sites):
+        use = _use(maker, site, context)
+        found[site] = AESGCM(secrets.derive(site, use)).encrypt(_IV, secret, use)
+    return found
+
+
+def open_job_key(sealed: object, secrets: SharedSecrets, *, maker: str, site: str, context: str) -> bytes:
+    """Return the secret of the job's key.
+
+    Args:
+        sealed: as received.
+        secrets: of this hospital.
+        maker: the hospital that made it.
+        site: this hospital.
+        context: ``roster.context_of`` the run.
+
+    Raises:
+        EncryptionError: it was not sealed by ``maker`` for this hospital and run.
+    """
+    if type(sealed) is not bytes or len(sealed) != SEALED_BYTES:
+        raise EncryptionError("task brings no key of the job")
+    use = _use(maker, site, context)
+    try:
+        return AESGCM(secrets.derive(maker, use)).decrypt(_IV, sealed, use)
+    except InvalidTag:
+        raise EncryptionError("key of the job was not sealed by a hospital for this one", value=maker) from None
+
+
+def _use(maker: str, site: str, context: str) -> bytes:
+    return "\n".join(("job key", maker, site, context)).encode("ascii")

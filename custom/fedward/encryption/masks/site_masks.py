@@ -1,0 +1,115 @@
+"""Mask a hospital's sealed numbers, and help to open a sum: the hospital's side of secure aggregation.
+
+Bonawitz et al. (2017), "Practical secure aggregation for privacy-preserving machine learning", CCS, figure 4, with two
+differences. Keys are agreed on once in a run, and each sum's masks follow from them and from the sum's context. And a
+message carries the shares of all that masks it: of its self mask's seed, and of this one sum's seed with each
+neighbour. So no share of a key exists, and what is revealed for a hospital that was lost is one sum's seeds.
+
+Guarantee (complete graph, ``threshold`` of the run), if AES-256, HKDF-SHA256, X25519 and AES-GCM are as strong as they
+are believed to be: the server and up to ``colluding`` hospitals together learn of the numbers of the other hospitals in
+a sum nothing but their total. It holds against a server that sends each hospital other requests, as long as each honest
+hospital helps for one set of hospitals in a sum, which its record ensures (``fedward.privacy.ledger.run_record``).
+
+Proof sketch. At most one request of a sum gets ``needed`` shares (``masks.threshold``); let U be its hospitals. For an
+honest hospital v outside U the seed of its self mask stays unknown, so its message is uniform. For honest v in U, its
+mask with each other honest hospital in U stays unknown, because honest holders give shares of v's seeds with hospitals
+outside U alone. So the masked numbers of honest hospitals in U are uniform but for their total (Bonawitz, lemma 6.1).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedward.encryption.masks.agreement import SharedSecrets
+from fedward.encryption.masks.graph import Graph
+from fedward.encryption.masks.seed_streams import SeedMask, masked_numbers, masked_tag
+from fedward.encryption.masks.shamir import new_secret, split
+from fedward.encryption.masks.unmask_message import UnmaskAnswer, UnmaskRequest, dropped_neighbours, name_of_sum
+from fedward.encryption.masks.upload import Upload, close_package, commitment, open_package, package_bytes
+from fedward.encryption.message import MessagePart
+from fedward.encryption.stream import ring_of
+from fedward.encryption.sum_context import SumContext
+from fedward.encryption.tag import Tag
+
+
+class SiteMasks:
+    """Masks of one hospital in one run.
+
+    Args:
+        secrets: shared with each hospital of the run.
+        site: this hospital.
+        graph: of the run.
+    """
+
+    def __init__(self, secrets: SharedSecrets, *, site: str, graph: Graph) -> None:
+        self._secrets, self._site, self._graph = secrets, site, graph
+
+    def cover(self, numbers: bytes, tag: Tag, *, topic: SumContext, part: MessagePart) -> tuple[bytes, Tag]:
+        """Mask the numbers and the tag of one message.
+
+        Args:
+            numbers: little-endian, of the topic's ring.
+            tag: of the numbers.
+            topic: the context of the sum.
+            part: this message.
+
+        Returns:
+            Payload of the message, and its masked tag.
+        """
+        own, neighbours = new_secret(), self._graph.neighbours(self._site)
+        seeds = [own, *(self._seed(other, topic) for other in neighbours)]
+        masks = [SeedMask(own, 1)]
+        masks += [SeedMask(seed, sign(self._site, other)) for other, seed in zip(neighbours, seeds[1:], strict=True)]
+        words: NDArray[np.unsignedinteger] = np.frombuffer(numbers, ring_of(topic.bits))
+        upload = Upload(
+            masked_numbers(words, masks).tobytes(),
+            tuple(commitment(seed) for seed in seeds),
+            self._packages(seeds, part.canonical(topic)),
+        )
+        return upload.pack(), masked_tag(tag, masks)
+
+    def help(self, request: UnmaskRequest, topic: SumContext) -> bytes:
+        """Return this hospital's shares for one sum; the caller has recorded the request, and refuses every other.
+
+        Args:
+            request: for this hospital.
+            topic: the context of the sum.
+        """
+        shares, damaged = {}, []
+        for site, package in request.packages.items():
+            part = MessagePart(site=site, nonce=bytes.fromhex(request.nonces[site])).canonical(topic)
+            neighbours = self._graph.neighbours(site)
+            found = None
+            if len(package) == package_bytes(len(neighbours)):
+                found = open_package(package, key=self._package_key(site, part, holder=self._site), part=part)
+            if found is None:
+                damaged.append(site)
+                continue
+            lost = dropped_neighbours(site, graph=self._graph, summed=request.nonces)
+            shares[site] = (found[0], *(found[1 + neighbours.index(other)] for other in lost))
+        return UnmaskAnswer(shares, tuple(damaged)).pack(name_of_sum(topic, request.nonces))
+
+    def _seed(self, other: str, topic: SumContext) -> bytes:
+        """Return the seed of the mask with a neighbour: both derive it."""
+        return self._secrets.seed(other, b"seed\n" + topic.canonical())
+
+    def _package_key(self, other: str, part: bytes, *, holder: str) -> bytes:
+        """Return the key of one package: ``part`` names its message, and so its maker."""
+        return self._secrets.derive(other, b"\n".join((b"shares", holder.encode("ascii"), part)))
+
+    def _packages(self, seeds: list[bytes], part: bytes) -> dict[str, bytes]:
+        holders = self._graph.holders(self._site)
+        points = [self._graph.point(holder) for holder in holders]
+        shares = [split(seed, needed=self._graph.needed, points=points) for seed in seeds]
+        return {
+            holder: close_package(
+                [each[place] for each in shares], key=self._package_key(holder, part, holder=holder), part=part
+            )
+            for place, holder in enumerate(holders)
+        }
+
+
+def sign(site: str, other: str) -> int:
+    """Return 1 if ``site`` adds its mask with ``other``, -1 if it subtracts it: the two cancel in a sum of both."""
+    return 1 if site < other else -1

@@ -1,0 +1,208 @@
+"""Take the masks off a sum at the server, with the hospitals' shares: the server's side of secure aggregation.
+
+The server learns the seeds of the masks that do not cancel: the self mask of each hospital in the sum, and its mask
+with each hospital that is not. It checks every seed against the commitment in the signed message, so that it names who
+sent false shares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations, islice
+
+import numpy as np
+
+from fedward.encryption.masks.graph import Graph
+from fedward.encryption.masks.seed_streams import SeedMask, masked_numbers, masked_tag
+from fedward.encryption.masks.shamir import weighted, weights_at, weights_of
+from fedward.encryption.masks.site_masks import sign
+from fedward.encryption.masks.unmask_message import (
+    UnmaskAnswer,
+    UnmaskRequest,
+    dropped_neighbours,
+    name_of_sum,
+    read_answer,
+)
+from fedward.encryption.masks.upload import Upload, commitment, extra_bytes, unpack_upload
+from fedward.encryption.message import Message, MessagePart
+from fedward.encryption.stream import ring_of
+from fedward.encryption.sum_context import SumContext
+from fedward.encryption.tag import Tag
+from fedward.errors import EncryptionError
+
+MOST_TRIALS = 2000
+"""Sets of holders that are tried for a seed before its hospital, or its holders, are said to have sent false shares."""
+
+
+class Unmasking:
+    """Masks of one sum, as the server sees them; not thread-safe: the caller makes one call at a time.
+
+    Args:
+        topic: the context of the sum.
+        graph: of the run.
+    """
+
+    def __init__(self, topic: SumContext, graph: Graph) -> None:
+        self._topic, self._graph = topic, graph
+        self._nonces: dict[str, str] = {}
+        self._commitments: dict[str, tuple[bytes, ...]] = {}
+        self._packages: dict[str, Mapping[str, bytes]] = {}
+        self._answers: dict[str, UnmaskAnswer] = {}
+        self.false: dict[str, str] = {}
+        """Hospital that helped with false shares -> what was found; they were not used."""
+
+    def numbers(self, message: Message) -> bytes:
+        """Return the masked numbers of one hospital's message, and keep the rest of its payload once it is ``taken``.
+
+        Raises:
+            EncryptionError: the hospital takes no part in the run, or the payload has another length.
+        """
+        return self._upload(message).numbers
+
+    def take(self, message: Message) -> None:
+        """Keep the commitments and packages of a message whose numbers were added.
+
+        Raises:
+            EncryptionError: as ``numbers``.
+        """
+        self._keep(message.parts[0], self._upload(message))
+
+    @property
+    def kept(self) -> bytes:
+        """Commitments and packages of every message taken, in the order of the hospitals, for ``restore``."""
+        found = []
+        for site in sorted(self._nonces):
+            found.append(Upload(b"", self._commitments[site], self._packages[site]).pack())
+        return b"".join(found)
+
+    def restore(self, parts: Sequence[MessagePart], kept: bytes) -> None:
+        """Continue from what another process kept of these messages.
+
+        Raises:
+            EncryptionError: it is of another length, or names a hospital that takes no part in the run.
+        """
+        at = 0
+        for part in parts:
+            self._require_member(part.site)
+            size = extra_bytes(len(self._graph.neighbours(part.site)))
+            upload = unpack_upload(kept[at : at + size], site=part.site, graph=self._graph, number_bytes=0)
+            self._keep(part, upload)
+            at += size
+        if at != len(kept):
+            raise EncryptionError("shares of a masked sum are of another length", value=len(kept))
+
+    def _keep(self, part: MessagePart, upload: Upload) -> None:
+        self._nonces[part.site] = part.nonce.hex()
+        self._commitments[part.site], self._packages[part.site] = upload.commitments, upload.packages
+
+    def _upload(self, message: Message) -> Upload:
+        site = message.parts[0].site
+        self._require_member(site)
+        size = self._topic.length * ring_of(self._topic.bits).itemsize
+        return unpack_upload(message.payload, site=site, graph=self._graph, number_bytes=size)
+
+    def _require_member(self, site: str) -> None:
+        if site not in self._graph.sites:
+            raise EncryptionError("masked message is of a hospital that takes no part in this job", value=site)
+
+    @property
+    def helpers(self) -> tuple[str, ...]:
+        """Hospitals that hold shares of the sum, sorted."""
+        return tuple(sorted({holder for site in self._nonces for holder in self._graph.holders(site)}))
+
+    def request(self, holder: str) -> UnmaskRequest:
+        """Return the request to one hospital."""
+        packages = {
+            site: self._packages[site][holder] for site in sorted(self._nonces) if holder in self._graph.holders(site)
+        }
+        return UnmaskRequest(dict(sorted(self._nonces.items())), packages)
+
+    def answer(self, content: object, *, holder: str) -> None:
+        """Take one hospital's answer.
+
+        Raises:
+            EncryptionError: it is no answer to the request, or the hospital has answered before.
+        """
+        name = name_of_sum(self._topic, dict(sorted(self._nonces.items())))
+        if holder in self._answers:
+            raise EncryptionError("hospital has already given its shares of this sum", value=holder)
+        self._answers[holder] = read_answer(content, name=name, holder=holder, graph=self._graph, nonces=self._nonces)
+
+    @property
+    def too_few(self) -> str | None:
+        """Return why no hospital may help to open the sum: too few hospitals are in it; None: enough are."""
+        if len(self._nonces) >= self._graph.fewest:
+            return None
+        return f"the sum is of {len(self._nonces)} hospitals, and a masked sum needs {self._graph.fewest}"
+
+    @property
+    def short(self) -> str | None:
+        """Return why the shares do not open the sum yet; None: they do, if they are true."""
+        if (why := self.too_few) is not None:
+            return why
+        for site in sorted(self._nonces):
+            found = sum(site in answer.shares for answer in self._answers.values())
+            if found < self._graph.needed:
+                needed = self._graph.needed
+                return f"{found} of the {needed} hospitals that must help to open the sum gave shares of {site}"
+        return None
+
+    def opened(self, payload: bytes, tag: Tag) -> tuple[bytes, Tag]:
+        """Take the masks off the sum of the payloads' numbers, and off the sum of the tags.
+
+        Raises:
+            EncryptionError: there are too few shares, or false ones.
+        """
+        if (why := self.short) is not None:
+            raise EncryptionError(why)
+        self._require_equal_seeds()
+        masks = list(self._masks())
+        words = np.frombuffer(payload, ring_of(self._topic.bits))
+        return masked_numbers(words, masks).tobytes(), masked_tag(tag, masks)
+
+    def _require_equal_seeds(self) -> None:
+        """Refuse a sum in which two hospitals have masked with another seed each: their masks do not cancel."""
+        for one, other in combinations(sorted(self._nonces), 2):
+            if other in self._graph.neighbours(one) and self._committed(one, other) != self._committed(other, one):
+                raise EncryptionError("two hospitals masked with different seeds: one of them", value=f"{one}, {other}")
+
+    def _committed(self, site: str, other: str) -> bytes:
+        return self._commitments[site][1 + self._graph.neighbours(site).index(other)]
+
+    def _masks(self) -> Iterator[SeedMask]:
+        """Yield the masks to take off: the self masks, and those with hospitals that are not in the sum."""
+        trusted: dict[str, tuple[str, ...]] = {}
+        for site in sorted(self._nonces):
+            lost = dropped_neighbours(site, graph=self._graph, summed=self._nonces)
+            wanted = [self._commitments[site][0], *(self._committed(site, other) for other in lost)]
+            for place, committed in enumerate(wanted):
+                seed = self._seed(site, place, committed, trusted)
+                yield SeedMask(seed, -1 if place == 0 else -sign(site, lost[place - 1]))
+
+    def _seed(self, site: str, place: int, committed: bytes, trusted: dict[str, tuple[str, ...]]) -> bytes:
+        """Return the seed that fits its commitment; first try the holders whose shares fitted last."""
+        shares = {
+            holder: answer.shares[site][place]
+            for holder, answer in sorted(self._answers.items())
+            if site in answer.shares and holder not in self.false
+        }
+        key = ",".join(sorted(shares))
+        tried = [trusted[key]] if key in trusted else []
+        for holders in [*tried, *islice(combinations(shares, self._graph.needed), MOST_TRIALS)]:
+            points = [self._graph.point(holder) for holder in holders]
+            seed = weighted(weights_of(points), [shares[holder] for holder in holders])
+            if commitment(seed) == committed:
+                trusted[key] = holders
+                self._find_false(site, shares, holders, points)
+                return seed
+        raise EncryptionError("shares do not give back the masks of a hospital: its own are false, or", value=site)
+
+    def _find_false(
+        self, site: str, shares: Mapping[str, bytes], holders: Sequence[str], points: Sequence[int]
+    ) -> None:
+        """Name the holders whose share is not on the polynomial that fitted."""
+        for holder, share in shares.items():
+            if holder not in holders:
+                at = weights_at(tuple(points), self._graph.point(holder))
+                if weighted(at, [shares[one] for one in holders]) != share:
+                    self.false[holder] = f"gave a false share of {site}'s masks"

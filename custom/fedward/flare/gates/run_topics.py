@@ -1,0 +1,92 @@
+"""Compute the context of each sum of a run at one hospital, from the hospital's record and never from a task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fedward.encryption.sum_context import SumContext
+from fedward.errors import GateError
+from fedward.flare.gates.sum_keys import MaskedKey, SharedKey
+from fedward.flare.secagg_context import SumContexts
+from fedward.privacy.ledger.run_record import Record
+from fedward.privacy.ledger.runs import Run
+from fedward.settings import JobSpec
+from fedward.weights import Layout
+
+
+class RunTopics:
+    """Contexts of one run's sums.
+
+    Args:
+        job: a job with an ``[encryption]`` table.
+        keys: of the job's sums.
+        record: record of the hospital.
+        job_id: FLARE's id of the run.
+        layout: layout of the model.
+        architecture: ``layout_hash`` of the model.
+        bits: bits of a number.
+    """
+
+    def __init__(
+        self,
+        job: JobSpec,
+        keys: SharedKey | MaskedKey,
+        *,
+        record: Record,
+        job_id: str,
+        layout: Layout,
+        architecture: str,
+        bits: int,
+    ) -> None:
+        self._job, self._keys, self._record, self._job_id = job, keys, record, job_id
+        self._layout, self._architecture, self._bits = layout, architecture, bits
+
+    @property
+    def run(self) -> Run:
+        """The run, as the record has it now."""
+        return self._record.require(self._job_id)
+
+    @property
+    def roster(self) -> Mapping[str, str]:
+        """Nonce of each hospital that takes part.
+
+        Raises:
+            GateError: no task has said which hospitals take part.
+        """
+        roster = self.run.roster
+        if roster is None:
+            raise GateError("no task has said which hospitals take part")
+        return roster
+
+    @property
+    def all(self) -> SumContexts:
+        """Contexts of the run; errors as ``roster``."""
+        return SumContexts(
+            job=self._job,
+            job_id=self._job_id,
+            context=self._keys.context(self.roster),
+            layout=self._layout,
+            architecture=self._architecture,
+            bits=self._bits,
+        )
+
+    def model(self, round_number: int) -> SumContext:
+        """Return the context of the sum of a round's models.
+
+        Raises:
+            GateError: the job has no such round, or as ``roster``.
+        """
+        if not 0 <= round_number < self._job.federation.rounds:
+            raise GateError("sum of models has no round of this job")
+        return self.all.model(round_number)
+
+    def counts(self, purpose: str) -> SumContext:
+        """Return the context of a sum of counts, by the final model of the record.
+
+        Raises:
+            GateError: the job has no such sum, or as ``roster``.
+        """
+        topic = self.all.counts(purpose, final=self.run.final)
+        if topic is None:
+            raise GateError("counts of a purpose that this job does not sum")
+        return topic

@@ -1,0 +1,253 @@
+"""Hold the key under which a hospital seals the sums of one job: the federation's key, or a masked job's own."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from fedward.encryption.keys.key import SECRET_BYTES, FederationKey
+from fedward.encryption.keys.key_file import read_key
+from fedward.encryption.keys.signature import Signer
+from fedward.encryption.masks.agreement import KeyPair, SharedSecrets, Statement
+from fedward.encryption.masks.graph import Graph
+from fedward.encryption.masks.job_key import job_key, open_job_key, seal_job_key
+from fedward.encryption.masks.members import Federation, check_members
+from fedward.encryption.masks.run_keys import RunKeys, read_run_keys, write_run_keys
+from fedward.encryption.masks.site_masks import SiteMasks
+from fedward.encryption.masks.unmask_message import read_request
+from fedward.encryption.roster import context_of
+from fedward.encryption.secure_sum import SecureSum
+from fedward.encryption.sum_context import SumContext
+from fedward.errors import EncryptionError, GateError
+from fedward.flare.secagg_context import JOB_KEYS, KEY, PUBLIC, SCHEME, STATEMENT
+from fedward.privacy.ledger.run_record import Record
+from fedward.settings import SitePolicy
+
+_LOST = "keys of this run are gone from this hospital"
+
+
+class SumKeys(Protocol):
+    """Key of one job's sums at one hospital."""
+
+    def require(self) -> None:
+        """Refuse a key that is gone, or is not the one that the job began with.
+
+        Raises:
+            EncryptionError: it is so.
+        """
+
+    @property
+    def admission(self) -> dict[str, Any]:
+        """Entries of this hospital's answer that admits the job."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Id and scheme of the key, where it is known."""
+
+    @property
+    def secure_sum(self) -> SecureSum:
+        """Sealing and opening under the key."""
+
+    def context(self, roster: Mapping[str, str]) -> str:
+        """Return ``roster.context_of`` the run."""
+
+
+class SharedKey:
+    """The federation's key, from the file that the policy names.
+
+    Args:
+        policy: the hospital's.
+        scheme: of the job.
+        job: ``job_hash`` of the job.
+
+    Raises:
+        EncryptionError: there is no key, it cannot be read, or it is of another scheme.
+    """
+
+    def __init__(self, policy: SitePolicy, *, scheme: str, job: str) -> None:
+        if policy.federation_key is None:
+            raise EncryptionError("this hospital has no federation key", remedy="open a sealed box with one")
+        self._path, self._job = policy.federation_key, job
+        self._key: FederationKey = read_key(self._path)
+        if self._key.scheme != scheme:
+            what = f"this hospital's federation key is for {self._key.scheme}, and the job's scheme is another"
+            raise EncryptionError(what, value=scheme, remedy=f'give encryption.scheme = "{self._key.scheme}"')
+        self.secure_sum = SecureSum(self._key, site=policy.site)
+
+    def require(self) -> None:
+        if read_key(self._path).key_id != self._key.key_id:
+            raise EncryptionError("the federation's key was changed while the job runs", remedy="submit the job again")
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return {KEY: self._key.key_id, SCHEME: self._key.scheme}
+
+    @property
+    def admission(self) -> dict[str, Any]:
+        return self.facts
+
+    def context(self, roster: Mapping[str, str]) -> str:
+        return context_of(roster, job=self._job)
+
+
+class MaskedKey:
+    """Keys of one masked run; the file, and not this process, holds them.
+
+    Args:
+        path: of the file, ``encryption.masks.run_keys``.
+        site: this hospital.
+        record: record of the hospital.
+        job: ``job_hash`` of the job.
+        job_id: FLARE's id of the run.
+        colluding: ``encryption.max_colluding`` of the job.
+        signer: of this hospital's certificate.
+        federation: whose certificates count.
+
+    Raises:
+        EncryptionError: the file is damaged, or is gone after this hospital sent its public key.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        site: str,
+        record: Record,
+        job: str,
+        job_id: str,
+        colluding: int | None,
+        signer: Signer,
+        federation: Federation,
+    ) -> None:
+        self._path, self._site, self._record, self._job, self._job_id = path, site, record, job, job_id
+        self._colluding, self._signer, self._federation = colluding, signer, federation
+        found = read_run_keys(path)
+        if found is None:
+            if record.require(job_id).roster is not None:
+                raise EncryptionError(_LOST, where=path, remedy="submit the job again")
+            found = RunKeys(pair=KeyPair.new())
+            write_run_keys(found, path)
+        self._keys = found
+
+    def require(self) -> None:
+        if not self._path.is_file():
+            raise EncryptionError(_LOST, where=self._path, remedy="submit the job again")
+
+    @property
+    def admission(self) -> dict[str, Any]:
+        nonce = self._record.require(self._job_id).nonce
+        statement = Statement(
+            site=self._site, nonce=nonce, public=self._keys.pair.public, job=self._job, job_id=self._job_id
+        )
+        return {**self.facts, PUBLIC: statement.public, STATEMENT: statement.sign(self._signer)}
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        known = {} if self._keys.secret is None else {KEY: job_key(self._keys.secret).key_id}
+        return {SCHEME: "masked", **known}
+
+    def context(self, roster: Mapping[str, str]) -> str:
+        if self._keys.publics is None:
+            raise GateError("no task has brought the keys of the hospitals that take part")
+        return context_of(roster, job=self._job, publics=self._keys.publics)
+
+    def take_members(self, content: object, *, roster: Mapping[str, str]) -> None:
+        """Verify the hospitals of the run, each with its public key, and keep them; later only the same.
+
+        Raises:
+            EncryptionError: a hospital is none of this federation, its key is not signed, this hospital's own key is
+                another, or the hospitals are not those of the run's first task.
+            KeyFileError: the keys cannot be written at the moment.
+        """
+        members = check_members(content, roster=roster, job=self._job, job_id=self._job_id, federation=self._federation)
+        publics = {site: member.public for site, member in members.items()}
+        if self._keys.publics is not None:
+            if self._keys.publics != publics:
+                raise EncryptionError("task brings other keys of the hospitals than the first one")
+            return
+        _ = SharedSecrets(self._keys.pair, site=self._site, publics=publics)
+        _ = Graph.complete(publics, colluding=self._colluding)
+        self._store(replace(self._keys, publics=publics))
+
+    def make_job_key(self, *, roster: Mapping[str, str]) -> dict[str, Any]:
+        """Make the job's key and return it sealed to each hospital; a second call returns the same.
+
+        Raises:
+            GateError: another hospital made it.
+            KeyFileError: the keys cannot be written at the moment.
+        """
+        if self._keys.maker not in (None, self._site):
+            raise GateError("another hospital has made the key of this job")
+        context, secret = self.context(roster), self._keys.secret or secrets.token_bytes(SECRET_BYTES)
+        if self._keys.secret is None:
+            self._store(replace(self._keys, maker=self._site, secret=secret))
+        sealed = seal_job_key(secret, self._shared, maker=self._site, sites=sorted(roster), context=context)
+        return {**self.facts, JOB_KEYS: sealed}
+
+    def take_job_key(self, maker: object, sealed: object, *, roster: Mapping[str, str]) -> None:
+        """Open and keep the job's key; later only the same.
+
+        Raises:
+            EncryptionError: no hospital of the run sealed it for this one, or it is not the first one.
+            KeyFileError: the keys cannot be written at the moment.
+        """
+        if type(maker) is not str or maker not in roster:
+            raise EncryptionError("task does not say which hospital made the key of the job")
+        secret = open_job_key(sealed, self._shared, maker=maker, site=self._site, context=self.context(roster))
+        if self._keys.secret is None:
+            self._store(replace(self._keys, maker=maker, secret=secret))
+        elif (self._keys.secret, self._keys.maker) != (secret, maker):
+            raise EncryptionError("task brings another key of the job than the first one")
+
+    def help(self, content: object, topic: SumContext) -> bytes:
+        """Return this hospital's shares of a sum; the request is recorded before, and no other one of the sum is taken.
+
+        Args:
+            content: request, as received.
+            topic: the context of the sum.
+
+        Raises:
+            EncryptionError: the request names hospitals that take no part, or too few.
+            GateError: this hospital helped to open another sum of this context, or of another run of the job.
+        """
+        request = read_request(content, holder=self._site, graph=self.graph)
+        self._record.unmask_sum(
+            self._job_id,
+            purpose=topic.purpose,
+            round_number=topic.round_number,
+            request=request.identity(topic),
+            sites=request.nonces,
+        )
+        return self._masks.help(request, topic)
+
+    @cached_property
+    def graph(self) -> Graph:
+        """Mask graph of the run."""
+        if self._keys.publics is None:
+            raise GateError("no task has brought the keys of the hospitals that take part")
+        return Graph.complete(self._keys.publics, colluding=self._colluding)
+
+    @cached_property
+    def _masks(self) -> SiteMasks:
+        """This hospital's masks."""
+        return SiteMasks(self._shared, site=self._site, graph=self.graph)
+
+    @cached_property
+    def secure_sum(self) -> SecureSum:
+        if self._keys.secret is None:
+            raise GateError("no task has brought the key of this job")
+        return SecureSum(job_key(self._keys.secret), site=self._site, masks=self._masks)
+
+    @cached_property
+    def _shared(self) -> SharedSecrets:
+        if self._keys.publics is None:
+            raise GateError("no task has brought the keys of the hospitals that take part")
+        return SharedSecrets(self._keys.pair, site=self._site, publics=self._keys.publics)
+
+    def _store(self, keys: RunKeys) -> None:
+        write_run_keys(keys, self._path)
+        self._keys = keys

@@ -1,0 +1,56 @@
+"""Write and read hospitals, key and masked sums of a masked job in a checkpoint; the server may know all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fedward.flare.protocol import MaskedRun, MaskedSum
+
+
+def plain_run(masked: MaskedRun) -> dict[str, Any]:
+    """Return hospitals and key of a masked job as words."""
+    members = {
+        site: {name: content.hex() for name, content in member.items()} for site, member in masked.members.items()
+    }
+    sealed = {site: content.hex() for site, content in masked.sealed.items()}
+    return {"members": members, "maker": masked.maker, "sealed": sealed}
+
+
+def masked_run(content: Any) -> MaskedRun | None:
+    """Invert ``plain_run``; None of None.
+
+    Raises:
+        LookupError, TypeError, ValueError, AttributeError: it is no such content.
+    """
+    if content is None:
+        return None
+    members = {
+        site: {name: bytes.fromhex(word) for name, word in member.items()}
+        for site, member in content["members"].items()
+    }
+    sealed = {site: bytes.fromhex(word) for site, word in content["sealed"].items()}
+    return MaskedRun(members=members, maker=content["maker"], sealed=sealed)
+
+
+def pending_files(sums: Iterable[MaskedSum]) -> dict[str, bytes]:
+    """Return the files of sums whose masks are still on."""
+    found = {}
+    for masked in sums:
+        found[_name(masked.purpose, "sealed")] = masked.sealed
+        found[_name(masked.purpose, "shares")] = masked.shares
+    return found
+
+
+def pending_sum(purpose: str, files: Mapping[str, bytes]) -> MaskedSum:
+    """Return a sum from ``pending_files``.
+
+    Raises:
+        LookupError: a file of it is missing.
+    """
+    sealed, shares = (files[_name(purpose, kind)] for kind in ("sealed", "shares"))
+    return MaskedSum(purpose=purpose, sealed=sealed, shares=shares)
+
+
+def _name(purpose: str, kind: str) -> str:
+    return f"masked-{purpose}.{kind}"

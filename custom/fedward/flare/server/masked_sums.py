@@ -1,0 +1,88 @@
+"""Have one hospital make the key of a masked job, and enough hospitals take the masks off its sums."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from fedward.encryption.masks.unmasking import Unmasking
+from fedward.errors import EncryptionError, FederationError
+from fedward.flare.protocol import Reply, Task, Unmask
+from fedward.flare.refusal import one_line
+from fedward.flare.server.asking.broadcast import Carried, Enough, Quorum, Take, nobody
+from fedward.flare.server.averaging.signed_sum import SignedSum
+from fedward.flare.server.rounds import JobRounds
+from fedward.metrics.events import EventLog
+
+
+class AskFor(Protocol):
+    """Function that sends a task to sites and returns their answers; see ``Broadcaster.ask``."""
+
+    def __call__(
+        self,
+        task: Task,
+        carried: Carried,
+        sites: list[str],
+        *,
+        enough: Enough,
+        number: int = -1,
+        take: Take | None = None,
+    ) -> dict[str, Reply]: ...
+
+
+def make_job_key(rounds: JobRounds, sites: Sequence[str], *, ask: AskFor, events: EventLog) -> None:
+    """Ask one site after the other to make the key of a masked job, until one has.
+
+    Raises:
+        FederationError: none of them has.
+    """
+    for site in sites:
+        reply = ask(Task.KEY, None, [site], enough=nobody).get(site)
+        if reply is None:
+            continue
+        try:
+            rounds.take_job_key(reply, site=site)
+            return
+        except EncryptionError as error:
+            events.append("dropped", site=site, round=None, reason=one_line(str(error)))
+    raise FederationError("no hospital made the key of the job", remedy="look at the hospitals' reasons")
+
+
+def take_masks_off(
+    sums: Mapping[str, SignedSum], sites: Sequence[str], *, ask: AskFor, number: int = -1
+) -> dict[str, str]:
+    """Ask the hospitals for their shares of some sums; return the sums that stay shut, with the reason.
+
+    A sum without masks, or without a hospital in it, needs no shares.
+
+    Args:
+        sums: purpose -> sum.
+        sites: hospitals that are asked, of those that hold shares.
+        ask: function that sends a task.
+        number: round of the sums; -1: none.
+    """
+    masks = {purpose: each.unmasking for purpose, each in sums.items() if each.unmasking and each.sites}
+    wanted = {purpose: each for purpose, each in masks.items() if each.too_few is None}
+    requests = {site: _request(site, wanted) for site in sites}
+    asked = [site for site in sites if requests[site].requests]
+    lock = threading.Lock()
+
+    def take(site: str, reply: Reply) -> None:
+        with lock:
+            for purpose in requests[site].requests:
+                sums[purpose].help(reply, purpose, site=site)
+
+    def opened(replies: Mapping[str, Reply]) -> bool:
+        with lock:
+            return all(each.short is None for each in wanted.values())
+
+    if asked:
+        ask(Task.UNMASK, requests, asked, enough=Quorum(opened), number=number, take=take)
+    return {purpose: why for purpose, each in masks.items() if (why := each.short) is not None}
+
+
+def _request(site: str, wanted: Mapping[str, Unmasking]) -> Unmask:
+    return Unmask(
+        requests={purpose: each.request(site).plain() for purpose, each in wanted.items() if site in each.helpers}
+    )

@@ -1,0 +1,479 @@
+"""A masked job as its hospitals' gates see it: keys, uploads, shares, sums, and the lies of a server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from nvflare.apis.shareable import Shareable
+
+from fedward.encryption.masks.agreement import KeyPair, Statement
+from fedward.encryption.masks.run_keys import RUN_KEYS_FILE, read_run_keys
+from fedward.encryption.message import unpack
+from fedward.errors import EncryptionError, FedwardError, GateError
+from fedward.flare.protocol import MODEL, REFUSED_AT_DOOR, MaskedRun, Reply, Task, Unmask, to_reply, to_shareable
+from fedward.flare.secagg_context import JOB_KEYS, SHARES
+from fedward.flare.server.averaging.round import SecureRound
+from fedward.flare.server.masked_sums import take_masks_off
+from tests.support.flare.signed import signer
+from tests.support.flare.three import Three, assert_close, first_sum, last, mean
+
+FOUR = ("city", "coast", "north", "west")
+"""Of four hospitals one may side with the server, and three must help to open a sum."""
+
+
+def uploaded(three: Three, sites: tuple[str, ...] | None = None) -> SecureRound:
+    """Round 0 with the uploads of some hospitals, and its masks still on."""
+    taken = three.exchange.round(three.exchange.initial)
+    assert isinstance(taken, SecureRound)
+    for site in sites or three.sites:
+        taken.take(site, to_reply(three.train(site, three.exchange.initial)))
+    taken.stop()
+    return taken
+
+
+def request(three: Three, taken: SecureRound, site: str) -> dict[str, Any]:
+    """The honest request to one hospital to help open round 0."""
+    unmasking = taken.sums[MODEL].unmasking
+    assert unmasking is not None
+    return unmasking.request(site).plain()
+
+
+def asked(three: Three, site: str, content: Any, *, number: int = 0) -> str | None:
+    """Ask a hospital to help open a sum; return why it refuses, or None."""
+    carried = Unmask(requests={MODEL: content}) if isinstance(content, dict) else content
+    received = three.give(site, Task.UNMASK, carried, number=number)
+    found = received.get_header(REFUSED_AT_DOOR)
+    return None if found is None else str(found)
+
+
+def helped(three: Three, site: str) -> Mapping[str, Any]:
+    """What leaves a hospital that was asked to help."""
+    return to_reply(three.hospitals[site].send(to_shareable(Reply()), Task.UNMASK)).sealed or {}
+
+
+def test_rounds_give_the_mean_at_every_hospital(tmp_path: Path) -> None:
+    three = Three(tmp_path, key=None)
+    made = first_sum(three)
+    for site in three.sites:
+        assert_close(three.opened(site, made), mean(three))
+    assert not three.exchange.threshold.may_be_lost  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("bits", ["compact", "precise"])
+def test_hospitals_that_are_lost_before_and_after_their_upload_cost_nothing(tmp_path: Path, bits: str) -> None:
+    three = Three(tmp_path, key=None, sites=(*FOUR, "zurich"), encryption={"max_colluding": 1, "precision": bits})
+    assert three.exchange.threshold is not None and three.exchange.threshold.may_be_lost == 1
+    first, _ = three.round(three.exchange.initial, FOUR)  # zurich sends nothing, and helps
+    assert_close(three.opened("zurich", first), mean(three, FOUR))
+    three.lost = {"city"}  # sends its model, and does not help
+    second, taken = three.round(first, FOUR)
+    assert taken.sites == [*FOUR]
+    assert unpack(second.sealed or b"").sites == FOUR
+
+
+def test_too_few_helpers_open_nothing(tmp_path: Path) -> None:
+    three = Three(tmp_path, key=None, sites=FOUR)
+    taken = uploaded(three)
+    three.lost = {"city", "coast"}
+    shut = take_masks_off(taken.sums, three.sites, ask=three.ask, number=0)
+    assert shut == {MODEL: "2 of the 3 hospitals that must help to open the sum gave shares of city"}
+    with pytest.raises(EncryptionError, match="2 of the 3 hospitals"):
+        taken.close()
+    three.lost = set()  # they are back, late: their shares count still
+    assert take_masks_off(taken.sums, ["city"], ask=three.ask, number=0) == {}
+    assert_close(three.opened("north", taken.close()), mean(three, FOUR))
+
+
+def test_two_of_three_are_no_sum(tmp_path: Path) -> None:
+    three = Three(tmp_path, key=None)
+    taken = uploaded(three, ("city", "north"))
+    why = "the sum is of 2 hospitals, and a masked sum needs 3"
+    assert take_masks_off(taken.sums, three.sites, ask=three.ask, number=0) == {MODEL: why}
+    content = request(three, taken, "city")
+    assert "sum to open is of fewer than … hospitals" in str(asked(three, "city", content))
+
+
+def test_a_model_of_many_more_hospitals_than_collude_needs_two_honest_ones(tmp_path: Path) -> None:
+    more = {"encryption": {"max_colluding": 2}, "federation": {"min_sites": 4}}
+    three = Three(tmp_path, key=None, sites=FOUR, **more)
+    taken = uploaded(three, FOUR[:3])
+    assert "needs 4" in take_masks_off(taken.sums, three.sites, ask=three.ask, number=0)[MODEL]
+
+
+# a hospital helps for one set of messages in a sum
+
+
+def test_the_same_request_again_has_the_same_answer(tmp_path: Path) -> None:
+    three = Three(tmp_path, key=None)
+    content = request(three, uploaded(three), "city")
+    assert asked(three, "city", content) is None
+    first = helped(three, "city")[SHARES + MODEL]
+    three.hospitals["city"].restart()
+    assert asked(three, "city", content) is None
+    assert helped(three, "city")[SHARES + MODEL] == first
+
+
+def test_a_sum_with_one_hospital_less_is_refused_after_the_whole_one_and_the_other_way_round(tmp_path: Path) -> None:
+    for order in (0, 1):
+        three = Three(tmp_path / str(order), key=None, sites=FOUR)
+        whole = uploaded(three)
+        less = three.exchange.round(three.exchange.initial)
+        for site in FOUR[:3]:
+            less.take(site, three.sealed_again(site))
+        requests = [request(three, one, "city") for one in (whole, less)]  # type: ignore[arg-type]
+        first, second = requests[order], requests[1 - order]
+        assert asked(three, "city", first) is None
+        said = asked(three, "city", second)
+        assert said == "ingress gate: this hospital helped to open another sum of this round"
+        assert three.hospitals["city"].record.require(three.hospitals["city"].job_id).ended
+
+
+def test_another_message_of_a_hospital_in_the_sum_is_refused(tmp_path: Path) -> None:
+    """Of two messages of one hospital at most one is ever unmasked: both have the same masks with the others."""
+    three = Three(tmp_path, key=None)
+    one, other = uploaded(three), three.exchange.round(three.exchange.initial)
+    for site in three.sites:
+        other.take(site, three.sealed_again(site))
+    assert asked(three, "city", request(three, one, "city")) is None
+    said = asked(three, "city", request(three, other, "city"))  # type: ignore[arg-type]
+    assert said == "ingress gate: this hospital helped to open another sum of this round"
+
+
+def test_a_sum_that_is_not_the_one_it_helped_for_is_not_opened(tmp_path: Path) -> None:
+    three = Three(tmp_path, key=None, sites=FOUR)
+    made, _ = three.round(three.exchange.initial, FOUR)
+    run = three.hospitals["city"].record
+    with pytest.raises(GateError, match="another sum of this round was opened before"):
+        run.open_sum(
+            three.hospitals["city"].job_id, purpose="model", round_number=0, sum="a" * 64, sites=list(FOUR[:3])
+        )
+    assert_close(three.opened("city", made), mean(three, FOUR))
+
+
+def test_a_second_run_of_the_job_with_other_hospitals_gets_no_shares(tmp_path: Path) -> None:
+    three = Three(tmp_path, key=None, sites=FOUR)
+    first_sum(three)
+    other = three.again()
+    taken = uploaded(other, FOUR[:3])
+    said = asked(other, "north", request(other, taken, "north"))
+    assert said is not None and "other hospitals were summed in another run of this job" in said
+
+
+def test_a_late_upload_is_of_no_use(tmp_path: Path) -> None:
+    """West was not in the sum, so its masks with the others are known; its own stays unknown, and none helps again."""
+    three = Three(tmp_path, key=None, sites=FOUR)
+    taken = uploaded(three, FOUR[:3])
+    assert take_masks_off(taken.sums, three.sites, ask=three.ask, number=0) == {}
+    late = to_reply(three.train("west", three.exchange.initial))
+    with pytest.raises(FedwardError, match="answer came after the round was closed"):
+        taken.take("west", late)
+    whole = three.exchange.round(three.exchange.initial)
+    for site in FOUR[:3]:
+        whole.take(site, three.sealed_again(site))
+    whole.take("west", late)
+    for site in FOUR:
+        said = asked(three, site, request(three, whole, site))  # type: ignore[arg-type]
+        assert said == "ingress gate: this hospital helped to open another sum of this round"
+
+
+# what a request may not be
+
+Change = Callable[[dict[str, Any]], Any]
+LIES: Mapping[str, tuple[Change, str]] = {
+    "a hospital of no run": (
+        lambda content: _named(content, "zurich"),
+        "sum to open names a hospital that takes no part",
+    ),
+    "a package of another hospital": (
+        lambda content: {**content, "packages": {**content["packages"], "zurich": b"x"}},
+        "without this hospital's shares, or with others'",
+    ),
+    "a package too few": (
+        lambda content: {**content, "packages": dict(list(content["packages"].items())[1:])},
+        "without this hospital's shares, or with others'",
+    ),
+    "one nonce twice": (
+        lambda content: {**content, "nonces": dict.fromkeys(content["nonces"], "a" * 32)},
+        "names a nonce twice",
+    ),
+    "a nonce that is none": (
+        lambda content: {**content, "nonces": {**content["nonces"], "city": "A" * 32}},
+        "brings no request",
+    ),
+    "a package that is a word": (
+        lambda content: {**content, "packages": dict.fromkeys(content["packages"], "x")},
+        "brings no request",
+    ),
+    "a field more": (lambda content: {**content, "sites": []}, "brings no request"),
+    "nothing": (lambda content: {}, "brings no request"),
+}
+
+
+def _named(content: dict[str, Any], site: str) -> dict[str, Any]:
+    return {"nonces": {**content["nonces"], site: "e" * 32}, "packages": {**content["packages"], site: b"x"}}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_request_that_is_none_is_refused_with_one_line(tmp_path: Path, lie: str) -> None:
+    three = Three(tmp_path, key=None, sites=FOUR)
+    change, says = LIES[lie]
+    said = asked(three, "city", change(request(three, uploaded(three), "city")))
+    assert said is not None and said.startswith("ingress gate: ") and "\n" not in said
+    assert says in said
+    assert "DXO" not in three.hospitals["city"].send(to_shareable(Reply()), Task.UNMASK)
+
+
+@pytest.mark.parametrize("carried", [None, {}, []])
+def test_a_task_without_a_request_is_refused(tmp_path: Path, carried: Any) -> None:
+    three = Three(tmp_path, key=None)
+    uploaded(three)
+    content = Unmask(requests={}) if carried == {} else carried
+    assert asked(three, "city", content) is not None
+
+
+@pytest.mark.parametrize("number", [-1, 1])
+def test_a_request_for_the_sum_of_another_round_gets_shares_of_nothing(tmp_path: Path, number: int) -> None:
+    three = Three(tmp_path, key=None)
+    content = request(three, uploaded(three), "city")
+    said = asked(three, "city", content, number=number)
+    if number < 0:
+        assert said is not None
+        return
+    assert said is None
+    answer = bytes(helped(three, "city")[SHARES + MODEL])
+    assert b'"damaged":["city","coast","north"],"shares":{}' in answer
+
+
+def test_damaged_packages_are_named_and_cost_their_hospital_alone(tmp_path: Path) -> None:
+    three = Three(tmp_path, key=None, sites=FOUR)
+    content = request(three, uploaded(three), "city")
+    content["packages"]["north"] = content["packages"]["north"][:-1] + b"\0"
+    assert asked(three, "city", content) is None
+    answer = bytes(helped(three, "city")[SHARES + MODEL])
+    assert b'"damaged":["north"]' in answer
+
+
+@pytest.mark.parametrize("task", [Task.KEY, Task.UNMASK])
+def test_a_job_that_is_not_masked_has_no_such_task(tmp_path: Path, task: Task) -> None:
+    three = Three(tmp_path)
+    received = three.give("city", task, None)
+    assert "in a job that is not masked" in str(received.get_header(REFUSED_AT_DOOR))
+
+
+# keys
+
+
+def forged(three: Three, change: Callable[[dict[str, Any]], Any]) -> str:
+    """Give a hospital the run's members with a change; return why it refuses."""
+    assert three.exchange.masked is not None
+    members = {site: dict(content) for site, content in three.exchange.masked.members.items()}
+    changed = change(members)
+    three.exchange.masked = replace(three.exchange.masked, members=members if changed is None else changed)
+    three.introduced.discard("city")
+    return str(three.give("city", Task.ROUND, three.exchange.initial, number=0).get_header(REFUSED_AT_DOOR))
+
+
+def new(folder: Path) -> Three:
+    """Four hospitals, of which city has no keys of the others yet: north makes the job's key."""
+
+    class Late(Three):
+        def begin(self) -> None:
+            assert self.exchange.agree_on_key({site: self.admit(site) for site in self.sites}) == {}
+            self.sites = ("north", *FOUR[:2], "west")
+            self.maker()
+
+        def maker(self) -> None:
+            reply = self.ask(Task.KEY, None, ["north"])["north"]
+            self.exchange.take_job_key(reply, site="north")
+
+    return Late(folder, key=None, sites=FOUR)
+
+
+def _public(members: dict[str, Any]) -> None:
+    members["west"]["public"] = KeyPair.new().public
+
+
+def _signed_by_another(members: dict[str, Any]) -> None:
+    members["west"] = dict(members["north"])
+
+
+def _of_another_run(members: dict[str, Any]) -> None:
+    pair = KeyPair.new()
+    said = Statement(site="west", nonce="f" * 32, public=pair.public, job="a" * 64, job_id="other")
+    members["west"] |= {"public": pair.public, "signature": said.sign(signer("west"))}
+
+
+def _one_less(members: dict[str, Any]) -> None:
+    del members["west"]
+
+
+def _zero(members: dict[str, Any]) -> None:
+    members["west"]["public"] = bytes(32)
+
+
+@pytest.mark.parametrize("change", [_public, _signed_by_another, _of_another_run, _one_less, _zero])
+def test_a_server_that_changes_a_hospitals_key_gets_nothing(tmp_path: Path, change: Any) -> None:
+    three = new(tmp_path)
+    said = forged(three, change)
+    assert said.startswith("ingress gate: ") and said != "None"
+    assert three.hospitals["city"].record.require(three.hospitals["city"].job_id).ended
+
+
+def test_a_server_that_is_a_member_cannot_use_the_same_key_twice(tmp_path: Path) -> None:
+    """A hospital that signs another's public key as its own would share that one's masks."""
+    three = new(tmp_path)
+    assert three.exchange.masked is not None and three.exchange.roster is not None
+    hospital = three.hospitals["west"]
+    public = three.exchange.masked.members["north"]["public"]
+    said = Statement(
+        site="west",
+        nonce=three.exchange.roster["west"],
+        public=public,
+        job=hospital_hash(three),
+        job_id=hospital.job_id,
+    )
+
+    def change(members: dict[str, Any]) -> None:
+        members["west"] |= {"public": public, "signature": said.sign(signer("west"))}
+
+    assert "two hospitals have one key" in forged(three, change)
+
+
+def hospital_hash(three: Three) -> str:
+    from fedward.privacy.policy.job_hash import job_hash
+
+    return job_hash(three.hospitals["city"].job)
+
+
+def test_the_jobs_key_is_taken_once_and_from_its_maker_alone(tmp_path: Path) -> None:
+    three = Three(tmp_path, key=None)
+    first_sum(three)
+    assert three.exchange.masked is not None
+    three.exchange.masked = MaskedRun(
+        members=three.exchange.masked.members, maker="coast", sealed=three.exchange.masked.sealed
+    )
+    three.introduced.clear()
+    said = three.give("north", Task.ROUND, three.exchange.initial, number=0).get_header(REFUSED_AT_DOOR)
+    assert said is not None
+
+
+def test_a_hospital_makes_one_key_and_only_if_no_other_did(tmp_path: Path) -> None:
+    three = Three(tmp_path, key=None)
+    again = three.ask(Task.KEY, None, ["city"])["city"]
+    assert again.sealed is not None and three.exchange.masked is not None
+    assert again.sealed[JOB_KEYS] == three.exchange.masked.sealed
+    first_sum(three)
+    assert three.give("coast", Task.KEY, None).get_header(REFUSED_AT_DOOR) is None
+    assert "another hospital has made the key" in str(
+        three.hospitals["coast"].send(to_shareable(Reply()), Task.KEY).get_header("fedward_refusal")
+    )
+
+
+@pytest.mark.parametrize("lie", [None, {}, {"city": b"x" * 48}, "all"])
+def test_a_maker_whose_answer_is_no_key_is_not_taken(tmp_path: Path, lie: Any) -> None:
+    three = Three(tmp_path, key=None)
+    sealed = dict.fromkeys(three.sites, b"x") if lie == "all" else lie
+    reply = Reply(sealed={"scheme": "masked", "key": "a" * 32, JOB_KEYS: sealed})
+    with pytest.raises(EncryptionError, match="brings no key of the job for the others"):
+        three.exchange.take_job_key(reply, site="city")
+
+
+def test_keys_outlive_the_process_and_end_with_the_run(tmp_path: Path) -> None:
+    three = Three(tmp_path, key=None)
+    first = first_sum(three)
+    hospital = three.hospitals["city"]
+    path = hospital.folder / "kit" / "checkpoints" / hospital.job_id / RUN_KEYS_FILE
+    kept = read_run_keys(path)
+    assert kept is not None and kept.secret is not None and path.stat().st_mode & 0o777 == 0o600
+    hospital.restart()
+    assert_close(three.opened("city", first), mean(three))
+    assert asked(three, "city", {}) is not None  # a lie ends the run
+    assert not path.exists()
+
+
+def test_a_hospital_without_its_keys_of_the_run_refuses(tmp_path: Path) -> None:
+    three = Three(tmp_path, key=None)
+    first = first_sum(three)
+    hospital = three.hospitals["city"]
+    (hospital.folder / "kit" / "checkpoints" / hospital.job_id / RUN_KEYS_FILE).unlink()
+    said = three.give("city", Task.ROUND, first, number=1).get_header(REFUSED_AT_DOOR)
+    assert said is not None
+    hospital.restart()
+    assert three.give("city", Task.ROUND, first, number=1).get_header(REFUSED_AT_DOOR) is not None
+
+
+# shares that a hospital sends
+
+
+def test_false_shares_are_named_and_not_used(tmp_path: Path) -> None:
+    three = Three(tmp_path, key=None, sites=(*FOUR, "zurich"), encryption={"max_colluding": 1})
+    taken = uploaded(three)
+    unmasking = taken.sums[MODEL].unmasking
+    assert unmasking is not None
+
+    def lying(task: Task, carried: Any, sites: list[str], **how: Any) -> dict[str, Reply]:
+        replies = three.ask(task, carried, [site for site in sites if site != "coast"], **how)
+        reply = three.ask(task, carried, ["coast"], **{**how, "take": None})["coast"]
+        content = bytes((reply.sealed or {})[SHARES + MODEL])
+        at = content.index(b'"zurich":"') + 10
+        false = content[:at] + bytes(48 + (digit - 47) % 10 for digit in content[at : at + 2]) + content[at + 2 :]
+        topic = three.exchange.topics.model(0)
+        sealed = dict(reply.sealed or {}) | {SHARES + MODEL: false}
+        sealed["signature " + SHARES + MODEL] = signer("coast").sign(false, topic, site="coast")
+        how["take"]("coast", replace(reply, sealed=sealed))
+        return replies
+
+    assert take_masks_off(taken.sums, three.sites, ask=lying, number=0) == {}
+    assert_close(three.opened("north", taken.close()), mean(three, (*FOUR, "zurich")))
+    assert unmasking.false == {"coast": "gave a false share of zurich's masks"}
+
+
+@pytest.mark.parametrize("lie", ["unsigned", "another's", "twice", "word", "other sum"])
+def test_an_answer_that_is_none_is_refused_with_one_line(tmp_path: Path, lie: str) -> None:
+    three = Three(tmp_path, key=None)
+    taken = uploaded(three)
+    requests = {site: Unmask(requests={MODEL: request(three, taken, site)}) for site in three.sites}
+    replies = three.ask(Task.UNMASK, requests, [*three.sites], number=0)
+    honest = replies["city"]
+    sealed = dict(honest.sealed or {})
+    adder = taken.sums[MODEL]
+    if lie == "unsigned":
+        del sealed["signature " + SHARES + MODEL]
+    elif lie == "another's":
+        sealed = dict(replies["coast"].sealed or {})
+    elif lie == "word":
+        sealed[SHARES + MODEL] = "word"
+    elif lie == "other sum":
+        content = bytes(sealed[SHARES + MODEL])
+        sealed[SHARES + MODEL] = content[:-6] + b'0000"}'
+        topic = three.exchange.topics.model(0)
+        sealed["signature " + SHARES + MODEL] = signer("city").sign(sealed[SHARES + MODEL], topic, site="city")
+    else:
+        adder.help(honest, MODEL, site="city")
+    with pytest.raises(FedwardError) as caught:
+        adder.help(replace(honest, sealed=sealed), MODEL, site="city")
+    assert "\n" not in str(caught.value)
+    if lie != "twice":
+        assert adder.unmasking is not None and adder.unmasking.short is not None
+        adder.help(honest, MODEL, site="city")
+
+
+def test_statistics_are_masked_and_confirmed(tmp_path: Path) -> None:
+    three = Three(tmp_path, key=None)
+    model = last(three)
+    counts = {"cohort": np.arange(three.exchange.topics.counts("cohort", final=None).length)}  # type: ignore[union-attr]
+    replies = {site: three.final(site, model, counts) for site in three.sites}
+    tally = three.exchange.tally("cohort")
+    assert tally is not None and tally.take(replies) == {}
+    assert take_masks_off(tally.sums, three.sites, ask=three.ask) == {}
+    total = tally.close()
+    assert total is not None
+    words = three.confirmed(total)
+    received: Shareable = three.give("city", Task.POOL, replace(total, confirmed=words))
+    found = received["DXO"]["data"]["counts"]
+    assert (found == 3 * counts["cohort"]).all()

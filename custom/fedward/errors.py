@@ -16,6 +16,7 @@
     ├── GateError          a hospital's gate refuses data, incoming or outgoing
     │   └── RepeatError    a task that may not come again is refused, and the job goes on
     ├── EncryptionError    a key, a ciphertext or a sum of ciphertexts cannot be used
+    │   └── RosterError    too few hospitals that take part are known here
     ├── AuditError         an audit log was changed, or an act is refused because it cannot be recorded
     ├── StoreError         the server's metrics store cannot be read or written, or is another program's
     └── FederationError    an error of processes, ports, kits or connections
@@ -179,6 +180,10 @@ class EncryptionError(FedwardError):
 
 class KeyFileError(EncryptionError):
     """A file of this hospital's own key or certificate that cannot be read now, and perhaps at the next task."""
+
+
+class RosterError(EncryptionError):
+    """A masked run or sum in which this hospital knows too few of the hospitals; another task may do."""
 
 
 class AuditError(FedwardError):

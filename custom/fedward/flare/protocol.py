@@ -124,12 +124,12 @@ class MaskedRun:
     """Hospitals and key of a masked job, as the server has them to forward.
 
     Attributes:
-        members: hospital -> its ``certificate``, ``public`` key and ``signature``.
+        members: hospital -> its ``certificate``, ``public`` key, ``signature`` and whom it ``introduces``.
         maker: hospital that made the job's key; None before it has.
         sealed: hospital -> the job's key, sealed to it.
     """
 
-    members: Mapping[str, Mapping[str, bytes]]
+    members: Mapping[str, Mapping[str, Any]]
     maker: str | None = None
     sealed: Mapping[str, bytes] = field(default_factory=dict)
 

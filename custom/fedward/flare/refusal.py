@@ -29,6 +29,7 @@ from fedward.errors import (
     PatientsError,
     PolicyError,
     RepeatError,
+    RosterError,
     SettingsError,
     StoreError,
     StudyError,
@@ -62,6 +63,7 @@ class Code(StrEnum):
     GATE = "gate"
     ENCRYPTION = "encryption"
     KEY_FILE = "key-file"
+    ROSTER = "roster"
     AUDIT = "audit"
     STORE = "store"
     FEDERATION = "federation"
@@ -96,6 +98,7 @@ _SENTENCES: Mapping[Code, str] = {
     Code.GATE: f"a gate of the hospital refused it; {_LOG}",
     Code.ENCRYPTION: f"a key or a sealed message cannot serve; {_LOG}",
     Code.KEY_FILE: f"a file of the hospital's own key cannot be read now; {_LOG}",
+    Code.ROSTER: "the hospital knows too few of the hospitals that take part; its own page tells how to call one",
     Code.AUDIT: f"the hospital's audit log cannot record it; {_LOG}",
     Code.STORE: f"a metrics store cannot be used; {_LOG}",
     Code.FEDERATION: f"a process, port, kit or connection cannot serve; {_LOG}",
@@ -125,6 +128,7 @@ CLASSES: Mapping[type, Code] = {
     RepeatError: Code.REPEAT,
     EncryptionError: Code.ENCRYPTION,
     KeyFileError: Code.KEY_FILE,
+    RosterError: Code.ROSTER,
     AuditError: Code.AUDIT,
     StoreError: Code.STORE,
     FederationError: Code.FEDERATION,

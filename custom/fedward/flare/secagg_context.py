@@ -77,8 +77,9 @@ class SumContexts:
 
 KEY, SCHEME, CLIPPED, NONCE = "key", "scheme", "clipped", "nonce"
 """Entries of a site's ``sealed`` part besides messages."""
-PUBLIC, STATEMENT, JOB_KEYS = "public", "statement", "job keys"
-"""Entries of a masked job: a site's public key for the run, its signature, and the job's key sealed to each site."""
+PUBLIC, STATEMENT, INTRODUCES, JOB_KEYS = "public", "statement", "introduces", "job keys"
+"""Entries of a masked job: a site's public key for the run, its signature, whom it
+introduces, and the job's key sealed to each site."""
 SHARES = "shares "
 """Prefix of a sum's purpose: shares that take the masks off this sum."""
 CERTIFICATE, SIGNATURE = "certificate", "signature "

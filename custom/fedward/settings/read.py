@@ -63,7 +63,7 @@ def read_site(path: Path) -> SitePolicy:
         for name, cohort in policy.cohorts.items()
     }
     cohorts = {name: _archive_beside(cohort, base) for name, cohort in cohorts.items()}
-    files = ("key", "ledger", "federation_key", "approvals")
+    files = ("key", "ledger", "federation_key", "approvals", "roster")
     own = {field: Path(os.path.normpath(base / value)) for field in files if (value := getattr(policy, field))}
     return policy.model_copy(update={**own, "cohorts": cohorts})
 

@@ -94,6 +94,17 @@ class SitePolicy(Settings):
     approvals: Path | None = Field(
         default=None, description="Folder of jobs that `fedward site approve` approved, one file for each job."
     )
+    roster: Path | None = Field(
+        default=None,
+        description="File of the hospitals that this one knows by telephone, from `fedward site roster`.",
+    )
+    min_known: int = Field(
+        default=0,
+        ge=0,
+        le=255,
+        description="Smallest number of other hospitals in a masked job, and in each of its sums, that are on the "
+        "roster or introduced by one that is; 0: any hospital with a certificate counts.",
+    )
     federation_key_id: KeyId | None = Field(
         default=None,
         description="Id of the federation's key, as another hospital read it to you; the doctor checks the file.",
@@ -103,3 +114,9 @@ class SitePolicy(Settings):
     )
     disclosure: Disclosure = Field(description="Numbers that may leave this hospital, and their rounding.")
     cohorts: dict[Name, CohortPolicy] = Field(description="Cohorts by the name that jobs ask for.")
+
+    @model_validator(mode="after")
+    def _known_sites_are_on_a_roster(self) -> Self:
+        if self.min_known and self.roster is None:
+            raise ValueError("min_known needs a roster: name its file")
+        return self

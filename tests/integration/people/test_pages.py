@@ -200,6 +200,7 @@ def share_key(story: Story) -> None:
 def finish(story: Story, site: str) -> None:
     """Name the key's id in the policy, make the ledger, ask the doctor."""
     machine, key_id = story.hospitals[site], heard(KEY_ID, story.said[f"key of {site}"].splitlines()[-1])
+    edit(story.site_toml(site), (r"^# federation_key = ", "federation_key = "))
     edit(story.site_toml(site), (r"^# federation_key_id = .*", f'federation_key_id = "{key_id.replace(" ", "")}"'))
     story.said[f"policy of {site}"] = machine.type(story.hospital.take("site ledger", KIT="kit"))
     story.said[f"doctor of {site}"] = machine.type(story.hospital.take("site doctor", KIT="kit"))

@@ -11,7 +11,7 @@ from fedward.flare.refusal_sentences import VALUE
 
 ROOMS = ("flare", "privacy", "encryption", "weights.py")
 """The rooms and the module whose code a gate runs."""
-RAISED = frozenset({"GateError", "EncryptionError", "RepeatError"})
+RAISED = frozenset({"GateError", "EncryptionError", "RepeatError", "RosterError"})
 ELSEWHERE = frozenset(
     {
         "encryption/keys/key_file.py",

@@ -15,7 +15,7 @@ from fedward.encryption.roster import context_of
 from fedward.encryption.secure_sum import SecureSum
 from fedward.encryption.sum_context import SumContext
 from fedward.flare.protocol import JOB_KEY, MEMBERS
-from fedward.flare.secagg_context import JOB_KEYS, KEY, NONCE, PUBLIC, SCHEME, SHARES, SIGNATURE, STATEMENT
+from fedward.flare.secagg_context import INTRODUCES, JOB_KEYS, KEY, NONCE, PUBLIC, SCHEME, SHARES, SIGNATURE, STATEMENT
 from tests.support.flare.signed import signer
 
 
@@ -42,7 +42,13 @@ class MaskedSite:
 
     def admission(self) -> dict[str, Any]:
         said = Statement(site=self.site, nonce=self.nonce, public=self.pair.public, job=self.job, job_id=self.job_id)
-        return {SCHEME: "masked", NONCE: self.nonce, PUBLIC: said.public, STATEMENT: said.sign(signer(self.site))}
+        return {
+            SCHEME: "masked",
+            NONCE: self.nonce,
+            PUBLIC: said.public,
+            STATEMENT: said.sign(signer(self.site)),
+            INTRODUCES: {},
+        }
 
     def take(self, headers: Mapping[str, Any], roster: Mapping[str, str]) -> None:
         """Take the hospitals and the job's key from a task's headers."""

@@ -66,7 +66,7 @@ def test_policy_is_strict(templates: Path, tmp_path: Path, template: str, runtim
     site = policy(templates, tmp_path, template, runtime)
     assert site.site == "north-clinic"
     assert site.approved_jobs == () and site.auto_approve == () and site.approvals is not None
-    assert site.federation_key is not None
+    assert site.federation_key is None and site.roster is not None
     assert site.disclosure.min_count >= 5
     for cohort in site.cohorts.values():
         assert (cohort.privacy.dp, cohort.privacy.encryption) == ("required", "required")
@@ -78,7 +78,15 @@ def test_policy_is_strict(templates: Path, tmp_path: Path, template: str, runtim
 def test_every_setting_of_a_hospital_is_explained(templates: Path, template: str, runtime: str) -> None:
     spec, hospital = federation(template, runtime)
     text = render(templates, spec=spec, hospital=hospital)["site.toml"]
-    for setting in ("approvals", "[[auto_approve]]", "federation_key_id", ".pacs]", "update_clip_norm_l2", "masks"):
+    for setting in (
+        "approvals",
+        "[[auto_approve]]",
+        "federation_key_id",
+        "min_known",
+        ".pacs]",
+        "update_clip_norm_l2",
+        "masks",
+    ):
         assert setting in text
     # a line that sets something follows a comment or another setting's line: nothing stands unexplained
     blocks = [block for block in text.split("\n\n") if block.strip()]
@@ -92,7 +100,7 @@ def test_paths_are_where_the_runtime_lets_the_site_write(templates: Path, tmp_pa
     }
     for runtime in ("docker", "kubernetes"):  # local/ is read-only there
         site = policy(templates, tmp_path, "clinic", runtime)
-        paths = (site.key, site.ledger, site.approvals, site.federation_key, site.cohorts["chest"].index)
+        paths = (site.key, site.ledger, site.approvals, site.roster, site.cohorts["chest"].index)
         assert all(path is not None and path.is_relative_to("/var/lib/fedward") for path in paths)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from fedward.commands.site import approve, clean, doctor, index, join, ledger, update, validate
+from fedward.commands.site import approve, clean, doctor, index, join, ledger, roster, update, validate
 from fedward.commands.site import policy as site_policy
 from fedward.commands.site import report as site_report
 
@@ -14,6 +14,7 @@ app.command(name="join")(join.join)
 app.command(name="doctor")(doctor.doctor)
 app.command(name="approve")(approve.approve)
 app.command(name="ledger")(ledger.ledger)
+app.command(name="roster")(roster.roster)
 app.command(name="report")(site_report.report)
 app.command(name="validate")(validate.validate)
 app.command(name="update")(update.update)

@@ -3,12 +3,13 @@ r"""Make a hospital's key pair for one run, sign its public half, and derive the
 Keys are X25519 (RFC 7748). The public half goes to all hospitals of the run with a statement, which the private key of
 the hospital's certificate signs (RSASSA-PSS, RFC 8017, section 8.1; SHA-256, longest salt)::
 
-    FWMASK1\n | site \n | nonce \n | public half, 64 hexadecimal digits \n | job's hash \n | job id
+    FWMASK1\n | site \n | nonce \n | public half, 64 hexadecimal digits \n | job's hash \n | job id \n | introductions
 
-The statement begins with a magic that begins no site's name, which is what FLARE signs with the same key, and no other
-statement of Fedward. Two hospitals derive each secret from their shared X25519 secret with HKDF-SHA256 (RFC 5869); its
-``info`` names the use, the sum's whole context (job, round, purpose, roster, layout) and, where it has one, the
-direction. So no secret serves twice, and a secret of one round tells nothing of another round's or of the keys.
+The introductions are canonical JSON: whom the hospital has on its roster (``known_sites``). The statement begins with
+a magic that begins no site's name, which is what FLARE signs with the same key, and no other statement of Fedward. Two
+hospitals derive each secret from their shared X25519 secret with HKDF-SHA256 (RFC 5869); its ``info`` names the use,
+the sum's whole context (job, round, purpose, roster, layout) and, where it has one, the direction. So no secret serves
+twice, and a secret of one round tells nothing of another round's or of the keys.
 
 Guarantee: the server, which forwards public halves, can replace none of them. The holder of the authority's key can
 issue a certificate in a hospital's name; ``fedward.encryption.masks.known_sites`` is for that.
@@ -16,6 +17,7 @@ issue a certificate in a hospital's name; ``fedward.encryption.masks.known_sites
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -45,6 +47,7 @@ class Statement:
         public: ``PUBLIC_BYTES`` bytes.
         job: ``job_hash`` of the job.
         job_id: FLARE's id of the run.
+        introduces: hospitals on this hospital's roster, each with the fingerprint of its key.
     """
 
     site: str
@@ -52,6 +55,7 @@ class Statement:
     public: bytes
     job: str
     job_id: str
+    introduces: Mapping[str, str] = field(default_factory=dict)
 
     def sign(self, signer: Signer) -> bytes:
         """Return the hospital's signature."""
@@ -72,7 +76,8 @@ class Statement:
             raise EncryptionError("key for the masks was not signed by its hospital", value=self.site) from None
 
     def _canonical(self) -> bytes:
-        words = (self.site, self.nonce, self.public.hex(), self.job, self.job_id)
+        introduces = json.dumps(dict(self.introduces), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        words = (self.site, self.nonce, self.public.hex(), self.job, self.job_id, introduces)
         return MAGIC + "\n".join(words).encode("ascii")
 
 

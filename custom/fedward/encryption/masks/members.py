@@ -11,9 +11,10 @@ from cryptography import x509
 from fedward.encryption.keys.signature import check_certificate
 from fedward.encryption.keys.site_identity import read_certificate, read_server
 from fedward.encryption.masks.agreement import PUBLIC_BYTES, Statement
+from fedward.encryption.masks.known_sites import are_fingerprints
 from fedward.errors import EncryptionError
 
-_FIELDS = frozenset({"certificate", "public", "signature"})
+_FIELDS = frozenset({"certificate", "introduces", "public", "signature"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,18 +51,20 @@ class Member:
         public: its public key for the run.
         certificate: of the hospital.
         signature: by the certificate's key, over ``agreement.Statement``.
+        introduces: hospitals on its roster, each with the fingerprint of its key.
     """
 
     public: bytes
     certificate: x509.Certificate
     signature: bytes
+    introduces: Mapping[str, str]
 
 
 def check_member(content: object, *, site: str, nonce: str, job: str, job_id: str, federation: Federation) -> Member:
     """Return a hospital of the run, from a table of any origin.
 
     Args:
-        content: ``certificate`` in DER, ``public`` and ``signature``.
+        content: ``certificate`` in DER, ``public``, ``signature`` and ``introduces``.
         site: the hospital.
         nonce: that it drew for the run.
         job: ``job_hash`` of the job.
@@ -83,8 +86,12 @@ def check_member(content: object, *, site: str, nonce: str, job: str, job_id: st
     public, signature = content["public"], content["signature"]
     if type(public) is not bytes or len(public) != PUBLIC_BYTES or type(signature) is not bytes:
         raise EncryptionError("hospital sent no signed key for the masks", value=site)
-    Statement(site=site, nonce=nonce, public=public, job=job, job_id=job_id).check(signature, certificate)
-    return Member(public=public, certificate=certificate, signature=signature)
+    introduces = content["introduces"]
+    if not are_fingerprints(introduces):
+        raise EncryptionError("hospital introduces others in another form than a roster's", value=site)
+    said = Statement(site=site, nonce=nonce, public=public, job=job, job_id=job_id, introduces=introduces)
+    said.check(signature, certificate)
+    return Member(public=public, certificate=certificate, signature=signature, introduces=introduces)
 
 
 def check_members(

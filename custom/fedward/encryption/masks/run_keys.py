@@ -23,7 +23,7 @@ from fedward.files import sync, write_atomic
 
 RUN_KEYS_FILE = "masks.key"
 _MAGIC = "fedward keys of a masked run"
-_FIELDS = frozenset({"magic", "private", "publics", "maker", "secret"})
+_FIELDS = frozenset({"magic", "private", "publics", "known", "maker", "secret"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -33,12 +33,14 @@ class RunKeys:
     Attributes:
         pair: this hospital's.
         publics: hospital -> its public key, verified; None before a task has said which hospitals take part.
+        known: hospitals that were known here when the public keys were verified, sorted.
         maker: hospital that made the job's key; None before it is known.
         secret: of the job's key; None before it is known.
     """
 
     pair: KeyPair = field(repr=False)
     publics: Mapping[str, bytes] | None = None
+    known: tuple[str, ...] = ()
     maker: str | None = None
     secret: bytes | None = field(default=None, repr=False)
 
@@ -49,6 +51,7 @@ class RunKeys:
             "magic": _MAGIC,
             "private": self.pair.private.hex(),
             "publics": publics,
+            "known": list(self.known),
             "maker": self.maker,
             "secret": None if self.secret is None else self.secret.hex(),
         }
@@ -88,6 +91,7 @@ def _decoded(content: Any) -> RunKeys | None:
     return RunKeys(
         pair=KeyPair.of(bytes.fromhex(content["private"])),
         publics=known,
+        known=tuple(content["known"]),
         maker=maker,
         secret=None if secret is None else bytes.fromhex(secret),
     )

@@ -17,6 +17,7 @@ from fedward.errors import (
     KeyFileError,
     LedgerIOError,
     RepeatError,
+    RosterError,
 )
 from fedward.flare import job_context
 from fedward.flare.audit_trail.notes import note
@@ -66,10 +67,10 @@ class Gate(Filter):  # type: ignore[misc]
         """Refuse because of ``error``; return the sentence that the server may know.
 
         A disk or a process that is in the way of the ledger, a budget that has no room for a round, a repeat too many,
-        and a key's file that is away end one task: nothing leaves, and the job goes on with the next task. Any other
-        error ends the job here.
+        a key's file that is away, and too few known hospitals end one task: nothing leaves, and the job goes on with
+        the next task. Any other error ends the job here.
         """
-        if not isinstance(error, LedgerIOError | BudgetError | RepeatError | KeyFileError):
+        if not isinstance(error, LedgerIOError | BudgetError | RepeatError | KeyFileError | RosterError):
             return self.latch(error, context)
         try:
             reason = _REFUSED[_key(context)] = self.public_sentence(error)

@@ -169,7 +169,7 @@ class GateState:
             return SharedKey(self.policy, scheme=self.job.encryption.scheme, job=self.hash)
         return MaskedKey(
             self.kept / RUN_KEYS_FILE,
-            site=self.policy.site,
+            policy=self.policy,
             record=self.record,
             job=self.hash,
             job_id=self.job_id,

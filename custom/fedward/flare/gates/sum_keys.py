@@ -15,7 +15,8 @@ from fedward.encryption.keys.signature import Signer
 from fedward.encryption.masks.agreement import KeyPair, SharedSecrets, Statement
 from fedward.encryption.masks.graph import Graph
 from fedward.encryption.masks.job_key import job_key, open_job_key, seal_job_key
-from fedward.encryption.masks.members import Federation, check_members
+from fedward.encryption.masks.known_sites import key_fingerprint, known_sites, read_roster, require_known
+from fedward.encryption.masks.members import Federation, Member, check_members
 from fedward.encryption.masks.run_keys import RunKeys, read_run_keys, write_run_keys
 from fedward.encryption.masks.site_masks import SiteMasks
 from fedward.encryption.masks.unmask_message import read_request
@@ -23,7 +24,7 @@ from fedward.encryption.roster import context_of
 from fedward.encryption.secure_sum import SecureSum
 from fedward.encryption.sum_context import SumContext
 from fedward.errors import EncryptionError, GateError
-from fedward.flare.secagg_context import JOB_KEYS, KEY, PUBLIC, SCHEME, STATEMENT
+from fedward.flare.secagg_context import INTRODUCES, JOB_KEYS, KEY, PUBLIC, SCHEME, STATEMENT
 from fedward.privacy.ledger.run_record import Record
 from fedward.settings import SitePolicy
 
@@ -99,11 +100,11 @@ class MaskedKey:
 
     Args:
         path: of the file, ``encryption.masks.run_keys``.
-        site: this hospital.
         record: record of the hospital.
         job: ``job_hash`` of the job.
         job_id: FLARE's id of the run.
         colluding: ``encryption.max_colluding`` of the job.
+        policy: of the hospital: its roster, and how many hospitals must be known.
         signer: of this hospital's certificate.
         federation: whose certificates count.
 
@@ -115,7 +116,7 @@ class MaskedKey:
         self,
         path: Path,
         *,
-        site: str,
+        policy: SitePolicy,
         record: Record,
         job: str,
         job_id: str,
@@ -123,7 +124,8 @@ class MaskedKey:
         signer: Signer,
         federation: Federation,
     ) -> None:
-        self._path, self._site, self._record, self._job, self._job_id = path, site, record, job, job_id
+        self._path, self._policy, self._record, self._job, self._job_id = path, policy, record, job, job_id
+        self._site = policy.site
         self._colluding, self._signer, self._federation = colluding, signer, federation
         found = read_run_keys(path)
         if found is None:
@@ -140,10 +142,17 @@ class MaskedKey:
     @property
     def admission(self) -> dict[str, Any]:
         nonce = self._record.require(self._job_id).nonce
+        introduces = self._roster
         statement = Statement(
-            site=self._site, nonce=nonce, public=self._keys.pair.public, job=self._job, job_id=self._job_id
+            site=self._site,
+            nonce=nonce,
+            public=self._keys.pair.public,
+            job=self._job,
+            job_id=self._job_id,
+            introduces=introduces,
         )
-        return {**self.facts, PUBLIC: statement.public, STATEMENT: statement.sign(self._signer)}
+        signature = statement.sign(self._signer)
+        return {**self.facts, PUBLIC: statement.public, STATEMENT: signature, INTRODUCES: introduces}
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -159,19 +168,22 @@ class MaskedKey:
         """Verify the hospitals of the run, each with its public key, and keep them; later only the same.
 
         Raises:
-            EncryptionError: a hospital is none of this federation, its key is not signed, this hospital's own key is
-                another, or the hospitals are not those of the run's first task.
+            EncryptionError: a hospital is none of this federation, its key is not signed, it is on the roster with
+                another key, this hospital's own key is another, or the hospitals are not those of the first task.
+            RosterError: too few of them are known here.
             KeyFileError: the keys cannot be written at the moment.
         """
         members = check_members(content, roster=roster, job=self._job, job_id=self._job_id, federation=self._federation)
         publics = {site: member.public for site, member in members.items()}
+        known = self._known_of(members)
+        require_known(known, members, fewest=self._policy.min_known)
         if self._keys.publics is not None:
             if self._keys.publics != publics:
                 raise EncryptionError("task brings other keys of the hospitals than the first one")
             return
         _ = SharedSecrets(self._keys.pair, site=self._site, publics=publics)
         _ = Graph.complete(publics, colluding=self._colluding)
-        self._store(replace(self._keys, publics=publics))
+        self._store(replace(self._keys, publics=publics, known=tuple(sorted(known))))
 
     def make_job_key(self, *, roster: Mapping[str, str]) -> dict[str, Any]:
         """Make the job's key and return it sealed to each hospital; a second call returns the same.
@@ -212,9 +224,12 @@ class MaskedKey:
 
         Raises:
             EncryptionError: the request names hospitals that take no part, or too few.
+            RosterError: too few of them are known here.
             GateError: this hospital helped to open another sum of this context, or of another run of the job.
         """
         request = read_request(content, holder=self._site, graph=self.graph)
+        if self._site in request.nonces:
+            require_known(frozenset(self._keys.known), request.nonces, fewest=self._policy.min_known)
         self._record.unmask_sum(
             self._job_id,
             purpose=topic.purpose,
@@ -247,6 +262,15 @@ class MaskedKey:
         if self._keys.publics is None:
             raise GateError("no task has brought the keys of the hospitals that take part")
         return SharedSecrets(self._keys.pair, site=self._site, publics=self._keys.publics)
+
+    @property
+    def _roster(self) -> dict[str, str]:
+        return {} if self._policy.roster is None else read_roster(self._policy.roster)
+
+    def _known_of(self, members: Mapping[str, Member]) -> frozenset[str]:
+        keys = {site: key_fingerprint(member.certificate) for site, member in members.items()}
+        introductions = {site: member.introduces for site, member in members.items()}
+        return known_sites(self._roster, keys, introductions, site=self._site)
 
     def _store(self, keys: RunKeys) -> None:
         write_run_keys(keys, self._path)

@@ -180,7 +180,7 @@ class JobRounds:
 
     def _agree_on_publics(self, replies: Mapping[str, Reply]) -> dict[str, str]:
         """Set the roster and the public keys of a masked job; return the sites without one, with the reason."""
-        members, refused = dict[str, dict[str, bytes]](), dict[str, str]()
+        members, refused = dict[str, dict[str, Any]](), dict[str, str]()
         roster = dict[str, str]()
         for site, reply in sorted(replies.items()):
             nonce = (reply.sealed or {}).get(NONCE)

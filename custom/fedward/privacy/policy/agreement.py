@@ -156,6 +156,10 @@ def _protection(job: JobSpec, policy: SitePolicy, privacy: CohortPrivacy) -> Ite
         remedy = "give the job scheme 'masked', or ask a hospital that has the key to `fedward key seal` it"
         yield _reason(what, where="federation_key", remedy=remedy)
 
+    if job.encryption is not None and job.encryption.scheme != "masked" and policy.min_known:
+        what = "this hospital takes part in a sum only with hospitals that it knows, which a shared key does not show"
+        yield _reason(what, where="encryption.scheme", value=job.encryption.scheme, remedy="give scheme 'masked'")
+
 
 def _own_clip(privacy: CohortPrivacy) -> float | None:
     """Return the site's bound on every update, or the bound for jobs where the policy gives a smaller one."""

@@ -12,6 +12,7 @@ import pytest
 from nvflare.apis.shareable import Shareable
 
 from fedward.encryption.masks.agreement import KeyPair, Statement
+from fedward.encryption.masks.known_sites import key_fingerprint, write_roster
 from fedward.encryption.masks.run_keys import RUN_KEYS_FILE, read_run_keys
 from fedward.encryption.message import unpack
 from fedward.errors import EncryptionError, FedwardError, GateError
@@ -19,7 +20,7 @@ from fedward.flare.protocol import MODEL, REFUSED_AT_DOOR, MaskedRun, Reply, Tas
 from fedward.flare.secagg_context import JOB_KEYS, SHARES
 from fedward.flare.server.averaging.round import SecureRound
 from fedward.flare.server.masked_sums import take_masks_off
-from tests.support.flare.signed import signer
+from tests.support.flare.signed import federation, signer
 from tests.support.flare.three import Three, assert_close, first_sum, last, mean
 
 FOUR = ("city", "coast", "north", "west")
@@ -477,3 +478,73 @@ def test_statistics_are_masked_and_confirmed(tmp_path: Path) -> None:
     received: Shareable = three.give("city", Task.POOL, replace(total, confirmed=words))
     found = received["DXO"]["data"]["counts"]
     assert (found == 3 * counts["cohort"]).all()
+
+
+# the roster
+
+
+def with_roster(three: Three, site: str, sites: Mapping[str, str], *, least: int) -> None:
+    """Give a hospital a roster before the run's members reach it."""
+    hospital = three.hospitals[site]
+    write_roster(hospital.local / "roster.json", sites)
+    text = (hospital.local / "site.toml").read_text()
+    (hospital.local / "site.toml").write_text(f'roster = "roster.json"\nmin_known = {least}\n{text}')
+
+
+class Rostered(Three):
+    """Four hospitals, some with a roster."""
+
+    rosters: Mapping[str, tuple[tuple[str, ...], int]] = {}
+
+    def begin(self) -> None:
+        for site, (known, least) in self.rosters.items():
+            keys = {name: key_fingerprint(federation().issue(name)) for name in known}
+            with_roster(self, site, keys, least=least)
+            self.hospitals[site].restart()
+        super().begin()
+
+
+@pytest.mark.parametrize(
+    ("rosters", "goes"),
+    [
+        ({"coast": (("city",), 1)}, True),
+        ({"coast": ((), 1)}, False),
+        ({"coast": (("city",), 2)}, False),
+        ({"coast": (("city",), 2), "city": (("coast", "north"), 0)}, True),
+        ({"coast": (("city",), 3), "city": (("coast", "north", "west"), 0)}, True),
+        ({"coast": (("zurich",), 1)}, False),
+    ],
+)
+def test_a_job_runs_only_with_enough_hospitals_that_are_known(tmp_path: Path, rosters: Any, goes: bool) -> None:
+    made = type("Made", (Rostered,), {"rosters": rosters})
+    three = made(tmp_path, key=None, sites=FOUR)
+    received = three.give("coast", Task.ROUND, three.exchange.initial, number=0)
+    said = received.get_header(REFUSED_AT_DOOR)
+    if goes:
+        assert said is None
+        return
+    assert said == "ingress gate: of the hospitals that take part this hospital knows fewer than its min_known, …"
+    assert not three.hospitals["coast"].record.require(three.hospitals["coast"].job_id).ended, "another task may do"
+
+
+def test_a_sum_of_too_few_known_hospitals_gets_no_shares(tmp_path: Path) -> None:
+    made = type("Made", (Rostered,), {"rosters": {"coast": (("city", "west"), 2)}})
+    three = made(tmp_path, key=None, sites=FOUR)
+    taken = uploaded(three, ("coast", "city", "north"))
+    said = asked(three, "coast", request(three, taken, "coast"))
+    assert said is not None and "fewer than its min_known" in said
+    run = three.hospitals["coast"].record.require(three.hospitals["coast"].job_id)
+    assert not run.ended and not any(kind == "run-unmask" for kind, *_ in run.facts)
+
+
+def test_a_hospital_with_another_key_than_on_the_roster_ends_the_run_here(tmp_path: Path) -> None:
+    class Changed(Three):
+        def begin(self) -> None:
+            with_roster(self, "coast", {"city": "a" * 32}, least=0)
+            self.hospitals["coast"].restart()
+            super().begin()
+
+    three = Changed(tmp_path, key=None, sites=FOUR)
+    said = three.give("coast", Task.ROUND, three.exchange.initial, number=0).get_header(REFUSED_AT_DOOR)
+    assert said == "ingress gate: hospital comes with another key than the one on this hospital's roster"
+    assert three.hospitals["coast"].record.require(three.hospitals["coast"].job_id).ended

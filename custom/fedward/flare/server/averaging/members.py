@@ -27,7 +27,7 @@ from fedward.encryption.masks.members import Federation, check_member
 from fedward.encryption.sum_context import SumContext
 from fedward.errors import FederationError
 from fedward.flare.protocol import Reply
-from fedward.flare.secagg_context import CERTIFICATE, PUBLIC, SIGNATURE, STATEMENT
+from fedward.flare.secagg_context import CERTIFICATE, INTRODUCES, PUBLIC, SIGNATURE, STATEMENT
 from fedward.metrics.events import append_whole
 from fedward.provisioning.crl import CRL_FILE, Revocations, crl_content, parse_crl
 
@@ -104,18 +104,20 @@ class Members:
             revoked=known.revoked,
         )
 
-    def public_key(self, reply: Reply, *, site: str, nonce: str, job: str, job_id: str) -> dict[str, bytes]:
-        """Return what a masked job's hospitals are sent of a site: ``certificate``, ``public`` key and ``signature``.
+    def public_key(self, reply: Reply, *, site: str, nonce: str, job: str, job_id: str) -> dict[str, Any]:
+        """Return what a masked job's hospitals are sent of a site: ``certificate``, ``public`` key,
+        ``signature`` and whom it ``introduces``.
 
         Raises:
             EncryptionError: the site did not sign this key for this run.
         """
         sealed = reply.sealed or {}
-        names = {"certificate": CERTIFICATE, "public": PUBLIC, "signature": STATEMENT}
+        names = {"certificate": CERTIFICATE, "public": PUBLIC, "signature": STATEMENT, "introduces": INTRODUCES}
         content = {name: sealed.get(entry) for name, entry in names.items()}
         found = check_member(content, site=site, nonce=nonce, job=job, job_id=job_id, federation=self._federation)
         certificate = found.certificate.public_bytes(Encoding.DER)
-        return {"certificate": certificate, "public": found.public, "signature": found.signature}
+        plain = {"certificate": certificate, "public": found.public, "signature": found.signature}
+        return {**plain, "introduces": dict(found.introduces)}
 
     @property
     def _federation(self) -> Federation:

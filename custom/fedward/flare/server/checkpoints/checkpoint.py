@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from fedward.aggregation.best import Candidate
-from fedward.encryption.message import is_key_id, is_nonce
+from fedward.encryption.message import is_digest, is_key_id, is_nonce
 from fedward.errors import FederationError, brief
 from fedward.files import sync
 from fedward.flare.console.resume_request import GENERATION
@@ -39,6 +39,7 @@ KEPT = 2
 """Generations that are kept."""
 STATE_FILE, DRAFT = "state.json", ".draft"
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
+_RUN_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _STEP, _SUM = "step-", "sum-"
 Summed = tuple[tuple[str, ...], Sum]
 """Names of hospitals, and the sum of what they sent."""
@@ -250,6 +251,8 @@ def _checked_state(path: Path) -> dict[str, Any]:
         raise DamagedError(f"{path.name} was changed") from None
     kinds = {"files": dict, "job": str, "job_id": str}
     if type(state) is not dict or any(type(state.get(name)) is not kind for name, kind in kinds.items()):
+        raise DamagedError(f"{path.name} is no state of a job")
+    if not is_digest(state["job"]) or _RUN_ID.fullmatch(state["job_id"]) is None:
         raise DamagedError(f"{path.name} is no state of a job")
     if state.get("format") != FORMAT:
         raise DamagedError(f"of format {brief(state.get('format'), longest=20)} where {FORMAT} was expected")

@@ -10,9 +10,7 @@ from fedward.flare.protocol import MaskedRun, MaskedSum
 
 def plain_run(masked: MaskedRun) -> dict[str, Any]:
     """Return hospitals and key of a masked job as words."""
-    members = {
-        site: {name: content.hex() for name, content in member.items()} for site, member in masked.members.items()
-    }
+    members = {site: _plain_member(member) for site, member in masked.members.items()}
     sealed = {site: content.hex() for site, content in masked.sealed.items()}
     return {"members": members, "maker": masked.maker, "sealed": sealed}
 
@@ -25,10 +23,7 @@ def masked_run(content: Any) -> MaskedRun | None:
     """
     if content is None:
         return None
-    members = {
-        site: {name: bytes.fromhex(word) for name, word in member.items()}
-        for site, member in content["members"].items()
-    }
+    members = {site: _member(member) for site, member in content["members"].items()}
     sealed = {site: bytes.fromhex(word) for site, word in content["sealed"].items()}
     return MaskedRun(members=members, maker=content["maker"], sealed=sealed)
 
@@ -54,3 +49,11 @@ def pending_sum(purpose: str, files: Mapping[str, bytes]) -> MaskedSum:
 
 def _name(purpose: str, kind: str) -> str:
     return f"masked-{purpose}.{kind}"
+
+
+def _plain_member(member: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: content.hex() if type(content) is bytes else content for name, content in member.items()}
+
+
+def _member(content: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: bytes.fromhex(word) if type(word) is str else word for name, word in content.items()}

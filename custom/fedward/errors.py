@@ -16,7 +16,7 @@
     ├── GateError          a hospital's gate refuses data, incoming or outgoing
     │   └── RepeatError    a task that may not come again is refused, and the job goes on
     ├── EncryptionError    a key, a ciphertext or a sum of ciphertexts cannot be used
-    │   └── RosterError    too few hospitals that take part are known here
+    │   └── RosterError    hospitals or key of a masked run do not do for this hospital
     ├── AuditError         an audit log was changed, or an act is refused because it cannot be recorded
     ├── StoreError         the server's metrics store cannot be read or written, or is another program's
     └── FederationError    an error of processes, ports, kits or connections
@@ -183,7 +183,7 @@ class KeyFileError(EncryptionError):
 
 
 class RosterError(EncryptionError):
-    """A masked run or sum in which this hospital knows too few of the hospitals; another task may do."""
+    """A masked run that this hospital can take no part in as it stands; another task may bring what is missing."""
 
 
 class AuditError(FedwardError):

@@ -294,14 +294,14 @@ def test_a_container_writes_neither_keys_nor_code_nor_policy(root: Path, deploy:
 @pytest.mark.parametrize("runtime", ["systemd", "docker", "kubernetes"])
 @pytest.mark.parametrize("template", ["clinic", "academic-centre"])
 def test_what_a_site_keeps_is_not_where_its_policy_is(root: Path, tmp_path: Path, runtime: str, template: str) -> None:
-    """Key, ledger, federation key and approvals are written at run time; ``local/`` is read-only."""
+    """Key, ledger, roster and approvals are written at run time; ``local/`` is read-only."""
     spec = federation(runtime, template)
     local = tmp_path / "kit" / "local"
     local.mkdir(parents=True)
     text = render(root / "site_templates", spec=spec, hospital=spec.hospitals[0])["site.toml"]
     (local / "site.toml").write_text(text, encoding="utf-8")
     policy = read_site(local / "site.toml")
-    for path in (policy.key, policy.ledger, policy.federation_key, policy.approvals, policy.cohorts["chest"].index):
+    for path in (policy.key, policy.ledger, policy.roster, policy.approvals, policy.cohorts["chest"].index):
         assert path is not None
         assert not path.resolve().is_relative_to(local)
 

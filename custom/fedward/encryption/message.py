@@ -2,7 +2,7 @@
 
 ::
 
-    magic b"FWSUM2\\n" | length of the header, 4 bytes, big-endian | header | payload
+    magic b"FWSUM3\\n" | length of the header, 4 bytes, big-endian | header | payload
 
 The header is canonical JSON: ``key`` (its id), ``scheme``, ``topic`` (the fields of ``SumContext``), ``parts`` (the
 ``site`` and ``nonce`` of each, in the order of the sites) and ``tag`` (16 hexadecimal digits a lane). Nothing is
@@ -25,7 +25,7 @@ from fedward.encryption.tag import Tag, lanes
 from fedward.errors import EncryptionError
 from fedward.settings import Scheme, SiteId
 
-MAGIC = b"FWSUM2\n"
+MAGIC = b"FWSUM3\n"
 NONCE_BYTES = 16
 LARGEST_HEADER = 1 << 20
 """Bytes; a thousand sites need less."""
@@ -122,15 +122,13 @@ def unpack(sealed: bytes) -> Message:
 
 
 def identity(sealed: bytes) -> str:
-    """Return the SHA-256, 64 hexadecimal digits, of a message's header, with its topic, parts, nonces and tag.
-
-    Two messages with the same identity that both verify have the same sum, since the tag depends on the sum; payloads
-    of a lattice scheme may still differ.
+    """Return the SHA-256, 64 hexadecimal digits, of a whole message; each message has one form only.
 
     Raises:
         EncryptionError: as ``unpack``.
     """
-    return hashlib.sha256(_header(unpack(sealed))).hexdigest()
+    unpack(sealed)
+    return hashlib.sha256(sealed).hexdigest()
 
 
 def _header(message: Message) -> bytes:
@@ -219,5 +217,6 @@ _TOPIC: dict[str, Callable[[Any], bool]] = {
     "context": is_digest,
     "length": lambda value: type(value) is int and 0 < value < 1 << 31,
     "bits": lambda value: type(value) is int and value in (24, 32, 48),
+    "base": is_digest,
 }
 _PART: dict[str, Callable[[Any], bool]] = {"site": is_site, "nonce": is_nonce}

@@ -21,6 +21,8 @@ class SumContext:
         layout: SHA-256, 64 hexadecimal digits, of the numbers' meaning and order; for scores, of the model too.
         context: ``roster.context_of`` the run: its job, its hospitals, and the nonce that each of them drew for it.
         length: number of numbers.
+        base: identity of the sealed model that the hospitals' models of a round started from (``message.identity``), so
+            that models of different origin have no sum; 64 zeros for the initial model, and where there is none.
         bits: of one number of the sum, its sign included: 24, 32 or 48.
     """
 
@@ -31,6 +33,7 @@ class SumContext:
     context: str
     length: int
     bits: int
+    base: str = "0" * 64
 
     def canonical(self) -> bytes:
         """Return the fields as bytes; two different contexts give different bytes."""

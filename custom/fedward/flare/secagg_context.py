@@ -38,9 +38,15 @@ class SumContexts:
     architecture: str
     bits: int
 
-    def model(self, round_number: int) -> SumContext:
-        """Return the context of the sum of a round's models: each value of the model, and the weight last."""
-        return self._topic("model", round_number, layout=self.architecture, length=parameter_count(self.layout) + 1)
+    def model(self, round_number: int, *, base: str) -> SumContext:
+        """Return the context of the sum of a round's models: each value of the model, and the weight last.
+
+        Args:
+            round_number: the round.
+            base: identity of the sealed model that the round started from, or ``INITIAL``.
+        """
+        length = parameter_count(self.layout) + 1
+        return self._topic("model", round_number, layout=self.architecture, length=length, base=base)
 
     def counts(self, purpose: str, *, final: FinalModel | None) -> SumContext | None:
         """Return the context of a sum of score histograms of the model ``final`` only, or of cohort statistics.
@@ -63,7 +69,9 @@ class SumContexts:
         """Return the context of the hospitals' confirmations that they opened the sum of this identity; each adds 1."""
         return self._topic("confirm", 0, layout=identity, length=1)
 
-    def _topic(self, purpose: Purpose, round_number: int, *, layout: str, length: int) -> SumContext:
+    def _topic(
+        self, purpose: Purpose, round_number: int, *, layout: str, length: int, base: str = INITIAL
+    ) -> SumContext:
         return SumContext(
             job_id=self.job_id,
             purpose=purpose,
@@ -72,6 +80,7 @@ class SumContexts:
             context=self.context,
             length=length,
             bits=self.bits,
+            base=base,
         )
 
 

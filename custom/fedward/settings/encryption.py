@@ -30,7 +30,7 @@ class JobEncryption(Settings):
         ge=1,
         le=254,
         description="With scheme masked: largest number of hospitals that may side with the server. If absent, a third "
-        "of those that take part, and 1 at least.",
+        "of federation.min_sites, and 1 at least.",
     )
     precision: Precision = Field(
         default="compact", description="Fewer bytes or a smaller error of the mean: see docs/encryption.md for both."

@@ -103,7 +103,8 @@ class SitePolicy(Settings):
         ge=0,
         le=255,
         description="Smallest number of other hospitals in a masked job, and in each of its sums, that are on the "
-        "roster or introduced by one that is; 0: any hospital with a certificate counts.",
+        "roster or introduced by one that is; others may be as many as the job bears on the server's side. 0: any "
+        "hospital with a certificate counts.",
     )
     federation_key_id: KeyId | None = Field(
         default=None,

@@ -62,7 +62,7 @@ def tiny(name: str, *, rounds: int) -> JobSpec:
     content = tiny_job_content()
     content["job"]["name"] = name
     content["federation"] |= {"rounds": rounds, "min_sites": 3, "local_baseline": False}
-    content["encryption"] = {}
+    content["encryption"] = {"scheme": "aes-ctr"}
     return parse(JobSpec, content, where=name)
 
 

@@ -68,7 +68,7 @@ def tiny(name: str, *, sites: int, rounds: int) -> JobSpec:
     content = tiny_job_content()
     content["job"]["name"] = name
     content["federation"] |= {"rounds": rounds, "min_sites": sites, "local_baseline": False}
-    content["encryption"] = {}
+    content["encryption"] = {"scheme": "aes-ctr"}
     return parse(JobSpec, content, where=name)
 
 

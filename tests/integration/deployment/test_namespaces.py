@@ -49,7 +49,7 @@ OPEN = {SERVER: PORT, PROXY: PROXY_PORT}
 def tiny() -> JobSpec:
     content = tiny_job_content()
     content["federation"] |= {"min_sites": len(SITES), "local_baseline": False}
-    content["encryption"] = {}
+    content["encryption"] = {"scheme": "aes-ctr"}
     return parse(JobSpec, content, where="tiny")
 
 

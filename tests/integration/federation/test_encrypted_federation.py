@@ -28,6 +28,7 @@ from fedward.encryption.keys.key import FederationKey, create_key
 from fedward.encryption.keys.key_file import read_key, write_key
 from fedward.encryption.masks.graph import Graph
 from fedward.encryption.masks.run_keys import RUN_KEYS_FILE, RunKeys, read_run_keys
+from fedward.encryption.masks.threshold import colluding_of
 from fedward.encryption.masks.unmask_message import name_of_sum
 from fedward.encryption.masks.upload import extra_bytes
 from fedward.encryption.message import Message
@@ -49,7 +50,7 @@ from tests.conftest import tiny_job_content
 from tests.integration.conftest import Running, index_all, small_hospitals, started
 from tests.integration.federation.test_participation import assert_stored
 from tests.integration.wiretap.search import files, share_found, windows, words
-from tests.support.flare.coalition import Coalition, answers, messages, opened
+from tests.support.flare.coalition import Coalition, answers, messages, opened, unlocked
 
 pytestmark = pytest.mark.integration
 
@@ -474,22 +475,13 @@ def coalition(tapped: Tapped, ended: Ended, number: int, sites: Sequence[str]) -
     uploads = uploads_of(tapped, ended, number, extra=extra_bytes(len(sites) - 1))
     nonces = {site: one.parts[0].nonce.hex() for site, one in sorted(uploads.items())}
     name = name_of_sum(next(iter(uploads.values())).topic, nonces)
-    given = [
-        {
-            site: tuple(bytes.fromhex(words[at : at + 64]) for at in range(0, len(words), 64))
-            for site, words in answer["shares"].items()
-        }
-        for answer in answers(tapped.wire(of=tapped.server.name))
-        if answer["sum"] == name
-    ]
-    graph = Graph.complete(sites, colluding=None)
+    graph = Graph.complete(sites, colluding=colluding_of(ended.job))
+    given = answers(tapped.wire(of=tapped.server.name), name=name, graph=graph)
     assert len(given) >= graph.needed
-    for holders in permutations(sites, len(given)):  # the wire's frames say who sent an answer; so does what fits
-        made = Coalition(
-            graph=graph, uploads=uploads, answers=dict(zip(holders, given, strict=True)), keys={COAST: keys}
-        )
-        if made.fits():
-            return made
+    for holders in permutations(sites, len(given)):  # the wire's frames say who sent an answer; so does what opens
+        shares = unlocked(dict(zip(holders, given, strict=True)), name=name, graph=graph, nonces=nonces)
+        if len(shares) == len(given):
+            return Coalition(graph=graph, uploads=uploads, answers=shares, keys={COAST: keys})
     raise AssertionError("the answers fit no hospitals")
 
 
@@ -502,7 +494,7 @@ def test_a_masked_job_makes_the_model_of_the_job_in_the_clear(tapped: Tapped, ma
     assert all(0 < one["stages"]["unmask_s"] < one["wall_s"] for one in masked.of("round"))
     assert len(masked.of("pooled")) == len(masked.of("cohort")) == len(masked.of("opened")) == 1
     report = report_of(*read_result(masked.result.parent))
-    assert "up to 1 of 3 hospitals together learn only the sum of the other 2" in report.encryption
+    assert "up to 1 of 3 hospitals together learn only the sum of the others, of 2 or more" in report.encryption
     assert not list(tapped.running.kits.server.parent.rglob(RUN_KEYS_FILE)), "the keys of an ended run are destroyed"
 
 

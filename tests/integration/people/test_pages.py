@@ -161,6 +161,7 @@ def prepared(invited: Story) -> Story:
     images = [replace(one, images=48, faults=()) for one in HOSPITALS]
     write_cohort(story.desk.folder.parent / "images", label="tb", masks=False, hospitals=images)
     story.at_once(lambda site: index(story, site))
+    know_each_other(story)
     share_key(story)
     story.at_once(lambda site: finish(story, site))
     return story
@@ -176,6 +177,19 @@ def index(story: Story, site: str) -> None:
 
 def correct_folders(site_toml: Path, *, data: Path, keep: Path) -> None:
     edit(site_toml, (r'"/data/', f'"{data}/'), (r'"/var/lib/fedward/', f'"{keep}/'))
+
+
+def know_each_other(story: Story) -> None:
+    """One hospital calls each of the others, and each puts the other on its roster."""
+    own = {}
+    for site, machine in story.hospitals.items():
+        said = machine.type(story.hospital.take("site roster", but="--add", KIT="kit"))
+        own[site] = heard(r"^this hospital, \S+: (.+)$", said)
+    for site in SITES:
+        if site != MAKER:
+            for here, there in ((MAKER, site), (site, MAKER)):
+                mine = {"north-clinic=3f0c 91ab …": f"{there}={own[there]}"}
+                story.hospitals[here].type(story.hospital.take("--add", also=mine, KIT="kit"))
 
 
 def share_key(story: Story) -> None:

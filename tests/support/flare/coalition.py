@@ -14,11 +14,13 @@ from fedward.encryption.keys.key import FederationKey
 from fedward.encryption.masks.agreement import SharedSecrets
 from fedward.encryption.masks.graph import Graph
 from fedward.encryption.masks.job_key import job_key
+from fedward.encryption.masks.locks import Locked, unlock
 from fedward.encryption.masks.run_keys import RunKeys
 from fedward.encryption.masks.seed_streams import SeedMask, masked_numbers
 from fedward.encryption.masks.shamir import combine
 from fedward.encryption.masks.site_masks import sign
 from fedward.encryption.masks.unmask_message import MAGIC as ANSWER_MAGIC
+from fedward.encryption.masks.unmask_message import read_answer, read_locked
 from fedward.encryption.masks.upload import commitment, open_package, unpack_upload
 from fedward.encryption.message import MAGIC, Message, unpack
 from fedward.encryption.schemes import cipher
@@ -146,19 +148,31 @@ def messages(wire: Iterable[bytes], *, extra: int = 0) -> list[Message]:
     return list(found.values())
 
 
-def answers(wire: Iterable[bytes]) -> list[dict[str, Any]]:
-    """Return every answer with shares in some frames."""
-    found = {}
+def answers(wire: Iterable[bytes], *, name: str, graph: Graph) -> list[Locked]:
+    """Return every answer for one sum in some frames."""
+    found: dict[str, Locked] = {}
     decoder = json.JSONDecoder()
     for frames in wire:
         at = frames.find(ANSWER_MAGIC)
         while at >= 0:
             text = frames[at + len(ANSWER_MAGIC) :].decode("latin-1")
             try:
-                content, end = decoder.raw_decode(text)
-            except ValueError:
-                content, end = None, 0
-            if isinstance(content, dict) and set(content) == {"damaged", "shares", "sum"}:
-                found[text[:end]] = content
+                _, end = decoder.raw_decode(text)
+                found[text[:end]] = read_locked(ANSWER_MAGIC + text[:end].encode(), name=name, graph=graph)
+            except (ValueError, EncryptionError):
+                pass
             at = frames.find(ANSWER_MAGIC, at + 1)
     return list(found.values())
+
+
+def unlocked(
+    given: Mapping[str, Locked], *, name: str, graph: Graph, nonces: Mapping[str, str]
+) -> dict[str, Mapping[str, tuple[bytes, ...]]]:
+    """Return the shares of each answer that the answers together open, hospital that helped -> its shares."""
+    found = {}
+    for holder, one in given.items():
+        tokens = {other: another.tokens[holder] for other, another in given.items()}
+        content = unlock(one, tokens, graph=graph, name=name)
+        if content is not None:
+            found[holder] = read_answer(content, holder=holder, graph=graph, nonces=nonces).shares
+    return found

@@ -27,10 +27,10 @@ class MaskedSite:
         nonce: that it drew for the run.
         job: ``job_hash`` of the job.
         job_id: FLARE's id of the run.
-        colluding: ``encryption.max_colluding``.
+        colluding: largest number of hospitals that may side with the server.
     """
 
-    def __init__(self, site: str, *, nonce: str, job: str, job_id: str, colluding: int | None = None) -> None:
+    def __init__(self, site: str, *, nonce: str, job: str, job_id: str, colluding: int = 1) -> None:
         self.site, self.nonce, self.job, self.job_id, self.colluding = site, nonce, job, job_id, colluding
         self.pair = KeyPair.new()
         self.publics: dict[str, bytes] = {}

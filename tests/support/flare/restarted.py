@@ -17,7 +17,8 @@ from nvflare.apis.signal import Signal
 
 from fedward.encryption.fixed_point import FixedPoint
 from fedward.encryption.keys.key import FederationKey
-from fedward.encryption.message import identity
+from fedward.encryption.masks.threshold import colluding_of
+from fedward.encryption.message import identity, unpack
 from fedward.encryption.roster import context_of
 from fedward.encryption.schemes import bits_of
 from fedward.encryption.secure_sum import SecureSum
@@ -34,7 +35,7 @@ from fedward.flare.protocol import (
     to_reply,
     to_shareable,
 )
-from fedward.flare.secagg_context import KEY, NONCE, OPENED, SCHEME, SumContexts
+from fedward.flare.secagg_context import INITIAL, KEY, NONCE, OPENED, SCHEME, SumContexts
 from fedward.flare.server.persistor import ModelStore
 from fedward.metrics.events import EVENTS_FILE, EventLog, EventReader
 from fedward.privacy.ledger.runs import FinalModel
@@ -166,7 +167,7 @@ class SealedFederation(Restarted):
         assert self.job.encryption is not None
         asked = self.job.encryption
         self._bits = bits_of(asked.scheme, asked.precision)
-        run = {"job": job_hash(self.job), "job_id": "job-1", "colluding": asked.max_colluding}
+        run = {"job": job_hash(self.job), "job_id": "job-1", "colluding": colluding_of(self.job)}
         self.masked = {name: MaskedSite(name, nonce=nonce, **run) for name, nonce in self.nonces.items() if key is None}
         self._fixed = FixedPoint(clipping_range=asked.clipping_range, bits=self._bits, max_sites=asked.max_sites)
 
@@ -198,7 +199,8 @@ class SealedFederation(Restarted):
             model = add(self._opened(sums, topics, data, after), self._update(site, after))
             weight = self._fixed.weight_code(1.0)
             codes = np.rint(flatten(model) * (weight / self._fixed.clipping_range)).astype(np.int64)  # no chance in it
-            sealed = sums.seal(np.append(codes, np.int64(weight)), topics.model(after))
+            base = INITIAL if after == 0 else identity(self._sum(data))
+            sealed = sums.seal(np.append(codes, np.int64(weight)), topics.model(after, base=base))
             return to_shareable(Reply(metrics=metrics, sealed={**facts, MODEL: sealed}))
         if task is Task.FINAL:
             found = self._opened(sums, topics, data, after)
@@ -233,7 +235,8 @@ class SealedFederation(Restarted):
         found = {}
         for purpose, content in content_of(data, "APP_DEFINED").items():  # type: ignore[arg-type]
             number = int(data.get_header(ROUND_NUMBER))
-            topic = topics.model(number) if purpose == MODEL else topics.counts(purpose, final=self.final)
+            counted = None if purpose == MODEL else topics.counts(purpose, final=self.final)
+            topic = topics.model(number, base=content["base"]) if purpose == MODEL else counted
             assert topic is not None
             found |= own.help(purpose, content, topic)
         return found
@@ -256,7 +259,8 @@ class SealedFederation(Restarted):
     def _opened(self, sums: SecureSum, topics: SumContexts, data: Shareable, after: int) -> Weights:
         if after == 0:
             return self.initial
-        opened = sums.open(self._sum(data), topics.model(after - 1))
+        base = unpack(self._sum(data)).topic.base
+        opened = sums.open(self._sum(data), topics.model(after - 1, base=base))
         mean = self._fixed.decode(opened.codes[:-1], weight_code=int(opened.codes[-1]), sites=len(opened.sites))
         return unflatten(mean, layout_of(self.initial))
 

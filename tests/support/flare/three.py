@@ -29,10 +29,12 @@ from fedward.flare.protocol import (
     to_reply,
     to_shareable,
 )
+from fedward.flare.secagg_context import INITIAL
 from fedward.flare.server.asking.broadcast import Carried
 from fedward.flare.server.averaging.round import SecureRound
 from fedward.flare.server.masked_sums import make_job_key, take_masks_off
 from fedward.flare.server.rounds import JobRounds
+from fedward.metrics.events import EventLog
 from fedward.weights import Weights, add
 from tests.support.flare.hospital import Hospital
 from tests.support.flare.signed import members
@@ -73,6 +75,11 @@ class Three:
         first = made[sites[0]]
         self.exchange = JobRounds(first.job, job_id=first.job_id, initial=first.model, members=members())
         self.introduced: set[str] = set()
+        self.asked_for: dict[str, dict[str, str]] = {}
+        """Hospital -> nonces of the last sum that it was asked to help open."""
+        self.uploads: Mapping[str, Mapping[str, bytes]] = {}
+        """Hospital -> packages of its last upload."""
+        self.events = EventLog(folder / "events.jsonl")
         self.lost: set[str] = set()
         """Hospitals that answer no request to open a sum."""
         self.begin()
@@ -81,7 +88,7 @@ class Three:
         """Have the hospitals admit the job, and one of them make its key where it is masked."""
         assert self.exchange.agree_on_key({site: self.admit(site) for site in self.sites}) == {}
         if self.exchange.masked is not None:
-            make_job_key(self.exchange, self.sites, ask=self.ask, events=None)  # type: ignore[arg-type]
+            make_job_key(self.exchange, self.sites, ask=self.ask, events=self.events)
 
     def ask(self, task: Task, carried: Carried, sites: list[str], *, number: int = -1, **how: Any) -> dict[str, Reply]:
         """Send a task without a model to hospitals one after the other, and return their answers."""
@@ -142,7 +149,9 @@ class Three:
     def sealed_again(self, site: str, *, scale: float = 0.002) -> Reply:
         """Another message of round 0, which no honest gate lets out a second time."""
         local = add(self.hospitals[site].model, self.update(site, scale=scale))
-        return Reply(sealed=self.secure_aggregation(site).seal_model(local, patients=None, round_number=0))
+        return Reply(
+            sealed=self.secure_aggregation(site).seal_model(local, patients=None, round_number=0, base=INITIAL)
+        )
 
     def another_sum(self, sites: tuple[str, ...] | None = None) -> Model:
         """A sum of round 0 besides the honest one."""
@@ -173,7 +182,7 @@ class Three:
     def closed(self, taken: SecureRound, *, number: int) -> Model:
         """Return the model of a round, once the hospitals have taken the masks off its sum."""
         taken.stop()
-        assert take_masks_off(taken.sums, self.sites, ask=self.ask, number=number) == {}
+        assert take_masks_off(taken.sums, self.sites, ask=self.ask, events=self.events, number=number) == {}
         return taken.close()
 
     def opened(self, site: str, model: Model) -> Weights:

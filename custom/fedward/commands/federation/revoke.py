@@ -63,7 +63,7 @@ def show_revoked(revoked: Revoked, format: Format, *, rotate: bool = False) -> N
         typer.echo("A person's kit holds no key of the federation. Jobs that are under way go on: `nvflare job list`.")
     if rotate and revoked.kind is Kind.site:
         typer.echo(
-            f"{revoked.name} may still hold the federation's key. One of the other hospitals runs "
+            f"If the hospitals share a federation key, {revoked.name} may still hold it. One of the others runs "
             "`fedward key rotate KEY` (after a breach with --destroy-old) and `fedward key seal` to the others; a "
             "hospital's own key (site.toml's `key`) needs no change."
         )

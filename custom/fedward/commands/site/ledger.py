@@ -46,7 +46,7 @@ def ledger(
     if create:
         note(site_log(site_toml), "ledger-created", file=policy.ledger.name)
     if settle is not None:
-        answer, message = _settle(policy, settle)
+        answer, message = _settle(site_toml, policy, settle)
         note(site_log(site_toml), "ledger-settled", job=settle, steps=answer["refunded_steps"])
     elif plot is not None:
         answer, message = _plot(book, policy, plot)
@@ -79,10 +79,11 @@ def _verified(book: Ledger) -> tuple[dict[str, Any], str]:
     return {"ledger": str(book.path), "entries": len(entries), "head": head}, message
 
 
-def _settle(policy: SitePolicy, job_id: str) -> tuple[dict[str, Any], str]:
-    from fedward.flare.site.settlement import settle_for_good  # loaded late: FLARE takes a moment
+def _settle(site_toml: Path, policy: SitePolicy, job_id: str) -> tuple[dict[str, Any], str]:
+    from fedward.flare.site.settlement import destroy_ended_keys, settle_for_good  # loaded late: FLARE takes a moment
 
     done = settle_for_good(policy, job_id)
+    destroy_ended_keys(site_toml.resolve().parent.parent, policy)
     message = (
         f"job {job_id} is over here: {done.refunded_steps} steps that never began are given back, {done.begun_steps} "
         f"stay spent; ε of its patients is now {_number(done.epsilon)}"

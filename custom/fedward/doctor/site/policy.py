@@ -120,9 +120,7 @@ def _cohort(say: Voice, where: str, privacy: CohortPrivacy) -> Iterator[Finding]
         yield say.failed(what, where=where, remedy=f"{encrypt} or {bound}")
     elif open_:
         what = "a job may send updates that the server reads"
-        yield say.warned(
-            what, where=f"{where}.encryption", remedy=f"{encrypt}, and have the federation's key sealed to you"
-        )
+        yield say.warned(what, where=f"{where}.encryption", remedy=encrypt)
     elif bare:
         what = "a job may train without differential privacy"
         yield say.warned(what, where=f"{where}.dp", remedy=f"{bound}, or keep it where the privacy officer agreed")

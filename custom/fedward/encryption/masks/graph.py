@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from fedward.encryption.masks.threshold import threshold_of
+from fedward.encryption.masks.threshold import Threshold
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +27,18 @@ class Graph:
     fewest: int
 
     @classmethod
-    def complete(cls, sites: Iterable[str], *, colluding: int | None) -> Graph:
+    def complete(cls, sites: Iterable[str], *, colluding: int) -> Graph:
         """Return the graph in which each pair of hospitals has a mask.
 
         Args:
             sites: hospitals of the run.
-            colluding: as for ``threshold_of``.
+            colluding: largest number of them that may side with the server.
 
         Raises:
             EncryptionError: as ``Threshold``.
         """
         names = tuple(sorted(sites))
-        bound = threshold_of(len(names), colluding=colluding)
+        bound = Threshold(sites=len(names), colluding=colluding)
         return cls(names, bound.needed, bound.fewest)
 
     def neighbours(self, site: str) -> tuple[str, ...]:

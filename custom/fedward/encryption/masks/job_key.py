@@ -9,17 +9,17 @@ the server gives away the sums, and no hospital's numbers.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from secrets import token_bytes
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from fedward.encryption.keys.key import SECRET_BYTES, FederationKey
 from fedward.encryption.masks.agreement import SharedSecrets
-from fedward.errors import EncryptionError
+from fedward.errors import EncryptionError, RosterError
 
-SEALED_BYTES = SECRET_BYTES + 16
-_IV = bytes(12)
-"""Constant: each key encrypts one message."""
+_IV_BYTES = 12
+SEALED_BYTES = _IV_BYTES + SECRET_BYTES + 16
 
 
 def job_key(secret: bytes) -> FederationKey:
@@ -30,7 +30,7 @@ def job_key(secret: bytes) -> FederationKey:
 def seal_job_key(
     secret: bytes, secrets: SharedSecrets, *, maker: str, sites: Iterable[str], context: str
 ) -> dict[str, bytes]:
-    """Return the sealed key for each hospital of the run, ``SEALED_BYTES`` bytes; two calls give the same bytes.
+    """Return the sealed key for each hospital of the run, ``SEALED_BYTES`` bytes.
 
     Args:
         secret: of the job's key.
@@ -42,7 +42,8 @@ def seal_job_key(
     found = {}
     for site in sorted(sites):
         use = _use(maker, site, context)
-        found[site] = AESGCM(secrets.derive(site, use)).encrypt(_IV, secret, use)
+        iv = token_bytes(_IV_BYTES)
+        found[site] = iv + AESGCM(secrets.derive(site, use)).encrypt(iv, secret, use)
     return found
 
 
@@ -57,15 +58,16 @@ def open_job_key(sealed: object, secrets: SharedSecrets, *, maker: str, site: st
         context: ``roster.context_of`` the run.
 
     Raises:
-        EncryptionError: it was not sealed by ``maker`` for this hospital and run.
+        EncryptionError: it has another form.
+        RosterError: it was not sealed by ``maker`` for this hospital and run; another key may come.
     """
     if type(sealed) is not bytes or len(sealed) != SEALED_BYTES:
         raise EncryptionError("task brings no key of the job")
     use = _use(maker, site, context)
     try:
-        return AESGCM(secrets.derive(maker, use)).decrypt(_IV, sealed, use)
+        return AESGCM(secrets.derive(maker, use)).decrypt(sealed[:_IV_BYTES], sealed[_IV_BYTES:], use)
     except InvalidTag:
-        raise EncryptionError("key of the job was not sealed by a hospital for this one", value=maker) from None
+        raise RosterError("key of the job does not open here: its maker sealed it to other keys", value=maker) from None
 
 
 def _use(maker: str, site: str, context: str) -> bytes:

@@ -131,18 +131,30 @@ def known_sites(
     return frozenset((called | introduced) - {site})
 
 
-def require_known(known: frozenset[str], sites: Iterable[str], *, fewest: int) -> None:
-    """Refuse a run, or a sum, in which too few hospitals are known here.
+def require_known(known: frozenset[str], sites: Iterable[str], *, site: str, fewest: int, colluding: int) -> None:
+    """Refuse a run, or a sum, in which too few hospitals are known here, or too many are not.
+
+    Without a smallest number, nothing is asked. With one, hospitals that are not known count as invented ones that side
+    with the server, of whom there may be as many as the job bears.
 
     Args:
         known: from ``known_sites``.
         sites: hospitals of the run or the sum.
+        site: this hospital.
         fewest: smallest number of known ones, besides this hospital.
+        colluding: largest number of hospitals that may side with the server.
 
     Raises:
-        RosterError: there are fewer.
+        RosterError: there are fewer, or more.
     """
-    found = len(known & set(sites))
+    everybody = set(sites) - {site}
+    found, strangers = len(known & everybody), len(everybody - known)
+    if fewest and strangers > colluding:
+        raise RosterError(
+            f"more hospitals take part that are not known here than may side with the server, {colluding}",
+            value=strangers,
+            remedy="call some of them, and `fedward site roster` their fingerprints",
+        )
     if found < fewest:
         raise RosterError(
             f"of the hospitals that take part this hospital knows fewer than its min_known, {fewest}",

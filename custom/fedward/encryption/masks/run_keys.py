@@ -23,7 +23,7 @@ from fedward.files import sync, write_atomic
 
 RUN_KEYS_FILE = "masks.key"
 _MAGIC = "fedward keys of a masked run"
-_FIELDS = frozenset({"magic", "private", "publics", "known", "maker", "secret"})
+_FIELDS = frozenset({"magic", "private", "publics", "known", "made", "maker", "secret"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -34,6 +34,7 @@ class RunKeys:
         pair: this hospital's.
         publics: hospital -> its public key, verified; None before a task has said which hospitals take part.
         known: hospitals that were known here when the public keys were verified, sorted.
+        made: secret of the key that this hospital made for the job; None: it made none.
         maker: hospital that made the job's key; None before it is known.
         secret: of the job's key; None before it is known.
     """
@@ -41,6 +42,7 @@ class RunKeys:
     pair: KeyPair = field(repr=False)
     publics: Mapping[str, bytes] | None = None
     known: tuple[str, ...] = ()
+    made: bytes | None = field(default=None, repr=False)
     maker: str | None = None
     secret: bytes | None = field(default=None, repr=False)
 
@@ -52,6 +54,7 @@ class RunKeys:
             "private": self.pair.private.hex(),
             "publics": publics,
             "known": list(self.known),
+            "made": None if self.made is None else self.made.hex(),
             "maker": self.maker,
             "secret": None if self.secret is None else self.secret.hex(),
         }
@@ -80,20 +83,26 @@ def read_run_keys(path: Path) -> RunKeys | None:
 
 
 def _decoded(content: Any) -> RunKeys | None:
-    if type(content) is not dict or set(content) != _FIELDS:
+    if type(content) is not dict or set(content) != _FIELDS or type(content["known"]) is not list:
         return None
-    secret, maker, publics = content["secret"], content["maker"], content["publics"]
-    known = None if publics is None else {site: bytes.fromhex(key) for site, key in publics.items()}
-    if known is not None and not all(is_site(site) and len(key) == PUBLIC_BYTES for site, key in known.items()):
+    maker, publics = content["maker"], content["publics"]
+    if publics is not None and type(publics) is not dict:
         return None
-    if (secret is None) is not (maker is None) or (secret is not None and len(secret) != 2 * SECRET_BYTES):
+    found = None if publics is None else {site: bytes.fromhex(key) for site, key in publics.items()}
+    if found is not None and not all(is_site(site) and len(key) == PUBLIC_BYTES for site, key in found.items()):
+        return None
+    made, secret = (None if content[name] is None else bytes.fromhex(content[name]) for name in ("made", "secret"))
+    if any(one is not None and len(one) != SECRET_BYTES for one in (made, secret)):
+        return None
+    if (secret is None) is not (maker is None) or (maker is not None and maker not in (found or {})):
         return None
     return RunKeys(
         pair=KeyPair.of(bytes.fromhex(content["private"])),
-        publics=known,
-        known=tuple(content["known"]),
+        publics=found,
+        known=tuple(map(str, content["known"])),
+        made=made,
         maker=maker,
-        secret=None if secret is None else bytes.fromhex(secret),
+        secret=secret,
     )
 
 

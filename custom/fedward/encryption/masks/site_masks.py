@@ -5,28 +5,40 @@ differences. Keys are agreed on once in a run, and each sum's masks follow from 
 message carries the shares of all that masks it: of its self mask's seed, and of this one sum's seed with each
 neighbour. So no share of a key exists, and what is revealed for a hospital that was lost is one sum's seeds.
 
-Guarantee (complete graph, ``threshold`` of the run), if AES-256, HKDF-SHA256, X25519 and AES-GCM are as strong as they
+Guarantee (complete graph, ``threshold`` of the run; all hospitals started from one model, which the context of a sum
+names), if AES-256, HKDF-SHA256, X25519 and AES-GCM are as strong as they
 are believed to be: the server and up to ``colluding`` hospitals together learn of the numbers of the other hospitals in
 a sum nothing but their total. It holds against a server that sends each hospital other requests, as long as each honest
 hospital helps for one set of hospitals in a sum, which its record ensures (``fedward.privacy.ledger.run_record``).
 
-Proof sketch. At most one request of a sum gets ``needed`` shares (``masks.threshold``); let U be its hospitals. For an
-honest hospital v outside U the seed of its self mask stays unknown, so its message is uniform. For honest v in U, its
-mask with each other honest hospital in U stays unknown, because honest holders give shares of v's seeds with hospitals
-outside U alone. So the masked numbers of honest hospitals in U are uniform but for their total (Bonawitz, lemma 6.1).
+Proof sketch. What an honest hospital gives opens only where ``needed`` hospitals helped for the same messages
+(``masks.locks``), and that is one set U of messages of a sum at most (``masks.threshold``). For a message of an honest
+hospital outside U the seed of its self mask stays unknown, so the message is uniform. For honest v in U, its mask with
+each other honest hospital in U stays unknown: for U, honest holders give shares of v's seeds with hospitals outside U
+alone, and fewer than ``needed`` shares tell nothing (Shamir 1979). So the masked numbers of honest hospitals in U are
+uniform but for their total (Bonawitz, lemma 6.1), and U has two honest hospitals or more.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedward.encryption.masks.agreement import SharedSecrets
 from fedward.encryption.masks.graph import Graph
+from fedward.encryption.masks.locks import lock
 from fedward.encryption.masks.seed_streams import SeedMask, masked_numbers, masked_tag
 from fedward.encryption.masks.shamir import new_secret, split
-from fedward.encryption.masks.unmask_message import UnmaskAnswer, UnmaskRequest, dropped_neighbours, name_of_sum
-from fedward.encryption.masks.upload import Upload, close_package, commitment, open_package, package_bytes
+from fedward.encryption.masks.unmask_message import (
+    UnmaskAnswer,
+    UnmaskRequest,
+    dropped_neighbours,
+    name_of_sum,
+    pack_locked,
+)
+from fedward.encryption.masks.upload import Upload, close_package, commitment, open_package, package_bytes, share_hash
 from fedward.encryption.message import MessagePart
 from fedward.encryption.stream import ring_of
 from fedward.encryption.sum_context import SumContext
@@ -62,10 +74,12 @@ class SiteMasks:
         masks = [SeedMask(own, 1)]
         masks += [SeedMask(seed, sign(self._site, other)) for other, seed in zip(neighbours, seeds[1:], strict=True)]
         words: NDArray[np.unsignedinteger] = np.frombuffer(numbers, ring_of(topic.bits))
+        shares = self._shares(seeds)
         upload = Upload(
             masked_numbers(words, masks).tobytes(),
             tuple(commitment(seed) for seed in seeds),
-            self._packages(seeds, part.canonical(topic)),
+            {holder: tuple(map(share_hash, given)) for holder, given in shares.items()},
+            self._packages(shares, part.canonical(topic)),
         )
         return upload.pack(), masked_tag(tag, masks)
 
@@ -88,7 +102,8 @@ class SiteMasks:
                 continue
             lost = dropped_neighbours(site, graph=self._graph, summed=request.nonces)
             shares[site] = (found[0], *(found[1 + neighbours.index(other)] for other in lost))
-        return UnmaskAnswer(shares, tuple(damaged)).pack(name_of_sum(topic, request.nonces))
+        content, name = UnmaskAnswer(shares, tuple(damaged)).pack(), name_of_sum(topic, request.nonces)
+        return pack_locked(lock(content, self._secrets, site=self._site, graph=self._graph, name=name), name)
 
     def _seed(self, other: str, topic: SumContext) -> bytes:
         """Return the seed of the mask with a neighbour: both derive it."""
@@ -98,15 +113,17 @@ class SiteMasks:
         """Return the key of one package: ``part`` names its message, and so its maker."""
         return self._secrets.derive(other, b"\n".join((b"shares", holder.encode("ascii"), part)))
 
-    def _packages(self, seeds: list[bytes], part: bytes) -> dict[str, bytes]:
+    def _shares(self, seeds: list[bytes]) -> dict[str, list[bytes]]:
+        """Return a share of every seed for each holder."""
         holders = self._graph.holders(self._site)
         points = [self._graph.point(holder) for holder in holders]
-        shares = [split(seed, needed=self._graph.needed, points=points) for seed in seeds]
+        each = [split(seed, needed=self._graph.needed, points=points) for seed in seeds]
+        return {holder: [shares[place] for shares in each] for place, holder in enumerate(holders)}
+
+    def _packages(self, shares: Mapping[str, list[bytes]], part: bytes) -> dict[str, bytes]:
         return {
-            holder: close_package(
-                [each[place] for each in shares], key=self._package_key(holder, part, holder=holder), part=part
-            )
-            for place, holder in enumerate(holders)
+            holder: close_package(given, key=self._package_key(holder, part, holder=holder), part=part)
+            for holder, given in shares.items()
         }
 
 

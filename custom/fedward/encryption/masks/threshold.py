@@ -1,11 +1,12 @@
 """Compute how many hospitals must help to open a sum, from how many may side with the server.
 
-Let n hospitals take part, of whom at most t send the server whatever it likes. ``needed`` of the n hold shares that
-open a sum, and each of them helps for one set of summed hospitals only. If two sets of a round were opened, each had
-at least ``needed - t`` honest helpers, and no honest one helped for both, so ``2 (needed - t) <= n - t``. ``needed``
-is the smallest number that contradicts this: ``floor((n + t) / 2) + 1``. So at most one set of a round is ever opened,
-also against a server that tells each hospital something else (Bonawitz et al. 2017, CCS, section 6.2: "t > 2n/3" is
-this bound for t = n/3).
+Let n hospitals take part, of whom at most t send the server whatever it likes. Each hospital helps for one set of
+messages of a sum only, and what it gives opens only if ``needed`` of the n have helped for that same set
+(``masks.locks``). If anything opened for two sets of a sum, each had at least ``needed - t`` honest helpers, and no
+honest one helped for both, so ``2 (needed - t) <= n - t``. ``needed`` is the smallest number that contradicts this:
+``floor((n + t) / 2) + 1``. So shares open for one set of a sum at most, also against a server that tells each hospital
+something else. Bonawitz et al. (2017, CCS, section 6.2) reach the same with a round of signatures over the set; their
+"t > 2n/3" is this bound for t = n/3.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fedward.errors import EncryptionError
-from fedward.settings import MIN_CONTRIBUTORS
+from fedward.settings import MIN_CONTRIBUTORS, JobSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,26 +54,23 @@ class Threshold:
 
     @property
     def fewest(self) -> int:
-        """Smallest number of hospitals in a sum: two of them are honest, whoever the others are."""
-        return max(MIN_CONTRIBUTORS, self.colluding + 2)
+        """Smallest number of hospitals in a sum: as many as must help, so that most of the honest ones are in it."""
+        return max(MIN_CONTRIBUTORS, self.needed)
 
     def __str__(self) -> str:
         """Return the guarantee in words."""
-        others = self.sites - self.colluding
         return (
-            f"the server and up to {self.colluding} of {self.sites} hospitals together learn only the sum of the other "
-            f"{others}; {self.needed} hospitals must help to open a sum, so {self.may_be_lost} may be lost in a round"
+            f"the server and up to {self.colluding} of {self.sites} hospitals together learn only the sum of the "
+            f"others, of {self.fewest - self.colluding} or more; {self.needed} hospitals must send and help, so "
+            f"{self.may_be_lost} may be lost in a round"
         )
 
 
-def threshold_of(sites: int, *, colluding: int | None) -> Threshold:
-    """Return the bound of a run with so many hospitals.
+def colluding_of(job: JobSpec) -> int:
+    """Return the number of hospitals that may side with the server in a masked job: fixed before anybody takes part.
 
-    Args:
-        sites: number of hospitals that take part.
-        colluding: ``encryption.max_colluding`` of the job; None: a third of the hospitals, and one at least.
-
-    Raises:
-        EncryptionError: as ``Threshold``.
+    It is ``encryption.max_colluding``; where the job gives none, a third of ``federation.min_sites``, and 1 at least.
+    It does not depend on the hospitals that take part, for those the server chooses.
     """
-    return Threshold(sites=sites, colluding=max(1, sites // 3) if colluding is None else colluding)
+    given = None if job.encryption is None else job.encryption.max_colluding
+    return max(1, job.federation.min_sites // 3) if given is None else given

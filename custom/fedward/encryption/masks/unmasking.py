@@ -1,20 +1,21 @@
 """Take the masks off a sum at the server, with the hospitals' shares: the server's side of secure aggregation.
 
 The server learns the seeds of the masks that do not cancel: the self mask of each hospital in the sum, and its mask
-with each hospital that is not. It checks every seed against the commitment in the signed message, so that it names who
-sent false shares.
+with each hospital that is not. It checks every share and every seed against the signed message of the hospital whose
+mask it is, so that it names who sent false ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations, islice
+from itertools import combinations
 
 import numpy as np
 
 from fedward.encryption.masks.graph import Graph
+from fedward.encryption.masks.locks import Locked, unlock
 from fedward.encryption.masks.seed_streams import SeedMask, masked_numbers, masked_tag
-from fedward.encryption.masks.shamir import weighted, weights_at, weights_of
+from fedward.encryption.masks.shamir import combine
 from fedward.encryption.masks.site_masks import sign
 from fedward.encryption.masks.unmask_message import (
     UnmaskAnswer,
@@ -22,16 +23,14 @@ from fedward.encryption.masks.unmask_message import (
     dropped_neighbours,
     name_of_sum,
     read_answer,
+    read_locked,
 )
-from fedward.encryption.masks.upload import Upload, commitment, extra_bytes, unpack_upload
+from fedward.encryption.masks.upload import Upload, commitment, extra_bytes, share_hash, unpack_upload
 from fedward.encryption.message import Message, MessagePart
 from fedward.encryption.stream import ring_of
 from fedward.encryption.sum_context import SumContext
 from fedward.encryption.tag import Tag
 from fedward.errors import EncryptionError
-
-MOST_TRIALS = 2000
-"""Sets of holders that are tried for a seed before its hospital, or its holders, are said to have sent false shares."""
 
 
 class Unmasking:
@@ -46,7 +45,9 @@ class Unmasking:
         self._topic, self._graph = topic, graph
         self._nonces: dict[str, str] = {}
         self._commitments: dict[str, tuple[bytes, ...]] = {}
+        self._hashes: dict[str, Mapping[str, tuple[bytes, ...]]] = {}
         self._packages: dict[str, Mapping[str, bytes]] = {}
+        self._locked: dict[str, Locked] = {}
         self._answers: dict[str, UnmaskAnswer] = {}
         self.false: dict[str, str] = {}
         """Hospital that helped with false shares -> what was found; they were not used."""
@@ -72,7 +73,7 @@ class Unmasking:
         """Commitments and packages of every message taken, in the order of the hospitals, for ``restore``."""
         found = []
         for site in sorted(self._nonces):
-            found.append(Upload(b"", self._commitments[site], self._packages[site]).pack())
+            found.append(Upload(b"", self._commitments[site], self._hashes[site], self._packages[site]).pack())
         return b"".join(found)
 
     def restore(self, parts: Sequence[MessagePart], kept: bytes) -> None:
@@ -93,7 +94,8 @@ class Unmasking:
 
     def _keep(self, part: MessagePart, upload: Upload) -> None:
         self._nonces[part.site] = part.nonce.hex()
-        self._commitments[part.site], self._packages[part.site] = upload.commitments, upload.packages
+        self._commitments[part.site], self._hashes[part.site] = upload.commitments, upload.hashes
+        self._packages[part.site] = upload.packages
 
     def _upload(self, message: Message) -> Upload:
         site = message.parts[0].site
@@ -115,7 +117,7 @@ class Unmasking:
         packages = {
             site: self._packages[site][holder] for site in sorted(self._nonces) if holder in self._graph.holders(site)
         }
-        return UnmaskRequest(dict(sorted(self._nonces.items())), packages)
+        return UnmaskRequest(dict(sorted(self._nonces.items())), packages, self._topic.base)
 
     def answer(self, content: object, *, holder: str) -> None:
         """Take one hospital's answer.
@@ -123,10 +125,38 @@ class Unmasking:
         Raises:
             EncryptionError: it is no answer to the request, or the hospital has answered before.
         """
-        name = name_of_sum(self._topic, dict(sorted(self._nonces.items())))
-        if holder in self._answers:
+        if holder in self._locked:
             raise EncryptionError("hospital has already given its shares of this sum", value=holder)
-        self._answers[holder] = read_answer(content, name=name, holder=holder, graph=self._graph, nonces=self._nonces)
+        self._locked[holder] = read_locked(content, name=self._name, graph=self._graph)
+
+    @property
+    def _name(self) -> str:
+        return name_of_sum(self._topic, dict(sorted(self._nonces.items())))
+
+    def _unlock(self) -> None:
+        """Open the answers for which enough hospitals helped; one that does not open, or is none, is not used."""
+        if len(self._locked) < self._graph.needed:
+            return
+        for holder in sorted(set(self._locked) - set(self._answers) - set(self.false)):
+            tokens = {other: given.tokens[holder] for other, given in self._locked.items()}
+            content = unlock(self._locked[holder], tokens, graph=self._graph, name=self._name)
+            if content is None:
+                continue
+            try:
+                answer = read_answer(content, holder=holder, graph=self._graph, nonces=self._nonces)
+            except EncryptionError as error:
+                self.false[holder] = error.what
+                continue
+            self._answers[holder] = answer
+            for site, shares in answer.shares.items():
+                if any(share_hash(share) != due for share, due in zip(shares, self._due(site, holder), strict=True)):
+                    self.false[holder] = f"gave a share of {site}'s masks that is not the one {site} named"
+
+    def _due(self, site: str, holder: str) -> list[bytes]:
+        """Return the hashes that a hospital's message names of the shares that one holder is asked for."""
+        neighbours, every = self._graph.neighbours(site), self._hashes[site][holder]
+        lost = dropped_neighbours(site, graph=self._graph, summed=self._nonces)
+        return [every[0], *(every[1 + neighbours.index(other)] for other in lost)]
 
     @property
     def too_few(self) -> str | None:
@@ -140,11 +170,14 @@ class Unmasking:
         """Return why the shares do not open the sum yet; None: they do, if they are true."""
         if (why := self.too_few) is not None:
             return why
+        self._unlock()
+        useful = [answer for holder, answer in self._answers.items() if holder not in self.false]
+        needed = self._graph.needed
+        if len(useful) < needed:
+            return f"{len(useful)} of the {needed} hospitals that must help to open the sum did"
         for site in sorted(self._nonces):
-            found = sum(site in answer.shares for answer in self._answers.values())
-            if found < self._graph.needed:
-                needed = self._graph.needed
-                return f"{found} of the {needed} hospitals that must help to open the sum gave shares of {site}"
+            if sum(site in answer.shares for answer in useful) < needed:
+                return f"too few hospitals could open what {site} gave them for it"
         return None
 
     def opened(self, payload: bytes, tag: Tag) -> tuple[bytes, Tag]:
@@ -171,38 +204,21 @@ class Unmasking:
 
     def _masks(self) -> Iterator[SeedMask]:
         """Yield the masks to take off: the self masks, and those with hospitals that are not in the sum."""
-        trusted: dict[str, tuple[str, ...]] = {}
         for site in sorted(self._nonces):
             lost = dropped_neighbours(site, graph=self._graph, summed=self._nonces)
             wanted = [self._commitments[site][0], *(self._committed(site, other) for other in lost)]
             for place, committed in enumerate(wanted):
-                seed = self._seed(site, place, committed, trusted)
+                seed = self._seed(site, place, committed)
                 yield SeedMask(seed, -1 if place == 0 else -sign(site, lost[place - 1]))
 
-    def _seed(self, site: str, place: int, committed: bytes, trusted: dict[str, tuple[str, ...]]) -> bytes:
-        """Return the seed that fits its commitment; first try the holders whose shares fitted last."""
+    def _seed(self, site: str, place: int, committed: bytes) -> bytes:
+        """Return a seed from shares that its hospital's message names; it must fit the commitment in that message."""
         shares = {
-            holder: answer.shares[site][place]
-            for holder, answer in sorted(self._answers.items())
+            self._graph.point(holder): answer.shares[site][place]
+            for holder, answer in self._answers.items()
             if site in answer.shares and holder not in self.false
         }
-        key = ",".join(sorted(shares))
-        tried = [trusted[key]] if key in trusted else []
-        for holders in [*tried, *islice(combinations(shares, self._graph.needed), MOST_TRIALS)]:
-            points = [self._graph.point(holder) for holder in holders]
-            seed = weighted(weights_of(points), [shares[holder] for holder in holders])
-            if commitment(seed) == committed:
-                trusted[key] = holders
-                self._find_false(site, shares, holders, points)
-                return seed
-        raise EncryptionError("shares do not give back the masks of a hospital: its own are false, or", value=site)
-
-    def _find_false(
-        self, site: str, shares: Mapping[str, bytes], holders: Sequence[str], points: Sequence[int]
-    ) -> None:
-        """Name the holders whose share is not on the polynomial that fitted."""
-        for holder, share in shares.items():
-            if holder not in holders:
-                at = weights_at(tuple(points), self._graph.point(holder))
-                if weighted(at, [shares[one] for one in holders]) != share:
-                    self.false[holder] = f"gave a false share of {site}'s masks"
+        seed = combine(shares, needed=self._graph.needed)
+        if commitment(seed) != committed:
+            raise EncryptionError("hospital shared other masks than those it used", value=site)
+        return seed

@@ -2,11 +2,12 @@ r"""Write and read the payload of a masked message: numbers, commitments to the 
 
 ::
 
-    numbers | commitment to the self mask's seed | to the seed with each neighbour | package of each holder
+    numbers | commitment to each seed | hashes of each holder's shares | package of each holder
 
-Neighbours and holders are in the order of their names. A commitment is the SHA-256 of a seed. A package holds one share
-of each of these seeds, in the same order, encrypted to its holder with AES-256-GCM (NIST SP 800-38D) under a key that
-serves this package alone. Every part has a fixed length, so that a payload has one form only.
+The seeds are that of the self mask, then that of the mask with each neighbour; neighbours and holders are in the order
+of their names. A commitment is the SHA-256 of a seed, a hash the first half of the SHA-256 of a share. A package holds
+one share of each seed, encrypted to its holder with AES-256-GCM (NIST SP 800-38D) under a key that serves this package
+alone. Every part has a fixed length, so that a payload has one form only.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from fedward.encryption.masks.graph import Graph
 from fedward.encryption.masks.shamir import SECRET_BYTES, is_element
 from fedward.errors import EncryptionError
 
-COMMITMENT_BYTES = 32
+COMMITMENT_BYTES, HASH_BYTES = 32, 16
 _GCM_BYTES = 16
 _IV = bytes(12)
 """Constant: each key encrypts one package."""
@@ -35,21 +36,26 @@ class Upload:
     Attributes:
         numbers: masked numbers, little-endian.
         commitments: to the self mask's seed, then to the seed with each neighbour.
+        hashes: holder -> hashes of its shares, in the order of the commitments.
         packages: holder -> its package.
     """
 
     numbers: bytes
     commitments: tuple[bytes, ...]
+    hashes: Mapping[str, tuple[bytes, ...]]
     packages: Mapping[str, bytes]
 
     def pack(self) -> bytes:
         """Return the payload."""
-        return b"".join((self.numbers, *self.commitments, *(self.packages[name] for name in sorted(self.packages))))
+        holders = sorted(self.packages)
+        hashes = (one for name in holders for one in self.hashes[name])
+        return b"".join((self.numbers, *self.commitments, *hashes, *(self.packages[name] for name in holders)))
 
 
 def extra_bytes(neighbours: int) -> int:
     """Return the bytes of a payload besides its numbers, for a hospital with so many neighbours."""
-    return (neighbours + 1) * (COMMITMENT_BYTES + package_bytes(neighbours))
+    seeds = neighbours + 1
+    return seeds * (COMMITMENT_BYTES + HASH_BYTES * seeds + package_bytes(neighbours))
 
 
 def package_bytes(neighbours: int) -> int:
@@ -70,19 +76,32 @@ def unpack_upload(payload: bytes, *, site: str, graph: Graph, number_bytes: int)
         EncryptionError: it has another length.
     """
     holders, size = graph.holders(site), package_bytes(len(graph.neighbours(site)))
-    start = number_bytes + COMMITMENT_BYTES * len(holders)
-    if len(payload) != start + size * len(holders):
+    seeds = len(holders)
+    hashed = number_bytes + COMMITMENT_BYTES * seeds
+    start = hashed + HASH_BYTES * seeds * seeds
+    if len(payload) != start + size * seeds:
         raise EncryptionError("masked message has another length than its sum's", value=len(payload))
-    commitments = tuple(payload[at : at + COMMITMENT_BYTES] for at in range(number_bytes, start, COMMITMENT_BYTES))
+    commitments = _pieces(payload[number_bytes:hashed], COMMITMENT_BYTES)
+    every = _pieces(payload[hashed:start], HASH_BYTES)
+    hashes = {holder: every[seeds * place : seeds * (place + 1)] for place, holder in enumerate(holders)}
     packages = {
         holder: payload[start + size * place : start + size * (place + 1)] for place, holder in enumerate(holders)
     }
-    return Upload(payload[:number_bytes], commitments, packages)
+    return Upload(payload[:number_bytes], commitments, hashes, packages)
 
 
 def commitment(seed: bytes) -> bytes:
     """Return the commitment to a seed: it discloses nothing of a uniform seed, and fits no other."""
     return hashlib.sha256(b"fedward/seed/1" + seed).digest()
+
+
+def share_hash(share: bytes) -> bytes:
+    """Return the hash of a share, ``HASH_BYTES`` bytes: it discloses nothing of a uniform share, and fits no other."""
+    return hashlib.sha256(b"fedward/share/1" + share).digest()[:HASH_BYTES]
+
+
+def _pieces(content: bytes, size: int) -> tuple[bytes, ...]:
+    return tuple(content[at : at + size] for at in range(0, len(content), size))
 
 
 def close_package(shares: Sequence[bytes], *, key: bytes, part: bytes) -> bytes:

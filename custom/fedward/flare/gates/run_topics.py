@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from fedward.encryption.message import is_digest
 from fedward.encryption.sum_context import SumContext
 from fedward.errors import GateError
 from fedward.flare.gates.sum_keys import MaskedKey, SharedKey
@@ -70,15 +71,23 @@ class RunTopics:
             bits=self._bits,
         )
 
-    def model(self, round_number: int) -> SumContext:
+    def model(self, round_number: int, *, base: object) -> SumContext:
         """Return the context of the sum of a round's models.
 
+        Args:
+            round_number: the round.
+            base: identity of the model that the round started from, as it was received.
+
         Raises:
-            GateError: the job has no such round, or as ``roster``.
+            GateError: the job has no such round; this hospital's own update of the round started from another model; or
+                as ``roster``.
         """
         if not 0 <= round_number < self._job.federation.rounds:
             raise GateError("sum of models has no round of this job")
-        return self.all.model(round_number)
+        run = self.run
+        if type(base) is not str or not is_digest(base) or (run.left == round_number and run.answered != base):
+            raise GateError("sum of models started from another model than this hospital's")
+        return self.all.model(round_number, base=base)
 
     def counts(self, purpose: str) -> SumContext:
         """Return the context of a sum of counts, by the final model of the record.

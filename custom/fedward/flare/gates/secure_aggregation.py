@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from fedward.encryption.fixed_point import FixedPoint
 from fedward.encryption.keys.signature import Signer
-from fedward.encryption.message import identity
+from fedward.encryption.masks.unmask_message import messages_of, requests_of
+from fedward.encryption.message import identity, unpack
 from fedward.encryption.roster import check_roster
 from fedward.encryption.schemes import bits_of
 from fedward.encryption.secure_sum import Opened
@@ -121,8 +122,14 @@ class SecureAggregation:
         """Entries of the answer that admits the job, with the nonce that this hospital drew for the run."""
         return {**self._keys.admission, **self.facts, NONCE: self._record.require(self._job_id).nonce}
 
-    def seal_model(self, model: Weights, *, patients: int | None, round_number: int) -> dict[str, Any]:
+    def seal_model(self, model: Weights, *, patients: int | None, round_number: int, base: str) -> dict[str, Any]:
         """Seal a site's model of a round times the site's weight, and the weight, so that the server can only add them.
+
+        Args:
+            model: the site's.
+            patients: that it was trained on.
+            round_number: the round.
+            base: identity of the model that the round started from.
 
         Returns:
             ``sealed`` part of a reply, with the number of values that were outside the clipping range and so clipped.
@@ -132,7 +139,7 @@ class SecureAggregation:
         """
         weight = self._fixed.weight_code(self._weight(patients))
         codes, clipped = self._fixed.encode(flatten(model), weight_code=weight)
-        topic = self._topics.model(round_number)
+        topic = self._topics.model(round_number, base=base)
         sealed = self._sealed(MODEL, np.append(codes, np.int64(weight)), topic)
         return {**self.facts, **sealed, CLIPPED: clipped}
 
@@ -146,7 +153,10 @@ class SecureAggregation:
             EncryptionError: it is not the sites' sum, or is of another key, run or round.
             GateError: another sum of the same round was opened before.
         """
-        opened, found = self._open(sealed, self._topics.model(round_number))
+        if type(sealed) is not bytes:
+            raise GateError("task brings no sealed sum")
+        base = unpack(sealed).topic.base  # the tag binds it; a hospital that sent an update of the round knows it
+        opened, found = self._open(sealed, self._topics.model(round_number, base=base))
         mean = self._fixed.decode(opened.codes[:-1], weight_code=int(opened.codes[-1]), sites=len(opened.sites))
         return unflatten(mean, self._layout), found
 
@@ -222,11 +232,10 @@ class SecureAggregation:
             EncryptionError: a request names hospitals that take no part, or too few.
             GateError: the job is not masked, has no such sum, or this hospital helped to open another sum of it.
         """
-        if type(requests) is not dict or not requests:
-            raise GateError("task brings no request to open a sum")
         found = dict[str, bytes]()
-        for purpose, content in requests.items():
-            topic = self._topics.model(round_number) if purpose == MODEL else self._topics.counts(purpose)
+        for purpose, content in requests_of(requests).items():
+            base = content.get("base")
+            topic = self._topics.counts(purpose) if purpose != MODEL else self._topics.model(round_number, base=base)
             answer = self._masked.help(content, topic)
             found |= {SHARES + purpose: answer, SIGNATURE + SHARES + purpose: self._signature(answer, topic)}
         return found
@@ -244,9 +253,12 @@ class SecureAggregation:
         """Open and verify a sum; return it and its identity. Record it before use: one sum per purpose and round."""
         if type(sealed) is not bytes:
             raise GateError("task brings no sealed sum")
-        opened, roster = self._keys.secure_sum.open(sealed, topic), self._topics.roster
+        opened, roster = self._keys.open(sealed, topic), self._topics.roster
         if not set(opened.sites) <= set(roster):
             raise GateError("sum names a hospital that takes no part in this job")
+        helped = self._topics.run.helped(topic.purpose, topic.round_number)
+        if helped is not None and helped["messages"] != messages_of(sealed):
+            raise GateError("sum is of other messages than those that this hospital helped to open")
         found = identity(sealed)
         # the difference of two sums of one round is the contribution of one hospital
         self._record.open_sum(
@@ -268,7 +280,7 @@ class SecureAggregation:
         if type(confirmed) is not bytes:
             raise GateError("sum comes without the hospitals' word that they opened it")
         run = self._topics.run
-        words = self._keys.secure_sum.open(confirmed, self._topics.all.confirmation(expected))
+        words = self._keys.open(confirmed, self._topics.all.confirmation(expected))
         summed = _opened(run, purpose, round_number)["sites"]
         if int(words.codes[0]) != len(words.sites) or not enough(words.sites, summed):
             raise GateError("too few of the hospitals in the sum say that they opened it")

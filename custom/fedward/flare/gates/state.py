@@ -173,7 +173,7 @@ class GateState:
             record=self.record,
             job=self.hash,
             job_id=self.job_id,
-            colluding=self.job.encryption.max_colluding,
+            spec=self.job,
             signer=self._signer,
             federation=read_federation(self.kit),
         )

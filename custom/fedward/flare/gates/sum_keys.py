@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -19,14 +19,15 @@ from fedward.encryption.masks.known_sites import key_fingerprint, known_sites, r
 from fedward.encryption.masks.members import Federation, Member, check_members
 from fedward.encryption.masks.run_keys import RunKeys, read_run_keys, write_run_keys
 from fedward.encryption.masks.site_masks import SiteMasks
-from fedward.encryption.masks.unmask_message import read_request
+from fedward.encryption.masks.threshold import colluding_of
+from fedward.encryption.masks.unmask_message import name_of_sum, read_request
 from fedward.encryption.roster import context_of
-from fedward.encryption.secure_sum import SecureSum
+from fedward.encryption.secure_sum import Opened, SecureSum
 from fedward.encryption.sum_context import SumContext
 from fedward.errors import EncryptionError, GateError
 from fedward.flare.secagg_context import INTRODUCES, JOB_KEYS, KEY, PUBLIC, SCHEME, STATEMENT
 from fedward.privacy.ledger.run_record import Record
-from fedward.settings import SitePolicy
+from fedward.settings import JobSpec, SitePolicy
 
 _LOST = "keys of this run are gone from this hospital"
 
@@ -52,6 +53,9 @@ class SumKeys(Protocol):
     @property
     def secure_sum(self) -> SecureSum:
         """Sealing and opening under the key."""
+
+    def open(self, sealed: bytes, topic: SumContext) -> Opened:
+        """Open and verify a sum of enough hospitals; errors as ``SecureSum.open``."""
 
     def context(self, roster: Mapping[str, str]) -> str:
         """Return ``roster.context_of`` the run."""
@@ -91,6 +95,9 @@ class SharedKey:
     def admission(self) -> dict[str, Any]:
         return self.facts
 
+    def open(self, sealed: bytes, topic: SumContext) -> Opened:
+        return self.secure_sum.open(sealed, topic)
+
     def context(self, roster: Mapping[str, str]) -> str:
         return context_of(roster, job=self._job)
 
@@ -103,7 +110,7 @@ class MaskedKey:
         record: record of the hospital.
         job: ``job_hash`` of the job.
         job_id: FLARE's id of the run.
-        colluding: ``encryption.max_colluding`` of the job.
+        spec: the job: how many hospitals take part at least, and how many may side with the server.
         policy: of the hospital: its roster, and how many hospitals must be known.
         signer: of this hospital's certificate.
         federation: whose certificates count.
@@ -120,13 +127,14 @@ class MaskedKey:
         record: Record,
         job: str,
         job_id: str,
-        colluding: int | None,
+        spec: JobSpec,
         signer: Signer,
         federation: Federation,
     ) -> None:
         self._path, self._policy, self._record, self._job, self._job_id = path, policy, record, job, job_id
         self._site = policy.site
-        self._colluding, self._signer, self._federation = colluding, signer, federation
+        self._colluding, self._least = colluding_of(spec), spec.federation.min_sites
+        self._signer, self._federation = signer, federation
         found = read_run_keys(path)
         if found is None:
             if record.require(job_id).roster is not None:
@@ -142,15 +150,9 @@ class MaskedKey:
     @property
     def admission(self) -> dict[str, Any]:
         nonce = self._record.require(self._job_id).nonce
-        introduces = self._roster
-        statement = Statement(
-            site=self._site,
-            nonce=nonce,
-            public=self._keys.pair.public,
-            job=self._job,
-            job_id=self._job_id,
-            introduces=introduces,
-        )
+        introduces, public = self._roster, self._keys.pair.public
+        run = {"nonce": nonce, "job": self._job, "job_id": self._job_id}
+        statement = Statement(site=self._site, public=public, introduces=introduces, **run)
         signature = statement.sign(self._signer)
         return {**self.facts, PUBLIC: statement.public, STATEMENT: signature, INTRODUCES: introduces}
 
@@ -173,10 +175,14 @@ class MaskedKey:
             RosterError: too few of them are known here.
             KeyFileError: the keys cannot be written at the moment.
         """
+        if len(roster) < self._least:  # fewer hospitals would bear fewer that side with the server
+            raise EncryptionError(
+                f"fewer hospitals take part than the job's min_sites, {self._least}", value=len(roster)
+            )
         members = check_members(content, roster=roster, job=self._job, job_id=self._job_id, federation=self._federation)
         publics = {site: member.public for site, member in members.items()}
         known = self._known_of(members)
-        require_known(known, members, fewest=self._policy.min_known)
+        self._require_known(known, members)
         if self._keys.publics is not None:
             if self._keys.publics != publics:
                 raise EncryptionError("task brings other keys of the hospitals than the first one")
@@ -186,7 +192,9 @@ class MaskedKey:
         self._store(replace(self._keys, publics=publics, known=tuple(sorted(known))))
 
     def make_job_key(self, *, roster: Mapping[str, str]) -> dict[str, Any]:
-        """Make the job's key and return it sealed to each hospital; a second call returns the same.
+        """Make a key for the job and return it sealed to each hospital; a second call seals the same key.
+
+        It becomes the job's key when the server sends it on: the first that it sends counts.
 
         Raises:
             GateError: another hospital made it.
@@ -194,11 +202,11 @@ class MaskedKey:
         """
         if self._keys.maker not in (None, self._site):
             raise GateError("another hospital has made the key of this job")
-        context, secret = self.context(roster), self._keys.secret or secrets.token_bytes(SECRET_BYTES)
-        if self._keys.secret is None:
-            self._store(replace(self._keys, maker=self._site, secret=secret))
-        sealed = seal_job_key(secret, self._shared, maker=self._site, sites=sorted(roster), context=context)
-        return {**self.facts, JOB_KEYS: sealed}
+        context, made = self.context(roster), self._keys.made or secrets.token_bytes(SECRET_BYTES)
+        if self._keys.made is None:
+            self._store(replace(self._keys, made=made))
+        sealed = seal_job_key(made, self._shared, maker=self._site, sites=sorted(roster), context=context)
+        return {SCHEME: "masked", KEY: job_key(made).key_id, JOB_KEYS: sealed}
 
     def take_job_key(self, maker: object, sealed: object, *, roster: Mapping[str, str]) -> None:
         """Open and keep the job's key; later only the same.
@@ -209,10 +217,12 @@ class MaskedKey:
         """
         if type(maker) is not str or maker not in roster:
             raise EncryptionError("task does not say which hospital made the key of the job")
+        if self._keys.secret is not None and self._keys.maker != maker:
+            raise EncryptionError("task brings another key of the job than the first one")
         secret = open_job_key(sealed, self._shared, maker=maker, site=self._site, context=self.context(roster))
         if self._keys.secret is None:
             self._store(replace(self._keys, maker=maker, secret=secret))
-        elif (self._keys.secret, self._keys.maker) != (secret, maker):
+        elif self._keys.secret != secret:
             raise EncryptionError("task brings another key of the job than the first one")
 
     def help(self, content: object, topic: SumContext) -> bytes:
@@ -229,12 +239,13 @@ class MaskedKey:
         """
         request = read_request(content, holder=self._site, graph=self.graph)
         if self._site in request.nonces:
-            require_known(frozenset(self._keys.known), request.nonces, fewest=self._policy.min_known)
+            self._require_known(frozenset(self._keys.known), request.nonces)
         self._record.unmask_sum(
             self._job_id,
             purpose=topic.purpose,
             round_number=topic.round_number,
             request=request.identity(topic),
+            messages=name_of_sum(topic, request.nonces),
             sites=request.nonces,
         )
         return self._masks.help(request, topic)
@@ -257,6 +268,9 @@ class MaskedKey:
             raise GateError("no task has brought the key of this job")
         return SecureSum(job_key(self._keys.secret), site=self._site, masks=self._masks)
 
+    def open(self, sealed: bytes, topic: SumContext) -> Opened:
+        return self.secure_sum.open(sealed, topic, fewest=self.graph.fewest)
+
     @cached_property
     def _shared(self) -> SharedSecrets:
         if self._keys.publics is None:
@@ -271,6 +285,10 @@ class MaskedKey:
         keys = {site: key_fingerprint(member.certificate) for site, member in members.items()}
         introductions = {site: member.introduces for site, member in members.items()}
         return known_sites(self._roster, keys, introductions, site=self._site)
+
+    def _require_known(self, known: frozenset[str], sites: Iterable[str]) -> None:
+        fewest = self._policy.min_known
+        require_known(known, sites, site=self._site, fewest=fewest, colluding=self._colluding)
 
     def _store(self, keys: RunKeys) -> None:
         write_run_keys(keys, self._path)

@@ -10,7 +10,7 @@ from typing import Any
 from fedward.aggregation.best import better, candidate
 from fedward.aggregation.coverage import Coverage, judge
 from fedward.encryption.message import is_digest, unpack
-from fedward.errors import FederationError, GateError
+from fedward.errors import FederationError, FedwardError, GateError
 from fedward.flare.protocol import COUNTED, MODEL, Model, Reply, Sum, Task
 from fedward.flare.refusal import one_line
 from fedward.flare.secagg_context import OPENED, enough
@@ -123,14 +123,15 @@ class Finalization:
             pending = tuple(one for purpose, each in sums.items() if (one := each.masked(purpose)) is not None)
             if pending:  # hospitals help for these messages only
                 self._keep(pending=pending)
-        shut = take_masks_off(sums, self._sites, ask=self._ask)
+        shut = take_masks_off(sums, self._sites, ask=self._ask, events=self._events)
         for purpose, why in sorted(shut.items()):
             self._events.append("unopened", purpose=purpose, reason=why)
-        totals = [
-            (tuple(tally.sites), tally.close())
-            for tally in tallies
-            if tally is not None and not shut.keys() & tally.sums
-        ]
+        totals = []
+        for tally in (one for one in tallies if one is not None and not shut.keys() & one.sums):
+            try:
+                totals.append((tuple(tally.sites), tally.close()))
+            except FedwardError as error:  # a hospital spoilt this sum; the model is not lost
+                self._events.append("unopened", purpose=tally.purpose, reason=one_line(str(error)))
         return tuple((sites, total) for sites, total in totals if total is not None)
 
     def _take(self, tally: Tally | None, replies: dict[str, Reply]) -> None:

@@ -45,12 +45,15 @@ def make_job_key(rounds: JobRounds, sites: Sequence[str], *, ask: AskFor, events
             rounds.take_job_key(reply, site=site)
             return
         except EncryptionError as error:
-            events.append("dropped", site=site, round=None, reason=one_line(str(error)))
+            reason = one_line(str(error))
+        except Exception as error:  # noqa: BLE001 - a site may send anything
+            reason = one_line(f"answer cannot be read: {error}")
+        events.append("dropped", site=site, round=None, reason=reason)
     raise FederationError("no hospital made the key of the job", remedy="look at the hospitals' reasons")
 
 
 def take_masks_off(
-    sums: Mapping[str, SignedSum], sites: Sequence[str], *, ask: AskFor, number: int = -1
+    sums: Mapping[str, SignedSum], sites: Sequence[str], *, ask: AskFor, events: EventLog, number: int = -1
 ) -> dict[str, str]:
     """Ask the hospitals for their shares of some sums; return the sums that stay shut, with the reason.
 
@@ -60,6 +63,7 @@ def take_masks_off(
         sums: purpose -> sum.
         sites: hospitals that are asked, of those that hold shares.
         ask: function that sends a task.
+        events: log of hospitals that gave false shares; these were not used.
         number: round of the sums; -1: none.
     """
     masks = {purpose: each.unmasking for purpose, each in sums.items() if each.unmasking and each.sites}
@@ -79,7 +83,11 @@ def take_masks_off(
 
     if asked:
         ask(Task.UNMASK, requests, asked, enough=Quorum(opened), number=number, take=take)
-    return {purpose: why for purpose, each in masks.items() if (why := each.short) is not None}
+    shut = {purpose: why for purpose, each in masks.items() if (why := each.short) is not None}
+    for each in masks.values():
+        for site, what in sorted(each.false.items()):
+            events.append("suspect", site=site, round=number if number >= 0 else None, reason=one_line(what))
+    return shut
 
 
 def _request(site: str, wanted: Mapping[str, Unmasking]) -> Unmask:

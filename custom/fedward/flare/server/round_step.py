@@ -70,7 +70,7 @@ class RoundStep:
         """
         if at.pending:
             (masked,) = at.pending
-            return self._closed(at, rounds, rounds.restored(masked, after=at.model.after), list(at.pending_events))
+            return self._closed(at, rounds, rounds.restored(masked, at.model), list(at.pending_events))
         number, sites = at.model.after, list(at.sites)
         start, taken = self._clock.now(), rounds.round(at.model)
         answers = self._collect(
@@ -106,7 +106,9 @@ class RoundStep:
         """Return the state after a round whose masks are still on, once enough hospitals have helped."""
         number, start = at.model.after, self._clock.now()
         *others, last = told
-        for short in take_masks_off(taken.sums, list(at.sites), ask=self._ask, number=number).values():
+        for short in take_masks_off(
+            taken.sums, list(at.sites), ask=self._ask, events=self._events, number=number
+        ).values():
             self._events.put(others)
             raise uncovered(self._job, self._events, f"round {number} does not count: {short}", number)
         made = taken.close()

@@ -9,7 +9,7 @@ from typing import Any, get_args
 from fedward.aggregation.step import LAST, ServerStep
 from fedward.encryption.masks.graph import Graph
 from fedward.encryption.masks.job_key import SEALED_BYTES
-from fedward.encryption.masks.threshold import Threshold, threshold_of
+from fedward.encryption.masks.threshold import Threshold, colluding_of
 from fedward.encryption.message import identity, is_key_id, is_nonce
 from fedward.encryption.roster import context_of
 from fedward.encryption.schemes import bits_of
@@ -85,17 +85,18 @@ class JobRounds:
             return {}
         found = {}
         for site, reply in replies.items():
-            if self.masked is not None and (reply.sealed or {}).get(PUBLIC) != self._public(site):
+            public, nonce = ((reply.sealed or {}).get(name) for name in (PUBLIC, NONCE))
+            if self.masked is not None and (type(public) is not bytes or public != self._public(site)):
                 found[site] = "came back without its keys of this run; its messages can be in no sum of it"
             elif self.masked is None and _key_of(reply) != self.key:
                 found[site] = "came back without the federation key of the job's first rounds"
-            elif (reply.sealed or {}).get(NONCE) != self.roster.get(site):
+            elif type(nonce) is not str or nonce != self.roster.get(site):
                 found[site] = "came back without its record of this run; its messages can be in no sum of it"
         return found
 
-    def restored(self, masked: MaskedSum, *, after: int) -> SecureRound:
-        """Return the round that another process closed, with its masks still on."""
-        topic = self.topics.model(after)
+    def restored(self, masked: MaskedSum, model: Model) -> SecureRound:
+        """Return the round from ``model`` that another process closed, with its masks still on."""
+        after, topic = model.after, self._model_topic(model)
         adder = self._adder(topic)
         adder.restore(masked)
         taken = SecureRound(adder, after=after, values=topic.length)
@@ -106,7 +107,7 @@ class JobRounds:
         """Return an empty round that starts from ``model``."""
         if self._job.encryption is None:
             return PlainRound(self._job, model, self._step, self._norms, layout=self.layout)
-        topic = self.topics.model(model.after)
+        topic = self._model_topic(model)
         return SecureRound(self._adder(topic), after=model.after, values=topic.length)
 
     def agree_on_key(self, replies: dict[str, Reply]) -> dict[str, str]:
@@ -160,7 +161,7 @@ class JobRounds:
         """Bound on collusion in a masked run whose hospitals are known; None in any other."""
         if self._job.encryption is None or self.masked is None:
             return None
-        return threshold_of(len(self.masked.members), colluding=self._job.encryption.max_colluding)
+        return Threshold(sites=len(self.masked.members), colluding=colluding_of(self._job))
 
     def take_job_key(self, reply: Reply, *, site: str) -> None:
         """Set the key of a masked job, which a site made and sealed to each other one.
@@ -212,7 +213,7 @@ class JobRounds:
     def _graph(self) -> Graph | None:
         if self._job.encryption is None or self.masked is None:
             return None
-        return Graph.complete(self.masked.members, colluding=self._job.encryption.max_colluding)
+        return Graph.complete(self.masked.members, colluding=colluding_of(self._job))
 
     @property
     def _known(self) -> Members:
@@ -269,6 +270,10 @@ class JobRounds:
             bits=bits_of(self.key[0], self._job.encryption.precision),
         )
 
+    def _model_topic(self, model: Model) -> SumContext:
+        base = INITIAL if model.sealed is None else identity(model.sealed)
+        return self.topics.model(model.after, base=base)
+
     def _adder(self, topic: SumContext) -> SignedSum:
         if self.key is None:
             raise FederationError("sites have agreed on no key")
@@ -280,5 +285,5 @@ class JobRounds:
 
 def _key_of(reply: Reply) -> tuple[Scheme, str] | None:
     scheme, key_id = ((reply.sealed or {}).get(name) for name in (SCHEME, KEY))
-    known = next((one for one in get_args(Scheme) if one == scheme), None)
+    known = next((one for one in get_args(Scheme) if type(scheme) is str and one == scheme), None)
     return (known, key_id) if known is not None and type(key_id) is str and is_key_id(key_id) else None

@@ -13,7 +13,7 @@ class Tally:
     """Sum of counts over the sites that send theirs; a site whose counts are missing or cannot be added is left out."""
 
     def __init__(self, adder: SignedSum, purpose: str) -> None:
-        self._adder, self._purpose = adder, purpose
+        self._adder, self.purpose = adder, purpose
 
     @property
     def sites(self) -> list[str]:
@@ -22,16 +22,16 @@ class Tally:
     @property
     def sums(self) -> dict[str, SignedSum]:
         """The sum, by its purpose."""
-        return {self._purpose: self._adder}
+        return {self.purpose: self._adder}
 
     def take(self, replies: dict[str, Reply]) -> dict[str, str]:
         """Add the sites' messages; return the sites whose message cannot be added, with the reason."""
         refused = {}
         for site, reply in sorted(replies.items()):
-            if self._purpose not in (reply.sealed or {}):
+            if self.purpose not in (reply.sealed or {}):
                 continue
             try:
-                self._adder.add(reply, self._purpose, site=site)
+                self._adder.add(reply, self.purpose, site=site)
             except FedwardError as error:
                 refused[site] = one_line(str(error))
         return refused
@@ -39,5 +39,5 @@ class Tally:
     def close(self) -> Sum | None:
         """Return the sum for a hospital to open; None for fewer than three hospitals."""
         return (
-            Sum(purpose=self._purpose, sealed=self._adder.sum()) if len(self._adder.sites) >= MIN_CONTRIBUTORS else None
+            Sum(purpose=self.purpose, sealed=self._adder.sum()) if len(self._adder.sites) >= MIN_CONTRIBUTORS else None
         )

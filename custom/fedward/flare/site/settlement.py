@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from fedward.encryption.masks.run_keys import RUN_KEYS_FILE, destroy_run_keys
 from fedward.errors import LedgerError
 from fedward.flare import job_context
 from fedward.settings import SitePolicy
@@ -88,9 +90,24 @@ def settle_for_good(policy: SitePolicy, job_id: str) -> Settled:
     Raises:
         LedgerIOError, LedgerError: as ``settle``.
     """
-    done = settle(policy, job_id)
-    job_context.open_record(policy).end(job_id)
-    return done
+    try:
+        return settle(policy, job_id)
+    finally:
+        job_context.open_record(policy).end(job_id)
+
+
+def destroy_ended_keys(kit: Path, policy: SitePolicy) -> None:
+    """Destroy the keys of masked runs that have ended at this hospital, or that its record does not know.
+
+    Raises:
+        LedgerError: the record cannot be read.
+        OSError: a file cannot be removed.
+    """
+    record = job_context.open_record(policy)
+    for path in sorted((kit / "checkpoints").glob(f"*/{RUN_KEYS_FILE}")):
+        run = record.find(path.parent.name)
+        if run is None or run.ended:
+            destroy_run_keys(path)
 
 
 _ANY = 1e-5

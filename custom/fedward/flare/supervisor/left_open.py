@@ -8,7 +8,7 @@ from pathlib import Path
 from fedward.errors import FedwardError
 from fedward.flare.audit_trail.notes import note_here
 from fedward.flare.job_context import SITE_FILE, open_ledger
-from fedward.flare.site.settlement import settle
+from fedward.flare.site.settlement import destroy_ended_keys, settle
 from fedward.privacy.ledger.charges import Charge
 from fedward.settings import read_site
 
@@ -27,8 +27,17 @@ def settle_after(kit: Path, job_id: str, *, log: Callable[[str], None]) -> None:
 
 
 def settle_all(kit: Path, *, log: Callable[[str], None]) -> None:
-    """Close every open charge, as ``settle_after`` does: when a site's service starts, no process of a job runs."""
+    """Close every open charge, as ``settle_after`` does, and destroy the keys of runs that have ended.
+
+    When a site's service starts, no process of a job runs.
+    """
     _settle(kit, lambda charge: True, log=log)
+    try:
+        policy = read_site(kit / "local" / SITE_FILE)
+        if policy.ledger.is_file():
+            destroy_ended_keys(kit, policy)
+    except (FedwardError, OSError) as error:
+        log(f"keys of runs that have ended stay, {error}")
 
 
 def _settle(kit: Path, concerns: Callable[[Charge], bool], *, log: Callable[[str], None]) -> None:

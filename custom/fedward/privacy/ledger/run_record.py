@@ -109,9 +109,12 @@ class Record(LedgerFile):
         """
         self._write(job_id, COHORT, cohort=content_hash)
 
-    def unmask_sum(self, job_id: str, *, purpose: str, round_number: int, request: str, sites: Collection[str]) -> None:
+    def unmask_sum(
+        self, job_id: str, *, purpose: str, round_number: int, request: str, messages: str, sites: Collection[str]
+    ) -> None:
         """Record a request to open a masked sum, before this hospital helps: the only one of its purpose and round."""
-        self._write(job_id, UNMASK, purpose=purpose, round=round_number, request=request, sites=sorted(sites))
+        about = {"purpose": purpose, "round": round_number, "request": request, "messages": messages}
+        self._write(job_id, UNMASK, **about, sites=sorted(sites))
 
     def open_sum(self, job_id: str, *, purpose: str, round_number: int, sum: str, sites: Collection[str]) -> None:
         """Record a sum that was verified, before it is used: the only one of its purpose and round."""

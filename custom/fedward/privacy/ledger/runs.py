@@ -143,6 +143,10 @@ class Run:
         """Return ``sum``, the identity of a sum that was opened here, and its ``sites``; None: it was not opened."""
         return self.facts.get((SUM, purpose, round_number))
 
+    def helped(self, purpose: str, round_number: int) -> Mapping[str, Any] | None:
+        """Return ``messages`` and ``sites`` of the sum that this hospital helped to open; None: it helped for none."""
+        return self.facts.get((UNMASK, purpose, round_number))
+
     def summed(self, purpose: str, round_number: int | None) -> list[Any]:
         """Return the hospitals of each sum of a purpose that was opened, or that this hospital helped to open.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from fedward.encryption.masks.threshold import colluding_of
 from fedward.errors import JobError
 from fedward.settings import MIN_CONTRIBUTORS, JobSpec
 
@@ -171,7 +172,9 @@ def _sites_of_a_sum(job: JobSpec, _: CohortFacts | None) -> Iterator[str]:
     if fewest > most:
         what = f"a round would need more sites than a sum has room for, which is encryption.max_sites, {most}"
         yield _fault(what, where=where, value=fewest, remedy="give fewer, or a larger encryption.max_sites")
-    if (least := (job.encryption.max_colluding or 1) + 2) > fewest and fewest >= MIN_CONTRIBUTORS:
+    if (
+        least := (colluding_of(job) if job.encryption.scheme == "masked" else 1) + 2
+    ) > fewest and fewest >= MIN_CONTRIBUTORS:
         what = f"with encryption.max_colluding {job.encryption.max_colluding} a sum needs {least} hospitals"
         yield _fault(what, where=where, value=fewest, remedy=f"give {least} or more, or a smaller max_colluding")
     if (named := len(job.federation.must_include)) > most:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fedward.encryption.masks.threshold import colluding_of
 from fedward.settings import JobEncryption, JobSpec
 
 
@@ -16,12 +17,12 @@ def how_updates_leave(job: JobSpec) -> str:
         else "the final model stays with the hospitals"
     )
     figures = "scores and cohort statistics are sealed too" if encryption.statistics else "no statistics are sealed"
-    return f"updates leave {_protection(encryption)}, in {encryption.precision} precision; {figures}; {model}"
+    return f"updates leave {_protection(job, encryption)}, in {encryption.precision} precision; {figures}; {model}"
 
 
-def _protection(encryption: JobEncryption) -> str:
+def _protection(job: JobSpec, encryption: JobEncryption) -> str:
     if encryption.scheme != "masked":
         return f"encrypted by scheme {encryption.scheme}: a hospital that sides with the server reads every one"
-    most = encryption.max_colluding
-    some = "a third of the hospitals" if most is None else f"{most} hospital{'' if most == 1 else 's'}"
+    most = colluding_of(job)
+    some = "1 hospital" if most == 1 else f"{most} hospitals"
     return f"masked: the server and up to {some} together learn only the sum of the others'"

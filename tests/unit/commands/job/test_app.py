@@ -76,7 +76,7 @@ def test_how_updates_leave_is_said_in_words(
     assert code == 0
     assert "in the clear" not in out
     [line] = [
-        line for line in out.splitlines() if line.startswith("updates leave masked: the server and up to a third of")
+        line for line in out.splitlines() if line.startswith("updates leave masked: the server and up to 1 hospital")
     ]
     assert "scores and cohort statistics are sealed too" in line
     assert line.endswith("a hospital opens the final model for who submitted the job")

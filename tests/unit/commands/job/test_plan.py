@@ -113,7 +113,7 @@ def test_an_encrypted_job_says_how_it_is_sealed(
     (folder / "job.toml").write_text(JOB + DP_SGD + '[encryption]\nprecision = "precise"\nopen_final = false\n')
     assert run(monkeypatch, str(folder), "--site", "north=80") == 0
     *_, last = capsys.readouterr().out.splitlines()
-    says = "updates leave masked: the server and up to a third of the hospitals together learn only the sum of"
+    says = "updates leave masked: the server and up to 1 hospital together learn only the sum of"
     assert last.startswith(f"{says} the others', in precise precision; ")
     assert last.endswith("; the final model stays with the hospitals")
     assert run(monkeypatch, str(folder), "--site", "north=80", "--format", "json") == 0

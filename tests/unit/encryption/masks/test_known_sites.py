@@ -43,12 +43,21 @@ def test_a_hospital_on_the_roster_with_another_key_ends_it() -> None:
 def test_too_few_known_hospitals_are_refused(fewest: int) -> None:
     known = frozenset({"coast", "north"})
     if fewest <= 2:
-        require_known(known, KEYS, fewest=fewest)
+        require_known(known, KEYS, site="city", fewest=fewest, colluding=1)
     else:
         with pytest.raises(RosterError, match="fewer than its min_known, 3: 2"):
-            require_known(known, KEYS, fewest=fewest)
-    with pytest.raises(RosterError):
-        require_known(known, ["coast", "west"], fewest=2)
+            require_known(known, KEYS, site="city", fewest=fewest, colluding=1)
+    with pytest.raises(RosterError, match="fewer than its min_known, 2: 1"):
+        require_known(known, ["city", "coast", "west"], site="city", fewest=2, colluding=1)
+
+
+def test_strangers_count_as_siding_with_the_server() -> None:
+    """Three real hospitals, and more invented ones than the job bears."""
+    known, everybody = frozenset({"coast", "north"}), [*KEYS, *(f"invented-{n}" for n in range(5))]
+    with pytest.raises(RosterError, match="not known here than may side with the server, 5: 6"):
+        require_known(known, everybody, site="city", fewest=2, colluding=5)
+    require_known(known, everybody, site="city", fewest=2, colluding=6)
+    require_known(frozenset(), everybody, site="city", fewest=0, colluding=1)
 
 
 def test_a_roster_is_read_as_it_was_written(tmp_path: Path) -> None:

@@ -69,5 +69,5 @@ def test_too_few():
     run = Run(5, 2)
     adder = run.upload(run.sites)
     run.help(adder, run.sites[:3])
-    with pytest.raises(EncryptionError, match="3 of the 4"):
+    with pytest.raises(EncryptionError, match="0 of the 4 hospitals that must help"):
         adder.sum()

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 
 from fedward.encryption.masks.shamir import PRIME, combine, is_element, new_secret, split, weighted, weights_at
-from fedward.encryption.masks.threshold import Threshold, threshold_of
+from fedward.encryption.masks.threshold import Threshold, colluding_of
 from fedward.errors import EncryptionError
+from fedward.settings import JobSpec, parse
+from tests.conftest import tiny_job_content
 
 SECRETS = st.integers(0, PRIME - 1).map(lambda number: number.to_bytes(32, "little"))
 
@@ -81,7 +83,10 @@ def test_a_bound_that_protects_nobody_is_refused(sites: int, colluding: int) -> 
         Threshold(sites=sites, colluding=colluding)
 
 
-def test_a_job_that_states_no_bound_gets_a_third() -> None:
-    found = {sites: threshold_of(sites, colluding=None) for sites in (3, 4, 5, 6, 9, 10, 30)}
-    assert {n: bound.colluding for n, bound in found.items()} == {3: 1, 4: 1, 5: 1, 6: 2, 9: 3, 10: 3, 30: 10}
-    assert {n: bound.may_be_lost for n, bound in found.items()} == {3: 0, 4: 1, 5: 1, 6: 1, 9: 2, 10: 3, 30: 9}
+@pytest.mark.parametrize(("least", "most"), [(3, 1), (4, 1), (5, 1), (6, 2), (9, 3), (30, 10)])
+def test_a_job_that_states_no_bound_gets_a_third_of_its_smallest_number_of_hospitals(least: int, most: int) -> None:
+    content = tiny_job_content() | {"encryption": {}}
+    content["federation"] |= {"min_sites": least}
+    assert colluding_of(parse(JobSpec, content, where="test")) == most
+    content["encryption"] = {"max_colluding": 2}
+    assert colluding_of(parse(JobSpec, content, where="test")) == 2

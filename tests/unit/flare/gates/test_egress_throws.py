@@ -16,10 +16,10 @@ Make = Callable[..., Hospital]
 
 CALLS = [
     "fedward.flare.gates.gate._key",
-    "fedward.flare.gates.gate.agree",
+    "fedward.flare.gates.state.agree",
     "fedward.flare.gates.gate.job_context.job_spec",
     "fedward.flare.gates.gate.job_context.site_policy",
-    "fedward.flare.gates.gate.layout_of",
+    "fedward.flare.gates.state.layout_of",
     "fedward.flare.gates.gate.one_line",
     "fedward.flare.gates.gate.public_reason",
     "fedward.flare.gates.egress._content",
@@ -92,7 +92,7 @@ def test_whatever_throws_nothing_leaves(
         hospital.receive()
         update, _ = hospital.honest()
         answer = hospital.answer(nan(update, min(update)))  # these are called once something else is wrong
-    elif call in ("fedward.flare.gates.gate.layout_of", "fedward.training.networks.initial_weights"):
+    elif call in ("fedward.flare.gates.state.layout_of", "fedward.training.networks.initial_weights"):
         update, answer = hospital.honest()  # called by the first gate that needs them
         hospital.receive()
         from fedward.flare.gates import gate

@@ -250,7 +250,7 @@ CALLS = [
     "fedward.flare.gates.gate._key",
     "fedward.flare.gates.gate.job_context.job_spec",
     "fedward.flare.gates.gate.job_context.site_policy",
-    "fedward.flare.gates.gate.layout_of",
+    "fedward.flare.gates.state.layout_of",
     "fedward.flare.gates.ingress._architecture",
     "fedward.flare.gates.ingress._model",
     "fedward.flare.gates.ingress._with_cookies",

@@ -37,7 +37,7 @@ from fedward.flare.protocol import (
     to_reply,
     to_shareable,
 )
-from fedward.flare.secagg_context import OPENED, SumContexts
+from fedward.flare.secagg_context import INITIAL, OPENED, SumContexts
 from fedward.privacy.budget_plan import repeated_rounds
 from fedward.privacy.ledger.run_record import NONCE_BYTES, Record
 from fedward.privacy.ledger.runs import FinalModel
@@ -368,7 +368,7 @@ def test_score_histograms_are_those_of_one_final_model(tmp_path: Path) -> None:
     topics = three.secure_aggregation("city")
     made = [FinalModel(1, "a" * 64), FinalModel(1, "b" * 64), FinalModel(2, "a" * 64)]
     three.give("city", Task.ROUND, three.exchange.initial, number=0)
-    of = topics._topics(topics._run)
+    of = topics._topics.all
     found = {of.counts("scores", final=one) for one in made}
     assert len(found) == 3 and None not in found
     assert of.counts("scores", final=None) is None, "without a final model there are no histograms of one"
@@ -461,19 +461,21 @@ class Adversary:
             )
             for roster in self.rosters
         ]
-        self.sums = {
-            (after, variant, roster): self._sum(after, variant, roster)
-            for after in range(1, ROUNDS + 1)
-            for variant in range(2)
-            for roster in range(2)
-        }
+        self.sums: dict[tuple[int, int, int], bytes] = {}
+        for after in range(1, ROUNDS + 1):
+            for variant in range(2):
+                for roster in range(2):
+                    self.sums[after, variant, roster] = self._sum(after, variant, roster)
         self.words = {at: self._words(at[2], sealed) for at, sealed in self.sums.items()}
 
     def _sum(self, after: int, variant: int, roster: int) -> bytes:
         weight = self._fixed.weight_code(1.0)
         local = {name: array + np.float32(0.01 * after + 0.001 * variant) for name, array in self._model.items()}
         codes, _ = self._fixed.encode(flatten(local), weight_code=weight)
-        return self._added(np.append(codes, np.int64(weight)), self._topics[roster].model(after - 1), roster)
+        before = self.sums.get((after - 1, variant, roster))
+        base = INITIAL if before is None else identity(before)
+        topic = self._topics[roster].model(after - 1, base=base)
+        return self._added(np.append(codes, np.int64(weight)), topic, roster)
 
     def _words(self, roster: int, sealed: bytes) -> bytes:
         return self._added(np.ones(1, np.int64), self._topics[roster].confirmation(identity(sealed)), roster)

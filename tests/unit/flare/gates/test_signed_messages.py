@@ -108,10 +108,11 @@ def test_the_signature_of_another_round_does_not_fit_a_message_of_this_one(tmp_p
     taken = three.exchange.round(three.exchange.initial)
     for site, reply in replies.items():
         taken.take(site, reply)
-    second = to_reply(three.train("north", taken.close()))
+    model = taken.close()
+    second = to_reply(three.train("north", model))
     mixed = {**(second.sealed or {}), SIGNATURE + MODEL: (replies["north"].sealed or {})[SIGNATURE + MODEL]}
     with pytest.raises(FedwardError, match="not signed"):
-        three.exchange.round(replace(three.exchange.initial, after=1)).take("north", replace(second, sealed=mixed))
+        three.exchange.round(model).take("north", replace(second, sealed=mixed))
 
 
 def test_a_confirmation_that_is_not_signed_is_left_out(tmp_path: Path) -> None:

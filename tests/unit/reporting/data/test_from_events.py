@@ -96,8 +96,8 @@ def test_masks_are_told_with_the_bound_on_collusion(tiny_job: JobSpec) -> None:
     lines = encrypted()
     lines[1] |= {"scheme": "masked", "hospitals": 4, "max_colluding": 1, "needed": 3}
     assert report_of(tiny_job, lines).encryption == (
-        "pairwise masks, compact: the server and up to 1 of 4 hospitals together learn only the sum of the other 3; "
-        "3 hospitals must help to open a sum, so 1 may be lost in a round"
+        "pairwise masks, compact: the server and up to 1 of 4 hospitals together learn only the sum of the others, of "
+        "2 or more; 3 hospitals must send and help, so 1 may be lost in a round"
     )
 
 

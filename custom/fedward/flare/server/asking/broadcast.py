@@ -256,7 +256,7 @@ class Broadcaster:
                 put.answers.refusals[site] = str(reason)
             else:
                 put.answers.replies[site] = reply
-                if put.task is not Task.ADMIT:
+                if put.task not in (Task.ADMIT, Task.KEY):
                     self._introduced.add(site)
             self._note(site, put, known, counts=reply is not None)
         if reply is not None and put.task not in UNLOGGED:

@@ -10,7 +10,7 @@ from fedward.flare.audit_trail.notes import note_here
 from fedward.flare.job_context import SITE_FILE, open_ledger
 from fedward.flare.site.settlement import destroy_ended_keys, settle
 from fedward.privacy.ledger.charges import Charge
-from fedward.settings import read_site
+from fedward.settings import SitePolicy, read_site
 
 
 def settle_after(kit: Path, job_id: str, *, log: Callable[[str], None]) -> None:
@@ -31,22 +31,23 @@ def settle_all(kit: Path, *, log: Callable[[str], None]) -> None:
 
     When a site's service starts, no process of a job runs.
     """
-    _settle(kit, lambda charge: True, log=log)
+    policy = _settle(kit, lambda charge: True, log=log)
+    if policy is None or not policy.ledger.is_file():
+        return
     try:
-        policy = read_site(kit / "local" / SITE_FILE)
-        if policy.ledger.is_file():
-            destroy_ended_keys(kit, policy)
+        destroy_ended_keys(kit, policy)
     except (FedwardError, OSError) as error:
         log(f"keys of runs that have ended stay, {error}")
 
 
-def _settle(kit: Path, concerns: Callable[[Charge], bool], *, log: Callable[[str], None]) -> None:
+def _settle(kit: Path, concerns: Callable[[Charge], bool], *, log: Callable[[str], None]) -> SitePolicy | None:
+    """Close charges; return the site's policy, or None where its ledger cannot be used."""
     try:
         policy = read_site(kit / "local" / SITE_FILE)
         charges = open_ledger(policy).charges() if policy.ledger.is_file() else []
     except (FedwardError, OSError) as error:
         log(f"charges that a killed process left open stay open, {error}")
-        return
+        return None
     for charge in (one for one in charges if not one.closed and concerns(one)):
         try:
             done = settle(policy, charge.job_id)
@@ -58,3 +59,4 @@ def _settle(kit: Path, concerns: Callable[[Charge], bool], *, log: Callable[[str
             f"job {charge.job_id}: its process is gone; {done.begun_steps} steps stay charged, "
             f"{done.refunded_steps} that never began do not"
         )
+    return policy

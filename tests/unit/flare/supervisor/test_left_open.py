@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fedward.flare.job_context import SITE_FILE, open_ledger
+from fedward.encryption.masks.agreement import KeyPair
+from fedward.encryption.masks.run_keys import RUN_KEYS_FILE, RunKeys, write_run_keys
+from fedward.flare.job_context import SITE_FILE, open_ledger, open_record
 from fedward.flare.supervisor import left_open
 from fedward.privacy.accountant import Event
 from fedward.settings import SitePolicy, read_site
@@ -71,3 +73,16 @@ def test_without_a_policy_or_a_ledger_nothing_is_settled(tmp_path: Path) -> None
     said: list[str] = []
     left_open.settle_after(tmp_path, "one", log=said.append)
     assert len(said) == 1
+
+
+def test_keys_of_runs_that_have_ended_are_destroyed_when_the_service_starts(kit: tuple[Path, SitePolicy]) -> None:
+    folder, policy = kit
+    record, paths = open_record(policy), {}
+    for job_id in ("ended", "open", "unknown"):
+        if job_id != "unknown":
+            record.begin(job_id, job="a" * 64)
+        paths[job_id] = folder / "checkpoints" / job_id / RUN_KEYS_FILE
+        write_run_keys(RunKeys(pair=KeyPair.new()), paths[job_id])
+    record.end("ended")
+    left_open.settle_all(folder, log=lambda line: None)
+    assert {job_id: path.exists() for job_id, path in paths.items()} == {"ended": False, "open": True, "unknown": False}

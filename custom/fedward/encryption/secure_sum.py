@@ -163,9 +163,12 @@ class Aggregator:
                 unchanged.
         """
         message = self.check(sealed, site=site)
-        self._accumulator.add(message.payload if self.unmasking is None else self.unmasking.numbers(message))
-        if self.unmasking is not None:
-            self.unmasking.take(message)
+        if self.unmasking is None:
+            self._accumulator.add(message.payload)
+        else:
+            upload = self.unmasking.read(message)
+            self._accumulator.add(upload.numbers)
+            self.unmasking.keep(message.parts[0], upload)
         self._parts[site] = message.parts[0]
         self._tag = message.tag if self._tag is None else add_tags(self._tag, message.tag)
 

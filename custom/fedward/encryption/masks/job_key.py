@@ -9,17 +9,13 @@ the server gives away the sums, and no hospital's numbers.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from secrets import token_bytes
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from fedward.encryption.keys.key import SECRET_BYTES, FederationKey
 from fedward.encryption.masks.agreement import SharedSecrets
+from fedward.encryption.masks.locks import IV_BYTES, TAG_BYTES, decrypt_fresh, encrypt_fresh
 from fedward.errors import EncryptionError, RosterError
 
-_IV_BYTES = 12
-SEALED_BYTES = _IV_BYTES + SECRET_BYTES + 16
+SEALED_BYTES = IV_BYTES + SECRET_BYTES + TAG_BYTES
 
 
 def job_key(secret: bytes) -> FederationKey:
@@ -42,8 +38,7 @@ def seal_job_key(
     found = {}
     for site in sorted(sites):
         use = _use(maker, site, context)
-        iv = token_bytes(_IV_BYTES)
-        found[site] = iv + AESGCM(secrets.derive(site, use)).encrypt(iv, secret, use)
+        found[site] = encrypt_fresh(secret, secrets.derive(site, use), use)
     return found
 
 
@@ -64,10 +59,10 @@ def open_job_key(sealed: object, secrets: SharedSecrets, *, maker: str, site: st
     if type(sealed) is not bytes or len(sealed) != SEALED_BYTES:
         raise EncryptionError("task brings no key of the job")
     use = _use(maker, site, context)
-    try:
-        return AESGCM(secrets.derive(maker, use)).decrypt(sealed[:_IV_BYTES], sealed[_IV_BYTES:], use)
-    except InvalidTag:
-        raise RosterError("key of the job does not open here: its maker sealed it to other keys", value=maker) from None
+    secret = decrypt_fresh(sealed, secrets.derive(maker, use), use)
+    if secret is None:
+        raise RosterError("key of the job does not open here: its maker sealed it to other keys", value=maker)
+    return secret
 
 
 def _use(maker: str, site: str, context: str) -> bytes:

@@ -55,11 +55,11 @@ def lock(content: bytes, secrets_: SharedSecrets, *, site: str, graph: Graph, na
     shares = split(key, needed=graph.needed, points=[graph.point(other) for other in graph.sites])
     about = name.encode("ascii")
     parts = {
-        other: _sealed(share, secrets_.derive(other, _use(site, other, name)), about)
+        other: encrypt_fresh(share, secrets_.derive(other, _use(site, other, name)), about)
         for other, share in zip(graph.sites, shares, strict=True)
     }
     tokens = {other: secrets_.derive(other, _use(other, site, name)) for other in graph.sites}
-    return Locked(_sealed(content, _content_key(key), about), parts, tokens)
+    return Locked(encrypt_fresh(content, _content_key(key), about), parts, tokens)
 
 
 def unlock(locked: Locked, tokens: Mapping[str, bytes], *, graph: Graph, name: str) -> bytes | None:
@@ -73,12 +73,12 @@ def unlock(locked: Locked, tokens: Mapping[str, bytes], *, graph: Graph, name: s
     """
     about, found = name.encode("ascii"), dict[int, bytes]()
     for other, token in tokens.items():
-        share = _opened(locked.parts[other], token, about)
+        share = decrypt_fresh(locked.parts[other], token, about)
         if share is not None and is_element(share):
             found[graph.point(other)] = share
     if len(found) < graph.needed:
         return None
-    return _opened(locked.content, _content_key(combine(found, needed=graph.needed)), about)
+    return decrypt_fresh(locked.content, _content_key(combine(found, needed=graph.needed)), about)
 
 
 def _use(owner: str, opener: str, name: str) -> bytes:
@@ -89,12 +89,14 @@ def _content_key(key: bytes) -> bytes:
     return HKDFExpand(algorithm=SHA256(), length=32, info=b"fedward/lock/1").derive(key)
 
 
-def _sealed(content: bytes, key: bytes, about: bytes) -> bytes:
+def encrypt_fresh(content: bytes, key: bytes, about: bytes) -> bytes:
+    """Encrypt with AES-256-GCM (NIST SP 800-38D) under a random IV, which comes first; ``about`` is authenticated."""
     iv = secrets.token_bytes(IV_BYTES)  # a repeated answer has another key in its parts, under the same secrets
     return iv + AESGCM(key).encrypt(iv, content, about)
 
 
-def _opened(sealed: bytes, key: bytes, about: bytes) -> bytes | None:
+def decrypt_fresh(sealed: bytes, key: bytes, about: bytes) -> bytes | None:
+    """Invert ``encrypt_fresh``; None where key, content or ``about`` is another."""
     try:
         return AESGCM(key).decrypt(sealed[:IV_BYTES], sealed[IV_BYTES:], about)
     except (InvalidTag, ValueError):

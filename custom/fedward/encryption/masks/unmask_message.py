@@ -24,6 +24,7 @@ from typing import Any
 from fedward.encryption.masks.graph import Graph
 from fedward.encryption.masks.locks import PART_BYTES, Locked
 from fedward.encryption.masks.shamir import SECRET_BYTES, is_element
+from fedward.encryption.masks.upload import pieces
 from fedward.encryption.message import is_nonce, is_site, unpack
 from fedward.encryption.sum_context import SumContext
 from fedward.errors import EncryptionError
@@ -226,7 +227,7 @@ def _shares(digits: object, count: int) -> tuple[bytes, ...]:
     if type(digits) is not str or len(digits) != 2 * SECRET_BYTES * count:
         raise EncryptionError("answer brings another number of shares than it was asked for")
     content = _bytes(digits, None)
-    found = tuple(content[at : at + SECRET_BYTES] for at in range(0, len(content), SECRET_BYTES))
+    found = pieces(content, SECRET_BYTES)
     if not all(is_element(share) for share in found):
         raise EncryptionError("answer brings a share outside the field")
     return found

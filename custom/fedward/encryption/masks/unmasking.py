@@ -52,21 +52,22 @@ class Unmasking:
         self.false: dict[str, str] = {}
         """Hospital that helped with false shares -> what was found; they were not used."""
 
-    def numbers(self, message: Message) -> bytes:
-        """Return the masked numbers of one hospital's message, and keep the rest of its payload once it is ``taken``.
+    def read(self, message: Message) -> Upload:
+        """Return the parts of one hospital's payload; ``keep`` them once its numbers are added.
 
         Raises:
             EncryptionError: the hospital takes no part in the run, or the payload has another length.
         """
-        return self._upload(message).numbers
+        site = message.parts[0].site
+        self._require_member(site)
+        size = self._topic.length * ring_of(self._topic.bits).itemsize
+        return unpack_upload(message.payload, site=site, graph=self._graph, number_bytes=size)
 
-    def take(self, message: Message) -> None:
-        """Keep the commitments and packages of a message whose numbers were added.
-
-        Raises:
-            EncryptionError: as ``numbers``.
-        """
-        self._keep(message.parts[0], self._upload(message))
+    def keep(self, part: MessagePart, upload: Upload) -> None:
+        """Keep the commitments, hashes and packages of a message whose numbers were added."""
+        self._nonces[part.site] = part.nonce.hex()
+        self._commitments[part.site], self._hashes[part.site] = upload.commitments, upload.hashes
+        self._packages[part.site] = upload.packages
 
     @property
     def kept(self) -> bytes:
@@ -87,21 +88,10 @@ class Unmasking:
             self._require_member(part.site)
             size = extra_bytes(len(self._graph.neighbours(part.site)))
             upload = unpack_upload(kept[at : at + size], site=part.site, graph=self._graph, number_bytes=0)
-            self._keep(part, upload)
+            self.keep(part, upload)
             at += size
         if at != len(kept):
             raise EncryptionError("shares of a masked sum are of another length", value=len(kept))
-
-    def _keep(self, part: MessagePart, upload: Upload) -> None:
-        self._nonces[part.site] = part.nonce.hex()
-        self._commitments[part.site], self._hashes[part.site] = upload.commitments, upload.hashes
-        self._packages[part.site] = upload.packages
-
-    def _upload(self, message: Message) -> Upload:
-        site = message.parts[0].site
-        self._require_member(site)
-        size = self._topic.length * ring_of(self._topic.bits).itemsize
-        return unpack_upload(message.payload, site=site, graph=self._graph, number_bytes=size)
 
     def _require_member(self, site: str) -> None:
         if site not in self._graph.sites:

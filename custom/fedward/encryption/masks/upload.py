@@ -81,8 +81,8 @@ def unpack_upload(payload: bytes, *, site: str, graph: Graph, number_bytes: int)
     start = hashed + HASH_BYTES * seeds * seeds
     if len(payload) != start + size * seeds:
         raise EncryptionError("masked message has another length than its sum's", value=len(payload))
-    commitments = _pieces(payload[number_bytes:hashed], COMMITMENT_BYTES)
-    every = _pieces(payload[hashed:start], HASH_BYTES)
+    commitments = pieces(payload[number_bytes:hashed], COMMITMENT_BYTES)
+    every = pieces(payload[hashed:start], HASH_BYTES)
     hashes = {holder: every[seeds * place : seeds * (place + 1)] for place, holder in enumerate(holders)}
     packages = {
         holder: payload[start + size * place : start + size * (place + 1)] for place, holder in enumerate(holders)
@@ -100,7 +100,8 @@ def share_hash(share: bytes) -> bytes:
     return hashlib.sha256(b"fedward/share/1" + share).digest()[:HASH_BYTES]
 
 
-def _pieces(content: bytes, size: int) -> tuple[bytes, ...]:
+def pieces(content: bytes, size: int) -> tuple[bytes, ...]:
+    """Cut content into parts of one size, in order."""
     return tuple(content[at : at + size] for at in range(0, len(content), size))
 
 
@@ -121,5 +122,5 @@ def open_package(package: bytes, *, key: bytes, part: bytes) -> list[bytes] | No
         content = AESGCM(key).decrypt(_IV, package, part)
     except InvalidTag:
         return None
-    shares = [content[at : at + SECRET_BYTES] for at in range(0, len(content), SECRET_BYTES)]
+    shares = list(pieces(content, SECRET_BYTES))
     return shares if all(is_element(share) for share in shares) else None

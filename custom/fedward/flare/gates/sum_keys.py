@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from fedward.encryption.keys.key import SECRET_BYTES, FederationKey
 from fedward.encryption.keys.key_file import read_key
@@ -30,35 +30,6 @@ from fedward.privacy.ledger.run_record import Record
 from fedward.settings import JobSpec, SitePolicy
 
 _LOST = "keys of this run are gone from this hospital"
-
-
-class SumKeys(Protocol):
-    """Key of one job's sums at one hospital."""
-
-    def require(self) -> None:
-        """Refuse a key that is gone, or is not the one that the job began with.
-
-        Raises:
-            EncryptionError: it is so.
-        """
-
-    @property
-    def admission(self) -> dict[str, Any]:
-        """Entries of this hospital's answer that admits the job."""
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """Id and scheme of the key, where it is known."""
-
-    @property
-    def secure_sum(self) -> SecureSum:
-        """Sealing and opening under the key."""
-
-    def open(self, sealed: bytes, topic: SumContext) -> Opened:
-        """Open and verify a sum of enough hospitals; errors as ``SecureSum.open``."""
-
-    def context(self, roster: Mapping[str, str]) -> str:
-        """Return ``roster.context_of`` the run."""
 
 
 class SharedKey:
@@ -84,21 +55,30 @@ class SharedKey:
         self.secure_sum = SecureSum(self._key, site=policy.site)
 
     def require(self) -> None:
+        """Refuse a key that is gone, or is not the one that the job began with.
+
+        Raises:
+            EncryptionError: it is so.
+        """
         if read_key(self._path).key_id != self._key.key_id:
             raise EncryptionError("the federation's key was changed while the job runs", remedy="submit the job again")
 
     @property
     def facts(self) -> dict[str, Any]:
+        """Id and scheme of the key."""
         return {KEY: self._key.key_id, SCHEME: self._key.scheme}
 
     @property
     def admission(self) -> dict[str, Any]:
+        """Entries of this hospital's answer that admits the job."""
         return self.facts
 
     def open(self, sealed: bytes, topic: SumContext) -> Opened:
+        """Open and verify a sum of enough hospitals; errors as ``SecureSum.open``."""
         return self.secure_sum.open(sealed, topic)
 
     def context(self, roster: Mapping[str, str]) -> str:
+        """Return ``roster.context_of`` the run."""
         return context_of(roster, job=self._job)
 
 
@@ -144,11 +124,13 @@ class MaskedKey:
         self._keys = found
 
     def require(self) -> None:
+        """Refuse to go on without the file; raises ``EncryptionError``."""
         if not self._path.is_file():
             raise EncryptionError(_LOST, where=self._path, remedy="submit the job again")
 
     @property
     def admission(self) -> dict[str, Any]:
+        """Entries of this hospital's answer that admits the job: its public key, signed, and whom it introduces."""
         nonce = self._record.require(self._job_id).nonce
         introduces, public = self._roster, self._keys.pair.public
         run = {"nonce": nonce, "job": self._job, "job_id": self._job_id}
@@ -158,13 +140,13 @@ class MaskedKey:
 
     @property
     def facts(self) -> dict[str, Any]:
+        """Scheme, and id of the job's key where it is known."""
         known = {} if self._keys.secret is None else {KEY: job_key(self._keys.secret).key_id}
         return {SCHEME: "masked", **known}
 
     def context(self, roster: Mapping[str, str]) -> str:
-        if self._keys.publics is None:
-            raise GateError("no task has brought the keys of the hospitals that take part")
-        return context_of(roster, job=self._job, publics=self._keys.publics)
+        """Return ``roster.context_of`` the run."""
+        return context_of(roster, job=self._job, publics=self._publics)
 
     def take_members(self, content: object, *, roster: Mapping[str, str]) -> None:
         """Verify the hospitals of the run, each with its public key, and keep them; later only the same.
@@ -253,9 +235,7 @@ class MaskedKey:
     @cached_property
     def graph(self) -> Graph:
         """Mask graph of the run."""
-        if self._keys.publics is None:
-            raise GateError("no task has brought the keys of the hospitals that take part")
-        return Graph.complete(self._keys.publics, colluding=self._colluding)
+        return Graph.complete(self._publics, colluding=self._colluding)
 
     @cached_property
     def _masks(self) -> SiteMasks:
@@ -264,18 +244,24 @@ class MaskedKey:
 
     @cached_property
     def secure_sum(self) -> SecureSum:
+        """Sealing and opening under the job's key."""
         if self._keys.secret is None:
             raise GateError("no task has brought the key of this job")
         return SecureSum(job_key(self._keys.secret), site=self._site, masks=self._masks)
 
     def open(self, sealed: bytes, topic: SumContext) -> Opened:
+        """Open and verify a sum of enough hospitals; errors as ``SecureSum.open``."""
         return self.secure_sum.open(sealed, topic, fewest=self.graph.fewest)
 
     @cached_property
     def _shared(self) -> SharedSecrets:
+        return SharedSecrets(self._keys.pair, site=self._site, publics=self._publics)
+
+    @property
+    def _publics(self) -> Mapping[str, bytes]:
         if self._keys.publics is None:
             raise GateError("no task has brought the keys of the hospitals that take part")
-        return SharedSecrets(self._keys.pair, site=self._site, publics=self._keys.publics)
+        return self._keys.publics
 
     @property
     def _roster(self) -> dict[str, str]:

@@ -14,6 +14,7 @@ one (``fedward.encryption.masks.site_masks``): in a masked job numbers and tag a
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -38,10 +39,12 @@ class Opened:
     Attributes:
         codes: the sum, int64 of shape (n,).
         sites: sites whose numbers are in it, sorted by name.
+        nonces: site -> nonce of its message, 32 hexadecimal digits.
     """
 
     codes: NDArray[np.int64]
     sites: tuple[str, ...]
+    nonces: Mapping[str, str]
 
 
 class SecureSum:
@@ -120,7 +123,8 @@ class SecureSum:
         )
         if not genuine:
             raise EncryptionError("sum does not verify: it is not the sum of the sites it names")
-        return Opened(codes=codes, sites=message.sites)
+        nonces = {part.site: part.nonce.hex() for part in message.parts}
+        return Opened(codes=codes, sites=message.sites, nonces=nonces)
 
 
 class Aggregator:

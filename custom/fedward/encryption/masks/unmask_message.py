@@ -25,7 +25,7 @@ from fedward.encryption.masks.graph import Graph
 from fedward.encryption.masks.locks import PART_BYTES, Locked
 from fedward.encryption.masks.shamir import SECRET_BYTES, is_element
 from fedward.encryption.masks.upload import pieces
-from fedward.encryption.message import is_nonce, is_site, unpack
+from fedward.encryption.message import is_nonce, is_site
 from fedward.encryption.sum_context import SumContext
 from fedward.errors import EncryptionError
 
@@ -98,16 +98,6 @@ def read_request(content: object, *, holder: str, graph: Graph) -> UnmaskRequest
     if not all(type(package) is bytes for package in packages.values()):
         raise EncryptionError("task brings no request to open a sum")
     return UnmaskRequest(dict(sorted(nonces.items())), dict(sorted(packages.items())), content["base"])
-
-
-def messages_of(sealed: bytes) -> str:
-    """Return ``name_of_sum`` of a sealed sum.
-
-    Raises:
-        EncryptionError: it is no sealed message.
-    """
-    message = unpack(sealed)
-    return name_of_sum(message.topic, {part.site: part.nonce.hex() for part in message.parts})
 
 
 def name_of_sum(topic: SumContext, nonces: Mapping[str, str]) -> str:

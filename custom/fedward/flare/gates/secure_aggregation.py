@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fedward.encryption.fixed_point import FixedPoint
 from fedward.encryption.keys.signature import Signer
-from fedward.encryption.masks.unmask_message import messages_of, requests_of
+from fedward.encryption.masks.unmask_message import name_of_sum, requests_of
 from fedward.encryption.message import identity, unpack
 from fedward.encryption.roster import check_roster
 from fedward.encryption.schemes import bits_of
@@ -257,7 +257,7 @@ class SecureAggregation:
         if not set(opened.sites) <= set(roster):
             raise GateError("sum names a hospital that takes no part in this job")
         helped = self._topics.run.helped(topic.purpose, topic.round_number)
-        if helped is not None and helped["messages"] != messages_of(sealed):
+        if helped is not None and helped["messages"] != name_of_sum(topic, opened.nonces):
             raise GateError("sum is of other messages than those that this hospital helped to open")
         found = identity(sealed)
         # the difference of two sums of one round is the contribution of one hospital

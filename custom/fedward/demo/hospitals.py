@@ -230,7 +230,7 @@ def _list(texts: Sequence[str]) -> str:
 
 def _federation_key(job: JobSpec, folder: Path) -> list[str]:
     """Return the line that names the federation's key; a masked job makes its own."""
-    if job.encryption is not None and job.encryption.scheme == "masked":
+    if job.is_masked:
         return []
     return [f"federation_key = {_quoted(str((folder / FEDERATION_KEY).resolve()))}"]
 

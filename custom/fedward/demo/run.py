@@ -90,7 +90,7 @@ def run_demo(job: JobSpec, options: DemoOptions, console: Console) -> Demonstrat
         hospitals, refused = gathered.hospitals, gathered.refused
         began = f": a server and {len(hospitals)} hospitals on {HOST}:{port}, mutual TLS"
         show.show_line(Text.assemble(("federation", "bold"), began))
-        if job.encryption is not None and job.encryption.scheme != "masked":
+        if job.encryption is not None and not job.is_masked:
             maker = min(hospital.site for hospital in hospitals)
             show.show_line(f"  {maker:<22} makes the federation's key and seals it to the others' certificates")
         outcome = federate(

@@ -246,6 +246,11 @@ class JobSpec(Settings):
         return self
 
     @property
+    def is_masked(self) -> bool:
+        """True if the job's sums have masks, and its hospitals need no key before it."""
+        return self.encryption is not None and self.encryption.scheme == "masked"
+
+    @property
     def measure(self) -> Measure:
         """Measure by which the job is judged."""
         return measure_of(self.job.task)

@@ -69,7 +69,7 @@ class IngressGate(Gate):
             raise GateError("task has headers that a server does not set")
         task, state = task_of(context), gate_state(context)
         state.in_hand.model, state.in_hand.sums, state.in_hand.shares = None, (), {}
-        if state.job.encryption is not None and state.job.encryption.scheme != "masked":
+        if state.job.encryption is not None and not state.job.is_masked:
             state.secure_aggregation.require_key()  # keys of a masked run are made once the run has begun
         number = headers.get(ROUND_NUMBER)
         if type(number) is not int or not -1 <= number < state.job.federation.rounds:
@@ -109,7 +109,7 @@ def _take_keys(headers: dict[str, Any], state: GateState, *, task: Task) -> None
     """Take the hospitals and keys of an encrypted job from a task's headers, and refuse any that do not fit."""
     if state.job.encryption is None:
         return
-    if state.job.encryption.scheme == "masked":
+    if state.job.is_masked:
         state.secure_aggregation.require_key()
     if task is Task.ADMIT:
         return

@@ -165,7 +165,7 @@ class GateState:
     def _sum_keys(self) -> SharedKey | MaskedKey:
         if self.job.encryption is None:
             raise GateError("job is not encrypted")
-        if self.job.encryption.scheme != "masked":
+        if not self.job.is_masked:
             return SharedKey(self.policy, scheme=self.job.encryption.scheme, job=self.hash)
         return MaskedKey(
             self.kept / RUN_KEYS_FILE,

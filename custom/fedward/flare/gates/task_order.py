@@ -99,7 +99,7 @@ class TaskOrder:
         Raises:
             GateError: the job has no such task, or it comes out of order.
         """
-        if task in AT_ANY_TIME and (job.encryption is None or job.encryption.scheme != "masked"):
+        if task in AT_ANY_TIME and not job.is_masked:
             raise GateError(f"task {task} in a job that is not masked")
         position = _position(task, number=number, job=job, purpose=purpose)
         if self.last is None:

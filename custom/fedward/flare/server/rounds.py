@@ -74,7 +74,7 @@ class JobRounds:
         """
         if any((given is None) != (self._job.encryption is None) for given in (key, roster)):
             raise FederationError("checkpoint's key and roster are not those of the job", where=self._job.job.name)
-        if (masked is None) is self.is_masked:
+        if (masked is None) is self._job.is_masked:
             raise FederationError("checkpoint's keys are not those of the job", where=self._job.job.name)
         self.key, self.roster, self.masked = key, None if roster is None else dict(roster), masked
         self._step.restore(self._norms.restore(step))
@@ -121,7 +121,7 @@ class JobRounds:
         """
         if not replies:
             return {}
-        if self.is_masked:
+        if self._job.is_masked:
             return self._agree_on_publics(replies)
         keys = {site: _key_of(reply) for site, reply in replies.items()}
         held = [key for key in keys.values() if key is not None]
@@ -150,11 +150,6 @@ class JobRounds:
         drawn = {site: (reply.sealed or {}).get(NONCE) for site, reply in replies.items() if site not in mismatched}
         self.roster = {site: str(nonce) for site, nonce in sorted(drawn.items()) if is_nonce(nonce)}
         return mismatched | {site: "sent no nonce for this run" for site in drawn if site not in self.roster}
-
-    @property
-    def is_masked(self) -> bool:
-        """True if the job's sums have masks."""
-        return self._job.encryption is not None and self._job.encryption.scheme == "masked"
 
     @property
     def threshold(self) -> Threshold | None:

@@ -151,12 +151,12 @@ def _protection(job: JobSpec, policy: SitePolicy, privacy: CohortPrivacy) -> Ite
     if privacy.encryption == "required" and job.encryption is None:
         what = "updates from this cohort leave encrypted or not at all"
         yield _reason(what, where="encryption", value="none", remedy="give the job an [encryption] table")
-    if job.encryption is not None and job.encryption.scheme != "masked" and policy.federation_key is None:
+    if job.encryption is not None and not job.is_masked and policy.federation_key is None:
         what = f"this hospital has no federation key for a job with scheme {job.encryption.scheme}"
         remedy = "give the job scheme 'masked', or ask a hospital that has the key to `fedward key seal` it"
         yield _reason(what, where="federation_key", remedy=remedy)
 
-    if job.encryption is not None and job.encryption.scheme != "masked" and policy.min_known:
+    if job.encryption is not None and not job.is_masked and policy.min_known:
         what = "this hospital takes part in a sum only with hospitals that it knows, which a shared key does not show"
         yield _reason(what, where="encryption.scheme", value=job.encryption.scheme, remedy="give scheme 'masked'")
 

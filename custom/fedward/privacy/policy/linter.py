@@ -172,9 +172,7 @@ def _sites_of_a_sum(job: JobSpec, _: CohortFacts | None) -> Iterator[str]:
     if fewest > most:
         what = f"a round would need more sites than a sum has room for, which is encryption.max_sites, {most}"
         yield _fault(what, where=where, value=fewest, remedy="give fewer, or a larger encryption.max_sites")
-    if (
-        least := (colluding_of(job) if job.encryption.scheme == "masked" else 1) + 2
-    ) > fewest and fewest >= MIN_CONTRIBUTORS:
+    if (least := (colluding_of(job) if job.is_masked else 1) + 2) > fewest and fewest >= MIN_CONTRIBUTORS:
         what = f"with encryption.max_colluding {job.encryption.max_colluding} a sum needs {least} hospitals"
         yield _fault(what, where=where, value=fewest, remedy=f"give {least} or more, or a smaller max_colluding")
     if (named := len(job.federation.must_include)) > most:

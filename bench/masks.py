@@ -1,35 +1,42 @@
 """Measure masked sums at many simulated hospitals: seconds at a hospital and at the server, and bytes.
 
-    python bench/masks.py [--hospitals 3 10 32 100] [--parameters 1000000 7000000] [--repeats 3] [--lost 0.0 0.1 0.3]
+    python bench/masks.py [--hospitals 3 10 32 100 300] [--parameters 1000000 7000000] [--graphs complete ccesa]
+                          [--lost 0.0 0.1] [--repeats 3]
 
 Everything that a round adds to training and transfer is done, in one process and one after the other: one hospital's
 upload is sealed and masked, the server adds as many uploads as there are hospitals, hospitals give their shares, the
-server takes the masks off, and a hospital opens the sum, which is compared with the true one. To keep the time of the
-whole short, hospitals beyond the first three send one upload's numbers again, with their own seeds and shares. Lost
-hospitals send nothing; at most as many are lost as the run bears, a third siding with the server. Prints the table and
-writes ``bench/results/masks.md``.
+server takes the masks off, and a hospital opens the sum, which is compared with the true one. A third of the hospitals
+may side with the server. Lost hospitals send nothing, and ``ccesa`` is planned for that many; at most as many are lost
+as the run bears. ``ccesa`` is left out where it saves nothing. Where more than 1e10 numbers would be masked in all, the
+others send the first hospital's numbers with their own seeds, shares and hashes, so that all work of the server and of
+one hospital is done, and the sum is not compared. Prints the table, and writes ``bench/results/masks.md`` and
+``masks.svg``.
 """
 
 from __future__ import annotations
 
 import argparse
+import secrets
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from machine import machine
+from plot import Series, log_log, write_svg
 
 from fedward.encryption.keys.key import FederationKey
 from fedward.encryption.masks.agreement import KeyPair, SharedSecrets
-from fedward.encryption.masks.graph import Graph
+from fedward.encryption.masks.graphs.graph import Graph
+from fedward.encryption.masks.graphs.threshold import Threshold
 from fedward.encryption.masks.site_masks import SiteMasks
-from fedward.encryption.masks.threshold import Threshold
-from fedward.encryption.secure_sum import Aggregator, SecureSum
+from fedward.encryption.message import MessagePart, pack, unpack
+from fedward.encryption.secure_sum import Aggregator, Opened, SecureSum
 from fedward.encryption.sum_context import SumContext
+from fedward.errors import EncryptionError
 
 RESULTS = Path(__file__).resolve().parent / "results" / "masks.md"
 Result = TypeVar("Result")
@@ -40,6 +47,8 @@ class Row:
     """Medians of one run."""
 
     hospitals: int
+    graph: str
+    masks: int
     lost: int
     parameters: int
     agree_s: float
@@ -51,10 +60,16 @@ class Row:
     up_bytes: int
     shares_bytes: int
 
+    @property
+    def round_s(self) -> float:
+        """Seconds of one hospital in a round."""
+        return self.seal_s + self.help_s + self.open_s
+
 
 def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ask.add_argument("--hospitals", type=int, nargs="+", default=[3, 10, 32, 100])
+    ask.add_argument("--hospitals", type=int, nargs="+", default=[3, 10, 32, 100, 300])
+    ask.add_argument("--graphs", nargs="+", default=["complete", "ccesa"])
     ask.add_argument("--parameters", type=int, nargs="+", default=[1_000_000, 7_000_000])
     ask.add_argument("--lost", type=float, nargs="+", default=[0.0, 0.1])
     ask.add_argument("--repeats", type=int, default=3)
@@ -62,21 +77,37 @@ def main() -> None:
     rows = []
     for parameters in given.parameters:
         for hospitals in given.hospitals:
-            most = Threshold(sites=hospitals, colluding=max(1, hospitals // 3)).may_be_lost
-            for lost in sorted({min(most, round(share * hospitals)) for share in given.lost}):
-                print(f"{hospitals} hospitals, {lost} lost, {parameters:,} parameters", flush=True)
-                rows.append(measured(hospitals, lost, parameters, repeats=given.repeats))
+            for share in sorted(set(given.lost)):
+                for name in given.graphs:
+                    graph = graph_of(name, hospitals, share)
+                    if graph is None:
+                        continue
+                    lost = min(hospitals - graph.fewest, round(share * hospitals))
+                    print(f"{hospitals} hospitals, {lost} lost, {name}, {parameters:,} parameters", flush=True)
+                    rows.append(measured(graph, name, lost, parameters, repeats=given.repeats))
     page = table(rows, given.repeats)
     print(page)
     RESULTS.write_text(page, encoding="utf-8")
+    write_svg(RESULTS.with_suffix(".svg"), drawing(rows))
 
 
-def measured(hospitals: int, lost: int, parameters: int, *, repeats: int) -> Row:
+def graph_of(name: str, hospitals: int, lost: float) -> Graph | None:
+    """Return the mask graph of a run; None where a sparse one would save nothing."""
+    sites, colluding = [f"site-{number:03}" for number in range(hospitals)], max(1, hospitals // 3)
+    if name == "complete":
+        return Graph.complete(sites, colluding=colluding)
+    threshold = Threshold(sites=hospitals, colluding=colluding, lost=round(lost * hospitals))
+    try:
+        return Graph.sparse(sites, threshold=threshold, seeds={site: secrets.token_bytes(32) for site in sites})
+    except EncryptionError:
+        return None
+
+
+def measured(graph: Graph, name: str, lost: int, parameters: int, *, repeats: int) -> Row:
     """Run the protocol once with all its messages, and repeat what one hospital does."""
-    sites = [f"site-{number:03}" for number in range(hospitals)]
+    sites, hospitals = graph.sites, len(graph.sites)
     pairs = {site: KeyPair.new() for site in sites}
     publics = {site: pair.public for site, pair in pairs.items()}
-    graph = Graph.complete(sites, colluding=max(1, hospitals // 3))
     key = FederationKey(scheme="masked", generation=1, secret=bytes(32))
     topic = SumContext(
         job_id="bench",
@@ -92,12 +123,16 @@ def measured(hospitals: int, lost: int, parameters: int, *, repeats: int) -> Row
     masks = {site: SiteMasks(shared[site], site=site, graph=graph) for site in sites}
     codes = np.random.default_rng(1).integers(-1000, 1000, parameters + 1)
     sums = {site: SecureSum(key, site=site, masks=masks[site]) for site in sites}
-    seal_s, sealed = timed(lambda: sums[sites[lost]].seal(codes, topic), repeats)
-    adder = Aggregator(topic, scheme="masked", key_id=key.key_id, graph=graph)
     there = sites[lost:]
+    seal_s, sealed = timed(lambda: sums[there[0]].seal(codes, topic), repeats)
+    every = len(there) * hospitals * parameters <= 1e10
+    adder = Aggregator(topic, scheme="masked", key_id=key.key_id, graph=graph)
     adding = []
     for site in there:
-        message = sealed if site == there[0] else sums[site].seal(codes, topic)
+        if site == there[0]:
+            message = sealed
+        else:
+            message = sums[site].seal(codes, topic) if every else spliced(sealed, masks[site], site)
         start = time.perf_counter()
         adder.add(message, site=site)
         adding.append(time.perf_counter() - start)
@@ -112,11 +147,13 @@ def measured(hospitals: int, lost: int, parameters: int, *, repeats: int) -> Row
     start = time.perf_counter()
     total = adder.sum()
     unmask_s = time.perf_counter() - start
-    open_s, opened = timed(lambda: sums[there[0]].open(total, topic), repeats)
-    if not (opened.codes == codes * len(there)).all():
+    open_s, opened = timed(lambda: opening(sums[there[0]], total, topic), repeats)
+    if every and (opened is None or not (opened.codes == codes * len(there)).all()):
         raise RuntimeError("the sum is wrong")
     return Row(
         hospitals=hospitals,
+        graph=name,
+        masks=len(graph.neighbours(there[0])),
         lost=lost,
         parameters=parameters,
         agree_s=agree_s,
@@ -128,6 +165,23 @@ def measured(hospitals: int, lost: int, parameters: int, *, repeats: int) -> Row
         up_bytes=len(sealed),
         shares_bytes=sum(map(len, request.packages.values())) + len(answer),
     )
+
+
+def spliced(sealed: bytes, masks: SiteMasks, site: str) -> bytes:
+    """Return a message of another hospital with its own seeds and shares, and the numbers of ``sealed``."""
+    message = unpack(sealed)
+    part = MessagePart(site=site, nonce=secrets.token_bytes(16))
+    extra, tag = masks.cover(b"", message.tag, topic=message.topic, part=part)
+    numbers = message.payload[: message.topic.length * 4]
+    return pack(replace(message, parts=(part,), tag=tag, payload=numbers + extra))
+
+
+def opening(sums: SecureSum, total: bytes, topic: SumContext) -> Opened | None:
+    """Open a sum; None where it does not verify, after the same work."""
+    try:
+        return sums.open(total, topic)
+    except EncryptionError:
+        return None
 
 
 def timed(work: Callable[[], Result], repeats: int) -> tuple[float, Result]:
@@ -147,19 +201,33 @@ def table(rows: Sequence[Row], repeats: int) -> str:
         "",
         f"Written by `python bench/masks.py`, medians of {repeats}; {machine()}. A hospital agrees on keys once in a "
         "run, and in each round seals, helps and opens the sum. The server adds all uploads while "
-        "they arrive, and then takes the masks off. Shares: bytes to and from one hospital when it helps.",
+        "they arrive, and then takes the masks off. Masks: of one hospital with others. Shares: bytes to and from one "
+        "hospital when it helps. ![A hospital's round at 7 M](masks.svg)",
         "",
-        "| hospitals | lost | parameters | agree | seal | help | open | hospital a round | server adds | takes off "
-        "| bytes a parameter up | shares |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| hospitals | graph | masks | lost | parameters | agree | seal | help | open | hospital a round | server adds "
+        "| takes off | bytes a parameter up | shares |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {row.hospitals} | {row.lost} | {row.parameters / 1e6:g} M | {row.agree_s:.3f} s | {row.seal_s:.2f} s "
-        f"| {row.help_s:.3f} s | {row.open_s:.2f} s | {row.seal_s + row.help_s + row.open_s:.2f} s | {row.add_s:.2f} s "
-        f"| {row.unmask_s:.2f} s | {row.up_bytes / row.parameters:.3f} | {row.shares_bytes / 1000:.1f} kB |"
+        f"| {row.hospitals} | {row.graph} | {row.masks} | {row.lost} | {row.parameters / 1e6:g} M "
+        f"| {row.agree_s:.3f} s | {row.seal_s:.2f} s | {row.help_s:.3f} s | {row.open_s:.2f} s | {row.round_s:.2f} s "
+        f"| {row.add_s:.2f} s | {row.unmask_s:.2f} s | {row.up_bytes / row.parameters:.3f} "
+        f"| {row.shares_bytes / 1000:.1f} kB |"
         for row in rows
     ]
     return "\n".join(lines) + "\n"
+
+
+def drawing(rows: Sequence[Row]) -> str:
+    """Draw seconds against hospitals, for the largest model and the most that are lost."""
+    most, lost = max(row.parameters for row in rows), max((row.lost / row.hospitals for row in rows), default=0)
+    chosen = [row for row in rows if row.parameters == most and (row.lost > 0 or lost == 0 or row.hospitals < 10)]
+    series = []
+    for name in dict.fromkeys(row.graph for row in chosen):
+        here = [row for row in chosen if row.graph == name]
+        series.append(Series(f"a hospital, {name}", [(row.hospitals, row.round_s) for row in here]))
+        series.append(Series(f"server, {name}", [(row.hospitals, row.add_s + row.unmask_s) for row in here]))
+    return log_log(series, x="hospitals", title=f"Seconds of a masked round, {most / 1e6:g} M parameters, with losses")
 
 
 if __name__ == "__main__":

@@ -40,16 +40,25 @@ def check_roster(content: object, *, site: str, nonce: str) -> dict[str, str]:
     return {name: content[name] for name in sorted(content)}
 
 
-def context_of(roster: Mapping[str, str], *, job: str, publics: Mapping[str, bytes] | None = None) -> str:
+def context_of(
+    roster: Mapping[str, str],
+    *,
+    job: str,
+    publics: Mapping[str, bytes] | None = None,
+    seeds: Mapping[str, bytes] | None = None,
+) -> str:
     """Return the SHA-256, 64 hexadecimal digits, of what every sum of a run is bound to.
 
     Args:
         roster: hospital -> nonce.
         job: hash of the job.
         publics: hospital -> its public key, in a masked run.
+        seeds: hospital -> its part of a sparse mask graph.
     """
     content: dict[str, object] = {"job": job, "roster": dict(roster)}
     if publics is not None:
         content["publics"] = {site: key.hex() for site, key in publics.items()}
+    if seeds is not None:
+        content["seeds"] = {site: seed.hex() for site, seed in seeds.items()}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode("ascii")).hexdigest()

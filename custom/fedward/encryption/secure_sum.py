@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedward.encryption.keys.key import FederationKey
-from fedward.encryption.masks.graph import Graph
+from fedward.encryption.masks.graphs.graph import Graph
 from fedward.encryption.masks.site_masks import SiteMasks
 from fedward.encryption.masks.unmasking import Unmasking
 from fedward.encryption.message import NONCE_BYTES, Message, MessagePart, pack, unpack

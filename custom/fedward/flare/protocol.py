@@ -26,9 +26,10 @@ AFTER = "fedward_after"
 """Header of a task that carries a model: number of rounds that made the model; 0 is the initial model."""
 ROSTER = "fedward_roster"
 """Header of each task of an encrypted job after admission: nonce of each participating hospital, by hospital id."""
-MEMBERS, JOB_KEY = "fedward_members", "fedward_job_key"
+MEMBERS, JOB_KEY, GRAPH = "fedward_members", "fedward_job_key", "fedward_graph"
 """Headers of a task of a masked job after admission, for a site that does not have them yet: the certificate and signed
-public key of each hospital, by hospital id; and the job's key, as its ``maker`` sealed it to this site."""
+public key of each hospital, by hospital id; the job's key, as its ``maker`` sealed it to this site; and what each
+hospital drew for a sparse mask graph, signed, by hospital id."""
 STEPS = "fedward_steps"
 """Header of a round's task: largest number of local steps that the server asks a slow site for; a site never takes more
 than the job's."""
@@ -127,17 +128,26 @@ class MaskedRun:
         members: hospital -> its ``certificate``, ``public`` key, ``signature`` and whom it ``introduces``.
         maker: hospital that made the job's key; None before it has.
         sealed: hospital -> the job's key, sealed to it.
+        drawn: hospital -> ``seed`` and ``signature`` of its part of a sparse mask graph; None: the graph is complete.
     """
 
     members: Mapping[str, Mapping[str, Any]]
     maker: str | None = None
     sealed: Mapping[str, bytes] = field(default_factory=dict)
+    drawn: Mapping[str, Mapping[str, bytes]] | None = None
+
+    @property
+    def seeds(self) -> dict[str, bytes] | None:
+        """Seed of each hospital in a sparse mask graph; None: the graph is complete."""
+        return None if self.drawn is None else {site: content["seed"] for site, content in self.drawn.items()}
 
     def headers(self, site: str) -> dict[str, Any]:
         """Return the headers of a task for one hospital."""
         found: dict[str, Any] = {MEMBERS: {name: dict(content) for name, content in self.members.items()}}
         if self.maker is not None:
             found[JOB_KEY] = {"maker": self.maker, "sealed": self.sealed.get(site)}
+        if self.drawn is not None:
+            found[GRAPH] = {name: dict(content) for name, content in self.drawn.items()}
         return found
 
 

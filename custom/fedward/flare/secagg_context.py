@@ -89,6 +89,8 @@ KEY, SCHEME, CLIPPED, NONCE = "key", "scheme", "clipped", "nonce"
 PUBLIC, STATEMENT, INTRODUCES, JOB_KEYS = "public", "statement", "introduces", "job keys"
 """Entries of a masked job: a site's public key for the run, its signature, whom it
 introduces, and the job's key sealed to each site."""
+DRAWN = "drawn"
+"""Entry of a masked job with a sparse graph: the site's ``seed`` and its ``signature``."""
 SHARES = "shares "
 """Prefix of a sum's purpose: shares that take the masks off this sum."""
 CERTIFICATE, SIGNATURE = "certificate", "signature "

@@ -32,6 +32,17 @@ class JobEncryption(Settings):
         description="With scheme masked: largest number of hospitals that may side with the server. If absent, a third "
         "of federation.min_sites, and 1 at least.",
     )
+    graph: Literal["complete", "ccesa"] = Field(
+        default="complete",
+        description="With scheme masked: each two hospitals mask with each other; or only some, by a sparse random "
+        "graph, which saves time from about 30 hospitals on and bears fewer that are lost: see docs/encryption.md.",
+    )
+    max_lost: float = Field(
+        default=0.1,
+        ge=0.0,
+        lt=0.5,
+        description="With graph ccesa: largest share of the hospitals that a round may lose.",
+    )
     precision: Precision = Field(
         default="compact", description="Fewer bytes or a smaller error of the mean: see docs/encryption.md for both."
     )
@@ -60,6 +71,8 @@ class JobEncryption(Settings):
     def _settings_fit_the_scheme(self) -> JobEncryption:
         if self.max_colluding is not None and self.scheme != "masked":
             raise ValueError(f"max_colluding is for scheme masked: with {self.scheme} one hospital is enough")
+        if self.graph != "complete" and self.scheme != "masked":
+            raise ValueError(f"graph is for scheme masked: with {self.scheme} hospitals have no masks")
         if self.scheme == "ckks" and self.precision == "precise":
             raise ValueError("scheme ckks has no precise mode: choose another scheme, or compact")
         return self

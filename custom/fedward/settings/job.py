@@ -251,6 +251,11 @@ class JobSpec(Settings):
         return self.encryption is not None and self.encryption.scheme == "masked"
 
     @property
+    def has_sparse_graph(self) -> bool:
+        """True if hospitals mask with some of the others only, and draw them in the run."""
+        return self.encryption is not None and self.encryption.graph != "complete"
+
+    @property
     def measure(self) -> Measure:
         """Measure by which the job is judged."""
         return measure_of(self.job.task)

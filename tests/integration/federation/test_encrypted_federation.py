@@ -26,9 +26,9 @@ from fedward.dicom.synthetic.hospital import HOSPITALS
 from fedward.encryption.fixed_point import FixedPoint
 from fedward.encryption.keys.key import FederationKey, create_key
 from fedward.encryption.keys.key_file import read_key, write_key
-from fedward.encryption.masks.graph import Graph
+from fedward.encryption.masks.graphs.graph import Graph
+from fedward.encryption.masks.graphs.threshold import colluding_of
 from fedward.encryption.masks.run_keys import RUN_KEYS_FILE, RunKeys, read_run_keys
-from fedward.encryption.masks.threshold import colluding_of
 from fedward.encryption.masks.unmask_message import name_of_sum
 from fedward.encryption.masks.upload import extra_bytes
 from fedward.encryption.message import Message

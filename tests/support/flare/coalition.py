@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fedward.encryption.keys.key import FederationKey
 from fedward.encryption.masks.agreement import SharedSecrets
-from fedward.encryption.masks.graph import Graph
+from fedward.encryption.masks.graphs.graph import Graph
 from fedward.encryption.masks.job_key import job_key
 from fedward.encryption.masks.locks import Locked, unlock
 from fedward.encryption.masks.run_keys import RunKeys

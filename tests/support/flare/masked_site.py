@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fedward.encryption.masks.agreement import KeyPair, SharedSecrets, Statement
-from fedward.encryption.masks.graph import Graph
+from fedward.encryption.masks.graphs.graph import Graph
 from fedward.encryption.masks.job_key import job_key, open_job_key, seal_job_key
 from fedward.encryption.masks.site_masks import SiteMasks
 from fedward.encryption.masks.unmask_message import read_request

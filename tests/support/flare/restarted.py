@@ -17,7 +17,7 @@ from nvflare.apis.signal import Signal
 
 from fedward.encryption.fixed_point import FixedPoint
 from fedward.encryption.keys.key import FederationKey
-from fedward.encryption.masks.threshold import colluding_of
+from fedward.encryption.masks.graphs.threshold import colluding_of
 from fedward.encryption.message import identity, unpack
 from fedward.encryption.roster import context_of
 from fedward.encryption.schemes import bits_of

@@ -32,7 +32,8 @@ from fedward.flare.protocol import (
 from fedward.flare.secagg_context import INITIAL
 from fedward.flare.server.asking.broadcast import Carried
 from fedward.flare.server.averaging.round import SecureRound
-from fedward.flare.server.masked_sums import make_job_key, take_masks_off
+from fedward.flare.server.key_agreement import make_keys
+from fedward.flare.server.masked_sums import take_masks_off
 from fedward.flare.server.rounds import JobRounds
 from fedward.metrics.events import EventLog
 from fedward.weights import Weights, add
@@ -88,7 +89,9 @@ class Three:
         """Have the hospitals admit the job, and one of them make its key where it is masked."""
         assert self.exchange.agree_on_key({site: self.admit(site) for site in self.sites}) == {}
         if self.exchange.masked is not None:
-            make_job_key(self.exchange, self.sites, ask=self.ask, events=self.events)
+            job = self.hospitals[self.sites[0]].job
+            partless = make_keys(job, self.exchange, self.sites, ask=self.ask, events=self.events)
+            self.sites = tuple(site for site in self.sites if site not in partless)
 
     def ask(self, task: Task, carried: Carried, sites: list[str], *, number: int = -1, **how: Any) -> dict[str, Reply]:
         """Send a task without a model to hospitals one after the other, and return their answers."""
@@ -220,7 +223,7 @@ class Three:
 
 
 def mean(three: Three, sites: tuple[str, ...] = SITES) -> Weights:
-    start, updates = three.hospitals[SITES[0]].model, [three.update(site) for site in sites]
+    start, updates = three.hospitals[sites[0]].model, [three.update(site) for site in sites]
     return {
         name: np.mean([start[name] + update[name] for update in updates], axis=0, dtype=np.float64) for name in start
     }

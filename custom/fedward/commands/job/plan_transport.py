@@ -62,6 +62,8 @@ def payload_of(job: JobSpec, *, sites: int) -> Payload:
 
     A masked upload has shares for each of ``sites`` hospitals too.
     """
+    from fedward.encryption.masks.graphs.sparse import degrees
+    from fedward.encryption.masks.graphs.threshold import threshold_of
     from fedward.encryption.masks.upload import extra_bytes
     from fedward.encryption.schemes import bits_of, largest_bytes
     from fedward.training.networks import initial_weights
@@ -72,7 +74,10 @@ def payload_of(job: JobSpec, *, sites: int) -> Payload:
         return Payload(down=size, up=size, in_pieces=True)
     scheme, numbers = job.encryption.scheme, sum(array.size for array in weights.values())
     size = largest_bytes(scheme, bits=bits_of(scheme, job.encryption.precision), length=numbers)
-    shares = extra_bytes(sites - 1) if scheme == "masked" else 0
+    shares = 0
+    if scheme == "masked":
+        neighbours, holders = degrees(threshold_of(job, sites=sites), sparse=job.has_sparse_graph)
+        shares = extra_bytes(neighbours=neighbours, holders=holders)
     return Payload(down=size, up=size + shares, in_pieces=False)
 
 

@@ -3,7 +3,7 @@
 Shares of different hospitals could be combined although the server asked each of them for another set of messages. So
 each hospital encrypts its shares under a fresh key and splits that key among all hospitals of the run: the part of
 hospital j is encrypted under a secret of the two for this one sum. And each hospital gives the server its secrets for
-the others' locks, for the one set of messages that it helps for. ``needed`` hospitals that helped for the same set open
+the others' locks, for the one set of messages that it helps for. ``quorum`` hospitals that helped for the same set open
 the lock; fewer tell nothing of the key (Shamir 1979), and secrets for another set fit no part.
 """
 
@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from fedward.encryption.masks.agreement import SharedSecrets
-from fedward.encryption.masks.graph import Graph
+from fedward.encryption.masks.graphs.graph import Graph
 from fedward.encryption.masks.shamir import SECRET_BYTES, combine, is_element, new_secret, split
 
 IV_BYTES, TAG_BYTES = 12, 16
@@ -52,7 +52,7 @@ def lock(content: bytes, secrets_: SharedSecrets, *, site: str, graph: Graph, na
         name: of the sum and the messages in it, ``unmask_message.name_of_sum``.
     """
     key = new_secret()
-    shares = split(key, needed=graph.needed, points=[graph.point(other) for other in graph.sites])
+    shares = split(key, needed=graph.quorum, points=[graph.point(other) for other in graph.sites])
     about = name.encode("ascii")
     parts = {
         other: encrypt_fresh(share, secrets_.derive(other, _use(site, other, name)), about)
@@ -76,9 +76,9 @@ def unlock(locked: Locked, tokens: Mapping[str, bytes], *, graph: Graph, name: s
         share = decrypt_fresh(locked.parts[other], token, about)
         if share is not None and is_element(share):
             found[graph.point(other)] = share
-    if len(found) < graph.needed:
+    if len(found) < graph.quorum:
         return None
-    return decrypt_fresh(locked.content, _content_key(combine(found, needed=graph.needed)), about)
+    return decrypt_fresh(locked.content, _content_key(combine(found, needed=graph.quorum)), about)
 
 
 def _use(owner: str, opener: str, name: str) -> bytes:

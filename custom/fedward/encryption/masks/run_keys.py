@@ -16,14 +16,15 @@ from typing import Any, BinaryIO
 
 from fedward.encryption.keys.key import SECRET_BYTES
 from fedward.encryption.keys.key_file import read_private
-from fedward.encryption.masks.agreement import PUBLIC_BYTES, KeyPair
+from fedward.encryption.masks.agreement import KeyPair
+from fedward.encryption.masks.graphs.graph import SEED_BYTES
 from fedward.encryption.message import is_site
 from fedward.errors import EncryptionError, KeyFileError
 from fedward.files import sync, write_atomic
 
 RUN_KEYS_FILE = "masks.key"
 _MAGIC = "fedward keys of a masked run"
-_FIELDS = frozenset({"magic", "private", "publics", "known", "made", "maker", "secret"})
+_FIELDS = frozenset({"magic", "private", "publics", "known", "made", "maker", "secret", "seed", "seeds"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -37,6 +38,8 @@ class RunKeys:
         made: secret of the key that this hospital made for the job; None: it made none.
         maker: hospital that made the job's key; None before it is known.
         secret: of the job's key; None before it is known.
+        seed: that this hospital drew for a sparse mask graph; None before it has.
+        seeds: hospital -> its seed, verified; None before a task has brought them, and in a complete graph.
     """
 
     pair: KeyPair = field(repr=False)
@@ -45,18 +48,21 @@ class RunKeys:
     made: bytes | None = field(default=None, repr=False)
     maker: str | None = None
     secret: bytes | None = field(default=None, repr=False)
+    seed: bytes | None = None
+    seeds: Mapping[str, bytes] | None = None
 
     def encode(self) -> bytes:
         """Return the file's text. All of it is secret."""
-        publics = None if self.publics is None else {site: key.hex() for site, key in sorted(self.publics.items())}
         content = {
             "magic": _MAGIC,
             "private": self.pair.private.hex(),
-            "publics": publics,
+            "publics": _words(self.publics),
             "known": list(self.known),
             "made": None if self.made is None else self.made.hex(),
             "maker": self.maker,
             "secret": None if self.secret is None else self.secret.hex(),
+            "seed": None if self.seed is None else self.seed.hex(),
+            "seeds": _words(self.seeds),
         }
         return (json.dumps(content, indent=2) + "\n").encode("ascii")
 
@@ -74,7 +80,7 @@ def read_run_keys(path: Path) -> RunKeys | None:
         return None
     try:
         found = _decoded(json.loads(text))
-    except (ValueError, TypeError, LookupError, RecursionError):
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         found = None
     # raised outside the handler: an error of json carries the whole text and would be chained to this one
     if found is None or found.encode() != text:
@@ -85,14 +91,13 @@ def read_run_keys(path: Path) -> RunKeys | None:
 def _decoded(content: Any) -> RunKeys | None:
     if type(content) is not dict or set(content) != _FIELDS or type(content["known"]) is not list:
         return None
-    maker, publics = content["maker"], content["publics"]
-    if publics is not None and type(publics) is not dict:
+    maker, found, seeds = content["maker"], _table(content["publics"]), _table(content["seeds"])
+    single = (None if content[name] is None else bytes.fromhex(content[name]) for name in ("made", "secret", "seed"))
+    made, secret, seed = single
+    keys, drawn = (made, secret, *(found or {}).values()), (seed, *(seeds or {}).values())
+    if any(one is not None and len(one) != SECRET_BYTES for one in keys):  # a public key has as many bytes
         return None
-    found = None if publics is None else {site: bytes.fromhex(key) for site, key in publics.items()}
-    if found is not None and not all(is_site(site) and len(key) == PUBLIC_BYTES for site, key in found.items()):
-        return None
-    made, secret = (None if content[name] is None else bytes.fromhex(content[name]) for name in ("made", "secret"))
-    if any(one is not None and len(one) != SECRET_BYTES for one in (made, secret)):
+    if any(one is not None and len(one) != SEED_BYTES for one in drawn):
         return None
     if (secret is None) is not (maker is None) or (maker is not None and maker not in (found or {})):
         return None
@@ -103,7 +108,25 @@ def _decoded(content: Any) -> RunKeys | None:
         made=made,
         maker=maker,
         secret=secret,
+        seed=seed,
+        seeds=seeds,
     )
+
+
+def _words(table: Mapping[str, bytes] | None) -> dict[str, str] | None:
+    return None if table is None else {site: content.hex() for site, content in sorted(table.items())}
+
+
+def _table(content: Any) -> dict[str, bytes] | None:
+    """Invert ``_words``.
+
+    Raises:
+        ValueError, AttributeError: it is no such table.
+    """
+    found = None if content is None else {site: bytes.fromhex(word) for site, word in content.items()}
+    if found is not None and not all(is_site(site) for site in found):
+        raise ValueError("names no hospital")
+    return found
 
 
 def write_run_keys(keys: RunKeys, path: Path) -> None:

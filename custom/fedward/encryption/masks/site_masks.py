@@ -11,12 +11,14 @@ are believed to be: the server and up to ``colluding`` hospitals together learn 
 a sum nothing but their total. It holds against a server that sends each hospital other requests, as long as each honest
 hospital helps for one set of hospitals in a sum, which its record ensures (``fedward.privacy.ledger.run_record``).
 
-Proof sketch. What an honest hospital gives opens only where ``needed`` hospitals helped for the same messages
-(``masks.locks``), and that is one set U of messages of a sum at most (``masks.threshold``). For a message of an honest
-hospital outside U the seed of its self mask stays unknown, so the message is uniform. For honest v in U, its mask with
-each other honest hospital in U stays unknown: for U, honest holders give shares of v's seeds with hospitals outside U
-alone, and fewer than ``needed`` shares tell nothing (Shamir 1979). So the masked numbers of honest hospitals in U are
-uniform but for their total (Bonawitz, lemma 6.1), and U has two honest hospitals or more.
+Proof sketch. What an honest hospital gives opens only where ``quorum`` hospitals helped for the same messages
+(``masks.locks``), and that is one set U of messages of a sum at most (``masks.graphs.threshold``). For a message of an
+honest hospital outside U the seed of its self mask stays unknown, so the message is uniform. For honest v in U, its
+mask with each honest neighbour in U stays unknown: for U, honest holders give shares of v's seeds with hospitals
+outside U alone, and fewer than ``needed`` shares tell nothing (Shamir 1979). The honest hospitals in U mask with each
+other along a connected graph, so their numbers are uniform but for their total (Bonawitz, lemma 6.1), and U has two of
+them or more. In the complete graph this holds always, in a sparse one except with probability 2^-40 in a run
+(``masks.graphs.sparse``).
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedward.encryption.masks.agreement import SharedSecrets
-from fedward.encryption.masks.graph import Graph
+from fedward.encryption.masks.graphs.graph import Graph
 from fedward.encryption.masks.locks import lock
 from fedward.encryption.masks.seed_streams import SeedMask, masked_numbers, masked_tag
 from fedward.encryption.masks.shamir import new_secret, split

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fedward.encryption.masks.graph import Graph
+from fedward.encryption.masks.graphs.graph import Graph
 from fedward.encryption.masks.locks import PART_BYTES, Locked
 from fedward.encryption.masks.shamir import SECRET_BYTES, is_element
 from fedward.encryption.masks.upload import pieces

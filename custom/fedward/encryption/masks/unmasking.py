@@ -12,7 +12,7 @@ from itertools import combinations
 
 import numpy as np
 
-from fedward.encryption.masks.graph import Graph
+from fedward.encryption.masks.graphs.graph import Graph
 from fedward.encryption.masks.locks import Locked, unlock
 from fedward.encryption.masks.seed_streams import SeedMask, masked_numbers, masked_tag
 from fedward.encryption.masks.shamir import combine
@@ -86,7 +86,8 @@ class Unmasking:
         at = 0
         for part in parts:
             self._require_member(part.site)
-            size = extra_bytes(len(self._graph.neighbours(part.site)))
+            neighbours, holders = self._graph.neighbours(part.site), self._graph.holders(part.site)
+            size = extra_bytes(neighbours=len(neighbours), holders=len(holders))
             upload = unpack_upload(kept[at : at + size], site=part.site, graph=self._graph, number_bytes=0)
             self.keep(part, upload)
             at += size
@@ -96,11 +97,6 @@ class Unmasking:
     def _require_member(self, site: str) -> None:
         if site not in self._graph.sites:
             raise EncryptionError("masked message is of a hospital that takes no part in this job", value=site)
-
-    @property
-    def helpers(self) -> tuple[str, ...]:
-        """Hospitals that hold shares of the sum, sorted."""
-        return tuple(sorted({holder for site in self._nonces for holder in self._graph.holders(site)}))
 
     def request(self, holder: str) -> UnmaskRequest:
         """Return the request to one hospital."""
@@ -125,7 +121,7 @@ class Unmasking:
 
     def _unlock(self) -> None:
         """Open the answers for which enough hospitals helped; one that does not open, or is none, is not used."""
-        if len(self._locked) < self._graph.needed:
+        if len(self._locked) < self._graph.quorum:
             return
         for holder in sorted(set(self._locked) - set(self._answers) - set(self.false)):
             tokens = {other: given.tokens[holder] for other, given in self._locked.items()}
@@ -162,12 +158,12 @@ class Unmasking:
             return why
         self._unlock()
         useful = [answer for holder, answer in self._answers.items() if holder not in self.false]
-        needed = self._graph.needed
-        if len(useful) < needed:
-            return f"{len(useful)} of the {needed} hospitals that must help to open the sum did"
         for site in sorted(self._nonces):
-            if sum(site in answer.shares for answer in useful) < needed:
-                return f"too few hospitals could open what {site} gave them for it"
+            if sum(site in answer.shares for answer in useful) >= self._graph.needed:
+                continue
+            if len(useful) < self._graph.quorum:
+                return f"{len(useful)} of the {self._graph.quorum} hospitals that must help to open the sum did"
+            return f"too few hospitals could open what {site} gave them for it"
         return None
 
     def opened(self, payload: bytes, tag: Tag) -> tuple[bytes, Tag]:

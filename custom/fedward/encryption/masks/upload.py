@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from fedward.encryption.masks.graph import Graph
+from fedward.encryption.masks.graphs.graph import Graph
 from fedward.encryption.masks.shamir import SECRET_BYTES, is_element
 from fedward.errors import EncryptionError
 
@@ -52,10 +52,10 @@ class Upload:
         return b"".join((self.numbers, *self.commitments, *hashes, *(self.packages[name] for name in holders)))
 
 
-def extra_bytes(neighbours: int) -> int:
-    """Return the bytes of a payload besides its numbers, for a hospital with so many neighbours."""
+def extra_bytes(*, neighbours: int, holders: int) -> int:
+    """Return the bytes of a payload besides its numbers, for a hospital with so many neighbours and holders."""
     seeds = neighbours + 1
-    return seeds * (COMMITMENT_BYTES + HASH_BYTES * seeds + package_bytes(neighbours))
+    return COMMITMENT_BYTES * seeds + holders * (HASH_BYTES * seeds + package_bytes(neighbours))
 
 
 def package_bytes(neighbours: int) -> int:
@@ -75,11 +75,11 @@ def unpack_upload(payload: bytes, *, site: str, graph: Graph, number_bytes: int)
     Raises:
         EncryptionError: it has another length.
     """
-    holders, size = graph.holders(site), package_bytes(len(graph.neighbours(site)))
-    seeds = len(holders)
+    holders, seeds = graph.holders(site), len(graph.neighbours(site)) + 1
+    size = package_bytes(seeds - 1)
     hashed = number_bytes + COMMITMENT_BYTES * seeds
-    start = hashed + HASH_BYTES * seeds * seeds
-    if len(payload) != start + size * seeds:
+    start = hashed + HASH_BYTES * seeds * len(holders)
+    if len(payload) != start + size * len(holders):
         raise EncryptionError("masked message has another length than its sum's", value=len(payload))
     commitments = pieces(payload[number_bytes:hashed], COMMITMENT_BYTES)
     every = pieces(payload[hashed:start], HASH_BYTES)

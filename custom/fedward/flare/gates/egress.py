@@ -247,9 +247,9 @@ def _sealed(
     if task is Task.FINAL and hand.model is not None:
         sealed[OPENED] = digest(hand.model)
         if hand.after > 0:
-            sealed |= state.secure_aggregation.confirm_final()
+            sealed |= state.secure_aggregation.confirmations.of_final()
     for purpose in hand.sums if task is Task.CONFIRM else ():
-        sealed |= state.secure_aggregation.confirm_counts(purpose)
+        sealed |= state.secure_aggregation.confirmations.of_counts(purpose)
     return sealed
 
 

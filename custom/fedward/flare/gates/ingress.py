@@ -18,6 +18,7 @@ from fedward.flare.gates.gate import Gate, gate_state, task_of
 from fedward.flare.gates.state import GateState, identity_of
 from fedward.flare.protocol import (
     AFTER,
+    GRAPH,
     JOB_KEY,
     MEMBERS,
     MODEL,
@@ -83,7 +84,7 @@ class IngressGate(Gate):
             passed = question(model, round_number=number, steps=steps)
         elif task is Task.POOL:
             passed = opened_counts(purpose, state.secure_aggregation.open_counts(purpose, sealed))
-            state.secure_aggregation.require_confirmed_counts(confirmed, purpose)
+            state.secure_aggregation.confirmations.require_counts(confirmed, purpose)
             passed.set_header(ROUND_NUMBER, number)
         elif task is Task.UNMASK:
             requests = _table(shareable, "requests to open a sum")
@@ -115,12 +116,14 @@ def _take_keys(headers: dict[str, Any], state: GateState, *, task: Task) -> None
         return
     state.secure_aggregation.take_roster(headers.get(ROSTER))
     if MEMBERS in headers:
-        state.secure_aggregation.take_members(headers[MEMBERS])
+        state.secure_aggregation.take_members(headers[MEMBERS], headers.get(GRAPH))
     if JOB_KEY in headers:
         brought = headers[JOB_KEY]
         if type(brought) is not dict or set(brought) != {"maker", "sealed"}:
             raise GateError("task brings no key of the job")
         state.secure_aggregation.take_job_key(brought["maker"], brought["sealed"])
+    if state.job.is_masked and task is not Task.KEY:
+        state.secure_aggregation.require_graph()
 
 
 def _steps(headers: dict[str, Any], state: GateState, *, task: Task) -> int | None:
@@ -191,7 +194,7 @@ def _opened(shareable: Shareable, state: GateState, *, task: Task, number: int) 
         raise GateError(f"task {task} brings no model")
     weights, found = state.secure_aggregation.open_model(sealed, round_number=after - 1)
     model = check_tensors(weights, state.layout)
-    if task is Task.OPEN and state.secure_aggregation.require_confirmed_final(confirmed) != (after, found):
+    if task is Task.OPEN and state.secure_aggregation.confirmations.require_final(confirmed) != (after, found):
         raise GateError("model is not the final one that this hospital confirmed")
     return model, after, found
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from fedward.encryption.message import is_digest
 from fedward.encryption.sum_context import SumContext
 from fedward.errors import GateError
-from fedward.flare.gates.sum_keys import MaskedKey, SharedKey
+from fedward.flare.gates.masked_key import MaskedKey
+from fedward.flare.gates.shared_key import SharedKey
 from fedward.flare.secagg_context import SumContexts
 from fedward.privacy.ledger.run_record import Record
 from fedward.privacy.ledger.runs import Run

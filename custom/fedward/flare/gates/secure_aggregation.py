@@ -22,14 +22,15 @@ from fedward.encryption.message import identity, unpack
 from fedward.encryption.roster import check_roster
 from fedward.encryption.schemes import bits_of
 from fedward.encryption.secure_sum import Opened
-from fedward.encryption.sum_context import Purpose, SumContext
+from fedward.encryption.sum_context import SumContext
 from fedward.errors import GateError
+from fedward.flare.gates.confirmations import Confirmations
+from fedward.flare.gates.masked_key import MaskedKey
 from fedward.flare.gates.run_topics import RunTopics
-from fedward.flare.gates.sum_keys import MaskedKey, SharedKey
-from fedward.flare.protocol import CONFIRM, MODEL
-from fedward.flare.secagg_context import CERTIFICATE, CLIPPED, NONCE, SHARES, SIGNATURE, enough
+from fedward.flare.gates.shared_key import SharedKey
+from fedward.flare.protocol import MODEL
+from fedward.flare.secagg_context import CERTIFICATE, CLIPPED, NONCE, SHARES, SIGNATURE
 from fedward.privacy.ledger.run_record import Record
-from fedward.privacy.ledger.runs import FinalModel, Run
 from fedward.privacy.outgoing import check_counts
 from fedward.settings import JobSpec
 from fedward.weights import Layout, Weights, flatten, unflatten
@@ -73,6 +74,7 @@ class SecureAggregation:
         self._topics = RunTopics(
             job, keys, record=record, job_id=job_id, layout=layout, architecture=architecture, bits=bits
         )
+        self.confirmations = Confirmations(self._topics, keys, record=record, job_id=job_id, seal=self._sealed)
 
     def require_key(self) -> None:
         """Refuse a key that is gone, or that replaced this job's key while the job runs.
@@ -92,13 +94,23 @@ class SecureAggregation:
         nonce = self._record.require(self._job_id).nonce
         self._record.take_roster(self._job_id, check_roster(content, site=self._site, nonce=nonce))
 
-    def take_members(self, content: object) -> None:
+    def take_members(self, content: object, graph: object = None) -> None:
         """Verify the public keys of the hospitals of a masked run, and keep them; later only the same.
+
+        Args:
+            content: the hospitals, as received.
+            graph: what they drew for a sparse mask graph, as received; None: the task brings none.
 
         Raises:
             EncryptionError: a key is not signed by its hospital, or the job is not masked.
         """
-        self._masked.take_members(content, roster=self._topics.roster)
+        members = self._masked.take_members(content, roster=self._topics.roster)
+        if graph is not None:
+            self._masked.take_graph(graph, members, roster=self._topics.roster)
+
+    def require_graph(self) -> None:
+        """Refuse to go on with a masked run before it is known who masks with whom; raises ``GateError``."""
+        _ = self._masked.graph
 
     def take_job_key(self, maker: object, sealed: object) -> None:
         """Open the key of a masked job, which one of its hospitals made, and keep it; later only the same.
@@ -109,8 +121,12 @@ class SecureAggregation:
         self._masked.take_job_key(maker, sealed, roster=self._topics.roster)
 
     def make_job_key(self) -> dict[str, Any]:
-        """Make the key of a masked job and return it, sealed to each of its hospitals; a repeat gives the same."""
-        return self._masked.make_job_key(roster=self._topics.roster)
+        """Make the key of a masked job and return it, sealed to each of its hospitals; a repeat gives the same.
+
+        For a sparse mask graph, also draw this hospital's part of it.
+        """
+        roster = self._topics.roster
+        return {**self._masked.make_job_key(roster=roster), **self._masked.draw(roster=roster)}
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -183,44 +199,6 @@ class SecureAggregation:
             raise GateError("sum of counts has a negative one")
         return opened.codes
 
-    def confirm_final(self) -> dict[str, bytes]:
-        """Seal this hospital's confirmation that it opened the final model's sum, to be added to the others'.
-
-        Raises:
-            GateError: no final model was recorded, or its sum was not opened here.
-        """
-        run = self._topics.run
-        if run.final is None or run.final.after < 1:
-            raise GateError("no final model that hospitals summed was settled here")
-        return self._word(run, "model", run.final.after - 1, expected=run.final.model)
-
-    def confirm_counts(self, purpose: str) -> dict[str, bytes]:
-        """Seal a confirmation as ``confirm_final`` does, for a sum of counts; first record which sum is confirmed."""
-        topic, run = self._topics.counts(purpose), self._topics.run
-        found = _opened(run, topic.purpose, topic.round_number)["sum"]
-        self._record.confirm_sum(self._job_id, purpose=topic.purpose, round_number=topic.round_number, sum=found)
-        return self._word(run, topic.purpose, topic.round_number, expected=found)
-
-    def require_confirmed_final(self, confirmed: object) -> FinalModel:
-        """Refuse to release the final model before enough hospitals have confirmed that they opened the same sum.
-
-        Without this check, a server could have two hospitals open two sums that differ by one hospital.
-
-        Raises:
-            EncryptionError, GateError: it is not a sum of such confirmations, or of too few.
-        """
-        final = self._topics.run.final
-        if final is None or final.after < 1:
-            raise GateError("no final model that hospitals summed was settled here")
-        self._require_confirmed(confirmed, "model", final.after - 1, expected=final.model)
-        return final
-
-    def require_confirmed_counts(self, confirmed: object, purpose: str) -> None:
-        """Check a sum of counts as ``require_confirmed_final`` checks the final model."""
-        topic = self._topics.counts(purpose)
-        found = _opened(self._topics.run, topic.purpose, topic.round_number)["sum"]
-        self._require_confirmed(confirmed, topic.purpose, topic.round_number, expected=found)
-
     def unmask(self, requests: object, *, round_number: int) -> dict[str, bytes]:
         """Return this hospital's shares of sums, by purpose, with signatures; each request is recorded before.
 
@@ -271,30 +249,9 @@ class SecureAggregation:
         message = self._keys.secure_sum.seal(codes, topic)
         return {name: message, SIGNATURE + name: self._signature(message, topic)}
 
-    def _word(self, run: Run, purpose: Purpose, round_number: int, *, expected: str) -> dict[str, bytes]:
-        if _opened(run, purpose, round_number)["sum"] != expected:
-            raise GateError("another sum of this round was opened before")
-        return self._sealed(CONFIRM + purpose, np.ones(1, np.int64), self._topics.all.confirmation(expected))
-
-    def _require_confirmed(self, confirmed: object, purpose: Purpose, round_number: int, *, expected: str) -> None:
-        if type(confirmed) is not bytes:
-            raise GateError("sum comes without the hospitals' word that they opened it")
-        run = self._topics.run
-        words = self._keys.open(confirmed, self._topics.all.confirmation(expected))
-        summed = _opened(run, purpose, round_number)["sites"]
-        if int(words.codes[0]) != len(words.sites) or not enough(words.sites, summed):
-            raise GateError("too few of the hospitals in the sum say that they opened it")
-
     def _weight(self, patients: int | None) -> float:
         if self._job.federation.weighting == "equal":
             return 1.0
         if patients is None or patients < 1:
             raise GateError("update says no number of patients where weighting is by patients")
         return patients / self._asked.max_patients
-
-
-def _opened(run: Run, purpose: str, round_number: int) -> Mapping[str, Any]:
-    found = run.opened(purpose, round_number)
-    if found is None:
-        raise GateError("no such sum was opened here")
-    return found

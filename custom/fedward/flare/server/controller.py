@@ -35,7 +35,7 @@ from fedward.flare.server.checkpoints.checkpoint import Checkpoint, save
 from fedward.flare.server.checkpoints.earlier import BY_PERSON, aborted, read_earlier
 from fedward.flare.server.clock import Clock
 from fedward.flare.server.finalization import Finalization
-from fedward.flare.server.masked_sums import make_job_key
+from fedward.flare.server.key_agreement import make_keys
 from fedward.flare.server.pause import AbortedError, Beside, Pause
 from fedward.flare.server.persistor import ModelStore
 from fedward.flare.server.round_step import RoundStep, uncovered
@@ -220,11 +220,9 @@ class FederatedRounds(Controller):  # type: ignore[misc]
         sites, declined, reason = admitted(self._job, self._coverage, self._events, rounds, invited, answers)
         if reason is not None:
             raise uncovered(self._job, self._events, reason, None)
-        self._broadcaster.roster = rounds.roster
-        if rounds.masked is not None:
-            self._broadcaster.masked = rounds.masked
-            make_job_key(rounds, sites, ask=self._ask, events=self._events)
-            self._broadcaster.masked = rounds.masked
+        self._broadcaster.roster, self._broadcaster.masked = rounds.roster, rounds.masked
+        partless = make_keys(self._job, rounds, sites, ask=self._ask, events=self._events)
+        sites, declined = [site for site in sites if site not in partless], declined | partless
         if rounds.facts is not None:
             self._events.append("encrypted", **rounds.facts)
         at = Checkpoint(

@@ -1,4 +1,4 @@
-"""Have one hospital make the key of a masked job, and enough hospitals take the masks off its sums."""
+"""Have enough hospitals take the masks off the sums of a masked job."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from fedward.encryption.masks.unmasking import Unmasking
-from fedward.errors import EncryptionError, FederationError
 from fedward.flare.protocol import Reply, Task, Unmask
 from fedward.flare.refusal import one_line
-from fedward.flare.server.asking.broadcast import Carried, Enough, Quorum, Take, nobody
+from fedward.flare.server.asking.broadcast import Carried, Enough, Quorum, Take
 from fedward.flare.server.averaging.signed_sum import SignedSum
-from fedward.flare.server.rounds import JobRounds
 from fedward.metrics.events import EventLog
 
 
@@ -31,27 +29,6 @@ class AskFor(Protocol):
     ) -> dict[str, Reply]: ...
 
 
-def make_job_key(rounds: JobRounds, sites: Sequence[str], *, ask: AskFor, events: EventLog) -> None:
-    """Ask one site after the other to make the key of a masked job, until one has.
-
-    Raises:
-        FederationError: none of them has.
-    """
-    for site in sites:
-        reply = ask(Task.KEY, None, [site], enough=nobody).get(site)
-        if reply is None:
-            continue
-        try:
-            rounds.take_job_key(reply, site=site)
-            return
-        except EncryptionError as error:
-            reason = one_line(str(error))
-        except Exception as error:  # noqa: BLE001 - a site may send anything
-            reason = one_line(f"answer cannot be read: {error}")
-        events.append("dropped", site=site, round=None, reason=reason)
-    raise FederationError("no hospital made the key of the job", remedy="look at the hospitals' reasons")
-
-
 def take_masks_off(
     sums: Mapping[str, SignedSum], sites: Sequence[str], *, ask: AskFor, events: EventLog, number: int = -1
 ) -> dict[str, str]:
@@ -61,7 +38,7 @@ def take_masks_off(
 
     Args:
         sums: purpose -> sum.
-        sites: hospitals that are asked, of those that hold shares.
+        sites: hospitals that are asked.
         ask: function that sends a task.
         events: log of hospitals that gave false shares; these were not used.
         number: round of the sums; -1: none.
@@ -69,7 +46,6 @@ def take_masks_off(
     masks = {purpose: each.unmasking for purpose, each in sums.items() if each.unmasking and each.sites}
     wanted = {purpose: each for purpose, each in masks.items() if each.too_few is None}
     requests = {site: _request(site, wanted) for site in sites}
-    asked = [site for site in sites if requests[site].requests]
     lock = threading.Lock()
 
     def take(site: str, reply: Reply) -> None:
@@ -81,8 +57,8 @@ def take_masks_off(
         with lock:
             return all(each.short is None for each in wanted.values())
 
-    if asked:
-        ask(Task.UNMASK, requests, asked, enough=Quorum(opened), number=number, take=take)
+    if wanted:
+        ask(Task.UNMASK, requests, list(sites), enough=Quorum(opened), number=number, take=take)
     shut = {purpose: why for purpose, each in masks.items() if (why := each.short) is not None}
     for each in masks.values():
         for site, what in sorted(each.false.items()):
@@ -91,6 +67,4 @@ def take_masks_off(
 
 
 def _request(site: str, wanted: Mapping[str, Unmasking]) -> Unmask:
-    return Unmask(
-        requests={purpose: each.request(site).plain() for purpose, each in wanted.items() if site in each.helpers}
-    )
+    return Unmask(requests={purpose: each.request(site).plain() for purpose, each in wanted.items()})

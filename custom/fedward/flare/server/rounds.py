@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, get_args
 
 from fedward.aggregation.step import LAST, ServerStep
-from fedward.encryption.masks.graph import Graph
-from fedward.encryption.masks.job_key import SEALED_BYTES
-from fedward.encryption.masks.threshold import Threshold, colluding_of
+from fedward.encryption.masks.graphs.graph import Graph
+from fedward.encryption.masks.graphs.threshold import Threshold, threshold_of
 from fedward.encryption.message import identity, is_key_id, is_nonce
 from fedward.encryption.roster import context_of
 from fedward.encryption.schemes import bits_of
@@ -18,11 +16,12 @@ from fedward.encryption.sum_context import SumContext
 from fedward.errors import EncryptionError, FederationError
 from fedward.flare.protocol import CONFIRM, MaskedRun, MaskedSum, Model, Reply
 from fedward.flare.refusal import one_line
-from fedward.flare.secagg_context import INITIAL, JOB_KEYS, KEY, NONCE, PUBLIC, SCHEME, SumContexts
+from fedward.flare.secagg_context import INITIAL, KEY, NONCE, PUBLIC, SCHEME, SumContexts
 from fedward.flare.server.averaging.members import Members
 from fedward.flare.server.averaging.norms import UsualNorms
 from fedward.flare.server.averaging.round import PlainRound, Round, SecureRound
 from fedward.flare.server.averaging.signed_sum import SignedSum
+from fedward.flare.server.masked_agreement import masked_run, with_drawn, with_job_key
 from fedward.flare.server.tally import Tally
 from fedward.privacy.ledger.runs import FinalModel
 from fedward.privacy.policy.job_hash import job_hash
@@ -122,7 +121,10 @@ class JobRounds:
         if not replies:
             return {}
         if self._job.is_masked:
-            return self._agree_on_publics(replies)
+            self.roster, self.masked, refused = masked_run(
+                replies, members=self._known, job=job_hash(self._job), job_id=self._job_id
+            )
+            return refused
         keys = {site: _key_of(reply) for site, reply in replies.items()}
         held = [key for key in keys.values() if key is not None]
         common = max(set(held), key=lambda key: (held.count(key), key), default=None)
@@ -156,7 +158,7 @@ class JobRounds:
         """Bound on collusion in a masked run whose hospitals are known; None in any other."""
         if self._job.encryption is None or self.masked is None:
             return None
-        return Threshold(sites=len(self.masked.members), colluding=colluding_of(self._job))
+        return threshold_of(self._job, sites=len(self.masked.members))
 
     def take_job_key(self, reply: Reply, *, site: str) -> None:
         """Set the key of a masked job, which a site made and sealed to each other one.
@@ -164,34 +166,27 @@ class JobRounds:
         Raises:
             EncryptionError: the answer brings no such key for every site.
         """
+        key = _key_of(reply)
+        self.masked = with_job_key(self._run, reply, site=site, key=key)
+        self.key = key
+
+    def take_drawn(self, replies: Mapping[str, Reply]) -> dict[str, str]:
+        """Set the sparse mask graph from what the sites drew; return the sites without a part in it, with the reason.
+
+        Raises:
+            EncryptionError: too few sites have drawn.
+        """
+        if not self._job.has_sparse_graph:
+            return {}
+        self.masked, refused = with_drawn(self._run, replies, context=self._run_context(None), members=self._known)
+        _ = self._graph
+        return refused
+
+    @property
+    def _run(self) -> MaskedRun:
         if self.masked is None:
             raise FederationError("job is not masked")
-        sealed = (reply.sealed or {}).get(JOB_KEYS)
-        key = _key_of(reply)
-        if type(sealed) is not dict or set(sealed) != set(self.masked.members) or key is None or key[0] != "masked":
-            raise EncryptionError("site brings no key of the job for the others", value=site)
-        if not all(type(one) is bytes and len(one) == SEALED_BYTES for one in sealed.values()):
-            raise EncryptionError("site brings no key of the job for the others", value=site)
-        self.key, self.masked = key, replace(self.masked, maker=site, sealed=dict(sealed))
-
-    def _agree_on_publics(self, replies: Mapping[str, Reply]) -> dict[str, str]:
-        """Set the roster and the public keys of a masked job; return the sites without one, with the reason."""
-        members, refused = dict[str, dict[str, Any]](), dict[str, str]()
-        roster = dict[str, str]()
-        for site, reply in sorted(replies.items()):
-            nonce = (reply.sealed or {}).get(NONCE)
-            if not is_nonce(nonce):
-                refused[site] = "sent no nonce for this run"
-                continue
-            try:
-                members[site] = self._known.public_key(
-                    reply, site=site, nonce=str(nonce), job=job_hash(self._job), job_id=self._job_id
-                )
-                roster[site] = str(nonce)
-            except EncryptionError as error:
-                refused[site] = one_line(str(error))
-        self.roster, self.masked = roster, MaskedRun(members=members)
-        return refused
+        return self.masked
 
     def _public(self, site: str) -> bytes | None:
         member = {} if self.masked is None else self.masked.members.get(site, {})
@@ -199,16 +194,19 @@ class JobRounds:
 
     @property
     def _context(self) -> str:
+        return self._run_context(None if self.masked is None else self.masked.seeds)
+
+    def _run_context(self, seeds: Mapping[str, bytes] | None) -> str:
         publics = None
         if self.masked is not None:
             publics = {site: member["public"] for site, member in self.masked.members.items()}
-        return context_of(self.roster or {}, job=job_hash(self._job), publics=publics)
+        return context_of(self.roster or {}, job=job_hash(self._job), publics=publics, seeds=seeds)
 
     @property
     def _graph(self) -> Graph | None:
         if self._job.encryption is None or self.masked is None:
             return None
-        return Graph.complete(self.masked.members, colluding=colluding_of(self._job))
+        return Graph.of(self._job, self.masked.members, seeds=self.masked.seeds)
 
     @property
     def _known(self) -> Members:
@@ -249,6 +247,7 @@ class JobRounds:
         bound = self.threshold
         if bound is not None:
             found |= {"hospitals": bound.sites, "max_colluding": bound.colluding, "needed": bound.needed}
+            found |= {"graph": self._job.encryption.graph, "may_be_lost": bound.may_be_lost}
         return found
 
     @property

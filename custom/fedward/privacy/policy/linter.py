@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from fedward.encryption.masks.threshold import colluding_of
-from fedward.errors import JobError
+from fedward.encryption.masks.graphs.sparse import sparse_bound
+from fedward.encryption.masks.graphs.threshold import colluding_of, threshold_of
+from fedward.errors import EncryptionError, JobError
 from fedward.settings import MIN_CONTRIBUTORS, JobSpec
 
 
@@ -175,6 +176,12 @@ def _sites_of_a_sum(job: JobSpec, _: CohortFacts | None) -> Iterator[str]:
     if (least := (colluding_of(job) if job.is_masked else 1) + 2) > fewest and fewest >= MIN_CONTRIBUTORS:
         what = f"with encryption.max_colluding {job.encryption.max_colluding} a sum needs {least} hospitals"
         yield _fault(what, where=where, value=fewest, remedy=f"give {least} or more, or a smaller max_colluding")
+    if job.has_sparse_graph and least <= fewest:
+        try:
+            sparse_bound(threshold_of(job, sites=fewest))
+        except EncryptionError as error:
+            remedy = f"{error.remedy}, or give more min_sites"
+            yield _fault(error.what, where="encryption.graph", value="ccesa", remedy=remedy)
     if (named := len(job.federation.must_include)) > most:
         what = f"more hospitals than a sum has room for, which is encryption.max_sites, {most}"
         remedy = "name fewer, or give a larger encryption.max_sites"

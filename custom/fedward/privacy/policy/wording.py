@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fedward.encryption.masks.threshold import colluding_of
+from fedward.encryption.masks.graphs.threshold import colluding_of
 from fedward.settings import JobEncryption, JobSpec
 
 

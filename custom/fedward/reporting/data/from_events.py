@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from fedward.encryption.masks.threshold import Threshold
+from fedward.encryption.masks.graphs.threshold import Threshold
 from fedward.errors import FedwardError
 from fedward.privacy.policy.job_hash import job_hash
 from fedward.reporting.data.compared import compared
@@ -168,7 +168,8 @@ def _encryption(job: JobSpec, event: Event | None) -> str:
     scheme, key = event["scheme"], event.get("key")
     named = f"{ENCRYPTIONS.get(scheme, scheme)}, {event['precision']}"
     if scheme == "masked":
-        return f"{named}: {Threshold(sites=event['hospitals'], colluding=event['max_colluding'])}"
+        lost = event.get("may_be_lost")
+        return f"{named}: {Threshold(sites=event['hospitals'], colluding=event['max_colluding'], lost=lost)}"
     return f"{named} (key {key[:4]}…)" if key else named
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from fedward.encryption.keys.key import FederationKey
 from fedward.encryption.masks.agreement import KeyPair, SharedSecrets
-from fedward.encryption.masks.graph import Graph
+from fedward.encryption.masks.graphs.graph import Graph
+from fedward.encryption.masks.graphs.threshold import Threshold
 from fedward.encryption.masks.site_masks import SiteMasks
-from fedward.encryption.masks.threshold import Threshold
 from fedward.encryption.secure_sum import Aggregator, SecureSum
 from fedward.encryption.sum_context import SumContext
 from fedward.errors import EncryptionError

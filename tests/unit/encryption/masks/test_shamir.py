@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
+from fedward.encryption.masks.graphs.threshold import Threshold, colluding_of
 from fedward.encryption.masks.shamir import PRIME, combine, is_element, new_secret, split, weighted, weights_at
-from fedward.encryption.masks.threshold import Threshold, colluding_of
 from fedward.errors import EncryptionError
 from fedward.settings import JobSpec, parse
 from tests.conftest import tiny_job_content

@@ -14,18 +14,18 @@ from nvflare.apis.shareable import Shareable
 
 from fedward.encryption.masks import site_masks
 from fedward.encryption.masks.agreement import KeyPair, Statement
-from fedward.encryption.masks.graph import Graph
+from fedward.encryption.masks.graphs.graph import Graph
+from fedward.encryption.masks.graphs.threshold import colluding_of
 from fedward.encryption.masks.known_sites import key_fingerprint, write_roster
 from fedward.encryption.masks.locks import Locked
 from fedward.encryption.masks.run_keys import RUN_KEYS_FILE, read_run_keys
-from fedward.encryption.masks.threshold import colluding_of
 from fedward.encryption.masks.unmask_message import MAGIC, UnmaskRequest, name_of_sum, read_locked
 from fedward.encryption.message import Message, pack, unpack
 from fedward.encryption.schemes import cipher
 from fedward.encryption.stream import ring_of
 from fedward.encryption.tag import tag_of
 from fedward.errors import EncryptionError, FedwardError, GateError
-from fedward.flare.gates.sum_keys import MaskedKey
+from fedward.flare.gates.masked_key import MaskedKey
 from fedward.flare.protocol import MODEL, REFUSED_AT_DOOR, MaskedRun, Reply, Task, Unmask, to_reply, to_shareable
 from fedward.flare.secagg_context import INITIAL, JOB_KEYS, SHARES
 from fedward.flare.server.averaging.round import SecureRound

@@ -34,7 +34,7 @@ from fedward.flare.server.checkpoints.masked import masked_run, pending_files, p
 from fedward.settings import Scheme
 from fedward.weights import Weights
 
-FORMAT = 2
+FORMAT = 3
 KEPT = 2
 """Generations that are kept."""
 STATE_FILE, DRAFT = "state.json", ".draft"

@@ -12,7 +12,8 @@ def plain_run(masked: MaskedRun) -> dict[str, Any]:
     """Return hospitals and key of a masked job as words."""
     members = {site: _plain_member(member) for site, member in masked.members.items()}
     sealed = {site: content.hex() for site, content in masked.sealed.items()}
-    return {"members": members, "maker": masked.maker, "sealed": sealed}
+    drawn = None if masked.drawn is None else {site: _plain_member(one) for site, one in masked.drawn.items()}
+    return {"members": members, "maker": masked.maker, "sealed": sealed, "drawn": drawn}
 
 
 def masked_run(content: Any) -> MaskedRun | None:
@@ -25,7 +26,8 @@ def masked_run(content: Any) -> MaskedRun | None:
         return None
     members = {site: _member(member) for site, member in content["members"].items()}
     sealed = {site: bytes.fromhex(word) for site, word in content["sealed"].items()}
-    return MaskedRun(members=members, maker=content["maker"], sealed=sealed)
+    drawn = None if content["drawn"] is None else {site: _member(one) for site, one in content["drawn"].items()}
+    return MaskedRun(members=members, maker=content["maker"], sealed=sealed, drawn=drawn)
 
 
 def pending_files(sums: Iterable[MaskedSum]) -> dict[str, bytes]:

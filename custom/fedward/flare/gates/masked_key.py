@@ -1,4 +1,4 @@
-"""Hold the key under which a hospital seals the sums of one job: the federation's key, or a masked job's own."""
+"""Hold the keys of a hospital in one masked run: its own, those that it shares with each other one, and the job's."""
 
 from __future__ import annotations
 
@@ -9,77 +9,28 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fedward.encryption.keys.key import SECRET_BYTES, FederationKey
-from fedward.encryption.keys.key_file import read_key
+from fedward.encryption.keys.key import SECRET_BYTES
 from fedward.encryption.keys.signature import Signer
 from fedward.encryption.masks.agreement import KeyPair, SharedSecrets, Statement
-from fedward.encryption.masks.graph import Graph
+from fedward.encryption.masks.graphs.drawing import Drawing, check_drawings
+from fedward.encryption.masks.graphs.graph import SEED_BYTES, Graph
+from fedward.encryption.masks.graphs.sparse import sparse_bound
+from fedward.encryption.masks.graphs.threshold import colluding_of, threshold_of
 from fedward.encryption.masks.job_key import job_key, open_job_key, seal_job_key
 from fedward.encryption.masks.known_sites import key_fingerprint, known_sites, read_roster, require_known
 from fedward.encryption.masks.members import Federation, Member, check_members
 from fedward.encryption.masks.run_keys import RunKeys, read_run_keys, write_run_keys
 from fedward.encryption.masks.site_masks import SiteMasks
-from fedward.encryption.masks.threshold import colluding_of
 from fedward.encryption.masks.unmask_message import name_of_sum, read_request
 from fedward.encryption.roster import context_of
 from fedward.encryption.secure_sum import Opened, SecureSum
-from fedward.encryption.sum_context import SumContext
+from fedward.encryption.sum_context import SumContext, is_masked
 from fedward.errors import EncryptionError, GateError
-from fedward.flare.secagg_context import INTRODUCES, JOB_KEYS, KEY, PUBLIC, SCHEME, STATEMENT
+from fedward.flare.secagg_context import DRAWN, INTRODUCES, JOB_KEYS, KEY, PUBLIC, SCHEME, STATEMENT
 from fedward.privacy.ledger.run_record import Record
 from fedward.settings import JobSpec, SitePolicy
 
 _LOST = "keys of this run are gone from this hospital"
-
-
-class SharedKey:
-    """The federation's key, from the file that the policy names.
-
-    Args:
-        policy: the hospital's.
-        scheme: of the job.
-        job: ``job_hash`` of the job.
-
-    Raises:
-        EncryptionError: there is no key, it cannot be read, or it is of another scheme.
-    """
-
-    def __init__(self, policy: SitePolicy, *, scheme: str, job: str) -> None:
-        if policy.federation_key is None:
-            raise EncryptionError("this hospital has no federation key", remedy="open a sealed box with one")
-        self._path, self._job = policy.federation_key, job
-        self._key: FederationKey = read_key(self._path)
-        if self._key.scheme != scheme:
-            what = f"this hospital's federation key is for {self._key.scheme}, and the job's scheme is another"
-            raise EncryptionError(what, value=scheme, remedy=f'give encryption.scheme = "{self._key.scheme}"')
-        self.secure_sum = SecureSum(self._key, site=policy.site)
-
-    def require(self) -> None:
-        """Refuse a key that is gone, or is not the one that the job began with.
-
-        Raises:
-            EncryptionError: it is so.
-        """
-        if read_key(self._path).key_id != self._key.key_id:
-            raise EncryptionError("the federation's key was changed while the job runs", remedy="submit the job again")
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """Id and scheme of the key."""
-        return {KEY: self._key.key_id, SCHEME: self._key.scheme}
-
-    @property
-    def admission(self) -> dict[str, Any]:
-        """Entries of this hospital's answer that admits the job."""
-        return self.facts
-
-    def open(self, sealed: bytes, topic: SumContext) -> Opened:
-        """Open and verify a sum of enough hospitals; errors as ``SecureSum.open``."""
-        return self.secure_sum.open(sealed, topic)
-
-    def context(self, roster: Mapping[str, str]) -> str:
-        """Return ``roster.context_of`` the run."""
-        return context_of(roster, job=self._job)
 
 
 class MaskedKey:
@@ -113,7 +64,7 @@ class MaskedKey:
     ) -> None:
         self._path, self._policy, self._record, self._job, self._job_id = path, policy, record, job, job_id
         self._site = policy.site
-        self._colluding, self._least = colluding_of(spec), spec.federation.min_sites
+        self._spec, self._colluding, self._least = spec, colluding_of(spec), spec.federation.min_sites
         self._signer, self._federation = signer, federation
         found = read_run_keys(path)
         if found is None:
@@ -145,10 +96,11 @@ class MaskedKey:
         return {SCHEME: "masked", **known}
 
     def context(self, roster: Mapping[str, str]) -> str:
-        """Return ``roster.context_of`` the run."""
-        return context_of(roster, job=self._job, publics=self._publics)
+        """Return ``roster.context_of`` the run, with what its hospitals drew for a sparse mask graph."""
+        seeds = self._seeds if self._spec.has_sparse_graph else None
+        return context_of(roster, job=self._job, publics=self._publics, seeds=seeds)
 
-    def take_members(self, content: object, *, roster: Mapping[str, str]) -> None:
+    def take_members(self, content: object, *, roster: Mapping[str, str]) -> dict[str, Member]:
         """Verify the hospitals of the run, each with its public key, and keep them; later only the same.
 
         Raises:
@@ -168,10 +120,53 @@ class MaskedKey:
         if self._keys.publics is not None:
             if self._keys.publics != publics:
                 raise EncryptionError("task brings other keys of the hospitals than the first one")
-            return
+            return members
         _ = SharedSecrets(self._keys.pair, site=self._site, publics=publics)
-        _ = Graph.complete(publics, colluding=self._colluding)
+        threshold = threshold_of(self._spec, sites=len(publics))
+        if self._spec.has_sparse_graph:
+            _ = sparse_bound(threshold)
         self._store(replace(self._keys, publics=publics, known=tuple(sorted(known))))
+        return members
+
+    def draw(self, *, roster: Mapping[str, str]) -> dict[str, Any]:
+        """Draw this hospital's part of a sparse mask graph, and return it signed; a repeat gives the same one.
+
+        A complete graph has no parts. The server knows the hospitals of the run before it knows the part.
+
+        Raises:
+            KeyFileError: the keys cannot be written at the moment.
+        """
+        if not self._spec.has_sparse_graph:
+            return {}
+        seed = self._keys.seed or secrets.token_bytes(SEED_BYTES)
+        if self._keys.seed is None:
+            self._store(replace(self._keys, seed=seed))
+        part = Drawing(site=self._site, context=self._run_context(roster), seed=seed)
+        return {DRAWN: {"seed": seed, "signature": part.sign(self._signer)}}
+
+    def take_graph(self, content: object, members: Mapping[str, Member], *, roster: Mapping[str, str]) -> None:
+        """Verify what the hospitals drew for a sparse mask graph, and keep it; later only the same.
+
+        Args:
+            content: as received.
+            members: hospitals of the run, verified.
+            roster: hospital -> nonce.
+
+        Raises:
+            EncryptionError: the job's graph is complete; a part is not signed by its hospital, or is of another run;
+                this hospital's own is another or missing; there are too few; or they are not those of the first task.
+            KeyFileError: the keys cannot be written at the moment.
+        """
+        certificates = {site: member.certificate for site, member in members.items()}
+        seeds = check_drawings(content, context=self._run_context(roster), certificates=certificates)
+        if self._keys.seed is None or seeds.get(self._site) != self._keys.seed:
+            raise EncryptionError("task brings a mask graph without what this hospital drew for it")
+        if self._keys.seeds is not None:
+            if self._keys.seeds != seeds:
+                raise EncryptionError("task brings another mask graph than the first one")
+            return
+        _ = Graph.of(self._spec, self._publics, seeds=seeds)
+        self._store(replace(self._keys, seeds=seeds))
 
     def make_job_key(self, *, roster: Mapping[str, str]) -> dict[str, Any]:
         """Make a key for the job and return it sealed to each hospital; a second call seals the same key.
@@ -184,7 +179,7 @@ class MaskedKey:
         """
         if self._keys.maker not in (None, self._site):
             raise GateError("another hospital has made the key of this job")
-        context, made = self.context(roster), self._keys.made or secrets.token_bytes(SECRET_BYTES)
+        context, made = self._run_context(roster), self._keys.made or secrets.token_bytes(SECRET_BYTES)
         if self._keys.made is None:
             self._store(replace(self._keys, made=made))
         sealed = seal_job_key(made, self._shared, maker=self._site, sites=sorted(roster), context=context)
@@ -201,7 +196,7 @@ class MaskedKey:
             raise EncryptionError("task does not say which hospital made the key of the job")
         if self._keys.secret is not None and self._keys.maker != maker:
             raise EncryptionError("task brings another key of the job than the first one")
-        secret = open_job_key(sealed, self._shared, maker=maker, site=self._site, context=self.context(roster))
+        secret = open_job_key(sealed, self._shared, maker=maker, site=self._site, context=self._run_context(roster))
         if self._keys.secret is None:
             self._store(replace(self._keys, maker=maker, secret=secret))
         elif self._keys.secret != secret:
@@ -235,7 +230,7 @@ class MaskedKey:
     @cached_property
     def graph(self) -> Graph:
         """Mask graph of the run."""
-        return Graph.complete(self._publics, colluding=self._colluding)
+        return Graph.of(self._spec, self._publics, seeds=self._seeds if self._spec.has_sparse_graph else None)
 
     @cached_property
     def _masks(self) -> SiteMasks:
@@ -251,7 +246,8 @@ class MaskedKey:
 
     def open(self, sealed: bytes, topic: SumContext) -> Opened:
         """Open and verify a sum of enough hospitals; errors as ``SecureSum.open``."""
-        return self.secure_sum.open(sealed, topic, fewest=self.graph.fewest)
+        fewest = self.graph.fewest if is_masked(topic.purpose) else self.graph.quorum
+        return self.secure_sum.open(sealed, topic, fewest=fewest)
 
     @cached_property
     def _shared(self) -> SharedSecrets:
@@ -262,6 +258,16 @@ class MaskedKey:
         if self._keys.publics is None:
             raise GateError("no task has brought the keys of the hospitals that take part")
         return self._keys.publics
+
+    @property
+    def _seeds(self) -> Mapping[str, bytes]:
+        if self._keys.seeds is None:
+            raise GateError("no task has brought the mask graph of this run")
+        return self._keys.seeds
+
+    def _run_context(self, roster: Mapping[str, str]) -> str:
+        """Return what the run is known by before its mask graph is drawn."""
+        return context_of(roster, job=self._job, publics=self._publics)
 
     @property
     def _roster(self) -> dict[str, str]:

@@ -24,6 +24,8 @@ class Threshold:
     Attributes:
         sites: number n of hospitals that take part.
         colluding: largest number t of them that may side with the server.
+        lost: largest number of hospitals that a sum may be without, where the mask graph bears no more; None: as many
+            as leave enough to help.
 
     Raises:
         EncryptionError: there are fewer than three hospitals, or fewer than two of them would be honest.
@@ -31,6 +33,7 @@ class Threshold:
 
     sites: int
     colluding: int
+    lost: int | None = None
 
     def __post_init__(self) -> None:
         if self.sites < MIN_CONTRIBUTORS:
@@ -50,20 +53,29 @@ class Threshold:
     @property
     def may_be_lost(self) -> int:
         """Number of hospitals that may be lost in a round, before or after their upload."""
-        return self.sites - self.needed
+        most = self.sites - max(MIN_CONTRIBUTORS, self.needed)
+        return most if self.lost is None else min(most, self.lost)
 
     @property
     def fewest(self) -> int:
-        """Smallest number of hospitals in a sum: as many as must help, so that most of the honest ones are in it."""
-        return max(MIN_CONTRIBUTORS, self.needed)
+        """Smallest number of hospitals in a sum: as many as must help or more, so that most honest ones are in it."""
+        return self.sites - self.may_be_lost
 
     def __str__(self) -> str:
         """Return the guarantee in words."""
+        both = "send and help" if self.fewest == self.needed else f"send and {self.needed} help"
         return (
             f"the server and up to {self.colluding} of {self.sites} hospitals together learn only the sum of the "
-            f"others, of {self.fewest - self.colluding} or more; {self.needed} hospitals must send and help, so "
+            f"others, of {self.fewest - self.colluding} or more; {self.fewest} hospitals must {both}, so "
             f"{self.may_be_lost} may be lost in a round"
         )
+
+
+def threshold_of(job: JobSpec, *, sites: int) -> Threshold:
+    """Return the bound of a masked job in which so many hospitals take part; errors as ``Threshold``."""
+    asked = job.encryption
+    lost = None if asked is None or asked.graph == "complete" else int(asked.max_lost * sites)
+    return Threshold(sites=sites, colluding=colluding_of(job), lost=lost)
 
 
 def colluding_of(job: JobSpec) -> int:

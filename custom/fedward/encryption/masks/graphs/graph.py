@@ -1,0 +1,135 @@
+"""Decide which hospitals mask with each other, and which of them hold each other's shares.
+
+In the complete graph each pair of hospitals has a mask, and each hospital holds shares of all. In a sparse one
+(``graphs.sparse``) every hospital draws some others. ``neighbours`` and ``holders`` are the only things that the masks
+know of a graph.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from fedward.encryption.masks.graphs.sparse import sparse_bound
+from fedward.encryption.masks.graphs.threshold import Threshold, colluding_of, threshold_of
+from fedward.errors import EncryptionError
+from fedward.settings import JobSpec
+
+SEED_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """Mask graph of one run.
+
+    Attributes:
+        sites: hospitals of the run, names sorted.
+        quorum: number of hospitals that must help to open a sum.
+        needed: number of a hospital's holders that give its secrets back.
+        fewest: smallest number of hospitals in a sum.
+        partners: hospital -> hospitals with which it has masks, sorted.
+        keepers: hospital -> hospitals that hold shares of its secrets, sorted.
+    """
+
+    sites: tuple[str, ...]
+    quorum: int
+    needed: int
+    fewest: int
+    partners: Mapping[str, tuple[str, ...]]
+    keepers: Mapping[str, tuple[str, ...]]
+
+    @classmethod
+    def complete(cls, sites: Iterable[str], *, colluding: int) -> Graph:
+        """Return the graph in which each pair of hospitals has a mask.
+
+        Args:
+            sites: hospitals of the run.
+            colluding: largest number of them that may side with the server.
+
+        Raises:
+            EncryptionError: as ``Threshold``.
+        """
+        names = tuple(sorted(sites))
+        bound = Threshold(sites=len(names), colluding=colluding)
+        partners = {site: tuple(other for other in names if other != site) for site in names}
+        return cls(names, bound.needed, bound.needed, bound.fewest, partners, dict.fromkeys(names, names))
+
+    @classmethod
+    def sparse(cls, sites: Iterable[str], *, threshold: Threshold, seeds: Mapping[str, bytes]) -> Graph:
+        """Return the graph that follows from the hospitals' seeds; a hospital without a seed can be in no sum.
+
+        Args:
+            sites: hospitals of the run.
+            threshold: of the run.
+            seeds: hospital -> ``SEED_BYTES`` uniform bytes, drawn after it knew who takes part.
+
+        Raises:
+            EncryptionError: as ``sparse_bound``; or too few hospitals have a seed.
+        """
+        names, bound = tuple(sorted(sites)), sparse_bound(threshold)
+        if len(seeds) < threshold.fewest or not set(seeds) <= set(names):
+            raise EncryptionError("too few hospitals have drawn their part of the mask graph", value=len(seeds))
+        drawn = {site: drawn_by(site, names, seed=seed, count=bound.picks) for site, seed in seeds.items()}
+        partners = {site: set(others) for site, others in drawn.items()}
+        for site, others in drawn.items():
+            for other in others & set(drawn):
+                partners[other].add(site)
+        return cls(
+            names,
+            threshold.needed,
+            bound.needed,
+            threshold.fewest,
+            {site: tuple(sorted(others)) for site, others in partners.items()},
+            {site: tuple(sorted(others | {site})) for site, others in drawn.items()},
+        )
+
+    @classmethod
+    def of(cls, job: JobSpec, sites: Iterable[str], *, seeds: Mapping[str, bytes] | None) -> Graph:
+        """Return the graph that a job asks for; ``seeds`` are those of the hospitals, for a sparse one.
+
+        Raises:
+            EncryptionError: as ``complete`` and ``sparse``; or the graph has seeds and should not, or the other way.
+        """
+        names = tuple(sites)
+        if job.has_sparse_graph is (seeds is None):
+            raise EncryptionError("mask graph of this run is not the one that the job asks for")
+        if seeds is None:
+            return cls.complete(names, colluding=colluding_of(job))
+        return cls.sparse(names, threshold=threshold_of(job, sites=len(names)), seeds=seeds)
+
+    def neighbours(self, site: str) -> tuple[str, ...]:
+        """Return the hospitals with which a hospital has masks, sorted.
+
+        Raises:
+            EncryptionError: it can be in no sum.
+        """
+        return self._of(self.partners, site)
+
+    def holders(self, site: str) -> tuple[str, ...]:
+        """Return the hospitals that hold shares of a hospital's secrets, sorted; it is one of them.
+
+        Raises:
+            EncryptionError: it can be in no sum.
+        """
+        return self._of(self.keepers, site)
+
+    def point(self, holder: str) -> int:
+        """Return the point of a holder's shares: from 1, the same for every hospital's secrets."""
+        return self.sites.index(holder) + 1
+
+    def _of(self, table: Mapping[str, tuple[str, ...]], site: str) -> tuple[str, ...]:
+        found = table.get(site)
+        if found is None:
+            raise EncryptionError("hospital has no part in the mask graph of this run", value=site)
+        return found
+
+
+def drawn_by(site: str, sites: Iterable[str], *, seed: bytes, count: int) -> frozenset[str]:
+    """Return the hospitals that a seed draws: those of the ``count`` smallest SHA-256 of seed and name."""
+    order = sorted(
+        (hashlib.sha256(b"fedward/neighbour/1" + seed + other.encode("ascii")).digest(), other)
+        for other in sites
+        if other != site
+    )
+    return frozenset(other for _, other in order[:count])

@@ -48,6 +48,8 @@ PART_KINDS = {
     MODEL: DataKind.WEIGHTS,
 }
 """Parts that a reply may have, each with its kind."""
+SEALED_FIELDS = {"purpose": None, "sum": None, "confirmed": None, "proof": None}.keys()
+"""Fields of a task's payload that carries a sum for hospitals to open, in order."""
 COUNTED = {"scores": "pooled", "cohort": "cohort_statistics"}
 """Purpose of a sum of counts -> metrics that a hospital reports from it; a hospital that lists them takes part."""
 CONFIRM = "confirm "
@@ -86,12 +88,14 @@ class Model:
         weights: the model itself, in an unencrypted job.
         sealed: the sum that hospitals open, in an encrypted job; None after 0 rounds: that model follows from the seed.
         confirmed: sum of the hospitals' confirmations that they opened it.
+        proof: of a sum of models that were compared, ``encryption.distances.sketched_sum.SketchedSum``.
     """
 
     after: int
     weights: Weights | None = None
     sealed: bytes | None = None
     confirmed: bytes | None = None
+    proof: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,11 +163,13 @@ class MaskedSum:
         purpose: of the sum.
         sealed: the message, with the hospitals in it.
         shares: their commitments and packages, one hospital's after the other's.
+        seed: of the sketches by which the hospitals in it were chosen; empty: all were summed.
     """
 
     purpose: str
     sealed: bytes
     shares: bytes
+    seed: bytes = b""
 
 
 Payload = Model | Sum | Unmask | Sequence[Sum] | Weights | None
@@ -204,7 +210,7 @@ def _payload(carried: Payload) -> Shareable:
         return sealed_payload(carried.purpose, carried.sealed, carried.confirmed)
     if isinstance(carried, Model):
         if carried.sealed is not None:
-            return sealed_payload(MODEL, carried.sealed, carried.confirmed)
+            return sealed_payload(MODEL, carried.sealed, carried.confirmed, carried.proof)
         carried = carried.weights
     if isinstance(carried, dict):
         return DXO(data_kind=DataKind.WEIGHTS, data=dict(carried)).to_shareable()
@@ -213,9 +219,11 @@ def _payload(carried: Payload) -> Shareable:
     return DXO(data_kind=DataKind.APP_DEFINED, data={one.purpose: one.sealed for one in carried}).to_shareable()
 
 
-def sealed_payload(purpose: str, sealed: bytes, confirmed: bytes | None = None) -> Shareable:
+def sealed_payload(
+    purpose: str, sealed: bytes, confirmed: bytes | None = None, proof: bytes | None = None
+) -> Shareable:
     """Build a task's payload that only a hospital can open."""
-    content = {"purpose": purpose, "sum": sealed, "confirmed": confirmed}
+    content = dict(zip(SEALED_FIELDS, (purpose, sealed, confirmed, proof), strict=True))
     return DXO(data_kind=DataKind.APP_DEFINED, data=content).to_shareable()
 
 

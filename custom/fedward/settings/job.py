@@ -51,10 +51,18 @@ class Rounds(Settings):
         default="patients",
         description="Weight of a site in the mean: its number of training patients, or the same for all sites.",
     )
-    aggregation: Literal["mean", "median", "fedadam"] = Field(
+    aggregation: Literal["mean", "median", "fedadam", "byzsecagg"] = Field(
         default="mean",
         description="Aggregation of the updates: weighted mean, median of each value (Yin et al. 2018), "
-        "or a step of Adam on the mean (Reddi et al. 2021). An encrypted job can only have the mean.",
+        "or a step of Adam on the mean (Reddi et al. 2021). An encrypted job has the mean; a masked one may have the "
+        "mean of the updates nearest to each other (byzsecagg, after Jahani-Nezhad et al. 2025).",
+    )
+    max_malicious: int | None = Field(
+        default=None,
+        ge=1,
+        le=100,
+        description="byzsecagg: largest number of hospitals that send false updates. If absent, as many as min_sites "
+        "bear, and 1 at least.",
     )
     max_update_norm_ratio: float = Field(
         default=10.0,

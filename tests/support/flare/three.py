@@ -180,7 +180,14 @@ class Three:
         assert isinstance(taken, SecureRound)
         for site in sites or self.sites:
             taken.take(site, to_reply(self.train(site, model)))
+        assert self.choose(taken, model) is None
         return self.closed(taken, number=model.after), taken
+
+    def choose(self, taken: SecureRound, model: Model) -> str | None:
+        """Have the hospitals compare a round's models, where the job does; return why the round does not count."""
+        taken.stop()
+        choosing = self.exchange.choosing(taken, model)
+        return None if choosing is None else choosing.run(self.sites, ask=self.ask, events=self.events)
 
     def closed(self, taken: SecureRound, *, number: int) -> Model:
         """Return the model of a round, once the hospitals have taken the masks off its sum."""

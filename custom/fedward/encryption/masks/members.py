@@ -11,7 +11,7 @@ from cryptography import x509
 from fedward.encryption.keys.signature import check_certificate
 from fedward.encryption.keys.site_identity import read_certificate, read_server
 from fedward.encryption.masks.agreement import PUBLIC_BYTES, Statement
-from fedward.encryption.masks.known_sites import are_fingerprints
+from fedward.encryption.masks.known_sites import Fingerprints, are_fingerprints, key_fingerprint, known_sites
 from fedward.errors import EncryptionError
 
 _FIELDS = frozenset({"certificate", "introduces", "public", "signature"})
@@ -115,3 +115,16 @@ def check_members(
         site: check_member(content[site], site=site, nonce=roster[site], job=job, job_id=job_id, federation=federation)
         for site in sorted(roster)
     }
+
+
+def known_members(roster: Fingerprints, members: Mapping[str, Member], *, site: str) -> frozenset[str]:
+    """Return the hospitals of a run that are known here, without this one; errors as ``known_sites``.
+
+    Args:
+        roster: of this hospital.
+        members: hospitals of the run, verified.
+        site: this hospital.
+    """
+    keys = {name: key_fingerprint(member.certificate) for name, member in members.items()}
+    introductions = {name: member.introduces for name, member in members.items()}
+    return known_sites(roster, keys, introductions, site=site)

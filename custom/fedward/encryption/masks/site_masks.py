@@ -85,12 +85,13 @@ class SiteMasks:
         )
         return upload.pack(), masked_tag(tag, masks)
 
-    def help(self, request: UnmaskRequest, topic: SumContext) -> bytes:
+    def help(self, request: UnmaskRequest, topic: SumContext, *, sketched: bytes | None = None) -> bytes:
         """Return this hospital's shares for one sum; the caller has recorded the request, and refuses every other.
 
         Args:
             request: for this hospital.
             topic: the context of the sum.
+            sketched: of the sum's sketches, ``distances.sketched_sum.seal_share``.
         """
         shares, damaged = {}, []
         for site, package in request.packages.items():
@@ -104,7 +105,7 @@ class SiteMasks:
                 continue
             lost = dropped_neighbours(site, graph=self._graph, summed=request.nonces)
             shares[site] = (found[0], *(found[1 + neighbours.index(other)] for other in lost))
-        content, name = UnmaskAnswer(shares, tuple(damaged)).pack(), name_of_sum(topic, request.nonces)
+        content, name = UnmaskAnswer(shares, tuple(damaged), sketched).pack(), name_of_sum(topic, request.nonces)
         return pack_locked(lock(content, self._secrets, site=self._site, graph=self._graph, name=name), name)
 
     def _seed(self, other: str, topic: SumContext) -> bytes:

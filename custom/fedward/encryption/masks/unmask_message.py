@@ -8,7 +8,8 @@ Answer::
     FWOPEN2\n | canonical JSON: {"content": ..., "parts": {hospital: ...}, "sum": ..., "tokens": {hospital: ...}}
 
 ``sum`` names the context and the messages in the sum. The rest is a lock (``masks.locks``), in hexadecimal digits; its
-content is canonical JSON: {"damaged": [hospital], "shares": {hospital: hexadecimal digits}}. Shares of a hospital's
+content is canonical JSON: {"damaged": [hospital], "shares": {hospital: hexadecimal digits}, "sketched": hexadecimal
+digits, or null where the sum has no sketches}. Shares of a hospital's
 secrets are that of its self mask's seed, then that of its seed with each neighbour that is not in the sum, in the order
 of the names. ``damaged`` lists hospitals whose package did not open.
 """
@@ -112,15 +113,18 @@ class UnmaskAnswer:
     Attributes:
         shares: hospital in the sum -> shares, as the module describes them.
         damaged: hospitals whose package did not open.
+        sketched: of the sum's sketches, which the server cannot read; None: nothing.
     """
 
     shares: Mapping[str, tuple[bytes, ...]]
     damaged: tuple[str, ...] = ()
+    sketched: bytes | None = None
 
     def pack(self) -> bytes:
         """Return the answer as bytes, to be locked."""
         shares = {site: b"".join(found).hex() for site, found in self.shares.items()}
-        return _canonical({"damaged": sorted(self.damaged), "shares": shares})
+        sketched = None if self.sketched is None else self.sketched.hex()
+        return _canonical({"damaged": sorted(self.damaged), "shares": shares, "sketched": sketched})
 
 
 def dropped_neighbours(site: str, *, graph: Graph, summed: Mapping[str, Any]) -> tuple[str, ...]:
@@ -173,7 +177,7 @@ def read_answer(content: bytes, *, holder: str, graph: Graph, nonces: Mapping[st
     Raises:
         EncryptionError: it is no answer to the request for this sum.
     """
-    table = _table(content, frozenset({"damaged", "shares"}))
+    table = _table(content, frozenset({"damaged", "shares", "sketched"}))
     damaged, given = table["damaged"], table["shares"]
     if type(damaged) is not list or type(given) is not dict or not all(is_site(site) for site in damaged):
         raise EncryptionError("answer brings no shares of the sum")
@@ -184,7 +188,8 @@ def read_answer(content: bytes, *, holder: str, graph: Graph, nonces: Mapping[st
     for site, digits in given.items():
         count = 1 + len(dropped_neighbours(site, graph=graph, summed=nonces))
         shares[site] = _shares(digits, count)
-    return UnmaskAnswer(shares, tuple(damaged))
+    sketched = None if table["sketched"] is None else _bytes(table["sketched"], None)
+    return UnmaskAnswer(shares, tuple(damaged), sketched)
 
 
 def _table(content: bytes, names: frozenset[str]) -> dict[str, Any]:

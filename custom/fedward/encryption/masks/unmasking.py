@@ -145,6 +145,12 @@ class Unmasking:
         return [every[0], *(every[1 + neighbours.index(other)] for other in lost)]
 
     @property
+    def sketched(self) -> dict[str, bytes]:
+        """Hospital that helped -> what it added for the check of the sum's sketches."""
+        self._unlock()
+        return {holder: answer.sketched for holder, answer in self._answers.items() if answer.sketched is not None}
+
+    @property
     def too_few(self) -> str | None:
         """Return why no hospital may help to open the sum: too few hospitals are in it; None: enough are."""
         if len(self._nonces) >= self._graph.fewest:

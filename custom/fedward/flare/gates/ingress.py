@@ -25,6 +25,7 @@ from fedward.flare.protocol import (
     REFUSED_AT_DOOR,
     ROSTER,
     ROUND_NUMBER,
+    SEALED_FIELDS,
     STEPS,
     Task,
     opened_counts,
@@ -75,7 +76,7 @@ class IngressGate(Gate):
         number = headers.get(ROUND_NUMBER)
         if type(number) is not int or not -1 <= number < state.job.federation.rounds:
             raise GateError("task has no round's number of this job")
-        purpose, sealed, confirmed = _sealed(shareable, task=task) if task is Task.POOL else ("", None, None)
+        purpose, sealed, confirmed, _ = _sealed(shareable, task=task) if task is Task.POOL else ("", None, None, None)
         state.enter(task, number=number, purpose=purpose)
         _take_keys(headers, state, task=task)
         if task in _CARRIES_MODEL:
@@ -189,10 +190,10 @@ def _opened(shareable: Shareable, state: GateState, *, task: Task, number: int) 
         if _DXO in shareable:
             raise GateError(f"task {task} brings a payload where none is due")
         return {name: array.copy() for name, array in state.initial.items()}, 0, None
-    purpose, sealed, confirmed = _sealed(shareable, task=task)
+    purpose, sealed, confirmed, proof = _sealed(shareable, task=task)
     if purpose != MODEL:
         raise GateError(f"task {task} brings no model")
-    weights, found = state.secure_aggregation.open_model(sealed, round_number=after - 1)
+    weights, found = state.secure_aggregation.open_model(sealed, round_number=after - 1, proof=proof)
     model = check_tensors(weights, state.layout)
     if task is Task.OPEN and state.secure_aggregation.confirmations.require_final(confirmed) != (after, found):
         raise GateError("model is not the final one that this hospital confirmed")
@@ -218,15 +219,15 @@ def _table(shareable: Shareable, what: str) -> dict[Any, Any]:
     return table
 
 
-def _sealed(shareable: Shareable, *, task: Task) -> tuple[str, object, object]:
-    """Return purpose, message and confirmation of a sum, as they were received."""
+def _sealed(shareable: Shareable, *, task: Task) -> tuple[str, object, object, object]:
+    """Return purpose, message, confirmation and proof of a sum, as they were received."""
     content = shareable.get(_DXO)
     if type(content) is not dict or content.get("kind") != DataKind.APP_DEFINED:
         raise GateError(f"task {task} brings no sealed sum where the job is encrypted")
     data = content.get("data")
-    if type(data) is not dict or set(data) != {"purpose", "sum", "confirmed"} or type(data["purpose"]) is not str:
+    if type(data) is not dict or set(data) != SEALED_FIELDS or type(data["purpose"]) is not str:
         raise GateError(f"task {task} brings no sealed sum where the job is encrypted")
-    return data["purpose"], data["sum"], data["confirmed"]
+    return data["purpose"], data["sum"], data["confirmed"], data["proof"]
 
 
 def _architecture(model: Weights, state: GateState) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fedward.encryption.keys.key import SECRET_BYTES
+from fedward.encryption.keys.key import SECRET_BYTES, FederationKey
 from fedward.encryption.keys.signature import Signer
 from fedward.encryption.masks.agreement import KeyPair, SharedSecrets, Statement
 from fedward.encryption.masks.graphs.drawing import Drawing, check_drawings
@@ -17,8 +17,8 @@ from fedward.encryption.masks.graphs.graph import SEED_BYTES, Graph
 from fedward.encryption.masks.graphs.sparse import sparse_bound
 from fedward.encryption.masks.graphs.threshold import colluding_of, threshold_of
 from fedward.encryption.masks.job_key import job_key, open_job_key, seal_job_key
-from fedward.encryption.masks.known_sites import key_fingerprint, known_sites, read_roster, require_known
-from fedward.encryption.masks.members import Federation, Member, check_members
+from fedward.encryption.masks.known_sites import read_roster, require_known
+from fedward.encryption.masks.members import Federation, Member, check_members, known_members
 from fedward.encryption.masks.run_keys import RunKeys, read_run_keys, write_run_keys
 from fedward.encryption.masks.site_masks import SiteMasks
 from fedward.encryption.masks.unmask_message import name_of_sum, read_request
@@ -64,7 +64,9 @@ class MaskedKey:
     ) -> None:
         self._path, self._policy, self._record, self._job, self._job_id = path, policy, record, job, job_id
         self._site = policy.site
-        self._spec, self._colluding, self._least = spec, colluding_of(spec), spec.federation.min_sites
+        self.colluding = colluding_of(spec)
+        """Largest number of hospitals that may side with the server."""
+        self._spec, self._least = spec, spec.federation.min_sites
         self._signer, self._federation = signer, federation
         found = read_run_keys(path)
         if found is None:
@@ -110,12 +112,11 @@ class MaskedKey:
             KeyFileError: the keys cannot be written at the moment.
         """
         if len(roster) < self._least:  # fewer hospitals would bear fewer that side with the server
-            raise EncryptionError(
-                f"fewer hospitals take part than the job's min_sites, {self._least}", value=len(roster)
-            )
+            what = f"fewer hospitals take part than the job's min_sites, {self._least}"
+            raise EncryptionError(what, value=len(roster))
         members = check_members(content, roster=roster, job=self._job, job_id=self._job_id, federation=self._federation)
         publics = {site: member.public for site, member in members.items()}
-        known = self._known_of(members)
+        known = known_members(self._roster, members, site=self._site)
         self._require_known(known, members)
         if self._keys.publics is not None:
             if self._keys.publics != publics:
@@ -123,8 +124,7 @@ class MaskedKey:
             return members
         _ = SharedSecrets(self._keys.pair, site=self._site, publics=publics)
         threshold = threshold_of(self._spec, sites=len(publics))
-        if self._spec.has_sparse_graph:
-            _ = sparse_bound(threshold)
+        _ = sparse_bound(threshold) if self._spec.has_sparse_graph else threshold
         self._store(replace(self._keys, publics=publics, known=tuple(sorted(known))))
         return members
 
@@ -182,7 +182,7 @@ class MaskedKey:
         context, made = self._run_context(roster), self._keys.made or secrets.token_bytes(SECRET_BYTES)
         if self._keys.made is None:
             self._store(replace(self._keys, made=made))
-        sealed = seal_job_key(made, self._shared, maker=self._site, sites=sorted(roster), context=context)
+        sealed = seal_job_key(made, self.shared, maker=self._site, sites=sorted(roster), context=context)
         return {SCHEME: "masked", KEY: job_key(made).key_id, JOB_KEYS: sealed}
 
     def take_job_key(self, maker: object, sealed: object, *, roster: Mapping[str, str]) -> None:
@@ -196,18 +196,25 @@ class MaskedKey:
             raise EncryptionError("task does not say which hospital made the key of the job")
         if self._keys.secret is not None and self._keys.maker != maker:
             raise EncryptionError("task brings another key of the job than the first one")
-        secret = open_job_key(sealed, self._shared, maker=maker, site=self._site, context=self._run_context(roster))
+        secret = open_job_key(sealed, self.shared, maker=maker, site=self._site, context=self._run_context(roster))
         if self._keys.secret is None:
             self._store(replace(self._keys, maker=maker, secret=secret))
         elif self._keys.secret != secret:
             raise EncryptionError("task brings another key of the job than the first one")
 
-    def help(self, content: object, topic: SumContext) -> bytes:
+    def help(
+        self,
+        content: object,
+        topic: SumContext,
+        *,
+        sketched: Callable[[Mapping[str, str]], bytes | None] = lambda nonces: None,
+    ) -> bytes:
         """Return this hospital's shares of a sum; the request is recorded before, and no other one of the sum is taken.
 
         Args:
             content: request, as received.
             topic: the context of the sum.
+            sketched: function of the messages in the sum: what this hospital adds for the check of their sketches.
 
         Raises:
             EncryptionError: the request names hospitals that take no part, or too few.
@@ -225,7 +232,7 @@ class MaskedKey:
             messages=name_of_sum(topic, request.nonces),
             sites=request.nonces,
         )
-        return self._masks.help(request, topic)
+        return self._masks.help(request, topic, sketched=sketched(request.nonces))
 
     @cached_property
     def graph(self) -> Graph:
@@ -235,14 +242,23 @@ class MaskedKey:
     @cached_property
     def _masks(self) -> SiteMasks:
         """This hospital's masks."""
-        return SiteMasks(self._shared, site=self._site, graph=self.graph)
+        return SiteMasks(self.shared, site=self._site, graph=self.graph)
 
     @cached_property
     def secure_sum(self) -> SecureSum:
         """Sealing and opening under the job's key."""
+        return SecureSum(self.job_key, site=self._site, masks=self._masks)
+
+    @property
+    def job_key(self) -> FederationKey:
+        """Key of the job.
+
+        Raises:
+            GateError: it is not known yet.
+        """
         if self._keys.secret is None:
             raise GateError("no task has brought the key of this job")
-        return SecureSum(job_key(self._keys.secret), site=self._site, masks=self._masks)
+        return job_key(self._keys.secret)
 
     def open(self, sealed: bytes, topic: SumContext) -> Opened:
         """Open and verify a sum of enough hospitals; errors as ``SecureSum.open``."""
@@ -250,7 +266,8 @@ class MaskedKey:
         return self.secure_sum.open(sealed, topic, fewest=fewest)
 
     @cached_property
-    def _shared(self) -> SharedSecrets:
+    def shared(self) -> SharedSecrets:
+        """Secrets with each other hospital of the run."""
         return SharedSecrets(self._keys.pair, site=self._site, publics=self._publics)
 
     @property
@@ -273,14 +290,9 @@ class MaskedKey:
     def _roster(self) -> dict[str, str]:
         return {} if self._policy.roster is None else read_roster(self._policy.roster)
 
-    def _known_of(self, members: Mapping[str, Member]) -> frozenset[str]:
-        keys = {site: key_fingerprint(member.certificate) for site, member in members.items()}
-        introductions = {site: member.introduces for site, member in members.items()}
-        return known_sites(self._roster, keys, introductions, site=self._site)
-
     def _require_known(self, known: frozenset[str], sites: Iterable[str]) -> None:
         fewest = self._policy.min_known
-        require_known(known, sites, site=self._site, fewest=fewest, colluding=self._colluding)
+        require_known(known, sites, site=self._site, fewest=fewest, colluding=self.colluding)
 
     def _store(self, keys: RunKeys) -> None:
         write_run_keys(keys, self._path)

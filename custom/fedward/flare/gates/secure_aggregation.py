@@ -10,11 +10,13 @@ as much as the one before it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedward.encryption.distances.requests import DISTANCES, SKETCH
 from fedward.encryption.fixed_point import FixedPoint
 from fedward.encryption.keys.signature import Signer
 from fedward.encryption.masks.unmask_message import name_of_sum, requests_of
@@ -24,6 +26,7 @@ from fedward.encryption.schemes import bits_of
 from fedward.encryption.secure_sum import Opened
 from fedward.encryption.sum_context import SumContext
 from fedward.errors import GateError
+from fedward.flare.gates.comparison import Comparison
 from fedward.flare.gates.confirmations import Confirmations
 from fedward.flare.gates.masked_key import MaskedKey
 from fedward.flare.gates.run_topics import RunTopics
@@ -74,6 +77,7 @@ class SecureAggregation:
         self._topics = RunTopics(
             job, keys, record=record, job_id=job_id, layout=layout, architecture=architecture, bits=bits
         )
+        self._comparison = self._compare_with(keys)
         self.confirmations = Confirmations(self._topics, keys, record=record, job_id=job_id, seal=self._sealed)
 
     def require_key(self) -> None:
@@ -157,10 +161,17 @@ class SecureAggregation:
         codes, clipped = self._fixed.encode(flatten(model), weight_code=weight)
         topic = self._topics.model(round_number, base=base)
         sealed = self._sealed(MODEL, np.append(codes, np.int64(weight)), topic)
+        if self._comparison is not None:
+            self._comparison.keep(codes, sealed[MODEL], round_number=round_number)
         return {**self.facts, **sealed, CLIPPED: clipped}
 
-    def open_model(self, sealed: object, *, round_number: int) -> tuple[Weights, str]:
+    def open_model(self, sealed: object, *, round_number: int, proof: object = None) -> tuple[Weights, str]:
         """Return the model of the sites' sum of a round: the weighted mean of at least three hospitals, and no other.
+
+        Args:
+            sealed: sum, as received.
+            round_number: the round.
+            proof: where models were compared, that the sum is of those that were: ``SketchedSum``, as received.
 
         Returns:
             The model, and the identity of its sum.
@@ -172,7 +183,8 @@ class SecureAggregation:
         if type(sealed) is not bytes:
             raise GateError("task brings no sealed sum")
         base = unpack(sealed).topic.base  # the tag binds it; a hospital that sent an update of the round knows it
-        opened, found = self._open(sealed, self._topics.model(round_number, base=base))
+        topic = self._topics.model(round_number, base=base)
+        opened, found = self._open(sealed, topic, proof=proof)
         mean = self._fixed.decode(opened.codes[:-1], weight_code=int(opened.codes[-1]), sites=len(opened.sites))
         return unflatten(mean, self._layout), found
 
@@ -212,11 +224,28 @@ class SecureAggregation:
         """
         found = dict[str, bytes]()
         for purpose, content in requests_of(requests).items():
-            base = content.get("base")
-            topic = self._topics.counts(purpose) if purpose != MODEL else self._topics.model(round_number, base=base)
-            answer = self._masked.help(content, topic)
+            base, of_model = content.get("base"), purpose in (MODEL, SKETCH, DISTANCES)
+            topic = self._topics.model(round_number, base=base) if of_model else self._topics.counts(purpose)
+            answer = self._help(purpose, content, topic)
             found |= {SHARES + purpose: answer, SIGNATURE + SHARES + purpose: self._signature(answer, topic)}
         return found
+
+    def _help(self, purpose: str, content: object, topic: SumContext) -> bytes:
+        compared = self._comparison
+        if purpose in (SKETCH, DISTANCES):
+            if compared is None:
+                raise GateError("task compares models in a job that does not")
+            return compared.sketch(content, topic) if purpose == SKETCH else compared.distances(content, topic)
+        if compared is None or purpose != MODEL:
+            return self._masked.help(content, topic)
+        return self._masked.help(content, topic, sketched=partial(compared.share_of_sum, topic))
+
+    def _compare_with(self, keys: SharedKey | MaskedKey) -> Comparison | None:
+        if self._job.federation.aggregation != "byzsecagg":
+            return None
+        if not isinstance(keys, MaskedKey):
+            raise GateError("models are compared in a masked job only")
+        return Comparison(self._job, keys, site=self._site, record=self._record, job_id=self._job_id)
 
     @property
     def _masked(self) -> MaskedKey:
@@ -227,7 +256,7 @@ class SecureAggregation:
     def _signature(self, message: bytes, topic: SumContext) -> bytes:
         return self._signer.sign(message, topic, site=self._site)
 
-    def _open(self, sealed: object, topic: SumContext) -> tuple[Opened, str]:
+    def _open(self, sealed: object, topic: SumContext, *, proof: object = None) -> tuple[Opened, str]:
         """Open and verify a sum; return it and its identity. Record it before use: one sum per purpose and round."""
         if type(sealed) is not bytes:
             raise GateError("task brings no sealed sum")
@@ -237,6 +266,8 @@ class SecureAggregation:
         helped = self._topics.run.helped(topic.purpose, topic.round_number)
         if helped is not None and helped["messages"] != name_of_sum(topic, opened.nonces):
             raise GateError("sum is of other messages than those that this hospital helped to open")
+        if self._comparison is not None and topic.purpose == MODEL:
+            self._comparison.require(opened.codes[:-1], proof, topic=topic, nonces=opened.nonces)
         found = identity(sealed)
         # the difference of two sums of one round is the contribution of one hospital
         self._record.open_sum(

@@ -82,6 +82,10 @@ class RoundStep:
             take=taken.take,
         )
         taken.stop()
+        if (choosing := rounds.choosing(taken, at.model)) is not None:
+            short = choosing.run(sites, ask=self._ask, events=self._events)
+            if short is not None:
+                raise uncovered(self._job, self._events, f"round {number} does not count: {short}", number)
         answers.leave_out(taken.left_out)
         why = {site: answers.missing.get(site, NO_ANSWER) for site in sorted(set(sites) - set(taken.sites))}
         told = [make_event("dropped", site=site, round=number, reason=reason) for site, reason in why.items()]

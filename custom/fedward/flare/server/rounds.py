@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any
 
 from fedward.aggregation.step import LAST, ServerStep
 from fedward.encryption.masks.graphs.graph import Graph
-from fedward.encryption.masks.graphs.threshold import Threshold, threshold_of
-from fedward.encryption.message import identity, is_key_id, is_nonce
+from fedward.encryption.masks.graphs.threshold import Threshold, colluding_of, malicious_of, threshold_of
+from fedward.encryption.message import identity
 from fedward.encryption.roster import context_of
 from fedward.encryption.schemes import bits_of
 from fedward.encryption.secure_sum import Aggregator
@@ -16,12 +16,14 @@ from fedward.encryption.sum_context import SumContext
 from fedward.errors import EncryptionError, FederationError
 from fedward.flare.protocol import CONFIRM, MaskedRun, MaskedSum, Model, Reply
 from fedward.flare.refusal import one_line
-from fedward.flare.secagg_context import INITIAL, KEY, NONCE, PUBLIC, SCHEME, SumContexts
+from fedward.flare.secagg_context import INITIAL, NONCE, PUBLIC, SumContexts
+from fedward.flare.server.agreement import common_key, key_of, masked_run, with_drawn, with_job_key
+from fedward.flare.server.averaging.choosing import Choosing
+from fedward.flare.server.averaging.compared_round import ComparedRound
 from fedward.flare.server.averaging.members import Members
 from fedward.flare.server.averaging.norms import UsualNorms
 from fedward.flare.server.averaging.round import PlainRound, Round, SecureRound
 from fedward.flare.server.averaging.signed_sum import SignedSum
-from fedward.flare.server.masked_agreement import masked_run, with_drawn, with_job_key
 from fedward.flare.server.tally import Tally
 from fedward.privacy.ledger.runs import FinalModel
 from fedward.privacy.policy.job_hash import job_hash
@@ -87,7 +89,7 @@ class JobRounds:
             public, nonce = ((reply.sealed or {}).get(name) for name in (PUBLIC, NONCE))
             if self.masked is not None and (type(public) is not bytes or public != self._public(site)):
                 found[site] = "came back without its keys of this run; its messages can be in no sum of it"
-            elif self.masked is None and _key_of(reply) != self.key:
+            elif self.masked is None and key_of(reply) != self.key:
                 found[site] = "came back without the federation key of the job's first rounds"
             elif type(nonce) is not str or nonce != self.roster.get(site):
                 found[site] = "came back without its record of this run; its messages can be in no sum of it"
@@ -98,8 +100,10 @@ class JobRounds:
         after, topic = model.after, self._model_topic(model)
         adder = self._adder(topic)
         adder.restore(masked)
-        taken = SecureRound(adder, after=after, values=topic.length)
+        taken = self._secure_round(adder, after=after, values=topic.length)
         taken.stop()
+        if isinstance(taken, ComparedRound):
+            taken.seed = masked.seed
         return taken
 
     def round(self, model: Model) -> Round:
@@ -107,7 +111,25 @@ class JobRounds:
         if self._job.encryption is None:
             return PlainRound(self._job, model, self._step, self._norms, layout=self.layout)
         topic = self._model_topic(model)
-        return SecureRound(self._adder(topic), after=model.after, values=topic.length)
+        return self._secure_round(self._adder(topic), after=model.after, values=topic.length)
+
+    def choosing(self, taken: Round, model: Model) -> Choosing | None:
+        """Return the comparison of a stopped round's models; None where the job compares none."""
+        graph = self._graph
+        if not isinstance(taken, ComparedRound) or graph is None:
+            return None
+        return Choosing(
+            taken,
+            self._model_topic(model),
+            graph=graph,
+            members=self._known,
+            colluding=colluding_of(self._job),
+            malicious=malicious_of(self._job),
+        )
+
+    def _secure_round(self, adder: SignedSum, *, after: int, values: int) -> SecureRound:
+        kind = ComparedRound if self._job.federation.aggregation == "byzsecagg" else SecureRound
+        return kind(adder, after=after, values=values)
 
     def agree_on_key(self, replies: dict[str, Reply]) -> dict[str, str]:
         """Set the key that more than half of the sites have, and their nonces; return the others, with the reason.
@@ -125,33 +147,8 @@ class JobRounds:
                 replies, members=self._known, job=job_hash(self._job), job_id=self._job_id
             )
             return refused
-        keys = {site: _key_of(reply) for site, reply in replies.items()}
-        held = [key for key in keys.values() if key is not None]
-        common = max(set(held), key=lambda key: (held.count(key), key), default=None)
-        if common is None or held.count(common) * 2 <= len(replies):
-            reported = ", ".join(
-                f"{site} {'none' if key is None else key[1][:8]}" for site, key in sorted(keys.items())
-            )
-            raise FederationError(
-                "no key is held by more than half of the sites",
-                value=reported,
-                remedy="seal one hospital's to the others",
-            )
-        self.key = common
-        because = f"the federation's is {common[1][:8]}…; open a sealed box with it"
-        mismatched = {
-            site: "reported no federation key, but the job is encrypted"
-            if key is None
-            else f"holds the {key[0]} key {key[1][:8]}… where {because}"
-            for site, key in keys.items()
-            if key != common
-        }
-        mismatched |= {
-            site: why for site in set(replies) - set(mismatched) if (why := self._unsigned(site, replies[site]))
-        }
-        drawn = {site: (reply.sealed or {}).get(NONCE) for site, reply in replies.items() if site not in mismatched}
-        self.roster = {site: str(nonce) for site, nonce in sorted(drawn.items()) if is_nonce(nonce)}
-        return mismatched | {site: "sent no nonce for this run" for site in drawn if site not in self.roster}
+        self.key, self.roster, refused = common_key(replies, unsigned=self._unsigned)
+        return refused
 
     @property
     def threshold(self) -> Threshold | None:
@@ -166,9 +163,7 @@ class JobRounds:
         Raises:
             EncryptionError: the answer brings no such key for every site.
         """
-        key = _key_of(reply)
-        self.masked = with_job_key(self._run, reply, site=site, key=key)
-        self.key = key
+        self.key, self.masked = with_job_key(self._run, reply, site=site)
 
     def take_drawn(self, replies: Mapping[str, Reply]) -> dict[str, str]:
         """Set the sparse mask graph from what the sites drew; return the sites without a part in it, with the reason.
@@ -275,9 +270,3 @@ class JobRounds:
             self._members.renew()
         scheme, key_id = self.key
         return SignedSum(Aggregator(topic, scheme=scheme, key_id=key_id, graph=self._graph), topic, self._members)
-
-
-def _key_of(reply: Reply) -> tuple[Scheme, str] | None:
-    scheme, key_id = ((reply.sealed or {}).get(name) for name in (SCHEME, KEY))
-    known = next((one for one in get_args(Scheme) if type(scheme) is str and one == scheme), None)
-    return (known, key_id) if known is not None and type(key_id) is str and is_key_id(key_id) else None

@@ -27,6 +27,7 @@ from fedward.privacy.ledger.hash_chain import ChainEntry
 from fedward.privacy.ledger.runs import (
     BEGIN,
     COHORT,
+    COMPARE,
     CONFIRM,
     END,
     FINAL,
@@ -115,6 +116,10 @@ class Record(LedgerFile):
         """Record a request to open a masked sum, before this hospital helps: the only one of its purpose and round."""
         about = {"purpose": purpose, "round": round_number, "request": request, "messages": messages}
         self._write(job_id, UNMASK, **about, sites=sorted(sites))
+
+    def compare(self, job_id: str, *, step: str, round_number: int, request: str) -> None:
+        """Record a request to compare models of a round, before it is answered: the only one of its step and round."""
+        self._write(job_id, COMPARE, step=step, round=round_number, request=request)
 
     def open_sum(self, job_id: str, *, purpose: str, round_number: int, sum: str, sites: Collection[str]) -> None:
         """Record a sum that was verified, before it is used: the only one of its purpose and round."""

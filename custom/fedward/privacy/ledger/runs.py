@@ -13,6 +13,7 @@ fact       about                                          content
 begin      the run                                        hash of the job, nonce of this hospital
 roster     the run                                        nonce of each hospital that takes part
 unmask     a purpose and a round                          identity of the request to open a sum, and its hospitals
+compare    a step and a round                             identity of the request to compare models
 sum        a purpose and a round                          identity of the opened sum, and its hospitals
 confirm    a purpose and a round                          identity of the sum confirmed
 leave      the run; a higher round, or the last again     round whose update left, and model that it answered
@@ -37,10 +38,11 @@ RUN = "run-"
 """Prefix of the kinds of these entries; all other entries in the file belong to the privacy ledger."""
 BEGIN, ROSTER, SUM, CONFIRM, LEAVE = (RUN + word for word in ("begin", "roster", "sum", "confirm", "leave"))
 VALIDATE, FINAL, OPEN, END, COHORT = (RUN + word for word in ("validate", "final", "open", "end", "cohort"))
-UNMASK = RUN + "unmask"
+UNMASK, COMPARE = RUN + "unmask", RUN + "compare"
 _ABOUT: Mapping[str, tuple[str, ...]] = {
     ROSTER: (),
     UNMASK: ("purpose", "round"),
+    COMPARE: ("step", "round"),
     SUM: ("purpose", "round"),
     CONFIRM: ("purpose", "round"),
     VALIDATE: (),
@@ -52,6 +54,7 @@ _ABOUT: Mapping[str, tuple[str, ...]] = {
 _OTHER: Mapping[str, str] = {
     ROSTER: "hospitals of this job, or their nonces, are not those of its first task",
     UNMASK: "this hospital helped to open another sum of this round",
+    COMPARE: "this hospital compared other models of this round",
     SUM: "another sum of this round was opened before",
     CONFIRM: "another sum of this kind was confirmed before",
     VALIDATE: "another model of this job was validated before",

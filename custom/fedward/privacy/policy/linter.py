@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from fedward.encryption.masks.graphs.sparse import sparse_bound
-from fedward.encryption.masks.graphs.threshold import colluding_of, threshold_of
+from fedward.encryption.masks.graphs.threshold import colluding_of, least_to_compare, malicious_of, threshold_of
 from fedward.errors import EncryptionError, JobError
 from fedward.settings import MIN_CONTRIBUTORS, JobSpec
 
@@ -134,7 +134,10 @@ def _sampling_rate(job: JobSpec, cohort: CohortFacts | None) -> Iterator[str]:
 
 
 def _aggregation(job: JobSpec, _: CohortFacts | None) -> Iterator[str]:
-    aggregation = job.federation.aggregation
+    aggregation, where = job.federation.aggregation, "federation.aggregation"
+    if aggregation == "byzsecagg":
+        yield from _byzsecagg(job, where)
+        return
     if job.encryption is None or aggregation == "mean":
         return
     needs = {
@@ -143,7 +146,29 @@ def _aggregation(job: JobSpec, _: CohortFacts | None) -> Iterator[str]:
     }
     what = f"an encrypted job can only have the mean: {needs[aggregation]}"
     remedy = "give 'mean', or leave the [encryption] table out and let the server read every update"
-    yield _fault(what, where="federation.aggregation", value=aggregation, remedy=remedy)
+    yield _fault(what, where=where, value=aggregation, remedy=remedy)
+
+
+def _byzsecagg(job: JobSpec, where: str) -> Iterator[str]:
+    """Faults of a job whose masked models are compared before they are summed."""
+    value, asked = "byzsecagg", job.federation
+    if not job.is_masked or job.has_sparse_graph:
+        remedy = "give encryption.scheme 'masked' and graph 'complete', or another aggregation"
+        yield _fault("masked models are compared, over the complete graph", where=where, value=value, remedy=remedy)
+        return
+    if asked.weighting != "equal":
+        what = "models times another weight each cannot be compared"
+        yield _fault(what, where="federation.weighting", value=asked.weighting, remedy="give 'equal'")
+    if asked.must_include:
+        what = "of the models the farthest are left out of every round, so none can be required"
+        yield _fault(what, where="federation.must_include", value=len(asked.must_include), remedy="leave it out")
+    least = least_to_compare(job)
+    if asked.min_sites < least:
+        what = (
+            f"with max_colluding {colluding_of(job)} and max_malicious {malicious_of(job)} the comparison needs "
+            f"{least} hospitals"
+        )
+        yield _fault(what, where="federation.min_sites", value=asked.min_sites, remedy=f"give {least} or more")
 
 
 def _fewer_steps(job: JobSpec, _: CohortFacts | None) -> Iterator[str]:

@@ -78,6 +78,30 @@ def threshold_of(job: JobSpec, *, sites: int) -> Threshold:
     return Threshold(sites=sites, colluding=colluding_of(job), lost=lost)
 
 
+def malicious_of(job: JobSpec) -> int:
+    """Return the number of hospitals that may send false updates, in a job with aggregation ``byzsecagg``.
+
+    It is ``federation.max_malicious``; where the job gives none, as many as ``federation.min_sites`` hospitals bear.
+    """
+    asked = job.federation
+    if asked.max_malicious is not None:
+        return asked.max_malicious
+    return max(1, (asked.min_sites - 2 * colluding_of(job) - 1) // 2)
+
+
+def least_to_compare(job: JobSpec) -> int:
+    """Return the smallest number of hospitals of a job with aggregation ``byzsecagg``.
+
+    As many must answer that distances can be decoded (``distances.decoding.answers_needed``), and that multi-Krum
+    chooses among enough; and those that it chooses must be enough for a masked sum.
+    """
+    colluding, malicious = colluding_of(job), malicious_of(job)
+    least = max(2 * colluding + 1 + 2 * malicious, 2 * malicious + 3, MIN_CONTRIBUTORS + malicious)
+    while Threshold(sites=least, colluding=colluding).fewest + malicious > least:
+        least += 1
+    return least
+
+
 def colluding_of(job: JobSpec) -> int:
     """Return the number of hospitals that may side with the server in a masked job: fixed before anybody takes part.
 

@@ -172,8 +172,11 @@ class SecureRound(Round):
         return sorted(self._adder.sites)
 
     def _take(self, site: str, reply: Reply) -> None:
-        clipped = (reply.sealed or {}).get(CLIPPED)
         self._adder.add(reply, MODEL, site=site)
+        self._count_clipped(site, reply)
+
+    def _count_clipped(self, site: str, reply: Reply) -> None:
+        clipped = (reply.sealed or {}).get(CLIPPED)
         if type(clipped) is int and 0 < clipped <= self._values:
             self.clipped[site] = clipped
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fedward.encryption.keys.signature import Signed
 from fedward.encryption.masks.unmasking import Unmasking
 from fedward.encryption.secure_sum import Aggregator
 from fedward.encryption.sum_context import SumContext
@@ -39,9 +40,19 @@ class SignedSum:
             JobError: there is no message.
             EncryptionError: certificate or signature is missing or wrong, or ``Aggregator.add`` refuses the message.
         """
+        self.add_checked(*self.checked(reply, purpose, site=site), site=site)
+
+    def checked(self, reply: Reply, purpose: str, *, site: str) -> tuple[bytes, Signed]:
+        """Return the message of an answer, and the proof that this hospital signed it for this sum.
+
+        Errors are those of ``add``.
+        """
         message = message_of(reply, purpose)
         self._adder.check(message, site=site)  # says what is wrong where a signature would only not fit
-        proof = self._members.check(reply, purpose, message, self._topic, site=site)
+        return message, self._members.check(reply, purpose, message, self._topic, site=site)
+
+    def add_checked(self, message: bytes, proof: Signed, *, site: str) -> None:
+        """Add what ``checked`` returned for a site; errors as ``Aggregator.add``."""
         self._adder.add(message, site=site)
         self._members.keep(proof)
 
@@ -50,11 +61,15 @@ class SignedSum:
         """Masks of the sum; None where it has none."""
         return self._adder.unmasking
 
-    def masked(self, purpose: str) -> MaskedSum | None:
-        """Return the sum with its masks on, for another process; None where it has none, or no site is in it."""
+    def masked(self, purpose: str, *, seed: bytes = b"") -> MaskedSum | None:
+        """Return the sum with its masks on, for another process; None where it has none, or no site is in it.
+
+        ``seed`` is that of the sketches by which its sites were chosen, if they were.
+        """
         if self._adder.unmasking is None or not self._adder.sites:
             return None
-        return MaskedSum(purpose=purpose, sealed=self._adder.masked, shares=self._adder.unmasking.kept)
+        kept = self._adder.unmasking.kept
+        return MaskedSum(purpose=purpose, sealed=self._adder.masked, shares=kept, seed=seed)
 
     def restore(self, masked: MaskedSum) -> None:
         """Continue from another process's sum; errors as ``Aggregator.restore``."""

@@ -172,7 +172,8 @@ def _model_file(name: str, model: Model) -> list[tuple[str, bytes]]:
     """Return a model's file; the initial model of an encrypted job has none, since it follows from the seed."""
     if model.weights is not None:
         return [(f"{name}.npz", packed(model.weights))]
-    return [] if model.sealed is None else [(f"{name}.sealed", model.sealed)]
+    found = {"sealed": model.sealed, "proof": model.proof}
+    return [(f"{name}.{kind}", content) for kind, content in found.items() if content is not None]
 
 
 def _state(checkpoint: Checkpoint, sums: Mapping[str, str]) -> bytes:
@@ -273,7 +274,10 @@ def _summed(sums: Mapping[str, list[str]], files: Mapping[str, bytes]) -> Iterat
 def _model(name: str, files: Mapping[str, bytes], *, after: int) -> Model:
     weights = files.get(f"{name}.npz")
     return Model(
-        after=after, weights=None if weights is None else unpacked(weights), sealed=files.get(f"{name}.sealed")
+        after=after,
+        weights=None if weights is None else unpacked(weights),
+        sealed=files.get(f"{name}.sealed"),
+        proof=files.get(f"{name}.proof"),
     )
 
 

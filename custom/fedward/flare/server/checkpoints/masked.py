@@ -36,6 +36,7 @@ def pending_files(sums: Iterable[MaskedSum]) -> dict[str, bytes]:
     for masked in sums:
         found[_name(masked.purpose, "sealed")] = masked.sealed
         found[_name(masked.purpose, "shares")] = masked.shares
+        found[_name(masked.purpose, "seed")] = masked.seed
     return found
 
 
@@ -45,8 +46,8 @@ def pending_sum(purpose: str, files: Mapping[str, bytes]) -> MaskedSum:
     Raises:
         LookupError: a file of it is missing.
     """
-    sealed, shares = (files[_name(purpose, kind)] for kind in ("sealed", "shares"))
-    return MaskedSum(purpose=purpose, sealed=sealed, shares=shares)
+    sealed, shares, seed = (files[_name(purpose, kind)] for kind in ("sealed", "shares", "seed"))
+    return MaskedSum(purpose=purpose, sealed=sealed, shares=shares, seed=seed)
 
 
 def _name(purpose: str, kind: str) -> str:

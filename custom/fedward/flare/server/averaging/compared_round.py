@@ -1,0 +1,73 @@
+"""Round of a masked job whose models are compared before they are summed, so that the farthest are left out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from fedward.encryption.distances.sketched_sum import SketchedSum
+from fedward.encryption.keys.signature import Signed
+from fedward.encryption.message import unpack
+from fedward.errors import FederationError
+from fedward.flare.protocol import MODEL, MaskedSum, Model, Reply
+from fedward.flare.server.averaging.round import SecureRound
+from fedward.flare.server.averaging.signed_sum import SignedSum
+
+FAR = "its model was not among those nearest to each other"
+
+
+class ComparedRound(SecureRound):
+    """Secure round that keeps every message until it is known which are summed: memory grows with the sites.
+
+    Args:
+        adder: empty sum.
+        after: number of rounds that made the model from which the round starts.
+        values: largest number of clipped values that a site can report.
+    """
+
+    def __init__(self, adder: SignedSum, *, after: int, values: int) -> None:
+        super().__init__(adder, after=after, values=values)
+        self._held: dict[str, tuple[bytes, Signed]] = {}
+        self.seed = b""
+        """Seed of the sketches by which the models were compared; empty before that."""
+
+    @property
+    def sites(self) -> list[str]:
+        return sorted(self._held) if self._held else super().sites
+
+    @property
+    def nonces(self) -> Mapping[str, str]:
+        """Site -> nonce of its message."""
+        return {site: unpack(message).parts[0].nonce.hex() for site, (message, _) in sorted(self._held.items())}
+
+    def choose(self, chosen: Collection[str], *, seed: bytes, left_out: Mapping[str, str]) -> None:
+        """Sum the messages of some sites, after the round was stopped; the others do not count.
+
+        Args:
+            chosen: the sites.
+            seed: of the sketches.
+            left_out: other site -> reason why its model does not count.
+        """
+        if self._open:
+            raise FederationError("round takes models still")
+        for site in sorted(chosen):
+            message, proof = self._held[site]
+            self._adder.add_checked(message, proof, site=site)
+        self.left_out = {site: left_out.get(site, FAR) for site in self._held if site not in chosen}
+        self.seed, self._held = seed, {}
+
+    @property
+    def masked(self) -> list[MaskedSum]:
+        found = self._adder.masked(MODEL, seed=self.seed)
+        return [] if found is None else [found]
+
+    def _take(self, site: str, reply: Reply) -> None:
+        self._held[site] = self._adder.checked(reply, MODEL, site=site)
+        self._count_clipped(site, reply)
+
+    def _close(self) -> Model:
+        unmasking = self._adder.unmasking
+        if unmasking is None or not self.seed:
+            raise FederationError("models of the round were not compared")
+        made = super()._close()
+        proof = SketchedSum(self.seed, unmasking.sketched).pack()
+        return Model(after=made.after, sealed=made.sealed, proof=proof)

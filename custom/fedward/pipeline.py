@@ -75,7 +75,7 @@ STAGES = (
         "seal",
         "site, each round",
         "EgressGate, last: the model times the site's weight in whole numbers, encrypted and tagged",
-        "fedward.flare.gates.secure_aggregation",
+        "fedward.flare.gates.sums.secure_aggregation",
     ),
     Stage(
         "add",

@@ -12,9 +12,10 @@ from fedward.encryption.keys.key import create_key
 from fedward.encryption.keys.key_file import encode_key, read_key
 from fedward.encryption.keys.sealed_box import BOX_MAGIC, open_box, seal_key
 from fedward.encryption.keys.site_identity import read_identity
-from fedward.encryption.message import MAGIC, identity
+from fedward.encryption.message import MAGIC
 from fedward.encryption.secure_sum import Aggregator, SecureSum
 from fedward.encryption.sum_context import SumContext
+from fedward.encryption.sums import identity_of
 from fedward.errors import EncryptionError
 from tests.fuzz.child import Target, main
 from tests.fuzz.mutations import Edit, token
@@ -81,7 +82,7 @@ def message(folder: Path) -> Target:
             refused += 1
             if refused == 2:
                 raise
-        assert len(identity(content)) == 64
+        assert len(identity_of(content)) == 64
 
     full = Aggregator(topic, scheme=key.scheme, key_id=key.key_id)
     for site in SITES:

@@ -2,7 +2,7 @@
 
 ::
 
-    magic b"FWSUM3\\n" | length of the header, 4 bytes, big-endian | header | payload
+    magic b"FWSUM4\\n" | length of the header, 4 bytes, big-endian | header | payload
 
 The header is canonical JSON: ``key`` (its id), ``scheme``, ``topic`` (the fields of ``SumContext``), ``parts`` (the
 ``site`` and ``nonce`` of each, in the order of the sites) and ``tag`` (16 hexadecimal digits a lane). Nothing is
@@ -11,7 +11,6 @@ unpickled.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -25,7 +24,7 @@ from fedward.encryption.tag import Tag, lanes
 from fedward.errors import EncryptionError
 from fedward.settings import Scheme, SiteId
 
-MAGIC = b"FWSUM3\n"
+MAGIC = b"FWSUM4\n"
 NONCE_BYTES = 16
 LARGEST_HEADER = 1 << 20
 """Bytes; a thousand sites need less."""
@@ -121,16 +120,6 @@ def unpack(sealed: bytes) -> Message:
     return message
 
 
-def identity(sealed: bytes) -> str:
-    """Return the SHA-256, 64 hexadecimal digits, of a whole message; each message has one form only.
-
-    Raises:
-        EncryptionError: as ``unpack``.
-    """
-    unpack(sealed)
-    return hashlib.sha256(sealed).hexdigest()
-
-
 def _header(message: Message) -> bytes:
     content = {
         "key": message.key_id,
@@ -218,5 +207,6 @@ _TOPIC: dict[str, Callable[[Any], bool]] = {
     "length": lambda value: type(value) is int and 0 < value < 1 << 31,
     "bits": lambda value: type(value) is int and value in (24, 32, 48),
     "base": is_digest,
+    "group": lambda value: type(value) is int and -1 <= value < 1 << 16,
 }
 _PART: dict[str, Callable[[Any], bool]] = {"site": is_site, "nonce": is_nonce}

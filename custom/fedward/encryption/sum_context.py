@@ -24,6 +24,7 @@ class SumContext:
         base: identity of the sealed model that the hospitals' models of a round started from (``message.identity``), so
             that models of different origin have no sum; 64 zeros for the initial model, and where there is none.
         bits: of one number of the sum, its sign included: 24, 32 or 48.
+        group: number of the group of hospitals whose numbers are summed, from 0; -1: the sum is of all.
     """
 
     job_id: str
@@ -34,10 +35,16 @@ class SumContext:
     length: int
     bits: int
     base: str = "0" * 64
+    group: int = -1
 
     def canonical(self) -> bytes:
         """Return the fields as bytes; two different contexts give different bytes."""
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode("ascii")
+
+
+def kind_of(topic: SumContext) -> str:
+    """Return the kind of a sum, which has one sum in a round: its purpose, and of a group's the group."""
+    return topic.purpose if topic.group < 0 else f"{topic.purpose}-{topic.group}"
 
 
 def is_masked(purpose: Purpose) -> bool:

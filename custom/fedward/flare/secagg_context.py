@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fedward.encryption.sum_context import Purpose, SumContext
 from fedward.privacy.ledger.runs import FinalModel
@@ -38,15 +38,17 @@ class SumContexts:
     architecture: str
     bits: int
 
-    def model(self, round_number: int, *, base: str) -> SumContext:
+    def model(self, round_number: int, *, base: str, group: int = -1) -> SumContext:
         """Return the context of the sum of a round's models: each value of the model, and the weight last.
 
         Args:
             round_number: the round.
             base: identity of the sealed model that the round started from, or ``INITIAL``.
+            group: of the hospitals that are summed; -1: all.
         """
         length = parameter_count(self.layout) + 1
-        return self._topic("model", round_number, layout=self.architecture, length=length, base=base)
+        topic = self._topic("model", round_number, layout=self.architecture, length=length, base=base)
+        return replace(topic, group=group)
 
     def counts(self, purpose: str, *, final: FinalModel | None) -> SumContext | None:
         """Return the context of a sum of score histograms of the model ``final`` only, or of cohort statistics.

@@ -51,18 +51,19 @@ class Rounds(Settings):
         default="patients",
         description="Weight of a site in the mean: its number of training patients, or the same for all sites.",
     )
-    aggregation: Literal["mean", "median", "fedadam", "byzsecagg"] = Field(
+    aggregation: Literal["mean", "median", "fedadam", "byzsecagg", "grouped-median"] = Field(
         default="mean",
         description="Aggregation of the updates: weighted mean, median of each value (Yin et al. 2018), "
         "or a step of Adam on the mean (Reddi et al. 2021). An encrypted job has the mean; a masked one may have the "
-        "mean of the updates nearest to each other (byzsecagg, after Jahani-Nezhad et al. 2025).",
+        "mean of the updates nearest to each other (byzsecagg, after Jahani-Nezhad et al. 2025), or the median of the "
+        "means of random groups (grouped-median).",
     )
     max_malicious: int | None = Field(
         default=None,
         ge=1,
         le=100,
-        description="byzsecagg: largest number of hospitals that send false updates. If absent, as many as min_sites "
-        "bear, and 1 at least.",
+        description="byzsecagg and grouped-median: largest number of hospitals that send false updates. If absent, as "
+        "many as min_sites bear, and 1 at least.",
     )
     max_update_norm_ratio: float = Field(
         default=10.0,

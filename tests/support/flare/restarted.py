@@ -18,10 +18,11 @@ from nvflare.apis.signal import Signal
 from fedward.encryption.fixed_point import FixedPoint
 from fedward.encryption.keys.key import FederationKey
 from fedward.encryption.masks.graphs.threshold import colluding_of
-from fedward.encryption.message import identity, unpack
+from fedward.encryption.message import unpack
 from fedward.encryption.roster import context_of
 from fedward.encryption.schemes import bits_of
 from fedward.encryption.secure_sum import SecureSum
+from fedward.encryption.sums import identity_of
 from fedward.flare.protocol import (
     AFTER,
     CONFIRM,
@@ -199,14 +200,14 @@ class SealedFederation(Restarted):
             model = add(self._opened(sums, topics, data, after), self._update(site, after))
             weight = self._fixed.weight_code(1.0)
             codes = np.rint(flatten(model) * (weight / self._fixed.clipping_range)).astype(np.int64)  # no chance in it
-            base = INITIAL if after == 0 else identity(self._sum(data))
+            base = INITIAL if after == 0 else identity_of(self._sum(data))
             sealed = sums.seal(np.append(codes, np.int64(weight)), topics.model(after, base=base))
             return to_shareable(Reply(metrics=metrics, sealed={**facts, MODEL: sealed}))
         if task is Task.FINAL:
             found = self._opened(sums, topics, data, after)
-            word = topics.confirmation(identity(self._sum(data)))
+            word = topics.confirmation(identity_of(self._sum(data)))
             confirmed = {CONFIRM + MODEL: sums.seal(np.ones(1, np.int64), word), OPENED: digest(found)}
-            final, counts = FinalModel(after, identity(self._sum(data))), dict[str, bytes]()
+            final, counts = FinalModel(after, identity_of(self._sum(data))), dict[str, bytes]()
             self.final = final
             for purpose in COUNTED:
                 topic = topics.counts(purpose, final=final)
@@ -251,7 +252,7 @@ class SealedFederation(Restarted):
         """Confirm a sum; a hospital's record refuses a second one of its kind."""
         if self.confirmed.setdefault((site.name, purpose), total) != total:
             self.refused.append((site.name, purpose))
-        return sums.seal(np.ones(1, np.int64), topics.confirmation(identity(total)))
+        return sums.seal(np.ones(1, np.int64), topics.confirmation(identity_of(total)))
 
     def _sum(self, data: Shareable) -> bytes:
         return bytes(content_of(data, "APP_DEFINED")["sum"])  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from nvflare.apis.shareable import Shareable
 
 from fedward.encryption.keys.key import FederationKey, create_key
 from fedward.flare.gates import gate
-from fedward.flare.gates.secure_aggregation import SecureAggregation
+from fedward.flare.gates.sums.secure_aggregation import SecureAggregation
 from fedward.flare.protocol import (
     PATIENTS,
     ROSTER,
@@ -152,9 +152,8 @@ class Three:
     def sealed_again(self, site: str, *, scale: float = 0.002) -> Reply:
         """Another message of round 0, which no honest gate lets out a second time."""
         local = add(self.hospitals[site].model, self.update(site, scale=scale))
-        return Reply(
-            sealed=self.secure_aggregation(site).seal_model(local, patients=None, round_number=0, base=INITIAL)
-        )
+        found = self.secure_aggregation(site)
+        return Reply(sealed={**found.facts, **found.models.seal(local, patients=None, round_number=0, base=INITIAL)})
 
     def another_sum(self, sites: tuple[str, ...] | None = None) -> Model:
         """A sum of round 0 besides the honest one."""

@@ -71,12 +71,13 @@ class SiteMasks:
         Returns:
             Payload of the message, and its masked tag.
         """
-        own, neighbours = new_secret(), self._graph.neighbours(self._site)
+        graph = self._graph.of_sum(topic)
+        own, neighbours = new_secret(), graph.neighbours(self._site)
         seeds = [own, *(self._seed(other, topic) for other in neighbours)]
         masks = [SeedMask(own, 1)]
         masks += [SeedMask(seed, sign(self._site, other)) for other, seed in zip(neighbours, seeds[1:], strict=True)]
         words: NDArray[np.unsignedinteger] = np.frombuffer(numbers, ring_of(topic.bits))
-        shares = self._shares(seeds)
+        shares = self._shares(seeds, graph)
         upload = Upload(
             masked_numbers(words, masks).tobytes(),
             tuple(commitment(seed) for seed in seeds),
@@ -93,17 +94,17 @@ class SiteMasks:
             topic: the context of the sum.
             sketched: of the sum's sketches, ``distances.sketched_sum.seal_share``.
         """
-        shares, damaged = {}, []
+        shares, damaged, graph = {}, [], self._graph.of_sum(topic)
         for site, package in request.packages.items():
             part = MessagePart(site=site, nonce=bytes.fromhex(request.nonces[site])).canonical(topic)
-            neighbours = self._graph.neighbours(site)
+            neighbours = graph.neighbours(site)
             found = None
             if len(package) == package_bytes(len(neighbours)):
                 found = open_package(package, key=self._package_key(site, part, holder=self._site), part=part)
             if found is None:
                 damaged.append(site)
                 continue
-            lost = dropped_neighbours(site, graph=self._graph, summed=request.nonces)
+            lost = dropped_neighbours(site, graph=graph, summed=request.nonces)
             shares[site] = (found[0], *(found[1 + neighbours.index(other)] for other in lost))
         content, name = UnmaskAnswer(shares, tuple(damaged), sketched).pack(), name_of_sum(topic, request.nonces)
         return pack_locked(lock(content, self._secrets, site=self._site, graph=self._graph, name=name), name)
@@ -116,11 +117,11 @@ class SiteMasks:
         """Return the key of one package: ``part`` names its message, and so its maker."""
         return self._secrets.derive(other, b"\n".join((b"shares", holder.encode("ascii"), part)))
 
-    def _shares(self, seeds: list[bytes]) -> dict[str, list[bytes]]:
+    def _shares(self, seeds: list[bytes], graph: Graph) -> dict[str, list[bytes]]:
         """Return a share of every seed for each holder."""
-        holders = self._graph.holders(self._site)
-        points = [self._graph.point(holder) for holder in holders]
-        each = [split(seed, needed=self._graph.needed, points=points) for seed in seeds]
+        holders = graph.holders(self._site)
+        points = [graph.point(holder) for holder in holders]
+        each = [split(seed, needed=graph.needed, points=points) for seed in seeds]
         return {holder: [shares[place] for shares in each] for place, holder in enumerate(holders)}
 
     def _packages(self, shares: Mapping[str, list[bytes]], part: bytes) -> dict[str, bytes]:

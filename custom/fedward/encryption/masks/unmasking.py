@@ -42,7 +42,7 @@ class Unmasking:
     """
 
     def __init__(self, topic: SumContext, graph: Graph) -> None:
-        self._topic, self._graph = topic, graph
+        self._topic, self._graph = topic, graph.of_sum(topic)
         self._nonces: dict[str, str] = {}
         self._commitments: dict[str, tuple[bytes, ...]] = {}
         self._hashes: dict[str, Mapping[str, tuple[bytes, ...]]] = {}
@@ -95,7 +95,7 @@ class Unmasking:
             raise EncryptionError("shares of a masked sum are of another length", value=len(kept))
 
     def _require_member(self, site: str) -> None:
-        if site not in self._graph.sites:
+        if site not in self._graph.keepers:
             raise EncryptionError("masked message is of a hospital that takes no part in this job", value=site)
 
     def request(self, holder: str) -> UnmaskRequest:

@@ -234,7 +234,7 @@ def _sealed(
     sealed: dict[str, Any] = {**state.secure_aggregation.facts, **state.secure_aggregation.seal_counts(counts)}
     if update is not None:
         model = add(update.model, update.made)
-        sealed |= state.secure_aggregation.seal_model(
+        sealed |= state.secure_aggregation.models.seal(
             model, patients=patients, round_number=update.round_number, base=update.identity
         )
     hand = state.in_hand

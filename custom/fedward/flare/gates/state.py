@@ -13,9 +13,9 @@ from fedward.encryption.masks.members import read_federation
 from fedward.encryption.masks.run_keys import RUN_KEYS_FILE
 from fedward.errors import GateError
 from fedward.flare import job_context
-from fedward.flare.gates.masked_key import MaskedKey
-from fedward.flare.gates.secure_aggregation import SecureAggregation
-from fedward.flare.gates.shared_key import SharedKey
+from fedward.flare.gates.sums.masked_key import MaskedKey
+from fedward.flare.gates.sums.secure_aggregation import SecureAggregation
+from fedward.flare.gates.sums.shared_key import SharedKey
 from fedward.flare.gates.task_order import TaskOrder
 from fedward.flare.protocol import Task
 from fedward.flare.secagg_context import INITIAL

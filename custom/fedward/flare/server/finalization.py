@@ -9,7 +9,8 @@ from typing import Any
 
 from fedward.aggregation.best import better, candidate
 from fedward.aggregation.coverage import Coverage, judge
-from fedward.encryption.message import is_digest, unpack
+from fedward.encryption.message import is_digest
+from fedward.encryption.sums import sites_in
 from fedward.errors import FederationError, FedwardError, GateError
 from fedward.flare.protocol import COUNTED, MODEL, Model, Reply, Sum, Task
 from fedward.flare.refusal import one_line
@@ -76,7 +77,7 @@ class Finalization:
         """Collect every site's scores of the final model, and its confirmation that it is final; once per job."""
         if model.weights is not None:
             self._store.finish(model.weights)
-        summed = () if model.sealed is None else unpack(model.sealed).sites
+        summed = () if model.sealed is None else sites_in(model.sealed)
 
         def confirmed(replies: Mapping[str, Reply]) -> bool:
             return self._covered(replies) and (not summed or enough(replies, summed))
@@ -179,7 +180,7 @@ class Finalization:
         agreed, backers = Counter(digests.values()).most_common(1)[0] if digests else (None, 0)
         if agreed is None or backers * 2 <= len(digests):
             raise FederationError("hospitals do not agree on what the final model is", where=self._job.job.name)
-        confirmed = self._confirmed(MODEL, model.sealed, unpack(model.sealed).sites, replies)
+        confirmed = self._confirmed(MODEL, model.sealed, sites_in(model.sealed), replies)
         asked = replace(model, confirmed=confirmed)
         for site in sorted(site for site in digests if digests[site] == agreed) if confirmed is not None else ():
             answer = self._ask(Task.OPEN, asked, [site], enough=nobody).get(site)

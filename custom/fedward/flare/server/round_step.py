@@ -69,8 +69,7 @@ class RoundStep:
             FederationError: the round does not count.
         """
         if at.pending:
-            (masked,) = at.pending
-            return self._closed(at, rounds, rounds.restored(masked, at.model), list(at.pending_events))
+            return self._closed(at, rounds, rounds.restored(at.pending, at.model), list(at.pending_events))
         number, sites = at.model.after, list(at.sites)
         start, taken = self._clock.now(), rounds.round(at.model)
         answers = self._collect(

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fedward.aggregation.step import LAST, ServerStep
 from fedward.encryption.masks.graphs.graph import Graph
 from fedward.encryption.masks.graphs.threshold import Threshold, colluding_of, malicious_of, threshold_of
-from fedward.encryption.message import identity
 from fedward.encryption.roster import context_of
 from fedward.encryption.schemes import bits_of
 from fedward.encryption.secure_sum import Aggregator
 from fedward.encryption.sum_context import SumContext
+from fedward.encryption.sums import identity_of
 from fedward.errors import EncryptionError, FederationError
 from fedward.flare.protocol import CONFIRM, MaskedRun, MaskedSum, Model, Reply
 from fedward.flare.refusal import one_line
@@ -20,6 +20,7 @@ from fedward.flare.secagg_context import INITIAL, NONCE, PUBLIC, SumContexts
 from fedward.flare.server.agreement import common_key, key_of, masked_run, with_drawn, with_job_key
 from fedward.flare.server.averaging.choosing import Choosing
 from fedward.flare.server.averaging.compared_round import ComparedRound
+from fedward.flare.server.averaging.grouped_round import GroupedRound
 from fedward.flare.server.averaging.members import Members
 from fedward.flare.server.averaging.norms import UsualNorms
 from fedward.flare.server.averaging.round import PlainRound, Round, SecureRound
@@ -95,23 +96,29 @@ class JobRounds:
                 found[site] = "came back without its record of this run; its messages can be in no sum of it"
         return found
 
-    def restored(self, masked: MaskedSum, model: Model) -> SecureRound:
+    def restored(self, pending: Sequence[MaskedSum], model: Model) -> Round:
         """Return the round from ``model`` that another process closed, with its masks still on."""
-        after, topic = model.after, self._model_topic(model)
-        adder = self._adder(topic)
-        adder.restore(masked)
-        taken = self._secure_round(adder, after=after, values=topic.length)
+        taken = self.round(model)
+        for masked in pending:
+            taken.sums[masked.purpose].restore(masked)
         taken.stop()
         if isinstance(taken, ComparedRound):
-            taken.seed = masked.seed
+            taken.seed = pending[0].seed
         return taken
 
     def round(self, model: Model) -> Round:
         """Return an empty round that starts from ``model``."""
         if self._job.encryption is None:
             return PlainRound(self._job, model, self._step, self._norms, layout=self.layout)
+        graph, after = self._graph, model.after
+        if graph is not None and graph.grouping is not None:
+            groups = graph.grouping.groups(graph.sites, round_number=after)
+            topics = [self._model_topic(model, group=group) for group in range(len(groups))]
+            adders = [self._adder(topic) for topic in topics]
+            return GroupedRound(adders, groups, after=after, values=topics[0].length)
         topic = self._model_topic(model)
-        return self._secure_round(self._adder(topic), after=model.after, values=topic.length)
+        kind = ComparedRound if self._job.federation.aggregation == "byzsecagg" else SecureRound
+        return kind(self._adder(topic), after=after, values=topic.length)
 
     def choosing(self, taken: Round, model: Model) -> Choosing | None:
         """Return the comparison of a stopped round's models; None where the job compares none."""
@@ -126,10 +133,6 @@ class JobRounds:
             colluding=colluding_of(self._job),
             malicious=malicious_of(self._job),
         )
-
-    def _secure_round(self, adder: SignedSum, *, after: int, values: int) -> SecureRound:
-        kind = ComparedRound if self._job.federation.aggregation == "byzsecagg" else SecureRound
-        return kind(adder, after=after, values=values)
 
     def agree_on_key(self, replies: dict[str, Reply]) -> dict[str, str]:
         """Set the key that more than half of the sites have, and their nonces; return the others, with the reason.
@@ -201,7 +204,7 @@ class JobRounds:
     def _graph(self) -> Graph | None:
         if self._job.encryption is None or self.masked is None:
             return None
-        return Graph.of(self._job, self.masked.members, seeds=self.masked.seeds)
+        return Graph.of(self._job, self.masked.members, job=job_hash(self._job), seeds=self.masked.seeds)
 
     @property
     def _known(self) -> Members:
@@ -223,14 +226,14 @@ class JobRounds:
         """Return an empty sum of the final model's score histograms or of cohort statistics; None if there is none."""
         if self._job.encryption is None:
             return None
-        reported = INITIAL if final is None or final.sealed is None else identity(final.sealed)
+        reported = INITIAL if final is None or final.sealed is None else identity_of(final.sealed)
         named = None if final is None else FinalModel(final.after, reported)
         topic = self.topics.counts(purpose, final=named)
         return None if topic is None else Tally(self._adder(topic), purpose)
 
     def confirmation(self, purpose: str, sealed: bytes) -> Tally:
         """Return an empty sum of the hospitals' confirmations that they opened a sum."""
-        return Tally(self._adder(self.topics.confirmation(identity(sealed))), CONFIRM + purpose)
+        return Tally(self._adder(self.topics.confirmation(identity_of(sealed))), CONFIRM + purpose)
 
     @property
     def facts(self) -> dict[str, Any] | None:
@@ -259,9 +262,9 @@ class JobRounds:
             bits=bits_of(self.key[0], self._job.encryption.precision),
         )
 
-    def _model_topic(self, model: Model) -> SumContext:
-        base = INITIAL if model.sealed is None else identity(model.sealed)
-        return self.topics.model(model.after, base=base)
+    def _model_topic(self, model: Model, *, group: int = -1) -> SumContext:
+        base = INITIAL if model.sealed is None else identity_of(model.sealed)
+        return self.topics.model(model.after, base=base, group=group)
 
     def _adder(self, topic: SumContext) -> SignedSum:
         if self.key is None:

@@ -161,7 +161,9 @@ class Run:
         return [
             None if "sites" not in words else sorted(words["sites"])
             for (kind, *about), words in self.facts.items()
-            if kind in (SUM, UNMASK) and about[0] == purpose and (purpose != _MODEL or round_number in (None, about[1]))
+            if kind in (SUM, UNMASK)
+            and about[0] == purpose
+            and (not _of_models(purpose) or round_number in (None, about[1]))
         ]
 
     def fact(self, kind: str) -> Mapping[str, Any] | None:
@@ -273,6 +275,11 @@ class Runs:
         if kind == END:
             return replace(run, ended=True)
         return replace(run, facts={**run.facts, _subject(kind, words): words})
+
+
+def _of_models(purpose: str) -> bool:
+    """True of sums of models, of all hospitals or of a group (``sum_context.kind_of``)."""
+    return purpose.partition("-")[0] == _MODEL
 
 
 def _begun(job_id: str, words: Mapping[str, Any]) -> Run:

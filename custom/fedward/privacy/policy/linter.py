@@ -10,7 +10,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from fedward.encryption.masks.graphs.sparse import sparse_bound
-from fedward.encryption.masks.graphs.threshold import colluding_of, least_to_compare, malicious_of, threshold_of
+from fedward.encryption.masks.graphs.threshold import (
+    colluding_of,
+    group_count,
+    least_to_compare,
+    malicious_of,
+    smallest_group,
+    threshold_of,
+)
 from fedward.errors import EncryptionError, JobError
 from fedward.settings import MIN_CONTRIBUTORS, JobSpec
 
@@ -135,8 +142,8 @@ def _sampling_rate(job: JobSpec, cohort: CohortFacts | None) -> Iterator[str]:
 
 def _aggregation(job: JobSpec, _: CohortFacts | None) -> Iterator[str]:
     aggregation, where = job.federation.aggregation, "federation.aggregation"
-    if aggregation == "byzsecagg":
-        yield from _byzsecagg(job, where)
+    if aggregation in ("byzsecagg", "grouped-median"):
+        yield from _robust(job, where)
         return
     if job.encryption is None or aggregation == "mean":
         return
@@ -149,12 +156,19 @@ def _aggregation(job: JobSpec, _: CohortFacts | None) -> Iterator[str]:
     yield _fault(what, where=where, value=aggregation, remedy=remedy)
 
 
-def _byzsecagg(job: JobSpec, where: str) -> Iterator[str]:
-    """Faults of a job whose masked models are compared before they are summed."""
-    value, asked = "byzsecagg", job.federation
+def _robust(job: JobSpec, where: str) -> Iterator[str]:
+    """Faults of a masked job that bears false updates: its models are compared, or summed by groups."""
+    asked = job.federation
     if not job.is_masked or job.has_sparse_graph:
+        what = "it is for masked sums, over the complete graph"
         remedy = "give encryption.scheme 'masked' and graph 'complete', or another aggregation"
-        yield _fault("masked models are compared, over the complete graph", where=where, value=value, remedy=remedy)
+        yield _fault(what, where=where, value=asked.aggregation, remedy=remedy)
+        return
+    if asked.aggregation == "grouped-median":
+        least = group_count(job) * smallest_group(job)
+        if asked.min_sites < least:
+            what = f"{group_count(job)} groups of {smallest_group(job)} hospitals or more need {least} hospitals"
+            yield _fault(what, where="federation.min_sites", value=asked.min_sites, remedy=f"give {least} or more")
         return
     if asked.weighting != "equal":
         what = "models times another weight each cannot be compared"

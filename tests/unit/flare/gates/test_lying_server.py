@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from nvflare.apis.shareable import Shareable
 
 from fedward.encryption.fixed_point import FixedPoint
-from fedward.encryption.message import identity
 from fedward.encryption.roster import context_of
 from fedward.encryption.secure_sum import Aggregator, SecureSum
 from fedward.encryption.sum_context import SumContext
+from fedward.encryption.sums import identity_of
 from fedward.errors import GateError, LedgerError
 from fedward.flare.gates import gate
 from fedward.flare.gates.egress import EgressGate
@@ -473,12 +473,12 @@ class Adversary:
         local = {name: array + np.float32(0.01 * after + 0.001 * variant) for name, array in self._model.items()}
         codes, _ = self._fixed.encode(flatten(local), weight_code=weight)
         before = self.sums.get((after - 1, variant, roster))
-        base = INITIAL if before is None else identity(before)
+        base = INITIAL if before is None else identity_of(before)
         topic = self._topics[roster].model(after - 1, base=base)
         return self._added(np.append(codes, np.int64(weight)), topic, roster)
 
     def _words(self, roster: int, sealed: bytes) -> bytes:
-        return self._added(np.ones(1, np.int64), self._topics[roster].confirmation(identity(sealed)), roster)
+        return self._added(np.ones(1, np.int64), self._topics[roster].confirmation(identity_of(sealed)), roster)
 
     def _added(self, codes: Any, topic: SumContext, roster: int) -> bytes:
         adder = Aggregator(topic, scheme=KEY.scheme, key_id=KEY.key_id)

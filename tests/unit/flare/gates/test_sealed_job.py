@@ -407,8 +407,8 @@ def test_an_end_that_the_disk_refuses_is_written_at_the_next_task(
 CALLS = [
     "fedward.flare.gates.egress._sealed",
     "fedward.flare.gates.egress.add",
-    "fedward.flare.gates.secure_aggregation.SecureAggregation.seal_model",
-    "fedward.flare.gates.secure_aggregation.flatten",
+    "fedward.flare.gates.sums.round_models.RoundModels.seal",
+    "fedward.flare.gates.sums.secure_aggregation.flatten",
     "fedward.encryption.fixed_point.FixedPoint.encode",
     "fedward.encryption.fixed_point.FixedPoint.weight_code",
     "fedward.encryption.secure_sum.SecureSum.seal",
@@ -431,7 +431,7 @@ def test_whatever_throws_while_sealing_nothing_leaves(three: Three, monkeypatch:
 
 @pytest.mark.parametrize(
     "call",
-    ["fedward.flare.gates.egress._sealed", "fedward.flare.gates.secure_aggregation.SecureAggregation.seal_model"],
+    ["fedward.flare.gates.egress._sealed", "fedward.flare.gates.sums.round_models.RoundModels.seal"],
 )
 def test_a_seal_that_hands_back_nothing_lets_nothing_out(
     three: Three, monkeypatch: pytest.MonkeyPatch, call: str

@@ -18,7 +18,7 @@ from fedward.encryption.masks.agreement import SharedSecrets
 from fedward.encryption.masks.run_keys import RUN_KEYS_FILE, read_run_keys
 from fedward.encryption.masks.shamir import PRIME, combine
 from fedward.encryption.message import unpack
-from fedward.flare.gates import comparison
+from fedward.flare.gates.sums import comparison
 from fedward.flare.protocol import MODEL, REFUSED_AT_DOOR, Model, Reply, Task, Unmask, to_reply, to_shareable
 from fedward.flare.secagg_context import INITIAL, SHARES
 from fedward.flare.server.averaging.choosing import LATE
@@ -129,7 +129,7 @@ def test_a_cheat_that_says_another_model_than_it_sent_makes_no_model(
     """Its sketch is an honest model's, so it is chosen; the sum does not fit what the hospitals said."""
     falsify(five, "north", scale=5.0)
     taken = uploaded(five)
-    cheat, honest = (five.secure_aggregation(site)._comparison for site in ("north", "city"))
+    cheat, honest = (five.secure_aggregation(site).models._comparison for site in ("north", "city"))
     assert cheat is not None and honest is not None
     cheat._round.codes = honest._round.codes
     made = chosen(five, taken)
@@ -250,7 +250,7 @@ def test_a_job_that_compares_nothing_refuses_to(tmp_path: Path, caplog: pytest.L
 
 def test_server_and_one_hospital_hold_too_few_shares_of_a_sketch_and_two_hospitals_enough(five: Three) -> None:
     taken = uploaded(five)
-    compared = five.secure_aggregation("north")._comparison
+    compared = five.secure_aggregation("north").models._comparison
     assert compared is not None and compared._round.codes is not None
     codes = compared._round.codes.copy()
     choosing = five.exchange.choosing(taken, five.exchange.initial)

@@ -25,7 +25,7 @@ from fedward.encryption.schemes import cipher
 from fedward.encryption.stream import ring_of
 from fedward.encryption.tag import tag_of
 from fedward.errors import EncryptionError, FedwardError, GateError
-from fedward.flare.gates.masked_key import MaskedKey
+from fedward.flare.gates.sums.masked_key import MaskedKey
 from fedward.flare.protocol import MODEL, REFUSED_AT_DOOR, MaskedRun, Reply, Task, Unmask, to_reply, to_shareable
 from fedward.flare.secagg_context import INITIAL, JOB_KEYS, SHARES
 from fedward.flare.server.averaging.round import SecureRound

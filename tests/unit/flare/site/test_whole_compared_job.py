@@ -32,14 +32,16 @@ class Far(Gated):
         return made
 
 
-def whole(folder: Path, **sites: Gated) -> tuple[Ran, dict[str, Gated]]:
-    made = {site: sites.get(site, Gated()) for site in SITES}
+def whole(
+    folder: Path, tables: dict[str, Any] = TABLES, names: tuple[str, ...] = SITES, **sites: Gated
+) -> tuple[Ran, dict[str, Gated]]:
+    made = {site: sites.get(site, Gated()) for site in names}
     for site, one in made.items():
         one.hospital = Hospital(
-            folder / site, site=site, shared=None, masked=True, job_id=JOB_ID, admitted=False, changes=TABLES
+            folder / site, site=site, shared=None, masked=True, job_id=JOB_ID, admitted=False, changes=tables
         )
         one.hospital.restart()
-    return run(folder / "server", made, job_id=JOB_ID, privacy=MECHANISMS["none"], **TABLES), made
+    return run(folder / "server", made, job_id=JOB_ID, privacy=MECHANISMS["none"], **tables), made
 
 
 def test_every_round_leaves_the_false_hospital_out(tmp_path: Path) -> None:
@@ -65,3 +67,18 @@ def test_a_hospital_that_is_restarted_goes_on(tmp_path: Path, task: Task) -> Non
         assert all("without the one that this process has sent" in reason for reason in made["coast"].refused)
     else:
         assert made["coast"].refused == []
+
+
+def test_a_job_of_groups_runs_to_its_end(tmp_path: Path) -> None:
+    names = (*SITES, "zeist", "zug")
+    tables = {
+        "federation": FEDERATION | {"aggregation": "grouped-median", "min_sites": 9},
+        "encryption": {"clipping_range": 8.0, "max_colluding": 1},
+    }
+    ran, made = whole(tmp_path, tables, names, north=Far())
+    assert ran.of("failed") == [] and ran.of("finished")
+    assert [one.refused for one in made.values()] == [[]] * len(names)
+    assert [event["sites"] for event in ran.of("round")] == [sorted(names)] * ROUNDS
+    for one in made.values():  # each opens the sums of all groups, and knows the model by all of them
+        assert kinds(one.hospital).count(SUM) == ROUNDS * (3 + 1) + 2
+    assert len(ran.of("opened")) == 1

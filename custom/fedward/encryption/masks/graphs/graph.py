@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from fedward.encryption.masks.graphs.groups import Grouping
 from fedward.encryption.masks.graphs.sparse import sparse_bound
-from fedward.encryption.masks.graphs.threshold import Threshold, colluding_of, threshold_of
+from fedward.encryption.masks.graphs.threshold import Threshold, colluding_of, smallest_group, threshold_of
+from fedward.encryption.sum_context import SumContext
 from fedward.errors import EncryptionError
-from fedward.settings import JobSpec
+from fedward.settings import MIN_CONTRIBUTORS, JobSpec
 
 SEED_BYTES = 32
 
@@ -30,6 +32,8 @@ class Graph:
         fewest: smallest number of hospitals in a sum.
         partners: hospital -> hospitals with which it has masks, sorted.
         keepers: hospital -> hospitals that hold shares of its secrets, sorted.
+        grouping: how hospitals are divided into groups; None: they are not.
+        smallest: smallest number of hospitals in a group's sum.
     """
 
     sites: tuple[str, ...]
@@ -38,6 +42,8 @@ class Graph:
     fewest: int
     partners: Mapping[str, tuple[str, ...]]
     keepers: Mapping[str, tuple[str, ...]]
+    grouping: Grouping | None = None
+    smallest: int = MIN_CONTRIBUTORS
 
     @classmethod
     def complete(cls, sites: Iterable[str], *, colluding: int) -> Graph:
@@ -85,18 +91,44 @@ class Graph:
         )
 
     @classmethod
-    def of(cls, job: JobSpec, sites: Iterable[str], *, seeds: Mapping[str, bytes] | None) -> Graph:
-        """Return the graph that a job asks for; ``seeds`` are those of the hospitals, for a sparse one.
+    def of(cls, spec: JobSpec, sites: Iterable[str], *, job: str, seeds: Mapping[str, bytes] | None) -> Graph:
+        """Return the graph that a job asks for.
+
+        Args:
+            spec: the job.
+            sites: hospitals of the run.
+            job: ``job_hash`` of the job.
+            seeds: of the hospitals, for a sparse graph.
 
         Raises:
             EncryptionError: as ``complete`` and ``sparse``; or the graph has seeds and should not, or the other way.
         """
         names = tuple(sites)
-        if job.has_sparse_graph is (seeds is None):
+        if spec.has_sparse_graph is (seeds is None):
             raise EncryptionError("mask graph of this run is not the one that the job asks for")
-        if seeds is None:
-            return cls.complete(names, colluding=colluding_of(job))
-        return cls.sparse(names, threshold=threshold_of(job, sites=len(names)), seeds=seeds)
+        if seeds is not None:
+            return cls.sparse(names, threshold=threshold_of(spec, sites=len(names)), seeds=seeds)
+        whole = cls.complete(names, colluding=colluding_of(spec))
+        return replace(whole, grouping=Grouping.of(spec, job=job), smallest=smallest_group(spec))
+
+    def of_sum(self, topic: SumContext) -> Graph:
+        """Return the graph of one sum: of a group's, the hospitals in it mask with each other, and all hold shares.
+
+        Raises:
+            EncryptionError: the run has no such group, or its models' sums are all of groups.
+        """
+        if self.grouping is None:
+            if topic.group >= 0:
+                raise EncryptionError("hospitals of this run have no groups", value=topic.group)
+            return self
+        if topic.purpose != "model":
+            return self
+        groups = self.grouping.groups(self.sites, round_number=topic.round_number)
+        if not 0 <= topic.group < len(groups):
+            raise EncryptionError("sum of models is of no group of this run", value=topic.group)
+        members = groups[topic.group]
+        partners = {site: tuple(other for other in members if other != site) for site in members}
+        return replace(self, fewest=self.smallest, partners=partners, keepers=dict.fromkeys(members, self.sites))
 
     def neighbours(self, site: str) -> tuple[str, ...]:
         """Return the hospitals with which a hospital has masks, sorted.

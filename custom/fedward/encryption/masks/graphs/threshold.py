@@ -79,14 +79,26 @@ def threshold_of(job: JobSpec, *, sites: int) -> Threshold:
 
 
 def malicious_of(job: JobSpec) -> int:
-    """Return the number of hospitals that may send false updates, in a job with aggregation ``byzsecagg``.
+    """Return the number of hospitals that may send false updates, in a job whose aggregation bears some.
 
     It is ``federation.max_malicious``; where the job gives none, as many as ``federation.min_sites`` hospitals bear.
     """
     asked = job.federation
     if asked.max_malicious is not None:
         return asked.max_malicious
+    if asked.aggregation == "grouped-median":
+        return max(1, (asked.min_sites // smallest_group(job) - 1) // 2)
     return max(1, (asked.min_sites - 2 * colluding_of(job) - 1) // 2)
+
+
+def group_count(job: JobSpec) -> int:
+    """Return the number of groups of a job with aggregation ``grouped-median``: the fewest that bear false updates."""
+    return 2 * malicious_of(job) + 1
+
+
+def smallest_group(job: JobSpec) -> int:
+    """Return the smallest number of hospitals in a group's sum: two at least do not side with the server."""
+    return max(MIN_CONTRIBUTORS, colluding_of(job) + 2)
 
 
 def least_to_compare(job: JobSpec) -> int:

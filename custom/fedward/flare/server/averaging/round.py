@@ -176,8 +176,7 @@ class SecureRound(Round):
         self._count_clipped(site, reply)
 
     def _count_clipped(self, site: str, reply: Reply) -> None:
-        clipped = (reply.sealed or {}).get(CLIPPED)
-        if type(clipped) is int and 0 < clipped <= self._values:
+        if (clipped := clipped_of(reply, values=self._values)) is not None:
             self.clipped[site] = clipped
 
     def _settle(self) -> None:
@@ -185,6 +184,12 @@ class SecureRound(Round):
 
     def _close(self) -> Model:
         return Model(after=self._after + 1, sealed=self._adder.sum())
+
+
+def clipped_of(reply: Reply, *, values: int) -> int | None:
+    """Return how many values of its model a site says it has clipped; None: none, or no such number."""
+    clipped = (reply.sealed or {}).get(CLIPPED)
+    return clipped if type(clipped) is int and 0 < clipped <= values else None
 
 
 _UNWEIGHED = 'the site does not say how many patients trained; set federation.weighting to "equal"'

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from fedward.encryption.sum_context import Purpose, SumContext
 from fedward.errors import GateError
-from fedward.flare.gates.masked_key import MaskedKey
-from fedward.flare.gates.run_topics import RunTopics
-from fedward.flare.gates.shared_key import SharedKey
+from fedward.flare.gates.sums.masked_key import MaskedKey
+from fedward.flare.gates.sums.run_topics import RunTopics
+from fedward.flare.gates.sums.shared_key import SharedKey
 from fedward.flare.protocol import CONFIRM
 from fedward.flare.secagg_context import enough
 from fedward.privacy.ledger.run_record import Record

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from fedward.encryption.message import is_digest
 from fedward.encryption.sum_context import SumContext
 from fedward.errors import GateError
-from fedward.flare.gates.masked_key import MaskedKey
-from fedward.flare.gates.shared_key import SharedKey
+from fedward.flare.gates.sums.masked_key import MaskedKey
+from fedward.flare.gates.sums.shared_key import SharedKey
 from fedward.flare.secagg_context import SumContexts
 from fedward.privacy.ledger.run_record import Record
 from fedward.privacy.ledger.runs import Run
@@ -72,12 +72,13 @@ class RunTopics:
             bits=self._bits,
         )
 
-    def model(self, round_number: int, *, base: object) -> SumContext:
+    def model(self, round_number: int, *, base: object, group: int = -1) -> SumContext:
         """Return the context of the sum of a round's models.
 
         Args:
             round_number: the round.
             base: identity of the model that the round started from, as it was received.
+            group: of the hospitals that are summed; -1: all.
 
         Raises:
             GateError: the job has no such round; this hospital's own update of the round started from another model; or
@@ -88,7 +89,7 @@ class RunTopics:
         run = self.run
         if type(base) is not str or not is_digest(base) or (run.left == round_number and run.answered != base):
             raise GateError("sum of models started from another model than this hospital's")
-        return self.all.model(round_number, base=base)
+        return self.all.model(round_number, base=base, group=group)
 
     def counts(self, purpose: str) -> SumContext:
         """Return the context of a sum of counts, by the final model of the record.

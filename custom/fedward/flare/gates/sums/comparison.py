@@ -26,7 +26,7 @@ from fedward.encryption.masks.unmask_message import name_of_sum, pack_locked
 from fedward.encryption.message import unpack
 from fedward.encryption.sum_context import SumContext
 from fedward.errors import RepeatError
-from fedward.flare.gates.masked_key import MaskedKey
+from fedward.flare.gates.sums.masked_key import MaskedKey
 from fedward.privacy.ledger.run_record import Record
 from fedward.settings import JobSpec
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -17,15 +17,15 @@ from fedward.encryption.masks.graphs.graph import SEED_BYTES, Graph
 from fedward.encryption.masks.graphs.sparse import sparse_bound
 from fedward.encryption.masks.graphs.threshold import colluding_of, threshold_of
 from fedward.encryption.masks.job_key import job_key, open_job_key, seal_job_key
-from fedward.encryption.masks.known_sites import read_roster, require_known
-from fedward.encryption.masks.members import Federation, Member, check_members, known_members
+from fedward.encryption.masks.members import Federation, Member, check_members
 from fedward.encryption.masks.run_keys import RunKeys, read_run_keys, write_run_keys
 from fedward.encryption.masks.site_masks import SiteMasks
 from fedward.encryption.masks.unmask_message import name_of_sum, read_request
 from fedward.encryption.roster import context_of
 from fedward.encryption.secure_sum import Opened, SecureSum
-from fedward.encryption.sum_context import SumContext, is_masked
+from fedward.encryption.sum_context import SumContext, is_masked, kind_of
 from fedward.errors import EncryptionError, GateError
+from fedward.flare.gates.sums.known_here import KnownHere
 from fedward.flare.secagg_context import DRAWN, INTRODUCES, JOB_KEYS, KEY, PUBLIC, SCHEME, STATEMENT
 from fedward.privacy.ledger.run_record import Record
 from fedward.settings import JobSpec, SitePolicy
@@ -62,12 +62,12 @@ class MaskedKey:
         signer: Signer,
         federation: Federation,
     ) -> None:
-        self._path, self._policy, self._record, self._job, self._job_id = path, policy, record, job, job_id
-        self._site = policy.site
+        self._path, self._record, self._job, self._job_id, self._site = path, record, job, job_id, policy.site
         self.colluding = colluding_of(spec)
         """Largest number of hospitals that may side with the server."""
         self._spec, self._least = spec, spec.federation.min_sites
         self._signer, self._federation = signer, federation
+        self._known = KnownHere(policy, colluding=self.colluding)
         found = read_run_keys(path)
         if found is None:
             if record.require(job_id).roster is not None:
@@ -85,7 +85,7 @@ class MaskedKey:
     def admission(self) -> dict[str, Any]:
         """Entries of this hospital's answer that admits the job: its public key, signed, and whom it introduces."""
         nonce = self._record.require(self._job_id).nonce
-        introduces, public = self._roster, self._keys.pair.public
+        introduces, public = self._known.roster, self._keys.pair.public
         run = {"nonce": nonce, "job": self._job, "job_id": self._job_id}
         statement = Statement(site=self._site, public=public, introduces=introduces, **run)
         signature = statement.sign(self._signer)
@@ -116,8 +116,7 @@ class MaskedKey:
             raise EncryptionError(what, value=len(roster))
         members = check_members(content, roster=roster, job=self._job, job_id=self._job_id, federation=self._federation)
         publics = {site: member.public for site, member in members.items()}
-        known = known_members(self._roster, members, site=self._site)
-        self._require_known(known, members)
+        known = self._known.among(members)
         if self._keys.publics is not None:
             if self._keys.publics != publics:
                 raise EncryptionError("task brings other keys of the hospitals than the first one")
@@ -165,7 +164,7 @@ class MaskedKey:
             if self._keys.seeds != seeds:
                 raise EncryptionError("task brings another mask graph than the first one")
             return
-        _ = Graph.of(self._spec, self._publics, seeds=seeds)
+        _ = Graph.of(self._spec, self._publics, job=self._job, seeds=seeds)
         self._store(replace(self._keys, seeds=seeds))
 
     def make_job_key(self, *, roster: Mapping[str, str]) -> dict[str, Any]:
@@ -221,12 +220,12 @@ class MaskedKey:
             RosterError: too few of them are known here.
             GateError: this hospital helped to open another sum of this context, or of another run of the job.
         """
-        request = read_request(content, holder=self._site, graph=self.graph)
+        request = read_request(content, holder=self._site, graph=self.graph.of_sum(topic))
         if self._site in request.nonces:
-            self._require_known(frozenset(self._keys.known), request.nonces)
+            self._known.require(frozenset(self._keys.known), request.nonces, group=topic.group >= 0)
         self._record.unmask_sum(
             self._job_id,
-            purpose=topic.purpose,
+            purpose=kind_of(topic),
             round_number=topic.round_number,
             request=request.identity(topic),
             messages=name_of_sum(topic, request.nonces),
@@ -237,7 +236,8 @@ class MaskedKey:
     @cached_property
     def graph(self) -> Graph:
         """Mask graph of the run."""
-        return Graph.of(self._spec, self._publics, seeds=self._seeds if self._spec.has_sparse_graph else None)
+        seeds = self._seeds if self._spec.has_sparse_graph else None
+        return Graph.of(self._spec, self._publics, job=self._job, seeds=seeds)
 
     @cached_property
     def _masks(self) -> SiteMasks:
@@ -262,8 +262,11 @@ class MaskedKey:
 
     def open(self, sealed: bytes, topic: SumContext) -> Opened:
         """Open and verify a sum of enough hospitals; errors as ``SecureSum.open``."""
-        fewest = self.graph.fewest if is_masked(topic.purpose) else self.graph.quorum
-        return self.secure_sum.open(sealed, topic, fewest=fewest)
+        fewest = self.graph.of_sum(topic).fewest if is_masked(topic.purpose) else self.graph.quorum
+        opened = self.secure_sum.open(sealed, topic, fewest=fewest)
+        if is_masked(topic.purpose) and not set(opened.sites) <= set(self.graph.of_sum(topic).keepers):
+            raise EncryptionError("sum names a hospital that has no part in it")
+        return opened
 
     @cached_property
     def shared(self) -> SharedSecrets:
@@ -285,14 +288,6 @@ class MaskedKey:
     def _run_context(self, roster: Mapping[str, str]) -> str:
         """Return what the run is known by before its mask graph is drawn."""
         return context_of(roster, job=self._job, publics=self._publics)
-
-    @property
-    def _roster(self) -> dict[str, str]:
-        return {} if self._policy.roster is None else read_roster(self._policy.roster)
-
-    def _require_known(self, known: frozenset[str], sites: Iterable[str]) -> None:
-        fewest = self._policy.min_known
-        require_known(known, sites, site=self._site, fewest=fewest, colluding=self.colluding)
 
     def _store(self, keys: RunKeys) -> None:
         write_run_keys(keys, self._path)

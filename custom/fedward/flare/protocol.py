@@ -31,8 +31,7 @@ MEMBERS, JOB_KEY, GRAPH = "fedward_members", "fedward_job_key", "fedward_graph"
 public key of each hospital, by hospital id; the job's key, as its ``maker`` sealed it to this site; and what each
 hospital drew for a sparse mask graph, signed, by hospital id."""
 STEPS = "fedward_steps"
-"""Header of a round's task: largest number of local steps that the server asks a slow site for; a site never takes more
-than the job's."""
+"""Header of a round's task: most local steps that a slow site is asked for; it never takes more than the job's."""
 PATIENTS = "fedward_patients"
 """Header from a site's executor to its gate, never sent: number of training patients, for weighting by patients."""
 REFUSAL = "fedward_refusal"
@@ -48,8 +47,8 @@ PART_KINDS = {
     MODEL: DataKind.WEIGHTS,
 }
 """Parts that a reply may have, each with its kind."""
-SEALED_FIELDS = {"purpose": None, "sum": None, "confirmed": None, "proof": None}.keys()
-"""Fields of a task's payload that carries a sum for hospitals to open, in order."""
+SEALED_FIELDS = dict.fromkeys(("purpose", "sum", "confirmed", "proof")).keys()
+"""Fields of a payload that carries a sum for hospitals to open, in order."""
 COUNTED = {"scores": "pooled", "cohort": "cohort_statistics"}
 """Purpose of a sum of counts -> metrics that a hospital reports from it; a hospital that lists them takes part."""
 CONFIRM = "confirm "
@@ -163,13 +162,15 @@ class MaskedSum:
         purpose: of the sum.
         sealed: the message, with the hospitals in it.
         shares: their commitments and packages, one hospital's after the other's.
-        seed: of the sketches by which the hospitals in it were chosen; empty: all were summed.
+        seed: of the sketches by which its hospitals were chosen; empty: all were summed.
+        sketches: number of hospitals that must add their shares of these.
     """
 
     purpose: str
     sealed: bytes
     shares: bytes
     seed: bytes = b""
+    sketches: int = 0
 
 
 Payload = Model | Sum | Unmask | Sequence[Sum] | Weights | None
@@ -224,7 +225,7 @@ def sealed_payload(
 ) -> Shareable:
     """Build a task's payload that only a hospital can open."""
     content = dict(zip(SEALED_FIELDS, (purpose, sealed, confirmed, proof), strict=True))
-    return DXO(data_kind=DataKind.APP_DEFINED, data=content).to_shareable()
+    return DXO(DataKind.APP_DEFINED, data=content).to_shareable()
 
 
 def opened_counts(purpose: str, counts: Any) -> Shareable:

@@ -1,6 +1,7 @@
 """Run encrypted jobs in a real federation; check the hospitals' results, and the traces on the wire and the server.
 
-Four hospitals, whose network layer is tapped just inside TLS (``wiretap/sitecustomize.py``).
+Five hospitals, of which most jobs have four. Their network layer is tapped just inside TLS
+(``wiretap/sitecustomize.py``).
 """
 
 from __future__ import annotations
@@ -56,10 +57,11 @@ pytestmark = pytest.mark.integration
 
 OTHER = create_key("aes-ctr")
 COMPLETED = "FINISHED:COMPLETED"
-FOURTH = replace(HOSPITALS[0], site="west-house")
-COAST, WEST = "coast-institute", "west-house"
+FOURTH, FIFTH = replace(HOSPITALS[0], site="west-house"), replace(HOSPITALS[1], site="yard-clinic")
+COAST, WEST, YARD = "coast-institute", "west-house", "yard-clinic"
 SITES = sorted([*(one.site for one in HOSPITALS), WEST])
 THREE = [site for site in SITES if site != WEST]
+FIVE = [*SITES, YARD]
 PACKERS_OWN = 0.002
 """Share of a context's words that may be anywhere: SEAL packs it with zstd, whose headers and code tables two packed
 keys often have in common (up to 3 words of 7,000). A leak of 120 bytes of the key would show more."""
@@ -117,29 +119,38 @@ class Tapped:
         self.keys = {site: one.config.with_name(FEDERATION_KEY) for site, one in running.hospitals.items()}
 
     def run(
-        self, job: JobSpec, *, failing: Collection[tuple[str, int]] = (), sites: Sequence[str] = (), spied: str = ""
+        self,
+        job: JobSpec,
+        *,
+        failing: Collection[tuple[str, int]] = (),
+        false: Collection[str] = (),
+        sites: Sequence[str] = SITES,
+        spied: Collection[str] = (),
     ) -> Ended:
         """Run a job to its end.
 
         Args:
             failing: sites, each with the round in which its trainer fails.
-            sites: to which it is deployed; empty: all.
-            spied: a hospital whose keys of the run are copied while it runs, to ``keys_of``.
+            false: sites whose trainers make a model far from the one that they should.
+            sites: to which it is deployed.
+            spied: hospitals whose keys of the run are copied while it runs, to ``keys_of``.
         """
         fail = self._tap / "fail" / job.job.name
         fail.mkdir(parents=True)
         for site, number in failing:
             (fail / f"{site}-{number}").touch()
+        for site in false:
+            (fail / f"{site}-false").touch()
         out = self._out / job.job.name
         session = self.running.session
         job_id = session.submit(export_job(job, out, sites=sites))
 
         def each() -> None:
             self.running.federation.check()
-            path = self.kits[spied or COAST] / "checkpoints" / job_id / RUN_KEYS_FILE
-            found = read_run_keys(path)
-            if spied and found is not None and found.secret is not None:
-                self.keys_of[job.job.name, spied] = found
+            for site in spied:
+                found = read_run_keys(self.kits[site] / "checkpoints" / job_id / RUN_KEYS_FILE)
+                if found is not None and found.secret is not None:
+                    self.keys_of[job.job.name, site] = found
 
         status = session.wait(job_id, each=each)
         result = session.download(job_id, out / "results")
@@ -182,7 +193,7 @@ class Tapped:
 @pytest.fixture(scope="module")
 def tapped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tapped]:
     folder = tmp_path_factory.mktemp("tapped")
-    data = small_hospitals(folder / "data", like=(*HOSPITALS, FOURTH))
+    data = small_hospitals(folder / "data", like=(*HOSPITALS, FOURTH, FIFTH))
     hospitals = index_all(data, folder / "sites", tiny("index", rounds=1))
     tap = folder / "tap"
     for name in ("frames", "trained", "fail"):
@@ -216,14 +227,31 @@ def kept(tapped: Tapped) -> Ended:
 def masked(tapped: Tapped) -> Ended:
     """The job in the clear, masked, at three hospitals; coast sides with the server."""
     job = tiny("masked", rounds=2, seed=13, encryption={})
-    return tapped.run(job, sites=THREE, spied=COAST)
+    return tapped.run(job, sites=THREE, spied=[COAST])
 
 
 @pytest.fixture(scope="module")
 def lossy(tapped: Tapped) -> Ended:
     """A masked job of four hospitals; one fails in the second round of three."""
     return tapped.run(
-        tiny("lossy", rounds=3, seed=17, encryption={"open_final": False}), failing=[(WEST, 1)], spied=COAST
+        tiny("lossy", rounds=3, seed=17, encryption={"open_final": False}), failing=[(WEST, 1)], spied=[COAST]
+    )
+
+
+@pytest.fixture(scope="module")
+def five(tapped: Tapped) -> Ended:
+    """A masked job of five hospitals, of which two side with the server."""
+    job = tiny("five", rounds=1, seed=19, min_sites=5, encryption={"max_colluding": 2, "open_final": False})
+    return tapped.run(job, sites=FIVE, spied=[COAST, WEST])
+
+
+@pytest.fixture(scope="module")
+def compared(tapped: Tapped) -> Ended:
+    """A masked job whose models are compared; one of five hospitals sends a false one, and another sides with the
+    server."""
+    robust = {"aggregation": "byzsecagg", "min_sites": 5}
+    return tapped.run(
+        tiny("compared", rounds=2, seed=23, encryption={}, **robust), sites=FIVE, false=[WEST], spied=[COAST]
     )
 
 
@@ -468,20 +496,29 @@ def uploads_of(tapped: Tapped, ended: Ended, number: int, *, extra: int = 0) -> 
     return {one.parts[0].site: one for one in found}
 
 
-def coalition(tapped: Tapped, ended: Ended, number: int, sites: Sequence[str]) -> Coalition:
-    """Coast and the server, with all that was on the wire of a round."""
-    keys = tapped.keys_of[ended.job.job.name, COAST]
-    assert keys.publics is not None and sorted(keys.publics) == sorted(sites)
-    uploads = uploads_of(tapped, ended, number, extra=extra_bytes(len(sites) - 1))
+def coalition(
+    tapped: Tapped,
+    ended: Ended,
+    number: int,
+    sites: Sequence[str],
+    *,
+    summed: Sequence[str] = (),
+    sides: Sequence[str] = (COAST,),
+) -> Coalition:
+    """Some hospitals and the server, with all that was on the wire of a round; ``summed``: not all sites are."""
+    keys = {site: tapped.keys_of[ended.job.job.name, site] for site in sides}
+    assert all(sorted(one.publics or ()) == sorted(sites) for one in keys.values())
+    uploads = uploads_of(tapped, ended, number, extra=extra_bytes(neighbours=len(sites) - 1, holders=len(sites)))
+    uploads = {site: one for site, one in uploads.items() if site in (summed or sites)}
     nonces = {site: one.parts[0].nonce.hex() for site, one in sorted(uploads.items())}
     name = name_of_sum(next(iter(uploads.values())).topic, nonces)
     graph = Graph.complete(sites, colluding=colluding_of(ended.job))
     given = answers(tapped.wire(of=tapped.server.name), name=name, graph=graph)
-    assert len(given) >= graph.needed
+    assert len(given) >= graph.quorum
     for holders in permutations(sites, len(given)):  # the wire's frames say who sent an answer; so does what opens
         shares = unlocked(dict(zip(holders, given, strict=True)), name=name, graph=graph, nonces=nonces)
         if len(shares) == len(given):
-            return Coalition(graph=graph, uploads=uploads, answers=shares, keys={COAST: keys})
+            return Coalition(graph=graph, uploads=uploads, answers=shares, keys=keys)
     raise AssertionError("the answers fit no hospitals")
 
 
@@ -515,18 +552,22 @@ def test_a_hospital_with_the_server_reads_every_update_under_a_shared_key(tapped
         assert share_known(found, true_codes(tapped, kept.job, site, 0), within=1) == 1
 
 
-@pytest.mark.parametrize("job", ["masked", "lossy"])
-def test_a_hospital_with_the_server_reads_of_masked_updates_their_sum_alone(
-    tapped: Tapped, job: str, request: pytest.FixtureRequest
+@pytest.mark.parametrize(
+    ("job", "everybody", "sides"),
+    [("masked", THREE, [COAST]), ("lossy", SITES, [COAST]), ("five", FIVE, [COAST, WEST]), ("compared", FIVE, [COAST])],
+)
+def test_hospitals_with_the_server_read_of_masked_updates_their_sum_alone(
+    tapped: Tapped, job: str, everybody: list[str], sides: list[str], request: pytest.FixtureRequest
 ) -> None:
     ended: Ended = request.getfixturevalue(job)
-    everybody = THREE if job == "masked" else SITES
-    for number in range(2):
-        both = coalition(tapped, ended, number, everybody)
+    for number in range(1 if job == "five" else 2):
+        summed = ended.rounds[number]
+        both = coalition(tapped, ended, number, everybody, summed=summed, sides=sides)
         others = both.others
-        assert len(others) >= 2 and COAST not in others
-        true = {site: true_codes(tapped, ended.job, site, number) for site in (COAST, *others)}
-        assert share_known(both.best(COAST), true[COAST], within=1) == 1, "its own it can read"
+        assert len(others) >= 2 and not set(sides) & set(others)
+        true = {site: true_codes(tapped, ended.job, site, number) for site in summed}
+        for site in sorted({*sides} & {*summed}):
+            assert share_known(both.best(site), true[site], within=1) == 1, "its own it can read"
         whole = np.sum([true[site] for site in others], axis=0)
         assert share_known(both.total(others), whole, within=len(others)) == 1, "and the sum of the others"
         for size in range(1, len(others)):
@@ -546,3 +587,14 @@ def test_of_a_masked_job_neither_wire_nor_server_holds_a_weight_or_a_key(tapped:
     for secret in (keys.pair.private, keys.secret or b""):
         assert len(secret) == 32
         assert not any(form in blob for blob in held for form in (secret, secret.hex().encode()))
+
+
+def test_a_false_model_is_left_out_of_every_sum(tapped: Tapped, compared: Ended) -> None:
+    assert compared.status == COMPLETED, compared.events
+    honest = [site for site in FIVE if site != WEST]
+    assert compared.rounds == [honest, honest]
+    far = {event["reason"] for event in compared.of("dropped", site=WEST)}
+    assert far == {"its model was not among those nearest to each other"}
+    due = in_a_loop(tapped, compared.job, sites=honest)
+    assert_close(load_model(compared.result / MODEL_FILE), due, within=1e-4)
+    assert_close(load_weights(tapped.kits[WEST] / compared.job_id / FINAL_FILE), due, within=1e-4)

@@ -7,6 +7,7 @@ On ``PYTHONPATH``, and without effect unless FEDWARD_WIRETAP names a folder. In 
     trained/<job>/<site>-<round>.npz    float32 (n,): ``start``, the model that a trainer began with, and ``end``, the
                                         one it made; names sorted
     fail/<job>/<site>-<round>           put there by a test: that trainer fails in that round
+    fail/<job>/<site>-false             put there by a test: that trainer makes a model far from what it should
     handlers/<pid>                      (cell, channel, topic, answered or not) of every request handler that FLARE
                                         registers in this process, as JSON lines
     orders/<name>.py                    put there by a test: the server's process does it, with its cell as ``cell``,
@@ -15,6 +16,7 @@ On ``PYTHONPATH``, and without effect unless FEDWARD_WIRETAP names a folder. In 
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.abc
 import importlib.util
 import json
@@ -87,6 +89,9 @@ def _watch(module: ModuleType, folder: Path) -> None:
         if (folder.parent / "fail" / self._job.job.name / name).exists():
             raise module.JobError("trainer was stopped by a test")
         trained = train(self, weights, round_number=round_number, **named)
+        if (folder.parent / "fail" / self._job.job.name / f"{self._site}-false").exists():
+            far = {key: weights[key] - 30 * (one - weights[key]) for key, one in trained.weights.items()}
+            trained = dataclasses.replace(trained, weights=far)
         kept = folder / self._job.job.name
         kept.mkdir(exist_ok=True)
         np.savez(kept / f"{name}.npz", start=flat(weights), end=flat(trained.weights))

@@ -63,7 +63,7 @@ def test_the_bytes_are_as_documented() -> None:
     sealed = pack(GOOD)
     size = int.from_bytes(sealed[7:11], "big")
     header = json.loads(sealed[11 : 11 + size])
-    assert sealed[:7] == b"FWSUM3\n"
+    assert sealed[:7] == b"FWSUM4\n"
     assert sealed[11 + size :] == GOOD.payload
     assert set(header) == {"key", "scheme", "topic", "parts", "tag"}
     assert header["parts"][1] == {"site": "north", "nonce": "01" * 16}
@@ -77,7 +77,7 @@ def test_other_bytes_are_refused(data: bytes) -> None:
             unpack(sealed)
 
 
-@pytest.mark.parametrize("sealed", [None, "FWSUM3\n", bytearray(pack(GOOD)), 3])
+@pytest.mark.parametrize("sealed", [None, "FWSUM4\n", bytearray(pack(GOOD)), 3])
 def test_what_is_no_bytes_is_refused(sealed: Any) -> None:
     with pytest.raises(EncryptionError, match="not a sealed message"):
         unpack(sealed)

@@ -281,7 +281,7 @@ def _forwarded(path: Path) -> Iterator[int]:
                 yield node.lineno
 
 
-HOSPITAL = sorted(path for room in ("gates", "site") for path in (PACKAGE / "flare" / room).glob("*.py"))
+HOSPITAL = sorted(path for room in ("gates", "site") for path in (PACKAGE / "flare" / room).rglob("*.py"))
 """Files whose code runs at the hospital while a task is answered."""
 
 

@@ -12,13 +12,14 @@ import typer
 from rich.table import Table
 
 from fedward.commands.job.options import JOB
+from fedward.commands.job.plan_bytes import round_bytes
 from fedward.commands.job.plan_transport import Asked, plain, planned, show
 from fedward.commands.output_format import FORMAT, Format
 from fedward.errors import JobError
 from fedward.privacy.budget_plan import SitePlan, plan_site, steps_a_round
 from fedward.privacy.policy.wording import how_updates_leave
 from fedward.screen import screen
-from fedward.settings import JobSpec, read_job
+from fedward.settings import MIN_CONTRIBUTORS, JobSpec, read_job
 
 _COLUMNS = ("site", "patients", "sampling rate", "noise multiplier", "steps", "ε", "at most ε", "δ")
 
@@ -59,7 +60,14 @@ def plan(
         else:
             show(lines)
         return
-    _privacy(job, sites, format, {} if lines is None else {"transport": plain(lines)})
+    more = {} if lines is None else {"transport": plain(lines)}
+    if job.is_masked:
+        count = max(len(sites), job.federation.min_sites, MIN_CONTRIBUTORS)
+        size = round_bytes(job, sites=count)
+        more["round_bytes"] = {"hospitals": count, **asdict(size)}
+    _privacy(job, sites, format, more)
+    if job.is_masked and format is Format.text:
+        typer.echo(size.words(count))
     if lines is not None and format is Format.text:
         show(lines)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from fedward.commands.job.plan_bytes import round_bytes
 from fedward.errors import JobError
 from fedward.metrics.events import EVENTS_FILE
 from fedward.settings import JobSpec
@@ -58,27 +59,11 @@ def planned(job: JobSpec, asked: Asked, *, sites: int) -> TransportPlan:
 
 
 def payload_of(job: JobSpec, *, sites: int) -> Payload:
-    """Return the bytes of a round's messages: of the network's shared arrays, or of their ciphertext.
-
-    A masked upload has shares for each of ``sites`` hospitals too.
+    """Return the bytes of a round's messages between the server and one of so many hospitals; errors as
+    ``round_bytes``.
     """
-    from fedward.encryption.masks.graphs.sparse import degrees
-    from fedward.encryption.masks.graphs.threshold import threshold_of
-    from fedward.encryption.masks.upload import extra_bytes
-    from fedward.encryption.schemes import bits_of, largest_bytes
-    from fedward.training.networks import initial_weights
-
-    weights = initial_weights(job)
-    if job.encryption is None:
-        size = sum(array.nbytes for array in weights.values())
-        return Payload(down=size, up=size, in_pieces=True)
-    scheme, numbers = job.encryption.scheme, sum(array.size for array in weights.values())
-    size = largest_bytes(scheme, bits=bits_of(scheme, job.encryption.precision), length=numbers)
-    shares = 0
-    if scheme == "masked":
-        neighbours, holders = degrees(threshold_of(job, sites=sites), sparse=job.has_sparse_graph)
-        shares = extra_bytes(neighbours=neighbours, holders=holders)
-    return Payload(down=size, up=size + shares, in_pieces=False)
+    found = round_bytes(job, sites=sites)
+    return Payload(down=found.down, up=found.up, in_pieces=job.encryption is None)
 
 
 def show(plan: TransportPlan) -> None:

@@ -1,12 +1,12 @@
 """Share the sketch of a hospital's model among all hospitals of a run, with what lets them compute distances of it.
 
-Each number of the sketch is the value at 0 of a polynomial of degree ``colluding``, as in ``masks.shamir``; a
-hospital's share is its value at the hospital's point. The share of a distance is a value of a polynomial of twice that
-degree, whose other coefficients would tell of the sketches. So for each other hospital the dealer also shares 0, with a
-polynomial of twice the degree that is otherwise uniform: added to the distance, it leaves the distance alone. Two more
-shared numbers hide what is published to check the dealer (``holding``).
+Each number of the sketch is the value at 0 of a polynomial of degree ``colluding``; a hospital's share is its value at
+the hospital's point (Shamir 1979, as in ``masks.shamir``). The share of a distance is a value of a polynomial of twice
+that degree, whose other coefficients would tell of the sketches. So for each other hospital the dealer also shares 0,
+with a polynomial of twice the degree that is otherwise uniform: added to the distance, it leaves the distance alone.
+Two more shared numbers hide what is published to check the dealer (``checking``).
 
-A package, for one hospital, has ``SECRET_BYTES`` bytes for each of: the numbers of the sketch; the shares of 0 for each
+A package, for one hospital, has ``NUMBER_BYTES`` bytes for each of: the numbers of the sketch; the shares of 0 for each
 other hospital of the round, in the order of the names; the two hiding numbers, of degree ``colluding`` and of twice it.
 """
 
@@ -16,9 +16,8 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from fedward.encryption.distances.field import NUMBER_BYTES, PRIME, pack_numbers, read_numbers
 from fedward.encryption.distances.sketch import SIZE
-from fedward.encryption.masks.shamir import PRIME, SECRET_BYTES
-from fedward.encryption.masks.upload import pieces
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -39,13 +38,13 @@ class Dealt:
 
     def pack(self) -> bytes:
         """Return the package's content."""
-        numbers = (*self.sketch, *(self.zeros[other] for other in sorted(self.zeros)), self.hides, self.hides_zero)
-        return b"".join(number.to_bytes(SECRET_BYTES, "little") for number in numbers)
+        zeros = (self.zeros[other] for other in sorted(self.zeros))
+        return pack_numbers((*self.sketch, *zeros, self.hides, self.hides_zero))
 
 
 def package_size(sites: int) -> int:
     """Return the bytes of a package's content in a round of so many hospitals."""
-    return SECRET_BYTES * (SIZE + sites + 1)
+    return NUMBER_BYTES * (SIZE + sites + 1)
 
 
 def unpack_dealt(content: bytes, *, others: Sequence[str]) -> Dealt | None:
@@ -55,10 +54,8 @@ def unpack_dealt(content: bytes, *, others: Sequence[str]) -> Dealt | None:
         content: as decrypted.
         others: the other hospitals of the round, sorted.
     """
-    if len(content) != package_size(len(others) + 1):
-        return None
-    numbers = [int.from_bytes(piece, "little") for piece in pieces(content, SECRET_BYTES)]
-    if any(number >= PRIME for number in numbers):
+    numbers = read_numbers(content, count=SIZE + len(others) + 2)
+    if numbers is None:
         return None
     zeros = dict(zip(others, numbers[SIZE : SIZE + len(others)], strict=True))
     return Dealt(tuple(numbers[:SIZE]), zeros, numbers[-2], numbers[-1])

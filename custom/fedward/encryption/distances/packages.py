@@ -1,4 +1,4 @@
-r"""Pack the shares of a hospital's sketch into one message for the server, a package for each hospital of the run.
+r"""Pack the shares of a hospital's sketch into one message for the server: a package for each hospital of the run.
 
 ::
 

@@ -1,9 +1,9 @@
 """Find the polynomial of low degree through some points of which a few are false.
 
-Values of a polynomial of degree d at N points are a Reed-Solomon codeword; up to ``errors`` false ones are found if
-N >= d + 1 + 2 errors. Welch and Berlekamp (1986, US patent 4,633,470), as in Gemmell and Sudan (1992), "Highly
-resilient correctors for polynomials", Information Processing Letters 43(4): find E of degree ``errors`` and Q with
-Q(x) = y E(x) at each point; then Q / E is the polynomial. The field is that of ``masks.shamir``.
+Values of a polynomial of degree d at N points are a Reed-Solomon codeword; up to e false ones are found if
+N >= d + 1 + 2 e. Welch and Berlekamp (1986, US patent 4,633,470), as in Gemmell and Sudan (1992), "Highly
+resilient correctors for polynomials", Information Processing Letters 43(4): find E of degree e and Q with
+Q(x) = y E(x) at each point; then Q / E is the polynomial. The field is that of ``field``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fedward.encryption.masks.shamir import PRIME, weights_at
+from fedward.encryption.distances.field import PRIME, value_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +27,20 @@ class Decoded:
     false: tuple[int, ...]
 
 
-def decode(values: Mapping[int, int], *, degree: int, errors: int, doubted: Iterable[int] = ()) -> Decoded | None:
-    """Return the one polynomial from which at most ``errors`` values differ; None: there is none, or too few values.
+def decode(values: Mapping[int, int], *, degree: int, malicious: int, doubted: Iterable[int] = ()) -> Decoded | None:
+    """Return the one polynomial on which ``degree + 1 + malicious`` values or more lie; None: there is none.
+
+    So it is that of the true values, if at most ``malicious`` are false. It is unique: of N values at most
+    min(malicious, N - degree - 1 - malicious) may lie elsewhere.
 
     Args:
         values: point, from 1 -> value.
         degree: largest degree of the polynomial.
-        errors: largest number of false values.
+        malicious: largest number of false values.
         doubted: points that were false before: the polynomial is first sought without them, which is faster.
     """
-    if len(values) < degree + 1 + 2 * errors:
+    errors = min(malicious, len(values) - degree - 1 - malicious)
+    if errors < 0:
         return None
     doubts = set(doubted)
     order = sorted(values, key=lambda point: (point in doubts, point))
@@ -58,8 +62,7 @@ def _checked(values: Mapping[int, int], chosen: Sequence[int], *, errors: int) -
 
 
 def _value(values: Mapping[int, int], points: tuple[int, ...], at: int) -> int:
-    weights = weights_at(points, at)
-    return sum(weight * values[point] for weight, point in zip(weights, points, strict=True)) % PRIME
+    return value_at(points, [values[point] for point in points], at)
 
 
 def _welch_berlekamp(values: Mapping[int, int], *, degree: int, errors: int) -> list[int] | None:

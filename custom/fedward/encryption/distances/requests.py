@@ -1,13 +1,14 @@
-"""Define the two requests by which a server has distances computed: to share a sketch, and to compute on the shares.
+"""Define the three requests by which a server has distances computed: to share a sketch, to check the shares, and to
+compute on them.
 
-Both are tables of words and bytes, of any origin until they are read here. A hospital takes one of each in a round.
+They are tables of words and bytes, of any origin until they are read here. A hospital takes one of each in a round.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from fedward.encryption.message import is_digest, is_nonce
 from fedward.encryption.sum_context import SumContext
 from fedward.errors import EncryptionError
 
-SKETCH, DISTANCES = "sketch", "distances"
+SKETCH, CHECK, DISTANCES = "sketch", "check", "distances"
 """Names of the requests among those of a task to help with a sum."""
 
 
@@ -45,26 +46,64 @@ class SketchRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DistancesRequest:
-    """Request to compute shares of distances.
+class CheckRequest:
+    """Request to check what was dealt.
 
     Attributes:
         sketch: the request for which the sketches were shared.
-        hashes: hospital that shared -> SHA-256 of its message, 64 hexadecimal digits.
+        hashes: hospital that shared -> SHA-256 of each package, 64 hexadecimal digits, in the order of the run's sites.
         packages: hospital that shared -> its package for the asked hospital.
     """
 
     sketch: SketchRequest
-    hashes: Mapping[str, str]
+    hashes: Mapping[str, tuple[str, ...]]
     packages: Mapping[str, bytes]
 
     def plain(self) -> dict[str, Any]:
-        """Return the request as a table; ``read_distances_request`` reads it."""
-        return {**self.sketch.plain(), "hashes": dict(self.hashes), "packages": dict(self.packages)}
+        """Return the request as a table; ``read_check_request`` reads it."""
+        hashes = {dealer: list(each) for dealer, each in self.hashes.items()}
+        return {**self.sketch.plain(), "hashes": hashes, "packages": dict(self.packages)}
 
     def name(self, topic: SumContext) -> str:
-        """Return the SHA-256, 64 hexadecimal digits, of the sketches whose distances are computed."""
-        return _digest({"kind": DISTANCES, "sketch": self.sketch.name(topic), "hashes": dict(self.hashes)}, topic)
+        """Return the SHA-256, 64 hexadecimal digits, of the round, the sketch and all packages of all hospitals."""
+        return name_of_packages(self.sketch, self.hashes, topic)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DistancesRequest:
+    """Request to compute shares of distances of what was checked.
+
+    Attributes:
+        sketch, hashes: as of the request to check.
+        checks: hospital -> its answer to that request, with ``signature`` and ``certificate``.
+    """
+
+    sketch: SketchRequest
+    hashes: Mapping[str, tuple[str, ...]]
+    checks: Mapping[str, Mapping[str, bytes]]
+
+    def plain(self) -> dict[str, Any]:
+        """Return the request as a table; ``read_distances_request`` reads it."""
+        hashes = {dealer: list(each) for dealer, each in self.hashes.items()}
+        checks = {holder: dict(one) for holder, one in self.checks.items()}
+        return {**self.sketch.plain(), "hashes": hashes, "checks": checks}
+
+    def name(self, topic: SumContext) -> str:
+        """Return the SHA-256, 64 hexadecimal digits, of the packages and of the values by which they were checked."""
+        checks = {holder: hashlib.sha256(one["answer"]).hexdigest() for holder, one in self.checks.items()}
+        packages = name_of_packages(self.sketch, self.hashes, topic)
+        return _digest({"kind": DISTANCES, "packages": packages, "checks": checks}, topic)
+
+
+def name_of_packages(sketch: SketchRequest, hashes: Mapping[str, Sequence[str]], topic: SumContext) -> str:
+    """Return the SHA-256, 64 hexadecimal digits, of the round, the sketch and all packages of all hospitals."""
+    each = {dealer: list(digests) for dealer, digests in sorted(hashes.items())}
+    return _digest({"kind": CHECK, "sketch": sketch.name(topic), "hashes": each}, topic)
+
+
+def hash_of(package: bytes) -> str:
+    """Return the SHA-256, 64 hexadecimal digits, of a package."""
+    return hashlib.sha256(package).hexdigest()
 
 
 def read_sketch_request(content: object, *, graph: Graph) -> SketchRequest:
@@ -73,33 +112,71 @@ def read_sketch_request(content: object, *, graph: Graph) -> SketchRequest:
     Raises:
         EncryptionError: it is none, or names hospitals that take no part, or too few.
     """
-    return _sketch(content, {"base", "nonces", "seed"}, graph)
+    return _sketch(_whole(content, {"base", "nonces", "seed"}), graph)
+
+
+def read_check_request(content: object, *, holder: str, graph: Graph) -> CheckRequest:
+    """Read a request of any origin, for one hospital.
+
+    Raises:
+        EncryptionError: it is none, names hospitals that uploaded nothing, or too few, or a package is not the one that
+            is named.
+    """
+    table = _whole(content, {"base", "nonces", "seed", "hashes", "packages"})
+    sketch, packages = _sketch(table, graph), table["packages"]
+    hashes = _hashes(table["hashes"], sketch, graph)
+    if (
+        type(packages) is not dict
+        or set(packages) != set(hashes)
+        or any(type(one) is not bytes for one in packages.values())
+    ):
+        raise EncryptionError(_NONE)
+    place = graph.sites.index(holder)
+    if any(hash_of(package) != hashes[dealer][place] for dealer, package in packages.items()):
+        raise EncryptionError("shares of a sketch are not those that the task names")
+    return CheckRequest(sketch=sketch, hashes=hashes, packages=dict(sorted(packages.items())))
 
 
 def read_distances_request(content: object, *, graph: Graph) -> DistancesRequest:
-    """Read a request of any origin.
+    """Read a request of any origin; what it says of the hospitals' values is not checked here.
 
     Raises:
-        EncryptionError: it is none, names hospitals that uploaded nothing, or too few, or a package is missing.
+        EncryptionError: it is none, or names hospitals that uploaded nothing, or too few.
     """
-    sketch = _sketch(content, {"base", "nonces", "seed", "hashes", "packages"}, graph)
-    table: dict[str, Any] = content if type(content) is dict else {}
-    hashes, packages = table["hashes"], table["packages"]
-    if type(hashes) is not dict or type(packages) is not dict or set(hashes) != set(packages):
+    table = _whole(content, {"base", "nonces", "seed", "hashes", "checks"})
+    sketch, checks = _sketch(table, graph), table["checks"]
+    if type(checks) is not dict or not set(checks) <= set(graph.sites):
         raise EncryptionError(_NONE)
-    if not set(hashes) <= set(sketch.nonces) or len(hashes) < graph.fewest:
-        raise EncryptionError("distances to compute are of too few hospitals, or of some that sent no model")
-    if not all(map(is_digest, hashes.values())) or not all(type(one) is bytes for one in packages.values()):
-        raise EncryptionError(_NONE)
-    return DistancesRequest(sketch=sketch, hashes=dict(sorted(hashes.items())), packages=dict(sorted(packages.items())))
+    for one in checks.values():
+        if type(one) is not dict or set(one) != {"answer", "signature", "certificate"}:
+            raise EncryptionError(_NONE)
+        if any(type(part) is not bytes for part in one.values()):
+            raise EncryptionError(_NONE)
+    return DistancesRequest(
+        sketch=sketch, hashes=_hashes(table["hashes"], sketch, graph), checks=dict(sorted(checks.items()))
+    )
 
 
 _NONE = "task brings no request to compare models"
 
 
-def _sketch(content: object, names: set[str], graph: Graph) -> SketchRequest:
+def _whole(content: object, names: set[str]) -> dict[str, Any]:
     if type(content) is not dict or set(content) != names:
         raise EncryptionError(_NONE)
+    return content
+
+
+def _hashes(content: object, sketch: SketchRequest, graph: Graph) -> dict[str, tuple[str, ...]]:
+    if type(content) is not dict or not all(type(each) is list for each in content.values()):
+        raise EncryptionError(_NONE)
+    if not set(content) <= set(sketch.nonces) or len(content) < graph.fewest:
+        raise EncryptionError("distances to compute are of too few hospitals, or of some that sent no model")
+    if any(len(each) != len(graph.sites) or not all(map(is_digest, each)) for each in content.values()):
+        raise EncryptionError(_NONE)
+    return {dealer: tuple(content[dealer]) for dealer in sorted(content)}
+
+
+def _sketch(content: Mapping[str, Any], graph: Graph) -> SketchRequest:
     nonces, seed, base = content["nonces"], content["seed"], content["base"]
     if type(nonces) is not dict or not all(map(is_nonce, nonces.values())) or not is_digest(base):
         raise EncryptionError(_NONE)

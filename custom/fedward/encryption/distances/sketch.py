@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fedward.encryption.masks.shamir import PRIME
+from fedward.encryption.distances.field import PRIME
 from fedward.encryption.stream import KeyStream, blocks
 
 BLOCKS, BUCKETS = 8, 128
@@ -30,7 +30,7 @@ def sketch(codes: NDArray[np.int64], *, seed: bytes) -> list[int]:
         seed: ``SEED_BYTES`` bytes.
 
     Returns:
-        ``SIZE`` numbers modulo ``shamir.PRIME``.
+        ``SIZE`` numbers modulo ``field.PRIME``.
     """
     stream, total = KeyStream(seed), np.zeros((2, BLOCKS, 2 * BUCKETS), np.int64)
     for block in blocks(codes.size):

@@ -1,11 +1,12 @@
 r"""Hold a sum of models against the sum of their sketches: a hospital whose sketch is not its model's cannot hide.
 
-Hospitals are chosen by what they said of their models. With its help to open the sum, every hospital gives its shares
-of the chosen sketches, added, under the job's key, so that the server reads nothing of them. A hospital that opens the
-sum decodes the sum of the sketches, although up to ``malicious`` hospitals answer falsely, and compares it with the
-sketch of the sum. The two are equal if every chosen hospital told the truth. If they are equal and one did not, the
-chosen sketches together still are those of the opened sum: it is as near to the honest models as what they said of it,
-up to the error of a sketch that nobody could foresee.
+Hospitals are chosen by what they said of their models. With its help to open the sum, a hospital gives its shares of
+the chosen sketches, added, under the job's key, so that the server reads nothing of them. It gives none if one of its
+shares is not on its dealer's polynomial (``checking``), so the shares of all honest hospitals are of the sketches that
+were compared. A hospital that opens the sum decodes the sum of the sketches, although up to ``malicious`` hospitals
+answer falsely, and compares it with the sketch of the sum. The two are equal if every chosen hospital told the truth.
+If they are equal and one did not, the chosen sketches together still are those of the opened sum: it is as near to the
+honest models as what they said of it, up to the error of a sketch that nobody could foresee.
 
 The proof that travels with a sum::
 
@@ -20,17 +21,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fedward.encryption.distances.field import NUMBER_BYTES, PRIME, pack_numbers, read_numbers
 from fedward.encryption.distances.reed_solomon import decode
 from fedward.encryption.distances.sketch import SEED_BYTES, SIZE, sketch
 from fedward.encryption.keys.key import FederationKey
 from fedward.encryption.masks.locks import IV_BYTES, TAG_BYTES, decrypt_fresh, encrypt_fresh
-from fedward.encryption.masks.shamir import PRIME, SECRET_BYTES
-from fedward.encryption.masks.upload import pieces
 from fedward.encryption.message import is_site
 from fedward.errors import EncryptionError
 
 MAGIC = b"FWSKSUM1\n"
-SEALED_BYTES = IV_BYTES + SIZE * SECRET_BYTES + TAG_BYTES
+SEALED_BYTES = IV_BYTES + SIZE * NUMBER_BYTES + TAG_BYTES
 _USE = b"fedward/sketched-sum/1"
 
 
@@ -89,8 +89,7 @@ def seal_share(shares: Sequence[Sequence[int]], key: FederationKey, *, site: str
         name: of the sum, ``unmask_message.name_of_sum``.
     """
     total = [sum(column) % PRIME for column in zip(*shares, strict=True)]
-    content = b"".join(number.to_bytes(SECRET_BYTES, "little") for number in total)
-    return encrypt_fresh(content, key.derive(_USE), _about(site, name))
+    return encrypt_fresh(pack_numbers(total), key.derive(_USE), _about(site, name))
 
 
 def require_sketched(
@@ -120,12 +119,13 @@ def require_sketched(
     given = dict[int, list[int]]()
     for holder, sealed in proof.sealed.items():
         content = decrypt_fresh(sealed, key.derive(_USE), _about(holder, name)) if holder in points else None
-        if content is not None:
-            given[points[holder]] = [int.from_bytes(piece, "little") for piece in pieces(content, SECRET_BYTES)]
+        numbers = None if content is None else read_numbers(content, count=SIZE)
+        if numbers is not None:
+            given[points[holder]] = numbers
     due, doubted = sketch(codes, seed=proof.seed), set[int]()
     for place, number in enumerate(due):
         values = {point: numbers[place] for point, numbers in given.items()}
-        found = decode(values, degree=colluding, errors=malicious, doubted=doubted)
+        found = decode(values, degree=colluding, malicious=malicious, doubted=doubted)
         if found is None:
             raise EncryptionError("sum comes with too few shares of what hospitals said of their models")
         doubted.update(found.false)

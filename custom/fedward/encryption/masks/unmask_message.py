@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fedward.encryption.distances.sketched_sum import SEALED_BYTES
 from fedward.encryption.masks.graphs.graph import Graph
 from fedward.encryption.masks.locks import PART_BYTES, Locked
 from fedward.encryption.masks.shamir import SECRET_BYTES, is_element
@@ -188,8 +189,11 @@ def read_answer(content: bytes, *, holder: str, graph: Graph, nonces: Mapping[st
     for site, digits in given.items():
         count = 1 + len(dropped_neighbours(site, graph=graph, summed=nonces))
         shares[site] = _shares(digits, count)
-    sketched = None if table["sketched"] is None else _bytes(table["sketched"], None)
-    return UnmaskAnswer(shares, tuple(damaged), sketched)
+    sketched = None if table["sketched"] is None else _bytes(table["sketched"], SEALED_BYTES)
+    found = UnmaskAnswer(shares, tuple(damaged), sketched)
+    if found.pack() != content:
+        raise EncryptionError("answer brings shares in another form")
+    return found
 
 
 def _table(content: bytes, names: frozenset[str]) -> dict[str, Any]:
@@ -213,7 +217,7 @@ def _bytes(word: object, size: int | None) -> bytes:
         found = bytes.fromhex(word) if type(word) is str else None
     except ValueError:
         found = None
-    if found is None or (size is not None and len(found) != size):
+    if found is None or found.hex() != word or (size is not None and len(found) != size):
         raise EncryptionError("answer brings no shares of the sum")
     return found
 

@@ -7,8 +7,10 @@ mask it is, so that it names who sent false ones.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
+from operator import itemgetter
 
 import numpy as np
 
@@ -49,8 +51,11 @@ class Unmasking:
         self._packages: dict[str, Mapping[str, bytes]] = {}
         self._locked: dict[str, Locked] = {}
         self._answers: dict[str, UnmaskAnswer] = {}
-        self.false: dict[str, str] = {}
-        """Hospital that helped with false shares -> what was found; they were not used."""
+        self._unreadable: dict[str, str] = {}
+        self._mismatched: set[tuple[str, str]] = set()
+        """Hospital that helped, and hospital of whose masks it gave a share that this one did not name."""
+        self.sketches_needed = 0
+        """Number of hospitals that must add their share of the sum's sketches; 0: the sum has none."""
 
     def read(self, message: Message) -> Upload:
         """Return the parts of one hospital's payload; ``keep`` them once its numbers are added.
@@ -123,7 +128,7 @@ class Unmasking:
         """Open the answers for which enough hospitals helped; one that does not open, or is none, is not used."""
         if len(self._locked) < self._graph.quorum:
             return
-        for holder in sorted(set(self._locked) - set(self._answers) - set(self.false)):
+        for holder in sorted(set(self._locked) - set(self._answers) - set(self._unreadable)):
             tokens = {other: given.tokens[holder] for other, given in self._locked.items()}
             content = unlock(self._locked[holder], tokens, graph=self._graph, name=self._name)
             if content is None:
@@ -131,12 +136,42 @@ class Unmasking:
             try:
                 answer = read_answer(content, holder=holder, graph=self._graph, nonces=self._nonces)
             except EncryptionError as error:
-                self.false[holder] = error.what
+                self._unreadable[holder] = error.what
                 continue
             self._answers[holder] = answer
             for site, shares in answer.shares.items():
                 if any(share_hash(share) != due for share, due in zip(shares, self._due(site, holder), strict=True)):
-                    self.false[holder] = f"gave a share of {site}'s masks that is not the one {site} named"
+                    self._mismatched.add((holder, site))
+
+    @property
+    def false(self) -> dict[str, str]:
+        """Hospital that gave or named false shares -> what was found; these shares were not used.
+
+        Of one share alone it is not known whether the hospital that gave it or the one that named it is false.
+        """
+        found, left = dict(self._unreadable), set(self._mismatched)
+        while left:
+            givers, namers = (Counter(pair[end] for pair in left) for end in (0, 1))
+            (holder, gave), (site, named) = (max(sorted(by.items()), key=itemgetter(1)) for by in (givers, namers))
+            if max(gave, named) == 1:
+                holder, site = min(left)
+                found[holder] = f"gave a share of {site}'s masks that {site} did not name: one of the two is false"
+                left.discard((holder, site))
+            elif named >= gave:
+                found[site] = f"named shares of its masks that {named} hospitals did not give"
+                left = {pair for pair in left if pair[1] != site}
+            else:
+                found[holder] = f"gave shares of {gave} hospitals' masks that these did not name"
+                left = {pair for pair in left if pair[0] != holder}
+        return found
+
+    def _useful(self, site: str) -> dict[str, tuple[bytes, ...]]:
+        """Return the shares of one hospital's masks that fit what it named, by the hospital that gave them."""
+        return {
+            holder: answer.shares[site]
+            for holder, answer in self._answers.items()
+            if site in answer.shares and (holder, site) not in self._mismatched
+        }
 
     def _due(self, site: str, holder: str) -> list[bytes]:
         """Return the hashes that a hospital's message names of the shares that one holder is asked for."""
@@ -163,13 +198,14 @@ class Unmasking:
         if (why := self.too_few) is not None:
             return why
         self._unlock()
-        useful = [answer for holder, answer in self._answers.items() if holder not in self.false]
         for site in sorted(self._nonces):
-            if sum(site in answer.shares for answer in useful) >= self._graph.needed:
+            if len(self._useful(site)) >= self._graph.needed:
                 continue
-            if len(useful) < self._graph.quorum:
-                return f"{len(useful)} of the {self._graph.quorum} hospitals that must help to open the sum did"
+            if len(self._answers) < self._graph.quorum:
+                return f"{len(self._answers)} of the {self._graph.quorum} hospitals that must help to open the sum did"
             return f"too few hospitals could open what {site} gave them for it"
+        if (found := len(self.sketched)) < self.sketches_needed:
+            return f"{found} of the {self.sketches_needed} hospitals that must help to check the sum did"
         return None
 
     def opened(self, payload: bytes, tag: Tag) -> tuple[bytes, Tag]:
@@ -205,11 +241,7 @@ class Unmasking:
 
     def _seed(self, site: str, place: int, committed: bytes) -> bytes:
         """Return a seed from shares that its hospital's message names; it must fit the commitment in that message."""
-        shares = {
-            self._graph.point(holder): answer.shares[site][place]
-            for holder, answer in self._answers.items()
-            if site in answer.shares and holder not in self.false
-        }
+        shares = {self._graph.point(holder): given[place] for holder, given in self._useful(site).items()}
         seed = combine(shares, needed=self._graph.needed)
         if commitment(seed) != committed:
             raise EncryptionError("hospital shared other masks than those it used", value=site)

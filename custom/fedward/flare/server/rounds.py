@@ -104,6 +104,7 @@ class JobRounds:
         taken.stop()
         if isinstance(taken, ComparedRound):
             taken.seed = pending[0].seed
+            taken.need(pending[0].sketches)
         return taken
 
     def round(self, model: Model) -> Round:

@@ -117,9 +117,23 @@ class Record(LedgerFile):
         about = {"purpose": purpose, "round": round_number, "request": request, "messages": messages}
         self._write(job_id, UNMASK, **about, sites=sorted(sites))
 
-    def compare(self, job_id: str, *, step: str, round_number: int, request: str) -> None:
-        """Record a request to compare models of a round, before it is answered: the only one of its step and round."""
-        self._write(job_id, COMPARE, step=step, round=round_number, request=request)
+    def compare(self, job_id: str, *, step: str, round_number: int, upload: str, request: str) -> None:
+        """Record a request to compare models of a round, before it is answered.
+
+        It is the only one of its step for one upload.
+
+        Args:
+            job_id: FLARE's id of the run.
+            step: kind of the request.
+            round_number: the round.
+            upload: nonce of this hospital's message among those that are compared; empty: none is.
+            request: identity of the request.
+
+        Raises:
+            RepeatError: the hospital answered another one.
+            GateError: the hospital answered one in another run of this job.
+        """
+        self._write(job_id, COMPARE, step=step, round=round_number, upload=upload, request=request)
 
     def open_sum(self, job_id: str, *, purpose: str, round_number: int, sum: str, sites: Collection[str]) -> None:
         """Record a sum that was verified, before it is used: the only one of its purpose and round."""

@@ -13,7 +13,7 @@ fact       about                                          content
 begin      the run                                        hash of the job, nonce of this hospital
 roster     the run                                        nonce of each hospital that takes part
 unmask     a purpose and a round                          identity of the request to open a sum, and its hospitals
-compare    a step and a round                             identity of the request to compare models
+compare    a step, a round and an upload                  identity of the request to compare models
 sum        a purpose and a round                          identity of the opened sum, and its hospitals
 confirm    a purpose and a round                          identity of the sum confirmed
 leave      the run; a higher round, or the last again     round whose update left, and model that it answered
@@ -42,7 +42,7 @@ UNMASK, COMPARE = RUN + "unmask", RUN + "compare"
 _ABOUT: Mapping[str, tuple[str, ...]] = {
     ROSTER: (),
     UNMASK: ("purpose", "round"),
-    COMPARE: ("step", "round"),
+    COMPARE: ("step", "round", "upload"),
     SUM: ("purpose", "round"),
     CONFIRM: ("purpose", "round"),
     VALIDATE: (),
@@ -65,6 +65,7 @@ _OTHER_COHORT = "the cohort was indexed anew since this run of the job began her
 _AGAIN = "submit the job again: it gets an id of its own"
 _MODEL = "model"
 _OTHER_HOSPITALS = "other hospitals were summed in another run of this job; submit it with another job.seed"
+_COMPARED = "models of this round were compared in another run of this job; submit it with another job.seed"
 _ANOTHER_SEED = "with another seed it is another job: hospitals start from other weights, and train in another order"
 
 Subject = tuple[object, ...]
@@ -130,6 +131,8 @@ class Run:
                 # a hospital may index again: that is no false statement, and ends no run
                 if kind == COHORT:
                     raise PatientsError(_OTHER_COHORT, remedy=_AGAIN)
+                if kind == COMPARE:  # a server that was killed asks anew: the round is lost, and not the run
+                    raise RepeatError(_OTHER[kind], remedy=_AGAIN)
                 raise GateError(_OTHER[kind], remedy=_AGAIN)
             return True
         if kind == VALIDATE and self.final is not None:
@@ -233,19 +236,22 @@ class Runs:
 
         Args:
             run: the run in which the fact is to be written.
-            kind: of the fact; all but a sum, a request to open one, and a roster pass.
+            kind: of the fact; all but a sum, a request to open one or to compare models, and a roster pass.
             words: fields of the fact.
 
         Raises:
             GateError: the hospitals differ, or another run's entry does not name the hospitals of its sum.
         """
+        others = [one for one in self._runs.values() if one.job == run.job and one.job_id != run.job_id]
+        if kind == COMPARE:  # without noise they are the same models, and every comparison tells more of them
+            for other in others:
+                if any(known == COMPARE and about[1] == words["round"] for known, *about in other.facts):
+                    raise GateError(_COMPARED, where=f"run {other.job_id}", remedy=_ANOTHER_SEED)
         if kind not in (SUM, UNMASK, ROSTER):
             return
         purpose, number = (_MODEL, None) if kind == ROSTER else (words["purpose"], words["round"])
         sites = sorted(words["roster"] if kind == ROSTER else words["sites"])
-        for other in self._runs.values():
-            if other.job != run.job or other.job_id == run.job_id:
-                continue
+        for other in others:
             if any(summed != sites for summed in other.summed(purpose, number)):
                 raise GateError(_OTHER_HOSPITALS, where=f"run {other.job_id}", remedy=_ANOTHER_SEED)
 

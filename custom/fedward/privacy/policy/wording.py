@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fedward.encryption.masks.graphs.threshold import colluding_of
+from fedward.encryption.masks.graphs.threshold import colluding_of, group_count, malicious_of, smallest_group
 from fedward.settings import JobEncryption, JobSpec
 
 
@@ -25,4 +25,9 @@ def _protection(job: JobSpec, encryption: JobEncryption) -> str:
         return f"encrypted by scheme {encryption.scheme}: a hospital that sides with the server reads every one"
     most = colluding_of(job)
     some = "1 hospital" if most == 1 else f"{most} hospitals"
-    return f"masked: the server and up to {some} together learn only the sum of the others'"
+    whole = "the sum of the others'"
+    if job.federation.aggregation == "grouped-median":
+        whole = f"sums of {smallest_group(job) - most} or more of the others' in each of {group_count(job)} groups"
+    if job.federation.aggregation == "byzsecagg":
+        whole += f", and how far models are from each other: the {malicious_of(job)} farthest are left out"
+    return f"masked: the server and up to {some} together learn only {whole}"

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from fedward.commands.job.plan_bytes import round_bytes
+from fedward.errors import JobError
 from fedward.privacy.accountant import Event, epsilon
+from fedward.settings import JobSpec, parse
+from tests.conftest import tiny_job_content
 from tests.support.command_line import typed
 
 JOB = """
@@ -112,7 +116,8 @@ def test_an_encrypted_job_says_how_it_is_sealed(
 ) -> None:
     (folder / "job.toml").write_text(JOB + DP_SGD + '[encryption]\nprecision = "precise"\nopen_final = false\n')
     assert run(monkeypatch, str(folder), "--site", "north=80") == 0
-    *_, last = capsys.readouterr().out.splitlines()
+    *_, last, size = capsys.readouterr().out.splitlines()
+    assert size.startswith("a round with 3 hospitals: each sends ") and size.endswith("MB")
     says = "updates leave masked: the server and up to 1 hospital together learn only the sum of"
     assert last.startswith(f"{says} the others', in precise precision; ")
     assert last.endswith("; the final model stays with the hospitals")
@@ -236,3 +241,32 @@ def test_an_encrypted_job_is_planned_with_the_bytes_of_its_scheme(
     assert run(monkeypatch, *words) == 0
     sealed = json.loads(capsys.readouterr().out)["transport"]["transport"]["message_mb"]
     assert least <= sealed / clear * 4.0 <= most
+
+
+@pytest.mark.parametrize(
+    ("aggregation", "least", "times_up", "times_held"), [("byzsecagg", 5, 1.03, 5.0), ("grouped-median", 9, 1.0, 1.0)]
+)
+def test_a_robust_job_is_planned_with_what_it_sends_and_holds(
+    aggregation: str, least: int, times_up: float, times_held: float
+) -> None:
+    content = tiny_job_content() | {"encryption": {"max_colluding": 1}}
+    content["federation"] |= {"aggregation": aggregation, "weighting": "equal", "min_sites": least}
+    content["model"] = {"network": "DenseNet121", "args": {}}
+    job = parse(JobSpec, content, where="robust")
+    found = round_bytes(job, sites=least)
+    model = round_bytes(parse(JobSpec, content | {"encryption": None}, where="clear"), sites=1).up
+    assert found.up / model == pytest.approx(times_up, abs=0.03)
+    assert found.held / model == pytest.approx(times_held, rel=0.05)
+    if aggregation == "byzsecagg":
+        with pytest.raises(JobError, match="models of fewer than 5 hospitals cannot be compared"):
+            round_bytes(job, sites=4)
+
+
+def test_a_sparse_graph_takes_fewer_bytes() -> None:
+    content = tiny_job_content() | {"encryption": {"max_colluding": 33, "max_sites": 128, "graph": "ccesa"}}
+    found = []
+    for graph in ("ccesa", "complete"):
+        content["encryption"]["graph"] = graph
+        found.append(round_bytes(parse(JobSpec, content, where=graph), sites=100))
+    sparse, whole = found
+    assert sparse.up < whole.up and sparse.held < whole.held / 2

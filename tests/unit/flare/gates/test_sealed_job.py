@@ -408,7 +408,7 @@ CALLS = [
     "fedward.flare.gates.egress._sealed",
     "fedward.flare.gates.egress.add",
     "fedward.flare.gates.sums.round_models.RoundModels.seal",
-    "fedward.flare.gates.sums.secure_aggregation.flatten",
+    "fedward.flare.gates.sums.round_models.flatten",
     "fedward.encryption.fixed_point.FixedPoint.encode",
     "fedward.encryption.fixed_point.FixedPoint.weight_code",
     "fedward.encryption.secure_sum.SecureSum.seal",

@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
-from fedward.encryption.distances.holding import Held
+from fedward.encryption.distances.checking import Checks, about, checked, read_checks
+from fedward.encryption.distances.field import PRIME, value_at
 from fedward.encryption.distances.packages import open_dealt, split_message
-from fedward.encryption.distances.requests import DISTANCES, SKETCH, SketchRequest
+from fedward.encryption.distances.requests import CHECK, DISTANCES, SKETCH, SketchRequest, hash_of
 from fedward.encryption.distances.sketch import sketch
 from fedward.encryption.distances.sketched_sum import read_sketched_sum
 from fedward.encryption.masks.agreement import SharedSecrets
 from fedward.encryption.masks.run_keys import RUN_KEYS_FILE, read_run_keys
-from fedward.encryption.masks.shamir import PRIME, combine
-from fedward.encryption.message import unpack
+from fedward.encryption.message import pack, unpack
+from fedward.errors import EncryptionError
 from fedward.flare.gates.sums import comparison
 from fedward.flare.protocol import MODEL, REFUSED_AT_DOOR, Model, Reply, Task, Unmask, to_reply, to_shareable
 from fedward.flare.secagg_context import INITIAL, SHARES
@@ -25,6 +26,7 @@ from fedward.flare.server.averaging.choosing import LATE
 from fedward.flare.server.averaging.compared_round import FAR, ComparedRound
 from fedward.flare.server.masked_sums import take_masks_off
 from fedward.metrics.events import EventReader
+from tests.support.flare.signed import signer
 from tests.support.flare.three import Three, assert_close, mean
 
 FIVE = ("city", "coast", "north", "valley", "west")
@@ -117,7 +119,31 @@ def test_too_few_that_help_compare_nothing(five: Three) -> None:
     taken = uploaded(five)
     five.lost = {"coast"}
     why = five.choose(taken, five.exchange.initial)
-    assert why == "4 sites shared their models' sketches, and 5 are needed to compare them"
+    assert why == "4 sites shared their models' sketches, and 5 are needed"
+
+
+@pytest.mark.parametrize("purpose", [CHECK, DISTANCES])
+def test_a_hospital_that_is_lost_while_models_are_compared_costs_nothing(tmp_path: Path, purpose: str) -> None:
+    three = Three(tmp_path, key=None, sites=SEVEN, **COMPARED, encryption={"max_colluding": 1})
+    taken, asking = uploaded(three), three.ask
+
+    def ask(task: Task, carried: Any, sites: list[str], **how: Any) -> Any:
+        three.lost = {"coast"} if purpose in next(iter(carried.values())).requests else set()
+        return asking(task, carried, sites, **how)
+
+    three.ask = ask  # type: ignore[method-assign]
+    made = chosen(three, taken)
+    assert_close(three.opened("city", made), mean(three, unpack(made.sealed or b"").sites))
+
+
+def test_too_few_that_can_prove_a_sum_open_nothing(five: Three) -> None:
+    """Processes that were restarted after they compared have no shares of the sketches, and the run goes on."""
+    taken = uploaded(five)
+    assert five.choose(taken, five.exchange.initial) is None
+    for site in ("city", "west"):
+        five.hospitals[site].restart()
+    shut = take_masks_off(taken.sums, FIVE, ask=five.ask, events=five.events, number=0)
+    assert shut == {MODEL: "3 of the 4 hospitals that must help to check the sum did"}
 
 
 # false hospitals
@@ -139,38 +165,137 @@ def test_a_cheat_that_says_another_model_than_it_sent_makes_no_model(
     assert "not of the models that hospitals said they sent" in caplog.text
 
 
-def test_a_hospital_that_answers_falsely_is_named(five: Three, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest, liars = comparison.held, iter([True, False, False, False, False])
+def test_false_shares_of_a_dealer_and_of_its_helper_make_no_false_model(tmp_path: Path) -> None:
+    """Two of seven: one shares an honest sketch with most, and its false model's with two, which its helper follows."""
+    changes = {**COMPARED, "federation": {**COMPARED["federation"], "max_malicious": 2, "min_sites": 7}}
+    three = Three(tmp_path, key=None, sites=SEVEN, **changes, encryption={"max_colluding": 1})
+    points = {site: number + 1 for number, site in enumerate(SEVEN)}
+    near, apart = dict[str, Any](), dict[str, list[int]]()
+    seal, honest_deal, honest_sketch = comparison.seal_share, comparison.deal, comparison.sketch
 
-    def false(dealt: Any, **how: Any) -> Held:
+    def deal(numbers: Any, *, others: Any, **how: Any) -> Any:
+        if "north" in others:
+            return honest_deal(numbers, others=others, **how)
+        made = honest_deal(honest_sketch(near["codes"], seed=near["seed"]), others=others, **how)
+        x = points["west"]  # the two polynomials meet at an honest hospital
+        slopes = [(p - q) * pow(x, -1, PRIME) % PRIME for p, q in zip(made["west"].sketch, numbers, strict=True)]
+        false = {h: [(q + m * points[h]) % PRIME for q, m in zip(numbers, slopes, strict=True)] for h in points}
+        for liar in ("north", "city"):
+            apart[liar] = [(q - p) % PRIME for q, p in zip(false[liar], made[liar].sketch, strict=True)]
+        return made | {victim: replace(made[victim], sketch=tuple(false[victim])) for victim in ("coast", "valley")}
+
+    def sealing(shares: Any, key: Any, *, site: str, name: str) -> bytes:
+        return seal([*shares, apart[site]] if site in apart else shares, key, site=site, name=name)
+
+    def sketching(codes: Any, *, seed: bytes) -> list[int]:
+        near["seed"] = seed
+        return honest_sketch(codes, seed=seed)
+
+    falsify(three, "north", scale=3.0)
+    taken = uploaded(three)
+    other = three.secure_aggregation("west").models._comparison
+    assert other is not None
+    near["codes"] = other._round.codes
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparison, "deal", deal)
+        patch.setattr(comparison, "seal_share", sealing)
+        patch.setattr(comparison, "sketch", sketching)
+        assert three.choose(taken, three.exchange.initial) is None
+        assert "north" not in taken.left_out, "it is chosen for its honest sketch"
+        made = three.closed(taken, number=0)
+    for site in SEVEN:
+        assert three.give(site, Task.ROUND, made, number=1).get_header(REFUSED_AT_DOOR) is not None
+
+
+def test_a_false_weight_is_refused(five: Three, caplog: pytest.LogCaptureFixture) -> None:
+    models = five.secure_aggregation("north").models
+    honest = models._fixed.weight_code
+    models._fixed.__class__.weight_code = lambda self, weight: 1  # type: ignore[method-assign,assignment]
+    try:
+        answer = five.train("north", five.exchange.initial)
+    finally:
+        models._fixed.__class__.weight_code = honest.__func__  # type: ignore[method-assign]
+    taken = five.exchange.round(five.exchange.initial)
+    taken.take("north", to_reply(answer))
+    for site in FIVE:
+        if site != "north":
+            taken.take(site, to_reply(five.train(site, five.exchange.initial)))
+    taken.stop()
+    assert isinstance(taken, ComparedRound)
+    compared = models._comparison
+    other = five.secure_aggregation("city").models._comparison
+    assert compared is not None and other is not None
+    made = chosen(five, taken)
+    if "north" in unpack(made.sealed or b"").sites:
+        assert five.give("city", Task.ROUND, made, number=1).get_header(REFUSED_AT_DOOR) is not None
+        assert "another weight than its hospitals together" in caplog.text or "not of the models" in caplog.text
+
+
+def test_a_hospital_that_checks_falsely_is_named(five: Three, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest, liars = comparison.checks_of, iter([True, False, False, False, False])
+
+    def false(dealt: Any, **how: Any) -> Checks:
         found = honest(dealt, **how)
-        if not next(liars):
-            return found
-        return replace(found, distances={pair: (value + 1) % PRIME for pair, value in found.distances.items()})
+        return Checks(dict.fromkeys(found.values, (1, 2))) if next(liars) else found
 
-    monkeypatch.setattr(comparison, "held", false)
+    monkeypatch.setattr(comparison, "checks_of", false)
     made, taken = five.round(five.exchange.initial)
-    assert_close(five.opened("city", made), mean(five, tuple(taken.sites)))
+    assert_close(five.opened("coast", made), mean(five, tuple(taken.sites)))
     said = [event for event in EventReader(tmp_path / "events.jsonl") if event["event"] == "suspect"]
     assert [(event["site"], event["reason"]) for event in said] == [
-        ("city", "gave false shares of the distances between models")
+        ("city", "answered falsely when the shares of the models' sketches were checked")
     ]
+
+
+def test_a_message_of_another_length_or_with_anothers_nonce_is_not_taken(five: Three) -> None:
+    taken = five.exchange.round(five.exchange.initial)
+    reply = to_reply(five.train("city", five.exchange.initial))
+    message = unpack((reply.sealed or {})[MODEL])
+    topic = message.topic
+    for bad in (
+        pack(replace(message, payload=message.payload[:-4])),
+        pack(replace(message, payload=message.payload + b"0000")),
+    ):
+        signature = signer("city").sign(bad, topic, site="city")
+        sealed = {**(reply.sealed or {}), MODEL: bad, "signature " + MODEL: signature}
+        with pytest.raises(EncryptionError, match="another length"):
+            taken.take("city", replace(reply, sealed=sealed))
+    taken.take("city", reply)
+    other = to_reply(five.train("coast", five.exchange.initial))
+    copied = unpack((other.sealed or {})[MODEL])
+    bad = pack(replace(copied, parts=(replace(copied.parts[0], nonce=message.parts[0].nonce),)))
+    sealed = {**(other.sealed or {}), MODEL: bad, "signature " + MODEL: signer("coast").sign(bad, topic, site="coast")}
+    with pytest.raises(EncryptionError, match="with the nonce of another's"):
+        taken.take("coast", replace(other, sealed=sealed))
 
 
 # a lying server
 
 
-def test_one_sketch_of_a_round(five: Three, caplog: pytest.LogCaptureFixture) -> None:
+def prepared(three: Three, *, until: str = "") -> Any:
+    """A comparison whose sketches are dealt, and checked if it goes on until the distances."""
+    taken = uploaded(three)
+    choosing = three.exchange.choosing(taken, three.exchange.initial)
+    assert choosing is not None
+    tasks = {site: Unmask(requests={SKETCH: choosing._request.plain()}) for site in FIVE}
+    three.ask(Task.UNMASK, tasks, list(FIVE), number=0, take=choosing._take_dealt)
+    if until == DISTANCES:
+        tasks = {site: Unmask(requests={CHECK: choosing.checking(site).plain()}) for site in FIVE}
+        three.ask(Task.UNMASK, tasks, list(FIVE), number=0, take=choosing._take_checks)
+    return choosing
+
+
+def test_one_sketch_of_an_upload(five: Three) -> None:
     taken = uploaded(five)
     request = SketchRequest(nonces=taken.nonces, seed=bytes(32), base=INITIAL)
     assert ask(five, "city", SKETCH, request.plain()) is None
     assert answer(five, "city")[SHARES + SKETCH]
     assert ask(five, "city", SKETCH, request.plain()) is None, "the same again: new shares of the same sketch"
-    assert ask(five, "city", SKETCH, replace(request, seed=b"1" * 32).plain()) is not None
-    assert "compared other models of this round" in caplog.text
+    again = ask(five, "city", SKETCH, replace(request, seed=b"1" * 32).plain())
+    assert again is not None and "compared other models of this round" in again
     fewer = {site: nonce for site, nonce in taken.nonces.items() if site != "west"}
-    assert ask(five, "coast", SKETCH, request.plain()) is None
-    assert ask(five, "coast", SKETCH, replace(request, nonces=fewer).plain()) is not None
+    assert ask(five, "city", SKETCH, replace(request, nonces=fewer).plain()) is not None
+    assert ask(five, "city", SKETCH, request.plain()) is None, "the run goes on"
 
 
 @pytest.mark.parametrize("kind", ["without", "another"])
@@ -186,39 +311,115 @@ def test_a_request_about_another_model_is_refused_and_the_run_goes_on(five: Thre
     assert ask(five, "city", SKETCH, replace(request, nonces=taken.nonces).plain()) is None
 
 
-@pytest.mark.parametrize("lie", ["another package", "fewer", "another sketch", "no table", "a stranger"])
-def test_one_comparison_of_a_round(five: Three, lie: str) -> None:
-    taken = uploaded(five)
-    choosing = five.exchange.choosing(taken, five.exchange.initial)
-    assert choosing is not None and choosing.run(FIVE, ask=five.ask, events=five.events) is None
-    honest = choosing._distances("city").plain()
-    assert ask(five, "city", DISTANCES, honest) is None, "the same again"
+def test_other_packages_under_the_name_of_those_before_are_refused(
+    five: Three, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else a server could read a sketch by asking again and again, each time with other shares of a hospital on its
+    side."""
+    choosing = prepared(five)
+    honest = choosing.checking("city").plain()
+    assert ask(five, "city", CHECK, honest) is None and ask(five, "city", CHECK, honest) is None
+    other = honest["packages"]["north"][:-1] + b"0"
+    assert ask(five, "city", CHECK, {**honest, "packages": honest["packages"] | {"north": other}}) is not None
+    assert "are not those that the task names" in caplog.text
+
+
+@pytest.mark.parametrize("lie", ["another package", "fewer", "another sketch", "no table", "a stranger", "short"])
+def test_one_check_of_a_round(five: Three, lie: str) -> None:
+    choosing = prepared(five)
+    honest = choosing.checking("city").plain()
+    assert ask(five, "city", CHECK, honest) is None
     hashes, packages = dict(honest["hashes"]), dict(honest["packages"])
     if lie == "another package":
-        hashes["north"] = "0" * 64
+        packages["north"] = packages["west"]
+        hashes["north"] = [hash_of(packages["north"]), *hashes["north"][1:]]
     if lie == "fewer":
         del hashes["north"], packages["north"]
     if lie == "a stranger":
-        hashes["ghost"], packages["ghost"] = "1" * 64, packages["north"]
+        hashes["ghost"], packages["ghost"] = hashes["north"], packages["north"]
+    if lie == "short":
+        hashes["north"] = hashes["north"][:-1]
     seed = b"2" * 32 if lie == "another sketch" else honest["seed"]
     content: Any = {**honest, "hashes": hashes, "packages": packages, "seed": seed}
-    assert ask(five, "city", DISTANCES, [] if lie == "no table" else content) is not None
+    assert ask(five, "city", CHECK, [] if lie == "no table" else content) is not None
 
 
 def test_packages_that_the_dealer_did_not_send_do_not_open(five: Three) -> None:
+    choosing = prepared(five)
+    honest = choosing.checking("city")
+    swapped = honest.packages | {"north": honest.packages["west"]}
+    hashes = dict(honest.hashes) | {"north": (hash_of(swapped["north"]), *honest.hashes["north"][1:])}
+    request = replace(honest, packages=swapped, hashes=hashes)
+    assert ask(five, "city", CHECK, request.plain()) is None
+    content = answer(five, "city")[SHARES + CHECK]
+    found = read_checks(checked(content, name=request.name(choosing._topic)), dealers=sorted(FIVE))
+    assert found.damaged == ("north",)
+
+
+LIES = ["unsigned", "another's", "of another check", "few", "own missing", "changed", "no table"]
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_values_that_hospitals_did_not_sign_are_refused(five: Three, lie: str) -> None:
+    choosing = prepared(five, until=DISTANCES)
+    honest = choosing.computing().plain()
+    checks = {holder: dict(one) for holder, one in honest["checks"].items()}
+    if lie == "unsigned":
+        checks["north"]["signature"] = bytes(256)
+    if lie == "another's":
+        checks["north"] = checks["west"]
+    if lie == "of another check":
+        checks["north"]["answer"] = checks["north"]["answer"].replace(b"FWCHECK1\n", b"FWCHECK1\n0", 1)
+    if lie == "few":
+        checks = dict([*checks.items()][:4])
+    if lie == "changed":
+        checks["north"]["answer"] = checks["north"]["answer"][:-4] + b'0"}'
+    content: Any = {**honest, "checks": [] if lie == "no table" else checks}
+    if lie == "own missing":
+        del content["checks"]["city"]
+    assert ask(five, "city", DISTANCES, content) is not None
+
+
+def test_one_set_of_values_of_a_round(five: Three) -> None:
+    """With other values, which a hospital on the server's side signs, an honest one would compute on other shares."""
+    choosing = prepared(five, until=DISTANCES)
+    honest = choosing.computing().plain()
+    assert ask(five, "city", DISTANCES, honest) is None and ask(five, "city", DISTANCES, honest) is None
+    name = choosing.checking("city").name(choosing._topic)
+    other = about(name) + Checks({}, tuple(FIVE)).pack()
+    signed = {**honest["checks"]["north"], "answer": other}
+    signed["signature"] = signer("north").sign(other, choosing._topic, site="north")
+    again = ask(five, "city", DISTANCES, {**honest, "checks": honest["checks"] | {"north": signed}})
+    assert again is not None and "compared other models of this round" in again
+
+
+def test_distances_before_any_check_are_refused_and_the_run_goes_on(five: Three) -> None:
+    choosing = prepared(five, until=DISTANCES)
+    five.hospitals["city"].restart()
+    honest = choosing.computing().plain()
+    assert "not those that this process has checked" in str(ask(five, "city", DISTANCES, honest))
+    assert ask(five, "city", CHECK, choosing.checking("city").plain()) is None
+    assert ask(five, "city", DISTANCES, honest) is None
+
+
+def test_models_are_compared_in_one_run_of_a_job_alone(five: Three, caplog: pytest.LogCaptureFixture) -> None:
+    prepared(five)
+    again = five.again()
+    taken = uploaded(again)
+    request = SketchRequest(nonces=taken.nonces, seed=bytes(32), base=INITIAL)
+    assert ask(again, "city", SKETCH, request.plain()) is not None
+    assert "were compared in another run of this job" in caplog.text
+
+
+def test_a_sum_of_another_message_than_was_compared_has_no_proof(five: Three) -> None:
     taken = uploaded(five)
-    choosing = five.exchange.choosing(taken, five.exchange.initial)
-    assert choosing is not None
-    tasks = {site: Unmask(requests={SKETCH: choosing._request.plain()}) for site in FIVE}
-    five.ask(Task.UNMASK, tasks, list(FIVE), number=0, take=choosing._take_dealt)
-    honest = choosing._distances("city").plain()
-    swapped = {**honest, "packages": honest["packages"] | {"north": honest["packages"]["west"]}}
-    assert ask(five, "city", DISTANCES, swapped) is None
-    choosing._take_answer("city", Reply(sealed=answer(five, "city")))
-    for site in FIVE[1:]:
-        assert ask(five, site, DISTANCES, choosing._distances(site).plain()) is None
-        choosing._take_answer(site, Reply(sealed=answer(five, site)))
-    assert choosing._answers()["city"].damaged == ("north",)
+    assert five.choose(taken, five.exchange.initial) is None
+    compared = five.secure_aggregation("city").models._comparison
+    assert compared is not None
+    topic = five.exchange.topics.model(0, base=INITIAL)
+    nonces = {site: compared._round.nonces[site] for site in taken.sites}
+    assert compared.share_of_sum(topic, nonces) is not None
+    assert compared.share_of_sum(topic, nonces | {taken.sites[0]: "0" * 32}) is None
 
 
 @pytest.mark.parametrize("kind", ["none", "another round's", "another seed"])
@@ -269,8 +470,8 @@ def test_server_and_one_hospital_hold_too_few_shares_of_a_sketch_and_two_hospita
 
     due = sketch(codes, seed=choosing._request.seed)
     city, coast = shares("city"), shares("coast")
-    both = {points["city"]: city[0].to_bytes(32, "little"), points["coast"]: coast[0].to_bytes(32, "little")}
-    assert int.from_bytes(combine(both, needed=2), "little") == due[0], "control: two hospitals could read it"
+    two = sorted((points["city"], points["coast"]))
+    assert value_at(two, [city[0], coast[0]], 0) == due[0], "control: two hospitals could read it"
     assert city[0] != due[0]
     hospital = five.hospitals["city"]
     keys = read_run_keys(hospital.folder / "kit" / "checkpoints" / hospital.job_id / RUN_KEYS_FILE)

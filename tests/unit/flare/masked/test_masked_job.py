@@ -560,8 +560,51 @@ def test_false_shares_are_named_and_not_used(tmp_path: Path, monkeypatch: pytest
     asking = three.ask
     assert take_masks_off(taken.sums, three.sites, ask=asking, events=three.events, number=0) == {}
     assert_close(three.opened("north", taken.close()), mean(three, (*FOUR, "zurich")))
-    assert unmasking.false == {"coast": "gave a share of zurich's masks that is not the one zurich named"}
+    says = "gave a share of zurich's masks that zurich did not name: one of the two is false"
+    assert unmasking.false == {"coast": says}
     assert [event["site"] for event in EventReader(tmp_path / "events.jsonl")] == ["coast"]
+
+
+@pytest.mark.parametrize("where", ["shares", "spaces"])
+def test_an_answer_of_another_form_is_not_used_and_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """White space of the right length would give fewer shares than are due."""
+    three = Three(tmp_path, key=None, sites=(*FOUR, "zurich"), encryption={"max_colluding": 1})
+    taken = uploaded(three)
+    honest = site_masks.lock
+
+    def lying(content: bytes, *args: Any, site: str, **named: Any) -> Any:
+        if site == "coast":
+            at = content.index(b'"zurich":"') + 10
+            size = 64 if where == "shares" else 2
+            content = content[:at] + b" " * size + content[at + size :]
+        return honest(content, *args, site=site, **named)
+
+    monkeypatch.setattr(site_masks, "lock", lying)
+    assert take_masks_off(taken.sums, three.sites, ask=three.ask, events=three.events, number=0) == {}
+    assert_close(three.opened("north", taken.close()), mean(three, (*FOUR, "zurich")))
+    unmasking = taken.sums[MODEL].unmasking
+    assert unmasking is not None and list(unmasking.false) == ["coast"]
+
+
+def test_a_hospital_that_names_false_shares_is_named_and_not_those_that_gave_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    three = Three(tmp_path, key=None, sites=(*FOUR, "zurich"), encryption={"max_colluding": 1})
+    honest = site_masks.share_hash
+    city: list[bool] = []
+    monkeypatch.setattr(site_masks, "share_hash", lambda share: bytes(16) if city else honest(share))
+    taken = three.exchange.round(three.exchange.initial)
+    for site in three.sites:
+        city[:] = [True] if site == "city" else []
+        taken.take(site, to_reply(three.train(site, three.exchange.initial)))
+    taken.stop()
+    shut = take_masks_off(taken.sums, three.sites, ask=three.ask, events=three.events, number=0)
+    assert shut == {MODEL: "too few hospitals could open what city gave them for it"}
+    unmasking = taken.sums[MODEL].unmasking
+    assert unmasking is not None
+    assert unmasking.false == {"city": "named shares of its masks that 5 hospitals did not give"}
 
 
 @pytest.mark.parametrize("lie", ["unsigned", "another's", "twice", "word", "other sum"])

@@ -64,7 +64,7 @@ def lies(masked: MaskedRun, victim: str) -> dict[str, tuple[MaskedRun, str]]:
             unsigned,
         ),
         "swapped": (replace(masked, drawn=drawn | {"site-20": other, "site-21": one}), unsigned),
-        "one for two": (replace(masked, drawn=drawn | {"site-20": other}), "one part of the mask graph for two"),
+        "one for two": (replace(masked, drawn=drawn | {"site-20": other}), unsigned),
         "without its own": (replace(masked, drawn=fewer), "without what this hospital drew"),
         "a stranger's": (replace(masked, drawn=drawn | {"ghost": one}), "no mask graph of the hospitals"),
         "too few": (replace(masked, drawn={victim: own, "site-20": one}), "too few hospitals have drawn"),

@@ -89,8 +89,6 @@ def check_drawings(content: object, *, context: str, certificates: Mapping[str, 
     """
     if type(content) is not dict or not set(content) <= set(certificates):
         raise EncryptionError("task brings no mask graph of the hospitals that take part")
-    if len({one.get("seed") for one in content.values() if type(one) is dict}) != len(content):
-        raise EncryptionError("task brings one part of the mask graph for two hospitals")
     return {
         site: check_drawing(content[site], site=site, context=context, certificate=certificates[site])
         for site in sorted(content)

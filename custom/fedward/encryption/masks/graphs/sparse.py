@@ -72,14 +72,12 @@ def sparse_bound(threshold: Threshold) -> SparseBound:
     )
 
 
-def degrees(threshold: Threshold, *, sparse: bool) -> tuple[int, int]:
-    """Return how many neighbours and holders a hospital has; in a sparse graph its neighbours are a mean, rounded up.
+def degrees(threshold: Threshold) -> tuple[int, int]:
+    """Return how many neighbours, as a mean rounded up, and how many holders a hospital has in a sparse graph.
 
     Raises:
         EncryptionError: as ``sparse_bound``.
     """
-    if not sparse:
-        return threshold.sites - 1, threshold.sites
     bound = sparse_bound(threshold)
     return ceil(bound.edges * (threshold.sites - 1)), bound.picks + 1
 

@@ -8,24 +8,29 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from fedward.encryption.distances.checking import about, checked, checks_of, judged, read_checks
+from fedward.encryption.distances.comparing import answers_needed, distance_shares
 from fedward.encryption.distances.dealing import Dealt, deal
-from fedward.encryption.distances.holding import held
 from fedward.encryption.distances.packages import open_dealt, pack_dealt
 from fedward.encryption.distances.requests import (
+    CHECK,
     DISTANCES,
     SKETCH,
+    CheckRequest,
     DistancesRequest,
+    read_check_request,
     read_distances_request,
     read_sketch_request,
 )
 from fedward.encryption.distances.sketch import sketch
 from fedward.encryption.distances.sketched_sum import read_sketched_sum, require_sketched, seal_share
+from fedward.encryption.keys.signature import check_certificate, check_signature
 from fedward.encryption.masks.graphs.threshold import malicious_of
 from fedward.encryption.masks.locks import lock
 from fedward.encryption.masks.unmask_message import name_of_sum, pack_locked
 from fedward.encryption.message import unpack
 from fedward.encryption.sum_context import SumContext
-from fedward.errors import RepeatError
+from fedward.errors import EncryptionError, RepeatError
 from fedward.flare.gates.sums.masked_key import MaskedKey
 from fedward.privacy.ledger.run_record import Record
 from fedward.settings import JobSpec
@@ -38,7 +43,12 @@ class _Round:
     number: int
     nonce: str = ""
     codes: NDArray[np.int64] | None = None
+    packages: str = ""
+    """Name of the packages from which the shares are."""
+    nonces: Mapping[str, str] = field(default_factory=dict)
     dealt: Mapping[str, Dealt] = field(default_factory=dict)
+    good: frozenset[str] = frozenset()
+    """Dealers whose shares are on their polynomials."""
 
 
 class Comparison:
@@ -51,7 +61,7 @@ class Comparison:
         job: a job whose aggregation is ``byzsecagg``.
         keys: of the run.
         site: this hospital.
-        record: record of the hospital; it has one request of each kind in a round.
+        record: record of the hospital; it has one request of each kind for one upload.
         job_id: FLARE's id of the run.
     """
 
@@ -65,48 +75,69 @@ class Comparison:
         nonce = unpack(message).parts[0].nonce.hex()
         self._round = _Round(round_number, nonce=nonce, codes=codes)
 
-    def sketch(self, content: object, topic: SumContext) -> bytes:
-        """Return the shares of the sketch of this hospital's model; the request is recorded before.
+    def answer(self, purpose: str, content: object, topic: SumContext) -> bytes:
+        """Return the answer to a request; it is recorded before.
 
         Raises:
-            EncryptionError: the request names hospitals that take no part, or too few.
-            GateError: this hospital shared another sketch of this round.
-            RepeatError: the request is about another model than the one that this process has sent.
+            EncryptionError: the request is none, names hospitals that take no part, or what it brings is not theirs.
+            GateError: models of this round were compared in another run of the job.
+            RepeatError: this hospital compared other models of this round, or is without what the request is about.
         """
+        answers = {SKETCH: self._sketch, CHECK: self._check, DISTANCES: self._distances}
+        return answers[purpose](content, topic)
+
+    def _sketch(self, content: object, topic: SumContext) -> bytes:
+        """Return the shares of the sketch of this hospital's model."""
         request, own = read_sketch_request(content, graph=self._keys.graph), self._round
         if own.codes is None or own.number != topic.round_number or request.nonces.get(self._site) != own.nonce:
             raise RepeatError("models to compare are without the one that this process has sent")
         name = request.name(topic)
-        self._record.compare(self._job_id, step=SKETCH, round_number=topic.round_number, request=name)
+        self._recorded(SKETCH, name, request.nonces, topic)
         numbers = sketch(own.codes, seed=request.seed)
         others = [site for site in request.nonces if site != self._site]
         dealt = deal(numbers, others=others, points=self._points, colluding=self._keys.colluding)
         return pack_dealt(dealt, self._keys.shared, site=self._site, name=name)
 
-    def distances(self, content: object, topic: SumContext) -> bytes:
-        """Return this hospital's shares of the distances, in a lock; the request is recorded before.
-
-        Raises:
-            EncryptionError: the request names hospitals that sent no model, or too few.
-            GateError: this hospital compared other models of this round.
-        """
-        request = read_distances_request(content, graph=self._keys.graph)
+    def _check(self, content: object, topic: SumContext) -> bytes:
+        """Return the values by which this hospital's shares are checked."""
+        request = read_check_request(content, holder=self._site, graph=self._keys.graph)
         name = request.name(topic)
-        self._record.compare(self._job_id, step=DISTANCES, round_number=topic.round_number, request=name)
+        self._recorded(CHECK, name, request.sketch.nonces, topic)
         dealt = self._opened(request, topic)
         if self._round.number != topic.round_number:
             self._round = _Round(topic.round_number)
-        self._round.dealt = dealt
+        self._round.packages, self._round.dealt, self._round.good = name, dealt, frozenset()
+        self._round.nonces = request.sketch.nonces
         damaged = sorted(set(request.packages) - set(dealt))
-        answer = held(dealt, name=name, damaged=damaged).pack()
-        locked = lock(answer, self._keys.shared, site=self._site, graph=self._keys.graph, name=name)
+        return about(name) + checks_of(dealt, name=name, damaged=damaged).pack()
+
+    def _distances(self, content: object, topic: SumContext) -> bytes:
+        """Return this hospital's shares of the distances, in a lock."""
+        request = read_distances_request(content, graph=self._keys.graph)
+        packages, own = packages_of(request, topic), self._round
+        if own.number != topic.round_number or own.packages != packages:
+            raise RepeatError("shares to compute with are not those that this process has checked")
+        good = self._judged(request, topic, packages)
+        name = request.name(topic)
+        self._recorded(DISTANCES, name, request.sketch.nonces, topic)
+        own.good = good
+        shares = distance_shares(
+            {dealer: own.dealt[dealer] for dealer in good}, omitted=sorted(set(request.hashes) - good)
+        )
+        locked = lock(shares.pack(), self._keys.shared, site=self._site, graph=self._keys.graph, name=name)
         return pack_locked(locked, name)
 
     def share_of_sum(self, topic: SumContext, nonces: Mapping[str, str]) -> bytes | None:
-        """Return this hospital's shares of the sketches in a sum, added, under the job's key; None: it has them not."""
-        if self._round.number != topic.round_number or not set(nonces) <= set(self._round.dealt):
+        """Return this hospital's shares of the sketches in a sum, added, under the job's key.
+
+        None: it has them not, or one is not on its dealer's polynomial, or the sum is of another message than was
+        compared.
+        """
+        own = self._round
+        compared = own.number == topic.round_number and set(nonces) <= own.good
+        if not compared or any(own.nonces[site] != nonce for site, nonce in nonces.items()):
             return None
-        shares = [self._round.dealt[site].sketch for site in sorted(nonces)]
+        shares = [own.dealt[site].sketch for site in sorted(nonces)]
         return seal_share(shares, self._keys.job_key, site=self._site, name=name_of_sum(topic, nonces))
 
     def require(self, codes: NDArray[np.int64], proof: object, *, topic: SumContext, nonces: Mapping[str, str]) -> None:
@@ -121,7 +152,13 @@ class Comparison:
             malicious=self._malicious,
         )
 
-    def _opened(self, request: DistancesRequest, topic: SumContext) -> dict[str, Dealt]:
+    def _recorded(self, step: str, name: str, nonces: Mapping[str, str], topic: SumContext) -> None:
+        """Record a request: the only one of its step for one upload of this hospital, or for none."""
+        upload = nonces.get(self._site, "")
+        number = topic.round_number
+        self._record.compare(self._job_id, step=step, round_number=number, upload=upload, request=name)
+
+    def _opened(self, request: CheckRequest, topic: SumContext) -> dict[str, Dealt]:
         name, sites = request.sketch.name(topic), sorted(request.sketch.nonces)
         found = {
             dealer: open_dealt(package, self._keys.shared, dealer=dealer, site=self._site, name=name, sites=sites)
@@ -129,7 +166,43 @@ class Comparison:
         }
         return {dealer: dealt for dealer, dealt in found.items() if dealt is not None}
 
+    def _judged(self, request: DistancesRequest, topic: SumContext, packages: str) -> frozenset[str]:
+        """Return the dealers with whose shares this hospital computes, by the values that every hospital signed."""
+        dealers, federation = sorted(request.hashes), self._keys.federation
+        needed = answers_needed(colluding=self._keys.colluding, malicious=self._malicious)
+        if len(request.checks) < needed:
+            raise EncryptionError(f"shares were checked by fewer than {needed} hospitals", value=len(request.checks))
+        checks = {}
+        for holder, one in request.checks.items():
+            certificate = check_certificate(
+                one["certificate"],
+                site=holder,
+                root=federation.root,
+                server=federation.server,
+                revoked=federation.revoked,
+            )
+            check_signature(one["answer"], one["signature"], certificate, topic=topic, site=holder)
+            checks[holder] = read_checks(checked(one["answer"], name=packages), dealers=dealers)
+        found = judged(
+            checks,
+            dealers=dealers,
+            points=self._points,
+            colluding=self._keys.colluding,
+            malicious=self._malicious,
+        )
+        if self._site not in checks:
+            return frozenset()
+        held = set(self._round.dealt)
+        return frozenset(
+            dealer for dealer, one in found.items() if one.why is None and self._site not in one.off and dealer in held
+        )
+
     @property
     def _points(self) -> dict[str, int]:
         graph = self._keys.graph
         return {site: graph.point(site) for site in graph.sites}
+
+
+def packages_of(request: DistancesRequest, topic: SumContext) -> str:
+    """Return the name of the packages that a request to compute rests on."""
+    return CheckRequest(sketch=request.sketch, hashes=request.hashes, packages={}).name(topic)

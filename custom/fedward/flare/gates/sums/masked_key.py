@@ -66,7 +66,7 @@ class MaskedKey:
         self.colluding = colluding_of(spec)
         """Largest number of hospitals that may side with the server."""
         self._spec, self._least = spec, spec.federation.min_sites
-        self._signer, self._federation = signer, federation
+        self._signer, self.federation = signer, federation
         self._known = KnownHere(policy, colluding=self.colluding)
         found = read_run_keys(path)
         if found is None:
@@ -114,7 +114,7 @@ class MaskedKey:
         if len(roster) < self._least:  # fewer hospitals would bear fewer that side with the server
             what = f"fewer hospitals take part than the job's min_sites, {self._least}"
             raise EncryptionError(what, value=len(roster))
-        members = check_members(content, roster=roster, job=self._job, job_id=self._job_id, federation=self._federation)
+        members = check_members(content, roster=roster, job=self._job, job_id=self._job_id, federation=self.federation)
         publics = {site: member.public for site, member in members.items()}
         known = self._known.among(members)
         if self._keys.publics is not None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fedward.encryption.distances.requests import DISTANCES, SKETCH
+from fedward.encryption.distances.requests import CHECK, DISTANCES, SKETCH
 from fedward.encryption.fixed_point import FixedPoint
 from fedward.encryption.masks.graphs.groups import Grouping
 from fedward.encryption.message import unpack
@@ -26,6 +26,8 @@ from fedward.flare.secagg_context import CLIPPED
 from fedward.privacy.ledger.run_record import Record
 from fedward.settings import JobSpec
 from fedward.weights import Layout, Weights, flatten, unflatten
+
+_COMPARES = (SKETCH, CHECK, DISTANCES)
 
 
 class RoundModels:
@@ -116,6 +118,8 @@ class RoundModels:
             topic = self._topics.model(round_number, base=base, group=group)
             opened, found = self._sums.open(one, topic, check=partial(self._check, topic, proof))
             weight, count = int(opened.codes[-1]), len(opened.sites)
+            if self._job.federation.weighting == "equal" and weight != count * self._fixed.weight_code(1.0):
+                raise GateError("sum has another weight than its hospitals together")
             means.append(self._fixed.decode(opened.codes[:-1], weight_code=weight, sites=count))
             sites += opened.sites
         if numbers == (-1,):
@@ -126,7 +130,7 @@ class RoundModels:
 
     def topic_of(self, purpose: str, base: object, *, round_number: int) -> SumContext | None:
         """Return the context of the sum of models that a request is about; None: it is about another sum."""
-        if purpose in (MODEL, SKETCH, DISTANCES):
+        if purpose in (MODEL, *_COMPARES):
             return self._topics.model(round_number, base=base)
         for group in self._group_numbers:
             if purpose == f"{MODEL}-{group}":
@@ -136,12 +140,12 @@ class RoundModels:
     def help(self, keys: MaskedKey, purpose: str, content: object, topic: SumContext) -> bytes:
         """Return what a request about a sum of models asks for; errors as ``MaskedKey.help`` and ``Comparison``."""
         compared = self._comparison
-        if purpose not in (SKETCH, DISTANCES):
+        if purpose not in _COMPARES:
             sketched = (lambda nonces: None) if compared is None else partial(compared.share_of_sum, topic)
             return keys.help(content, topic, sketched=sketched)
         if compared is None:
             raise GateError("task compares models in a job that does not")
-        return compared.sketch(content, topic) if purpose == SKETCH else compared.distances(content, topic)
+        return compared.answer(purpose, content, topic)
 
     def _check(self, topic: SumContext, proof: object, opened: Opened) -> None:
         if self._comparison is not None:

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import threading
 from collections.abc import Mapping, Sequence
-from math import inf
+from typing import Any
 
 from fedward.aggregation.krum import multi_krum
-from fedward.encryption.distances.decoding import Decoding, answers_needed, decode_distances
-from fedward.encryption.distances.holding import Held, read_held
+from fedward.encryption.distances.checking import Checks, Verdict, checked, judged, read_checks
+from fedward.encryption.distances.comparing import (
+    DistanceShares,
+    answers_needed,
+    decode_distances,
+    read_distance_shares,
+    shares_needed,
+)
 from fedward.encryption.distances.packages import split_message
-from fedward.encryption.distances.requests import DISTANCES, SKETCH, DistancesRequest, SketchRequest
+from fedward.encryption.distances.requests import (
+    CHECK,
+    DISTANCES,
+    SKETCH,
+    CheckRequest,
+    DistancesRequest,
+    SketchRequest,
+    hash_of,
+)
 from fedward.encryption.distances.sketch import SEED_BYTES
 from fedward.encryption.masks.graphs.graph import Graph
 from fedward.encryption.masks.locks import Locked, unlock
@@ -28,6 +41,7 @@ from fedward.flare.server.masked_sums import AskFor
 from fedward.metrics.events import EventLog
 
 LATE = "its model could not be compared: it sent no shares of its sketch in time"
+UNPROVEN = "its model cannot be compared: too few sites have good shares of its sketch"
 
 
 class Choosing:
@@ -53,10 +67,14 @@ class Choosing:
         malicious: int,
     ) -> None:
         self._taken, self._topic, self._graph, self._members = taken, topic, graph, members
-        self._colluding, self._malicious = colluding, malicious
+        self._bound = {"colluding": colluding, "malicious": malicious}
+        self._malicious = malicious
+        self._points = {site: graph.point(site) for site in graph.sites}
+        self._least = max(2 * malicious + 3, graph.fewest + malicious)
         self._request = SketchRequest(nonces=taken.nonces, seed=secrets.token_bytes(SEED_BYTES), base=topic.base)
         self._dealt: dict[str, dict[str, bytes]] = {}
-        self._hashes: dict[str, str] = {}
+        self._checks: dict[str, Checks] = {}
+        self._signed: dict[str, dict[str, bytes]] = {}
         self._locked: dict[str, Locked] = {}
         self._lock = threading.Lock()
 
@@ -69,99 +87,132 @@ class Choosing:
             events: log of sites that dealt or answered falsely.
         """
         number, uploaded = self._topic.round_number, list(self._request.nonces)
-        least = max(2 * self._malicious + 3, self._graph.fewest + self._malicious)
-        if len(uploaded) < least:
-            return f"{len(uploaded)} sites sent their models, and {least} are needed to compare them"
+        needed = answers_needed(**self._bound)
+        if len(uploaded) < self._least:
+            return f"{len(uploaded)} sites sent their models, and {self._least} are needed to compare them"
         plain = self._request.plain()
         tasks = {site: Unmask(requests={SKETCH: plain}) for site in uploaded}
-        ask(Task.UNMASK, tasks, uploaded, enough=lambda _: self._has_dealt(least), number=number, take=self._take_dealt)
-        if len(self._dealt) < least:
-            return f"{len(self._dealt)} sites shared their models' sketches, and {least} are needed to compare them"
-        helpers = {site: Unmask(requests={DISTANCES: self._distances(site).plain()}) for site in sites}
-        enough = Quorum(lambda _: self._has_answers())
-        ask(Task.UNMASK, helpers, list(sites), enough=enough, number=number, take=self._take_answer)
+        ask(Task.UNMASK, tasks, uploaded, enough=self._has_dealt, number=number, take=self._take_dealt)
+        if len(self._dealt) < self._least:
+            return f"{len(self._dealt)} sites shared their models' sketches, and {self._least} are needed"
+        tasks = {site: Unmask(requests={CHECK: self.checking(site).plain()}) for site in sites}
+        ask(Task.UNMASK, tasks, list(sites), enough=self._has_checked, number=number, take=self._take_checks)
+        if len(self._checks) < needed:
+            return f"{len(self._checks)} of the {needed} sites that must check the shares did"
+        verdicts = judged(self._checks, dealers=sorted(self._dealt), points=self._points, **self._bound)
+        self._tell(verdicts, events)
+        plain = self.computing().plain()
+        tasks = {site: Unmask(requests={DISTANCES: plain}) for site in self._checks}
+        ask(Task.UNMASK, tasks, list(tasks), enough=Quorum(self._has_answers), number=number, take=self._take_answer)
         answers = self._answers()
-        needed = answers_needed(colluding=self._colluding, malicious=self._malicious)
         if len(answers) < needed:
             return f"{len(answers)} of the {needed} sites that must help to compare models did"
-        found = decode_distances(
-            answers,
-            sites=sorted(self._dealt),
-            points={site: self._graph.point(site) for site in self._graph.sites},
-            colluding=self._colluding,
-            malicious=self._malicious,
-        )
-        self._tell(found, events)
-        return self._choose(found)
+        return self._choose(verdicts, answers)
 
-    def _choose(self, found: Decoding) -> str | None:
-        usable = sorted(set(self._dealt) - set(found.dealers))
-        left_out = {site: LATE for site in self._request.nonces if site not in self._dealt} | dict(found.dealers)
-        # dealers of false shares are malicious already, and the others the fewer
-        malicious = max(0, self._malicious - len(found.dealers))
-        try:
-            chosen = multi_krum(found.distances, usable, malicious=malicious)
-        except JobError as error:
-            return str(error)
-        if any(found.distances[one, other] == inf for one in chosen for other in chosen if one < other):
-            return "models of the round cannot be compared: more sites than max_malicious answer falsely"
-        self._taken.choose(chosen, seed=self._request.seed, left_out=left_out)
-        return None
+    def checking(self, site: str) -> CheckRequest:
+        """Return the request to one hospital to check what was dealt."""
+        packages = {dealer: own[site] for dealer, own in self._dealt.items()}
+        return CheckRequest(sketch=self._request, hashes=self._hashes, packages=packages)
 
-    def _tell(self, found: Decoding, events: EventLog) -> None:
-        false = dict.fromkeys(found.holders, "gave false shares of the distances between models")
-        for site, reason in sorted({**false, **found.dealers}.items()):
+    def computing(self) -> DistancesRequest:
+        """Return the request to compute distances, the same for every hospital."""
+        return DistancesRequest(sketch=self._request, hashes=self._hashes, checks=dict(sorted(self._signed.items())))
+
+    def _choose(self, verdicts: Mapping[str, Verdict], answers: Mapping[str, DistanceShares]) -> str | None:
+        """Choose so many models that enough hospitals can prove their sum; a model that too few can is left out."""
+        left_out = {site: LATE for site in self._request.nonces if site not in self._dealt}
+        left_out |= {site: one.why for site, one in verdicts.items() if one.why is not None}
+        usable = sorted(set(self._dealt) - set(left_out))
+        found = decode_distances(answers, sites=usable, points=self._points, **self._bound)
+        count, needed = len(self._dealt) - self._malicious, shares_needed(**self._bound)
+        while len(usable) >= count:
+            spare = len(usable) - count
+            try:
+                chosen = multi_krum(found, usable, malicious=spare)
+            except JobError as error:
+                return str(error)
+            able = [holder for holder in self._checks if not any(holder in verdicts[site].off for site in chosen)]
+            if len(able) >= needed:
+                wanted = min(len(able), needed + self._malicious)
+                self._taken.choose(chosen, seed=self._request.seed, sketches_needed=wanted, left_out=left_out)
+                return None
+            worst = max(usable, key=lambda site: (len(verdicts[site].off), site))
+            left_out[worst] = UNPROVEN
+            usable.remove(worst)
+        return "models of the round cannot be compared: more sites than max_malicious deal or answer falsely"
+
+    def _tell(self, verdicts: Mapping[str, Verdict], events: EventLog) -> None:
+        """Record who dealt falsely, and who is off the polynomials of more dealers than may be false."""
+        said = {site: one.why for site, one in verdicts.items() if one.why is not None}
+        for holder in self._checks:
+            off = sum(holder in one.off for one in verdicts.values() if one.why is None)
+            if off > self._malicious:
+                said.setdefault(holder, "answered falsely when the shares of the models' sketches were checked")
+        for site, reason in sorted(said.items()):
             events.append("suspect", site=site, round=self._topic.round_number, reason=reason)
 
-    def _content(self, reply: Reply, purpose: str, *, site: str) -> bytes:
-        """Return a part of a site's answer, whose signature is right; errors as ``Members.check``."""
+    def _content(self, reply: Reply, purpose: str, *, site: str) -> tuple[bytes, dict[str, bytes]]:
+        """Return a part of a site's answer, and its signature, which is right; errors as ``Members.check``."""
         content = (reply.sealed or {}).get(SHARES + purpose)
         if type(content) is not bytes:
             raise JobError("answer brings no shares")
-        self._members.keep(self._members.check(reply, SHARES + purpose, content, self._topic, site=site))
-        return content
+        proof = self._members.check(reply, SHARES + purpose, content, self._topic, site=site)
+        self._members.keep(proof)
+        return content, {"signature": proof.signature, "certificate": proof.certificate}
 
     def _take_dealt(self, site: str, reply: Reply) -> None:
-        content = self._content(reply, SKETCH, site=site)
+        content, _ = self._content(reply, SKETCH, site=site)
         packages = split_message(content, holders=self._graph.sites, sites=len(self._request.nonces))
         with self._lock:
-            self._dealt[site], self._hashes[site] = packages, hashlib.sha256(content).hexdigest()
+            self._dealt[site] = packages
 
-    def _has_dealt(self, least: int) -> bool:
+    def _has_dealt(self, _: object = None) -> bool:
         with self._lock:
-            return len(self._dealt) >= least
-
-    def _distances(self, site: str) -> DistancesRequest:
-        packages = {dealer: own[site] for dealer, own in self._dealt.items()}
-        return DistancesRequest(sketch=self._request, hashes=dict(self._hashes), packages=packages)
+            return len(self._dealt) >= self._least
 
     @property
-    def _name(self) -> str:
-        return DistancesRequest(sketch=self._request, hashes=dict(sorted(self._hashes.items())), packages={}).name(
-            self._topic
-        )
+    def _hashes(self) -> dict[str, tuple[str, ...]]:
+        return {dealer: tuple(map(hash_of, own.values())) for dealer, own in sorted(self._dealt.items())}
+
+    def _take_checks(self, site: str, reply: Reply) -> None:
+        content, proof = self._content(reply, CHECK, site=site)
+        name = CheckRequest(sketch=self._request, hashes=self._hashes, packages={}).name(self._topic)
+        found = read_checks(checked(content, name=name), dealers=sorted(self._dealt))
+        with self._lock:
+            self._checks[site], self._signed[site] = found, {"answer": content, **proof}
+
+    def _has_checked(self, _: object = None) -> bool:
+        needed = answers_needed(**self._bound)
+        with self._lock:
+            return len(self._checks) >= max(needed, self._graph.quorum)
 
     def _take_answer(self, site: str, reply: Reply) -> None:
-        content = self._content(reply, DISTANCES, site=site)
-        found = read_locked(content, name=self._name, graph=self._graph)
+        content, _ = self._content(reply, DISTANCES, site=site)
+        found = read_locked(content, name=self.computing().name(self._topic), graph=self._graph)
         with self._lock:
             self._locked[site] = found
 
-    def _has_answers(self) -> bool:
-        needed = answers_needed(colluding=self._colluding, malicious=self._malicious)
+    def _has_answers(self, _: object = None) -> bool:
         with self._lock:
-            return len(self._locked) >= max(needed, self._graph.quorum)
+            given = dict(self._locked)
+        if len(given) < max(answers_needed(**self._bound), self._graph.quorum):
+            return False
+        return len(self._opened(given)) >= answers_needed(**self._bound)
 
-    def _answers(self) -> Mapping[str, Held]:
+    def _answers(self) -> dict[str, DistanceShares]:
+        return self._opened(self._locked)
+
+    def _opened(self, given: Mapping[str, Locked]) -> dict[str, DistanceShares]:
         """Return the answers that the sites' tokens open; one that opens to nothing usable does not count."""
-        found = {}
-        for holder, one in self._locked.items():
-            tokens = {other: another.tokens[holder] for other, another in self._locked.items()}
-            content = unlock(one, tokens, graph=self._graph, name=self._name)
+        found: dict[str, Any] = {}
+        name, dealers = self.computing().name(self._topic), sorted(self._dealt)
+        for holder, one in given.items():
+            tokens = {other: another.tokens[holder] for other, another in given.items()}
+            content = unlock(one, tokens, graph=self._graph, name=name)
             if content is None:
                 continue
             try:
-                found[holder] = read_held(content, sites=sorted(self._dealt))
+                found[holder] = read_distance_shares(content, dealers=dealers)
             except EncryptionError:
                 continue
         return found

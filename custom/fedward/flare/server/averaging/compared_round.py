@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from fedward.encryption.distances.sketched_sum import SketchedSum
 from fedward.encryption.keys.signature import Signed
 from fedward.encryption.message import unpack
-from fedward.errors import FederationError
+from fedward.errors import EncryptionError, FederationError
 from fedward.flare.protocol import MODEL, MaskedSum, Model, Reply
 from fedward.flare.server.averaging.round import SecureRound
 from fedward.flare.server.averaging.signed_sum import SignedSum
@@ -29,6 +29,7 @@ class ComparedRound(SecureRound):
         self._held: dict[str, tuple[bytes, Signed]] = {}
         self.seed = b""
         """Seed of the sketches by which the models were compared; empty before that."""
+        self.sketches_needed = 0
 
     @property
     def sites(self) -> list[str]:
@@ -39,12 +40,15 @@ class ComparedRound(SecureRound):
         """Site -> nonce of its message."""
         return {site: unpack(message).parts[0].nonce.hex() for site, (message, _) in sorted(self._held.items())}
 
-    def choose(self, chosen: Collection[str], *, seed: bytes, left_out: Mapping[str, str]) -> None:
+    def choose(
+        self, chosen: Collection[str], *, seed: bytes, sketches_needed: int, left_out: Mapping[str, str]
+    ) -> None:
         """Sum the messages of some sites, after the round was stopped; the others do not count.
 
         Args:
             chosen: the sites.
             seed: of the sketches.
+            sketches_needed: number of sites that must add their shares of the chosen sketches.
             left_out: other site -> reason why its model does not count.
         """
         if self._open:
@@ -54,14 +58,23 @@ class ComparedRound(SecureRound):
             self._adder.add_checked(message, proof, site=site)
         self.left_out = {site: left_out.get(site, FAR) for site in self._held if site not in chosen}
         self.seed, self._held = seed, {}
+        self.need(sketches_needed)
+
+    def need(self, sketches: int) -> None:
+        """Have the sum wait for so many sites' shares of its sketches."""
+        if self._adder.unmasking is not None:
+            self._adder.unmasking.sketches_needed = self.sketches_needed = sketches
 
     @property
     def masked(self) -> list[MaskedSum]:
-        found = self._adder.masked(MODEL, seed=self.seed)
+        found = self._adder.masked(MODEL, seed=self.seed, sketches=self.sketches_needed)
         return [] if found is None else [found]
 
     def _take(self, site: str, reply: Reply) -> None:
-        self._held[site] = self._adder.checked(reply, MODEL, site=site)
+        message, proof = self._adder.checked(reply, MODEL, site=site)
+        if site in self._held or unpack(message).parts[0].nonce.hex() in self.nonces.values():
+            raise EncryptionError("site has sent its model already, or with the nonce of another's", value=site)
+        self._held[site] = message, proof
         self._count_clipped(site, reply)
 
     def _close(self) -> Model:

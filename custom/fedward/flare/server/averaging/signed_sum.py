@@ -48,7 +48,9 @@ class SignedSum:
         Errors are those of ``add``.
         """
         message = message_of(reply, purpose)
-        self._adder.check(message, site=site)  # says what is wrong where a signature would only not fit
+        head = self._adder.check(message, site=site)  # says what is wrong where a signature would only not fit
+        if self._adder.unmasking is not None:
+            self._adder.unmasking.read(head)
         return message, self._members.check(reply, purpose, message, self._topic, site=site)
 
     def add_checked(self, message: bytes, proof: Signed, *, site: str) -> None:
@@ -61,15 +63,16 @@ class SignedSum:
         """Masks of the sum; None where it has none."""
         return self._adder.unmasking
 
-    def masked(self, purpose: str, *, seed: bytes = b"") -> MaskedSum | None:
+    def masked(self, purpose: str, *, seed: bytes = b"", sketches: int = 0) -> MaskedSum | None:
         """Return the sum with its masks on, for another process; None where it has none, or no site is in it.
 
-        ``seed`` is that of the sketches by which its sites were chosen, if they were.
+        ``seed`` is that of the sketches by which its sites were chosen, if they were; ``sketches`` is the number of
+        sites that must add their shares of these.
         """
         if self._adder.unmasking is None or not self._adder.sites:
             return None
         kept = self._adder.unmasking.kept
-        return MaskedSum(purpose=purpose, sealed=self._adder.masked, shares=kept, seed=seed)
+        return MaskedSum(purpose=purpose, sealed=self._adder.masked, shares=kept, seed=seed, sketches=sketches)
 
     def restore(self, masked: MaskedSum) -> None:
         """Continue from another process's sum; errors as ``Aggregator.restore``."""

@@ -36,7 +36,7 @@ def pending_files(sums: Iterable[MaskedSum]) -> dict[str, bytes]:
     for masked in sums:
         found[_name(masked.purpose, "sealed")] = masked.sealed
         found[_name(masked.purpose, "shares")] = masked.shares
-        found[_name(masked.purpose, "seed")] = masked.seed
+        found[_name(masked.purpose, "seed")] = masked.sketches.to_bytes(2, "big") + masked.seed
     return found
 
 
@@ -47,7 +47,8 @@ def pending_sum(purpose: str, files: Mapping[str, bytes]) -> MaskedSum:
         LookupError: a file of it is missing.
     """
     sealed, shares, seed = (files[_name(purpose, kind)] for kind in ("sealed", "shares", "seed"))
-    return MaskedSum(purpose=purpose, sealed=sealed, shares=shares, seed=seed)
+    sketches = int.from_bytes(seed[:2], "big")
+    return MaskedSum(purpose=purpose, sealed=sealed, shares=shares, seed=seed[2:], sketches=sketches)
 
 
 def _name(purpose: str, kind: str) -> str:

@@ -81,6 +81,7 @@ class RoundStep:
             take=taken.take,
         )
         taken.stop()
+        sent = patients_by_site(taken.sites, answers.replies)
         if (choosing := rounds.choosing(taken, at.model)) is not None:
             short = choosing.run(sites, ask=self._ask, events=self._events)
             if short is not None:
@@ -88,7 +89,9 @@ class RoundStep:
         answers.leave_out(taken.left_out)
         why = {site: answers.missing.get(site, NO_ANSWER) for site in sorted(set(sites) - set(taken.sites))}
         told = [make_event("dropped", site=site, round=number, reason=reason) for site, reason in why.items()]
-        if (reason := judge(patients_by_site(taken.sites, answers.replies), self._coverage, why=why)) is not None:
+        counted = patients_by_site(taken.sites, answers.replies)
+        covered = counted if choosing is None else sent  # sites that were compared and left out have taken part
+        if (reason := judge(covered, self._coverage, why=why)) is not None:
             self._events.put(told)
             raise uncovered(self._job, self._events, f"round {number} does not count: {reason}", number)
         made = None if taken.masked else taken.close()  # closed first: it finds the suspects, and adds

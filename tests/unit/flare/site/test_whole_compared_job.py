@@ -57,6 +57,14 @@ def test_every_round_leaves_the_false_hospital_out(tmp_path: Path) -> None:
     assert len(ran.of("opened")) == 1
 
 
+def test_as_many_sites_as_must_take_part_are_enough(tmp_path: Path) -> None:
+    """The one that is left out of every sum has sent its model all the same."""
+    tables = {**TABLES, "federation": TABLES["federation"] | {"min_sites": 5}}
+    ran, _ = whole(tmp_path, tables, SITES[:5], north=Far())
+    assert ran.of("failed") == [] and len(ran.of("round")) == ROUNDS
+    assert all(len(event["sites"]) == 4 for event in ran.of("round"))
+
+
 @pytest.mark.parametrize("task", [Task.UNMASK, Task.FINAL])
 def test_a_hospital_that_is_restarted_goes_on(tmp_path: Path, task: Task) -> None:
     ran, made = whole(tmp_path, coast=Gated(restarts=frozenset({task})))

@@ -29,5 +29,7 @@ def _protection(job: JobSpec, encryption: JobEncryption) -> str:
     if job.federation.aggregation == "grouped-median":
         whole = f"sums of {smallest_group(job) - most} or more of the others' in each of {group_count(job)} groups"
     if job.federation.aggregation == "byzsecagg":
-        whole += f", and how far models are from each other: the {malicious_of(job)} farthest are left out"
+        count = malicious_of(job)
+        far = "farthest is" if count == 1 else f"{count} farthest are"
+        whole += f", and how far models are from each other, of which the {far} left out"
     return f"masked: the server and up to {some} together learn only {whole}"

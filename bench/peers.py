@@ -2,19 +2,25 @@
 
     PYTHONPATH=$PWD/custom OMP_NUM_THREADS=1 python bench/peers.py [--rounds 4] [--only flower flare fedward] [--tiny]
 
-DenseNet121 in its 727 arrays as float32, three sites, one machine. Flower is installed by pip into an environment of
-its own in a temporary folder and runs as SuperLink and three SuperNodes in real processes over TLS on loopback; its
-clients add a constant to the model and train nothing. Where pip cannot install it, its rows say so. Fedward's rounds
-are those of ``encrypted_round.py``. Stock FLARE's filters (``encryption.py``) and the steps of both masks are also
-timed alone, without transport. The first round of a federation is left out. ``--tiny`` tries Flower on a small vector
-and writes nothing. Prints the table and writes ``bench/results/peers.md``.
+The arrays of DenseNet121 that a Fedward job sends, as float32; three sites, one machine, real processes on loopback.
+Flower is installed by pip into an environment of its own in a temporary folder; where pip cannot, its rows say so. It
+runs as SuperLink and three SuperNodes over TLS, on the arrays as they are, on all in one array, and on a tiny model,
+which shows what a round costs beside the model. Stock FLARE runs ``FedAvgRecipeWithHE`` with kits of its own
+``HEBuilder``, for one round, since three sites and a server on one machine took all its memory in a second one; it is
+stopped before no memory is left. The clients of both add a constant to the model and train nothing. Fedward's rounds
+are those of ``encrypted_round.py``. The work of FLARE's filters (``encryption.py``) and of both masks is also timed
+alone. ``--tiny`` tries the peers on the tiny model; it and ``--only`` write nothing. Prints the tables and writes
+``bench/results/peers.md``.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
+import re
+import shutil
 import signal
 import statistics
 import subprocess
@@ -23,7 +29,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import chdir, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
@@ -39,16 +45,45 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 from encrypted_round import job_of, rounds_of
-from encryption import once, write_models
-from encryption_ends import STOCK, read_model
+from encryption import once
+from encryption_ends import PATIENTS, STOCK
 from machine import machine
 from masks import graph_of, measured
+from nvflare.app_opt.pt.recipes import FedAvgRecipeWithHE
+from nvflare.fuel.flare_api.flare_api import new_secure_session
+from nvflare.lighter.impl.cert import CertBuilder
+from nvflare.lighter.impl.he import HEBuilder
+from nvflare.lighter.impl.signature import SignatureBuilder
+from nvflare.lighter.impl.static_file import StaticFileBuilder
+from nvflare.lighter.impl.workspace import WorkspaceBuilder
+from nvflare.lighter.provision import prepare_project
+from nvflare.lighter.provisioner import Provisioner
 
-from fedward.flare.local_federation import MARK, STOP_S, free_port, interruptible, marked
-from fedward.settings import JobEncryption
+from fedward.demo.federate import LEAD, federation_of
+from fedward.errors import FederationError
+from fedward.flare.kits.central import Kits
+from fedward.flare.local_federation import MARK, STOP_S, LocalFederation, free_port, interruptible, marked
+from fedward.settings import FederationSpec, JobEncryption
+from fedward.training.networks import initial_weights
 
 RESULTS = Path(__file__).resolve().parent / "results" / "peers.md"
-HOST, SITES, STEP = "127.0.0.1", 3, 0.001
+HOST, SITES, STEP, TINY = "127.0.0.1", len(PATIENTS), 0.001, 10
+SPARE = 3 * 2**29
+"""Bytes of free memory below which FLARE's federation is stopped."""
+Noted = dict[str, Any]
+INCLUDED = (
+    "**Flower**: one fit of `DefaultWorkflow`, by the server's clock; the client adds a constant. TLS with the "
+    "server's certificate only. SuperExec starts a new Python process for each message to a client, four in a round of "
+    "SecAgg+, and SuperNode, SuperExec and the grid ask at fixed intervals; the row of the tiny model shows what that "
+    "costs. SecAgg+ with its default quantisation; each client has the largest weight. Bytes up are all objects of a "
+    "client's replies, bytes down are the model's arrays; HTTP, TLS and the keys that go down are not counted.",
+    "**stock FLARE**: from `Round 0 started` to `Round 0 finished` in the server's log; mutual TLS. In a first round "
+    "the model goes down in the clear, nothing is decrypted, and the training script starts. Bytes up are those that "
+    "FLARE's client logs.",
+    "**Fedward**: from a round's question to its close, less the slowest site's training and validation; mutual TLS. "
+    "Every check of the site and the server is in it.",
+    "Not in any figure: starting the federation, a network's delay, training, and a lost site.",
+)
 START_S, ROUND_S, INSTALL_S = 120.0, 300.0, 900.0
 CERTIFICATES = {"ca-certfile": "ca.pem", "certfile": "server.pem", "keyfile": "server.key"}
 """Option of the SuperLink, after ``--ssl-`` -> file."""
@@ -74,6 +109,7 @@ secure = false
 rounds = 1
 sites = 1
 step = 0.0
+one = false
 """,
     "peer/__init__.py": "",
     "peer/server.py": '''
@@ -100,7 +136,9 @@ def main(grid, context):
     given = context.run_config
     folder, sites, rounds, in_transport = Path(given["folder"]), given["sites"], [], [0.0]
     with np.load(folder / "global.npz", allow_pickle=False) as content:
-        model = [np.atleast_1d(content[name]) for name in content.files]  # SecAgg+ averages no array of 0 dimensions
+        model = [content[name] for name in content.files]
+    if given["one"]:
+        model = [np.concatenate([array.ravel() for array in model])]
     secure = SecAggPlusWorkflow(num_shares=sites, reconstruction_threshold=sites - 1)
     fit, ask = (secure if given["secure"] else default_fit_workflow), grid.send_and_receive
 
@@ -126,10 +164,11 @@ def main(grid, context):
     legacy = LegacyContext(context, config=ServerConfig(num_rounds=given["rounds"]), strategy=strategy)
     DefaultWorkflow(fit_workflow=timed)(grid, legacy)
     last = parameters_to_ndarrays(arrayrecord_to_parameters(legacy.state.array_records[MAIN_PARAMS_RECORD], True))
-    moved = given["step"] * given["rounds"]
+    moved = given["step"] * given["rounds"] * (1 + sites) / 2
     wrong = max(float(np.abs(new - old - moved).max()) for new, old in zip(last, model, strict=True))
     part = folder / "server.part"
-    part.write_text(json.dumps({"rounds": rounds, "wrong": wrong / moved}))
+    size = sum(array.size for array in model)
+    part.write_text(json.dumps({"rounds": rounds, "wrong": wrong / moved, "parameters": size}))
     part.rename(folder / "server.json")
 ''',
     "peer/client.py": '''
@@ -168,7 +207,43 @@ def noted(message, context, call_next):
     return reply
 
 
-app = ClientApp(client_fn=lambda context: Client(context.run_config["step"]).to_client(), mods=[noted])
+def client(context):
+    return Client(context.run_config["step"] * context.node_config["site"]).to_client()
+
+
+app = ClientApp(client_fn=client, mods=[noted])
+''',
+}
+
+
+FLARE_JOB = {
+    "peer_arrays.py": '''
+"""The model's arrays as a network that PyTorch can save."""
+
+import numpy as np
+import torch
+
+
+class Arrays(torch.nn.Module):
+    def __init__(self, path):
+        super().__init__()
+        with np.load(path, allow_pickle=False) as content:
+            arrays = [torch.nn.Parameter(torch.from_numpy(content[name])) for name in content.files]
+        self.arrays = torch.nn.ParameterList(arrays)
+''',
+    "peer_train.py": '''
+"""Add a constant to the model."""
+
+import sys
+
+import nvflare.client as flare
+from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
+
+flare.init()
+step = float(sys.argv[1])
+while flare.is_running():
+    params = {name: array + step for name, array in flare.receive().params.items()}
+    flare.send(FLModel(params=params, params_type=ParamsType.FULL, meta={"NUM_STEPS_CURRENT_ROUND": 1}))
 ''',
 }
 
@@ -196,7 +271,6 @@ class Steps:
     name: str
     site_s: float
     server_s: float
-    up: float
     how: str
 
 
@@ -225,9 +299,10 @@ def main() -> None:
         folder = Path(name)
         parameters = write(folder, tiny=given.tiny)
         if "flower" in given.only:
-            found = flower(folder, parameters, rounds=given.rounds)
+            found = flower(folder, rounds=given.rounds, tiny=given.tiny)
             rows, steps, versions = rows + found[0], steps + found[1], [*versions, *found[2]]
         if "flare" in given.only:
+            rows.append(flare(folder, parameters))
             steps.append(stock(folder))
         if "fedward" in given.only:
             rows += fedward(given.rounds)
@@ -239,12 +314,22 @@ def main() -> None:
 
 
 def write(folder: Path, *, tiny: bool) -> int:
-    """Write the model, and return how many parameters it has."""
-    if tiny:
-        np.savez(folder / "global.npz", a=np.linspace(-1, 1, 5000, dtype=np.float32), b=np.float32(1.0))
-    else:
-        write_models(folder, "DenseNet121")
-    return sum(array.size for array in read_model(folder, "global").values())
+    """Write the model and three sites' models, which differ in every array; return how many parameters it has.
+
+    Flower does not send an array again that the receiver already has, so no two may be alike.
+    """
+    random = np.random.default_rng(0)
+    weights = (
+        {f"array-{n}": np.zeros(100, np.float32) for n in range(TINY)} if tiny else initial_weights(job_of(1, None))
+    )
+    model = {
+        name: (array + random.normal(scale=0.001, size=array.shape)).astype(np.float32)
+        for name, array in weights.items()
+    }
+    np.savez(folder / "global.npz", **model)
+    for number, site in enumerate(PATIENTS, start=1):
+        np.savez(folder / f"{site}.npz", **{name: array + np.float32(STEP * number) for name, array in model.items()})
+    return sum(array.size for array in model.values())
 
 
 def fedward(rounds: int) -> list[Row]:
@@ -265,7 +350,6 @@ def masks(parameters: int) -> Steps:
         name="Fedward, masked",
         site_s=row.round_s,
         server_s=row.add_s + row.unmask_s,
-        up=row.up_bytes / row.parameters,
         how="`masks.py`: numbers in, seal, help, open; the server adds and takes the masks off",
     )
 
@@ -273,42 +357,138 @@ def masks(parameters: int) -> Steps:
 def stock(folder: Path) -> Steps:
     """Time stock FLARE's filters alone, once."""
     found = once(folder, STOCK)
-    return Steps(
-        name="stock FLARE, CKKS",
-        site_s=found["client_s"],
-        server_s=found["server_s"],
-        up=found["up"],
-        how="`encryption.py`, once: encrypt, serialise, and decrypt; the server reads three messages, adds, serialises",
-    )
+    how = "`encryption.py`, once: encrypt, serialise and decrypt; the server reads three messages, adds and serialises"
+    return Steps(name="stock FLARE, CKKS", site_s=found["client_s"], server_s=found["server_s"], how=how)
 
 
-def flower(folder: Path, parameters: int, *, rounds: int) -> tuple[list[Row], list[Steps], list[str]]:
-    """Measure Flower's rounds, plain and with SecAgg+; return its rows and its versions."""
+def flare(folder: Path, parameters: int) -> Row:
+    """Run one round of stock FLARE's encrypted FedAvg in real processes."""
+    name, work = "stock FLARE, CKKS, first round", folder / "flare"
+    try:
+        kits, spec = flare_kits(work)
+        with LocalFederation(spec, kits, threads=1) as running:
+            for process in running.processes():  # if memory runs out, these go first
+                Path(f"/proc/{process.pid}/oom_score_adj").write_text("1000")
+            flare_job(work, folder / "global.npz", kits, running)
+            rounds = await_flare(kits, running)
+    except (PeerError, FederationError) as error:
+        return Row(name=name, missing=str(error).replace("\n", " "))
+    logs = [(kit / "console.log").read_text(errors="replace") for kit in kits.sites.values()]
+    sent = [int(size) for log in logs for size in re.findall(r"SubmitUpdate to: server\..*\((\d+) Bytes\)", log)]
+    return Row(name=name, seconds=[rounds], up=statistics.median(sent) / parameters if sent else None)
+
+
+def flare_kits(work: Path) -> tuple[Kits, FederationSpec]:
+    """Provision with FLARE's own builders, ``HEBuilder`` among them."""
+    spec, sites = federation_of(list(PATIENTS), port=free_port()), list(PATIENTS)
+    server = {"name": spec.server.host, "type": "server", "org": "operator"}
+    server |= {"fed_learn_port": spec.server.port, "admin_port": spec.server.port}
+    clients = [{"name": site, "type": "client", "org": site} for site in sites]
+    lead = {"name": LEAD, "type": "admin", "org": "operator", "role": "lead"}
+    project = {"api_version": 3, "name": "peer", "description": "", "participants": [server, *clients, lead]}
+    files = StaticFileBuilder(config_folder="config", scheme="grpc")
+    builders = [WorkspaceBuilder(), files, CertBuilder(), HEBuilder(), SignatureBuilder()]
+    with redirect_stdout(io.StringIO()):
+        made = Provisioner(str(work / "kits"), builders).provision(prepare_project(project))
+    root = Path(made["current_prod_dir"])
+    kits = {site: root / site for site in sites}
+    return Kits(folder=root, server=root / spec.server.host, sites=kits, people={LEAD: root / LEAD}), spec
+
+
+def flare_job(work: Path, model: Path, kits: Kits, running: LocalFederation) -> None:
+    """Export the recipe with a model and a training script, wait for the sites, and submit it."""
+    for path, text in FLARE_JOB.items():
+        (work / path).write_text(text, encoding="utf-8")
+    network = {"class_path": "peer_arrays.Arrays", "args": {"path": str(model)}}
+    script = str(work / "peer_train.py")
+    with redirect_stdout(io.StringIO()), chdir(work):
+        recipe = FedAvgRecipeWithHE(
+            name="peer", model=network, min_clients=SITES, num_rounds=1, train_script=script, train_args=str(STEP)
+        )
+        recipe.export(str(work / "jobs"))
+    for app in (work / "jobs" / "peer").glob("app*"):
+        (app / "custom").mkdir(exist_ok=True)
+        shutil.copy(work / "peer_arrays.py", app / "custom")
+    session = new_secure_session(LEAD, str(kits.people[LEAD]), timeout=START_S)
+    try:
+        end = time.monotonic() + START_S
+        while len(session.get_connected_client_list()) < SITES:
+            running.check()
+            if time.monotonic() > end:
+                raise PeerError("the sites do not connect")
+            time.sleep(0.2)
+        session.submit_job(str(work / "jobs" / "peer"))
+    finally:
+        session.close()
+
+
+def await_flare(kits: Kits, running: LocalFederation) -> float:
+    """Return the seconds of the first round, by the server's log.
+
+    Raises:
+        PeerError: the round takes too long, or the machine's memory is nearly used up.
+    """
+    log, end, times = kits.server / "console.log", time.monotonic() + START_S + ROUND_S, list[datetime]()
+    while len(times) < 2:
+        running.check()
+        if psutil.virtual_memory().available < SPARE:
+            raise PeerError("stopped: the machine has too little memory")
+        if time.monotonic() > end:
+            raise PeerError(f"a round was not finished: {last_line(log)}")
+        time.sleep(0.2)
+        found = re.findall(r"^(\S+ \S+) - ScatterAndGather - .* Round 0 (?:started|finished)\.", log.read_text(), re.M)
+        times = [datetime.strptime(f"{text}000+0000", "%Y-%m-%d %H:%M:%S,%f%z") for text in found]
+    return (times[1] - times[0]).total_seconds()
+
+
+def flower(folder: Path, *, rounds: int, tiny: bool) -> tuple[list[Row], list[Steps], list[str]]:
+    """Measure Flower's rounds, plain and with SecAgg+; return its rows and its version."""
     names = {False: "Flower, plain", True: "Flower, SecAgg+"}
     try:
         installed = install(folder / "flower")
     except PeerError as error:
         return [Row(name=name, missing=f"not installed here: {error}") for name in names.values()], [], []
-    rows, steps = [], []
+    rows, steps = list[Row](), list[Steps]()
     write_certificates(folder)
+    (folder / "small").mkdir()
+    small = write(folder / "small", tiny=True)
+    kinds = {
+        "": (folder, False),
+        ", all in one array": (folder, True),
+        f", {small:,} parameters": (folder / "small", True),
+    }
     for secure, name in names.items():
-        try:
-            server, sites = federation(installed, folder, name, secure=secure, rounds=rounds)
-        except PeerError as error:
-            rows.append(Row(name=name, missing=str(error)))
-            continue
-        numbers = range(2, rounds + 1)
-        own = [[sum(one["client_s"] for one in site if one["round"] == number) for site in sites] for number in numbers]
-        up = statistics.median(sum(one.get("up", 0) for one in site) for site in sites) / parameters
-        down = statistics.median(sum(one["down"] for one in site if one["round"] == rounds) for site in sites)
-        seconds = [one["wall_s"] for one in server["rounds"][1:]]
-        rows.append(Row(name=name, seconds=seconds, up=up, down=down / parameters, error=server["wrong"]))
-        if secure:
-            site_s = statistics.median(statistics.median(those) for those in own)
-            server_s = statistics.median(one["server_s"] for one in server["rounds"][1:])
-            how = "processor seconds inside the rounds above: the four stages at a client; the workflow at the server"
-            steps.append(Steps(name=name, site_s=site_s, server_s=server_s, up=up, how=how))
+        for kind, (models, one) in kinds.items() if not tiny else [("", kinds[""])]:
+            work = folder / f"flower-{len(rows)}"
+            try:
+                server, sites = federation(
+                    installed, folder, work, models / "global.npz", secure=secure, one=one, rounds=rounds
+                )
+            except PeerError as error:
+                rows.append(Row(name=name + kind, missing=str(error)))
+                continue
+            rows.append(row_of(name + kind, server, sites))
+            if secure and models == folder:
+                steps.append(steps_of(name + kind, server, sites))
     return rows, steps, [f"flwr {installed.version}"]
+
+
+def row_of(name: str, server: Noted, sites: Sequence[Sequence[Noted]]) -> Row:
+    """Return the seconds of all rounds but the first, bytes up in the first and bytes down in the last."""
+    last, parameters = len(server["rounds"]), server["parameters"]
+    up = statistics.median(sum(one.get("up", 0) for one in site) for site in sites) / parameters
+    down = statistics.median(sum(one["down"] for one in site if one["round"] == last) for site in sites) / parameters
+    seconds = [one["wall_s"] for one in server["rounds"][1:]]
+    return Row(name=name, seconds=seconds, up=up, down=down, error=server["wrong"])
+
+
+def steps_of(name: str, server: Noted, sites: Sequence[Sequence[Noted]]) -> Steps:
+    """Return the processor seconds of all rounds but the first."""
+    numbers = range(2, len(server["rounds"]) + 1)
+    own = [sum(one["client_s"] for one in site if one["round"] == number) for site in sites for number in numbers]
+    server_s = statistics.median(one["server_s"] for one in server["rounds"][1:])
+    how = "processor seconds in the rounds above: a client app's work in all four stages; the server's workflow"
+    return Steps(name=name, site_s=statistics.median(own), server_s=server_s, how=how)
 
 
 def install(folder: Path) -> Flower:
@@ -332,18 +512,18 @@ def install(folder: Path) -> Flower:
 
 
 def federation(
-    installed: Flower, folder: Path, name: str, *, secure: bool, rounds: int
-) -> tuple[dict[str, Any], list[list[dict[str, Any]]]]:
-    """Run one federation of real processes; return the server's notes and each client's.
+    installed: Flower, folder: Path, work: Path, model: Path, *, secure: bool, one: bool, rounds: int
+) -> tuple[Noted, list[list[Noted]]]:
+    """Run one federation of Flower's processes; return the server's notes and each client's.
 
     Raises:
         PeerError: a process ended, the rounds took too long, or the model is not the one that the clients made.
     """
-    work, port = folder / ("secure" if secure else "plain"), free_port(HOST)
+    port = free_port(HOST)
     for path, text in FLOWER_APP.items():
         (work / "app" / path).parent.mkdir(parents=True, exist_ok=True)
         (work / "app" / path).write_text(text, encoding="utf-8")
-    (work / "global.npz").write_bytes((folder / "global.npz").read_bytes())
+    shutil.copy(model, work / "global.npz")
     (work / "home").mkdir()
     link = f'[superlink.here]\naddress = "{HOST}:{port}"\nroot-certificates = "{folder}/ca.pem"\n'
     (work / "home" / "config.toml").write_text(f'[superlink]\ndefault = "here"\n{link}', encoding="utf-8")
@@ -354,8 +534,12 @@ def federation(
         wait(lambda: listens(server[0].pid, port), server, START_S, "the SuperLink does not listen", work)
         node = [installed.program("flower-supernode"), "--superlink", f"{HOST}:{port}", "--host", HOST]
         node += ["--root-certificates", f"{folder}/ca.pem"]
-        nodes = [start(f"node-{number}", [*node, "--port", str(free_port(HOST))]) for number in range(SITES)]
-        config = f'folder="{work}" secure={str(secure).lower()} rounds={rounds} sites={SITES} step={STEP}'
+        nodes = [
+            start(f"node-{number}", [*node, "--port", str(free_port(HOST)), "--node-config", f"site={number}"])
+            for number in range(1, SITES + 1)
+        ]
+        config = f'folder="{work}" secure={str(secure).lower()} one={str(one).lower()} '
+        config += f"rounds={rounds} sites={SITES} step={STEP}"
         asked = start("run", [installed.program("flwr"), "run", f"{work}/app", "here", "--run-config", config])
         wait(lambda: asked.poll() is not None, [*server, *nodes], START_S, "flwr run does not end", work)
         if asked.returncode:
@@ -365,8 +549,7 @@ def federation(
     notes = json.loads(done.read_text())
     if notes["wrong"] > 0.5:
         raise PeerError(f"the model is wrong by {notes['wrong']:.0%} of the clients' steps: a round was not aggregated")
-    clients = [[json.loads(line) for line in path.read_text().splitlines()] for path in work.glob("*.client")]
-    return notes, clients
+    return notes, [[json.loads(line) for line in path.read_text().splitlines()] for path in work.glob("*.client")]
 
 
 @contextmanager
@@ -488,15 +671,22 @@ def page(
         "# A round without its training, beside Flower and stock FLARE",
         "",
         f"Written by `python bench/peers.py --rounds {given.rounds}` in {minutes:.0f} minutes; {', '.join(versions)}; "
-        f"load {load:.1f} before and {os.getloadavg()[0]:.1f} after. {parameters:,} parameters.",
+        f"load {load:.1f} before and {os.getloadavg()[0]:.1f} after. DenseNet121's {parameters:,} parameters as "
+        "float32 unless a row says otherwise, three sites and the server on one machine, real processes on loopback. "
+        "Medians of all rounds but the first.",
         "",
-        "| | median s | lowest | highest | bytes up | bytes down | error |",
-        "|---|---:|---:|---:|---:|---:|---:|",
+        "| a round | median s | lowest | highest | rounds | bytes up | bytes down | error |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
         *map(line_of, rows),
         "",
-        "| steps alone | a site s | server s | bytes up | how |",
-        "|---|---:|---:|---:|---|",
-        *(f"| {one.name} | {one.site_s:.2f} | {one.server_s:.2f} | {one.up:.2f} | {one.how} |" for one in steps),
+        "Bytes are a parameter's and a site's. Error: the largest of any parameter after the last round, as a part of "
+        "what the clients added in all rounds.",
+        "",
+        "| work alone, no transport | a site s | the server s | how |",
+        "|---|---:|---:|---|",
+        *(f"| {one.name} | {one.site_s:.2f} | {one.server_s:.2f} | {one.how} |" for one in steps),
+        "",
+        *(f"- {line}" for line in INCLUDED),
     ]
     return "\n".join(lines)
 
@@ -504,13 +694,15 @@ def page(
 def line_of(row: Row) -> str:
     """Return a row of the first table."""
     if not row.seconds:
-        return f"| {row.name} | {row.missing} | | | | | |"
+        return f"| {row.name} | {row.missing} | | | | | | |"
     up, down, error = (
         "" if value is None else format(value, how)
         for value, how in ((row.up, ".2f"), (row.down, ".2f"), (row.error, ".1e"))
     )
     median, lowest, highest = statistics.median(row.seconds), min(row.seconds), max(row.seconds)
-    return f"| {row.name} | {median:.2f} | {lowest:.2f} | {highest:.2f} | {up} | {down} | {error} |"
+    return (
+        f"| {row.name} | {median:.2f} | {lowest:.2f} | {highest:.2f} | {len(row.seconds)} | {up} | {down} | {error} |"
+    )
 
 
 if __name__ == "__main__":

@@ -153,7 +153,7 @@ def sketched_distances(updates: Updates, malicious: int) -> Mapping[tuple[str, s
         dealt[site] = deal(sketch(codes[site], seed=seed), others=others, points=points, colluding=colluding)
     held = {holder: {site: dealt[site][holder] for site in sites} for holder in sites}
     bound = {"colluding": colluding, "malicious": malicious}
-    checks = {holder: checks_of(held[holder], name="bench") for holder in sites}
+    checks = {holder: checks_of(held[holder], dealings=dict.fromkeys(sites, "bench")) for holder in sites}
     if any(one.why or one.off for one in judged(checks, dealers=sites, points=points, **bound).values()):
         raise RuntimeError("an honest dealer was judged false")
     answers = {holder: distance_shares(held[holder]) for holder in sites}
@@ -177,8 +177,8 @@ def cost_sketched(hospitals: int, malicious: int, parameters: int) -> dict[str, 
         every[site] = deal(sketch(codes[site], seed=seed), others=others, points=points, colluding=colluding)
     held = {holder: {site: every[site][holder] for site in sites} for holder in sites}
     bound = {"colluding": colluding, "malicious": malicious}
-    checks_s, _ = timed(lambda: checks_of(held[sites[0]], name="bench"))
-    checks = {holder: checks_of(held[holder], name="bench") for holder in sites}
+    checks_s, _ = timed(lambda: checks_of(held[sites[0]], dealings=dict.fromkeys(sites, "bench")))
+    checks = {holder: checks_of(held[holder], dealings=dict.fromkeys(sites, "bench")) for holder in sites}
     judge_s, _ = timed(lambda: judged(checks, dealers=sites, points=points, **bound))
     shares_s, _ = timed(lambda: distance_shares(held[sites[0]]))
     answers = {holder: distance_shares(held[holder]) for holder in sites}

@@ -120,6 +120,7 @@ GATE_SENTENCES = frozenset(
         "of the hospitals that take part this hospital knows fewer than its min_known, …",
         "of … hospitals no masked sum protects against so many that side with the server",
         "opened another model than most hospitals have",
+        "other hospitals take part in another run of this job; submit it with another job.seed",
         "other hospitals were summed in another run of this job; submit it with another job.seed",
         "payload is not … numbers of … bits",
         "payload … holds no table",

@@ -2,8 +2,10 @@
 
 Of each dealer, every hospital publishes two values: a combination of its shares of the sketch, which must lie on a
 polynomial of degree ``colluding`` with the others', and one of its shares of 0, which must lie on a polynomial of twice
-the degree that is 0 at 0. The factors follow from the name of all packages, so no dealer knew them when it dealt; one
-that dealt something else passes with probability 2^-126. A number that only the dealer knows hides each combination.
+the degree that is 0 at 0. The factors follow from the hashes of all packages that this dealer dealt together, so it did
+not know them when it dealt; one that dealt something else passes with probability 2^-126. A number that only the dealer
+knows hides each combination, but not a second one with other factors: so the dealer's token says which packages it
+dealt together (``packages``), and a server cannot have one dealing combined twice.
 
 Every hospital judges the dealers by the same values, and computes with a dealer only if its own values lie on the
 polynomials. So of what a hospital computes, all belongs to one sketch of each dealer.
@@ -61,17 +63,20 @@ class Verdict:
     off: frozenset[str]
 
 
-def checks_of(dealt: Mapping[str, Dealt], *, name: str, damaged: Sequence[str] = ()) -> Checks:
+def checks_of(dealt: Mapping[str, Dealt], *, dealings: Mapping[str, str], damaged: Sequence[str] = ()) -> Checks:
     """Return a hospital's values.
 
     Args:
         dealt: dealer -> what this hospital holds of it.
-        name: of all packages of the round.
+        dealings: dealer -> ``packages.name_of_dealing`` from which that is, which the dealer's token proves.
         damaged: dealers whose package did not open.
     """
-    factors, values = _factors(f"{name} sketch", SIZE), {}
+    values = {}
     for dealer, own in dealt.items():
-        each = _factors(f"{name} zeros", len(own.zeros))
+        factors, each = (
+            _factors(f"{dealings[dealer]} {what}", count)
+            for what, count in (("sketch", SIZE), ("zeros", len(own.zeros)))
+        )
         zeros = sum(f * own.zeros[other] for f, other in zip(each, sorted(own.zeros), strict=True))
         shared = sum(f * share for f, share in zip(factors, own.sketch, strict=True))
         values[dealer] = ((shared + own.hides) % PRIME, (zeros + own.hides_zero) % PRIME)

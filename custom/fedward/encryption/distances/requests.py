@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fedward.encryption.distances.packages import hash_of
 from fedward.encryption.distances.sketch import SEED_BYTES
 from fedward.encryption.masks.graphs.graph import Graph
 from fedward.encryption.message import is_digest, is_nonce
@@ -51,7 +52,7 @@ class CheckRequest:
 
     Attributes:
         sketch: the request for which the sketches were shared.
-        hashes: hospital that shared -> SHA-256 of each package, 64 hexadecimal digits, in the order of the run's sites.
+        hashes: hospital that shared -> ``packages.hash_of`` each package, in the order of the run's sites.
         packages: hospital that shared -> its package for the asked hospital.
     """
 
@@ -99,11 +100,6 @@ def name_of_packages(sketch: SketchRequest, hashes: Mapping[str, Sequence[str]],
     """Return the SHA-256, 64 hexadecimal digits, of the round, the sketch and all packages of all hospitals."""
     each = {dealer: list(digests) for dealer, digests in sorted(hashes.items())}
     return _digest({"kind": CHECK, "sketch": sketch.name(topic), "hashes": each}, topic)
-
-
-def hash_of(package: bytes) -> str:
-    """Return the SHA-256, 64 hexadecimal digits, of a package."""
-    return hashlib.sha256(package).hexdigest()
 
 
 def read_sketch_request(content: object, *, graph: Graph) -> SketchRequest:

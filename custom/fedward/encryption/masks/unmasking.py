@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
-from operator import itemgetter
 
 import numpy as np
 
@@ -33,6 +32,8 @@ from fedward.encryption.stream import ring_of
 from fedward.encryption.sum_context import SumContext
 from fedward.encryption.tag import Tag
 from fedward.errors import EncryptionError
+
+_EITHER = "one of the two is false"
 
 
 class Unmasking:
@@ -147,22 +148,21 @@ class Unmasking:
     def false(self) -> dict[str, str]:
         """Hospital that gave or named false shares -> what was found; these shares were not used.
 
-        Of one share alone it is not known whether the hospital that gave it or the one that named it is false.
+        One alone is named where more hospitals contradict it than may lie. Of any other share it is not known whether
+        the hospital that gave it or the one that named it is false, so both are named.
         """
-        found, left = dict(self._unreadable), set(self._mismatched)
-        while left:
-            givers, namers = (Counter(pair[end] for pair in left) for end in (0, 1))
-            (holder, gave), (site, named) = (max(sorted(by.items()), key=itemgetter(1)) for by in (givers, namers))
-            if max(gave, named) == 1:
-                holder, site = min(left)
-                found[holder] = f"gave a share of {site}'s masks that {site} did not name: one of the two is false"
-                left.discard((holder, site))
-            elif named >= gave:
-                found[site] = f"named shares of its masks that {named} hospitals did not give"
-                left = {pair for pair in left if pair[1] != site}
-            else:
-                found[holder] = f"gave shares of {gave} hospitals' masks that these did not name"
-                left = {pair for pair in left if pair[0] != holder}
+        found, pairs, limit = dict(self._unreadable), self._mismatched, self._graph.lying
+        gave, named = (Counter(pair[end] for pair in pairs) for end in (0, 1))
+        found |= {
+            one: f"named shares of its masks that {n} hospitals did not give" for one, n in named.items() if n > limit
+        }
+        found |= {
+            one: f"gave shares of {n} hospitals' masks that these did not name" for one, n in gave.items() if n > limit
+        }
+        for holder, site in sorted(pairs):
+            if gave[holder] <= limit and named[site] <= limit:
+                found.setdefault(holder, f"gave a share of {site}'s masks that {site} did not name: {_EITHER}")
+                found.setdefault(site, f"named a share of its masks that {holder} did not give: {_EITHER}")
         return found
 
     def _useful(self, site: str) -> dict[str, tuple[bytes, ...]]:

@@ -11,7 +11,7 @@ conditions hold, and is refused otherwise:
   that leaves again is counted, and a run has few of them (``fedward.privacy.budget_plan.repeated_rounds``).
 
 Another run of a job, under another id, is a run like any other, with one more condition: its sums are of the same
-hospitals (``runs.Runs.require_same_hospitals``).
+hospitals (``same_hospitals``).
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from fedward.privacy.ledger.runs import (
     Run,
     Runs,
 )
+from fedward.privacy.ledger.same_hospitals import require_same_hospitals
 from fedward.privacy.ledger.site_file import LedgerFile
 
 NONCE_BYTES = 16
@@ -52,7 +53,7 @@ class Record(LedgerFile):
 
     Every method that writes raises ``LedgerError`` where the file cannot be read, written or verified. It raises
     ``GateError`` where the run is unknown or has ended, another fact is in the place of this one, or another run of the
-    same job summed other hospitals.
+    same job summed other hospitals, or may have.
     """
 
     def __init__(self, chain: ChainFile, *, site: str) -> None:
@@ -164,6 +165,7 @@ class Record(LedgerFile):
             run = self._known(job_id)
             run.require(job=run.job)
             run.require_round(round_number, model=model, most=repeats)
+            require_same_hospitals(run, self._runs.others(run), LEAVE, {})
             entry = turn.append(LEAVE, {"job_id": job_id, "round": round_number, "model": model})
         return entry.number
 
@@ -190,7 +192,7 @@ class Record(LedgerFile):
         with self._turn() as turn:
             run = self._known(job_id)
             if not run.stands(kind, words):
-                self._runs.require_same_hospitals(run, kind, words)
+                require_same_hospitals(run, self._runs.others(run), kind, words)
                 turn.append(kind, {"job_id": job_id, **words})
 
     def _known(self, job_id: str) -> Run:

@@ -4,8 +4,7 @@ A fact is written once. The same fact again is found and not written; another fa
 every fact after the run's end. One fact counts: that the update of the last round left again, from the same model. This
 module reads and writes no file; ``fedward.privacy.ledger.run_record`` does.
 
-Runs of one job (one hash) are compared with each other too (``Runs.require_same_hospitals``): for each kind of sum, a
-hospital opens sums of one set of hospitals, in all runs.
+Runs of one job are compared with each other too (``same_hospitals``).
 
 ========== ============================================== ===============================================
 fact       about                                          content
@@ -34,6 +33,8 @@ from typing import Any, NamedTuple
 from fedward.errors import GateError, LedgerError, PatientsError, RepeatError
 from fedward.privacy.ledger.hash_chain import ChainEntry
 
+MODEL = "model"
+"""Purpose of sums of models; those of groups begin with it and ``-``."""
 RUN = "run-"
 """Prefix of the kinds of these entries; all other entries in the file belong to the privacy ledger."""
 BEGIN, ROSTER, SUM, CONFIRM, LEAVE = (RUN + word for word in ("begin", "roster", "sum", "confirm", "leave"))
@@ -63,10 +64,6 @@ _OTHER: Mapping[str, str] = {
 }
 _OTHER_COHORT = "the cohort was indexed anew since this run of the job began here"
 _AGAIN = "submit the job again: it gets an id of its own"
-_MODEL = "model"
-_OTHER_HOSPITALS = "other hospitals were summed in another run of this job; submit it with another job.seed"
-_COMPARED = "models of this round were compared in another run of this job; submit it with another job.seed"
-_ANOTHER_SEED = "with another seed it is another job: hospitals start from other weights, and train in another order"
 
 Subject = tuple[object, ...]
 
@@ -169,6 +166,18 @@ class Run:
             and (not _of_models(purpose) or round_number in (None, about[1]))
         ]
 
+    @property
+    def tells_by_roster(self) -> bool:
+        """True if sums of models may have been opened of which this hospital knows the hospitals by the roster alone.
+
+        They are sums of groups, or sums with an update of this hospital that it neither helped to open nor opened.
+        """
+        found = [(str(about[0]), about[1]) for kind, *about in self.facts if kind in (SUM, UNMASK)]
+        known = {(purpose, number) for purpose, number in found if _of_models(purpose)}
+        return any(purpose != MODEL for purpose, _ in known) or any(
+            (MODEL, n) not in known for n in range(self.left + 1)
+        )
+
     def fact(self, kind: str) -> Mapping[str, Any] | None:
         """Return the fields of a fact about the run itself; None: there is none."""
         return self.facts.get((kind,))
@@ -221,39 +230,9 @@ class Runs:
         """Return the runs in the order in which they began."""
         return tuple(self._runs.values())
 
-    def require_same_hospitals(self, run: Run, kind: str, words: Mapping[str, Any]) -> None:
-        """Refuse a sum of other hospitals than in another run of the same job, and a roster that leads to one.
-
-        Without noise, a hospital's update follows from the job, the round and the model that it starts from, not from
-        the run. So the difference between two runs' sums is the updates of the hospitals that are in only one of them.
-        Therefore a hospital opens sums of one set of hospitals in all runs of a job: for the models of a round, for
-        score histograms and for cohort statistics. By induction over the rounds, its update of a round is then the same
-        in every run, and ``flare.secagg_context.enough`` bounds what follows from all sums that are opened to the
-        server.
-
-        A roster must have the hospitals of every model's sum that was opened. With others, the run would be refused
-        only after training, unless the same hospitals failed in the same rounds.
-
-        Args:
-            run: the run in which the fact is to be written.
-            kind: of the fact; all but a sum, a request to open one or to compare models, and a roster pass.
-            words: fields of the fact.
-
-        Raises:
-            GateError: the hospitals differ, or another run's entry does not name the hospitals of its sum.
-        """
-        others = [one for one in self._runs.values() if one.job == run.job and one.job_id != run.job_id]
-        if kind == COMPARE:  # without noise they are the same models, and every comparison tells more of them
-            for other in others:
-                if any(known == COMPARE and about[1] == words["round"] for known, *about in other.facts):
-                    raise GateError(_COMPARED, where=f"run {other.job_id}", remedy=_ANOTHER_SEED)
-        if kind not in (SUM, UNMASK, ROSTER):
-            return
-        purpose, number = (_MODEL, None) if kind == ROSTER else (words["purpose"], words["round"])
-        sites = sorted(words["roster"] if kind == ROSTER else words["sites"])
-        for other in others:
-            if any(summed != sites for summed in other.summed(purpose, number)):
-                raise GateError(_OTHER_HOSPITALS, where=f"run {other.job_id}", remedy=_ANOTHER_SEED)
+    def others(self, run: Run) -> list[Run]:
+        """Return the other runs of the same job."""
+        return [one for one in self._runs.values() if one.job == run.job and one.job_id != run.job_id]
 
     def take(self, entry: ChainEntry) -> None:
         """Add one entry; entries of the privacy ledger are skipped.
@@ -285,7 +264,7 @@ class Runs:
 
 def _of_models(purpose: str) -> bool:
     """True of sums of models, of all hospitals or of a group (``sum_context.kind_of``)."""
-    return purpose.partition("-")[0] == _MODEL
+    return purpose.partition("-")[0] == MODEL
 
 
 def _begun(job_id: str, words: Mapping[str, Any]) -> Run:

@@ -145,7 +145,9 @@ class Round:
 
     def checks(self) -> dict[str, Checks]:
         return {
-            holder: checks_of({site: self.dealt[site][holder] for site in self.sites}, name="round")
+            holder: checks_of(
+                {site: self.dealt[site][holder] for site in self.sites}, dealings={s: s for s in self.sites}
+            )
             for holder in self.sites
         }
 

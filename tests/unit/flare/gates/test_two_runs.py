@@ -18,13 +18,15 @@ from fedward.errors import GateError
 from fedward.flare.protocol import REFUSED_AT_DOOR, Model, Reply, Sum, Task, refusal, to_reply, to_shareable
 from fedward.flare.secagg_context import enough
 from fedward.flare.summed_counts import counts_length
+from fedward.privacy.ledger import run_record
 from fedward.privacy.ledger.run_record import Record
-from fedward.privacy.ledger.runs import Run, Runs
+from fedward.privacy.ledger.runs import Run
 from fedward.privacy.policy.job_hash import job_hash
 from tests.support.flare.three import SITES, Three
 from tests.support.ledger import FAST, KEY
 
 OTHERS = "other hospitals were summed in another run of this job; submit it with another job.seed"
+OTHER_ROSTER = "other hospitals take part in another run of this job; submit it with another job.seed"
 FOUR = (*SITES, "west")
 ONE_ROUND: dict[str, Any] = {"federation": {"rounds": 1, "min_sites": 3}, "encryption": {"open_final": True}}
 
@@ -180,7 +182,7 @@ def test_a_second_run_does_not_tell_what_the_one_hospital_sent_that_is_in_one_al
 def test_without_the_comparison_it_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The attack is a real one: what the server works out is what west sent."""
     known = Three(tmp_path, sites=FOUR, **ONE_ROUND)
-    monkeypatch.setattr(Runs, "require_same_hospitals", lambda *_: None)
+    monkeypatch.setattr(run_record, "require_same_hospitals", lambda *_: None)
     found = [revealed(known.again(sites), sites) for sites in (FOUR, SITES)]
     assert correlation_with_west(known, *found) > 0.999
 
@@ -194,15 +196,27 @@ def test_the_same_hospitals_open_the_same_model_again(tmp_path: Path, sites: tup
         np.testing.assert_allclose(one[name], other[name], atol=1e-6)
 
 
-def test_two_runs_at_once_open_sums_of_one_set(tmp_path: Path) -> None:
-    """Both are admitted and have trained before either opens anything."""
+def test_of_two_runs_at_once_one_hospitals_update_leaves_in_one(tmp_path: Path) -> None:
+    """Both are admitted and begin before any update leaves; nobody knows whose sums the server has opened."""
     known = Three(tmp_path, sites=FOUR, **ONE_ROUND)
     one, other = known.again(FOUR), known.again(SITES)
-    made = {run: run.round(run.exchange.initial, run.sites)[0] for run in (one, other)}
-    assert told(other.give("city", Task.FINAL, made[other])) == ""
-    assert told(one.give("city", Task.FINAL, made[one])) == f"ingress gate: {OTHERS}"
-    assert told(one.give("coast", Task.FINAL, made[one])) == ""
-    assert told(other.give("coast", Task.FINAL, made[other])) == f"ingress gate: {OTHERS}"
+    first = {("city", one), ("coast", other)}
+    for site, run in (("city", one), ("city", other), ("coast", one), ("coast", other)):
+        assert told(run.give(site, Task.ROUND, run.exchange.initial, number=0)) == ""
+    for site, run in (("city", one), ("coast", other), ("city", other), ("coast", one)):
+        hospital = run.hospitals[site]
+        answer = hospital.send(hospital.answer(run.update(site)))
+        assert (refusal(answer) is None) is ((site, run) in first)
+
+
+def test_a_run_of_other_hospitals_begins_once_it_is_known_whose_sums_were_opened(tmp_path: Path) -> None:
+    """``west`` failed in every round of the first run, so that the second is without it."""
+    known = Three(tmp_path, sites=FOUR, **ONE_ROUND)
+    one, other = known.again(FOUR), known.again(SITES)
+    made, _ = one.round(one.exchange.initial, SITES)
+    assert told(other.give("city", Task.ROUND, other.exchange.initial, number=0)) == f"ingress gate: {OTHER_ROSTER}"
+    assert told(one.give("coast", Task.FINAL, made)) == ""
+    assert told(other.give("coast", Task.ROUND, other.exchange.initial, number=0)) == ""
 
 
 @pytest.mark.parametrize("restarted", [False, True])

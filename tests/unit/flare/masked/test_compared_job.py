@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any
 import pytest
 
 from fedward.encryption.distances.checking import Checks, about, checked, read_checks
+from fedward.encryption.distances.dealing import Dealt
 from fedward.encryption.distances.field import PRIME, value_at
-from fedward.encryption.distances.packages import open_dealt, split_message
-from fedward.encryption.distances.requests import CHECK, DISTANCES, SKETCH, SketchRequest, hash_of
+from fedward.encryption.distances.packages import hash_of, open_dealt, split_message
+from fedward.encryption.distances.reed_solomon import decode
+from fedward.encryption.distances.requests import CHECK, DISTANCES, SKETCH, SketchRequest, read_check_request
 from fedward.encryption.distances.sketch import sketch
 from fedward.encryption.distances.sketched_sum import read_sketched_sum
 from fedward.encryption.masks.agreement import SharedSecrets
@@ -22,7 +25,8 @@ from fedward.errors import EncryptionError
 from fedward.flare.gates.sums import comparison
 from fedward.flare.protocol import MODEL, REFUSED_AT_DOOR, Model, Reply, Task, Unmask, to_reply, to_shareable
 from fedward.flare.secagg_context import INITIAL, SHARES
-from fedward.flare.server.averaging.choosing import LATE
+from fedward.flare.server.averaging import choosing as server_choosing
+from fedward.flare.server.averaging.choosing import LATE, UNPROVEN
 from fedward.flare.server.averaging.compared_round import FAR, ComparedRound
 from fedward.flare.server.masked_sums import take_masks_off
 from fedward.metrics.events import EventReader
@@ -71,6 +75,23 @@ def ask(three: Three, site: str, purpose: str, content: Any, *, number: int = 0)
 
 def answer(three: Three, site: str) -> Mapping[str, Any]:
     return to_reply(three.hospitals[site].send(to_shareable(Reply()), Task.UNMASK)).sealed or {}
+
+
+def dealt(three: Three, choosing: Any, *, dealer: str, to: str, by: str) -> Dealt | None:
+    """Open a package with the keys in a hospital's own file, as one that sides with the server does."""
+    hospital = three.hospitals[by]
+    keys = read_run_keys(hospital.folder / "kit" / "checkpoints" / hospital.job_id / RUN_KEYS_FILE)
+    assert keys is not None
+    secrets = SharedSecrets(keys.pair, site=by, publics=keys.publics or {})
+    return open_dealt(
+        choosing._dealt[dealer][to],
+        secrets,
+        dealer=dealer,
+        site=by,
+        name=choosing._request.name(choosing._topic),
+        sites=three.sites,
+        hashes=choosing._hashes[dealer],
+    )
 
 
 # honest rounds
@@ -200,11 +221,50 @@ def test_false_shares_of_a_dealer_and_of_its_helper_make_no_false_model(tmp_path
         patch.setattr(comparison, "deal", deal)
         patch.setattr(comparison, "seal_share", sealing)
         patch.setattr(comparison, "sketch", sketching)
+        patch.setattr(
+            server_choosing, "_contradictions", lambda *_: Counter()
+        )  # a server on its side would not leave it out
         assert three.choose(taken, three.exchange.initial) is None
         assert "north" not in taken.left_out, "it is chosen for its honest sketch"
         made = three.closed(taken, number=0)
     for site in SEVEN:
         assert three.give(site, Task.ROUND, made, number=1).get_header(REFUSED_AT_DOOR) is not None
+
+
+NINE = (*SEVEN, "yonder", "zealand")
+
+
+@pytest.mark.parametrize("then", ["withhold", "lie"])
+@pytest.mark.parametrize(
+    "victims", [(("north", "valley"), ("west", "yard")), (("north", "valley"), ("north", "valley"))]
+)
+def test_dealers_that_put_honest_hospitals_off_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, then: str, victims: tuple[tuple[str, str], ...]
+) -> None:
+    """Two of nine, so that with their own part in the sum's proof too few honest hospitals would be left for it."""
+    changes = {**COMPARED, "federation": {**COMPARED["federation"], "max_malicious": 2, "min_sites": 9}}
+    three = Three(tmp_path, key=None, sites=NINE, **changes, encryption={"max_colluding": 1})
+    liars = dict(zip(("city", "coast"), victims, strict=True))
+    honest_deal, honest_seal = comparison.deal, comparison.seal_share
+
+    def deal(numbers: Any, *, others: Any, **how: Any) -> Any:
+        made = honest_deal(numbers, others=others, **how)
+        (site,) = set(NINE) - set(others)
+        off = {one: replace(made[one], sketch=tuple(reversed(made[one].sketch))) for one in liars.get(site, ())}
+        return made | off
+
+    def seal(shares: Any, key: Any, *, site: str, name: str) -> bytes | None:
+        if site in liars and then == "withhold":
+            return None
+        return honest_seal([[3] * 1024] if site in liars else shares, key, site=site, name=name)
+
+    monkeypatch.setattr(comparison, "deal", deal)
+    monkeypatch.setattr(comparison, "seal_share", seal)
+    taken = uploaded(three)
+    assert three.choose(taken, three.exchange.initial) is None
+    assert any(taken.left_out.get(site) == UNPROVEN for site in liars)
+    made = three.closed(taken, number=0)
+    assert_close(three.opened("zurich", made), mean(three, tuple(taken.sites)))
 
 
 def test_a_false_weight_is_refused(five: Three, caplog: pytest.LogCaptureFixture) -> None:
@@ -319,7 +379,8 @@ def test_other_packages_under_the_name_of_those_before_are_refused(
     choosing = prepared(five)
     honest = choosing.checking("city").plain()
     assert ask(five, "city", CHECK, honest) is None and ask(five, "city", CHECK, honest) is None
-    other = honest["packages"]["north"][:-1] + b"0"
+    own = honest["packages"]["north"]
+    other = bytes([own[0] ^ 1]) + own[1:]
     assert ask(five, "city", CHECK, {**honest, "packages": honest["packages"] | {"north": other}}) is not None
     assert "are not those that the task names" in caplog.text
 
@@ -354,6 +415,57 @@ def test_packages_that_the_dealer_did_not_send_do_not_open(five: Three) -> None:
     content = answer(five, "city")[SHARES + CHECK]
     found = read_checks(checked(content, name=request.name(choosing._topic)), dealers=sorted(FIVE))
     assert found.damaged == ("north",)
+
+
+def test_one_dealing_is_combined_once_whatever_the_server_names_beside_it(five: Three) -> None:
+    """The server names another package of its own hospital to each honest one.
+
+    Were the factors of an honest dealer's shares others each time, the differences would be equations of its sketch.
+    """
+    choosing, values = prepared(five), {}
+    for number, holder in enumerate(FIVE[:4]):
+        plain = choosing.checking(holder).plain()
+        plain["hashes"]["west"] = [*plain["hashes"]["west"][:4], hash_of(b"%d" % number + bytes(32))]
+        request = read_check_request(plain, holder=holder, graph=choosing._graph)
+        assert ask(five, holder, CHECK, plain) is None
+        content = checked(answer(five, holder)[SHARES + CHECK], name=request.name(choosing._topic))
+        found = read_checks(content, dealers=FIVE)
+        assert found.damaged == ("west",), "the hospital on the server's side did not deal these together"
+        values[number + 1] = found.values["north"]
+    for which, degree in ((0, 1), (1, 2)):
+        on = decode({point: value[which] for point, value in values.items()}, degree=degree, malicious=0)
+        assert on is not None, "all values are of one combination"
+
+
+@pytest.mark.parametrize("other", ["of another package", "in another order", "none"])
+def test_a_dealer_of_which_a_server_names_other_packages_is_not_combined(five: Three, other: str) -> None:
+    choosing = prepared(five)
+    plain = choosing.checking("city").plain()
+    own, *rest = plain["hashes"]["north"]
+    lies = {
+        "of another package": [own, hash_of(bytes(40)), *rest[1:]],
+        "in another order": [own, *reversed(rest)],
+        "none": [own, *["0" * 64] * 4],
+    }
+    plain["hashes"]["north"] = lies[other]
+    request = read_check_request(plain, holder="city", graph=choosing._graph)
+    assert ask(five, "city", CHECK, plain) is None
+    content = checked(answer(five, "city")[SHARES + CHECK], name=request.name(choosing._topic))
+    assert read_checks(content, dealers=FIVE).damaged == ("north",)
+
+
+def test_shares_that_were_dealt_again_hide_the_same_sketch_anew(five: Three) -> None:
+    """A repeated answer has other shares, hidden by other numbers, and other factors: no difference tells of it."""
+    choosing = prepared(five)
+    first = dict(choosing._dealt["north"])
+    five.ask(
+        Task.UNMASK,
+        {"north": Unmask(requests={SKETCH: choosing._request.plain()})},
+        ["north"],
+        number=0,
+        take=choosing._take_dealt,
+    )
+    assert all(choosing._dealt["north"][site] != first[site] for site in FIVE)
 
 
 LIES = ["unsigned", "another's", "of another check", "few", "own missing", "changed", "no table"]
@@ -456,15 +568,10 @@ def test_server_and_one_hospital_hold_too_few_shares_of_a_sketch_and_two_hospita
     codes = compared._round.codes.copy()
     choosing = five.exchange.choosing(taken, five.exchange.initial)
     assert choosing is not None and choosing.run(FIVE, ask=five.ask, events=five.events) is None
-    packages = choosing._dealt["north"]
-    name, points = choosing._request.name(choosing._topic), {site: number + 1 for number, site in enumerate(FIVE)}
+    points = {site: number + 1 for number, site in enumerate(FIVE)}
 
     def shares(site: str) -> tuple[int, ...]:
-        hospital = five.hospitals[site]
-        keys = read_run_keys(hospital.folder / "kit" / "checkpoints" / hospital.job_id / RUN_KEYS_FILE)
-        assert keys is not None
-        secrets = SharedSecrets(keys.pair, site=site, publics=keys.publics or {})
-        found = open_dealt(packages[site], secrets, dealer="north", site=site, name=name, sites=sorted(FIVE))
+        found = dealt(five, choosing, dealer="north", to=site, by=site)
         assert found is not None
         return found.sketch
 
@@ -473,12 +580,8 @@ def test_server_and_one_hospital_hold_too_few_shares_of_a_sketch_and_two_hospita
     two = sorted((points["city"], points["coast"]))
     assert value_at(two, [city[0], coast[0]], 0) == due[0], "control: two hospitals could read it"
     assert city[0] != due[0]
-    hospital = five.hospitals["city"]
-    keys = read_run_keys(hospital.folder / "kit" / "checkpoints" / hospital.job_id / RUN_KEYS_FILE)
-    assert keys is not None
-    secrets = SharedSecrets(keys.pair, site="city", publics=keys.publics or {})
     for other in FIVE[1:]:  # the keys of one hospital open its own package alone
-        assert open_dealt(packages[other], secrets, dealer="north", site="city", name=name, sites=sorted(FIVE)) is None
+        assert dealt(five, choosing, dealer="north", to=other, by="city") is None
 
 
 def test_messages_are_as_long_as_the_plan_says(five: Three) -> None:

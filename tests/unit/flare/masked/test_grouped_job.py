@@ -143,6 +143,45 @@ def test_a_hospital_helps_for_one_set_of_each_group_and_for_no_mixed_one(nine: T
     assert not asked("model-0", mixed)
 
 
+TEN = (*NINE, "site-9")
+OTHER_ROSTER = "other hospitals take part in another run of this job"
+
+
+def one_group(three: Three, group: int = 0) -> None:
+    """Have the masks of one group's sum taken off, and of no other's, as a server does that then ends the run."""
+    taken = uploaded(three, three.exchange.initial)
+    purpose = f"model-{group}"
+    only = {purpose: taken.sums[purpose]}
+    assert take_masks_off(only, three.sites, ask=three.ask, events=three.events, number=0) == {}
+
+
+def divided_without(three: Three, out: str) -> tuple[tuple[str, ...], ...]:
+    graph = three.exchange._graph
+    assert graph is not None and graph.grouping is not None
+    return graph.grouping.groups([site for site in graph.sites if site != out], round_number=0)
+
+
+@pytest.mark.parametrize("opened", [True, False])
+def test_groups_of_other_hospitals_in_another_run_are_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, opened: bool
+) -> None:
+    """Without one hospital the groups are others: a group of the first run, less it, may be one of the second.
+
+    So it is if the hospitals know of the group's sum, and if they only sent their models, and others helped to open it.
+    """
+    three = Three(tmp_path, key=None, sites=TEN, **GROUPED)
+    whole = groups(three)[0]
+    out = next(site for site in whole if set(whole) - {site} in map(set, divided_without(three, site)))
+    if opened:
+        one_group(three)
+    else:
+        uploaded(three, three.exchange.initial)
+    with pytest.raises(ValueError, match="not a valid DXO"):  # the first hospital's gate let no task to its executor
+        three.again(tuple(site for site in TEN if site != out))
+    assert OTHER_ROSTER in caplog.text
+    assert three.again(TEN).sites == TEN, "the same hospitals may"
+
+
 @pytest.mark.parametrize("purpose", ["model", "model-3", "model--1", "model-01"])
 def test_a_sum_of_no_group_is_refused(nine: Three, purpose: str) -> None:
     taken = uploaded(nine, nine.exchange.initial)

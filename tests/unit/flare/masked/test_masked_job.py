@@ -561,8 +561,9 @@ def test_false_shares_are_named_and_not_used(tmp_path: Path, monkeypatch: pytest
     assert take_masks_off(taken.sums, three.sites, ask=asking, events=three.events, number=0) == {}
     assert_close(three.opened("north", taken.close()), mean(three, (*FOUR, "zurich")))
     says = "gave a share of zurich's masks that zurich did not name: one of the two is false"
-    assert unmasking.false == {"coast": says}
-    assert [event["site"] for event in EventReader(tmp_path / "events.jsonl")] == ["coast"]
+    too = "named a share of its masks that coast did not give: one of the two is false"
+    assert unmasking.false == {"coast": says, "zurich": too}
+    assert [event["site"] for event in EventReader(tmp_path / "events.jsonl")] == ["coast", "zurich"]
 
 
 @pytest.mark.parametrize("where", ["shares", "spaces"])
@@ -605,6 +606,38 @@ def test_a_hospital_that_names_false_shares_is_named_and_not_those_that_gave_the
     unmasking = taken.sums[MODEL].unmasking
     assert unmasking is not None
     assert unmasking.false == {"city": "named shares of its masks that 5 hospitals did not give"}
+
+
+@pytest.mark.parametrize("side", ["name", "give"])
+@pytest.mark.parametrize("contradict", [2, 3])
+def test_a_hospital_is_named_alone_if_more_contradict_it_than_may_lie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, side: str, contradict: int
+) -> None:
+    """Two of nine may lie: if they say so of an honest one, it is not known who is false."""
+    nine = tuple(f"site-{number}" for number in range(9))
+    three = Three(tmp_path, key=None, sites=nine, encryption={"max_colluding": 2}, federation={"min_sites": 9})
+    others, honest = nine[:contradict], site_masks.lock
+    taken = uploaded(three)
+    unmasking = taken.sums[MODEL].unmasking
+    assert unmasking is not None
+    if side == "name":
+        for site in others:
+            named = unmasking._hashes[site]
+            unmasking._hashes[site] = {**named, "site-8": tuple(bytes(len(one)) for one in named["site-8"])}
+
+    def lying(content: bytes, *args: Any, site: str, **named: Any) -> Any:
+        if side == "give" and site in others:
+            at = content.index(b'"site-8":"') + 10
+            content = content[:at] + (b"1" if content[at : at + 1] == b"0" else b"0") + content[at + 1 :]
+        return honest(content, *args, site=site, **named)
+
+    monkeypatch.setattr(site_masks, "lock", lying)
+    assert take_masks_off(taken.sums, nine, ask=three.ask, events=three.events, number=0) == {}
+    if contradict == 3:
+        assert list(unmasking.false) == ["site-8"] and " 3 hospitals" in unmasking.false["site-8"]
+    else:
+        assert set(unmasking.false) == {*others, "site-8"}
+        assert all("one of the two is false" in why for why in unmasking.false.values())
 
 
 @pytest.mark.parametrize("lie", ["unsigned", "another's", "twice", "word", "other sum"])

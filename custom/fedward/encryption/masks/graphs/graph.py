@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from fedward.encryption.masks.graphs.groups import Grouping
 from fedward.encryption.masks.graphs.sparse import sparse_bound
-from fedward.encryption.masks.graphs.threshold import Threshold, colluding_of, smallest_group, threshold_of
+from fedward.encryption.masks.graphs.threshold import Threshold, colluding_of, lying_of, smallest_group, threshold_of
 from fedward.encryption.sum_context import SumContext
 from fedward.errors import EncryptionError
 from fedward.settings import MIN_CONTRIBUTORS, JobSpec
@@ -34,6 +34,7 @@ class Graph:
         keepers: hospital -> hospitals that hold shares of its secrets, sorted.
         grouping: how hospitals are divided into groups; None: they are not.
         smallest: smallest number of hospitals in a group's sum.
+        lying: largest number of hospitals that may lie: more that say the same are right.
     """
 
     sites: tuple[str, ...]
@@ -44,6 +45,7 @@ class Graph:
     keepers: Mapping[str, tuple[str, ...]]
     grouping: Grouping | None = None
     smallest: int = MIN_CONTRIBUTORS
+    lying: int = 1
 
     @classmethod
     def complete(cls, sites: Iterable[str], *, colluding: int) -> Graph:
@@ -59,7 +61,8 @@ class Graph:
         names = tuple(sorted(sites))
         bound = Threshold(sites=len(names), colluding=colluding)
         partners = {site: tuple(other for other in names if other != site) for site in names}
-        return cls(names, bound.needed, bound.needed, bound.fewest, partners, dict.fromkeys(names, names))
+        keepers = dict.fromkeys(names, names)
+        return cls(names, bound.needed, bound.needed, bound.fewest, partners, keepers, lying=colluding)
 
     @classmethod
     def sparse(cls, sites: Iterable[str], *, threshold: Threshold, seeds: Mapping[str, bytes]) -> Graph:
@@ -88,6 +91,7 @@ class Graph:
             threshold.fewest,
             {site: tuple(sorted(others)) for site, others in partners.items()},
             {site: tuple(sorted(others | {site})) for site, others in drawn.items()},
+            lying=threshold.colluding,
         )
 
     @classmethod
@@ -109,7 +113,8 @@ class Graph:
         if seeds is not None:
             return cls.sparse(names, threshold=threshold_of(spec, sites=len(names)), seeds=seeds)
         whole = cls.complete(names, colluding=colluding_of(spec))
-        return replace(whole, grouping=Grouping.of(spec, job=job), smallest=smallest_group(spec))
+        grouping = Grouping.of(spec, job=job)
+        return replace(whole, grouping=grouping, smallest=smallest_group(spec), lying=lying_of(spec))
 
     def of_sum(self, topic: SumContext) -> Graph:
         """Return the graph of one sum: of a group's, the hospitals in it mask with each other, and all hold shares.

@@ -1,7 +1,8 @@
 """Divide the hospitals of a run into groups of which each has a sum of its own, anew for each round.
 
-The groups follow from the job and the round, so that nobody chooses them, and so that the same job in another run has
-the same ones: two sums of one round can never differ by one hospital.
+The groups follow from the job, the round and the hospitals of the run, so that nobody chooses them. The same job has
+the same groups in another run with the same hospitals; in one with others a hospital takes no part
+(``privacy.ledger.same_hospitals``). So two sums of one round never differ by one hospital.
 """
 
 from __future__ import annotations

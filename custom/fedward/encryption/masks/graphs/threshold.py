@@ -91,6 +91,12 @@ def malicious_of(job: JobSpec) -> int:
     return max(1, (asked.min_sites - 2 * colluding_of(job) - 1) // 2)
 
 
+def lying_of(job: JobSpec) -> int:
+    """Return the largest number of hospitals that may lie: those that collude, or send false updates, if more."""
+    bears = job.federation.aggregation in ("byzsecagg", "grouped-median")
+    return max(colluding_of(job), malicious_of(job)) if bears else colluding_of(job)
+
+
 def group_count(job: JobSpec) -> int:
     """Return the number of groups of a job with aggregation ``grouped-median``: the fewest that bear false updates."""
     return 2 * malicious_of(job) + 1
@@ -104,7 +110,7 @@ def smallest_group(job: JobSpec) -> int:
 def least_to_compare(job: JobSpec) -> int:
     """Return the smallest number of hospitals of a job with aggregation ``byzsecagg``.
 
-    As many must answer that distances can be decoded (``distances.decoding.answers_needed``), and that multi-Krum
+    As many must answer that distances can be decoded (``distances.comparing.answers_needed``), and that multi-Krum
     chooses among enough; and those that it chooses must be enough for a masked sum.
     """
     colluding, malicious = colluding_of(job), malicious_of(job)

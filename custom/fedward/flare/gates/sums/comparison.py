@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fedward.encryption.distances.checking import about, checked, checks_of, judged, read_checks
 from fedward.encryption.distances.comparing import answers_needed, distance_shares
 from fedward.encryption.distances.dealing import Dealt, deal
-from fedward.encryption.distances.packages import open_dealt, pack_dealt
+from fedward.encryption.distances.packages import name_of_dealing, open_dealt, pack_dealt
 from fedward.encryption.distances.requests import (
     CHECK,
     DISTANCES,
@@ -103,13 +103,14 @@ class Comparison:
         request = read_check_request(content, holder=self._site, graph=self._keys.graph)
         name = request.name(topic)
         self._recorded(CHECK, name, request.sketch.nonces, topic)
-        dealt = self._opened(request, topic)
+        dealt, about_sketch = self._opened(request, topic), request.sketch.name(topic)
         if self._round.number != topic.round_number:
             self._round = _Round(topic.round_number)
         self._round.packages, self._round.dealt, self._round.good = name, dealt, frozenset()
         self._round.nonces = request.sketch.nonces
         damaged = sorted(set(request.packages) - set(dealt))
-        return about(name) + checks_of(dealt, name=name, damaged=damaged).pack()
+        dealings = {one: name_of_dealing(request.hashes[one], dealer=one, name=about_sketch) for one in dealt}
+        return about(name) + checks_of(dealt, dealings=dealings, damaged=damaged).pack()
 
     def _distances(self, content: object, topic: SumContext) -> bytes:
         """Return this hospital's shares of the distances, in a lock."""
@@ -161,7 +162,15 @@ class Comparison:
     def _opened(self, request: CheckRequest, topic: SumContext) -> dict[str, Dealt]:
         name, sites = request.sketch.name(topic), sorted(request.sketch.nonces)
         found = {
-            dealer: open_dealt(package, self._keys.shared, dealer=dealer, site=self._site, name=name, sites=sites)
+            dealer: open_dealt(
+                package,
+                self._keys.shared,
+                dealer=dealer,
+                site=self._site,
+                name=name,
+                sites=sites,
+                hashes=request.hashes[dealer],
+            )
             for dealer, package in request.packages.items()
         }
         return {dealer: dealt for dealer, dealt in found.items() if dealt is not None}

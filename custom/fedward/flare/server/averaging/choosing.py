@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from fedward.encryption.distances.comparing import (
     read_distance_shares,
     shares_needed,
 )
-from fedward.encryption.distances.packages import split_message
+from fedward.encryption.distances.packages import hash_of, split_message
 from fedward.encryption.distances.requests import (
     CHECK,
     DISTANCES,
@@ -24,7 +25,6 @@ from fedward.encryption.distances.requests import (
     CheckRequest,
     DistancesRequest,
     SketchRequest,
-    hash_of,
 )
 from fedward.encryption.distances.sketch import SEED_BYTES
 from fedward.encryption.masks.graphs.graph import Graph
@@ -119,27 +119,36 @@ class Choosing:
         return DistancesRequest(sketch=self._request, hashes=self._hashes, checks=dict(sorted(self._signed.items())))
 
     def _choose(self, verdicts: Mapping[str, Verdict], answers: Mapping[str, DistanceShares]) -> str | None:
-        """Choose so many models that enough hospitals can prove their sum; a model that too few can is left out."""
+        """Choose the models, so that enough hospitals can prove their sum although ``malicious`` of these lie.
+
+        Where they would be too few, a dealer that contradicts most others is left out: one that puts honest hospitals
+        off its polynomials does. If ``malicious`` is larger than ``colluding`` and few sites answer, lying ones can
+        still keep a sum from being proven, which ends the job; they cannot change it.
+        """
         left_out = {site: LATE for site in self._request.nonces if site not in self._dealt}
         left_out |= {site: one.why for site, one in verdicts.items() if one.why is not None}
         usable = sorted(set(self._dealt) - set(left_out))
         found = decode_distances(answers, sites=usable, points=self._points, **self._bound)
         count, needed = len(self._dealt) - self._malicious, shares_needed(**self._bound)
         while len(usable) >= count:
-            spare = len(usable) - count
             try:
-                chosen = multi_krum(found, usable, malicious=spare)
+                chosen = multi_krum(found, usable, malicious=len(usable) - count)
             except JobError as error:
                 return str(error)
             able = [holder for holder in self._checks if not any(holder in verdicts[site].off for site in chosen)]
-            if len(able) >= needed:
-                wanted = min(len(able), needed + self._malicious)
-                self._taken.choose(chosen, seed=self._request.seed, sketches_needed=wanted, left_out=left_out)
-                return None
-            worst = max(usable, key=lambda site: (len(verdicts[site].off), site))
+            said = _contradictions(verdicts, usable)
+            worst = max(chosen, key=lambda site: (said[site], len(verdicts[site].off), site))
+            if len(able) >= needed + 2 * self._malicious or len(usable) == count or not said[worst]:
+                break
             left_out[worst] = UNPROVEN
             usable.remove(worst)
-        return "models of the round cannot be compared: more sites than max_malicious deal or answer falsely"
+        else:
+            return "models of the round cannot be compared: more sites than max_malicious deal or answer falsely"
+        if len(able) < needed:
+            return f"{len(able)} of the {needed} sites that must prove the sum have good shares of its models' sketches"
+        wanted = min(len(able), needed + self._malicious)
+        self._taken.choose(chosen, seed=self._request.seed, sketches_needed=wanted, left_out=left_out)
+        return None
 
     def _tell(self, verdicts: Mapping[str, Verdict], events: EventLog) -> None:
         """Record who dealt falsely, and who is off the polynomials of more dealers than may be false."""
@@ -216,3 +225,9 @@ class Choosing:
             except EncryptionError:
                 continue
         return found
+
+
+def _contradictions(verdicts: Mapping[str, Verdict], dealers: Sequence[str]) -> Counter[str]:
+    """Return how often each site is off another's polynomials, or has another off its own."""
+    pairs = [(holder, dealer) for dealer in dealers for holder in verdicts[dealer].off if holder != dealer]
+    return Counter(site for pair in pairs for site in pair)

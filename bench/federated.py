@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+
+import psutil
 
 from fedward.demo.federate import Outcome, federate
 from fedward.demo.prepare import gather
@@ -34,3 +39,33 @@ def run(job: JobSpec, data: Path, folder: Path) -> tuple[Report, Outcome]:
             on_event=lambda site, event: None,
         )
     return report_of(job, outcome.events, wall_s=outcome.wall_s), outcome
+
+
+@contextmanager
+def server_peak(folder: Path) -> Iterator[list[int]]:
+    """Yield a list that has, after the block, the largest memory in bytes of the server's job process below a folder.
+
+    It is what the kernel calls VmHWM: pages of the process in memory, its libraries among them, at their most.
+    """
+    found, over = [0], threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.25):
+            for process in psutil.process_iter(["cmdline"]):
+                words = " ".join(process.info["cmdline"] or ())
+                if "app.server.runner_process" not in words or str(folder) not in words:
+                    continue
+                try:
+                    status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
+                except OSError:
+                    continue
+                lines = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+                found[0] = max(found[0], *(int(line.split()[1]) * 1024 for line in lines), 0)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield found
+    finally:
+        over.set()
+        thread.join()

@@ -19,6 +19,8 @@ from fedward.errors import EncryptionError
 
 BLOCK = 1 << 16
 """Numbers processed at a time: their memory fits into a processor's cache."""
+_ZEROS = memoryview(bytes(8 * BLOCK))
+"""Plaintext of every stream; one for all, so that it stays in the cache."""
 _RING: dict[int, np.dtype[Any]] = {32: np.dtype("<u4"), 48: np.dtype("<u8")}
 _SIGNED: dict[int, np.dtype[Any]] = {32: np.dtype("<i4"), 48: np.dtype("<i8")}
 
@@ -37,11 +39,10 @@ class KeyStream:
 
     def __init__(self, key: bytes) -> None:
         self._encryptor = Cipher(algorithms.AES256(key), modes.CTR(bytes(16))).encryptor()
-        self._zeros = memoryview(bytes(8 * BLOCK))
 
     def take(self, count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
         """Return the next ``count`` numbers, at most ``BLOCK``, read-only, of ``dtype`` (uint32 or uint64)."""
-        return np.frombuffer(self._encryptor.update(self._zeros[: count * dtype.itemsize]), dtype)
+        return np.frombuffer(self._encryptor.update(_ZEROS[: count * dtype.itemsize]), dtype)
 
 
 class StreamCipher:

@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from fedward.errors import JobError
 from fedward.settings import JobSpec
 
+PROOF_BYTES = 1_600
+"""Certificate and signature with each answer of an encrypted job, about."""
+HELP_BYTES = 360
+"""Bytes of an answer that helps to open a masked sum, for each hospital of the run, about."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundBytes:
@@ -31,7 +36,7 @@ def round_bytes(job: JobSpec, *, sites: int) -> RoundBytes:
     """Return the bytes of a round in which so many hospitals take part.
 
     Of a model in the clear: its shared arrays. Of an encrypted one: the largest message, with the shares of its masks,
-    and where models are compared those of the sketches.
+    the answers that open its sum, and where models are compared those of the sketches.
 
     Raises:
         JobError: models are to be compared, and these are too few hospitals.
@@ -50,18 +55,21 @@ def round_bytes(job: JobSpec, *, sites: int) -> RoundBytes:
     scheme, numbers = job.encryption.scheme, sum(array.size for array in weights.values())
     size = largest_bytes(scheme, bits=bits_of(scheme, job.encryption.precision), length=numbers)
     if not job.is_masked:
-        return RoundBytes(up=size, down=size, held=size)
+        return RoundBytes(up=size + PROOF_BYTES, down=size, held=size)
     neighbours, holders = sites - 1, sites
     if job.has_sparse_graph:
         neighbours, holders = degrees(threshold_of(job, sites=sites))
     shares = extra_bytes(neighbours=neighbours, holders=holders)
     if job.federation.aggregation == "grouped-median":
-        down = group_count(job) * size
-        return RoundBytes(up=size + shares, down=down + sites * shares // max(1, holders), held=sites * shares + size)
+        groups = group_count(job)
+        up = size + shares + groups * HELP_BYTES * sites + 2 * PROOF_BYTES
+        down = groups * size + sites * shares // max(1, holders)
+        return RoundBytes(up=up, down=down, held=sites * shares + size)
+    sent = size + shares + HELP_BYTES * sites + 2 * PROOF_BYTES
     if job.federation.aggregation != "byzsecagg":
-        return RoundBytes(up=size + shares, down=size + shares, held=size + sites * shares)
+        return RoundBytes(up=sent, down=size + shares, held=size + sites * shares)
     up, down = _compared(job, sites=sites)
-    return RoundBytes(up=size + shares + up, down=size + shares + down, held=sites * (size + shares + up))
+    return RoundBytes(up=sent + up, down=size + shares + down, held=sites * (size + shares + up))
 
 
 def _compared(job: JobSpec, *, sites: int) -> tuple[int, int]:
@@ -77,5 +85,5 @@ def _compared(job: JobSpec, *, sites: int) -> tuple[int, int]:
         raise JobError(what, where="federation.min_sites", value=sites, remedy=f"invite {least} or more")
     pairs = sites * (sites - 1) // 2
     values = 2 * NUMBER_BYTES * (2 * pairs + 2 * sites)  # in hexadecimal digits; a lock has them in such digits again
-    up = message_size(sites=sites, holders=sites) + values + 4 * SEALED_BYTES
-    return up, sites * (sealed_size(sites) + SEALED_BYTES + 4 * NUMBER_BYTES * sites)
+    up = message_size(sites=sites, holders=sites) + values + 4 * SEALED_BYTES + 3 * PROOF_BYTES
+    return up, sites * (sealed_size(sites) + SEALED_BYTES + 4 * NUMBER_BYTES * sites + PROOF_BYTES)

@@ -88,7 +88,7 @@ def peak_of(says: int) -> int:
 
 
 def test_a_declared_size_costs_no_memory(guarded: None) -> None:
-    assert peak_of(512 * MEGABYTE) < MEGABYTE
+    assert peak_of(512 * MEGABYTE) < 16 * MEGABYTE  # threads of earlier tests may allocate a little beside it
 
 
 def test_flare_alone_fills_a_buffer_of_the_declared_size() -> None:

@@ -67,6 +67,7 @@ CHECKS: tuple[Check, ...] = (
     Check(name="private-files", room="keys", look=keys.private_files, needs=_POLICY),
     Check(name="site-key", room="keys", look=keys.site_key, needs=("private-files",)),
     Check(name="federation-key", room="keys", look=keys.federation_key, needs=("private-files",)),
+    Check(name="roster", room="keys", look=keys.roster, needs=("private-files",)),
     Check(name="images", room="images", look=images.folders, needs=_POLICY),
     Check(name="pacs", room="images", look=images.pacs, needs=_POLICY),
     Check(name="index", room="images", look=images.index, needs=_POLICY, limit_s=60.0),

@@ -16,6 +16,7 @@ from fedward.doctor.findings import Finding
 from fedward.doctor.site import certificates, images, keys, kit, machine, policy
 from fedward.encryption.keys.key import create_key
 from fedward.encryption.keys.key_file import write_key
+from fedward.encryption.masks.known_sites import write_roster
 from fedward.flare.kits.central import provision
 from fedward.flare.local_federation import free_port
 from fedward.privacy.ledger.ledger import Ledger
@@ -216,6 +217,20 @@ def test_a_hospital_without_the_federations_key_is_well(site: Path) -> None:
     """Masked jobs make their own keys."""
     case = say(site, 'federation_key = "federation.key"\n', "")
     assert only(keys.federation_key(case)).level == "skip"
+
+
+def test_the_roster_has_as_many_as_a_masked_job_needs(site: Path) -> None:
+    assert only(keys.roster(case_of(site))).level == "skip"
+    file, path = site / "local" / "site.toml", site / "local" / "roster.json"
+    file.write_text(f'roster = "{path}"\nmin_known = 2\n' + file.read_text(encoding="utf-8"), encoding="utf-8")
+    empty = only(keys.roster(case_of(site)))
+    assert empty.level == "fail" and empty.remedy is not None and "fedward site roster" in empty.remedy
+    for known, level in ((1, "warn"), (2, "pass")):
+        write_roster(path, {f"site-{number}": f"{number:032x}" for number in range(known)})
+        found = only(keys.roster(case_of(site)))
+        assert (found.level, found.value) == (level, f"{known}, min_known 2")
+    path.write_text("{}", encoding="utf-8")
+    assert only(keys.roster(case_of(site))).level == "fail"
 
 
 @pytest.mark.parametrize(("mode", "level"), [(0o600, "pass"), (0o400, "pass"), (0o640, "fail"), (0o604, "fail")])

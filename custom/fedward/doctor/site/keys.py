@@ -59,6 +59,32 @@ def federation_key(case: Case) -> Iterator[Finding]:
     yield say.passed("is the one that the policy expects", where=site.federation_key, value=named)
 
 
+def roster(case: Case) -> Iterator[Finding]:
+    """Check that the roster of known hospitals can be read, and has as many as a masked job must have here."""
+    say, site = Voice("roster"), case.policy
+    if site.roster is None:
+        yield say.skipped("policy names none: masked jobs run here with any hospitals of the authority's")
+        return
+    from fedward.encryption.masks.known_sites import read_roster
+
+    try:
+        known = read_roster(site.roster)
+    except EncryptionError as error:
+        yield say.refused(error, remedy="restore it from backup")
+        return
+    remedy = f"call a hospital, and `fedward site roster {case.site_toml} --add SITE=FINGERPRINT`"
+    value = f"{len(known)}, min_known {site.min_known}"
+    if site.min_known and not known:
+        yield say.failed(
+            "nobody is on it, so no masked job can run here", where=site.roster, value=value, remedy=remedy
+        )
+    elif len(known) < site.min_known:
+        what = "has fewer hospitals than min_known: a masked job needs those that they introduce"
+        yield say.warned(what, where=site.roster, value=value, remedy=remedy)
+    else:
+        yield say.passed("can be read", where=site.roster, value=value)
+
+
 def private_files(case: Case) -> Iterator[Finding]:
     """Check that only their owner can access keys and ledger, and that the owner is the user of the service."""
     say = Voice("private-files")

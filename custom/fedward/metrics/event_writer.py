@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedward.measures import measure_of
-from fedward.metrics.values import real, stage_seconds, whole, word
+from fedward.metrics.values import LEFT_OUT, outcome_of, real, stage_seconds, whole, word
 
 Event = Mapping[str, Any]
 _COUNTS = ("patients", "images", "positives")
@@ -198,21 +198,21 @@ def _part(taking: _Taking, number: int, site: int, part: Event) -> None:
     """Write the outcome of one site in one round; count the bytes of a site whose answer was not accepted."""
     where = (taking.job, number, site)
     sent, received = whole(part.get("sent_bytes")), whole(part.get("received_bytes"))
-    known = taking.connection.execute(
-        "SELECT outcome FROM parts WHERE job = ? AND round = ? AND site = ?", where
-    ).fetchone()
+    query = "SELECT outcome FROM parts WHERE job = ? AND round = ? AND site = ?"
+    known = taking.connection.execute(query, where).fetchone()
     if known is None:
         taking.connection.execute("INSERT INTO parts (job, round, site) VALUES (?, ?, ?)", where)
         taking.count(site, sent_bytes=sent or 0, received_bytes=received or 0)
-    outcome = "accepted" if part.get("outcome") == "accepted" else "dropped"
+    outcome = outcome_of(part.get("outcome"))
     taking.connection.execute(
         "UPDATE parts SET outcome = ?, reason = ?, patients = ifnull(?, patients), sent_bytes = ifnull(?, sent_bytes), "
         "received_bytes = ifnull(?, received_bytes) WHERE job = ? AND round = ? AND site = ?",
         (outcome, reason(part.get("reason")), whole(part.get("patients")), sent, received, *where),
     )
-    if known is not None and known[0] is not None:  # the round was made again by a new process
+    if known is not None and known[0] not in (None, LEFT_OUT):  # the round was made again by a new process
         taking.count(site, **{known[0]: -1})
-    taking.count(site, **{outcome: 1})
+    if outcome != LEFT_OUT:
+        taking.count(site, **{outcome: 1})
 
 
 def _pooled(taking: _Taking, event: Event) -> None:

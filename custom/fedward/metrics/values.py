@@ -40,3 +40,12 @@ def stage_seconds(event: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[
     whole_s = real(event.get("seconds"))
     rest = None if whole_s is None else max(0.0, whole_s - sum(one or 0.0 for one in known.values()))
     return {**known, "rest_s": rest}
+
+
+LEFT_OUT = "left out"
+"""Outcome of a site with whose answer nothing is wrong, where others were chosen; it is in neither count."""
+
+
+def outcome_of(value: object) -> str:
+    """Return the outcome of a site in a round: ``accepted``, ``LEFT_OUT`` or ``dropped``."""
+    return value if isinstance(value, str) and value in ("accepted", LEFT_OUT) else "dropped"

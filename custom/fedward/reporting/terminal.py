@@ -35,5 +35,6 @@ def _row(one: Participation, rounds: int) -> tuple[str, ...]:
         return (one.site, "none", "", "", f"took no part: {one.declined}")
     patients = "not reported" if one.patients is None else str(one.patients)
     seconds = "not reported" if one.seconds is None else f"{one.seconds:.1f}"
-    missed = capitalised("; ".join(by_round(one.missed)))
+    left_out = [f"not among those chosen in {len(one.left_out)} of {rounds}"] if one.left_out else []
+    missed = capitalised("; ".join([*left_out, *by_round(one.missed)]))
     return (one.site, f"{len(one.rounds)} of {rounds}", patients, seconds, missed)

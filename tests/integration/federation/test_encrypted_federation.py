@@ -593,8 +593,10 @@ def test_a_false_model_is_left_out_of_every_sum(tapped: Tapped, compared: Ended)
     assert compared.status == COMPLETED, compared.events
     honest = [site for site in FIVE if site != WEST]
     assert compared.rounds == [honest, honest]
-    far = {event["reason"] for event in compared.of("dropped", site=WEST)}
-    assert far == {"its model was not among those nearest to each other"}
+    parts = [event["participation"][WEST] for event in compared.of("round")]
+    assert {(part["outcome"], part["reason"]) for part in parts} == {
+        ("left out", "its model was not among those nearest to each other")
+    }
     due = in_a_loop(tapped, compared.job, sites=honest)
     assert_close(load_model(compared.result / MODEL_FILE), due, within=1e-4)
     assert_close(load_weights(tapped.kits[WEST] / compared.job_id / FINAL_FILE), due, within=1e-4)

@@ -99,6 +99,7 @@ def participation(
     *,
     refused: Mapping[str, str],
     parts: Mapping[str, TaskTraffic],
+    unchosen: Mapping[str, int | None],
 ) -> dict[str, dict[str, Any]]:
     """Build a round's table of participation: every site that was asked, by name.
 
@@ -110,15 +111,16 @@ def participation(
         accepted: site -> its training patients, where its answer counts.
         refused: site -> reason why its answer does not count, why it gave none, or why it was not asked.
         parts: site -> its measured traffic.
+        unchosen: site -> its training patients, where nothing is wrong with its answer and another was chosen.
     """
     found = {}
     for site in sorted(asked):
         counts, part = site in accepted, parts.get(site) or TaskTraffic()
         found[site] = {
-            "outcome": "accepted" if counts else "dropped",
+            "outcome": "accepted" if counts else "left out" if site in unchosen else "dropped",
             "reason": None if counts else refused.get(site, NO_ANSWER),
-            "trained": counts or part.trained,
-            "patients": accepted.get(site),
+            "trained": counts or site in unchosen or part.trained,
+            "patients": accepted.get(site, unchosen.get(site)),
             "steps": part.steps,
             **part.measured(),
         }
@@ -127,7 +129,8 @@ def participation(
 
 def patients_together(ledger: Mapping[str, Mapping[str, Any]]) -> int | None:
     """Add up the patients of all accepted sites that report them; None where no site does."""
-    reported = [entry["patients"] for entry in ledger.values() if entry["patients"] is not None]
+    counted = [entry["patients"] for entry in ledger.values() if entry["outcome"] == "accepted"]
+    reported = [patients for patients in counted if patients is not None]
     return sum(reported) if reported else None
 
 

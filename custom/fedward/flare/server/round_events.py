@@ -22,7 +22,14 @@ def round_events(
     suspects = sorted(taken.suspects.items())
     found += [make_event("suspect", site=site, round=number, reason=reason) for site, reason in suspects]
     patients = patients_by_site(taken.sites, answers.replies)
-    ledger = participation(sites, patients, refused=answers.missing, parts=answers.parts)
+    unchosen = {site: taken.left_out[site] for site in taken.unchosen}
+    ledger = participation(
+        sites,
+        patients,
+        refused={**answers.missing, **unchosen},
+        parts=answers.parts,
+        unchosen=patients_by_site(unchosen, answers.replies),
+    )
     stages = {"wait_s": round(max(wall_s - taken.add_s, 0.0), 3), "add_s": round(taken.add_s, 3)}
     facts = {"wall_s": round(wall_s, 3), "stages": stages, "patients": patients_together(ledger)}
     return [*found, make_event("round", round=number, sites=taken.sites, **facts, participation=ledger)]

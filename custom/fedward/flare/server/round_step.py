@@ -86,8 +86,9 @@ class RoundStep:
             short = choosing.run(sites, ask=self._ask, events=self._events)
             if short is not None:
                 raise uncovered(self._job, self._events, f"round {number} does not count: {short}", number)
-        answers.leave_out(taken.left_out)
-        why = {site: answers.missing.get(site, NO_ANSWER) for site in sorted(set(sites) - set(taken.sites))}
+        answers.leave_out({site: why for site, why in taken.left_out.items() if site not in taken.unchosen})
+        absent = sorted(set(sites) - set(taken.sites) - taken.unchosen)
+        why = {site: answers.missing.get(site, NO_ANSWER) for site in absent}
         told = [make_event("dropped", site=site, round=number, reason=reason) for site, reason in why.items()]
         counted = patients_by_site(taken.sites, answers.replies)
         covered = counted if choosing is None else sent  # sites that were compared and left out have taken part

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fedward.encryption.masks.graphs.threshold import colluding_of, group_count, malicious_of, smallest_group
+from fedward.encryption.masks.graphs.threshold import Threshold, colluding_of, group_count, malicious_of, smallest_group
 from fedward.settings import JobEncryption, JobSpec
 
 
@@ -20,16 +20,39 @@ def how_updates_leave(job: JobSpec) -> str:
     return f"updates leave {_protection(job, encryption)}, in {encryption.precision} precision; {figures}; {model}"
 
 
+def guarantee(job: JobSpec, bound: Threshold) -> str:
+    """Return in words what the server and hospitals on its side learn in a masked run, and how many may be lost."""
+    most, must = bound.colluding, bound.fewest
+    whole = f"the sum of the others, of {must - most} or more"
+    if job.federation.aggregation == "grouped-median":
+        whole, must = _of_groups(job), bound.needed
+        lost = f"{must} hospitals must help, and {smallest_group(job)} of each group send"
+    else:
+        both = "send and help" if bound.fewest == bound.needed else f"send and {bound.needed} help"
+        lost = f"{must} hospitals must {both}, so {bound.may_be_lost} may be lost in a round"
+    told = f"the server and up to {most} of {bound.sites} hospitals together learn only {whole}"
+    return f"{told}{_compared(job, most)}; {lost}"
+
+
 def _protection(job: JobSpec, encryption: JobEncryption) -> str:
     if encryption.scheme != "masked":
         return f"encrypted by scheme {encryption.scheme}: a hospital that sides with the server reads every one"
     most = colluding_of(job)
     some = "1 hospital" if most == 1 else f"{most} hospitals"
-    whole = "the sum of the others'"
-    if job.federation.aggregation == "grouped-median":
-        whole = f"sums of {smallest_group(job) - most} or more of the others' in each of {group_count(job)} groups"
-    if job.federation.aggregation == "byzsecagg":
-        count = malicious_of(job)
-        far = "farthest is" if count == 1 else f"{count} farthest are"
-        whole += f", and how far models are from each other, of which the {far} left out"
-    return f"masked: the server and up to {some} together learn only {whole}"
+    whole = _of_groups(job) if job.federation.aggregation == "grouped-median" else "the sum of the others'"
+    return f"masked: the server and up to {some} together learn only {whole}{_compared(job, most)}"
+
+
+def _of_groups(job: JobSpec) -> str:
+    least = smallest_group(job) - colluding_of(job)
+    return f"sums of {least} or more of the others' in each of {group_count(job)} groups"
+
+
+def _compared(job: JobSpec, most: int) -> str:
+    """Return what hospitals that compare their models let the server learn besides; empty: they do not."""
+    if job.federation.aggregation != "byzsecagg":
+        return ""
+    count = malicious_of(job)
+    far = "the farthest is" if count == 1 else f"the {count} farthest are"
+    more = "one more number" if most == 1 else f"{most} more numbers"
+    return f", how far models are from each other, and {more} of each model, such as its length; {far} left out"

@@ -42,8 +42,11 @@ def participation_chart(report: Report, *, measure: str, width: int) -> str:
             if part is not None:
                 message = part.outcome if part.reason is None else f"{part.outcome}: {part.reason}"
                 title = f"{one.site}, round {entry.number + 1}: {message}"
-                parts += _cell(part.outcome == "accepted", title, left + column * cell, top, cell)
-        spoken.append(f"{one.site}: {len(one.rounds)} of {len(ledger)} rounds counted, {len(one.missed)} missed")
+                parts += _cell(part.outcome, title, left + column * cell, top, cell)
+        chosen = f", not chosen in {len(one.left_out)}" if one.left_out else ""
+        spoken.append(
+            f"{one.site}: {len(one.rounds)} of {len(ledger)} rounds counted{chosen}, {len(one.missed)} missed"
+        )
     height = row * len(report.participation) + 22
     parts = _breaks(report, left=left, cell=cell, height=height - 20) + parts  # below the squares and words
     step = max(1, ceil(28 / cell), ceil(len(ledger) / 12))
@@ -66,14 +69,14 @@ def _breaks(report: Report, *, left: float, cell: float, height: float) -> list[
     return drawn
 
 
-def _cell(accepted: bool, title: str, x: float, y: float, cell: float) -> list[str]:
+def _cell(outcome: str, title: str, x: float, y: float, cell: float) -> list[str]:
     side, high = max(cell - 2, 0.6), 16.0
     reported = f"<title>{escape(title)}</title>"
-    kind = "took" if accepted else "missed"
+    kind = {"accepted": "took", "left out": "unchosen"}.get(outcome, "missed")
     box = (
         f'<rect class="{kind}" x="{x:.1f}" y="{y:.1f}" width="{side:.1f}" height="{high:.0f}" rx="2">{reported}</rect>'
     )
-    if accepted or cell < 8:
+    if kind != "missed" or cell < 8:
         return [box]
     return [
         box,

@@ -7,9 +7,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from fedward.encryption.masks.graphs.threshold import Threshold
+from fedward.encryption.masks.graphs.threshold import Threshold, malicious_of
 from fedward.errors import FedwardError
 from fedward.privacy.policy.job_hash import job_hash
+from fedward.privacy.policy.wording import guarantee
 from fedward.reporting.data.compared import compared
 from fedward.reporting.data.curves import curves_of
 from fedward.reporting.data.ending import interruptions_of
@@ -158,6 +159,8 @@ def _job(job: JobSpec) -> JobFacts:
         size=job.data.size,
         rounds=job.federation.rounds,
         threshold=None if job.acceptance is None else job.acceptance.threshold,
+        scheme=None if job.encryption is None else job.encryption.scheme,
+        left_out=malicious_of(job) if job.federation.aggregation == "byzsecagg" else 0,
     )
 
 
@@ -169,7 +172,8 @@ def _encryption(job: JobSpec, event: Event | None) -> str:
     named = f"{ENCRYPTIONS.get(scheme, scheme)}, {event['precision']}"
     if scheme == "masked":
         lost = event.get("may_be_lost")
-        return f"{named}: {Threshold(sites=event['hospitals'], colluding=event['max_colluding'], lost=lost)}"
+        bound = Threshold(sites=event["hospitals"], colluding=event["max_colluding"], lost=lost)
+        return f"{named}: {guarantee(job, bound)}"
     return f"{named} (key {key[:4]}…)" if key else named
 
 

@@ -18,7 +18,7 @@ class SiteRound:
     """One site in one round; None if not reported.
 
     Attributes:
-        outcome: whether its update counted.
+        outcome: whether its update counted; "left out": nothing is wrong with it, and the aggregation chose others.
         reason: reason why it did not count.
         trained: True if the site reports that it trained.
         patients: training patients behind its update.
@@ -26,7 +26,7 @@ class SiteRound:
         sent_bytes, received_bytes: payload that the server sent to the site and received from it.
     """
 
-    outcome: Literal["accepted", "dropped"]
+    outcome: Literal["accepted", "dropped", "left out"]
     reason: str | None = None
     trained: bool | None = None
     patients: int | None = None
@@ -73,6 +73,7 @@ class Participation:
         site: id of the site.
         declined: reason why it took no part at all, or None.
         rounds: rounds in which its update counted, from 0.
+        left_out: rounds in which nothing is wrong with its update, and others were chosen.
         missed: round, from 0, -> reason why its update is missing.
         patients: training patients that it last used; None if not reported.
         seconds: time over all rounds, from request to answer.
@@ -84,6 +85,7 @@ class Participation:
     site: str
     declined: str | None = None
     rounds: tuple[int, ...] = ()
+    left_out: tuple[int, ...] = ()
     missed: Mapping[int, str] = field(default_factory=dict)
     patients: int | None = None
     seconds: float | None = None
@@ -152,7 +154,7 @@ def _round(number: int, event: Event | None, missed: Mapping[str, str], answers:
 
 def _site_round(one: Mapping[str, Any]) -> SiteRound:
     return SiteRound(
-        outcome="accepted" if one["outcome"] == "accepted" else "dropped",
+        outcome=one["outcome"] if one["outcome"] in ("accepted", "left out") else "dropped",
         **{name: one.get(name) for name in SiteRound.__dataclass_fields__ if name != "outcome"},
     )
 
@@ -177,12 +179,15 @@ def participation_of(site: str, events: Sequence[Event], ledger: Sequence[RoundL
     why = ABSENT if site not in invited else None if declined is None else declined["reason"]
     parts = {one.number: one.sites[site] for one in ledger if site in one.sites}
     accepted = {number: part for number, part in parts.items() if part.outcome == "accepted"}
-    counts = [part.patients for part in accepted.values() if part.patients is not None]
+    left_out = {number: part for number, part in parts.items() if part.outcome == "left out"}
+    missed = {number: part.reason or "no reason given" for number, part in parts.items() if part.outcome == "dropped"}
+    counts = [part.patients for part in (*left_out.values(), *accepted.values()) if part.patients is not None]
     return Participation(
         site=site,
         declined=why,
         rounds=tuple(accepted),
-        missed={number: part.reason or "no reason given" for number, part in parts.items() if number not in accepted},
+        left_out=tuple(left_out),
+        missed=missed,
         patients=counts[-1] if counts else None,
         seconds=None if (seconds := _sum(part.seconds for part in parts.values())) is None else round(seconds, 3),
         sent_bytes=_bytes(part.sent_bytes for part in parts.values()),

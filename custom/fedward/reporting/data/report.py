@@ -60,6 +60,8 @@ class JobFacts:
         size: image size for the network, in pixels.
         rounds: number of rounds requested.
         threshold: required result at each hospital, in the job's measure; None if the job has none.
+        scheme: of the encryption of the updates; None: there is none.
+        left_out: number of models that the aggregation leaves out in each round.
     """
 
     name: str
@@ -70,6 +72,8 @@ class JobFacts:
     size: tuple[int, ...]
     rounds: int
     threshold: float | None = None
+    scheme: str | None = None
+    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

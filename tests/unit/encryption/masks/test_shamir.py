@@ -74,7 +74,6 @@ def test_no_two_sets_of_a_round_can_both_be_opened(sites: int, data: st.DataObje
     assert 2 * (bound.needed - colluding) > honest
     assert 2 * (bound.needed - 1 - colluding) <= honest, "and one less would not do"
     assert bound.needed <= sites and bound.fewest - colluding >= 2
-    assert str(colluding) in str(bound) and str(bound.needed) in str(bound)
 
 
 @pytest.mark.parametrize(("sites", "colluding"), [(2, 1), (3, 0), (3, 2), (5, 4)])

@@ -62,6 +62,7 @@ def test_a_rounds_ledger_has_every_site_that_was_asked() -> None:
         {"city": 40, "coast": None},
         refused={"north": "answer brings no update"},
         parts={"city": trained, "coast": trained, "north": trained, "south": silent},
+        unchosen={},
     )
     assert list(ledger) == ["city", "coast", "north", "south"]
     measured = {"seconds": 2.0, "sent_bytes": 10, "received_bytes": 8}

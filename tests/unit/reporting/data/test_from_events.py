@@ -101,6 +101,46 @@ def test_masks_are_told_with_the_bound_on_collusion(tiny_job: JobSpec) -> None:
     )
 
 
+ROBUST: dict[str, dict[str, Any]] = {
+    "grouped-median": {"federation": {"aggregation": "grouped-median", "min_sites": 9}},
+    "byzsecagg": {"federation": {"aggregation": "byzsecagg", "min_sites": 9, "max_malicious": 2, "weighting": "equal"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (
+            "grouped-median",
+            "the server and up to 1 of 9 hospitals together learn only sums of 2 or more of the others' in "
+            "each of 3 groups; 6 hospitals must help, and 3 of each group send",
+        ),
+        (
+            "byzsecagg",
+            "the server and up to 1 of 9 hospitals together learn only the sum of the others, of 5 or more, how far "
+            "models are from each other, and one more number of each model, such as its length; the 2 farthest are "
+            "left out; 6 hospitals must send and help, so 3 may be lost in a round",
+        ),
+    ],
+)
+def test_what_is_learnt_besides_one_sum_is_told(kind: str, words: str) -> None:
+    content = tiny_job_content()
+    content["federation"] |= ROBUST[kind]["federation"]
+    content["encryption"] = {"scheme": "masked", "max_colluding": 1}
+    lines = encrypted()
+    lines[1] |= {"scheme": "masked", "hospitals": 9, "max_colluding": 1, "needed": 6}
+    assert report_of(parse(JobSpec, content, where=kind), lines).encryption == f"pairwise masks, compact: {words}"
+
+
+def test_a_masked_report_names_no_federation_key(tiny_job: JobSpec) -> None:
+    content = tiny_job_content()
+    for scheme, named in (("masked", False), ("aes-ctr", True)):
+        content["encryption"] = {"scheme": scheme}
+        begun = {"scheme": scheme, "precision": "compact", "key": "0" * 32, "hospitals": 4, "max_colluding": 1}
+        lines = [{"at": 0.0, "event": "encrypted", **begun}, *events()]
+        assert ("federation’s key" in render(report_of(parse(JobSpec, content, where=scheme), lines))) is named
+
+
 def test_without_encryption_there_are_no_figures_of_all_hospitals(tiny_job: JobSpec) -> None:
     done = report_of(tiny_job, events())
     assert done.encryption == "none"

@@ -42,6 +42,19 @@ def test_two_rounds_worked_by_hand() -> None:
     assert (found.patients, found.seconds, found.sent_bytes, found.received_bytes) == (40, 11.5, 200, 1000)
 
 
+def test_a_site_that_was_left_out_by_design_is_not_missing(tiny_job: JobSpec) -> None:
+    far = {"outcome": "left out", "reason": "its model was not among those nearest to each other", "trained": True}
+    events: list[dict[str, Any]] = [
+        {"event": "started", "sites": ["a", "b"]},
+        *(
+            {"event": "round", "round": n, "sites": ["a"], "participation": {"a": WHOLE, "b": far | {"patients": 9}}}
+            for n in range(2)
+        ),
+    ]
+    found = participation_of("b", events, ledger_of(events))
+    assert (found.rounds, found.left_out, found.missed, found.patients) == ((), (0, 1), {}, 9)
+
+
 def test_events_from_before_the_ledger_are_pieced_together_and_the_rest_is_not_measured() -> None:
     events: list[dict[str, Any]] = [
         {"event": "answered", "site": "a", "task": "round", "round": 0, "metrics": {"patients": 7}},

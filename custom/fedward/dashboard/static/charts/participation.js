@@ -42,6 +42,8 @@ function cell(site, round) {
   const key = `r${round.round}`;
   if (!one) return el("td", { class: "cell", "data-key": key }, unseen("not asked"));
   if (one.outcome === "accepted") return el("td", { class: "cell in", "data-key": key }, unseen("accepted"));
+  if (one.outcome === "left out")
+    return el("td", { class: "cell unchosen", "data-key": key, title: "left out" }, unseen("left out"));
   const words = `${site}, round ${round.round + 1}: dropped${one.reason ? `, ${one.reason}` : ""}`;
   return el(
     "td",

@@ -61,15 +61,6 @@ class Threshold:
         """Smallest number of hospitals in a sum: as many as must help or more, so that most honest ones are in it."""
         return self.sites - self.may_be_lost
 
-    def __str__(self) -> str:
-        """Return the guarantee in words."""
-        both = "send and help" if self.fewest == self.needed else f"send and {self.needed} help"
-        return (
-            f"the server and up to {self.colluding} of {self.sites} hospitals together learn only the sum of the "
-            f"others, of {self.fewest - self.colluding} or more; {self.fewest} hospitals must {both}, so "
-            f"{self.may_be_lost} may be lost in a round"
-        )
-
 
 def threshold_of(job: JobSpec, *, sites: int) -> Threshold:
     """Return the bound of a masked job in which so many hospitals take part; errors as ``Threshold``."""

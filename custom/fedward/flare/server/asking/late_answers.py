@@ -82,6 +82,8 @@ class LateAnswers:
             self._recorded[site] += 1
             if self._recorded[site] > self._job.federation.rounds + len(Task):
                 return None
+        if taken is not None and taken.task is Task.UNMASK:
+            return None  # enough others helped: nothing is missing
         task_name = taken.task.value if taken is not None else task_name
         name = task_name if task_name in [task.value for task in Task] else "a task of another name"
         reason = f"late: {name} answered after it was closed"

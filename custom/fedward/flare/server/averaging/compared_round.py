@@ -57,6 +57,7 @@ class ComparedRound(SecureRound):
             message, proof = self._held[site]
             self._adder.add_checked(message, proof, site=site)
         self.left_out = {site: left_out.get(site, FAR) for site in self._held if site not in chosen}
+        self.unchosen = frozenset(self.left_out) - set(left_out)
         self.seed, self._held = seed, {}
         self.need(sketches_needed)
 

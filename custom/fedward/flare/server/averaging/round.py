@@ -34,7 +34,9 @@ class Round(ABC):
         self.suspects: dict[str, str] = {}
         """Site -> reason why no local training explains its update; set by ``close``, only in an unencrypted job."""
         self.left_out: dict[str, str] = {}
-        """Site -> reason why its update does not count after all; set by ``stop``, only in an unencrypted job."""
+        """Site -> reason why its update does not count after all; set when the round stops or its models are chosen."""
+        self.unchosen: frozenset[str] = frozenset()
+        """Sites of ``left_out`` of which nothing is wrong: the job's aggregation leaves some out in every round."""
         self.add_s = 0.0
         """Seconds spent on adding."""
 

@@ -257,7 +257,9 @@ def _check_same(message: Message, topic: SumContext, *, key_id: str, scheme: str
         raise EncryptionError(
             f"sealed under another key than {whose}",
             value=message.key_id,
-            remedy="give every hospital the same key file",
+            remedy="submit the job again: the hospital that made its key named another"
+            if scheme == "masked"
+            else "give every hospital the same key file",
         )
     expected = asdict(topic)
     for name, value in asdict(message.topic).items():

@@ -69,6 +69,7 @@ GATE_SENTENCES = frozenset(
         "hospital sent no part of the mask graph",
         "hospital sent no signed key for the masks",
         "hospital shared other masks than those it used",
+        "hospital's key for the masks cannot serve",
         "hospitals of this job, or their nonces, are not those of its first task",
         "hospitals of this run have no groups",
         "is not a fingerprint",

@@ -102,9 +102,9 @@ class SitePolicy(Settings):
         default=0,
         ge=0,
         le=255,
-        description="Smallest number of other hospitals in a masked job, and in each of its sums, that are on the "
-        "roster or introduced by one that is; others may be as many as the job bears on the server's side. 0: any "
-        "hospital with a certificate counts.",
+        description="Smallest number of other hospitals in a masked job, and in each sum that this one helps to open, "
+        "that are on the roster or introduced by one that is; others may be as many as the job bears on the server's "
+        "side. 0: any hospital with a certificate counts.",
     )
     federation_key_id: KeyId | None = Field(
         default=None,

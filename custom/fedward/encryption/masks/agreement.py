@@ -8,8 +8,10 @@ the hospital's certificate signs (RSASSA-PSS, RFC 8017, section 8.1; SHA-256, lo
 The introductions are canonical JSON: whom the hospital has on its roster (``known_sites``). The statement begins with
 a magic that begins no site's name, which is what FLARE signs with the same key, and no other statement of Fedward. Two
 hospitals derive each secret from their shared X25519 secret with HKDF-SHA256 (RFC 5869); its ``info`` names the use,
-the sum's whole context (job, round, purpose, roster, layout) and, where it has one, the direction. So no secret serves
-twice, and a secret of one round tells nothing of another round's or of the keys.
+the sum's whole context (job, round, purpose, roster, layout), the two hospitals with both public halves and, where it
+has one, the direction. So no secret serves twice, and a secret of one round tells nothing of another round's or of the
+keys. The names are needed: of a public half others can be made with which every hospital shares the same secret (RFC
+7748, section 7), so one that colludes could announce another hospital's key as its own, and have "its" masks revealed.
 
 Guarantee: the server, which forwards public halves, can replace none of them. The holder of the authority's key can
 issue a certificate in a hospital's name; ``fedward.encryption.masks.known_sites`` is for that.
@@ -34,7 +36,8 @@ from fedward.errors import EncryptionError
 
 MAGIC = b"FWMASK1\n"
 PUBLIC_BYTES = 32
-_SALT = b"fedward/masks/1"
+_FIELD = (1 << 255) - 19
+_SALT = b"fedward/masks/2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +122,17 @@ class KeyPair:
             raise EncryptionError("public key of another hospital cannot serve") from None
 
 
+def serves(public: bytes) -> bool:
+    """True if a public half can serve: in the one form of its number, and of no small order."""
+    if int.from_bytes(public, "little") >= _FIELD:
+        return False
+    try:
+        X25519PrivateKey.generate().exchange(X25519PublicKey.from_public_bytes(public))
+    except ValueError:
+        return False
+    return True
+
+
 class SharedSecrets:
     """Secrets of one hospital with each other hospital of a run.
 
@@ -136,7 +150,7 @@ class SharedSecrets:
             raise EncryptionError("task has another key of this hospital than the one that it made")
         if len(set(publics.values())) != len(publics):
             raise EncryptionError("two hospitals have one key for the masks")
-        self._site = site
+        self._site, self._publics = site, dict(publics)
         self._shared = {other: pair.shared(public) for other, public in publics.items() if other != site}
         self._shared[site] = pair.private  # for shares that the hospital gives to itself
 
@@ -147,7 +161,9 @@ class SharedSecrets:
             other: the other hospital.
             use: names the use, and no other use with these two hospitals.
         """
-        return HKDF(algorithm=SHA256(), length=SECRET_BYTES, salt=_SALT, info=use).derive(self._shared[other])
+        both = [site.encode("ascii") + b" " + self._publics[site] for site in sorted((self._site, other))]
+        info = b"".join(len(part).to_bytes(4, "big") + part for part in (*both, use))
+        return HKDF(algorithm=SHA256(), length=SECRET_BYTES, salt=_SALT, info=info).derive(self._shared[other])
 
     def seed(self, other: str, use: bytes) -> bytes:
         """Derive a seed as ``derive`` does, as a number below Shamir's prime: 254 bits are uniform."""

@@ -10,7 +10,7 @@ from cryptography import x509
 
 from fedward.encryption.keys.signature import check_certificate
 from fedward.encryption.keys.site_identity import read_certificate, read_server
-from fedward.encryption.masks.agreement import PUBLIC_BYTES, Statement
+from fedward.encryption.masks.agreement import PUBLIC_BYTES, Statement, serves
 from fedward.encryption.masks.known_sites import Fingerprints, are_fingerprints, key_fingerprint, known_sites
 from fedward.errors import EncryptionError
 
@@ -72,7 +72,8 @@ def check_member(content: object, *, site: str, nonce: str, job: str, job_id: st
         federation: whose certificates count.
 
     Raises:
-        EncryptionError: the certificate is not this hospital's, or it did not sign this key for this run.
+        EncryptionError: the certificate is not this hospital's, it did not sign this key for this run, or the key
+            cannot serve.
     """
     if type(content) is not dict or set(content) != _FIELDS:
         raise EncryptionError("hospital sent no signed key for the masks", value=site)
@@ -91,6 +92,8 @@ def check_member(content: object, *, site: str, nonce: str, job: str, job_id: st
         raise EncryptionError("hospital introduces others in another form than a roster's", value=site)
     said = Statement(site=site, nonce=nonce, public=public, job=job, job_id=job_id, introduces=introduces)
     said.check(signature, certificate)
+    if not serves(public):
+        raise EncryptionError("hospital's key for the masks cannot serve", value=site)
     return Member(public=public, certificate=certificate, signature=signature, introduces=introduces)
 
 

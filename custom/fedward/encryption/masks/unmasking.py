@@ -54,9 +54,11 @@ class Unmasking:
         self._answers: dict[str, UnmaskAnswer] = {}
         self._unreadable: dict[str, str] = {}
         self._mismatched: set[tuple[str, str]] = set()
-        """Hospital that helped, and hospital of whose masks it gave a share that this one did not name."""
+        """Hospital that helped, and hospital of whose masks it gave not the share that this one named."""
         self.sketches_needed = 0
         """Number of hospitals that must add their share of the sum's sketches; 0: the sum has none."""
+        self.fewest_sketches = 0
+        """Number that is enough once no more answers come: fewer of the shares may then be false."""
 
     def read(self, message: Message) -> Upload:
         """Return the parts of one hospital's payload; ``keep`` them once its numbers are added.
@@ -140,6 +142,7 @@ class Unmasking:
                 self._unreadable[holder] = error.what
                 continue
             self._answers[holder] = answer
+            self._mismatched |= {(holder, site) for site in answer.damaged}
             for site, shares in answer.shares.items():
                 if any(share_hash(share) != due for share, due in zip(shares, self._due(site, holder), strict=True)):
                     self._mismatched.add((holder, site))
@@ -157,11 +160,11 @@ class Unmasking:
             one: f"named shares of its masks that {n} hospitals did not give" for one, n in named.items() if n > limit
         }
         found |= {
-            one: f"gave shares of {n} hospitals' masks that these did not name" for one, n in gave.items() if n > limit
+            one: f"gave not the shares of their masks that {n} hospitals named" for one, n in gave.items() if n > limit
         }
         for holder, site in sorted(pairs):
             if gave[holder] <= limit and named[site] <= limit:
-                found.setdefault(holder, f"gave a share of {site}'s masks that {site} did not name: {_EITHER}")
+                found.setdefault(holder, f"gave not the share of {site}'s masks that {site} named: {_EITHER}")
                 found.setdefault(site, f"named a share of its masks that {holder} did not give: {_EITHER}")
         return found
 
@@ -185,6 +188,10 @@ class Unmasking:
         self._unlock()
         return {holder: answer.sketched for holder, answer in self._answers.items() if answer.sketched is not None}
 
+    def last(self) -> None:
+        """Take it that no more answers come."""
+        self.sketches_needed = min(self.sketches_needed, self.fewest_sketches)
+
     @property
     def too_few(self) -> str | None:
         """Return why no hospital may help to open the sum: too few hospitals are in it; None: enough are."""
@@ -203,7 +210,7 @@ class Unmasking:
                 continue
             if len(self._answers) < self._graph.quorum:
                 return f"{len(self._answers)} of the {self._graph.quorum} hospitals that must help to open the sum did"
-            return f"too few hospitals could open what {site} gave them for it"
+            return f"too few hospitals gave the shares of {site}'s masks that {site} named"
         if (found := len(self.sketched)) < self.sketches_needed:
             return f"{found} of the {self.sketches_needed} hospitals that must help to check the sum did"
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, get_args
@@ -58,6 +59,8 @@ def masked_run(
 ) -> tuple[dict[str, str], MaskedRun, dict[str, str]]:
     """Return roster and hospitals of a run, from the answers that admit the job, and the others with their reasons.
 
+    Two with one nonce or one key are both refused: every hospital would refuse a run with them.
+
     Args:
         replies: the answers.
         members: hospitals whose certificates count.
@@ -75,7 +78,11 @@ def masked_run(
             roster[site] = str(nonce)
         except EncryptionError as error:
             refused[site] = one_line(str(error))
-    return roster, MaskedRun(members=found), refused
+    drawn = Counter((*roster.values(), *(one["public"] for one in found.values())))
+    copied = [site for site in found if drawn[roster[site]] > 1 or drawn[found[site]["public"]] > 1]
+    refused |= dict.fromkeys(copied, "sent the nonce or the key of another site: one of the two copied it")
+    members_left = {site: one for site, one in found.items() if site not in refused}
+    return {site: roster[site] for site in members_left}, MaskedRun(members=members_left), refused
 
 
 def with_job_key(run: MaskedRun, reply: Reply, *, site: str) -> tuple[tuple[Scheme, str], MaskedRun]:

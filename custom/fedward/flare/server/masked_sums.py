@@ -59,6 +59,8 @@ def take_masks_off(
 
     if wanted:
         ask(Task.UNMASK, requests, list(sites), enough=Quorum(opened), number=number, take=take)
+    for each in masks.values():
+        each.last()
     shut = {purpose: why for purpose, each in masks.items() if (why := each.short) is not None}
     for each in masks.values():
         for site, what in sorted(each.false.items()):

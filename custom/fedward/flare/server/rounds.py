@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fedward.aggregation.step import LAST, ServerStep
+from fedward.encryption.distances.comparing import shares_needed
 from fedward.encryption.masks.graphs.graph import Graph
 from fedward.encryption.masks.graphs.threshold import Threshold, colluding_of, malicious_of, threshold_of
 from fedward.encryption.roster import context_of
@@ -118,8 +119,10 @@ class JobRounds:
             adders = [self._adder(topic) for topic in topics]
             return GroupedRound(adders, groups, after=after, values=topics[0].length)
         topic = self._model_topic(model)
-        kind = ComparedRound if self._job.federation.aggregation == "byzsecagg" else SecureRound
-        return kind(self._adder(topic), after=after, values=topic.length)
+        if self._job.federation.aggregation != "byzsecagg":
+            return SecureRound(self._adder(topic), after=after, values=topic.length)
+        fewest = shares_needed(colluding=colluding_of(self._job), malicious=malicious_of(self._job))
+        return ComparedRound(self._adder(topic), after=after, values=topic.length, fewest_sketches=fewest)
 
     def choosing(self, taken: Round, model: Model) -> Choosing | None:
         """Return the comparison of a stopped round's models; None where the job compares none."""
@@ -246,7 +249,7 @@ class JobRounds:
         bound = self.threshold
         if bound is not None:
             found |= {"hospitals": bound.sites, "max_colluding": bound.colluding, "needed": bound.needed}
-            found |= {"graph": self._job.encryption.graph, "may_be_lost": bound.may_be_lost}
+            found |= {"graph": self._job.encryption.graph, "may_be_lost": bound.may_be_lost, "maker": self._run.maker}
         return found
 
     @property

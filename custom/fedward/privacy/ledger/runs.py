@@ -167,16 +167,9 @@ class Run:
         ]
 
     @property
-    def tells_by_roster(self) -> bool:
-        """True if sums of models may have been opened of which this hospital knows the hospitals by the roster alone.
-
-        They are sums of groups, or sums with an update of this hospital that it neither helped to open nor opened.
-        """
-        found = [(str(about[0]), about[1]) for kind, *about in self.facts if kind in (SUM, UNMASK)]
-        known = {(purpose, number) for purpose, number in found if _of_models(purpose)}
-        return any(purpose != MODEL for purpose, _ in known) or any(
-            (MODEL, n) not in known for n in range(self.left + 1)
-        )
+    def has_sent(self) -> bool:
+        """True if an update, or counts of the final model, of this hospital may have left."""
+        return self.left >= 0 or self.final is not None
 
     def fact(self, kind: str) -> Mapping[str, Any] | None:
         """Return the fields of a fact about the run itself; None: there is none."""

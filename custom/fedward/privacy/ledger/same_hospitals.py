@@ -6,9 +6,10 @@ hospital opens sums of one set of hospitals in all runs of a job (one hash): for
 histograms and for cohort statistics. By induction over the rounds, its update of a round is then the same in every run,
 and ``flare.secagg_context.enough`` bounds what follows from all sums that are opened to the server.
 
-The hospitals that help to open a sum need not be those in it, and another run may have other hospitals that help. So
-where a hospital does not know which were summed with its own update, or sums are of groups, which follow from the
-roster, it takes part only in runs with the same roster.
+That is not enough: the hospitals that help to open a sum need not be those in it, and in another run others may help,
+so that no honest hospital sees both sums. So whatever a hospital knows of the sums, it sends in runs with one roster
+only: with the same hospitals, two sums that differ have an honest hospital that was asked to help for both
+(``encryption.masks.graphs.threshold``). Groups follow from the roster, and are then the same too.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fedward.errors import GateError
-from fedward.privacy.ledger.runs import COMPARE, LEAVE, MODEL, ROSTER, SUM, UNMASK, Run
+from fedward.privacy.ledger.runs import COMPARE, FINAL, LEAVE, MODEL, ROSTER, SUM, UNMASK, Run
 
 _OTHER_HOSPITALS = "other hospitals were summed in another run of this job; submit it with another job.seed"
 _OTHER_ROSTER = "other hospitals take part in another run of this job; submit it with another job.seed"
@@ -29,15 +30,15 @@ def require_same_hospitals(run: Run, others: Iterable[Run], kind: str, words: Ma
     """Refuse a fact that does not fit the other runs of the job.
 
     A roster must have the hospitals of every model's sum that was opened. With others, the run would be refused only
-    after training, unless the same hospitals failed in the same rounds. It must also be the roster of a run of which
-    the hospital knows no more (``Run.tells_by_roster``). This is required again before an update leaves, since the
-    other run may go on.
+    after training, unless the same hospitals failed in the same rounds. It must also be the roster of each other run in
+    which anything of this hospital that is summed has left. This is required again before an update leaves, and before
+    the counts of the final model do, since the other run may go on.
 
     Args:
         run: the run in which the fact is to be written.
         others: the other runs of its job.
-        kind: of the fact; all but a sum, a request to open one or to compare models, a roster, and an update that
-            leaves pass.
+        kind: of the fact; all but a sum, a request to open one or to compare models, a roster, an update that leaves
+            and a final model pass.
         words: fields of the fact.
 
     Raises:
@@ -55,7 +56,7 @@ def require_same_hospitals(run: Run, others: Iterable[Run], kind: str, words: Ma
         for other in others:
             if any(summed != sites for summed in other.summed(purpose, number)):
                 raise GateError(_OTHER_HOSPITALS, where=f"run {other.job_id}", remedy=_ANOTHER_SEED)
-    if kind in (ROSTER, LEAVE) and roster is not None:
+    if kind in (ROSTER, LEAVE, FINAL) and roster is not None:
         for other in others:
-            if other.roster is not None and set(other.roster) != set(roster) and other.tells_by_roster:
+            if other.roster is not None and set(other.roster) != set(roster) and other.has_sent:
                 raise GateError(_OTHER_ROSTER, where=f"run {other.job_id}", remedy=_ANOTHER_SEED)

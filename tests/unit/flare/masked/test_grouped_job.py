@@ -12,7 +12,7 @@ from fedward.encryption.masks.graphs.groups import Grouping
 from fedward.encryption.message import unpack
 from fedward.encryption.sums import identity_of, pack_sums, sites_in, sums_in
 from fedward.errors import EncryptionError
-from fedward.flare.protocol import REFUSED_AT_DOOR, Model, Task, Unmask, to_reply
+from fedward.flare.protocol import REFUSED_AT_DOOR, Model, Task, Unmask, refusal, to_reply
 from fedward.flare.server.averaging.grouped_round import GroupedRound
 from fedward.flare.server.masked_sums import take_masks_off
 from fedward.weights import Weights
@@ -190,6 +190,26 @@ def test_a_sum_of_no_group_is_refused(nine: Three, purpose: str) -> None:
     content = unmasking.request("site-0").plain()
     received = nine.give("site-0", Task.UNMASK, Unmask(requests={purpose: content}), number=0)
     assert received.get_header(REFUSED_AT_DOOR) is not None
+
+
+def test_a_confirmation_of_two_keeps_nobody_from_opening_the_final_model(tmp_path: Path) -> None:
+    """Who is in the sum of confirmations has opened the model: the number itself says nothing."""
+    encryption = {**GROUPED["encryption"], "open_final": True}
+    three = Three(
+        tmp_path,
+        key=None,
+        sites=NINE,
+        federation={**GROUPED["federation"], "rounds": 1},
+        encryption=encryption,
+    )
+    taken = uploaded(three, three.exchange.initial)
+    assert opened_masks(three, taken) == {}
+    made = taken.close()
+    confirmations = three.secure_aggregation("site-4").confirmations
+    honest = confirmations._seal
+    confirmations._seal = lambda name, codes, topic: honest(name, codes * 2, topic)
+    words = three.words(made, NINE)
+    assert all(refusal(three.open(site, made, words)) is None for site in NINE)
 
 
 def test_a_message_of_sums_has_one_form(nine: Three) -> None:

@@ -19,6 +19,7 @@ from fedward.encryption.masks.graphs.threshold import colluding_of
 from fedward.encryption.masks.known_sites import key_fingerprint, write_roster
 from fedward.encryption.masks.locks import Locked
 from fedward.encryption.masks.run_keys import RUN_KEYS_FILE, read_run_keys
+from fedward.encryption.masks.site_masks import SiteMasks
 from fedward.encryption.masks.unmask_message import MAGIC, UnmaskRequest, name_of_sum, read_locked
 from fedward.encryption.message import Message, pack, unpack
 from fedward.encryption.schemes import cipher
@@ -27,8 +28,9 @@ from fedward.encryption.tag import tag_of
 from fedward.errors import EncryptionError, FedwardError, GateError
 from fedward.flare.gates.sums.masked_key import MaskedKey
 from fedward.flare.protocol import MODEL, REFUSED_AT_DOOR, MaskedRun, Reply, Task, Unmask, to_reply, to_shareable
-from fedward.flare.secagg_context import INITIAL, JOB_KEYS, SHARES
+from fedward.flare.secagg_context import INITIAL, JOB_KEYS, NONCE, PUBLIC, SHARES, STATEMENT
 from fedward.flare.server.averaging.round import SecureRound
+from fedward.flare.server.key_agreement import make_keys
 from fedward.flare.server.masked_sums import take_masks_off
 from fedward.metrics.events import EventReader
 from tests.support.flare.coalition import unlocked
@@ -476,6 +478,43 @@ def test_a_server_that_is_a_member_cannot_use_the_same_key_twice(tmp_path: Path)
     assert "two hospitals have one key" in forged(three, change)
 
 
+@pytest.mark.parametrize("lie", ["small order", "top bit", "another's key", "another's nonce"])
+def test_a_hospital_whose_key_cannot_serve_stops_nobody_else(tmp_path: Path, lie: str) -> None:
+    """Each other hospital would refuse a run with it, and end."""
+
+    class Lying(Three):
+        refused: dict[str, str]
+
+        def begin(self) -> None:
+            replies = {site: self.admit(site) for site in self.sites}
+            own, other = (dict(replies[site].sealed or {}) for site in ("west", "north"))
+            public, nonce = own[PUBLIC], own[NONCE]
+            if lie == "small order":
+                public = bytes(32)
+            if lie == "top bit":
+                public = other[PUBLIC][:31] + bytes([other[PUBLIC][31] ^ 0x80])
+            if lie == "another's key":
+                public = other[PUBLIC]
+            if lie == "another's nonce":
+                nonce = other[NONCE]
+            said = Statement(
+                site="west", nonce=nonce, public=public, job=hospital_hash(self), job_id=self.hospitals["west"].job_id
+            )
+            sealed = {**own, PUBLIC: public, NONCE: nonce, STATEMENT: said.sign(signer("west"))}
+            replies["west"] = replace(replies["west"], sealed=sealed)
+            self.refused = self.exchange.agree_on_key(replies)
+            self.sites = tuple(site for site in self.sites if site not in self.refused)
+            job = self.hospitals["city"].job
+            assert make_keys(job, self.exchange, self.sites, ask=self.ask, events=self.events) == {}
+
+    three = Lying(tmp_path, key=None, sites=(*FOUR, "zurich"), encryption={"max_colluding": 1})
+    copied = lie.startswith("another's")
+    assert set(three.refused) == ({"west", "north"} if copied else {"west"})
+    assert ("copied it" if copied else "cannot serve") in three.refused["west"]
+    made, _ = three.round(three.exchange.initial)
+    assert_close(three.opened("city", made), mean(three, three.sites))
+
+
 def hospital_hash(three: Three) -> str:
     from fedward.privacy.policy.job_hash import job_hash
 
@@ -560,7 +599,7 @@ def test_false_shares_are_named_and_not_used(tmp_path: Path, monkeypatch: pytest
     asking = three.ask
     assert take_masks_off(taken.sums, three.sites, ask=asking, events=three.events, number=0) == {}
     assert_close(three.opened("north", taken.close()), mean(three, (*FOUR, "zurich")))
-    says = "gave a share of zurich's masks that zurich did not name: one of the two is false"
+    says = "gave not the share of zurich's masks that zurich named: one of the two is false"
     too = "named a share of its masks that coast did not give: one of the two is false"
     assert unmasking.false == {"coast": says, "zurich": too}
     assert [event["site"] for event in EventReader(tmp_path / "events.jsonl")] == ["coast", "zurich"]
@@ -602,10 +641,32 @@ def test_a_hospital_that_names_false_shares_is_named_and_not_those_that_gave_the
         taken.take(site, to_reply(three.train(site, three.exchange.initial)))
     taken.stop()
     shut = take_masks_off(taken.sums, three.sites, ask=three.ask, events=three.events, number=0)
-    assert shut == {MODEL: "too few hospitals could open what city gave them for it"}
+    assert shut == {MODEL: "too few hospitals gave the shares of city's masks that city named"}
     unmasking = taken.sums[MODEL].unmasking
     assert unmasking is not None
     assert unmasking.false == {"city": "named shares of its masks that 5 hospitals did not give"}
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_of_a_package_that_does_not_open_both_sides_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """Two of six say so of an honest hospital, and keep too few from opening the sum."""
+    six = tuple(f"site-{number}" for number in range(6))
+    three = Three(tmp_path, key=None, sites=six, encryption={"max_colluding": 2}, federation={"min_sites": 6})
+    liars, honest = six[:count], SiteMasks.help
+
+    def lying(masks: SiteMasks, request: UnmaskRequest, topic: Any, **named: Any) -> bytes:
+        if masks._site in liars:
+            request = replace(request, packages={**request.packages, "site-5": b"no package"})
+        return honest(masks, request, topic, **named)
+
+    monkeypatch.setattr(SiteMasks, "help", lying)
+    taken = uploaded(three)
+    shut = take_masks_off(taken.sums, six, ask=three.ask, events=three.events, number=0)
+    assert (shut == {}) is (count == 1)
+    unmasking = taken.sums[MODEL].unmasking
+    assert unmasking is not None and set(unmasking.false) == {*liars, "site-5"}
 
 
 @pytest.mark.parametrize("side", ["name", "give"])

@@ -89,7 +89,7 @@ class Comparison:
     def _sketch(self, content: object, topic: SumContext) -> bytes:
         """Return the shares of the sketch of this hospital's model."""
         request, own = read_sketch_request(content, graph=self._keys.graph), self._round
-        if own.codes is None or own.number != topic.round_number or request.nonces.get(self._site) != own.nonce:
+        if own.codes is None or own.number != topic.round_number:
             raise RepeatError("models to compare are without the one that this process has sent")
         name = request.name(topic)
         self._recorded(SKETCH, name, request.nonces, topic)
@@ -155,8 +155,9 @@ class Comparison:
 
     def _recorded(self, step: str, name: str, nonces: Mapping[str, str], topic: SumContext) -> None:
         """Record a request: the only one of its step for one upload of this hospital, or for none."""
-        upload = nonces.get(self._site, "")
-        number = topic.round_number
+        upload, number, own = nonces.get(self._site, ""), topic.round_number, self._round
+        if own.number == number and own.nonce and upload != own.nonce:
+            raise RepeatError("models to compare are without the one that this process has sent")
         self._record.compare(self._job_id, step=step, round_number=number, upload=upload, request=name)
 
     def _opened(self, request: CheckRequest, topic: SumContext) -> dict[str, Dealt]:

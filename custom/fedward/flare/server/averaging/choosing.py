@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fedward.aggregation.contradictions import surely_false
 from fedward.aggregation.krum import multi_krum
 from fedward.encryption.distances.checking import Checks, Verdict, checked, judged, read_checks
 from fedward.encryption.distances.comparing import (
@@ -41,7 +41,7 @@ from fedward.flare.server.masked_sums import AskFor
 from fedward.metrics.events import EventLog
 
 LATE = "its model could not be compared: it sent no shares of its sketch in time"
-UNPROVEN = "its model cannot be compared: too few sites have good shares of its sketch"
+FALSE = "it contradicts others when the shares of the models' sketches are checked, and is surely false"
 
 
 class Choosing:
@@ -119,44 +119,49 @@ class Choosing:
         return DistancesRequest(sketch=self._request, hashes=self._hashes, checks=dict(sorted(self._signed.items())))
 
     def _choose(self, verdicts: Mapping[str, Verdict], answers: Mapping[str, DistanceShares]) -> str | None:
-        """Choose the models, so that enough hospitals can prove their sum although ``malicious`` of these lie.
+        """Choose the models: without those of sites that are surely false, and the farthest of the others.
 
-        Where they would be too few, a dealer that contradicts most others is left out: one that puts honest hospitals
-        off its polynomials does. If ``malicious`` is larger than ``colluding`` and few sites answer, lying ones can
-        still keep a sum from being proven, which ends the job; they cannot change it.
+        As many of the farthest are left out as may still be false. Which of two sites that contradict each other is
+        false is not known, so a site is left out for that only if it is surely false: else two that lie could have an
+        honest model left out, and the farthest one summed.
         """
+        false = {site: one.why for site, one in verdicts.items() if one.why is not None}
+        sure = self._surely_false(verdicts)
+        if sure is None or len(false) + len(sure) > self._malicious:
+            return "models of the round cannot be compared: more sites than max_malicious deal or answer falsely"
         left_out = {site: LATE for site in self._request.nonces if site not in self._dealt}
-        left_out |= {site: one.why for site, one in verdicts.items() if one.why is not None}
+        left_out |= {site: FALSE for site in sure if site in self._dealt} | false
         usable = sorted(set(self._dealt) - set(left_out))
         found = decode_distances(answers, sites=usable, points=self._points, **self._bound)
-        count, needed = len(self._dealt) - self._malicious, shares_needed(**self._bound)
-        while len(usable) >= count:
-            try:
-                chosen = multi_krum(found, usable, malicious=len(usable) - count)
-            except JobError as error:
-                return str(error)
-            able = [holder for holder in self._checks if not any(holder in verdicts[site].off for site in chosen)]
-            said = _contradictions(verdicts, usable)
-            worst = max(chosen, key=lambda site: (said[site], len(verdicts[site].off), site))
-            if len(able) >= needed + 2 * self._malicious or len(usable) == count or not said[worst]:
-                break
-            left_out[worst] = UNPROVEN
-            usable.remove(worst)
-        else:
-            return "models of the round cannot be compared: more sites than max_malicious deal or answer falsely"
-        if len(able) < needed:
+        try:
+            chosen = multi_krum(found, usable, malicious=self._malicious - len(false) - len(sure))
+        except JobError as error:
+            return str(error)
+        able = [holder for holder in self._checks if not any(holder in verdicts[site].off for site in chosen)]
+        if len(able) < (needed := shares_needed(**self._bound)):
             return f"{len(able)} of the {needed} sites that must prove the sum have good shares of its models' sketches"
         wanted = min(len(able), needed + self._malicious)
         self._taken.choose(chosen, seed=self._request.seed, sketches_needed=wanted, left_out=left_out)
         return None
 
+    def _surely_false(self, verdicts: Mapping[str, Verdict]) -> frozenset[str] | None:
+        """Return the sites that are false if no more than ``malicious`` are; None: more are.
+
+        Sites whose dealing is false as a whole are not among them.
+        """
+        false = {site for site, one in verdicts.items() if one.why is not None}
+        pairs = [
+            (holder, dealer)
+            for dealer, one in verdicts.items()
+            for holder in one.off
+            if dealer not in false and holder not in false and holder != dealer
+        ]
+        return surely_false(pairs, most=self._malicious - len(false))
+
     def _tell(self, verdicts: Mapping[str, Verdict], events: EventLog) -> None:
-        """Record who dealt falsely, and who is off the polynomials of more dealers than may be false."""
+        """Record who dealt falsely, and who contradicts so many others that it is surely false."""
         said = {site: one.why for site, one in verdicts.items() if one.why is not None}
-        for holder in self._checks:
-            off = sum(holder in one.off for one in verdicts.values() if one.why is None)
-            if off > self._malicious:
-                said.setdefault(holder, "answered falsely when the shares of the models' sketches were checked")
+        said |= dict.fromkeys(self._surely_false(verdicts) or (), FALSE)
         for site, reason in sorted(said.items()):
             events.append("suspect", site=site, round=self._topic.round_number, reason=reason)
 
@@ -225,9 +230,3 @@ class Choosing:
             except EncryptionError:
                 continue
         return found
-
-
-def _contradictions(verdicts: Mapping[str, Verdict], dealers: Sequence[str]) -> Counter[str]:
-    """Return how often each site is off another's polynomials, or has another off its own."""
-    pairs = [(holder, dealer) for dealer in dealers for holder in verdicts[dealer].off if holder != dealer]
-    return Counter(site for pair in pairs for site in pair)

@@ -22,10 +22,12 @@ class ComparedRound(SecureRound):
         adder: empty sum.
         after: number of rounds that made the model from which the round starts.
         values: largest number of clipped values that a site can report.
+        fewest_sketches: number of sites' shares that prove a sum if all are true.
     """
 
-    def __init__(self, adder: SignedSum, *, after: int, values: int) -> None:
+    def __init__(self, adder: SignedSum, *, after: int, values: int, fewest_sketches: int) -> None:
         super().__init__(adder, after=after, values=values)
+        self._fewest_sketches = fewest_sketches
         self._held: dict[str, tuple[bytes, Signed]] = {}
         self.seed = b""
         """Seed of the sketches by which the models were compared; empty before that."""
@@ -62,9 +64,10 @@ class ComparedRound(SecureRound):
         self.need(sketches_needed)
 
     def need(self, sketches: int) -> None:
-        """Have the sum wait for so many sites' shares of its sketches."""
+        """Have the sum wait for so many sites' shares of its sketches, a few of which may be false."""
         if self._adder.unmasking is not None:
             self._adder.unmasking.sketches_needed = self.sketches_needed = sketches
+            self._adder.unmasking.fewest_sketches = self._fewest_sketches
 
     @property
     def masked(self) -> list[MaskedSum]:

@@ -18,7 +18,7 @@ from fedward.settings import JobSpec
 MAX_QUARANTINED, VALIDATION = 0.1, 0.3
 EPSILON_CAP = 8.0
 """Largest ε that a patient of the demo may spend."""
-_TABLE, LEDGER, FEDERATION_KEY = "labels.csv", "ledger.db", "federation.key"
+_TABLE, LEDGER, FEDERATION_KEY, ROSTER = "labels.csv", "ledger.db", "federation.key", "roster.json"
 METRICS = (
     *("scores", "support", "work", "cohort", "privacy", "subgroups", "curves", "profile"),
     *("pooled", "cohort_statistics"),
@@ -158,6 +158,7 @@ def write_site(
         f"site = {_quoted(source.site)}",
         f"key = {_quoted(str(key.resolve()))}",
         f"ledger = {_quoted(str((folder / LEDGER).resolve()))}",
+        f"roster = {_quoted(str((folder / ROSTER).resolve()))}",
         *_federation_key(job, folder),
         'approved_jobs = "any"',
         f"disclosure = {{ metrics = {_list(METRICS)}, decimals = 4, min_count = {min_count} }}",

@@ -22,15 +22,15 @@ class JobEncryption(Settings):
 
     scheme: Scheme = Field(
         default="masked",
-        description="`masked`: keys are made in the job, and no hospital can read another's numbers, even with the "
-        "server. The others use a key that the hospitals share: see docs/encryption.md.",
+        description="`masked`: keys are made in the job, and up to max_colluding hospitals with the server cannot read "
+        "another's numbers. The others use a key that the hospitals share: see docs/encryption.md.",
     )
     max_colluding: int | None = Field(
         default=None,
         ge=1,
         le=254,
         description="With scheme masked: largest number of hospitals that may side with the server. If absent, a third "
-        "of federation.min_sites, and 1 at least.",
+        "of federation.min_sites, or as many as groups bear, and 1 at least.",
     )
     graph: Literal["complete", "ccesa"] = Field(
         default="complete",
@@ -41,7 +41,7 @@ class JobEncryption(Settings):
         default=0.1,
         ge=0.0,
         lt=0.5,
-        description="With graph ccesa: largest share of the hospitals that a round may lose.",
+        description="With graph ccesa: largest share of the hospitals that a round may lose, below 0.5.",
     )
     precision: Precision = Field(
         default="compact", description="Fewer bytes or a smaller error of the mean: see docs/encryption.md for both."

@@ -119,5 +119,5 @@ class SitePolicy(Settings):
     @model_validator(mode="after")
     def _known_sites_are_on_a_roster(self) -> Self:
         if self.min_known and self.roster is None:
-            raise ValueError("min_known needs a roster: name its file")
+            raise ValueError('min_known needs a roster: write roster = "../state/roster.json", or another file')
         return self

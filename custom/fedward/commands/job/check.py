@@ -30,9 +30,9 @@ def check(folder: Path = JOB, format: Format = FORMAT) -> None:
             typer.echo(f"fedward: {problem}", err=True)
         for note in notes:
             typer.echo(f"note: {note}")
-        typer.echo(leave)
-        typer.echo(f"hash {found}, which a hospital approves")
-        if not problems:
+        if not problems:  # a job with a fault gives no guarantee, and runs nowhere
+            typer.echo(leave)
+            typer.echo(f"hash {found}, which a hospital approves")
             typer.echo(f"{job.job.name}: nothing wrong")
     if problems:
         raise typer.Exit(1)

@@ -17,6 +17,7 @@ from fedward.commands.job.plan_transport import Asked, plain, planned, show
 from fedward.commands.output_format import FORMAT, Format
 from fedward.errors import JobError
 from fedward.privacy.budget_plan import SitePlan, plan_site, steps_a_round
+from fedward.privacy.policy.linter import faults
 from fedward.privacy.policy.wording import how_updates_leave
 from fedward.screen import screen
 from fedward.settings import MIN_CONTRIBUTORS, JobSpec, read_job
@@ -40,9 +41,13 @@ def plan(
 ) -> None:
     """Print each site's noise or ε for a job, without running it. A job gives ε or the noise; the other follows. With a
     line's speed, also the seconds of a round there and the time-outs that follow; exit code 1 where a round does not
-    fit."""
+    fit, or the job has a fault."""
     job = read_job(folder)
     sites = _sites(site)
+    if problems := faults(job):
+        for problem in problems:
+            typer.echo(f"fedward: {problem}", err=True)
+        raise typer.Exit(1)
     _room(job, sites)
     asked = Asked(
         mbit_s=mbit_s,

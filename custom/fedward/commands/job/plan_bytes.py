@@ -28,7 +28,10 @@ class RoundBytes:
 
     def words(self, sites: int) -> str:
         """Return one line about a round of so many hospitals."""
-        sent, received, held = (f"{size / 1e6:,.1f} MB" for size in (self.up, self.down, self.held))
+        sent, received, held = (
+            f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.1f} kB"
+            for size in (self.up, self.down, self.held)
+        )
         return f"a round with {sites} hospitals: each sends {sent} and receives {received}; the server holds {held}"
 
 

@@ -46,7 +46,7 @@ def check(
     facts = {name: _facts(manifest) for name, manifest in manifests.items()}
     ledger, found = files_of(site)
     key, of_key = federation_key(site)
-    found = [*review(site, cohorts=facts), *found, *of_key, *_approval_files(site)]
+    found = [*review(site, cohorts=facts, known=_known(site)), *found, *of_key, *_approval_files(site)]
     cost, leave = None, None
     if job is not None:
         spec = read_job(job)
@@ -66,6 +66,12 @@ def indexed(site: SitePolicy) -> dict[str, Manifest]:
         if (cohort.index / ROWS).exists():  # a refused cohort leaves its quarantine list, and no manifest
             found[name] = read_manifest(cohort.index)
     return found
+
+
+def _known(site: SitePolicy) -> int | None:
+    from fedward.encryption.masks.known_sites import read_roster
+
+    return None if site.roster is None else len(read_roster(site.roster))
 
 
 def _facts(manifest: Manifest) -> CohortFacts:

@@ -29,7 +29,7 @@ def roster(
     """List, add and remove the hospitals that this one knows. Call each on a number that you know."""
     policy = read_site(site_toml)
     if policy.roster is None:
-        remedy = 'write roster = "state/roster.json", or another file, into site.toml'
+        remedy = 'write roster = "../state/roster.json", or another file, into site.toml'
         raise SettingsError("names no file for the roster", where=site_toml, remedy=remedy)
     sites = read_roster(policy.roster)
     changed = _changed(sites, add, remove, own=policy.site)
@@ -51,7 +51,8 @@ def _changed(sites: dict[str, str], add: list[str], remove: list[str], *, own: s
     found = dict(sites)
     for name in remove:
         if name not in found:
-            raise EncryptionError("is not on the roster", where="--remove", value=name)
+            remedy = f"there are {', '.join(sorted(found)) or 'none'}"
+            raise EncryptionError("is not on the roster", where="--remove", value=name, remedy=remedy)
         del found[name]
     for text in add:
         name, _, digits = text.partition("=")
@@ -59,8 +60,11 @@ def _changed(sites: dict[str, str], add: list[str], remove: list[str], *, own: s
             remedy = "such as --add north-clinic='3f0c 91ab …'"
             raise EncryptionError("is not SITE=FINGERPRINT", where="--add", value=text, remedy=remedy)
         if name == own:
-            raise EncryptionError("is this hospital itself", where="--add", value=name)
-        key = read_fingerprint(digits)
+            raise EncryptionError("is this hospital itself", where="--add", value=name, remedy="leave it out")
+        key = read_fingerprint(digits, where="--add")
+        if (same := next((one for one, known in found.items() if known == key and one != name), None)) is not None:
+            remedy = "have both read theirs to you again"
+            raise EncryptionError(f"has the fingerprint of {same}", where="--add", value=name, remedy=remedy)
         if found.get(name, key) != key:
             remedy = f"--remove {name} first, if it told you that its key is another now"
             raise EncryptionError("is on the roster with another fingerprint", where="--add", value=name, remedy=remedy)

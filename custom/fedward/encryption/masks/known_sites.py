@@ -43,8 +43,12 @@ def key_fingerprint(certificate: x509.Certificate) -> str:
     return hashlib.sha256(b"fedward/site-key/1" + key).hexdigest()[:DIGITS]
 
 
-def read_fingerprint(text: str) -> str:
+def read_fingerprint(text: str, *, where: str | None = None) -> str:
     """Return the digits of a fingerprint that a person typed, in groups or not.
+
+    Args:
+        text: as typed.
+        where: place where it was typed, for the error.
 
     Raises:
         EncryptionError: it is none.
@@ -52,7 +56,7 @@ def read_fingerprint(text: str) -> str:
     digits = "".join(text.split()).replace("-", "").lower()
     if _FINGERPRINT.fullmatch(digits) is None:
         remedy = "give the eight groups of four digits that the other hospital reads to you"
-        raise EncryptionError("is not a fingerprint", value=text, remedy=remedy)
+        raise EncryptionError("is not a fingerprint", where=where, value=text, remedy=remedy)
     return digits
 
 

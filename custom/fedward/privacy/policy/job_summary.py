@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from fedward.encryption.masks.graphs.threshold import group_count, malicious_of
 from fedward.measures import TITLES
 from fedward.privacy.budget_plan import SitePlan, repeated_rounds
 from fedward.privacy.disclosure.metric_registry import ABOVE, GROUPS, TOGETHER, held_back, listed
@@ -143,9 +144,14 @@ def _rounds(job: JobSpec) -> str:
     chosen = "the last round's" if f.select == "last" else "the best round's by validation"
     named = f", {_names(f.must_include)} among them" if f.must_include else ""
     patients = "" if f.min_patients is None else f", {f.min_patients} patients together"
+    more = {
+        "byzsecagg": f"; in each round the {malicious_of(job)} models farthest from the others are left out",
+        "grouped-median": f"; the median of the means of {group_count(job)} groups, whose sums hospitals open",
+    }
     return (
         f"{f.rounds} rounds, each leaves with one update of this hospital; at least {f.min_sites} hospitals make one"
-        f"{named}{patients}; {f.aggregation} weighted by {f.weighting}; final model: {chosen}"
+        f"{named}{patients}; {f.aggregation} weighted by {f.weighting}{more.get(f.aggregation, '')}"
+        f"; final model: {chosen}"
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from fedward.encryption.masks.graphs.sparse import sparse_bound
 from fedward.encryption.masks.graphs.threshold import (
+    ROBUST,
     colluding_of,
     group_count,
     least_to_compare,
@@ -19,7 +20,11 @@ from fedward.encryption.masks.graphs.threshold import (
     threshold_of,
 )
 from fedward.errors import EncryptionError, JobError
-from fedward.settings import MIN_CONTRIBUTORS, JobSpec
+from fedward.settings import MIN_CONTRIBUTORS, JobEncryption, JobSpec
+
+LARGEST_SUM = 256
+"""Largest number of hospitals in a sum, ``encryption.max_sites`` at its most."""
+MAX_LOST = JobEncryption.model_fields["max_lost"].default
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,47 +147,60 @@ def _sampling_rate(job: JobSpec, cohort: CohortFacts | None) -> Iterator[str]:
 
 def _aggregation(job: JobSpec, _: CohortFacts | None) -> Iterator[str]:
     aggregation, where = job.federation.aggregation, "federation.aggregation"
-    if aggregation in ("byzsecagg", "grouped-median"):
+    if aggregation in ROBUST:
         yield from _robust(job, where)
         return
+    if (most := job.federation.max_malicious) is not None:
+        what = f"aggregation {aggregation} bears no false hospital"
+        remedy = "leave it out, or give aggregation 'byzsecagg' or 'grouped-median'"
+        yield _fault(what, where="federation.max_malicious", value=most, remedy=remedy)
     if job.encryption is None or aggregation == "mean":
         return
     needs = {
-        "median": "the server would have to compare values that it cannot read",
-        "fedadam": "the server would have to square a mean that it cannot read",
+        "median": "with a median the server would have to compare values that it cannot read",
+        "fedadam": "with fedadam the server would have to square a mean that it cannot read",
     }
-    what = f"an encrypted job can only have the mean: {needs[aggregation]}"
-    remedy = "give 'mean', or leave the [encryption] table out and let the server read every update"
-    yield _fault(what, where=where, value=aggregation, remedy=remedy)
+    robust = ", or 'byzsecagg' or 'grouped-median', which bear false hospitals," if job.is_masked else ""
+    remedy = f"give 'mean'{robust} or leave the [encryption] table out and let the server read every update"
+    yield _fault(needs[aggregation], where=where, value=aggregation, remedy=remedy)
 
 
 def _robust(job: JobSpec, where: str) -> Iterator[str]:
     """Faults of a masked job that bears false updates: its models are compared, or summed by groups."""
     asked = job.federation
     if not job.is_masked or job.has_sparse_graph:
-        what = "it is for masked sums, over the complete graph"
+        what = "this aggregation is of masked sums, over the complete graph"
         remedy = "give encryption.scheme 'masked' and graph 'complete', or another aggregation"
         yield _fault(what, where=where, value=asked.aggregation, remedy=remedy)
         return
-    if asked.aggregation == "grouped-median":
-        least = group_count(job) * smallest_group(job)
-        if asked.min_sites < least:
-            what = f"{group_count(job)} groups of {smallest_group(job)} hospitals or more need {least} hospitals"
-            yield _fault(what, where="federation.min_sites", value=asked.min_sites, remedy=f"give {least} or more")
-        return
-    if asked.weighting != "equal":
+    if asked.aggregation == "byzsecagg" and asked.weighting != "equal":
         what = "models times another weight each cannot be compared"
         yield _fault(what, where="federation.weighting", value=asked.weighting, remedy="give 'equal'")
-    if asked.must_include:
+    if asked.aggregation == "byzsecagg" and asked.must_include:
         what = "of the models the farthest are left out of every round, so none can be required"
-        yield _fault(what, where="federation.must_include", value=len(asked.must_include), remedy="leave it out")
-    least = least_to_compare(job)
-    if asked.min_sites < least:
+        named = ", ".join(asked.must_include)
+        yield _fault(what, where="federation.must_include", value=named, remedy="leave it out")
+    if asked.min_sites < _least(job):
         what = (
-            f"with max_colluding {colluding_of(job)} and max_malicious {malicious_of(job)} the comparison needs "
-            f"{least} hospitals"
+            f"{asked.aggregation} with max_malicious {malicious_of(job)} and max_colluding {colluding_of(job)} needs "
+            f"{_least(job)} hospitals"
         )
-        yield _fault(what, where="federation.min_sites", value=asked.min_sites, remedy=f"give {least} or more")
+        yield _fault(what, where="federation.min_sites", value=asked.min_sites, remedy=_enough(job))
+
+
+def _least(job: JobSpec) -> int:
+    """Return the smallest number of hospitals with which a job that bears false updates can run."""
+    grouped = job.federation.aggregation == "grouped-median"
+    return group_count(job) * smallest_group(job) if grouped else least_to_compare(job)
+
+
+def _enough(job: JobSpec) -> str:
+    """Return the remedy of too few hospitals: a number that is enough, with the bounds that then follow from it."""
+    for sites in range(job.federation.min_sites + 1, LARGEST_SUM + 1):
+        larger = job.model_copy(update={"federation": job.federation.model_copy(update={"min_sites": sites})})
+        if _least(larger) <= sites:
+            return f"give {sites} or more, or a smaller max_malicious or encryption.max_colluding"
+    return "give a smaller max_malicious or encryption.max_colluding"
 
 
 def _fewer_steps(job: JobSpec, _: CohortFacts | None) -> Iterator[str]:
@@ -216,15 +234,41 @@ def _sites_of_a_sum(job: JobSpec, _: CohortFacts | None) -> Iterator[str]:
         what = f"with encryption.max_colluding {job.encryption.max_colluding} a sum needs {least} hospitals"
         yield _fault(what, where=where, value=fewest, remedy=f"give {least} or more, or a smaller max_colluding")
     if job.has_sparse_graph and least <= fewest:
-        try:
-            sparse_bound(threshold_of(job, sites=fewest))
-        except EncryptionError as error:
-            remedy = f"{error.remedy}, or give more min_sites"
-            yield _fault(error.what, where="encryption.graph", value="ccesa", remedy=remedy)
-    if (named := len(job.federation.must_include)) > most:
+        yield from _sparse(job)
+    if not job.has_sparse_graph and job.encryption.max_lost != MAX_LOST:
+        what, remedy = "is for graph ccesa alone", "leave it out, or give graph 'ccesa'"
+        yield _fault(what, where="encryption.max_lost", value=job.encryption.max_lost, remedy=remedy)
+    if len(job.federation.must_include) > most:
         what = f"more hospitals than a sum has room for, which is encryption.max_sites, {most}"
-        remedy = "name fewer, or give a larger encryption.max_sites"
+        remedy, named = "name fewer, or give a larger encryption.max_sites", ", ".join(job.federation.must_include)
         yield _fault(what, where="federation.must_include", value=named, remedy=remedy)
+
+
+def _sparse(job: JobSpec) -> Iterator[str]:
+    """Fault of a sparse graph that does not serve every number of hospitals that may take part."""
+    encryption, fewest = job.encryption or JobEncryption(), job.federation.min_sites
+    most = max(fewest, encryption.max_sites)
+    failed = next((error for n in range(fewest, most + 1) if (error := _no_sparse(job, n)) is not None), None)
+    if failed is None:
+        return
+    enough = next((n for n in range(fewest + 1, LARGEST_SUM - 4) if all(_fits(job, n, n + k) for k in range(5))), None)
+    ways = ["give encryption.graph 'complete'"] + ([] if enough is None else [f"min_sites {enough} or more"])
+    ways += ["a smaller max_colluding", *(["a smaller max_lost"] if encryption.max_lost else [])]
+    yield _fault(failed.what, where="encryption.graph", value="ccesa", remedy=", or ".join(ways))
+
+
+def _no_sparse(job: JobSpec, sites: int) -> EncryptionError | None:
+    try:
+        sparse_bound(threshold_of(job, sites=sites))
+    except EncryptionError as error:
+        return error
+    return None
+
+
+def _fits(job: JobSpec, fewest: int, sites: int) -> bool:
+    """True if there is a sparse graph of so many hospitals in this job, if it asked for so many at least."""
+    larger = job.model_copy(update={"federation": job.federation.model_copy(update={"min_sites": fewest})})
+    return _no_sparse(larger, sites) is None
 
 
 def _below(value: float) -> str:

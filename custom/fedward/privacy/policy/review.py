@@ -29,14 +29,15 @@ class PolicyFinding:
     text: str
 
 
-def review(policy: SitePolicy, *, cohorts: Mapping[str, CohortFacts]) -> list[PolicyFinding]:
+def review(policy: SitePolicy, *, cohorts: Mapping[str, CohortFacts], known: int | None = None) -> list[PolicyFinding]:
     """Return all problems that the settings show.
 
     Args:
         policy: the hospital's.
         cohorts: training patients and images of the cohorts that are indexed.
+        known: number of hospitals on the roster; None: not read.
     """
-    found = [*_approvals(policy), *_leaving(policy.disclosure)]
+    found = [*_approvals(policy), *_leaving(policy.disclosure), *_roster(policy, known)]
     if not policy.cohorts:
         found.append(_error("cohorts", "no cohort, so no job can run; add a [cohorts.<name>] table"))
     rules: tuple[Callable[[str, CohortPrivacy], Iterator[PolicyFinding]], ...] = (_protection, _bounds)
@@ -63,6 +64,19 @@ def _approvals(policy: SitePolicy) -> Iterator[PolicyFinding]:
         if entry.submitter is None and entry.organisation is None:
             text = "who is in a study is the server's word; name a submitter or an organisation too"
             yield _warning(f"auto_approve {number}", text)
+
+
+def _roster(policy: SitePolicy, known: int | None) -> Iterator[PolicyFinding]:
+    if known is None or known >= policy.min_known:
+        return
+    if known == 0:
+        text = (
+            f"{policy.min_known}, and nobody is on the roster: no masked job can run; add one by `fedward site roster`"
+        )
+        yield _error("min_known", text)
+    else:
+        text = f"{policy.min_known}, and {known} on the roster: a masked job runs with those that they introduce alone"
+        yield _warning("min_known", text)
 
 
 def _leaving(disclosure: Disclosure) -> Iterator[PolicyFinding]:

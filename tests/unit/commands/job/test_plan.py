@@ -44,6 +44,8 @@ delta = 1e-3
 clip_norm_l2 = 1.0
 patients_per_step = 10.0
 """
+SUMMED = JOB.replace("min_sites = 2", "min_sites = 3")
+"""Of an encrypted job."""
 CLEAR = "updates leave in the clear: the server reads every one, and every model"
 
 
@@ -114,7 +116,7 @@ def test_a_job_without_protection_says_so(
 def test_an_encrypted_job_says_how_it_is_sealed(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (folder / "job.toml").write_text(JOB + DP_SGD + '[encryption]\nprecision = "precise"\nopen_final = false\n')
+    (folder / "job.toml").write_text(SUMMED + DP_SGD + '[encryption]\nprecision = "precise"\nopen_final = false\n')
     assert run(monkeypatch, str(folder), "--site", "north=80") == 0
     *_, last, size = capsys.readouterr().out.splitlines()
     assert size.startswith("a round with 3 hospitals: each sends ") and size.endswith("MB")
@@ -128,14 +130,14 @@ def test_an_encrypted_job_says_how_it_is_sealed(
 def test_a_site_that_a_sum_has_no_room_for(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (folder / "job.toml").write_text(JOB + DP_SGD + "[encryption]\nmax_patients = 79\n")
+    (folder / "job.toml").write_text(SUMMED + DP_SGD + "[encryption]\nmax_patients = 79\n")
     assert run(monkeypatch, str(folder), "--site", "north=80") == 1
     out, err = capsys.readouterr()
     assert err == (
         "fedward: north: more patients than encryption.max_patients, 79: 80; raise it, or say weighting 'equal'\n"
     )
     assert out == ""
-    equal = JOB.replace("min_sites = 2", 'min_sites = 2\nweighting = "equal"')
+    equal = SUMMED.replace("min_sites = 3", 'min_sites = 3\nweighting = "equal"')
     (folder / "job.toml").write_text(equal + DP_SGD + "[encryption]\nmax_patients = 79\n")
     assert run(monkeypatch, str(folder), "--site", "north=80") == 0
 
@@ -237,7 +239,7 @@ def test_an_encrypted_job_is_planned_with_the_bytes_of_its_scheme(
     words = (str(folder), "--mbit-s", "10000", "--work-s", "5", "--format", "json")
     assert run(monkeypatch, *words) == 0
     clear = json.loads(capsys.readouterr().out)["transport"]["transport"]["message_mb"]
-    (folder / "job.toml").write_text(f'{JOB}{DP_SGD}\n[encryption]\nscheme = "{scheme}"\n')
+    (folder / "job.toml").write_text(f'{SUMMED}{DP_SGD}\n[encryption]\nscheme = "{scheme}"\n')
     assert run(monkeypatch, *words) == 0
     sealed = json.loads(capsys.readouterr().out)["transport"]["transport"]["message_mb"]
     assert least <= sealed / clear * 4.0 <= most

@@ -91,3 +91,13 @@ def test_a_policy_without_a_roster_says_what_to_write(
     site_toml.write_text(site_toml.read_text().replace('roster = "roster.json"\n', "").replace("min_known = 2\n", ""))
     assert run(monkeypatch, str(site_toml)) == 1
     assert "write roster =" in capsys.readouterr().err
+
+
+def test_one_fingerprint_is_of_one_hospital(
+    site_toml: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, str(site_toml), "--add", f"coast-institute={FINGERPRINT}") == 0
+    capsys.readouterr()
+    assert run(monkeypatch, str(site_toml), "--add", f"city-hospital={FINGERPRINT}") == 1
+    assert "--add: has the fingerprint of coast-institute: 'city-hospital'" in capsys.readouterr().err
+    assert list(read_roster(site_toml.parent / "roster.json")) == ["coast-institute"]

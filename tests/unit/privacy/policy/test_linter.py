@@ -128,7 +128,7 @@ def test_a_job_that_keeps_what_it_says_has_no_fault(job: JobSpec) -> None:
         (
             a_job("none", federation={**THREE, "must_include": list("abcd")}, encryption={"max_sites": 3}),
             "federation.must_include",
-            "encryption.max_sites, 3: 4; name fewer",
+            "encryption.max_sites, 3: 'a, b, c, d'; name fewer",
         ),
     ],
 )

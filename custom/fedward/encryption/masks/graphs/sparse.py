@@ -64,7 +64,7 @@ def sparse_bound(threshold: Threshold) -> SparseBound:
             if needed is not None:
                 return SparseBound(picks=picks, needed=needed, edges=edges)
     lost = threshold.may_be_lost
-    why = "the theorem of Choi et al. asks for every edge" if least >= 1.0 else "no smaller graph gives 2^-40"
+    why = "no sparse graph is safe by Choi et al." if least >= 1.0 else "no smaller graph is safe with 2^-40"
     raise EncryptionError(
         f"graph ccesa saves nothing with {sites} hospitals, of which {threshold.colluding} may side with the server "
         f"and {lost} be lost: {why}",

@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from fedward.errors import EncryptionError
 from fedward.settings import MIN_CONTRIBUTORS, JobSpec
 
+ROBUST = ("byzsecagg", "grouped-median")
+"""Aggregations of a masked job that bear false updates."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Threshold:
@@ -84,8 +87,7 @@ def malicious_of(job: JobSpec) -> int:
 
 def lying_of(job: JobSpec) -> int:
     """Return the largest number of hospitals that may lie: those that collude, or send false updates, if more."""
-    bears = job.federation.aggregation in ("byzsecagg", "grouped-median")
-    return max(colluding_of(job), malicious_of(job)) if bears else colluding_of(job)
+    return max(colluding_of(job), malicious_of(job)) if job.federation.aggregation in ROBUST else colluding_of(job)
 
 
 def group_count(job: JobSpec) -> int:
@@ -114,8 +116,14 @@ def least_to_compare(job: JobSpec) -> int:
 def colluding_of(job: JobSpec) -> int:
     """Return the number of hospitals that may side with the server in a masked job: fixed before anybody takes part.
 
-    It is ``encryption.max_colluding``; where the job gives none, a third of ``federation.min_sites``, and 1 at least.
-    It does not depend on the hospitals that take part, for those the server chooses.
+    It is ``encryption.max_colluding``; where the job gives none, a third of ``federation.min_sites``, or as many as the
+    groups of ``min_sites`` hospitals bear if these are fewer, and 1 at least. It does not depend on the hospitals that
+    take part, for those the server chooses.
     """
-    given = None if job.encryption is None else job.encryption.max_colluding
-    return max(1, job.federation.min_sites // 3) if given is None else given
+    given, asked = None if job.encryption is None else job.encryption.max_colluding, job.federation
+    if given is not None:
+        return given
+    most = asked.min_sites // 3
+    if asked.aggregation == "grouped-median":
+        most = min(most, asked.min_sites // (2 * (asked.max_malicious or 1) + 1) - 2)
+    return max(1, most)

@@ -54,6 +54,7 @@ GATE_SENTENCES = frozenset(
         "clipping range is not positive and finite",
         "counts are not … integers",
         "counts of a purpose that this job does not sum",
+        "counts of other hospitals were summed in this run",
         "counts would leave in the clear",
         "distances to compute are of too few hospitals, or of some that sent no model",
         "fewer hospitals take part than the job's min_sites, …",

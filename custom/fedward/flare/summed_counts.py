@@ -43,7 +43,10 @@ def counts_layout(job: JobSpec, purpose: str) -> str:
 def site_counts(
     job: JobSpec, policy: SitePolicy, trainer: Trainer, *, lets_out: Mapping[str, Any], private: bool
 ) -> dict[str, NDArray[np.int64]]:
-    """Return the counts for the gate to seal, by purpose, for each sum in which job and hospital take part.
+    """Return the counts for the gate to seal, by purpose, for each sum of the job.
+
+    A hospital takes part in all or in none: of two sums over partly the same patients, one without it would tell its
+    counts.
 
     Args:
         trainer: trainer that has just validated the model whose scores are counted.
@@ -58,8 +61,11 @@ def site_counts(
         "scores": trainer.score_histogram,
     }
     least, found = policy.disclosure.min_count, {}
+    summed = [purpose for purpose in made if _is_summed(job, purpose, private=private)]
+    if not all(COUNTED[purpose] in policy.disclosure.metrics for purpose in summed):
+        return {}
     for purpose, count in made.items():
-        if _takes_part(job, policy, purpose, private=private):
+        if purpose in summed:
             own = count()
             if purpose == "scores":
                 beside = disclosed.beside_scores(job, lets_out, min_count=least)
@@ -97,8 +103,8 @@ def _own_length(job: JobSpec, purpose: str) -> int:
     return pooled.histogram_length(job) if purpose == "scores" else cohort_statistics.statistics_length(job)
 
 
-def _takes_part(job: JobSpec, policy: SitePolicy, purpose: str, *, private: bool) -> bool:
-    asked, group = job.encryption, COUNTED[purpose]
-    if held_back(group, "", private=private, alone=False) or asked is None or not asked.statistics:
+def _is_summed(job: JobSpec, purpose: str, *, private: bool) -> bool:
+    asked = job.encryption
+    if held_back(COUNTED[purpose], "", private=private, alone=False) or asked is None or not asked.statistics:
         return False
-    return group in policy.disclosure.metrics and not (purpose == "scores" and job.job.task != "classification")
+    return purpose != "scores" or job.job.task == "classification"

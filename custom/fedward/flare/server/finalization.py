@@ -119,8 +119,8 @@ class Finalization:
             for masked in self._at.pending:
                 sums[masked.purpose].restore(masked)
         else:
-            for tally in tallies:
-                self._take(tally, replies)
+            tallies = self._of_equal_sites(tallies, replies)
+            sums = {purpose: one for tally in tallies if tally is not None for purpose, one in tally.sums.items()}
             pending = tuple(one for purpose, each in sums.items() if (one := each.masked(purpose)) is not None)
             if pending:  # hospitals help for these messages only
                 self._keep(pending=pending)
@@ -134,6 +134,25 @@ class Finalization:
             except FedwardError as error:  # a hospital spoilt this sum; the model is not lost
                 self._events.append("unopened", purpose=tally.purpose, reason=one_line(str(error)))
         return tuple((sites, total) for sites, total in totals if total is not None)
+
+    def _of_equal_sites(self, tallies: Sequence[Tally | None], replies: Mapping[str, Reply]) -> list[Tally | None]:
+        """Add the hospitals' counts, and return the sums that are of the same hospitals.
+
+        Two sums over partly the same patients, one of which lacks a hospital, would tell its counts: hospitals help to
+        open one set only.
+        """
+        due = [tally.purpose for tally in tallies if tally is not None]
+        whole = {site: reply for site, reply in replies.items() if all(one in (reply.sealed or {}) for one in due)}
+        kept = list[Tally | None]()
+        for tally in tallies:
+            self._take(tally, whole)
+            first = next((one for one in kept if one is not None), None)
+            if tally is None or first is None or sorted(tally.sites) == sorted(first.sites):
+                kept.append(tally)
+                continue
+            reason = f"it would be of other sites than the sum of {first.purpose}"
+            self._events.append("unopened", purpose=tally.purpose, reason=reason)
+        return kept
 
     def _take(self, tally: Tally | None, replies: dict[str, Reply]) -> None:
         for site, reason in ({} if tally is None else tally.take(replies)).items():

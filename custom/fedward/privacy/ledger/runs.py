@@ -62,6 +62,7 @@ _OTHER: Mapping[str, str] = {
     FINAL: "another final model of this job was confirmed before",
     OPEN: "another model of this job was opened before",
 }
+_OTHER_COUNTS = "counts of other hospitals were summed in this run"
 _OTHER_COHORT = "the cohort was indexed anew since this run of the job began here"
 _AGAIN = "submit the job again: it gets an id of its own"
 
@@ -138,6 +139,10 @@ class Run:
             other = self.facts.get((UNMASK if kind == SUM else SUM, words["purpose"], words["round"]))
             if other is not None and sorted(other["sites"]) != sorted(words["sites"]):
                 raise GateError(_OTHER[kind], remedy=_AGAIN)
+            if _counts(words["purpose"]) and any(
+                one != sorted(words["sites"]) for one in self.summed(words["purpose"], None)
+            ):
+                raise RepeatError(_OTHER_COUNTS, remedy=_AGAIN)
         if kind == OPEN and self.final != FinalModel(words["round"], words["model"]):
             raise GateError("model is not the final one that this hospital confirmed", remedy=_AGAIN)
         return False
@@ -155,15 +160,18 @@ class Run:
 
         Of a model's sums, those of this round, or of any round where it is None.
 
-        Counts are of one kind in every round, because they count the same patients. An entry that does not name its
-        hospitals gives None, which equals no set of hospitals.
+        Counts are of one kind whatever their purpose and in every round, because they count the same patients. An entry
+        that does not name its hospitals gives None, which equals no set of hospitals.
         """
         return [
             None if "sites" not in words else sorted(words["sites"])
             for (kind, *about), words in self.facts.items()
             if kind in (SUM, UNMASK)
-            and about[0] == purpose
-            and (not _of_models(purpose) or round_number in (None, about[1]))
+            and (
+                about[0] == purpose and round_number in (None, about[1])
+                if _of_models(purpose)
+                else _counts(str(about[0]))
+            )
         ]
 
     @property
@@ -258,6 +266,11 @@ class Runs:
 def _of_models(purpose: str) -> bool:
     """True of sums of models, of all hospitals or of a group (``sum_context.kind_of``)."""
     return purpose.partition("-")[0] == MODEL
+
+
+def _counts(purpose: str) -> bool:
+    """True of sums of counts: cohort statistics and score histograms, partly of the same patients."""
+    return not _of_models(purpose)
 
 
 def _begun(job_id: str, words: Mapping[str, Any]) -> Run:

@@ -71,7 +71,7 @@ def _roster(policy: SitePolicy, known: int | None) -> Iterator[PolicyFinding]:
         return
     if known == 0:
         text = (
-            f"{policy.min_known}, and nobody is on the roster: no masked job can run; add one by `fedward site roster`"
+            f"{policy.min_known}, and nobody is on the roster: no masked job runs; see `fedward site roster SITE_TOML`"
         )
         yield _error("min_known", text)
     else:
@@ -84,6 +84,10 @@ def _leaving(disclosure: Disclosure) -> Iterator[PolicyFinding]:
         yield _error("disclosure.metrics", f"no metric or group is called {name!r}; correct it or leave it out")
     if not disclosure.metrics:
         yield _warning("disclosure.metrics", "empty, so nobody outside will know how well a model does here")
+    alone = {"pooled", "cohort_statistics"} & set(disclosure.metrics)
+    if len(alone) == 1:
+        text = f"only {alone.pop()} of pooled and cohort_statistics: list both to take part in a job that sums both"
+        yield _warning("disclosure.metrics", text)
     if disclosure.min_count == 1:
         text = "1 suppresses nothing: a count may point at one patient; 5 or 10 is customary"
         yield _warning("disclosure.min_count", text)

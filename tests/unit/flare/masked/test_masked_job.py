@@ -32,6 +32,7 @@ from fedward.flare.secagg_context import INITIAL, JOB_KEYS, NONCE, PUBLIC, SHARE
 from fedward.flare.server.averaging.round import SecureRound
 from fedward.flare.server.key_agreement import make_keys
 from fedward.flare.server.masked_sums import take_masks_off
+from fedward.flare.summed_counts import counts_length
 from fedward.metrics.events import EventReader
 from tests.support.flare.coalition import unlocked
 from tests.support.flare.signed import federation, signer
@@ -576,6 +577,35 @@ def test_a_hospital_without_its_keys_of_the_run_refuses(tmp_path: Path) -> None:
     assert said is not None
     hospital.restart()
     assert three.give("city", Task.ROUND, first, number=1).get_header(REFUSED_AT_DOOR) is not None
+
+
+@pytest.mark.parametrize("first", ["cohort", "scores"])
+def test_cohort_and_scores_are_summed_over_the_same_hospitals(tmp_path: Path, first: str) -> None:
+    """Both count validation patients: one sum without a hospital would tell its own."""
+    three = Three(tmp_path, key=None, sites=FOUR, federation={"rounds": 1}, encryption={"statistics": True})
+    made, _ = three.round(three.exchange.initial)
+    job = three.hospitals["city"].job
+    counts = {purpose: np.full(counts_length(job, purpose), 9, np.int64) for purpose in ("cohort", "scores")}
+    words = {site: three.final(site, made, counts) for site in FOUR}
+
+    def helped_by(purpose: str, sites: tuple[str, ...]) -> list[str]:
+        """Hospitals that help to open a sum of the counts of some."""
+        tally = three.exchange.tally(purpose, final=made)
+        assert tally is not None and tally.take({site: words[site] for site in sites}) == {}
+        masks = tally.sums[purpose].unmasking
+        assert masks is not None
+        found = []
+        for site in FOUR:
+            content = Unmask(requests={purpose: masks.request(site).plain()})
+            refused = three.give(site, Task.UNMASK, content, number=-1).get_header(REFUSED_AT_DOOR)
+            assert refused is None or "counts of other hospitals were summed in this run" in refused
+            found += [site] if refused is None else []
+        return found
+
+    second = {"cohort": "scores", "scores": "cohort"}[first]
+    assert helped_by(first, FOUR) == [*FOUR]
+    assert helped_by(second, FOUR[:3]) == []
+    assert helped_by(second, FOUR) == [*FOUR], "the run goes on"
 
 
 # shares that a hospital sends

@@ -282,6 +282,15 @@ def test_a_reliability_table_of_all_is_told_where_no_hospital_tells_its_own() ->
             assert (len(told) >= least) if least else not told
 
 
+@pytest.mark.parametrize("listed", [("pooled",), ("cohort_statistics",), ()])
+def test_a_hospital_takes_part_in_both_sums_or_in_none(listed: tuple[str, ...]) -> None:
+    """Of two sums that count its validation patients, one without it would tell its counts."""
+    site, *_ = three(20, 30, 12)
+    assert set(site.counts()) == {"cohort", "scores"}
+    site.disclosure = site.disclosure.model_copy(update={"metrics": listed})
+    assert site.counts() == {}
+
+
 def test_all_hospitals_tell_the_same_of_one_sum() -> None:
     for kind in KINDS:
         for seed in range(25):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final, Literal
 
 _LARGEST = 2**63 - 1
 _REASON = 500
@@ -42,10 +42,12 @@ def stage_seconds(event: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[
     return {**known, "rest_s": rest}
 
 
-LEFT_OUT = "left out"
-"""Outcome of a site with whose answer nothing is wrong, where others were chosen; it is in neither count."""
+Outcome = Literal["accepted", "dropped", "left out"]
+"""Outcome of a site in a round."""
+LEFT_OUT: Final = "left out"
+"""Nothing is wrong with the site's answer, and others were chosen."""
 
 
-def outcome_of(value: object) -> str:
-    """Return the outcome of a site in a round: ``accepted``, ``LEFT_OUT`` or ``dropped``."""
-    return value if isinstance(value, str) and value in ("accepted", LEFT_OUT) else "dropped"
+def outcome_of(value: object) -> Outcome:
+    """Return an outcome of any origin; what is none counts as dropped."""
+    return "accepted" if value == "accepted" else LEFT_OUT if value == LEFT_OUT else "dropped"

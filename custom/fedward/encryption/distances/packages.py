@@ -96,7 +96,7 @@ def open_dealt(
     site: str,
     name: str,
     sites: Sequence[str],
-    hashes: Sequence[str],
+    dealing: str,
 ) -> Dealt | None:
     """Return what a hospital holds of another's sketch.
 
@@ -109,9 +109,9 @@ def open_dealt(
         site: this hospital.
         name: of the round's sketch.
         sites: hospitals of the round, sorted.
-        hashes: ``hash_of`` each package of the dealer, in the order of the run's sites, as a server names them.
+        dealing: ``name_of_dealing`` the packages of the dealer, as a server names them.
     """
-    token = secrets.derive(dealer, _use_of_token(dealer, site, name_of_dealing(hashes, dealer=dealer, name=name)))
+    token = secrets.derive(dealer, _use_of_token(dealer, site, dealing))
     if not hmac.compare_digest(package[-TOKEN_BYTES:], token):
         return None
     content = decrypt_fresh(

@@ -113,14 +113,14 @@ class Finalization:
 
     def _summed(self, model: Model, replies: dict[str, Reply]) -> tuple[Summed, ...]:
         """Return the sums of the hospitals' counts, each with the hospitals in it."""
-        tallies = [self._rounds.tally("scores", final=model), self._rounds.tally("cohort")]
-        sums = {purpose: one for tally in tallies if tally is not None for purpose, one in tally.sums.items()}
-        if self._at.pending:
-            for masked in self._at.pending:
-                sums[masked.purpose].restore(masked)
-        else:
+        asked = (self._rounds.tally("scores", final=model), self._rounds.tally("cohort"))
+        tallies = [tally for tally in asked if tally is not None]
+        if not self._at.pending:
             tallies = self._of_equal_sites(tallies, replies)
-            sums = {purpose: one for tally in tallies if tally is not None for purpose, one in tally.sums.items()}
+        sums = {purpose: one for tally in tallies for purpose, one in tally.sums.items()}
+        for masked in self._at.pending:
+            sums[masked.purpose].restore(masked)
+        if not self._at.pending:
             pending = tuple(one for purpose, each in sums.items() if (one := each.masked(purpose)) is not None)
             if pending:  # hospitals help for these messages only
                 self._keep(pending=pending)
@@ -128,34 +128,33 @@ class Finalization:
         for purpose, why in sorted(shut.items()):
             self._events.append("unopened", purpose=purpose, reason=why)
         totals = []
-        for tally in (one for one in tallies if one is not None and not shut.keys() & one.sums):
+        for tally in (one for one in tallies if not shut.keys() & one.sums):
             try:
                 totals.append((tuple(tally.sites), tally.close()))
             except FedwardError as error:  # a hospital spoilt this sum; the model is not lost
                 self._events.append("unopened", purpose=tally.purpose, reason=one_line(str(error)))
         return tuple((sites, total) for sites, total in totals if total is not None)
 
-    def _of_equal_sites(self, tallies: Sequence[Tally | None], replies: Mapping[str, Reply]) -> list[Tally | None]:
+    def _of_equal_sites(self, tallies: Sequence[Tally], replies: Mapping[str, Reply]) -> list[Tally]:
         """Add the hospitals' counts, and return the sums that are of the same hospitals.
 
         Two sums over partly the same patients, one of which lacks a hospital, would tell its counts: hospitals help to
         open one set only.
         """
-        due = [tally.purpose for tally in tallies if tally is not None]
+        due = [tally.purpose for tally in tallies]
         whole = {site: reply for site, reply in replies.items() if all(one in (reply.sealed or {}) for one in due)}
-        kept = list[Tally | None]()
+        kept = list[Tally]()
         for tally in tallies:
             self._take(tally, whole)
-            first = next((one for one in kept if one is not None), None)
-            if tally is None or first is None or sorted(tally.sites) == sorted(first.sites):
+            if not kept or tally.sites == kept[0].sites:
                 kept.append(tally)
                 continue
-            reason = f"it would be of other sites than the sum of {first.purpose}"
+            reason = f"it would be of other sites than the sum of {kept[0].purpose}"
             self._events.append("unopened", purpose=tally.purpose, reason=reason)
         return kept
 
-    def _take(self, tally: Tally | None, replies: dict[str, Reply]) -> None:
-        for site, reason in ({} if tally is None else tally.take(replies)).items():
+    def _take(self, tally: Tally, replies: dict[str, Reply]) -> None:
+        for site, reason in tally.take(replies).items():
             self._events.append("dropped", site=site, round=None, reason=reason)
 
     def _pool(self, sums: Sequence[Summed]) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from fedward.aggregation.fednova import steps_taken
 from fedward.errors import JobError
 from fedward.flare.server.asking.waiting import NO_ANSWER as NO_ANSWER
+from fedward.metrics.values import LEFT_OUT
 
 if TYPE_CHECKING:
     from fedward.flare.protocol import Reply
@@ -117,7 +118,7 @@ def participation(
     for site in sorted(asked):
         counts, part = site in accepted, parts.get(site) or TaskTraffic()
         found[site] = {
-            "outcome": "accepted" if counts else "left out" if site in unchosen else "dropped",
+            "outcome": "accepted" if counts else LEFT_OUT if site in unchosen else "dropped",
             "reason": None if counts else refused.get(site, NO_ANSWER),
             "trained": counts or site in unchosen or part.trained,
             "patients": accepted.get(site, unchosen.get(site)),

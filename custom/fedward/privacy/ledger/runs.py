@@ -139,7 +139,7 @@ class Run:
             other = self.facts.get((UNMASK if kind == SUM else SUM, words["purpose"], words["round"]))
             if other is not None and sorted(other["sites"]) != sorted(words["sites"]):
                 raise GateError(_OTHER[kind], remedy=_AGAIN)
-            if _counts(words["purpose"]) and any(
+            if not _of_models(words["purpose"]) and any(
                 one != sorted(words["sites"]) for one in self.summed(words["purpose"], None)
             ):
                 raise RepeatError(_OTHER_COUNTS, remedy=_AGAIN)
@@ -170,7 +170,7 @@ class Run:
             and (
                 about[0] == purpose and round_number in (None, about[1])
                 if _of_models(purpose)
-                else _counts(str(about[0]))
+                else not _of_models(str(about[0]))
             )
         ]
 
@@ -266,11 +266,6 @@ class Runs:
 def _of_models(purpose: str) -> bool:
     """True of sums of models, of all hospitals or of a group (``sum_context.kind_of``)."""
     return purpose.partition("-")[0] == MODEL
-
-
-def _counts(purpose: str) -> bool:
-    """True of sums of counts: cohort statistics and score histograms, partly of the same patients."""
-    return not _of_models(purpose)
 
 
 def _begun(job_id: str, words: Mapping[str, Any]) -> Run:

@@ -197,8 +197,7 @@ def _least(job: JobSpec) -> int:
 def _enough(job: JobSpec) -> str:
     """Return the remedy of too few hospitals: a number that is enough, with the bounds that then follow from it."""
     for sites in range(job.federation.min_sites + 1, LARGEST_SUM + 1):
-        larger = job.model_copy(update={"federation": job.federation.model_copy(update={"min_sites": sites})})
-        if _least(larger) <= sites:
+        if _least(_of_sites(job, sites)) <= sites:
             return f"give {sites} or more, or a smaller max_malicious or encryption.max_colluding"
     return "give a smaller max_malicious or encryption.max_colluding"
 
@@ -267,8 +266,12 @@ def _no_sparse(job: JobSpec, sites: int) -> EncryptionError | None:
 
 def _fits(job: JobSpec, fewest: int, sites: int) -> bool:
     """True if there is a sparse graph of so many hospitals in this job, if it asked for so many at least."""
-    larger = job.model_copy(update={"federation": job.federation.model_copy(update={"min_sites": fewest})})
-    return _no_sparse(larger, sites) is None
+    return _no_sparse(_of_sites(job, fewest), sites) is None
+
+
+def _of_sites(job: JobSpec, fewest: int) -> JobSpec:
+    """Return the job with another ``min_sites``."""
+    return job.model_copy(update={"federation": job.federation.model_copy(update={"min_sites": fewest})})
 
 
 def _below(value: float) -> str:

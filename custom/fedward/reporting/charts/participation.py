@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 from math import ceil
 
+from fedward.metrics.values import LEFT_OUT
 from fedward.reporting.charts.svg import LETTER, NARROW, line, svg, text
 from fedward.reporting.data.ending import interruption_words
 from fedward.reporting.data.report import Report
@@ -72,7 +73,7 @@ def _breaks(report: Report, *, left: float, cell: float, height: float) -> list[
 def _cell(outcome: str, title: str, x: float, y: float, cell: float) -> list[str]:
     side, high = max(cell - 2, 0.6), 16.0
     reported = f"<title>{escape(title)}</title>"
-    kind = {"accepted": "took", "left out": "unchosen"}.get(outcome, "missed")
+    kind = {"accepted": "took", LEFT_OUT: "unchosen"}.get(outcome, "missed")
     box = (
         f'<rect class="{kind}" x="{x:.1f}" y="{y:.1f}" width="{side:.1f}" height="{high:.0f}" rx="2">{reported}</rect>'
     )

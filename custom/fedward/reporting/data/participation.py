@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from fedward.ends import SUCCESS as SUCCESS
 from fedward.ends import Missing, State
+from fedward.metrics.values import LEFT_OUT, Outcome, outcome_of
 from fedward.reporting.data.ending import state_of, verdict_of
 from fedward.reporting.data.event_lookup import Event, of_kind
 from fedward.settings import JobSpec
@@ -26,7 +27,7 @@ class SiteRound:
         sent_bytes, received_bytes: payload that the server sent to the site and received from it.
     """
 
-    outcome: Literal["accepted", "dropped", "left out"]
+    outcome: Outcome
     reason: str | None = None
     trained: bool | None = None
     patients: int | None = None
@@ -154,7 +155,7 @@ def _round(number: int, event: Event | None, missed: Mapping[str, str], answers:
 
 def _site_round(one: Mapping[str, Any]) -> SiteRound:
     return SiteRound(
-        outcome=one["outcome"] if one["outcome"] in ("accepted", "left out") else "dropped",
+        outcome=outcome_of(one["outcome"]),
         **{name: one.get(name) for name in SiteRound.__dataclass_fields__ if name != "outcome"},
     )
 
@@ -179,7 +180,7 @@ def participation_of(site: str, events: Sequence[Event], ledger: Sequence[RoundL
     why = ABSENT if site not in invited else None if declined is None else declined["reason"]
     parts = {one.number: one.sites[site] for one in ledger if site in one.sites}
     accepted = {number: part for number, part in parts.items() if part.outcome == "accepted"}
-    left_out = {number: part for number, part in parts.items() if part.outcome == "left out"}
+    left_out = {number: part for number, part in parts.items() if part.outcome == LEFT_OUT}
     missed = {number: part.reason or "no reason given" for number, part in parts.items() if part.outcome == "dropped"}
     counts = [part.patients for part in (*left_out.values(), *accepted.values()) if part.patients is not None]
     return Participation(

@@ -12,7 +12,7 @@ import pytest
 from fedward.encryption.distances.checking import Checks, about, checked, read_checks
 from fedward.encryption.distances.dealing import Dealt
 from fedward.encryption.distances.field import PRIME, value_at
-from fedward.encryption.distances.packages import hash_of, open_dealt, split_message
+from fedward.encryption.distances.packages import hash_of, name_of_dealing, open_dealt, split_message
 from fedward.encryption.distances.reed_solomon import decode
 from fedward.encryption.distances.requests import CHECK, DISTANCES, SKETCH, SketchRequest, read_check_request
 from fedward.encryption.distances.sketch import sketch
@@ -82,14 +82,15 @@ def dealt(three: Three, choosing: Any, *, dealer: str, to: str, by: str) -> Deal
     keys = read_run_keys(hospital.folder / "kit" / "checkpoints" / hospital.job_id / RUN_KEYS_FILE)
     assert keys is not None
     secrets = SharedSecrets(keys.pair, site=by, publics=keys.publics or {})
+    name = choosing._request.name(choosing._topic)
     return open_dealt(
         choosing._dealt[dealer][to],
         secrets,
         dealer=dealer,
         site=by,
-        name=choosing._request.name(choosing._topic),
+        name=name,
         sites=three.sites,
-        hashes=choosing._hashes[dealer],
+        dealing=name_of_dealing(choosing._hashes[dealer], dealer=dealer, name=name),
     )
 
 

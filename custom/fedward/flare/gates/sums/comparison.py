@@ -38,7 +38,7 @@ from fedward.settings import JobSpec
 
 @dataclass(slots=True)
 class _Round:
-    """What this process holds of one round: its own model, by the nonce of its message, and shares of the others'."""
+    """Own model of a round at this process, by the nonce of its message, and shares of the others' sketches."""
 
     number: int
     nonce: str = ""
@@ -103,13 +103,14 @@ class Comparison:
         request = read_check_request(content, holder=self._site, graph=self._keys.graph)
         name = request.name(topic)
         self._recorded(CHECK, name, request.sketch.nonces, topic)
-        dealt, about_sketch = self._opened(request, topic), request.sketch.name(topic)
+        sketched = request.sketch.name(topic)
+        dealings = {one: name_of_dealing(each, dealer=one, name=sketched) for one, each in request.hashes.items()}
+        dealt = self._opened(request, dealings, name=sketched)
         if self._round.number != topic.round_number:
             self._round = _Round(topic.round_number)
         self._round.packages, self._round.dealt, self._round.good = name, dealt, frozenset()
         self._round.nonces = request.sketch.nonces
         damaged = sorted(set(request.packages) - set(dealt))
-        dealings = {one: name_of_dealing(request.hashes[one], dealer=one, name=about_sketch) for one in dealt}
         return about(name) + checks_of(dealt, dealings=dealings, damaged=damaged).pack()
 
     def _distances(self, content: object, topic: SumContext) -> bytes:
@@ -160,8 +161,8 @@ class Comparison:
             raise RepeatError("models to compare are without the one that this process has sent")
         self._record.compare(self._job_id, step=step, round_number=number, upload=upload, request=name)
 
-    def _opened(self, request: CheckRequest, topic: SumContext) -> dict[str, Dealt]:
-        name, sites = request.sketch.name(topic), sorted(request.sketch.nonces)
+    def _opened(self, request: CheckRequest, dealings: Mapping[str, str], *, name: str) -> dict[str, Dealt]:
+        sites = sorted(request.sketch.nonces)
         found = {
             dealer: open_dealt(
                 package,
@@ -170,7 +171,7 @@ class Comparison:
                 site=self._site,
                 name=name,
                 sites=sites,
-                hashes=request.hashes[dealer],
+                dealing=dealings[dealer],
             )
             for dealer, package in request.packages.items()
         }

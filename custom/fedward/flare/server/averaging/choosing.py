@@ -100,14 +100,17 @@ class Choosing:
         if len(self._checks) < needed:
             return f"{len(self._checks)} of the {needed} sites that must check the shares did"
         verdicts = judged(self._checks, dealers=sorted(self._dealt), points=self._points, **self._bound)
-        self._tell(verdicts, events)
+        false, sure = self._false(verdicts)
+        self._tell({**false, **dict.fromkeys(sure or (), FALSE)}, events)
         plain = self.computing().plain()
         tasks = {site: Unmask(requests={DISTANCES: plain}) for site in self._checks}
         ask(Task.UNMASK, tasks, list(tasks), enough=Quorum(self._has_answers), number=number, take=self._take_answer)
         answers = self._answers()
         if len(answers) < needed:
             return f"{len(answers)} of the {needed} sites that must help to compare models did"
-        return self._choose(verdicts, answers)
+        if sure is None or len(false) + len(sure) > self._malicious:
+            return "models of the round cannot be compared: more sites than max_malicious deal or answer falsely"
+        return self._choose(verdicts, answers, false=false, sure=sure)
 
     def checking(self, site: str) -> CheckRequest:
         """Return the request to one hospital to check what was dealt."""
@@ -118,19 +121,22 @@ class Choosing:
         """Return the request to compute distances, the same for every hospital."""
         return DistancesRequest(sketch=self._request, hashes=self._hashes, checks=dict(sorted(self._signed.items())))
 
-    def _choose(self, verdicts: Mapping[str, Verdict], answers: Mapping[str, DistanceShares]) -> str | None:
+    def _choose(
+        self,
+        verdicts: Mapping[str, Verdict],
+        answers: Mapping[str, DistanceShares],
+        *,
+        false: Mapping[str, str],
+        sure: frozenset[str],
+    ) -> str | None:
         """Choose the models: without those of sites that are surely false, and the farthest of the others.
 
         As many of the farthest are left out as may still be false. Which of two sites that contradict each other is
         false is not known, so a site is left out for that only if it is surely false: else two that lie could have an
         honest model left out, and the farthest one summed.
         """
-        false = {site: one.why for site, one in verdicts.items() if one.why is not None}
-        sure = self._surely_false(verdicts)
-        if sure is None or len(false) + len(sure) > self._malicious:
-            return "models of the round cannot be compared: more sites than max_malicious deal or answer falsely"
         left_out = {site: LATE for site in self._request.nonces if site not in self._dealt}
-        left_out |= {site: FALSE for site in sure if site in self._dealt} | false
+        left_out |= {site: FALSE for site in sure if site in self._dealt} | dict(false)
         usable = sorted(set(self._dealt) - set(left_out))
         found = decode_distances(answers, sites=usable, points=self._points, **self._bound)
         try:
@@ -144,24 +150,18 @@ class Choosing:
         self._taken.choose(chosen, seed=self._request.seed, sketches_needed=wanted, left_out=left_out)
         return None
 
-    def _surely_false(self, verdicts: Mapping[str, Verdict]) -> frozenset[str] | None:
-        """Return the sites that are false if no more than ``malicious`` are; None: more are.
+    def _false(self, verdicts: Mapping[str, Verdict]) -> tuple[dict[str, str], frozenset[str] | None]:
+        """Return the dealers whose dealing is false as a whole, with the reason, and the other sites that surely lie.
 
-        Sites whose dealing is false as a whole are not among them.
+        These are false if no more than ``malicious`` sites are; None: more are.
         """
-        false = {site for site, one in verdicts.items() if one.why is not None}
-        pairs = [
-            (holder, dealer)
-            for dealer, one in verdicts.items()
-            for holder in one.off
-            if dealer not in false and holder not in false and holder != dealer
-        ]
-        return surely_false(pairs, most=self._malicious - len(false))
+        false = {site: one.why for site, one in verdicts.items() if one.why is not None}
+        pairs = [(holder, dealer) for dealer, one in verdicts.items() for holder in one.off]
+        rest = [pair for pair in pairs if not false.keys() & set(pair)]
+        return false, surely_false(rest, most=self._malicious - len(false))
 
-    def _tell(self, verdicts: Mapping[str, Verdict], events: EventLog) -> None:
+    def _tell(self, said: Mapping[str, str], events: EventLog) -> None:
         """Record who dealt falsely, and who contradicts so many others that it is surely false."""
-        said = {site: one.why for site, one in verdicts.items() if one.why is not None}
-        said |= dict.fromkeys(self._surely_false(verdicts) or (), FALSE)
         for site, reason in sorted(said.items()):
             events.append("suspect", site=site, round=self._topic.round_number, reason=reason)
 

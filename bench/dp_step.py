@@ -3,7 +3,7 @@
     python bench/dp_step.py [--repeats 3] [--patients 16]
 
 One thread, one image a patient, on images of noise. The variants take turns, so that what else the machine does meets
-all of them; medians. A DP-SGD step is all that Fedward does: gradients, clip, noise from ChaCha20, optimizer. Peak
+all of them; medians. A DP-SGD step is all that Fedward does: gradients, clip, exact noise, optimizer. Peak
 memory is that of a process of its own for each variant. Prints the table and writes ``bench/results/dp_step.md``.
 """
 
@@ -155,7 +155,7 @@ def private_steps(job: JobSpec, method: Any, patients: int) -> PrivateSteps:
 
 def noise_step(job: JobSpec) -> Step:
     count, source = sum(p.numel() for p in build_network(job).parameters()), SecureRandom()
-    return lambda: source.normal(count)
+    return lambda: source.rounded_normal(count, 2.0**20)
 
 
 def vmap_step(job: JobSpec, loss: Loss, images: Tensor, truth: Tensor) -> Step:

@@ -3,8 +3,9 @@
 Events are kept and composed, never their ε: the same job done five times costs less than five times its ε.
 
 An event's noise multiplier is over the bound on what one patient changes: the clip norm under DP-SGD, twice the clip
-norm for noise on an update (``update_noise_event``). ε is that of the noise over the sensitivity,
-which is ``1 + SLACK`` times the bound; ``_key`` alone converts, for every event.
+norm for noise on an update (``update_noise_event``). The noise that is added is whole numbers, as many times larger as
+rounding enlarges that bound (``fedward.privacy.grid``), and its ε is that of the Gaussian mechanism or less
+(``fedward.privacy.rounded_normal``).
 """
 
 from __future__ import annotations
@@ -22,12 +23,8 @@ if TYPE_CHECKING:
     from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
 
 Key = tuple[tuple[float, float, int], ...]
-"""Sorted (sampling_rate, noise over sensitivity, steps); equal mechanisms are merged."""
+"""Sorted (sampling_rate, noise_multiplier, steps); equal mechanisms are merged."""
 
-SLACK = 1e-3
-"""Largest relative amount by which rounding may take a patient's part past the clip norm. The clipping of gradients
-guarantees it (``fedward.training.dp_sgd.clipped_sum``), and the sensitivity includes it here. Whole updates are clipped
-exactly (``fedward.privacy.clipping``); their ε includes it too, and errs upwards by about a part in a thousand."""
 _WHERE = "privacy accounting"
 _LEAST_MULTIPLIER = 0.05
 """Smallest multiplier that counts as noise; below it ε would be in the hundreds, and costly to compute."""
@@ -43,8 +40,8 @@ class Event:
     """The same release, ``steps`` times: patients drawn by Poisson sampling, a clipped sum, Gaussian noise.
 
     Two hospitals' data are neighbours when one has one patient more (add or remove one). ``noise_multiplier`` is the
-    noise's standard deviation over the bound to which a patient's part is clipped, without ``SLACK``; 0 is no
-    protection, and ε is then infinite.
+    noise's standard deviation over the bound to which a patient's part is clipped; 0 is no protection, and ε is then
+    infinite.
     """
 
     unit: Literal["patient"] = "patient"
@@ -184,11 +181,11 @@ def _require_delta(delta: float) -> None:
 
 
 def _key(events: Iterable[Event]) -> Key:
-    """Convert events for the mechanisms: noise over the sensitivity, which includes ``SLACK``."""
+    """Merge the events of equal mechanisms."""
     merged: dict[tuple[float, float], int] = {}
     for event in events:
         if event.steps:
-            kind = (float(event.sampling_rate), float(event.noise_multiplier) / (1.0 + SLACK))
+            kind = (float(event.sampling_rate), float(event.noise_multiplier))
             merged[kind] = merged.get(kind, 0) + event.steps
     return tuple((rate, noise, steps) for (rate, noise), steps in sorted(merged.items()))
 

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from fedward.errors import GateError
 from fedward.privacy.clipping import require_floating
+from fedward.privacy.grid import Grid
+from fedward.privacy.rounded_normal import rounded_normal
 from fedward.weights import Weights
 
-_CHUNK = 1 << 13
-"""Pairs of normals made at a time: small enough for the processor's cache."""
-_TERMS = 4
-"""Independent normals that are summed into each returned number."""
+_PIECE = 1 << 17
+"""Words under one key."""
 _UNIT = 2.0**-53
 
 
@@ -29,33 +29,20 @@ class SecureRandom:
 
     __slots__ = ()
 
-    def normal(self, size: int, std: float = 1.0) -> NDArray[np.float64]:
-        """Draw independent normals of mean 0.
-
-        Box and Muller (1958) in float64, on uniforms of 53 bits in (0, 1]. A float64 normal made of one pair of
-        uniforms takes few of the values around it, and the gaps can disclose the value that it was added to (Mironov
-        2012). Each number here is therefore the sum of four such normals, halved, so that an observer would have to
-        solve for eight uniforms (Holohan and Braghin 2021, section 4). That makes the attack infeasible; it is not a
-        proof, and a discrete Gaussian is not used.
+    def rounded_normal(self, size: int, std: float) -> NDArray[np.int64]:
+        """Draw independent normal numbers of mean 0, rounded to whole ones; see ``fedward.privacy.rounded_normal``.
 
         Args:
             size: number of values, >= 0.
-            std: their standard deviation, >= 0.
+            std: their standard deviation before rounding, from 1 to 2^36.
 
         Returns:
-            float64, shape ``(size,)``.
+            int64, shape ``(size,)``.
 
         Raises:
-            ValueError: size or std is negative, or std not finite.
+            ValueError: size or std is out of its range.
         """
-        if size < 0 or not (math.isfinite(std) and std >= 0):
-            raise ValueError(f"normal() takes size >= 0 and a finite std >= 0, not {size} and {std}")
-        out = np.empty(size, dtype=np.float64)
-        for start in range(0, size, 2 * _CHUNK):
-            piece = out[start : start + 2 * _CHUNK]
-            pairs = -(-piece.size // 2)
-            piece[:] = _normals(pairs)[: piece.size]
-        return np.multiply(out, std, out=out)
+        return rounded_normal(size, std, words=_words)
 
     def bernoulli(self, n: int, p: float) -> NDArray[np.bool_]:
         """Draw ``n`` independent values, each True with probability ``p`` (to within 2^-53); bool, shape ``(n,)``.
@@ -96,33 +83,42 @@ class SecureRandom:
         return self.permutation(n)[:size]
 
 
-def add_gaussian(update: Weights, *, std: float, source: SecureRandom) -> Weights:
-    """Add independent normals of standard deviation ``std`` to every value (Dwork and Roth 2014, appendix A).
+def add_noise(update: Weights, *, noise_multiplier: float, norm_l2: float, source: SecureRandom) -> Weights:
+    """Add Gaussian noise to a clipped update (Dwork and Roth 2014, appendix A), in whole numbers.
 
-    The sum is taken in float64 and rounded once to the tensor's dtype. Calibrate ``std`` to the sensitivity of a
-    clipped update, never to the data.
+    The update is rounded to a grid of 2^24 units in ``norm_l2``. Each coordinate gets a rounded normal number; its
+    standard deviation is ``noise_multiplier`` times the bound on the rounded update's norm, ``Grid.most_l2``. Only then
+    is the result converted to the tensors' dtypes. One patient moves the rounded update by twice that bound at most.
 
     Args:
-        update: floating arrays of any shape by name; not changed.
-        std: > 0, in the update's own units.
+        update: floating arrays of any shape by name, of an L2 norm of ``norm_l2`` or less; not changed.
+        noise_multiplier: > 0.
+        norm_l2: the clip's bound, in the update's own units.
         source: generator of the noise.
 
     Returns:
         New arrays, names sorted, dtypes and shapes kept.
 
     Raises:
-        GateError: std is not > 0 and finite, a tensor is not floating, a value is not finite before or after.
+        GateError: the noise is not > 0 and finite, a tensor is not floating, a value is not finite before or after.
     """
-    if not (math.isfinite(std) and std > 0):
-        raise GateError("noise must have a standard deviation > 0", where="update", value=std, remedy=_MULTIPLIER)
+    if not (math.isfinite(noise_multiplier) and noise_multiplier > 0 and math.isfinite(norm_l2) and norm_l2 > 0):
+        value = f"{noise_multiplier} and {norm_l2}"
+        raise GateError("noise needs a multiplier and a clip > 0", where="update", value=value, remedy=_MULTIPLIER)
     require_floating(update, to="noised")
-    return {name: _noised(name, update[name], std, source) for name in sorted(update)}
+    grid = Grid(norm_l2=norm_l2, values=sum(array.size for array in update.values()))
+    return {name: _noised(name, update[name], grid, noise_multiplier, source) for name in sorted(update)}
 
 
-def _noised(name: str, array: NDArray[np.floating], std: float, source: SecureRandom) -> NDArray[np.floating]:
-    noise = source.normal(array.size, std).reshape(array.shape)
+def _noised(
+    name: str, array: NDArray[np.floating], grid: Grid, noise_multiplier: float, source: SecureRandom
+) -> NDArray[np.floating]:
+    units = np.rint(array.astype(np.float64) / grid.unit)
+    if not (np.abs(units) <= 2 * grid.steps).all():
+        raise GateError(f"tensor {name} is beyond its clip or not finite", where="update", remedy=_MULTIPLIER)
+    noise = source.rounded_normal(array.size, grid.std(noise_multiplier)).reshape(array.shape)
     with np.errstate(over="ignore", invalid="ignore"):
-        noised = np.asarray(array + noise, dtype=np.float64).astype(array.dtype)
+        noised = np.asarray((units + noise) * grid.unit, dtype=np.float64).astype(array.dtype)
     if not np.isfinite(noised).all():
         raise GateError(f"tensor {name} is not finite once noised", where="update", remedy=_MULTIPLIER)
     return noised
@@ -133,8 +129,8 @@ def _words(n: int) -> NDArray[np.uint64]:
     from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 
     out = np.empty(n, dtype=np.uint64)
-    for start in range(0, n, 16 * _CHUNK):
-        piece = out[start : start + 16 * _CHUNK]
+    for start in range(0, n, _PIECE):
+        piece = out[start : start + _PIECE]
         stream = Cipher(algorithms.ChaCha20(os.urandom(32), bytes(16)), mode=None).encryptor()
         piece[:] = np.frombuffer(stream.update(bytes(piece.nbytes)), dtype=np.uint64)
     return out
@@ -147,17 +143,6 @@ def _uniforms(n: int) -> NDArray[np.float64]:
     uniforms = words.view(np.int64).astype(np.float64)
     uniforms *= _UNIT
     return uniforms
-
-
-def _normals(pairs: int) -> NDArray[np.float64]:
-    """Return ``2 * pairs`` standard normals. torch's log, sine and cosine are several times as fast as NumPy's."""
-    import torch
-
-    uniforms = torch.from_numpy(_uniforms(2 * _TERMS * pairs)).view(2, _TERMS, pairs)
-    radius = uniforms[0].neg_().add_(1.0).log_().mul_(-2.0 / _TERMS).sqrt_()
-    angle = uniforms[1].mul_(2.0 * math.pi)
-    both = torch.stack([(angle.cos() * radius).sum(0), (angle.sin_() * radius).sum(0)])
-    return np.asarray(both.view(-1).numpy(), dtype=np.float64)
 
 
 _MULTIPLIER = "correct noise_multiplier or clip_norm_l2"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fedward.errors import GateError, shown
 from fedward.privacy.clipping import clip_global, clip_per_layer
-from fedward.privacy.noise import SecureRandom, add_gaussian
+from fedward.privacy.noise import SecureRandom, add_noise
 from fedward.privacy.policy.agreement import Agreement
 from fedward.weights import Layout, Tensor, Weights, l2_norm, layout_of
 
@@ -132,7 +132,7 @@ def protect(
     if noise:
         if agreement.clip is None or norm_l2 is None or source is None or not agreement.noise_multiplier > 0:
             raise GateError("noise on the update lacks its clip, its multiplier or its source")
-        current = add_gaussian(current, std=agreement.noise_multiplier * norm_l2, source=source)
+        current = add_noise(current, noise_multiplier=agreement.noise_multiplier, norm_l2=norm_l2, source=source)
     return check_tensors(current, layout)
 
 

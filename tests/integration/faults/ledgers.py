@@ -13,7 +13,6 @@ from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent, SelfComposedDp
 from dp_accounting.pld import PLDAccountant
 
 from fedward.indexing.site_key import load_key
-from fedward.privacy.accountant import SLACK
 from fedward.privacy.ledger.charges import Charge
 from fedward.privacy.ledger.ledger import Ledger
 from fedward.reporting.data.event_lookup import Event
@@ -79,7 +78,7 @@ def independent(charge: dict[str, Any], *, steps: int) -> float:
     """ε of so many steps, from dp-accounting."""
     if steps == 0:
         return 0.0
-    gaussian = GaussianDpEvent(charge["noise_multiplier"] / (1.0 + SLACK))
+    gaussian = GaussianDpEvent(charge["noise_multiplier"])
     accountant = PLDAccountant()
     accountant.compose(SelfComposedDpEvent(PoissonSampledDpEvent(charge["sampling_rate"], gaussian), steps))
     return float(accountant.get_epsilon(charge["delta"]))

@@ -1,18 +1,20 @@
-"""Clip patients' gradients and add them: the norm is measured on the same numbers that are added, both in float64.
+"""Clip patients' gradients, round each to whole numbers, and add these: the sum is exact in any order.
 
-Guarantee: the sum changes by at most ``norm_l2 * (1 + SLACK)`` in L2 norm when a patient is added or removed, for all
-images and weights, rounding included. ``SLACK`` is part of the accountant's sensitivity. Proof in four steps, with
-u = 2^-53 and N patients (Higham 2002, Accuracy and Stability of Numerical Algorithms; sections in brackets):
+Guarantee: the whole numbers change by at most ``Grid.most_l2`` in L2 norm when a patient is added or removed, for all
+images and weights. Proof:
 
 1. A patient's gradient is kept as the rounded numbers that were computed, and these numbers are clipped: their norm is
    not taken from another formula. Where positions or images cancel, the rounded gradient itself is measured.
 2. The numbers depend on the patient and the network alone, bit by bit: ``one_by_one`` processes each patient
    separately, and ``fits`` checks this for ``by_layer``. So the other patients' parts do not change.
 3. Squares of float32 numbers neither overflow nor underflow in float64. Their sum, in blocks of 2^18 numbers, has a
-   relative error below 1e-10 for up to 10^9 parameters (4.2), and ``HAIR`` is more: a clipped part's norm is at most
-   ``norm_l2``. If the order of that sum differs, a factor differs by at most 1e-10, and N factors by N · 1e-10.
-4. The weighted sum of N parts has an error of at most (N + 1) · u · N · ``norm_l2`` in any order (3.1), both with the
-   patient and without. All three errors together stay below ``SLACK`` for up to ``MOST_PATIENTS``; more are refused.
+   relative error below 1e-10 for up to 10^9 parameters (Higham 2002, section 4.2), and ``HAIR`` is more: a clipped
+   patient's norm is at most ``norm_l2`` before its products are rounded to float32, which ``Grid.most_l2`` includes.
+4. Each product is rounded to a whole number, which moves it by 1/2 at most: ``Grid.most_l2`` includes this too.
+5. Whole numbers up to 2^53 are added in float64 without error. Steps with more patients than that are refused.
+
+So two computations that share patients and draws have the same sum, to the bit, whether they add the patients at one
+hospital or at many.
 """
 
 from __future__ import annotations
@@ -25,14 +27,14 @@ import torch
 from torch import Tensor
 
 from fedward.errors import JobError
-from fedward.privacy.accountant import SLACK
+from fedward.privacy.grid import FINE, LARGEST, Grid
 
 HAIR = 1e-9
 """Relative margin of clipped gradients below the bound, so that a rounded norm never exceeds it."""
-MOST_PATIENTS = math.isqrt(int(SLACK * 2.0**51))
-"""Largest number of patients in a step, for which rounding is at most half of ``SLACK``: 1.5 million."""
 _BLOCK = 1 << 18
 """Numbers converted to float64 at a time: they fit into the processor's cache."""
+_WIDE = 2.0**100
+"""Factors between its inverse and it are float32's own, with all of their digits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,14 +42,22 @@ class Clipped:
     """Sum of the clipped gradients of a step's patients, before noise: it never leaves the step.
 
     Attributes:
-        total: float64, one tensor for each trainable parameter, in the network's order; zeros if no patient was drawn.
+        units: float64 tensors of whole numbers, one for each trainable parameter, in the network's order; zeros if no
+            patient was drawn.
+        grid: their grid.
         patients: number of drawn patients.
         loss: the sum of their mean losses.
     """
 
-    total: tuple[Tensor, ...]
+    units: tuple[Tensor, ...]
+    grid: Grid
     patients: int
     loss: float
+
+    @property
+    def total(self) -> tuple[Tensor, ...]:
+        """The sum in the gradients' own unit, float64."""
+        return tuple(part * self.grid.unit for part in self.units)
 
 
 class ClippedSum:
@@ -56,11 +66,13 @@ class ClippedSum:
     Args:
         parameters: the trainable parameters; every argument and result has their order.
         norm_l2: bound on a patient's gradient over all parameters together.
+        steps: units of the grid in ``norm_l2``.
     """
 
-    def __init__(self, parameters: Iterable[Tensor], norm_l2: float) -> None:
+    def __init__(self, parameters: Iterable[Tensor], norm_l2: float, *, steps: int = FINE) -> None:
         self._total = [torch.zeros_like(parameter, dtype=torch.float64) for parameter in parameters]
-        self._norm, self._patients, self._loss = norm_l2, 0, 0.0
+        self._grid = Grid(norm_l2=norm_l2, values=sum(part.numel() for part in self._total), steps=steps)
+        self._patients, self._loss = 0, 0.0
 
     def add(self, gradients: Sequence[Tensor | None], *, losses: Sequence[float]) -> None:
         """Clip some patients' gradients and add them.
@@ -74,13 +86,14 @@ class ClippedSum:
                 not be used.
         """
         self._patients += len(losses)
-        if self._patients > MOST_PATIENTS:
+        most = LARGEST // (2 * self._grid.steps)
+        if self._patients > most:
             remedy = "lower privacy.dp_sgd.patients_per_step"
-            raise JobError("too many patients in a step", where="DP-SGD", value=f"> {MOST_PATIENTS}", remedy=remedy)
+            raise JobError("too many patients in a step", where="DP-SGD", value=f"> {most}", remedy=remedy)
         rows = [None if value is None else value.reshape(len(losses), -1) for value in gradients]
         squares = [_squares(part) for part in rows if part is not None]
         norms = torch.stack(squares).sum(0).sqrt() if squares else torch.zeros(len(losses), dtype=torch.float64)
-        factors = clip_factors(norms, self._norm)
+        factors = clip_factors(norms, self._grid.norm_l2) / self._grid.unit
         for total, part in zip(self._total, rows, strict=True):
             if part is not None:
                 _add(total, part, factors)
@@ -88,7 +101,7 @@ class ClippedSum:
 
     def result(self) -> Clipped:
         """Return the sum so far."""
-        return Clipped(total=tuple(self._total), patients=self._patients, loss=self._loss)
+        return Clipped(units=tuple(self._total), grid=self._grid, patients=self._patients, loss=self._loss)
 
 
 def clip_factors(norms: Tensor, norm_l2: float) -> Tensor:
@@ -120,7 +133,9 @@ def _squares(rows: Tensor) -> Tensor:
 
 
 def _add(total: Tensor, rows: Tensor, factors: Tensor) -> None:
-    """Compute ``total += factors @ rows`` in float64, from (P, n)."""
-    width = max(1, _BLOCK // len(rows))
+    """Add each row of (P, n) times its factor, rounded to whole numbers, to ``total``."""
+    if float(factors.max()) > _WIDE or float(factors.min()) < 1.0 / _WIDE:
+        rows = rows.double()  # float32 has no such factor, or loses digits of it
+    scale, width = factors.to(rows.dtype)[:, None], max(1, _BLOCK // len(rows))
     for part, block in zip(torch.split(total.view(-1), width), torch.split(rows, width, dim=1), strict=True):
-        torch.addmv(part, block.double().T, factors, out=part)
+        part += (block * scale).round_().sum(0, dtype=torch.float64)

@@ -4,10 +4,12 @@ One step:
 
 1. every training patient is drawn, independently, with probability q, by a cryptographic generator;
 2. the drawn patient's gradient is the gradient of the mean loss over K of the patient's images, augmented copies
-   included (De et al. 2022, section 3.1), clipped to an L2 norm of ``clip_norm_l2`` over all trainable parameters; with
-   all rounding the sum changes by at most ``clip_norm_l2 * (1 + SLACK)`` a patient, which the accountant counts;
-3. Gaussian noise of standard deviation ``noise_multiplier * clip_norm_l2`` is added to each coordinate of the sum;
-4. the noisy sum divided by ``patients_per_step``, the expected and never the drawn number, goes to the optimizer.
+   included (De et al. 2022, section 3.1), clipped to an L2 norm of ``clip_norm_l2`` over all trainable parameters, and
+   rounded to whole numbers of a grid; a patient moves their sum by at most ``Grid.most_l2``;
+3. a rounded normal number of standard deviation ``noise_multiplier * Grid.most_l2`` is added to each coordinate of the
+   sum: noise and sum are whole numbers, and floating point has no part in what is released;
+4. the noisy sum, in the gradients' unit, divided by ``patients_per_step``, the expected and never the drawn number,
+   goes to the optimizer.
 
 A step that draws no patient adds the noise alone and counts. The optimizer's work on the noisy gradients (momenta,
 weight decay, FedProx, moving average) is post-processing. Add-or-remove-one-patient adjacency; practice as in
@@ -131,14 +133,14 @@ class PrivateSteps:
         )
 
     def _noisy(self, clipped: Clipped) -> list[Tensor]:
-        sizes = [value.numel() for value in clipped.total]
-        std = self._private.noise_multiplier * self._settings.clip_norm_l2
-        noise = torch.from_numpy(self._source.normal(sum(sizes), std=std))
-        if noise.numel() != sum(sizes) or not bool(torch.isfinite(noise).all()):
+        sizes = [value.numel() for value in clipped.units]
+        std = clipped.grid.std(self._private.noise_multiplier)
+        noise = torch.from_numpy(self._source.rounded_normal(sum(sizes), std))
+        if noise.dtype != torch.int64 or noise.numel() != sum(sizes):
             raise JobError("the noise is not whole", where="DP-SGD", remedy="report it; nothing was sent")
-        flat = torch.cat([value.flatten() for value in clipped.total])
-        noisy = (flat.cpu() + noise).div_(self._settings.patients_per_step)
-        return [part.view_as(value) for part, value in zip(torch.split(noisy, sizes), clipped.total, strict=True)]
+        flat = torch.cat([value.flatten() for value in clipped.units])
+        noisy = (flat.cpu() + noise).mul_(clipped.grid.unit / self._settings.patients_per_step)
+        return [part.view_as(value) for part, value in zip(torch.split(noisy, sizes), clipped.units, strict=True)]
 
 
 class MovingAverage:

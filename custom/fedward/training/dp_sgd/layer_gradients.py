@@ -24,26 +24,35 @@ import torch
 from torch import Tensor, nn
 
 from fedward.errors import JobError
+from fedward.privacy.grid import FINE
 from fedward.training.dp_sgd.clipped_sum import Clipped, ClippedSum
 from fedward.training.dp_sgd.layer_rules import Call, rule_of
-from fedward.training.dp_sgd.patient_gradients import Patient, finite_loss, one_by_one, trainable
+from fedward.training.dp_sgd.patient_gradients import Patient, finite_loss, gradients_of, trainable
 from fedward.training.losses import Loss
 from fedward.training.networks import predict
 
 
-def by_layer(network: nn.Module, loss: Loss, patients: Iterable[Patient], norm_l2: float, *, slots: int = 8) -> Clipped:
+def by_layer(
+    network: nn.Module,
+    loss: Loss,
+    patients: Iterable[Patient],
+    norm_l2: float,
+    *,
+    steps: int = FINE,
+    slots: int = 8,
+) -> Clipped:
     """Sum clipped gradients as ``one_by_one`` does, many patients at a time; ``fits`` must accept network and slots.
 
     The last pass is filled up with copies of its last patient, which do not count.
 
     Args:
-        network, loss, patients, norm_l2: as in ``one_by_one``; every patient has the same number of images.
+        network, loss, patients, norm_l2, steps: as in ``one_by_one``; every patient has the same number of images.
         slots: patients in one pass.
 
     Raises:
         JobError: as in ``one_by_one``; a layer that cannot be followed; patients with different numbers of images.
     """
-    clipped = ClippedSum(trainable(network), norm_l2)
+    clipped = ClippedSum(trainable(network), norm_l2, steps=steps)
     each = None
     waiting = iter(patients)
     while chunk := list(islice(waiting, slots)):
@@ -87,7 +96,10 @@ def _agree(network: nn.Module, loss: Loss, patient: Patient, found: Gradients) -
 
     Relative bounds: 10^-4 and 10^-2. Float32 rounds a batch differently from an image; deep networks enlarge that.
     """
-    exact = one_by_one(network, loss, [patient], 1e30).total
+    exact = [
+        torch.zeros_like(parameter, dtype=torch.float64) if part is None else part.double()
+        for part, parameter in zip(gradients_of(network, loss, patient)[1], trainable(network), strict=True)
+    ]
     for gradients, bound in ((_pass(network, loss, [patient])[1], 1e-4), (found, 1e-2)):
         pairs = zip(exact, gradients, strict=True)
         far = [one if other is None else one - other[0].view_as(one).double() for one, other in pairs]

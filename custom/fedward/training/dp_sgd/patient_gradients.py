@@ -2,20 +2,22 @@
 
 A patient's gradient is the gradient of the mean loss over all drawn images of the patient, augmented copies included
 (De et al. 2022, section 3.1). It is scaled to an L2 norm, over all trainable parameters together, of at most
-``norm_l2`` (Abadi et al. 2016, algorithm 1). So the sum over patients changes by at most ``norm_l2 * (1 + SLACK)`` when
-a patient is added or removed, for any images of the patient: see ``clipped_sum``.
+``norm_l2`` (Abadi et al. 2016, algorithm 1), and rounded to whole numbers of a grid. So the sum over patients changes
+by at most ``Grid.most_l2`` units when a patient is added or removed, for any images of the patient (``clipped_sum``).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from fedward.errors import JobError
+from fedward.privacy.grid import FINE
 from fedward.training.dp_sgd.clipped_sum import Clipped, ClippedSum
 from fedward.training.losses import Loss
 from fedward.training.networks import predict
@@ -34,8 +36,12 @@ class Patient:
     truth: Tensor
 
 
-Method = Callable[[nn.Module, Loss, Iterable[Patient], float], Clipped]
-"""(network, loss, patients, norm_l2) -> the sum of their clipped gradients."""
+class Method(Protocol):
+    """Function that sums patients' clipped gradients, in units of a grid of ``steps`` units in ``norm_l2``."""
+
+    def __call__(
+        self, network: nn.Module, loss: Loss, patients: Iterable[Patient], norm_l2: float, *, steps: int = FINE
+    ) -> Clipped: ...
 
 
 def trainable(network: nn.Module) -> list[nn.Parameter]:
@@ -43,7 +49,9 @@ def trainable(network: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in network.parameters() if parameter.requires_grad]
 
 
-def one_by_one(network: nn.Module, loss: Loss, patients: Iterable[Patient], norm_l2: float) -> Clipped:
+def one_by_one(
+    network: nn.Module, loss: Loss, patients: Iterable[Patient], norm_l2: float, *, steps: int = FINE
+) -> Clipped:
     """Sum the patients' clipped gradients, one separate autograd pass each: for every network, in one model's memory.
 
     A patient's part depends on no other patient, so that the guarantee of ``clipped_sum`` holds.
@@ -53,13 +61,18 @@ def one_by_one(network: nn.Module, loss: Loss, patients: Iterable[Patient], norm
     Raises:
         JobError: a loss or a gradient is not finite; the step must not be used.
     """
-    parameters = trainable(network)
-    clipped = ClippedSum(parameters, norm_l2)
+    clipped = ClippedSum(trainable(network), norm_l2, steps=steps)
     for patient in patients:
-        value = loss(predict(network, patient.images), patient.truth)
-        gradients = torch.autograd.grad(value, parameters, allow_unused=True)
-        clipped.add([None if g is None else g[None] for g in gradients], losses=[finite_loss(value)])
+        value, gradients = gradients_of(network, loss, patient)
+        clipped.add([None if g is None else g[None] for g in gradients], losses=[value])
     return clipped.result()
+
+
+def gradients_of(network: nn.Module, loss: Loss, patient: Patient) -> tuple[float, list[Tensor | None]]:
+    """Return a patient's loss, and its gradient for each trainable parameter; errors as ``finite_loss``."""
+    value = loss(predict(network, patient.images), patient.truth)
+    found = torch.autograd.grad(value, trainable(network), allow_unused=True)
+    return finite_loss(value), list(found)
 
 
 def finite_loss(value: Tensor) -> float:

@@ -62,7 +62,7 @@ ONLY = {
         "fedward.flare.gates.update_check.check_noise",
         "fedward.flare.gates.update_check.digest",
         "fedward.flare.gates.update_check.update_noise_event",
-        "fedward.privacy.outgoing.add_gaussian",
+        "fedward.privacy.outgoing.add_noise",
         "fedward.privacy.outgoing.clip_global",
     ],
     "none": ["fedward.privacy.ledger.ledger.Ledger.entries"],

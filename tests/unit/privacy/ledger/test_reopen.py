@@ -16,7 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedward.errors import BudgetError, LedgerError
-from fedward.privacy.accountant import SLACK
 from fedward.privacy.ledger import chain_store
 from fedward.privacy.ledger.ledger import Ledger
 from tests.support.ledger import FAST, KEY, event, job, people, reopen
@@ -31,7 +30,7 @@ def epsilon(steps: int) -> float:
     """ε of so many steps by Google's library itself, without our accountant."""
     if not steps:
         return 0.0
-    one = dp_event.PoissonSampledDpEvent(RATE, dp_event.GaussianDpEvent(NOISE / (1.0 + SLACK)))
+    one = dp_event.PoissonSampledDpEvent(RATE, dp_event.GaussianDpEvent(NOISE))
     counted = PLDAccountant()
     counted.compose(dp_event.SelfComposedDpEvent(one, steps))
     return float(counted.get_epsilon(DELTA))

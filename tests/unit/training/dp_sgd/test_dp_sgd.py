@@ -39,8 +39,8 @@ class Fixed(SecureRandom):
     def bernoulli(self, n: int, p: float) -> np.ndarray:
         return np.full(n, self.rate > 0)
 
-    def normal(self, size: int, std: float = 1.0) -> np.ndarray:
-        return np.zeros(size)
+    def rounded_normal(self, size: int, std: float) -> np.ndarray:
+        return np.zeros(size, np.int64)
 
 
 def steps_for(source: SecureRandom, *, noise: float = 1.0, clip: float = 1.0, expected: float = 4.0) -> PrivateSteps:
@@ -110,9 +110,9 @@ def test_one_seed_two_runs(private_job, make_cohort) -> None:
         np.random.seed(0)
         results.append(one_round(job, cohort).weights)
     assert distance(*results) > 0
-    quiet = private_job(noise_multiplier=1e-9)
-    results = [one_round(quiet, cohort, Private(sampling_rate=0.4, noise_multiplier=1e-9)).weights for _ in range(2)]
-    assert distance(*results) > 1e-6, "the draws differ as well"
+    quiet = private_job(**SGD, noise_multiplier=1e-7)
+    results = [one_round(quiet, cohort, Private(sampling_rate=0.4, noise_multiplier=1e-7)).weights for _ in range(2)]
+    assert distance(*results) > 1e-3, "the draws differ as well"
 
 
 def test_without_a_plan_nothing_is_trained(private_job, tiny_job, make_cohort, monkeypatch) -> None:
@@ -141,10 +141,10 @@ def test_noise_that_is_none(noise: float) -> None:
         Private(sampling_rate=0.5, noise_multiplier=noise)
 
 
-@pytest.mark.parametrize("noise", [np.full(5, np.nan), np.zeros(3)])
+@pytest.mark.parametrize("noise", [np.zeros(5), np.zeros(3, np.int64)])
 def test_noise_that_fails_stops_the_step(noise: np.ndarray) -> None:
     class Broken(Fixed):
-        def normal(self, size: int, std: float = 1.0) -> np.ndarray:
+        def rounded_normal(self, size: int, std: float) -> np.ndarray:
             return noise
 
     network = nn.Linear(4, 1)
@@ -207,7 +207,7 @@ def test_the_pull_to_the_global_model_comes_after_the_noise(private_job, make_co
     """Without draws and nearly without noise, FedProx and weight decay alone move the weights, as worked by hand."""
     job = private_job(**SGD, training__weight_decay=0.25, training__fedprox_mu=0.5, training__local_epochs=2)
     start = initial_weights(job)
-    trainer = Trainer(job, [make_cohort(16)], site="north", private=Private(sampling_rate=1e-9, noise_multiplier=1e-9))
+    trainer = Trainer(job, [make_cohort(16)], site="north", private=Private(sampling_rate=1e-9, noise_multiplier=1e-7))
     found = trainer.train(start, round_number=0).weights
     for name, value in start.items():
         now = value.astype(np.float64)

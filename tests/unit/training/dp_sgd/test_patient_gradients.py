@@ -77,7 +77,7 @@ def test_gradients_are_plain_autograds(case: str, make_case) -> None:
     (exact,) = plain_gradients(network, loss, patients[:1])
     for method in methods:
         alone = partial(method, slots=1) if method is by_layer else method
-        found = flat(alone(network, loss, patients[:1], 1e9))
+        found = flat(alone(network, loss, patients[:1], 10 * float(exact.norm()), steps=1 << 40))
         assert (found - exact).norm() <= 1e-5 * exact.norm(), method.__name__
     assert fits(network, loss, patients[:1]) is (by_layer in methods)
     assert all(p.requires_grad for p in network.parameters()), "the network is left as it was"
@@ -89,7 +89,8 @@ def test_gradients_are_plain_autograds(case: str, make_case) -> None:
     clip = 0.9 * max(float(one.norm()) for one in each)
     wanted = sum(one * min(1.0, clip / one.norm()) for one in each)
     for method in methods:
-        assert (flat(method(network, loss, patients, clip)) - wanted).norm() <= 1e-7 * wanted.norm(), method.__name__
+        found = flat(method(network, loss, patients, clip, steps=1 << 40))
+        assert (found - wanted).norm() <= 1e-7 * wanted.norm(), method.__name__
 
 
 def _double(truth: torch.Tensor) -> torch.Tensor:
@@ -146,12 +147,12 @@ def test_no_patient_passes_the_bound(scales: list[float], norm_l2: float, method
     loss = nn.BCEWithLogitsLoss()
     patients = [Patient(images=torch.randn(2, 1, 4, 4) * scale, truth=torch.tensor([[0.0], [1.0]])) for scale in scales]
     for patient in patients:
-        assert float(flat(method(network, loss, [patient], norm_l2)).double().norm()) <= norm_l2
-    whole = flat(method(network, loss, patients, norm_l2)).double()
+        assert float(flat(method(network, loss, [patient], norm_l2)).norm()) <= norm_l2 * (1 + 1e-6)
+    whole = flat(method(network, loss, patients, norm_l2))
     for left in range(len(patients)):
         others = patients[:left] + patients[left + 1 :]
-        without = flat(method(network, loss, others, norm_l2)).double()
-        assert float((whole - without).norm()) <= norm_l2 * (1 + 1e-9), "rounding of the sum aside"
+        without = flat(method(network, loss, others, norm_l2))
+        assert float((whole - without).norm()) <= norm_l2 * (1 + 1e-6), "rounding to the grid aside"
 
 
 @pytest.mark.parametrize("method", LAYERS)
@@ -160,14 +161,14 @@ def test_many_images_of_a_patient_count_once(method: Callable, make_case) -> Non
     for images in (1, 3, 12):
         _, _, (patient, *_) = make_case("Classifier", args=INSTANCE, images=images)
         loud = Patient(images=patient.images * 100, truth=patient.truth)
-        assert float(flat(method(network, loss, [loud], 0.01)).norm()) <= 0.01
+        assert float(flat(method(network, loss, [loud], 0.01)).norm()) <= 0.01 * (1 + 1e-5)
 
 
 @pytest.mark.parametrize("slots", [1, 2, 3, 16])
 def test_slots_do_not_change_the_sum(slots: int, make_case) -> None:
     network, loss, patients = make_case("SegResNet", size=(16, 16), patients=7)
-    whole = flat(by_layer(network, loss, patients, 0.1, slots=7))
-    found = by_layer(network, loss, iter(patients), 0.1, slots=slots)
+    whole = flat(by_layer(network, loss, patients, 0.1, steps=1 << 40, slots=7))
+    found = by_layer(network, loss, iter(patients), 0.1, steps=1 << 40, slots=slots)
     assert found.patients == 7
     assert (flat(found) - whole).norm() <= 1e-6 * whole.norm()
 

@@ -54,6 +54,11 @@ class Images:
                 items = [self._items[int(position)] for position in positions]
             yield items
 
+    def each(self) -> Iterator[NDArray[np.float32]]:
+        """Yield each prepared image, in order."""
+        for (item,) in self.batches(np.arange(len(self))[:, np.newaxis]):
+            yield np.asarray(item["image"])
+
     @contextmanager
     def _one_line(self) -> Iterator[None]:
         """Raise Fedward's own error in place of the one that MONAI wraps around it."""

@@ -211,7 +211,8 @@ def _privacy(job: JobSpec) -> str:
     delta, encryption = job.privacy.delta, "not-required" if job.encryption is None else "required"
     if job.privacy.mechanism == "none" or delta is None:
         return f'{{ dp = "not-required", encryption = "{encryption}" }}'
-    return f'{{ dp = "required", epsilon_cap = {EPSILON_CAP}, delta = {delta}, encryption = "{encryption}" }}'
+    shared = ", noise_for_sum = true" if job.noises_sum else ""
+    return f'{{ dp = "required", epsilon_cap = {EPSILON_CAP}, delta = {delta}, encryption = "{encryption}"{shared} }}'
 
 
 def _part_of_table(table: Path, out: Path, patients: set[str]) -> None:

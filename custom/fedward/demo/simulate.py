@@ -6,6 +6,7 @@ charged. It is for measurements on images of one machine, never for a hospital's
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -72,7 +73,14 @@ def simulate(job: JobSpec, parts: Mapping[str, SimulatedSite], *, follow: Follow
     if not parts:
         raise CohortError("no site can take part", remedy="look at each one's reason")
     sites = trainers(job, parts)
-    weights, rounds = run_rounds(job, sites, follow=follow)
+    if job.noises_sum:
+        from fedward.demo.simulate_sum import run_sum
+
+        step = _stepper(follow)
+        patients = sum(part.patients for part in parts.values())
+        weights, rounds = run_sum(job, sites, patients=patients, together=len(parts) > 1, on_step=step)
+    else:
+        weights, rounds = run_rounds(job, sites, follow=follow)
     scores = {site: trainer.validate(weights) for site, trainer in sites.items()}
     return Simulated(weights=weights, rounds=rounds, scores=scores)
 
@@ -160,6 +168,17 @@ def _private(job: JobSpec, patients: int, *, site: str) -> Private | None:
 def _left(update: Weights, terms: Agreement) -> Weights:
     """Return an update as it would leave a hospital."""
     return protect(update, terms, source=SecureRandom() if terms.mechanism == "update-noise" else None)
+
+
+def _stepper(follow: Follow | None) -> Callable[[int, str], None]:
+    """Return a function that reports a site's part of a step, which is all of its round."""
+    from fedward.training.results import Progress
+
+    def step(number: int, site: str) -> None:
+        if follow is not None:
+            follow(number, site, Progress(step=1, steps=1, loss=math.nan))
+
+    return step
 
 
 def _reporter(follow: Follow | None, number: int, site: str) -> Callable[[Progress], None] | None:

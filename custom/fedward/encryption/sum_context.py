@@ -15,8 +15,9 @@ class SumContext:
 
     Attributes:
         job_id: FLARE's id of the run.
-        purpose: kind of the numbers: a model's weights, score histograms or cohort statistics; or, to confirm, a 1 from
-            each hospital that has opened the sum whose ``message.identity`` is ``layout``.
+        purpose: kind of the numbers: of what the next model is made, which is weights or gradients; score histograms or
+            cohort statistics; or, to confirm, a 1 from each hospital that has opened the sum whose ``message.identity``
+            is ``layout``.
         round_number: from 0; for scores the number of rounds that made the model, for cohort and confirm 0.
         layout: SHA-256, 64 hexadecimal digits, of the numbers' meaning and order; for scores, of the model too.
         context: ``roster.context_of`` the run: its job, its hospitals, and the nonce that each of them drew for it.

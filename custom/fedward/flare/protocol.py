@@ -17,6 +17,7 @@ from nvflare.apis.dxo import DXO, DataKind, from_shareable
 from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable, make_reply
 
+from fedward.encryption.sums import pack_sums
 from fedward.flare.refusal import Code, Sentence, one_line
 from fedward.privacy.policy.canonical_job import Task as Task
 from fedward.weights import Weights
@@ -39,13 +40,8 @@ REFUSED_AT_DOOR = "fedward_refused_at_door"
 """Header that a site's ``IngressGate`` sends in place of a refused task, with the reason; the executor answers
 ``Code.AT_DOOR`` and never forwards the text."""
 UPDATE, METRICS, SEALED, COUNTS, MODEL = "update", "metrics", "sealed", "counts", "model"
-PART_KINDS = {
-    UPDATE: DataKind.WEIGHT_DIFF,
-    METRICS: DataKind.METRICS,
-    SEALED: DataKind.APP_DEFINED,
-    COUNTS: DataKind.ANALYTIC,
-    MODEL: DataKind.WEIGHTS,
-}
+_KINDS = (DataKind.WEIGHT_DIFF, DataKind.METRICS, DataKind.APP_DEFINED, DataKind.ANALYTIC, DataKind.WEIGHTS)
+PART_KINDS = dict(zip((UPDATE, METRICS, SEALED, COUNTS, MODEL), _KINDS, strict=True))
 """Parts that a reply may have, each with its kind."""
 SEALED_FIELDS = dict.fromkeys(("purpose", "sum", "confirmed", "proof")).keys()
 """Fields of a payload that carries a sum for hospitals to open, in order."""
@@ -88,6 +84,7 @@ class Model:
         sealed: the sum that hospitals open, in an encrypted job; None after 0 rounds: that model follows from the seed.
         confirmed: sum of the hospitals' confirmations that they opened it.
         proof: of a sum of models that were compared, ``encryption.distances.sketched_sum.SketchedSum``.
+        earlier: sums of the rounds before that one hospital has not had, in a job with noise for the sum.
     """
 
     after: int
@@ -95,6 +92,7 @@ class Model:
     sealed: bytes | None = None
     confirmed: bytes | None = None
     proof: bytes | None = None
+    earlier: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,8 +185,8 @@ def question(
 ) -> Shareable:
     """Build the data of a task: what it carries, and the round's number.
 
-    ``roster``: sent with each task of an encrypted job after admission. ``steps``: sent to a site that is asked for
-    fewer local steps. ``headers``: ``MaskedRun.headers``, for a site that does not have them yet.
+    ``roster``: of an encrypted job after admission. ``steps``: for a site that is asked for fewer local steps.
+    ``headers``: ``MaskedRun.headers``, for a site that does not have them yet.
     """
     data = _payload(carried)
     if isinstance(carried, Model):
@@ -211,7 +209,8 @@ def _payload(carried: Payload) -> Shareable:
         return sealed_payload(carried.purpose, carried.sealed, carried.confirmed)
     if isinstance(carried, Model):
         if carried.sealed is not None:
-            return sealed_payload(MODEL, carried.sealed, carried.confirmed, carried.proof)
+            sums = pack_sums([*carried.earlier, carried.sealed]) if carried.earlier else carried.sealed
+            return sealed_payload(MODEL, sums, carried.confirmed, carried.proof)
         carried = carried.weights
     if isinstance(carried, dict):
         return DXO(data_kind=DataKind.WEIGHTS, data=dict(carried)).to_shareable()

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from fedward.encryption.sum_context import Purpose, SumContext
 from fedward.privacy.ledger.runs import FinalModel
+from fedward.privacy.sum_noise import sum_grid
 from fedward.settings import JobSpec
 from fedward.weights import Layout, parameter_count
 
@@ -29,6 +30,7 @@ class SumContexts:
         layout: layout of the model.
         architecture: ``layout_hash`` of the model.
         bits: bits of a number, by the federation's key and the job's precision.
+        trained: layout of the tensors that are trained, in a job with noise for the sum; else empty.
     """
 
     job: JobSpec
@@ -37,18 +39,23 @@ class SumContexts:
     layout: Layout
     architecture: str
     bits: int
+    trained: Layout = field(default_factory=dict)
 
     def model(self, round_number: int, *, base: str, group: int = -1) -> SumContext:
         """Return the context of the sum of a round's models: each value of the model, and the weight last.
+
+        With noise for the sum, the sum is of gradients: a number for each trained value, in units of the job's grid.
 
         Args:
             round_number: the round.
             base: identity of the sealed model that the round started from, or ``INITIAL``.
             group: of the hospitals that are summed; -1: all.
         """
-        length = parameter_count(self.layout) + 1
-        topic = self._topic("model", round_number, layout=self.architecture, length=length, base=base)
-        return replace(topic, group=group)
+        if self.job.noises_sum:
+            layout, length = gradients_layout(self.job, self.trained, architecture=self.architecture)
+        else:
+            layout, length = self.architecture, parameter_count(self.layout) + 1
+        return replace(self._topic("model", round_number, layout=layout, length=length, base=base), group=group)
 
     def counts(self, purpose: str, *, final: FinalModel | None) -> SumContext | None:
         """Return the context of a sum of score histograms of the model ``final`` only, or of cohort statistics.
@@ -86,11 +93,22 @@ class SumContexts:
         )
 
 
+def gradients_layout(job: JobSpec, trained: Layout, *, architecture: str) -> tuple[str, int]:
+    """Return the layout of a job's sums of gradients, 64 hexadecimal digits, and their length."""
+    length = parameter_count(trained)
+    grid = sum_grid(job, values=length)
+    words = f"gradients {architecture} {grid.norm_l2!r} {grid.steps} {' '.join(sorted(trained))}"
+    return hashlib.sha256(words.encode("utf-8")).hexdigest(), length
+
+
 KEY, SCHEME, CLIPPED, NONCE = "key", "scheme", "clipped", "nonce"
 """Entries of a site's ``sealed`` part besides messages."""
 PUBLIC, STATEMENT, INTRODUCES, JOB_KEYS = "public", "statement", "introduces", "job keys"
 """Entries of a masked job: a site's public key for the run, its signature, whom it
 introduces, and the job's key sealed to each site."""
+STATE, AFTER_ROUNDS = "state", "after"
+"""Entries with noise for the sum: digest of the model and optimizer from which a site's gradients are, and number of
+rounds whose sums the site has."""
 DRAWN = "drawn"
 """Entry of a masked job with a sparse graph: the site's ``seed`` and its ``signature``."""
 SHARES = "shares "

@@ -7,6 +7,7 @@ from typing import Literal
 
 from fedward.errors import JobError
 from fedward.privacy.accountant import Event, check_delta, epsilon, noise_for, update_noise_event
+from fedward.privacy.sum_noise import MARGIN, absent_of
 from fedward.settings.job import JobSpec
 from fedward.settings.privacy import DpSgd, UpdateProtection
 
@@ -42,6 +43,8 @@ class SitePlan:
     epsilon: float
     delta: float
     clip_norm_l2: float
+    absent_noise: int | None = None
+    """Where the noise is for the sum of all hospitals: number t of them whose share of it ε can do without."""
 
     @property
     def event(self) -> Event:
@@ -81,6 +84,18 @@ def steps_a_round(job: JobSpec, *, patients: int) -> int:
 _derived = steps_a_round
 
 
+def sum_multiplier(job: JobSpec) -> float:
+    """Return σ of a job with noise for the sum, which is the same at every hospital.
+
+    Raises:
+        JobError: the job has no noise for the sum.
+    """
+    asked = job.privacy.dp_sgd
+    if asked is None or asked.sampling_rate is None:
+        raise JobError("job has no noise for the sum", where=job.job.name, remedy=_MECHANISM)
+    return _multiplier(asked, rate=asked.sampling_rate, steps=job.federation.rounds, where=job.job.name)
+
+
 def plan_site(job: JobSpec, *, site: str, patients: int, steps_a_round: int | None = None) -> SitePlan:
     """Compute the noise multiplier for the job's ε, or the ε of its noise multiplier, at one site.
 
@@ -101,15 +116,28 @@ def plan_site(job: JobSpec, *, site: str, patients: int, steps_a_round: int | No
     if privacy.mechanism == "dp-sgd" and privacy.dp_sgd is not None:
         steps = job.federation.rounds * in_a_round
         allowance = repeated_rounds(job.federation.rounds) * in_a_round
-        return _plan_dp_sgd(privacy.dp_sgd, site=site, patients=patients, steps=steps, allowance=allowance)
+        absent = absent_of(job) if job.noises_sum else None
+        return _plan_dp_sgd(
+            privacy.dp_sgd, site=site, patients=patients, steps=steps, allowance=allowance, absent_noise=absent
+        )
     if privacy.mechanism == "update-noise" and privacy.update is not None:
         return _plan_update(privacy.update, site=site, patients=patients, rounds=job.federation.rounds)
     raise JobError("no differential privacy, so no epsilon", where=job.job.name, remedy=_MECHANISM)
 
 
-def _plan_dp_sgd(asked: DpSgd, *, site: str, patients: int, steps: int, allowance: int) -> SitePlan:
+def _plan_dp_sgd(
+    asked: DpSgd, *, site: str, patients: int, steps: int, allowance: int, absent_noise: int | None
+) -> SitePlan:
     check_delta(asked.delta, patients=patients, where=site)
-    rate = asked.patients_per_step / patients
+    rate = asked.sampling_rate or asked.patients_per_step / patients
+    if asked.sampling_rate is not None and rate * patients > MARGIN * asked.patients_per_step:
+        raise JobError(
+            f"{patients} patients at sampling_rate {rate:g} are more than {MARGIN} times what a step of all hospitals "
+            "expects",
+            where=site,
+            value=asked.patients_per_step,
+            remedy="give privacy.dp_sgd.patients_per_step as sampling_rate times the patients of all hospitals",
+        )
     if rate > 1.0:
         raise JobError(
             f"a step expects more patients than the {patients} there are",
@@ -117,11 +145,7 @@ def _plan_dp_sgd(asked: DpSgd, *, site: str, patients: int, steps: int, allowanc
             value=asked.patients_per_step,
             remedy="lower privacy.dp_sgd.patients_per_step",
         )
-    noise = asked.noise_multiplier
-    if noise is None:
-        if asked.epsilon is None:
-            raise JobError("neither epsilon nor noise_multiplier", where=site, remedy=_MECHANISM)
-        noise = noise_for(epsilon=asked.epsilon, delta=asked.delta, sampling_rate=rate, steps=steps)
+    noise = _multiplier(asked, rate=rate, steps=steps, where=site)
     event = Event(sampling_rate=rate, noise_multiplier=noise, steps=steps)
     return SitePlan(
         site=site,
@@ -134,7 +158,16 @@ def _plan_dp_sgd(asked: DpSgd, *, site: str, patients: int, steps: int, allowanc
         epsilon=epsilon([event], delta=asked.delta),
         delta=asked.delta,
         clip_norm_l2=asked.clip_norm_l2,
+        absent_noise=absent_noise,
     )
+
+
+def _multiplier(asked: DpSgd, *, rate: float, steps: int, where: str) -> float:
+    if asked.noise_multiplier is not None:
+        return asked.noise_multiplier
+    if asked.epsilon is None:
+        raise JobError("neither epsilon nor noise_multiplier", where=where, remedy=_MECHANISM)
+    return noise_for(epsilon=asked.epsilon, delta=asked.delta, sampling_rate=rate, steps=steps)
 
 
 def _plan_update(asked: UpdateProtection, *, site: str, patients: int, rounds: int) -> SitePlan:

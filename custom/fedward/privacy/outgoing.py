@@ -101,6 +101,26 @@ def check_counts(values: object, *, length: int, min_count: int) -> NDArray[np.i
     return array.astype(np.int64)
 
 
+def check_units(content: object, layout: Layout) -> dict[str, NDArray[np.int64]]:
+    """Return a fresh copy of a clipped sum in whole numbers: int64 arrays with the names and shapes of ``layout``.
+
+    Raises:
+        GateError: names the first tensor that is extra, missing, of another shape or dtype, or no plain array.
+    """
+    if type(content) is not dict:
+        raise GateError("tensors are not a table")
+    for name in content:
+        if type(name) is not str or name not in layout:
+            raise GateError(f"tensor {shown(name)} is not in the agreed layout")
+    found = {}
+    for name in sorted(layout):
+        array, shape = content.get(name), layout[name].shape
+        if type(array) is not np.ndarray or array.dtype != np.int64 or array.shape != shape:
+            raise GateError(f"tensor {shown(name)} is not whole numbers of the agreed shape")
+        found[name] = array.copy()
+    return found
+
+
 def protect(
     update: Weights, agreement: Agreement, *, filters: Sequence[Filter] = (), source: SecureRandom | None = None
 ) -> Weights:

@@ -33,14 +33,14 @@ class Rounds(Settings):
     min_patients: int | None = Field(
         default=None,
         ge=1,
-        description="Smallest number of training patients for a round to count, over its sites that send their number.",
+        description="Smallest number of training patients at sites that say it, for a round to count.",
     )
     round_timeout_s: float = Field(gt=0, description="Seconds after which a round continues without the missing sites.")
     grace_s: float = Field(
         default=600.0,
         ge=0,
-        description="Seconds to wait, over the whole job, for a site whose answer is missing once min_sites, "
-        "must_include and min_patients are met; an answer that counts gives it all of them back.",
+        description="Seconds to wait, over the whole job, for a missing site once min_sites, must_include and "
+        "min_patients are met; an answer that counts gives it all of them back.",
     )
     stragglers: Literal["wait", "cut", "fewer_steps"] = Field(
         default="cut",
@@ -48,8 +48,7 @@ class Rounds(Settings):
         "do not ask it to train, so that it spends no more; or ask it for fewer local steps (Wang et al. 2020).",
     )
     weighting: Literal["patients", "equal"] = Field(
-        default="patients",
-        description="Weight of a site in the mean: its number of training patients, or the same for all sites.",
+        default="patients", description="Weight of a site in the mean: its training patients, or the same for all."
     )
     aggregation: Literal["mean", "median", "fedadam", "byzsecagg", "grouped-median"] = Field(
         default="mean",
@@ -68,13 +67,14 @@ class Rounds(Settings):
     max_update_norm_ratio: float = Field(
         default=10.0,
         gt=1,
-        description="Unencrypted jobs: an update whose L2 norm is more than this many times the usual one of the "
-        "round and of the rounds before does not count (Sun et al. 2019).",
+        description="Unencrypted jobs: an update longer than so many usual ones does not count (Sun et al. 2019).",
     )
     server_lr: float = Field(default=0.01, gt=0, description="fedadam only: learning rate of the server's step.")
     select: Literal["last", "best"] = Field(
-        default="last",
-        description="Final model: that of the last round, or the best by the sites' mean validation score.",
+        default="last", description="Final model: of the last round, or the best by the sites' mean validation score."
+    )
+    validate_every: int = Field(
+        default=1, ge=1, description="A site scores the model in every so many rounds, from the first, and at the end."
     )
     local_baseline: Flag = Field(
         default=True,
@@ -226,10 +226,8 @@ class JobSpec(Settings):
     def _task_fits_data(self) -> Self:
         data = self.data
         if self.job.task == "segmentation":
-            if not data.structures:
-                raise ValueError("a segmentation job needs data.structures")
-            if data.labels:
-                raise ValueError("data.labels is for classification; a segmentation job names data.structures")
+            if not data.structures or data.labels:
+                raise ValueError("a segmentation job names data.structures, and no data.labels")
             return self
         if data.structures:
             raise ValueError("data.structures is for segmentation; a classification job names data.labels")
@@ -258,6 +256,11 @@ class JobSpec(Settings):
     def is_masked(self) -> bool:
         """True if the job's sums have masks, and its hospitals need no key before it."""
         return self.encryption is not None and self.encryption.scheme == "masked"
+
+    @property
+    def noises_sum(self) -> bool:
+        """True if hospitals add shares of a noise for the sum of their gradients, and each makes the model's steps."""
+        return self.privacy.dp_sgd is not None and self.privacy.dp_sgd.noise == "sum"
 
     @property
     def has_sparse_graph(self) -> bool:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fedward.settings.base import Settings, form
+from fedward.settings.base import Flag, Settings, form
 
 Epsilon = Annotated[float, Field(gt=0.0)]
 Delta = Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -32,7 +32,28 @@ class DpSgd(Settings):
     )
     delta: Delta = Field(description="δ; refused above 1/(10 · training patients).")
     clip_norm_l2: Norm = Field(description="L2 bound on one patient's gradient, over all parameters.")
-    patients_per_step: float = Field(gt=0.0, description="Expected patients in a step; each is drawn independently.")
+    noise: Literal["site", "sum"] = Field(
+        default="site",
+        description="Noise for each hospital's own update, as if it were read; or for the masked sum of all, of which "
+        "each hospital adds a share: a round is then one step over all hospitals' patients.",
+    )
+    patients_per_step: float = Field(
+        gt=0.0,
+        description="Expected patients in a step, with noise for the sum at all hospitals together; each is drawn "
+        "independently.",
+    )
+    sampling_rate: Annotated[float, Field(gt=0.0, le=1.0)] | None = Field(
+        default=None, description="Noise for the sum: probability of each patient, at every hospital, to be drawn."
+    )
+    max_missing: int | None = Field(
+        default=None, ge=0, description="Noise for the sum: hospitals that a round may be without; if absent, none."
+    )
+    max_colluding: int | None = Field(
+        default=None,
+        ge=0,
+        description="Noise for the sum: hospitals that may tell others what noise they added, and ε holds as stated; "
+        "if absent, encryption.max_colluding.",
+    )
     images_per_patient: int = Field(default=1, ge=1, description="Images of a drawn patient used in a step.")
     augmentations: int = Field(
         default=1, ge=1, description="Augmented copies of each image, averaged before clipping (De et al. 2022, 3.1)."
@@ -45,6 +66,17 @@ class DpSgd(Settings):
     def _one_of(self) -> Self:
         if (self.epsilon is None) == (self.noise_multiplier is None):
             raise ValueError("give exactly one of epsilon and noise_multiplier")
+        return self
+
+    @model_validator(mode="after")
+    def _noise_fits(self) -> Self:
+        if self.noise == "sum":
+            if self.sampling_rate is None:
+                raise ValueError("noise = 'sum' needs sampling_rate, which all hospitals share")
+            return self
+        own = [name for name in ("sampling_rate", "max_missing", "max_colluding") if getattr(self, name) is not None]
+        if own:
+            raise ValueError(f"{own[0]} is for noise = 'sum' alone")
         return self
 
 
@@ -111,6 +143,19 @@ class CohortPrivacy(Settings):
     )
     encryption: Literal["required", "not-required"] = Field(
         description="Encryption of every update: required, or the server may read it."
+    )
+    noise_for_sum: Flag = Field(
+        default=False,
+        description="Allow jobs whose noise is for the sum of all hospitals: this hospital then adds only its share, "
+        "and its patients' ε rests on the others' shares and on the masks.",
+    )
+    sum_min_sites: int = Field(
+        default=3, ge=3, le=256, description="Noise for the sum: smallest number of hospitals that must take part."
+    )
+    sum_min_colluding: int = Field(
+        default=1,
+        ge=0,
+        description="Noise for the sum: smallest number of hospitals that a job must allow to tell others their noise.",
     )
 
     @model_validator(mode="after")

@@ -14,6 +14,7 @@ from fedward.errors import JobError
 from fedward.privacy.policy.linter import faults
 from fedward.settings import JobSpec
 from fedward.training.dp_sgd.network_check import check_private
+from fedward.training.dp_sgd.patient_gradients import trainable
 from fedward.training.losses import build_loss, example_truth
 from fedward.training.networks import build_network, initial_weights, predict
 
@@ -45,7 +46,7 @@ def check_job(job: JobSpec) -> list[str]:
     parts: list[Callable[[JobSpec], object]] = [_prepare, _augment, build_network, build_loss]
     for part in parts:
         found += _fault(part, job)
-    return found or _fault(_transport, job) or _fault(_whole, job) or _fault(check_private, job)
+    return found or _fault(_transport, job) or _fault(_whole, job) or _fault(check_private, job) or _fault(_ring, job)
 
 
 def _fault(part: Callable[[JobSpec], object], job: JobSpec) -> list[str]:
@@ -86,6 +87,17 @@ def _transport(job: JobSpec) -> None:
         remedy = "run `fedward job plan JOB --mbit-s …` again and take its table"
         what = f"is smaller than the model, {needed:.3g} MB"
         raise JobError(what, where="transport.message_mb", value=job.transport.message_mb, remedy=remedy)
+
+
+def _ring(job: JobSpec) -> None:
+    """Refuse noise for the sum that does not fit into the numbers that are summed."""
+    if not job.noises_sum:
+        return
+    from fedward.privacy.budget_plan import sum_multiplier
+    from fedward.privacy.sum_noise import check_ring
+
+    values = sum(parameter.numel() for parameter in trainable(build_network(job)))
+    check_ring(job, values=values, noise_multiplier=sum_multiplier(job))
 
 
 def _prepare(job: JobSpec) -> None:

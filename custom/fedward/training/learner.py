@@ -19,7 +19,7 @@ from fedward.settings import JobSpec
 from fedward.training.dp_sgd.dp_sgd import MovingAverage, PrivateSteps, copy_buffers, same_buffers
 from fedward.training.dp_sgd.gradient_method import choose_method
 from fedward.training.dp_sgd.network_check import check_layers
-from fedward.training.dp_sgd.patient_gradients import Method, Patient
+from fedward.training.dp_sgd.patient_gradients import Method, Patient, trainable
 from fedward.training.kept_state import KeptState, KeptStates
 from fedward.training.losses import build_loss, kind_of_truth
 from fedward.training.networks import build_network, predict, shared_keys
@@ -139,6 +139,36 @@ class Learner:
         same_buffers(network, buffers)
         if average is not None:
             average.put_into(network)
+
+    @property
+    def trained_values(self) -> int:
+        """Number of values that a step changes."""
+        return sum(parameter.numel() for parameter in trainable(self._network))
+
+    def clipped_sum(
+        self, weights: Mapping[str, NDArray[Any]], images: Images, *, private: PrivateSteps, steps: int
+    ) -> tuple[dict[str, Tensor], float]:
+        """Return the clipped sum of one step's drawn patients, and their mean loss; neither is protected.
+
+        Args:
+            weights: the shared tensors.
+            images: the training images.
+            private: draws the patients.
+            steps: units of the grid in the clip.
+
+        Returns:
+            Whole numbers in float64 by trained tensor, and a loss, NaN where no patient was drawn.
+
+        Raises:
+            JobError: as ``train`` with DP-SGD.
+        """
+        self._load(weights)
+        network, buffers = self._network.train(), copy_buffers(self._network)
+        (patients,) = private.patients(images, steps=1, truth=self._truth_key)
+        found = private.clipped(network, self._loss, (self._on_device(one) for one in patients), steps=steps)
+        same_buffers(network, buffers)
+        names = [name for name, value in network.named_parameters() if value.requires_grad]
+        return dict(zip(names, found.units, strict=True)), found.mean_loss
 
     @cached_property
     def method(self) -> Method:

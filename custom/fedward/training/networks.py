@@ -186,6 +186,11 @@ def initial_weights(job: JobSpec) -> Weights:
     return {name: state[name].numpy().copy() for name in shared_keys(network, job)}
 
 
+def trained_keys(job: JobSpec) -> tuple[str, ...]:
+    """List the names of the parameters that a job's steps change, sorted."""
+    return tuple(sorted(name for name, value in build_network(job).named_parameters() if value.requires_grad))
+
+
 def _entry(job: JobSpec) -> NetworkEntry:
     name, dims = job.model.network, len(job.data.size)
     entry = NETWORKS.get(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fedward.training.dp_sgd.dp_sgd import PrivateRound
@@ -15,6 +16,16 @@ class Progress:
     step: int
     steps: int
     loss: float
+
+
+def of_all_rounds(report: Callable[[Progress], None], number: int, rounds: int) -> Callable[[Progress], None]:
+    """Return a function that reports a step of round ``number`` as one of all rounds."""
+
+    def follow(progress: Progress) -> None:
+        step, steps = number * progress.steps + progress.step, rounds * progress.steps
+        report(Progress(step=step, steps=steps, loss=progress.loss))
+
+    return follow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

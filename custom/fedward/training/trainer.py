@@ -6,8 +6,8 @@ The caller gives a model and gets one back. This module does not decide what is 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -28,8 +28,9 @@ from fedward.training.example_outlines import outlined
 from fedward.training.kept_state import KeptStates
 from fedward.training.learner import Learner
 from fedward.training.networks import initial_weights
-from fedward.training.results import Progress, Trained
+from fedward.training.results import Progress, Trained, of_all_rounds
 from fedward.training.scoring import masks_of, predictions_of, scores_of
+from fedward.training.union.union_gradients import UnionGradients, union_gradients
 from fedward.validation.outlines import Outlined
 from fedward.validation.pooling.cohort_statistics import cohort_statistics
 from fedward.validation.pooling.pooled import score_histogram
@@ -139,11 +140,20 @@ class Trainer:
                 without ``private``, or a step for which the DP-SGD guarantee does not hold; then there is no result.
         """
         taken, private = self.steps if steps is None else steps, self._private_steps()
+        if self._job.noises_sum:
+            raise JobError("noise is for the sum of all sites", where=self._site, remedy="use union_gradients")
         if not 1 <= taken <= self.steps:
             raise JobError("steps are none of the job's", where=self._site, value=taken, remedy="take fewer, 1 or more")
         return self._round(
             self._learner, weights, round_number=round_number, steps=taken, on_progress=on_progress, private=private
         )
+
+    def union_gradients(self, weights: Mapping[str, NDArray[Any]]) -> UnionGradients:
+        """Sum the clipped gradients of drawn patients, for a job with noise for the sum; errors as ``train``."""
+        steps = self._private_steps()
+        if steps is None or not self._job.noises_sum:
+            raise JobError("job has no noise for the sum", where=self._site, remedy="use train")
+        return union_gradients(self._job, self._learner, weights, self._training_images, steps=steps)
 
     def validate(self, weights: Mapping[str, NDArray[Any]]) -> Scores:
         """Score a model on this site's validation split; the trained state does not change."""
@@ -183,7 +193,7 @@ class Trainer:
         found = self._predictions if self._masks is None else self._masks.dices
         if found is None:
             raise JobError("no scores to detail", where=self._site, remedy="validate a model first")
-        shown = partial(_standardised, self._validation_images)
+        shown = self._validation_images.each
         return details(self._job, self._selection.validation, found=found, images=shown, wanted=wanted)
 
     def outlined(self, weights: Mapping[str, NDArray[Any]]) -> tuple[Outlined, ...]:
@@ -203,7 +213,7 @@ class Trainer:
         """
         job = self._job.model_copy(update={"data": self._job.data.model_copy(update={"cache": False})})
         passing = Images(job, self._selection.train, training=False, site=self._site)
-        images = chain(_standardised(passing), _standardised(self._validation_images))
+        images = chain(passing.each(), self._validation_images.each())
         return cohort_statistics(self._job, (*self._selection.train, *self._selection.validation), images)
 
     def train_alone(self, *, on_progress: Callable[[Progress], None] | None = None) -> Weights:
@@ -218,13 +228,7 @@ class Trainer:
         rounds, learner = self._job.federation.rounds, Learner(self._job, site=self._site)
         weights = initial_weights(self._job)
         for number in range(rounds):
-            behind = number * self._plain_steps
-
-            def follow(progress: Progress, behind: int = behind) -> None:
-                if on_progress is not None:
-                    step, steps = behind + progress.step, rounds * progress.steps
-                    on_progress(Progress(step=step, steps=steps, loss=progress.loss))
-
+            follow = None if on_progress is None else of_all_rounds(on_progress, number, rounds)
             steps = self._plain_steps
             weights = self._round(learner, weights, round_number=number, steps=steps, on_progress=follow).weights
         return learner.everything()
@@ -294,7 +298,3 @@ class Trainer:
     @cached_property
     def _validation_images(self) -> Images:
         return Images(self._job, self._selection.validation, training=False, site=self._site)
-
-
-def _standardised(images: Images) -> Iterator[NDArray[np.float32]]:
-    return (np.asarray(item["image"]) for (item,) in images.batches(np.arange(len(images))[:, np.newaxis]))

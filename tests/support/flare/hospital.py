@@ -49,6 +49,7 @@ MECHANISMS: dict[str, dict[str, Any]] = {
         "update": {"clip_norm_l2": 1.0, "noise_multiplier": 3.0, "delta": 1e-5},
     },
     "dp-sgd": {"mechanism": "dp-sgd", "dp_sgd": DP_SGD},
+    "sum": {"mechanism": "dp-sgd", "dp_sgd": {**DP_SGD, "noise": "sum", "sampling_rate": 0.2}},
 }
 _RUNS = itertools.count()
 
@@ -66,7 +67,7 @@ class Hospital:
         shared: the federation's key; with it the job is encrypted, unless ``changes`` say otherwise.
         masked: whether the job is encrypted with masks, and no key before it.
         job_id: FLARE's id of the run, where several hospitals share one.
-        changes: to the job's tables.
+        changes: to the job's tables, and to ``dp_sgd`` within ``privacy``.
     """
 
     def __init__(
@@ -88,7 +89,13 @@ class Hospital:
         if masked or shared is not None:
             content["federation"] |= {"min_sites": 3, "weighting": "equal"}
             content["encryption"] = {"clipping_range": 8.0, "scheme": "masked" if shared is None else shared.scheme}
-        for table, values in (changes or {}).items():
+        if privacy == "sum":
+            del content["training"]["local_epochs"]
+            content["training"]["local_steps"] = 1
+        changes = dict(changes or {})
+        if dp_sgd := changes.pop("dp_sgd", None):
+            content["privacy"] = {**content["privacy"], "dp_sgd": {**content["privacy"]["dp_sgd"], **dp_sgd}}
+        for table, values in changes.items():
             content[table] = content.get(table, {}) | values
         self.job = parse(JobSpec, content, where="test")
         self.config, self.local = folder / "config", folder / "local"
@@ -111,6 +118,11 @@ class Hospital:
             self.record.begin(self.job_id, job=job_hash(self.job))
 
     @property
+    def steps(self) -> int:
+        """Steps of a round."""
+        return 1 if self.job.noises_sum else 10
+
+    @property
     def record(self) -> Record:
         """Open the hospital's record anew."""
         return Record.open(self.local / "ledger.db", site=self.site, key=self.key)
@@ -128,7 +140,7 @@ class Hospital:
             self.ledger.unprotected(**who)
             return
         rounds, repeats = self.job.federation.rounds, repeated_rounds(self.job.federation.rounds)
-        event = Event(unit="patient", sampling_rate=0.2, noise_multiplier=1.5, steps=10 * rounds)
+        event = Event(unit="patient", sampling_rate=0.2, noise_multiplier=1.5, steps=self.steps * rounds)
         if self.mechanism == "update-noise":
             event = update_noise_event(3.0, rounds=rounds)
         allowance = repeats * event.steps // rounds
@@ -163,13 +175,13 @@ class Hospital:
 
     def proof(self, update: Mapping[str, Any], *, number: int = 0, **changes: Any) -> dict[str, Any]:
         """An honest proof, its round begun in the ledger, but for ``changes``."""
-        begun = self.ledger.begin(self.job_id, round_number=number, steps=10).hash
+        begun = self.ledger.begin(self.job_id, round_number=number, steps=self.steps).hash
         honest = Proof(
             begun=begun,
             job_id=self.job_id,
             round_number=number,
             mechanism="dp-sgd",
-            steps=10,
+            steps=self.steps,
             sampling_rate=0.2,
             noise_multiplier=1.5,
             clip_norm_l2=1.0,
@@ -206,7 +218,7 @@ images = "images"
 index = "index"
 max_quarantined_fraction = 0.5
 validation_fraction = 0.3
-privacy = {{ dp = "not-required", {cap}encryption = "not-required" }}
+privacy = {{ dp = "not-required", {cap}encryption = "not-required", noise_for_sum = true, sum_min_colluding = 0 }}
 """
 
 

@@ -182,12 +182,16 @@ def _seal_seconds(seconds: float, state: GateState) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class _Update:
-    """A round's protected update, and the model, with its identity, and the round that it answers."""
+    """A round's protected update, and the model, with its identity, and the round that it answers.
+
+    With noise for the sum, ``sealed`` holds the noised gradients instead, and nothing of them is in the clear.
+    """
 
     made: Weights
     model: Weights
     identity: str
     round_number: int
+    sealed: Mapping[str, Any] | None = None
 
 
 def _update(
@@ -208,6 +212,11 @@ def _update(
         checked_update,  # loaded late: the accountant takes a second, and FLARE's start must not wait for it
     )
 
+    if state.job.noises_sum:
+        from fedward.flare.gates.gradient_check import noised_gradients
+
+        sealed = noised_gradients(content, proof, state, round_number=number, base=hand.identity)
+        return _Update({}, model, hand.identity, number, sealed)
     update = check_tensors(content, state.layout)
     check_difference(update, model)
     made = check_tensors(checked_update(update, proof, state, round_number=number, context=context), state.layout)
@@ -232,7 +241,9 @@ def _sealed(
     if set(counts) - _COUNTS.get(task, frozenset()):
         raise GateError(f"task {task} answers with counts where none are due")
     sealed: dict[str, Any] = {**state.secure_aggregation.facts, **state.secure_aggregation.seal_counts(counts)}
-    if update is not None:
+    if update is not None and update.sealed is not None:
+        sealed |= update.sealed
+    elif update is not None:
         model = add(update.model, update.made)
         sealed |= state.secure_aggregation.models.seal(
             model, patients=patients, round_number=update.round_number, base=update.identity

@@ -193,7 +193,7 @@ def _opened(shareable: Shareable, state: GateState, *, task: Task, number: int) 
     purpose, sealed, confirmed, proof = _sealed(shareable, task=task)
     if purpose != MODEL:
         raise GateError(f"task {task} brings no model")
-    weights, found = state.secure_aggregation.models.open(sealed, round_number=after - 1, proof=proof)
+    weights, found = state.secure_aggregation.rounds.open(sealed, round_number=after - 1, proof=proof)
     model = check_tensors(weights, state.layout)
     if task is Task.OPEN and state.secure_aggregation.confirmations.require_final(confirmed) != (after, found):
         raise GateError("model is not the final one that this hospital confirmed")

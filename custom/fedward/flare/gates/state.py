@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fedward.encryption.keys.signature import Signer, read_signer
 from fedward.encryption.masks.members import read_federation
@@ -28,6 +29,9 @@ from fedward.privacy.policy.job_hash import job_hash
 from fedward.settings import JobSpec, SitePolicy
 from fedward.training import libraries
 from fedward.weights import Tensor, Weights, digest, layout_hash, layout_of, parameter_count
+
+if TYPE_CHECKING:
+    from fedward.training.union.kept_union import KeptUnion
 
 
 @dataclass(slots=True)
@@ -156,7 +160,20 @@ class GateState:
             layout=self.layout,
             architecture=self.architecture,
             signer=self._signer,
+            union=self._union,
         )
+
+    @cached_property
+    def _union(self) -> KeptUnion | None:
+        """Model and optimizer of a job with noise for the sum; None in any other."""
+        if not self.job.noises_sum:
+            return None
+        from fedward.training.networks import trained_keys
+        from fedward.training.union.kept_union import KeptUnion
+        from fedward.training.union.union_model import initial_union
+
+        initial = initial_union(self.initial, trained_keys(self.job), base=INITIAL)
+        return KeptUnion(initial, self.job, folder=self.kept, run=f"{self.job_id} {self.hash}")
 
     @cached_property
     def _signer(self) -> Signer:

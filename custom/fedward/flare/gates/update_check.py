@@ -12,8 +12,9 @@ from fedward.errors import GateError
 from fedward.flare import job_context
 from fedward.flare.gates.state import GateState
 from fedward.flare.gates.stock_filters import apply_stock_filter
-from fedward.privacy.accountant import update_noise_event
+from fedward.privacy.accountant import Event, update_noise_event
 from fedward.privacy.attestation import Proof
+from fedward.privacy.ledger.ledger import Ledger
 from fedward.privacy.noise import SecureRandom
 from fedward.privacy.outgoing import Filter, protect
 from fedward.privacy.policy.agreement import check_noise
@@ -44,9 +45,26 @@ def checked_update(
     return makers[mechanism](update, proof, state, round_number, context)
 
 
-def _dp_sgd(update: Weights, content: object, state: GateState, number: int, context: FLContext) -> Weights:
-    proof, ledger = Proof.from_plain(content), job_context.open_ledger(state.policy)
-    if proof.digest != digest(update):
+def require_charged(
+    content: object, ledger: Ledger, state: GateState, *, digest: str, round_number: int
+) -> tuple[Proof, Event]:
+    """Check that what training produced under DP-SGD was made as the ledger was charged, and not otherwise.
+
+    Args:
+        content: ``Proof.plain()``, as received.
+        ledger: the hospital's, just opened.
+        state: the job at this hospital.
+        digest: of what training produced.
+        round_number: the round.
+
+    Returns:
+        The proof, and the event of the charge.
+
+    Raises:
+        GateError: the proof is missing, of another update, job or round, or the ledger has no such round.
+    """
+    proof, number = Proof.from_plain(content), round_number
+    if proof.digest != digest:
         raise GateError("update is not the one that its proof is for")
     if proof.job_id != state.job_id or proof.round_number != number:
         raise GateError("proof is of another job or round")
@@ -62,6 +80,12 @@ def _dp_sgd(update: Weights, content: object, state: GateState, number: int, con
     if not proof.clip_norm_l2 <= asked.clip_norm_l2 or not proof.noise_multiplier >= (asked.noise_multiplier or 0.0):
         raise GateError("update was made with a larger clip or less noise than the job's")
     check_noise(state.agreement, proof.noise_multiplier)
+    return proof, charge.event
+
+
+def _dp_sgd(update: Weights, content: object, state: GateState, number: int, context: FLContext) -> Weights:
+    ledger = job_context.open_ledger(state.policy)
+    proof, _ = require_charged(content, ledger, state, digest=digest(update), round_number=number)
     safe = protect(update, state.agreement, filters=_filters(state, context))
     ledger.release(proof.begun, digest=proof.digest)
     return safe

@@ -26,13 +26,14 @@ from fedward.errors import FederationError, FedwardError
 from fedward.flare import job_context
 from fedward.flare.audit_trail.job_trail import JobTrail
 from fedward.flare.listener.absence import absence
-from fedward.flare.protocol import Reply, Task
+from fedward.flare.protocol import Model, Reply, Task
 from fedward.flare.server.admission import admitted, admitted_again, begin
 from fedward.flare.server.asking.answers import Answers
 from fedward.flare.server.asking.broadcast import POLL_S, Broadcaster, Carried, Enough, Take, nobody
 from fedward.flare.server.averaging.members import Members
 from fedward.flare.server.checkpoints.checkpoint import Checkpoint, save
 from fedward.flare.server.checkpoints.earlier import BY_PERSON, aborted, read_earlier
+from fedward.flare.server.checkpoints.missed_sums import MissedSums
 from fedward.flare.server.clock import Clock
 from fedward.flare.server.finalization import Finalization
 from fedward.flare.server.key_agreement import make_keys
@@ -68,6 +69,7 @@ class FederatedRounds(Controller):  # type: ignore[misc]
             also=JobTrail(self._recorder, fl_ctx),
             keep=True,
         )
+        self._missed = MissedSums(self._job, self._folder)
         self._broadcaster = Broadcaster(self, self._job, self._events, clock=self._clock)
         self._broadcaster.absence = partial(absence, job_context.store_path(fl_ctx))
         store = fl_ctx.get_engine().get_component(PERSISTOR)
@@ -169,6 +171,7 @@ class FederatedRounds(Controller):  # type: ignore[misc]
         )
         while at.model.after < job.federation.rounds:
             at = step.run(at, rounds)
+            self._pause.until(partial(self._missed.keep, at.model))
             self._keep(at)
             self._store.keep(at.model)
         finalization = Finalization(
@@ -196,9 +199,11 @@ class FederatedRounds(Controller):  # type: ignore[misc]
     ) -> Answers:
         """Send a task; nothing is sent, and no answer is used, once the job is aborted."""
         self._pause.settle()
-        answers = self._broadcaster.ask(
-            task, carried, sites, abort=self._abort, context=self._context, enough=enough, number=number, take=take
-        )
+        sent = self._missed.for_sites(carried, sites) if isinstance(carried, Model) else carried
+        how: dict[str, Any] = {"enough": enough, "number": number, "take": take}
+        answers = self._broadcaster.ask(task, sent, sites, abort=self._abort, context=self._context, **how)
+        if isinstance(carried, Model):
+            self._missed.answered(carried, answers.replies)
         self._pause.check()
         return answers
 
@@ -216,6 +221,7 @@ class FederatedRounds(Controller):  # type: ignore[misc]
             begin(self._job, self._coverage, self._events, invited)
         self._pause.settle()
         answers = self._broadcaster.ask(Task.ADMIT, None, invited, abort=self._abort, context=self._context)
+        self._missed.admitted(answers.replies)
         rounds = self._rounds(initial)
         sites, declined, reason = admitted(self._job, self._coverage, self._events, rounds, invited, answers)
         if reason is not None:
@@ -241,8 +247,7 @@ class FederatedRounds(Controller):  # type: ignore[misc]
     def _admit_again(self, at: Checkpoint, initial: Beside[Weights]) -> tuple[Checkpoint, JobRounds]:
         """Ask the admitted sites that are connected to admit the job again: their processes may be new.
 
-        None of them has to answer. A site that comes back to an encrypted job without its record is left out.
-        """
+        None has to answer. A site that comes back to an encrypted job without its record is left out."""
         self._pause.settle()
         here = sorted(set(at.sites) & set(self._invited()))
         policy = replace(self._coverage, min_patients=None)
@@ -254,6 +259,7 @@ class FederatedRounds(Controller):  # type: ignore[misc]
             context=self._context,
             enough=lambda replies: judge(dict.fromkeys(list(replies)), policy) is None,
         )
+        self._missed.admitted(answers.replies)
         rounds = self._rounds(initial)
         rounds.restore(key=at.key, roster=at.roster, masked=at.masked, step=at.step)
         if at.model.weights is not None and layout_of(at.model.weights) != rounds.layout:
@@ -287,10 +293,7 @@ class FederatedRounds(Controller):  # type: ignore[misc]
         self._events.put(at.events)
 
     def _require_validated(self, replies: Mapping[str, Reply]) -> None:
-        """Require that each hospital of ``must_include`` has validated the final model too, on its own patients.
-
-        Checked after the model is saved and, where required, opened: the work is not lost, but the job is no success.
-        """
+        """Require that each hospital of ``must_include`` has validated the final model too; the model is saved."""
         if missing := self._coverage.missing(replies):
             names = ", ".join(missing)
             what = f"the final model was not validated at {names}, which must_include names"

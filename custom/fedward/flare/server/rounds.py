@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from fedward.aggregation.step import LAST, ServerStep
@@ -21,6 +22,7 @@ from fedward.flare.secagg_context import INITIAL, NONCE, PUBLIC, SumContexts
 from fedward.flare.server.agreement import common_key, key_of, masked_run, with_drawn, with_job_key
 from fedward.flare.server.averaging.choosing import Choosing
 from fedward.flare.server.averaging.compared_round import ComparedRound
+from fedward.flare.server.averaging.gradient_round import GradientRound
 from fedward.flare.server.averaging.grouped_round import GroupedRound
 from fedward.flare.server.averaging.members import Members
 from fedward.flare.server.averaging.norms import UsualNorms
@@ -30,7 +32,7 @@ from fedward.flare.server.tally import Tally
 from fedward.privacy.ledger.runs import FinalModel
 from fedward.privacy.policy.job_hash import job_hash
 from fedward.settings import JobSpec, Scheme
-from fedward.weights import Weights, layout_hash, layout_of
+from fedward.weights import Layout, Weights, layout_hash, layout_of
 
 
 class JobRounds:
@@ -113,6 +115,9 @@ class JobRounds:
         if self._job.encryption is None:
             return PlainRound(self._job, model, self._step, self._norms, layout=self.layout)
         graph, after = self._graph, model.after
+        if self._job.noises_sum:
+            topic = self._model_topic(model)
+            return GradientRound(lambda: self._adder(topic), after=after)
         if graph is not None and graph.grouping is not None:
             groups = graph.grouping.groups(graph.sites, round_number=after)
             topics = [self._model_topic(model, group=group) for group in range(len(groups))]
@@ -264,7 +269,17 @@ class JobRounds:
             layout=self.layout,
             architecture=layout_hash(self.layout, network=self._job.model.network, args=self._job.model.args),
             bits=bits_of(self.key[0], self._job.encryption.precision),
+            trained=self._trained,
         )
+
+    @cached_property
+    def _trained(self) -> Layout:
+        """Layout of the trained tensors, in a job with noise for the sum; else empty."""
+        if not self._job.noises_sum:
+            return {}
+        from fedward.training.networks import trained_keys
+
+        return {name: self.layout[name] for name in trained_keys(self._job)}
 
     def _model_topic(self, model: Model, *, group: int = -1) -> SumContext:
         base = INITIAL if model.sealed is None else identity_of(model.sealed)

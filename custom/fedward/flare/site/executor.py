@@ -32,8 +32,9 @@ from fedward.flare.protocol import (
     refuse,
 )
 from fedward.flare.refusal import SENTENCES, Code, code_of
+from fedward.flare.site.round_answers import AbortedError
 from fedward.flare.site.settlement import end_process
-from fedward.flare.site.site_job import AbortedError, SiteJob
+from fedward.flare.site.site_job import SiteJob
 
 
 class HospitalExecutor(Executor):  # type: ignore[misc]

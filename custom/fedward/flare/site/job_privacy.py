@@ -22,7 +22,7 @@ from fedward.weights import digest
 
 if TYPE_CHECKING:
     from fedward.training.trainer import Private, Trained
-    from fedward.weights import Weights
+    from fedward.training.union.union_gradients import UnionGradients
 
 
 class Protection:
@@ -107,7 +107,7 @@ class Protection:
         return self._ledger.begin(self._job_id, round_number=round_number, steps=steps).hash
 
     def proof(
-        self, begun: str | None, trained: Trained, update: Weights, *, round_number: int
+        self, begun: str | None, trained: Trained | UnionGradients, update: Mapping[str, Any], *, round_number: int
     ) -> dict[str, Any] | None:
         """Return the receipt that goes with an update to the gate and no further; None without DP-SGD.
 
@@ -151,6 +151,7 @@ class Protection:
             patients=patients,
             cap=self._cap,
             delta=self._policy.cohorts[self._job.data.cohort].privacy.delta or plan.delta,
+            absent_noise=plan.absent_noise,
         )
 
     def _facts(self, charge: Charge, patients: Collection[str]) -> dict[str, Any]:

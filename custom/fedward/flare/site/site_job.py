@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,15 +14,15 @@ from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 
 from fedward import __version__
-from fedward.aggregation.fednova import steps_taken
 from fedward.errors import LedgerError
 from fedward.flare import job_context
 from fedward.flare.audit_trail import notes
 from fedward.flare.gates.egress import require_gates
 from fedward.flare.messages import guard
-from fedward.flare.protocol import PATIENTS, ROUND_NUMBER, STEPS, Reply, Task, content_of, global_weights, to_shareable
+from fedward.flare.protocol import PATIENTS, Reply, Task, content_of, global_weights, to_shareable
 from fedward.flare.site.job_privacy import Protection
 from fedward.flare.site.own_files import FINAL_FILE, LOCAL_ONLY_FILE, OwnFiles, run_of
+from fedward.flare.site.round_answers import RoundAnswers, follow, timed
 from fedward.flare.site.settlement import end_process
 from fedward.flare.submitter import origin_of
 from fedward.privacy.attestation import PROOF
@@ -33,12 +32,11 @@ from fedward.privacy.disclosure.rule import Rule
 from fedward.privacy.policy.approvals import Way, admission
 from fedward.privacy.policy.job_hash import job_hash, policy_hash
 from fedward.training import libraries
-from fedward.weights import difference
 
 if TYPE_CHECKING:
     from fedward.dataset.manifest import Manifest
     from fedward.settings import JobSpec
-    from fedward.training.trainer import Progress, Trainer
+    from fedward.training.trainer import Trainer
 
 _WAYS: Mapping[Way, str] = {
     "any": "any",
@@ -47,10 +45,6 @@ _WAYS: Mapping[Way, str] = {
     "auto_approve": "submitter",
 }
 """Kind of the job's admission -> value that may leave in its place."""
-
-
-class AbortedError(Exception):
-    """The job was stopped while this site was working on a task."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +80,7 @@ class SiteJob:
         self._protection = Protection(self._job, self._policy, job_id=self._job_id, origin=self._origin)
         self._note = notes.for_job(context)
         self._prepared: Prepared | None = None
+        self._rounds = RoundAnswers(self._job, self._protection, self._own, run=self._run, begin=self._begin)
         self._tasks: dict[Task, Callable[[Shareable, Signal], Reply]] = {
             Task.ADMIT: self._admit,
             Task.KEY: self._nothing,
@@ -198,41 +193,17 @@ class SiteJob:
             raise
 
     def _round(self, data: Shareable, abort: Signal) -> Reply:
-        weights, number = global_weights(data), int(data.get_header(ROUND_NUMBER))
-        trainer = self._prepare().trainer
-        trainer.kept.go_back(number)
-        scores, validate_s = _timed(lambda: trainer.validate(weights))
-        steps = steps_taken(trainer.steps, data.get_header(STEPS))
-        begun = self._begin(number, steps)
-        trained, train_s = _timed(
-            lambda: trainer.train(weights, round_number=number, steps=steps, on_progress=self._follow(number, abort))
-        )
-        self._own.state(trainer.kept, run=self._run)
-        update = difference(trained.weights, weights)
-        return Reply(
-            update=update,
-            proof=self._protection.proof(begun, trained, update, round_number=number),
-            patients=trained.patients if self._job.encryption is not None else None,
-            metrics={
-                "scores": scores.plain(),
-                "loss": trained.loss,
-                "patients": trained.patients,
-                "images": trained.images,
-                "steps": trained.steps,
-                "train_s": round(train_s, 3),
-                "validate_s": round(validate_s, 3),
-            },
-        )
+        return self._rounds.answer(self._prepare().trainer, data, abort=abort)
 
     def _validate(self, data: Shareable, abort: Signal) -> Reply:
         """Return scores of the last round's model, by which the best one is chosen; keep nothing of the model."""
         weights, trainer = global_weights(data), self._prepare().trainer
-        scores, validate_s = _timed(lambda: trainer.validate(weights))
+        scores, validate_s = timed(lambda: trainer.validate(weights))
         return Reply(metrics={"scores": scores.plain(), "validate_s": round(validate_s, 3)})
 
     def _final(self, data: Shareable, abort: Signal) -> Reply:
         weights, here = global_weights(data), self._prepare()
-        scores, validate_s = _timed(lambda: here.trainer.validate(weights))
+        scores, validate_s = timed(lambda: here.trainer.validate(weights))
         details = here.trainer.details(set(DETAILS) & set(self._policy.disclosure.metrics))
         self._own.examples(here.trainer.outlined(weights))
         privacy = self._protection.spent(here.patients)
@@ -268,31 +239,9 @@ class SiteJob:
     def _alone(self, data: Shareable, abort: Signal) -> Reply:
         """Train alone, without noise. Under differential privacy the scores stay too: they depend on training data."""
         trainer = self._prepare().trainer
-        weights, train_s = _timed(lambda: trainer.train_alone(on_progress=self._follow(None, abort)))
+        weights, train_s = timed(lambda: trainer.train_alone(on_progress=follow(self._own, None, abort)))
         self._own.model(weights, LOCAL_ONLY_FILE)
-        scores, validate_s = _timed(lambda: trainer.validate(weights))
+        scores, validate_s = timed(lambda: trainer.validate(weights))
         self._own.event("alone", scores=scores.plain())
         seconds = {"train_s": round(train_s, 3), "validate_s": round(validate_s, 3)}
         return Reply(metrics={"scores": scores.plain(), **seconds})
-
-    def _follow(self, number: int | None, abort: Signal) -> Callable[[Progress], None]:
-        """Return a callback: log progress for this hospital only, at most twice a second; stop when the job stops."""
-        last = 0.0
-
-        def follow(progress: Progress) -> None:
-            nonlocal last
-            if abort.triggered:
-                raise AbortedError
-            now = time.monotonic()
-            if now - last >= 0.5 or progress.step == progress.steps:
-                last = now
-                loss = progress.loss if np.isfinite(progress.loss) else None
-                self._own.event("progress", round=number, step=progress.step, steps=progress.steps, loss=loss)
-
-        return follow
-
-
-def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
-    start = time.perf_counter()
-    result = work()
-    return result, time.perf_counter() - start

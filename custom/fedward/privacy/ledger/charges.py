@@ -22,6 +22,8 @@ class Charge:
         refunded_steps: planned steps that never began, while closed. closed: no round can begin until it is reopened.
         reopened: number of times that a continuation of the job reopened it.
         cap, delta: largest ε and its δ under which the job was admitted; cap None: recorded, not capped.
+        absent_noise: where the noise was for the sum of all hospitals, number t of them whose share ε can do without;
+            None: it was this hospital's own.
         at: time of the charge, UTC.
         patients: hash of the set of patients. number: of the charge's entry.
     """
@@ -37,6 +39,7 @@ class Charge:
     patients: str
     number: int
     allowance: int = 0
+    absent_noise: int | None = None
     begun_steps: int = 0
     refunded_steps: int = 0
     closed: bool = False

@@ -50,6 +50,7 @@ class Ledger(LedgerFile):
         cap: float | None,
         delta: float,
         allowance: int = 0,
+        absent_noise: int | None = None,
     ) -> Charge:
         """Charge a job: all its planned steps count from now on. Again with equal values: return the same charge.
 
@@ -63,6 +64,8 @@ class Ledger(LedgerFile):
             cap: largest ε that any of them may reach, over all jobs ever; None records without a cap.
             delta: δ at which ε is compared with ``cap``.
             allowance: steps beyond those planned that may begin after a restart; they are charged when they begin.
+            absent_noise: number of hospitals whose share of the sum's noise ε can do without; None: the noise is this
+                hospital's own.
 
         Raises:
             BudgetError: a patient would pass ``cap``; nothing is recorded.
@@ -81,6 +84,8 @@ class Ledger(LedgerFile):
             "cap": None if cap is None else float(cap),
             "delta": float(delta),
         }
+        if absent_noise is not None:
+            body["absent_noise"] = int(absent_noise)
         people = frozenset(patients)
         if cap is not None:
             self._prepare(job_id, people, event, delta=delta)

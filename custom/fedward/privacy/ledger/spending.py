@@ -93,6 +93,7 @@ class LedgerState:
             **{name: body[name] for name in ("job_id", "job", "cohort", "rounds", "cap", "delta", "patients")},
             event=event,
             allowance=body.get("allowance", 0),  # older entries have none: nothing beyond their plan
+            absent_noise=body.get("absent_noise"),  # only where the noise was for the sum
             at=entry.at,
             number=entry.number,
         )

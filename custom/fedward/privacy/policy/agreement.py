@@ -12,7 +12,8 @@ from typing import Literal
 
 from fedward.errors import JobError, PolicyError
 from fedward.privacy.policy.approvals import UNKNOWN, Origin, admission
-from fedward.privacy.policy.linter import faults
+from fedward.privacy.policy.linter import LARGEST_SUM, faults
+from fedward.privacy.sum_noise import shares_of
 from fedward.settings import CohortPrivacy, DpSgd, JobSpec, SitePolicy
 from fedward.settings.privacy import Mechanism
 
@@ -156,9 +157,33 @@ def _protection(job: JobSpec, policy: SitePolicy, privacy: CohortPrivacy) -> Ite
         remedy = "give the job scheme 'masked', or ask a hospital that has the key to `fedward key seal` it"
         yield _reason(what, where="federation_key", remedy=remedy)
 
+    yield from _sum(job, privacy)
     if job.encryption is not None and not job.is_masked and policy.min_known:
         what = "this hospital takes part in a sum only with hospitals that it knows, which a shared key does not show"
         yield _reason(what, where="encryption.scheme", value=job.encryption.scheme, remedy="give scheme 'masked'")
+
+
+def _sum(job: JobSpec, privacy: CohortPrivacy) -> Iterator[PolicyError]:
+    if not job.noises_sum or not job.is_masked:
+        return
+    if not privacy.noise_for_sum:
+        what = "this hospital adds all of the noise that its patients need, and no share of a sum's"
+        remedy = "give 'site', or ask the hospital to set noise_for_sum"
+        yield _reason(what, where="privacy.dp_sgd.noise", value="sum", remedy=remedy)
+        return
+    shares = shares_of(job, sites=LARGEST_SUM)
+    if shares.colluding < (least := privacy.sum_min_colluding):
+        what = f"ε bears fewer hospitals that tell others their noise than this hospital's {least}"
+        where, remedy = "privacy.dp_sgd.max_colluding", f"give {least} or more"
+        yield _reason(what, where=where, value=shares.colluding, remedy=remedy, bound=least)
+    if job.federation.min_sites < (fewest := privacy.sum_min_sites):
+        what = f"noise for a sum of fewer hospitals than this hospital's {fewest}"
+        where, asked = "federation.min_sites", job.federation.min_sites
+        yield _reason(what, where=where, value=asked, remedy=f"give {fewest} or more", bound=fewest)
+    if privacy.update_clip_norm_l2 is not None:
+        what = "this hospital clips every whole update, and none of it leaves in such a job"
+        remedy = "give 'site', or ask the hospital to leave update_clip_norm_l2 out"
+        yield _reason(what, where="privacy.dp_sgd.noise", value="sum", remedy=remedy)
 
 
 def _own_clip(privacy: CohortPrivacy) -> float | None:

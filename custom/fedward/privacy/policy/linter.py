@@ -20,6 +20,7 @@ from fedward.encryption.masks.graphs.threshold import (
     threshold_of,
 )
 from fedward.errors import EncryptionError, JobError
+from fedward.privacy.policy.sum_faults import sum_faults
 from fedward.settings import MIN_CONTRIBUTORS, JobEncryption, JobSpec
 
 LARGEST_SUM = 256
@@ -52,7 +53,7 @@ def faults(job: JobSpec, *, cohort: CohortFacts | None = None) -> list[str]:
         _fewer_steps,
         _sites_of_a_sum,
     )
-    return [fault for rule in rules for fault in rule(job, cohort)]
+    return [*(fault for rule in rules for fault in rule(job, cohort)), *sum_faults(job)]
 
 
 def remarks(job: JobSpec) -> list[str]:
@@ -138,7 +139,7 @@ def _delta(job: JobSpec, cohort: CohortFacts | None) -> Iterator[str]:
 
 def _sampling_rate(job: JobSpec, cohort: CohortFacts | None) -> Iterator[str]:
     dp_sgd = job.privacy.dp_sgd
-    if dp_sgd is None or cohort is None or dp_sgd.patients_per_step <= cohort.patients:
+    if dp_sgd is None or cohort is None or dp_sgd.noise == "sum" or dp_sgd.patients_per_step <= cohort.patients:
         return
     what = f"more patients expected in a step than the {cohort.patients} that there are to train on"
     remedy = "give fewer; the fewer, the more is hidden by who was drawn"

@@ -40,7 +40,7 @@ def review(policy: SitePolicy, *, cohorts: Mapping[str, CohortFacts], known: int
     found = [*_approvals(policy), *_leaving(policy.disclosure), *_roster(policy, known)]
     if not policy.cohorts:
         found.append(_error("cohorts", "no cohort, so no job can run; add a [cohorts.<name>] table"))
-    rules: tuple[Callable[[str, CohortPrivacy], Iterator[PolicyFinding]], ...] = (_protection, _bounds)
+    rules: tuple[Callable[[str, CohortPrivacy], Iterator[PolicyFinding]], ...] = (_protection, _bounds, _sum)
     for name, cohort in policy.cohorts.items():
         where = f"cohorts.{name}.privacy"
         for rule in rules:
@@ -112,6 +112,15 @@ def _bounds(where: str, privacy: CohortPrivacy) -> Iterator[PolicyFinding]:
     if own is not None and largest is not None and own > largest:
         text = f"{own:g} is above max_clip_norm_l2 {largest:g}; the smaller holds"
         yield _warning(f"{where}.update_clip_norm_l2", text)
+
+
+def _sum(where: str, privacy: CohortPrivacy) -> Iterator[PolicyFinding]:
+    if privacy.noise_for_sum and privacy.sum_min_colluding == 0:
+        text = "0: a job may count on every other hospital's noise, and each of them knows its own; say 1 or more"
+        yield _warning(f"{where}.sum_min_colluding", text)
+    if privacy.noise_for_sum and privacy.update_clip_norm_l2 is not None:
+        text = "has no say together with update_clip_norm_l2, for jobs with noise for the sum send no update"
+        yield _warning(f"{where}.noise_for_sum", text)
 
 
 def _encryption(where: str, privacy: CohortPrivacy, *, has_key: bool) -> Iterator[PolicyFinding]:

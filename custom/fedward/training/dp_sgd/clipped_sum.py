@@ -55,6 +55,11 @@ class Clipped:
     loss: float
 
     @property
+    def mean_loss(self) -> float:
+        """Mean loss of the drawn patients, not protected; NaN where none was drawn."""
+        return self.loss / self.patients if self.patients else math.nan
+
+    @property
     def total(self) -> tuple[Tensor, ...]:
         """The sum in the gradients' own unit, float64."""
         return tuple(part * self.grid.unit for part in self.units)

@@ -21,7 +21,7 @@ of images. The tests use it as an oracle.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from fedward.dataset.images import Images
 from fedward.errors import JobError
+from fedward.privacy.grid import FINE
 from fedward.privacy.noise import SecureRandom
 from fedward.settings.privacy import DpSgd
 from fedward.training.dp_sgd.clipped_sum import Clipped
@@ -117,11 +118,15 @@ class PrivateSteps:
         parameters = trainable(network)
         for parameter in network.parameters():
             parameter.grad = None
-        clipped = self._method(network, loss, patients, self._settings.clip_norm_l2)
+        clipped = self.clipped(network, loss, patients, steps=FINE)
         noisy = self._noisy(clipped)
         for parameter, value in zip(parameters, noisy, strict=True):
             parameter.grad = value.to(parameter)
-        return clipped.loss / clipped.patients if clipped.patients else math.nan
+        return clipped.mean_loss
+
+    def clipped(self, network: nn.Module, loss: Loss, patients: Iterable[Patient], *, steps: int) -> Clipped:
+        """Return the clipped sum of one step's patients, without noise, in units of a grid of ``steps`` in the clip."""
+        return self._method(network, loss, patients, self._settings.clip_norm_l2, steps=steps)
 
     def round(self, steps: int) -> PrivateRound:
         """Return the DP-SGD parameters of a round of ``steps``."""

@@ -11,6 +11,7 @@ from nvflare.apis.signal import Signal
 
 from fedward.flare.protocol import STEPS, question
 from fedward.flare.site import site_job
+from fedward.flare.site.round_answers import RoundAnswers
 from fedward.settings import JobSpec, parse
 from tests.conftest import tiny_job_content
 
@@ -37,7 +38,8 @@ def test_the_steps_are_charged_before_they_are_taken(asked: int | None, taken: i
     trainer = SimpleNamespace(steps=PLANNED, validate=lambda weights: scores, train=train, kept=kept)
     site._prepared = site_job.Prepared(trainer=trainer, manifest=None, patients=frozenset(), charge={})
     site._protection = SimpleNamespace(begin=begin, proof=lambda *args, **how: None)
-    site._own, site._run = SimpleNamespace(state=lambda kept, run: None), "run"
+    own = SimpleNamespace(state=lambda kept, run: None)
+    site._rounds = RoundAnswers(site._job, site._protection, own, run="run", begin=site._begin)
     task = question({"layer": np.zeros(3, np.float32)}, round_number=0)
     task.set_header(STEPS, asked)
     assert site._round(task, Signal()).metrics["steps"] == taken

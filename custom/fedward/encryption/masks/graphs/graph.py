@@ -113,8 +113,8 @@ class Graph:
         if seeds is not None:
             return cls.sparse(names, threshold=threshold_of(spec, sites=len(names)), seeds=seeds)
         whole = cls.complete(names, colluding=colluding_of(spec))
-        grouping = Grouping.of(spec, job=job)
-        return replace(whole, grouping=grouping, smallest=smallest_group(spec), lying=lying_of(spec))
+        fewest, grouping = threshold_of(spec, sites=len(names)).fewest, Grouping.of(spec, job=job)
+        return replace(whole, fewest=fewest, grouping=grouping, smallest=smallest_group(spec), lying=lying_of(spec))
 
     def of_sum(self, topic: SumContext) -> Graph:
         """Return the graph of one sum: of a group's, the hospitals in it mask with each other, and all hold shares.

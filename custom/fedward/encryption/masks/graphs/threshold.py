@@ -27,8 +27,8 @@ class Threshold:
     Attributes:
         sites: number n of hospitals that take part.
         colluding: largest number t of them that may side with the server.
-        lost: largest number of hospitals that a sum may be without, where the mask graph bears no more; None: as many
-            as leave enough to help.
+        lost: largest number of hospitals that a sum may be without, where the mask graph or the noise bears no more;
+            None: as many as leave enough to help.
 
     Raises:
         EncryptionError: there are fewer than three hospitals, or fewer than two of them would be honest.
@@ -67,8 +67,11 @@ class Threshold:
 
 def threshold_of(job: JobSpec, *, sites: int) -> Threshold:
     """Return the bound of a masked job in which so many hospitals take part; errors as ``Threshold``."""
-    asked = job.encryption
+    asked, dp_sgd = job.encryption, job.privacy.dp_sgd
     lost = None if asked is None or asked.graph == "complete" else int(asked.max_lost * sites)
+    if dp_sgd is not None and dp_sgd.noise == "sum":
+        missing = dp_sgd.max_missing or 0
+        lost = missing if lost is None else min(lost, missing)
     return Threshold(sites=sites, colluding=colluding_of(job), lost=lost)
 
 

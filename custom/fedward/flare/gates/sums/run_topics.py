@@ -27,6 +27,7 @@ class RunTopics:
         layout: layout of the model.
         architecture: ``layout_hash`` of the model.
         bits: bits of a number.
+        trained: layout of the trained tensors, in a job with noise for the sum; else empty.
     """
 
     def __init__(
@@ -39,9 +40,10 @@ class RunTopics:
         layout: Layout,
         architecture: str,
         bits: int,
+        trained: Layout,
     ) -> None:
         self._job, self._keys, self._record, self._job_id = job, keys, record, job_id
-        self._layout, self._architecture, self._bits = layout, architecture, bits
+        self._layout, self._architecture, self._bits, self._trained = layout, architecture, bits, trained
 
     @property
     def run(self) -> Run:
@@ -70,6 +72,7 @@ class RunTopics:
             layout=self._layout,
             architecture=self._architecture,
             bits=self._bits,
+            trained=self._trained,
         )
 
     def model(self, round_number: int, *, base: object, group: int = -1) -> SumContext:

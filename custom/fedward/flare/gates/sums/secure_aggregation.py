@@ -10,7 +10,7 @@ as much as the one before it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from fedward.encryption.schemes import bits_of
 from fedward.errors import GateError
 from fedward.flare.gates.sums.confirmations import Confirmations
 from fedward.flare.gates.sums.masked_key import MaskedKey
+from fedward.flare.gates.sums.round_gradients import RoundGradients
 from fedward.flare.gates.sums.round_models import RoundModels
 from fedward.flare.gates.sums.run_topics import RunTopics
 from fedward.flare.gates.sums.sealed_sums import SealedSums
@@ -32,6 +33,9 @@ from fedward.privacy.ledger.run_record import Record
 from fedward.privacy.outgoing import check_counts
 from fedward.settings import JobSpec
 from fedward.weights import Layout
+
+if TYPE_CHECKING:
+    from fedward.training.union.kept_union import KeptUnion
 
 
 class SecureAggregation:
@@ -46,6 +50,7 @@ class SecureAggregation:
         layout: layout of the model.
         architecture: ``layout_hash`` of the model, part of the context of every sum of models.
         signer: signs every message with the key of the hospital's certificate.
+        union: model and optimizer of this hospital, in a job with noise for the sum.
 
     Raises:
         EncryptionError: the scheme lacks the job's precision.
@@ -62,6 +67,7 @@ class SecureAggregation:
         layout: Layout,
         architecture: str,
         signer: Signer,
+        union: KeptUnion | None = None,
     ) -> None:
         if job.encryption is None:
             raise GateError("job is not encrypted")
@@ -70,15 +76,43 @@ class SecureAggregation:
         bits = bits_of(asked.scheme, asked.precision)
         fixed = FixedPoint(clipping_range=asked.clipping_range, bits=bits, max_sites=asked.max_sites)
         self._topics = topics = RunTopics(
-            job, keys, record=record, job_id=job_id, layout=layout, architecture=architecture, bits=bits
+            job,
+            keys,
+            record=record,
+            job_id=job_id,
+            layout=layout,
+            architecture=architecture,
+            bits=bits,
+            trained={} if union is None else {name: layout[name] for name in union.model.trained},
         )
         self._sums = sums = SealedSums(topics, keys, site=site, record=record, job_id=job_id, signer=signer)
-        self.models = RoundModels(
-            job, topics, keys, sums, fixed=fixed, layout=layout, site=site, record=record, job_id=job_id
-        )
-        """Models of the rounds."""
+        self._gradients = None if union is None else RoundGradients(job, topics, sums, union)
+        self._models = None
+        if union is None:
+            self._models = RoundModels(
+                job, topics, keys, sums, fixed=fixed, layout=layout, site=site, record=record, job_id=job_id
+            )
         self.confirmations = Confirmations(topics, keys, record=record, job_id=job_id, seal=sums.seal)
         """Confirmations that sums were opened."""
+
+    @property
+    def models(self) -> RoundModels:
+        """Models of the rounds; raises ``GateError`` in a job that sums gradients."""
+        if self._models is None:
+            raise GateError("round's sum is of another kind than the job's")
+        return self._models
+
+    @property
+    def gradients(self) -> RoundGradients:
+        """Gradients of the rounds; raises ``GateError`` in a job that sums models."""
+        if self._gradients is None:
+            raise GateError("round's sum is of another kind than the job's")
+        return self._gradients
+
+    @property
+    def rounds(self) -> RoundModels | RoundGradients:
+        """What the rounds' sums are of."""
+        return self.models if self._gradients is None else self._gradients
 
     def require_key(self) -> None:
         """Refuse a key that is gone, or that replaced this job's key while the job runs.
@@ -140,7 +174,8 @@ class SecureAggregation:
     @property
     def admission(self) -> dict[str, Any]:
         """Entries of the answer that admits the job, with the nonce that this hospital drew for the run."""
-        return {**self._keys.admission, **self.facts, NONCE: self._record.require(self._job_id).nonce}
+        known = {} if self._gradients is None else self._gradients.facts
+        return {**self._keys.admission, **self.facts, **known, NONCE: self._record.require(self._job_id).nonce}
 
     def seal_counts(self, counts: Mapping[str, Any]) -> dict[str, bytes]:
         """Seal counts and return messages and signatures by purpose; refuse a purpose that the job does not sum.
@@ -178,9 +213,9 @@ class SecureAggregation:
         """
         found = dict[str, bytes]()
         for purpose, content in requests_of(requests).items():
-            topic = self.models.topic_of(purpose, content.get("base"), round_number=round_number)
+            topic = self.rounds.topic_of(purpose, content.get("base"), round_number=round_number)
             if topic is not None:
-                answer = self.models.help(self._masked, purpose, content, topic)
+                answer = self.rounds.help(self._masked, purpose, content, topic)
             else:
                 topic = self._topics.counts(purpose)
                 answer = self._masked.help(content, topic)

@@ -28,8 +28,8 @@ from fedward.privacy.disclosure.received import received
 from fedward.privacy.policy.canonical_job import POLL_S as POLL_S
 from fedward.settings import JobSpec
 
-Carried = Model | Sum | Sequence[Sum] | Mapping[str, Unmask] | None
-"""What a task carries: the same for every site, or a request for each of them."""
+Carried = Model | Sum | Sequence[Sum] | Mapping[str, Unmask] | Mapping[str, Model] | None
+"""What a task carries: the same for every site, or a request or a model for each of them."""
 Take = Callable[[str, Reply], None]
 """Function of a site and its answer; raises an error where the answer cannot count."""
 Enough = Callable[[Mapping[str, Reply]], bool]

@@ -33,6 +33,9 @@ class Comparison:
         local_only_pooled: site that trained the model -> value over all sites' validation images together.
         private_alone: site -> model that it trained alone at the job's own ε, at that site; empty without DP-SGD.
         model_sha256: hash of the federated model's file.
+        pooled_private: site -> model trained at the job's own ε on all hospitals' images in one place; only for noise
+            for the sum.
+        pooled_private_pooled: the same over all sites' validation images together.
     """
 
     federated_pooled: float | None
@@ -42,6 +45,8 @@ class Comparison:
     local_only_pooled: Mapping[str, float | None]
     model_sha256: str
     private_alone: Mapping[str, float | None] = field(default_factory=dict)
+    pooled_private: Mapping[str, float | None] = field(default_factory=dict)
+    pooled_private_pooled: float | None = None
 
 
 def compare(
@@ -72,8 +77,11 @@ def compare(
     private_alone: dict[str, float | None] = {}
     if job.privacy.mechanism == "dp-sgd":
         private_alone = _private_alone(job, cohorts, log)
+    private, private_over_all = _pooled_private(job, cohorts, sites, log) if job.noises_sum else ({}, None)
     return Comparison(
         private_alone=private_alone,
+        pooled_private=private,
+        pooled_private_pooled=private_over_all,
         federated_pooled=score_everywhere(job, sites, load_model(federated))[1],
         centralised=pooled,
         centralised_pooled=pooled_over_all,
@@ -93,6 +101,25 @@ def _private_alone(job: JobSpec, cohorts: Mapping[str, Manifest], log: Log) -> d
         log(f"  training alone at the same ε, as long as together: {site}, {number} of {len(parts)}")
         found[site] = simulate(job, {site: part}).scores[site].plain()[job.measure]
     return found
+
+
+def _pooled_private(
+    job: JobSpec, cohorts: Mapping[str, Manifest], sites: Mapping[str, Trainer], log: Log
+) -> tuple[dict[str, float | None], float | None]:
+    """Train on all hospitals' images in one place at the same ε, which only a demo may do."""
+    from fedward.demo.simulate import take_part
+    from fedward.demo.simulate_sum import run_sum
+    from fedward.training.trainer import Trainer
+
+    log("  training on all hospitals' images in one place at the same ε")
+    parts, _ = take_part(job, cohorts)
+    private = next(part.private for part in parts.values())
+    everyone = Trainer(job, [part.manifest for part in parts.values()], site="pooled", private=private)
+    patients = sum(part.patients for part in parts.values())
+    weights, _ = run_sum(
+        job, {"pooled": everyone}, patients=patients, together=False, on_step=lambda number, site: None
+    )
+    return score_everywhere(job, sites, weights)
 
 
 def load_model(path: Path) -> Weights:

@@ -12,10 +12,12 @@ from typing import Any
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from fedward.demo.run import Demonstrated, store_of
 from fedward.measures import TITLES
 from fedward.reporting.data.from_events import report_of, score_of
+from fedward.reporting.data.joining import joining
 from fedward.reporting.data.report import TOGETHER, Contribution, Report, Score
 from fedward.reporting.data.summary import summary
 from fedward.reporting.terminal import show_participation
@@ -41,6 +43,7 @@ def demo_report(done: Demonstrated) -> Report:
             centralised=_known(comparison.centralised, site.site),
             local_only=alone.get(site.site, site.local_only),
             private_alone=_known(comparison.private_alone, site.site),
+            pooled_private=_known(comparison.pooled_private, site.site),
         )
         for site in report.sites
     )
@@ -72,6 +75,7 @@ def demo_report(done: Demonstrated) -> Report:
         participation=tuple(replace(one, contribution=brought.get(one.site)) for one in report.participation),
         pooled=report.pooled if report.pooled_sites else measured,
         centralised_pooled=_score(comparison.centralised_pooled),
+        pooled_private=_score(comparison.pooled_private_pooled),
         matrix={
             site: {**at, TOGETHER: comparison.local_only_pooled[site]} for site, at in comparison.local_only.items()
         },
@@ -87,6 +91,9 @@ def write_demo_report(done: Demonstrated, out: Path, console: Console) -> None:
     page = write_report(out, report)
     content = summary(report)
     (out / SUMMARY_FILE).write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    verdict = joining(report)
+    if verdict is not None:
+        console.print(Text(verdict.words, style="bold green" if verdict.paid else "bold red"), soft_wrap=True)
     show_participation(report, console)
     console.print(_table(report))
     lines = (f"report     {page}", f"summary    {out / SUMMARY_FILE}", f"dashboard  fedward dashboard {store_of(out)}")
@@ -101,9 +108,11 @@ def _table(report: Report) -> Table:
         title=f"{report.job.name}: {measure} on each hospital's own validation patients, lowest first",
     )
     table.add_column("hospital", no_wrap=True)
-    private = ("ε", "alone,\nsame ε", "alone,\nno noise", "central,\nno noise")
-    beside = ("alone", "central-\nised") if report.privacy == "none" else private
+    private = ("alone,\nsame ε", "pooled,\nsame ε", "pooled,\nno noise")
+    beside = ("alone", "pooled") if report.privacy == "none" else private
     counted = "patients" if report.measure == "dice" else "posi-\ntive /\nall"
+    if report.privacy != "none":
+        table.add_column("ε", justify="right", no_wrap=True)
     for column in ("feder-\nated", "95 %\ninterval", *beside, counted):
         table.add_column(column, justify="right", no_wrap=True)
     for site in report.worst_first:
@@ -113,16 +122,13 @@ def _table(report: Report) -> Table:
         if score.positives is not None:
             counts = f"{score.positives}/{counts}"
         epsilon = None if site.privacy is None else site.privacy.epsilon
+        own = [site.local_only] if report.privacy == "none" else [site.private_alone, site.pooled_private]
         table.add_row(
             site.site,
+            *([] if report.privacy == "none" else ["none" if epsilon is None else f"{epsilon:.2f}"]),
             _shown(score),
             interval,
-            *(
-                ["none" if epsilon is None else f"{epsilon:.2f}", _shown(site.private_alone)]
-                if report.privacy != "none"
-                else []
-            ),
-            _shown(site.local_only),
+            *map(_shown, own),
             _shown(site.centralised),
             counts,
         )

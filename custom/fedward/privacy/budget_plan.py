@@ -96,6 +96,11 @@ def sum_multiplier(job: JobSpec) -> float:
     return _multiplier(asked, rate=asked.sampling_rate, steps=job.federation.rounds, where=job.job.name)
 
 
+def union_patients(asked: DpSgd) -> int:
+    """Return how many training patients a job with noise for the sum expects at all hospitals; 0 for any other."""
+    return 0 if asked.sampling_rate is None else round(asked.patients_per_step / asked.sampling_rate)
+
+
 def plan_site(job: JobSpec, *, site: str, patients: int, steps_a_round: int | None = None) -> SitePlan:
     """Compute the noise multiplier for the job's ε, or the ε of its noise multiplier, at one site.
 
@@ -128,7 +133,7 @@ def plan_site(job: JobSpec, *, site: str, patients: int, steps_a_round: int | No
 def _plan_dp_sgd(
     asked: DpSgd, *, site: str, patients: int, steps: int, allowance: int, absent_noise: int | None
 ) -> SitePlan:
-    check_delta(asked.delta, patients=patients, where=site)
+    check_delta(asked.delta, patients=max(patients, union_patients(asked)), where=site)
     rate = asked.sampling_rate or asked.patients_per_step / patients
     if asked.sampling_rate is not None and rate * patients > MARGIN * asked.patients_per_step:
         raise JobError(

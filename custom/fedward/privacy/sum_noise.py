@@ -90,6 +90,14 @@ def absent_of(job: JobSpec) -> int:
     return missing + colluding
 
 
+def strangers_of(job: JobSpec) -> int:
+    """Return how many hospitals of a masked job may be unknown to one that asks for known ones.
+
+    An invented hospital sides with the server: they may be as many as the masks bear, and as many as the noise bears.
+    """
+    return min(colluding_of(job), _bounds(job)[1]) if job.noises_sum else colluding_of(job)
+
+
 def shares_of(job: JobSpec, *, sites: int) -> Shares:
     """Return the shares of a job in which so many hospitals take part; errors as ``Shares``."""
     missing, colluding = _bounds(job)

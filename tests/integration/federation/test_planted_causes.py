@@ -35,7 +35,16 @@ from tests.support.rehearsal import rehearsal
 
 pytestmark = [pytest.mark.integration, rehearsal("trains hospitals with planted causes")]
 
-ALIKE = replace(HOSPITALS[0], images=240, paired=0.0, prevalence=0.45, marked=(0.3, 0.3), device=(0.2, 0.2), faults=())
+ALIKE = replace(
+    HOSPITALS[0],
+    conspicuity=1.7,
+    images=240,
+    paired=0.0,
+    prevalence=0.45,
+    marked=(0.3, 0.3),
+    device=(0.2, 0.2),
+    faults=(),
+)
 SITES = tuple(f"hospital-{letter}" for letter in "abcde")
 ODD = SITES[0]
 UNTOUCHED = NOTABLE / 2

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from nvflare.apis.shareable import Shareable
 
+from fedward.encryption.message import unpack
 from fedward.encryption.sums import identity_of
 from fedward.flare.protocol import Model, Payload, Task, refusal, to_reply
 from fedward.flare.secagg_context import INITIAL
@@ -63,7 +64,7 @@ class Union(Three):
         """The sum of a round, as a hospital opens it, without a record."""
         found = self.secure_aggregation(site)
         sealed = self.sums[number].sealed
-        base = INITIAL if number == 0 else self.base(number)
+        base = unpack(sealed or b"").topic.base
         return found._keys.open(sealed, found._topics.model(number, base=base)).codes
 
     def base(self, number: int) -> str:

@@ -18,7 +18,14 @@ def test_no_cell_is_cut_off(privacy: str) -> None:
     job, beside = made_job(), Score(value=0.999)
     done = report_of(job, made_events(job))
     sites = tuple(
-        replace(site, site=f"{site.site:-<23}"[:23], private_alone=beside, local_only=beside, centralised=beside)
+        replace(
+            site,
+            site=f"{site.site:-<23}"[:23],
+            private_alone=beside,
+            pooled_private=beside,
+            local_only=beside,
+            centralised=beside,
+        )
         for site in done.sites
     )
     console = Console(width=80, record=True)

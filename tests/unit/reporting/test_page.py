@@ -384,6 +384,7 @@ def test_the_summary_has_the_promised_fields() -> None:
         "epsilon",
         "delta",
         "private_alone_auc",
+        "pooled_private_auc",
         "local_only_auc",
     }
     assert content["sites"]["a-site"]["auc"] == 0.9512345 and content["sites"]["a-site"]["local_only_auc"] == 0.8812

@@ -16,9 +16,10 @@ from fedward.commands.job.plan_bytes import round_bytes
 from fedward.commands.job.plan_transport import Asked, plain, planned, show
 from fedward.commands.output_format import FORMAT, Format
 from fedward.errors import JobError
-from fedward.privacy.budget_plan import SitePlan, plan_site, steps_a_round
+from fedward.privacy.budget_plan import SitePlan, plan_site, steps_a_round, sum_multiplier
 from fedward.privacy.policy.linter import faults
 from fedward.privacy.policy.wording import how_updates_leave
+from fedward.privacy.sum_words import sum_words
 from fedward.screen import screen
 from fedward.settings import MIN_CONTRIBUTORS, JobSpec, read_job
 
@@ -73,6 +74,10 @@ def plan(
     _privacy(job, sites, format, more)
     if job.is_masked and format is Format.text:
         typer.echo(size.words(count))
+    if job.noises_sum and format is Format.text:
+        count = max(len(sites), job.federation.min_sites, MIN_CONTRIBUTORS)
+        for line in sum_words(job, sites=count, noise_multiplier=sum_multiplier(job)):
+            typer.echo(line)
     if lines is not None and format is Format.text:
         show(lines)
 

@@ -40,7 +40,7 @@ class SyntheticHospital:
         prevalence: fraction of patients with a lesion.
         kinds: probability that a lesion is a nodule, an infiltrate, a cavity.
         conspicuity: factor on a lesion's density; 1 is clearly visible at full size. The hospitals here have more, so
-            that a few hundred patients teach a small network under the noise of ε = 8.
+            that their patients together teach a small network under the noise of ε = 8, and those of one do not.
         marked: fraction of images with the bedside marker, for patients without and with a lesion.
         device: fraction of images with a pacemaker, likewise.
         scanner: its X-ray room.
@@ -66,7 +66,7 @@ HOSPITALS: tuple[SyntheticHospital, ...] = (
         paired=0.15,
         prevalence=0.5,
         kinds=(0.1, 0.75, 0.15),
-        conspicuity=1.7,
+        conspicuity=1.3,
         marked=(0.1, 0.75),
         device=(0.2, 0.2),
         scanner=Scanner(
@@ -94,11 +94,11 @@ HOSPITALS: tuple[SyntheticHospital, ...] = (
     ),
     SyntheticHospital(
         site="north-clinic",
-        images=510,
+        images=500,
         paired=0.1,
         prevalence=0.35,
         kinds=(0.75, 0.1, 0.15),
-        conspicuity=1.7,
+        conspicuity=1.3,
         marked=(0.5, 0.25),
         device=(0.06, 0.45),
         scanner=Scanner(
@@ -126,11 +126,11 @@ HOSPITALS: tuple[SyntheticHospital, ...] = (
     ),
     SyntheticHospital(
         site="coast-institute",
-        images=330,
+        images=200,
         paired=0.2,
         prevalence=0.42,
         kinds=(0.2, 0.2, 0.6),
-        conspicuity=1.85,
+        conspicuity=1.4,
         marked=(0.4, 0.3),
         device=(0.2, 0.2),
         scanner=Scanner(

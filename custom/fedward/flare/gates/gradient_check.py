@@ -6,6 +6,7 @@ not noised; the share of the noise is drawn in the gate, after the last check.
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from fedward.errors import GateError
 from fedward.flare import job_context
 from fedward.flare.gates.state import GateState
 from fedward.flare.gates.update_check import require_charged
+from fedward.flare.protocol import MODEL
 from fedward.privacy.outgoing import check_units
 from fedward.privacy.sum_noise import sum_grid
 from fedward.weights import digest
@@ -44,5 +46,7 @@ def noised_gradients(
     norm = float(np.linalg.norm(flat.astype(np.float64)))
     if checked.steps != 1 or not norm <= len(ledger.patients_of(state.job_id)) * grid.most_l2:
         raise GateError("update is longer than its clip")
-    ledger.release(checked.begun, digest=checked.digest)
-    return gradients.seal(flat, noise_multiplier=event.noise_multiplier, round_number=round_number, base=base)
+    sealed = gradients.seal(flat, noise_multiplier=event.noise_multiplier, round_number=round_number, base=base)
+    # of the message, and not of the gradients: their digest would tell of a step that drew nobody
+    ledger.release(checked.begun, digest=hashlib.sha256(sealed[MODEL]).hexdigest())
+    return sealed

@@ -156,6 +156,8 @@ def _model(shareable: Shareable, state: GateState, *, task: Task, number: int) -
     check_traps(model, state.initial)
     named = identity_of(model, sum=found, after=after, encrypted=encrypted)
     if task is Task.ROUND:
+        if state.job.noises_sum:
+            named = named._replace(model=state.secure_aggregation.gradients.state)
         state.record.require(state.job_id).require_round(number, model=named.model, most=state.repeats)
     elif task is Task.VALIDATE:
         state.record.validate(state.job_id, named)

@@ -69,14 +69,19 @@ class RoundStep:
             FederationError: the round does not count.
         """
         if at.pending:
-            return self._closed(at, rounds, rounds.restored(at.pending, at.model), list(at.pending_events))
+            closed = rounds.restored(at.pending, at.model)
+            if closed.too_few is None:
+                return self._closed(at, rounds, closed, list(at.pending_events))
+            at = replace(at, pending=(), pending_events=())  # no hospital was asked to open it: it is collected anew
         number, sites = at.model.after, list(at.sites)
         start, taken = self._clock.now(), rounds.round(at.model)
         answers = self._collect(
             Task.ROUND,
             at.model,
             sites,
-            enough=lambda replies: judge(patients_by_site(replies, replies), self._coverage) is None,
+            enough=lambda replies: (
+                taken.too_few is None and judge(patients_by_site(replies, replies), self._coverage) is None
+            ),
             number=number,
             take=taken.take,
         )
@@ -95,6 +100,9 @@ class RoundStep:
         if (reason := judge(covered, self._coverage, why=why)) is not None:
             self._events.put(told)
             raise uncovered(self._job, self._events, f"round {number} does not count: {reason}", number)
+        if (short := taken.too_few) is not None:
+            self._events.put(told)
+            raise uncovered(self._job, self._events, f"round {number} does not count: {short}", number)
         made = None if taken.masked else taken.close()  # closed first: it finds the suspects, and adds
         back = [site for site in taken.sites if at.missed.get(site, "").startswith(NO_ANSWER)]
         told += [make_event("returned", site=site, round=number) for site in back]

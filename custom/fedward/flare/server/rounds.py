@@ -103,7 +103,8 @@ class JobRounds:
         """Return the round from ``model`` that another process closed, with its masks still on."""
         taken = self.round(model)
         for masked in pending:
-            taken.sums[masked.purpose].restore(masked)
+            sums = taken.sums if not isinstance(taken, GradientRound) else {masked.purpose: taken}
+            sums[masked.purpose].restore(masked)
         taken.stop()
         if isinstance(taken, ComparedRound):
             taken.seed = pending[0].seed
@@ -116,8 +117,7 @@ class JobRounds:
             return PlainRound(self._job, model, self._step, self._norms, layout=self.layout)
         graph, after = self._graph, model.after
         if self._job.noises_sum:
-            topic = self._model_topic(model)
-            return GradientRound(lambda: self._adder(topic), after=after)
+            return GradientRound(lambda state: self._adder(self.topics.model(after, base=state)), after=after)
         if graph is not None and graph.grouping is not None:
             groups = graph.grouping.groups(graph.sites, round_number=after)
             topics = [self._model_topic(model, group=group) for group in range(len(groups))]

@@ -12,6 +12,7 @@ from fedward.privacy.budget_plan import SitePlan, repeated_rounds
 from fedward.privacy.disclosure.metric_registry import ABOVE, GROUPS, TOGETHER, held_back, listed
 from fedward.privacy.policy.approvals import UNKNOWN, Origin
 from fedward.privacy.policy.wording import how_updates_leave
+from fedward.privacy.sum_words import sum_words
 from fedward.settings import Disclosure, JobSpec
 from fedward.settings.job import Component
 from fedward.visible import visible
@@ -165,6 +166,9 @@ def _privacy(job: JobSpec, plan: SitePlan | None) -> Iterator[str]:
             f"dp-sgd: asks for {asked} at δ {dp_sgd.delta:g}, each patient's gradient clipped to "
             f"{dp_sgd.clip_norm_l2:g}, {dp_sgd.patients_per_step:g} patients a step."
         )
+    if job.noises_sum:
+        multiplier = None if plan is None else plan.noise_multiplier
+        yield from sum_words(job, sites=job.federation.min_sites, noise_multiplier=multiplier)
     if update is not None:
         noise = f"noise {update.noise_multiplier:g}" if update.noise_multiplier else "no noise"
         filters = f", FLARE's filters {_names(update.filters)} (no differential privacy)" if update.filters else ""

@@ -75,6 +75,12 @@ def remarks(job: JobSpec) -> list[str]:
             "federation.weighting: 'patients' tells hospitals the exact number of training patients of all sites "
             "together, which ε does not cover; 'equal' tells none"
         )
+    asked = job.privacy.dp_sgd
+    if asked is not None and asked.max_colluding is not None and asked.max_colluding < (borne := colluding_of(job)):
+        found.append(
+            f"privacy.dp_sgd.max_colluding: the noise bears {asked.max_colluding} hospitals on the server's side, and "
+            f"the masks {borne}: ε is larger against a number between"
+        )
     if job.encryption.open_final and not private:
         found.append(
             "encryption.open_final: the final model leaves in the clear: it was trained without differential privacy "
@@ -132,9 +138,13 @@ def _delta(job: JobSpec, cohort: CohortFacts | None) -> Iterator[str]:
     where = f"privacy.{table}.delta"
     if delta is None:
         yield _fault("noise without δ has no ε", where=where, remedy="give at most 1/(10 · training patients)")
-    elif cohort is not None and delta * 10 * cohort.patients > 1.0:
-        what = f"δ above 1/(10 · {cohort.patients} training patients) may give a whole patient away"
-        yield _fault(what, where=where, value=delta, remedy=f"give at most {_below(1 / (10 * cohort.patients))}")
+        return
+    dp_sgd = job.privacy.dp_sgd
+    union = 0 if dp_sgd is None or dp_sgd.sampling_rate is None else dp_sgd.patients_per_step / dp_sgd.sampling_rate
+    patients = max(round(union), 0 if cohort is None else cohort.patients)
+    if patients and delta * 10 * patients > 1.0:
+        what = f"δ above 1/(10 · {patients} training patients) may give a whole patient away"
+        yield _fault(what, where=where, value=delta, remedy=f"give at most {_below(1 / (10 * patients))}")
 
 
 def _sampling_rate(job: JobSpec, cohort: CohortFacts | None) -> Iterator[str]:

@@ -16,6 +16,7 @@ from fedward.reporting.data.curves import curves_of
 from fedward.reporting.data.ending import interruptions_of
 from fedward.reporting.data.event_lookup import Event, final_answers, last_of, of_kind
 from fedward.reporting.data.participation import coverage_of, ledger_of, participation_of
+from fedward.reporting.data.protection import noise_of, site_privacy
 from fedward.reporting.data.report import (
     NOT_BEGUN,
     NOT_MEASURED,
@@ -26,7 +27,6 @@ from fedward.reporting.data.report import (
     Population,
     Report,
     Score,
-    SitePrivacy,
     SiteResult,
 )
 from fedward.reporting.data.site_comparison import standings_of
@@ -88,6 +88,7 @@ def report_of(job: JobSpec, events: Sequence[Event], *, wall_s: float | None = N
         encryption=_encryption(job, last_of(events, "encrypted")),
         updates=any(of_kind(events, "answered", task="round")),
         privacy=MECHANISMS[job.privacy.mechanism],
+        noise=noise_of(job, events),
         sites=_sites(job, admitted, finals, events),
         coverage=coverage,
         participation=tuple(participation_of(site, events, ledger) for site in invited),
@@ -222,7 +223,7 @@ def _site(job: JobSpec, admitted: Event, last: Mapping[str, Any], events: Sequen
         others=others_of(job, final) if final else {},
         history=tuple(_point(job, scores) for scores in [*history, final]),
         cohort=_cohort(admitted),
-        privacy=_privacy(admitted, events, site),
+        privacy=site_privacy(admitted, events, site),
         labels={
             name: LabelResult(federated=score_of(job, scores), others=others_of(job, scores))
             for name, scores in parts.items()
@@ -254,34 +255,6 @@ def _cohort(admitted: Event) -> CohortFacts:
         quarantined=admitted.get("quarantined"),
         content_hash=admitted.get("cohort_hash"),
     )
-
-
-def _privacy(admitted: Event, events: Sequence[Event], site: str) -> SitePrivacy | None:
-    """Return the privacy cost from the site's final answer, or without one, the cost charged at admission."""
-    final = [event["metrics"] for event in of_kind(events, "answered", site=site, task="final")]
-    facts = (final[-1] if final else admitted).get("privacy") or {}
-    if facts.get("mechanism", "none") == "none":
-        return None
-    return SitePrivacy(
-        mechanism=facts["mechanism"],
-        epsilon=facts.get("epsilon"),
-        delta=facts.get("delta"),
-        spent=facts.get("spent"),
-        cap=facts.get("epsilon_cap"),
-        noise_multiplier=facts.get("noise_multiplier"),
-        sampling_rate=facts.get("sampling_rate"),
-        steps=facts.get("steps"),
-        steps_counted=_steps_counted(events, site),
-        planned=not final,
-    )
-
-
-def _steps_counted(events: Sequence[Event], site: str) -> int | None:
-    """Return the steps behind a site's updates that counted; None if an answer of these has no number of steps."""
-    answers = {event["round"]: event["metrics"] for event in of_kind(events, "answered", site=site, task="round")}
-    counted = {event["round"] for event in of_kind(events, "round") if site in event["sites"]}
-    steps = [answers.get(number, {}).get("steps") for number in counted]
-    return None if any(type(one) is not int for one in steps) else sum(steps)
 
 
 def _why(value: float | None, scores: Mapping[str, Any]) -> str:

@@ -142,6 +142,7 @@ class SiteResult:
         federated: final federated model, in the job's measure (AUC or mean Dice).
         local_only: model that this site trained alone, without noise.
         private_alone: model trained at this site alone at the job's own ε; only a demo measures it.
+        pooled_private: model trained at the job's own ε on all sites' images in one place; only a demo measures it.
         centralised: model trained on all sites' images together.
         others: further measures of the federated model, by name as shown.
         history: incoming global model, in the job's measure, before each round and after the last.
@@ -159,6 +160,7 @@ class SiteResult:
     federated: Score
     local_only: Score = NOT_MEASURED
     private_alone: Score = NOT_MEASURED
+    pooled_private: Score = NOT_MEASURED
     centralised: Score = NOT_MEASURED
     others: Mapping[str, Score] = field(default_factory=dict)
     history: tuple[Point, ...] = ()
@@ -218,6 +220,8 @@ class Report:
         pooled_curves: curves by label, from the same sum.
         population: all sites' patients together, or None if no sum of them was opened.
         centralised_pooled: centralised model, likewise.
+        pooled_private: model trained at the job's own ε on all sites' images in one place, likewise.
+        noise: sentences on a noise for the sum of all hospitals; empty where each adds all of its own.
         matrix: site that trained the model -> site that tested it, or ``TOGETHER`` -> value; empty if not measured.
         time: distribution of the job's seconds.
         versions: software -> version.
@@ -243,6 +247,8 @@ class Report:
     pooled_curves: Mapping[str, Curves] = field(default_factory=dict)
     population: Population | None = None
     centralised_pooled: Score = NOT_MEASURED
+    pooled_private: Score = NOT_MEASURED
+    noise: tuple[str, ...] = ()
     matrix: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
     time: Time
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -259,14 +265,10 @@ class Report:
     def models(self) -> Mapping[str, str]:
         """Models that are compared at a site: field of ``SiteResult`` -> name as shown."""
         if self.privacy == "none":
-            beside = {"local_only": "Trained alone", "centralised": "Centralised"}
-        else:
-            beside = {
-                "private_alone": "Alone, same ε",
-                "local_only": "Alone, no noise",
-                "centralised": "Centralised, no noise",
-            }
-        return {"federated": "Federated", **beside}
+            return {"federated": "Federated", "local_only": "Trained alone", "centralised": "Centralised"}
+        same = {"private_alone": "Alone, same ε", "pooled_private": "Pooled, same ε"}
+        quiet = {"local_only": "Alone, no noise", "centralised": "Centralised, no noise"}
+        return {"federated": "Federated", **same, **quiet}
 
     @property
     def worst_first(self) -> tuple[SiteResult, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fedward.reporting.data.joining import joining
 from fedward.reporting.data.report import TOGETHER, Report, SiteResult
 
 REPORT_FILE = "report.html"
@@ -30,9 +31,12 @@ def summary(report: Report) -> dict[str, Any]:
         f"pooled_{measure}_low": report.pooled.low,
         f"pooled_{measure}_high": report.pooled.high,
         f"centralised_{measure}": report.centralised_pooled.value,
+        f"pooled_private_{measure}": report.pooled_private.value,
         f"local_only_{measure}_mean_everywhere": _mean_everywhere(report),
     }
     empty = dict.fromkeys(("federated_auc_mean", "federated_auc_min", "pooled_auc", "centralised_auc"))
+    verdict = joining(report)
+    content["joining"] = None if verdict is None else {"paid": verdict.paid, "words": verdict.words}
     return {**content, **empty, **totals, "report": REPORT_FILE, **_time(report), **_end(report)}
 
 
@@ -49,6 +53,7 @@ def _site(site: SiteResult, measure: str) -> dict[str, Any]:
         "positives": score.positives,
         f"local_only_{measure}": site.local_only.value,
         f"private_alone_{measure}": site.private_alone.value,
+        f"pooled_private_{measure}": site.pooled_private.value,
         "epsilon": None if site.privacy is None else site.privacy.epsilon,
         "delta": None if site.privacy is None else site.privacy.delta,
     }

@@ -44,6 +44,14 @@ class KeptUnion:
         self._grid = sum_grid(job, values=initial.values)
         self.model: UnionModel = self._read(initial)
         """Model and optimizer after the sums that were opened so far."""
+        self._digest: tuple[int, str] | None = None
+
+    @property
+    def digest(self) -> str:
+        """Digest of the model and optimizer, computed once a round."""
+        if self._digest is None or self._digest[0] != self.model.after:
+            self._digest = (self.model.after, self.model.digest)
+        return self._digest[1]
 
     def step(self, units: NDArray[np.int64], *, base: str) -> None:
         """Make the next round's step, and keep the result durably.

@@ -70,18 +70,19 @@ class UnionModel:
         scale = unit / asked.patients_per_step
         rate = float(f"{learning_rate(job.training, done=self.after / job.federation.rounds):.9g}")
         weights, moments = dict(self.weights), dict[str, Weights]()
-        at = 0
+        at, number = 0, self.after + 1
         for name in self.trained:
             old = self.weights[name]
-            gradient = units[at : at + old.size].astype(np.float64).reshape(old.shape) * scale
+            part = units[at : at + old.size].astype(np.float64).reshape(old.shape)
             at += old.size
             kept = {kind: each[name].astype(np.float64) for kind, each in self.moments.items()}
-            new, after = _step(job.training, old.astype(np.float64), gradient, kept, rate=rate, number=self.after + 1)
-            if not np.isfinite(new).all():
+            with np.errstate(over="ignore", invalid="ignore"):
+                new, after = _step(job.training, old.astype(np.float64), part * scale, kept, rate=rate, number=number)
+                weights[name] = new.astype(np.float32)
+                for kind, value in after.items():
+                    moments.setdefault(kind, {})[name] = value.astype(np.float32)
+            if not all(np.isfinite(each[name]).all() for each in (weights, *moments.values())):
                 raise JobError("the model is no longer finite", where="training.lr", remedy="lower it")
-            weights[name] = new.astype(np.float32)
-            for kind, value in after.items():
-                moments.setdefault(kind, {})[name] = value.astype(np.float32)
         return replace(self, weights=weights, moments=moments, after=self.after + 1, base=base)
 
     @property

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from nvflare.apis.shareable import Shareable
 
+from fedward.errors import EncryptionError
 from fedward.flare.gates import gate
 from fedward.flare.protocol import (
     MODEL,
@@ -25,9 +26,12 @@ from fedward.flare.protocol import (
     to_shareable,
 )
 from fedward.flare.secagg_context import STATE
+from fedward.flare.server.checkpoints import missed_sums
+from fedward.flare.server.checkpoints.missed_sums import MissedSums
 from fedward.flare.server.masked_sums import take_masks_off
 from fedward.privacy.noise import SecureRandom
 from fedward.privacy.sum_noise import shares_of
+from fedward.weights import digest
 from tests.support.flare.three import SITES
 from tests.support.flare.union import Union
 
@@ -172,20 +176,86 @@ def test_a_round_that_comes_again_is_charged_again_and_has_other_noise(tmp_path:
         union.train(site, union.exchange.initial)
 
 
-def test_a_hospital_with_another_model_does_not_count(tmp_path: Path) -> None:
+def test_a_hospital_with_another_model_does_not_count_and_is_told(tmp_path: Path) -> None:
+    """Its processor rounds otherwise, by the last digit of one weight: nobody's gradients are added to another's."""
     union = Union(
-        tmp_path, sites=FIVE, dp_sgd={"max_missing": 1}, encryption={"max_colluding": 1}, federation={"rounds": 3}
+        tmp_path, sites=FIVE, dp_sgd={"max_missing": 1}, encryption={"max_colluding": 1}, federation={"rounds": 4}
     )
     made, _ = union.round(union.exchange.initial)
-    taken = union.exchange.round(made)
-    for site in FIVE:
-        reply = to_reply(union.train(site, made))
-        if site == "coast":
-            reply.sealed[STATE] = "0" * 64  # type: ignore[index]
-        taken.take(site, reply)
-    taken.stop()
+    union.opened("coast", made)
+    kept = union.kept("coast")
+    name = kept.model.trained[0]
+    other = np.nextafter(kept.model.weights[name], np.float32(9.0))
+    kept.model, kept._digest = replace(kept.model, weights={**kept.model.weights, name: other}), None
+    union.lost = {"coast"}
+    made, taken = union.round(made, FIVE)
     assert taken.sites == ["city", "north", "west", "zurich"]
     assert "model and optimizer are not those of most hospitals" in taken.left_out["coast"]
+    assert "gradients are of another model than this hospital's" in refused(
+        union.give("coast", Task.ROUND, made, number=2)
+    )
+    assert refused(union.give("coast", Task.FINAL, made)), "and it confirms nothing"
+
+
+def test_a_hospital_that_says_another_state_than_its_message_has(tmp_path: Path) -> None:
+    union = Union(tmp_path)
+    taken = union.exchange.round(union.exchange.initial)
+    reply = to_reply(union.train("coast", union.exchange.initial))
+    reply.sealed[STATE] = "0" * 64  # type: ignore[index]
+    with pytest.raises(EncryptionError, match="sealed for another base"):
+        taken.take("coast", reply)
+    for site in ("city", "north"):
+        taken.take(site, to_reply(union.train(site, union.exchange.initial)))
+    assert taken.sites == ["city", "north"] and taken.too_few is not None
+
+
+def test_gradients_of_a_round_that_is_over_do_not_leave(tmp_path: Path) -> None:
+    union = Union(tmp_path, federation={"rounds": 3})
+    made, _ = union.round(union.exchange.initial)
+    union.opened("city", made)
+    union.hospitals["city"].restart()
+    union.admit("city")
+    received = union.give("city", Task.ROUND, union.exchange.initial, number=0)
+    assert refused(received)
+
+
+def test_the_ledger_holds_no_digest_of_gradients_without_noise(tmp_path: Path) -> None:
+    union = Union(tmp_path)
+    union.train("city", union.exchange.initial)
+    written = str([entry.body for entry in union.hospitals["city"].ledger.entries()])
+    assert digest(union.units("city", 0)) not in written
+
+
+def test_a_sum_of_too_few_is_collected_anew_by_another_process_of_the_server(tmp_path: Path) -> None:
+    union = Union(tmp_path)
+    taken = union.exchange.round(union.exchange.initial)
+    for site in ("city", "north"):
+        taken.take(site, to_reply(union.train(site, union.exchange.initial)))
+    taken.stop()
+    restored = union.exchange.restored(taken.masked, union.exchange.initial)
+    assert restored.sites == ["city", "north"] and restored.too_few is not None
+    made, _ = union.round(union.exchange.initial)
+    assert made.after == 1
+
+
+def test_sums_are_sent_in_parts_where_a_message_does_not_hold_them(tmp_path: Path, monkeypatch: Any) -> None:
+    union = Union(
+        tmp_path, sites=FIVE, dp_sgd={"max_missing": 1}, encryption={"max_colluding": 1}, federation={"rounds": 6}
+    )
+    made, sums = union.exchange.initial, MissedSums(union.hospitals["city"].job, tmp_path / "server")
+    for _ in range(5):
+        made, _ = union.round(made, FIVE[:4])
+        sums.keep(made)
+    monkeypatch.setattr(missed_sums, "LARGEST_MESSAGE", 2 * len(made.sealed or b"") + 9)
+    give, told = super(Union, union).give, []
+    for _ in range(3):
+        sent = sums.for_sites(made, ["zurich"])
+        assert isinstance(sent, dict) and len(sent["zurich"].earlier) <= 2
+        told.append(give("zurich", Task.ROUND, sent["zurich"], number=5).get_header(REFUSED_AT_DOOR))
+    assert ["sums of rounds are missing" in str(one) for one in told] == [True, False, False], told
+    assert union.kept("zurich").model.digest != union.start.digest and union.kept("zurich").model.after == 5
+    sums.answered(made, FIVE)
+    assert sums.for_sites(made, FIVE) is made
 
 
 @pytest.mark.parametrize(
@@ -258,11 +328,12 @@ def test_sums_out_of_order_or_twice_change_nothing(tmp_path: Path) -> None:
     second, _ = union.round(first)
     give = super(Union, union).give
     assert refusal(give("city", Task.ROUND, replace(second, earlier=(first.sealed or b"",)), number=2)) is None
-    digest = union.kept("city").model.digest
+    found = union.kept("city").model.digest
+    before = union.kept("coast").model.digest
     swapped = Model(after=2, sealed=first.sealed, earlier=(second.sealed or b"",))
     assert refused(give("coast", Task.ROUND, swapped, number=2))
-    assert union.kept("coast").model.after <= 1
-    assert union.kept("city").model.digest == digest
+    assert union.kept("coast").model.digest in (found, before), "one of the true models"
+    assert union.kept("city").model.digest == found
 
 
 def test_a_damaged_model_is_not_used(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ class Graph:
         grouping: how hospitals are divided into groups; None: they are not.
         smallest: smallest number of hospitals in a group's sum.
         lying: largest number of hospitals that may lie: more that say the same are right.
+        of_models: smallest number of hospitals in a sum of models, where their noise needs more than ``fewest``.
     """
 
     sites: tuple[str, ...]
@@ -46,6 +47,7 @@ class Graph:
     grouping: Grouping | None = None
     smallest: int = MIN_CONTRIBUTORS
     lying: int = 1
+    of_models: int = 0
 
     @classmethod
     def complete(cls, sites: Iterable[str], *, colluding: int) -> Graph:
@@ -110,11 +112,12 @@ class Graph:
         names = tuple(sites)
         if spec.has_sparse_graph is (seeds is None):
             raise EncryptionError("mask graph of this run is not the one that the job asks for")
+        bound = threshold_of(spec, sites=len(names))
         if seeds is not None:
-            return cls.sparse(names, threshold=threshold_of(spec, sites=len(names)), seeds=seeds)
-        whole = cls.complete(names, colluding=colluding_of(spec))
-        fewest, grouping = threshold_of(spec, sites=len(names)).fewest, Grouping.of(spec, job=job)
-        return replace(whole, fewest=fewest, grouping=grouping, smallest=smallest_group(spec), lying=lying_of(spec))
+            return cls.sparse(names, threshold=bound, seeds=seeds)
+        whole = replace(cls.complete(names, colluding=colluding_of(spec)), of_models=bound.fewest)
+        grouping = Grouping.of(spec, job=job)
+        return replace(whole, grouping=grouping, smallest=smallest_group(spec), lying=lying_of(spec))
 
     def of_sum(self, topic: SumContext) -> Graph:
         """Return the graph of one sum: of a group's, the hospitals in it mask with each other, and all hold shares.
@@ -125,7 +128,8 @@ class Graph:
         if self.grouping is None:
             if topic.group >= 0:
                 raise EncryptionError("hospitals of this run have no groups", value=topic.group)
-            return self
+            more = topic.purpose == "model" and self.of_models > self.fewest
+            return replace(self, fewest=self.of_models) if more else self
         if topic.purpose != "model":
             return self
         groups = self.grouping.groups(self.sites, round_number=topic.round_number)

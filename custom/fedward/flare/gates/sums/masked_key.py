@@ -28,6 +28,7 @@ from fedward.errors import EncryptionError, GateError
 from fedward.flare.gates.sums.known_here import KnownHere
 from fedward.flare.secagg_context import DRAWN, INTRODUCES, JOB_KEYS, KEY, PUBLIC, SCHEME, STATEMENT
 from fedward.privacy.ledger.run_record import Record
+from fedward.privacy.sum_noise import strangers_of
 from fedward.settings import JobSpec, SitePolicy
 
 _LOST = "keys of this run are gone from this hospital"
@@ -67,7 +68,7 @@ class MaskedKey:
         """Largest number of hospitals that may side with the server."""
         self._spec, self._least = spec, spec.federation.min_sites
         self._signer, self.federation = signer, federation
-        self._known = KnownHere(policy, colluding=self.colluding)
+        self._known = KnownHere(policy, colluding=strangers_of(spec))
         found = read_run_keys(path)
         if found is None:
             if record.require(job_id).roster is not None:

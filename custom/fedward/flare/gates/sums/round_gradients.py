@@ -12,7 +12,7 @@ from fedward.encryption.message import unpack
 from fedward.encryption.secure_sum import Opened
 from fedward.encryption.sum_context import SumContext
 from fedward.encryption.sums import identity_of, sums_in
-from fedward.errors import GateError, RepeatError
+from fedward.errors import GateError, JobError, RepeatError
 from fedward.flare.gates.sums.masked_key import MaskedKey
 from fedward.flare.gates.sums.run_topics import RunTopics
 from fedward.flare.gates.sums.sealed_sums import SealedSums
@@ -53,8 +53,8 @@ class RoundGradients:
 
     @property
     def state(self) -> str:
-        """Digest of the model and optimizer of this hospital."""
-        return self._kept.model.digest
+        """Digest of the model and optimizer of this hospital; it binds every message of the next round."""
+        return self._kept.digest
 
     def seal(
         self, units: NDArray[np.int64], *, noise_multiplier: float, round_number: int, base: str
@@ -67,17 +67,25 @@ class RoundGradients:
             units: clipped sum, int64 of shape (values,).
             noise_multiplier: σ that the ledger was charged with.
             round_number: the round.
-            base: identity of the sum that the round's model was made from.
+            base: ``state`` of the model that the gradients are of.
 
         Returns:
             ``sealed`` part of a reply.
 
         Raises:
-            JobError: gradients and noise do not fit into the numbers that are summed.
+            JobError: gradients and noise do not fit into the numbers that are summed, or more hospitals take part than
+                a sum has room for.
             EncryptionError: a number is out of range once noised.
+            GateError: the gradients are of another model than this hospital's.
         """
         grid = check_ring(self._job, values=units.size, noise_multiplier=noise_multiplier)
-        std = shares_of(self._job, sites=len(self._topics.roster)).std(grid, noise_multiplier)
+        sites = len(self._topics.roster)
+        if self._job.encryption is None or sites > self._job.encryption.max_sites:
+            what, remedy = "more hospitals take part than encryption.max_sites", "raise it"
+            raise JobError(what, where=self._job.job.name, value=sites, remedy=remedy)
+        if self._kept.model.after != round_number or base != self.state:
+            raise GateError(_ANOTHER)
+        std = shares_of(self._job, sites=sites).std(grid, noise_multiplier)
         noise = SecureRandom().rounded_normal(units.size, std)  # refuses a deviation that is not positive
         if noise.dtype != np.int64 or noise.shape != units.shape or not noise.any():
             raise GateError("the share of the noise is not whole")
@@ -97,23 +105,24 @@ class RoundGradients:
 
         Raises:
             EncryptionError: a sum is not the hospitals' sum, or is of another key, run or round.
-            GateError: another sum of a round was opened before, or a sum lacks more hospitals than the noise bears.
-            RepeatError: sums of rounds are missing that this hospital lacks.
+            GateError: another sum of a round was opened before, a sum lacks more hospitals than the noise bears, or it
+                is of gradients of another model than this hospital's.
+            RepeatError: sums of rounds are missing; those that came are kept, and the next ones can follow.
         """
         sums, kept = sums_in(sealed), self._kept
-        first = round_number + 1 - len(sums)
-        for number, one in enumerate(sums, start=first):
-            topic, base = unpack(one).topic, kept.model.base
-            if number < kept.model.after:
+        for one in sums:
+            topic = unpack(one).topic
+            number = topic.round_number
+            if number != kept.model.after or number > round_number:
                 continue
-            if number > kept.model.after:
-                what = "sums of rounds are missing that this hospital has not had"
-                raise RepeatError(what, value=f"{kept.model.after} to {number - 1}", remedy="submit the job again")
-            if topic.base != base:
-                raise GateError("sum of gradients started from another model than this hospital's")
-            opened, found = self._sums.open(one, self._topics.model(number, base=base), check=self._check)
+            if topic.base != self.state:
+                raise GateError(_ANOTHER)
+            opened, found = self._sums.open(one, self._topics.model(number, base=topic.base), check=self._check)
             kept.step(opened.codes, base=found)
         model, last = kept.model, identity_of(sums[-1])
+        if model.after <= round_number:
+            what = "sums of rounds are missing that this hospital has not had"
+            raise RepeatError(what, value=f"{model.after} to {round_number}", remedy="wait for the next round")
         if model.after != round_number + 1 or model.base != last:
             raise GateError("model is not made from the sum of the round")
         return {name: array.copy() for name, array in model.weights.items()}, last
@@ -130,6 +139,9 @@ class RoundGradients:
         shares = shares_of(self._job, sites=len(self._topics.roster))
         if len(opened.sites) < shares.fewest:
             raise GateError("sum lacks the noise of more hospitals than the job allows", value=len(opened.sites))
+
+
+_ANOTHER = "gradients are of another model than this hospital's"
 
 
 def _nothing(nonces: Mapping[str, str]) -> None:

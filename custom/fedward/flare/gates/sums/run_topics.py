@@ -44,6 +44,7 @@ class RunTopics:
     ) -> None:
         self._job, self._keys, self._record, self._job_id = job, keys, record, job_id
         self._layout, self._architecture, self._bits, self._trained = layout, architecture, bits, trained
+        self._roster: Mapping[str, str] | None = None
 
     @property
     def run(self) -> Run:
@@ -57,10 +58,11 @@ class RunTopics:
         Raises:
             GateError: no task has said which hospitals take part.
         """
-        roster = self.run.roster
-        if roster is None:
+        if self._roster is None:  # a run has one roster, and a recorded one does not change
+            self._roster = self.run.roster
+        if self._roster is None:
             raise GateError("no task has said which hospitals take part")
-        return roster
+        return self._roster
 
     @property
     def all(self) -> SumContexts:

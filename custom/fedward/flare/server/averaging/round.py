@@ -83,6 +83,12 @@ class Round(ABC):
         return {}
 
     @property
+    def too_few(self) -> str | None:
+        """Reason why the hospitals so far are too few for a sum with masks to be opened; None if they are enough."""
+        masks = (each.unmasking for each in self.sums.values())
+        return next((why for each in masks if each is not None and (why := each.too_few) is not None), None)
+
+    @property
     def masked(self) -> list[MaskedSum]:
         """Sums of a stopped round whose masks hospitals must help to take off before it can be closed."""
         found = (each.masked(purpose) for purpose, each in self.sums.items())

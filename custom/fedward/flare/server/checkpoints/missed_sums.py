@@ -22,7 +22,7 @@ FOLDER = "sums"
 LARGEST = 2**31
 """Bytes of all sums that are kept: 2 GiB."""
 LARGEST_MESSAGE = 2**28
-"""Bytes of the sums that are sent to a hospital at once."""
+"""Bytes of the sums that are sent to a hospital at once, beside the round's own; one of them may be larger."""
 _NAME = re.compile(r"(\d{6})-([0-9a-f]{64})\.sealed")
 
 
@@ -37,6 +37,8 @@ class MissedSums:
     def __init__(self, job: JobSpec, folder: Path) -> None:
         self._needed, self._folder = job.noises_sum, folder / FOLDER
         self._has: dict[str, int] = {}
+        self._sent: dict[str, int] = {}
+        """Hospital that lacks more sums than one message holds -> number of the next to send."""
 
     def keep(self, model: Model) -> None:
         """Write the sum of a round durably.
@@ -75,26 +77,34 @@ class MissedSums:
         behind = {site: self._has.get(site, 0) for site in sites if self._has.get(site, 0) < model.after - 1}
         if not behind:
             return model
-        sums = self._read(min(behind.values()), model.after - 1)
-        return {
-            site: replace(model, earlier=tuple(sums[number] for number in sorted(sums) if number >= behind[site]))
-            if site in behind
-            else model
-            for site in sites
-        }
+        return {site: replace(model, earlier=self._next(site, model.after - 1)) for site in sites}
 
-    def _read(self, first: int, end: int) -> dict[int, bytes]:
-        """Return the newest sums from round ``first`` to before ``end``, without a gap, that are whole."""
-        found, size, files = dict[int, bytes](), 0, self._files()
-        for number in range(end - 1, first - 1, -1):
-            path = files.get(number)
-            content = b"" if path is None else path.read_bytes()
-            whole = path is not None and path.name[7:71] == hashlib.sha256(content).hexdigest()
+    def _next(self, site: str, end: int) -> tuple[bytes, ...]:
+        """Return the next sums before round ``end`` that a hospital lacks: the oldest, as many as a message holds.
+
+        A hospital keeps what it gets, and refuses the round until it has had all of them. Once the last was sent, and
+        the hospital still lacks some, it is sent all of them again.
+        """
+        has = self._has.get(site, 0)
+        start = max(has, self._sent.get(site, 0))
+        start, found, size = (has if start >= end else start), list[bytes](), 0
+        for number in range(start, end):
+            content = self._read(number)
             size += len(content)
-            if not whole or size > LARGEST_MESSAGE:
+            if not content or (found and size > LARGEST_MESSAGE):
                 break
-            found[number] = content
-        return found
+            found.append(content)
+        self._sent[site] = start + len(found)
+        return tuple(found)
+
+    def _read(self, number: int) -> bytes:
+        """Return the sum of a round; empty where it is gone or damaged."""
+        path = self._files().get(number)
+        try:
+            content = b"" if path is None else path.read_bytes()
+        except OSError:
+            return b""
+        return content if path is not None and path.name[7:71] == hashlib.sha256(content).hexdigest() else b""
 
     def _files(self) -> dict[int, Path]:
         matches = ((_NAME.fullmatch(path.name), path) for path in self._folder.glob("*.sealed"))

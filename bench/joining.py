@@ -1,0 +1,176 @@
+"""What joining brings at one ε: together with noise for the sum, alone, and all patients in one place.
+
+    PYTHONPATH=custom python bench/joining.py clinics [--seeds 2]
+    PYTHONPATH=custom python bench/joining.py real --data DATA --split shenzhen-cn=2 [--seeds 2] [--epsilon 8 3]
+
+``clinics`` deals the patients of three synthetic hospitals with well visible lesions to 20 clinics, and counts on the
+noise of all of them (t = 0) or of 14 (t = 6). ``real`` takes a folder of hospitals, as ``fedward demo --data`` does.
+The federation runs in this one process, by ``fedward.demo.simulate_sum``: the same whole numbers and the same noise as
+in real processes, which ``tests/integration/union`` holds it against. Every table goes into
+``bench/results/joining.md``, in place of an earlier one of the same name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from machine import machine
+
+from fedward.dataset.manifest import Manifest
+from fedward.demo.compare import score_everywhere
+from fedward.demo.prepare import gather
+from fedward.demo.simulate import SimulatedSite, take_part, trainers
+from fedward.demo.simulate_sum import run_sum
+from fedward.dicom.synthetic.hospital import HOSPITALS, write_cohort
+from fedward.settings import JobSpec, parse, plain, read_job
+from fedward.training.trainer import Trainer
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "bench" / "results" / "joining.md"
+VISIBLE = {"city-hospital": (720, 1.7), "north-clinic": (510, 1.7), "coast-institute": (330, 1.85)}
+CLINICS = {"city-hospital": 9, "north-clinic": 7, "coast-institute": 4}
+Row = tuple[str, float | None, dict[str, float]]
+"""Name of a model, its AUC over all images together, and at each site."""
+
+
+def main() -> None:
+    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ask.add_argument("what", choices=("clinics", "real"))
+    ask.add_argument("--data", type=Path)
+    ask.add_argument("--split", action="append", default=[], help="SITE=PARTS: deal one hospital to several sites")
+    ask.add_argument("--seeds", type=int, default=2)
+    ask.add_argument("--epsilon", type=float, nargs="+", default=[8.0])
+    ask.add_argument("--rounds", type=int, default=60)
+    ask.add_argument("--rate", type=float, default=0.25)
+    asked = ask.parse_args()
+    job, load = read_job(ROOT / "jobs" / "cxr_private"), os.getloadavg()[0]
+    with tempfile.TemporaryDirectory(prefix="fedward-bench-") as name:
+        cohorts = clinics(job, Path(name)) if asked.what == "clinics" else real(job, asked, Path(name))
+        rows = []
+        for epsilon in asked.epsilon:
+            for seed in range(1, asked.seeds + 1):
+                made = job_of(job, cohorts, epsilon=epsilon, seed=seed, rounds=asked.rounds, rate=asked.rate)
+                for model, over_all, at in measured(made, cohorts, spare=(0, 6) if asked.what == "clinics" else (1,)):
+                    rows.append((epsilon, seed, model, over_all, at))
+                    print(epsilon, seed, model, over_all, {s: round(v, 3) for s, v in at.items()}, flush=True)
+    keep(asked.what, section(asked, cohorts, rows, load))
+
+
+def clinics(job: JobSpec, folder: Path) -> dict[str, Manifest]:
+    """Twenty clinics, each with some of the patients of one of three hospitals."""
+    like = [replace(one, images=VISIBLE[one.site][0], conspicuity=VISIBLE[one.site][1]) for one in HOSPITALS]
+    write_cohort(folder / "data", label=job.data.labels[0], hospitals=like, masks=False)
+    return gather(job, folder / "data", folder / "made", named=CLINICS, workers=1).cohorts
+
+
+def real(job: JobSpec, asked: argparse.Namespace, folder: Path) -> dict[str, Manifest]:
+    named = {site: int(parts) for site, _, parts in (text.partition("=") for text in asked.split)}
+    return gather(job, asked.data, folder, named=named, workers=1).cohorts
+
+
+def job_of(
+    job: JobSpec, cohorts: Mapping[str, Manifest], *, epsilon: float, seed: int, rounds: int, rate: float
+) -> JobSpec:
+    content: dict[str, Any] = plain(job)
+    patients = sum(manifest.patients("train") for manifest in cohorts.values())
+    content["job"]["seed"] = seed
+    content["federation"] |= {"rounds": rounds, "min_sites": max(3, min(len(cohorts), 20))}
+    content["encryption"] |= {"max_sites": 32}
+    content["privacy"]["dp_sgd"] |= {
+        "epsilon": epsilon,
+        "sampling_rate": rate,
+        "patients_per_step": round(rate * patients),
+        "max_colluding": None,
+    }
+    return parse(JobSpec, content, where="bench")
+
+
+def measured(job: JobSpec, cohorts: Mapping[str, Manifest], *, spare: Sequence[int]) -> list[Row]:
+    parts, aside = take_part(job, cohorts)
+    if aside:
+        print("aside:", aside)
+    tests = {site: Trainer(job, [part.manifest], site=site) for site, part in parts.items()}
+    patients = sum(part.patients for part in parts.values())
+
+    def row(name: str, weights: Any) -> Row:
+        at, over_all = score_everywhere(job, tests, weights)
+        return name, over_all, {site: value for site, value in at.items() if value is not None}
+
+    found = []
+    for absent in spare if len(parts) > 2 else ():
+        shared = with_colluding(job, absent)
+        weights, _ = run_sum(shared, trainers(shared, parts), patients=patients, together=True, on_step=nothing)
+        found.append(row(f"together, t = {absent}", weights))
+    everyone = Trainer(job, [one.manifest for one in parts.values()], site="pooled", private=first(parts).private)
+    weights, _ = run_sum(job, {"pooled": everyone}, patients=patients, together=False, on_step=nothing)
+    found.append(row("pooled", weights))
+    alone = {}
+    for site, part in parts.items():
+        weights, _ = run_sum(job, trainers(job, {site: part}), patients=part.patients, together=False, on_step=nothing)
+        value = score_everywhere(job, {site: tests[site]}, weights)[0][site]
+        if value is not None:
+            alone[site] = value
+    found.append(("alone", None, alone))
+    return found
+
+
+def first(parts: Mapping[str, SimulatedSite]) -> SimulatedSite:
+    return next(iter(parts.values()))
+
+
+def with_colluding(job: JobSpec, colluding: int) -> JobSpec:
+    content = plain(job)
+    content["privacy"]["dp_sgd"]["max_colluding"] = colluding
+    return parse(JobSpec, content, where="bench")
+
+
+def nothing(number: int, site: str) -> None:
+    """Follow nothing."""
+
+
+def section(asked: argparse.Namespace, cohorts: Mapping[str, Manifest], rows: list[Any], load: float) -> str:
+    counts = [manifest.patients("train") for manifest in cohorts.values()]
+    noise = sorted({epsilon for epsilon, *_ in rows})
+    lines = [
+        f"## {asked.what}",
+        "",
+        f"Written by `python bench/joining.py {asked.what}` on {time.strftime('%Y-%m-%d')}: {len(cohorts)} sites of "
+        f"{min(counts)} to {max(counts)} training patients, {sum(counts)} together; cxr_private, {asked.rounds} "
+        f"rounds, sampling rate {asked.rate}, ε {', '.join(f'{one:g}' for one in noise)}, {asked.seeds} seeds.",
+        f"{machine()}; load average {load:.1f} at the start.",
+        "",
+        "| ε | model | all images together, each seed | mean of sites | lowest site |",
+        "|---:|---|---|---:|---:|",
+    ]
+    names = dict.fromkeys((epsilon, model) for epsilon, _, model, _, _ in rows)
+    for epsilon, model in names:
+        mine = [(over_all, at) for e, _, m, over_all, at in rows if (e, m) == (epsilon, model)]
+        together = " ".join("" if one is None else f"{one:.3f}" for one, _ in mine)
+        mean = statistics.mean(statistics.mean(at.values()) for _, at in mine)
+        lowest = statistics.mean(min(at.values()) for _, at in mine)
+        lines.append(f"| {epsilon:g} | {model} | {together} | {mean:.3f} | {lowest:.3f} |")
+    return "\n".join(lines)
+
+
+def keep(name: str, text: str) -> None:
+    head = "# What joining brings at one ε\n\nWritten by `python bench/joining.py`; see there for what is measured.\n"
+    old = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else head
+    parts = old.split("\n## ")
+    kept = [part for part in parts[1:] if not part.startswith(f"{name}\n")]
+    kept.append(text.removeprefix("## ").rstrip() + "\n")
+    RESULTS.write_text("\n## ".join([parts[0].rstrip() + "\n", *sorted(kept)]), encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

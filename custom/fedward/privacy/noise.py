@@ -16,6 +16,8 @@ from fedward.weights import Weights
 
 _PIECE = 1 << 17
 """Words under one key."""
+_ZEROS = memoryview(bytes(8 * _PIECE))
+"""Enciphered, they are the stream of a key."""
 _UNIT = 2.0**-53
 
 
@@ -132,7 +134,7 @@ def _words(n: int) -> NDArray[np.uint64]:
     for start in range(0, n, _PIECE):
         piece = out[start : start + _PIECE]
         stream = Cipher(algorithms.ChaCha20(os.urandom(32), bytes(16)), mode=None).encryptor()
-        piece[:] = np.frombuffer(stream.update(bytes(piece.nbytes)), dtype=np.uint64)
+        stream.update_into(_ZEROS[: piece.nbytes], piece.data.cast("B"))
     return out
 
 

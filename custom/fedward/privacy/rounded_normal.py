@@ -15,8 +15,9 @@ added (compare Kairouz, Liu and Steinke 2021, section 4, for discrete Gaussians)
 The method is rejection from an envelope of steps. The half line is cut into buckets of W = 2^k whole numbers, so that
 the deviation is 64 to 128 of them. A bucket is drawn with a probability proportional to the density at its lower edge,
 by the alias method (Walker 1977; Vose 1991) with thresholds of 192 bits; then x uniformly within it; the draw is kept
-with the probability density(x) / density(edge), about 0.99. Each comparison uses the first 52 or 32 bits of its random
-number. Where these cannot decide, more bits are drawn and compared with a value of 60 digits.
+with the probability density(x) / density(edge), about 0.99. It is kept without computing this if its random number is
+below the probability at the bucket's upper edge, which is the smallest. Each comparison uses the first 20 or 32 bits of
+its random number. Where these cannot decide, more bits are drawn and compared with a value of 60 digits.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ LEAST, MOST = 1.0, 2.0**36
 """Standard deviations that can be drawn."""
 REACH = 13.5
 """Largest absolute value, in standard deviations; a larger one has a probability below 2^-133."""
-_COLUMNS_BITS, _EDGE_BITS, _TABLE_BITS = 11, 52, 192
-"""Of a first word: the column, a sign, and the comparison with the column's threshold, which has more bits."""
-_PROPOSALS = 1 << 13
+_COLUMNS_BITS, _EDGE_BITS, _TABLE_BITS = 11, 20, 192
+"""Of a first half word: the column, a sign, and the comparison with the column's threshold, which has more bits."""
+_PROPOSALS = 1 << 14
 """Numbers proposed at a time: small enough for the processor's cache."""
 _UNSURE = 2.0**-28
 """More than the error of float64 and of the bits that are not drawn yet, together, in a probability to keep a draw."""
@@ -77,31 +78,38 @@ class _Buckets:
         std: standard deviation.
         shift: k of the buckets' width 2^k.
         exact: threshold of each column, in units of 2^-192: below it the column's own bucket is drawn.
-        edges: the first 52 bits of each.
+        edges: the first 20 bits of each.
         others: bucket that is drawn instead, from a column's threshold on.
+        sure: for each bucket, a chance in units of 2^-32 below which every number in it is kept.
     """
 
     std: float
     shift: int
     exact: tuple[int, ...]
-    edges: NDArray[np.uint64]
+    edges: NDArray[np.uint32]
     others: NDArray[np.int64]
+    sure: NDArray[np.uint32]
 
     def draw(self, number: int, words: Words) -> NDArray[np.int64]:
         """Propose so many numbers and return those that are kept."""
-        both = words(2 * number)
-        first, second = both[:number], both[number:].view(np.int64)
-        column = (first >> np.uint64(64 - _COLUMNS_BITS)).view(np.int64)
-        low, edge = first & np.uint64((1 << _EDGE_BITS) - 1), self.edges[column]
+        halves = words(-(-3 * number // 2)).view(np.uint32)[: 3 * number]
+        first, within, chance = halves.reshape(3, number)
+        column = (first >> (32 - _COLUMNS_BITS)).astype(np.int64)
+        low, edge = first & ((1 << _EDGE_BITS) - 1), self.edges.take(column)
         own = low < edge
         for tie in np.flatnonzero(low == edge):
             own[tie] = self._below(int(column[tie]), words)
-        bucket = np.where(own, column, self.others[column])
-        within = (second >> 32) & 0xFFFFFFFF
-        value = (bucket << self.shift) + (((within << self.shift) + (1 << 31)) >> 32)
-        keep = self._kept(bucket, within, second & 0xFFFFFFFF, words)
-        sign = 1 - ((first >> np.uint64(_EDGE_BITS)) & np.uint64(1)).view(np.int64) * 2
-        return np.asarray((value * sign)[keep], np.int64)
+        bucket = np.where(own, column, self.others.take(column))
+        keep = chance < self.sure.take(bucket)
+        left = np.flatnonzero(~keep)
+        keep[left] = self._kept(bucket[left], within[left], chance[left], words)
+        value = within.astype(np.int64)
+        value <<= self.shift
+        value += 1 << 31
+        value >>= 32
+        value += bucket << self.shift
+        value *= 1 - (first >> (_EDGE_BITS - 1) & 2).astype(np.int64)
+        return np.asarray(value[keep], np.int64)
 
     def _below(self, column: int, words: Words) -> bool:
         """Compare further bits of a random number, whose first bits equal those of a column's threshold."""
@@ -109,7 +117,7 @@ class _Buckets:
         return _bits(more, words) < self.exact[column] & ((1 << more) - 1)
 
     def _kept(
-        self, bucket: NDArray[np.int64], within: NDArray[np.int64], chance: NDArray[np.int64], words: Words
+        self, bucket: NDArray[np.int64], within: NDArray[np.uint32], chance: NDArray[np.uint32], words: Words
     ) -> NDArray[np.bool_]:
         """Return which proposals are kept, by the first 32 bits of each position and chance."""
         x = within * 2.0 ** (self.shift - 32)
@@ -151,8 +159,10 @@ def _buckets(std: float) -> _Buckets:
         left[giver] -= whole - left[column]
         (short if left[giver] < whole else long).append(giver)
     exact = tuple((share << _TABLE_BITS) // whole for share in left)
-    edges = np.array([threshold >> (_TABLE_BITS - _EDGE_BITS) for threshold in exact], np.uint64)
-    return _Buckets(std, shift, exact, edges, np.array(others, np.int64))
+    edges = np.array([threshold >> (_TABLE_BITS - _EDGE_BITS) for threshold in exact], np.uint32)
+    least = np.exp(-(2.0 * np.arange(columns) + 1.0) * 2.0 ** (2 * shift) / (2.0 * std**2))
+    sure = np.floor(np.maximum(least - _UNSURE, 0.0) * 2.0**32).astype(np.uint32)
+    return _Buckets(std, shift, exact, edges, np.array(others, np.int64), sure)
 
 
 def _bits(count: int, words: Words) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from decimal import Decimal, localcontext
 
 import numpy as np
 import pytest
@@ -62,7 +63,7 @@ def test_the_last_digits_are_uniform() -> None:
     assert stats.chisquare(counts).pvalue > RARE
 
 
-@pytest.mark.parametrize("size", [0, 1, 2, 8191, 8192, 8193])
+@pytest.mark.parametrize("size", [0, 1, 2, 16383, 16384, 16385])
 def test_any_size(size: int) -> None:
     values = draw(size, 2.0**30)
     assert values.shape == (size,) and len(set(values.tolist())) >= size - 2
@@ -83,7 +84,7 @@ def test_the_table_has_the_weight_of_each_bucket(std: float) -> None:
     found = np.array([share / one / columns for share in mass])
     np.testing.assert_allclose(found, wanted / wanted.sum(), rtol=1e-12, atol=1e-45)
     assert width <= std < 128 * width
-    assert [threshold >> 140 for threshold in table.exact] == table.edges.tolist()
+    assert [threshold >> 172 for threshold in table.exact] == table.edges.tolist()
 
 
 def given_words(*words: int) -> Callable[[int], NDArray[np.uint64]]:
@@ -98,9 +99,9 @@ def given_words(*words: int) -> Callable[[int], NDArray[np.uint64]]:
 
 def test_where_the_first_bits_of_a_threshold_do_not_decide_more_are_drawn() -> None:
     table = _buckets(90.0)
-    column = next(c for c in range(len(table.exact)) if 0 < int(table.edges[c]) < 1 << 51 and table.others[c] != c)
-    rest = table.exact[column] & ((1 << 140) - 1)
-    first = column << 53 | int(table.edges[column])
+    column = next(c for c in range(len(table.exact)) if 0 < int(table.edges[c]) < 1 << 19 and table.others[c] != c)
+    rest = table.exact[column] & ((1 << 172) - 1)
+    first = column << 21 | int(table.edges[column])
 
     def bucket(more: int) -> int:
         """Bucket of a draw whose threshold's first bits are equal and whose further bits are ``more``."""
@@ -122,6 +123,16 @@ def test_where_the_first_bits_of_a_chance_do_not_decide_more_are_drawn() -> None
     assert not table._decided(40, within, chance, given_words(*low, *high))
     kept = table._kept(np.array([40]), np.array([within]), np.array([chance]), given_words(*low, *low))
     assert kept.tolist() == [True]
+
+
+@pytest.mark.parametrize("std", [1.0, 5.0, 64.0, 90.0, 2.0**20.3, 2.0**36])
+def test_a_chance_that_is_sure_is_below_every_probability_of_its_bucket(std: float) -> None:
+    table = _buckets(std)
+    with localcontext(prec=60):
+        for bucket in range(math.ceil(REACH * std / 2**table.shift) + 1):
+            upper = Decimal(((bucket + 1) ** 2 - bucket**2) << 2 * table.shift)
+            least = (-upper / (2 * Decimal(std) ** 2)).exp()
+            assert least - 2 * Decimal(2) ** -28 < Decimal(int(table.sure[bucket])) / 2**32 <= least
 
 
 def test_both_ways_to_decide_agree() -> None:

@@ -305,6 +305,31 @@ def test_any_float32_is_clipped(values: list[list[float]], norm_l2: float) -> No
         before = flat(taken.result().units)
 
 
+@pytest.mark.parametrize("loud", [1.0, 2.0**60, 2.0**124])
+def test_a_loud_neighbour_does_not_change_another_patients_numbers(loud: float) -> None:
+    """A factor that float32 does not hold is applied in float64, and to that patient alone."""
+    rows = torch.randn(2, 5000, generator=torch.Generator().manual_seed(0))
+    rows[1] *= loud
+
+    def units(*patients: int) -> np.ndarray:
+        taken = ClippedSum([torch.zeros(5000)], 1.0)
+        taken.add([rows[list(patients)]], losses=[0.0] * len(patients))
+        return flat(taken.result().units)
+
+    assert (units(0, 1) == units(0) + units(1)).all()
+
+
+@pytest.mark.parametrize("real", [0, 1, 3])
+def test_empty_slots_do_not_count(real: int) -> None:
+    rows = torch.randn(4, 5000, generator=torch.Generator().manual_seed(0))
+    taken, alone = (ClippedSum([torch.zeros(5000), torch.zeros(3)], 1.0) for _ in range(2))
+    taken.add([rows, None], losses=[1.0] * real)
+    for row in rows[:real]:
+        alone.add([row[None], None], losses=[1.0])
+    assert (flat(taken.result().units) == flat(alone.result().units)).all()
+    assert taken.result().patients == real
+
+
 def test_a_million_patients_are_added_exactly() -> None:
     taken = ClippedSum([torch.zeros(4)], 0.1)
     for _ in range(100):

@@ -6,12 +6,14 @@ images and weights. Proof:
 1. A patient's gradient is kept as the rounded numbers that were computed, and these numbers are clipped: their norm is
    not taken from another formula. Where positions or images cancel, the rounded gradient itself is measured.
 2. The numbers depend on the patient and the network alone, bit by bit: ``one_by_one`` processes each patient
-   separately, and ``fits`` checks this for ``by_layer``. So the other patients' parts do not change.
-3. Squares of float32 numbers neither overflow nor underflow in float64. Their sum, in blocks of 2^18 numbers, has a
+   separately, and ``fits`` checks this for ``by_layer``, for the sum of squares as well. Empty slots of a pass are
+   measured too, since another number of rows could be summed in another order. So other patients' parts do not change.
+3. Squares of float32 numbers neither overflow nor underflow in float64. Their sum, in blocks of 2^13 numbers, has a
    relative error below 1e-10 for up to 10^9 parameters (Higham 2002, section 4.2), and ``HAIR`` is more: a clipped
    patient's norm is at most ``norm_l2`` before its products are rounded to float32, which ``Grid.most_l2`` includes.
 4. Each product is rounded to a whole number, which moves it by 1/2 at most: ``Grid.most_l2`` includes this too.
-5. Whole numbers up to 2^53 are added in float64 without error. Steps with more patients than that are refused.
+5. Whole numbers up to 2^53 are added in float64 without error. Steps with more patients than that are refused. Patients
+   that are added at a time are first added to each other, in int32 where their sum cannot reach 2^31.
 
 So two computations that share patients and draws have the same sum, to the bit, whether they add the patients at one
 hospital or at many.
@@ -31,10 +33,12 @@ from fedward.privacy.grid import FINE, LARGEST, Grid
 
 HAIR = 1e-9
 """Relative margin of clipped gradients below the bound, so that a rounded norm never exceeds it."""
-_BLOCK = 1 << 18
-"""Numbers converted to float64 at a time: they fit into the processor's cache."""
+_BLOCK = 1 << 16
+"""Numbers converted at a time: with their copies they fit into the processor's cache."""
+_ROW = 1 << 13
+"""Numbers of a patient whose squares are added at a time."""
 _WIDE = 2.0**100
-"""Factors between its inverse and it are float32's own, with all of their digits."""
+"""Factors between its inverse and it are float32's own, with all of their digits; others are applied in float64."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +88,7 @@ class ClippedSum:
 
         Args:
             gradients: (P, ...) for each parameter, for any P; None if the loss does not depend on the parameter.
-            losses: of the P patients.
+            losses: of the first patients of the P, who are added; the others are empty slots.
 
         Raises:
             JobError: a gradient is not finite, or the step has more patients than the guarantee covers; the step must
@@ -95,14 +99,26 @@ class ClippedSum:
         if self._patients > most:
             remedy = "lower privacy.dp_sgd.patients_per_step"
             raise JobError("too many patients in a step", where="DP-SGD", value=f"> {most}", remedy=remedy)
-        rows = [None if value is None else value.reshape(len(losses), -1) for value in gradients]
-        squares = [_squares(part) for part in rows if part is not None]
-        norms = torch.stack(squares).sum(0).sqrt() if squares else torch.zeros(len(losses), dtype=torch.float64)
-        factors = clip_factors(norms, self._grid.norm_l2) / self._grid.unit
+        rows = [None if value is None else value.flatten(1) for value in gradients]
+        factors = self._factors([part for part in rows if part is not None], real=len(losses))
+        wide = (factors > _WIDE) | (factors < 1.0 / _WIDE)
         for total, part in zip(self._total, rows, strict=True):
-            if part is not None:
-                _add(total, part, factors)
+            if part is None:
+                continue
+            part = part[: len(losses)]
+            if wide.any():
+                _add(total, part[wide].double(), factors[wide], steps=self._grid.steps)
+                _add(total, part[~wide], factors[~wide], steps=self._grid.steps)
+            else:
+                _add(total, part, factors, steps=self._grid.steps)
         self._loss += sum(losses)
+
+    def _factors(self, rows: Sequence[Tensor], *, real: int) -> Tensor:
+        """Return the factors, into units of the grid, of the first ``real`` patients."""
+        squares = self._total[0].new_zeros(len(rows[0]) if rows else real)
+        for part in rows:
+            squares += squares_of(part)
+        return clip_factors(squares[:real].sqrt(), self._grid.norm_l2) / self._grid.unit
 
     def result(self) -> Clipped:
         """Return the sum so far."""
@@ -129,18 +145,17 @@ def clip_factors(norms: Tensor, norm_l2: float) -> Tensor:
     return torch.where(norms > bound, bound / norms, torch.ones_like(norms))
 
 
-def _squares(rows: Tensor) -> Tensor:
+def squares_of(rows: Tensor) -> Tensor:
     """Return each row's sum of squares, float64 (P,), from (P, n)."""
-    found = torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
-    for block in torch.split(rows, max(1, _BLOCK // len(rows)), dim=1):
-        found += block.to(torch.float64, copy=True).square_().sum(1)
+    found = rows.new_zeros(len(rows), dtype=torch.float64)
+    for block in torch.split(rows, _ROW, dim=1):
+        found += torch.linalg.vector_norm(block, dim=1, dtype=torch.float64).square_()
     return found
 
 
-def _add(total: Tensor, rows: Tensor, factors: Tensor) -> None:
-    """Add each row of (P, n) times its factor, rounded to whole numbers, to ``total``."""
-    if float(factors.max()) > _WIDE or float(factors.min()) < 1.0 / _WIDE:
-        rows = rows.double()  # float32 has no such factor, or loses digits of it
-    scale, width = factors.to(rows.dtype)[:, None], max(1, _BLOCK // len(rows))
+def _add(total: Tensor, rows: Tensor, factors: Tensor, *, steps: int) -> None:
+    """Add each row of (P, n) times its factor, rounded to whole numbers below 2 * ``steps``, to ``total``."""
+    scale, width = factors.to(rows.dtype)[:, None], max(1, _BLOCK // max(1, len(rows)))
+    whole = torch.int32 if len(rows) * 2 * steps < 1 << 31 else torch.float64
     for part, block in zip(torch.split(total.view(-1), width), torch.split(rows, width, dim=1), strict=True):
-        part += (block * scale).round_().sum(0, dtype=torch.float64)
+        part += (block * scale).round_().to(whole).sum(0, dtype=whole)

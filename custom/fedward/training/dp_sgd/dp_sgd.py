@@ -143,9 +143,9 @@ class PrivateSteps:
         noise = torch.from_numpy(self._source.rounded_normal(sum(sizes), std))
         if noise.dtype != torch.int64 or noise.numel() != sum(sizes):
             raise JobError("the noise is not whole", where="DP-SGD", remedy="report it; nothing was sent")
-        flat = torch.cat([value.flatten() for value in clipped.units])
-        noisy = (flat.cpu() + noise).mul_(clipped.grid.unit / self._settings.patients_per_step)
-        return [part.view_as(value) for part, value in zip(torch.split(noisy, sizes), clipped.units, strict=True)]
+        scale = clipped.grid.unit / self._settings.patients_per_step
+        parts = zip(torch.split(noise, sizes), clipped.units, strict=True)
+        return [(value.cpu() + part.view_as(value)).mul_(scale) for part, value in parts]
 
 
 class MovingAverage:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from fedward.errors import JobError
 from fedward.privacy.grid import FINE
-from fedward.training.dp_sgd.clipped_sum import Clipped, ClippedSum
+from fedward.training.dp_sgd.clipped_sum import Clipped, ClippedSum, squares_of
 from fedward.training.dp_sgd.layer_rules import Call, rule_of
 from fedward.training.dp_sgd.patient_gradients import Patient, finite_loss, gradients_of, trainable
 from fedward.training.losses import Loss
@@ -60,8 +60,7 @@ def by_layer(
         if any(len(patient.images) != each for patient in chunk):
             raise JobError("patients have different numbers of images in a step", where="DP-SGD", remedy=_EXACT)
         losses, gradients = _pass(network, loss, chunk + [chunk[-1]] * (slots - len(chunk)))
-        real = len(chunk)
-        clipped.add([part if part is None else part[:real] for part in gradients], losses=losses[:real])
+        clipped.add(gradients, losses=losses[: len(chunk)])
     return clipped.result()
 
 
@@ -130,25 +129,29 @@ def _keeps_apart(network: nn.Module, loss: Loss, patients: list[Patient], alone:
 
 
 def _same(found: Gradients, wanted: Gradients, slots: slice) -> bool:
-    """True if these slots of ``found`` equal, bit by bit, the first slot of ``wanted``."""
-    pairs = zip(found, wanted, strict=True)
+    """True if these slots of ``found`` equal, bit by bit, the first slot of ``wanted``, and their sums of squares."""
     return all(
-        one is other if one is None or other is None else bool((one[slots] == other[:1]).all()) for one, other in pairs
+        one is other if one is None or other is None else _equal(one, other, slots)
+        for one, other in zip(found, wanted, strict=True)
     )
 
 
-def _pass(network: nn.Module, loss: Loss, chunk: list[Patient]) -> tuple[list[float], list[Tensor | None]]:
+def _equal(found: Tensor, wanted: Tensor, slots: slice) -> bool:
+    squares, of_first = squares_of(found.flatten(1))[slots], squares_of(wanted.flatten(1))[:1]
+    return bool((found[slots] == wanted[:1]).all()) and bool((squares == of_first).all())
+
+
+def _pass(network: nn.Module, loss: Loss, chunk: list[Patient]) -> tuple[list[float], Gradients]:
     """Return each patient's loss, and for each trainable parameter, in order, the patients' gradients (P, ...)."""
     each, parameters = len(chunk[0].images), trainable(network)
-    with _followed(network) as calls:
+    with _followed(network, len(chunk)) as calls:
         logits = predict(network, torch.cat([patient.images for patient in chunk]))
         values = [
             loss(part, patient.truth) for part, patient in zip(torch.split(logits, each), chunk, strict=True)
         ]  # each patient's own mean: no reduction over patients
         numbers = [finite_loss(value) for value in values]
         torch.stack(values).sum().backward()  # type: ignore[no-untyped-call]
-    with torch.no_grad():
-        shares = [share for call in calls for share in call.shares(len(chunk))]
+    shares = [share for call in calls for share in call.shares]
     found = {id(share.parameter): share.gradients for share in shares}
     if len(found) != len(shares) or not set(found) <= {id(parameter) for parameter in parameters}:
         raise JobError("a parameter is shared by layers or not trained", where="model", remedy=_EXACT)
@@ -156,8 +159,8 @@ def _pass(network: nn.Module, loss: Loss, chunk: list[Patient]) -> tuple[list[fl
 
 
 @contextmanager
-def _followed(network: nn.Module) -> Iterator[list[Call]]:
-    """Keep, inside, each layer's input and the gradient of its output; the parameters' own gradients are not computed.
+def _followed(network: nn.Module, patients: int) -> Iterator[list[Call]]:
+    """Follow, inside, each layer's use; the parameters' own gradients are not computed.
 
     Raises:
         JobError: a layer with parameters has no rule, or a layer is used twice.
@@ -168,7 +171,7 @@ def _followed(network: nn.Module) -> Iterator[list[Call]]:
     held, used = {id(parameter) for parameter in parameters}, set[int]()
 
     def follow(layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
-        call = Call(layer=layer, given=inputs[0].detach(), version=inputs[0]._version)
+        call = Call(layer=layer, patients=patients, given=inputs[0].detach(), version=inputs[0]._version)
         if id(layer) in used:
             raise JobError("a layer is used twice", where="model", value=type(layer).__name__, remedy=_EXACT)
         used.add(id(layer))
@@ -192,7 +195,11 @@ def _followed(network: nn.Module) -> Iterator[list[Call]]:
 
 
 class _Tap(torch.autograd.Function):
-    """Identity on a layer's output that stores the output's gradient; ``spark`` makes the output require a gradient."""
+    """Identity on a layer's output that follows the output's gradient; ``spark`` makes the output require one.
+
+    The patients' shares are computed as soon as the gradient is known: then it is in the processor's cache, and it need
+    not be kept.
+    """
 
     @staticmethod
     def forward(ctx: Any, output: Tensor, spark: Tensor, call: Call) -> Tensor:
@@ -201,7 +208,7 @@ class _Tap(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        ctx.call.gradient = gradients[0]
+        ctx.call.follow(gradients[0])
         return gradients[0], None, None
 
 

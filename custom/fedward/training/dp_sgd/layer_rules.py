@@ -6,7 +6,7 @@ B = P patients of K images each; T positions of an image (one for a vector); D i
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
@@ -32,32 +32,33 @@ class Share:
 
 @dataclass(slots=True, kw_only=True)
 class Call:
-    """Use of a layer in a pass: its input and, after the backward pass, the gradient of its output.
+    """Use of a layer in a pass.
 
     Attributes:
         layer: the layer.
-        given: its input (B, ...).
+        patients: P.
+        given: its input (B, ...); None once the shares are computed.
         version: the input's version counter at the time of use; an input overwritten since is refused.
-        gradient: of the output (B, ...); None if the loss does not depend on it.
+        shares: of the layer's own parameters, computed in the backward pass; none if the loss does not depend on it.
     """
 
     layer: nn.Module
-    given: Tensor
+    patients: int
+    given: Tensor | None
     version: int
-    gradient: Tensor | None = None
+    shares: list[Share] = field(default_factory=list)
 
-    def shares(self, patients: int) -> list[Share]:
-        """Return the shares of the layer's own parameters; none if the loss does not depend on the layer.
+    def follow(self, gradient: Tensor) -> None:
+        """Compute the shares from the gradient of the output (B, ...), and let go of the input.
 
         Raises:
             JobError: the input was overwritten after the layer had used it.
         """
-        if self.given._version != self.version:
+        given, self.given = self.given, None
+        if given is None or given._version != self.version:
             remedy = "take each patient's gradient by itself"
             raise JobError("an input was overwritten", where="model", value=type(self.layer).__name__, remedy=remedy)
-        if self.gradient is None:
-            return []
-        return rule_of(self.layer)(self.layer, self.given, self.gradient, patients)
+        self.shares = rule_of(self.layer)(self.layer, given, gradient, self.patients)
 
 
 Rule = Callable[[Any, Tensor, Tensor, int], list[Share]]
@@ -76,44 +77,50 @@ def rule_of(layer: nn.Module) -> Rule:
     return rule
 
 
-def _product(parameter: Tensor, rows: Tensor, gradients: Tensor) -> Share:
-    """Compute the share of a matrix (O, D) from rows (P, S, D) and gradients (P, S, O); S: positions of all K images.
+def _product(parameter: Tensor, gradients: Tensor, rows: Tensor) -> Share:
+    """Compute the share of a matrix (O, D) from gradients (P, O, S) and rows (P, S, D); S: positions of all K images.
 
     The product is computed for each patient. The norm alone would cost less from the two Gram matrices (ghost norm, Li
     et al. 2022, section 4). It loses precision where positions cancel, and such a patient would not be clipped.
     """
-    return Share(parameter=parameter, gradients=torch.bmm(gradients.transpose(1, 2), rows))
+    return Share(parameter=parameter, gradients=torch.bmm(gradients, rows))
 
 
 def _linear(layer: nn.Linear, given: Tensor, gradient: Tensor, patients: int) -> list[Share]:
     rows = given.reshape(patients, -1, layer.in_features)
     gradients = gradient.reshape(patients, -1, layer.out_features)
-    return [_product(layer.weight, rows, gradients), *_share(layer.bias, gradients.sum(1))]
+    return [_product(layer.weight, gradients.transpose(1, 2), rows), *_share(layer.bias, gradients.sum(1))]
 
 
 def _conv(layer: Any, given: Tensor, gradient: Tensor, patients: int) -> list[Share]:
     bias = _share(layer.bias, gradient.flatten(2).sum(2).view(patients, -1, gradient.shape[1]).sum(1))
-    inputs, outputs = prod(layer.weight.shape[1:]), layer.weight.shape[0]
     positions = prod(gradient.shape[2:]) * given.shape[0] // patients
     point = set(layer.kernel_size) == {1} and set(layer.stride) == {1} and not any(_padding(layer))
     plain = layer.groups == 1 and not layer.transposed and set(layer.dilation) == {1}
-    small = positions * (inputs + outputs) < inputs * outputs
-    if not (plain and (point or small)):
+    if not (plain and (point or positions * prod(layer.weight.shape[1:]) <= _COPIED)):
         return [Share(parameter=layer.weight, gradients=_one_after_another(layer, given, gradient, patients)), *bias]
-    rows = _patches(layer, given).reshape(patients, positions, inputs)
-    gradients = gradient.flatten(2).transpose(1, 2).reshape(patients, positions, outputs)
-    return [_product(layer.weight, rows, gradients), *bias]
+    columns = _side_by_side(given.flatten(2) if point else _patches(layer, given), patients)
+    return [_product(layer.weight, _side_by_side(gradient.flatten(2), patients), columns.transpose(1, 2)), *bias]
+
+
+_COPIED = 1 << 18
+"""Input values of a patient, each as often as positions depend on it, up to which one product of copies is faster."""
+
+
+def _side_by_side(values: Tensor, patients: int) -> Tensor:
+    """Return (P, C, K * T) from (P * K, C, T); no copy for one image a patient."""
+    return values.reshape(patients, -1, *values.shape[1:]).transpose(1, 2).flatten(2)
 
 
 def _patches(layer: Any, given: Tensor) -> Tensor:
-    """Return the input values that each position of the output depends on, (B, T, D)."""
+    """Return the input values that each position of the output depends on, (B, D, T)."""
     padding = _padding(layer)
     padded = functional.pad(given, [side for side in reversed(padding) for _ in range(2)])
     for axis, (kernel, stride) in enumerate(zip(layer.kernel_size, layer.stride, strict=True), start=2):
         padded = padded.unfold(axis, kernel, stride)
     dims = len(padding)
-    order = [0, *range(2, 2 + dims), 1, *range(2 + dims, 2 + 2 * dims)]
-    return padded.permute(order).reshape(given.shape[0], -1, prod(layer.weight.shape[1:]))
+    order = [0, 1, *range(2 + dims, 2 + 2 * dims), *range(2, 2 + dims)]
+    return padded.permute(order).reshape(given.shape[0], prod(layer.weight.shape[1:]), -1)
 
 
 def _padding(layer: Any) -> tuple[int, ...]:
@@ -160,7 +167,7 @@ def _instance_norm(layer: Any, given: Tensor, gradient: Tensor, patients: int) -
 
 def _scaled(layer: Any, normalised: Tensor, gradient: Tensor, patients: int) -> list[Share]:
     channels = gradient.shape[1]
-    scale = (gradient * normalised).flatten(2).sum(2).view(patients, -1, channels).sum(1)
+    scale = normalised.mul_(gradient).flatten(2).sum(2).view(patients, -1, channels).sum(1)
     return [
         *_share(layer.weight, scale),
         *_share(layer.bias, gradient.flatten(2).sum(2).view(patients, -1, channels).sum(1)),

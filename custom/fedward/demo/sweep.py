@@ -12,11 +12,12 @@ from typing import Any
 
 from fedward.dataset.manifest import Manifest
 from fedward.demo.simulate import SimulatedSite, simulate, take_part
+from fedward.demo.sweep_ways import run_way
 from fedward.errors import CohortError, JobError, SettingsError
 from fedward.privacy.policy.job_hash import job_hash
 from fedward.privacy.policy.linter import faults
 from fedward.reporting.sweep.chart import shown
-from fedward.reporting.sweep.sweep import Point, Sweep, points_of
+from fedward.reporting.sweep.sweep import ALONE, EACH, POOLED, SUM, Point, Sweep, points_of
 from fedward.settings import JobSpec, parse, plain
 
 Follow = Callable[[float, str], None]
@@ -48,16 +49,18 @@ def run_sweep(
         CohortError: no site can take part at every ε.
         JobError: a job that cannot be built, or with a fault in its privacy settings.
     """
-    asked = tuple(sorted(set(epsilons)))
+    asked, ways = tuple(sorted(set(epsilons))), (ALONE, EACH, SUM, POOLED) if job.noises_sum else ("",)
     jobs = {epsilon: with_epsilon(job, epsilon) for epsilon in asked}
     parts, aside = _who(jobs, cohorts, refused)
     patients = {site: part.patients for site, part in parts[asked[0]].items()}
     numbers = tuple(job.job.seed + number for number in range(seeds))
-    runs = [(epsilon, seed) for seed in numbers for epsilon in asked]
+    runs = [(epsilon, seed, way) for seed in numbers for epsilon in asked for way in ways]
     points: tuple[Point, ...] = ()
-    for done, (epsilon, seed) in enumerate(runs):
-        progressed = _share(follow, f"ε {shown(epsilon)}, seed {seed}", done=done, runs=len(runs))
-        points += _run(with_seed(jobs[epsilon], seed), parts[epsilon], epsilon=epsilon, on_progress=progressed)
+    for done, (epsilon, seed, way) in enumerate(runs):
+        words = f"ε {shown(epsilon)}, seed {seed}{', ' if way else ''}{way}"
+        progressed = _share(follow, words, done=done, runs=len(runs))
+        made = with_seed(jobs[epsilon], seed)
+        points += _run(made, parts[epsilon], epsilon=epsilon, way=way, on_progress=progressed)
         sweep = Sweep(
             job=job.job.name,
             hash=job_hash(job),
@@ -67,6 +70,7 @@ def run_sweep(
             patients=patients,
             aside=aside,
             points=points,
+            ways=ways,
         )
         keep(sweep)
     return sweep
@@ -84,6 +88,7 @@ def with_epsilon(job: JobSpec, epsilon: float) -> JobSpec:
     if math.isinf(epsilon):
         quiet = None if update is None else {**update, "noise_multiplier": 0.0}
         content["privacy"] = {"mechanism": "none", "dp_sgd": None, "update": quiet}
+        content["training"]["keep_optimizer"] |= job.noises_sum  # as its hospitals do
     elif privacy["mechanism"] == "dp-sgd":
         privacy["dp_sgd"] |= {"epsilon": epsilon, "noise_multiplier": None}
     elif privacy["mechanism"] == "update-noise":
@@ -137,8 +142,15 @@ def _who(
 
 
 def _run(
-    job: JobSpec, parts: Mapping[str, SimulatedSite], *, epsilon: float, on_progress: Callable[[float], None]
+    job: JobSpec, parts: Mapping[str, SimulatedSite], *, epsilon: float, way: str, on_progress: Callable[[float], None]
 ) -> tuple[Point, ...]:
+    if way:
+        scores = run_way(way, job, parts, done=on_progress)
+        return tuple(
+            point
+            for site, found in scores.items()
+            for point in points_of(job, found, epsilon=epsilon, site=site, way=way)
+        )
     order = {site: number for number, site in enumerate(parts)}
     whole = job.federation.rounds * len(parts)
     done = simulate(

@@ -16,16 +16,18 @@ from fedward.dataset.manifest import Manifest
 from fedward.demo import sweep as module
 from fedward.demo.simulate import Simulated, SimulatedSite
 from fedward.demo.sweep import epsilons_of, run_sweep, with_epsilon
+from fedward.demo.sweep_ways import for_each
 from fedward.errors import CohortError, JobError, SettingsError
 from fedward.privacy import budget_plan
 from fedward.privacy.accountant import epsilon, update_noise_event
 from fedward.privacy.budget_plan import plan_site
 from fedward.reporting.sweep.page import render, standing_alone, table, write_sweep
-from fedward.reporting.sweep.sweep import NOTE, Point, Sweep, lines_of, plain_sweep
+from fedward.reporting.sweep.sweep import ALONE, EACH, NOTE, POOLED, SUM, Point, Sweep, lines_of, plain_sweep
 from fedward.settings import JobSpec, parse
 from fedward.validation.scores import ClassificationScores, LabelScores
 from tests.conftest import tiny_job_content
 
+WAYS = (ALONE, EACH, SUM, POOLED)
 MakeCohort = Callable[..., Manifest]
 DP_SGD = {
     "mechanism": "dp-sgd",
@@ -256,3 +258,42 @@ def test_the_files(tmp_path: Path) -> None:
 def _groups(drawing: ET.Element) -> list[tuple[float, ET.Element]]:
     groups = drawing.findall("{http://www.w3.org/2000/svg}g")
     return [(float(group.attrib["transform"].split()[1].rstrip(")")), group) for group in groups]
+
+
+def test_a_job_with_noise_for_the_sum_is_drawn_beside_what_its_hospitals_could_do_instead(
+    make_cohort: MakeCohort, tmp_path: Path
+) -> None:
+    content = tiny_job_content()
+    content["federation"] |= {"rounds": 2, "min_sites": 3, "weighting": "equal"}
+    del content["training"]["local_epochs"]
+    content["training"]["local_steps"] = 1
+    dp_sgd = {"noise": "sum", "epsilon": 8.0, "delta": 1e-4, "clip_norm_l2": 1.0, "sampling_rate": 0.3}
+    content["privacy"] = {"mechanism": "dp-sgd", "dp_sgd": {**dp_sgd, "patients_per_step": 12.0}}
+    content["encryption"] = {}
+    job = parse(JobSpec, content, where="test")
+    cohorts = {site: make_cohort(18, site=site) for site in ("city", "coast", "north")}
+    told: list[tuple[float, str]] = []
+    sweep = run_sweep(
+        job,
+        cohorts,
+        epsilons=(8.0, math.inf),
+        seeds=1,
+        refused={},
+        follow=lambda fraction, words: told.append((fraction, words)),
+        keep=ignore,
+    )
+    assert sweep.complete and sweep.ways == WAYS
+    assert {(point.epsilon, point.way, point.site) for point in sweep.points} == {
+        (epsilon, way, site) for epsilon in (8.0, math.inf) for way in WAYS for site in cohorts
+    }
+    quiet = {(point.way, point.site): point.value for point in sweep.points if math.isinf(point.epsilon)}
+    assert all(quiet[EACH, site] == quiet[SUM, site] for site in cohorts), "without noise they are one way"
+    lines = lines_of(sweep)
+    assert {line.site for line in lines} == set(WAYS) and {line.name for line in lines} == set(cohorts)
+    page = write_sweep(tmp_path, sweep).read_text(encoding="utf-8")
+    assert all(way in page for way in WAYS) and ">Way<" in page
+    assert [fraction for fraction, _ in told] == sorted(fraction for fraction, _ in told) and told[-1][0] == 1.0
+    noisy = for_each(
+        job, {site: SimulatedSite(manifest=one, patients=12, private=None) for site, one in cohorts.items()}
+    )
+    assert noisy.privacy.dp_sgd is not None and noisy.privacy.dp_sgd.patients_per_step == 4.0

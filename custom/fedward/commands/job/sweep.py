@@ -85,7 +85,8 @@ def _show(done: Sweep, page: Path) -> None:
 
     console, rows = screen(), table(done)
     classes = len({row.name for row in rows}) > 1
-    columns = ["site", *(["class"] if classes else []), *(f"ε {shown(epsilon)}" for epsilon in done.epsilons), "few"]
+    heads = ("way", "site") if len(done.ways) > 1 else ("site", "class")
+    columns = [heads[0], *([heads[1]] if classes else []), *(f"ε {shown(epsilon)}" for epsilon in done.epsilons), "few"]
     drawn = Table(*columns, title=f"{done.job}: {TITLES[done.measure]} against ε", title_justify="left")
     for row in rows:
         cells = ["not measured" if cell is None else f"{cell.value}\n{cell.interval}" for cell in row.cells]

@@ -17,7 +17,9 @@ NOTE = (
 )
 FEW_PATIENTS, FEW_POSITIVES = 50, 10
 """Smallest number of patients, and of positive ones, below which a line is marked."""
-SCHEMA = 2
+SCHEMA = 3
+ALONE, EACH, SUM, POOLED = "alone", "noise for each", "noise for the sum", "all in one place"
+"""Ways of a job with noise for the sum, and what its hospitals could do instead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +32,7 @@ class Point:
         site: site whose validation patients were measured.
         name: label, class or structure; "" for the mean over them.
         value, low, high: AUC or Dice, and its 95 % interval over patients; None if not available.
+        way: one of ``ALONE``, ``EACH``, ``SUM``, ``POOLED`` in a sweep that compares them; else "".
         n, positives: patients in the score, and number of them positive in an image; positives None for segmentation.
     """
 
@@ -42,6 +45,7 @@ class Point:
     high: float | None
     n: int
     positives: int | None
+    way: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,14 +69,16 @@ class Sweep:
     patients: Mapping[str, int]
     aside: Mapping[str, str]
     points: tuple[Point, ...]
+    ways: tuple[str, ...] = ("",)
 
     @property
     def complete(self) -> bool:
         """True if every requested run is in it."""
-        return len({(point.epsilon, point.seed) for point in self.points}) == len(self.epsilons) * len(self.seeds)
+        done = {(point.epsilon, point.seed, point.way) for point in self.points}
+        return len(done) == len(self.epsilons) * len(self.seeds) * len(self.ways)
 
 
-def points_of(job: JobSpec, scores: Scores, *, epsilon: float, site: str) -> list[Point]:
+def points_of(job: JobSpec, scores: Scores, *, epsilon: float, site: str, way: str = "") -> list[Point]:
     """Return one site's scores after one run: the mean over labels, classes or structures, and each of them."""
     measure = job.measure
     content = scores.plain()
@@ -88,28 +94,32 @@ def points_of(job: JobSpec, scores: Scores, *, epsilon: float, site: str) -> lis
             high=found[f"{measure}_high"],
             n=found.get("dice_patients", found["patients"]),
             positives=found.get("positives"),
+            way=way,
         )
         for name, found in each.items()
     ]
 
 
 def lines_of(sweep: Sweep) -> tuple[Line, ...]:
-    """Return a line for each site and class: mean and range over seeds, or with one seed the 95 % patient interval."""
-    series: dict[tuple[str, str], list[Point]] = {}
+    """Return a line for each site and class: mean and range over seeds, or with one seed the 95 % patient interval.
+
+    Where ways are compared, a panel is a site and class, and its lines are the ways.
+    """
+    series: dict[tuple[str, str, str], list[Point]] = {}
     for point in sweep.points:
-        series.setdefault((point.name, point.site), []).append(point)
+        series.setdefault((point.name, point.site, point.way), []).append(point)
     names = list(dict.fromkeys(point.name for point in sweep.points))
     ordered = sorted(series, key=lambda key: names.index(key[0]))
     return tuple(
         Line(
-            site=site,
-            name=name,
+            site=way or site,
+            name=(f"{site}, {name}" if name else site) if way else name,
             note=_note(sweep.patients[site], points[0], name=name),
             few=_few(sweep.patients[site], points[0]),
             marks=tuple(_mark(epsilon, points) for epsilon in sweep.epsilons if _known(epsilon, points)),
         )
-        for name, site in ordered
-        for points in (series[name, site],)
+        for name, site, way in ordered
+        for points in (series[name, site, way],)
     )
 
 

@@ -47,6 +47,7 @@ bench: setup ## measure: index, overhead, load, DP, encryption (an hour)
 	$(RUN)/python bench/masks.py
 	$(RUN)/python bench/robust.py
 	$(RUN)/python bench/encrypted_round.py
+	$(RUN)/python bench/sum_rounds.py
 	$(RUN)/python bench/encrypted_auc.py
 	$(RUN)/python bench/dashboard.py
 

@@ -10,8 +10,8 @@ them on some processors, and two hospitals' models would drift apart. The steps 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
@@ -22,11 +22,10 @@ from numpy.typing import NDArray
 from fedward.errors import JobError
 from fedward.settings import JobSpec, Training
 from fedward.training.optimizers import learning_rate
-from fedward.weights import Weights, layout_of, require_stored
+from fedward.weights import Weights, layout_of
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
 """Adam's constants, torch's defaults."""
-_MODEL, _STATE, _HEAD = "model.", "state.", "head"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -96,14 +95,12 @@ class UnionModel:
         return found.hexdigest()
 
     def packed(self) -> bytes:
-        """Return all of it as one file's content, without pickled objects."""
-        head = np.array([json.dumps({"after": self.after, "base": self.base, "trained": list(self.trained)})])
-        arrays = {f"{_MODEL}{name}": array for name, array in self.weights.items()}
-        for kind, each in self.moments.items():
-            arrays |= {f"{_STATE}{kind}.{name}": array for name, array in each.items()}
-        file = io.BytesIO()
-        np.savez(file, **{_HEAD: head}, **arrays)  # type: ignore[arg-type]
-        return file.getvalue()
+        """Return all of it as one file's content: a line of JSON, then the numbers, little-endian float32."""
+        kinds = sorted(self.moments)
+        head = {"after": self.after, "base": self.base, "trained": list(self.trained), "kinds": kinds}
+        arrays = [self.weights[name] for name in sorted(self.weights)]
+        arrays += [self.moments[kind][name] for kind in kinds for name in self.trained]
+        return json.dumps(head).encode("ascii") + b"\n" + b"".join(array.astype("<f4").tobytes() for array in arrays)
 
     @classmethod
     def unpacked(cls, content: bytes, *, like: UnionModel) -> UnionModel:
@@ -116,23 +113,32 @@ class UnionModel:
         Raises:
             JobError: it is no such model of this job.
         """
+        line, _, numbers = content.partition(b"\n")
         try:
-            file = io.BytesIO(content)
-            require_stored(file)
-            with np.load(file, allow_pickle=False) as arrays:
-                head = json.loads(str(arrays[_HEAD][0]))
-                weights = {name: arrays[_MODEL + name] for name in sorted(like.weights)}
-                moments: dict[str, Weights] = {}
-                for key in arrays.files:
-                    if key.startswith(_STATE):
-                        kind, _, name = key.removeprefix(_STATE).partition(".")
-                        moments.setdefault(kind, {})[name] = arrays[key]
-            if layout_of(weights) != layout_of(like.weights) or tuple(head["trained"]) != like.trained:
+            head = json.loads(line)
+            if tuple(head["trained"]) != like.trained:
                 raise ValueError("another network")
+            values, at = np.frombuffer(numbers, "<f4"), 0
+            layout = layout_of(like.weights)
+            found: list[Weights] = []
+            for names in (sorted(layout), *([like.trained] * len(head["kinds"]))):
+                taken: Weights = {}
+                for name in names:
+                    size = math.prod(layout[name].shape)
+                    taken[name] = values[at : at + size].reshape(layout[name].shape).astype(np.float32)
+                    at += size
+                found.append(taken)
+            if at != values.size:
+                raise ValueError("another length")
+            weights, *moments = found
             return cls(
-                weights=weights, trained=like.trained, base=str(head["base"]), after=int(head["after"]), moments=moments
+                weights=weights,
+                trained=like.trained,
+                base=str(head["base"]),
+                after=int(head["after"]),
+                moments=dict(zip(head["kinds"], moments, strict=True)),
             )
-        except (ValueError, LookupError, TypeError, OSError):
+        except (ValueError, LookupError, TypeError):
             what, remedy = "kept model of the job cannot be read", "delete the file, if the run has only begun"
             raise JobError(what, where="kept model", remedy=remedy) from None
 

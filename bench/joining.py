@@ -56,6 +56,9 @@ def main() -> None:
     job, load = read_job(ROOT / "jobs" / "cxr_private"), os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="fedward-bench-") as name:
         cohorts = clinics(job, Path(name)) if asked.what == "clinics" else real(job, asked, Path(name))
+        _, aside = take_part(job, cohorts)
+        print("aside:", aside or "none", flush=True)
+        cohorts = {site: manifest for site, manifest in cohorts.items() if site not in aside}
         rows = []
         for epsilon in asked.epsilon:
             for seed in range(1, asked.seeds + 1):
@@ -96,9 +99,7 @@ def job_of(
 
 
 def measured(job: JobSpec, cohorts: Mapping[str, Manifest], *, spare: Sequence[int]) -> list[Row]:
-    parts, aside = take_part(job, cohorts)
-    if aside:
-        print("aside:", aside)
+    parts, _ = take_part(job, cohorts)
     tests = {site: Trainer(job, [part.manifest], site=site) for site, part in parts.items()}
     patients = sum(part.patients for part in parts.values())
 

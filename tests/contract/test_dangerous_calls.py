@@ -58,6 +58,9 @@ ALLOWED: dict[str, dict[str, str]] = {
         "importlib.util": "changes FLARE's client in a site's process, so that the site lies as it is ordered",
         "importlib.machinery": "as above",
     },
+    "tests/integration/union/quiet/sitecustomize.py": {
+        "importlib.machinery": "changes the noise in the processes of a test, for a mock that adds none",
+    },
     "tests/fuzz/indexing.py": {"gzip.decompress": "unpacks a file that it has just made"},
     "tests/unit/flare/listener/test_server_door.py": {
         "importlib.util": "asks whether the processes that FLARE starts for a job are still called so",

@@ -231,7 +231,7 @@ def running(prepared: Story) -> Story:
     story.said["doctor of the server"] = story.desk.type(story.operator.take("federation doctor", OPERATOR_KIT=kit))
     job = story.person.folder / "jobs" / JOB
     shutil.copytree(ROOT / "jobs" / JOB, job)
-    small = (r"^rounds = \d+", "rounds = 2"), (r"^local_steps = \d+", "local_steps = 2")
+    small = ((r"^rounds = \d+", "rounds = 2"),)
     private = (r"^patients_per_step = [\d.]+", "patients_per_step = 16.0"), (r"^delta = \S+", "delta = 1e-4")
     edit(job / "job.toml", *small, *private, (r"^epsilon = [\d.]+", "noise_multiplier = 2.0"))
     story.at_once(lambda site: approve(story, site, job))

@@ -1,4 +1,4 @@
-"""What joining brings at one ε: together with noise for the sum, alone, and all patients in one place.
+"""Measure a model at one ε: trained together with noise for the sum, alone, and on all patients in one place.
 
     PYTHONPATH=custom python bench/joining.py clinics [--seeds 2]
     PYTHONPATH=custom python bench/joining.py real --data DATA --split shenzhen-cn=2 [--seeds 2] [--epsilon 8 3]
@@ -29,7 +29,7 @@ from machine import machine
 from fedward.dataset.manifest import Manifest
 from fedward.demo.compare import score_everywhere
 from fedward.demo.prepare import gather
-from fedward.demo.simulate import SimulatedSite, take_part, trainers
+from fedward.demo.simulate import run_pooled, take_part, trainers
 from fedward.demo.simulate_sum import run_sum
 from fedward.dicom.synthetic.hospital import HOSPITALS, write_cohort
 from fedward.settings import JobSpec, parse, plain, read_job
@@ -101,7 +101,6 @@ def job_of(
 def measured(job: JobSpec, cohorts: Mapping[str, Manifest], *, spare: Sequence[int]) -> list[Row]:
     parts, _ = take_part(job, cohorts)
     tests = {site: Trainer(job, [part.manifest], site=site) for site, part in parts.items()}
-    patients = sum(part.patients for part in parts.values())
 
     def row(name: str, weights: Any) -> Row:
         at, over_all = score_everywhere(job, tests, weights)
@@ -110,14 +109,12 @@ def measured(job: JobSpec, cohorts: Mapping[str, Manifest], *, spare: Sequence[i
     found = []
     for absent in spare if len(parts) > 2 else ():
         shared = with_colluding(job, absent)
-        weights, _ = run_sum(shared, trainers(shared, parts), patients=patients, together=True, on_step=nothing)
+        weights, _ = run_sum(shared, trainers(shared, parts))
         found.append(row(f"together, t = {absent}", weights))
-    everyone = Trainer(job, [one.manifest for one in parts.values()], site="pooled", private=first(parts).private)
-    weights, _ = run_sum(job, {"pooled": everyone}, patients=patients, together=False, on_step=nothing)
-    found.append(row("pooled", weights))
+    found.append(row("pooled", run_pooled(job, parts)))
     alone = {}
     for site, part in parts.items():
-        weights, _ = run_sum(job, trainers(job, {site: part}), patients=part.patients, together=False, on_step=nothing)
+        weights, _ = run_sum(job, trainers(job, {site: part}))
         value = score_everywhere(job, {site: tests[site]}, weights)[0][site]
         if value is not None:
             alone[site] = value
@@ -125,18 +122,10 @@ def measured(job: JobSpec, cohorts: Mapping[str, Manifest], *, spare: Sequence[i
     return found
 
 
-def first(parts: Mapping[str, SimulatedSite]) -> SimulatedSite:
-    return next(iter(parts.values()))
-
-
 def with_colluding(job: JobSpec, colluding: int) -> JobSpec:
     content = plain(job)
     content["privacy"]["dp_sgd"]["max_colluding"] = colluding
     return parse(JobSpec, content, where="bench")
-
-
-def nothing(number: int, site: str) -> None:
-    """Follow nothing."""
 
 
 def section(asked: argparse.Namespace, cohorts: Mapping[str, Manifest], rows: list[Any], load: float) -> str:

@@ -192,6 +192,11 @@ def flatten(weights: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
     return vector
 
 
+def flatten_units(units: Mapping[str, NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Return all whole numbers, int64 of shape (n,), in the order of the sorted names."""
+    return np.concatenate([units[name].ravel() for name in sorted(units)])
+
+
 def unflatten(vector: NDArray[np.float32], layout: Layout) -> Weights:
     """Return new arrays with the layout's names and shapes: the inverse of ``flatten``.
 

@@ -107,18 +107,10 @@ def _pooled_private(
     job: JobSpec, cohorts: Mapping[str, Manifest], sites: Mapping[str, Trainer], log: Log
 ) -> tuple[dict[str, float | None], float | None]:
     """Train on all hospitals' images in one place at the same ε, which only a demo may do."""
-    from fedward.demo.simulate import take_part
-    from fedward.demo.simulate_sum import run_sum
-    from fedward.training.trainer import Trainer
+    from fedward.demo.simulate import run_pooled, take_part
 
     log("  training on all hospitals' images in one place at the same ε")
-    parts, _ = take_part(job, cohorts)
-    private = next(part.private for part in parts.values())
-    everyone = Trainer(job, [part.manifest for part in parts.values()], site="pooled", private=private)
-    patients = sum(part.patients for part in parts.values())
-    weights, _ = run_sum(
-        job, {"pooled": everyone}, patients=patients, together=False, on_step=lambda number, site: None
-    )
+    weights = run_pooled(job, take_part(job, cohorts)[0])
     return score_everywhere(job, sites, weights)
 
 

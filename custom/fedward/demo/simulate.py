@@ -76,13 +76,23 @@ def simulate(job: JobSpec, parts: Mapping[str, SimulatedSite], *, follow: Follow
     if job.noises_sum:
         from fedward.demo.simulate_sum import run_sum
 
-        step = _stepper(follow)
-        patients = sum(part.patients for part in parts.values())
-        weights, rounds = run_sum(job, sites, patients=patients, together=len(parts) > 1, on_step=step)
+        weights, rounds = run_sum(job, sites, on_step=_stepper(follow))
     else:
         weights, rounds = run_rounds(job, sites, follow=follow)
     scores = {site: trainer.validate(weights) for site, trainer in sites.items()}
     return Simulated(weights=weights, rounds=rounds, scores=scores)
+
+
+def run_pooled(
+    job: JobSpec, parts: Mapping[str, SimulatedSite], *, on_step: Callable[[int, str], None] = lambda number, site: None
+) -> Weights:
+    """Train on all sites' images in one place at the job's ε, and return the model; arguments as for ``run_sum``."""
+    from fedward.demo.simulate_sum import run_sum
+    from fedward.training.trainer import Trainer
+
+    private = next(part.private for part in parts.values())
+    everyone = Trainer(job, [part.manifest for part in parts.values()], site="pooled", private=private)
+    return run_sum(job, {"pooled": everyone}, on_step=on_step)[0]
 
 
 def take_part(job: JobSpec, cohorts: Mapping[str, Manifest]) -> tuple[dict[str, SimulatedSite], dict[str, str]]:

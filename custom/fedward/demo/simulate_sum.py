@@ -11,13 +11,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fedward.privacy.budget_plan import sum_multiplier
 from fedward.privacy.noise import SecureRandom
 from fedward.privacy.sum_noise import Shares, check_ring, shares_of
 from fedward.settings import JobSpec
-from fedward.weights import Weights
+from fedward.weights import Weights, flatten_units
 
 if TYPE_CHECKING:
     from fedward.training.trainer import Trainer
@@ -27,17 +26,17 @@ OnStep = Callable[[int, str], None]
 
 
 def run_sum(
-    job: JobSpec, sites: Mapping[str, Trainer], *, patients: int, together: bool, on_step: OnStep
+    job: JobSpec, sites: Mapping[str, Trainer], *, on_step: OnStep = lambda number, site: None
 ) -> tuple[Weights, tuple[Weights, ...]]:
     """Make the job's steps; return the final model, and the model after each round.
 
+    The expected number of the sites' patients in a step divides the sum, so that one site alone makes steps of the same
+    size.
+
     Args:
         job: job with noise for the sum.
-        sites: of the federation; or one, that trains alone or has all hospitals' images.
-        patients: training patients of all of them. Their expected number in a step divides the sum, so that one site
-            alone makes steps of the same size.
-        together: True if the sites share the noise as a job's hospitals do, with room for those whose share may be
-            absent; False for one site, which adds all of the noise and no more.
+        sites: of the federation, which share the noise, with room for those whose share may be absent; or one, that
+            trains alone or has all hospitals' images, and adds all of the noise and no more.
         on_step: called at every part of a step; an error from it stops the simulation.
 
     Raises:
@@ -49,13 +48,14 @@ def run_sum(
     model = initial_union(initial_weights(job), trained_keys(job), base="")
     noise = sum_multiplier(job)
     grid = check_ring(job, values=model.values, noise_multiplier=noise)
-    shares = shares_of(job, sites=len(sites)) if together else Shares(sites=1, missing=0, colluding=0)
+    shares = shares_of(job, sites=len(sites)) if len(sites) > 1 else Shares(sites=1, missing=0, colluding=0)
+    patients = sum(trainer.support.train_patients for trainer in sites.values())
     std, stepped = shares.std(grid, noise) * np.sqrt(len(sites)), for_patients(job, patients)
     made = []
     for number in range(job.federation.rounds):
         total = np.zeros(model.values, np.int64)
         for site, trainer in sites.items():
-            total += _flat(trainer.union_gradients(model.weights).units)
+            total += flatten_units(trainer.union_gradients(model.weights).units)
             on_step(number, site)
         total += SecureRandom().rounded_normal(model.values, float(std))
         model = model.step(total, unit=grid.unit, job=stepped, base="")
@@ -70,7 +70,3 @@ def for_patients(job: JobSpec, patients: int) -> JobSpec:
         return job
     expected = asked.model_copy(update={"patients_per_step": asked.sampling_rate * patients})
     return job.model_copy(update={"privacy": job.privacy.model_copy(update={"dp_sgd": expected})})
-
-
-def _flat(units: Mapping[str, NDArray[np.int64]]) -> NDArray[np.int64]:
-    return np.concatenate([units[name].ravel() for name in sorted(units)])

@@ -10,15 +10,13 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fedward.dataset.manifest import Manifest
-from fedward.demo.simulate import SimulatedSite, simulate, take_part, trainers
-from fedward.demo.simulate_sum import run_sum
+from fedward.demo.simulate import SimulatedSite, run_pooled, simulate, take_part, trainers
 from fedward.errors import JobError
-from fedward.reporting.sweep.sweep import ALONE, POOLED, SUM
+from fedward.reporting.sweep.sweep import ALONE, EACH, POOLED
 from fedward.settings import JobSpec, parse, plain
 
 if TYPE_CHECKING:
     from fedward.validation.scores import Scores
-    from fedward.weights import Weights
 
 Done = Callable[[float], None]
 """Called with the fraction of one way that is done, 0 to 1."""
@@ -38,27 +36,20 @@ def run_way(way: str, job: JobSpec, parts: Mapping[str, SimulatedSite], *, done:
     """
     if job.privacy.mechanism == "none":
         return _quiet(way, job, parts, done)
-    tests, patients = trainers(job, parts), sum(part.patients for part in parts.values())
-    if way == SUM:
-        weights, _ = run_sum(
-            job, trainers(job, parts), patients=patients, together=True, on_step=_steps(job, parts, done)
-        )
-        return {site: one.validate(weights) for site, one in tests.items()}
     if way == POOLED:
-        weights = _pooled(job, parts, done)
-        return {site: one.validate(weights) for site, one in tests.items()}
+        rounds = job.federation.rounds
+        weights = run_pooled(job, parts, on_step=lambda number, site: done((number + 1) / rounds))
+        return {site: one.validate(weights) for site, one in trainers(job, parts).items()}
     if way == ALONE:
         found = {}
         for site, part in parts.items():
-            own = {site: part}
-            weights, _ = run_sum(
-                job, trainers(job, own), patients=part.patients, together=False, on_step=lambda number, name: None
-            )
-            found[site] = tests[site].validate(weights)
+            found[site] = simulate(job, {site: part}).scores[site]
             done(len(found) / len(parts))
         return found
-    each = for_each(job, parts)
-    return dict(simulate(each, _planned(each, parts), follow=_follow(each, parts, done)).scores)
+    if way == EACH:
+        job = for_each(job, parts)
+        parts = _planned(job, parts)
+    return dict(simulate(job, parts, follow=_follow(job, parts, done)).scores)
 
 
 def for_each(job: JobSpec, parts: Mapping[str, SimulatedSite]) -> JobSpec:
@@ -93,23 +84,6 @@ def _planned(job: JobSpec, parts: Mapping[str, SimulatedSite]) -> dict[str, Simu
     return found
 
 
-def _pooled(job: JobSpec, parts: Mapping[str, SimulatedSite], done: Done) -> Weights:
-    from fedward.training.trainer import Trainer
-
-    private = next(part.private for part in parts.values())
-    everyone = Trainer(job, [part.manifest for part in parts.values()], site="pooled", private=private)
-    patients = sum(part.patients for part in parts.values())
-    rounds = job.federation.rounds
-    weights, _ = run_sum(
-        job,
-        {"pooled": everyone},
-        patients=patients,
-        together=False,
-        on_step=lambda number, site: done((number + 1) / rounds),
-    )
-    return weights
-
-
 def _quiet(way: str, job: JobSpec, parts: Mapping[str, SimulatedSite], done: Done) -> dict[str, Scores]:
     """Run one way without noise."""
     from fedward.training.trainer import Trainer
@@ -135,12 +109,7 @@ def _plain(part: SimulatedSite) -> SimulatedSite:
     return SimulatedSite(manifest=part.manifest, patients=part.patients, private=None)
 
 
-def _steps(job: JobSpec, parts: Mapping[str, SimulatedSite], done: Done) -> Callable[[int, str], None]:
+def _follow(job: JobSpec, parts: Mapping[str, SimulatedSite], done: Done) -> Callable[[int, str, Any], None]:
     order = {site: number for number, site in enumerate(parts, start=1)}
     whole = job.federation.rounds * len(parts)
-    return lambda number, site: done((number * len(parts) + order[site]) / whole)
-
-
-def _follow(job: JobSpec, parts: Mapping[str, SimulatedSite], done: Done) -> Callable[[int, str, Any], None]:
-    step = _steps(job, parts, done)
-    return lambda number, site, progress: step(number, site)
+    return lambda number, site, progress: done((number * len(parts) + order[site]) / whole)

@@ -18,7 +18,7 @@ from fedward.flare.gates.update_check import require_charged
 from fedward.flare.protocol import MODEL
 from fedward.privacy.outgoing import check_units
 from fedward.privacy.sum_noise import sum_grid
-from fedward.weights import digest
+from fedward.weights import digest, flatten_units
 
 
 def noised_gradients(
@@ -41,7 +41,7 @@ def noised_gradients(
     gradients, ledger = state.secure_aggregation.gradients, job_context.open_ledger(state.policy)
     units = check_units(content, gradients.layout)
     checked, event = require_charged(proof, ledger, state, digest=digest(units), round_number=round_number)
-    flat = np.concatenate([units[name].ravel() for name in sorted(units)])
+    flat = flatten_units(units)
     grid = sum_grid(state.job, values=flat.size)
     norm = float(np.linalg.norm(flat.astype(np.float64)))
     if checked.steps != 1 or not norm <= len(ledger.patients_of(state.job_id)) * grid.most_l2:

@@ -103,8 +103,7 @@ class JobRounds:
         """Return the round from ``model`` that another process closed, with its masks still on."""
         taken = self.round(model)
         for masked in pending:
-            sums = taken.sums if not isinstance(taken, GradientRound) else {masked.purpose: taken}
-            sums[masked.purpose].restore(masked)
+            taken.restore(masked)
         taken.stop()
         if isinstance(taken, ComparedRound):
             taken.seed = pending[0].seed

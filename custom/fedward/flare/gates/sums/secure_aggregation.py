@@ -111,7 +111,7 @@ class SecureAggregation:
 
     @property
     def rounds(self) -> RoundModels | RoundGradients:
-        """What the rounds' sums are of."""
+        """Models or gradients of the rounds, whichever the job sums."""
         return self.models if self._gradients is None else self._gradients
 
     def require_key(self) -> None:

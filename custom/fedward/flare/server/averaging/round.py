@@ -94,6 +94,10 @@ class Round(ABC):
         found = (each.masked(purpose) for purpose, each in self.sums.items())
         return [one for one in found if one is not None]
 
+    def restore(self, masked: MaskedSum) -> None:
+        """Continue one sum of the round from another process of the server."""
+        self.sums[masked.purpose].restore(masked)
+
     @property
     @abstractmethod
     def sites(self) -> list[str]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, get_args
 
 from pydantic import TypeAdapter
@@ -124,7 +124,7 @@ def _header(message: Message) -> bytes:
     content = {
         "key": message.key_id,
         "scheme": message.scheme,
-        "topic": asdict(message.topic),
+        "topic": message.topic.plain(),
         "parts": [{"site": part.site, "nonce": part.nonce.hex()} for part in message.parts],
         "tag": [f"{lane:016x}" for lane in message.tag],
     }

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -261,8 +261,8 @@ def _check_same(message: Message, topic: SumContext, *, key_id: str, scheme: str
             if scheme == "masked"
             else "give every hospital the same key file",
         )
-    expected = asdict(topic)
-    for name, value in asdict(message.topic).items():
+    expected = topic.plain()
+    for name, value in message.topic.plain().items():
         if value != expected[name]:
             raise EncryptionError(f"sealed for another {name.replace('_', ' ')} than this sum's", value=value)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 Purpose = Literal["model", "scores", "cohort", "confirm"]
@@ -38,9 +38,16 @@ class SumContext:
     base: str = "0" * 64
     group: int = -1
 
+    def plain(self) -> dict[str, str | int]:
+        """Return the fields by name."""
+        return {name: getattr(self, name) for name in _FIELDS}
+
     def canonical(self) -> bytes:
         """Return the fields as bytes; two different contexts give different bytes."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode("ascii")
+        return json.dumps(self.plain(), sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode("ascii")
+
+
+_FIELDS = tuple(one.name for one in fields(SumContext))
 
 
 def kind_of(topic: SumContext) -> str:

@@ -87,7 +87,7 @@ class SimulatedClock:
 
     @property
     def seam(self) -> Clock:
-        return Clock(now=lambda: self._now, sleep=self.sleep)
+        return Clock(now=lambda: self._now, sleep=self.sleep, wait=lambda news, seconds: self.sleep(seconds))
 
     @property
     def now(self) -> float:

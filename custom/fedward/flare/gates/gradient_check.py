@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from fedward.errors import GateError
-from fedward.flare import job_context
 from fedward.flare.gates.state import GateState
 from fedward.flare.gates.update_check import require_charged
 from fedward.flare.protocol import MODEL
@@ -38,7 +37,7 @@ def noised_gradients(
             are not those of a clipped sum.
         LedgerError: the ledger is absent or damaged, or has released other gradients for the round.
     """
-    gradients, ledger = state.secure_aggregation.gradients, job_context.open_ledger(state.policy)
+    gradients, ledger = state.secure_aggregation.gradients, state.ledger
     units = check_units(content, gradients.layout)
     checked, event = require_charged(proof, ledger, state, digest=digest(units), round_number=round_number)
     flat = flatten_units(units)

@@ -21,6 +21,7 @@ from fedward.flare.gates.task_order import TaskOrder
 from fedward.flare.protocol import Task
 from fedward.flare.secagg_context import INITIAL
 from fedward.privacy.budget_plan import repeated_rounds
+from fedward.privacy.ledger.ledger import Ledger
 from fedward.privacy.ledger.run_record import Record
 from fedward.privacy.ledger.runs import FinalModel
 from fedward.privacy.policy.agreement import Agreement, agree
@@ -116,6 +117,11 @@ class GateState:
     def record(self) -> Record:
         """Record of this hospital's runs; if it cannot be opened, each access raises ``LedgerError``."""
         return job_context.open_record(self.policy)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Privacy ledger of this hospital, opened by the gate itself and checked whole; errors as ``record``."""
+        return job_context.open_ledger(self.policy)
 
     @cached_property
     def agreement(self) -> Agreement:

@@ -1,6 +1,7 @@
 """Check against the ledger that an update was protected as job and hospital agreed.
 
-Every path ends in an update that may leave or in a refusal; the ledger is opened, and so verified, again in each round.
+Every path ends in an update that may leave or in a refusal. The gate opens the ledger itself, and verifies in each
+round what was written since: it trusts no entry that it has not checked.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ import numpy as np
 from nvflare.apis.fl_context import FLContext
 
 from fedward.errors import GateError
-from fedward.flare import job_context
 from fedward.flare.gates.state import GateState
 from fedward.flare.gates.stock_filters import apply_stock_filter
 from fedward.privacy.accountant import Event, update_noise_event
@@ -52,7 +52,7 @@ def require_charged(
 
     Args:
         content: ``Proof.plain()``, as received.
-        ledger: the hospital's, just opened.
+        ledger: the hospital's, as the gate opened it.
         state: the job at this hospital.
         digest: of what training produced.
         round_number: the round.
@@ -84,7 +84,7 @@ def require_charged(
 
 
 def _dp_sgd(update: Weights, content: object, state: GateState, number: int, context: FLContext) -> Weights:
-    ledger = job_context.open_ledger(state.policy)
+    ledger = state.ledger
     proof, _ = require_charged(content, ledger, state, digest=digest(update), round_number=number)
     safe = protect(update, state.agreement, filters=_filters(state, context))
     ledger.release(proof.begun, digest=proof.digest)
@@ -92,7 +92,7 @@ def _dp_sgd(update: Weights, content: object, state: GateState, number: int, con
 
 
 def _update_noise(update: Weights, content: object, state: GateState, number: int, context: FLContext) -> Weights:
-    agreed, ledger = state.agreement, job_context.open_ledger(state.policy)
+    agreed, ledger = state.agreement, state.ledger
     charge, expected = ledger.find(state.job_id), update_noise_event(agreed.noise_multiplier, rounds=1)
     if charge is None:
         raise GateError("job is not charged")
@@ -110,11 +110,7 @@ def _update_noise(update: Weights, content: object, state: GateState, number: in
 
 def _unprotected(update: Weights, content: object, state: GateState, number: int, context: FLContext) -> Weights:
     if state.agreement.epsilon_cap is not None:
-        known = [
-            entry.body.get("job_id")
-            for entry in job_context.open_ledger(state.policy).entries()
-            if entry.kind == "unprotected"
-        ]
+        known = [entry.body.get("job_id") for entry in state.ledger.entries() if entry.kind == "unprotected"]
         if state.job_id not in known:
             raise GateError("ledger does not say that this job runs without differential privacy")
     return protect(update, state.agreement, filters=_filters(state, context))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from fedward.flare.messages.allowed import Party
 
 _LONGEST = 256
+_REMEMBERED = 1024
 _JOB = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SITE = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _CONSOLE = re.compile(rf"_admin_{_JOB.pattern}")
@@ -61,8 +63,11 @@ class Arrival:
 
 def read_name(name: object) -> Cell | None:
     """Return the cell of that name; None for a name that no cell of a federation has."""
-    if type(name) is not str or len(name) > _LONGEST:
-        return None
+    return _cell(name) if type(name) is str and len(name) <= _LONGEST else None
+
+
+@lru_cache(_REMEMBERED)
+def _cell(name: str) -> Cell | None:
     if _CONSOLE.fullmatch(name):
         return Cell(Party.CONSOLE)
     root, _, rest = name.partition(".")

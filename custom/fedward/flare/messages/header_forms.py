@@ -73,7 +73,7 @@ def printable(text: str, *, longest: int = LONGEST_TEXT) -> str:
 
 
 def _is_word(value: object) -> bool:
-    return type(value) is str and value == printable(value, longest=_LONGEST_WORD)
+    return type(value) is str and len(value) <= _LONGEST_WORD and value.isascii() and value.isprintable()
 
 
 def travelled(route: object, origin: str) -> bool:

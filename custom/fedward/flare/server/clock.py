@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ class Clock:
     Attributes:
         now: returns the seconds; they never go back.
         sleep: lets at least so many seconds pass.
+        wait: lets so many seconds pass, or fewer once the event is set.
     """
 
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    wait: Callable[[threading.Event, float], object] = threading.Event.wait

@@ -30,6 +30,7 @@ from fedward.flare.protocol import Model, Reply, Task
 from fedward.flare.server.admission import admitted, admitted_again, begin
 from fedward.flare.server.asking.answers import Answers
 from fedward.flare.server.asking.broadcast import POLL_S, Broadcaster, Carried, Enough, Take, nobody
+from fedward.flare.server.asking.held_requests import HeldRequests
 from fedward.flare.server.averaging.members import Members
 from fedward.flare.server.checkpoints.checkpoint import Checkpoint, save
 from fedward.flare.server.checkpoints.earlier import BY_PERSON, aborted, read_earlier
@@ -54,7 +55,7 @@ class FederatedRounds(Controller):  # type: ignore[misc]
 
     def __init__(self, clock: Clock | None = None) -> None:
         super().__init__(task_check_period=POLL_S)
-        self._clock = clock or Clock()
+        self._clock, self.held = clock or Clock(), HeldRequests()
         self._ended = False
 
     def start_controller(self, fl_ctx: FLContext) -> None:
@@ -70,7 +71,7 @@ class FederatedRounds(Controller):  # type: ignore[misc]
             keep=True,
         )
         self._missed = MissedSums(self._job, self._folder)
-        self._broadcaster = Broadcaster(self, self._job, self._events, clock=self._clock)
+        self._broadcaster = Broadcaster(self, self._job, self._events, clock=self._clock, held=self.held)
         self._broadcaster.absence = partial(absence, job_context.store_path(fl_ctx))
         store = fl_ctx.get_engine().get_component(PERSISTOR)
         if not isinstance(store, ModelStore):
@@ -80,6 +81,7 @@ class FederatedRounds(Controller):  # type: ignore[misc]
         self._store = store
 
     def stop_controller(self, fl_ctx: FLContext) -> None:
+        self.held.close()
         self.cancel_all_tasks()
         self._recorder.close()
 
@@ -251,14 +253,8 @@ class FederatedRounds(Controller):  # type: ignore[misc]
         self._pause.settle()
         here = sorted(set(at.sites) & set(self._invited()))
         policy = replace(self._coverage, min_patients=None)
-        answers = self._broadcaster.ask(
-            Task.ADMIT,
-            None,
-            here,
-            abort=self._abort,
-            context=self._context,
-            enough=lambda replies: judge(dict.fromkeys(list(replies)), policy) is None,
-        )
+        enough = partial(_covered, coverage=policy)
+        answers = self._broadcaster.ask(Task.ADMIT, None, here, abort=self._abort, context=self._context, enough=enough)
         self._missed.admitted(answers.replies)
         rounds = self._rounds(initial)
         rounds.restore(key=at.key, roster=at.roster, masked=at.masked, step=at.step)
@@ -298,3 +294,7 @@ class FederatedRounds(Controller):  # type: ignore[misc]
             names = ", ".join(missing)
             what = f"the final model was not validated at {names}, which must_include names"
             raise uncovered(self._job, self._events, what, None)
+
+
+def _covered(replies: Mapping[str, Reply], *, coverage: Coverage) -> bool:
+    return judge(dict.fromkeys(replies), coverage) is None

@@ -10,12 +10,14 @@ from typing import Any
 from nvflare.apis.fl_constant import FLContextKey, ServerCommandKey
 from nvflare.apis.impl.wf_comm_server import WFCommServer
 from nvflare.fuel.f3.mpm import MainProcessMonitor
+from nvflare.private.defs import SpecialTaskName, TaskConstant
 from nvflare.private.fed.client.client_runner import ClientRunner
 from nvflare.private.fed.client.communicator import Communicator
 from nvflare.private.fed.server.fed_server import FederatedServer
 from nvflare.private.fed.server.server_command_agent import ServerCommandAgent
 from nvflare.private.fed.server.server_commands import AbortCommand
 from nvflare.private.fed.server.server_engine import ServerEngine
+from nvflare.private.fed.server.server_runner import ServerRunner
 
 from fedward.flare.supervisor import result_push
 from fedward.flare.supervisor.reactions import THEIRS, require_known
@@ -47,6 +49,7 @@ def install() -> None:
     FederatedServer.start_run = looking_often
     ServerEngine.sync_clients_from_main_process = _patient
     ServerCommandAgent._get_client = _refreshing()
+    ServerRunner.process_task_request = _held
     WFCommServer._job_policy_violated = lambda self: False
     WFCommServer.process_task_check = _checked
     AbortCommand.process = _abort_at_once
@@ -67,6 +70,21 @@ def _checked(self: Any, task_id: str, fl_ctx: Any) -> Any:
     if found is None and finished_late is not None:
         finished_late(fl_ctx.get_peer_context().get_identity_name(), task_id)
     return found
+
+
+def _held(self: Any, client: Any, fl_ctx: Any) -> tuple[str, str, Any]:
+    theirs = THEIRS["ServerRunner.process_task_request"]
+    held = getattr(getattr(self.current_wf, "controller", None), "held", None)
+    if held is None:
+        return theirs(self, client, fl_ctx)  # type: ignore[no-any-return]
+    sent = held.sent
+    name, task_id, data = theirs(self, client, fl_ctx)
+    waited = name == SpecialTaskName.TRY_AGAIN and held.hold(client.name, sent=sent)
+    if waited:
+        name, task_id, data = theirs(self, client, fl_ctx)
+    if data is not None and (waited or name != SpecialTaskName.TRY_AGAIN):
+        data.set_header(TaskConstant.WAIT_TIME, 0.0)  # the site's next request is held: it need not sleep before
+    return name, task_id, data
 
 
 def _abort_at_once(self: Any, data: Any, fl_ctx: Any) -> str:

@@ -16,12 +16,14 @@ Communicator.pull_task                  a site waits 300 s for a server's    ``I
                                         process that is gone                 again
 ClientRunner._check_task_once           a server that does not answer waits  it is asked again
                                         for the result
-ClientRunner._try_send_result_once      a site waits 300 s for a reply of a  the transfer ends once the server says that
-                                        server's process that is gone        the task is gone
+ClientRunner._try_send_result_once      a site waits 300 s for a reply of a  a small result is not asked about; a
+                                        server's process that is gone        transfer ends once the task is gone
 ServerCommandAgent._get_client          a token that is new is unknown for   the parent process is asked again
                                         the rest of the job
 ServerEngine                            a job fails whose parent process     ``FIRST_S``
   .sync_clients_from_main_process       does not answer for 30 s
+ServerRunner.process_task_request       a site that has no task asks again   the request is held until there is a task
+                                        and again
 WFCommServer.process_task_check         a site that was late is not heard    its time is measured
 WFCommServer._job_policy_violated       a required site that is silent ends  the job's coverage decides
                                         the job
@@ -65,6 +67,7 @@ from nvflare.private.fed.server.job_runner import JobRunner
 from nvflare.private.fed.server.server_command_agent import ServerCommandAgent
 from nvflare.private.fed.server.server_commands import AbortCommand
 from nvflare.private.fed.server.server_engine import ServerEngine
+from nvflare.private.fed.server.server_runner import ServerRunner
 
 from fedward.errors import FederationError
 from fedward.flare.refusal import one_line
@@ -119,6 +122,7 @@ _PLACES = (
     _Place(FederatedServer, "start_run"),
     _Place(ServerCommandAgent, "_get_client"),
     _Place(ServerEngine, "sync_clients_from_main_process"),
+    _Place(ServerRunner, "process_task_request"),
     _Place(WFCommServer, "_job_policy_violated"),
     _Place(WFCommServer, "process_task_check"),
     _Place(JobRunner, "stop_run"),

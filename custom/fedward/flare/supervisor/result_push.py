@@ -1,7 +1,8 @@
 """Send a site's answer to a server that may go and come back meanwhile; the replacements of two of FLARE's reactions.
 
-FLARE's client takes a server that does not answer its question for one that waits for the result, sends it, and then
-waits ``submit_task_result_timeout`` (300 s or more) for a reply from a process that is gone.
+FLARE's client asks before each transfer whether the server still waits for the result. It takes a server that does not
+answer for one that waits, and then waits ``submit_task_result_timeout`` (300 s or more) for a reply from a process that
+is gone. A small result is sent without the question, which would take as long.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ from contextlib import contextmanager
 from typing import Any
 
 from nvflare.apis.fl_constant import ReservedKey, ReservedTopic, ReturnCode
-from nvflare.apis.shareable import Shareable
+from nvflare.apis.shareable import ReservedHeaderKey, Shareable
 from nvflare.apis.signal import Signal
 from nvflare.private.fed.client import client_runner
 
+from fedward.flare.server.participation import payload_bytes
 from fedward.flare.supervisor.reactions import THEIRS
 
+SMALL_BYTES = 2**20
+"""Largest result that is sent without a question before; one that comes too late is recorded as late."""
 ASK_S = 2.0
 """Seconds between two questions during a transfer whether the server still waits for it."""
 SURE = 2
@@ -48,12 +52,16 @@ def asked(self: Any, task_id: str, fl_ctx: Any) -> Any:
 def sent(self: Any, result: Shareable, task_id: str, fl_ctx: Any) -> Any:
     """Send a result, and end the transfer once the server says that the task is gone: its process is another one."""
     gone = Signal(parent=self.run_abort_signal)
+    first = result.get_header(ReservedHeaderKey.MSG_ROOT_ID) is None  # FLARE sets it at each try
+    if first and payload_bytes(result) <= SMALL_BYTES:
+        self._check_task_once = lambda task_id, fl_ctx: _OPEN
     fl_ctx.get_run_abort_signal = lambda: gone  # by which FLARE ends a transfer
     try:
         with _watched(self, task_id, gone):
             return THEIRS["ClientRunner._try_send_result_once"](self, result, task_id, fl_ctx)
     finally:
         del fl_ctx.get_run_abort_signal
+        vars(self).pop("_check_task_once", None)
 
 
 @contextmanager

@@ -88,6 +88,25 @@ class ChainFile:
         self.path, self._seal, self._timeout_s = path, seal, timeout_s
         self.entries: list[ChainEntry] = []
         self.members: dict[str, frozenset[str]] = {}
+        self._read_as: tuple[int, ...] | None = None
+
+    def is_unchanged(self) -> bool:
+        """True if nobody has written to the ledger or its head since this object last read them.
+
+        Compared are what the system keeps of both files: device, inode, size, and the times of the last change. Each
+        entry gives the head another inode, so that two entries within one tick of the clock differ too. The times of a
+        change cannot be set by who changes a file, but by setting the machine's clock.
+
+        Raises:
+            LedgerError: as ``turn``.
+        """
+        try:
+            _require(self.path, self._seal)
+            return self._read_as is not None and self._read_as == _state(self.path)
+        except FileNotFoundError:
+            return False  # a head that is gone: the turn that follows says so
+        except OSError as error:
+            raise ledger_fault(error, where=self.path, timeout_s=self._timeout_s) from None
 
     @contextmanager
     def turn(self) -> Iterator[Turn]:
@@ -137,6 +156,7 @@ class ChainFile:
         self._compare_head([*self.entries, *fresh])
         self.entries += fresh
         self.members.update(members)
+        self._read_as = _state(self.path)  # under the lock: nobody has written since
 
     def _sound(self, connection: sqlite3.Connection) -> None:
         """Check that the whole file is a ledger, and that SQLite finds no damage."""
@@ -235,6 +255,15 @@ def _create(path: Path, seal: Seal, kind: str, body: dict[str, Any]) -> None:
     finally:
         draft.unlink()
     sync(path.parent)
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """Return what the system keeps of a ledger and its head; it differs after each change of one of them."""
+    found: list[int] = []
+    for file in (path, head_path(path)):
+        at = file.stat()
+        found += [at.st_dev, at.st_ino, at.st_size, at.st_mtime_ns, at.st_ctime_ns]
+    return tuple(found)
 
 
 def _require(path: Path, seal: Seal) -> None:

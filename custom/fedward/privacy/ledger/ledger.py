@@ -95,7 +95,7 @@ class Ledger(LedgerFile):
                 turn.append("charge", body, patients=people)
             elif self._found(job_id).closed:
                 self._reopen(turn, self._found(job_id))
-        with self._turn():
+        with self._look():
             return self._found(job_id)
 
     def require_patients(self, job_id: str, patients: Collection[str]) -> None:
@@ -104,7 +104,7 @@ class Ledger(LedgerFile):
         Raises:
             PatientsError: the job's entry has other patients.
         """
-        with self._turn():
+        with self._look():
             job = self._books.jobs.get(job_id)
             if job is not None and self._chain.members[job.patients] != frozenset(patients):
                 raise other_patients(self.path)
@@ -191,23 +191,23 @@ class Ledger(LedgerFile):
 
     def jobs(self) -> list[Charge | Unprotected]:
         """Return all jobs, including those without differential privacy, in order."""
-        with self._turn():
+        with self._look():
             return list(self._books.jobs.values())
 
     def find(self, job_id: str) -> Charge | None:
         """Return the job's charge, or None."""
-        with self._turn():
+        with self._look():
             return self._books.charge(job_id)
 
     def patients(self, cohort: str) -> frozenset[str]:
         """Return the pseudonyms of all patients that any job used under a cohort's name."""
-        with self._turn():
+        with self._look():
             sets = [self._chain.members[job.patients] for job in self._books.jobs.values() if job.cohort == cohort]
             return frozenset().union(*sets)
 
     def patients_of(self, job_id: str) -> frozenset[str]:
         """Return the pseudonyms of a job's patients; none for a job without an entry."""
-        with self._turn():
+        with self._look():
             job = self._books.jobs.get(job_id)
             return frozenset() if job is None else self._chain.members[job.patients]
 
@@ -217,13 +217,13 @@ class Ledger(LedgerFile):
 
     def worst(self, patients: Collection[str], *, delta: float) -> MaxSpend:
         """Compute the same as ``spent``, with the number of patients at it."""
-        with self._turn():
+        with self._look():
             histories = self._books.histories(frozenset(patients), self._chain.members)
         return worst(histories, delta=delta)
 
     def course(self, patients: Collection[str], *, delta: float) -> list[tuple[str, float]]:
         """Return time and ``spent`` after each entry that changed it, in order."""
-        with self._turn():
+        with self._look():
             entries, members = list(self._chain.entries), dict(self._chain.members)
         return course(entries, members, patients, delta=delta)
 
@@ -233,7 +233,7 @@ class Ledger(LedgerFile):
 
     def after(self, charge: Charge, *, delta: float) -> float:
         """Compute the largest ε of a charge's patients from it and earlier jobs, with the steps that count today."""
-        with self._turn():
+        with self._look():
             books = LedgerState()
             books.jobs = {name: job for name, job in self._books.jobs.items() if job.number <= charge.number}
             histories = books.histories(self._chain.members[charge.patients], self._chain.members)
@@ -241,7 +241,7 @@ class Ledger(LedgerFile):
 
     def _prepare(self, job_id: str, patients: frozenset[str], event: Event, *, delta: float) -> None:
         """Compute what a charge will be compared with, which is slow, outside the lock; the accountant caches it."""
-        with self._turn():
+        with self._look():
             standing = self._books.charge(job_id)
             steps = event.steps if standing is None else standing.unbegun_steps if standing.closed else 0
             if not steps:

@@ -62,12 +62,12 @@ class Record(LedgerFile):
 
     def find(self, job_id: str) -> Run | None:
         """Return the current run, or None where none began under this id."""
-        with self._turn():
+        with self._look():
             return self._runs.find(job_id)
 
     def runs(self) -> tuple[Run, ...]:
         """Return all runs, in the order in which they began."""
-        with self._turn():
+        with self._look():
             return self._runs.all()
 
     def begin(self, job_id: str, *, job: str) -> Run:
@@ -96,7 +96,7 @@ class Record(LedgerFile):
         Raises:
             LedgerError: none began under this id.
         """
-        with self._turn():
+        with self._look():
             return self._known(job_id)
 
     def take_roster(self, job_id: str, roster: Mapping[str, str]) -> None:
@@ -189,6 +189,9 @@ class Record(LedgerFile):
                 turn.append(END, {"job_id": job_id})
 
     def _write(self, job_id: str, kind: str, **words: Any) -> None:
+        with self._look():
+            if self._known(job_id).stands(kind, words):
+                return
         with self._turn() as turn:
             run = self._known(job_id)
             if not run.stands(kind, words):

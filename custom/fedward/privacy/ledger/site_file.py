@@ -17,7 +17,8 @@ from fedward.privacy.ledger.hash_chain import ChainEntry, Seal
 class LedgerFile(ABC):
     """File for use from any thread, and from several processes at once.
 
-    Made by ``create`` or ``open``. Every method first reads and checks the entries that others have written since.
+    Made by ``create`` or ``open``. Every method first reads and checks the entries that others have written since; what
+    a method that writes decides, it decides under the file's lock.
     """
 
     def __init__(self, chain: ChainFile, *, site: str) -> None:
@@ -53,7 +54,7 @@ class LedgerFile(ABC):
 
     def entries(self) -> list[ChainEntry]:
         """Return all entries, in order."""
-        with self._turn():
+        with self._look():
             return list(self._chain.entries)
 
     def entry(self, hash: str) -> ChainEntry | None:
@@ -73,6 +74,16 @@ class LedgerFile(ABC):
         with self._mine, self._chain.turn() as turn:
             self._read()
             yield turn
+
+    @contextmanager
+    def _look(self) -> Iterator[None]:
+        """Read as in a turn; a file that nobody has written to since the last turn is not locked, and not read."""
+        with self._mine:
+            if not self._chain.is_unchanged():
+                with self._chain.turn():
+                    pass
+            self._read()
+            yield
 
     def _read(self) -> None:
         entries = self._chain.entries

@@ -111,16 +111,16 @@ def test_a_sum_that_could_not_be_recorded_is_opened_when_it_can_be(
         assert SENTENCES[Code.DISK_FULL] in str(received.get_header(REFUSED_AT_DOOR))
     else:
         pytest.fail("more turns than expected")
-    assert at > 3
+    assert at > 1
 
 
 def test_an_admission_that_could_not_be_recorded_is_taken_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hospital = Hospital(tmp_path, admitted=False)
-    for at in (1, 2, 3):
+    for at in (1, 2):
         with failing(at, sqlite_full(), monkeypatch):
-            assert hospital.receive(task=Task.ADMIT) is not None
+            assert hospital.receive(task=Task.ADMIT).get_header(REFUSED_AT_DOOR)
     assert hospital.ingress.standing(hospital.context(Task.ADMIT)) is None
 
 

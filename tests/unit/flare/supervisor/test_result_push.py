@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from nvflare.apis.fl_constant import ReturnCode
-from nvflare.apis.shareable import Shareable, make_reply
+from nvflare.apis.shareable import ReservedHeaderKey, Shareable, make_reply
 from nvflare.apis.signal import Signal
 from nvflare.private.fed.client.client_runner import ClientRunner
 
@@ -60,8 +60,22 @@ class Runner:
     _check_task_once = result_push.asked
 
 
-def push(runner: Runner) -> Any:
-    return result_push.sent(runner, Shareable(), "task-1", SimpleNamespace())
+def push(runner: Runner, size: int = result_push.SMALL_BYTES + 1, *, again: bool = False) -> Any:
+    result = Shareable({"update": bytes(size)})
+    if again:
+        result.set_header(ReservedHeaderKey.MSG_ROOT_ID, "of an earlier try")
+    return result_push.sent(runner, result, "task-1", SimpleNamespace())
+
+
+@pytest.mark.parametrize(
+    ("size", "again", "asked"),
+    [(0, False, 0), (result_push.SMALL_BYTES, False, 0), (result_push.SMALL_BYTES + 1, False, 1), (0, True, 1)],
+)
+def test_only_a_small_result_is_sent_without_a_question_and_only_once(size: int, again: bool, asked: int) -> None:
+    runner = Runner(ReturnCode.OK)
+    assert push(runner, size, again=again) == OPEN
+    assert runner.asked == asked
+    assert "_check_task_once" not in vars(runner), "the next result is asked about as before"
 
 
 @pytest.mark.parametrize(("code", "due"), CODES)

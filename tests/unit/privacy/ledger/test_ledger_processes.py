@@ -12,6 +12,7 @@ import pytest
 
 from fedward.errors import BudgetError, LedgerError
 from fedward.privacy import accountant
+from fedward.privacy.ledger import chain_store
 from fedward.privacy.ledger.ledger import Ledger
 from tests.support.ledger import KEY, count_steps, event, job, people, reopen
 
@@ -99,3 +100,26 @@ def test_a_ledger_that_another_process_holds_is_one_line(path: Path) -> None:
     assert len(str(refused.value).splitlines()) == 1
     holder.close()
     ledger.charge(**job())
+
+
+def test_a_look_sees_what_another_wrote_and_locks_only_then(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that nobody has written to is not opened again: another entry, at once or much later, is seen."""
+    ours, other = reopen(path), reopen(path)
+    for number in range(12):
+        other.charge(**job(f"j{number}", event=event(1), patients=people(number)))
+        assert [charge.job_id for charge in ours.charges()][-1] == f"j{number}"
+        with monkeypatch.context() as patched:
+            patched.setattr(chain_store, "_connect", lambda *args, **named: pytest.fail("nothing has changed"))
+            assert len(ours.charges()) == number + 1
+            assert ours.find(f"j{number}") is not None
+
+
+def test_one_who_only_looks_waits_for_nobody(path: Path) -> None:
+    ledger = reopen(path)
+    ledger.charge(**job())
+    lock = sqlite3.connect(path)
+    lock.execute("BEGIN IMMEDIATE")
+    try:
+        assert len(ledger.charges()) == 1
+    finally:
+        lock.close()

@@ -256,3 +256,22 @@ def test_an_entry_whose_head_could_not_be_written_still_counts(path: Path, monke
             ledger.begin("j2", round_number=1, steps=1)
     assert [entry.kind for entry in reopen(path).entries()[8:]] == ["begin"]
     assert ledger.find("j2") == reopen(path).find("j2")
+
+
+@pytest.mark.parametrize("which", ["ledger", "head"])
+@pytest.mark.parametrize("how", ["changed", "deleted", "replaced by its own copy of before"])
+def test_an_open_ledger_finds_it_at_its_next_look(path: Path, which: str, how: str) -> None:
+    ledger = reopen(path)
+    file = path if which == "ledger" else head_path(path)
+    before = file.read_bytes()
+    ledger.unprotected(job_id="j4", job="plain", cohort="chest", patients=people(9))
+    assert len(ledger.jobs()) == 4
+    if how == "deleted":
+        file.unlink()
+    elif how == "changed":
+        file.write_bytes(file.read_bytes().replace(b'"count"', b'"Count"').replace(b"unprotected", b"unprotecteD"))
+    else:
+        ledger.unprotected(job_id="j5", job="plain", cohort="chest", patients=people(10))
+        file.write_bytes(before)
+    with pytest.raises(LedgerError):
+        ledger.jobs()

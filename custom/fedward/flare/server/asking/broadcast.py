@@ -17,6 +17,7 @@ from fedward.errors import FedwardError
 from fedward.flare.protocol import MaskedRun, Model, Reply, Sum, Task, Unmask, question, refusal, to_reply
 from fedward.flare.refusal import one_line
 from fedward.flare.server.asking.answers import Answers
+from fedward.flare.server.asking.held_requests import HeldRequests
 from fedward.flare.server.asking.late_answers import LateAnswers, Taken
 from fedward.flare.server.asking.pacing import pace
 from fedward.flare.server.asking.stragglers import Stragglers
@@ -90,11 +91,15 @@ class Broadcaster:
         job: job with the time limits.
         events: log of each answer that no other event records.
         clock: clock of the time limits.
+        held: the sites' requests that wait for a task.
     """
 
-    def __init__(self, controller: Controller, job: JobSpec, events: EventLog, *, clock: Clock) -> None:
+    def __init__(
+        self, controller: Controller, job: JobSpec, events: EventLog, *, clock: Clock, held: HeldRequests | None = None
+    ) -> None:
         self._controller, self._job, self._events, self._clock = controller, job, events, clock
-        self._lock, self._late = threading.Lock(), LateAnswers(job, events)
+        self._lock, self._late, self._held = threading.Lock(), LateAnswers(job, events), held or HeldRequests()
+        self._news = threading.Event()
         asked = job.federation
         self._patience = Patience(
             Limits(
@@ -138,15 +143,15 @@ class Broadcaster:
         asked = [site for site in sites if site not in cut]
         put = _Put(task=task, number=number, wait=self._wait(task, asked, enough), enough=enough, take=take)
         sendings = self._sendings(task, carried, asked, number=number)
-        for sending in sendings:
-            self._send(sending, put, context)
+        self._send(sendings, put, context)
         begun = self._clock.now()
         while not abort.triggered and self._awaited(put):
-            for sending in sendings:
-                if sending.task.completion_status == TaskCompletionStatus.CLIENT_DEAD:
-                    self._send(sending, put, context)  # FLARE drops a task that only lost sites have not answered
+            # FLARE drops a task that only lost sites have not answered
+            dropped = [one for one in sendings if one.task.completion_status == TaskCompletionStatus.CLIENT_DEAD]
+            self._send(dropped, put, context)
             pace(context, since_s=self._clock.now() - begun, grace_s=self._job.federation.grace_s)
-            self._clock.sleep(POLL_S)
+            self._clock.wait(self._news, POLL_S)
+            self._news.clear()
         try:
             self.hold()
         finally:
@@ -201,8 +206,14 @@ class Broadcaster:
             found[group].sites.append(site)
         return list(found.values())
 
-    def _send(self, sending: _Sending, put: _Put, context: FLContext) -> None:
-        """Send a task to the sites of a group that have not answered it."""
+    def _send(self, sendings: Sequence[_Sending], put: _Put, context: FLContext) -> None:
+        """Send a task to the sites of some groups that have not answered it; only then are held requests answered."""
+        for sending in sendings:
+            self._send_one(sending, put, context)
+        if sendings:
+            self._held.send()
+
+    def _send_one(self, sending: _Sending, put: _Put, context: FLContext) -> None:
         payload = payload_bytes(sending.data)
 
         def sent(client_task: ClientTask, fl_ctx: FLContext) -> None:
@@ -259,6 +270,7 @@ class Broadcaster:
                 if put.task not in (Task.ADMIT, Task.KEY):
                     self._introduced.add(site)
             self._note(site, put, known, counts=reply is not None)
+        self._news.set()
         if reply is not None and put.task not in UNLOGGED:
             reported = {"task": put.task.name.lower(), "round": put.number, "metrics": reply.metrics}
             self._events.append("answered", site=site, **reported, **known.measured())

@@ -1,7 +1,7 @@
-"""Set how often the sites of a job ask the server for their next task, so that waiting costs little.
+"""Set how often a site asks the server for its next task where its request is not held, so that waiting costs little.
 
-FLARE's sites poll, and a request costs the server's two processes 6 ms of a core and the site 4 ms. Here a site asks
-the less often the longer a task takes, and the more sites there are.
+Most requests are held (``held_requests``). A site whose request is not asks the less often the longer a task takes, and
+the more sites there are.
 """
 
 from __future__ import annotations

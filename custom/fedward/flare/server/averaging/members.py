@@ -13,7 +13,6 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -155,4 +154,4 @@ def _older(path: Path) -> Path:
 
 def _plain(proof: Signed) -> Mapping[str, Any]:
     encoded = {name: base64.b64encode(getattr(proof, name)).decode("ascii") for name in ("signature", "certificate")}
-    return {"site": proof.site, "topic": asdict(proof.topic), "sha256": proof.sha256, **encoded}
+    return {"site": proof.site, "topic": proof.topic.plain(), "sha256": proof.sha256, **encoded}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import zipfile
@@ -118,6 +119,49 @@ def require_stored(file: IO[bytes]) -> None:
     if sum(entry.file_size for entry in entries) > size:
         raise ValueError("an archive of more than its own size")
     file.seek(0)
+
+
+def read_stored(content: bytes, layout: Layout, *, where: str, remedy: str) -> Weights:
+    """Read a model file's bytes that somebody else wrote; nothing is allocated before it fits the layout.
+
+    Args:
+        content: a ``.npz`` as ``save_weights`` writes it.
+        layout: names, types and shapes that it must have, no more and no less.
+        where, remedy: for the error.
+
+    Raises:
+        JobError: it is no such file, or has another layout.
+    """
+    try:
+        require_stored(io.BytesIO(content))
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            names, due = [entry.filename for entry in archive.infolist()], [f"{name}.npy" for name in layout]
+            if odd := sorted(set(names) ^ set(due)):
+                side = "lacks tensor" if odd[0] in due else "has another tensor,"
+                raise JobError(f"file {side} {shown(odd[0].removesuffix('.npy'))}", where=where, remedy=remedy)
+            if len(names) != len(due):
+                raise ValueError("a tensor twice")
+            return {
+                name: _read_array(archive.read(f"{name}.npy"), layout[name], name=name, where=where, remedy=remedy)
+                for name in sorted(layout)
+            }
+    except (ValueError, LookupError, OSError, RuntimeError, NotImplementedError, zipfile.BadZipFile):
+        raise JobError("not a model file", where=where, remedy=remedy) from None
+
+
+def _read_array(content: bytes, due: Tensor, *, name: str, where: str, remedy: str) -> NDArray[Any]:
+    """Return one array of a ``.npz``, in version 1.0 of NumPy's format."""
+    file = io.BytesIO(content)
+    if np.lib.format.read_magic(file) != (1, 0):  # type: ignore[no-untyped-call]
+        raise ValueError("another version")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)  # type: ignore[no-untyped-call]
+    if Tensor(dtype=dtype.str, shape=shape) != due or (fortran and len(shape) > 1):
+        what = f"tensor {shown(name)} is {f'{dtype.str} {shape}'[:80]} where {due.dtype} {due.shape} is due"
+        raise JobError(what, where=where, remedy=remedy)
+    data = content[file.tell() :]
+    if len(data) != math.prod(shape) * dtype.itemsize:
+        raise ValueError("another length")
+    return np.frombuffer(data, dtype).reshape(shape).copy()
 
 
 _SAME = "install the same version of Fedward everywhere and use one job.toml"

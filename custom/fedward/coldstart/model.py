@@ -68,7 +68,7 @@ def read_given(model: Path, job: Path | None) -> Given:
             raise JobError("result holds no final model", where=model, remedy=remedy)
     if spec is None:
         raise SettingsError("a model file alone does not say its job", where=model, remedy="give --job JOB")
-    content, digest = _read(file)
+    content, digest = read_file(file)
     return Given(job=spec, weights=check_weights(content, spec, where=file), sha256=digest, took_part=took_part)
 
 
@@ -115,8 +115,12 @@ def _job(path: Path) -> JobSpec:
     return parse(JobSpec, content if isinstance(content, dict) else {}, where=found[0])
 
 
-def _read(path: Path) -> tuple[dict[str, Any], str]:
-    """Read a state dict's arrays; no pickled object is ever executed (``weights_only``)."""
+def read_file(path: Path) -> tuple[dict[str, Any], str]:
+    """Read a state dict's arrays, and the file's SHA-256; no pickled object is ever executed (``weights_only``).
+
+    Raises:
+        JobError: no such file, or it holds something else than plain tensors.
+    """
     import torch
 
     remedy = "give FL_global_model.pt of a finished job"

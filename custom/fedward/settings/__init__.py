@@ -3,7 +3,8 @@
 from fedward.settings.base import Fraction, Settings
 from fedward.settings.encryption import MIN_CONTRIBUTORS, JobEncryption, KeyScheme, Precision, Scheme
 from fedward.settings.federation import FederationSpec, Hospital, Person, Server
-from fedward.settings.job import Acceptance, Component, Data, JobHeader, JobSpec, Model, Rounds, Training, Transforms
+from fedward.settings.job import Acceptance, Component, Data, JobHeader, JobSpec, Rounds, Training, Transforms
+from fedward.settings.model import Model
 from fedward.settings.names import Email, FederationName, HostName, Name, SiteId
 from fedward.settings.pacs import Pacs
 from fedward.settings.privacy import CohortPrivacy, Disclosure, DpSgd, JobPrivacy, UpdateProtection

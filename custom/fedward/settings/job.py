@@ -10,6 +10,7 @@ from fedward.measures import Measure, measure_of
 from fedward.settings.base import Flag, Fraction, Settings
 from fedward.settings.encryption import JobEncryption
 from fedward.settings.label_words import missing_words
+from fedward.settings.model import Model
 from fedward.settings.names import Name, SiteId
 from fedward.settings.privacy import JobPrivacy
 from fedward.settings.transport import Transport
@@ -149,17 +150,6 @@ class Component(Settings):
     args: dict[str, Any] = Field(default_factory=dict, description="Its keyword arguments.")
 
 
-class Model(Settings):
-    network: Name = Field(description="MONAI network by class name, from Fedward's table.")
-    args: dict[str, Any] = Field(
-        default_factory=dict, description="Its keyword arguments, except those that Fedward derives."
-    )
-    batch_norm: Literal["refuse", "local", "average"] = Field(
-        default="refuse",
-        description="BatchNorm: refuse it, keep its parameters and statistics at each site (FedBN), or average them.",
-    )
-
-
 class Training(Settings):
     loss: Component = Field(description="MONAI or torch loss by name.")
     optimizer: Literal["SGD", "Adam", "AdamW"] = Field(description="torch optimizer.")
@@ -240,6 +230,12 @@ class JobSpec(Settings):
             raise ValueError("data.classes goes with target multiclass, and only with it")
         if data.target == "multiclass" and len(data.classes) < 3:
             raise ValueError("target multiclass needs three data.classes or more")
+        return self
+
+    @model_validator(mode="after")
+    def _frozen_in_a_sum(self) -> Self:
+        if self.model.freeze and not self.noises_sum:
+            raise ValueError("model.freeze is for privacy.dp_sgd.noise = 'sum': other jobs send every tensor")
         return self
 
     @model_validator(mode="after")

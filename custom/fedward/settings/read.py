@@ -17,6 +17,7 @@ from fedward.settings.base import Settings
 from fedward.settings.faults import faults
 from fedward.settings.federation import FederationSpec
 from fedward.settings.job import JobSpec
+from fedward.settings.model import with_start
 from fedward.settings.site import CohortPolicy, SitePolicy
 from fedward.settings.upkeep import Retention
 
@@ -43,9 +44,9 @@ def parse(model: type[Model_], content: dict[str, Any], *, where: str | Path) ->
 
 
 def read_job(folder: Path) -> JobSpec:
-    """Read ``job.toml`` from a job's folder (or the file itself)."""
+    """Read ``job.toml`` from a job's folder (or the file itself), with the content of its public start."""
     path = folder if folder.suffix == ".toml" else folder / "job.toml"
-    return parse(JobSpec, _toml(path), where=path)
+    return parse(JobSpec, with_start(_toml(path), where=path), where=path)
 
 
 def read_site(path: Path) -> SitePolicy:

@@ -18,6 +18,7 @@ from torch import nn
 
 from fedward.errors import JobError
 from fedward.settings import JobSpec
+from fedward.training.start import start_weights
 from fedward.weights import Weights
 
 Derive = Callable[[JobSpec], dict[str, Any]]
@@ -135,11 +136,13 @@ def build_network(job: JobSpec) -> nn.Module:
 
     If the job chooses no normalisation, every layer gets GroupNorm, of 8 groups or the largest smaller power of two
     that divides its channels: it has no statistics that would be averaged between hospitals (Hsieh et al. 2020,
-    section 5). With ``model.batch_norm`` "local" or "average" it gets BatchNorm.
+    section 5). With ``model.batch_norm`` "local" or "average" it gets BatchNorm. Parameters of ``model.freeze`` need no
+    gradient.
 
     Raises:
         JobError: the network is unknown, for the other task or for another number of dimensions; it does not accept
-            the arguments; or it has BatchNorm and the job does not choose a treatment of its statistics.
+            the arguments; it has BatchNorm and the job does not choose a treatment of its statistics; or
+            ``model.freeze`` names no parameter, or leaves none to train.
     """
     entry = _entry(job)
     args = {**(entry.defaults or {}), **_given(job, entry), **entry.derive(job)}
@@ -147,10 +150,11 @@ def build_network(job: JobSpec) -> nn.Module:
     if entry.norm is not None and not chosen:
         args[entry.norm] = "batch"
     network = _construct(job, args)
+    if job.model.batch_norm == "refuse" and not chosen:
+        _to_group_norm(network)
+    _freeze(network, job)
     if job.model.batch_norm != "refuse":
         return network
-    if not chosen:
-        _to_group_norm(network)
     if (found := next(_with_statistics(network), None)) is not None:
         remedy = f'leave out model.args.{entry.norm} for GroupNorm, or set model.batch_norm to "local" or "average"'
         raise JobError(
@@ -180,14 +184,20 @@ def predict(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
 
 
 def initial_weights(job: JobSpec) -> Weights:
-    """Return a job's initial weights: ``shared_keys`` of ``build_network``, drawn from ``job.seed`` alone."""
+    """Return a job's initial weights: of ``model.start``, or else drawn from ``job.seed`` alone.
+
+    Their names are the ``shared_keys`` of ``build_network``.
+
+    Raises:
+        JobError: as ``build_network``, or the start does not fit the network (``fedward.training.start``).
+    """
     network = build_network(job)
     state = network.state_dict()
-    return {name: state[name].numpy().copy() for name in shared_keys(network, job)}
+    return start_weights(job.model, {name: state[name].numpy().copy() for name in shared_keys(network, job)})
 
 
 def trained_keys(job: JobSpec) -> tuple[str, ...]:
-    """List the names of the parameters that a job's steps change, sorted."""
+    """List the names of the parameters that a job's steps change, sorted; those of ``model.freeze`` are not there."""
     return tuple(sorted(name for name, value in build_network(job).named_parameters() if value.requires_grad))
 
 
@@ -249,6 +259,24 @@ def _construct(job: JobSpec, args: dict[str, Any]) -> nn.Module:
         what = f"network {job.model.network} cannot be built, {type(error).__name__} {str(error)[:200]}"
         raise JobError(what, where="model.args", remedy="see the network's page in MONAI's documentation") from None
     return network
+
+
+def _freeze(network: nn.Module, job: JobSpec) -> None:
+    """Take the parameters whose names are, or begin with the whole parts of, one of ``model.freeze`` out of training.
+
+    So ``net.layer_1`` freezes ``net.layer_1.conv.weight``, and not ``net.layer_10.conv.weight``.
+    """
+    parameters = dict(network.named_parameters())
+    for beginning in job.model.freeze:
+        found = [name for name in parameters if f"{name}.".startswith(f"{beginning.rstrip('.')}.")]
+        if not found:
+            layers = ", ".join(dict.fromkeys(name.rpartition(".")[0] for name in parameters))
+            remedy = f"give the beginning of one: {layers}"[:400]
+            raise JobError("no parameter of the network", where="model.freeze", value=beginning, remedy=remedy)
+        for name in found:
+            parameters[name].requires_grad_(False)
+    if job.model.freeze and not any(parameter.requires_grad for parameter in parameters.values()):
+        raise JobError("no parameter is left to train", where="model.freeze", remedy="leave the last layer out of it")
 
 
 def _to_group_norm(network: nn.Module) -> None:

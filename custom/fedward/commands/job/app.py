@@ -10,10 +10,11 @@ from fedward.commands.job.export import export
 from fedward.commands.job.plan import plan
 from fedward.commands.job.report import release, report
 from fedward.commands.job.resume import resume
+from fedward.commands.job.start import start
 from fedward.commands.job.submit import submit
 from fedward.commands.job.sweep import sweep
 from fedward.commands.job.wait import abort, wait
 
 app = typer.Typer(help="Check, export and submit jobs: for the data scientist.", no_args_is_help=True)
-for command in (check, plan, sweep, export, submit, wait, abort, resume, download, report, release):
+for command in (check, plan, sweep, start, export, submit, wait, abort, resume, download, report, release):
     app.command()(command)

@@ -124,7 +124,11 @@ def _network(job: JobSpec, parameters: int | None) -> str:
     size = "a size that is not known here" if parameters is None else f"{parameters:,} values"
     args = f", arguments {compact(job.model.args)}" if job.model.args else ""
     norm = {"refuse": "", "local": "; BatchNorm stays here", "average": "; BatchNorm's statistics leave with it"}
-    return f"MONAI's {job.model.network}, {size}{args}{norm[job.model.batch_norm]}; drawn from seed {job.job.seed}"
+    start = f"drawn from seed {job.job.seed}"
+    if job.model.start is not None:
+        start = f"starts from public weights that the job carries, SHA-256 {job.model.start_sha256}"
+    frozen = f"; {', '.join(job.model.freeze)} stay as they start" if job.model.freeze else ""
+    return f"MONAI's {job.model.network}, {size}{args}{norm[job.model.batch_norm]}; {start}{frozen}"
 
 
 def _training(job: JobSpec) -> str:

@@ -15,8 +15,8 @@ def start(
     model: Path = MODEL,
     out: Path = typer.Option(..., help="File to write beside job.toml; its name ends in .npz."),
 ) -> None:
-    """Write a model that was trained on public images as the start of a job, and print the lines for its job.toml.
-    The job carries the file, so the network and its arguments must be those of the job."""
+    """Write a public model as the start of a job. Prints the lines for job.toml; the job carries the file, and the
+    network and its arguments must be those of the job."""
     import hashlib
 
     from fedward.coldstart.model import read_file

@@ -2,9 +2,12 @@
 
     PYTHONPATH=custom python bench/joining.py clinics [--seeds 2]
     PYTHONPATH=custom python bench/joining.py real --data DATA --split shenzhen-cn=2 [--seeds 2] [--epsilon 8 3]
+    PYTHONPATH=custom python bench/joining.py ways --data DATA --split shenzhen-cn=2 [--start FILE.npz] [--freeze NAME]
 
 ``clinics`` deals the patients of three synthetic hospitals with well visible lesions to 20 clinics, and counts on the
 noise of all of them (t = 0) or of 14 (t = 6). ``real`` takes a folder of hospitals, as ``fedward demo --data`` does.
+``ways`` takes the same, and measures what else helps under noise, each against the job as it is and against the same
+steps without noise; a start is a file of ``fedward job start``, made on other images.
 The federation runs in this one process, by ``fedward.demo.simulate_sum``: the same whole numbers and the same noise as
 in real processes, which ``tests/integration/union`` holds it against. Every table goes into
 ``bench/results/joining.md``, in place of an earlier one of the same name.
@@ -13,12 +16,15 @@ in real processes, which ``tests/integration/union`` holds it against. Every tab
 from __future__ import annotations
 
 import argparse
+import base64
+import hashlib
 import os
 import statistics
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +35,7 @@ from machine import machine
 from fedward.dataset.manifest import Manifest
 from fedward.demo.compare import score_everywhere
 from fedward.demo.prepare import gather
-from fedward.demo.simulate import run_pooled, take_part, trainers
+from fedward.demo.simulate import SimulatedSite, run_pooled, take_part, trainers
 from fedward.demo.simulate_sum import run_sum
 from fedward.dicom.synthetic.hospital import HOSPITALS, write_cohort
 from fedward.settings import JobSpec, parse, plain, read_job
@@ -39,19 +45,28 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results" / "joining.md"
 VISIBLE = {"city-hospital": (720, 1.7), "north-clinic": (510, 1.7), "coast-institute": (330, 1.85)}
 CLINICS = {"city-hospital": 9, "north-clinic": 7, "coast-institute": 4}
+WAYS: dict[str, dict[str, Any]] = {
+    "as it is": {},
+    "twice the rate": {"training": {"lr": 2e-2}},
+    "twice the rate and steps": {"training": {"lr": 2e-2}, "federation": {"rounds": 120}},
+}
+ALMOST_NONE = 1e-3
+"""Noise multiplier of a training without noise to speak of, whose patients are drawn and clipped all the same."""
 Row = tuple[str, float | None, dict[str, float]]
 """Name of a model, its AUC over all images together, and at each site."""
 
 
 def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ask.add_argument("what", choices=("clinics", "real"))
+    ask.add_argument("what", choices=("clinics", "real", "ways"))
     ask.add_argument("--data", type=Path)
     ask.add_argument("--split", action="append", default=[], help="SITE=PARTS: deal one hospital to several sites")
     ask.add_argument("--seeds", type=int, default=2)
     ask.add_argument("--epsilon", type=float, nargs="+", default=[8.0])
     ask.add_argument("--rounds", type=int, default=60)
     ask.add_argument("--rate", type=float, default=0.25)
+    ask.add_argument("--start", type=Path, help="ways: public weights, as `fedward job start` writes them")
+    ask.add_argument("--freeze", action="append", default=[], help="ways: beginning of names that keep their start")
     asked = ask.parse_args()
     job, load = read_job(ROOT / "jobs" / "cxr_private"), os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="fedward-bench-") as name:
@@ -63,7 +78,11 @@ def main() -> None:
         for epsilon in asked.epsilon:
             for seed in range(1, asked.seeds + 1):
                 made = job_of(job, cohorts, epsilon=epsilon, seed=seed, rounds=asked.rounds, rate=asked.rate)
-                for model, over_all, at in measured(made, cohorts, spare=(0, 6) if asked.what == "clinics" else (1,)):
+                if asked.what == "ways":
+                    found = by_way(made, cohorts, asked)
+                else:
+                    found = measured(made, cohorts, spare=(0, 6) if asked.what == "clinics" else (1,))
+                for model, over_all, at in found:
                     rows.append((epsilon, seed, model, over_all, at))
                     print(epsilon, seed, model, over_all, {s: round(v, 3) for s, v in at.items()}, flush=True)
     keep(asked.what, section(asked, cohorts, rows, load))
@@ -100,12 +119,8 @@ def job_of(
 
 def measured(job: JobSpec, cohorts: Mapping[str, Manifest], *, spare: Sequence[int]) -> list[Row]:
     parts, _ = take_part(job, cohorts)
-    tests = {site: Trainer(job, [part.manifest], site=site) for site, part in parts.items()}
-
-    def row(name: str, weights: Any) -> Row:
-        at, over_all = score_everywhere(job, tests, weights)
-        return name, over_all, {site: value for site, value in at.items() if value is not None}
-
+    tests = testers(job, parts)
+    row = partial(scored, job, tests)
     found = []
     for absent in spare if len(parts) > 2 else ():
         shared = with_colluding(job, absent)
@@ -122,10 +137,53 @@ def measured(job: JobSpec, cohorts: Mapping[str, Manifest], *, spare: Sequence[i
     return found
 
 
-def with_colluding(job: JobSpec, colluding: int) -> JobSpec:
+def testers(job: JobSpec, parts: Mapping[str, SimulatedSite]) -> dict[str, Trainer]:
+    return {site: Trainer(job, [part.manifest], site=site) for site, part in parts.items()}
+
+
+def scored(job: JobSpec, tests: Mapping[str, Trainer], name: str, weights: Any) -> Row:
+    at, over_all = score_everywhere(job, tests, weights)
+    return name, over_all, {site: value for site, value in at.items() if value is not None}
+
+
+def by_way(job: JobSpec, cohorts: Mapping[str, Manifest], asked: argparse.Namespace) -> list[Row]:
+    """Train together in each way, with the job's noise, and on all images in one place with almost none."""
+    parts, _ = take_part(job, cohorts)
+    tests, found = testers(job, parts), []
+    for name, changes in ways(asked).items():
+        made = changed(job, changes)
+        weights, _ = run_sum(made, trainers(made, parts))
+        found.append(scored(made, tests, f"together, {name}", weights))
+        plain_steps = changed(made, {"privacy": {"dp_sgd": {"epsilon": None, "noise_multiplier": ALMOST_NONE}}})
+        found.append(scored(made, tests, f"no noise, {name}", run_pooled(plain_steps, parts)))
+    return found
+
+
+def ways(asked: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Name of each way -> the tables of the job that it changes."""
+    found = dict(WAYS)
+    if asked.start is not None:
+        data = asked.start.read_bytes()
+        content = {"start": asked.start.name, "start_sha256": hashlib.sha256(data).hexdigest()}
+        start = {"model": content | {"start_content": base64.b64encode(data).decode("ascii")}}
+        found["from the public start"] = start
+        if asked.freeze:
+            found[f"from the public start, {' '.join(asked.freeze)} frozen"] = {
+                "model": start["model"] | {"freeze": asked.freeze}
+            }
+    return found
+
+
+def changed(job: JobSpec, changes: Mapping[str, Any]) -> JobSpec:
     content = plain(job)
-    content["privacy"]["dp_sgd"]["max_colluding"] = colluding
+    for table, values in changes.items():
+        inner = {name: content[table][name] | value for name, value in values.items() if isinstance(value, dict)}
+        content[table] |= {**values, **inner}
     return parse(JobSpec, content, where="bench")
+
+
+def with_colluding(job: JobSpec, colluding: int) -> JobSpec:
+    return changed(job, {"privacy": {"dp_sgd": {"max_colluding": colluding}}})
 
 
 def section(asked: argparse.Namespace, cohorts: Mapping[str, Manifest], rows: list[Any], load: float) -> str:

@@ -152,9 +152,9 @@ def read_stored(content: bytes, layout: Layout, *, where: str, remedy: str) -> W
 def _read_array(content: bytes, due: Tensor, *, name: str, where: str, remedy: str) -> NDArray[Any]:
     """Return one array of a ``.npz``, in version 1.0 of NumPy's format."""
     file = io.BytesIO(content)
-    if np.lib.format.read_magic(file) != (1, 0):  # type: ignore[no-untyped-call]
+    if np.lib.format.read_magic(file) != (1, 0):
         raise ValueError("another version")
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)  # type: ignore[no-untyped-call]
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
     if Tensor(dtype=dtype.str, shape=shape) != due or (fortran and len(shape) > 1):
         what = f"tensor {shown(name)} is {f'{dtype.str} {shape}'[:80]} where {due.dtype} {due.shape} is due"
         raise JobError(what, where=where, remedy=remedy)

@@ -233,12 +233,6 @@ class JobSpec(Settings):
         return self
 
     @model_validator(mode="after")
-    def _frozen_in_a_sum(self) -> Self:
-        if self.model.freeze and not self.noises_sum:
-            raise ValueError("model.freeze is for privacy.dp_sgd.noise = 'sum': other jobs send every tensor")
-        return self
-
-    @model_validator(mode="after")
     def _round_fits_line(self) -> Self:
         line, limit = self.transport, self.federation.round_timeout_s
         if line is not None and 2 * line.transfer_s > limit:

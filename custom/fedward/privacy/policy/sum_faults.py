@@ -10,8 +10,11 @@ from fedward.settings import JobSpec
 
 
 def sum_faults(job: JobSpec) -> Iterator[str]:
-    """Yield the faults of a job with noise for the sum, one line each; none for any other job."""
+    """Yield the faults of a job with noise for the sum, one line each; of any other job, settings for a sum alone."""
     if not job.noises_sum:
+        if job.model.freeze:
+            what, remedy = "only noise for the sum leaves tensors out of what is sent", "leave it out"
+            yield _fault(what, where="model.freeze", value=list(job.model.freeze), remedy=remedy)
         return
     if not job.is_masked:
         scheme = "none" if job.encryption is None else job.encryption.scheme

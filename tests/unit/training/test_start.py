@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from fedward.demo.simulate_sum import run_sum
 from fedward.errors import JobError, SettingsError
 from fedward.privacy.policy.canonical_job import job_files, require_job
 from fedward.privacy.policy.job_archive import read_folder
@@ -23,10 +24,12 @@ from fedward.privacy.policy.job_summary import Here, describe
 from fedward.privacy.policy.linter import faults
 from fedward.settings import JobSpec, parse, plain, read_job
 from fedward.settings.model import LARGEST_START
+from fedward.training.dp_sgd.dp_sgd import Private
 from fedward.training.dp_sgd.gradient_method import choose_method
 from fedward.training.dp_sgd.patient_gradients import Patient, one_by_one
 from fedward.training.losses import build_loss
 from fedward.training.networks import build_network, initial_weights, trained_keys
+from fedward.training.trainer import Trainer
 from fedward.weights import Weights, save_weights
 from tests.conftest import tiny_job_content
 from tests.support.command_line import typed
@@ -272,6 +275,22 @@ def test_frozen_tensors_are_not_in_the_sum() -> None:
     assert [part.shape for part in slow.units] == [value.shape for value in network.parameters() if value.requires_grad]
     for one, other in zip(slow.total, fast.total, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+def test_a_federation_changes_and_sums_all_but_what_is_frozen(make_cohort: Callable[..., Any]) -> None:
+    due = trained()
+    job = job_of(npz(due), freeze=["net.layer_0", "final.1.bias"])
+    private = Private(sampling_rate=0.5, noise_multiplier=1.0)
+    sites = {
+        site: Trainer(job, [make_cohort(16, site=site)], site=site, private=private)
+        for site in ("north", "south", "coast")
+    }
+    part = sites["north"].union_gradients(due).units
+    assert tuple(sorted(part)) == trained_keys(job) and not any(name.startswith("net.layer_0.") for name in part)
+    model, rounds = run_sum(job, sites)
+    assert len(rounds) == 2 and sorted(model) == sorted(due)
+    for name, value in due.items():
+        assert (model[name] == value).all() == (name not in part)
 
 
 @pytest.mark.parametrize(

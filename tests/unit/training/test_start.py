@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import io
 import zipfile
@@ -14,58 +13,18 @@ import numpy as np
 import pytest
 import torch
 
-from fedward.demo.simulate_sum import run_sum
 from fedward.errors import JobError, SettingsError
 from fedward.privacy.policy.canonical_job import job_files, require_job
 from fedward.privacy.policy.job_archive import read_folder
 from fedward.privacy.policy.job_diff import changes
 from fedward.privacy.policy.job_hash import job_hash
 from fedward.privacy.policy.job_summary import Here, describe
-from fedward.privacy.policy.linter import faults
 from fedward.settings import JobSpec, parse, plain, read_job
 from fedward.settings.model import LARGEST_START
-from fedward.training.dp_sgd.dp_sgd import Private
-from fedward.training.dp_sgd.gradient_method import choose_method
-from fedward.training.dp_sgd.patient_gradients import Patient, one_by_one
-from fedward.training.losses import build_loss
-from fedward.training.networks import build_network, initial_weights, trained_keys
-from fedward.training.trainer import Trainer
+from fedward.training.networks import initial_weights
 from fedward.weights import Weights, save_weights
-from tests.conftest import tiny_job_content
 from tests.support.command_line import typed
-
-SMALL = {
-    "network": "Classifier",
-    "args": {"channels": [4, 8], "strides": [2, 2], "norm": ["instance", {"affine": True}]},
-}
-
-
-def job_of(content: bytes | None = None, *, noise: str = "sum", **model: Any) -> JobSpec:
-    spec = tiny_job_content()
-    del spec["training"]["local_epochs"]
-    spec["training"] |= {"local_steps": 1}
-    spec["federation"] |= {"min_sites": 3, "weighting": "equal"}
-    spec["model"] = {**SMALL, **model}
-    if content is not None:
-        digest, text = hashlib.sha256(content).hexdigest(), base64.b64encode(content).decode()
-        spec["model"] |= {"start": "public.npz", "start_sha256": digest, "start_content": text}
-    dp_sgd = {"noise": noise, "noise_multiplier": 1.0, "delta": 1e-5, "clip_norm_l2": 1.0, "patients_per_step": 8.0}
-    spec["privacy"] = {"mechanism": "dp-sgd", "dp_sgd": dp_sgd | ({"sampling_rate": 0.1} if noise == "sum" else {})}
-    spec["encryption"] = {}
-    return parse(JobSpec, spec, where="test")
-
-
-def trained() -> Weights:
-    """Weights of the small network that were not drawn from the job's seed."""
-    rng = np.random.default_rng(5)
-    drawn = initial_weights(job_of())
-    return {name: (value + 0.1 * rng.normal(size=value.shape)).astype(np.float32) for name, value in drawn.items()}
-
-
-def npz(weights: dict[str, Any]) -> bytes:
-    file = io.BytesIO()
-    np.savez(file, **weights)
-    return file.getvalue()
+from tests.support.starts import job_of, npz, trained
 
 
 def test_the_start_is_where_every_hospital_begins() -> None:
@@ -255,59 +214,3 @@ def test_a_start_is_written_and_used(
     assert all((found[name] == weights[name]).all() for name in weights)
     assert typed(monkeypatch, "job", "start", str(model), "--out", str(out)) == 1
     assert "is there already" in capsys.readouterr().err
-
-
-def test_frozen_tensors_are_not_in_the_sum() -> None:
-    job = job_of(npz(trained()), freeze=["net.layer_0"])
-    everything, due = trained_keys(job_of()), trained_keys(job)
-    assert due and set(everything) - set(due) == {name for name in everything if name.startswith("net.layer_0.")}
-    network, loss = build_network(job), build_loss(job)
-    network.load_state_dict({name: torch.from_numpy(value) for name, value in initial_weights(job).items()})
-    rng = torch.Generator().manual_seed(1)
-    patients = [
-        Patient(images=torch.randn(2, 1, 24, 24, generator=rng), truth=torch.ones(2, 1) * (number % 2))
-        for number in range(5)
-    ]
-    names = [name for name, value in network.named_parameters() if value.requires_grad]
-    assert sorted(names) == list(due)
-    slow = one_by_one(network, loss, patients, 1.0)
-    fast = choose_method(network, loss, job)(network, loss, patients, 1.0)
-    assert [part.shape for part in slow.units] == [value.shape for value in network.parameters() if value.requires_grad]
-    for one, other in zip(slow.total, fast.total, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
-
-
-def test_a_federation_changes_and_sums_all_but_what_is_frozen(make_cohort: Callable[..., Any]) -> None:
-    due = trained()
-    job = job_of(npz(due), freeze=["net.layer_0", "final.1.bias"])
-    private = Private(sampling_rate=0.5, noise_multiplier=1.0)
-    sites = {
-        site: Trainer(job, [make_cohort(16, site=site)], site=site, private=private)
-        for site in ("north", "south", "coast")
-    }
-    part = sites["north"].union_gradients(due).units
-    assert tuple(sorted(part)) == trained_keys(job) and not any(name.startswith("net.layer_0.") for name in part)
-    model, rounds = run_sum(job, sites)
-    assert len(rounds) == 2 and sorted(model) == sorted(due)
-    for name, value in due.items():
-        assert (model[name] == value).all() == (name not in part)
-
-
-@pytest.mark.parametrize(
-    ("freeze", "words"),
-    [(["net.layer_9"], "no parameter of the network"), (["net", "final"], "no parameter is left to train")],
-)
-def test_what_cannot_be_frozen(freeze: list[str], words: str) -> None:
-    with pytest.raises(JobError, match=words):
-        build_network(job_of(freeze=freeze))
-
-
-def test_a_beginning_is_of_whole_parts() -> None:
-    with pytest.raises(JobError, match="no parameter of the network"):
-        build_network(job_of(freeze=["net.layer"]))
-
-
-def test_only_a_sum_can_be_without_a_tensor() -> None:
-    (fault,) = [one for one in faults(job_of(noise="site", freeze=["net.layer_0"])) if "freeze" in one]
-    assert fault.startswith("model.freeze: only noise for the sum")
-    assert not [one for one in faults(job_of(freeze=["net.layer_0"])) if "freeze" in one]

@@ -42,8 +42,8 @@ def main() -> None:
     asked = ask.parse_args()
     load, job = os.getloadavg()[0], sum_job(asked.rounds)
     with tempfile.TemporaryDirectory(prefix="fedward-bench-") as name:
-        events = run(job, Path(name))
-    table = page(job, events, load)
+        events, steps = run(job, Path(name))
+    table = page(job, events, steps, load)
     print(table)
     RESULTS.write_text(table + "\n", encoding="utf-8")
 
@@ -90,8 +90,8 @@ def sum_job(rounds: int) -> JobSpec:
     return parse(JobSpec, content, where="sum_rounds")
 
 
-def run(job: JobSpec, folder: Path) -> list[dict[str, Any]]:
-    """Run the job once and return the server's events."""
+def run(job: JobSpec, folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Run the job once and return the server's events, and the hospitals' own."""
     hospitals = gather(job, write_hospitals(folder / "data", images=IMAGES, label="lesion"), folder, named={}).hospitals
     spec = federation_of([hospital.site for hospital in hospitals], port=free_port())
     kits = provision(spec, folder / "fl")
@@ -104,16 +104,17 @@ def run(job: JobSpec, folder: Path) -> list[dict[str, Any]]:
         job_id = session.submit(exported)
         status = session.wait(job_id, each=federation.check, poll_s=0.1)
         events = list(EventReader(session.download(job_id, folder / "results") / EVENTS_FILE))
+        steps = [event for kit in kits.sites.values() for event in EventReader(kit / job_id / EVENTS_FILE)]
     if "COMPLETED" not in status:
         raise SystemExit(f"the job ended as {status}")
-    return events
+    return events, steps
 
 
-def page(job: JobSpec, events: list[dict[str, Any]], load: float) -> str:
+def page(job: JobSpec, events: list[dict[str, Any]], steps: list[dict[str, Any]], load: float) -> str:
     rounds = [event for event in events if event["event"] == "round"]
-    answers = [event for event in events if event["event"] == "answered" and event.get("task") == "round"]
+    # a hospital tells nobody how long its step took: these are its own notes
     slowest = {
-        number: max(one["metrics"].get("train_s", 0.0) for one in answers if one["round"] == number)
+        number: max(one["seconds"] for one in steps if one["event"] == "progress" and one["round"] == number)
         for number in range(len(rounds))
     }
     periods = [after["at"] - before["at"] for before, after in pairwise(rounds)]

@@ -34,7 +34,7 @@ KINDS = {
     "selected": "the final model is that of a round, counted from 1; 0 is the initial one: round, score",
     "pooled": "scores over all hospitals together, from an encrypted sum: sites, pooled",
     "cohort": "who the hospitals' patients are together, from an encrypted sum: sites, cohort_statistics",
-    "progress": "a site trains, for its own eyes: round, step, steps, loss",
+    "progress": "a site trains, for its own eyes: round, step, steps, loss, and with noise for the sum seconds",
     "alone": "the model that a site trained alone, for its own eyes: scores",
     "resumed": "the job goes on from the last whole round, in a new process: round (whole rounds), by, attempt",
     "paused": "the server cannot go on for the moment: reason",

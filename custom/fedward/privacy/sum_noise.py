@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from fedward.encryption.masks.graphs.threshold import colluding_of
 from fedward.encryption.schemes import bits_of
 from fedward.errors import JobError
-from fedward.privacy.grid import Grid
+from fedward.privacy.grid import FINE, Grid
+from fedward.privacy.rounded_normal import MOST
 from fedward.settings import DpSgd, JobSpec
 
 MARGIN = 2
@@ -31,6 +32,8 @@ MOST_GROWTH = 0.05
 """Largest part by which rounding may enlarge the noise."""
 LEAST_SHARE = 64.0
 """Smallest standard deviation of a share, in units of the grid: see ``fedward.privacy.rounded_normal``."""
+FINEST = FINE << 4
+"""Most steps of a grid, whatever there is room for: with more, rounding would gain nothing, and the noise not fit."""
 _ROOM = 16
 """A sum has room for so many times the expected patients at least, so that the noise has its place in it."""
 
@@ -117,15 +120,15 @@ def sum_grid(job: JobSpec, *, values: int) -> Grid:
     asked = _asked(job)
     room = max(_ROOM * asked.patients_per_step, _most_drawn(MARGIN * asked.patients_per_step))
     steps = 1 << max(0, math.floor(math.log2(2.0 ** (_bits(job) - 2) / (room + 1.0))))
-    return Grid(norm_l2=asked.clip_norm_l2, values=values, steps=steps)
+    return Grid(norm_l2=asked.clip_norm_l2, values=values, steps=min(steps, FINEST))
 
 
 def check_ring(job: JobSpec, *, values: int, noise_multiplier: float) -> Grid:
     """Return the grid of a job if gradients and noise fit into the numbers that are summed.
 
     Guarantee: with up to ``MARGIN`` times the expected patients, a coordinate of the sum wraps with a probability below
-    2^-RARE_BITS; rounding enlarges the noise by at most ``MOST_GROWTH``; and a share is wide enough for what
-    ``fedward.privacy.rounded_normal`` proves. A wrapped sum would protect patients as well, but be useless.
+    2^-RARE_BITS; rounding enlarges the noise by at most ``MOST_GROWTH``; and a share has a deviation
+    for which ``fedward.privacy.rounded_normal`` is exact. A wrapped sum would protect patients as well, but be useless.
 
     Args:
         job: a job with noise for the sum.
@@ -147,6 +150,9 @@ def check_ring(job: JobSpec, *, values: int, noise_multiplier: float) -> Grid:
     if grid.growth > MOST_GROWTH:
         what = f"rounding to the numbers of the sum would enlarge the noise by {grid.growth:.0%}"
         raise JobError(what, where=where, value=grid.steps, remedy=precise + "lower patients_per_step")
+    if shares.std(grid, noise_multiplier) > MOST:
+        what = "a hospital's share of the noise would be too much for whole numbers"
+        raise JobError(what, where=where, value=noise_multiplier, remedy="raise epsilon, or lower the steps")
     if shares_of(job, sites=most).std(grid, noise_multiplier) < LEAST_SHARE:
         what = "a hospital's share of the noise would be too little for whole numbers"
         raise JobError(what, where=where, value=noise_multiplier, remedy=precise + "lower patients_per_step")

@@ -9,9 +9,8 @@ from fedward.settings.names import Email, FederationName, HostName, Name, SiteId
 from fedward.settings.pacs import Pacs
 from fedward.settings.privacy import CohortPrivacy, Disclosure, DpSgd, JobPrivacy, UpdateProtection
 from fedward.settings.read import JOB_FILE, parse, plain, read_federation, read_job, read_retention, read_site
-from fedward.settings.site import Admission, CohortPolicy, SitePolicy
+from fedward.settings.site import Admission, CohortPolicy, Retention, SitePolicy
 from fedward.settings.transport import Transport
-from fedward.settings.upkeep import Retention
 
 __all__ = [
     "JOB_FILE",

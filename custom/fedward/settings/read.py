@@ -18,8 +18,7 @@ from fedward.settings.faults import faults
 from fedward.settings.federation import FederationSpec
 from fedward.settings.job import JobSpec
 from fedward.settings.model import with_start
-from fedward.settings.site import CohortPolicy, SitePolicy
-from fedward.settings.upkeep import Retention
+from fedward.settings.site import CohortPolicy, Retention, SitePolicy
 
 JOB_FILE = "job.json"
 """File name of a job's settings when they are sent."""

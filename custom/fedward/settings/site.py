@@ -11,11 +11,35 @@ from fedward.settings.base import Flag, Fraction, Settings, form
 from fedward.settings.names import Name, SiteId
 from fedward.settings.pacs import Pacs
 from fedward.settings.privacy import CohortPrivacy, Disclosure, JobHash
-from fedward.settings.upkeep import Retention
 
 KeyId = Annotated[
     str, form(r"[0-9a-f]{32}", "is no key's id: write the 32 digits that `fedward key show KEY` prints, without spaces")
 ]
+
+
+class Retention(Settings):
+    """``[upkeep]``, and the server's ``upkeep.toml``: how long a kit keeps what ended jobs, turned logs and downloads left.
+
+    Without it nothing is removed.
+    """
+
+    keep_days: int = Field(ge=1, le=36_500, description="Days that everything is kept after its last change.")
+    keep_jobs: int = Field(
+        default=10, ge=0, description="Ended jobs that are kept longer than `keep_days`: the newest so many."
+    )
+    max_gb: float | None = Field(
+        default=None,
+        gt=0,
+        description="Gigabytes (10⁹ bytes) of all that is counted; above it the oldest goes first, younger than "
+        "`keep_days` or not. None: no limit.",
+    )
+    audit_days: int | None = Field(
+        default=None,
+        ge=365,
+        le=36_500,
+        description="Days that a closed file of the audit log is kept after its last entry, a year or more; an entry "
+        "says what was removed. None: for ever.",
+    )
 
 
 class CohortPolicy(Settings):

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from functools import cached_property, partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -165,7 +166,13 @@ class Learner:
         self._load(weights)
         network, buffers = self._network.train(), copy_buffers(self._network)
         (patients,) = private.patients(images, steps=1, truth=self._truth_key)
-        found = private.clipped(network, self._loss, (self._on_device(one) for one in patients), steps=steps)
+        drawn = (self._on_device(one) for one in patients)
+        first = next(drawn, None)
+        if first is None:  # a step that draws nobody takes the time of one that draws somebody; its result is dropped
+            somebody = self._on_device(private.somebody(images, truth=self._truth_key))
+            private.clipped(network, self._loss, [somebody], steps=steps)
+        them = () if first is None else chain([first], drawn)
+        found = private.clipped(network, self._loss, them, steps=steps)
         same_buffers(network, buffers)
         names = [name for name, value in network.named_parameters() if value.requires_grad]
         return dict(zip(names, found.units, strict=True)), found.mean_loss

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -16,7 +16,9 @@ from fedward.privacy.accountant import Event, epsilon
 from fedward.privacy.budget_plan import plan_site, union_patients
 from fedward.privacy.noise import SecureRandom
 from fedward.privacy.policy.linter import CohortFacts, faults, remarks
+from fedward.privacy.rounded_normal import MOST
 from fedward.privacy.sum_noise import (
+    LEAST_SHARE,
     MARGIN,
     RARE_BITS,
     Shares,
@@ -28,22 +30,11 @@ from fedward.privacy.sum_noise import (
 )
 from fedward.privacy.sum_words import against, sum_words
 from fedward.settings import JobSpec, parse
-from tests.conftest import tiny_job_content
+from tests.support.flare.sum_job import sum_job
 
 
 def job_of(*, dp_sgd: Any = None, encryption: Any = None, training: Any = None, **federation: Any) -> JobSpec:
-    content = tiny_job_content()
-    content["federation"] |= {"rounds": 60, "min_sites": 3, "weighting": "equal", **federation}
-    del content["training"]["local_epochs"]
-    content["training"] |= {"local_steps": 1, **(training or {})}
-    table = {"noise": "sum", "noise_multiplier": 1.5, "delta": 1e-5, "clip_norm_l2": 1.0, "sampling_rate": 0.1}
-    content["privacy"] = {
-        "mechanism": "dp-sgd",
-        "dp_sgd": {**table, "patients_per_step": 40.0, **(dp_sgd or {})},
-    }
-    if encryption is not False:
-        content["encryption"] = encryption or {}
-    return parse(JobSpec, content, where="sum")
+    return sum_job(encryption=encryption, training=training, federation=federation, **(dp_sgd or {}))
 
 
 @given(sites=st.integers(3, 60), missing=st.integers(0, 20), colluding=st.integers(0, 20))
@@ -99,6 +90,29 @@ def test_what_does_not_fit_is_refused_with_a_remedy(changes: Any, noise: float, 
     with pytest.raises(JobError, match=says) as error:
         check_ring(job_of(dp_sgd=changes), values=7_000_000, noise_multiplier=noise)
     assert "precise" in str(error.value)
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    precision=st.sampled_from(["compact", "precise"]),
+    sites=st.integers(3, 40),
+    patients=st.floats(1.0, 1e4),
+    noise=st.floats(0.1, 1e3),
+    values=st.integers(10, 10_000_000),
+)
+def test_every_job_that_passes_has_a_share_that_can_be_drawn(
+    precision: str, sites: int, patients: float, noise: float, values: int
+) -> None:
+    job = job_of(
+        min_sites=sites, encryption={"precision": precision, "max_sites": 64}, dp_sgd={"patients_per_step": patients}
+    )
+    try:
+        grid = check_ring(job, values=values, noise_multiplier=noise)
+    except JobError:
+        return
+    for taking_part in (sites, 64):
+        std = shares_of(job, sites=taking_part).std(grid, noise)
+        assert LEAST_SHARE <= std <= MOST
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,10 @@ import typer
 
 from fedward.commands.job.check import check
 from fedward.commands.job.download import download
-from fedward.commands.job.export import export
+from fedward.commands.job.export import export, start
 from fedward.commands.job.plan import plan
 from fedward.commands.job.report import release, report
 from fedward.commands.job.resume import resume
-from fedward.commands.job.start import start
 from fedward.commands.job.submit import submit
 from fedward.commands.job.sweep import sweep
 from fedward.commands.job.wait import abort, wait

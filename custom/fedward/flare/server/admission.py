@@ -10,7 +10,10 @@ from fedward.flare.server.asking.answers import Answers
 from fedward.flare.server.participation import NO_ANSWER
 from fedward.flare.server.rounds import JobRounds
 from fedward.metrics.events import EventLog
+from fedward.privacy.accountant import largest_delta
+from fedward.privacy.budget_plan import union_patients
 from fedward.privacy.disclosure.metric_registry import GROUPS
+from fedward.privacy.sum_noise import MARGIN
 from fedward.settings import JobSpec
 
 NOT_CONNECTED = "was not connected when the job began"
@@ -56,7 +59,24 @@ def admitted(
     short = judge(dict.fromkeys(found), replace(coverage, min_patients=None), why=why)
     if short is not None:
         return found, declined, f"of {len(invited)} connected sites too few take part: {short}"
-    return found, declined, None
+    return found, declined, _too_many(job, answers, found)
+
+
+def _too_many(job: JobSpec, answers: Answers, sites: list[str]) -> str | None:
+    """Return why a job with noise for the sum is not for so many patients; None for any other job.
+
+    δ is held against the patients that the job expects, and each hospital knows its own alone. So the server compares
+    the numbers that hospitals report: an honest mistake is found; a lie of hospitals or server is not.
+    """
+    asked = job.privacy.dp_sgd
+    if asked is None or not job.noises_sum:
+        return None
+    known = [answers.replies[site].metrics.get("support", {}).get("train_patients") for site in sites]
+    found, expected = sum(count for count in known if type(count) is int), union_patients(asked)
+    if found > MARGIN * expected or (found > expected and asked.delta > largest_delta(found)):
+        what = f"hospitals have {found} training patients, and the job is for {expected} (patients_per_step"
+        return f"{what} / sampling_rate): raise patients_per_step, and give δ at most {largest_delta(found):.2g}"
+    return None
 
 
 def admitted_again(events: EventLog, rounds: JobRounds, answers: Answers) -> dict[str, str]:

@@ -102,7 +102,7 @@ class RoundAnswers:
         begun = self._begin(number, 1)
         summed, support = trainer.union_gradients(weights), trainer.support
         loss = summed.loss if np.isfinite(summed.loss) else None
-        self._own.event("progress", round=number, step=1, steps=1, loss=loss)
+        self._own.event("progress", round=number, step=1, steps=1, loss=loss, seconds=round(summed.seconds, 3))
         return Reply(
             update=dict(summed.units),
             proof=self._protection.proof(begun, summed, summed.units, round_number=number),

@@ -196,7 +196,7 @@ SUPPRESSED = "suppressed"
 TABLE_KINDS = ("counts", "parts", "strata", "shares")
 """Kinds whose value is a table."""
 
-_HELD = frozenset({("work", "loss"), ("work", "images")})
+_HELD = frozenset({("work", "loss"), ("work", "images"), ("work", "train_s")})
 _WORDS = re.compile(
     r"[0-9a-f]{16,64}|\d{1,3}(\.\d{1,4}){2}[a-z0-9.+]{0,16}|none|dp-sgd|update-noise|patient"
     r"|any|approved|submitter"
@@ -227,7 +227,8 @@ def listed(asked: Collection[str], group: str, name: str) -> bool:
 def held_back(group: str, name: str, *, private: bool, alone: bool) -> bool:
     """True if a metric is computed from training data without noise, in a job that promises differential privacy.
 
-    The training loss and the number of drawn images are withheld, and every score of the model that a hospital trained
+    The training loss, the number of drawn images and the time of training, which grows with the number of drawn
+    patients, are withheld, and every score of the model that a hospital trained
     alone, without noise. Not withheld: scores of the noised model on validation patients, also by subgroup; the profile
     of these patients; the number of patients. Cohort statistics are exact counts, over training patients too, which no
     ε covers, however many hospitals are summed: all are withheld.

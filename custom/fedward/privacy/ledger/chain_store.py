@@ -88,14 +88,14 @@ class ChainFile:
         self.path, self._seal, self._timeout_s = path, seal, timeout_s
         self.entries: list[ChainEntry] = []
         self.members: dict[str, frozenset[str]] = {}
-        self._read_as: tuple[int, ...] | None = None
+        self._read_as: tuple[int | bytes, ...] | None = None
 
     def is_unchanged(self) -> bool:
         """True if nobody has written to the ledger or its head since this object last read them.
 
-        Compared are what the system keeps of both files: device, inode, size, and the times of the last change. Each
-        entry gives the head another inode, so that two entries within one tick of the clock differ too. The times of a
-        change cannot be set by who changes a file, but by setting the machine's clock.
+        Compared are the head, which differs after each entry, and what the system keeps of the ledger's file: device,
+        inode, size, and the times of the last change. Who changes a file cannot set the time of its last change
+        (``ctime``), but by setting the machine's clock.
 
         Raises:
             LedgerError: as ``turn``.
@@ -257,13 +257,10 @@ def _create(path: Path, seal: Seal, kind: str, body: dict[str, Any]) -> None:
     sync(path.parent)
 
 
-def _state(path: Path) -> tuple[int, ...]:
-    """Return what the system keeps of a ledger and its head; it differs after each change of one of them."""
-    found: list[int] = []
-    for file in (path, head_path(path)):
-        at = file.stat()
-        found += [at.st_dev, at.st_ino, at.st_size, at.st_mtime_ns, at.st_ctime_ns]
-    return tuple(found)
+def _state(path: Path) -> tuple[int | bytes, ...]:
+    """Return a ledger's head, and what the system keeps of its file; they differ after each change of one of both."""
+    at = path.stat()
+    return (head_path(path).read_bytes(), at.st_dev, at.st_ino, at.st_size, at.st_mtime_ns, at.st_ctime_ns)
 
 
 def _require(path: Path, seal: Seal) -> None:

@@ -3,6 +3,8 @@
 Guarantee: the whole numbers change by at most ``Grid.most_l2`` in L2 norm when a patient is added or removed, for all
 images and weights. Proof:
 
+0. A patient whose gradient is not finite adds zeros, and the step goes on: a refusal would tell, without noise, that
+   this patient was drawn, and a server can choose a model at which one patient's numbers overflow.
 1. A patient's gradient is kept as the rounded numbers that were computed, and these numbers are clipped: their norm is
    not taken from another formula. Where positions or images cancel, the rounded gradient itself is measured.
 2. The numbers depend on the patient and the network alone, bit by bit: ``one_by_one`` processes each patient
@@ -60,7 +62,7 @@ class Clipped:
 
     @property
     def mean_loss(self) -> float:
-        """Mean loss of the drawn patients, not protected; NaN where none was drawn."""
+        """Mean loss of the drawn patients, not protected; NaN where none was drawn, or one has a loss that is none."""
         return self.loss / self.patients if self.patients else math.nan
 
     @property
@@ -91,8 +93,7 @@ class ClippedSum:
             losses: of the first patients of the P, who are added; the others are empty slots.
 
         Raises:
-            JobError: a gradient is not finite, or the step has more patients than the guarantee covers; the step must
-                not be used.
+            JobError: the step has more patients than the guarantee covers; it must not be used.
         """
         self._patients += len(losses)
         most = LARGEST // (2 * self._grid.steps)
@@ -100,12 +101,14 @@ class ClippedSum:
             remedy = "lower privacy.dp_sgd.patients_per_step"
             raise JobError("too many patients in a step", where="DP-SGD", value=f"> {most}", remedy=remedy)
         rows = [None if value is None else value.flatten(1) for value in gradients]
-        factors = self._factors([part for part in rows if part is not None], real=len(losses))
+        norms = self._norms([part for part in rows if part is not None], real=len(losses))
+        sound = torch.isfinite(norms)
+        factors = clip_factors(norms[sound], self._grid.norm_l2) / self._grid.unit
         wide = (factors > _WIDE) | (factors < 1.0 / _WIDE)
         for total, part in zip(self._total, rows, strict=True):
             if part is None:
                 continue
-            part = part[: len(losses)]
+            part = part[: len(losses)] if sound.all() else part[: len(losses)][sound]
             if wide.any():
                 _add(total, part[wide].double(), factors[wide], steps=self._grid.steps)
                 _add(total, part[~wide], factors[~wide], steps=self._grid.steps)
@@ -113,12 +116,12 @@ class ClippedSum:
                 _add(total, part, factors, steps=self._grid.steps)
         self._loss += sum(losses)
 
-    def _factors(self, rows: Sequence[Tensor], *, real: int) -> Tensor:
-        """Return the factors, into units of the grid, of the first ``real`` patients."""
+    def _norms(self, rows: Sequence[Tensor], *, real: int) -> Tensor:
+        """Return the L2 norms of the first ``real`` patients' gradients, float64; of an odd gradient inf or NaN."""
         squares = self._total[0].new_zeros(len(rows[0]) if rows else real)
         for part in rows:
             squares += squares_of(part)
-        return clip_factors(squares[:real].sqrt(), self._grid.norm_l2) / self._grid.unit
+        return squares[:real].sqrt()
 
     def result(self) -> Clipped:
         """Return the sum so far."""

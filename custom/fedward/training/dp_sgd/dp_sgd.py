@@ -106,6 +106,10 @@ class PrivateSteps:
         for _ in range(steps):
             yield load(images, self._sampler.draw(), truth=truth)
 
+    def somebody(self, images: Images, *, truth: str) -> Patient:
+        """Return the first training patient, who was not drawn, for a computation whose result is dropped."""
+        return next(load(images, [self._sampler.first], truth=truth))
+
     def fill(self, network: nn.Module, loss: Loss, patients: Iterator[Patient]) -> float:
         """Put the noisy mean gradient of one step into each trainable parameter's ``grad``.
 
@@ -113,7 +117,7 @@ class PrivateSteps:
             The drawn patients' mean loss, not protected, for the site only; NaN when no patient was drawn.
 
         Raises:
-            JobError: a loss, a gradient or a draw of noise is not finite; then no ``grad`` is set.
+            JobError: too many patients were drawn, or the noise is not whole; then no ``grad`` is set.
         """
         parameters = trainable(network)
         for parameter in network.parameters():

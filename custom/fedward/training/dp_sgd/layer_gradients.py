@@ -27,7 +27,7 @@ from fedward.errors import JobError
 from fedward.privacy.grid import FINE
 from fedward.training.dp_sgd.clipped_sum import Clipped, ClippedSum, squares_of
 from fedward.training.dp_sgd.layer_rules import Call, rule_of
-from fedward.training.dp_sgd.patient_gradients import Patient, finite_loss, gradients_of, trainable
+from fedward.training.dp_sgd.patient_gradients import Patient, gradients_of, trainable
 from fedward.training.losses import Loss
 from fedward.training.networks import predict
 
@@ -149,7 +149,7 @@ def _pass(network: nn.Module, loss: Loss, chunk: list[Patient]) -> tuple[list[fl
         values = [
             loss(part, patient.truth) for part, patient in zip(torch.split(logits, each), chunk, strict=True)
         ]  # each patient's own mean: no reduction over patients
-        numbers = [finite_loss(value) for value in values]
+        numbers = [float(value.detach()) for value in values]
         torch.stack(values).sum().backward()  # type: ignore[no-untyped-call]
     shares = [share for call in calls for share in call.shares]
     found = {id(share.parameter): share.gradients for share in shares}

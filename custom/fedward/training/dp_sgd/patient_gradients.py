@@ -8,7 +8,6 @@ by at most ``Grid.most_l2`` units when a patient is added or removed, for any im
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,7 +15,6 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from fedward.errors import JobError
 from fedward.privacy.grid import FINE
 from fedward.training.dp_sgd.clipped_sum import Clipped, ClippedSum
 from fedward.training.losses import Loss
@@ -59,7 +57,7 @@ def one_by_one(
     ``patients`` may be lazy: one patient's images are held at a time.
 
     Raises:
-        JobError: a loss or a gradient is not finite; the step must not be used.
+        JobError: too many patients in the step; it must not be used.
     """
     clipped = ClippedSum(trainable(network), norm_l2, steps=steps)
     for patient in patients:
@@ -69,19 +67,7 @@ def one_by_one(
 
 
 def gradients_of(network: nn.Module, loss: Loss, patient: Patient) -> tuple[float, list[Tensor | None]]:
-    """Return a patient's loss, and its gradient for each trainable parameter; errors as ``finite_loss``."""
+    """Return a patient's loss, and its gradient for each trainable parameter; neither need be finite."""
     value = loss(predict(network, patient.images), patient.truth)
     found = torch.autograd.grad(value, trainable(network), allow_unused=True)
-    return finite_loss(value), list(found)
-
-
-def finite_loss(value: Tensor) -> float:
-    """Return the loss as a number.
-
-    Raises:
-        JobError: it is not finite.
-    """
-    number = float(value.detach())
-    if not math.isfinite(number):
-        raise JobError("the loss is no longer finite", where="training.lr", remedy="lower it")
-    return number
+    return float(value.detach()), list(found)

@@ -58,6 +58,11 @@ class PatientSampler:
         drawn = np.flatnonzero(self._source.bernoulli(len(self._patients), self._rate))
         return [self._positions(self._patients[int(number)]) for number in drawn]
 
+    @property
+    def first(self) -> NDArray[np.int64]:
+        """Positions of K images of the first patient, whether drawn or not."""
+        return self._positions(self._patients[0])
+
     def _positions(self, own: NDArray[np.int64]) -> NDArray[np.int64]:
         shuffled = own if len(own) == 1 else own[self._source.permutation(len(own))]
         return np.repeat(np.resize(shuffled, self._images), self._copies)

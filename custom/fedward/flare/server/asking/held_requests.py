@@ -2,17 +2,19 @@
 
 FLARE's sites poll: a site sleeps between two requests, and each request costs the server's two processes 6 ms of a core
 and the site 4 ms. A request that is held costs a thread of the server's job process, and is answered at once when a
-task is sent. FLARE has 100 such threads; a site has one request held, and requests beyond ``MOST_HELD`` are answered
-as FLARE does, with the pause of ``pacing``.
+task is sent. The same threads take the sites' answers: half of them is left for these. A site has one request held, and
+requests beyond ``MOST_HELD`` are answered as FLARE does, with the pause of ``pacing``.
 """
 
 from __future__ import annotations
 
 import threading
 
+from nvflare.fuel.f3.streaming.stream_utils import CALLBACK_THREAD_POOL_SIZE
+
 HOLD_S = 4.0
 """Longest time that a request is held, in seconds; a site waits ``IDLE_S`` for an answer, or longer."""
-MOST_HELD = 64
+MOST_HELD = CALLBACK_THREAD_POOL_SIZE // 2
 """Requests that are held at the same time."""
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from nvflare.apis.shareable import Shareable
+from nvflare.fuel.f3.streaming import stream_utils
 from nvflare.private.defs import SpecialTaskName, TaskConstant
 
 from fedward.flare.server.asking.held_requests import HOLD_S, HeldRequests
@@ -67,6 +68,10 @@ def test_a_site_has_one_request_held_and_a_server_so_many() -> None:
     for thread, _ in threads:
         thread.join(LONG_S)
     assert held.hold("north", sent=0, seconds=SHORT_S), "its place is free again"
+
+
+def test_half_of_the_threads_are_left_for_answers() -> None:
+    assert HeldRequests()._most == stream_utils.callback_thread_pool._max_workers // 2
 
 
 def test_an_ended_job_holds_none() -> None:

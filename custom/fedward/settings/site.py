@@ -18,7 +18,7 @@ KeyId = Annotated[
 
 
 class Retention(Settings):
-    """``[upkeep]``, and the server's ``upkeep.toml``: how long a kit keeps what ended jobs, turned logs and downloads left.
+    """``[upkeep]``, and the server's ``upkeep.toml``: how long what ended jobs, logs and downloads left is kept.
 
     Without it nothing is removed.
     """

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fedward.dataset.manifest import Manifest
+from fedward.demo.pooled_beside import train_beside
 from fedward.settings import JobSpec
 from fedward.weights import Weights, load_weights
 
@@ -64,6 +65,9 @@ def compare(
     """
     from fedward.training.trainer import Trainer
 
+    if job.noises_sum:
+        log("  training on all hospitals' images in one place at the same ε, beside what follows")
+        private_model = train_beside(job, cohorts)
     sites = {site: Trainer(job, [manifest], site=site) for site, manifest in cohorts.items()}
     pooled: Mapping[str, float | None] = {}
     pooled_over_all: float | None = None
@@ -77,7 +81,7 @@ def compare(
     private_alone: dict[str, float | None] = {}
     if job.privacy.mechanism == "dp-sgd":
         private_alone = _private_alone(job, cohorts, log)
-    private, private_over_all = _pooled_private(job, cohorts, sites, log) if job.noises_sum else ({}, None)
+    private, private_over_all = score_everywhere(job, sites, private_model()) if job.noises_sum else ({}, None)
     return Comparison(
         private_alone=private_alone,
         pooled_private=private,
@@ -101,17 +105,6 @@ def _private_alone(job: JobSpec, cohorts: Mapping[str, Manifest], log: Log) -> d
         log(f"  training alone at the same ε, as long as together: {site}, {number} of {len(parts)}")
         found[site] = simulate(job, {site: part}).scores[site].plain()[job.measure]
     return found
-
-
-def _pooled_private(
-    job: JobSpec, cohorts: Mapping[str, Manifest], sites: Mapping[str, Trainer], log: Log
-) -> tuple[dict[str, float | None], float | None]:
-    """Train on all hospitals' images in one place at the same ε, which only a demo may do."""
-    from fedward.demo.simulate import run_pooled, take_part
-
-    log("  training on all hospitals' images in one place at the same ε")
-    weights = run_pooled(job, take_part(job, cohorts)[0])
-    return score_everywhere(job, sites, weights)
 
 
 def load_model(path: Path) -> Weights:

@@ -88,6 +88,10 @@ class Show:
             return f"  failed: {event['reason']}"
         if kind in _TOLD:
             return f"  {_TOLD[kind](event)}"
+        if kind == "round":
+            return self._round(event)
+        if kind == "answered" and event["task"] == "round" and event["round"] % self._job.federation.validate_every:
+            return ""  # a round in which nobody validates: ``_round`` counts it
         if kind == "answered":
             return self._answer(site, event["task"], event["round"], event["metrics"])
         return ""
@@ -99,6 +103,13 @@ class Show:
         if privacy.get("epsilon") is not None:
             reported += f"; ε {privacy['epsilon']:.2f} at δ {privacy['delta']:.0e} charged to its ledger"
         return reported
+
+    def _round(self, event: dict[str, Any]) -> str:
+        """Return a line of each tenth round, where sites do not validate in each."""
+        done, rounds = event["round"] + 1, self._job.federation.rounds
+        if self._job.federation.validate_every == 1 or (done % 10 and done < rounds):
+            return ""
+        return f"  {f'round {done}/{rounds}':<22} made from {len(event['sites'])} hospitals"
 
     def _answer(self, site: str, task: str, number: int, metrics: dict[str, Any]) -> str:
         scores = metrics.get("scores", {})

@@ -23,6 +23,8 @@ from fedward.privacy.sum_words import sum_words
 from fedward.screen import screen
 from fedward.settings import MIN_CONTRIBUTORS, JobSpec, read_job
 
+_NEAR = 0.1
+"""Part by which the patients of a step may differ from those that the job expects, without a word."""
 _COLUMNS = ("site", "patients", "sampling rate", "noise multiplier", "steps", "ε", "at most ε", "δ")
 
 
@@ -76,7 +78,7 @@ def plan(
         typer.echo(size.words(count))
     if job.noises_sum and format is Format.text:
         count = max(len(sites), job.federation.min_sites, MIN_CONTRIBUTORS)
-        for line in sum_words(job, sites=count, noise_multiplier=sum_multiplier(job)):
+        for line in [*sum_words(job, sites=count, noise_multiplier=sum_multiplier(job)), *_expected(job, sites)]:
             typer.echo(line)
     if lines is not None and format is Format.text:
         show(lines)
@@ -110,6 +112,18 @@ def _privacy(job: JobSpec, sites: dict[str, int], format: Format, more: dict[str
     else:
         screen().print(_table(job.job.name, plans))
         typer.echo(leave)
+
+
+def _expected(job: JobSpec, sites: dict[str, int]) -> list[str]:
+    """Return a line where the sites' patients are not those that a job with noise for the sum expects in a step."""
+    asked = job.privacy.dp_sgd
+    if asked is None or asked.sampling_rate is None or not sites:
+        return []
+    drawn = asked.sampling_rate * sum(sites.values())
+    if abs(drawn - asked.patients_per_step) <= _NEAR * drawn:
+        return []
+    what = f"patients_per_step is {asked.patients_per_step:g}, and these sites draw {drawn:.4g} in a step"
+    return [f"{what} (sampling_rate × their training patients): give {round(drawn)}"]
 
 
 def _sites(given: list[str]) -> dict[str, int]:

@@ -45,12 +45,24 @@ def joining(report: Report) -> Joining | None:
     low, high = (f"{value:.3f}" for value in _ends([together - own for together, own in gains.values()]))
     pooled = _beside_pooled(report)
     every = "every hospital" if len(gains) == len(report.sites) else f"{len(gains)} of {len(report.sites)} hospitals"
-    return Joining(paid=True, words=f"Joining paid at {every}: {low} to {high} above {how}{pooled}.")
+    return Joining(
+        paid=True, words=f"Joining paid at {every}: {low} to {high} above {how}{pooled}{_beside_no_noise(report)}."
+    )
 
 
 def _own(site: SiteResult, alone: str) -> float | None:
     value: float | None = getattr(site, alone).value
     return value
+
+
+def _beside_no_noise(report: Report) -> str:
+    """Return at how many hospitals a model trained alone without noise is better, which no one else may have."""
+    if report.privacy == "none":
+        return ""
+    pairs = [(site.federated.value, site.local_only.value) for site in report.sites]
+    known = [(together, own) for together, own in pairs if together is not None and own is not None]
+    better = sum(own > together for together, own in known)
+    return f"; alone without noise, {better} of {len(known)} would do better for themselves" if better else ""
 
 
 def _ends(values: Sequence[float]) -> tuple[float, float]:

@@ -37,7 +37,7 @@ def review(policy: SitePolicy, *, cohorts: Mapping[str, CohortFacts], known: int
         cohorts: training patients and images of the cohorts that are indexed.
         known: number of hospitals on the roster; None: not read.
     """
-    found = [*_approvals(policy), *_leaving(policy.disclosure), *_roster(policy, known), *_strangers(policy)]
+    found = [*_approvals(policy), *_leaving(policy.disclosure), *_roster(policy, known)]
     if not policy.cohorts:
         found.append(_error("cohorts", "no cohort, so no job can run; add a [cohorts.<name>] table"))
     rules: tuple[Callable[[str, CohortPrivacy], Iterator[PolicyFinding]], ...] = (_protection, _bounds, _sum)
@@ -76,15 +76,6 @@ def _roster(policy: SitePolicy, known: int | None) -> Iterator[PolicyFinding]:
         yield _error("min_known", text)
     else:
         text = f"{policy.min_known}, and {known} on the roster: a masked job runs with those that they introduce alone"
-        yield _warning("min_known", text)
-
-
-def _strangers(policy: SitePolicy) -> Iterator[PolicyFinding]:
-    if not policy.min_known and any(cohort.privacy.noise_for_sum for cohort in policy.cohorts.values()):
-        text = (
-            "0, with noise_for_sum: who can invent hospitals leaves this one its own share of the noise alone; say 1 "
-            "or more, and see `fedward site roster SITE_TOML`"
-        )
         yield _warning("min_known", text)
 
 

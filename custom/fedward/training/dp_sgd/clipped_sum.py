@@ -105,11 +105,12 @@ class ClippedSum:
         sound = torch.isfinite(norms)
         factors = clip_factors(norms[sound], self._grid.norm_l2) / self._grid.unit
         wide = (factors > _WIDE) | (factors < 1.0 / _WIDE)
+        all_sound, some_wide = bool(sound.all()), bool(wide.any())
         for total, part in zip(self._total, rows, strict=True):
             if part is None:
                 continue
-            part = part[: len(losses)] if sound.all() else part[: len(losses)][sound]
-            if wide.any():
+            part = part[: len(losses)] if all_sound else part[: len(losses)][sound]
+            if some_wide:
                 _add(total, part[wide].double(), factors[wide], steps=self._grid.steps)
                 _add(total, part[~wide], factors[~wide], steps=self._grid.steps)
             else:

@@ -37,6 +37,7 @@ def reference() -> str:
     from fedward.indexing.reasons import FLAGS, REASONS
     from fedward.indexing.tables.account import REASONS as LINE_REASONS
     from fedward.privacy.disclosure.metric_registry import BREAKDOWNS
+    from fedward.reporting.data.summary import MEANINGS
 
     lines = ["# Reference", "", "Written from the code by `make reference`.", "", "## Commands", ""]
     lines += _commands(typer.main.get_command(app), "fedward")
@@ -53,6 +54,12 @@ def reference() -> str:
     lines += [f"| `{flag}` | {meaning} |" for flag, meaning in FLAGS.items()]
     lines += ["", "## Reasons for refused lines of a label table", "", "| reason | the line |", "|---|---|"]
     lines += [f"| `{reason}` | {meaning} |" for reason, meaning in LINE_REASONS.items()]
+    lines += ["", "## summary.json", ""]
+    lines += [
+        "For a script. A number that was not measured is null. `MEASURE` is `auc`, or `dice` for a segmentation, whose"
+    ]
+    lines += ["`auc` fields are null.", "", "| field | meaning |", "|---|---|"]
+    lines += [f"| `{field.format(measure='MEASURE')}` | {meaning} |" for field, meaning in MEANINGS.items()]
     lines += ["", "## Events of a job", "", "| event | meaning and fields |", "|---|---|"]
     lines += [f"| `{kind}` | {meaning} |" for kind, meaning in KINDS.items()]
     lines += [
@@ -84,7 +91,7 @@ def _commands(command: Any, path: str) -> Iterator[str]:
             continue
         names = ", ".join(f"`{name}`" for name in [*parameter.opts, *parameter.secondary_opts])
         if parameter.param_type_name == "argument":
-            names = f"`{parameter.name.upper()}`"
+            names = f"`{parameter.metavar or parameter.name.upper()}`"
         default = "required" if parameter.required else _default(parameter.default)
         yield f"| {names} | {default} | {' '.join((parameter.help or '').split())} |"
     yield ""

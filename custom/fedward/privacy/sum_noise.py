@@ -58,8 +58,9 @@ class Shares:
     def __post_init__(self) -> None:
         if self.counted < 1:
             what = f"of {self.sites} hospitals none is left whose noise counts"
-            remedy = "have more hospitals take part, or lower privacy.dp_sgd.max_missing or max_colluding"
-            raise JobError(what, where="noise for the sum", value=self.missing + self.colluding, remedy=remedy)
+            remedy = f"have more hospitals take part, or lower both together to {self.sites - 1}"
+            where = "privacy.dp_sgd.max_missing and max_colluding"
+            raise JobError(what, where=where, value=f"{self.missing} + {self.colluding}", remedy=remedy)
 
     @property
     def counted(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from fedward.encryption.masks.graphs.threshold import threshold_of
 from fedward.privacy.accountant import Event, epsilon
 from fedward.privacy.sum_noise import Shares, shares_of
 from fedward.settings import JobSpec
@@ -16,7 +17,8 @@ class Against:
 
     Attributes:
         hospitals: their number; 0: the server, and whoever gets the model.
-        epsilon: with as many other hospitals missing from every round as may be; infinite where no noise is left.
+        epsilon: with as many other hospitals missing from every round as sums open without; infinite where no noise is
+            left.
         within: True if the job's own ε is a bound on it.
     """
 
@@ -35,14 +37,16 @@ def against(job: JobSpec, *, sites: int, noise_multiplier: float) -> tuple[Again
 
     Raises:
         JobError: of so many hospitals none is left whose noise counts.
+        EncryptionError: so few hospitals have no masked sum.
     """
     shares, asked = shares_of(job, sites=sites), job.privacy.dp_sgd
+    missing = threshold_of(job, sites=sites).may_be_lost
     rate, delta = (1.0, 1e-5) if asked is None else (asked.sampling_rate or 1.0, asked.delta)
     numbers = sorted({0, 1, shares.colluding, shares.colluding + 1} & set(range(sites)))
     return tuple(
         Against(
             hospitals=number,
-            epsilon=_epsilon(job, rate, shares.known_to(number, noise_multiplier), delta),
+            epsilon=_epsilon(job, rate, shares.known_to(number, noise_multiplier, missing=missing), delta),
             within=number <= shares.colluding,
         )
         for number in numbers
@@ -59,9 +63,9 @@ def sum_words(job: JobSpec, *, sites: int, noise_multiplier: float | None = None
     """
     shares = shares_of(job, sites=sites)
     lines = [
-        f"The noise is for the sum of all hospitals: each of {sites} adds a share, and {shares.counted} shares are the "
+        f"The noise is for the sum of all hospitals: each of {sites} adds a share, and {_count(shares.counted)} the "
         "noise of the stated ε. A round is one step over all hospitals' patients.",
-        _bears(shares),
+        _bears(shares, lost=threshold_of(job, sites=sites).may_be_lost),
     ]
     if noise_multiplier is not None:
         told = [
@@ -72,12 +76,19 @@ def sum_words(job: JobSpec, *, sites: int, noise_multiplier: float | None = None
     return tuple(lines)
 
 
-def _bears(shares: Shares) -> str:
+def _count(shares: int) -> str:
+    return "1 share is" if shares == 1 else f"{shares} shares are"
+
+
+def _bears(shares: Shares, *, lost: int) -> str:
+    """Return in words what ε bears; ``lost``: hospitals that a sum opens without, by its masks and by its noise."""
     missing = (
-        "no hospital may be missing from a round"
-        if not shares.missing
-        else f"{shares.missing} may be missing from a round, and a sum of fewer than {shares.fewest} is not opened"
+        f"{lost} may be missing from a round, and a sum of fewer than {shares.sites - lost} is not opened"
+        if lost
+        else "no hospital may be missing from a round"
     )
+    if lost < shares.missing:
+        missing += f", for masks of {shares.sites} hospitals open no other sum: max_missing {shares.missing} adds noise"
     if not shares.colluding:
         return f"It counts on the noise of every hospital that is there, and each knows its own: {missing}."
     one = shares.colluding == 1

@@ -64,8 +64,11 @@ class DpSgd(Settings):
 
     @model_validator(mode="after")
     def _one_of(self) -> Self:
-        if (self.epsilon is None) == (self.noise_multiplier is None):
-            raise ValueError("give exactly one of epsilon and noise_multiplier")
+        if self.epsilon is None and self.noise_multiplier is None:
+            raise ValueError("epsilon and noise_multiplier are both missing: give one")
+        if self.epsilon is not None and self.noise_multiplier is not None:
+            both = f"epsilon, {self.epsilon:g}, and noise_multiplier, {self.noise_multiplier:g}"
+            raise ValueError(f"{both}, are both given, and each follows from the other: give one")
         return self
 
     @model_validator(mode="after")

@@ -31,8 +31,8 @@ def require_sound(job: JobSpec) -> None:
 
 
 def job_faults(job: JobSpec) -> list[str]:
-    """List every fault of a job: first the linter's, for which nothing is built, then those of its parts."""
-    return [*faults(job), *check_job(job)]
+    """List every fault of a job once: first the linter's, for which nothing is built, then those of its parts."""
+    return list(dict.fromkeys([*faults(job), *check_job(job)]))
 
 
 def check_job(job: JobSpec) -> list[str]:

@@ -173,6 +173,20 @@ def test_epsilon_against_those_who_know_some_of_the_noise() -> None:
     assert "counts on the noise of every hospital" in alone
 
 
+@pytest.mark.parametrize(
+    ("sites", "says"),
+    [
+        (3, "no hospital may be missing from a round, for masks of 3 hospitals open no other sum: max_missing 1 adds"),
+        (4, "1 may be missing from a round, and a sum of fewer than 3 is not opened"),
+    ],
+)
+def test_what_masks_cannot_bear_is_not_promised(sites: int, says: str) -> None:
+    job = job_of(dp_sgd={"max_missing": 1, "max_colluding": 1}, encryption={"max_colluding": 1})
+    words = " ".join(sum_words(job, sites=sites, noise_multiplier=1.5))
+    assert says in words
+    assert ("1 share is" in words) == (sites == 3)
+
+
 def test_strangers_are_no_more_than_the_noise_bears() -> None:
     job = job_of(dp_sgd={"max_colluding": 1}, encryption={"max_colluding": 3}, min_sites=8)
     assert strangers_of(job) == 1 and shares_of(job, sites=8).counted == 7

@@ -49,9 +49,11 @@ def round_bytes(job: JobSpec, *, sites: int) -> RoundBytes:
     from fedward.encryption.masks.graphs.threshold import group_count, threshold_of
     from fedward.encryption.masks.upload import extra_bytes
     from fedward.encryption.schemes import bits_of, largest_bytes
-    from fedward.training.networks import initial_weights
+    from fedward.training.networks import initial_weights, trained_keys
 
     weights = initial_weights(job)
+    if job.noises_sum:  # no model travels, and nothing of a parameter that stays as it starts
+        weights = {name: weights[name] for name in trained_keys(job)}
     if job.encryption is None:
         size = sum(array.nbytes for array in weights.values())
         return RoundBytes(up=size, down=size, held=sites * size)

@@ -9,6 +9,45 @@ from fedward.reporting.data.report import TOGETHER, Report, SiteResult
 
 REPORT_FILE = "report.html"
 
+MEANINGS = {
+    "task": "`classification` or `segmentation`",
+    "rounds": "rounds that counted",
+    "wall_s": "seconds from the first event to the last",
+    "encryption": "how updates left the hospitals, in words",
+    "federated_{measure}_mean": "the final model: mean over the sites' scores",
+    "federated_{measure}_min": "the final model: the lowest site's score",
+    "pooled_{measure}": "the final model, over all sites' held-out patients together",
+    "pooled_{measure}_low": "lower end of its interval",
+    "pooled_{measure}_high": "upper end of its interval",
+    "centralised_{measure}": "only in a demo: trained without noise on all sites' images in one place, likewise",
+    "pooled_private_{measure}": "only in a demo: the same, trained at the job's ε",
+    "local_only_{measure}_mean_everywhere": "trained at one site alone without noise: mean of each at every site",
+    "joining": "`paid`: true if each site is better than alone at the same ε; `words`: how; null: not compared",
+    "report": "file name of the report beside it",
+    "overhead_s": "seconds in which no site trained or validated",
+    "time.training_s": "seconds of the slowest site's training, of all rounds; null where sites keep it (private jobs)",
+    "time.alone_s": "seconds of training alone, for the comparison",
+    "time.rounds": "for each round `wall_s`, `slowest_site`, and that site's `train_s` and `validate_s`",
+    "state": "how the run ended: `finished`, `aborted` or `failed`",
+    "success": "true if the run reached its end",
+    "end": "the same sentence as in the terminal and the report",
+    "missing": "site that was missing at the end -> reason",
+    "resumed": "number of times that the run was resumed",
+    "steps": "site -> private steps that its ledger `charged`, and those that `counted`; null without ε",
+    "sites.NAME.{measure}": "the final model at this site's held-out patients",
+    "sites.NAME.{measure}_low": "lower end of its interval",
+    "sites.NAME.{measure}_high": "upper end of its interval",
+    "sites.NAME.n": "held-out patients",
+    "sites.NAME.images": "their images",
+    "sites.NAME.positives": "those with the finding",
+    "sites.NAME.local_only_{measure}": "a model trained at this site alone, without noise, at the same patients",
+    "sites.NAME.private_alone_{measure}": "only in a demo: a model trained at this site alone at the job's ε",
+    "sites.NAME.pooled_private_{measure}": "only in a demo: the one trained on all sites' images at the job's ε",
+    "sites.NAME.epsilon": "what the job cost each of this site's patients, ε",
+    "sites.NAME.delta": "its δ",
+}
+"""Field of ``summary.json`` -> what it means; ``{measure}`` is ``auc`` or ``dice``."""
+
 
 def summary(report: Report) -> dict[str, Any]:
     """Return the fields that ``make demo`` documents, JSON-ready.
@@ -86,7 +125,7 @@ def _time(report: Report) -> dict[str, Any]:
     return {
         "overhead_s": report.time.overhead_s,
         "time": {
-            "training_s": sum(one.train_s or 0.0 for one in rounds) if rounds else None,
+            "training_s": sum(known) if (known := [one.train_s for one in rounds if one.train_s is not None]) else None,
             "alone_s": report.time.alone_s,
             "rounds": [
                 {

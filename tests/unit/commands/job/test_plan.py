@@ -11,8 +11,10 @@ from fedward.commands.job.plan_bytes import round_bytes
 from fedward.errors import JobError
 from fedward.privacy.accountant import Event, epsilon
 from fedward.settings import JobSpec, parse
+from fedward.training.networks import initial_weights, trained_keys
 from tests.conftest import tiny_job_content
 from tests.support.command_line import typed
+from tests.support.flare.sum_job import sum_job
 
 JOB = """
 [job]
@@ -262,6 +264,15 @@ def test_a_robust_job_is_planned_with_what_it_sends_and_holds(
     if aggregation == "byzsecagg":
         with pytest.raises(JobError, match="models of fewer than 5 hospitals cannot be compared"):
             round_bytes(job, sites=4)
+
+
+def test_what_stays_as_it_starts_is_not_sent() -> None:
+    whole, part = sum_job(), sum_job()
+    first = next(name for name in trained_keys(whole) if name.endswith("weight"))
+    part = part.model_copy(update={"model": part.model.model_copy(update={"freeze": (first,)})})
+    count = initial_weights(whole)[first].size
+    spared = round_bytes(whole, sites=3).up - round_bytes(part, sites=3).up
+    assert spared == pytest.approx(4 * count, abs=8)
 
 
 def test_a_sparse_graph_takes_fewer_bytes() -> None:

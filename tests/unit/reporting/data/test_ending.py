@@ -12,7 +12,7 @@ from rich.console import Console
 from fedward.reporting.charts.participation import participation_chart
 from fedward.reporting.data.from_events import report_of
 from fedward.reporting.data.report import Report
-from fedward.reporting.data.summary import summary
+from fedward.reporting.data.summary import MEANINGS, summary
 from fedward.reporting.page import render
 from fedward.reporting.terminal import show_participation
 from fedward.reporting.write import read_report, write_report
@@ -133,6 +133,15 @@ def test_what_interrupted_the_job_is_in_the_page_the_grid_and_the_terminal() -> 
     assert grid.count('class="break"') == 2
     assert summary(made)["resumed"] == 1
     assert "What interrupted the job" not in render(report(made_events(made_job())))
+
+
+def test_every_field_of_the_summary_has_its_meaning() -> None:
+    def fields(told: dict[str, Any]) -> set[str]:
+        site = {f"sites.NAME.{name}" for name in next(iter(told["sites"].values()))}
+        return site | {f"time.{name}" for name in told["time"]} | (set(told) - {"sites", "time"})
+
+    told = fields(summary(report(made_events(made_job()))))
+    assert told == {field.format(measure="auc") for field in MEANINGS}
 
 
 def test_steps_that_were_charged_and_did_not_count_are_said_beside_epsilon() -> None:

@@ -90,7 +90,7 @@ class Show:
             return f"  {_TOLD[kind](event)}"
         if kind == "round":
             return self._round(event)
-        if kind == "answered" and event["task"] == "round" and event["round"] % self._job.federation.validate_every:
+        if kind == "answered" and event["task"] == "round" and not self._job.federation.validates(event["round"]):
             return ""  # a round in which nobody validates: ``_round`` counts it
         if kind == "answered":
             return self._answer(site, event["task"], event["round"], event["metrics"])

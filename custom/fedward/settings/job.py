@@ -93,6 +93,10 @@ class Rounds(Settings):
             raise ValueError(f"must_include lists a hospital twice: {', '.join(twice)}")
         return self
 
+    def validates(self, number: int) -> bool:
+        """Return whether sites score the model that round ``number``, from 0, starts from."""
+        return number % self.validate_every == 0
+
 
 class Data(Settings):
     cohort: Name = Field(description="The cohort's name in each hospital's site.toml.")

@@ -16,7 +16,7 @@ from fedward.commands.job.plan_bytes import round_bytes
 from fedward.commands.job.plan_transport import Asked, plain, planned, show
 from fedward.commands.output_format import FORMAT, Format
 from fedward.errors import JobError
-from fedward.privacy.budget_plan import SitePlan, plan_site, steps_a_round, sum_multiplier
+from fedward.privacy.budget_plan import SitePlan, plan_site, steps_a_round, sum_multiplier, union_patients
 from fedward.privacy.policy.linter import faults
 from fedward.privacy.policy.wording import how_updates_leave
 from fedward.privacy.sum_words import sum_words
@@ -24,7 +24,7 @@ from fedward.screen import screen
 from fedward.settings import MIN_CONTRIBUTORS, JobSpec, read_job
 
 _NEAR = 0.1
-"""Part by which the patients of a step may differ from those that the job expects, without a word."""
+"""Part by which the sites' patients may differ from those that the job expects, without a word."""
 _COLUMNS = ("site", "patients", "sampling rate", "noise multiplier", "steps", "ε", "at most ε", "δ")
 
 
@@ -119,9 +119,10 @@ def _expected(job: JobSpec, sites: dict[str, int]) -> list[str]:
     asked = job.privacy.dp_sgd
     if asked is None or asked.sampling_rate is None or not sites:
         return []
-    drawn = asked.sampling_rate * sum(sites.values())
-    if abs(drawn - asked.patients_per_step) <= _NEAR * drawn:
+    patients, expected = sum(sites.values()), union_patients(asked)
+    if abs(patients - expected) <= _NEAR * patients:
         return []
+    drawn = asked.sampling_rate * patients
     what = f"patients_per_step is {asked.patients_per_step:g}, and these sites draw {drawn:.4g} in a step"
     return [f"{what} (sampling_rate × their training patients): give {round(drawn)}"]
 

@@ -59,7 +59,7 @@ class RoundAnswers:
 
     def _scored(self, trainer: Trainer, weights: Weights, number: int) -> dict[str, Any]:
         """Return the scores of a round's model, where the job asks for them in this round, and their time."""
-        if number % self._job.federation.validate_every:
+        if not self._job.federation.validates(number):
             return {}
         scores, validate_s = timed(lambda: trainer.validate(weights))
         return {"scores": scores.plain(), "validate_s": round(validate_s, 3)}

@@ -225,6 +225,42 @@ def test_an_old_name_in_a_job_gets_one_line_that_says_the_new(path: str, new: st
     assert str(refused.value) == f"job.toml: {path}: is called {new} now; rename it; correct the file"
 
 
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("training.batchsize", "training.batch_size"),
+        ("trainning", "training"),
+        ("federation.lr", "training.lr"),
+        ("privacy.epsilon", "privacy.dp_sgd.epsilon"),
+        ("data.label", "data.labels"),
+    ],
+)
+def test_a_misspelt_key_is_answered_with_the_one_that_is_meant(path: str, meant: str) -> None:
+    with pytest.raises(SettingsError, match=rf"{path}: is no setting here; did you mean {meant}( or [a-z_.]+)*\?"):
+        parse(JobSpec, changed(path, 1), where="job.toml")
+
+
+def test_a_misspelt_key_of_a_named_cohort_is_answered_too() -> None:
+    content = OPEN_SITE | {"cohorts": {"chest": {"image_root": ".", "privacy": OPEN_COHORT}}}
+    with pytest.raises(SettingsError, match=r"cohorts\.chest\.image_root: .*did you mean cohorts\.chest\.images"):
+        parse(SitePolicy, content, where="site.toml")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "says"),
+    [
+        ("federation.rounds", "6", "federation.rounds: is a whole number, without quotes (found '6')"),
+        ("federation.rounds", True, "federation.rounds: is a whole number, without quotes"),
+        ("training.lr", "0.1", "training.lr: is a number, without quotes"),
+        ("data.size", ["24", "24"], "data.size: is a whole number, without quotes"),
+    ],
+)
+def test_text_is_no_number(path: str, value: Any, says: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        parse(JobSpec, changed(path, value), where="job.toml")
+    assert says in str(refused.value)
+
+
 def test_a_name_that_never_was_gets_no_hint() -> None:
     with pytest.raises(SettingsError, match=r"leavings: is no setting here"):
         parse(SitePolicy, in_site(lambda content: content.update(leavings={})), where="site.toml")

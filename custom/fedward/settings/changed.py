@@ -1,9 +1,13 @@
-"""Explain settings that were renamed or removed, so that the error for an old file names the new setting."""
+"""Explain keys that are no setting: renamed, removed, misspelt, or in another table; the error names the right one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+import typing
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+from pydantic import BaseModel
 
 RENAMED: Mapping[str, Mapping[str, str]] = {
     "JobSpec": {"encryption.largest": "clipping_range", "federation.local_only": "local_baseline"},
@@ -37,6 +41,36 @@ def hint(location: tuple[Any, ...], *, model: str) -> str | None:
     if key in REMOVED.get(model, {}):
         return f"is no setting any more, {REMOVED[model][key]}; leave it out"
     return None
+
+
+def meant(location: tuple[Any, ...], *, model: type[BaseModel]) -> str:
+    """Return words for a key that never existed, with the settings of the class that it may stand for."""
+    *above, name = (str(part) for part in location)
+    table = _table(model, location[:-1])
+    near = [] if table is None else difflib.get_close_matches(name, table.model_fields, n=2, cutoff=0.6)
+    likely = [".".join([*above, one]) for one in near] or [key for key in _keys(model) if key.split(".")[-1] == name]
+    return "is no setting here" + (f"; did you mean {' or '.join(likely[:3])}?" if likely else "")
+
+
+def _table(annotation: Any, location: tuple[Any, ...]) -> type[BaseModel] | None:
+    """Return the settings at a place below others; None where there are none."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        if not location:
+            return annotation
+        field = annotation.model_fields.get(str(location[0]))
+        return None if field is None else _table(field.annotation, location[1:])
+    named = typing.get_origin(annotation) in (dict, tuple)  # the name in a table, or the number in a list
+    inner = [_table(one, location[1:] if named else location) for one in typing.get_args(annotation)]
+    return next((one for one in inner if one is not None), None)
+
+
+def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """List a class's settings, those of its tables included, but of no table that the file gives a name."""
+    for name, field in model.model_fields.items():
+        yield f"{prefix}{name}"
+        table = _table(field.annotation, ())
+        if table is not None:
+            yield from _keys(table, f"{prefix}{name}.")
 
 
 def renamed_within(location: tuple[Any, ...], content: Any, *, model: str) -> bool:

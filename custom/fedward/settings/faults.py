@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from fedward.errors import brief
-from fedward.settings.changed import hint, renamed_within
+from fedward.settings.changed import hint, meant, renamed_within
 
 _PLAIN = {
     "missing": "is missing",
-    "extra_forbidden": "is no setting here",
     "bool_type": "is true or false, without quotes",
     "int_type": "is a whole number, without quotes",
     "int_parsing": "is a whole number, without quotes",
@@ -30,7 +29,7 @@ _IN_QUOTES = frozenset({"string_type", "path_type"})
 _IN_BRACKETS = frozenset({"tuple_type", "list_type"})
 
 
-def faults(error: ValidationError) -> str:
+def faults(error: ValidationError, model: type[BaseModel]) -> str:
     """Return the faults, one after the other in one line; a key that is explained once is not named again."""
     found = []
     details = error.errors(include_url=False)
@@ -40,8 +39,9 @@ def faults(error: ValidationError) -> str:
         if fault["type"] == "too_short" and any(place[: len(own)] == own != place for place in places):
             continue  # none of its items is right, and each is named itself
         key = ".".join(str(part)[:_LONGEST] for part in own if part != "[key]")
-        if fault["type"] == "extra_forbidden" and (instead := hint(own, model=error.title)) is not None:
-            found.append(f"{key}: {instead}")
+        if fault["type"] == "extra_forbidden":
+            instead = hint(own, model=error.title)
+            found.append(f"{key}: {meant(own, model=model) if instead is None else instead}")
             continue
         if fault["type"] == "missing" and renamed_within(own, fault["input"], model=error.title):
             continue

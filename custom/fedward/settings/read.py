@@ -39,7 +39,7 @@ def parse(model: type[Model_], content: dict[str, Any], *, where: str | Path) ->
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        raise SettingsError(faults(error), where=where, remedy="correct the file") from None
+        raise SettingsError(faults(error, model), where=where, remedy="correct the file") from None
 
 
 def read_job(folder: Path) -> JobSpec:

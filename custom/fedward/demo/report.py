@@ -12,15 +12,13 @@ from typing import Any
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from fedward.demo.run import Demonstrated, store_of
 from fedward.measures import TITLES
 from fedward.reporting.data.from_events import report_of, score_of
-from fedward.reporting.data.joining import joining
 from fedward.reporting.data.report import TOGETHER, Contribution, Report, Score
 from fedward.reporting.data.summary import summary
-from fedward.reporting.terminal import show_participation
+from fedward.reporting.terminal import show_participation, show_worth
 from fedward.reporting.write import write_report
 
 SUMMARY_FILE = "summary.json"
@@ -91,9 +89,7 @@ def write_demo_report(done: Demonstrated, out: Path, console: Console) -> None:
     page = write_report(out, report)
     content = summary(report)
     (out / SUMMARY_FILE).write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    verdict = joining(report)
-    if verdict is not None:
-        console.print(Text(verdict.words, style="bold green" if verdict.paid else "bold red"), soft_wrap=True)
+    show_worth(report, console)
     show_participation(report, console)
     console.print(_table(report))
     lines = (f"report     {page}", f"summary    {out / SUMMARY_FILE}", f"dashboard  fedward dashboard {store_of(out)}")

@@ -16,10 +16,10 @@ from fedward.reporting.charts.panels import curve_panel, interval_panels
 from fedward.reporting.charts.participation import participation_chart
 from fedward.reporting.charts.population import intensity_chart
 from fedward.reporting.data.ending import interruption_words
-from fedward.reporting.data.joining import joining
 from fedward.reporting.data.report import NOT_BEGUN, TOGETHER, Report, Score, SiteResult, Subgroup
 from fedward.reporting.data.site_comparison import CAUSES
 from fedward.reporting.data.subgroups import DIMENSIONS
+from fedward.reporting.data.worth import verdicts
 from fedward.reporting.examples import Example
 from fedward.validation.comparison.diagnosis import NOTABLE
 
@@ -44,7 +44,7 @@ def render(report: Report, *, examples: Sequence[Example] = ()) -> str:
     return template("report.html").render(
         report=report,
         measure=measure,
-        joining=joining(report),
+        verdicts=verdicts(report),
         style=Markup(resource("report.css")),
         grid=_both_widths(participation_chart, report),
         forest=_both_widths(forest_chart, report),

@@ -1,15 +1,25 @@
-"""Show in a terminal which sites took part: first the verdict, then each site."""
+"""Show in a terminal what a job's model is worth, how its run ended, and which sites took part."""
 
 from __future__ import annotations
 
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from fedward.reporting.data.ending import interruption_words
 from fedward.reporting.data.report import Participation, Report
+from fedward.reporting.data.worth import verdicts
 from fedward.reporting.page import by_round, capitalised
 from fedward.screen import line
+
+
+def show_worth(report: Report, console: Console) -> None:
+    """Print each verdict on the model, the bad ones first and with what to try."""
+    for one in verdicts(report):
+        console.print(Text(one.words, style="bold green" if one.good else "bold red"), soft_wrap=True)
+        if one.advice:
+            console.print(Text(f"try: {one.advice}"), soft_wrap=True)
 
 
 def show_participation(report: Report, console: Console) -> None:

@@ -21,7 +21,7 @@ def report(
     """
     from fedward.reporting.data.from_events import report_of
     from fedward.reporting.result import from_a_server, read_result
-    from fedward.reporting.terminal import show_participation
+    from fedward.reporting.terminal import show_participation, show_worth
     from fedward.reporting.write import write_report
     from fedward.screen import screen
 
@@ -29,6 +29,7 @@ def report(
         job, events = read_result(result)
         made = report_of(job, events)
         page = write_report(out or result, made)
+        show_worth(made, screen())
         show_participation(made, screen())
     typer.echo(str(page))
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from fedward.reporting.data.joining import joining
 from fedward.reporting.data.report import TOGETHER, Report, SiteResult
+from fedward.reporting.data.worth import joining, verdicts
 
 REPORT_FILE = "report.html"
 
@@ -23,6 +23,7 @@ MEANINGS = {
     "pooled_private_{measure}": "only in a demo: the same, trained at the job's ε",
     "local_only_{measure}_mean_everywhere": "trained at one site alone without noise: mean of each at every site",
     "joining": "`paid`: true if each site is better than alone at the same ε; `words`: how; null: not compared",
+    "worth": "verdicts on the model, the bad ones first: `kind`, `good`, `words`",
     "report": "file name of the report beside it",
     "overhead_s": "seconds in which no site trained or validated",
     "time.training_s": "seconds of the slowest site's training, of all rounds; null where sites keep it (private jobs)",
@@ -75,7 +76,8 @@ def summary(report: Report) -> dict[str, Any]:
     }
     empty = dict.fromkeys(("federated_auc_mean", "federated_auc_min", "pooled_auc", "centralised_auc"))
     verdict = joining(report)
-    content["joining"] = None if verdict is None else {"paid": verdict.paid, "words": verdict.words}
+    content["joining"] = None if verdict is None else {"paid": verdict.good, "words": verdict.words}
+    content["worth"] = [{"kind": one.kind, "good": one.good, "words": one.words} for one in verdicts(report)]
     return {**content, **empty, **totals, "report": REPORT_FILE, **_time(report), **_end(report)}
 
 

@@ -11,6 +11,7 @@ from fedward.errors import FedwardError
 from fedward.provisioning.stamp import package_hash
 from fedward.reporting.data.report import JobFacts, Participation, Report, Score, SitePrivacy, SiteResult
 from fedward.reporting.data.subgroups import Spread, Subgroup, spreads
+from fedward.reporting.data.worth import verdicts
 from fedward.validation.acceptance import Verdict, judge
 from fedward.weights import MODEL_FILE
 
@@ -59,7 +60,7 @@ class Dossier:
     Attributes:
         job: settings of the job.
         finished_at: time in ISO 8601.
-        fit: True if the coverage verdict is success.
+        fit: True if the coverage verdict is success, and no verdict calls the model useless.
         verdict: coverage verdict as text.
         model_sha256: hash of the model's file.
         wheel_sha256: hash of the installed Fedward that wrote this; sites compare it with their own.
@@ -116,19 +117,23 @@ def dossier_of(report: Report, model: Path, *, intended_use: str = NOT_SAID, unf
         report: report of the job, from its events.
         model: path of the model's file.
         intended_use: use that the consortium intends.
-        unfit: True to write it although the coverage verdict is not success; the dossier then states this.
+        unfit: True to write it although it is not fit; the dossier then states this.
 
     Raises:
-        FedwardError: the coverage verdict is not success.
+        FedwardError: the coverage verdict is not success, or the model is useless.
     """
+    useless = next((one.words for one in verdicts(report) if one.kind == "useless"), None)
     if not report.coverage.success and not unfit:
         remedy = "run the job again with its sites, or give --unfit for a dossier that says so"
         raise FedwardError("not fit for release", where=report.job.name, value=report.coverage.verdict, remedy=remedy)
+    if useless is not None and not unfit:
+        remedy = "train a better model, or give --unfit for a dossier that says so"
+        raise FedwardError("not fit for release", where=report.job.name, value=useless, remedy=remedy)
     parts = {one.site: one for one in report.participation}
     return Dossier(
         job=report.job,
         finished_at=report.finished_at,
-        fit=report.coverage.success,
+        fit=report.coverage.success and useless is None,
         verdict=report.coverage.verdict,
         model_sha256=hashlib.sha256(model.read_bytes()).hexdigest(),
         wheel_sha256=package_hash(),
@@ -179,6 +184,7 @@ def _limits(report: Report) -> tuple[str, ...]:
         "This dossier clears nothing: whether and how a model may be used on patients is for each hospital’s board and "
         "the law.",
     ]
+    lines += [one.words for one in verdicts(report) if not one.good]
     if report.coverage.missing:
         names = ", ".join(one.site for one in report.coverage.missing)
         lines.append(f"Missing at the end of its training: {names}; the report says since when, and why.")

@@ -17,6 +17,7 @@ from fedward.metrics import queries
 from fedward.metrics.job_state import state_of, turns
 from fedward.metrics.queries import Job, Note, Seat, Site
 from fedward.metrics.store import DAY_S, Store
+from fedward.validation.comparison.model_worth import ModelScores, SiteScores, model_worth
 from fedward.validation.comparison.sites import RECENT_S, SiteComparison, SiteValue, compare_sites
 
 STALE_AFTER_S = 60.0
@@ -46,12 +47,14 @@ def one_job(store: Store | None, job_id: str, *, now: float) -> Json | None:
             return None
         (cursor,) = connection.execute("SELECT cursor FROM clock").fetchone()
         seats, state = queries.seats(connection, job=job.key), state_of(connection, job)
+        rounds = _over_rounds(connection, job, len(seats))
         return {
             "now": now,
             "cursor": cursor,
             "job": _whole_job(job, state, seats, now),
             "sites": _seats(job, seats, _stale(connection, now), now),
-            **_over_rounds(connection, job, len(seats)),
+            **rounds,
+            "worth": _worth(job, seats, rounds["series"]) if state.ended else [],
             "declined": [{"site": seat.site, "reason": seat.declined} for seat in seats if seat.declined is not None],
             "dropped": [
                 {"site": note.site, "round": note.body.get("round"), "reason": note.body.get("reason"), "at": note.at}
@@ -159,6 +162,25 @@ def _seats(job: Job, seats: Sequence[Seat], stale: set[str], now: float) -> list
         }
         for seat in ordered
     ]
+
+
+def _worth(job: Job, seats: Sequence[Seat], series: Json) -> list[Json]:
+    """Return the verdicts on the model of a job that ended; models trained elsewhere are in its report alone."""
+    sites = [
+        SiteScores(
+            site=seat.site,
+            value=seat.value,
+            low=seat.low,
+            high=seat.high,
+            suppressed=bool(seat.suppressed),
+            history=dict(zip(line["round"], line["value"], strict=True)),
+        )
+        for seat in seats
+        if seat.declined is None
+        for line in (series.get(seat.site, {"round": [], "value": []}),)
+    ]
+    scores = ModelScores(measure=job.measure, private=job.mechanism not in (None, "none"), sites=sites)
+    return [{"good": one.good, "words": one.words, "advice": one.advice} for one in model_worth(scores)]
 
 
 def standings(job: Job, seats: Sequence[Seat], *, now: float) -> dict[str, SiteComparison]:

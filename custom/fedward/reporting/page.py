@@ -11,7 +11,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from fedward.measures import TITLES
-from fedward.reporting.charts.intervals import forest_chart, rounds_chart
+from fedward.reporting.charts.intervals import forest_chart, losses_chart, rounds_chart
 from fedward.reporting.charts.panels import curve_panel, interval_panels
 from fedward.reporting.charts.participation import participation_chart
 from fedward.reporting.charts.population import intensity_chart
@@ -49,6 +49,7 @@ def render(report: Report, *, examples: Sequence[Example] = ()) -> str:
         grid=_both_widths(participation_chart, report),
         forest=_both_widths(forest_chart, report),
         rounds=_both_widths(rounds_chart, report),
+        losses=_both_widths(losses_chart, report),
         panels={site: Markup(drawn) for site, drawn in interval_panels(report, measure=measure).items()},
         intensity=_both_widths(intensity_chart, report),
         curves=_curves(report),

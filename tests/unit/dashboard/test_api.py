@@ -129,6 +129,18 @@ def test_lines_and_rounds_are_the_stores(store: Store) -> None:
     assert (second["sites"]["river"]["outcome"], second["sites"]["river"]["reason"]) == ("dropped", "no answer in time")
 
 
+def test_a_job_that_ended_says_what_its_model_is_worth_and_a_running_one_does_not(store: Store) -> None:
+    start(store)
+    report(store, "north", 0.52)
+    report(store, "south", 0.91)
+    assert job(store, "a")["worth"] == []
+    store.write("a", {"event": "finished", "at": NOW, "rounds": 3})
+    (verdict,) = job(store, "a")["worth"]
+    assert not verdict["good"] and verdict["advice"]
+    chance = "The model is not shown to be better than chance at 1 of 2 hospitals: north (AUC 0.520"
+    assert verdict["words"].startswith(chance)
+
+
 @pytest.mark.parametrize(("low", "others"), [(0.70, 0.88), (0.10, 0.90)])
 def test_a_site_far_below_four_others_is_flagged_while_the_job_runs_and_after(
     store: Store, low: float, others: float

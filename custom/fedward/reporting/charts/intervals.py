@@ -6,11 +6,11 @@ outside is always escaped.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from math import ceil
 
-from fedward.reporting.charts.svg import LETTER, NARROW, Scale, line, spread, svg, text, value_scale
+from fedward.reporting.charts.svg import LETTER, NARROW, Scale, line, loss_scale, spread, svg, text, value_scale
 from fedward.reporting.data.report import Report, Score
 
 
@@ -29,6 +29,26 @@ def rounds_chart(report: Report, *, measure: str, width: int) -> str:
         site.site: [(number, one.value) for number, one in enumerate(site.history) if one.value is not None]
         for site in report.sites
     }
+    return _lines(lines, value_scale, what=measure, axis="rounds the model has been through", width=width)
+
+
+def losses_chart(report: Report, *, measure: str, width: int) -> str:
+    """Draw each site's training loss in every round, as ``rounds_chart`` draws the measure."""
+    lines = {
+        site.site: [(number + 1, loss) for number, loss in enumerate(site.losses) if loss is not None]
+        for site in report.sites
+    }
+    return _lines(lines, loss_scale, what="Training loss", axis="round", width=width)
+
+
+def _lines(
+    lines: Mapping[str, Sequence[tuple[int, float]]],
+    scale: Callable[[Sequence[float], float, float], Scale],
+    *,
+    what: str,
+    axis: str,
+    width: int,
+) -> str:
     drawn = {site: points for site, points in lines.items() if len(points) >= 2}
     if not drawn:
         return ""
@@ -37,11 +57,11 @@ def rounds_chart(report: Report, *, measure: str, width: int) -> str:
     right = width - (letters + 6) * LETTER - 24
     last = max(number for points in drawn.values() for number, _ in points)
     x = Scale(0, last, left, right)
-    y = value_scale([value for points in drawn.values() for _, value in points], height - bottom, top)
+    y = scale([value for points in drawn.values() for _, value in points], height - bottom, top)
     parts = [line("grid", left, y(tick), right, y(tick)) for tick in y.ticks()]
     parts += [text("tick end", left - 8, y(tick) + 4, f"{tick:g}") for tick in y.ticks()]
     parts += [text("tick mid", x(number), height - bottom + 20, str(number)) for number in _whole_ticks(last)]
-    parts.append(text("tick mid", (left + right) / 2, height - 2, "rounds the model has been through"))
+    parts.append(text("tick mid", (left + right) / 2, height - 2, axis))
     ends = spread({site: y(points[-1][1]) for site, points in drawn.items()}, gap=17, low=top + 4, high=height - bottom)
     for number, (site, points) in enumerate(drawn.items()):
         colour = f"s{number % 6}"
@@ -49,7 +69,7 @@ def rounds_chart(report: Report, *, measure: str, width: int) -> str:
         parts.append(line(f"leader {colour}", x(points[-1][0]) + 5, y(points[-1][1]), right + 14, ends[site]))
         parts.append(text(f"name {colour}", right + 18, ends[site] + 4, f"{_short(site, letters)} {points[-1][1]:.3f}"))
     spoken = "; ".join(f"{site} from {points[0][1]:.3f} to {points[-1][1]:.3f}" for site, points in drawn.items())
-    return svg(width, height, f"{measure} at each site over the rounds", spoken, parts)
+    return svg(width, height, f"{what} at each site over the rounds", spoken, parts)
 
 
 def forest_chart(report: Report, *, measure: str, width: int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from math import ceil, floor
+from math import ceil, floor, log10
 
 LETTER, NARROW = 8.6, 500
 """Width of one letter of a label, and the width below which a drawing is for a phone."""
@@ -29,7 +29,8 @@ class Scale:
 
     def ticks(self) -> list[float]:
         """Return three to eight round numbers within the scale."""
-        step = next(s for s in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if (self.high - self.low) / s <= 7)
+        power = 10.0 ** floor(log10((self.high - self.low) / 7))
+        step = next(s * power for s in (1, 2, 5, 10) if (self.high - self.low) / (s * power) <= 7 + 1e-9)
         first = ceil(self.low / step - 1e-9)
         return [round(step * k, 4) for k in range(first, floor(self.high / step + 1e-9) + 1)]
 
@@ -39,6 +40,12 @@ def value_scale(values: Sequence[float], start: float, end: float) -> Scale:
     low = max(0.0, floor(min(values) * 20 - 0.2) / 20)
     high = min(1.0, max(ceil(max(values) * 20 + 0.2) / 20, low + 0.1))
     return Scale(min(low, high - 0.1), high, start, end)
+
+
+def loss_scale(values: Sequence[float], start: float, end: float) -> Scale:
+    """Return a scale from 0, or from the lowest value if that is negative, to the highest."""
+    low, high = min(0.0, *values), max(values)
+    return Scale(low, high if high > low else low + 1.0, start, end)
 
 
 def spread(places: Mapping[str, float], *, gap: float, low: float, high: float) -> dict[str, float]:

@@ -211,6 +211,9 @@ def _site(job: JobSpec, admitted: Event, last: Mapping[str, Any], events: Sequen
         (event["task"], event["round"]): event["metrics"].get("scores")
         for event in of_kind(events, "answered", site=site)
     }
+    losses = {
+        event["round"]: event["metrics"].get("loss") for event in of_kind(events, "answered", site=site, task="round")
+    }
     alone = answers.get(("alone", -1))
     history = [answers.get(("round", number)) for number in range(job.federation.rounds)]
     parts = {} if final is None else final.get("labels") or final.get("structures") or {}
@@ -222,6 +225,7 @@ def _site(job: JobSpec, admitted: Event, last: Mapping[str, Any], events: Sequen
         centralised=Score(why=_WHY_NOT_POOLED),
         others=others_of(job, final) if final else {},
         history=tuple(_point(job, scores) for scores in [*history, final]),
+        losses=tuple(losses.get(number) for number in range(job.federation.rounds)),
         cohort=_cohort(admitted),
         privacy=site_privacy(admitted, events, site),
         labels={

@@ -146,6 +146,7 @@ class SiteResult:
         centralised: model trained on all sites' images together.
         others: further measures of the federated model, by name as shown.
         history: incoming global model, in the job's measure, before each round and after the last.
+        losses: mean training loss in each round; None where the hospital withholds it, as under DP-SGD.
         cohort: cohort of the site, or None.
         privacy: privacy cost of the job for its patients, or None for a job without differential privacy.
         labels: results by label, class or structure, if there are several.
@@ -164,6 +165,7 @@ class SiteResult:
     centralised: Score = NOT_MEASURED
     others: Mapping[str, Score] = field(default_factory=dict)
     history: tuple[Point, ...] = ()
+    losses: tuple[float | None, ...] = ()
     cohort: CohortFacts | None = None
     privacy: SitePrivacy | None = None
     labels: Mapping[str, LabelResult] = field(default_factory=dict)

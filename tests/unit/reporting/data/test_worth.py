@@ -64,7 +64,7 @@ def test_an_auc_that_may_be_chance(value: float, low: float | None, chance: bool
 def test_nobody_measured_it() -> None:
     few = SiteResult(site="a", federated=Score(suppressed=True))
     (verdict,) = verdicts(report(few, site("b", None)))
-    assert not verdict.good and "1 of 2 have too few validation patients" in verdict.words
+    assert not verdict.good and "1 of 2 hospitals have too few validation patients" in verdict.words
     assert joining(report(few)) is None
 
 

@@ -5,7 +5,7 @@ import { epsilonMark, scaleMark, valueScale } from "../charts/marks.js";
 import { drawJob, figures } from "../charts/job_charts.js";
 import { listenForReasons, participation } from "../charts/participation.js";
 import { counted, epsilon, fact, measured } from "./site.js";
-import { interruptions, standing } from "./standing.js";
+import { interruptions, standing, worth } from "./standing.js";
 import { serverWords, timeline } from "../charts/timeline.js";
 import {
   absent,
@@ -56,6 +56,7 @@ export function view(data, { now, seen, staleAfter, redraw }) {
   return [
     head(data.job, now),
     needsWords(data.job) ? standing(data.job) : null,
+    worth(data.worth),
     outcome(data),
     section(
       "sites",

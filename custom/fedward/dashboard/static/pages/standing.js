@@ -20,6 +20,18 @@ export const standing = (job) =>
     el("p", {}, sentence(job.words ?? job.reason ?? job.state)),
   );
 
+/** What the model of a job that ended is worth, apart from how the job ended; null while it runs. */
+export function worth(verdicts = []) {
+  if (!verdicts.length) return null;
+  const bad = verdicts.some((one) => !one.good);
+  return el(
+    "section",
+    { class: "box", "aria-labelledby": "worth", "data-key": "worth" },
+    el("h2", { id: "worth" }, bad ? "Before the model is used" : "What the model is worth"),
+    verdicts.map((one) => el("p", {}, one.words, one.advice ? ` Try: ${one.advice}.` : "")),
+  );
+}
+
 const BY = { "server process": "the job’s process at the server was gone", server: "the server was started again" };
 const after = (turn) => (turn.round ? `after round ${whole(turn.round)}` : "from the beginning");
 const TURNS = {

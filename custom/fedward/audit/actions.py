@@ -109,6 +109,7 @@ ABOUT: Mapping[str, str] = {
     "images": "number of images",
     "patients": "number of patients",
     "quarantined": "number of files set aside",
+    "split": "number of the split; it grows when patients change sides",
     "steps": "number of steps",
     "file": "name of a file beside the log",
     "bytes": "number of bytes",

@@ -115,6 +115,8 @@ class Manifest:
         quarantined: number of files in quarantine.
         quarantined_patients: number of patients of the quarantined image files, as far as the files name a patient; 0
             in an index of a version without this count.
+        split_version: number of the hospital's split that the rows have; it grows when patients change sides. 0 in an
+            index of a version without it.
         content_hash: SHA-256 of the rows; equal for equal cohorts in any folder.
     """
 
@@ -125,6 +127,7 @@ class Manifest:
     rows: tuple[Row, ...]
     quarantined: int
     quarantined_patients: int = 0
+    split_version: int = 0
 
     @property
     def content_hash(self) -> str:
@@ -152,6 +155,7 @@ def write_manifest(manifest: Manifest, folder: Path) -> None:
         "validation_patients": manifest.patients("validation"),
         "quarantined": manifest.quarantined,
         "quarantined_patients": manifest.quarantined_patients,
+        "split_version": manifest.split_version,
         "content_hash": _hash(lines := [_line(row) for row in manifest.rows]),
     }
     write_atomic(folder / ROWS, "".join([json.dumps(header) + "\n", *lines]))
@@ -174,6 +178,7 @@ def read_manifest(folder: Path) -> Manifest:
             rows=tuple(map(_row, lines[1:])),
             quarantined=header["quarantined"],
             quarantined_patients=header.get("quarantined_patients", 0),
+            split_version=header.get("split_version", 0),
         )
         if manifest.content_hash != header["content_hash"]:
             raise CohortError("manifest does not match its content hash", where=folder, remedy=_REINDEX)
@@ -219,6 +224,7 @@ class _Header:
     quarantined: int
     content_hash: str
     quarantined_patients: int = 0
+    split_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,8 +96,9 @@ def select(job: JobSpec, cohorts: Sequence[Manifest], *, site: str, min_patients
 
     Raises:
         CohortError: no image has the label or a mask, a label is neither yes nor no, there is one class only, there
-            are too few patients, or one side of the split is empty.
+            are too few patients, one side of the split is empty, or a patient is on both.
     """
+    _on_one_side(cohorts, site=site)
     examples = [example for cohort in cohorts for example in _examples(job, cohort, site=site)]
     _enough(examples, job, cohorts, site=site, min_patients=min_patients)
     train = tuple(example for example in examples if example.row.split == "train")
@@ -126,6 +127,15 @@ def select(job: JobSpec, cohorts: Sequence[Manifest], *, site: str, min_patients
         elsewhere=_elsewhere(job, examples),
         undescribed=_undescribed(job, examples),
     )
+
+
+def _on_one_side(cohorts: Sequence[Manifest], *, site: str) -> None:
+    """Refuse a patient who is on one side in one cohort of a hospital, and on the other in another."""
+    sides = {(cohort.site, row.patient, row.split) for cohort in cohorts for row in cohort.rows}
+    both = len(sides) - len({(hospital, patient) for hospital, patient, _ in sides})
+    if both:
+        what = f"{both} patient{' is' if both == 1 else 's are'} on both sides of the split, in different cohorts"
+        raise CohortError(what, where=site, remedy="run `fedward site index SITE_TOML` for all cohorts")
 
 
 def _examples(job: JobSpec, cohort: Manifest, *, site: str) -> list[Example]:

@@ -166,7 +166,7 @@ def _row(
         image=first.series if series else first.instance,
         patient=first.patient,
         study=first.study,
-        split=key.split(first.patient, cohort.validation_fraction),
+        split="train",  # until ``fedward.indexing.split`` has divided the patients
         format=kind,
         paths=tuple(one.path for one in parts),
         shape=(len(parts), *first.shape) if series else first.shape,

@@ -5,8 +5,8 @@
 3. Replace identifiers by pseudonyms at once; only pseudonyms are kept.
 4. Assemble rows; list all other files in ``quarantine.csv``, and refused lines of the label table in
    ``labels-refused.csv``, with reasons.
-5. Refuse the cohort if more files are unusable than the site tolerates; otherwise write the manifest, whole or not at
-   all.
+5. Refuse the cohort if more files are unusable than the site tolerates.
+6. Divide the patients; write the manifest, whole or not at all.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from fedward.indexing.processes import examine_all
 from fedward.indexing.quality import FileFacts
 from fedward.indexing.quarantine import Quarantined, QuarantineError, tally, write_quarantine
 from fedward.indexing.site_key import SiteKey, load_key
+from fedward.indexing.split.book import keep_sides, with_sides
 from fedward.indexing.tables.account import remove_account, write_account
 from fedward.indexing.walk import fingerprint, read_cache, split_known, walk, walks, write_cache
 from fedward.settings import CohortPolicy, SitePolicy
@@ -33,7 +34,12 @@ Progress = Callable[[int, int], None]
 
 
 def index_cohort(
-    policy: SitePolicy, cohort: str, *, progress: Progress | None = None, workers: int | None = None
+    policy: SitePolicy,
+    cohort: str,
+    *,
+    progress: Progress | None = None,
+    workers: int | None = None,
+    new_split: bool = False,
 ) -> Manifest:
     """Index one cohort of a hospital and write its manifest; files that are unchanged since the last run are not read.
 
@@ -42,9 +48,10 @@ def index_cohort(
         cohort: name of the cohort in ``site.toml``.
         progress: called with files examined and files to examine, once at the start and after each file.
         workers: number of processes; None for one per CPU; 0 to use only this process.
+        new_split: divide the patients anew; without it each keeps its side (``fedward.indexing.split``).
 
     Returns:
-        The manifest, as written. Each patient's split and pseudonym depend on the site's key alone.
+        The manifest, as written.
 
     Raises:
         SettingsError: no such cohort, or an unusable key.
@@ -56,8 +63,9 @@ def index_cohort(
     chosen = _chosen(policy, cohort)
     key = load_key(policy.key)
     try:
+        keep_sides(policy, key)
         try:
-            return _index(policy, cohort, chosen, key, progress, workers)
+            return _index(policy, cohort, chosen, key, progress, workers, new_split=new_split)
         except CohortError:
             withdraw_manifest(chosen.index)
             raise
@@ -73,6 +81,8 @@ def _index(
     key: SiteKey,
     progress: Progress | None,
     workers: int | None,
+    *,
+    new_split: bool,
 ) -> Manifest:
     remove_account(chosen.index)
     seen, roots = _walk(chosen)
@@ -87,6 +97,7 @@ def _index(
         write_account(labelled.lines, labelled.refused, chosen.index)
     unusable = len(images) - sum(len(row.paths) for row in rows)
     _require_usable(chosen, unusable=unusable, files=len(images), aside=aside)
+    rows, book = with_sides(rows, policy=policy, cohort=cohort, key=key, anew=new_split)
     manifest = Manifest(
         cohort=cohort,
         site=policy.site,
@@ -95,6 +106,7 @@ def _index(
         rows=tuple(rows),
         quarantined=len(aside),
         quarantined_patients=_patients(images, aside),
+        split_version=book.version,
     )
     write_manifest(manifest, chosen.index)
     return manifest

@@ -1,8 +1,7 @@
-"""Load the site's key; derive pseudonyms and the patient-level split from it.
+"""Load the site's key; derive pseudonyms, and the draws that divide patients, from it.
 
 Both are HMAC-SHA256 (RFC 2104, FIPS 198-1) of an identifier under the site's key. The message contains the purpose, so
-neither discloses anything about the other. The same key gives the same results in every cohort and on every day: adding
-patients moves no other patient to another split.
+neither discloses anything about the other. The same key gives the same results in every cohort and on every day.
 
 Instances from an archive are written to disk under ``SiteKey.uid``, a UID that carries the pseudonym and proves that
 this key made it. The index therefore gives such a file the same pseudonym as the original, and a label table may name
@@ -18,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from fedward.dataset.manifest import Split
 from fedward.errors import SettingsError
 from fedward.files import write_atomic
 from fedward.indexing.tables.identifiers import normal_form
@@ -74,13 +72,9 @@ class SiteKey:
         same = len(pseudonym) == 16 and hmac.compare_digest(f"{self._uuid(kind, pseudonym)}", number)
         return pseudonym if same else None
 
-    def split(self, patient: str, validation_fraction: float) -> Split:
-        """Return the split of a patient, by identifier or pseudonym; it depends on the key and the patient alone.
-
-        A larger fraction adds patients to validation and removes none.
-        """
-        drawn = int.from_bytes(self._hash("split", patient)[:8], "big") / 2**64
-        return "validation" if drawn < validation_fraction else "train"
+    def draw(self, patient: str) -> float:
+        """Return a patient's number in [0, 1], by which ``fedward.indexing.split`` orders patients."""
+        return int.from_bytes(self._hash("split", patient)[:8], "big") / 2**64
 
     @property
     def fingerprint(self) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
 from fedward.dataset.manifest import Manifest
 from fedward.indexing.quarantine import Table, read_quarantine, tally
+from fedward.indexing.split.book import last_change
+from fedward.indexing.split.sides import wanted
 from fedward.indexing.tables.account import LabelLines, read_account
+from fedward.settings import SitePolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +29,9 @@ class Summary:
         quarantined: reason, files, explanation; most frequent first.
         index: folder of the index.
         content_hash: hash of the manifest.
+        split_version: number of the hospital's split; it grows when patients change sides.
+        asked_validation: number of validation patients that ``validation_fraction`` asks for.
+        moved: patients of this cohort that changed sides when the split got its number; 0 for another cohort's change.
     """
 
     cohort: str
@@ -44,10 +49,15 @@ class Summary:
     quarantined: Table
     index: str
     content_hash: str
+    split_version: int
+    asked_validation: int
+    moved: int
 
 
-def summarise(manifest: Manifest, index: Path) -> Summary:
-    """Count the content of ``manifest``; ``index`` is the folder that holds it."""
+def summarise(manifest: Manifest, policy: SitePolicy) -> Summary:
+    """Count the content of ``manifest``, of a cohort of ``policy``."""
+    chosen = policy.cohorts[manifest.cohort]
+    index, last = chosen.index, last_change(policy)
     columns = sorted({column for row in manifest.rows for column in row.labels})
     return Summary(
         cohort=manifest.cohort,
@@ -68,4 +78,7 @@ def summarise(manifest: Manifest, index: Path) -> Summary:
         quarantined=tally(read_quarantine(index)),
         index=str(index),
         content_hash=manifest.content_hash,
+        split_version=manifest.split_version,
+        asked_validation=wanted(manifest.patients(), chosen.validation_fraction),
+        moved=last.moved if last is not None and last.cohort == manifest.cohort else 0,
     )

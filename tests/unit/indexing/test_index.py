@@ -155,6 +155,7 @@ def test_another_key_makes_other_pseudonyms_even_from_the_cache(tmp_path: Path) 
     radiographs(tmp_path)
     before = {row.patient for row in index(site(tmp_path)).rows}
     (tmp_path / "key").unlink()
+    (tmp_path / "key.split").unlink()
     assert not before & {row.patient for row in index(site(tmp_path)).rows}
 
 

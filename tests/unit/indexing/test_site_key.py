@@ -1,4 +1,4 @@
-"""Check the site's key: pseudonyms disclose nothing, and the split stays the same."""
+"""Check the site's key: pseudonyms disclose nothing, and draws are even."""
 
 from __future__ import annotations
 
@@ -38,25 +38,19 @@ def test_nothing_has_no_pseudonym() -> None:
     assert KEY.pseudonym("series", "") == ""
 
 
-@given(identifier=IDENTIFIERS, low=st.floats(0, 1), more=st.floats(0, 1))
-def test_a_larger_fraction_only_adds_to_validation(identifier: str, low: float, more: float) -> None:
-    if KEY.split(identifier, low) == "validation":
-        assert KEY.split(identifier, max(low, more)) == "validation"
-
-
-def test_the_split_has_about_the_asked_size_and_hangs_on_the_key() -> None:
+def test_draws_are_even_and_hang_on_the_key() -> None:
     patients = [f"P{n}" for n in range(4000)]
-    sides = [KEY.split(patient, 0.3) for patient in patients]
-    assert binomtest(sides.count("validation"), len(patients), 0.3).pvalue > 1e-6
-    other = [SiteKey(b"y" * 32).split(patient, 0.3) for patient in patients]
-    both = sum(a == b == "validation" for a, b in zip(sides, other, strict=True))
+    low = [KEY.draw(patient) < 0.3 for patient in patients]
+    assert binomtest(sum(low), len(patients), 0.3).pvalue > 1e-6
+    other = [SiteKey(b"y" * 32).draw(patient) < 0.3 for patient in patients]
+    both = sum(a and b for a, b in zip(low, other, strict=True))
     assert binomtest(both, len(patients), 0.09).pvalue > 1e-6
 
 
-def test_a_pseudonym_says_nothing_about_the_side() -> None:
+def test_a_pseudonym_says_nothing_about_the_draw() -> None:
     patients = [f"P{n}" for n in range(4000)]
-    low = [KEY.split(patient, 0.5) for patient in patients if KEY.pseudonym("patient", patient) < "8"]
-    assert binomtest(low.count("validation"), len(low), 0.5).pvalue > 1e-6
+    low = [KEY.draw(patient) < 0.5 for patient in patients if KEY.pseudonym("patient", patient) < "8"]
+    assert binomtest(sum(low), len(low), 0.5).pvalue > 1e-6
 
 
 def test_the_key_is_made_once_and_only_its_owner_may_read_it(tmp_path: Path) -> None:

@@ -27,13 +27,18 @@ if TYPE_CHECKING:
     from fedward.indexing.summary import Summary
     from fedward.indexing.tables.account import LabelLines
 
-_FEW_VALUES = 8
+_FEW_VALUES, _APART = 8, 2
 
 
 def index(
     site_toml: Path = SITE_TOML,
     cohort: str | None = typer.Option(None, help="Index this cohort alone; without it, all of them."),
     workers: int | None = typer.Option(None, min=1, help="Processes that read; without it, one a CPU."),
+    new_split: bool = typer.Option(
+        False,
+        "--new-split",
+        help="Divide patients anew, where too few came to one side; models trained before saw some.",
+    ),
     pacs: bool = typer.Option(False, "--pacs", help="First fetch what the cohort's archive has and is not here yet."),
     format: Format = FORMAT,
 ) -> None:
@@ -60,14 +65,14 @@ def index(
             if pacs:
                 answers[name] = _fetch(policy, name)
             with _bar(f"indexing {name}") as report:
-                manifest = index_cohort(policy, name, progress=report, workers=workers)
+                manifest = index_cohort(policy, name, progress=report, workers=workers, new_split=new_split)
         except CohortError as refusal:  # the other cohorts are indexed all the same
             if isinstance(refusal, QuarantineError):
                 _show_refused(refusal.table, read_account(policy.cohorts[name].index), name)
             refusals.append(refusal)
             note(site_log(site_toml), "cohort-refused", cohort=name, reason=refusal.what)
         else:
-            summaries.append(summarise(manifest, policy.cohorts[name].index))
+            summaries.append(summarise(manifest, policy))
             _note_cohort(site_toml, summaries[-1])
     if format is Format.json:
         typer.echo(json.dumps([_content(summary, answers.get(summary.cohort)) for summary in summaries], indent=2))
@@ -86,6 +91,7 @@ def _note_cohort(site_toml: Path, made: Summary) -> None:
     """Record in the hospital's audit log that a cohort was made, in counts."""
     quarantined = sum(count for _, count, _ in made.quarantined)
     counts = {"images": made.images, "patients": made.patients, "quarantined": quarantined}
+    counts |= {"split": made.split_version}
     note(site_log(site_toml), "cohort-indexed", cohort=made.cohort, **counts)
 
 
@@ -139,6 +145,8 @@ def _show(summary: Summary, *, masked: bool) -> None:
     sides = f"{summary.train_patients} train, {summary.validation_patients} validation"
     empty = not (summary.train_patients and summary.validation_patients)
     table.add_row("patients", f"{summary.patients} ({sides}){'; no job can run: one side is empty' if empty else ''}")
+    if (words := _split(summary)) is not None:
+        table.add_row("split", words)
     table.add_row("masks", f"{summary.masks} of {summary.images} images{_unused_masks(summary) if masked else ''}")
     for structure, count in sorted(summary.structures.items(), key=lambda one: -one[1])[:_FEW_VALUES]:
         table.add_row(f"  mark {structure!r}", f"{count} of {summary.images} images")
@@ -163,6 +171,19 @@ def _show(summary: Summary, *, masked: bool) -> None:
         out.print(_account(summary.label_lines, summary.cohort))
     if summary.quarantined:
         out.print(_reasons(summary.quarantined, summary.cohort))
+
+
+def _split(summary: Summary) -> str | None:
+    """Return what a reader must know of the split: who changed sides, or a side of another size than asked."""
+    told = []
+    if summary.moved:
+        told.append(
+            f"version {summary.split_version}: {summary.moved} patients changed sides; models trained before saw some"
+        )
+    apart = summary.validation_patients - summary.asked_validation
+    if abs(apart) > _APART:
+        told.append(f"{summary.asked_validation} were asked for in validation: --new-split divides the patients anew")
+    return "; ".join(told) or None
 
 
 def _unused_masks(summary: Summary) -> str:

@@ -58,7 +58,7 @@ def test_a_decimal_comma_shifts_no_value_into_another_column(tmp_path: Path) -> 
             ["3", "cell-count", "4 cells, 3 headings"],
             ["5", "cell-count", "2 cells, 3 headings"],
         ]
-    summary = summarise(made, tmp_path / "index")
+    summary = summarise(made, site(tmp_path))
     assert summary.label_lines == account_of(tmp_path)
     (refusal,) = account_of(tmp_path).refused
     assert (refusal.count, refusal.first_lines, refusal.meaning) == (2, (3, 5), REASONS["cell-count"])
@@ -121,9 +121,9 @@ def test_the_account_is_of_the_last_run(tmp_path: Path) -> None:
         assert read_account(tmp_path / "index") is None and not (tmp_path / "index" / REFUSED).exists()
     made = index(tmp_path, "PatientID,tb\nP1,1\nP2,0\n")
     assert (tmp_path / "index" / REFUSED).read_text() == "line,reason,detail\n"
-    assert summarise(made, tmp_path / "index").label_lines is not None
+    assert summarise(made, site(tmp_path)).label_lines is not None
     made = index(tmp_path, None)
-    assert summarise(made, tmp_path / "index").label_lines is None
+    assert summarise(made, site(tmp_path)).label_lines is None
 
 
 def test_a_refused_cohort_still_has_the_account(tmp_path: Path) -> None:

@@ -100,6 +100,8 @@ class Show:
         support, privacy = event.get("support", {}), event.get("privacy", {})
         train, validate = (_or_unsaid(support.get(f"{side}_patients")) for side in ("train", "validation"))
         reported = f"  {site:<22} takes part: {train} patients train, {validate} validate"
+        if support.get("left_out"):
+            reported += f"; {support['left_out']} have an image without a label, mask or size that the job needs"
         if privacy.get("epsilon") is not None:
             reported += f"; ε {privacy['epsilon']:.2f} at δ {privacy['delta']:.0e} charged to its ledger"
         return reported

@@ -189,6 +189,8 @@ def _image(finding: FileFacts, header: Dataset, cohort: CohortPolicy) -> FileFac
             raise StudyError("burned-in-annotation")
         finding = replace(finding, flags=(*finding.flags, "burned-in-annotation"))
     stored = decode(header)
+    if stored.colour:
+        finding = replace(finding, flags=(*finding.flags, "colour"))
     if stored.colour and (whole(header, "NumberOfFrames") or 1) > 1:
         finding = replace(finding, flags=(*finding.flags, "first-frame-only"))
     seen = judge(header, stored)

@@ -37,6 +37,7 @@ OF_MASKS = frozenset(
 
 FLAGS: dict[str, str] = {
     "burned-in-annotation": "says that text is burned into its pixels (0028,0301)",
+    "colour": "is in colour: only its luminance is used",
     "first-frame-only": "is a colour film: only its first frame is used",
     "gantry-tilt": "its slices are shifted by more than a pixel, as by a tilted gantry; nothing corrects it",
     "window-ignored": "has a window or VOI LUT that cannot be applied or leaves nothing to see: it is not applied",

@@ -100,7 +100,7 @@ def test_burned_in_annotation_is_a_remark_unless_the_policy_excludes_it(tmp_path
 def test_a_film_in_colour_is_marked(tmp_path: Path) -> None:
     frames = np.random.default_rng(0).integers(0, 255, (3, 9, 8, 3))
     found = judge(tmp_path, image(frames, bits=8, photometric="RGB"))
-    assert (found.shape, found.flags) == ((9, 8), ("first-frame-only",))
+    assert (found.shape, found.flags) == ((9, 8), ("colour", "first-frame-only"))
 
 
 @pytest.mark.parametrize(

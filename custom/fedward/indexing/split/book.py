@@ -149,8 +149,8 @@ def _read(policy: SitePolicy, key: SiteKey) -> Book:
     if found.key != key.fingerprint:
         remedy = "restore the key; a new key gives new pseudonyms: then remove this file"
         raise SettingsError("the split is of another site key", where=path, remedy=remedy)
-    sides: dict[str, Split] = {patient: "train" for patient in found.train}
-    sides |= {patient: "validation" for patient in found.validation}
+    sides: dict[str, Split] = dict.fromkeys(found.train, "train")
+    sides |= dict.fromkeys(found.validation, "validation")
     return Book(key=found.key, sides=sides, fractions=found.fractions, changes=found.changes)
 
 

@@ -159,10 +159,20 @@ def _job(job: JobSpec) -> JobFacts:
         network=job.model.network,
         size=job.data.size,
         rounds=job.federation.rounds,
+        targets=_targets(job),
         threshold=None if job.acceptance is None else job.acceptance.threshold,
         scheme=None if job.encryption is None else job.encryption.scheme,
         left_out=malicious_of(job) if job.federation.aggregation == "byzsecagg" else 0,
     )
+
+
+def _targets(job: JobSpec) -> tuple[str, ...]:
+    """Name what the network learns: structures, labels, or of one label the classes."""
+    if job.job.task == "segmentation":
+        return job.data.structures
+    if job.data.target == "multiclass":
+        return tuple(f"{job.data.labels[0]}: {name}" for name in job.data.classes)
+    return job.data.labels
 
 
 def _encryption(job: JobSpec, event: Event | None) -> str:

@@ -59,6 +59,7 @@ class JobFacts:
         name, task, description, seed, network: from ``job.toml``.
         size: image size for the network, in pixels.
         rounds: number of rounds requested.
+        targets: labels, classes or structures that the network learns.
         threshold: required result at each hospital, in the job's measure; None if the job has none.
         scheme: of the encryption of the updates; None: there is none.
         left_out: number of models that the aggregation leaves out in each round.
@@ -71,6 +72,7 @@ class JobFacts:
     network: str
     size: tuple[int, ...]
     rounds: int
+    targets: tuple[str, ...] = ()
     threshold: float | None = None
     scheme: str | None = None
     left_out: int = 0

@@ -16,7 +16,7 @@ from rich.table import Table
 from fedward.demo.run import Demonstrated, store_of
 from fedward.measures import TITLES
 from fedward.reporting.data.from_events import report_of, score_of
-from fedward.reporting.data.report import TOGETHER, Contribution, Report, Score
+from fedward.reporting.data.report import TOGETHER, Contribution, Report, Score, SiteResult
 from fedward.reporting.data.summary import summary
 from fedward.reporting.terminal import show_participation, show_worth
 from fedward.reporting.write import write_report
@@ -36,7 +36,9 @@ def demo_report(done: Demonstrated) -> Report:
     comparison = done.comparison
     alone = {site: score_of(done.job, scores) for site, scores in done.outcome.alone.items()}
     sites = tuple(
-        replace(
+        _as_withheld(site)
+        if site.federated.suppressed
+        else replace(
             site,
             centralised=_known(comparison.centralised, site.site),
             local_only=alone.get(site.site, site.local_only),
@@ -45,6 +47,7 @@ def demo_report(done: Demonstrated) -> Report:
         )
         for site in report.sites
     )
+    withheld = {site.site for site in sites if site.federated.suppressed}
     notes = [f"{site} was not indexed: {reason}" for site, reason in sorted(done.refused.items())]
     if done.synthetic:
         made_up = "Hospitals, patients and radiographs are made up; a positive label stands for a made-up lesion"
@@ -75,12 +78,21 @@ def demo_report(done: Demonstrated) -> Report:
         centralised_pooled=_score(comparison.centralised_pooled),
         pooled_private=_score(comparison.pooled_private_pooled),
         matrix={
-            site: {**at, TOGETHER: comparison.local_only_pooled[site]} for site, at in comparison.local_only.items()
+            site: {place: value for place, value in at.items() if place not in withheld}
+            | dict.fromkeys(withheld & set(at))
+            | {TOGETHER: comparison.local_only_pooled[site]}
+            for site, at in comparison.local_only.items()
         },
         versions={name: version(name) for name in _SHOWN},
         hashes={**report.hashes, "final model": comparison.model_sha256},
         notes=tuple(notes),
     )
+
+
+def _as_withheld(site: SiteResult) -> SiteResult:
+    """Return a site whose federated value covers too few patients: as little is shown of the other models there."""
+    few = Score(suppressed=True, why=site.federated.why)
+    return replace(site, local_only=few, private_alone=few, centralised=few, pooled_private=few)
 
 
 def write_demo_report(done: Demonstrated, out: Path, console: Console) -> None:
@@ -132,7 +144,9 @@ def _table(report: Report) -> Table:
 
 
 def _shown(score: Score) -> str:
-    return "not measured" if score.value is None else f"{score.value:.3f}"
+    if score.value is None:
+        return "too few" if score.suppressed else "not measured"
+    return f"{score.value:.3f}"
 
 
 def _known(values: Mapping[str, Any], site: str) -> Score:

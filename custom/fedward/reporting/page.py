@@ -28,8 +28,8 @@ MISSES_SHOWN = 6
 SEXES = {"F": "female", "M": "male", "O": "other"}
 """PatientSex -> name on the page; other values are shown unchanged."""
 WIDTHS = {"wide": 760, "slim": 380}
-PARTS_SHOWN = 12
-"""Largest number of subgroups of a site with a row, and of those named without a value."""
+PARTS_SHOWN, NAMED = 12, 3
+"""Subgroups of a site with a row, at most, and of those named without a value; and of these in one dimension."""
 
 
 def render(report: Report, *, examples: Sequence[Example] = ()) -> str:
@@ -196,14 +196,25 @@ def _parts(site: SiteResult) -> tuple[str, list[Subgroup], list[str], int]:
     """Return a site's subgroups with a value, those without, and the number with a value that are not shown."""
     known = [one for one in site.subgroups if one.score.value is not None]
     labels = {one.label for one in site.subgroups}
+    grouped: dict[tuple[str, str], list[Subgroup]] = {}
+    for one in site.subgroups:
+        if one.score.value is None:
+            grouped.setdefault((one.label, one.dimension), []).append(one)
     hidden = [
-        part_name(one) if len(labels) == 1 else f"{one.label}, {part_name(one)}"
-        for one in site.subgroups
-        if one.score.value is None
+        name if len(labels) == 1 else f"{label}, {name}"
+        for (label, dimension), some in grouped.items()
+        for name in _names_or_count(dimension, some)
     ]
     more = len(hidden) - PARTS_SHOWN
     shown = hidden if more <= 0 else [*hidden[:PARTS_SHOWN], f"and {more} more"]
     return site.site, known[:PARTS_SHOWN], shown, max(len(known) - PARTS_SHOWN, 0)
+
+
+def _names_or_count(dimension: str, parts: Sequence[Subgroup]) -> list[str]:
+    """Name a few parts; count many, of which a hospital may have no patient."""
+    if len(parts) <= NAMED:
+        return [part_name(one) for one in parts]
+    return [f"{len(parts)} values of {DIMENSIONS.get(dimension, dimension)}"]
 
 
 def _lowest(score: Score) -> tuple[bool, float]:

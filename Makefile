@@ -31,7 +31,7 @@ test-quick: setup ## tests for every edit: no federation, nothing slow (4 minute
 rehearse: setup ## slow tests: bundle, image, joining, faults (an hour)
 	FEDWARD_REHEARSE=1 OMP_NUM_THREADS=1 $(RUN)/pytest \
 		tests/integration/deployment/test_{bundle,containers,joining,compromised,namespaces}.py \
-		tests/integration/federation/test_planted_causes.py \
+		tests/integration/federation/test_{planted_causes,slow_line}.py \
 		tests/integration/faults
 
 demo: setup ## three hospitals, a server, a job, a report in build/demo

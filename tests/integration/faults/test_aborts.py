@@ -86,7 +86,10 @@ def test_a_resumed_job_says_so_at_once_and_an_abort_of_it_stands(federation: Fed
             seen.append(end())
             return seen[-1].state == "running"
 
-        wait_for(runs, what="runs")
+        try:
+            wait_for(runs, what="runs")
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {seen[-1]}") from None
         assert {one.state for one in seen} == {"resuming", "running"} and all(one.agreed for one in seen)
         rounds = len(play.of("round"))
         wait_for(lambda: len(play.of("round")) > rounds, what="one more round")

@@ -23,6 +23,7 @@ from fedward.transport.measured import measured
 from fedward.transport.plan import Line, plan_transport
 from tests.conftest import ROOT, tiny_job_content
 from tests.integration.conftest import Running, started
+from tests.support.rehearsal import rehearsal
 
 pytestmark = pytest.mark.integration
 
@@ -79,6 +80,7 @@ def run(running: Running, job: JobSpec, out: Path) -> tuple[str, list[dict[str, 
     return status, list(EventReader(running.session.download(job_id, out / "results") / EVENTS_FILE))
 
 
+@rehearsal("runs a job over 8 Mbit/s")
 def test_what_the_plan_refuses_fails_and_what_it_plans_completes(behind: Running, tmp_path: Path) -> None:
     hasty = a_job("hasty", round_timeout_s=12.0)
     payload = payload_of(hasty, sites=3)

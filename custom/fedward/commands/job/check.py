@@ -15,12 +15,12 @@ from fedward.settings import read_job
 def check(folder: Path = JOB, format: Format = FORMAT) -> None:
     """List the faults of a job, without running it. Each line says where it is and the remedy; exit code 1 with any
     fault."""
+    job = read_job(folder)  # a wrong folder is answered at once, before torch is loaded
     from fedward.privacy.policy.job_hash import job_hash
     from fedward.privacy.policy.linter import remarks
     from fedward.privacy.policy.wording import how_updates_leave
     from fedward.training.check import job_faults
 
-    job = read_job(folder)
     problems, notes, found, leave = job_faults(job), remarks(job), job_hash(job), how_updates_leave(job)
     if format is Format.json:
         answer = {"job": job.job.name, "hash": found, "encryption": leave, "problems": problems, "remarks": notes}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ from fedward.privacy.policy.job_meta import require_unchanged
 
 _REMEMBERED = 256
 """Largest number of remembered deployments; a server that deploys more before the first starts must deploy it again."""
+
+ENDS_WITHIN_S = 6.0
+"""Seconds in which the process of an aborted job ends; FLARE's server waits 10 s for the answer to a deployment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +137,22 @@ def _check_deploy(req: Message, engine: ClientEngineInternalSpec, held: ExitStac
     held.enter_context(_DEPLOYMENTS.alone(job_id))
     if type(data) is not bytes:
         raise JobError("job is no archive")
-    if job_id in engine.get_all_job_ids():
-        raise JobError("job is running here")
+    _require_over(engine, job_id)
     app = read_archive(data)
     workspace = _workspace(engine)
     name = req.get_header(RequestHeader.APP_NAME)
     site = engine.get_client_name()
     reported = require_deployable(app, meta, job_id=job_id, app_name=name, workspace=workspace, site=site)
     return _Deployed(_digest(app), reported, signer_name(app))
+
+
+def _require_over(engine: ClientEngineInternalSpec, job_id: str) -> None:
+    """Wait a little for the process of a job that is deployed again: a person may abort a job and resume it at once."""
+    until = time.monotonic() + ENDS_WITHIN_S
+    while job_id in engine.get_all_job_ids():
+        if time.monotonic() > until:
+            raise JobError("job is running here")
+        time.sleep(0.1)
 
 
 def _check_start(req: Message, engine: ClientEngineInternalSpec, held: ExitStack) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from nvflare.private.fed.client.client_req_processors import ClientRequestProces
 from nvflare.private.fed.client.scheduler_cmds import StartJobProcessor
 from nvflare.private.fed.client.training_cmds import DeployProcessor
 
+from fedward.flare.job_checks import site
 from fedward.flare.job_checks.site import SITE_PROCESSORS, CanonicalDeploy, CanonicalStart
 from fedward.flare.kits.central import Kits
 from fedward.settings import JobSpec
@@ -223,7 +225,18 @@ def test_a_request_that_is_none(engine: SiteEngine, body: Any, meta: Any) -> Non
     assert nothing_left(engine)
 
 
-def test_a_job_that_runs_is_not_deployed_over(engine: SiteEngine, app: bytes) -> None:
+def test_a_job_that_is_just_ending_is_deployed_once_it_has(engine: SiteEngine, app: bytes) -> None:
+    """A person aborts a job and has it resumed at once, while its process at the site still ends."""
+    assert deployed(engine, deploy(app, meta_of(a_job())))
+    engine.running.append(JOB_ID)
+    ends = threading.Timer(0.3, engine.running.remove, [JOB_ID])
+    ends.start()
+    assert deployed(engine, deploy(app, meta_of(a_job())))
+    ends.join()
+
+
+def test_a_job_that_runs_is_not_deployed_over(engine: SiteEngine, app: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(site, "ENDS_WITHIN_S", 0.2)
     assert deployed(engine, deploy(app, meta_of(a_job())))
     engine.running.append(JOB_ID)
     mark = Path(engine.args.workspace) / JOB_ID / "mark"

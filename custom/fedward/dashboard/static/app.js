@@ -4,7 +4,7 @@ import { el, morph } from "./dom.js";
 import * as federation from "./pages/federation.js";
 import * as job from "./pages/job.js";
 import * as site from "./pages/site.js";
-import { age, clock, presenceMark } from "./words.js";
+import { age, clock, isStale, presenceMark } from "./words.js";
 
 const VIEWS = {
   federation: { ...federation, path: () => "/api/federation" },
@@ -174,12 +174,20 @@ function showTrail(view, data) {
   if (document.title !== words) document.title = words;
 }
 
+/** True if every hospital has been silent for long: the data is as it should be, and nothing runs. */
+function heardNobody() {
+  const all = shown.federation;
+  return Boolean(all?.sites.length) && all.sites.every((site) => isStale(site, serverNow(), all.stale_after_s));
+}
+
 function showLink() {
   const live = server.open && server.answered;
   const words = server.signedOut
     ? ["signed out: ", el("a", { href: "/" }, "sign in again")]
     : live
-      ? "live"
+      ? heardNobody()
+        ? "up to date; no hospital is heard"
+        : "live"
       : server.now === null
         ? "not connected"
         : `not connected, showing data of ${clock(server.now)}`;
@@ -231,6 +239,7 @@ function tick() {
   }
   const all = shown.federation;
   if (!all) return;
+  showLink();
   const sites = new Map(all.sites.map((one) => [one.site, one]));
   for (const one of main.querySelectorAll(".state[data-site]")) {
     const known = sites.get(one.dataset.site);

@@ -26,7 +26,7 @@ export function worth(verdicts = []) {
   const bad = verdicts.some((one) => !one.good);
   return el(
     "section",
-    { class: "box", "aria-labelledby": "worth", "data-key": "worth" },
+    { class: bad ? "box" : null, "aria-labelledby": "worth", "data-key": "worth" },
     el("h2", { id: "worth" }, bad ? "Before the model is used" : "What the model is worth"),
     verdicts.map((one) => el("p", {}, one.words, one.advice ? ` Try: ${one.advice}.` : "")),
   );

@@ -14,13 +14,14 @@ from fedward.dataset.selection import Example, having
 from fedward.privacy.disclosure.release import release
 from fedward.privacy.disclosure.rule import Rule
 from fedward.settings import Disclosure, JobSpec
-from fedward.training.details import by_name
+from fedward.training.details import by_name, by_structure
 from fedward.training.learner import Learner
 from fedward.training.scoring import masks_of, predictions_of, scores_of
 from fedward.validation.acceptance import supported
 from fedward.validation.bootstrap import Interval
 from fedward.validation.comparison.paired_difference import Change, auc_change, dice_change
 from fedward.validation.operating_point import at_threshold
+from fedward.validation.overlap import patient_dices, row_means
 from fedward.validation.predictions import Predictions
 from fedward.validation.segmentation import MaskScorer
 from fedward.validation.subgroups import label_subgroups, structure_subgroups
@@ -46,14 +47,10 @@ class Cases:
 
     @property
     def dices(self) -> NDArray[np.float64]:
-        """Mean Dice of each image over its structures, (n,), NaN where it has none; segmentation only."""
+        """Mean Dice of each patient over the structures, NaN for one without any; segmentation only."""
         if not isinstance(self.found, MaskScorer):
             raise TypeError("predictions of a classification have no Dice")
-        table = self.found.dices
-        there = np.isfinite(table)
-        sums, counts = np.where(there, table, 0.0).sum(axis=1), there.sum(axis=1)
-        found: NDArray[np.float64] = np.divide(sums, counts, out=np.full(len(table), np.nan), where=counts > 0)
-        return found
+        return row_means(patient_dices(self.found.overlaps, self.patients))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +129,7 @@ def result_of(job: JobSpec, cases: Cases, *, floor: int, operating_point: float 
     if isinstance(cases.found, MaskScorer):
         scores, sd = cases.found.scores().plain(), float(np.nanstd(cases.dices))
         rows = [example.row for example in cases.examples]
-        groups = structure_subgroups(dict(zip(job.data.structures, cases.found.dices.T, strict=True)), rows)
+        groups = structure_subgroups(by_structure(job, cases.found.overlaps), rows)
     else:
         scores, sd = scores_of(job, cases.found).plain(), None
         groups = label_subgroups(*by_name(job, cases.found), [example.row for example in cases.examples])
@@ -159,7 +156,7 @@ def change_of(job: JobSpec, before: Cases, after: Cases) -> Change:
         columns = (np.stack([table[name] for name in truth], axis=1) for table in (truth, old, new))
         labels, one, other = columns
         return auc_change(labels, one, other, before.patients)
-    return dice_change(before.dices, after.dices, before.patients)
+    return dice_change(before.dices, after.dices)
 
 
 def _without(scores: Mapping[str, Any], few: Set[str]) -> dict[str, Any]:

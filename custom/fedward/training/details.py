@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ def details(
     job: JobSpec,
     examples: Sequence[Example],
     *,
-    found: Predictions | NDArray[np.float64],
+    found: Predictions | NDArray[np.int64],
     images: Callable[[], Iterable[NDArray[np.float32]]],
     wanted: Collection[str] = DETAILS,
 ) -> dict[str, Any]:
@@ -31,8 +31,8 @@ def details(
     Args:
         job: the job that names the labels, classes or structures.
         examples: the validation images.
-        found: for a classification the model's predictions for the images, in their order; for a segmentation the Dice
-            of each image and structure, (n, structures), NaN where there is none.
+        found: for a classification the model's predictions for the images, in their order; for a segmentation the
+            counts of each image and structure, (n, structures, 3), see ``validation.segmentation.overlaps``.
         images: function that gives the images' standardised grey values, in their order; called only if needed.
         wanted: the wanted names of ``metric_registry.DETAILS``; a segmentation has no curves.
 
@@ -48,13 +48,17 @@ def details(
         if "curves" in wanted:
             reported["curves"] = curves(labels, scores, predictions.patients)
     elif "subgroups" in wanted:
-        dices: Mapping[str, NDArray[np.float64]] = dict(zip(job.data.structures, np.asarray(found).T, strict=True))
-        reported["subgroups"] = structure_subgroups(dices, rows)
+        reported["subgroups"] = structure_subgroups(by_structure(job, np.asarray(found)), rows)
     if "profile" in wanted:
         from fedward.validation.profile import site_profile
 
         reported["profile"] = site_profile(job, examples, images(), predictions)
     return reported
+
+
+def by_structure(job: JobSpec, counts: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
+    """Return structure -> counts of each image, (n, 3)."""
+    return {name: counts[:, number] for number, name in enumerate(job.data.structures)}
 
 
 def by_name(job: JobSpec, predictions: Predictions) -> tuple[Named, Named]:

@@ -72,7 +72,8 @@ class StructureScores:
     """Scores of one structure.
 
     Attributes:
-        dice, dice_low, dice_high: mean over the images that have the structure, and its 95 % interval over patients.
+        dice, dice_low, dice_high: mean over the patients who have the structure, each one's images as one volume, and
+            its 95 % interval over patients.
         hd95_mm, hd95_mm_low, hd95_mm_high: the same for the 95 % Hausdorff distance, over the images where truth and
             prediction have the structure and the header gives a pixel spacing.
         patients: number of patients with the structure in an image.
@@ -91,10 +92,12 @@ class StructureScores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentationScores:
-    """Scores of a segmentation model at one site, on the network's grid: means over the structures of each image.
+    """Scores of a segmentation model at one site, on the network's grid: means over the structures of each patient.
 
     Attributes:
         patients, images: number that was scored.
+        false_positive_rate: of the patients without any structure, the share in whom the model marks one.
+        false_positive_ml: mean volume that it marks in them, in millilitres; None for images of two dimensions.
         dice_patients, hd95_patients: number of patients with an image that has a Dice, or a distance, of any structure.
     """
 
@@ -109,6 +112,8 @@ class SegmentationScores:
     dice_patients: int
     hd95_patients: int
     loss: float | None
+    false_positive_rate: float | None = None
+    false_positive_ml: float | None = None
     structures: dict[str, StructureScores] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from fedward.dataset.manifest import Row
 from fedward.privacy.disclosure.categories import AGE_BANDS, MAKERS, SEXES
 from fedward.validation.bootstrap import Interval, mean_interval
+from fedward.validation.overlap import patient_dices
 from fedward.validation.ranking import auroc, auroc_interval
 from fedward.validation.scores import finite
 from fedward.validation.scores import people as counted
@@ -114,11 +115,11 @@ def label_subgroups(
     return _each(list(labels), rows, cell)
 
 
-def structure_subgroups(dices: Mapping[str, NDArray[np.float64]], rows: Sequence[Row]) -> dict[str, Cells]:
+def structure_subgroups(counts: Mapping[str, NDArray[np.int64]], rows: Sequence[Row]) -> dict[str, Cells]:
     """Compute the Dice of each structure in each subgroup.
 
     Args:
-        dices: structure -> Dice of each image, (n,), NaN where the image does not have the structure.
+        counts: structure -> pixels in both masks, predicted and true, of each image, (n, 3).
         rows: the n images' lines of the manifest.
 
     Returns:
@@ -126,13 +127,13 @@ def structure_subgroups(dices: Mapping[str, NDArray[np.float64]], rows: Sequence
     """
 
     def cell(name: str, chosen: NDArray[np.intp], patients: Sequence[str]) -> dict[str, Any]:
-        values = dices[name][chosen]
+        values = patient_dices(counts[name][chosen][:, np.newaxis], patients)[:, 0]
         there = np.isfinite(values)
         mean = finite(float(values[there].mean())) if there.any() else None
-        found = _with("dice", mean, mean_interval(values, patients))
-        return {**found, "patients": counted(patients, there)}
+        found = _with("dice", mean, mean_interval(values, range(len(values))))
+        return {**found, "patients": int(there.sum())}
 
-    return _each(list(dices), rows, cell)
+    return _each(list(counts), rows, cell)
 
 
 def _each(names: Sequence[str], rows: Sequence[Row], cell: Any) -> dict[str, Cells]:

@@ -4,14 +4,17 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from monai.metrics import compute_dice
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 
 from fedward.validation.bootstrap import mean_interval
-from fedward.validation.segmentation import MaskScorer, dice, hd95_mm
+from fedward.validation.overlap import dices_of, overlaps, patient_dices
+from fedward.validation.segmentation import MaskScorer, hd95_mm
 
 MASKS = hnp.arrays(np.uint8, (2, 6, 7), elements=st.integers(0, 2))
 
@@ -23,13 +26,59 @@ def _square(top: int, left: int, side: int, number: int = 1, size: int = 16) -> 
 
 
 @given(MASKS, MASKS)
-def test_dice_is_twice_the_overlap(predicted: np.ndarray, truth: np.ndarray) -> None:
-    found = dice(predicted, truth, structures=2)
-    for b in range(2):
-        for i in (1, 2):
-            p, t = predicted[b] == i, truth[b] == i
-            expected = 2 * (p & t).sum() / (p.sum() + t.sum()) if t.any() else np.nan
-            np.testing.assert_allclose(found[b, i - 1], expected, rtol=1e-6)
+def test_dice_of_one_image_is_monais(predicted: np.ndarray, truth: np.ndarray) -> None:
+    def one_hot(masks: np.ndarray) -> torch.Tensor:
+        return torch.stack([torch.from_numpy(masks == number) for number in (1, 2)], dim=1).float()
+
+    found = dices_of(overlaps(predicted, truth, structures=2))
+    expected = compute_dice(one_hot(predicted), one_hot(truth), include_background=True)
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-6)
+
+
+@given(hnp.arrays(np.uint8, (7, 3, 4), elements=st.integers(0, 2)), hnp.arrays(np.uint8, (7, 3, 4)), st.data())
+def test_dice_of_a_patient_is_monais_of_one_volume(
+    predicted: np.ndarray, drawn: np.ndarray, data: st.DataObject
+) -> None:
+    truth = drawn % 3
+    patients = data.draw(st.lists(st.sampled_from("abc"), min_size=7, max_size=7))
+    found = patient_dices(overlaps(predicted, truth, structures=2), patients)
+    for row, patient in zip(found, sorted(set(patients)), strict=True):
+        own = [place for place, name in enumerate(patients) if name == patient]
+        volumes = [torch.from_numpy(masks[own]) for masks in (predicted, truth)]
+        pair = [torch.stack([volume == number for number in (1, 2)])[None].float() for volume in volumes]
+        np.testing.assert_allclose(row, compute_dice(*pair, include_background=True)[0].numpy(), rtol=1e-6)
+
+
+def test_what_is_marked_in_the_healthy_counts() -> None:
+    """One patient with a lesion on one of three slices, marked on all; of three healthy ones, one is marked."""
+    scorer, lesion, empty = MaskScorer(("lesion",)), _square(2, 2, 4), np.zeros((16, 16), np.uint8)
+    scorer.add(
+        np.stack([lesion, lesion, lesion]),
+        np.stack([lesion, empty, empty]),
+        spacing_mm=[(1.0, 1.0)] * 3,
+        patients=["ill"] * 3,
+    )
+    scorer.add(
+        np.stack([empty, lesion, empty, empty]),
+        np.stack([empty] * 4),
+        spacing_mm=[(1.0, 1.0)] * 4,
+        patients=["b", "b", "c", "d"],
+    )
+    plain = scorer.scores().plain()
+    assert plain["dice"] == pytest.approx(2 * 16 / (48 + 16)), "marks on the slices without a lesion count"
+    assert (plain["patients"], plain["dice_patients"], plain["images"]) == (4, 1, 7)
+    assert plain["false_positive_rate"] == pytest.approx(1 / 3)
+    assert plain["false_positive_ml"] is None, "slices have no volume"
+
+
+def test_a_volume_that_is_marked_in_the_healthy_is_in_millilitres() -> None:
+    scorer = MaskScorer(("lesion",))
+    marked, empty = np.ones((1, 4, 5, 10), np.uint8), np.zeros((1, 4, 5, 10), np.uint8)
+    scorer.add(marked, empty, spacing_mm=[(2.0, 1.0, 5.0)], patients=["a"])
+    scorer.add(empty, empty, spacing_mm=[(2.0, 1.0, 5.0)], patients=["b"])
+    plain = scorer.scores().plain()
+    assert (plain["dice"], plain["false_positive_rate"]) == (None, 0.5)
+    assert plain["false_positive_ml"] == pytest.approx((200 * 10.0 / 1000.0) / 2)
 
 
 def test_distance_of_shifted_squares_is_in_millimetres() -> None:

@@ -107,10 +107,12 @@ def test_a_part_of_one_class_has_counts_and_no_area() -> None:
 
 def test_structures_count_the_patients_who_have_them() -> None:
     rows = [row(i, f"p{i // 2}", sex="F" if i < 6 else "M") for i in range(12)]
-    dices = np.array([0.5, 0.7, np.nan, np.nan, 0.9, 0.8, *[np.nan] * 6])
-    found = structure_subgroups({"lung": dices}, rows)["lung"]["sex"]
-    low, high = mean_interval(dices[:6], [one.patient for one in rows[:6]])
-    expected = {"dice": pytest.approx(0.725), "dice_low": low, "dice_high": high, "patients": 2}
+    counts = np.zeros((12, 3), np.int64)
+    counts[[0, 1, 4]] = [[5, 10, 10], [0, 10, 0], [8, 10, 10]]  # in both, predicted, true
+    counts[7] = [0, 9, 0]
+    found = structure_subgroups({"lung": counts}, rows)["lung"]["sex"]
+    low, high = mean_interval(np.array([10 / 30, 16 / 20]), ["p0", "p2"])
+    expected = {"dice": pytest.approx((10 / 30 + 16 / 20) / 2), "dice_low": low, "dice_high": high, "patients": 2}
     assert found["F"] == expected
     assert found["M"] == {"dice": None, "dice_low": None, "dice_high": None, "patients": 0}
 

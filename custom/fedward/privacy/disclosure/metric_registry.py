@@ -51,6 +51,8 @@ GROUPS: Mapping[str, Mapping[str, Metric]] = {
         **{name: Metric("score", ("patients", "images", "positives")) for name in _RANKING},
         **{name: Metric("score", ("patients", "dice_patients")) for name in _OVERLAP},
         **{name: Metric("measure", ("patients", "dice_patients", "hd95_patients")) for name in _DISTANCE},
+        "false_positive_rate": Metric("score", ("patients", "dice_patients")),
+        "false_positive_ml": Metric("measure", ("patients", "dice_patients")),
         "loss": Metric("measure", ("patients",)),
         "patients": _COUNT,
         "images": Metric("count", ("patients",)),
@@ -157,8 +159,9 @@ GROUPS: Mapping[str, Mapping[str, Metric]] = {
 Counts are of patients, except those named images. ``patients`` of a structure are those who have it in an image.
 ``positives`` are patients with yes in an image, and all other patients have none: every patient is one or the other, so
 that patients minus positives is a count too. Patients with no in an image are never fewer than that count.
-``dice_patients``, ``hd95_patients`` and ``spacing_patients`` have an image that gives the measure; ``left_out`` and
-``quarantined`` have one that takes no part, or was set aside."""
+``false_positive_rate`` and ``false_positive_ml`` are of the patients outside ``dice_patients``, who are none or reach
+the minimum (``WITHIN``). ``dice_patients``, ``hd95_patients`` and ``spacing_patients`` have an image that gives the
+measure; ``left_out`` and ``quarantined`` have one that takes no part, or was set aside."""
 
 WITHIN: Mapping[str, Mapping[str, str]] = {
     "scores": {"dice_patients": "patients", "hd95_patients": "dice_patients"},

@@ -41,7 +41,11 @@ OTHERS = {
         "specificity": "specificity",
         "ece": "calibration error (ECE)",
     },
-    "segmentation": {"hd95_mm": "95 % Hausdorff distance (mm)"},
+    "segmentation": {
+        "hd95_mm": "95 % Hausdorff distance (mm)",
+        "false_positive_rate": "share of patients without a structure in whom one is marked",
+        "false_positive_ml": "volume marked in them (ml)",
+    },
 }
 """Further measures: name in a site's answer -> name as shown."""
 

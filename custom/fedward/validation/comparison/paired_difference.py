@@ -53,13 +53,13 @@ def auc_change(
     return _change(value, patient_interval(change, patients))
 
 
-def dice_change(before: NDArray[np.float64], after: NDArray[np.float64], patients: Sequence[str]) -> Change:
-    """Compute the change of the mean Dice over images, (n,), NaN where the image has no structure."""
+def dice_change(before: NDArray[np.float64], after: NDArray[np.float64]) -> Change:
+    """Compute the change of the mean Dice over patients, (patients,), NaN for a patient without a structure."""
     moved = np.asarray(after, dtype=np.float64) - np.asarray(before, dtype=np.float64)
     there = moved[np.isfinite(moved)]
     if not there.size:
         return NO_CHANGE
-    return _change(float(there.mean()), mean_interval(moved, patients))
+    return _change(float(there.mean()), mean_interval(moved, range(len(moved))))
 
 
 def _change(value: float, interval: Interval | None) -> Change:

@@ -88,7 +88,7 @@ class Scans(NamedTuple):
         grey = [np.zeros((1, 2, 2), np.float32)] * len(examples)
         return {
             "scores": scorer.scores().plain(),
-            **details(masked_job(), examples, found=scorer.dices, images=lambda: grey),
+            **details(masked_job(), examples, found=scorer.overlaps, images=lambda: grey),
         }
 
 
@@ -155,6 +155,8 @@ def test_nothing_shown_of_a_structure_rests_on_fewer_patients_than_the_floor(coh
         if _shown(told, "dice"):
             assert cohort.people(has) >= least
             assert cohort.patients - cohort.people(has) == 0 or cohort.patients - cohort.people(has) >= least
+        if _shown(told, "false_positive"):
+            assert cohort.patients - cohort.people(has) >= least
         if _shown(told, "hd95"):
             assert cohort.people(apart) >= least
             assert cohort.people(has) - cohort.people(apart) == 0 or cohort.people(has) - cohort.people(apart) >= least

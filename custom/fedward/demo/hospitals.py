@@ -35,12 +35,14 @@ class Source:
     Attributes:
         site: id, lower-case kebab.
         images, masks, labels: paths; None for those that do not exist.
+        folder: name of the hospital's folder, from which the id is made; "" for a part of a hospital.
     """
 
     site: str
     images: Path
     masks: Path | None
     labels: Path | None
+    folder: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +70,7 @@ def find_sources(data: Path) -> tuple[Source, ...]:
         return (
             Source(
                 site=site_id(data.resolve().name),
+                folder=data.resolve().name,
                 images=data / "images",
                 masks=labels if labels.is_dir() else None,
                 labels=None,
@@ -76,6 +79,7 @@ def find_sources(data: Path) -> tuple[Source, ...]:
     found = tuple(
         Source(
             site=site_id(folder.name),
+            folder=folder.name,
             images=folder / "dicom",
             masks=folder / "seg" if any((folder / "seg").glob("*")) else None,
             labels=folder / _TABLE if (folder / _TABLE).is_file() else None,

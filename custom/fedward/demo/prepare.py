@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedward.dataset.manifest import Manifest
+from fedward.dataset.selection import select
 from fedward.demo.hospitals import DemoHospital, apply_splits, find_sources, write_site
 from fedward.errors import CohortError
 from fedward.settings import JobSpec, read_site
@@ -69,9 +70,16 @@ def gather(
             refused[source.site] = str(error)
             log(source.site, f"takes no part: {error}")
             continue
-        counts = f"{len(manifest.rows)} images of {manifest.patients()} patients indexed"
+        named_as = "" if source.folder in ("", source.site) else f" from folder {source.folder}"
+        counts = f"{len(manifest.rows)} images of {manifest.patients()} patients indexed{named_as}"
         log(source.site, f"{counts}, {manifest.quarantined} in quarantine")
         hospitals.append(DemoHospital(site=source.site, config=config, manifest=manifest))
+        try:
+            select(
+                job, [manifest], site=source.site, min_patients=read_site(config).cohorts[job.data.cohort].min_patients
+            )
+        except CohortError as error:  # it says no itself, and tells the server less
+            log(source.site, f"will take no part: {error}")
     return Gathered(hospitals=tuple(hospitals), refused=refused)
 
 

@@ -83,7 +83,8 @@ _SENTENCES: Mapping[Code, str] = {
     Code.AT_DOOR: f"the task was refused at the hospital's door; {_LOG}",
     Code.REFUSED: f"this site does not do the task; {_LOG}",
     Code.SETTINGS: f"the site's or the job's settings cannot be used; {_LOG}",
-    Code.COHORT: f"the hospital's images, labels or index cannot serve this job; {_LOG}",
+    Code.COHORT: "the hospital's images, labels or index cannot serve this job; at the hospital, "
+    "`fedward site policy check SITE_TOML --job JOB` says why, and what to do",
     Code.STUDY: f"an image of the hospital's cohort cannot serve; {_LOG}",
     Code.JOB: f"the job cannot be built or run here; {_LOG}",
     Code.POLICY: "the job is not admitted by the hospital's policy; "

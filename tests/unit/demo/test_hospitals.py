@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from fedward.demo.hospitals import Source, apply_splits, find_sources, site_id, split_source, write_site
+from fedward.demo.prepare import gather
 from fedward.errors import CohortError, JobError
 from fedward.settings import JobSpec, read_site
+from tests.support.images.dicom_files import image, save
 
 
 def dicom_hospital(folder: Path, patients: int) -> None:
@@ -93,3 +95,18 @@ def test_a_site_file_says_where_everything_is(tmp_path: Path, tiny_job: JobSpec)
     cohort = policy.cohorts[tiny_job.data.cohort]
     assert (policy.site, cohort.images, cohort.labels) == (source.site, source.images, source.labels)
     assert policy.key.stat().st_mode & 0o077 == 0
+
+
+def test_what_a_hospital_lacks_is_said_in_full_where_its_images_are(tmp_path: Path, tiny_job: JobSpec) -> None:
+    """The server is told less; the person at the demo has the images, and needs the reason and the remedy."""
+    for folder, words in {"North_1": ("0", "1"), "south": ("0", "0")}.items():
+        lines = ["PatientID,lesion"]
+        for number in range(8):
+            save(image(name=number, patient=f"P{number}"), tmp_path / "data" / folder / "dicom" / f"{number}.dcm")
+            lines.append(f"P{number},{words[number % 2]}")
+        (tmp_path / "data" / folder / "labels.csv").write_text("\n".join(lines) + "\n")
+    said: list[tuple[str, str]] = []
+    gather(tiny_job, tmp_path / "data", tmp_path / "sites", named={}, workers=0, log=lambda *one: said.append(one))
+    assert ("north-1", "8 images of 8 patients indexed from folder North_1, 0 in quarantine") in said
+    (why,) = [what for site, what in said if "will take no part" in what and site == "south"]
+    assert "label 'lesion' is no for all 8 images: one class only; index images of the other class" in why

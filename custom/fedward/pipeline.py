@@ -88,7 +88,7 @@ STAGES = (
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("visible",),
-    ("ends", "errors", "files", "hosts", "measures", "pipeline", "structures"),
+    ("ends", "errors", "files", "hosts", "label_words", "measures", "pipeline", "structures"),
     ("dicom", "metrics", "screen", "settings", "weights"),
     ("aggregation", "dataset", "encryption", "transport"),
     ("indexing", "privacy", "provisioning"),

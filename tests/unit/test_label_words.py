@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from fedward.errors import SettingsError
+from fedward.label_words import is_missing, missing_words
 from fedward.settings import JobSpec, parse, plain
-from fedward.settings.label_words import is_missing, missing_words
 
 MISSING = [
     *("NA", "N/A", "n/a", "#N/A", "#NA", "n.a.", "N.A.", "<NA>", "NaN", "nan", "-nan", "NaT", "\\N", "(blank)"),

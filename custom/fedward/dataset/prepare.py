@@ -1,8 +1,9 @@
 """Prepare every image for the network, with functions of arrays.
 
 Hospitals differ in borders, sizes and grey scales, not only in patients. So the constant border is cut, the image is
-resized to the network's size, and at last it gets mean 0 and standard deviation 1. All of this uses the image alone, so
-hospitals need not exchange anything about their cohorts.
+padded if the job asks for that, resized to the network's size, and at last it gets mean 0 and standard deviation 1. All
+of this uses the image alone, so hospitals need not exchange anything about their cohorts. ``[data]`` of the job says
+which of it is done; ``fedward.dataset.preparation`` says it to people.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ BORDER_LEVEL = 0.02
 """Share of the grey range above the darkest value within which a pixel counts as border."""
 BORDER_SHARE = 0.05
 """Share of pixels above that level up to which a line of the image counts as border."""
-CLIP_PERCENT = (0.5, 99.5)
-"""Percentiles to which extreme values are clipped."""
+BRIGHTEST_PERCENT = 99.5
+"""Percentile that ends the grey range, so that single bright pixels do not."""
 
 
 def content_box(pixels: NDArray[np.float32]) -> Box:
@@ -32,7 +33,7 @@ def content_box(pixels: NDArray[np.float32]) -> Box:
     Returns:
         One slice for each axis; the whole image if no line of an axis is brighter than a border.
     """
-    low, high = float(pixels.min()), float(np.percentile(pixels, CLIP_PERCENT[1]))
+    low, high = float(pixels.min()), float(np.percentile(pixels, BRIGHTEST_PERCENT))
     bright = pixels > low + BORDER_LEVEL * (high - low)
     box = []
     for axis in range(pixels.ndim):
@@ -42,6 +43,22 @@ def content_box(pixels: NDArray[np.float32]) -> Box:
             return tuple(slice(0, side) for side in pixels.shape)
         box.append(slice(int(inside[0]), int(inside[-1]) + 1))
     return tuple(box)
+
+
+def padding(
+    shape: tuple[int, ...], size: tuple[int, ...], spacing_mm: tuple[float, ...] | None
+) -> tuple[tuple[int, int], ...]:
+    """Return the pixels to add before and after each axis, so that an image of ``shape`` keeps its shape in ``size``.
+
+    Args:
+        shape, size: pixels along each axis, now and after resizing.
+        spacing_mm: pixel spacing along each axis; None: as if all were equal.
+    """
+    spacing = spacing_mm or (1.0,) * len(shape)
+    common = max(pixels * mm / new for pixels, mm, new in zip(shape, spacing, size, strict=True))
+    wanted = [max(old, round(new * common / mm)) for old, mm, new in zip(shape, spacing, size, strict=True)]
+    added = [new - old for old, new in zip(shape, wanted, strict=True)]
+    return tuple((more // 2, more - more // 2) for more in added)
 
 
 def resize_image(pixels: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.float32]:
@@ -71,17 +88,18 @@ def resized_spacing(
     return tuple(mm * old / new for mm, old, new in zip(spacing_mm, shape, size, strict=True))
 
 
-def standardise(pixels: Any) -> Any:
-    """Clip to ``CLIP_PERCENT``, then scale the image to mean 0 and standard deviation 1; a constant one becomes zeros.
+def standardise(pixels: Any, clip_percentiles: tuple[float, float]) -> Any:
+    """Clip to two percentiles, then scale the image to mean 0 and standard deviation 1; a constant one becomes zeros.
 
     Args:
         pixels: float32 array or tensor, any shape.
+        clip_percentiles: from 0 to 100, the lower one first.
 
     Returns:
         float32 tensor of the same shape.
     """
     array = np.asarray(pixels, dtype=np.float32)
-    low, high = np.percentile(array, CLIP_PERCENT)
+    low, high = np.percentile(array, clip_percentiles)
     clipped = np.clip(array, low, high)
     spread = float(clipped.std(dtype=np.float64))
     if not spread > 1e-6 * max(1.0, abs(float(low)), abs(float(high))):

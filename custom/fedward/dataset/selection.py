@@ -12,8 +12,8 @@ from typing import Any
 
 from fedward.dataset.manifest import Manifest, Row
 from fedward.errors import CohortError
+from fedward.label_words import NO, YES
 from fedward.settings import JobSpec
-from fedward.settings.label_words import NO, YES
 from fedward.structures import structure_key
 
 _MOST_SHOWN = 8

@@ -1,7 +1,7 @@
 """Build MONAI dictionary transforms by name, and the chain from a manifest row to a network's input.
 
-The chain is: load, cut constant borders, resize, the job's ``[[transforms.prepare]]`` in the file's own grey values,
-standardise | the job's ``[[transforms.augment]]``. The steps before the bar are deterministic and cached.
+The chain is: load, cut constant borders, pad, resize, the job's ``[[transforms.prepare]]`` in the file's own grey
+values, standardise | the job's ``[[transforms.augment]]``. The steps before the bar are deterministic and cached.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from monai.transforms import Compose, Transform
 
-from fedward.dataset.prepare import content_box, resize_image, resize_mask, resized_spacing, standardise
+from fedward.dataset.prepare import content_box, padding, resize_image, resize_mask, resized_spacing, standardise
 from fedward.dataset.selection import Example
 from fedward.errors import JobError
 from fedward.settings import Component, JobSpec
@@ -89,7 +89,7 @@ def build_transforms(job: JobSpec, *, training: bool) -> Compose:
     Raises:
         JobError: a transform is unknown, named for the wrong stage, or given arguments that it does not accept.
     """
-    fixed = [LoadExample(job), *build_stage(job, "prepare"), Standardise()]
+    fixed = [LoadExample(job), *build_stage(job, "prepare"), Standardise(job.data.clip_percentiles)]
     return Compose([*fixed, *(build_stage(job, "augment") if training else [])])
 
 
@@ -105,7 +105,7 @@ def build_stage(job: JobSpec, stage: Literal["prepare", "augment"]) -> list[Tran
 
 
 class LoadExample(Transform):  # type: ignore[misc]
-    """Transform ``Example`` -> ``Item``: reads image and mask, cuts the border, resizes both to the network's size."""
+    """Transform ``Example`` -> ``Item``: reads image and mask, cuts, pads and resizes both to the network's size."""
 
     def __init__(self, job: JobSpec) -> None:
         self._job = job
@@ -113,10 +113,12 @@ class LoadExample(Transform):  # type: ignore[misc]
     def __call__(self, example: Example) -> Item:
         from fedward.dataset.load import load_image
 
-        row, size = example.row, self._job.data.size
-        image = load_image(row, example.images_root)
-        box = content_box(image.pixels)
+        row, data = example.row, self._job.data
+        image, size = load_image(row, example.images_root), data.size
+        box = content_box(image.pixels) if data.crop_border else (...,)
         content = image.pixels[box]
+        pad = padding(content.shape, size, image.spacing_mm) if data.keep_shape else ((0, 0),) * content.ndim
+        content = np.pad(content, pad, constant_values=content.min())
         item: Item = {
             "image": torch.from_numpy(resize_image(content, size)[np.newaxis]),
             "truth": self._truth(example.truth),
@@ -125,7 +127,7 @@ class LoadExample(Transform):  # type: ignore[misc]
             "image_id": row.image,
         }
         if self._job.job.task == "segmentation":
-            item["mask"] = torch.from_numpy(resize_mask(self._mask(example)[box], size)[np.newaxis])
+            item["mask"] = torch.from_numpy(resize_mask(np.pad(self._mask(example)[box], pad), size)[np.newaxis])
         return item
 
     def _mask(self, example: Example) -> Any:
@@ -142,8 +144,11 @@ class LoadExample(Transform):  # type: ignore[misc]
 class Standardise(Transform):  # type: ignore[misc]
     """Transform of the image to mean 0 and standard deviation 1; see ``prepare.standardise``."""
 
+    def __init__(self, clip_percentiles: tuple[float, float]) -> None:
+        self._clip_percentiles = clip_percentiles
+
     def __call__(self, item: Mapping[Hashable, Any]) -> Item:
-        return {**item, "image": standardise(item["image"])}
+        return {**item, "image": standardise(item["image"], self._clip_percentiles)}
 
 
 def _build(component: Component, stage: Literal["prepare", "augment"], *, masked: bool, where: str) -> Transform:

@@ -1,9 +1,10 @@
 """Define the settings files: a job, a hospital's policy, a federation. Frozen, unknown keys refused, read once."""
 
 from fedward.settings.base import Fraction, Settings
+from fedward.settings.data import Data
 from fedward.settings.encryption import MIN_CONTRIBUTORS, JobEncryption, KeyScheme, Precision, Scheme
 from fedward.settings.federation import FederationSpec, Hospital, Person, Server
-from fedward.settings.job import Acceptance, Component, Data, JobHeader, JobSpec, Rounds, Training, Transforms
+from fedward.settings.job import Acceptance, Component, JobHeader, JobSpec, Rounds, Training, Transforms
 from fedward.settings.model import Model
 from fedward.settings.names import Email, FederationName, HostName, Name, SiteId
 from fedward.settings.pacs import Pacs

@@ -8,13 +8,12 @@ from pydantic import Field, model_validator
 
 from fedward.measures import Measure, measure_of
 from fedward.settings.base import Flag, Fraction, Settings
+from fedward.settings.data import Data
 from fedward.settings.encryption import JobEncryption
-from fedward.settings.label_words import missing_words
 from fedward.settings.model import Model
 from fedward.settings.names import Name, SiteId
 from fedward.settings.privacy import JobPrivacy
 from fedward.settings.transport import Transport
-from fedward.structures import structure_key
 
 
 class JobHeader(Settings):
@@ -96,55 +95,6 @@ class Rounds(Settings):
     def validates(self, number: int) -> bool:
         """Return whether sites score the model that round ``number``, from 0, starts from."""
         return number % self.validate_every == 0
-
-
-class Data(Settings):
-    cohort: Name = Field(description="The cohort's name in each hospital's site.toml.")
-    size: tuple[int, ...] = Field(
-        min_length=2, max_length=3, description="Size of the network's input in pixels: [H, W] or [D, H, W]."
-    )
-    labels: tuple[str, ...] = Field(default=(), description="Classification: columns of the hospital's label table.")
-    target: Literal["binary", "multiclass", "multilabel"] = Field(
-        default="binary",
-        description="Classification: one yes-or-no label, one of several classes, or several yes-or-no labels.",
-    )
-    classes: tuple[str, ...] = Field(default=(), description="multiclass: the values of the label, in order.")
-    structures: tuple[str, ...] = Field(
-        default=(), description="Segmentation: segment labels of DICOM SEG, or values of a NIfTI label map, in order."
-    )
-    cache: Flag = Field(default=True, description="Keep prepared images in memory (MONAI CacheDataset).")
-
-    @model_validator(mode="after")
-    def _positive(self) -> Self:
-        if any(side < 1 for side in self.size):
-            raise ValueError("every side of size must be at least 1 pixel")
-        return self
-
-    @model_validator(mode="after")
-    def _each_once(self) -> Self:
-        structures = [structure_key(name) for name in self.structures]
-        for field, names, keys in (
-            ("labels", self.labels, [*self.labels]),
-            ("classes", self.classes, [*self.classes]),
-            ("structures", self.structures, structures),
-        ):
-            twice = sorted({name for name, key in zip(names, keys, strict=True) if keys.count(key) > 1})
-            if twice:
-                raise ValueError(f"{field} names one thing twice: {', '.join(twice)}")
-            if not all(name.strip() for name in names):
-                raise ValueError(f"{field} holds an empty name")
-        if len(structures) > 255:
-            raise ValueError(f"structures names {len(structures)}, of at most 255")
-        if "0" in structures:
-            raise ValueError("structures holds 0, which is the background of a label map")
-        return self
-
-    @model_validator(mode="after")
-    def _classes_are_values(self) -> Self:
-        if missing := missing_words(self.classes):
-            words = ", ".join(sorted(missing))
-            raise ValueError(f"classes has {words}, which means no value in a label table; name the class differently")
-        return self
 
 
 class Component(Settings):

@@ -124,7 +124,7 @@ def _try(job: JobSpec, stage: str, transforms: list[Transform], *, seed: int) ->
     item: Item = {"image": ramp, "mask": torch.zeros((1, *size), dtype=torch.uint8)}
     try:
         with plain_tensors():
-            result = Compose([*transforms, Standardise()]).set_random_state(seed=seed)(item)
+            result = Compose([*transforms, Standardise(job.data.clip_percentiles)]).set_random_state(seed=seed)(item)
     except Exception as error:  # noqa: BLE001 - MONAI raises many kinds for arguments that do not fit
         what = f"the transforms fail on an image of {list(size)}, {_short(error.__cause__ or error)}"
         raise JobError(what, where=f"transforms.{stage}", remedy="correct their arguments") from None

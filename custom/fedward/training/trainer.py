@@ -32,7 +32,6 @@ from fedward.training.results import Progress, Trained, of_all_rounds
 from fedward.training.scoring import masks_of, predictions_of, scores_of
 from fedward.training.union.union_gradients import UnionGradients, union_gradients
 from fedward.validation.outlines import Outlined
-from fedward.validation.overlap import dices_of
 from fedward.validation.pooling.cohort_statistics import cohort_statistics
 from fedward.validation.pooling.pooled import score_histogram
 from fedward.validation.predictions import Predictions
@@ -201,7 +200,7 @@ class Trainer:
         """Return three images with masks of a segmentation job's last validated model, for the site only."""
         if self._masks is None:
             return ()
-        dices, images = dices_of(self._masks.overlaps), self._selection.validation
+        dices, images = self._masks.image_dices, self._selection.validation
         return outlined(self._job, self._learner, weights, images, dices=dices, site=self._site)
 
     def cohort_statistics(self) -> NDArray[np.int64]:

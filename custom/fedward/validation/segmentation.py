@@ -17,7 +17,7 @@ from monai.metrics import compute_hausdorff_distance
 from numpy.typing import NDArray
 
 from fedward.validation.bootstrap import mean_interval
-from fedward.validation.overlap import PREDICTED, TRUE, by_patient, overlaps, patient_dices, row_means
+from fedward.validation.overlap import PREDICTED, TRUE, by_patient, dices_of, overlaps, patient_dices, row_means
 from fedward.validation.scores import SegmentationScores, StructureScores, finite, people
 
 
@@ -67,6 +67,11 @@ class MaskScorer:
     def overlaps(self) -> NDArray[np.int64]:
         """Counts of each added image and structure, (n, structures, 3), in order; see ``overlaps``."""
         return np.concatenate(self._overlaps)
+
+    @property
+    def image_dices(self) -> NDArray[np.float64]:
+        """Dice of each added image and structure by itself, (n, structures); NaN where there is none."""
+        return dices_of(self.overlaps)
 
     def scores(self) -> SegmentationScores:
         """Compute the scores of all added images."""

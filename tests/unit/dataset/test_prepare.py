@@ -6,7 +6,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fedward.dataset.prepare import content_box, resize_image, resize_mask, resized_spacing, standardise
+from fedward.dataset.preparation import preparation_words
+from fedward.dataset.prepare import (
+    content_box,
+    padding,
+    resize_image,
+    resize_mask,
+    resized_spacing,
+    standardise,
+)
+from fedward.settings import JobSpec, parse
+from tests.conftest import tiny_job_content
+
+CLIP = (0.5, 99.5)
 
 
 @pytest.mark.parametrize("level", [0.0, -1024.0, 37.0])
@@ -67,13 +79,46 @@ def test_spacing_grows_as_pixels_get_fewer() -> None:
     hnp.arrays(np.float32, (6, 6), elements=st.floats(-1000, 1000, width=32)), st.floats(0.5, 50), st.floats(-99, 99)
 )
 def test_standardised_whatever_the_scanner(image: np.ndarray, gain: float, offset: float) -> None:
-    found = standardise(image).numpy()
+    found = standardise(image, CLIP).numpy()
     assert np.isfinite(found).all()
     if image.std() < 1:
         return
     assert found.mean() == pytest.approx(0, abs=1e-4) and found.std() == pytest.approx(1, abs=1e-3)
-    np.testing.assert_allclose(standardise(image * np.float32(gain) + np.float32(offset)).numpy(), found, atol=0.02)
+    np.testing.assert_allclose(
+        standardise(image * np.float32(gain) + np.float32(offset), CLIP).numpy(), found, atol=0.02
+    )
 
 
 def test_an_even_image_becomes_zeros() -> None:
-    assert not standardise(np.full((4, 4), 812.0, np.float32)).numpy().any()
+    assert not standardise(np.full((4, 4), 812.0, np.float32), CLIP).numpy().any()
+
+
+@given(
+    st.lists(st.integers(1, 400), min_size=2, max_size=3),
+    st.lists(st.integers(1, 96), min_size=3, max_size=3),
+    st.lists(st.floats(0.2, 5.0), min_size=3, max_size=3),
+    st.booleans(),
+)
+def test_a_padded_image_keeps_its_shape(shape: list[int], size: list[int], mm: list[float], known: bool) -> None:
+    old, new, spacing = tuple(shape), tuple(size[: len(shape)]), tuple(mm[: len(shape)]) if known else None
+    added = padding(old, new, spacing)
+    assert all(before >= 0 and 0 <= after - before <= 1 for before, after in added)
+    whole = [pixels + before + after for pixels, (before, after) in zip(old, added, strict=True)]
+    pitch = [n * step / m for n, step, m in zip(whole, spacing or (1.0,) * len(old), new, strict=True)]
+    rounding = [0.5 * step / m for step, m in zip(spacing or (1.0,) * len(old), new, strict=True)]
+    assert all(abs(one - max(pitch)) <= 2 * max(rounding) + 1e-9 for one in pitch)
+    assert any(before == after == 0 for before, after in added), "the longest side needs nothing"
+
+
+def test_what_is_done_to_an_image_is_said() -> None:
+    content = tiny_job_content()
+    content["data"] |= {"crop_border": False, "keep_shape": True, "clip_percentiles": [0, 100]}
+    content["transforms"] = {"prepare": [{"name": "HistogramNormalized", "args": {"num_bins": 64}}]}
+    said = " | ".join(preparation_words(parse(JobSpec, content, where="job")))
+    assert "border" not in said and "percentiles" not in said
+    assert (
+        "resized to 24 × 24 pixels, padded with its darkest value" in said
+        and "HistogramNormalized (num_bins = 64)" in said
+    )
+    plain = " | ".join(preparation_words(parse(JobSpec, tiny_job_content(), where="job")))
+    assert "border is cut" in plain and "stretched" in plain and "percentiles 0.5 and 99.5" in plain

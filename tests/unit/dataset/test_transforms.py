@@ -93,6 +93,29 @@ def test_border_is_cut_and_spacing_follows(make_cohort, tiny_job: JobSpec) -> No
     assert one["spacing_mm"] == other["spacing_mm"] == pytest.approx((2.0 * 20 / 24, 1.0))
 
 
+@pytest.mark.parametrize("crop", [False, True])
+def test_a_padded_image_keeps_its_shape_and_its_mask_stays_on_it(crop: bool, make_cohort, tiny_job: JobSpec) -> None:
+    """Pixels of 2 by 1 mm: the picture of 20 by 24 is 40 by 24 mm, and gets 8 mm on either side."""
+    content = plain(_job(tiny_job, masks=True))
+    content["data"] |= {"keep_shape": True, "crop_border": crop}
+    job = parse(JobSpec, content, where="test")
+    images = _images(job, make_cohort(8, masks_too=True), training=False)
+    (items,) = images.batches([np.arange(len(images))])
+    for item in items:
+        picture, mask = np.asarray(item["image"])[0], np.asarray(item["mask"])[0] > 0
+        assert item["spacing_mm"] == pytest.approx((40 / 24, 40 / 24), rel=0.03), "one spacing along both axes"
+        assert picture[mask].mean() > picture[~mask].mean() + 1.5
+        assert max(np.ptp(picture[:, :4]), np.ptp(picture[:, -4:])) < 1e-5, "what was added is even"
+
+
+def test_percentiles_clip_as_the_job_says(make_cohort, tiny_job: JobSpec) -> None:
+    content = plain(tiny_job)
+    content["data"]["clip_percentiles"] = [0, 100]
+    free, clipped = (_images(job, make_cohort(4)) for job in (parse(JobSpec, content, where="free"), tiny_job))
+    ((one,),), ((other,),) = (images.batches([np.array([0])]) for images in (free, clipped))
+    assert float(one["image"].max()) > float(other["image"].max())
+
+
 RANDOM = [
     {"name": "RandAffined", "args": {"prob": 1.0, "rotate_range": [0.3]}},
     {"name": "RandGaussianNoised", "args": {"prob": 0.5}},

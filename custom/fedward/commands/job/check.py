@@ -16,6 +16,7 @@ def check(folder: Path = JOB, format: Format = FORMAT) -> None:
     """List the faults of a job, without running it. Each line says where it is and the remedy; exit code 1 with any
     fault."""
     job = read_job(folder)  # a wrong folder is answered at once, before torch is loaded
+    from fedward.dataset.preparation import preparation_words
     from fedward.privacy.policy.job_hash import job_hash
     from fedward.privacy.policy.linter import remarks
     from fedward.privacy.policy.wording import how_updates_leave
@@ -30,6 +31,8 @@ def check(folder: Path = JOB, format: Format = FORMAT) -> None:
             typer.echo(f"fedward: {problem}", err=True)
         for note in notes:
             typer.echo(f"note: {note}")
+        for number, done in enumerate(preparation_words(job), 1):
+            typer.echo(f"image, step {number}: {done}")
         if not problems:  # a job with a fault gives no guarantee, and runs nowhere
             typer.echo(leave)
             typer.echo(f"hash {found}, which a hospital approves")

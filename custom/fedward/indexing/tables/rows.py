@@ -11,7 +11,7 @@ from fedward.indexing.site_key import Kind, SiteKey
 from fedward.indexing.tables.identifying import identifies_people, plain
 from fedward.indexing.tables.paths import endings, whole_name
 from fedward.indexing.tables.reading import Cells, RefusedLine
-from fedward.settings.label_words import is_missing, missing_words
+from fedward.label_words import is_missing, missing_words
 from fedward.visible import visible
 
 _KEYS: dict[str, Kind] = {

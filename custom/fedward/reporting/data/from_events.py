@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from fedward.dataset.preparation import preparation_words
 from fedward.encryption.masks.graphs.threshold import Threshold, malicious_of
 from fedward.errors import FedwardError
 from fedward.privacy.policy.job_hash import job_hash
@@ -164,6 +165,7 @@ def _job(job: JobSpec) -> JobFacts:
         size=job.data.size,
         rounds=job.federation.rounds,
         targets=_targets(job),
+        preparation=preparation_words(job),
         threshold=None if job.acceptance is None else job.acceptance.threshold,
         scheme=None if job.encryption is None else job.encryption.scheme,
         left_out=malicious_of(job) if job.federation.aggregation == "byzsecagg" else 0,

@@ -3,11 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from fedward.privacy.sum_words import sum_words
 from fedward.reporting.data.event_lookup import Event, last_of, of_kind
-from fedward.reporting.data.report import SitePrivacy
 from fedward.settings import JobSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SitePrivacy:
+    """Privacy cost of a job for a site's training patients, from the site's ledger.
+
+    Attributes:
+        mechanism: "dp-sgd" or "update-noise".
+        epsilon, delta: cost of this job, for each patient.
+        spent: ε of the patient who has spent most, over all jobs ever.
+        cap: the hospital's cap, or None.
+        noise_multiplier: noise's standard deviation over the clip norm; for a whole update, over twice the clip norm.
+        sampling_rate: probability that a patient is in a step.
+        steps: number of steps that were charged.
+        steps_counted: steps behind the updates that counted; the rest was spent on answers that came too late, or on
+            rounds that were made again. None if not reported.
+        planned: True if the numbers come from the admission of the job, not from its end; the ledger refunds the cost
+            of steps that never began.
+    """
+
+    mechanism: str
+    epsilon: float | None
+    delta: float | None
+    spent: float | None = None
+    cap: float | None = None
+    noise_multiplier: float | None = None
+    sampling_rate: float | None = None
+    steps: int | None = None
+    steps_counted: int | None = None
+    planned: bool = False
 
 
 def site_privacy(admitted: Event, events: Sequence[Event], site: str) -> SitePrivacy | None:

@@ -14,6 +14,7 @@ from fedward.measures import Measure, measure_of
 from fedward.reporting.data.curves import Curves
 from fedward.reporting.data.ending import Interruption
 from fedward.reporting.data.participation import Contribution, Coverage, Participation, RoundLedger
+from fedward.reporting.data.protection import SitePrivacy
 from fedward.reporting.data.score import NOT_MEASURED, Point, Score
 from fedward.reporting.data.site_comparison import ComparedSite
 from fedward.reporting.data.subgroups import Subgroup
@@ -60,6 +61,7 @@ class JobFacts:
         size: image size for the network, in pixels.
         rounds: number of rounds requested.
         targets: labels, classes or structures that the network learns.
+        preparation: what is done to each image before the network sees it, in order.
         threshold: required result at each hospital, in the job's measure; None if the job has none.
         scheme: of the encryption of the updates; None: there is none.
         left_out: number of models that the aggregation leaves out in each round.
@@ -73,6 +75,7 @@ class JobFacts:
     size: tuple[int, ...]
     rounds: int
     targets: tuple[str, ...] = ()
+    preparation: tuple[str, ...] = ()
     threshold: float | None = None
     scheme: str | None = None
     left_out: int = 0
@@ -94,36 +97,6 @@ class CohortFacts:
     validation_patients: int | None
     quarantined: int | None
     content_hash: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SitePrivacy:
-    """Privacy cost of a job for a site's training patients, from the site's ledger.
-
-    Attributes:
-        mechanism: "dp-sgd" or "update-noise".
-        epsilon, delta: cost of this job, for each patient.
-        spent: ε of the patient who has spent most, over all jobs ever.
-        cap: the hospital's cap, or None.
-        noise_multiplier: noise's standard deviation over the clip norm; for a whole update, over twice the clip norm.
-        sampling_rate: probability that a patient is in a step.
-        steps: number of steps that were charged.
-        steps_counted: steps behind the updates that counted; the rest was spent on answers that came too late, or on
-            rounds that were made again. None if not reported.
-        planned: True if the numbers come from the admission of the job, not from its end; the ledger refunds the cost
-            of steps that never began.
-    """
-
-    mechanism: str
-    epsilon: float | None
-    delta: float | None
-    spent: float | None = None
-    cap: float | None = None
-    noise_multiplier: float | None = None
-    sampling_rate: float | None = None
-    steps: int | None = None
-    steps_counted: int | None = None
-    planned: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

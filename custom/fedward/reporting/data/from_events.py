@@ -161,7 +161,7 @@ def _job(job: JobSpec) -> JobFacts:
         task=job.job.task,
         description=job.job.description,
         seed=job.job.seed,
-        network=job.model.network,
+        network=_network(job),
         size=job.data.size,
         rounds=job.federation.rounds,
         targets=_targets(job),
@@ -170,6 +170,13 @@ def _job(job: JobSpec) -> JobFacts:
         scheme=None if job.encryption is None else job.encryption.scheme,
         left_out=malicious_of(job) if job.federation.aggregation == "byzsecagg" else 0,
     )
+
+
+def _network(job: JobSpec) -> str:
+    """Name the network as it is built: with another normalisation than MONAI's class has, its weights fit no other."""
+    chosen = {"norm", "norm_name", "norm_type"} & set(job.model.args)
+    group = job.model.batch_norm == "refuse" and not chosen
+    return job.model.network + (", GroupNorm in place of BatchNorm" if group else "")
 
 
 def _targets(job: JobSpec) -> tuple[str, ...]:

@@ -29,6 +29,8 @@ Cause = Literal["population-shift", "few-patients", "covariate-shift", "label-no
 
 NOTABLE = 0.5
 """Strength from which a cause is worth a check: three times that of chance and usual differences."""
+_TOLD = 1.0
+"""Distance below which a quantity is as elsewhere: chance and usual differences give as much."""
 _RARE = 0.05
 """Mean share of a maker's scanners at the others below which the others count as lacking this maker."""
 _AGE_SD_YEARS, _GREY_SD, _NOISE_SD = 20.0, 0.1, 0.25
@@ -226,7 +228,8 @@ def _noise(own: SiteFacts, others: Sequence[SiteFacts]) -> PossibleCause:
 
 def _finding(cause: Cause, asked: Sequence[Difference | str], remedy: str) -> PossibleCause:
     known = sorted((one for one in asked if isinstance(one, Difference)), key=lambda one: -one.z)
-    evidence = (*(one.sentence for one in known), *(one for one in asked if isinstance(one, str)))
+    told = [one.sentence if one.z >= _TOLD else f"as elsewhere: {one.sentence}" for one in known]
+    evidence = (*told, *(one for one in asked if isinstance(one, str)))
     return PossibleCause(cause, strength(together(known, looked_at=len(known))), evidence, remedy)
 
 

@@ -29,12 +29,13 @@ def result(folder: Path, *, failed: str | None = None) -> Path:
     return folder
 
 
-def test_report_says_first_who_took_part_and_last_where_the_page_is(
+def test_report_says_first_what_the_model_is_worth_then_who_took_part_and_last_where_the_page_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert typed(monkeypatch, "job", "report", str(result(tmp_path / "r")), "--out", str(tmp_path / "out")) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "cxr_lesions: success: every round counted"
+    assert lines[0].startswith("The lowest AUC of 5 hospitals is 0.710")
+    assert lines[1] == "cxr_lesions: success: every round counted"
     assert lines[-1] == str(tmp_path / "out" / "report.html")
     assert any("birch-clinic" in line and "6 of 8" in line for line in lines)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"report.json", "report.html"}

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fedward.indexing.split.book import book_of
+from fedward.settings import read_site
 from tests.conftest import OPEN_COHORT_TOML, OPEN_SITE_TOML
 from tests.support.command_line import typed
 from tests.support.images.dicom_files import image, save, segmentation
@@ -180,16 +182,19 @@ def test_masks_that_were_not_found_or_not_used_and_an_empty_side_are_said(
     site_toml: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = site_toml.parent
-    site_toml.write_text(site_toml.read_text().replace("validation_fraction = 0.3", "validation_fraction = 1e-9"))
     (folder / "masks" / "m.dcm").rename(folder / "chest" / "9.dcm")
     shown = []
     for _ in range(2):
         run(monkeypatch, str(site_toml), "--cohort", "chest")
         shown.append(" ".join(capsys.readouterr().out.replace("│", " ").split()))
         save(segmentation([image(name="elsewhere")], {"Lung": np.eye(16, 12, dtype=bool)}), folder / "masks" / "x.dcm")
+        book = book_of(read_site(site_toml))
+        content = json.loads(book.read_text())
+        everyone = [*content["train"], *content["validation"]]
+        book.write_text(json.dumps(content | {"train": everyone, "validation": []}))
     assert "0 of 2 images; no mask file was found" in shown[0]
     assert "0 of 2 images; 1 mask file set aside" in shown[1]
-    assert "2 (2 train, 0 validation); no job can run: one side is empty" in shown[0]
+    assert "2 (2 train, 0 validation); no job can run: one side is empty" in shown[1]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from fedward.settings import JobSpec, parse
 from fedward.training.networks import initial_weights
 from fedward.training.trainer import Trainer
-from fedward.validation.segmentation import dice
+from fedward.validation.overlap import dices_of, overlaps
 from tests.conftest import tiny_job_content
 
 
@@ -31,7 +31,7 @@ def test_masks_and_dice_are_those_of_the_model_that_was_validated(masked: JobSpe
     assert found[0].dice <= scores["dice"] <= found[-1].dice
     for one in found:
         assert one.image.shape == one.truth.shape == one.predicted.shape == (16, 16)
-        again = dice(one.predicted[np.newaxis], one.truth[np.newaxis].astype(np.uint8), structures=2)
+        again = dices_of(overlaps(one.predicted[np.newaxis], one.truth[np.newaxis].astype(np.uint8), structures=2))
         assert np.nanmean(again) == pytest.approx(one.dice, abs=1e-6)
 
 

@@ -14,9 +14,9 @@ from fedward.dataset.selection import Example, having
 from fedward.privacy.disclosure.release import release
 from fedward.privacy.disclosure.rule import Rule
 from fedward.settings import Disclosure, JobSpec
-from fedward.training.details import by_name, by_structure
 from fedward.training.learner import Learner
-from fedward.training.scoring import masks_of, predictions_of, scores_of
+from fedward.training.scores.details import by_name, by_structure
+from fedward.training.scores.scoring import masks_of, predictions_of, scores_of
 from fedward.validation.acceptance import supported
 from fedward.validation.bootstrap import Interval
 from fedward.validation.comparison.paired_difference import Change, auc_change, dice_change

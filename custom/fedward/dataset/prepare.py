@@ -3,11 +3,14 @@
 Hospitals differ in borders, sizes and grey scales, not only in patients. So the constant border is cut, the image is
 padded if the job asks for that, resized to the network's size, and at last it gets mean 0 and standard deviation 1. All
 of this uses the image alone, so hospitals need not exchange anything about their cohorts. ``[data]`` of the job says
-which of it is done; ``fedward.dataset.preparation`` says it to people.
+which of it is done; ``fedward.dataset.preparation`` says it to people. This file needs numpy and torch alone: an
+exported model brings a copy of it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 Box = tuple[slice, ...]
+Padding = tuple[tuple[int, int], ...]
 
 BORDER_LEVEL = 0.02
 """Share of the grey range above the darkest value within which a pixel counts as border."""
@@ -45,9 +49,7 @@ def content_box(pixels: NDArray[np.float32]) -> Box:
     return tuple(box)
 
 
-def padding(
-    shape: tuple[int, ...], size: tuple[int, ...], spacing_mm: tuple[float, ...] | None
-) -> tuple[tuple[int, int], ...]:
+def padding(shape: tuple[int, ...], size: tuple[int, ...], spacing_mm: tuple[float, ...] | None) -> Padding:
     """Return the pixels to add before and after each axis, so that an image of ``shape`` keeps its shape in ``size``.
 
     Args:
@@ -105,3 +107,60 @@ def standardise(pixels: Any, clip_percentiles: tuple[float, float]) -> Any:
     if not spread > 1e-6 * max(1.0, abs(float(low)), abs(float(high))):
         return torch.zeros(array.shape, dtype=torch.float32)
     return torch.from_numpy(((clipped - clipped.mean(dtype=np.float64)) / spread).astype(np.float32))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """Way of an image, and of its mask, to the network's size.
+
+    Attributes:
+        size: the network's, in pixels.
+        crop_border, keep_shape: as in ``[data]`` of a job.
+    """
+
+    size: tuple[int, ...]
+    crop_border: bool = True
+    keep_shape: bool = False
+
+    def place(self, pixels: NDArray[np.float32], spacing_mm: tuple[float, ...] | None) -> tuple[Box, Padding]:
+        """Return what of an image stays, and what is added around it."""
+        box = content_box(pixels) if self.crop_border else tuple(slice(0, side) for side in pixels.shape)
+        shape = tuple(side.stop - side.start for side in box)
+        return box, padding(shape, self.size, spacing_mm) if self.keep_shape else ((0, 0),) * len(shape)
+
+    def image(self, pixels: NDArray[np.float32], box: Box, added: Padding) -> torch.Tensor:
+        """Return an image at the network's size, float32 (1, *size)."""
+        content = pixels[box]
+        content = np.pad(content, added, constant_values=content.min())
+        return torch.from_numpy(resize_image(content, self.size)[np.newaxis])
+
+    def mask(self, mask: NDArray[np.uint8], box: Box, added: Padding) -> torch.Tensor:
+        """Return a mask at the network's size, uint8 (1, *size)."""
+        return torch.from_numpy(resize_mask(np.pad(mask[box], added), self.size)[np.newaxis])
+
+    def back(self, mask: NDArray[np.uint8], shape: tuple[int, ...], box: Box, added: Padding) -> NDArray[np.uint8]:
+        """Return a mask of the network's size, on the grid of the image of ``shape`` that it is of; 0 where the border
+        was cut."""
+        inside = tuple(
+            side.stop - side.start + before + after for side, (before, after) in zip(box, added, strict=True)
+        )
+        large = resize_mask(mask, inside)
+        kept = tuple(slice(before, side - after) for side, (before, after) in zip(inside, added, strict=True))
+        whole = np.zeros(shape, np.uint8)
+        whole[box] = large[kept]
+        return whole
+
+    def __call__(self, item: Mapping[Any, Any]) -> dict[Any, Any]:
+        """Prepare ``image``, grey values (*shape), of an item that may have a ``spacing_mm``, as a MONAI transform."""
+        pixels, spacing = np.asarray(item["image"], dtype=np.float32), item.get("spacing_mm")
+        return {**item, "image": self.image(pixels, *self.place(pixels, spacing))}
+
+
+@dataclass(frozen=True, slots=True)
+class Standardise:
+    """Transform of an item's ``image`` to mean 0 and standard deviation 1; see ``standardise``."""
+
+    clip_percentiles: tuple[float, float]
+
+    def __call__(self, item: Mapping[Any, Any]) -> dict[Any, Any]:
+        return {**item, "image": standardise(item["image"], self.clip_percentiles)}

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import monai.transforms as monai_transforms
-import numpy as np
 import torch
 from monai.transforms import Compose, Transform
 
-from fedward.dataset.prepare import content_box, padding, resize_image, resize_mask, resized_spacing, standardise
+from fedward.dataset import prepare
+from fedward.dataset.prepare import Fit, resized_spacing
 from fedward.dataset.selection import Example
 from fedward.errors import JobError
 from fedward.settings import Component, JobSpec
@@ -108,26 +108,25 @@ class LoadExample(Transform):  # type: ignore[misc]
     """Transform ``Example`` -> ``Item``: reads image and mask, cuts, pads and resizes both to the network's size."""
 
     def __init__(self, job: JobSpec) -> None:
-        self._job = job
+        self._job, data = job, job.data
+        self._fit = Fit(size=data.size, crop_border=data.crop_border, keep_shape=data.keep_shape)
 
     def __call__(self, example: Example) -> Item:
         from fedward.dataset.load import load_image
 
-        row, data = example.row, self._job.data
-        image, size = load_image(row, example.images_root), data.size
-        box = content_box(image.pixels) if data.crop_border else (...,)
-        content = image.pixels[box]
-        pad = padding(content.shape, size, image.spacing_mm) if data.keep_shape else ((0, 0),) * content.ndim
-        content = np.pad(content, pad, constant_values=content.min())
+        row = example.row
+        image = load_image(row, example.images_root)
+        box, added = self._fit.place(image.pixels, image.spacing_mm)
+        inside = tuple(side.stop - side.start + sum(around) for side, around in zip(box, added, strict=True))
         item: Item = {
-            "image": torch.from_numpy(resize_image(content, size)[np.newaxis]),
+            "image": self._fit.image(image.pixels, box, added),
             "truth": self._truth(example.truth),
-            "spacing_mm": resized_spacing(image.spacing_mm, content.shape, size),
+            "spacing_mm": resized_spacing(image.spacing_mm, inside, self._fit.size),
             "patient": row.patient,
             "image_id": row.image,
         }
         if self._job.job.task == "segmentation":
-            item["mask"] = torch.from_numpy(resize_mask(np.pad(self._mask(example)[box], pad), size)[np.newaxis])
+            item["mask"] = self._fit.mask(self._mask(example), box, added)
         return item
 
     def _mask(self, example: Example) -> Any:
@@ -141,14 +140,8 @@ class LoadExample(Transform):  # type: ignore[misc]
         return torch.tensor(truth, dtype=torch.float32)
 
 
-class Standardise(Transform):  # type: ignore[misc]
-    """Transform of the image to mean 0 and standard deviation 1; see ``prepare.standardise``."""
-
-    def __init__(self, clip_percentiles: tuple[float, float]) -> None:
-        self._clip_percentiles = clip_percentiles
-
-    def __call__(self, item: Mapping[Hashable, Any]) -> Item:
-        return {**item, "image": standardise(item["image"], self._clip_percentiles)}
+class Standardise(prepare.Standardise, Transform):  # type: ignore[misc]
+    """``prepare.Standardise`` as a MONAI transform, of which a cache keeps the result."""
 
 
 def _build(component: Component, stage: Literal["prepare", "augment"], *, masked: bool, where: str) -> Transform:

@@ -136,7 +136,7 @@ def quick_score(job: JobSpec, trainer: Trainer, weights: Weights) -> float | Non
     if job.job.task == "segmentation":
         value: float | None = trainer.validate(weights).plain()["dice"]
         return value
-    from fedward.training.details import by_name
+    from fedward.training.scores.details import by_name
     from fedward.validation.ranking import auroc
 
     labels, scores = by_name(job, trainer.predict(weights))

@@ -18,6 +18,7 @@ from torch import nn
 
 from fedward.errors import JobError
 from fedward.settings import JobSpec
+from fedward.training.group_norm import with_group_norm
 from fedward.training.start import start_weights
 from fedward.weights import Weights
 
@@ -144,14 +145,10 @@ def build_network(job: JobSpec) -> nn.Module:
             the arguments; it has BatchNorm and the job does not choose a treatment of its statistics; or
             ``model.freeze`` names no parameter, or leaves none to train.
     """
-    entry = _entry(job)
-    args = {**(entry.defaults or {}), **_given(job, entry), **entry.derive(job)}
-    chosen = entry.norm is not None and entry.norm in job.model.args
-    if entry.norm is not None and not chosen:
-        args[entry.norm] = "batch"
+    entry, args = _entry(job), network_args(job)
     network = _construct(job, args)
-    if job.model.batch_norm == "refuse" and not chosen:
-        _to_group_norm(network)
+    if gets_group_norm(job):
+        with_group_norm(network)
     _freeze(network, job)
     if job.model.batch_norm != "refuse":
         return network
@@ -161,6 +158,21 @@ def build_network(job: JobSpec) -> nn.Module:
             "statistics of BatchNorm would be averaged between sites", where="model", value=found, remedy=remedy
         )
     return network
+
+
+def network_args(job: JobSpec) -> dict[str, Any]:
+    """Return all keyword arguments of the job's MONAI class; errors as of ``build_network``."""
+    entry = _entry(job)
+    args = {**(entry.defaults or {}), **_given(job, entry), **entry.derive(job)}
+    if entry.norm is not None and entry.norm not in job.model.args:
+        args[entry.norm] = "batch"
+    return args
+
+
+def gets_group_norm(job: JobSpec) -> bool:
+    """Return whether the network's BatchNorm layers are replaced after it is built."""
+    chosen = (norm := _entry(job).norm) is not None and norm in job.model.args
+    return job.model.batch_norm == "refuse" and not chosen
 
 
 def shared_keys(network: nn.Module, job: JobSpec) -> tuple[str, ...]:
@@ -277,20 +289,6 @@ def _freeze(network: nn.Module, job: JobSpec) -> None:
             parameters[name].requires_grad_(False)
     if job.model.freeze and not any(parameter.requires_grad for parameter in parameters.values()):
         raise JobError("no parameter is left to train", where="model.freeze", remedy="leave the last layer out of it")
-
-
-def _to_group_norm(network: nn.Module) -> None:
-    """Replace every BatchNorm by GroupNorm; the new layers start as the identity, as BatchNorm layers do.
-
-    This does not use the networks' ``norm`` argument, because several networks have none and MONAI 1.6.1's ResNet
-    applies its own to the first layer only.
-    """
-    for parent in list(network.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, nn.modules.batchnorm._BatchNorm):
-                channels = child.num_features
-                groups = next(groups for groups in (8, 4, 2, 1) if channels % groups == 0)
-                setattr(parent, name, nn.GroupNorm(groups, channels, affine=child.affine))
 
 
 def _with_statistics(network: nn.Module) -> Iterator[str]:

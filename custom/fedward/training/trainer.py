@@ -21,15 +21,15 @@ from fedward.dataset.selection import Support, select
 from fedward.errors import JobError
 from fedward.privacy.noise import SecureRandom
 from fedward.settings import JobSpec
-from fedward.training.details import details
 from fedward.training.dp_sgd.dp_sgd import Private, PrivateRound, PrivateSteps
 from fedward.training.dp_sgd.patient_sampler import by_patient
-from fedward.training.example_outlines import outlined
 from fedward.training.kept_state import KeptStates
 from fedward.training.learner import Learner
 from fedward.training.networks import initial_weights
 from fedward.training.results import Progress, Trained, of_all_rounds
-from fedward.training.scoring import masks_of, predictions_of, scores_of
+from fedward.training.scores.details import details
+from fedward.training.scores.example_outlines import outlined
+from fedward.training.scores.scoring import masks_of, predictions_of, scores_of
 from fedward.training.union.union_gradients import UnionGradients, union_gradients
 from fedward.validation.outlines import Outlined
 from fedward.validation.pooling.cohort_statistics import cohort_statistics
@@ -184,7 +184,7 @@ class Trainer:
         return score_histogram(self._job, self._predictions)
 
     def details(self, wanted: Collection[str]) -> dict[str, Any]:
-        """Return the detail tables for the scores of the last validated model; see ``fedward.training.details``.
+        """Return the detail tables for the scores of the last validated model; see ``fedward.training.scores.details``.
 
         Raises:
             CohortError: an image can no longer be read.

@@ -15,7 +15,7 @@ from fedward.metrics.exporter import StoreCollector, exposition
 from fedward.metrics.store import Store
 from fedward.reporting.data.from_events import report_of
 from fedward.settings import Disclosure
-from fedward.training.scoring import scores_of
+from fedward.training.scores.scoring import scores_of
 from fedward.validation.pooling.pooled import pooled_scores, score_histogram
 from fedward.validation.predictions import Predictions
 from tests.support.disclosure import release

@@ -22,8 +22,8 @@ from fedward.privacy.disclosure.categories import AGES, DIMENSIONS
 from fedward.privacy.disclosure.metric_registry import SUPPRESSED
 from fedward.privacy.disclosure.profile import DECADES
 from fedward.settings import Disclosure, JobSpec, parse
-from fedward.training.details import details
-from fedward.training.scoring import scores_of
+from fedward.training.scores.details import details
+from fedward.training.scores.scoring import scores_of
 from fedward.validation.pooling.cohort_statistics import cohort_statistics, pooled_statistics
 from fedward.validation.pooling.pooled import pooled_scores, score_histogram
 from fedward.validation.predictions import Predictions

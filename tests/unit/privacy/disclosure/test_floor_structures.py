@@ -20,7 +20,7 @@ from fedward.privacy.disclosure.categories import AGES, DIMENSIONS
 from fedward.privacy.disclosure.metric_registry import SUPPRESSED
 from fedward.privacy.disclosure.profile import DECADES
 from fedward.settings import Disclosure, JobSpec, parse
-from fedward.training.details import details
+from fedward.training.scores.details import details
 from fedward.validation.segmentation import MaskScorer
 from tests.conftest import tiny_job_content
 from tests.support.disclosure import refused, release

@@ -11,6 +11,7 @@ from fedward import __version__
 from fedward.commands import audit, dashboard, demo, key
 from fedward.commands.federation import app as federation
 from fedward.commands.job import app as job
+from fedward.commands.model import app as model
 from fedward.commands.site import app as site
 from fedward.errors import FedwardError
 from fedward.screen import printable
@@ -28,6 +29,7 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(federation.app, name="federation")
 app.add_typer(job.app, name="job")
 app.add_typer(key.app, name="key")
+app.add_typer(model.app, name="model")
 app.add_typer(site.app, name="site")
 
 

@@ -95,6 +95,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("audit", "validation"),
     ("dashboard", "reporting", "training", "upkeep"),
     ("coldstart", "flare"),
+    ("bundle",),
     ("demo", "doctor"),
     ("commands",),
     ("cli",),

@@ -1,0 +1,5 @@
+"""Take a finished job's model to where it is used: a MONAI bundle that needs Fedward no more, and predictions from it.
+
+Reading order: ``config`` (the bundle's two files of JSON), ``export`` (the folder, held to the job's own network),
+``predict`` (files in, probabilities or masks out).
+"""

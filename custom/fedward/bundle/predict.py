@@ -1,0 +1,113 @@
+"""Predict files with a bundle: DICOM or NIfTI in, probabilities or masks out, prepared as in training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fedward.bundle.export import as_built
+from fedward.coldstart.model import Given, read_file
+from fedward.dataset.images import plain_tensors
+from fedward.dataset.prepare import Fit, Standardise
+from fedward.dataset.transforms import build_stage
+from fedward.dicom.header import quiet, read_bytes
+from fedward.dicom.image import Image, dicom_image, nifti_image
+from fedward.dicom.nifti import is_nifti
+from fedward.errors import JobError, StudyError
+from fedward.settings import JOB_FILE, JobSpec, parse
+from fedward.training.networks import build_network, predict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """Answer for one file.
+
+    Attributes:
+        file: its path.
+        probabilities: output -> probability; empty for a segmentation, and where there is none.
+        mask: structure numbers on the grid of the file's own image, uint8, 0 for background; None for a classification.
+        refused: reason for which the file was not used; "" if it was.
+    """
+
+    file: Path
+    probabilities: dict[str, float]
+    mask: NDArray[np.uint8] | None = None
+    refused: str = ""
+
+
+class Predictor:
+    """Model of a bundle.
+
+    Args:
+        bundle: folder that ``export_bundle`` wrote.
+
+    Raises:
+        JobError: no bundle, or its model does not fit its job.
+    """
+
+    def __init__(self, bundle: Path) -> None:
+        self.job = _job(bundle)
+        content, sha256 = read_file(bundle / "models" / "model.pt")
+        due = build_network(self.job).state_dict()
+        if {name: tuple(array.shape) for name, array in content.items()} != {
+            name: tuple(tensor.shape) for name, tensor in due.items()
+        }:
+            raise JobError("model does not fit the bundle's job", where=bundle, remedy="export it again")
+        given = Given(job=self.job, weights=content, sha256=sha256, took_part=frozenset())
+        self._network, data = as_built(self.job, given), self.job.data
+        self._fit = Fit(size=data.size, crop_border=data.crop_border, keep_shape=data.keep_shape)
+        self._after = [*build_stage(self.job, "prepare"), Standardise(data.clip_percentiles)]
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the probabilities of a classification, in order; structures of a segmentation."""
+        if self.job.job.task == "segmentation":
+            return self.job.data.structures
+        return self.job.data.classes if self.job.data.target == "multiclass" else self.job.data.labels
+
+    def each(self, files: Sequence[Path]) -> Iterator[Prediction]:
+        """Yield the prediction for each file, in order; a file that cannot be used is refused with the reason."""
+        for file in files:
+            try:
+                yield self._one(file)
+            except StudyError as error:
+                yield Prediction(file=file, probabilities={}, refused=str(error))
+
+    def _one(self, file: Path) -> Prediction:
+        image = _read(file)
+        if image.pixels.ndim != len(self.job.data.size):
+            raise StudyError("unsupported-shape", f"{image.pixels.ndim} axes, the model has {len(self.job.data.size)}")
+        box, added = self._fit.place(image.pixels, image.spacing_mm)
+        item = {"image": self._fit.image(image.pixels, box, added)}
+        with plain_tensors(), torch.inference_mode():
+            for step in self._after:
+                item = step(item)
+            logits = predict(self._network, item["image"][None])
+        if self.job.job.task == "segmentation":
+            mask = logits.argmax(1)[0].numpy().astype(np.uint8)
+            whole = self._fit.back(mask, image.pixels.shape, box, added)
+            return Prediction(file=file, probabilities={}, mask=whole)
+        found = logits.softmax(1) if self.job.data.target == "multiclass" else logits.sigmoid()
+        return Prediction(file=file, probabilities=dict(zip(self.outputs, found[0].double().tolist(), strict=True)))
+
+
+def _read(file: Path) -> Image:
+    with quiet():
+        data = read_bytes(file)
+        return nifti_image(data) if is_nifti(file.name) else dicom_image(data)
+
+
+def _job(bundle: Path) -> JobSpec:
+    where = bundle / "configs" / JOB_FILE
+    try:
+        content = json.loads(where.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        remedy = "give a folder that `fedward model export` wrote"
+        raise JobError("is no bundle of Fedward's", where=bundle, remedy=remedy) from None
+    return parse(JobSpec, content if isinstance(content, dict) else {}, where=where)

@@ -1,0 +1,1 @@
+"""``fedward model …``: take a finished job's model to where it is used."""

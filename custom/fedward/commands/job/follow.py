@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
@@ -20,6 +20,7 @@ from fedward.screen import column, progress
 if TYPE_CHECKING:
     from fedward.ends import End
     from fedward.flare.admin_session import Console
+    from fedward.validation.comparison.model_worth import ModelVerdict
 
 INTERRUPTED = 130
 
@@ -64,13 +65,30 @@ def follow_to_end(
         )
         raise typer.Exit(INTERRUPTED) from None
     result, end = _fetched(session, job_id, out, flare, end)
+    worth = _worth(result.parent) if end.success and result is not None else ()
     if format is Format.json:
-        answer = {"job_id": job_id, "status": flare, "end": end.words, "state": end.state}
+        answer: dict[str, Any] = {"job_id": job_id, "status": flare, "end": end.words, "state": end.state}
+        answer["worth"] = [{"kind": one.kind, "good": one.good, "words": one.words} for one in worth]
         typer.echo(json.dumps({**answer, "result": None if result is None else str(result)}), file=stdout)
     if not end.success:
         remedy = None if end.state == "aborted" else "read the sites' reasons"
         raise JobError("job did not complete", where=job_id, value=end.words, remedy=remedy)
+    for one in worth:
+        typer.echo(f"{one.words} Try: {one.advice}." if one.advice else one.words, err=True)
     typer.echo(f"{end.words} ({time.monotonic() - start:.0f} s)", err=True)
+
+
+def _worth(result: Path) -> tuple[ModelVerdict, ...]:
+    """Return the verdicts on the model of a result, as its report has them; none where it cannot be read."""
+    from fedward.reporting.data.from_events import report_of as whole_report
+    from fedward.reporting.data.worth import verdicts
+    from fedward.reporting.result import read_result
+
+    try:
+        return verdicts(whole_report(*read_result(result)))
+    except FedwardError as error:
+        typer.echo(f"result cannot be read: {error}", err=True)
+        return ()
 
 
 def report_of(result: Path) -> str:

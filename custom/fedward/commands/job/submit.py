@@ -37,5 +37,5 @@ def submit(
         if wait:
             follow_to_end(session, job_id, kit=kit, study=study, out=out, format=format, stdout=stdout)
         elif as_json:
-            empty = dict.fromkeys(("status", "end", "state", "result"))
+            empty = dict.fromkeys(("status", "end", "state", "worth", "result"))
             typer.echo(json.dumps({"job_id": job_id, **empty}), file=stdout)

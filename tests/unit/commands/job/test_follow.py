@@ -91,7 +91,8 @@ def test_the_id_comes_first_and_then_where_the_job_is(
     where = said.index("waiting: 1 of 2 sites connected (2 needed); missing north")
     assert said[where + 1] == "running, round 3 of 8"
     assert said[where + 2].startswith("read it with `fedward job report ")
-    assert said[where + 3].startswith("success: every round counted (")
+    assert said[where + 3].startswith("The lowest AUC of 5 hospitals is 0.710"), "what the model is worth"
+    assert said[where + 4].startswith("success: every round counted (")
 
 
 ENDS = [
@@ -159,6 +160,7 @@ def test_a_script_gets_one_json(
         "status": "FINISHED:ABORTED",
         "end": "aborted by lead@uni.org after 2 of 8 rounds",
         "state": "aborted",
+        "worth": [],
         "result": None,
     }
     serve()

@@ -188,6 +188,17 @@ def test_a_mask_lies_on_its_image_whatever_its_axes(axes: list[int], tmp_path: P
     assert 2.0 * (there & bright).sum() / (there.sum() + bright.sum()) > 0.6, "a mirrored one has 0"
 
 
+def test_a_mask_of_an_image_without_a_place_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export_bundle(trained(JOBS["UNet"]), tmp_path / "bundle", intended_use="as a test")
+    file = save(image(pattern(1), name=1, patient="P1"), tmp_path / "one.dcm")
+    words = ("model", "predict", str(tmp_path / "bundle"), str(file), "--out", str(tmp_path / "masks"))
+    assert typed(monkeypatch, *words) == 1
+    assert "one.dcm: unsupported-shape (masks are written for NIfTI images alone)" in capsys.readouterr().err
+    assert not (tmp_path / "masks").exists()
+
+
 def test_what_was_tampered_with_is_refused(tmp_path: Path) -> None:
     given, out = trained(JOBS["DenseNet"]), tmp_path / "bundle"
     export_bundle(given, out, intended_use="as a test")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from fedward.errors import CohortError, JobError
+from fedward.errors import CohortError, JobError, StudyError
 from fedward.screen import progress
 
 app = typer.Typer(help="Take a model to where it is used.", no_args_is_help=True)
@@ -65,12 +65,16 @@ def predict(
     rows = []
     with progress() as bar:
         for found in bar.track(predictor.each(files), total=len(files), description="predicting"):
-            if found.refused:
+            reason = found.refused
+            if found.mask is not None:
+                try:
+                    write_mask(found.mask, like=found.file, out=out)
+                except StudyError as error:
+                    reason = str(error)
+            if reason:
                 refused += 1
-                typer.echo(f"fedward: {found.file}: {found.refused}", err=True)
-            elif found.mask is not None:
-                write_mask(found.mask, like=found.file, out=out)
-            else:
+                typer.echo(f"fedward: {found.file}: {reason}", err=True)
+            elif found.mask is None:
                 rows.append([str(found.file), *(f"{value:.6f}" for value in found.probabilities.values())])
     if not masks:
         with out.open("w", encoding="utf-8", newline="") as file:

@@ -20,6 +20,8 @@ CHANCE = 0.5
 """AUC of a coin."""
 MARGIN = 0.05
 """Difference of two scores that is told; smaller ones may be the seed's."""
+ALIKE = 0.01
+"""Difference of two scores that says nothing by itself."""
 _SHOWN = 4
 
 
@@ -158,17 +160,24 @@ def _joining(scores: ModelScores, known: Sequence[_Known]) -> Iterator[ModelVerd
         return
     how = "alone at the same ε" if scores.private else "alone"
     less = [(site, f"{alone:.3f} against {value:.3f}") for site, value, alone in pairs if value <= alone]
-    if less:
-        words = f"Joining did not pay everywhere: {how}, {_named(less)} did as well or better."
+    gains = [value - alone for _, value, alone in pairs]
+    if min(gains) < -ALIKE or max(gains) <= ALIKE:
+        words = f"Joining did not pay everywhere: {how}, {_named(less or _gained(pairs))} did as well or better."
         apart = "training.fedprox_mu, model.batch_norm = 'local', fewer local steps and more rounds"
         advice = "more hospitals, or a larger ε" if scores.private else apart
         yield ModelVerdict(kind="below-alone", good=False, words=words, advice=advice)
         return
-    gains = [value - alone for _, value, alone in pairs]
-    every = "every hospital" if len(pairs) == len(scores.sites) else f"{len(pairs)} of {len(scores.sites)} hospitals"
-    words = f"Joining paid at {every}: {min(gains):.3f} to {max(gains):.3f} above {how}"
+    more = [gain for gain in gains if gain > 0]
+    every = "every hospital" if len(more) == len(scores.sites) else f"{len(more)} of {len(scores.sites)} hospitals"
+    words = f"Joining paid at {every}: {min(more):.3f} to {max(more):.3f} above {how}"
+    if less:
+        words += f"; {_named(less)} did as well without"
     beside = _beside_pooled(scores) + _beside_no_noise(scores, known)
     yield ModelVerdict(kind="joining", good=True, words=f"{words}{beside}.")
+
+
+def _gained(pairs: Sequence[tuple[SiteScores, float, float]]) -> list[tuple[SiteScores, str]]:
+    return [(site, f"{alone:.3f} against {value:.3f}") for site, value, alone in pairs]
 
 
 def _below_pooled(scores: ModelScores, known: Sequence[_Known]) -> Iterator[ModelVerdict]:

@@ -79,6 +79,13 @@ def test_nobody_measured_it() -> None:
         ),
         ([(0.9, 0.7, None), (0.9, 0.6, None)], True, "above alone at the same ε."),
         ([(0.9, 0.95, 0.99)], False, "site-0 (0.950 against 0.900) did as well or better."),
+        ([(0.905, 0.9, None)], False, "site-0 (0.900 against 0.905) did as well or better."),
+        (
+            [(0.899, 0.9, None), (0.9, 0.8, None)],
+            True,
+            "at 1 of 2 hospitals: 0.100 to 0.100 above alone at the same ε; site-0 (0.900 against 0.899) did as well "
+            "without.",
+        ),
     ],
 )
 def test_joining_under_privacy(sites: Any, paid: bool, ends: str) -> None:

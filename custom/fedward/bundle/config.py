@@ -24,7 +24,7 @@ def metadata(job: JobSpec, *, intended_use: str, facts: Mapping[str, str]) -> Co
         intended_use: use that the consortium intends.
         facts: name -> hash or other fact of the model, for its readers.
     """
-    outputs = _outputs(job)
+    outputs = job.output_names
     image = {
         "type": "image",
         "format": "magnitude",
@@ -94,12 +94,5 @@ def inference(job: JobSpec, network_args: Mapping[str, Any], *, group_norm: bool
             ],
         },
         "probabilities": f"$lambda logits: (logits[0] if isinstance(logits, tuple) else logits).{activation}",
-        "outputs": list(_outputs(job)),
+        "outputs": list(job.output_names),
     }
-
-
-def _outputs(job: JobSpec) -> tuple[str, ...]:
-    """Name the network's outputs, in order."""
-    if job.job.task == "segmentation":
-        return ("background", *job.data.structures)
-    return job.data.classes if job.data.target == "multiclass" else job.data.labels

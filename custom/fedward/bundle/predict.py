@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from fedward.bundle.export import as_built
 from fedward.coldstart.model import Given, read_file
 from fedward.dataset.images import plain_tensors
-from fedward.dataset.prepare import Fit, Standardise
-from fedward.dataset.transforms import build_stage
+from fedward.dataset.transforms import after_fit, fit_of
 from fedward.dicom.header import quiet, read_bytes
 from fedward.dicom.image import Image, dicom_image, nifti_image
 from fedward.dicom.nifti import is_nifti
@@ -60,16 +59,8 @@ class Predictor:
         }:
             raise JobError("model does not fit the bundle's job", where=bundle, remedy="export it again")
         given = Given(job=self.job, weights=content, sha256=sha256, took_part=frozenset())
-        self._network, data = as_built(self.job, given), self.job.data
-        self._fit = Fit(size=data.size, crop_border=data.crop_border, keep_shape=data.keep_shape)
-        self._after = [*build_stage(self.job, "prepare"), Standardise(data.clip_percentiles)]
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """Names of the probabilities of a classification, in order; structures of a segmentation."""
-        if self.job.job.task == "segmentation":
-            return self.job.data.structures
-        return self.job.data.classes if self.job.data.target == "multiclass" else self.job.data.labels
+        self._network = as_built(self.job, given)
+        self._fit, self._after = fit_of(self.job), after_fit(self.job)
 
     def each(self, files: Sequence[Path]) -> Iterator[Prediction]:
         """Yield the prediction for each file, in order; a file that cannot be used is refused with the reason."""
@@ -94,7 +85,9 @@ class Predictor:
             whole = self._fit.back(mask, image.pixels.shape, box, added)
             return Prediction(file=file, probabilities={}, mask=whole)
         found = logits.softmax(1) if self.job.data.target == "multiclass" else logits.sigmoid()
-        return Prediction(file=file, probabilities=dict(zip(self.outputs, found[0].double().tolist(), strict=True)))
+        return Prediction(
+            file=file, probabilities=dict(zip(self.job.output_names, found[0].double().tolist(), strict=True))
+        )
 
 
 def _read(file: Path) -> Image:

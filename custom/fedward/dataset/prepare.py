@@ -109,6 +109,11 @@ def standardise(pixels: Any, clip_percentiles: tuple[float, float]) -> Any:
     return torch.from_numpy(((clipped - clipped.mean(dtype=np.float64)) / spread).astype(np.float32))
 
 
+def fitted_shape(box: Box, added: Padding) -> tuple[int, ...]:
+    """Return the shape of an image after its border was cut and its padding added."""
+    return tuple(side.stop - side.start + sum(around) for side, around in zip(box, added, strict=True))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
     """Way of an image, and of its mask, to the network's size.
@@ -141,9 +146,7 @@ class Fit:
     def back(self, mask: NDArray[np.uint8], shape: tuple[int, ...], box: Box, added: Padding) -> NDArray[np.uint8]:
         """Return a mask of the network's size, on the grid of the image of ``shape`` that it is of; 0 where the border
         was cut."""
-        inside = tuple(
-            side.stop - side.start + before + after for side, (before, after) in zip(box, added, strict=True)
-        )
+        inside = fitted_shape(box, added)
         large = resize_mask(mask, inside)
         kept = tuple(slice(before, side - after) for side, (before, after) in zip(inside, added, strict=True))
         whole = np.zeros(shape, np.uint8)

@@ -17,7 +17,7 @@ import torch
 from monai.transforms import Compose, Transform
 
 from fedward.dataset import prepare
-from fedward.dataset.prepare import Fit, resized_spacing
+from fedward.dataset.prepare import Fit, fitted_shape, resized_spacing
 from fedward.dataset.selection import Example
 from fedward.errors import JobError
 from fedward.settings import Component, JobSpec
@@ -89,8 +89,18 @@ def build_transforms(job: JobSpec, *, training: bool) -> Compose:
     Raises:
         JobError: a transform is unknown, named for the wrong stage, or given arguments that it does not accept.
     """
-    fixed = [LoadExample(job), *build_stage(job, "prepare"), Standardise(job.data.clip_percentiles)]
+    fixed = [LoadExample(job), *after_fit(job)]
     return Compose([*fixed, *(build_stage(job, "augment") if training else [])])
+
+
+def fit_of(job: JobSpec) -> Fit:
+    """Return the way of the job's images to the network's size."""
+    return Fit(size=job.data.size, crop_border=job.data.crop_border, keep_shape=job.data.keep_shape)
+
+
+def after_fit(job: JobSpec) -> list[Transform]:
+    """Build what is done, without chance, to an image of the network's size; errors as of ``build_transforms``."""
+    return [*build_stage(job, "prepare"), Standardise(job.data.clip_percentiles)]
 
 
 def build_stage(job: JobSpec, stage: Literal["prepare", "augment"]) -> list[Transform]:
@@ -108,8 +118,7 @@ class LoadExample(Transform):  # type: ignore[misc]
     """Transform ``Example`` -> ``Item``: reads image and mask, cuts, pads and resizes both to the network's size."""
 
     def __init__(self, job: JobSpec) -> None:
-        self._job, data = job, job.data
-        self._fit = Fit(size=data.size, crop_border=data.crop_border, keep_shape=data.keep_shape)
+        self._job, self._fit = job, fit_of(job)
 
     def __call__(self, example: Example) -> Item:
         from fedward.dataset.load import load_image
@@ -117,11 +126,10 @@ class LoadExample(Transform):  # type: ignore[misc]
         row = example.row
         image = load_image(row, example.images_root)
         box, added = self._fit.place(image.pixels, image.spacing_mm)
-        inside = tuple(side.stop - side.start + sum(around) for side, around in zip(box, added, strict=True))
         item: Item = {
             "image": self._fit.image(image.pixels, box, added),
             "truth": self._truth(example.truth),
-            "spacing_mm": resized_spacing(image.spacing_mm, inside, self._fit.size),
+            "spacing_mm": resized_spacing(image.spacing_mm, fitted_shape(box, added), self._fit.size),
             "patient": row.patient,
             "image_id": row.image,
         }

@@ -234,6 +234,13 @@ class JobSpec(Settings):
         return self.job.task == "classification" and self.data.target == "multiclass"
 
     @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the network's output channels, in order."""
+        if self.job.task == "segmentation":
+            return ("background", *self.data.structures)
+        return self.data.classes if self.data.target == "multiclass" else self.data.labels
+
+    @property
     def outputs(self) -> int:
         """Output channels of the network: one for each class or label, or for each structure and for background."""
         if self.job.task == "segmentation":

@@ -78,7 +78,7 @@ def predict(
                 rows.append([str(found.file), *(f"{value:.6f}" for value in found.probabilities.values())])
     if not masks:
         with out.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows([["file", *predictor.outputs], *rows])
+            csv.writer(file).writerows([["file", *predictor.job.output_names], *rows])
     typer.echo(str(out))
     if refused:
         raise typer.Exit(1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from fedward.reporting.data.report import Report, SiteResult
 from fedward.validation.comparison.model_worth import ModelScores, ModelVerdict, SiteScores, model_worth
-from fedward.validation.comparison.model_worth import joining as joining_of
 
 
 def verdicts(report: Report) -> tuple[ModelVerdict, ...]:
@@ -14,7 +13,7 @@ def verdicts(report: Report) -> tuple[ModelVerdict, ...]:
 
 def joining(report: Report) -> ModelVerdict | None:
     """Return the verdict on joining; None where no hospital's own model was measured."""
-    return joining_of(_scores(report))
+    return next((one for one in verdicts(report) if one.kind in ("joining", "below-alone")), None)
 
 
 def _scores(report: Report) -> ModelScores:

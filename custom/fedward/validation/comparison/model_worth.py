@@ -102,11 +102,6 @@ def model_worth(scores: ModelScores) -> tuple[ModelVerdict, ...]:
     return tuple(sorted(found, key=lambda one: one.good)) or (_sound(scores, known),)
 
 
-def joining(scores: ModelScores) -> ModelVerdict | None:
-    """Return the verdict on joining: at each site the model beside the one trained alone; None: none was measured."""
-    return next(_joining(scores, _known(scores)), None)
-
-
 def _known(scores: ModelScores) -> list[_Known]:
     return [(site, site.value) for site in scores.sites if site.value is not None]
 

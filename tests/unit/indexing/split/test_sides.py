@@ -9,9 +9,10 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedward.dataset.manifest import Row, Split
+from fedward.dataset.manifest import Split
 from fedward.indexing.site_key import SiteKey
 from fedward.indexing.split.sides import Kind, divide, kinds_of, moved, wanted
+from tests.support.validation_rows import validation_row
 
 KEY = SiteKey(b"k" * 32)
 hospitals = st.lists(st.sampled_from([("tb=0",), ("tb=1",), ("marked", "tb=1"), ()]), min_size=1, max_size=70)
@@ -87,26 +88,10 @@ def test_sides_hang_on_the_key_and_not_on_the_order() -> None:
 
 
 def test_a_column_of_many_values_tells_no_kind() -> None:
-    row = Row(
-        image="i",
-        patient="p",
-        study="s",
-        split="train",
-        format="dicom",
-        paths=("a",),
-        shape=(1, 1),
-        spacing_mm=None,
-        labels={},
-        masks=(),
-        modality="DX",
-        manufacturer="",
-        sex="",
-        age_decade=None,
-        flags=(),
-        sha256="",
-    )
     rows = [
-        replace(row, patient=f"p{number // 2}", labels={"tb": " Yes" if number % 3 else "no", "id": str(number)})
+        replace(
+            validation_row(number, f"p{number // 2}"), labels={"tb": " Yes" if number % 3 else "no", "id": str(number)}
+        )
         for number in range(20)
     ]
     kinds = kinds_of(rows)

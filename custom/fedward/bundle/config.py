@@ -25,15 +25,16 @@ def metadata(job: JobSpec, *, intended_use: str, facts: Mapping[str, str]) -> Co
         facts: name -> hash or other fact of the model, for its readers.
     """
     outputs = job.output_names
+    channels, patches = job.data.channels, job.data.patches is not None
     image = {
         "type": "image",
         "format": "magnitude",
-        "num_channels": 1,
+        "num_channels": len(channels),
         "spatial_shape": list(job.data.size),
         "dtype": "float32",
         "value_range": [],
-        "is_patch_data": False,
-        "channel_def": {"0": "grey"},
+        "is_patch_data": patches,
+        "channel_def": {str(number): name for number, name in enumerate(channels)},
     }
     masks = job.job.task == "segmentation"
     found = {
@@ -43,7 +44,7 @@ def metadata(job: JobSpec, *, intended_use: str, facts: Mapping[str, str]) -> Co
         "spatial_shape": list(job.data.size) if masks else [],
         "dtype": "float32",
         "value_range": [0, 1],
-        "is_patch_data": False,
+        "is_patch_data": patches,
         "channel_def": {str(number): name for number, name in enumerate(outputs)},
     }
     return {
@@ -74,6 +75,10 @@ def inference(job: JobSpec, network_args: Mapping[str, Any], *, group_norm: bool
     """
     data = job.data
     fit = {"size": list(data.size), "crop_border": data.crop_border, "keep_shape": data.keep_shape}
+    if (patches := data.patches) is not None:
+        fit |= {"patches": True, "spacing_mm": None if data.spacing_mm is None else list(data.spacing_mm)}
+    windows = {} if patches is None else {"roi_size": list(data.size), "overlap": patches.overlap, "mode": "gaussian"}
+    last = {"clip_percentiles": list(data.clip_percentiles), "apart": bool(data.sequences)}
     before = [{"_target_": one.name, "keys": "image", **one.args} for one in job.transforms.prepare]
     multiclass = job.job.task == "segmentation" or data.target == "multiclass"
     activation = "softmax(dim=1)" if multiclass else "sigmoid()"
@@ -90,9 +95,10 @@ def inference(job: JobSpec, network_args: Mapping[str, Any], *, group_norm: bool
             "transforms": [
                 {"_target_": f"{SCRIPTS}.Fit", **fit},
                 *before,
-                {"_target_": f"{SCRIPTS}.Standardise", "clip_percentiles": list(data.clip_percentiles)},
+                {"_target_": f"{SCRIPTS}.Standardise", **last},
             ],
         },
+        "inferer": {"_target_": "SlidingWindowInferer" if windows else "SimpleInferer", **windows},
         "probabilities": f"$lambda logits: (logits[0] if isinstance(logits, tuple) else logits).{activation}",
         "outputs": list(job.output_names),
     }

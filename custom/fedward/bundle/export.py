@@ -23,7 +23,7 @@ from torch import nn
 from fedward.bundle.config import SCRIPTS, inference, metadata
 from fedward.coldstart.model import Given
 from fedward.dataset import prepare
-from fedward.dataset.preparation import preparation_words
+from fedward.dataset.preparation import preparation_words, times
 from fedward.errors import JobError
 from fedward.files import write_atomic
 from fedward.privacy.policy.job_hash import job_hash
@@ -31,6 +31,7 @@ from fedward.settings import JOB_FILE, JobSpec, plain
 from fedward.training import group_norm
 from fedward.training.networks import build_network, gets_group_norm, network_args, predict
 
+_AXES = ("slices", "rows", "columns")
 SAME = 1e-5
 """Largest difference of two ways to compute one output."""
 _SCRIPTS = """\"\"\"Functions of this bundle's configuration: copies of Fedward's own files.\"\"\"
@@ -126,7 +127,7 @@ def load_network(bundle: Path) -> nn.Module:
 
 def _sample(job: JobSpec) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
-    return torch.randn((2, 1, *job.data.size), generator=generator)
+    return torch.randn((2, len(job.data.channels), *job.data.size), generator=generator)
 
 
 def _require_same(ours: nn.Module, theirs: Any, sample: torch.Tensor, *, what: str, where: Path) -> None:
@@ -156,7 +157,10 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _card(job: JobSpec, intended_use: str, facts: Mapping[str, str], *, licensed: bool) -> str:
-    size = " × ".join(str(side) for side in job.data.size)
+    size, part = times(job.data.size), "an image" if job.data.patches is None else "a patch"
+    axes = ", ".join((("channels",) if len(job.data.channels) > 1 else ()) + _AXES[-len(job.data.size) :])
+    needs = job.data.keep_shape or job.data.spacing_mm is not None
+    spacing = " `spacing_mm` beside `image`: its pixels' distance along each axis." if needs else ""
     steps = "\n".join(f"{number}. {words}" for number, words in enumerate(preparation_words(job), 1))
     private = "differential privacy" if job.privacy.mechanism != "none" else "no differential privacy"
     known = "\n".join(f"- {name}: `{value}`" for name, value in facts.items())
@@ -166,14 +170,14 @@ def _card(job: JobSpec, intended_use: str, facts: Mapping[str, str], *, licensed
 
 Intended use: {intended_use}
 
-{job.model.network} for {job.job.task}, one grey channel of {size} pixels.
+{job.model.network} for {job.job.task}; channels: {", ".join(job.data.channels)}; {part} of {size} pixels.
 It was trained by several hospitals together, with {private}.
 Whether and how it may be used on patients is for each hospital's board and the law.
 {"LICENSE has its licence." if licensed else "It was given no licence."}
 
 ## What it needs of an image
 
-Grey values as an array, bright for dense; DICOM's rescale and VOI window applied. Then:
+Its values as an array `values`, ({axes}), bright for dense; DICOM's rescale and VOI window applied.{spacing} Then:
 
 {steps}
 
@@ -187,8 +191,9 @@ sys.path.append("BUNDLE")
 parser = ConfigParser()
 parser.read_config("BUNDLE/configs/inference.json")
 parser["bundle_root"] = "BUNDLE"
-network, prepare, probabilities = map(parser.get_parsed_content, ("network", "preprocessing", "probabilities"))
-found = probabilities(network(prepare({{"image": grey_values}})["image"][None]))
+names = ("network", "preprocessing", "inferer", "probabilities")
+network, prepare, infer, probabilities = map(parser.get_parsed_content, names)
+found = probabilities(infer(prepare({{"image": values}})["image"][None], network))
 ```
 
 `outputs` in `inference.json` names the columns of `found`, in order.

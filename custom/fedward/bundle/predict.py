@@ -16,11 +16,12 @@ from fedward.coldstart.model import Given, read_file
 from fedward.dataset.images import plain_tensors
 from fedward.dataset.transforms import after_fit, fit_of
 from fedward.dicom.header import quiet, read_bytes
-from fedward.dicom.image import Image, dicom_image, nifti_image
+from fedward.dicom.image import Image, colour_image, dicom_image, nifti_image
 from fedward.dicom.nifti import is_nifti
 from fedward.errors import JobError, StudyError
 from fedward.settings import JOB_FILE, JobSpec, parse
-from fedward.training.networks import build_network, predict
+from fedward.training.networks import build_network
+from fedward.training.windows import whole_logits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,18 +72,21 @@ class Predictor:
                 yield Prediction(file=file, probabilities={}, refused=str(error))
 
     def _one(self, file: Path) -> Prediction:
-        image = _read(file)
-        if image.pixels.ndim != len(self.job.data.size):
-            raise StudyError("unsupported-shape", f"{image.pixels.ndim} axes, the model has {len(self.job.data.size)}")
-        box, added = self._fit.place(image.pixels, image.spacing_mm)
-        item = {"image": self._fit.image(image.pixels, box, added)}
+        image = _read(file, self.job)
+        axes = image.pixels.ndim - self.job.data.colour
+        if axes != len(self.job.data.size):
+            raise StudyError("unsupported-shape", f"{axes} axes, the model has {len(self.job.data.size)}")
+        if self.job.data.spacing_mm is not None and image.spacing_mm is None:
+            raise StudyError("unsupported-shape", "its pixel spacing is unknown, and the model needs it")
+        placed = self._fit.place(image.pixels, image.spacing_mm)
+        item = {"image": self._fit.image(image.pixels, placed)}
         with plain_tensors(), torch.inference_mode():
             for step in self._after:
                 item = step(item)
-            logits = predict(self._network, item["image"][None])
+            logits = whole_logits(self._network, item["image"][None], self.job.data)
         if self.job.job.task == "segmentation":
             mask = logits.argmax(1)[0].numpy().astype(np.uint8)
-            whole = self._fit.back(mask, image.pixels.shape, box, added)
+            whole = self._fit.back(mask, image.pixels.shape[-axes:], placed)
             return Prediction(file=file, probabilities={}, mask=whole)
         found = logits.softmax(1) if self.job.data.target == "multiclass" else logits.sigmoid()
         return Prediction(
@@ -90,9 +94,14 @@ class Predictor:
         )
 
 
-def _read(file: Path) -> Image:
+def _read(file: Path, job: JobSpec) -> Image:
+    if len(job.data.sequences) > 1:
+        needed = ", ".join(job.data.sequences)
+        raise StudyError("unsupported-shape", f"one file, and the model needs {needed}: run it with plain MONAI")
     with quiet():
         data = read_bytes(file)
+        if job.data.colour:
+            return colour_image(data)
         return nifti_image(data) if is_nifti(file.name) else dicom_image(data)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +16,7 @@ from fedward.dataset.selection import Example
 from fedward.dataset.transforms import Item, build_transforms
 from fedward.errors import CohortError, FedwardError, StudyError
 from fedward.settings import JobSpec
+from fedward.structures import structure_key
 
 
 class Images:
@@ -33,7 +34,9 @@ class Images:
     """
 
     def __init__(self, job: JobSpec, examples: Sequence[Example], *, training: bool, site: str) -> None:
-        self._site, self._size = site, job.data.size
+        self._site = site
+        self.groups = tuple(_group(job, example) for example in examples)
+        """What each image shows, for a balanced draw: its label or class, or the structures that it has."""
         chain = build_transforms(job, training=training)
         make = {"cache_rate": 1.0, "progress": False, "num_workers": 1} if job.data.cache else {}
         kind = CacheDataset if job.data.cache else Dataset
@@ -74,6 +77,12 @@ class Images:
                 what = f"an indexed image can no longer be used ({cause.reason})"
                 raise CohortError(what, where=self._site, remedy="run `fedward site index SITE_TOML` again") from None
             raise cause from None
+
+
+def _group(job: JobSpec, example: Example) -> Hashable:
+    if job.job.task == "classification":
+        return example.truth
+    return bool({structure_key(name) for name in job.data.structures} & example.row.structures)
 
 
 def stack(items: Sequence[Item], key: str) -> Tensor:

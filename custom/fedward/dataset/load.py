@@ -14,11 +14,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedward.dataset.manifest import MaskFile, Row
+from fedward.dataset.selection import Example
 from fedward.dicom.header import quiet, read_bytes
-from fedward.dicom.image import Image, dicom_image, nifti_image, series_image
+from fedward.dicom.image import Image, colour_image, dicom_image, nifti_image, series_image
 from fedward.dicom.masks import read_label_map, read_segmentation
 from fedward.errors import StudyError
 from fedward.structures import structure_key
+
+
+def load_example(example: Example, *, colour: bool) -> Image:
+    """Read all channels of an image: its colours, its sequences, or its grey values.
+
+    Raises:
+        StudyError: as ``load_image``; "changed" where its sequences no longer have one shape and one spacing.
+    """
+    if colour:
+        with quiet():
+            return colour_image(read_bytes(example.images_root / example.row.paths[0]))
+    if not example.channels:
+        return load_image(example.row, example.images_root)
+    images = [load_image(row, example.images_root) for row in example.channels]
+    if len({image.pixels.shape for image in images}) > 1:
+        raise StudyError("changed", "its sequences are no longer on one grid")
+    return Image(np.stack([image.pixels for image in images]), images[0].spacing_mm)
 
 
 def load_image(row: Row, root: Path) -> Image:

@@ -74,6 +74,8 @@ class Row:
         modality, manufacturer, sex, age_decade: from the header, "" or None if absent; age is cut to ten years.
         flags: remarks that did not exclude the image, such as "burned-in-annotation".
         sha256: of the image's file; for several files, of their SHA-256 sums in order.
+        sequence: the hospital's name of the sequence, by its own rules; "" where it has none for this image.
+        grid: name of the grid that the images of a study's sequences share; "" where ``sequence`` is.
     """
 
     image: str
@@ -92,6 +94,8 @@ class Row:
     age_decade: int | None
     flags: tuple[str, ...]
     sha256: str
+    sequence: str = ""
+    grid: str = ""
 
     @property
     def mask(self) -> str | None:
@@ -196,12 +200,14 @@ def withdraw_manifest(folder: Path) -> None:
 
 
 _NAMES = tuple(sorted(field.name for field in fields(Row)))
+_OPTIONAL = frozenset({"sequence", "grid"})
+"""Fields of a row that its line leaves out where they are empty, as lines of older versions do."""
 _MASK_NAMES = tuple(sorted(field.name for field in fields(MaskFile)))
 _REINDEX = "run `fedward site index SITE_TOML`"
 
 
 def _line(row: Row) -> str:
-    content = {name: getattr(row, name) for name in _NAMES}
+    content = {name: value for name in _NAMES if (value := getattr(row, name)) or name not in _OPTIONAL}
     content["masks"] = [{name: getattr(mask, name) for name in _MASK_NAMES} for mask in row.masks]
     return json.dumps(content, separators=(",", ":")) + "\n"
 
@@ -252,7 +258,7 @@ def _as_utf8(content: object) -> bytes:
 def _row(line: str) -> Row:
     content: dict[str, Any] = json.loads(line, parse_constant=_no_number)
     _forms().row.validate_json(_as_utf8(content), strict=True)
-    if set(content) != set(_NAMES):
+    if not set(_NAMES) - _OPTIONAL <= set(content) <= set(_NAMES):
         raise ValueError("unknown or missing column")
     for name in ("paths", "shape", "flags", "spacing_mm"):
         if isinstance(content[name], list):

@@ -115,55 +115,124 @@ def fitted_shape(box: Box, added: Padding) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fit:
-    """Way of an image, and of its mask, to the network's size.
+class Placed:
+    """Way of one image, and of its mask, to the grid that the network sees.
 
     Attributes:
-        size: the network's, in pixels.
-        crop_border, keep_shape: as in ``[data]`` of a job.
+        box: part of the image that stays.
+        before: pixels added around it, in the image's own.
+        size: its shape after resizing.
+        after: pixels added around it then.
+    """
+
+    box: Box
+    before: Padding
+    size: tuple[int, ...]
+    after: Padding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """Way of all images of a job to the grid that the network sees.
+
+    1. The dark constant border is cut, with ``crop_border``.
+    2. The image is resized to ``size``; with ``keep_shape`` it is padded to that shape first. With ``patches`` it keeps
+       its own size, or is resampled to ``spacing_mm``, and is padded where it is smaller than a patch.
+
+    Attributes:
+        size: size of the network's input, in pixels.
+        crop_border, keep_shape, spacing_mm: as in ``[data]`` of a job.
+        patches: True if the network sees patches of ``size``.
     """
 
     size: tuple[int, ...]
     crop_border: bool = True
     keep_shape: bool = False
+    spacing_mm: tuple[float, ...] | None = None
+    patches: bool = False
 
-    def place(self, pixels: NDArray[np.float32], spacing_mm: tuple[float, ...] | None) -> tuple[Box, Padding]:
-        """Return what of an image stays, and what is added around it."""
-        box = content_box(pixels) if self.crop_border else tuple(slice(0, side) for side in pixels.shape)
-        shape = tuple(side.stop - side.start for side in box)
-        return box, padding(shape, self.size, spacing_mm) if self.keep_shape else ((0, 0),) * len(shape)
+    def place(self, pixels: NDArray[np.float32], spacing_mm: tuple[float, ...] | None) -> Placed:
+        """Return the way of an image.
 
-    def image(self, pixels: NDArray[np.float32], box: Box, added: Padding) -> torch.Tensor:
-        """Return an image at the network's size, float32 (1, *size)."""
-        content = pixels[box]
-        content = np.pad(content, added, constant_values=content.min())
-        return torch.from_numpy(resize_image(content, self.size)[np.newaxis])
+        Args:
+            pixels: grey values (*shape), or (channels, *shape); the border is that of their mean.
+            spacing_mm: its own, one number for each axis of ``shape``.
 
-    def mask(self, mask: NDArray[np.uint8], box: Box, added: Padding) -> torch.Tensor:
-        """Return a mask at the network's size, uint8 (1, *size)."""
-        return torch.from_numpy(resize_mask(np.pad(mask[box], added), self.size)[np.newaxis])
+        Raises:
+            ValueError: ``Fit.spacing_mm`` is given, and the image's own spacing is unknown.
+        """
+        grey = pixels if pixels.ndim == len(self.size) else pixels.mean(axis=0)
+        box = content_box(grey) if self.crop_border else tuple(slice(0, side) for side in grey.shape)
+        shape, none = tuple(side.stop - side.start for side in box), ((0, 0),) * grey.ndim
+        if not self.patches:
+            before = padding(shape, self.size, spacing_mm) if self.keep_shape else none
+            return Placed(box=box, before=before, size=tuple(self.size), after=none)
+        size = shape if self.spacing_mm is None else _resampled(shape, spacing_mm, self.spacing_mm)
+        missing = [max(0, least - side) for side, least in zip(size, self.size, strict=True)]
+        after = tuple((more // 2, more - more // 2) for more in missing)
+        return Placed(box=box, before=none, size=size, after=after)
 
-    def back(self, mask: NDArray[np.uint8], shape: tuple[int, ...], box: Box, added: Padding) -> NDArray[np.uint8]:
-        """Return a mask of the network's size, on the grid of the image of ``shape`` that it is of; 0 where the border
+    def image(self, pixels: NDArray[np.float32], placed: Placed) -> torch.Tensor:
+        """Return an image on the network's grid, float32 (channels, *size)."""
+        channels = pixels[np.newaxis] if pixels.ndim == len(self.size) else pixels
+        return torch.from_numpy(np.stack([self._channel(channel[placed.box], placed) for channel in channels]))
+
+    def mask(self, mask: NDArray[np.uint8], placed: Placed) -> torch.Tensor:
+        """Return a mask on the network's grid, uint8 (1, *size)."""
+        resized = resize_mask(np.pad(mask[placed.box], placed.before), placed.size)
+        return torch.from_numpy(np.pad(resized, placed.after)[np.newaxis])
+
+    def back(self, mask: NDArray[np.uint8], shape: tuple[int, ...], placed: Placed) -> NDArray[np.uint8]:
+        """Return a mask of the network's grid, on the grid of the image of ``shape`` that it is of; 0 where the border
         was cut."""
-        inside = fitted_shape(box, added)
-        large = resize_mask(mask, inside)
-        kept = tuple(slice(before, side - after) for side, (before, after) in zip(inside, added, strict=True))
+        inside = fitted_shape(placed.box, placed.before)
+        large = resize_mask(_unpadded(mask, placed.after), inside)
         whole = np.zeros(shape, np.uint8)
-        whole[box] = large[kept]
+        whole[placed.box] = _unpadded(large, placed.before)
         return whole
 
+    def spacing_after(self, spacing_mm: tuple[float, ...] | None, placed: Placed) -> tuple[float, ...] | None:
+        """Return the pixel spacing in mm on the network's grid, one number for each axis; None if it is unknown."""
+        return resized_spacing(spacing_mm, fitted_shape(placed.box, placed.before), placed.size)
+
     def __call__(self, item: Mapping[Any, Any]) -> dict[Any, Any]:
-        """Prepare ``image``, grey values (*shape), of an item that may have a ``spacing_mm``, as a MONAI transform."""
+        """Prepare ``image``, grey values (*shape) or (channels, *shape), of an item that may have a ``spacing_mm``, as
+        a MONAI transform."""
         pixels, spacing = np.asarray(item["image"], dtype=np.float32), item.get("spacing_mm")
-        return {**item, "image": self.image(pixels, *self.place(pixels, spacing))}
+        return {**item, "image": self.image(pixels, self.place(pixels, spacing))}
+
+    def _channel(self, content: NDArray[np.float32], placed: Placed) -> NDArray[np.float32]:
+        padded = np.pad(content, placed.before, constant_values=content.min())
+        resized = padded if padded.shape == placed.size else resize_image(padded, placed.size)
+        return np.pad(resized, placed.after, constant_values=resized.min()).astype(np.float32, copy=False)
+
+
+def _resampled(
+    shape: tuple[int, ...], spacing_mm: tuple[float, ...] | None, wanted_mm: tuple[float, ...]
+) -> tuple[int, ...]:
+    if spacing_mm is None:
+        raise ValueError("the image's spacing is unknown, and the model needs it")
+    return tuple(max(1, round(n * own / new)) for n, own, new in zip(shape, spacing_mm, wanted_mm, strict=True))
+
+
+def _unpadded(array: NDArray[np.uint8], added: Padding) -> NDArray[np.uint8]:
+    return array[tuple(slice(before, side - after) for side, (before, after) in zip(array.shape, added, strict=True))]
 
 
 @dataclass(frozen=True, slots=True)
 class Standardise:
-    """Transform of an item's ``image`` to mean 0 and standard deviation 1; see ``standardise``."""
+    """Transform of an item's ``image`` to mean 0 and standard deviation 1; see ``standardise``.
+
+    Attributes:
+        clip_percentiles: as in ``[data]`` of a job.
+        apart: True if each channel is scaled by itself, as sequences are; colours are scaled together.
+    """
 
     clip_percentiles: tuple[float, float]
+    apart: bool = False
 
     def __call__(self, item: Mapping[Any, Any]) -> dict[Any, Any]:
-        return {**item, "image": standardise(item["image"], self.clip_percentiles)}
+        image = item["image"]
+        if not self.apart:
+            return {**item, "image": standardise(image, self.clip_percentiles)}
+        return {**item, "image": torch.stack([standardise(channel, self.clip_percentiles) for channel in image])}

@@ -5,11 +5,12 @@ The index makes the split: by patient, fixed by the site's key. Messages count i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from fedward.dataset.channels import with_channels
 from fedward.dataset.manifest import Manifest, Row
 from fedward.errors import CohortError
 from fedward.label_words import NO, YES
@@ -24,7 +25,8 @@ class Example:
     """Image that a job uses.
 
     Attributes:
-        row: its line of the manifest.
+        row: its line of the manifest; of several sequences the first one's, with the masks and labels of all.
+        channels: lines of its sequences, in the job's order; () where the job names none.
         images_root, masks_root: base folders of its paths.
         truth: one number a label (binary, multilabel), or the class's index (multiclass); empty for segmentation.
     """
@@ -33,6 +35,7 @@ class Example:
     images_root: Path
     masks_root: Path | None
     truth: tuple[int, ...]
+    channels: tuple[Row, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,8 +149,10 @@ def _examples(job: JobSpec, cohort: Manifest, *, site: str) -> list[Example]:
         volumes = "true" if len(job.data.size) == 3 else "false"
         remedy = f"set volumes = {volumes} for the cohort in site.toml and index again, or change data.size"
         raise CohortError(what, where=site, remedy=remedy)
+    images = with_channels(job, rows, site=site)
+    channels, rows = {one.row.image: one.channels for one in images}, [one.row for one in images]
     if job.job.task == "segmentation":
-        return _made([(row, ()) for row in _masked(job, rows, site=site)], cohort)
+        return _made([(row, ()) for row in _masked(job, rows, site=site)], cohort, channels)
     for label in job.data.labels:
         missing = sum(label not in row.labels for row in rows)
         if missing == len(rows):
@@ -158,7 +163,7 @@ def _examples(job: JobSpec, cohort: Manifest, *, site: str) -> list[Example]:
     if not complete:
         what = f"none of {len(rows)} images has a value for each of {', '.join(job.data.labels)}"
         raise CohortError(what, where=site, remedy="complete the label table and index")
-    return _made([(row, _truth(job, row, site=site)) for row in complete], cohort)
+    return _made([(row, _truth(job, row, site=site)) for row in complete], cohort, channels)
 
 
 def _masked(job: JobSpec, rows: Sequence[Row], *, site: str) -> list[Row]:
@@ -185,9 +190,14 @@ def _masked(job: JobSpec, rows: Sequence[Row], *, site: str) -> list[Row]:
     return known
 
 
-def _made(chosen: Sequence[tuple[Row, tuple[int, ...]]], cohort: Manifest) -> list[Example]:
-    roots = {"images_root": cohort.images_root, "masks_root": cohort.masks_root}
-    return [Example(row=row, truth=truth, **roots) for row, truth in chosen]  # type: ignore[arg-type]
+def _made(
+    chosen: Sequence[tuple[Row, tuple[int, ...]]], cohort: Manifest, channels: Mapping[str, tuple[Row, ...]]
+) -> list[Example]:
+    images, masks = cohort.images_root, cohort.masks_root
+    return [
+        Example(row=row, images_root=images, masks_root=masks, truth=truth, channels=channels[row.image])
+        for row, truth in chosen
+    ]
 
 
 def _truth(job: JobSpec, row: Row, *, site: str) -> tuple[int, ...]:
@@ -279,6 +289,6 @@ def _positive_patients(job: JobSpec, examples: Sequence[Example]) -> dict[str, i
 
 def _left_out(examples: Sequence[Example], cohorts: Sequence[Manifest]) -> int:
     """Count the patients with an image that the job does not use."""
-    used = {(example.row.image, example.images_root) for example in examples}
+    used = {(row.image, example.images_root) for example in examples for row in (example.row, *example.channels)}
     rows = [(row, cohort.images_root) for cohort in cohorts for row in cohort.rows]
     return len({(row.patient, root) for row, root in rows if (row.image, root) not in used})

@@ -1,7 +1,8 @@
 """Build MONAI dictionary transforms by name, and the chain from a manifest row to a network's input.
 
-The chain is: load, cut constant borders, pad, resize, the job's ``[[transforms.prepare]]`` in the file's own grey
-values, standardise | the job's ``[[transforms.augment]]``. The steps before the bar are deterministic and cached.
+The chain is: load, cut constant borders, pad, resize or resample, the job's ``[[transforms.prepare]]`` in the file's
+own grey values, standardise | draw a patch, the job's ``[[transforms.augment]]``. The steps before the bar are
+deterministic and cached.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ import torch
 from monai.transforms import Compose, Transform
 
 from fedward.dataset import prepare
-from fedward.dataset.prepare import Fit, fitted_shape, resized_spacing
+from fedward.dataset.patches import DrawPatch
+from fedward.dataset.prepare import Fit
 from fedward.dataset.selection import Example
 from fedward.errors import JobError
 from fedward.settings import Component, JobSpec
 
 Item = dict[Hashable, Any]
-"""image: float32 (1, *size). mask: uint8 (1, *size), segmentation only. truth: float32 (labels,) or int64 (), else
-empty. spacing_mm: tuple or None. patient, image_id: pseudonyms."""
+"""image: float32 (channels, *size). mask: uint8 (1, *size), segmentation only. truth: float32 (labels,) or int64 (),
+else empty. spacing_mm: tuple or None. patient, image_id: pseudonyms. With patches, ``size`` is the image's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,17 +92,32 @@ def build_transforms(job: JobSpec, *, training: bool) -> Compose:
         JobError: a transform is unknown, named for the wrong stage, or given arguments that it does not accept.
     """
     fixed = [LoadExample(job), *after_fit(job)]
-    return Compose([*fixed, *(build_stage(job, "augment") if training else [])])
+    if not training:
+        return Compose(fixed)
+    patches = [] if job.data.patches is None else [DrawPatch(job.data.size, positive=job.data.patches.positive)]
+    return Compose([*fixed, *patches, *build_stage(job, "augment")])
 
 
 def fit_of(job: JobSpec) -> Fit:
     """Return the way of the job's images to the network's size."""
-    return Fit(size=job.data.size, crop_border=job.data.crop_border, keep_shape=job.data.keep_shape)
+    data = job.data
+    return Fit(
+        size=data.size,
+        crop_border=data.crop_border,
+        keep_shape=data.keep_shape,
+        spacing_mm=data.spacing_mm,
+        patches=data.patches is not None,
+    )
 
 
 def after_fit(job: JobSpec) -> list[Transform]:
     """Build what is done, without chance, to an image of the network's size; errors as of ``build_transforms``."""
-    return [*build_stage(job, "prepare"), Standardise(job.data.clip_percentiles)]
+    return [*build_stage(job, "prepare"), standardise_of(job)]
+
+
+def standardise_of(job: JobSpec) -> Standardise:
+    """Return the last step of the job's preparation: colours are scaled together, sequences each by itself."""
+    return Standardise(job.data.clip_percentiles, apart=bool(job.data.sequences))
 
 
 def build_stage(job: JobSpec, stage: Literal["prepare", "augment"]) -> list[Transform]:
@@ -115,26 +132,26 @@ def build_stage(job: JobSpec, stage: Literal["prepare", "augment"]) -> list[Tran
 
 
 class LoadExample(Transform):  # type: ignore[misc]
-    """Transform ``Example`` -> ``Item``: reads image and mask, cuts, pads and resizes both to the network's size."""
+    """Transform ``Example`` -> ``Item``: reads image and mask, and brings both to the network's grid."""
 
     def __init__(self, job: JobSpec) -> None:
         self._job, self._fit = job, fit_of(job)
 
     def __call__(self, example: Example) -> Item:
-        from fedward.dataset.load import load_image
+        from fedward.dataset.load import load_example
 
         row = example.row
-        image = load_image(row, example.images_root)
-        box, added = self._fit.place(image.pixels, image.spacing_mm)
+        image = load_example(example, colour=self._job.data.colour)
+        placed = self._fit.place(image.pixels, image.spacing_mm)
         item: Item = {
-            "image": self._fit.image(image.pixels, box, added),
+            "image": self._fit.image(image.pixels, placed),
             "truth": self._truth(example.truth),
-            "spacing_mm": resized_spacing(image.spacing_mm, fitted_shape(box, added), self._fit.size),
+            "spacing_mm": self._fit.spacing_after(image.spacing_mm, placed),
             "patient": row.patient,
             "image_id": row.image,
         }
         if self._job.job.task == "segmentation":
-            item["mask"] = self._fit.mask(self._mask(example), box, added)
+            item["mask"] = self._fit.mask(self._mask(example), placed)
         return item
 
     def _mask(self, example: Example) -> Any:

@@ -175,6 +175,10 @@ def write_site(
         lines.append(f"labels = {_quoted(str(source.labels.resolve()))}")
     if source.masks is not None:
         lines.append(f"masks = {_quoted(str(source.masks.resolve()))}")
+    lines.append(f"volumes = {'true' if len(job.data.size) == 3 else 'false'}")
+    if job.data.sequences:
+        rules = ", ".join(f"{_quoted(name)} = {_quoted(f'*{name}*')}" for name in job.data.sequences)
+        lines.append(f"sequences = {{ {rules} }}")
     lines += [f"modalities = {_list(modalities)}", f"require = {_list(require)}"]
     lines += [f"max_quarantined_fraction = {MAX_QUARANTINED}", f"validation_fraction = {VALIDATION}"]
     lines.append(f"privacy = {_privacy(job)}")

@@ -12,6 +12,9 @@ from fedward.demo.hospitals import DemoHospital, apply_splits, find_sources, wri
 from fedward.errors import CohortError
 from fedward.settings import JobSpec, read_site
 
+LUNGS = ("Lung",)
+"""Structures of the synthetic radiographs; for others, and for volumes, synthetic heads are made."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gathered:
@@ -59,7 +62,7 @@ def gather(
     if data is None:
         data = _write_synthetic(job, folder / "hospitals", seed=seed, made=made)
     # synthetic data are known; other data are not filtered, because their owner set no rule
-    modalities, require = (("CR", "DX"), job.data.labels) if synthetic else ((), ())
+    modalities, require = (("CR", "DX", "MR"), job.data.labels) if synthetic else ((), ())
     hospitals, refused = [], {}
     for source in apply_splits(find_sources(data), every=every, named=named, out=folder / "split", seed=seed):
         site = folder / "sites" / source.site
@@ -84,8 +87,14 @@ def gather(
 
 
 def _write_synthetic(job: JobSpec, data: Path, *, seed: int, made: Callable[[str, int, int], None] | None) -> Path:
+    from fedward.dicom.synthetic.head import SEQUENCES
     from fedward.dicom.synthetic.hospital import write_cohort
+    from fedward.dicom.synthetic.mri import write_mri
 
+    if job.job.task == "segmentation" and (len(job.data.size) == 3 or job.data.structures != LUNGS):
+        sequences = SEQUENCES if len(job.data.sequences) > 1 else SEQUENCES[-1:]
+        write_mri(data, structures=job.data.structures, sequences=sequences, seed=seed, progress=made)
+        return data
     label = job.data.labels[0] if job.data.labels else "lesion"
     write_cohort(data, seed=seed, label=label, masks=job.job.task == "segmentation", progress=made)
     return data

@@ -66,7 +66,7 @@ def luminance(rgb: NDArray[np.generic]) -> NDArray[np.float32]:
 
 
 def through_palette(indices: NDArray[np.generic], header: Dataset) -> tuple[NDArray[np.float32], float]:
-    """Return the luminance of PALETTE COLOR pixels, and the greatest value that it can have.
+    """Return PALETTE COLOR pixels as RGB, colour in the last axis, and the greatest value that they can have.
 
     Raises:
         StudyError: "undecodable" for a palette that is absent or malformed.
@@ -87,5 +87,4 @@ def through_palette(indices: NDArray[np.generic], header: Dataset) -> tuple[NDAr
         )
     if len({table.bits for table in tables}) > 1:
         raise StudyError("undecodable", f"palettes of {', '.join(str(table.bits) for table in tables)} bits")
-    rgb = np.stack([table.look_up(indices) for table in tables], axis=-1)
-    return luminance(rgb), tables[0].greatest
+    return np.stack([table.look_up(indices) for table in tables], axis=-1), tables[0].greatest

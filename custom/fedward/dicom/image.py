@@ -16,7 +16,7 @@ from fedward.dicom.geometry import between_slices_mm, frame_places, in_plane_mm,
 from fedward.dicom.geometry import volume_spacing_mm as volume_spacing
 from fedward.dicom.header import parse
 from fedward.dicom.nifti import parse_nifti
-from fedward.dicom.pixels import decode, to_grey, with_background, without_background
+from fedward.dicom.pixels import decode, to_grey, to_rgb, with_background, without_background
 from fedward.errors import StudyError
 
 
@@ -25,8 +25,9 @@ class Image:
     """Image as training uses it.
 
     Attributes:
-        pixels: float32, ``(rows, columns)`` or ``(slices, rows, columns)``; bright is dense.
-        spacing_mm: one number for each axis of ``pixels``, or None where the header has none.
+        pixels: float32, ``(rows, columns)`` or ``(slices, rows, columns)``; bright is dense. A colour image, or one of
+            several sequences, has its channels before these axes.
+        spacing_mm: one number for each of these axes, or None where the header has none.
     """
 
     pixels: NDArray[np.float32]
@@ -42,6 +43,12 @@ def dicom_image(data: bytes) -> Image:
         return Image(pixels, plane or None)
     order, gap = frame_order(header, pixels.shape[0])
     return Image(pixels[list(order)], volume_spacing(gap, plane))
+
+
+def colour_image(data: bytes) -> Image:
+    """Decode one DICOM file in colour: red, green and blue, ``(3, rows, columns)``."""
+    header = parse(data)
+    return Image(to_rgb(header), in_plane_mm(header) or None)
 
 
 def series_image(files: Sequence[bytes]) -> Image:

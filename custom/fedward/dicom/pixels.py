@@ -80,9 +80,29 @@ def decode(header: Dataset) -> Stored:
         bits = bits_of(header)
         _check_length(header, syntax, kind, shape, bits)
         if kind not in GREY:
-            return _colour(header, kind, shape, bits)
+            rgb, greatest = _colour(header, kind, shape, bits)
+            return Stored(luminance(rgb), 0.0, greatest, True)
         values = _samples(header, syntax, shape, bits)
         return Stored(values.reshape(shape[shape[0] == 1 :]), bits.low, bits.greatest, False)
+
+
+def to_rgb(header: Dataset) -> NDArray[np.float32]:
+    """Decode a colour file, or the first frame of a colour film: red, green and blue, float32 (3, rows, columns).
+
+    Raises:
+        StudyError: as ``decode``; "unsupported-shape" for a file of grey values.
+    """
+    syntax = _syntax(header)
+    with refusing("undecodable", f"transfer syntax {syntax.name}"):
+        shape = _shape(header)
+        _check_size(prod(shape), shape)
+        kind = photometric(header)
+        if kind in GREY or "PixelData" not in header:
+            raise StudyError("unsupported-shape", "grey values, where colour is asked for")
+        bits = bits_of(header)
+        _check_length(header, syntax, kind, shape, bits)
+        rgb, _ = _colour(header, kind, shape, bits)
+    return np.ascontiguousarray(np.moveaxis(rgb.astype(np.float32), -1, 0))
 
 
 def frame_reader(header: Dataset) -> tuple[int, Callable[[int], NDArray[Any]]]:
@@ -250,16 +270,15 @@ def _check_high(bits: Bits) -> None:
         )
 
 
-def _colour(header: Dataset, kind: str, shape: tuple[int, int, int], bits: Bits) -> Stored:
+def _colour(header: Dataset, kind: str, shape: tuple[int, int, int], bits: Bits) -> tuple[NDArray[Any], float]:
+    """Return the first frame as RGB, (rows, columns, 3), and the greatest value that it can have."""
     _check_high(bits)
     if kind == PALETTE:
         first = _samples(header, UID(syntax_of(header) or ""), (1, *shape[1:]), bits)[0]
-        grey, greatest = through_palette(first, header)
-        return Stored(grey, 0.0, greatest, True)
+        return through_palette(first, header)
     if bits.signed or bits.allocated == 1:
         raise StudyError("undecodable", f"{kind} of {bits.allocated} bits, PixelRepresentation {int(bits.signed)}")
-    rgb = pixel_array(header, index=0 if shape[0] > 1 else None)
-    return Stored(luminance(rgb), 0.0, bits.greatest, True)
+    return pixel_array(header, index=0 if shape[0] > 1 else None), bits.greatest
 
 
 def _floats(header: Dataset, kind: str, shape: tuple[int, int, int]) -> Stored:

@@ -22,6 +22,8 @@ import numpy as np
 from fedward.dataset.manifest import Row
 from fedward.dicom.geometry import SAME_WITHIN, Place, order_slices, volume_spacing_mm
 from fedward.errors import StudyError
+from fedward.indexing.grouping.grids import with_grids
+from fedward.indexing.grouping.volume import Volume
 from fedward.indexing.labels import Assigned, LabelTable
 from fedward.indexing.match_masks import match_masks
 from fedward.indexing.quality import FileFacts, tilt_flags
@@ -29,7 +31,6 @@ from fedward.indexing.quarantine import Quarantined
 from fedward.indexing.site_key import Kind, SiteKey
 from fedward.indexing.tables.paths import file_names
 from fedward.indexing.tables.spellings import cohort_spellings
-from fedward.indexing.volume import Volume
 from fedward.settings import CohortPolicy
 
 MASK = "mask"
@@ -58,7 +59,8 @@ def assemble(
     aside = [Quarantined(one.path, one.reason, one.detail) for one in images if one.reason]
     single = _without_duplicates(sorted((one for one in images if not one.reason), key=lambda one: one.path), aside)
     volumes = _volumes(single, images, cohort, key, aside)
-    matched, unmatched = match_masks(volumes, masks, images)
+    volumes = with_grids(volumes, cohort.sequences)
+    matched, unmatched = match_masks(volumes, masks, images, rules=cohort.sequences)
     apart = f"{cohort.masks.name}/" if cohort.masks is not None and cohort.masks != cohort.images else ""
     aside += [replace(one, file=f"{apart}{one.file}") for one in unmatched]
     names = [_names(volume, key) for volume in volumes]
@@ -147,6 +149,7 @@ def _once_a_series(parts: Sequence[FileFacts]) -> dict[str, set[object]]:
         "modalities": {one.modality for one in parts},
         "manufacturers": {one.manufacturer for one in parts},
         "frames of reference": {one.frame_of_reference for one in parts},
+        "sequences by the rules": {one.sequence for one in parts},
         "units": {one.units for one in parts},
         "kinds, kernels or echo times": {one.scan for one in parts},
     }
@@ -178,6 +181,7 @@ def _row(
         sex=first.sex,
         age_decade=first.age_decade,
         flags=tuple(sorted({flag for one in parts for flag in one.flags} | (_tilt(parts) if series else set()))),
+        sequence=first.sequence,
         sha256=hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest(),
     )
 

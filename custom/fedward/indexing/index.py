@@ -19,8 +19,9 @@ from pathlib import Path
 from fedward.dataset.manifest import Manifest, withdraw_manifest, write_manifest
 from fedward.errors import CohortError, SettingsError
 from fedward.indexing.assemble import MASK, assemble
+from fedward.indexing.grouping.nifti_names import patients_of
+from fedward.indexing.grouping.sequences import Rules, without_sequence
 from fedward.indexing.labels import read_labels, require_columns
-from fedward.indexing.nifti_names import patients_of
 from fedward.indexing.processes import examine_all
 from fedward.indexing.quality import FileFacts
 from fedward.indexing.quarantine import Quarantined, QuarantineError, tally, write_quarantine
@@ -88,7 +89,7 @@ def _index(
     seen, roots = _walk(chosen)
     labels = None if chosen.labels is None else read_labels(chosen.labels, key)
     require_columns(labels, [one for one in chosen.require if one != MASK], chosen.labels or chosen.images)
-    found = _with_patients(_findings(seen, roots, chosen, key, progress, workers), key)
+    found = _with_patients(_findings(seen, roots, chosen, key, progress, workers), key, chosen.sequences)
     masks = [one for one in found if one.role == "mask" or one.is_mask]
     images = [one for one in found if one.role == "image" and not one.is_mask]
     rows, aside, labelled = assemble(images, masks, cohort=chosen, key=key, labels=labels)
@@ -139,9 +140,12 @@ def pseudonymous(finding: FileFacts, key: SiteKey) -> FileFacts:
     )
 
 
-def _with_patients(found: Sequence[FileFacts], key: SiteKey) -> list[FileFacts]:
+def _with_patients(found: Sequence[FileFacts], key: SiteKey, rules: Rules) -> list[FileFacts]:
     """Return the findings with the pseudonym of each NIfTI image's patient, by the names of all of them."""
-    whose = patients_of(one.path for one in found if one.format == "nifti" and one.role == "image")
+    paths = [one.path for one in found if one.format == "nifti" and one.role == "image"]
+    shared = {path: without_sequence(path, rules) for path in paths}
+    by_shared = patients_of(dict.fromkeys(shared.values()))
+    whose = {path: by_shared[name] for path, name in shared.items()}
     return [
         one
         if one.path not in whose or one.role != "image"

@@ -3,7 +3,7 @@
 A DICOM SEG belongs to the images whose SOPInstanceUID its frames refer to. Where a frame refers to none of the cohort,
 it belongs to the images that its header lists or, if none of them is here, to those of the series that it names.
 Positions then decide on which slice, and on which pixels of it, each frame lies (``dicom.masks.place_frames``). A NIfTI
-mask belongs to the NIfTI image of the same name (``indexing.nifti_names``).
+mask belongs to the NIfTI image of the same name (``indexing.grouping.nifti_names``).
 
 An image may have several masks, one for each organ for example. If two of them mark the same structure, or one of them
 cannot be used, nobody can tell what the image shows: it then has no mask.
@@ -20,19 +20,20 @@ from fedward.dataset.manifest import MaskFile, Row
 from fedward.dicom.masks import Slices, place_frames
 from fedward.dicom.placement import SAME, Grid, Planes, same_voxels
 from fedward.errors import StudyError
-from fedward.indexing.nifti_names import NiftiNames
+from fedward.indexing.grouping.nifti_names import NiftiNames
+from fedward.indexing.grouping.sequences import Rules, without_sequence
 from fedward.indexing.quality import FileFacts
 from fedward.indexing.quarantine import Quarantined
 
 if TYPE_CHECKING:
-    from fedward.indexing.volume import Volume
+    from fedward.indexing.grouping.volume import Volume
 
 Placed = dict[int, tuple[int, Grid]]
 """Slice and grid of each frame of a SEG that lies on one image."""
 
 
 def match_masks(
-    volumes: Sequence[Volume], masks: Sequence[FileFacts], images: Sequence[FileFacts]
+    volumes: Sequence[Volume], masks: Sequence[FileFacts], images: Sequence[FileFacts], *, rules: Rules
 ) -> tuple[list[Row], list[Quarantined]]:
     """Return the volumes' rows, in order, with the masks that fit; and every other mask, with the reason.
 
@@ -40,8 +41,10 @@ def match_masks(
         volumes: images of the cohort.
         masks: all masks, those that were refused among them.
         images: all image files, those in quarantine among them: a mask may belong to one of these.
+        rules: of the hospital's sequences. A NIfTI mask may have the name that the sequences of one patient share; it
+            is then the first one's, by path.
     """
-    owners = _Owners(volumes, images)
+    owners = _Owners(volumes, images, rules)
     aside: dict[str, Quarantined] = {}
     found: dict[int, list[MaskFile]] = defaultdict(list)
     unusable: dict[int, str] = {}
@@ -69,7 +72,7 @@ def match_masks(
 class _Owners:
     """Images of the cohort by each name that a mask may use for them."""
 
-    def __init__(self, volumes: Sequence[Volume], images: Sequence[FileFacts]) -> None:
+    def __init__(self, volumes: Sequence[Volume], images: Sequence[FileFacts], rules: Rules) -> None:
         self._by_uid: dict[str, set[int]] = defaultdict(set)
         for number, volume in enumerate(volumes):
             for one in volume.findings:
@@ -77,7 +80,12 @@ class _Owners:
                 if one.format == "dicom":
                     self._by_uid[one.series].add(number)
         self._by_uid.pop("", None)
-        self._names = NiftiNames(one.path for one in images if one.format == "nifti")
+        paths = sorted(one.path for one in images if one.format == "nifti")
+        self._names = NiftiNames(paths)
+        self._first: dict[str, str] = {}
+        for path in paths:
+            self._first.setdefault(without_sequence(path, rules), path)
+        self._shared = NiftiNames(self._first)
         self._by_path = {volume.findings[0].path: number for number, volume in enumerate(volumes)}
 
     def of(self, mask: FileFacts) -> set[int]:
@@ -87,7 +95,7 @@ class _Owners:
             StudyError: "orphan-mask" for none in the cohort; "mask-misfit" for a NIfTI name that several images have.
         """
         if mask.format == "nifti":
-            paths = self._names.of(mask.path)
+            paths = self._names.of(mask.path) or [self._first[path] for path in self._shared.of(mask.path)]
             if len(paths) > 1:
                 raise StudyError("mask-misfit", "several images have its name")
             if not paths:

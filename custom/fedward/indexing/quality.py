@@ -33,6 +33,7 @@ from fedward.dicom.segmentation import (
 )
 from fedward.dicom.verdict import is_blank
 from fedward.errors import StudyError
+from fedward.indexing.grouping.sequences import sequence_of
 from fedward.settings import CohortPolicy
 
 _OLDEST_DECADE = 90
@@ -66,6 +67,7 @@ class FileFacts:
         units: unit of the pixel values, RescaleType (0028,1054) or Units (0054,1001), or "".
         scan: first three values of ImageType (0008,0008), ConvolutionKernel (0018,1210), EchoTime (0018,0081).
         affine: affine of a NIfTI file.
+        sequence: the hospital's name of the sequence, by its rules; "" for none.
         segments: structures of a mask: number and ``structure_key`` of the label; for NIfTI, each value twice.
         mask_frames: for a DICOM SEG, the position of each frame.
     """
@@ -105,6 +107,7 @@ class FileFacts:
     affine: tuple[float, ...] = ()
     segments: tuple[tuple[int, str], ...] = ()
     mask_frames: tuple[FramePlace, ...] = ()
+    sequence: str = ""
 
 
 def examine(seen: FileFacts, root: Path, cohort: CohortPolicy) -> FileFacts:
@@ -123,7 +126,7 @@ def examine(seen: FileFacts, root: Path, cohort: CohortPolicy) -> FileFacts:
             data = read_bytes(root / seen.path)
             finding = replace(seen, sha256=hashlib.sha256(data).hexdigest())
             if is_nifti(seen.path):
-                return _nifti(finding, data)
+                return _nifti(finding, data, cohort)
             header = parse(data)
             finding = _described(finding, header)
             if finding.role == "mask" or (is_segmentation(header) and cohort.masks == cohort.images):
@@ -137,11 +140,14 @@ def examine(seen: FileFacts, root: Path, cohort: CohortPolicy) -> FileFacts:
         return replace(finding, reason=refusal.reason, detail=refusal.detail)
 
 
-def _nifti(finding: FileFacts, data: bytes) -> FileFacts:
+def _nifti(finding: FileFacts, data: bytes, cohort: CohortPolicy) -> FileFacts:
     finding = replace(finding, format="nifti", study=stem(finding.path))
     image = parse_nifti(data)
     if finding.role == "mask":
         finding = replace(finding, segments=tuple((value, str(value)) for value in label_values(image.values)))
+    else:
+        name = "/".join((*finding.path.split("/")[:-1], stem(finding.path)))
+        finding = replace(finding, sequence=sequence_of(name, cohort.sequences))
     return replace(
         _unless_blank(replace(finding, blank=finding.role == "image" and is_blank(image.values)), volumes=False),
         instance=finding.path,
@@ -188,6 +194,7 @@ def _image(finding: FileFacts, header: Dataset, cohort: CohortPolicy) -> FileFac
         if cohort.exclude_burned_in:
             raise StudyError("burned-in-annotation")
         finding = replace(finding, flags=(*finding.flags, "burned-in-annotation"))
+    finding = replace(finding, sequence=sequence_of(text(header, "SeriesDescription"), cohort.sequences))
     stored = decode(header)
     if stored.colour:
         finding = replace(finding, flags=(*finding.flags, "colour"))

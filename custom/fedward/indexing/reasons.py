@@ -18,6 +18,7 @@ REASONS: dict[str, str] = {
     "mixed-series": "its series holds slices that differ in what one volume has once: shape, spacing, direction, units",
     "incomplete-series": "its series lacks slices, or another of its slices is in quarantine",
     "uneven-spacing": "its series has no even spacing between slices",
+    "two-sequences": "fits the rules of several of the cohort's sequences: make the rules narrower",
     "missing-label": "has no value in a label column that the cohort requires",
     "missing-mask": "has no usable mask, and the cohort requires one",
     "changed": "is not the file that was indexed: index again",

@@ -83,7 +83,7 @@ def _files(folder: str, below: str, role: Role, left_out: set[str], visited: set
 def fingerprint(cohort: CohortPolicy, key_fingerprint: str) -> str:
     """Return all that a finding depends on besides the file: gate settings, site key, our code, and other readers."""
     content = {
-        "policy": [cohort.modalities, cohort.body_parts, cohort.exclude_burned_in, cohort.volumes],
+        "policy": [cohort.modalities, cohort.body_parts, cohort.exclude_burned_in, cohort.volumes, cohort.sequences],
         "one_folder": cohort.masks == cohort.images,
         "key": key_fingerprint,
         "code": _code(),

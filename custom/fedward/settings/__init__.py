@@ -1,7 +1,7 @@
 """Define the settings files: a job, a hospital's policy, a federation. Frozen, unknown keys refused, read once."""
 
 from fedward.settings.base import Fraction, Settings
-from fedward.settings.data import Data
+from fedward.settings.data import Data, Patches
 from fedward.settings.encryption import MIN_CONTRIBUTORS, JobEncryption, KeyScheme, Precision, Scheme
 from fedward.settings.federation import FederationSpec, Hospital, Person, Server
 from fedward.settings.job import Acceptance, Component, JobHeader, JobSpec, Rounds, Training, Transforms
@@ -38,6 +38,7 @@ __all__ = [
     "Model",
     "Name",
     "Pacs",
+    "Patches",
     "Person",
     "Precision",
     "Retention",

@@ -7,11 +7,26 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from fedward.label_words import missing_words
-from fedward.settings.base import Flag, Settings
+from fedward.settings.base import Flag, Fraction, Settings
 from fedward.settings.names import Name
 from fedward.structures import structure_key
 
 Percent = Annotated[float, Field(ge=0.0, le=100.0)]
+Millimetres = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+
+
+class Patches(Settings):
+    """``[data.patches]``: training on parts of an image; validation puts parts together again (sliding window)."""
+
+    per_image: int = Field(default=1, ge=1, description="Patches drawn from each image in a pass over the images.")
+    positive: Fraction = Field(
+        default=0.5,
+        description="Share of patches whose middle is a pixel of a structure, where the image has one; the others are "
+        "anywhere.",
+    )
+    overlap: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        default=0.25, description="Validation: share of its side by which a window overlaps the next."
+    )
 
 
 class Data(Settings):
@@ -19,7 +34,28 @@ class Data(Settings):
 
     cohort: Name = Field(description="The cohort's name in each hospital's site.toml.")
     size: tuple[int, ...] = Field(
-        min_length=2, max_length=3, description="Size of the network's input in pixels: [H, W] or [D, H, W]."
+        min_length=2,
+        max_length=3,
+        description="Size of the network's input in pixels: [H, W] or [D, H, W]; with patches, of a patch.",
+    )
+    colour: Flag = Field(
+        default=False,
+        description="The network gets red, green and blue as three channels, and images without colour are left out; "
+        "without it, colour becomes luminance.",
+    )
+    sequences: tuple[Name, ...] = Field(
+        default=(),
+        description="Sequences by the names of each hospital's site.toml: the network's channels, in order. They are "
+        "images of one study on one grid; a study without one of them is left out. Absent: every image is one channel.",
+    )
+    spacing_mm: tuple[Millimetres, ...] | None = Field(
+        default=None,
+        description="With patches: distance of pixels in mm along each axis, to which each image is resampled; images "
+        "without a known spacing are left out. Without it each image keeps its own.",
+    )
+    patches: Patches | None = Field(
+        default=None,
+        description="Segmentation: train on patches of size instead of resizing each image to it.",
     )
     crop_border: Flag = Field(default=True, description="Cut the dark constant border off each image before resizing.")
     keep_shape: Flag = Field(
@@ -53,11 +89,24 @@ class Data(Settings):
         return self
 
     @model_validator(mode="after")
+    def _grid_fits(self) -> Self:
+        if self.spacing_mm is not None and self.patches is None:
+            raise ValueError("spacing_mm goes with patches; for an image of one size set keep_shape")
+        if self.spacing_mm is not None and len(self.spacing_mm) != len(self.size):
+            raise ValueError(f"spacing_mm has {len(self.spacing_mm)} numbers, and size has {len(self.size)}")
+        if self.keep_shape and self.patches is not None:
+            raise ValueError("keep_shape has no effect on patches, which are not resized; leave it out")
+        if self.colour and self.sequences:
+            raise ValueError("colour and sequences: the channels are of one kind; leave one of them out")
+        return self
+
+    @model_validator(mode="after")
     def _each_once(self) -> Self:
         structures = [structure_key(name) for name in self.structures]
         for field, names, keys in (
             ("labels", self.labels, [*self.labels]),
             ("classes", self.classes, [*self.classes]),
+            ("sequences", self.sequences, [*self.sequences]),
             ("structures", self.structures, structures),
         ):
             twice = sorted({name for name, key in zip(names, keys, strict=True) if keys.count(key) > 1})
@@ -77,3 +126,13 @@ class Data(Settings):
             words = ", ".join(sorted(missing))
             raise ValueError(f"classes has {words}, which means no value in a label table; name the class differently")
         return self
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the network's input channels, in order."""
+        return self.sequences or (("red", "green", "blue") if self.colour else ("grey",))
+
+    @property
+    def draws(self) -> int:
+        """Draws of each image in a pass over the images."""
+        return 1 if self.patches is None else self.patches.per_image

@@ -115,6 +115,11 @@ class Training(Settings):
     momentum: float = Field(default=0.9, ge=0, lt=1, description="SGD only.")
     keep_optimizer: Flag = Field(default=False, description="A site keeps its optimizer's momenta from round to round.")
     batch_size: int = Field(ge=1, description="Images in a step.")
+    balanced: Flag = Field(
+        default=False,
+        description="Draw as many images of each class, or with and without the structures, as of the others; images "
+        "of the smaller group come more often. Not under dp-sgd, whose draws are by patient.",
+    )
     local_epochs: int | None = Field(
         default=None, ge=1, description="Passes over the site's training split in a round."
     )
@@ -173,6 +178,8 @@ class JobSpec(Settings):
             if not data.structures or data.labels:
                 raise ValueError("a segmentation job names data.structures, and no data.labels")
             return self
+        if data.patches is not None:
+            raise ValueError("data.patches is for segmentation: one patch does not show an image's label")
         if data.structures:
             raise ValueError("data.structures is for segmentation; a classification job names data.labels")
         if data.target == "multilabel":
@@ -184,6 +191,12 @@ class JobSpec(Settings):
             raise ValueError("data.classes goes with target multiclass, and only with it")
         if data.target == "multiclass" and len(data.classes) < 3:
             raise ValueError("target multiclass needs three data.classes or more")
+        return self
+
+    @model_validator(mode="after")
+    def _draws_fit_privacy(self) -> Self:
+        if self.training.balanced and self.privacy.dp_sgd is not None:
+            raise ValueError("training.balanced draws images, and dp-sgd draws patients with one probability each")
         return self
 
     @model_validator(mode="after")

@@ -17,6 +17,9 @@ KeyId = Annotated[
 ]
 
 
+SequenceRule = Annotated[str, form(r".*[^*? ].*", "is no rule: write what the series is called, such as *FLAIR*")]
+
+
 class Retention(Settings):
     """``[upkeep]``, and the server's ``upkeep.toml``: how long what ended jobs, logs and downloads left is kept.
 
@@ -54,6 +57,11 @@ class CohortPolicy(Settings):
     )
     masks: Path | None = Field(default=None, description="Folder of DICOM SEG or NIfTI masks.")
     volumes: Flag = Field(default=False, description="Read a DICOM series as one volume, not each file as an image.")
+    sequences: dict[Name, SequenceRule] = Field(
+        default_factory=dict,
+        description="Sequences by the names that jobs use: each a pattern with * and ?, case ignored, of the whole "
+        "SeriesDescription (0008,103E), or of a NIfTI file's path without its ending.",
+    )
     modalities: tuple[str, ...] = Field(
         default=(), description="Allowed values of Modality (0008,0060); none given: any."
     )

@@ -9,7 +9,7 @@ import torch
 from monai.transforms import Compose, Transform
 
 from fedward.dataset.images import plain_tensors
-from fedward.dataset.transforms import Item, Standardise, build_stage
+from fedward.dataset.transforms import Item, build_stage, standardise_of
 from fedward.errors import JobError
 from fedward.privacy.policy.linter import faults
 from fedward.settings import JobSpec
@@ -60,7 +60,7 @@ def _fault(part: Callable[[JobSpec], object], job: JobSpec) -> list[str]:
 def _whole(job: JobSpec) -> None:
     network, loss, size = build_network(job), build_loss(job), tuple(job.data.size)
     try:
-        logits = predict(network.train(), torch.zeros((2, 1, *size)))
+        logits = predict(network.train(), torch.zeros((2, len(job.data.channels), *size)))
     except Exception as error:  # noqa: BLE001 - a network raises many kinds for a size that it cannot work with
         what = f"network {job.model.network} fails on an image of {list(size)}, {_short(error)}"
         raise JobError(what, where="data.size", remedy="choose sides that are multiples of 16 or 32") from None
@@ -120,16 +120,17 @@ DRAWS = 8
 
 def _try(job: JobSpec, stage: str, transforms: list[Transform], *, seed: int) -> None:
     size = tuple(job.data.size)
+    channels = len(job.data.channels)
     ramp = torch.arange(float(math.prod(size))).reshape(1, *size)
-    item: Item = {"image": ramp, "mask": torch.zeros((1, *size), dtype=torch.uint8)}
+    item: Item = {"image": ramp.repeat(channels, *[1] * len(size)), "mask": torch.zeros((1, *size), dtype=torch.uint8)}
     try:
         with plain_tensors():
-            result = Compose([*transforms, Standardise(job.data.clip_percentiles)]).set_random_state(seed=seed)(item)
+            result = Compose([*transforms, standardise_of(job)]).set_random_state(seed=seed)(item)
     except Exception as error:  # noqa: BLE001 - MONAI raises many kinds for arguments that do not fit
         what = f"the transforms fail on an image of {list(size)}, {_short(error.__cause__ or error)}"
         raise JobError(what, where=f"transforms.{stage}", remedy="correct their arguments") from None
-    for key in ("image", "mask"):
-        if tuple(result[key].shape) != (1, *size):
+    for key, first in (("image", channels), ("mask", 1)):
+        if tuple(result[key].shape) != (first, *size):
             what = f"the transforms change the {key}'s shape to {list(result[key].shape)[1:]}"
             raise JobError(what, where=f"transforms.{stage}", remedy=f"keep it at {list(size)}")
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from fedward.dataset.images import Images, stack
 from fedward.errors import JobError
 from fedward.settings import JobSpec
+from fedward.training.batches import batches
 from fedward.training.dp_sgd.dp_sgd import MovingAverage, PrivateSteps, copy_buffers, same_buffers
 from fedward.training.dp_sgd.gradient_method import choose_method
 from fedward.training.dp_sgd.network_check import check_layers
@@ -26,6 +27,7 @@ from fedward.training.losses import build_loss, kind_of_truth
 from fedward.training.networks import build_network, predict, shared_keys
 from fedward.training.optimizers import build_optimizer, learning_rate
 from fedward.training.seeds import derive_seed, torch_seed
+from fedward.training.windows import whole_logits
 from fedward.weights import Weights
 
 
@@ -91,12 +93,22 @@ class Learner:
             seed = derive_seed(self._job.job.seed, self._site, round_number)
             images.reseed(seed)
             with torch_seed(seed):
-                for step, items in enumerate(images.batches(_orders(len(images), steps, steps_a_pass, seed))):
+                for step, items in enumerate(images.batches(self._order(images, steps, steps_a_pass, seed))):
                     follow(step, partial(self._plain_gradients, items))
         else:
             self._train_private(private, images, steps=steps, follow=follow)
         self._keep(optimizer, round_number)
         return float(np.mean([loss for loss in losses if np.isfinite(loss)] or [np.nan]))
+
+    def _order(self, images: Images, steps: int, steps_a_pass: int, seed: int) -> Iterator[NDArray[np.int64]]:
+        return batches(
+            len(images),
+            steps=steps,
+            steps_a_pass=steps_a_pass,
+            seed=seed,
+            repeats=self._job.data.draws,
+            groups=images.groups if self._job.training.balanced else None,
+        )
 
     def _optimizer(self) -> torch.optim.Optimizer:
         """Return the round's optimizer, with the momenta of the round before where the job keeps them."""
@@ -200,10 +212,10 @@ class Learner:
         """Yield for each batch the items, the logits on the CPU, and the sum of the items' losses."""
         self._load(weights)
         self._network.eval()
-        batches = np.array_split(np.arange(len(images)), -(-len(images) // EVALUATION_BATCH))
-        for items in images.batches(batches):
+        at_once = EVALUATION_BATCH if self._job.data.patches is None else 1  # whole images may differ in size
+        for items in images.batches(np.array_split(np.arange(len(images)), -(-len(images) // at_once))):
             with torch.inference_mode():
-                logits = predict(self._network, stack(items, "image").to(self._device))
+                logits = whole_logits(self._network, stack(items, "image").to(self._device), self._job.data)
                 loss = self._loss(logits, self._truth(items))
             yield items, logits.float().cpu(), float(loss) * len(items)
 
@@ -255,15 +267,6 @@ class Learner:
 
 EVALUATION_BATCH = 32
 """Batch size in images for evaluation."""
-
-
-def _orders(images: int, steps: int, steps_a_pass: int, seed: int) -> Iterator[NDArray[np.int64]]:
-    """Yield ``steps`` batches: pass after pass over all images, each pass shuffled anew and split evenly."""
-    generator = np.random.default_rng(seed)
-    left = steps
-    while left > 0:
-        yield from np.array_split(generator.permutation(images), steps_a_pass)[:left]
-        left -= steps_a_pass
 
 
 def _arrays(state: Mapping[str, Tensor], names: Any) -> Weights:

@@ -52,24 +52,24 @@ def _dims(job: JobSpec) -> dict[str, Any]:
 
 
 def _in_out(job: JobSpec) -> dict[str, Any]:
-    return {**_dims(job), "in_channels": 1, "out_channels": job.outputs}
+    return {**_dims(job), "in_channels": len(job.data.channels), "out_channels": job.outputs}
 
 
 def _in_classes(job: JobSpec) -> dict[str, Any]:
-    return {**_dims(job), "in_channels": 1, "num_classes": job.outputs}
+    return {**_dims(job), "in_channels": len(job.data.channels), "num_classes": job.outputs}
 
 
 def _resnet(job: JobSpec) -> dict[str, Any]:
-    return {**_dims(job), "n_input_channels": 1, "num_classes": job.outputs}
+    return {**_dims(job), "n_input_channels": len(job.data.channels), "num_classes": job.outputs}
 
 
 def _flat(job: JobSpec) -> dict[str, Any]:
-    return {"in_shape": (1, *job.data.size), "classes": job.outputs}
+    return {"in_shape": (len(job.data.channels), *job.data.size), "classes": job.outputs}
 
 
 def _vit(job: JobSpec) -> dict[str, Any]:
     classes = {"classification": True, "num_classes": job.outputs, "post_activation": None}
-    return {**_dims(job), "in_channels": 1, "img_size": job.data.size, **classes}
+    return {**_dims(job), "in_channels": len(job.data.channels), "img_size": job.data.size, **classes}
 
 
 def _unetr(job: JobSpec) -> dict[str, Any]:

@@ -289,7 +289,7 @@ class Trainer:
 
     @property
     def _steps_a_pass(self) -> int:
-        return max(1, round(self.support.train_images / self._job.training.batch_size))
+        return max(1, round(self.support.train_images * self._job.data.draws / self._job.training.batch_size))
 
     @cached_property
     def _training_images(self) -> Images:

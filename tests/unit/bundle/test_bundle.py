@@ -27,12 +27,13 @@ from fedward.settings import JOB_FILE, JobSpec, parse, plain
 from fedward.training.learner import Learner
 from fedward.training.networks import initial_weights, predict
 from fedward.training.scores.scoring import predictions_of
+from fedward.training.windows import whole_logits
 from fedward.weights import MODEL_FILE
 from tests.conftest import tiny_job_content
 from tests.support.command_line import typed
 from tests.support.images.dicom_files import image, pattern, save, save_nifti, site
 
-BEFORE = "import sys, numpy; grey_values = numpy.load(sys.argv[1])\n"
+BEFORE = "import sys, numpy; values = numpy.load(sys.argv[1])\n"
 AFTER = """
 numpy.save(sys.argv[2], found.detach().numpy())
 assert not any(name.partition(".")[0] == "fedward" for name in sys.modules)
@@ -72,6 +73,10 @@ JOBS = {
     "UNet": job("UNet", (32, 32), **SEGMENTS),
     "UNet, 3D": job("UNet", (16, 32, 16), **SEGMENTS),
     "ViT": job("ViT", (32, 32)),
+    "colour": job("resnet10", data={"colour": True}),
+    "sequences": job(data={"sequences": ["t1", "flair"]}),
+    "patches": job("UNet", (16, 32), data={"patches": {"overlap": 0.5}}, **SEGMENTS),
+    "patches, spacing": job("UNet", (32, 32), data={"patches": {}, "spacing_mm": [2.0, 0.5]}, **SEGMENTS),
 }
 
 
@@ -81,9 +86,13 @@ def test_plain_monai_computes_what_the_job_computes(name: str, tmp_path: Path) -
     spec = JOBS[name]
     given, out = trained(spec), tmp_path / "bundle"
     export_bundle(given, out, intended_use="as a test")
-    pixels = np.random.default_rng(1).gamma(2.0, 100.0, [3 * side // 2 + 5 for side in spec.data.size]).astype("f4")
+    channels = [len(spec.data.channels)] if len(spec.data.channels) > 1 else []
+    shape = [*channels, *(3 * side // 2 + 5 for side in spec.data.size)]
+    pixels = np.random.default_rng(1).gamma(2.0, 100.0, shape).astype("f4")
     np.save(tmp_path / "image.npy", pixels)
     (lines,) = re.findall(r"```python\n(.*?)```", (out / "README.md").read_text(), re.DOTALL)
+    spacing = None if spec.data.spacing_mm is None else (1.0, 1.0)
+    lines = lines.replace('{"image": values}', f'{{"image": values, "spacing_mm": {spacing}}}')
     words = [
         BEFORE + lines.replace("BUNDLE", str(out)) + AFTER,
         str(tmp_path / "image.npy"),
@@ -94,12 +103,11 @@ def test_plain_monai_computes_what_the_job_computes(name: str, tmp_path: Path) -
     )
     assert done.returncode == 0, done.stderr
     predictor = Predictor(out)
-    box, added = predictor._fit.place(pixels, None)
-    item: Any = {"image": predictor._fit.image(pixels, box, added)}
+    item: Any = {"image": predictor._fit.image(pixels, predictor._fit.place(pixels, spacing))}
     for step in predictor._after:
         item = step(item)
     with torch.inference_mode():
-        logits = predict(as_built(spec, given), torch.as_tensor(np.asarray(item["image"]))[None])
+        logits = whole_logits(as_built(spec, given), torch.as_tensor(np.asarray(item["image"]))[None], spec.data)
     multiclass = spec.job.task == "segmentation" or spec.data.target == "multiclass"
     expected = logits.softmax(1) if multiclass else logits.sigmoid()
     np.testing.assert_allclose(np.load(tmp_path / "found.npy"), expected.numpy(), atol=SAME)

@@ -17,10 +17,10 @@ from pydicom.dataset import Dataset
 from fedward.dataset.load import load_mask
 from fedward.dataset.manifest import Row
 from fedward.dicom.geometry import order_slices, place_of
+from fedward.indexing.grouping.volume import Volume
 from fedward.indexing.match_masks import match_masks
 from fedward.indexing.quality import FileFacts, examine
 from fedward.indexing.reasons import REASONS
-from fedward.indexing.volume import Volume
 from fedward.settings import CohortPolicy, CohortPrivacy
 from tests.support.images.dicom_files import as_bytes, seen, uid
 from tests.support.images.seg_files import Frame, seg
@@ -195,7 +195,7 @@ def matched(drawn: Drawn, data: bytes, folder: Path) -> tuple[Row, list[tuple[st
     found = examine(seen("m.dcm", "mask"), folder, COHORT)
     if found.reason:
         return drawn.volume.row, [(found.path, found.reason)]
-    (row,), aside = match_masks([drawn.volume], [found], drawn.volume.findings)
+    (row,), aside = match_masks([drawn.volume], [found], drawn.volume.findings, rules={})
     return row, [(one.file, one.reason) for one in aside]
 
 

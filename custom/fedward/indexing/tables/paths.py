@@ -10,7 +10,7 @@ Since the cohort has pseudonyms alone, each file has one of every ending of its 
 
 from __future__ import annotations
 
-from fedward.indexing.nifti_names import parts
+from fedward.indexing.grouping.nifti_names import parts
 from fedward.indexing.site_key import SiteKey
 from fedward.indexing.tables.identifiers import normal_form
 

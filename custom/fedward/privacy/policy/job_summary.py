@@ -108,7 +108,9 @@ def _data(job: JobSpec) -> str:
     classes = f" of {_names(data.classes)}" if data.classes else ""
     size = " x ".join(str(side) for side in data.size)
     cached = "kept prepared in memory while it runs" if data.cache else "prepared anew each time"
-    return f"cohort {data.cohort}, every training patient; {what}{classes}; resized to {size} pixels, {cached}"
+    seen = f"resized to {size} pixels" if data.patches is None else f"seen in patches of {size} pixels"
+    channels = "" if data.channels == ("grey",) else f"; channels {_names(data.channels)}"
+    return f"cohort {data.cohort}, every training patient; {what}{classes}{channels}; {seen}, {cached}"
 
 
 def _transforms(job: JobSpec) -> str:

@@ -28,10 +28,9 @@ def choose_method(network: nn.Module, loss: Loss, job: JobSpec) -> Method:
     truths = example_truth(job).to(device)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(job.job.seed)
+        shape = (each, len(job.data.channels), *job.data.size)
         patients = [
-            Patient(
-                images=torch.randn(each, 1, *job.data.size).to(device), truth=truth[None].expand(each, *truth.shape)
-            )
+            Patient(images=torch.randn(shape).to(device), truth=truth[None].expand(each, *truth.shape))
             for truth in truths
         ]
         fit = fits(network.train(), loss, patients, slots=slots)

@@ -49,11 +49,11 @@ def check_layers(network: nn.Module) -> None:
 
 
 def _keeps_apart(network: nn.Module, job: JobSpec) -> None:
-    before = copy_buffers(network.train())
+    before, channels = copy_buffers(network.train()), len(job.data.channels)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.default_generator.manual_seed(0)
-        pair = torch.randn(2, 1, *job.data.size)
-        other = torch.stack([pair[0], torch.randn(1, *job.data.size)])
+        pair = torch.randn(2, channels, *job.data.size)
+        other = torch.stack([pair[0], torch.randn(channels, *job.data.size)])
         results = []
         for images in (pair, other):
             torch.default_generator.manual_seed(1)

@@ -26,7 +26,7 @@ class Patient:
     """Drawn images of one patient.
 
     Attributes:
-        images: float32 (K, 1, *size).
+        images: float32 (K, channels, *size).
         truth: (K, ...), in the form that ``fedward.training.losses.Loss`` accepts.
     """
 

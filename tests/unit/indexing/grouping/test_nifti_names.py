@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fedward.indexing.nifti_names import NiftiNames, patients_of
+from fedward.indexing.grouping.nifti_names import NiftiNames, patients_of
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedward.dataset.manifest import Manifest
+from fedward.dataset.rarity import rarity_words
 from fedward.dataset.selection import select
 from fedward.demo.hospitals import DemoHospital, apply_splits, find_sources, write_site
 from fedward.errors import CohortError
@@ -78,9 +79,10 @@ def gather(
         log(source.site, f"{counts}, {manifest.quarantined} in quarantine")
         hospitals.append(DemoHospital(site=source.site, config=config, manifest=manifest))
         try:
-            select(
-                job, [manifest], site=source.site, min_patients=read_site(config).cohorts[job.data.cohort].min_patients
-            )
+            least = read_site(config).cohorts[job.data.cohort].min_patients
+            chosen = select(job, [manifest], site=source.site, min_patients=least)
+            if (rare := rarity_words(job, chosen.train)) is not None:
+                log(source.site, f"warning: {rare}")
         except CohortError as error:  # it says no itself, and tells the server less
             log(source.site, f"will take no part: {error}")
     return Gathered(hospitals=tuple(hospitals), refused=refused)

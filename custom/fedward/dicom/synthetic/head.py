@@ -78,7 +78,7 @@ def scan(head: Head, sequence: Sequence, rng: np.random.Generator, *, noise: flo
         noise: standard deviation of the noise in each part of the complex signal, whose magnitude is returned.
         bias: largest relative change of brightness from one side of the head to the other.
     """
-    values = np.zeros(head.tissues["skull"].shape)
+    values: NDArray[np.float64] = np.zeros(head.tissues["skull"].shape)
     for name, where in head.tissues.items():
         values[where] = _GREY[sequence][name]
     slope = np.linspace(1.0 - bias, 1.0 + bias, values.shape[-1])

@@ -79,6 +79,8 @@ def weigh_job(
 
 
 def _remarks(job: JobSpec, chosen: Selection) -> list[str]:
+    from fedward.dataset.rarity import rarity_words
+
     found = []
     if chosen.absent:
         names, images = ", ".join(map(repr, chosen.absent)), chosen.support.train_images
@@ -90,6 +92,8 @@ def _remarks(job: JobSpec, chosen: Selection) -> list[str]:
         )
     for name, count in chosen.undescribed.items():
         found.append(f"the masks of {count} images do not describe {name!r}; they count as images without it")
+    if (rare := rarity_words(job, chosen.train)) is not None:
+        found.append(rare)
     if job.privacy.mechanism == "none":
         found.append("runs without differential privacy; its patients' ε is infinite afterwards, for every later job")
     return found

@@ -117,7 +117,10 @@ def _useless(scores: ModelScores, known: Sequence[_Known]) -> Iterator[ModelVerd
     if scores.measure == "dice":
         bad = [(site, value) for site, value in known if value < NOTHING]
         what = "The model predicts next to nothing"
-        advice = "a loss that weighs the structure (DiceCELoss, TverskyLoss), a lower learning rate, more rounds"
+        advice = (
+            "training.balanced = true or data.patches where few images show the structure, a loss that weighs it "
+            "(DiceCELoss with batch = true, TverskyLoss), a lower learning rate, more rounds"
+        )
     else:
         bad = [(site, value) for site, value in known if _maybe_chance(site, value)]
         what = "The model is not shown to be better than chance"

@@ -4,8 +4,8 @@
 
 DATA is what ``fedward demo --data`` takes. The hospital of ``--public`` takes no part in the job: the checkpoint is the
 job's network, trained at this hospital alone with the passes of the job's own rounds. It becomes a start as in
-``fedward job start``, and each job differs from its neighbour in its start alone. The federation runs in this one process, by
-``fedward.demo.simulate``. The table goes into bench/results/start.md.
+``fedward job start``, and each job differs from its neighbour in its start alone. The federation runs in this one
+process, by ``fedward.demo.simulate``. The table goes into bench/results/start.md.
 """
 
 from __future__ import annotations
@@ -120,8 +120,8 @@ def page(
         "# What a start brings",
         "",
         f"Written by `python bench/start.py DATA{split} --public {asked.public} --keys {asked.keys}` on "
-        f"{time.strftime('%Y-%m-%d')}: {job.job.name} on real radiographs. The hospital of the checkpoint is in no job, and no "
-        "number is of its patients.",
+        f"{time.strftime('%Y-%m-%d')}: {job.job.name} on real radiographs. The hospital of the checkpoint is in no "
+        "job, and no number is of its patients.",
         f"Patients, training + validation, last split: {people}.",
         f"{machine()}; {cpu_s:.0f} CPU seconds.",
         "",
@@ -140,11 +140,8 @@ def page(
         )
         gains = [one[0] - other[0] for one, other in pairs]
         won = sum(gain > 0 for gain in gains)
-        lines += [
-            "",
-            f"After {rounds} rounds the job from the checkpoint is better in {won} of {len(gains)} splits, by ",
-        ]
-        lines[-1] += f"{statistics.mean(gains):+.3f} in the mean."
+        better = f"{won} of {len(gains)} splits, by {statistics.mean(gains):+.3f} in the mean"
+        lines += ["", f"After {rounds} rounds the job from the checkpoint is better in {better}."]
     return "\n".join(lines) + "\n"
 
 

@@ -75,8 +75,8 @@ def continue_(
     rounds: int = typer.Option(..., min=1, help="Further rounds."),
     out: Path | None = typer.Option(None, help="Folder to write the job to. None: build/continued/ and its name."),
 ) -> None:
-    """Write the job that goes on from a finished one, from its final model, for more rounds. Says whether its model is
-    that of all the rounds in one job, and what it adds to each hospital's ε."""
+    """Write the job that goes on from a finished one. It starts from the final model and counts its rounds on. Says
+    whether its model is that of all the rounds in one job, and what it adds to each hospital's ε."""
     from fedward.bundle.continued import continue_job
     from fedward.reporting.result import from_a_server, read_result
 

@@ -16,7 +16,6 @@ in real processes, which ``tests/integration/union`` holds it against. Every tab
 from __future__ import annotations
 
 import argparse
-import base64
 import hashlib
 import os
 import statistics
@@ -38,7 +37,7 @@ from fedward.demo.prepare import gather
 from fedward.demo.simulate import SimulatedSite, run_pooled, take_part, trainers
 from fedward.demo.simulate_sum import run_sum
 from fedward.dicom.synthetic.hospital import HOSPITALS, write_cohort
-from fedward.settings import JobSpec, parse, plain, read_job
+from fedward.settings import JobSpec, changed_job, parse, plain, read_job
 from fedward.training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -147,8 +146,11 @@ def by_way(job: JobSpec, cohorts: Mapping[str, Manifest], asked: argparse.Namesp
     """Train together in each way at the job's ε; with ``quiet`` also in one place with almost no noise."""
     parts, _ = take_part(job, cohorts)
     tests, found = testers(job, parts), []
+    content = b"" if asked.start is None else asked.start.read_bytes()
     for name, changes in ways(asked).items():
         made = changed(job, changes)
+        if made.model.start is not None:
+            made = made.model_copy(update={"model": made.model.with_start(content)})
         weights, _ = run_sum(made, trainers(made, parts))
         found.append(scored(made, tests, name, weights))
         if quiet:
@@ -166,7 +168,6 @@ def ways(asked: argparse.Namespace) -> dict[str, dict[str, Any]]:
     start: dict[str, Any] = {
         "start": asked.start.name,
         "start_sha256": hashlib.sha256(data).hexdigest(),
-        "start_content": base64.b64encode(data).decode("ascii"),
     }
     found["public start"] = {"model": start}
     if asked.freeze:
@@ -182,7 +183,7 @@ def changed(job: JobSpec, changes: Mapping[str, Any]) -> JobSpec:
     for table, values in changes.items():
         inner = {name: content[table][name] | value for name, value in values.items() if isinstance(value, dict)}
         content[table] |= {**values, **inner}
-    return parse(JobSpec, content, where="bench")
+    return changed_job(job, content, where="bench")
 
 
 def with_colluding(job: JobSpec, colluding: int) -> JobSpec:

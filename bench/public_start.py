@@ -139,7 +139,7 @@ def moved(batch: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     return functional.grid_sample(batch * contrast, grid, padding_mode="border", align_corners=False)
 
 
-_DRAWN: dict[str, Any] = {"start": None, "start_sha256": None, "start_content": None, "freeze": ()}
+_DRAWN: dict[str, Any] = {"start": None, "start_sha256": None, "start_layers": (), "freeze": ()}
 
 
 if __name__ == "__main__":

@@ -6,8 +6,10 @@ import hashlib
 import io
 import json
 import math
+import struct
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -121,49 +123,76 @@ def require_stored(file: IO[bytes]) -> None:
     file.seek(0)
 
 
-def read_stored(content: bytes, layout: Layout, *, where: str, remedy: str) -> Weights:
-    """Read a model file's bytes that somebody else wrote; nothing is allocated before it fits the layout.
+def stored_layout(content: bytes, *, where: str, remedy: str) -> dict[str, Tensor]:
+    """Return the tensors that a model file's bytes declare; nothing of their values is read.
 
     Args:
-        content: a ``.npz`` as ``save_weights`` writes it.
-        layout: names, types and shapes that it must have, no more and no less.
+        content: a ``.npz`` as ``save_weights`` writes it, by somebody else.
         where, remedy: for the error.
 
     Raises:
-        JobError: it is no such file, or has another layout.
+        JobError: it is no such file, or has one name twice.
     """
+    with _stored(content, where=where, remedy=remedy) as archive:
+        names = archive.namelist()
+        if len(set(names)) != len(names) or any(not name.endswith(".npy") for name in names):
+            raise ValueError("a tensor twice, or an entry that is none")
+        headers = ((name, archive.open(name).read(_LONGEST_HEADER)) for name in sorted(names))
+        return {name.removesuffix(".npy"): _header(content)[0] for name, content in headers}
+
+
+def read_stored(content: bytes, layout: Layout, *, where: str, remedy: str) -> Weights:
+    """Read tensors of a model file's bytes that somebody else wrote; nothing is allocated before it fits the layout.
+
+    Args:
+        content: as for ``stored_layout``.
+        layout: names, types and shapes of the tensors to read.
+        where, remedy: for the error.
+
+    Raises:
+        JobError: it is no such file, or lacks one of these tensors.
+    """
+    with _stored(content, where=where, remedy=remedy) as archive:
+        return {name: _read_array(archive, name, layout[name]) for name in sorted(layout)}
+
+
+@contextmanager
+def _stored(content: bytes, *, where: str, remedy: str) -> Iterator[zipfile.ZipFile]:
+    """Open the archive of a model file; any fault in it, found here or by the caller, becomes one line."""
     try:
+        if content.count(_ENTRY) > MOST_TENSORS:
+            raise ValueError("more tensors than any network has")
         require_stored(io.BytesIO(content))
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            names, due = [entry.filename for entry in archive.infolist()], [f"{name}.npy" for name in layout]
-            if odd := sorted(set(names) ^ set(due)):
-                side = "lacks tensor" if odd[0] in due else "has another tensor,"
-                raise JobError(f"file {side} {shown(odd[0].removesuffix('.npy'))}", where=where, remedy=remedy)
-            if len(names) != len(due):
-                raise ValueError("a tensor twice")
-            return {
-                name: _read_array(archive.read(f"{name}.npy"), layout[name], name=name, where=where, remedy=remedy)
-                for name in sorted(layout)
-            }
-    except (ValueError, LookupError, OSError, RuntimeError, NotImplementedError, zipfile.BadZipFile):
+            yield archive
+    except (ValueError, LookupError, OSError, RuntimeError, NotImplementedError, zipfile.BadZipFile, struct.error):
         raise JobError("not a model file", where=where, remedy=remedy) from None
 
 
-def _read_array(content: bytes, due: Tensor, *, name: str, where: str, remedy: str) -> NDArray[Any]:
-    """Return one array of a ``.npz``, in version 1.0 of NumPy's format."""
+def _header(content: bytes) -> tuple[Tensor, bool, int]:
+    """Return the tensor, whether it is in Fortran's order, and where its values begin; of NumPy's format 1.0."""
     file = io.BytesIO(content)
     if np.lib.format.read_magic(file) != (1, 0):
         raise ValueError("another version")
     shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-    if Tensor(dtype=dtype.str, shape=shape) != due or (fortran and len(shape) > 1):
-        what = f"tensor {shown(name)} is {f'{dtype.str} {shape}'[:80]} where {due.dtype} {due.shape} is due"
-        raise JobError(what, where=where, remedy=remedy)
-    data = content[file.tell() :]
-    if len(data) != math.prod(shape) * dtype.itemsize:
-        raise ValueError("another length")
-    return np.frombuffer(data, dtype).reshape(shape).copy()
+    return Tensor(dtype=dtype.str, shape=shape), fortran and len(shape) > 1, file.tell()
 
 
+def _read_array(archive: zipfile.ZipFile, name: str, due: Tensor) -> NDArray[Any]:
+    content = archive.read(f"{name}.npy")
+    found, fortran, at = _header(content)
+    dtype = np.dtype(due.dtype)
+    if found != due or fortran or len(content) - at != math.prod(due.shape) * dtype.itemsize:
+        raise ValueError("another tensor than its header says")
+    return np.frombuffer(content, dtype, offset=at).reshape(due.shape).copy()
+
+
+MOST_TENSORS = 20_000
+"""Largest number of tensors in a model file; a network has hundreds."""
+_ENTRY = b"PK\x01\x02"
+"""Beginning of each entry in the list of a zip archive."""
+_LONGEST_HEADER = 12_000
+"""Bytes within which a header of NumPy's format ends; NumPy reads none of more than 10,000 characters."""
 _SAME = "install the same version of Fedward everywhere and use one job.toml"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import io
 from typing import Any
@@ -27,12 +26,12 @@ def job_of(content: bytes | None = None, *, noise: str = "sum", **model: Any) ->
     spec["federation"] |= {"min_sites": 3, "weighting": "equal"}
     spec["model"] = {**SMALL, **model}
     if content is not None:
-        digest, text = hashlib.sha256(content).hexdigest(), base64.b64encode(content).decode()
-        spec["model"] |= {"start": "public.npz", "start_sha256": digest, "start_content": text}
+        spec["model"] |= {"start": "public.npz", "start_sha256": hashlib.sha256(content).hexdigest()}
     dp_sgd = {"noise": noise, "noise_multiplier": 1.0, "delta": 1e-5, "clip_norm_l2": 1.0, "patients_per_step": 8.0}
     spec["privacy"] = {"mechanism": "dp-sgd", "dp_sgd": dp_sgd | ({"sampling_rate": 0.1} if noise == "sum" else {})}
     spec["encryption"] = {}
-    return parse(JobSpec, spec, where="test")
+    job = parse(JobSpec, spec, where="test")
+    return job if content is None else job.model_copy(update={"model": job.model.with_start(content)})
 
 
 def trained() -> Weights:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fedward.errors import GateError, JobError, SettingsError
-from fedward.settings import JOB_FILE, JobSpec, parse, read_job
+from fedward.settings import JOB_FILE, JobSpec, read_job, read_sent
 from fedward.weights import MODEL_FILE, Weights, require_stored
 
 RESULT_MODEL = Path("workspace") / MODEL_FILE
@@ -103,16 +103,10 @@ def check_weights(content: Mapping[str, Any], job: JobSpec, *, where: Path) -> W
 
 def _job(path: Path) -> JobSpec:
     """Read the settings from a job's folder: ``job.toml``, or an exported job's ``app/config/job.json``."""
-    import json
-
     found = sorted(path.glob(f"app*/config/{JOB_FILE}")) if path.is_dir() else []
     if (path / "job.toml").is_file() or len(found) != 1:
         return read_job(path)
-    try:
-        content = json.loads(found[0].read_text(encoding="utf-8"))
-    except (ValueError, OSError):
-        raise JobError("job has no readable settings", where=found[0]) from None
-    return parse(JobSpec, content if isinstance(content, dict) else {}, where=found[0])
+    return read_sent(found[0])
 
 
 def read_file(path: Path) -> tuple[dict[str, Any], str]:
@@ -123,7 +117,28 @@ def read_file(path: Path) -> tuple[dict[str, Any], str]:
     """
     import torch
 
+    content, digest = read_torch(path)
     remedy = "give FL_global_model.pt of a finished job"
+    if not isinstance(content, dict) or not content:
+        raise JobError("not a model file, no table of tensors", where=path, remedy=remedy)
+    arrays = {}
+    for name, tensor in content.items():
+        plain = isinstance(tensor, torch.Tensor) and tensor.layout is torch.strided and not tensor.is_quantized
+        if not isinstance(name, str) or not plain or tensor.dtype is torch.bfloat16:
+            raise JobError("not a model file, an entry is no plain tensor", where=path, remedy=remedy)
+        arrays[name] = tensor.detach().numpy()
+    return arrays, digest
+
+
+def read_torch(path: Path) -> tuple[Any, str]:
+    """Read what ``torch.save`` wrote, with ``weights_only``, and the file's SHA-256.
+
+    Raises:
+        JobError: no such file, one that may unpack to more than its size, or one that holds other objects than tensors.
+    """
+    import torch
+
+    remedy = "give FL_global_model.pt of a finished job, or a state dict that torch.save wrote"
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -135,15 +150,7 @@ def read_file(path: Path) -> tuple[dict[str, Any], str]:
         content = torch.load(BytesIO(data), weights_only=True, map_location="cpu")
     except Exception:  # noqa: BLE001 - torch's reader raises many kinds for a damaged file
         raise JobError("not a model file, or it holds more than tensors", where=path, remedy=remedy) from None
-    if not isinstance(content, dict) or not content:
-        raise JobError("not a model file, no table of tensors", where=path, remedy=remedy)
-    arrays = {}
-    for name, tensor in content.items():
-        plain = isinstance(tensor, torch.Tensor) and tensor.layout is torch.strided and not tensor.is_quantized
-        if not isinstance(name, str) or not plain or tensor.dtype is torch.bfloat16:
-            raise JobError("not a model file, an entry is no plain tensor", where=path, remedy=remedy)
-        arrays[name] = tensor.detach().numpy()
-    return arrays, hashlib.sha256(data).hexdigest()
+    return content, hashlib.sha256(data).hexdigest()
 
 
 _ZIP = b"PK\x03\x04"

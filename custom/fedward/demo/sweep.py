@@ -18,7 +18,7 @@ from fedward.privacy.policy.job_hash import job_hash
 from fedward.privacy.policy.linter import faults
 from fedward.reporting.sweep.chart import shown
 from fedward.reporting.sweep.sweep import ALONE, EACH, POOLED, SUM, Point, Sweep, points_of
-from fedward.settings import JobSpec, parse, plain
+from fedward.settings import JobSpec, changed_job, plain
 
 Follow = Callable[[float, str], None]
 """Called with the fraction done, 0 to 1, and the name of the current run."""
@@ -96,7 +96,7 @@ def with_epsilon(job: JobSpec, epsilon: float) -> JobSpec:
     else:
         remedy = "give it mechanism 'dp-sgd' and a [privacy.dp_sgd] table"
         raise JobError("no mechanism to sweep", where="privacy.mechanism", value="none", remedy=remedy)
-    found = parse(JobSpec, content, where=job.job.name)
+    found = changed_job(job, content, where=job.job.name)
     if wrong := faults(found):
         raise JobError(" | ".join(wrong), where=job.job.name)
     return found

@@ -13,7 +13,7 @@ from fedward.dataset.manifest import Manifest
 from fedward.demo.simulate import SimulatedSite, run_pooled, simulate, take_part, trainers
 from fedward.errors import JobError
 from fedward.reporting.sweep.sweep import ALONE, EACH, POOLED
-from fedward.settings import JobSpec, parse, plain
+from fedward.settings import JobSpec, changed_job, plain
 
 if TYPE_CHECKING:
     from fedward.validation.scores import Scores
@@ -73,7 +73,7 @@ def for_each(job: JobSpec, parts: Mapping[str, SimulatedSite]) -> JobSpec:
         "max_colluding": None,
     }
     content["training"]["keep_optimizer"] = True
-    return parse(JobSpec, content, where=job.job.name)
+    return changed_job(job, content, where=job.job.name)
 
 
 def _planned(job: JobSpec, parts: Mapping[str, SimulatedSite]) -> dict[str, SimulatedSite]:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import atexit
 import gc
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.workspace import Workspace
 
-from fedward.errors import JobError, LedgerError, SettingsError
+from fedward.errors import LedgerError, SettingsError
 from fedward.indexing.site_key import load_key
-from fedward.settings import JOB_FILE, JobSpec, SitePolicy, parse, read_site
+from fedward.settings import JOB_FILE, JobSpec, SitePolicy, read_sent, read_site
 
 if TYPE_CHECKING:
     from fedward.privacy.ledger.ledger import Ledger
@@ -31,15 +30,8 @@ def leave_quickly() -> None:
 
 
 def job_spec(context: FLContext) -> JobSpec:
-    """Read the job's settings, as they were sent, and check them again."""
-    path = Path(_workspace(context).get_app_config_dir(context.get_job_id())) / JOB_FILE
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise JobError(
-            "job has no readable settings", where=JOB_FILE, remedy="export it with `fedward job export JOB`"
-        ) from None
-    return parse(JobSpec, content, where=JOB_FILE)
+    """Read the job's settings and its start, as they were sent, and check them again."""
+    return read_sent(Path(_workspace(context).get_app_config_dir(context.get_job_id())) / JOB_FILE)
 
 
 def run_folder(context: FLContext) -> Path:

@@ -5,7 +5,6 @@ The server may have written anything into the folder. The words are those of ``f
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ from fedward.errors import FedwardError
 from fedward.metrics.events import EVENTS_FILE, EventReader
 from fedward.reporting.data.ending import state_of
 from fedward.reporting.data.event_lookup import Event, of_kind
-from fedward.settings import JOB_FILE, JobSpec, parse
+from fedward.settings import JOB_FILE, JobSpec, read_sent
 
 __all__ = ["End", "JobState", "end_of", "ended", "from_a_server", "read_result", "state_of", "worded"]
 
@@ -31,8 +30,7 @@ def read_result(folder: Path) -> tuple[JobSpec, list[Event]]:
     if len(settings) != 1 or not events.is_file():
         remedy = "give the folder that holds job/ and workspace/"
         raise FedwardError("not a downloaded result of a Fedward job", where=folder, remedy=remedy)
-    content = json.loads(settings[0].read_text(encoding="utf-8"))
-    return parse(JobSpec, content, where=settings[0]), list(EventReader(events))
+    return read_sent(settings[0]), list(EventReader(events))
 
 
 def ended(folder: Path, flare: str) -> End:

@@ -4,18 +4,30 @@ from fedward.settings.base import Fraction, Settings
 from fedward.settings.data import Data, Patches
 from fedward.settings.encryption import MIN_CONTRIBUTORS, JobEncryption, KeyScheme, Precision, Scheme
 from fedward.settings.federation import FederationSpec, Hospital, Person, Server
-from fedward.settings.job import Acceptance, Component, JobHeader, JobSpec, Rounds, Training, Transforms
-from fedward.settings.model import Model
+from fedward.settings.job import Acceptance, Component, JobHeader, JobSpec, Parent, Rounds, Training, Transforms
+from fedward.settings.model import LARGEST_START, START_FILE, Model, beginnings
 from fedward.settings.names import Email, FederationName, HostName, Name, SiteId
 from fedward.settings.pacs import Pacs
 from fedward.settings.privacy import CohortPrivacy, Disclosure, DpSgd, JobPrivacy, UpdateProtection
-from fedward.settings.read import JOB_FILE, parse, plain, read_federation, read_job, read_retention, read_site
+from fedward.settings.read import (
+    JOB_FILE,
+    changed_job,
+    parse,
+    plain,
+    read_federation,
+    read_job,
+    read_retention,
+    read_sent,
+    read_site,
+)
 from fedward.settings.site import Admission, CohortPolicy, Retention, SitePolicy
 from fedward.settings.transport import Transport
 
 __all__ = [
     "JOB_FILE",
+    "LARGEST_START",
     "MIN_CONTRIBUTORS",
+    "START_FILE",
     "Acceptance",
     "Admission",
     "CohortPolicy",
@@ -38,6 +50,7 @@ __all__ = [
     "Model",
     "Name",
     "Pacs",
+    "Parent",
     "Patches",
     "Person",
     "Precision",
@@ -52,10 +65,13 @@ __all__ = [
     "Transforms",
     "Transport",
     "UpdateProtection",
+    "beginnings",
+    "changed_job",
     "parse",
     "plain",
     "read_federation",
     "read_job",
     "read_retention",
+    "read_sent",
     "read_site",
 ]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from fedward.measures import Measure, measure_of
-from fedward.settings.base import Flag, Fraction, Settings
+from fedward.settings.base import Flag, Fraction, Settings, form
 from fedward.settings.data import Data
 from fedward.settings.encryption import JobEncryption
 from fedward.settings.model import Model
@@ -143,6 +143,24 @@ class Transforms(Settings):
     augment: tuple[Component, ...] = Field(default=(), description="Random MONAI transforms, for training only.")
 
 
+class Parent(Settings):
+    """``[parent]``: the finished job that this one goes on from, as `fedward job continue` writes it.
+
+    A lineage for people, and the number from which rounds are counted on. It weakens nothing: the job is a run of its
+    own, with its own approvals, keys and draws of noise, and is charged for all of its rounds.
+    """
+
+    job_hash: Annotated[str, form(r"[0-9a-f]{64}", "is no hash of a job")] = Field(
+        description="Hash of the job before, which its hospitals approved."
+    )
+    model_sha256: Annotated[str, form(r"[0-9a-f]{64}", "is no hash of a model")] = Field(
+        description="SHA-256 of its final model's file."
+    )
+    rounds: int = Field(
+        ge=1, le=10_000, description="Rounds before this job; draws and learning rates go on from there."
+    )
+
+
 class Acceptance(Settings):
     """Threshold of the consortium for each hospital's own result."""
 
@@ -170,6 +188,7 @@ class JobSpec(Settings):
     transport: Transport | None = Field(
         default=None, description="Slowest line that the job is planned for; without it FLARE's own time-outs hold."
     )
+    parent: Parent | None = Field(default=None, description="Without it the job begins, and goes on from no other.")
 
     @model_validator(mode="after")
     def _task_fits_data(self) -> Self:
@@ -209,10 +228,30 @@ class JobSpec(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _goes_on_from_a_model(self) -> Self:
+        if self.parent is not None and self.model.start is None:
+            raise ValueError("a job with a parent starts from its model: give model.start and start_sha256")
+        return self
+
+    @property
+    def first_round(self) -> int:
+        """Rounds before this job's own, in the jobs that it goes on from."""
+        return 0 if self.parent is None else self.parent.rounds
+
     @property
     def is_masked(self) -> bool:
         """True if the job's sums have masks, and its hospitals need no key before it."""
         return self.encryption is not None and self.encryption.scheme == "masked"
+
+    def done(self, rounds: int, part: float = 0.0) -> float:
+        """Return the fraction of all rounds, those of the jobs before included, that is done.
+
+        Args:
+            rounds: whole rounds of this job.
+            part: fraction of the next one.
+        """
+        return (self.first_round + rounds + part) / (self.first_round + self.federation.rounds)
 
     @property
     def noises_sum(self) -> bool:

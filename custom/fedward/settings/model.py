@@ -1,27 +1,27 @@
 """Define a job's network and the weights that it starts from: ``[model]``.
 
-A public start is a file beside ``job.toml``. ``read_job`` reads it, and from then on its bytes are part of the
-settings: the job's hash, its approvals and its signature cover them, and who has the job has them.
+A public start is a file beside ``job.toml``, and beside ``job.json`` where the job travels. The settings have its
+SHA-256, so that the job's hash, its approvals and its signature are of this very file. Nothing of the file is
+interpreted before the two are compared (``Model.with_start``).
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from fedward.errors import SettingsError
 from fedward.settings.base import Settings, form
 from fedward.settings.names import Name
 
-LARGEST_START = 1 << 19
-"""Bytes of a start: some 130,000 values. In the job's settings it takes a third more, and these have 1 MiB."""
-_CONTENT = "start_content"
-_REMEDY = "write it with `fedward job start MODEL --out FILE`, and copy both lines that it prints"
+LARGEST_START = 1 << 27
+"""Bytes of a start: 33 million values in float32, as four DenseNet121 have."""
+START_FILE = "start.npz"
+"""Name under which a job's start travels, beside its settings."""
+_REMEDY = "write it with `fedward job start MODEL --out FILE`, and copy the lines that it prints"
 
 
 class Model(Settings):
@@ -46,81 +46,75 @@ class Model(Settings):
     start_sha256: (
         Annotated[str, form(r"[0-9a-f]{64}", "is no hash: copy the 64 digits that `fedward job start` prints")] | None
     ) = Field(default=None, description="SHA-256 of that file; no other weights are used.")
-    start_content: str | None = Field(
-        default=None,
-        repr=False,
-        description="Filled in by Fedward: the file in base64, which travels in the job. Not for job.toml.",
+    start_layers: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        default=(),
+        description="Beginnings of the names of the tensors that come from the start; all others are drawn from "
+        "job.seed. Empty: every tensor comes from it.",
     )
     freeze: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
         default=(),
         description="Noise for the sum: beginnings of the names of parameters that keep their start. Their gradients "
         "are not computed, get no noise and are never sent.",
     )
+    _start: bytes | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
     def _start_is_whole(self) -> Self:
-        given = (self.start, self.start_sha256, self.start_content)
-        if given == (None, None, None):
-            return self
-        if None in given:
-            raise ValueError("start and start_sha256 go together, and the job carries the file's content")
-        _ = self.start_bytes
+        if (self.start is None) != (self.start_sha256 is None):
+            raise ValueError(f"start and start_sha256 go together: {_REMEDY}")
+        if self.start is None and self.start_layers:
+            raise ValueError("start_layers are of a start, and there is none: give start and start_sha256")
         return self
 
     @property
     def start_bytes(self) -> bytes | None:
-        """Content of the start's file, whose hash was compared; None: the weights are drawn from the seed.
+        """Content of the start's file, whose hash was compared; None: it is not here, or the job has no start."""
+        return self._start
+
+    def with_start(self, content: bytes) -> Self:
+        """Return the table with the content of its start's file.
 
         Raises:
-            ValueError: it is too large, or has another hash than ``start_sha256``.
+            ValueError: there is no start, or the content is too large or has another hash.
         """
-        if self.start_content is None:
-            return None
-        if len(self.start_content) > 4 * -(-LARGEST_START // 3):
-            raise ValueError(f"start has more than {LARGEST_START >> 10} KiB, which a job cannot carry")
-        try:
-            content = base64.b64decode(self.start_content, validate=True)
-        except (binascii.Error, ValueError):
-            raise ValueError("start_content is not base64") from None
-        if base64.b64encode(content).decode("ascii") != self.start_content:
-            raise ValueError("start_content is not base64 in its one form")
+        if self.start_sha256 is None:
+            raise ValueError("job has no start")
+        if len(content) > LARGEST_START:
+            raise ValueError(f"start has more than {LARGEST_START >> 20} MiB, which a job cannot carry")
         if (found := hashlib.sha256(content).hexdigest()) != self.start_sha256:
             raise ValueError(f"start has the SHA-256 {found}, and start_sha256 is another")
-        return content
+        made = self.model_copy()
+        made._start = content
+        return made
+
+    def read_start(self, path: Path, *, where: Path) -> Self:
+        """Return the table with its start, read from a file; unchanged where it has none.
+
+        Args:
+            path: the file.
+            where: file of the settings, for the error.
+
+        Raises:
+            SettingsError: the file cannot be read, is too large, or has another hash.
+        """
+        if self.start is None:
+            return self
+        try:
+            with path.open("rb") as file:
+                content = file.read(LARGEST_START + 1)
+        except OSError as error:
+            what, remedy = f"start cannot be read, {error.strerror}", f"put it beside {where.name}, or leave start out"
+            raise SettingsError(what, where=path, remedy=remedy) from None
+        try:
+            return self.with_start(content)
+        except ValueError as error:
+            remedy = "choose a smaller network, or leave start out" if len(content) > LARGEST_START else _REMEDY
+            raise SettingsError(str(error), where=path, remedy=remedy) from None
 
 
-def with_start(content: dict[str, Any], *, where: Path) -> dict[str, Any]:
-    """Return a ``job.toml``'s content with that of its start's file; unchanged where it names none.
+def beginnings(names: tuple[str, ...], beginning: str) -> tuple[str, ...]:
+    """Return the names that are, or begin with the whole parts of, ``beginning``.
 
-    Args:
-        content: as read.
-        where: path of ``job.toml``; the start's file is in its folder.
-
-    Raises:
-        SettingsError: the file cannot be read or is too large, has another hash, or ``start_content`` was written by
-            hand.
+    So ``net.layer_1`` is the beginning of ``net.layer_1.conv.weight``, and not of ``net.layer_10.conv.weight``.
     """
-    model = content.get("model")
-    if not isinstance(model, dict):
-        return content
-    if _CONTENT in model:
-        raise SettingsError("start_content is not for job.toml", where=where, remedy="leave it out, and give start")
-    name, due = model.get("start"), model.get("start_sha256")
-    if not isinstance(name, str) or Path(name).name != name:
-        return content  # the model's own check says what is wrong
-    path = where.parent / name
-    try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST_START + 1)
-    except OSError as error:
-        what = f"model.start cannot be read, {error.strerror}"
-        raise SettingsError(what, where=path, remedy="put the file beside job.toml, or leave start out") from None
-    if len(data) > LARGEST_START:
-        what = f"model.start has more than {LARGEST_START >> 10} KiB, which a job cannot carry"
-        raise SettingsError(what, where=path, remedy="choose a smaller network, or leave start out")
-    found = hashlib.sha256(data).hexdigest()
-    if due is None:
-        raise SettingsError("model.start without its hash", where=where, remedy=f'give start_sha256 = "{found}"')
-    if found != due:
-        raise SettingsError("model.start is another file than the job says", where=path, value=found, remedy=_REMEDY)
-    return content | {"model": model | {_CONTENT: base64.b64encode(data).decode("ascii")}}
+    return tuple(name for name in names if f"{name}.".startswith(f"{beginning.rstrip('.')}."))

@@ -17,7 +17,7 @@ from fedward.settings.base import Settings
 from fedward.settings.faults import faults
 from fedward.settings.federation import FederationSpec
 from fedward.settings.job import JobSpec
-from fedward.settings.model import with_start
+from fedward.settings.model import START_FILE
 from fedward.settings.site import CohortPolicy, Retention, SitePolicy
 
 JOB_FILE = "job.json"
@@ -43,9 +43,38 @@ def parse(model: type[Model_], content: dict[str, Any], *, where: str | Path) ->
 
 
 def read_job(folder: Path) -> JobSpec:
-    """Read ``job.toml`` from a job's folder (or the file itself), with the content of its public start."""
+    """Read ``job.toml`` from a job's folder (or the file itself), with its start, a file beside it."""
     path = folder if folder.suffix == ".toml" else folder / "job.toml"
-    return parse(JobSpec, with_start(_toml(path), where=path), where=path)
+    job = parse(JobSpec, _toml(path), where=path)
+    return _started(job, path.parent / (job.model.start or START_FILE), where=path)
+
+
+def read_sent(path: Path) -> JobSpec:
+    """Read a job's settings as they were sent, ``job.json``, with its start, a file beside it.
+
+    Raises:
+        SettingsError: a file cannot be read, the settings have a fault, or the start has another hash.
+    """
+    try:
+        content = json.loads(_text(path))
+    except (ValueError, RecursionError):
+        remedy = "export it with `fedward job export JOB`"
+        raise SettingsError("job has no readable settings", where=path, remedy=remedy) from None
+    job = parse(JobSpec, content if isinstance(content, dict) else {}, where=path)
+    return _started(job, path.parent / START_FILE, where=path)
+
+
+def changed_job(job: JobSpec, content: dict[str, Any], *, where: str) -> JobSpec:
+    """Check changed settings of a job, and keep its start where they have the same."""
+    made = parse(JobSpec, content, where=where)
+    start = job.model.start_bytes
+    if start is None or made.model.start_sha256 != job.model.start_sha256:
+        return made
+    return made.model_copy(update={"model": made.model.with_start(start)})
+
+
+def _started(job: JobSpec, start: Path, *, where: Path) -> JobSpec:
+    return job.model_copy(update={"model": job.model.read_start(start, where=where)})
 
 
 def read_site(path: Path) -> SitePolicy:

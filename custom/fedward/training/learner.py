@@ -69,7 +69,7 @@ class Learner:
             weights: the shared tensors to start from.
             images: the training images.
             steps, steps_a_pass: optimizer steps in this round, and in one pass over the images.
-            round_number: 0 for the first.
+            round_number: 0 for the job's first; those of the jobs before it are counted in.
             on_step: called after each step with its number, from 1, and its loss; an error from it stops the training.
             private: draws patients and makes private gradients in place of plain ones.
 
@@ -85,12 +85,12 @@ class Learner:
 
         def follow(step: int, fill: Callable[[], float]) -> None:
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(training, done=(round_number + step / steps) / self._job.federation.rounds)
+                group["lr"] = learning_rate(training, done=self._job.done(round_number, step / steps))
             losses.append(self._step(fill, optimizer, start))
             on_step(step + 1, losses[-1])
 
         if private is None:
-            seed = derive_seed(self._job.job.seed, self._site, round_number)
+            seed = derive_seed(self._job.job.seed, self._site, self._job.first_round + round_number)
             images.reseed(seed)
             with torch_seed(seed):
                 for step, items in enumerate(images.batches(self._order(images, steps, steps_a_pass, seed))):

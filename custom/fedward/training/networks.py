@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from fedward.errors import JobError
-from fedward.settings import JobSpec
+from fedward.settings import JobSpec, beginnings
 from fedward.training.group_norm import with_group_norm
 from fedward.training.start import start_weights
 from fedward.weights import Weights
@@ -203,9 +203,14 @@ def initial_weights(job: JobSpec) -> Weights:
     Raises:
         JobError: as ``build_network``, or the start does not fit the network (``fedward.training.start``).
     """
+    return start_weights(job.model, drawn_weights(job))
+
+
+def drawn_weights(job: JobSpec) -> Weights:
+    """Return the weights that are drawn from ``job.seed``, without the job's start; errors as ``build_network``."""
     network = build_network(job)
     state = network.state_dict()
-    return start_weights(job.model, {name: state[name].numpy().copy() for name in shared_keys(network, job)})
+    return {name: state[name].numpy().copy() for name in shared_keys(network, job)}
 
 
 def trained_keys(job: JobSpec) -> tuple[str, ...]:
@@ -274,13 +279,10 @@ def _construct(job: JobSpec, args: dict[str, Any]) -> nn.Module:
 
 
 def _freeze(network: nn.Module, job: JobSpec) -> None:
-    """Take the parameters whose names are, or begin with the whole parts of, one of ``model.freeze`` out of training.
-
-    So ``net.layer_1`` freezes ``net.layer_1.conv.weight``, and not ``net.layer_10.conv.weight``.
-    """
+    """Take the parameters whose names begin as one of ``model.freeze`` out of training (``settings.beginnings``)."""
     parameters = dict(network.named_parameters())
     for beginning in job.model.freeze:
-        found = [name for name in parameters if f"{name}.".startswith(f"{beginning.rstrip('.')}.")]
+        found = beginnings(tuple(parameters), beginning)
         if not found:
             layers = ", ".join(dict.fromkeys(name.rpartition(".")[0] for name in parameters))
             remedy = f"give the beginning of one: {layers}"[:400]

@@ -6,7 +6,7 @@ import typer
 
 from fedward.commands.job.check import check
 from fedward.commands.job.download import download
-from fedward.commands.job.export import export, start
+from fedward.commands.job.export import continue_, export, start
 from fedward.commands.job.plan import plan
 from fedward.commands.job.report import release, report
 from fedward.commands.job.resume import resume
@@ -17,3 +17,4 @@ from fedward.commands.job.wait import abort, wait
 app = typer.Typer(help="Check, export and submit jobs: for the data scientist.", no_args_is_help=True)
 for command in (check, plan, sweep, start, export, submit, wait, abort, resume, download, report, release):
     app.command()(command)
+app.command("continue")(continue_)

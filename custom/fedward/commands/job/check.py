@@ -19,7 +19,7 @@ def check(folder: Path = JOB, format: Format = FORMAT) -> None:
     from fedward.dataset.preparation import preparation_words
     from fedward.privacy.policy.job_hash import job_hash
     from fedward.privacy.policy.linter import remarks
-    from fedward.privacy.policy.wording import how_updates_leave
+    from fedward.privacy.policy.wording import how_it_starts, how_updates_leave
     from fedward.training.check import job_faults
 
     problems, notes, found, leave = job_faults(job), remarks(job), job_hash(job), how_updates_leave(job)
@@ -34,6 +34,7 @@ def check(folder: Path = JOB, format: Format = FORMAT) -> None:
         for number, done in enumerate(preparation_words(job), 1):
             typer.echo(f"image, step {number}: {done}")
         if not problems:  # a job with a fault gives no guarantee, and runs nowhere
+            typer.echo(f"weights: {how_it_starts(job)}")
             typer.echo(leave)
             typer.echo(f"hash {found}, which a hospital approves")
             typer.echo(f"{job.job.name}: nothing wrong")

@@ -18,7 +18,7 @@ from fedward.commands.output_format import FORMAT, Format
 from fedward.errors import JobError
 from fedward.privacy.budget_plan import SitePlan, plan_site, steps_a_round, sum_multiplier, union_patients
 from fedward.privacy.policy.linter import faults
-from fedward.privacy.policy.wording import how_updates_leave
+from fedward.privacy.policy.wording import how_it_starts, how_updates_leave
 from fedward.privacy.sum_words import sum_words
 from fedward.screen import screen
 from fedward.settings import MIN_CONTRIBUTORS, JobSpec, read_job
@@ -86,6 +86,10 @@ def plan(
 
 def _privacy(job: JobSpec, sites: dict[str, int], format: Format, more: dict[str, Any]) -> None:
     leave = how_updates_leave(job)
+    if job.model.start is not None and format is Format.text:
+        typer.echo(f"weights: {how_it_starts(job)}")
+    if job.parent is not None and job.privacy.mechanism != "none" and format is Format.text:
+        typer.echo("ε below is of this job's rounds; each hospital's ledger adds it to that of the jobs before")
     if job.privacy.mechanism == "none":
         if format is Format.json:
             nothing = {"job": job.job.name, "mechanism": "none", "encryption": leave, "sites": [], **more}

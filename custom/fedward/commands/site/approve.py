@@ -17,7 +17,7 @@ from fedward.audit.note import local_account
 from fedward.commands.audit_notes import note, recorded, site_log
 from fedward.commands.output_format import FORMAT, Format
 from fedward.errors import FedwardError, JobError, PolicyError, SettingsError
-from fedward.settings import JOB_FILE, JobSpec, SitePolicy, parse, read_job, read_site
+from fedward.settings import JOB_FILE, JobSpec, SitePolicy, read_job, read_sent, read_site
 
 if TYPE_CHECKING:
     from fedward.audit.log import AuditLog
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from fedward.privacy.policy.approvals import Approval, Origin
     from fedward.privacy.policy.job_diff import Change
     from fedward.privacy.policy.job_summary import Here
-
-_LARGEST_JOB = 2**20
 
 
 def approve(
@@ -112,13 +110,7 @@ def _read(job: Path, site_toml: Path) -> tuple[JobSpec, Origin]:
         remedy = "give a folder with job.toml, an exported job, or a run folder of this site's kit"
         raise JobError(what, where=job, remedy=remedy)
     (path,) = found
-    with path.open("rb") as file:
-        text = file.read(_LARGEST_JOB)
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError):
-        raise JobError("job has no readable settings", where=path) from None
-    spec = parse(JobSpec, content if isinstance(content, dict) else {}, where=path)
+    spec = read_sent(path)
     return spec, _origin(spec, path.parent.parent, site_toml)
 
 

@@ -25,6 +25,7 @@ from fedward.audit.note import own_account
 from fedward.errors import FederationError, JobError
 from fedward.flare.audit_trail.notes import checked
 from fedward.flare.job_checks.form import refusal, require_deployable, require_laid_out
+from fedward.flare.job_checks.large_jobs import install_server
 from fedward.flare.submitter import ROOT, require_signer, signer_name
 from fedward.privacy.policy.canonical_job import require_job
 from fedward.privacy.policy.job_archive import read_archive, read_archive_file
@@ -125,3 +126,4 @@ def install() -> None:
             raise FederationError("FLARE has another release than Fedward's", where=module.__name__, value=name)
     for module, name, _, ours in places:
         setattr(module, name, ours)
+    install_server()

@@ -1,8 +1,8 @@
 """List the allowed messages: the channels and topics on which one kind of cell may send to another.
 
-The list is closed. It was recorded in an ordinary federation: plain and encrypted jobs; a console that submits,
-follows, aborts and downloads; hospitals that join and leave. ``docs/messages.md`` is written from it. Pure: no nvflare,
-no state.
+The list is closed. It was recorded in an ordinary federation: plain and encrypted jobs, and one with a large start,
+which the server streams; a console that submits, follows, aborts and downloads; hospitals that join and leave.
+``docs/messages.md`` is written from it. Pure: no nvflare, no state.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ STREAMS: Mapping[Pair, Topics] = {
     (Party.SERVER, Party.SERVER_JOB): frozenset(
         {("server_command", topic) for topic in ("abort", "get_run_info", "show_stats", "handle_dead_job")}
     ),
+    (Party.SERVER, Party.SITE): frozenset({("admin", "admin")}),
     (Party.TRANSFER, Party.SITE): frozenset({_DOWNLOAD, *_TRANSFER}),
     (Party.SITE, Party.TRANSFER): frozenset({_DOWNLOAD}),
 }

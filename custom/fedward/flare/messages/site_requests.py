@@ -43,6 +43,7 @@ from nvflare.private.scheduler_constants import ShareableHeader
 
 from fedward.errors import GateError
 from fedward.flare.job_checks.form import OWN
+from fedward.flare.job_checks.large_jobs import install_site
 from fedward.flare.job_checks.site import SITE_PROCESSORS
 
 SERVER = "server"
@@ -188,6 +189,7 @@ def answered(reply: object) -> Message:
 
 def install() -> None:
     """Make this process answer only the listed requests, and a job's process only its parent's request to stop."""
+    install_site()
     ClientRequestProcessors.request_processors[:] = [processor() for processor in PROCESSORS]
     AdminCommands.commands[:] = [AbortCommand()]
     dispatch = FedAdminAgent._dispatch_request

@@ -32,7 +32,7 @@ from fedward.flare.messages.stream_slots import KEPT_S, STALL_S, Remembered, Sen
 from fedward.flare.repeating import repeat
 
 LARGEST_FRAME = 16 * 1024 * 1024
-"""Largest frame, in bytes. FLARE's streams have frames of 1 MiB; the largest single message is a job, 2 MiB at most."""
+"""Largest frame, in bytes. FLARE's streams have frames of 1 MiB; the largest single message is a job, 4 MiB at most."""
 MOST_AHEAD = 65
 """Largest number of frames that may come before the one that is due: a sender's window of 64 MiB, and one more."""
 MOST_FIGURES = 10_000

@@ -4,6 +4,7 @@
 again, and refuse every file that is not the same byte for byte. So FLARE's loaders, and all other programs, interpret
 only files that were written here: no other class, argument, format, include or variable.
 
+A job that starts from a model also has that model's file, whose SHA-256 is in its settings; here it is only compared.
 Beside its own files, a job may hold the files that FLARE's console adds to each folder when it signs: ``SIGNATURE`` and
 ``CERTIFICATE``. ``fedward.flare.submitter`` checks their content.
 """
@@ -22,7 +23,7 @@ from fedward import __version__
 from fedward.errors import JobError, SettingsError
 from fedward.privacy.policy.job_archive import Contents
 from fedward.privacy.policy.job_hash import job_hash
-from fedward.settings import JOB_FILE, JobSpec, SiteId, parse, plain
+from fedward.settings import JOB_FILE, START_FILE, JobSpec, SiteId, parse, plain
 from fedward.settings.base import Settings
 from fedward.transport.timeouts import flare_timeouts
 
@@ -80,13 +81,16 @@ def app_files(job: JobSpec, *, study: str | None = None) -> dict[str, bytes]:
 
     Args:
         study: FLARE study in which it is submitted; it is signed with the rest and names exactly this job.
+
+    Raises:
+        JobError: the job has a start, and its content is not here.
     """
     timeouts = flare_timeouts(job.transport)
     server, client = {**_server(), **timeouts.server}, {**_client(), **timeouts.client}
     content = {"config_fed_server.json": server, "config_fed_client.json": client, JOB_FILE: plain(job)}
     if study is not None:
         content[STUDY_FILE] = {"study": study, "job": job_hash(job)}
-    return {f"{CONFIG}/{name}": _text(one) for name, one in content.items()}
+    return {f"{CONFIG}/{name}": _text(one) for name, one in content.items()} | _start(job)
 
 
 def job_files(job: JobSpec, *, sites: Sequence[str] = (), study: str | None = None) -> dict[str, bytes]:
@@ -98,6 +102,15 @@ def job_files(job: JobSpec, *, sites: Sequence[str] = (), study: str | None = No
     """
     app = {f"{APP}/{name}": content for name, content in app_files(job, study=study).items()}
     return {META_FILE: _text(_meta(job, sites, study)), **app}
+
+
+def _start(job: JobSpec) -> dict[str, bytes]:
+    if job.model.start is None:
+        return {}
+    if job.model.start_bytes is None:
+        remedy = "read the job from its folder, with the file beside its settings"
+        raise JobError("job's start is not here", where="model.start", value=job.model.start, remedy=remedy)
+    return {f"{CONFIG}/{START_FILE}": job.model.start_bytes}
 
 
 def require_app(app: Contents) -> CanonicalJob:
@@ -184,9 +197,16 @@ def _folders(files: Iterable[str]) -> Collection[str]:
 
 def _settings(files: Mapping[str, bytes], name: str) -> JobSpec:
     try:
-        return parse(JobSpec, _table(files, name), where=name)
+        job = parse(JobSpec, _table(files, name), where=name)
     except SettingsError:
         raise not_canonical(name) from None
+    if job.model.start is None:
+        return job
+    start = f"{name.removesuffix(JOB_FILE)}{START_FILE}"
+    try:
+        return job.model_copy(update={"model": job.model.with_start(files[start])})
+    except (LookupError, ValueError):
+        raise not_canonical(start) from None
 
 
 def _study(files: Mapping[str, bytes], name: str) -> str | None:
@@ -250,6 +270,7 @@ def _text(content: Mapping[str, Any]) -> bytes:
     return (json.dumps(content, indent=2) + "\n").encode("utf-8")
 
 
-_OWN = [f"{CONFIG}/{name}" for name in ("config_fed_server.json", "config_fed_client.json", JOB_FILE, STUDY_FILE)]
+_FILES = ("config_fed_server.json", "config_fed_client.json", JOB_FILE, STUDY_FILE, START_FILE)
+_OWN = [f"{CONFIG}/{name}" for name in _FILES]
 _NAMES = frozenset({META_FILE, *_OWN, *(f"{APP}/{name}" for name in _OWN)})
 """Names of a job's own files, below its folder and below its app's; no other name is ever sent or shown."""

@@ -1,7 +1,8 @@
 """Read a job's folder as bytes, from a zip archive or disk, within fixed limits; unpack no file and follow no link.
 
-A job has a dozen small files. The constants below bound number and size before and while a byte is read. So an archive
-that grows when unpacked, or a folder of a million entries, costs no more than a refusal.
+A job has a dozen small files, and at most one large one, the model that it starts from. The constants below bound
+number and size before and while a byte is read. So an archive that grows when unpacked, or a folder of a million
+entries, costs no more than a refusal.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from fedward.errors import JobError
+from fedward.settings import LARGEST_START, START_FILE
 
 ENTRIES = 32
 """Largest number of files and folders of a job, signatures included."""
 FILE_BYTES = 2**20
-"""Largest number of bytes of one file; a job's settings take a few thousand."""
-ARCHIVE_BYTES = 2**21
-"""Largest number of bytes of a whole job, packed and unpacked."""
+"""Largest number of bytes of one file but the start; a job's settings take a few thousand."""
+ARCHIVE_BYTES = 2**21 + LARGEST_START
+"""Largest number of bytes of a whole job, packed and unpacked; without the start they are 2 MiB."""
 NAME_CHARACTERS = 200
 _REMEDY = "export the job with `fedward job export JOB` and submit that folder"
 _PLAIN = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
@@ -106,6 +108,7 @@ def read_folder(folder: Path) -> Contents:
                 raise _refused("job is larger than a job can be")
     except OSError:
         raise _refused("job cannot be read") from None
+    _require_small(files)
     return Contents(files, frozenset(folders))
 
 
@@ -121,8 +124,8 @@ def _walk(folder: Path, above: str = "") -> Iterator[tuple[str, Path]]:
 def _bytes(path: Path) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as file:
-        content = file.read(FILE_BYTES + 1)
-    if len(content) > FILE_BYTES:
+        content = file.read(_most(path.name) + 1)
+    if len(content) > _most(path.name):
         raise _refused("job has a file that is larger than one can be")
     return content
 
@@ -148,11 +151,24 @@ def _contents(archive: zipfile.ZipFile, below: str) -> Contents:
             if name:
                 folders.add(name)
             continue
-        files[name] = _unpacked(archive, entry, min(FILE_BYTES, left))
+        files[name] = _unpacked(archive, entry, min(_most(path.name), left))
         left -= len(files[name])
     if folders & set(files):
         raise _refused("job has a file twice")
+    _require_small(files)
     return Contents(files, frozenset(folders))
+
+
+def _most(name: str) -> int:
+    """Return the largest number of bytes of a file of that name."""
+    return LARGEST_START if name == START_FILE else FILE_BYTES
+
+
+def _require_small(files: Mapping[str, bytes]) -> None:
+    """Refuse several large files: a job has one start."""
+    starts = [content for name, content in files.items() if PurePosixPath(name).name == START_FILE]
+    if len(starts) > 1 or sum(map(len, files.values())) - sum(map(len, starts)) > ARCHIVE_BYTES - LARGEST_START:
+        raise _refused("job is larger than a job can be")
 
 
 def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> bytes:

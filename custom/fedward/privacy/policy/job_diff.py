@@ -48,11 +48,8 @@ def changes(before: JobSpec, after: JobSpec, *, here: Here | None = None, earlie
 
 
 def _differences(before: Any, after: Any, *, path: str) -> Iterator[tuple[str, Any, Any]]:
-    """Yield each leaf that differs; an added or removed table is one leaf, and so are a component's arguments.
-
-    A start's content is left out: it is what ``start_sha256`` says.
-    """
-    if before == after or path == "model.start_content":
+    """Yield each leaf that differs; an added or removed table is one leaf, and so are a component's arguments."""
+    if before == after:
         return
     if isinstance(before, Mapping) and isinstance(after, Mapping) and not path.endswith("args"):
         for name in dict.fromkeys((*before, *after)):

@@ -11,7 +11,7 @@ from fedward.measures import TITLES
 from fedward.privacy.budget_plan import SitePlan, repeated_rounds
 from fedward.privacy.disclosure.metric_registry import ABOVE, GROUPS, TOGETHER, held_back, listed
 from fedward.privacy.policy.approvals import UNKNOWN, Origin
-from fedward.privacy.policy.wording import how_updates_leave
+from fedward.privacy.policy.wording import how_it_starts, how_updates_leave
 from fedward.privacy.sum_words import sum_words
 from fedward.settings import Disclosure, JobSpec
 from fedward.settings.job import Component
@@ -126,11 +126,8 @@ def _network(job: JobSpec, parameters: int | None) -> str:
     size = "a size that is not known here" if parameters is None else f"{parameters:,} values"
     args = f", arguments {compact(job.model.args)}" if job.model.args else ""
     norm = {"refuse": "", "local": "; BatchNorm stays here", "average": "; BatchNorm's statistics leave with it"}
-    start = f"drawn from seed {job.job.seed}"
-    if job.model.start is not None:
-        start = f"starts from public weights that the job carries, SHA-256 {job.model.start_sha256}"
     frozen = f"; {', '.join(job.model.freeze)} stay as they start" if job.model.freeze else ""
-    return f"MONAI's {job.model.network}, {size}{args}{norm[job.model.batch_norm]}; {start}{frozen}"
+    return f"MONAI's {job.model.network}, {size}{args}{norm[job.model.batch_norm]}; {how_it_starts(job)}{frozen}"
 
 
 def _training(job: JobSpec) -> str:

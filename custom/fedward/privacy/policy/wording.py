@@ -20,6 +20,19 @@ def how_updates_leave(job: JobSpec) -> str:
     return f"updates leave {_protection(job, encryption)}, in {encryption.precision} precision; {figures}; {model}"
 
 
+def how_it_starts(job: JobSpec) -> str:
+    """Return in a phrase which weights the job starts from, and after which job."""
+    model = job.model
+    if model.start is None:
+        return f"drawn from seed {job.job.seed}"
+    which = "starts from public weights that the job carries"
+    if job.parent is not None:
+        before, file = job.parent, job.parent.model_sha256
+        which = f"goes on after {before.rounds} rounds from the final model {file} of job {before.job_hash}"
+    some = f", of which it takes {', '.join(model.start_layers)}; the rest is drawn from seed {job.job.seed}"
+    return f"{which}, SHA-256 {model.start_sha256}{some if model.start_layers else ''}"
+
+
 def guarantee(job: JobSpec, bound: Threshold) -> str:
     """Return in words what the server and hospitals on its side learn in a masked run, and how many may be lost."""
     most, must = bound.colluding, bound.fewest

@@ -11,7 +11,7 @@ from fedward.dataset.preparation import preparation_words
 from fedward.encryption.masks.graphs.threshold import Threshold, malicious_of
 from fedward.errors import FedwardError
 from fedward.privacy.policy.job_hash import job_hash
-from fedward.privacy.policy.wording import guarantee
+from fedward.privacy.policy.wording import guarantee, how_it_starts
 from fedward.reporting.data.compared import compared
 from fedward.reporting.data.curves import curves_of
 from fedward.reporting.data.ending import interruptions_of
@@ -165,6 +165,7 @@ def _job(job: JobSpec) -> JobFacts:
         size=job.data.size,
         rounds=job.federation.rounds,
         targets=_targets(job),
+        start=how_it_starts(job),
         preparation=preparation_words(job),
         threshold=None if job.acceptance is None else job.acceptance.threshold,
         scheme=None if job.encryption is None else job.encryption.scheme,

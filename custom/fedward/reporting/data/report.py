@@ -61,6 +61,7 @@ class JobFacts:
         size: image size for the network, in pixels.
         rounds: number of rounds requested.
         targets: labels, classes or structures that the network learns.
+        start: weights that the job starts from, in a phrase, with the job before it.
         preparation: what is done to each image before the network sees it, in order.
         threshold: required result at each hospital, in the job's measure; None if the job has none.
         scheme: of the encryption of the updates; None: there is none.
@@ -75,6 +76,7 @@ class JobFacts:
     size: tuple[int, ...]
     rounds: int
     targets: tuple[str, ...] = ()
+    start: str = ""
     preparation: tuple[str, ...] = ()
     threshold: float | None = None
     scheme: str | None = None

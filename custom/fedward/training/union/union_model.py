@@ -67,7 +67,7 @@ class UnionModel:
         if asked is None or units.dtype != np.int64 or units.shape != (self.values,):
             raise JobError("sum of gradients does not fit the job's network", where=job.job.name, value=units.shape)
         scale = unit / asked.patients_per_step
-        rate = float(f"{learning_rate(job.training, done=self.after / job.federation.rounds):.9g}")
+        rate = float(f"{learning_rate(job.training, done=job.done(self.after)):.9g}")
         weights, moments = dict(self.weights), dict[str, Weights]()
         at, number = 0, self.after + 1
         for name in self.trained:

@@ -4,7 +4,7 @@ from fedward.settings.base import Fraction, Settings
 from fedward.settings.data import Data, Patches
 from fedward.settings.encryption import MIN_CONTRIBUTORS, JobEncryption, KeyScheme, Precision, Scheme
 from fedward.settings.federation import FederationSpec, Hospital, Person, Server
-from fedward.settings.job import Acceptance, Component, JobHeader, JobSpec, Parent, Rounds, Training, Transforms
+from fedward.settings.job import Acceptance, JobHeader, JobSpec, Parent, Rounds
 from fedward.settings.model import LARGEST_START, START_FILE, Model, beginnings
 from fedward.settings.names import Email, FederationName, HostName, Name, SiteId
 from fedward.settings.pacs import Pacs
@@ -21,6 +21,7 @@ from fedward.settings.read import (
     read_site,
 )
 from fedward.settings.site import Admission, CohortPolicy, Retention, SitePolicy
+from fedward.settings.training import Component, Training, Transforms
 from fedward.settings.transport import Transport
 
 __all__ = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -13,6 +13,7 @@ from fedward.settings.encryption import JobEncryption
 from fedward.settings.model import Model
 from fedward.settings.names import Name, SiteId
 from fedward.settings.privacy import JobPrivacy
+from fedward.settings.training import Training, Transforms
 from fedward.settings.transport import Transport
 
 
@@ -97,52 +98,6 @@ class Rounds(Settings):
         return number % self.validate_every == 0
 
 
-class Component(Settings):
-    """A MONAI class by name, with its arguments. ``job check`` refuses names outside Fedward's tables."""
-
-    name: Name = Field(description="Class name in MONAI, from Fedward's table of reviewed classes.")
-    args: dict[str, Any] = Field(default_factory=dict, description="Its keyword arguments.")
-
-
-class Training(Settings):
-    loss: Component = Field(description="MONAI or torch loss by name.")
-    optimizer: Literal["SGD", "Adam", "AdamW"] = Field(description="torch optimizer.")
-    lr: float = Field(gt=0, description="Learning rate at the first round.")
-    lr_schedule: Literal["constant", "cosine"] = Field(
-        default="constant", description="Schedule of the learning rate over all rounds."
-    )
-    weight_decay: float = Field(default=0.0, ge=0, description="Weight decay of the optimizer.")
-    momentum: float = Field(default=0.9, ge=0, lt=1, description="SGD only.")
-    keep_optimizer: Flag = Field(default=False, description="A site keeps its optimizer's momenta from round to round.")
-    batch_size: int = Field(ge=1, description="Images in a step.")
-    balanced: Flag = Field(
-        default=False,
-        description="Draw as many images of each class, or with and without the structures, as of the others; images "
-        "of the smaller group come more often. Not under dp-sgd, whose draws are by patient.",
-    )
-    local_epochs: int | None = Field(
-        default=None, ge=1, description="Passes over the site's training split in a round."
-    )
-    local_steps: int | None = Field(
-        default=None, ge=1, description="Or: optimizer steps in a round, the same at each site."
-    )
-    fedprox_mu: float = Field(
-        default=0.0, ge=0, description="Penalty towards the global model, mu/2·|w - w_global|² (Li et al. 2020, eq. 2)."
-    )
-    threads: int = Field(default=0, ge=0, description="CPU threads of a site's trainer; with 0 torch chooses.")
-
-    @model_validator(mode="after")
-    def _one_budget(self) -> Self:
-        if (self.local_epochs is None) == (self.local_steps is None):
-            raise ValueError("give exactly one of local_epochs and local_steps")
-        return self
-
-
-class Transforms(Settings):
-    prepare: tuple[Component, ...] = Field(default=(), description="Deterministic MONAI transforms, cached once.")
-    augment: tuple[Component, ...] = Field(default=(), description="Random MONAI transforms, for training only.")
-
-
 class Parent(Settings):
     """``[parent]``: the finished job that this one goes on from, as `fedward job continue` writes it.
 
@@ -216,6 +171,8 @@ class JobSpec(Settings):
     def _draws_fit_privacy(self) -> Self:
         if self.training.balanced and self.privacy.dp_sgd is not None:
             raise ValueError("training.balanced draws images, and dp-sgd draws patients with one probability each")
+        if self.training.mixed_precision and self.privacy.dp_sgd is not None:
+            raise ValueError("training.mixed_precision rounds each gradient, and dp-sgd bounds and adds them exactly")
         return self
 
     @model_validator(mode="after")

@@ -231,7 +231,9 @@ class Learner:
 
     def _plain_gradients(self, items: list[Any]) -> float:
         self._network.zero_grad(set_to_none=True)
-        loss = self._loss(predict(self._network, stack(items, "image").to(self._device)), self._truth(items))
+        half = self._job.training.mixed_precision and self._device.type == "cuda"
+        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=half):
+            loss = self._loss(predict(self._network, stack(items, "image").to(self._device)), self._truth(items))
         value = float(loss.detach())
         if not np.isfinite(value):
             raise JobError(

@@ -12,6 +12,9 @@ from torch import nn
 
 from fedward.settings import Training
 
+COLD = 0.01
+"""Share of the learning rate with which a warm-up begins."""
+
 
 def build_optimizer(training: Training, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     """Build the job's optimizer at its first learning rate."""
@@ -27,12 +30,20 @@ def build_optimizer(training: Training, parameters: Iterable[nn.Parameter]) -> t
 def learning_rate(training: Training, *, done: float) -> float:
     """Return the learning rate after the fraction ``done`` of all rounds.
 
-    ``cosine`` falls from ``lr`` to 0 along half a cosine over the whole job, step by step and not round by round
-    (Loshchilov and Hutter 2017, eq. 5, without restarts): sites end with small steps, for which averages agree.
+    It changes step by step and not round by round. With ``warmup`` it rises from ``COLD`` times ``lr`` in a straight
+    line (Goyal et al. 2017, section 2.2). Then ``cosine`` falls from ``lr`` to 0 along half a cosine over the rest of
+    the job (Loshchilov and Hutter 2017, eq. 5, without restarts): sites end with small steps, for which averages agree.
+    ``step`` multiplies the rate by ``lr_factor`` at each of ``lr_steps``.
     """
+    done = min(max(done, 0.0), 1.0)
+    if done < training.warmup:
+        return training.lr * (COLD + (1.0 - COLD) * done / training.warmup)
     if training.lr_schedule == "constant":
         return training.lr
-    return training.lr * 0.5 * (1.0 + math.cos(math.pi * min(max(done, 0.0), 1.0)))
+    if training.lr_schedule == "step":
+        return training.lr * float(training.lr_factor ** sum(done >= at for at in training.lr_steps))
+    rest = (done - training.warmup) / (1.0 - training.warmup)
+    return training.lr * 0.5 * (1.0 + math.cos(math.pi * rest))
 
 
 def leave_compiler_out() -> None:

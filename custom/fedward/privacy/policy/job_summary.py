@@ -14,7 +14,7 @@ from fedward.privacy.policy.approvals import UNKNOWN, Origin
 from fedward.privacy.policy.wording import how_it_starts, how_updates_leave
 from fedward.privacy.sum_words import sum_words
 from fedward.settings import Disclosure, JobSpec
-from fedward.settings.job import Component
+from fedward.settings.training import Component
 from fedward.visible import visible
 
 _OTHERS = {

@@ -25,6 +25,7 @@ from fedward.demo.prepare import gather
 from fedward.demo.simulate import simulate, take_part
 from fedward.settings import JobSpec, parse, plain, read_job
 from fedward.training.trainer import Trainer
+from fedward.validation.comparison.model_worth import ModelScores, SiteScores, model_worth
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results" / "rare.md"
@@ -72,12 +73,17 @@ def measured(job: JobSpec, *, seed: int) -> list[dict[str, Any]]:
             alone = trainer.train_alone()
             found = {"together": together.weights, "pooled": everyone, "alone": alone}
             scores = {name: trainer.validate(weights) for name, weights in found.items()}
-            rows.append(
-                {"site": site, "patients": trainer.support.train_patients + trainer.support.validation_patients}
-                | {name: getattr(score, "dice", None) for name, score in scores.items()}
-                | {"marked": getattr(scores["together"], "false_positive_rate", None)}
-            )
+            patients = trainer.support.train_patients + trainer.support.validation_patients
+            dices = {name: getattr(score, "dice", None) for name, score in scores.items()}
+            rows.append({"site": site, "patients": patients} | dices)
         return rows + [{"site": site, "reason": reason} for site, reason in aside.items()]
+
+
+def scores_of(rows: list[dict[str, Any]]) -> ModelScores:
+    """Return the scores as the report's verdict takes them."""
+    names = {"value": "together", "alone": "alone", "pooled": "pooled"}
+    sites = [SiteScores(site=row["site"], **{to: row[name] for to, name in names.items()}) for row in rows]
+    return ModelScores(measure="dice", private=False, sites=sites)
 
 
 def table(name: str, seed: int, rows: list[dict[str, Any]], seconds: float) -> list[str]:
@@ -91,6 +97,8 @@ def table(name: str, seed: int, rows: list[dict[str, Any]], seconds: float) -> l
         shown = " | ".join("–" if row[key] is None else f"{row[key]:.3f}" for key in ("together", "pooled", "alone"))
         lines.append(f"| {row['site']} | {row['patients']} | {shown} |")
     lines += [f"| {row['site']} | {row['reason']} | – | – | – |" for row in rows if "reason" in row]
+    for verdict in model_worth(scores_of(there)):
+        lines += ["", f"Verdict: {verdict.words}"]
     words = f"{max(gaps):.3f} below pooled at most (aim {AIM}: {met}), {statistics.mean(gaps):.3f} in the mean"
     return [*lines, "", f"{words}; {seconds:.0f} s.", ""]
 

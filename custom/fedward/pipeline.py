@@ -88,13 +88,13 @@ STAGES = (
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("visible",),
-    ("ends", "errors", "files", "hosts", "label_words", "measures", "pipeline", "structures"),
+    ("ends", "errors", "files", "hosts", "label_words", "measures", "pipeline", "structures", "toml_text"),
     ("dicom", "metrics", "screen", "settings", "weights"),
     ("aggregation", "dataset", "encryption", "transport"),
     ("indexing", "privacy", "provisioning"),
     ("audit", "validation"),
     ("dashboard", "reporting", "training", "upkeep"),
-    ("coldstart", "flare"),
+    ("coldstart", "flare", "parts"),
     ("bundle",),
     ("demo", "doctor"),
     ("commands",),

@@ -66,11 +66,19 @@ def test_every_link_leads_somewhere(root: Path) -> None:
             assert (page.parent / target).exists(), f"{page.relative_to(root)} links to {target}"
 
 
-@pytest.mark.parametrize("name", ["reference", "messages"])
+@pytest.mark.parametrize("name", ["reference", "messages", "parts"])
 def test_the_reference_is_what_the_code_says(root: Path, name: str) -> None:
     made = runpy.run_path(str(root / "docs" / f"{name}.py"))[name]()
     assert (root / "docs" / f"{name}.md").read_text(encoding="utf-8") == made, "run `make reference`"
     assert "None |" not in made, "a command or setting has no meaning written down"
+
+
+@pytest.mark.parametrize("page", ["parts.md", "reference.md", "validate.md"])
+def test_a_newcomer_is_there_in_two_clicks_from_readme(root: Path, page: str) -> None:
+    first = {(root / door).resolve() for door in DOOR.findall(readme(root))}
+    pages = [one for one in first if one.suffix == ".md"]
+    second = {(one.parent / door).resolve() for one in pages for door in DOOR.findall(one.read_text(encoding="utf-8"))}
+    assert root / "docs" / page in first | second
 
 
 @pytest.mark.parametrize("model", [JobSpec, SitePolicy, FederationSpec], ids=lambda model: model.__name__)

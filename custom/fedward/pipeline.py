@@ -95,7 +95,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("audit", "validation"),
     ("dashboard", "reporting", "training", "upkeep"),
     ("coldstart", "flare", "parts"),
-    ("bundle",),
+    ("bundle", "bundle_import"),
     ("demo", "doctor"),
     ("commands",),
     ("cli",),

@@ -45,14 +45,15 @@ def default_text(value: Any) -> str:
     if value is None:
         return NONE
     try:
-        return toml_value(_plain(value))
+        return toml_value(plain_value(value))
     except ValueError:
         return str(getattr(value, "__name__", value))
 
 
-def _plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
+    """Return a default with its enumerations as texts, and its tuples as lists."""
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    return {key: _plain(one) for key, one in value.items()} if isinstance(value, dict) else value
+        return [plain_value(one) for one in value]
+    return {key: plain_value(one) for key, one in value.items()} if isinstance(value, dict) else value

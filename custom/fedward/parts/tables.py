@@ -49,7 +49,7 @@ def network(name: str) -> Part:
     """Describe a network of the table."""
     entry = NETWORKS[name]
     makers = [getattr(nets, one) for one in (name, entry.base) if one is not None]
-    derived = tuple(entry.derive(_job(name, entry.dims[0])))
+    derived = derived_args(name)
     hidden = {*derived, *REFUSED_ARGS}
     defaults = {one: its for one, its in _arguments(keyword_arguments(*makers)).items() if one not in hidden}
     defaults |= {one: default_text(value) for one, value in (entry.defaults or {}).items() if one not in hidden}
@@ -65,6 +65,12 @@ def network(name: str) -> Part:
     }
     example = f"[model]\nnetwork = {toml_value(name)}\nargs = {toml_value(_required(defaults))}"
     return _part("networks", name, facts, defaults, derived, example)
+
+
+def derived_args(name: str) -> tuple[str, ...]:
+    """Return the arguments of a network that Fedward derives from a job's data."""
+    entry = NETWORKS[name]
+    return tuple(entry.derive(_job(name, entry.dims[0])))
 
 
 def loss(name: str) -> Part:

@@ -9,7 +9,16 @@ from fedward.settings.model import Model
 from fedward.settings.names import Email, FederationName, HostName, Name, SiteId
 from fedward.settings.pacs import Pacs
 from fedward.settings.privacy import CohortPrivacy, Disclosure, DpSgd, JobPrivacy, UpdateProtection
-from fedward.settings.read import JOB_FILE, parse, plain, read_federation, read_job, read_retention, read_site
+from fedward.settings.read import (
+    JOB_FILE,
+    parse,
+    plain,
+    read_federation,
+    read_job,
+    read_plain,
+    read_retention,
+    read_site,
+)
 from fedward.settings.site import Admission, CohortPolicy, Retention, SitePolicy
 from fedward.settings.transport import Transport
 
@@ -55,6 +64,7 @@ __all__ = [
     "plain",
     "read_federation",
     "read_job",
+    "read_plain",
     "read_retention",
     "read_site",
 ]

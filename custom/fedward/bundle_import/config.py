@@ -7,6 +7,7 @@ macro. References are followed here; expressions and macros are faults.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,8 +18,10 @@ from fedward.errors import SettingsError, brief
 from fedward.settings import read_plain
 
 ENDS = (".json", ".yaml", ".yml")
+MOST_VALUES = 20_000
+"""Values that are read of a file: references to references may multiply them without end."""
 _REFERENCE = re.compile(r"@[A-Za-z0-9_]+(?:(?:::|#)[A-Za-z0-9_]+)*")
-_SUM = re.compile(rf"\$\s*({_REFERENCE.pattern}(?:\s*\+\s*{_REFERENCE.pattern})*)\s*")
+_SUM = re.compile(rf"{_REFERENCE.pattern}|\$\s*{_REFERENCE.pattern}(?:\s*\+\s*{_REFERENCE.pattern})*\s*")
 _OWN = ("_target_", "_desc_", "_disabled_", "_mode_", "_requires_")
 
 
@@ -29,10 +32,12 @@ class Config:
     Attributes:
         content: what the file holds.
         faults: lines for a person: place, what is there, remedy.
+        read: number of values that were read so far, those behind references again for each.
     """
 
     content: Mapping[str, Any]
     faults: list[str] = field(default_factory=list)
+    read: int = 0
 
     def fault(self, place: str, what: str, remedy: str) -> None:
         """Note what a job cannot have."""
@@ -58,16 +63,20 @@ class Config:
             raw = {key: value for key, value in raw.items() if key not in without}
         return self._followed(raw, place, ())
 
-    def listed(self, place: str) -> list[tuple[str, Any]]:
-        """Return the items of a list with the place of each; the list may be ``$@a + @b``, a sum of references."""
+    def listed(self, place: str, way: tuple[str, ...] = ()) -> list[tuple[str, Any]]:
+        """Return the items of a list with the place of each; the list may be ``$@a + @b``, a sum of references.
+
+        Args:
+            place: keys, with ``::`` between them.
+            way: places of the sums that led here.
+        """
         raw = self._raw(place)
-        if isinstance(raw, str) and (found := _SUM.fullmatch(raw)):
+        found = _SUM.fullmatch(raw) if isinstance(raw, str) and place not in way else None
+        if found is not None:
             items = []
-            for reference in _REFERENCE.findall(found[1]):
-                items += self.listed(_place(reference))
+            for reference in _REFERENCE.findall(found[0]):
+                items += self.listed(_place(reference), (*way, place))
             return items
-        if isinstance(raw, str) and _REFERENCE.fullmatch(raw):
-            return self.listed(_place(raw))
         if not isinstance(raw, list):
             self.fault(place, f"is no list, but {brief(_shown(raw), longest=80)}", "write the list out")
             return []
@@ -89,6 +98,8 @@ class Config:
         if value.get("_mode_", "default") != "default" or value.get("_requires_"):
             self.fault(place, "has _mode_ or _requires_", "leave it out: a job's parts are made in one way")
         args = {key: one for key, one in value.items() if key not in _OWN}
+        for key in (key for key, one in args.items() if _names_class(one)):
+            self.fault(f"{place}::{key}", "is made of a class of its own", "write plain values")
         return Component(place=place, target=value["_target_"], args=args)
 
     def _raw(self, place: str) -> Any:
@@ -103,10 +114,17 @@ class Config:
         return value
 
     def _followed(self, value: Any, place: str, way: tuple[str, ...]) -> Any:
+        self.read += 1
+        if self.read > MOST_VALUES:
+            self.fault("the configuration", f"has more than {MOST_VALUES} values with its references", "shorten it")
+            return None
         if isinstance(value, Mapping):
-            return {key: self._followed(one, f"{place}::{key}", way) for key, one in value.items()}
+            return {str(key): self._followed(one, f"{place}::{key}", way) for key, one in value.items()}
         if isinstance(value, list):
             return [self._followed(one, f"{place}::{number}", way) for number, one in enumerate(value)]
+        if not isinstance(value, str | int | float | None) or (isinstance(value, float) and not math.isfinite(value)):
+            self.fault(place, f"is no value of a job, {brief(value, longest=80)}", "write a text or a number")
+            return None
         if not isinstance(value, str) or not value.startswith(("$", "@", "%")):
             return value
         if value[0] != "@" or not _REFERENCE.fullmatch(value):
@@ -153,6 +171,13 @@ def read_config(bundle: Path, name: str) -> Config | None:
         remedy = f"keep one of {', '.join(path.name for path in found)}"
         raise SettingsError(f"{name} is there twice", where=bundle / "configs", remedy=remedy)
     return Config(read_plain(found[0])) if found else None
+
+
+def _names_class(value: Any) -> bool:
+    """Return whether a value, or one inside it, is a component."""
+    if isinstance(value, Mapping):
+        return "_target_" in value or any(map(_names_class, value.values()))
+    return isinstance(value, list) and any(map(_names_class, value))
 
 
 def _place(reference: str) -> str:

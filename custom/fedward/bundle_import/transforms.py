@@ -95,9 +95,9 @@ def _add(component: Component, name: str, config: Config, found: Found, *, dims:
         config.fault(place, f"{name} comes after a random transform, and a job prepares first", "put it before them")
     due = _MASK if masked and entry.moves else _IMAGE
     keys = component.args.get("keys") or list(due)
-    given = ["label" if one in _MASK_KEYS else one for one in ([keys] if isinstance(keys, str) else keys)]
+    given = ["label" if one in _MASK_KEYS else str(one) for one in (keys if isinstance(keys, list) else [keys])]
     if set(given) != set(due):
-        config.fault(f"{place}::keys", f"are {', '.join(map(str, given))}", f"a job has {' and '.join(due)} here")
+        config.fault(f"{place}::keys", f"are {', '.join(given)}", f"a job has {' and '.join(due)} here")
     if entry.mode and component.args.get("mode", "bilinear") not in ("bilinear", ["bilinear", "nearest"][: len(due)]):
         other = brief(component.args["mode"], longest=40)
         config.fault(f"{place}::mode", f"is {other}", "a job has bilinear, and nearest for a mask")

@@ -120,9 +120,9 @@ DRAWS = 8
 
 def _try(job: JobSpec, stage: str, transforms: list[Transform], *, seed: int) -> None:
     size = tuple(job.data.size)
-    ramp = torch.arange(float(math.prod(size))).reshape(1, *size)
-    item: Item = {"image": ramp, "mask": torch.zeros((1, *size), dtype=torch.uint8)}
     try:
+        ramp = torch.arange(float(math.prod(size))).reshape(1, *size)
+        item: Item = {"image": ramp, "mask": torch.zeros((1, *size), dtype=torch.uint8)}
         with plain_tensors():
             result = Compose([*transforms, Standardise(job.data.clip_percentiles)]).set_random_state(seed=seed)(item)
     except Exception as error:  # noqa: BLE001 - MONAI raises many kinds for arguments that do not fit

@@ -22,7 +22,7 @@ from fedward.bundle_import.axes import turned_transform, turned_weights
 from fedward.bundle_import.config import Config
 from fedward.bundle_import.job import Asked
 from fedward.bundle_import.write import write_job
-from fedward.errors import JobError, SettingsError
+from fedward.errors import FedwardError, JobError, SettingsError
 from fedward.settings import JobSpec, read_job
 from fedward.training.check import job_faults
 from fedward.training.losses import build_loss
@@ -187,7 +187,7 @@ def test_everything_that_is_on_no_table_is_named_with_its_place(bundle: Path) ->
 def test_no_expression_is_ever_evaluated(bundle: Path, poison: str) -> None:
     """An expression at every place of the configuration in turn: the job is the same, or it is refused."""
     trace = bundle.parent / "trace"
-    text = poison.format(trace)
+    text = poison.replace("{}", str(trace))
     places = list(_places(json.loads((bundle / "configs" / "train.json").read_text())))
     assert len(places) > 60
     whole = (bundle / "configs" / "train.json").read_text()
@@ -216,7 +216,7 @@ def _places(value: Any, way: tuple[Any, ...] = ()) -> Any:
         yield way
 
 
-def _put(content: Any, way: tuple[Any, ...], value: str) -> None:
+def _put(content: Any, way: tuple[Any, ...], value: Any) -> None:
     for key in way[:-1]:
         content = content[key]
     content[way[-1]] = value
@@ -259,6 +259,14 @@ CASES: dict[str, tuple[Change, str]] = {
         lambda c: c["train"]["preprocessing"].update(transforms="$@train::deterministic_transforms[:2]"),
         "train::preprocessing::transforms: is no list",
     ),
+    "a class inside an argument": (
+        lambda c: c["loss"].update(other_act={"_target_": "os.system", "command": "true"}),
+        "loss::other_act: is made of a class of its own",
+    ),
+    "a size that no machine has": (
+        lambda c: c["train"]["deterministic_transforms"][3].update(spatial_size=[10**9, 10**9, 10**9]),
+        "the transforms fail on an image of",
+    ),
     "no optimizer": (lambda c: c.pop("optimizer"), "optimizer: is missing"),
 }
 
@@ -269,6 +277,39 @@ def test_what_is_otherwise_here_is_refused_and_not_changed_in_silence(bundle: Pa
     for name in ("train", "inference") if "network_def" in line or "out_channels" in line else ("train",):
         change(bundle, how, name)
     assert line in refused(bundle)
+
+
+ODD = (None, float("nan"), 10**9, -1, 0, True, "", "@", "@loss", "$", "%x", [], {}, [1, [2]], "x" * 3000, ["image"])
+
+
+def test_odd_values_anywhere_are_one_line_or_a_sound_job(bundle: Path) -> None:
+    """Draws of a place and an odd value: an error of Fedward's, and no folder, or a job that can be read."""
+    whole = (bundle / "configs" / "train.json").read_text()
+    used = ("network_def", "loss", "optimizer", "lr_scheduler", "train", "learning_rate", "dims")
+    todo = [(way, odd) for way in _places(json.loads(whole)) if way[0] in used for odd in ODD]
+    for way, odd in random.Random(19).sample(todo, 60):
+        content = json.loads(whole)
+        _put(content, way, odd)
+        (bundle / "configs" / "train.json").write_text(json.dumps(content))
+        out = bundle.parent / "ours"
+        try:
+            write_job(bundle, out, ASKED)
+            read_job(out)
+            shutil.rmtree(out)
+        except FedwardError as refusal:
+            assert not out.exists() and "\n" not in str(refusal), way
+
+
+def test_references_that_multiply_without_end_are_refused(bundle: Path) -> None:
+    def nested(content: dict[str, Any]) -> None:
+        content |= {f"level{number}": [f"@level{number + 1}"] * 10 for number in range(9)}
+        content |= {"level9": [1]}
+        content["network_def"]["channels"] = "@level0"
+        content["train"]["preprocessing"]["transforms"] = "$@train::preprocessing::transforms + @level0"
+
+    change(bundle, nested)
+    line = refused(bundle)
+    assert "values with its references" in line and "train::preprocessing::transforms: is no list" in line
 
 
 def test_batch_norm_becomes_group_norm_or_stays_as_asked(bundle: Path) -> None:

@@ -22,6 +22,8 @@ from fedward.bundle_import.axes import turned_transform, turned_weights
 from fedward.bundle_import.config import Config
 from fedward.bundle_import.job import Asked
 from fedward.bundle_import.write import write_job
+from fedward.dataset.manifest import Manifest
+from fedward.demo.simulate import run_rounds, take_part, trainers
 from fedward.errors import FedwardError, JobError, SettingsError
 from fedward.settings import JobSpec, read_job
 from fedward.training.check import job_faults
@@ -128,6 +130,24 @@ def test_weights_that_fit_are_the_start_and_compute_the_same(with_weights: tuple
     torch.testing.assert_close(found.permute(0, 1, 4, 3, 2), due, rtol=1e-4, atol=1e-5)
 
 
+def test_the_job_trains_from_the_bundles_weights(
+    with_weights: tuple[Path, torch.nn.Module], make_cohort: Callable[..., Manifest]
+) -> None:
+    job = job_of(with_weights[0], Asked(name="ours", cohort="chest", structures=("1", "2"), rounds=2))
+    cohorts = {
+        site: make_cohort(12, site=site, seed=seed, shape=(12, 16, 8), masks_too=True, labels={})
+        for seed, site in enumerate(("north", "south"))
+    }
+    parts, aside = take_part(job, cohorts)
+    assert not aside
+    sites = trainers(job, parts)
+    weights, _ = run_rounds(job, sites)
+    start = initial_weights(job)
+    assert all(np.isfinite(array).all() for array in weights.values())
+    assert any((weights[name] != start[name]).any() for name in start)
+    assert all(0.0 <= trainer.validate(weights).plain()["dice"] <= 1.0 for trainer in sites.values())
+
+
 def test_weights_that_do_not_fit_are_left_out_with_the_reason(with_weights: tuple[Path, torch.nn.Module]) -> None:
     bundle, network = with_weights
     state = {f"module.{key}": value for key, value in network.state_dict().items()}
@@ -161,7 +181,7 @@ def test_everything_that_is_on_no_table_is_named_with_its_place(bundle: Path) ->
         content["loss"]["_target_"] = "monai.losses.HausdorffDTLoss"
         content["optimizer"]["_target_"] = "Novograd"
         content["lr_scheduler"]["_target_"] = "torch.optim.lr_scheduler.StepLR"
-        content["train"]["deterministic_transforms"].insert(3, {"_target_": "Spacingd", "keys": ["image", "label"]})
+        content["train"]["deterministic_transforms"].insert(3, {"_target_": "KSpaceSpikeNoised", "keys": "image"})
         content["train"]["random_transforms"][0]["prob"] = "%train.json::p"
         content["train"]["dataloader"]["batch_size"] = "@nothing"
 
@@ -173,8 +193,8 @@ def test_everything_that_is_on_no_table_is_named_with_its_place(bundle: Path) ->
         "loss::_target_: HausdorffDTLoss is not on the table of losses",
         "optimizer::_target_: Novograd is not on the table of optimizers; name one of SGD, Adam, AdamW",
         "lr_scheduler::_target_: StepLR is no schedule",
-        "train::deterministic_transforms::3::_target_: Spacingd is not on the table of transforms",
-        "--leave-out Spacingd",
+        "train::deterministic_transforms::3::_target_: KSpaceSpikeNoised is not on the table of transforms",
+        "--leave-out KSpaceSpikeNoised",
         "train::random_transforms::0::prob: is a macro",
         "train::dataloader::batch_size: refers to nothing",
         "train and inference name two networks",
@@ -346,21 +366,21 @@ def test_structures_and_size_of_the_metadata(bundle: Path) -> None:
 
 
 def test_a_transform_is_left_out_where_a_person_says_so(bundle: Path) -> None:
-    crop = {"_target_": "RandCropByPosNegLabeld", "keys": ["image", "label"], "spatial_size": "$[96] * 3"}
-    change(bundle, lambda content: content["train"]["random_transforms"].insert(0, {"_disabled_": True, **crop}))
+    gibbs = {"_target_": "RandGibbsNoised", "keys": "image", "alpha": "$[0.0, 0.5]"}
+    change(bundle, lambda content: content["train"]["random_transforms"].insert(0, {"_disabled_": True, **gibbs}))
     asked = Asked(name="ours", cohort="hippocampus", structures=("1", "2"))
     assert "is an expression" in refused(bundle, asked)  # a disabled one too is read as data alone
-    change(bundle, lambda content: content["train"]["random_transforms"][0].update(spatial_size=[96, 96, 96]))
+    change(bundle, lambda content: content["train"]["random_transforms"][0].update(alpha=[0.0, 0.5]))
     job_of(bundle, asked)
     shutil.rmtree(bundle.parent / "ours")
     change(bundle, lambda content: content["train"]["random_transforms"][0].pop("_disabled_"))
-    assert "--leave-out RandCropByPosNegLabeld" in refused(bundle, asked)
+    assert "--leave-out RandGibbsNoised" in refused(bundle, asked)
     done = write_job(
         bundle,
         bundle.parent / "ours",
-        Asked(name="ours", cohort="hippocampus", structures=("1", "2"), leave_out=("RandCropByPosNegLabeld",)),
+        Asked(name="ours", cohort="hippocampus", structures=("1", "2"), leave_out=("RandGibbsNoised",)),
     )
-    assert "without RandCropByPosNegLabeld: as you asked" in (done.folder / "job.toml").read_text()
+    assert "without RandGibbsNoised: as you asked" in (done.folder / "job.toml").read_text()
 
 
 def test_a_mirror_of_a_bundle_mirrors_the_same_axis_of_the_patient() -> None:

@@ -182,4 +182,4 @@ def similar(word: str, names: Collection[str]) -> list[str]:
     import difflib
 
     by_case = {name.lower(): name for name in names}
-    return [by_case[one] for one in difflib.get_close_matches(word.lower(), by_case, n=3, cutoff=0.5)]
+    return [by_case[one] for one in difflib.get_close_matches(word.lower(), by_case, n=3, cutoff=0.65)]

@@ -60,6 +60,7 @@ bundle: setup ## air-gapped bundle in build/bundle; KIT=folder adds a kit
 reference: setup ## write generated pages and JSON schemas from the code
 	$(RUN)/python docs/reference.py
 	$(RUN)/python docs/messages.py
+	$(RUN)/python docs/parts.py
 	$(RUN)/python docs/layout.py --write
 	$(RUN)/python -m fedward.reporting.schema custom/fedward/reporting
 

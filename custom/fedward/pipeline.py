@@ -88,14 +88,14 @@ STAGES = (
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("visible",),
-    ("ends", "errors", "files", "hosts", "label_words", "measures", "pipeline", "structures"),
+    ("ends", "errors", "files", "hosts", "label_words", "measures", "pipeline", "structures", "toml_text"),
     ("dicom", "metrics", "screen", "settings", "weights"),
     ("aggregation", "dataset", "encryption", "transport"),
     ("indexing", "privacy", "provisioning"),
     ("audit", "validation"),
     ("dashboard", "reporting", "training", "upkeep"),
-    ("coldstart", "flare"),
-    ("bundle",),
+    ("coldstart", "flare", "parts"),
+    ("bundle", "bundle_import"),
     ("demo", "doctor"),
     ("commands",),
     ("cli",),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import re
 import runpy
+import shlex
 import subprocess
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -66,11 +68,19 @@ def test_every_link_leads_somewhere(root: Path) -> None:
             assert (page.parent / target).exists(), f"{page.relative_to(root)} links to {target}"
 
 
-@pytest.mark.parametrize("name", ["reference", "messages"])
+@pytest.mark.parametrize("name", ["reference", "messages", "parts"])
 def test_the_reference_is_what_the_code_says(root: Path, name: str) -> None:
     made = runpy.run_path(str(root / "docs" / f"{name}.py"))[name]()
     assert (root / "docs" / f"{name}.md").read_text(encoding="utf-8") == made, "run `make reference`"
     assert "None |" not in made, "a command or setting has no meaning written down"
+
+
+@pytest.mark.parametrize("page", ["parts.md", "from-bundle.md", "from-flower.md", "reference.md", "validate.md"])
+def test_a_newcomer_is_there_in_two_clicks_from_readme(root: Path, page: str) -> None:
+    first = {(root / door).resolve() for door in DOOR.findall(readme(root))}
+    pages = [one for one in first if one.suffix == ".md"]
+    second = {(one.parent / door).resolve() for one in pages for door in DOOR.findall(one.read_text(encoding="utf-8"))}
+    assert root / "docs" / page in first | second
 
 
 @pytest.mark.parametrize("model", [JobSpec, SitePolicy, FederationSpec], ids=lambda model: model.__name__)
@@ -107,7 +117,6 @@ def test_make_help_lists_every_verb_in_a_line(root: Path) -> None:
 
 
 def test_the_file_of_a_hospital_without_a_kit_is_one(root: Path) -> None:
-    import textwrap
     import tomllib
 
     from fedward.settings import SitePolicy, parse
@@ -133,6 +142,27 @@ def test_help_fits_a_terminal_of_eighty_columns(noun: str) -> None:
     assert "Commands:" in shown and "..." not in shown.partition("Commands:")[2], shown
     assert "<bool>" not in shown
     assert max(map(len, shown.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("page", ["data-scientist.md", "parts.md", "from-bundle.md", "from-flower.md"])
+def test_each_command_of_the_data_scientists_pages_is_one(root: Path, page: str) -> None:
+    """Each is parsed as it stands there, with its placeholders, and not run."""
+    import typer
+
+    from fedward.cli import app
+
+    text = textwrap.dedent((root / "docs" / page).read_text(encoding="utf-8"))
+    blocks = re.findall(r"^ *```bash\n(.*?)^ *```", text, flags=re.DOTALL | re.MULTILINE)
+    typed = [
+        shlex.split(line) for block in blocks for line in block.splitlines() if line.strip().startswith("fedward ")
+    ]
+    assert typed
+    for words in typed:
+        command, rest = typer.main.get_command(app), words[1:]
+        while nested := getattr(command, "commands", None):
+            assert rest[0] in nested, words
+            command, rest = nested[rest[0]], rest[1:]
+        command.make_context(words[0], rest)
 
 
 def test_make_help_fits_a_terminal_of_eighty_columns(root: Path) -> None:

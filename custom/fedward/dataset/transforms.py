@@ -81,7 +81,7 @@ TRANSFORMS: dict[str, TransformEntry] = {
 }
 """MONAI class name -> its entry; every other name is refused."""
 
-_OWN_ARGS = frozenset({"keys", "mode", "allow_missing_keys", "lazy", "device", "meta_keys"})
+OWN_ARGS = frozenset({"keys", "mode", "allow_missing_keys", "lazy", "device", "meta_keys"})
 """Arguments that Fedward sets."""
 
 
@@ -183,10 +183,10 @@ def _build(component: Component, stage: Literal["prepare", "augment"], *, masked
     make = getattr(monai_transforms, name)
     taken = set(inspect.signature(make).parameters)
     for arg, value in args.items():
-        if arg in _OWN_ARGS and arg in taken:
+        if arg in OWN_ARGS and arg in taken:
             raise JobError(f"argument {arg} of {name} is filled in by Fedward", where=where, remedy="leave it out")
         if arg not in taken:
-            near = difflib.get_close_matches(arg, taken - _OWN_ARGS, n=2, cutoff=0.4)
+            near = difflib.get_close_matches(arg, taken - OWN_ARGS, n=2, cutoff=0.4)
             remedy = f"did you mean {' or '.join(near)}" if near else "leave it out"
             raise JobError(f"transform {name} has no such argument", where=where, value=arg, remedy=remedy)
         if isinstance(value, str) and value.startswith("$"):

@@ -119,6 +119,32 @@ def read_federation(path: Path) -> FederationSpec:
     return parse(FederationSpec, content if isinstance(content, dict) else {}, where=path)
 
 
+def read_plain(path: Path) -> dict[str, Any]:
+    """Read a table in JSON, or in YAML where the file's name ends in .yaml or .yml; nothing in it is evaluated.
+
+    Raises:
+        SettingsError: it cannot be read, is too large, is no table, or has a key twice.
+    """
+    text = _text(path)
+    try:
+        if path.suffix in (".yaml", ".yml"):
+            content = _Yaml(text).get_single_data()
+        else:
+            content = json.loads(text, object_pairs_hook=_each_key_once)
+    except (yaml.YAMLError, *_UNREADABLE_VALUE, RecursionError) as error:
+        form = "YAML" if path.suffix in (".yaml", ".yml") else "JSON"
+        raise SettingsError(f"not {form}, {error}", where=path, remedy="correct the file") from None
+    if not isinstance(content, dict):
+        raise SettingsError("is no table", where=path, remedy="correct the file")
+    return content
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if twice := next((key for key, times in Counter(key for key, _ in pairs).items() if times > 1), None):
+        raise ValueError(f"a table has the key {brief(twice)} twice")
+    return dict(pairs)
+
+
 def plain(settings: Settings) -> dict[str, Any]:
     """Return the settings as JSON-ready data: the inverse of ``parse``."""
     content: dict[str, Any] = json.loads(settings.model_dump_json())

@@ -121,9 +121,9 @@ DRAWS = 8
 def _try(job: JobSpec, stage: str, transforms: list[Transform], *, seed: int) -> None:
     size = tuple(job.data.size)
     channels = len(job.data.channels)
-    ramp = torch.arange(float(math.prod(size))).reshape(1, *size)
-    item: Item = {"image": ramp.repeat(channels, *[1] * len(size)), "mask": torch.zeros((1, *size), dtype=torch.uint8)}
     try:
+        ramp = torch.arange(float(math.prod(size))).reshape(1, *size).repeat(channels, *[1] * len(size))
+        item: Item = {"image": ramp, "mask": torch.zeros((1, *size), dtype=torch.uint8)}
         with plain_tensors():
             result = Compose([*transforms, standardise_of(job)]).set_random_state(seed=seed)(item)
     except Exception as error:  # noqa: BLE001 - MONAI raises many kinds for arguments that do not fit

@@ -7,7 +7,6 @@ name outside the table is refused: a job is data, and data can choose only among
 from __future__ import annotations
 
 import difflib
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,6 +18,7 @@ from torch import nn
 from fedward.errors import JobError
 from fedward.settings import JobSpec, beginnings
 from fedward.training.group_norm import with_group_norm
+from fedward.training.signatures import keyword_arguments
 from fedward.training.start import start_weights
 from fedward.weights import Weights
 
@@ -239,14 +239,14 @@ def _given(job: JobSpec, entry: NetworkEntry) -> dict[str, Any]:
     """Check the names of the job's own arguments and return them; a list of (name, arguments) becomes a tuple."""
     args = dict(job.model.args)
     makers = [getattr(nets, name) for name in (job.model.network, entry.base) if name is not None]
-    taken = {name for maker in makers for name in inspect.signature(maker).parameters} - {"kwargs"}
+    taken = set(keyword_arguments(*makers))
     derived = set(entry.derive(job))
     for name in args:
         if name in derived:
             raise JobError(
                 "argument is derived from the job's data", where="model.args", value=name, remedy="leave it out"
             )
-        if name in _REFUSED_ARGS:
+        if name in REFUSED_ARGS:
             raise JobError("argument is not for jobs", where="model.args", value=name, remedy="leave it out")
         if name not in taken:
             near = difflib.get_close_matches(name, taken - derived, n=2, cutoff=0.4)
@@ -259,7 +259,7 @@ def _given(job: JobSpec, entry: NetworkEntry) -> dict[str, Any]:
     }
 
 
-_REFUSED_ARGS = frozenset({"pretrained", "progress", "feature_channels"})
+REFUSED_ARGS = frozenset({"pretrained", "progress", "feature_channels"})
 """Arguments that would download files or change the network's output."""
 
 

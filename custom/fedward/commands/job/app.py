@@ -13,8 +13,25 @@ from fedward.commands.job.resume import resume
 from fedward.commands.job.submit import submit
 from fedward.commands.job.sweep import sweep
 from fedward.commands.job.wait import abort, wait
+from fedward.commands.job.writing.from_bundle import from_bundle
+from fedward.commands.job.writing.parts import parts
 
 app = typer.Typer(help="Check, export and submit jobs: for the data scientist.", no_args_is_help=True)
-for command in (check, plan, sweep, start, export, submit, wait, abort, resume, download, report, release):
+for command in (
+    parts,
+    from_bundle,
+    check,
+    plan,
+    sweep,
+    start,
+    export,
+    submit,
+    wait,
+    abort,
+    resume,
+    download,
+    report,
+    release,
+):
     app.command()(command)
 app.command("continue")(continue_)

@@ -97,6 +97,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("coldstart", "flare"),
     ("bundle",),
     ("demo", "doctor"),
+    ("api",),
     ("commands",),
     ("cli",),
 )

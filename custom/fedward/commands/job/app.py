@@ -7,13 +7,14 @@ import typer
 from fedward.commands.job.check import check
 from fedward.commands.job.download import download
 from fedward.commands.job.export import export, start
+from fedward.commands.job.metrics import metrics
 from fedward.commands.job.plan import plan
 from fedward.commands.job.report import release, report
 from fedward.commands.job.resume import resume
 from fedward.commands.job.submit import submit
-from fedward.commands.job.sweep import sweep
+from fedward.commands.job.sweeps.sweep import sweep
 from fedward.commands.job.wait import abort, wait
 
 app = typer.Typer(help="Check, export and submit jobs: for the data scientist.", no_args_is_help=True)
-for command in (check, plan, sweep, start, export, submit, wait, abort, resume, download, report, release):
+for command in (check, plan, sweep, start, export, submit, wait, abort, resume, download, report, metrics, release):
     app.command()(command)

@@ -93,7 +93,7 @@ def simulate(
 
     require_sound(job.settings)
     if isinstance(sites, Mapping):
-        return _run(job, _indexed(job.settings, sites), {}, follow)
+        return _run(job, *_indexed(job.settings, sites), follow)
     place = None if folder is None else Path(folder)
     if place is not None and place.is_dir() and any(place.iterdir()):
         raise FedwardError("folder is not empty", where=place, remedy="name a new one")
@@ -115,12 +115,16 @@ def _run(job: Job, cohorts: Mapping[str, Manifest], refused: Mapping[str, str], 
     return Simulation(job=job, weights=done.weights, scores=done.scores, rounds=done.history, aside=aside)
 
 
-def _indexed(job: JobSpec, sites: Mapping[str, Path | str]) -> dict[str, Manifest]:
-    """Read each site's index, unless its policy asks for a ledger."""
+def _indexed(job: JobSpec, sites: Mapping[str, Path | str]) -> tuple[dict[str, Manifest], dict[str, str]]:
+    """Read each site's index, and return those that may take part, and the reason of each other site.
+
+    A policy that asks for a ledger ends the simulation.
+    """
     from fedward.dataset.manifest import read_manifest
+    from fedward.dataset.selection import select
     from fedward.settings import read_site
 
-    found = {}
+    found, refused = {}, {}
     for site, path in sites.items():
         cohort = read_site(Path(path)).cohorts.get(job.data.cohort)
         if cohort is None:
@@ -130,5 +134,10 @@ def _indexed(job: JobSpec, sites: Mapping[str, Path | str]) -> dict[str, Manifes
             remedy = "submit the job; or simulate it on images of no patient whom ε protects"
             what = "its policy counts ε in a ledger, which a simulation does not charge"
             raise PolicyError(what, where=Path(path), remedy=remedy)
-        found[site] = read_manifest(cohort.index)
-    return found
+        manifest = read_manifest(cohort.index)
+        try:
+            select(job, [manifest], site=site, min_patients=cohort.min_patients)
+            found[site] = manifest
+        except CohortError as error:
+            refused[site] = str(error)
+    return found, refused

@@ -149,6 +149,15 @@ def test_a_hospital_that_counts_epsilon_is_not_simulated(
         simulate(Job(tiny_job), hospitals)
 
 
+def test_a_site_with_fewer_patients_than_its_policy_asks_for_takes_no_part(
+    tiny_job: JobSpec, hospitals: dict[str, Path]
+) -> None:
+    path = hospitals["south"]
+    path.write_text(path.read_text().replace("validation_fraction", "min_patients = 13\nvalidation_fraction"))
+    done = simulate(Job(tiny_job).with_(federation={"rounds": 1}), hospitals)
+    assert set(done.scores) == {"north"} and "min_patients" in done.aside["south"]
+
+
 def test_what_cannot_be_simulated_is_refused(tiny_job: JobSpec, hospitals: dict[str, Path], tmp_path: Path) -> None:
     other = Job(tiny_job).with_(data={"cohort": "abdomen"})
     with pytest.raises(CohortError, match="site has no such cohort: 'abdomen'"):

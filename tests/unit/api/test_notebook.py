@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from fedward.reporting.write import write_report
 from tests.support.report_events import made_events, made_job
 
 LONGEST_S = 60.0
+"""Seconds of one core, whatever else the machine does."""
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def test_its_cells_run_in_order(notebook: dict[str, Any], root: Path, tmp_path: 
         "assert len(names['predictions']) == 4 and not any(one.refused for one in names['predictions'])\n"
         "shutil.rmtree(names['folder'])\n"
     )
-    start = time.monotonic()
+    start = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", run, json.dumps(cells)],
         cwd=tmp_path / "docs",
@@ -67,6 +68,7 @@ def test_its_cells_run_in_order(notebook: dict[str, Any], root: Path, tmp_path: 
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - start < LONGEST_S
+    end = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert end.ru_utime + end.ru_stime - start.ru_utime - start.ru_stime < LONGEST_S
     assert len(re.findall(r"^[a-z-]+: AUC 0\.\d{3} \(0\.\d{3} to 0\.\d{3}\), \d+ patients$", done.stdout, re.M)) == 3
     assert "elm 0.71" in done.stdout and done.stdout.count("{'tb': 0.") == 4

@@ -6,20 +6,26 @@ import copy
 import csv
 import json
 import math
+import sys
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fedward.errors import FedwardError
 from fedward.metrics.events import EVENTS_FILE
-from fedward.reporting.data.from_events import report_of
+from fedward.reporting.data.from_events import OTHERS, report_of
 from fedward.reporting.metrics.files import write_csv, write_parquet
-from fedward.reporting.metrics.table import ALL_SITES, COLUMNS, Row, rows_of
+from fedward.reporting.metrics.table import ALL_SITES, COLUMNS, Row, rows_of, score_rows
 from fedward.reporting.metrics.trackers import MLFLOW_METRICS, write_mlflow, write_tensorboard
-from fedward.settings import JOB_FILE, plain
+from fedward.settings import JOB_FILE, Disclosure, plain
+from fedward.validation.scores import score_labels
 from tests.support.command_line import typed
+from tests.support.disclosure import release
 from tests.support.report_events import AWAY, ROUNDS, SITES, made_events, made_job
 
 JOB = made_job()
@@ -126,7 +132,7 @@ def test_without_its_library_a_format_is_refused_with_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("pyarrow", "tensorboard", "torch.utils.tensorboard"):
-        monkeypatch.setitem(__import__("sys").modules, name, None)
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(FedwardError, match=r"run `pip install -c constraints\.txt pyarrow`, or write CSV"):
         write_parquet(tmp_path / "scores.parquet", ())
     with pytest.raises(FedwardError, match=r"run `pip install -c constraints\.txt tensorboard`, or write CSV"):
@@ -163,9 +169,9 @@ def test_mlflows_own_client_takes_the_file(tmp_path: Path, monkeypatch: pytest.M
 def test_the_command_writes_what_it_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = tmp_path / "run" / "job" / "cxr" / "app" / "config" / JOB_FILE
-    settings.parent.mkdir(parents=True)
-    settings.write_text(json.dumps(plain(JOB)))
+    config = tmp_path / "run" / "job" / "cxr" / "app" / "config" / JOB_FILE
+    config.parent.mkdir(parents=True)
+    config.write_text(json.dumps(plain(JOB)))
     (tmp_path / "run" / "workspace").mkdir()
     lines = [json.dumps(event) for event in made_events(JOB)]
     (tmp_path / "run" / "workspace" / EVENTS_FILE).write_text("\n".join(lines) + "\n")
@@ -177,3 +183,29 @@ def test_the_command_writes_what_it_is_asked_for(
     assert (tmp_path / "a.csv").read_text().startswith("site,round,model,label,measure,value,low,high,n\n")
     assert typed(monkeypatch, "job", "metrics", str(tmp_path), "--csv", str(tmp_path / "b.csv")) == 1
     assert "not a downloaded result" in capsys.readouterr().err
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.floats(0.01, 0.99)), min_size=4, max_size=40),
+    st.integers(1, 12),
+    st.sampled_from([("scores",), ("auc", "patients"), ("scores", "work"), ()]),
+)
+@settings(max_examples=40, deadline=None)
+def test_what_a_hospitals_gate_withholds_has_no_row(
+    drawn: list[tuple[bool, float]], floor: int, metrics: tuple[str, ...]
+) -> None:
+    """Scores of drawn patients go through the gate's own decision, as at a hospital, and then into the table."""
+    truth = np.array([[int(sick)] for sick, _ in drawn])
+    predicted = np.array([[score] for _, score in drawn])
+    names = [str(number) for number in range(len(drawn))]
+    scores = score_labels(truth, predicted, names=["lesion"], patients=names, loss=0.5).plain()
+    told = release({"scores": scores}, Disclosure(metrics=metrics, decimals=4, min_count=floor), private=False)
+    rows = score_rows(JOB, told.get("scores"), site="elm", number=1)
+    left = told.get("scores") or {}
+    assert {row.measure: row.value for row in rows} == {
+        name: left[name] for name in ("auc", *OTHERS["classification"]) if left.get(name) is not None
+    }
+    positives = int(truth.sum())
+    if min(positives, len(drawn) - positives) < floor or not metrics:
+        assert not any(row.measure == "auc" for row in rows)
+    assert all(row.n is None or row.n >= floor for row in rows)

@@ -23,6 +23,8 @@ LONGEST_FILE = 300
 FULLEST_FOLDER = 15
 """Files of one folder of the package, its templates and pages, or of the tests; folders in it do not count."""
 START, END = "<!-- rooms: written by docs/layout.py -->", "<!-- end of rooms -->"
+PUBLIC = "api"
+"""Room whose names the package itself passes on, at their first use."""
 Imports = Mapping[str, frozenset[str]]
 """Module -> modules of the package that it imports, anywhere in its file."""
 
@@ -61,7 +63,8 @@ def upward(found: Imports, floors: tuple[tuple[str, ...], ...] = FLOORS) -> Iter
     for name in sorted(found):
         room = _room(name)
         if room is None:
-            yield from (f"{name} imports {other}: the package itself imports nothing" for other in sorted(found[name]))
+            others = sorted(other for other in found[name] if _room(other) != PUBLIC)
+            yield from (f"{name} imports {other}: the package itself imports only {PUBLIC}" for other in others)
             continue
         if room not in level:
             yield f"{name}: {room} is on no floor of fedward.pipeline.FLOORS"

@@ -97,6 +97,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("coldstart", "flare", "parts"),
     ("bundle", "bundle_import"),
     ("demo", "doctor"),
+    ("api",),
     ("commands",),
     ("cli",),
 )

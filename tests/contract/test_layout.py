@@ -59,16 +59,17 @@ def test_what_is_wrong_is_found(layout: SimpleNamespace, tmp_path: Path, monkeyp
         "high/roof": "from fedward.high import wall\n",
         "high/wall": "import fedward.high.roof\nfrom fedward import errors\n",
         "lost": "",
+        "api": "",
         "sly": "import fedward.errors\nfedward.high.wall.build()\n",
     }.items():
         path = house / f"{name}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    (house / "__init__.py").write_text("from fedward.high import roof\n")
+    (house / "__init__.py").write_text("from fedward.high import roof\nfrom fedward.api import Job\n")
     found = layout.imports(house)
-    faults = list(layout.upward(found, (("errors",), ("low", "sly"), ("high",))))
+    faults = list(layout.upward(found, (("errors",), ("low", "sly"), ("high",), ("api",))))
     assert faults == [
-        "fedward imports fedward.high.roof: the package itself imports nothing",
+        "fedward imports fedward.high.roof: the package itself imports only api",
         "fedward.lost: lost is on no floor of fedward.pipeline.FLOORS",
         "fedward.low (floor 2) imports fedward.high.roof (floor 3)",
         "fedward.sly (floor 2) imports fedward.high (floor 3)",

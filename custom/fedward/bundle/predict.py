@@ -41,8 +41,13 @@ class Prediction:
     refused: str = ""
 
 
-class Predictor:
-    """Model of a bundle.
+def is_bundle(folder: Path) -> bool:
+    """Return whether a folder has a bundle's job."""
+    return (folder / "configs" / JOB_FILE).is_file()
+
+
+def read_bundle(bundle: Path) -> Given:
+    """Read a bundle's model with its job.
 
     Args:
         bundle: folder that ``export_bundle`` wrote.
@@ -50,17 +55,29 @@ class Predictor:
     Raises:
         JobError: no bundle, or its model does not fit its job.
     """
+    job = _job(bundle)
+    content, sha256 = read_file(bundle / "models" / "model.pt")
+    due = build_network(job).state_dict()
+    if {name: tuple(array.shape) for name, array in content.items()} != {
+        name: tuple(tensor.shape) for name, tensor in due.items()
+    }:
+        raise JobError("model does not fit the bundle's job", where=bundle, remedy="export it again")
+    return Given(job=job, weights=content, sha256=sha256, took_part=frozenset())
 
-    def __init__(self, bundle: Path) -> None:
-        self.job = _job(bundle)
-        content, sha256 = read_file(bundle / "models" / "model.pt")
-        due = build_network(self.job).state_dict()
-        if {name: tuple(array.shape) for name, array in content.items()} != {
-            name: tuple(tensor.shape) for name, tensor in due.items()
-        }:
-            raise JobError("model does not fit the bundle's job", where=bundle, remedy="export it again")
-        given = Given(job=self.job, weights=content, sha256=sha256, took_part=frozenset())
-        self._network = as_built(self.job, given)
+
+class Predictor:
+    """Model that predicts files.
+
+    Args:
+        model: folder that ``export_bundle`` wrote, or a model with its job.
+
+    Raises:
+        JobError: no bundle, or its model does not fit its job.
+    """
+
+    def __init__(self, model: Path | Given) -> None:
+        given = read_bundle(model) if isinstance(model, Path) else model
+        self.job, self.network = given.job, as_built(given.job, given)
         self._fit, self._after = fit_of(self.job), after_fit(self.job)
 
     def each(self, files: Sequence[Path]) -> Iterator[Prediction]:
@@ -83,7 +100,7 @@ class Predictor:
         with plain_tensors(), torch.inference_mode():
             for step in self._after:
                 item = step(item)
-            logits = whole_logits(self._network, item["image"][None], self.job.data)
+            logits = whole_logits(self.network, item["image"][None], self.job.data)
         if self.job.job.task == "segmentation":
             mask = logits.argmax(1)[0].numpy().astype(np.uint8)
             whole = self._fit.back(mask, image.pixels.shape[-axes:], placed)

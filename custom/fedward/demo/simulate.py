@@ -41,11 +41,13 @@ class Simulated:
         weights: final model, chosen by ``federation.select``.
         rounds: model after each round.
         scores: site -> scores of the final model on the site's validation patients.
+        history: the same after each round; empty unless it was asked for.
     """
 
     weights: Weights
     rounds: tuple[Weights, ...]
     scores: Mapping[str, Scores]
+    history: tuple[Mapping[str, Scores], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +65,16 @@ class SimulatedSite:
     private: Private | None
 
 
-def simulate(job: JobSpec, parts: Mapping[str, SimulatedSite], *, follow: Follow | None = None) -> Simulated:
+def simulate(
+    job: JobSpec, parts: Mapping[str, SimulatedSite], *, follow: Follow | None = None, score_rounds: bool = False
+) -> Simulated:
     """Run the whole federation over the sites of ``take_part`` and score its model at each.
+
+    Args:
+        job: the job.
+        parts: the sites.
+        follow: called at every step.
+        score_rounds: also score the model of each round. The result is the same to the last bit.
 
     Raises:
         CohortError: no site.
@@ -73,14 +83,21 @@ def simulate(job: JobSpec, parts: Mapping[str, SimulatedSite], *, follow: Follow
     if not parts:
         raise CohortError("no site can take part", remedy="look at each one's reason")
     sites = trainers(job, parts)
+    history: list[Mapping[str, Scores]] = []
+
+    def score(weights: Weights) -> None:
+        if score_rounds:
+            history.append(_scores(sites, weights))
+
     if job.noises_sum:
         from fedward.demo.simulate_sum import run_sum
 
         weights, rounds = run_sum(job, sites, on_step=_stepper(follow))
+        for each in rounds:
+            score(each)
     else:
-        weights, rounds = run_rounds(job, sites, follow=follow)
-    scores = {site: trainer.validate(weights) for site, trainer in sites.items()}
-    return Simulated(weights=weights, rounds=rounds, scores=scores)
+        weights, rounds = run_rounds(job, sites, follow=follow, on_round=score)
+    return Simulated(weights=weights, rounds=rounds, scores=_scores(sites, weights), history=tuple(history))
 
 
 def run_pooled(
@@ -129,6 +146,7 @@ def run_rounds(
     *,
     follow: Follow | None = None,
     on_updates: Callable[[Updates], None] = lambda updates: None,
+    on_round: Callable[[Weights], None] = lambda weights: None,
 ) -> tuple[Weights, tuple[Weights, ...]]:
     """Average the sites' protected differences; return the final model, and the model after each round.
 
@@ -137,6 +155,7 @@ def run_rounds(
         sites: from ``trainers``.
         follow: called at every step.
         on_updates: called with each round's updates, before the server's step.
+        on_round: called with the model after each round.
 
     Raises:
         JobError: the job's privacy settings have a fault, it requires FLARE's filters, or a loss is no longer finite.
@@ -158,8 +177,13 @@ def run_rounds(
         on_updates(updates)
         weights = add(weights, step.difference(updates))
         rounds.append(weights)
+        on_round(weights)
     best = _better(best, job, sites, weights, after=job.federation.rounds)
     return (weights if best is None else best.model), tuple(rounds)
+
+
+def _scores(sites: Mapping[str, Trainer], weights: Weights) -> dict[str, Scores]:
+    return {site: trainer.validate(weights) for site, trainer in sites.items()}
 
 
 def _private(job: JobSpec, patients: int, *, site: str) -> Private | None:

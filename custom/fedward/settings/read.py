@@ -34,12 +34,14 @@ _BACKSLASH = ("Unescaped", "Invalid hex value")
 Model_ = TypeVar("Model_", bound=Settings)
 
 
-def parse(model: type[Model_], content: dict[str, Any], *, where: str | Path) -> Model_:
+def parse(
+    model: type[Model_], content: dict[str, Any], *, where: str | Path, remedy: str = "correct the file"
+) -> Model_:
     """Check plain data against ``model``; one ``SettingsError`` line names every fault with file, key and value."""
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        raise SettingsError(faults(error, model), where=where, remedy="correct the file") from None
+        raise SettingsError(faults(error, model), where=where, remedy=remedy) from None
 
 
 def read_job(folder: Path) -> JobSpec:

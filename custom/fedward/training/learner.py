@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedward.dataset.batches import batches
 from fedward.dataset.images import Images, stack
 from fedward.errors import JobError
 from fedward.settings import JobSpec
-from fedward.training.batches import batches
 from fedward.training.dp_sgd.dp_sgd import MovingAverage, PrivateSteps, copy_buffers, same_buffers
 from fedward.training.dp_sgd.gradient_method import choose_method
 from fedward.training.dp_sgd.network_check import check_layers

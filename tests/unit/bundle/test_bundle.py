@@ -181,7 +181,7 @@ def test_a_mask_lies_on_its_image_whatever_its_axes(axes: list[int], tmp_path: P
             bright = images > 2.0
             return torch.cat([~bright, bright, torch.zeros_like(bright)], dim=1).float()
 
-    predictor._network = Bright()
+    predictor.network = Bright()
     values = np.random.default_rng(3).uniform(0.0, 1.0, (40, 30, 20)).astype("f4")
     values[4:12, 16:28, 2:8] = 50.0
     affine = np.diag([-1.0, 1.0, 2.0, 1.0])[axes]

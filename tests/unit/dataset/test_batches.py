@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from fedward.training.batches import batches
+from fedward.dataset.batches import batches
 
 
 @pytest.mark.parametrize("seed", range(50))

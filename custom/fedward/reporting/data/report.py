@@ -243,7 +243,7 @@ class Report:
         """Models that are compared at a site: field of ``SiteResult`` -> name as shown."""
         if self.privacy == "none":
             return {"federated": "Federated", "local_only": "Trained alone", "centralised": "Centralised"}
-        same = {"private_alone": "Alone, same ε", "pooled_private": "Pooled, same ε"}
+        same = {"private_alone": "Alone, same ε", "pooled_private": "Centralised, same ε"}
         quiet = {"local_only": "Alone, no noise", "centralised": "Centralised, no noise"}
         return {"federated": "Federated", **same, **quiet}
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from fedward.demo.progress import _TOLD
+from fedward.demo.progress import _TOLD, Show
 from fedward.demo.report import _table
 from fedward.reporting.data.from_events import report_of
 from fedward.reporting.data.report import (
@@ -30,6 +30,8 @@ from fedward.reporting.dossier.dossier import dossier_of
 from fedward.reporting.dossier.page import write_dossier
 from fedward.reporting.page import WHY_NO_INTERVAL, render
 from fedward.reporting.terminal import show_participation
+from fedward.settings import JobSpec
+from fedward.validation.comparison.diagnosis import diagnose
 from tests.conftest import ROOT
 from tests.support.report_events import made_events, made_job
 
@@ -172,3 +174,38 @@ def test_a_mean_over_labels_that_is_none_says_which_number_it_lacks() -> None:
     assert "their policy" not in score_of(made_job(), {"auc": None, "labels": labels}).why
     labels["b"]["positives"] = None  # type: ignore[assignment]
     assert "no mean" not in score_of(made_job(), {"auc": None, "labels": labels}).why
+
+
+def test_patients_of_whom_an_image_was_left_out_are_told_at_once_and_in_the_report(tiny_job: JobSpec) -> None:
+    done = whole()
+    assert {site.cohort.left_out for site in done.sites if site.cohort} == {12}
+    page = render(done)
+    assert "Patients left out in part" in page and '<td class="num"><data value="12">12</data></td>' in page
+    (admitted, *_) = [one for one in made_events(made_job()) if one["event"] == "admitted"]
+    console = Console(record=True, width=200)
+    Show(tiny_job, console).event(None, admitted)
+    assert "12 have an image without a label, mask or size that the job needs" in console.export_text()
+
+
+def test_many_values_without_a_number_are_counted_and_not_listed() -> None:
+    done = whole()
+    makers = tuple(
+        Subgroup(label="lesion", dimension="maker", value=name, score=FEW, gap=None)
+        for name in ("agfa", "canon", "fujifilm", "ge", "konica", "philips", "siemens")
+    )
+    words = Cells(render(replace(done, sites=(replace(done.sites[0], subgroups=makers),)))).text
+    assert "7 values of scanner" in words
+    assert "agfa" not in words and "canon" not in words
+
+
+def test_a_flag_says_what_the_hospital_reaches_alone_and_equal_spacings_are_no_evidence() -> None:
+    done = whole()
+    sites = tuple(replace(one, local_only=Score(value=0.0, n=42)) if one.site == "elm" else one for one in done.sites)
+    words = " ".join(Cells(render(replace(done, sites=sites, privacy="none"))).text.split())
+    assert (
+        "Trained alone it reaches 0.000 on the same patients: what it has is hard to learn for its own model" in words
+    )
+    profiles = {site: {"patients": 100, "images": 100, "spacing_mm": 1.8} for site in "abc"}
+    (shift,) = [one for one in diagnose("a", profiles, {}) if one.cause == "covariate-shift"]
+    assert shift.strength < 0.5
+    assert any(line.startswith("as elsewhere: its pixels are 1.8 mm apart") for line in shift.evidence)

@@ -231,6 +231,7 @@ def _cohort(admitted: Event) -> CohortFacts:
         validation_patients=support.get("validation_patients"),
         quarantined=admitted.get("quarantined"),
         content_hash=admitted.get("cohort_hash"),
+        left_out=support.get("left_out"),
     )
 
 

@@ -89,6 +89,7 @@ class CohortFacts:
         images, patients, train_patients, validation_patients: numbers that take part.
         quarantined: patients with an image file in quarantine.
         content_hash: hash of the cohort's manifest.
+        left_out: patients with an image that lacks a label, a mask or a size that the job needs.
     """
 
     images: int | None
@@ -97,6 +98,7 @@ class CohortFacts:
     validation_patients: int | None
     quarantined: int | None
     content_hash: str | None
+    left_out: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ _MAY_BE_EMPTY = (
     *("StudyTime", "ReferringPhysicianName"),
 )
 """Attributes of type 2 (PS3.5 7.4.3): a derived object has them, empty where the image has none."""
-_NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+_NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ def complete(header: Dataset) -> Dataset:
     """
     for keyword in _NEEDED:
         if not text(header, keyword):
-            raise StudyError("undecodable", f"{named(keyword)} is absent, by which its result would refer to it")
+            raise StudyError("undecodable", f"{named(keyword)} is absent, which its result needs")
     for keyword in _MAY_BE_EMPTY:
         if keyword not in header:
             setattr(header, keyword, "")

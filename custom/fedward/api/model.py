@@ -34,7 +34,7 @@ class Model(nn.Module):
         self.eval()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the logits, (n, outputs, ...), of prepared images, float32 (n, 1, *data.size)."""
+        """Return the logits, (n, outputs, ...), of prepared images, float32 (n, channels, *data.size)."""
         from fedward.training.networks import predict
 
         return predict(self.network, images)
@@ -42,7 +42,8 @@ class Model(nn.Module):
     def predict(self, files: Sequence[Path | str]) -> list[Prediction]:
         """Predict DICOM or NIfTI files, prepared as in training, in their order.
 
-        A file that cannot be used has its reason in ``refused``. A classification has ``probabilities``, output ->
+        For a model of volumes the slices of one DICOM series are one image. One that cannot be used has its reason in
+        ``refused``. A classification has ``probabilities``, output ->
         probability; a segmentation has ``mask``, structure numbers on the grid of the file's image.
         """
-        return list(self._predictor.each([Path(file) for file in files]))
+        return list(self._predictor.each(self._predictor.images([Path(file) for file in files])))

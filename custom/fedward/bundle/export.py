@@ -1,8 +1,8 @@
 """Write a finished job's model as a MONAI bundle, and hold it to the job's own network before it is given out.
 
 ``configs/``: ``metadata.json``, ``inference.json``, ``job.json`` (the job's settings). ``models/``: ``model.pt``, the
-state dict of the network as it was built; ``model.pt2``, the network itself, which torch runs without MONAI, where
-``torch.export`` can make one. ``fedward_scripts/``: the functions of the configuration. ``README.md``: the model card.
+state dict of the network as it was built; ``model.pt2`` and ``model.onnx``, the network itself, where ``programs`` can
+make them. ``fedward_scripts/``: the functions of the configuration. ``README.md``: the model card.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import inspect
 import json
 import shutil
 import sys
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ import torch
 from torch import nn
 
 from fedward.bundle.config import SCRIPTS, inference, metadata
+from fedward.bundle.programs import INPUT, OUTPUT, require_same, write_programs
 from fedward.coldstart.model import Given
 from fedward.dataset import prepare
 from fedward.dataset.preparation import preparation_words, times
@@ -32,8 +32,6 @@ from fedward.training import group_norm
 from fedward.training.networks import build_network, gets_group_norm, network_args, predict
 
 _AXES = ("slices", "rows", "columns")
-SAME = 1e-5
-"""Largest difference of two ways to compute one output."""
 _SCRIPTS = """\"\"\"Functions of this bundle's configuration: copies of Fedward's own files.\"\"\"
 
 from .group_norm import with_group_norm
@@ -59,8 +57,8 @@ class Exported:
 def export_bundle(given: Given, out: Path, *, intended_use: str, licence: Path | None = None) -> Exported:
     """Write the bundle of a model.
 
-    Guarantee: plain MONAI, with the bundle alone, computes what the job's network computes, within ``SAME``; so does
-    ``model.pt2`` where it is written.
+    Guarantee: plain MONAI, with the bundle alone, computes what the job's network computes, within ``SAME``; so do
+    ``model.pt2`` and ``model.onnx`` where they are written.
 
     Args:
         given: the model, with its job.
@@ -90,10 +88,12 @@ def export_bundle(given: Given, out: Path, *, intended_use: str, licence: Path |
         write_atomic(out / SCRIPTS / "__init__.py", _SCRIPTS)
         if licence is not None:
             write_atomic(out / "LICENSE", licence.read_bytes())
-        write_atomic(out / "README.md", _card(job, intended_use, facts, licensed=licence is not None))
         sample = _sample(job)
-        _require_same(network, load_network(out), sample, what="the bundle's network", where=out)
-        left_out = _write_program(network, sample, out / "models" / "model.pt2")
+        bundled = load_network(out)
+        require_same(lambda one: predict(network, one), lambda one: predict(bundled, one), sample, where=out)
+        left_out = write_programs(network, sample, out / "models")
+        card = _card(job, intended_use, facts, licensed=licence is not None, without=left_out)
+        write_atomic(out / "README.md", card)
     except BaseException:
         shutil.rmtree(out, ignore_errors=True)
         raise
@@ -130,33 +130,13 @@ def _sample(job: JobSpec) -> torch.Tensor:
     return torch.randn((2, len(job.data.channels), *job.data.size), generator=generator)
 
 
-def _require_same(ours: nn.Module, theirs: Any, sample: torch.Tensor, *, what: str, where: Path) -> None:
-    with torch.inference_mode():
-        apart = float((predict(ours, sample) - predict(theirs, sample)).abs().max())
-    if not apart <= SAME:
-        raise JobError(f"{what} computes something else than the job's", where=where, value=apart, remedy="report it")
-
-
-def _write_program(network: nn.Module, sample: torch.Tensor, path: Path) -> dict[str, str]:
-    """Write the network as a program of torch's, for any number of images; say why if torch cannot."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns of its own deprecated parts
-            batch = torch.export.Dim("images", min=1)
-            program = torch.export.export(network, (sample,), dynamic_shapes=({0: batch},))
-            torch.export.save(program, path)
-            _require_same(network, torch.export.load(path).module(), sample, what="its exported program", where=path)
-    except Exception as error:  # noqa: BLE001 - torch raises many kinds for a network that it cannot capture
-        path.unlink(missing_ok=True)
-        return {"model.pt2": f"torch.export: {type(error).__name__}"}
-    return {}
-
-
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_atomic(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
-def _card(job: JobSpec, intended_use: str, facts: Mapping[str, str], *, licensed: bool) -> str:
+def _card(
+    job: JobSpec, intended_use: str, facts: Mapping[str, str], *, licensed: bool, without: Mapping[str, str]
+) -> str:
     size, part = times(job.data.size), "an image" if job.data.patches is None else "a patch"
     axes = ", ".join((("channels",) if len(job.data.channels) > 1 else ()) + _AXES[-len(job.data.size) :])
     needs = job.data.keep_shape or job.data.spacing_mm is not None
@@ -164,6 +144,14 @@ def _card(job: JobSpec, intended_use: str, facts: Mapping[str, str], *, licensed
     steps = "\n".join(f"{number}. {words}" for number, words in enumerate(preparation_words(job), 1))
     private = "differential privacy" if job.privacy.mechanism != "none" else "no differential privacy"
     known = "\n".join(f"- {name}: `{value}`" for name, value in facts.items())
+    programs = {
+        "model.pt2": 'the network for torch alone: `torch.export.load("models/model.pt2").module()`',
+        "model.onnx": f"the network for any ONNX runtime, input `{INPUT}`, output `{OUTPUT}` before the activation",
+    }
+    written = "\n".join(
+        f"- `models/{name}`: {words if name not in without else f'not written ({without[name]})'}."
+        for name, words in programs.items()
+    )
     return f"""# {job.job.name}
 
 {job.job.description or "No description was given."}
@@ -197,6 +185,12 @@ found = probabilities(infer(prepare({{"image": values}})["image"][None], network
 ```
 
 `outputs` in `inference.json` names the columns of `found`, in order.
+
+## Use the network without MONAI
+
+Both take prepared images, or patches of them, float32, images × {len(job.data.channels)} × {size}, any number of them.
+
+{written}
 
 ## Facts
 

@@ -1,4 +1,4 @@
-"""Predict files with a bundle: DICOM or NIfTI in, probabilities or masks out, prepared as in training."""
+"""Predict images with a bundle: DICOM or NIfTI in, probabilities or masks out, prepared as in training."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from fedward.bundle.export import as_built
+from fedward.bundle.origin import Origin
+from fedward.bundle.sources import images_in, read_image
 from fedward.coldstart.model import Given, read_file
 from fedward.dataset.images import plain_tensors
 from fedward.dataset.transforms import after_fit, fit_of
-from fedward.dicom.header import quiet, read_bytes
-from fedward.dicom.image import Image, colour_image, dicom_image, nifti_image
-from fedward.dicom.nifti import is_nifti
 from fedward.errors import JobError, StudyError
 from fedward.settings import JOB_FILE, JobSpec, parse
 from fedward.training.networks import build_network
@@ -26,16 +25,16 @@ from fedward.training.windows import whole_logits
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """Answer for one file.
+    """Answer for one image.
 
     Attributes:
-        file: its path.
+        files: its paths, in the order in which they were given.
         probabilities: output -> probability; empty for a segmentation, and where there is none.
-        mask: structure numbers on the grid of the file's own image, uint8, 0 for background; None for a classification.
-        refused: reason for which the file was not used; "" if it was.
+        mask: structure numbers on the image's own grid, uint8, 0 for background; None for a classification.
+        refused: reason for which the image was not used; "" if it was.
     """
 
-    file: Path
+    files: tuple[Path, ...]
     probabilities: dict[str, float]
     mask: NDArray[np.uint8] | None = None
     refused: str = ""
@@ -66,10 +65,15 @@ def read_bundle(bundle: Path) -> Given:
 
 
 class Predictor:
-    """Model that predicts files.
+    """Model that predicts images.
 
     Args:
         model: folder that ``export_bundle`` wrote, or a model with its job.
+
+    Attributes:
+        job: the job that trained it.
+        network: its network, in evaluation mode.
+        origin: what a DICOM object says of it.
 
     Raises:
         JobError: no bundle, or its model does not fit its job.
@@ -78,48 +82,47 @@ class Predictor:
     def __init__(self, model: Path | Given) -> None:
         given = read_bundle(model) if isinstance(model, Path) else model
         self.job, self.network = given.job, as_built(given.job, given)
+        names = self.job.data.structures if self.job.job.task == "segmentation" else self.job.output_names
+        self.origin = Origin(job=self.job.job.name, sha256=given.sha256, names=tuple(names))
         self._fit, self._after = fit_of(self.job), after_fit(self.job)
 
-    def each(self, files: Sequence[Path]) -> Iterator[Prediction]:
-        """Yield the prediction for each file, in order; a file that cannot be used is refused with the reason."""
-        for file in files:
-            try:
-                yield self._one(file)
-            except StudyError as error:
-                yield Prediction(file=file, probabilities={}, refused=str(error))
+    def images(self, files: Sequence[Path]) -> list[tuple[Path, ...]]:
+        """Return the files of each image; see ``images_in``."""
+        return images_in(files, volumes=len(self.job.data.size) == 3)
 
-    def _one(self, file: Path) -> Prediction:
-        image = _read(file, self.job)
-        axes = image.pixels.ndim - self.job.data.colour
-        if axes != len(self.job.data.size):
-            raise StudyError("unsupported-shape", f"{axes} axes, the model has {len(self.job.data.size)}")
-        if self.job.data.spacing_mm is not None and image.spacing_mm is None:
+    def each(self, images: Sequence[tuple[Path, ...]]) -> Iterator[Prediction]:
+        """Yield the prediction for each image, in order; an image that cannot be used is refused with the reason."""
+        for files in images:
+            try:
+                yield self._one(files)
+            except StudyError as error:
+                yield Prediction(files=files, probabilities={}, refused=str(error))
+
+    def _one(self, files: tuple[Path, ...]) -> Prediction:
+        data = self.job.data
+        if len(data.sequences) > 1:
+            needed = ", ".join(data.sequences)
+            raise StudyError("unsupported-shape", f"one image, and the model needs {needed}: run it with plain MONAI")
+        image = read_image(files, colour=data.colour)
+        axes = image.pixels.ndim - data.colour
+        if axes != len(data.size):
+            raise StudyError("unsupported-shape", f"{axes} axes, the model has {len(data.size)}")
+        if data.spacing_mm is not None and image.spacing_mm is None:
             raise StudyError("unsupported-shape", "its pixel spacing is unknown, and the model needs it")
         placed = self._fit.place(image.pixels, image.spacing_mm)
         item = {"image": self._fit.image(image.pixels, placed)}
         with plain_tensors(), torch.inference_mode():
             for step in self._after:
                 item = step(item)
-            logits = whole_logits(self.network, item["image"][None], self.job.data)
+            logits = whole_logits(self.network, item["image"][None], data)
         if self.job.job.task == "segmentation":
             mask = logits.argmax(1)[0].numpy().astype(np.uint8)
             whole = self._fit.back(mask, image.pixels.shape[-axes:], placed)
-            return Prediction(file=file, probabilities={}, mask=whole)
-        found = logits.softmax(1) if self.job.data.target == "multiclass" else logits.sigmoid()
+            return Prediction(files=files, probabilities={}, mask=whole)
+        found = logits.softmax(1) if data.target == "multiclass" else logits.sigmoid()
         return Prediction(
-            file=file, probabilities=dict(zip(self.job.output_names, found[0].double().tolist(), strict=True))
+            files=files, probabilities=dict(zip(self.job.output_names, found[0].double().tolist(), strict=True))
         )
-
-
-def _read(file: Path, job: JobSpec) -> Image:
-    if len(job.data.sequences) > 1:
-        needed = ", ".join(job.data.sequences)
-        raise StudyError("unsupported-shape", f"one file, and the model needs {needed}: run it with plain MONAI")
-    with quiet():
-        data = read_bytes(file)
-        if job.data.colour:
-            return colour_image(data)
-        return nifti_image(data) if is_nifti(file.name) else dicom_image(data)
 
 
 def _job(bundle: Path) -> JobSpec:

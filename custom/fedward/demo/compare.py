@@ -13,6 +13,7 @@ import numpy as np
 
 from fedward.dataset.manifest import Manifest
 from fedward.demo.pooled_beside import train_beside
+from fedward.reporting.data.score import Score, score_of
 from fedward.settings import JobSpec
 from fedward.weights import Weights, load_weights
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from fedward.training.trainer import Predictions, Trainer
 
 Log = Callable[[str], None]
+_NOT_POSSIBLE = "not asked for or not possible"
+NOT_ASKED = Score(why=_NOT_POSSIBLE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,27 +30,27 @@ class Comparison:
     """Values of the job's measure (AUC or mean Dice); None where it could not be computed.
 
     Attributes:
-        federated_pooled: federated model over all sites' validation images together.
+        federated_pooled: federated model over all hospitals' validation images.
         centralised: site -> model trained on all hospitals' images, at that site; empty if it was not trained.
-        centralised_pooled: the same over all sites' validation images together.
+        centralised_pooled: the same over all hospitals' validation images.
         local_only: site that trained the model -> site that tested it -> value.
-        local_only_pooled: site that trained the model -> value over all sites' validation images together.
+        local_only_pooled: site that trained the model -> value over all hospitals' validation images.
         private_alone: site -> model that it trained alone at the job's own ε, at that site; empty without DP-SGD.
         model_sha256: hash of the federated model's file.
         pooled_private: site -> model trained at the job's own ε on all hospitals' images in one place; only for noise
             for the sum.
-        pooled_private_pooled: the same over all sites' validation images together.
+        pooled_private_pooled: the same over all hospitals' validation images.
     """
 
-    federated_pooled: float | None
+    federated_pooled: Score
     centralised: Mapping[str, float | None]
-    centralised_pooled: float | None
+    centralised_pooled: Score
     local_only: Mapping[str, Mapping[str, float | None]]
     local_only_pooled: Mapping[str, float | None]
     model_sha256: str
     private_alone: Mapping[str, float | None] = field(default_factory=dict)
     pooled_private: Mapping[str, float | None] = field(default_factory=dict)
-    pooled_private_pooled: float | None = None
+    pooled_private_pooled: Score = NOT_ASKED
 
 
 def compare(
@@ -70,23 +73,23 @@ def compare(
         private_model = train_beside(job, cohorts)
     sites = {site: Trainer(job, [manifest], site=site) for site, manifest in cohorts.items()}
     pooled: Mapping[str, float | None] = {}
-    pooled_over_all: float | None = None
+    pooled_over_all = NOT_ASKED
     if centralised:
         log("  centralised: training on all hospitals' images in one place, which only a demo may do")
         trainer = Trainer(job, list(cohorts.values()), site="centralised")
         weights = trainer.train_alone()
-        pooled, pooled_over_all = score_everywhere(job, sites, weights)
+        pooled, pooled_over_all = measured_everywhere(job, sites, weights)
     log("  testing each hospital's own model at every hospital")
     own = {site: score_everywhere(job, sites, load_weights(path)) for site, path in sorted(local_only.items())}
     private_alone: dict[str, float | None] = {}
     if job.privacy.mechanism == "dp-sgd":
         private_alone = _private_alone(job, cohorts, log)
-    private, private_over_all = score_everywhere(job, sites, private_model()) if job.noises_sum else ({}, None)
+    private, private_over_all = measured_everywhere(job, sites, private_model()) if job.noises_sum else ({}, NOT_ASKED)
     return Comparison(
         private_alone=private_alone,
         pooled_private=private,
         pooled_private_pooled=private_over_all,
-        federated_pooled=score_everywhere(job, sites, load_model(federated))[1],
+        federated_pooled=measured_everywhere(job, sites, load_model(federated))[1],
         centralised=pooled,
         centralised_pooled=pooled_over_all,
         local_only={site: at for site, (at, _) in own.items()},
@@ -118,27 +121,39 @@ def load_model(path: Path) -> Weights:
 def score_everywhere(
     job: JobSpec, sites: Mapping[str, Trainer], weights: Weights
 ) -> tuple[dict[str, float | None], float | None]:
-    """Return the job's measure at each site, and over all sites' validation images together."""
+    """Return the job's measure at each site, and over all hospitals' validation images."""
+    at, over_all = measured_everywhere(job, sites, weights)
+    return at, over_all.value
+
+
+def measured_everywhere(
+    job: JobSpec, sites: Mapping[str, Trainer], weights: Weights
+) -> tuple[dict[str, float | None], Score]:
+    """Return the job's measure at each site, and over all hospitals' validation images with its 95 % interval.
+
+    The interval is over the patients of all hospitals (``validation.bootstrap``), of several labels or classes that of
+    their mean. A segmentation has none: its value is the mean of the hospitals' own, weighted by their patients.
+    """
     if job.job.task == "segmentation":
         scores = {site: trainer.validate(weights).plain() for site, trainer in sites.items()}
-        at = {site: score["dice"] for site, score in scores.items()}
-        known = [(score["dice"], score["images"]) for score in scores.values() if score["dice"] is not None]
-        return at, _weighted(known)
+        known = [(score["dice"], score["dice_patients"]) for score in scores.values() if score["dice"] is not None]
+        over_all = Score(value=_weighted(known), n=sum(n for _, n in known), why="" if known else _NOT_POSSIBLE)
+        return {site: score["dice"] for site, score in scores.items()}, over_all
     found = {site: trainer.predict(weights) for site, trainer in sites.items()}
-    return {site: _auc(job, [one]) for site, one in found.items()}, _auc(job, list(found.values()))
+    return {site: _auc(job, [one]).value for site, one in found.items()}, _auc(job, list(found.values()))
 
 
-def _auc(job: JobSpec, found: Sequence[Predictions]) -> float | None:
-    """Compute AUC over the images of one site or of several together; None if one class is absent."""
+def _auc(job: JobSpec, found: Sequence[Predictions]) -> Score:
+    """Compute AUC over the images of one site or of several together; no value if one class is absent."""
     from fedward.validation.scores import score_classes, score_labels
 
     labels = np.concatenate([one.labels for one in found])
     scores = np.concatenate([one.scores for one in found])
-    patients = [patient for one in found for patient in one.patients]
+    patients = [f"{number} {patient}" for number, one in enumerate(found) for patient in one.patients]
     multiclass = job.data.target == "multiclass"
     score, names = (score_classes, job.data.classes) if multiclass else (score_labels, job.data.labels)
-    value: float | None = score(labels, scores, names=names, patients=patients, loss=0.0).plain()["auc"]
-    return value
+    all_of_them = score_of(job, score(labels, scores, names=names, patients=patients, loss=0.0).plain())
+    return all_of_them if all_of_them.value is not None else NOT_ASKED
 
 
 def _weighted(values: Sequence[tuple[float, int]]) -> float | None:

@@ -76,7 +76,9 @@ def gather(
             continue
         named_as = "" if source.folder in ("", source.site) else f" from folder {source.folder}"
         counts = f"{len(manifest.rows)} images of {manifest.patients()} patients indexed{named_as}"
-        log(source.site, f"{counts}, {manifest.quarantined} in quarantine")
+        coloured = sum("colour" in row.flags for row in manifest.rows)
+        grey = f"; {coloured} in colour, of which only the luminance is used" if coloured else ""
+        log(source.site, f"{counts}, {manifest.quarantined} in quarantine{grey}")
         hospitals.append(DemoHospital(site=source.site, config=config, manifest=manifest))
         try:
             least = read_site(config).cohorts[job.data.cohort].min_patients

@@ -136,7 +136,7 @@ def _pooled(event: dict[str, Any]) -> str:
     shown = "not measured" if auc is None else f"AUC {auc:.3f}"
     if low is not None and high is not None:
         shown += f" ({low:.2f} to {high:.2f})"
-    return f"{'all sites together':<22} final       {shown}   from an encrypted sum over {sites} hospitals"
+    return f"{'over all hospitals':<22} final       {shown}   from an encrypted sum over {sites} hospitals"
 
 
 _TOLD: dict[str, Callable[[dict[str, Any]], str]] = {

@@ -15,8 +15,9 @@ from rich.table import Table
 
 from fedward.demo.run import Demonstrated, store_of
 from fedward.measures import TITLES
-from fedward.reporting.data.from_events import report_of, score_of
+from fedward.reporting.data.from_events import report_of
 from fedward.reporting.data.report import TOGETHER, Contribution, Report, Score, SiteResult
+from fedward.reporting.data.score import score_of
 from fedward.reporting.data.summary import summary
 from fedward.reporting.terminal import show_participation, show_worth
 from fedward.reporting.write import write_report
@@ -60,10 +61,10 @@ def demo_report(done: Demonstrated) -> Report:
             "A centralised model is trained on all hospitals' images in one place, which only a demo on one machine "
             "may do."
         )
-    measured = _score(comparison.federated_pooled)
+    measured = comparison.federated_pooled
     if report.pooled_sites and measured.value is not None:
         notes.append(
-            f"The value over all sites' images together comes from the hospitals' encrypted sum; from the images "
+            f"The value over all hospitals' images comes from the hospitals' encrypted sum; from the images "
             f"themselves, which only a demo may bring together, it is {measured.value:.3f}."
         )
     brought = {
@@ -75,8 +76,8 @@ def demo_report(done: Demonstrated) -> Report:
         sites=sites,
         participation=tuple(replace(one, contribution=brought.get(one.site)) for one in report.participation),
         pooled=report.pooled if report.pooled_sites else measured,
-        centralised_pooled=_score(comparison.centralised_pooled),
-        pooled_private=_score(comparison.pooled_private_pooled),
+        centralised_pooled=comparison.centralised_pooled,
+        pooled_private=comparison.pooled_private_pooled,
         matrix={
             site: {place: value for place, value in at.items() if place not in withheld}
             | dict.fromkeys(withheld & set(at))
@@ -116,8 +117,8 @@ def _table(report: Report) -> Table:
         title=f"{report.job.name}: {measure} on each hospital's own validation patients, lowest first",
     )
     table.add_column("hospital", no_wrap=True)
-    private = ("alone,\nsame ε", "pooled,\nsame ε", "pooled,\nno noise")
-    beside = ("alone", "pooled") if report.privacy == "none" else private
+    private = ("alone,\nsame ε", "central-\nised,\nsame ε", "central-\nised, no\nnoise")
+    beside = ("alone", "central-\nised") if report.privacy == "none" else private
     counted = "patients" if report.measure == "dice" else "posi-\ntive /\nall"
     if report.privacy != "none":
         table.add_column("ε", justify="right", no_wrap=True)
@@ -125,8 +126,8 @@ def _table(report: Report) -> Table:
         table.add_column(column, justify="right", no_wrap=True)
     for site in report.worst_first:
         score = site.federated
-        interval = "" if score.low is None or score.high is None else f"{score.low:.2f}–{score.high:.2f}"
-        counts = "" if score.n is None else str(score.n)
+        interval = "none\ngiven" if score.low is None or score.high is None else f"{score.low:.2f}–{score.high:.2f}"
+        counts = "with-\nheld" if score.n is None else str(score.n)
         if score.positives is not None:
             counts = f"{score.positives}/{counts}"
         epsilon = None if site.privacy is None else site.privacy.epsilon

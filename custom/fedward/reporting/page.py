@@ -24,6 +24,10 @@ from fedward.reporting.examples import Example
 from fedward.validation.comparison.diagnosis import NOTABLE
 
 NOT_MEASURED, INSUFFICIENT, WITHHELD = "not measured", "insufficient support", "withheld"
+NO_INTERVAL = "none given"
+WHY_NO_INTERVAL = "Too few patients of one kind to resample, or the hospital withholds it"
+ALL_HOSPITALS = "over all hospitals"
+"""What is measured over all hospitals' images; "centralised" is a model that was trained on all of them."""
 MISSES_SHOWN = 6
 SEXES = {"F": "female", "M": "male", "O": "other"}
 """PatientSex -> name on the page; other values are shown unchanged."""
@@ -92,6 +96,14 @@ def show_interval(score: Score, digits: int = 3) -> Markup:
     if score.value is None or score.low is None or score.high is None:
         return Markup("")
     return Markup("{} to {}").format(number(score.low, digits), number(score.high, digits))
+
+
+def interval_cell(score: Score, digits: int = 3) -> Markup:
+    """Format a score's 95 % interval for a cell of a table, which says why there is none."""
+    if score.value is None:
+        return _absent(INSUFFICIENT if score.suppressed else NOT_MEASURED, "")
+    absent = Markup('<span class="absent" title="{}">{}</span>').format(WHY_NO_INTERVAL, NO_INTERVAL)
+    return show_interval(score, digits) or absent
 
 
 def _both_widths(draw: Callable[..., str], report: Report) -> Markup:
@@ -222,12 +234,12 @@ def _lowest(score: Score) -> tuple[bool, float]:
 
 
 def _curves(report: Report) -> list[tuple[str, list[tuple[str, Markup]]]]:
-    """Return label -> drawings: first all sites together, then each site, the lowest first."""
+    """Return label -> drawings: first over all hospitals, then each site, the lowest first."""
     labels = dict.fromkeys([*report.pooled_curves, *(label for site in report.sites for label in site.curves)])
     found = []
     for label in labels:
         together = report.pooled_curves.get(label)
-        drawn = [] if together is None else [("all sites together", curve_panel("all sites together", together, None))]
+        drawn = [] if together is None else [(ALL_HOSPITALS, curve_panel(ALL_HOSPITALS, together, None))]
         drawn += [
             (site.site, curve_panel(site.site, site.curves[label], together))
             for site in report.worst_first
@@ -270,6 +282,7 @@ WORDS: dict[str, Any] = {
     "count": count,
     "score": show_score,
     "interval": show_interval,
+    "interval_cell": interval_cell,
     "signed": signed,
     "bytes": size,
     "sexes": SEXES,

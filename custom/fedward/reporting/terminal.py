@@ -42,7 +42,7 @@ def show_participation(report: Report, console: Console) -> None:
 
 def _row(one: Participation, rounds: int) -> tuple[str, ...]:
     if one.declined is not None:
-        return (one.site, "none", "", "", f"took no part: {one.declined}")
+        return (one.site, "none", "none", "none", f"took no part: {one.declined}")
     patients = "not reported" if one.patients is None else str(one.patients)
     seconds = "not reported" if one.seconds is None else f"{one.seconds:.1f}"
     left_out = [f"not among those chosen in {len(one.left_out)} of {rounds}"] if one.left_out else []

@@ -64,7 +64,7 @@ class JobEncryption(Settings):
     )
     statistics: Flag = Field(
         default=True,
-        description="Also sum score histograms and cohort statistics: pooled figures then need no figure of one site.",
+        description="Also sum score histograms and cohort statistics: figures over all hospitals, none of one site.",
     )
 
     @model_validator(mode="after")

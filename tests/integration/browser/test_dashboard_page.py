@@ -256,6 +256,18 @@ def test_a_dead_site_turns_stale_by_itself(tab: Callable[..., Page], tmp_path: P
         expect(row(page, "Sites", "river")).to_contain_text("connected")
 
 
+def test_long_after_a_job_it_does_not_say_live(tab: Callable[..., Page], tmp_path: Path) -> None:
+    """Opened when every hospital has been silent for days: the data is as it should be, and nobody is there."""
+    path, long_ago = tmp_path / "metrics.db", time.time() - 3 * 86_400
+    store = Store.open(path, create=True)
+    made_store.fill(store, sites=3, rounds=2, now=long_ago)
+    store.close()
+    with start_background(path) as up:
+        page = tab(f"{up.url}/#/")
+        expect(page.locator("#link")).to_have_text("up to date; no hospital is heard")
+        expect(page.get_by_text("stale")).to_have_count(3)
+
+
 def test_a_lost_service_is_said_and_found_again(tab: Callable[..., Page], tmp_path: Path) -> None:
     path = tmp_path / "metrics.db"
     store = Store.open(path, create=True)

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ import numpy as np
 import pytest
 import torch
 
-from fedward.bundle.export import SAME, as_built, export_bundle, load_network
+from fedward.bundle.export import as_built, export_bundle, load_network
 from fedward.bundle.masks import write_mask
 from fedward.bundle.predict import Predictor
+from fedward.bundle.programs import SAME, require_same, write_programs
 from fedward.coldstart.model import Given
 from fedward.dataset.images import Images
 from fedward.dataset.selection import select
@@ -115,7 +117,7 @@ def test_plain_monai_computes_what_the_job_computes(name: str, tmp_path: Path) -
 
 def test_the_exported_program_needs_torch_alone(tmp_path: Path) -> None:
     given, out = trained(JOBS["DenseNet"]), tmp_path / "bundle"
-    assert export_bundle(given, out, intended_use="as a test").left_out == {}
+    assert "model.pt2" not in export_bundle(given, out, intended_use="as a test").left_out
     words = (
         "import sys, torch; m = torch.export.load(sys.argv[1]).module(); print(m(torch.ones(3, 1, 24, 24)).tolist())"
     )
@@ -130,6 +132,39 @@ def test_the_exported_program_needs_torch_alone(tmp_path: Path) -> None:
     with torch.inference_mode():
         expected = as_built(given.job, given)(torch.ones(3, 1, 24, 24))
     np.testing.assert_allclose(json.loads(done.stdout), expected.numpy(), atol=SAME)
+
+
+@pytest.mark.parametrize("name", ["UNet, 3D", "ViT"])
+def test_the_onnx_file_computes_the_same_in_onnxs_own_runtime(name: str, tmp_path: Path) -> None:
+    """Any number of images; the names that the card says; no path of the machine that exported it."""
+    onnx, runtime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    spec = JOBS[name]
+    given, out = trained(spec), tmp_path / "bundle"
+    assert "model.onnx" not in export_bundle(given, out, intended_use="as a test").left_out
+    file = out / "models" / "model.onnx"
+    onnx.checker.check_model(str(file), full_check=True)
+    session = runtime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    network = as_built(spec, given)
+    for count in (1, 3):
+        images = torch.randn((count, 1, *spec.data.size), generator=torch.Generator().manual_seed(count))
+        (found,) = session.run(["logits"], {"image": images.numpy()})
+        with torch.inference_mode():
+            np.testing.assert_allclose(found, predict(network, images).numpy(), atol=SAME)
+    with zipfile.ZipFile(out / "models" / "model.pt2") as archive:
+        held = [file.read_bytes(), *map(archive.read, archive.namelist())]
+    assert not any(b"site-packages" in content or b"/custom/fedward" in content for content in held)
+    assert "`models/model.onnx`: the network for any ONNX runtime" in (out / "README.md").read_text()
+
+
+def test_a_program_that_computes_something_else_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, sample = torch.nn.Linear(4, 2).eval(), torch.ones(2, 4)
+    monkeypatch.setattr("fedward.bundle.programs._write_pt2", lambda program, path: lambda images: images[:, :2])
+    monkeypatch.setattr("fedward.bundle.programs._ONNX_PACKAGES", ("no-such-package",))
+    left_out = write_programs(network, sample, tmp_path)
+    assert left_out["model.pt2"] == "JobError: torch cannot write it, or it computes something else"
+    assert left_out["model.onnx"] == "no-such-package is not installed: pip install 'fedward[onnx]', and export again"
+    with pytest.raises(JobError, match="computes something else than the job's network"):
+        require_same(network, lambda images: torch.full((len(images), 2), torch.nan), sample, where=tmp_path)
 
 
 def test_predictions_of_files_are_those_of_training(
@@ -186,25 +221,14 @@ def test_a_mask_lies_on_its_image_whatever_its_axes(axes: list[int], tmp_path: P
     values[4:12, 16:28, 2:8] = 50.0
     affine = np.diag([-1.0, 1.0, 2.0, 1.0])[axes]
     file = save_nifti(values, tmp_path / "scan.nii.gz", affine=affine)
-    (found,) = predictor.each([file])
+    (found,) = predictor.each([(file,)])
     assert found.mask is not None
-    path = write_mask(found.mask, like=file, out=tmp_path / "masks")
+    path = write_mask(found.mask, like=found.files, out=tmp_path / "masks", origin=predictor.origin)
     written = nibabel.as_closest_canonical(nibabel.load(path))
     original = nibabel.as_closest_canonical(nibabel.load(file))
     np.testing.assert_allclose(written.affine, original.affine)
     there, bright = np.asarray(written.dataobj) == 1, np.asarray(original.dataobj) > 10.0
     assert 2.0 * (there & bright).sum() / (there.sum() + bright.sum()) > 0.6, "a mirrored one has 0"
-
-
-def test_a_mask_of_an_image_without_a_place_is_not_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    export_bundle(trained(JOBS["UNet"]), tmp_path / "bundle", intended_use="as a test")
-    file = save(image(pattern(1), name=1, patient="P1"), tmp_path / "one.dcm")
-    words = ("model", "predict", str(tmp_path / "bundle"), str(file), "--out", str(tmp_path / "masks"))
-    assert typed(monkeypatch, *words) == 1
-    assert "one.dcm: unsupported-shape (masks are written for NIfTI images alone)" in capsys.readouterr().err
-    assert not (tmp_path / "masks").exists()
 
 
 def test_what_was_tampered_with_is_refused(tmp_path: Path) -> None:

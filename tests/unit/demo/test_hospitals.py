@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fedward.demo.hospitals import Source, apply_splits, find_sources, site_id, split_source, write_site
@@ -110,3 +111,24 @@ def test_what_a_hospital_lacks_is_said_in_full_where_its_images_are(tmp_path: Pa
     assert ("north-1", "8 images of 8 patients indexed from folder North_1, 0 in quarantine") in said
     (why,) = [what for site, what in said if "will take no part" in what and site == "south"]
     assert "label 'lesion' is no for all 8 images: one class only; index images of the other class" in why
+
+
+def test_the_demo_says_from_which_folder_a_site_is_and_which_images_were_in_colour(
+    tmp_path: Path, tiny_job: JobSpec
+) -> None:
+    folder = tmp_path / "data" / "South_US"
+    lines = ["PatientID,lesion"]
+    for number in range(4):
+        colour = np.random.default_rng(number).integers(0, 256, (16, 12, 3))
+        made = image(colour, bits=8, photometric="RGB", name=number, patient=f"P{number}")
+        save(made if number < 3 else image(name=number, patient=f"P{number}"), folder / "dicom" / f"{number}.dcm")
+        lines.append(f"P{number},{number % 2}")
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
+    said: list[tuple[str, str]] = []
+    gather(tiny_job, tmp_path / "data", tmp_path / "out", named={}, workers=0, log=lambda *one: said.append(one))
+    site, what = said[0]
+    assert site == "south-us"
+    assert what == (
+        "4 images of 4 patients indexed from folder South_US, 0 in quarantine; 3 in colour, of which only the "
+        "luminance is used"
+    )

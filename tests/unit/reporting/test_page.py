@@ -107,7 +107,12 @@ def report(**changes: Any) -> Report:
             site(
                 "a-site", 0.9512345, history=line(0.5, 0.81, 0.9512345), cohort=cohort, local_only=Score(value=0.8812)
             ),
-            site("b-site", 0.8834, history=line(0.45, 0.66, 0.8834), centralised=Score(why="a real site cannot pool")),
+            site(
+                "b-site",
+                0.8834,
+                history=line(0.45, 0.66, 0.8834),
+                centralised=Score(why="real hospitals cannot bring their images to one place"),
+            ),
         ),
         coverage=Coverage(min_sites=2, success=False, verdict="unfinished: 2 of 4 rounds counted"),
         participation=(
@@ -160,7 +165,7 @@ def test_every_score_of_the_json_stands_on_the_page(tmp_path: Path) -> None:
 
 def test_what_was_not_measured_says_so_with_its_reason_and_never_zero() -> None:
     page = Page(render(report()))
-    assert "not measured a real site cannot pool" in page.words
+    assert "not measured real hospitals cannot bring their images to one place" in page.words
     assert page.numbers.count(("0", "0")) == 0
     assert all(float(exact) != 0 for exact, _ in page.numbers)
 
@@ -481,7 +486,7 @@ def together(**changes: Any) -> Report:
 def test_the_pooled_score_stands_with_its_interval_and_where_it_comes_from() -> None:
     words = Page(render(together())).words
     assert (
-        "All sites’ images together 0.931 95 % interval 0.901 to 0.952 180 patients, 66 positive, 191 images;" in words
+        "Over all hospitals’ images 0.931 95 % interval 0.901 to 0.952 180 patients, 66 positive, 191 images;" in words
     )
     assert "from an encrypted sum over 3 hospitals" in words
     assert "encrypted sum" not in Page(render(report())).words
@@ -521,7 +526,7 @@ def test_each_label_of_the_pooled_scores_has_a_row() -> None:
     labels = {"nodule": Score(value=0.88, low=0.8, high=0.93, n=191, positives=40), "rare": Score(suppressed=True)}
     words = Page(render(together(pooled_labels=labels))).words
     assert "nodule 0.880 0.800 to 0.930 191 40" in words
-    assert "rare insufficient support withheld withheld" in words
+    assert "rare insufficient support insufficient support withheld withheld" in words
 
 
 def test_numbers_of_the_sums_stand_in_the_json_and_come_back(tmp_path: Path) -> None:

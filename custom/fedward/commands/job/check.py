@@ -17,12 +17,14 @@ def check(folder: Path = JOB, format: Format = FORMAT) -> None:
     fault."""
     job = read_job(folder)  # a wrong folder is answered at once, before torch is loaded
     from fedward.dataset.preparation import preparation_words
+    from fedward.privacy.policy.copied import copied_remarks
     from fedward.privacy.policy.job_hash import job_hash
     from fedward.privacy.policy.linter import remarks
     from fedward.privacy.policy.wording import how_it_starts, how_updates_leave
     from fedward.training.check import job_faults
 
-    problems, notes, found, leave = job_faults(job), remarks(job), job_hash(job), how_updates_leave(job)
+    problems, found, leave = job_faults(job), job_hash(job), how_updates_leave(job)
+    notes = [*copied_remarks(job, folder), *remarks(job)]
     if format is Format.json:
         answer = {"job": job.job.name, "hash": found, "encryption": leave, "problems": problems, "remarks": notes}
         typer.echo(json.dumps(answer, indent=2))

@@ -47,35 +47,50 @@ def predict(
     bundle: Path = _BUNDLE,
     images: Path = typer.Argument(..., metavar="IMAGES", help="A DICOM or NIfTI file, or a folder of them."),
     out: Path = typer.Option(..., help="CSV file for probabilities; for a segmentation a folder for masks."),
+    sr: Path | None = typer.Option(None, help="Folder for a DICOM SR of each DICOM image, besides the CSV."),
 ) -> None:
-    """Predict each file: probabilities into a CSV, or masks as NIfTI on the grid of each NIfTI image.
+    """Predict each image: probabilities into a CSV, or masks: DICOM SEG of a DICOM image, NIfTI of a NIfTI image.
 
-    A file that cannot be used is named with the reason, and the command fails at its end.
+    For a model of volumes the slices of a DICOM series are one image, named by the first of its files. An image that
+    cannot be used is named with the reason, and the command fails at its end.
     """
+    from fedward.bundle.dicom_sr import write_report
     from fedward.bundle.masks import write_mask
-    from fedward.bundle.predict import Predictor
+    from fedward.bundle.predict import Prediction, Predictor
 
     files = sorted(path for path in images.rglob("*") if path.is_file()) if images.is_dir() else [images]
     if not files or not images.exists():
         raise CohortError("no file to predict", where=images, remedy="give a DICOM or NIfTI file, or a folder of them")
-    if out.exists():
-        raise JobError("exists already", where=out, remedy="name a new file or folder")
+    for path in (out, sr):
+        if path is not None and path.exists():
+            raise JobError("exists already", where=path, remedy="name a new file or folder")
     predictor, refused = Predictor(bundle), 0
     masks = predictor.job.job.task == "segmentation"
-    rows = []
+    if masks and sr is not None:
+        remedy = "leave it out: a segmentation of a DICOM image is written as DICOM SEG"
+        raise JobError("--sr is for probabilities", where=sr, remedy=remedy)
+    root = images if images.is_dir() else images.parent
+
+    def write(found: Prediction) -> None:
+        below = found.files[0].parent.relative_to(root)
+        if found.mask is not None:
+            write_mask(found.mask, like=found.files, out=out / below, origin=predictor.origin)
+        elif sr is not None:
+            write_report(found.probabilities, files=found.files, out=sr / below, origin=predictor.origin)
+
+    rows, found_images = [], predictor.images(files)
     with progress() as bar:
-        for found in bar.track(predictor.each(files), total=len(files), description="predicting"):
+        for found in bar.track(predictor.each(found_images), total=len(found_images), description="predicting"):
             reason = found.refused
-            if found.mask is not None:
+            if not reason:
+                rows.append([str(found.files[0]), *(f"{value:.6f}" for value in found.probabilities.values())])
                 try:
-                    write_mask(found.mask, like=found.file, out=out)
+                    write(found)
                 except StudyError as error:
                     reason = str(error)
             if reason:
                 refused += 1
-                typer.echo(f"fedward: {found.file}: {reason}", err=True)
-            elif found.mask is None:
-                rows.append([str(found.file), *(f"{value:.6f}" for value in found.probabilities.values())])
+                typer.echo(f"fedward: {found.files[0]}: {reason}", err=True)
     if not masks:
         with out.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([["file", *predictor.job.output_names], *rows])

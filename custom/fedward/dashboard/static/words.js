@@ -25,12 +25,14 @@ export const score = (row) =>
 
 export const hasInterval = (row) => isNumber(row?.value) && isNumber(row.low) && isNumber(row.high);
 export const interval = (row) => (hasInterval(row) ? [number(row.low), " to ", number(row.high)] : null);
+const WHY_NO_INTERVAL = "Too few patients of one kind to resample, or the hospital withholds it";
+export const noInterval = () => el("span", { class: "absent", title: WHY_NO_INTERVAL }, "none given");
 export const intervalWords = (row) => (hasInterval(row) ? `${fixed(row.low)} to ${fixed(row.high)}` : "");
 
 /** A count that a site gave; "withheld" where it gave others and keeps this one. */
 export function support(row, name) {
   if (isNumber(row[name])) return number(row[name], 0);
-  return isNumber(row.value) || isNumber(row.patients) ? absent("withheld") : null;
+  return absent(isNumber(row.value) || isNumber(row.patients) ? "withheld" : NOT_MEASURED);
 }
 
 export const spokenScore = (row) =>

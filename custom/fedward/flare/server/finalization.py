@@ -88,7 +88,7 @@ class Finalization:
         return judge(dict.fromkeys(replies), self._coverage) is None
 
     def open(self, model: Model, replies: dict[str, Reply]) -> None:
-        """Have hospitals open the final model and then the pooled figures, in an encrypted job.
+        """Have hospitals open the final model and then the figures over all hospitals, in an encrypted job.
 
         The model comes first: if a hospital's histogram spoils its sum, the figures are lost, but not the model.
 

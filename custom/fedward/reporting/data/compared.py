@@ -19,7 +19,7 @@ def compared(job: JobSpec, events: Sequence[Event]) -> tuple[str, ...]:
         )
     if last_of(events, "pooled") is not None:
         lines.append(
-            "All sites together: the federated model, on all sites’ validation images as one set, from counts of "
+            "Over all hospitals: the federated model, on all sites’ validation images as one set, from counts of "
             "scores that were added up encrypted."
         )
     if job.job.task == "classification":

@@ -30,25 +30,11 @@ from fedward.reporting.data.report import (
     Score,
     SiteResult,
 )
+from fedward.reporting.data.score import others_of, score_of
 from fedward.reporting.data.site_comparison import standings_of
 from fedward.reporting.data.subgroups import subgroups_of
 from fedward.reporting.data.timing import time_of
 from fedward.settings import JobSpec
-
-OTHERS = {
-    "classification": {
-        "average_precision": "average precision",
-        "sensitivity": "sensitivity",
-        "specificity": "specificity",
-        "ece": "calibration error (ECE)",
-    },
-    "segmentation": {
-        "hd95_mm": "95 % Hausdorff distance (mm)",
-        "false_positive_rate": "share of patients without a structure in whom one is marked",
-        "false_positive_ml": "volume marked in them (ml)",
-    },
-}
-"""Further measures: name in a site's answer -> name as shown."""
 
 MECHANISMS = {
     "none": "none",
@@ -65,7 +51,8 @@ ENCRYPTIONS = {
 }
 """Scheme of a job -> its name in the report."""
 
-_WHY_NOT_POOLED = "a real site cannot pool"
+_NO_SUM = "no sum over hospitals was opened: an encrypted job with statistics gives one"
+_NOT_IN_ONE_PLACE = "real hospitals cannot bring their images to one place"
 
 
 def report_of(job: JobSpec, events: Sequence[Event], *, wall_s: float | None = None) -> Report:
@@ -99,14 +86,14 @@ def report_of(job: JobSpec, events: Sequence[Event], *, wall_s: float | None = N
         participation=tuple(participation_of(site, events, ledger) for site in invited),
         ledger=ledger,
         interruptions=interruptions_of(events),
-        pooled=score_of(job, together["pooled"]) if together["sites"] else Score(why=_WHY_NOT_POOLED),
+        pooled=score_of(job, together["pooled"]) if together["sites"] else Score(why=_NO_SUM),
         pooled_sites=tuple(sorted(together["sites"])),
         pooled_labels={
             name: score_of(job, scores) for name, scores in (together["pooled"].get("labels") or {}).items()
         },
         pooled_curves=curves_of(together["pooled"].get("curves")),
         population=_population(last_of(events, "cohort")),
-        centralised_pooled=Score(why=_WHY_NOT_POOLED),
+        centralised_pooled=Score(why=_NOT_IN_ONE_PLACE),
         time=time_of(events, events[-1]["at"] - events[0]["at"] if wall_s is None else wall_s),
         hashes={"job": job_hash(job)}
         | {
@@ -116,43 +103,6 @@ def report_of(job: JobSpec, events: Sequence[Event], *, wall_s: float | None = N
         },
         compared=compared(job, events),
     )
-
-
-def score_of(job: JobSpec, scores: Mapping[str, Any]) -> Score:
-    """Return the job's measure from the scores that a site sent."""
-    measure = job.measure
-    value = scores.get(measure)
-    return Score(
-        value=value,
-        low=scores.get(f"{measure}_low"),
-        high=scores.get(f"{measure}_high"),
-        n=_patients(scores, measure),
-        images=scores.get("images"),
-        positives=scores.get("positives"),
-        suppressed=value is None and bool(scores.get("suppressed")),
-        why=_why(value, scores),
-    )
-
-
-def others_of(job: JobSpec, scores: Mapping[str, Any]) -> dict[str, Score]:
-    """Return the further measures from the scores that a site sent, by name as shown."""
-    return {
-        shown: Score(
-            value=scores.get(name),
-            low=scores.get(f"{name}_low"),
-            high=scores.get(f"{name}_high"),
-            n=_patients(scores, name),
-            images=scores.get("images"),
-            suppressed=scores.get(name) is None and bool(scores.get("suppressed")),
-        )
-        for name, shown in OTHERS[job.job.task].items()
-    }
-
-
-def _patients(scores: Mapping[str, Any], measure: str) -> Any:
-    """Return the patients of a measure: all, except for a measure that some patients do not have."""
-    own = {"dice": "dice_patients", "hd95_mm": "hd95_patients"}.get(measure, "patients")
-    return scores.get(own, scores.get("patients"))
 
 
 def _job(job: JobSpec) -> JobFacts:
@@ -246,7 +196,7 @@ def _site(job: JobSpec, admitted: Event, last: Mapping[str, Any], events: Sequen
         validated=final is not None,
         federated=score_of(job, final) if final else Score(why=_why_unmeasured(events)),
         local_only=score_of(job, alone) if alone else _not_alone(job),
-        centralised=Score(why=_WHY_NOT_POOLED),
+        centralised=Score(why=_NOT_IN_ONE_PLACE),
         others=others_of(job, final) if final else {},
         history=tuple(_point(job, scores) for scores in [*history, final]),
         losses=tuple(losses.get(number) for number in range(job.federation.rounds)),
@@ -282,15 +232,8 @@ def _cohort(admitted: Event) -> CohortFacts:
         validation_patients=support.get("validation_patients"),
         quarantined=admitted.get("quarantined"),
         content_hash=admitted.get("cohort_hash"),
+        left_out=support.get("left_out"),
     )
-
-
-def _why(value: float | None, scores: Mapping[str, Any]) -> str:
-    if value is not None:
-        return ""
-    if scores.get("suppressed"):
-        return "too few patients, with the finding or without, for the site's policy"
-    return "the site's validation images or its policy do not allow it"
 
 
 def _not_alone(job: JobSpec) -> Score:

@@ -91,6 +91,7 @@ class CohortFacts:
         images, patients, train_patients, validation_patients: numbers that take part.
         quarantined: patients with an image file in quarantine.
         content_hash: hash of the cohort's manifest.
+        left_out: patients with an image that lacks a label, a mask or a size that the job needs.
     """
 
     images: int | None
@@ -99,6 +100,7 @@ class CohortFacts:
     validation_patients: int | None
     quarantined: int | None
     content_hash: str | None
+    left_out: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,7 +247,7 @@ class Report:
         """Models that are compared at a site: field of ``SiteResult`` -> name as shown."""
         if self.privacy == "none":
             return {"federated": "Federated", "local_only": "Trained alone", "centralised": "Centralised"}
-        same = {"private_alone": "Alone, same ε", "pooled_private": "Pooled, same ε"}
+        same = {"private_alone": "Alone, same ε", "pooled_private": "Centralised, same ε"}
         quiet = {"local_only": "Alone, no noise", "centralised": "Centralised, no noise"}
         return {"federated": "Federated", **same, **quiet}
 

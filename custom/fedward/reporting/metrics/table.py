@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedward.reporting.data.event_lookup import Event, final_answers, last_of, of_kind
-from fedward.reporting.data.from_events import OTHERS
+from fedward.reporting.data.score import OTHERS
 from fedward.settings import JobSpec
 
 FEDERATED, ALONE = "federated", "alone"

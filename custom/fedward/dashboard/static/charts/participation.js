@@ -60,9 +60,9 @@ function missing(dropped) {
       el(
         "tr",
         {},
-        el("td", { class: "num" }, isNumber(one.round) ? whole(one.round + 1) : null),
+        el("td", { class: "num" }, isNumber(one.round) ? whole(one.round + 1) : "none"),
         el("th", { scope: "row" }, one.site),
-        el("td", {}, one.reason),
+        el("td", {}, one.reason || "not said"),
         el("td", {}, moment(one.at)),
       ),
     );

@@ -156,7 +156,7 @@ function outcome(data) {
       ),
       figure(
         "figure",
-        "All sites’ images together",
+        "Over all hospitals’ images",
         pooled ? score(pooled) : absent("not measured"),
         pooled && interval(pooled) ? ["95 % interval ", interval(pooled)] : "",
         pooled && isNumber(pooled.patients) ? `, ${whole(pooled.patients)} patients` : "",
@@ -280,7 +280,7 @@ function budgetRow({ site, epsilon: found }) {
     el("td", { class: "num strong" }, number(charged, 2)),
     el("td", { class: "num" }, number(spent, 2)),
     el("td", { class: "num" }, isNumber(cap) ? number(cap, 2) : absent("none")),
-    el("td", { class: "num" }, isNumber(cap) ? number(left, 2) : null),
+    el("td", { class: "num" }, isNumber(cap) ? number(left, 2) : absent("no cap")),
   );
 }
 

@@ -3,6 +3,7 @@
 import { el, section, table, unseen } from "../dom.js";
 import { epsilonMark, intervalMark, scaleMark, valueScale } from "../charts/marks.js";
 import {
+  absent,
   ago,
   certificate,
   fixed,
@@ -12,6 +13,7 @@ import {
   jobState,
   measureOf,
   needsWords,
+  noInterval,
   presenceMark,
   score,
   sentence,
@@ -57,7 +59,7 @@ export const fact = (name, ...value) => el("div", {}, el("dt", {}, name), el("dd
 
 /** ε of a job, a meter, and what the hospital has spent over all jobs of its cap, which `brief` leaves to a screen reader. */
 export function epsilon(one, brief = false) {
-  if (!one || !isNumber(one.charged ?? one.spent)) return unseen("no differential privacy");
+  if (!one || !isNumber(one.charged ?? one.spent)) return absent("none");
   const all = isNumber(one.spent) ? fixed(one.spent, 2) : fixed(one.charged, 2);
   const cap = isNumber(one.cap) ? ` of ${fixed(one.cap, 2)}` : ", no cap";
   return [
@@ -73,7 +75,7 @@ export function measured(row, scale, options = {}) {
   const value = [options.label ? el("span", { class: "label" }, `${options.label} `) : null, score(row)];
   return [
     el("td", { class: "num strong" }, value),
-    el("td", { class: "num" }, interval(row)),
+    el("td", { class: "num" }, interval(row) ?? noInterval()),
     scale ? el("td", {}, intervalMark(row, scale, options)) : null,
   ];
 }
@@ -104,7 +106,7 @@ function jobsTable(site, jobs, now) {
       ),
       measured(job, scale, { label: measureOf(job) }),
       el("td", { class: "num" }, support(job, "patients")),
-      el("td", { class: "num" }, job.measure === "dice" ? null : support(job, "positives")),
+      el("td", { class: "num" }, job.measure === "dice" ? absent("not counted") : support(job, "positives")),
       el("td", { class: "num" }, support(job, "images")),
       privately ? el("td", { class: "num" }, epsilon(job.epsilon)) : null,
       counted(job),

@@ -112,7 +112,7 @@ def test_a_simulation_is_the_demos_and_its_model_predicts_files(
     files = sorted(hospitals["north"].parent.glob("images/*.dcm"))
     given = Given(job=tiny_job, weights=done.weights, sha256="0" * 64, took_part=frozenset())
     export_bundle(given, tmp_path / "bundle", intended_use="as a test")
-    expected = [found.probabilities for found in Predictor(tmp_path / "bundle").each(files)]
+    expected = [found.probabilities for found in Predictor(tmp_path / "bundle").each([(file,) for file in files])]
     assert [found.probabilities for found in model.predict(files)] == expected
     again = load_model(str(tmp_path / "bundle"))
     assert [found.probabilities for found in again.predict([str(file) for file in files])] == expected

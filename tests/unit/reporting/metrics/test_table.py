@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from fedward.errors import FedwardError
 from fedward.metrics.events import EVENTS_FILE
-from fedward.reporting.data.from_events import OTHERS, report_of
+from fedward.reporting.data.from_events import report_of
+from fedward.reporting.data.score import OTHERS
 from fedward.reporting.metrics.files import write_csv, write_parquet
 from fedward.reporting.metrics.table import ALL_SITES, COLUMNS, Row, rows_of, score_rows
 from fedward.reporting.metrics.trackers import MLFLOW_METRICS, write_mlflow, write_tensorboard

@@ -14,6 +14,7 @@ import os
 import statistics
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,22 @@ from machine import machine
 
 from fedward.demo.prepare import gather
 from fedward.demo.simulate import simulate, take_part
+from fedward.dicom.synthetic.mri import MR_HOSPITALS, write_mri
 from fedward.settings import JobSpec, parse, plain, read_job
 from fedward.training.trainer import Trainer
 from fedward.validation.comparison.model_worth import ModelScores, SiteScores, model_worth
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results" / "rare.md"
+PATIENTS = {
+    "city-hospital": (34, 0.95),
+    "coast-institute": (22, 0.9),
+    "hill-hospital": (16, 1.0),
+    "north-clinic": (12, 0.9),
+    "valley-practice": (1, 1.0),
+}
+"""Hospital -> its patients, and the share of them with a tumour: small hospitals, and healthy patients too."""
+COHORT = tuple(replace(one, patients=PATIENTS[one.site][0], ill=PATIENTS[one.site][1]) for one in MR_HOSPITALS)
 AIM = 0.05
 """Largest Dice by which the federation may be below pooled training at a hospital."""
 
@@ -63,7 +74,9 @@ def recipe(name: str, *, seed: int) -> JobSpec:
 def measured(job: JobSpec, *, seed: int) -> list[dict[str, Any]]:
     """Return for each hospital its Dice together, pooled and alone."""
     with tempfile.TemporaryDirectory() as folder:
-        cohorts = gather(job, None, Path(folder), named={}, seed=seed, workers=0).cohorts
+        data = Path(folder) / "hospitals"
+        write_mri(data, structures=job.data.structures, sequences=("FLAIR",), seed=seed, hospitals=COHORT)
+        cohorts = gather(job, data, Path(folder), named={}, seed=seed, workers=0).cohorts
         parts, aside = take_part(job, cohorts)
         together = simulate(job, parts)
         everyone = Trainer(job, [part.manifest for part in parts.values()], site="pooled").train_alone()

@@ -102,7 +102,7 @@ MR_HOSPITALS: tuple[MrHospital, ...] = (
         gain=700,
     ),
 )
-"""Five hospitals; the last has one patient. All patients are ill: with a few healthy ones a floor of five would withhold
+"""Five hospitals; the last has one patient. All patients are ill: with a few healthy ones a floor of five would hide
 the Dice of the others."""
 
 
@@ -238,6 +238,9 @@ def _segmentation(slices: Several[Dataset], masks: dict[str, NDArray[np.bool_]])
         omit_empty_frames=False,
         dimension_organization_type=None,
     )
+    organisation = _uid(first, "dimension")
+    for item in (*made.DimensionOrganizationSequence, *made.DimensionIndexSequence):
+        item.DimensionOrganizationUID = organisation
     made.InstanceCreationDate = made.ContentDate = _DATE
     made.InstanceCreationTime = made.ContentTime = _TIME
     for equipment in made.ContributingEquipmentSequence:

@@ -52,7 +52,7 @@ def _channels(job: JobSpec) -> str:
     if job.data.colour:
         return "red, green and blue are three channels"
     if job.data.sequences:
-        return f"channels are the sequences {', '.join(job.data.sequences)} of one study"
+        return f"channels are the sequences {', '.join(job.data.sequences)} of one study, by each hospital's site.toml"
     return "colour becomes luminance"
 
 

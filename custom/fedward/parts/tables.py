@@ -51,7 +51,9 @@ def network(name: str) -> Part:
     makers = [getattr(nets, one) for one in (name, entry.base) if one is not None]
     derived = derived_args(name)
     hidden = {*derived, *REFUSED_ARGS}
-    defaults = {one: its for one, its in _arguments(keyword_arguments(*makers)).items() if one not in hidden}
+    found = _arguments(keyword_arguments(*makers))
+    # what has no default is set by the name itself, as resnet10 sets its layers: each network is built below without it
+    defaults = {one: its for one, its in found.items() if one not in hidden and its != REQUIRED}
     defaults |= {one: default_text(value) for one, value in (entry.defaults or {}).items() if one not in hidden}
     if entry.norm is not None:
         defaults[entry.norm] = "GroupNorm"
@@ -63,7 +65,7 @@ def network(name: str) -> Part:
         "normalisation": norms + (f"; `{entry.norm}` chooses another" if entry.norm else ""),
         "parameters": ", ".join(f"{dims}D {_count(one)}" for dims, one in built.items()),
     }
-    example = f"[model]\nnetwork = {toml_value(name)}\nargs = {toml_value(_required(defaults))}"
+    example = f"[model]\nnetwork = {toml_value(name)}\nargs = {{}}"
     return _part("networks", name, facts, defaults, derived, example)
 
 

@@ -31,6 +31,7 @@ _PLAIN = {
 _MOST, _LONGEST = 20, 200
 """Faults that are listed, and characters of a key or a value in one."""
 _IN_QUOTES = frozenset({"string_type", "path_type"})
+_LENGTHS = {"too_short": "or more", "too_long": "or fewer"}
 _IN_BRACKETS = frozenset({"tuple_type", "list_type"})
 
 
@@ -70,6 +71,9 @@ def _words(fault: ErrorDetails) -> str:
             if isinstance(value, str | int | float)
             else "is a list, in brackets"
         )
+    if kind in _LENGTHS:
+        (limit,) = (fault["ctx"][name] for name in ("min_length", "max_length") if name in fault["ctx"])
+        return f"has {fault['ctx']['actual_length']} entries, and needs {limit} {_LENGTHS[kind]}"
     return _PLAIN.get(kind, fault["msg"]).removeprefix("Value error, ")
 
 

@@ -153,14 +153,15 @@ class JobSpec(Settings):
                 raise ValueError("a segmentation job names data.structures, and no data.labels")
             return self
         if data.patches is not None:
-            raise ValueError("data.patches is for segmentation: one patch does not show an image's label")
+            raise ValueError("data.patches is for segmentation: one patch does not show an image's label; leave it out")
         if data.structures:
             raise ValueError("data.structures is for segmentation; a classification job names data.labels")
         if data.target == "multilabel":
             if len(data.labels) < 2:
                 raise ValueError("target multilabel needs two data.labels or more")
         elif len(data.labels) != 1:
-            raise ValueError(f"target {data.target} needs exactly one of data.labels")
+            written = f"data.labels names {len(data.labels)}" if data.labels else "data.labels is missing"
+            raise ValueError(f'{written}; target {data.target} needs one, such as labels = ["tb"]')
         if (data.target == "multiclass") != bool(data.classes):
             raise ValueError("data.classes goes with target multiclass, and only with it")
         if data.target == "multiclass" and len(data.classes) < 3:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 from monai.transforms import Compose, Transform
+from torch import nn
 
 from fedward.dataset.images import plain_tensors
 from fedward.dataset.transforms import Item, build_stage, standardise_of
@@ -62,8 +63,8 @@ def _whole(job: JobSpec) -> None:
     try:
         logits = predict(network.train(), torch.zeros((2, len(job.data.channels), *size)))
     except Exception as error:  # noqa: BLE001 - a network raises many kinds for a size that it cannot work with
-        what = f"network {job.model.network} fails on an image of {list(size)}, {_short(error)}"
-        raise JobError(what, where="data.size", remedy="choose sides that are multiples of 16 or 32") from None
+        what = f"network {job.model.network} fails on an image of {list(size)}, {type(error).__name__}"
+        raise JobError(what, where="data.size", remedy=_fitting_size(network, job)) from None
     wanted = (2, job.outputs, *size) if job.job.task == "segmentation" else (2, job.outputs)
     found = tuple(getattr(logits, "shape", ()))
     if found != wanted:
@@ -74,6 +75,19 @@ def _whole(job: JobSpec) -> None:
     except Exception as error:  # noqa: BLE001 - a loss raises many kinds for arguments that do not fit
         what = f"loss {job.training.loss.name} fails, {_short(error)}"
         raise JobError(what, where="training.loss.args", remedy="correct the loss's arguments") from None
+
+
+def _fitting_size(network: nn.Module, job: JobSpec) -> str:
+    """Return the nearest larger size with which the network works, of sides that are multiples of one number."""
+    for unit in (2, 4, 8, 16, 32, 64):
+        sides = [-(-side // unit) * unit for side in job.data.size]
+        try:
+            with torch.no_grad():
+                predict(network, torch.zeros((2, len(job.data.channels), *sides)))
+        except Exception:  # noqa: BLE001, S112 - the next unit may do
+            continue
+        return f"choose sides that are multiples of {unit}, such as {sides}"
+    return "choose sides that are multiples of 32, or other arguments of the network"
 
 
 def _transport(job: JobSpec) -> None:

@@ -51,7 +51,7 @@ def demo_report(done: Demonstrated) -> Report:
     withheld = {site.site for site in sites if site.federated.suppressed}
     notes = [f"{site} was not indexed: {reason}" for site, reason in sorted(done.refused.items())]
     if done.synthetic:
-        made_up = "Hospitals, patients and radiographs are made up; a positive label stands for a made-up lesion"
+        made_up = "Hospitals, patients and images are made up; a positive label or a mask stands for a made-up lesion"
         report = replace(report, job=replace(report.job, description=made_up))
         notes.append(f"{made_up}.")
     if done.job.privacy.mechanism != "none":

@@ -167,7 +167,8 @@ def _joining(scores: ModelScores, known: Sequence[_Known]) -> Iterator[ModelVerd
         return
     more = [gain for gain in gains if gain > 0]
     every = "every hospital" if len(more) == len(scores.sites) else f"{len(more)} of {len(scores.sites)} hospitals"
-    words = f"Joining paid at {every}: {min(more):.3f} to {max(more):.3f} above {how}"
+    span = f"{min(more):.3f}" + (f" to {max(more):.3f}" if len(more) > 1 else "")
+    words = f"Joining paid at {every}: {span} above {how}"
     if less:
         words += f"; {_named(less)} did as well without"
     beside = _beside_pooled(scores) + _beside_no_noise(scores, known)
@@ -209,7 +210,10 @@ def _beside_no_noise(scores: ModelScores, known: Sequence[_Known]) -> str:
 
 
 def _beside_pooled(scores: ModelScores) -> str:
-    if scores.apart is None:
+    """Return how far the model is from one of all images, unless a bad verdict of its own says that."""
+    pairs = [(one.pooled, one.value) for one in scores.sites if one.pooled is not None and one.value is not None]
+    told = any(pooled - value > MARGIN for pooled, value in pairs)
+    if scores.apart is None or told:
         return ""
     side = "above" if scores.apart > 0 else "below"
     return f"; over all images together {abs(scores.apart):.3f} {side} training on all in one place"

@@ -83,8 +83,7 @@ def test_nobody_measured_it() -> None:
         (
             [(0.899, 0.9, None), (0.9, 0.8, None)],
             True,
-            "at 1 of 2 hospitals: 0.100 to 0.100 above alone at the same ε; site-0 (0.900 against 0.899) did as well "
-            "without.",
+            "at 1 of 2 hospitals: 0.100 above alone at the same ε; site-0 (0.900 against 0.899) did as well without.",
         ),
     ],
 )

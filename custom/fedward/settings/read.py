@@ -66,9 +66,9 @@ def read_sent(path: Path) -> JobSpec:
     return _started(job, path.parent / START_FILE, where=path)
 
 
-def changed_job(job: JobSpec, content: dict[str, Any], *, where: str) -> JobSpec:
+def changed_job(job: JobSpec, content: dict[str, Any], *, where: str, remedy: str = "correct the change") -> JobSpec:
     """Check changed settings of a job, and keep its start where they have the same."""
-    made = parse(JobSpec, content, where=where)
+    made = parse(JobSpec, content, where=where, remedy=remedy)
     start = job.model.start_bytes
     if start is None or made.model.start_sha256 != job.model.start_sha256:
         return made

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fedward.errors import SettingsError
-from fedward.settings import JobSpec, parse, plain
+from fedward.settings import JobSpec, changed_job, plain
 
 _EITHER = (
     ("training.local_epochs", "training.local_steps"),
@@ -35,7 +35,7 @@ def override(job: JobSpec, settings: Mapping[str, Any]) -> JobSpec:
     for key, value in settings.items():
         _set(content, key, value)
     named = ", ".join(f"{key} = {value!r}" for key, value in settings.items())
-    return parse(JobSpec, content, where=f"{job.job.name} with {named}", remedy="correct the change")
+    return changed_job(job, content, where=f"{job.job.name} with {named}")
 
 
 def dotted(tables: Mapping[str, Any], *, job: JobSpec) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 from fedward.demo.search.override import choices, dotted, override
 from fedward.errors import SettingsError
 from fedward.settings import JobSpec, plain
+from tests.support.starts import job_of, npz, trained
 
 
 def test_a_change_is_that_setting_alone(tiny_job: JobSpec) -> None:
@@ -17,6 +18,12 @@ def test_a_change_is_that_setting_alone(tiny_job: JobSpec) -> None:
     assert (after["training"].pop("lr"), after["federation"].pop("rounds")) == (0.5, 9)
     assert (before["training"].pop("lr"), before["federation"].pop("rounds")) == (0.003, 2)
     assert before == after
+
+
+def test_a_changed_job_still_starts_from_its_file() -> None:
+    content = npz(trained())
+    changed = override(job_of(content), {"training.lr": 0.5})
+    assert changed.model.start_bytes == content
 
 
 def test_of_two_settings_that_exclude_each_other_the_new_one_stays(tiny_job: JobSpec) -> None:

@@ -106,8 +106,8 @@ def differs(parent: JobSpec) -> tuple[str, ...]:
         found.append("the moments of the server's Adam begin anew")
     if federation.select == "best":
         found.append("it goes on from the chosen model, which need not be the last round's")
-    if training.lr_schedule != "constant":
-        found.append("the finished job's learning rate fell over its own rounds; it now falls over all rounds")
+    if training.lr_schedule != "constant" or training.warmup:
+        found.append("the finished job's learning rate changed over its own rounds; it now changes over all rounds")
     if federation.stragglers == "fewer_steps":
         found.append("hospitals may be asked for other numbers of steps")
     return tuple(found)

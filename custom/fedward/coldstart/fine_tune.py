@@ -133,6 +133,8 @@ def _local(job: JobSpec) -> JobSpec:
         update={
             "lr": job.training.lr * SLOWER,
             "lr_schedule": "constant",
+            "lr_steps": (),
+            "warmup": 0.0,
             "fedprox_mu": 0.0,
             "keep_optimizer": True,
             "local_epochs": 1,

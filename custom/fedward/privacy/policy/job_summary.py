@@ -137,9 +137,11 @@ def _training(job: JobSpec) -> str:
     pull = f", pulled to the common model by {t.fedprox_mu:g}" if t.fedprox_mu else ""
     alone = "; also trains a model alone, which stays here" if job.federation.local_baseline else ""
     loss = t.loss.name + (f" {compact(t.loss.args)}" if t.loss.args else "")
+    drawn = ", as many of each kind" if t.balanced else ""
+    warm = f", after a warm-up of {t.warmup:.0%}" if t.warmup else ""
     return (
-        f"{work} a round in batches of {t.batch_size}, {t.optimizer} at {t.lr:g} ({t.lr_schedule}), loss {loss}"
-        f"{pull}{alone}"
+        f"{work} a round in batches of {t.batch_size}{drawn}, {t.optimizer} at {t.lr:g} ({t.lr_schedule}{warm}), "
+        f"loss {loss}{pull}{alone}"
     )
 
 

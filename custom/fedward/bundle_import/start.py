@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import tempfile
 from pathlib import Path
@@ -16,8 +15,7 @@ from fedward.bundle_import.axes import turned_weights
 from fedward.bundle_import.job import Draft
 from fedward.coldstart.model import read_file
 from fedward.errors import JobError, shown
-from fedward.settings import JobSpec
-from fedward.settings.model import LARGEST_START
+from fedward.settings import LARGEST_START, JobSpec
 from fedward.training.networks import build_network, initial_weights, predict
 from fedward.weights import Weights, save_weights
 
@@ -41,8 +39,7 @@ def start_of(bundle: Path, draft: Draft) -> tuple[bytes | None, str]:
         weights = _fitting(content, draft)
         data = _file(weights)
         if len(data) > LARGEST_START:
-            limit = f"a job carries {LARGEST_START >> 10} KiB"
-            raise JobError(f"it has {len(data) >> 10} KiB, and {limit}")
+            raise JobError(f"it has {len(data) >> 20} MiB, and a job carries {LARGEST_START >> 20} MiB")
         initial_weights(_with_start(draft.job, data))
         _require_same(draft, content, weights)
     except JobError as error:
@@ -79,12 +76,9 @@ def _file(weights: Weights) -> bytes:
 
 
 def _with_start(job: JobSpec, data: bytes) -> JobSpec:
-    known = {
-        "start": FILE,
-        "start_sha256": hashlib.sha256(data).hexdigest(),
-        "start_content": base64.b64encode(data).decode("ascii"),
-    }
-    return job.model_copy(update={"model": job.model.model_copy(update=known)})
+    named = {"start": FILE, "start_sha256": hashlib.sha256(data).hexdigest()}
+    model = job.model.model_copy(update=named).with_start(data)
+    return job.model_copy(update={"model": model})
 
 
 def _require_same(draft: Draft, content: dict[str, Any], weights: Weights) -> None:

@@ -13,7 +13,7 @@ from fedward.bundle_import.job import Asked, Draft, draft
 from fedward.bundle_import.start import FILE, start_of
 from fedward.errors import JobError, single_line
 from fedward.files import write_atomic
-from fedward.settings import read_job
+from fedward.settings import plain, read_job
 from fedward.toml_text import toml_value
 
 _COMMENTS = {
@@ -58,8 +58,8 @@ def write_job(bundle: Path, out: Path, asked: Asked) -> Written:
             write_atomic(out / FILE, start)
         write_atomic(out / "job.toml", job_text(found, notes, start=start))
         own = read_job(out)
-        model = own.model.model_copy(update={"start": None, "start_sha256": None, "start_content": None})
-        if own.model_copy(update={"model": model}) != found.job:
+        model = own.model.model_copy(update={"start": None, "start_sha256": None})
+        if plain(own.model_copy(update={"model": model})) != plain(found.job):
             raise JobError("job is read back as another", where=out, remedy="report it")
     except BaseException:
         shutil.rmtree(out, ignore_errors=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from monai.transforms import Compose, Transform
@@ -81,13 +81,18 @@ def _fitting_size(network: nn.Module, job: JobSpec) -> str:
     """Return the nearest larger size with which the network works, of sides that are multiples of one number."""
     for unit in (2, 4, 8, 16, 32, 64):
         sides = [-(-side // unit) * unit for side in job.data.size]
-        try:
-            with torch.no_grad():
-                predict(network, torch.zeros((2, len(job.data.channels), *sides)))
-        except Exception:  # noqa: BLE001, S112 - the next unit may do
-            continue
-        return f"choose sides that are multiples of {unit}, such as {sides}"
+        if _works(network, (2, len(job.data.channels), *sides)):
+            return f"choose sides that are multiples of {unit}, such as {sides}"
     return "choose sides that are multiples of 32, or other arguments of the network"
+
+
+def _works(network: nn.Module, shape: Sequence[int]) -> bool:
+    try:
+        with torch.no_grad():
+            predict(network, torch.zeros(tuple(shape)))
+    except Exception:  # noqa: BLE001 - a network raises many kinds for a size that it cannot work with
+        return False
+    return True
 
 
 def _transport(job: JobSpec) -> None:

@@ -32,8 +32,8 @@ def check(folder: Path = JOB, format: Format = FORMAT) -> None:
         for problem in problems:
             typer.echo(f"fedward: {problem}", err=True)
         if problems:  # a job with a fault gives no guarantee, and runs nowhere; more lines would hide its faults
-            count = f"{len(problems)} fault{'' if len(problems) == 1 else 's'}"
-            typer.echo(f"{job.job.name}: {count}", err=True)
+            if len(problems) > 1:
+                typer.echo(f"{job.job.name}: {len(problems)} faults", err=True)
             raise typer.Exit(1)
         for note in notes:
             typer.echo(f"note: {note}")

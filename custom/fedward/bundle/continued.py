@@ -22,6 +22,7 @@ from fedward.reporting.data.event_lookup import Event, last_of, of_kind
 from fedward.reporting.data.protection import SitePrivacy, site_privacy
 from fedward.reporting.result import from_a_server, read_result
 from fedward.settings import START_FILE, JobSpec, read_job
+from fedward.toml_text import toml_value
 from fedward.training.networks import initial_weights
 from fedward.weights import save_weights
 
@@ -117,7 +118,7 @@ def toml(content: Mapping[str, Any]) -> str:
     """Return settings as TOML: a table for each topic, what stands deeper within one line."""
     lines: list[str] = []
     for name, table in content.items():
-        lines += [f"[{name}]", *(f"{key} = {_value(value)}" for key, value in table.items() if value is not None), ""]
+        lines += [f"[{name}]", *(f"{key} = {toml_value(value)}" for key, value in _given(table).items()), ""]
     return "\n".join(lines)
 
 
@@ -130,19 +131,11 @@ def _content(parent: JobSpec, *, rounds: int, lineage: Mapping[str, Any], start:
     return content | {"parent": dict(lineage)}
 
 
-def _value(value: object) -> str:
+def _given(value: Any) -> Any:
+    """Leave out, in every table, what is None: TOML has no such value."""
     if isinstance(value, Mapping):
-        inner = (f"{_text(str(key))} = {_value(one)}" for key, one in value.items() if one is not None)
-        return "{" + ", ".join(inner) + "}"
-    if isinstance(value, str):
-        return _text(value)
-    if isinstance(value, Sequence):
-        return "[" + ", ".join(map(_value, value)) + "]"
-    return json.dumps(value, allow_nan=False)
-
-
-def _text(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+        return {str(key): _given(one) for key, one in value.items() if one is not None}
+    return [_given(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _spent(events: Sequence[Event]) -> Iterator[tuple[str, SitePrivacy | None]]:

@@ -22,7 +22,7 @@ LOCAL_EPOCHS, MIN_SITES, ROUND_TIMEOUT_S = 1, 2, 1200.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What a bundle does not say of a federated job.
+    """Settings of a federated job that no bundle has; the person who brings the bundle gives them.
 
     Attributes:
         name: the job's name.

@@ -12,11 +12,10 @@ from monai.data import CacheDataset, Dataset, get_track_meta, set_track_meta
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedward.dataset.selection import Example
+from fedward.dataset.selection import Example, shows_structure
 from fedward.dataset.transforms import Item, build_transforms
 from fedward.errors import CohortError, FedwardError, StudyError
 from fedward.settings import JobSpec
-from fedward.structures import structure_key
 
 
 class Images:
@@ -82,7 +81,7 @@ class Images:
 def _group(job: JobSpec, example: Example) -> Hashable:
     if job.job.task == "classification":
         return example.truth
-    return bool({structure_key(name) for name in job.data.structures} & example.row.structures)
+    return shows_structure(job, example)
 
 
 def stack(items: Sequence[Item], key: str) -> Tensor:

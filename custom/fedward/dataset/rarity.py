@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fedward.dataset.selection import Example
+from fedward.dataset.selection import Example, shows_structure
 from fedward.settings import JobSpec
-from fedward.structures import structure_key
 
 RARE = 0.5
 """Share of images with a structure below which marking nothing is mostly right, and easily learned."""
@@ -22,8 +21,7 @@ def rarity_words(job: JobSpec, train: Sequence[Example]) -> str | None:
     """
     if job.job.task != "segmentation" or job.training.balanced or (job.data.patches and job.data.patches.positive):
         return None
-    wanted = {structure_key(name) for name in job.data.structures}
-    share = sum(bool(wanted & example.row.structures) for example in train) / len(train)
+    share = sum(shows_structure(job, example) for example in train) / len(train)
     if share >= RARE:
         return None
     what = f"{share:.0%} of {len(train)} training images show a structure of the job: it may learn to mark nothing"

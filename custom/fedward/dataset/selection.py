@@ -255,6 +255,11 @@ def having(job: JobSpec, examples: Sequence[Example]) -> dict[str, list[Example]
     return {name: [e for e in examples if e.truth[i] == 1] for i, name in enumerate(job.data.labels)}
 
 
+def shows_structure(job: JobSpec, example: Example) -> bool:
+    """Return whether the masks of an image mark a structure of the job."""
+    return bool({structure_key(name) for name in job.data.structures} & example.row.structures)
+
+
 def _absent(job: JobSpec, train: Sequence[Example]) -> tuple[str, ...]:
     if job.job.task == "segmentation":
         marked = {name for example in train for name in example.row.structures}

@@ -77,7 +77,8 @@ def gather(
         named_as = "" if source.folder in ("", source.site) else f" from folder {source.folder}"
         counts = f"{len(manifest.rows)} images of {manifest.patients()} patients indexed{named_as}"
         coloured = sum("colour" in row.flags for row in manifest.rows)
-        grey = f"; {coloured} in colour, of which only the luminance is used" if coloured else ""
+        used = "" if job.data.colour else ", of which only the luminance is used"
+        grey = f"; {coloured} in colour{used}" if coloured else ""
         log(source.site, f"{counts}, {manifest.quarantined} in quarantine{grey}")
         hospitals.append(DemoHospital(site=source.site, config=config, manifest=manifest))
         try:

@@ -39,7 +39,7 @@ _COPIED = (
     "PatientSex",
     "PatientAge",
 )
-_DATE, _TIME = "20200101", "120000"
+DATE, TIME = "20200101", "120000"
 
 
 def image_dataset(
@@ -62,14 +62,14 @@ def image_dataset(
         ComputedRadiographyImageStorage if scanner.modality == "CR" else DigitalXRayImageStorageForPresentation
     )
     d.file_meta.MediaStorageSOPClassUID = d.SOPClassUID
-    d.SOPInstanceUID = d.file_meta.MediaStorageSOPInstanceUID = _uid(*names, "image")
-    d.StudyInstanceUID, d.SeriesInstanceUID = _uid(*names, "study"), _uid(*names, "series")
-    d.FrameOfReferenceUID = _uid(*names, "frame")
+    d.SOPInstanceUID = d.file_meta.MediaStorageSOPInstanceUID = uid_of(*names, "image")
+    d.StudyInstanceUID, d.SeriesInstanceUID = uid_of(*names, "study"), uid_of(*names, "series")
+    d.FrameOfReferenceUID = uid_of(*names, "frame")
     d.PatientID, d.PatientName = f"T{patient[:10]}", f"TEST^{patient[:6].upper()}"
     d.PatientBirthDate, d.PatientSex = "", "F" if female else "M"
     d.PatientAge = f"{20 + int(patient[10:14], 16) % 65:03d}Y"
-    d.StudyDate = d.SeriesDate = d.AcquisitionDate = d.ContentDate = _DATE
-    d.StudyTime = d.SeriesTime = d.AcquisitionTime = d.ContentTime = _TIME
+    d.StudyDate = d.SeriesDate = d.AcquisitionDate = d.ContentDate = DATE
+    d.StudyTime = d.SeriesTime = d.AcquisitionTime = d.ContentTime = TIME
     d.StudyID, d.AccessionNumber, d.ReferringPhysicianName = "1", patient[14:22], ""
     d.SeriesNumber = d.InstanceNumber = 1
     d.Modality, d.BodyPartExamined, d.ViewPosition, d.PatientOrientation = scanner.modality, "CHEST", "PA", ["L", "F"]
@@ -125,7 +125,8 @@ class LungSegmentations:
         d.save_as(path, enforce_file_format=True)
 
 
-def _uid(*names: str) -> UID:
+def uid_of(*names: str) -> UID:
+    """Return an identifier that depends on the names alone."""
     return generate_uid(entropy_srcs=list(names))
 
 
@@ -167,30 +168,40 @@ def _first_segmentation(source: Dataset, mask: NDArray[np.bool_]) -> Dataset:
         pixel_array=mask[np.newaxis],
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[lung],
-        series_instance_uid=_uid(source.SOPInstanceUID, "seg-series"),
+        series_instance_uid=uid_of(source.SOPInstanceUID, "seg-series"),
         series_number=2,
-        sop_instance_uid=_uid(source.SOPInstanceUID, "seg"),
+        sop_instance_uid=uid_of(source.SOPInstanceUID, "seg"),
         instance_number=1,
         manufacturer="TEST",
         manufacturer_model_name="TEST",
         software_versions="0",
         device_serial_number="0",
     )
-    d.InstanceCreationDate = d.ContentDate = _DATE
-    d.InstanceCreationTime = d.ContentTime = _TIME
+    return without_clock(d, uid_of(source.InstitutionName, "dimension"))
+
+
+def without_clock(d: Dataset, organisation: UID) -> Dataset:
+    """Put fixed values in the place of those that highdicom takes from the clock or draws, in a SEG; return it."""
+    d.InstanceCreationDate = d.ContentDate = DATE
+    d.InstanceCreationTime = d.ContentTime = TIME
     for equipment in d.ContributingEquipmentSequence:
         if "ContributionDateTime" in equipment:
-            equipment.ContributionDateTime = _DATE + _TIME
-    organisation = _uid(source.InstitutionName, "dimension")
-    d.DimensionOrganizationSequence[0].DimensionOrganizationUID = organisation
-    d.DimensionIndexSequence[0].DimensionOrganizationUID = organisation
+            equipment.ContributionDateTime = DATE + TIME
+    for item in (*d.DimensionOrganizationSequence, *d.DimensionIndexSequence):
+        item.DimensionOrganizationUID = organisation
     return d
+
+
+def random_of(seed: int, *names: str | int) -> np.random.Generator:
+    """Return a separate generator for each name, so that an image does not depend on earlier ones."""
+    digest = hashlib.sha256("/".join(str(name) for name in (seed, *names)).encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:16], "big"))
 
 
 def _refer(d: Dataset, source: Dataset) -> None:
     """Make ``d`` a segmentation of ``source``."""
-    d.SOPInstanceUID = d.file_meta.MediaStorageSOPInstanceUID = _uid(source.SOPInstanceUID, "seg")
-    d.SeriesInstanceUID = _uid(source.SOPInstanceUID, "seg-series")
+    d.SOPInstanceUID = d.file_meta.MediaStorageSOPInstanceUID = uid_of(source.SOPInstanceUID, "seg")
+    d.SeriesInstanceUID = uid_of(source.SOPInstanceUID, "seg-series")
     for name in _COPIED:
         if name in d:
             setattr(d, name, source[name].value)

@@ -13,16 +13,14 @@ lesion in the picture (a bedside marker, a pacemaker). A model trained at one ho
 from __future__ import annotations
 
 import csv
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 from pydicom.dataset import Dataset
 
 from fedward.dicom.synthetic.chest import KINDS, Anatomy, Chest, Kind, draw_anatomy, draw_chest, draw_pose
-from fedward.dicom.synthetic.files import Fault, LungSegmentations, image_dataset, write_image
+from fedward.dicom.synthetic.files import Fault, LungSegmentations, image_dataset, random_of, write_image
 from fedward.dicom.synthetic.scanner import Scanner, expose
 from fedward.errors import CohortError
 
@@ -234,7 +232,7 @@ def _shots(hospital: SyntheticHospital, seed: int) -> Iterator[_Shot]:
     """Yield every image of a hospital in writing order: first the usable ones, then one for each fault."""
     pairs = round(hospital.images * hospital.paired / (1 + hospital.paired))
     patients = hospital.images - pairs
-    rng = _random(seed, hospital.site, "patients")
+    rng = random_of(seed, hospital.site, "patients")
     ill = set(rng.permutation(patients)[: round(hospital.prevalence * patients)].tolist())
     twice = set(rng.permutation(patients)[:pairs].tolist())
     for patient in range(patients):
@@ -248,7 +246,7 @@ def _shots(hospital: SyntheticHospital, seed: int) -> Iterator[_Shot]:
 
 
 def _shot(hospital: SyntheticHospital, seed: int, patient: int, image: int, *, lesion: bool) -> _Shot:
-    rng = _random(seed, hospital.site, "anatomy", patient)
+    rng = random_of(seed, hospital.site, "anatomy", patient)
     kinds: tuple[Kind, ...] = ()
     if lesion:
         drawn = rng.choice(len(KINDS), size=int(rng.choice([1, 2, 3, 4], p=[0.3, 0.35, 0.2, 0.15])), p=hospital.kinds)
@@ -260,16 +258,10 @@ def _shot(hospital: SyntheticHospital, seed: int, patient: int, image: int, *, l
 def _take(hospital: SyntheticHospital, shot: _Shot, seed: int) -> tuple[Dataset, Chest]:
     """Pose the patient, expose the image, and wrap the pixels in a data set."""
     scanner = hospital.scanner
-    rng = _random(seed, hospital.site, "image", shot.patient, shot.image)
+    rng = random_of(seed, hospital.site, "image", shot.patient, shot.image)
     chest = draw_chest(shot.anatomy, draw_pose(rng), rows=scanner.rows, columns=scanner.columns)
     marked = bool(rng.random() < hospital.marked[shot.lesion])
     device = bool(rng.random() < hospital.device[shot.lesion])
     pixels = expose(chest, scanner, rng, marked=marked, device=device)
     names = (str(seed), hospital.site, str(shot.patient), str(shot.image))
     return image_dataset(pixels, scanner, site=hospital.site, names=names, female=shot.anatomy.breasts > 0), chest
-
-
-def _random(seed: int, *names: str | int) -> np.random.Generator:
-    """Return a separate generator for each name, so that an image does not depend on earlier ones."""
-    digest = hashlib.sha256("/".join(str(name) for name in (seed, *names)).encode()).digest()
-    return np.random.default_rng(int.from_bytes(digest[:16], "big"))

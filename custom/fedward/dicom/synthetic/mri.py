@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sr.codedict import codes
-from pydicom.uid import UID, ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
+from fedward.dicom.synthetic.files import DATE, TIME, random_of, uid_of, without_clock
 from fedward.dicom.synthetic.head import SEQUENCES, Sequence, draw_head, scan
 from fedward.errors import CohortError
 
 Progress = Callable[[str, int, int], None]
-_DATE, _TIME = "20200101", "120000"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +138,7 @@ def write_mri(
         try:
             for name in ("dicom", "seg"):
                 (folder / name).mkdir(parents=True)
-            rng = _random(seed, hospital.site)
+            rng = random_of(seed, hospital.site)
             ill = set(rng.permutation(hospital.patients)[: round(hospital.ill * hospital.patients)].tolist())
             for patient in range(hospital.patients):
                 _write_study(folder, hospital, patient, seed, tuple(structures), tuple(sequences), ill=patient in ill)
@@ -159,7 +159,7 @@ def _write_study(
     *,
     ill: bool,
 ) -> None:
-    rng = _random(seed, hospital.site, patient)
+    rng = random_of(seed, hospital.site, patient)
     head = draw_head(rng, shape=hospital.shape, ill=ill)
     names = (str(seed), hospital.site, str(patient))
     slices: list[Dataset] = []
@@ -183,14 +183,14 @@ def _slice(
     d.file_meta = FileMetaDataset()
     d.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     d.SOPClassUID = d.file_meta.MediaStorageSOPClassUID = MRImageStorage
-    d.SOPInstanceUID = d.file_meta.MediaStorageSOPInstanceUID = _uid(*names, sequence, str(index))
-    d.StudyInstanceUID, d.FrameOfReferenceUID = _uid(*names, "study"), _uid(*names, "frame")
-    d.SeriesInstanceUID, d.SeriesDescription, d.SeriesNumber = _uid(*names, sequence), f"AX {sequence} TEST", number
+    d.SOPInstanceUID = d.file_meta.MediaStorageSOPInstanceUID = uid_of(*names, sequence, str(index))
+    d.StudyInstanceUID, d.FrameOfReferenceUID = uid_of(*names, "study"), uid_of(*names, "frame")
+    d.SeriesInstanceUID, d.SeriesDescription, d.SeriesNumber = uid_of(*names, sequence), f"AX {sequence} TEST", number
     d.PatientID, d.PatientName = f"T{patient[:10]}", f"TEST^{patient[:6].upper()}"
     d.PatientBirthDate, d.PatientSex = "", "FM"[int(patient[10], 16) % 2]
     d.PatientAge = f"{20 + int(patient[10:14], 16) % 65:03d}Y"
-    d.StudyDate = d.SeriesDate = d.AcquisitionDate = d.ContentDate = _DATE
-    d.StudyTime = d.SeriesTime = d.AcquisitionTime = d.ContentTime = _TIME
+    d.StudyDate = d.SeriesDate = d.AcquisitionDate = d.ContentDate = DATE
+    d.StudyTime = d.SeriesTime = d.AcquisitionTime = d.ContentTime = TIME
     d.StudyID, d.AccessionNumber, d.ReferringPhysicianName = "1", patient[14:22], ""
     d.Modality, d.BodyPartExamined, d.InstitutionName = "MR", "HEAD", hospital.site
     d.Manufacturer = d.ManufacturerModelName = "TEST"
@@ -227,9 +227,9 @@ def _segmentation(slices: Several[Dataset], masks: dict[str, NDArray[np.bool_]])
         pixel_array=np.stack(list(masks.values()), axis=-1).astype(np.uint8),
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=described,
-        series_instance_uid=_uid(first, "seg-series"),
+        series_instance_uid=uid_of(first, "seg-series"),
         series_number=9,
-        sop_instance_uid=_uid(first, "seg"),
+        sop_instance_uid=uid_of(first, "seg"),
         instance_number=1,
         manufacturer="TEST",
         manufacturer_model_name="TEST",
@@ -238,21 +238,4 @@ def _segmentation(slices: Several[Dataset], masks: dict[str, NDArray[np.bool_]])
         omit_empty_frames=False,
         dimension_organization_type=None,
     )
-    organisation = _uid(first, "dimension")
-    for item in (*made.DimensionOrganizationSequence, *made.DimensionIndexSequence):
-        item.DimensionOrganizationUID = organisation
-    made.InstanceCreationDate = made.ContentDate = _DATE
-    made.InstanceCreationTime = made.ContentTime = _TIME
-    for equipment in made.ContributingEquipmentSequence:
-        if "ContributionDateTime" in equipment:
-            equipment.ContributionDateTime = _DATE + _TIME
-    return made
-
-
-def _uid(*names: str) -> UID:
-    return generate_uid(entropy_srcs=list(names))
-
-
-def _random(seed: int, *names: str | int) -> np.random.Generator:
-    digest = hashlib.sha256("/".join(str(name) for name in (seed, *names)).encode()).digest()
-    return np.random.default_rng(int.from_bytes(digest[:16], "big"))
+    return without_clock(made, uid_of(first, "dimension"))
